@@ -146,6 +146,8 @@ class FilesystemRegistry:
 
     def _shipped(self) -> Iterator[tuple[Manifest, Path]]:
         for folder in self._packaged:
+            if not (folder / "manifest.json").exists():
+                continue
             yield _read_manifest(folder / "manifest.json"), folder
 
     def _versions(self, name: str) -> Sequence[int]:

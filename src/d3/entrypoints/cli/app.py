@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(code)
 
 
-def _show_warning(
+def _show_warning(  # noqa: PLR0917  the signature is the standard library's
     message: Warning | str,
     category: type[Warning],
     filename: str,

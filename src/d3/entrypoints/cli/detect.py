@@ -69,9 +69,11 @@ def detect(
     found = find_images(paths, decoder.recognises, settings.max_image_bytes)
     for name, error in found.problems:
         _report_failure(name, error.code, str(error), as_json=as_json)
-    begun = time.perf_counter()
     tally: Counter[str] = Counter(error=len(found.problems))
     if found.sources:
+        with err().status("Loading the model"):
+            notice = container.host().current().manifest.notice
+        begun = time.perf_counter()
         with _progress(len(found.sources)) as advance:
             outcomes = service.detect_many(
                 found.sources,
@@ -84,7 +86,6 @@ def detect(
             for outcome in outcomes:
                 tally[_show(outcome, first=tally.total() == 0, as_json=as_json)] += 1
                 advance()
-        notice = container.host().current().manifest.notice
         _summarise(tally, found.passed_over, time.perf_counter() - begun, notice)
     if tally["error"]:
         return _COULD_NOT
