@@ -124,7 +124,7 @@ def _create_inference_results() -> None:
             ondelete="SET NULL",
         ),
         sa.CheckConstraint(
-            "prediction >= 0 AND prediction <= 1", name="ck_inference_results_prediction"
+            "prediction >= 0 AND prediction <= 1", name=op.f("ck_inference_results_prediction")
         ),
         sqlite_autoincrement=True,
     )
