@@ -187,7 +187,7 @@ def test_a_killed_backend_costs_no_request(postgresql_server, postgresql_databas
         writer.submit([an_entry()]).result(30)
         postgresql_server.execute(kill)
     assert history.page(ALL, 1).total == 5
-    with pytest.raises(StorageUnavailable), history.transaction() as transaction:
+    with pytest.raises(StorageUnavailable), history.transaction() as transaction:  # noqa: PT012
         transaction.add_many([an_entry()])
         postgresql_server.execute(kill)
         transaction.add_many([an_entry()])

@@ -163,7 +163,7 @@ def test_sqlite_is_set_up_to_lose_nothing(sqlite_database):
     "url", ["", "nonsense", "mysql://u:secret@h/d", "sqlite://", "sqlite:///:memory:", "http://x"]
 )
 def test_other_addresses_are_refused_without_telling_them(url):
-    with pytest.raises(SettingsInvalid, match="D3_DATABASE_URL|mysql|http") as refusal:
+    with pytest.raises(SettingsInvalid, match=r"D3_DATABASE_URL|mysql|http") as refusal:
         Database(url)
     assert "secret" not in str(refusal.value)
 

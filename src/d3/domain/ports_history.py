@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 from d3.domain.history import (
@@ -145,6 +146,56 @@ class History(Protocol):
 
     def close(self) -> None:
         """Give connections back; the history is of no use afterwards."""
+        ...
+
+
+class SchemaState(StrEnum):
+    """How a database's tables stand to this version of D3."""
+
+    EMPTY = "empty"
+    AT_HEAD = "at head"
+    BEHIND = "behind"
+    AHEAD = "ahead"
+    FOREIGN = "foreign"
+
+
+class Schema(Protocol):
+    """The database's tables: how they stand, and bringing them up to date.
+
+    Every method raises StorageFailed where the database cannot be used.
+    """
+
+    @property
+    def database(self) -> str:
+        """Which database, for people; without its password."""
+        ...
+
+    def head(self) -> str:
+        """The revision that this version of D3 works with."""
+        ...
+
+    def current(self) -> str | None:
+        """The revision that the database is at; None before the first."""
+        ...
+
+    def state(self) -> SchemaState:
+        """How the database stands to this version."""
+        ...
+
+    def upgrade(self) -> str:
+        """Run the migrations that are missing, all or none; the revision reached.
+
+        Raises:
+            SchemaMismatch: the database is ahead of this version, or foreign.
+        """
+        ...
+
+    def make_ready(self) -> None:
+        """What a service does at its start: fill an empty database, upgrade an embedded one.
+
+        Raises:
+            SchemaMismatch: a server's tables are behind, or any are ahead or foreign.
+        """
         ...
 
 

@@ -23,8 +23,7 @@ _REMEDIES: tuple[tuple[str, type[StorageFailed], str, str], ...] = (
         "Run `d3 db upgrade`.",
     ),
     (
-        r"password authentication failed|28P01|28000|no password supplied|pg_hba|"
-        r'role "[^"]*" does not exist',
+        r"password authentication failed|no password supplied|pg_hba|28P01|28000|role .* not exist",
         StorageFailed,
         "The database refuses the user name or the password.",
         "Check POSTGRES_USER and POSTGRES_PASSWORD, or D3_DATABASE_URL.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -14,22 +13,13 @@ from alembic.script import ScriptDirectory
 from d3.adapters.sql.engine import Database
 from d3.adapters.sql.tables import Base
 from d3.domain.errors import SchemaMismatch
+from d3.domain.ports_history import SchemaState
 
 VERSION_TABLE = "d3_schema_version"
 """Ours alone, so that another application's Alembic in the same database is not in the way."""
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK = 0x6433_5343_4845_4D41  # "d3SCHEMA"
-
-
-class SchemaState(StrEnum):
-    """How a database's tables stand to this version of D3."""
-
-    EMPTY = "empty"
-    AT_HEAD = "at head"
-    BEHIND = "behind"
-    AHEAD = "ahead"
-    FOREIGN = "foreign"
 
 
 def head() -> str:
@@ -108,6 +98,38 @@ def make_ready(database: Database) -> None:
     if not database.is_sqlite:
         _refuse(found, SchemaState.BEHIND)
     upgrade(database)
+
+
+class SqlSchema:
+    """Fills :class:`d3.domain.ports_history.Schema` with the functions of this module."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @property
+    def database(self) -> str:
+        """Which database, for people; without its password."""
+        return self._database.name
+
+    def head(self) -> str:
+        """The revision that this version of D3 works with."""
+        return head()
+
+    def current(self) -> str | None:
+        """The revision that the database is at; None before the first."""
+        return current(self._database)
+
+    def state(self) -> SchemaState:
+        """How the database stands to this version."""
+        return state(self._database)
+
+    def upgrade(self) -> str:
+        """Run the migrations that are missing, all or none; the revision reached."""
+        return upgrade(self._database)
+
+    def make_ready(self) -> None:
+        """Fill an empty database, upgrade an embedded one, refuse the others."""
+        make_ready(self._database)
 
 
 def _recorded(connection: sa.Connection) -> str | None:
