@@ -14,9 +14,11 @@ from typing import TextIO
 import click
 
 from d3.domain.errors import D3Error
+from d3.entrypoints.cli.database import db
 from d3.entrypoints.cli.detect import detect
 from d3.entrypoints.cli.models import models
 from d3.entrypoints.cli.output import complain
+from d3.entrypoints.cli.serve import serve
 
 COULD_NOT = 2
 INTERRUPTED = 130
@@ -32,6 +34,8 @@ def cli(*, traceback: bool) -> None:
 
 cli.add_command(detect)
 cli.add_command(models)
+cli.add_command(serve)
+cli.add_command(db)
 
 
 def main(arguments: list[str] | None = None) -> None:

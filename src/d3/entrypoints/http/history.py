@@ -1,0 +1,240 @@
+"""``/api/inference``: what was judged before, page by page, one by one, counted and exported."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import datetime
+from itertools import islice
+from typing import Annotated, Literal, TypeVar
+
+from litestar import Controller, delete, get
+from litestar.params import Parameter
+from litestar.response import Stream
+
+from d3.domain.errors import RequestInvalid, ResultNotFound
+from d3.domain.services.export import csv_rows, json_lines
+from d3.domain.history import (
+    LARGEST_ID,
+    MAX_PAGE,
+    BucketSize,
+    HistoryEntry,
+    HistoryFilter,
+)
+from d3.domain.scoring import Verdict
+from d3.entrypoints.http import openapi
+from d3.entrypoints.http.schemas import (
+    Done,
+    HistoryPage,
+    OneResult,
+    Stats,
+    history_item,
+    stats_of,
+)
+from d3.entrypoints.http.services import Services
+
+_T = TypeVar("_T")
+_ID = re.compile(r"[1-9][0-9]{0,18}")
+_EXPORT_CHUNK = 500
+
+Limit = Annotated[int, Parameter(ge=1, le=MAX_PAGE, description="Results of a page.")]
+Offset = Annotated[int, Parameter(ge=0, le=LARGEST_ID, description="Results to pass over.")]
+Cursor = Annotated[
+    str | None,
+    Parameter(
+        max_length=512,
+        description="`next_cursor` of the page before, or empty for the first: paging that stays "
+        "right while rows arrive. Beats `offset`.",
+    ),
+]
+IsFake = Annotated[bool | None, Parameter(description="Only these.")]
+ModelName = Annotated[str | None, Parameter(max_length=100, description="Only this model's.")]
+Since = Annotated[
+    datetime | None, Parameter(description="Judged at this time or later, with a zone.")
+]
+Until = Annotated[datetime | None, Parameter(description="Judged before this time, with a zone.")]
+Q = Annotated[
+    str | None, Parameter(max_length=255, description="The image's name begins with this.")
+]
+VerdictIs = Annotated[Verdict | None, Parameter(description="Only these.")]
+ResultId = Annotated[
+    str, Parameter(description="The result's `id`.", schema_extra={"pattern": _ID.pattern})
+]
+
+
+class HistoryController(Controller):
+    """The history of results."""
+
+    path = "/api/inference"
+    tags = ("history",)
+
+    @get(
+        "/history",
+        operation_id="listHistory",
+        summary="Page through the history",
+        responses=openapi.problems(400, 503),
+    )
+    async def page(
+        self,
+        d3: Services,
+        limit: Limit = 50,
+        offset: Offset = 0,
+        cursor: Cursor = None,
+        is_fake: IsFake = None,
+        model: ModelName = None,
+        since: Since = None,
+        until: Until = None,
+        q: Q = None,
+        verdict: VerdictIs = None,
+    ) -> HistoryPage:
+        """Results, newest first, by offset with a total or by cursor without."""
+        where = _filter(is_fake, model, since, until, q, verdict)
+        if cursor is not None:
+            after = await _in_thread(
+                d3, lambda: d3.history.page_after(where, limit, cursor or None)
+            )
+            items = [history_item(entry) for entry in after.entries]
+            return HistoryPage(count=len(items), next_cursor=after.next_cursor, results=items)
+        page = await _in_thread(d3, lambda: d3.history.page(where, limit, offset))
+        items = [history_item(entry) for entry in page.entries]
+        return HistoryPage(count=len(items), total=page.total, results=items)
+
+    @get(
+        "/history.csv",
+        operation_id="exportHistoryCsv",
+        operation_class=openapi.TextOperation,
+        summary="Export the filtered history as CSV",
+        responses=openapi.problems(400, 503),
+        media_type="text/csv",
+    )
+    async def export_csv(
+        self,
+        d3: Services,
+        is_fake: IsFake = None,
+        model: ModelName = None,
+        since: Since = None,
+        until: Until = None,
+        q: Q = None,
+        verdict: VerdictIs = None,
+    ) -> Stream:
+        """Every result that matches, newest first, one row each."""
+        where = _filter(is_fake, model, since, until, q, verdict)
+        return _export(d3, where, csv_rows, "text/csv; charset=utf-8", "csv")
+
+    @get(
+        "/history.jsonl",
+        operation_id="exportHistoryJsonLines",
+        operation_class=openapi.TextOperation,
+        summary="Export the filtered history as JSON lines",
+        responses=openapi.problems(400, 503),
+        media_type="application/jsonl",
+    )
+    async def export_jsonl(
+        self,
+        d3: Services,
+        is_fake: IsFake = None,
+        model: ModelName = None,
+        since: Since = None,
+        until: Until = None,
+        q: Q = None,
+        verdict: VerdictIs = None,
+    ) -> Stream:
+        """Every result that matches, newest first, one object a line."""
+        where = _filter(is_fake, model, since, until, q, verdict)
+        return _export(d3, where, json_lines, "application/jsonl", "jsonl")
+
+    @get(
+        "/result/{result_id:str}",
+        operation_id="getResult",
+        summary="Get one result",
+        responses=openapi.problems(404, 503),
+    )
+    async def result(self, d3: Services, result_id: ResultId) -> OneResult:
+        """The result with this id."""
+        entry = await _in_thread(d3, lambda: d3.history.get(_checked_id(result_id)))
+        return OneResult(result=history_item(entry))
+
+    @delete(
+        "/result/{result_id:str}",
+        operation_id="deleteResult",
+        summary="Delete one result",
+        status_code=200,
+        responses=openapi.problems(404, 503),
+    )
+    async def remove(self, d3: Services, result_id: ResultId) -> Done:
+        """Remove the result with this id for good."""
+        await _in_thread(d3, lambda: d3.history.delete(_checked_id(result_id)))
+        return Done(message="Result deleted successfully")
+
+    @get(
+        "/stats",
+        operation_id="getStatistics",
+        summary="Count results",
+        responses=openapi.problems(400, 503),
+    )
+    async def stats(
+        self,
+        d3: Services,
+        since: Since = None,
+        until: Until = None,
+        bucket: Annotated[
+            Literal["day", "hour"] | None, Parameter(description="Adds a `series` in UTC.")
+        ] = None,
+    ) -> Stats:
+        """Totals, and with ``bucket`` their course in time."""
+        where = _filter(None, None, since, until, None, None)
+        size = BucketSize(bucket) if bucket is not None else None
+        return Stats(stats=stats_of(await _in_thread(d3, lambda: d3.history.statistics(where, size))))
+
+
+def _filter(
+    is_fake: bool | None,  # noqa: FBT001
+    model: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    q: str | None,
+    verdict: Verdict | None,
+) -> HistoryFilter:
+    try:
+        return HistoryFilter(
+            is_fake=is_fake, model=model, since=since, until=until, q=q, verdict=verdict
+        )
+    except (ValueError, OverflowError) as error:
+        raise RequestInvalid(
+            "`since` and `until` need a zone and a year from 1 to 9999.",
+            "Write 2026-01-31T12:00:00Z.",
+        ) from error
+
+
+def _checked_id(text: str) -> int:
+    if not _ID.fullmatch(text) or int(text) > LARGEST_ID:
+        raise ResultNotFound("There is no such result.", "GET /api/inference/history lists them.")
+    return int(text)
+
+
+async def _in_thread(d3: Services, work: Callable[[], _T]) -> _T:
+    """Run a database query on the threads kept for that, never on the event loop."""
+    return await asyncio.get_running_loop().run_in_executor(d3.queries, work)
+
+
+def _export(
+    d3: Services,
+    where: HistoryFilter,
+    form: Callable[[Iterator[HistoryEntry]], Iterator[str]],
+    media_type: str,
+    ending: str,
+) -> Stream:
+    async def lines() -> AsyncIterator[bytes]:
+        rows = form(iter(d3.history.iterate(where)))
+
+        def some() -> bytes:
+            return "".join(islice(rows, _EXPORT_CHUNK)).encode()
+
+        while chunk := await _in_thread(d3, some):
+            yield chunk
+
+    disposition = {"Content-Disposition": f'attachment; filename="d3-history.{ending}"'}
+    return Stream(lines(), media_type=media_type, headers=disposition)
+
+

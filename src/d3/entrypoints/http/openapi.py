@@ -1,0 +1,186 @@
+"""The OpenAPI document: what handlers cannot say by their types, and the interactive page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from litestar import Request, Router
+from litestar.openapi import OpenAPIConfig, ResponseSpec
+from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
+from litestar.openapi.spec import (
+    License,
+    OpenAPIFormat,
+    OpenAPIMediaType,
+    OpenAPIResponse,
+    OpenAPIType,
+    Operation,
+    Parameter,
+    RequestBody,
+    Schema,
+    Tag,
+)
+from litestar.static_files import create_static_files_router
+
+from d3.entrypoints.http.errors import PROBLEM, Problem
+
+_FILE = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
+_THRESHOLD = Schema(
+    type=OpenAPIType.NUMBER,
+    minimum=0,
+    maximum=1,
+    description="The verdict's threshold; the model's own unless sent.",
+    examples=[0.5],
+)
+_VIEWS = Schema(
+    type=OpenAPIType.INTEGER,
+    minimum=1,
+    maximum=16,
+    default=1,
+    description="Permutations to average: more cost more time and tell how sure the score is.",
+)
+_IDEMPOTENCY_KEY = Parameter(
+    name="Idempotency-Key",
+    param_in="header",
+    description="The same key with the same request gets the same answer and no second row, for "
+    "24 hours; with another request 422; while the first is being answered 409.",
+    schema=Schema(
+        type=OpenAPIType.STRING,
+        pattern=r"^[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?$",
+    ),
+)
+
+
+def problems(*statuses: int) -> dict[int, ResponseSpec]:
+    """The errors a handler may answer, each with the one error body."""
+    return {
+        status: ResponseSpec(
+            Problem,
+            description=HTTPStatus(status).phrase,
+            media_type=PROBLEM,
+            generate_examples=False,
+        )
+        for status in statuses
+    }
+
+
+def _form(properties: dict[str, Schema], required: str) -> RequestBody:
+    schema = Schema(type=OpenAPIType.OBJECT, properties=dict(properties), required=[required])
+    return RequestBody(
+        required=True, content={"multipart/form-data": OpenAPIMediaType(schema=schema)}
+    )
+
+
+@dataclass
+class PredictOperation(Operation):
+    """One image, as a multipart form."""
+
+    def __post_init__(self) -> None:
+        """Describe the form and the header that the handler reads by itself."""
+        properties = {"file": _FILE, "threshold": _THRESHOLD, "views": _VIEWS}
+        self.request_body = _form(properties, "file")
+        self.parameters = [*(self.parameters or []), _IDEMPOTENCY_KEY]
+
+
+@dataclass
+class PredictBatchOperation(Operation):
+    """Several images, as a multipart form."""
+
+    def __post_init__(self) -> None:
+        """Describe the form and the header that the handler reads by itself."""
+        files = Schema(type=OpenAPIType.ARRAY, items=_FILE, min_items=1)
+        properties = {"files": files, "threshold": _THRESHOLD, "views": _VIEWS}
+        self.request_body = _form(properties, "files")
+        self.parameters = [*(self.parameters or []), _IDEMPOTENCY_KEY]
+
+
+@dataclass
+class UploadOperation(Operation):
+    """A head, as a multipart form."""
+
+    def __post_init__(self) -> None:
+        """Describe the form that the handler reads by itself."""
+        name = Schema(
+            type=OpenAPIType.STRING,
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
+            description="The model's name; the file's own unless sent.",
+            examples=["classifier.pth"],
+        )
+        self.request_body = _form({"file": _FILE, "name": name}, "file")
+
+
+@dataclass
+class TextOperation(Operation):
+    """An answer that is streamed text, not JSON."""
+
+    def __post_init__(self) -> None:
+        """Describe the text."""
+        for response in (self.responses or {}).values():
+            if isinstance(response, OpenAPIResponse) and response.content:
+                for kind, media in response.content.items():
+                    if kind.startswith("text/") or kind == "application/jsonl":
+                        media.schema = Schema(type=OpenAPIType.STRING)
+
+
+class InteractivePage(OpenAPIRenderPlugin):
+    """Swagger UI from the installed package: no outside address is asked for anything."""
+
+    def __init__(self) -> None:
+        super().__init__(path="/")
+
+    def receive_router(self, router: Router) -> None:
+        """Serve the page's scripts and styles beside it."""
+        spec = find_spec("swagger_ui")
+        assert spec is not None
+        assert spec.origin is not None
+        folder = Path(spec.origin).parent / "static"
+        router.register(
+            create_static_files_router(path="/assets", directories=[folder], name="schema-assets")
+        )
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        """The page; the document itself is fetched by it."""
+        base = f"{request.scope.get('root_path', '')}/schema"
+        title = openapi_schema["info"]["title"]
+        return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<link rel="stylesheet" href="{base}/assets/swagger-ui.css">
+<link rel="icon" type="image/png" href="{base}/assets/favicon-32x32.png">
+</head>
+<body>
+<div id="page"></div>
+<script src="{base}/assets/swagger-ui-bundle.js"></script>
+<script>
+SwaggerUIBundle({{url: "{base}/openapi.json", dom_id: "#page", deepLinking: true,
+                  tryItOutEnabled: true, validatorUrl: null}});
+</script>
+</body>
+</html>""".encode()
+
+
+def configuration(version: str) -> OpenAPIConfig:
+    """How the document is made and where it is shown."""
+    return OpenAPIConfig(
+        title="D3",
+        version=version,
+        description="Was this image made or altered by a generator? Every error has one body, "
+        "`application/problem+json`, with a sentence in `error` and a stable word in `code`. "
+        "`X-Request-Id` comes back on every answer.",
+        license=License(name="Apache-2.0", identifier="Apache-2.0"),
+        tags=[
+            Tag(name="inference", description="Judge images."),
+            Tag(name="history", description="What was judged before."),
+            Tag(name="model", description="The model in use, and others."),
+            Tag(name="health", description="How the service is."),
+        ],
+        use_handler_docstrings=True,
+        path="/schema",
+        render_plugins=[InteractivePage(), JsonRenderPlugin(path="/openapi.json")],
+    )
