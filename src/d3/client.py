@@ -98,7 +98,12 @@ class Client:
         self._sleep = sleep
 
     def predict(
-        self, image: File, *, threshold: float | None = None, views: int = 1, name: str | None = None
+        self,
+        image: File,
+        *,
+        threshold: float | None = None,
+        views: int = 1,
+        name: str | None = None,
     ) -> Prediction:
         """Judge one image; retried safely, since each call carries an idempotency key.
 
@@ -170,7 +175,7 @@ class Client:
 
     def stats(self, *, bucket: Literal["day", "hour"] | None = None) -> StatsBody:
         """Totals, and their course in time with ``bucket``."""
-        parameters = {"bucket": bucket} if bucket else {}
+        parameters: dict[str, str] = {"bucket": bucket} if bucket else {}
         return self._get("/api/inference/stats", Stats, parameters).stats
 
     def models(self) -> ModelList:
@@ -270,7 +275,8 @@ def _retry_after(response: httpx.Response, attempt: int) -> float:
 
 def _backoff(attempt: int) -> float:
     """Longer each time, and never the same for many clients at once."""
-    return min(0.2 * 2**attempt, _LONGEST_WAIT) * random.uniform(0.5, 1.0)  # noqa: S311
+    longest: float = min(0.2 * 2**attempt, _LONGEST_WAIT)
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311
 
 
 def _error_of(response: httpx.Response) -> ServiceError:

@@ -119,7 +119,7 @@ class ModelHost:
             if self._place is None:
                 raise ModelNotLoaded(
                     "No model is loaded.",
-                    "Load one with POST /api/model/load; GET /api/model/list shows those there are.",
+                    "Load one with POST /api/model/load; GET /api/model/list shows them.",
                 )
             return self._place.hold()
 

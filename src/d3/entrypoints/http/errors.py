@@ -98,7 +98,9 @@ def answer_http_error(request: Request[Any, Any, Any], error: HTTPException) -> 
         named = ", ".join(sorted(keys)) or "of the request"
         sentence = f"The parameter {named} cannot be used. /schema says what it may be."
         return problem(request, HTTPStatus.BAD_REQUEST, "invalid_parameter", sentence, allow)
-    code, sentence = _SENTENCES.get(status, ("invalid_request", "The request cannot be understood."))
+    code, sentence = _SENTENCES.get(
+        status, ("invalid_request", "The request cannot be understood.")
+    )
     return problem(request, status, code, sentence, allow)
 
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from datetime import datetime
-from itertools import islice
 from typing import Annotated, Literal, TypeVar
 
 from litestar import Controller, delete, get
+from litestar.di import Provide
 from litestar.params import Parameter
 from litestar.response import Stream
 
 from d3.domain.errors import RequestInvalid, ResultNotFound
-from d3.domain.services.export import csv_rows, json_lines
 from d3.domain.history import (
     LARGEST_ID,
     MAX_PAGE,
@@ -23,6 +22,7 @@ from d3.domain.history import (
     HistoryFilter,
 )
 from d3.domain.scoring import Verdict
+from d3.domain.services.export import csv_chunks, json_lines_chunks
 from d3.entrypoints.http import openapi
 from d3.entrypoints.http.schemas import (
     Done,
@@ -36,7 +36,6 @@ from d3.entrypoints.http.services import Services
 
 _T = TypeVar("_T")
 _ID = re.compile(r"[1-9][0-9]{0,18}")
-_EXPORT_CHUNK = 500
 
 Limit = Annotated[int, Parameter(ge=1, le=MAX_PAGE, description="Results of a page.")]
 Offset = Annotated[int, Parameter(ge=0, le=LARGEST_ID, description="Results to pass over.")]
@@ -63,11 +62,36 @@ ResultId = Annotated[
 ]
 
 
+def provide_filter(  # noqa: PLR0917  a query's parameters, one by one
+    is_fake: IsFake = None,
+    model: ModelName = None,
+    since: Since = None,
+    until: Until = None,
+    q: Q = None,
+    verdict: VerdictIs = None,
+) -> HistoryFilter:
+    """Which results are meant, from the query.
+
+    Raises:
+        RequestInvalid: a time without a zone.
+    """
+    try:
+        return HistoryFilter(
+            is_fake=is_fake, model=model, since=since, until=until, q=q, verdict=verdict
+        )
+    except (ValueError, OverflowError) as error:
+        raise RequestInvalid(
+            "`since` and `until` need a zone and a year from 1 to 9999.",
+            "Write 2026-01-31T12:00:00Z.",
+        ) from error
+
+
 class HistoryController(Controller):
     """The history of results."""
 
     path = "/api/inference"
     tags = ("history",)
+    dependencies = {"where": Provide(provide_filter, sync_to_thread=False)}  # noqa: RUF012
 
     @get(
         "/history",
@@ -78,18 +102,12 @@ class HistoryController(Controller):
     async def page(
         self,
         d3: Services,
+        where: HistoryFilter,
         limit: Limit = 50,
         offset: Offset = 0,
         cursor: Cursor = None,
-        is_fake: IsFake = None,
-        model: ModelName = None,
-        since: Since = None,
-        until: Until = None,
-        q: Q = None,
-        verdict: VerdictIs = None,
     ) -> HistoryPage:
         """Results, newest first, by offset with a total or by cursor without."""
-        where = _filter(is_fake, model, since, until, q, verdict)
         if cursor is not None:
             after = await _in_thread(
                 d3, lambda: d3.history.page_after(where, limit, cursor or None)
@@ -108,19 +126,9 @@ class HistoryController(Controller):
         responses=openapi.problems(400, 503),
         media_type="text/csv",
     )
-    async def export_csv(
-        self,
-        d3: Services,
-        is_fake: IsFake = None,
-        model: ModelName = None,
-        since: Since = None,
-        until: Until = None,
-        q: Q = None,
-        verdict: VerdictIs = None,
-    ) -> Stream:
+    async def export_csv(self, d3: Services, where: HistoryFilter) -> Stream:
         """Every result that matches, newest first, one row each."""
-        where = _filter(is_fake, model, since, until, q, verdict)
-        return _export(d3, where, csv_rows, "text/csv; charset=utf-8", "csv")
+        return _export(d3, where, csv_chunks, "text/csv; charset=utf-8", "csv")
 
     @get(
         "/history.jsonl",
@@ -130,19 +138,9 @@ class HistoryController(Controller):
         responses=openapi.problems(400, 503),
         media_type="application/jsonl",
     )
-    async def export_jsonl(
-        self,
-        d3: Services,
-        is_fake: IsFake = None,
-        model: ModelName = None,
-        since: Since = None,
-        until: Until = None,
-        q: Q = None,
-        verdict: VerdictIs = None,
-    ) -> Stream:
+    async def export_jsonl(self, d3: Services, where: HistoryFilter) -> Stream:
         """Every result that matches, newest first, one object a line."""
-        where = _filter(is_fake, model, since, until, q, verdict)
-        return _export(d3, where, json_lines, "application/jsonl", "jsonl")
+        return _export(d3, where, json_lines_chunks, "application/jsonl", "jsonl")
 
     @get(
         "/result/{result_id:str}",
@@ -183,28 +181,11 @@ class HistoryController(Controller):
         ] = None,
     ) -> Stats:
         """Totals, and with ``bucket`` their course in time."""
-        where = _filter(None, None, since, until, None, None)
+        where = provide_filter(since=since, until=until)
         size = BucketSize(bucket) if bucket is not None else None
-        return Stats(stats=stats_of(await _in_thread(d3, lambda: d3.history.statistics(where, size))))
-
-
-def _filter(
-    is_fake: bool | None,  # noqa: FBT001
-    model: str | None,
-    since: datetime | None,
-    until: datetime | None,
-    q: str | None,
-    verdict: Verdict | None,
-) -> HistoryFilter:
-    try:
-        return HistoryFilter(
-            is_fake=is_fake, model=model, since=since, until=until, q=q, verdict=verdict
+        return Stats(
+            stats=stats_of(await _in_thread(d3, lambda: d3.history.statistics(where, size)))
         )
-    except (ValueError, OverflowError) as error:
-        raise RequestInvalid(
-            "`since` and `until` need a zone and a year from 1 to 9999.",
-            "Write 2026-01-31T12:00:00Z.",
-        ) from error
 
 
 def _checked_id(text: str) -> int:
@@ -221,20 +202,14 @@ async def _in_thread(d3: Services, work: Callable[[], _T]) -> _T:
 def _export(
     d3: Services,
     where: HistoryFilter,
-    form: Callable[[Iterator[HistoryEntry]], Iterator[str]],
+    form: Callable[[Iterable[HistoryEntry]], Iterator[bytes]],
     media_type: str,
     ending: str,
 ) -> Stream:
     async def lines() -> AsyncIterator[bytes]:
-        rows = form(iter(d3.history.iterate(where)))
-
-        def some() -> bytes:
-            return "".join(islice(rows, _EXPORT_CHUNK)).encode()
-
-        while chunk := await _in_thread(d3, some):
+        chunks = form(d3.history.iterate(where))
+        while chunk := await _in_thread(d3, lambda: next(chunks, b"")):
             yield chunk
 
     disposition = {"Content-Disposition": f'attachment; filename="d3-history.{ending}"'}
     return Stream(lines(), media_type=media_type, headers=disposition)
-
-

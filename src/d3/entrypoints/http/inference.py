@@ -122,9 +122,7 @@ async def _answer(
     reservation = None
     if (key := request.headers.get("idempotency-key")) is not None:
         digest = _request_hash(request.scope["path"], uploads, threshold, views)
-        reserved = await asyncio.wrap_future(
-            d3.writer.reserve(IdempotencyKey(NOBODY, key, digest))
-        )
+        reserved = await asyncio.wrap_future(d3.writer.reserve(IdempotencyKey(NOBODY, key, digest)))
         if isinstance(reserved, StoredAnswer):
             return _json(reserved.body, {"Idempotency-Replayed": "true"})
         reservation = reserved
@@ -142,7 +140,7 @@ async def _answer(
         completion = None
         if reservation is not None:
             completion = Completion(reservation, lambda ids: body(outcomes, ids))
-        ids: Sequence[int] = ()
+        ids: list[int] = []
         if judged or completion:
             ids = await asyncio.wrap_future(d3.writer.submit(judged, completion))
     except BaseException:
@@ -160,9 +158,7 @@ def _release(d3: Services, reservation: Reservation | None) -> None:
             return
 
 
-def _request_hash(
-    path: str, uploads: Sequence[Upload], threshold: float | None, views: int
-) -> str:
+def _request_hash(path: str, uploads: Sequence[Upload], threshold: float | None, views: int) -> str:
     digest = hashlib.sha256(repr((path, threshold, views)).encode())
     for upload in uploads:
         digest.update(repr((upload.name, len(upload.data))).encode())

@@ -81,5 +81,3 @@ class Metrics:
     def render(self) -> tuple[bytes, str]:
         """The text for Prometheus, and its media type."""
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
-
-

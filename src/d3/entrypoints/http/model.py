@@ -21,6 +21,7 @@ from d3.entrypoints.http.schemas import (
     LoadedModelInfo,
     ModelInfo,
     ModelList,
+    ModelLoaded,
     Uploaded,
     architecture_of,
     details_of,
@@ -76,11 +77,15 @@ class ModelController(Controller):
         name: Annotated[
             str | None, Parameter(max_length=100, description="By default the chosen one.")
         ] = None,
-    ) -> Done:
+    ) -> ModelLoaded:
         """Load a model beside the old one, which serves until the new one takes its place."""
         wanted = checked_name(name) if name else None
         model = await _in_thread(d3, lambda: d3.host.load(wanted))
-        return Done(message=f"Model loaded successfully: {model.manifest.name}")
+        return ModelLoaded(
+            message="Model loaded successfully",
+            model_name=model.manifest.name,
+            version=model.manifest.version,
+        )
 
     @post("/unload", operation_id="unloadModel", status_code=200, summary="Unload the model")
     async def unload(self, d3: Services) -> Done:
@@ -135,5 +140,3 @@ class ModelController(Controller):
 async def _in_thread(d3: Services, work: Callable[[], _T]) -> _T:
     """Loading, hashing and storing take seconds: never on the event loop."""
     return await asyncio.get_running_loop().run_in_executor(d3.chores, work)
-
-

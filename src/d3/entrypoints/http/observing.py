@@ -94,7 +94,7 @@ class Observer:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request and remember how."""
-        if scope["type"] != "http":
+        if str(scope["type"]) != "http":
             await self._application(scope, receive, send)
             return
         begun, arrived = time.perf_counter(), datetime.now(UTC)

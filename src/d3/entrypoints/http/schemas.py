@@ -48,7 +48,7 @@ class Prediction(Struct, kw_only=True):
     inference_id: int
 
 
-class BatchItem(Struct, kw_only=True, omit_defaults=True):
+class BatchItem(Struct, kw_only=True):
     """One file of a batch: a result and its id, or an error and its code."""
 
     filename: str
@@ -97,13 +97,13 @@ class HistoryItem(Struct, kw_only=True):
     request_id: str | None
 
 
-class HistoryPage(Struct, kw_only=True, omit_defaults=True):
+class HistoryPage(Struct, kw_only=True):
     """A page of the history, newest first; ``total`` by offset, ``next_cursor`` by cursor."""
 
     success: bool = True
     count: int
     total: int | UnsetType = UNSET
-    next_cursor: str | None | UnsetType = UNSET
+    next_cursor: str | UnsetType | None = UNSET
     results: list[HistoryItem]
 
 
@@ -119,6 +119,13 @@ class Done(Struct, kw_only=True):
 
     success: bool = True
     message: str
+
+
+class ModelLoaded(Done, kw_only=True):
+    """A model was loaded."""
+
+    model_name: str
+    version: int
 
 
 class Totals(Struct, kw_only=True):
@@ -137,7 +144,7 @@ class SeriesItem(Totals, kw_only=True):
     start: datetime
 
 
-class StatsBody(Totals, kw_only=True, omit_defaults=True):
+class StatsBody(Totals, kw_only=True):
     """Counts, and their course in time where a bucket was asked for."""
 
     series: list[SeriesItem] | UnsetType = UNSET

@@ -103,6 +103,7 @@ class Services:
 def new(settings: Settings, **replaced: Any) -> Services:
     """The services for these settings; parts of the container may be replaced, for tests."""
     container = Container(settings=settings)
+    container.queue.override(container.threaded_queue)
     for name, part in replaced.items():
         getattr(container, name).override(part)
     return Services(container, Metrics())
