@@ -122,7 +122,7 @@ class Client:
     def predict_batch(
         self, images: Iterable[File], *, threshold: float | None = None, views: int = 1
     ) -> BatchPrediction:
-        """Judge several images in one request; a bad one has ``error`` and ``code`` in its place."""
+        """Judge several images in one request; a bad one has an error in its place."""
         files = [("files", _named(image, None)) for image in images]
         return self._send_images("predict-batch", files, threshold, views, BatchPrediction)
 

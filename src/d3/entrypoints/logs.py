@@ -12,6 +12,7 @@ from typing import Any, Literal, TextIO
 import structlog
 
 LogFormat = Literal["auto", "text", "json"]
+_EXTRA = ("request_id", "method", "path", "status", "milliseconds")
 
 
 def configure_logs(form: LogFormat, level: str, stream: TextIO = sys.stderr) -> None:
@@ -28,7 +29,7 @@ def configure_logs(form: LogFormat, level: str, stream: TextIO = sys.stderr) -> 
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.stdlib.ExtraAdder(allow=[]),
+        structlog.stdlib.ExtraAdder(allow=_EXTRA),
     ]
     ending: list[Any] = (
         [structlog.dev.ConsoleRenderer(colors=stream.isatty())]

@@ -72,7 +72,7 @@ class InferenceService:
         version: of D3, kept with each result.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  its parts, one by one
         self,
         host: ModelHost,
         decoder: ImageDecoder,
@@ -134,13 +134,13 @@ class InferenceService:
 
         def look_up(image: DecodedImage, decoding: float) -> None:
             key = _cache_key(question, image)
-            known = self._cache.get(key) if self._cache else None
+            known = self._cache.get(key) if self._cache is not None else None
             if known is not None:
                 finish(image, decoding, Scored(np.array([known]), 0.0), cached=True)
                 return
 
             def keep(scored: Scored) -> None:
-                if self._cache:
+                if self._cache is not None:
                     self._cache.put(key, scored.logits[0].tolist())
                 finish(image, decoding, scored, cached=False)
 

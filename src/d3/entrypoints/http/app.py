@@ -18,6 +18,7 @@ from d3.entrypoints.http.history import HistoryController
 from d3.entrypoints.http.inference import InferenceController
 from d3.entrypoints.http.model import ModelController
 from d3.entrypoints.http.observing import Observer
+from d3.entrypoints.http.refusing import LingeringClose
 from d3.entrypoints.http.services import Services, new
 from d3.settings import Settings
 
@@ -31,7 +32,8 @@ class Application(Litestar):
     async def __call__(self, scope: Scope | Any, receive: Receive | Any, send: Send | Any) -> None:
         """Answer one request, observed; a parent that runs no lifespan is made up for."""
         if self._observer is None:
-            self._observer = Observer(self._answer, self.d3.metrics, self.d3.writer.log)
+            answer = LingeringClose(self._answer)
+            self._observer = Observer(answer, self.d3.metrics, self.d3.writer.log)
         await self._observer(_below_prefix(scope), receive, send)
 
     async def _answer(self, scope: Scope | Any, receive: Receive | Any, send: Send | Any) -> None:

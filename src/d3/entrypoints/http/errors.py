@@ -1,4 +1,4 @@
-"""One body for every error: ``application/problem+json`` (RFC 9457) that old clients understand too.
+"""One body for every error: ``application/problem+json`` (RFC 9457), for old clients too.
 
 The sentence says what was wrong and what to do; never a path, a traceback or a library's text.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from http import HTTPStatus
 from typing import Any
 
@@ -92,7 +93,9 @@ def answer_d3_error(request: Request[Any, Any, Any], error: d3.D3Error) -> Respo
 def answer_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     """An error of the framework, in our words."""
     status = HTTPStatus(error.status_code)
-    allow = {name: value for name, value in (error.headers or {}).items() if name == "Allow"}
+    allow = {}
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        allow["Allow"] = ", ".join(_methods_of(request))
     if isinstance(error, ValidationException) and isinstance(error.extra, list):
         keys = {str(one["key"]) for one in error.extra if isinstance(one, dict) and "key" in one}
         named = ", ".join(sorted(keys)) or "of the request"
@@ -102,6 +105,18 @@ def answer_http_error(request: Request[Any, Any, Any], error: HTTPException) -> 
         status, ("invalid_request", "The request cannot be understood.")
     )
     return problem(request, status, code, sentence, allow)
+
+
+def _methods_of(request: Request[Any, Any, Any]) -> list[str]:
+    """What the routes at the request's address know; RFC 9110 wants it beside every 405."""
+    path = request.scope["path"].rstrip("/")
+    known = {
+        method
+        for route in request.app.routes
+        if re.fullmatch(re.sub(r"\{[^}]*\}", "[^/]+", route.path.rstrip("/")), path)
+        for method in getattr(route, "methods", ())
+    }
+    return sorted(known)
 
 
 def answer_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

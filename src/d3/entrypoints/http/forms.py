@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from litestar import Request
-from litestar.exceptions import ClientException
+from litestar.exceptions import ClientException, InternalServerException
 from multipart import MultipartError, MultipartSegment, PushMultipartParser
 
 from d3.domain.errors import (
@@ -160,71 +160,88 @@ async def read_form(
             "Send multipart/form-data, as curl -F or the files= of requests do.",
         )
     _check_announced(request, limits)
-    form = Form()
+    collector = _Collector(limits, sink)
     try:
-        await _parse(request.stream(), boundary, limits, form, sink)
+        await _parse(request.stream(), boundary, collector)
+    except InternalServerException as error:
+        raise FormInvalid("The upload broke off.", "Send it again.") from error
     except (MultipartError, UnicodeError, LookupError, ClientException, ValueError) as error:
         raise FormInvalid(
             "The multipart form is malformed.", "Send it as curl -F or the files= of requests do."
         ) from error
-    return form
+    return collector.form
 
 
-async def _parse(
-    chunks: AsyncIterator[bytes],
-    boundary: str,
-    limits: FormLimits,
-    form: Form,
-    sink: Sink | None,
-) -> None:
-    taken = 0
-    segment: MultipartSegment | None = None
-    collected = bytearray()
-    with PushMultipartParser(
-        boundary,
-        max_header_size=_HEADER_BYTES,
-        max_segment_count=limits.parts + 1,
-        strict=False,
-    ) as parser:
+async def _parse(chunks: AsyncIterator[bytes], boundary: str, collector: _Collector) -> None:
+    with PushMultipartParser(boundary, max_header_size=_HEADER_BYTES) as parser:
         async for chunk in chunks:
-            taken += len(chunk)
-            if taken > limits.bytes:
-                raise _too_large(limits)
+            collector.count(len(chunk))
             if not chunk or parser.closed:
                 continue
             for event in parser.parse(chunk):
                 if isinstance(event, MultipartSegment):
-                    segment, collected = event, bytearray()
-                    _count(form, limits)
+                    collector.begin(event)
                 elif event:
-                    if sink and segment and segment.filename and segment.name == sink.name:
-                        if sink.name not in form.files:
-                            sink.stream.write(event)
-                        continue
-                    collected += event
-                    if segment is not None and not segment.filename:
-                        _check_text(collected)
-                elif segment is not None:
-                    _keep(form, segment, collected)
-                    segment = None
+                    collector.add(event)
+                else:
+                    collector.end()
         if not parser.closed:
             parser.close()
 
 
-def _keep(form: Form, segment: MultipartSegment, collected: bytearray) -> None:
-    if segment.filename is not None and (segment.filename or collected):
-        upload = Upload(segment.filename, bytes(collected))
-        form.files.setdefault(segment.name, []).append(upload)
-    elif segment.filename is None:
-        form.texts.setdefault(segment.name, []).append(bytes(collected).decode("utf-8"))
+class _Collector:
+    """Puts what the parser finds into a form, under limits."""
+
+    def __init__(self, limits: FormLimits, sink: Sink | None) -> None:
+        self.form = Form()
+        self._limits = limits
+        self._sink = sink
+        self._bytes = 0
+        self._parts = 0
+        self._segment: MultipartSegment | None = None
+        self._collected = bytearray()
+
+    def count(self, size: int) -> None:
+        """So many bytes more have arrived."""
+        self._bytes += size
+        if self._bytes > self._limits.bytes:
+            raise _too_large(self._limits)
+
+    def begin(self, segment: MultipartSegment) -> None:
+        """A part begins."""
+        self._parts += 1
+        if self._parts > self._limits.parts:
+            raise FormTooLarge(
+                f"The form has more than {self._limits.parts} parts.", "Send fewer files at once."
+            )
+        self._segment, self._collected = segment, bytearray()
+
+    def add(self, piece: bytes | bytearray) -> None:
+        """A piece of the part has arrived."""
+        segment, sink = self._segment, self._sink
+        assert segment is not None
+        if sink is not None and segment.filename and segment.name == sink.name:
+            if sink.name not in self.form.files:
+                sink.stream.write(piece)
+            return
+        self._collected += piece
+        if not segment.filename:
+            _check_text(self._collected)
+
+    def end(self) -> None:
+        """The part is complete."""
+        segment, content = self._segment, bytes(self._collected)
+        assert segment is not None
+        if segment.filename is None:
+            self.form.texts.setdefault(segment.name, []).append(content.decode("utf-8"))
+        elif segment.filename or content:
+            upload = Upload(_unescaped(segment.filename), content)
+            self.form.files.setdefault(segment.name, []).append(upload)
 
 
-def _count(form: Form, limits: FormLimits) -> None:
-    held = sum(map(len, form.files.values())) + sum(map(len, form.texts.values()))
-    if held >= limits.parts:
-        raise FormTooLarge(
-            f"The form has more than {limits.parts} parts.", "Send fewer files at once."
-        )
+def _unescaped(filename: str) -> str:
+    """The name before its sender escaped what HTML says must be: quotes and line breaks."""
+    return filename.replace("%22", '"').replace("%0D", "\r").replace("%0A", "\n")
 
 
 def _check_text(collected: bytearray) -> None:

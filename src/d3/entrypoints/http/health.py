@@ -9,7 +9,7 @@ from litestar import Controller, MediaType, Response, get
 
 from d3.domain.errors import D3Error
 from d3.entrypoints.http.schemas import Health, Readiness
-from d3.entrypoints.http.services import Services
+from d3.entrypoints.http.services import D3
 
 
 class HealthController(Controller):
@@ -18,7 +18,7 @@ class HealthController(Controller):
     tags = ("health",)
 
     @get("/health", operation_id="getHealth", summary="Say how the service is")
-    async def health(self, d3: Services) -> Health:
+    async def health(self, d3: D3) -> Health:
         """Answers 200 as long as the process lives."""
         model = d3.host.loaded()
         return Health(
@@ -29,7 +29,7 @@ class HealthController(Controller):
         )
 
     @get("/health/live", operation_id="getLiveness", summary="Say that the process lives")
-    async def live(self, d3: Services) -> Health:
+    async def live(self, d3: D3) -> Health:
         """The same as ``/health``, at the address orchestrators expect."""
         return await self.health.fn(self, d3)  # type: ignore[no-any-return]
 
@@ -39,7 +39,7 @@ class HealthController(Controller):
         summary="Say whether requests can be answered",
         raises=[],
     )
-    async def ready(self, d3: Services) -> Response[Readiness]:
+    async def ready(self, d3: D3) -> Response[Readiness]:
         """200 if they can, else 503 with what is missing."""
         missing = []
         if d3.host.loaded() is None:
@@ -60,7 +60,7 @@ class HealthController(Controller):
         media_type=MediaType.TEXT,
         sync_to_thread=False,
     )
-    def metrics(self, d3: Services) -> Response[Any]:
+    def metrics(self, d3: D3) -> Response[Any]:
         """Prometheus text."""
         content, kind = d3.metrics.render()
         return Response(content, media_type=kind)

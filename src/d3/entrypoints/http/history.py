@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Annotated, Literal, TypeVar
 
 from litestar import Controller, delete, get
-from litestar.di import Provide
+from litestar.di import NamedDependency, Provide
 from litestar.params import Parameter
 from litestar.response import Stream
 
@@ -32,7 +32,7 @@ from d3.entrypoints.http.schemas import (
     history_item,
     stats_of,
 )
-from d3.entrypoints.http.services import Services
+from d3.entrypoints.http.services import D3, Services
 
 _T = TypeVar("_T")
 _ID = re.compile(r"[1-9][0-9]{0,18}")
@@ -101,8 +101,8 @@ class HistoryController(Controller):
     )
     async def page(
         self,
-        d3: Services,
-        where: HistoryFilter,
+        d3: D3,
+        where: NamedDependency[HistoryFilter],
         limit: Limit = 50,
         offset: Offset = 0,
         cursor: Cursor = None,
@@ -126,7 +126,7 @@ class HistoryController(Controller):
         responses=openapi.problems(400, 503),
         media_type="text/csv",
     )
-    async def export_csv(self, d3: Services, where: HistoryFilter) -> Stream:
+    async def export_csv(self, d3: D3, where: NamedDependency[HistoryFilter]) -> Stream:
         """Every result that matches, newest first, one row each."""
         return _export(d3, where, csv_chunks, "text/csv; charset=utf-8", "csv")
 
@@ -138,7 +138,7 @@ class HistoryController(Controller):
         responses=openapi.problems(400, 503),
         media_type="application/jsonl",
     )
-    async def export_jsonl(self, d3: Services, where: HistoryFilter) -> Stream:
+    async def export_jsonl(self, d3: D3, where: NamedDependency[HistoryFilter]) -> Stream:
         """Every result that matches, newest first, one object a line."""
         return _export(d3, where, json_lines_chunks, "application/jsonl", "jsonl")
 
@@ -148,7 +148,7 @@ class HistoryController(Controller):
         summary="Get one result",
         responses=openapi.problems(404, 503),
     )
-    async def result(self, d3: Services, result_id: ResultId) -> OneResult:
+    async def result(self, d3: D3, result_id: ResultId) -> OneResult:
         """The result with this id."""
         entry = await _in_thread(d3, lambda: d3.history.get(_checked_id(result_id)))
         return OneResult(result=history_item(entry))
@@ -160,7 +160,7 @@ class HistoryController(Controller):
         status_code=200,
         responses=openapi.problems(404, 503),
     )
-    async def remove(self, d3: Services, result_id: ResultId) -> Done:
+    async def remove(self, d3: D3, result_id: ResultId) -> Done:
         """Remove the result with this id for good."""
         await _in_thread(d3, lambda: d3.history.delete(_checked_id(result_id)))
         return Done(message="Result deleted successfully")
@@ -173,7 +173,7 @@ class HistoryController(Controller):
     )
     async def stats(
         self,
-        d3: Services,
+        d3: D3,
         since: Since = None,
         until: Until = None,
         bucket: Annotated[

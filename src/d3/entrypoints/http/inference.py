@@ -24,7 +24,7 @@ from d3.entrypoints.http import openapi
 from d3.entrypoints.http.forms import Form, FormLimits, read_form
 from d3.entrypoints.http.observing import Observation
 from d3.entrypoints.http.schemas import BatchItem, BatchPrediction, Prediction, result_of
-from d3.entrypoints.http.services import Services
+from d3.entrypoints.http.services import D3, Services
 
 Outcome = Judged | D3Error
 _encode = msgspec.json.Encoder().encode
@@ -46,7 +46,7 @@ class InferenceController(Controller):
         responses=openapi.problems(400, 409, 413, 415, 422, 503),
         request_max_body_size=None,
     )
-    async def predict(self, request: Request[Any, Any, Any], d3: Services) -> Response[Prediction]:
+    async def predict(self, request: Request[Any, Any, Any], d3: D3) -> Response[Prediction]:
         """Tell whether the image in the field ``file`` was made or altered by a generator.
 
         With an ``Idempotency-Key``, the same request again gets the same answer and no second row.
@@ -73,7 +73,7 @@ class InferenceController(Controller):
         request_max_body_size=None,
     )
     async def predict_batch(
-        self, request: Request[Any, Any, Any], d3: Services
+        self, request: Request[Any, Any, Any], d3: D3
     ) -> Response[BatchPrediction]:
         """Judge the images in the fields ``files``; one bad file fails only itself."""
         limits = FormLimits(d3.settings.max_batch_bytes, parts=d3.settings.max_batch_files + 8)
@@ -134,8 +134,8 @@ async def _answer(
         )
         for outcome in outcomes:
             observation.judged(outcome)
-            if all_or_nothing and isinstance(outcome, D3Error):
-                raise outcome
+        if all_or_nothing:
+            _raise_first(outcomes)
         judged = [outcome.entry for outcome in outcomes if isinstance(outcome, Judged)]
         completion = None
         if reservation is not None:
@@ -147,6 +147,12 @@ async def _answer(
         _release(d3, reservation)
         raise
     return _json(body(outcomes, ids))
+
+
+def _raise_first(outcomes: Sequence[Outcome]) -> None:
+    for outcome in outcomes:
+        if isinstance(outcome, D3Error):
+            raise outcome
 
 
 def _release(d3: Services, reservation: Reservation | None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +25,7 @@ from d3.entrypoints.http.schemas import (
     architecture_of,
     details_of,
 )
-from d3.entrypoints.http.services import Services
+from d3.entrypoints.http.services import D3, Services
 
 _T = TypeVar("_T")
 _FORM_OVERHEAD = 64 * 1024
@@ -39,7 +38,7 @@ class ModelController(Controller):
     tags = ("model",)
 
     @get("/info", operation_id="getModelInfo", summary="Describe the model in use")
-    async def info(self, d3: Services) -> ModelInfo:
+    async def info(self, d3: D3) -> ModelInfo:
         """What is loaded, on which device and in which precision."""
         model = d3.host.loaded()
         if model is None:
@@ -73,7 +72,7 @@ class ModelController(Controller):
     )
     async def load(
         self,
-        d3: Services,
+        d3: D3,
         name: Annotated[
             str | None, Parameter(max_length=100, description="By default the chosen one.")
         ] = None,
@@ -88,13 +87,13 @@ class ModelController(Controller):
         )
 
     @post("/unload", operation_id="unloadModel", status_code=200, summary="Unload the model")
-    async def unload(self, d3: Services) -> Done:
+    async def unload(self, d3: D3) -> Done:
         """Free the model's memory; predictions answer 503 until one is loaded again."""
         was_there = await _in_thread(d3, d3.host.unload)
         return Done(message="Model unloaded successfully" if was_there else "No model was loaded")
 
     @get("/list", operation_id="listModels", summary="List the registry's models")
-    async def models(self, d3: Services) -> ModelList:
+    async def models(self, d3: D3) -> ModelList:
         """Every model there is, by name, in its newest version."""
         details = [details_of(one) for one in await _in_thread(d3, d3.models.list)]
         names = [one.name for one in details]
@@ -109,26 +108,23 @@ class ModelController(Controller):
         responses=openapi.problems(400, 409, 413, 415, 422, 503),
         request_max_body_size=None,
     )
-    async def upload(self, request: Request[Any, Any, Any], d3: Services) -> Uploaded:
+    async def upload(self, request: Request[Any, Any, Any], d3: D3) -> Uploaded:
         """Store a D3 head such as ``classifier.pth`` as a model.
 
         It is read without running its code, checked, and bound to an encoder of its width before
         it becomes visible. The same name again makes a new version. It is used once loaded.
         """
         limits = FormLimits(d3.settings.max_model_bytes + _FORM_OVERHEAD, parts=8)
-        handle, place = tempfile.mkstemp(prefix="d3-upload-")
-        file = Path(place)
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                form = await read_form(request, limits, Sink("file", stream))
+        with tempfile.NamedTemporaryFile(prefix="d3-upload-") as stream:
+            form = await read_form(request, limits, Sink("file", stream))
+            stream.flush()
+            file = Path(stream.name)
             filename = display_name(form.file("file").name)
             name = checked_name(form.text("name") or filename)
             provenance = f"uploaded as {filename}"
             manifest = await _in_thread(
                 d3, lambda: d3.models.import_head(name, file, provenance=provenance)
             )
-        finally:
-            file.unlink(missing_ok=True)
         return Uploaded(
             message="Model uploaded successfully",
             model_name=manifest.name,

@@ -5,6 +5,7 @@ A plain ASGI wrapper outside the framework, so that not even an unknown address 
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 import uuid
@@ -22,7 +23,7 @@ from d3.domain.services.inference import Judged
 from d3.entrypoints.http.metrics import Metrics
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_LOG = structlog.get_logger("d3.http")
+_LOG = logging.getLogger("d3.http")
 _STATE = "observation"
 _QUIET = ("/health", "/metrics")
 
@@ -117,7 +118,8 @@ class Observer:
 
         self._metrics.in_flight.inc()
         try:
-            await self._application(scope, receive, send_observed)
+            with structlog.contextvars.bound_contextvars(request_id=observation.request_id):
+                await self._application(scope, receive, send_observed)
         finally:
             self._metrics.in_flight.dec()
             self._remember(scope, observation, time.perf_counter() - begun, arrived)
@@ -144,11 +146,13 @@ class Observer:
         )
         _LOG.info(
             "request",
-            request_id=observation.request_id,
-            method=method,
-            path=path,
-            status=status,
-            milliseconds=round(1000 * seconds, 2),
+            extra={
+                "request_id": observation.request_id,
+                "method": method,
+                "path": path,
+                "status": status,
+                "milliseconds": round(1000 * seconds, 2),
+            },
         )
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeAlias
+
+from litestar.di import NamedDependency
 
 from d3.container import Container
 from d3.domain.errors import D3Error
@@ -98,6 +100,10 @@ class Services:
 
     def _is_loaded(self) -> float:
         return float(self.host.loaded() is not None)
+
+
+D3: TypeAlias = NamedDependency[Services]
+"""How a handler asks for the services, in its parameter ``d3``."""
 
 
 def new(settings: Settings, **replaced: Any) -> Services:
