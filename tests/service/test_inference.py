@@ -14,7 +14,7 @@ import pytest
 import d3
 from d3.entrypoints.http import create_app
 from d3.testing.engines import FakeEngine
-from tests.http.conftest import Service, painted
+from tests.service.conftest import Service, painted
 from tests.serving import assert_problem, serving, wait_until
 
 PREDICT, BATCH = "/api/inference/predict", "/api/inference/predict-batch"
