@@ -125,7 +125,7 @@ def assert_problem(response: Any, status: int, code: str | None = None) -> dict[
     assert body["request_id"] == response.headers["x-request-id"] != ""
     assert body["code"].replace("_", "").isalpha()
     assert body["type"].endswith(body["code"])
-    assert body["error"].endswith((".", "?"))
+    assert body["error"].endswith((".", "?", "'"))
     assert "Traceback" not in body["error"]
     assert tempfile.gettempdir() not in body["error"]
     if code is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,19 +67,20 @@ def home(model_home: Path, tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
+@contextmanager
+def running(home: Path, engine: FakeEngine | None = None, **settings: Any) -> Iterator[Service]:
+    """A service on a home; takes settings by their field's name."""
+    engine = engine or FakeEngine()
+    application = create_app(d3.Settings(home=home, **settings), engine=engine)
+    with serving(application) as url, httpx.Client(base_url=url, timeout=30) as http:
+        yield Service(url, http, application, engine)
+
+
 @pytest.fixture
 def start(home: Path) -> Iterator[Callable[..., Service]]:
-    """Starts a service; takes settings by their field's name, and an engine."""
+    """Starts services that stop with the test; see :func:`running`."""
     with ExitStack() as stack:
-
-        def start(engine: FakeEngine | None = None, **settings: Any) -> Service:
-            engine = engine or FakeEngine()
-            application = create_app(d3.Settings(home=home, **settings), engine=engine)
-            url = stack.enter_context(serving(application))
-            http = stack.enter_context(httpx.Client(base_url=url, timeout=30))
-            return Service(url, http, application, engine)
-
-        yield start
+        yield lambda *engine, **settings: stack.enter_context(running(home, *engine, **settings))
 
 
 @pytest.fixture
