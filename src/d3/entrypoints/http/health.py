@@ -6,8 +6,10 @@ import asyncio
 from typing import Any
 
 from litestar import Controller, MediaType, Response, get
+from litestar.openapi import ResponseSpec
 
 from d3.domain.errors import D3Error
+from d3.entrypoints.http import openapi
 from d3.entrypoints.http.schemas import Health, Readiness
 from d3.entrypoints.http.services import D3
 
@@ -17,7 +19,12 @@ class HealthController(Controller):
 
     tags = ("health",)
 
-    @get("/health", operation_id="getHealth", summary="Say how the service is")
+    @get(
+        "/health",
+        operation_id="getHealth",
+        operation_class=openapi.DescribedOperation,
+        summary="Say how the service is",
+    )
     async def health(self, d3: D3) -> Health:
         """Answers 200 as long as the process lives."""
         model = d3.host.loaded()
@@ -36,8 +43,9 @@ class HealthController(Controller):
     @get(
         "/health/ready",
         operation_id="getReadiness",
+        operation_class=openapi.DescribedOperation,
         summary="Say whether requests can be answered",
-        raises=[],
+        responses={503: ResponseSpec(Readiness, description="Not ready", generate_examples=False)},
     )
     async def ready(self, d3: D3) -> Response[Readiness]:
         """200 if they can, else 503 with what is missing."""

@@ -96,6 +96,7 @@ class HistoryController(Controller):
     @get(
         "/history",
         operation_id="listHistory",
+        operation_class=openapi.DescribedOperation,
         summary="Page through the history",
         responses=openapi.problems(400, 503),
     )
@@ -145,8 +146,9 @@ class HistoryController(Controller):
     @get(
         "/result/{result_id:str}",
         operation_id="getResult",
+        operation_class=openapi.DescribedOperation,
         summary="Get one result",
-        responses=openapi.problems(404, 503),
+        responses=openapi.problems(400, 404, 503),
     )
     async def result(self, d3: D3, result_id: ResultId) -> OneResult:
         """The result with this id."""
@@ -156,9 +158,10 @@ class HistoryController(Controller):
     @delete(
         "/result/{result_id:str}",
         operation_id="deleteResult",
+        operation_class=openapi.DescribedOperation,
         summary="Delete one result",
         status_code=200,
-        responses=openapi.problems(404, 503),
+        responses=openapi.problems(400, 404, 503),
     )
     async def remove(self, d3: D3, result_id: ResultId) -> Done:
         """Remove the result with this id for good."""
@@ -168,6 +171,7 @@ class HistoryController(Controller):
     @get(
         "/stats",
         operation_id="getStatistics",
+        operation_class=openapi.DescribedOperation,
         summary="Count results",
         responses=openapi.problems(400, 503),
     )

@@ -37,7 +37,12 @@ class ModelController(Controller):
     path = "/api/model"
     tags = ("model",)
 
-    @get("/info", operation_id="getModelInfo", summary="Describe the model in use")
+    @get(
+        "/info",
+        operation_id="getModelInfo",
+        operation_class=openapi.DescribedOperation,
+        summary="Describe the model in use",
+    )
     async def info(self, d3: D3) -> ModelInfo:
         """What is loaded, on which device and in which precision."""
         model = d3.host.loaded()
@@ -66,6 +71,7 @@ class ModelController(Controller):
     @post(
         "/load",
         operation_id="loadModel",
+        operation_class=openapi.DescribedOperation,
         status_code=200,
         summary="Load a model",
         responses=openapi.problems(400, 404, 409, 422, 503),
@@ -86,13 +92,25 @@ class ModelController(Controller):
             version=model.manifest.version,
         )
 
-    @post("/unload", operation_id="unloadModel", status_code=200, summary="Unload the model")
+    @post(
+        "/unload",
+        operation_id="unloadModel",
+        operation_class=openapi.DescribedOperation,
+        status_code=200,
+        summary="Unload the model",
+    )
     async def unload(self, d3: D3) -> Done:
         """Free the model's memory; predictions answer 503 until one is loaded again."""
         was_there = await _in_thread(d3, d3.host.unload)
         return Done(message="Model unloaded successfully" if was_there else "No model was loaded")
 
-    @get("/list", operation_id="listModels", summary="List the registry's models")
+    @get(
+        "/list",
+        operation_id="listModels",
+        operation_class=openapi.DescribedOperation,
+        summary="List the registry's models",
+        responses=openapi.problems(503),
+    )
     async def models(self, d3: D3) -> ModelList:
         """Every model there is, by name, in its newest version."""
         details = [details_of(one) for one in await _in_thread(d3, d3.models.list)]

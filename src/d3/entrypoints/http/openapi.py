@@ -12,6 +12,8 @@ from litestar import Request, Router
 from litestar.openapi import OpenAPIConfig, ResponseSpec
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import (
+    Encoding,
+    Example,
     License,
     OpenAPIFormat,
     OpenAPIMediaType,
@@ -26,6 +28,7 @@ from litestar.openapi.spec import (
 from litestar.static_files import create_static_files_router
 
 from d3.entrypoints.http.errors import PROBLEM, Problem
+from d3.entrypoints.http.examples import ANSWERS, ERRORS
 
 _FILE = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
 _THRESHOLD = Schema(
@@ -54,6 +57,20 @@ _IDEMPOTENCY_KEY = Parameter(
 )
 
 
+def _problem(status: int) -> dict[str, Any]:
+    code, sentence = ERRORS[status]
+    return {
+        "success": False,
+        "error": sentence,
+        "code": code,
+        "type": f"/schema#{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": sentence,
+        "request_id": "0c1c6f1e5f3b4f7c9d3a2b1e8f7a6b5c",
+    }
+
+
 def problems(*statuses: int) -> dict[int, ResponseSpec]:
     """The errors a handler may answer, each with the one error body."""
     return {
@@ -62,54 +79,78 @@ def problems(*statuses: int) -> dict[int, ResponseSpec]:
             description=HTTPStatus(status).phrase,
             media_type=PROBLEM,
             generate_examples=False,
+            examples=[Example(value=_problem(status))],
         )
         for status in statuses
     }
 
 
-def _form(properties: dict[str, Schema], required: str) -> RequestBody:
-    schema = Schema(type=OpenAPIType.OBJECT, properties=dict(properties), required=[required])
-    return RequestBody(
-        required=True, content={"multipart/form-data": OpenAPIMediaType(schema=schema)}
+def _form(
+    properties: dict[str, Schema], required: str, kind: str, example: dict[str, Any]
+) -> RequestBody:
+    media = OpenAPIMediaType(
+        schema=Schema(type=OpenAPIType.OBJECT, properties=dict(properties), required=[required]),
+        examples={"form": Example(value=example)},
+        encoding={required: Encoding(content_type=kind)},
     )
+    return RequestBody(required=True, content={"multipart/form-data": media})
 
 
 @dataclass
-class PredictOperation(Operation):
+class DescribedOperation(Operation):
+    """An operation whose answer is shown by an example."""
+
+    def __post_init__(self) -> None:
+        """Put the example beside the answer that succeeds."""
+        success = (self.responses or {}).get("200")
+        example = ANSWERS.get(self.operation_id or "")
+        if isinstance(success, OpenAPIResponse) and success.content and example is not None:
+            success.content["application/json"].examples = {"answer": Example(value=example)}
+
+
+@dataclass
+class PredictOperation(DescribedOperation):
     """One image, as a multipart form."""
 
     def __post_init__(self) -> None:
         """Describe the form and the header that the handler reads by itself."""
+        super().__post_init__()
         properties = {"file": _FILE, "threshold": _THRESHOLD, "views": _VIEWS}
-        self.request_body = _form(properties, "file")
+        example = {"file": "photo.jpg", "threshold": 0.5, "views": 4}
+        self.request_body = _form(properties, "file", "image/*", example)
         self.parameters = [*(self.parameters or []), _IDEMPOTENCY_KEY]
 
 
 @dataclass
-class PredictBatchOperation(Operation):
+class PredictBatchOperation(DescribedOperation):
     """Several images, as a multipart form."""
 
     def __post_init__(self) -> None:
         """Describe the form and the header that the handler reads by itself."""
+        super().__post_init__()
         files = Schema(type=OpenAPIType.ARRAY, items=_FILE, min_items=1)
         properties = {"files": files, "threshold": _THRESHOLD, "views": _VIEWS}
-        self.request_body = _form(properties, "files")
+        example = {"files": ["photo.jpg", "drawing.png"], "threshold": 0.5}
+        self.request_body = _form(properties, "files", "image/*", example)
         self.parameters = [*(self.parameters or []), _IDEMPOTENCY_KEY]
 
 
 @dataclass
-class UploadOperation(Operation):
+class UploadOperation(DescribedOperation):
     """A head, as a multipart form."""
 
     def __post_init__(self) -> None:
         """Describe the form that the handler reads by itself."""
+        super().__post_init__()
         name = Schema(
             type=OpenAPIType.STRING,
             pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
             description="The model's name; the file's own unless sent.",
             examples=["classifier.pth"],
         )
-        self.request_body = _form({"file": _FILE, "name": name}, "file")
+        example = {"file": "classifier.pth", "name": "classifier.pth"}
+        properties = {"file": _FILE, "name": name}
+        self.request_body = _form(properties, "file", "application/octet-stream", example)
 
 
 @dataclass
