@@ -16,6 +16,7 @@ import click
 from d3.domain.errors import D3Error
 from d3.entrypoints.cli.database import db
 from d3.entrypoints.cli.detect import detect
+from d3.entrypoints.cli.doctor import doctor
 from d3.entrypoints.cli.models import models
 from d3.entrypoints.cli.output import complain
 from d3.entrypoints.cli.serve import serve
@@ -36,6 +37,7 @@ cli.add_command(detect)
 cli.add_command(models)
 cli.add_command(serve)
 cli.add_command(db)
+cli.add_command(doctor)
 
 
 def main(arguments: list[str] | None = None) -> None:

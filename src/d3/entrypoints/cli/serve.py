@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import signal
 import socket
 
 import click
@@ -54,6 +55,9 @@ def serve(*, host: str | None, port: int | None) -> int:
     )
     url = f"http://{f'[{address}]' if ':' in address else address}:{bound}"
     err().print(f"D3 listens on {url} (interactive page: {url}/schema)")
+    # When uvicorn has stopped it raises the signal that stopped it once more: all is done by then.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
     uvicorn.Server(config).run(sockets=[listener])
     return 0
 

@@ -29,7 +29,7 @@ _KEPT = {
     "image_name": "photo.jpg",
     **_NUMBERS,
     "created_at": "2026-01-31T12:00:00Z",
-    "user_id": None,
+    "user_id": 7,
     "image_format": "JPEG",
     "image_width": 640,
     "image_height": 427,
@@ -107,10 +107,7 @@ ANSWERS: dict[str, Any] = {
 ERRORS: dict[int, tuple[str, str]] = {
     400: (
         "invalid_threshold",
-        (
-            "The threshold 'abc' is not a number between 0 and 1. Give a number such as 0.5, or leave "
-            "it out to use the model's own."
-        ),
+        "The threshold 'abc' is not a number between 0 and 1. Give a number such as 0.5.",
     ),
     404: ("result_not_found", "There is no such result. GET /api/inference/history lists them."),
     409: ("load_in_progress", "Another model is being loaded. Try again when it is done."),

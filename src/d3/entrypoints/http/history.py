@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Annotated, Literal, TypeVar
 
+import msgspec
 from litestar import Controller, delete, get
 from litestar.di import NamedDependency, Provide
 from litestar.params import Parameter
@@ -49,10 +50,15 @@ Cursor = Annotated[
 ]
 IsFake = Annotated[bool | None, Parameter(description="Only these.")]
 ModelName = Annotated[str | None, Parameter(max_length=100, description="Only this model's.")]
+_A_TIME = {"format": "date-time"}
 Since = Annotated[
-    datetime | None, Parameter(description="Judged at this time or later, with a zone.")
+    str | None,
+    Parameter(description="Judged at this time or later, with a zone.", schema_extra=_A_TIME),
 ]
-Until = Annotated[datetime | None, Parameter(description="Judged before this time, with a zone.")]
+Until = Annotated[
+    str | None,
+    Parameter(description="Judged before this time, with a zone.", schema_extra=_A_TIME),
+]
 Q = Annotated[
     str | None, Parameter(max_length=255, description="The image's name begins with this.")
 ]
@@ -77,13 +83,23 @@ def provide_filter(  # noqa: PLR0917  a query's parameters, one by one
     """
     try:
         return HistoryFilter(
-            is_fake=is_fake, model=model, since=since, until=until, q=q, verdict=verdict
+            is_fake=is_fake,
+            model=model,
+            since=_time(since),
+            until=_time(until),
+            q=q,
+            verdict=verdict,
         )
     except (ValueError, OverflowError) as error:
         raise RequestInvalid(
-            "`since` and `until` need a zone and a year from 1 to 9999.",
-            "Write 2026-01-31T12:00:00Z.",
+            "`since` and `until` are times with a zone.",
+            "Write 2026-01-31T12:00:00Z; a + in an address is written %2B.",
         ) from error
+
+
+def _time(text: str | None) -> datetime | None:
+    """A time of RFC 3339; the framework would take numbers for times too."""
+    return msgspec.convert(text, datetime) if text is not None else None
 
 
 class HistoryController(Controller):

@@ -184,7 +184,8 @@ class InteractivePage(OpenAPIRenderPlugin):
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
         """The page; the document itself is fetched by it."""
-        base = f"{request.scope.get('root_path', '')}/schema"
+        # Relative to the page, since not every parent tells beneath which prefix it mounted us.
+        base = "." if _address(request).endswith("/") else "schema"
         title = openapi_schema["info"]["title"]
         return f"""<!doctype html>
 <html lang="en">
@@ -206,6 +207,19 @@ SwaggerUIBundle({{url: "{base}/openapi.json", dom_id: "#page", deepLinking: true
 </html>""".encode()
 
 
+class Document(JsonRenderPlugin):
+    """The document, with this service's own address wherever it is mounted."""
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        """The document; its server's address is relative to its own."""
+        return super().render(request, openapi_schema | {"servers": [{"url": ".."}]})
+
+
+def _address(request: Request[Any, Any, Any]) -> str:
+    raw = request.scope.get("raw_path") or request.scope["path"].encode()
+    return raw.decode("latin-1").partition("?")[0]
+
+
 def configuration(version: str) -> OpenAPIConfig:
     """How the document is made and where it is shown."""
     return OpenAPIConfig(
@@ -223,5 +237,5 @@ def configuration(version: str) -> OpenAPIConfig:
         ],
         use_handler_docstrings=True,
         path="/schema",
-        render_plugins=[InteractivePage(), JsonRenderPlugin(path="/openapi.json")],
+        render_plugins=[InteractivePage(), Document(path="/openapi.json")],
     )
