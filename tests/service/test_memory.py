@@ -53,13 +53,13 @@ def test_memory_returns_to_the_first_cycles_after_twenty(home: Path, tmp_path: P
     figures = json.loads(done.stdout)
     assert len(figures) == 20
     loaded, first = figures[0]
-    assert loaded - first >= 8 * 1024, "the model is heavy enough to be missed"
+    assert loaded - first >= 4 * 1024, "the model is heavy enough to be missed"
     assert figures[-1][1] <= 1.05 * first
     assert figures[-1][0] <= 1.05 * loaded
 
 
 def make_heavier(home: Path, tmp_path: Path) -> None:
-    """Store a model of 14 MB, so that a leak of it would show; it becomes the active one."""
+    """Store a model of 8 MB, so that a leak of it would show; it becomes the active one."""
     import safetensors.torch
     import torch
 
@@ -67,7 +67,7 @@ def make_heavier(home: Path, tmp_path: Path) -> None:
     from d3.domain.models import EncoderSpec
     from d3.network import DiscrepancyHead, Encoder
 
-    spec = EncoderSpec(width=256, layers=4, heads=4, mlp_width=1024, projection=0)
+    spec = EncoderSpec(width=256, layers=2, heads=4, mlp_width=1024, projection=0)
     torch.manual_seed(0)
     tensors = {name: one.contiguous() for name, one in Encoder(spec).state_dict().items()}
     safetensors.torch.save_file(tensors, tmp_path / "encoder.safetensors")

@@ -48,6 +48,7 @@ def on_a_port(server: PostgresqlServer) -> Iterator[int]:
     """A TCP port of localhost that leads to the server, which listens on a Unix socket alone."""
     (path,) = Path(str(server.url.query["host"])).glob(".s.PGSQL.*[0-9]")
     listener = socket.create_server(("127.0.0.1", 0))
+    ends: list[socket.socket] = []
 
     def accept() -> None:
         while True:
@@ -57,6 +58,7 @@ def on_a_port(server: PostgresqlServer) -> Iterator[int]:
                 return
             far = socket.socket(socket.AF_UNIX)
             far.connect(str(path))
+            ends.extend((near, far))
             for source, target in ((near, far), (far, near)):
                 threading.Thread(target=forward, args=(source, target), daemon=True).start()
 
@@ -66,6 +68,8 @@ def on_a_port(server: PostgresqlServer) -> Iterator[int]:
     finally:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
+        for end in ends:
+            end.close()
 
 
 def forward(source: socket.socket, target: socket.socket) -> None:

@@ -180,7 +180,7 @@ def _model(container: Container, notes: _Notes) -> None:
 
 def _self_test(container: Container, notes: _Notes) -> None:
     """Two scores of a built-in image: alike, and like the recorded one where there is one."""
-    service, image = container.detection(), test_image()
+    service, image = container.detection(), built_in_image()
     first, second = (service.detect(image, views=2).logit for _ in range(2))
     recorded = container.host().loaded().manifest.metrics.get(_RECORDED)
     if first != second:
@@ -207,7 +207,7 @@ def _tolerance(container: Container) -> float:
     return _TOLERANCE if precision == "fp32" else 0.25
 
 
-def test_image() -> NDArray[np.uint8]:
+def built_in_image() -> NDArray[np.uint8]:
     """The built-in image: uint8 (224, 224, 3), the same everywhere and for ever."""
     import numpy as np
 
