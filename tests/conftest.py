@@ -1,0 +1,43 @@
+"""What every test may use: the reference pack, and readable failures inside contract suites."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytest.register_assert_rewrite("d3.testing.contracts")
+
+SOURCE = Path(__file__).resolve().parents[1] / "src"
+
+
+@pytest.fixture(scope="session")
+def reference() -> Path:
+    return Path(__file__).parent / "data" / "reference"
+
+
+@pytest.fixture
+def run_python(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a script in a fresh interpreter that sees this tree's D3 and treats warnings as errors."""
+
+    def run(
+        script: str, *arguments: object, timeout: float = 60, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", script, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env=environment,
+            cwd=tmp_path,
+        )
+        if check:
+            assert done.returncode == 0, done.stderr
+        return done
+
+    return run
