@@ -16,13 +16,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from d3.domain import errors
     from d3.domain.detections import Detection, Failure
     from d3.domain.errors import D3Error
     from d3.domain.scoring import Verdict
     from d3.entrypoints.library import D3, detect
     from d3.settings import Settings
 
-__all__ = ["D3", "D3Error", "Detection", "Failure", "Settings", "Verdict", "__version__", "detect"]
+__all__ = [
+    "D3",
+    "D3Error",
+    "Detection",
+    "Failure",
+    "Settings",
+    "Verdict",
+    "__version__",
+    "detect",
+    "errors",
+]
 
 _HOMES = {
     "D3": "d3.entrypoints.library",
@@ -32,7 +43,6 @@ _HOMES = {
     "Settings": "d3.settings",
     "Verdict": "d3.domain.scoring",
     "detect": "d3.entrypoints.library",
-    "errors": "d3.domain",
 }
 
 
@@ -41,11 +51,12 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("d3-deepfake")
+    if name == "errors":
+        return import_module("d3.domain.errors")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = import_module(_HOMES[name])
-    return import_module("d3.domain.errors") if name == "errors" else getattr(home, name)
+    return getattr(import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__, "errors"])
+    return sorted({*globals(), *__all__})

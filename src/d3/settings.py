@@ -11,7 +11,8 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from dotenv import dotenv_values
@@ -121,7 +122,22 @@ def _parse(text: str, kind: Any, name: str) -> Any:
     try:
         return msgspec.convert(text, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise ValueError(str(error)[:1].lower() + str(error)[1:]) from error
+        raise ValueError(_expectation(kind)) from error
+
+
+def _expectation(kind: Any) -> str:
+    """What a value of the type looks like, for people."""
+    origin = get_origin(kind)
+    if origin is Literal:
+        return "expected " + ", ".join(map(str, get_args(kind)))
+    if origin in (Union, UnionType):
+        words = [_expectation(one) for one in get_args(kind) if one is not NoneType]
+        return " or ".join(words).replace("or expected", "or")
+    if origin is Annotated:
+        bounds = next(one for one in get_args(kind) if isinstance(one, Meta))
+        most = f" to {bounds.le}" if bounds.le is not None else " or more"
+        return f"expected a whole number, {bounds.ge}{most}"
+    return "expected another kind of value"
 
 
 def _read_dotenv(path: Path | None) -> dict[str, str]:

@@ -53,11 +53,19 @@ class Detector(Protocol):
     """
 
     @property
-    def engine(self) -> str: ...
+    def engine(self) -> str:
+        """What runs it."""
+        ...
+
     @property
-    def device(self) -> str: ...
+    def device(self) -> str:
+        """Where it runs."""
+        ...
+
     @property
-    def precision(self) -> str: ...
+    def precision(self) -> str:
+        """Of the encoder."""
+        ...
 
     def score(self, pixels: Pixels, views: int) -> Logits:
         """Raw logits (n, views) of uint8 RGB pixels (n, S, S, 3), S the model's image size.
@@ -108,7 +116,9 @@ class DetectionQueue(Protocol):
     """Owns a detector and takes turns at it. Safe to call from many threads."""
 
     @property
-    def detector(self) -> Detector: ...
+    def detector(self) -> Detector:
+        """The one it owns."""
+        ...
 
     def submit(self, pixels: Pixels, views: int) -> Future[Scored]:
         """Ask for the logits of uint8 pixels (n, S, S, 3), n >= 1; the future may raise D3Error."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
+from functools import cache
 from types import TracebackType
 from typing import Literal, Self, overload
 
@@ -125,8 +126,12 @@ class D3:
         self.close()
 
 
-_shared: D3 | None = None
 _shared_lock = threading.Lock()
+
+
+@cache
+def _shared() -> D3:
+    return D3()
 
 
 def detect(
@@ -140,8 +145,6 @@ def detect(
 
     The model is loaded with the first call and kept for the next ones.
     """
-    global _shared
     with _shared_lock:
-        if _shared is None:
-            _shared = D3()
-    return _shared.detect(source, name=name, threshold=threshold, views=views)
+        detector = _shared()
+    return detector.detect(source, name=name, threshold=threshold, views=views)

@@ -113,9 +113,9 @@ def infer_spec(
             "Say it with --heads.",
         )
     grid = round((tokens - 1) ** 0.5)
+    if grid**2 != tokens - 1:
+        raise CheckpointInvalid(f"The encoder's {tokens - 1} positions make no square.")
     try:
-        if grid**2 != tokens - 1:
-            raise ValueError("its positions make no square")
         return EncoderSpec(
             image_size=grid * patch_size,
             patch_size=patch_size,
@@ -235,7 +235,7 @@ def _convert_pth(file: Path, target: Path) -> None:
         )
     if code == unpickle.NOT_A_CHECKPOINT:
         raise CheckpointInvalid(
-            f"The checkpoint {file.name!r} is neither safetensors nor a .pth file of plain tensors.",
+            f"The checkpoint {file.name!r} is neither safetensors nor a .pth of plain tensors.",
             "Save the module's state_dict() with torch.save or safetensors; files that need code "
             "to be read are refused.",
         )

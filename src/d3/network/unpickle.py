@@ -2,13 +2,16 @@
 
 ``torch.load(weights_only=True)`` runs no code of the file's, but a small file can still make it
 allocate without bound or spin; here that costs the child its life and nobody else anything. Run as
-a script, so that it imports torch and safetensors alone: ``python unpickle.py IN OUT BYTES SECONDS``.
+a script, so that it imports torch and safetensors alone::
+
+    python unpickle.py IN OUT BYTES SECONDS
 """
 
 from __future__ import annotations
 
 import sys
 import warnings
+from pathlib import Path
 
 NOT_A_CHECKPOINT = 3
 NO_TENSORS = 4
@@ -27,7 +30,7 @@ def main(source: str, target: str, spare_bytes: int, seconds: int) -> int:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             loaded = torch.load(source, map_location="cpu", weights_only=True)
-    except Exception:
+    except Exception:  # noqa: BLE001  whatever it was, the file is to blame
         return NOT_A_CHECKPOINT
     for wrapper in _WRAPPERS:
         if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
@@ -53,8 +56,8 @@ def _limit(spare_bytes: int, seconds: int) -> None:
     except ImportError:  # Windows: the parent's timeout remains
         return
     if sys.platform == "linux":  # elsewhere the mapped size is not to be had so simply
-        with open("/proc/self/statm") as statm:
-            mapped = int(statm.read().split()[0]) * resource.getpagesize()
+        pages = Path("/proc/self/statm").read_text().split()[0]
+        mapped = int(pages) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (mapped + spare_bytes, mapped + spare_bytes))
     used = int(resource.getrusage(resource.RUSAGE_SELF).ru_utime) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (used + seconds, used + seconds))

@@ -29,7 +29,7 @@ class DirectQueue:
             begun = self._clock.monotonic()
             try:
                 logits = self._detector.score(pixels, views)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  the future carries it to whoever waits
                 future.set_exception(error)
                 return future
             seconds = self._clock.monotonic() - begun

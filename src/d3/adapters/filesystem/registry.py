@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -131,7 +132,7 @@ class FilesystemRegistry:
         """A manifest, and where its files lie."""
         for manifest, folder in self._shipped():
             if manifest.name == name and version in (None, manifest.version):
-                return manifest, lambda role, _: folder / f"{role}.safetensors"
+                return manifest, partial(_packaged_file, folder)
         with _translated("read"):
             versions = self._versions(checked_name(name))
             wanted = version if version is not None else max(versions, default=None)
@@ -145,9 +146,11 @@ class FilesystemRegistry:
 
     def _shipped(self) -> Iterator[tuple[Manifest, Path]]:
         for folder in self._packaged:
+            if not (folder / "manifest.json").exists():
+                continue
             yield _read_manifest(folder / "manifest.json"), folder
 
-    def _versions(self, name: str) -> list[int]:
+    def _versions(self, name: str) -> Sequence[int]:
         found = (self._root / "manifests" / name).glob("*.json")
         return sorted(int(path.stem) for path in found if path.stem.isdecimal())
 
@@ -162,13 +165,13 @@ class FilesystemRegistry:
         _check(source, file, f"The file {source.name!r}")
         if target.exists() and file_of(target) == file:
             return
-        with _temporary_beside(target) as partial:
-            shutil.copyfile(source, partial)
-            _check(partial, file, f"The copy of {source.name!r}")
+        with _temporary_beside(target) as unfinished:
+            shutil.copyfile(source, unfinished)
+            _check(unfinished, file, f"The copy of {source.name!r}")
 
     def _write(self, target: Path, content: bytes) -> None:
-        with _temporary_beside(target) as partial:
-            partial.write_bytes(content)
+        with _temporary_beside(target) as unfinished:
+            unfinished.write_bytes(content)
 
     def _collect_garbage(self) -> None:
         manifests = (_read_manifest(p) for p in (self._root / "manifests").glob("*/*.json"))
@@ -198,15 +201,15 @@ def _temporary_beside(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=".partial-")
     os.close(handle)
-    partial = Path(name)
+    unfinished = Path(name)
     try:
-        yield partial
-        partial.chmod(0o644)
-        with partial.open("rb") as stream:
+        yield unfinished
+        unfinished.chmod(0o644)
+        with unfinished.open("rb") as stream:
             os.fsync(stream.fileno())
-        partial.replace(target)
+        unfinished.replace(target)
     finally:
-        partial.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
 
 
 def _check(path: Path, recorded: ModelFile, subject: str) -> None:
@@ -217,6 +220,10 @@ def _check(path: Path, recorded: ModelFile, subject: str) -> None:
         raise ModelDamaged(f"{subject} is missing.", remedy) from error
     if found != recorded:
         raise ModelDamaged(f"{subject} does not match its recorded SHA-256.", remedy)
+
+
+def _packaged_file(folder: Path, role: Role, _: ModelFile) -> Path:
+    return folder / f"{role}.safetensors"
 
 
 def _read_manifest(path: Path) -> Manifest:

@@ -28,7 +28,7 @@ from d3.domain.errors import (
 )
 from d3.domain.images import DecodedImage, ImageFacts, ImageSource, Pixels, pixels_sha256
 
-_CHANNELS = {2: "L", 3: "RGB", 4: "RGBA"}
+_DIMENSIONS = 2
 _heif_lock = threading.Lock()
 
 
@@ -193,14 +193,17 @@ def _require(kind: str) -> None:
 
 
 def _from_array(array: np.ndarray) -> Image.Image:
-    mode = _CHANNELS.get(array.ndim if array.ndim == 2 else array.shape[-1])
-    if array.dtype != np.uint8 or array.ndim not in (2, 3) or mode is None or 0 in array.shape:
+    colours = array.shape[2:]
+    if (
+        array.dtype != np.uint8
+        or 0 in array.shape
+        or array.ndim < _DIMENSIONS
+        or (colours not in ((), (3,), (4,)))
+    ):
         raise ImageUnsupported(
             f"An array of {array.dtype} with the shape {array.shape} is not an image.",
             "Give uint8 of shape (height, width, 3).",
         )
-    if array.ndim == 3 and array.shape[-1] == 2:
-        raise ImageUnsupported("An array of two channels is not an image.", "Give three.")
     return Image.fromarray(np.ascontiguousarray(array))
 
 

@@ -10,7 +10,7 @@ _AVIF_BRANDS = {b"avif", b"avis"}
 _HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
 
 
-def sniff(start: bytes) -> str | None:
+def sniff(start: bytes) -> str | None:  # noqa: PLR0911  a table read from top to bottom
     """Pillow's name for the format of a file that begins with these bytes; None if not an image.
 
     Args:

@@ -23,6 +23,7 @@ MAX_RUN_LENGTH_BMP_BYTES = 2**20
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _END_OF_IMAGE, _START_OF_SCAN, _STANDALONE = 0xD9, 0xDA, 0x01
 _RUN_LENGTH = (1, 2)
+_GIF_IMAGE, _GIF_EXTENSION = 0x2C, 0x21
 
 
 def check_structure(kind: str, data: bytes, max_jpeg_scans: int) -> None:
@@ -49,10 +50,10 @@ def gif_frames(data: bytes) -> int:
     frames = blocks = extension_bytes = 0
     while at < len(data) and frames < MAX_GIF_FRAMES:
         introducer = data[at]
-        if introducer == 0x2C:
+        if introducer == _GIF_IMAGE:
             frames += 1
             at += 11 + _colour_table(data, at + 9)
-        elif introducer == 0x21:
+        elif introducer == _GIF_EXTENSION:
             at += 2
         else:
             break
@@ -104,7 +105,7 @@ def _check_png(data: bytes) -> None:
 
 def _check_bmp(data: bytes) -> None:
     # Pillow decodes run lengths in Python: minutes for what other formats do in milliseconds.
-    compression = int.from_bytes(data[30:34], "little") if len(data) >= 34 else 0
+    compression = int.from_bytes(data[30:34], "little")
     if compression in _RUN_LENGTH and len(data) > MAX_RUN_LENGTH_BMP_BYTES:
         raise _too_many("A run-length encoded BMP may have 1 MB at most.")
 

@@ -1,4 +1,4 @@
-"""Which device and precision: what was asked for, what is here, and a clear word where they differ."""
+"""Which device and precision: what was asked for, what is here, a word where they differ."""
 
 from __future__ import annotations
 

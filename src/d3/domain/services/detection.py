@@ -9,19 +9,27 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Literal, TypeVar, overload
+from typing import Literal, overload
 
 import numpy as np
 
 from d3.domain.detections import Detection, Failure
 from d3.domain.errors import ImageError, RequestInvalid
-from d3.domain.images import DecodedImage, ImageSource
-from d3.domain.ports import Clock, ImageDecoder, Scored
+from d3.domain.images import DecodedImage, ImageFacts, ImageSource
+from d3.domain.ports import Clock, ImageDecoder
 from d3.domain.scoring import assess, checked_threshold, checked_views
 from d3.domain.services.hosting import LoadedModel, ModelHost
 
-_T = TypeVar("_T")
 _BATCHES_AHEAD = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What is asked of every image of a call, and of which model."""
+
+    model: LoadedModel
+    threshold: float
+    views: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,83 +124,82 @@ class DetectionService:
         if errors not in ("raise", "return"):
             raise RequestInvalid(f"errors={errors!r} is not known.", "Give 'raise' or 'return'.")
         if threshold is not None:
-            checked_threshold(threshold)
+            threshold = checked_threshold(threshold)
         model = self._host.current()
-        checked_views(views, len(model.manifest.permutations))
+        manifest = model.manifest
+        question = _Question(
+            model,
+            manifest.threshold if threshold is None else threshold,
+            checked_views(views, len(manifest.permutations)),
+        )
         sources = iter(sources)
         named = (
             zip(sources, names, strict=True)
             if names is not None
             else ((source, _display_name(source)) for source in sources)
         )
-        return self._detect_many(model, named, threshold, views, batch_size, errors)
+        return self._outcomes(question, named, batch_size, raising=errors == "raise")
 
-    def _detect_many(
+    def _outcomes(
         self,
-        model: LoadedModel,
+        question: _Question,
         named: Iterator[tuple[ImageSource, str]],
-        threshold: float | None,
-        views: int,
         batch_size: int,
-        errors: Literal["raise", "return"],
+        *,
+        raising: bool,
     ) -> Iterator[Detection | Failure]:
+        size = question.model.manifest.spec.image_size
         workers = min(os.cpu_count() or 1, batch_size, 16)
         with ThreadPoolExecutor(workers, thread_name_prefix="d3-decode") as pool:
             ahead: deque[Future[_Decoded]] = deque()
 
             def read_ahead(count: int) -> None:
                 for source, name in islice(named, count):
-                    ahead.append(pool.submit(self._decode, source, name, model))
+                    ahead.append(pool.submit(self._decode, source, name, size))
 
             read_ahead(_BATCHES_AHEAD * batch_size)
             try:
                 while ahead:
                     decoded = [ahead.popleft().result() for _ in range(min(batch_size, len(ahead)))]
                     read_ahead(len(decoded))
-                    for outcome in self._judge(model, decoded, threshold, views):
-                        if errors == "raise" and isinstance(outcome, Failure):
+                    for outcome in _judge(question, decoded):
+                        if raising and isinstance(outcome, Failure):
                             raise outcome.error
                         yield outcome
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 
-    def _decode(self, source: ImageSource, name: str, model: LoadedModel) -> _Decoded:
+    def _decode(self, source: ImageSource, name: str, size: int) -> _Decoded:
         begun = self._clock.monotonic()
         image: DecodedImage | ImageError
         try:
-            image = self._decoder.decode(source, model.manifest.spec.image_size)
+            image = self._decoder.decode(source, size)
         except ImageError as error:
             image = error
         return _Decoded(name, image, self._clock.monotonic() - begun)
 
-    def _judge(
-        self, model: LoadedModel, batch: list[_Decoded], threshold: float | None, views: int
-    ) -> Iterator[Detection | Failure]:
-        pixels = [one.image.pixels for one in batch if isinstance(one.image, DecodedImage)]
-        scored = model.queue.submit(np.stack(pixels), views).result() if pixels else None
-        row = 0
-        for one in batch:
-            if isinstance(one.image, ImageError):
-                yield Failure(one.name, one.image)
-                continue
-            assert scored is not None
-            yield _detection(model, one, scored, row, threshold, views)
-            row += 1
+
+def _judge(question: _Question, batch: list[_Decoded]) -> Iterator[Detection | Failure]:
+    """Score the sound images of a batch together, and answer for all in order."""
+    pixels = [one.image.pixels for one in batch if isinstance(one.image, DecodedImage)]
+    if pixels:
+        scored = question.model.queue.submit(np.stack(pixels), question.views).result()
+        logits = iter(scored.logits.tolist())
+    for one in batch:
+        if isinstance(one.image, ImageError):
+            yield Failure(one.name, one.image)
+        else:
+            seconds = one.seconds + scored.seconds
+            yield _detection(question, one.name, one.image.facts, next(logits), seconds)
 
 
 def _detection(
-    model: LoadedModel,
-    decoded: _Decoded,
-    scored: Scored,
-    row: int,
-    threshold: float | None,
-    views: int,
+    question: _Question, name: str, facts: ImageFacts, logits: list[float], seconds: float
 ) -> Detection:
-    manifest, detector = model.manifest, model.queue.detector
-    assert isinstance(decoded.image, DecodedImage)
+    manifest, detector = question.model.manifest, question.model.queue.detector
     score = assess(
-        scored.logits[row].tolist(),
-        threshold=manifest.threshold if threshold is None else threshold,
+        logits,
+        threshold=question.threshold,
         calibration=manifest.calibration,
         abstain_band=manifest.abstain_band,
     )
@@ -204,13 +211,13 @@ def _detection(
         logit=score.logit,
         spread=score.spread,
         threshold=score.threshold,
-        name=decoded.name,
-        views=views,
-        image=decoded.image.facts,
+        name=name,
+        views=question.views,
+        image=facts,
         model=manifest.reference,
         engine=detector.engine,
         precision=detector.precision,
-        processing_time=decoded.seconds + scored.seconds,
+        processing_time=seconds,
         notice=manifest.notice,
     )
 

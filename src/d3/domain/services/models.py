@@ -74,7 +74,8 @@ class ModelService:
             assert body.spec is not None
             if top.width != body.width:
                 raise CheckpointInvalid(
-                    f"The head takes features of width {top.width}, the encoder makes {body.width}.",
+                    f"The head takes features of width {top.width}, "
+                    f"the encoder makes {body.width}.",
                     "Use the encoder that the head was trained on; the published head wants "
                     "CLIP ViT-L/14, width 1024.",
                 )
