@@ -64,9 +64,7 @@ class TestFilesystemRegistry(ModelRegistryContract):
     def registry(self, tmp_path: Path) -> FilesystemRegistry:
         return FilesystemRegistry(tmp_path / "models")
 
-    def tamper(
-        self, registry: FilesystemRegistry, file: ModelFile, content: bytes | None
-    ) -> None:
+    def tamper(self, registry: FilesystemRegistry, file: ModelFile, content: bytes | None) -> None:
         blob = registry._blob_path(file)
         blob.unlink()
         if content is not None:

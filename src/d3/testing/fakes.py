@@ -77,7 +77,8 @@ class FakeDetector:
             if self.failure is not None:
                 raise self.failure
             means = pixels.reshape(len(pixels), -1).mean(axis=1, dtype=np.float64)
-            return means[:, None] / 32 - 4 + np.arange(checked_views(views)) / 8
+            logits: Logits = means[:, None] / 32 - 4 + np.arange(checked_views(views)) / 8
+            return logits
         finally:
             self._owner.release()
 

@@ -100,4 +100,6 @@ class CheckpointsContract:
         assert checkpoints.draw_permutations(4, 16, 256) != drawn
 
     def test_fewer_permutations_are_the_first_of_more(self, checkpoints: Checkpoints) -> None:
-        assert checkpoints.draw_permutations(3, 4, 64) == checkpoints.draw_permutations(3, 16, 64)[:4]
+        assert (
+            checkpoints.draw_permutations(3, 4, 64) == checkpoints.draw_permutations(3, 16, 64)[:4]
+        )

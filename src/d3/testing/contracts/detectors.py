@@ -126,5 +126,3 @@ class DetectorContract:
         detector = engine.load(model)
         detector.close()
         detector.close()
-
-

@@ -48,7 +48,9 @@ class ImageDecoderContract:
 
     def test_one_colour_stays_that_colour(self, decoder: ImageDecoder) -> None:
         plain = np.full((33, 77, 3), (200, 10, 99), dtype=np.uint8)
-        assert np.array_equal(decoder.decode(png(plain), 56).pixels, plain[:1, :1].repeat(56, 0).repeat(56, 1))
+        assert np.array_equal(
+            decoder.decode(png(plain), 56).pixels, plain[:1, :1].repeat(56, 0).repeat(56, 1)
+        )
 
     def test_bytes_path_and_text_path_of_a_file_are_the_same_image(
         self, decoder: ImageDecoder, tmp_path: Path
