@@ -61,13 +61,14 @@ def gif_frames(data: bytes) -> int:
         else:
             # Pillow would search on, byte by byte, and past what was checked here.
             raise ImageDamaged("The GIF has no image.", "Fetch or export it again.")
-        while at < len(data) and (length := data[at]):
+        length = 1
+        while length and at < len(data):
+            length = data[at]
             at += 1 + length
             blocks += 1
             extension_bytes += 0 if frames else length
             if blocks > MAX_GIF_BLOCKS or extension_bytes > MAX_GIF_EXTENSION_BYTES:
                 raise _too_many("The GIF has more data blocks than any sound one.")
-        at += 1
     return max(frames, 1)
 
 
