@@ -171,7 +171,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
     except ValueError as error:
         raise ImageNotFound("No file can have such a name.", "Check the path.") from error
     except OSError as error:
-        if path.is_dir():
+        if os.path.isdir(path):  # noqa: PTH112  Path.is_dir raises at a name that is too long
             raise ImageNotFound(
                 "This is a folder, not an image.", "Name the files in it."
             ) from error
