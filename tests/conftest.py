@@ -12,6 +12,10 @@ import pytest
 
 pytest.register_assert_rewrite("d3.testing.contracts")
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Workers share the cores: threads of several torches only wait for one another.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 
 
