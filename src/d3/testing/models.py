@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from d3.domain.hashing import file_of
 from d3.domain.models import EncoderSpec, Manifest, ModelFile, StoredModel
 
@@ -17,16 +19,14 @@ def tiny_manifest(
     encoder: ModelFile, head: ModelFile, name: str = "tiny", *, spec: EncoderSpec = TINY
 ) -> Manifest:
     """A manifest of 16 permutations for two files; what they hold is not looked at."""
-    from d3.network.permutations import draw_permutations
-
+    draw = np.random.default_rng(7)
     return Manifest(
         name=name,
         version=1,
         spec=spec,
         encoder=encoder,
         head=head,
-        permutations=draw_permutations(7, 16, spec.patches),
-        permutation_seed=7,
+        permutations=tuple(tuple(draw.permutation(spec.patches).tolist()) for _ in range(16)),
     )
 
 
