@@ -1,4 +1,4 @@
-"""What every test may use: the reference pack, and readable failures inside contract suites."""
+"""What every test may need: the reference pack, a fresh interpreter, readable contract failures."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Workers share the cores: threads of several torches only wait for one another.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+PACK = Path(__file__).parent / "data" / "reference"
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 
 
 @pytest.fixture(scope="session")
-def reference() -> Path:
-    return Path(__file__).parent / "data" / "reference"
+def pack() -> Path:
+    """What the authors' code computes, on a small encoder."""
+    return PACK
 
 
 @pytest.fixture
@@ -29,7 +31,7 @@ def run_python(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]
     """Runs a script in a fresh interpreter on this tree's D3, warnings being errors."""
 
     def run(
-        script: str, *arguments: object, timeout: float = 60, check: bool = True
+        script: str, *arguments: object, timeout: float = 60
     ) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"}
         done = subprocess.run(
@@ -41,8 +43,7 @@ def run_python(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]
             cwd=tmp_path,
             check=False,
         )
-        if check:
-            assert done.returncode == 0, done.stderr
+        assert done.returncode == 0, done.stderr
         return done
 
     return run

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from images import encoded, picture
 from open_clip.transformer import QuickGELU, VisionTransformer
 from PIL import Image
 from safetensors.torch import save_file
 
 from d3.domain.models import EncoderSpec
+from images import encoded, picture
 
 MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1)
 STD = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1)
@@ -66,7 +66,9 @@ def shuffled(tensor: torch.Tensor, order: list[int], patch: int) -> torch.Tensor
     return result
 
 
-def head_logit(weights: dict[str, torch.Tensor], first: torch.Tensor, second: torch.Tensor) -> float:
+def head_logit(
+    weights: dict[str, torch.Tensor], first: torch.Tensor, second: torch.Tensor
+) -> float:
     """The logit of two features (width): shuffled, then original."""
     pair = torch.stack([first, second])
     query, key, value = (
@@ -102,8 +104,8 @@ def write_pack(folder: Path, spec: EncoderSpec, views: int, seed: int) -> dict[s
     }
     (folder / "expected.json").write_text(json.dumps(described))
     logits: dict[str, list[float]] = {}
-    for name in pictures:
-        image = tensor_of(Image.open(io.BytesIO(pictures[name])), spec.image_size)
+    for name, data in pictures.items():
+        image = tensor_of(Image.open(io.BytesIO(data)), spec.image_size)
         original = vit(image[None])[0]
         logits[name] = [
             head_logit(head, vit(shuffled(image, order, spec.patch_size)[None])[0], original)

@@ -99,9 +99,7 @@ def test_an_encoder_is_found_under_any_usual_prefix(
 
 
 @pytest.mark.parametrize("prefix", ["attention_head.", "module.attention_head.", "module."])
-def test_a_head_is_found_under_any_usual_prefix(
-    prefix: str, head: Tensors, tmp_path: Path
-) -> None:
+def test_a_head_is_found_under_any_usual_prefix(prefix: str, head: Tensors, tmp_path: Path) -> None:
     save_file({prefix + name: tensor for name, tensor in head.items()}, tmp_path / "a.st")
     assert same(read_head(tmp_path / "a.st")[1], head)
 
@@ -159,7 +157,9 @@ def test_a_head_that_is_none_is_refused(
         (lambda t: t.update({"conv1.weight": torch.zeros(64, 3, 14, 7)}), "has the shape"),
         (lambda t: t.update({"class_embedding": torch.full((64,), torch.nan)}), "not finite"),
         (
-            lambda t: t.update({f"transformer.resblocks.{n}.x": torch.zeros(0) for n in range(9999)}),
+            lambda t: t.update(
+                {f"transformer.resblocks.{n}.x": torch.zeros(0) for n in range(9999)}
+            ),
             "layers at most",
         ),
     ],
@@ -176,9 +176,7 @@ def test_an_encoder_that_is_none_is_refused(
 
 
 @pytest.mark.parametrize("heads", [3, -1, 65])
-def test_attention_heads_that_cannot_be_are_refused(
-    heads: int, model: StoredModel
-) -> None:
+def test_attention_heads_that_cannot_be_are_refused(heads: int, model: StoredModel) -> None:
     assert "do not fit" in refused(lambda file: read_encoder(file, heads), model.encoder)
 
 
@@ -199,7 +197,9 @@ ONE = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
         raw_safetensors(b"{}", 2**63),
         raw_safetensors(b"{}", 90_000_000),
         raw_safetensors(json.dumps({"fc.weight": ONE}).encode()),
-        raw_safetensors(json.dumps({"fc.weight": ONE | {"shape": [2**62, 4]}}).encode(), body=bytes(4)),
+        raw_safetensors(
+            json.dumps({"fc.weight": ONE | {"shape": [2**62, 4]}}).encode(), body=bytes(4)
+        ),
         raw_safetensors(json.dumps({"fc.weight": ONE | {"dtype": "X"}}).encode(), body=bytes(4)),
         raw_safetensors(
             json.dumps({"fc.weight": ONE | {"data_offsets": [0, 2**63]}}).encode(), body=bytes(4)
@@ -259,8 +259,7 @@ def test_a_pickle_that_executes_code_does_not(container: str, tmp_path: Path) ->
     assert "code" in refused(read_head, file)
     assert not marker.exists()
     # The file does what it is said to, where nobody takes care.
-    with pytest.raises(Exception, match=".*"):
-        torch.load(file, weights_only=False)["fc.weight"].anything
+    torch.load(file, weights_only=False)
     assert marker.exists()
 
 

@@ -30,12 +30,12 @@ SAME = 1e-6
 
 
 @pytest.fixture(scope="module")
-def model(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> StoredModel:
+def model(pack: Path, tmp_path_factory: pytest.TempPathFactory) -> StoredModel:
     """The reference pack's encoder and head as a stored model of 16 permutations."""
     into = tmp_path_factory.mktemp("model")
     checkpoints = TorchCheckpoints()
-    encoder = checkpoints.read_encoder(reference / "visual.safetensors", into)
-    head = checkpoints.read_head(reference / "classifier.pth", into)
+    encoder = checkpoints.read_encoder(pack / "visual.safetensors", into)
+    head = checkpoints.read_head(pack / "classifier.pth", into)
     manifest = replace(
         tiny_manifest(file_of(encoder.path), file_of(head.path), spec=encoder.spec),
         permutations=checkpoints.draw_permutations(11, 16, 256),
@@ -44,9 +44,9 @@ def model(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> StoredMo
 
 
 @pytest.fixture(scope="module")
-def pixels(reference: Path) -> Pixels:
+def pixels(pack: Path) -> Pixels:
     decoder = PillowDecoder()
-    images = sorted((reference / "images").iterdir())
+    images = sorted((pack / "images").iterdir())
     return np.stack([decoder.decode(image, 224).pixels for image in images])
 
 

@@ -82,9 +82,7 @@ SPOILT = {
     "a bad name": lambda text: text.replace(b'"mine"', b'"../x"'),
     "another version": lambda text: text.replace(b'"version": 1', b'"version": 7'),
     "a threshold of 2": lambda text: text.replace(b'"threshold": 0.5', b'"threshold": 2'),
-    "no permutations": lambda text: json.dumps(
-        json.loads(text) | {"permutations": []}
-    ).encode(),
+    "no permutations": lambda text: json.dumps(json.loads(text) | {"permutations": []}).encode(),
     "a patch twice": lambda text: json.dumps(
         json.loads(text) | {"permutations": [[0, 0, *range(2, 16)]]}
     ).encode(),

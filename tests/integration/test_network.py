@@ -10,7 +10,6 @@ from pathlib import Path
 import open_clip
 import pytest
 import torch
-from published import head_logit, head_weights, shuffled, vision_transformer, write_pack
 
 from d3.adapters.pillow import PillowDecoder
 from d3.domain.models import EncoderSpec
@@ -19,13 +18,14 @@ from d3.network.checkpoints import infer_spec, read_encoder
 from d3.network.encoder import normalise
 from d3.testing import score_reference_pack
 from d3.testing.images import noise
+from published import head_logit, head_weights, shuffled, vision_transformer, write_pack
 
 VIT_L_14 = EncoderSpec()
 
 
-def test_all_logits_of_the_reference_pack_agree(reference: Path) -> None:
-    cases = json.loads((reference / "expected.json").read_text())["cases"]
-    logits = score_reference_pack(str(reference))
+def test_all_logits_of_the_reference_pack_agree(pack: Path) -> None:
+    cases = json.loads((pack / "expected.json").read_text())["cases"]
+    logits = score_reference_pack(str(pack))
     assert logits.keys() == {case["image"] for case in cases}
     assert sum(map(len, logits.values())) == 27
     for case in cases:
@@ -33,14 +33,14 @@ def test_all_logits_of_the_reference_pack_agree(reference: Path) -> None:
         assert logits[case["image"]] == pytest.approx(expected, abs=1e-4)
 
 
-def test_features_of_the_reference_pack_agree(reference: Path) -> None:
-    expected = json.loads((reference / "expected.json").read_text())
-    spec, tensors = read_encoder(reference / "visual.safetensors", heads=1)
+def test_features_of_the_reference_pack_agree(pack: Path) -> None:
+    expected = json.loads((pack / "expected.json").read_text())
+    spec, tensors = read_encoder(pack / "visual.safetensors", heads=1)
     network = D3Network(Encoder(spec), DiscrepancyHead(spec.width)).eval()
     network.encoder.load_state_dict(tensors)
     permutations = torch.tensor(expected["shuffle"]["permutations"])
     for case in expected["cases"]:
-        image = reference / "images" / case["image"]
+        image = pack / "images" / case["image"]
         pixels = torch.from_numpy(PillowDecoder().decode(image, spec.image_size).pixels)
         with torch.inference_mode():
             original, branches = network.features(pixels[None], permutations)

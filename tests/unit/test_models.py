@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import FrozenInstanceError, replace
 
 import msgspec
@@ -25,14 +26,11 @@ def test_a_name_of_letters_digits_and_some_signs_is_allowed(name: str) -> None:
 
 @given(st.text(max_size=130))
 def test_an_allowed_name_can_be_a_files_name_everywhere(name: str) -> None:
-    try:
+    with suppress(ModelNameInvalid):
         checked_name(name)
-    except ModelNameInvalid as error:
-        assert len(str(error)) < 700
-    else:
         assert name.isascii()
         assert 1 <= len(name) <= 100
-        assert not set(name) & set("/\\\0:*?\"<>| \n")
+        assert not set(name) & set('/\\\0:*?"<>| \n')
         assert ".." not in name
         assert name[0] not in ".-_"
 

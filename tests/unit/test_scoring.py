@@ -162,7 +162,9 @@ def test_views_from_1_to_16_are_allowed(value: int) -> None:
     assert checked_views(value) == value
 
 
-@pytest.mark.parametrize("value", [0, -1, 17, 1.0, "3", True, None, 10**5000, "x" * 10**6], ids=range(9))
+@pytest.mark.parametrize(
+    "value", [0, -1, 17, 1.0, "3", True, None, 10**5000, "x" * 10**6], ids=range(9)
+)
 def test_other_views_are_refused_in_a_sentence(value: object) -> None:
     with pytest.raises(ViewsInvalid) as caught:
         checked_views(value)

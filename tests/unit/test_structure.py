@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from d3.adapters.pillow import structure
+from d3.adapters.pillow.formats import SNIFFED_BYTES, sniff
+from d3.adapters.pillow.structure import check_structure, gif_frames
+from d3.domain.errors import ImageDamaged, ImageError, ImageTooLarge
+from d3.testing.images import noise, png, png_chunk, png_header
 from images import (
     GIF_HEAD,
     animation,
@@ -17,12 +24,6 @@ from images import (
     picture,
     with_jpeg_segments,
 )
-
-from d3.adapters.pillow import structure
-from d3.adapters.pillow.formats import SNIFFED_BYTES, sniff
-from d3.adapters.pillow.structure import check_structure, gif_frames
-from d3.domain.errors import ImageDamaged, ImageError, ImageTooLarge
-from d3.testing.images import noise, png, png_chunk, png_header
 
 SCANS = 100
 
@@ -142,13 +143,11 @@ def test_sniffing_any_bytes_gives_an_answer(start: bytes) -> None:
 @given(st.sampled_from(["JPEG", "PNG", "BMP", "GIF"]), st.binary(max_size=400))
 def test_any_bytes_behind_a_signature_are_walked_to_an_end(kind: str, tail: bytes) -> None:
     head = {"JPEG": b"\xff\xd8\xff", "PNG": png_header(1, 1), "BMP": b"BM", "GIF": GIF_HEAD}[kind]
-    try:
+    frames = 1
+    with suppress(ImageError):
         check_structure(kind, head + tail, SCANS)
         frames = gif_frames(head + tail) if kind == "GIF" else 1
-    except ImageError as error:
-        assert error.problem.endswith(".")
-    else:
-        assert frames >= 1
+    assert 1 <= frames <= structure.MAX_GIF_FRAMES
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF"])
@@ -157,10 +156,8 @@ def test_fifty_megabytes_of_nonsense_are_walked_in_seconds(kind: str, filler: by
     head = {"JPEG": b"\xff\xd8\xff\xe0", "PNG": png_header(1, 1), "GIF": GIF_HEAD}[kind]
     data = head + filler * (50 * 2**20 // len(filler))
     begun = time.process_time()
-    try:
+    with suppress(ImageError):
         check_structure(kind, data, SCANS)
         if kind == "GIF":
             gif_frames(data)
-    except ImageError:
-        pass
     assert time.process_time() - begun < 2
