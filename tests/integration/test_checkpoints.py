@@ -259,7 +259,10 @@ def test_a_pickle_that_executes_code_does_not(container: str, tmp_path: Path) ->
     assert "code" in refused(read_head, file)
     assert not marker.exists()
     # The file does what it is said to, where nobody takes care.
-    torch.load(file, weights_only=False)
+    if container == "zip":
+        torch.load(file, weights_only=False)
+    else:
+        pickle.loads(file.read_bytes())
     assert marker.exists()
 
 
