@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -110,7 +111,10 @@ class Settings:
 def _parse(text: str, kind: Any, name: str) -> Any:
     """The text as a value of the type, or a ValueError that says what was expected."""
     if kind is Path:
-        return Path(text).expanduser()
+        try:
+            return Path(text).expanduser()
+        except RuntimeError as error:
+            raise ValueError("expected a folder; there is no such user's home") from error
     if kind is bool:
         if text.lower() not in _TRUE | _FALSE:
             raise ValueError("expected true or false")
@@ -118,8 +122,10 @@ def _parse(text: str, kind: Any, name: str) -> Any:
     if name == "model":
         return checked_name(text)
     if name == "cuda_device":
-        text = text.lower().removeprefix("cuda:")
+        text = re.sub(r"^cuda:(?=\d)", "", text.lower())
     try:
+        if text == "null":  # None to msgspec; here, unset is said by saying nothing
+            raise ValueError(_expectation(kind))
         return msgspec.convert(text, kind, strict=False)
     except msgspec.ValidationError as error:
         raise ValueError(_expectation(kind)) from error

@@ -1,1 +1,1 @@
-"""How models are made and measured."""
+"""Training: rendered pairs, augmentation, fitting, evaluation, calibration, the starter recipe."""
