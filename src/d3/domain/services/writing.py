@@ -164,7 +164,7 @@ class HistoryWriter:
             self._closed = True
             self._changed.notify()
             owner = self._owner
-        if owner is not None:
+        if owner is not None and owner is not threading.current_thread():
             owner.join()
 
     def _put(self, job: _J) -> _J:
