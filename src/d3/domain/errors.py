@@ -62,6 +62,50 @@ class ViewsInvalid(RequestInvalid):
     code = "invalid_views"
 
 
+class CursorInvalid(RequestInvalid):
+    """A cursor that was made up, changed, or handed out for another question."""
+
+    code = "invalid_cursor"
+
+
+class IdempotencyKeyInvalid(RequestInvalid):
+    """An idempotency key that is empty, too long, or holds other than printable ASCII."""
+
+    code = "invalid_idempotency_key"
+
+
+class IdempotencyKeyReused(RequestInvalid):
+    """The idempotency key stands for a request with another body."""
+
+    code = "idempotency_key_reused"
+
+
+class RequestInFlight(D3Error):
+    """The same request, by its idempotency key, is being answered right now.
+
+    Attributes:
+        retry_after: seconds after which it is surely over.
+    """
+
+    code = "request_in_flight"
+
+    def __init__(self, problem: str, remedy: str = "", retry_after: float = 1.0) -> None:
+        super().__init__(problem, remedy)
+        self.retry_after = retry_after
+
+
+class ReservationLost(D3Error):
+    """Another request took over the idempotency key; nothing of this one was kept."""
+
+    code = "reservation_lost"
+
+
+class ResultNotFound(D3Error):
+    """No result of that id is in the history, or it belongs to somebody else."""
+
+    code = "result_not_found"
+
+
 class ImageError(D3Error):
     """This image cannot be judged; others are unaffected."""
 
@@ -144,6 +188,36 @@ class StorageFailed(D3Error):
     """A store cannot be read or written: no permission, no space, not there."""
 
     code = "storage_failed"
+
+
+class StorageUnavailable(StorageFailed):
+    """The store is away or busy; nothing was kept, and trying again may help."""
+
+    code = "storage_unavailable"
+
+
+class CommitInDoubt(StorageFailed):
+    """The connection broke while committing: whether the entries were kept is not known."""
+
+    code = "commit_in_doubt"
+
+
+class EntryRefused(StorageFailed):
+    """The store cannot hold this entry; others are unaffected."""
+
+    code = "entry_refused"
+
+
+class HistoryOverloaded(StorageFailed):
+    """More entries wait to be written than the bound allows; try again in a moment."""
+
+    code = "history_overloaded"
+
+
+class SchemaMismatch(StorageFailed):
+    """The database's tables are not those this version of D3 works with."""
+
+    code = "schema_mismatch"
 
 
 class DeviceUnavailable(D3Error):
