@@ -1,0 +1,1 @@
+"""Training: rendered data, augmentation, fitting, evaluation, calibration and the starter recipe."""
