@@ -110,7 +110,7 @@ class Denoiser(nn.Module):
 class Diffusion(nn.Module):
     """Noise a picture a little and denoise it in a few deterministic steps (DDIM, image to image)."""
 
-    def __init__(self, width: int = 32, sigmas: tuple[float, ...] = (0.15, 0.07, 0.03)) -> None:
+    def __init__(self, width: int = 32, sigmas: tuple[float, ...] = (0.08, 0.04, 0.02)) -> None:
         super().__init__()
         self.denoiser = Denoiser(width)
         self.sigmas = sigmas
