@@ -1,0 +1,97 @@
+"""Where everything is wired: the only module that names concrete adapters.
+
+Adapters are imported when they are first needed, so that ``d3 --help`` waits for no torch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dependency_injector import containers, providers
+
+from d3.domain.services.detection import DetectionService
+from d3.domain.services.hosting import ModelHost
+from d3.domain.services.models import ModelService
+from d3.settings import Settings
+
+if TYPE_CHECKING:
+    from d3.domain.ports import (
+        Checkpoints,
+        Clock,
+        DetectionQueue,
+        Detector,
+        Engine,
+        ImageDecoder,
+        ModelRegistry,
+    )
+
+STARTER_FOLDER = Path(__file__).parent / "starter"
+
+
+def _clock() -> Clock:
+    from d3.adapters.system import SystemClock
+
+    return SystemClock()
+
+
+def _decoder(settings: Settings) -> ImageDecoder:
+    from d3.adapters.pillow import Limits, PillowDecoder
+
+    return PillowDecoder(
+        Limits(
+            bytes=settings.max_image_bytes,
+            pixels=settings.max_image_pixels,
+            side=settings.max_image_side,
+            jpeg_scans=settings.max_jpeg_scans,
+        )
+    )
+
+
+def _registry(settings: Settings) -> ModelRegistry:
+    from d3.adapters.filesystem import FilesystemRegistry
+
+    return FilesystemRegistry(settings.models_folder, packaged=[STARTER_FOLDER])
+
+
+def _checkpoints() -> Checkpoints:
+    from d3.adapters.torch import TorchCheckpoints
+
+    return TorchCheckpoints()
+
+
+def _engine(settings: Settings) -> Engine:
+    from d3.adapters.torch import TorchEngine
+
+    return TorchEngine(settings.cuda_device, settings.effective_precision, settings.batch_size)
+
+
+def _queue(detector: Detector, clock: Clock) -> DetectionQueue:
+    from d3.adapters.batching import DirectQueue
+
+    return DirectQueue(detector, clock)
+
+
+class Container(containers.DeclarativeContainer):
+    """D3's parts, each made once and shared by all threads."""
+
+    settings = providers.Dependency(instance_of=Settings)
+    clock = providers.ThreadSafeSingleton(_clock)
+    decoder = providers.ThreadSafeSingleton(_decoder, settings)
+    registry = providers.ThreadSafeSingleton(_registry, settings)
+    checkpoints = providers.ThreadSafeSingleton(_checkpoints)
+    engine = providers.ThreadSafeSingleton(_engine, settings)
+    queue = providers.Factory(_queue, clock=clock)
+    host = providers.ThreadSafeSingleton(
+        ModelHost,
+        registry=registry,
+        engine=engine.provider,
+        queue=queue.provider,
+        choice=settings.provided.model,
+    )
+    detection = providers.ThreadSafeSingleton(
+        DetectionService, host=host, decoder=decoder, clock=clock
+    )
+    models = providers.ThreadSafeSingleton(
+        ModelService, registry=registry, checkpoints=checkpoints.provider, host=host
+    )

@@ -1,0 +1,1 @@
+"""What D3 is about, in pure Python: entities, ports, errors, scoring and the use cases."""

@@ -1,0 +1,143 @@
+"""Every error D3 raises on purpose: one tree, each with a stable ``code`` and a way out.
+
+``str(error)`` is a sentence for people that says what was wrong and what to do about it. Adapters
+translate foreign exceptions into these at their edge; nothing foreign leaks through a port.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class D3Error(Exception):
+    """Something D3 could not do.
+
+    Attributes:
+        code: a stable word for programs.
+        problem: what was wrong, as a sentence.
+        remedy: what to do about it, as a sentence; empty where nothing can be done.
+    """
+
+    code: ClassVar[str] = "error"
+
+    def __init__(self, problem: str, remedy: str = "") -> None:
+        super().__init__(problem, remedy)
+        self.problem = problem
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.problem} {self.remedy}".rstrip()
+
+
+class SettingsInvalid(D3Error):
+    """One or more settings cannot be used; the message names all of them."""
+
+    code = "settings_invalid"
+
+
+class RequestInvalid(D3Error):
+    """The question itself makes no sense, whatever the image."""
+
+    code = "invalid_request"
+
+
+class ThresholdInvalid(RequestInvalid):
+    """A threshold that is not a number between 0 and 1."""
+
+    code = "invalid_threshold"
+
+
+class ViewsInvalid(RequestInvalid):
+    """A number of views outside 1 to 16, or more than the model has permutations."""
+
+    code = "invalid_views"
+
+
+class ImageError(D3Error):
+    """This image cannot be judged; others are unaffected."""
+
+    code = "image_error"
+
+
+class ImageNotFound(ImageError):
+    """There is no file to read at the given place."""
+
+    code = "image_not_found"
+
+
+class ImageUnsupported(ImageError):
+    """The bytes are not an image in a format that D3 reads."""
+
+    code = "not_an_image"
+
+
+class ImageEmpty(ImageUnsupported):
+    """There are no bytes at all."""
+
+    code = "empty_file"
+
+
+class ImageDamaged(ImageError):
+    """The file begins as an image and cannot be decoded to its end."""
+
+    code = "damaged_image"
+
+
+class ImageTooLarge(ImageError):
+    """Decoding would cost more than the limits allow: bytes, pixels, side or JPEG scans."""
+
+    code = "image_too_large"
+
+
+class ModelError(D3Error):
+    """Something is wrong with a model."""
+
+    code = "model_error"
+
+
+class ModelNotFound(ModelError):
+    """No model of that name (and version) is in the registry."""
+
+    code = "model_not_found"
+
+
+class ModelNameInvalid(ModelError):
+    """A name that cannot be a model's name."""
+
+    code = "invalid_model_name"
+
+
+class ModelProtected(ModelError):
+    """The model belongs to the package and can be neither replaced nor removed."""
+
+    code = "model_protected"
+
+
+class ModelDamaged(ModelError):
+    """Stored files are missing or do not match their recorded SHA-256; they are never loaded."""
+
+    code = "model_damaged"
+
+
+class CheckpointInvalid(ModelError):
+    """A file is not the checkpoint it is said to be: format, names, shapes or values."""
+
+    code = "invalid_checkpoint"
+
+
+class StorageFailed(D3Error):
+    """A store cannot be read or written: no permission, no space, not there."""
+
+    code = "storage_failed"
+
+
+class DeviceUnavailable(D3Error):
+    """The device or precision that was asked for is not on this machine."""
+
+    code = "device_unavailable"
+
+
+class DeviceOutOfMemory(D3Error):
+    """The device has no room for the model or for this batch."""
+
+    code = "out_of_memory"

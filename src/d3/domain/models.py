@@ -1,0 +1,216 @@
+"""What a model is: an encoder, a head, and a manifest that says how the two give a score."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from d3.domain.errors import ModelNameInvalid
+from d3.domain.scoring import MAX_VIEWS, AbstainBand, Calibration, checked_threshold
+
+Activation = Literal["quick_gelu", "gelu"]
+Role = Literal["encoder", "head"]
+
+STARTER = "starter"
+PUBLISHED = "d3-vit-l14"
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def checked_name(name: str) -> str:
+    """The name, if it can be a model's.
+
+    Raises:
+        ModelNameInvalid: it holds anything but letters, digits, ``.``, ``_`` and ``-``, begins
+            with a sign, is longer than 100 characters, or has two dots in a row.
+    """
+    if not _NAME.fullmatch(name) or ".." in name:
+        raise ModelNameInvalid(
+            f"{name[:120]!r} cannot be a model's name.",
+            "Use 1 to 100 letters, digits, '.', '_' and '-', beginning with a letter or a digit.",
+        )
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderSpec:
+    """The shape of a CLIP vision transformer; the defaults are ViT-L/14's (Radford et al., 2021).
+
+    Attributes:
+        image_size: side of the square input, in pixels.
+        patch_size: side of a patch, in pixels; divides the image size.
+        width: size of a token, and of the feature.
+        layers: number of residual attention blocks.
+        heads: attention heads; width / 64 in the published family.
+        mlp_width: hidden size of a block's MLP.
+        projection: columns of CLIP's projection, which D3 does not use; 0 where there is none.
+        activation: of the MLP; OpenAI's weights want ``quick_gelu``.
+    """
+
+    image_size: int = 224
+    patch_size: int = 14
+    width: int = 1024
+    layers: int = 24
+    heads: int = 16
+    mlp_width: int = 4096
+    projection: int = 768
+    activation: Activation = "quick_gelu"
+
+    def __post_init__(self) -> None:
+        sizes = (self.image_size, self.patch_size, self.width, self.layers, self.heads)
+        if min(*sizes, self.mlp_width) < 1 or self.projection < 0:
+            raise ValueError("every size of an encoder is positive")
+        if self.image_size % self.patch_size:
+            raise ValueError("the patch size must divide the image size")
+        if self.width % self.heads:
+            raise ValueError("the number of heads must divide the width")
+
+    @property
+    def grid(self) -> int:
+        """Patches along one side."""
+        return self.image_size // self.patch_size
+
+    @property
+    def patches(self) -> int:
+        """Patches of an image."""
+        return self.grid**2
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """One stored file of a model.
+
+    Attributes:
+        sha256: hexadecimal, of the stored bytes.
+        size_bytes: their number.
+    """
+
+    sha256: str
+    size_bytes: int
+
+    def __post_init__(self) -> None:
+        if not _SHA256.fullmatch(self.sha256) or self.size_bytes < 1:
+            raise ValueError("a model file has 64 hexadecimal digits of SHA-256 and a size")
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Everything about a model but its weights.
+
+    Attributes:
+        name: see :func:`checked_name`.
+        version: counts from 1; the same name stored again is the next version.
+        spec: the encoder's shape.
+        encoder: its file, shared by every model with the same one.
+        head: the file of the attention head.
+        permutations: up to 16 orders of the patches; view ``k`` uses the ``k``-th. Output patch
+            ``i`` is input patch ``permutation[i]``, patches counted in row-major order.
+        permutation_seed: where they came from; they stand written out, so it is provenance only.
+        threshold: the model's own, in [0, 1].
+        calibration: applied to logits.
+        abstain_band: around the threshold.
+        licence: an SPDX expression or a sentence.
+        provenance: where the weights came from.
+        notice: what every face must say when this model is used; may be empty.
+        metrics: measured figures, free-form.
+        created_at: ISO 8601 in UTC.
+    """
+
+    name: str
+    version: int
+    spec: EncoderSpec
+    encoder: ModelFile
+    head: ModelFile
+    permutations: tuple[tuple[int, ...], ...]
+    permutation_seed: int | None = None
+    threshold: float = 0.5
+    calibration: Calibration = Calibration()
+    abstain_band: AbstainBand = AbstainBand()
+    licence: str = "unknown"
+    provenance: str = ""
+    notice: str = ""
+    metrics: dict[str, Any] = field(default_factory=dict)
+    created_at: str = ""
+
+    def __post_init__(self) -> None:
+        checked_name(self.name)
+        checked_threshold(self.threshold)
+        if self.version < 1:
+            raise ValueError("versions count from 1")
+        if not 1 <= len(self.permutations) <= MAX_VIEWS:
+            raise ValueError(f"a model has 1 to {MAX_VIEWS} permutations")
+        every_patch = list(range(self.spec.patches))
+        if any(sorted(order) != every_patch for order in self.permutations):
+            raise ValueError("each permutation names every patch exactly once")
+
+    @property
+    def sha256(self) -> str:
+        """One hash over all that decides a logit: both files, the shape, the permutations."""
+        spec = self.spec
+        decisive = [
+            self.encoder.sha256,
+            self.head.sha256,
+            [spec.image_size, spec.patch_size, spec.heads, spec.activation],
+            self.permutations,
+        ]
+        return hashlib.sha256(json.dumps(decisive, separators=(",", ":")).encode()).hexdigest()
+
+    @property
+    def files(self) -> dict[Role, ModelFile]:
+        """Both files by their role."""
+        return {"encoder": self.encoder, "head": self.head}
+
+    @property
+    def reference(self) -> ModelReference:
+        """The few words by which a result names its model."""
+        return ModelReference(self.name, self.version, self.sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReference:
+    """Which model gave a result.
+
+    Attributes:
+        name: the model's.
+        version: counts from 1.
+        sha256: of all that decides a logit (:attr:`Manifest.sha256`).
+    """
+
+    name: str
+    version: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredModel:
+    """A model whose files lie on this machine and match their hashes.
+
+    Attributes:
+        manifest: the model's.
+        encoder: safetensors file of the encoder.
+        head: safetensors file of the head.
+    """
+
+    manifest: Manifest
+    encoder: Path
+    head: Path
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSummary:
+    """One line of a list of models.
+
+    Attributes:
+        manifest: of the newest version.
+        active: whether it is the one used when none is named.
+        packaged: whether it ships with D3 and cannot be removed.
+    """
+
+    manifest: Manifest
+    active: bool
+    packaged: bool

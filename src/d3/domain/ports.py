@@ -1,0 +1,235 @@
+"""What the domain needs from outside, each need a Protocol; adapters fill them in.
+
+Ports are synchronous. What queues hands out ``concurrent.futures.Future``s, so that waiting never
+holds a thread.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from d3.domain.images import DecodedImage, ImageSource, Pixels
+from d3.domain.models import EncoderSpec, Manifest, ModelSummary, StoredModel
+
+Logits = NDArray[np.float64]
+"""Raw logits (n, views)."""
+
+
+@runtime_checkable
+class ImageDecoder(Protocol):
+    """Turns what was handed in into pixels, under limits. Safe to call from many threads."""
+
+    def decode(self, source: ImageSource, size: int) -> DecodedImage:
+        """Check the limits, decode the first frame to RGB and resize it to ``size`` x ``size``.
+
+        Raises:
+            ImageError: the source is not there, no image, damaged, or beyond a limit.
+        """
+        ...
+
+    def recognises(self, path: Path) -> bool:
+        """Whether the file's first bytes are those of an image; its name is not looked at.
+
+        Raises:
+            ImageNotFound: the file cannot be read.
+        """
+        ...
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """A loaded model on a device. One owner calls it at a time.
+
+    Attributes:
+        engine: what runs it, such as ``"torch"``.
+        device: where, such as ``"cpu"`` or ``"cuda:0"``.
+        precision: ``"fp32"``, ``"fp16"`` or ``"bf16"``.
+    """
+
+    @property
+    def engine(self) -> str:
+        """What runs it."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """Where it runs."""
+        ...
+
+    @property
+    def precision(self) -> str:
+        """Of the encoder."""
+        ...
+
+    def score(self, pixels: Pixels, views: int) -> Logits:
+        """Raw logits (n, views) of uint8 RGB pixels (n, S, S, 3), S the model's image size.
+
+        A score depends on the image and the model alone, not on the others of the call. Each image
+        costs ``1 + views`` encodings.
+
+        Raises:
+            DeviceOutOfMemory: the device has no room for this many.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give the device's memory back; the detector is of no use afterwards."""
+        ...
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Makes detectors of stored models."""
+
+    def load(self, model: StoredModel) -> Detector:
+        """Load the weights onto the device.
+
+        Raises:
+            CheckpointInvalid: the files are not what the manifest says.
+            DeviceUnavailable: the device or precision asked for is not here.
+            DeviceOutOfMemory: the device has no room.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What a queue answers.
+
+    Attributes:
+        logits: raw logits (n, views).
+        seconds: each image's share of the time on the device.
+    """
+
+    logits: Logits
+    seconds: float
+
+
+@runtime_checkable
+class DetectionQueue(Protocol):
+    """Owns a detector and takes turns at it. Safe to call from many threads."""
+
+    @property
+    def detector(self) -> Detector:
+        """The one it owns."""
+        ...
+
+    def submit(self, pixels: Pixels, views: int) -> Future[Scored]:
+        """Ask for the logits of uint8 pixels (n, S, S, 3), n >= 1; the future may raise D3Error."""
+        ...
+
+    def close(self) -> None:
+        """Finish what was submitted, then close the detector."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointFile:
+    """A checkpoint found sound and converted.
+
+    Attributes:
+        path: a safetensors file with the field's key names, lying in the folder asked for.
+        width: of the features it makes (encoder) or takes (head).
+        spec: of an encoder; None for a head.
+    """
+
+    path: Path
+    width: int
+    spec: EncoderSpec | None = None
+
+
+@runtime_checkable
+class Checkpoints(Protocol):
+    """Reads checkpoints that came from elsewhere, safely, and converts them."""
+
+    def read_encoder(self, file: Path, into: Path, heads: int | None = None) -> CheckpointFile:
+        """Check an encoder (``.safetensors`` or ``.pth``) and convert it into the folder ``into``.
+
+        Raises:
+            CheckpointInvalid: wrong format, names, shapes, or values that are not finite.
+        """
+        ...
+
+    def read_head(self, file: Path, into: Path) -> CheckpointFile:
+        """Likewise for a head."""
+        ...
+
+    def draw_permutations(self, seed: int, count: int, patches: int) -> tuple[tuple[int, ...], ...]:
+        """``count`` orders of ``patches`` patches, the same for the same seed everywhere."""
+        ...
+
+
+@runtime_checkable
+class ModelRegistry(Protocol):
+    """Where models are kept. Nothing half written is ever visible; files are known by SHA-256."""
+
+    def list(self) -> list[ModelSummary]:
+        """The newest version of every model, by name."""
+        ...
+
+    def describe(self, name: str, version: int | None = None) -> Manifest:
+        """The manifest of one version, by default the newest.
+
+        Raises:
+            ModelNotFound: there is none.
+        """
+        ...
+
+    def open(self, name: str, version: int | None = None) -> StoredModel:
+        """The model's files, checked against their SHA-256.
+
+        Raises:
+            ModelNotFound: there is none.
+            ModelDamaged: a file is missing or is not the one recorded.
+        """
+        ...
+
+    def put(self, manifest: Manifest, encoder: Path, head: Path) -> Manifest:
+        """Store a model as the next version of its name; its manifest comes back with the version.
+
+        Raises:
+            ModelProtected: the name belongs to a packaged model.
+            ModelDamaged: a file is not the one the manifest records.
+            StorageFailed: it cannot be written.
+        """
+        ...
+
+    def delete(self, name: str, version: int | None = None) -> None:
+        """Remove one version or all, and the files no other model needs.
+
+        Raises:
+            ModelNotFound: there is none.
+            ModelProtected: it belongs to the package, or is the active one.
+        """
+        ...
+
+    def active(self) -> str | None:
+        """The name chosen with :meth:`activate`, if any."""
+        ...
+
+    def activate(self, name: str) -> None:
+        """Make this model the one used when none is named.
+
+        Raises:
+            ModelNotFound: there is none.
+        """
+        ...
+
+
+@runtime_checkable
+class Clock(Protocol):
+    """Tells the time."""
+
+    def now(self) -> float:
+        """Seconds since the epoch, UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never run backwards."""
+        ...

@@ -1,0 +1,169 @@
+"""From logits to a verdict: calibration, threshold, confidence, spread and the right to doubt."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from d3.domain.errors import ThresholdInvalid, ViewsInvalid
+
+MAX_VIEWS = 16
+
+
+class Verdict(StrEnum):
+    """What D3 says of an image."""
+
+    FAKE = "fake"
+    REAL = "real"
+    UNCERTAIN = "uncertain"
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """An affine map of the logit: ``scale * logit + bias``; the identity until it is fitted.
+
+    Attributes:
+        scale: positive; the inverse of the temperature.
+        bias: added after scaling.
+        name: where it came from, kept with each result.
+    """
+
+    scale: float = 1.0
+    bias: float = 0.0
+    name: str = "none"
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.scale) and self.scale > 0 and math.isfinite(self.bias)):
+            raise ValueError("a calibration needs a finite positive scale and a finite bias")
+
+    def probability(self, logit: float) -> float:
+        """The probability in [0, 1] that the image is generated."""
+        return sigmoid(self.scale * logit + self.bias)
+
+
+@dataclass(frozen=True, slots=True)
+class AbstainBand:
+    """How close to the threshold a prediction may come before the verdict is ``uncertain``.
+
+    Attributes:
+        below: a distance in probability, 0 to 1, under the threshold.
+        above: likewise over it.
+    """
+
+    below: float = 0.0
+    above: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.below <= 1 and 0 <= self.above <= 1):
+            raise ValueError("an abstain band is two distances between 0 and 1")
+
+    def holds(self, prediction: float, threshold: float) -> bool:
+        """Whether the prediction lies strictly inside the band around the threshold."""
+        return threshold - self.below < prediction < threshold + self.above
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One image's logits read as a verdict.
+
+    Attributes:
+        prediction: probability in [0, 1] that the image is generated, after calibration.
+        is_fake: ``prediction > threshold``.
+        confidence: ``2 * |prediction - 0.5|``, in [0, 1].
+        verdict: ``fake`` or ``real``; ``uncertain`` where the views or the model's abstain band
+            lie on both sides of the threshold.
+        logit: the mean of the views' logits, before calibration.
+        spread: largest minus smallest probability of the views; 0 for one view.
+        threshold: in [0, 1], the one applied.
+    """
+
+    prediction: float
+    is_fake: bool
+    confidence: float
+    verdict: Verdict
+    logit: float
+    spread: float
+    threshold: float
+
+
+def assess(
+    logits: Sequence[float],
+    *,
+    threshold: float,
+    calibration: Calibration = Calibration(),
+    abstain_band: AbstainBand = AbstainBand(),
+) -> Score:
+    """Read one image's logits, one per view, as a verdict.
+
+    Args:
+        logits: one to sixteen raw logits of the network.
+        threshold: in [0, 1].
+        calibration: applied to the mean logit and to each view's.
+        abstain_band: the model's.
+
+    Raises:
+        ThresholdInvalid: the threshold is not a number in [0, 1].
+        ValueError: no logits, or one that is not finite.
+    """
+    threshold = checked_threshold(threshold)
+    if not logits or not all(map(math.isfinite, logits)):
+        raise ValueError("a score needs one or more finite logits")
+    logit = math.fsum(logits) / len(logits)
+    prediction = calibration.probability(logit)
+    views = [calibration.probability(view) for view in logits]
+    lowest, highest = min(views), max(views)
+    is_fake = prediction > threshold
+    doubtful = lowest <= threshold < highest or abstain_band.holds(prediction, threshold)
+    decided = Verdict.FAKE if is_fake else Verdict.REAL
+    return Score(
+        prediction=prediction,
+        is_fake=is_fake,
+        confidence=2 * abs(prediction - 0.5),
+        verdict=Verdict.UNCERTAIN if doubtful else decided,
+        logit=logit,
+        spread=highest - lowest,
+        threshold=threshold,
+    )
+
+
+def sigmoid(logit: float) -> float:
+    """The logistic function, exact at both ends of the range."""
+    if logit >= 0:
+        return 1 / (1 + math.exp(-logit))
+    odds = math.exp(logit)
+    return odds / (1 + odds)
+
+
+def checked_threshold(threshold: float) -> float:
+    """The threshold as a float in [0, 1].
+
+    Raises:
+        ThresholdInvalid: it is anything else, NaN included.
+    """
+    try:
+        value = float(threshold)
+    except (TypeError, ValueError, OverflowError):
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise ThresholdInvalid(
+            f"The threshold {threshold!r} is not a number between 0 and 1.",
+            "Give a number such as 0.5, or leave it out to use the model's own.",
+        )
+    return value
+
+
+def checked_views(views: int, available: int = MAX_VIEWS) -> int:
+    """The number of views, from 1 to what the model has permutations for.
+
+    Raises:
+        ViewsInvalid: it is anything else.
+    """
+    most = min(MAX_VIEWS, available)
+    if isinstance(views, bool) or not isinstance(views, int) or not 1 <= views <= most:
+        raise ViewsInvalid(
+            f"{views!r} views cannot be had from this model.",
+            f"Give a whole number from 1 to {most}.",
+        )
+    return views

@@ -1,0 +1,1 @@
+"""The use cases: what a face of D3 calls."""

@@ -1,0 +1,226 @@
+"""Judging images: one, or any number with the decoding ahead of the detector."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Literal, overload
+
+import numpy as np
+
+from d3.domain.detections import Detection, Failure
+from d3.domain.errors import ImageError, RequestInvalid
+from d3.domain.images import DecodedImage, ImageFacts, ImageSource
+from d3.domain.ports import Clock, ImageDecoder
+from d3.domain.scoring import assess, checked_threshold, checked_views
+from d3.domain.services.hosting import LoadedModel, ModelHost
+
+_BATCHES_AHEAD = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What is asked of every image of a call, and of which model."""
+
+    model: LoadedModel
+    threshold: float
+    views: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    """A decoded image or the reason there is none, with the seconds it took."""
+
+    name: str
+    image: DecodedImage | ImageError
+    seconds: float
+
+
+class DetectionService:
+    """Answers the one question: was this image made or altered by a generator?"""
+
+    def __init__(self, host: ModelHost, decoder: ImageDecoder, clock: Clock) -> None:
+        self._host = host
+        self._decoder = decoder
+        self._clock = clock
+
+    def detect(
+        self,
+        source: ImageSource,
+        *,
+        name: str | None = None,
+        threshold: float | None = None,
+        views: int = 1,
+    ) -> Detection:
+        """Judge one image.
+
+        Args:
+            source: a path, encoded bytes, uint8 pixels (height, width, 3) or a PIL image.
+            name: the display name; a path's own unless said.
+            threshold: in [0, 1]; the model's own unless said.
+            views: 1 to 16 permutations to average.
+
+        Raises:
+            D3Error: see :mod:`d3.domain.errors`; never anything foreign.
+        """
+        (outcome,) = self.detect_many(
+            [source], names=[name] if name is not None else None, threshold=threshold, views=views
+        )
+        return outcome
+
+    @overload
+    def detect_many(
+        self,
+        sources: Iterable[ImageSource],
+        *,
+        names: Iterable[str] | None = None,
+        threshold: float | None = None,
+        views: int = 1,
+        batch_size: int = 32,
+        errors: Literal["raise"] = "raise",
+    ) -> Iterator[Detection]: ...
+    @overload
+    def detect_many(
+        self,
+        sources: Iterable[ImageSource],
+        *,
+        names: Iterable[str] | None = None,
+        threshold: float | None = None,
+        views: int = 1,
+        batch_size: int = 32,
+        errors: Literal["return"],
+    ) -> Iterator[Detection | Failure]: ...
+    def detect_many(
+        self,
+        sources: Iterable[ImageSource],
+        *,
+        names: Iterable[str] | None = None,
+        threshold: float | None = None,
+        views: int = 1,
+        batch_size: int = 32,
+        errors: Literal["raise", "return"] = "raise",
+    ) -> Iterator[Detection | Failure]:
+        """Judge images in order, reading ahead a bounded number of them.
+
+        Args:
+            sources: as for :meth:`detect`; any iterable, of any length.
+            names: display names, one for each source.
+            threshold: in [0, 1]; the model's own unless said.
+            views: 1 to 16 permutations to average.
+            batch_size: images of one forward pass; it changes the speed, not the scores.
+            errors: ``"raise"`` stops at the first bad image; ``"return"`` yields a
+                :class:`Failure` in its place and goes on.
+
+        Raises:
+            D3Error: at once where the arguments or the model are at fault, else from the iterator.
+        """
+        if batch_size < 1:
+            raise RequestInvalid(f"A batch of {batch_size} images holds none.", "Give 1 or more.")
+        if errors not in ("raise", "return"):
+            raise RequestInvalid(f"errors={errors!r} is not known.", "Give 'raise' or 'return'.")
+        if threshold is not None:
+            threshold = checked_threshold(threshold)
+        model = self._host.current()
+        manifest = model.manifest
+        question = _Question(
+            model,
+            manifest.threshold if threshold is None else threshold,
+            checked_views(views, len(manifest.permutations)),
+        )
+        sources = iter(sources)
+        named = (
+            zip(sources, names, strict=True)
+            if names is not None
+            else ((source, _display_name(source)) for source in sources)
+        )
+        return self._outcomes(question, named, batch_size, raising=errors == "raise")
+
+    def _outcomes(
+        self,
+        question: _Question,
+        named: Iterator[tuple[ImageSource, str]],
+        batch_size: int,
+        *,
+        raising: bool,
+    ) -> Iterator[Detection | Failure]:
+        size = question.model.manifest.spec.image_size
+        workers = min(os.cpu_count() or 1, batch_size, 16)
+        with ThreadPoolExecutor(workers, thread_name_prefix="d3-decode") as pool:
+            ahead: deque[Future[_Decoded]] = deque()
+
+            def read_ahead(count: int) -> None:
+                for source, name in islice(named, count):
+                    ahead.append(pool.submit(self._decode, source, name, size))
+
+            read_ahead(_BATCHES_AHEAD * batch_size)
+            try:
+                while ahead:
+                    decoded = [ahead.popleft().result() for _ in range(min(batch_size, len(ahead)))]
+                    read_ahead(len(decoded))
+                    for outcome in _judge(question, decoded):
+                        if raising and isinstance(outcome, Failure):
+                            raise outcome.error
+                        yield outcome
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def _decode(self, source: ImageSource, name: str, size: int) -> _Decoded:
+        begun = self._clock.monotonic()
+        image: DecodedImage | ImageError
+        try:
+            image = self._decoder.decode(source, size)
+        except ImageError as error:
+            image = error
+        return _Decoded(name, image, self._clock.monotonic() - begun)
+
+
+def _judge(question: _Question, batch: list[_Decoded]) -> Iterator[Detection | Failure]:
+    """Score the sound images of a batch together, and answer for all in order."""
+    pixels = [one.image.pixels for one in batch if isinstance(one.image, DecodedImage)]
+    if pixels:
+        scored = question.model.queue.submit(np.stack(pixels), question.views).result()
+        logits = iter(scored.logits.tolist())
+    for one in batch:
+        if isinstance(one.image, ImageError):
+            yield Failure(one.name, one.image)
+        else:
+            seconds = one.seconds + scored.seconds
+            yield _detection(question, one.name, one.image.facts, next(logits), seconds)
+
+
+def _detection(
+    question: _Question, name: str, facts: ImageFacts, logits: list[float], seconds: float
+) -> Detection:
+    manifest, detector = question.model.manifest, question.model.queue.detector
+    score = assess(
+        logits,
+        threshold=question.threshold,
+        calibration=manifest.calibration,
+        abstain_band=manifest.abstain_band,
+    )
+    return Detection(
+        prediction=score.prediction,
+        is_fake=score.is_fake,
+        confidence=score.confidence,
+        verdict=score.verdict,
+        logit=score.logit,
+        spread=score.spread,
+        threshold=score.threshold,
+        name=name,
+        views=question.views,
+        image=facts,
+        model=manifest.reference,
+        engine=detector.engine,
+        precision=detector.precision,
+        processing_time=seconds,
+        notice=manifest.notice,
+    )
+
+
+def _display_name(source: ImageSource) -> str:
+    return str(source) if isinstance(source, str | Path) else "image"

@@ -1,0 +1,123 @@
+"""Keeping models: list them, import them from files, choose, verify and remove them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from d3.domain.errors import CheckpointInvalid, ModelProtected
+from d3.domain.hashing import file_of
+from d3.domain.models import STARTER, Manifest, ModelSummary, checked_name
+from d3.domain.ports import Checkpoints, ModelRegistry
+from d3.domain.scoring import MAX_VIEWS
+from d3.domain.services.hosting import ModelHost
+
+IMPORT_SEED = 2025
+"""Permutations of imported models come from this seed, so that the same files give the same model
+on every machine."""
+
+
+class ModelService:
+    """What people do with models."""
+
+    def __init__(
+        self, registry: ModelRegistry, checkpoints: Callable[[], Checkpoints], host: ModelHost
+    ) -> None:
+        self._registry = registry
+        self._checkpoints = checkpoints
+        self._host = host
+
+    def list(self) -> list[ModelSummary]:
+        """The newest version of every model, by name; the one in use is marked active."""
+        chosen = self._host.chosen()
+        return [replace(one, active=one.manifest.name == chosen) for one in self._registry.list()]
+
+    def info(self, name: str, version: int | None = None) -> Manifest:
+        """One model's manifest.
+
+        Raises:
+            ModelNotFound: there is none of that name and version.
+        """
+        return self._registry.describe(name, version)
+
+    def import_files(
+        self,
+        name: str,
+        encoder: Path,
+        head: Path,
+        *,
+        heads: int | None = None,
+        provenance: str = "",
+    ) -> Manifest:
+        """Make a model of local checkpoint files, as the next version of its name.
+
+        Args:
+            name: see :func:`d3.domain.models.checked_name`.
+            encoder: a CLIP vision transformer, ``.safetensors`` or ``.pth``.
+            head: a D3 head, likewise.
+            heads: the encoder's attention heads; its width / 64 unless said.
+            provenance: where the files came from; their names unless said.
+
+        Raises:
+            CheckpointInvalid: a file is not what it should be, or the two do not fit together.
+            ModelNameInvalid: the name cannot be a model's.
+            ModelProtected: it is a packaged model's.
+        """
+        if checked_name(name) == STARTER:
+            raise ModelProtected("The starter model ships with D3.", "Choose another name.")
+        with tempfile.TemporaryDirectory(prefix="d3-import-") as folder:
+            checkpoints = self._checkpoints()
+            body = checkpoints.read_encoder(encoder, Path(folder), heads)
+            top = checkpoints.read_head(head, Path(folder))
+            assert body.spec is not None
+            if top.width != body.width:
+                raise CheckpointInvalid(
+                    f"The head takes features of width {top.width}, "
+                    f"the encoder makes {body.width}.",
+                    "Use the encoder that the head was trained on; the published head wants "
+                    "CLIP ViT-L/14, width 1024.",
+                )
+            manifest = Manifest(
+                name=name,
+                version=1,
+                spec=body.spec,
+                encoder=file_of(body.path),
+                head=file_of(top.path),
+                permutations=checkpoints.draw_permutations(
+                    IMPORT_SEED, MAX_VIEWS, body.spec.patches
+                ),
+                permutation_seed=IMPORT_SEED,
+                provenance=provenance or f"imported from {encoder.name} and {head.name}",
+            )
+            return self._registry.put(manifest, body.path, top.path)
+
+    def use(self, name: str) -> Manifest:
+        """Make this model the one that answers when none is named; it is verified first.
+
+        Raises:
+            ModelNotFound: there is none.
+            ModelDamaged: its files do not match their hashes.
+        """
+        manifest = self.verify(name)
+        self._registry.activate(name)
+        return manifest
+
+    def verify(self, name: str, version: int | None = None) -> Manifest:
+        """Check the stored files against their SHA-256.
+
+        Raises:
+            ModelNotFound: there is none.
+            ModelDamaged: a file is missing or is not the one recorded.
+        """
+        return self._registry.open(name, version).manifest
+
+    def remove(self, name: str, version: int | None = None) -> None:
+        """Remove a model, or one version of it.
+
+        Raises:
+            ModelNotFound: there is none.
+            ModelProtected: it ships with D3, or is the active one.
+        """
+        self._registry.delete(name, version)

@@ -1,0 +1,1 @@
+"""The faces of D3: a library, a command line."""

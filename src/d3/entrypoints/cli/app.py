@@ -1,0 +1,80 @@
+"""The command ``d3`` and what all its commands share: errors, exit codes, warnings.
+
+Exit codes: 0 done, 1 a fake was found and ``--fail-on-fake`` given, 2 could not do it, 130
+interrupted. Only click is imported at the top, so that ``d3 --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from typing import TextIO
+
+import click
+
+from d3.domain.errors import D3Error
+from d3.entrypoints.cli.detect import detect
+from d3.entrypoints.cli.models import models
+from d3.entrypoints.cli.output import complain
+
+COULD_NOT = 2
+INTERRUPTED = 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="d3-deepfake", prog_name="d3")
+@click.option("--traceback", is_flag=True, help="Show where an unexpected error came from.")
+def cli(*, traceback: bool) -> None:
+    """D3 tells whether an image was made or altered by a generator."""
+    click.get_current_context().obj = traceback
+
+
+cli.add_command(detect)
+cli.add_command(models)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and leave the process with its exit code."""
+    warnings.showwarning = _show_warning
+    context: click.Context | None = None
+    try:
+        with cli.make_context("d3", sys.argv[1:] if arguments is None else arguments) as context:
+            code = cli.invoke(context)
+    except click.ClickException as error:
+        error.show()
+        code = COULD_NOT
+    except D3Error as error:
+        complain(str(error))
+        code = COULD_NOT
+    except click.exceptions.Exit as leaving:
+        code = leaving.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        complain("Interrupted.")
+        code = INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone (`d3 detect . | head`): nothing is left to say.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except Exception as error:
+        if context is not None and context.obj:
+            raise
+        complain(
+            f"Something unexpected went wrong ({type(error).__name__}). "
+            "Run `d3 --traceback ...` and report what it shows."
+        )
+        code = COULD_NOT
+    sys.exit(code)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,  # noqa: ARG001
+    file: TextIO | None = None,  # noqa: ARG001
+    line: str | None = None,  # noqa: ARG001
+) -> None:
+    """Say D3's own warnings in one line; those of libraries are for developers."""
+    if issubclass(category, RuntimeWarning) and f"{os.sep}d3{os.sep}" in filename:
+        complain(str(message), kind="warning")

@@ -1,0 +1,158 @@
+"""``d3 detect``: a verdict for each image."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+import click
+
+from d3.entrypoints.cli.output import complain, err, out, print_json, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from d3.domain.detections import Detection, Failure
+
+_STYLES = {"fake": "bold red", "real": "green", "uncertain": "yellow"}
+_FAKE_FOUND, _COULD_NOT = 1, 2
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option("--threshold", type=float, help="Between 0 and 1; the model's own unless given.")
+@click.option(
+    "--views",
+    type=int,
+    default=1,
+    show_default=True,
+    help="Permutations to average, 1 to 16: more cost more time and tell how sure the score is.",
+)
+@click.option("--model", metavar="NAME", help="A model of `d3 models list`.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--fail-on-fake", is_flag=True, help="Exit with 1 if an image is judged fake.")
+def detect(
+    paths: tuple[str, ...],
+    *,
+    threshold: float | None,
+    views: int,
+    model: str | None,
+    as_json: bool,
+    fail_on_fake: bool,
+) -> int:
+    """Tell whether images were made or altered by a generator.
+
+    PATH is an image, a folder (searched recursively, files that are no images passed over), a
+    pattern such as 'photos/**/*.jpg', or - for one image from standard input.
+
+    Exits with 0; with 1 if --fail-on-fake is given and a fake was found; with 2 if something could
+    not be done, whatever else was found.
+    """
+    from d3.container import Container
+    from d3.domain.models import checked_name
+    from d3.domain.scoring import checked_threshold, checked_views
+    from d3.entrypoints.cli.sources import find_images
+    from d3.settings import Settings
+
+    if threshold is not None:
+        checked_threshold(threshold)
+    checked_views(views)
+    settings = Settings.from_environment()
+    if model is not None:
+        settings = replace(settings, model=checked_name(model))
+    container = Container(settings=settings)
+    decoder, service = container.decoder(), container.detection()
+    found = find_images(paths, decoder.recognises, settings.max_image_bytes)
+    for name, error in found.problems:
+        _report_failure(name, error.code, str(error), as_json=as_json)
+    begun = time.perf_counter()
+    tally: Counter[str] = Counter(error=len(found.problems))
+    if found.sources:
+        with _progress(len(found.sources)) as advance:
+            outcomes = service.detect_many(
+                found.sources,
+                names=found.names,
+                threshold=threshold,
+                views=views,
+                batch_size=settings.batch_size,
+                errors="return",
+            )
+            for outcome in outcomes:
+                tally[_show(outcome, first=tally.total() == 0, as_json=as_json)] += 1
+                advance()
+        notice = container.host().current().manifest.notice
+        _summarise(tally, found.passed_over, time.perf_counter() - begun, notice)
+    if tally["error"]:
+        return _COULD_NOT
+    return _FAKE_FOUND if fail_on_fake and tally["fake"] else 0
+
+
+def _show(outcome: Detection | Failure, *, first: bool, as_json: bool) -> str:
+    """Print one outcome and say under which word it counts."""
+    from d3.domain.detections import Failure
+
+    if isinstance(outcome, Failure):
+        _report_failure(outcome.name, outcome.error.code, str(outcome.error), as_json=as_json)
+        return "error"
+    if as_json:
+        print_json(asdict(outcome) | {"name": printable(outcome.name)})
+    else:
+        _print_row(outcome, header=first)
+    return outcome.verdict.value
+
+
+def _print_row(detection: Detection, *, header: bool) -> None:
+    from rich.text import Text
+
+    spread = f"{detection.spread:8.3f}" if detection.views > 1 else ""
+    if header:
+        titles = f"{'VERDICT':<10} {'PROBABILITY':>11}{'  SPREAD' if spread else ''}  IMAGE"
+        out().print(Text(titles, style="bold"))
+    verdict = detection.verdict.value
+    row = Text(f"{verdict:<10}", style=_STYLES[verdict])
+    row.append(f" {detection.prediction:11.3f}{spread}  {printable(detection.name)}", "default")
+    out().print(row)
+
+
+def _report_failure(name: str, code: str, sentence: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"name": printable(name), "error": sentence, "code": code})
+    complain(f"{name}: {sentence}")
+
+
+def _summarise(tally: Counter[str], passed_over: int, seconds: float, notice: str) -> None:
+    judged = tally.total() - tally["error"]
+    parts = [f"{tally[word]} {word}" for word in ("fake", "real", "uncertain") if tally[word]]
+    parts += [f"{tally['error']} could not be judged"] if tally["error"] else []
+    parts += [f"{passed_over} other files passed over"] if passed_over else []
+    images = "1 image" if judged == 1 else f"{judged} images"
+    err().print(f"{images} in {seconds:.1f} s: {', '.join(parts)}", style="dim")
+    if notice:
+        complain(notice, kind="note")
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[], None]]:
+    """A progress bar where somebody watches and there is something to wait for."""
+    watched = err().is_terminal and (total > 1 or not sys.stdout.isatty())
+    if not watched:
+        yield lambda: None
+        return
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    # Rows and bar share a terminal where there is one: the bar then stays below the rows.
+    console = out() if out().is_terminal else err()
+    columns = (TextColumn("Judging"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda: progress.advance(task)

@@ -1,0 +1,157 @@
+"""``d3 models``: what there is, what is used, and how it comes and goes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from d3.entrypoints.cli.output import complain, err, out, print_json
+
+if TYPE_CHECKING:
+    from d3.domain.models import Manifest, ModelSummary
+    from d3.domain.services.models import ModelService
+
+_VERSION = click.option("--version", type=click.IntRange(min=1), help="By default the newest.")
+_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.group()
+def models() -> None:
+    """List, import, choose, verify and remove models."""
+
+
+@models.command("list")
+@_JSON
+def list_models(*, as_json: bool) -> None:
+    """Show every model; the one marked with * answers when none is named."""
+    summaries = _service().list()
+    if as_json:
+        for one in summaries:
+            print_json(_described(one.manifest) | {"active": one.active, "packaged": one.packaged})
+    else:
+        _print_table(summaries)
+
+
+@models.command()
+@click.argument("name")
+@_VERSION
+@_JSON
+def info(name: str, *, version: int | None, as_json: bool) -> None:
+    """Show one model's manifest."""
+    manifest = _service().info(name, version)
+    if as_json:
+        print_json(_described(manifest))
+    else:
+        _print_manifest(manifest)
+
+
+@models.command("import")
+@click.argument("name")
+@click.option("--encoder", type=_FILE, required=True, help="CLIP's vision transformer.")
+@click.option("--head", type=_FILE, required=True, help="A D3 head, such as classifier.pth.")
+@click.option(
+    "--heads",
+    type=click.IntRange(min=1),
+    help="Attention heads of the encoder; its width / 64 unless given.",
+)
+def import_model(name: str, *, encoder: Path, head: Path, heads: int | None) -> None:
+    """Make a model of local checkpoint files (.safetensors or .pth).
+
+    The files are checked and copied; the same NAME again makes the next version.
+    """
+    with err().status(f"Checking {encoder.name} and {head.name}"):
+        manifest = _service().import_files(name, encoder, head, heads=heads)
+    out().print(f"Imported {manifest.name} version {manifest.version}.", markup=False)
+    complain(f"`d3 detect --model {name} IMAGE` uses it; `d3 models use {name}` always.", "note")
+
+
+@models.command()
+@click.argument("name")
+def use(name: str) -> None:
+    """Make NAME the model that answers when none is named."""
+    manifest = _service().use(name)
+    out().print(f"{manifest.name} version {manifest.version} answers from now on.", markup=False)
+
+
+@models.command()
+@click.argument("names", nargs=-1, metavar="[NAME...]")
+@_VERSION
+def verify(names: tuple[str, ...], *, version: int | None) -> None:
+    """Check stored files against their SHA-256: of the models named, or of all."""
+    service = _service()
+    for name in names or [one.manifest.name for one in service.list()]:
+        with err().status(f"Reading {name}"):
+            manifest = service.verify(name, version)
+        out().print(f"{manifest.name} version {manifest.version} is sound.", markup=False)
+
+
+@models.command()
+@click.argument("name")
+@click.option("--version", type=click.IntRange(min=1), help="Only this one; by default all.")
+@click.confirmation_option("--yes", "-y", prompt="Remove it for good?")
+def remove(name: str, *, version: int | None) -> None:
+    """Remove a model, and the files no other model needs."""
+    _service().remove(name, version)
+    what = name if version is None else f"{name} version {version}"
+    out().print(f"Removed {what}.", markup=False)
+
+
+def _service() -> ModelService:
+    from d3.container import Container
+    from d3.settings import Settings
+
+    service: ModelService = Container(settings=Settings.from_environment()).models()
+    return service
+
+
+def _described(manifest: Manifest) -> dict[str, Any]:
+    """The manifest without the permutations' thousands of numbers."""
+    described = asdict(manifest) | {"sha256": manifest.sha256}
+    described["permutations"] = len(manifest.permutations)
+    return described
+
+
+def _print_table(summaries: list[ModelSummary]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    table = Table("", "NAME", "VERSION", "ENCODER", "LICENCE", "SHA-256", box=box.SIMPLE_HEAD)
+    for one in summaries:
+        manifest, spec = one.manifest, one.manifest.spec
+        encoder = f"ViT {spec.width}x{spec.layers}, patch {spec.patch_size}"
+        row = (manifest.name, str(manifest.version), encoder, manifest.licence)
+        table.add_row("*" if one.active else "", *row, manifest.sha256[:12])
+    out().print(table)
+
+
+def _print_manifest(manifest: Manifest) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    spec, calibration = manifest.spec, manifest.calibration
+    rows = {
+        "name": f"{manifest.name} version {manifest.version}",
+        "sha256": manifest.sha256,
+        "encoder": f"width {spec.width}, {spec.layers} layers, {spec.heads} heads, "
+        f"{spec.image_size} px in patches of {spec.patch_size}",
+        "files": f"encoder {manifest.encoder.size_bytes:,} bytes, "
+        f"head {manifest.head.size_bytes:,} bytes",
+        "permutations": str(len(manifest.permutations)),
+        "threshold": f"{manifest.threshold:g}",
+        "calibration": f"{calibration.name} (scale {calibration.scale:g}, "
+        f"bias {calibration.bias:g})",
+        "licence": manifest.licence,
+        "provenance": manifest.provenance,
+        "created": manifest.created_at,
+        "notice": manifest.notice,
+        **{f"metric {name}": str(value) for name, value in manifest.metrics.items()},
+    }
+    table = Table.grid(padding=(0, 2))
+    for key, value in rows.items():
+        if value:
+            table.add_row(Text(key, style="bold"), Text(value))
+    out().print(table)

@@ -1,0 +1,61 @@
+"""What the command line prints, and where: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
+
+
+@cache
+def out() -> Console:
+    """The console of results."""
+    return _console(stderr=False)
+
+
+@cache
+def err() -> Console:
+    """The console of errors, warnings, notes and progress."""
+    return _console(stderr=True)
+
+
+def complain(sentence: str, kind: str = "error") -> None:
+    """Say something on stderr, on one line however narrow the terminal."""
+    from rich.text import Text
+
+    line = Text(f"{kind}: ", style=_COLOURS[kind]).append(
+        Text(printable(sentence), style="default")
+    )
+    err().print(line, soft_wrap=True, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on one line of stdout, at once."""
+    import msgspec
+
+    sys.stdout.write(msgspec.json.encode(value, enc_hook=str).decode() + "\n")
+    sys.stdout.flush()
+
+
+def printable(text: str) -> str:
+    """The text with every control or undecodable character shown as an escape.
+
+    File names may hold anything; a terminal must not obey them.
+    """
+    return "".join(
+        character
+        if character.isprintable()
+        else character.encode("unicode_escape", "surrogatepass").decode()
+        for character in text
+    )
+
+
+def _console(*, stderr: bool) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=True)

@@ -1,0 +1,150 @@
+"""D3 as a Python library: one line, or an object with a life of its own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from functools import cache
+from types import TracebackType
+from typing import Literal, Self, overload
+
+from d3.container import Container
+from d3.domain.detections import Detection, Failure
+from d3.domain.images import ImageSource
+from d3.domain.services.models import ModelService
+from d3.settings import Settings
+
+
+class D3:
+    """A detector and its models.
+
+    ::
+
+        with d3.D3() as detector:
+            detector.detect("photo.jpg", views=4)
+
+    Args:
+        settings: from the environment and ``.env`` unless given.
+
+    Raises:
+        SettingsInvalid: the environment holds settings that cannot be used.
+
+    One object may be used from many threads; its model is loaded once, with the first image.
+    """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self._container = Container(settings=settings or Settings.from_environment())
+
+    def detect(
+        self,
+        source: ImageSource,
+        *,
+        name: str | None = None,
+        threshold: float | None = None,
+        views: int = 1,
+    ) -> Detection:
+        """Judge one image.
+
+        Args:
+            source: a path, an encoded file's bytes, a PIL image, or uint8 pixels
+                (height, width, 3).
+            name: the display name; a path's own unless said.
+            threshold: in [0, 1]; the model's own unless said.
+            views: 1 to 16 permutations to average; costs ``1 + views`` encodings.
+
+        Raises:
+            D3Error: see :mod:`d3.errors`; each has a ``code`` and says what to do.
+        """
+        detection: Detection = self._container.detection().detect(
+            source, name=name, threshold=threshold, views=views
+        )
+        return detection
+
+    @overload
+    def detect_many(
+        self,
+        sources: Iterable[ImageSource],
+        *,
+        threshold: float | None = None,
+        views: int = 1,
+        batch_size: int = 32,
+        errors: Literal["raise"] = "raise",
+    ) -> Iterator[Detection]: ...
+    @overload
+    def detect_many(
+        self,
+        sources: Iterable[ImageSource],
+        *,
+        threshold: float | None = None,
+        views: int = 1,
+        batch_size: int = 32,
+        errors: Literal["return"],
+    ) -> Iterator[Detection | Failure]: ...
+    def detect_many(
+        self,
+        sources: Iterable[ImageSource],
+        *,
+        threshold: float | None = None,
+        views: int = 1,
+        batch_size: int = 32,
+        errors: Literal["raise", "return"] = "raise",
+    ) -> Iterator[Detection | Failure]:
+        """Judge images in order, decoding ahead of the detector, in bounded memory.
+
+        Args:
+            sources: any iterable of what :meth:`detect` takes, of any length.
+            threshold: in [0, 1]; the model's own unless said.
+            views: 1 to 16 permutations to average.
+            batch_size: images of one forward pass; it changes the speed, not the scores.
+            errors: ``"raise"`` stops at the first bad image; ``"return"`` yields a
+                :class:`d3.Failure` in its place and goes on.
+        """
+        outcomes: Iterator[Detection | Failure] = self._container.detection().detect_many(
+            sources, threshold=threshold, views=views, batch_size=batch_size, errors=errors
+        )
+        return outcomes
+
+    @property
+    def models(self) -> ModelService:
+        """List, import, choose, verify and remove models."""
+        service: ModelService = self._container.models()
+        return service
+
+    def close(self) -> None:
+        """Unload the model; a later call loads it again."""
+        self._container.host().close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+_shared_lock = threading.Lock()
+
+
+@cache
+def _shared() -> D3:
+    return D3()
+
+
+def detect(
+    source: ImageSource,
+    *,
+    name: str | None = None,
+    threshold: float | None = None,
+    views: int = 1,
+) -> Detection:
+    """Judge one image with the settings of the environment; see :meth:`D3.detect`.
+
+    The model is loaded with the first call and kept for the next ones.
+    """
+    with _shared_lock:
+        detector = _shared()
+    return detector.detect(source, name=name, threshold=threshold, views=views)

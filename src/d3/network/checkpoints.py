@@ -1,0 +1,302 @@
+"""Checkpoints read and written: safetensors, and foreign ``.pth`` files through a limited child.
+
+Nothing here trusts a file: its format, names, shapes and values are checked before use, and what
+is wrong with it is said in one sentence.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from d3.domain.errors import CheckpointInvalid
+from d3.domain.models import Activation, EncoderSpec
+from d3.network import unpickle
+from d3.network.encoder import Encoder
+from d3.network.head import DiscrepancyHead
+from d3.network.model import D3Network
+
+HEADS_OF_WIDTH = 64
+"""A head of attention in CLIP's family is this wide."""
+
+_SPARE_BYTES = 256 * 2**20
+_SECONDS = 60
+_BYTES_A_SECOND = 20 * 2**20
+_PREFIXES = {
+    "encoder": ("visual.", "module.visual.", "model.visual.", "module."),
+    "head": ("attention_head.", "module.attention_head.", "module."),
+}
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_BLOCK = re.compile(r"transformer\.resblocks\.(\d+)\.")
+
+
+def load_network(spec: EncoderSpec, encoder_file: Path, head_file: Path) -> D3Network:
+    """The network in evaluation mode, its weights on the CPU in the files' own precision.
+
+    The weights are mapped from the files, not copied.
+
+    Raises:
+        CheckpointInvalid: a file does not hold what the specification says.
+    """
+    encoder, head = _on_meta(spec), _head_on_meta(spec.width)
+    for module, file, role in ((encoder, encoder_file, "encoder"), (head, head_file, "head")):
+        tensors = read_tensors(file)
+        check_names_and_shapes(tensors, module, role)
+        module.load_state_dict(tensors, assign=True)
+    return D3Network(encoder, head).eval().requires_grad_(False)
+
+
+def read_encoder(
+    file: Path, heads: int | None = None, activation: Activation = "quick_gelu"
+) -> tuple[EncoderSpec, dict[str, Tensor]]:
+    """An encoder of CLIP's family from a file of its own or from a whole CLIP checkpoint.
+
+    Args:
+        file: safetensors or ``.pth``, in OpenAI's key names.
+        heads: of the attention; width / 64 unless said.
+        activation: of the MLPs.
+
+    Returns:
+        Its shape and its tensors, without CLIP's projection.
+
+    Raises:
+        CheckpointInvalid: see the module.
+    """
+    tensors = _without_prefix(read_tensors(file), "encoder", "conv1.weight")
+    spec = infer_spec(tensors, heads, activation)
+    module = _on_meta(spec)
+    tensors.pop("proj", None)
+    check_names_and_shapes(tensors, module, "encoder")
+    check_values(tensors, "encoder")
+    return spec, tensors
+
+
+def read_head(file: Path) -> tuple[int, dict[str, Tensor]]:
+    """A D3 head in the published checkpoint's names: the width it takes, and its tensors.
+
+    Raises:
+        CheckpointInvalid: see the module.
+    """
+    tensors = _without_prefix(read_tensors(file), "head", "fc.weight")
+    width = _shape(tensors, "query.weight", 2, "head")[0]
+    check_names_and_shapes(tensors, _head_on_meta(width), "head")
+    check_values(tensors, "head")
+    return width, tensors
+
+
+def infer_spec(
+    tensors: Mapping[str, Tensor], heads: int | None = None, activation: Activation = "quick_gelu"
+) -> EncoderSpec:
+    """The shape of an encoder, read off its tensors.
+
+    Raises:
+        CheckpointInvalid: they are no vision transformer of CLIP's family.
+    """
+    width, _, patch_size, _ = _shape(tensors, "conv1.weight", 4, "encoder")
+    tokens, _ = _shape(tensors, "positional_embedding", 2, "encoder")
+    mlp_width, _ = _shape(tensors, "transformer.resblocks.0.mlp.c_fc.weight", 2, "encoder")
+    blocks = {match[1] for name in tensors if (match := _BLOCK.match(name))}
+    if heads is None and width % HEADS_OF_WIDTH:
+        raise CheckpointInvalid(
+            f"The encoder's width of {width} is no multiple of {HEADS_OF_WIDTH}, so its number of "
+            "attention heads cannot be told.",
+            "Say it with --heads.",
+        )
+    grid = round((tokens - 1) ** 0.5)
+    if grid**2 != tokens - 1:
+        raise CheckpointInvalid(f"The encoder's {tokens - 1} positions make no square.")
+    try:
+        return EncoderSpec(
+            image_size=grid * patch_size,
+            patch_size=patch_size,
+            width=width,
+            layers=len(blocks),
+            heads=heads or width // HEADS_OF_WIDTH,
+            mlp_width=mlp_width,
+            activation=activation,
+        )
+    except ValueError as error:
+        raise CheckpointInvalid(f"The encoder's shapes do not fit together: {error}.") from error
+
+
+def write_tensors(file: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors as safetensors."""
+    safetensors.torch.save_file({k: v.contiguous() for k, v in tensors.items()}, file)
+
+
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors or ``.pth`` file; safetensors are mapped, not copied.
+
+    Raises:
+        CheckpointInvalid: it is neither, is damaged, or goes beyond the limits.
+    """
+    try:
+        with file.open("rb") as stream:
+            start = stream.read(9)
+    except OSError as error:
+        raise CheckpointInvalid(
+            f"The checkpoint {file.name!r} cannot be read.",
+            "Check that the file is there and that you may read it.",
+        ) from error
+    if start[8:9] == b"{":
+        return _read_safetensors(file)
+    with tempfile.TemporaryDirectory(prefix="d3-checkpoint-") as folder:
+        converted = Path(folder) / "converted.safetensors"
+        _convert_pth(file, converted)
+        # Mapped tensors outlive the unlinked file where the system lets an open file be removed.
+        tensors = _read_safetensors(converted)
+        return tensors if sys.platform != "win32" else {k: v.clone() for k, v in tensors.items()}
+
+
+def check_names_and_shapes(tensors: Mapping[str, Tensor], module: nn.Module, role: str) -> None:
+    """Compare tensors with what the module needs, on the meta device.
+
+    Raises:
+        CheckpointInvalid: a name is missing or unknown, or a shape is another.
+    """
+    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    if missing := expected.keys() - tensors.keys():
+        raise CheckpointInvalid(f"The {role} lacks {_some(missing)}.", _PUBLISHED_NAMES[role])
+    if unknown := tensors.keys() - expected.keys():
+        raise CheckpointInvalid(
+            f"The {role} holds {_some(unknown)}, which do not belong there.", _PUBLISHED_NAMES[role]
+        )
+    for name, shape in expected.items():
+        if tuple(tensors[name].shape) != shape:
+            raise CheckpointInvalid(
+                f"The {role}'s {name} has the shape {list(tensors[name].shape)}; "
+                f"{list(shape)} was expected.",
+                "Encoder and head must have been trained for the same width.",
+            )
+
+
+def check_values(tensors: Mapping[str, Tensor], role: str) -> None:
+    """Check that every tensor holds finite floating-point numbers.
+
+    Raises:
+        CheckpointInvalid: one does not.
+    """
+    for name, tensor in tensors.items():
+        if tensor.dtype not in _FLOATS:
+            raise CheckpointInvalid(
+                f"The {role}'s {name} holds {str(tensor.dtype).removeprefix('torch.')} values.",
+                "Store the weights as float32, float16 or bfloat16.",
+            )
+        if not bool(torch.isfinite(tensor).all()):
+            raise CheckpointInvalid(
+                f"The {role}'s {name} holds values that are not finite numbers.",
+                "The training that wrote it has diverged, or the file was damaged.",
+            )
+
+
+_PUBLISHED_NAMES = {
+    "encoder": "Give the vision transformer of a CLIP checkpoint, in OpenAI's key names.",
+    "head": "Give a head with query, key, value and fc, each with weight and bias.",
+}
+
+
+def _read_safetensors(file: Path) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load_file(file)
+    except (safetensors.SafetensorError, OSError, ValueError, KeyError) as error:
+        raise CheckpointInvalid(
+            f"The checkpoint {file.name!r} is no sound safetensors file.",
+            "Fetch or export it again.",
+        ) from error
+
+
+def _convert_pth(file: Path, target: Path) -> None:
+    size = file.stat().st_size
+    _check_archive(file, size)
+    seconds = _SECONDS + size // _BYTES_A_SECOND
+    command = [sys.executable, "-P", unpickle.__file__, str(file.resolve()), str(target)]
+    command += [str(_SPARE_BYTES + 4 * size), str(seconds)]
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=2 * seconds, check=False
+        )
+        code = done.returncode
+    except subprocess.TimeoutExpired:
+        code = -1
+    if code == unpickle.NO_TENSORS:
+        raise CheckpointInvalid(
+            f"The checkpoint {file.name!r} holds no named tensors.",
+            "Save the module's state_dict().",
+        )
+    if code == unpickle.NOT_A_CHECKPOINT:
+        raise CheckpointInvalid(
+            f"The checkpoint {file.name!r} is neither safetensors nor a .pth of plain tensors.",
+            "Save the module's state_dict() with torch.save or safetensors; files that need code "
+            "to be read are refused.",
+        )
+    if code:
+        raise CheckpointInvalid(
+            f"Reading the checkpoint {file.name!r} went beyond the limits of memory or time.",
+            "A sound checkpoint does not: fetch or export it again.",
+        )
+
+
+def _check_archive(file: Path, size: int) -> None:
+    """Refuse a zip archive that would unpack to more than it is; torch stores, never deflates."""
+    if not zipfile.is_zipfile(file):
+        return
+    try:
+        with zipfile.ZipFile(file) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise CheckpointInvalid(
+            f"The checkpoint {file.name!r} is damaged.", "Fetch or export it again."
+        ) from error
+    if unpacked > size:
+        raise CheckpointInvalid(
+            f"The checkpoint {file.name!r} unpacks to {unpacked:,} bytes from {size:,}.",
+            "torch.save stores tensors uncompressed: save it so.",
+        )
+
+
+def _without_prefix(tensors: dict[str, Tensor], role: str, landmark: str) -> dict[str, Tensor]:
+    """The part of a larger checkpoint that holds the landmark, under the names it has by itself."""
+    if landmark in tensors:
+        return tensors
+    for prefix in _PREFIXES[role]:
+        if prefix + landmark in tensors:
+            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    raise CheckpointInvalid(
+        f"The file holds no {role}: {landmark} is missing.", _PUBLISHED_NAMES[role]
+    )
+
+
+def _shape(tensors: Mapping[str, Tensor], name: str, dimensions: int, role: str) -> tuple[int, ...]:
+    if name not in tensors:
+        raise CheckpointInvalid(f"The {role} lacks {name}.", _PUBLISHED_NAMES[role])
+    shape = tuple(tensors[name].shape)
+    if len(shape) != dimensions or 0 in shape:
+        raise CheckpointInvalid(f"The {role}'s {name} has the shape {list(shape)}.")
+    return shape
+
+
+def _on_meta(spec: EncoderSpec) -> Encoder:
+    with torch.device("meta"):
+        return Encoder(spec)
+
+
+def _head_on_meta(width: int) -> DiscrepancyHead:
+    with torch.device("meta"):
+        return DiscrepancyHead(width)
+
+
+def _some(names: Iterable[str], most: int = 3) -> str:
+    """The first few names, and how many more."""
+    ordered = sorted(name[:80] for name in names)
+    rest = len(ordered) - most
+    return ", ".join(ordered[:most]) + (f" and {rest} more" if rest > 0 else "")
