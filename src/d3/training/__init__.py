@@ -1,1 +1,1 @@
-"""Training: rendered data, augmentation, fitting, evaluation, calibration and the starter recipe."""
+"""Training: rendered pairs, augmentation, fitting, evaluation, calibration, the starter recipe."""

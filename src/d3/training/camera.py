@@ -11,8 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image as PillowImage
 
-from d3.training.filters import Image, convolve, downscale_by_two, gaussian_blur
-from d3.training.filters import from_ycbcr, to_ycbcr
+from d3.training.filters import (
+    Image,
+    convolve,
+    downscale_by_two,
+    from_ycbcr,
+    gaussian_blur,
+    to_ycbcr,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +138,8 @@ def _mosaic(colour: Image, rows: int, columns: int) -> Image:
     return raw
 
 
-_CROSS = np.array([[0, 1, 0], [1, 4, 1], [0, 1, 0]], np.float32) / 4
-_SQUARE = np.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]], np.float32) / 4
+_CROSS: Image = np.array([[0, 1, 0], [1, 4, 1], [0, 1, 0]], np.float32) * np.float32(0.25)
+_SQUARE: Image = np.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]], np.float32) * np.float32(0.25)
 
 
 def _bilinear(raw: Image, rows: int, columns: int) -> Image:
@@ -153,11 +159,17 @@ def _bilinear(raw: Image, rows: int, columns: int) -> Image:
 _GREEN = np.array(
     [[0, 0, -1, 0, 0], [0, 0, 2, 0, 0], [-1, 2, 4, 2, -1], [0, 0, 2, 0, 0], [0, 0, -1, 0, 0]],
     np.float32,
-) / 8
+) * np.float32(0.125)
 _SAME_ROW = np.array(
-    [[0, 0, 0.5, 0, 0], [0, -1, 0, -1, 0], [-1, 4, 5, 4, -1], [0, -1, 0, -1, 0], [0, 0, 0.5, 0, 0]],
+    [
+        [0, 0, 0.5, 0, 0],
+        [0, -1, 0, -1, 0],
+        [-1, 4, 5, 4, -1],
+        [0, -1, 0, -1, 0],
+        [0, 0, 0.5, 0, 0],
+    ],
     np.float32,
-) / 8
+) * np.float32(0.125)
 _SAME_COLUMN = np.ascontiguousarray(_SAME_ROW.T)
 _DIAGONAL = np.array(
     [
@@ -168,7 +180,7 @@ _DIAGONAL = np.array(
         [0, 0, -1.5, 0, 0],
     ],
     np.float32,
-) / 8
+) * np.float32(0.125)
 
 
 def _gradient_corrected(raw: Image, rows: int, columns: int) -> Image:

@@ -12,6 +12,11 @@ AUROC_AIMS = {"seen": 0.95, "unseen": 0.85}
 BASELINE_CAP = 0.75
 COMMAND = "d3 train --recipe starter --seed {seed} --out DIR"
 
+_LEGEND = """\
+On test scenes; AUROC, and in brackets the balanced accuracy at a probability of 0.5. The JPEG
+columns compress the test pictures once more at that quality. Plain accuracy, average precision and
+all else that was measured stand in `metrics.json`."""
+
 _FAMILIES = {
     "transposed": "autoencoder, transposed convolution 4x4",
     "nearest": "autoencoder, nearest neighbour, then convolution",
@@ -76,9 +81,9 @@ both are stored with the same format and quality. What remains is what a generat
   {plan["forgeries_per_scene"]} forgeries; {plan["validation_scenes"]} scenes for the calibration;
   {plan["test_scenes"]} test scenes, each redrawn by every family. No scene is in two splits.
 - Network: CLIP's vision transformer with {encoder["layers"]} layers of width {encoder["width"]}
-  (MLP {encoder["mlp_width"]}, patch {encoder["patch_size"]}), and the discrepancy head. Encoder and
-  head were trained together, {plan["fit"]["steps"]} steps of {plan["fit"]["pairs_per_batch"]} pairs,
-  a fresh permutation for each picture.
+  (MLP {encoder["mlp_width"]}, patch {encoder["patch_size"]}), and the discrepancy head, trained
+  together for {plan["fit"]["steps"]} steps of {plan["fit"]["pairs_per_batch"]} pairs, with a fresh
+  permutation for each picture.
 - Calibration: fitted on the seen families' validation scenes and folded into `fc`, so
   `sigmoid(logit)` is the probability for pictures like these, half of them generated.
 - Storage: float16. The figures below were computed from the stored weights in float32, with the
@@ -88,9 +93,7 @@ both are stored with the same format and quality. What remains is what a generat
 def _figures(metrics: Mapping[str, Any]) -> str:
     parts = [
         "## Measured figures",
-        "On test scenes; AUROC, and in brackets the balanced accuracy at a probability of 0.5. "
-        "JPEG columns compress the test pictures once more at that quality. The raw figures, with "
-        "plain accuracy and average precision, are in `metrics.json`.",
+        _LEGEND,
         _verdict(metrics),
         "### The starter model",
         _figure_table(metrics, "starter"),
@@ -116,9 +119,7 @@ def _figure_table(metrics: Mapping[str, Any], network: str) -> str:
     for name in names:
         label = f"**all {name}**" if name in AUROC_AIMS else name
         cells = [metrics[network][condition][name] for condition in CONDITIONS]
-        rows.append(
-            (label, *(f"{c['auroc']:.3f} ({c['balanced_accuracy']:.3f})" for c in cells))
-        )
+        rows.append((label, *(f"{c['auroc']:.3f} ({c['balanced_accuracy']:.3f})" for c in cells)))
     return _table(("family", "clean", "JPEG 90", "JPEG 75", "JPEG 50"), rows)
 
 

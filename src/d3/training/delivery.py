@@ -41,9 +41,7 @@ def deliver(picture: Image, delivery: Delivery) -> NDArray[np.uint8]:
     return recompress(pixels, delivery.quality, delivery.subsampling)
 
 
-def recompress(
-    pixels: NDArray[np.uint8], quality: int, subsampling: int = 2
-) -> NDArray[np.uint8]:
+def recompress(pixels: NDArray[np.uint8], quality: int, subsampling: int = 2) -> NDArray[np.uint8]:
     """Store pixels [S, S, 3] as JPEG and read them back."""
     return np.asarray(PillowImage.open(io.BytesIO(jpeg(pixels, quality, subsampling))))
 

@@ -1,4 +1,4 @@
-"""Scoring pictures with a network and measuring, family by family, how well that tells them apart."""
+"""Scoring pictures with a network, and measuring how well the scores tell each family."""
 
 from __future__ import annotations
 

@@ -79,7 +79,10 @@ def fit(
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(
         [
-            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": settings.weight_decay},
+            {
+                "params": [p for p in parameters if p.ndim >= 2],
+                "weight_decay": settings.weight_decay,
+            },
             {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
         ],
         lr=settings.rate,
@@ -96,7 +99,7 @@ def fit(
             logits = network(pictures, orders.argsort(dim=-1))
         loss = nn.functional.binary_cross_entropy_with_logits(logits.float().squeeze(1), labels)
         optimiser.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         schedule.step()

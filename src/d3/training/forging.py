@@ -42,7 +42,9 @@ def train_generator(family: Family, pictures: Pictures, *, steps: int, seed: int
                 loss = _reconstruction_error(redrawn, target)
                 if critic is not None and critic_update is not None:
                     judged = critic(redrawn.detach()).float(), critic(target).float()
-                    critic_update(torch.relu(1 + judged[0]).mean() + torch.relu(1 - judged[1]).mean())
+                    critic_update(
+                        torch.relu(1 + judged[0]).mean() + torch.relu(1 - judged[1]).mean()
+                    )
                     loss = loss - ADVERSARIAL_WEIGHT * critic(redrawn).float().mean()
         update(loss)
     return generator.eval()
@@ -71,7 +73,7 @@ class _Update:
 
     def __call__(self, loss: Tensor) -> None:
         self._optimiser.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self._parameters, 1.0)
         self._optimiser.step()
         self._schedule.step()

@@ -56,8 +56,10 @@ class Residual(nn.Module):
             nn.SiLU(), _convolution(width, width), nn.SiLU(), _convolution(width, width)
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.body(x)
+    def forward(self, features: Tensor) -> Tensor:
+        """Return features of the same shape."""
+        changed: Tensor = self.body(features)
+        return features + changed
 
 
 class Autoencoder(nn.Module):
@@ -80,7 +82,9 @@ class Autoencoder(nn.Module):
         )
 
     def forward(self, pictures: Tensor) -> Tensor:
-        return self.decode(self.encode(pictures))
+        """Return the pictures as they come back."""
+        redrawn: Tensor = self.decode(self.encode(pictures))
+        return redrawn
 
 
 class Denoiser(nn.Module):
@@ -104,11 +108,12 @@ class Denoiser(nn.Module):
         """Take pictures [n, 3, S, S] and sigma [n]; return the guess of the same shape."""
         features = self.stem(noisy) + self.level(sigma.log()[:, None])[..., None, None]
         features = self.fine(features)
-        return self.up(features + self.coarse(self.down(features)))
+        guess: Tensor = self.up(features + self.coarse(self.down(features)))
+        return guess
 
 
 class Diffusion(nn.Module):
-    """Noise a picture a little and denoise it in a few deterministic steps (DDIM, image to image)."""
+    """Noise a picture a little and denoise it in a few DDIM steps, image to image."""
 
     def __init__(self, width: int = 32, sigmas: tuple[float, ...] = (0.08, 0.04, 0.02)) -> None:
         super().__init__()
@@ -139,7 +144,9 @@ class Critic(nn.Module):
         )
 
     def forward(self, pictures: Tensor) -> Tensor:
-        return self.body(pictures)
+        """Return verdicts [n, 1, S / 4, S / 4]; higher is more like a camera's."""
+        verdicts: Tensor = self.body(pictures)
+        return verdicts
 
 
 def new_generator(family: Family) -> nn.Module:

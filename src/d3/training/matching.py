@@ -52,7 +52,7 @@ def _grain(rng: np.random.Generator, shape: tuple[int, ...]) -> Image:
 
 
 def _match_sharpness(plane: Image, noise: float, target: float) -> Image:
-    """Add or remove detail, at edges more than in noise, until the Laplacian's variance is `target`.
+    """Add or remove detail, at edges rather than in noise, for a Laplacian variance of `target`.
 
     Adding `gain` times the detail makes the variance a quadratic in the gain; its root nearest
     zero changes the picture least. Out of reach, the minimum or the largest gain has to do.

@@ -65,9 +65,7 @@ def best_direction_auroc(labels: ArrayLike, scores: ArrayLike) -> float:
     return max(area, 1 - area)
 
 
-def _checked(
-    labels: ArrayLike, scores: ArrayLike
-) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+def _checked(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     truth, values = np.asarray(labels).astype(bool), np.asarray(scores, dtype=np.float64)
     if truth.shape != values.shape or truth.ndim != 1:
         raise ValueError("labels and scores are two lists of the same length")

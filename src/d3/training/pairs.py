@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from torch import nn
 
 from d3.training.camera import draw_camera, photograph
 from d3.training.delivery import deliver, draw_delivery, to_pixels
+from d3.training.filters import Image
 from d3.training.forging import Pictures, redraw
 from d3.training.generators import Family
 from d3.training.matching import match_partner
@@ -51,13 +53,15 @@ class Pairs:
 def photograph_scene(seed: int, scene: int, size: int) -> Pictures:
     """Render and photograph one scene: [size, size, 3] before any file format."""
     rng = np.random.default_rng([seed, scene, 2])
-    return to_pixels(photograph(render_scene(seed, scene, 2 * size), draw_camera(rng), rng))
+    picture = photograph(render_scene(seed, scene, 2 * size), draw_camera(rng), rng)
+    return to_pixels(picture)
 
 
 def photograph_scenes(seed: int, scenes: Sequence[int], size: int) -> Pictures:
     """Photograph many scenes: [scenes, size, size, 3]."""
     with ThreadPoolExecutor(THREADS) as pool:
-        return np.stack(list(pool.map(lambda scene: photograph_scene(seed, scene, size), scenes)))
+        pictures = list(pool.map(lambda scene: photograph_scene(seed, scene, size), scenes))
+    return np.stack(pictures)
 
 
 def make_pairs(
@@ -71,34 +75,44 @@ def make_pairs(
 ) -> Pairs:
     """Photograph scenes and have `per_scene` of the generators redraw each, taking turns."""
     families = tuple(generators)
-    count = len(scenes) * per_scene
-    camera = np.empty((len(scenes), size, size, 3), np.uint8)
-    generated = np.empty((count, size, size, 3), np.uint8)
     partner = np.repeat(np.arange(len(scenes)), per_scene)
     turn = np.tile(np.arange(per_scene), len(scenes))
     family = (partner * per_scene + turn) % len(families)
+    camera = np.empty((len(scenes), size, size, 3), np.uint8)
+    generated = np.empty((len(partner), size, size, 3), np.uint8)
     for start in range(0, len(scenes), CHUNK):
         chunk = scenes[start : start + CHUNK]
-        originals = photograph_scenes(seed, chunk, size)
-        first, last = start * per_scene, (start + len(chunk)) * per_scene
-        redrawn = np.empty((last - first, size, size, 3), np.float32)
+        rows = np.arange(start * per_scene, (start + len(chunk)) * per_scene)
+        originals = photograph_scenes(seed, chunk, size)[partner[rows] - start]
+        redrawn = np.empty(originals.shape, np.float32)
         for number, name in enumerate(families):
-            rows = np.flatnonzero(family[first:last] == number)
-            if len(rows):
-                wanted = originals[partner[first:last][rows] - start]
-                redrawn[rows] = redraw(generators[name], wanted, seed=seed + scenes[start])
-
-        def finish(row: int) -> None:
-            """Match one forgery with its partner, and store both the same way."""
-            scene = partner[row] - start
-            delivery = draw_delivery(np.random.default_rng([seed, chunk[scene], 4]))
-            rng = np.random.default_rng([seed, chunk[scene], 5, int(family[row])])
-            picture = originals[scene].astype(np.float32) / 255
-            generated[row] = deliver(match_partner(redrawn[row - first], picture, rng), delivery)
-            if row % per_scene == 0:
-                camera[start + scene] = deliver(picture, delivery)
-
+            mine = family[rows] == number
+            if mine.any():
+                redrawn[mine] = redraw(generators[name], originals[mine], seed=seed + chunk[0])
+        numbers = [scenes[row] for row in partner[rows]]
         with ThreadPoolExecutor(THREADS) as pool:
-            list(pool.map(finish, range(first, last)))
+            finished = pool.map(
+                partial(_finish, seed), numbers, family[rows].tolist(), originals, redrawn
+            )
+            for row, pair in zip(rows, finished, strict=True):
+                camera[partner[row]], generated[row] = pair
         progress((start + len(chunk)) / len(scenes))
     return Pairs(camera, generated, partner, family, families)
+
+
+def matched_pair(
+    seed: int, scene: int, family: int, original: Pictures, redrawn: Image
+) -> tuple[Image, Image]:
+    """Return a camera picture and its forgery, matched, in [0, 1], before any file format."""
+    picture = original.astype(np.float32) / np.float32(255)
+    rng = np.random.default_rng([seed, scene, 5, family])
+    return picture, match_partner(redrawn, picture, rng)
+
+
+def _finish(
+    seed: int, scene: int, family: int, original: Pictures, redrawn: Image
+) -> tuple[Pictures, Pictures]:
+    """Match a forgery with its partner, and store both the same way."""
+    delivery = draw_delivery(np.random.default_rng([seed, scene, 4]))
+    camera, forgery = matched_pair(seed, scene, family, original, redrawn)
+    return deliver(camera, delivery), deliver(forgery, delivery)

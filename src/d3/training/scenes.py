@@ -48,12 +48,11 @@ def _ramp(rng: np.random.Generator, size: int) -> Image:
     rows, columns = np.mgrid[0:size, 0:size].astype(np.float32) / size
     if rng.random() < 0.3:
         centre = rng.uniform(0.1, 0.9, 2)
-        return np.clip(1.2 * np.hypot(rows - centre[0], columns - centre[1]), 0, 1).astype(
-            np.float32
-        )
-    angle = rng.uniform(0, 2 * np.pi)
-    ramp = np.cos(angle) * (rows - 0.5) + np.sin(angle) * (columns - 0.5) + 0.5
-    return np.clip(ramp, 0, 1).astype(np.float32)
+        ramp = 1.2 * np.hypot(rows - centre[0], columns - centre[1])
+    else:
+        angle = rng.uniform(0, 2 * np.pi)
+        ramp = np.cos(angle) * (rows - 0.5) + np.sin(angle) * (columns - 0.5) + 0.5
+    return np.asarray(np.clip(ramp, 0, 1), dtype=np.float32)
 
 
 def _fractal(rng: np.random.Generator, size: int, roughness: float) -> Image:
@@ -67,7 +66,7 @@ def _fractal(rng: np.random.Generator, size: int, roughness: float) -> Image:
     spectrum[0, 0] = 0.0
     surface = np.fft.irfft2(spectrum, s=(size, size)).astype(np.float32)
     low, high = np.quantile(surface[::4, ::4], [0.01, 0.99])
-    return np.clip((surface - low) / (high - low + 1e-9), 0, 1)
+    return np.asarray(np.clip((surface - low) / (high - low + 1e-9), 0, 1), dtype=np.float32)
 
 
 def _texture(rng: np.random.Generator, size: int) -> Image:
@@ -98,7 +97,7 @@ def _mask(size: int, draw: Callable[[ImageDraw.ImageDraw], None]) -> Image:
     """Return what `draw` paints on an empty sheet as coverage [size, size] in [0, 1]."""
     sheet = PillowImage.new("L", (size, size))
     draw(ImageDraw.Draw(sheet))
-    return np.asarray(sheet, dtype=np.float32) / 255
+    return np.asarray(sheet, dtype=np.float32) * np.float32(1 / 255)
 
 
 def _cover(scene: Image, mask: Image, paint: Image) -> None:
@@ -217,7 +216,11 @@ def _grass(rng: np.random.Generator, scene: Image) -> None:
         reach = tall * rng.uniform(0.4, 1.2)
         tint = colorsys.hsv_to_rgb(hue + rng.normal(0, 0.02), rng.uniform(0.2, 0.9), rng.random())
         draw.line(
-            [(x, base), (x + lean * reach / 2, base - reach / 2), (x + 2 * lean * reach, base - reach)],
+            [
+                (x, base),
+                (x + lean * reach / 2, base - reach / 2),
+                (x + 2 * lean * reach, base - reach),
+            ],
             fill=tuple(int(255 * channel) for channel in tint),
             width=int(rng.integers(1, 5)),
         )

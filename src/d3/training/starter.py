@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from d3.training.augment import Augmentation
 from d3.training.calibrate import fit_calibration, fold_calibration
 from d3.training.card import write_card
 from d3.training.evaluate import evaluate, evaluate_baselines, score
+from d3.training.examples import write_examples
 from d3.training.fit import FitSettings, fit, pair_batches
 from d3.training.forging import train_generator
 from d3.training.generators import SEEN, UNSEEN, Family
@@ -37,6 +39,7 @@ Progress = Callable[[str, float], None]
 
 PERMUTATION_SEED = 0
 PERMUTATIONS = 16
+EXAMPLES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +63,7 @@ class StarterPlan:
     forgeries_per_scene: int = 2
     validation_scenes: int = 120
     test_scenes: int = 300
-    encoder: EncoderSpec = EncoderSpec(
-        width=128, layers=4, heads=2, mlp_width=512, projection=0
-    )
+    encoder: EncoderSpec = EncoderSpec(width=128, layers=4, heads=2, mlp_width=512, projection=0)
     fit: FitSettings = field(default_factory=FitSettings)
     augmentation: Augmentation = field(default_factory=Augmentation)
 
@@ -96,9 +97,11 @@ def build(
     seed: int = 0,
     progress: Progress = lambda _stage, _share: None,
     plan: StarterPlan | None = None,
+    examples: Path | None = None,
 ) -> dict[str, Any]:
     """Render, forge, train, measure; write weights, `metrics.json` and `MODEL_CARD.md` into `out`.
 
+    With a folder for `examples`, the first test scenes are written there too, as files.
     `progress` is told the stage and its share done, in [0, 1]. Returns what `metrics.json` holds.
     With the same seed, plan, machine and library versions the weights are the same bytes.
     """
@@ -107,6 +110,8 @@ def build(
     splits = plan.splits()
     size = plan.encoder.image_size
     generators = _train_generators(plan, seed, progress, clock)
+    if examples is not None:
+        write_examples(examples, generators, splits["test"][:EXAMPLES], seed=seed, size=size)
 
     def pairs_of(split: str, families: tuple[Family, ...], per_scene: int) -> Pairs:
         with clock.stage("pairs"):
@@ -127,7 +132,7 @@ def build(
     figures = {}
     for name, kind in (("starter", D3Network), ("without_shuffle", WithoutShuffle)):
         with clock.stage(f"fit {name}"):
-            network = _train(kind, training, plan, seed, lambda s, n=name: progress(f"fit {n}", s))
+            network = _train(kind, training, plan, seed, partial(progress, f"fit {name}"))
         with clock.stage("evaluation"):
             _calibrate(network, validation, permutations[:1])
             tensors = _round_to_half(network)
@@ -138,7 +143,6 @@ def build(
             out.mkdir(parents=True, exist_ok=True)
             for part, weights in tensors.items():
                 write_tensors(out / f"{part}.safetensors", weights)
-        progress(f"fit {name}", 1.0)
     with clock.stage("evaluation"):
         baselines = evaluate_baselines(test)
     metrics = {
@@ -164,10 +168,10 @@ def _train_generators(
         pictures = photograph_scenes(seed, plan.splits()["generators"], plan.encoder.image_size)
         generators = {}
         for number, family in enumerate(Family):
-            progress("generators", number / len(Family))
             generators[family] = train_generator(
                 family, pictures, steps=plan.generator_steps, seed=seed + number
             )
+            progress("generators", (number + 1) / len(Family))
         return generators
 
 
@@ -190,14 +194,12 @@ def _train(
         batches,
         plan.fit,
         seed=seed,
-        progress=lambda step, _loss: progress(step / plan.fit.steps),
+        progress=lambda step, _loss: progress((step + 1) / plan.fit.steps),
     )
     return network
 
 
-def _calibrate(
-    network: D3Network, pairs: Pairs, permutations: tuple[tuple[int, ...], ...]
-) -> None:
+def _calibrate(network: D3Network, pairs: Pairs, permutations: tuple[tuple[int, ...], ...]) -> None:
     """Fit the probability on both kinds in equal weight, and fold it into the head."""
     camera = np.tile(score(network, pairs.camera, permutations), len(pairs.families))
     forged = score(network, pairs.generated, permutations)
