@@ -47,7 +47,8 @@ class Pairs:
 
     def of(self, family: Family) -> Pictures:
         """Return one family's forgeries."""
-        return self.generated[self.family == self.families.index(family)]
+        chosen: Pictures = self.generated[self.family == self.families.index(family)]
+        return chosen
 
 
 def photograph_scene(seed: int, scene: int, size: int) -> Pictures:

@@ -32,7 +32,7 @@ from d3.training.examples import write_examples
 from d3.training.fit import FitSettings, fit, pair_batches
 from d3.training.forging import train_generator
 from d3.training.generators import SEEN, UNSEEN, Family
-from d3.training.initialise import start_from_cosines
+from d3.training.initialise import start_as_spectrum
 from d3.training.pairs import Pairs, make_pairs, photograph_scenes
 
 Progress = Callable[[str, float], None]
@@ -184,7 +184,7 @@ def _train(
 ) -> D3Network:
     torch.manual_seed(seed)
     encoder = Encoder(plan.encoder)
-    start_from_cosines(encoder, seed=seed)
+    start_as_spectrum(encoder, seed=seed)
     network = kind(encoder, DiscrepancyHead(plan.encoder.width))
     batches = pair_batches(
         pairs, plan.fit.pairs_per_batch, plan.augmentation, np.random.default_rng([seed, 6])

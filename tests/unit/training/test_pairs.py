@@ -40,7 +40,7 @@ def test_a_scene_is_light_between_black_and_white() -> None:
         scene = render_scene(0, number, SIZE)
         assert scene.shape == (SIZE, SIZE, 3)
         assert scene.dtype == np.float32
-        assert 0 <= scene.min()
+        assert scene.min() >= 0
         assert scene.max() <= 1
 
 
@@ -52,7 +52,7 @@ def test_the_camera_halves_the_side_and_adds_noise() -> None:
 
     assert picture.shape == (SIZE, SIZE, 3)
     assert picture.std() > 0
-    assert 0 <= picture.min()
+    assert picture.min() >= 0
     assert picture.max() <= 1
 
 
@@ -60,9 +60,7 @@ def test_every_family_is_either_seen_or_held_out() -> None:
     assert sorted((*SEEN, *UNSEEN)) == sorted(Family)
 
 
-def test_pairs_are_the_same_each_time(
-    generators: dict[Family, nn.Module], pairs: Pairs
-) -> None:
+def test_pairs_are_the_same_each_time(generators: dict[Family, nn.Module], pairs: Pairs) -> None:
     again = make_pairs(generators, SCENES, seed=0, size=SIZE, per_scene=2)
 
     assert np.array_equal(again.camera, pairs.camera)

@@ -17,7 +17,7 @@ from d3.training.calibrate import fit_calibration, fold_calibration
 from d3.training.card import model_card
 from d3.training.fit import FitSettings, fit
 from d3.training.generators import Family
-from d3.training.initialise import cosine_filters, start_from_cosines
+from d3.training.initialise import cosine_filters, start_as_spectrum
 from d3.training.starter import StarterPlan, WithoutShuffle, build
 
 SPEC = EncoderSpec(
@@ -51,9 +51,7 @@ def _network(seed: int = 0) -> D3Network:
 def _batches(count: int = 4):
     generator = torch.Generator().manual_seed(0)
     while True:
-        pixels = torch.randint(
-            0, 256, (count, 56, 56, 3), dtype=torch.uint8, generator=generator
-        )
+        pixels = torch.randint(0, 256, (count, 56, 56, 3), dtype=torch.uint8, generator=generator)
         labels = torch.arange(count).remainder(2).float()
         pixels[labels > 0] //= 2
         yield pixels, labels
@@ -173,8 +171,8 @@ def test_cosine_filters_do_not_see_a_plain_colour() -> None:
 
 def test_the_start_is_the_same_for_the_same_seed() -> None:
     first, second = Encoder(SPEC), Encoder(SPEC)
-    start_from_cosines(first, seed=3)
-    start_from_cosines(second, seed=3)
+    start_as_spectrum(first, seed=3)
+    start_as_spectrum(second, seed=3)
 
     assert torch.equal(first.conv1.weight, second.conv1.weight)
     assert torch.equal(first.positional_embedding, second.positional_embedding)
