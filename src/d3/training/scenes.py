@@ -8,6 +8,7 @@ comes from one generator, so a seed and an index name a scene for good.
 from __future__ import annotations
 
 import colorsys
+import math
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -24,7 +25,8 @@ Background: TypeAlias = Callable[[np.random.Generator, int], Image]
 def render_scene(seed: int, index: int, size: int) -> Image:
     """Render scene `index` of `seed` as linear RGB [size, size, 3] in [0, 1]."""
     rng = np.random.default_rng([seed, index, 1])
-    scene = BACKGROUNDS[rng.integers(len(BACKGROUNDS))](rng, size)
+    background = BACKGROUNDS[rng.integers(len(BACKGROUNDS))]
+    scene = np.asarray(background(rng, size), dtype=np.float32)
     for _ in range(rng.integers(1, 6)):
         PAINTERS[rng.integers(len(PAINTERS))](rng, scene)
     if rng.random() < 0.7:
@@ -51,7 +53,7 @@ def _ramp(rng: np.random.Generator, size: int) -> Image:
         ramp = 1.2 * np.hypot(rows - centre[0], columns - centre[1])
     else:
         angle = rng.uniform(0, 2 * np.pi)
-        ramp = np.cos(angle) * (rows - 0.5) + np.sin(angle) * (columns - 0.5) + 0.5
+        ramp = math.cos(angle) * (rows - 0.5) + math.sin(angle) * (columns - 0.5) + 0.5
     return np.asarray(np.clip(ramp, 0, 1), dtype=np.float32)
 
 
@@ -82,8 +84,8 @@ def _texture(rng: np.random.Generator, size: int) -> Image:
     else:
         rows, columns = np.mgrid[0:size, 0:size].astype(np.float32)
         angle, period = rng.uniform(0, np.pi), rng.uniform(6, 60)
-        along = (np.cos(angle) * rows + np.sin(angle) * columns) * (2 * np.pi / period)
-        across = (np.cos(angle) * columns - np.sin(angle) * rows) * (2 * np.pi / period)
+        along = (math.cos(angle) * rows + math.sin(angle) * columns) * (2 * np.pi / period)
+        across = (math.cos(angle) * columns - math.sin(angle) * rows) * (2 * np.pi / period)
         wave = np.sin(along)
         if kind == 2:
             wave = wave * np.sin(across)

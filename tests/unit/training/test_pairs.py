@@ -73,7 +73,10 @@ def test_families_take_turns(pairs: Pairs) -> None:
     assert sum(len(pairs.of(family)) for family in Family) == len(pairs.generated)
 
 
-def test_a_pair_shares_its_content_size_and_colour(pairs: Pairs) -> None:
+def test_a_pair_shares_its_content_size_and_colour() -> None:
+    honest = {family: nn.Identity() for family in Family}
+    pairs = make_pairs(honest, SCENES, seed=0, size=SIZE, per_scene=2)
+
     assert pairs.camera.shape[1:] == pairs.generated.shape[1:] == (SIZE, SIZE, 3)
     for row, forgery in enumerate(pairs.generated):
         partner = pairs.camera[pairs.partner[row]].astype(float)
