@@ -19,7 +19,7 @@ class Augmentation:
         lowest_quality: of that compression; the highest is 95.
     """
 
-    jpeg: float = 0.4
+    jpeg: float = 0.5
     lowest_quality: int = 45
 
 

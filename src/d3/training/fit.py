@@ -34,7 +34,7 @@ class FitSettings:
         weight_decay: of AdamW, on matrices only.
     """
 
-    steps: int = 1200
+    steps: int = 1000
     pairs_per_batch: int = 16
     rate: float = 1e-3
     warm_up: float = 0.05

@@ -12,7 +12,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,15 +57,15 @@ class StarterPlan:
         augmentation: of the training pictures.
     """
 
-    generator_scenes: int = 500
-    generator_steps: int = 500
-    training_scenes: int = 3000
+    generator_scenes: int = 400
+    generator_steps: int = 400
+    training_scenes: int = 2400
     forgeries_per_scene: int = 2
-    validation_scenes: int = 120
-    test_scenes: int = 300
-    encoder: EncoderSpec = EncoderSpec(width=128, layers=4, heads=2, mlp_width=512, projection=0)
-    fit: FitSettings = field(default_factory=FitSettings)
-    augmentation: Augmentation = field(default_factory=Augmentation)
+    validation_scenes: int = 60
+    test_scenes: int = 200
+    encoder: EncoderSpec = EncoderSpec(width=192, layers=3, heads=3, mlp_width=384, projection=0)
+    fit: FitSettings = FitSettings(steps=700)
+    augmentation: Augmentation = Augmentation()
 
     def splits(self) -> dict[str, range]:
         """Number the scenes: no scene is in two splits."""
