@@ -21,7 +21,7 @@ from d3.training.initialise import cosine_filters, start_as_spectrum
 from d3.training.starter import StarterPlan, WithoutShuffle, build
 
 SPEC = EncoderSpec(
-    image_size=56, patch_size=14, width=64, layers=1, heads=1, mlp_width=64, projection=0
+    image_size=56, patch_size=14, width=64, layers=2, heads=1, mlp_width=64, projection=0
 )
 TINY = StarterPlan(
     generator_scenes=4,
