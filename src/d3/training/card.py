@@ -166,8 +166,8 @@ def _without_shuffle(metrics: Mapping[str, Any]) -> str:
     return _fill(
         "Same shape, start, data and number of steps; both branches see the original picture. "
         f"The shuffled branch adds to the AUROC on seen/unseen families: {', '.join(changes)}. "
-        f"With {metrics['plan']['test_scenes']} test scenes and one training run of each, differences "
-        "of a hundredth are chance."
+        f"With {metrics['plan']['test_scenes']} test scenes and one training run of each, "
+        "differences of a hundredth are chance."
     )
 
 

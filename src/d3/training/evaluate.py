@@ -22,6 +22,7 @@ from d3.training.metrics import (
     best_direction_auroc,
 )
 from d3.training.pairs import Pairs
+from d3.training.workers import two_at_a_time
 
 Logits: TypeAlias = NDArray[np.float64]
 Figures: TypeAlias = dict[str, float]
@@ -57,20 +58,21 @@ def evaluate(
     A family's forgeries stand against all camera pictures; `groups` must name families of `pairs`.
     Logits above zero count as generated.
     """
-    results: dict[str, dict[str, Figures]] = {}
-    for condition, quality in CONDITIONS.items():
+
+    def measure(quality: int) -> dict[str, Figures]:
         camera = score(network, compress(pairs.camera, quality), permutations)
         forged = {
             family: score(network, compress(pairs.of(family), quality), permutations)
             for family in pairs.families
         }
-        results[condition] = {
-            str(family): _figures(camera, logits) for family, logits in forged.items()
-        }
+        figures = {str(family): _figures(camera, logits) for family, logits in forged.items()}
         for name, members in groups.items():
             together = np.concatenate([forged[family] for family in members])
-            results[condition][name] = _figures(camera, together)
-    return results
+            figures[name] = _figures(camera, together)
+        return figures
+
+    with two_at_a_time() as pool:
+        return dict(zip(CONDITIONS, pool.map(measure, CONDITIONS.values()), strict=True))
 
 
 def evaluate_baselines(pairs: Pairs) -> dict[str, Figures]:

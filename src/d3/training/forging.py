@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from d3.training.generators import Critic, Diffusion, Family, new_generator
+from d3.training.generators import Critic, Diffusion
 
 Pictures: TypeAlias = NDArray[np.uint8]
 
@@ -24,19 +24,20 @@ PEAK_RATE = 4e-3
 ADVERSARIAL_WEIGHT = 0.1
 
 
-def train_generator(family: Family, pictures: Pictures, *, steps: int, seed: int) -> nn.Module:
-    """Train a family's generator on camera pictures [n, S, S, 3] and return it in eval mode."""
-    torch.manual_seed(seed)
+def train_generator(
+    generator: nn.Module, critic: Critic | None, pictures: Pictures, *, steps: int, seed: int
+) -> nn.Module:
+    """Train a generator on camera pictures [n, S, S, 3], against a critic if there is one."""
     rng = np.random.default_rng([seed, 3])
-    generator = new_generator(family).to(memory_format=torch.channels_last)
+    chance = torch.Generator().manual_seed(seed)
+    generator = generator.to(memory_format=torch.channels_last)
     update = _Update(generator, steps)
-    critic = Critic() if family is Family.ADVERSARIAL else None
     critic_update = _Update(critic, steps) if critic is not None else None
     for _ in range(steps):
         target = _crops(pictures, rng)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             if isinstance(generator, Diffusion):
-                loss = _denoising_error(generator, target)
+                loss = _denoising_error(generator, target, chance)
             else:
                 redrawn = generator(target).float()
                 loss = _reconstruction_error(redrawn, target)
@@ -52,12 +53,17 @@ def train_generator(family: Family, pictures: Pictures, *, steps: int, seed: int
 
 def redraw(generator: nn.Module, pictures: Pictures, *, seed: int) -> NDArray[np.float32]:
     """Pass pictures [n, S, S, 3] through a generator; return float32 RGB in [0, 1], same shape."""
-    torch.manual_seed(seed)
+    chance = torch.Generator().manual_seed(seed)
     chunks = []
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
         for start in range(0, len(pictures), BATCH):
-            redrawn = generator(_to_tensor(pictures[start : start + BATCH])).float()
-            chunks.append(((redrawn.clamp(-1, 1) + 1) / 2).permute(0, 2, 3, 1).numpy())
+            batch = _to_tensor(pictures[start : start + BATCH])
+            if isinstance(generator, Diffusion):
+                redrawn = generator(batch, torch.randn(batch.shape, generator=chance))
+            else:
+                redrawn = generator(batch)
+            planes = (redrawn.float().clamp(-1, 1) + 1) / 2
+            chunks.append(planes.permute(0, 2, 3, 1).numpy())
     return np.ascontiguousarray(np.concatenate(chunks))
 
 
@@ -86,10 +92,10 @@ def _reconstruction_error(redrawn: Tensor, target: Tensor) -> Tensor:
     return error.abs().mean() + vertical.abs().mean() + horizontal.abs().mean()
 
 
-def _denoising_error(generator: Diffusion, target: Tensor) -> Tensor:
+def _denoising_error(generator: Diffusion, target: Tensor, chance: torch.Generator) -> Tensor:
     low, high = np.log(generator.sigmas[-1]), np.log(generator.sigmas[0])
-    sigma = torch.empty(len(target)).uniform_(float(low), float(high)).exp()
-    noisy = target + sigma[:, None, None, None] * torch.randn_like(target)
+    sigma = torch.empty(len(target)).uniform_(float(low), float(high), generator=chance).exp()
+    noisy = target + sigma[:, None, None, None] * torch.randn(target.shape, generator=chance)
     return _reconstruction_error(generator.denoiser(noisy, sigma).float(), target)
 
 

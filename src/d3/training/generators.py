@@ -120,9 +120,9 @@ class Diffusion(nn.Module):
         self.denoiser = Denoiser(width)
         self.sigmas = sigmas
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """Draw the noise from torch's global generator, which the caller seeds."""
-        noisy = pictures + self.sigmas[0] * torch.randn_like(pictures)
+    def forward(self, pictures: Tensor, noise: Tensor) -> Tensor:
+        """Take pictures and standard normal noise of the same shape."""
+        noisy = pictures + self.sigmas[0] * noise
         for sigma, lower in zip(self.sigmas, (*self.sigmas[1:], 0.0), strict=True):
             guess = self.denoiser(noisy, torch.full_like(noisy[:, 0, 0, 0], sigma))
             noisy = guess + (lower / sigma) * (noisy - guess)
@@ -149,6 +149,7 @@ class Critic(nn.Module):
         return verdicts
 
 
-def new_generator(family: Family) -> nn.Module:
-    """Return the untrained generator of a family."""
+def new_generator(family: Family, *, seed: int) -> nn.Module:
+    """Return the untrained generator of a family; seeds torch's global random numbers."""
+    torch.manual_seed(seed)
     return Diffusion() if family is Family.DIFFUSION else Autoencoder(family)

@@ -7,9 +7,7 @@ about a pair follows from the seed and the scene's number.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +20,9 @@ from d3.training.forging import Pictures, redraw
 from d3.training.generators import Family
 from d3.training.matching import match_partner
 from d3.training.scenes import render_scene
+from d3.training.workers import two_at_a_time
 
-THREADS = 2
-CHUNK = 64  # scenes in float at a time
+CHUNK = 20  # scenes in float at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +58,7 @@ def photograph_scene(seed: int, scene: int, size: int) -> Pictures:
 
 def photograph_scenes(seed: int, scenes: Sequence[int], size: int) -> Pictures:
     """Photograph many scenes: [scenes, size, size, 3]."""
-    with ThreadPoolExecutor(THREADS) as pool:
-        pictures = list(pool.map(lambda scene: photograph_scene(seed, scene, size), scenes))
-    return np.stack(pictures)
+    return np.stack([photograph_scene(seed, scene, size) for scene in scenes])
 
 
 def make_pairs(
@@ -81,7 +77,9 @@ def make_pairs(
     family = (partner * per_scene + turn) % len(families)
     camera = np.empty((len(scenes), size, size, 3), np.uint8)
     generated = np.empty((len(partner), size, size, 3), np.uint8)
-    for start in range(0, len(scenes), CHUNK):
+
+    def make(start: int) -> None:
+        """Fill in a few scenes and their forgeries."""
         chunk = scenes[start : start + CHUNK]
         rows = np.arange(start * per_scene, (start + len(chunk)) * per_scene)
         originals = photograph_scenes(seed, chunk, size)[partner[rows] - start]
@@ -90,14 +88,16 @@ def make_pairs(
             mine = family[rows] == number
             if mine.any():
                 redrawn[mine] = redraw(generators[name], originals[mine], seed=seed + chunk[0])
-        numbers = [scenes[row] for row in partner[rows]]
-        with ThreadPoolExecutor(THREADS) as pool:
-            finished = pool.map(
-                partial(_finish, seed), numbers, family[rows].tolist(), originals, redrawn
-            )
-            for row, pair in zip(rows, finished, strict=True):
-                camera[partner[row]], generated[row] = pair
-        progress((start + len(chunk)) / len(scenes))
+        for row, original, forgery in zip(rows, originals, redrawn, strict=True):
+            scene = scenes[partner[row]]
+            pair = matched_pair(seed, scene, int(family[row]), original, forgery)
+            delivery = draw_delivery(np.random.default_rng([seed, scene, 4]))
+            camera[partner[row]], generated[row] = (deliver(p, delivery) for p in pair)
+
+    starts = range(0, len(scenes), CHUNK)
+    with two_at_a_time() as pool:
+        for done, _ in enumerate(pool.map(make, starts), start=1):
+            progress(done / len(starts))
     return Pairs(camera, generated, partner, family, families)
 
 
@@ -108,12 +108,3 @@ def matched_pair(
     picture = original.astype(np.float32) / np.float32(255)
     rng = np.random.default_rng([seed, scene, 5, family])
     return picture, match_partner(redrawn, picture, rng)
-
-
-def _finish(
-    seed: int, scene: int, family: int, original: Pictures, redrawn: Image
-) -> tuple[Pictures, Pictures]:
-    """Match a forgery with its partner, and store both the same way."""
-    delivery = draw_delivery(np.random.default_rng([seed, scene, 4]))
-    camera, forgery = matched_pair(seed, scene, family, original, redrawn)
-    return deliver(camera, delivery), deliver(forgery, delivery)

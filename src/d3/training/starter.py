@@ -31,9 +31,10 @@ from d3.training.evaluate import evaluate, evaluate_baselines, score
 from d3.training.examples import write_examples
 from d3.training.fit import FitSettings, fit, pair_batches
 from d3.training.forging import train_generator
-from d3.training.generators import SEEN, UNSEEN, Family
+from d3.training.generators import SEEN, UNSEEN, Critic, Family, new_generator
 from d3.training.initialise import start_as_spectrum
-from d3.training.pairs import Pairs, make_pairs, photograph_scenes
+from d3.training.pairs import Pairs, make_pairs, photograph_scene
+from d3.training.workers import one_core_each, two_at_a_time
 
 Progress = Callable[[str, float], None]
 
@@ -57,14 +58,14 @@ class StarterPlan:
         augmentation: of the training pictures.
     """
 
-    generator_scenes: int = 400
-    generator_steps: int = 400
-    training_scenes: int = 2400
+    generator_scenes: int = 300
+    generator_steps: int = 300
+    training_scenes: int = 1600
     forgeries_per_scene: int = 2
-    validation_scenes: int = 60
-    test_scenes: int = 200
+    validation_scenes: int = 50
+    test_scenes: int = 150
     encoder: EncoderSpec = EncoderSpec(width=192, layers=3, heads=3, mlp_width=384, projection=0)
-    fit: FitSettings = FitSettings(steps=700)
+    fit: FitSettings = FitSettings(steps=450)
     augmentation: Augmentation = Augmentation()
 
     def splits(self) -> dict[str, range]:
@@ -91,6 +92,7 @@ class WithoutShuffle(D3Network):
         return original, original.unsqueeze(1).expand(-1, permutations.shape[-2], -1)
 
 
+@one_core_each()
 def build(
     out: Path,
     *,
@@ -128,23 +130,29 @@ def build(
     validation = pairs_of("validation", SEEN, len(SEEN))
     test = pairs_of("test", (*SEEN, *UNSEEN), len(SEEN) + len(UNSEEN))
 
-    permutations = draw_permutations(PERMUTATION_SEED, PERMUTATIONS, plan.encoder.patches)
-    figures = {}
-    for name, kind in (("starter", D3Network), ("without_shuffle", WithoutShuffle)):
-        with clock.stage(f"fit {name}"):
-            network = _train(kind, training, plan, seed, partial(progress, f"fit {name}"))
-        with clock.stage("evaluation"):
-            _calibrate(network, validation, permutations[:1])
-            tensors = _round_to_half(network)
-            figures[name] = evaluate(
-                network, test, permutations[:1], {"seen": SEEN, "unseen": UNSEEN}
-            )
-        if name == "starter":
-            out.mkdir(parents=True, exist_ok=True)
-            for part, weights in tensors.items():
-                write_tensors(out / f"{part}.safetensors", weights)
+    permutations = draw_permutations(PERMUTATION_SEED, PERMUTATIONS, plan.encoder.patches)[:1]
+    networks = {
+        "starter": _start(D3Network, plan, seed),
+        "without_shuffle": _start(WithoutShuffle, plan, seed),
+    }
+
+    def learn(name: str) -> dict[str, dict[str, Tensor]]:
+        _train(networks[name], training, plan, seed, partial(progress, f"fit {name}"))
+        _calibrate(networks[name], validation, permutations)
+        return _round_to_half(networks[name])
+
+    with clock.stage("fit both networks"), two_at_a_time() as pool:
+        stored = dict(zip(networks, pool.map(learn, networks), strict=True))
     with clock.stage("evaluation"):
+        groups = {"seen": SEEN, "unseen": UNSEEN}
+        figures = {
+            name: evaluate(network, test, permutations, groups)
+            for name, network in networks.items()
+        }
         baselines = evaluate_baselines(test)
+    out.mkdir(parents=True, exist_ok=True)
+    for part, weights in stored["starter"].items():
+        write_tensors(out / f"{part}.safetensors", weights)
     metrics = {
         "recipe": "starter",
         "seed": seed,
@@ -165,27 +173,44 @@ def _train_generators(
     plan: StarterPlan, seed: int, progress: Progress, clock: _Stopwatch
 ) -> dict[Family, nn.Module]:
     with clock.stage("generators"):
-        pictures = photograph_scenes(seed, plan.splits()["generators"], plan.encoder.image_size)
-        generators = {}
-        for number, family in enumerate(Family):
-            generators[family] = train_generator(
-                family, pictures, steps=plan.generator_steps, seed=seed + number
+        photograph = partial(photograph_scene, seed, size=plan.encoder.image_size)
+        with two_at_a_time() as pool:
+            pictures = np.stack(list(pool.map(photograph, plan.splits()["generators"])))
+        seeds = {family: seed + number for number, family in enumerate(Family)}
+        fresh = {family: new_generator(family, seed=seeds[family]) for family in Family}
+        critics = {Family.ADVERSARIAL: Critic()}
+
+        def train(family: Family) -> nn.Module:
+            return train_generator(
+                fresh[family],
+                critics.get(family),
+                pictures,
+                steps=plan.generator_steps,
+                seed=seeds[family],
             )
-            progress("generators", (number + 1) / len(Family))
+
+        generators = {}
+        with two_at_a_time() as pool:
+            for family, trained in zip(Family, pool.map(train, Family), strict=True):
+                generators[family] = trained
+                progress("generators", len(generators) / len(Family))
         return generators
 
 
+def _start(kind: type[D3Network], plan: StarterPlan, seed: int) -> D3Network:
+    torch.manual_seed(seed)
+    encoder = Encoder(plan.encoder)
+    start_as_spectrum(encoder, seed=seed)
+    return kind(encoder, DiscrepancyHead(plan.encoder.width))
+
+
 def _train(
-    kind: type[D3Network],
+    network: D3Network,
     pairs: Pairs,
     plan: StarterPlan,
     seed: int,
     progress: Callable[[float], None],
-) -> D3Network:
-    torch.manual_seed(seed)
-    encoder = Encoder(plan.encoder)
-    start_as_spectrum(encoder, seed=seed)
-    network = kind(encoder, DiscrepancyHead(plan.encoder.width))
+) -> None:
     batches = pair_batches(
         pairs, plan.fit.pairs_per_batch, plan.augmentation, np.random.default_rng([seed, 6])
     )
@@ -196,7 +221,6 @@ def _train(
         seed=seed,
         progress=lambda step, _loss: progress((step + 1) / plan.fit.steps),
     )
-    return network
 
 
 def _calibrate(network: D3Network, pairs: Pairs, permutations: tuple[tuple[int, ...], ...]) -> None:
