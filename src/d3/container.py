@@ -13,9 +13,11 @@ from dependency_injector import containers, providers
 from d3.domain.services.detection import DetectionService
 from d3.domain.services.hosting import ModelHost
 from d3.domain.services.models import ModelService
+from d3.domain.services.writing import HistoryWriter
 from d3.settings import Settings
 
 if TYPE_CHECKING:
+    from d3.adapters.sql import Database
     from d3.domain.ports import (
         Checkpoints,
         Clock,
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
         ImageDecoder,
         ModelRegistry,
     )
+    from d3.domain.ports_history import History, ResultCache, Schema
 
 STARTER_FOLDER = Path(__file__).parent / "starter"
 
@@ -72,6 +75,30 @@ def _queue(detector: Detector, clock: Clock) -> DetectionQueue:
     return DirectQueue(detector, clock)
 
 
+def _database(settings: Settings) -> Database:
+    from d3.adapters.sql import Database
+
+    return Database(settings.database, pool_size=settings.database_pool_size)
+
+
+def _schema(database: Database) -> Schema:
+    from d3.adapters.sql import SqlSchema
+
+    return SqlSchema(database)
+
+
+def _history(database: Database) -> History:
+    from d3.adapters.sql import SqlHistory
+
+    return SqlHistory(database)
+
+
+def _cache(settings: Settings) -> ResultCache:
+    from d3.adapters.memory.cache import MemoryResultCache
+
+    return MemoryResultCache(settings.cache_entries, settings.cache_bytes)
+
+
 class Container(containers.DeclarativeContainer):
     """D3's parts, each made once and shared by all threads."""
 
@@ -95,3 +122,8 @@ class Container(containers.DeclarativeContainer):
     models = providers.ThreadSafeSingleton(
         ModelService, registry=registry, checkpoints=checkpoints.provider, host=host
     )
+    database = providers.ThreadSafeSingleton(_database, settings)
+    schema = providers.ThreadSafeSingleton(_schema, database)
+    history = providers.ThreadSafeSingleton(_history, database)
+    history_writer = providers.ThreadSafeSingleton(HistoryWriter, history=history, clock=clock)
+    cache = providers.ThreadSafeSingleton(_cache, settings)

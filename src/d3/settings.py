@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from urllib.parse import quote
 
 import msgspec
 from dotenv import dotenv_values
@@ -23,12 +26,14 @@ from d3.domain.models import checked_name
 
 Count = Annotated[int, Meta(ge=1)]
 
+_DATABASES = ("sqlite:///", "postgres://", "postgresql://", "postgresql+psycopg://")
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
 
 
-def _variable(name: str, default: Any, about: str) -> Any:
-    return field(default=default, metadata={"variable": name, "about": about})
+def _variable(name: str, default: Any, about: str, *, secret: bool = False) -> Any:
+    metadata = {"variable": name, "about": about, "secret": secret}
+    return field(default=default, repr=not secret, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +66,53 @@ class Settings:
     )
     max_image_side: Count = _variable("D3_MAX_IMAGE_SIDE", 30_000, "longest side in pixels")
     max_jpeg_scans: Count = _variable("D3_MAX_JPEG_SCANS", 100, "most scans of a progressive JPEG")
+    database_url: str | None = _variable(
+        "D3_DATABASE_URL",
+        None,
+        "sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/NAME; unset: POSTGRES_HOST, "
+        "else a file in D3_HOME",
+        secret=True,
+    )
+    postgres_host: str | None = _variable(
+        "POSTGRES_HOST", None, "the server that keeps the history; unset: the embedded database"
+    )
+    postgres_port: Annotated[int, Meta(ge=1, le=65535)] = _variable(
+        "POSTGRES_PORT", 5432, "where it listens"
+    )
+    postgres_user: str = _variable("POSTGRES_USER", "postgres", "who D3 is to it")
+    postgres_password: str | None = _variable(
+        "POSTGRES_PASSWORD", None, "and how it proves it", secret=True
+    )
+    postgres_db: str = _variable("POSTGRES_DB", "d3_deepfake", "the database's name there")
+    database_pool_size: Annotated[int, Meta(ge=1, le=1000)] = _variable(
+        "D3_DATABASE_POOL_SIZE", 5, "connections to the database that are kept open at most"
+    )
+    cache_entries: Annotated[int, Meta(ge=0)] = _variable(
+        "D3_CACHE_ENTRIES", 10_000, "results kept in memory for images that come again; 0: none"
+    )
+    cache_bytes: Annotated[int, Meta(ge=0)] = _variable(
+        "D3_CACHE_BYTES", 16 * 2**20, "memory they may take"
+    )
 
     @property
     def models_folder(self) -> Path:
         """Where the embedded model registry lies."""
         return self.home / "models"
+
+    @property
+    def database(self) -> str | Path:
+        """Where the history is kept: a URL with its password, or the embedded database's file."""
+        if self.database_url is not None:
+            return self.database_url
+        if self.postgres_host is None:
+            return self.home / "d3.db"
+        user = quote(self.postgres_user, safe="")
+        password = f":{quote(self.postgres_password, safe='')}" if self.postgres_password else ""
+        host = quote(self.postgres_host, safe="[]:")
+        if ":" in host and not host.startswith("["):
+            host = f"[{host}]"
+        name = quote(self.postgres_db, safe="")
+        return f"postgresql://{user}{password}@{host}:{self.postgres_port}/{name}"
 
     @property
     def effective_precision(self) -> Literal["auto", "fp32", "fp16", "bf16"]:
@@ -89,6 +136,7 @@ class Settings:
         given = {name: value.strip() for name, value in merged.items() if value and value.strip()}
         types = get_type_hints(cls, include_extras=True)
         known = {one.metadata["variable"]: one.name for one in fields(cls)}
+        secrets = {one.metadata["variable"] for one in fields(cls) if one.metadata["secret"]}
         values: dict[str, Any] = {}
         mistakes: list[str] = []
         for variable, name in known.items():
@@ -96,7 +144,8 @@ class Settings:
                 try:
                     values[name] = _parse(given[variable], types[name], name)
                 except (ValueError, ModelNameInvalid) as error:
-                    mistakes.append(f"{variable}={given[variable]!r}: {error}")
+                    shown = "..." if variable in secrets else repr(given[variable])
+                    mistakes.append(f"{variable}={shown}: {error}")
         if mistakes:
             raise SettingsInvalid(
                 "Some settings cannot be used. " + "; ".join(mistakes) + ".",
@@ -109,19 +158,41 @@ class Settings:
 def _parse(text: str, kind: Any, name: str) -> Any:
     """The text as a value of the type, or a ValueError that says what was expected."""
     if kind is Path:
-        return Path(text).expanduser()
+        try:
+            return Path(text).expanduser()
+        except RuntimeError as error:
+            raise ValueError("expected a folder; there is no such user's home") from error
     if kind is bool:
         if text.lower() not in _TRUE | _FALSE:
             raise ValueError("expected true or false")
         return text.lower() in _TRUE
     if name == "model":
         return checked_name(text)
+    if name == "database_url" and not text.startswith(_DATABASES):
+        raise ValueError("expected sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/NAME")
     if name == "cuda_device":
-        text = text.lower().removeprefix("cuda:")
+        text = re.sub(r"^cuda:(?=\d)", "", text.lower())
     try:
+        if text == "null":  # None to msgspec; here, unset is said by saying nothing
+            raise ValueError(_expectation(kind))
         return msgspec.convert(text, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise ValueError(str(error)[:1].lower() + str(error)[1:]) from error
+        raise ValueError(_expectation(kind)) from error
+
+
+def _expectation(kind: Any) -> str:
+    """What a value of the type looks like, for people."""
+    origin = get_origin(kind)
+    if origin is Literal:
+        return "expected " + ", ".join(map(str, get_args(kind)))
+    if origin in (Union, UnionType):
+        words = [_expectation(one) for one in get_args(kind) if one is not NoneType]
+        return " or ".join(words).replace("or expected", "or")
+    if origin is Annotated:
+        bounds = next(one for one in get_args(kind) if isinstance(one, Meta))
+        most = f" to {bounds.le}" if bounds.le is not None else " or more"
+        return f"expected a whole number, {bounds.ge}{most}"
+    return "expected another kind of value"
 
 
 def _read_dotenv(path: Path | None) -> dict[str, str]:

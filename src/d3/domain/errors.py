@@ -29,6 +29,15 @@ class D3Error(Exception):
         return f"{self.problem} {self.remedy}".rstrip()
 
 
+def shown(value: object, most: int = 80) -> str:
+    """What somebody handed in, short enough for a sentence."""
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001  a foreign repr, or a whole number too long to be written
+        text = f"of type {type(value).__name__}"
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 class SettingsInvalid(D3Error):
     """One or more settings cannot be used; the message names all of them."""
 
@@ -51,6 +60,50 @@ class ViewsInvalid(RequestInvalid):
     """A number of views outside 1 to 16, or more than the model has permutations."""
 
     code = "invalid_views"
+
+
+class CursorInvalid(RequestInvalid):
+    """A cursor that was made up, changed, or handed out for another question."""
+
+    code = "invalid_cursor"
+
+
+class IdempotencyKeyInvalid(RequestInvalid):
+    """An idempotency key that is empty, too long, or holds other than printable ASCII."""
+
+    code = "invalid_idempotency_key"
+
+
+class IdempotencyKeyReused(RequestInvalid):
+    """The idempotency key stands for a request with another body."""
+
+    code = "idempotency_key_reused"
+
+
+class RequestInFlight(D3Error):
+    """The same request, by its idempotency key, is being answered right now.
+
+    Attributes:
+        retry_after: seconds after which it is surely over.
+    """
+
+    code = "request_in_flight"
+
+    def __init__(self, problem: str, remedy: str = "", retry_after: float = 1.0) -> None:
+        super().__init__(problem, remedy)
+        self.retry_after = retry_after
+
+
+class ReservationLost(D3Error):
+    """Another request took over the idempotency key; nothing of this one was kept."""
+
+    code = "reservation_lost"
+
+
+class ResultNotFound(D3Error):
+    """No result of that id is in the history, or it belongs to somebody else."""
+
+    code = "result_not_found"
 
 
 class ImageError(D3Error):
@@ -125,10 +178,46 @@ class CheckpointInvalid(ModelError):
     code = "invalid_checkpoint"
 
 
+class ScoreUndefined(ModelError):
+    """The network's answer to this image is not a finite number."""
+
+    code = "score_undefined"
+
+
 class StorageFailed(D3Error):
     """A store cannot be read or written: no permission, no space, not there."""
 
     code = "storage_failed"
+
+
+class StorageUnavailable(StorageFailed):
+    """The store is away or busy; nothing was kept, and trying again may help."""
+
+    code = "storage_unavailable"
+
+
+class CommitInDoubt(StorageFailed):
+    """The connection broke while committing: whether the entries were kept is not known."""
+
+    code = "commit_in_doubt"
+
+
+class EntryRefused(StorageFailed):
+    """The store cannot hold this entry; others are unaffected."""
+
+    code = "entry_refused"
+
+
+class HistoryOverloaded(StorageFailed):
+    """More entries wait to be written than the bound allows; try again in a moment."""
+
+    code = "history_overloaded"
+
+
+class SchemaMismatch(StorageFailed):
+    """The database's tables are not those this version of D3 works with."""
+
+    code = "schema_mismatch"
 
 
 class DeviceUnavailable(D3Error):

@@ -14,7 +14,7 @@ from typing import Literal, overload
 import numpy as np
 
 from d3.domain.detections import Detection, Failure
-from d3.domain.errors import ImageError, RequestInvalid
+from d3.domain.errors import ImageError, RequestInvalid, ScoreUndefined
 from d3.domain.images import DecodedImage, ImageFacts, ImageSource
 from d3.domain.ports import Clock, ImageDecoder
 from d3.domain.scoring import assess, checked_threshold, checked_views
@@ -190,7 +190,10 @@ def _judge(question: _Question, batch: list[_Decoded]) -> Iterator[Detection | F
             yield Failure(one.name, one.image)
         else:
             seconds = one.seconds + scored.seconds
-            yield _detection(question, one.name, one.image.facts, next(logits), seconds)
+            try:
+                yield _detection(question, one.name, one.image.facts, next(logits), seconds)
+            except ScoreUndefined as error:
+                yield Failure(one.name, error)
 
 
 def _detection(

@@ -17,6 +17,7 @@ from d3.domain.errors import D3Error
 from d3.entrypoints.cli.detect import detect
 from d3.entrypoints.cli.models import models
 from d3.entrypoints.cli.output import complain
+from d3.entrypoints.cli.train import train
 
 COULD_NOT = 2
 INTERRUPTED = 130
@@ -32,6 +33,7 @@ def cli(*, traceback: bool) -> None:
 
 cli.add_command(detect)
 cli.add_command(models)
+cli.add_command(train)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -67,7 +69,7 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(code)
 
 
-def _show_warning(
+def _show_warning(  # noqa: PLR0917  the signature is the standard library's
     message: Warning | str,
     category: type[Warning],
     filename: str,

@@ -69,23 +69,25 @@ def detect(
     found = find_images(paths, decoder.recognises, settings.max_image_bytes)
     for name, error in found.problems:
         _report_failure(name, error.code, str(error), as_json=as_json)
-    begun = time.perf_counter()
     tally: Counter[str] = Counter(error=len(found.problems))
+    notice, begun = "", time.perf_counter()
     if found.sources:
+        with err().status("Loading the model"):
+            notice = container.host().current().manifest.notice
+        begun = time.perf_counter()
+        outcomes = service.detect_many(
+            found.sources,
+            names=found.names,
+            threshold=threshold,
+            views=views,
+            batch_size=settings.batch_size,
+            errors="return",
+        )
         with _progress(len(found.sources)) as advance:
-            outcomes = service.detect_many(
-                found.sources,
-                names=found.names,
-                threshold=threshold,
-                views=views,
-                batch_size=settings.batch_size,
-                errors="return",
-            )
-            for outcome in outcomes:
-                tally[_show(outcome, first=tally.total() == 0, as_json=as_json)] += 1
+            for row, outcome in enumerate(outcomes):
+                tally[_show(outcome, first=row == 0, as_json=as_json)] += 1
                 advance()
-        notice = container.host().current().manifest.notice
-        _summarise(tally, found.passed_over, time.perf_counter() - begun, notice)
+    _summarise(tally, found.passed_over, time.perf_counter() - begun, notice)
     if tally["error"]:
         return _COULD_NOT
     return _FAKE_FOUND if fail_on_fake and tally["fake"] else 0
@@ -128,11 +130,14 @@ def _summarise(tally: Counter[str], passed_over: int, seconds: float, notice: st
     judged = tally.total() - tally["error"]
     parts = [f"{tally[word]} {word}" for word in ("fake", "real", "uncertain") if tally[word]]
     parts += [f"{tally['error']} could not be judged"] if tally["error"] else []
-    parts += [f"{passed_over} other files passed over"] if passed_over else []
-    images = "1 image" if judged == 1 else f"{judged} images"
-    err().print(f"{images} in {seconds:.1f} s: {', '.join(parts)}", style="dim")
+    parts += [f"{_counted(passed_over, 'other file')} passed over"] if passed_over else []
+    err().print(f"{_counted(judged, 'image')} in {seconds:.1f} s: {', '.join(parts)}", style="dim")
     if notice:
         complain(notice, kind="note")
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 @contextmanager

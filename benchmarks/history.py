@@ -1,0 +1,152 @@
+"""Times pages and statistics of a large history on SQLite; ``python benchmarks/history.py``.
+
+Fills a database in a temporary folder (or ``--url``) through the real tables, then asks what the
+service asks, five times each, and prints medians beside what they must not exceed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import random
+import sqlite3
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from d3.adapters.sql import Database, SqlHistory, upgrade
+from d3.adapters.sql.rows import row_of
+from d3.adapters.sql.tables import InferenceResult
+from d3.domain.cursors import Place, encode_cursor
+from d3.domain.history import BucketSize, HistoryFilter, NewEntry
+from d3.domain.images import ImageFacts
+from d3.domain.models import ModelReference
+from d3.domain.scoring import Verdict
+
+START = datetime(2025, 1, 1, tzinfo=UTC)
+SPAN = timedelta(days=365)
+ALL = HistoryFilter()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument(
+        "--url", help="an empty database; SQLite in a temporary folder unless given"
+    )
+    parser.add_argument("--repeat", type=int, default=5)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="d3-bench-") as folder:
+        database = Database(arguments.url or Path(folder) / "d3.db", statement_seconds=600)
+        print_machine(database)
+        upgrade(database)
+        began = time.perf_counter()
+        fill(database, arguments.rows)
+        seconds = time.perf_counter() - began
+        print(f"filled {arguments.rows:,} rows in {seconds:.0f} s")
+        for line in measure(database, arguments.rows, arguments.repeat):
+            print(line)
+        database.close()
+
+
+def print_machine(database: Database) -> None:
+    load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
+    print(f"{platform.platform()}, {os.cpu_count()} cores, load {load}")
+    print(f"Python {platform.python_version()}, SQLAlchemy {sa.__version__}", end=", ")
+    if database.is_sqlite:
+        print(f"SQLite {sqlite3.sqlite_version}")
+    else:
+        with database.reading() as connection:
+            print(connection.scalar(sa.text("SELECT version()")))
+
+
+def entries(rows: int) -> Iterator[NewEntry]:
+    chance = random.Random(3)
+    models = [ModelReference(name, 1, name[0] * 64) for name in ("starter", "d3-vit-l14")]
+    step = SPAN / rows
+    for n in range(rows):
+        prediction = chance.random()
+        yield NewEntry(
+            image_name=f"IMG_{chance.randrange(10**6):06}.jpg",
+            prediction=prediction,
+            is_fake=prediction > 0.5,
+            confidence=2 * abs(prediction - 0.5),
+            threshold=0.5,
+            processing_time=chance.random(),
+            created_at=START + n * step,
+            verdict=Verdict.FAKE if prediction > 0.5 else Verdict.REAL,
+            logit=prediction,
+            image=ImageFacts("JPEG", 640, 480, 1, 100_000, f"{n:064x}"),
+            model=models[n % 2],
+            engine="torch",
+            precision="fp32",
+            d3_version="0.1.0",
+            request_id=f"{n:032x}",
+        )
+
+
+def fill(database: Database, rows: int) -> None:
+    """Indexes are taken away and made again, which is far quicker than keeping them."""
+    table = InferenceResult.__table__
+    assert isinstance(table, sa.Table)
+    coming = entries(rows)
+    with database.writing() as connection:
+        for index in table.indexes:
+            index.drop(connection)
+        while lot := [row_of(entry) for entry in islice(coming, 10_000)]:
+            connection.execute(sa.insert(table), lot)
+        for index in table.indexes:
+            index.create(connection)
+    if not database.is_sqlite:
+        with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as bare:
+            bare.execute(sa.text("VACUUM ANALYZE inference_results"))
+
+
+def measure(database: Database, rows: int, repeat: int) -> Iterator[str]:
+    history = SqlHistory(database)
+
+    def deep(where: HistoryFilter) -> Callable[[], Any]:
+        cursor = encode_cursor(Place(START + SPAN / 20, rows), where)
+        return lambda: history.page_after(where, 50, cursor)
+
+    year = HistoryFilter(since=START, until=START + SPAN)
+    fakes, named = HistoryFilter(is_fake=True), HistoryFilter(q="IMG_0001")
+    broad = HistoryFilter(q="IMG")
+    asked: list[tuple[str, float | None, Callable[[], Any]]] = [
+        ("first cursor page", 50, lambda: history.page_after(ALL, 50)),
+        ("deep cursor page", 50, deep(ALL)),
+        ("first cursor page, fakes", 50, lambda: history.page_after(fakes, 50)),
+        ("deep cursor page, fakes", 50, deep(fakes)),
+        ("first cursor page of 500", 50, lambda: history.page_after(ALL, 500)),
+        ("cursor page, rare prefix", 50, lambda: history.page_after(named, 50)),
+        ("cursor page, common prefix", None, lambda: history.page_after(broad, 50)),
+        ("first page with total", None, lambda: history.page(ALL, 50)),
+        ("deep offset with total", None, lambda: history.page(ALL, 50, rows * 19 // 20)),
+        ("totals", 300, lambda: history.statistics(ALL)),
+        ("totals of the year", 300, lambda: history.statistics(year)),
+        ("daily series", 800, lambda: history.statistics(ALL, BucketSize.DAY)),
+        ("hourly series", None, lambda: history.statistics(ALL, BucketSize.HOUR)),
+    ]
+    for name, bound, ask in asked:
+        times = []
+        for _ in range(repeat):
+            began = time.perf_counter()
+            ask()
+            times.append(1000 * (time.perf_counter() - began))
+        median = statistics.median(times)
+        limit = (
+            "" if bound is None else f"  (under {bound:.0f}: {'yes' if median < bound else 'NO'})"
+        )
+        yield f"{name:28} {median:8.1f} ms{limit}"
+
+
+if __name__ == "__main__":
+    main()

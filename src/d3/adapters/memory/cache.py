@@ -1,0 +1,60 @@
+"""A result cache in this process, bounded by entries and bytes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from cachetools import LRUCache
+
+from d3.domain.ports_history import CacheKey
+
+_ENTRY_BYTES = 700
+"""A key's two hashes and words and the cache's own bookkeeping, measured and rounded up."""
+_LOGIT_BYTES = 32
+
+
+class MemoryResultCache:
+    """Fills :class:`d3.domain.ports_history.ResultCache`; forgets what was not asked for longest.
+
+    Args:
+        entries: kept at most; 0 keeps none.
+        size_bytes: taken at most, by an estimate that errs on the high side.
+    """
+
+    def __init__(self, entries: int = 10_000, size_bytes: int = 16 * 2**20) -> None:
+        self._entries = entries
+        self._kept: LRUCache[CacheKey, tuple[float, ...]] = LRUCache(size_bytes, _size)
+        self._lock = threading.Lock()
+
+    def get(self, key: CacheKey) -> tuple[float, ...] | None:
+        """The logits, one per view; None where they are not known."""
+        with self._lock:
+            return self._kept.get(key)
+
+    def put(self, key: CacheKey, logits: Sequence[float]) -> None:
+        """Remember the logits, one per view."""
+        value = tuple(map(float, logits))
+        with self._lock:
+            if _size(value) > self._kept.maxsize:
+                return
+            self._kept[key] = value
+            while len(self._kept) > self._entries:
+                self._kept.popitem()
+
+    def close(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._kept.clear()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    @property
+    def size_bytes(self) -> int:
+        """What is taken, by estimate."""
+        return int(self._kept.currsize)
+
+
+def _size(logits: tuple[float, ...]) -> int:
+    return _ENTRY_BYTES + _LOGIT_BYTES * len(logits)

@@ -1,0 +1,212 @@
+"""The history in this process's memory: the port's meaning in plain Python."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
+
+from d3.domain.cursors import decode_cursor, encode_cursor, place_of
+from d3.domain.errors import (
+    IdempotencyKeyReused,
+    RequestInFlight,
+    ReservationLost,
+    ResultNotFound,
+)
+from d3.domain.history import (
+    LARGEST_ID,
+    Bucket,
+    BucketSize,
+    CursorPage,
+    HistoryEntry,
+    HistoryFilter,
+    NewEntry,
+    Page,
+    RequestRecord,
+    Statistics,
+    checked_limit,
+    checked_offset,
+)
+from d3.domain.idempotency import KEPT, LEASE, IdempotencyKey, Reservation, StoredAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class _Reserved:
+    request_hash: str
+    token: str
+    answer: bytes | None
+    expires_at: datetime
+
+
+@dataclass
+class _Books:
+    """All that is kept, with what a transaction changes."""
+
+    entries: dict[int, HistoryEntry] = field(default_factory=dict)
+    keys: dict[tuple[int, str], _Reserved] = field(default_factory=dict)
+    records: list[RequestRecord] = field(default_factory=list)
+    last_id: int = 0
+
+    def copy(self) -> _Books:
+        return _Books(dict(self.entries), dict(self.keys), list(self.records), self.last_id)
+
+
+class MemoryTransaction:
+    """Fills :class:`d3.domain.ports_history.HistoryTransaction` on a copy of the books."""
+
+    def __init__(self, books: _Books) -> None:
+        self._books = books
+
+    def add_many(self, entries: Sequence[NewEntry]) -> list[int]:
+        """Write the entries; their ids, in order."""
+        first = self._books.last_id + 1
+        for id_, entry in enumerate(entries, first):
+            values = {one.name: getattr(entry, one.name) for one in fields(NewEntry)}
+            self._books.entries[id_] = HistoryEntry(id=id_, **values)
+            self._books.last_id = id_
+        return list(range(first, first + len(entries)))
+
+    def log_many(self, records: Sequence[RequestRecord]) -> None:
+        """Keep the records."""
+        self._books.records.extend(records)
+
+    def reserve(self, key: IdempotencyKey, now: datetime) -> Reservation | StoredAnswer:
+        """The right to answer this key, or the answer it got before."""
+        there = self._books.keys.get((key.owner, key.key))
+        if there is None or there.expires_at <= now:
+            token = f"{len(self._books.keys)}@{now.isoformat()}"
+            taken = _Reserved(key.request_hash, token, None, now + LEASE)
+            self._books.keys[key.owner, key.key] = taken
+            return Reservation(key.owner, key.key, token)
+        if there.request_hash != key.request_hash:
+            raise IdempotencyKeyReused("This idempotency key was used for another request.")
+        if there.answer is None:
+            wait = (there.expires_at - now).total_seconds()
+            raise RequestInFlight("The same request is being answered right now.", "", wait)
+        return StoredAnswer(there.answer)
+
+    def complete(self, reservation: Reservation, body: bytes, now: datetime) -> None:
+        """Keep the answer."""
+        held = self._held(reservation)
+        if held is None:
+            raise ReservationLost("Another request with its key took over.")
+        self._books.keys[reservation.owner, reservation.key] = replace(
+            held, answer=body, expires_at=now + KEPT
+        )
+
+    def release(self, reservation: Reservation) -> None:
+        """Give the key back unanswered."""
+        if self._held(reservation) is not None:
+            del self._books.keys[reservation.owner, reservation.key]
+
+    def purge(self, now: datetime) -> int:
+        """Forget what has expired; how many there were."""
+        expired = [place for place, one in self._books.keys.items() if one.expires_at <= now]
+        for place in expired:
+            del self._books.keys[place]
+        return len(expired)
+
+    def _held(self, reservation: Reservation) -> _Reserved | None:
+        there = self._books.keys.get((reservation.owner, reservation.key))
+        ours = there is not None and there.token == reservation.token and there.answer is None
+        return there if ours else None
+
+
+class MemoryHistory:
+    """Fills :class:`d3.domain.ports_history.History`; every transaction copies all of it."""
+
+    def __init__(self) -> None:
+        self._books = _Books()
+        self._lock = threading.Lock()
+
+    @property
+    def records(self) -> tuple[RequestRecord, ...]:
+        """The request log."""
+        return tuple(self._books.records)
+
+    @contextmanager
+    def transaction(self) -> Iterator[MemoryTransaction]:
+        """Write several things at once; leaving the block commits, an exception undoes all."""
+        with self._lock:
+            books = self._books.copy()
+            yield MemoryTransaction(books)
+            self._books = books
+
+    def add_many(self, entries: Sequence[NewEntry]) -> list[int]:
+        """Keep the entries in one transaction; their ids, in order."""
+        with self.transaction() as transaction:
+            return transaction.add_many(entries)
+
+    def get(self, id_: int, user_id: int | None = None) -> HistoryEntry:
+        """One entry; with ``user_id``, only if it is this account's."""
+        entry = self._books.entries.get(id_)
+        if entry is None or user_id not in (None, entry.user_id):
+            known = f"the id {id_}" if 1 <= id_ <= LARGEST_ID else "such an id"
+            raise ResultNotFound(f"There is no result with {known}.")
+        return entry
+
+    def delete(self, id_: int, user_id: int | None = None) -> None:
+        """Remove one entry; with ``user_id``, only if it is this account's."""
+        with self._lock:
+            self.get(id_, user_id)
+            books = self._books.copy()
+            del books.entries[id_]
+            self._books = books
+
+    def page(self, where: HistoryFilter, limit: int, offset: int = 0) -> Page:
+        """``limit`` entries after the first ``offset``, and how many there are."""
+        found = list(self.iterate(where))
+        checked_offset(offset)
+        return Page(tuple(found[offset : offset + checked_limit(limit)]), len(found))
+
+    def page_after(self, where: HistoryFilter, limit: int, cursor: str | None = None) -> CursorPage:
+        """``limit`` entries from the newest, or from where the cursor stands."""
+        checked_limit(limit)
+        place = None if cursor is None else decode_cursor(cursor, where)
+        left = [e for e in self.iterate(where) if place is None or place_of(e) < place]
+        entries = tuple(left[:limit])
+        more = len(left) > limit
+        return CursorPage(entries, encode_cursor(place_of(entries[-1]), where) if more else None)
+
+    def iterate(self, where: HistoryFilter) -> Iterator[HistoryEntry]:
+        """Every entry that matches, newest first."""
+        entries = filter(where.matches, self._books.entries.values())
+        return iter(sorted(entries, key=place_of, reverse=True))
+
+    def statistics(self, where: HistoryFilter, bucket: BucketSize | None = None) -> Statistics:
+        """Counts over the entries that match, and a series in time if asked for."""
+        found = list(self.iterate(where))
+        total, fake, seconds = _tally(found)
+        if bucket is None:
+            return Statistics(total_inferences=total, total_fake=fake, avg_processing_time=seconds)
+        cut = {"minute": 0, "second": 0, "microsecond": 0}
+        if bucket is BucketSize.DAY:
+            cut["hour"] = 0
+        buckets: defaultdict[datetime, list[HistoryEntry]] = defaultdict(list)
+        for entry in found:
+            buckets[entry.created_at.replace(**cut)].append(entry)  # type: ignore[arg-type]
+        tallies = [(start, _tally(entries)) for start, entries in sorted(buckets.items())]
+        return Statistics(
+            total_inferences=total,
+            total_fake=fake,
+            avg_processing_time=seconds,
+            series=tuple(
+                Bucket(start=start, total_inferences=n, total_fake=k, avg_processing_time=mean)
+                for start, (n, k, mean) in tallies
+            ),
+        )
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+def _tally(entries: Iterable[HistoryEntry]) -> tuple[int, int, float]:
+    times, fakes = [], 0
+    for entry in entries:
+        times.append(entry.processing_time)
+        fakes += entry.is_fake
+    return len(times), fakes, math.fsum(times) / len(times) if times else 0.0

@@ -1,0 +1,18 @@
+"""The history in SQLite or PostgreSQL, through SQLAlchemy."""
+
+from d3.adapters.sql.engine import Database
+from d3.adapters.sql.history import SqlHistory
+from d3.adapters.sql.schema import SqlSchema, current, head, make_ready, state, upgrade
+from d3.domain.ports_history import SchemaState
+
+__all__ = [
+    "Database",
+    "SchemaState",
+    "SqlHistory",
+    "SqlSchema",
+    "current",
+    "head",
+    "make_ready",
+    "state",
+    "upgrade",
+]

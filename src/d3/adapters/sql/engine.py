@@ -1,0 +1,197 @@
+"""One database, SQLite or PostgreSQL: its connections, transactions and time limits."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event, exc
+
+from d3.adapters.sql.errors import translate, translated
+from d3.domain.errors import CommitInDoubt, SettingsInvalid, StorageFailed, StorageUnavailable
+
+_WRITES = "d3_writes"
+_BUSY_MILLISECONDS = 10_000
+_CACHE_KIBIBYTES = 16_384
+
+
+class Database:
+    """A pool of connections; made at once, connected when first used.
+
+    Args:
+        where: a file for SQLite, or a URL: ``sqlite:///FILE`` or ``postgresql://...`` (psycopg 3).
+        pool_size: connections kept open at most.
+        connect_seconds: how long to wait for a server.
+        statement_seconds: how long PostgreSQL may work on one statement.
+        pool_seconds: how long to wait for a connection while all are in use.
+
+    Raises:
+        SettingsInvalid: the URL is not one of those.
+    """
+
+    def __init__(
+        self,
+        where: str | Path,
+        *,
+        pool_size: int = 5,
+        connect_seconds: int = 5,
+        statement_seconds: int = 30,
+        pool_seconds: int = 10,
+    ) -> None:
+        self.url = _checked_url(where)
+        pool: dict[str, Any] = {
+            "poolclass": sa.QueuePool,
+            "pool_size": pool_size,
+            "max_overflow": 0,
+            "pool_timeout": pool_seconds,
+            "hide_parameters": True,
+        }
+        if self.is_sqlite:
+            self.engine = sa.create_engine(self.url, **pool)
+            event.listen(self.engine, "connect", _prepare_sqlite)
+            event.listen(self.engine, "begin", _begin_sqlite)
+        else:
+            self.engine = sa.create_engine(
+                self.url,
+                pool_pre_ping=True,
+                connect_args={
+                    name: value
+                    for name, value in (
+                        ("connect_timeout", connect_seconds),
+                        ("application_name", "d3"),
+                        ("keepalives_idle", 30),
+                        ("tcp_user_timeout", 1000 * statement_seconds),
+                    )
+                    if name not in self.url.query
+                },
+                **pool,
+            )
+            event.listen(self.engine, "connect", _prepare_postgresql(statement_seconds))
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether it is the embedded database."""
+        return self.url.get_backend_name() == "sqlite"
+
+    @property
+    def name(self) -> str:
+        """Where it is, for people; without its password."""
+        return self.url.render_as_string(hide_password=True)
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """A connection to read from.
+
+        Raises:
+            StorageFailed: see :mod:`d3.adapters.sql.errors`.
+        """
+        with translated():
+            self._make_folder()
+            with self.engine.connect() as connection:
+                yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """A transaction to write in; leaving the block commits, an exception undoes all.
+
+        Raises:
+            StorageUnavailable: the database is away or busy; nothing was kept.
+            CommitInDoubt: the connection broke while committing.
+            StorageFailed: see :mod:`d3.adapters.sql.errors`.
+        """
+        with translated():
+            self._make_folder()
+            with self.engine.connect() as connection:
+                # SQLite: take the write lock at once; a reader that turns writer may not wait.
+                connection.execution_options(**{_WRITES: True})
+                with connection.begin() as transaction:
+                    yield connection
+                    try:
+                        transaction.commit()
+                    except exc.DBAPIError as error:
+                        told = translate(error)
+                        if self.is_sqlite or not isinstance(told, StorageUnavailable):
+                            raise
+                        raise CommitInDoubt(
+                            "The database went away while it was keeping the results.",
+                            "Look into the history before trying again.",
+                        ) from error
+
+    def ping(self) -> None:
+        """Ask the database for nothing, to see that it answers.
+
+        Raises:
+            StorageFailed: it does not.
+        """
+        with self.reading() as connection:
+            connection.execute(sa.text("SELECT 1"))
+
+    def close(self) -> None:
+        """Close every connection that is not in use."""
+        self.engine.dispose()
+
+    def _make_folder(self) -> None:
+        if self.is_sqlite and self.url.database:
+            try:
+                Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise StorageFailed(
+                    f"The folder of the database cannot be made ({error.strerror}).",
+                    "Check D3_HOME or D3_DATABASE_URL.",
+                ) from error
+
+
+def _checked_url(where: str | Path) -> sa.URL:
+    if isinstance(where, Path):
+        return sa.URL.create("sqlite", database=str(where))
+    remedy = "Give sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/DATABASE."
+    try:
+        url = sa.make_url(where)
+        backend = url.get_backend_name()
+    except (exc.ArgumentError, ValueError) as error:
+        raise SettingsInvalid(
+            "D3_DATABASE_URL is not the address of a database.", remedy
+        ) from error
+    if backend in {"postgresql", "postgres"}:
+        return url.set(drivername="postgresql+psycopg")
+    if backend != "sqlite":
+        raise SettingsInvalid(f"D3 does not work with the database {backend!r}.", remedy)
+    if not url.database or ":memory:" in url.database:
+        raise SettingsInvalid("D3_DATABASE_URL names a database that forgets everything.", remedy)
+    return url.set(drivername="sqlite")
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
+    # The driver begins transactions late and as readers; ours begin when told, see below.
+    connection.isolation_level = None
+    for pragma in (
+        f"busy_timeout = {_BUSY_MILLISECONDS}",
+        "journal_mode = WAL",
+        "synchronous = FULL",  # in WAL, NORMAL may lose acknowledged rows with the power
+        "foreign_keys = ON",
+        "temp_store = MEMORY",
+        f"cache_size = -{_CACHE_KIBIBYTES}",
+    ):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    writes = connection.get_execution_options().get(_WRITES, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _prepare_postgresql(statement_seconds: int) -> Any:
+    def prepare(connection: Any, _: object) -> None:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("SET TIME ZONE 'UTC'")
+            cursor.execute(f"SET statement_timeout = '{statement_seconds}s'")
+            cursor.execute(f"SET lock_timeout = '{_BUSY_MILLISECONDS}ms'")
+            cursor.execute(f"SET idle_in_transaction_session_timeout = '{2 * statement_seconds}s'")
+        connection.autocommit = False
+
+    return prepare

@@ -1,0 +1,117 @@
+"""Turns what databases and drivers complain about into D3's errors, without their secrets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import exc
+
+from d3.domain.errors import (
+    EntryRefused,
+    SchemaMismatch,
+    StorageFailed,
+    StorageUnavailable,
+)
+
+_REMEDIES: tuple[tuple[str, type[StorageFailed], str, str], ...] = (
+    (
+        r"no such (table|column)|42P01|42703",
+        SchemaMismatch,
+        "The database lacks tables that D3 needs.",
+        "Run `d3 db upgrade`.",
+    ),
+    (
+        r"password authentication failed|no password supplied|pg_hba|28P01|28000|role .* not exist",
+        StorageFailed,
+        "The database refuses the user name or the password.",
+        "Check POSTGRES_USER and POSTGRES_PASSWORD, or D3_DATABASE_URL.",
+    ),
+    (
+        r'database "[^"]*" does not exist|3D000',
+        StorageFailed,
+        "The server has no database of that name.",
+        "Create it, or check POSTGRES_DB or D3_DATABASE_URL.",
+    ),
+    (
+        r"permission denied|42501|readonly database|read-only|25006",
+        StorageFailed,
+        "The database does not let D3 write.",
+        "Check the rights of the user or of the folder, and D3_HOME or D3_DATABASE_URL.",
+    ),
+    (
+        r"unable to open database file",
+        StorageFailed,
+        "The database file cannot be opened.",
+        "Check D3_HOME or D3_DATABASE_URL: the folder, its permissions, the free space.",
+    ),
+    (
+        r"disk is full|disk I/O|No space left|53100",
+        StorageFailed,
+        "The database has no room left or its disk fails.",
+        "Free some space where the database lies (D3_HOME or D3_DATABASE_URL).",
+    ),
+    (
+        r"file is not a database|malformed|encrypted",
+        StorageFailed,
+        "The database file is not a sound SQLite database.",
+        "Check D3_HOME or D3_DATABASE_URL, or restore a backup.",
+    ),
+    (
+        r"database (table )?is locked|55P03|40P01|40001",
+        StorageUnavailable,
+        "The database is busy with another writer.",
+        "Try again in a moment.",
+    ),
+    (
+        r"57014|statement timeout|interrupted",
+        StorageUnavailable,
+        "The database took too long to answer.",
+        "Ask for less at once, or try again in a moment.",
+    ),
+)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Let D3's errors out and nothing of SQLAlchemy's or the driver's."""
+    try:
+        yield
+    except exc.SQLAlchemyError as error:
+        raise translate(error) from error
+    except (UnicodeEncodeError, OverflowError) as error:
+        raise EntryRefused("A value cannot be kept in the database.") from error
+
+
+def translate(error: exc.SQLAlchemyError) -> StorageFailed:
+    """What to tell of the error: the setting to look at, never its value."""
+    if isinstance(error, exc.TimeoutError):
+        return StorageUnavailable(
+            "All connections to the database are in use.",
+            "Try again in a moment, or raise D3_DATABASE_POOL_SIZE.",
+        )
+    if isinstance(error, exc.DBAPIError):
+        return _translate_driver(error)
+    if isinstance(error, exc.StatementError):
+        return EntryRefused("A value cannot be kept in the database.")
+    return StorageFailed(f"The database cannot be used ({type(error).__name__}).")
+
+
+def _translate_driver(error: exc.DBAPIError) -> StorageFailed:
+    # An entry may quote any of the phrases, so what the server says of a row is not searched.
+    if isinstance(error, exc.IntegrityError | exc.DataError):
+        return EntryRefused(
+            "The database refuses this entry.",
+            "A value in it is out of range, or the account it names is gone.",
+        )
+    said = f"{error.orig} {getattr(error.orig, 'sqlstate', '') or ''}"
+    for phrases, kind, problem, remedy in _REMEDIES:
+        if re.search(phrases, said, re.IGNORECASE):
+            return kind(problem, remedy)
+    if error.connection_invalidated or isinstance(error, exc.OperationalError | exc.InterfaceError):
+        return StorageUnavailable(
+            "The database cannot be reached.",
+            "Check that it runs, and POSTGRES_HOST and POSTGRES_PORT or D3_DATABASE_URL.",
+        )
+    return StorageFailed(f"The database cannot be used ({type(error.orig).__name__}).")

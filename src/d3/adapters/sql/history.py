@@ -1,0 +1,161 @@
+"""The history in a database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+
+from d3.adapters.sql import queries
+from d3.adapters.sql.engine import Database
+from d3.adapters.sql.rows import COLUMNS, entry_of_row
+from d3.adapters.sql.tables import InferenceResult
+from d3.adapters.sql.transaction import SqlTransaction
+from d3.domain.cursors import Place, decode_cursor, encode_cursor, place_of
+from d3.domain.errors import ResultNotFound
+from d3.domain.history import (
+    LARGEST_ID,
+    Bucket,
+    BucketSize,
+    CursorPage,
+    HistoryEntry,
+    HistoryFilter,
+    NewEntry,
+    Page,
+    Statistics,
+    checked_limit,
+    checked_offset,
+)
+
+_CHUNK = 1000
+
+
+class SqlHistory:
+    """Fills :class:`d3.domain.ports_history.History`; the tables are :mod:`.schema`'s business."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @contextmanager
+    def transaction(self) -> Iterator[SqlTransaction]:
+        """Write several things at once; leaving the block commits, an exception undoes all."""
+        with self._database.writing() as connection:
+            yield SqlTransaction(connection)
+
+    def add_many(self, entries: Sequence[NewEntry]) -> list[int]:
+        """Keep the entries in one transaction; their ids, in order."""
+        if not entries:
+            return []
+        with self.transaction() as transaction:
+            return transaction.add_many(entries)
+
+    def get(self, id_: int, user_id: int | None = None) -> HistoryEntry:
+        """One entry; with ``user_id``, only if it is this account's."""
+        with self._database.reading() as connection:
+            row = connection.execute(sa.select(*COLUMNS).where(*_one(id_, user_id))).one_or_none()
+        if row is None:
+            raise _not_found(id_)
+        return entry_of_row(row)
+
+    def delete(self, id_: int, user_id: int | None = None) -> None:
+        """Remove one entry; with ``user_id``, only if it is this account's."""
+        meant = _one(id_, user_id)
+        with self._database.writing() as connection:
+            gone = connection.execute(sa.delete(InferenceResult).where(*meant)).rowcount
+        if not gone:
+            raise _not_found(id_)
+
+    def page(self, where: HistoryFilter, limit: int, offset: int = 0) -> Page:
+        """``limit`` entries after the first ``offset``, and how many there are."""
+        wanted = queries.page(where, checked_limit(limit), offset=checked_offset(offset))
+        with self._database.reading() as connection:
+            rows = connection.execute(wanted).all()
+            total = connection.scalar(queries.count(where)) or 0
+        return Page(tuple(map(entry_of_row, rows)), total)
+
+    def page_after(self, where: HistoryFilter, limit: int, cursor: str | None = None) -> CursorPage:
+        """``limit`` entries from the newest, or from where the cursor stands."""
+        checked_limit(limit)
+        place = None if cursor is None else decode_cursor(cursor, where)
+        entries = self._after(where, limit + 1, place)
+        if len(entries) <= limit:
+            return CursorPage(entries, None)
+        entries = entries[:limit]
+        return CursorPage(entries, encode_cursor(place_of(entries[-1]), where))
+
+    def iterate(self, where: HistoryFilter) -> Iterator[HistoryEntry]:
+        """Every entry that matches, newest first, in bounded memory and without a long lock."""
+        place = None
+        while entries := self._after(where, _CHUNK, place):
+            yield from entries
+            place = place_of(entries[-1])
+
+    def statistics(self, where: HistoryFilter, bucket: BucketSize | None = None) -> Statistics:
+        """Counts over the entries that match, and a series in time if asked for."""
+        if bucket is None:
+            with self._database.reading() as connection:
+                row = connection.execute(queries.totals(where)).one()
+            return Statistics(
+                total_inferences=row.total,
+                total_fake=row.fake,
+                avg_processing_time=_mean(row.seconds, row.total),
+            )
+        wanted = queries.series(where, bucket, sqlite=self._database.is_sqlite)
+        with self._database.reading() as connection:
+            rows = connection.execute(wanted).all()
+        # Summed here, so that totals and series agree whatever arrives between two statements.
+        total = sum(row.total for row in rows)
+        return Statistics(
+            total_inferences=total,
+            total_fake=sum(row.fake for row in rows),
+            avg_processing_time=_mean(sum(row.seconds for row in rows), total),
+            series=tuple(
+                Bucket(
+                    start=_moment(row.start),
+                    total_inferences=row.total,
+                    total_fake=row.fake,
+                    avg_processing_time=_mean(row.seconds, row.total),
+                )
+                for row in rows
+            ),
+        )
+
+    def close(self) -> None:
+        """Give connections back."""
+        self._database.close()
+
+    def _after(
+        self, where: HistoryFilter, limit: int, place: Place | None
+    ) -> tuple[HistoryEntry, ...]:
+        with self._database.reading() as connection:
+            rows = connection.execute(queries.page(where, limit, after=place)).all()
+        return tuple(map(entry_of_row, rows))
+
+
+def _one(id_: int, user_id: int | None) -> list[sa.ColumnElement[bool]]:
+    if not 1 <= id_ <= LARGEST_ID:
+        raise _not_found(id_)
+    meant = [InferenceResult.id == id_]
+    return meant if user_id is None else [*meant, InferenceResult.user_id == user_id]
+
+
+def _not_found(id_: int) -> ResultNotFound:
+    return ResultNotFound(
+        f"There is no result with the id {id_}."
+        if 1 <= id_ <= LARGEST_ID
+        else "There is no result with such an id.",
+        "The history lists the results there are.",
+    )
+
+
+def _mean(seconds: float, total: int) -> float:
+    return seconds / total if total else 0.0
+
+
+def _moment(start: str | datetime) -> datetime:
+    """A bucket's start: PostgreSQL's moment, or SQLite's day or hour."""
+    if isinstance(start, datetime):
+        return start.astimezone(UTC)
+    return datetime.fromisoformat(start).replace(tzinfo=UTC)

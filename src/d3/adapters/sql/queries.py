@@ -1,0 +1,158 @@
+"""The questions asked of the history, as statements; a test holds each against its index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from d3.adapters.sql.rows import COLUMNS
+from d3.adapters.sql.tables import InferenceResult
+from d3.domain.cursors import Place
+from d3.domain.history import BucketSize, HistoryFilter
+
+_T = InferenceResult
+_LAST = 0x10FFFF
+_SURROGATES = range(0xD800, 0xE000)
+
+
+def conditions(where: HistoryFilter) -> list[sa.ColumnElement[bool]]:
+    """What a row must be like to be meant."""
+    found: list[sa.ColumnElement[bool]] = []
+    if where.is_fake is not None:
+        # Equality, which an index answers; SQLite would render "IS 1".
+        found.append(_T.is_fake == sa.bindparam(None, where.is_fake, sa.Boolean()))
+    if where.verdict is not None:
+        found.append(_T.verdict == where.verdict.value)
+    if where.model is not None:
+        found.append(_T.model_name == where.model)
+    if where.user_id is not None:
+        found.append(_T.user_id == where.user_id)
+    if where.since is not None:
+        found.append(_T.created_at >= where.since)
+    if where.until is not None:
+        found.append(_T.created_at < where.until)
+    if where.q:
+        found.append(_T.image_name >= where.q)
+        if (end := after_prefix(where.q)) is not None:
+            found.append(_T.image_name < end)
+    return found
+
+
+def after_prefix(prefix: str) -> str | None:
+    """The first text after all that begin with ``prefix``, by code points; None if none is."""
+    stem = prefix.rstrip(chr(_LAST))
+    if not stem:
+        return None
+    following = ord(stem[-1]) + 1
+    if following in _SURROGATES:  # no text holds one
+        following = _SURROGATES.stop
+    return stem[:-1] + chr(following)
+
+
+def page(
+    where: HistoryFilter, limit: int, *, offset: int = 0, after: Place | None = None
+) -> sa.Select[Any]:
+    """Whole rows, newest first.
+
+    The inner statement finds the ids and can do so in an index alone, so that what an offset
+    passes over costs no look at the table.
+    """
+    wanted = sa.select(_T.id).where(*conditions(where))
+    if after is not None:
+        wanted = wanted.where(
+            sa.tuple_(_T.created_at, _T.id)
+            < sa.tuple_(
+                sa.literal(after.created_at, _T.created_at.type), sa.literal(after.id, _T.id.type)
+            )
+        )
+    wanted = wanted.order_by(_T.created_at.desc(), _T.id.desc()).limit(limit)
+    if offset:
+        wanted = wanted.offset(offset)
+    ids = wanted.subquery("wanted")
+    return (
+        sa.select(*COLUMNS)
+        .join(ids, _T.id == ids.c.id)
+        .order_by(_T.created_at.desc(), _T.id.desc())
+    )
+
+
+def count(where: HistoryFilter) -> sa.Select[Any]:
+    """How many rows are meant."""
+    return sa.select(sa.func.count()).select_from(_T).where(*conditions(where))
+
+
+def totals(where: HistoryFilter) -> sa.Select[Any]:
+    """One row: how many, how many of them fake, the seconds they took together."""
+    return sa.select(*_sums()).where(*conditions(where))
+
+
+def series(where: HistoryFilter, size: BucketSize, *, sqlite: bool) -> sa.Select[Any]:
+    """A row for each day or hour in which there is one: its start, then as :func:`totals`."""
+    if not sqlite:
+        start = sa.func.date_trunc(size.value, _T.created_at, "UTC").label("start")
+        return sa.select(start, *_sums()).where(*conditions(where)).group_by(start).order_by(start)
+    if where.q:
+        start = sa.func.substr(_T.created_at, 1, _WIDTH[size]).label("start")
+        return sa.select(start, *_sums()).where(*conditions(where)).group_by(start).order_by(start)
+    return _series_by_hops(conditions(where), size)
+
+
+def _sums() -> tuple[sa.Label[Any], ...]:
+    fakes = sa.func.sum(sa.cast(_T.is_fake, sa.Integer()))
+    return (
+        sa.func.count().label("total"),
+        sa.func.coalesce(fakes, 0).label("fake"),
+        sa.func.coalesce(sa.func.sum(_T.processing_time), 0.0).label("seconds"),
+    )
+
+
+_WIDTH = {BucketSize.DAY: 10, BucketSize.HOUR: 13}
+_STEP = {BucketSize.DAY: ("%Y-%m-%d", ""), BucketSize.HOUR: ("%Y-%m-%d %H", ":00")}
+
+
+def _series_by_hops(meant: Sequence[sa.ColumnElement[bool]], size: BucketSize) -> sa.Select[Any]:
+    """The series on SQLite without the sort of all rows that its GROUP BY would need.
+
+    From each bucket the index is asked for the first row behind it, so that only buckets with a
+    row are visited, in order; then each is summed up as a range of the index. Times are text: the
+    first 10 or 13 characters are the bucket, and compare as its first moment.
+    """
+    width, (form, padding) = _WIDTH[size], _STEP[size]
+
+    def end(start: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
+        return sa.func.strftime(form, start + padding if padding else start, f"+1 {size.value}")
+
+    created = sa.type_coerce(_T.created_at, sa.Text())
+    first = sa.select(created).where(*meant).order_by(_T.created_at).limit(1).scalar_subquery()
+    buckets = sa.select(sa.func.substr(first, 1, width).label("start")).cte(
+        "buckets", recursive=True
+    )
+    following = (
+        sa.select(created)
+        .where(*meant, created >= end(buckets.c.start))
+        .order_by(_T.created_at)
+        .limit(1)
+        .correlate(buckets)
+        .scalar_subquery()
+    )
+    buckets = buckets.union_all(
+        sa.select(sa.func.substr(following, 1, width)).where(buckets.c.start.is_not(None))
+    )
+    inside = (created >= buckets.c.start, created < end(buckets.c.start))
+    sums = (
+        sa.select(one.element).where(*meant, *inside).correlate(buckets).scalar_subquery()
+        for one in _sums()
+    )
+    return (
+        sa.select(
+            buckets.c.start,
+            *(
+                one.label(name)
+                for one, name in zip(sums, ("total", "fake", "seconds"), strict=True)
+            ),
+        )
+        .where(buckets.c.start.is_not(None))
+        .order_by(buckets.c.start)
+    )

@@ -1,0 +1,90 @@
+"""Between entries of the domain and rows of the tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from d3.adapters.sql.tables import InferenceResult
+from d3.domain.history import HistoryEntry, NewEntry, RequestRecord
+from d3.domain.images import ImageFacts
+from d3.domain.models import ModelReference
+from d3.domain.scoring import AbstainBand, Calibration, Verdict
+from d3.domain.text import storable
+
+COLUMNS = tuple(InferenceResult.__table__.columns)
+_AS_THEY_ARE = (
+    *("prediction", "is_fake", "confidence", "threshold", "processing_time", "created_at"),
+    *("user_id", "logit", "views", "spread", "cached"),
+)
+
+
+def row_of(entry: NewEntry) -> dict[str, Any]:
+    """The columns of an entry, all but its id."""
+    image, model = entry.image, entry.model
+    row: dict[str, Any] = {name: getattr(entry, name) for name in _AS_THEY_ARE}
+    return row | {
+        "image_name": storable(entry.image_name),
+        "verdict": entry.verdict.value,
+        "image_sha256": image and image.sha256,
+        "image_format": image and storable(image.format, 32),
+        "image_width": image and image.width,
+        "image_height": image and image.height,
+        "image_frames": image and image.frames,
+        "image_bytes": image and image.size_bytes,
+        "model_name": model and storable(model.name),
+        "model_version": model and model.version,
+        "model_sha256": model and model.sha256,
+        "engine": storable(entry.engine, 32),
+        "precision": storable(entry.precision, 16),
+        "calibration_name": storable(entry.calibration.name),
+        "calibration_scale": entry.calibration.scale,
+        "calibration_bias": entry.calibration.bias,
+        "abstain_below": entry.abstain_band.below,
+        "abstain_above": entry.abstain_band.above,
+        "d3_version": storable(entry.d3_version, 64),
+        "request_id": None if entry.request_id is None else storable(entry.request_id),
+    }
+
+
+def entry_of_row(row: Any) -> HistoryEntry:
+    """The entry a row with :data:`COLUMNS` stands for."""
+    image = model = None
+    if row.image_sha256 is not None:
+        image = ImageFacts(
+            format=row.image_format,
+            width=row.image_width,
+            height=row.image_height,
+            frames=row.image_frames,
+            size_bytes=row.image_bytes,
+            sha256=row.image_sha256,
+        )
+    if row.model_sha256 is not None:
+        model = ModelReference(row.model_name, row.model_version, row.model_sha256)
+    return HistoryEntry(
+        id=row.id,
+        image_name=row.image_name,
+        verdict=Verdict(row.verdict),
+        image=image,
+        model=model,
+        engine=row.engine,
+        precision=row.precision,
+        calibration=Calibration(row.calibration_scale, row.calibration_bias, row.calibration_name),
+        abstain_band=AbstainBand(row.abstain_below, row.abstain_above),
+        d3_version=row.d3_version,
+        request_id=row.request_id,
+        **{name: getattr(row, name) for name in _AS_THEY_ARE},
+    )
+
+
+def log_row_of(record: RequestRecord) -> dict[str, Any]:
+    """The columns of a request's record, all but its id."""
+    return {
+        "endpoint": storable(record.endpoint),
+        "method": storable(record.method, 16),
+        "status_code": record.status_code,
+        "ip_address": None if record.ip_address is None else storable(record.ip_address, 64),
+        "response_time": record.response_time,
+        "created_at": record.created_at,
+        "request_id": None if record.request_id is None else storable(record.request_id),
+        "user_id": record.user_id,
+    }

@@ -1,0 +1,103 @@
+"""Writing within one transaction: entries, idempotency keys and the request log."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from d3.adapters.sql.inserts import insert_entries
+from d3.adapters.sql.rows import log_row_of, row_of
+from d3.adapters.sql.tables import IdempotencyRow, RequestLogRow
+from d3.domain.errors import IdempotencyKeyReused, RequestInFlight, ReservationLost
+from d3.domain.history import NewEntry, RequestRecord
+from d3.domain.idempotency import KEPT, LEASE, IdempotencyKey, Reservation, StoredAnswer
+
+_K = IdempotencyRow
+_INSERT_RECORDS = sa.insert(RequestLogRow)
+
+
+class SqlTransaction:
+    """Fills :class:`d3.domain.ports_history.HistoryTransaction` on an open transaction."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+
+    def add_many(self, entries: Sequence[NewEntry]) -> list[int]:
+        """Write the entries by one statement; their ids, in order."""
+        if not entries:
+            return []
+        return insert_entries(self._connection, [row_of(entry) for entry in entries])
+
+    def log_many(self, records: Sequence[RequestRecord]) -> None:
+        """Keep the records."""
+        if records:
+            self._connection.execute(_INSERT_RECORDS, [log_row_of(record) for record in records])
+
+    def reserve(self, key: IdempotencyKey, now: datetime) -> Reservation | StoredAnswer:
+        """The right to answer this key, or the answer it got before."""
+        mine = {
+            "request_hash": key.request_hash,
+            "token": secrets.token_hex(16),
+            "answer": None,
+            "created_at": now,
+            "expires_at": now + LEASE,
+        }
+        # One statement takes a free key or one that has expired; of two at once, one gets it.
+        is_sqlite = self._connection.dialect.name == "sqlite"
+        insert = sqlite.insert if is_sqlite else postgresql.insert
+        taken = self._connection.scalar(
+            insert(_K)
+            .values(owner=key.owner, key=key.key, **mine)
+            .on_conflict_do_update(
+                index_elements=[_K.owner, _K.key], set_=mine, where=_K.expires_at <= now
+            )
+            .returning(_K.token)
+        )
+        if taken is not None:
+            return Reservation(key.owner, key.key, taken)
+        there = self._connection.execute(
+            sa.select(_K.request_hash, _K.answer, _K.expires_at).where(*_named(key))
+        ).one()
+        if there.request_hash != key.request_hash:
+            raise IdempotencyKeyReused(
+                "This idempotency key was used for another request.",
+                "Use a new key for each new request.",
+            )
+        if there.answer is None:
+            raise RequestInFlight(
+                "The same request is being answered right now.",
+                "Wait for its answer, or send it again in a moment.",
+                retry_after=(there.expires_at - now).total_seconds(),
+            )
+        return StoredAnswer(bytes(there.answer))
+
+    def complete(self, reservation: Reservation, body: bytes, now: datetime) -> None:
+        """Keep the answer."""
+        kept = self._connection.execute(
+            sa.update(_K).where(*_held(reservation)).values(answer=body, expires_at=now + KEPT)
+        )
+        if kept.rowcount != 1:
+            raise ReservationLost(
+                "This request took so long that another one with its key took over.",
+                "Send it again to get that one's answer.",
+            )
+
+    def release(self, reservation: Reservation) -> None:
+        """Give the key back unanswered."""
+        self._connection.execute(sa.delete(_K).where(*_held(reservation)))
+
+    def purge(self, now: datetime) -> int:
+        """Forget what has expired; how many there were."""
+        return self._connection.execute(sa.delete(_K).where(_K.expires_at <= now)).rowcount
+
+
+def _named(key: IdempotencyKey | Reservation) -> tuple[sa.ColumnElement[bool], ...]:
+    return (_K.owner == key.owner, _K.key == key.key)
+
+
+def _held(reservation: Reservation) -> tuple[sa.ColumnElement[bool], ...]:
+    return (*_named(reservation), _K.token == reservation.token, _K.answer.is_(None))

@@ -1,0 +1,332 @@
+"""What is remembered of judged images: entries, the questions asked of them, and the answers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from d3.domain.detections import Detection
+from d3.domain.errors import RequestInvalid
+from d3.domain.images import ImageFacts
+from d3.domain.models import ModelReference
+from d3.domain.scoring import AbstainBand, Calibration, Verdict
+from d3.domain.text import storable
+
+MAX_PAGE = 500
+"""The most entries of one page."""
+
+LARGEST_ID = 2**63 - 1
+"""Identifiers run from 1 to this; nothing beyond it was ever handed out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewEntry:
+    """One result on its way into the history: enough to repeat its verdict years later.
+
+    Attributes:
+        image_name: display name, at most 255 characters.
+        prediction: probability in [0, 1] that the image is generated, after calibration.
+        is_fake: ``prediction > threshold``.
+        confidence: ``2 * |prediction - 0.5|``, in [0, 1].
+        threshold: in [0, 1], the one applied.
+        processing_time: seconds for this image.
+        created_at: when it was judged; any zone is accepted and UTC is kept.
+        verdict: fake, real or uncertain.
+        logit: mean over the views, before calibration; None where it was never recorded.
+        views: how many permutations were averaged.
+        spread: largest minus smallest probability of the views.
+        image: facts of the original; None where they were never recorded.
+        model: which model answered; likewise.
+        engine: what ran it.
+        precision: of the encoder.
+        calibration: applied to the logit.
+        abstain_band: applied around the threshold.
+        cached: whether the logit came from the cache.
+        d3_version: of the software that wrote the entry.
+        user_id: whose request it was; None without an account.
+        request_id: of the HTTP request, to find it in the logs.
+
+    Raises:
+        ValueError: a number that is not finite or out of its range, or a time without a zone.
+    """
+
+    image_name: str
+    prediction: float
+    is_fake: bool
+    confidence: float
+    threshold: float
+    processing_time: float
+    created_at: datetime
+    verdict: Verdict
+    logit: float | None = None
+    views: int = 1
+    spread: float = 0.0
+    image: ImageFacts | None = None
+    model: ModelReference | None = None
+    engine: str = ""
+    precision: str = ""
+    calibration: Calibration = Calibration()
+    abstain_band: AbstainBand = AbstainBand()
+    cached: bool = False
+    d3_version: str = ""
+    user_id: int | None = None
+    request_id: str | None = None
+
+    def __post_init__(self) -> None:
+        # Negated comparisons, so that NaN fails them too.
+        shares = (self.prediction, self.confidence, self.threshold, self.spread)
+        if not all(0 <= share <= 1 for share in shares):
+            raise ValueError("prediction, confidence, threshold and spread lie between 0 and 1")
+        if not 0 <= self.processing_time < math.inf:
+            raise ValueError("the processing time is a finite number of seconds")
+        if self.logit is not None and not math.isfinite(self.logit):
+            raise ValueError("a logit is finite")
+        object.__setattr__(self, "created_at", in_utc(self.created_at))
+        object.__setattr__(self, "image_name", storable(self.image_name))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryEntry(NewEntry):
+    """One result as it stands in the history.
+
+    Attributes:
+        id: counts from 1; never given twice, not even after a deletion.
+    """
+
+    id: int
+
+
+def entry_of(
+    detection: Detection,
+    *,
+    created_at: datetime,
+    calibration: Calibration,
+    abstain_band: AbstainBand,
+    d3_version: str,
+    cached: bool = False,
+    user_id: int | None = None,
+    request_id: str | None = None,
+) -> NewEntry:
+    """What the history keeps of a detection; calibration and band are its model's."""
+    return NewEntry(
+        image_name=detection.name,
+        prediction=detection.prediction,
+        is_fake=detection.is_fake,
+        confidence=detection.confidence,
+        threshold=detection.threshold,
+        processing_time=detection.processing_time,
+        created_at=created_at,
+        verdict=detection.verdict,
+        logit=detection.logit,
+        views=detection.views,
+        spread=detection.spread,
+        image=detection.image,
+        model=detection.model,
+        engine=detection.engine,
+        precision=detection.precision,
+        calibration=calibration,
+        abstain_band=abstain_band,
+        cached=cached,
+        d3_version=d3_version,
+        user_id=user_id,
+        request_id=request_id,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryFilter:
+    """Which entries are meant; without arguments, all.
+
+    Attributes:
+        is_fake: only these.
+        verdict: only these.
+        model: the model's name.
+        since: judged at this time or later.
+        until: judged before this time.
+        q: the image's name begins with this, letter for letter: case counts, and ``%`` and ``_``
+            are ordinary characters. Empty finds all.
+        user_id: only this account's.
+
+    Raises:
+        ValueError: a time without a zone.
+    """
+
+    is_fake: bool | None = None
+    verdict: Verdict | None = None
+    model: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    q: str | None = None
+    user_id: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("since", "until"):
+            if (moment := getattr(self, name)) is not None:
+                object.__setattr__(self, name, in_utc(moment))
+        if self.model is not None:
+            object.__setattr__(self, "model", storable(self.model))
+        if self.q is not None:
+            # One more than a name can have, so that an overlong prefix finds nothing.
+            object.__setattr__(self, "q", storable(self.q, 256))
+
+    def matches(self, entry: NewEntry) -> bool:
+        """Whether the entry is meant; what a database does with an index."""
+        return (
+            (self.is_fake is None or entry.is_fake == self.is_fake)
+            and (self.verdict is None or entry.verdict == self.verdict)
+            and (self.model is None or (entry.model is not None and entry.model.name == self.model))
+            and (self.since is None or entry.created_at >= self.since)
+            and (self.until is None or entry.created_at < self.until)
+            and (self.q is None or entry.image_name.startswith(self.q))
+            and (self.user_id is None or entry.user_id == self.user_id)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Entries by position, newest first.
+
+    Attributes:
+        entries: at most as many as asked for.
+        total: entries that match, on all pages.
+    """
+
+    entries: tuple[HistoryEntry, ...]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class CursorPage:
+    """Entries by place, newest first: what arrives or goes meanwhile shifts nothing.
+
+    Attributes:
+        entries: at most as many as asked for.
+        next_cursor: asks for what follows; None at the end.
+    """
+
+    entries: tuple[HistoryEntry, ...]
+    next_cursor: str | None
+
+
+class BucketSize(StrEnum):
+    """How finely a time series is cut, in UTC."""
+
+    HOUR = "hour"
+    DAY = "day"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """Counts over some entries.
+
+    Attributes:
+        total_inferences: entries counted.
+        total_fake: those with ``is_fake``.
+        avg_processing_time: mean seconds; 0 over no entries.
+    """
+
+    total_inferences: int
+    total_fake: int
+    avg_processing_time: float
+
+    @property
+    def total_real(self) -> int:
+        """Those without ``is_fake``."""
+        return self.total_inferences - self.total_fake
+
+    @property
+    def fake_percentage(self) -> float:
+        """0 to 100; 0 over no entries."""
+        return 100 * self.total_fake / self.total_inferences if self.total_inferences else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bucket(Tally):
+    """Counts over one day or hour in which something was judged.
+
+    Attributes:
+        start: its first moment, in UTC.
+    """
+
+    start: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistics(Tally):
+    """Counts over all that was asked for, and their course in time.
+
+    Attributes:
+        series: oldest first, without the empty ones; None unless asked for.
+    """
+
+    series: tuple[Bucket, ...] | None = field(default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestRecord:
+    """One HTTP request: who asked what, and how it ended.
+
+    Attributes:
+        endpoint: the path, without its query.
+        method: such as ``"GET"``.
+        status_code: of the answer.
+        ip_address: of the caller; None where there is none.
+        response_time: seconds until the answer was complete.
+        created_at: when it arrived, with a zone.
+        request_id: as in ``X-Request-Id``.
+        user_id: whose it was; None without an account.
+    """
+
+    endpoint: str
+    method: str
+    status_code: int
+    response_time: float
+    created_at: datetime
+    ip_address: str | None = None
+    request_id: str | None = None
+    user_id: int | None = None
+
+
+def in_utc(moment: datetime) -> datetime:
+    """The same moment in UTC.
+
+    Raises:
+        ValueError: it has no zone, so nobody knows which moment it is, or UTC's calendar, which
+            has the years 1 to 9999, does not reach there.
+    """
+    if moment.utcoffset() is None:
+        raise ValueError("a time needs a zone")
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("a time lies between the years 1 and 9999") from error
+
+
+def checked_limit(limit: int) -> int:
+    """The size of a page, from 1 to 500.
+
+    Raises:
+        RequestInvalid: it is anything else.
+    """
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_PAGE:
+        raise RequestInvalid(
+            f"A page of {limit!r} results cannot be had.",
+            f"Give a limit from 1 to {MAX_PAGE}.",
+        )
+    return limit
+
+
+def checked_offset(offset: int) -> int:
+    """How many entries to pass over, from 0.
+
+    Raises:
+        RequestInvalid: it is negative, beyond 2**63 - 1, or no whole number.
+    """
+    if isinstance(offset, bool) or not isinstance(offset, int) or not 0 <= offset <= LARGEST_ID:
+        raise RequestInvalid(
+            f"The offset {offset!r} is not a place in the history.",
+            "Give a whole number from 0, or page with a cursor.",
+        )
+    return offset

@@ -1,0 +1,86 @@
+"""Requests that may be sent twice and count once: keys, reservations and stored answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from d3.domain.errors import IdempotencyKeyInvalid
+
+KEPT = timedelta(hours=24)
+"""How long an answer is kept."""
+
+LEASE = timedelta(minutes=5)
+"""How long a request may work on its answer before another one with its key takes over."""
+
+NOBODY = 0
+"""The owner of keys that come without an account; accounts count from 1."""
+
+_KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyKey:
+    """What a client calls its request.
+
+    Attributes:
+        owner: the account's id, or :data:`NOBODY`; each owner has keys of their own.
+        key: the client's word, 1 to 255 printable ASCII characters.
+        request_hash: SHA-256 in hexadecimal over all of the request that decides its answer.
+
+    Raises:
+        IdempotencyKeyInvalid: the key is empty, too long, or holds other characters.
+    """
+
+    owner: int
+    key: str
+    request_hash: str
+
+    def __post_init__(self) -> None:
+        if not _KEY.fullmatch(self.key):
+            raise IdempotencyKeyInvalid(
+                "This idempotency key cannot be used.",
+                "Send 1 to 255 printable ASCII characters, such as a UUID.",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """The right to answer a key, until the lease is over.
+
+    Attributes:
+        owner: the key's.
+        key: the key itself.
+        token: unguessable; whoever takes over has another one.
+    """
+
+    owner: int
+    key: str
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """What was answered the first time.
+
+    Attributes:
+        body: the answer's bytes.
+    """
+
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """How a reserved key gets its answer.
+
+    Attributes:
+        reservation: held since before the work began.
+        answer: makes the body from the ids of the entries, in order; called inside the
+            transaction, so quick and without side effects.
+    """
+
+    reservation: Reservation
+    answer: Callable[[Sequence[int]], bytes]

@@ -1,0 +1,235 @@
+"""What the domain needs to remember: the history and its transactions, and the result cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
+
+from d3.domain.history import (
+    BucketSize,
+    CursorPage,
+    HistoryEntry,
+    HistoryFilter,
+    NewEntry,
+    Page,
+    RequestRecord,
+    Statistics,
+)
+from d3.domain.idempotency import IdempotencyKey, Reservation, StoredAnswer
+
+
+class RequestLog(Protocol):
+    """Who asked what, and how it ended."""
+
+    def log_many(self, records: Sequence[RequestRecord]) -> None:
+        """Keep the records.
+
+        Raises:
+            StorageFailed: they cannot be written.
+        """
+        ...
+
+
+class IdempotencyKeys(Protocol):
+    """Requests that may come twice and count once; unique per owner and key."""
+
+    def reserve(self, key: IdempotencyKey, now: datetime) -> Reservation | StoredAnswer:
+        """The right to answer this key, or the answer it got before.
+
+        A reservation whose lease has run out (its process died) is taken over, an answer older
+        than a day forgotten.
+
+        Raises:
+            IdempotencyKeyReused: the key stands for another request.
+            RequestInFlight: the same request is being answered right now.
+        """
+        ...
+
+    def complete(self, reservation: Reservation, body: bytes, now: datetime) -> None:
+        """Keep the answer.
+
+        Raises:
+            ReservationLost: the lease ran out and another request took over; what the
+                transaction wrote must not be kept.
+        """
+        ...
+
+    def release(self, reservation: Reservation) -> None:
+        """Give the key back unanswered, so that the request may be sent again."""
+        ...
+
+    def purge(self, now: datetime) -> int:
+        """Forget what has expired; how many there were."""
+        ...
+
+
+class HistoryTransaction(RequestLog, IdempotencyKeys, Protocol):
+    """Writing that is kept as a whole or not at all."""
+
+    def add_many(self, entries: Sequence[NewEntry]) -> list[int]:
+        """Write the entries by one statement; their ids, in order.
+
+        Raises:
+            EntryRefused: one of them cannot be kept, so none is.
+            StorageFailed: the store cannot be written.
+        """
+        ...
+
+
+@runtime_checkable
+class History(Protocol):
+    """Results that were kept, newest first: by time, then by id. Safe to use from many threads."""
+
+    def transaction(self) -> AbstractContextManager[HistoryTransaction]:
+        """Write several things at once; leaving the block commits, an exception undoes all.
+
+        Raises:
+            StorageUnavailable: the store is away or busy; nothing was kept.
+            CommitInDoubt: the connection broke while committing; nobody knows.
+            StorageFailed: the store cannot be written.
+        """
+        ...
+
+    def add_many(self, entries: Sequence[NewEntry]) -> list[int]:
+        """Keep the entries in one transaction; their ids, in order.
+
+        Raises:
+            EntryRefused: one of them cannot be kept, so none is.
+            StorageFailed: the store cannot be written.
+        """
+        ...
+
+    def get(self, id_: int, user_id: int | None = None) -> HistoryEntry:
+        """One entry; with ``user_id``, only if it is this account's.
+
+        Raises:
+            ResultNotFound: there is none.
+        """
+        ...
+
+    def delete(self, id_: int, user_id: int | None = None) -> None:
+        """Remove one entry; with ``user_id``, only if it is this account's.
+
+        Raises:
+            ResultNotFound: there is none.
+        """
+        ...
+
+    def page(self, where: HistoryFilter, limit: int, offset: int = 0) -> Page:
+        """``limit`` (1 to 500) entries after the first ``offset``, and how many there are.
+
+        Raises:
+            RequestInvalid: the limit or the offset is out of range.
+        """
+        ...
+
+    def page_after(self, where: HistoryFilter, limit: int, cursor: str | None = None) -> CursorPage:
+        """``limit`` (1 to 500) entries from the newest, or from where the cursor stands.
+
+        Raises:
+            CursorInvalid: the cursor was changed or belongs to another filter.
+            RequestInvalid: the limit is out of range.
+        """
+        ...
+
+    def statistics(self, where: HistoryFilter, bucket: BucketSize | None = None) -> Statistics:
+        """Counts over the entries that match, and a series in time if asked for."""
+        ...
+
+    def iterate(self, where: HistoryFilter) -> Iterator[HistoryEntry]:
+        """Every entry that matches, newest first, in bounded memory and without a long lock."""
+        ...
+
+    def close(self) -> None:
+        """Give connections back; the history is of no use afterwards."""
+        ...
+
+
+class SchemaState(StrEnum):
+    """How a database's tables stand to this version of D3."""
+
+    EMPTY = "empty"
+    AT_HEAD = "at head"
+    BEHIND = "behind"
+    AHEAD = "ahead"
+    FOREIGN = "foreign"
+
+
+class Schema(Protocol):
+    """The database's tables: how they stand, and bringing them up to date.
+
+    Every method raises StorageFailed where the database cannot be used.
+    """
+
+    @property
+    def database(self) -> str:
+        """Which database, for people; without its password."""
+        ...
+
+    def head(self) -> str:
+        """The revision that this version of D3 works with."""
+        ...
+
+    def current(self) -> str | None:
+        """The revision that the database is at; None before the first."""
+        ...
+
+    def state(self) -> SchemaState:
+        """How the database stands to this version."""
+        ...
+
+    def upgrade(self) -> str:
+        """Run the migrations that are missing, all or none; the revision reached.
+
+        Raises:
+            SchemaMismatch: the database is ahead of this version, or foreign.
+        """
+        ...
+
+    def make_ready(self) -> None:
+        """What a service does at its start: fill an empty database, upgrade an embedded one.
+
+        Raises:
+            SchemaMismatch: a server's tables are behind, or any are ahead or foreign.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CacheKey:
+    """All that decides an image's logits.
+
+    Attributes:
+        image_sha256: of the encoded file or the pixels.
+        model_sha256: of the weights, the shape and the permutations.
+        views: how many permutations.
+        engine: what runs the model.
+        precision: of the encoder.
+    """
+
+    image_sha256: str
+    model_sha256: str
+    views: int
+    engine: str
+    precision: str
+
+
+@runtime_checkable
+class ResultCache(Protocol):
+    """Raw logits of images seen before. Never raises: a cache that is away remembers nothing."""
+
+    def get(self, key: CacheKey) -> tuple[float, ...] | None:
+        """The logits, one per view; None where they are not known."""
+        ...
+
+    def put(self, key: CacheKey, logits: Sequence[float]) -> None:
+        """Remember the logits, one per view."""
+        ...
+
+    def close(self) -> None:
+        """Give connections back."""
+        ...

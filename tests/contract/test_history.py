@@ -1,0 +1,101 @@
+"""Every history keeps the contract: in memory, in SQLite, and in a real PostgreSQL."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import count
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from d3.adapters.memory.history import MemoryHistory
+from d3.adapters.sql import Database, SqlHistory, upgrade
+from d3.adapters.sql.tables import User
+from d3.domain.history import BucketSize, HistoryFilter
+from d3.domain.ports_history import History
+from d3.testing.history import HistoryContract, a_real_entry, an_entry
+
+
+class TestMemoryHistory(HistoryContract):
+    @pytest.fixture
+    def history(self) -> History:
+        return MemoryHistory()
+
+
+class SqlContract(HistoryContract):
+    @pytest.fixture
+    def accounts(self, database: Database) -> tuple[int, int]:
+        with database.writing() as connection:
+            ids = connection.scalars(
+                sa.insert(User).returning(User.id, sort_by_parameter_order=True),
+                [
+                    {"username": name, "created_at": datetime.now(UTC), "is_active": True}
+                    for name in ("ada", "grace")
+                ],
+            ).all()
+        return ids[0], ids[1]
+
+
+class TestSqliteHistory(SqlContract):
+    @pytest.fixture
+    def database(self, sqlite_database: Database) -> Database:
+        upgrade(sqlite_database)
+        return sqlite_database
+
+    @pytest.fixture
+    def history(self, database: Database) -> History:
+        return SqlHistory(database)
+
+
+class TestPostgresqlHistory(SqlContract):
+    @pytest.fixture
+    def database(self, postgresql_database: Database) -> Database:
+        upgrade(postgresql_database)
+        return postgresql_database
+
+    @pytest.fixture
+    def history(self, database: Database) -> History:
+        return SqlHistory(database)
+
+
+MODELS = count()
+MOMENTS = st.datetimes(datetime(1900, 1, 1), datetime(2999, 1, 1), timezones=st.timezones())  # noqa: DTZ001
+CLOSE = st.builds(
+    lambda minutes: datetime(2026, 2, 28, 22, tzinfo=UTC) + timedelta(minutes=minutes),
+    st.integers(0, 300),
+)
+JUDGED = st.tuples(st.booleans(), st.floats(0, 1e6), CLOSE | MOMENTS)
+
+
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    st.lists(JUDGED, max_size=12), st.none() | CLOSE, st.none() | CLOSE, st.sampled_from(BucketSize)
+)
+def test_statistics_are_those_of_plain_python(database, judged, since, until, size):
+    model = f"model-{next(MODELS)}"
+    where = HistoryFilter(model=model, since=since, until=until)
+    make = {True: an_entry, False: a_real_entry}
+    entries = [
+        make[fake](model=model, processing_time=seconds, created_at=moment)
+        for fake, seconds, moment in judged
+    ]
+    plain, kept = MemoryHistory(), SqlHistory(database)
+    for history in (plain, kept):
+        history.add_many(entries)
+    wanted, told = plain.statistics(where, size), kept.statistics(where, size)
+    flat, total = kept.statistics(where), plain.statistics(where)
+    for one, other in [
+        (told, wanted),
+        (flat, total),
+        *zip(told.series, wanted.series, strict=True),
+    ]:
+        assert one.total_inferences == other.total_inferences
+        assert one.total_fake == other.total_fake
+        assert one.avg_processing_time == pytest.approx(other.avg_processing_time)
+    assert [b.start for b in told.series] == [b.start for b in wanted.series]

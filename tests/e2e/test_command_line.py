@@ -1,0 +1,204 @@
+"""``d3`` as people run it: real processes, real files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Run
+
+
+def test_a_folder_gives_a_verdict_for_each_image_and_counts_what_it_passed_over(
+    run: Run, pack: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "album" / "deep"
+    shutil.copytree(pack / "images", folder)
+    (folder / "notes.jpg").write_text("not an image, whatever its name")
+    (folder / "picture.txt").write_bytes((pack / "images/rgb_224.png").read_bytes())
+    done = run("detect", "--model", "mine", "album")
+    assert done.code == 0
+    header, *rows = done.out.splitlines()
+    assert header.split() == ["VERDICT", "PROBABILITY", "IMAGE"]
+    assert [row.split()[2] for row in rows] == sorted(
+        str(Path("album/deep", one.name))
+        for one in [*(pack / "images").iterdir(), Path("picture.txt")]
+    )
+    assert all(row.split()[0] in {"fake", "real", "uncertain"} for row in rows)
+    assert "10 images" in done.err
+    assert "1 other file passed over" in done.err
+
+
+def test_json_holds_the_logit_of_the_published_code(run: Run, pack: Path) -> None:
+    image = pack / "images/rgb_333x250.webp"
+    done = run("detect", "--model", "mine", "--views", "4", "--threshold", "0.25", "--json", image)
+    assert done.code == 0
+    (line,) = done.out.splitlines()
+    answer = json.loads(line)
+    assert answer["name"] == str(image)
+    assert answer["views"] == 4
+    assert answer["threshold"] == 0.25
+    assert answer["is_fake"] is (answer["prediction"] > 0.25)
+    assert answer["confidence"] == pytest.approx(2 * abs(answer["prediction"] - 0.5))
+    assert answer["image"]["format"] == "WEBP"
+    assert answer["model"]["name"] == "mine"
+    # Any permutation of this pack scores within its own spread of the recorded ones.
+    recorded = json.loads((pack / "expected.json").read_text())
+    (case,) = [one for one in recorded["cases"] if one["image"] == image.name]
+    logits = [view["logit"] for view in case["views"]]
+    slack = max(logits) - min(logits) + 0.05
+    assert min(logits) - slack < answer["logit"] < max(logits) + slack
+
+
+def test_one_bad_file_is_reported_and_the_rest_is_done(
+    run: Run, pack: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "empty.png").touch()
+    good = pack / "images/gray_512.jpg"
+    done = run("detect", "--model", "mine", "--json", "empty.png", good, "missing.jpg")
+    assert done.code == 2
+    empty, judged, missing = map(json.loads, done.out.splitlines())
+    assert empty["code"] == "empty_file"
+    assert judged["verdict"] in {"fake", "real"}
+    assert missing["code"] == "image_not_found"
+    assert "error: empty.png: The file is empty." in done.err
+    assert "error: missing.jpg: There is no such file. Check the path." in done.err
+    assert "1 image" in done.err
+    assert "2 could not be judged" in done.err
+
+
+def test_standard_input_is_an_image(run: Run, pack: Path) -> None:
+    image = (pack / "images/rgb_224.png").read_bytes()
+    done = run("detect", "--model", "mine", "-", stdin=image)
+    assert done.code == 0
+    assert done.out.splitlines()[1].endswith("<stdin>")
+
+
+def test_a_fake_fails_the_command_only_where_that_is_asked_for(run: Run, pack: Path) -> None:
+    fake, real = pack / "images/rgb_224.png", pack / "images/cmyk_256.jpg"
+    assert run("detect", "--model", "mine", fake).code == 0
+    assert run("detect", "--model", "mine", "--fail-on-fake", real).code == 0
+    assert run("detect", "--model", "mine", "--fail-on-fake", fake, real).code == 1
+    beaten = run("detect", "--model", "mine", "--fail-on-fake", fake, "missing.jpg")
+    assert beaten.code == 2
+
+
+def test_a_pattern_is_expanded_where_the_shell_did_not(
+    run: Run, pack: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(pack / "images", tmp_path / "album")
+    done = run("detect", "--model", "mine", "--json", "album/*.jpg")
+    assert done.code == 0
+    names = [json.loads(line)["name"] for line in done.out.splitlines()]
+    assert names == ["album/cmyk_256.jpg", "album/gray_512.jpg", "album/rgb_640x427_q90.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--threshold", "nan"], "The threshold nan is not a number between 0 and 1."),
+        (["--threshold", "1.5"], "The threshold 1.5 is not a number between 0 and 1."),
+        (["--views", "0"], "0 views cannot be had from this model."),
+        (["--views", "17"], "17 views cannot be had from this model."),
+        (["--model", "nope"], "There is no model 'nope'. `d3 models list` shows those there are."),
+        (["--model", "../x"], "'../x' cannot be a model's name."),
+        (["--threshold", "abc"], "'abc' is not a valid float"),
+    ],
+)
+def test_a_question_that_makes_no_sense_is_answered_in_a_sentence(
+    run: Run, pack: Path, arguments: list[str], sentence: str
+) -> None:
+    done = run("detect", *arguments, pack / "images/rgb_224.png")
+    assert done.code == 2
+    assert done.out == ""
+    assert sentence in done.err
+
+
+def test_a_folder_without_an_image_is_an_error(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "papers").mkdir()
+    (tmp_path / "papers" / "a.txt").write_text("words")
+    done = run("detect", "papers")
+    assert done.code == 2
+    assert "error: papers: No image is there." in done.err
+    assert "1 other file passed over" in done.err
+
+
+def test_settings_that_cannot_be_used_are_all_named_at_once(run: Run, pack: Path) -> None:
+    done = run(
+        "detect", pack / "images/rgb_224.png", CUDA_DEVICE="first", D3_PRECISION="fp8", D3_MODEL="/"
+    )
+    assert done.code == 2
+    assert all(
+        name in done.err for name in ("CUDA_DEVICE='first'", "D3_PRECISION='fp8'", "D3_MODEL=")
+    )
+
+
+def test_a_gpu_that_is_not_there_is_a_warning_and_the_cpu_serves(run: Run, pack: Path) -> None:
+    done = run("detect", "--model", "mine", pack / "images/rgb_224.png", CUDA_DEVICE="1")
+    import torch
+
+    if torch.cuda.device_count() > 1:
+        assert done.code == 0
+    elif torch.cuda.is_available():
+        assert done.code == 2
+        assert "CUDA_DEVICE=1 is not on this machine; there is 0" in done.err
+    else:
+        assert done.code == 0
+        assert "warning: CUDA_DEVICE=1, but this machine offers no CUDA device" in done.err
+
+
+def test_a_mistyped_setting_is_pointed_out(run: Run) -> None:
+    done = run("models", "list", D3_PRECISON="bf16")
+    assert "warning: D3_PRECISON is not a setting of D3; did you mean D3_PRECISION?" in done.err
+
+
+def test_the_life_of_a_model(run: Run, pack: Path, tmp_path: Path) -> None:
+    environ = {"D3_HOME": str(tmp_path / "fresh")}
+    files = ["--encoder", pack / "visual.safetensors", "--head", pack / "classifier.pth"]
+    assert "Imported own version 1." in run("models", "import", "own", *files, **environ).out
+    assert "Imported own version 2." in run("models", "import", "own", *files, **environ).out
+    assert run("models", "use", "own", **environ).code == 0
+    listed = run("models", "list", "--json", **environ)
+    models = {one["name"]: one for one in map(json.loads, listed.out.splitlines())}
+    assert models["own"]["active"]
+    assert models["own"]["version"] == 2
+    assert not models["starter"]["active"]
+    assert models["starter"]["packaged"]
+    assert "own version 2 is sound." in run("models", "verify", **environ).out
+    in_use = run("models", "remove", "own", "--yes", **environ)
+    assert in_use.code == 2
+    assert "The model 'own' is in use." in in_use.err
+    assert run("models", "use", "starter", **environ).code == 0
+    assert run("models", "remove", "own", "--yes", **environ).code == 0
+    assert run("models", "info", "own", **environ).code == 2
+    assert list((tmp_path / "fresh/models/blobs").iterdir()) == []
+
+
+def test_a_tampered_model_is_never_loaded(run: Run, pack: Path, tmp_path: Path) -> None:
+    environ = {"D3_HOME": str(tmp_path / "fresh")}
+    files = ["--encoder", pack / "visual.safetensors", "--head", pack / "classifier.pth"]
+    assert run("models", "import", "own", *files, **environ).code == 0
+    blob = max((tmp_path / "fresh/models/blobs").iterdir(), key=lambda one: one.stat().st_size)
+    content = bytearray(blob.read_bytes())
+    content[-1] ^= 1
+    blob.write_bytes(content)
+    done = run("detect", "--model", "own", pack / "images/rgb_224.png", **environ)
+    assert done.code == 2
+    assert "The encoder of the model 'own' does not match its recorded SHA-256." in done.err
+
+
+def test_head_and_encoder_of_different_widths_are_refused(
+    run: Run, pack: Path, tmp_path: Path
+) -> None:
+    import torch
+
+    from d3.network import DiscrepancyHead
+
+    torch.save(DiscrepancyHead(128).state_dict(), tmp_path / "wide.pth")
+    done = run(
+        "models", "import", "odd", "--encoder", pack / "visual.safetensors", "--head", "wide.pth"
+    )
+    assert done.code == 2
+    assert "The head takes features of width 128, the encoder makes 64." in done.err

@@ -1,0 +1,98 @@
+"""``import d3`` as programmers use it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import d3
+
+
+@pytest.fixture
+def detector(home: Path) -> d3.D3:
+    return d3.D3(d3.Settings(home=home, model="mine"))
+
+
+def test_every_kind_of_source_of_the_same_pixels_gives_the_same_score(
+    detector: d3.D3, pack: Path
+) -> None:
+    path = pack / "images/rgb_224.png"
+    with Image.open(path) as image:
+        pixels = np.asarray(image)
+        scores = {
+            detector.detect(source).prediction
+            for source in (path, str(path), path.read_bytes(), image, pixels)
+        }
+    assert len(scores) == 1
+
+
+def test_detect_many_answers_in_order_and_stops_or_goes_on_at_a_bad_image(
+    detector: d3.D3, pack: Path
+) -> None:
+    images = sorted((pack / "images").iterdir())
+    mixed = [*images[:3], b"no image", *images[3:]]
+    outcomes = list(detector.detect_many(mixed, batch_size=2, errors="return"))
+    assert isinstance(outcomes[3], d3.Failure)
+    assert outcomes[3].error.code == "not_an_image"
+    judged = [one for one in outcomes if isinstance(one, d3.Detection)]
+    assert [one.name for one in judged] == [str(image) for image in images]
+    stream = detector.detect_many(mixed, batch_size=2)
+    assert [next(stream).name for _ in range(3)] == [str(image) for image in images[:3]]
+    with pytest.raises(d3.errors.ImageUnsupported):
+        next(stream)
+
+
+def test_detect_many_reads_no_further_than_it_must(detector: d3.D3, pack: Path) -> None:
+    image = (pack / "images/rgb_224.png").read_bytes()
+    taken = 0
+
+    def endless():
+        nonlocal taken
+        while True:
+            taken += 1
+            yield image
+
+    stream = detector.detect_many(endless(), batch_size=2)
+    for _ in range(4):
+        next(stream)
+    stream.close()
+    assert taken <= 4 + 2 * 2 + 2
+
+
+def test_eight_threads_share_one_model_and_get_the_same_answers(
+    detector: d3.D3, pack: Path
+) -> None:
+    images = sorted((pack / "images").iterdir())
+    alone = [detector.detect(image).prediction for image in images]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda image: detector.detect(image).prediction, images * 4))
+    assert together == pytest.approx(alone * 4, abs=1e-6)
+
+
+def test_a_closed_detector_loads_its_model_again(detector: d3.D3, pack: Path) -> None:
+    image = pack / "images/rgb_224.png"
+    with detector:
+        before = detector.detect(image).prediction
+    assert detector.detect(image).prediction == before
+
+
+def test_importing_d3_loads_no_torch() -> None:
+    code = "import d3, sys; print(d3.__version__, 'torch' in sys.modules, 'PIL' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[1:] == ["False", "False"]
+
+
+def test_the_command_line_helps_without_torch() -> None:
+    code = (
+        "import sys, d3.entrypoints.cli as cli\n"
+        "try: cli.main(['--help'])\n"
+        "except SystemExit: print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-1] == "False"

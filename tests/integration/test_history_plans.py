@@ -1,0 +1,124 @@
+"""Every question asked of the history is answered by an index, on both databases."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from d3.adapters.sql import Database, SqlHistory, queries, upgrade
+from d3.adapters.sql.tables import User
+from d3.domain.cursors import Place
+from d3.domain.history import BucketSize, HistoryFilter
+from d3.domain.scoring import Verdict
+from d3.testing.history import NOON, a_real_entry, an_entry
+
+ROWS = 20_000
+MIDDLE = NOON + timedelta(minutes=ROWS // 2)
+PLACE = Place(MIDDLE, ROWS // 2)
+USER = 7
+FILTERS = {
+    "order": HistoryFilter(),
+    "order by time": HistoryFilter(since=MIDDLE - timedelta(hours=9), until=MIDDLE),
+    "fake": HistoryFilter(is_fake=False),
+    "verdict": HistoryFilter(verdict=Verdict.UNCERTAIN),
+    "model": HistoryFilter(model="rare"),
+    "user": HistoryFilter(user_id=USER),
+    "user by time": HistoryFilter(user_id=USER, since=MIDDLE - timedelta(days=1), until=MIDDLE),
+    "name": HistoryFilter(q="rare-"),
+}
+PAGES = {
+    "first page": lambda where: queries.page(where, 50),
+    "deep page": lambda where: queries.page(where, 50, after=PLACE),
+    "offset": lambda where: queries.page(where, 50, offset=15_000),
+    "count": queries.count,
+}
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def filled(request, tmp_path_factory):
+    """Twenty thousand entries; one in a hundred is rare in each respect."""
+    if request.param == "sqlite":
+        database = Database(tmp_path_factory.mktemp("plans") / "d3.db")
+        yield _fill(database)
+        database.close()
+    else:
+        with request.getfixturevalue("postgresql_server").database() as url:
+            database = Database(url)
+            yield _fill(database)
+            database.close()
+
+
+def _fill(database: Database) -> Database:
+    upgrade(database)
+    with database.writing() as connection:
+        connection.execute(
+            sa.insert(User).values(id=USER, username="ada", created_at=NOON, is_active=True)
+        )
+    entries = []
+    for n in range(ROWS):
+        rare = n % 100 == 0
+        make = a_real_entry if rare else an_entry
+        changes = {"verdict": Verdict.UNCERTAIN, "model": "rare", "user_id": USER} if rare else {}
+        name = f"{'rare' if rare else 'often'}-{n}.jpg"
+        entries.append(make(name, created_at=NOON + timedelta(minutes=n), **changes))
+    SqlHistory(database).add_many(entries)
+    if not database.is_sqlite:
+        with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as bare:
+            bare.execute(sa.text("VACUUM ANALYZE inference_results"))
+    return database
+
+
+def plan(database: Database, statement: sa.Select) -> str:
+    """The database's own words, literals in place."""
+    compiled = statement.compile(database.engine)
+    explain = "EXPLAIN QUERY PLAN " if database.is_sqlite else "EXPLAIN (COSTS OFF) "
+    with database.engine.connect() as connection:
+        parameters = compiled.construct_params()
+        bound = {
+            name: compiled._bind_processors[name](value)
+            if name in compiled._bind_processors
+            else value
+            for name, value in parameters.items()
+        }
+        if compiled.positional:
+            bound = tuple(bound[name] for name in compiled.positiontup)
+        rows = connection.exec_driver_sql(explain + str(compiled), bound).all()
+    return "\n".join(str(row[-1]) for row in rows)
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("name", FILTERS)
+def test_a_page_is_read_from_its_index(filled, name, page):
+    told = plan(filled, PAGES[page](FILTERS[name]))
+    if page == "count":  # any index will do that holds all that is looked at
+        assert "COVERING INDEX" in told or "Index Only Scan" in told, told
+    else:
+        assert f"ix_inference_results_{name.split()[0]}" in told, told
+    assert "Seq Scan" not in told, told
+
+
+@pytest.mark.parametrize("name", ["order", "order by time", "user", "user by time", "fake"])
+@pytest.mark.parametrize("series", [None, *BucketSize])
+def test_statistics_are_read_from_indexes_alone(filled, name, series):
+    where = FILTERS[name]
+    statement = (
+        queries.totals(where)
+        if series is None
+        else queries.series(where, series, sqlite=filled.is_sqlite)
+    )
+    told = plan(filled, statement)
+    if filled.is_sqlite:
+        looks = [line for line in told.splitlines() if "inference_results" in line]
+        assert looks, told
+        assert all("USING COVERING INDEX" in line for line in looks), told
+        assert "GROUP BY" not in told, told
+    else:
+        assert "Index Only Scan" in told, told
+        assert "Seq Scan" not in told, told
+
+
+def test_one_result_is_found_by_its_key(filled):
+    statement = sa.select(sa.text("*")).select_from(queries._T).where(queries._T.id == 5)
+    assert "PRIMARY KEY" in plan(filled, statement) or "pk_" in plan(filled, statement)
