@@ -10,7 +10,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from d3.domain.models import EncoderSpec
+from d3.domain.models import STARTER, EncoderSpec
 from d3.network import D3Network, DiscrepancyHead, Encoder, draw_permutations
 from d3.network.checkpoints import write_tensors
 from d3.training.augment import Augmentation
@@ -33,6 +33,7 @@ from d3.training.fit import FitSettings, fit, pair_batches
 from d3.training.forging import train_generator
 from d3.training.generators import SEEN, UNSEEN, Critic, Family, new_generator
 from d3.training.initialise import start_as_spectrum
+from d3.training.package import write_manifest
 from d3.training.pairs import Pairs, make_pairs, photograph_scene
 from d3.training.workers import one_core_each, two_at_a_time
 
@@ -166,7 +167,27 @@ def build(
     }
     (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
     write_card(out / "MODEL_CARD.md", metrics)
+    write_manifest(
+        out,
+        name=STARTER,
+        spec=plan.encoder,
+        permutations=permutations,
+        permutation_seed=PERMUTATION_SEED,
+        provenance=f"d3 train --recipe starter --seed {seed}",
+        metrics=_headline(metrics),
+    )
     return metrics
+
+
+def _headline(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Return the few figures that `d3 models info` shows; the rest stands in the card."""
+    starter = metrics["starter"]
+    return {
+        f"{figure} {group} {condition}": round(starter[condition][group][figure], 3)
+        for figure in ("auroc", "balanced_accuracy")
+        for group in ("seen", "unseen")
+        for condition in ("clean", "jpeg75")
+    }
 
 
 def _train_generators(

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from d3.adapters.filesystem import FilesystemRegistry
 from d3.domain.models import EncoderSpec
 from d3.network import D3Network, DiscrepancyHead, Encoder, draw_permutations
 from d3.network.checkpoints import load_network
@@ -64,10 +65,23 @@ def test_one_command_writes_weights_figures_card_and_examples(built: Path) -> No
         "encoder.safetensors",
         "examples",
         "head.safetensors",
+        "manifest.json",
         "metrics.json",
     }
     network = load_network(SPEC, built / "encoder.safetensors", built / "head.safetensors")
     assert {tensor.dtype for tensor in network.state_dict().values()} == {torch.float16}
+
+
+def test_what_was_built_is_a_model_that_a_registry_opens(built: Path, tmp_path: Path) -> None:
+    registry = FilesystemRegistry(tmp_path, packaged=[built])
+    manifest = registry.open("starter").manifest
+
+    assert manifest.spec == SPEC
+    assert "not for judging real photographs" in manifest.notice
+    metrics = json.loads((built / "metrics.json").read_text())
+    assert manifest.metrics["auroc seen clean"] == pytest.approx(
+        metrics["starter"]["clean"]["seen"]["auroc"], abs=5e-4
+    )
 
 
 def test_every_family_is_measured_under_every_condition(built: Path) -> None:
