@@ -132,8 +132,8 @@ class Settings:
         Raises:
             SettingsInvalid: one sentence for each variable that cannot be used.
         """
-        merged = _read_dotenv(dotenv) | dict(os.environ if environ is None else environ)
-        given = {name: value.strip() for name, value in merged.items() if value and value.strip()}
+        own = _set(os.environ if environ is None else environ)
+        given = _set(_read_dotenv(dotenv)) | own
         types = get_type_hints(cls, include_extras=True)
         known = {one.metadata["variable"]: one.name for one in fields(cls)}
         secrets = {one.metadata["variable"] for one in fields(cls) if one.metadata["secret"]}
@@ -193,6 +193,11 @@ def _expectation(kind: Any) -> str:
         most = f" to {bounds.le}" if bounds.le is not None else " or more"
         return f"expected a whole number, {bounds.ge}{most}"
     return "expected another kind of value"
+
+
+def _set(variables: Mapping[str, str]) -> dict[str, str]:
+    """The variables that are not empty."""
+    return {name: value.strip() for name, value in variables.items() if value.strip()}
 
 
 def _read_dotenv(path: Path | None) -> dict[str, str]:
