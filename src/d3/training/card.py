@@ -40,6 +40,15 @@ def write_card(file: Path, metrics: Mapping[str, Any]) -> None:
     file.write_text(model_card(metrics), encoding="utf-8")
 
 
+def headline(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Return the few figures a list of models can show: AUROC by group and condition."""
+    return {
+        f"auroc_{group}_{condition}": round(metrics["starter"][condition][group]["auroc"], 4)
+        for group in AUROC_AIMS
+        for condition in CONDITIONS
+    }
+
+
 def model_card(metrics: Mapping[str, Any]) -> str:
     """Return the card as Markdown."""
     sections = (

@@ -21,18 +21,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from d3.domain.models import EncoderSpec
+from d3.domain.models import STARTER, EncoderSpec
 from d3.network import D3Network, DiscrepancyHead, Encoder, draw_permutations
 from d3.network.checkpoints import write_tensors
 from d3.training.augment import Augmentation
 from d3.training.calibrate import fit_calibration, fold_calibration
-from d3.training.card import write_card
+from d3.training.card import COMMAND, headline, write_card
 from d3.training.evaluate import evaluate, evaluate_baselines, score
 from d3.training.examples import write_examples
 from d3.training.fit import FitSettings, fit, pair_batches
 from d3.training.forging import train_generator
 from d3.training.generators import SEEN, UNSEEN, Critic, Family, new_generator
 from d3.training.initialise import start_as_spectrum
+from d3.training.package import write_manifest
 from d3.training.pairs import Pairs, make_pairs, photograph_scene
 from d3.training.workers import one_core_each, two_at_a_time
 
@@ -101,7 +102,7 @@ def build(
     plan: StarterPlan | None = None,
     examples: Path | None = None,
 ) -> dict[str, Any]:
-    """Render, forge, train, measure; write weights, `metrics.json` and `MODEL_CARD.md` into `out`.
+    """Render, forge, train, measure; write the model, its figures and its card into `out`.
 
     With a folder for `examples`, the first test scenes are written there too, as files.
     `progress` is told the stage and its share done, in [0, 1]. Returns what `metrics.json` holds.
@@ -130,7 +131,7 @@ def build(
     validation = pairs_of("validation", SEEN, len(SEEN))
     test = pairs_of("test", (*SEEN, *UNSEEN), len(SEEN) + len(UNSEEN))
 
-    permutations = draw_permutations(PERMUTATION_SEED, PERMUTATIONS, plan.encoder.patches)[:1]
+    permutations = draw_permutations(PERMUTATION_SEED, PERMUTATIONS, plan.encoder.patches)
     networks = {
         "starter": _start(D3Network, plan, seed),
         "without_shuffle": _start(WithoutShuffle, plan, seed),
@@ -138,7 +139,7 @@ def build(
 
     def learn(name: str) -> dict[str, dict[str, Tensor]]:
         _train(networks[name], training, plan, seed, partial(progress, f"fit {name}"))
-        _calibrate(networks[name], validation, permutations)
+        _calibrate(networks[name], validation, permutations[:1])
         return _round_to_half(networks[name])
 
     with clock.stage("fit both networks"), two_at_a_time() as pool:
@@ -146,7 +147,7 @@ def build(
     with clock.stage("evaluation"):
         groups = {"seen": SEEN, "unseen": UNSEEN}
         figures = {
-            name: evaluate(network, test, permutations, groups)
+            name: evaluate(network, test, permutations[:1], groups)
             for name, network in networks.items()
         }
         baselines = evaluate_baselines(test)
@@ -166,6 +167,15 @@ def build(
     }
     (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
     write_card(out / "MODEL_CARD.md", metrics)
+    write_manifest(
+        out,
+        name=STARTER,
+        spec=plan.encoder,
+        permutations=permutations,
+        permutation_seed=PERMUTATION_SEED,
+        provenance=f"{COMMAND.format(seed=seed)} (see MODEL_CARD.md)",
+        metrics=headline(metrics),
+    )
     return metrics
 
 

@@ -64,6 +64,7 @@ def test_one_command_writes_weights_figures_card_and_examples(built: Path) -> No
         "encoder.safetensors",
         "examples",
         "head.safetensors",
+        "manifest.json",
         "metrics.json",
     }
     network = load_network(SPEC, built / "encoder.safetensors", built / "head.safetensors")
