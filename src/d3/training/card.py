@@ -69,7 +69,8 @@ scenes and toy generators. It has never seen a photograph or the output of a rea
 what it says of one means nothing. For real images, bring the published weights or your own.
 
 It is there so that a fresh installation answers at once, offline, and so that training, evaluation
-and serving can be tried in full; `examples/images` holds pictures it is meant for.
+and serving can be tried in full. The pictures in `examples/images` are what it is meant for: the
+first of the test scenes, not picked, at the 224x224 pixels it was trained on.
 
 Licence: Apache-2.0, weights and rendered pictures alike. Nothing in it comes from elsewhere."""
 
