@@ -82,7 +82,8 @@ _START = (
 )
 _CALIBRATION = (
     "Calibration: fitted on the seen families' validation scenes and folded into `fc`, so "
-    "`sigmoid(logit)` is a probability for pictures like these, half of them generated."
+    "`sigmoid(logit)` is a probability for pictures like these, half of them generated. Within a "
+    "tenth of the threshold the verdict is `uncertain`; the figures below count every picture."
 )
 _STORAGE = (
     "Storage: float16. The figures below were computed from the stored weights in float32, with "

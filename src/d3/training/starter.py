@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from d3.domain.models import STARTER, EncoderSpec
+from d3.domain.scoring import AbstainBand
 from d3.network import D3Network, DiscrepancyHead, Encoder, draw_permutations
 from d3.network.checkpoints import write_tensors
 from d3.training.augment import Augmentation
@@ -42,6 +43,8 @@ Progress = Callable[[str, float], None]
 PERMUTATION_SEED = 0
 PERMUTATIONS = 16
 EXAMPLES = 5
+ABSTAIN_BAND = AbstainBand(0.1, 0.1)
+"""Within a tenth of the threshold the starter leaves its verdict open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +176,7 @@ def build(
         spec=plan.encoder,
         permutations=permutations,
         permutation_seed=PERMUTATION_SEED,
+        abstain_band=ABSTAIN_BAND,
         provenance=f"{COMMAND.format(seed=seed)} (see MODEL_CARD.md)",
         metrics=headline(metrics),
     )

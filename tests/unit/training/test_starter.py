@@ -81,7 +81,7 @@ def test_what_was_built_is_a_model_that_a_registry_opens(built: Path, tmp_path: 
     assert manifest.spec == SPEC
     assert "not for judging real photographs" in manifest.notice
     metrics = json.loads((built / "metrics.json").read_text())
-    assert manifest.metrics["auroc seen clean"] == pytest.approx(
+    assert manifest.metrics["auroc_seen_clean"] == pytest.approx(
         metrics["starter"]["clean"]["seen"]["auroc"], abs=5e-4
     )
 
