@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import nox
 
 nox.needs_version = ">=2026"
 nox.options.default_venv_backend = "uv"
-nox.options.sessions = ["lint", "types", "imports", "unit", "e2e", "service"]
+nox.options.sessions = ["lint", "types", "imports", "unit", "integration", "e2e", "service"]
 
 PROJECT = nox.project.load_toml()
 
@@ -40,6 +42,12 @@ def unit(session: nox.Session) -> None:
 
 
 @nox.session
+def integration(session: nox.Session) -> None:
+    """Adapters against what they adapt to: files, databases, the network's weights."""
+    run_tests(session, "tests/integration")
+
+
+@nox.session
 def e2e(session: nox.Session) -> None:
     """The faces, used as people use them."""
     run_tests(session, "tests/e2e", "tests/gpu")
@@ -62,22 +70,20 @@ def crash(session: nox.Session) -> None:
 def openapi(session: nox.Session) -> None:
     """Write docs/openapi.json anew."""
     install(session)
-    with open("docs/openapi.json", "w", encoding="utf-8") as stream:
+    with Path("docs/openapi.json").open("w", encoding="utf-8") as stream:
         session.run("python", "-m", "d3.entrypoints.http", stdout=stream)
 
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """The figures of benchmarks/, printed; nothing is asserted."""
-    install(session)
+    session.install(".")
     session.run("python", "benchmarks/engine.py", *session.posargs)
 
 
 def run_tests(session: nox.Session, *folders: str) -> None:
     """Run pytest on the installed package; arguments after -- go to pytest."""
     install(session, "test", "imports")
-    # Two workers share the machine; one thread each is quicker than both with all of them.
-    session.env["OMP_NUM_THREADS"] = "1"
     session.run("pytest", "--numprocesses=2", "--dist=loadgroup", *(session.posargs or folders))
 
 
@@ -86,3 +92,5 @@ def install(session: nox.Session, *groups: str) -> None:
     session.install(".", *nox.project.dependency_groups(PROJECT, *groups))
     # Without byte code every process that a test starts would compile torch anew.
     session.env["PYTHONDONTWRITEBYTECODE"] = ""
+    # Two processes test side by side: threads of torch's own would only get in each other's way.
+    session.env["OMP_NUM_THREADS"] = "1"

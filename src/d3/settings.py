@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -159,8 +160,8 @@ class Settings:
         Raises:
             SettingsInvalid: one sentence for each variable that cannot be used.
         """
-        merged = _read_dotenv(dotenv) | dict(os.environ if environ is None else environ)
-        given = {name: value.strip() for name, value in merged.items() if value and value.strip()}
+        own = _set(os.environ if environ is None else environ)
+        given = _set(_read_dotenv(dotenv)) | own
         types = get_type_hints(cls, include_extras=True)
         known = {one.metadata["variable"]: one.name for one in fields(cls)}
         secrets = {one.metadata["variable"] for one in fields(cls) if one.metadata["secret"]}
@@ -185,7 +186,7 @@ class Settings:
 def _parse(text: str, kind: Any, name: str) -> Any:
     """The text as a value of the type, or a ValueError that says what was expected."""
     if kind is Path:
-        return Path(text).expanduser()
+        return _folder(text)
     if kind is bool:
         if text.lower() not in _TRUE | _FALSE:
             raise ValueError("expected true or false")
@@ -197,11 +198,20 @@ def _parse(text: str, kind: Any, name: str) -> Any:
     if name == "database_url" and not text.startswith(_DATABASES):
         raise ValueError("expected sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/NAME")
     if name == "cuda_device":
-        text = text.lower().removeprefix("cuda:")
+        text = re.sub(r"^cuda:(?=\d)", "", text.lower())
     try:
+        if text == "null":  # None to msgspec; here, unset is said by saying nothing
+            raise ValueError(_expectation(kind))
         return msgspec.convert(text, kind, strict=False)
     except msgspec.ValidationError as error:
         raise ValueError(_expectation(kind)) from error
+
+
+def _folder(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise ValueError("expected a folder; there is no such user's home") from error
 
 
 def _expectation(kind: Any) -> str:
@@ -217,6 +227,11 @@ def _expectation(kind: Any) -> str:
         most = f" to {bounds.le}" if bounds.le is not None else " or more"
         return f"expected a whole number, {bounds.ge}{most}"
     return "expected another kind of value"
+
+
+def _set(variables: Mapping[str, str]) -> dict[str, str]:
+    """The variables that are not empty."""
+    return {name: value.strip() for name, value in variables.items() if value.strip()}
 
 
 def _read_dotenv(path: Path | None) -> dict[str, str]:

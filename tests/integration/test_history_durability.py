@@ -15,7 +15,7 @@ from sqlalchemy import event
 from d3.adapters.sql import Database, SqlHistory
 from d3.adapters.sql.tables import RequestLogRow, User
 from d3.adapters.system import SystemClock
-from d3.domain.errors import EntryRefused, StorageUnavailable
+from d3.domain.errors import CommitInDoubt, EntryRefused, StorageUnavailable
 from d3.domain.history import HistoryFilter, RequestRecord
 from d3.domain.idempotency import Completion, IdempotencyKey, StoredAnswer
 from d3.domain.services.writing import HistoryWriter
@@ -191,5 +191,8 @@ def test_a_killed_backend_costs_no_request(postgresql_server, postgresql_databas
         transaction.add_many([an_entry()])
         postgresql_server.execute(kill)
         transaction.add_many([an_entry()])
+    with pytest.raises(CommitInDoubt), history.transaction() as transaction:  # noqa: PT012
+        transaction.add_many([an_entry()])
+        postgresql_server.execute(kill)
     assert history.page(ALL, 1).total == 5
     writer.close()

@@ -189,8 +189,19 @@ def test_whoever_stopped_waiting_is_left_out(history, writer, hold):
     future = writer.submit([an_entry()])
     assert future.cancel()
     hold()
+    assert writer.submit([an_entry()]).result(10)
     writer.close()
-    assert history.page(ALL, 1).total == 1
+    assert history.page(ALL, 1).total == 2
+
+
+def test_a_writer_lives_on_when_nobody_waits_any_more(history, writer, hold):
+    futures = [writer.submit([an_entry()]) for _ in range(3)]
+    assert all(future.cancel() for future in futures)
+    hold()
+    while writer.waiting:
+        time.sleep(0.01)
+    time.sleep(0.05)
+    assert writer.submit([an_entry()]).result(10)
 
 
 def test_records_of_requests_ride_along(history, writer, hold):

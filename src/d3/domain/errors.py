@@ -29,6 +29,15 @@ class D3Error(Exception):
         return f"{self.problem} {self.remedy}".rstrip()
 
 
+def shown(value: object, most: int = 80) -> str:
+    """What somebody handed in, short enough for a sentence."""
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001  a foreign repr, or a whole number too long to be written
+        text = f"of type {type(value).__name__}"
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 class SettingsInvalid(D3Error):
     """One or more settings cannot be used; the message names all of them."""
 
@@ -211,6 +220,12 @@ class CheckpointInvalid(ModelError):
     """A file is not the checkpoint it is said to be: format, names, shapes or values."""
 
     code = "invalid_checkpoint"
+
+
+class ScoreUndefined(ModelError):
+    """The network's answer to this image is not a finite number."""
+
+    code = "score_undefined"
 
 
 class StorageFailed(D3Error):

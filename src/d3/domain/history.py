@@ -293,11 +293,15 @@ def in_utc(moment: datetime) -> datetime:
     """The same moment in UTC.
 
     Raises:
-        ValueError: it has no zone, so nobody knows which moment it is.
+        ValueError: it has no zone, so nobody knows which moment it is, or UTC's calendar, which
+            has the years 1 to 9999, does not reach there.
     """
     if moment.utcoffset() is None:
         raise ValueError("a time needs a zone")
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("a time lies between the years 1 and 9999") from error
 
 
 def checked_limit(limit: int) -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from d3.domain.errors import ThresholdInvalid, ViewsInvalid
+from d3.domain.errors import ScoreUndefined, ThresholdInvalid, ViewsInvalid, shown
 
 MAX_VIEWS = 16
 
@@ -105,11 +106,17 @@ def assess(
 
     Raises:
         ThresholdInvalid: the threshold is not a number in [0, 1].
-        ValueError: no logits, or one that is not finite.
+        ScoreUndefined: a logit is not finite.
+        ValueError: there are no logits.
     """
     threshold = checked_threshold(threshold)
-    if not logits or not all(map(math.isfinite, logits)):
-        raise ValueError("a score needs one or more finite logits")
+    if not logits:
+        raise ValueError("a score needs one or more logits")
+    if not all(map(math.isfinite, logits)):
+        raise ScoreUndefined(
+            "The model answered with something that is no number.",
+            "Its weights are too large for the precision: try D3_PRECISION=fp32, or another model.",
+        )
     logit = math.fsum(logits) / len(logits)
     prediction = calibration.probability(logit)
     views = [calibration.probability(view) for view in logits]
@@ -148,7 +155,7 @@ def checked_threshold(threshold: float) -> float:
         value = math.nan
     if not 0 <= value <= 1:
         raise ThresholdInvalid(
-            f"The threshold {threshold!r} is not a number between 0 and 1.",
+            f"The threshold {shown(threshold)} is not a number between 0 and 1.",
             "Give a number such as 0.5, or leave it out to use the model's own.",
         )
     return value
@@ -161,9 +168,13 @@ def checked_views(views: int, available: int = MAX_VIEWS) -> int:
         ViewsInvalid: it is anything else.
     """
     most = min(MAX_VIEWS, available)
-    if isinstance(views, bool) or not isinstance(views, int) or not 1 <= views <= most:
+    try:
+        number = 0 if isinstance(views, bool) else operator.index(views)
+    except TypeError:
+        number = 0
+    if not 1 <= number <= most:
         raise ViewsInvalid(
-            f"{views!r} views cannot be had from this model.",
+            f"{shown(views)} views cannot be had from this model.",
             f"Give a whole number from 1 to {most}.",
         )
-    return views
+    return number

@@ -29,6 +29,9 @@ from d3.network.model import D3Network
 HEADS_OF_WIDTH = 64
 """A head of attention in CLIP's family is this wide."""
 
+MAX_LAYERS = 200
+"""The largest vision transformers have about 60; each costs time even without weights."""
+
 _SPARE_BYTES = 256 * 2**20
 _SECONDS = 60
 _BYTES_A_SECOND = 20 * 2**20
@@ -36,6 +39,7 @@ _PREFIXES = {
     "encoder": ("visual.", "module.visual.", "model.visual.", "module."),
     "head": ("attention_head.", "module.attention_head.", "module."),
 }
+_PTH_STARTS = (b"PK\x03\x04", b"\x80")  # a zip archive, or the bare pickle of torch before 1.6
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _BLOCK = re.compile(r"transformer\.resblocks\.(\d+)\.")
 
@@ -105,7 +109,9 @@ def infer_spec(
     width, _, patch_size, _ = _shape(tensors, "conv1.weight", 4, "encoder")
     tokens, _ = _shape(tensors, "positional_embedding", 2, "encoder")
     mlp_width, _ = _shape(tensors, "transformer.resblocks.0.mlp.c_fc.weight", 2, "encoder")
-    blocks = {match[1] for name in tensors if (match := _BLOCK.match(name))}
+    layers = len({match[1] for name in tensors if (match := _BLOCK.match(name))})
+    if layers > MAX_LAYERS:
+        raise CheckpointInvalid(f"An encoder has {MAX_LAYERS} layers at most, not {layers:,}.")
     if heads is None and width % HEADS_OF_WIDTH:
         raise CheckpointInvalid(
             f"The encoder's width of {width} is no multiple of {HEADS_OF_WIDTH}, so its number of "
@@ -120,7 +126,7 @@ def infer_spec(
             image_size=grid * patch_size,
             patch_size=patch_size,
             width=width,
-            layers=len(blocks),
+            layers=layers,
             heads=heads or width // HEADS_OF_WIDTH,
             mlp_width=mlp_width,
             activation=activation,
@@ -141,6 +147,8 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
         CheckpointInvalid: it is neither, is damaged, or goes beyond the limits.
     """
     try:
+        if not file.is_file():  # nor a pipe, which would be waited for
+            raise FileNotFoundError
         with file.open("rb") as stream:
             start = stream.read(9)
     except OSError as error:
@@ -150,6 +158,8 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
         ) from error
     if start[8:9] == b"{":
         return _read_safetensors(file)
+    if not start.startswith(_PTH_STARTS):
+        raise _no_checkpoint(file)
     with tempfile.TemporaryDirectory(prefix="d3-checkpoint-") as folder:
         converted = Path(folder) / "converted.safetensors"
         _convert_pth(file, converted)
@@ -234,16 +244,20 @@ def _convert_pth(file: Path, target: Path) -> None:
             "Save the module's state_dict().",
         )
     if code == unpickle.NOT_A_CHECKPOINT:
-        raise CheckpointInvalid(
-            f"The checkpoint {file.name!r} is neither safetensors nor a .pth of plain tensors.",
-            "Save the module's state_dict() with torch.save or safetensors; files that need code "
-            "to be read are refused.",
-        )
+        raise _no_checkpoint(file)
     if code:
         raise CheckpointInvalid(
             f"Reading the checkpoint {file.name!r} went beyond the limits of memory or time.",
             "A sound checkpoint does not: fetch or export it again.",
         )
+
+
+def _no_checkpoint(file: Path) -> CheckpointInvalid:
+    return CheckpointInvalid(
+        f"The checkpoint {file.name!r} is neither safetensors nor a .pth of plain tensors.",
+        "Save the module's state_dict() with torch.save or safetensors; files that need code "
+        "to be read are refused.",
+    )
 
 
 def _check_archive(file: Path, size: int) -> None:

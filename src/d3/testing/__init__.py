@@ -1,5 +1,30 @@
-"""What users of D3 and its own tests share: the reference pack runner and contract suites."""
+"""What users of D3 and its own tests share: the reference pack runner, fakes and contract suites.
 
-from d3.testing.reference import score_reference_pack
+Importing this package is quick and needs no pytest; the contract suites, which do, stand in
+:mod:`d3.testing.contracts`.
+"""
 
-__all__ = ["score_reference_pack"]
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from d3.testing.fakes import FakeClock, FakeDetector
+    from d3.testing.models import tiny_model
+    from d3.testing.reference import score_reference_pack
+
+__all__ = ["FakeClock", "FakeDetector", "score_reference_pack", "tiny_model"]
+
+_HOMES = {
+    "FakeClock": "d3.testing.fakes",
+    "FakeDetector": "d3.testing.fakes",
+    "score_reference_pack": "d3.testing.reference",
+    "tiny_model": "d3.testing.models",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

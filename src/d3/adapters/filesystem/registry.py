@@ -13,9 +13,11 @@ A packaged model (the starter) lies in a folder of its own, read-only: ``manifes
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -36,6 +38,7 @@ from d3.domain.hashing import file_of
 from d3.domain.models import Manifest, ModelFile, ModelSummary, Role, StoredModel, checked_name
 
 _LOCK_SECONDS = 60
+_VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
 
 class FilesystemRegistry:
@@ -51,15 +54,21 @@ class FilesystemRegistry:
         self._packaged = tuple(packaged)
 
     def list(self) -> list[ModelSummary]:
-        """The newest version of every model, by name."""
+        """The newest version of every model, by name; a damaged manifest is left out and warned of.
+
+        A model that another process removes meanwhile is left out too.
+        """
         with _translated("read"):
             active = self.active()
-            names = {folder.name for folder in (self._root / "manifests").glob("*/")}
-            shipped = {manifest.name for manifest, _ in self._shipped()}
+            shipped = {manifest.name: manifest for manifest, _ in self._shipped()}
+            found = shipped | {
+                name: manifest
+                for name in self._names() - shipped.keys()
+                if (manifest := self._newest(name)) is not None
+            }
             return [
-                ModelSummary(self.describe(name), active=name == active, packaged=name in shipped)
-                for name in sorted(names | shipped)
-                if name in shipped or self._versions(name)
+                ModelSummary(found[name], active=name == active, packaged=name in shipped)
+                for name in sorted(found)
             ]
 
     def describe(self, name: str, version: int | None = None) -> Manifest:
@@ -96,10 +105,12 @@ class FilesystemRegistry:
 
     def delete(self, name: str, version: int | None = None) -> None:
         """Remove one version or all, and the files no other model needs."""
-        self._find(name, version)
+        checked_name(name)
         if any(shipped.name == name for shipped, _ in self._shipped()):
             raise ModelProtected(f"The model {name!r} ships with D3 and stays.")
         with self._locked():
+            # Manifests are not read here: a damaged one can be removed as well.
+            self._existing(name, version)
             versions = self._versions(name)
             doomed = [version] if version is not None else versions
             if name == self.active() and set(doomed) == set(versions):
@@ -109,21 +120,22 @@ class FilesystemRegistry:
             for one in doomed:
                 self._manifest_path(name, one).unlink(missing_ok=True)
             if set(doomed) == set(versions):
-                self._manifest_path(name, 1).parent.rmdir()
+                shutil.rmtree(self._manifest_path(name, 1).parent)
             self._collect_garbage()
 
     def active(self) -> str | None:
         """The name chosen with :meth:`activate`, if any."""
         with _translated("read"):
             try:
-                return (self._root / "active").read_text(encoding="utf-8").strip() or None
+                text = (self._root / "active").read_text(encoding="utf-8", errors="replace")
+                return text.strip() or None
             except FileNotFoundError:
                 return None
 
     def activate(self, name: str) -> None:
         """Make this model the one used when none is named."""
-        self._find(name, None)
         with self._locked():
+            self._find(name, None)
             self._write(self._root / "active", f"{name}\n".encode())
 
     def _find(
@@ -134,25 +146,49 @@ class FilesystemRegistry:
             if manifest.name == name and version in (None, manifest.version):
                 return manifest, partial(_packaged_file, folder)
         with _translated("read"):
-            versions = self._versions(checked_name(name))
-            wanted = version if version is not None else max(versions, default=None)
-            if wanted is None or wanted not in versions:
-                which = f"version {version} of the model" if version and versions else "model"
-                raise ModelNotFound(
-                    f"There is no {which} {name!r}.", "`d3 models list` shows those there are."
-                )
-            path = self._manifest_path(name, wanted)
-            return _read_manifest(path), lambda _, file: self._blob_path(file)
+            found = self._existing(checked_name(name), version)
+            return self._read(name, found), lambda _, file: self._blob_path(file)
+
+    def _existing(self, name: str, version: int | None) -> int:
+        """The version asked for, or the newest."""
+        versions = self._versions(name)
+        wanted = max(versions, default=None) if version is None else version
+        if wanted is None or wanted not in versions:
+            which = (
+                "model" if version is None or not versions else f"version {version} of the model"
+            )
+            raise ModelNotFound(
+                f"There is no {which} {name!r}.", "`d3 models list` shows those there are."
+            )
+        return wanted
+
+    def _read(self, name: str, version: int) -> Manifest:
+        manifest = _read_manifest(self._manifest_path(name, version), name)
+        if (manifest.name, manifest.version) != (name, version):
+            raise _unreadable(name)
+        return manifest
 
     def _shipped(self) -> Iterator[tuple[Manifest, Path]]:
         for folder in self._packaged:
             if not (folder / "manifest.json").exists():
                 continue
-            yield _read_manifest(folder / "manifest.json"), folder
+            yield _read_manifest(folder / "manifest.json", folder.name), folder
+
+    def _names(self) -> set[str]:
+        return {folder.name for folder in (self._root / "manifests").glob("*/")}
+
+    def _newest(self, name: str) -> Manifest | None:
+        try:
+            return self._read(name, self._existing(name, None))
+        except (ModelNotFound, FileNotFoundError):
+            return None
+        except ModelDamaged as error:
+            warnings.warn(str(error), RuntimeWarning, stacklevel=4)
+            return None
 
     def _versions(self, name: str) -> Sequence[int]:
         found = (self._root / "manifests" / name).glob("*.json")
-        return sorted(int(path.stem) for path in found if path.stem.isdecimal())
+        return sorted(int(path.stem) for path in found if _VERSION.fullmatch(path.stem))
 
     def _manifest_path(self, name: str, version: int) -> Path:
         return self._root / "manifests" / name / f"{version}.json"
@@ -163,7 +199,7 @@ class FilesystemRegistry:
     def _put_blob(self, source: Path, file: ModelFile) -> None:
         target = self._blob_path(file)
         _check(source, file, f"The file {source.name!r}")
-        if target.exists() and file_of(target) == file:
+        if _matches(target, file):
             return
         with _temporary_beside(target) as unfinished:
             shutil.copyfile(source, unfinished)
@@ -174,9 +210,16 @@ class FilesystemRegistry:
             unfinished.write_bytes(content)
 
     def _collect_garbage(self) -> None:
-        manifests = (_read_manifest(p) for p in (self._root / "manifests").glob("*/*.json"))
+        try:
+            manifests = [
+                self._read(name, version)
+                for name in self._names()
+                for version in self._versions(name)
+            ]
+        except ModelDamaged:
+            return  # what a manifest that cannot be read needs is not known: keep everything
         needed = {file.sha256 for manifest in manifests for file in manifest.files.values()}
-        for blob in (self._root / "blobs").iterdir():
+        for blob in (self._root / "blobs").glob("*"):
             if blob.stem not in needed:
                 blob.unlink(missing_ok=True)
 
@@ -212,28 +255,38 @@ def _temporary_beside(target: Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
-def _check(path: Path, recorded: ModelFile, subject: str) -> None:
-    remedy = "Remove the model and import or fetch it again."
+def _matches(path: Path, recorded: ModelFile) -> bool:
+    """Whether the file is there and is the one recorded."""
     try:
-        found = file_of(path) if path.stat().st_size else None
-    except FileNotFoundError as error:
-        raise ModelDamaged(f"{subject} is missing.", remedy) from error
-    if found != recorded:
-        raise ModelDamaged(f"{subject} does not match its recorded SHA-256.", remedy)
+        return path.stat().st_size == recorded.size_bytes and file_of(path) == recorded
+    except FileNotFoundError:
+        return False
+
+
+def _check(path: Path, recorded: ModelFile, subject: str) -> None:
+    if not _matches(path, recorded):
+        problem = "does not match its recorded SHA-256" if path.exists() else "is missing"
+        raise ModelDamaged(
+            f"{subject} {problem}.", "Remove the model and import or fetch it again."
+        )
 
 
 def _packaged_file(folder: Path, role: Role, _: ModelFile) -> Path:
     return folder / f"{role}.safetensors"
 
 
-def _read_manifest(path: Path) -> Manifest:
+def _read_manifest(path: Path, name: str) -> Manifest:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Manifest)
-    except (msgspec.MsgspecError, UnicodeDecodeError, D3Error) as error:
-        raise ModelDamaged(
-            f"The manifest of the model {path.parent.name!r} cannot be understood.",
-            "Remove the model and import or fetch it again.",
-        ) from error
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, D3Error) as error:
+        raise _unreadable(name) from error
+
+
+def _unreadable(name: str) -> ModelDamaged:
+    return ModelDamaged(
+        f"The manifest of the model {name!r} cannot be understood.",
+        "Remove the model and import or fetch it again.",
+    )
 
 
 @contextmanager

@@ -8,13 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import io
-import threading
-from contextlib import suppress
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError, features
+from PIL import Image, features
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 from d3.adapters.pillow.formats import READABLE, SNIFFED_BYTES, sniff
 from d3.adapters.pillow.structure import check_structure, gif_frames
@@ -29,7 +38,14 @@ from d3.domain.errors import (
 from d3.domain.images import DecodedImage, ImageFacts, ImageSource, Pixels, pixels_sha256
 
 _DIMENSIONS = 2
-_heif_lock = threading.Lock()
+_OPENERS: dict[str, Callable[[BinaryIO], Image.Image]] = {
+    "AVIF": AvifImageFile,
+    "BMP": BmpImageFile,
+    "GIF": GifImageFile,
+    "JPEG": JpegImageFile,
+    "PNG": PngImageFile,
+    "WEBP": WebPImageFile,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,41 +77,38 @@ class PillowDecoder:
 
     def recognises(self, path: Path) -> bool:
         """Whether the file's first bytes are those of an image."""
-        try:
-            with path.open("rb") as stream:
-                return sniff(stream.read(SNIFFED_BYTES)) is not None
-        except OSError as error:
-            raise _unreadable(path, error) from error
+        with _opened(path) as stream:
+            return sniff(stream.read(SNIFFED_BYTES)) is not None
 
     def decode(self, source: ImageSource, size: int) -> DecodedImage:
         """Check the limits, decode the first frame to RGB and resize it to ``size`` x ``size``."""
         if isinstance(source, str | Path):
             source = self._read(Path(source))
         if isinstance(source, bytes | bytearray | memoryview):
-            image, facts = self._open(bytes(source))
-        elif isinstance(source, np.ndarray):
+            return self._decode_file(bytes(source), size)
+        if isinstance(source, np.ndarray):
             image = _from_array(source)
-            facts = _facts_of_pixels(image)
         elif isinstance(source, Image.Image):
             image = source
-            self._check_size(image.size)
-            facts = _facts_of_pixels(image)
         else:
             raise ImageUnsupported(
                 f"A {type(source).__name__} is not an image.",
                 "Give a path, an encoded file's bytes, a PIL image or a uint8 array.",
             )
-        return DecodedImage(_resized(image, size), facts)
+        self._check_size(image.size)
+        with _translated(image.format or "PIL"):
+            rgb = _as_rgb(image)
+            # The hash is of what is judged: indices alone would not tell two palettes apart.
+            samples = rgb.tobytes()
+            digest = pixels_sha256(rgb.mode, rgb.size, samples)
+            facts = ImageFacts("pixels", *rgb.size, 1, len(samples), digest)
+            return DecodedImage(_resized(rgb, size), facts)
 
     def _read(self, path: Path) -> bytes:
-        try:
-            with path.open("rb") as stream:
-                data = stream.read(self._limits.bytes + 1)
-        except OSError as error:
-            raise _unreadable(path, error) from error
-        return data
+        with _opened(path) as stream:
+            return stream.read(self._limits.bytes + 1)
 
-    def _open(self, data: bytes) -> tuple[Image.Image, ImageFacts]:
+    def _decode_file(self, data: bytes, size: int) -> DecodedImage:
         if not data:
             raise ImageEmpty("The file is empty.", "Send the image's bytes.")
         if len(data) > self._limits.bytes:
@@ -108,41 +121,22 @@ class PillowDecoder:
             raise ImageUnsupported(
                 "The file is not an image that D3 reads.", f"Give a {READABLE} file."
             )
-        _require(kind)
+        opener = _opener(kind)
         check_structure(kind, data, self._limits.jpeg_scans)
         frames = gif_frames(data) if kind == "GIF" else None
         try:
-            image = Image.open(io.BytesIO(data), formats=[kind])
-            self._check_size(image.size)
-            if frames is None:
-                frames = int(getattr(image, "n_frames", 1))
-            image.load()
-        except ImageError:
-            raise
-        except Image.DecompressionBombError as error:
+            with _translated(kind):
+                image = opener(io.BytesIO(data))
+                self._check_size(image.size)
+                if frames is None:
+                    frames = int(getattr(image, "n_frames", 1))
+                image.load()
+                pixels = _resized(_as_rgb(image), size)
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise self._too_many_pixels() from error
-        # Pillow's plugins raise nearly anything at a malformed file.
-        except (
-            UnidentifiedImageError,
-            OSError,
-            ValueError,
-            SyntaxError,
-            ArithmeticError,
-            LookupError,
-            TypeError,
-            AttributeError,
-            RuntimeError,
-            EOFError,
-        ) as error:
-            raise ImageDamaged(
-                f"The {kind} image is damaged or cut short.", "Fetch or export it again."
-            ) from error
-        except MemoryError as error:
-            raise ImageTooLarge(
-                "There is no memory to decode the image.", "Scale it down."
-            ) from error
         digest = hashlib.sha256(data).hexdigest()
-        return image, ImageFacts(kind, image.width, image.height, frames, len(data), digest)
+        facts = ImageFacts(kind, image.width, image.height, frames, len(data), digest)
+        return DecodedImage(pixels, facts)
 
     def _check_size(self, size: tuple[int, int]) -> None:
         width, height = size
@@ -164,32 +158,70 @@ class PillowDecoder:
         )
 
 
-def _unreadable(path: Path, error: OSError) -> ImageNotFound:
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return ImageNotFound("There is no such file.", "Check the path.")
-    if isinstance(error, IsADirectoryError) or path.is_dir():
-        return ImageNotFound("This is a folder, not an image.", "Name the files in it.")
-    return ImageNotFound(
-        f"The file cannot be read ({error.strerror or type(error).__name__}).",
-        "Check its permissions.",
-    )
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """The regular file at this path; a pipe or a device, which may never end, is none."""
+    try:
+        with open(path, "rb", opener=_open_without_waiting) as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise ImageNotFound("This is no regular file.", "Save it as a file first.")
+            yield stream
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ImageNotFound("There is no such file.", "Check the path.") from error
+    except ValueError as error:
+        raise ImageNotFound("No file can have such a name.", "Check the path.") from error
+    except OSError as error:
+        if os.path.isdir(path):  # noqa: PTH112  Path.is_dir raises at a name that is too long
+            raise ImageNotFound(
+                "This is a folder, not an image.", "Name the files in it."
+            ) from error
+        raise ImageNotFound(
+            f"The file cannot be read ({error.strerror or type(error).__name__}).",
+            "Check its permissions.",
+        ) from error
 
 
-def _require(kind: str) -> None:
-    """See that Pillow can read the format, or say what to install."""
+def _open_without_waiting(path: str, flags: int) -> int:
+    """A pipe that nobody writes to would keep an ordinary ``open`` waiting for ever."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+@contextmanager
+def _translated(kind: str) -> Iterator[None]:
+    """Pillow's errors as ours."""
+    try:
+        yield
+    except (ImageError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise
+    except MemoryError as error:
+        raise ImageTooLarge("There is no memory to decode the image.", "Scale it down.") from error
+    # Pillow's plugins raise nearly anything at a malformed file.
+    except Exception as error:
+        raise ImageDamaged(
+            f"The {kind} image is damaged or cut short.", "Fetch or export it again."
+        ) from error
+
+
+def _opener(kind: str) -> Callable[[BinaryIO], Image.Image]:
+    """What reads a format, or a word on what to install.
+
+    Not ``Image.open``: that warns of large images before their size can be checked, and takes a
+    photograph with a second picture inside (MPO) for an animation.
+    """
+    if kind == "HEIF":
+        try:
+            from pillow_heif.as_plugin import HeifImageFile
+        except ImportError as error:
+            raise ImageUnsupported(
+                "HEIC images need an extra package.", "pip install 'd3-deepfake[heif]'"
+            ) from error
+        heif: Callable[[BinaryIO], Image.Image] = HeifImageFile
+        return heif
     if kind == "AVIF" and not features.check("avif"):
         raise ImageUnsupported(
             "This Pillow was built without AVIF.", "Install Pillow's own wheel: pip install pillow"
         )
-    if kind == "HEIF":
-        with _heif_lock:
-            try:
-                import pillow_heif
-            except ImportError as error:
-                raise ImageUnsupported(
-                    "HEIC images need an extra package.", "pip install 'd3-deepfake[heif]'"
-                ) from error
-            pillow_heif.register_heif_opener()
+    return _OPENERS[kind]
 
 
 def _from_array(array: np.ndarray) -> Image.Image:
@@ -207,14 +239,10 @@ def _from_array(array: np.ndarray) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(array))
 
 
-def _facts_of_pixels(image: Image.Image) -> ImageFacts:
-    samples = image.tobytes()
-    digest = pixels_sha256(image.mode, image.size, samples)
-    return ImageFacts("pixels", image.width, image.height, 1, len(samples), digest)
-
-
-def _resized(image: Image.Image, size: int) -> Pixels:
-    """uint8 RGB (size, size, 3) of an image in any mode."""
+def _as_rgb(image: Image.Image) -> Image.Image:
+    """An image of any mode in 8-bit RGB; alpha is dropped, and the image itself left alone."""
+    if image.mode == "RGB":
+        return image
     if image.mode.startswith("I;16"):
         # Pillow clips 16-bit grey at 255; the high byte is what it keeps of 16-bit colour.
         samples = np.asarray(image).astype(np.uint16)
@@ -223,9 +251,17 @@ def _resized(image: Image.Image, size: int) -> Pixels:
         raise ImageUnsupported(
             f"Pixels of mode {image.mode!r} have no fixed range.", "Convert to 8 or 16 bits first."
         )
-    rgb = image
+    if "transparency" in image.info:
+        # Pillow warns that it is lost, and may take a palette entry for it.
+        image = image.copy()
+        del image.info["transparency"]
     with suppress(ValueError):
         rgb = image.convert("RGB")
-    if rgb.mode != "RGB":
-        raise ImageUnsupported(f"Pixels of mode {image.mode!r} cannot be shown as RGB.")
+        if rgb.mode == "RGB":
+            return rgb
+    raise ImageUnsupported(f"Pixels of mode {image.mode!r} cannot be shown as RGB.")
+
+
+def _resized(rgb: Image.Image, size: int) -> Pixels:
+    """uint8 RGB (size, size, 3)."""
     return np.array(rgb.resize((size, size), Image.Resampling.BILINEAR))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from d3.domain.errors import ImageTooLarge
+from d3.domain.errors import ImageDamaged, ImageTooLarge
 
 MAX_SEGMENTS = 10_000
 """JPEG segments, or PNG chunks beside the pixel data: a photograph has some dozen."""
@@ -45,6 +45,7 @@ def gif_frames(data: bytes) -> int:
 
     Raises:
         ImageTooLarge: the data before the first frame, or the number of blocks, is unreasonable.
+        ImageDamaged: something else stands where the first frame should.
     """
     at = 13 + _colour_table(data, 10)
     frames = blocks = extension_bytes = 0
@@ -55,15 +56,19 @@ def gif_frames(data: bytes) -> int:
             at += 11 + _colour_table(data, at + 9)
         elif introducer == _GIF_EXTENSION:
             at += 2
-        else:
+        elif frames:
             break
-        while at < len(data) and (length := data[at]):
+        else:
+            # Pillow would search on, byte by byte, and past what was checked here.
+            raise ImageDamaged("The GIF has no image.", "Fetch or export it again.")
+        length = 1
+        while length and at < len(data):
+            length = data[at]
             at += 1 + length
             blocks += 1
             extension_bytes += 0 if frames else length
             if blocks > MAX_GIF_BLOCKS or extension_bytes > MAX_GIF_EXTENSION_BYTES:
                 raise _too_many("The GIF has more data blocks than any sound one.")
-        at += 1
     return max(frames, 1)
 
 
@@ -94,7 +99,10 @@ def _check_png(data: bytes) -> None:
     pixel_chunks = others = 0
     at = 8
     while at + 8 <= len(data):
-        if data[at + 4 : at + 8] in (b"IDAT", b"fdAT"):
+        kind = data[at + 4 : at + 8]
+        if kind == b"IEND":
+            return
+        if kind in (b"IDAT", b"fdAT"):
             pixel_chunks += 1
         else:
             others += 1

@@ -9,17 +9,14 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from d3.adapters.sql.inserts import insert_entries
 from d3.adapters.sql.rows import log_row_of, row_of
-from d3.adapters.sql.tables import IdempotencyRow, InferenceResult, RequestLogRow
+from d3.adapters.sql.tables import IdempotencyRow, RequestLogRow
 from d3.domain.errors import IdempotencyKeyReused, RequestInFlight, ReservationLost
 from d3.domain.history import NewEntry, RequestRecord
 from d3.domain.idempotency import KEPT, LEASE, IdempotencyKey, Reservation, StoredAnswer
 
 _K = IdempotencyRow
-_INSERT_ENTRIES = sa.insert(InferenceResult).returning(InferenceResult.id)
-_INSERT_IN_ORDER = sa.insert(InferenceResult).returning(
-    InferenceResult.id, sort_by_parameter_order=True
-)
 _INSERT_RECORDS = sa.insert(RequestLogRow)
 
 
@@ -28,18 +25,12 @@ class SqlTransaction:
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
-        self._is_sqlite = connection.dialect.name == "sqlite"
 
     def add_many(self, entries: Sequence[NewEntry]) -> list[int]:
         """Write the entries by one statement; their ids, in order."""
         if not entries:
             return []
-        rows = [row_of(entry) for entry in entries]
-        if self._is_sqlite:
-            # SQLAlchemy would keep the order by a statement for each row. SQLite counts upwards
-            # through the rows of a statement, and whoever writes is alone.
-            return sorted(self._connection.scalars(_INSERT_ENTRIES, rows))
-        return list(self._connection.scalars(_INSERT_IN_ORDER, rows))
+        return insert_entries(self._connection, [row_of(entry) for entry in entries])
 
     def log_many(self, records: Sequence[RequestRecord]) -> None:
         """Keep the records."""
@@ -56,7 +47,8 @@ class SqlTransaction:
             "expires_at": now + LEASE,
         }
         # One statement takes a free key or one that has expired; of two at once, one gets it.
-        insert = sqlite.insert if self._is_sqlite else postgresql.insert
+        is_sqlite = self._connection.dialect.name == "sqlite"
+        insert = sqlite.insert if is_sqlite else postgresql.insert
         taken = self._connection.scalar(
             insert(_K)
             .values(owner=key.owner, key=key.key, **mine)

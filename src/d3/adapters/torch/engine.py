@@ -102,7 +102,8 @@ class TorchDetector:
         try:
             with torch.inference_mode():
                 for start in range(0, len(pixels), step):
-                    chunk = torch.from_numpy(pixels[start : start + step])
+                    # A copy: torch would warn of read-only arrays and refuse reversed ones.
+                    chunk = torch.from_numpy(pixels[start : start + step].copy())
                     chunk = chunk.to(self._permutations.device)
                     scored = self._network(chunk, permutations)
                     logits[start : start + step] = scored.double().cpu().numpy()

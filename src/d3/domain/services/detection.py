@@ -15,7 +15,7 @@ from typing import Literal, overload
 import numpy as np
 
 from d3.domain.detections import Detection, Failure
-from d3.domain.errors import ImageError, RequestInvalid
+from d3.domain.errors import ImageError, RequestInvalid, ScoreUndefined
 from d3.domain.images import DecodedImage, ImageSource
 from d3.domain.ports import Clock, ImageDecoder
 from d3.domain.services.hosting import LoadedModel, ModelHost
@@ -183,7 +183,10 @@ def _judge(question: Question, batch: list[_Decoded]) -> Iterator[Detection | Fa
             yield Failure(one.name, one.image)
         else:
             seconds = one.seconds + scored.seconds
-            yield answer(question, one.name, one.image.facts, next(logits), seconds)
+            try:
+                yield answer(question, one.name, one.image.facts, next(logits), seconds)
+            except ScoreUndefined as error:
+                yield Failure(one.name, error)
 
 
 def _display_name(source: ImageSource) -> str:

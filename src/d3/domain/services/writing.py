@@ -164,7 +164,7 @@ class HistoryWriter:
             self._closed = True
             self._changed.notify()
             owner = self._owner
-        if owner is not None:
+        if owner is not None and owner is not threading.current_thread():
             owner.join()
 
     def _put(self, job: _J) -> _J:
@@ -196,10 +196,11 @@ class HistoryWriter:
                     if rest is not None and rest <= 0:
                         break
                     self._changed.wait(rest)
-                jobs, records = self._take()
-                if not jobs and not records:
+                if self._closed and not self._jobs and not self._records:
                     return
-            self._write(jobs, records)
+                jobs, records = self._take()
+            if jobs or records:
+                self._write(jobs, records)
 
     def _take(self) -> tuple[list[_Job], list[RequestRecord]]:
         """What goes into the next transaction; whoever has stopped waiting is left out."""

@@ -20,6 +20,7 @@ from d3.entrypoints.cli.doctor import doctor
 from d3.entrypoints.cli.models import models
 from d3.entrypoints.cli.output import complain
 from d3.entrypoints.cli.serve import serve
+from d3.entrypoints.cli.train import train
 
 COULD_NOT = 2
 INTERRUPTED = 130
@@ -38,6 +39,7 @@ cli.add_command(models)
 cli.add_command(serve)
 cli.add_command(db)
 cli.add_command(doctor)
+cli.add_command(train)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from d3.entrypoints.cli.output import complain, err, out, print_json, printable
+from d3.entrypoints.cli.output import (
+    complain,
+    err,
+    out,
+    print_json,
+    printable,
+    sharing_the_terminal,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -115,9 +122,8 @@ def _print_row(detection: Detection, *, header: bool) -> None:
         titles = f"{'VERDICT':<10} {'PROBABILITY':>11}{'  SPREAD' if spread else ''}  IMAGE"
         out().print(Text(titles, style="bold"))
     verdict = detection.verdict.value
-    row = Text(f"{verdict:<10}", style=_STYLES[verdict])
-    row.append(f" {detection.prediction:11.3f}{spread}  {printable(detection.name)}", "default")
-    out().print(row)
+    numbers = f" {detection.prediction:11.3f}{spread}  {printable(detection.name)}"
+    out().print(Text.assemble((f"{verdict:<10}", _STYLES[verdict]), numbers))
 
 
 def _report_failure(name: str, code: str, sentence: str, *, as_json: bool) -> None:
@@ -158,6 +164,9 @@ def _progress(total: int) -> Iterator[Callable[[], None]]:
     # Rows and bar share a terminal where there is one: the bar then stays below the rows.
     console = out() if out().is_terminal else err()
     columns = (TextColumn("Judging"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    with (
+        sharing_the_terminal(console),
+        Progress(*columns, console=console, transient=True) as progress,
+    ):
         task = progress.add_task("", total=total)
         yield lambda: progress.advance(task)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+_shared_with: list[Console] = []
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 
@@ -28,10 +31,18 @@ def complain(sentence: str, kind: str = "error") -> None:
     """Say something on stderr, on one line however narrow the terminal."""
     from rich.text import Text
 
-    line = Text(f"{kind}: ", style=_COLOURS[kind]).append(
-        Text(printable(sentence), style="default")
-    )
-    err().print(line, soft_wrap=True, highlight=False)
+    console = _shared_with[-1] if _shared_with else err()
+    console.print(Text.assemble((f"{kind}: ", _COLOURS[kind]), printable(sentence)))
+
+
+@contextmanager
+def sharing_the_terminal(console: Console) -> Iterator[None]:
+    """While a progress bar is drawn on a console, complaints go above it, not through it."""
+    _shared_with.append(console)
+    try:
+        yield
+    finally:
+        _shared_with.pop()
 
 
 def print_json(value: Any) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from litestar import Request
 from litestar.exceptions import ClientException, InternalServerException
@@ -134,7 +134,7 @@ class Sink:
     """
 
     name: str
-    stream: BinaryIO
+    stream: IO[bytes]
 
 
 async def read_form(

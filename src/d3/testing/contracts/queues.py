@@ -1,0 +1,75 @@
+"""What a queue in front of a detector promises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from d3.domain.errors import DeviceOutOfMemory
+from d3.domain.ports import DetectionQueue, Detector
+from d3.testing.fakes import FakeDetector
+from d3.testing.images import noise
+
+_SECONDS = 30
+
+
+class DetectionQueueContract:
+    """Override :meth:`make_queue`."""
+
+    @pytest.fixture
+    def make_queue(self) -> Callable[[Detector], DetectionQueue]:
+        """Makes the queue under test in front of a detector."""
+        raise NotImplementedError
+
+    def test_it_is_a_queue(self, make_queue: Callable[[Detector], DetectionQueue]) -> None:
+        detector = FakeDetector()
+        queue = make_queue(detector)
+        assert isinstance(queue, DetectionQueue)
+        assert queue.detector is detector
+        queue.close()
+
+    def test_the_answer_is_the_detectors(
+        self, make_queue: Callable[[Detector], DetectionQueue]
+    ) -> None:
+        queue = make_queue(FakeDetector())
+        pixels = np.stack([noise(8, 8, seed) for seed in range(3)])
+        scored = queue.submit(pixels, 4).result(_SECONDS)
+        assert np.array_equal(scored.logits, FakeDetector().score(pixels, 4))
+        assert scored.seconds >= 0
+        queue.close()
+
+    def test_everybody_gets_their_own_answer_and_the_detector_one_caller_at_a_time(
+        self, make_queue: Callable[[Detector], DetectionQueue]
+    ) -> None:
+        queue = make_queue(FakeDetector())
+        asked = [(noise(8, 8, seed)[None], 1 + seed % 3) for seed in range(60)]
+        with ThreadPoolExecutor(8) as pool:
+            futures = list(pool.map(lambda one: queue.submit(*one), asked))
+        for (pixels, views), future in zip(asked, futures, strict=True):
+            expected = FakeDetector().score(pixels, views)
+            assert np.array_equal(future.result(_SECONDS).logits, expected)
+        queue.close()
+
+    def test_an_error_reaches_whoever_waits_and_nobody_after(
+        self, make_queue: Callable[[Detector], DetectionQueue]
+    ) -> None:
+        detector = FakeDetector(failure=DeviceOutOfMemory("No room."))
+        queue = make_queue(detector)
+        future = queue.submit(noise(8, 8)[None], 1)
+        assert isinstance(future.exception(_SECONDS), DeviceOutOfMemory)
+        detector.failure = None
+        assert queue.submit(noise(8, 8)[None], 1).result(_SECONDS).logits.shape == (1, 1)
+        queue.close()
+
+    def test_close_finishes_what_was_submitted_and_closes_the_detector(
+        self, make_queue: Callable[[Detector], DetectionQueue]
+    ) -> None:
+        detector = FakeDetector()
+        queue = make_queue(detector)
+        futures = [queue.submit(noise(8, 8, seed)[None], 2) for seed in range(20)]
+        queue.close()
+        assert detector.closed
+        assert [future.result(_SECONDS).logits.shape for future in futures] == [(1, 2)] * 20

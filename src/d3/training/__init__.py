@@ -1,0 +1,1 @@
+"""Training: rendered pairs, augmentation, fitting, evaluation, calibration, the starter recipe."""

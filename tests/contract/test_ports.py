@@ -1,0 +1,105 @@
+"""Every adapter keeps its port's contract."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from d3.adapters.batching import DirectQueue
+from d3.adapters.filesystem import FilesystemRegistry
+from d3.adapters.memory import MemoryRegistry
+from d3.adapters.pillow import PillowDecoder
+from d3.adapters.system import SystemClock
+from d3.adapters.torch import TorchCheckpoints, TorchEngine
+from d3.domain.models import ModelFile
+from d3.domain.ports import Detector
+from d3.testing import FakeClock
+from d3.testing.contracts import (
+    CheckpointsContract,
+    ClockContract,
+    DetectionQueueContract,
+    DetectorContract,
+    ImageDecoderContract,
+    ModelRegistryContract,
+)
+
+
+class TestPillowDecoder(ImageDecoderContract):
+    @pytest.fixture
+    def decoder(self) -> PillowDecoder:
+        return PillowDecoder()
+
+
+class TestTorchDetector(DetectorContract):
+    @pytest.fixture
+    def engine(self) -> TorchEngine:
+        return TorchEngine("cpu", "fp32")
+
+
+class TestTorchDetectorInBfloat16(DetectorContract):
+    tolerance = 0.05
+    batch_tolerance = 0.02
+
+    @pytest.fixture
+    def engine(self) -> TorchEngine:
+        return TorchEngine("cpu", "bf16")
+
+
+class TestTorchDetectorInSmallBatches(DetectorContract):
+    @pytest.fixture
+    def engine(self) -> TorchEngine:
+        return TorchEngine("cpu", "fp32", batch_size=1)
+
+
+class TestDirectQueue(DetectionQueueContract):
+    @pytest.fixture
+    def make_queue(self) -> Callable[[Detector], DirectQueue]:
+        return lambda detector: DirectQueue(detector, SystemClock())
+
+
+class TestFilesystemRegistry(ModelRegistryContract):
+    @pytest.fixture
+    def registry(self, tmp_path: Path) -> FilesystemRegistry:
+        return FilesystemRegistry(tmp_path / "models")
+
+    def tamper(self, registry: FilesystemRegistry, file: ModelFile, content: bytes | None) -> None:
+        blob = registry._blob_path(file)
+        blob.unlink()
+        if content is not None:
+            blob.write_bytes(content)
+
+
+class TestMemoryRegistry(ModelRegistryContract):
+    @pytest.fixture
+    def registry(self) -> MemoryRegistry:
+        return MemoryRegistry()
+
+    def tamper(self, registry: MemoryRegistry, file: ModelFile, content: bytes | None) -> None:
+        registry._contents.pop(file.sha256)
+        if content is not None:
+            registry._contents[file.sha256] = content
+
+
+class TestTorchCheckpoints(CheckpointsContract):
+    @pytest.fixture
+    def checkpoints(self) -> TorchCheckpoints:
+        return TorchCheckpoints()
+
+
+class TestSystemClock(ClockContract):
+    @pytest.fixture
+    def clock(self) -> SystemClock:
+        return SystemClock()
+
+
+class TestFakeClock(ClockContract):
+    @pytest.fixture
+    def clock(self) -> FakeClock:
+        return FakeClock()
+
+    def test_time_passes_only_when_told(self, clock: FakeClock) -> None:
+        before = clock.now()
+        clock.advance(2.5)
+        assert (clock.now() - before, clock.monotonic()) == (2.5, 2.5)

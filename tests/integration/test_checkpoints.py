@@ -1,0 +1,331 @@
+"""Foreign checkpoints are read safely: sound ones exactly, all others refused in a sentence."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import struct
+import subprocess
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from d3.domain.errors import CheckpointInvalid
+from d3.domain.models import EncoderSpec, StoredModel
+from d3.network import checkpoints
+from d3.network.checkpoints import load_network, read_encoder, read_head, read_tensors
+from d3.testing.models import TINY, tiny_model
+
+Tensors = dict[str, torch.Tensor]
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> StoredModel:
+    return tiny_model(tmp_path)
+
+
+@pytest.fixture
+def encoder(model: StoredModel) -> Tensors:
+    return read_tensors(model.encoder)
+
+
+@pytest.fixture
+def head(model: StoredModel) -> Tensors:
+    return read_tensors(model.head)
+
+
+def refused(read: Callable[[Path], object], file: Path) -> str:
+    """The sentence with which the file is refused; it names no path and no library."""
+    with pytest.raises(CheckpointInvalid) as caught:
+        read(file)
+    sentence = str(caught.value)
+    assert str(file.parent) not in sentence
+    for foreign in ("Traceback", "Error(", "torch.", "Unpickl", "safetensors_rust", "errno"):
+        assert foreign not in sentence.replace("torch.save", "")
+    assert caught.value.problem.endswith(".")
+    return sentence
+
+
+def same(found: Tensors, expected: Tensors) -> bool:
+    return found.keys() == expected.keys() and all(
+        torch.equal(found[name], tensor) for name, tensor in expected.items()
+    )
+
+
+def test_a_plain_pth_gives_its_tensors_and_leaves_nothing_behind(
+    head: Tensors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    torch.save(head, tmp_path / "head.pth")
+    width, found = read_head(tmp_path / "head.pth")
+    assert width == TINY.width
+    assert same(found, head)
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_whole_clip_checkpoint_of_a_training_run_gives_its_visual_tower(
+    encoder: Tensors, tmp_path: Path
+) -> None:
+    whole = {f"module.visual.{name}": tensor for name, tensor in encoder.items()}
+    whole["module.visual.proj"] = torch.zeros(64, 32)
+    whole["module.positional_embedding"] = torch.zeros(77, 64)
+    whole["module.transformer.resblocks.0.ln_1.weight"] = torch.zeros(64)
+    whole["module.logit_scale"] = torch.tensor(4.6)
+    torch.save({"epoch": 3, "state_dict": whole, "name": "a run"}, tmp_path / "clip.pth")
+    spec, found = read_encoder(tmp_path / "clip.pth")
+    assert (spec.width, spec.layers, spec.grid) == (TINY.width, TINY.layers, TINY.grid)
+    assert same(found, encoder)
+
+
+@pytest.mark.parametrize("prefix", ["", "visual.", "module.visual.", "model.visual.", "module."])
+def test_an_encoder_is_found_under_any_usual_prefix(
+    prefix: str, encoder: Tensors, tmp_path: Path
+) -> None:
+    tensors = {prefix + name: tensor for name, tensor in encoder.items()}
+    save_file(tensors | {"unrelated": torch.zeros(1)} if prefix else tensors, tmp_path / "a.st")
+    if prefix == "module.":
+        save_file(tensors, tmp_path / "a.st")
+    assert same(read_encoder(tmp_path / "a.st")[1], encoder)
+
+
+@pytest.mark.parametrize("prefix", ["attention_head.", "module.attention_head.", "module."])
+def test_a_head_is_found_under_any_usual_prefix(prefix: str, head: Tensors, tmp_path: Path) -> None:
+    save_file({prefix + name: tensor for name, tensor in head.items()}, tmp_path / "a.st")
+    assert same(read_head(tmp_path / "a.st")[1], head)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_may_be_of_any_float_precision(
+    dtype: torch.dtype, head: Tensors, tmp_path: Path
+) -> None:
+    save_file({name: tensor.to(dtype) for name, tensor in head.items()}, tmp_path / "a.st")
+    assert {tensor.dtype for tensor in read_head(tmp_path / "a.st")[1].values()} == {dtype}
+
+
+def test_a_file_whose_name_says_otherwise_is_read_by_its_content(
+    head: Tensors, tmp_path: Path
+) -> None:
+    save_file(head, tmp_path / "classifier.pth")
+    assert same(read_head(tmp_path / "classifier.pth")[1], head)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda t: t.pop("key.bias"), "lacks key.bias"),
+        (lambda t: t.update(extra=torch.zeros(1)), "holds extra"),
+        (lambda t: t.update({"key.weight": torch.zeros(64, 32)}), "key.weight has the shape"),
+        (lambda t: t.update({"fc.weight": torch.zeros(1, 64)}), "fc.weight has the shape"),
+        (lambda t: t.update({"query.weight": torch.zeros(64)}), "query.weight has the shape"),
+        (lambda t: t.update({"query.weight": torch.zeros(0, 64)}), "query.weight has the shape"),
+        (lambda t: t["value.weight"][3, 3].fill_(torch.nan), "not finite"),
+        (lambda t: t["value.bias"][3].fill_(torch.inf), "not finite"),
+        (lambda t: t.update({"fc.bias": torch.zeros(1, dtype=torch.int64)}), "int64"),
+        (lambda t: t.update({"fc.bias": torch.zeros(1, dtype=torch.bool)}), "bool"),
+        (lambda t: t.clear(), "holds no head"),
+    ],
+)
+def test_a_head_that_is_none_is_refused(
+    spoil: Callable[[Tensors], object], words: str, head: Tensors, tmp_path: Path
+) -> None:
+    tensors = {name: tensor.clone() for name, tensor in head.items()}
+    spoil(tensors)
+    save_file(tensors, tmp_path / "head.st")
+    assert words in refused(read_head, tmp_path / "head.st")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda t: t.pop("ln_post.weight"), "lacks ln_post.weight"),
+        (lambda t: t.pop("transformer.resblocks.1.ln_1.bias"), "lacks transformer.resblocks.1"),
+        (lambda t: t.pop("conv1.weight"), "holds no encoder"),
+        (lambda t: t.update({"positional_embedding": torch.zeros(16, 64)}), "no square"),
+        (lambda t: t.update({"positional_embedding": torch.zeros(1, 64)}), "do not fit"),
+        (lambda t: t.update({"conv1.weight": torch.zeros(96, 3, 14, 14)}), "multiple of 64"),
+        (lambda t: t.update({"conv1.weight": torch.zeros(64, 1, 14, 14)}), "conv1.weight has"),
+        (lambda t: t.update({"conv1.weight": torch.zeros(64, 3, 14, 7)}), "has the shape"),
+        (lambda t: t.update({"class_embedding": torch.full((64,), torch.nan)}), "not finite"),
+        (
+            lambda t: t.update(
+                {f"transformer.resblocks.{n}.x": torch.zeros(0) for n in range(9999)}
+            ),
+            "layers at most",
+        ),
+    ],
+)
+def test_an_encoder_that_is_none_is_refused(
+    spoil: Callable[[Tensors], object], words: str, encoder: Tensors, tmp_path: Path
+) -> None:
+    tensors = {name: tensor.clone() for name, tensor in encoder.items()}
+    spoil(tensors)
+    save_file(tensors, tmp_path / "encoder.st")
+    begun = time.process_time()
+    assert words in refused(read_encoder, tmp_path / "encoder.st")
+    assert time.process_time() - begun < 2
+
+
+@pytest.mark.parametrize("heads", [3, -1, 65])
+def test_attention_heads_that_cannot_be_are_refused(heads: int, model: StoredModel) -> None:
+    assert "do not fit" in refused(lambda file: read_encoder(file, heads), model.encoder)
+
+
+def raw_safetensors(header: bytes, length: int | None = None, body: bytes = b"") -> bytes:
+    return struct.pack("<Q", len(header) if length is None else length) + header + body
+
+
+ONE = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"Just a sentence, and long enough to be looked into.",
+        b"\0" * 1000,
+        raw_safetensors(b"{" * 50),
+        raw_safetensors(b"{}", 2**63),
+        raw_safetensors(b"{}", 90_000_000),
+        raw_safetensors(json.dumps({"fc.weight": ONE}).encode()),
+        raw_safetensors(
+            json.dumps({"fc.weight": ONE | {"shape": [2**62, 4]}}).encode(), body=bytes(4)
+        ),
+        raw_safetensors(json.dumps({"fc.weight": ONE | {"dtype": "X"}}).encode(), body=bytes(4)),
+        raw_safetensors(
+            json.dumps({"fc.weight": ONE | {"data_offsets": [0, 2**63]}}).encode(), body=bytes(4)
+        ),
+    ],
+    ids=range(10),
+)
+def test_a_file_that_is_no_checkpoint_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "head.pth").write_bytes(content)
+    begun = time.monotonic()
+    refused(read_head, tmp_path / "head.pth")
+    assert time.monotonic() - begun < 1  # no child process is started
+
+
+@pytest.mark.parametrize("part", [0.01, 0.5, 0.99])
+def test_safetensors_cut_short_are_refused(part: float, model: StoredModel, tmp_path: Path) -> None:
+    content = model.encoder.read_bytes()
+    (tmp_path / "cut.st").write_bytes(content[: int(len(content) * part)])
+    refused(read_encoder, tmp_path / "cut.st")
+
+
+def test_a_pth_cut_short_is_refused(head: Tensors, tmp_path: Path) -> None:
+    torch.save(head, tmp_path / "head.pth")
+    content = (tmp_path / "head.pth").read_bytes()
+    (tmp_path / "head.pth").write_bytes(content[: len(content) // 2])
+    refused(read_head, tmp_path / "head.pth")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "missing", "nul\0byte", "x" * 300])
+def test_what_cannot_be_read_is_refused_at_once(kind: str, tmp_path: Path) -> None:
+    place = tmp_path / kind
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "folder":
+        place.mkdir()
+    assert "cannot be read" in refused(read_head, place)
+
+
+class Malice:
+    """Runs code when it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self._marker = marker
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self._marker),)
+
+
+@pytest.mark.parametrize("container", ["bare", "zip"])
+def test_a_pickle_that_executes_code_does_not(container: str, tmp_path: Path) -> None:
+    marker, file = tmp_path / "executed", tmp_path / "head.pth"
+    malice = {"fc.weight": Malice(marker)}
+    if container == "zip":
+        torch.save(malice, file)
+    else:
+        file.write_bytes(pickle.dumps(malice, protocol=2))
+    assert "code" in refused(read_head, file)
+    assert not marker.exists()
+    # The file does what it is said to, where nobody takes care.
+    if container == "zip":
+        torch.load(file, weights_only=False)
+    else:
+        pickle.loads(file.read_bytes())
+    assert marker.exists()
+
+
+MEASURE = """
+import resource, sys, time
+from pathlib import Path
+from d3.domain.errors import CheckpointInvalid
+from d3.network.checkpoints import read_tensors
+
+for file in map(Path, sys.argv[1:]):
+    begun = time.monotonic()
+    try:
+        read_tensors(file)
+    except CheckpointInvalid:
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+        print(peak, time.monotonic() - begun)
+"""
+
+
+def test_checkpoints_that_allocate_gigabytes_are_stopped(
+    tmp_path: Path, run_python: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    allocating, expanding = tmp_path / "allocating.pth", tmp_path / "expanding.pth"
+    allocating.write_bytes(
+        b"\x80\x02c__builtin__\nbytearray\nJ" + struct.pack("<i", 2_000_000_000) + b"\x85R."
+    )
+    torch.save({"fc.weight": torch.zeros(1).expand(2_000_000_000)}, expanding)
+    # In a process of its own: a child's peak begins at that of whoever started it.
+    lines = run_python(MEASURE, allocating, expanding, timeout=120).stdout.splitlines()
+    assert len(lines) == 2
+    for line in lines:
+        peak, seconds = map(float, line.split())
+        assert peak < 1_500_000_000
+        assert seconds < 50
+
+
+def test_an_archive_that_unpacks_to_gigabytes_is_refused(head: Tensors, tmp_path: Path) -> None:
+    stored, file = io.BytesIO(), tmp_path / "head.pth"
+    torch.save(head | {"fc.weight": torch.zeros(50_000_000)}, stored)
+    with zipfile.ZipFile(stored) as plain, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as bomb:
+        for entry in plain.infolist():
+            bomb.writestr(entry.filename, plain.read(entry))
+    assert file.stat().st_size < 1_000_000
+    begun = time.monotonic()
+    assert "unpacks" in refused(read_head, file)
+    assert time.monotonic() - begun < 1
+
+
+def test_a_pth_without_named_tensors_is_refused(tmp_path: Path) -> None:
+    torch.save([torch.zeros(3)], tmp_path / "head.pth")
+    assert "no named tensors" in refused(read_head, tmp_path / "head.pth")
+
+
+def test_a_stored_model_that_is_not_its_manifests_is_refused(model: StoredModel) -> None:
+    deeper = EncoderSpec(**(SPEC_OF_TINY | {"layers": 3}))
+    with pytest.raises(CheckpointInvalid, match="lacks"):
+        load_network(deeper, model.encoder, model.head)
+    with pytest.raises(CheckpointInvalid, match="head"):
+        load_network(TINY, model.encoder, model.encoder)
+
+
+SPEC_OF_TINY = {name: getattr(TINY, name) for name in EncoderSpec.__slots__}
+
+
+def test_the_limit_of_layers_is_far_beyond_any_published_encoder() -> None:
+    assert checkpoints.MAX_LAYERS >= 3 * 60

@@ -1,0 +1,281 @@
+"""A score depends on the image and the model alone, and costs what it should."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from d3.adapters.pillow import PillowDecoder
+from d3.adapters.torch import TorchCheckpoints, TorchEngine
+from d3.adapters.torch.device import choose_device, choose_precision
+from d3.adapters.torch.engine import TorchDetector
+from d3.domain.errors import CheckpointInvalid, DeviceUnavailable
+from d3.domain.hashing import file_of
+from d3.domain.images import Pixels
+from d3.domain.models import StoredModel
+from d3.domain.scoring import sigmoid
+from d3.network.checkpoints import load_network
+from d3.testing.models import tiny_manifest, tiny_model
+
+SAME = 1e-6
+"""Predictions of one image in float32 agree this closely whatever surrounds it."""
+
+
+@pytest.fixture(scope="module")
+def model(pack: Path, tmp_path_factory: pytest.TempPathFactory) -> StoredModel:
+    """The reference pack's encoder and head as a stored model of 16 permutations."""
+    into = tmp_path_factory.mktemp("model")
+    checkpoints = TorchCheckpoints()
+    encoder = checkpoints.read_encoder(pack / "visual.safetensors", into)
+    head = checkpoints.read_head(pack / "classifier.pth", into)
+    manifest = replace(
+        tiny_manifest(file_of(encoder.path), file_of(head.path), spec=encoder.spec),
+        permutations=checkpoints.draw_permutations(11, 16, 256),
+    )
+    return StoredModel(manifest, encoder.path, head.path)
+
+
+@pytest.fixture(scope="module")
+def pixels(pack: Path) -> Pixels:
+    decoder = PillowDecoder()
+    images = sorted((pack / "images").iterdir())
+    return np.stack([decoder.decode(image, 224).pixels for image in images])
+
+
+@pytest.fixture(scope="module")
+def detector(model: StoredModel) -> Iterator[TorchDetector]:
+    detector = TorchEngine("cpu", "fp32").load(model)
+    yield detector
+    detector.close()
+
+
+def predictions(logits: np.ndarray) -> np.ndarray:
+    return np.vectorize(sigmoid)(logits)
+
+
+@pytest.fixture(scope="module")
+def alone(detector: TorchDetector, pixels: Pixels) -> np.ndarray:
+    """Each image's predictions in four views, scored by itself."""
+    return predictions(np.concatenate([detector.score(one[None], 4) for one in pixels]))
+
+
+@settings(max_examples=12, deadline=None)
+@given(rows=st.lists(st.integers(0, 8), min_size=1, max_size=9), views=st.integers(1, 4))
+def test_score_does_not_depend_on_the_batch_its_order_or_its_neighbours(
+    rows: list[int], views: int, detector: TorchDetector, pixels: Pixels, alone: np.ndarray
+) -> None:
+    found = predictions(detector.score(pixels[rows], views))
+    assert np.abs(found - alone[rows, :views]).max() <= SAME
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 7])
+def test_score_does_not_depend_on_the_batch_size(
+    batch_size: int, model: StoredModel, pixels: Pixels, alone: np.ndarray
+) -> None:
+    detector = TorchEngine("cpu", "fp32", batch_size).load(model)
+    assert np.abs(predictions(detector.score(pixels, 4)) - alone).max() <= SAME
+    detector.close()
+
+
+def test_the_same_call_gives_the_same_bits(detector: TorchDetector, pixels: Pixels) -> None:
+    assert np.array_equal(detector.score(pixels, 2), detector.score(pixels, 2))
+
+
+def test_a_model_loaded_again_gives_the_same_bits(
+    detector: TorchDetector, model: StoredModel, pixels: Pixels
+) -> None:
+    again = TorchEngine("cpu", "fp32").load(model)
+    assert np.array_equal(again.score(pixels, 2), detector.score(pixels, 2))
+    again.close()
+
+
+SCORE = """
+import sys
+from pathlib import Path
+import msgspec, numpy as np
+from d3.adapters.torch import TorchEngine
+from d3.domain.models import Manifest, StoredModel
+
+manifest, encoder, head, pixels, target = map(Path, sys.argv[1:])
+model = StoredModel(msgspec.json.decode(manifest.read_bytes(), type=Manifest), encoder, head)
+np.save(target, TorchEngine("cpu", "fp32").load(model).score(np.load(pixels), 4))
+"""
+
+
+def test_score_does_not_depend_on_the_process(
+    model: StoredModel,
+    pixels: Pixels,
+    alone: np.ndarray,
+    tmp_path: Path,
+    run_python: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    import msgspec
+
+    (tmp_path / "manifest.json").write_bytes(msgspec.json.encode(model.manifest))
+    np.save(tmp_path / "pixels.npy", pixels)
+    files = [tmp_path / "manifest.json", model.encoder, model.head]
+    run_python(SCORE, *files, tmp_path / "pixels.npy", tmp_path / "logits.npy")
+    elsewhere = predictions(np.load(tmp_path / "logits.npy"))
+    assert np.abs(elsewhere - alone).max() <= SAME
+
+
+@pytest.mark.parametrize("views", range(1, 9))
+def test_views_cost_one_encoding_each_and_one_for_the_original(
+    views: int, model: StoredModel, pixels: Pixels
+) -> None:
+    network = load_network(model.manifest.spec, model.encoder, model.head)
+    encoded: list[int] = []
+    network.encoder.transformer.register_forward_pre_hook(
+        lambda module, arguments: encoded.append(arguments[0].shape[0])
+    )
+    detector = TorchDetector(network, torch.tensor(model.manifest.permutations), "fp32")
+    detector.score(pixels[:3], views)
+    assert sum(encoded) == 3 * (1 + views)
+    detector.close()
+
+
+def test_no_forward_pass_is_larger_than_was_asked_for(model: StoredModel, pixels: Pixels) -> None:
+    network = load_network(model.manifest.spec, model.encoder, model.head)
+    encoded: list[int] = []
+    network.encoder.transformer.register_forward_pre_hook(
+        lambda module, arguments: encoded.append(arguments[0].shape[0])
+    )
+    permutations = torch.tensor(model.manifest.permutations)
+    detector = TorchDetector(network, permutations, "fp32", encodings=6)
+    detector.score(pixels, 2)
+    assert encoded == [6, 6, 6, 6, 3]
+    encoded.clear()
+    detector.score(pixels[:2], 16)
+    assert encoded == [17, 17]
+    detector.close()
+
+
+def test_views_are_the_first_permutations_of_the_manifest(
+    model: StoredModel, pixels: Pixels
+) -> None:
+    orders = model.manifest.permutations
+    logits = TorchEngine("cpu").load(model).score(pixels[:2], 16)
+    for first in (0, 5, 15):
+        alone = replace(model, manifest=replace(model.manifest, permutations=(orders[first],)))
+        found = TorchEngine("cpu").load(alone).score(pixels[:2], 1)
+        assert np.abs(found[:, 0] - logits[:, first]).max() < 1e-5
+
+
+def test_bfloat16_is_close_to_float32_and_its_head_stays_in_float32(
+    model: StoredModel, pixels: Pixels, alone: np.ndarray
+) -> None:
+    detector = TorchEngine("cpu", "bf16").load(model)
+    network = detector._network
+    assert network is not None
+    assert {one.dtype for one in network.encoder.parameters()} == {torch.bfloat16}
+    assert {one.dtype for one in network.head.parameters()} == {torch.float32}
+    assert detector.precision == "bf16"
+    found = predictions(detector.score(pixels, 4))
+    assert np.abs(found - alone).max() < 0.03
+    detector.close()
+
+
+def test_a_score_is_the_pixels_alone_not_the_memory_they_lie_in(
+    detector: TorchDetector, pixels: Pixels, alone: np.ndarray
+) -> None:
+    transposed = np.ascontiguousarray(pixels.transpose(3, 1, 2, 0)).transpose(3, 1, 2, 0)
+    assert not transposed.flags.c_contiguous
+    assert np.abs(predictions(detector.score(transposed, 4)) - alone).max() <= SAME
+
+
+def test_weights_that_overflow_are_no_number_and_said_to_be_none(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    from d3.domain.errors import ScoreUndefined
+    from d3.domain.scoring import assess
+
+    model = tiny_model(tmp_path)
+    save_file({k: v.clamp(-1, 1) * 3e38 for k, v in load_file(model.head).items()}, model.head)
+    detector = TorchEngine("cpu").load(model)
+    logits = detector.score(np.zeros((1, 56, 56, 3), np.uint8), 1)
+    with pytest.raises(ScoreUndefined):
+        assess(logits[0].tolist(), threshold=0.5)
+
+
+def test_a_model_of_another_shape_than_its_manifest_says_is_not_loaded(model: StoredModel) -> None:
+    spec = replace(model.manifest.spec, layers=5)
+    with pytest.raises(CheckpointInvalid):
+        TorchEngine("cpu").load(replace(model, manifest=replace(model.manifest, spec=spec)))
+
+
+# No machine of ours has two GPUs of different age: what torch says of them is set by hand below.
+
+
+@pytest.fixture
+def gpus(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, tuple[int, int]], None]:
+    def offer(count: int, capability: tuple[int, int] = (8, 0)) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: f"GPU-{number}")
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+
+    return offer
+
+
+@pytest.mark.parametrize(
+    ("count", "asked", "device"),
+    [(0, None, "cpu"), (0, "cpu", "cpu"), (2, None, "cuda:0"), (2, 1, "cuda:1"), (2, "cpu", "cpu")],
+)
+def test_the_device_is_the_one_asked_for_else_the_first_gpu_else_the_cpu(
+    count: int, asked: object, device: str, gpus: Callable[..., None]
+) -> None:
+    gpus(count)
+    assert str(choose_device(asked)) == device
+
+
+def test_a_gpu_on_a_machine_without_any_is_a_warning_and_the_cpu(
+    gpus: Callable[..., None],
+) -> None:
+    gpus(0)
+    with pytest.warns(RuntimeWarning, match="CUDA_DEVICE=1"):
+        assert str(choose_device(1)) == "cpu"
+
+
+def test_a_gpu_that_is_not_there_among_others_is_an_error_that_names_them(
+    gpus: Callable[..., None],
+) -> None:
+    gpus(2)
+    with pytest.raises(DeviceUnavailable, match=r"0 \(GPU-0\), 1 \(GPU-1\)"):
+        choose_device(2)
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "capability", "precision"),
+    [
+        ("auto", "cpu", (8, 0), "fp32"),
+        ("auto", "cuda", (8, 0), "bf16"),
+        ("auto", "cuda", (9, 0), "bf16"),
+        ("auto", "cuda", (7, 5), "fp16"),
+        ("fp32", "cuda", (9, 0), "fp32"),
+        ("fp16", "cuda", (9, 0), "fp16"),
+        ("bf16", "cpu", (8, 0), "bf16"),
+        ("fp32", "cpu", (8, 0), "fp32"),
+    ],
+)
+def test_the_precision_is_the_one_asked_for_else_what_the_device_does_best(
+    asked: str,
+    device: str,
+    capability: tuple[int, int],
+    precision: str,
+    gpus: Callable[..., None],
+) -> None:
+    gpus(1, capability)
+    assert choose_precision(asked, torch.device(device)) == precision
+
+
+def test_half_precision_on_the_cpu_is_a_warning_and_float32() -> None:
+    with pytest.warns(RuntimeWarning, match="fp16"):
+        assert choose_precision("fp16", torch.device("cpu")) == "fp32"

@@ -1,0 +1,126 @@
+"""Judging images, with a detector made for it: order, failures, limits of what is read ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from d3.adapters.batching import DirectQueue
+from d3.adapters.memory import MemoryRegistry
+from d3.adapters.pillow import PillowDecoder
+from d3.domain.detections import Detection, Failure
+from d3.domain.errors import ImageDamaged, ImageUnsupported, ScoreUndefined, ThresholdInvalid
+from d3.domain.images import Pixels
+from d3.domain.models import StoredModel
+from d3.domain.ports import Detector, Logits
+from d3.domain.services.detection import DetectionService
+from d3.domain.services.hosting import ModelHost
+from d3.testing import FakeClock, FakeDetector
+from d3.testing.contracts.registries import Shelf
+from d3.testing.images import noise, png
+
+
+class Overflowing(FakeDetector):
+    """Answers white images with infinity."""
+
+    def score(self, pixels: Pixels, views: int) -> Logits:
+        logits = super().score(pixels, views)
+        logits[pixels.reshape(len(pixels), -1).min(1) == 255] = np.inf
+        return logits
+
+
+class OneDetector:
+    """An engine that gives the same detector for every model."""
+
+    def __init__(self, detector: Detector) -> None:
+        self._detector = detector
+
+    def load(self, model: StoredModel) -> Detector:
+        return self._detector
+
+
+@pytest.fixture
+def detector() -> FakeDetector:
+    return Overflowing()
+
+
+@pytest.fixture
+def service(detector: FakeDetector, tmp_path: Path) -> DetectionService:
+    registry, clock = MemoryRegistry(), FakeClock()
+    Shelf(registry, tmp_path).put("mine")
+    host = ModelHost(
+        registry,
+        engine=lambda: OneDetector(detector),
+        queue=lambda one: DirectQueue(one, clock),
+        choice="mine",
+    )
+    return DetectionService(host, PillowDecoder(), clock)
+
+
+def grey(level: int) -> Pixels:
+    return np.full((8, 8, 3), level, np.uint8)
+
+
+def test_the_verdict_follows_the_pixels(service: DetectionService) -> None:
+    black, light = service.detect(grey(0)), service.detect(grey(200))
+    assert (black.verdict, black.is_fake, black.logit) == ("real", False, -4)
+    assert (light.verdict, light.is_fake, light.logit) == ("fake", True, 2.25)
+    assert (light.engine, light.precision, light.model.name) == ("fake", "fp32", "mine")
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 100])
+def test_answers_come_in_the_order_of_the_questions(
+    batch_size: int, service: DetectionService, detector: FakeDetector
+) -> None:
+    levels = list(range(0, 250, 11))
+    outcomes = service.detect_many(map(grey, levels), batch_size=batch_size)
+    assert [one.logit for one in outcomes] == [level / 32 - 4 for level in levels]
+    assert max(detector.batches) <= batch_size
+
+
+def test_bad_images_fail_alone_and_in_their_place(service: DetectionService) -> None:
+    sources = [grey(0), b"no image", png(noise(9, 9))[:60], grey(255), grey(99)]
+    outcomes = list(service.detect_many(sources, errors="return"))
+    kinds = [type(one.error) if isinstance(one, Failure) else type(one) for one in outcomes]
+    assert kinds == [Detection, ImageUnsupported, ImageDamaged, ScoreUndefined, Detection]
+
+
+def test_an_answer_that_is_no_number_is_an_error_of_ours(service: DetectionService) -> None:
+    with pytest.raises(ScoreUndefined):
+        service.detect(grey(255))
+
+
+def test_only_a_bounded_number_of_images_is_read_ahead(service: DetectionService) -> None:
+    taken = 0
+
+    def endless() -> Iterator[Pixels]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield grey(taken % 200)
+
+    outcomes = service.detect_many(endless(), batch_size=4)
+    for _ in range(8):
+        next(outcomes)
+    outcomes.close()
+    assert taken <= 8 + 3 * 4
+
+
+def test_a_senseless_question_is_refused_before_any_image_is_taken(
+    service: DetectionService,
+) -> None:
+    sources = iter([grey(0)])
+    with pytest.raises(ThresholdInvalid):
+        service.detect_many(sources, threshold=float("nan"))
+    assert next(sources) is not None
+
+
+def test_more_views_are_averaged_and_their_spread_said(service: DetectionService) -> None:
+    one, four = service.detect(grey(128)), service.detect(grey(128), views=4)
+    assert (one.spread, one.views, four.views) == (0, 1, 4)
+    assert four.logit == one.logit + (0 + 1 + 2 + 3) / 4 / 8
+    assert four.spread > 0
+    assert four.verdict == "uncertain"

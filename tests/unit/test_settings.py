@@ -1,0 +1,151 @@
+"""Settings are read once, and every mistake in them is named at once."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from d3.domain.errors import SettingsInvalid
+from d3.settings import Settings
+
+PROTOTYPE = """
+# PostgreSQL
+POSTGRES_USER=postgres
+POSTGRES_PASSWORD=your_password
+POSTGRES_HOST=localhost
+POSTGRES_PORT=5432
+POSTGRES_DB=d3_deepfake
+
+# MinIO
+MINIO_ENDPOINT=localhost:9000
+MINIO_ACCESS_KEY=minioadmin
+MINIO_SECRET_KEY=minioadmin
+MINIO_SECURE=False
+MINIO_BUCKET_NAME=d3-models
+
+# CUDA
+CUDA_DEVICE=1
+"""
+
+
+def read(**environ: str) -> Settings:
+    return Settings.from_environment(environ, dotenv=None)
+
+
+def test_nothing_set_is_all_defaults() -> None:
+    assert read() == Settings()
+
+
+def test_an_empty_variable_does_not_hide_the_file(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("D3_BATCH_SIZE=7\n")
+    settings = Settings.from_environment({"D3_BATCH_SIZE": ""}, tmp_path / ".env")
+    assert settings.batch_size == 7
+
+
+def test_an_empty_value_counts_as_unset() -> None:
+    assert read(**{one.metadata["variable"]: "  " for one in fields(Settings)}) == Settings()
+
+
+def test_the_env_file_of_the_prototype_starts_d3(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(PROTOTYPE)
+    settings = Settings.from_environment({}, dotenv=tmp_path / ".env")
+    assert settings.cuda_device == 1
+
+
+def test_other_programs_variables_are_ignored_without_a_word() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read(PATH="/bin", CUDA_VISIBLE_DEVICES="0", SOMETHING_D3_="x") == Settings()
+
+
+def test_a_misspelt_variable_is_warned_of_with_a_guess() -> None:
+    with pytest.warns(RuntimeWarning, match="D3_BATCHSIZE.*did you mean D3_BATCH_SIZE"):
+        read(D3_BATCHSIZE="3")
+
+
+def test_every_mistake_is_named_at_once() -> None:
+    with pytest.raises(SettingsInvalid) as caught:
+        read(
+            CUDA_DEVICE="first",
+            D3_PRECISION="int8",
+            USE_FP16="perhaps",
+            D3_BATCH_SIZE="0",
+            D3_MAX_IMAGE_BYTES="1.5",
+            D3_MODEL="../etc",
+            D3_MAX_IMAGE_SIDE="100",
+        )
+    sentence = str(caught.value)
+    for name in (
+        "CUDA_DEVICE",
+        "D3_PRECISION",
+        "USE_FP16",
+        "D3_BATCH_SIZE",
+        "D3_MAX_IMAGE_BYTES",
+        "D3_MODEL",
+    ):
+        assert f"{name}=" in sentence
+    assert "D3_MAX_IMAGE_SIDE" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("text", "device"),
+    [("0", 0), ("3", 3), ("cuda:1", 1), ("cpu", "cpu"), ("CPU", "cpu"), (" 2 ", 2), ("", None)],
+)
+def test_a_device_is_a_number_or_cpu(text: str, device: object) -> None:
+    assert read(CUDA_DEVICE=text).cuda_device == device
+
+
+@pytest.mark.parametrize("text", ["-1", "1.5", "gpu", "cuda", "cuda:", "0,1", "cuda:cpu", "null"])
+def test_any_other_device_is_refused(text: str) -> None:
+    with pytest.raises(SettingsInvalid, match="CUDA_DEVICE"):
+        read(CUDA_DEVICE=text)
+
+
+@pytest.mark.parametrize("text", ["true", "TRUE", "1", "yes", "on", "True"])
+def test_half_precision_is_asked_for_by_any_usual_word(text: str) -> None:
+    settings = read(USE_FP16=text)
+    assert settings.use_fp16
+    assert settings.effective_precision == "fp16"
+
+
+def test_d3_precision_beats_use_fp16() -> None:
+    assert read(USE_FP16="true", D3_PRECISION="bf16").effective_precision == "bf16"
+    assert read(USE_FP16="false").effective_precision == "auto"
+
+
+def test_the_environment_beats_the_file(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("D3_BATCH_SIZE=3\nD3_MODEL=mine\n")
+    settings = Settings.from_environment({"D3_BATCH_SIZE": "5"}, dotenv=tmp_path / ".env")
+    assert (settings.batch_size, settings.model) == (5, "mine")
+
+
+@pytest.mark.parametrize("start", ["\ufeff", "export ", "\n\n# a comment\n"])
+def test_a_file_may_be_written_as_people_do(start: str, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(f'{start}D3_MODEL="mine"\r\n', encoding="utf-8")
+    assert Settings.from_environment({}, dotenv=tmp_path / ".env").model == "mine"
+
+
+def test_a_missing_file_is_no_mistake_and_an_unreadable_one_is(tmp_path: Path) -> None:
+    assert Settings.from_environment({}, dotenv=tmp_path / ".env") == Settings()
+    (tmp_path / ".env").write_bytes(b"D3_MODEL=\xff\xfe\n")
+    with pytest.raises(SettingsInvalid, match="UTF-8"):
+        Settings.from_environment({}, dotenv=tmp_path / ".env")
+
+
+def test_a_home_may_begin_with_a_tilde() -> None:
+    assert read(D3_HOME="~/d3").home == Path.home() / "d3"
+    with pytest.raises(SettingsInvalid, match="D3_HOME"):
+        read(D3_HOME="~nobody-of-this-name/d3")
+
+
+def test_models_lie_under_home(tmp_path: Path) -> None:
+    assert read(D3_HOME=str(tmp_path)).models_folder == tmp_path / "models"
+
+
+def test_the_example_file_names_every_variable() -> None:
+    example = (Path(__file__).parents[2] / ".env.example").read_text()
+    for one in fields(Settings):
+        assert f"{one.metadata['variable']}=" in example
