@@ -11,9 +11,10 @@ import httpx
 import pytest
 
 from d3.domain.errors import DeviceOutOfMemory
+from d3.domain.services.inference import Judged, Upload
 from d3.testing.engines import FakeEngine
 from tests.service.conftest import Service, painted
-from tests.serving import assert_problem
+from tests.serving import assert_problem, wait_until
 
 INFO, LIST = "/api/model/info", "/api/model/list"
 LOAD, UNLOAD, UPLOAD = "/api/model/load", "/api/model/unload", "/api/model/upload"
@@ -168,6 +169,20 @@ def test_a_prediction_in_flight_keeps_the_model_it_began_with(
     assert models == ["mine", "next"]
     assert old.closed
     assert not new.closed
+
+
+def test_who_stops_waiting_does_not_take_the_model_from_the_work(service: Service) -> None:
+    service.engine.may_score.clear()
+    waiting = service.application.d3.inference.judge([Upload("a.png", painted(1))])
+    assert service.engine.scoring.acquire(timeout=20)
+    assert waiting.cancel() is False
+    service.http.post(UNLOAD)
+    (detector,) = service.engine.detectors
+    assert not detector.closed
+    service.engine.may_score.set()
+    (judged,) = waiting.result(20)
+    assert isinstance(judged, Judged)
+    wait_until(lambda: detector.closed)
 
 
 def test_the_old_model_serves_while_the_new_one_loads_and_after_it_failed(

@@ -214,6 +214,7 @@ def _then(
 def _gathered(futures: Sequence[Future[Judged | D3Error]]) -> Future[list[Judged | D3Error]]:
     """One future for the results of all, in order; they never raise."""
     gathered: Future[list[Judged | D3Error]] = Future()
+    gathered.set_running_or_notify_cancel()  # who stops waiting does not stop the work
     if len(futures) == 1:
         futures[0].add_done_callback(lambda one: gathered.set_result([one.result()]))
         return gathered
