@@ -76,6 +76,14 @@ def test_a_recorded_score_is_held_against_the_measured_one(own: Path) -> None:
     assert (right.state, "as recorded" in right.found) == ("ok", True)
 
 
+def test_the_starters_score_is_recorded_with_the_package(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("D3_MODEL", "starter")
+    found = findings()["self-test"]
+    assert (found.state, "as recorded" in found.found) == ("ok", True)
+
+
 def test_settings_that_cannot_be_used_are_the_first_finding(run: Run) -> None:
     done = run("doctor", "--json", D3_PRECISION="fp8")
     first = json.loads(done.out.splitlines()[0])
