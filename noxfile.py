@@ -76,9 +76,11 @@ def openapi(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """The figures of benchmarks/, printed; nothing is asserted."""
-    session.install(".")
-    session.run("python", "benchmarks/engine.py", *session.posargs)
+    """The figures of benchmarks/, printed; nothing is asserted. The HTTP one needs wrk."""
+    install(session, "bench")
+    session.run("python", "benchmarks/engine.py")
+    session.run("python", "benchmarks/history.py")
+    session.run("python", "benchmarks/http/run.py")
 
 
 def run_tests(session: nox.Session, *folders: str) -> None:
