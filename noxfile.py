@@ -86,6 +86,8 @@ def bench(session: nox.Session) -> None:
 def run_tests(session: nox.Session, *folders: str) -> None:
     """Run pytest on the installed package; arguments after -- go to pytest."""
     install(session, "test", "imports")
+    # Two processes test side by side: threads of torch's own would only get in each other's way.
+    session.env["OMP_NUM_THREADS"] = "1"
     session.run("pytest", "--numprocesses=2", "--dist=loadgroup", *(session.posargs or folders))
 
 
@@ -94,5 +96,3 @@ def install(session: nox.Session, *groups: str) -> None:
     session.install(".", *nox.project.dependency_groups(PROJECT, *groups))
     # Without byte code every process that a test starts would compile torch anew.
     session.env["PYTHONDONTWRITEBYTECODE"] = ""
-    # Two processes test side by side: threads of torch's own would only get in each other's way.
-    session.env["OMP_NUM_THREADS"] = "1"
