@@ -1,5 +1,6 @@
-"""The history in SQLite or PostgreSQL, through SQLAlchemy."""
+"""History and accounts in SQLite or PostgreSQL, through SQLAlchemy."""
 
+from d3.adapters.sql.accounts import SqlAccounts
 from d3.adapters.sql.engine import Database
 from d3.adapters.sql.history import SqlHistory
 from d3.adapters.sql.schema import SqlSchema, current, head, make_ready, state, upgrade
@@ -8,6 +9,7 @@ from d3.domain.ports_history import SchemaState
 __all__ = [
     "Database",
     "SchemaState",
+    "SqlAccounts",
     "SqlHistory",
     "SqlSchema",
     "current",
