@@ -179,7 +179,7 @@ class SqlAccounts:
             )
 
 
-def _search(asked: Presented) -> sa.Select[Any]:
+def _search(asked: Presented) -> sa.Select[*tuple[Any, ...]]:
     if asked.key_id is None:
         meant = _K.secret_sha256 == asked.fingerprint
     else:

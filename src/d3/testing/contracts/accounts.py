@@ -240,7 +240,7 @@ class AccountsContract:
         grace = accounts.add_user("grace", None, NOON)
         late = accounts.create_key(ada.id, KeyWish(), NOON + HOUR)
         early = accounts.create_key(grace.id, KeyWish(), NOON)
-        assert [key.key_id for key in accounts.keys()] == [early.key_id, late.key_id]
+        assert [key.key_id for key in accounts.keys(None)] == [early.key_id, late.key_id]
         assert [key.key_id for key in accounts.keys(ada.id)] == [late.key_id]
         assert accounts.keys()[0].state(NOON) is KeyState.LIVE
 
