@@ -1,6 +1,8 @@
 """History and accounts in SQLite or PostgreSQL, through SQLAlchemy."""
 
 from d3.adapters.sql.accounts import SqlAccounts
+from d3.adapters.sql.backup import backup
+from d3.adapters.sql.copying import SqlCopier
 from d3.adapters.sql.engine import Database
 from d3.adapters.sql.history import SqlHistory
 from d3.adapters.sql.schema import SqlSchema, current, head, make_ready, state, upgrade
@@ -10,8 +12,10 @@ __all__ = [
     "Database",
     "SchemaState",
     "SqlAccounts",
+    "SqlCopier",
     "SqlHistory",
     "SqlSchema",
+    "backup",
     "current",
     "head",
     "make_ready",

@@ -52,7 +52,7 @@ def state(database: Database) -> SchemaState:
         StorageFailed: the database cannot be read.
     """
     with database.reading() as connection:
-        return _state(connection)
+        return state_of(connection)
 
 
 def upgrade(database: Database, revision: str = "head") -> str:
@@ -123,7 +123,7 @@ def _upgrade(database: Database, revision: str, *, keep_backup: bool) -> Upgrade
     file = None
     with database.writing() as connection:
         exclusively(connection)
-        found = _state(connection)  # again, now that nobody else can change it
+        found = state_of(connection)  # again, now that nobody else can change it
         _refuse(found, SchemaState.AHEAD, SchemaState.FOREIGN)
         old = found in {SchemaState.BEHIND, SchemaState.PROTOTYPE}
         if keep_backup and old and database.is_sqlite and has_rows(connection):
@@ -137,7 +137,8 @@ def _upgrade(database: Database, revision: str, *, keep_backup: bool) -> Upgrade
     return Upgraded(reached, file)
 
 
-def _state(connection: sa.Connection) -> SchemaState:
+def state_of(connection: sa.Connection) -> SchemaState:
+    """As :func:`state`, within the caller's transaction."""
     recorded = _recorded(connection)
     if recorded is None:
         present = set(sa.inspect(connection).get_table_names()) & set(Base.metadata.tables)
