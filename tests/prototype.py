@@ -60,10 +60,10 @@ def make_prototype(database: Database, results: int = 3) -> None:
         connection.execute(
             sa.insert(users),
             [
-                _user(1, "ada", PLAIN_KEY, True),
-                _user(2, "grace", None, True),
-                _user(5, "alan", "another plain key", False),
-                _user(6, "joan", "", None),
+                _user(1, "ada", PLAIN_KEY, active=True),
+                _user(2, "grace", None, active=True),
+                _user(5, "alan", "another plain key", active=False),
+                _user(6, "joan", "", active=None),
             ],
         )
         connection.execute(
@@ -91,7 +91,7 @@ def make_prototype(database: Database, results: int = 3) -> None:
     engine.dispose()
 
 
-def _user(id_: int, name: str, key: str | None, active: bool | None) -> dict[str, object]:
+def _user(id_: int, name: str, key: str | None, *, active: bool | None) -> dict[str, object]:
     return {
         "id": id_,
         "username": name,

@@ -111,7 +111,7 @@ def is_prototype(connection: sa.Connection) -> bool:
     )
 
 
-def adopt(connection: sa.Connection, make_tables: Callable[[], None]) -> None:
+def adopt(connection: sa.Connection, make_tables: Callable[[], object]) -> None:
     """Turn the prototype's tables into D3's first revision.
 
     Args:
@@ -222,7 +222,8 @@ def _hash_keys(connection: sa.Connection) -> None:
     )
     keep = sa.text(
         "INSERT INTO api_keys (key_id, user_id, name, secret_sha256, scopes, created_at) "
-        "SELECT :key_id, :user_id, 'prototype', CAST(:hash AS VARCHAR), :scopes, created_at FROM users "
+        "SELECT :key_id, :user_id, 'prototype', CAST(:hash AS VARCHAR), :scopes, created_at "
+        "FROM users "
         # Two users with one key were never told apart: the prototype took the first.
         "WHERE id = :user_id AND NOT EXISTS "
         "(SELECT 1 FROM api_keys k WHERE k.secret_sha256 = CAST(:hash AS VARCHAR))"

@@ -49,6 +49,11 @@ class SqlCopier:
             }
 
     def _check_source(self) -> None:
+        if self._source.url == self._target.url:
+            raise StorageFailed(
+                "The database to copy from and the one to copy into are the same.",
+                "Name the new one after --to, or by POSTGRES_HOST or D3_DATABASE_URL.",
+            )
         if self._source.is_sqlite and not Path(self._source.url.database or "").is_file():
             raise StorageFailed(
                 "There is no database to copy from.", "Check the address after --from."

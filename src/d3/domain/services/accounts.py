@@ -143,7 +143,7 @@ class AccountService:
         return self._accounts.authenticate(key, self.now())
 
     def _lifetime(self, key_id: str) -> timedelta | None:
-        for key in self._accounts.keys():
+        for key in self._accounts.keys(None):
             if key.key_id == key_id:
                 return None if key.expires_at is None else key.expires_at - key.created_at
         raise KeyNotFound("There is no such key.", "`d3 keys list` shows every key's id.")

@@ -88,7 +88,7 @@ def _drawn(what: str) -> Iterator[Callable[[str, int, int], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (TextColumn(f"{what} {{task.description}}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=err(), transient=True) as shown:
+    with Progress(*columns, console=err(), transient=True, disable=not err().is_terminal) as shown:
         tasks = {}
 
         def draw(part: str, done: int, total: int) -> None:

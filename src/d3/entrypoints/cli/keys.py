@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from d3.entrypoints.cli.output import complain, out, print_json, printable
-from d3.entrypoints.cli.spans import Lifetime, Span
+from d3.entrypoints.cli.spans import lifetime, span
 from d3.entrypoints.cli.users import JSON, account_service
 
 if TYPE_CHECKING:
@@ -36,7 +36,9 @@ def keys() -> None:
     show_default=True,
     help="What the key allows; may be given again. admin allows everything.",
 )
-@click.option("--expires", type=Lifetime(), help="After this long, such as 90d; else never.")
+@click.option(
+    "--expires", type=lifetime, metavar="SPAN", help="After this long, such as 90d; else never."
+)
 @JSON
 def create(
     username: str, *, name: str, scopes: tuple[str, ...], expires: timedelta | None, as_json: bool
@@ -59,15 +61,16 @@ def list_keys(username: str | None, *, as_json: bool) -> None:
             print_json(_described(key) | {"state": key.state(now)})
         return
     from rich import box
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
     names = {user.id: user.username for user in service.users()}
-    columns = ("KEY ID", "USERNAME", "NAME", "SCOPES", "CREATED", "EXPIRES", "LAST USED", "STATE")
-    table = Table(*columns, box=box.SIMPLE_HEAD)
+    columns = ("USERNAME", "NAME", "SCOPES", "CREATED", "EXPIRES", "LAST USED", "STATE")
+    # An id is there to be copied: whatever else has to give way on a narrow terminal.
+    table = Table(Column("KEY ID", no_wrap=True, min_width=10), *columns, box=box.SIMPLE_HEAD)
     for key in found:
         labels = (Text(printable(names.get(key.user_id, "?"))), Text(printable(key.name)))
-        moments = map(_moment, (key.created_at, key.expires_at, key.last_used_at))
+        moments = map(_day, (key.created_at, key.expires_at, key.last_used_at))
         scopes = " ".join(sorted(key.scopes))
         table.add_row(key.key_id, *labels, scopes, *moments, key.state(now).value)
     out().print(table)
@@ -90,12 +93,18 @@ def revoke(key_id: str, *, as_json: bool) -> None:
 @click.argument("key_id")
 @click.option(
     "--keep",
-    type=Span(),
+    type=span,
+    metavar="SPAN",
     default="24h",
     show_default=True,
     help="How long the old key goes on working; 0 ends it now.",
 )
-@click.option("--expires", type=Lifetime(), help="Of the new key; else as long as the old one's.")
+@click.option(
+    "--expires",
+    type=lifetime,
+    metavar="SPAN",
+    help="Of the new key; else as long as the old one's.",
+)
 @JSON
 def rotate(key_id: str, *, keep: timedelta, expires: timedelta | None, as_json: bool) -> None:
     """Make a key that takes the place of KEY_ID. It is shown now and never again."""
@@ -110,7 +119,9 @@ def _show_secret(made: IssuedKey, *, as_json: bool) -> None:
     else:
         sys.stdout.write(made.key + "\n")
         sys.stdout.flush()
-    until = "without end" if made.expires_at is None else f"until {_moment(made.expires_at)} UTC"
+    until = (
+        "without end" if made.expires_at is None else f"until {made.expires_at:%Y-%m-%d %H:%M} UTC"
+    )
     complain(f"The key {made.key_id} works {until}. It is not shown again: keep it now.", "note")
 
 
@@ -120,5 +131,5 @@ def _described(key: ApiKey) -> dict[str, Any]:
     return described
 
 
-def _moment(moment: datetime | None) -> str:
-    return "-" if moment is None else f"{moment:%Y-%m-%d %H:%M}"
+def _day(moment: datetime | None) -> str:
+    return "-" if moment is None else f"{moment:%Y-%m-%d}"
