@@ -5,6 +5,7 @@ Adapters are imported when they are first needed, so that ``d3 --help`` waits fo
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,6 +73,16 @@ def _engine(settings: Settings) -> Engine:
     return TorchEngine(settings.cuda_device, settings.effective_precision, settings.batch_size)
 
 
+def _threaded_queue(detector: Detector, clock: Clock, batch_size: int) -> DetectionQueue:
+    from d3.adapters.batching import ThreadedQueue
+
+    return ThreadedQueue(detector, clock, batch_size)
+
+
+def _version() -> str:
+    return version("d3-deepfake")
+
+
 def _queue(detector: Detector, clock: Clock) -> DetectionQueue:
     from d3.adapters.batching import DirectQueue
 
@@ -128,6 +139,10 @@ class Container(containers.DeclarativeContainer):
     checkpoints = providers.ThreadSafeSingleton(_checkpoints)
     engine = providers.ThreadSafeSingleton(_engine, settings)
     queue = providers.Factory(_queue, clock=clock)
+    threaded_queue = providers.Factory(
+        _threaded_queue, clock=clock, batch_size=settings.provided.batch_size
+    )
+    version = providers.Callable(_version)
     host = providers.ThreadSafeSingleton(
         ModelHost,
         registry=registry,
@@ -139,7 +154,11 @@ class Container(containers.DeclarativeContainer):
         DetectionService, host=host, decoder=decoder, clock=clock
     )
     models = providers.ThreadSafeSingleton(
-        ModelService, registry=registry, checkpoints=checkpoints.provider, host=host
+        ModelService,
+        registry=registry,
+        checkpoints=checkpoints.provider,
+        host=host,
+        encoder=settings.provided.encoder,
     )
     database = providers.ThreadSafeSingleton(_database, settings)
     schema = providers.ThreadSafeSingleton(_schema, database)

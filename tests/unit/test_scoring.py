@@ -157,6 +157,10 @@ def test_any_other_threshold_is_refused_in_a_sentence(value: object) -> None:
         assess([0.0], threshold=value)
 
 
+def test_a_whole_number_of_numpy_is_one() -> None:
+    assert checked_views(np.int64(4)) == 4
+
+
 @pytest.mark.parametrize("value", [1, 7, 16])
 def test_views_from_1_to_16_are_allowed(value: int) -> None:
     assert checked_views(value) == value

@@ -39,6 +39,12 @@ def test_nothing_set_is_all_defaults() -> None:
     assert read() == Settings()
 
 
+def test_an_empty_variable_does_not_hide_the_file(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("D3_BATCH_SIZE=7\n")
+    settings = Settings.from_environment({"D3_BATCH_SIZE": ""}, tmp_path / ".env")
+    assert settings.batch_size == 7
+
+
 def test_an_empty_value_counts_as_unset() -> None:
     assert read(**{one.metadata["variable"]: "  " for one in fields(Settings)}) == Settings()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -167,9 +168,13 @@ def checked_views(views: int, available: int = MAX_VIEWS) -> int:
         ViewsInvalid: it is anything else.
     """
     most = min(MAX_VIEWS, available)
-    if isinstance(views, bool) or not isinstance(views, int) or not 1 <= views <= most:
+    try:
+        number = 0 if isinstance(views, bool) else operator.index(views)
+    except TypeError:
+        number = 0
+    if not 1 <= number <= most:
         raise ViewsInvalid(
             f"{shown(views)} views cannot be had from this model.",
             f"Give a whole number from 1 to {most}.",
         )
-    return views
+    return number

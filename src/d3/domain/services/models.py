@@ -9,9 +9,9 @@ from pathlib import Path
 
 from d3.domain.errors import CheckpointInvalid, ModelProtected
 from d3.domain.hashing import file_of
-from d3.domain.models import STARTER, Manifest, ModelSummary, checked_name
+from d3.domain.models import PUBLISHED, STARTER, Manifest, ModelSummary, StoredModel, checked_name
 from d3.domain.ports import Checkpoints, ModelRegistry
-from d3.domain.scoring import MAX_VIEWS
+from d3.domain.scoring import MAX_VIEWS, AbstainBand, Calibration
 from d3.domain.services.hosting import ModelHost
 
 IMPORT_SEED = 2025
@@ -23,11 +23,16 @@ class ModelService:
     """What people do with models."""
 
     def __init__(
-        self, registry: ModelRegistry, checkpoints: Callable[[], Checkpoints], host: ModelHost
+        self,
+        registry: ModelRegistry,
+        checkpoints: Callable[[], Checkpoints],
+        host: ModelHost,
+        encoder: str | None = None,
     ) -> None:
         self._registry = registry
         self._checkpoints = checkpoints
         self._host = host
+        self._encoder = encoder
 
     def list(self) -> list[ModelSummary]:
         """The newest version of every model, by name; the one in use is marked active."""
@@ -92,6 +97,64 @@ class ModelService:
                 provenance=provenance or f"imported from {encoder.name} and {head.name}",
             )
             return self._registry.put(manifest, body.path, top.path)
+
+    def import_head(self, name: str, head: Path, *, provenance: str = "") -> Manifest:
+        """Make a model of a head alone, bound to an encoder that is there already.
+
+        Args:
+            name: see :func:`d3.domain.models.checked_name`.
+            head: ``.safetensors`` or ``.pth``.
+            provenance: where it came from; its file's name unless said.
+
+        Raises:
+            CheckpointInvalid: it is no head, or no encoder here makes features of its width.
+            ModelNotFound: the model that ``D3_ENCODER`` names is not there.
+            ModelNameInvalid: the name cannot be a model's.
+            ModelProtected: it is a packaged model's.
+        """
+        if checked_name(name) == STARTER:
+            raise ModelProtected("The starter model ships with D3.", "Choose another name.")
+        checkpoints = self._checkpoints()
+        with tempfile.TemporaryDirectory(prefix="d3-import-") as folder:
+            top = checkpoints.read_head(head, Path(folder))
+            donor = self._donor(top.width)
+            manifest = replace(
+                donor.manifest,
+                name=name,
+                version=1,
+                head=file_of(top.path),
+                threshold=0.5,
+                calibration=Calibration(),
+                abstain_band=AbstainBand(),
+                licence="unknown",
+                provenance=f"{provenance or head.name}, on the encoder of {donor.manifest.name}",
+                notice="",
+                metrics={},
+                created_at="",
+            )
+            return self._registry.put(manifest, donor.encoder, top.path)
+
+    def _donor(self, width: int) -> StoredModel:
+        """The model whose encoder a head of this width is bound to."""
+        if self._encoder is not None:
+            donor = self._registry.open(self._encoder)
+            if donor.manifest.spec.width == width:
+                return donor
+            raise CheckpointInvalid(
+                f"The head takes features of width {width}; the encoder of {self._encoder!r}, "
+                f"which D3_ENCODER names, makes {donor.manifest.spec.width}.",
+                "Upload a head trained on that encoder, or change D3_ENCODER.",
+            )
+        fitting = [one for one in self._registry.list() if one.manifest.spec.width == width]
+        # The published encoder before others, and ours before somebody's.
+        fitting.sort(key=lambda one: (one.manifest.name != PUBLISHED, not one.packaged))
+        if fitting:
+            return self._registry.open(fitting[0].manifest.name)
+        raise CheckpointInvalid(
+            f"The head takes features of width {width}, and no encoder here makes them.",
+            "Bring the encoder first: `d3 models import NAME --encoder FILE --head FILE`; the "
+            "published head wants CLIP ViT-L/14, width 1024.",
+        )
 
     def use(self, name: str) -> Manifest:
         """Make this model the one that answers when none is named; it is verified first.
