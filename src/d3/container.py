@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from dependency_injector import containers, providers
 
+from d3.domain.services.accounts import AccountService
 from d3.domain.services.detection import DetectionService
 from d3.domain.services.hosting import ModelHost
 from d3.domain.services.models import ModelService
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
         ImageDecoder,
         ModelRegistry,
     )
+    from d3.domain.ports_accounts import Accounts
     from d3.domain.ports_history import History, ResultCache, Schema
+    from d3.domain.ports_storage import Copier
 
 STARTER_FOLDER = Path(__file__).parent / "starter"
 
@@ -104,6 +107,22 @@ def _history(database: Database) -> History:
     return SqlHistory(database)
 
 
+def _accounts(database: Database) -> Accounts:
+    from d3.adapters.sql import SqlAccounts
+
+    return SqlAccounts(database)
+
+
+def _copier(settings: Settings, source: str | Path | None, target: str | Path | None) -> Copier:
+    """From the embedded database to the one that is set, unless said otherwise."""
+    from d3.adapters.sql import Database, SqlCopier
+
+    return SqlCopier(
+        Database(source if source is not None else settings.embedded_database),
+        Database(target if target is not None else settings.database),
+    )
+
+
 def _cache(settings: Settings) -> ResultCache:
     from d3.adapters.memory.cache import MemoryResultCache
 
@@ -144,5 +163,8 @@ class Container(containers.DeclarativeContainer):
     database = providers.ThreadSafeSingleton(_database, settings)
     schema = providers.ThreadSafeSingleton(_schema, database)
     history = providers.ThreadSafeSingleton(_history, database)
+    accounts = providers.ThreadSafeSingleton(_accounts, database)
+    account_service = providers.ThreadSafeSingleton(AccountService, accounts=accounts, clock=clock)
+    copier = providers.Factory(_copier, settings)
     history_writer = providers.ThreadSafeSingleton(HistoryWriter, history=history, clock=clock)
     cache = providers.ThreadSafeSingleton(_cache, settings)

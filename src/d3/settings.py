@@ -128,12 +128,17 @@ class Settings:
         return self.home / "models"
 
     @property
+    def embedded_database(self) -> Path:
+        """The file in which the history is kept where no server is set."""
+        return self.home / "d3.db"
+
+    @property
     def database(self) -> str | Path:
         """Where the history is kept: a URL with its password, or the embedded database's file."""
         if self.database_url is not None:
             return self.database_url
         if self.postgres_host is None:
-            return self.home / "d3.db"
+            return self.embedded_database
         user = quote(self.postgres_user, safe="")
         password = f":{quote(self.postgres_password, safe='')}" if self.postgres_password else ""
         host = quote(self.postgres_host, safe="[]:")

@@ -264,6 +264,93 @@ class SchemaMismatch(StorageFailed):
     code = "schema_mismatch"
 
 
+class AccountError(D3Error):
+    """Something about users or keys cannot be done."""
+
+    code = "account_error"
+
+
+class AccountInvalid(AccountError, RequestInvalid):
+    """A username, an email address, a key's name or a scope that cannot be used."""
+
+    code = "invalid_account"
+
+
+class UserExists(AccountError):
+    """The username or the email address belongs to another account."""
+
+    code = "user_exists"
+
+
+class UserNotFound(AccountError):
+    """There is no such account."""
+
+    code = "user_not_found"
+
+
+class KeyNotFound(AccountError):
+    """There is no API key of that id."""
+
+    code = "key_not_found"
+
+
+class KeyNotLive(AccountError):
+    """The API key has expired or was revoked, so it cannot be rotated."""
+
+    code = "key_not_live"
+
+
+class KeyLimitReached(AccountError):
+    """The account has as many live keys as may be."""
+
+    code = "key_limit_reached"
+
+
+class AccessRefused(D3Error):
+    """The API key does not open the door.
+
+    The kinds are for the log: code and sentence are the same for all, so that whoever tries keys
+    learns nothing.
+
+    Attributes:
+        reason: a stable word for the log, never for the answer.
+    """
+
+    code = "access_refused"
+    reason: ClassVar[str] = "refused"
+
+    def __init__(
+        self,
+        problem: str = "This API key is not accepted.",
+        remedy: str = "Send a valid one as `Authorization: Bearer KEY` or `X-API-Key: KEY`.",
+    ) -> None:
+        super().__init__(problem, remedy)
+
+
+class KeyInvalid(AccessRefused):
+    """No such key was ever handed out, or it was mistyped."""
+
+    reason = "invalid"
+
+
+class KeyExpired(AccessRefused):
+    """The key's time is over."""
+
+    reason = "expired"
+
+
+class KeyRevoked(AccessRefused):
+    """The key was taken back."""
+
+    reason = "revoked"
+
+
+class UserDisabled(AccessRefused):
+    """The key is good; its owner's account is closed."""
+
+    reason = "disabled"
+
+
 class DeviceUnavailable(D3Error):
     """The device or precision that was asked for is not on this machine."""
 

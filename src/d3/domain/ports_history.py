@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from d3.domain.history import (
@@ -20,6 +21,7 @@ from d3.domain.history import (
     Statistics,
 )
 from d3.domain.idempotency import IdempotencyKey, Reservation, StoredAnswer
+from d3.domain.ports_storage import Progress, Upgraded, no_progress
 
 
 class RequestLog(Protocol):
@@ -156,6 +158,7 @@ class SchemaState(StrEnum):
     AT_HEAD = "at head"
     BEHIND = "behind"
     AHEAD = "ahead"
+    PROTOTYPE = "the original prototype's"
     FOREIGN = "foreign"
 
 
@@ -182,19 +185,39 @@ class Schema(Protocol):
         """How the database stands to this version."""
         ...
 
-    def upgrade(self) -> str:
-        """Run the migrations that are missing, all or none; the revision reached.
+    def upgrade(self, *, backup: bool = True) -> Upgraded:
+        """Run the migrations that are missing, all or none; adopt the prototype's tables.
+
+        Args:
+            backup: keep a copy of an embedded database that holds rows beside it. A server's
+                backup is the server's business.
 
         Raises:
-            SchemaMismatch: the database is ahead of this version, or foreign.
+            SchemaMismatch: the database is ahead of this version, or foreign, or the prototype's
+                with rows that cannot be kept.
         """
         ...
 
-    def make_ready(self) -> None:
+    def make_ready(self) -> Path | None:
         """What a service does at its start: fill an empty database, upgrade an embedded one.
 
+        The answer is the backup of an embedded database that held rows and was upgraded.
+
         Raises:
-            SchemaMismatch: a server's tables are behind, or any are ahead or foreign.
+            SchemaMismatch: a server's tables are behind, or any are ahead, foreign or the
+                prototype's.
+        """
+        ...
+
+    def backup(self, file: Path, progress: Progress = no_progress) -> None:
+        """Copy the embedded database, as it stands at this moment and while it is in use.
+
+        Args:
+            file: must not be there yet; is there whole or not at all.
+            progress: told pages copied and pages in all.
+
+        Raises:
+            StorageFailed: the file is there, cannot be written, or the database is a server's.
         """
         ...
 

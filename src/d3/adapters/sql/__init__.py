@@ -1,5 +1,8 @@
-"""The history in SQLite or PostgreSQL, through SQLAlchemy."""
+"""History and accounts in SQLite or PostgreSQL, through SQLAlchemy."""
 
+from d3.adapters.sql.accounts import SqlAccounts
+from d3.adapters.sql.backup import backup
+from d3.adapters.sql.copying import SqlCopier
 from d3.adapters.sql.engine import Database
 from d3.adapters.sql.history import SqlHistory
 from d3.adapters.sql.schema import SqlSchema, current, head, make_ready, state, upgrade
@@ -8,8 +11,11 @@ from d3.domain.ports_history import SchemaState
 __all__ = [
     "Database",
     "SchemaState",
+    "SqlAccounts",
+    "SqlCopier",
     "SqlHistory",
     "SqlSchema",
+    "backup",
     "current",
     "head",
     "make_ready",

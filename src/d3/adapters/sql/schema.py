@@ -10,10 +10,13 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from d3.adapters.sql.adoption import ADOPTED_AS, PROTOTYPE, adopt, empty_the_log, is_prototype
+from d3.adapters.sql.backup import backup, beside
 from d3.adapters.sql.engine import Database
 from d3.adapters.sql.tables import Base
 from d3.domain.errors import SchemaMismatch
 from d3.domain.ports_history import SchemaState
+from d3.domain.ports_storage import Progress, Upgraded, no_progress
 
 VERSION_TABLE = "d3_schema_version"
 """Ours alone, so that another application's Alembic in the same database is not in the way."""
@@ -40,64 +43,113 @@ def current(database: Database) -> str | None:
 
 
 def state(database: Database) -> SchemaState:
-    """How the database stands: empty, at head, behind, ahead, or foreign.
+    """How the database stands: empty, at head, behind, ahead, the prototype's, or foreign.
 
-    Foreign means that tables with our names are there which our migrations did not make; other
-    tables are nobody's business.
+    The prototype's has its three tables with exactly its columns. Foreign means that other tables
+    with our names are there which our migrations did not make; the rest is nobody's business.
 
     Raises:
         StorageFailed: the database cannot be read.
     """
     with database.reading() as connection:
-        recorded = _recorded(connection)
-        if recorded is None:
-            present = set(sa.inspect(connection).get_table_names())
-            return SchemaState.FOREIGN if present & set(Base.metadata.tables) else SchemaState.EMPTY
-    if recorded == head():
-        return SchemaState.AT_HEAD
-    known = {script.revision for script in ScriptDirectory(str(_MIGRATIONS)).walk_revisions()}
-    return SchemaState.BEHIND if recorded in known else SchemaState.AHEAD
+        return state_of(connection)
 
 
 def upgrade(database: Database, revision: str = "head") -> str:
     """Run the migrations that are missing, all or none; the revision that the database is at then.
 
-    Several processes may call this at once; one works and the others wait.
+    The prototype's tables are adopted. Several processes may call this at once; one works and the
+    others wait.
 
     Raises:
-        SchemaMismatch: the database is ahead of this version, or foreign.
+        SchemaMismatch: the database is ahead of this version, or foreign, or the prototype's with
+            rows that cannot be kept.
         StorageFailed: it cannot be written.
     """
-    _refuse(state(database), SchemaState.AHEAD, SchemaState.FOREIGN)
-    with database.writing() as connection:
-        if not database.is_sqlite:
-            connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
-            connection.execute(sa.text("SET LOCAL lock_timeout = 0"))
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
-        config = Config()
-        config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-        config.set_main_option("path_separator", "os")
-        config.attributes["connection"] = connection
-        command.upgrade(config, revision)
-        reached = _recorded(connection)
+    return _upgrade(database, revision, keep_backup=False).revision
+
+
+def migrate(connection: sa.Connection, revision: str = "head") -> str:
+    """Run the migrations that are missing in the caller's transaction; the revision reached."""
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+    reached = _recorded(connection)
     assert reached is not None
     return reached
 
 
-def make_ready(database: Database) -> None:
+def make_ready(database: Database) -> Path | None:
     """What a service does at its start: fill an empty database, upgrade an embedded one.
 
+    An embedded one that holds rows is copied into a file beside it first; the answer is that file.
+
     Raises:
-        SchemaMismatch: a server's tables are behind, or any are ahead or foreign; it names the
-            command that helps.
+        SchemaMismatch: a server's tables are behind, or any are ahead, foreign or the prototype's;
+            it names the command that helps.
         StorageFailed: the database cannot be used.
     """
     found = state(database)
     if found is SchemaState.AT_HEAD:
-        return
+        return None
+    _refuse(found, SchemaState.PROTOTYPE)
     if not database.is_sqlite:
         _refuse(found, SchemaState.BEHIND)
-    upgrade(database)
+    return _upgrade(database, "head", keep_backup=True).backup
+
+
+def exclusively(connection: sa.Connection) -> None:
+    """Let this transaction take its time, and others that change tables wait for its end."""
+    if connection.dialect.name != "sqlite":
+        connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
+        connection.execute(sa.text("SET LOCAL lock_timeout = 0"))
+        connection.execute(sa.text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+
+
+def has_rows(connection: sa.Connection) -> bool:
+    """Whether any table with one of our names holds a row."""
+    present = set(sa.inspect(connection).get_table_names()) & set(Base.metadata.tables)
+    return any(
+        connection.scalar(sa.select(sa.literal(1)).select_from(sa.table(name)).limit(1))
+        for name in sorted(present)
+    )
+
+
+def _upgrade(database: Database, revision: str, *, keep_backup: bool) -> Upgraded:
+    _refuse(state(database), SchemaState.AHEAD, SchemaState.FOREIGN)
+    file = None
+    with database.writing() as connection:
+        exclusively(connection)
+        found = state_of(connection)  # again, now that nobody else can change it
+        _refuse(found, SchemaState.AHEAD, SchemaState.FOREIGN)
+        old = found in {SchemaState.BEHIND, SchemaState.PROTOTYPE}
+        if keep_backup and old and database.is_sqlite and has_rows(connection):
+            file = beside(database, _recorded(connection) or "prototype")
+            backup(database, file)
+        if found is SchemaState.PROTOTYPE:
+            adopt(connection, lambda: migrate(connection, ADOPTED_AS))
+        reached = migrate(connection, revision)
+    if found is SchemaState.PROTOTYPE and database.is_sqlite:
+        empty_the_log(Path(database.url.database or ""))
+    return Upgraded(reached, file)
+
+
+def state_of(connection: sa.Connection) -> SchemaState:
+    """As :func:`state`, within the caller's transaction."""
+    recorded = _recorded(connection)
+    if recorded is None:
+        present = set(sa.inspect(connection).get_table_names()) & set(Base.metadata.tables)
+        if not present:
+            return SchemaState.EMPTY
+        ours = present == set(PROTOTYPE) and is_prototype(connection)
+        return SchemaState.PROTOTYPE if ours else SchemaState.FOREIGN
+    if recorded == head():
+        return SchemaState.AT_HEAD
+    known = {script.revision for script in ScriptDirectory(str(_MIGRATIONS)).walk_revisions()}
+    return SchemaState.BEHIND if recorded in known else SchemaState.AHEAD
 
 
 class SqlSchema:
@@ -123,13 +175,17 @@ class SqlSchema:
         """How the database stands to this version."""
         return state(self._database)
 
-    def upgrade(self) -> str:
-        """Run the migrations that are missing, all or none; the revision reached."""
-        return upgrade(self._database)
+    def upgrade(self, *, backup: bool = True) -> Upgraded:
+        """Run the migrations that are missing, all or none; adopt the prototype's tables."""
+        return _upgrade(self._database, "head", keep_backup=backup)
 
-    def make_ready(self) -> None:
+    def make_ready(self) -> Path | None:
         """Fill an empty database, upgrade an embedded one, refuse the others."""
-        make_ready(self._database)
+        return make_ready(self._database)
+
+    def backup(self, file: Path, progress: Progress = no_progress) -> None:
+        """Copy the embedded database, as it stands at this moment and while it is in use."""
+        backup(self._database, file, progress)
 
 
 def _recorded(connection: sa.Connection) -> str | None:
@@ -148,6 +204,10 @@ def _refuse(found: SchemaState, *refused: SchemaState) -> None:
         SchemaState.AHEAD: (
             "The database was upgraded by a newer D3.",
             "Install that version, or restore the backup made before its `d3 db upgrade`.",
+        ),
+        SchemaState.PROTOTYPE: (
+            "The database is the original prototype's.",
+            "Make a backup, then run `d3 db upgrade`: it takes the tables over with their rows.",
         ),
         SchemaState.FOREIGN: (
             "The database has tables with D3's names that D3 did not make.",

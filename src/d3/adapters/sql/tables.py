@@ -52,7 +52,7 @@ class ApiKey(Base):
         Key, sa.ForeignKey("users.id", ondelete="CASCADE"), index=True
     )
     name: Mapped[str] = mapped_column(sa.String(255))
-    secret_sha256: Mapped[str] = mapped_column(sa.String(64))
+    secret_sha256: Mapped[str] = mapped_column(sa.String(64), unique=True, index=True)
     scopes: Mapped[str] = mapped_column(sa.Text())
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime | None]

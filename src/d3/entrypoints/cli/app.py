@@ -17,10 +17,12 @@ from d3.domain.errors import D3Error
 from d3.entrypoints.cli.database import db
 from d3.entrypoints.cli.detect import detect
 from d3.entrypoints.cli.doctor import doctor
+from d3.entrypoints.cli.keys import keys
 from d3.entrypoints.cli.models import models
 from d3.entrypoints.cli.output import complain
 from d3.entrypoints.cli.serve import serve
 from d3.entrypoints.cli.train import train
+from d3.entrypoints.cli.users import users
 
 COULD_NOT = 2
 INTERRUPTED = 130
@@ -40,6 +42,8 @@ cli.add_command(serve)
 cli.add_command(db)
 cli.add_command(doctor)
 cli.add_command(train)
+cli.add_command(users)
+cli.add_command(keys)
 
 
 def main(arguments: list[str] | None = None) -> None:

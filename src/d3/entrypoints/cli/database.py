@@ -1,26 +1,30 @@
-"""``d3 db``: the database's tables."""
+"""``d3 db``: the database as a whole: its tables' state, upgrades, copies and backups."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from d3.entrypoints.cli.output import err, out
+from d3.domain.errors import SettingsInvalid
+from d3.entrypoints.cli.output import complain, err, out
 
 if TYPE_CHECKING:
-    from d3.domain.ports_history import Schema
+    from d3.container import Container
 
 
 @click.group()
 def db() -> None:
-    """Bring the database's tables up to date, and say how they stand."""
+    """Upgrade, copy and back up the database, and say how it stands."""
 
 
 @db.command()
 def current() -> None:
     """Show the database, its revision and the one this version works with."""
-    schema = _schema()
+    schema = _container().schema()
     out().print(f"database  {schema.database}", markup=False)
     out().print(f"revision  {schema.current() or 'none'}", markup=False)
     out().print(f"newest    {schema.head()}", markup=False)
@@ -28,20 +32,68 @@ def current() -> None:
 
 
 @db.command()
-def upgrade() -> None:
-    """Run the migrations that are missing, all or none. Make a backup first: there is no way back.
+@click.option("--no-backup", is_flag=True, help="Do not copy an embedded database first.")
+def upgrade(*, no_backup: bool) -> None:
+    """Run the migrations that are missing, all or none; adopt the prototype's tables.
 
-    Several may call this at once; one works and the others wait.
+    There is no way back but a backup: of an embedded database one is made beside it, of a server
+    it is yours to make. Several may call this at once; one works and the others wait.
     """
-    schema = _schema()
+    schema = _container().schema()
     with err().status("Upgrading"):
-        revision = schema.upgrade()
-    out().print(f"{schema.database} is at revision {revision}.", markup=False)
+        done = schema.upgrade(backup=not no_backup)
+    if done.backup is not None:
+        complain(f"{done.backup} is how the database was before.", "note")
+    out().print(f"{schema.database} is at revision {done.revision}.", markup=False)
 
 
-def _schema() -> Schema:
+@db.command()
+@click.option("--from", "source", metavar="URL", help="By default the embedded database.")
+@click.option("--to", "target", metavar="URL", help="By default the one that the settings name.")
+def copy(*, source: str | None, target: str | None) -> None:
+    """Copy every row into an empty database, all or none, with their ids.
+
+    A URL is sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/NAME. The source is not
+    changed; D3 may go on using it, but what it keeps after the start is not copied.
+    """
+    try:
+        copier = _container().copier(source, target)
+    except SettingsInvalid as error:
+        raise click.UsageError(f"{error.problem} {error.remedy}") from error
+    with _drawn("Copying") as draw:
+        counts: dict[str, int] = copier.copy(draw)
+    for table, rows in counts.items():
+        out().print(f"{rows:>12,}  {table}", markup=False)
+
+
+@db.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+def backup(file: Path) -> None:
+    """Copy the embedded database into FILE, even while D3 uses it."""
+    with _drawn("Copying") as draw:
+        _container().schema().backup(file, lambda done, total: draw("pages", done, total))
+    out().print(f"{file} holds the database as it was just now.", markup=False, highlight=False)
+
+
+def _container() -> Container:
     from d3.container import Container
     from d3.settings import Settings
 
-    schema: Schema = Container(settings=Settings.from_environment()).schema()
-    return schema
+    return Container(settings=Settings.from_environment())
+
+
+@contextmanager
+def _drawn(what: str) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for each part of the work, where stderr is a terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (TextColumn(f"{what} {{task.description}}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=err(), transient=True, disable=not err().is_terminal) as shown:
+        tasks = {}
+
+        def draw(part: str, done: int, total: int) -> None:
+            if part not in tasks:
+                tasks[part] = shown.add_task(part)
+            shown.update(tasks[part], completed=done, total=total)
+
+        yield draw

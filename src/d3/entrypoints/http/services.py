@@ -77,7 +77,8 @@ class Services:
         with self._lock:
             if self.started:
                 return
-            self.schema.make_ready()
+            if (backup := self.schema.make_ready()) is not None:
+                _LOG.warning("the database was upgraded; %s is how it was before", backup)
             try:
                 model = self.host.load()
             except D3Error as error:

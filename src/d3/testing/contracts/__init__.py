@@ -10,6 +10,7 @@ Inherit the suite in a test module and override its fixture::
 Name this package to ``pytest.register_assert_rewrite`` in ``conftest.py`` to read failures well.
 """
 
+from d3.testing.contracts.accounts import AccountsContract
 from d3.testing.contracts.checkpoints import CheckpointsContract
 from d3.testing.contracts.clocks import ClockContract
 from d3.testing.contracts.detectors import DetectorContract
@@ -18,6 +19,7 @@ from d3.testing.contracts.queues import DetectionQueueContract
 from d3.testing.contracts.registries import ModelRegistryContract
 
 __all__ = [
+    "AccountsContract",
     "CheckpointsContract",
     "ClockContract",
     "DetectionQueueContract",

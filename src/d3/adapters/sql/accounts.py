@@ -1,0 +1,255 @@
+"""Users and their API keys in a database."""
+
+from __future__ import annotations
+
+import unicodedata
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from d3.adapters.sql import tables
+from d3.adapters.sql.engine import Database
+from d3.domain.accounts import (
+    USE_NOTED_EVERY,
+    ApiKey,
+    IssuedKey,
+    KeyWish,
+    Presented,
+    Principal,
+    Scope,
+    User,
+    admit,
+    checked_email,
+    checked_room,
+    checked_username,
+    issued,
+    presented,
+    retired,
+    use_is_news,
+)
+from d3.domain.errors import KeyNotFound, StorageFailed, UserExists, UserNotFound, shown
+from d3.domain.history import LARGEST_ID, in_utc
+from d3.domain.keys import mint
+from d3.domain.text import storable
+
+_U = tables.User
+_K = tables.ApiKey
+_USER = (_U.id, _U.username, _U.email, _U.created_at, _U.is_active)
+_KEY = (
+    *(_K.key_id, _K.user_id, _K.name, _K.scopes),
+    *(_K.created_at, _K.expires_at, _K.last_used_at, _K.revoked_at),
+)
+_KNOWN = frozenset(Scope)
+
+
+class SqlAccounts:
+    """Fills :class:`d3.domain.ports_accounts.Accounts`; the tables are :mod:`.schema`'s business.
+
+    What counts a user's keys locks the user's row first, so that of two at once one waits.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add_user(self, username: str, email: str | None, now: datetime) -> User:
+        """Make an account."""
+        username = checked_username(username)
+        email = None if email is None else checked_email(email)
+        insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
+        wanted = {"username": username, "email": email, "created_at": in_utc(now)}
+        with self._database.writing() as connection:
+            made = connection.execute(
+                insert(_U)
+                .values(**wanted, is_active=True)
+                .on_conflict_do_nothing()
+                .returning(*_USER)
+            ).one_or_none()
+            if made is not None:
+                return _user_of(made)
+            taken = connection.scalar(sa.select(_U.id).where(_U.username == username))
+        which = "username" if taken is not None else "email address"
+        raise UserExists(
+            f"The {which} {shown(username if taken is not None else email)} is taken.",
+            "`d3 users list` shows every account.",
+        )
+
+    def user(self, username: str) -> User:
+        """The account of this name."""
+        # Adopted names may stand there in another Unicode form than ours.
+        meant = {storable(username), storable(unicodedata.normalize("NFC", username))}
+        with self._database.reading() as connection:
+            row = connection.execute(
+                sa.select(*_USER).where(_U.username.in_(sorted(meant))).order_by(_U.id).limit(1)
+            ).one_or_none()
+        if row is None:
+            raise _no_user(username)
+        return _user_of(row)
+
+    def users(self) -> list[User]:
+        """Every account, by id."""
+        with self._database.reading() as connection:
+            return [_user_of(row) for row in connection.execute(sa.select(*_USER).order_by(_U.id))]
+
+    def set_active(self, user_id: int, *, active: bool) -> User:
+        """Open or close the door for all keys of an account."""
+        _check_id(user_id)
+        with self._database.writing() as connection:
+            row = connection.execute(
+                sa.update(_U).where(_U.id == user_id).values(is_active=active).returning(*_USER)
+            ).one_or_none()
+        if row is None:
+            raise _no_user(user_id)
+        return _user_of(row)
+
+    def create_key(self, user_id: int, wish: KeyWish, now: datetime) -> IssuedKey:
+        """Make a key for an account; the secret is told here and never again."""
+        _check_id(user_id)
+        with self._database.writing() as connection:
+            _lock_user(connection, user_id)
+            checked_room(_keys(connection, user_id), now)
+            return _issue(connection, user_id, wish, now)
+
+    def keys(self, user_id: int | None = None) -> list[ApiKey]:
+        """Every key, or those of an account, oldest first; also expired and revoked ones."""
+        if user_id is not None and not 1 <= user_id <= LARGEST_ID:
+            return []
+        with self._database.reading() as connection:
+            return _keys(connection, user_id)
+
+    def revoke_key(self, key_id: str, now: datetime) -> ApiKey:
+        """Take a key back for good; a key that was taken back before stays as it is."""
+        moment = sa.literal(in_utc(now), _K.revoked_at.type)
+        with self._database.writing() as connection:
+            row = connection.execute(
+                sa.update(_K)
+                .where(_K.key_id == storable(key_id))
+                .values(revoked_at=sa.func.coalesce(_K.revoked_at, moment))
+                .returning(*_KEY)
+            ).one_or_none()
+        if row is None:
+            raise _no_key(key_id)
+        return _key_of(row)
+
+    def rotate_key(
+        self, key_id: str, overlap: timedelta, expires_at: datetime | None, now: datetime
+    ) -> IssuedKey:
+        """Make a key of the same name and scopes; the old one ends after the overlap."""
+        with self._database.writing() as connection:
+            owner = connection.scalar(sa.select(_K.user_id).where(_K.key_id == storable(key_id)))
+            if owner is None:
+                raise _no_key(key_id)
+            _lock_user(connection, owner)
+            keys = {key.key_id: key for key in _keys(connection, owner)}
+            old = keys[key_id]
+            keys[key_id] = ending = retired(old, overlap, in_utc(now))
+            checked_room(keys.values(), now)
+            connection.execute(
+                sa.update(_K)
+                .where(_K.key_id == key_id)
+                .values(expires_at=ending.expires_at, revoked_at=ending.revoked_at)
+            )
+            return _issue(connection, owner, KeyWish(old.name, old.scopes, expires_at), now)
+
+    def authenticate(self, key: str, now: datetime) -> Principal:
+        """Who sent this key. Its last use is noted, at most once a minute."""
+        asked = presented(key)
+        with self._database.reading() as connection:
+            row = connection.execute(_search(asked)).one_or_none()
+        if row is None:
+            return admit(asked, None, "", user_is_active=False, now=now)
+        found = _key_of(row)
+        principal = admit(asked, found, row.secret_sha256, user_is_active=row.is_active, now=now)
+        if use_is_news(found, now):
+            self._note_use(found.key_id, in_utc(now))
+        return principal
+
+    def close(self) -> None:
+        """Give connections back."""
+        self._database.close()
+
+    def _note_use(self, key_id: str, now: datetime) -> None:
+        news = sa.or_(_K.last_used_at.is_(None), _K.last_used_at <= now - USE_NOTED_EVERY)
+        # Nobody is kept out because a note could not be made.
+        with suppress(StorageFailed), self._database.writing() as connection:
+            connection.execute(
+                sa.update(_K).where(_K.key_id == key_id, news).values(last_used_at=now)
+            )
+
+
+def _search(asked: Presented) -> sa.Select[*tuple[Any, ...]]:
+    if asked.key_id is None:
+        meant = _K.secret_sha256 == asked.fingerprint
+    else:
+        meant = _K.key_id == asked.key_id
+    return sa.select(*_KEY, _K.secret_sha256, _U.is_active).join(_U).where(meant)
+
+
+def _keys(connection: sa.Connection, user_id: int | None) -> list[ApiKey]:
+    wanted = sa.select(*_KEY).order_by(_K.created_at, _K.key_id)
+    if user_id is not None:
+        wanted = wanted.where(_K.user_id == user_id)
+    return [_key_of(row) for row in connection.execute(wanted)]
+
+
+def _issue(connection: sa.Connection, user_id: int, wish: KeyWish, now: datetime) -> IssuedKey:
+    minted = mint()
+    made = issued(minted, user_id, wish, now)
+    connection.execute(
+        sa.insert(_K).values(
+            key_id=made.key_id,
+            user_id=user_id,
+            name=made.name,
+            secret_sha256=minted.fingerprint,
+            scopes=" ".join(sorted(made.scopes)),
+            created_at=made.created_at,
+            expires_at=made.expires_at,
+        )
+    )
+    return made
+
+
+def _lock_user(connection: sa.Connection, user_id: int) -> None:
+    if connection.scalar(sa.select(_U.id).where(_U.id == user_id).with_for_update()) is None:
+        raise _no_user(user_id)
+
+
+def _user_of(row: Any) -> User:
+    return User(
+        id=row.id,
+        username=row.username,
+        email=row.email,
+        created_at=row.created_at,
+        is_active=row.is_active,
+    )
+
+
+def _key_of(row: Any) -> ApiKey:
+    return ApiKey(
+        key_id=row.key_id,
+        user_id=row.user_id,
+        name=row.name,
+        # A scope of a newer D3 allows nothing here.
+        scopes=frozenset(Scope(one) for one in row.scopes.split() if one in _KNOWN),
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        last_used_at=row.last_used_at,
+        revoked_at=row.revoked_at,
+    )
+
+
+def _check_id(user_id: int) -> None:
+    if not 1 <= user_id <= LARGEST_ID:
+        raise _no_user(user_id)
+
+
+def _no_user(who: str | int) -> UserNotFound:
+    return UserNotFound(f"There is no user {shown(who)}.", "`d3 users list` shows every account.")
+
+
+def _no_key(key_id: str) -> KeyNotFound:
+    return KeyNotFound(
+        f"There is no key with the id {shown(key_id)}.", "`d3 keys list` shows every key's id."
+    )

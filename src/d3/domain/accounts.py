@@ -1,0 +1,330 @@
+"""Who may ask: users, their API keys, scopes, and what decides whether a key opens the door."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from d3.domain.errors import (
+    AccountInvalid,
+    KeyExpired,
+    KeyInvalid,
+    KeyLimitReached,
+    KeyNotLive,
+    KeyRevoked,
+    UserDisabled,
+    shown,
+)
+from d3.domain.history import in_utc
+from d3.domain.keys import (
+    LONGEST_KEY,
+    KeyForm,
+    MintedKey,
+    fingerprint,
+    form_of,
+    key_id_of,
+    same_fingerprint,
+)
+
+LIVE_KEYS = 2
+"""How many keys of a user open the door at once: the one in use, and the one that replaces it."""
+
+USE_NOTED_EVERY = timedelta(minutes=1)
+"""A key's last use is written down at most this often."""
+
+ROTATION_OVERLAP = timedelta(hours=24)
+"""How long the old key goes on working beside the new one, unless said otherwise."""
+
+_LONGEST_NAME = 255
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
+
+
+class Scope(StrEnum):
+    """What a key allows.
+
+    ``predict`` judges images; ``read`` sees one's own results; ``models`` loads, lists and uploads
+    models; ``admin`` allows all of that, and everybody's results and accounts.
+    """
+
+    PREDICT = "predict"
+    READ = "read"
+    MODELS = "models"
+    ADMIN = "admin"
+
+
+DEFAULT_SCOPES = frozenset({Scope.PREDICT, Scope.READ})
+"""What a key allows unless said otherwise."""
+
+ADOPTED_SCOPES = frozenset({Scope.PREDICT, Scope.READ, Scope.MODELS})
+"""What the prototype's keys allow from now on: every call that the prototype had."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """Somebody with an account.
+
+    Attributes:
+        id: counts from 1; never given twice.
+        username: unique, 1 to 255 characters.
+        email: unique; None where there is none.
+        created_at: in UTC.
+        is_active: whether their keys open the door.
+    """
+
+    id: int
+    username: str
+    email: str | None
+    created_at: datetime
+    is_active: bool = True
+
+
+class KeyState(StrEnum):
+    """Whether a key can open the door."""
+
+    LIVE = "live"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKey:
+    """What is known of a key without its secret.
+
+    Attributes:
+        key_id: stands in the key itself and may be shown anywhere.
+        user_id: whose it is.
+        name: what its owner calls it.
+        scopes: what it allows.
+        created_at: in UTC.
+        expires_at: from this moment on it opens nothing; None: never.
+        last_used_at: to the minute; None: never yet.
+        revoked_at: when it was taken back; None: it was not.
+    """
+
+    key_id: str
+    user_id: int
+    name: str
+    scopes: frozenset[Scope]
+    created_at: datetime
+    expires_at: datetime | None = None
+    last_used_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+    def state(self, now: datetime) -> KeyState:
+        """How the key stands at this moment."""
+        if self.revoked_at is not None:
+            return KeyState.REVOKED
+        if self.expires_at is not None and self.expires_at <= now:
+            return KeyState.EXPIRED
+        return KeyState.LIVE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuedKey(ApiKey):
+    """A key just made, with its secret: shown to its owner now and never again.
+
+    Attributes:
+        key: what to send as ``X-API-Key``.
+    """
+
+    key: str = field(repr=False)
+
+
+def issued(minted: MintedKey, user_id: int, wish: KeyWish, now: datetime) -> IssuedKey:
+    """The key that a wish comes to."""
+    return IssuedKey(
+        key_id=minted.key_id,
+        user_id=user_id,
+        name=wish.name,
+        scopes=wish.scopes,
+        created_at=in_utc(now),
+        expires_at=None if wish.expires_at is None else in_utc(wish.expires_at),
+        key=minted.key,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class KeyWish:
+    """What a new key is to be.
+
+    Attributes:
+        name: what its owner calls it, at most 255 characters; may be empty.
+        scopes: what it allows; at least one.
+        expires_at: when it ends; None: never.
+
+    Raises:
+        AccountInvalid: no scope, an unknown one, or a name that cannot be.
+        ValueError: a time without a zone.
+    """
+
+    name: str = ""
+    scopes: frozenset[Scope] = DEFAULT_SCOPES
+    expires_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        if self.name:
+            _checked_text(self.name, "name of a key")
+        object.__setattr__(self, "scopes", checked_scopes(self.scopes))
+        if self.expires_at is not None and self.expires_at.utcoffset() is None:
+            raise ValueError("a time needs a zone")
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who is asking, once their key was accepted.
+
+    Attributes:
+        user_id: whose key it is.
+        key_id: which of their keys.
+        scopes: what it allows.
+    """
+
+    user_id: int
+    key_id: str
+    scopes: frozenset[Scope]
+
+    def may(self, scope: Scope) -> bool:
+        """Whether this is allowed; ``admin`` allows everything."""
+        return scope in self.scopes or Scope.ADMIN in self.scopes
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """A key that somebody sent, before anybody looked whether there is such a one.
+
+    Attributes:
+        key_id: that stands in it; None in an adopted key, which is found by its fingerprint.
+        fingerprint: to be compared with the stored one.
+    """
+
+    key_id: str | None
+    fingerprint: str = field(repr=False)
+
+
+def presented(key: str) -> Presented:
+    """What to look for in the store.
+
+    Raises:
+        KeyInvalid: no store need be asked: it is empty, endless or mistyped.
+    """
+    if not key or len(key) > LONGEST_KEY or form_of(key) is KeyForm.MISTYPED:
+        raise KeyInvalid
+    return Presented(key_id_of(key), fingerprint(key))
+
+
+def admit(
+    asked: Presented, found: ApiKey | None, stored: str, *, user_is_active: bool, now: datetime
+) -> Principal:
+    """Let the owner of a key in, or nobody.
+
+    Args:
+        asked: what was sent.
+        found: the key that the store has for it, if any.
+        stored: that key's fingerprint.
+        user_is_active: its owner's.
+        now: the moment of asking.
+
+    Raises:
+        AccessRefused: one of its kinds; all are alike to whoever asked.
+    """
+    # Compared before anything else is told, so that only who holds the secret learns its state.
+    if not same_fingerprint(asked.fingerprint, stored) or found is None:
+        raise KeyInvalid
+    state = found.state(now)
+    if state is KeyState.REVOKED:
+        raise KeyRevoked
+    if state is KeyState.EXPIRED:
+        raise KeyExpired
+    if not user_is_active:
+        raise UserDisabled
+    return Principal(found.user_id, found.key_id, found.scopes)
+
+
+def use_is_news(key: ApiKey, now: datetime) -> bool:
+    """Whether this use of the key is to be written down."""
+    return key.last_used_at is None or now - key.last_used_at >= USE_NOTED_EVERY
+
+
+def checked_room(keys: Iterable[ApiKey], now: datetime) -> None:
+    """See that a user with these keys may have another one.
+
+    Raises:
+        KeyLimitReached: as many as may be are live.
+    """
+    if sum(key.state(now) is KeyState.LIVE for key in keys) >= LIVE_KEYS:
+        raise KeyLimitReached(
+            f"This user has {LIVE_KEYS} live keys, and more are not given.",
+            "Revoke one first: `d3 keys list USERNAME`, then `d3 keys revoke KEY_ID`.",
+        )
+
+
+def retired(key: ApiKey, overlap: timedelta, now: datetime) -> ApiKey:
+    """The key as its rotation leaves it: ended now, or after the overlap at the latest.
+
+    Raises:
+        KeyNotLive: it has ended before.
+    """
+    if (state := key.state(now)) is not KeyState.LIVE:
+        raise KeyNotLive(
+            f"The key {key.key_id} cannot be rotated: it is {state.value}.",
+            "Create a new one: `d3 keys create USERNAME`.",
+        )
+    if overlap <= timedelta(0):
+        return replace(key, revoked_at=now)
+    end = now + overlap
+    return replace(key, expires_at=end if key.expires_at is None else min(key.expires_at, end))
+
+
+def checked_username(username: str) -> str:
+    """The name in one Unicode form (NFC), so that what looks alike is alike.
+
+    Raises:
+        AccountInvalid: not 1 to 255 printable characters, or with a space at an end.
+    """
+    return _checked_text(unicodedata.normalize("NFC", username), "username")
+
+
+def checked_email(email: str) -> str:
+    """The address as it is.
+
+    Raises:
+        AccountInvalid: it has no ``@`` with something on both sides, or holds spaces.
+    """
+    if not _EMAIL.fullmatch(email):
+        raise AccountInvalid(
+            f"{shown(email)} is not an email address.", "Give one such as ada@example.org."
+        )
+    return _checked_text(email, "email address")
+
+
+def checked_scopes(scopes: Iterable[str]) -> frozenset[Scope]:
+    """The scopes by name.
+
+    Raises:
+        AccountInvalid: there is none, or one that D3 does not know.
+    """
+    known = ", ".join(Scope)
+    found = set()
+    for scope in scopes:
+        try:
+            found.add(Scope(scope))
+        except ValueError as error:
+            raise AccountInvalid(
+                f"There is no scope {shown(scope)}.", f"The scopes are {known}."
+            ) from error
+    if not found:
+        raise AccountInvalid("A key without a scope opens nothing.", f"Give some of {known}.")
+    return frozenset(found)
+
+
+def _checked_text(text: str, what: str) -> str:
+    if not 1 <= len(text) <= _LONGEST_NAME or not text.isprintable() or text != text.strip():
+        raise AccountInvalid(
+            f"{shown(text)} cannot be a {what}.",
+            f"Give 1 to {_LONGEST_NAME} printable characters without spaces at the ends.",
+        )
+    return text

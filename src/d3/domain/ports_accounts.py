@@ -1,0 +1,93 @@
+"""What the domain needs to know of people: the port that keeps users and their API keys."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Protocol, runtime_checkable
+
+from d3.domain.accounts import ApiKey, IssuedKey, KeyWish, Principal, User
+
+
+@runtime_checkable
+class Accounts(Protocol):
+    """Users and keys; of a key's secret only the SHA-256 is kept. Safe to use from many threads.
+
+    Every method raises StorageFailed where the store cannot be used. A moment has a zone.
+    """
+
+    def add_user(self, username: str, email: str | None, now: datetime) -> User:
+        """Make an account.
+
+        Raises:
+            UserExists: the username or the email is another account's.
+            AccountInvalid: one of them cannot be used.
+        """
+        ...
+
+    def user(self, username: str) -> User:
+        """The account of this name.
+
+        Raises:
+            UserNotFound: there is none.
+        """
+        ...
+
+    def users(self) -> list[User]:
+        """Every account, by id."""
+        ...
+
+    def set_active(self, user_id: int, *, active: bool) -> User:
+        """Open or close the door for all keys of an account.
+
+        Raises:
+            UserNotFound: there is none.
+        """
+        ...
+
+    def create_key(self, user_id: int, wish: KeyWish, now: datetime) -> IssuedKey:
+        """Make a key for an account; the secret is told here and never again.
+
+        Raises:
+            UserNotFound: there is no such account.
+            KeyLimitReached: two of the account's keys are live; also if both were made just now.
+        """
+        ...
+
+    def keys(self, user_id: int | None = None) -> list[ApiKey]:
+        """Every key, or those of an account, oldest first; also expired and revoked ones."""
+        ...
+
+    def revoke_key(self, key_id: str, now: datetime) -> ApiKey:
+        """Take a key back for good; a key that was taken back before stays as it is.
+
+        Raises:
+            KeyNotFound: there is none.
+        """
+        ...
+
+    def rotate_key(
+        self, key_id: str, overlap: timedelta, expires_at: datetime | None, now: datetime
+    ) -> IssuedKey:
+        """Make a key of the same name and scopes; the old one ends after the overlap.
+
+        Of two rotations of one key at once, one succeeds. With no overlap the old key ends now.
+
+        Raises:
+            KeyNotFound: there is no such key.
+            KeyNotLive: the key has ended; a new one is to be created instead.
+            KeyLimitReached: the account has another live key, and the overlap would make three.
+        """
+        ...
+
+    def authenticate(self, key: str, now: datetime) -> Principal:
+        """Who sent this key. Its last use is noted, at most once a minute.
+
+        Raises:
+            AccessRefused: KeyInvalid, KeyRevoked, KeyExpired or UserDisabled; to be answered
+                alike.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give connections back; the store is of no use afterwards."""
+        ...

@@ -1,0 +1,158 @@
+"""Users and keys by the names people give them, with the clock and the usual choices filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+from d3.domain.accounts import (
+    DEFAULT_SCOPES,
+    ROTATION_OVERLAP,
+    ApiKey,
+    IssuedKey,
+    KeyWish,
+    Principal,
+    User,
+    checked_scopes,
+)
+from d3.domain.errors import AccountInvalid, KeyNotFound
+from d3.domain.keys import key_id_of
+from d3.domain.ports import Clock
+from d3.domain.ports_accounts import Accounts
+
+
+class AccountService:
+    """What the faces call: accounts by username, times by the clock.
+
+    Args:
+        accounts: where they are kept.
+        clock: tells the time.
+
+    Every method raises StorageFailed where the store cannot be used.
+    """
+
+    def __init__(self, accounts: Accounts, clock: Clock) -> None:
+        self._accounts = accounts
+        self._clock = clock
+
+    def now(self) -> datetime:
+        """This moment, in UTC."""
+        return datetime.fromtimestamp(self._clock.now(), UTC)
+
+    def add_user(self, username: str, email: str | None = None) -> User:
+        """Make an account.
+
+        Raises:
+            UserExists: the username or the email is another account's.
+            AccountInvalid: one of them cannot be used.
+        """
+        return self._accounts.add_user(username, email, self.now())
+
+    def users(self) -> list[User]:
+        """Every account, by id."""
+        return self._accounts.users()
+
+    def set_active(self, username: str, *, active: bool) -> User:
+        """Open or close the door for all keys of an account.
+
+        Raises:
+            UserNotFound: there is none.
+        """
+        return self._accounts.set_active(self._accounts.user(username).id, active=active)
+
+    def create_key(
+        self,
+        username: str,
+        *,
+        name: str = "",
+        scopes: Iterable[str] = DEFAULT_SCOPES,
+        lifetime: timedelta | None = None,
+    ) -> IssuedKey:
+        """Make a key for an account; the secret is told here and never again.
+
+        Args:
+            username: whose key it is to be.
+            name: what its owner calls it.
+            scopes: what it allows.
+            lifetime: how long from now; None: for ever.
+
+        Raises:
+            UserNotFound: there is no such account.
+            KeyLimitReached: two of the account's keys are live.
+            AccountInvalid: the name, a scope or the lifetime cannot be.
+        """
+        now = self.now()
+        wish = KeyWish(name, checked_scopes(scopes), _end(now, lifetime))
+        return self._accounts.create_key(self._accounts.user(username).id, wish, now)
+
+    def keys(self, username: str | None = None) -> list[ApiKey]:
+        """Every key, or those of an account, oldest first.
+
+        Raises:
+            UserNotFound: there is no such account.
+        """
+        if username is None:
+            return self._accounts.keys()
+        return self._accounts.keys(self._accounts.user(username).id)
+
+    def revoke_key(self, key: str) -> ApiKey:
+        """Take a key back for good.
+
+        Args:
+            key: its id, or the whole key, as one has it that was found in the wrong place.
+
+        Raises:
+            KeyNotFound: there is none.
+        """
+        return self._accounts.revoke_key(key_id_of(key) or key, self.now())
+
+    def rotate_key(
+        self,
+        key: str,
+        *,
+        overlap: timedelta = ROTATION_OVERLAP,
+        lifetime: timedelta | None = None,
+    ) -> IssuedKey:
+        """Make a key that takes the place of another; the old one ends after the overlap.
+
+        Args:
+            key: the old one's id, or the whole key.
+            overlap: how long both work; zero ends the old one now.
+            lifetime: of the new one; None: as long as the old one was given.
+
+        Raises:
+            KeyNotFound: there is no such key.
+            KeyNotLive: it has ended.
+            KeyLimitReached: with the overlap the account would have three live keys.
+            AccountInvalid: the lifetime cannot be.
+        """
+        now = self.now()
+        key_id = key_id_of(key) or key
+        if lifetime is None:
+            lifetime = self._lifetime(key_id)
+        _end(now, overlap)
+        return self._accounts.rotate_key(key_id, overlap, _end(now, lifetime), now)
+
+    def authenticate(self, key: str) -> Principal:
+        """Who sent this key.
+
+        Raises:
+            AccessRefused: KeyInvalid, KeyRevoked, KeyExpired or UserDisabled; to be answered
+                alike.
+        """
+        return self._accounts.authenticate(key, self.now())
+
+    def _lifetime(self, key_id: str) -> timedelta | None:
+        for key in self._accounts.keys(None):
+            if key.key_id == key_id:
+                return None if key.expires_at is None else key.expires_at - key.created_at
+        raise KeyNotFound("There is no such key.", "`d3 keys list` shows every key's id.")
+
+
+def _end(now: datetime, lifetime: timedelta | None) -> datetime | None:
+    if lifetime is None:
+        return None
+    try:
+        return now + lifetime
+    except OverflowError as error:
+        raise AccountInvalid("That is too long.", "Leave it out for a key without end.") from error

@@ -1,0 +1,87 @@
+"""``d3 users``: who has an account."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from d3.entrypoints.cli.output import complain, out, print_json, printable
+
+if TYPE_CHECKING:
+    from d3.domain.accounts import User
+    from d3.domain.services.accounts import AccountService
+
+JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+
+
+@click.group()
+def users() -> None:
+    """Add, list, disable and enable users; their keys are the business of `d3 keys`."""
+
+
+@users.command()
+@click.argument("username")
+@click.option("--email", help="Unique, if given.")
+@JSON
+def add(username: str, *, email: str | None, as_json: bool) -> None:
+    """Make an account for USERNAME."""
+    _tell(account_service().add_user(username, email), "Added", as_json=as_json)
+    complain(f"`d3 keys create {username}` makes a key for it.", "note")
+
+
+@users.command("list")
+@JSON
+def list_users(*, as_json: bool) -> None:
+    """Show every user."""
+    found = account_service().users()
+    if as_json:
+        for user in found:
+            print_json(asdict(user))
+        return
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("ID", "USERNAME", "EMAIL", "SINCE", "STATE", box=box.SIMPLE_HEAD)
+    for user in found:
+        names = (Text(printable(user.username)), Text(printable(user.email or "-")))
+        state = "active" if user.is_active else "disabled"
+        table.add_row(str(user.id), *names, f"{user.created_at:%Y-%m-%d}", state)
+    out().print(table)
+
+
+@users.command()
+@click.argument("username")
+@JSON
+def disable(username: str, *, as_json: bool) -> None:
+    """Refuse every key of USERNAME from now on; nothing of theirs is deleted."""
+    _tell(account_service().set_active(username, active=False), "Disabled", as_json=as_json)
+
+
+@users.command()
+@click.argument("username")
+@JSON
+def enable(username: str, *, as_json: bool) -> None:
+    """Let USERNAME's keys open the door again."""
+    _tell(account_service().set_active(username, active=True), "Enabled", as_json=as_json)
+
+
+def account_service() -> AccountService:
+    """The service on a database that is ready for it."""
+    from d3.container import Container
+    from d3.settings import Settings
+
+    container = Container(settings=Settings.from_environment())
+    if (backup := container.schema().make_ready()) is not None:
+        complain(f"The database was upgraded; {backup} is how it was before.", "note")
+    service: AccountService = container.account_service()
+    return service
+
+
+def _tell(user: User, done: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json(asdict(user))
+    else:
+        out().print(f"{done} {printable(user.username)} (id {user.id}).", markup=False)

@@ -1,0 +1,209 @@
+"""``d3 users``, ``d3 keys`` and ``d3 db`` as people run them: real processes, real databases."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from d3.container import Container
+from d3.domain.accounts import Scope
+from d3.domain.errors import AccessRefused
+from d3.domain.services.accounts import AccountService
+from d3.settings import Settings
+from d3.testing.history import an_entry
+from d3.testing.servers import PostgresqlServer
+from tests.databases import postgresql_server
+from tests.e2e.conftest import Finished, Run
+from tests.prototype import PLAIN_KEY, make_prototype
+
+__all__ = ["postgresql_server"]
+
+D3 = Callable[..., Finished]
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Path:
+    """A D3_HOME of this test's own."""
+    return tmp_path / "fresh"
+
+
+@pytest.fixture
+def d3(run: Run, fresh: Path) -> D3:
+    """Run ``d3`` there."""
+    return lambda *arguments, **environ: run(*arguments, **({"D3_HOME": str(fresh)} | environ))
+
+
+@pytest.fixture
+def service(fresh: Path) -> AccountService:
+    """What the service would ask of the same database."""
+    found: AccountService = Container(settings=Settings(home=fresh)).account_service()
+    return found
+
+
+def history_of(settings: Settings):
+    return Container(settings=settings).history()
+
+
+def test_a_user_and_a_key_from_nothing(d3: D3, service: AccountService) -> None:
+    done = d3("users", "add", "ada", "--email", "ada@example.org")
+    assert (done.code, done.out) == (0, "Added ada (id 1).\n")
+    done = d3("keys", "create", "ada", "--name", "laptop", "--scope", "models", "--expires", "90d")
+    assert done.code == 0
+    key = done.out.removesuffix("\n")
+    assert key.startswith("d3_")
+    assert "\n" not in key
+    assert key not in done.err
+    assert "not shown again" in done.err
+    told = service.authenticate(key)
+    assert (told.user_id, told.scopes) == (1, {Scope.MODELS})
+
+
+def test_no_list_shows_a_secret(d3: D3) -> None:
+    d3("users", "add", "ada")
+    key = json.loads(d3("keys", "create", "ada", "--json").out)
+    assert key["scopes"] == ["predict", "read"]
+    plain, listed = d3("keys", "list"), d3("keys", "list", "ada", "--json")
+    assert key["key_id"] in plain.out
+    (line,) = listed.out.splitlines()
+    shown = json.loads(line)
+    assert (shown["key_id"], shown["state"], shown["user_id"]) == (key["key_id"], "live", 1)
+    secret = key["key"].split("_")[2]
+    assert secret not in plain.out + plain.err + listed.out + listed.err
+
+
+def test_users_are_listed_disabled_and_enabled(d3: D3, service: AccountService) -> None:
+    d3("users", "add", "ada")
+    key = d3("keys", "create", "ada").out.strip()
+    assert d3("users", "disable", "ada").out == "Disabled ada (id 1).\n"
+    with pytest.raises(AccessRefused):
+        service.authenticate(key)
+    (line,) = d3("users", "list", "--json").out.splitlines()
+    assert (json.loads(line)["username"], json.loads(line)["is_active"]) == ("ada", False)
+    assert "disabled" in d3("users", "list").out
+    d3("users", "enable", "ada")
+    assert service.authenticate(key).user_id == 1
+
+
+def test_a_key_is_rotated_and_revoked(d3: D3, service: AccountService) -> None:
+    d3("users", "add", "ada")
+    old = d3("keys", "create", "ada", "--scope", "read").out.strip()
+    rotated = d3("keys", "rotate", old.split("_")[1])
+    new = rotated.out.strip()
+    assert "goes on working" in rotated.err
+    assert [service.authenticate(key).scopes for key in (old, new)] == [{Scope.READ}] * 2
+    refused = d3("keys", "create", "ada")
+    assert (refused.code, refused.out) == (2, "")
+    assert "d3 keys revoke" in refused.err
+    revoked = d3("keys", "revoke", old)  # the whole key, as one finds it in a log
+    assert revoked.code == 0
+    assert old not in revoked.out + revoked.err
+    with pytest.raises(AccessRefused):
+        service.authenticate(old)
+    last = d3("keys", "rotate", new, "--keep", "0").out.strip()
+    with pytest.raises(AccessRefused):
+        service.authenticate(new)
+    assert service.authenticate(last).user_id == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("users add ada", "d3 users list"),
+        ("users disable nobody", "There is no user 'nobody'"),
+        ("keys create nobody", "There is no user 'nobody'"),
+        ("keys list nobody", "There is no user 'nobody'"),
+        ("keys revoke nokey", "d3 keys list"),
+        ("keys rotate nokey", "d3 keys list"),
+        ("keys create ada --scope everything", "predict"),
+        ("keys create ada --expires soon", "write 90d, 12h"),
+        ("keys create ada --expires 0", "opens nothing"),
+        ("keys create ada --expires 999999w", "too long"),
+        ("keys rotate nokey --keep -1h", "write 90d, 12h"),
+        ("users add grace --email nonsense", "ada@example.org"),
+        ("db copy", "are the same"),
+        ("db copy --to mysql://u:hunter2@h/d", "mysql"),
+        ("db copy --from sqlite:///typo.db --to sqlite:///new.db", "no database to copy from"),
+        ("db backup fresh/d3.db", "replaces none"),
+    ],
+)
+def test_what_cannot_be_done_is_said_with_a_way_out(
+    d3: D3, fresh: Path, service: AccountService, command: str, said: str
+) -> None:
+    Container(settings=Settings(home=fresh)).schema().make_ready()
+    service.add_user("ada")
+    done = d3(*command.split())
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+    assert "hunter2" not in done.err
+
+
+def test_a_backup_is_a_whole_database(d3: D3, fresh: Path, tmp_path: Path) -> None:
+    d3("users", "add", "ada")
+    done = d3("db", "backup", "copies/d3.db")
+    assert done.code == 0
+    copy = tmp_path / "copies" / "d3.db"
+    assert [one.name for one in copy.parent.iterdir()] == ["d3.db"]
+    (user,) = d3("users", "list", "--json", D3_HOME=str(copy.parent)).out.splitlines()
+    assert json.loads(user)["username"] == "ada"
+
+
+def test_an_embedded_database_moves_to_a_server(
+    d3: D3, fresh: Path, postgresql_server: PostgresqlServer
+) -> None:
+    d3("users", "add", "ada")
+    key = d3("keys", "create", "ada").out.strip()
+    history_of(Settings(home=fresh)).add_many([an_entry("kept.png", user_id=1)])
+    with postgresql_server.database() as url:
+        done = d3("db", "copy", D3_DATABASE_URL=url)
+        assert done.code == 0
+        assert "1  inference_results" in done.out
+        container = Container(settings=Settings(database_url=url))
+        assert container.account_service().authenticate(key).user_id == 1
+        assert container.history().get(1).image_name == "kept.png"
+        container.database().close()
+        again = d3("db", "copy", D3_DATABASE_URL=url)
+        assert again.code == 2
+        assert "not empty" in again.err
+        back = d3("db", "copy", "--from", url, "--to", "sqlite:///back.db")
+        assert back.code == 0
+
+
+def test_the_prototypes_database_is_adopted(d3: D3, fresh: Path, service: AccountService) -> None:
+    fresh.mkdir()
+    container = Container(settings=Settings(home=fresh))
+    make_prototype(container.database())
+    refused = d3("users", "list")
+    assert refused.code == 2
+    assert "d3 db upgrade" in refused.err
+    assert "the original prototype's" in d3("db", "current").out
+    done = d3("db", "upgrade")
+    assert done.code == 0
+    assert "is how the database was before" in done.err
+    (kept,) = fresh.glob("d3.db.before-upgrade-of-prototype.*")
+    with closing(sqlite3.connect(kept)) as before:
+        assert before.execute("SELECT api_key FROM users ORDER BY id").fetchone() == (PLAIN_KEY,)
+    assert service.authenticate(PLAIN_KEY).user_id == 1
+    assert d3("users", "list", "--json").out.count("\n") == 4
+    container.database().close()
+
+
+def test_an_older_database_is_kept_before_a_command_upgrades_it(d3: D3, fresh: Path) -> None:
+    from d3.adapters.sql import Database, SqlAccounts, upgrade
+    from d3.testing.contracts.accounts import NOON
+
+    old = Database(fresh / "d3.db")
+    upgrade(old, "0001")
+    SqlAccounts(old).add_user("ada", None, NOON)
+    old.close()
+    done = d3("users", "list", "--json")
+    assert json.loads(done.out)["username"] == "ada"
+    assert "is how it was before" in done.err
+    (kept,) = fresh.glob("d3.db.before-upgrade-of-0001.*")
+    with sa.create_engine(f"sqlite:///{kept}").connect() as connection:
+        assert connection.scalar(sa.text("SELECT username FROM users")) == "ada"

@@ -1,0 +1,227 @@
+"""A whole database is copied into an empty one, or nothing of it is."""
+
+from __future__ import annotations
+
+import tracemalloc
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from d3.adapters.sql import (
+    Database,
+    SchemaState,
+    SqlAccounts,
+    SqlCopier,
+    SqlHistory,
+    SqlSchema,
+    head,
+    state,
+    upgrade,
+)
+from d3.adapters.sql.tables import Base
+from d3.domain.accounts import KeyWish
+from d3.domain.errors import SchemaMismatch, StorageFailed
+from d3.domain.history import RequestRecord
+from d3.domain.idempotency import IdempotencyKey
+from d3.testing.history import an_entry
+from tests.prototype import make_prototype
+
+NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
+KINDS = [
+    *(("sqlite", "postgresql"), ("postgresql", "sqlite")),
+    *(("sqlite", "sqlite"), ("postgresql", "postgresql")),
+]
+
+
+@pytest.fixture(params=KINDS, ids="-to-".join)
+def pair(request, tmp_path, postgresql_server):
+    source_kind, target_kind = request.param
+    with postgresql_server.database() as one, postgresql_server.database() as other:
+        source = Database(one if source_kind == "postgresql" else tmp_path / "source.db")
+        target = Database(other if target_kind == "postgresql" else tmp_path / "target.db")
+        yield source, target
+        source.close()
+        target.close()
+
+
+def fill(database: Database, entries: int = 3) -> str:
+    """Some of everything; the key that opens the door."""
+    upgrade(database)
+    accounts = SqlAccounts(database)
+    ada = accounts.add_user("ada", None, NOON)
+    key = accounts.create_key(ada.id, KeyWish("laptop", expires_at=NOON + timedelta(1)), NOON)
+    history = SqlHistory(database)
+    ids = history.add_many(
+        [an_entry(f"日本 {n}.png", user_id=ada.id, created_at=NOON) for n in range(entries)]
+    )
+    history.add_many([an_entry(logit=None, image=None, model=None, request_id=None)])
+    last = history.add_many([an_entry()])
+    history.delete(ids[1])
+    history.delete(last[0])  # its id was given and may not be given again
+    with history.transaction() as transaction:
+        transaction.log_many(
+            [
+                RequestRecord(
+                    endpoint="/health",
+                    method="GET",
+                    status_code=200,
+                    response_time=0.5,
+                    created_at=NOON,
+                    user_id=ada.id,
+                )
+            ]
+        )
+        held = transaction.reserve(IdempotencyKey(ada.id, "k", "0" * 64), NOON)
+        transaction.complete(held, b"\0\xff answer", NOON)
+    return key.key
+
+
+def contents(database: Database) -> dict[str, list[tuple[object, ...]]]:
+    with database.reading() as connection:
+        return {
+            table.name: sorted(map(tuple, connection.execute(sa.select(table))), key=str)
+            for table in Base.metadata.sorted_tables
+        }
+
+
+def tables(database: Database) -> set[str]:
+    with database.reading() as connection:
+        return set(sa.inspect(connection).get_table_names())
+
+
+def test_every_row_of_every_table_arrives_as_it_was(pair):
+    source, target = pair
+    key = fill(source)
+    told = SqlCopier(source, target).copy()
+    assert contents(target) == contents(source)
+    assert all(rows for rows in contents(target).values())
+    assert told == {name: len(rows) for name, rows in contents(source).items()}
+    assert state(target) is SchemaState.AT_HEAD
+    assert SqlAccounts(target).authenticate(key, NOON).user_id == 1
+
+
+def test_ids_go_on_where_the_source_stood(pair):
+    source, target = pair
+    fill(source)
+    SqlCopier(source, target).copy()
+    assert SqlHistory(target).add_many([an_entry()]) == SqlHistory(source).add_many([an_entry()])
+    added = [SqlAccounts(one).add_user("new", None, NOON).id for one in (source, target)]
+    assert added == [2, 2]
+
+
+def test_an_empty_database_is_copied_too(pair):
+    source, target = pair
+    upgrade(source)
+    assert set(SqlCopier(source, target).copy().values()) == {0}
+    assert SqlHistory(target).add_many([an_entry()]) == [1]
+
+
+def test_a_target_with_our_tables_and_no_rows_will_do(pair):
+    source, target = pair
+    fill(source)
+    upgrade(target)
+    SqlCopier(source, target).copy()
+    assert contents(target) == contents(source)
+
+
+def test_a_target_that_is_not_empty_is_refused(pair):
+    source, target = pair
+    fill(source)
+    upgrade(target)
+    SqlHistory(target).add_many([an_entry("theirs.png")])
+    before = contents(target)
+    with pytest.raises(SchemaMismatch, match="not empty"):
+        SqlCopier(source, target).copy()
+    assert contents(target) == before
+
+
+def test_a_failure_half_way_leaves_the_target_empty(pair):
+    source, target = pair
+    fill(source)
+
+    def fail(table: str, done: int, _: int) -> None:
+        if table == "inference_results" and done:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        SqlCopier(source, target).copy(fail)
+    assert tables(target) == set()
+    SqlCopier(source, target).copy()
+    assert contents(target) == contents(source)
+
+
+def test_what_is_written_meanwhile_stays_out(pair):
+    source, target = pair
+    fill(source)
+    before = contents(source)
+    late = Database(source.url.render_as_string(hide_password=False))
+
+    def write(table: str, done: int, _: int) -> None:
+        if table == "users" and not done:
+            user = SqlAccounts(late).add_user("late", None, NOON)
+            SqlHistory(late).add_many([an_entry("late.png", user_id=user.id)])
+
+    SqlCopier(source, target).copy(write)
+    late.close()
+    assert contents(target) == before
+
+
+def test_a_source_that_is_behind_is_refused(sqlite_database, tmp_path):
+    upgrade(sqlite_database, "0001")
+    with pytest.raises(SchemaMismatch, match="d3 db upgrade"):
+        SqlCopier(sqlite_database, Database(tmp_path / "target.db")).copy()
+
+
+def test_a_source_or_target_of_the_prototype_is_refused(empty_database, tmp_path):
+    make_prototype(empty_database)
+    other = Database(tmp_path / "other.db")
+    with pytest.raises(SchemaMismatch, match="prototype"):
+        SqlCopier(empty_database, other).copy()
+    upgrade(other)
+    with pytest.raises(SchemaMismatch, match="not empty"):
+        SqlCopier(other, empty_database).copy()
+    other.close()
+
+
+def test_a_file_that_is_not_there_is_not_made(tmp_path):
+    missing, target = Database(tmp_path / "typo.db"), Database(tmp_path / "target.db")
+    with pytest.raises(StorageFailed, match="--from"):
+        SqlCopier(missing, target).copy()
+    assert list(Path(tmp_path).iterdir()) == []
+
+
+def test_progress_tells_every_table_to_its_end(sqlite_database, tmp_path):
+    fill(sqlite_database, entries=2500)
+    told: dict[str, list[tuple[int, int]]] = {}
+    target = Database(tmp_path / "target.db")
+    SqlCopier(sqlite_database, target).copy(
+        lambda table, done, total: told.setdefault(table, []).append((done, total))
+    )
+    target.close()
+    assert [done for done, _ in told["inference_results"]] == [0, 1000, 2000, 2500]
+    assert all(steps[-1][0] == steps[-1][1] for steps in told.values())
+
+
+def test_memory_does_not_grow_with_the_rows(pair):
+    source, target = pair
+    upgrade(source)
+    history = SqlHistory(source)
+    for _ in range(6):
+        history.add_many([an_entry("n" * 200, created_at=NOON)] * 1000)
+    tracemalloc.start()
+    SqlCopier(source, target).copy()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 12 * 2**20, f"{peak / 2**20:.1f} MiB; all 6,000 rows at once take 20"
+
+
+def test_the_prototypes_history_moves_on_to_a_server(tmp_path, postgresql_database):
+    """The way of a prototype that ran on SQLite: adopted, then copied."""
+    here = Database(tmp_path / "d3.db")
+    make_prototype(here)
+    assert SqlSchema(here).upgrade(backup=False).revision == head()
+    SqlCopier(here, postgresql_database).copy()
+    assert contents(postgresql_database) == contents(here)
+    here.close()
