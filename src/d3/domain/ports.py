@@ -6,6 +6,7 @@ holds a thread.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -190,6 +191,15 @@ class ModelRegistry(Protocol):
         """
         ...
 
+    def verify(self, name: str, version: int | None = None) -> Manifest:
+        """Read the stored files themselves, not a copy, and compare their SHA-256.
+
+        Raises:
+            ModelNotFound: there is none.
+            ModelDamaged: a file is missing or is not the one recorded.
+        """
+        ...
+
     def put(self, manifest: Manifest, encoder: Path, head: Path) -> Manifest:
         """Store a model as the next version of its name; its manifest comes back with the version.
 
@@ -218,6 +228,38 @@ class ModelRegistry(Protocol):
 
         Raises:
             ModelNotFound: there is none.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BareHead:
+    """A head's checkpoint that lies in a store without a manifest, put there by hand.
+
+    Attributes:
+        name: the model's that it may become; the file's own.
+        size_bytes: of the file.
+        modified: ISO 8601 in UTC, when it was put there.
+    """
+
+    name: str
+    size_bytes: int
+    modified: str
+
+
+@runtime_checkable
+class BareHeads(Protocol):
+    """A registry in which people may leave bare heads."""
+
+    def bare_heads(self) -> Sequence[BareHead]:
+        """Those that are there, by name."""
+        ...
+
+    def fetch_head(self, head: BareHead, into: Path) -> Path:
+        """The head's file, unchecked, brought into the folder.
+
+        Raises:
+            ModelNotFound: it is gone.
         """
         ...
 

@@ -81,6 +81,10 @@ class FilesystemRegistry:
             check_model(model)
         return model
 
+    def verify(self, name: str, version: int | None = None) -> Manifest:
+        """Compare the files' SHA-256."""
+        return self.open(name, version).manifest
+
     def put(self, manifest: Manifest, encoder: Path, head: Path) -> Manifest:
         """Store a model as the next version of its name."""
         name = checked_name(manifest.name)

@@ -60,6 +60,10 @@ class MemoryRegistry:
                 paths[role].write_bytes(content)
             return StoredModel(manifest, paths["encoder"], paths["head"])
 
+    def verify(self, name: str, version: int | None = None) -> Manifest:
+        """Compare the files' SHA-256."""
+        return self.open(name, version).manifest
+
     def put(self, manifest: Manifest, encoder: Path, head: Path) -> Manifest:
         """Store a model as the next version of its name."""
         contents: dict[str, bytes] = {}

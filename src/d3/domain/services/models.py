@@ -111,7 +111,7 @@ class ModelService:
             ModelNotFound: there is none.
             ModelDamaged: a file is missing or is not the one recorded.
         """
-        return self._registry.open(name, version).manifest
+        return self._registry.verify(name, version)
 
     def remove(self, name: str, version: int | None = None) -> None:
         """Remove a model, or one version of it.
