@@ -263,6 +263,10 @@ class BareHeads(Protocol):
         """
         ...
 
+    def remove_head(self, head: BareHead) -> None:
+        """Take the head's file away."""
+        ...
+
 
 @runtime_checkable
 class Clock(Protocol):

@@ -237,6 +237,10 @@ class MinioRegistry:
             transfers.fetch(self._bucket, head.name, target, head.size_bytes)
         return target
 
+    def remove_head(self, head: BareHead) -> None:
+        """Take a bare head's file away."""
+        self._bucket.remove(head.name)
+
     def _ask(self, question: Callable[[Shelf], Answer]) -> Answer:
         """Ask the store, or the copy while the store is away."""
         if self._outage.attempt():

@@ -10,6 +10,7 @@ Inherit the suite in a test module and override its fixture::
 Name this package to ``pytest.register_assert_rewrite`` in ``conftest.py`` to read failures well.
 """
 
+from d3.testing.contracts.caches import ResultCacheContract
 from d3.testing.contracts.checkpoints import CheckpointsContract
 from d3.testing.contracts.clocks import ClockContract
 from d3.testing.contracts.detectors import DetectorContract
@@ -24,4 +25,5 @@ __all__ = [
     "DetectorContract",
     "ImageDecoderContract",
     "ModelRegistryContract",
+    "ResultCacheContract",
 ]
