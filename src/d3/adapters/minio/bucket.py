@@ -6,6 +6,7 @@ Only what every S3 server has is used: make a bucket, put, get, stat, list, remo
 from __future__ import annotations
 
 import io
+import re
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -245,6 +246,8 @@ def _client(place: S3Place, read_seconds: float) -> Minio:
         ssl_context=context,
     )
     try:
+        if not re.fullmatch(r"[^/@?#\s]+", place.endpoint):
+            raise ValueError(place.endpoint)  # noqa: TRY301  the same sentence serves
         return Minio(
             place.endpoint,
             place.access_key,
