@@ -168,7 +168,16 @@ class Checkpoints(Protocol):
 
 @runtime_checkable
 class ModelRegistry(Protocol):
-    """Where models are kept. Nothing half written is ever visible; files are known by SHA-256."""
+    """Where models are kept. Nothing half written is ever visible; files are known by SHA-256.
+
+    Attributes:
+        trouble: why the store behind it cannot be used, as of the last attempt; None while it can.
+    """
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the store cannot be used."""
+        ...
 
     def list(self) -> list[ModelSummary]:
         """The newest version of every model, by name."""

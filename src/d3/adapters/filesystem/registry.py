@@ -48,6 +48,10 @@ class FilesystemRegistry:
         self._root = root
         self._packaged = PackagedModels(packaged)
 
+    @property
+    def trouble(self) -> None:
+        """None: there is no server that could be away."""
+
     def list(self) -> list[ModelSummary]:
         """The newest version of every model, by name; a damaged manifest is left out and warned of.
 

@@ -28,6 +28,10 @@ class MemoryRegistry:
         self._lock = threading.RLock()
         self._folder: Path | None = None
 
+    @property
+    def trouble(self) -> None:
+        """None: there is no server that could be away."""
+
     def list(self) -> _Summaries:
         """The newest version of every model, by name."""
         with self._lock:

@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 from typing import TypeAlias
 
-from d3.domain.errors import D3Error, ModelError, ModelNotFound
+from d3.domain.errors import ModelError, ModelNotFound, StorageFailed, StorageUnavailable
 from d3.domain.models import Manifest, ModelSummary, StoredModel, checked_name
 from d3.domain.ports import BareHead, BareHeads, ModelRegistry
 from d3.domain.services.binding import HeadBinder
@@ -35,8 +35,13 @@ class AdoptingRegistry:
         self._registry = registry
         self._heads = heads
         self._binder = binder
-        self._refused: dict[BareHead, D3Error] = {}
+        self._refused: set[BareHead] = set()
         self._one_at_a_time = threading.Lock()
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the store cannot be used, as of the last attempt; None while it can."""
+        return self._registry.trouble
 
     def list(self) -> _Summaries:
         """The newest version of every model, by name, after taking in what is new.
@@ -119,8 +124,10 @@ class AdoptingRegistry:
             return False
         try:
             self._take(head)
-        except ModelError as error:
-            self._refused[head] = error
+        except StorageUnavailable:
+            return False
+        except (ModelError, StorageFailed) as error:
+            self._refused.add(head)
             _LOG.warning("%s in the store cannot be used: %s", head.name, error)
             return False
         return True

@@ -78,6 +78,7 @@ class ModelRegistryContract:
         assert isinstance(registry, ModelRegistry)
         assert registry.list() == []
         assert registry.active() is None
+        assert registry.trouble is None
 
     def test_what_was_put_is_opened(self, registry: ModelRegistry, shelf: Shelf) -> None:
         manifest = shelf.put("mine")
