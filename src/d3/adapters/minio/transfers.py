@@ -6,14 +6,15 @@ import hashlib
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO, Self, TypeAlias
 
 from filelock import FileLock
 
 from d3.adapters.minio.bucket import Bucket, MiB
 from d3.adapters.minio.errors import ObjectMissing
-from d3.adapters.model_files import MEND, check, matches, put_in_place
+from d3.adapters.model_files import MEND, check, matches
 from d3.domain.errors import ModelDamaged, ModelNotFound, StorageFailed, StorageUnavailable
 from d3.domain.models import ModelFile
 
@@ -99,7 +100,9 @@ def download(
         for last in (False, True):
             sound = _fill(bucket, key, partial, file, lambda n: progress(what, n, file.size_bytes))
             if sound:
-                put_in_place(partial, target)
+                # Not forced onto the disk: it is checked whenever it is opened, and fetched again.
+                partial.chmod(0o644)
+                partial.replace(target)
                 return
             # What was continued may have been the bad part: once more, from the beginning.
             partial.unlink()
@@ -115,11 +118,11 @@ def verify(bucket: Bucket, key: str, file: ModelFile, what: str) -> None:
         StorageUnavailable: the store is away.
     """
     _check_facts(bucket, key, file, what)
-    digest = hashlib.sha256()
-    with bucket.download(key) as (_, chunks):
+    with _Digest() as digest, bucket.download(key) as (_, chunks):
         for chunk in chunks:
             digest.update(chunk)
-    if digest.hexdigest() != file.sha256:
+        sha256 = digest.hexdigest()
+    if sha256 != file.sha256:
         raise _damaged(what, "does not match its recorded SHA-256")
 
 
@@ -145,9 +148,8 @@ def _fill(
     bucket: Bucket, key: str, partial: Path, file: ModelFile, progress: Callable[[int], None]
 ) -> bool:
     """Write what is missing of the file; whether the whole is the one recorded."""
-    with partial.open("ab+") as stream:
+    with partial.open("ab+") as stream, _Digest() as digest:
         stream.seek(0)
-        digest = hashlib.sha256()
         while content := stream.read(MiB):
             digest.update(content)
         done = stream.tell()
@@ -158,7 +160,8 @@ def _fill(
                 with bucket.download(key, done) as (start, chunks):
                     if start != done:
                         stream.truncate(0)
-                        digest, done = hashlib.sha256(), 0
+                        digest.restart()
+                        done = 0
                     for chunk in chunks:
                         stream.write(chunk)
                         digest.update(chunk)
@@ -173,7 +176,7 @@ def _fill(
                 time.sleep(_PAUSE_SECONDS)
             else:
                 break
-    return done == file.size_bytes and digest.hexdigest() == file.sha256
+        return done == file.size_bytes and digest.hexdigest() == file.sha256
 
 
 def _check_facts(bucket: Bucket, key: str, file: ModelFile, what: str) -> None:
@@ -186,6 +189,40 @@ def _check_facts(bucket: Bucket, key: str, file: ModelFile, what: str) -> None:
 
 def _damaged(what: str, problem: str) -> ModelDamaged:
     return ModelDamaged(f"The {what} {problem}.", MEND)
+
+
+class _Digest:
+    """A SHA-256 that is computed in a thread beside the reading, at most one piece behind."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1)
+        self._pending: Future[None] | None = None
+        self.restart()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+
+    def restart(self) -> None:
+        """Begin with nothing again."""
+        self._wait()
+        self._digest = hashlib.sha256()
+
+    def update(self, content: bytes) -> None:
+        """Take the next piece in."""
+        self._wait()
+        self._pending = self._pool.submit(self._digest.update, content)
+
+    def hexdigest(self) -> str:
+        """Of all that was taken in."""
+        self._wait()
+        return self._digest.hexdigest()
+
+    def _wait(self) -> None:
+        if self._pending is not None:
+            self._pending.result()
 
 
 class _Watched:
