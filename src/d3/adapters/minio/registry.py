@@ -24,7 +24,7 @@ from typing import TypeAlias, TypeVar
 from d3.adapters.minio import transfers
 from d3.adapters.minio.bucket import Bucket, S3Place
 from d3.adapters.minio.cache import LocalCache, usable
-from d3.adapters.minio.shelves import CacheShelf, Shelf, StoreShelf, manifest_key
+from d3.adapters.minio.shelves import CacheShelf, Shelf, StoreShelf, can_be_name, manifest_key
 from d3.adapters.minio.versions import Claims
 from d3.adapters.model_files import (
     PackagedModels,
@@ -221,7 +221,7 @@ class MinioRegistry:
             return [
                 BareHead(one.key, one.size_bytes, one.modified.strftime("%Y-%m-%dT%H:%M:%SZ"))
                 for one in found or []
-                if one.key.endswith(".pth") and one.modified is not None and _can_be(one.key)
+                if one.key.endswith(".pth") and one.modified is not None and can_be_name(one.key)
             ]
 
         return self._ask(ask)
@@ -312,13 +312,6 @@ def _newest(shelf: Shelf, name: str, versions: Sequence[int]) -> Manifest | None
             return None  # this one was never looked at from here
         raise
     return None
-
-
-def _can_be(name: str) -> bool:
-    try:
-        return bool(checked_name(name))
-    except D3Error:
-        return False
 
 
 def _blob_key(file: ModelFile) -> str:

@@ -51,7 +51,7 @@ class StoreShelf:
         found: Catalog = {}
         for one in self._bucket.list("manifests/") or []:
             match = _KEY.fullmatch(one.key)
-            if match and _can_be(match[1]):
+            if match and can_be_name(match[1]):
                 found.setdefault(match[1], []).append(int(match[2]))
         catalog = {name: sorted(versions) for name, versions in sorted(found.items())}
         self._cache.keep(_CATALOG, json.dumps(catalog).encode())
@@ -100,7 +100,8 @@ class CacheShelf:
         return content
 
 
-def _can_be(name: str) -> bool:
+def can_be_name(name: str) -> bool:
+    """Whether the name can be a model's."""
     try:
         return bool(checked_name(name))
     except ModelNameInvalid:
