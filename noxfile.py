@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import nox
 
 nox.needs_version = ">=2026"
 nox.options.default_venv_backend = "uv"
-nox.options.sessions = ["lint", "types", "imports", "unit", "integration", "e2e"]
+nox.options.sessions = ["lint", "types", "imports", "unit", "integration", "e2e", "service"]
 
 PROJECT = nox.project.load_toml()
 
@@ -51,17 +53,42 @@ def e2e(session: nox.Session) -> None:
     run_tests(session, "tests/e2e", "tests/gpu")
 
 
+@nox.session
+def service(session: nox.Session) -> None:
+    """The REST service and its client, through real sockets."""
+    run_tests(session, "tests/service")
+
+
+@nox.session(default=False)
+def crash(session: nox.Session) -> None:
+    """The long form of kill -9: in the middle of 200 predictions."""
+    session.env["D3TEST_PREDICTIONS"] = "200"
+    run_tests(session, "tests/service/test_durability.py")
+
+
+@nox.session(default=False)
+def openapi(session: nox.Session) -> None:
+    """Write docs/openapi.json anew."""
+    install(session)
+    with Path("docs/openapi.json").open("w", encoding="utf-8") as stream:
+        session.run("python", "-m", "d3.entrypoints.http", stdout=stream)
+
+
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """The figures of benchmarks/, printed; nothing is asserted."""
-    session.install(".")
-    session.run("python", "benchmarks/engine.py", *session.posargs)
+    """The figures of benchmarks/, printed; nothing is asserted. The HTTP one needs wrk."""
+    install(session, "bench")
+    session.run("python", "benchmarks/engine.py")
+    session.run("python", "benchmarks/history.py")
+    session.run("python", "benchmarks/http/run.py")
 
 
 def run_tests(session: nox.Session, *folders: str) -> None:
     """Run pytest on the installed package; arguments after -- go to pytest."""
     install(session, "test", "imports")
-    session.run("pytest", "--numprocesses=2", *(session.posargs or folders))
+    # Two processes test side by side: threads of torch's own would only get in each other's way.
+    session.env["OMP_NUM_THREADS"] = "1"
+    session.run("pytest", "--numprocesses=2", "--dist=loadgroup", *(session.posargs or folders))
 
 
 def install(session: nox.Session, *groups: str) -> None:
@@ -69,5 +96,3 @@ def install(session: nox.Session, *groups: str) -> None:
     session.install(".", *nox.project.dependency_groups(PROJECT, *groups))
     # Without byte code every process that a test starts would compile torch anew.
     session.env["PYTHONDONTWRITEBYTECODE"] = ""
-    # Two processes test side by side: threads of torch's own would only get in each other's way.
-    session.env["OMP_NUM_THREADS"] = "1"

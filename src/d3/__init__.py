@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from d3.client import Client
     from d3.domain import errors
     from d3.domain.detections import Detection, Failure
     from d3.domain.errors import D3Error
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "D3",
+    "Client",
     "D3Error",
     "Detection",
     "Failure",
@@ -36,6 +38,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Client": "d3.client",
     "D3": "d3.entrypoints.library",
     "D3Error": "d3.domain.errors",
     "Detection": "d3.domain.detections",

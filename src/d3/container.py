@@ -6,6 +6,7 @@ Adapters are imported when they are first needed, so that ``d3 --help`` waits fo
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,7 +82,8 @@ def _s3_registry(
         region=settings.s3_region,
     )
     registry = MinioRegistry(place, settings.cache_folder, [STARTER_FOLDER], progress)
-    return AdoptingRegistry(registry, registry, HeadBinder(registry, checkpoints))
+    binder = HeadBinder(registry, checkpoints, settings.encoder)
+    return AdoptingRegistry(registry, registry, binder)
 
 
 def _store(settings: Settings) -> str:
@@ -98,6 +100,16 @@ def _engine(settings: Settings) -> Engine:
     from d3.adapters.torch import TorchEngine
 
     return TorchEngine(settings.cuda_device, settings.effective_precision, settings.batch_size)
+
+
+def _threaded_queue(detector: Detector, clock: Clock, batch_size: int) -> DetectionQueue:
+    from d3.adapters.batching import ThreadedQueue
+
+    return ThreadedQueue(detector, clock, batch_size)
+
+
+def _version() -> str:
+    return version("d3-deepfake")
 
 
 def _queue(detector: Detector, clock: Clock) -> DetectionQueue:
@@ -151,6 +163,10 @@ class Container(containers.DeclarativeContainer):
     )
     engine = providers.ThreadSafeSingleton(_engine, settings)
     queue = providers.Factory(_queue, clock=clock)
+    threaded_queue = providers.Factory(
+        _threaded_queue, clock=clock, batch_size=settings.provided.batch_size
+    )
+    version = providers.Callable(_version)
     host = providers.ThreadSafeSingleton(
         ModelHost,
         registry=registry,
@@ -169,7 +185,11 @@ class Container(containers.DeclarativeContainer):
         DetectionService, host=host, decoder=decoder, clock=clock
     )
     models = providers.ThreadSafeSingleton(
-        ModelService, registry=registry, checkpoints=checkpoints.provider, host=host
+        ModelService,
+        registry=registry,
+        checkpoints=checkpoints.provider,
+        host=host,
+        encoder=settings.provided.encoder,
     )
     database = providers.ThreadSafeSingleton(_database, settings)
     schema = providers.ThreadSafeSingleton(_schema, database)

@@ -140,6 +140,34 @@ class Settings:
     cache_bytes: Annotated[int, Meta(ge=0)] = _variable(
         "D3_CACHE_BYTES", 16 * 2**20, "memory they may take"
     )
+    encoder: str | None = _variable(
+        "D3_ENCODER",
+        None,
+        "the model whose encoder uploaded heads are bound to; unset: one of the head's width",
+    )
+    host: str = _variable("D3_HOST", "127.0.0.1", "the address that d3 serve listens on")
+    port: Annotated[int, Meta(ge=0, le=65535)] = _variable("D3_PORT", 5000, "its port")
+    decode_threads: Annotated[int, Meta(ge=1, le=256)] = _variable(
+        "D3_DECODE_THREADS", min(os.cpu_count() or 1, 16), "images the service decodes at once"
+    )
+    max_batch_files: Annotated[int, Meta(ge=1, le=10_000)] = _variable(
+        "D3_MAX_BATCH_FILES", 100, "most files of one predict-batch"
+    )
+    max_batch_bytes: Count = _variable(
+        "D3_MAX_BATCH_BYTES", 200 * 2**20, "largest body of one predict-batch"
+    )
+    max_model_bytes: Count = _variable(
+        "D3_MAX_MODEL_BYTES", 512 * 2**20, "largest head that may be uploaded"
+    )
+    cors_origins: tuple[str, ...] = _variable(
+        "D3_CORS_ORIGINS", (), "origins of pages that may call, by commas; unset: none"
+    )
+    log_format: Literal["auto", "text", "json"] = _variable(
+        "D3_LOG_FORMAT", "auto", "text or json; auto is text on a terminal"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = _variable(
+        "D3_LOG_LEVEL", "info", "the least important thing that is logged"
+    )
 
     @property
     def models_folder(self) -> Path:
@@ -212,18 +240,17 @@ class Settings:
 def _parse(text: str, kind: Any, name: str) -> Any:
     """The text as a value of the type, or a ValueError that says what was expected."""
     if kind is Path:
-        try:
-            return Path(text).expanduser()
-        except RuntimeError as error:
-            raise ValueError("expected a folder; there is no such user's home") from error
+        return _folder(text)
     if kind is bool:
         if text.lower() not in _TRUE | _FALSE:
             raise ValueError("expected true or false")
         return text.lower() in _TRUE
-    if name == "model":
+    if name in ("model", "encoder"):
         return checked_name(text)
     if name in _FORMS:
         return _of_form(text, *_FORMS[name])
+    if name == "cors_origins":
+        return tuple(one.strip() for one in text.split(",") if one.strip())
     if name == "cuda_device":
         text = re.sub(r"^cuda:(?=\d)", "", text.lower())
     try:
@@ -238,6 +265,13 @@ def _of_form(text: str, form: str, expected: str) -> str:
     if not re.fullmatch(form, text):
         raise ValueError(f"expected {expected}")
     return text
+
+
+def _folder(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise ValueError("expected a folder; there is no such user's home") from error
 
 
 def _expectation(kind: Any) -> str:

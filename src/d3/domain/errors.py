@@ -62,6 +62,30 @@ class ViewsInvalid(RequestInvalid):
     code = "invalid_views"
 
 
+class FormInvalid(RequestInvalid):
+    """A form that cannot be read, or that says one thing twice."""
+
+    code = "invalid_form"
+
+
+class FileMissing(FormInvalid):
+    """A form without the file it should bring."""
+
+    code = "file_missing"
+
+
+class FormNotMultipart(RequestInvalid):
+    """A body that is no multipart form."""
+
+    code = "not_multipart"
+
+
+class FormTooLarge(RequestInvalid):
+    """A body, or a number of parts, beyond the limit."""
+
+    code = "body_too_large"
+
+
 class CursorInvalid(RequestInvalid):
     """A cursor that was made up, changed, or handed out for another question."""
 
@@ -154,6 +178,26 @@ class ModelNotFound(ModelError):
     code = "model_not_found"
 
 
+class ModelNotLoaded(ModelError):
+    """No model is loaded, so nothing can be judged."""
+
+    code = "model_not_loaded"
+
+
+class LoadInProgress(ModelError):
+    """A model is being loaded; another load has to wait.
+
+    Attributes:
+        retry_after: seconds after which it may be over.
+    """
+
+    code = "load_in_progress"
+
+    def __init__(self, problem: str, remedy: str = "", retry_after: float = 1.0) -> None:
+        super().__init__(problem, remedy)
+        self.retry_after = retry_after
+
+
 class ModelNameInvalid(ModelError):
     """A name that cannot be a model's name."""
 
@@ -224,6 +268,12 @@ class DeviceUnavailable(D3Error):
     """The device or precision that was asked for is not on this machine."""
 
     code = "device_unavailable"
+
+
+class DetectorFailed(D3Error):
+    """The detector broke down on this image or batch; others are unaffected."""
+
+    code = "detector_failed"
 
 
 class DeviceOutOfMemory(D3Error):

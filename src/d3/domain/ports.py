@@ -106,10 +106,12 @@ class Scored:
     Attributes:
         logits: raw logits (n, views).
         seconds: each image's share of the time on the device.
+        waited: seconds from submission until the device began.
     """
 
     logits: Logits
     seconds: float
+    waited: float = 0.0
 
 
 @runtime_checkable

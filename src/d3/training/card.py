@@ -40,6 +40,15 @@ def write_card(file: Path, metrics: Mapping[str, Any]) -> None:
     file.write_text(model_card(metrics), encoding="utf-8")
 
 
+def headline(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Return the few figures a list of models can show: AUROC by group and condition."""
+    return {
+        f"auroc_{group}_{condition}": round(metrics["starter"][condition][group]["auroc"], 4)
+        for group in AUROC_AIMS
+        for condition in CONDITIONS
+    }
+
+
 def model_card(metrics: Mapping[str, Any]) -> str:
     """Return the card as Markdown."""
     sections = (
@@ -60,7 +69,8 @@ scenes and toy generators. It has never seen a photograph or the output of a rea
 what it says of one means nothing. For real images, bring the published weights or your own.
 
 It is there so that a fresh installation answers at once, offline, and so that training, evaluation
-and serving can be tried in full; `examples/images` holds pictures it is meant for.
+and serving can be tried in full. The pictures in `examples/images` are what it is meant for: the
+first of the test scenes, not picked, at the 224x224 pixels it was trained on.
 
 Licence: Apache-2.0, weights and rendered pictures alike. Nothing in it comes from elsewhere."""
 
@@ -72,7 +82,8 @@ _START = (
 )
 _CALIBRATION = (
     "Calibration: fitted on the seen families' validation scenes and folded into `fc`, so "
-    "`sigmoid(logit)` is a probability for pictures like these, half of them generated."
+    "`sigmoid(logit)` is a probability for pictures like these, half of them generated. Within a "
+    "tenth of the threshold the verdict is `uncertain`; the figures below count every picture."
 )
 _STORAGE = (
     "Storage: float16. The figures below were computed from the stored weights in float32, with "

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from d3.network import D3Network
 from d3.training.augment import Augmentation, augment_pair
 from d3.training.pairs import Pairs
+from d3.training.workers import in_bfloat16
 
 Batch: TypeAlias = tuple[Tensor, Tensor]
 
@@ -95,7 +96,7 @@ def fit(
     for step in range(settings.steps):
         pictures, labels = next(batches)
         orders = torch.rand(len(pictures), 1, network.encoder.spec.patches, generator=generator)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with in_bfloat16():
             logits = network(pictures, orders.argsort(dim=-1))
         loss = nn.functional.binary_cross_entropy_with_logits(logits.float().squeeze(1), labels)
         optimiser.zero_grad()

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from d3.training.generators import Critic, Diffusion
+from d3.training.workers import in_bfloat16
 
 Pictures: TypeAlias = NDArray[np.uint8]
 
@@ -35,7 +36,7 @@ def train_generator(
     critic_update = _Update(critic, steps) if critic is not None else None
     for _ in range(steps):
         target = _crops(pictures, rng)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with in_bfloat16():
             if isinstance(generator, Diffusion):
                 loss = _denoising_error(generator, target, chance)
             else:
@@ -55,7 +56,7 @@ def redraw(generator: nn.Module, pictures: Pictures, *, seed: int) -> NDArray[np
     """Pass pictures [n, S, S, 3] through a generator; return float32 RGB in [0, 1], same shape."""
     chance = torch.Generator().manual_seed(seed)
     chunks = []
-    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.inference_mode(), in_bfloat16():
         for start in range(0, len(pictures), BATCH):
             batch = _to_tensor(pictures[start : start + BATCH])
             if isinstance(generator, Diffusion):

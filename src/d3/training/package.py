@@ -11,6 +11,7 @@ import msgspec
 
 from d3.domain.hashing import file_of
 from d3.domain.models import EncoderSpec, Manifest
+from d3.domain.scoring import AbstainBand
 
 NOTICE = "The starter model is for trying the software, not for judging real photographs."
 
@@ -22,6 +23,7 @@ def write_manifest(
     spec: EncoderSpec,
     permutations: tuple[tuple[int, ...], ...],
     permutation_seed: int,
+    abstain_band: AbstainBand,
     provenance: str,
     metrics: Mapping[str, Any],
 ) -> Manifest:
@@ -33,6 +35,7 @@ def write_manifest(
         spec: the encoder's shape.
         permutations: up to 16 orders of the patches.
         permutation_seed: where they came from.
+        abstain_band: how close to the threshold the verdict is left open.
         provenance: how the weights were made.
         metrics: the figures that `d3 models info` shows.
     """
@@ -44,6 +47,7 @@ def write_manifest(
         head=file_of(folder / "head.safetensors"),
         permutations=permutations,
         permutation_seed=permutation_seed,
+        abstain_band=abstain_band,
         licence="Apache-2.0",
         provenance=provenance,
         notice=NOTICE,

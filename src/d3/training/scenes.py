@@ -8,7 +8,6 @@ comes from one generator, so a seed and an index name a scene for good.
 from __future__ import annotations
 
 import colorsys
-import math
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -17,6 +16,7 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw
 
 from d3.training.filters import Image, gaussian_blur
+from d3.training.surfaces import colour, cover, fractal, mask, outline, ramp, texture
 
 Painter: TypeAlias = Callable[[np.random.Generator, Image], None]
 Background: TypeAlias = Callable[[np.random.Generator, int], Image]
@@ -30,96 +30,8 @@ def render_scene(seed: int, index: int, size: int) -> Image:
     for _ in range(rng.integers(1, 6)):
         PAINTERS[rng.integers(len(PAINTERS))](rng, scene)
     if rng.random() < 0.7:
-        scene *= 0.5 + _ramp(rng, size)[..., None]  # light falls from one side
+        scene *= 0.5 + ramp(rng, size)[..., None]  # light falls from one side
     return np.clip(scene, 0.0, 1.0)
-
-
-# Ingredients: colour, ramps, fractal surfaces, masks.
-
-
-def _colour(rng: np.random.Generator, value: tuple[float, float] = (0.08, 0.95)) -> Image:
-    """Draw a linear RGB colour, seldom saturated, with the given range of brightness."""
-    hue, saturation = rng.random(), rng.beta(1.6, 2.6)
-    return np.array(
-        colorsys.hsv_to_rgb(hue, saturation, rng.uniform(*value) ** 1.6), dtype=np.float32
-    )
-
-
-def _ramp(rng: np.random.Generator, size: int) -> Image:
-    """Return a linear or radial ramp [size, size] in [0, 1]."""
-    rows, columns = np.mgrid[0:size, 0:size].astype(np.float32) / size
-    if rng.random() < 0.3:
-        centre = rng.uniform(0.1, 0.9, 2)
-        ramp = 1.2 * np.hypot(rows - centre[0], columns - centre[1])
-    else:
-        angle = rng.uniform(0, 2 * np.pi)
-        ramp = math.cos(angle) * (rows - 0.5) + math.sin(angle) * (columns - 0.5) + 0.5
-    return np.asarray(np.clip(ramp, 0, 1), dtype=np.float32)
-
-
-def _fractal(rng: np.random.Generator, size: int, roughness: float) -> Image:
-    """Return a fractal surface in [0, 1]: power falls as frequency to the `-2 * roughness`."""
-    vertical = np.fft.fftfreq(size).astype(np.float32)[:, None] * rng.uniform(0.5, 2.0)
-    horizontal = np.fft.rfftfreq(size).astype(np.float32)[None, :]
-    radius = np.sqrt(vertical**2 + horizontal**2)
-    radius[0, 0] = 1.0
-    phase = rng.random(radius.shape, dtype=np.float32) * np.float32(2 * np.pi)
-    spectrum = np.exp(1j * phase) / radius**roughness
-    spectrum[0, 0] = 0.0
-    surface = np.fft.irfft2(spectrum, s=(size, size)).astype(np.float32)
-    low, high = np.quantile(surface[::4, ::4], [0.01, 0.99])
-    return np.asarray(np.clip((surface - low) / (high - low + 1e-9), 0, 1), dtype=np.float32)
-
-
-def _texture(rng: np.random.Generator, size: int) -> Image:
-    """Return a two-colour surface [size, size, 3]: fractal, stripes, checks, dots or plain."""
-    kind = rng.integers(6)
-    first, second = _colour(rng), _colour(rng)
-    if kind >= 4:
-        second = np.clip(first * rng.uniform(0.5, 1.6), 0, 1).astype(np.float32)
-    if kind in (0, 4):
-        weight = _fractal(rng, size, rng.uniform(0.9, 2.2))
-    elif kind == 5:
-        weight = _ramp(rng, size)
-    else:
-        rows, columns = np.mgrid[0:size, 0:size].astype(np.float32)
-        angle, period = rng.uniform(0, np.pi), rng.uniform(6, 60)
-        along = (math.cos(angle) * rows + math.sin(angle) * columns) * (2 * np.pi / period)
-        across = (math.cos(angle) * columns - math.sin(angle) * rows) * (2 * np.pi / period)
-        wave = np.sin(along)
-        if kind == 2:
-            wave = wave * np.sin(across)
-        elif kind == 3:
-            wave = wave + np.sin(across) - 1
-        weight = np.clip(0.5 + rng.uniform(0.6, 6) * wave, 0, 1)
-    return first + weight[..., None] * (second - first)
-
-
-def _mask(size: int, draw: Callable[[ImageDraw.ImageDraw], None]) -> Image:
-    """Return what `draw` paints on an empty sheet as coverage [size, size] in [0, 1]."""
-    sheet = PillowImage.new("L", (size, size))
-    draw(ImageDraw.Draw(sheet))
-    return np.asarray(sheet, dtype=np.float32) * np.float32(1 / 255)
-
-
-def _cover(scene: Image, mask: Image, paint: Image) -> None:
-    """Lay `paint` over the scene where the mask covers it, in place."""
-    scene += mask[..., None] * (paint - scene)
-
-
-def _outline(rng: np.random.Generator, size: int) -> list[tuple[float, float]]:
-    """Return a random closed shape: a box, an ellipse-like or a ragged polygon."""
-    centre = rng.uniform(0, size, 2)
-    radius = size * rng.uniform(0.05, 0.35)
-    corners = int(rng.choice([3, 4, 5, 7, 40]))
-    turns = np.linspace(0, 2 * np.pi, corners, endpoint=False) + rng.uniform(0, np.pi)
-    ragged = 0.0 if corners == 40 else 0.5
-    radii = radius * (1 - ragged * rng.random(corners))
-    aspect = rng.uniform(0.5, 1.5)
-    return [
-        (float(centre[0] + r * np.cos(t)), float(centre[1] + aspect * r * np.sin(t)))
-        for r, t in zip(radii, turns, strict=True)
-    ]
 
 
 # Backgrounds.
@@ -127,23 +39,23 @@ def _outline(rng: np.random.Generator, size: int) -> list[tuple[float, float]]:
 
 def _sky(rng: np.random.Generator, size: int) -> Image:
     top = np.array([0.12, 0.3, 0.7], np.float32) * np.float32(rng.uniform(0.3, 1.2))
-    haze = np.clip(_colour(rng, (0.6, 1.0)), 0.3, 1)
+    haze = np.clip(colour(rng, (0.6, 1.0)), 0.3, 1)
     height = np.linspace(0, 1, size, dtype=np.float32)[:, None, None]
     scene = np.broadcast_to(top + height * (haze - top), (size, size, 3)).copy()
-    clouds = np.clip(_fractal(rng, size, 1.8) * 2 - rng.uniform(0.6, 1.4), 0, 1)
-    _cover(scene, clouds, np.full(3, rng.uniform(0.6, 1.0), np.float32))
+    clouds = np.clip(fractal(rng, size, 1.8) * 2 - rng.uniform(0.6, 1.4), 0, 1)
+    cover(scene, clouds, np.full(3, rng.uniform(0.6, 1.0), np.float32))
     for _ in range(rng.integers(1, 4)):
         level = size * rng.uniform(0.4, 0.9)
         steps = np.cumsum(rng.normal(0, rng.uniform(0.3, 3.0), size))
         ridge = level + steps - np.linspace(0, steps[-1], size)
-        mask = (np.arange(size)[:, None] > ridge[None, :]).astype(np.float32)
-        _cover(scene, mask, _texture(rng, size) * np.float32(rng.uniform(0.3, 1.0)))
+        land = (np.arange(size)[:, None] > ridge[None, :]).astype(np.float32)
+        cover(scene, land, texture(rng, size) * np.float32(rng.uniform(0.3, 1.0)))
     return scene
 
 
 def _wall(rng: np.random.Generator, size: int) -> Image:
-    scene = _texture(rng, size)
-    joint = _colour(rng)
+    scene = texture(rng, size)
+    joint = colour(rng)
     tall = int(rng.integers(16, 80))
     wide = int(tall * rng.uniform(1, 3))
     gap = int(rng.integers(1, 5))
@@ -154,17 +66,17 @@ def _wall(rng: np.random.Generator, size: int) -> Image:
             for left in range(-(row % 2) * wide // 2, size, wide):
                 sheet.rectangle((left, top, left + gap - 1, top + tall), fill=255)
 
-    _cover(scene, _mask(size, draw), joint)
-    return np.asarray(scene * (0.8 + 0.4 * _fractal(rng, size, 1.0)[..., None]), dtype=np.float32)
+    cover(scene, mask(size, draw), joint)
+    return np.asarray(scene * (0.8 + 0.4 * fractal(rng, size, 1.0)[..., None]), dtype=np.float32)
 
 
 def _surface(rng: np.random.Generator, size: int) -> Image:
-    return _texture(rng, size)
+    return texture(rng, size)
 
 
 def _backdrop(rng: np.random.Generator, size: int) -> Image:
-    first, second = _colour(rng), _colour(rng)
-    return first + _ramp(rng, size)[..., None] * (second - first)
+    first, second = colour(rng), colour(rng)
+    return first + ramp(rng, size)[..., None] * (second - first)
 
 
 # Layers.
@@ -172,16 +84,16 @@ def _backdrop(rng: np.random.Generator, size: int) -> Image:
 
 def _shape(rng: np.random.Generator, scene: Image) -> None:
     size = scene.shape[0]
-    outline = _outline(rng, size)
-    mask = _mask(size, lambda sheet: sheet.polygon(outline, fill=255))
+    corners = outline(rng, size)
+    form = mask(size, lambda sheet: sheet.polygon(corners, fill=255))
     if rng.random() < 0.5:
         shift = tuple(int(s) for s in rng.integers(2, 20, 2))
-        shadow = gaussian_blur(np.roll(mask, shift, (0, 1))[::2, ::2], rng.uniform(1, 5))
+        shadow = gaussian_blur(np.roll(form, shift, (0, 1))[::2, ::2], rng.uniform(1, 5))
         scene *= 1 - 0.6 * shadow.repeat(2, 0).repeat(2, 1)[..., None]
-    paint = _texture(rng, size) * (0.4 + 0.8 * _ramp(rng, size)[..., None])
+    paint = texture(rng, size) * (0.4 + 0.8 * ramp(rng, size)[..., None])
     if rng.random() < 0.3:
-        mask = gaussian_blur(mask, rng.uniform(1, 3))  # out of focus
-    _cover(scene, mask, paint)
+        form = gaussian_blur(form, rng.uniform(1, 3))  # out of focus
+    cover(scene, form, paint)
 
 
 def _leaves(rng: np.random.Generator, scene: Image) -> None:
@@ -251,7 +163,7 @@ def _writing(rng: np.random.Generator, scene: Image) -> None:
                     else:
                         sheet.line([*ends.ravel()], fill=255, width=width)
 
-    _cover(scene, _mask(size, draw), _colour(rng, (0.0, 1.0)))
+    cover(scene, mask(size, draw), colour(rng, (0.0, 1.0)))
 
 
 def _building(rng: np.random.Generator, scene: Image) -> None:
@@ -259,10 +171,10 @@ def _building(rng: np.random.Generator, scene: Image) -> None:
     left, right = np.sort(rng.uniform(-0.1, 1.1, 2)) * size
     top = rng.uniform(0, 0.6) * size
     across, down = rng.uniform(8, 40, 2)
-    _cover(
+    cover(
         scene,
-        _mask(size, lambda sheet: sheet.rectangle((left, top, right, size), fill=255)),
-        _texture(rng, size),
+        mask(size, lambda sheet: sheet.rectangle((left, top, right, size), fill=255)),
+        texture(rng, size),
     )
 
     def windows(sheet: ImageDraw.ImageDraw) -> None:
@@ -271,7 +183,7 @@ def _building(rng: np.random.Generator, scene: Image) -> None:
                 light = int(rng.integers(60, 256))
                 sheet.rectangle((x, y, x + across * 0.5, y + down * 0.5), fill=light)
 
-    _cover(scene, _mask(size, windows), _colour(rng))
+    cover(scene, mask(size, windows), colour(rng))
 
 
 def _wires(rng: np.random.Generator, scene: Image) -> None:
@@ -285,12 +197,12 @@ def _wires(rng: np.random.Generator, scene: Image) -> None:
             points = np.stack([x, y] if rng.random() < 0.7 else [y, x], axis=1)
             sheet.line([*points.ravel()], fill=255, width=int(rng.integers(1, 5)))
 
-    _cover(scene, _mask(size, draw), _colour(rng, (0.0, 1.0)))
+    cover(scene, mask(size, draw), colour(rng, (0.0, 1.0)))
 
 
 def _lights(rng: np.random.Generator, scene: Image) -> None:
     size = scene.shape[0]
-    colour = _colour(rng, (0.6, 1.0))
+    glow = colour(rng, (0.6, 1.0))
     radius = rng.uniform(2, 20)
 
     def draw(sheet: ImageDraw.ImageDraw) -> None:
@@ -300,14 +212,14 @@ def _lights(rng: np.random.Generator, scene: Image) -> None:
                 (x - radius, y - radius, x + radius, y + radius), fill=int(rng.integers(40, 256))
             )
 
-    scene += _mask(size, draw)[..., None] * colour
+    scene += mask(size, draw)[..., None] * glow
 
 
 def _relief(rng: np.random.Generator, scene: Image) -> None:
     """Roughen a region: bark, stone, sand."""
     size = scene.shape[0]
-    where = np.clip(4 * _fractal(rng, size, 2.2) - rng.uniform(0.5, 3), 0, 1)
-    rough = _fractal(rng, size, rng.uniform(0.4, 1.2)) - 0.5
+    where = np.clip(4 * fractal(rng, size, 2.2) - rng.uniform(0.5, 3), 0, 1)
+    rough = fractal(rng, size, rng.uniform(0.4, 1.2)) - 0.5
     scene *= 1 + rng.uniform(0.3, 1.4) * (where * rough)[..., None]
 
 

@@ -10,7 +10,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -22,11 +22,12 @@ import torch
 from torch import Tensor, nn
 
 from d3.domain.models import STARTER, EncoderSpec
+from d3.domain.scoring import AbstainBand
 from d3.network import D3Network, DiscrepancyHead, Encoder, draw_permutations
 from d3.network.checkpoints import write_tensors
 from d3.training.augment import Augmentation
 from d3.training.calibrate import fit_calibration, fold_calibration
-from d3.training.card import write_card
+from d3.training.card import COMMAND, headline, write_card
 from d3.training.evaluate import evaluate, evaluate_baselines, score
 from d3.training.examples import write_examples
 from d3.training.fit import FitSettings, fit, pair_batches
@@ -42,6 +43,8 @@ Progress = Callable[[str, float], None]
 PERMUTATION_SEED = 0
 PERMUTATIONS = 16
 EXAMPLES = 5
+ABSTAIN_BAND = AbstainBand(0.1, 0.1)
+"""Within a tenth of the threshold the starter leaves its verdict open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,7 @@ def build(
     plan: StarterPlan | None = None,
     examples: Path | None = None,
 ) -> dict[str, Any]:
-    """Render, forge, train, measure; write weights, `metrics.json` and `MODEL_CARD.md` into `out`.
+    """Render, forge, train, measure; write the model, its figures and its card into `out`.
 
     With a folder for `examples`, the first test scenes are written there too, as files.
     `progress` is told the stage and its share done, in [0, 1]. Returns what `metrics.json` holds.
@@ -131,7 +134,7 @@ def build(
     validation = pairs_of("validation", SEEN, len(SEEN))
     test = pairs_of("test", (*SEEN, *UNSEEN), len(SEEN) + len(UNSEEN))
 
-    permutations = draw_permutations(PERMUTATION_SEED, PERMUTATIONS, plan.encoder.patches)[:1]
+    permutations = draw_permutations(PERMUTATION_SEED, PERMUTATIONS, plan.encoder.patches)
     networks = {
         "starter": _start(D3Network, plan, seed),
         "without_shuffle": _start(WithoutShuffle, plan, seed),
@@ -139,7 +142,7 @@ def build(
 
     def learn(name: str) -> dict[str, dict[str, Tensor]]:
         _train(networks[name], training, plan, seed, partial(progress, f"fit {name}"))
-        _calibrate(networks[name], validation, permutations)
+        _calibrate(networks[name], validation, permutations[:1])
         return _round_to_half(networks[name])
 
     with clock.stage("fit both networks"), two_at_a_time() as pool:
@@ -147,7 +150,7 @@ def build(
     with clock.stage("evaluation"):
         groups = {"seen": SEEN, "unseen": UNSEEN}
         figures = {
-            name: evaluate(network, test, permutations, groups)
+            name: evaluate(network, test, permutations[:1], groups)
             for name, network in networks.items()
         }
         baselines = evaluate_baselines(test)
@@ -173,21 +176,11 @@ def build(
         spec=plan.encoder,
         permutations=permutations,
         permutation_seed=PERMUTATION_SEED,
-        provenance=f"d3 train --recipe starter --seed {seed}",
-        metrics=_headline(metrics),
+        abstain_band=ABSTAIN_BAND,
+        provenance=f"{COMMAND.format(seed=seed)} (see MODEL_CARD.md)",
+        metrics=headline(metrics),
     )
     return metrics
-
-
-def _headline(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Return the few figures that `d3 models info` shows; the rest stands in the card."""
-    starter = metrics["starter"]
-    return {
-        f"{figure} {group} {condition}": round(starter[condition][group][figure], 3)
-        for figure in ("auroc", "balanced_accuracy")
-        for group in ("seen", "unseen")
-        for condition in ("clean", "jpeg75")
-    }
 
 
 def _train_generators(

@@ -13,6 +13,15 @@ from contextlib import contextmanager
 import torch
 
 
+def in_bfloat16() -> torch.autocast:
+    """Return a context in which torch multiplies in bfloat16, about twice as fast.
+
+    Its cache of converted weights is shared by all threads, each of which empties it: whether a
+    weight is converted once or twice, and so how its gradient is rounded, would be chance.
+    """
+    return torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False)
+
+
 def two_at_a_time() -> ThreadPoolExecutor:
     """Return a pool of two threads that run torch on one core each."""
     return ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=(1,))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from d3.adapters.filesystem import FilesystemRegistry
@@ -16,6 +17,7 @@ from d3.network.checkpoints import load_network
 from d3.training.augment import Augmentation, augment_pair
 from d3.training.calibrate import fit_calibration, fold_calibration
 from d3.training.card import model_card
+from d3.training.evaluate import score
 from d3.training.fit import FitSettings, fit
 from d3.training.generators import Family
 from d3.training.initialise import cosine_filters, start_as_spectrum
@@ -79,7 +81,7 @@ def test_what_was_built_is_a_model_that_a_registry_opens(built: Path, tmp_path: 
     assert manifest.spec == SPEC
     assert "not for judging real photographs" in manifest.notice
     metrics = json.loads((built / "metrics.json").read_text())
-    assert manifest.metrics["auroc seen clean"] == pytest.approx(
+    assert manifest.metrics["auroc_seen_clean"] == pytest.approx(
         metrics["starter"]["clean"]["seen"]["auroc"], abs=5e-4
     )
 
@@ -246,6 +248,21 @@ def test_sharpness_tells_no_shipped_family_apart() -> None:
     metrics = json.loads(_shipped("metrics.json").read_text(encoding="utf-8"))
     for family in Family:
         assert metrics["baselines"][family]["laplacian_variance"] < 0.75
+
+
+def test_the_shipped_model_is_right_on_most_of_the_examples() -> None:
+    metrics = json.loads(_shipped("metrics.json").read_text(encoding="utf-8"))
+    spec = EncoderSpec(**metrics["plan"]["encoder"])
+    network = load_network(spec, _shipped("encoder.safetensors"), _shipped("head.safetensors"))
+    files = sorted((Path(__file__).parents[3] / "examples" / "images").iterdir())
+    pixels = np.stack([np.asarray(Image.open(file).convert("RGB")) for file in files])
+    orders = draw_permutations(metrics["permutation_seed"], 1, spec.patches)
+
+    called = score(network.float(), pixels, orders) > 0
+
+    truth = np.array([file.name.startswith("generated-") for file in files])
+    assert truth.sum() == len(files) / 2
+    assert (called == truth).mean() >= 0.7
 
 
 def test_the_shipped_weights_are_a_few_megabytes_of_finite_numbers() -> None:

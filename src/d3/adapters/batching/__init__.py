@@ -1,5 +1,6 @@
 """Taking turns at a detector."""
 
 from d3.adapters.batching.direct import DirectQueue
+from d3.adapters.batching.threaded import ThreadedQueue
 
-__all__ = ["DirectQueue"]
+__all__ = ["DirectQueue", "ThreadedQueue"]

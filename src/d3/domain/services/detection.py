@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Literal, overload
@@ -15,21 +16,12 @@ import numpy as np
 
 from d3.domain.detections import Detection, Failure
 from d3.domain.errors import ImageError, RequestInvalid, ScoreUndefined
-from d3.domain.images import DecodedImage, ImageFacts, ImageSource
+from d3.domain.images import DecodedImage, ImageSource
 from d3.domain.ports import Clock, ImageDecoder
-from d3.domain.scoring import assess, checked_threshold, checked_views
 from d3.domain.services.hosting import LoadedModel, ModelHost
+from d3.domain.services.questions import Question, answer, ask_of
 
 _BATCHES_AHEAD = 2
-
-
-@dataclass(frozen=True, slots=True)
-class _Question:
-    """What is asked of every image of a call, and of which model."""
-
-    model: LoadedModel
-    threshold: float
-    views: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,30 +115,34 @@ class DetectionService:
             raise RequestInvalid(f"A batch of {batch_size} images holds none.", "Give 1 or more.")
         if errors not in ("raise", "return"):
             raise RequestInvalid(f"errors={errors!r} is not known.", "Give 'raise' or 'return'.")
-        if threshold is not None:
-            threshold = checked_threshold(threshold)
-        model = self._host.current()
-        manifest = model.manifest
-        question = _Question(
-            model,
-            manifest.threshold if threshold is None else threshold,
-            checked_views(views, len(manifest.permutations)),
-        )
+        with self._host.using() as model:  # so that what is at fault is said at once
+            ask_of(model, threshold=threshold, views=views)
         sources = iter(sources)
         named = (
             zip(sources, names, strict=True)
             if names is not None
             else ((source, _display_name(source)) for source in sources)
         )
-        return self._outcomes(question, named, batch_size, raising=errors == "raise")
+        ask = partial(ask_of, threshold=threshold, views=views)
+        return self._outcomes(ask, named, batch_size, raising=errors == "raise")
 
     def _outcomes(
         self,
-        question: _Question,
+        ask: Callable[[LoadedModel], Question],
         named: Iterator[tuple[ImageSource, str]],
         batch_size: int,
         *,
         raising: bool,
+    ) -> Iterator[Detection | Failure]:
+        with self._host.using() as model:
+            question = ask(model)
+            for outcome in self._read_and_judge(question, named, batch_size):
+                if raising and isinstance(outcome, Failure):
+                    raise outcome.error
+                yield outcome
+
+    def _read_and_judge(
+        self, question: Question, named: Iterator[tuple[ImageSource, str]], batch_size: int
     ) -> Iterator[Detection | Failure]:
         size = question.model.manifest.spec.image_size
         workers = min(os.cpu_count() or 1, batch_size, 16)
@@ -162,10 +158,7 @@ class DetectionService:
                 while ahead:
                     decoded = [ahead.popleft().result() for _ in range(min(batch_size, len(ahead)))]
                     read_ahead(len(decoded))
-                    for outcome in _judge(question, decoded):
-                        if raising and isinstance(outcome, Failure):
-                            raise outcome.error
-                        yield outcome
+                    yield from _judge(question, decoded)
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 
@@ -179,7 +172,7 @@ class DetectionService:
         return _Decoded(name, image, self._clock.monotonic() - begun)
 
 
-def _judge(question: _Question, batch: list[_Decoded]) -> Iterator[Detection | Failure]:
+def _judge(question: Question, batch: list[_Decoded]) -> Iterator[Detection | Failure]:
     """Score the sound images of a batch together, and answer for all in order."""
     pixels = [one.image.pixels for one in batch if isinstance(one.image, DecodedImage)]
     if pixels:
@@ -191,38 +184,9 @@ def _judge(question: _Question, batch: list[_Decoded]) -> Iterator[Detection | F
         else:
             seconds = one.seconds + scored.seconds
             try:
-                yield _detection(question, one.name, one.image.facts, next(logits), seconds)
+                yield answer(question, one.name, one.image.facts, next(logits), seconds)
             except ScoreUndefined as error:
                 yield Failure(one.name, error)
-
-
-def _detection(
-    question: _Question, name: str, facts: ImageFacts, logits: list[float], seconds: float
-) -> Detection:
-    manifest, detector = question.model.manifest, question.model.queue.detector
-    score = assess(
-        logits,
-        threshold=question.threshold,
-        calibration=manifest.calibration,
-        abstain_band=manifest.abstain_band,
-    )
-    return Detection(
-        prediction=score.prediction,
-        is_fake=score.is_fake,
-        confidence=score.confidence,
-        verdict=score.verdict,
-        logit=score.logit,
-        spread=score.spread,
-        threshold=score.threshold,
-        name=name,
-        views=question.views,
-        image=facts,
-        model=manifest.reference,
-        engine=detector.engine,
-        precision=detector.precision,
-        processing_time=seconds,
-        notice=manifest.notice,
-    )
 
 
 def _display_name(source: ImageSource) -> str:

@@ -1,12 +1,17 @@
-"""Which model answers: chosen once, loaded when first needed, one for all threads."""
+"""Which model answers: chosen, loaded beside the old one, swapped in one step, used by many.
+
+Whoever works with a model holds a lease on it. A model that was replaced or unloaded is closed when
+its last lease ends, so work in flight ends with the model it began with.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from d3.domain.errors import ModelNotFound
+from d3.domain.errors import LoadInProgress, ModelNotFound, ModelNotLoaded
 from d3.domain.models import PUBLISHED, STARTER, Manifest
 from d3.domain.ports import DetectionQueue, Detector, Engine, ModelRegistry
 
@@ -24,8 +29,41 @@ class LoadedModel:
     queue: DetectionQueue
 
 
+class Lease:
+    """A hold on a loaded model; end it exactly once, on any thread."""
+
+    def __init__(self, place: _Place) -> None:
+        self._place = place
+        self.model = place.model
+
+    def end(self) -> None:
+        """Let the model go."""
+        self._place.let_go()
+
+
+class _Place:
+    """A loaded model and how many hold it; the host's own hold is one of them."""
+
+    def __init__(self, model: LoadedModel) -> None:
+        self.model = model
+        self._holders = 1
+        self._lock = threading.Lock()
+
+    def hold(self) -> Lease:
+        with self._lock:
+            self._holders += 1
+        return Lease(self)
+
+    def let_go(self) -> None:
+        with self._lock:
+            self._holders -= 1
+            last = self._holders == 0
+        if last:
+            self.model.queue.close()
+
+
 class ModelHost:
-    """Holds the model in use.
+    """Holds the model in use. Safe to call from many threads.
 
     Args:
         registry: where models are kept.
@@ -46,8 +84,9 @@ class ModelHost:
         self._engine = engine
         self._queue = queue
         self._choice = choice
-        self._loaded: LoadedModel | None = None
-        self._lock = threading.Lock()
+        self._place: _Place | None = None
+        self._swap = threading.Lock()
+        self._loading = threading.Lock()
 
     def chosen(self) -> str:
         """The name of the model that answers when none is named."""
@@ -60,21 +99,86 @@ class ModelHost:
         except ModelNotFound:
             return STARTER
 
-    def current(self) -> LoadedModel:
-        """The model in use, loaded on the first call.
+    def loaded(self) -> LoadedModel | None:
+        """The model that would answer now, if one is loaded; for looking at, not for scoring."""
+        with self._swap:
+            return self._place.model if self._place else None
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether a model is being loaded right now."""
+        return self._loading.locked()
+
+    def lease(self) -> Lease:
+        """Hold the loaded model.
+
+        Raises:
+            ModelNotLoaded: none is loaded.
+        """
+        with self._swap:
+            if self._place is None:
+                raise ModelNotLoaded(
+                    "No model is loaded.",
+                    "Load one with POST /api/model/load; GET /api/model/list shows them.",
+                )
+            return self._place.hold()
+
+    @contextmanager
+    def using(self) -> Iterator[LoadedModel]:
+        """The model in use, loaded if need be, held for the length of the block.
 
         Raises:
             D3Error: it is not there, is damaged, or does not fit the device.
         """
-        with self._lock:
-            if self._loaded is None:
-                model = self._registry.open(self.chosen())
-                self._loaded = LoadedModel(model.manifest, self._queue(self._engine().load(model)))
-            return self._loaded
+        lease = None
+        while lease is None:
+            try:
+                lease = self.lease()
+            except ModelNotLoaded:
+                with self._loading:
+                    if self.loaded() is None:
+                        self._load(self.chosen())
+        try:
+            yield lease.model
+        finally:
+            lease.end()
+
+    def load(self, name: str | None = None) -> LoadedModel:
+        """Load a model beside the old one, which serves until the new one takes its place.
+
+        Args:
+            name: of :meth:`ModelRegistry.list`; the chosen one unless said.
+
+        Raises:
+            LoadInProgress: another load has not ended.
+            D3Error: the model is not there, is damaged, or does not fit; the old one stays.
+        """
+        if not self._loading.acquire(blocking=False):
+            raise LoadInProgress(
+                "Another model is being loaded.", "Try again when it is done.", retry_after=5
+            )
+        try:
+            return self._load(name if name is not None else self.chosen())
+        finally:
+            self._loading.release()
+
+    def unload(self) -> bool:
+        """Let the model go, if one is loaded; whether there was one."""
+        return self._replace(None)
 
     def close(self) -> None:
-        """Unload the model; the next :meth:`current` loads one again."""
-        with self._lock:
-            loaded, self._loaded = self._loaded, None
-        if loaded is not None:
-            loaded.queue.close()
+        """Unload the model; :meth:`using` loads one again."""
+        self.unload()
+
+    def _load(self, name: str) -> LoadedModel:
+        stored = self._registry.open(name)
+        model = LoadedModel(stored.manifest, self._queue(self._engine().load(stored)))
+        self._replace(_Place(model))
+        return model
+
+    def _replace(self, place: _Place | None) -> bool:
+        with self._swap:
+            old, self._place = self._place, place
+        if old is not None:
+            old.let_go()
+        return old is not None

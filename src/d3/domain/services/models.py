@@ -12,6 +12,7 @@ from d3.domain.hashing import file_of
 from d3.domain.models import STARTER, Manifest, ModelSummary, checked_name
 from d3.domain.ports import Checkpoints, ModelRegistry
 from d3.domain.scoring import MAX_VIEWS
+from d3.domain.services.binding import HeadBinder
 from d3.domain.services.hosting import ModelHost
 
 IMPORT_SEED = 2025
@@ -23,11 +24,16 @@ class ModelService:
     """What people do with models."""
 
     def __init__(
-        self, registry: ModelRegistry, checkpoints: Callable[[], Checkpoints], host: ModelHost
+        self,
+        registry: ModelRegistry,
+        checkpoints: Callable[[], Checkpoints],
+        host: ModelHost,
+        encoder: str | None = None,
     ) -> None:
         self._registry = registry
         self._checkpoints = checkpoints
         self._host = host
+        self._encoder = encoder
 
     def list(self) -> list[ModelSummary]:
         """The newest version of every model, by name; the one in use is marked active."""
@@ -92,6 +98,23 @@ class ModelService:
                 provenance=provenance or f"imported from {encoder.name} and {head.name}",
             )
             return self._registry.put(manifest, body.path, top.path)
+
+    def import_head(self, name: str, head: Path, *, provenance: str = "") -> Manifest:
+        """Make a model of a head alone, bound to an encoder that is there already.
+
+        Args:
+            name: see :func:`d3.domain.models.checked_name`.
+            head: ``.safetensors`` or ``.pth``.
+            provenance: where it came from; its file's name unless said.
+
+        Raises:
+            CheckpointInvalid: it is no head, or no encoder here makes features of its width.
+            ModelNotFound: the model that ``D3_ENCODER`` names is not there.
+            ModelNameInvalid: the name cannot be a model's.
+            ModelProtected: it is a packaged model's.
+        """
+        binder = HeadBinder(self._registry, self._checkpoints, self._encoder)
+        return binder.bind(name, head, provenance=provenance or head.name)
 
     def use(self, name: str) -> Manifest:
         """Make this model the one that answers when none is named; it is verified first.

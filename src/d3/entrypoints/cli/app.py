@@ -14,9 +14,12 @@ from typing import TextIO
 import click
 
 from d3.domain.errors import D3Error
+from d3.entrypoints.cli.database import db
 from d3.entrypoints.cli.detect import detect
+from d3.entrypoints.cli.doctor import doctor
 from d3.entrypoints.cli.models import models
 from d3.entrypoints.cli.output import complain
+from d3.entrypoints.cli.serve import serve
 from d3.entrypoints.cli.train import train
 
 COULD_NOT = 2
@@ -33,6 +36,9 @@ def cli(*, traceback: bool) -> None:
 
 cli.add_command(detect)
 cli.add_command(models)
+cli.add_command(serve)
+cli.add_command(db)
+cli.add_command(doctor)
 cli.add_command(train)
 
 

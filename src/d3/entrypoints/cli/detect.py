@@ -80,7 +80,7 @@ def detect(
     notice, begun = "", time.perf_counter()
     if found.sources:
         with err().status("Loading the model"):
-            notice = container.host().current().manifest.notice
+            notice = container.host().load().manifest.notice
         begun = time.perf_counter()
         outcomes = service.detect_many(
             found.sources,

@@ -194,6 +194,8 @@ def _print_manifest(manifest: Manifest) -> None:
         f"head {manifest.head.size_bytes:,} bytes",
         "permutations": str(len(manifest.permutations)),
         "threshold": f"{manifest.threshold:g}",
+        "uncertain": f"from {manifest.threshold - manifest.abstain_band.below:g} "
+        f"to {manifest.threshold + manifest.abstain_band.above:g}",
         "calibration": f"{calibration.name} (scale {calibration.scale:g}, "
         f"bias {calibration.bias:g})",
         "licence": manifest.licence,
@@ -203,6 +205,8 @@ def _print_manifest(manifest: Manifest) -> None:
         **{f"metric {name}": str(value) for name, value in manifest.metrics.items()},
     }
     table = Table.grid(padding=(0, 2))
+    table.add_column()
+    table.add_column(overflow="fold")
     for key, value in rows.items():
         if value:
             table.add_row(Text(key, style="bold"), Text(value))

@@ -1,0 +1,5 @@
+"""D3 with its own decoder and a detector that does nothing."""
+
+from idle import application
+
+app = application("decoding")

@@ -1,0 +1,69 @@
+"""D3 whole, with a detector that does nothing; the cache is off, each row is kept."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from d3.domain.images import DecodedImage, ImageFacts, ImageSource, Pixels
+from d3.domain.models import EncoderSpec, Manifest, ModelFile, StoredModel
+from d3.domain.ports import Logits
+from d3.entrypoints.http import create_app
+from d3.entrypoints.http.app import Application
+from d3.settings import Settings
+
+SPEC = EncoderSpec(image_size=28, patch_size=14, width=64, layers=1, heads=1, mlp_width=64)
+PIXELS = np.zeros((28, 28, 3), dtype=np.uint8)
+FACTS = ImageFacts("JPEG", 28, 28, 1, 100_000, "0" * 64)
+FILE = ModelFile("0" * 64, 1)
+
+
+class NoDecoder:
+    """Answers grey at once."""
+
+    def decode(self, source: ImageSource, size: int) -> DecodedImage:
+        return DecodedImage(PIXELS, FACTS)
+
+    def recognises(self, path: Path) -> bool:
+        return True
+
+
+class NoDetector:
+    """Answers zeros at once."""
+
+    engine, device, precision = "nothing", "none", "fp32"
+
+    def score(self, pixels: Pixels, views: int) -> Logits:
+        return np.zeros((len(pixels), views))
+
+    def close(self) -> None:
+        pass
+
+
+class NoEngine:
+    """Makes the detector."""
+
+    def load(self, model: StoredModel) -> NoDetector:
+        return NoDetector()
+
+
+class OneModel:
+    """A registry of one model without files."""
+
+    manifest = Manifest("nothing", 1, SPEC, FILE, FILE, (tuple(range(SPEC.patches)),))
+
+    def active(self) -> str | None:
+        return "nothing"
+
+    def open(self, name: str, version: int | None = None) -> StoredModel:
+        return StoredModel(self.manifest, Path(), Path())
+
+
+def application(name: str, **replaced: Any) -> Application:
+    """D3 with a detector that does nothing; rows go to a database of this name."""
+    folder = Path(os.environ["BENCHMARK_FOLDER"])
+    settings = Settings(home=folder, database_url=f"sqlite:///{folder}/{name}.db", cache_entries=0)
+    return create_app(settings, engine=NoEngine(), registry=OneModel(), **replaced)

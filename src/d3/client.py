@@ -1,0 +1,293 @@
+"""A client of the D3 service: typed answers, pages that turn by themselves, patient retries.
+
+::
+
+    from d3 import Client
+
+    with Client("http://localhost:5000") as client:
+        prediction = client.predict("photo.jpg", threshold=0.5)
+        print(prediction.result.verdict, prediction.inference_id)
+        for item in client.history(is_fake=True):
+            print(item.image_name, item.prediction)
+
+It needs neither torch nor a model, only the service's address.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, TypeAlias, TypeVar
+
+import httpx
+import msgspec
+
+from d3.domain.errors import D3Error
+from d3.entrypoints.http.schemas import (
+    BatchPrediction,
+    Done,
+    HistoryItem,
+    HistoryPage,
+    LoadedModelInfo,
+    ModelInfo,
+    ModelList,
+    OneResult,
+    Prediction,
+    Stats,
+    StatsBody,
+    Uploaded,
+)
+
+_T = TypeVar("_T")
+File: TypeAlias = "str | Path | bytes"
+_RETRIED = (429, 503)
+_LONGEST_WAIT = 60.0
+_PAGE = 500
+
+
+class ServiceError(D3Error):
+    """The service answered with an error.
+
+    Attributes:
+        status: the HTTP status; 0 where no answer came.
+        code: the service's stable word.
+        request_id: to find the request in the service's logs.
+    """
+
+    def __init__(self, status: int, code: str, sentence: str, request_id: str = "") -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.code = code  # type: ignore[misc]  # the service's own, not the class's
+        self.request_id = request_id
+
+
+class Client:
+    """Calls a D3 service.
+
+    Args:
+        base_url: such as ``http://localhost:5000``.
+        api_key: sent as ``Authorization: Bearer``; None sends none.
+        timeout: seconds to wait for an answer.
+        retries: how often 429, 503 and lost connections are tried again, after what
+            ``Retry-After`` says.
+        transport: for tests: anything that httpx takes.
+        sleep: waits between retries.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str | None = None,
+        *,
+        timeout: float = 60.0,
+        retries: int = 5,
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._http = httpx.Client(
+            base_url=base_url, headers=headers, timeout=timeout, transport=transport
+        )
+        self._retries = retries
+        self._sleep = sleep
+
+    def predict(
+        self,
+        image: File,
+        *,
+        threshold: float | None = None,
+        views: int = 1,
+        name: str | None = None,
+    ) -> Prediction:
+        """Judge one image; retried safely, since each call carries an idempotency key.
+
+        Args:
+            image: a path or an encoded file's bytes.
+            threshold: in [0, 1]; the model's own unless said.
+            views: 1 to 16 permutations to average.
+            name: what the image is called; a path's own unless said.
+
+        Raises:
+            ServiceError: see its ``code``.
+        """
+        files = [("file", _named(image, name))]
+        return self._send_images("predict", files, threshold, views, Prediction)
+
+    def predict_batch(
+        self, images: Iterable[File], *, threshold: float | None = None, views: int = 1
+    ) -> BatchPrediction:
+        """Judge several images in one request; a bad one has an error in its place."""
+        files = [("files", _named(image, None)) for image in images]
+        return self._send_images("predict-batch", files, threshold, views, BatchPrediction)
+
+    def history(
+        self,
+        *,
+        is_fake: bool | None = None,
+        verdict: Literal["fake", "real", "uncertain"] | None = None,
+        model: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        q: str | None = None,
+    ) -> Iterator[HistoryItem]:
+        """Every result that matches, newest first; pages are fetched as they are needed.
+
+        Args:
+            is_fake: only these.
+            verdict: only these.
+            model: only this model's.
+            since: judged at this time or later; with a zone.
+            until: judged before this time; with a zone.
+            q: the image's name begins with this.
+        """
+        asked = {
+            "is_fake": None if is_fake is None else str(is_fake).lower(),
+            "verdict": verdict,
+            "model": model,
+            "since": since.isoformat() if since else None,
+            "until": until.isoformat() if until else None,
+            "q": q,
+        }
+        parameters = {name: value for name, value in asked.items() if value is not None}
+        cursor: str | None = ""
+        while cursor is not None:
+            page = self._get(
+                "/api/inference/history",
+                HistoryPage,
+                {**parameters, "limit": str(_PAGE), "cursor": cursor},
+            )
+            yield from page.results
+            cursor = page.next_cursor or None
+
+    def result(self, inference_id: int) -> HistoryItem:
+        """One result."""
+        return self._get(f"/api/inference/result/{inference_id}", OneResult).result
+
+    def delete(self, inference_id: int) -> None:
+        """Remove one result for good."""
+        self._call("DELETE", f"/api/inference/result/{inference_id}", Done)
+
+    def stats(self, *, bucket: Literal["day", "hour"] | None = None) -> StatsBody:
+        """Totals, and their course in time with ``bucket``."""
+        parameters: dict[str, str] = {"bucket": bucket} if bucket else {}
+        return self._get("/api/inference/stats", Stats, parameters).stats
+
+    def models(self) -> ModelList:
+        """The registry's models."""
+        return self._get("/api/model/list", ModelList)
+
+    def model(self) -> LoadedModelInfo:
+        """The model in use."""
+        return self._get("/api/model/info", ModelInfo).info
+
+    def load_model(self, name: str | None = None) -> None:
+        """Load a model; the chosen one unless said."""
+        self._call("POST", "/api/model/load", Done, params={"name": name} if name else {})
+
+    def unload_model(self) -> None:
+        """Free the model's memory."""
+        self._call("POST", "/api/model/unload", Done)
+
+    def upload_model(self, head: File, name: str | None = None) -> Uploaded:
+        """Store a D3 head as a model."""
+        data = {"name": name} if name else {}
+        file = _named(head, None)
+        return self._call("POST", "/api/model/upload", Uploaded, files=[("file", file)], data=data)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _send_images(
+        self,
+        call: str,
+        files: list[tuple[str, tuple[str, bytes]]],
+        threshold: float | None,
+        views: int,
+        kind: type[_T],
+    ) -> _T:
+        data = {"views": str(views)}
+        if threshold is not None:
+            data["threshold"] = repr(float(threshold))
+        return self._call(
+            "POST",
+            f"/api/inference/{call}",
+            kind,
+            files=files,
+            data=data,
+            headers={"Idempotency-Key": uuid.uuid4().hex},
+        )
+
+    def _get(self, path: str, kind: type[_T], parameters: dict[str, str] | None = None) -> _T:
+        return self._call("GET", path, kind, params=parameters or {})
+
+    def _call(self, method: str, path: str, kind: type[_T], **what: Any) -> _T:
+        repeatable = method == "GET" or "headers" in what
+        for attempt in range(self._retries + 1):
+            last = attempt == self._retries
+            try:
+                response = self._http.request(method, path, **what)
+            except httpx.TransportError as error:
+                # Without an idempotency key nobody knows whether the call took effect.
+                if last or not (repeatable or isinstance(error, httpx.ConnectError)):
+                    raise ServiceError(
+                        0, "no_answer", f"{self._http.base_url} gave no answer. Is d3 serve there?"
+                    ) from error
+                self._sleep(_backoff(attempt))
+                continue
+            if response.is_success:
+                return msgspec.json.decode(response.content, type=kind)
+            if response.status_code not in _RETRIED or last:
+                raise _error_of(response)
+            self._sleep(_retry_after(response, attempt))
+        raise AssertionError("unreachable")
+
+
+def _named(image: File, name: str | None) -> tuple[str, bytes]:
+    if isinstance(image, bytes):
+        return name or "image", image
+    path = Path(image)
+    return name or path.name, path.read_bytes()
+
+
+def _retry_after(response: httpx.Response, attempt: int) -> float:
+    with suppress(ValueError, KeyError):
+        return min(float(response.headers["retry-after"]), _LONGEST_WAIT)
+    return _backoff(attempt)
+
+
+def _backoff(attempt: int) -> float:
+    """Longer each time, and never the same for many clients at once."""
+    longest: float = min(0.2 * 2**attempt, _LONGEST_WAIT)
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311
+
+
+def _error_of(response: httpx.Response) -> ServiceError:
+    try:
+        body = response.json()
+        return ServiceError(
+            response.status_code, body["code"], body["error"], body.get("request_id", "")
+        )
+    except (ValueError, KeyError, TypeError):
+        return ServiceError(
+            response.status_code,
+            "unexpected_answer",
+            f"The service answered {response.status_code}. Is this the address of d3 serve?",
+        )

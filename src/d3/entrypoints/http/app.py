@@ -1,0 +1,89 @@
+"""The Litestar application: controllers, errors, and the start and stop of what they work with."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from litestar import Litestar
+from litestar.config.cors import CORSConfig
+from litestar.di import Provide
+from litestar.types import Receive, Scope, Send
+
+from d3.entrypoints.http import errors, openapi
+from d3.entrypoints.http.health import HealthController
+from d3.entrypoints.http.history import HistoryController
+from d3.entrypoints.http.inference import InferenceController
+from d3.entrypoints.http.model import ModelController
+from d3.entrypoints.http.observing import Observer
+from d3.entrypoints.http.refusing import LingeringClose
+from d3.entrypoints.http.services import Services, new
+from d3.settings import Settings
+
+
+class Application(Litestar):
+    """D3 as an ASGI application, by itself or mounted under another one's prefix."""
+
+    d3: Services
+    _observer: Observer | None = None
+
+    async def __call__(self, scope: Scope | Any, receive: Receive | Any, send: Send | Any) -> None:
+        """Answer one request, observed; a parent that runs no lifespan is made up for."""
+        if self._observer is None:
+            answer = LingeringClose(self._answer)
+            self._observer = Observer(answer, self.d3.metrics, self.d3.writer.log)
+        await self._observer(_below_prefix(scope), receive, send)
+
+    async def _answer(self, scope: Scope | Any, receive: Receive | Any, send: Send | Any) -> None:
+        if scope["type"] == "http" and not self.d3.started:
+            await asyncio.to_thread(self.d3.start)
+        await super().__call__(scope, receive, send)
+
+
+def create_app(settings: Settings | None = None, **replaced: Any) -> Application:
+    """D3's HTTP service.
+
+    ``uvicorn --factory d3.entrypoints.http:create_app`` serves it; under another ASGI application
+    it may be mounted at any prefix. The database is opened and the model loaded when the
+    application starts, or with the first request where nobody starts it.
+
+    Args:
+        settings: from the environment and ``.env`` unless given.
+        replaced: parts of :class:`d3.container.Container` to use instead of its own.
+
+    Raises:
+        SettingsInvalid: the environment holds settings that cannot be used.
+    """
+    services = new(settings or Settings.from_environment(), **replaced)
+
+    @asynccontextmanager
+    async def running(_: Litestar) -> AsyncIterator[None]:
+        await asyncio.to_thread(services.start)
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(services.stop)
+
+    origins = services.settings.cors_origins
+    application = Application(
+        route_handlers=[InferenceController, HistoryController, ModelController, HealthController],
+        dependencies={"d3": Provide(lambda: services, sync_to_thread=False)},
+        exception_handlers=errors.HANDLERS,
+        openapi_config=openapi.configuration(services.version),
+        lifespan=[running],
+        cors_config=CORSConfig(allow_origins=list(origins)) if origins else None,
+        logging_config=None,
+        signature_types=[Services],
+    )
+    application.d3 = services
+    return application
+
+
+def _below_prefix(scope: Any) -> Any:
+    """The scope as the framework expects it where a parent left its prefix in the path."""
+    prefix, path = scope.get("root_path", "").rstrip("/"), scope.get("path", "")
+    if prefix and (path == prefix or path.startswith(prefix + "/")):
+        return {**scope, "path": path[len(prefix) :] or "/"}
+    return scope

@@ -1,0 +1,175 @@
+"""One body for every error: ``application/problem+json`` (RFC 9457), for old clients too.
+
+The sentence says what was wrong and what to do; never a path, a traceback or a library's text.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+
+from d3.domain import errors as d3
+
+_LOG = logging.getLogger("d3.http")
+PROBLEM = "application/problem+json"
+
+# The first class of an error's ancestry that stands here decides.
+STATUS: dict[type[d3.D3Error], HTTPStatus] = {
+    d3.IdempotencyKeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
+    d3.FormTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    d3.FormNotMultipart: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    d3.RequestInvalid: HTTPStatus.BAD_REQUEST,
+    d3.RequestInFlight: HTTPStatus.CONFLICT,
+    d3.ReservationLost: HTTPStatus.CONFLICT,
+    d3.ResultNotFound: HTTPStatus.NOT_FOUND,
+    d3.ImageEmpty: HTTPStatus.BAD_REQUEST,
+    d3.ImageUnsupported: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    d3.ImageTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    d3.ImageError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    d3.ModelNotFound: HTTPStatus.NOT_FOUND,
+    d3.ModelNotLoaded: HTTPStatus.SERVICE_UNAVAILABLE,
+    d3.LoadInProgress: HTTPStatus.CONFLICT,
+    d3.ModelNameInvalid: HTTPStatus.BAD_REQUEST,
+    d3.ModelProtected: HTTPStatus.CONFLICT,
+    d3.CheckpointInvalid: HTTPStatus.UNPROCESSABLE_ENTITY,
+    d3.ModelDamaged: HTTPStatus.SERVICE_UNAVAILABLE,
+    d3.EntryRefused: HTTPStatus.INTERNAL_SERVER_ERROR,
+    d3.StorageFailed: HTTPStatus.SERVICE_UNAVAILABLE,
+    d3.DeviceOutOfMemory: HTTPStatus.SERVICE_UNAVAILABLE,
+    d3.D3Error: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+
+_RETRY_AFTER_SECONDS = 5
+
+
+class Problem(msgspec.Struct, kw_only=True):
+    """What every error answers.
+
+    Attributes:
+        success: always false.
+        error: what was wrong and what to do about it, for people.
+        code: a stable word, for programs.
+        type: a URI reference of the kind of problem.
+        title: the kind of problem, for people.
+        status: the HTTP status.
+        detail: the same sentence as ``error``.
+        request_id: to find the request in the logs.
+    """
+
+    success: bool
+    error: str
+    code: str
+    type: str
+    title: str
+    status: int
+    detail: str
+    request_id: str
+
+
+def status_of(error: d3.D3Error) -> HTTPStatus:
+    """The HTTP status by which an error is answered."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def answer_d3_error(request: Request[Any, Any, Any], error: d3.D3Error) -> Response[bytes]:
+    """An error of ours: its own sentence and code."""
+    status = status_of(error)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        _LOG.error("%s: %s", error.code, error, exc_info=error.__cause__)
+    headers = {}
+    if status is HTTPStatus.SERVICE_UNAVAILABLE or hasattr(error, "retry_after"):
+        seconds = getattr(error, "retry_after", _RETRY_AFTER_SECONDS)
+        headers["Retry-After"] = str(max(1, math.ceil(seconds)))
+    return problem(request, status, error.code, str(error), headers)
+
+
+def answer_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    """An error of the framework, in our words."""
+    status = HTTPStatus(error.status_code)
+    allow = {}
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        allow["Allow"] = ", ".join(_methods_of(request))
+    if isinstance(error, ValidationException) and isinstance(error.extra, list):
+        keys = {str(one["key"]) for one in error.extra if isinstance(one, dict) and "key" in one}
+        named = ", ".join(sorted(keys)) or "of the request"
+        sentence = f"The parameter {named} cannot be used. /schema says what it may be."
+        return problem(request, HTTPStatus.BAD_REQUEST, "invalid_parameter", sentence, allow)
+    code, sentence = _SENTENCES.get(
+        status, ("invalid_request", "The request cannot be understood.")
+    )
+    return problem(request, status, code, sentence, allow)
+
+
+def _methods_of(request: Request[Any, Any, Any]) -> list[str]:
+    """What the routes at the request's address know; RFC 9110 wants it beside every 405."""
+    path = request.scope["path"].rstrip("/")
+    known = {
+        method
+        for route in request.app.routes
+        if re.fullmatch(re.sub(r"\{[^}]*\}", "[^/]+", route.path.rstrip("/")), path)
+        for method in getattr(route, "methods", ())
+    }
+    return sorted(known)
+
+
+def answer_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """A defect of ours: logged in full, answered without a word of it."""
+    _LOG.error("unexpected error", exc_info=error)
+    sentence = "Something went wrong here. Try again; if it stays, report the request_id."
+    return problem(request, HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", sentence)
+
+
+def problem(
+    request: Request[Any, Any, Any],
+    status: HTTPStatus,
+    code: str,
+    sentence: str,
+    headers: dict[str, str] | None = None,
+) -> Response[bytes]:
+    """The answer to a request that failed."""
+    body = Problem(
+        success=False,
+        error=sentence,
+        code=code,
+        type=f"/schema#{code}",
+        title=status.phrase,
+        status=status.value,
+        detail=sentence,
+        request_id=request.scope.get("state", {}).get("request_id", ""),
+    )
+    return Response(
+        msgspec.json.encode(body),
+        status_code=status.value,
+        media_type=PROBLEM,
+        headers=headers,
+    )
+
+
+_SENTENCES = {
+    HTTPStatus.NOT_FOUND: ("not_found", "There is nothing at this address. /schema lists all."),
+    HTTPStatus.METHOD_NOT_ALLOWED: (
+        "method_not_allowed",
+        "This address does not know that method. /schema says which it knows.",
+    ),
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: (
+        "body_too_large",
+        "The request's body is larger than this address takes. Send less at once.",
+    ),
+    HTTPStatus.BAD_REQUEST: (
+        "invalid_request",
+        "The request cannot be understood. /schema says what this address takes.",
+    ),
+}
+
+HANDLERS: Any = {
+    d3.D3Error: answer_d3_error,
+    HTTPException: answer_http_error,
+    Exception: answer_unexpected,
+}

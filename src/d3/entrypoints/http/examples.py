@@ -1,0 +1,128 @@
+"""What the OpenAPI document shows of answers and errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_SHA256 = "830b179dd6ae7bd8a6d92835ca1672e74e09d860466138211a0a084135ba69c3"
+_MODEL_SHA256 = "8131f3b015ec86763d0baf5f7751e2a5ac69c34121733ef54017458846c981c3"
+_MODEL = {"name": "d3-vit-l14", "version": 1, "sha256": _MODEL_SHA256}
+_NUMBERS = {
+    "prediction": 0.75,
+    "is_fake": True,
+    "confidence": 0.5,
+    "processing_time": 0.123,
+    "logit": 1.0986,
+    "verdict": "fake",
+    "threshold": 0.5,
+    "views": 1,
+    "spread": 0.0,
+    "image_sha256": _SHA256,
+    "model": _MODEL,
+    "engine": "torch",
+    "precision": "fp32",
+    "cached": False,
+}
+_RESULT = _NUMBERS | {"notice": ""}
+_KEPT = {
+    "id": 1,
+    "image_name": "photo.jpg",
+    **_NUMBERS,
+    "created_at": "2026-01-31T12:00:00Z",
+    "user_id": 7,
+    "image_format": "JPEG",
+    "image_width": 640,
+    "image_height": 427,
+    "image_frames": 1,
+    "image_bytes": 81920,
+    "calibration": "none",
+    "d3_version": "0.1.0",
+    "request_id": "0c1c6f1e5f3b4f7c9d3a2b1e8f7a6b5c",
+}
+_TOTALS = {
+    "total_inferences": 1000,
+    "total_fake": 600,
+    "total_real": 400,
+    "fake_percentage": 60.0,
+    "avg_processing_time": 0.15,
+}
+
+ANSWERS: dict[str, Any] = {
+    "predict": {"success": True, "result": _RESULT, "inference_id": 1},
+    "predictBatch": {
+        "success": True,
+        "count": 2,
+        "results": [
+            {"filename": "photo.jpg", "result": _RESULT, "inference_id": 2},
+            {
+                "filename": "notes.txt",
+                "error": "The file is not an image that D3 reads. Give a JPEG or PNG file.",
+                "code": "not_an_image",
+            },
+        ],
+    },
+    "listHistory": {"success": True, "count": 1, "total": 1, "results": [_KEPT]},
+    "getResult": {"success": True, "result": _KEPT},
+    "deleteResult": {"success": True, "message": "Result deleted successfully"},
+    "getStatistics": {"success": True, "stats": _TOTALS},
+    "getModelInfo": {
+        "success": True,
+        "info": {
+            "loaded": True,
+            "model_name": "d3-vit-l14",
+            "architecture": "CLIP:ViT-L/14",
+            "device": "cuda:0",
+            "precision": "bf16",
+            "version": 1,
+            "sha256": _MODEL_SHA256,
+            "threshold": 0.5,
+            "engine": "torch",
+            "notice": "",
+        },
+    },
+    "loadModel": {
+        "success": True,
+        "message": "Model loaded successfully",
+        "model_name": "d3-vit-l14",
+        "version": 1,
+    },
+    "unloadModel": {"success": True, "message": "Model unloaded successfully"},
+    "uploadModel": {
+        "success": True,
+        "message": "Model uploaded successfully",
+        "model_name": "classifier.pth",
+        "sha256": _MODEL_SHA256,
+        "version": 1,
+    },
+    "getHealth": {
+        "status": "healthy",
+        "model_loaded": True,
+        "device": "cuda:0",
+        "version": "0.1.0",
+    },
+    "getReadiness": {"ready": True, "missing": []},
+}
+"""The answer that succeeds, by operation id."""
+
+ERRORS: dict[int, tuple[str, str]] = {
+    400: (
+        "invalid_threshold",
+        "The threshold 'abc' is not a number between 0 and 1. Give a number such as 0.5.",
+    ),
+    404: ("result_not_found", "There is no such result. GET /api/inference/history lists them."),
+    409: ("load_in_progress", "Another model is being loaded. Try again when it is done."),
+    413: (
+        "body_too_large",
+        (
+            "The request's body is larger than 52,494,336 bytes. Send a smaller image, or fewer at "
+            "once."
+        ),
+    ),
+    415: ("not_an_image", "The file is not an image that D3 reads. Give a JPEG or PNG file."),
+    422: ("damaged_image", "The JPEG image is damaged or cut short. Fetch or export it again."),
+    503: (
+        "model_not_loaded",
+        "No model is loaded. Load one with POST /api/model/load; GET /api/model/list shows them.",
+    ),
+}
+"""A code and a sentence that each status may carry."""

@@ -1,0 +1,74 @@
+"""``/health``: for people, for orchestrators, for Prometheus."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from litestar import Controller, MediaType, Response, get
+from litestar.openapi import ResponseSpec
+
+from d3.domain.errors import D3Error
+from d3.entrypoints.http import openapi
+from d3.entrypoints.http.schemas import Health, Readiness
+from d3.entrypoints.http.services import D3
+
+
+class HealthController(Controller):
+    """Whether the service lives and can answer."""
+
+    tags = ("health",)
+
+    @get(
+        "/health",
+        operation_id="getHealth",
+        operation_class=openapi.DescribedOperation,
+        summary="Say how the service is",
+    )
+    async def health(self, d3: D3) -> Health:
+        """Answers 200 as long as the process lives."""
+        model = d3.host.loaded()
+        return Health(
+            status="healthy",
+            model_loaded=model is not None,
+            device=model.queue.detector.device if model else "none",
+            version=d3.version,
+        )
+
+    @get("/health/live", operation_id="getLiveness", summary="Say that the process lives")
+    async def live(self, d3: D3) -> Health:
+        """The same as ``/health``, at the address orchestrators expect."""
+        return await self.health.fn(self, d3)  # type: ignore[no-any-return]
+
+    @get(
+        "/health/ready",
+        operation_id="getReadiness",
+        operation_class=openapi.DescribedOperation,
+        summary="Say whether requests can be answered",
+        responses={503: ResponseSpec(Readiness, description="Not ready", generate_examples=False)},
+    )
+    async def ready(self, d3: D3) -> Response[Readiness]:
+        """200 if they can, else 503 with what is missing."""
+        missing = []
+        if d3.host.loaded() is None:
+            missing.append("model: none is loaded; POST /api/model/load loads one")
+        try:
+            loop = asyncio.get_running_loop()
+            await asyncio.wait_for(loop.run_in_executor(d3.queries, d3.schema.current), 3)
+        except (D3Error, TimeoutError):
+            missing.append("database: it does not answer")
+        return Response(
+            Readiness(ready=not missing, missing=missing), status_code=503 if missing else 200
+        )
+
+    @get(
+        "/metrics",
+        operation_id="getMetrics",
+        summary="Measure",
+        media_type=MediaType.TEXT,
+        sync_to_thread=False,
+    )
+    def metrics(self, d3: D3) -> Response[Any]:
+        """Prometheus text."""
+        content, kind = d3.metrics.render()
+        return Response(content, media_type=kind)

@@ -1,0 +1,235 @@
+"""``/api/inference``: what was judged before, page by page, one by one, counted and exported."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from datetime import datetime
+from typing import Annotated, Literal, TypeVar
+
+import msgspec
+from litestar import Controller, delete, get
+from litestar.di import NamedDependency, Provide
+from litestar.params import Parameter
+from litestar.response import Stream
+
+from d3.domain.errors import RequestInvalid, ResultNotFound
+from d3.domain.history import (
+    LARGEST_ID,
+    MAX_PAGE,
+    BucketSize,
+    HistoryEntry,
+    HistoryFilter,
+)
+from d3.domain.scoring import Verdict
+from d3.domain.services.export import csv_chunks, json_lines_chunks
+from d3.entrypoints.http import openapi
+from d3.entrypoints.http.schemas import (
+    Done,
+    HistoryPage,
+    OneResult,
+    Stats,
+    history_item,
+    stats_of,
+)
+from d3.entrypoints.http.services import D3, Services
+
+_T = TypeVar("_T")
+_ID = re.compile(r"[1-9][0-9]{0,18}")
+
+Limit = Annotated[int, Parameter(ge=1, le=MAX_PAGE, description="Results of a page.")]
+Offset = Annotated[int, Parameter(ge=0, le=LARGEST_ID, description="Results to pass over.")]
+Cursor = Annotated[
+    str | None,
+    Parameter(
+        max_length=512,
+        description="`next_cursor` of the page before, or empty for the first: paging that stays "
+        "right while rows arrive. Beats `offset`.",
+    ),
+]
+IsFake = Annotated[bool | None, Parameter(description="Only these.")]
+ModelName = Annotated[str | None, Parameter(max_length=100, description="Only this model's.")]
+_A_TIME = {"format": "date-time"}
+Since = Annotated[
+    str | None,
+    Parameter(description="Judged at this time or later, with a zone.", schema_extra=_A_TIME),
+]
+Until = Annotated[
+    str | None,
+    Parameter(description="Judged before this time, with a zone.", schema_extra=_A_TIME),
+]
+Q = Annotated[
+    str | None, Parameter(max_length=255, description="The image's name begins with this.")
+]
+VerdictIs = Annotated[Verdict | None, Parameter(description="Only these.")]
+ResultId = Annotated[
+    str, Parameter(description="The result's `id`.", schema_extra={"pattern": _ID.pattern})
+]
+
+
+def provide_filter(  # noqa: PLR0917  a query's parameters, one by one
+    is_fake: IsFake = None,
+    model: ModelName = None,
+    since: Since = None,
+    until: Until = None,
+    q: Q = None,
+    verdict: VerdictIs = None,
+) -> HistoryFilter:
+    """Which results are meant, from the query.
+
+    Raises:
+        RequestInvalid: a time without a zone.
+    """
+    try:
+        return HistoryFilter(
+            is_fake=is_fake,
+            model=model,
+            since=_time(since),
+            until=_time(until),
+            q=q,
+            verdict=verdict,
+        )
+    except (ValueError, OverflowError) as error:
+        raise RequestInvalid(
+            "`since` and `until` are times with a zone.",
+            "Write 2026-01-31T12:00:00Z; a + in an address is written %2B.",
+        ) from error
+
+
+def _time(text: str | None) -> datetime | None:
+    """A time of RFC 3339; the framework would take numbers for times too."""
+    return msgspec.convert(text, datetime) if text is not None else None
+
+
+class HistoryController(Controller):
+    """The history of results."""
+
+    path = "/api/inference"
+    tags = ("history",)
+    dependencies = {"where": Provide(provide_filter, sync_to_thread=False)}  # noqa: RUF012
+
+    @get(
+        "/history",
+        operation_id="listHistory",
+        operation_class=openapi.DescribedOperation,
+        summary="Page through the history",
+        responses=openapi.problems(400, 503),
+    )
+    async def page(
+        self,
+        d3: D3,
+        where: NamedDependency[HistoryFilter],
+        limit: Limit = 50,
+        offset: Offset = 0,
+        cursor: Cursor = None,
+    ) -> HistoryPage:
+        """Results, newest first, by offset with a total or by cursor without."""
+        if cursor is not None:
+            after = await _in_thread(
+                d3, lambda: d3.history.page_after(where, limit, cursor or None)
+            )
+            items = [history_item(entry) for entry in after.entries]
+            return HistoryPage(count=len(items), next_cursor=after.next_cursor, results=items)
+        page = await _in_thread(d3, lambda: d3.history.page(where, limit, offset))
+        items = [history_item(entry) for entry in page.entries]
+        return HistoryPage(count=len(items), total=page.total, results=items)
+
+    @get(
+        "/history.csv",
+        operation_id="exportHistoryCsv",
+        operation_class=openapi.TextOperation,
+        summary="Export the filtered history as CSV",
+        responses=openapi.problems(400, 503),
+        media_type="text/csv",
+    )
+    async def export_csv(self, d3: D3, where: NamedDependency[HistoryFilter]) -> Stream:
+        """Every result that matches, newest first, one row each."""
+        return _export(d3, where, csv_chunks, "text/csv; charset=utf-8", "csv")
+
+    @get(
+        "/history.jsonl",
+        operation_id="exportHistoryJsonLines",
+        operation_class=openapi.TextOperation,
+        summary="Export the filtered history as JSON lines",
+        responses=openapi.problems(400, 503),
+        media_type="application/jsonl",
+    )
+    async def export_jsonl(self, d3: D3, where: NamedDependency[HistoryFilter]) -> Stream:
+        """Every result that matches, newest first, one object a line."""
+        return _export(d3, where, json_lines_chunks, "application/jsonl", "jsonl")
+
+    @get(
+        "/result/{result_id:str}",
+        operation_id="getResult",
+        operation_class=openapi.DescribedOperation,
+        summary="Get one result",
+        responses=openapi.problems(400, 404, 503),
+    )
+    async def result(self, d3: D3, result_id: ResultId) -> OneResult:
+        """The result with this id."""
+        entry = await _in_thread(d3, lambda: d3.history.get(_checked_id(result_id)))
+        return OneResult(result=history_item(entry))
+
+    @delete(
+        "/result/{result_id:str}",
+        operation_id="deleteResult",
+        operation_class=openapi.DescribedOperation,
+        summary="Delete one result",
+        status_code=200,
+        responses=openapi.problems(400, 404, 503),
+    )
+    async def remove(self, d3: D3, result_id: ResultId) -> Done:
+        """Remove the result with this id for good."""
+        await _in_thread(d3, lambda: d3.history.delete(_checked_id(result_id)))
+        return Done(message="Result deleted successfully")
+
+    @get(
+        "/stats",
+        operation_id="getStatistics",
+        operation_class=openapi.DescribedOperation,
+        summary="Count results",
+        responses=openapi.problems(400, 503),
+    )
+    async def stats(
+        self,
+        d3: D3,
+        since: Since = None,
+        until: Until = None,
+        bucket: Annotated[
+            Literal["day", "hour"] | None, Parameter(description="Adds a `series` in UTC.")
+        ] = None,
+    ) -> Stats:
+        """Totals, and with ``bucket`` their course in time."""
+        where = provide_filter(since=since, until=until)
+        size = BucketSize(bucket) if bucket is not None else None
+        return Stats(
+            stats=stats_of(await _in_thread(d3, lambda: d3.history.statistics(where, size)))
+        )
+
+
+def _checked_id(text: str) -> int:
+    if not _ID.fullmatch(text) or int(text) > LARGEST_ID:
+        raise ResultNotFound("There is no such result.", "GET /api/inference/history lists them.")
+    return int(text)
+
+
+async def _in_thread(d3: Services, work: Callable[[], _T]) -> _T:
+    """Run a database query on the threads kept for that, never on the event loop."""
+    return await asyncio.get_running_loop().run_in_executor(d3.queries, work)
+
+
+def _export(
+    d3: Services,
+    where: HistoryFilter,
+    form: Callable[[Iterable[HistoryEntry]], Iterator[bytes]],
+    media_type: str,
+    ending: str,
+) -> Stream:
+    async def lines() -> AsyncIterator[bytes]:
+        chunks = form(d3.history.iterate(where))
+        while chunk := await _in_thread(d3, lambda: next(chunks, b"")):
+            yield chunk
+
+    disposition = {"Content-Disposition": f'attachment; filename="d3-history.{ending}"'}
+    return Stream(lines(), media_type=media_type, headers=disposition)

@@ -1,0 +1,176 @@
+"""``/api/inference``: judge images, once per idempotency key, and answer when the row is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+from litestar import Controller, Request, Response, post
+
+from d3.domain.errors import D3Error
+from d3.domain.idempotency import (
+    NOBODY,
+    Completion,
+    IdempotencyKey,
+    Reservation,
+    StoredAnswer,
+)
+from d3.domain.services.inference import Judged, Upload
+from d3.domain.text import display_name
+from d3.entrypoints.http import openapi
+from d3.entrypoints.http.forms import Form, FormLimits, read_form
+from d3.entrypoints.http.observing import Observation
+from d3.entrypoints.http.schemas import BatchItem, BatchPrediction, Prediction, result_of
+from d3.entrypoints.http.services import D3, Services
+
+Outcome = Judged | D3Error
+_encode = msgspec.json.Encoder().encode
+_FORM_OVERHEAD = 64 * 1024
+
+
+class InferenceController(Controller):
+    """Judging images."""
+
+    path = "/api/inference"
+    tags = ("inference",)
+
+    @post(
+        "/predict",
+        operation_id="predict",
+        operation_class=openapi.PredictOperation,
+        status_code=200,
+        summary="Judge one image",
+        responses=openapi.problems(400, 409, 413, 415, 422, 503),
+        request_max_body_size=None,
+    )
+    async def predict(self, request: Request[Any, Any, Any], d3: D3) -> Response[Prediction]:
+        """Tell whether the image in the field ``file`` was made or altered by a generator.
+
+        With an ``Idempotency-Key``, the same request again gets the same answer and no second row.
+        """
+        limits = FormLimits(d3.settings.max_image_bytes + _FORM_OVERHEAD, parts=16)
+        form = await read_form(request, limits)
+        uploads = [form.file("file")]
+
+        def body(outcomes: Sequence[Outcome], ids: Sequence[int]) -> bytes:
+            (outcome,) = outcomes
+            assert isinstance(outcome, Judged)
+            result = result_of(outcome.detection, cached=outcome.cached)
+            return _encode(Prediction(result=result, inference_id=ids[0]))
+
+        return await _answer(request, d3, form, uploads, body, all_or_nothing=True)
+
+    @post(
+        "/predict-batch",
+        operation_id="predictBatch",
+        operation_class=openapi.PredictBatchOperation,
+        status_code=200,
+        summary="Judge several images",
+        responses=openapi.problems(400, 409, 413, 415, 422, 503),
+        request_max_body_size=None,
+    )
+    async def predict_batch(
+        self, request: Request[Any, Any, Any], d3: D3
+    ) -> Response[BatchPrediction]:
+        """Judge the images in the fields ``files``; one bad file fails only itself."""
+        limits = FormLimits(d3.settings.max_batch_bytes, parts=d3.settings.max_batch_files + 8)
+        form = await read_form(request, limits)
+        uploads = form.all_files("files")
+        names = [display_name(upload.name) for upload in uploads]
+
+        def body(outcomes: Sequence[Outcome], ids: Sequence[int]) -> bytes:
+            left = iter(ids)
+            results = [
+                BatchItem(
+                    filename=name,
+                    result=result_of(outcome.detection, cached=outcome.cached),
+                    inference_id=next(left),
+                )
+                if isinstance(outcome, Judged)
+                else BatchItem(filename=name, error=str(outcome), code=outcome.code)
+                for name, outcome in zip(names, outcomes, strict=True)
+            ]
+            return _encode(BatchPrediction(count=len(results), results=results))
+
+        return await _answer(request, d3, form, uploads, body, all_or_nothing=False)
+
+
+async def _answer(
+    request: Request[Any, Any, Any],
+    d3: Services,
+    form: Form,
+    uploads: Sequence[Upload],
+    body: Callable[[Sequence[Outcome], Sequence[int]], bytes],
+    *,
+    all_or_nothing: bool,
+) -> Response[Any]:
+    """Judge the uploads and keep the results; the answer leaves after the commit.
+
+    Args:
+        request: whose idempotency key counts.
+        d3: what the service works with.
+        form: with ``threshold`` and ``views``.
+        uploads: one or more.
+        body: makes the answer of the outcomes and of the ids of those that were judged.
+        all_or_nothing: whether one bad image fails the request.
+    """
+    observation = Observation.of(request.scope)
+    threshold, views = form.threshold(), form.views()
+    reservation = None
+    if (key := request.headers.get("idempotency-key")) is not None:
+        digest = _request_hash(request.scope["path"], uploads, threshold, views)
+        reserved = await asyncio.wrap_future(d3.writer.reserve(IdempotencyKey(NOBODY, key, digest)))
+        if isinstance(reserved, StoredAnswer):
+            return _json(reserved.body, {"Idempotency-Replayed": "true"})
+        reservation = reserved
+    try:
+        outcomes = await asyncio.wrap_future(
+            d3.inference.judge(
+                uploads, threshold=threshold, views=views, request_id=observation.request_id
+            )
+        )
+        for outcome in outcomes:
+            observation.judged(outcome)
+        if all_or_nothing:
+            _raise_first(outcomes)
+        judged = [outcome.entry for outcome in outcomes if isinstance(outcome, Judged)]
+        completion = None
+        if reservation is not None:
+            completion = Completion(reservation, lambda ids: body(outcomes, ids))
+        ids: list[int] = []
+        if judged or completion:
+            ids = await asyncio.wrap_future(d3.writer.submit(judged, completion))
+    except BaseException:
+        _release(d3, reservation)
+        raise
+    return _json(body(outcomes, ids))
+
+
+def _raise_first(outcomes: Sequence[Outcome]) -> None:
+    for outcome in outcomes:
+        if isinstance(outcome, D3Error):
+            raise outcome
+
+
+def _release(d3: Services, reservation: Reservation | None) -> None:
+    """Let the same request be sent again; should that fail, the lease ends by itself."""
+    if reservation is not None:
+        try:
+            d3.writer.release(reservation)
+        except D3Error:
+            return
+
+
+def _request_hash(path: str, uploads: Sequence[Upload], threshold: float | None, views: int) -> str:
+    digest = hashlib.sha256(repr((path, threshold, views)).encode())
+    for upload in uploads:
+        digest.update(repr((upload.name, len(upload.data))).encode())
+        digest.update(upload.data)
+    return digest.hexdigest()
+
+
+def _json(body: bytes, headers: dict[str, str] | None = None) -> Response[Any]:
+    return Response(body, media_type="application/json", headers=headers)

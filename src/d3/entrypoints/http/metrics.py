@@ -1,0 +1,85 @@
+"""What Prometheus reads at ``/metrics``; one registry per application, nothing global."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+
+from d3.domain.errors import D3Error
+from d3.domain.services.inference import Judged
+
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+class Metrics:
+    """Counters, gauges and histograms of one service."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        labels = ("method", "route", "status")
+        self._requests = Counter(
+            "d3_http_requests", "Requests answered.", labels, registry=self._registry
+        )
+        self._durations = Histogram(
+            "d3_http_request_seconds",
+            "Seconds until a request was answered.",
+            ("method", "route"),
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self.in_flight = Gauge(
+            "d3_http_requests_in_flight", "Requests being answered.", registry=self._registry
+        )
+        self._images = Counter(
+            "d3_images", "Images judged, or not, by outcome.", ("outcome",), registry=self._registry
+        )
+        self._cache = Counter(
+            "d3_cache_lookups", "Lookups of the result cache.", ("found",), registry=self._registry
+        )
+        self._stages = Histogram(
+            "d3_stage_seconds",
+            "Seconds an image spent in a stage: decode, queue or model.",
+            ("stage",),
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+
+    def observe(
+        self,
+        method: str,
+        route: str,
+        status: int,
+        seconds: float,
+        judgements: Iterable[Judged | D3Error],
+    ) -> None:
+        """Count one request and its images."""
+        method = method if method in _METHODS else "other"
+        self._requests.labels(method, route, str(status)).inc()
+        self._durations.labels(method, route).observe(seconds)
+        for one in judgements:
+            if isinstance(one, Judged):
+                self._images.labels(one.detection.verdict.value).inc()
+                self._cache.labels("yes" if one.cached else "no").inc()
+                self._stages.labels("decode").observe(one.decode_seconds)
+                if not one.cached:
+                    self._stages.labels("queue").observe(one.queue_seconds)
+                    self._stages.labels("model").observe(one.model_seconds)
+            else:
+                self._images.labels(one.code).inc()
+
+    def watch(self, name: str, about: str, value: Callable[[], float]) -> None:
+        """Report what a function tells whenever somebody asks."""
+        Gauge(name, about, registry=self._registry).set_function(value)
+
+    def render(self) -> tuple[bytes, str]:
+        """The text for Prometheus, and its media type."""
+        return generate_latest(self._registry), CONTENT_TYPE_LATEST

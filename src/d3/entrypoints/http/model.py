@@ -1,0 +1,156 @@
+"""``/api/model``: what is loaded, what could be, and new ones."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from litestar import Controller, Request, get, post
+from litestar.params import Parameter
+
+from d3.domain.models import checked_name
+from d3.domain.text import display_name
+from d3.entrypoints.http import openapi
+from d3.entrypoints.http.forms import FormLimits, Sink, read_form
+from d3.entrypoints.http.schemas import (
+    Done,
+    LoadedModelInfo,
+    ModelInfo,
+    ModelList,
+    ModelLoaded,
+    Uploaded,
+    architecture_of,
+    details_of,
+)
+from d3.entrypoints.http.services import D3, Services
+
+_T = TypeVar("_T")
+_FORM_OVERHEAD = 64 * 1024
+
+
+class ModelController(Controller):
+    """The model in use and those it could be."""
+
+    path = "/api/model"
+    tags = ("model",)
+
+    @get(
+        "/info",
+        operation_id="getModelInfo",
+        operation_class=openapi.DescribedOperation,
+        summary="Describe the model in use",
+    )
+    async def info(self, d3: D3) -> ModelInfo:
+        """What is loaded, on which device and in which precision."""
+        model = d3.host.loaded()
+        if model is None:
+            return ModelInfo(
+                info=LoadedModelInfo(
+                    loaded=False, model_name=None, architecture="CLIP:ViT-L/14", device="none"
+                )
+            )
+        manifest, detector = model.manifest, model.queue.detector
+        return ModelInfo(
+            info=LoadedModelInfo(
+                loaded=True,
+                model_name=manifest.name,
+                architecture=architecture_of(manifest),
+                device=detector.device,
+                precision=detector.precision,
+                version=manifest.version,
+                sha256=manifest.sha256,
+                threshold=manifest.threshold,
+                engine=detector.engine,
+                notice=manifest.notice,
+            )
+        )
+
+    @post(
+        "/load",
+        operation_id="loadModel",
+        operation_class=openapi.DescribedOperation,
+        status_code=200,
+        summary="Load a model",
+        responses=openapi.problems(400, 404, 409, 422, 503),
+    )
+    async def load(
+        self,
+        d3: D3,
+        name: Annotated[
+            str | None, Parameter(max_length=100, description="By default the chosen one.")
+        ] = None,
+    ) -> ModelLoaded:
+        """Load a model beside the old one, which serves until the new one takes its place."""
+        wanted = checked_name(name) if name else None
+        model = await _in_thread(d3, lambda: d3.host.load(wanted))
+        return ModelLoaded(
+            message="Model loaded successfully",
+            model_name=model.manifest.name,
+            version=model.manifest.version,
+        )
+
+    @post(
+        "/unload",
+        operation_id="unloadModel",
+        operation_class=openapi.DescribedOperation,
+        status_code=200,
+        summary="Unload the model",
+    )
+    async def unload(self, d3: D3) -> Done:
+        """Free the model's memory; predictions answer 503 until one is loaded again."""
+        was_there = await _in_thread(d3, d3.host.unload)
+        return Done(message="Model unloaded successfully" if was_there else "No model was loaded")
+
+    @get(
+        "/list",
+        operation_id="listModels",
+        operation_class=openapi.DescribedOperation,
+        summary="List the registry's models",
+        responses=openapi.problems(503),
+    )
+    async def models(self, d3: D3) -> ModelList:
+        """Every model there is, by name, in its newest version."""
+        details = [details_of(one) for one in await _in_thread(d3, d3.models.list)]
+        names = [one.name for one in details]
+        return ModelList(count=len(names), models=names, details=details)
+
+    @post(
+        "/upload",
+        operation_id="uploadModel",
+        operation_class=openapi.UploadOperation,
+        status_code=200,
+        summary="Upload a head",
+        responses=openapi.problems(400, 409, 413, 415, 422, 503),
+        request_max_body_size=None,
+    )
+    async def upload(self, request: Request[Any, Any, Any], d3: D3) -> Uploaded:
+        """Store a D3 head such as ``classifier.pth`` as a model.
+
+        It is read without running its code, checked, and bound to an encoder of its width before
+        it becomes visible. The same name again makes a new version. It is used once loaded.
+        """
+        limits = FormLimits(d3.settings.max_model_bytes + _FORM_OVERHEAD, parts=8)
+        with tempfile.NamedTemporaryFile(prefix="d3-upload-") as stream:
+            form = await read_form(request, limits, Sink("file", stream))
+            stream.flush()
+            file = Path(stream.name)
+            filename = display_name(form.file("file").name)
+            name = checked_name(form.text("name") or filename)
+            provenance = f"uploaded as {filename}"
+            manifest = await _in_thread(
+                d3, lambda: d3.models.import_head(name, file, provenance=provenance)
+            )
+        return Uploaded(
+            message="Model uploaded successfully",
+            model_name=manifest.name,
+            sha256=manifest.sha256,
+            version=manifest.version,
+        )
+
+
+async def _in_thread(d3: Services, work: Callable[[], _T]) -> _T:
+    """Loading, hashing and storing take seconds: never on the event loop."""
+    return await asyncio.get_running_loop().run_in_executor(d3.chores, work)

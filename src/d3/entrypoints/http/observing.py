@@ -1,0 +1,165 @@
+"""What surrounds every request: its id, its time, its line in the log, its count, its record.
+
+A plain ASGI wrapper outside the framework, so that not even an unknown address escapes it.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from d3.domain.errors import D3Error
+from d3.domain.history import RequestRecord
+from d3.domain.services.inference import Judged
+from d3.entrypoints.http.metrics import Metrics
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_LOG = logging.getLogger("d3.http")
+_STATE = "observation"
+_QUIET = ("/health", "/metrics")
+
+
+@dataclass(slots=True)
+class Observation:
+    """What is learned of one request on its way.
+
+    Attributes:
+        request_id: the client's, if it can be used, else a new one.
+        status: of the answer, once begun; 499 where nobody waited for it.
+        decode_seconds: spent decoding images.
+        queue_seconds: spent waiting for the device, of the image that waited longest.
+        model_seconds: spent on the device.
+        images: judged, by verdict, cached or not; and codes of those that failed.
+    """
+
+    request_id: str
+    status: int = 499
+    decode_seconds: float = 0.0
+    queue_seconds: float = 0.0
+    model_seconds: float = 0.0
+    judgements: list[Judged | D3Error] = field(default_factory=list)
+
+    @staticmethod
+    def of(scope: Any) -> Observation:
+        """The observation of the request with this scope."""
+        observation: Observation = scope["state"][_STATE]
+        return observation
+
+    def judged(self, outcome: Judged | D3Error) -> None:
+        """One more image."""
+        self.judgements.append(outcome)
+        if isinstance(outcome, Judged):
+            self.decode_seconds += outcome.decode_seconds
+            self.queue_seconds = max(self.queue_seconds, outcome.queue_seconds)
+            self.model_seconds += outcome.model_seconds
+
+    def server_timing(self, total: float) -> str:
+        """The ``Server-Timing`` header, in milliseconds."""
+        parts = {"total": total}
+        if self.judgements:
+            parts |= {
+                "queue": self.queue_seconds,
+                "decode": self.decode_seconds,
+                "model": self.model_seconds,
+            }
+        return ", ".join(f"{name};dur={1000 * seconds:.2f}" for name, seconds in parts.items())
+
+
+class Observer:
+    """Wraps an ASGI application.
+
+    Args:
+        application: what answers.
+        metrics: counts.
+        record: keeps the request log; called on the event loop, so it may not wait.
+    """
+
+    def __init__(
+        self,
+        application: ASGIApp,
+        metrics: Metrics,
+        record: Callable[[RequestRecord], None],
+    ) -> None:
+        self._application = application
+        self._metrics = metrics
+        self._record = record
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request and remember how."""
+        if str(scope["type"]) != "http":
+            await self._application(scope, receive, send)
+            return
+        begun, arrived = time.perf_counter(), datetime.now(UTC)
+        observation = Observation(_request_id(scope))
+        # A fresh dictionary: the server shares one between the requests of a connection.
+        state = dict(scope.get("state") or {})
+        state |= {_STATE: observation, "request_id": observation.request_id}
+        scope["state"] = state
+
+        async def send_observed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                observation.status = message["status"]
+                timing = observation.server_timing(time.perf_counter() - begun)
+                message["headers"] = [
+                    *message.get("headers", []),
+                    (b"x-request-id", observation.request_id.encode()),
+                    (b"server-timing", timing.encode()),
+                ]
+            await send(message)
+
+        self._metrics.in_flight.inc()
+        try:
+            with structlog.contextvars.bound_contextvars(request_id=observation.request_id):
+                await self._application(scope, receive, send_observed)
+        finally:
+            self._metrics.in_flight.dec()
+            self._remember(scope, observation, time.perf_counter() - begun, arrived)
+
+    def _remember(
+        self, scope: Any, observation: Observation, seconds: float, arrived: datetime
+    ) -> None:
+        method, path, status = scope["method"], scope["path"], observation.status
+        route = scope.get("path_template") or "unknown"
+        self._metrics.observe(method, route, status, seconds, observation.judgements)
+        if path.startswith(_QUIET):
+            return
+        client = scope.get("client")
+        self._record(
+            RequestRecord(
+                endpoint=path[:255],
+                method=method[:16],
+                status_code=status,
+                ip_address=client[0] if client else None,
+                response_time=seconds,
+                created_at=arrived,
+                request_id=observation.request_id,
+            )
+        )
+        _LOG.info(
+            "request",
+            extra={
+                "request_id": observation.request_id,
+                "method": method,
+                "path": path,
+                "status": status,
+                "milliseconds": round(1000 * seconds, 2),
+            },
+        )
+
+
+def _request_id(scope: Any) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            text = value.decode("latin-1")
+            if _REQUEST_ID.fullmatch(text):
+                return str(text)
+    return uuid.uuid4().hex

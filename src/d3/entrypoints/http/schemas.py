@@ -1,0 +1,339 @@
+"""What the service answers, as msgspec structs: the original's fields first, ours after them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from msgspec import UNSET, Struct, UnsetType
+
+from d3.domain.detections import Detection
+from d3.domain.history import Bucket, HistoryEntry, Statistics
+from d3.domain.models import Manifest, ModelReference, ModelSummary
+
+
+class Model(Struct, kw_only=True):
+    """Which model answered."""
+
+    name: str
+    version: int
+    sha256: str
+
+
+class Result(Struct, kw_only=True):
+    """One image's verdict and the numbers behind it."""
+
+    prediction: float
+    is_fake: bool
+    confidence: float
+    processing_time: float
+    logit: float
+    verdict: str
+    threshold: float
+    views: int
+    spread: float
+    image_sha256: str
+    model: Model
+    engine: str
+    precision: str
+    cached: bool
+    notice: str
+
+
+class Prediction(Struct, kw_only=True):
+    """The answer to one image."""
+
+    success: bool = True
+    result: Result
+    inference_id: int
+
+
+class BatchItem(Struct, kw_only=True):
+    """One file of a batch: a result and its id, or an error and its code."""
+
+    filename: str
+    result: Result | UnsetType = UNSET
+    inference_id: int | UnsetType = UNSET
+    error: str | UnsetType = UNSET
+    code: str | UnsetType = UNSET
+
+
+class BatchPrediction(Struct, kw_only=True):
+    """The answer to several images, in the order sent."""
+
+    success: bool = True
+    count: int
+    results: list[BatchItem]
+
+
+class HistoryItem(Struct, kw_only=True):
+    """One result as the history keeps it; null where an old row never recorded it."""
+
+    id: int
+    image_name: str
+    prediction: float
+    is_fake: bool
+    confidence: float
+    threshold: float
+    processing_time: float
+    created_at: datetime
+    user_id: int | None
+    verdict: str
+    logit: float | None
+    views: int
+    spread: float
+    image_sha256: str | None
+    image_format: str | None
+    image_width: int | None
+    image_height: int | None
+    image_frames: int | None
+    image_bytes: int | None
+    model: Model | None
+    engine: str
+    precision: str
+    cached: bool
+    calibration: str
+    d3_version: str
+    request_id: str | None
+
+
+class HistoryPage(Struct, kw_only=True):
+    """A page of the history, newest first; ``total`` by offset, ``next_cursor`` by cursor."""
+
+    success: bool = True
+    count: int
+    total: int | UnsetType = UNSET
+    next_cursor: str | UnsetType | None = UNSET
+    results: list[HistoryItem]
+
+
+class OneResult(Struct, kw_only=True):
+    """One result of the history."""
+
+    success: bool = True
+    result: HistoryItem
+
+
+class Done(Struct, kw_only=True):
+    """Something was done."""
+
+    success: bool = True
+    message: str
+
+
+class ModelLoaded(Done, kw_only=True):
+    """A model was loaded."""
+
+    model_name: str
+    version: int
+
+
+class Totals(Struct, kw_only=True):
+    """Counts over the results asked for; ``fake_percentage`` from 0 to 100."""
+
+    total_inferences: int
+    total_fake: int
+    total_real: int
+    fake_percentage: float
+    avg_processing_time: float
+
+
+class SeriesItem(Totals, kw_only=True):
+    """Counts over one hour or day."""
+
+    start: datetime
+
+
+class StatsBody(Totals, kw_only=True):
+    """Counts, and their course in time where a bucket was asked for."""
+
+    series: list[SeriesItem] | UnsetType = UNSET
+
+
+class Stats(Struct, kw_only=True):
+    """Statistics of the history."""
+
+    success: bool = True
+    stats: StatsBody
+
+
+class LoadedModelInfo(Struct, kw_only=True):
+    """What is loaded, and on what."""
+
+    loaded: bool
+    model_name: str | None
+    architecture: str
+    device: str
+    precision: str | None = None
+    version: int | None = None
+    sha256: str | None = None
+    threshold: float | None = None
+    engine: str | None = None
+    notice: str = ""
+
+
+class ModelInfo(Struct, kw_only=True):
+    """The model in use."""
+
+    success: bool = True
+    info: LoadedModelInfo
+
+
+class ModelDetails(Struct, kw_only=True):
+    """A model of the registry."""
+
+    name: str
+    version: int
+    sha256: str
+    architecture: str
+    threshold: float
+    licence: str
+    provenance: str
+    notice: str
+    created_at: str
+    active: bool
+    packaged: bool
+    metrics: dict[str, Any]
+
+
+class ModelList(Struct, kw_only=True):
+    """Every model of the registry, by name."""
+
+    success: bool = True
+    count: int
+    models: list[str]
+    details: list[ModelDetails]
+
+
+class Uploaded(Struct, kw_only=True):
+    """A model that was stored."""
+
+    success: bool = True
+    message: str
+    model_name: str
+    sha256: str
+    version: int
+
+
+class Health(Struct, kw_only=True):
+    """Whether the service lives, and with which model."""
+
+    status: str
+    model_loaded: bool
+    device: str
+    version: str
+
+
+class Readiness(Struct, kw_only=True):
+    """Whether requests can be answered, and what is missing where they cannot."""
+
+    ready: bool
+    missing: list[str]
+
+
+def result_of(detection: Detection, *, cached: bool) -> Result:
+    """A detection as the service answers it."""
+    return Result(
+        prediction=detection.prediction,
+        is_fake=detection.is_fake,
+        confidence=detection.confidence,
+        processing_time=detection.processing_time,
+        logit=detection.logit,
+        verdict=detection.verdict.value,
+        threshold=detection.threshold,
+        views=detection.views,
+        spread=detection.spread,
+        image_sha256=detection.image.sha256,
+        model=_model(detection.model),
+        engine=detection.engine,
+        precision=detection.precision,
+        cached=cached,
+        notice=detection.notice,
+    )
+
+
+def history_item(entry: HistoryEntry) -> HistoryItem:
+    """An entry of the history as the service answers it."""
+    image = entry.image
+    return HistoryItem(
+        id=entry.id,
+        image_name=entry.image_name,
+        prediction=entry.prediction,
+        is_fake=entry.is_fake,
+        confidence=entry.confidence,
+        threshold=entry.threshold,
+        processing_time=entry.processing_time,
+        created_at=entry.created_at,
+        user_id=entry.user_id,
+        verdict=entry.verdict.value,
+        logit=entry.logit,
+        views=entry.views,
+        spread=entry.spread,
+        image_sha256=image.sha256 if image else None,
+        image_format=image.format if image else None,
+        image_width=image.width if image else None,
+        image_height=image.height if image else None,
+        image_frames=image.frames if image else None,
+        image_bytes=image.size_bytes if image else None,
+        model=_model(entry.model) if entry.model else None,
+        engine=entry.engine,
+        precision=entry.precision,
+        cached=entry.cached,
+        calibration=entry.calibration.name,
+        d3_version=entry.d3_version,
+        request_id=entry.request_id,
+    )
+
+
+def stats_of(statistics: Statistics) -> StatsBody:
+    """Statistics as the service answers them."""
+    series = statistics.series
+    return StatsBody(
+        total_inferences=statistics.total_inferences,
+        total_fake=statistics.total_fake,
+        total_real=statistics.total_real,
+        fake_percentage=statistics.fake_percentage,
+        avg_processing_time=statistics.avg_processing_time,
+        series=UNSET if series is None else [_series_item(bucket) for bucket in series],
+    )
+
+
+def details_of(summary: ModelSummary) -> ModelDetails:
+    """A model as the service lists it."""
+    manifest = summary.manifest
+    return ModelDetails(
+        name=manifest.name,
+        version=manifest.version,
+        sha256=manifest.sha256,
+        architecture=architecture_of(manifest),
+        threshold=manifest.threshold,
+        licence=manifest.licence,
+        provenance=manifest.provenance,
+        notice=manifest.notice,
+        created_at=manifest.created_at,
+        active=summary.active,
+        packaged=summary.packaged,
+        metrics=manifest.metrics,
+    )
+
+
+def architecture_of(manifest: Manifest) -> str:
+    """The encoder in the prototype's words: ``CLIP:ViT-L/14`` for the published one."""
+    spec = manifest.spec
+    size = {(1024, 24): "L", (768, 12): "B"}.get((spec.width, spec.layers))
+    return f"CLIP:ViT-{size or f'{spec.width}x{spec.layers}'}/{spec.patch_size}"
+
+
+def _model(reference: ModelReference) -> Model:
+    return Model(name=reference.name, version=reference.version, sha256=reference.sha256)
+
+
+def _series_item(bucket: Bucket) -> SeriesItem:
+    return SeriesItem(
+        start=bucket.start,
+        total_inferences=bucket.total_inferences,
+        total_fake=bucket.total_fake,
+        total_real=bucket.total_real,
+        fake_percentage=bucket.fake_percentage,
+        avg_processing_time=bucket.avg_processing_time,
+    )

@@ -1,0 +1,115 @@
+"""Everything a request may need, started together and stopped in order."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeAlias
+
+from litestar.di import NamedDependency
+
+from d3.container import Container
+from d3.domain.errors import D3Error
+from d3.domain.ports_history import History, Schema
+from d3.domain.services.hosting import ModelHost
+from d3.domain.services.inference import InferenceService
+from d3.domain.services.models import ModelService
+from d3.domain.services.writing import HistoryWriter
+from d3.entrypoints.http.metrics import Metrics
+from d3.settings import Settings
+
+_LOG = logging.getLogger("d3.http")
+_QUERY_THREADS = 8
+_CHORE_THREADS = 4
+
+
+class Services:
+    """A running service; made stopped.
+
+    Args:
+        container: wires the parts.
+        metrics: counts.
+    """
+
+    def __init__(self, container: Container, metrics: Metrics) -> None:
+        self.settings: Settings = container.settings()
+        self.version: str = container.version()
+        self.metrics = metrics
+        self.host: ModelHost = container.host()
+        self.models: ModelService = container.models()
+        self.schema: Schema = container.schema()
+        self.history: History = container.history()
+        self.writer: HistoryWriter = container.history_writer()
+        self.queries = ThreadPoolExecutor(_QUERY_THREADS, thread_name_prefix="d3-query")
+        self.chores = ThreadPoolExecutor(_CHORE_THREADS, thread_name_prefix="d3-chore")
+        self._decoding = ThreadPoolExecutor(
+            self.settings.decode_threads, thread_name_prefix="d3-decode"
+        )
+        self.inference = InferenceService(
+            self.host,
+            container.decoder(),
+            self._decoding,
+            container.cache() if self.settings.cache_entries else None,
+            container.clock(),
+            self.version,
+        )
+        self._container = container
+        self.started = False
+        self._lock = threading.Lock()
+        metrics.watch("d3_model_loaded", "1 while a model is loaded.", self._is_loaded)
+        metrics.watch("d3_history_waiting", "Results to be written.", lambda: self.writer.waiting)
+        metrics.watch(
+            "d3_request_log_dropped",
+            "Records of the request log that were given up.",
+            lambda: self.writer.dropped_records,
+        )
+
+    def start(self) -> None:
+        """Bring the embedded database up to date and load the model; does it once.
+
+        A model that cannot be loaded is logged, not raised: the service then says so in
+        ``/health/ready`` and answers predictions with 503.
+
+        Raises:
+            StorageFailed: the database cannot be used.
+        """
+        with self._lock:
+            if self.started:
+                return
+            self.schema.make_ready()
+            try:
+                model = self.host.load()
+            except D3Error as error:
+                _LOG.error("no model is loaded: %s", error)
+            else:
+                manifest = model.manifest
+                _LOG.info("%s version %d is loaded", manifest.name, manifest.version)
+                if manifest.notice:
+                    _LOG.warning("%s", manifest.notice)
+            self.started = True
+
+    def stop(self) -> None:
+        """Finish what is in flight, write what waits, close everything."""
+        self._decoding.shutdown()
+        self.host.close()
+        self.writer.close()
+        self.queries.shutdown()
+        self.chores.shutdown()
+        self.history.close()
+
+    def _is_loaded(self) -> float:
+        return float(self.host.loaded() is not None)
+
+
+D3: TypeAlias = NamedDependency[Services]
+"""How a handler asks for the services, in its parameter ``d3``."""
+
+
+def new(settings: Settings, **replaced: Any) -> Services:
+    """The services for these settings; parts of the container may be replaced, for tests."""
+    container = Container(settings=settings)
+    container.queue.override(container.threaded_queue)
+    for name, part in replaced.items():
+        getattr(container, name).override(part)
+    return Services(container, Metrics())

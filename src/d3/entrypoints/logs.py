@@ -1,0 +1,60 @@
+"""Logs of the service: readable on a terminal, one JSON object a line elsewhere.
+
+Configured by ``d3 serve`` alone; an application that embeds D3 keeps its own logging.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any, Literal, TextIO
+
+import structlog
+
+LogFormat = Literal["auto", "text", "json"]
+_EXTRA = ("request_id", "method", "path", "status", "milliseconds")
+
+
+def configure_logs(form: LogFormat, level: str, stream: TextIO = sys.stderr) -> None:
+    """Send everything that D3 and its libraries log to the stream in one form.
+
+    Args:
+        form: ``auto`` is ``text`` on a terminal and ``json`` elsewhere.
+        level: the least important one shown, such as ``"info"``.
+        stream: where to.
+    """
+    as_text = form == "text" or (form == "auto" and stream.isatty())
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.stdlib.ExtraAdder(allow=_EXTRA),
+    ]
+    ending: list[Any] = (
+        [structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+        if as_text
+        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+    )
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ending],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level.upper())
+    for name in ("uvicorn", "uvicorn.error", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)

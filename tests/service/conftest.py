@@ -1,0 +1,102 @@
+"""A home with the reference pack's model, and the service on it with an engine without weights."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+import d3
+from d3.entrypoints.http import create_app
+from d3.entrypoints.http.app import Application
+from d3.testing.engines import FakeEngine
+from tests.serving import serving
+
+
+@dataclass(frozen=True)
+class Service:
+    """The service in this process, behind a socket.
+
+    Attributes:
+        url: its address.
+        http: a client for it.
+        application: what answers.
+        engine: makes its detectors.
+    """
+
+    url: str
+    http: httpx.Client
+    application: Application
+    engine: FakeEngine
+
+    def rows(self) -> int:
+        """How many results the history holds."""
+        total: int = self.http.get("/api/inference/history").json()["total"]
+        return total
+
+    def predict(self, image: bytes, **fields: Any) -> httpx.Response:
+        """Judge one image."""
+        return self.http.post(
+            "/api/inference/predict", files={"file": ("a.png", image)}, data=fields
+        )
+
+
+@pytest.fixture(scope="session")
+def model_home(pack: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A D3_HOME in which the pack's model is called ``mine`` and answers."""
+    home = tmp_path_factory.mktemp("model-home")
+    with d3.D3(d3.Settings(home=home)) as detector:
+        detector.models.import_files("mine", pack / "visual.safetensors", pack / "classifier.pth")
+        detector.models.use("mine")
+    return home
+
+
+@pytest.fixture
+def home(model_home: Path, tmp_path: Path) -> Path:
+    """A D3_HOME like that for one test alone."""
+    shutil.copytree(model_home / "models", tmp_path / "home" / "models")
+    return tmp_path / "home"
+
+
+@contextmanager
+def running(home: Path, engine: FakeEngine | None = None, **settings: Any) -> Iterator[Service]:
+    """A service on a home; takes settings by their field's name."""
+    engine = engine or FakeEngine()
+    application = create_app(d3.Settings(home=home, **settings), engine=engine)
+    with serving(application) as url, httpx.Client(base_url=url, timeout=30) as http:
+        yield Service(url, http, application, engine)
+
+
+@pytest.fixture
+def start(home: Path) -> Iterator[Callable[..., Service]]:
+    """Starts services that stop with the test; see :func:`running`."""
+    with ExitStack() as stack:
+        yield lambda *engine, **settings: stack.enter_context(running(home, *engine, **settings))
+
+
+@pytest.fixture
+def service(start: Callable[..., Service]) -> Service:
+    """The service with its defaults."""
+    return start()
+
+
+@pytest.fixture
+def image(pack: Path) -> bytes:
+    """An image that can be judged."""
+    return (pack / "images/rgb_224.png").read_bytes()
+
+
+def painted(shade: int, form: str = "PNG") -> bytes:
+    """An image of one shade of grey; each shade is another image."""
+    stream = io.BytesIO()
+    Image.fromarray(np.full((16, 16, 3), shade, np.uint8)).save(stream, form)
+    return stream.getvalue()

@@ -1,0 +1,187 @@
+"""``d3.Client`` against the real service, and against one that is not well."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import d3
+from d3.client import Client, ServiceError
+from d3.testing.history import NOON, an_entry
+from tests.service.conftest import Service, painted
+from tests.serving import serving
+
+
+@pytest.fixture
+def client(service: Service) -> Any:
+    with Client(service.url) as client:
+        yield client
+
+
+def test_an_image_is_judged_and_found_again(client: Client, tmp_path: Path) -> None:
+    path = tmp_path / "night.png"
+    path.write_bytes(painted(3))
+    prediction = client.predict(path, threshold=0.25, views=3)
+    assert prediction.result.is_fake is False
+    assert (prediction.result.threshold, prediction.result.views) == (0.25, 3)
+    kept = client.result(prediction.inference_id)
+    assert kept.image_name == "night.png"
+    assert kept.prediction == prediction.result.prediction
+    assert client.predict(path.read_bytes(), name="day.png").inference_id > kept.id
+    client.delete(kept.id)
+    with pytest.raises(ServiceError) as gone:
+        client.result(kept.id)
+    assert (gone.value.status, gone.value.code) == (404, "result_not_found")
+    assert gone.value.request_id
+    assert isinstance(gone.value, d3.D3Error)
+
+
+def test_a_batch_keeps_its_order_and_its_bad_files(client: Client) -> None:
+    answer = client.predict_batch([painted(1), b"no image", painted(255)])
+    assert answer.count == 3
+    first, bad, last = answer.results
+    assert bad.code == "not_an_image"
+    assert first.result
+    assert last.result
+    assert first.result.prediction < last.result.prediction  # type: ignore[union-attr]
+
+
+def test_the_history_turns_its_pages_by_itself(client: Client, service: Service) -> None:
+    entries = [
+        an_entry(f"{n}.png", created_at=NOON + timedelta(seconds=n), is_fake=n % 2 == 0)
+        for n in range(1203)
+    ]
+    service.application.d3.writer.submit(entries).result()
+    assert [one.image_name for one in client.history()] == [f"{n}.png" for n in range(1202, -1, -1)]
+    some = client.history(is_fake=True, since=NOON + timedelta(seconds=1000), q="1")
+    assert [one.image_name for one in some] == [f"{n}.png" for n in range(1202, 999, -2)]
+    first = next(client.history(until=NOON + timedelta(seconds=10)))
+    assert first.created_at == NOON + timedelta(seconds=9)
+
+
+def test_statistics_and_models(client: Client, service: Service, model_home: Path) -> None:
+    client.predict(painted(3))
+    assert client.stats().total_inferences == 1
+    assert len(client.stats(bucket="day").series) == 1  # type: ignore[arg-type]
+    assert "mine" in client.models().models
+    assert client.model().model_name == "mine"
+    blobs = (model_home / "models/blobs").iterdir()
+    head = min(blobs, key=lambda one: one.stat().st_size)
+    assert client.upload_model(head, "next").version == 1
+    client.load_model("next")
+    assert client.model().model_name == "next"
+    client.unload_model()
+    assert client.model().loaded is False
+    client.load_model()
+    assert client.model().model_name == "mine"
+
+
+def flaky(answers: list[tuple[int, dict[str, str]]], seen: list[dict[str, str]]) -> Any:
+    """An ASGI application that gives these answers in turn, then a good one."""
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        while (await receive()).get("more_body"):
+            pass
+        seen.append({name.decode(): value.decode() for name, value in scope["headers"]})
+        status, headers = answers.pop(0) if answers else (200, {})
+        body: dict[str, Any] = {"success": True, "message": "done"}
+        if status != 200:
+            body = {"success": False, "error": "Not now.", "code": "busy", "request_id": "r"}
+        if scope["path"].endswith("stats") and status == 200:
+            zeros = ["total_inferences", "total_fake", "total_real", "fake_percentage"]
+            body["stats"] = dict.fromkeys([*zeros, "avg_processing_time"], 0)
+        fields = [(name.encode(), value.encode()) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": status, "headers": fields})
+        await send({"type": "http.response.body", "body": json.dumps(body).encode()})
+
+    return application
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_busy_service_is_asked_again_when_it_says(status: int) -> None:
+    slept: list[float] = []
+    seen: list[dict[str, str]] = []
+    busy = [(status, {"Retry-After": "7"}), (status, {}), (status, {"Retry-After": "9999"})]
+    with (
+        serving(flaky(busy, seen), lifespan="off") as url,
+        Client(url, api_key="k", sleep=slept.append) as client,
+    ):
+        assert client.stats().total_inferences == 0
+    assert len(seen) == 4
+    assert slept[0] == 7
+    assert 0 < slept[1] < 1
+    assert slept[2] == 60
+    assert {one["authorization"] for one in seen} == {"Bearer k"}
+
+
+def test_a_retried_prediction_keeps_its_idempotency_key() -> None:
+    seen: list[dict[str, str]] = []
+    busy = [(503, {"Retry-After": "0"})] * 2 + [(400, {})]
+    with (
+        serving(flaky(busy, seen), lifespan="off") as url,
+        Client(url) as client,
+        pytest.raises(ServiceError) as refused,
+    ):
+        client.predict(b"x")
+    assert (refused.value.status, refused.value.code) == (400, "busy")
+    assert str(refused.value) == "Not now."
+    keys = [one["idempotency-key"] for one in seen]
+    assert len(keys) == 3
+    assert len(set(keys)) == 1
+
+
+def test_patience_ends() -> None:
+    seen: list[dict[str, str]] = []
+    with (
+        serving(flaky([(503, {"Retry-After": "0"})] * 9, seen), lifespan="off") as url,
+        Client(url, retries=2) as client,
+        pytest.raises(ServiceError) as refused,
+    ):
+        client.model()
+    assert refused.value.status == 503
+    assert len(seen) == 3
+
+
+def test_no_answer_is_an_error_with_a_way_out() -> None:
+    slept: list[float] = []
+    client = Client("http://127.0.0.1:9", retries=2, sleep=slept.append)
+    with client, pytest.raises(ServiceError, match="Is d3 serve there") as refused:
+        client.stats()
+    assert (refused.value.status, refused.value.code) == (0, "no_answer")
+    assert len(slept) == 2
+
+
+def test_another_kind_of_server_is_told_apart() -> None:
+    async def page(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 404, "headers": []})
+        await send({"type": "http.response.body", "body": b"<html>nothing here"})
+
+    with (
+        serving(page, lifespan="off") as url,
+        Client(url) as client,
+        pytest.raises(ServiceError, match="Is this the address of d3 serve") as refused,
+    ):
+        client.stats()
+    assert refused.value.code == "unexpected_answer"
+
+
+@pytest.mark.parametrize(
+    ("code", "absent"),
+    [
+        ("import d3", {"httpx", "torch", "litestar", "PIL"}),
+        ("import d3.client", {"torch", "litestar", "sqlalchemy", "PIL"}),
+        ("from d3 import Client", {"torch", "litestar", "sqlalchemy"}),
+    ],
+)
+def test_importing_loads_no_more_than_it_must(code: str, absent: set[str]) -> None:
+    show = f"import sys\n{code}\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", show], capture_output=True, text=True, check=True)
+    assert not absent & set(done.stdout.split())

@@ -1,0 +1,147 @@
+"""The service inside other ASGI applications, beneath a prefix, with and without a lifespan."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
+
+import httpx
+import pytest
+from litestar import Litestar, asgi
+from litestar.types import Receive, Scope, Send
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+import d3
+from d3.entrypoints.http import create_app
+from d3.testing.engines import FakeEngine
+from tests.service.conftest import painted
+from tests.serving import assert_problem, clean_environment, serving
+
+Mounting = Callable[[Any], Any]
+
+
+def in_starlette(application: Any) -> Any:
+    return Starlette(routes=[Mount("/detector", app=application)])
+
+
+def in_litestar(application: Any) -> Any:
+    @asgi("/detector", is_mount=True, copy_scope=True)
+    async def detector(scope: Scope, receive: Receive, send: Send) -> None:
+        await application(scope, receive, send)
+
+    return Litestar([detector], openapi_config=None)
+
+
+def by_hand_with_the_prefix_in_the_path(application: Any) -> Any:
+    """As the ASGI specification has it: ``path`` holds the whole path."""
+
+    async def parent(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await application(scope | {"root_path": "/detector"}, receive, send)
+
+    return parent
+
+
+def by_hand_with_the_prefix_cut_off(application: Any) -> Any:
+    """As many older parents have it."""
+
+    async def parent(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            path = scope["path"].removeprefix("/detector")
+            await application(scope | {"root_path": "/detector", "path": path}, receive, send)
+
+    return parent
+
+
+@pytest.mark.parametrize(
+    "mounted",
+    [
+        in_starlette,
+        in_litestar,
+        by_hand_with_the_prefix_in_the_path,
+        by_hand_with_the_prefix_cut_off,
+    ],
+)
+def test_every_call_answers_beneath_the_prefix_of_another_application(
+    mounted: Mounting, home: Path
+) -> None:
+    application = create_app(d3.Settings(home=home), engine=FakeEngine())
+    head = min((home / "models/blobs").iterdir(), key=lambda one: one.stat().st_size).read_bytes()
+    lifespan = "off" if mounted.__name__.startswith("by_hand") else "on"
+    with (
+        serving(mounted(application), lifespan=lifespan) as url,
+        httpx.Client(base_url=f"{url}/detector", timeout=30) as http,
+    ):
+        for path in ("/health", "/health/live"):
+            assert http.get(path).json()["status"] == "healthy"
+        predicted = http.post("/api/inference/predict", files={"file": painted(3)}).json()
+        assert predicted["success"] is True
+        batch = http.post("/api/inference/predict-batch", files={"files": painted(4)}).json()
+        assert batch["count"] == 1
+        assert http.get("/health/ready").json()["ready"] is True
+        assert http.get("/api/inference/history").json()["total"] == 2
+        assert len(http.get("/api/inference/history.jsonl").text.splitlines()) == 2
+        assert len(http.get("/api/inference/history.csv").text.splitlines()) == 3
+        place = f"/api/inference/result/{predicted['inference_id']}"
+        assert http.get(place).json()["result"]["image_name"]
+        assert http.delete(place).json()["success"] is True
+        assert_problem(http.get(place), 404, "result_not_found")
+        assert http.get("/api/inference/stats").json()["stats"]["total_inferences"] == 1
+        assert http.post("/api/model/unload").json()["success"] is True
+        assert http.post("/api/model/load").json()["success"] is True
+        assert http.get("/api/model/info").json()["info"]["loaded"] is True
+        assert "mine" in http.get("/api/model/list").json()["models"]
+        uploaded = http.post("/api/model/upload", files={"file": ("up.pth", head)})
+        assert uploaded.json()["model_name"] == "up.pth"
+        assert "d3_model_loaded 1.0" in http.get("/metrics").text
+        assert_problem(http.get("/nowhere"), 404, "not_found")
+        page = http.get("/schema")
+        links = re.findall(r'(?:src|href|url)(?:=|: )"([^"]+)"', page.text)
+        assert len(links) == 4
+        for link in links:
+            assert http.get(urljoin(str(page.url), link)).status_code == 200
+        document = http.get("/schema/openapi.json")
+        (server,) = document.json()["servers"]
+        assert urljoin(str(document.url), server["url"]) == f"{url}/detector/"
+    application.d3.stop()
+
+
+def test_the_librarys_shared_detector_loads_one_model_for_eight_threads(
+    home: Path, pack: Path, tmp_path: Path
+) -> None:
+    """A plain script, as somebody would write it."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import json, sys, threading\n"
+        "import d3\n"
+        "from d3.adapters.torch import engine\n"
+        "loads, load = [], engine.TorchEngine.load\n"
+        "engine.TorchEngine.load = lambda *a: (loads.append(1), load(*a))[1]\n"
+        "answers = {}\n"
+        "def work(n):\n"
+        "    answers[n] = [d3.detect(path).prediction for path in sys.argv[1:]]\n"
+        "threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]\n"
+        "for thread in threads: thread.start()\n"
+        "for thread in threads: thread.join()\n"
+        "print(json.dumps([len(loads), *answers.values()]))\n"
+    )
+    images = sorted((pack / "images").iterdir())[:3]
+    done = subprocess.run(
+        [sys.executable, script, *images],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=clean_environment(D3_HOME=str(home)),
+        timeout=120,
+    )
+    loads, *answers = json.loads(done.stdout)
+    assert loads == 1
+    with d3.D3(d3.Settings(home=home)) as detector:
+        right = [detector.detect(image).prediction for image in images]
+    assert len(answers) == 8
+    assert all(answer == pytest.approx(right, abs=1e-6) for answer in answers)
