@@ -5,20 +5,26 @@ Adapters are imported when they are first needed, so that ``d3 --help`` waits fo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dependency_injector import containers, providers
 
+from d3.domain.errors import SettingsInvalid
 from d3.domain.services.accounts import AccountService
+from d3.domain.services.adoption import AdoptingRegistry
+from d3.domain.services.binding import HeadBinder
 from d3.domain.services.detection import DetectionService
+from d3.domain.services.following import ActiveModelFollower
 from d3.domain.services.hosting import ModelHost
 from d3.domain.services.models import ModelService
 from d3.domain.services.writing import HistoryWriter
 from d3.settings import Settings
 
 if TYPE_CHECKING:
+    from d3.adapters.minio.transfers import Progress
     from d3.adapters.sql import Database
     from d3.domain.ports import (
         Checkpoints,
@@ -55,10 +61,36 @@ def _decoder(settings: Settings) -> ImageDecoder:
     )
 
 
-def _registry(settings: Settings) -> ModelRegistry:
+def _folder_registry(settings: Settings) -> ModelRegistry:
     from d3.adapters.filesystem import FilesystemRegistry
 
     return FilesystemRegistry(settings.models_folder, packaged=[STARTER_FOLDER])
+
+
+def _s3_registry(
+    settings: Settings, checkpoints: Callable[[], Checkpoints], progress: Progress | None
+) -> ModelRegistry:
+    from d3.adapters.minio import MinioRegistry, S3Place
+
+    if settings.minio_endpoint is None:
+        raise SettingsInvalid(
+            "No S3 store is set.", "Set MINIO_ENDPOINT, MINIO_ACCESS_KEY and MINIO_SECRET_KEY."
+        )
+    place = S3Place(
+        endpoint=settings.minio_endpoint,
+        bucket=settings.minio_bucket_name,
+        access_key=settings.minio_access_key,
+        secret_key=settings.minio_secret_key,
+        secure=settings.minio_secure,
+        region=settings.s3_region,
+    )
+    registry = MinioRegistry(place, settings.cache_folder, [STARTER_FOLDER], progress)
+    binder = HeadBinder(registry, checkpoints, settings.encoder)
+    return AdoptingRegistry(registry, registry, binder)
+
+
+def _store(settings: Settings) -> str:
+    return "folder" if settings.minio_endpoint is None else "s3"
 
 
 def _checkpoints() -> Checkpoints:
@@ -124,6 +156,10 @@ def _copier(settings: Settings, source: str | Path | None, target: str | Path | 
 
 
 def _cache(settings: Settings) -> ResultCache:
+    if settings.redis_url is not None:
+        from d3.adapters.redis import RedisResultCache
+
+        return RedisResultCache(settings.redis_url, settings.cache_seconds)
     from d3.adapters.memory.cache import MemoryResultCache
 
     return MemoryResultCache(settings.cache_entries, settings.cache_bytes)
@@ -135,8 +171,15 @@ class Container(containers.DeclarativeContainer):
     settings = providers.Dependency(instance_of=Settings)
     clock = providers.ThreadSafeSingleton(_clock)
     decoder = providers.ThreadSafeSingleton(_decoder, settings)
-    registry = providers.ThreadSafeSingleton(_registry, settings)
     checkpoints = providers.ThreadSafeSingleton(_checkpoints)
+    progress: providers.Provider[Progress | None] = providers.Object(None)
+    folder_registry = providers.ThreadSafeSingleton(_folder_registry, settings)
+    s3_registry = providers.ThreadSafeSingleton(
+        _s3_registry, settings, checkpoints.provider, progress
+    )
+    registry = providers.Selector(
+        providers.Callable(_store, settings), folder=folder_registry, s3=s3_registry
+    )
     engine = providers.ThreadSafeSingleton(_engine, settings)
     queue = providers.Factory(_queue, clock=clock)
     threaded_queue = providers.Factory(
@@ -149,6 +192,13 @@ class Container(containers.DeclarativeContainer):
         engine=engine.provider,
         queue=queue.provider,
         choice=settings.provided.model,
+    )
+    follower = providers.ThreadSafeSingleton(
+        ActiveModelFollower,
+        registry=registry,
+        host=host,
+        clock=clock,
+        seconds=settings.provided.follow_seconds,
     )
     detection = providers.ThreadSafeSingleton(
         DetectionService, host=host, decoder=decoder, clock=clock

@@ -26,7 +26,26 @@ from d3.domain.models import checked_name
 
 Count = Annotated[int, Meta(ge=1)]
 
-_DATABASES = ("sqlite:///", "postgres://", "postgresql://", "postgresql+psycopg://")
+_FORMS = {
+    "database_url": (
+        r"(?:sqlite:///|postgres://|postgresql://|postgresql\+psycopg://)(?s:.*)",
+        "sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/NAME",
+    ),
+    "minio_endpoint": (
+        r"(?:[A-Za-z0-9._-]+|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?",
+        "HOST:PORT, without http:// or a path",
+    ),
+    "minio_bucket_name": (
+        r"[a-z0-9](?:[a-z0-9-]|\.(?![.-])){1,61}[a-z0-9]",
+        "3 to 63 small letters, digits, '-' and '.'",
+    ),
+    "s3_region": (r"[A-Za-z0-9][A-Za-z0-9-]{0,62}", "a region such as us-east-1"),
+    "redis_url": (
+        r"(?:rediss?|unix)://.+",
+        "redis://USER:PASSWORD@HOST:PORT/NUMBER, or rediss:// for TLS",
+    ),
+}
+"""What texts have to look like, by field, and how to say so."""
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
 
@@ -87,8 +106,36 @@ class Settings:
     database_pool_size: Annotated[int, Meta(ge=1, le=1000)] = _variable(
         "D3_DATABASE_POOL_SIZE", 5, "connections to the database that are kept open at most"
     )
+    minio_endpoint: str | None = _variable(
+        "MINIO_ENDPOINT",
+        None,
+        "HOST:PORT of the S3 server that keeps the models; unset: a folder in D3_HOME",
+    )
+    minio_access_key: str | None = _variable(
+        "MINIO_ACCESS_KEY", None, "who D3 is to it; unset: anonymous", secret=True
+    )
+    minio_secret_key: str | None = _variable(
+        "MINIO_SECRET_KEY", None, "and how it proves it", secret=True
+    )
+    minio_secure: bool = _variable("MINIO_SECURE", False, "whether to speak TLS to it")
+    minio_bucket_name: str = _variable(
+        "MINIO_BUCKET_NAME", "d3-models", "the bucket; made if it is missing"
+    )
+    s3_region: str = _variable("D3_S3_REGION", "us-east-1", "where the bucket is")
+    follow_seconds: Annotated[int, Meta(ge=1, le=3600)] = _variable(
+        "D3_FOLLOW_SECONDS", 10, "between two looks at which model is active, in the service"
+    )
+    redis_url: str | None = _variable(
+        "D3_REDIS_URL",
+        None,
+        "redis://USER:PASSWORD@HOST:PORT/NUMBER that remembers results; unset: this process does",
+        secret=True,
+    )
     cache_entries: Annotated[int, Meta(ge=0)] = _variable(
         "D3_CACHE_ENTRIES", 10_000, "results kept in memory for images that come again; 0: none"
+    )
+    cache_seconds: Annotated[int, Meta(ge=0)] = _variable(
+        "D3_CACHE_SECONDS", 7 * 86400, "after which Redis forgets a result; 0: never"
     )
     cache_bytes: Annotated[int, Meta(ge=0)] = _variable(
         "D3_CACHE_BYTES", 16 * 2**20, "memory they may take"
@@ -131,6 +178,11 @@ class Settings:
     def embedded_database(self) -> Path:
         """The file in which the history is kept where no server is set."""
         return self.home / "d3.db"
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where copies of what stands on servers are kept."""
+        return self.home / "cache"
 
     @property
     def database(self) -> str | Path:
@@ -179,6 +231,8 @@ class Settings:
                 except (ValueError, ModelNameInvalid) as error:
                     shown = "..." if variable in secrets else repr(given[variable])
                     mistakes.append(f"{variable}={shown}: {error}")
+        if "minio_access_key" in values and "minio_secret_key" not in values:
+            mistakes.append("MINIO_SECRET_KEY is not set, and MINIO_ACCESS_KEY is")
         if mistakes:
             raise SettingsInvalid(
                 "Some settings cannot be used. " + "; ".join(mistakes) + ".",
@@ -198,10 +252,10 @@ def _parse(text: str, kind: Any, name: str) -> Any:
         return text.lower() in _TRUE
     if name in ("model", "encoder"):
         return checked_name(text)
+    if name in _FORMS:
+        return _of_form(text, *_FORMS[name])
     if name == "cors_origins":
         return tuple(one.strip() for one in text.split(",") if one.strip())
-    if name == "database_url" and not text.startswith(_DATABASES):
-        raise ValueError("expected sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/NAME")
     if name == "cuda_device":
         text = re.sub(r"^cuda:(?=\d)", "", text.lower())
     try:
@@ -210,6 +264,12 @@ def _parse(text: str, kind: Any, name: str) -> Any:
         return msgspec.convert(text, kind, strict=False)
     except msgspec.ValidationError as error:
         raise ValueError(_expectation(kind)) from error
+
+
+def _of_form(text: str, form: str, expected: str) -> str:
+    if not re.fullmatch(form, text):
+        raise ValueError(f"expected {expected}")
+    return text
 
 
 def _folder(text: str) -> Path:

@@ -7,11 +7,17 @@ from tests.databases import (
     postgresql_server,
     sqlite_database,
 )
+from tests.stores import first_s3, place, redis_url, s3, second_s3
 
 __all__ = [
     "database",
     "empty_database",
+    "first_s3",
+    "place",
     "postgresql_database",
     "postgresql_server",
+    "redis_url",
+    "s3",
+    "second_s3",
     "sqlite_database",
 ]

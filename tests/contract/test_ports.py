@@ -10,6 +10,7 @@ import pytest
 from d3.adapters.batching import DirectQueue
 from d3.adapters.filesystem import FilesystemRegistry
 from d3.adapters.memory import MemoryRegistry
+from d3.adapters.minio import MinioRegistry, S3Place
 from d3.adapters.pillow import PillowDecoder
 from d3.adapters.system import SystemClock
 from d3.adapters.torch import TorchCheckpoints, TorchEngine
@@ -24,6 +25,8 @@ from d3.testing.contracts import (
     ImageDecoderContract,
     ModelRegistryContract,
 )
+from d3.testing.stores import S3Server
+from tests.stores import tamper
 
 
 class TestPillowDecoder(ImageDecoderContract):
@@ -80,6 +83,18 @@ class TestMemoryRegistry(ModelRegistryContract):
         registry._contents.pop(file.sha256)
         if content is not None:
             registry._contents[file.sha256] = content
+
+
+class TestMinioRegistry(ModelRegistryContract):
+    """On two S3 servers that have nothing in common."""
+
+    @pytest.fixture
+    def registry(self, place: S3Place, tmp_path: Path, s3: S3Server) -> MinioRegistry:
+        self.server = s3
+        return MinioRegistry(place, tmp_path / "cache")
+
+    def tamper(self, registry: MinioRegistry, file: ModelFile, content: bytes | None) -> None:
+        tamper(self.server, registry, file, content)
 
 
 class TestTorchCheckpoints(CheckpointsContract):

@@ -6,6 +6,7 @@ holds a thread.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,7 +170,16 @@ class Checkpoints(Protocol):
 
 @runtime_checkable
 class ModelRegistry(Protocol):
-    """Where models are kept. Nothing half written is ever visible; files are known by SHA-256."""
+    """Where models are kept. Nothing half written is ever visible; files are known by SHA-256.
+
+    Attributes:
+        trouble: why the store behind it cannot be used, as of the last attempt; None while it can.
+    """
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the store cannot be used."""
+        ...
 
     def list(self) -> list[ModelSummary]:
         """The newest version of every model, by name."""
@@ -185,6 +195,15 @@ class ModelRegistry(Protocol):
 
     def open(self, name: str, version: int | None = None) -> StoredModel:
         """The model's files, checked against their SHA-256.
+
+        Raises:
+            ModelNotFound: there is none.
+            ModelDamaged: a file is missing or is not the one recorded.
+        """
+        ...
+
+    def verify(self, name: str, version: int | None = None) -> Manifest:
+        """Read the stored files themselves, not a copy, and compare their SHA-256.
 
         Raises:
             ModelNotFound: there is none.
@@ -221,6 +240,42 @@ class ModelRegistry(Protocol):
         Raises:
             ModelNotFound: there is none.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BareHead:
+    """A head's checkpoint that lies in a store without a manifest, put there by hand.
+
+    Attributes:
+        name: the model's that it may become; the file's own.
+        size_bytes: of the file.
+        modified: ISO 8601 in UTC, when it was put there.
+    """
+
+    name: str
+    size_bytes: int
+    modified: str
+
+
+@runtime_checkable
+class BareHeads(Protocol):
+    """A registry in which people may leave bare heads."""
+
+    def bare_heads(self) -> Sequence[BareHead]:
+        """Those that are there, by name."""
+        ...
+
+    def fetch_head(self, head: BareHead, into: Path) -> Path:
+        """The head's file, unchecked, brought into the folder.
+
+        Raises:
+            ModelNotFound: it is gone.
+        """
+        ...
+
+    def remove_head(self, head: BareHead) -> None:
+        """Take the head's file away."""
         ...
 
 

@@ -28,6 +28,10 @@ class MemoryRegistry:
         self._lock = threading.RLock()
         self._folder: Path | None = None
 
+    @property
+    def trouble(self) -> None:
+        """None: there is no server that could be away."""
+
     def list(self) -> _Summaries:
         """The newest version of every model, by name."""
         with self._lock:
@@ -59,6 +63,10 @@ class MemoryRegistry:
                 paths[role] = self._place() / f"{file.sha256}.safetensors"
                 paths[role].write_bytes(content)
             return StoredModel(manifest, paths["encoder"], paths["head"])
+
+    def verify(self, name: str, version: int | None = None) -> Manifest:
+        """Compare the files' SHA-256."""
+        return self.open(name, version).manifest
 
     def put(self, manifest: Manifest, encoder: Path, head: Path) -> Manifest:
         """Store a model as the next version of its name."""

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from d3.domain.errors import CheckpointInvalid, ModelProtected
 from d3.domain.hashing import file_of
-from d3.domain.models import PUBLISHED, STARTER, Manifest, ModelSummary, StoredModel, checked_name
+from d3.domain.models import STARTER, Manifest, ModelSummary, checked_name
 from d3.domain.ports import Checkpoints, ModelRegistry
-from d3.domain.scoring import MAX_VIEWS, AbstainBand, Calibration
+from d3.domain.scoring import MAX_VIEWS
+from d3.domain.services.binding import HeadBinder
 from d3.domain.services.hosting import ModelHost
 
 IMPORT_SEED = 2025
@@ -112,49 +113,8 @@ class ModelService:
             ModelNameInvalid: the name cannot be a model's.
             ModelProtected: it is a packaged model's.
         """
-        if checked_name(name) == STARTER:
-            raise ModelProtected("The starter model ships with D3.", "Choose another name.")
-        checkpoints = self._checkpoints()
-        with tempfile.TemporaryDirectory(prefix="d3-import-") as folder:
-            top = checkpoints.read_head(head, Path(folder))
-            donor = self._donor(top.width)
-            manifest = replace(
-                donor.manifest,
-                name=name,
-                version=1,
-                head=file_of(top.path),
-                threshold=0.5,
-                calibration=Calibration(),
-                abstain_band=AbstainBand(),
-                licence="unknown",
-                provenance=f"{provenance or head.name}, on the encoder of {donor.manifest.name}",
-                notice="",
-                metrics={},
-                created_at="",
-            )
-            return self._registry.put(manifest, donor.encoder, top.path)
-
-    def _donor(self, width: int) -> StoredModel:
-        """The model whose encoder a head of this width is bound to."""
-        if self._encoder is not None:
-            donor = self._registry.open(self._encoder)
-            if donor.manifest.spec.width == width:
-                return donor
-            raise CheckpointInvalid(
-                f"The head takes features of width {width}; the encoder of {self._encoder!r}, "
-                f"which D3_ENCODER names, makes {donor.manifest.spec.width}.",
-                "Upload a head trained on that encoder, or change D3_ENCODER.",
-            )
-        fitting = [one for one in self._registry.list() if one.manifest.spec.width == width]
-        # The published encoder before others, and ours before somebody's.
-        fitting.sort(key=lambda one: (one.manifest.name != PUBLISHED, not one.packaged))
-        if fitting:
-            return self._registry.open(fitting[0].manifest.name)
-        raise CheckpointInvalid(
-            f"The head takes features of width {width}, and no encoder here makes them.",
-            "Bring the encoder first: `d3 models import NAME --encoder FILE --head FILE`; the "
-            "published head wants CLIP ViT-L/14, width 1024.",
-        )
+        binder = HeadBinder(self._registry, self._checkpoints, self._encoder)
+        return binder.bind(name, head, provenance=provenance or head.name)
 
     def use(self, name: str) -> Manifest:
         """Make this model the one that answers when none is named; it is verified first.
@@ -174,7 +134,7 @@ class ModelService:
             ModelNotFound: there is none.
             ModelDamaged: a file is missing or is not the one recorded.
         """
-        return self._registry.open(name, version).manifest
+        return self._registry.verify(name, version)
 
     def remove(self, name: str, version: int | None = None) -> None:
         """Remove a model, or one version of it.

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from d3.entrypoints.cli.output import complain, err, out, print_json
+from d3.entrypoints.cli.output import complain, err, out, print_json, printable
 
 if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from d3.container import Container
     from d3.domain.models import Manifest, ModelSummary
     from d3.domain.services.models import ModelService
 
 _VERSION = click.option("--version", type=click.IntRange(min=1), help="By default the newest.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+_STORE = click.Choice(["folder", "s3"])
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -63,8 +69,8 @@ def import_model(name: str, *, encoder: Path, head: Path, heads: int | None) -> 
 
     The files are checked and copied; the same NAME again makes the next version.
     """
-    with err().status(f"Checking {encoder.name} and {head.name}"):
-        manifest = _service().import_files(name, encoder, head, heads=heads)
+    with _moving(f"Checking {encoder.name} and {head.name}") as container:
+        manifest = container.models().import_files(name, encoder, head, heads=heads)
     out().print(f"Imported {manifest.name} version {manifest.version}.", markup=False)
     complain(f"`d3 detect --model {name} IMAGE` uses it; `d3 models use {name}` always.", "note")
 
@@ -100,12 +106,58 @@ def remove(name: str, *, version: int | None) -> None:
     out().print(f"Removed {what}.", markup=False)
 
 
+@models.command("copy")
+@click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.option("--from", "source", type=_STORE, required=True, help="Where the models are.")
+@click.option("--to", "target", type=_STORE, required=True, help="Where they go.")
+@_JSON
+def copy(names: tuple[str, ...], *, source: str, target: str, as_json: bool) -> None:
+    """Copy models with all their versions between the folder in D3_HOME and the S3 store.
+
+    What is there already is passed over, so the command may be repeated.
+    """
+    from d3.domain.services.copying import copy_models
+
+    if source == target:
+        raise click.UsageError("--from and --to are the same place.")
+    with _moving() as container:
+        registries = {"folder": container.folder_registry, "s3": container.s3_registry}
+        for one in copy_models(registries[source](), registries[target](), names):
+            name, version = one.manifest.name, one.manifest.version
+            if as_json:
+                print_json({"name": name, "from": version, "to": one.version, "new": one.new})
+            else:
+                what = "Copied" if one.new else "Already there:"
+                out().print(f"{what} {name} version {version} as {one.version}.", markup=False)
+
+
 def _service() -> ModelService:
     from d3.container import Container
     from d3.settings import Settings
 
     service: ModelService = Container(settings=Settings.from_environment()).models()
     return service
+
+
+@contextmanager
+def _moving(first: str = "Looking") -> Iterator[Container]:
+    """The parts of D3, with a bar on a terminal for files that go over the network."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    from d3.container import Container
+    from d3.settings import Settings
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    with Progress(*columns, TransferSpeedColumn(), console=err(), transient=True) as bars:
+        bars.add_task(printable(first), total=None)
+        tasks: dict[str, TaskID] = {}
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(printable(what), total=total)
+            bars.update(tasks[what], completed=done)
+
+        yield Container(settings=Settings.from_environment(), progress=show)
 
 
 def _described(manifest: Manifest) -> dict[str, Any]:

@@ -11,6 +11,7 @@ Name this package to ``pytest.register_assert_rewrite`` in ``conftest.py`` to re
 """
 
 from d3.testing.contracts.accounts import AccountsContract
+from d3.testing.contracts.caches import ResultCacheContract
 from d3.testing.contracts.checkpoints import CheckpointsContract
 from d3.testing.contracts.clocks import ClockContract
 from d3.testing.contracts.detectors import DetectorContract
@@ -26,4 +27,5 @@ __all__ = [
     "DetectorContract",
     "ImageDecoderContract",
     "ModelRegistryContract",
+    "ResultCacheContract",
 ]

@@ -78,6 +78,7 @@ class ModelRegistryContract:
         assert isinstance(registry, ModelRegistry)
         assert registry.list() == []
         assert registry.active() is None
+        assert registry.trouble is None
 
     def test_what_was_put_is_opened(self, registry: ModelRegistry, shelf: Shelf) -> None:
         manifest = shelf.put("mine")
@@ -123,7 +124,13 @@ class ModelRegistryContract:
 
     def test_what_is_not_there_is_not_found(self, registry: ModelRegistry, shelf: Shelf) -> None:
         shelf.put("mine")
-        for ask in (registry.describe, registry.open, registry.delete, registry.activate):
+        for ask in (
+            registry.describe,
+            registry.open,
+            registry.verify,
+            registry.delete,
+            registry.activate,
+        ):
             with pytest.raises(ModelNotFound):
                 ask("other")
         for ask in (registry.describe, registry.open, registry.delete):
@@ -132,7 +139,13 @@ class ModelRegistryContract:
 
     @pytest.mark.parametrize("name", BAD_NAMES)
     def test_a_name_that_cannot_be_is_refused(self, registry: ModelRegistry, name: str) -> None:
-        for ask in (registry.describe, registry.open, registry.delete, registry.activate):
+        for ask in (
+            registry.describe,
+            registry.open,
+            registry.verify,
+            registry.delete,
+            registry.activate,
+        ):
             with pytest.raises(ModelNameInvalid):
                 ask(name)
 
@@ -145,6 +158,17 @@ class ModelRegistryContract:
         with pytest.raises(ModelDamaged, match="encoder"):
             registry.open("mine")
         assert registry.describe("mine") == manifest
+
+    @pytest.mark.parametrize("content", [b"tampered..", b"", None])
+    def test_verifying_looks_at_the_stored_files_not_at_a_copy(
+        self, registry: ModelRegistry, shelf: Shelf, content: bytes | None
+    ) -> None:
+        manifest = shelf.put("mine")
+        registry.open("mine")
+        assert registry.verify("mine") == manifest
+        self.tamper(registry, manifest.head, content)
+        with pytest.raises(ModelDamaged, match="head"):
+            registry.verify("mine")
 
     @pytest.mark.parametrize("content", [b"tampered..", b"", None])
     def test_putting_a_damaged_model_again_mends_it(

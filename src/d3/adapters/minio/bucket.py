@@ -1,0 +1,264 @@
+"""One bucket of an S3 server through minio-py: small objects whole, large ones as streams.
+
+Only what every S3 server has is used: make a bucket, put, get, stat, list, remove.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import BinaryIO
+
+import certifi
+import urllib3
+from minio import Minio
+from minio.error import MinioException
+
+from d3.adapters.minio.errors import BucketMissing, ObjectMissing, translated
+from d3.domain.errors import SettingsInvalid, StorageFailed, StorageUnavailable
+
+MiB = 2**20
+_PART = 8 * MiB
+_PARALLEL = 3
+_MOST = 32 * MiB
+"""Of an object that is read whole; a manifest has some 20 KB."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class S3Place:
+    """Where models are kept.
+
+    Attributes:
+        endpoint: host and port, without a scheme.
+        bucket: made when the first model is stored.
+        access_key: None asks anonymously.
+        secret_key: belongs to it.
+        secure: whether to speak TLS.
+        region: of the bucket.
+        connect_seconds: until a connection stands, at most; tried twice.
+        read_seconds: between two signs of life of a small request, at most.
+        transfer_seconds: likewise while files move.
+    """
+
+    endpoint: str
+    bucket: str
+    access_key: str | None = None
+    secret_key: str | None = None
+    secure: bool = False
+    region: str = "us-east-1"
+    connect_seconds: float = 2.0
+    read_seconds: float = 5.0
+    transfer_seconds: float = 60.0
+
+    def __repr__(self) -> str:
+        return f"S3Place(endpoint={self.endpoint!r}, bucket={self.bucket!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectFacts:
+    """What is known of an object without reading it.
+
+    Attributes:
+        key: its name in the bucket.
+        size_bytes: of its content.
+        modified: when it was last written, by the server's clock.
+        sha256: what the writer said of its content; empty where nobody did.
+    """
+
+    key: str
+    size_bytes: int
+    modified: datetime | None
+    sha256: str = ""
+
+
+class Bucket:
+    """Reads and writes objects. Safe to use from many threads.
+
+    Every method raises StorageFailed or StorageUnavailable where the store refuses or is away.
+
+    Args:
+        place: which bucket, where.
+
+    Raises:
+        SettingsInvalid: there can be no such place.
+    """
+
+    def __init__(self, place: S3Place) -> None:
+        self.place = place
+        self._quick = _client(place, place.read_seconds)
+        self._patient = _client(place, place.transfer_seconds)
+
+    def read(self, key: str) -> bytes | None:
+        """A small object's content; None where there is none."""
+        try:
+            with translated(), self._open(self._quick, key, 0) as response:
+                content = response.read(_MOST + 1)
+        except ObjectMissing:
+            return None
+        if len(content) > _MOST:
+            raise StorageFailed(f"The object {key!r} is far too large.", "Remove it by hand.")
+        return content
+
+    def write(self, key: str, content: bytes) -> None:
+        """Put a small object there in one request; the bucket is made if it is missing."""
+        self._put(
+            lambda: self._quick.put_object(
+                self.place.bucket, key, io.BytesIO(content), len(content), "application/json"
+            )
+        )
+
+    def remove(self, key: str) -> None:
+        """Take an object away, if it is there."""
+        try:
+            with translated():
+                self._quick.remove_object(self.place.bucket, key)
+        except ObjectMissing:
+            return
+
+    def facts(self, key: str) -> ObjectFacts | None:
+        """What is known of an object; None where there is none."""
+        try:
+            with translated():
+                found = self._quick.stat_object(self.place.bucket, key)
+        except ObjectMissing:
+            return None
+        said = (found.metadata or {}).get("x-amz-meta-sha256", "")
+        return ObjectFacts(key, found.size or 0, found.last_modified, str(said))
+
+    def list(self, prefix: str, *, deep: bool = True) -> list[ObjectFacts] | None:
+        """The objects whose keys begin so, by key; None where there is no bucket.
+
+        Args:
+            prefix: of the keys.
+            deep: also those with a further slash behind the prefix.
+        """
+        try:
+            with translated():
+                found = list(self._quick.list_objects(self.place.bucket, prefix, deep))
+        except BucketMissing:
+            return None
+        return [
+            ObjectFacts(one.object_name, one.size or 0, one.last_modified)
+            for one in found
+            if one.object_name is not None and not one.is_dir
+        ]
+
+    def upload(self, key: str, stream: BinaryIO, size_bytes: int, sha256: str) -> None:
+        """Put a large object there in parts of 8 MiB, a few at a time."""
+
+        def put() -> None:
+            stream.seek(0)
+            self._patient.put_object(
+                self.place.bucket,
+                key,
+                stream,
+                size_bytes,
+                metadata={"sha256": sha256},
+                part_size=_PART,
+                num_parallel_uploads=_PARALLEL,
+            )
+
+        self._put(put)
+
+    @contextmanager
+    def download(self, key: str, start: int = 0) -> Iterator[tuple[int, Iterator[bytes]]]:
+        """An object's bytes from ``start`` on, and where they really start.
+
+        A server that does not know about ranges starts at 0. What the connection's end leaves out
+        is a StorageUnavailable.
+
+        Raises:
+            ObjectMissing: there is none.
+        """
+        with translated(), self._open(self._patient, key, start) as response:
+            begun = start if response.status == 206 else 0  # noqa: PLR2004  Partial Content
+            yield begun, response.stream(MiB)
+
+    @contextmanager
+    def _open(self, client: Minio, key: str, start: int) -> Iterator[urllib3.BaseHTTPResponse]:
+        response = client.get_object(self.place.bucket, key, offset=start)
+        whole = False
+        try:
+            yield response
+            whole = True
+        finally:
+            if not whole:
+                response.close()
+            response.release_conn()
+
+    def _put(self, put: Callable[[], object]) -> None:
+        """Run the block, after making the bucket if it turns out to be missing."""
+        try:
+            with translated():
+                put()
+        except BucketMissing:
+            self._make()
+            with translated():
+                put()
+
+    def _make(self) -> None:
+        try:
+            with translated():
+                self._quick.make_bucket(self.place.bucket)
+        except (BucketMissing, StorageFailed) as error:
+            if isinstance(error, StorageUnavailable):
+                raise
+            if _is_ours(error):
+                return
+            raise StorageFailed(
+                f"The bucket {self.place.bucket!r} is not there and cannot be made.",
+                "Make it by hand, or let MINIO_ACCESS_KEY make buckets; MINIO_BUCKET_NAME is "
+                "its name.",
+            ) from error
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether somebody of ours made the bucket at the same moment."""
+    cause = error.__cause__
+    return getattr(cause, "code", None) == "BucketAlreadyOwnedByYou"
+
+
+def _client(place: S3Place, read_seconds: float) -> Minio:
+    context = ssl.create_default_context() if place.secure else None
+    if context is not None:  # the system's authorities and SSL_CERT_FILE's, and the usual ones
+        context.load_verify_locations(certifi.where())
+    pool = urllib3.PoolManager(
+        timeout=urllib3.Timeout(connect=place.connect_seconds, read=read_seconds),
+        retries=urllib3.Retry(
+            total=2,
+            connect=1,
+            read=0,
+            redirect=0,
+            status=1,
+            other=0,
+            status_forcelist=[500, 502, 503, 504],
+            backoff_factor=0.2,
+            raise_on_status=False,
+            raise_on_redirect=False,
+            respect_retry_after_header=False,
+        ),
+        maxsize=16,
+        ssl_context=context,
+    )
+    try:
+        if not re.fullmatch(r"[^/@?#\s]+", place.endpoint):
+            raise ValueError(place.endpoint)  # noqa: TRY301  the same sentence serves
+        return Minio(
+            place.endpoint,
+            place.access_key,
+            place.secret_key,
+            secure=place.secure,
+            region=place.region,
+            http_client=pool,
+        )
+    except (ValueError, MinioException) as error:
+        raise SettingsInvalid(
+            "There can be no S3 server at this address.",
+            "MINIO_ENDPOINT is HOST:PORT, MINIO_ACCESS_KEY wants a MINIO_SECRET_KEY, D3_S3_REGION "
+            "is a word such as us-east-1.",
+        ) from error

@@ -1,0 +1,318 @@
+"""A model registry in a bucket of any S3 server, with a copy of what was used on this machine.
+
+::
+
+    blobs/<sha256>.safetensors      shared by every model with the same file
+    manifests/<name>/<version>.json written last: what has no manifest does not exist
+    active                          the name of the model used when none is named
+    <name>.pth                      a bare head that somebody put there by hand
+
+While the store is away, reading goes on from the copy, and writing fails.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeAlias, TypeVar
+
+from d3.adapters.minio import transfers
+from d3.adapters.minio.bucket import Bucket, S3Place
+from d3.adapters.minio.cache import LocalCache, usable
+from d3.adapters.minio.shelves import CacheShelf, Shelf, StoreShelf, can_be_name, manifest_key
+from d3.adapters.minio.versions import Claims
+from d3.adapters.model_files import (
+    PackagedModels,
+    encode_manifest,
+    not_found,
+    numbered,
+    stored_manifest,
+)
+from d3.adapters.outages import Outage
+from d3.domain.errors import (
+    D3Error,
+    ModelDamaged,
+    ModelProtected,
+    StorageFailed,
+    StorageUnavailable,
+)
+from d3.domain.models import Manifest, ModelFile, ModelSummary, StoredModel, checked_name
+from d3.domain.ports import BareHead
+
+Answer = TypeVar("Answer")
+_Summaries: TypeAlias = list[ModelSummary]
+
+_RETRY_SECONDS = 5.0
+_ACTIVE_SECONDS = 5.0
+"""How long the active model's name is believed; replicas have to follow within half a minute."""
+_READERS = 8
+
+
+class MinioRegistry:
+    """Fills :class:`d3.domain.ports.ModelRegistry` and :class:`d3.domain.ports.BareHeads`.
+
+    Safe for threads, processes and machines that share the bucket, if its listings are consistent
+    (those of AWS, MinIO and Ceph are). Versions are unique and may have gaps.
+
+    Args:
+        place: the bucket.
+        cache: the folder for the copy; those of several stores may share it.
+        packaged: folders of read-only models, which need no store.
+        progress: told how far files have moved.
+        monotonic: seconds that never run backwards.
+
+    Raises:
+        SettingsInvalid: there can be no such place.
+    """
+
+    def __init__(
+        self,
+        place: S3Place,
+        cache: Path,
+        packaged: Sequence[Path] = (),
+        progress: transfers.Progress | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._packaged = PackagedModels(packaged)
+        self._progress = progress or transfers.silent
+        self._monotonic = monotonic
+        self._bucket = Bucket(place)
+        which = hashlib.sha256(f"{place.endpoint}/{place.bucket}".encode()).hexdigest()[:16]
+        self._cache = LocalCache(cache / which)
+        self._claims = Claims(self._bucket)
+        self._near: Shelf = CacheShelf(self._cache)
+        self._far: Shelf = StoreShelf(self._bucket, self._cache)
+        self._outage = Outage(
+            f"The S3 store at {place.endpoint}",
+            "Models are served from the copy in D3_HOME until it is back.",
+            _RETRY_SECONDS,
+            monotonic,
+        )
+        self._active: tuple[float, str | None] | None = None
+        self._active_lock = threading.Lock()
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the store cannot be used, as of the last attempt; None while it answers."""
+        return self._outage.reason
+
+    def list(self) -> _Summaries:
+        """The newest version of every model, by name; a damaged manifest is left out and warned of.
+
+        Raises:
+            StorageUnavailable: the store is away, and was never listed from here.
+        """
+        active, shipped = self.active(), self._packaged.manifests()
+
+        def newest(shelf: Shelf) -> dict[str, Manifest]:
+            catalog = shelf.catalog()
+            names = [name for name in catalog if name not in shipped]
+            with ThreadPoolExecutor(_READERS) as pool:
+                read = pool.map(lambda name: _newest(shelf, name, catalog[name]), names)
+            return {one.name: one for one in read if one is not None}
+
+        found = shipped | self._ask(newest)
+        return [
+            ModelSummary(found[name], active=name == active, packaged=name in shipped)
+            for name in sorted(found)
+        ]
+
+    def describe(self, name: str, version: int | None = None) -> Manifest:
+        """The manifest of one version, by default the newest."""
+        if (shipped := self._packaged.find(checked_name(name), version)) is not None:
+            return shipped
+        return self._ask(lambda shelf: _find(shelf, name, version))
+
+    def open(self, name: str, version: int | None = None) -> StoredModel:
+        """The model's files on this machine, checked against their SHA-256.
+
+        Raises:
+            StorageUnavailable: the store is away, and the model was never opened here.
+        """
+        if (shipped := self._packaged.open(checked_name(name), version)) is not None:
+            return shipped
+        manifest = self.describe(name, version)
+        for role, file in manifest.files.items():
+            target, what = self._cache.blob(file), f"{role} of the model {name!r}"
+            with usable():
+                transfers.download(
+                    self._bucket, _blob_key(file), target, file, what, progress=self._progress
+                )
+        return StoredModel(
+            manifest, self._cache.blob(manifest.encoder), self._cache.blob(manifest.head)
+        )
+
+    def verify(self, name: str, version: int | None = None) -> Manifest:
+        """Read the store's own files through and compare their SHA-256."""
+        if (shipped := self._packaged.open(checked_name(name), version)) is not None:
+            return shipped.manifest
+        manifest = _find(self._far, name, version)
+        for role, file in manifest.files.items():
+            what = f"{role} of the model {name!r}"
+            transfers.verify(self._bucket, _blob_key(file), file, what)
+        return manifest
+
+    def put(self, manifest: Manifest, encoder: Path, head: Path) -> Manifest:
+        """Store a model as the next version of its name."""
+        name = checked_name(manifest.name)
+        self._packaged.protect(name)
+        files = {file.sha256 for file in manifest.files.values()}
+        with self._claims.next_version(name, files) as version:
+            self._upload(manifest, encoder, head)
+            stored = numbered(manifest, version)
+            text = encode_manifest(stored)
+            self._bucket.write(manifest_key(name, version), text)
+            # Somebody who was collecting garbage when the claim was made may have had these files
+            # on his list; what he took is put back.
+            for file in manifest.files.values():
+                if not transfers.is_there(self._bucket, _blob_key(file), file):
+                    self._upload(manifest, encoder, head)
+        self._cache.keep(manifest_key(name, version), text)
+        return stored
+
+    def delete(self, name: str, version: int | None = None) -> None:
+        """Remove one version or all, and the files no other model needs."""
+        self._packaged.protect(checked_name(name))
+        versions = self._far.catalog().get(name, [])
+        if not versions or version not in (None, *versions):
+            raise not_found(name, version if versions else None)
+        doomed = versions if version is None else [version]
+        if name == self._far.active() and doomed == versions:
+            raise ModelProtected(
+                f"The model {name!r} is in use.", "Choose another with `d3 models use` first."
+            )
+        for one in doomed:
+            self._bucket.remove(manifest_key(name, one))
+            self._cache.forget(manifest_key(name, one))
+        self._collect_garbage()
+
+    def active(self) -> str | None:
+        """The name chosen with :meth:`activate`, if any; at most five seconds old.
+
+        Raises:
+            StorageUnavailable: the store is away, and was never asked from here.
+        """
+        with self._active_lock:
+            if self._active is None or self._monotonic() > self._active[0] + _ACTIVE_SECONDS:
+                answer = self._ask(lambda shelf: shelf.active())
+                self._active = self._monotonic(), answer
+            return self._active[1]
+
+    def activate(self, name: str) -> None:
+        """Make this model the one used when none is named."""
+        if self._packaged.find(checked_name(name)) is None:
+            _find(self._far, name, None)
+        content = f"{name}\n".encode()
+        self._bucket.write("active", content)
+        self._cache.keep("active", content)
+        with self._active_lock:
+            self._active = self._monotonic(), name
+
+    def bare_heads(self) -> Sequence[BareHead]:
+        """Heads that lie in the bucket without a manifest; none while the store is away."""
+
+        def ask(shelf: Shelf) -> Sequence[BareHead]:
+            found = self._bucket.list("", deep=False) if shelf is self._far else []
+            return [
+                BareHead(one.key, one.size_bytes, one.modified.strftime("%Y-%m-%dT%H:%M:%SZ"))
+                for one in found or []
+                if one.key.endswith(".pth") and one.modified is not None and can_be_name(one.key)
+            ]
+
+        return self._ask(ask)
+
+    def fetch_head(self, head: BareHead, into: Path) -> Path:
+        """Bring a bare head's file into the folder.
+
+        Raises:
+            ModelNotFound: it is gone.
+        """
+        target = into / head.name
+        with usable():
+            transfers.fetch(self._bucket, head.name, target, head.size_bytes)
+        return target
+
+    def remove_head(self, head: BareHead) -> None:
+        """Take a bare head's file away."""
+        self._bucket.remove(head.name)
+
+    def _ask(self, question: Callable[[Shelf], Answer]) -> Answer:
+        """Ask the store, or the copy while the store is away."""
+        if self._outage.attempt():
+            try:
+                answer = question(self._far)
+            except StorageUnavailable as error:
+                self._outage.failed(str(error))
+            except StorageFailed:
+                raise
+            except D3Error:
+                self._outage.worked()
+                raise
+            else:
+                self._outage.worked()
+                return answer
+        try:
+            return question(self._near)
+        except StorageUnavailable as error:
+            if self._outage.reason is None:
+                raise
+            raise StorageUnavailable(self._outage.reason, error.problem) from error
+
+    def _upload(self, manifest: Manifest, encoder: Path, head: Path) -> None:
+        for role, source, file in (
+            ("encoder", encoder, manifest.encoder),
+            ("head", head, manifest.head),
+        ):
+            what = f"{role} of the model {manifest.name!r}"
+            transfers.upload(
+                self._bucket, _blob_key(file), source, file, what, progress=self._progress
+            )
+
+    def _collect_garbage(self) -> None:
+        """Remove the files that neither a manifest nor an upload in flight names."""
+        blobs = self._bucket.list("blobs/") or []
+        needed = self._claims.needed()
+        try:
+            for name, versions in self._far.catalog().items():
+                for version in versions:
+                    text = self._far.manifest(name, version)
+                    if text is not None:
+                        files = stored_manifest(text, name, version).files.values()
+                        needed |= {file.sha256 for file in files}
+        except ModelDamaged:
+            return  # what a manifest that cannot be read needs is not known: keep everything
+        for blob in blobs:
+            if blob.key.removeprefix("blobs/").removesuffix(".safetensors") not in needed:
+                self._bucket.remove(blob.key)
+
+
+def _find(shelf: Shelf, name: str, version: int | None) -> Manifest:
+    versions = shelf.catalog().get(name, [])
+    wanted = max(versions, default=None) if version is None else version
+    if wanted is None or wanted not in versions:
+        raise not_found(name, version if versions else None)
+    if (text := shelf.manifest(name, wanted)) is None:
+        raise not_found(name, version)
+    return stored_manifest(text, name, wanted)
+
+
+def _newest(shelf: Shelf, name: str, versions: Sequence[int]) -> Manifest | None:
+    try:
+        text = shelf.manifest(name, max(versions))
+        return None if text is None else stored_manifest(text, name, max(versions))
+    except ModelDamaged as error:
+        warnings.warn(str(error), RuntimeWarning, stacklevel=4)
+    except StorageUnavailable:
+        if isinstance(shelf, CacheShelf):
+            return None  # this one was never looked at from here
+        raise
+    return None
+
+
+def _blob_key(file: ModelFile) -> str:
+    return f"blobs/{file.sha256}.safetensors"

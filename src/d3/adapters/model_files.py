@@ -1,0 +1,174 @@
+"""What model registries share: manifests as JSON, checked files, the models of the package.
+
+A packaged model (the starter) lies in a read-only folder of its own: ``manifest.json``,
+``encoder.safetensors``, ``head.safetensors``. Every registry shows it in front of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+
+from d3.domain.errors import D3Error, ModelDamaged, ModelNotFound, ModelProtected
+from d3.domain.hashing import file_of
+from d3.domain.models import Manifest, ModelFile, StoredModel
+
+MEND = "Remove the model and import or fetch it again."
+
+
+class PackagedModels:
+    """Read-only models in folders.
+
+    Args:
+        folders: one for each model; one without a manifest counts for nothing.
+    """
+
+    def __init__(self, folders: Sequence[Path] = ()) -> None:
+        self._folders = tuple(folders)
+
+    def manifests(self) -> dict[str, Manifest]:
+        """Every packaged model by its name."""
+        return {manifest.name: manifest for manifest, _ in self._all()}
+
+    def find(self, name: str, version: int | None = None) -> Manifest | None:
+        """The manifest, if the package has this model and version."""
+        manifest = self.manifests().get(name)
+        return manifest if manifest and version in (None, manifest.version) else None
+
+    def open(self, name: str, version: int | None = None) -> StoredModel | None:
+        """The model with its files checked, if the package has it.
+
+        Raises:
+            ModelDamaged: a file is missing or is not the one recorded.
+        """
+        for manifest, folder in self._all():
+            if manifest.name == name and version in (None, manifest.version):
+                model = StoredModel(
+                    manifest, folder / "encoder.safetensors", folder / "head.safetensors"
+                )
+                check_model(model)
+                return model
+        return None
+
+    def protect(self, name: str) -> None:
+        """Keep the name of a packaged model from being written to.
+
+        Raises:
+            ModelProtected: it is one.
+        """
+        if name in self.manifests():
+            raise ModelProtected(
+                f"The model {name!r} ships with D3: it stays as it is.", "Choose another name."
+            )
+
+    def _all(self) -> Iterator[tuple[Manifest, Path]]:
+        for folder in self._folders:
+            if (folder / "manifest.json").exists():
+                yield decode_manifest((folder / "manifest.json").read_bytes(), folder.name), folder
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """A manifest as JSON that people can read."""
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=1)
+
+
+def decode_manifest(text: bytes, name: str) -> Manifest:
+    """A manifest of its JSON.
+
+    Raises:
+        ModelDamaged: it cannot be understood.
+    """
+    try:
+        return msgspec.json.decode(text, type=Manifest)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, D3Error) as error:
+        raise unreadable(name) from error
+
+
+def stored_manifest(text: bytes, name: str, version: int) -> Manifest:
+    """A manifest that stands under this name and version.
+
+    Raises:
+        ModelDamaged: it cannot be understood, or speaks of another model.
+    """
+    manifest = decode_manifest(text, name)
+    if (manifest.name, manifest.version) != (name, version):
+        raise unreadable(name)
+    return manifest
+
+
+def unreadable(name: str) -> ModelDamaged:
+    """The error for a manifest that makes no sense."""
+    return ModelDamaged(f"The manifest of the model {name!r} cannot be understood.", MEND)
+
+
+def not_found(name: str, version: int | None = None) -> ModelNotFound:
+    """The error for a model that is not there; with a version, only that one is not."""
+    which = "model" if version is None else f"version {version} of the model"
+    return ModelNotFound(
+        f"There is no {which} {name!r}.", "`d3 models list` shows those there are."
+    )
+
+
+def numbered(manifest: Manifest, version: int) -> Manifest:
+    """The manifest as it is stored: with its version, and the time unless it has one."""
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return replace(manifest, version=version, created_at=manifest.created_at or now)
+
+
+def matches(path: Path, recorded: ModelFile) -> bool:
+    """Whether the file is there and is the one recorded."""
+    try:
+        return path.stat().st_size == recorded.size_bytes and file_of(path) == recorded
+    except FileNotFoundError:
+        return False
+
+
+def check(path: Path, recorded: ModelFile, subject: str) -> None:
+    """Make sure that the file is the one recorded.
+
+    Raises:
+        ModelDamaged: it is not, or is missing.
+    """
+    if not matches(path, recorded):
+        problem = "does not match its recorded SHA-256" if path.exists() else "is missing"
+        raise ModelDamaged(f"{subject} {problem}.", MEND)
+
+
+def check_model(model: StoredModel) -> None:
+    """Make sure that both files of a model are those recorded.
+
+    Raises:
+        ModelDamaged: one is not, or is missing.
+    """
+    manifest = model.manifest
+    check(model.encoder, manifest.encoder, f"The encoder of the model {manifest.name!r}")
+    check(model.head, manifest.head, f"The head of the model {manifest.name!r}")
+
+
+@contextmanager
+def temporary_beside(target: Path) -> Iterator[Path]:
+    """A file to fill that takes its target's place in one step, or leaves nothing behind."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".partial-")
+    os.close(handle)
+    unfinished = Path(name)
+    try:
+        yield unfinished
+        put_in_place(unfinished, target)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def put_in_place(finished: Path, target: Path) -> None:
+    """Give a written file its name, durably and in one step."""
+    finished.chmod(0o644)
+    with finished.open("rb") as stream:
+        os.fsync(stream.fileno())
+    finished.replace(target)

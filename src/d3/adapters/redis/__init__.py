@@ -1,0 +1,5 @@
+"""Results remembered in Redis."""
+
+from d3.adapters.redis.cache import RedisResultCache
+
+__all__ = ["RedisResultCache"]

@@ -1,0 +1,152 @@
+"""Heads that somebody put into the store by hand become models, the first time they are looked at.
+
+The registry tells which bare heads there are; here each is checked, bound to an encoder and stored
+with a manifest. From then on it is a model like any other, and nothing else in D3 knows of bare
+heads. A head that is put there anew becomes the next version.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import threading
+from pathlib import Path
+from typing import TypeAlias
+
+from d3.domain.errors import ModelError, ModelNotFound, StorageFailed, StorageUnavailable
+from d3.domain.models import Manifest, ModelSummary, StoredModel, checked_name
+from d3.domain.ports import BareHead, BareHeads, ModelRegistry
+from d3.domain.services.binding import HeadBinder
+
+_LOG = logging.getLogger(__name__)
+_Summaries: TypeAlias = list[ModelSummary]
+
+
+class AdoptingRegistry:
+    """Fills :class:`d3.domain.ports.ModelRegistry` with another one, and takes bare heads in.
+
+    Args:
+        registry: keeps the models.
+        heads: where bare heads may lie.
+        binder: makes models of them, in the same registry.
+    """
+
+    def __init__(self, registry: ModelRegistry, heads: BareHeads, binder: HeadBinder) -> None:
+        self._registry = registry
+        self._heads = heads
+        self._binder = binder
+        self._refused: set[BareHead] = set()
+        self._one_at_a_time = threading.Lock()
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the store cannot be used, as of the last attempt; None while it can."""
+        return self._registry.trouble
+
+    def list(self) -> _Summaries:
+        """The newest version of every model, by name, after taking in what is new.
+
+        A head that cannot be taken in is left out, and said once; :meth:`open` says why.
+        """
+        found = self._registry.list()
+        known = {one.manifest.name: one.manifest for one in found}
+        taken = [self._tried(head) for head in self._heads.bare_heads() if _is_new(head, known)]
+        return self._registry.list() if any(taken) else found
+
+    def describe(self, name: str, version: int | None = None) -> Manifest:
+        """The manifest of one version, by default the newest."""
+        try:
+            return self._registry.describe(name, version)
+        except ModelNotFound:
+            if not self._taken(name, {}):
+                raise
+            return self._registry.describe(name, version)
+
+    def open(self, name: str, version: int | None = None) -> StoredModel:
+        """The model's files; a head that was put there since is taken in first.
+
+        Raises:
+            CheckpointInvalid: the file of this name is no head, or no encoder here fits it.
+        """
+        if version is None:
+            try:
+                known = {name: self._registry.describe(name)}
+            except ModelNotFound:
+                known = {}
+            self._taken(name, known)
+        return self._registry.open(name, version)
+
+    def verify(self, name: str, version: int | None = None) -> Manifest:
+        """Read the stored files themselves and compare their SHA-256."""
+        self.describe(name, version)
+        return self._registry.verify(name, version)
+
+    def put(self, manifest: Manifest, encoder: Path, head: Path) -> Manifest:
+        """Store a model as the next version of its name."""
+        return self._registry.put(manifest, encoder, head)
+
+    def delete(self, name: str, version: int | None = None) -> None:
+        """Remove one version or all; a bare head of the name goes with the last of them."""
+        self._registry.delete(name, version)
+        if self._registry_has(name):
+            return
+        for head in self._heads.bare_heads():
+            if head.name == name:
+                self._heads.remove_head(head)
+
+    def active(self) -> str | None:
+        """The name chosen with :meth:`activate`, if any."""
+        return self._registry.active()
+
+    def activate(self, name: str) -> None:
+        """Make this model the one used when none is named."""
+        self.describe(name)
+        self._registry.activate(name)
+
+    def _registry_has(self, name: str) -> bool:
+        try:
+            return bool(self._registry.describe(name))
+        except ModelNotFound:
+            return False
+
+    def _taken(self, name: str, known: dict[str, Manifest]) -> bool:
+        """Take the bare head of this name in, if there is one that is new."""
+        checked_name(name)
+        for head in self._heads.bare_heads():
+            if head.name == name and _is_new(head, known):
+                self._take(head)
+                return True
+        return False
+
+    def _tried(self, head: BareHead) -> bool:
+        """Take a head in; one that was refused before is not looked at again."""
+        if head in self._refused:
+            return False
+        try:
+            self._take(head)
+        except StorageUnavailable:
+            return False
+        except (ModelError, StorageFailed) as error:
+            self._refused.add(head)
+            _LOG.warning("%s in the store cannot be used: %s", head.name, error)
+            return False
+        return True
+
+    def _take(self, head: BareHead) -> Manifest:
+        with (
+            self._one_at_a_time,
+            tempfile.TemporaryDirectory(prefix="d3-head-") as folder,
+        ):
+            file = self._heads.fetch_head(head, Path(folder))
+            # The file's own time, so that it is new again only when it is put there anew, however
+            # the clocks stand.
+            return self._binder.bind(
+                head.name,
+                file,
+                provenance=f"{head.name}, put into the store by hand",
+                created_at=head.modified,
+            )
+
+
+def _is_new(head: BareHead, known: dict[str, Manifest]) -> bool:
+    return head.name not in known or known[head.name].created_at < head.modified

@@ -1,0 +1,87 @@
+"""Moving models from one registry to another: every version, in order, once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from d3.domain.errors import ModelNotFound
+from d3.domain.models import Manifest
+from d3.domain.ports import ModelRegistry
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """One version that was looked at.
+
+    Attributes:
+        manifest: as it stands in the source.
+        version: its number in the target.
+        new: False where the target had it already.
+    """
+
+    manifest: Manifest
+    version: int
+    new: bool
+
+
+def copy_models(
+    source: ModelRegistry, target: ModelRegistry, names: Sequence[str] = ()
+) -> Iterator[Copied]:
+    """Copy models with all their versions; what the target has already is passed over.
+
+    Packaged models stay where they are. Versions are numbered anew where the target has others of
+    the name. What was stored before an error stays, so the same call goes on where it ended.
+
+    Args:
+        source: is read.
+        target: is written.
+        names: of models; all unless said. Then the source's active model becomes the target's,
+            where the target has none.
+
+    Raises:
+        ModelNotFound: the source has no model of such a name.
+        D3Error: a model is damaged, or the target cannot be written.
+    """
+    packaged = {one.manifest.name for one in source.list() if one.packaged}
+    wanted = names or [one.manifest.name for one in source.list()]
+    for name in wanted:
+        if name not in packaged:
+            yield from _copy(source, target, name)
+    active = source.active()
+    if not names and active is not None and target.active() is None:
+        target.activate(active)
+
+
+def _copy(source: ModelRegistry, target: ModelRegistry, name: str) -> Iterator[Copied]:
+    there = {_substance(one): one.version for one in _versions(target, name)}
+    versions = _versions(source, name)
+    if not versions:
+        source.describe(name)
+    for manifest in versions:
+        known = there.get(_substance(manifest))
+        if known is None:
+            model = source.open(name, manifest.version)
+            stored = target.put(manifest, model.encoder, model.head)
+            there[_substance(stored)] = stored.version
+        yield Copied(manifest, known or stored.version, new=known is None)
+
+
+def _versions(registry: ModelRegistry, name: str) -> list[Manifest]:
+    """Every version, oldest first; numbers may have gaps."""
+    found: list[Manifest] = []
+    try:
+        newest = registry.describe(name).version
+    except ModelNotFound:
+        return []
+    for version in range(1, newest + 1):
+        try:
+            found.append(registry.describe(name, version))
+        except ModelNotFound:
+            continue
+    return found
+
+
+def _substance(manifest: Manifest) -> str:
+    """All of a manifest but its number."""
+    return repr(replace(manifest, version=1))

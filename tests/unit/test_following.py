@@ -1,0 +1,187 @@
+"""A replica follows the registry's active model, and nothing keeps it from trying."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+from pathlib import Path
+
+import pytest
+
+from d3.adapters.memory import MemoryRegistry
+from d3.domain.errors import DeviceOutOfMemory, StorageUnavailable
+from d3.domain.services.following import ActiveModelFollower
+from d3.testing import FakeClock
+from d3.testing.contracts.registries import Shelf
+
+
+class Host:
+    """Loads nothing, and remembers what it was asked to."""
+
+    def __init__(self, registry: MemoryRegistry) -> None:
+        self._registry = registry
+        self.loaded: list[str] = []
+        self.failure: Exception | None = None
+
+    def chosen(self) -> str:
+        return self._registry.active() or "starter"
+
+    def load(self, name: str | None = None) -> object:
+        if self.failure is not None:
+            raise self.failure
+        self.loaded.append(name or self.chosen())
+        return object()
+
+
+@pytest.fixture
+def registry() -> MemoryRegistry:
+    return MemoryRegistry()
+
+
+@pytest.fixture
+def shelf(registry: MemoryRegistry, tmp_path: Path) -> Shelf:
+    shelf = Shelf(registry, tmp_path)
+    shelf.put("one")
+    shelf.put("two", head="another head")
+    registry.activate("one")
+    return shelf
+
+
+@pytest.fixture
+def host(registry: MemoryRegistry) -> Host:
+    return Host(registry)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def follower(
+    registry: MemoryRegistry, shelf: Shelf, host: Host, clock: FakeClock
+) -> ActiveModelFollower:
+    follower = ActiveModelFollower(registry, host, clock, seconds=10)
+    follower.note(registry.describe("one").reference)
+    return follower
+
+
+def test_nothing_new_loads_nothing(follower: ActiveModelFollower, host: Host) -> None:
+    assert [follower.check() for _ in range(3)] == [False] * 3
+    assert host.loaded == []
+
+
+def test_without_a_note_the_first_look_loads(
+    registry: MemoryRegistry, shelf: Shelf, host: Host, clock: FakeClock
+) -> None:
+    follower = ActiveModelFollower(registry, host, clock)
+    assert [follower.check() for _ in range(3)] == [True, False, False]
+    assert host.loaded == ["one"]
+
+
+def test_another_choice_and_a_new_version_are_loaded_once(
+    follower: ActiveModelFollower, host: Host, registry: MemoryRegistry, shelf: Shelf
+) -> None:
+    registry.activate("two")
+    assert [follower.check(), follower.check()] == [True, False]
+    shelf.put("one", head="a third head")
+    assert not follower.check()
+    shelf.put("two", head="a fourth head")
+    assert [follower.check(), follower.check()] == [True, False]
+    assert host.loaded == ["two", "two"]
+
+
+def test_a_model_that_cannot_be_loaded_is_tried_again_less_and_less_often(
+    follower: ActiveModelFollower,
+    host: Host,
+    registry: MemoryRegistry,
+    clock: FakeClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    registry.activate("two")
+    tried: list[float] = []
+
+    class Refusing(DeviceOutOfMemory):
+        def __str__(self) -> str:
+            return "no room"
+
+    def refuse(name: str | None = None) -> object:
+        tried.append(clock.monotonic())
+        raise Refusing("no room")
+
+    load, host.load = host.load, refuse
+    for _ in range(400):
+        assert not follower.check()
+        clock.advance(10)
+    pauses = [later - earlier for earlier, later in itertools.pairwise(tried)]
+    assert pauses[:7] == [10, 20, 40, 80, 160, 320, 600]
+    assert set(pauses[7:]) <= {600}
+    assert len([line for line in caplog.messages if "two" in line]) == 1
+    host.load = load
+    clock.advance(600)
+    assert follower.check()
+    assert host.loaded == ["two"]
+
+
+def test_another_choice_need_not_wait_for_the_refused_one(
+    follower: ActiveModelFollower, host: Host, registry: MemoryRegistry, shelf: Shelf
+) -> None:
+    registry.activate("two")
+    host.failure = DeviceOutOfMemory("no room")
+    assert not follower.check()
+    host.failure = None
+    shelf.put("three", head="small")
+    registry.activate("three")
+    assert follower.check()
+    assert host.loaded == ["three"]
+
+
+def test_a_registry_that_is_away_is_said_once(
+    follower: ActiveModelFollower,
+    host: Host,
+    registry: MemoryRegistry,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def away() -> str:
+        raise StorageUnavailable("The store is away.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(host, "chosen", away)
+        for _ in range(3):
+            assert not follower.check()
+    assert len(caplog.messages) == 1
+    registry.activate("two")
+    assert follower.check()
+
+
+def test_running_looks_at_once_survives_anything_and_stops(
+    registry: MemoryRegistry,
+    shelf: Shelf,
+    host: Host,
+    clock: FakeClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    follower = ActiveModelFollower(registry, host, clock, seconds=0.01)
+    stop, seen = threading.Event(), threading.Event()
+    chosen = host.chosen
+    turns: list[int] = []
+
+    def strange() -> str:
+        turns.append(1)
+        if len(turns) == 1:
+            raise ZeroDivisionError
+        if len(turns) == 4:
+            seen.set()
+        return chosen()
+
+    host.chosen = strange
+    with caplog.at_level(logging.CRITICAL):
+        thread = threading.Thread(target=follower.run, args=(stop,))
+        thread.start()
+        assert seen.wait(5)
+        stop.set()
+        thread.join(5)
+    assert not thread.is_alive()
+    assert host.loaded == ["one"]

@@ -1,0 +1,90 @@
+"""The prototype's variables choose the store and Redis, mistakes are named, and no secret shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from d3.adapters.filesystem import FilesystemRegistry
+from d3.adapters.memory.cache import MemoryResultCache
+from d3.adapters.redis import RedisResultCache
+from d3.container import Container
+from d3.domain.errors import SettingsInvalid
+from d3.domain.services.adoption import AdoptingRegistry
+from d3.settings import Settings
+
+PROTOTYPE = {
+    "MINIO_ENDPOINT": "localhost:9000",
+    "MINIO_ACCESS_KEY": "minioadmin",
+    "MINIO_SECRET_KEY": "topsecret",
+    "MINIO_SECURE": "False",
+    "MINIO_BUCKET_NAME": "d3-models",
+}
+
+
+def read(**environ: str) -> Settings:
+    return Settings.from_environment(environ, dotenv=None)
+
+
+def test_nothing_set_means_a_folder_and_memory(tmp_path: Path) -> None:
+    container = Container(settings=read(D3_HOME=str(tmp_path)))
+    assert isinstance(container.registry(), FilesystemRegistry)
+    assert isinstance(container.cache(), MemoryResultCache)
+
+
+def test_the_prototypes_variables_choose_its_store(tmp_path: Path) -> None:
+    settings = read(**PROTOTYPE, D3_HOME=str(tmp_path))
+    assert (settings.minio_endpoint, settings.minio_secure) == ("localhost:9000", False)
+    container = Container(settings=settings)
+    assert isinstance(container.registry(), AdoptingRegistry)
+    assert container.registry() is container.s3_registry()
+    assert isinstance(container.folder_registry(), FilesystemRegistry)
+
+
+def test_a_redis_url_chooses_redis() -> None:
+    container = Container(settings=read(D3_REDIS_URL="redis://:topsecret@localhost:6379/3"))
+    cache = container.cache()
+    assert isinstance(cache, RedisResultCache)
+    cache.close()
+
+
+def test_no_secret_shows() -> None:
+    settings = read(**PROTOTYPE, D3_REDIS_URL="redis://:topsecret@localhost")
+    assert "topsecret" not in repr(settings)
+    assert "minioadmin" not in repr(settings)
+    with pytest.raises(SettingsInvalid) as caught:
+        read(D3_REDIS_URL="http://:topsecret@localhost")
+    assert "topsecret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["localhost", "store.example:9000", "127.0.0.1:1", "[::1]:9000", "s3.amazonaws.com"]
+)
+def test_an_endpoint_is_a_host_and_a_port(endpoint: str) -> None:
+    assert read(MINIO_ENDPOINT=endpoint).minio_endpoint == endpoint
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("MINIO_ENDPOINT", "http://localhost:9000"),
+        ("MINIO_ENDPOINT", "localhost:9000/"),
+        ("MINIO_ENDPOINT", "user@localhost"),
+        ("MINIO_ENDPOINT", "localhost:port"),
+        ("MINIO_SECURE", "perhaps"),
+        ("MINIO_BUCKET_NAME", "D3"),
+        ("MINIO_BUCKET_NAME", "a"),
+        ("MINIO_BUCKET_NAME", "a..b"),
+        ("MINIO_BUCKET_NAME", "a/b/c"),
+        ("MINIO_BUCKET_NAME", "x" * 64),
+        ("MINIO_ACCESS_KEY", "without a secret"),
+        ("D3_S3_REGION", "eu west"),
+        ("D3_REDIS_URL", "localhost:6379"),
+        ("D3_CACHE_SECONDS", "-1"),
+        ("D3_FOLLOW_SECONDS", "0"),
+    ],
+)
+def test_what_cannot_be_is_named(variable: str, value: str) -> None:
+    with pytest.raises(SettingsInvalid, match=variable):
+        read(**{variable: value})
