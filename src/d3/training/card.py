@@ -219,8 +219,8 @@ def _cost(metrics: Mapping[str, Any]) -> str:
     facts = (
         f"One command, no downloads, no GPU. This run: {cost['cores']} cores "
         f"({cost['processor']}), Python {cost['python']}, torch {cost['torch']}. Everything is "
-        "seeded; on another machine or with other versions floating-point sums differ, and the "
-        "figures with them, a little."
+        "seeded, and the work is done on one core per thread; with another processor or other "
+        "versions floating-point sums differ, and the figures with them, a little."
     )
     return f"""\
 ## Making it again
