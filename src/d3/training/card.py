@@ -219,9 +219,9 @@ def _cost(metrics: Mapping[str, Any]) -> str:
     rows.append(("**together**", f"{sum(cost['seconds'].values()):.0f}"))
     facts = (
         f"One command, no downloads, no GPU. This run: {cost['cores']} cores "
-        f"({cost['processor']}), Python {cost['python']}, torch {cost['torch']}. The same seed on "
-        "the same machine and versions gives the same weights; elsewhere floating-point sums "
-        "differ, and the figures with them, a little."
+        f"({cost['processor']}), Python {cost['python']}, torch {cost['torch']}. Everything is "
+        "seeded, and the work is done on one core per thread; with another processor or other "
+        "versions floating-point sums differ, and the figures with them, a little."
     )
     return f"""\
 ## Making it again
