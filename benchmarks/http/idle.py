@@ -53,6 +53,7 @@ class NoEngine:
 class OneModel:
     """A registry of one model without files."""
 
+    trouble = None
     manifest = Manifest("nothing", 1, SPEC, FILE, FILE, (tuple(range(SPEC.patches)),))
 
     def active(self) -> str | None:

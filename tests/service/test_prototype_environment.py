@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from d3.testing.servers import PostgresqlServer, postgresql
+from d3.testing.stores import free_port, s3_server
 from tests.service.conftest import painted
 from tests.serving import d3_serve
 
@@ -81,11 +82,12 @@ def forward(source: socket.socket, target: socket.socket) -> None:
         target.shutdown(socket.SHUT_WR)
 
 
-def test_with_its_postgresql_there_the_service_keeps_results_in_it(
+def test_with_its_servers_there_the_service_keeps_results_in_them(
     server: PostgresqlServer, home: Path, tmp_path: Path
 ) -> None:
-    with on_a_port(server) as port:
+    with on_a_port(server) as port, s3_server("first") as store:
         text = PROTOTYPE.replace("POSTGRES_PORT=5432", f"POSTGRES_PORT={port}")
+        text = text.replace("localhost:9000", store.endpoint)
         (tmp_path / ".env").write_text(text)
         with d3_serve(tmp_path, D3_HOME=str(home)) as served:
             url = served.url()
@@ -93,6 +95,7 @@ def test_with_its_postgresql_there_the_service_keeps_results_in_it(
                 f"{url}/api/inference/predict", files={"file": painted(5)}, timeout=60
             )
             assert answer.status_code == 200, answer.text
+            assert answer.json()["result"]["model"]["name"] == "starter"  # the bucket is empty
             ready = httpx.get(f"{url}/health/ready").json()
             assert ready == {"ready": True, "missing": []}
             assert "CUDA_DEVICE=1" in served.text  # a warning, where there is no CUDA device
@@ -103,6 +106,23 @@ def test_with_its_postgresql_there_the_service_keeps_results_in_it(
     engine.dispose()
     assert count == 1
     assert not (home / "d3.db").exists()
+
+
+def test_without_its_store_the_service_starts_and_says_what_is_missing(
+    server: PostgresqlServer, home: Path, tmp_path: Path
+) -> None:
+    with on_a_port(server) as port:
+        text = PROTOTYPE.replace("POSTGRES_PORT=5432", f"POSTGRES_PORT={port}")
+        (tmp_path / ".env").write_text(text.replace("9000", str(free_port())))
+        with d3_serve(tmp_path, D3_HOME=str(home)) as served:
+            url = served.url()
+            ready = httpx.get(f"{url}/health/ready", timeout=60)
+            assert ready.status_code == 503
+            assert any("MINIO_ENDPOINT" in one for one in ready.json()["missing"])
+            answer = httpx.post(f"{url}/api/inference/predict", files={"file": painted(5)})
+            assert answer.status_code == 503
+            assert "minioadmin" not in served.text
+            assert served.stop() == 0
 
 
 def test_without_it_the_error_names_the_setting(home: Path, tmp_path: Path) -> None:

@@ -52,6 +52,8 @@ class HealthController(Controller):
         missing = []
         if d3.host.loaded() is None:
             missing.append("model: none is loaded; POST /api/model/load loads one")
+        if trouble := d3.registry.trouble:
+            missing.append(f"model store: {trouble}")
         try:
             loop = asyncio.get_running_loop()
             await asyncio.wait_for(loop.run_in_executor(d3.queries, d3.schema.current), 3)

@@ -11,6 +11,7 @@ from litestar.di import NamedDependency
 
 from d3.container import Container
 from d3.domain.errors import D3Error
+from d3.domain.ports import ModelRegistry
 from d3.domain.ports_history import History, Schema
 from d3.domain.services.hosting import ModelHost
 from d3.domain.services.inference import InferenceService
@@ -38,6 +39,7 @@ class Services:
         self.metrics = metrics
         self.host: ModelHost = container.host()
         self.models: ModelService = container.models()
+        self.registry: ModelRegistry = container.registry()
         self.schema: Schema = container.schema()
         self.history: History = container.history()
         self.writer: HistoryWriter = container.history_writer()
