@@ -82,22 +82,30 @@ class ThreadedQueue:
 
     def _next_batch(self) -> list[_Submission]:
         """What waits for the same number of views, up to a batch; empty when all is over."""
+        batch: list[_Submission] = []
         with self._changed:
-            while not self._waiting and not self._closed:
-                self._changed.wait()
-            batch: list[_Submission] = []
-            room = self._batch_size
-            while self._waiting:
-                first = self._waiting[0]
-                if batch and (first.views != batch[0].views or len(first.pixels) > room):
+            # Round again where everything that waited had been cancelled.
+            while not batch:
+                while not self._waiting and not self._closed:
+                    self._changed.wait()
+                if not self._waiting:
                     break
-                self._waiting.popleft()
-                if first.future.set_running_or_notify_cancel():
-                    batch.append(first)
-                    room -= len(first.pixels)
-            if not batch and not (self._closed and not self._waiting):
-                return self._next_batch()
-            return batch
+                batch = self._take()
+        return batch
+
+    def _take(self) -> list[_Submission]:
+        """Take what goes together off the queue; whoever has stopped waiting is left out."""
+        batch: list[_Submission] = []
+        room = self._batch_size
+        while self._waiting:
+            first = self._waiting[0]
+            if batch and (first.views != batch[0].views or len(first.pixels) > room):
+                break
+            self._waiting.popleft()
+            if first.future.set_running_or_notify_cancel():
+                batch.append(first)
+                room -= len(first.pixels)
+        return batch
 
     def _score(self, batch: list[_Submission]) -> None:
         begun = self._clock.monotonic()

@@ -104,11 +104,6 @@ class ModelHost:
         with self._swap:
             return self._place.model if self._place else None
 
-    @property
-    def is_loading(self) -> bool:
-        """Whether a model is being loaded right now."""
-        return self._loading.locked()
-
     def lease(self) -> Lease:
         """Hold the loaded model.
 
