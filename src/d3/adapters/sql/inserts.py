@@ -1,45 +1,92 @@
-"""Writing many entries by one statement, with their ids in order, as quickly as each database can.
+"""Writing many rows by one statement, with their ids in order, as quickly as each database can.
 
-Both count upwards through the rows of a statement in the order they are given, so ids sorted are
-ids in the order of the entries. SQLAlchemy's own way of saying so would be a statement for each
-row on SQLite, and on PostgreSQL a statement so long that the driver takes longer to read it than
-the server to obey.
+Both count upwards through the rows of a statement in the order they are given. SQLAlchemy's own way
+of saying so would be a statement for each row on SQLite, where each also costs the interpreter's
+lock twice, and on PostgreSQL a statement so long that the driver takes longer to read it than the
+server to obey.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from d3.adapters.sql.rows import COLUMNS
-from d3.adapters.sql.tables import InferenceResult
+from d3.adapters.sql.tables import Base, InferenceResult, RequestLogRow
 from d3.adapters.sql.types import UtcDateTime
 
-_GIVEN = tuple(column for column in COLUMNS if column.name != "id")
+_SQLITE_ROWS = 64
+"""Of one statement on SQLite: enough to be quick, few enough that each number has its own."""
 
 
-def insert_entries(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> list[int]:
-    """Insert rows that each hold every column but the id; their ids, in order."""
-    if connection.dialect.name == "sqlite":
-        return sorted(connection.scalars(_BY_VALUES, rows))
-    columns = {column.name: [row[column.name] for row in rows] for column in _GIVEN}
-    return sorted(connection.scalars(_BY_ARRAYS, columns))
+class BulkInsert:
+    """Inserts rows into one table.
 
+    Args:
+        model: the table's class; its primary key is ``id`` and counts by itself.
+    """
 
-def _by_arrays() -> sa.sql.dml.ReturningInsert[tuple[int]]:
-    """One array for each column, so that the statement is the same for any number of rows."""
-    arrays = [
-        sa.bindparam(column.name, type_=postgresql.ARRAY(_element(column.type)))
-        for column in _GIVEN
-    ]
-    names = [column.name for column in _GIVEN]
-    given = sa.func.unnest(*arrays).table_valued(*names, with_ordinality="place", name="given")
-    given = given.render_derived()
-    in_order = sa.select(*(given.c[name] for name in names)).order_by(given.c.place)
-    return sa.insert(InferenceResult).from_select(names, in_order).returning(InferenceResult.id)
+    def __init__(self, model: type[Base]) -> None:
+        self._table = model.__table__
+        self._columns = tuple(column for column in self._table.columns if column.name != "id")
+        self._by_arrays = self._make_by_arrays()
+        self._by_rows = cache(self._make_by_rows)
+        self._sqlite_forms = cache(self._make_sqlite_forms)
+
+    def __call__(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> list[int]:
+        """Insert rows that each hold every column but the id; their ids, in order."""
+        if not rows:
+            return []
+        if connection.dialect.name == "sqlite":
+            return list(self._into_sqlite(connection, rows))
+        columns = {column.name: [row[column.name] for row in rows] for column in self._columns}
+        return sorted(connection.scalars(self._by_arrays, columns))
+
+    def _into_sqlite(
+        self, connection: sa.Connection, rows: Sequence[dict[str, Any]]
+    ) -> Iterator[int]:
+        forms = self._sqlite_forms(connection.dialect)
+        for start in range(0, len(rows), _SQLITE_ROWS):
+            some = rows[start : start + _SQLITE_ROWS]
+            values = tuple(
+                row[name] if form is None else form(row[name])
+                for row in some
+                for name, form in forms
+            )
+            done = connection.exec_driver_sql(self._by_rows(len(some)), values)
+            # Nobody else writes meanwhile, so the statement's ids have no gap; this is the last.
+            last = done.lastrowid
+            yield from range(last - len(some) + 1, last + 1)
+
+    def _make_sqlite_forms(
+        self, dialect: sa.Dialect
+    ) -> list[tuple[str, Callable[[Any], Any] | None]]:
+        """How SQLite keeps each column's values."""
+        return [
+            (column.name, column.type.dialect_impl(dialect).bind_processor(dialect))
+            for column in self._columns
+        ]
+
+    def _make_by_rows(self, count: int) -> str:
+        names = ", ".join(f'"{column.name}"' for column in self._columns)
+        row = f"({', '.join('?' * len(self._columns))})"
+        # Only names of our own tables and question marks.
+        return f'INSERT INTO "{self._table.name}" ({names}) VALUES {", ".join([row] * count)}'  # noqa: S608
+
+    def _make_by_arrays(self) -> sa.sql.dml.ReturningInsert[tuple[int]]:
+        """One array for each column, so that the statement is the same for any number of rows."""
+        arrays = [
+            sa.bindparam(column.name, type_=postgresql.ARRAY(_element(column.type)))
+            for column in self._columns
+        ]
+        names = [column.name for column in self._columns]
+        given = sa.func.unnest(*arrays).table_valued(*names, with_ordinality="place", name="given")
+        given = given.render_derived()
+        in_order = sa.select(*(given.c[name] for name in names)).order_by(given.c.place)
+        return sa.insert(self._table).from_select(names, in_order).returning(self._table.c.id)
 
 
 def _element(kind: sa.types.TypeEngine[Any]) -> sa.types.TypeEngine[Any]:
@@ -48,5 +95,5 @@ def _element(kind: sa.types.TypeEngine[Any]) -> sa.types.TypeEngine[Any]:
     return sa.DateTime(timezone=True) if isinstance(kind, UtcDateTime) else kind
 
 
-_BY_VALUES = sa.insert(InferenceResult).returning(InferenceResult.id)
-_BY_ARRAYS = _by_arrays()
+insert_entries = BulkInsert(InferenceResult)
+insert_records = BulkInsert(RequestLogRow)

@@ -9,15 +9,14 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from d3.adapters.sql.inserts import insert_entries
+from d3.adapters.sql.inserts import insert_entries, insert_records
 from d3.adapters.sql.rows import log_row_of, row_of
-from d3.adapters.sql.tables import IdempotencyRow, RequestLogRow
+from d3.adapters.sql.tables import IdempotencyRow
 from d3.domain.errors import IdempotencyKeyReused, RequestInFlight, ReservationLost
 from d3.domain.history import NewEntry, RequestRecord
 from d3.domain.idempotency import KEPT, LEASE, IdempotencyKey, Reservation, StoredAnswer
 
 _K = IdempotencyRow
-_INSERT_RECORDS = sa.insert(RequestLogRow)
 
 
 class SqlTransaction:
@@ -28,14 +27,11 @@ class SqlTransaction:
 
     def add_many(self, entries: Sequence[NewEntry]) -> list[int]:
         """Write the entries by one statement; their ids, in order."""
-        if not entries:
-            return []
         return insert_entries(self._connection, [row_of(entry) for entry in entries])
 
     def log_many(self, records: Sequence[RequestRecord]) -> None:
         """Keep the records."""
-        if records:
-            self._connection.execute(_INSERT_RECORDS, [log_row_of(record) for record in records])
+        insert_records(self._connection, [log_row_of(record) for record in records])
 
     def reserve(self, key: IdempotencyKey, now: datetime) -> Reservation | StoredAnswer:
         """The right to answer this key, or the answer it got before."""

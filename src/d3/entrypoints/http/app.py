@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -61,9 +62,13 @@ def create_app(settings: Settings | None = None, **replaced: Any) -> Application
     @asynccontextmanager
     async def running(_: Litestar) -> AsyncIterator[None]:
         await asyncio.to_thread(services.start)
+        # What is there now stays: looking through it for garbage would stop every request at once.
+        gc.collect()
+        gc.freeze()
         try:
             yield
         finally:
+            gc.unfreeze()
             await asyncio.to_thread(services.stop)
 
     origins = services.settings.cors_origins

@@ -7,13 +7,17 @@ with a 500 at an unknown charset; ours parses with the same library and trusts n
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import IO, Any
 
 from litestar import Request
-from litestar.exceptions import ClientException, InternalServerException
-from multipart import MultipartError, MultipartSegment, PushMultipartParser
+from litestar.types import Receive
+from multipart import (
+    MultipartError,
+    MultipartSegment,
+    PushMultipartParser,
+    parse_options_header,
+)
 
 from d3.domain.errors import (
     FileMissing,
@@ -152,29 +156,42 @@ async def read_form(
         FormTooLarge: it is larger than the limit, or has more parts.
         FormInvalid: it is malformed.
     """
-    kind, options = request.content_type
+    kind, options = parse_options_header(header_of(request, b"content-type") or "")
     boundary = options.get("boundary", "")
     if kind != "multipart/form-data" or not boundary:
         raise FormNotMultipart(
             "The body is not a multipart form.",
             "Send multipart/form-data, as curl -F or the files= of requests do.",
         )
-    _check_announced(request, limits)
+    announced = header_of(request, b"content-length") or ""
+    if announced.isdecimal() and int(announced) > limits.bytes:
+        raise _too_large(limits)
     collector = _Collector(limits, sink)
     try:
-        await _parse(request.stream(), boundary, collector)
-    except InternalServerException as error:
-        raise FormInvalid("The upload broke off.", "Send it again.") from error
-    except (MultipartError, UnicodeError, LookupError, ClientException, ValueError) as error:
+        await _parse(request.receive, boundary, collector)
+    except (MultipartError, UnicodeError, LookupError, ValueError) as error:
         raise FormInvalid(
             "The multipart form is malformed.", "Send it as curl -F or the files= of requests do."
         ) from error
     return collector.form
 
 
-async def _parse(chunks: AsyncIterator[bytes], boundary: str, collector: _Collector) -> None:
+def header_of(request: Request[Any, Any, Any], name: bytes) -> str | None:
+    """A request's header, its name in small letters; the first where there are several."""
+    for one, value in request.scope["headers"]:
+        if one == name:
+            return value.decode("latin-1")
+    return None
+
+
+async def _parse(receive: Receive, boundary: str, collector: _Collector) -> None:
+    more = True
     with PushMultipartParser(boundary, max_header_size=_HEADER_BYTES) as parser:
-        async for chunk in chunks:
+        while more:
+            message: Any = await receive()
+            if message["type"] == "http.disconnect":
+                raise FormInvalid("The upload broke off.", "Send it again.")
+            chunk, more = message.get("body", b""), message.get("more_body", False)
             collector.count(len(chunk))
             if not chunk or parser.closed:
                 continue
@@ -199,7 +216,8 @@ class _Collector:
         self._bytes = 0
         self._parts = 0
         self._segment: MultipartSegment | None = None
-        self._collected = bytearray()
+        self._pieces: list[bytes | bytearray] = []
+        self._text_bytes = 0
 
     def count(self, size: int) -> None:
         """So many bytes more have arrived."""
@@ -214,7 +232,7 @@ class _Collector:
             raise FormTooLarge(
                 f"The form has more than {self._limits.parts} parts.", "Send fewer files at once."
             )
-        self._segment, self._collected = segment, bytearray()
+        self._segment, self._pieces, self._text_bytes = segment, [], 0
 
     def add(self, piece: bytes | bytearray) -> None:
         """A piece of the part has arrived."""
@@ -224,14 +242,20 @@ class _Collector:
             if sink.name not in self.form.files:
                 sink.stream.write(piece)
             return
-        self._collected += piece
+        self._pieces.append(piece)
         if not segment.filename:
-            _check_text(self._collected)
+            self._text_bytes += len(piece)
+            if self._text_bytes > _FIELD_BYTES:
+                raise FormInvalid(
+                    "A text field of the form is too long.",
+                    "Send images as files, with a file name.",
+                )
 
     def end(self) -> None:
         """The part is complete."""
-        segment, content = self._segment, bytes(self._collected)
+        segment, content = self._segment, b"".join(self._pieces)
         assert segment is not None
+        self._pieces = []
         if segment.filename is None:
             self.form.texts.setdefault(segment.name, []).append(content.decode("utf-8"))
         elif segment.filename or content:
@@ -242,19 +266,6 @@ class _Collector:
 def _unescaped(filename: str) -> str:
     """The name before its sender escaped what HTML says must be: quotes and line breaks."""
     return filename.replace("%22", '"').replace("%0D", "\r").replace("%0A", "\n")
-
-
-def _check_text(collected: bytearray) -> None:
-    if len(collected) > _FIELD_BYTES:
-        raise FormInvalid(
-            "A text field of the form is too long.", "Send images as files, with a file name."
-        )
-
-
-def _check_announced(request: Request[Any, Any, Any], limits: FormLimits) -> None:
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > limits.bytes:
-        raise _too_large(limits)
 
 
 def _too_large(limits: FormLimits) -> FormTooLarge:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import msgspec
-from litestar import Controller, Request, Response, post
+from litestar import Controller, Request, post
 
 from d3.domain.errors import D3Error
 from d3.domain.idempotency import (
@@ -19,14 +20,16 @@ from d3.domain.idempotency import (
     StoredAnswer,
 )
 from d3.domain.services.inference import Judged, Upload
+from d3.domain.services.keeping import Outcome, keep
 from d3.domain.text import display_name
 from d3.entrypoints.http import openapi
-from d3.entrypoints.http.forms import Form, FormLimits, read_form
+from d3.entrypoints.http.answers import Answer
+from d3.entrypoints.http.forms import Form, FormLimits, header_of, read_form
 from d3.entrypoints.http.observing import Observation
 from d3.entrypoints.http.schemas import BatchItem, BatchPrediction, Prediction, result_of
 from d3.entrypoints.http.services import D3, Services
 
-Outcome = Judged | D3Error
+Body: TypeAlias = Callable[[Sequence[Outcome], Sequence[int]], bytes]
 _encode = msgspec.json.Encoder().encode
 _FORM_OVERHEAD = 64 * 1024
 
@@ -43,10 +46,10 @@ class InferenceController(Controller):
         operation_class=openapi.PredictOperation,
         status_code=200,
         summary="Judge one image",
-        responses=openapi.problems(400, 409, 413, 415, 422, 503),
+        responses=openapi.responses(Prediction, 400, 409, 413, 415, 422, 503),
         request_max_body_size=None,
     )
-    async def predict(self, request: Request[Any, Any, Any], d3: D3) -> Response[Prediction]:
+    async def predict(self, request: Request[Any, Any, Any], d3: D3) -> Answer:
         """Tell whether the image in the field ``file`` was made or altered by a generator.
 
         With an ``Idempotency-Key``, the same request again gets the same answer and no second row.
@@ -69,12 +72,10 @@ class InferenceController(Controller):
         operation_class=openapi.PredictBatchOperation,
         status_code=200,
         summary="Judge several images",
-        responses=openapi.problems(400, 409, 413, 415, 422, 503),
+        responses=openapi.responses(BatchPrediction, 400, 409, 413, 415, 422, 503),
         request_max_body_size=None,
     )
-    async def predict_batch(
-        self, request: Request[Any, Any, Any], d3: D3
-    ) -> Response[BatchPrediction]:
+    async def predict_batch(self, request: Request[Any, Any, Any], d3: D3) -> Answer:
         """Judge the images in the fields ``files``; one bad file fails only itself."""
         limits = FormLimits(d3.settings.max_batch_bytes, parts=d3.settings.max_batch_files + 8)
         form = await read_form(request, limits)
@@ -103,10 +104,10 @@ async def _answer(
     d3: Services,
     form: Form,
     uploads: Sequence[Upload],
-    body: Callable[[Sequence[Outcome], Sequence[int]], bytes],
+    body: Body,
     *,
     all_or_nothing: bool,
-) -> Response[Any]:
+) -> Answer:
     """Judge the uploads and keep the results; the answer leaves after the commit.
 
     Args:
@@ -120,39 +121,34 @@ async def _answer(
     observation = Observation.of(request.scope)
     threshold, views = form.threshold(), form.views()
     reservation = None
-    if (key := request.headers.get("idempotency-key")) is not None:
+    if (key := header_of(request, b"idempotency-key")) is not None:
         digest = _request_hash(request.scope["path"], uploads, threshold, views)
         reserved = await asyncio.wrap_future(d3.writer.reserve(IdempotencyKey(NOBODY, key, digest)))
         if isinstance(reserved, StoredAnswer):
-            return _json(reserved.body, {"Idempotency-Replayed": "true"})
+            return Answer(reserved.body, [(b"idempotency-replayed", b"true")])
         reservation = reserved
     try:
-        outcomes = await asyncio.wrap_future(
-            d3.inference.judge(
-                uploads, threshold=threshold, views=views, request_id=observation.request_id
-            )
+        judging = d3.inference.judge(
+            uploads, threshold=threshold, views=views, request_id=observation.request_id
         )
-        for outcome in outcomes:
-            observation.judged(outcome)
-        if all_or_nothing:
-            _raise_first(outcomes)
-        judged = [outcome.entry for outcome in outcomes if isinstance(outcome, Judged)]
         completion = None
         if reservation is not None:
-            completion = Completion(reservation, lambda ids: body(outcomes, ids))
-        ids: list[int] = []
-        if judged or completion:
-            ids = await asyncio.wrap_future(d3.writer.submit(judged, completion))
+            completion = partial(_completion, reservation, body)
+        kept = await asyncio.wrap_future(
+            keep(judging, d3.writer, all_or_nothing=all_or_nothing, completion=completion)
+        )
+        for outcome in kept.outcomes:
+            observation.judged(outcome)
+        if all_or_nothing:
+            kept.raise_first()
     except BaseException:
         _release(d3, reservation)
         raise
-    return _json(body(outcomes, ids))
+    return Answer(body(kept.outcomes, kept.ids))
 
 
-def _raise_first(outcomes: Sequence[Outcome]) -> None:
-    for outcome in outcomes:
-        if isinstance(outcome, D3Error):
-            raise outcome
+def _completion(reservation: Reservation, body: Body, outcomes: Sequence[Outcome]) -> Completion:
+    return Completion(reservation, lambda ids: body(outcomes, ids))
 
 
 def _release(d3: Services, reservation: Reservation | None) -> None:
@@ -170,7 +166,3 @@ def _request_hash(path: str, uploads: Sequence[Upload], threshold: float | None,
         digest.update(repr((upload.name, len(upload.data))).encode())
         digest.update(upload.data)
     return digest.hexdigest()
-
-
-def _json(body: bytes, headers: dict[str, str] | None = None) -> Response[Any]:
-    return Response(body, media_type="application/json", headers=headers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cache
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -26,31 +27,48 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         labels = ("method", "route", "status")
-        self._requests = Counter(
-            "d3_http_requests", "Requests answered.", labels, registry=self._registry
+        # Finding a metric by its labels costs more than counting: what was found is kept.
+        self._requests = cache(
+            Counter(
+                "d3_http_requests", "Requests answered.", labels, registry=self._registry
+            ).labels
         )
-        self._durations = Histogram(
-            "d3_http_request_seconds",
-            "Seconds until a request was answered.",
-            ("method", "route"),
-            buckets=_SECONDS,
-            registry=self._registry,
+        self._durations = cache(
+            Histogram(
+                "d3_http_request_seconds",
+                "Seconds until a request was answered.",
+                ("method", "route"),
+                buckets=_SECONDS,
+                registry=self._registry,
+            ).labels
         )
         self.in_flight = Gauge(
             "d3_http_requests_in_flight", "Requests being answered.", registry=self._registry
         )
-        self._images = Counter(
-            "d3_images", "Images judged, or not, by outcome.", ("outcome",), registry=self._registry
+        self._images = cache(
+            Counter(
+                "d3_images",
+                "Images judged, or not, by outcome.",
+                ("outcome",),
+                registry=self._registry,
+            ).labels
         )
-        self._cache = Counter(
-            "d3_cache_lookups", "Lookups of the result cache.", ("found",), registry=self._registry
+        self._cache = cache(
+            Counter(
+                "d3_cache_lookups",
+                "Lookups of the result cache.",
+                ("found",),
+                registry=self._registry,
+            ).labels
         )
-        self._stages = Histogram(
-            "d3_stage_seconds",
-            "Seconds an image spent in a stage: decode, queue or model.",
-            ("stage",),
-            buckets=_SECONDS,
-            registry=self._registry,
+        self._stages = cache(
+            Histogram(
+                "d3_stage_seconds",
+                "Seconds an image spent in a stage: decode, queue or model.",
+                ("stage",),
+                buckets=_SECONDS,
+                registry=self._registry,
+            ).labels
         )
 
     def observe(
@@ -63,18 +81,18 @@ class Metrics:
     ) -> None:
         """Count one request and its images."""
         method = method if method in _METHODS else "other"
-        self._requests.labels(method, route, str(status)).inc()
-        self._durations.labels(method, route).observe(seconds)
+        self._requests(method, route, str(status)).inc()
+        self._durations(method, route).observe(seconds)
         for one in judgements:
             if isinstance(one, Judged):
-                self._images.labels(one.detection.verdict.value).inc()
-                self._cache.labels("yes" if one.cached else "no").inc()
-                self._stages.labels("decode").observe(one.decode_seconds)
+                self._images(one.detection.verdict.value).inc()
+                self._cache("yes" if one.cached else "no").inc()
+                self._stages("decode").observe(one.decode_seconds)
                 if not one.cached:
-                    self._stages.labels("queue").observe(one.queue_seconds)
-                    self._stages.labels("model").observe(one.model_seconds)
+                    self._stages("queue").observe(one.queue_seconds)
+                    self._stages("model").observe(one.model_seconds)
             else:
-                self._images.labels(one.code).inc()
+                self._images(one.code).inc()
 
     def watch(self, name: str, about: str, value: Callable[[], float]) -> None:
         """Report what a function tells whenever somebody asks."""

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from litestar import Request, Router
 from litestar.openapi import OpenAPIConfig, ResponseSpec
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
@@ -83,6 +84,14 @@ def problems(*statuses: int) -> dict[int, ResponseSpec]:
         )
         for status in statuses
     }
+
+
+def responses(success: type[msgspec.Struct], *statuses: int) -> dict[int, ResponseSpec]:
+    """The answer that a handler encodes by itself, and the errors it may answer."""
+    spec = ResponseSpec(
+        success, description="Request fulfilled, document follows", generate_examples=False
+    )
+    return {200: spec} | problems(*statuses)
 
 
 def _form(

@@ -1,0 +1,78 @@
+"""From judged uploads to kept rows without a stop between: whoever waits is woken once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from d3.domain.errors import D3Error
+from d3.domain.idempotency import Completion
+from d3.domain.services.inference import Judged
+from d3.domain.services.writing import HistoryWriter
+
+Outcome = Judged | D3Error
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What became of a request's uploads.
+
+    Attributes:
+        outcomes: of each upload, in order.
+        ids: of the rows kept, in the order of the outcomes that were judged.
+    """
+
+    outcomes: Sequence[Outcome]
+    ids: Sequence[int]
+
+    def raise_first(self) -> None:
+        """Raise the error of the first upload that could not be judged, if there is one."""
+        for outcome in self.outcomes:
+            if isinstance(outcome, D3Error):
+                raise outcome
+
+
+def keep(
+    judging: Future[list[Outcome]],
+    writer: HistoryWriter,
+    *,
+    all_or_nothing: bool,
+    completion: Callable[[Sequence[Outcome]], Completion] | None = None,
+) -> Future[Kept]:
+    """Have the results written as soon as they are there; the future is done after the commit.
+
+    Args:
+        judging: of :meth:`d3.domain.services.inference.InferenceService.judge`.
+        writer: of the history.
+        all_or_nothing: whether one upload that cannot be judged keeps the others' rows away too.
+        completion: an idempotency key's answer to these outcomes, kept in the same transaction.
+
+    The future raises what ``judging`` raises, and what
+    :meth:`d3.domain.services.writing.HistoryWriter.submit` and its future raise.
+    """
+    kept: Future[Kept] = Future()
+    kept.set_running_or_notify_cancel()  # who stops waiting does not stop the work
+
+    def write(judged: Future[list[Outcome]]) -> None:
+        try:
+            outcomes = judged.result()
+            entries = [outcome.entry for outcome in outcomes if isinstance(outcome, Judged)]
+            spoilt = all_or_nothing and len(entries) < len(outcomes)
+            if spoilt or not (entries or completion):
+                kept.set_result(Kept(outcomes, ()))
+                return
+            writing = writer.submit(entries, completion(outcomes) if completion else None)
+        except BaseException as error:  # noqa: BLE001  nobody else would hear of it
+            kept.set_exception(error)
+            return
+        writing.add_done_callback(lambda written: finish(outcomes, written))
+
+    def finish(outcomes: Sequence[Outcome], written: Future[list[int]]) -> None:
+        if (error := written.exception()) is not None:
+            kept.set_exception(error)
+        else:
+            kept.set_result(Kept(outcomes, written.result()))
+
+    judging.add_done_callback(write)
+    return kept
