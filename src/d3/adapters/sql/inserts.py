@@ -30,7 +30,9 @@ class BulkInsert:
     """
 
     def __init__(self, model: type[Base]) -> None:
-        self._table = model.__table__
+        table = model.__table__
+        assert isinstance(table, sa.Table)
+        self._table = table
         self._columns = tuple(column for column in self._table.columns if column.name != "id")
         self._by_arrays = self._make_by_arrays()
         self._by_rows = cache(self._make_by_rows)
