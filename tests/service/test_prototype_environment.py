@@ -14,26 +14,9 @@ import sqlalchemy as sa
 
 from d3.testing.servers import PostgresqlServer, postgresql
 from d3.testing.stores import free_port, s3_server
+from tests.prototype import ENVIRONMENT
 from tests.service.conftest import painted
 from tests.serving import d3_serve
-
-PROTOTYPE = """# PostgreSQL
-POSTGRES_USER=postgres
-POSTGRES_PASSWORD=your_password
-POSTGRES_HOST=localhost
-POSTGRES_PORT=5432
-POSTGRES_DB=d3_deepfake
-
-# MinIO
-MINIO_ENDPOINT=localhost:9000
-MINIO_ACCESS_KEY=minioadmin
-MINIO_SECRET_KEY=minioadmin
-MINIO_SECURE=False
-MINIO_BUCKET_NAME=d3-models
-
-# CUDA
-CUDA_DEVICE=1
-"""
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +69,7 @@ def test_with_its_servers_there_the_service_keeps_results_in_them(
     server: PostgresqlServer, home: Path, tmp_path: Path
 ) -> None:
     with on_a_port(server) as port, s3_server("first") as store:
-        text = PROTOTYPE.replace("POSTGRES_PORT=5432", f"POSTGRES_PORT={port}")
+        text = ENVIRONMENT.replace("POSTGRES_PORT=5432", f"POSTGRES_PORT={port}")
         text = text.replace("localhost:9000", store.endpoint)
         (tmp_path / ".env").write_text(text)
         with d3_serve(tmp_path, D3_HOME=str(home)) as served:
@@ -112,7 +95,7 @@ def test_without_its_store_the_service_starts_and_says_what_is_missing(
     server: PostgresqlServer, home: Path, tmp_path: Path
 ) -> None:
     with on_a_port(server) as port:
-        text = PROTOTYPE.replace("POSTGRES_PORT=5432", f"POSTGRES_PORT={port}")
+        text = ENVIRONMENT.replace("POSTGRES_PORT=5432", f"POSTGRES_PORT={port}")
         (tmp_path / ".env").write_text(text.replace("9000", str(free_port())))
         with d3_serve(tmp_path, D3_HOME=str(home)) as served:
             url = served.url()
@@ -128,7 +111,7 @@ def test_without_its_store_the_service_starts_and_says_what_is_missing(
 def test_without_it_the_error_names_the_setting(home: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    (tmp_path / ".env").write_text(PROTOTYPE.replace("5432", str(port)))
+    (tmp_path / ".env").write_text(ENVIRONMENT.replace("5432", str(port)))
     with d3_serve(tmp_path, D3_HOME=str(home)) as served:
         assert served.process.wait(90) == 2
         assert "error: " in served.text

@@ -55,8 +55,7 @@ class HealthController(Controller):
         if trouble := d3.registry.trouble:
             missing.append(f"model store: {trouble}")
         try:
-            loop = asyncio.get_running_loop()
-            await asyncio.wait_for(loop.run_in_executor(d3.queries, d3.schema.current), 3)
+            await asyncio.wait_for(d3.query(d3.schema.current), 3)
         except (D3Error, TimeoutError):
             missing.append("database: it does not answer")
         return Response(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from litestar.di import NamedDependency
 
@@ -20,6 +22,7 @@ from d3.domain.services.writing import HistoryWriter
 from d3.entrypoints.http.metrics import Metrics
 from d3.settings import Settings
 
+T = TypeVar("T")
 _LOG = logging.getLogger("d3.http")
 _QUERY_THREADS = 8
 _CHORE_THREADS = 4
@@ -43,8 +46,8 @@ class Services:
         self.schema: Schema = container.schema()
         self.history: History = container.history()
         self.writer: HistoryWriter = container.history_writer()
-        self.queries = ThreadPoolExecutor(_QUERY_THREADS, thread_name_prefix="d3-query")
-        self.chores = ThreadPoolExecutor(_CHORE_THREADS, thread_name_prefix="d3-chore")
+        self._queries = ThreadPoolExecutor(_QUERY_THREADS, thread_name_prefix="d3-query")
+        self._chores = ThreadPoolExecutor(_CHORE_THREADS, thread_name_prefix="d3-chore")
         self._decoding = ThreadPoolExecutor(
             self.settings.decode_threads, thread_name_prefix="d3-decode"
         )
@@ -97,9 +100,17 @@ class Services:
         self._decoding.shutdown()
         self.host.close()
         self.writer.close()
-        self.queries.shutdown()
-        self.chores.shutdown()
+        self._queries.shutdown()
+        self._chores.shutdown()
         self.history.close()
+
+    async def query(self, work: Callable[[], T]) -> T:
+        """Ask the database on the threads kept for that, never on the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._queries, work)
+
+    async def chore(self, work: Callable[[], T]) -> T:
+        """Load, hash or store on the threads kept for that: such work takes seconds."""
+        return await asyncio.get_running_loop().run_in_executor(self._chores, work)
 
     def _is_loaded(self) -> float:
         return float(self.host.loaded() is not None)
