@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.databases", "tests.stores"]
+pytest_plugins = ["tests.databases", "tests.homes", "tests.stores"]
 pytest.register_assert_rewrite("d3.testing.contracts")
 
 if "PYTEST_XDIST_WORKER" in os.environ:

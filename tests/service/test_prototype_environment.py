@@ -66,13 +66,13 @@ def forward(source: socket.socket, target: socket.socket) -> None:
 
 
 def test_with_its_servers_there_the_service_keeps_results_in_them(
-    server: PostgresqlServer, home: Path, tmp_path: Path
+    server: PostgresqlServer, tmp_path: Path
 ) -> None:
     with on_a_port(server) as port, s3_server("first") as store:
         text = ENVIRONMENT.replace("POSTGRES_PORT=5432", f"POSTGRES_PORT={port}")
         text = text.replace("localhost:9000", store.endpoint)
         (tmp_path / ".env").write_text(text)
-        with d3_serve(tmp_path, D3_HOME=str(home)) as served:
+        with d3_serve(tmp_path, D3_HOME=str(tmp_path / "home")) as served:
             url = served.url()
             answer = httpx.post(
                 f"{url}/api/inference/predict", files={"file": painted(5)}, timeout=60
@@ -88,16 +88,16 @@ def test_with_its_servers_there_the_service_keeps_results_in_them(
         count = connection.execute(sa.text("SELECT count(*) FROM inference_results")).scalar()
     engine.dispose()
     assert count == 1
-    assert not (home / "d3.db").exists()
+    assert not (tmp_path / "home" / "d3.db").exists()
 
 
 def test_without_its_store_the_service_starts_and_says_what_is_missing(
-    server: PostgresqlServer, home: Path, tmp_path: Path
+    server: PostgresqlServer, tmp_path: Path
 ) -> None:
     with on_a_port(server) as port:
         text = ENVIRONMENT.replace("POSTGRES_PORT=5432", f"POSTGRES_PORT={port}")
         (tmp_path / ".env").write_text(text.replace("9000", str(free_port())))
-        with d3_serve(tmp_path, D3_HOME=str(home)) as served:
+        with d3_serve(tmp_path, D3_HOME=str(tmp_path / "home")) as served:
             url = served.url()
             ready = httpx.get(f"{url}/health/ready", timeout=60)
             assert ready.status_code == 503
@@ -108,11 +108,11 @@ def test_without_its_store_the_service_starts_and_says_what_is_missing(
             assert served.stop() == 0
 
 
-def test_without_it_the_error_names_the_setting(home: Path, tmp_path: Path) -> None:
+def test_without_it_the_error_names_the_setting(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     (tmp_path / ".env").write_text(ENVIRONMENT.replace("5432", str(port)))
-    with d3_serve(tmp_path, D3_HOME=str(home)) as served:
+    with d3_serve(tmp_path, D3_HOME=str(tmp_path / "home")) as served:
         assert served.process.wait(90) == 2
         assert "error: " in served.text
         assert "POSTGRES_HOST" in served.text
@@ -121,10 +121,10 @@ def test_without_it_the_error_names_the_setting(home: Path, tmp_path: Path) -> N
         assert "MINIO_" not in served.text
 
 
-def test_a_port_that_is_taken_is_said_in_a_sentence(home: Path, tmp_path: Path) -> None:
+def test_a_port_that_is_taken_is_said_in_a_sentence(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        with d3_serve(tmp_path, "--port", port, D3_HOME=str(home)) as served:
+        with d3_serve(tmp_path, "--port", port, D3_HOME=str(tmp_path / "home")) as served:
             assert served.process.wait(90) == 2
             assert f"127.0.0.1:{port} cannot be listened on" in served.text
             assert "--port" in served.text
