@@ -94,6 +94,12 @@ class Home:
         """The settings for a service in this process, with these changes by field."""
         return replace(d3.Settings.from_environment(self.environ, dotenv=None), **changes)
 
+    def replica(self, folder: Path) -> Home:
+        """The same seen from another machine; without servers there is only this one."""
+        if isinstance(self.store, Folder):
+            return self
+        return replace(self, path=folder, environ=self.environ | {"D3_HOME": str(folder)})
+
     @contextmanager
     def database(self) -> Iterator[Database]:
         """The database, to look into behind the service's back."""
