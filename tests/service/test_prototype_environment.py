@@ -3,70 +3,31 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
 import pytest
 import sqlalchemy as sa
 
-from d3.testing.servers import PostgresqlServer, postgresql
+from d3.testing.servers import LocalPostgresql, local_postgresql
 from d3.testing.stores import free_port, s3_server
+from tests.databases import on_a_port
 from tests.prototype import ENVIRONMENT
 from tests.service.conftest import painted
 from tests.serving import d3_serve
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[PostgresqlServer]:
-    with postgresql() as server:
+def server() -> Iterator[LocalPostgresql]:
+    with local_postgresql() as server:
         server.execute("ALTER USER postgres PASSWORD 'your_password'")
         server.execute("CREATE DATABASE d3_deepfake")
         yield server
 
 
-@contextmanager
-def on_a_port(server: PostgresqlServer) -> Iterator[int]:
-    """A TCP port of localhost that leads to the server, which listens on a Unix socket alone."""
-    (path,) = Path(str(server.url.query["host"])).glob(".s.PGSQL.*[0-9]")
-    listener = socket.create_server(("127.0.0.1", 0))
-    ends: list[socket.socket] = []
-
-    def accept() -> None:
-        while True:
-            try:
-                near, _ = listener.accept()
-            except OSError:
-                return
-            far = socket.socket(socket.AF_UNIX)
-            far.connect(str(path))
-            ends.extend((near, far))
-            for source, target in ((near, far), (far, near)):
-                threading.Thread(target=forward, args=(source, target), daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
-    try:
-        yield listener.getsockname()[1]
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        for end in ends:
-            end.close()
-
-
-def forward(source: socket.socket, target: socket.socket) -> None:
-    """Carry bytes one way until one side has gone."""
-    with suppress(OSError):
-        while piece := source.recv(65536):
-            target.sendall(piece)
-    with suppress(OSError):
-        target.shutdown(socket.SHUT_WR)
-
-
 def test_with_its_servers_there_the_service_keeps_results_in_them(
-    server: PostgresqlServer, tmp_path: Path
+    server: LocalPostgresql, tmp_path: Path
 ) -> None:
     with on_a_port(server) as port, s3_server("first") as store:
         text = ENVIRONMENT.replace("POSTGRES_PORT=5432", f"POSTGRES_PORT={port}")
@@ -92,7 +53,7 @@ def test_with_its_servers_there_the_service_keeps_results_in_them(
 
 
 def test_without_its_store_the_service_starts_and_says_what_is_missing(
-    server: PostgresqlServer, tmp_path: Path
+    server: LocalPostgresql, tmp_path: Path
 ) -> None:
     with on_a_port(server) as port:
         text = ENVIRONMENT.replace("POSTGRES_PORT=5432", f"POSTGRES_PORT={port}")

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from d3.testing import stores
-from d3.testing.stores import ServerMissing, docker_wanted, s3_server
+from d3.testing import servers, stores
+from d3.testing.servers import ServerMissing, docker_wanted
+from d3.testing.stores import s3_server
 
 
 @pytest.mark.parametrize(
@@ -24,7 +25,7 @@ def test_one_variable_chooses(
     choice: str, *, answers: bool, wanted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("D3_TEST_SERVERS", choice)
-    monkeypatch.setattr(stores, "_docker_answers", lambda: answers)
+    monkeypatch.setattr(servers, "docker_answers", lambda: answers)
     assert docker_wanted() is wanted
 
 
@@ -33,7 +34,7 @@ def test_what_was_asked_for_and_is_not_there_fails(
     choice: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("D3_TEST_SERVERS", choice)
-    monkeypatch.setattr(stores, "_docker_answers", lambda: False)
+    monkeypatch.setattr(servers, "docker_answers", lambda: False)
     with pytest.raises(ServerMissing, match=choice), s3_server("first"):
         pass
 

@@ -17,7 +17,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from filelock import FileLock
@@ -25,16 +24,13 @@ from minio import Minio
 from platformdirs import user_cache_path
 
 from d3.adapters.minio import S3Place
+from d3.testing.servers import ServerMissing, docker_wanted
 
 S3RVER = "s3rver@3.7.1"
 MINIO_IMAGE = "minio/minio:RELEASE.2025-09-07T16-13-09Z"
 REDIS_IMAGE = "redis:7.4-alpine"
 _START_SECONDS = 60
 _NPM_SECONDS = 180
-
-
-class ServerMissing(Exception):
-    """A server that the tests need cannot be had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,23 +61,6 @@ class S3Server:
     def client(self) -> Minio:
         """A plain client, to look and to tamper behind D3's back."""
         return Minio(self.endpoint, self.key, self.secret, secure=False, region="us-east-1")
-
-
-def docker_wanted() -> bool:
-    """Whether servers come out of Docker.
-
-    Raises:
-        ServerMissing: Docker was asked for and no daemon answers.
-    """
-    choice = os.environ.get("D3_TEST_SERVERS") or "auto"
-    if choice not in ("auto", "local", "docker"):
-        raise ServerMissing(f"D3_TEST_SERVERS={choice!r} is none of auto, local, docker")
-    if choice == "local":
-        return False
-    answers = _docker_answers()
-    if choice == "docker" and not answers:
-        raise ServerMissing("D3_TEST_SERVERS=docker, and no Docker daemon answers")
-    return answers
 
 
 @contextmanager
@@ -120,14 +99,6 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-@cache
-def _docker_answers() -> bool:
-    # In a process of its own, for its client leaves sockets open where no daemon answers.
-    ping = "import docker; docker.from_env(timeout=5).ping()"
-    done = subprocess.run([sys.executable, "-c", ping], capture_output=True, check=False)
-    return done.returncode == 0
 
 
 @contextmanager
