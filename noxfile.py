@@ -83,9 +83,9 @@ def openapi(session: nox.Session) -> None:
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """The figures of benchmarks/, printed; nothing is asserted. The HTTP one needs wrk."""
-    install(session, "bench")
+    install(session, "bench", "test")
     session.run("python", "benchmarks/engine.py")
-    session.run("python", "benchmarks/history.py")
+    session.run("python", "benchmarks/storage")
     session.run("python", "benchmarks/http/run.py")
 
 
