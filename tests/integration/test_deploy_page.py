@@ -58,7 +58,7 @@ def test_every_option_of_postgresqls_programs_is_one(line):
 
 def test_every_variable_is_a_setting():
     known = {one.metadata["variable"] for one in Settings.__dataclass_fields__.values()}
-    named = set(re.findall(r"`((?:D3|POSTGRES)_[A-Z_]+[A-Z])`", PAGE))
+    named = set(re.findall(r"`((?:D3|POSTGRES|MINIO)_[A-Z_]+[A-Z])`", PAGE))
     assert named
     assert named <= known
 

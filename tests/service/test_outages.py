@@ -6,7 +6,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -23,7 +24,6 @@ from tests.service.conftest import Service, painted
 from tests.serving import assert_problem, serving, wait_until
 
 OUTAGE_SECONDS = float(os.environ.get("D3TEST_OUTAGE_SECONDS", "3"))
-LOCK = sa.text("LOCK TABLE inference_results IN EXCLUSIVE MODE")
 OTHERS = (
     "FROM pg_stat_activity WHERE application_name = 'd3' AND pid <> pg_backend_pid() "
     "AND datname = current_database()"
@@ -56,6 +56,14 @@ def kept(database: Database) -> set[int]:
         return set(connection.scalars(sa.text("SELECT id FROM inference_results")))
 
 
+@contextmanager
+def held_up(service: Service, database: Database) -> Iterator[tuple[Future[httpx.Response], int]]:
+    """A prediction whose row waits for a lock, and the backend that waits for it."""
+    with ThreadPoolExecutor(1) as pool, database.writing() as blocker:
+        blocker.execute(sa.text("LOCK TABLE inference_results IN EXCLUSIVE MODE"))
+        yield pool.submit(service.predict, painted(1)), waiting_backend(database)
+
+
 def waiting_backend(database: Database, but: int = 0) -> int:
     """The service's backend that waits for a lock, once there is another one than this."""
     found: list[int] = []
@@ -78,10 +86,7 @@ def kill(database: Database, pid: int) -> None:
 def test_a_backend_killed_in_the_middle_of_a_request_costs_a_retry(
     on_postgresql: Service, database: Database
 ) -> None:
-    with ThreadPoolExecutor(1) as pool, database.writing() as blocker:
-        blocker.execute(LOCK)
-        waiting = pool.submit(on_postgresql.predict, painted(1))
-        pid = waiting_backend(database)
+    with held_up(on_postgresql, database) as (waiting, pid):
         kill(database, pid)
         waiting_backend(database, but=pid)
     answer = waiting.result(30)
@@ -92,10 +97,7 @@ def test_a_backend_killed_in_the_middle_of_a_request_costs_a_retry(
 def test_killed_again_the_request_is_to_be_sent_again_and_the_next_one_is_answered(
     on_postgresql: Service, database: Database
 ) -> None:
-    with ThreadPoolExecutor(1) as pool, database.writing() as blocker:
-        blocker.execute(LOCK)
-        waiting = pool.submit(on_postgresql.predict, painted(1))
-        pid = waiting_backend(database)
+    with held_up(on_postgresql, database) as (waiting, pid):
         kill(database, pid)
         kill(database, waiting_backend(database, but=pid))
         refused = waiting.result(30)
