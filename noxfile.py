@@ -55,15 +55,21 @@ def e2e(session: nox.Session) -> None:
 
 @nox.session
 def service(session: nox.Session) -> None:
-    """The REST service and its client, through real sockets."""
+    """The REST service through real sockets: on SQLite and a folder, on PostgreSQL and S3."""
     run_tests(session, "tests/service")
+    session.env["D3_TEST_BACKEND"] = "servers"
+    # Left out are those that bring servers of their own, and one that asks for none.
+    own = ("outages", "prototype_environment", "memory")
+    left_out = [f"--ignore=tests/service/test_{name}.py" for name in own]
+    pytest(session, "tests/service", *left_out)
 
 
 @nox.session(default=False)
 def crash(session: nox.Session) -> None:
-    """The long form of kill -9: in the middle of 200 predictions."""
+    """The long forms: kill -9 in the middle of 200 predictions, a database away for 30 s."""
     session.env["D3TEST_PREDICTIONS"] = "200"
-    run_tests(session, "tests/service/test_durability.py")
+    session.env["D3TEST_OUTAGE_SECONDS"] = "30"
+    run_tests(session, "tests/service/test_durability.py", "tests/service/test_outages.py")
 
 
 @nox.session(default=False)
@@ -77,18 +83,23 @@ def openapi(session: nox.Session) -> None:
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """The figures of benchmarks/, printed; nothing is asserted. The HTTP one needs wrk."""
-    install(session, "bench")
+    install(session, "bench", "test")
     session.run("python", "benchmarks/engine.py")
-    session.run("python", "benchmarks/history.py")
+    session.run("python", "benchmarks/storage")
     session.run("python", "benchmarks/http/run.py")
 
 
 def run_tests(session: nox.Session, *folders: str) -> None:
-    """Run pytest on the installed package; arguments after -- go to pytest."""
+    """Run pytest on the installed package."""
     install(session, "test", "imports")
+    pytest(session, *folders)
+
+
+def pytest(session: nox.Session, *arguments: str) -> None:
+    """Run pytest; arguments after -- take the place of these."""
     # Two processes test side by side: threads of torch's own would only get in each other's way.
     session.env["OMP_NUM_THREADS"] = "1"
-    session.run("pytest", "--numprocesses=2", "--dist=loadgroup", *(session.posargs or folders))
+    session.run("pytest", "--numprocesses=2", "--dist=loadgroup", *(session.posargs or arguments))
 
 
 def install(session: nox.Session, *groups: str) -> None:

@@ -1,4 +1,4 @@
-"""What every test may need: the reference pack, a fresh interpreter, readable contract failures."""
+"""What every test may need: databases and stores, the reference pack, a fresh interpreter."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["tests.databases", "tests.homes", "tests.stores"]
 pytest.register_assert_rewrite("d3.testing.contracts")
 
 if "PYTEST_XDIST_WORKER" in os.environ:

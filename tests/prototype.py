@@ -1,4 +1,4 @@
-"""The original Flask prototype's database, as its Flask-SQLAlchemy models would create it."""
+"""The original Flask prototype's ``.env``, and its database as its models would create it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,25 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from d3.adapters.sql import Database
+
+ENVIRONMENT = """# PostgreSQL
+POSTGRES_USER=postgres
+POSTGRES_PASSWORD=your_password
+POSTGRES_HOST=localhost
+POSTGRES_PORT=5432
+POSTGRES_DB=d3_deepfake
+
+# MinIO
+MINIO_ENDPOINT=localhost:9000
+MINIO_ACCESS_KEY=minioadmin
+MINIO_SECRET_KEY=minioadmin
+MINIO_SECURE=False
+MINIO_BUCKET_NAME=d3-models
+
+# CUDA
+CUDA_DEVICE=1
+"""
+"""As its README shows it."""
 
 PLAIN_KEY = "hunter2-in-plain-text"
 NOON = datetime(2025, 3, 1, 12, 0, 0, 250_000)  # noqa: DTZ001 -- as the prototype wrote them

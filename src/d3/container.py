@@ -84,7 +84,13 @@ def _s3_registry(
         secure=settings.minio_secure,
         region=settings.s3_region,
     )
-    registry = MinioRegistry(place, settings.cache_folder, [STARTER_FOLDER], progress)
+    registry = MinioRegistry(
+        place,
+        settings.cache_folder,
+        [STARTER_FOLDER],
+        progress,
+        cache_bytes=settings.model_cache_bytes,
+    )
     binder = HeadBinder(registry, checkpoints, settings.encoder)
     return AdoptingRegistry(registry, registry, binder)
 

@@ -122,6 +122,11 @@ class Settings:
         "MINIO_BUCKET_NAME", "d3-models", "the bucket; made if it is missing"
     )
     s3_region: str = _variable("D3_S3_REGION", "us-east-1", "where the bucket is")
+    model_cache_bytes: Annotated[int, Meta(ge=0)] = _variable(
+        "D3_MODEL_CACHE_BYTES",
+        10 * 2**30,
+        "what copies of models from S3 may take on this machine; those in use stay in any case",
+    )
     follow_seconds: Annotated[int, Meta(ge=1, le=3600)] = _variable(
         "D3_FOLLOW_SECONDS", 10, "between two looks at which model is active, in the service"
     )

@@ -18,11 +18,8 @@ from d3.domain.services.accounts import AccountService
 from d3.settings import Settings
 from d3.testing.history import an_entry
 from d3.testing.servers import PostgresqlServer
-from tests.databases import postgresql_server
 from tests.e2e.conftest import Finished, Run
 from tests.prototype import PLAIN_KEY, make_prototype
-
-__all__ = ["postgresql_server"]
 
 D3 = Callable[..., Finished]
 

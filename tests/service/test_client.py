@@ -14,6 +14,7 @@ import pytest
 import d3
 from d3.client import Client, ServiceError
 from d3.testing.history import NOON, an_entry
+from tests.homes import Home
 from tests.service.conftest import Service, painted
 from tests.serving import serving
 
@@ -65,14 +66,14 @@ def test_the_history_turns_its_pages_by_itself(client: Client, service: Service)
     assert first.created_at == NOON + timedelta(seconds=9)
 
 
-def test_statistics_and_models(client: Client, service: Service, model_home: Path) -> None:
+def test_statistics_and_models(client: Client, home: Home, tmp_path: Path) -> None:
     client.predict(painted(3))
     assert client.stats().total_inferences == 1
     assert len(client.stats(bucket="day").series) == 1  # type: ignore[arg-type]
     assert "mine" in client.models().models
     assert client.model().model_name == "mine"
-    blobs = (model_home / "models/blobs").iterdir()
-    head = min(blobs, key=lambda one: one.stat().st_size)
+    head = tmp_path / "head.safetensors"
+    head.write_bytes(home.head())
     assert client.upload_model(head, "next").version == 1
     client.load_model("next")
     assert client.model().model_name == "next"

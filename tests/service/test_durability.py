@@ -6,14 +6,15 @@ import json
 import os
 import signal
 import socket
-import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
+import sqlalchemy as sa
 
+from tests.homes import Home
 from tests.service.conftest import painted
 from tests.serving import d3_serve, wait_until
 
@@ -26,7 +27,7 @@ def predict(url: str, shade: int) -> httpx.Response:
 
 
 def test_kill_9_in_the_middle_of_predictions_loses_no_acknowledged_row(
-    home: Path, tmp_path: Path
+    home: Home, tmp_path: Path
 ) -> None:
     acknowledged: list[tuple[int, float]] = []
     enough = threading.Event()
@@ -44,7 +45,7 @@ def test_kill_9_in_the_middle_of_predictions_loses_no_acknowledged_row(
         if len(acknowledged) >= PREDICTIONS // 2:
             enough.set()
 
-    with d3_serve(tmp_path, D3_HOME=str(home), D3_CACHE_ENTRIES="0") as served:
+    with d3_serve(tmp_path, **home.environ, D3_CACHE_ENTRIES="0") as served:
         url = served.url()
         with ThreadPoolExecutor(8) as pool:
             for shade in range(PREDICTIONS):
@@ -52,12 +53,13 @@ def test_kill_9_in_the_middle_of_predictions_loses_no_acknowledged_row(
             assert enough.wait(60)
             assert served.stop(signal.SIGKILL) == -signal.SIGKILL
     assert len(acknowledged) >= PREDICTIONS // 2
-    with sqlite3.connect(home / "d3.db") as database:
-        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        rows = dict(database.execute("SELECT id, prediction FROM inference_results"))
-    database.close()
+    with home.database() as database, database.reading() as connection:
+        if database.is_sqlite:
+            assert connection.execute(sa.text("PRAGMA integrity_check")).all() == [("ok",)]
+        found = connection.execute(sa.text("SELECT id, prediction FROM inference_results"))
+        rows = {row.id: row.prediction for row in found}
     assert {id_: rows.get(id_) for id_, _ in acknowledged} == dict(acknowledged)
-    with d3_serve(tmp_path, D3_HOME=str(home)) as again:
+    with d3_serve(tmp_path, **home.environ) as again:
         url = again.url()
         total = httpx.get(f"{url}/api/inference/history").json()["total"]
         assert total == len(rows)
@@ -92,9 +94,9 @@ def refuses(url: str) -> bool:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_polite_stop_answers_what_is_in_flight_and_exits_0(
-    home: Path, tmp_path: Path, number: signal.Signals
+    home: Home, tmp_path: Path, number: signal.Signals
 ) -> None:
-    with d3_serve(tmp_path, D3_HOME=str(home)) as served:
+    with d3_serve(tmp_path, **home.environ) as served:
         url = served.url()
         begun = [begin(url, shade) for shade in range(8)]
         in_flight = "d3_http_requests_in_flight 9.0"  # this one is the ninth
@@ -109,10 +111,9 @@ def test_a_polite_stop_answers_what_is_in_flight_and_exits_0(
                 answers.append(connection.makefile("rb").read())
         assert served.process.wait(60) == 0
     assert all(answer.startswith(b"HTTP/1.1 200 ") for answer in answers)
-    with sqlite3.connect(home / "d3.db") as database:
-        rows = {id_ for (id_,) in database.execute("SELECT id FROM inference_results")}
-        (logged,) = database.execute("SELECT count(*) FROM request_logs").fetchone()
-    database.close()
+    with home.database() as database, database.reading() as connection:
+        rows = set(connection.scalars(sa.text("SELECT id FROM inference_results")))
+        logged = connection.scalar(sa.text("SELECT count(*) FROM request_logs"))
     assert {json.loads(one.partition(b"\r\n\r\n")[2])["inference_id"] for one in answers} == rows
     assert len(rows) == 8
     assert logged >= 8

@@ -14,15 +14,16 @@ import pytest
 import d3
 from d3.entrypoints.http import create_app
 from d3.testing.engines import FakeEngine
+from tests.homes import Home
 from tests.service.conftest import Service, painted
 from tests.serving import assert_problem, serving, wait_until
 
 PREDICT, BATCH = "/api/inference/predict", "/api/inference/predict-batch"
 
 
-def test_the_answer_is_the_librarys_and_is_kept_whole(home: Path, pack: Path) -> None:
+def test_the_answer_is_the_librarys_and_is_kept_whole(home: Home, pack: Path) -> None:
     """With the real network, no fake in the way."""
-    settings = d3.Settings(home=home)
+    settings = home.settings()
     path = pack / "images/rgb_333x250.webp"
     with d3.D3(settings) as detector:
         expected = detector.detect(path, threshold=0.25, views=4)
@@ -50,12 +51,12 @@ def test_the_answer_is_the_librarys_and_is_kept_whole(home: Path, pack: Path) ->
     assert (kept["image_width"], kept["image_height"]) == (333, 250)
 
 
-def test_the_threshold_is_the_models_own_unless_sent(home: Path, image: bytes, pack: Path) -> None:
-    manifest = home / "models/manifests/mine/1.json"
-    text = manifest.read_text()
-    assert '"threshold": 0.5' in text
-    manifest.write_text(text.replace('"threshold": 0.5', '"threshold": 0.875'))
-    with serving(create_app(d3.Settings(home=home), engine=FakeEngine())) as url:
+def test_the_threshold_is_the_models_own_unless_sent(home: Home, image: bytes, pack: Path) -> None:
+    manifest = "manifests/mine/1.json"
+    text = home.store.read(manifest)
+    assert b'"threshold": 0.5' in text
+    home.store.write(manifest, text.replace(b'"threshold": 0.5', b'"threshold": 0.875'))
+    with serving(create_app(home.settings(), engine=FakeEngine())) as url:
         own = httpx.post(url + PREDICT, files={"file": image}).json()["result"]
         sent = httpx.post(url + PREDICT, files={"file": image}, data={"threshold": "0"}).json()
         info = httpx.get(f"{url}/api/model/info").json()["info"]

@@ -7,16 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.homes import Home
 from tests.serving import clean_environment
 
 CYCLES = """
-import ctypes, gc, json, sys
+import ctypes, gc, json
 import numpy as np
-from pathlib import Path
 import d3
 from d3.container import Container
 
-container = Container(settings=d3.Settings(home=Path(sys.argv[1])))
+container = Container(settings=d3.Settings.from_environment())
 container.queue.override(container.threaded_queue)
 host = container.host()
 
@@ -38,16 +38,16 @@ print(json.dumps(figures))
 """
 
 
-def test_memory_returns_to_the_first_cycles_after_twenty(home: Path, tmp_path: Path) -> None:
+def test_memory_returns_to_the_first_cycles_after_twenty(home: Home, tmp_path: Path) -> None:
     script = tmp_path / "cycles.py"
     script.write_text(CYCLES)
     make_heavier(home, tmp_path)
     done = subprocess.run(
-        [sys.executable, script, home],
+        [sys.executable, script],
         capture_output=True,
         text=True,
         check=True,
-        env=clean_environment(CUDA_VISIBLE_DEVICES=""),
+        env=clean_environment(**home.environ, CUDA_VISIBLE_DEVICES=""),
         timeout=180,
     )
     figures = json.loads(done.stdout)
@@ -58,7 +58,7 @@ def test_memory_returns_to_the_first_cycles_after_twenty(home: Path, tmp_path: P
     assert figures[-1][0] <= 1.05 * loaded
 
 
-def make_heavier(home: Path, tmp_path: Path) -> None:
+def make_heavier(home: Home, tmp_path: Path) -> None:
     """Store a model of 8 MB, so that a leak of it would show; it becomes the active one."""
     import safetensors.torch
     import torch
@@ -72,7 +72,7 @@ def make_heavier(home: Path, tmp_path: Path) -> None:
     tensors = {name: one.contiguous() for name, one in Encoder(spec).state_dict().items()}
     safetensors.torch.save_file(tensors, tmp_path / "encoder.safetensors")
     torch.save(DiscrepancyHead(256).state_dict(), tmp_path / "head.pth")
-    with d3.D3(d3.Settings(home=home)) as detector:
+    with d3.D3(home.settings()) as detector:
         detector.models.import_files(
             "heavy", tmp_path / "encoder.safetensors", tmp_path / "head.pth"
         )

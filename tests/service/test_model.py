@@ -13,6 +13,7 @@ import pytest
 from d3.domain.errors import DeviceOutOfMemory
 from d3.domain.services.inference import Judged, Upload
 from d3.testing.engines import FakeEngine
+from tests.homes import Home
 from tests.service.conftest import Service, painted
 from tests.serving import assert_problem, wait_until
 
@@ -25,16 +26,8 @@ def upload(service: Service, content: bytes, filename: str = "head.pth", **data:
 
 
 @pytest.fixture
-def head(model_home: Path) -> bytes:
-    """A head as safetensors, which are quick to check."""
-    blobs = (model_home / "models/blobs").iterdir()
-    return min(blobs, key=lambda one: one.stat().st_size).read_bytes()
-
-
-def stored(home: Path) -> set[str]:
-    return {str(path.relative_to(home)) for path in (home / "models").rglob("*.json")} | {
-        str(path.relative_to(home)) for path in (home / "models/blobs").iterdir()
-    }
+def head(home: Home) -> bytes:
+    return home.head()
 
 
 def test_info_describes_what_is_loaded(service: Service) -> None:
@@ -111,25 +104,25 @@ def test_the_files_own_name_serves_where_none_is_sent(service: Service, head: by
     ],
 )
 def test_a_file_that_is_no_head_is_refused_and_nothing_is_stored(
-    service: Service, home: Path, content: bytes, code: str
+    service: Service, home: Home, content: bytes, code: str
 ) -> None:
-    before = stored(home)
+    before = home.store.names()
     assert_problem(upload(service, content, name="bad"), 422, code)
-    assert stored(home) == before
+    assert home.store.names() == before
 
 
 def test_a_head_that_fits_no_encoder_here_is_told_which_would(
-    service: Service, home: Path, tmp_path: Path
+    service: Service, home: Home, tmp_path: Path
 ) -> None:
     import torch
 
     from d3.network import DiscrepancyHead
 
     torch.save(DiscrepancyHead(128).state_dict(), tmp_path / "wide.pth")
-    before = stored(home)
+    before = home.store.names()
     answer = upload(service, (tmp_path / "wide.pth").read_bytes(), name="wide")
     assert "width 128" in assert_problem(answer, 422, "invalid_checkpoint")["error"]
-    assert stored(home) == before
+    assert home.store.names() == before
 
 
 def test_the_starters_name_is_taken(service: Service, head: bytes) -> None:
@@ -222,11 +215,8 @@ def test_without_a_model_the_service_starts_and_says_what_is_missing(
     assert service.predict(image).status_code == 200
 
 
-def test_a_damaged_model_is_never_loaded(start: Callable[..., Service], home: Path) -> None:
-    blob = max((home / "models/blobs").iterdir(), key=lambda one: one.stat().st_size)
-    content = bytearray(blob.read_bytes())
-    content[-1] ^= 1
-    blob.write_bytes(content)
+def test_a_damaged_model_is_never_loaded(start: Callable[..., Service], home: Home) -> None:
+    home.damage_encoder()
     service = start(FakeEngine())
     assert_problem(service.http.post(LOAD), 503, "model_damaged")
     assert service.engine.detectors == []

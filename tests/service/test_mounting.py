@@ -19,6 +19,7 @@ from starlette.routing import Mount
 import d3
 from d3.entrypoints.http import create_app
 from d3.testing.engines import FakeEngine
+from tests.homes import Home
 from tests.service.conftest import painted
 from tests.serving import assert_problem, clean_environment, serving
 
@@ -68,10 +69,9 @@ def by_hand_with_the_prefix_cut_off(application: Any) -> Any:
     ],
 )
 def test_every_call_answers_beneath_the_prefix_of_another_application(
-    mounted: Mounting, home: Path
+    mounted: Mounting, home: Home
 ) -> None:
-    application = create_app(d3.Settings(home=home), engine=FakeEngine())
-    head = min((home / "models/blobs").iterdir(), key=lambda one: one.stat().st_size).read_bytes()
+    application = create_app(home.settings(), engine=FakeEngine())
     lifespan = "off" if mounted.__name__.startswith("by_hand") else "on"
     with (
         serving(mounted(application), lifespan=lifespan) as url,
@@ -96,7 +96,7 @@ def test_every_call_answers_beneath_the_prefix_of_another_application(
         assert http.post("/api/model/load").json()["success"] is True
         assert http.get("/api/model/info").json()["info"]["loaded"] is True
         assert "mine" in http.get("/api/model/list").json()["models"]
-        uploaded = http.post("/api/model/upload", files={"file": ("up.pth", head)})
+        uploaded = http.post("/api/model/upload", files={"file": ("up.pth", home.head())})
         assert uploaded.json()["model_name"] == "up.pth"
         assert "d3_model_loaded 1.0" in http.get("/metrics").text
         assert_problem(http.get("/nowhere"), 404, "not_found")
@@ -112,7 +112,7 @@ def test_every_call_answers_beneath_the_prefix_of_another_application(
 
 
 def test_the_librarys_shared_detector_loads_one_model_for_eight_threads(
-    home: Path, pack: Path, tmp_path: Path
+    home: Home, pack: Path, tmp_path: Path
 ) -> None:
     """A plain script, as somebody would write it."""
     script = tmp_path / "script.py"
@@ -136,12 +136,12 @@ def test_the_librarys_shared_detector_loads_one_model_for_eight_threads(
         capture_output=True,
         text=True,
         check=True,
-        env=clean_environment(D3_HOME=str(home)),
+        env=clean_environment(**home.environ),
         timeout=120,
     )
     loads, *answers = json.loads(done.stdout)
     assert loads == 1
-    with d3.D3(d3.Settings(home=home)) as detector:
+    with d3.D3(home.settings()) as detector:
         right = [detector.detect(image).prediction for image in images]
     assert len(answers) == 8
     assert all(answer == pytest.approx(right, abs=1e-6) for answer in answers)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from schemathesis.specs.openapi.checks import (
 from d3.entrypoints.http import schemas
 from d3.entrypoints.http.__main__ import document
 from d3.entrypoints.http.errors import Problem
+from tests.homes import Homes
 from tests.service.conftest import Service, painted, running
 
 COMMITTED = Path(__file__).parents[2] / "docs/openapi.json"
@@ -160,10 +160,8 @@ def test_the_page_and_its_scripts_come_from_the_service(service: Service) -> Non
 
 
 @pytest.fixture(scope="module")
-def live(model_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    home = tmp_path_factory.mktemp("live") / "home"
-    shutil.copytree(model_home / "models", home / "models")
-    with running(home) as service:
+def live(homes: Homes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with homes(tmp_path_factory.mktemp("live") / "home") as home, running(home) as service:
         for shade in (1, 99, 250):
             assert service.predict(painted(shade)).status_code == 200
         yield service

@@ -3,93 +3,37 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
 import pytest
 import sqlalchemy as sa
 
-from d3.testing.servers import PostgresqlServer, postgresql
+from d3.testing.servers import LocalPostgresql, local_postgresql
 from d3.testing.stores import free_port, s3_server
+from tests.databases import on_a_port
+from tests.prototype import ENVIRONMENT
 from tests.service.conftest import painted
 from tests.serving import d3_serve
 
-PROTOTYPE = """# PostgreSQL
-POSTGRES_USER=postgres
-POSTGRES_PASSWORD=your_password
-POSTGRES_HOST=localhost
-POSTGRES_PORT=5432
-POSTGRES_DB=d3_deepfake
-
-# MinIO
-MINIO_ENDPOINT=localhost:9000
-MINIO_ACCESS_KEY=minioadmin
-MINIO_SECRET_KEY=minioadmin
-MINIO_SECURE=False
-MINIO_BUCKET_NAME=d3-models
-
-# CUDA
-CUDA_DEVICE=1
-"""
-
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[PostgresqlServer]:
-    with postgresql() as server:
+def server() -> Iterator[LocalPostgresql]:
+    with local_postgresql() as server:
         server.execute("ALTER USER postgres PASSWORD 'your_password'")
         server.execute("CREATE DATABASE d3_deepfake")
         yield server
 
 
-@contextmanager
-def on_a_port(server: PostgresqlServer) -> Iterator[int]:
-    """A TCP port of localhost that leads to the server, which listens on a Unix socket alone."""
-    (path,) = Path(str(server.url.query["host"])).glob(".s.PGSQL.*[0-9]")
-    listener = socket.create_server(("127.0.0.1", 0))
-    ends: list[socket.socket] = []
-
-    def accept() -> None:
-        while True:
-            try:
-                near, _ = listener.accept()
-            except OSError:
-                return
-            far = socket.socket(socket.AF_UNIX)
-            far.connect(str(path))
-            ends.extend((near, far))
-            for source, target in ((near, far), (far, near)):
-                threading.Thread(target=forward, args=(source, target), daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
-    try:
-        yield listener.getsockname()[1]
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        for end in ends:
-            end.close()
-
-
-def forward(source: socket.socket, target: socket.socket) -> None:
-    """Carry bytes one way until one side has gone."""
-    with suppress(OSError):
-        while piece := source.recv(65536):
-            target.sendall(piece)
-    with suppress(OSError):
-        target.shutdown(socket.SHUT_WR)
-
-
 def test_with_its_servers_there_the_service_keeps_results_in_them(
-    server: PostgresqlServer, home: Path, tmp_path: Path
+    server: LocalPostgresql, tmp_path: Path
 ) -> None:
     with on_a_port(server) as port, s3_server("first") as store:
-        text = PROTOTYPE.replace("POSTGRES_PORT=5432", f"POSTGRES_PORT={port}")
+        text = ENVIRONMENT.replace("POSTGRES_PORT=5432", f"POSTGRES_PORT={port}")
         text = text.replace("localhost:9000", store.endpoint)
         (tmp_path / ".env").write_text(text)
-        with d3_serve(tmp_path, D3_HOME=str(home)) as served:
+        with d3_serve(tmp_path, D3_HOME=str(tmp_path / "home")) as served:
             url = served.url()
             answer = httpx.post(
                 f"{url}/api/inference/predict", files={"file": painted(5)}, timeout=60
@@ -105,16 +49,16 @@ def test_with_its_servers_there_the_service_keeps_results_in_them(
         count = connection.execute(sa.text("SELECT count(*) FROM inference_results")).scalar()
     engine.dispose()
     assert count == 1
-    assert not (home / "d3.db").exists()
+    assert not (tmp_path / "home" / "d3.db").exists()
 
 
 def test_without_its_store_the_service_starts_and_says_what_is_missing(
-    server: PostgresqlServer, home: Path, tmp_path: Path
+    server: LocalPostgresql, tmp_path: Path
 ) -> None:
     with on_a_port(server) as port:
-        text = PROTOTYPE.replace("POSTGRES_PORT=5432", f"POSTGRES_PORT={port}")
+        text = ENVIRONMENT.replace("POSTGRES_PORT=5432", f"POSTGRES_PORT={port}")
         (tmp_path / ".env").write_text(text.replace("9000", str(free_port())))
-        with d3_serve(tmp_path, D3_HOME=str(home)) as served:
+        with d3_serve(tmp_path, D3_HOME=str(tmp_path / "home")) as served:
             url = served.url()
             ready = httpx.get(f"{url}/health/ready", timeout=60)
             assert ready.status_code == 503
@@ -125,11 +69,11 @@ def test_without_its_store_the_service_starts_and_says_what_is_missing(
             assert served.stop() == 0
 
 
-def test_without_it_the_error_names_the_setting(home: Path, tmp_path: Path) -> None:
+def test_without_it_the_error_names_the_setting(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    (tmp_path / ".env").write_text(PROTOTYPE.replace("5432", str(port)))
-    with d3_serve(tmp_path, D3_HOME=str(home)) as served:
+    (tmp_path / ".env").write_text(ENVIRONMENT.replace("5432", str(port)))
+    with d3_serve(tmp_path, D3_HOME=str(tmp_path / "home")) as served:
         assert served.process.wait(90) == 2
         assert "error: " in served.text
         assert "POSTGRES_HOST" in served.text
@@ -138,10 +82,10 @@ def test_without_it_the_error_names_the_setting(home: Path, tmp_path: Path) -> N
         assert "MINIO_" not in served.text
 
 
-def test_a_port_that_is_taken_is_said_in_a_sentence(home: Path, tmp_path: Path) -> None:
+def test_a_port_that_is_taken_is_said_in_a_sentence(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        with d3_serve(tmp_path, "--port", port, D3_HOME=str(home)) as served:
+        with d3_serve(tmp_path, "--port", port, D3_HOME=str(tmp_path / "home")) as served:
             assert served.process.wait(90) == 2
             assert f"127.0.0.1:{port} cannot be listened on" in served.text
             assert "--port" in served.text

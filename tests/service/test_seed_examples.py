@@ -1,4 +1,4 @@
-"""The prototype's README, example by example, against ``d3 serve`` on the embedded default.
+"""The prototype's README, example by example, against ``d3 serve``.
 
 Each command and snippet stands here as it stood there, file names and the port aside.
 """
@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.homes import Homes
 from tests.serving import d3_serve
 
 pytestmark = pytest.mark.xdist_group("seed")
@@ -75,11 +76,8 @@ class Shell:
 
 
 @pytest.fixture(scope="module")
-def shell(
-    model_home: Path, pack: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Shell]:
+def shell(homes: Homes, pack: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     folder = tmp_path_factory.mktemp("seed")
-    shutil.copytree(model_home, folder / "home")
     for name, original in {
         "test_image.jpg": "gray_512.jpg",
         "image1.jpg": "cmyk_256.jpg",
@@ -89,7 +87,7 @@ def shell(
     (folder / "ckpt").mkdir()
     (folder / "api").mkdir()
     shutil.copy(pack / "classifier.pth", folder / "ckpt/classifier.pth")
-    with d3_serve(folder, D3_HOME=str(folder / "home")) as served:
+    with homes(folder / "home") as home, d3_serve(folder, **home.environ) as served:
         yield Shell(folder, served.url())
 
 

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from d3.adapters.batching import DirectQueue
 from d3.adapters.memory import MemoryRegistry
-from d3.domain.errors import DeviceOutOfMemory, StorageUnavailable
+from d3.domain.errors import DeviceOutOfMemory, LoadInProgress, StorageUnavailable
 from d3.domain.services.following import ActiveModelFollower
-from d3.testing import FakeClock
+from d3.domain.services.hosting import LoadedModel
+from d3.testing import FakeClock, FakeDetector
 from d3.testing.contracts.registries import Shelf
 
 
@@ -21,8 +23,12 @@ class Host:
 
     def __init__(self, registry: MemoryRegistry) -> None:
         self._registry = registry
-        self.loaded: list[str] = []
+        self.loads: list[str] = []
         self.failure: Exception | None = None
+        self.serving: LoadedModel | None = None
+
+    def loaded(self) -> LoadedModel | None:
+        return self.serving
 
     def chosen(self) -> str:
         return self._registry.active() or "starter"
@@ -30,7 +36,7 @@ class Host:
     def load(self, name: str | None = None) -> object:
         if self.failure is not None:
             raise self.failure
-        self.loaded.append(name or self.chosen())
+        self.loads.append(name or self.chosen())
         return object()
 
 
@@ -62,22 +68,29 @@ def clock() -> FakeClock:
 def follower(
     registry: MemoryRegistry, shelf: Shelf, host: Host, clock: FakeClock
 ) -> ActiveModelFollower:
+    serve(host, registry, "one")
     follower = ActiveModelFollower(registry, host, clock, seconds=10)
-    follower.note(registry.describe("one").reference)
+    assert not follower.check()
     return follower
+
+
+def serve(host: Host, registry: MemoryRegistry, name: str) -> None:
+    """Have a model in use that somebody else loaded."""
+    queue = DirectQueue(FakeDetector(), FakeClock())
+    host.serving = LoadedModel(registry.describe(name), queue)
 
 
 def test_nothing_new_loads_nothing(follower: ActiveModelFollower, host: Host) -> None:
     assert [follower.check() for _ in range(3)] == [False] * 3
-    assert host.loaded == []
+    assert host.loads == []
 
 
-def test_without_a_note_the_first_look_loads(
+def test_where_nothing_is_loaded_the_first_look_loads(
     registry: MemoryRegistry, shelf: Shelf, host: Host, clock: FakeClock
 ) -> None:
     follower = ActiveModelFollower(registry, host, clock)
     assert [follower.check() for _ in range(3)] == [True, False, False]
-    assert host.loaded == ["one"]
+    assert host.loads == ["one"]
 
 
 def test_another_choice_and_a_new_version_are_loaded_once(
@@ -89,7 +102,7 @@ def test_another_choice_and_a_new_version_are_loaded_once(
     assert not follower.check()
     shelf.put("two", head="a fourth head")
     assert [follower.check(), follower.check()] == [True, False]
-    assert host.loaded == ["two", "two"]
+    assert host.loads == ["two", "two"]
 
 
 def test_a_model_that_cannot_be_loaded_is_tried_again_less_and_less_often(
@@ -121,7 +134,7 @@ def test_a_model_that_cannot_be_loaded_is_tried_again_less_and_less_often(
     host.load = load
     clock.advance(600)
     assert follower.check()
-    assert host.loaded == ["two"]
+    assert host.loads == ["two"]
 
 
 def test_another_choice_need_not_wait_for_the_refused_one(
@@ -130,11 +143,14 @@ def test_another_choice_need_not_wait_for_the_refused_one(
     registry.activate("two")
     host.failure = DeviceOutOfMemory("no room")
     assert not follower.check()
+    assert "two version 1" in (follower.trouble or "")
+    assert "no room" in (follower.trouble or "")
     host.failure = None
     shelf.put("three", head="small")
     registry.activate("three")
     assert follower.check()
-    assert host.loaded == ["three"]
+    assert host.loads == ["three"]
+    assert follower.trouble is None
 
 
 def test_a_registry_that_is_away_is_said_once(
@@ -156,7 +172,36 @@ def test_a_registry_that_is_away_is_said_once(
     assert follower.check()
 
 
-def test_running_looks_at_once_survives_anything_and_stops(
+def test_what_was_loaded_by_hand_stays_until_another_is_chosen(
+    follower: ActiveModelFollower, host: Host, registry: MemoryRegistry, shelf: Shelf
+) -> None:
+    serve(host, registry, "two")
+    assert not follower.check()
+    host.serving = None  # unloaded by hand
+    assert not follower.check()
+    serve(host, registry, "two")
+    registry.activate("two")
+    assert not follower.check()  # it is there already
+    registry.activate("one")
+    assert follower.check()
+    assert host.loads == ["one"]
+
+
+def test_a_load_in_progress_is_waited_for_without_a_word(
+    follower: ActiveModelFollower,
+    host: Host,
+    registry: MemoryRegistry,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    registry.activate("two")
+    host.failure = LoadInProgress("Another model is being loaded.")
+    assert not follower.check()
+    assert (follower.trouble, caplog.messages) == (None, [])
+    host.failure = None
+    assert follower.check()
+
+
+def test_running_survives_anything_and_stops(
     registry: MemoryRegistry,
     shelf: Shelf,
     host: Host,
@@ -184,4 +229,4 @@ def test_running_looks_at_once_survives_anything_and_stops(
         stop.set()
         thread.join(5)
     assert not thread.is_alive()
-    assert host.loaded == ["one"]
+    assert host.loads == ["one"]

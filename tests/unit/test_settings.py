@@ -10,25 +10,7 @@ import pytest
 
 from d3.domain.errors import SettingsInvalid
 from d3.settings import Settings
-
-PROTOTYPE = """
-# PostgreSQL
-POSTGRES_USER=postgres
-POSTGRES_PASSWORD=your_password
-POSTGRES_HOST=localhost
-POSTGRES_PORT=5432
-POSTGRES_DB=d3_deepfake
-
-# MinIO
-MINIO_ENDPOINT=localhost:9000
-MINIO_ACCESS_KEY=minioadmin
-MINIO_SECRET_KEY=minioadmin
-MINIO_SECURE=False
-MINIO_BUCKET_NAME=d3-models
-
-# CUDA
-CUDA_DEVICE=1
-"""
+from tests.prototype import ENVIRONMENT
 
 
 def read(**environ: str) -> Settings:
@@ -50,7 +32,7 @@ def test_an_empty_value_counts_as_unset() -> None:
 
 
 def test_the_env_file_of_the_prototype_starts_d3(tmp_path: Path) -> None:
-    (tmp_path / ".env").write_text(PROTOTYPE)
+    (tmp_path / ".env").write_text(ENVIRONMENT)
     settings = Settings.from_environment({}, dotenv=tmp_path / ".env")
     assert settings.cuda_device == 1
 

@@ -13,14 +13,10 @@ from d3.container import Container
 from d3.domain.errors import SettingsInvalid
 from d3.domain.services.adoption import AdoptingRegistry
 from d3.settings import Settings
+from tests.prototype import ENVIRONMENT
 
-PROTOTYPE = {
-    "MINIO_ENDPOINT": "localhost:9000",
-    "MINIO_ACCESS_KEY": "minioadmin",
-    "MINIO_SECRET_KEY": "topsecret",
-    "MINIO_SECURE": "False",
-    "MINIO_BUCKET_NAME": "d3-models",
-}
+PROTOTYPE = dict(line.split("=") for line in ENVIRONMENT.splitlines() if "=" in line)
+PROTOTYPE["MINIO_SECRET_KEY"] = "topsecret"
 
 
 def read(**environ: str) -> Settings:

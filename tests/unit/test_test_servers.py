@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from d3.testing import stores
-from d3.testing.stores import ServerMissing, docker_wanted, s3_server
+from d3.testing import servers, stores
+from d3.testing.servers import ServerMissing, docker_wanted
+from d3.testing.stores import s3_server
 
 
 @pytest.mark.parametrize(
@@ -24,7 +25,7 @@ def test_one_variable_chooses(
     choice: str, *, answers: bool, wanted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("D3_TEST_SERVERS", choice)
-    monkeypatch.setattr(stores, "_docker_answers", lambda: answers)
+    monkeypatch.setattr(servers, "docker_answers", lambda: answers)
     assert docker_wanted() is wanted
 
 
@@ -33,19 +34,15 @@ def test_what_was_asked_for_and_is_not_there_fails(
     choice: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("D3_TEST_SERVERS", choice)
-    monkeypatch.setattr(stores, "_docker_answers", lambda: False)
+    monkeypatch.setattr(servers, "docker_answers", lambda: False)
     with pytest.raises(ServerMissing, match=choice), s3_server("first"):
         pass
 
 
-def test_without_npm_or_its_registry_the_second_server_fails(
+def test_without_npms_registry_the_second_server_fails(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(stores, "user_cache_path", lambda name: tmp_path / name)
-    monkeypatch.setattr(stores.shutil, "which", lambda name: None)
-    with pytest.raises(ServerMissing, match=r"Node\.js"), s3_server("second"):
-        pass
-    monkeypatch.setattr(stores.shutil, "which", lambda name: "npm")
     failed = subprocess.CompletedProcess([], 1, "", "no way to the registry")
     monkeypatch.setattr(stores.subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(ServerMissing, match="no way to the registry"), s3_server("second"):

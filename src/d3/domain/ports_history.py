@@ -243,7 +243,22 @@ class CacheKey:
 
 @runtime_checkable
 class ResultCache(Protocol):
-    """Raw logits of images seen before. Never raises: a cache that is away remembers nothing."""
+    """Raw logits of images seen before. Never raises: a cache that is away remembers nothing.
+
+    Attributes:
+        trouble: why it cannot be used, as of the last attempt; None while it can.
+        failures: how many questions it did not answer since the start.
+    """
+
+    @property
+    def trouble(self) -> str | None:
+        """Why it cannot be used."""
+        ...
+
+    @property
+    def failures(self) -> int:
+        """How many questions it did not answer."""
+        ...
 
     def get(self, key: CacheKey) -> tuple[float, ...] | None:
         """The logits, one per view; None where they are not known."""

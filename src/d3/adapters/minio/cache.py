@@ -5,20 +5,28 @@
     FOLDER/blobs/<sha256>.safetensors        checked each time they are opened
     FOLDER/manifests/<name>/<version>.json   as they were read last
     FOLDER/active, FOLDER/catalog.json       likewise
+
+A blob's time of modification is when it was opened last, by any process of this machine.
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from d3.adapters.model_files import temporary_beside
 from d3.domain.errors import StorageFailed
 from d3.domain.models import ModelFile
 
 _LOG = logging.getLogger(__name__)
+_IN_USE_SECONDS = 3600.0
+_UNFINISHED = ".partial-"
 
 
 class LocalCache:
@@ -63,6 +71,60 @@ class LocalCache:
     def blob(self, file: ModelFile) -> Path:
         """Where a file has its place, whether or not it is there."""
         return self._folder / "blobs" / f"{file.sha256}.safetensors"
+
+    def prune(self, size_bytes: int, needed: set[str]) -> None:
+        """Remove the blobs that were not opened for longest, until all of them fit.
+
+        Downloads that broke off count as blobs, and so does what stands beside this cache, of
+        other stores.
+
+        Args:
+            size_bytes: that the blobs may take; files that have to stay may take more.
+            needed: SHA-256 of files that stay. What anybody opened within the hour stays too, for
+                it may be about to be read.
+        """
+        found = []
+        for path in self._folder.parent.glob("*/blobs/*"):
+            if path.name.startswith(".lock-"):
+                continue
+            with suppress(FileNotFoundError):
+                facts = path.stat()
+                found.append((facts.st_mtime, facts.st_size, path))
+        taken = sum(size for _, size, _ in found)
+        for _, size, path in sorted(found):
+            if taken <= size_bytes:
+                return
+            if _sha256(path) not in needed and _removed(path):
+                taken -= size
+
+
+def note_use(blob: Path) -> None:
+    """Note under its claim that a blob is opened now; it need not be there."""
+    with suppress(OSError):
+        os.utime(blob)
+
+
+def claim(blob: Path) -> FileLock:
+    """The right to bring a blob to its place, to say that it is used, or to take it away."""
+    return FileLock(blob.with_name(f".lock-{_sha256(blob)}"))
+
+
+def unfinished(blob: Path) -> Path:
+    """Where a blob is gathered before it has its place."""
+    return blob.with_name(f"{_UNFINISHED}{_sha256(blob)}")
+
+
+def _sha256(blob: Path) -> str:
+    return blob.name.removeprefix(_UNFINISHED).removesuffix(".safetensors")
+
+
+def _removed(blob: Path) -> bool:
+    """Take a blob away, unless it is in use; whether it is gone."""
+    with suppress(OSError, Timeout), claim(blob).acquire(timeout=0):
+        if time.time() - blob.stat().st_mtime >= _IN_USE_SECONDS:
+            blob.unlink()
+            return True
+    return False
 
 
 @contextmanager

@@ -16,8 +16,10 @@ import hashlib
 import threading
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
@@ -37,6 +39,7 @@ from d3.adapters.outages import Outage
 from d3.domain.errors import (
     D3Error,
     ModelDamaged,
+    ModelError,
     ModelProtected,
     StorageFailed,
     StorageUnavailable,
@@ -64,6 +67,8 @@ class MinioRegistry:
         cache: the folder for the copy; those of several stores may share it.
         packaged: folders of read-only models, which need no store.
         progress: told how far files have moved.
+        cache_bytes: that the files of the copy may take; those of the active model and of the last
+            two that were opened here stay, and what was opened within the hour.
         monotonic: seconds that never run backwards.
 
     Raises:
@@ -76,6 +81,8 @@ class MinioRegistry:
         cache: Path,
         packaged: Sequence[Path] = (),
         progress: transfers.Progress | None = None,
+        *,
+        cache_bytes: int = 10 * 2**30,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._packaged = PackagedModels(packaged)
@@ -93,6 +100,8 @@ class MinioRegistry:
             _RETRY_SECONDS,
             monotonic,
         )
+        self._cache_bytes = cache_bytes
+        self._opened: deque[Manifest] = deque(maxlen=2)
         self._active: tuple[float, str | None] | None = None
         self._active_lock = threading.Lock()
 
@@ -143,6 +152,8 @@ class MinioRegistry:
                 transfers.download(
                     self._bucket, _blob_key(file), target, file, what, progress=self._progress
                 )
+        self._opened.append(manifest)
+        self._cache.prune(self._cache_bytes, self._needed())
         return StoredModel(
             manifest, self._cache.blob(manifest.encoder), self._cache.blob(manifest.head)
         )
@@ -262,6 +273,14 @@ class MinioRegistry:
             if self._outage.reason is None:
                 raise
             raise StorageUnavailable(self._outage.reason, error.problem) from error
+
+    def _needed(self) -> set[str]:
+        """SHA-256 of the files that a restart without the store would ask for."""
+        models = list(self._opened)
+        with suppress(StorageUnavailable, ModelError):
+            if (active := self._near.active()) is not None:
+                models.append(_find(self._near, active, None))
+        return {file.sha256 for model in models for file in model.files.values()}
 
     def _upload(self, manifest: Manifest, encoder: Path, head: Path) -> None:
         for role, source, file in (

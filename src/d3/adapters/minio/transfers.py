@@ -7,12 +7,12 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Self, TypeAlias
 
-from filelock import FileLock
-
 from d3.adapters.minio.bucket import Bucket, MiB
+from d3.adapters.minio.cache import claim, note_use, unfinished
 from d3.adapters.minio.errors import ObjectMissing
 from d3.adapters.model_files import MEND, check, matches
 from d3.domain.errors import ModelDamaged, ModelNotFound, StorageFailed, StorageUnavailable
@@ -89,14 +89,17 @@ def download(
         ModelDamaged: the object is missing or is not the file recorded.
         StorageUnavailable: the store is away.
     """
+    with suppress(OSError), claim(target):  # a folder that can only be read will do
+        note_use(target)
     if matches(target, file):
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(target.with_name(f".lock-{file.sha256}")):
+    with claim(target):
+        note_use(target)
         if matches(target, file):
             return
         _check_facts(bucket, key, file, what)
-        partial = target.with_name(f".partial-{file.sha256}")
+        partial = unfinished(target)
         for last in (False, True):
             sound = _fill(bucket, key, partial, file, lambda n: progress(what, n, file.size_bytes))
             if sound:

@@ -6,9 +6,10 @@ import logging
 import threading
 from typing import Protocol
 
-from d3.domain.errors import D3Error
+from d3.domain.errors import D3Error, LoadInProgress
 from d3.domain.models import ModelReference
 from d3.domain.ports import Clock, ModelRegistry
+from d3.domain.services.hosting import LoadedModel
 
 _LOG = logging.getLogger(__name__)
 _LONGEST_PAUSE = 600.0
@@ -19,6 +20,10 @@ class Follows(Protocol):
 
     def chosen(self) -> str:
         """The name of the model that answers when none is named."""
+        ...
+
+    def loaded(self) -> LoadedModel | None:
+        """The model that answers now, if any."""
         ...
 
     def load(self, name: str | None = None) -> object:
@@ -51,11 +56,12 @@ class ActiveModelFollower:
         self._refused: ModelReference | None = None
         self._refusals = 0
         self._not_before = 0.0
-        self._silent = False
+        self._trouble: str | None = None
 
-    def note(self, loaded: ModelReference) -> None:
-        """Say which chosen model is loaded already; without this the first look loads it."""
-        self._current = loaded
+    @property
+    def trouble(self) -> str | None:
+        """Why another model answers than the one chosen; None while they are the same."""
+        return self._trouble
 
     def check(self) -> bool:
         """Look once; whether a model was loaded.
@@ -63,15 +69,13 @@ class ActiveModelFollower:
         Never raises :class:`D3Error`: what goes wrong is logged, once as long as it stays so.
         """
         try:
-            name = self._host.chosen()
-            newest = self._registry.describe(name).reference
+            newest = self._registry.describe(self._host.chosen()).reference
         except D3Error as error:
-            if not self._silent:
-                _LOG.warning("Which model is active cannot be told: %s", error)
-            self._silent = True
+            self._complain(f"which model is chosen cannot be told: {error}")
             return False
-        self._silent = False
-        if newest == self._current:
+        serving = self._host.loaded()
+        if newest == self._current or (serving and newest == serving.manifest.reference):
+            self._current, self._refused, self._trouble = newest, None, None
             return False
         if newest == self._refused and self._clock.monotonic() < self._not_before:
             return False
@@ -79,30 +83,33 @@ class ActiveModelFollower:
 
     def run(self, stop: threading.Event) -> None:
         """Look again and again until the event is set; for a thread of its own."""
-        while True:
+        while not stop.wait(self._seconds):
             try:
                 self.check()
             except Exception:  # noqa: BLE001  a follower that dies is noticed by nobody
                 _LOG.exception("Following the active model failed; trying again.")
-            if stop.wait(self._seconds):
-                return
 
     def _load(self, newest: ModelReference) -> bool:
         try:
             self._host.load(newest.name)
+        except LoadInProgress:
+            return False  # somebody loads one by hand; the next look sees which
         except D3Error as error:
             if newest != self._refused:
                 self._refused, self._refusals = newest, 0
-                _LOG.warning(
-                    "Model %s version %d was chosen and cannot be loaded; what was, stays: %s",
-                    newest.name,
-                    newest.version,
-                    error,
-                )
+            self._complain(
+                f"{newest.name} version {newest.version} was chosen and cannot be loaded; what "
+                f"was loaded before, stays: {error}"
+            )
             pause = min(self._seconds * 2**self._refusals, _LONGEST_PAUSE)
             self._refusals += 1
             self._not_before = self._clock.monotonic() + pause
             return False
-        self._current, self._refused = newest, None
-        _LOG.info("Model %s version %d serves now.", newest.name, newest.version)
+        self._current, self._refused, self._trouble = newest, None, None
+        _LOG.info("%s version %d is loaded", newest.name, newest.version)
         return True
+
+    def _complain(self, trouble: str) -> None:
+        if trouble != self._trouble:
+            _LOG.warning("%s", trouble)
+        self._trouble = trouble

@@ -48,20 +48,27 @@ class HealthController(Controller):
         responses={503: ResponseSpec(Readiness, description="Not ready", generate_examples=False)},
     )
     async def ready(self, d3: D3) -> Response[Readiness]:
-        """200 if they can, else 503 with what is missing."""
+        """200 if they can, else 503; both with what is missing.
+
+        What images can be judged without is named, and does not keep the service from being ready:
+        the model store and the result cache.
+        """
         missing = []
         if d3.host.loaded() is None:
             missing.append("model: none is loaded; POST /api/model/load loads one")
-        if trouble := d3.registry.trouble:
-            missing.append(f"model store: {trouble}")
         try:
-            loop = asyncio.get_running_loop()
-            await asyncio.wait_for(loop.run_in_executor(d3.queries, d3.schema.current), 3)
+            await asyncio.wait_for(d3.query(d3.schema.current), 3)
         except (D3Error, TimeoutError):
             missing.append("database: it does not answer")
-        return Response(
-            Readiness(ready=not missing, missing=missing), status_code=503 if missing else 200
-        )
+        ready = not missing
+        for part, trouble in {
+            "model store": d3.registry.trouble,
+            "chosen model": d3.follower.trouble,
+            "result cache": d3.cache.trouble if d3.cache is not None else None,
+        }.items():
+            if trouble is not None:
+                missing.append(f"{part}: {trouble}")
+        return Response(Readiness(ready=ready, missing=missing), status_code=200 if ready else 503)
 
     @get(
         "/metrics",

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from datetime import datetime
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 import msgspec
 from litestar import Controller, delete, get
 from litestar.di import NamedDependency, Provide
+from litestar.handlers import HTTPRouteHandler
 from litestar.params import Parameter
 from litestar.response import Stream
 
@@ -33,9 +33,8 @@ from d3.entrypoints.http.schemas import (
     history_item,
     stats_of,
 )
-from d3.entrypoints.http.services import D3, Services
+from d3.entrypoints.http.services import D3
 
-_T = TypeVar("_T")
 _ID = re.compile(r"[1-9][0-9]{0,18}")
 
 Limit = Annotated[int, Parameter(ge=1, le=MAX_PAGE, description="Results of a page.")]
@@ -102,6 +101,36 @@ def _time(text: str | None) -> datetime | None:
     return msgspec.convert(text, datetime) if text is not None else None
 
 
+def _export(
+    form: Callable[[Iterable[HistoryEntry]], Iterator[bytes]],
+    ending: str,
+    name: str,
+    media_type: str,
+    shape: str,
+) -> HTTPRouteHandler:
+    """The handler that exports what matches, in one format."""
+
+    @get(
+        f"/history.{ending}",
+        operation_id=f"exportHistory{name.title().replace(' ', '')}",
+        operation_class=openapi.TextOperation,
+        summary=f"Export the filtered history as {name}",
+        description=f"Every result that matches, newest first, {shape}.",
+        responses=openapi.problems(400, 503),
+        media_type=media_type,
+    )
+    async def export(_: Controller, d3: D3, where: NamedDependency[HistoryFilter]) -> Stream:
+        async def lines() -> AsyncIterator[bytes]:
+            chunks = form(d3.history.iterate(where))
+            while chunk := await d3.query(lambda: next(chunks, b"")):
+                yield chunk
+
+        disposition = {"Content-Disposition": f'attachment; filename="d3-history.{ending}"'}
+        return Stream(lines(), media_type=media_type, headers=disposition)
+
+    return export
+
+
 class HistoryController(Controller):
     """The history of results."""
 
@@ -126,38 +155,17 @@ class HistoryController(Controller):
     ) -> HistoryPage:
         """Results, newest first, by offset with a total or by cursor without."""
         if cursor is not None:
-            after = await _in_thread(
-                d3, lambda: d3.history.page_after(where, limit, cursor or None)
-            )
+            after = await d3.query(lambda: d3.history.page_after(where, limit, cursor or None))
             items = [history_item(entry) for entry in after.entries]
             return HistoryPage(count=len(items), next_cursor=after.next_cursor, results=items)
-        page = await _in_thread(d3, lambda: d3.history.page(where, limit, offset))
+        page = await d3.query(lambda: d3.history.page(where, limit, offset))
         items = [history_item(entry) for entry in page.entries]
         return HistoryPage(count=len(items), total=page.total, results=items)
 
-    @get(
-        "/history.csv",
-        operation_id="exportHistoryCsv",
-        operation_class=openapi.TextOperation,
-        summary="Export the filtered history as CSV",
-        responses=openapi.problems(400, 503),
-        media_type="text/csv",
+    export_csv = _export(csv_chunks, "csv", "CSV", "text/csv", "one row each")
+    export_jsonl = _export(
+        json_lines_chunks, "jsonl", "JSON lines", "application/jsonl", "one object a line"
     )
-    async def export_csv(self, d3: D3, where: NamedDependency[HistoryFilter]) -> Stream:
-        """Every result that matches, newest first, one row each."""
-        return _export(d3, where, csv_chunks, "text/csv; charset=utf-8", "csv")
-
-    @get(
-        "/history.jsonl",
-        operation_id="exportHistoryJsonLines",
-        operation_class=openapi.TextOperation,
-        summary="Export the filtered history as JSON lines",
-        responses=openapi.problems(400, 503),
-        media_type="application/jsonl",
-    )
-    async def export_jsonl(self, d3: D3, where: NamedDependency[HistoryFilter]) -> Stream:
-        """Every result that matches, newest first, one object a line."""
-        return _export(d3, where, json_lines_chunks, "application/jsonl", "jsonl")
 
     @get(
         "/result/{result_id:str}",
@@ -168,7 +176,7 @@ class HistoryController(Controller):
     )
     async def result(self, d3: D3, result_id: ResultId) -> OneResult:
         """The result with this id."""
-        entry = await _in_thread(d3, lambda: d3.history.get(_checked_id(result_id)))
+        entry = await d3.query(lambda: d3.history.get(_checked_id(result_id)))
         return OneResult(result=history_item(entry))
 
     @delete(
@@ -181,7 +189,7 @@ class HistoryController(Controller):
     )
     async def remove(self, d3: D3, result_id: ResultId) -> Done:
         """Remove the result with this id for good."""
-        await _in_thread(d3, lambda: d3.history.delete(_checked_id(result_id)))
+        await d3.query(lambda: d3.history.delete(_checked_id(result_id)))
         return Done(message="Result deleted successfully")
 
     @get(
@@ -203,33 +211,10 @@ class HistoryController(Controller):
         """Totals, and with ``bucket`` their course in time."""
         where = provide_filter(since=since, until=until)
         size = BucketSize(bucket) if bucket is not None else None
-        return Stats(
-            stats=stats_of(await _in_thread(d3, lambda: d3.history.statistics(where, size)))
-        )
+        return Stats(stats=stats_of(await d3.query(lambda: d3.history.statistics(where, size))))
 
 
 def _checked_id(text: str) -> int:
     if not _ID.fullmatch(text) or int(text) > LARGEST_ID:
         raise ResultNotFound("There is no such result.", "GET /api/inference/history lists them.")
     return int(text)
-
-
-async def _in_thread(d3: Services, work: Callable[[], _T]) -> _T:
-    """Run a database query on the threads kept for that, never on the event loop."""
-    return await asyncio.get_running_loop().run_in_executor(d3.queries, work)
-
-
-def _export(
-    d3: Services,
-    where: HistoryFilter,
-    form: Callable[[Iterable[HistoryEntry]], Iterator[bytes]],
-    media_type: str,
-    ending: str,
-) -> Stream:
-    async def lines() -> AsyncIterator[bytes]:
-        chunks = form(d3.history.iterate(where))
-        while chunk := await _in_thread(d3, lambda: next(chunks, b"")):
-            yield chunk
-
-    disposition = {"Content-Disposition": f'attachment; filename="d3-history.{ending}"'}
-    return Stream(lines(), media_type=media_type, headers=disposition)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from litestar import Controller, Request, get, post
 from litestar.params import Parameter
@@ -25,9 +23,8 @@ from d3.entrypoints.http.schemas import (
     architecture_of,
     details_of,
 )
-from d3.entrypoints.http.services import D3, Services
+from d3.entrypoints.http.services import D3
 
-_T = TypeVar("_T")
 _FORM_OVERHEAD = 64 * 1024
 
 
@@ -85,7 +82,7 @@ class ModelController(Controller):
     ) -> ModelLoaded:
         """Load a model beside the old one, which serves until the new one takes its place."""
         wanted = checked_name(name) if name else None
-        model = await _in_thread(d3, lambda: d3.host.load(wanted))
+        model = await d3.chore(lambda: d3.host.load(wanted))
         return ModelLoaded(
             message="Model loaded successfully",
             model_name=model.manifest.name,
@@ -101,7 +98,7 @@ class ModelController(Controller):
     )
     async def unload(self, d3: D3) -> Done:
         """Free the model's memory; predictions answer 503 until one is loaded again."""
-        was_there = await _in_thread(d3, d3.host.unload)
+        was_there = await d3.chore(d3.host.unload)
         return Done(message="Model unloaded successfully" if was_there else "No model was loaded")
 
     @get(
@@ -113,7 +110,7 @@ class ModelController(Controller):
     )
     async def models(self, d3: D3) -> ModelList:
         """Every model there is, by name, in its newest version."""
-        details = [details_of(one) for one in await _in_thread(d3, d3.models.list)]
+        details = [details_of(one) for one in await d3.chore(d3.models.list)]
         names = [one.name for one in details]
         return ModelList(count=len(names), models=names, details=details)
 
@@ -140,8 +137,8 @@ class ModelController(Controller):
             filename = display_name(form.file("file").name)
             name = checked_name(form.text("name") or filename)
             provenance = f"uploaded as {filename}"
-            manifest = await _in_thread(
-                d3, lambda: d3.models.import_head(name, file, provenance=provenance)
+            manifest = await d3.chore(
+                lambda: d3.models.import_head(name, file, provenance=provenance)
             )
         return Uploaded(
             message="Model uploaded successfully",
@@ -149,8 +146,3 @@ class ModelController(Controller):
             sha256=manifest.sha256,
             version=manifest.version,
         )
-
-
-async def _in_thread(d3: Services, work: Callable[[], _T]) -> _T:
-    """Loading, hashing and storing take seconds: never on the event loop."""
-    return await asyncio.get_running_loop().run_in_executor(d3.chores, work)

@@ -225,7 +225,7 @@ class Health(Struct, kw_only=True):
 
 
 class Readiness(Struct, kw_only=True):
-    """Whether requests can be answered, and what is missing where they cannot."""
+    """Whether images can be judged, and what is missing."""
 
     ready: bool
     missing: list[str]

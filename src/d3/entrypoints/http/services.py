@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from litestar.di import NamedDependency
 
 from d3.container import Container
 from d3.domain.errors import D3Error
 from d3.domain.ports import ModelRegistry
-from d3.domain.ports_history import History, Schema
+from d3.domain.ports_history import History, ResultCache, Schema
+from d3.domain.services.following import ActiveModelFollower
 from d3.domain.services.hosting import ModelHost
 from d3.domain.services.inference import InferenceService
 from d3.domain.services.models import ModelService
@@ -20,9 +23,11 @@ from d3.domain.services.writing import HistoryWriter
 from d3.entrypoints.http.metrics import Metrics
 from d3.settings import Settings
 
+T = TypeVar("T")
 _LOG = logging.getLogger("d3.http")
 _QUERY_THREADS = 8
 _CHORE_THREADS = 4
+_PATIENCE_SECONDS = 5.0
 
 
 class Services:
@@ -43,18 +48,24 @@ class Services:
         self.schema: Schema = container.schema()
         self.history: History = container.history()
         self.writer: HistoryWriter = container.history_writer()
-        self.queries = ThreadPoolExecutor(_QUERY_THREADS, thread_name_prefix="d3-query")
-        self.chores = ThreadPoolExecutor(_CHORE_THREADS, thread_name_prefix="d3-chore")
+        self._queries = ThreadPoolExecutor(_QUERY_THREADS, thread_name_prefix="d3-query")
+        self._chores = ThreadPoolExecutor(_CHORE_THREADS, thread_name_prefix="d3-chore")
         self._decoding = ThreadPoolExecutor(
             self.settings.decode_threads, thread_name_prefix="d3-decode"
         )
+        self.cache: ResultCache | None = container.cache() if self.settings.cache_entries else None
+        self._stopping = threading.Event()
         self.inference = InferenceService(
             self.host,
             container.decoder(),
             self._decoding,
-            container.cache() if self.settings.cache_entries else None,
+            self.cache,
             container.clock(),
             self.version,
+        )
+        self.follower: ActiveModelFollower = container.follower()
+        self._following = threading.Thread(
+            target=self.follower.run, args=[self._stopping], name="d3-follower", daemon=True
         )
         self._container = container
         self.started = False
@@ -66,6 +77,17 @@ class Services:
             "Records of the request log that were given up.",
             lambda: self.writer.dropped_records,
         )
+        if (cache := self.cache) is not None:
+            metrics.watch(
+                "d3_result_cache_up",
+                "1 while the result cache answers.",
+                lambda: cache.trouble is None,
+            )
+            metrics.watch(
+                "d3_result_cache_failures",
+                "Questions that the result cache did not answer.",
+                lambda: cache.failures,
+            )
 
     def start(self) -> None:
         """Bring the embedded database up to date and load the model; does it once.
@@ -90,16 +112,30 @@ class Services:
                 _LOG.info("%s version %d is loaded", manifest.name, manifest.version)
                 if manifest.notice:
                     _LOG.warning("%s", manifest.notice)
+            self._following.start()
             self.started = True
 
     def stop(self) -> None:
         """Finish what is in flight, write what waits, close everything."""
+        self._stopping.set()
+        if self._following.ident is not None:
+            self._following.join(_PATIENCE_SECONDS)  # a download may take minutes more
         self._decoding.shutdown()
         self.host.close()
         self.writer.close()
-        self.queries.shutdown()
-        self.chores.shutdown()
+        self._queries.shutdown()
+        self._chores.shutdown()
         self.history.close()
+        if self.cache is not None:
+            self.cache.close()
+
+    async def query(self, work: Callable[[], T]) -> T:
+        """Ask the database on the threads kept for that, never on the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._queries, work)
+
+    async def chore(self, work: Callable[[], T]) -> T:
+        """Load, hash or store on the threads kept for that: such work takes seconds."""
+        return await asyncio.get_running_loop().run_in_executor(self._chores, work)
 
     def _is_loaded(self) -> float:
         return float(self.host.loaded() is not None)

@@ -24,6 +24,8 @@ class ResultCacheContract:
 
     def test_what_was_never_put_is_not_known(self, cache: ResultCache) -> None:
         assert isinstance(cache, ResultCache)
+        assert cache.trouble is None
+        assert cache.failures == 0
         assert cache.get(KEY) is None
 
     @pytest.mark.parametrize(

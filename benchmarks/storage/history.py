@@ -1,28 +1,22 @@
-"""Times pages and statistics of a large history on SQLite; ``python benchmarks/history.py``.
+"""Times pages and statistics of a large history.
 
-Fills a database in a temporary folder (or ``--url``) through the real tables, then asks what the
-service asks, five times each, and prints medians beside what they must not exceed.
+Fills a database through the real tables, then asks what the service asks, five times each, and
+gives medians beside what they must not exceed.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import platform
 import random
-import sqlite3
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from d3.adapters.sql import Database, SqlHistory, upgrade
+from d3.adapters.sql import Database, SqlHistory
 from d3.adapters.sql.rows import row_of
 from d3.adapters.sql.tables import InferenceResult
 from d3.domain.cursors import Place, encode_cursor
@@ -36,36 +30,14 @@ SPAN = timedelta(days=365)
 ALL = HistoryFilter()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument(
-        "--url", help="an empty database; SQLite in a temporary folder unless given"
-    )
-    parser.add_argument("--repeat", type=int, default=5)
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="d3-bench-") as folder:
-        database = Database(arguments.url or Path(folder) / "d3.db", statement_seconds=600)
-        print_machine(database)
-        upgrade(database)
-        began = time.perf_counter()
-        fill(database, arguments.rows)
-        seconds = time.perf_counter() - began
-        print(f"filled {arguments.rows:,} rows in {seconds:.0f} s")
-        for line in measure(database, arguments.rows, arguments.repeat):
-            print(line)
-        database.close()
-
-
-def print_machine(database: Database) -> None:
-    load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
-    print(f"{platform.platform()}, {os.cpu_count()} cores, load {load}")
-    print(f"Python {platform.python_version()}, SQLAlchemy {sa.__version__}", end=", ")
-    if database.is_sqlite:
-        print(f"SQLite {sqlite3.sqlite_version}")
-    else:
-        with database.reading() as connection:
-            print(connection.scalar(sa.text("SELECT version()")))
+def show(database: Database, rows: int, repeat: int) -> None:
+    """Fill the tables and print the medians."""
+    began = time.perf_counter()
+    fill(database, rows)
+    kind = "SQLite" if database.is_sqlite else "PostgreSQL"
+    print(f"{kind}: filled {rows:,} rows in {time.perf_counter() - began:.0f} s")
+    for line in measure(database, rows, repeat):
+        print(line)
 
 
 def entries(rows: int) -> Iterator[NewEntry]:
@@ -117,16 +89,17 @@ def measure(database: Database, rows: int, repeat: int) -> Iterator[str]:
         cursor = encode_cursor(Place(START + SPAN / 20, rows), where)
         return lambda: history.page_after(where, 50, cursor)
 
+    page = 50 if database.is_sqlite else 20
     year = HistoryFilter(since=START, until=START + SPAN)
     fakes, named = HistoryFilter(is_fake=True), HistoryFilter(q="IMG_0001")
     broad = HistoryFilter(q="IMG")
     asked: list[tuple[str, float | None, Callable[[], Any]]] = [
-        ("first cursor page", 50, lambda: history.page_after(ALL, 50)),
-        ("deep cursor page", 50, deep(ALL)),
-        ("first cursor page, fakes", 50, lambda: history.page_after(fakes, 50)),
-        ("deep cursor page, fakes", 50, deep(fakes)),
-        ("first cursor page of 500", 50, lambda: history.page_after(ALL, 500)),
-        ("cursor page, rare prefix", 50, lambda: history.page_after(named, 50)),
+        ("first cursor page", page, lambda: history.page_after(ALL, 50)),
+        ("deep cursor page", page, deep(ALL)),
+        ("first cursor page, fakes", page, lambda: history.page_after(fakes, 50)),
+        ("deep cursor page, fakes", page, deep(fakes)),
+        ("first cursor page of 500", None, lambda: history.page_after(ALL, 500)),
+        ("cursor page, rare prefix", page, lambda: history.page_after(named, 50)),
         ("cursor page, common prefix", None, lambda: history.page_after(broad, 50)),
         ("first page with total", None, lambda: history.page(ALL, 50)),
         ("deep offset with total", None, lambda: history.page(ALL, 50, rows * 19 // 20)),
@@ -146,7 +119,3 @@ def measure(database: Database, rows: int, repeat: int) -> Iterator[str]:
             "" if bound is None else f"  (under {bound:.0f}: {'yes' if median < bound else 'NO'})"
         )
         yield f"{name:28} {median:8.1f} ms{limit}"
-
-
-if __name__ == "__main__":
-    main()

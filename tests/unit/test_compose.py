@@ -1,0 +1,140 @@
+"""compose.yaml, the Dockerfile and the settings speak of the same things."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from d3.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
+SERVICES: dict[str, Any] = COMPOSE["services"]
+SECRETS = {"POSTGRES_PASSWORD": "one secret", "MINIO_SECRET_KEY": "another secret"}
+
+
+def instructions() -> list[tuple[str, str]]:
+    """The Dockerfile's lines as (instruction, rest), continued lines joined."""
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    text = re.sub(r"^#.*\n", "", text, flags=re.MULTILINE).replace("\\\n", " ")
+    lines = (line.split(maxsplit=1) for line in text.splitlines() if line.strip())
+    return [(name, rest) for name, rest in lines]
+
+
+def last_stage() -> list[tuple[str, str]]:
+    every = instructions()
+    begin = max(n for n, (name, _) in enumerate(every) if name == "FROM")
+    return every[begin:]
+
+
+def image_environment() -> dict[str, str]:
+    (line,) = (rest for name, rest in last_stage() if name == "ENV")
+    return dict(word.split("=", maxsplit=1) for word in shlex.split(line))
+
+
+def environment(service: str) -> dict[str, str]:
+    """A service's variables with the secrets put in, as compose does."""
+
+    def secret(match: re.Match[str]) -> str:
+        return SECRETS[match[1]]
+
+    given = SERVICES[service]["environment"]
+    return {
+        name: re.sub(r"\$\{(\w+):\?[^}]*\}", secret, str(value)) for name, value in given.items()
+    }
+
+
+def settings() -> Settings:
+    """What D3 reads in its container."""
+    return Settings.from_environment(image_environment() | environment("d3"), dotenv=None)
+
+
+def test_every_variable_is_a_setting_and_can_be_used() -> None:
+    known = {one.metadata["variable"] for one in Settings.__dataclass_fields__.values()}
+    assert set(environment("d3")) <= known
+    assert {name for name in image_environment() if name.startswith("D3_")} <= known
+    assert settings().host == "0.0.0.0"
+
+
+def test_d3_is_led_to_the_services_that_are_there() -> None:
+    read = settings()
+    hosts = {
+        read.postgres_host,
+        str(read.minio_endpoint).split(":")[0],
+        re.split(r"[/:]+", str(read.redis_url))[1],
+    }
+    assert hosts == set(SERVICES) - {"d3"} == set(SERVICES["d3"]["depends_on"])
+
+
+def test_both_ends_know_the_same_secrets() -> None:
+    read, postgres, s3 = settings(), environment("postgres"), environment("s3")
+    assert read.postgres_password == SECRETS["POSTGRES_PASSWORD"] == postgres["POSTGRES_PASSWORD"]
+    assert (read.postgres_user, read.postgres_db) == (
+        postgres["POSTGRES_USER"],
+        postgres["POSTGRES_DB"],
+    )
+    assert read.minio_secret_key == SECRETS["MINIO_SECRET_KEY"] == s3["ROOT_SECRET_KEY"]
+    assert read.minio_access_key == s3["ROOT_ACCESS_KEY"]
+    assert str(read.minio_endpoint).split(":")[1] in " ".join(SERVICES["s3"]["command"])
+
+
+def test_no_secret_stands_in_the_file() -> None:
+    for service in SERVICES.values():
+        for name, value in service.get("environment", {}).items():
+            if re.search("PASSWORD|SECRET", name):
+                assert re.fullmatch(r"\$\{\w+:\?.+\}", value)
+
+
+def test_the_port_is_the_services_and_is_published_on_this_machine_alone() -> None:
+    (exposed,) = (rest for name, rest in last_stage() if name == "EXPOSE")
+    (published,) = SERVICES["d3"]["ports"]
+    address, outside, inside = published.split(":")
+    assert {outside, inside, exposed} == {str(settings().port)} == {str(Settings().port)}
+    assert address == "127.0.0.1"
+    assert all("ports" not in SERVICES[name] for name in SERVICES if name != "d3")
+
+
+def test_the_health_check_asks_what_the_service_answers() -> None:
+    (check,) = (rest for name, rest in last_stage() if name == "HEALTHCHECK")
+    command = json.loads(check[check.index("CMD ") + 4 :])
+    paths = set(re.findall(r"/health[a-z/]*", command[-1]))
+    document = json.loads((ROOT / "docs/openapi.json").read_text(encoding="utf-8"))
+    assert paths == {"/health/ready"} <= set(document["paths"])
+    assert "D3_PORT" in command[-1]
+    compile(command[-1], "health check", "exec")
+
+
+def test_it_runs_as_nobody_in_particular_and_writes_where_a_volume_is() -> None:
+    stage = last_stage()
+    assert [rest for name, rest in stage if name == "USER"] == ["d3"]
+    home = str(settings().home)
+    assert [rest for name, rest in stage if name == "VOLUME"] == [home]
+    (volume,) = SERVICES["d3"]["volumes"]
+    assert volume.split(":")[1] == home
+    named = {one.split(":")[0] for each in SERVICES.values() for one in each.get("volumes", ())}
+    assert named == set(COMPOSE["volumes"])
+
+
+@pytest.mark.parametrize("name", sorted(set(SERVICES) - {"d3"}))
+def test_images_are_pinned(name: str) -> None:
+    assert re.fullmatch(r"[a-z0-9./-]+:v?[0-9]+\.[0-9.]+(-alpine)?", SERVICES[name]["image"])
+
+
+def test_what_is_copied_into_the_image_is_let_through_and_nothing_else() -> None:
+    ignore = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    let_through = {line[1:] for line in ignore if line.startswith("!")}
+    copied = {
+        word.removeprefix("./")
+        for name, rest in instructions()
+        if name == "COPY" and not rest.startswith("--from")
+        for word in rest.split()[:-1]
+    }
+    assert copied == let_through
+    assert "*" in ignore
+    assert all((ROOT / name).exists() for name in let_through)
