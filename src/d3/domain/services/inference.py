@@ -19,8 +19,9 @@ from d3.domain.detections import Detection
 from d3.domain.errors import D3Error, DetectorFailed
 from d3.domain.history import NewEntry, entry_of
 from d3.domain.images import DecodedImage
-from d3.domain.ports import Clock, ImageDecoder, Scored
+from d3.domain.ports import Clock, ImageDecoder
 from d3.domain.ports_history import CacheKey, ResultCache
+from d3.domain.ports_queue import Scored
 from d3.domain.services.hosting import ModelHost
 from d3.domain.services.questions import Question, answer, ask_of
 from d3.domain.text import display_name
