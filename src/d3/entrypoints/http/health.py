@@ -50,8 +50,11 @@ class HealthController(Controller):
     async def ready(self, d3: D3) -> Response[Readiness]:
         """200 if they can, else 503 with what is missing."""
         missing = []
-        if d3.host.loaded() is None:
+        model = d3.host.loaded()
+        if model is None:
             missing.append("model: none is loaded; POST /api/model/load loads one")
+        elif trouble := model.queue.trouble:
+            missing.append(f"detector: {trouble}")
         if trouble := d3.registry.trouble:
             missing.append(f"model store: {trouble}")
         try:

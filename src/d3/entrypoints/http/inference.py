@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +18,7 @@ from d3.domain.idempotency import (
     Reservation,
     StoredAnswer,
 )
+from d3.domain.ports_queue import Lane
 from d3.domain.services.inference import Judged, Upload
 from d3.domain.text import display_name
 from d3.entrypoints.http import openapi
@@ -25,6 +26,7 @@ from d3.entrypoints.http.forms import Form, FormLimits, read_form
 from d3.entrypoints.http.observing import Observation
 from d3.entrypoints.http.schemas import BatchItem, BatchPrediction, Prediction, result_of
 from d3.entrypoints.http.services import D3, Services
+from d3.entrypoints.http.waiting import patiently
 
 Outcome = Judged | D3Error
 _encode = msgspec.json.Encoder().encode
@@ -51,6 +53,7 @@ class InferenceController(Controller):
 
         With an ``Idempotency-Key``, the same request again gets the same answer and no second row.
         """
+        d3.inference.knock(Lane.INTERACTIVE, d3.settings.request_seconds)
         limits = FormLimits(d3.settings.max_image_bytes + _FORM_OVERHEAD, parts=16)
         form = await read_form(request, limits)
         uploads = [form.file("file")]
@@ -61,7 +64,7 @@ class InferenceController(Controller):
             result = result_of(outcome.detection, cached=outcome.cached)
             return _encode(Prediction(result=result, inference_id=ids[0]))
 
-        return await _answer(request, d3, form, uploads, body, all_or_nothing=True)
+        return await _answer(request, d3, form, uploads, body, lane=Lane.INTERACTIVE)
 
     @post(
         "/predict-batch",
@@ -76,6 +79,7 @@ class InferenceController(Controller):
         self, request: Request[Any, Any, Any], d3: D3
     ) -> Response[BatchPrediction]:
         """Judge the images in the fields ``files``; one bad file fails only itself."""
+        d3.inference.knock(Lane.BULK)
         limits = FormLimits(d3.settings.max_batch_bytes, parts=d3.settings.max_batch_files + 8)
         form = await read_form(request, limits)
         uploads = form.all_files("files")
@@ -95,7 +99,7 @@ class InferenceController(Controller):
             ]
             return _encode(BatchPrediction(count=len(results), results=results))
 
-        return await _answer(request, d3, form, uploads, body, all_or_nothing=False)
+        return await _answer(request, d3, form, uploads, body, lane=Lane.BULK)
 
 
 async def _answer(
@@ -105,7 +109,7 @@ async def _answer(
     uploads: Sequence[Upload],
     body: Callable[[Sequence[Outcome], Sequence[int]], bytes],
     *,
-    all_or_nothing: bool,
+    lane: Lane,
 ) -> Response[Any]:
     """Judge the uploads and keep the results; the answer leaves after the commit.
 
@@ -115,26 +119,31 @@ async def _answer(
         form: with ``threshold`` and ``views``.
         uploads: one or more.
         body: makes the answer of the outcomes and of the ids of those that were judged.
-        all_or_nothing: whether one bad image fails the request.
+        lane: who goes first; in the interactive one, one bad image fails the request.
     """
     observation = Observation.of(request.scope)
+    within = d3.settings.request_seconds * len(uploads)
     threshold, views = form.threshold(), form.views()
     reservation = None
     if (key := request.headers.get("idempotency-key")) is not None:
         digest = _request_hash(request.scope["path"], uploads, threshold, views)
-        reserved = await asyncio.wrap_future(d3.writer.reserve(IdempotencyKey(NOBODY, key, digest)))
+        reserved = await d3.wait(d3.writer.reserve(IdempotencyKey(NOBODY, key, digest)))
         if isinstance(reserved, StoredAnswer):
             return _json(reserved.body, {"Idempotency-Replayed": "true"})
         reservation = reserved
     try:
-        outcomes = await asyncio.wrap_future(
-            d3.inference.judge(
-                uploads, threshold=threshold, views=views, request_id=observation.request_id
-            )
+        judging = d3.inference.judge(
+            uploads,
+            threshold=threshold,
+            views=views,
+            request_id=observation.request_id,
+            lane=lane,
+            within=within,
         )
+        outcomes = await patiently(request, d3.wait(judging), time.monotonic() + within)
         for outcome in outcomes:
             observation.judged(outcome)
-        if all_or_nothing:
+        if lane is Lane.INTERACTIVE:
             _raise_first(outcomes)
         judged = [outcome.entry for outcome in outcomes if isinstance(outcome, Judged)]
         completion = None
@@ -142,7 +151,7 @@ async def _answer(
             completion = Completion(reservation, lambda ids: body(outcomes, ids))
         ids: list[int] = []
         if judged or completion:
-            ids = await asyncio.wrap_future(d3.writer.submit(judged, completion))
+            ids = await d3.wait(d3.writer.submit(judged, completion))
     except BaseException:
         _release(d3, reservation)
         raise

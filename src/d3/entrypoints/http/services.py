@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeAlias
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeAlias, TypeVar
 
 from litestar.di import NamedDependency
 
@@ -15,11 +16,15 @@ from d3.domain.ports import ModelRegistry
 from d3.domain.ports_history import History, Schema
 from d3.domain.services.hosting import ModelHost
 from d3.domain.services.inference import InferenceService
+from d3.domain.services.lanes import LanePool
 from d3.domain.services.models import ModelService
 from d3.domain.services.writing import HistoryWriter
 from d3.entrypoints.http.metrics import Metrics
+from d3.entrypoints.http.queue_metrics import QueueMetrics
+from d3.entrypoints.http.waiting import Mailbox
 from d3.settings import Settings
 
+_T = TypeVar("_T")
 _LOG = logging.getLogger("d3.http")
 _QUERY_THREADS = 8
 _CHORE_THREADS = 4
@@ -45,9 +50,10 @@ class Services:
         self.writer: HistoryWriter = container.history_writer()
         self.queries = ThreadPoolExecutor(_QUERY_THREADS, thread_name_prefix="d3-query")
         self.chores = ThreadPoolExecutor(_CHORE_THREADS, thread_name_prefix="d3-chore")
-        self._decoding = ThreadPoolExecutor(
-            self.settings.decode_threads, thread_name_prefix="d3-decode"
+        self._decoding = LanePool(
+            self.settings.decode_threads, self.settings.bulk_percent / 100, "d3-decode"
         )
+        self._mailbox: Mailbox | None = None
         self.inference = InferenceService(
             self.host,
             container.decoder(),
@@ -101,6 +107,13 @@ class Services:
         self.chores.shutdown()
         self.history.close()
 
+    def wait(self, source: Future[_T]) -> asyncio.Future[_T]:
+        """What a thread is doing, to be awaited on the running event loop."""
+        loop = asyncio.get_running_loop()
+        if self._mailbox is None or self._mailbox.loop is not loop:
+            self._mailbox = Mailbox(loop)
+        return self._mailbox.wait(source)
+
     def _is_loaded(self) -> float:
         return float(self.host.loaded() is not None)
 
@@ -113,6 +126,11 @@ def new(settings: Settings, **replaced: Any) -> Services:
     """The services for these settings; parts of the container may be replaced, for tests."""
     container = Container(settings=settings)
     container.queue.override(container.threaded_queue)
+    metrics = Metrics()
+    queue_metrics = QueueMetrics(metrics.registry)
+    container.queue_events.override(queue_metrics)
     for name, part in replaced.items():
         getattr(container, name).override(part)
-    return Services(container, Metrics())
+    services = Services(container, metrics)
+    queue_metrics.watch(lambda: model.queue if (model := services.host.loaded()) else None)
+    return services
