@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from d3.domain.ports import (
         Checkpoints,
         Clock,
-        DetectionQueue,
         Detector,
         Engine,
         ImageDecoder,
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     )
     from d3.domain.ports_accounts import Accounts
     from d3.domain.ports_history import History, ResultCache, Schema
+    from d3.domain.ports_queue import DetectionQueue, QueueEvents
     from d3.domain.ports_storage import Copier
 
 STARTER_FOLDER = Path(__file__).parent / "starter"
@@ -111,10 +111,18 @@ def _engine(settings: Settings) -> Engine:
     return TorchEngine(settings.cuda_device, settings.effective_precision, settings.batch_size)
 
 
-def _threaded_queue(detector: Detector, clock: Clock, batch_size: int) -> DetectionQueue:
-    from d3.adapters.batching import ThreadedQueue
+def _threaded_queue(
+    detector: Detector, clock: Clock, settings: Settings, events: QueueEvents | None
+) -> DetectionQueue:
+    from d3.adapters.batching import Bounds, ThreadedQueue
 
-    return ThreadedQueue(detector, clock, batch_size)
+    bounds = Bounds(
+        batch_size=settings.batch_size,
+        images=settings.queue_images,
+        size_bytes=settings.queue_bytes,
+        bulk_share=settings.bulk_percent / 100,
+    )
+    return ThreadedQueue(detector, clock, bounds, events)
 
 
 def _version() -> str:
@@ -188,8 +196,9 @@ class Container(containers.DeclarativeContainer):
     )
     engine = providers.ThreadSafeSingleton(_engine, settings)
     queue = providers.Factory(_queue, clock=clock)
+    queue_events: providers.Provider[QueueEvents | None] = providers.Object(None)
     threaded_queue = providers.Factory(
-        _threaded_queue, clock=clock, batch_size=settings.provided.batch_size
+        _threaded_queue, clock=clock, settings=settings, events=queue_events
     )
     version = providers.Callable(_version)
     host = providers.ThreadSafeSingleton(
@@ -198,6 +207,7 @@ class Container(containers.DeclarativeContainer):
         engine=engine.provider,
         queue=queue.provider,
         choice=settings.provided.model,
+        warm_up=settings.provided.warm_up,
     )
     follower = providers.ThreadSafeSingleton(
         ActiveModelFollower,

@@ -79,6 +79,19 @@ class Settings:
     batch_size: Annotated[int, Meta(ge=1, le=4096)] = _variable(
         "D3_BATCH_SIZE", 32, "images that share a forward pass at most"
     )
+    warm_up: bool = _variable(
+        "D3_WARM_UP", True, "whether the service times a model for a moment before it answers"
+    )
+    queue_images: Annotated[int, Meta(ge=1, le=1_000_000)] = _variable(
+        "D3_QUEUE_IMAGES", 1000, "images that wait in a lane at most, interactive or bulk"
+    )
+    queue_bytes: Count = _variable("D3_QUEUE_BYTES", 256 * 2**20, "memory they may take, for each")
+    bulk_percent: Annotated[int, Meta(ge=1, le=99)] = _variable(
+        "D3_BULK_PERCENT", 20, "of the work that batches of files get while single images wait"
+    )
+    request_seconds: Annotated[int, Meta(ge=1, le=3600)] = _variable(
+        "D3_REQUEST_SECONDS", 30, "a request waits for an image at most; a batch: for each of its"
+    )
     max_image_bytes: Count = _variable("D3_MAX_IMAGE_BYTES", 50 * 2**20, "largest encoded image")
     max_image_pixels: Count = _variable(
         "D3_MAX_IMAGE_PIXELS", 50_000_000, "largest width times height"

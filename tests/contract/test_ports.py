@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from d3.adapters.batching import DirectQueue
+from d3.adapters.batching import Bounds, DirectQueue, ThreadedQueue
 from d3.adapters.filesystem import FilesystemRegistry
 from d3.adapters.memory import MemoryRegistry
 from d3.adapters.minio import MinioRegistry, S3Place
@@ -60,6 +60,18 @@ class TestDirectQueue(DetectionQueueContract):
     @pytest.fixture
     def make_queue(self) -> Callable[[Detector], DirectQueue]:
         return lambda detector: DirectQueue(detector, SystemClock())
+
+
+class TestThreadedQueue(DetectionQueueContract):
+    @pytest.fixture
+    def make_queue(self) -> Callable[[Detector], ThreadedQueue]:
+        return lambda detector: ThreadedQueue(detector, SystemClock())
+
+
+class TestThreadedQueueInSmallBatches(DetectionQueueContract):
+    @pytest.fixture
+    def make_queue(self) -> Callable[[Detector], ThreadedQueue]:
+        return lambda detector: ThreadedQueue(detector, SystemClock(), Bounds(batch_size=3))
 
 
 class TestFilesystemRegistry(ModelRegistryContract):

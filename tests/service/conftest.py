@@ -51,8 +51,12 @@ class Service:
 
 @contextmanager
 def running(home: Home, engine: FakeEngine | None = None, **settings: Any) -> Iterator[Service]:
-    """A service on a home; takes settings by their field's name."""
+    """A service on a home; takes settings by their field's name.
+
+    It does not warm up unless told, so that the engine's passes are the test's own.
+    """
     engine = engine or FakeEngine()
+    settings = {"warm_up": False} | settings
     application = create_app(home.settings(**settings), engine=engine)
     with serving(application) as url, httpx.Client(base_url=url, timeout=30) as http:
         yield Service(url, http, application, engine)

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 import d3
+from d3.domain.ports_queue import Lane
 from d3.entrypoints.http import create_app
 from d3.testing.engines import FakeEngine
 from tests.homes import Home
@@ -109,7 +110,7 @@ def test_requests_that_come_together_share_a_forward_pass(service: Service) -> N
         service.engine.scoring.acquire(timeout=20)
         others = [pool.submit(service.predict, painted(shade)) for shade in range(1, 9)]
         queue = service.application.d3.host.loaded().queue
-        wait_until(lambda: queue.depth == 8)
+        wait_until(lambda: queue.waiting(Lane.INTERACTIVE).images == 8)
         service.engine.may_score.set()
         answers = [one.result() for one in [first, *others]]
     assert all(answer.status_code == 200 for answer in answers)

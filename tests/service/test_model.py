@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from d3.domain.errors import DeviceOutOfMemory
-from d3.domain.services.inference import Judged, Upload
+from d3.domain.services.inference import Upload
 from d3.testing.engines import FakeEngine
 from tests.homes import Home
 from tests.service.conftest import Service, painted
@@ -168,13 +168,11 @@ def test_who_stops_waiting_does_not_take_the_model_from_the_work(service: Servic
     service.engine.may_score.clear()
     waiting = service.application.d3.inference.judge([Upload("a.png", painted(1))])
     assert service.engine.scoring.acquire(timeout=20)
-    assert waiting.cancel() is False
+    assert waiting.cancel()
     service.http.post(UNLOAD)
     (detector,) = service.engine.detectors
     assert not detector.closed
     service.engine.may_score.set()
-    (judged,) = waiting.result(20)
-    assert isinstance(judged, Judged)
     wait_until(lambda: detector.closed)
 
 

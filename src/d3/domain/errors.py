@@ -367,3 +367,23 @@ class DeviceOutOfMemory(D3Error):
     """The device has no room for the model or for this batch."""
 
     code = "out_of_memory"
+
+
+class Overloaded(D3Error):
+    """More images wait than may, or than can be judged in time; nothing was done for this one.
+
+    Attributes:
+        retry_after: seconds after which there should be room.
+    """
+
+    code = "overloaded"
+
+    def __init__(self, problem: str, remedy: str = "", retry_after: float = 1.0) -> None:
+        super().__init__(problem, remedy)
+        self.retry_after = retry_after
+
+
+class DeadlineExceeded(Overloaded):
+    """The image's time was over before the detector came to it; it cost no forward pass."""
+
+    code = "deadline_exceeded"

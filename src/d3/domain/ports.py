@@ -1,13 +1,12 @@
 """What the domain needs from outside, each need a Protocol; adapters fill them in.
 
 Ports are synchronous. What queues hands out ``concurrent.futures.Future``s, so that waiting never
-holds a thread.
+holds a thread; the queue in front of a detector has :mod:`d3.domain.ports_queue` to itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -96,39 +95,6 @@ class Engine(Protocol):
             DeviceUnavailable: the device or precision asked for is not here.
             DeviceOutOfMemory: the device has no room.
         """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """What a queue answers.
-
-    Attributes:
-        logits: raw logits (n, views).
-        seconds: each image's share of the time on the device.
-        waited: seconds from submission until the device began.
-    """
-
-    logits: Logits
-    seconds: float
-    waited: float = 0.0
-
-
-@runtime_checkable
-class DetectionQueue(Protocol):
-    """Owns a detector and takes turns at it. Safe to call from many threads."""
-
-    @property
-    def detector(self) -> Detector:
-        """The one it owns."""
-        ...
-
-    def submit(self, pixels: Pixels, views: int) -> Future[Scored]:
-        """Ask for the logits of uint8 pixels (n, S, S, 3), n >= 1; the future may raise D3Error."""
-        ...
-
-    def close(self) -> None:
-        """Finish what was submitted, then close the detector."""
         ...
 
 

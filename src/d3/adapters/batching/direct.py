@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future
+from dataclasses import dataclass
 
+from d3.domain.errors import DeadlineExceeded
 from d3.domain.images import Pixels
-from d3.domain.ports import Clock, Detector, Scored
+from d3.domain.ports import Clock, Detector
+from d3.domain.ports_queue import Lane, Scored, Waiting
 
 
 class DirectQueue:
-    """Fills :class:`d3.domain.ports.DetectionQueue`; its futures are finished when handed out."""
+    """Fills :class:`d3.domain.ports_queue.DetectionQueue`.
+
+    Its futures are finished when handed out; nothing ever waits, so there is always a place.
+    """
+
+    trouble: str | None = None
 
     def __init__(self, detector: Detector, clock: Clock) -> None:
         self._detector = detector
@@ -22,11 +30,32 @@ class DirectQueue:
         """The one it owns."""
         return self._detector
 
-    def submit(self, pixels: Pixels, views: int) -> Future[Scored]:
+    def reserve(
+        self,
+        images: int,
+        size_bytes: int,  # noqa: ARG002  the port's
+        views: int,
+        lane: Lane = Lane.INTERACTIVE,
+        deadline: float | None = None,
+    ) -> _Place:
+        """A place; there is always one."""
+        del images
+        return _Place(self, views, lane, deadline)
+
+    def submit(
+        self,
+        pixels: Pixels,
+        views: int,
+        lane: Lane = Lane.INTERACTIVE,  # noqa: ARG002  the port's
+        deadline: float | None = None,
+    ) -> Future[Scored]:
         """Score the pixels (n, S, S, 3) on the calling thread."""
         future: Future[Scored] = Future()
         with self._turn:
             begun = self._clock.monotonic()
+            if deadline is not None and begun >= deadline:
+                future.set_exception(DeadlineExceeded("The image's time was over.", "Try again."))
+                return future
             try:
                 logits = self._detector.score(pixels, views)
             except Exception as error:  # noqa: BLE001  the future carries it to whoever waits
@@ -36,7 +65,28 @@ class DirectQueue:
         future.set_result(Scored(logits, seconds / len(pixels)))
         return future
 
+    def warm_up(self, image_size: int) -> None:
+        """Do nothing: a script's first image may as well be the first pass."""
+
+    def waiting(self, lane: Lane) -> Waiting:  # noqa: ARG002  the port's
+        """Nothing."""
+        return Waiting()
+
     def close(self) -> None:
         """Wait for the running turn, then close the detector."""
         with self._turn:
             self._detector.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    queue: DirectQueue
+    views: int
+    lane: Lane
+    deadline: float | None
+
+    def submit(self, pixels: Pixels) -> Future[Scored]:
+        return self.queue.submit(pixels, self.views, self.lane, self.deadline)
+
+    def give_up(self, images: int = 1) -> None:
+        pass

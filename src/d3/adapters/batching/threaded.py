@@ -1,49 +1,61 @@
-"""A detector owned by one thread, which takes whatever waits: never idle on purpose, never alone.
+"""A detector owned by one thread, which does what :class:`Policy` says.
 
-On an idle queue a submission is scored at once; while the detector is busy the next ones gather and
-share a forward pass. A batch that fails is tried again image by image, so that one fails alone.
+It goes on to the next forward pass while :class:`Answers` carries the last one's answers to those
+who wait, so that what callers do with them costs the device no time.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections import deque
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from d3.domain.errors import D3Error, DetectorFailed, ModelNotLoaded
+from d3.adapters.batching.answers import Answers, Asked
+from d3.adapters.batching.lines import Entry, Pass, Want
+from d3.adapters.batching.policy import Bounds, Policy
+from d3.domain.errors import DeviceOutOfMemory, ModelNotLoaded, Overloaded
 from d3.domain.images import Pixels
-from d3.domain.ports import Clock, Detector, Scored
+from d3.domain.ports import Clock, Detector, Logits
+from d3.domain.ports_queue import Lane, QueueEvents, Scored, Waiting
 
-
-@dataclass(eq=False, slots=True)
-class _Submission:
-    pixels: Pixels
-    views: int
-    since: float
-    future: Future[Scored] = field(default_factory=Future)
+_LOG = logging.getLogger(__name__)
+_PROBE_SECONDS = 5.0
+_WARM_UP_SECONDS = 2.0
+_LONGEST_PAUSE = 30.0
 
 
 class ThreadedQueue:
-    """Fills :class:`d3.domain.ports.DetectionQueue`.
+    """Fills :class:`d3.domain.ports_queue.DetectionQueue`.
 
     Args:
         detector: from now on only its thread touches it.
-        clock: for timings.
-        batch_size: images of one forward pass at most; a larger submission goes alone.
+        clock: for timings and deadlines.
+        bounds: what may wait, and what may share a forward pass.
+        events: hears what happens; None for nobody.
     """
 
-    def __init__(self, detector: Detector, clock: Clock, batch_size: int = 32) -> None:
+    def __init__(
+        self,
+        detector: Detector,
+        clock: Clock,
+        bounds: Bounds = Bounds(),
+        events: QueueEvents | None = None,
+    ) -> None:
         self._detector = detector
         self._clock = clock
-        self._batch_size = batch_size
-        self._waiting: deque[_Submission] = deque()
+        self._bounds = bounds
+        self._policy = Policy(bounds)
+        self._events: QueueEvents = events or _Nobody()
+        self._answers = Answers()
         self._changed = threading.Condition()
         self._closed = False
-        self._owner = threading.Thread(target=self._run, name="d3-detector", daemon=True)
-        self._owner.start()
+        self._trouble: str | None = None
+        self._deaths = 0
+        self._shape: tuple[int, ...] | None = None
+        self._owner = self._new_owner()
 
     @property
     def detector(self) -> Detector:
@@ -51,85 +63,247 @@ class ThreadedQueue:
         return self._detector
 
     @property
-    def depth(self) -> int:
-        """Submissions that wait."""
-        return len(self._waiting)
+    def trouble(self) -> str | None:
+        """Says so from when its thread has died until a forward pass ends well again."""
+        return self._trouble
 
-    def submit(self, pixels: Pixels, views: int) -> Future[Scored]:
-        """Ask for the logits of uint8 pixels (n, S, S, 3), n >= 1."""
-        submission = _Submission(pixels, views, self._clock.monotonic())
+    def waiting(self, lane: Lane) -> Waiting:
+        """What waits in a lane."""
+        with self._changed:
+            line, now = self._policy.lines[lane], self._clock.monotonic()
+            return Waiting(
+                line.images + line.promised_images,
+                line.size_bytes + line.promised_bytes,
+                now - line.head.since if line.head is not None else 0.0,
+            )
+
+    def reserve(
+        self,
+        images: int,
+        size_bytes: int,
+        views: int,
+        lane: Lane = Lane.INTERACTIVE,
+        deadline: float | None = None,
+    ) -> Places:
+        """Take places for images that are still to be decoded."""
         with self._changed:
             if self._closed:
                 raise ModelNotLoaded("The model has been unloaded.", "Load it again.")
-            self._waiting.append(submission)
-            self._changed.notify()
-        return submission.future
+            want = Want(images, size_bytes, views, lane, deadline)
+            try:
+                self._policy.reserve(want, self._clock.monotonic())
+            except Overloaded:
+                self._events.dropped(lane, "rejected", images)
+                raise
+        return Places(self, want)
+
+    def submit(
+        self,
+        pixels: Pixels,
+        views: int,
+        lane: Lane = Lane.INTERACTIVE,
+        deadline: float | None = None,
+    ) -> Future[Scored]:
+        """Ask for the logits of uint8 pixels (n, S, S, 3), n >= 1."""
+        return self.reserve(len(pixels), pixels.nbytes, views, lane, deadline).submit(pixels)
+
+    def warm_up(self, image_size: int) -> None:
+        """Time passes of 1, 1, 2, 4 ... black images, for a second or two."""
+        black = np.zeros((self._bounds.batch_size, image_size, image_size, 3), np.uint8)
+        self.submit(black[:1], 1).result()
+        with self._changed:
+            self._policy.forget_costs()  # the first pass compiles and allocates
+        images, spent = 1, 0.0
+        while images <= len(black):
+            try:
+                last = images * self.submit(black[:images], 1).result().seconds
+            except DeviceOutOfMemory:
+                if images == 1:
+                    raise
+                return
+            spent += last
+            if spent + 2 * last > _WARM_UP_SECONDS and images > 1:
+                return
+            images *= 2
 
     def close(self) -> None:
-        """Finish what was submitted, then close the detector; returns at once on its own thread."""
+        """Finish what was submitted, then close the detector; returns at once on its threads."""
         with self._changed:
             self._closed = True
-            self._changed.notify()
-        if threading.current_thread() is not self._owner:
-            self._owner.join()
+            self._changed.notify_all()
+        if not self._answers.is_mine and threading.current_thread() is not self._owner:
+            self._answers.join()
 
-    def _run(self) -> None:
-        while batch := self._next_batch():
-            self._score(batch)
-            # Held until the next batch arrives, it would keep results and pixels alive.
-            del batch
-        self._detector.close()
-
-    def _next_batch(self) -> list[_Submission]:
-        """What waits for the same number of views, up to a batch; empty when all is over."""
-        batch: list[_Submission] = []
+    def enter(self, pixels: Pixels, want: Want) -> Future[Scored]:
+        """Submit pixels that have their places."""
+        asked = Asked(pixels)
+        entry = Entry(
+            images=want.images,
+            views=want.views,
+            lane=want.lane,
+            size_bytes=want.size_bytes,
+            deadline=want.deadline,
+            since=self._clock.monotonic(),
+            token=asked,
+            claim=asked.future.set_running_or_notify_cancel,
+        )
         with self._changed:
-            # Round again where everything that waited had been cancelled.
-            while not batch:
-                while not self._waiting and not self._closed:
-                    self._changed.wait()
-                if not self._waiting:
-                    break
-                batch = self._take()
-        return batch
+            self._policy.enter(entry)
+            self._changed.notify_all()
+        asked.future.add_done_callback(lambda future: self._leave(entry, future))
+        return asked.future
 
-    def _take(self) -> list[_Submission]:
-        """Take what goes together off the queue; whoever has stopped waiting is left out."""
-        batch: list[_Submission] = []
-        room = self._batch_size
-        while self._waiting:
-            first = self._waiting[0]
-            if batch and (first.views != batch[0].views or len(first.pixels) > room):
-                break
-            self._waiting.popleft()
-            if first.future.set_running_or_notify_cancel():
-                batch.append(first)
-                room -= len(first.pixels)
-        return batch
+    def give_up(self, want: Want) -> None:
+        """Let places go."""
+        with self._changed:
+            self._policy.give_up(want)
 
-    def _score(self, batch: list[_Submission]) -> None:
-        begun = self._clock.monotonic()
+    def _leave(self, entry: Entry, future: Future[Scored]) -> None:
+        if future.cancelled():
+            with self._changed:
+                self._policy.withdraw(entry)
+            self._events.dropped(entry.lane, "cancelled", entry.images)
+
+    def _new_owner(self) -> threading.Thread:
+        owner = threading.Thread(target=self._own, name="d3-detector", daemon=True)
+        owner.start()
+        return owner
+
+    def _own(self) -> None:
         try:
-            pixels = np.concatenate([one.pixels for one in batch])
-            logits = self._detector.score(pixels, batch[0].views)
-        except Exception as error:  # noqa: BLE001  the futures carry it to whoever waits
-            if len(batch) > 1:
-                for one in batch:
-                    self._score([one])
-            else:
-                batch[0].future.set_exception(_ours(error))
+            if self._trouble is not None:
+                self._probe()
+            while (turn := self._next_turn()) is not None:
+                self._take(*turn)
+                # Held until the next turn, it would keep pixels alive.
+                del turn
+            self._detector.close()
+            self._answers.end()
+        except BaseException as error:  # noqa: BLE001  whatever it was, somebody has to go on
+            self._replace_owner(error)
+
+    def _next_turn(self) -> tuple[Pass | None, list[Entry]] | None:
+        """What to do next; nothing, now and then, while in trouble; None when all is over."""
+        with self._changed:
+            while True:
+                chosen, expired = self._policy.next(self._clock.monotonic())
+                if chosen is not None or expired:
+                    return chosen, expired
+                if self._closed:
+                    return None
+                if not self._changed.wait(_PROBE_SECONDS if self._trouble else None):
+                    return None, []
+
+    def _take(self, chosen: Pass | None, expired: list[Entry]) -> None:
+        if expired:
+            for entry in expired:
+                self._events.dropped(entry.lane, "expired", entry.images)
+            self._answers.expired(expired)
+        if chosen is not None:
+            self._score(chosen)
+        elif self._trouble is not None:
+            self._probe()
+
+    def _score(self, chosen: Pass) -> None:
+        began = self._clock.monotonic()
+        pieces = [part.entry.token.pixels[part.start : part.stop] for part in chosen.parts]
+        pixels = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        self._shape = pixels.shape[1:]
+        try:
+            logits = self._checked(self._detector.score(pixels, chosen.views), chosen)
+        except Exception as error:  # noqa: BLE001  who waits will hear it
+            self._fail(error)
             return
-        seconds = (self._clock.monotonic() - begun) / len(pixels)
-        start = 0
-        for one in batch:
-            end = start + len(one.pixels)
-            one.future.set_result(Scored(logits[start:end], seconds, begun - one.since))
-            start = end
+        seconds = self._clock.monotonic() - began
+        with self._changed:
+            self._policy.done(seconds)
+        self._trouble, self._deaths = None, 0
+        self._events.scored(chosen.images, self._policy.fill(chosen), seconds)
+        self._answers.scored(chosen, logits, seconds, began)
+
+    @staticmethod
+    def _checked(logits: Logits, chosen: Pass) -> Logits:
+        expected = (chosen.images, chosen.views)
+        if logits.shape != expected:
+            raise RuntimeError(f"the detector answered {logits.shape} instead of {expected}")
+        return logits
+
+    def _fail(self, error: BaseException) -> None:
+        """The running pass is halved; if it was one image, that one has failed."""
+        full = isinstance(error, DeviceOutOfMemory | MemoryError)
+        with self._changed:
+            lost = self._policy.failed(out_of_memory=full)
+        if full:
+            self._events.out_of_memory()
+        if lost is not None:
+            self._events.dropped(lost.lane, "failed", lost.images)
+            self._answers.failed(lost, error)
+
+    def _probe(self) -> None:
+        """Find out, at nobody's expense, whether the detector answers again."""
+        if self._shape is None:
+            return
+        try:
+            self._detector.score(np.zeros((1, *self._shape), np.uint8), 1)
+        except Exception as error:  # noqa: BLE001  it stays in trouble
+            _LOG.warning("the detector still does not answer: %r", error)
+            return
+        _LOG.warning("the detector answers again")
+        self._trouble, self._deaths = None, 0
+
+    def _replace_owner(self, error: BaseException) -> None:
+        """Go on with a new thread: at once the first time, then after pauses that double."""
+        _LOG.critical("the detector's thread died and is replaced", exc_info=error)
+        self._trouble = f"its thread died ({type(error).__name__}); a new one has taken over"
+        self._events.restarted()
+        if self._policy.running is not None:
+            self._fail(error)
+        pause = min(0.1 * 2**self._deaths, _LONGEST_PAUSE) if self._deaths else 0.0
+        self._deaths += 1
+        with self._changed:
+            if pause:
+                self._changed.wait_for(lambda: self._closed, pause)
+            self._owner = self._new_owner()
 
 
-def _ours(error: Exception) -> Exception:
-    if isinstance(error, D3Error):
-        return error
-    failure = DetectorFailed("The detector broke down on this image.", "Try again.")
-    failure.__cause__ = error
-    return failure
+@dataclass(eq=False, slots=True)
+class Places:
+    """Fills :class:`d3.domain.ports_queue.Reservation`."""
+
+    queue: ThreadedQueue
+    left: Want
+
+    def submit(self, pixels: Pixels) -> Future[Scored]:
+        """Use as many places as there are pixels."""
+        return self.queue.enter(pixels, self._use(len(pixels)))
+
+    def give_up(self, images: int = 1) -> None:
+        """Let so many places go unused."""
+        self.queue.give_up(self._use(images))
+
+    def _use(self, images: int) -> Want:
+        """Take places off what is left."""
+        left = self.left
+        if not 0 < images <= left.images:
+            raise ValueError(f"{left.images} places are left, not {images}")
+        size_bytes = left.size_bytes * images // left.images
+        self.left = replace(
+            left, images=left.images - images, size_bytes=left.size_bytes - size_bytes
+        )
+        return replace(left, images=images, size_bytes=size_bytes)
+
+
+class _Nobody:
+    """Hears nothing."""
+
+    def scored(self, images: int, fill: float, seconds: float) -> None:
+        """Not interested."""
+
+    def dropped(self, lane: Lane, reason: str, images: int) -> None:
+        """Not interested."""
+
+    def out_of_memory(self) -> None:
+        """Not interested."""
+
+    def restarted(self) -> None:
+        """Not interested."""

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from d3.domain.errors import LoadInProgress, ModelNotFound, ModelNotLoaded
+from d3.domain.errors import D3Error, LoadInProgress, ModelNotFound, ModelNotLoaded
 from d3.domain.models import PUBLISHED, STARTER, Manifest
-from d3.domain.ports import DetectionQueue, Detector, Engine, ModelRegistry
+from d3.domain.ports import Detector, Engine, ModelRegistry
+from d3.domain.ports_queue import DetectionQueue
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ class ModelHost:
         queue: wraps a detector for use from many threads.
         choice: the model's name; else the registry's active one, else the published detector if
             it is there, else the starter.
+        warm_up: whether a model is timed, and so tried, before it takes the old one's place.
     """
 
     def __init__(
@@ -79,7 +81,10 @@ class ModelHost:
         engine: Callable[[], Engine],
         queue: Callable[[Detector], DetectionQueue],
         choice: str | None = None,
+        *,
+        warm_up: bool = False,
     ) -> None:
+        self._warm_up = warm_up
         self._registry = registry
         self._engine = engine
         self._queue = queue
@@ -168,6 +173,12 @@ class ModelHost:
     def _load(self, name: str) -> LoadedModel:
         stored = self._registry.open(name)
         model = LoadedModel(stored.manifest, self._queue(self._engine().load(stored)))
+        if self._warm_up:
+            try:
+                model.queue.warm_up(stored.manifest.spec.image_size)
+            except D3Error:
+                model.queue.close()
+                raise
         self._replace(_Place(model))
         return model
 

@@ -1,14 +1,15 @@
 """Judging uploads for a service: nobody waits on a thread, and every result is kept.
 
 An upload goes once through decoder, cache, queue and scoring; each step hands it on by a future's
-callback. :class:`concurrent.futures.Future` is the whole of the machinery.
+callback. :class:`concurrent.futures.Future` is the whole of the machinery. Places in the queue are
+reserved before anything is decoded, so what comes too much is refused before it costs anything.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -16,12 +17,14 @@ from typing import Any
 import numpy as np
 
 from d3.domain.detections import Detection
-from d3.domain.errors import D3Error, DetectorFailed
+from d3.domain.errors import D3Error, DeadlineExceeded, DetectorFailed
 from d3.domain.history import NewEntry, entry_of
 from d3.domain.images import DecodedImage
-from d3.domain.ports import Clock, ImageDecoder, Scored
+from d3.domain.ports import Clock, ImageDecoder
 from d3.domain.ports_history import CacheKey, ResultCache
-from d3.domain.services.hosting import ModelHost
+from d3.domain.ports_queue import Lane, Reservation, Scored
+from d3.domain.services.hosting import Lease, ModelHost
+from d3.domain.services.lanes import LanePool
 from d3.domain.services.questions import Question, answer, ask_of
 from d3.domain.text import display_name
 
@@ -76,7 +79,7 @@ class InferenceService:
         self,
         host: ModelHost,
         decoder: ImageDecoder,
-        pool: Executor,
+        pool: LanePool,
         cache: ResultCache | None,
         clock: Clock,
         version: str,
@@ -88,6 +91,19 @@ class InferenceService:
         self._clock = clock
         self._version = version
 
+    def knock(self, lane: Lane, within: float | None = None) -> None:
+        """Ask whether an image would be let in, before its bytes are read.
+
+        Raises:
+            ModelNotLoaded: there is no model to ask.
+            Overloaded: it would not.
+        """
+        lease = self._host.lease()
+        try:
+            lease.model.queue.reserve(1, 0, 1, lane, self._deadline(within)).give_up()
+        finally:
+            lease.end()
+
     def judge(
         self,
         uploads: Sequence[Upload],
@@ -96,8 +112,12 @@ class InferenceService:
         views: int = 1,
         user_id: int | None = None,
         request_id: str | None = None,
+        lane: Lane = Lane.INTERACTIVE,
+        within: float | None = None,
     ) -> Future[list[Judged | D3Error]]:
         """Judge uploads with one model, in order; a bad one leaves its error in its place.
+
+        A future that is cancelled spares whatever has not begun.
 
         Args:
             uploads: one or more.
@@ -105,34 +125,49 @@ class InferenceService:
             views: 1 to 16.
             user_id: whose request this is.
             request_id: kept with each result.
+            lane: who goes first.
+            within: seconds after which nobody waits; None for ever.
 
         Raises:
             ModelNotLoaded: there is no model to ask.
+            Overloaded: too much waits already.
             RequestInvalid: threshold or views make no sense.
         """
+        deadline = self._deadline(within)
         lease = self._host.lease()
         try:
             question = ask_of(lease.model, threshold=threshold, views=views)
+            pixel_bytes = 3 * question.model.manifest.spec.image_size**2
+            size_bytes = sum(len(upload.data) + pixel_bytes for upload in uploads)
+            places = lease.model.queue.reserve(
+                len(uploads), size_bytes, question.views, lane, deadline
+            )
         except D3Error:
             lease.end()
             raise
+        asked = _Asked(question, places, lane, deadline)
         stamp = _Stamp(user_id, request_id, self._version)
-        all_judged = _gathered([self._judge_one(upload, question, stamp) for upload in uploads])
-        all_judged.add_done_callback(lambda _: lease.end())
-        return all_judged
+        return _gathered([self._judge_one(upload, asked, stamp) for upload in uploads], lease)
 
-    def _judge_one(
-        self, upload: Upload, question: Question, stamp: _Stamp
-    ) -> Future[Judged | D3Error]:
+    def _deadline(self, within: float | None) -> float | None:
+        return None if within is None else self._clock.monotonic() + within
+
+    def _judge_one(self, upload: Upload, asked: _Asked, stamp: _Stamp) -> _Way:
         name = display_name(upload.name)
-        outcome: Future[Judged | D3Error] = Future()
+        way = _Way(asked.places)
+        question = asked.question
         size = question.model.manifest.spec.image_size
 
         def decode() -> tuple[DecodedImage, float]:
             begun = self._clock.monotonic()
+            if asked.deadline is not None and begun >= asked.deadline:
+                raise DeadlineExceeded(
+                    "The image's turn did not come within the time a request has.", "Try again."
+                )
             return self._decoder.decode(upload.data, size), self._clock.monotonic() - begun
 
-        def look_up(image: DecodedImage, decoding: float) -> None:
+        def look_up(decoded: tuple[DecodedImage, float]) -> None:
+            image, decoding = decoded
             key = _cache_key(question, image)
             known = self._cache.get(key) if self._cache is not None else None
             if known is not None:
@@ -144,18 +179,78 @@ class InferenceService:
                     self._cache.put(key, scored.logits[0].tolist())
                 finish(image, decoding, scored, cached=False)
 
-            waiting = question.model.queue.submit(image.pixels[None], question.views)
-            _then(waiting, keep, outcome)
+            way.go_on(way.submit(image), keep)
 
         def finish(image: DecodedImage, decoding: float, scored: Scored, *, cached: bool) -> None:
             logits = scored.logits[0].tolist()
             detection = answer(question, name, image.facts, logits, decoding + scored.seconds)
             entry = stamp.entry(detection, question, self._clock.now(), cached=cached)
             spent = (decoding, scored.waited, scored.seconds)
-            outcome.set_result(Judged(detection, entry, cached, *spent))
+            way.end(Judged(detection, entry, cached, *spent))
 
-        _then(self._pool.submit(decode), lambda decoded: look_up(*decoded), outcome)
-        return outcome
+        way.go_on(self._pool.submit(decode, asked.lane), look_up)
+        return way
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A question, and the places in the queue that were reserved for its images."""
+
+    question: Question
+    places: Reservation
+    lane: Lane
+    deadline: float | None
+
+
+class _Way:
+    """One image's way, step by step; it ends exactly once, and its place is used or given up."""
+
+    def __init__(self, places: Reservation) -> None:
+        self.outcome: Future[Judged | D3Error] = Future()
+        self._places: Reservation | None = places
+        self._step: Future[Any] | None = None
+        self._abandoned = False
+
+    def go_on(self, step: Future[Any], action: Callable[[Any], None]) -> None:
+        """When the step is done, take the action on its result, or end with its error."""
+
+        def done(finished: Future[Any]) -> None:
+            try:
+                action(finished.result())
+            except D3Error as error:
+                self.end(error)
+            except CancelledError:
+                self.end(DetectorFailed("Nobody waited for this image any more.", "Try again."))
+            except BaseException as error:  # noqa: BLE001  nobody else would hear of it
+                failure = DetectorFailed("This image could not be judged.", "Try again.")
+                failure.__cause__ = error
+                self.end(failure)
+
+        self._step = step
+        step.add_done_callback(done)
+        if self._abandoned:
+            step.cancel()
+
+    def submit(self, image: DecodedImage) -> Future[Scored]:
+        """Use the place."""
+        if self._abandoned:
+            raise CancelledError
+        places, self._places = self._places, None
+        assert places is not None
+        return places.submit(image.pixels[None])
+
+    def end(self, outcome: Judged | D3Error) -> None:
+        """Nothing more happens to this image."""
+        if self._places is not None:
+            self._places.give_up()
+            self._places = None
+        self.outcome.set_result(outcome)
+
+    def abandon(self) -> None:
+        """Nobody waits; what has not begun is spared."""
+        self._abandoned = True
+        if self._step is not None:
+            self._step.cancel()
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,37 +288,23 @@ def _cache_key(question: Question, image: DecodedImage) -> CacheKey:
     )
 
 
-def _then(
-    step: Future[Any], action: Callable[[Any], None], outcome: Future[Judged | D3Error]
-) -> None:
-    """When the step is done, take the action on its result, or end with its error."""
-
-    def done(finished: Future[Any]) -> None:
-        try:
-            action(finished.result())
-        except D3Error as error:
-            outcome.set_result(error)
-        except BaseException as error:  # noqa: BLE001  nobody else would hear of it
-            failure = DetectorFailed("This image could not be judged.", "Try again.")
-            failure.__cause__ = error
-            outcome.set_result(failure)
-
-    step.add_done_callback(done)
-
-
-def _gathered(futures: Sequence[Future[Judged | D3Error]]) -> Future[list[Judged | D3Error]]:
-    """One future for the results of all, in order; they never raise."""
+def _gathered(ways: Sequence[_Way], lease: Lease) -> Future[list[Judged | D3Error]]:
+    """One future for the outcomes of all, in order; the lease ends when all have ended."""
     gathered: Future[list[Judged | D3Error]] = Future()
-    gathered.set_running_or_notify_cancel()  # who stops waiting does not stop the work
-    if len(futures) == 1:
-        futures[0].add_done_callback(lambda one: gathered.set_result([one.result()]))
-        return gathered
-    done = itertools.count(1)  # counting is atomic
+
+    def abandon(future: Future[list[Judged | D3Error]]) -> None:
+        if future.cancelled():
+            for way in ways:
+                way.abandon()
 
     def one_more(_: Future[Judged | D3Error]) -> None:
-        if next(done) == len(futures):
-            gathered.set_result([future.result() for future in futures])
+        if next(done) == len(ways):
+            if gathered.set_running_or_notify_cancel():
+                gathered.set_result([way.outcome.result() for way in ways])
+            lease.end()
 
-    for future in futures:
-        future.add_done_callback(one_more)
+    done = itertools.count(1)  # counting is atomic
+    gathered.add_done_callback(abandon)
+    for way in ways:
+        way.outcome.add_done_callback(one_more)
     return gathered

@@ -42,6 +42,8 @@ def keep(
 ) -> Future[Kept]:
     """Have the results written as soon as they are there; the future is done after the commit.
 
+    Cancelling it cancels ``judging``; what is being written already is kept all the same.
+
     Args:
         judging: of :meth:`d3.domain.services.inference.InferenceService.judge`.
         writer: of the history.
@@ -52,9 +54,10 @@ def keep(
     :meth:`d3.domain.services.writing.HistoryWriter.submit` and its future raise.
     """
     kept: Future[Kept] = Future()
-    kept.set_running_or_notify_cancel()  # who stops waiting does not stop the work
 
     def write(judged: Future[list[Outcome]]) -> None:
+        if not kept.set_running_or_notify_cancel():
+            return
         try:
             outcomes = judged.result()
             entries = [outcome.entry for outcome in outcomes if isinstance(outcome, Judged)]
@@ -74,5 +77,6 @@ def keep(
         else:
             kept.set_result(Kept(outcomes, written.result()))
 
+    kept.add_done_callback(lambda _: judging.cancel())  # where it is not done
     judging.add_done_callback(write)
     return kept

@@ -16,6 +16,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
 from d3.domain import errors as d3
+from d3.entrypoints.http.waiting import ClientLeft, answer_nobody
 
 _LOG = logging.getLogger("d3.http")
 PROBLEM = "application/problem+json"
@@ -43,6 +44,7 @@ STATUS: dict[type[d3.D3Error], HTTPStatus] = {
     d3.EntryRefused: HTTPStatus.INTERNAL_SERVER_ERROR,
     d3.StorageFailed: HTTPStatus.SERVICE_UNAVAILABLE,
     d3.DeviceOutOfMemory: HTTPStatus.SERVICE_UNAVAILABLE,
+    d3.Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
     d3.D3Error: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 
@@ -81,7 +83,7 @@ def status_of(error: d3.D3Error) -> HTTPStatus:
 def answer_d3_error(request: Request[Any, Any, Any], error: d3.D3Error) -> Response[bytes]:
     """An error of ours: its own sentence and code."""
     status = status_of(error)
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, d3.Overloaded):
         _LOG.error("%s: %s", error.code, error, exc_info=error.__cause__)
     headers = {}
     if status is HTTPStatus.SERVICE_UNAVAILABLE or hasattr(error, "retry_after"):
@@ -170,6 +172,7 @@ _SENTENCES = {
 
 HANDLERS: Any = {
     d3.D3Error: answer_d3_error,
+    ClientLeft: answer_nobody,
     HTTPException: answer_http_error,
     Exception: answer_unexpected,
 }

@@ -54,8 +54,11 @@ class HealthController(Controller):
         the model store and the result cache.
         """
         missing = []
-        if d3.host.loaded() is None:
+        model = d3.host.loaded()
+        if model is None:
             missing.append("model: none is loaded; POST /api/model/load loads one")
+        elif trouble := model.queue.trouble:
+            missing.append(f"detector: {trouble}")
         try:
             await asyncio.wait_for(d3.query(d3.schema.current), 3)
         except (D3Error, TimeoutError):

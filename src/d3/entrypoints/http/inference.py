@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeAlias
@@ -19,6 +19,7 @@ from d3.domain.idempotency import (
     Reservation,
     StoredAnswer,
 )
+from d3.domain.ports_queue import Lane
 from d3.domain.services.inference import Judged, Upload
 from d3.domain.services.keeping import Outcome, keep
 from d3.domain.text import display_name
@@ -28,6 +29,7 @@ from d3.entrypoints.http.forms import Form, FormLimits, header_of, read_form
 from d3.entrypoints.http.observing import Observation
 from d3.entrypoints.http.schemas import BatchItem, BatchPrediction, Prediction, result_of
 from d3.entrypoints.http.services import D3, Services
+from d3.entrypoints.http.waiting import patiently
 
 Body: TypeAlias = Callable[[Sequence[Outcome], Sequence[int]], bytes]
 _encode = msgspec.json.Encoder().encode
@@ -54,6 +56,7 @@ class InferenceController(Controller):
 
         With an ``Idempotency-Key``, the same request again gets the same answer and no second row.
         """
+        d3.inference.knock(Lane.INTERACTIVE, d3.settings.request_seconds)
         limits = FormLimits(d3.settings.max_image_bytes + _FORM_OVERHEAD, parts=16)
         form = await read_form(request, limits)
         uploads = [form.file("file")]
@@ -64,7 +67,7 @@ class InferenceController(Controller):
             result = result_of(outcome.detection, cached=outcome.cached)
             return _encode(Prediction(result=result, inference_id=ids[0]))
 
-        return await _answer(request, d3, form, uploads, body, all_or_nothing=True)
+        return await _answer(request, d3, form, uploads, body, lane=Lane.INTERACTIVE)
 
     @post(
         "/predict-batch",
@@ -77,6 +80,7 @@ class InferenceController(Controller):
     )
     async def predict_batch(self, request: Request[Any, Any, Any], d3: D3) -> Answer:
         """Judge the images in the fields ``files``; one bad file fails only itself."""
+        d3.inference.knock(Lane.BULK)
         limits = FormLimits(d3.settings.max_batch_bytes, parts=d3.settings.max_batch_files + 8)
         form = await read_form(request, limits)
         uploads = form.all_files("files")
@@ -96,7 +100,7 @@ class InferenceController(Controller):
             ]
             return _encode(BatchPrediction(count=len(results), results=results))
 
-        return await _answer(request, d3, form, uploads, body, all_or_nothing=False)
+        return await _answer(request, d3, form, uploads, body, lane=Lane.BULK)
 
 
 async def _answer(
@@ -106,7 +110,7 @@ async def _answer(
     uploads: Sequence[Upload],
     body: Body,
     *,
-    all_or_nothing: bool,
+    lane: Lane,
 ) -> Answer:
     """Judge the uploads and keep the results; the answer leaves after the commit.
 
@@ -116,30 +120,34 @@ async def _answer(
         form: with ``threshold`` and ``views``.
         uploads: one or more.
         body: makes the answer of the outcomes and of the ids of those that were judged.
-        all_or_nothing: whether one bad image fails the request.
+        lane: who goes first; in the interactive one, one bad image fails the request.
     """
     observation = Observation.of(request.scope)
+    within = d3.settings.request_seconds * len(uploads)
     threshold, views = form.threshold(), form.views()
     reservation = None
     if (key := header_of(request, b"idempotency-key")) is not None:
         digest = _request_hash(request.scope["path"], uploads, threshold, views)
-        reserved = await asyncio.wrap_future(d3.writer.reserve(IdempotencyKey(NOBODY, key, digest)))
+        reserved = await d3.wait(d3.writer.reserve(IdempotencyKey(NOBODY, key, digest)))
         if isinstance(reserved, StoredAnswer):
             return Answer(reserved.body, [(b"idempotency-replayed", b"true")])
         reservation = reserved
     try:
         judging = d3.inference.judge(
-            uploads, threshold=threshold, views=views, request_id=observation.request_id
+            uploads,
+            threshold=threshold,
+            views=views,
+            request_id=observation.request_id,
+            lane=lane,
+            within=within,
         )
-        completion = None
-        if reservation is not None:
-            completion = partial(_completion, reservation, body)
-        kept = await asyncio.wrap_future(
-            keep(judging, d3.writer, all_or_nothing=all_or_nothing, completion=completion)
-        )
+        alone = lane is Lane.INTERACTIVE
+        completion = partial(_completion, reservation, body) if reservation else None
+        keeping = keep(judging, d3.writer, all_or_nothing=alone, completion=completion)
+        kept = await patiently(request, d3.wait(keeping), time.monotonic() + within)
         for outcome in kept.outcomes:
             observation.judged(outcome)
-        if all_or_nothing:
+        if alone:
             kept.raise_first()
     except BaseException:
         _release(d3, reservation)

@@ -22,10 +22,14 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 
 
 class Metrics:
-    """Counters, gauges and histograms of one service."""
+    """Counters, gauges and histograms of one service.
+
+    Attributes:
+        registry: for whoever has more to report.
+    """
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
+        self.registry = self._registry = CollectorRegistry()
         labels = ("method", "route", "status")
         # Finding a metric by its labels costs more than counting: what was found is kept.
         self._requests = cache(

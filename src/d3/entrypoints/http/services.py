@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeAlias, TypeVar
 
 from litestar.di import NamedDependency
@@ -18,9 +18,12 @@ from d3.domain.ports_history import History, ResultCache, Schema
 from d3.domain.services.following import ActiveModelFollower
 from d3.domain.services.hosting import ModelHost
 from d3.domain.services.inference import InferenceService
+from d3.domain.services.lanes import LanePool
 from d3.domain.services.models import ModelService
 from d3.domain.services.writing import HistoryWriter
 from d3.entrypoints.http.metrics import Metrics
+from d3.entrypoints.http.queue_metrics import QueueMetrics
+from d3.entrypoints.http.waiting import Mailbox
 from d3.settings import Settings
 
 T = TypeVar("T")
@@ -50,10 +53,11 @@ class Services:
         self.writer: HistoryWriter = container.history_writer()
         self._queries = ThreadPoolExecutor(_QUERY_THREADS, thread_name_prefix="d3-query")
         self._chores = ThreadPoolExecutor(_CHORE_THREADS, thread_name_prefix="d3-chore")
-        self._decoding = ThreadPoolExecutor(
-            self.settings.decode_threads, thread_name_prefix="d3-decode"
+        self._decoding = LanePool(
+            self.settings.decode_threads, self.settings.bulk_percent / 100, "d3-decode"
         )
         self.cache: ResultCache | None = container.cache() if self.settings.cache_entries else None
+        self._mailbox: Mailbox | None = None
         self._stopping = threading.Event()
         self.inference = InferenceService(
             self.host,
@@ -137,6 +141,13 @@ class Services:
         """Load, hash or store on the threads kept for that: such work takes seconds."""
         return await asyncio.get_running_loop().run_in_executor(self._chores, work)
 
+    def wait(self, source: Future[T]) -> asyncio.Future[T]:
+        """What a thread is doing, to be awaited on the running event loop."""
+        loop = asyncio.get_running_loop()
+        if self._mailbox is None or self._mailbox.loop is not loop:
+            self._mailbox = Mailbox(loop)
+        return self._mailbox.wait(source)
+
     def _is_loaded(self) -> float:
         return float(self.host.loaded() is not None)
 
@@ -149,6 +160,11 @@ def new(settings: Settings, **replaced: Any) -> Services:
     """The services for these settings; parts of the container may be replaced, for tests."""
     container = Container(settings=settings)
     container.queue.override(container.threaded_queue)
+    metrics = Metrics()
+    queue_metrics = QueueMetrics(metrics.registry)
+    container.queue_events.override(queue_metrics)
     for name, part in replaced.items():
         getattr(container, name).override(part)
-    return Services(container, Metrics())
+    services = Services(container, metrics)
+    queue_metrics.watch(lambda: model.queue if (model := services.host.loaded()) else None)
+    return services

@@ -1,0 +1,283 @@
+"""What the detector does next: decisions without threads and without a clock of their own.
+
+Whoever drives it says what happened and when, and is told which images go into the next forward
+pass and who need not wait any more. The rules, in their order:
+
+1. An idle device takes what waits at once; a busy one lets it gather.
+2. Nobody gets a pass whose time is over, or would be before the pass ends, or who has left.
+3. Interactive goes first. Bulk joins with the work it has credit for (:class:`BulkShare`), leads a
+   pass where its credit is enough for one, and has the device to itself while nobody else waits.
+4. A pass has images of one number of views: those of the one that leads it.
+5. A pass is no larger than the bound, than the device was found to have room for, than what makes
+   it efficient, and than what the earliest deadline in it allows.
+6. A pass that failed is halved until the image that fails does so alone; halves and other work take
+   turns, so that one bad image does not hold up the rest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from d3.adapters.batching.costs import CostModel
+from d3.adapters.batching.lines import Entry, Line, Pass, Want
+from d3.domain.errors import Overloaded
+from d3.domain.ports_queue import Lane
+from d3.domain.sharing import BulkShare
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What may wait, and what may share a pass.
+
+    Attributes:
+        batch_size: images of one view that share a pass at most.
+        images: that wait in a lane at most; a single request may be larger if its lane is empty.
+        size_bytes: likewise.
+        bulk_share: of the work, guaranteed to bulk; in (0, 1).
+    """
+
+    batch_size: int = 32
+    images: int = 1000
+    size_bytes: int = 256 * 2**20
+    bulk_share: float = 0.2
+
+
+class Policy:
+    """Decides. Not safe to call from many threads: its driver holds a lock.
+
+    Attributes:
+        costs: learned from the passes that ran.
+        lines: what waits, by lane.
+        running: the pass that was handed out last, until it is done.
+    """
+
+    def __init__(self, bounds: Bounds = Bounds()) -> None:
+        self._bounds = bounds
+        self._largest = 2 * bounds.batch_size
+        self._fits = self._largest
+        self._share = BulkShare(bounds.bulk_share)
+        self._retries: deque[Pass] = deque()
+        self._retried_last = False
+        self._began = 0.0
+        self.costs = CostModel()
+        self.lines = {lane: Line() for lane in Lane}
+        self.running: Pass | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing runs; what is only reserved for does not count."""
+        return self.running is None and not self.waits
+
+    @property
+    def waits(self) -> bool:
+        """Whether there is a next pass."""
+        return bool(self._retries) or any(line.images for line in self.lines.values())
+
+    @property
+    def room(self) -> int:
+        """Encodings of the next pass at most; an image by itself may have more."""
+        most = min(self._largest, self._fits)
+        return min(most, self.costs.enough(most))
+
+    def fill(self, one: Pass) -> float:
+        """How full a pass was, of the largest one; at most 1."""
+        return min(1.0, one.encodings / self._largest)
+
+    def forget_costs(self) -> None:
+        """Learn them anew."""
+        self.costs = CostModel()
+
+    def reserve(self, want: Want, now: float) -> None:
+        """Promise places.
+
+        Raises:
+            Overloaded: there are none, or they would come too late.
+        """
+        line, bounds = self.lines[want.lane], self._bounds
+        images = line.images + line.promised_images
+        size_bytes = line.size_bytes + line.promised_bytes
+        over = images + want.images - bounds.images
+        if images and (over > 0 or size_bytes + want.size_bytes > bounds.size_bytes):
+            raise Overloaded(
+                "Too many images wait to be judged.",
+                "Try again in a moment, or send fewer at once.",
+                retry_after=self._passes(max(want.images, over) * (1 + want.views)),
+            )
+        if want.deadline is not None and not self.idle:
+            late = now + self.expected(want, now) - want.deadline
+            if late > 0:
+                raise Overloaded(
+                    "More images wait to be judged than can be in the time a request has.",
+                    "Try again in a moment, or send fewer at once.",
+                    retry_after=late,
+                )
+        line.promise(want, 1)
+
+    def give_up(self, want: Want) -> None:
+        """Take a promise back."""
+        self.lines[want.lane].promise(want, -1)
+
+    def enter(self, entry: Entry) -> None:
+        """An entry waits for which places were reserved."""
+        line = self.lines[entry.lane]
+        line.promise(Want(entry.images, entry.size_bytes, entry.views), -1)
+        line.entries.append(entry)
+        line.count(entry, entry.images, 1)
+
+    def expected(self, want: Want, now: float) -> float:
+        """Seconds until it should be done, if it came now; 0 while nothing is known."""
+        rest = 0.0
+        if self.running is not None:
+            rest = max(0.0, self._began + self.costs.seconds(self.running.encodings) - now)
+        interactive, bulk = self.lines[Lane.INTERACTIVE], self.lines[Lane.BULK]
+        ahead = want.encodings + interactive.encodings + interactive.promised_encodings
+        waiting_bulk = bulk.encodings + bulk.promised_encodings
+        if want.lane is Lane.BULK:
+            ahead += waiting_bulk
+        else:
+            share = self._bounds.bulk_share
+            ahead += min(waiting_bulk, math.ceil(ahead * share / (1 - share)))
+        ahead += sum(one.encodings for one in self._retries)
+        return rest + self._passes(ahead) + self.costs.slack
+
+    def withdraw(self, entry: Entry) -> int:
+        """Nobody waits for the entry any more; how many images that spares."""
+        spared = entry.left
+        if spared:
+            self.lines[entry.lane].count(entry, spared, -1)
+        entry.gone = True
+        return spared
+
+    def next(self, now: float) -> tuple[Pass | None, list[Entry]]:
+        """The pass to run now, if any, and the entries whose time is over."""
+        expired = list(self._expire(now))
+        chosen = self._retry() if self._retries and not self._retried_last else None
+        self._retried_last = chosen is not None
+        chosen = chosen or self._compose(now) or self._retry()
+        if chosen is not None:
+            self.running, self._began = chosen, now
+        return chosen, expired
+
+    def done(self, seconds: float) -> None:
+        """The running pass ended well, after so long."""
+        assert self.running is not None
+        self.costs.observe(self.running.encodings, seconds)
+        self.running = None
+
+    def failed(self, *, out_of_memory: bool = False) -> Entry | None:
+        """The running pass failed: its halves are tried again, or its one image's entry is lost."""
+        assert self.running is not None
+        broken, self.running = self.running, None
+        if broken.images == 1:
+            entry = broken.parts[0].entry
+            self.withdraw(entry)
+            return entry
+        if out_of_memory:
+            self._fits = min(self._fits, max(1, broken.encodings // 2))
+        self._retries.extend(broken.halves())
+        return None
+
+    def _passes(self, encodings: float) -> float:
+        """Seconds of the passes that so much work takes."""
+        full, rest = divmod(encodings, self.room)
+        seconds = full * self.costs.seconds(self.room)
+        return seconds + self.costs.seconds(rest) if rest else seconds
+
+    def _expire(self, now: float) -> Iterator[Entry]:
+        """Those whose time is over; and those for whom it will be, if others wait behind them."""
+        waiting = [entry for line in self.lines.values() for entry in line.entries if entry.left]
+        waiting += [part.entry for retry in self._retries for part in retry.parts]
+        left = len(waiting)
+        for entry in waiting:
+            if entry.deadline is None or entry.gone:
+                continue
+            hopeless = left > 1 and now + self.costs.seconds(entry.unit) > entry.deadline
+            if now >= entry.deadline or hopeless:
+                self.withdraw(entry)
+                left -= 1
+                yield entry
+
+    def _retry(self) -> Pass | None:
+        while self._retries:
+            retry = self._retries.popleft()
+            retry.forget_the_gone()
+            if not retry.parts:
+                continue
+            if retry.images > 1 and retry.encodings > self._fits:
+                self._retries.extendleft(reversed(retry.halves()))
+                continue
+            return retry
+        return None
+
+    def _compose(self, now: float) -> Pass | None:
+        # Round again where everybody that was looked at had left.
+        while any(line.images for line in self.lines.values()):
+            if composed := self._compose_once(now):
+                return composed
+        return None
+
+    def _compose_once(self, now: float) -> Pass | None:
+        interactive, bulk = self.lines[Lane.INTERACTIVE], self.lines[Lane.BULK]
+        room = self.room
+        both = interactive.head is not None and bulk.head is not None
+        bulk_leads = interactive.head is None or (both and self._bulk_leads(bulk, room))
+        leads = bulk if bulk_leads else interactive
+        assert leads.head is not None
+        chosen = Pass(leads.head.views)
+        self._fill(chosen, leads, leads.head.unit, now)
+        if not chosen.parts:
+            return None
+        if not both:
+            self._fill(chosen, leads, room, now)
+            self._share.clear()
+            return chosen
+        ours = chosen.encodings if bulk_leads else 0
+        before = chosen.encodings
+        self._fill(chosen, bulk, min(room, before + int(self._share.credit) - ours), now)
+        ours += chosen.encodings - before
+        self._fill(chosen, interactive, room, now)
+        if bulk.head is None:
+            self._share.clear()
+        else:
+            self._share.settle(chosen.encodings - ours, ours)
+        return chosen
+
+    def _bulk_leads(self, bulk: Line, room: int) -> bool:
+        """Whether bulk has saved up for a pass of its own, as where others want other views."""
+        head = bulk.head
+        assert head is not None
+        alike = sum(one.left * one.unit for one in bulk.entries if one.views == head.views)
+        return self._share.credit >= max(head.unit, min(room, alike))
+
+    def _fill(self, chosen: Pass, line: Line, room: int, now: float) -> None:
+        """Add what waits in a line until the pass has so many encodings."""
+        for entry in line.entries:
+            if chosen.parts and room - chosen.encodings < 1 + chosen.views:
+                break
+            if not entry.left or entry.views != chosen.views:
+                continue
+            images = self._images_for(entry, chosen, room, now)
+            if images and self._claimed(entry):
+                chosen.add(entry, images)
+                line.count(entry, images, -1)
+                entry.taken += images
+        if chosen.parts:
+            line.entries = deque(entry for entry in line.entries if entry.left)
+
+    def _images_for(self, entry: Entry, chosen: Pass, room: int, now: float) -> int:
+        """How many of its images fit in, with everybody's deadline kept."""
+        earliest = min(chosen.earliest, math.inf if entry.deadline is None else entry.deadline)
+        room = int(min(room, self.costs.within(earliest - now)))
+        images = min(entry.left, (room - chosen.encodings) // entry.unit)
+        return max(images, 0 if chosen.parts else 1)
+
+    def _claimed(self, entry: Entry) -> bool:
+        if not entry.claimed:
+            entry.claimed = True
+            if not entry.claim():
+                self.withdraw(entry)
+                return False
+        return True

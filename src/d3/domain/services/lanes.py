@@ -1,0 +1,93 @@
+"""Threads that work off two lanes: interactive first, bulk with its guaranteed share."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from d3.domain.ports_queue import Lane
+from d3.domain.sharing import BulkShare
+
+_T = TypeVar("_T")
+
+
+@dataclass(eq=False, slots=True)
+class _Job:
+    """Work for one thread; none once its caller has left, so that it keeps nothing alive."""
+
+    work: Callable[[], Any] | None
+    future: Future[Any]
+
+    def forget(self, future: Future[Any]) -> None:
+        if future.cancelled():
+            self.work = None
+
+
+class LanePool:
+    """A pool of threads. How much may wait is its callers' business: they reserve places first.
+
+    Args:
+        threads: how many.
+        bulk_share: of the jobs, guaranteed to bulk while both wait; in (0, 1).
+        name: of the threads.
+    """
+
+    def __init__(self, threads: int, bulk_share: float, name: str) -> None:
+        self._jobs: dict[Lane, deque[_Job]] = {lane: deque() for lane in Lane}
+        self._share = BulkShare(bulk_share)
+        self._lock = threading.Lock()
+        # One token for each job, and one for each thread in the end.
+        self._tokens: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._run, name=f"{name}-{number}", daemon=True)
+            for number in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, work: Callable[[], _T], lane: Lane) -> Future[_T]:
+        """Have it done; a future that is cancelled before its turn costs nothing."""
+        job = _Job(work, Future())
+        job.future.add_done_callback(job.forget)
+        with self._lock:
+            self._jobs[lane].append(job)
+        self._tokens.put(True)
+        return job.future
+
+    def shutdown(self) -> None:
+        """Do what waits, then end the threads."""
+        for _ in self._threads:
+            self._tokens.put(False)
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self) -> None:
+        while self._tokens.get():
+            self._do(self._take())
+
+    def _take(self) -> _Job:
+        with self._lock:
+            interactive, bulk = self._jobs[Lane.INTERACTIVE], self._jobs[Lane.BULK]
+            if not interactive or not bulk:
+                self._share.clear()
+                return (interactive or bulk).popleft()
+            turn = self._share.credit >= 1
+            self._share.settle(not turn, turn)
+            return (bulk if turn else interactive).popleft()
+
+    @staticmethod
+    def _do(job: _Job) -> None:
+        work, future = job.work, job.future
+        if work is None or not future.set_running_or_notify_cancel():
+            return
+        try:
+            result = work()
+        except BaseException as error:  # noqa: BLE001  the future carries it to whoever waits
+            future.set_exception(error)
+        else:
+            future.set_result(result)
