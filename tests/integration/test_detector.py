@@ -133,7 +133,7 @@ def test_views_cost_one_encoding_each_and_one_for_the_original(
 ) -> None:
     network = load_network(model.manifest.spec, model.encoder, model.head)
     encoded: list[int] = []
-    network.encoder.transformer.register_forward_pre_hook(
+    network.encoder.ln_pre.register_forward_pre_hook(
         lambda module, arguments: encoded.append(arguments[0].shape[0])
     )
     detector = TorchDetector(network, torch.tensor(model.manifest.permutations), "fp32")
@@ -145,7 +145,7 @@ def test_views_cost_one_encoding_each_and_one_for_the_original(
 def test_no_forward_pass_is_larger_than_was_asked_for(model: StoredModel, pixels: Pixels) -> None:
     network = load_network(model.manifest.spec, model.encoder, model.head)
     encoded: list[int] = []
-    network.encoder.transformer.register_forward_pre_hook(
+    network.encoder.ln_pre.register_forward_pre_hook(
         lambda module, arguments: encoded.append(arguments[0].shape[0])
     )
     permutations = torch.tensor(model.manifest.permutations)
