@@ -66,14 +66,27 @@ def load_network(
     Raises:
         CheckpointInvalid: a file does not hold what the specification says.
     """
-    encoder, head = _on_meta(spec, tricks), _head_on_meta(spec.width)
-    for module, file, role in ((encoder, encoder_file, "encoder"), (head, head_file, "head")):
-        tensors = read_tensors(file)
-        check_names_and_shapes(tensors, module, role)
-        if role == "encoder" and dtype is not None:
-            tensors = _copied(file, tensors, dtype)
-        module.load_state_dict(tensors, assign=True)
+    head, tensors = _head_on_meta(spec.width), read_tensors(head_file)
+    check_names_and_shapes(tensors, head, "head")
+    head.load_state_dict(tensors, assign=True)
+    encoder = load_encoder(spec, encoder_file, dtype=dtype, tricks=tricks)
     return D3Network(encoder, head).eval().requires_grad_(False)
+
+
+def load_encoder(
+    spec: EncoderSpec,
+    file: Path,
+    *,
+    dtype: torch.dtype | None = None,
+    tricks: Tricks = Tricks(),
+) -> Encoder:
+    """The encoder alone; see :func:`load_network`."""
+    encoder, tensors = _on_meta(spec, tricks), read_tensors(file)
+    check_names_and_shapes(tensors, encoder, "encoder")
+    if dtype is not None:
+        tensors = _copied(file, tensors, dtype)
+    encoder.load_state_dict(tensors, assign=True)
+    return encoder.eval().requires_grad_(False)
 
 
 def read_encoder(

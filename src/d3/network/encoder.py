@@ -29,6 +29,11 @@ def normalise(pixels: Tensor) -> Tensor:
     return torch.stack([(one - mean) / deviation for one, mean, deviation in channels], dim=1)
 
 
+def with_class_token(patches: Tensor) -> Tensor:
+    """Patches (..., patches, width) behind a row of zeros, to which its position is yet to come."""
+    return nn.functional.pad(patches, (0, 0, 1, 0))
+
+
 class Encoder(nn.Module):
     """A vision transformer of any size that :class:`EncoderSpec` can say.
 
@@ -65,17 +70,21 @@ class Encoder(nn.Module):
 
     @property
     def positions(self) -> Tensor:
-        """The patches' positional embeddings (patches, width), in row-major order."""
-        return self.positional_embedding[1:]
+        """What is added to tokens (1 + patches, width): the class token, then row-major order."""
+        first = self.class_embedding + self.positional_embedding[0]
+        return torch.cat([first.unsqueeze(0), self.positional_embedding[1:]])
 
     def permuted_positions(self, permutations: Tensor) -> Tensor:
-        """Positions (..., 1 + K, patches, width) of the patches in the original and K shuffles.
+        """Positions (..., 1 + K, 1 + patches, width) of patches in the original and in K shuffles.
 
         Args:
             permutations: (..., K, patches): shuffle ``k`` has patch ``[k, i]`` at position ``i``.
         """
-        own = self.positions.expand(*permutations.shape[:-2], 1, -1, -1)
-        return torch.cat([own, self.positions[permutations.argsort(dim=-1)]], dim=-3)
+        first, patches = self.positions.split([1, self.spec.patches])
+        shuffled = patches[permutations.argsort(dim=-1)]
+        own = patches.expand(*permutations.shape[:-2], 1, -1, -1)
+        every = torch.cat([own, shuffled], dim=-3)
+        return torch.cat([first.expand(*every.shape[:-2], 1, -1), every], dim=-2)
 
     def embed(self, pixels: Tensor) -> Tensor:
         """Patch embeddings (n, patches, width), in row-major order, of uint8 RGB (n, S, S, 3)."""
@@ -84,16 +93,14 @@ class Encoder(nn.Module):
 
     def encode(self, patches: Tensor) -> Tensor:
         """Features (n, width) of patch embeddings (n, patches, width) in the order given."""
-        return self.encode_placed(patches + self.positions)
+        return self.encode_tokens(with_class_token(patches) + self.positions)
 
-    def encode_placed(self, patches: Tensor) -> Tensor:
-        """Features (n, width) of patch embeddings (n, patches, width) with their positions added.
+    def encode_tokens(self, tokens: Tensor) -> Tensor:
+        """Features (n, width) of tokens (n, 1 + patches, width) with their positions added.
 
-        Their order is of no consequence: a position is what was added.
+        The order of the patches is of no consequence: a position is what was added.
         """
-        first = (self.class_embedding + self.positional_embedding[0]).expand(len(patches), 1, -1)
-        tokens = self.ln_pre(torch.cat([first, patches], dim=1))
-        features: Tensor = self.ln_post(self._class_token(tokens))
+        features: Tensor = self.ln_post(self._class_token(self.ln_pre(tokens)))
         return features
 
     def pack(self, images: int = 1) -> bool:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from d3.network.encoder import Encoder
+from d3.network.encoder import Encoder, with_class_token
 from d3.network.head import DiscrepancyHead
 
 
@@ -41,24 +41,26 @@ class D3Network(nn.Module):
         """
         branches = self.branches(pixels, permutations)
         if self.training or self.encoder.tricks.one_forward:
-            encoded = self.encoder.encode_placed(branches.flatten(0, 1))
+            encoded = self.encoder.encode_tokens(branches.flatten(0, 1))
             encoded = encoded.view(*branches.shape[:2], -1)
         else:
-            each = [self.encoder.encode_placed(one) for one in branches.unbind(1)]
+            each = [self.encoder.encode_tokens(one) for one in branches.unbind(1)]
             encoded = torch.stack(each, dim=1)
         encoded = encoded.float()
         return encoded[:, 0], encoded[:, 1:]
 
     def branches(self, pixels: Tensor, permutations: Tensor) -> Tensor:
-        """Placed patches (n, 1 + K, patches, width): the original's, then the shuffled images'."""
+        """Tokens (n, 1 + K, 1 + patches, width): the original's, then the shuffled images'."""
         encoder, patches = self.encoder, self.encoder.embed(pixels)
         if not self.training and encoder.tricks.permuted_positions:
-            return patches.unsqueeze(1) + encoder.permuted_positions(permutations)
-        count, positions, width = patches.shape
-        orders = permutations.expand(count, -1, positions)
+            positions = encoder.permuted_positions(permutations)
+            return with_class_token(patches).unsqueeze(1) + positions
+        count, places, width = patches.shape
+        orders = permutations.expand(count, -1, places)
         rows = orders.reshape(count, -1, 1).expand(-1, -1, width)
-        shuffled = patches.gather(1, rows).view(count, -1, positions, width)
-        return torch.cat([patches.unsqueeze(1), shuffled], dim=1) + encoder.positions
+        shuffled = patches.gather(1, rows).view(count, -1, places, width)
+        branches = torch.cat([patches.unsqueeze(1), shuffled], dim=1)
+        return with_class_token(branches) + encoder.positions
 
     def forward(self, pixels: Tensor, permutations: Tensor) -> Tensor:
         """Logits (n, K), float32; arguments as for :meth:`features`."""

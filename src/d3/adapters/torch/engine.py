@@ -8,18 +8,17 @@ from typing import Literal
 import numpy as np
 import torch
 
+from d3.adapters.fitting import encodings_at_once, worthwhile_threads
 from d3.adapters.torch.device import DTYPES, Precision, choose_device, choose_precision
 from d3.adapters.torch.graphs import Graphs, sizes_up_to
-from d3.adapters.torch.threads import at_most, worthwhile_threads
+from d3.adapters.torch.threads import at_most
 from d3.domain.errors import DeviceOutOfMemory
 from d3.domain.images import Pixels
-from d3.domain.models import EncoderSpec, StoredModel
+from d3.domain.models import StoredModel
 from d3.domain.ports import Logits
 from d3.domain.scoring import checked_views
 from d3.network import D3Network
 from d3.network.checkpoints import load_network
-
-_CACHE_BYTES = 8 * 2**20
 
 class TorchEngine:
     """Fills :class:`d3.domain.ports.Engine`.
@@ -63,15 +62,6 @@ class TorchEngine:
                 f"{device} has no room for the model {model.manifest.name!r}.",
                 "Free memory there, choose another CUDA_DEVICE, or set CUDA_DEVICE=cpu.",
             ) from error
-
-
-def encodings_at_once(spec: EncoderSpec) -> int:
-    """Encodings that share a forward pass on a CPU: as many as fit its cache, 2 at least.
-
-    More gain nothing there: the widest layer then goes out to memory and back.
-    """
-    widest = (spec.patches + 1) * spec.mlp_width * torch.float32.itemsize
-    return max(2, _CACHE_BYTES // widest)
 
 
 class TorchDetector:
