@@ -59,16 +59,16 @@ class TestTorchDetectorInSmallBatches(DetectorContract):
 
 
 @pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of compiled encoders for all tests here: the tiny model is compiled once."""
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of prepared encoders for all tests here: the tiny model is prepared once."""
     return tmp_path_factory.mktemp("openvino")
 
 
 @pytest.mark.xdist_group("openvino")
 class TestOpenVinoDetector(DetectorContract):
     @pytest.fixture
-    def engine(self, compiled: Path) -> OpenVinoEngine:
-        return OpenVinoEngine(compiled, "fp32")
+    def engine(self, prepared: Path) -> OpenVinoEngine:
+        return OpenVinoEngine(prepared, "fp32")
 
 
 @pytest.mark.xdist_group("openvino")
@@ -78,8 +78,8 @@ class TestOpenVinoDetectorInBfloat16(DetectorContract):
     batch_tolerance = 0.02
 
     @pytest.fixture
-    def engine(self, compiled: Path) -> OpenVinoEngine:
-        return OpenVinoEngine(compiled, "bf16")
+    def engine(self, prepared: Path) -> OpenVinoEngine:
+        return OpenVinoEngine(prepared, "bf16")
 
 
 class TestDirectQueue(DetectionQueueContract):

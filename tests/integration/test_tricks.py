@@ -10,8 +10,15 @@ import pytest
 import torch
 
 from d3.domain.models import EncoderSpec
-from d3.network import PLAIN, D3Network, DiscrepancyHead, Encoder, Tricks, draw_permutations
-from d3.network import packing
+from d3.network import (
+    PLAIN,
+    D3Network,
+    DiscrepancyHead,
+    Encoder,
+    Tricks,
+    draw_permutations,
+    packing,
+)
 from d3.network.checkpoints import load_network
 from d3.testing.images import noise
 from d3.testing.models import tiny_model
@@ -105,7 +112,9 @@ def test_a_trick_leaves_training_as_it_is() -> None:
 def test_a_gradient_goes_through_every_trick_but_packing() -> None:
     spec = SHAPES[0]
     network = with_tricks(plain_network(spec), Tricks()).requires_grad_()
-    network(pixels_of(spec, 2), torch.tensor(draw_permutations(1, 2, spec.patches))).sum().backward()
+    network(
+        pixels_of(spec, 2), torch.tensor(draw_permutations(1, 2, spec.patches))
+    ).sum().backward()
     assert all(one.grad is not None for one in network.parameters())
 
 
@@ -138,7 +147,9 @@ def test_half_precision_is_not_packed() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_weights_copied_one_by_one_are_those_of_the_file(dtype: torch.dtype, tmp_path: Path) -> None:
+def test_weights_copied_one_by_one_are_those_of_the_file(
+    dtype: torch.dtype, tmp_path: Path
+) -> None:
     model = tiny_model(tmp_path)
     mapped = load_network(model.manifest.spec, model.encoder, model.head)
     copied = load_network(model.manifest.spec, model.encoder, model.head, dtype=dtype)

@@ -40,7 +40,7 @@ class Products:
     contract: Product
 
 
-def plain_products(block: nn.Module, tricks: Tricks) -> Products:
+def plain_products(block: Any, tricks: Tricks) -> Products:
     """A block's products with its weights as they are."""
     attention, expand, contract = block.attn, block.mlp.c_fc, block.mlp.c_proj
     scale = QUICK if tricks.fused_activation and is_quick(block) else None
@@ -49,12 +49,12 @@ def plain_products(block: nn.Module, tricks: Tricks) -> Products:
             functional.linear, weight=attention.in_proj_weight, bias=attention.in_proj_bias
         ),
         merge=attention.out_proj,
-        expand=partial(_scaled_silu, expand, scale) if scale else lambda x: block.mlp[:2](x),
+        expand=partial(_scaled_silu, expand, scale) if scale else block.mlp[:2],
         contract=partial(_scaled, contract, 1 / scale) if scale else contract,
     )
 
 
-def is_quick(block: nn.Module) -> bool:
+def is_quick(block: Any) -> bool:
     """Whether the block's activation is QuickGELU."""
     return not isinstance(block.mlp.gelu, nn.GELU)
 
@@ -107,7 +107,7 @@ def _query_once(block: Any, tokens: Tensor) -> Tensor:
     both = functional.linear(tokens, weight[width:], bias[width:])
     query = query.view(count, 1, attention.num_heads, -1).transpose(1, 2)
     key, value = both.view(count, length, 2, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
-    mixed = functional.scaled_dot_product_attention(query, key, value)
+    mixed: Tensor = functional.scaled_dot_product_attention(query, key, value)
     return mixed.transpose(1, 2).reshape(count, width)
 
 
@@ -129,16 +129,15 @@ def _fold(block: Any, tokens: Tensor) -> Tensor:
     weights = (asked.transpose(0, 1) @ tokens.mT).softmax(dim=-1)
     mixed = (weights @ tokens).transpose(0, 1)
     values = mixed @ value_weight.mT + value_bias
-    return values.transpose(0, 1).reshape(count, width)
+    gathered: Tensor = values.transpose(0, 1).reshape(count, width)
+    return gathered
 
 
 def _scaled_silu(layer: nn.Linear, scale: float, tokens: Tensor) -> Tensor:
     return functional.silu(_scaled(layer, scale, tokens, scale_bias=True))
 
 
-def _scaled(
-    layer: nn.Linear, scale: float, tokens: Tensor, *, scale_bias: bool = False
-) -> Tensor:
+def _scaled(layer: nn.Linear, scale: float, tokens: Tensor, *, scale_bias: bool = False) -> Tensor:
     """The layer's product times ``scale``, which costs the product nothing."""
     flat = tokens.reshape(-1, tokens.shape[-1])
     bias = layer.bias * scale if scale_bias else layer.bias

@@ -80,7 +80,8 @@ class Encoder(nn.Module):
         Args:
             permutations: (..., K, patches): shuffle ``k`` has patch ``[k, i]`` at position ``i``.
         """
-        first, patches = self.positions.split([1, self.spec.patches])
+        positions = self.positions
+        first, patches = positions[:1], positions[1:]
         shuffled = patches[permutations.argsort(dim=-1)]
         own = patches.expand(*permutations.shape[:-2], 1, -1, -1)
         every = torch.cat([own, shuffled], dim=-3)

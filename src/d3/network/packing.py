@@ -21,9 +21,7 @@ _CLOSE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
 
 
 @torch.inference_mode()
-def packed_products(
-    blocks: Sequence[Any], rows: int, tricks: Tricks
-) -> dict[int, Products]:
+def packed_products(blocks: Sequence[Any], rows: int, tricks: Tricks) -> dict[int, Products]:
     """Products with packed weights by the block's number; empty where packing does not apply.
 
     The blocks give up the weights that were packed, one after the other, so that they are never

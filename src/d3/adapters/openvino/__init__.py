@@ -1,4 +1,4 @@
-"""The D3 network on OpenVINO: processors, float32 or bfloat16, without torch once it is prepared."""
+"""The D3 network on OpenVINO: processors, float32 or bfloat16, no torch once it is prepared."""
 
 from d3.adapters.openvino.engine import OpenVinoEngine
 

@@ -1,4 +1,4 @@
-"""Detectors on OpenVINO: an encoder compiled for this processor, and the head in numpy beside it."""
+"""Detectors on OpenVINO: an encoder compiled for this processor, the head in numpy beside it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from d3.adapters.fitting import encodings_at_once, worthwhile_threads
 from d3.adapters.openvino.export import ENCODER, POSITIONS
 from d3.adapters.openvino.head import NumpyHead
 from d3.adapters.openvino.options import compile_options
-from d3.adapters.openvino.store import CompiledEncoders
+from d3.adapters.openvino.store import PreparedEncoders
 from d3.domain.errors import DeviceOutOfMemory, EngineMissing, EngineUnavailable
 from d3.domain.images import Pixels
 from d3.domain.models import StoredModel
@@ -32,7 +32,7 @@ class OpenVinoEngine:
     """Fills :class:`d3.domain.ports.Engine`, on the CPU alone.
 
     Args:
-        folder: where compiled encoders are kept.
+        folder: where encoders in OpenVINO's form are kept.
         precision: of the encoder; ``auto`` and ``fp16`` are ``fp32`` here.
         batch_size: images with one view each that share a forward pass at most.
 
@@ -60,7 +60,7 @@ class OpenVinoEngine:
         self._batch_size = batch_size
 
     def load(self, model: StoredModel) -> OpenVinoDetector:
-        """Compile the encoder, or read what was compiled before.
+        """Compile the encoder, prepared once for each machine.
 
         Raises:
             EngineUnavailable: OpenVINO cannot run the model on this machine.
@@ -78,21 +78,23 @@ class OpenVinoEngine:
         precision = _choose(self._precision, capabilities)
         threads = worthwhile_threads(spec)
         machine = {"openvino": self._version, "processor": processor, "can": capabilities}
-        compiled = CompiledEncoders(self._folder, machine, _say_preparing).get(
+        prepared = PreparedEncoders(self._folder, machine, _say_preparing).get(
             model, precision, threads
         )
         try:
-            encoder = self._core.import_model(
-                _mapped(compiled / ENCODER), "CPU", compile_options(precision, threads)
+            encoder = self._core.compile_model(
+                prepared / ENCODER, "CPU", compile_options(precision, threads)
             )
             detector = OpenVinoDetector(
                 encoder,
                 head,
-                _orders(np.load(compiled / POSITIONS), model.manifest.permutations),
+                _orders(np.load(prepared / POSITIONS), model.manifest.permutations),
                 precision,
                 min(2 * self._batch_size, encodings_at_once(spec)),
             )
-        except (RuntimeError, ValueError) as error:
+            # OpenVINO compiles with the first inference: what fails shall fail here.
+            detector.warm_up(spec.image_size)
+        except (RuntimeError, ValueError, MemoryError, DeviceOutOfMemory) as error:
             raise EngineUnavailable(
                 f"OpenVINO cannot run this model here ({_first_line(error)}).",
                 "Set D3_ENGINE=torch to say that torch is meant.",
@@ -150,6 +152,10 @@ class OpenVinoDetector:
             logits[start : start + step] = self._head.logits(features)
         return logits
 
+    def warm_up(self, side: int) -> None:
+        """Score a black image of this side."""
+        self.score(np.zeros((1, side, side, 3), np.uint8), 1)
+
     def close(self) -> None:
         """Give the memory back."""
         self._request = None
@@ -177,12 +183,6 @@ def _orders(
     inverse = np.argsort(np.array(permutations), axis=1) + 1
     first = np.zeros((len(permutations), 1), dtype=inverse.dtype)
     return np.concatenate([positions[None], positions[np.concatenate([first, inverse], axis=1)]])
-
-
-def _mapped(file: Path) -> Any:
-    import openvino
-
-    return openvino.Tensor(np.memmap(file, dtype=np.uint8, mode="c"))
 
 
 def _say_preparing() -> None:

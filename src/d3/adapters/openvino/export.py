@@ -1,4 +1,4 @@
-"""A child process that turns an encoder into OpenVINO's compiled form.
+"""A child process that turns an encoder into OpenVINO's form, and tries it.
 
 By itself, because torch and two copies of the weights are then gone with it, and because a compiler
 that crashes takes nobody along. Run as::
@@ -18,12 +18,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from d3.domain.models import EncoderSpec
 
-ENCODER = "encoder.blob"
+ENCODER = "encoder.xml"
+WEIGHTS = "encoder.bin"
 POSITIONS = "positions.npy"
+
+_MOST_APART = {"fp32": 1e-3, "bf16": 0.2}
 
 
 def main(spec: EncoderSpec, encoder: Path, precision: str, threads: int, into: Path) -> None:
-    """Write the compiled encoder and its positional embeddings into the folder ``into``."""
+    """Write the encoder and its positional embeddings into the folder ``into``.
+
+    Raises:
+        ValueError: OpenVINO's features are not torch's.
+    """
     # OpenVINO's converter reports its use over the network where this package can be imported.
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
@@ -54,24 +61,27 @@ def main(spec: EncoderSpec, encoder: Path, precision: str, threads: int, into: P
     loaded = load_encoder(spec, encoder, dtype=dtype, tricks=tricks)
     np.save(into / POSITIONS, loaded.positions.float().numpy())
     side = spec.image_size
-    images = torch.zeros((2, side, side, 3), dtype=torch.uint8)
+    images = torch.randint(0, 256, (2, side, side, 3), dtype=torch.uint8)
     branches = loaded.positions.float().expand(3, -1, -1).contiguous()
     shapes = {
         "pixels": {0: torch.export.Dim("images", min=1, max=2**16)},
         "positions": {0: torch.export.Dim("branches", min=1, max=2**16)},
     }
+    module = Branches(loaded).eval()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        exported = torch.export.export(
-            Branches(loaded).eval(), (images, branches), dynamic_shapes=shapes
-        )
+        exported = torch.export.export(module, (images, branches), dynamic_shapes=shapes)
         converted = openvino.convert_model(exported)
-    del exported, loaded
-    core = openvino.Core()
-    compiled = core.compile_model(converted, "CPU", compile_options(precision, threads))
-    del converted
-    with (into / ENCODER).open("wb") as stream:
-        stream.write(compiled.export_model().getbuffer())
+    openvino.save_model(converted, into / ENCODER, compress_to_fp16=False)
+    expected = module(images[:1], branches[:1]).numpy()
+    del exported, converted, module, loaded
+    compiled = openvino.Core().compile_model(
+        into / ENCODER, "CPU", compile_options(precision, threads)
+    )
+    found = compiled([images[:1].numpy(), branches[:1].numpy()])[0]
+    apart = float(np.abs(found - expected).max() / np.abs(expected).max())
+    if not apart < _MOST_APART[precision]:
+        raise ValueError(f"its features are {apart:.1%} apart from torch's")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,9 @@ class NumpyHead:
     """
 
     def __init__(self, file: Path, width: int) -> None:
-        shapes = {f"{name}.weight": (width, width) for name in ("query", "key", "value")}
+        shapes: dict[str, tuple[int, ...]] = {
+            f"{name}.weight": (width, width) for name in ("query", "key", "value")
+        }
         shapes |= {f"{name}.bias": (width,) for name in ("query", "key", "value")}
         shapes |= {"fc.weight": (1, 2 * width), "fc.bias": (1,)}
         try:

@@ -1,4 +1,4 @@
-"""Compiled encoders on disk: found by what they were made of, and read only if they are whole.
+"""Prepared encoders on disk: found by what they were made of, and read only if they are whole.
 
 A folder holds the files and ``made_of.json``, which names the weights, the shape, the precision,
 OpenVINO and the processor, and the SHA-256 of every file. What does not match is made anew.
@@ -19,26 +19,26 @@ from typing import Any
 
 from filelock import FileLock
 
-from d3.adapters.openvino.export import ENCODER, POSITIONS
+from d3.adapters.openvino.export import ENCODER, POSITIONS, WEIGHTS
 from d3.domain.errors import EngineUnavailable
 from d3.domain.hashing import file_of
 from d3.domain.models import StoredModel
 
 _FORMAT = 1
 _RECORD = "made_of.json"
-_FILES = (ENCODER, POSITIONS)
+_FILES = (ENCODER, WEIGHTS, POSITIONS)
 _SECONDS = 1800
 
 Facts = dict[str, Any]
 
 
-class CompiledEncoders:
-    """A folder of compiled encoders.
+class PreparedEncoders:
+    """A folder of encoders in OpenVINO's form.
 
     Args:
         folder: made when it is needed.
-        machine: what a compiled encoder is bound to beside its weights: OpenVINO, the processor.
-        preparing: called before a compilation, which may take a minute.
+        machine: what a prepared encoder is bound to beside its weights: OpenVINO, the processor.
+        preparing: called before a preparation, which may take a minute.
     """
 
     def __init__(self, folder: Path, machine: Facts, preparing: Callable[[], None]) -> None:
@@ -47,7 +47,7 @@ class CompiledEncoders:
         self._preparing = preparing
 
     def get(self, model: StoredModel, precision: str, threads: int) -> Path:
-        """A folder with the model's compiled encoder, made if it is not there or not whole.
+        """A folder with the model's prepared encoder, made if it is not there or not whole.
 
         Raises:
             EngineUnavailable: it cannot be made or kept.
@@ -71,7 +71,7 @@ class CompiledEncoders:
                 return found
         except OSError as error:
             raise EngineUnavailable(
-                "OpenVINO's compiled encoder cannot be kept in D3_HOME "
+                "OpenVINO's form of the encoder cannot be kept in D3_HOME "
                 f"({error.strerror or type(error).__name__}).",
                 "Make room there, or set D3_ENGINE=torch.",
             ) from error
@@ -114,7 +114,7 @@ def _export(model: StoredModel, facts: Facts, into: Path) -> None:
     except subprocess.TimeoutExpired as error:
         raise _failed(f"no end after {_SECONDS} seconds") from error
     except subprocess.CalledProcessError as error:
-        last = ([""] + error.stderr.strip().splitlines())[-1]
+        last = ["", *error.stderr.strip().splitlines()][-1]
         raise _failed(last[:160] or f"exit code {error.returncode}") from error
 
 

@@ -20,6 +20,7 @@ from d3.domain.scoring import checked_views
 from d3.network import D3Network
 from d3.network.checkpoints import load_network
 
+
 class TorchEngine:
     """Fills :class:`d3.domain.ports.Engine`.
 
@@ -168,7 +169,6 @@ class TorchDetector:
 
 def _is_out_of_memory(error: Exception) -> bool:
     """Torch has a class of its own for GPUs; on the CPU only the sentence tells."""
-    return (
-        isinstance(error, torch.OutOfMemoryError | MemoryError)
-        or "can't allocate memory" in str(error)
-    )
+    return isinstance(
+        error, torch.OutOfMemoryError | MemoryError
+    ) or "can't allocate memory" in str(error)

@@ -92,7 +92,7 @@ class _Graph:
         device = permutations.device
         self._staged = torch.zeros((size, side, side, 3), dtype=torch.uint8, pin_memory=True)
         self._pixels = self._staged.to(device)
-        stream = torch.cuda.Stream(device)
+        stream: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(stream):
             for _ in range(_WARM_UPS):
@@ -118,4 +118,6 @@ class _Graph:
 
 def _sentence(error: Exception, what: str) -> str:
     reason = (str(error).strip().splitlines() or [""])[0][:120]
-    return f"{what} ({type(error).__name__}: {reason}); the slower path serves, with the same scores."
+    return (
+        f"{what} ({type(error).__name__}: {reason}); the slower path serves, with the same scores."
+    )
