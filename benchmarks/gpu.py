@@ -7,8 +7,8 @@ the wheels of open_clip_torch, ftfy, wcwidth and regex, unpacked into ``wheels``
 
 ViT-L/14 with random weights: correctness against
 float32, throughput by batch and precision, latency of one image, the share of the device's own
-matrix product, and all of it end to end with JPEGs decoded by D3's decoder. ``--device cpu --quick``
-proves that it runs.
+matrix product, and all of it end to end with JPEGs decoded by D3's decoder. ``--device cpu
+--quick`` proves that it runs.
 """
 
 from __future__ import annotations
@@ -143,7 +143,8 @@ def end_to_end(
         list(pool.map(lambda _: decoder.decode(image, side), range(total)))
         decoding = total / (time.perf_counter() - begun)
         waiting: deque[Future[Pixels]] = deque()
-        begun, submitted, scored = time.perf_counter(), 0, []
+        begun, submitted = time.perf_counter(), 0
+        scored: list[float] = []
         while len(scored) < total // batch:
             while submitted < total // batch and len(waiting) < 2 * threads:
                 waiting.append(pool.submit(read))

@@ -89,6 +89,7 @@ def _attention(joined: Tensor, heads: int) -> Tensor:
     count, length, width = joined.shape
     split = joined.view(count, length, 3, heads, width // (3 * heads))
     query, key, value = split.permute(2, 0, 3, 1, 4)
+    mixed: Tensor
     if joined.is_cpu and joined.dtype != torch.float32:
         # torch's fused attention has no fast bfloat16 kernel on most processors.
         weights = (query * (query.shape[-1] ** -0.5)) @ key.mT

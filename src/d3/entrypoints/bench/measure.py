@@ -18,7 +18,10 @@ Say = Callable[[str], None]
 
 
 def in_turns(
-    contestants: Mapping[str, Callable[[], object]], rounds: int, say: Say = lambda _: None
+    contestants: Mapping[str, Callable[[], object]],
+    rounds: int,
+    say: Say = lambda _: None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, float]:
     """Median seconds of each contestant, who take turns so that a noisy machine is noisy for all.
 
@@ -28,14 +31,16 @@ def in_turns(
     for lap in range(rounds + 1):
         for name, run in contestants.items():
             say(f"{name}, round {lap} of {rounds}" if lap else f"{name}, warming up")
-            begun = time.perf_counter()
+            begun = clock()
             run()
             if lap:
-                seconds[name].append(time.perf_counter() - begun)
+                seconds[name].append(clock() - begun)
     return {name: statistics.median(measured) for name, measured in seconds.items()}
 
 
-def matmul_rates(device: str = "cpu", rounds: int = 5) -> dict[str, float]:
+def matmul_rates(
+    device: str = "cpu", rounds: int = 5, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, float]:
     """Floating-point operations a second of torch's matrix product, by precision."""
     cuda = device != "cpu"
     side = 8192 if cuda else 2048
@@ -51,7 +56,7 @@ def matmul_rates(device: str = "cpu", rounds: int = 5) -> dict[str, float]:
             if cuda:
                 torch.cuda.synchronize()
 
-        taken = in_turns({name: multiply}, max(rounds, 5))[name]
+        taken = in_turns({name: multiply}, max(rounds, 5), clock=clock)[name]
         rates[name] = 2 * side**3 / taken
     return rates
 
