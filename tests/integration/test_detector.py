@@ -313,7 +313,7 @@ def test_a_batch_larger_than_memory_is_halved_with_a_word_and_scored_right(
 
     monkeypatch.setattr(TorchDetector, "_forward", limited)
     detector._encodings = 16
-    with pytest.warns(RuntimeWarning, match="4 share a forward pass") as said:
+    with pytest.warns(RuntimeWarning, match="share a forward pass") as said:
         found = predictions(detector.score(pixels, 1))
     assert len(said) == 2
     assert np.abs(found - alone[:, :1]).max() <= SAME

@@ -199,13 +199,23 @@ def test_the_engine_asked_for_without_its_package_names_the_extra(
 
 
 @pytest.mark.parametrize(
-    ("engine", "kind"),
-    [("auto", PreferredEngine), ("torch", TorchEngine), ("openvino", PreferredEngine)],
+    ("engine", "precision", "kind"),
+    [
+        ("auto", "bf16", PreferredEngine),
+        ("auto", "auto", TorchEngine),
+        ("torch", "bf16", TorchEngine),
+        ("openvino", "auto", PreferredEngine),
+    ],
 )
 def test_the_engine_is_the_one_asked_for_else_the_better_one_that_is_here(
-    engine: str, kind: type, tmp_path: Path
+    engine: str, precision: str, kind: type, tmp_path: Path
 ) -> None:
-    settings = Settings(home=tmp_path, engine=engine, cuda_device="cpu")  # type: ignore[arg-type]
+    settings = Settings(
+        home=tmp_path,
+        engine=engine,  # type: ignore[arg-type]
+        precision=precision,  # type: ignore[arg-type]
+        cuda_device="cpu",
+    )
     assert type(Container(settings=settings).engine()) is kind
 
 
@@ -213,7 +223,8 @@ def test_without_openvino_it_is_torch_without_a_word(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("d3.container.find_spec", lambda _: None)
-    engine = Container(settings=Settings(home=tmp_path, cuda_device="cpu")).engine()
+    settings = Settings(home=tmp_path, cuda_device="cpu", precision="bf16")
+    engine = Container(settings=settings).engine()
     assert type(engine) is TorchEngine
 
 
