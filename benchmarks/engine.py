@@ -234,7 +234,7 @@ def drift() -> None:
             print(f"{name:28}{np.abs(found - expected).max():12.2e}")
 
 
-def kinds_of_images(count: int = 3) -> Pixels:
+def kinds_of_images(count: int = 1) -> Pixels:
     noise = random_pixels(SPEC, count)
     y, x = np.mgrid[0:224, 0:224]
     smooth = [np.stack([x * (n + 1), y, x + y * n], axis=-1) % 256 for n in range(count)]

@@ -21,8 +21,8 @@ class Tricks:
             one mixture of tokens, instead of into every token; needs ``class_token_only``.
         own_attention: query, key and value in one product without copies, and the attention that
             measured best: scaled dot product, or on a CPU in reduced precision two plain products.
-        fused_activation: QuickGELU in one pass over its input instead of three, or in none where
-            the product before it can apply it.
+        fused_activation: QuickGELU in one pass over its input instead of three: its factor goes
+            into the products on both sides of it, and what is left is SiLU.
         packed_weights: on a CPU, weights are laid out once as oneDNN's kernels want them.
     """
 
