@@ -328,7 +328,7 @@ def picture() -> None:
     PICTURE.write_text(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 680 {top - 10}" '
         'font-family="sans-serif" font-size="13" fill="#222"><rect width="100%" height="100%" '
-        'fill="white"/><text x="10" y="18">ViT-L/14 on two cores</text>'
+        'fill="white"/><text x="10" y="18">ViT-L/14 on a processor: less is better</text>'
         + "".join(rows)
         + "</svg>\n"
     )
