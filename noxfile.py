@@ -84,7 +84,8 @@ def openapi(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """The figures of benchmarks/, printed; nothing is asserted. The HTTP one needs wrk."""
     install(session, "bench", "test")
-    session.run("python", "benchmarks/engine.py")
+    for part in ("prepare", "speed", "tricks", "views", "drift", "memory", "picture"):
+        session.run("python", "benchmarks/engine.py", part)
     session.run("python", "benchmarks/storage")
     session.run("python", "benchmarks/http/run.py")
 

@@ -6,7 +6,9 @@ Adapters are imported when they are first needed, so that ``d3 --help`` waits fo
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,7 @@ from d3.domain.services.accounts import AccountService
 from d3.domain.services.adoption import AdoptingRegistry
 from d3.domain.services.binding import HeadBinder
 from d3.domain.services.detection import DetectionService
+from d3.domain.services.engines import PreferredEngine, worth_preparing
 from d3.domain.services.following import ActiveModelFollower
 from d3.domain.services.hosting import ModelHost
 from d3.domain.services.models import ModelService
@@ -105,10 +108,41 @@ def _checkpoints() -> Checkpoints:
     return TorchCheckpoints()
 
 
-def _engine(settings: Settings) -> Engine:
+def _torch_engine(settings: Settings) -> Engine:
     from d3.adapters.torch import TorchEngine
 
     return TorchEngine(settings.cuda_device, settings.effective_precision, settings.batch_size)
+
+
+def _openvino_engine(settings: Settings) -> Engine:
+    from d3.adapters.openvino import OpenVinoEngine
+
+    return OpenVinoEngine(
+        settings.cache_folder / "openvino", settings.effective_precision, settings.batch_size
+    )
+
+
+def _engine(settings: Settings) -> Engine:
+    """The engine that was asked for, else the one that measured better; see RESULTS.md.
+
+    On a CPU torch is ahead in float32; in bfloat16 OpenVINO is level with it or ahead.
+    """
+    torch, openvino = partial(_torch_engine, settings), partial(_openvino_engine, settings)
+    if settings.engine == "openvino":
+        installed = openvino()  # else an error that names the extra, at once
+        return PreferredEngine(lambda: installed, torch)
+    wanted = settings.engine == "auto" and settings.effective_precision == "bf16"
+    if not wanted or find_spec("openvino") is None or not _on_cpu(settings):
+        return torch()
+    return PreferredEngine(openvino, torch, worth_preparing)
+
+
+def _on_cpu(settings: Settings) -> bool:
+    if settings.cuda_device == "cpu":
+        return True
+    import torch
+
+    return not torch.cuda.is_available()
 
 
 def _threaded_queue(

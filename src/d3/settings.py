@@ -75,6 +75,9 @@ class Settings:
     precision: Literal["auto", "fp32", "fp16", "bf16"] = _variable(
         "D3_PRECISION", "auto", "of the encoder: auto, fp32, fp16 or bf16"
     )
+    engine: Literal["auto", "torch", "openvino"] = _variable(
+        "D3_ENGINE", "auto", "what runs the model: auto, torch or openvino"
+    )
     use_fp16: bool = _variable("USE_FP16", False, "half precision on a GPU; D3_PRECISION beats it")
     batch_size: Annotated[int, Meta(ge=1, le=4096)] = _variable(
         "D3_BATCH_SIZE", 32, "images that share a forward pass at most"

@@ -11,6 +11,7 @@ from d3.adapters.batching import Bounds, DirectQueue, ThreadedQueue
 from d3.adapters.filesystem import FilesystemRegistry
 from d3.adapters.memory import MemoryRegistry
 from d3.adapters.minio import MinioRegistry, S3Place
+from d3.adapters.openvino import OpenVinoEngine
 from d3.adapters.pillow import PillowDecoder
 from d3.adapters.system import SystemClock
 from d3.adapters.torch import TorchCheckpoints, TorchEngine
@@ -41,6 +42,7 @@ class TestTorchDetector(DetectorContract):
         return TorchEngine("cpu", "fp32")
 
 
+@pytest.mark.filterwarnings("ignore:This processor has no bfloat16")
 class TestTorchDetectorInBfloat16(DetectorContract):
     tolerance = 0.05
     batch_tolerance = 0.02
@@ -54,6 +56,30 @@ class TestTorchDetectorInSmallBatches(DetectorContract):
     @pytest.fixture
     def engine(self) -> TorchEngine:
         return TorchEngine("cpu", "fp32", batch_size=1)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of prepared encoders for all tests here: the tiny model is prepared once."""
+    return tmp_path_factory.mktemp("openvino")
+
+
+@pytest.mark.xdist_group("openvino")
+class TestOpenVinoDetector(DetectorContract):
+    @pytest.fixture
+    def engine(self, prepared: Path) -> OpenVinoEngine:
+        return OpenVinoEngine(prepared, "fp32")
+
+
+@pytest.mark.xdist_group("openvino")
+@pytest.mark.filterwarnings("ignore:bf16 brings nothing")
+class TestOpenVinoDetectorInBfloat16(DetectorContract):
+    tolerance = 0.05
+    batch_tolerance = 0.02
+
+    @pytest.fixture
+    def engine(self, prepared: Path) -> OpenVinoEngine:
+        return OpenVinoEngine(prepared, "bf16")
 
 
 class TestDirectQueue(DetectionQueueContract):

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import d3
+from d3.adapters.torch import TorchEngine
+from d3.domain.models import StoredModel
+from d3.testing.images import noise
+from d3.testing.models import tiny_model
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 
@@ -29,3 +34,49 @@ def test_the_gpu_agrees_with_the_cpu(
                 )
             answers.append([one.prediction for one in detector.detect_many(images, views=4)])
     assert answers[1] == pytest.approx(answers[0], abs=tolerance)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> StoredModel:
+    return tiny_model(tmp_path)
+
+
+PIXELS = np.stack([noise(56, 56, seed) for seed in range(8)])
+
+
+def test_graphs_give_what_eager_gives(model: StoredModel) -> None:
+    detector = TorchEngine(0, "fp32", 8).load(model)
+    assert detector._graphs is not None
+    eager = detector.score(PIXELS, 2)[:, :1]
+    detector._graphs.maker.join(300)
+    assert detector._graphs.ready == [1, 2, 4, 8]
+    assert detector._graphs.trouble() is None
+    for count in (1, 2, 3, 5, 8):
+        assert np.abs(detector.score(PIXELS[:count], 1) - eager[:count]).max() < 1e-3
+    detector.close()
+
+
+def test_eager_serves_while_graphs_are_made(model: StoredModel) -> None:
+    detector = TorchEngine(0, "bf16", 8).load(model)
+    first = detector.score(PIXELS[:1], 1)
+    assert np.isfinite(first).all()
+    detector.close()
+
+
+def test_a_compiler_that_fails_is_one_line_and_graphs_without_it(
+    model: StoredModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*_: object, **__: object) -> object:
+        def forward(*_: object) -> None:
+            raise RuntimeError("no compiler here")
+
+        return forward
+
+    monkeypatch.setattr(torch, "compile", refuses)
+    detector = TorchEngine(0, "fp32", 2).load(model)
+    assert detector._graphs is not None
+    detector._graphs.maker.join(300)
+    with pytest.warns(RuntimeWarning, match=r"torch.compile failed .*no compiler here"):
+        found = detector.score(PIXELS[:2], 1)
+    assert np.abs(found - TorchEngine("cpu").load(model).score(PIXELS[:2], 1)).max() < 1e-3
+    detector.close()

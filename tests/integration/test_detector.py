@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,14 +14,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from d3.adapters.fitting import encodings_at_once, worthwhile_threads
 from d3.adapters.pillow import PillowDecoder
 from d3.adapters.torch import TorchCheckpoints, TorchEngine
 from d3.adapters.torch.device import choose_device, choose_precision
 from d3.adapters.torch.engine import TorchDetector
-from d3.domain.errors import CheckpointInvalid, DeviceUnavailable
+from d3.domain.errors import CheckpointInvalid, DeviceOutOfMemory, DeviceUnavailable
 from d3.domain.hashing import file_of
 from d3.domain.images import Pixels
-from d3.domain.models import StoredModel
+from d3.domain.models import EncoderSpec, StoredModel
 from d3.domain.scoring import sigmoid
 from d3.network.checkpoints import load_network
 from d3.testing.models import tiny_manifest, tiny_model
@@ -133,7 +135,7 @@ def test_views_cost_one_encoding_each_and_one_for_the_original(
 ) -> None:
     network = load_network(model.manifest.spec, model.encoder, model.head)
     encoded: list[int] = []
-    network.encoder.transformer.register_forward_pre_hook(
+    network.encoder.ln_pre.register_forward_pre_hook(
         lambda module, arguments: encoded.append(arguments[0].shape[0])
     )
     detector = TorchDetector(network, torch.tensor(model.manifest.permutations), "fp32")
@@ -145,7 +147,7 @@ def test_views_cost_one_encoding_each_and_one_for_the_original(
 def test_no_forward_pass_is_larger_than_was_asked_for(model: StoredModel, pixels: Pixels) -> None:
     network = load_network(model.manifest.spec, model.encoder, model.head)
     encoded: list[int] = []
-    network.encoder.transformer.register_forward_pre_hook(
+    network.encoder.ln_pre.register_forward_pre_hook(
         lambda module, arguments: encoded.append(arguments[0].shape[0])
     )
     permutations = torch.tensor(model.manifest.permutations)
@@ -170,8 +172,9 @@ def test_views_are_the_first_permutations_of_the_manifest(
 
 
 def test_bfloat16_is_close_to_float32_and_its_head_stays_in_float32(
-    model: StoredModel, pixels: Pixels, alone: np.ndarray
+    model: StoredModel, pixels: Pixels, alone: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
     detector = TorchEngine("cpu", "bf16").load(model)
     network = detector._network
     assert network is not None
@@ -261,7 +264,6 @@ def test_a_gpu_that_is_not_there_among_others_is_an_error_that_names_them(
         ("auto", "cuda", (7, 5), "fp16"),
         ("fp32", "cuda", (9, 0), "fp32"),
         ("fp16", "cuda", (9, 0), "fp16"),
-        ("bf16", "cpu", (8, 0), "bf16"),
         ("fp32", "cpu", (8, 0), "fp32"),
     ],
 )
@@ -279,3 +281,74 @@ def test_the_precision_is_the_one_asked_for_else_what_the_device_does_best(
 def test_half_precision_on_the_cpu_is_a_warning_and_float32() -> None:
     with pytest.warns(RuntimeWarning, match="fp16"):
         assert choose_precision("fp16", torch.device("cpu")) == "fp32"
+
+
+@pytest.mark.parametrize(("has", "precision"), [(True, "bf16"), (False, "fp32")])
+def test_bfloat16_serves_on_a_processor_that_has_it(
+    *, has: bool, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has})
+    said = nullcontext() if has else pytest.warns(RuntimeWarning, match="no bfloat16 arithmetic")
+    with said:
+        assert choose_precision("bf16", torch.device("cpu")) == precision
+
+
+def test_bfloat16_on_a_gpu_without_it_is_a_warning_and_float16(gpus: Callable[..., None]) -> None:
+    gpus(1, (7, 5))
+    with pytest.warns(RuntimeWarning, match="fp16 serves"):
+        assert choose_precision("bf16", torch.device("cuda")) == "fp16"
+
+
+def test_a_batch_larger_than_memory_is_halved_with_a_word_and_scored_right(
+    model: StoredModel, pixels: Pixels, alone: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detector = TorchEngine("cpu", "fp32").load(model)
+    room, forward, sizes = 3, TorchDetector._forward, []
+
+    def limited(self: TorchDetector, chunk: Pixels, permutations: torch.Tensor) -> np.ndarray:
+        sizes.append(len(chunk))
+        if len(chunk) > room:
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+        return forward(self, chunk, permutations)
+
+    monkeypatch.setattr(TorchDetector, "_forward", limited)
+    detector._encodings = 16
+    with pytest.warns(RuntimeWarning, match="share a forward pass") as said:
+        found = predictions(detector.score(pixels, 1))
+    assert len(said) == 2
+    assert np.abs(found - alone[:, :1]).max() <= SAME
+    sizes.clear()
+    detector.score(pixels, 1)
+    assert set(sizes) <= {1, 2}, "what was learned is kept"
+    room = 0
+    detector._encodings = 2
+    with pytest.raises(DeviceOutOfMemory):
+        detector.score(pixels, 1)
+
+
+def test_a_small_encoder_takes_one_thread_and_gives_the_others_back(model: StoredModel) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        seen: list[int] = []
+        detector = TorchEngine("cpu", "fp32").load(model)
+        network = detector._network
+        assert network is not None
+        network.register_forward_pre_hook(lambda *_: seen.append(torch.get_num_threads()))
+        detector.score(np.zeros((1, 224, 224, 3), np.uint8), 1)
+        assert seen == [1]
+        assert torch.get_num_threads() == 2
+        assert worthwhile_threads(EncoderSpec()) > 32
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_large_encoder_scores_bit_for_bit_the_same_in_any_batch(
+    model: StoredModel, pixels: Pixels
+) -> None:
+    # Its images go one by one, as those of ViT-L/14 do on a processor.
+    detector = TorchEngine("cpu", "fp32", batch_size=1).load(model)
+    assert encodings_at_once(EncoderSpec()) == 2
+    alone = np.concatenate([detector.score(one[None], 1) for one in pixels])
+    assert np.array_equal(detector.score(pixels, 1), alone)
+    assert np.array_equal(detector.score(pixels[::-1], 1)[::-1], alone)

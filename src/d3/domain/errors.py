@@ -357,6 +357,16 @@ class DeviceUnavailable(D3Error):
     code = "device_unavailable"
 
 
+class EngineUnavailable(D3Error):
+    """The engine cannot run this model here; another one may."""
+
+    code = "engine_unavailable"
+
+
+class EngineMissing(EngineUnavailable):
+    """The engine asked for is not installed."""
+
+
 class DetectorFailed(D3Error):
     """The detector broke down on this image or batch; others are unaffected."""
 

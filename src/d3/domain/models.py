@@ -80,6 +80,15 @@ class EncoderSpec:
         """Patches of an image."""
         return self.grid**2
 
+    @property
+    def operations(self) -> int:
+        """Floating-point operations of one encoding: two for each multiplication with an add."""
+        tokens, width = self.patches + 1, self.width
+        products = tokens * (4 * width * width + 2 * width * self.mlp_width)
+        attention = 2 * tokens * tokens * width
+        embedding = self.patches * 3 * self.patch_size**2 * width
+        return 2 * (self.layers * (products + attention) + embedding)
+
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:

@@ -4,5 +4,6 @@ from d3.network.encoder import Encoder
 from d3.network.head import DiscrepancyHead
 from d3.network.model import D3Network
 from d3.network.permutations import draw_permutations
+from d3.network.tricks import PLAIN, Tricks
 
-__all__ = ["D3Network", "DiscrepancyHead", "Encoder", "draw_permutations"]
+__all__ = ["PLAIN", "D3Network", "DiscrepancyHead", "Encoder", "Tricks", "draw_permutations"]

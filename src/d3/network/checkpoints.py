@@ -25,6 +25,7 @@ from d3.network import unpickle
 from d3.network.encoder import Encoder
 from d3.network.head import DiscrepancyHead
 from d3.network.model import D3Network
+from d3.network.tricks import Tricks
 
 HEADS_OF_WIDTH = 64
 """A head of attention in CLIP's family is this wide."""
@@ -44,20 +45,48 @@ _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _BLOCK = re.compile(r"transformer\.resblocks\.(\d+)\.")
 
 
-def load_network(spec: EncoderSpec, encoder_file: Path, head_file: Path) -> D3Network:
-    """The network in evaluation mode, its weights on the CPU in the files' own precision.
+def load_network(
+    spec: EncoderSpec,
+    encoder_file: Path,
+    head_file: Path,
+    *,
+    dtype: torch.dtype | None = None,
+    tricks: Tricks = Tricks(),
+) -> D3Network:
+    """The network in evaluation mode, its weights on the CPU.
 
-    The weights are mapped from the files, not copied.
+    Args:
+        spec: the encoder's shape.
+        encoder_file: safetensors.
+        head_file: safetensors.
+        dtype: of the encoder's weights, copied one tensor at a time so that they are never in
+            memory twice; None maps them from the file in the file's own precision.
+        tricks: which savings evaluation uses.
 
     Raises:
         CheckpointInvalid: a file does not hold what the specification says.
     """
-    encoder, head = _on_meta(spec), _head_on_meta(spec.width)
-    for module, file, role in ((encoder, encoder_file, "encoder"), (head, head_file, "head")):
-        tensors = read_tensors(file)
-        check_names_and_shapes(tensors, module, role)
-        module.load_state_dict(tensors, assign=True)
+    head, tensors = _head_on_meta(spec.width), read_tensors(head_file)
+    check_names_and_shapes(tensors, head, "head")
+    head.load_state_dict(tensors, assign=True)
+    encoder = load_encoder(spec, encoder_file, dtype=dtype, tricks=tricks)
     return D3Network(encoder, head).eval().requires_grad_(False)
+
+
+def load_encoder(
+    spec: EncoderSpec,
+    file: Path,
+    *,
+    dtype: torch.dtype | None = None,
+    tricks: Tricks = Tricks(),
+) -> Encoder:
+    """The encoder alone; see :func:`load_network`."""
+    encoder, tensors = _on_meta(spec, tricks), read_tensors(file)
+    check_names_and_shapes(tensors, encoder, "encoder")
+    if dtype is not None:
+        tensors = _copied(file, tensors, dtype)
+    encoder.load_state_dict(tensors, assign=True)
+    return encoder.eval().requires_grad_(False)
 
 
 def read_encoder(
@@ -225,6 +254,25 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
         ) from error
 
 
+def _copied(file: Path, names: Iterable[str], dtype: torch.dtype) -> dict[str, Tensor]:
+    """Copies of a safetensors file's tensors in another precision.
+
+    The file is opened for each anew: pages that were read count as this process's memory for as
+    long as the file is mapped.
+    """
+    tensors = {}
+    try:
+        for name in names:
+            with safetensors.safe_open(file, framework="pt") as stored:
+                tensors[name] = stored.get_tensor(name).to(dtype, copy=True)
+    except (safetensors.SafetensorError, OSError) as error:  # changed since it was checked
+        raise CheckpointInvalid(
+            f"The checkpoint {file.name!r} is no sound safetensors file.",
+            "Fetch or export it again.",
+        ) from error
+    return tensors
+
+
 def _convert_pth(file: Path, target: Path) -> None:
     size = file.stat().st_size
     _check_archive(file, size)
@@ -299,9 +347,9 @@ def _shape(tensors: Mapping[str, Tensor], name: str, dimensions: int, role: str)
     return shape
 
 
-def _on_meta(spec: EncoderSpec) -> Encoder:
+def _on_meta(spec: EncoderSpec, tricks: Tricks = Tricks()) -> Encoder:
     with torch.device("meta"):
-        return Encoder(spec)
+        return Encoder(spec, tricks)
 
 
 def _head_on_meta(width: int) -> DiscrepancyHead:

@@ -1,7 +1,8 @@
 """CLIP's vision transformer as D3 uses it: the class token after ``ln_post``, before projection.
 
-The modules are open_clip's, so that any checkpoint of that family fits; the way through them is
-ours, because a shuffled image needs its patches embedded only once.
+The modules are open_clip's, so that any checkpoint of that family fits. In evaluation the way
+through them is ours (:mod:`d3.network.blocks`), because D3 wants the class token alone, and because
+a shuffled image needs its patches embedded only once.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from open_clip.transformer import QuickGELU, VisionTransformer
 from torch import Tensor, nn
 
 from d3.domain.models import EncoderSpec
+from d3.network.blocks import Products, class_token, plain_products
+from d3.network.packing import packed_products
+from d3.network.tricks import Tricks
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -20,9 +24,14 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {"quick_gelu": QuickGELU, "gelu": nn.
 
 def normalise(pixels: Tensor) -> Tensor:
     """uint8 RGB (n, S, S, 3) to float32 (n, 3, S, S) with CLIP's mean and deviation."""
-    mean = torch.tensor(CLIP_MEAN, device=pixels.device).view(3, 1, 1)
-    std = torch.tensor(CLIP_STD, device=pixels.device).view(3, 1, 1)
-    return (pixels.permute(0, 3, 1, 2).float() / 255 - mean) / std
+    # With numbers, not tensors: a CUDA graph must not copy anything from the host.
+    channels = zip((pixels.float() / 255).unbind(-1), CLIP_MEAN, CLIP_STD, strict=True)
+    return torch.stack([(one - mean) / deviation for one, mean, deviation in channels], dim=1)
+
+
+def with_class_token(patches: Tensor) -> Tensor:
+    """Patches (..., patches, width) behind a row of zeros, to which its position is yet to come."""
+    return nn.functional.pad(patches, (0, 0, 1, 0))
 
 
 class Encoder(nn.Module):
@@ -30,11 +39,16 @@ class Encoder(nn.Module):
 
     The state dict holds OpenAI's key names (``conv1.weight``, ``transformer.resblocks.0...``),
     without CLIP's projection, which D3 does not use.
+
+    Args:
+        spec: its shape.
+        tricks: which savings evaluation uses.
     """
 
-    def __init__(self, spec: EncoderSpec) -> None:
+    def __init__(self, spec: EncoderSpec, tricks: Tricks = Tricks()) -> None:
         super().__init__()
         self.spec = spec
+        self.tricks = tricks
         vit = VisionTransformer(
             image_size=spec.image_size,
             patch_size=spec.patch_size,
@@ -52,6 +66,26 @@ class Encoder(nn.Module):
         self.ln_pre = vit.ln_pre
         self.transformer = vit.transformer
         self.ln_post = vit.ln_post
+        self._packed: dict[int, Products] = {}
+
+    @property
+    def positions(self) -> Tensor:
+        """What is added to tokens (1 + patches, width): the class token, then row-major order."""
+        first = self.class_embedding + self.positional_embedding[0]
+        return torch.cat([first.unsqueeze(0), self.positional_embedding[1:]])
+
+    def permuted_positions(self, permutations: Tensor) -> Tensor:
+        """Positions (..., 1 + K, 1 + patches, width) of patches in the original and in K shuffles.
+
+        Args:
+            permutations: (..., K, patches): shuffle ``k`` has patch ``[k, i]`` at position ``i``.
+        """
+        positions = self.positions
+        first, patches = positions[:1], positions[1:]
+        shuffled = patches[permutations.argsort(dim=-1)]
+        own = patches.expand(*permutations.shape[:-2], 1, -1, -1)
+        every = torch.cat([own, shuffled], dim=-3)
+        return torch.cat([first.expand(*every.shape[:-2], 1, -1), every], dim=-2)
 
     def embed(self, pixels: Tensor) -> Tensor:
         """Patch embeddings (n, patches, width), in row-major order, of uint8 RGB (n, S, S, 3)."""
@@ -60,8 +94,37 @@ class Encoder(nn.Module):
 
     def encode(self, patches: Tensor) -> Tensor:
         """Features (n, width) of patch embeddings (n, patches, width) in the order given."""
-        first = self.class_embedding.expand(len(patches), 1, -1)
-        tokens = torch.cat([first, patches], dim=1) + self.positional_embedding
-        tokens = self.transformer(self.ln_pre(tokens))
-        features: Tensor = self.ln_post(tokens[:, 0])
+        return self.encode_tokens(with_class_token(patches) + self.positions)
+
+    def encode_tokens(self, tokens: Tensor) -> Tensor:
+        """Features (n, width) of tokens (n, 1 + patches, width) with their positions added.
+
+        The order of the patches is of no consequence: a position is what was added.
+        """
+        features: Tensor = self.ln_post(self._class_token(self.ln_pre(tokens)))
         return features
+
+    def pack(self, images: int = 1) -> bool:
+        """Lay the weights out for this processor, for good; whether that was possible here.
+
+        The encoder is of use for inference alone afterwards: it has given its weights up.
+
+        Args:
+            images: encodings that usually share a forward pass.
+        """
+        if not self.tricks.packed_weights:
+            return False
+        rows = images * (self.spec.patches + 1)
+        self._packed = packed_products(self.transformer.resblocks, rows, self.tricks)
+        return bool(self._packed)
+
+    def _class_token(self, tokens: Tensor) -> Tensor:
+        if self.training:
+            trained: Tensor = self.transformer(tokens)[:, 0]
+            return trained
+        blocks = self.transformer.resblocks
+        products = [
+            self._packed.get(number) or plain_products(block, self.tricks)
+            for number, block in enumerate(blocks)
+        ]
+        return class_token(blocks, products, tokens, self.tricks)

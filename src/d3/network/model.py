@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from d3.network.encoder import Encoder
+from d3.network.encoder import Encoder, with_class_token
 from d3.network.head import DiscrepancyHead
 
 
@@ -20,7 +20,8 @@ class D3Network(nn.Module):
     """The Discrepancy Deepfake Detector (Yang et al., CVPR 2025), with one logit per view.
 
     A shuffled image is the same patches at other positions, so the patch embedding is computed
-    once and its rows are permuted: exact, since the shuffle's grid is the encoder's own.
+    once, and a branch is a permutation of the positions: exact, since the shuffle's grid is the
+    encoder's own and attention does not see in which order its tokens lie.
     """
 
     def __init__(self, encoder: Encoder, head: DiscrepancyHead) -> None:
@@ -38,16 +39,28 @@ class D3Network(nn.Module):
         Returns:
             (n, width) and (n, K, width), float32, from ``n * (1 + K)`` encodings in one forward.
         """
-        patches = self.encoder.embed(pixels)
-        count, positions, width = patches.shape
-        orders = permutations.expand(count, -1, positions)
-        views = orders.shape[1]
-        rows = orders.reshape(count, views * positions, 1).expand(-1, -1, width)
-        shuffled = patches.gather(1, rows).view(count, views, positions, width)
-        branches = torch.cat([patches.unsqueeze(1), shuffled], dim=1)
-        encoded = self.encoder.encode(branches.flatten(0, 1)).float()
-        encoded = encoded.view(count, 1 + views, width)
+        branches = self.branches(pixels, permutations)
+        if self.training or self.encoder.tricks.one_forward:
+            encoded = self.encoder.encode_tokens(branches.flatten(0, 1))
+            encoded = encoded.view(*branches.shape[:2], -1)
+        else:
+            each = [self.encoder.encode_tokens(one) for one in branches.unbind(1)]
+            encoded = torch.stack(each, dim=1)
+        encoded = encoded.float()
         return encoded[:, 0], encoded[:, 1:]
+
+    def branches(self, pixels: Tensor, permutations: Tensor) -> Tensor:
+        """Tokens (n, 1 + K, 1 + patches, width): the original's, then the shuffled images'."""
+        encoder, patches = self.encoder, self.encoder.embed(pixels)
+        if not self.training and encoder.tricks.permuted_positions:
+            positions = encoder.permuted_positions(permutations)
+            return with_class_token(patches).unsqueeze(1) + positions
+        count, places, width = patches.shape
+        orders = permutations.expand(count, -1, places)
+        rows = orders.reshape(count, -1, 1).expand(-1, -1, width)
+        shuffled = patches.gather(1, rows).view(count, -1, places, width)
+        branches = torch.cat([patches.unsqueeze(1), shuffled], dim=1)
+        return with_class_token(branches) + encoder.positions
 
     def forward(self, pixels: Tensor, permutations: Tensor) -> Tensor:
         """Logits (n, K), float32; arguments as for :meth:`features`."""

@@ -11,6 +11,8 @@ from d3.domain.errors import DeviceUnavailable
 
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 
+_AMPERE = (8, 0)
+
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -48,18 +50,43 @@ def choose_precision(asked: Precision, device: torch.device) -> Literal["fp32", 
     """The precision of the encoder; the head always runs in float32.
 
     ``auto`` is bfloat16 on a GPU that has it, float16 on an older one, and float32 on the CPU,
-    where scores then agree with the published code's to 1e-4.
+    where scores then agree with the published code's to 1e-4. What the device cannot do is a
+    warning and the next best.
     """
-    if asked != "auto":
-        if asked == "fp16" and device.type == "cpu":
-            warnings.warn(
-                "Half precision (fp16) brings nothing on the CPU: fp32 serves. "
-                "D3_PRECISION=bf16 is the fast choice there.",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-            return "fp32"
-        return asked
     if device.type == "cpu":
+        if asked == "fp16":
+            _warn(
+                "Half precision (fp16) brings nothing on the CPU: fp32 serves. "
+                "D3_PRECISION=bf16 is the fast choice there."
+            )
+        elif asked == "bf16" and not processor_has_bfloat16():
+            _warn(
+                "This processor has no bfloat16 arithmetic: fp32 serves, which is faster on it. "
+                "Leave D3_PRECISION unset to say that this is meant."
+            )
+        elif asked == "bf16":
+            return "bf16"
         return "fp32"
-    return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16"
+    has_bfloat16 = torch.cuda.get_device_capability(device) >= _AMPERE
+    if asked == "bf16" and not has_bfloat16:
+        _warn(
+            f"{device} has no bfloat16 arithmetic: fp16 serves. "
+            "Set D3_PRECISION=fp16 to say that this is meant."
+        )
+        return "fp16"
+    if asked == "auto":
+        return "bf16" if has_bfloat16 else "fp16"
+    return asked
+
+
+def processor_has_bfloat16() -> bool:
+    """Whether the CPU multiplies bfloat16 numbers by itself."""
+    read = getattr(torch.cpu, "get_capabilities", None)
+    if read is None:  # an older torch, which at least answers right
+        return True
+    capabilities = read()
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def _warn(sentence: str) -> None:
+    warnings.warn(sentence, RuntimeWarning, stacklevel=3)

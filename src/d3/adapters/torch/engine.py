@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Literal
 
 import numpy as np
 import torch
 
+from d3.adapters.fitting import encodings_at_once, worthwhile_threads
 from d3.adapters.torch.device import DTYPES, Precision, choose_device, choose_precision
+from d3.adapters.torch.graphs import Graphs, sizes_up_to
+from d3.adapters.torch.threads import at_most
 from d3.domain.errors import DeviceOutOfMemory
 from d3.domain.images import Pixels
 from d3.domain.models import StoredModel
@@ -40,14 +44,20 @@ class TorchEngine:
         """Load the weights onto the device."""
         device = choose_device(self._device)
         precision = choose_precision(self._precision, device)
-        network = load_network(model.manifest.spec, model.encoder, model.head)
+        spec = model.manifest.spec
+        on_cpu = device.type == "cpu"
+        network = load_network(
+            spec, model.encoder, model.head, dtype=DTYPES[precision] if on_cpu else None
+        )
+        encodings = 2 * self._batch_size
         permutations = torch.tensor(model.manifest.permutations)
         try:
+            if on_cpu:
+                encodings = min(encodings, encodings_at_once(spec))
+                network.encoder.pack(encodings)
             network.encoder.to(device, DTYPES[precision])
             network.head.to(device, torch.float32)
-            return TorchDetector(
-                network, permutations.to(device), precision, encodings=2 * self._batch_size
-            )
+            return TorchDetector(network, permutations.to(device), precision, encodings)
         except torch.OutOfMemoryError as error:
             raise DeviceOutOfMemory(
                 f"{device} has no room for the model {model.manifest.name!r}.",
@@ -76,6 +86,12 @@ class TorchDetector:
         self._permutations = permutations
         self._precision = precision
         self._encodings = encodings
+        self._threads = worthwhile_threads(network.encoder.spec)
+        self._graphs = (
+            Graphs(network, permutations[:1], sizes_up_to(encodings // 2))
+            if permutations.is_cuda
+            else None
+        )
 
     @property
     def engine(self) -> str:
@@ -97,25 +113,62 @@ class TorchDetector:
         if self._network is None:
             raise RuntimeError("the detector is closed")
         permutations = self._permutations[: checked_views(views, len(self._permutations))]
-        step = max(1, self._encodings // (1 + views))
-        logits = np.empty((len(pixels), views))
-        try:
-            with torch.inference_mode():
-                for start in range(0, len(pixels), step):
-                    # A copy: torch would warn of read-only arrays and refuse reversed ones.
-                    chunk = torch.from_numpy(pixels[start : start + step].copy())
-                    chunk = chunk.to(self._permutations.device)
-                    scored = self._network(chunk, permutations)
-                    logits[start : start + step] = scored.double().cpu().numpy()
-        except torch.OutOfMemoryError as error:
-            raise DeviceOutOfMemory(
-                f"{self.device} has no room for {step} images with {views} views at once.",
-                "Lower D3_BATCH_SIZE.",
-            ) from error
+        logits, done = np.empty((len(pixels), views)), 0
+        with torch.inference_mode(), at_most(self._threads):
+            while done < len(pixels):
+                step = max(1, self._encodings // (1 + views))
+                chunk = pixels[done : done + step]
+                try:
+                    logits[done : done + step] = self._forward(chunk, permutations)
+                except (RuntimeError, MemoryError) as error:
+                    if not _is_out_of_memory(error):
+                        raise
+                    self._lower(len(chunk), views, error)
+                else:
+                    done += len(chunk)
         return logits
 
     def close(self) -> None:
         """Give the device's memory back."""
         self._network = None
+        if self._graphs is not None:
+            self._graphs.close()
+            self._graphs = None
         if self._permutations.is_cuda:
             torch.cuda.empty_cache()
+
+    def _forward(self, pixels: Pixels, permutations: torch.Tensor) -> Logits:
+        assert self._network is not None
+        if self._graphs is not None and len(permutations) == 1:
+            if trouble := self._graphs.trouble():
+                warnings.warn(trouble, RuntimeWarning, stacklevel=3)
+            if (graphed := self._graphs.score(pixels)) is not None:
+                return graphed
+        # A copy: torch would warn of read-only arrays and refuse reversed ones.
+        chunk = torch.from_numpy(pixels.copy()).to(permutations.device)
+        logits: Logits = self._network(chunk, permutations).double().cpu().numpy()
+        return logits
+
+    def _lower(self, images: int, views: int, error: Exception) -> None:
+        """Share the memory among half as many images from now on, if that is possible."""
+        if images == 1:
+            raise DeviceOutOfMemory(
+                f"{self.device} has no room for one image with {views} views.",
+                "Free memory there, ask for fewer views, or set CUDA_DEVICE=cpu.",
+            ) from error
+        self._encodings = (images // 2) * (1 + views)
+        if self._permutations.is_cuda:
+            torch.cuda.empty_cache()
+        warnings.warn(
+            f"{self.device} has no room for {images} images with {views} views at once: "
+            f"{images // 2} share a forward pass from now on. Lower D3_BATCH_SIZE.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Torch has a class of its own for GPUs; on the CPU only the sentence tells."""
+    return isinstance(
+        error, torch.OutOfMemoryError | MemoryError
+    ) or "can't allocate memory" in str(error)

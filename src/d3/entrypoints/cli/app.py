@@ -14,6 +14,7 @@ from typing import TextIO
 import click
 
 from d3.domain.errors import D3Error
+from d3.entrypoints.cli.bench import bench
 from d3.entrypoints.cli.database import db
 from d3.entrypoints.cli.detect import detect
 from d3.entrypoints.cli.doctor import doctor
@@ -37,6 +38,7 @@ def cli(*, traceback: bool) -> None:
 
 
 cli.add_command(detect)
+cli.add_command(bench)
 cli.add_command(models)
 cli.add_command(serve)
 cli.add_command(db)

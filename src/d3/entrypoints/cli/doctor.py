@@ -136,6 +136,7 @@ def _device(container: Container, notes: _Notes) -> None:
     notes.add(
         "ok",
         f"torch {torch.__version__}, {detector.device}, {detector.precision}, "
+        f"engine {detector.engine}, "
         f"D3 {version('d3-deepfake')}",
     )
 

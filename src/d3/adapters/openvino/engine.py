@@ -1,0 +1,194 @@
+"""Detectors on OpenVINO: an encoder compiled for this processor, the head in numpy beside it."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from d3.adapters.fitting import encodings_at_once, worthwhile_threads
+from d3.adapters.openvino.export import ENCODER, POSITIONS
+from d3.adapters.openvino.head import NumpyHead
+from d3.adapters.openvino.options import compile_options
+from d3.adapters.openvino.store import PreparedEncoders
+from d3.domain.errors import DeviceOutOfMemory, EngineMissing, EngineUnavailable
+from d3.domain.images import Pixels
+from d3.domain.models import StoredModel
+from d3.domain.ports import Logits
+from d3.domain.scoring import checked_views
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_LOG = logging.getLogger(__name__)
+
+Precision = Literal["fp32", "bf16"]
+
+
+class OpenVinoEngine:
+    """Fills :class:`d3.domain.ports.Engine`, on the CPU alone.
+
+    Args:
+        folder: where encoders in OpenVINO's form are kept.
+        precision: of the encoder; ``auto`` and ``fp16`` are ``fp32`` here.
+        batch_size: images with one view each that share a forward pass at most.
+
+    Raises:
+        EngineMissing: OpenVINO is not installed.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto",
+        batch_size: int = 32,
+    ) -> None:
+        try:
+            import openvino
+        except ImportError as error:
+            raise EngineMissing(
+                "OpenVINO is not installed.",
+                "pip install 'd3-deepfake[openvino]', or set D3_ENGINE=torch.",
+            ) from error
+        self._core = openvino.Core()
+        self._version = openvino.get_version()
+        self._folder = folder
+        self._precision = precision
+        self._batch_size = batch_size
+
+    def load(self, model: StoredModel) -> OpenVinoDetector:
+        """Compile the encoder, prepared once for each machine.
+
+        Raises:
+            EngineUnavailable: OpenVINO cannot run the model on this machine.
+            CheckpointInvalid: the files are not what the manifest says.
+        """
+        spec = model.manifest.spec
+        head = NumpyHead(model.head, spec.width)
+        try:
+            capabilities = list(self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+            processor = str(self._core.get_property("CPU", "FULL_DEVICE_NAME"))
+        except RuntimeError as error:
+            raise EngineUnavailable(
+                "OpenVINO does not know this processor.", "Set D3_ENGINE=torch."
+            ) from error
+        precision = _choose(self._precision, capabilities)
+        threads = worthwhile_threads(spec)
+        machine = {"openvino": self._version, "processor": processor, "can": capabilities}
+        prepared = PreparedEncoders(self._folder, machine, _say_preparing).get(
+            model, precision, threads
+        )
+        try:
+            encoder = self._core.compile_model(
+                prepared / ENCODER, "CPU", compile_options(precision, threads)
+            )
+            detector = OpenVinoDetector(
+                encoder,
+                head,
+                _orders(np.load(prepared / POSITIONS), model.manifest.permutations),
+                precision,
+                min(2 * self._batch_size, encodings_at_once(spec)),
+            )
+            # OpenVINO compiles with the first inference: what fails shall fail here.
+            detector.warm_up(spec.image_size)
+        except (RuntimeError, ValueError, MemoryError, DeviceOutOfMemory) as error:
+            raise EngineUnavailable(
+                f"OpenVINO cannot run this model here ({_first_line(error)}).",
+                "Set D3_ENGINE=torch to say that torch is meant.",
+            ) from error
+        return detector
+
+
+class OpenVinoDetector:
+    """Fills :class:`d3.domain.ports.Detector`.
+
+    Args:
+        encoder: compiled; pixels and positions in, features out.
+        head: in float32.
+        positions: (1 + up to 16, 1 + patches, width), the original's first.
+        precision: of the encoder.
+        encodings: how many images and shuffled images share a forward pass at most.
+    """
+
+    engine = "openvino"
+    device = "cpu"
+
+    def __init__(
+        self,
+        encoder: Any,
+        head: NumpyHead,
+        positions: NDArray[np.float32],
+        precision: Precision,
+        encodings: int,
+    ) -> None:
+        self._request = encoder.create_infer_request()
+        self._head = head
+        self._positions = positions
+        self.precision: str = precision
+        self._encodings = encodings
+
+    def score(self, pixels: Pixels, views: int) -> Logits:
+        """Raw logits (n, views) of uint8 RGB pixels (n, S, S, 3)."""
+        if self._request is None:
+            raise RuntimeError("the detector is closed")
+        branches = 1 + checked_views(views, len(self._positions) - 1)
+        positions = self._positions[:branches]
+        step = max(1, self._encodings // branches)
+        logits = np.empty((len(pixels), views))
+        for start in range(0, len(pixels), step):
+            chunk = np.ascontiguousarray(pixels[start : start + step])
+            try:
+                features = self._request.infer([chunk, positions])[0]
+            except (RuntimeError, MemoryError) as error:
+                raise DeviceOutOfMemory(
+                    f"OpenVINO had no room for {len(chunk)} images with {views} views at once "
+                    f"({_first_line(error)}).",
+                    "Free memory, or ask for fewer views.",
+                ) from error
+            features = features.reshape(len(chunk), branches, -1)
+            logits[start : start + step] = self._head.logits(features)
+        return logits
+
+    def warm_up(self, side: int) -> None:
+        """Score a black image of this side."""
+        self.score(np.zeros((1, side, side, 3), np.uint8), 1)
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._request = None
+
+
+def _choose(asked: str, capabilities: list[str]) -> Precision:
+    """The precision asked for where the processor has it, else float32 with a word."""
+    if asked in ("auto", "fp32"):
+        return "fp32"
+    if asked == "bf16" and "BF16" in capabilities:
+        return "bf16"
+    warnings.warn(
+        f"{asked} brings nothing on this processor: fp32 serves. "
+        "Leave D3_PRECISION unset to say that this is meant.",
+        RuntimeWarning,
+        stacklevel=3,
+    )
+    return "fp32"
+
+
+def _orders(
+    positions: NDArray[np.float32], permutations: tuple[tuple[int, ...], ...]
+) -> NDArray[np.float32]:
+    """Positions (1 + K, 1 + patches, width): the original's, then each shuffle's."""
+    inverse = np.argsort(np.array(permutations), axis=1) + 1
+    first = np.zeros((len(permutations), 1), dtype=inverse.dtype)
+    return np.concatenate([positions[None], positions[np.concatenate([first, inverse], axis=1)]])
+
+
+def _say_preparing() -> None:
+    _LOG.warning("Preparing the model for OpenVINO, once for this machine; it may take a minute.")
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return (lines or [type(error).__name__])[-1].strip()[:160]

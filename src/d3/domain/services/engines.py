@@ -1,0 +1,51 @@
+"""Which engine runs a model: the preferred one, or the one that runs everywhere."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+from d3.domain.errors import EngineUnavailable
+from d3.domain.models import EncoderSpec, StoredModel
+from d3.domain.ports import Detector, Engine
+
+_WORTH_PREPARING = 2e9
+
+
+def worth_preparing(spec: EncoderSpec) -> bool:
+    """Whether an encoder is large enough for a compilation to pay; the starter's is not."""
+    return spec.operations >= _WORTH_PREPARING
+
+
+class PreferredEngine:
+    """Fills :class:`d3.domain.ports.Engine` with one of two.
+
+    Args:
+        preferred: gives the engine to try first.
+        fallback: gives the engine that takes any model.
+        suits: whether the preferred one is to be tried with an encoder of this shape.
+    """
+
+    def __init__(
+        self,
+        preferred: Callable[[], Engine],
+        fallback: Callable[[], Engine],
+        suits: Callable[[EncoderSpec], bool] = lambda _spec: True,
+    ) -> None:
+        self._preferred = preferred
+        self._fallback = fallback
+        self._suits = suits
+
+    def load(self, model: StoredModel) -> Detector:
+        """Load with the preferred engine; where it cannot, say so in a line and use the other."""
+        if self._suits(model.manifest.spec):
+            try:
+                return self._preferred().load(model)
+            except EngineUnavailable as error:
+                warnings.warn(
+                    f"{error.problem} The fallback engine serves, slower and with the same "
+                    f"scores. {error.remedy}".rstrip(),
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+        return self._fallback().load(model)

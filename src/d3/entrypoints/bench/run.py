@@ -1,0 +1,196 @@
+"""The parts of ``d3 bench``: machine, engine, preprocessing, HTTP, end to end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from d3.container import Container
+from d3.domain.models import StoredModel
+from d3.domain.ports import Detector
+from d3.entrypoints.bench import service
+from d3.entrypoints.bench.baseline import SHAPES, published_procedure, random_model
+from d3.entrypoints.bench.measure import (
+    Say,
+    in_turns,
+    matmul_rates,
+    operations,
+    peak_gib,
+    processor,
+    random_pixels,
+)
+from d3.settings import Settings
+
+CONNECTIONS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is measured.
+
+    Attributes:
+        batches: images of a forward pass.
+        rounds: of which the median counts.
+        seconds: of each load on the service.
+    """
+
+    batches: tuple[int, ...] = (1, 8)
+    rounds: int = 5
+    seconds: float = 10.0
+
+
+QUICK = Plan(batches=(1,), rounds=1, seconds=2.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One measured line.
+
+    Attributes:
+        part: ``machine``, ``engine``, ``preprocessing``, ``http`` or ``end to end``.
+        what: in words.
+        value: the number.
+        unit: its unit.
+        note: what to compare it with; may be empty.
+    """
+
+    part: str
+    what: str
+    value: float
+    unit: str
+    note: str = ""
+
+
+@contextmanager
+def measured_model(settings: Settings, shape: str | None, say: Say) -> Iterator[Settings]:
+    """Settings under which the model to be measured answers: the user's or random weights."""
+    if shape is None:
+        yield settings
+        return
+    say(f"making random weights of the shape {shape}")
+    with TemporaryDirectory(prefix="d3-bench-") as home, TemporaryDirectory(dir=home) as source:
+        name = f"random-{shape}"
+        chosen = replace(settings, home=Path(home), minio_endpoint=None, model=name)
+        model = random_model(Path(source), name, SHAPES[shape])
+        Container(settings=chosen).registry().put(model.manifest, model.encoder, model.head)
+        for file in (model.encoder, model.head):
+            file.unlink()
+        yield chosen
+
+
+def run(settings: Settings, plan: Plan, say: Say = lambda _: None) -> Iterator[Figure]:
+    """Every figure as soon as it is measured."""
+    container = Container(settings=settings)
+    say("measuring the machine")
+    stored = container.registry().open(container.host().chosen())
+    say("loading the model")
+    detector: Detector = container.engine().load(stored)
+    cuda = detector.device != "cpu"
+    rates = matmul_rates(detector.device, plan.rounds)
+    for precision, rate in rates.items():
+        yield Figure(
+            "machine", f"matrix product, {precision}", rate / 1e9, "GFLOP/s", _machine(detector)
+        )
+    yield from _engine(stored, detector, plan, rates, say)
+    if (peak := peak_gib()) is not None:
+        yield Figure("engine", "peak memory, baseline included", peak, "GiB")
+    detector.close()
+    image = service.jpeg()
+    yield from _preprocessing(
+        container, stored, image, plan=plan, threads=settings.decode_threads, say=say
+    )
+    if cuda:
+        torch.cuda.empty_cache()
+    yield from _service(settings, stored.manifest.name, image, plan, say)
+
+
+def _machine(detector: Detector) -> str:
+    if detector.device == "cpu":
+        return processor()
+    return torch.cuda.get_device_name(detector.device)
+
+
+def _engine(
+    stored: StoredModel, detector: Detector, plan: Plan, rates: dict[str, float], say: Say
+) -> Iterator[Figure]:
+    spec = stored.manifest.spec
+    ours = f"{detector.engine}, {detector.precision}, {detector.device}"
+    baseline = published_procedure(stored, detector.device)
+    for batch in plan.batches:
+        pixels = random_pixels(spec, batch)
+        contestants: dict[str, Callable[[], object]] = {
+            "published procedure": lambda pixels=pixels: baseline(pixels).cpu(),  # type: ignore[misc]
+            "d3": lambda pixels=pixels: detector.score(pixels, 1),  # type: ignore[misc]
+        }
+        taken = in_turns(contestants, plan.rounds, say)
+        theirs, mine = taken["published procedure"] / batch, taken["d3"] / batch
+        rate = operations(spec) / mine
+        yield Figure("engine", f"published procedure, batch {batch}", 1000 * theirs, "ms/image")
+        yield Figure(
+            "engine",
+            f"d3 ({ours}), batch {batch}",
+            1000 * mine,
+            "ms/image",
+            f"{theirs / mine:.2f} times as fast; {rate / 1e9:,.0f} GFLOP/s, "
+            f"{rate / rates[detector.precision]:.0%} of the machine's",
+        )
+
+
+def _preprocessing(
+    container: Container,
+    stored: StoredModel,
+    image: bytes,
+    *,
+    plan: Plan,
+    threads: int,
+    say: Say,
+) -> Iterator[Figure]:
+    decoder, side = container.decoder(), stored.manifest.spec.image_size
+    say("decoding")
+    for workers in sorted({1, threads}):
+        with ThreadPoolExecutor(workers) as pool:
+            begun, done = time.perf_counter(), 0
+            while time.perf_counter() - begun < plan.seconds / 4:
+                done += len(list(pool.map(lambda _: decoder.decode(image, side), range(16))))
+            rate = done / (time.perf_counter() - begun)
+        what = f"JPEG of {len(image) // 1024} KB, 1024 x 768, {workers} thread{'s' * (workers > 1)}"
+        yield Figure("preprocessing", what, rate, "images/s")
+
+
+def _service(
+    settings: Settings, model: str, image: bytes, plan: Plan, say: Say
+) -> Iterator[Figure]:
+    with TemporaryDirectory(prefix="d3-bench-") as folder:
+        environment = {
+            "D3_HOME": str(settings.home),
+            "D3_MODEL": model,
+            "D3_DATABASE_URL": f"sqlite:///{folder}/bench.db",
+            "D3_REDIS_URL": "",
+            **({"MINIO_ENDPOINT": ""} if settings.minio_endpoint is None else {}),
+        }
+        say("starting the service")
+        with service.serving(environment) as port:
+            service.load(port, lambda _: image, 1, 0.0 if plan is QUICK else 0.1)
+            say("asking the service for one image again and again")
+            rate = service.load(port, lambda _: image, CONNECTIONS, plan.seconds)
+            yield Figure(
+                "http", f"predict, result known, {CONNECTIONS} connections", rate, "requests/s"
+            )
+            say("asking the service for images it has not seen")
+            rate = service.load(
+                # Bytes behind the end of a JPEG make it another file with the same pixels.
+                port,
+                lambda number: image + number.to_bytes(8),
+                CONNECTIONS,
+                plan.seconds,
+            )
+            yield Figure(
+                "end to end", f"predict, new images, {CONNECTIONS} connections", rate, "images/s"
+            )

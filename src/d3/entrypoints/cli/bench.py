@@ -1,0 +1,63 @@
+"""``d3 bench``: what this machine gives."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+
+import click
+
+from d3.entrypoints.cli.output import err, out, print_json, printable
+
+
+@click.command()
+@click.option("--model", metavar="NAME", help="A model of `d3 models list`.")
+@click.option(
+    "--shape",
+    type=click.Choice(["vit-l-14", "vit-b-16", "vit-b-32"]),
+    help="Random weights of this shape instead of a model.",
+)
+@click.option("--quick", is_flag=True, help="One round of each, batch 1: rough, and soon done.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def bench(*, model: str | None, shape: str | None, quick: bool, as_json: bool) -> int:
+    """Measure engine, preprocessing, HTTP and all of it end to end, on this machine.
+
+    The engine is measured in turns with the published procedure on the same weights, and beside
+    the rate of the machine's own matrix product. Operations are counted in full for every branch.
+    Nothing is written but temporary files.
+    """
+    from d3.domain.errors import RequestInvalid
+    from d3.domain.models import checked_name
+    from d3.entrypoints.bench.run import QUICK, Figure, Plan, measured_model, run
+    from d3.settings import Settings
+
+    if model is not None and shape is not None:
+        raise RequestInvalid("--model and --shape exclude each other.", "Give one of them.")
+    settings = Settings.from_environment()
+    if model is not None:
+        settings = replace(settings, model=checked_name(model))
+
+    def show(figure: Figure, part: str) -> None:
+        if as_json:
+            print_json(asdict(figure))
+            return
+        title = figure.part if figure.part != part else ""
+        number = f"{figure.value:,.{_digits(figure.value)}f}"
+        line = f"{title:<14} {figure.what:<52} {number:>10} {figure.unit}"
+        out().print(printable(f"{line}  {figure.note}".rstrip()), markup=False)
+
+    with err().status("Measuring") as status:
+
+        def say(what: str) -> None:
+            status.update(f"Measuring: {what}")
+
+        part = ""
+        with measured_model(settings, shape, say) as chosen:
+            for figure in run(chosen, QUICK if quick else Plan(), say):
+                show(figure, part)
+                part = figure.part
+    return 0
+
+
+def _digits(value: float) -> int:
+    """Three figures where there are decimals."""
+    return 0 if value >= 100 else 1 if value >= 10 else 2  # noqa: PLR2004
