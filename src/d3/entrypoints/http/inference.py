@@ -31,6 +31,8 @@ from d3.entrypoints.http.waiting import patiently
 Outcome = Judged | D3Error
 _encode = msgspec.json.Encoder().encode
 _FORM_OVERHEAD = 64 * 1024
+_BEFORE_THE_WAY_BACK = 0.9
+"""Of the time a request has: the rest is for keeping the result and sending the answer."""
 
 
 class InferenceController(Controller):
@@ -53,7 +55,7 @@ class InferenceController(Controller):
 
         With an ``Idempotency-Key``, the same request again gets the same answer and no second row.
         """
-        d3.inference.knock(Lane.INTERACTIVE, d3.settings.request_seconds)
+        d3.inference.knock(Lane.INTERACTIVE, _BEFORE_THE_WAY_BACK * d3.settings.request_seconds)
         limits = FormLimits(d3.settings.max_image_bytes + _FORM_OVERHEAD, parts=16)
         form = await read_form(request, limits)
         uploads = [form.file("file")]
@@ -138,7 +140,7 @@ async def _answer(
             views=views,
             request_id=observation.request_id,
             lane=lane,
-            within=within,
+            within=_BEFORE_THE_WAY_BACK * within,
         )
         outcomes = await patiently(request, d3.wait(judging), time.monotonic() + within)
         for outcome in outcomes:
