@@ -1,13 +1,13 @@
-"""JPEG to 224 x 224: the exact path beside quicker ones, in images a second and in what they change.
+"""JPEG to 224 x 224: the exact path beside quicker ones, their speed and what they change.
 
     python benchmarks/preprocess.py [--rounds 5]
 
-The exact path decodes every pixel and resizes once, as the published preprocessing does. The quicker
-ones let libjpeg-turbo leave out what is thrown away anyway: it decodes at 1/2, 1/4 or 1/8 of the
-size ("draft", with at least 1 or 2 times the pixels needed), through Pillow or simplejpeg; "reduce"
-decodes all and averages boxes before it resizes. One thread each, taking turns; medians count. What
-changes is measured on the examples, enlarged to each size and saved again: the mean difference of a
-pixel's value, and the difference of the starter's probability from the exact path's.
+The exact path decodes every pixel and resizes once, as the published preprocessing does. The
+quicker ones let libjpeg-turbo leave out what is thrown away anyway: it decodes at 1/2, 1/4 or 1/8
+of the size ("draft", with at least 1 or 2 times the pixels needed), through Pillow or simplejpeg;
+"reduce" decodes all and averages boxes before it resizes. One thread each, taking turns; medians
+count. What changes is measured on the examples, enlarged to each size and saved again: the mean
+difference of a pixel's value, and how far the starter's probability is from the exact path's.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from d3.domain.images import Pixels
 SIDE = 224
 SIZES = [(640, 480), (1920, 1080), (4000, 3000)]
 EXAMPLES = Path(__file__).parent.parent / "examples/images"
-Path_ = Callable[[bytes], Pixels]
+Decode = Callable[[bytes], Pixels]
 
 
 def exact(data: bytes) -> Pixels:
@@ -49,7 +49,7 @@ def reduce(data: bytes) -> Pixels:
     return np.array(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0))
 
 
-def draft(times: int) -> Path_:
+def draft(times: int) -> Decode:
     """Pillow's way to libjpeg-turbo's scaling, to at least so many times the side."""
 
     def decode(data: bytes) -> Pixels:
@@ -60,7 +60,7 @@ def draft(times: int) -> Path_:
     return decode
 
 
-def simple(times: int | None) -> Path_:
+def simple(times: int | None) -> Decode:
     """The same with simplejpeg; None decodes all."""
 
     def decode(data: bytes) -> Pixels:
@@ -78,7 +78,7 @@ def resized(image: Image.Image) -> Pixels:
     return np.array(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
 
 
-PATHS: dict[str, Path_] = {
+PATHS: dict[str, Decode] = {
     "exact, as D3 decodes": exact,
     "exact, Pillow alone": plain,
     "exact, simplejpeg": simple(None),

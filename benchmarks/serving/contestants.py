@@ -36,6 +36,7 @@ def d3(port: int) -> None:
     """D3, its cache off."""
     import uvicorn
 
+    from d3.entrypoints.cli.serve import SWITCH_SECONDS
     from d3.entrypoints.http import create_app
     from d3.settings import Settings
 
@@ -67,6 +68,7 @@ def d3(port: int) -> None:
         request_seconds=seconds_allowed(),
     )
     application = create_app(settings, engine=Engine(), registry=OneModel())
+    sys.setswitchinterval(SWITCH_SECONDS)  # as `d3 serve` does
     uvicorn.run(application, port=port, log_level="warning", access_log=False)
 
 
