@@ -8,8 +8,9 @@ pass and who need not wait any more. The rules, in their order:
 3. Interactive goes first. Bulk joins with the work it has credit for (:class:`BulkShare`), leads a
    pass where its credit is enough for one, and has the device to itself while nobody else waits.
 4. A pass has images of one number of views: those of the one that leads it.
-5. A pass is no larger than the bound, than the device was found to have room for, than what makes
-   it efficient, and than what the earliest deadline in it allows.
+5. A pass is no larger than the bound, than the device was found to have room for, and than what
+   makes it efficient. Where all that waits would fit into one, it is cut so that the earliest
+   deadline is kept; where more waits, it is full: small passes would make many late for one.
 6. A pass that failed is halved until the image that fails does so alone; halves and other work take
    turns, so that one bad image does not hold up the rest.
 """
@@ -62,6 +63,7 @@ class Policy:
         self._retries: deque[Pass] = deque()
         self._retried_last = False
         self._began = 0.0
+        self._cut = False
         self.costs = CostModel()
         self.lines = {lane: Line() for lane in Lane}
         self.running: Pass | None = None
@@ -181,24 +183,32 @@ class Policy:
         return None
 
     def _passes(self, encodings: float) -> float:
-        """Seconds of the passes that so much work takes."""
-        full, rest = divmod(encodings, self.room)
-        seconds = full * self.costs.seconds(self.room)
-        return seconds + self.costs.seconds(rest) if rest else seconds
+        """Seconds of the passes that so much work takes; what comes later fills up the last."""
+        room = self.room
+        if encodings <= room:
+            return self.costs.seconds(encodings)
+        return math.ceil(encodings / room) * self.costs.seconds(room)
 
     def _expire(self, now: float) -> Iterator[Entry]:
         """Those whose time is over; and those for whom it will be, if others wait behind them."""
         waiting = [entry for line in self.lines.values() for entry in line.entries if entry.left]
         waiting += [part.entry for retry in self._retries for part in retry.parts]
         left = len(waiting)
+        least = self.room if self._crowded else 0
         for entry in waiting:
             if entry.deadline is None or entry.gone:
                 continue
-            hopeless = left > 1 and now + self.costs.seconds(entry.unit) > entry.deadline
+            ends = now + self.costs.seconds(max(least, entry.unit))
+            hopeless = left > 1 and ends > entry.deadline
             if now >= entry.deadline or hopeless:
                 self.withdraw(entry)
                 left -= 1
                 yield entry
+
+    @property
+    def _crowded(self) -> bool:
+        """Whether more waits than a pass takes: then small passes would make many late for one."""
+        return sum(line.encodings for line in self.lines.values()) > self.room
 
     def _retry(self) -> Pass | None:
         while self._retries:
@@ -223,6 +233,7 @@ class Policy:
         interactive, bulk = self.lines[Lane.INTERACTIVE], self.lines[Lane.BULK]
         room = self.room
         both = interactive.head is not None and bulk.head is not None
+        self._cut = not self._crowded
         bulk_leads = interactive.head is None or (both and self._bulk_leads(bulk, room))
         leads = bulk if bulk_leads else interactive
         assert leads.head is not None
@@ -270,7 +281,8 @@ class Policy:
     def _images_for(self, entry: Entry, chosen: Pass, room: int, now: float) -> int:
         """How many of its images fit in, with everybody's deadline kept."""
         earliest = min(chosen.earliest, math.inf if entry.deadline is None else entry.deadline)
-        room = int(min(room, self.costs.within(earliest - now)))
+        if self._cut:
+            room = int(min(room, self.costs.within(earliest - now)))
         images = min(entry.left, (room - chosen.encodings) // entry.unit)
         return max(images, 0 if chosen.parts else 1)
 

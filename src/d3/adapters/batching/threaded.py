@@ -1,21 +1,24 @@
 """A detector owned by one thread, which does what :class:`Policy` says.
 
 It goes on to the next forward pass while :class:`Answers` carries the last one's answers to those
-who wait, so that what callers do with them costs the device no time.
+who wait, so that what callers do with them costs the device no time; the answers are let go only
+when the next pass is about to begin, since their way takes the interpreter.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from d3.adapters.batching.answers import Answers, Asked
 from d3.adapters.batching.lines import Entry, Pass, Want
 from d3.adapters.batching.policy import Bounds, Policy
+from d3.adapters.batching.reservations import Nobody, Places
 from d3.domain.errors import DeviceOutOfMemory, ModelNotLoaded, Overloaded
 from d3.domain.images import Pixels
 from d3.domain.ports import Clock, Detector, Logits
@@ -48,13 +51,14 @@ class ThreadedQueue:
         self._clock = clock
         self._bounds = bounds
         self._policy = Policy(bounds)
-        self._events: QueueEvents = events or _Nobody()
+        self._events: QueueEvents = events or Nobody()
         self._answers = Answers()
         self._changed = threading.Condition()
         self._closed = False
         self._trouble: str | None = None
         self._deaths = 0
         self._shape: tuple[int, ...] | None = None
+        self._finished: Callable[[], None] | None = None
         self._owner = self._new_owner()
 
     @property
@@ -95,7 +99,7 @@ class ThreadedQueue:
             except Overloaded:
                 self._events.dropped(lane, "rejected", images)
                 raise
-        return Places(self, want)
+        return Places(want, self._enter, self._give_up)
 
     def submit(
         self,
@@ -134,7 +138,7 @@ class ThreadedQueue:
         if not self._answers.is_mine and threading.current_thread() is not self._owner:
             self._answers.join()
 
-    def enter(self, pixels: Pixels, want: Want) -> Future[Scored]:
+    def _enter(self, pixels: Pixels, want: Want) -> Future[Scored]:
         """Submit pixels that have their places."""
         asked = Asked(pixels)
         entry = Entry(
@@ -153,7 +157,7 @@ class ThreadedQueue:
         asked.future.add_done_callback(lambda future: self._leave(entry, future))
         return asked.future
 
-    def give_up(self, want: Want) -> None:
+    def _give_up(self, want: Want) -> None:
         """Let places go."""
         with self._changed:
             self._policy.give_up(want)
@@ -189,6 +193,8 @@ class ThreadedQueue:
                 chosen, expired = self._policy.next(self._clock.monotonic())
                 if chosen is not None or expired:
                     return chosen, expired
+                if self._finished is not None:
+                    return None, []  # there is time to let it go
                 if self._closed:
                     return None
                 if not self._changed.wait(_PROBE_SECONDS if self._trouble else None):
@@ -201,6 +207,8 @@ class ThreadedQueue:
             self._answers.expired(expired)
         if chosen is not None:
             self._score(chosen)
+        elif self._finished is not None:
+            self._let_go()
         elif self._trouble is not None:
             self._probe()
 
@@ -209,6 +217,7 @@ class ThreadedQueue:
         pieces = [part.entry.token.pixels[part.start : part.stop] for part in chosen.parts]
         pixels = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
         self._shape = pixels.shape[1:]
+        self._let_go()
         try:
             logits = self._checked(self._detector.score(pixels, chosen.views), chosen)
         except Exception as error:  # noqa: BLE001  who waits will hear it
@@ -219,7 +228,13 @@ class ThreadedQueue:
             self._policy.done(seconds)
         self._trouble, self._deaths = None, 0
         self._events.scored(chosen.images, self._policy.fill(chosen), seconds)
-        self._answers.scored(chosen, logits, seconds, began)
+        self._finished = partial(self._answers.scored, chosen, logits, seconds, began)
+
+    def _let_go(self) -> None:
+        """Hand the answers of the last pass on."""
+        finished, self._finished = self._finished, None
+        if finished is not None:
+            finished()
 
     @staticmethod
     def _checked(logits: Logits, chosen: Pass) -> Logits:
@@ -256,6 +271,7 @@ class ThreadedQueue:
         _LOG.critical("the detector's thread died and is replaced", exc_info=error)
         self._trouble = f"its thread died ({type(error).__name__}); a new one has taken over"
         self._events.restarted()
+        self._let_go()
         if self._policy.running is not None:
             self._fail(error)
         pause = min(0.1 * 2**self._deaths, _LONGEST_PAUSE) if self._deaths else 0.0
@@ -264,46 +280,3 @@ class ThreadedQueue:
             if pause:
                 self._changed.wait_for(lambda: self._closed, pause)
             self._owner = self._new_owner()
-
-
-@dataclass(eq=False, slots=True)
-class Places:
-    """Fills :class:`d3.domain.ports_queue.Reservation`."""
-
-    queue: ThreadedQueue
-    left: Want
-
-    def submit(self, pixels: Pixels) -> Future[Scored]:
-        """Use as many places as there are pixels."""
-        return self.queue.enter(pixels, self._use(len(pixels)))
-
-    def give_up(self, images: int = 1) -> None:
-        """Let so many places go unused."""
-        self.queue.give_up(self._use(images))
-
-    def _use(self, images: int) -> Want:
-        """Take places off what is left."""
-        left = self.left
-        if not 0 < images <= left.images:
-            raise ValueError(f"{left.images} places are left, not {images}")
-        size_bytes = left.size_bytes * images // left.images
-        self.left = replace(
-            left, images=left.images - images, size_bytes=left.size_bytes - size_bytes
-        )
-        return replace(left, images=images, size_bytes=size_bytes)
-
-
-class _Nobody:
-    """Hears nothing."""
-
-    def scored(self, images: int, fill: float, seconds: float) -> None:
-        """Not interested."""
-
-    def dropped(self, lane: Lane, reason: str, images: int) -> None:
-        """Not interested."""
-
-    def out_of_memory(self) -> None:
-        """Not interested."""
-
-    def restarted(self) -> None:
-        """Not interested."""
