@@ -13,6 +13,7 @@ import click
 
 from d3.entrypoints.cli.output import (
     complain,
+    counted,
     err,
     out,
     print_json,
@@ -136,14 +137,10 @@ def _summarise(tally: Counter[str], passed_over: int, seconds: float, notice: st
     judged = tally.total() - tally["error"]
     parts = [f"{tally[word]} {word}" for word in ("fake", "real", "uncertain") if tally[word]]
     parts += [f"{tally['error']} could not be judged"] if tally["error"] else []
-    parts += [f"{_counted(passed_over, 'other file')} passed over"] if passed_over else []
-    err().print(f"{_counted(judged, 'image')} in {seconds:.1f} s: {', '.join(parts)}", style="dim")
+    parts += [f"{counted(passed_over, 'other file')} passed over"] if passed_over else []
+    err().print(f"{counted(judged, 'image')} in {seconds:.1f} s: {', '.join(parts)}", style="dim")
     if notice:
         complain(notice, kind="note")
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 @contextmanager

@@ -1,0 +1,206 @@
+"""From scores to figures: each generator, the means as the paper's table, and all together."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from d3.domain.errors import RequestInvalid
+from d3.evaluation.bootstrap import interval, replicates_at_once, replicates_for, resample
+from d3.evaluation.metrics import METRICS, Numbers, Sample
+from d3.evaluation.scores import Scores
+
+Kind = Literal["generator", "mean", "together"]
+
+IN_DOMAIN, OUT_OF_DOMAIN, TOTAL = "in-domain mean", "out-of-domain mean", "mean of generators"
+ALIKE, ALL = "all, generators alike", "all images"
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A measured value with its 95 % interval; NaN where it cannot be had.
+
+    Attributes:
+        value: the measured one.
+        low: end of the interval.
+        high: end of the interval.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The figures of one line of the table.
+
+    Attributes:
+        name: a generator's, or one of this module's names.
+        kind: whether it is a generator, a mean over generators, or images put together.
+        in_domain: of a generator, whether the user says it was trained on; None where nothing was
+            said.
+        real: number of real images.
+        fake: number of generated ones.
+        uncertain: share of verdicts left open.
+        figures: by metric.
+    """
+
+    name: str
+    kind: Kind
+    in_domain: bool | None
+    real: int
+    fake: int
+    uncertain: float
+    figures: dict[str, Figure]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Which images belong to which generator, and the strata of the bootstrap.
+
+    Attributes:
+        members: places in the scores of each generator's images, its real ones with them.
+        strata: [n] a number for each generator and kind.
+        weights: [n] with which every generator counts the same: each one's images are repeated to
+            the size of the largest; a real image that stands against several counts with each.
+    """
+
+    members: dict[str, NDArray[np.int64]]
+    strata: NDArray[np.int64]
+    weights: Numbers
+
+
+def layout(scores: Scores) -> Layout:
+    """Sort images by generator."""
+    names = np.array(scores.names, dtype=object)
+    with_fakes = set(scores.generator[scores.fake].tolist())
+    own = np.isin(scores.generator, list(with_fakes))
+    shared = ~scores.fake & ~own
+    members = {
+        str(names[one]): np.flatnonzero((scores.generator == one) | shared)
+        for one in sorted(with_fakes, key=lambda one: names[one])
+    }
+    weights = np.zeros(len(scores.fake))
+    largest = max(map(len, members.values()), default=1)
+    for places in members.values():
+        weights[places] += largest / len(places)
+    # Numbers that follow from the names, so that two runs draw the same replicates.
+    ranks = {one: rank for rank, one in enumerate(sorted(scores.names))}
+    numbers = np.array([ranks[name] for name in scores.names], dtype=np.int64)
+    return Layout(members, 2 * numbers[scores.generator] + scores.fake, weights)
+
+
+def check_in_domain(named: Collection[str], generators: Collection[str]) -> None:
+    """Make sure that every generator named is there.
+
+    Raises:
+        RequestInvalid: one is not; those that are there are listed.
+    """
+    unknown = sorted(set(named) - set(generators))
+    if unknown:
+        raise RequestInvalid(
+            f"The data set has no generator called {', '.join(map(repr, unknown))}.",
+            f"Its generators are {', '.join(sorted(generators)) or 'none'}.",
+        )
+
+
+def measure(
+    scores: Scores, *, threshold: float, in_domain: Collection[str] = (), seed: int = 0
+) -> list[Group]:
+    """The table: generators by name, means over them, then all images together.
+
+    Args:
+        scores: of one condition.
+        threshold: applied to predictions.
+        in_domain: generators that the model was trained on; the others are out-of-domain. Without
+            any, only the mean over all is there.
+        seed: of the bootstrap.
+    """
+    plan = layout(scores)
+    count = len(scores.fake)
+    replicates, at_once = replicates_for(count), replicates_at_once(count)
+
+    def sampled(
+        places: NDArray[np.int64] | slice, weights: Numbers | None = None
+    ) -> tuple[dict[str, float], dict[str, Numbers]]:
+        sample = Sample(
+            scores.fake[places], scores.logit[places], scores.prediction[places], threshold
+        )
+        drawn = resample(
+            sample,
+            plan.strata[places],
+            seed=seed,
+            replicates=replicates,
+            at_once=at_once,
+            weights=weights,
+        )
+        return {name: float(value) for name, value in sample.measure(weights).items()}, drawn
+
+    groups, values, draws = [], {}, {}
+    for name, places in plan.members.items():
+        values[name], draws[name] = sampled(places)
+        known = name in in_domain if in_domain else None
+        groups.append(_group(scores, name, "generator", known, places, values[name], draws[name]))
+    if len(plan.members) > 1:
+        for name, chosen in _means(list(plan.members), in_domain).items():
+            # One replicate of the mean is the mean of the generators' same replicate.
+            mean = {one: _mean([values[g][one] for g in chosen]) for one in METRICS}
+            spread = {one: _mean([draws[g][one] for g in chosen]) for one in METRICS}
+            places = np.unique(np.concatenate([plan.members[g] for g in chosen]))
+            line = _group(scores, name, "mean", None, places, mean, spread)
+            open_share = np.mean([one.uncertain for one in groups if one.name in chosen])
+            groups.append(replace(line, uncertain=float(open_share)))
+        groups.append(
+            _group(
+                scores, ALIKE, "together", None, slice(None), *sampled(slice(None), plan.weights)
+            )
+        )
+    if len(plan.members) != 1:
+        groups.append(_group(scores, ALL, "together", None, slice(None), *sampled(slice(None))))
+    return groups
+
+
+def overall(groups: list[Group]) -> Group:
+    """The line that stands for the whole: the mean of the generators, or the only one."""
+    return next((one for one in groups if one.name == TOTAL), groups[-1])
+
+
+def _means(generators: list[str], in_domain: Collection[str]) -> Mapping[str, list[str]]:
+    means = {}
+    if inside := [one for one in generators if one in in_domain]:
+        means[IN_DOMAIN] = inside
+        if outside := [one for one in generators if one not in in_domain]:
+            means[OUT_OF_DOMAIN] = outside
+    return means | {TOTAL: generators}
+
+
+def _mean(values: list[float] | list[Numbers]) -> float | Numbers:
+    return np.mean(np.array(values), axis=0)  # type: ignore[no-any-return]
+
+
+def _group(  # noqa: PLR0917  the columns of one line of the table
+    scores: Scores,
+    name: str,
+    kind: Kind,
+    in_domain: bool | None,  # noqa: FBT001
+    places: NDArray[np.int64] | slice,
+    values: Mapping[str, float | Numbers],
+    draws: Mapping[str, float | Numbers],
+) -> Group:
+    fake = scores.fake[places]
+    return Group(
+        name=name,
+        kind=kind,
+        in_domain=in_domain,
+        real=int(np.count_nonzero(~fake)),
+        fake=int(np.count_nonzero(fake)),
+        uncertain=float(np.mean(scores.uncertain[places])) if len(fake) else float("nan"),
+        figures={
+            one: Figure(float(values[one]), *interval(np.asarray(draws[one]))) for one in METRICS
+        },
+    )
