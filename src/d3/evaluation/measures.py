@@ -60,6 +60,19 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
+class Drawn:
+    """A line of the table with the bootstrap replicates behind its intervals.
+
+    Attributes:
+        group: the line.
+        draws: [replicates] of each metric.
+    """
+
+    group: Group
+    draws: dict[str, Numbers]
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     """Which images belong to which generator, and the strata of the bootstrap.
 
@@ -112,6 +125,14 @@ def check_in_domain(named: Collection[str], generators: Collection[str]) -> None
 def measure(
     scores: Scores, *, threshold: float, in_domain: Collection[str] = (), seed: int = 0
 ) -> list[Group]:
+    """The table of :func:`measure_with_draws`, without the replicates."""
+    found = measure_with_draws(scores, threshold=threshold, in_domain=in_domain, seed=seed)
+    return [one.group for one in found]
+
+
+def measure_with_draws(
+    scores: Scores, *, threshold: float, in_domain: Collection[str] = (), seed: int = 0
+) -> list[Drawn]:
     """The table: generators by name, means over them, then all images together.
 
     Args:
@@ -127,7 +148,7 @@ def measure(
 
     def sampled(
         places: NDArray[np.int64] | slice, weights: Numbers | None = None
-    ) -> tuple[dict[str, float], dict[str, Numbers]]:
+    ) -> tuple[dict[str, Numbers], dict[str, Numbers]]:
         sample = Sample(
             scores.fake[places], scores.logit[places], scores.prediction[places], threshold
         )
@@ -139,13 +160,15 @@ def measure(
             at_once=at_once,
             weights=weights,
         )
-        return {name: float(value) for name, value in sample.measure(weights).items()}, drawn
+        return sample.measure(weights), drawn
 
-    groups, values, draws = [], {}, {}
+    lines: list[Drawn] = []
+    values, draws = {}, {}
     for name, places in plan.members.items():
         values[name], draws[name] = sampled(places)
         known = name in in_domain if in_domain else None
-        groups.append(_group(scores, name, "generator", known, places, values[name], draws[name]))
+        line = _group(scores, name, "generator", known, places, values[name], draws[name])
+        lines.append(Drawn(line, draws[name]))
     if len(plan.members) > 1:
         for name, chosen in _means(list(plan.members), in_domain).items():
             # One replicate of the mean is the mean of the generators' same replicate.
@@ -153,16 +176,12 @@ def measure(
             spread = {one: _mean([draws[g][one] for g in chosen]) for one in METRICS}
             places = np.unique(np.concatenate([plan.members[g] for g in chosen]))
             line = _group(scores, name, "mean", None, places, mean, spread)
-            open_share = np.mean([one.uncertain for one in groups if one.name in chosen])
-            groups.append(replace(line, uncertain=float(open_share)))
-        groups.append(
-            _group(
-                scores, ALIKE, "together", None, slice(None), *sampled(slice(None), plan.weights)
-            )
-        )
+            open_share = np.mean([one.group.uncertain for one in lines if one.group.name in chosen])
+            lines.append(Drawn(replace(line, uncertain=float(open_share)), spread))
+        lines.append(_together(scores, ALIKE, *sampled(slice(None), plan.weights)))
     if len(plan.members) != 1:
-        groups.append(_group(scores, ALL, "together", None, slice(None), *sampled(slice(None))))
-    return groups
+        lines.append(_together(scores, ALL, *sampled(slice(None))))
+    return lines
 
 
 def overall(groups: list[Group]) -> Group:
@@ -179,8 +198,14 @@ def _means(generators: list[str], in_domain: Collection[str]) -> Mapping[str, li
     return means | {TOTAL: generators}
 
 
-def _mean(values: list[float] | list[Numbers]) -> float | Numbers:
-    return np.mean(np.array(values), axis=0)  # type: ignore[no-any-return]
+def _mean(values: list[Numbers]) -> Numbers:
+    return np.asarray(np.mean(np.array(values), axis=0))
+
+
+def _together(
+    scores: Scores, name: str, values: Mapping[str, Numbers], draws: dict[str, Numbers]
+) -> Drawn:
+    return Drawn(_group(scores, name, "together", None, slice(None), values, draws), draws)
 
 
 def _group(  # noqa: PLR0917  the columns of one line of the table
@@ -189,8 +214,8 @@ def _group(  # noqa: PLR0917  the columns of one line of the table
     kind: Kind,
     in_domain: bool | None,  # noqa: FBT001
     places: NDArray[np.int64] | slice,
-    values: Mapping[str, float | Numbers],
-    draws: Mapping[str, float | Numbers],
+    values: Mapping[str, Numbers],
+    draws: Mapping[str, Numbers],
 ) -> Group:
     fake = scores.fake[places]
     return Group(
@@ -200,7 +225,5 @@ def _group(  # noqa: PLR0917  the columns of one line of the table
         real=int(np.count_nonzero(~fake)),
         fake=int(np.count_nonzero(fake)),
         uncertain=float(np.mean(scores.uncertain[places])) if len(fake) else float("nan"),
-        figures={
-            one: Figure(float(values[one]), *interval(np.asarray(draws[one]))) for one in METRICS
-        },
+        figures={one: Figure(float(values[one]), *interval(draws[one])) for one in METRICS},
     )

@@ -94,7 +94,7 @@ class ScoreFile:
         """Which rows are there; torn ones are cut off first."""
         hashes, end = array("Q"), 0
         for row, end in _rows(self.unfinished):  # noqa: B007
-            hashes.append(_hash(row.condition, row.path))
+            hashes.append(hash_of(row.condition, row.path))
         with writing(self.unfinished.parent):
             if not end:
                 self._start()
@@ -151,7 +151,7 @@ class Known:
 
     def has(self, condition: str, path: str) -> bool:
         """Whether this image has one under this condition."""
-        sought = np.uint64(_hash(condition, path))
+        sought = np.uint64(hash_of(condition, path))
         place = np.searchsorted(self._hashes, sought)
         return bool(place < len(self._hashes) and self._hashes[place] == sought)
 
@@ -236,7 +236,8 @@ class writing:  # noqa: N801  read as a sentence: with writing(folder)
             ) from error
 
 
-def _hash(condition: str, path: str) -> int:
+def hash_of(condition: str, path: str) -> int:
+    """64 bits that stand for an image under a condition."""
     text = f"{condition}\0{path}".encode("utf-8", "surrogateescape")
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest())
 

@@ -23,10 +23,11 @@ from torch import Tensor, nn
 
 from d3.domain.models import STARTER, EncoderSpec
 from d3.domain.scoring import AbstainBand
+from d3.evaluation.calibration import fit_calibration
 from d3.network import D3Network, DiscrepancyHead, Encoder, draw_permutations
 from d3.network.checkpoints import write_tensors
 from d3.training.augment import Augmentation
-from d3.training.calibrate import fit_calibration, fold_calibration
+from d3.training.calibrate import fold_calibration
 from d3.training.card import COMMAND, headline, write_card
 from d3.training.evaluate import evaluate, evaluate_baselines, score
 from d3.training.examples import write_examples

@@ -12,10 +12,11 @@ from safetensors.torch import load_file
 
 from d3.adapters.filesystem import FilesystemRegistry
 from d3.domain.models import EncoderSpec
+from d3.evaluation.calibration import fit_calibration
 from d3.network import D3Network, DiscrepancyHead, Encoder, draw_permutations
 from d3.network.checkpoints import load_network
 from d3.training.augment import Augmentation, augment_pair
-from d3.training.calibrate import fit_calibration, fold_calibration
+from d3.training.calibrate import fold_calibration
 from d3.training.card import model_card
 from d3.training.evaluate import score
 from d3.training.fit import FitSettings, fit

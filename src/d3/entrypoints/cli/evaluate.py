@@ -183,7 +183,9 @@ def scorer_of(container: Container) -> Scorer:
 
 
 @contextmanager
-def scoring(total: int, conditions: int = 1) -> Iterator[Callable[[str, int, int], None]]:
+def scoring(
+    total: int, conditions: int = 1, verb: str = "Scoring"
+) -> Iterator[Callable[[str, int, int], None]]:
     """A progress bar over all conditions, where stderr is a terminal."""
     from rich.progress import (
         BarColumn,
@@ -194,7 +196,7 @@ def scoring(total: int, conditions: int = 1) -> Iterator[Callable[[str, int, int
     )
 
     columns = (
-        TextColumn("Scoring {task.description}"),
+        TextColumn(f"{verb} {{task.description}}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
