@@ -18,6 +18,7 @@ import numpy as np
 from d3.domain.models import Manifest
 from d3.domain.ports import ImageDecoder
 from d3.evaluation.bootstrap import replicates_for
+from d3.evaluation.calibration import balancing
 from d3.evaluation.dataset import Counts, Dataset
 from d3.evaluation.measures import Group, check_in_domain, measure
 from d3.evaluation.metrics import Sample
@@ -108,7 +109,8 @@ class Curves:
     Attributes:
         roc: (false positive rate, true positive rate) by name.
         pr: (recall, precision) by name.
-        reliability: (mean prediction, share generated, images) of each bin.
+        reliability: (mean prediction, share generated, images) of each bin, both kinds weighing
+            the same.
         histograms: images in each of 40 bins of the prediction, by kind.
     """
 
@@ -291,7 +293,7 @@ def _curves(
     sample = Sample(fake, logit, prediction)
     edges = np.linspace(0, 1, _HISTOGRAM_BINS + 1)
     curves = Curves(
-        reliability=sample.reliability(),
+        reliability=sample.reliability(balancing(fake)),
         histograms={
             name: np.histogram(prediction[fake == kind], edges)[0].tolist()
             for name, kind in (("real", False), ("fake", True))

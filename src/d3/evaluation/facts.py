@@ -21,16 +21,8 @@ _SUBSAMPLINGS = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0", (4, 1): "4:1
 _LOOK = 32
 _LOOK_GRID = 8
 
-# The luminance table of the JPEG standard (ITU-T T.81, table K.1), in zigzag order.
-_STANDARD = np.array(
-    [
-        *(16, 11, 12, 14, 12, 10, 16, 14, 13, 14, 18, 17, 16, 19, 24, 40),
-        *(26, 24, 22, 22, 24, 49, 35, 37, 29, 40, 58, 51, 61, 60, 57, 51),
-        *(56, 55, 64, 72, 92, 78, 64, 68, 87, 69, 55, 56, 80, 109, 81, 87),
-        *(95, 98, 103, 104, 103, 62, 77, 113, 121, 112, 100, 120, 92, 101, 103, 99),
-    ],
-    dtype=np.float64,
-)
+_STANDARD_SUM = 3688
+"""Of the JPEG standard's luminance table (ITU-T T.81, table K.1), which stands for quality 50."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +79,10 @@ def facts_of(path: Path, decoder: ImageDecoder) -> FileFacts:
 
 
 def jpeg_quality(table: list[int]) -> float:
-    """The quality, 1 to 100, whose scaled standard table is nearest to this one."""
-    scale = float(np.mean(100 * np.array(table, dtype=np.float64) / _STANDARD))
+    """The quality, 1 to 100, at which the standard table scaled as libjpeg does has this sum."""
+    scale = 100 * sum(table) / _STANDARD_SUM
     quality = (200 - scale) / 2 if scale <= 100 else 5000 / scale
-    return float(np.clip(round(quality), 1, 100))
+    return float(min(max(round(quality), 1), 100))
 
 
 def _header(path: Path, image: ImageFacts) -> tuple[float, str, bool, str]:

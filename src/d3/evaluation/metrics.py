@@ -121,14 +121,19 @@ class Sample:
         gaps = np.abs(np.add.reduceat(surplus, self._starts, axis=-1)).sum(axis=-1)
         return np.asarray(gaps / mass.sum(axis=-1))
 
-    def reliability(self) -> list[tuple[float, float, int]]:
+    def reliability(self, weights: Numbers | None = None) -> list[tuple[float, float, int]]:
         """For each bin that holds images: their mean prediction, the share of fakes, their number.
 
         From high predictions to low.
+
+        Args:
+            weights: [n] how much each image counts towards mean and share.
         """
+        mass = np.ones(len(self.truth)) if weights is None else weights[self.order]
         sizes = np.diff(np.append(self._starts, len(self.truth)))
-        said = np.add.reduceat(self.predictions, self._starts) / sizes
-        happened = np.add.reduceat(self.truth.astype(float), self._starts) / sizes
+        within = np.add.reduceat(mass, self._starts)
+        said = np.add.reduceat(mass * self.predictions, self._starts) / within
+        happened = np.add.reduceat(mass * self.truth, self._starts) / within
         return list(zip(said.tolist(), happened.tolist(), sizes.tolist(), strict=True))
 
 

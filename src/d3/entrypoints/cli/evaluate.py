@@ -102,6 +102,7 @@ def evaluate(
     from d3.evaluation.dataset import Dataset
     from d3.evaluation.evaluate import Options, conditions_of, record, write_outputs
     from d3.evaluation.evaluate import evaluate as measured
+    from d3.evaluation.measures import check_in_domain
 
     options = Options(
         threshold=None if threshold is None else checked_threshold(threshold),
@@ -113,6 +114,7 @@ def evaluate(
     )
     dataset = Dataset(datasets)
     counts = dataset.count()
+    check_in_domain(options.in_domain, counts.generators)
     tell_counts(counts)
     container, manifest = loaded(model)
     with scoring(counts.total, len(conditions_of(options.sweeps))) as progress:

@@ -42,7 +42,7 @@ def plain_charts(evaluation: Evaluation) -> list[str]:
         points = [(said, happened) for said, happened, _ in reversed(curves.reliability)]
         charts.append(
             line_chart(
-                "Calibration: on the diagonal, a probability means what it says",
+                "Calibration, both kinds weighing the same: on the diagonal it means what it says",
                 Axis("mean prediction of a bin"),
                 Axis("share of generated images in it"),
                 [Line("", points, marks=True)],
