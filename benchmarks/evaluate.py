@@ -25,7 +25,7 @@ import numpy as np
 from engine import peak_gib, processor, random_model
 from PIL import Image
 
-from d3.adapters.batching import DirectQueue
+from d3.adapters.batching import ThreadedQueue
 from d3.adapters.memory.registry import MemoryRegistry
 from d3.adapters.pillow import PillowDecoder
 from d3.adapters.system import SystemClock
@@ -64,7 +64,10 @@ def compare(folder: Path, images: int, rounds: int) -> None:
     clock, decoder = SystemClock(), PillowDecoder()
     engine = TorchEngine("cpu", "auto", BATCH)
     host = ModelHost(
-        OneModel(model), lambda: engine, lambda detector: DirectQueue(detector, clock), "random"
+        OneModel(model),
+        lambda: engine,
+        lambda detector: ThreadedQueue(detector, clock, BATCH),
+        "random",
     )
     scorer = Scorer(host, decoder, clock, BATCH)
     detector = host.load().queue.detector
@@ -109,7 +112,7 @@ def watch(folder: Path, numbers: list[int]) -> None:
         command = [sys.executable, __file__, "peak", "--folder", str(data)]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         seconds = time.perf_counter() - begun
-        print(f"{number:>8,} images: peak {done.stdout.strip()} MiB, {seconds:.0f} s")
+        print(f"{number:>8,} images: peak {done.stdout.strip()} MiB, {seconds:.0f} s", flush=True)
         shutil.rmtree(data)
 
 

@@ -23,7 +23,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A measured share in [0, 1] with its 95 % interval.
+    """A measured share, or a difference of two, with its 95 % interval; NaN where there is none.
 
     Attributes:
         value: the measured one.

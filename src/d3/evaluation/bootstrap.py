@@ -1,4 +1,4 @@
-"""How far a figure may be off: percentile bootstrap intervals, seeded, in bounded memory.
+"""How far a figure may be off: bootstrap intervals and folds, seeded, in bounded memory.
 
 Images are drawn again within their stratum (the real or the generated ones of one generator), so
 that every replicate has as many of each. The draws of a stratum follow from the seed, its number
@@ -85,6 +85,16 @@ def interval(values: Numbers) -> tuple[float, float]:
         return float("nan"), float("nan")
     low, high = np.quantile(known, [0.025, 0.975])
     return float(low), float(high)
+
+
+def folds(fake: NDArray[np.bool_], count: int, seed: int) -> NDArray[np.int64]:
+    """The fold [n] in which each image is held out, at random; both kinds are in every fold."""
+    rng = np.random.default_rng([seed, 7])
+    fold = np.empty(len(fake), dtype=np.int64)
+    for kind in (False, True):
+        places = rng.permutation(np.flatnonzero(fake == kind))
+        fold[places] = np.arange(len(places)) % count
+    return fold
 
 
 def wilson(hits: float, total: int) -> tuple[float, float]:

@@ -11,7 +11,6 @@ that the fit had not seen.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from d3.domain.scoring import AbstainBand, Calibration, Measured, Share
 from d3.evaluation.bootstrap import (
+    folds,
     interval,
     replicates_at_once,
     replicates_for,
@@ -148,7 +148,9 @@ def calibrate(
     new = fit(fake, logits, max_fpr=max_fpr, max_miss=max_miss)
     said = np.empty(len(fake))
     above, doubtful = np.empty(len(fake), bool), np.empty(len(fake), bool)
-    for kept, held_out in _folds(fake, seed):
+    number = folds(fake, FOLDS, seed)
+    for held_out in (number == one for one in range(FOLDS)):
+        kept = ~held_out
         fold = fit(fake[kept], logits[kept], max_fpr=max_fpr, max_miss=max_miss)
         said[held_out] = fold.predictions(logits[held_out])
         above[held_out], doubtful[held_out] = _verdicts(fold, said[held_out])
@@ -211,19 +213,6 @@ def balancing(fake: NDArray[np.bool_]) -> Numbers:
         fake, 0.5 / max(shares[True], 1e-12), 0.5 / max(shares[False], 1e-12)
     )
     return weights
-
-
-def _folds(
-    fake: NDArray[np.bool_], seed: int
-) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
-    """Masks of the images to fit on and of those held out; both kinds are in every fold."""
-    rng = np.random.default_rng([seed, 7])
-    fold = np.empty(len(fake), dtype=int)
-    for kind in (False, True):
-        places = rng.permutation(np.flatnonzero(fake == kind))
-        fold[places] = np.arange(len(places)) % FOLDS
-    for number in range(FOLDS):
-        yield fold != number, fold == number
 
 
 def _verdicts(fitted: Fitted, predictions: Numbers) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from d3.domain.errors import ImageError
 from d3.domain.ports import ImageDecoder
-from d3.evaluation.bootstrap import interval, replicates_at_once, replicates_for, resample
+from d3.domain.scoring import Share
+from d3.evaluation.bootstrap import folds, interval, replicates_at_once, replicates_for, resample
 from d3.evaluation.dataset import Dataset, Item
 from d3.evaluation.facts import FACTS, FileFacts, facts_of
-from d3.evaluation.measures import Figure
 from d3.evaluation.metrics import Numbers, Sample
 
 Verdict = Literal["sound", "usable", "unfit"]
@@ -67,7 +67,7 @@ class Checked:
     across: list[str] = field(default_factory=list)
     across_count: int = 0
     alike: int = 0
-    leaks: dict[str, Figure] = field(default_factory=dict)
+    leaks: dict[str, Share] = field(default_factory=dict)
     common: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -158,7 +158,7 @@ def check(
     return result
 
 
-def leaks(values: Numbers, fake: NDArray[np.bool_], seed: int) -> dict[str, Figure]:
+def leaks(values: Numbers, fake: NDArray[np.bool_], seed: int) -> dict[str, Share]:
     """How well each fact alone, and all together, tell the kinds apart: cross-validated AUROC.
 
     A naive Bayes classifier over the facts' quantile bins, with both kinds weighing the same.
@@ -168,11 +168,7 @@ def leaks(values: Numbers, fake: NDArray[np.bool_], seed: int) -> dict[str, Figu
         fake: [n] truth.
         seed: of the folds and of the intervals.
     """
-    rng = np.random.default_rng([seed, 9])
-    fold = np.empty(len(fake), dtype=int)
-    for kind in (False, True):
-        places = rng.permutation(np.flatnonzero(fake == kind))
-        fold[places] = np.arange(len(places)) % FOLDS
+    fold = folds(fake, FOLDS, seed)
     evidence = np.stack([_evidence(column, fake, fold) for column in values.T], axis=1)
     scored = {"all": evidence.sum(axis=1)} | dict(zip(FACTS, evidence.T, strict=True))
     found = {}
@@ -185,7 +181,7 @@ def leaks(values: Numbers, fake: NDArray[np.bool_], seed: int) -> dict[str, Figu
             replicates=replicates_for(len(fake)),
             at_once=replicates_at_once(len(fake)),
         )["auroc"]
-        found[name] = Figure(float(sample.measure()["auroc"]), *interval(drawn))
+        found[name] = Share(float(sample.measure()["auroc"]), *interval(drawn))
     return found
 
 

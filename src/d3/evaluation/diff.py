@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d3.domain.models import Manifest
-from d3.domain.scoring import assess
+from d3.domain.scoring import Share, assess
 from d3.evaluation.bootstrap import interval
 from d3.evaluation.dataset import DatasetInvalid
-from d3.evaluation.measures import Figure, Group, measure_with_draws, overall
+from d3.evaluation.measures import Group, measure_with_draws, overall
 from d3.evaluation.metrics import METRICS
 from d3.evaluation.scores import Row, Scores, gather, hash_of
 
@@ -36,7 +36,7 @@ class Change:
 
     before: float
     after: float
-    difference: Figure
+    difference: Share
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +208,7 @@ def _changes(
     for name in METRICS:
         old, new = (one.group.figures[name].value for one in lines)
         ends = interval(lines[1].draws[name] - lines[0].draws[name])
-        changes[name] = Change(old, new, Figure(new - old, *ends))
+        changes[name] = Change(old, new, Share(new - old, *ends))
     return whole, changes
 
 

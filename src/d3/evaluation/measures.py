@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d3.domain.errors import RequestInvalid
+from d3.domain.scoring import Share
 from d3.evaluation.bootstrap import interval, replicates_at_once, replicates_for, resample
 from d3.evaluation.metrics import METRICS, Numbers, Sample
 from d3.evaluation.scores import Scores
@@ -18,21 +19,6 @@ Kind = Literal["generator", "mean", "together"]
 
 IN_DOMAIN, OUT_OF_DOMAIN, TOTAL = "in-domain mean", "out-of-domain mean", "mean of generators"
 ALIKE, ALL = "all, generators alike", "all images"
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A measured value with its 95 % interval; NaN where it cannot be had.
-
-    Attributes:
-        value: the measured one.
-        low: end of the interval.
-        high: end of the interval.
-    """
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +42,7 @@ class Group:
     real: int
     fake: int
     uncertain: float
-    figures: dict[str, Figure]
+    figures: dict[str, Share]
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,5 +211,5 @@ def _group(  # noqa: PLR0917  the columns of one line of the table
         real=int(np.count_nonzero(~fake)),
         fake=int(np.count_nonzero(fake)),
         uncertain=float(np.mean(scores.uncertain[places])) if len(fake) else float("nan"),
-        figures={one: Figure(float(values[one]), *interval(draws[one])) for one in METRICS},
+        figures={one: Share(float(values[one]), *interval(draws[one])) for one in METRICS},
     )

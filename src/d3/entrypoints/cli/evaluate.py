@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 
     from d3.container import Container
     from d3.domain.models import Manifest
+    from d3.domain.scoring import Share
     from d3.evaluation.dataset import Counts
     from d3.evaluation.evaluate import Evaluation
-    from d3.evaluation.measures import Figure, Group
+    from d3.evaluation.measures import Group
     from d3.evaluation.scoring import Scorer, Unreadable
 
 _WITH_INTERVALS = 128
 _LISTED = 10
+_READING = "Reading"
 _SWEEPS = ("jpeg", "blur", "resize", "double-jpeg")
 _COLUMNS = {
     "accuracy_real": "REAL",
@@ -154,6 +156,8 @@ def loaded(model: str | None) -> tuple[Container, Manifest]:
     from d3.settings import Settings
 
     container = Container(settings=Settings.from_environment())
+    # The engine has a thread of its own and goes on while scores are written down.
+    container.queue.override(container.threaded_queue)
     name, version = named_version(model)
     with err().status("Loading the model"):
         manifest: Manifest = container.host().load(name, version).manifest
@@ -188,7 +192,7 @@ def scorer_of(container: Container) -> Scorer:
 def scoring(
     total: int, conditions: int = 1, verb: str = "Scoring"
 ) -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar over all conditions, where stderr is a terminal."""
+    """A progress bar over all conditions, where stderr is a terminal; scores outlive a Ctrl-C."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -213,7 +217,12 @@ def scoring(
             finished = (len(seen) - 1) * total + done
             shown.update(task, completed=finished, description=condition)
 
-        yield progress
+        try:
+            yield progress
+        except KeyboardInterrupt:
+            if verb != _READING:
+                complain("What is scored is kept: the same command goes on from there.", "note")
+            raise
 
 
 def tell_counts(counts: Counts) -> None:
@@ -281,7 +290,7 @@ def _table(groups: list[Group], *, intervals: bool) -> Table:
     return table
 
 
-def _cell(figure: Figure, *, intervals: bool) -> Text:
+def _cell(figure: Share, *, intervals: bool) -> Text:
     from rich.text import Text
 
     if math.isnan(figure.value):

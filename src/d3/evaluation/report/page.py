@@ -16,8 +16,9 @@ from PIL import Image
 
 from d3.domain.errors import D3Error
 from d3.domain.ports import ImageDecoder
+from d3.domain.scoring import Share
 from d3.evaluation.evaluate import Evaluation, versions
-from d3.evaluation.measures import Figure, overall
+from d3.evaluation.measures import overall
 from d3.evaluation.report.drawing import SWEEP_TITLES, plain_charts, sweep_charts
 from d3.evaluation.scores import Row
 
@@ -85,7 +86,7 @@ def percent(value: float) -> str:
     return "–" if math.isnan(value) else f"{100 * value:.1f}"  # noqa: RUF001
 
 
-def spread(figure: Figure) -> str:
+def spread(figure: Share) -> str:
     """An interval for people, in percent."""
     if math.isnan(figure.low):
         return ""
