@@ -88,6 +88,8 @@ def bench(session: nox.Session) -> None:
         session.run("python", "benchmarks/engine.py", part)
     session.run("python", "benchmarks/storage")
     session.run("python", "benchmarks/http/run.py")
+    session.run("python", "benchmarks/evaluate.py", "busy")
+    session.run("python", "benchmarks/evaluate.py", "memory")
 
 
 def run_tests(session: nox.Session, *folders: str) -> None:

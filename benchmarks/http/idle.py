@@ -24,7 +24,7 @@ FILE = ModelFile("0" * 64, 1)
 class NoDecoder:
     """Answers grey at once."""
 
-    def decode(self, source: ImageSource, size: int) -> DecodedImage:
+    def decode(self, source: ImageSource, size: int | None) -> DecodedImage:
         return DecodedImage(PIXELS, FACTS)
 
     def recognises(self, path: Path) -> bool:

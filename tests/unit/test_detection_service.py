@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from d3.adapters.batching import DirectQueue
+from d3.adapters.batching import DirectQueue, ThreadedQueue
 from d3.adapters.memory import MemoryRegistry
 from d3.adapters.pillow import PillowDecoder
 from d3.domain.detections import Detection, Failure
@@ -79,6 +80,29 @@ def test_answers_come_in_the_order_of_the_questions(
     outcomes = service.detect_many(map(grey, levels), batch_size=batch_size)
     assert [one.logit for one in outcomes] == [level / 32 - 4 for level in levels]
     assert max(detector.batches) <= batch_size
+
+
+def test_a_queue_of_its_own_thread_has_the_next_batch_before_this_one_is_told(
+    detector: FakeDetector, tmp_path: Path
+) -> None:
+    """So that the detector goes on while whoever asked is busy with the answers."""
+    registry, clock = MemoryRegistry(), FakeClock()
+    Shelf(registry, tmp_path).put("mine")
+    host = ModelHost(
+        registry,
+        engine=lambda: OneDetector(detector),
+        queue=lambda one: ThreadedQueue(one, clock, batch_size=2),
+        choice="mine",
+    )
+    service = DetectionService(host, PillowDecoder(), clock)
+    outcomes = service.detect_many(map(grey, [0, 32, 64, 96, 128, 160, 192]), batch_size=2)
+    first = next(outcomes)
+    deadline = time.monotonic() + 10
+    while len(detector.batches) < 2 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert len(detector.batches) >= 2
+    assert [one.logit for one in (first, *outcomes)] == [-4, -3, -2, -1, 0, 1, 2]
+    host.close()
 
 
 def test_bad_images_fail_alone_and_in_their_place(service: DetectionService) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from d3.domain.errors import D3Error
 from d3.domain.images import ImageFacts
 from d3.domain.models import ModelReference
-from d3.domain.scoring import Score
+from d3.domain.scoring import Calibration, Measured, Score
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +22,7 @@ class Detection(Score):
         engine: what ran it, such as ``"torch"``.
         precision: ``"fp32"``, ``"fp16"`` or ``"bf16"``; the head always runs in float32.
         processing_time: seconds for this image: its decoding and its share of the forward pass.
+        calibration: applied to the logit, with the rates that were measured for its threshold.
         notice: what must be said beside the verdict, from the model's manifest; may be empty.
     """
 
@@ -32,7 +33,14 @@ class Detection(Score):
     engine: str
     precision: str
     processing_time: float
+    calibration: Calibration = Calibration()
     notice: str = ""
+
+    @property
+    def measured(self) -> Measured | None:
+        """The rates measured for the threshold applied; None where nobody measured them."""
+        known = self.calibration.measured
+        return known if known is not None and known.threshold == self.threshold else None
 
 
 @dataclass(frozen=True, slots=True)

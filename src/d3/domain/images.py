@@ -44,7 +44,7 @@ class DecodedImage:
     """Pixels ready for the network and the facts of the image they came from.
 
     Attributes:
-        pixels: uint8 RGB (size, size, 3).
+        pixels: uint8 RGB (size, size, 3), or (height, width, 3) where no size was asked for.
         facts: of the original.
     """
 

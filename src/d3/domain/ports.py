@@ -25,8 +25,10 @@ Logits = NDArray[np.float64]
 class ImageDecoder(Protocol):
     """Turns what was handed in into pixels, under limits. Safe to call from many threads."""
 
-    def decode(self, source: ImageSource, size: int) -> DecodedImage:
+    def decode(self, source: ImageSource, size: int | None) -> DecodedImage:
         """Check the limits, decode the first frame to RGB and resize it to ``size`` x ``size``.
+
+        Without a size it stays as large as it is.
 
         Raises:
             ImageError: the source is not there, no image, damaged, or beyond a limit.

@@ -22,6 +22,42 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """A measured share, or a difference of two, with its 95 % interval; NaN where there is none.
+
+    Attributes:
+        value: the measured one.
+        low: end of the interval.
+        high: end of the interval.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a calibrated threshold did on images that its fit had not seen.
+
+    Attributes:
+        threshold: the one that was fitted; at another one the rates are others.
+        fpr: false positive rate: real images above it.
+        tpr: true positive rate: generated images above it.
+        real: number of real images.
+        fake: number of generated ones.
+        dataset: where they came from.
+    """
+
+    threshold: float
+    fpr: Share
+    tpr: Share
+    real: int
+    fake: int
+    dataset: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Calibration:
     """An affine map of the logit: ``scale * logit + bias``; the identity until it is fitted.
 
@@ -29,11 +65,13 @@ class Calibration:
         scale: positive; the inverse of the temperature.
         bias: added after scaling.
         name: where it came from, kept with each result.
+        measured: how well the threshold fitted with it did; None where that was never measured.
     """
 
     scale: float = 1.0
     bias: float = 0.0
     name: str = "none"
+    measured: Measured | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.scale) and self.scale > 0 and math.isfinite(self.bias)):

@@ -33,6 +33,16 @@ def to_pixels(picture: Image) -> NDArray[np.uint8]:
     return np.asarray(np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
+def encode(picture: Image, delivery: Delivery) -> tuple[bytes, str]:
+    """Return the file of a picture in [0, 1], and its suffix; its pixels are :func:`deliver`'s."""
+    pixels = to_pixels(picture)
+    if delivery.quality:
+        return jpeg(pixels, delivery.quality, delivery.subsampling), "jpg"
+    file = io.BytesIO()
+    PillowImage.fromarray(pixels).save(file, "PNG")
+    return file.getvalue(), "png"
+
+
 def deliver(picture: Image, delivery: Delivery) -> NDArray[np.uint8]:
     """Return the 8-bit pixels [S, S, 3] that arrive at the other end."""
     pixels = to_pixels(picture)

@@ -9,18 +9,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from d3.network import D3Network
-from d3.training.baselines import BASELINES
-from d3.training.delivery import recompress
-from d3.training.forging import Pictures
-from d3.training.generators import Family
-from d3.training.metrics import (
+from d3.evaluation.metrics import (
     accuracy,
     auroc,
     average_precision,
     balanced_accuracy,
     best_direction_auroc,
 )
+from d3.network import D3Network
+from d3.training.baselines import BASELINES
+from d3.training.delivery import recompress
+from d3.training.forging import Pictures
+from d3.training.generators import Family
 from d3.training.pairs import Pairs
 from d3.training.workers import two_at_a_time
 

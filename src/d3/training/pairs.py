@@ -6,7 +6,7 @@ about a pair follows from the seed and the scene's number.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from d3.training.camera import draw_camera, photograph
-from d3.training.delivery import deliver, draw_delivery, to_pixels
+from d3.training.delivery import Delivery, deliver, draw_delivery, to_pixels
 from d3.training.filters import Image
 from d3.training.forging import Pictures, redraw
 from d3.training.generators import Family
@@ -81,24 +81,51 @@ def make_pairs(
     def make(start: int) -> None:
         """Fill in a few scenes and their forgeries."""
         chunk = scenes[start : start + CHUNK]
-        rows = np.arange(start * per_scene, (start + len(chunk)) * per_scene)
-        originals = photograph_scenes(seed, chunk, size)[partner[rows] - start]
-        redrawn = np.empty(originals.shape, np.float32)
-        for number, name in enumerate(families):
-            mine = family[rows] == number
-            if mine.any():
-                redrawn[mine] = redraw(generators[name], originals[mine], seed=seed + chunk[0])
-        for row, original, forgery in zip(rows, originals, redrawn, strict=True):
-            scene = scenes[partner[row]]
-            pair = matched_pair(seed, scene, int(family[row]), original, forgery)
-            delivery = draw_delivery(np.random.default_rng([seed, scene, 4]))
-            camera[partner[row]], generated[row] = (deliver(p, delivery) for p in pair)
+        turns = family[start * per_scene : (start + len(chunk)) * per_scene]
+        forged = forge_scenes(generators, chunk, turns, seed=seed, size=size)
+        for place, (scene, _, pair) in enumerate(forged):
+            row = start * per_scene + place
+            camera[partner[row]], generated[row] = (
+                deliver(p, delivery_of(seed, scene)) for p in pair
+            )
 
     starts = range(0, len(scenes), CHUNK)
     with two_at_a_time() as pool:
         for done, _ in enumerate(pool.map(make, starts), start=1):
             progress(done / len(starts))
     return Pairs(camera, generated, partner, family, families)
+
+
+def forge_scenes(
+    generators: Mapping[Family, nn.Module],
+    scenes: Sequence[int],
+    turns: NDArray[np.int64],
+    *,
+    seed: int,
+    size: int,
+) -> Iterator[tuple[int, Family, tuple[Image, Image]]]:
+    """Photograph scenes and have generators redraw them.
+
+    `turns` holds as many positions in `generators` for each scene. Yields scene, family, and the
+    matched camera picture and forgery in [0, 1], before any file format.
+    """
+    families = tuple(generators)
+    places = np.repeat(np.arange(len(scenes)), len(turns) // len(scenes))
+    originals = photograph_scenes(seed, scenes, size)[places]
+    redrawn = np.empty(originals.shape, np.float32)
+    for number, name in enumerate(families):
+        mine = turns == number
+        if mine.any():
+            redrawn[mine] = redraw(generators[name], originals[mine], seed=seed + scenes[0])
+    for place, turn, original, forgery in zip(places, turns, originals, redrawn, strict=True):
+        scene = scenes[int(place)]
+        pair = matched_pair(seed, scene, int(turn), original, forgery)
+        yield scene, families[turn], pair
+
+
+def delivery_of(seed: int, scene: int) -> Delivery:
+    """Return how a scene's pictures are stored, all in the same way."""
+    return draw_delivery(np.random.default_rng([seed, scene, 4]))
 
 
 def matched_pair(

@@ -23,10 +23,11 @@ from torch import Tensor, nn
 
 from d3.domain.models import STARTER, EncoderSpec
 from d3.domain.scoring import AbstainBand
+from d3.evaluation.calibration import fit_calibration
 from d3.network import D3Network, DiscrepancyHead, Encoder, draw_permutations
 from d3.network.checkpoints import write_tensors
 from d3.training.augment import Augmentation
-from d3.training.calibrate import fit_calibration, fold_calibration
+from d3.training.calibrate import fold_calibration
 from d3.training.card import COMMAND, headline, write_card
 from d3.training.evaluate import evaluate, evaluate_baselines, score
 from d3.training.examples import write_examples
@@ -112,10 +113,10 @@ def build(
     With the same seed, plan, machine and library versions the weights are the same bytes.
     """
     plan = plan or StarterPlan()
-    clock = _Stopwatch()
+    clock = Stopwatch()
     splits = plan.splits()
     size = plan.encoder.image_size
-    generators = _train_generators(plan, seed, progress, clock)
+    generators = train_generators(plan, seed, progress, clock)
     if examples is not None:
         write_examples(examples, generators, splits["test"][:EXAMPLES], seed=seed, size=size)
 
@@ -183,9 +184,10 @@ def build(
     return metrics
 
 
-def _train_generators(
-    plan: StarterPlan, seed: int, progress: Progress, clock: _Stopwatch
+def train_generators(
+    plan: StarterPlan, seed: int, progress: Progress, clock: Stopwatch
 ) -> dict[Family, nn.Module]:
+    """Photograph the generators' scenes and train one generator of every family on them."""
     with clock.stage("generators"):
         photograph = partial(photograph_scene, seed, size=plan.encoder.image_size)
         with two_at_a_time() as pool:
@@ -254,7 +256,7 @@ def _round_to_half(network: D3Network) -> dict[str, dict[str, Tensor]]:
     return stored
 
 
-class _Stopwatch:
+class Stopwatch:
     """Seconds spent in each named stage."""
 
     def __init__(self) -> None:
@@ -262,6 +264,7 @@ class _Stopwatch:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
+        """Count the block's seconds towards the stage."""
         start = time.perf_counter()
         try:
             yield

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import re
 from importlib import resources
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -11,11 +13,12 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from d3.adapters.filesystem import FilesystemRegistry
-from d3.domain.models import EncoderSpec
+from d3.domain.models import EncoderSpec, Manifest
+from d3.evaluation.calibration import fit_calibration
 from d3.network import D3Network, DiscrepancyHead, Encoder, draw_permutations
 from d3.network.checkpoints import load_network
 from d3.training.augment import Augmentation, augment_pair
-from d3.training.calibrate import fit_calibration, fold_calibration
+from d3.training.calibrate import fold_calibration
 from d3.training.card import model_card
 from d3.training.evaluate import score
 from d3.training.fit import FitSettings, fit
@@ -272,3 +275,15 @@ def test_the_shipped_weights_are_a_few_megabytes_of_finite_numbers() -> None:
         for tensor in load_file(_shipped(name)).values():
             assert bool(torch.isfinite(tensor).all())
     assert total < 8 * 2**20
+
+
+def test_the_report_in_the_docs_is_the_shipped_models_and_says_what_the_card_says() -> None:
+    report = (Path(__file__).parents[3] / "docs/starter-report.html").read_text(encoding="utf-8")
+    manifest = msgspec.json.decode(_shipped("manifest.json").read_bytes(), type=Manifest)
+    assert manifest.sha256 in report
+    metrics = json.loads(_shipped("metrics.json").read_text(encoding="utf-8"))
+    for family in Family:
+        area = metrics["starter"]["clean"][family]["auroc"]
+        line = re.search(rf'<th scope="row">{family}<.*?</tr>', report, re.DOTALL)
+        shown = [float(one) for one in re.findall(r">(\d+\.\d)<small>", line[0])]
+        assert any(abs(one - 100 * area) < 0.3 for one in shown)

@@ -80,7 +80,7 @@ class PillowDecoder:
         with _opened(path) as stream:
             return sniff(stream.read(SNIFFED_BYTES)) is not None
 
-    def decode(self, source: ImageSource, size: int) -> DecodedImage:
+    def decode(self, source: ImageSource, size: int | None) -> DecodedImage:
         """Check the limits, decode the first frame to RGB and resize it to ``size`` x ``size``."""
         if isinstance(source, str | Path):
             source = self._read(Path(source))
@@ -108,7 +108,7 @@ class PillowDecoder:
         with _opened(path) as stream:
             return stream.read(self._limits.bytes + 1)
 
-    def _decode_file(self, data: bytes, size: int) -> DecodedImage:
+    def _decode_file(self, data: bytes, size: int | None) -> DecodedImage:
         if not data:
             raise ImageEmpty("The file is empty.", "Send the image's bytes.")
         if len(data) > self._limits.bytes:
@@ -262,6 +262,8 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     raise ImageUnsupported(f"Pixels of mode {image.mode!r} cannot be shown as RGB.")
 
 
-def _resized(rgb: Image.Image, size: int) -> Pixels:
-    """uint8 RGB (size, size, 3)."""
+def _resized(rgb: Image.Image, size: int | None) -> Pixels:
+    """uint8 RGB (size, size, 3), or as it is without a size."""
+    if size is None:
+        return np.array(rgb)
     return np.array(rgb.resize((size, size), Image.Resampling.BILINEAR))

@@ -18,10 +18,12 @@ from d3.domain.detections import Detection, Failure
 from d3.domain.errors import ImageError, RequestInvalid, ScoreUndefined
 from d3.domain.images import DecodedImage, ImageSource
 from d3.domain.ports import Clock, ImageDecoder
+from d3.domain.ports_queue import Scored
 from d3.domain.services.hosting import LoadedModel, ModelHost
 from d3.domain.services.questions import Question, answer, ask_of
 
 _BATCHES_AHEAD = 2
+_BATCHES_ASKED = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,18 @@ class _Decoded:
     name: str
     image: DecodedImage | ImageError
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A batch on its way through the queue; without a future where no image of it is sound."""
+
+    batch: list[_Decoded]
+    scored: Future[Scored] | None
+
+    @property
+    def done(self) -> bool:
+        return self.scored is None or self.scored.done()
 
 
 class DetectionService:
@@ -154,11 +168,16 @@ class DetectionService:
                     ahead.append(pool.submit(self._decode, source, name, size))
 
             read_ahead(_BATCHES_AHEAD * batch_size)
+            asked: deque[_Asked] = deque()
             try:
-                while ahead:
-                    decoded = [ahead.popleft().result() for _ in range(min(batch_size, len(ahead)))]
-                    read_ahead(len(decoded))
-                    yield from _judge(question, decoded)
+                while ahead or asked:
+                    # A queue with a thread of its own has the next batch before this one is told.
+                    while ahead and len(asked) < _BATCHES_ASKED and not (asked and asked[0].done):
+                        count = min(batch_size, len(ahead))
+                        decoded = [ahead.popleft().result() for _ in range(count)]
+                        read_ahead(len(decoded))
+                        asked.append(_ask_for(question, decoded))
+                    yield from _judge(question, asked.popleft())
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 
@@ -172,13 +191,20 @@ class DetectionService:
         return _Decoded(name, image, self._clock.monotonic() - begun)
 
 
-def _judge(question: Question, batch: list[_Decoded]) -> Iterator[Detection | Failure]:
-    """Score the sound images of a batch together, and answer for all in order."""
+def _ask_for(question: Question, batch: list[_Decoded]) -> _Asked:
+    """Have the sound images of a batch scored together."""
     pixels = [one.image.pixels for one in batch if isinstance(one.image, DecodedImage)]
-    if pixels:
-        scored = question.model.queue.submit(np.stack(pixels), question.views).result()
+    if not pixels:
+        return _Asked(batch, None)
+    return _Asked(batch, question.model.queue.submit(np.stack(pixels), question.views))
+
+
+def _judge(question: Question, asked: _Asked) -> Iterator[Detection | Failure]:
+    """Answer for all images of a batch, in order."""
+    if asked.scored is not None:
+        scored = asked.scored.result()
         logits = iter(scored.logits.tolist())
-    for one in batch:
+    for one in asked.batch:
         if isinstance(one.image, ImageError):
             yield Failure(one.name, one.image)
         else:

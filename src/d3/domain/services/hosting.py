@@ -143,11 +143,12 @@ class ModelHost:
         finally:
             lease.end()
 
-    def load(self, name: str | None = None) -> LoadedModel:
+    def load(self, name: str | None = None, version: int | None = None) -> LoadedModel:
         """Load a model beside the old one, which serves until the new one takes its place.
 
         Args:
             name: of :meth:`ModelRegistry.list`; the chosen one unless said.
+            version: the newest unless said.
 
         Raises:
             LoadInProgress: another load has not ended.
@@ -158,7 +159,7 @@ class ModelHost:
                 "Another model is being loaded.", "Try again when it is done.", retry_after=5
             )
         try:
-            return self._load(name if name is not None else self.chosen())
+            return self._load(name if name is not None else self.chosen(), version)
         finally:
             self._loading.release()
 
@@ -170,8 +171,8 @@ class ModelHost:
         """Unload the model; :meth:`using` loads one again."""
         self.unload()
 
-    def _load(self, name: str) -> LoadedModel:
-        stored = self._registry.open(name)
+    def _load(self, name: str, version: int | None = None) -> LoadedModel:
+        stored = self._registry.open(name, version)
         model = LoadedModel(stored.manifest, self._queue(self._engine().load(stored)))
         if self._warm_up:
             try:

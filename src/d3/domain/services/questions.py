@@ -80,5 +80,6 @@ def answer(
         engine=detector.engine,
         precision=detector.precision,
         processing_time=seconds,
+        calibration=manifest.calibration,
         notice=manifest.notice,
     )

@@ -15,9 +15,13 @@ import click
 
 from d3.domain.errors import D3Error
 from d3.entrypoints.cli.bench import bench
+from d3.entrypoints.cli.calibrate import calibrate
 from d3.entrypoints.cli.database import db
+from d3.entrypoints.cli.dataset import dataset
 from d3.entrypoints.cli.detect import detect
+from d3.entrypoints.cli.diff import diff
 from d3.entrypoints.cli.doctor import doctor
+from d3.entrypoints.cli.evaluate import evaluate
 from d3.entrypoints.cli.keys import keys
 from d3.entrypoints.cli.models import models
 from d3.entrypoints.cli.output import complain
@@ -39,7 +43,11 @@ def cli(*, traceback: bool) -> None:
 
 cli.add_command(detect)
 cli.add_command(bench)
+cli.add_command(evaluate)
+cli.add_command(calibrate)
+cli.add_command(dataset)
 cli.add_command(models)
+models.add_command(diff)
 cli.add_command(serve)
 cli.add_command(db)
 cli.add_command(doctor)

@@ -13,6 +13,7 @@ import click
 
 from d3.entrypoints.cli.output import (
     complain,
+    counted,
     err,
     out,
     print_json,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from d3.domain.detections import Detection, Failure
+    from d3.domain.models import Manifest
 
 _STYLES = {"fake": "bold red", "real": "green", "uncertain": "yellow"}
 _FAKE_FOUND, _COULD_NOT = 1, 2
@@ -77,10 +79,10 @@ def detect(
     for name, error in found.problems:
         _report_failure(name, error.code, str(error), as_json=as_json)
     tally: Counter[str] = Counter(error=len(found.problems))
-    notice, begun = "", time.perf_counter()
+    manifest, begun = None, time.perf_counter()
     if found.sources:
         with err().status("Loading the model"):
-            notice = container.host().load().manifest.notice
+            manifest = container.host().load().manifest
         begun = time.perf_counter()
         outcomes = service.detect_many(
             found.sources,
@@ -94,7 +96,9 @@ def detect(
             for row, outcome in enumerate(outcomes):
                 tally[_show(outcome, first=row == 0, as_json=as_json)] += 1
                 advance()
-    _summarise(tally, found.passed_over, time.perf_counter() - begun, notice)
+    _summarise(tally, found.passed_over, time.perf_counter() - begun)
+    if manifest is not None:
+        _tell_of(manifest, manifest.threshold if threshold is None else threshold)
     if tally["error"]:
         return _COULD_NOT
     return _FAKE_FOUND if fail_on_fake and tally["fake"] else 0
@@ -132,18 +136,26 @@ def _report_failure(name: str, code: str, sentence: str, *, as_json: bool) -> No
     complain(f"{name}: {sentence}")
 
 
-def _summarise(tally: Counter[str], passed_over: int, seconds: float, notice: str) -> None:
+def _summarise(tally: Counter[str], passed_over: int, seconds: float) -> None:
     judged = tally.total() - tally["error"]
     parts = [f"{tally[word]} {word}" for word in ("fake", "real", "uncertain") if tally[word]]
     parts += [f"{tally['error']} could not be judged"] if tally["error"] else []
-    parts += [f"{_counted(passed_over, 'other file')} passed over"] if passed_over else []
-    err().print(f"{_counted(judged, 'image')} in {seconds:.1f} s: {', '.join(parts)}", style="dim")
-    if notice:
-        complain(notice, kind="note")
+    parts += [f"{counted(passed_over, 'other file')} passed over"] if passed_over else []
+    err().print(f"{counted(judged, 'image')} in {seconds:.1f} s: {', '.join(parts)}", style="dim")
 
 
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def _tell_of(manifest: Manifest, threshold: float) -> None:
+    """What must be said beside the verdicts: how often they are wrong, and the model's notice."""
+    measured = manifest.calibration.measured
+    if measured is not None and measured.threshold == threshold:
+        complain(
+            f"Calibration {manifest.calibration.name}: measured at this threshold, "
+            f"{measured.fpr.value:.1%} of {counted(measured.real, 'real image')} were called fake "
+            f"and {measured.tpr.value:.1%} of {counted(measured.fake, 'generated one')} found.",
+            kind="note",
+        )
+    if manifest.notice:
+        complain(manifest.notice, kind="note")
 
 
 @contextmanager

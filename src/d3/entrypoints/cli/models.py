@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from d3.container import Container
     from d3.domain.models import Manifest, ModelSummary
+    from d3.domain.scoring import Calibration
     from d3.domain.services.models import ModelService
 
 _VERSION = click.option("--version", type=click.IntRange(min=1), help="By default the newest.")
@@ -180,6 +181,19 @@ def _print_table(summaries: list[ModelSummary]) -> None:
     out().print(table)
 
 
+def _measured(calibration: Calibration) -> str:
+    """The rates of a calibration's threshold, where they were measured."""
+    known = calibration.measured
+    if known is None:
+        return ""
+    fpr, tpr = known.fpr, known.tpr
+    return (
+        f"at {known.threshold:g}, FPR {fpr.value:.1%} [{fpr.low:.1%} to {fpr.high:.1%}] on "
+        f"{known.real:,} real images, TPR {tpr.value:.1%} [{tpr.low:.1%} to {tpr.high:.1%}] on "
+        f"{known.fake:,} generated ones"
+    )
+
+
 def _print_manifest(manifest: Manifest) -> None:
     from rich.table import Table
     from rich.text import Text
@@ -198,6 +212,7 @@ def _print_manifest(manifest: Manifest) -> None:
         f"to {manifest.threshold + manifest.abstain_band.above:g}",
         "calibration": f"{calibration.name} (scale {calibration.scale:g}, "
         f"bias {calibration.bias:g})",
+        "measured": _measured(calibration),
         "licence": manifest.licence,
         "provenance": manifest.provenance,
         "created": manifest.created_at,

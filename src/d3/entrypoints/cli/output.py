@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _shared_with: list[Console] = []
+_PIPE_WIDTH = 140
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 
@@ -53,6 +54,11 @@ def print_json(value: Any) -> None:
     sys.stdout.flush()
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 image``, ``2,000 images``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def printable(text: str) -> str:
     """The text with every control or undecodable character shown as an escape.
 
@@ -69,4 +75,7 @@ def printable(text: str) -> str:
 def _console(*, stderr: bool) -> Console:
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+    console = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = _PIPE_WIDTH
+    return console

@@ -23,7 +23,12 @@ _NUMBERS = {
     "precision": "fp32",
     "cached": False,
 }
-_RESULT = _NUMBERS | {"notice": ""}
+_RESULT = _NUMBERS | {
+    "calibration": "none",
+    "calibration_fpr": None,
+    "calibration_tpr": None,
+    "notice": "",
+}
 _KEPT = {
     "id": 1,
     "image_name": "photo.jpg",

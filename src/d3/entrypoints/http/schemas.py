@@ -21,7 +21,11 @@ class Model(Struct, kw_only=True):
 
 
 class Result(Struct, kw_only=True):
-    """One image's verdict and the numbers behind it."""
+    """One image's verdict and the numbers behind it.
+
+    ``calibration_fpr`` and ``calibration_tpr`` are the rates that were measured for the threshold
+    applied, null where nobody measured them.
+    """
 
     prediction: float
     is_fake: bool
@@ -37,6 +41,9 @@ class Result(Struct, kw_only=True):
     engine: str
     precision: str
     cached: bool
+    calibration: str = "none"
+    calibration_fpr: float | None = None
+    calibration_tpr: float | None = None
     notice: str
 
 
@@ -233,6 +240,7 @@ class Readiness(Struct, kw_only=True):
 
 def result_of(detection: Detection, *, cached: bool) -> Result:
     """A detection as the service answers it."""
+    measured = detection.measured
     return Result(
         prediction=detection.prediction,
         is_fake=detection.is_fake,
@@ -248,6 +256,9 @@ def result_of(detection: Detection, *, cached: bool) -> Result:
         engine=detection.engine,
         precision=detection.precision,
         cached=cached,
+        calibration=detection.calibration.name,
+        calibration_fpr=None if measured is None else measured.fpr.value,
+        calibration_tpr=None if measured is None else measured.tpr.value,
         notice=detection.notice,
     )
 

@@ -46,6 +46,10 @@ class ImageDecoderContract:
         original = noise(SIZE, SIZE)
         assert np.array_equal(decoder.decode(png(original), SIZE).pixels, original)
 
+    def test_without_a_size_an_image_is_left_as_it_is(self, decoder: ImageDecoder) -> None:
+        original = noise(40, 30)
+        assert np.array_equal(decoder.decode(png(original), None).pixels, original)
+
     def test_one_colour_stays_that_colour(self, decoder: ImageDecoder) -> None:
         plain = np.full((33, 77, 3), (200, 10, 99), dtype=np.uint8)
         assert np.array_equal(

@@ -1,0 +1,139 @@
+"""``d3 dataset``: data sets to evaluate on: rendered ones, and checks of one's own."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from d3.entrypoints.cli.output import complain, counted, err, out, print_json, printable
+
+if TYPE_CHECKING:
+    from d3.evaluation.check import Checked
+
+
+@click.group()
+def dataset() -> None:
+    """Check a data set, or render one."""
+
+
+@dataset.command()
+@click.argument("folder", type=click.Path(path_type=Path), metavar="OUT")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--scenes",
+    type=click.IntRange(1, 100_000),
+    default=150,
+    show_default=True,
+    help="Camera pictures; each is redrawn by six generators.",
+)
+@click.option("--quick", is_flag=True, help="Train the generators for seconds only, to try things.")
+def render(folder: Path, *, seed: int, scenes: int, quick: bool) -> None:
+    """Render camera pictures and small generators' forgeries of them into OUT.
+
+    OUT/real and OUT/fake/GENERATOR are what `d3 evaluate OUT` takes. With seed 0 these are the
+    pictures that the starter model is tested on. A few minutes on two cores.
+    """
+    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+    from d3.training.rendering import render_dataset
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    quiet = not err().is_terminal
+    with Progress(*columns, console=err(), transient=True, disable=quiet) as shown:
+        tasks: dict[str, TaskID] = {}
+
+        def progress(stage: str, share: float) -> None:
+            if stage not in tasks:
+                tasks[stage] = shown.add_task(stage, total=1.0)
+            shown.update(tasks[stage], completed=share)
+
+        files = render_dataset(folder, seed=seed, scenes=scenes, quick=quick, progress=progress)
+    out().print(f"{counted(files, 'picture')} are in {folder}.", markup=False)
+    complain(f"`d3 evaluate {folder}` measures a model on them.", "note")
+
+
+@dataset.command()
+@click.argument("datasets", nargs=-1, required=True, metavar="DATASET...")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def check(datasets: tuple[str, ...], *, seed: int, as_json: bool) -> int:
+    """Say whether a data set is fit to measure a detector on.
+
+    Reads every file; looks for unreadable and repeated ones, for files in both kinds, and whether a
+    trivial classifier tells the kinds apart by format, size or JPEG quality alone.
+
+    Exits with 0; with 1 if the data set is unfit; with 2 if it could not be checked.
+    """
+    from d3.container import Container
+    from d3.entrypoints.cli.evaluate import scoring, tell_counts
+    from d3.evaluation.check import check as checked
+    from d3.evaluation.dataset import Dataset
+    from d3.settings import Settings
+
+    container = Container(settings=Settings.from_environment())
+    data = Dataset(datasets)
+    counts = data.count()
+    tell_counts(counts)
+    with scoring(counts.total, verb="Reading") as progress:
+        result = checked(
+            data,
+            container.decoder(),
+            threads=container.settings().decode_threads,
+            seed=seed,
+            progress=lambda done: progress("files", done, counts.total),
+        )
+    if as_json:
+        print_json(asdict(result) | {"verdict": result.verdict})
+    else:
+        _print(result)
+    return 1 if result.verdict == "unfit" else 0
+
+
+def _print(result: Checked) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    for path, code in result.unreadable:
+        complain(f"{path}: {code}", kind="warning")
+    for path in result.across:
+        complain(f"{path}: in both kinds", kind="warning")
+    rows = {
+        "real images": f"{result.real:,}",
+        "generated images": f"{result.fake:,}",
+        "unreadable": f"{result.unreadable_count:,}",
+        "other files": f"{result.passed_over:,}",
+        "files more than once": f"{result.duplicates:,}",
+        "files in both kinds": f"{result.across_count:,}",
+        "generated ones that look like a real one": f"{result.alike:,}",
+    }
+    if len(result.generators) > 1:
+        for name, count in result.generators.items():
+            rows[f"  {printable(name)}"] = f"{count:,}"
+    table = Table.grid(padding=(0, 2))
+    table.add_column()
+    table.add_column(justify="right")
+    for name, value in rows.items():
+        table.add_row(Text(name), value)
+    out().print(table)
+    if result.leaks:
+        facts = Table(
+            "TOLD APART BY", "AUROC", "REAL", "GENERATED", box=box.SIMPLE_HEAD, pad_edge=False
+        )
+        order = sorted(result.leaks, key=lambda name: -result.leaks[name].value)
+        for name in ["all", *(one for one in order if one != "all")]:
+            figure = result.leaks[name]
+            common = result.common.get(name, {"real": [], "fake": []})
+            facts.add_row(
+                Text("all of these facts" if name == "all" else name),
+                f"{figure.value:.2f}  [{figure.low:.2f} to {figure.high:.2f}]",
+                *(Text(printable(", ".join(common[kind]))) for kind in ("real", "fake")),
+            )
+        out().print(facts)
+    style = {"sound": "bold green", "usable": "bold yellow", "unfit": "bold red"}
+    out().print(Text(f"The data set is {result.verdict}.", style=style[result.verdict]))
+    for sentence in [*result.problems, *result.warnings]:
+        out().print(Text(f"  {sentence}"))

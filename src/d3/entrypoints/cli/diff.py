@@ -1,0 +1,165 @@
+"""``d3 models diff``: what an upgrade would change, before it is made."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from d3.entrypoints.cli.evaluate import (
+    JSON,
+    SEED,
+    VIEWS,
+    loaded,
+    scorer_of,
+    scoring,
+    tell_counts,
+    tell_unreadable,
+)
+from d3.entrypoints.cli.output import complain, counted, err, out, print_json, printable
+
+if TYPE_CHECKING:
+    from d3.evaluation.diff import Difference, Example
+
+_TITLES = {
+    "accuracy_real": "right on real images",
+    "accuracy_fake": "right on generated images",
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "ap": "average precision",
+    "auroc": "AUROC",
+    "fpr_at_95_tpr": "FPR at 95 % TPR",
+    "tpr_at_1_fpr": "TPR at 1 % FPR",
+    "ece": "calibration error",
+}
+
+
+@click.command()
+@click.argument("first", metavar="A")
+@click.argument("second", metavar="B")
+@click.argument("datasets", nargs=-1, required=True, metavar="DATASET...")
+@click.option(
+    "--out",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("d3-diff"),
+    show_default=True,
+    help="Folder for both models' scores and diff.json.",
+)
+@VIEWS
+@SEED
+@JSON
+def diff(
+    first: str,
+    second: str,
+    datasets: tuple[str, ...],
+    *,
+    folder: Path,
+    views: int,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Show what using B instead of A would change on images of known kind.
+
+    A and B are NAME or NAME@VERSION, such as `mine@1 mine@2` before and after `d3 calibrate`.
+    Verdicts that flip, the shift of the predictions, every metric of both and the interval of its
+    difference (both models are resampled alike), and the images that change most.
+    """
+    import msgspec
+
+    from d3.domain.scoring import checked_views
+    from d3.evaluation.dataset import Dataset
+    from d3.evaluation.diff import Rows, compare, recalibrated
+    from d3.evaluation.evaluate import put
+    from d3.evaluation.perturbations import UNCHANGED
+    from d3.evaluation.scores import writing
+
+    checked_views(views)
+    dataset = Dataset(datasets)
+    counts = dataset.count()
+    tell_counts(counts)
+    models, rows = [], list[Rows]()
+    for which in (first, second):
+        container, manifest = loaded(which)
+        models.append(manifest)
+        if rows and views == 1 and models[0].sha256 == manifest.sha256:
+            # The same weights: their logits are known.
+            rows.append(recalibrated(rows[0], manifest))
+            continue
+        place = folder / f"{manifest.name}-{manifest.version}"
+        with scoring(counts.total, verb=f"{manifest.name} version {manifest.version}:") as progress:
+            file, unreadable = scorer_of(container).score(
+                dataset, place, [UNCHANGED], total=counts.total, views=views, progress=progress
+            )
+        rows.append(file.rows)
+        container.host().close()
+    tell_unreadable(unreadable)
+    with err().status("Comparing"):
+        found = compare(rows[0], rows[1], (models[0].threshold, models[1].threshold), seed=seed)
+    names = [f"{one.name} version {one.version}" for one in models]
+    record = {"before": names[0], "after": names[1], "seed": seed} | asdict(found)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        put(folder / "diff.json", msgspec.json.format(msgspec.json.encode(record)) + b"\n")
+    if as_json:
+        print_json(record)
+    else:
+        _print(found, names)
+    if models[0].sha256 == models[1].sha256:
+        complain("Both have the same weights: only calibration and threshold differ.", "note")
+
+
+def _print(found: Difference, names: list[str]) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from d3.evaluation.diff import VERDICTS
+
+    table = Table(
+        "", printable(names[0]), printable(names[1]), "CHANGE", box=box.SIMPLE_HEAD, pad_edge=False
+    )
+    for metric, title in _TITLES.items():
+        one = found.changes[metric]
+        if math.isnan(one.before):
+            continue
+        change = one.difference
+        clear = change.low > 0 or change.high < 0
+        better = (change.value < 0) == (metric in {"ece", "fpr_at_95_tpr"})
+        style = ("green" if better else "red") if clear else "dim"
+        told = f"{100 * change.value:+6.1f}  [{100 * change.low:+.1f} to {100 * change.high:+.1f}]"
+        table.add_row(
+            title, f"{100 * one.before:.1f}", f"{100 * one.after:.1f}", Text(told, style=style)
+        )
+    table.caption = (
+        f"In percent, {found.whole}, {counted(found.images, 'image')}; in brackets 95 % intervals "
+        "of the change, coloured where they leave out 0."
+    )
+    table.caption_justify = "left"
+    out().print(table)
+    for kind, title in (("real", "REAL IMAGES"), ("fake", "GENERATED IMAGES")):
+        moves = [
+            f"{count:,} from {VERDICTS[old]} to {VERDICTS[new]}"
+            for old, line in enumerate(found.flips[kind])
+            for new, count in enumerate(line)
+            if count and old != new
+        ]
+        out().print(f"{title:<17} {'; '.join(moves) or 'no verdict changes'}")
+    out().print(
+        f"At the threshold {found.newly_right:,} become right and {found.newly_wrong:,} wrong."
+    )
+    shift = ", ".join(f"{name} {value:+.3f}" for name, value in found.shift.items())
+    out().print(f"Shift of the predictions: {shift}.")
+    _print_examples("Newly wrong", found.wrong)
+    _print_examples("Newly right", found.right)
+
+
+def _print_examples(title: str, examples: list[Example]) -> None:
+    for one in examples:
+        out().print(
+            f"{title}: {one.before:.3f} -> {one.after:.3f}  {one.label}  {printable(one.path)}",
+            markup=False,
+        )

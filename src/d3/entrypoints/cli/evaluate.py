@@ -1,0 +1,316 @@
+"""``d3 evaluate``: does the detector hold on my images?"""
+
+from __future__ import annotations
+
+import math
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from d3.entrypoints.cli.output import complain, counted, err, out, print_json, printable
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+    from d3.container import Container
+    from d3.domain.models import Manifest
+    from d3.domain.scoring import Share
+    from d3.evaluation.dataset import Counts
+    from d3.evaluation.evaluate import Evaluation
+    from d3.evaluation.measures import Group
+    from d3.evaluation.scoring import Scorer, Unreadable
+
+_WITH_INTERVALS = 128
+_LISTED = 10
+_READING = "Reading"
+_SWEEPS = ("jpeg", "blur", "resize", "double-jpeg")
+_COLUMNS = {
+    "accuracy_real": "REAL",
+    "accuracy_fake": "FAKE",
+    "accuracy": "ACC",
+    "ap": "AP",
+    "auroc": "AUROC",
+    "fpr_at_95_tpr": "FPR95",
+    "ece": "ECE",
+}
+
+DATASETS = click.argument("datasets", nargs=-1, required=True, metavar="DATASET...")
+MODEL = click.option(
+    "--model", metavar="NAME[@VERSION]", help="A model of `d3 models list`; the one in use."
+)
+VIEWS = click.option("--views", type=int, default=1, show_default=True, help="Permutations, 1-16.")
+SEED = click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the intervals."
+)
+JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+
+
+@click.command()
+@DATASETS
+@click.option(
+    "--out",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("d3-evaluation"),
+    show_default=True,
+    help="Folder for report.html, metrics.json and scores.csv.",
+)
+@MODEL
+@click.option("--threshold", type=float, help="Between 0 and 1; the model's own unless given.")
+@VIEWS
+@click.option(
+    "--in-domain",
+    metavar="NAME,...",
+    default="",
+    help="Generators the model was trained on: gives the in-domain and out-of-domain means.",
+)
+@click.option(
+    "--robustness",
+    metavar="[all|KIND,...]",
+    is_flag=False,
+    flag_value="all",
+    default="",
+    help=f"Judge again after each of: {', '.join(_SWEEPS)}.",
+)
+@SEED
+@JSON
+def evaluate(
+    datasets: tuple[str, ...],
+    *,
+    folder: Path,
+    model: str | None,
+    threshold: float | None,
+    views: int,
+    in_domain: str,
+    robustness: str,
+    seed: int,
+    as_json: bool,
+) -> int:
+    """Measure a model on images of known kind.
+
+    DATASET is a folder with real/ and fake/ (or 0_real/ and 1_fake/, nature/ and ai/) at any depth,
+    such as one folder for each generator, or a CSV file with the columns path,label,generator.
+
+    Interrupted, the same command goes on where it stopped. The report is one file that needs
+    nothing else; scores.csv holds every image's prediction.
+    """
+    from d3.domain.scoring import checked_threshold, checked_views
+    from d3.evaluation.dataset import Dataset
+    from d3.evaluation.evaluate import Options, conditions_of, record, write_outputs
+    from d3.evaluation.evaluate import evaluate as measured
+    from d3.evaluation.measures import check_in_domain
+
+    options = Options(
+        threshold=None if threshold is None else checked_threshold(threshold),
+        views=checked_views(views),
+        in_domain=_names(in_domain),
+        sweeps=_sweeps(robustness),
+        seed=seed,
+        command=shlex.join(["d3", *sys.argv[1:]]),
+    )
+    dataset = Dataset(datasets)
+    counts = dataset.count()
+    check_in_domain(options.in_domain, counts.generators)
+    tell_counts(counts)
+    container, manifest = loaded(model)
+    with scoring(counts.total, len(conditions_of(options.sweeps))) as progress:
+        evaluation, file = measured(
+            scorer_of(container),
+            dataset,
+            manifest,
+            options,
+            folder,
+            counts=counts,
+            progress=progress,
+        )
+    with err().status("Writing the report"):
+        written = write_outputs(evaluation, file, folder, container.decoder())
+    if as_json:
+        print_json(record(evaluation) | {"written": [str(one) for one in written]})
+    else:
+        out().print(_table(evaluation.groups, intervals=out().width >= _WITH_INTERVALS))
+        _tell_sweeps(evaluation)
+    tell_unreadable(evaluation.unreadable)
+    if not evaluation.counts["real"] or not evaluation.counts["fake"]:
+        kind = "generated" if evaluation.counts["fake"] else "real"
+        complain(
+            f"There are only {kind} images: AP, AUROC and ECE need both kinds or mean little.",
+            kind="warning",
+        )
+    if manifest.notice:
+        complain(manifest.notice, kind="note")
+    others = ", ".join(one.name for one in written[1:])
+    err().print(f"Report: {written[0]} (beside it {others})", markup=False)
+    return 0
+
+
+def loaded(model: str | None) -> tuple[Container, Manifest]:
+    """D3 with a model loaded: the one in use, or NAME, or NAME@VERSION."""
+    from d3.container import Container
+    from d3.settings import Settings
+
+    container = Container(settings=Settings.from_environment())
+    # The engine has a thread of its own and goes on while scores are written down.
+    container.queue.override(container.threaded_queue)
+    name, version = named_version(model)
+    with err().status("Loading the model"):
+        manifest: Manifest = container.host().load(name, version).manifest
+    return container, manifest
+
+
+def named_version(text: str | None) -> tuple[str | None, int | None]:
+    """``NAME`` or ``NAME@VERSION`` taken apart.
+
+    Raises:
+        click.BadParameter: the version is no number.
+    """
+    if text is None:
+        return None, None
+    from d3.domain.models import checked_name
+
+    name, sign, version = text.partition("@")
+    if sign and not (version.isascii() and version.isdigit() and int(version)):
+        raise click.BadParameter(f"{text!r} is no NAME@VERSION, such as starter@1.")
+    return checked_name(name), int(version) if sign else None
+
+
+def scorer_of(container: Container) -> Scorer:
+    """What scores data sets with the loaded model."""
+    from d3.evaluation.scoring import Scorer
+
+    settings = container.settings()
+    return Scorer(container.host(), container.decoder(), container.clock(), settings.batch_size)
+
+
+@contextmanager
+def scoring(
+    total: int, conditions: int = 1, verb: str = "Scoring"
+) -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar over all conditions, where stderr is a terminal; scores outlive a Ctrl-C."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn(f"{verb} {{task.description}}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err(), transient=True, disable=not err().is_terminal) as shown:
+        task = shown.add_task("", total=total * conditions)
+        seen: list[str] = []
+
+        def progress(condition: str, done: int, _total: int) -> None:
+            if condition not in seen:
+                seen.append(condition)
+            finished = (len(seen) - 1) * total + done
+            shown.update(task, completed=finished, description=condition)
+
+        try:
+            yield progress
+        except KeyboardInterrupt:
+            if verb != _READING:
+                complain("What is scored is kept: the same command goes on from there.", "note")
+            raise
+
+
+def tell_counts(counts: Counts) -> None:
+    """Say what the data set is made of."""
+    generators = f" of {len(counts.fake)} generators" if len(counts.fake) > 1 else ""
+    text = f"{counts.real.total():,} real and {counts.fake.total():,} generated files{generators}"
+    if counts.outside:
+        text += f"; {counted(counts.outside, 'file')} in no folder that says their kind"
+    err().print(text, style="dim")
+
+
+def tell_unreadable(unreadable: Unreadable) -> None:
+    """List what could not be judged."""
+    for path, code in unreadable.first[:_LISTED]:
+        complain(f"{path}: {code}", kind="warning")
+    if unreadable.count:
+        more = "; all of them stand in scores.csv" if unreadable.count > _LISTED else ""
+        number = counted(unreadable.count, "image")
+        complain(f"{number} could not be judged{more}.", kind="warning")
+    if unreadable.passed_over:
+        passed_over = counted(unreadable.passed_over, "other file")
+        complain(f"{passed_over} passed over.", kind="note")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(one.strip() for one in text.split(",") if one.strip())
+
+
+def _sweeps(text: str) -> tuple[str, ...]:
+    chosen = _names(text)
+    if chosen == ("all",):
+        return _SWEEPS
+    unknown = [one for one in chosen if one not in _SWEEPS]
+    if unknown:
+        raise click.BadParameter(
+            f"{unknown[0]!r} is no perturbation: give all, or some of {', '.join(_SWEEPS)}.",
+            param_hint="--robustness",
+        )
+    return chosen
+
+
+def _table(groups: list[Group], *, intervals: bool) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption_justify="left")
+    table.caption = f"In percent{', ± half of the 95 % interval' if intervals else ''}."
+    table.add_column("GENERATOR", no_wrap=True)
+    table.add_column("IMAGES", justify="right", no_wrap=True)
+    for title in _COLUMNS.values():
+        table.add_column(title, justify="right", no_wrap=True)
+    before = "generator"
+    for one in groups:
+        if one.kind != before == "generator":
+            table.add_section()
+        before = one.kind
+        style = "" if one.kind == "generator" else "bold"
+        mark = {True: " (in)", False: " (out)", None: ""}[one.in_domain]
+        name = Text(printable(one.name), style=style).append(mark, style="dim")
+        images = Text(f"{one.real + one.fake:,}", style="dim")
+        table.add_row(
+            name, images, *(_cell(one.figures[key], intervals=intervals) for key in _COLUMNS)
+        )
+    return table
+
+
+def _cell(figure: Share, *, intervals: bool) -> Text:
+    from rich.text import Text
+
+    if math.isnan(figure.value):
+        return Text("-", style="dim")
+    half = f" ±{50 * (figure.high - figure.low):.1f}" if intervals else ""
+    return Text(f"{100 * figure.value:.1f}").append(half, style="dim")
+
+
+def _tell_sweeps(evaluation: Evaluation) -> None:
+    """One line for each perturbation: the AUROC from mild to strong."""
+    from rich import box
+    from rich.table import Table
+
+    from d3.evaluation.measures import overall
+
+    for kind, points in evaluation.sweeps.items():
+        levels = ["none" if one.level is None else f"{one.level:g}" for one in points]
+        table = Table(kind.upper(), *levels, box=box.SIMPLE_HEAD, pad_edge=False)
+        for metric, name in (("auroc", "AUROC"), ("accuracy", "ACC")):
+            values = [overall(one.groups).figures[metric].value for one in points]
+            shown = ["-" if math.isnan(one) else f"{100 * one:.1f}" for one in values]
+            table.add_row(name, *shown)
+        out().print(table)

@@ -1,0 +1,273 @@
+"""Calibration: what a logit means, where the threshold lies, and when the verdict is left open.
+
+Temperature and bias are fitted with both kinds weighing the same (Platt, 1999), so a probability
+means what it says where half of the images are generated. The threshold is the conformal quantile
+of the real images: a further real image exceeds it with at most the false positive rate asked for.
+Below it lies the abstain band, down to the quantile of the generated images under which few of them
+are found: there the verdict is open. All that is reported was measured by cross-fitting, on images
+that the fit had not seen.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from d3.domain.scoring import AbstainBand, Calibration, Measured, Share
+from d3.evaluation.bootstrap import (
+    folds,
+    interval,
+    replicates_at_once,
+    replicates_for,
+    resample,
+    wilson,
+)
+from d3.evaluation.dataset import DatasetInvalid
+from d3.evaluation.metrics import Numbers, Sample
+from d3.evaluation.scores import Scores
+
+FOLDS = 5
+FEWEST = 2 * FOLDS
+"""Images of each kind without which nothing is fitted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A calibration with the threshold and band that belong to it.
+
+    Attributes:
+        scale: of the logit.
+        bias: added after scaling.
+        threshold: in [0, 1].
+        band: around it.
+    """
+
+    scale: float
+    bias: float
+    threshold: float
+    band: AbstainBand
+
+    def predictions(self, logits: Numbers) -> Numbers:
+        """Probabilities of raw logits, exactly as a detection has them."""
+        calibration = Calibration(self.scale, self.bias)
+        return np.array([calibration.probability(one) for one in logits.tolist()])
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How a calibration does on a data set.
+
+    Attributes:
+        threshold: applied.
+        ece: expected calibration error, both kinds weighing the same.
+        fpr: real images called fake.
+        tpr: generated images called fake.
+        uncertain: verdicts left open, the kinds weighing the same.
+    """
+
+    threshold: float
+    ece: Share
+    fpr: Share
+    tpr: Share
+    uncertain: float
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """What came of a calibration.
+
+    Attributes:
+        fitted: on all images.
+        before: the model as it was.
+        after: the new calibration, on images that its fit had not seen.
+        real: number of real images.
+        fake: number of generated ones.
+        warnings: what the numbers do not carry, as sentences.
+    """
+
+    fitted: Fitted
+    before: Quality
+    after: Quality
+    real: int
+    fake: int
+    warnings: list[str]
+
+    def calibration(self, name: str, dataset: str) -> Calibration:
+        """As it stands in a manifest."""
+        measured = Measured(
+            threshold=self.fitted.threshold,
+            fpr=self.after.fpr,
+            tpr=self.after.tpr,
+            real=self.real,
+            fake=self.fake,
+            dataset=dataset,
+        )
+        return Calibration(self.fitted.scale, self.fitted.bias, name, measured)
+
+    def record(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def calibrate(
+    scores: Scores,
+    *,
+    before: Calibration,
+    threshold: float,
+    band: AbstainBand,
+    max_fpr: float,
+    max_miss: float,
+    seed: int,
+) -> Calibrated:
+    """Fit, and measure before and after.
+
+    Args:
+        scores: of both kinds.
+        before: the model's calibration as it is.
+        threshold: likewise.
+        band: likewise.
+        max_fpr: the share of real images that may be called fake.
+        max_miss: the share of generated images that may be called real outright.
+        seed: of the folds and of the bootstrap.
+
+    Raises:
+        DatasetInvalid: a kind has fewer than ten images.
+    """
+    fake, logits = scores.fake, scores.logit
+    reals, fakes = int((~fake).sum()), int(fake.sum())
+    if min(reals, fakes) < FEWEST:
+        raise DatasetInvalid(
+            f"{reals} real and {fakes} generated images are too few to calibrate on.",
+            f"Give {FEWEST} or more of each, and hundreds for a result to rely on.",
+        )
+    old = Fitted(before.scale, before.bias, threshold, band)
+    new = fit(fake, logits, max_fpr=max_fpr, max_miss=max_miss)
+    said = np.empty(len(fake))
+    above, doubtful = np.empty(len(fake), bool), np.empty(len(fake), bool)
+    number = folds(fake, FOLDS, seed)
+    for held_out in (number == one for one in range(FOLDS)):
+        kept = ~held_out
+        fold = fit(fake[kept], logits[kept], max_fpr=max_fpr, max_miss=max_miss)
+        said[held_out] = fold.predictions(logits[held_out])
+        above[held_out], doubtful[held_out] = _verdicts(fold, said[held_out])
+    present = old.predictions(logits)
+    return Calibrated(
+        fitted=new,
+        before=_quality(fake, present, *_verdicts(old, present), threshold, seed),
+        after=_quality(fake, said, above, doubtful, new.threshold, seed),
+        real=reals,
+        fake=fakes,
+        warnings=_warnings(reals, max_fpr, new),
+    )
+
+
+def fit(fake: NDArray[np.bool_], logits: Numbers, *, max_fpr: float, max_miss: float) -> Fitted:
+    """Fit temperature, bias, threshold and band."""
+    scale, bias = fit_calibration(fake, logits, weights=balancing(fake))
+    plain = Fitted(scale, bias, 0.5, AbstainBand())
+    predictions = plain.predictions(logits)
+    reals, fakes = np.sort(predictions[~fake]), np.sort(predictions[fake])
+    # The conformal quantile: of n + 1 exchangeable real images, at most the share asked exceeds it.
+    rank = math.ceil((len(reals) + 1) * (1 - max_fpr) - 1e-9)
+    threshold = float(reals[min(rank, len(reals)) - 1])
+    lowest = float(fakes[min(math.floor(max_miss * len(fakes)), len(fakes) - 1)])
+    return Fitted(scale, bias, threshold, AbstainBand(below=max(0.0, threshold - lowest)))
+
+
+def fit_calibration(
+    labels: ArrayLike, logits: ArrayLike, weights: ArrayLike | None = None
+) -> tuple[float, float]:
+    """Return the scale and bias that make `sigmoid(scale * logit + bias)` likeliest.
+
+    Newton's method on the two parameters (Platt, 1999), with his softened targets, so that
+    separable classes have a finite answer. The scale is kept positive, for the order to stay.
+    Each image counts as much as its weight, 1 unless said.
+    """
+    truth = np.asarray(labels).astype(bool)
+    values = np.asarray(logits, dtype=np.float64)
+    mass = np.ones(len(values)) if weights is None else np.asarray(weights, dtype=np.float64)
+    positives, negatives = int(truth.sum()), int((~truth).sum())
+    targets = np.where(truth, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+    spread = values.std() + 1e-12
+    inputs = np.stack([values / spread, np.ones_like(values)], axis=1)
+    parameters = np.array([1.0, 0.0])
+    for _ in range(100):
+        guesses = 1 / (1 + np.exp(-np.clip(inputs @ parameters, -60, 60)))
+        gradient = inputs.T @ (mass * (guesses - targets))
+        curvature = (inputs * (mass * guesses * (1 - guesses))[:, None]).T @ inputs
+        step = np.linalg.solve(curvature + 1e-6 * np.eye(2), gradient)
+        parameters -= step / max(1.0, np.linalg.norm(step))
+        if np.abs(step).max() < 1e-9:
+            break
+    return max(float(parameters[0] / spread), 1e-3), float(parameters[1])
+
+
+def balancing(fake: NDArray[np.bool_]) -> Numbers:
+    """Weights [n] of mean 1 with which both kinds weigh the same."""
+    shares = {True: fake.mean(), False: 1 - fake.mean()}
+    weights: Numbers = np.where(
+        fake, 0.5 / max(shares[True], 1e-12), 0.5 / max(shares[False], 1e-12)
+    )
+    return weights
+
+
+def _verdicts(fitted: Fitted, predictions: Numbers) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which predictions lie above the threshold, and which in the band."""
+    low, high = fitted.threshold - fitted.band.below, fitted.threshold + fitted.band.above
+    return predictions > fitted.threshold, (low < predictions) & (predictions < high)
+
+
+def _quality(  # noqa: PLR0917  columns of the same images
+    fake: NDArray[np.bool_],
+    predictions: Numbers,
+    above: NDArray[np.bool_],
+    doubtful: NDArray[np.bool_],
+    threshold: float,
+    seed: int,
+) -> Quality:
+    weights = balancing(fake)
+    sample = Sample(fake, predictions, predictions)
+    error = float(sample.measure(weights)["ece"])
+    count = len(fake)
+    drawn = resample(
+        sample,
+        fake.astype(np.int64),
+        seed=seed,
+        replicates=replicates_for(count),
+        at_once=replicates_at_once(count),
+        weights=weights,
+    )
+    return Quality(
+        threshold=threshold,
+        ece=Share(error, *interval(drawn["ece"])),
+        fpr=_share(above[~fake]),
+        tpr=_share(above[fake]),
+        uncertain=float((doubtful[~fake].mean() + doubtful[fake].mean()) / 2),
+    )
+
+
+def _share(hits: NDArray[np.bool_]) -> Share:
+    count = int(np.count_nonzero(hits))
+    return Share(count / len(hits), *wilson(count, len(hits)))
+
+
+def _warnings(reals: int, max_fpr: float, fitted: Fitted) -> list[str]:
+    needed = math.ceil(1 / max_fpr - 1e-9) - 1
+    told = []
+    if reals < needed:
+        told.append(
+            f"{reals:,} real images cannot show a false positive rate of {max_fpr:.3g}: it takes "
+            f"{needed:,} or more. The threshold is the highest of their predictions."
+        )
+    elif reals < 10 * needed:
+        told.append(
+            f"With {reals:,} real images the false positive rate is known only roughly; "
+            f"{10 * needed:,} or more would narrow it."
+        )
+    if fitted.threshold >= 1:
+        told.append("Some real images get a probability of 1: no threshold keeps them out.")
+    return told

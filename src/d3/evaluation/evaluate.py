@@ -1,0 +1,350 @@
+"""`d3 evaluate`: score a data set, measure it, leave scores, figures and a report in a folder."""
+
+from __future__ import annotations
+
+import heapq
+import math
+import platform
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from d3.domain.models import Manifest
+from d3.domain.ports import ImageDecoder
+from d3.evaluation.bootstrap import replicates_for
+from d3.evaluation.calibration import balancing
+from d3.evaluation.dataset import Counts, Dataset
+from d3.evaluation.measures import Group, check_in_domain, measure
+from d3.evaluation.metrics import Sample
+from d3.evaluation.perturbations import ORIGINAL, SWEEPS, UNCHANGED, Perturbation
+from d3.evaluation.scores import Row, ScoreFile, gather, writing
+from d3.evaluation.scoring import Progress, Scorer, Unreadable
+
+WORST = 12
+"""Mistakes of each kind that are shown."""
+
+_CURVE_POINTS = 200
+_HISTOGRAM_BINS = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What is asked of an evaluation.
+
+    Attributes:
+        threshold: in [0, 1]; the model's own where None.
+        views: 1 to 16 permutations to average.
+        in_domain: generators that the model was trained on.
+        sweeps: of :data:`SWEEPS`, by name.
+        seed: of the bootstrap.
+        command: as it was typed, for the record.
+    """
+
+    threshold: float | None = None
+    views: int = 1
+    in_domain: tuple[str, ...] = ()
+    sweeps: tuple[str, ...] = ()
+    seed: int = 0
+    command: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One strength of a perturbation.
+
+    Attributes:
+        level: its strength; None for the images as they are.
+        groups: their figures.
+    """
+
+    level: float | None
+    groups: list[Group]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """What came of it.
+
+    Attributes:
+        manifest: the model's.
+        threshold: the one applied.
+        options: what was asked.
+        sources: the data set's folders and files.
+        counts: real and generated images that were judged.
+        outside: files in no folder that says their kind.
+        unreadable: what could not be judged.
+        groups: the table of the images as they are.
+        sweeps: of the robustness test, by kind.
+        curves: what the report draws.
+        worst: real images with the highest, then generated ones with the lowest predictions.
+        largest_spread: of the views.
+        made_at: ISO 8601 in UTC.
+    """
+
+    manifest: Manifest
+    threshold: float
+    options: Options
+    sources: list[str]
+    counts: dict[str, int]
+    outside: int
+    unreadable: Unreadable
+    groups: list[Group]
+    sweeps: dict[str, list[Point]]
+    curves: Curves
+    worst: dict[str, list[Row]]
+    spread: dict[str, float]
+    made_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """What is drawn, thinned out to a few hundred points.
+
+    Attributes:
+        roc: (false positive rate, true positive rate) by name.
+        pr: (recall, precision) by name.
+        reliability: (mean prediction, share generated, images) of each bin, both kinds weighing
+            the same.
+        histograms: images in each of 40 bins of the prediction, by kind.
+    """
+
+    roc: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    pr: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    reliability: list[tuple[float, float, int]] = field(default_factory=list)
+    histograms: dict[str, list[int]] = field(default_factory=dict)
+
+
+def conditions_of(sweeps: Iterable[str]) -> list[Perturbation]:
+    """The images as they are, then each strength of each sweep."""
+    return [UNCHANGED, *(one for name in sweeps for one in SWEEPS[name])]
+
+
+def evaluate(
+    scorer: Scorer,
+    dataset: Dataset,
+    manifest: Manifest,
+    options: Options,
+    folder: Path,
+    *,
+    counts: Counts | None = None,
+    progress: Progress = lambda _condition, _done, _total: None,
+) -> tuple[Evaluation, ScoreFile]:
+    """Score and measure.
+
+    Args:
+        scorer: has the model.
+        dataset: what it is tried on.
+        manifest: the model's.
+        options: what is asked.
+        folder: keeps the scores.
+        counts: of the data set, where it has been looked through already.
+        progress: told after each image.
+
+    Raises:
+        D3Error: the data set or the options make no sense, or the folder cannot be written.
+    """
+    counts = counts or dataset.count()
+    check_in_domain(options.in_domain, counts.generators)
+    file, unreadable = scorer.score(
+        dataset,
+        folder,
+        conditions_of(options.sweeps),
+        total=counts.total,
+        threshold=options.threshold,
+        views=options.views,
+        progress=progress,
+    )
+    threshold = manifest.threshold if options.threshold is None else options.threshold
+    scores = gather(file.rows())
+    plain = scores.get(ORIGINAL)
+    if plain is None or not len(plain.fake):
+        raise _nothing_readable(unreadable)
+    tables = {
+        name: measure(one, threshold=threshold, in_domain=options.in_domain, seed=options.seed)
+        for name, one in scores.items()
+    }
+    fakes = int(np.count_nonzero(plain.fake))
+    return Evaluation(
+        manifest=manifest,
+        threshold=threshold,
+        options=options,
+        sources=dataset.sources,
+        counts={"real": len(plain.fake) - fakes, "fake": fakes},
+        outside=counts.outside,
+        unreadable=unreadable,
+        groups=tables[ORIGINAL],
+        sweeps={
+            kind: [Point(None, tables[ORIGINAL])]
+            + [Point(one.level, tables[one.name]) for one in SWEEPS[kind] if one.name in tables]
+            for kind in options.sweeps
+        },
+        curves=_curves(plain.fake, plain.logit, plain.prediction),
+        worst=_worst(file.rows(), threshold),
+        spread={
+            "mean": float(np.mean(plain.spread)),
+            "median": float(np.median(plain.spread)),
+            "largest": float(np.max(plain.spread)),
+        },
+        made_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    ), file
+
+
+def record(evaluation: Evaluation) -> dict[str, Any]:
+    """Everything that was measured, with all that is needed to measure it again."""
+    manifest, options = evaluation.manifest, evaluation.options
+    images = evaluation.counts["real"] + evaluation.counts["fake"]
+    return {
+        "model": {
+            "name": manifest.name,
+            "version": manifest.version,
+            "sha256": manifest.sha256,
+            "calibration": asdict(manifest.calibration),
+            "abstain_band": asdict(manifest.abstain_band),
+        },
+        "threshold": evaluation.threshold,
+        "views": options.views,
+        "dataset": evaluation.sources,
+        "images": evaluation.counts,
+        "unreadable": {
+            "count": evaluation.unreadable.count,
+            "first": [{"path": path, "code": code} for path, code in evaluation.unreadable.first],
+        },
+        "passed_over": evaluation.unreadable.passed_over + evaluation.outside,
+        "in_domain": list(options.in_domain),
+        "groups": [_told(one) for one in evaluation.groups],
+        "robustness": {
+            kind: [
+                {"level": one.level, "groups": [_told(group) for group in one.groups]}
+                for one in points
+            ]
+            for kind, points in evaluation.sweeps.items()
+        },
+        "spread": evaluation.spread,
+        "bootstrap": {"seed": options.seed, "replicates": replicates_for(images), "level": 0.95},
+        "command": options.command,
+        "made_at": evaluation.made_at,
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of what took part."""
+    names = {"d3": "d3-deepfake", "numpy": "numpy", "pillow": "pillow", "torch": "torch"}
+    return {"python": platform.python_version()} | {
+        name: version(package) for name, package in names.items()
+    }
+
+
+def write_outputs(
+    evaluation: Evaluation, file: ScoreFile, folder: Path, decoder: ImageDecoder
+) -> list[Path]:
+    """Write ``report.html``, ``metrics.json``, and ``scores.parquet`` where pyarrow is installed.
+
+    Each appears whole or not at all. Returns what there is, the report first.
+
+    Raises:
+        StorageFailed: something cannot be written.
+    """
+    from d3.evaluation.parquet import write_parquet
+    from d3.evaluation.report import render
+
+    report = render(evaluation, decoder)
+    figures = msgspec.json.format(msgspec.json.encode(record(evaluation)), indent=1) + b"\n"
+    with writing(folder):
+        put(folder / "report.html", report.encode())
+        put(folder / "metrics.json", figures)
+        written = [folder / "report.html", folder / "metrics.json", file.finished]
+        table = folder / "scores.parquet"
+        if write_parquet(file.rows(), table):
+            written.append(table)
+    return written
+
+
+def put(target: Path, content: bytes) -> None:
+    """Write a file that appears whole or not at all."""
+    partial = target.with_name(f".{target.name}")
+    try:
+        partial.write_bytes(content)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _told(group: Group) -> dict[str, Any]:
+    """A group for JSON: NaN, which says that a figure cannot be had, becomes null."""
+    figures = {
+        name: None
+        if math.isnan(one.value)
+        else {"value": one.value, "low": one.low, "high": one.high}
+        for name, one in group.figures.items()
+    }
+    return {**asdict(group), "figures": figures}
+
+
+def _curves(
+    fake: np.ndarray[Any, Any], logit: np.ndarray[Any, Any], prediction: np.ndarray[Any, Any]
+) -> Curves:
+    sample = Sample(fake, logit, prediction)
+    edges = np.linspace(0, 1, _HISTOGRAM_BINS + 1)
+    curves = Curves(
+        reliability=sample.reliability(balancing(fake)),
+        histograms={
+            name: np.histogram(prediction[fake == kind], edges)[0].tolist()
+            for name, kind in (("real", False), ("fake", True))
+        },
+    )
+    if fake.all() or not fake.any():
+        return curves
+    false, found, precision = sample.curves()
+    roc = _thinned([(0.0, 0.0), *zip(false.tolist(), found.tolist(), strict=True)])
+    pr = _thinned(list(zip(found.tolist(), precision.tolist(), strict=True)))
+    curves.roc["all images"], curves.pr["all images"] = roc, pr
+    return curves
+
+
+def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """At most a few hundred points, evenly along the curve, both ends among them."""
+    if len(points) <= _CURVE_POINTS:
+        return points
+    steps = np.abs(np.diff(np.array(points), axis=0)).sum(axis=1)
+    along = np.append(0, np.cumsum(steps))
+    places = np.searchsorted(along, np.linspace(0, along[-1], _CURVE_POINTS))
+    return [points[one] for one in np.unique(np.append(places, [0, len(points) - 1]))]
+
+
+def _worst(rows: Iterable[Row], threshold: float) -> dict[str, list[Row]]:
+    """The most certain mistakes of each kind, the worst first."""
+    heaps: dict[str, list[tuple[float, int, Row]]] = {"real": [], "fake": []}
+    for number, row in enumerate(rows):
+        wrong = (row.prediction > threshold) != (row.label == "fake")
+        if row.condition != ORIGINAL or row.error or not wrong:
+            continue
+        badness = row.logit if row.label == "real" else -row.logit
+        heap = heaps[row.label]
+        entry = (badness, -number, row)
+        if len(heap) < WORST:
+            heapq.heappush(heap, entry)
+        else:
+            heapq.heappushpop(heap, entry)
+    return {name: [row for _, _, row in sorted(heap, reverse=True)] for name, heap in heaps.items()}
+
+
+def _nothing_readable(unreadable: Unreadable) -> Exception:
+    from d3.evaluation.dataset import DatasetInvalid
+
+    example = f" ({unreadable.first[0][0]}: {unreadable.first[0][1]})" if unreadable.first else ""
+    return DatasetInvalid(
+        f"Not one image of the data set can be read{example}.",
+        "Check that these are images: `d3 dataset check` says what is wrong with each.",
+    )
+
+
+def is_measurable(groups: Collection[Group]) -> bool:
+    """Whether both kinds are there, so that the two can be told apart at all."""
+    return any(one.real and one.fake for one in groups)

@@ -1,0 +1,220 @@
+"""Scoring a data set: every image under every condition, in order, resumable, in bounded memory.
+
+Images go the way of `d3 detect`: decoded ahead in threads, batched, scored by the same service.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from d3.domain.detections import Detection, Failure
+from d3.domain.errors import RequestInvalid
+from d3.domain.ports import Clock, ImageDecoder
+from d3.domain.services.detection import DetectionService
+from d3.domain.services.hosting import ModelHost
+from d3.evaluation.dataset import Dataset, Item
+from d3.evaluation.perturbations import ORIGINAL, Perturbation, PerturbingDecoder
+from d3.evaluation.scores import Known, Row, ScoreFile, writing
+
+RUN = "run.json"
+_NO_IMAGE = frozenset({"not_an_image", "empty_file"})
+_SHOWN_FAILURES = 100
+
+Progress = Callable[[str, int, int], None]
+"""Told the condition, how many images are done and of how many."""
+
+
+@dataclass(slots=True)
+class Unreadable:
+    """The images that could not be judged.
+
+    Attributes:
+        count: of them.
+        first: (path, code) of the first hundred.
+        passed_over: files in folders that are no images and do not look like it by their names.
+    """
+
+    count: int = 0
+    first: list[tuple[str, str]] = field(default_factory=list)
+    passed_over: int = 0
+
+    def add(self, path: str, code: str) -> None:
+        """One more."""
+        self.count += 1
+        if len(self.first) < _SHOWN_FAILURES:
+            self.first.append((path, code))
+
+
+class Scorer:
+    """Scores data sets with the model that the host has loaded.
+
+    Args:
+        host: holds the model.
+        decoder: of images.
+        clock: for timings.
+        batch_size: images of one forward pass.
+    """
+
+    def __init__(
+        self, host: ModelHost, decoder: ImageDecoder, clock: Clock, batch_size: int
+    ) -> None:
+        self._host = host
+        self._decoder = decoder
+        self._clock = clock
+        self._batch_size = batch_size
+
+    def score(
+        self,
+        dataset: Dataset,
+        folder: Path,
+        conditions: Sequence[Perturbation],
+        *,
+        total: int,
+        threshold: float | None = None,
+        views: int = 1,
+        progress: Progress = lambda _condition, _done, _total: None,
+    ) -> tuple[ScoreFile, Unreadable]:
+        """Score what has no row yet, and leave ``scores.csv`` complete in the folder.
+
+        Args:
+            dataset: what is scored.
+            folder: where the rows are kept; one that holds an unfinished run is gone on with.
+            conditions: each image is scored under each of them.
+            total: files in the data set, for the progress.
+            threshold: in [0, 1]; the model's own unless said.
+            views: 1 to 16 permutations to average.
+            progress: told after each image.
+
+        Raises:
+            RequestInvalid: the folder holds the scores of something else.
+            StorageFailed: it cannot be written; the same call goes on later.
+        """
+        with self._host.using() as model:
+            detector = model.queue.detector
+            identity = {
+                "model": f"{model.manifest.name} version {model.manifest.version}",
+                "weights": model.manifest.sha256,
+                "calibration": msgspec.to_builtins(model.manifest.calibration),
+                "abstain_band": msgspec.to_builtins(model.manifest.abstain_band),
+                "threshold": model.manifest.threshold if threshold is None else threshold,
+                "views": views,
+                "engine": f"{detector.engine} {detector.precision}",
+                "dataset": [str(Path(one).resolve()) for one in dataset.sources],
+            }
+        _claim(folder, identity)
+        file = ScoreFile(folder)
+        unreadable = Unreadable()
+        known = file.known()
+        complete = False
+        try:
+            for condition in conditions:
+                decoder = PerturbingDecoder(self._decoder, condition)
+                service = DetectionService(self._host, decoder, self._clock)
+                detect = partial(
+                    service.detect_many,
+                    threshold=threshold,
+                    views=views,
+                    batch_size=self._batch_size,
+                    errors="return",
+                )
+                outcomes = _outcomes(detect, dataset, condition.name, known)
+                for done, (item, outcome, passed) in enumerate(outcomes, start=1):
+                    self._keep(file, condition.name, item, outcome, unreadable)
+                    progress(condition.name, done + passed, total)
+            complete = True
+        finally:
+            file.close(complete=complete)
+        for row in file.rows():
+            if row.error and row.condition == ORIGINAL:
+                unreadable.add(row.path, row.error)
+        return file, unreadable
+
+    @staticmethod
+    def _keep(
+        file: ScoreFile,
+        condition: str,
+        item: Item,
+        outcome: Detection | Failure,
+        unreadable: Unreadable,
+    ) -> None:
+        label = "fake" if item.fake else "real"
+        row = Row(condition=condition, path=item.path, label=label, generator=item.generator)
+        if isinstance(outcome, Failure):
+            code = outcome.error.code
+            if code in _NO_IMAGE and not item.named:
+                unreadable.passed_over += condition == ORIGINAL
+            else:
+                file.append(replace(row, error=code))
+            return
+        image = outcome.image
+        file.append(
+            replace(
+                row,
+                prediction=outcome.prediction,
+                logit=outcome.logit,
+                spread=outcome.spread,
+                verdict=outcome.verdict.value,
+                format=image.format,
+                width=image.width,
+                height=image.height,
+                bytes=image.size_bytes,
+                sha256=image.sha256,
+            )
+        )
+
+
+def _outcomes(
+    detect: Callable[[Iterable[Path]], Iterable[Detection | Failure]],
+    dataset: Dataset,
+    condition: str,
+    known: Known,
+) -> Iterator[tuple[Item, Detection | Failure, int]]:
+    """What has no row yet, with its outcome and how many were passed by because they have one."""
+    waiting: deque[Item] = deque()
+    passed = 0
+
+    def sources() -> Iterator[Path]:
+        nonlocal passed
+        for item in dataset.items():
+            if known.has(condition, item.path):
+                passed += 1
+            else:
+                waiting.append(item)
+                yield Path(item.path)
+
+    for outcome in detect(sources()):
+        yield waiting.popleft(), outcome, passed
+
+
+def _claim(folder: Path, identity: dict[str, Any]) -> None:
+    """Make the folder this run's, or go on if it is already."""
+    file = folder / RUN
+    if file.exists():
+        try:
+            before = msgspec.json.decode(file.read_bytes())
+        except (OSError, msgspec.DecodeError):
+            before = {}
+        if before != identity:
+            others = [name for name, value in identity.items() if before.get(name) != value]
+            raise RequestInvalid(
+                f"{folder} holds the scores of another run (other {', '.join(others)}).",
+                "Choose another folder with --out, or remove this one.",
+            )
+        return
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise RequestInvalid(
+                f"{folder} is not empty and holds no run of D3.",
+                "Choose another folder with --out, or remove this one.",
+            )
+        partial = folder / f".{RUN}"
+        partial.write_bytes(msgspec.json.format(msgspec.json.encode(identity), indent=1) + b"\n")
+        partial.replace(file)

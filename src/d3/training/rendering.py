@@ -1,0 +1,92 @@
+"""A rendered data set as files: camera pictures, and what every generator makes of them."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from d3.domain.errors import RequestInvalid
+from d3.evaluation.scores import writing
+from d3.training.delivery import encode
+from d3.training.generators import Family
+from d3.training.pairs import CHUNK, delivery_of, forge_scenes
+from d3.training.starter import Progress, StarterPlan, Stopwatch, train_generators
+from d3.training.workers import one_core_each, two_at_a_time
+
+_QUICK = StarterPlan(generator_scenes=16, generator_steps=25)
+
+
+@one_core_each()
+def render_dataset(
+    out: Path,
+    *,
+    seed: int = 0,
+    scenes: int = 150,
+    quick: bool = False,
+    progress: Progress = lambda _stage, _share: None,
+) -> int:
+    """Write ``real/SCENE`` and ``fake/FAMILY/SCENE`` below ``out``, which must not be there yet.
+
+    Both files of a scene have the same size, format and quality. With the starter's seed, the first
+    150 scenes are its test pictures, and no scene is one that it was trained on. ``quick`` trains
+    the generators for a moment only: good enough for trying a command. Everything follows from the
+    seed. Returns the number of files.
+
+    Raises:
+        RequestInvalid: ``out`` is there already.
+        StorageFailed: it cannot be written; nothing is left behind.
+    """
+    if out.exists():
+        raise RequestInvalid(f"{out} is there already.", "Choose a new folder.")
+    plan = _QUICK if quick else StarterPlan()
+    generators = train_generators(plan, seed, progress, Stopwatch())
+    with writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
+        try:
+            count = _write(unfinished, generators, _numbers(plan, scenes), seed, progress)
+            unfinished.chmod(0o755)
+            unfinished.replace(out)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    return count
+
+
+def _numbers(plan: StarterPlan, scenes: int) -> list[int]:
+    """The test scenes first, then such as no split holds."""
+    splits = plan.splits()
+    test, beyond = splits["test"], max(split.stop for split in splits.values())
+    return [*test[:scenes], *range(beyond, beyond + scenes - len(test[:scenes]))]
+
+
+def _write(
+    folder: Path,
+    generators: Mapping[Family, nn.Module],
+    scenes: list[int],
+    seed: int,
+    progress: Progress,
+) -> int:
+    size = StarterPlan().encoder.image_size
+    for name in ("real", *(f"fake/{family}" for family in generators)):
+        (folder / name).mkdir(parents=True)
+
+    def make(chunk: list[int]) -> int:
+        turns = np.tile(np.arange(len(generators)), len(chunk))
+        for scene, family, pair in forge_scenes(generators, chunk, turns, seed=seed, size=size):
+            for picture, kind in zip(pair, ("real", f"fake/{family}"), strict=True):
+                content, suffix = encode(picture, delivery_of(seed, scene))
+                (folder / kind / f"{scene:05}.{suffix}").write_bytes(content)
+        return len(chunk)
+
+    chunks = [scenes[start : start + CHUNK] for start in range(0, len(scenes), CHUNK)]
+    done = 0
+    with two_at_a_time() as pool:
+        for count in pool.map(make, chunks):
+            done += count
+            progress("pictures", done / len(scenes))
+    return done * (1 + len(generators))
