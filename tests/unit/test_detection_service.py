@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from d3.adapters.batching import DirectQueue, ThreadedQueue
+from d3.adapters.batching import Bounds, DirectQueue, ThreadedQueue
 from d3.adapters.memory import MemoryRegistry
 from d3.adapters.pillow import PillowDecoder
 from d3.domain.detections import Detection, Failure
@@ -91,7 +91,7 @@ def test_a_queue_of_its_own_thread_has_the_next_batch_before_this_one_is_told(
     host = ModelHost(
         registry,
         engine=lambda: OneDetector(detector),
-        queue=lambda one: ThreadedQueue(one, clock, batch_size=2),
+        queue=lambda one: ThreadedQueue(one, clock, Bounds(batch_size=2)),
         choice="mine",
     )
     service = DetectionService(host, PillowDecoder(), clock)
