@@ -90,6 +90,9 @@ def bench(session: nox.Session) -> None:
     session.run("python", "benchmarks/http/run.py")
     session.run("python", "benchmarks/evaluate.py", "busy")
     session.run("python", "benchmarks/evaluate.py", "memory")
+    session.run("python", "benchmarks/preprocess.py")
+    for part in ("idle", "tails", "flood", "vit"):
+        session.run("python", "benchmarks/serving/compare.py", part)
 
 
 def run_tests(session: nox.Session, *folders: str) -> None:

@@ -22,6 +22,7 @@ import json
 import os
 import platform
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -42,7 +43,6 @@ HERE = Path(__file__).parent
 CAPACITY = BATCH / (FIXED + EACH * BATCH)
 SHARES = (0.5, 0.8, 1.2)
 SECONDS = 12.0
-PORT = 5301
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 """Rows go there: what a disk takes for a commit is measured in benchmarks/http."""
 PREDICT, BATCH_PATH = "/api/inference/predict", "/api/inference/predict-batch"
@@ -62,6 +62,7 @@ def main() -> None:
 
         report(chosen.file, chosen.picture)
         return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that contestants end with it
     part = {"tails": tails, "flood": flood, "vit": saturate, "idle": idle}[chosen.part]
     for line in part(chosen.seed, chosen.only):
         line |= {"part": chosen.part, "seed": chosen.seed, "machine": machine()}
@@ -244,10 +245,12 @@ def request_to(name: str) -> bytes:
 
 @contextmanager
 def serving(name: str, **environ: str) -> Iterator[int]:
-    """A contestant, up and answering."""
+    """A contestant, up and answering, on a port that nobody else has."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         process = subprocess.Popen(
-            [sys.executable, str(HERE / "contestants.py"), name, str(PORT)],
+            [sys.executable, str(HERE / "contestants.py"), name, str(port)],
             env=os.environ | {"BENCHMARK_FOLDER": folder, "D3_LOG_LEVEL": "error"} | environ,
             start_new_session=True,
             stdout=subprocess.DEVNULL,
@@ -255,13 +258,13 @@ def serving(name: str, **environ: str) -> Iterator[int]:
         )
         try:
             for _ in range(200):
-                load = asyncio.run(offer(PORT, request_to(name), [0.0], patience=30))
+                load = asyncio.run(offer(port, request_to(name), [0.0], patience=30))
                 if load.answers[0].status == 200:
                     break
                 time.sleep(0.3)
             else:
                 sys.exit(f"{name} did not come up")
-            yield PORT
+            yield port
         finally:
             os.killpg(process.pid, signal.SIGTERM)
             try:
