@@ -24,7 +24,7 @@ from d3.domain.models import Manifest, ModelFile, StoredModel
 from d3.domain.ports import Detector
 
 WAIT_MS = 2
-"""For how long LitServe and mosec gather; longer waits made their tails worse."""
+"""For how long LitServe and mosec gather."""
 
 
 def seconds_allowed() -> int:
