@@ -158,6 +158,8 @@ def loaded(model: str | None) -> tuple[Container, Manifest]:
     container = Container(settings=Settings.from_environment())
     # The engine has a thread of its own and goes on while scores are written down.
     container.queue.override(container.threaded_queue)
+    # However the command ends: a thread in the middle of a pass would take the process down hard.
+    click.get_current_context().call_on_close(container.host().close)
     name, version = named_version(model)
     with err().status("Loading the model"):
         manifest: Manifest = container.host().load(name, version).manifest
