@@ -31,6 +31,7 @@ _LOG = logging.getLogger("d3.http")
 _QUERY_THREADS = 8
 _CHORE_THREADS = 4
 _PATIENCE_SECONDS = 5.0
+_BETTER = f"`d3 models pull {PUBLISHED}` fetches the published detector."
 
 
 class Services:
@@ -114,7 +115,9 @@ class Services:
             else:
                 manifest = model.manifest
                 _LOG.info("%s version %d is loaded", manifest.name, manifest.version)
-                if manifest.notice:
+                if manifest.name == STARTER:
+                    _LOG.warning("%s %s", manifest.notice, _BETTER)
+                elif manifest.notice:
                     _LOG.warning("%s", manifest.notice)
             self._following.start()
             self.started = True
