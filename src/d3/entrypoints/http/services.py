@@ -13,6 +13,7 @@ from litestar.di import NamedDependency
 
 from d3.container import Container
 from d3.domain.errors import D3Error
+from d3.domain.models import PUBLISHED, STARTER
 from d3.domain.ports import ModelRegistry
 from d3.domain.ports_history import History, ResultCache, Schema
 from d3.domain.services.following import ActiveModelFollower
