@@ -23,7 +23,6 @@ from d3.domain.errors import SourceUnavailable, StorageFailed
 from d3.domain.ports_models import FileProgress, no_file_progress
 from d3.domain.text import without_secrets
 
-_CHUNK = 2**20
 _FRUITLESS = 5
 _BUSY = {408, 425, 429}
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
@@ -136,7 +135,7 @@ class _Download:
     def _write(self, response: httpx.Response, done: int, total: int | None) -> None:
         with self.part.open("ab") as stream:
             self._progress(self._name, done, total or self._most)
-            for chunk in response.iter_raw(_CHUNK):
+            for chunk in response.iter_raw():  # as it comes: what is gathered is lost in a cut
                 done += len(chunk)
                 if done > self._most:
                     raise self._too_large()
