@@ -335,9 +335,11 @@ def test_the_limit_of_layers_is_far_beyond_any_published_encoder() -> None:
     "pickled",
     [
         b"cposix\nsystem\n(X\x05\x00\x00\x00touchtR.",
-        b"\x80\x02c__torch__\nTop\n)\x81}X\x01\x00\x00\x00wctorch._utils\n_rebuild_tensor_v2\n"
-        b"((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu"
-        b"K\x04tQK\x00(J\xff\xff\xff\x7ft(K\x01t\x89NtRsb.",
+        (
+            b"\x80\x02c__torch__\nTop\n)\x81}X\x01\x00\x00\x00wctorch._utils\n_rebuild_tensor_v2\n"
+            b"((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu"
+            b"K\x04tQK\x00(J\xff\xff\xff\x7ft(K\x01t\x89NtRsb."
+        ),
     ],
     ids=["code", "beyond its storage"],
 )
