@@ -18,11 +18,13 @@ from d3.domain.errors import SettingsInvalid
 from d3.domain.services.accounts import AccountService
 from d3.domain.services.adoption import AdoptingRegistry
 from d3.domain.services.binding import HeadBinder
+from d3.domain.services.bundling import BundleService
 from d3.domain.services.detection import DetectionService
 from d3.domain.services.engines import PreferredEngine, worth_preparing
 from d3.domain.services.following import ActiveModelFollower
 from d3.domain.services.hosting import ModelHost
 from d3.domain.services.models import ModelService
+from d3.domain.services.pulling import PullService
 from d3.domain.services.writing import HistoryWriter
 from d3.settings import Settings
 
@@ -39,8 +41,10 @@ if TYPE_CHECKING:
     )
     from d3.domain.ports_accounts import Accounts
     from d3.domain.ports_history import History, ResultCache, Schema
+    from d3.domain.ports_models import Bundles, Fetcher
     from d3.domain.ports_queue import DetectionQueue, QueueEvents
     from d3.domain.ports_storage import Copier
+    from d3.domain.published import ModelSource
 
 STARTER_FOLDER = Path(__file__).parent / "starter"
 
@@ -106,6 +110,27 @@ def _checkpoints() -> Checkpoints:
     from d3.adapters.torch import TorchCheckpoints
 
     return TorchCheckpoints()
+
+
+def _source() -> ModelSource:
+    """The published detector's files; the encoder's is the one in open_clip's own table."""
+    from open_clip.pretrained import get_pretrained_url
+
+    from d3.domain.published import published_source
+
+    return published_source(get_pretrained_url("ViT-L-14", "openai"))
+
+
+def _fetcher(progress: Progress | None) -> Fetcher:
+    from d3.adapters.web import HttpFetcher
+
+    return HttpFetcher(progress)
+
+
+def _bundles(progress: Progress | None) -> Bundles:
+    from d3.adapters.bundles import ZipBundles
+
+    return ZipBundles(progress)
 
 
 def _torch_engine(settings: Settings) -> Engine:
@@ -259,6 +284,21 @@ class Container(containers.DeclarativeContainer):
         checkpoints=checkpoints.provider,
         host=host,
         encoder=settings.provided.encoder,
+    )
+    source = providers.ThreadSafeSingleton(_source)
+    fetcher = providers.ThreadSafeSingleton(_fetcher, progress)
+    pulling = providers.ThreadSafeSingleton(
+        PullService,
+        registry=registry,
+        models=models,
+        fetcher=fetcher,
+        source=source.provider,
+        folder=settings.provided.pull_folder,
+        origin=settings.provided.pull_from,
+    )
+    bundles = providers.ThreadSafeSingleton(_bundles, progress)
+    bundling = providers.ThreadSafeSingleton(
+        BundleService, registry=registry, checkpoints=checkpoints.provider, bundles=bundles
     )
     database = providers.ThreadSafeSingleton(_database, settings)
     schema = providers.ThreadSafeSingleton(_schema, database)

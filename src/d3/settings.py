@@ -166,6 +166,12 @@ class Settings:
         None,
         "the model whose encoder uploaded heads are bound to; unset: one of the head's width",
     )
+    pull_from: str | None = _variable(
+        "D3_PULL_FROM",
+        None,
+        "folder, or address of one, from which d3 models pull takes files; unset: their makers'",
+        secret=True,
+    )
     host: str = _variable("D3_HOST", "127.0.0.1", "the address that d3 serve listens on")
     port: Annotated[int, Meta(ge=0, le=65535)] = _variable("D3_PORT", 5000, "its port")
     decode_threads: Annotated[int, Meta(ge=1, le=256)] = _variable(
@@ -199,6 +205,11 @@ class Settings:
     def embedded_database(self) -> Path:
         """The file in which the history is kept where no server is set."""
         return self.home / "d3.db"
+
+    @property
+    def pull_folder(self) -> Path:
+        """Where files lie that are being pulled."""
+        return self.home / "pull"
 
     @property
     def cache_folder(self) -> Path:

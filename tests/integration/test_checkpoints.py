@@ -329,3 +329,26 @@ SPEC_OF_TINY = {name: getattr(TINY, name) for name in EncoderSpec.__slots__}
 
 def test_the_limit_of_layers_is_far_beyond_any_published_encoder() -> None:
     assert checkpoints.MAX_LAYERS >= 3 * 60
+
+
+@pytest.mark.parametrize(
+    "pickled",
+    [
+        b"cposix\nsystem\n(X\x05\x00\x00\x00touchtR.",
+        (
+            b"\x80\x02c__torch__\nTop\n)\x81}X\x01\x00\x00\x00wctorch._utils\n_rebuild_tensor_v2\n"
+            b"((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu"
+            b"K\x04tQK\x00(J\xff\xff\xff\x7ft(K\x01t\x89NtRsb."
+        ),
+    ],
+    ids=["code", "beyond its storage"],
+)
+def test_a_torchscript_archive_runs_nothing_and_stays_in_its_bounds(
+    tmp_path: Path, pickled: bytes
+) -> None:
+    file = tmp_path / "clip.pt"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("clip/data.pkl", pickled)
+        archive.writestr("clip/data/0", bytes(16))
+        archive.writestr("clip/constants.pkl", b"\x80\x02).")
+    assert "neither safetensors nor" in refused(read_encoder, file)

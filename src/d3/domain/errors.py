@@ -222,6 +222,24 @@ class CheckpointInvalid(ModelError):
     code = "invalid_checkpoint"
 
 
+class BundleInvalid(ModelError):
+    """A file is no model in one file, is damaged, or is not what its manifest says."""
+
+    code = "invalid_bundle"
+
+
+class SourceUnavailable(D3Error):
+    """What was to be fetched is not there, or the connection to it broke again and again."""
+
+    code = "source_unavailable"
+
+
+class SourceMismatch(D3Error):
+    """A source gave other bytes than the ones that are known; nothing of them is kept."""
+
+    code = "source_mismatch"
+
+
 class ScoreUndefined(ModelError):
     """The network's answer to this image is not a finite number."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from urllib.parse import urlsplit, urlunsplit
 
 NAME_LENGTH = 255
 """The most characters of a display name."""
@@ -29,3 +30,9 @@ def display_name(text: str) -> str:
     last = re.split(r"[/\\]", text.rstrip("/\\"))[-1]
     visible = "".join(c for c in last if unicodedata.category(c) not in _HIDDEN)
     return " ".join(visible.split())[:NAME_LENGTH].strip() or "image"
+
+
+def without_secrets(url: str) -> str:
+    """An address as it may be shown: no user, no password, no query, which may be a signature."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

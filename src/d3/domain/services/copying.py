@@ -54,20 +54,20 @@ def copy_models(
 
 
 def _copy(source: ModelRegistry, target: ModelRegistry, name: str) -> Iterator[Copied]:
-    there = {_substance(one): one.version for one in _versions(target, name)}
-    versions = _versions(source, name)
+    there = {substance(one): one.version for one in versions_of(target, name)}
+    versions = versions_of(source, name)
     if not versions:
         source.describe(name)
     for manifest in versions:
-        known = there.get(_substance(manifest))
+        known = there.get(substance(manifest))
         if known is None:
             model = source.open(name, manifest.version)
             stored = target.put(manifest, model.encoder, model.head)
-            there[_substance(stored)] = stored.version
+            there[substance(stored)] = stored.version
         yield Copied(manifest, known or stored.version, new=known is None)
 
 
-def _versions(registry: ModelRegistry, name: str) -> list[Manifest]:
+def versions_of(registry: ModelRegistry, name: str) -> list[Manifest]:
     """Every version, oldest first; numbers may have gaps."""
     found: list[Manifest] = []
     try:
@@ -82,6 +82,6 @@ def _versions(registry: ModelRegistry, name: str) -> list[Manifest]:
     return found
 
 
-def _substance(manifest: Manifest) -> str:
+def substance(manifest: Manifest) -> str:
     """All of a manifest but its number."""
     return repr(replace(manifest, version=1))

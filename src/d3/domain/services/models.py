@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from d3.domain.errors import CheckpointInvalid, ModelProtected
 from d3.domain.hashing import file_of
@@ -56,6 +57,8 @@ class ModelService:
         *,
         heads: int | None = None,
         provenance: str = "",
+        licence: str = "unknown",
+        metrics: Mapping[str, Any] | None = None,
     ) -> Manifest:
         """Make a model of local checkpoint files, as the next version of its name.
 
@@ -65,6 +68,8 @@ class ModelService:
             head: a D3 head, likewise.
             heads: the encoder's attention heads; its width / 64 unless said.
             provenance: where the files came from; their names unless said.
+            licence: of the files.
+            metrics: measured figures.
 
         Raises:
             CheckpointInvalid: a file is not what it should be, or the two do not fit together.
@@ -96,6 +101,8 @@ class ModelService:
                 ),
                 permutation_seed=IMPORT_SEED,
                 provenance=provenance or f"imported from {encoder.name} and {head.name}",
+                licence=licence,
+                metrics=dict(metrics or {}),
             )
             return self._registry.put(manifest, body.path, top.path)
 

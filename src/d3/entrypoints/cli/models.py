@@ -28,7 +28,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.group()
 def models() -> None:
-    """List, import, choose, verify and remove models."""
+    """List, pull, import, choose, verify and remove models."""
 
 
 @models.command("list")
@@ -56,23 +56,102 @@ def info(name: str, *, version: int | None, as_json: bool) -> None:
         _print_manifest(manifest)
 
 
-@models.command("import")
+@models.command()
+@click.argument("name", metavar="d3-vit-l14")
+@click.option(
+    "--from",
+    "origin",
+    metavar="DIR|URL",
+    help="A folder, or the address of one, that holds both files; by default their makers'.",
+)
+@_JSON
+def pull(name: str, *, origin: str | None, as_json: bool) -> None:
+    """Fetch the published detector: OpenAI's CLIP ViT-L/14 and the authors' head.
+
+    Both are verified before anything is stored. Cut off, the same command goes on where it ended;
+    where the model is there and sound, it does nothing.
+    """
+    complain(
+        "The authors' repository states no licence, so D3 passes nothing of it on: the files come "
+        "from their makers, or from where you say.",
+        "note",
+    )
+    with _moving() as container:
+        pulled = container.pulling().pull(name, origin)
+        manifest = pulled.manifest
+    for doubt in pulled.doubts:
+        complain(doubt, "warning")
+    if as_json:
+        print_json(_described(manifest) | {"new": pulled.new})
+        return
+    what = "Pulled" if pulled.new else "Already there and sound:"
+    out().print(f"{what} {manifest.name} version {manifest.version}.", markup=False)
+    _print_manifest(manifest)
+    complain("It answers from now on wherever no other model was chosen.", "note")
+
+
+@models.command()
 @click.argument("name")
-@click.option("--encoder", type=_FILE, required=True, help="CLIP's vision transformer.")
-@click.option("--head", type=_FILE, required=True, help="A D3 head, such as classifier.pth.")
+@_VERSION
+@click.option(
+    "--out",
+    "target",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A file that is not there yet.  [default: NAME.d3bundle]",
+)
+def bundle(name: str, *, version: int | None, target: Path | None) -> None:
+    """Write a model as one file, for `d3 models import` on another machine."""
+    target = target or Path(f"{name}.d3bundle")
+    with _moving(f"Reading {name}") as container:
+        manifest = container.bundling().write(name, target, version).manifest
+    size = target.stat().st_size
+    out().print(
+        f"Wrote {manifest.name} version {manifest.version} to {printable(str(target))} "
+        f"({size:,} bytes).",
+        markup=False,
+    )
+    complain(f"Its licence, which goes with it: {manifest.licence}.", "note")
+
+
+@models.command("import")
+@click.argument("name", metavar="NAME|BUNDLE")
+@click.option("--encoder", type=_FILE, help="CLIP's vision transformer.")
+@click.option("--head", type=_FILE, help="A D3 head, such as classifier.pth.")
 @click.option(
     "--heads",
     type=click.IntRange(min=1),
     help="Attention heads of the encoder; its width / 64 unless given.",
 )
-def import_model(name: str, *, encoder: Path, head: Path, heads: int | None) -> None:
-    """Make a model of local checkpoint files (.safetensors or .pth).
+def import_model(name: str, *, encoder: Path | None, head: Path | None, heads: int | None) -> None:
+    """Make a model of local checkpoint files (.safetensors or .pth), or take in a bundle.
 
-    The files are checked and copied; the same NAME again makes the next version.
+    With --encoder and --head, the files are checked and copied; the same NAME again makes the next
+    version. Without them, BUNDLE is a file that `d3 models bundle` wrote.
     """
+    if encoder is None and head is None and heads is None:
+        _import_bundle(Path(name))
+        return
+    if encoder is None or head is None:
+        raise click.UsageError("Give --encoder and --head, or the file of a bundle alone.")
     with _moving(f"Checking {encoder.name} and {head.name}") as container:
         manifest = container.models().import_files(name, encoder, head, heads=heads)
-    out().print(f"Imported {manifest.name} version {manifest.version}.", markup=False)
+    _say_imported("Imported", manifest.name, manifest.version)
+
+
+def _import_bundle(file: Path) -> None:
+    if not file.is_file():
+        raise click.UsageError(
+            f"There is no file {printable(str(file))!r}. Give a bundle, or a NAME with --encoder "
+            "and --head."
+        )
+    with _moving(f"Checking {file.name}") as container:
+        taken = container.bundling().read(file)
+    what = "Imported" if taken.new else "Already there:"
+    _say_imported(what, taken.manifest.name, taken.version)
+
+
+def _say_imported(what: str, name: str, version: int) -> None:
+    out().print(f"{what} {name} version {version}.", markup=False)
     complain(f"`d3 detect --model {name} IMAGE` uses it; `d3 models use {name}` always.", "note")
 
 

@@ -13,6 +13,7 @@ from litestar.di import NamedDependency
 
 from d3.container import Container
 from d3.domain.errors import D3Error
+from d3.domain.models import PUBLISHED, STARTER
 from d3.domain.ports import ModelRegistry
 from d3.domain.ports_history import History, ResultCache, Schema
 from d3.domain.services.following import ActiveModelFollower
@@ -31,6 +32,7 @@ _LOG = logging.getLogger("d3.http")
 _QUERY_THREADS = 8
 _CHORE_THREADS = 4
 _PATIENCE_SECONDS = 5.0
+_BETTER = f"`d3 models pull {PUBLISHED}` fetches the published detector."
 
 
 class Services:
@@ -114,7 +116,9 @@ class Services:
             else:
                 manifest = model.manifest
                 _LOG.info("%s version %d is loaded", manifest.name, manifest.version)
-                if manifest.notice:
+                if manifest.name == STARTER:
+                    _LOG.warning("%s %s", manifest.notice, _BETTER)
+                elif manifest.notice:
                     _LOG.warning("%s", manifest.notice)
             self._following.start()
             self.started = True

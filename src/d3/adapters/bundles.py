@@ -1,0 +1,147 @@
+"""A model in one file: a zip archive without compression, of three entries and no others.
+
+::
+
+    manifest.json          first
+    encoder.safetensors
+    head.safetensors
+"""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from d3.adapters.model_files import (
+    check_model,
+    decode_manifest,
+    encode_manifest,
+    temporary_beside,
+)
+from d3.domain.errors import BundleInvalid, ModelDamaged, StorageFailed
+from d3.domain.models import StoredModel
+from d3.domain.ports_models import FileProgress, no_file_progress
+
+_MANIFEST = "manifest.json"
+_ENCODER = "encoder.safetensors"
+_HEAD = "head.safetensors"
+_MANIFEST_BYTES = 16 * 2**20
+_CHUNK = 2**20
+_AGAIN = "Write it anew with `d3 models bundle`, or fetch it again."
+
+
+class ZipBundles:
+    """Fills :class:`d3.domain.ports_models.Bundles`.
+
+    Args:
+        progress: told what was written or read.
+    """
+
+    def __init__(self, progress: FileProgress | None = None) -> None:
+        self._progress = progress or no_file_progress
+
+    def write(self, model: StoredModel, target: Path) -> None:
+        """Write one new file, whole or not at all."""
+        with _translated(target):
+            if target.exists():
+                raise StorageFailed(
+                    f"The file {str(target)!r} is there already.", "Say another with --out."
+                )
+            with temporary_beside(target) as unfinished:
+                self._fill(unfinished, model)
+
+    def read(self, file: Path, into: Path) -> StoredModel:
+        """Unpack under three fixed names, whatever the archive says of places."""
+        with _translated(file), _opened(file) as archive:
+            entries = _checked_entries(file, archive)
+            try:
+                manifest = decode_manifest(archive.read(entries[_MANIFEST]), file.name)
+            except ModelDamaged as error:
+                raise _invalid(file, "has a manifest that cannot be understood") from error
+            sizes = {
+                _ENCODER: manifest.encoder.size_bytes,
+                _HEAD: manifest.head.size_bytes,
+            }
+            for name, size in sizes.items():
+                if entries[name].file_size != size:
+                    raise _invalid(file, f"holds another {name} than its manifest says")
+            self._check_room(into, sum(sizes.values()))
+            for name, size in sizes.items():
+                with archive.open(entries[name]) as entry, (into / name).open("wb") as stream:
+                    self._copy(entry, stream, name, size)
+        model = StoredModel(manifest, into / _ENCODER, into / _HEAD)
+        try:
+            check_model(model)
+        except ModelDamaged as error:
+            raise _invalid(file, "does not match the SHA-256 in its manifest") from error
+        return model
+
+    def _fill(self, target: Path, model: StoredModel) -> None:
+        with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+            archive.writestr(zipfile.ZipInfo(_MANIFEST), encode_manifest(model.manifest))
+            for name, source in ((_ENCODER, model.encoder), (_HEAD, model.head)):
+                size = source.stat().st_size
+                info = zipfile.ZipInfo(name)  # of 1980: the same model, the same bytes
+                info.file_size = size
+                with source.open("rb") as stream, archive.open(info, "w") as entry:
+                    self._copy(stream, entry, name, size)
+
+    def _copy(self, source: IO[bytes], target: IO[bytes], what: str, size: int) -> None:
+        done = 0
+        while content := source.read(_CHUNK):
+            target.write(content)
+            done += len(content)
+            self._progress(what, done, size)
+
+    def _check_room(self, folder: Path, needed: int) -> None:
+        if (free := shutil.disk_usage(folder).free) < needed:
+            raise StorageFailed(
+                f"{needed:,} bytes are to be unpacked and the temporary folder has room for "
+                f"{free:,}.",
+                "Make room, or set TMPDIR to a folder on a larger disk.",
+            )
+
+
+def _checked_entries(file: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """The three entries, stored as they are and together no larger than the file."""
+    entries = {one.filename: one for one in archive.infolist()}
+    if len(archive.infolist()) != len(entries) or entries.keys() != {_MANIFEST, _ENCODER, _HEAD}:
+        raise _invalid(file, "does not hold a manifest, an encoder and a head, and nothing else")
+    stored = all(
+        one.compress_type == zipfile.ZIP_STORED and one.file_size == one.compress_size
+        for one in entries.values()
+    )
+    if not stored or sum(one.file_size for one in entries.values()) > file.stat().st_size:
+        raise _invalid(file, "would unpack to more than it is")
+    if entries[_MANIFEST].file_size > _MANIFEST_BYTES:
+        raise _invalid(file, f"has a manifest of more than {_MANIFEST_BYTES:,} bytes")
+    return entries
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[zipfile.ZipFile]:
+    """The archive; what is wrong with it, in opening or later, is said as one."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            yield archive
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError) as error:
+        raise _invalid(file, "is no bundle of D3, or is damaged") from error
+
+
+def _invalid(file: Path, problem: str) -> BundleInvalid:
+    return BundleInvalid(f"The file {file.name!r} {problem}.", _AGAIN)
+
+
+@contextmanager
+def _translated(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageFailed(
+            f"{str(place)!r} cannot be written or read ({error.strerror or type(error).__name__}).",
+            "Check the path, its permissions and the free space.",
+        ) from error

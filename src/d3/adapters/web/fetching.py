@@ -1,0 +1,223 @@
+"""Large files over HTTP: resumed where they broke, tried again, never taken for whole when half.
+
+::
+
+    TARGET.part    the bytes so far
+    TARGET.etag    which version of the file they belong to, where the server says it
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+from filelock import FileLock, Timeout
+
+from d3.domain.errors import SourceUnavailable, StorageFailed
+from d3.domain.ports_models import FileProgress, no_file_progress
+from d3.domain.text import without_secrets
+
+_FRUITLESS = 5
+_BUSY = {408, 425, 429}
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+_SAME_AGAIN = "The same command goes on where this one ended."
+_ELSEWHERE = "Check the address and the connection, or say another source with --from."
+
+
+class HttpFetcher:
+    """Fills :class:`d3.domain.ports_models.Fetcher`.
+
+    Args:
+        progress: told what came.
+        pause_seconds: before the first new attempt; each fruitless one doubles it.
+        quiet_seconds: after which a server that sends nothing counts as gone.
+    """
+
+    def __init__(
+        self,
+        progress: FileProgress | None = None,
+        *,
+        pause_seconds: float = 1.0,
+        quiet_seconds: float = 60.0,
+    ) -> None:
+        self._progress = progress or no_file_progress
+        self._pause = pause_seconds
+        self._timeout = httpx.Timeout(quiet_seconds, connect=min(quiet_seconds, 20.0))
+
+    def fetch(self, url: str, target: Path, most_bytes: int) -> bool:
+        """Fetch a file whole, after what an earlier call left of it."""
+        with _written(target), _claimed(target):
+            download = _Download(url, target, most_bytes, self._progress)
+            resumed = download.done > 0
+            with httpx.Client(timeout=self._timeout, follow_redirects=True) as client:
+                self._until_whole(client, download)
+            download.part.replace(target)
+            download.tag.unlink(missing_ok=True)
+        return resumed
+
+    def _until_whole(self, client: httpx.Client, download: _Download) -> None:
+        fruitless = 0
+        while True:
+            before = download.done
+            try:
+                download.go_on(client)
+            except httpx.InvalidURL as error:
+                raise SourceUnavailable(
+                    f"{download.url} is no address.", "Begin it with https:// or http://."
+                ) from error
+            except (httpx.RequestError, _Busy) as error:
+                # Only bytes beyond all before count: a server without ranges may begin for ever.
+                fruitless = 0 if download.done > before else fruitless + 1
+                if fruitless == _FRUITLESS:
+                    raise SourceUnavailable(
+                        f"{download.url} cannot be fetched ({_reason(error)}); "
+                        f"{download.done:,} bytes are kept.",
+                        f"{_SAME_AGAIN} {_ELSEWHERE}",
+                    ) from error
+                time.sleep(self._pause * 2**fruitless)
+            else:
+                return
+
+
+class _Busy(Exception):
+    """The server cannot answer just now."""
+
+
+class _Download:
+    """One file on its way."""
+
+    def __init__(self, url: str, target: Path, most_bytes: int, progress: FileProgress) -> None:
+        self.url = without_secrets(url)
+        self._url = url
+        self.part = target.with_name(f"{target.name}.part")
+        self.tag = target.with_name(f"{target.name}.etag")
+        self._name = target.name
+        self._most = most_bytes
+        self._progress = progress
+
+    @property
+    def done(self) -> int:
+        """How many bytes are there."""
+        return self.part.stat().st_size if self.part.exists() else 0
+
+    def go_on(self, client: httpx.Client) -> None:
+        """Ask for what is missing and write it; returns when the file is whole."""
+        done = self.done
+        headers = {"Accept-Encoding": "identity"}
+        if done:
+            headers["Range"] = f"bytes={done}-"
+            if self.tag.exists():
+                headers["If-Range"] = self.tag.read_text(encoding="ascii")
+        with client.stream("GET", self._url, headers=headers) as response:
+            if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and done:
+                if response.headers.get("Content-Range") == f"bytes */{done}":
+                    return  # it was whole already
+                self._begin_anew()
+                raise _Busy("the part that lay here does not fit")
+            self._check_status(response)
+            start, total = _extent(response)
+            if start != done:
+                if start:
+                    raise _Busy("another part than the one asked for")
+                self._begin_anew()
+            self._note_tag(response)
+            self._check_room(start, total)
+            self._write(response, start, total)
+        if total is not None and self.done != total:
+            raise _Busy("the connection ended early")
+
+    def _write(self, response: httpx.Response, done: int, total: int | None) -> None:
+        with self.part.open("ab") as stream:
+            self._progress(self._name, done, total or self._most)
+            for chunk in response.iter_raw():  # as it comes: what is gathered is lost in a cut
+                done += len(chunk)
+                if done > self._most:
+                    raise self._too_large()
+                stream.write(chunk)
+                self._progress(self._name, done, total or self._most)
+
+    def _begin_anew(self) -> None:
+        self.part.unlink(missing_ok=True)
+        self.tag.unlink(missing_ok=True)
+
+    def _check_status(self, response: httpx.Response) -> None:
+        if response.is_server_error or response.status_code in _BUSY:
+            raise _Busy(f"answer {response.status_code}")
+        if response.status_code not in (200, 206):
+            raise SourceUnavailable(
+                f"{self.url} is not there (answer {response.status_code}).", _ELSEWHERE
+            )
+
+    def _note_tag(self, response: httpx.Response) -> None:
+        """Keep a strong ETag; a weak one says nothing about bytes."""
+        tag = response.headers.get("ETag", "")
+        if tag.startswith('"') and tag.isascii():
+            self.tag.write_text(tag, encoding="ascii")
+        else:
+            self.tag.unlink(missing_ok=True)
+
+    def _check_room(self, start: int, total: int | None) -> None:
+        if total is None:
+            return
+        if total > self._most:
+            raise self._too_large()
+        free = shutil.disk_usage(self.part.parent).free
+        if total - start > free:
+            raise StorageFailed(
+                f"{total - start:,} bytes of {self._name} are missing and D3_HOME has room for "
+                f"{free:,}.",
+                f"Make room, or set D3_HOME to a larger disk. {_SAME_AGAIN}",
+            )
+
+    def _too_large(self) -> SourceUnavailable:
+        self._begin_anew()
+        return SourceUnavailable(
+            f"{self.url} is larger than {self._most:,} bytes: it is not the file wanted.",
+            _ELSEWHERE,
+        )
+
+
+def _extent(response: httpx.Response) -> tuple[int, int | None]:
+    """Where the answer's bytes begin in the file, and the whole file's size if it is said."""
+    if response.status_code == httpx.codes.PARTIAL_CONTENT:
+        said = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        if said is None:
+            raise _Busy("a part of an unknown place")
+        return int(said[1]), None if said[2] == "*" else int(said[2])
+    length = response.headers.get("Content-Length", "")
+    return 0, int(length) if length.isdecimal() else None
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+@contextmanager
+def _claimed(target: Path) -> Iterator[None]:
+    """One process fetches a file at a time."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(target.with_name(f"{target.name}.lock"), timeout=0):
+            yield
+    except Timeout as error:
+        raise StorageFailed(
+            f"Another process is fetching {target.name}.", "Wait until it has finished."
+        ) from error
+
+
+@contextmanager
+def _written(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        raise StorageFailed(
+            f"{target.name} cannot be written ({error.strerror or type(error).__name__}).",
+            f"{'Make room' if full else 'Check the permissions'} in D3_HOME. {_SAME_AGAIN}",
+        ) from error
