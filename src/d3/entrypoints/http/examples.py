@@ -28,9 +28,6 @@ _RESULT = _NUMBERS | {
     "calibration_fpr": None,
     "calibration_tpr": None,
     "notice": "",
-    "calibration": "none",
-    "calibration_fpr": None,
-    "calibration_tpr": None,
 }
 _KEPT = {
     "id": 1,
