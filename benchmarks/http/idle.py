@@ -59,6 +59,9 @@ class OneModel:
     def active(self) -> str | None:
         return "nothing"
 
+    def describe(self, name: str, version: int | None = None) -> Manifest:
+        return self.manifest
+
     def open(self, name: str, version: int | None = None) -> StoredModel:
         return StoredModel(self.manifest, Path(), Path())
 

@@ -24,9 +24,9 @@ _NUMBERS = {
     "cached": False,
 }
 _RESULT = _NUMBERS | {
-    "calibration": "none",
-    "calibration_fpr": None,
-    "calibration_tpr": None,
+    "calibration": "newsroom",
+    "calibration_fpr": 0.008,
+    "calibration_tpr": 0.72,
     "notice": "",
 }
 _KEPT = {
