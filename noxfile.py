@@ -73,6 +73,13 @@ def crash(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def million(session: nox.Session) -> None:
+    """The long form of the history's plans: every question on a million rows."""
+    session.env["D3TEST_ROWS"] = "1000000"
+    run_tests(session, "tests/integration/test_history_plans.py")
+
+
+@nox.session(default=False)
 def openapi(session: nox.Session) -> None:
     """Write docs/openapi.json anew."""
     install(session)

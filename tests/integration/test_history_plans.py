@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 
 import pytest
@@ -14,7 +15,8 @@ from d3.domain.history import BucketSize, HistoryFilter
 from d3.domain.scoring import Verdict
 from d3.testing.history import NOON, a_real_entry, an_entry
 
-ROWS = 20_000
+ROWS = int(os.environ.get("D3TEST_ROWS", "20000"))
+_CHUNK = 10_000
 MIDDLE = NOON + timedelta(minutes=ROWS // 2)
 PLACE = Place(MIDDLE, ROWS // 2)
 USER = 7
@@ -38,7 +40,7 @@ PAGES = {
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def filled(request, tmp_path_factory):
-    """Twenty thousand entries; one in a hundred is rare in each respect."""
+    """Many entries; one in a hundred is rare in each respect."""
     if request.param == "sqlite":
         database = Database(tmp_path_factory.mktemp("plans") / "d3.db")
         yield _fill(database)
@@ -56,18 +58,23 @@ def _fill(database: Database) -> Database:
         connection.execute(
             sa.insert(User).values(id=USER, username="ada", created_at=NOON, is_active=True)
         )
+    for start in range(0, ROWS, _CHUNK):
+        _add(database, range(start, min(start + _CHUNK, ROWS)))
+    if not database.is_sqlite:
+        with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as bare:
+            bare.execute(sa.text("VACUUM ANALYZE inference_results"))
+    return database
+
+
+def _add(database: Database, numbers: range) -> None:
     entries = []
-    for n in range(ROWS):
+    for n in numbers:
         rare = n % 100 == 0
         make = a_real_entry if rare else an_entry
         changes = {"verdict": Verdict.UNCERTAIN, "model": "rare", "user_id": USER} if rare else {}
         name = f"{'rare' if rare else 'often'}-{n}.jpg"
         entries.append(make(name, created_at=NOON + timedelta(minutes=n), **changes))
     SqlHistory(database).add_many(entries)
-    if not database.is_sqlite:
-        with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as bare:
-            bare.execute(sa.text("VACUUM ANALYZE inference_results"))
-    return database
 
 
 def plan(database: Database, statement: sa.Select) -> str:
