@@ -302,21 +302,3 @@ def test_check_calls_a_fair_data_set_sound_and_a_leaking_one_unfit(
     assert leaking.code == 1
     assert "The data set is unfit." in leaking.out
     assert "trivial classifier" in leaking.out
-
-
-def test_memory_does_not_grow_with_the_data_set(tmp_path: Path) -> None:
-    """The short form of `benchmarks/evaluate.py memory`."""
-    script = Path(__file__).parents[2] / "benchmarks/evaluate.py"
-    done = subprocess.run(
-        [sys.executable, script, "memory", "--images", "200", "700"],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-        cwd=tmp_path,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": ":".join(filter(None, sys.path))},
-    )
-    assert done.returncode == 0, done.stderr
-    few, lots = (int(one) for one in re.findall(r"peak (\d+) MiB", done.stdout))
-    # Kept apart from the noise of allocators, 500 more images decoded would be 75 MB.
-    assert lots < few + 60
