@@ -110,7 +110,8 @@ def test_requests_that_come_together_share_a_forward_pass(service: Service) -> N
         service.engine.scoring.acquire(timeout=20)
         others = [pool.submit(service.predict, painted(shade)) for shade in range(1, 9)]
         queue = service.application.d3.host.loaded().queue
-        wait_until(lambda: queue.waiting(Lane.INTERACTIVE).images == 8)
+        # Decoded all, not only reserved.
+        wait_until(lambda: queue._policy.lines[Lane.INTERACTIVE].images == 8)
         service.engine.may_score.set()
         answers = [one.result() for one in [first, *others]]
     assert all(answer.status_code == 200 for answer in answers)

@@ -10,6 +10,8 @@ from d3.adapters.batching.lines import Want
 from d3.domain.images import Pixels
 from d3.domain.ports_queue import Lane, Scored
 
+_NOTHING = Want(0, 0, 1, Lane.INTERACTIVE, None)
+
 
 @dataclass(eq=False, slots=True)
 class Places:
@@ -30,6 +32,9 @@ class Places:
     def _use(self, images: int) -> Want:
         """Take places off what is left."""
         left = self.left
+        if images == left.images > 0:
+            self.left = _NOTHING
+            return left
         if not 0 < images <= left.images:
             raise ValueError(f"{left.images} places are left, not {images}")
         size_bytes = left.size_bytes * images // left.images

@@ -83,26 +83,43 @@ async def patiently(
         ClientLeft: the client did not wait.
         DeadlineExceeded: the time is over.
     """
+    loop = asyncio.get_running_loop()
+    timer: asyncio.TimerHandle
     leaving: asyncio.Task[None] | None = None
-    try:
-        # Most answers come soon: watching the connection is for those that do not.
-        await asyncio.wait([waiting], timeout=_SOON)
-        if not waiting.done():
-            leaving = asyncio.create_task(_left(request))
-            either: list[asyncio.Future[Any]] = [waiting, leaving]
-            await asyncio.wait(
-                either,
-                timeout=max(0.0, until - time.monotonic()),
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-        if waiting.done():
-            return waiting.result()
-        if leaving is not None and leaving.done():
-            raise ClientLeft
-        raise DeadlineExceeded(
-            "The image could not be judged within the time a request has.", "Try again in a moment."
+    reason: BaseException | None = None
+
+    def give_up(why: BaseException) -> None:
+        nonlocal reason
+        reason = why
+        waiting.cancel()
+
+    def left(task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            give_up(task.exception() or ClientLeft())
+
+    def watch() -> None:
+        nonlocal leaving, timer
+        leaving = loop.create_task(_left(request))
+        leaving.add_done_callback(left)
+        timer = loop.call_later(
+            until - time.monotonic(),
+            give_up,
+            DeadlineExceeded(
+                "The image could not be judged within the time a request has.",
+                "Try again in a moment.",
+            ),
         )
+
+    # Most answers come soon: watching the connection is for those that do not.
+    timer = loop.call_later(_SOON, watch)
+    try:
+        return await waiting
+    except asyncio.CancelledError:
+        if reason is None:
+            raise
+        raise reason from None
     finally:
+        timer.cancel()
         if leaving is not None:
             leaving.cancel()
         waiting.cancel()
