@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
 import torch
 
+import d3
 from d3.container import Container
 from d3.settings import Settings
 from d3.training import paper
@@ -38,13 +38,6 @@ def test_train_leaves_a_model_that_detects_and_its_log(
     assert ET.parse(tmp_path / "out/curves.svg").getroot().tag.endswith("svg")
     assert "| grid |" in (tmp_path / "out/MODEL_CARD.md").read_text()
     assert (tmp_path / "out/unreadable.csv").read_text().count("broken.jpg") == 1
-    detected = run("detect", rendered / "real/001.jpg", "--model", "ours", "--json")
-    assert json.loads(detected.out)["model"]["name"] == "ours"
-    again = run(*arguments, "--out", tmp_path / "out", "--cache-epochs", "1")
-    assert "ours version 1 is in the registry" in again.out
-    other = run(*arguments, "--out", tmp_path / "out", "--seed", "5")
-    assert other.code == 2
-    assert "Choose another --out" in other.err
 
 
 def test_an_interrupted_training_goes_on_to_the_same_bits(
@@ -80,22 +73,36 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(
         train("cut")
     monkeypatch.setattr(paper, "fit_epoch", real)
     resumed = train("cut")
+    with d3.D3(Settings(home=tmp_path / "home", model="whole")) as detector:
+        assert detector.detect(rendered / "real/001.jpg").model.name == "whole"
+    # Done once more, it is the same model and not another version.
+    train("cut")
+    registry = Container(settings=Settings(home=tmp_path / "home")).registry()
+    assert registry.describe("cut").version == 1
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert (tmp_path / "cut/log.csv").read_bytes() == (tmp_path / "whole/log.csv").read_bytes()
 
 
-def test_bad_input_is_said_at_once(run: Run, rendered: Path, tmp_path: Path) -> None:
+def test_bad_input_is_said_and_leaves_nothing(rendered: Path, tmp_path: Path) -> None:
     table = tmp_path / "table.csv"
     table.write_text("path,label,colour\na.jpg,real,red\n")
     (tmp_path / "empty").mkdir()
-    cases = {
-        "colour": (table,),
-        "not one generated": (rendered / "real",),
-        "No image of known kind": (tmp_path / "empty",),
-        "needs a DATASET": (),
-    }
-    for sentence, sources in cases.items():
-        done = run("train", *sources, "--recipe", "paper", "--out", tmp_path / "made")
-        assert done.code == 2
-        assert sentence in done.err
+    cases: list[tuple[str, Path, Path]] = [
+        ("colour", table, tmp_path / "made"),
+        ("not one generated", rendered / "real", tmp_path / "made"),
+        ("No image of known kind", tmp_path / "empty", tmp_path / "made"),
+        ("cannot be written", rendered, table / "made"),
+    ]
+    for sentence, source, out in cases:
+        container = Container(settings=Settings(home=tmp_path / "home"))
+        with pytest.raises(d3.D3Error, match=sentence):
+            train_on(container, "x", "starter", [source], [source], out, PaperPlan())
         assert not (tmp_path / "made/head.safetensors").exists()
+
+
+def test_another_seed_is_not_mixed_in(rendered: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/training.json").write_text("{}")
+    container = Container(settings=Settings(home=tmp_path / "home"))
+    with pytest.raises(d3.D3Error, match="Choose another --out"):
+        train_on(container, "x", "starter", [rendered], [rendered], tmp_path / "out", PaperPlan())
