@@ -116,11 +116,7 @@ class Extractor:
             for number, start in enumerate(share):
                 chunk = range(start, min(start + _CHUNK, len(items)))
                 # A zero is a row that nobody wrote: a feature after a layer norm is never zero.
-                if not (kept[chunk.start : chunk.stop] == 0).all(axis=(1, 2)).any():
-                    bad = np.isnan(kept[chunk.start : chunk.stop, 0, 0])
-                    for index in np.flatnonzero(bad).tolist():
-                        self.unreadable.setdefault(items[start + index].path, "unreadable")
-                else:
+                if (kept[chunk.start : chunk.stop] == 0).all(axis=(1, 2)).any():
                     read = list(pool.map(lambda i: self._read(items[i], i, changes, turn), chunk))
                     kept[chunk.start : chunk.stop] = self._encode(read, chunk, changes, turn)
                 progress(number + 1)

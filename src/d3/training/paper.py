@@ -251,6 +251,8 @@ def _features(  # noqa: PLR0917  its parts, one by one
     _meet()
     features: Features = np.load(file, mmap_mode="r")
     sound = ~np.isnan(features[:, 0, 0])
+    for index in np.flatnonzero(~sound).tolist():  # other processes' too, and earlier runs'
+        extractor.unreadable.setdefault(items[index].path, "unreadable")
     check_kinds([item for item, good in zip(items, sound, strict=True) if good], "readable")
     return features
 
