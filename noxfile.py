@@ -98,6 +98,7 @@ def bench(session: nox.Session) -> None:
     session.run("python", "benchmarks/evaluate.py", "busy")
     session.run("python", "benchmarks/evaluate.py", "memory")
     session.run("python", "benchmarks/preprocess.py")
+    session.run("python", "benchmarks/train.py")
     for part in ("idle", "tails", "flood", "vit"):
         session.run("python", "benchmarks/serving/compare.py", part)
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from d3.domain import errors
     from d3.domain.detections import Detection, Failure
     from d3.domain.errors import D3Error
+    from d3.domain.heatmaps import Heatmap
     from d3.domain.scoring import Verdict
     from d3.entrypoints.library import D3, detect
     from d3.settings import Settings
@@ -30,6 +31,7 @@ __all__ = [
     "D3Error",
     "Detection",
     "Failure",
+    "Heatmap",
     "Settings",
     "Verdict",
     "__version__",
@@ -43,6 +45,7 @@ _HOMES = {
     "D3Error": "d3.domain.errors",
     "Detection": "d3.domain.detections",
     "Failure": "d3.domain.detections",
+    "Heatmap": "d3.domain.heatmaps",
     "Settings": "d3.settings",
     "Verdict": "d3.domain.scoring",
     "detect": "d3.entrypoints.library",

@@ -104,6 +104,7 @@ class Client:
         threshold: float | None = None,
         views: int = 1,
         name: str | None = None,
+        explain: bool = False,
     ) -> Prediction:
         """Judge one image; retried safely, since each call carries an idempotency key.
 
@@ -112,12 +113,13 @@ class Client:
             threshold: in [0, 1]; the model's own unless said.
             views: 1 to 16 permutations to average.
             name: what the image is called; a path's own unless said.
+            explain: whether the answer's ``explanation`` is to say where the score comes from.
 
         Raises:
             ServiceError: see its ``code``.
         """
         files = [("file", _named(image, name))]
-        return self._send_images("predict", files, threshold, views, Prediction)
+        return self._send_images("predict", files, threshold, views, Prediction, explain=explain)
 
     def predict_batch(
         self, images: Iterable[File], *, threshold: float | None = None, views: int = 1
@@ -222,8 +224,10 @@ class Client:
         threshold: float | None,
         views: int,
         kind: type[_T],
+        *,
+        explain: bool = False,
     ) -> _T:
-        data = {"views": str(views)}
+        data = {"views": str(views)} | ({"explain": "true"} if explain else {})
         if threshold is not None:
             data["threshold"] = repr(float(threshold))
         return self._call(

@@ -21,6 +21,7 @@ from d3.domain.services.binding import HeadBinder
 from d3.domain.services.bundling import BundleService
 from d3.domain.services.detection import DetectionService
 from d3.domain.services.engines import PreferredEngine, worth_preparing
+from d3.domain.services.explaining import ExplanationService
 from d3.domain.services.following import ActiveModelFollower
 from d3.domain.services.hosting import ModelHost
 from d3.domain.services.models import ModelService
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         Checkpoints,
         Clock,
         Detector,
+        Drawing,
         Engine,
         ImageDecoder,
         ModelRegistry,
@@ -66,6 +68,12 @@ def _decoder(settings: Settings) -> ImageDecoder:
             jpeg_scans=settings.max_jpeg_scans,
         )
     )
+
+
+def _drawing() -> Drawing:
+    from d3.adapters.pillow import PillowDrawing
+
+    return PillowDrawing()
 
 
 def _folder_registry(settings: Settings) -> ModelRegistry:
@@ -244,6 +252,7 @@ class Container(containers.DeclarativeContainer):
     settings = providers.Dependency(instance_of=Settings)
     clock = providers.ThreadSafeSingleton(_clock)
     decoder = providers.ThreadSafeSingleton(_decoder, settings)
+    drawing = providers.ThreadSafeSingleton(_drawing)
     checkpoints = providers.ThreadSafeSingleton(_checkpoints)
     progress: providers.Provider[Progress | None] = providers.Object(None)
     folder_registry = providers.ThreadSafeSingleton(_folder_registry, settings)
@@ -277,6 +286,9 @@ class Container(containers.DeclarativeContainer):
     )
     detection = providers.ThreadSafeSingleton(
         DetectionService, host=host, decoder=decoder, clock=clock
+    )
+    explaining = providers.ThreadSafeSingleton(
+        ExplanationService, host=host, decoder=decoder, drawing=drawing
     )
     models = providers.ThreadSafeSingleton(
         ModelService,

@@ -385,6 +385,12 @@ class EngineMissing(EngineUnavailable):
     """The engine asked for is not installed."""
 
 
+class ExplanationUnavailable(D3Error):
+    """What runs the model gives scores and cannot say where they come from."""
+
+    code = "explanation_unavailable"
+
+
 class DetectorFailed(D3Error):
     """The detector broke down on this image or batch; others are unaffected."""
 

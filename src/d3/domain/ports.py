@@ -86,6 +86,36 @@ class Detector(Protocol):
 
 
 @runtime_checkable
+class Explainer(Protocol):
+    """A detector that can say where its scores come from; not every engine's can."""
+
+    def explain(self, pixels: Pixels, views: int) -> NDArray[np.float64]:
+        """Raw logits (grid, grid) of an image's patches, of uint8 RGB pixels (S, S, 3).
+
+        Each is the mean over the windows of neighbouring patches that hold it, each shown to the
+        network alone. Safe to call beside :meth:`Detector.score` and from many threads; one image
+        at a time is explained.
+
+        Raises:
+            DeviceOutOfMemory: the device has no room.
+        """
+        ...
+
+
+@runtime_checkable
+class Drawing(Protocol):
+    """Makes pictures for people. Safe to call from many threads."""
+
+    def shrunk(self, pixels: Pixels, side: int) -> Pixels:
+        """The picture with no side longer than so many pixels; its proportions stay."""
+        ...
+
+    def png(self, pixels: Pixels) -> bytes:
+        """Uint8 RGB pixels (height, width, 3) as a PNG file."""
+        ...
+
+
+@runtime_checkable
 class Engine(Protocol):
     """Makes detectors of stored models."""
 

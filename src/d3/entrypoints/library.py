@@ -10,6 +10,7 @@ from typing import Literal, Self, overload
 
 from d3.container import Container
 from d3.domain.detections import Detection, Failure
+from d3.domain.heatmaps import Heatmap
 from d3.domain.images import ImageSource
 from d3.domain.services.models import ModelService
 from d3.settings import Settings
@@ -103,6 +104,21 @@ class D3:
             sources, threshold=threshold, views=views, batch_size=batch_size, errors=errors
         )
         return outcomes
+
+    def explain(self, source: ImageSource, *, views: int = 1) -> Heatmap:
+        """Where an image's score comes from: a heat map, with :meth:`Heatmap.overlay` and ``png``.
+
+        It is no proof: the scale is the image's own, so a real photograph has red parts too.
+
+        Args:
+            source: what :meth:`detect` takes.
+            views: 1 to 16 permutations to average.
+
+        Raises:
+            D3Error: as :meth:`detect`; ``explanation_unavailable`` where the engine cannot.
+        """
+        heatmap: Heatmap = self._container.explaining().explain(source, views=views)
+        return heatmap
 
     @property
     def models(self) -> ModelService:

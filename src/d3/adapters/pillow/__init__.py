@@ -1,5 +1,6 @@
-"""Images decoded with Pillow, under limits."""
+"""Images decoded with Pillow, under limits, and pictures made with it."""
 
 from d3.adapters.pillow.decoder import Limits, PillowDecoder
+from d3.adapters.pillow.drawing import PillowDrawing
 
-__all__ = ["Limits", "PillowDecoder"]
+__all__ = ["Limits", "PillowDecoder", "PillowDrawing"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from d3.adapters.fitting import encodings_at_once, worthwhile_threads
 from d3.adapters.torch.device import DTYPES, Precision, choose_device, choose_precision
@@ -19,6 +21,7 @@ from d3.domain.ports import Logits
 from d3.domain.scoring import checked_views
 from d3.network import D3Network
 from d3.network.checkpoints import load_network
+from d3.network.windows import window_logits
 
 
 class TorchEngine:
@@ -66,7 +69,7 @@ class TorchEngine:
 
 
 class TorchDetector:
-    """Fills :class:`d3.domain.ports.Detector`.
+    """Fills :class:`d3.domain.ports.Detector` and :class:`d3.domain.ports.Explainer`.
 
     Args:
         network: in evaluation mode, on its device.
@@ -86,6 +89,7 @@ class TorchDetector:
         self._permutations = permutations
         self._precision = precision
         self._encodings = encodings
+        self._explaining = threading.Lock()
         self._threads = worthwhile_threads(network.encoder.spec)
         self._graphs = (
             Graphs(network, permutations[:1], sizes_up_to(encodings // 2))
@@ -126,6 +130,26 @@ class TorchDetector:
                     self._lower(len(chunk), views, error)
                 else:
                     done += len(chunk)
+        return logits
+
+    def explain(self, pixels: Pixels, views: int) -> NDArray[np.float64]:
+        """Raw logits (grid, grid) of an image's patches, of uint8 RGB pixels (S, S, 3)."""
+        permutations = self._permutations[: checked_views(views, len(self._permutations))]
+        with self._explaining, torch.inference_mode(), at_most(self._threads):
+            if (network := self._network) is None:
+                raise RuntimeError("the detector is closed")
+            image = torch.from_numpy(pixels[None].copy()).to(permutations.device)
+            try:
+                logits: NDArray[np.float64] = (
+                    window_logits(network, image, permutations).cpu().numpy()
+                )
+            except (RuntimeError, MemoryError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                raise DeviceOutOfMemory(
+                    f"{self.device} has no room to explain an image.",
+                    "Free memory there, ask for fewer views, or set CUDA_DEVICE=cpu.",
+                ) from error
         return logits
 
     def close(self) -> None:

@@ -22,6 +22,7 @@ from d3.entrypoints.cli.detect import detect
 from d3.entrypoints.cli.diff import diff
 from d3.entrypoints.cli.doctor import doctor
 from d3.entrypoints.cli.evaluate import evaluate
+from d3.entrypoints.cli.explain import explain
 from d3.entrypoints.cli.keys import keys
 from d3.entrypoints.cli.models import models
 from d3.entrypoints.cli.output import complain
@@ -42,6 +43,7 @@ def cli(*, traceback: bool) -> None:
 
 
 cli.add_command(detect)
+cli.add_command(explain)
 cli.add_command(bench)
 cli.add_command(evaluate)
 cli.add_command(calibrate)

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from d3.entrypoints.cli.output import complain, err, out
+from d3.entrypoints.cli.output import complain, counted, err, out, printable
+
+if TYPE_CHECKING:
+    from d3.training.journal import Epoch
+
+_LISTED = 10
 
 
 @click.command()
+@click.argument("datasets", nargs=-1, metavar="[DATASET...]")
 @click.option(
-    "--recipe", type=click.Choice(["starter"]), required=True, help="What is made, and how."
+    "--recipe",
+    type=click.Choice(["paper", "starter"]),
+    required=True,
+    help="What is made, and how.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option(
@@ -19,35 +33,147 @@ from d3.entrypoints.cli.output import complain, err, out
     "folder",
     type=click.Path(file_okay=False, path_type=Path),
     required=True,
-    help="Folder for the weights, the manifest, the figures and the model card.",
+    help="Folder for the weights, the figures, the checkpoints and the model card.",
+)
+@click.option("--name", help="paper: the new model's.  [default: the folder's name]")
+@click.option("--model", help="paper: whose encoder is taken; the model in use unless said.")
+@click.option(
+    "--validation", multiple=True, metavar="DATASET", help="paper: else every tenth image is kept."
+)
+@click.option("--epochs", type=click.IntRange(1), default=100, show_default=True, help="At most.")
+@click.option("--batch-size", type=click.IntRange(2), default=256, show_default=True)
+@click.option(
+    "--patience",
+    type=click.IntRange(1),
+    default=5,
+    show_default=True,
+    help="Epochs without a better validation before the rate is divided by ten.",
+)
+@click.option(
+    "--cache-epochs",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Keep the features of so many augmented passes and take them in turns.",
 )
 @click.option(
     "--examples",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for a handful of pictures of both kinds, of scenes not trained on.",
+    help="starter: folder for a handful of pictures of both kinds.",
 )
-def train(*, recipe: str, seed: int, folder: Path, examples: Path | None) -> int:
+def train(
+    datasets: tuple[str, ...],
+    *,
+    recipe: str,
+    seed: int,
+    folder: Path,
+    name: str | None,
+    model: str | None,
+    validation: tuple[str, ...],
+    epochs: int,
+    batch_size: int,
+    patience: int,
+    cache_epochs: int,
+    examples: Path | None,
+) -> None:
     """Train a model.
+
+    The recipe `paper` trains a new head on the frozen encoder of a model, on images of known kind
+    (see `d3 evaluate --help` for the layouts). Interrupted, the same command goes on where it
+    stopped. Under torchrun the processes share the encoder's work.
 
     The recipe `starter` renders scenes, trains small generators to redraw them, and trains a small
     D3 to tell the two apart: within an hour on two cores, the same for the same seed.
     """
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    if (recipe == "paper") != bool(datasets):
+        raise click.UsageError(
+            "The recipe `paper` needs a DATASET." if recipe == "paper" else "`starter` takes none."
+        )
+    if recipe == "starter":
+        _starter(folder, seed, examples)
+        return
+    from d3.container import Container
+    from d3.domain.models import STARTER, checked_name
+    from d3.settings import Settings
+    from d3.training.paper import PaperPlan
+    from d3.training.recipe import train_on
 
+    name = checked_name(name or folder.resolve().name)
+    if name == STARTER:
+        raise click.BadParameter("the starter ships with D3: choose another --name.")
+    plan = PaperPlan(
+        epochs=epochs, batch=batch_size, patience=patience, kept_epochs=cache_epochs, seed=seed
+    )
+    try:
+        with _bars() as progress:
+            trained = train_on(
+                Container(settings=Settings.from_environment()),
+                name,
+                model,
+                datasets,
+                validation,
+                folder,
+                plan,
+                command=shlex.join(["d3", *sys.argv[1:]]),
+                progress=progress,
+                told=_tell,
+            )
+    except KeyboardInterrupt:
+        complain("What is done is kept: the same command goes on from there.", "note")
+        raise
+    if trained.manifest is None:
+        return
+    for path, code in sorted(trained.unreadable.items())[:_LISTED]:
+        complain(f"{path}: {code}", "warning")
+    if trained.unreadable:
+        number = counted(len(trained.unreadable), "image")
+        complain(f"{number} could not be read and were skipped; see unreadable.csv.", "warning")
+    manifest = trained.manifest
+    out().print(
+        f"{manifest.name} version {manifest.version} is in the registry: epoch "
+        f"{trained.best.number} of {trained.epochs}, validation AUROC "
+        f"{trained.best.figures['auroc']:.3f}. "
+        f"Log, curves and card are in {printable(str(folder))}.",
+        markup=False,
+    )
+    complain(f"`d3 evaluate DATASET --model {manifest.name}` measures it on other images.", "note")
+
+
+def _tell(epoch: Epoch) -> None:
+    figures = epoch.figures
+    err().print(
+        f"epoch {epoch.number}: loss {epoch.loss:.4f}, validation {epoch.validation_loss:.4f}, "
+        f"accuracy {figures['accuracy']:.3f}, AUROC {figures['auroc']:.3f}, rate {epoch.rate:g}"
+    )
+
+
+def _starter(folder: Path, seed: int, examples: Path | None) -> None:
     from d3.training.starter import build
 
-    assert recipe == "starter"
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err()) as shown:
-        tasks: dict[str, int] = {}
-
-        def progress(stage: str, share: float) -> None:
-            if stage not in tasks:
-                tasks[stage] = shown.add_task(stage, total=1.0)
-            shown.update(tasks[stage], completed=share)  # type: ignore[arg-type]
-
-        build(folder, seed=seed, progress=progress, examples=examples)
+    with _bars() as told:
+        build(
+            folder,
+            seed=seed,
+            progress=lambda stage, share: told(stage, round(1000 * share), 1000),
+            examples=examples,
+        )
     out().print(f"The model is in {folder}; MODEL_CARD.md there says what it can do.", markup=False)
     files = f"--encoder {folder / 'encoder.safetensors'} --head {folder / 'head.safetensors'}"
     complain(f"`d3 models import NAME {files}` makes it usable.", "note")
-    return 0
+
+
+@contextmanager
+def _bars() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for each stage, where somebody watches."""
+    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err(), disable=not err().is_terminal) as shown:
+        tasks: dict[str, TaskID] = {}
+
+        def progress(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = shown.add_task(stage, total=total)
+            shown.update(tasks[stage], completed=done)
+
+        yield progress

@@ -41,6 +41,7 @@ STATUS: dict[type[d3.D3Error], HTTPStatus] = {
     d3.ModelProtected: HTTPStatus.CONFLICT,
     d3.CheckpointInvalid: HTTPStatus.UNPROCESSABLE_ENTITY,
     d3.ModelDamaged: HTTPStatus.SERVICE_UNAVAILABLE,
+    d3.ExplanationUnavailable: HTTPStatus.UNPROCESSABLE_ENTITY,
     d3.EntryRefused: HTTPStatus.INTERNAL_SERVER_ERROR,
     d3.StorageFailed: HTTPStatus.SERVICE_UNAVAILABLE,
     d3.DeviceOutOfMemory: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -114,6 +114,17 @@ class Form:
             raise ViewsInvalid(f"{text[:40]!r} views cannot be had.", "Give a number from 1 to 16.")
         return int(text)
 
+    def explain(self) -> bool:
+        """The field ``explain``: ``true`` or ``false``, which it is unless sent.
+
+        Raises:
+            FormInvalid: it is something else.
+        """
+        text = (self.text("explain") or "false").lower()
+        if text not in {"true", "false"}:
+            raise FormInvalid(f"explain={text[:40]!r} is not known.", "Send true or false.")
+        return text == "true"
+
 
 @dataclass(frozen=True, slots=True)
 class FormLimits:

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 from litestar import Controller, Request, post
+from msgspec import UNSET
 
 from d3.domain.errors import D3Error
 from d3.domain.idempotency import (
@@ -27,7 +28,14 @@ from d3.entrypoints.http import openapi
 from d3.entrypoints.http.answers import Answer
 from d3.entrypoints.http.forms import Form, FormLimits, header_of, read_form
 from d3.entrypoints.http.observing import Observation
-from d3.entrypoints.http.schemas import BatchItem, BatchPrediction, Prediction, result_of
+from d3.entrypoints.http.schemas import (
+    BatchItem,
+    BatchPrediction,
+    Explanation,
+    Prediction,
+    explanation_of,
+    result_of,
+)
 from d3.entrypoints.http.services import D3, Services
 from d3.entrypoints.http.waiting import patiently
 
@@ -62,12 +70,13 @@ class InferenceController(Controller):
         limits = FormLimits(d3.settings.max_image_bytes + _FORM_OVERHEAD, parts=16)
         form = await read_form(request, limits)
         uploads = [form.file("file")]
+        explanation = await _explained(request, d3, form) if form.explain() else UNSET
 
         def body(outcomes: Sequence[Outcome], ids: Sequence[int]) -> bytes:
             (outcome,) = outcomes
             assert isinstance(outcome, Judged)
             result = result_of(outcome.detection, cached=outcome.cached)
-            return _encode(Prediction(result=result, inference_id=ids[0]))
+            return _encode(Prediction(result=result, inference_id=ids[0], explanation=explanation))
 
         return await _answer(request, d3, form, uploads, body, lane=Lane.INTERACTIVE)
 
@@ -105,6 +114,17 @@ class InferenceController(Controller):
         return await _answer(request, d3, form, uploads, body, lane=Lane.BULK)
 
 
+async def _explained(request: Request[Any, Any, Any], d3: Services, form: Form) -> Explanation:
+    """The heat map, within the time a request has."""
+    upload, views = form.file("file"), form.views()
+
+    def draw() -> Explanation:
+        return explanation_of(d3.explaining.explain(upload.data, views=views))
+
+    until = time.monotonic() + _BEFORE_THE_WAY_BACK * d3.settings.request_seconds
+    return await patiently(request, d3.wait(d3.explain(draw)), until)
+
+
 async def _answer(
     request: Request[Any, Any, Any],
     d3: Services,
@@ -129,7 +149,8 @@ async def _answer(
     threshold, views = form.threshold(), form.views()
     reservation = None
     if (key := header_of(request, b"idempotency-key")) is not None:
-        digest = _request_hash(request.scope["path"], uploads, threshold, views)
+        asked = f"{request.scope['path']}{'?explain' if form.explain() else ''}"
+        digest = _request_hash(asked, uploads, threshold, views)
         reserved = await d3.wait(d3.writer.reserve(IdempotencyKey(NOBODY, key, digest)))
         if isinstance(reserved, StoredAnswer):
             return Answer(reserved.body, [(b"idempotency-replayed", b"true")])

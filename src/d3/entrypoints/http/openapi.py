@@ -46,6 +46,12 @@ _VIEWS = Schema(
     default=1,
     description="Permutations to average: more cost more time and tell how sure the score is.",
 )
+_EXPLAIN = Schema(
+    type=OpenAPIType.BOOLEAN,
+    default=False,
+    description="Answer with a heat map of where the score comes from, which takes many times as "
+    "long. 422 where the engine in use cannot explain.",
+)
 _IDEMPOTENCY_KEY = Parameter(
     name="Idempotency-Key",
     param_in="header",
@@ -125,6 +131,7 @@ class PredictOperation(DescribedOperation):
         """Describe the form and the header that the handler reads by itself."""
         super().__post_init__()
         properties = {"file": _FILE, "threshold": _THRESHOLD, "views": _VIEWS}
+        properties["explain"] = _EXPLAIN
         example = {"file": "photo.jpg", "threshold": 0.5, "views": 4}
         self.request_body = _form(properties, "file", "image/*", example)
         self.parameters = [*(self.parameters or []), _IDEMPOTENCY_KEY]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import datetime
 from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
 
 from d3.domain.detections import Detection
+from d3.domain.heatmaps import Heatmap
 from d3.domain.history import Bucket, HistoryEntry, Statistics
 from d3.domain.models import Manifest, ModelReference, ModelSummary
 
@@ -47,12 +49,25 @@ class Result(Struct, kw_only=True):
     notice: str
 
 
+class Explanation(Struct, kw_only=True):
+    """Where a score comes from: relative to the image itself, and no proof.
+
+    ``values`` are rows of patches from -1 to 1, the higher the more generated the patch's
+    neighbourhood looks alone; ``overlay`` is the image under its heat map, a PNG file in base64.
+    """
+
+    meaning: str
+    values: list[list[float]]
+    overlay: str
+
+
 class Prediction(Struct, kw_only=True):
-    """The answer to one image."""
+    """The answer to one image; ``explanation`` where it was asked for."""
 
     success: bool = True
     result: Result
     inference_id: int
+    explanation: Explanation | UnsetType = UNSET
 
 
 class BatchItem(Struct, kw_only=True):
@@ -260,6 +275,15 @@ def result_of(detection: Detection, *, cached: bool) -> Result:
         calibration_fpr=None if measured is None else measured.fpr.value,
         calibration_tpr=None if measured is None else measured.tpr.value,
         notice=detection.notice,
+    )
+
+
+def explanation_of(heatmap: Heatmap) -> Explanation:
+    """A heat map as the service answers it."""
+    return Explanation(
+        meaning=heatmap.meaning,
+        values=[[round(one, 4) for one in row] for row in heatmap.values.tolist()],
+        overlay=base64.b64encode(heatmap.png()).decode(),
     )
 
 

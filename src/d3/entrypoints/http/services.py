@@ -12,10 +12,11 @@ from typing import Any, TypeAlias, TypeVar
 from litestar.di import NamedDependency
 
 from d3.container import Container
-from d3.domain.errors import D3Error
+from d3.domain.errors import D3Error, Overloaded
 from d3.domain.models import PUBLISHED, STARTER
 from d3.domain.ports import ModelRegistry
 from d3.domain.ports_history import History, ResultCache, Schema
+from d3.domain.services.explaining import ExplanationService
 from d3.domain.services.following import ActiveModelFollower
 from d3.domain.services.hosting import ModelHost
 from d3.domain.services.inference import InferenceService
@@ -32,6 +33,7 @@ _LOG = logging.getLogger("d3.http")
 _QUERY_THREADS = 8
 _CHORE_THREADS = 4
 _PATIENCE_SECONDS = 5.0
+_EXPLANATIONS_WAITING = 8
 _BETTER = f"`d3 models pull {PUBLISHED}` fetches the published detector."
 
 
@@ -74,6 +76,9 @@ class Services:
             target=self.follower.run, args=[self._stopping], name="d3-follower", daemon=True
         )
         self._container = container
+        self.explaining: ExplanationService = container.explaining()
+        self._explanations = ThreadPoolExecutor(1, thread_name_prefix="d3-explain")
+        self._places = threading.BoundedSemaphore(_EXPLANATIONS_WAITING)
         self.started = False
         self._lock = threading.Lock()
         metrics.watch("d3_model_loaded", "1 while a model is loaded.", self._is_loaded)
@@ -128,6 +133,7 @@ class Services:
         self._stopping.set()
         if self._following.ident is not None:
             self._following.join(_PATIENCE_SECONDS)  # a download may take minutes more
+        self._explanations.shutdown(cancel_futures=True)
         self._decoding.shutdown()
         self.host.close()
         self.writer.close()
@@ -144,6 +150,26 @@ class Services:
     async def chore(self, work: Callable[[], T]) -> T:
         """Load, hash or store on the threads kept for that: such work takes seconds."""
         return await asyncio.get_running_loop().run_in_executor(self._chores, work)
+
+    def explain(self, work: Callable[[], T]) -> Future[T]:
+        """Draw a heat map, one at a time; a future that is cancelled before its turn costs none.
+
+        Raises:
+            ModelNotLoaded: there is no model to ask.
+            ExplanationUnavailable: what runs the model cannot explain.
+            Overloaded: too many wait already.
+        """
+        self.host.lease().end()  # else the model would be loaded for it
+        self.explaining.check()
+        if not self._places.acquire(blocking=False):
+            raise Overloaded(
+                f"{_EXPLANATIONS_WAITING} images wait to be explained.",
+                "Try again in a moment, or leave explain out.",
+                retry_after=_PATIENCE_SECONDS,
+            )
+        future = self._explanations.submit(work)
+        future.add_done_callback(lambda _: self._places.release())
+        return future
 
     def wait(self, source: Future[T]) -> asyncio.Future[T]:
         """What a thread is doing, to be awaited on the running event loop."""

@@ -1,0 +1,90 @@
+"""Where a score comes from: a heat map over an image's patches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from d3.domain.images import ImageFacts, Pixels
+from d3.domain.models import ModelReference
+
+Map: TypeAlias = NDArray[np.float64]
+
+MEANING = (
+    "Red marks the parts of this image that look most generated to the model when it sees them "
+    "alone, blue those that look least so. The scale is the image's own: a real photograph has red "
+    "parts too. It shows where the score comes from, and proves nothing."
+)
+"""What must be said beside every heat map."""
+
+_RED = np.array([215, 38, 30], np.float32)
+_BLUE = np.array([33, 90, 190], np.float32)
+_STRENGTH = 0.6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Heatmap:
+    """What a model says of an image's parts.
+
+    Attributes:
+        logits: float64 (grid, grid), a patch each, rows from the top: the mean raw logit of the
+            neighbourhoods that hold the patch, each shown to the network alone.
+        pixels: uint8 RGB (height, width, 3): the image, scaled down where a side is longer than
+            1024 pixels.
+        image: facts of the original.
+        model: which model was asked.
+        encode: turns uint8 RGB pixels into a PNG file.
+    """
+
+    logits: Map
+    pixels: Pixels = field(repr=False)
+    image: ImageFacts
+    model: ModelReference
+    encode: Callable[[Pixels], bytes] = field(repr=False)
+
+    @property
+    def values(self) -> Map:
+        """Distances of the logits from their mean, (grid, grid) in [-1, 1]; the farthest is 1 away.
+
+        Zero everywhere where all parts look alike. Comparable within the image only.
+        """
+        apart: Map = self.logits - self.logits.mean()
+        largest = float(np.abs(apart).max())
+        return apart / largest if largest > 0 else apart
+
+    @property
+    def meaning(self) -> str:
+        """What the colours say, and what they do not."""
+        return MEANING
+
+    def overlay(self) -> Pixels:
+        """The image with the map laid over it: uint8 RGB (height, width, 3)."""
+        height, width = self.pixels.shape[:2]
+        heat = _enlarged(self.values, height, width)[..., None]
+        colour = np.where(heat > 0, _RED, _BLUE)
+        share = np.abs(heat) * np.float32(_STRENGTH)
+        mixed = self.pixels * (1 - share) + colour * share
+        painted: Pixels = np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
+        return painted
+
+    def png(self) -> bytes:
+        """The overlay as a PNG file."""
+        return self.encode(self.overlay())
+
+
+def _enlarged(values: Map, height: int, width: int) -> NDArray[np.float32]:
+    """The map (height, width), linear between the middles of patches."""
+    rows, columns = _weights(len(values), height), _weights(values.shape[1], width)
+    enlarged: NDArray[np.float32] = rows @ values.astype(np.float32) @ columns.T
+    return enlarged
+
+
+def _weights(places: int, length: int) -> NDArray[np.float32]:
+    """How much each of the places counts at each of the pixels: (length, places)."""
+    spots = np.clip((np.arange(length) + 0.5) * places / length - 0.5, 0, places - 1)
+    distances = np.abs(spots[:, None] - np.arange(places))
+    return np.asarray(np.clip(1 - distances, 0, 1), dtype=np.float32)

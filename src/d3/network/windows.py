@@ -1,0 +1,57 @@
+"""What the network says of parts of an image: each neighbourhood of patches shown to it alone."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from d3.network.encoder import with_class_token
+from d3.network.model import D3Network
+
+SIDE = 4
+"""Patches along a window's side."""
+
+_TOKENS_AT_ONCE = 2048
+
+
+def window_logits(network: D3Network, pixels: Tensor, permutations: Tensor) -> Tensor:
+    """Logits (grid, grid) of an image's patches: for each, the mean of the windows that hold it.
+
+    A window's patches go through both branches at the places they have there; all others are left
+    out. All windows together cost about as much as twenty encodings.
+
+    Args:
+        network: in evaluation mode.
+        pixels: uint8 RGB (1, S, S, 3).
+        permutations: (K, patches); a window's logit is the mean over them.
+    """
+    encoder = network.encoder
+    grid, views = encoder.spec.grid, len(permutations)
+    windows = _windows(grid, min(SIDE, grid), pixels.device)
+    patches = with_class_token(encoder.embed(pixels))
+    tokens = patches + encoder.permuted_positions(permutations)
+    first = torch.zeros(len(windows), 1, dtype=windows.dtype, device=windows.device)
+    rows = torch.cat([first, windows + 1], dim=1)
+    logits = []
+    for some in torch.split(rows, max(1, _TOKENS_AT_ONCE // (rows.shape[1] * (1 + views)))):
+        seen = tokens[:, some].transpose(0, 1)
+        features = encoder.encode_tokens(seen.flatten(0, 1)).float()
+        features = features.view(len(some), 1 + views, -1)
+        shuffled, original = features[:, 1:], features[:, :1]
+        logits.append(network.head(shuffled, original.expand_as(shuffled)).mean(dim=1))
+    return _averaged(torch.cat(logits), windows, grid)
+
+
+def _windows(grid: int, side: int, device: torch.device) -> Tensor:
+    """The patches (windows, side * side) of every window."""
+    places = torch.arange(grid * grid, device=device).view(grid, grid)
+    return places.unfold(0, side, 1).unfold(1, side, 1).reshape(-1, side * side)
+
+
+def _averaged(logits: Tensor, windows: Tensor, grid: int) -> Tensor:
+    total = torch.zeros(grid * grid, dtype=torch.float64, device=logits.device)
+    count = torch.zeros_like(total)
+    every = logits.double()[:, None].expand(windows.shape)
+    total.index_add_(0, windows.flatten(), every.flatten())
+    count.index_add_(0, windows.flatten(), torch.ones_like(total).new_ones(windows.numel()))
+    return (total / count).view(grid, grid)
