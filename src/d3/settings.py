@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import msgspec
 from dotenv import dotenv_values
@@ -252,9 +252,6 @@ class Settings:
     log_addresses: Literal["truncated", "full", "none"] = _variable(
         "D3_LOG_ADDRESSES", "truncated", "of callers, in records of requests"
     )
-    store_images: bool = _variable(
-        "D3_STORE_IMAGES", False, "whether judged images are kept, in D3_HOME/images"
-    )
     log_format: Literal["auto", "text", "json"] = _variable(
         "D3_LOG_FORMAT", "auto", "text or json; auto is text on a terminal"
     )
@@ -271,11 +268,6 @@ class Settings:
     def secret_key_file(self) -> Path:
         """Where the secret is kept that was made for want of SECRET_KEY."""
         return self.home / "secret.key"
-
-    @property
-    def images_folder(self) -> Path:
-        """Where images are kept, if D3_STORE_IMAGES says so."""
-        return self.home / "images"
 
     @property
     def models_folder(self) -> Path:
@@ -357,6 +349,23 @@ class Settings:
             )
         _warn_of_unknown(given, known)
         return cls(**values)
+
+
+def key_of_environment() -> str | None:
+    """The API key that the environment has for a client."""
+    return os.environ.get("D3_API_KEY", "").strip() or None
+
+
+def key_for(base_url: str) -> str | None:
+    """This machine's own API key, for a service on this machine and for no other."""
+    if urlsplit(base_url).hostname not in {"localhost", "127.0.0.1", "::1"}:
+        return None
+    home = os.environ.get("D3_HOME", "").strip()
+    settings = Settings(home=Path(home).expanduser()) if home else Settings()
+    try:
+        return settings.key_file.read_text(encoding="ascii").strip() or None
+    except (OSError, ValueError):
+        return None
 
 
 def _parse(text: str, kind: Any, name: str) -> Any:

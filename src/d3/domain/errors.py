@@ -86,6 +86,12 @@ class FormTooLarge(RequestInvalid):
     code = "body_too_large"
 
 
+class FormTooSlow(RequestInvalid):
+    """A body that did not arrive in the time it has."""
+
+    code = "body_too_slow"
+
+
 class CursorInvalid(RequestInvalid):
     """A cursor that was made up, changed, or handed out for another question."""
 
@@ -353,6 +359,18 @@ class KeyMissing(AccessRefused):
 
     def __init__(self) -> None:
         super().__init__("This takes an API key.")
+
+
+class KeysMissing(D3Error):
+    """The service would be reached from elsewhere, and nobody has a key."""
+
+    code = "keys_missing"
+
+
+class SecretWeak(D3Error):
+    """The SECRET_KEY is one that everybody knows."""
+
+    code = "secret_weak"
 
 
 class KeyInvalid(AccessRefused):

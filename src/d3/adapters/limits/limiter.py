@@ -50,7 +50,7 @@ class CountingLimiter:
             waiting = {"socket_timeout": _SECONDS, "socket_connect_timeout": _SECONDS}
             options |= waiting | {"key_prefix": "d3:rates:1"}
         try:
-            storage = storage_from_string(_address(url), **options)  # type: ignore[arg-type]
+            storage = storage_from_string(_address(url), **options)
         except Exception:  # noqa: BLE001  the foreign error may show the password
             raise SettingsInvalid(
                 "D3_REDIS_URL cannot be used.",

@@ -25,6 +25,7 @@ PROBLEM = "application/problem+json"
 STATUS: dict[type[d3.D3Error], HTTPStatus] = {
     d3.IdempotencyKeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
     d3.FormTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    d3.FormTooSlow: HTTPStatus.REQUEST_TIMEOUT,
     d3.FormNotMultipart: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     d3.RequestInvalid: HTTPStatus.BAD_REQUEST,
     d3.RequestInFlight: HTTPStatus.CONFLICT,

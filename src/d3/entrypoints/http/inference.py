@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import msgspec
 from litestar import Controller, Request, post
 
+from d3.domain.accounts import Scope
 from d3.domain.errors import D3Error
 from d3.domain.idempotency import (
     NOBODY,
@@ -26,6 +27,7 @@ from d3.domain.text import display_name
 from d3.entrypoints.http import openapi
 from d3.entrypoints.http.answers import Answer
 from d3.entrypoints.http.forms import Form, FormLimits, header_of, read_form
+from d3.entrypoints.http.gate import caller_of
 from d3.entrypoints.http.observing import Observation
 from d3.entrypoints.http.schemas import BatchItem, BatchPrediction, Prediction, result_of
 from d3.entrypoints.http.services import D3, Services
@@ -34,6 +36,7 @@ from d3.entrypoints.http.waiting import patiently
 Body: TypeAlias = Callable[[Sequence[Outcome], Sequence[int]], bytes]
 _encode = msgspec.json.Encoder().encode
 _FORM_OVERHEAD = 64 * 1024
+_REFUSALS = (400, 401, 403, 408, 409, 413, 415, 422, 429, 503)
 _BEFORE_THE_WAY_BACK = 0.9
 """Of the time a request has: the rest is for keeping the result and sending the answer."""
 
@@ -50,7 +53,7 @@ class InferenceController(Controller):
         operation_class=openapi.PredictOperation,
         status_code=200,
         summary="Judge one image",
-        responses=openapi.responses(Prediction, 400, 409, 413, 415, 422, 503),
+        responses=openapi.responses(Prediction, *_REFUSALS),
         request_max_body_size=None,
     )
     async def predict(self, request: Request[Any, Any, Any], d3: D3) -> Answer:
@@ -58,8 +61,11 @@ class InferenceController(Controller):
 
         With an ``Idempotency-Key``, the same request again gets the same answer and no second row.
         """
+        caller_of(request).check(Scope.PREDICT)
         d3.inference.knock(Lane.INTERACTIVE, _BEFORE_THE_WAY_BACK * d3.settings.request_seconds)
-        limits = FormLimits(d3.settings.max_image_bytes + _FORM_OVERHEAD, parts=16)
+        limits = FormLimits(
+            d3.settings.max_image_bytes + _FORM_OVERHEAD, 16, d3.settings.upload_seconds
+        )
         form = await read_form(request, limits)
         uploads = [form.file("file")]
 
@@ -77,13 +83,16 @@ class InferenceController(Controller):
         operation_class=openapi.PredictBatchOperation,
         status_code=200,
         summary="Judge several images",
-        responses=openapi.responses(BatchPrediction, 400, 409, 413, 415, 422, 503),
+        responses=openapi.responses(BatchPrediction, *_REFUSALS),
         request_max_body_size=None,
     )
     async def predict_batch(self, request: Request[Any, Any, Any], d3: D3) -> Answer:
         """Judge the images in the fields ``files``; one bad file fails only itself."""
+        caller_of(request).check(Scope.PREDICT)
         d3.inference.knock(Lane.BULK)
-        limits = FormLimits(d3.settings.max_batch_bytes, parts=d3.settings.max_batch_files + 8)
+        limits = FormLimits(
+            d3.settings.max_batch_bytes, d3.settings.max_batch_files + 8, d3.settings.upload_seconds
+        )
         form = await read_form(request, limits)
         uploads = form.all_files("files")
         names = [display_name(upload.name) for upload in uploads]
@@ -127,10 +136,11 @@ async def _answer(
     observation = Observation.of(request.scope)
     within = d3.settings.request_seconds * len(uploads)
     threshold, views = form.threshold(), form.views()
+    user_id = caller_of(request).user_id
     reservation = None
     if (key := header_of(request, b"idempotency-key")) is not None:
         digest = _request_hash(request.scope["path"], uploads, threshold, views)
-        reserved = await d3.wait(d3.writer.reserve(IdempotencyKey(NOBODY, key, digest)))
+        reserved = await d3.wait(d3.writer.reserve(IdempotencyKey(user_id or NOBODY, key, digest)))
         if isinstance(reserved, StoredAnswer):
             return Answer(reserved.body, [(b"idempotency-replayed", b"true")])
         reservation = reserved
@@ -139,6 +149,7 @@ async def _answer(
             uploads,
             threshold=threshold,
             views=views,
+            user_id=user_id,
             request_id=observation.request_id,
             lane=lane,
             within=_BEFORE_THE_WAY_BACK * within,

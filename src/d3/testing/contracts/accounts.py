@@ -193,11 +193,11 @@ class AccountsContract:
         told = accounts.admit(two.key, NOON)
         assert told == Admission(Principal(ada.id, two.key_id, DEFAULT_SCOPES), NOON + DAY)
         assert accounts.admit(one.key, NOON).expires_at is None
-        assert [key.last_used_at for key in accounts.keys()] == [None, None]
+        assert [key.last_used_at for key in accounts.keys(None)] == [None, None]
         accounts.note_uses({})
         accounts.note_uses({one.key_id: NOON, two.key_id: NOON + HOUR, "gone": NOON})
         accounts.note_uses({one.key_id: NOON + SECOND, two.key_id: NOON})
-        noted = {key.key_id: key.last_used_at for key in accounts.keys()}
+        noted = {key.key_id: key.last_used_at for key in accounts.keys(None)}
         assert noted == {one.key_id: NOON + SECOND, two.key_id: NOON + HOUR}
 
     def test_two_keys_may_live_at_once_and_no_more(self, accounts: Accounts, ada: User) -> None:
