@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import ssl
 import stat
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -192,10 +193,7 @@ def test_more_requests_at_once_than_may_be_are_refused_before_their_body(
     start: Callable[..., Service],
 ) -> None:
     service = start(max_requests=1)
-    service.application.d3.settings  # noqa: B018
     service.engine.may_score.clear()
-    from concurrent.futures import ThreadPoolExecutor
-
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(service.predict, painted(0))
         assert service.engine.scoring.acquire(timeout=20)
@@ -208,8 +206,6 @@ def test_more_requests_at_once_than_may_be_are_refused_before_their_body(
 
 
 def test_a_body_that_never_ends_is_given_up(start: Callable[..., Service]) -> None:
-    import time
-
     service = start(upload_seconds=1)
 
     def drip() -> Any:
@@ -279,7 +275,7 @@ def test_the_first_start_makes_a_key_that_the_client_finds_and_tls_serves(
         url = served.url()
         assert url.startswith("https://")
         key = (home / "api.key").read_text().strip()
-        assert stat.S_IMODE(os.stat(home / "api.key").st_mode) == 0o600
+        assert stat.S_IMODE((home / "api.key").stat().st_mode) == 0o600
         assert key not in served.text, "a log is no terminal"
         trusting = ssl.create_default_context()
         authority.configure_trust(trusting)

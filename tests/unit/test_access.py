@@ -134,9 +134,7 @@ def test_where_redis_is_away_nobody_is_shut_out() -> None:
     assert limiter.trouble is not None
 
 
-@pytest.mark.parametrize(
-    "secret", ["short", "your-secret-key-here", "dev-secret-key-change-in-prod"]
-)
+@pytest.mark.parametrize("secret", ["short", "your-secret-key-here", "dev-secret-change-me"])
 def test_a_secret_that_everybody_knows_is_refused(secret: str) -> None:
     with pytest.raises(SecretWeak):
         check_secret(secret)

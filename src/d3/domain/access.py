@@ -75,7 +75,7 @@ def host_of(host: str) -> str:
     """The name in a Host header, in small letters and without its port."""
     host = host.strip().lower()
     if host.startswith("["):
-        return host.partition("]")[0] + "]"
+        return "".join(host.partition("]")[:2])
     return host.partition(":")[0].removesuffix(".")
 
 

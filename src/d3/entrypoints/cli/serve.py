@@ -79,6 +79,7 @@ def serve(
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # uvicorn would believe whoever sits on this machine; the gate asks
         timeout_graceful_shutdown=_GRACE_SECONDS,
         lifespan="on",
         ssl_certfile=tls and tls[0],
