@@ -257,7 +257,8 @@ def exchange(url: str, request: bytes, body: Iterator[bytes] | None = None) -> h
 @pytest.mark.parametrize("call", [PREDICT, BATCH, UPLOAD])
 def test_a_body_over_the_limit_is_refused_before_it_is_sent(service: Service, call: str) -> None:
     head = (
-        f"POST {call} HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+        f"POST {call} HTTP/1.1\r\nHost: localhost\r\n"
+        "Content-Type: multipart/form-data; boundary=b\r\n"
         f"Content-Length: {10**13}\r\n\r\n"
     )
     answer = exchange(service.url, head.encode())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from d3.domain.accounts import Scope
@@ -63,6 +64,7 @@ ANYBODY = Caller(frozenset({Scope.ADMIN}), sees_all=True)
 """Everybody, where access control was switched off."""
 
 
+@lru_cache(maxsize=4096)
 def is_local_name(host: str) -> bool:
     """Whether a Host header, with or without a port, names this machine by a loopback name.
 
@@ -89,6 +91,7 @@ def is_own_origin(origin: str, host: str, allowed: Collection[str]) -> bool:
         return False
 
 
+@lru_cache(maxsize=4096)
 def is_loopback(address: str | None) -> bool:
     """Whether an address is this machine's own; what is no address is not."""
     try:
