@@ -54,6 +54,10 @@ class Doorkeeper:
             return None
         return found.caller
 
+    def was_good(self, key: str) -> bool:
+        """Whether this key opened the door when it was last looked up, however long ago."""
+        return _name(key) in self._known
+
     def look_up(self, key: str) -> Caller:
         """Who sent this key, as the accounts have it.
 

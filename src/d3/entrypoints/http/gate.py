@@ -154,7 +154,8 @@ class Gate:
         if known is not None:
             return known
         rate, who = self._d3.settings.rate_failed_keys, f"failed:{address}"
-        if rate != _NO_RATE and not (stands := await self._limit("look", rate, who)).allowed:
+        guess = rate != _NO_RATE and not doorkeeper.was_good(key)
+        if guess and not (stands := await self._limit("look", rate, who)).allowed:
             raise _Refused(_too_often("API keys were refused", stands), _headers(stands))
         try:
             return await self._d3.query(lambda: doorkeeper.look_up(key))
