@@ -21,6 +21,7 @@ import httpx
 import uvicorn
 
 PROBLEM = "application/problem+json"
+AS_D3_SERVES = {"proxy_headers": False, "access_log": False}
 PROBLEM_FIELDS = {"success", "error", "code", "type", "title", "status", "detail", "request_id"}
 
 
@@ -28,7 +29,12 @@ PROBLEM_FIELDS = {"success", "error", "code", "type", "title", "status", "detail
 def serving(application: Any, **config: Any) -> Iterator[str]:
     """The base URL of an ASGI application served by uvicorn in a thread."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-    settings = {"log_config": None, "lifespan": "on", "timeout_graceful_shutdown": 10} | config
+    settings = {
+        "log_config": None,
+        "lifespan": "on",
+        **AS_D3_SERVES,
+        "timeout_graceful_shutdown": 10,
+    } | config
     server = uvicorn.Server(uvicorn.Config(application, **settings))
     failure: list[BaseException] = []
 

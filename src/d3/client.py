@@ -43,10 +43,12 @@ from d3.entrypoints.http.schemas import (
     StatsBody,
     Uploaded,
 )
+from d3.settings import key_for, key_of_environment
 
 _T = TypeVar("_T")
 File: TypeAlias = "str | Path | bytes"
 _RETRIED = (429, 503)
+_UNAUTHORIZED = 401
 _LONGEST_WAIT = 60.0
 _PAGE = 500
 
@@ -72,7 +74,8 @@ class Client:
 
     Args:
         base_url: such as ``http://localhost:5000``.
-        api_key: sent as ``Authorization: Bearer``; None sends none.
+        api_key: sent as ``Authorization: Bearer``. None: ``D3_API_KEY``, or where this machine's
+            own service asks for one, the key that it made at its first start.
         timeout: seconds to wait for an answer.
         retries: how often 429, 503 and lost connections are tried again, after what
             ``Retry-After`` says.
@@ -90,10 +93,12 @@ class Client:
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        api_key = api_key or key_of_environment()
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._http = httpx.Client(
             base_url=base_url, headers=headers, timeout=timeout, transport=transport
         )
+        self._own_key = None if api_key else key_for(base_url)
         self._retries = retries
         self._sleep = sleep
 
@@ -258,6 +263,10 @@ class Client:
                 continue
             if response.is_success:
                 return msgspec.json.decode(response.content, type=kind)
+            if response.status_code == _UNAUTHORIZED and self._own_key is not None:
+                self._http.headers["Authorization"] = f"Bearer {self._own_key}"
+                self._own_key = None
+                return self._call(method, path, kind, **what)
             if response.status_code not in _RETRIED or last:
                 raise _error_of(response)
             self._sleep(_retry_after(response, attempt))

@@ -20,6 +20,7 @@ from d3.domain.services.adoption import AdoptingRegistry
 from d3.domain.services.binding import HeadBinder
 from d3.domain.services.bundling import BundleService
 from d3.domain.services.detection import DetectionService
+from d3.domain.services.doorkeeping import Doorkeeper
 from d3.domain.services.engines import PreferredEngine, worth_preparing
 from d3.domain.services.explaining import ExplanationService
 from d3.domain.services.following import ActiveModelFollower
@@ -30,6 +31,7 @@ from d3.domain.services.writing import HistoryWriter
 from d3.settings import Settings
 
 if TYPE_CHECKING:
+    from d3.adapters.filesystem.secrets import SecretFiles
     from d3.adapters.minio.transfers import Progress
     from d3.adapters.sql import Database
     from d3.domain.ports import (
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     )
     from d3.domain.ports_accounts import Accounts
     from d3.domain.ports_history import History, ResultCache, Schema
+    from d3.domain.ports_limits import RateLimiter
     from d3.domain.ports_models import Bundles, Fetcher
     from d3.domain.ports_queue import DetectionQueue, QueueEvents
     from d3.domain.ports_storage import Copier
@@ -226,6 +229,21 @@ def _accounts(database: Database) -> Accounts:
     return SqlAccounts(database)
 
 
+def _secrets(settings: Settings) -> SecretFiles:
+    from d3.adapters.filesystem.secrets import SecretFiles
+
+    return SecretFiles(settings.key_file, settings.secret_key_file)
+
+
+def _limiter(settings: Settings, secrets: SecretFiles) -> RateLimiter:
+    from d3.adapters.limits import CountingLimiter
+
+    if settings.redis_url is None:
+        return CountingLimiter(b"")
+    secret = settings.secret_key or secrets.secret_key()
+    return CountingLimiter(secret.encode(), settings.redis_url)
+
+
 def _copier(settings: Settings, source: str | Path | None, target: str | Path | None) -> Copier:
     """From the embedded database to the one that is set, unless said otherwise."""
     from d3.adapters.sql import Database, SqlCopier
@@ -317,6 +335,9 @@ class Container(containers.DeclarativeContainer):
     history = providers.ThreadSafeSingleton(_history, database)
     accounts = providers.ThreadSafeSingleton(_accounts, database)
     account_service = providers.ThreadSafeSingleton(AccountService, accounts=accounts, clock=clock)
+    secrets = providers.ThreadSafeSingleton(_secrets, settings)
+    limiter = providers.ThreadSafeSingleton(_limiter, settings, secrets)
+    doorkeeper = providers.ThreadSafeSingleton(Doorkeeper, accounts=accounts, clock=clock)
     copier = providers.Factory(_copier, settings)
     history_writer = providers.ThreadSafeSingleton(HistoryWriter, history=history, clock=clock)
     cache = providers.ThreadSafeSingleton(_cache, settings)

@@ -6,6 +6,7 @@ A field's metadata names its variable. Nothing else in D3 reads the environment.
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
 import re
 import warnings
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import msgspec
 from dotenv import dotenv_values
@@ -26,6 +27,8 @@ from d3.domain.models import checked_name
 
 Count = Annotated[int, Meta(ge=1)]
 
+_RATE = r"none|[1-9][0-9]{0,8}/(?:second|minute|hour|day)"
+_RATE_EXPECTED = "a number by second, minute, hour or day such as 100/minute, or none"
 _FORMS = {
     "database_url": (
         r"(?:sqlite:///|postgres://|postgresql://|postgresql\+psycopg://)(?s:.*)",
@@ -44,6 +47,10 @@ _FORMS = {
         r"(?:rediss?|unix)://.+",
         "redis://USER:PASSWORD@HOST:PORT/NUMBER, or rediss:// for TLS",
     ),
+    "rate_per_key": (_RATE, _RATE_EXPECTED),
+    "rate_per_address": (_RATE, _RATE_EXPECTED),
+    "rate_failed_keys": (_RATE, _RATE_EXPECTED),
+    "api_key": (r"[\x21-\x7e]{1,1024}", "one word of at most 1024 characters"),
 }
 """What texts have to look like, by field, and how to say so."""
 _TRUE = {"1", "true", "yes", "on"}
@@ -189,12 +196,78 @@ class Settings:
     cors_origins: tuple[str, ...] = _variable(
         "D3_CORS_ORIGINS", (), "origins of pages that may call, by commas; unset: none"
     )
+    auth: Literal["auto", "required", "off"] = _variable(
+        "D3_AUTH",
+        "auto",
+        "who needs an API key: auto (all but callers on this machine), required (all) or off",
+    )
+    insecure: bool = _variable(
+        "D3_INSECURE", False, "says that D3_AUTH=off, which lets everybody in, is meant"
+    )
+    secret_key: str | None = _variable(
+        "SECRET_KEY",
+        None,
+        "hides addresses and keys in a shared Redis; unset: made once and kept in D3_HOME",
+        secret=True,
+    )
+    api_key: str | None = _variable(
+        "D3_API_KEY",
+        None,
+        "what the client sends; unset: the key in D3_HOME, and to this machine alone",
+        secret=True,
+    )
+    tls_cert: Path | None = _variable("D3_TLS_CERT", None, "certificate chain (PEM) for HTTPS")
+    tls_key: Path | None = _variable("D3_TLS_KEY", None, "and its private key")
+    allowed_hosts: tuple[str, ...] = _variable(
+        "D3_ALLOWED_HOSTS", (), "names the service may be called by, by commas; unset: any"
+    )
+    trusted_proxies: tuple[str, ...] = _variable(
+        "D3_TRUSTED_PROXIES",
+        (),
+        "addresses or networks whose X-Forwarded-For is believed, by commas; unset: none",
+    )
+    rate_per_key: str = _variable(
+        "D3_RATE_PER_KEY", "6000/minute", "requests of one API key, such as 100/second; or none"
+    )
+    rate_per_address: str = _variable(
+        "D3_RATE_PER_ADDRESS",
+        "6000/minute",
+        "requests of one address, loopback aside; or none",
+    )
+    rate_failed_keys: str = _variable(
+        "D3_RATE_FAILED_KEYS", "10/minute", "refused API keys of one address; or none"
+    )
+    max_requests: Annotated[int, Meta(ge=1, le=1_000_000)] = _variable(
+        "D3_MAX_REQUESTS", 2000, "requests that are being answered at once"
+    )
+    upload_seconds: Annotated[int, Meta(ge=1, le=86400)] = _variable(
+        "D3_UPLOAD_SECONDS", 300, "a request's body may take to arrive"
+    )
+    history_days: Annotated[int, Meta(ge=0, le=36500)] = _variable(
+        "D3_HISTORY_DAYS", 0, "after which results are deleted; 0: never"
+    )
+    request_log_days: Annotated[int, Meta(ge=0, le=36500)] = _variable(
+        "D3_REQUEST_LOG_DAYS", 30, "after which records of requests are deleted; 0: never"
+    )
+    log_addresses: Literal["truncated", "full", "none"] = _variable(
+        "D3_LOG_ADDRESSES", "truncated", "of callers, in records of requests"
+    )
     log_format: Literal["auto", "text", "json"] = _variable(
         "D3_LOG_FORMAT", "auto", "text or json; auto is text on a terminal"
     )
     log_level: Literal["debug", "info", "warning", "error"] = _variable(
         "D3_LOG_LEVEL", "info", "the least important thing that is logged"
     )
+
+    @property
+    def key_file(self) -> Path:
+        """Where this machine's own API key is kept, readable by its owner alone."""
+        return self.home / "api.key"
+
+    @property
+    def secret_key_file(self) -> Path:
+        """Where the secret is kept that was made for want of SECRET_KEY."""
+        return self.home / "secret.key"
 
     @property
     def models_folder(self) -> Path:
@@ -265,6 +338,10 @@ class Settings:
                     mistakes.append(f"{variable}={shown}: {error}")
         if "minio_access_key" in values and "minio_secret_key" not in values:
             mistakes.append("MINIO_SECRET_KEY is not set, and MINIO_ACCESS_KEY is")
+        if values.get("auth") == "off" and not values.get("insecure"):
+            mistakes.append("D3_AUTH='off': lets everybody in; D3_INSECURE=True says it is meant")
+        if ("tls_cert" in values) != ("tls_key" in values):
+            mistakes.append("D3_TLS_CERT and D3_TLS_KEY: only one of them is set")
         if mistakes:
             raise SettingsInvalid(
                 "Some settings cannot be used. " + "; ".join(mistakes) + ".",
@@ -274,9 +351,26 @@ class Settings:
         return cls(**values)
 
 
+def key_of_environment() -> str | None:
+    """The API key that the environment has for a client."""
+    return os.environ.get("D3_API_KEY", "").strip() or None
+
+
+def key_for(base_url: str) -> str | None:
+    """This machine's own API key, for a service on this machine and for no other."""
+    if urlsplit(base_url).hostname not in {"localhost", "127.0.0.1", "::1"}:
+        return None
+    home = os.environ.get("D3_HOME", "").strip()
+    settings = Settings(home=Path(home).expanduser()) if home else Settings()
+    try:
+        return settings.key_file.read_text(encoding="ascii").strip() or None
+    except (OSError, ValueError):
+        return None
+
+
 def _parse(text: str, kind: Any, name: str) -> Any:
     """The text as a value of the type, or a ValueError that says what was expected."""
-    if kind is Path:
+    if kind is Path or kind == Path | None:
         return _folder(text)
     if kind is bool:
         if text.lower() not in _TRUE | _FALSE:
@@ -286,8 +380,9 @@ def _parse(text: str, kind: Any, name: str) -> Any:
         return checked_name(text)
     if name in _FORMS:
         return _of_form(text, *_FORMS[name])
-    if name == "cors_origins":
-        return tuple(one.strip() for one in text.split(",") if one.strip())
+    if name in ("cors_origins", "allowed_hosts", "trusted_proxies"):
+        listed = tuple(one.strip() for one in text.split(",") if one.strip())
+        return tuple(map(_network, listed)) if name == "trusted_proxies" else listed
     if name == "cuda_device":
         text = re.sub(r"^cuda:(?=\d)", "", text.lower())
     try:
@@ -302,6 +397,13 @@ def _of_form(text: str, form: str, expected: str) -> str:
     if not re.fullmatch(form, text):
         raise ValueError(f"expected {expected}")
     return text
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text, strict=False))
+    except ValueError as error:
+        raise ValueError("expected addresses or networks such as 10.0.0.0/8") from error
 
 
 def _folder(text: str) -> Path:

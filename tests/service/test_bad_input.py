@@ -257,7 +257,8 @@ def exchange(url: str, request: bytes, body: Iterator[bytes] | None = None) -> h
 @pytest.mark.parametrize("call", [PREDICT, BATCH, UPLOAD])
 def test_a_body_over_the_limit_is_refused_before_it_is_sent(service: Service, call: str) -> None:
     head = (
-        f"POST {call} HTTP/1.1\r\nHost: d3\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+        f"POST {call} HTTP/1.1\r\nHost: localhost\r\n"
+        "Content-Type: multipart/form-data; boundary=b\r\n"
         f"Content-Length: {10**13}\r\n\r\n"
     )
     answer = exchange(service.url, head.encode())
@@ -267,7 +268,7 @@ def test_a_body_over_the_limit_is_refused_before_it_is_sent(service: Service, ca
 
 def test_a_body_without_a_length_is_refused_once_it_is_over_the_limit(service: Service) -> None:
     head = (
-        f"POST {PREDICT} HTTP/1.1\r\nHost: d3\r\nTransfer-Encoding: chunked\r\n"
+        f"POST {PREDICT} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
         "Content-Type: multipart/form-data; boundary=b\r\n\r\n"
     )
     begun = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
@@ -289,7 +290,7 @@ def test_an_upload_that_breaks_off_is_forgotten(service: Service) -> None:
     address = httpx.URL(service.url)
     with socket.create_connection((address.host, address.port or 80)) as connection:
         connection.sendall(
-            f"POST {UPLOAD} HTTP/1.1\r\nHost: d3\r\nContent-Length: 9999\r\n"
+            f"POST {UPLOAD} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n"
             "Content-Type: multipart/form-data; boundary=b\r\n\r\n".encode()
             + multipart(part(b"file", b"x" * 500, b"a.pth"), end=b"")
         )
@@ -299,7 +300,7 @@ def test_an_upload_that_breaks_off_is_forgotten(service: Service) -> None:
 @pytest.mark.parametrize("address", ["/nowhere", "/api", "/api/inference/", "/%2e%2e"])
 def test_an_unknown_address(service: Service, address: str) -> None:
     assert_problem(
-        exchange(service.url, f"GET {address} HTTP/1.1\r\nHost: d3\r\n\r\n".encode()), 404
+        exchange(service.url, f"GET {address} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()), 404
     )
 
 

@@ -75,7 +75,8 @@ def begin(url: str, shade: int) -> tuple[socket.socket, bytes]:
         + b"\r\n--b--\r\n"
     )
     head = (
-        f"POST /api/inference/predict HTTP/1.1\r\nHost: d3\r\nContent-Length: {len(body)}\r\n"
+        f"POST /api/inference/predict HTTP/1.1\r\nHost: localhost\r\n"
+        f"Content-Length: {len(body)}\r\n"
         "Content-Type: multipart/form-data; boundary=b\r\n\r\n"
     )
     address = httpx.URL(url)

@@ -193,6 +193,19 @@ class Principal:
 
 
 @dataclass(frozen=True, slots=True)
+class Admission:
+    """What a key opens, and how long that may be believed without asking again.
+
+    Attributes:
+        principal: whose key it is.
+        expires_at: when the key ends; None: never.
+    """
+
+    principal: Principal
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Presented:
     """A key that somebody sent, before anybody looked whether there is such a one.
 

@@ -86,6 +86,12 @@ class FormTooLarge(RequestInvalid):
     code = "body_too_large"
 
 
+class FormTooSlow(RequestInvalid):
+    """A body that did not arrive in the time it has."""
+
+    code = "body_too_slow"
+
+
 class CursorInvalid(RequestInvalid):
     """A cursor that was made up, changed, or handed out for another question."""
 
@@ -345,6 +351,28 @@ class AccessRefused(D3Error):
         super().__init__(problem, remedy)
 
 
+class KeyMissing(AccessRefused):
+    """There is no key, and the caller is not one who needs none."""
+
+    code = "key_missing"
+    reason = "missing"
+
+    def __init__(self) -> None:
+        super().__init__("This takes an API key.")
+
+
+class KeysMissing(D3Error):
+    """The service would be reached from elsewhere, and nobody has a key."""
+
+    code = "keys_missing"
+
+
+class SecretWeak(D3Error):
+    """The SECRET_KEY is one that everybody knows."""
+
+    code = "secret_weak"
+
+
 class KeyInvalid(AccessRefused):
     """No such key was ever handed out, or it was mistyped."""
 
@@ -367,6 +395,34 @@ class UserDisabled(AccessRefused):
     """The key is good; its owner's account is closed."""
 
     reason = "disabled"
+
+
+class AccessForbidden(D3Error):
+    """The key is good, and does not allow this."""
+
+    code = "forbidden"
+
+
+class HostRefused(AccessForbidden):
+    """The service was called by a name that it does not go by."""
+
+    code = "host_refused"
+
+
+class RateLimited(D3Error):
+    """Somebody asked too often.
+
+    Attributes:
+        retry_after: seconds after which there is room again.
+        limit: requests of a window.
+    """
+
+    code = "rate_limited"
+
+    def __init__(self, problem: str, remedy: str, retry_after: float, limit: int = 0) -> None:
+        super().__init__(problem, remedy)
+        self.retry_after = retry_after
+        self.limit = limit
 
 
 class DeviceUnavailable(D3Error):

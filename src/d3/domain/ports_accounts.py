@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Protocol, runtime_checkable
 
-from d3.domain.accounts import ApiKey, IssuedKey, KeyWish, Principal, User
+from d3.domain.accounts import Admission, ApiKey, IssuedKey, KeyWish, Principal, User
 
 
 @runtime_checkable
@@ -79,13 +80,25 @@ class Accounts(Protocol):
         """
         ...
 
-    def authenticate(self, key: str, now: datetime) -> Principal:
-        """Who sent this key. Its last use is noted, at most once a minute.
+    def admit(self, key: str, now: datetime) -> Admission:
+        """Who sent this key, and until when it is good as it stands; writes nothing.
 
         Raises:
             AccessRefused: KeyInvalid, KeyRevoked, KeyExpired or UserDisabled; to be answered
                 alike.
         """
+        ...
+
+    def authenticate(self, key: str, now: datetime) -> Principal:
+        """Who sent this key. Its last use is noted, at most once a minute.
+
+        Raises:
+            AccessRefused: as from :meth:`admit`.
+        """
+        ...
+
+    def note_uses(self, uses: Mapping[str, datetime]) -> None:
+        """Write down when keys were last used, by key id, in one transaction; never backwards."""
         ...
 
     def close(self) -> None:

@@ -121,6 +121,19 @@ class History(Protocol):
         """
         ...
 
+    def forget(
+        self, results_before: datetime | None, records_before: datetime | None
+    ) -> tuple[int, int]:
+        """Delete what is older than these moments, a thousand rows at a time; how many there were.
+
+        Of several replicas that do this at once, one does and the others stop.
+
+        Args:
+            results_before: results judged before this go; None: none do.
+            records_before: records of requests that came before this go; None: none do.
+        """
+        ...
+
     def page(self, where: HistoryFilter, limit: int, offset: int = 0) -> Page:
         """``limit`` (1 to 500) entries after the first ``offset``, and how many there are.
 

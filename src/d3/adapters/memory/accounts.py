@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from datetime import datetime, timedelta
 
 from d3.domain.accounts import (
+    Admission,
     ApiKey,
     IssuedKey,
     KeyWish,
@@ -98,16 +100,30 @@ class MemoryAccounts:
             return self._issue(old.user_id, KeyWish(old.name, old.scopes, expires_at), now)
 
     def authenticate(self, key: str, now: datetime) -> Principal:
-        """Who sent this key."""
+        """Who sent this key. Its last use is noted, at most once a minute."""
+        principal = self.admit(key, now).principal
+        with self._lock:
+            if use_is_news(self._keys[principal.key_id], now):
+                self.note_uses({principal.key_id: now})
+        return principal
+
+    def admit(self, key: str, now: datetime) -> Admission:
+        """Who sent this key, and until when it is good as it stands."""
         asked = presented(key)
         with self._lock:
             found = self._keys.get(asked.key_id or "")
             stored = self._fingerprints.get(asked.key_id or "", "")
             active = found is not None and self._users[found.user_id].is_active
             principal = admit(asked, found, stored, user_is_active=active, now=now)
-            if found is not None and use_is_news(found, now):
-                self._keys[found.key_id] = replace(found, last_used_at=in_utc(now))
-            return principal
+            return Admission(principal, None if found is None else found.expires_at)
+
+    def note_uses(self, uses: Mapping[str, datetime]) -> None:
+        """Write down when keys were last used; never backwards."""
+        with self._lock:
+            for key_id, used in uses.items():
+                key = self._keys.get(key_id)
+                if key is not None and (key.last_used_at is None or key.last_used_at < used):
+                    self._keys[key_id] = replace(key, last_used_at=in_utc(used))
 
     def close(self) -> None:
         """Nothing to give back."""

@@ -149,6 +149,26 @@ class MemoryHistory:
             raise ResultNotFound(f"There is no result with {known}.")
         return entry
 
+    def forget(
+        self, results_before: datetime | None, records_before: datetime | None
+    ) -> tuple[int, int]:
+        """Delete what is older than these moments; how many there were."""
+        with self._lock:
+            old = [
+                id_
+                for id_, entry in self._books.entries.items()
+                if results_before is not None and entry.created_at < results_before
+            ]
+            for id_ in old:
+                del self._books.entries[id_]
+            before = len(self._books.records)
+            self._books.records = [
+                one
+                for one in self._books.records
+                if records_before is None or one.created_at >= records_before
+            ]
+            return len(old), before - len(self._books.records)
+
     def delete(self, id_: int, user_id: int | None = None) -> None:
         """Remove one entry; with ``user_id``, only if it is this account's."""
         with self._lock:

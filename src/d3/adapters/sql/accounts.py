@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,7 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from d3.adapters.sql import tables
 from d3.adapters.sql.engine import Database
 from d3.domain.accounts import (
-    USE_NOTED_EVERY,
+    Admission,
     ApiKey,
     IssuedKey,
     KeyWish,
@@ -30,7 +31,7 @@ from d3.domain.accounts import (
     retired,
     use_is_news,
 )
-from d3.domain.errors import KeyNotFound, StorageFailed, UserExists, UserNotFound, shown
+from d3.domain.errors import KeyInvalid, KeyNotFound, StorageFailed, UserExists, UserNotFound, shown
 from d3.domain.history import LARGEST_ID, in_utc
 from d3.domain.keys import mint
 from d3.domain.text import storable
@@ -155,28 +156,43 @@ class SqlAccounts:
 
     def authenticate(self, key: str, now: datetime) -> Principal:
         """Who sent this key. Its last use is noted, at most once a minute."""
-        asked = presented(key)
-        with self._database.reading() as connection:
-            row = connection.execute(_search(asked)).one_or_none()
-        if row is None:
-            return admit(asked, None, "", user_is_active=False, now=now)
-        found = _key_of(row)
-        principal = admit(asked, found, row.secret_sha256, user_is_active=row.is_active, now=now)
+        found, principal = self._admit(key, now)
         if use_is_news(found, now):
-            self._note_use(found.key_id, in_utc(now))
+            # Nobody is kept out because a note could not be made.
+            with suppress(StorageFailed):
+                self.note_uses({found.key_id: now})
         return principal
+
+    def admit(self, key: str, now: datetime) -> Admission:
+        """Who sent this key, and until when it is good as it stands."""
+        found, principal = self._admit(key, now)
+        return Admission(principal, found.expires_at)
+
+    def note_uses(self, uses: Mapping[str, datetime]) -> None:
+        """Write down when keys were last used, in one transaction; never backwards."""
+        if not uses:
+            return
+        used = sa.bindparam("used", type_=_K.last_used_at.type)
+        older = sa.or_(_K.last_used_at.is_(None), _K.last_used_at < used)
+        note = sa.update(_K.__table__).where(_K.key_id == sa.bindparam("one"), older)  # type: ignore[arg-type]
+        # In one order everywhere, so that two replicas never wait for each other.
+        rows = [{"one": key_id, "used": in_utc(uses[key_id])} for key_id in sorted(uses)]
+        with self._database.writing() as connection:
+            connection.execute(note.values(last_used_at=used), rows)
 
     def close(self) -> None:
         """Give connections back."""
         self._database.close()
 
-    def _note_use(self, key_id: str, now: datetime) -> None:
-        news = sa.or_(_K.last_used_at.is_(None), _K.last_used_at <= now - USE_NOTED_EVERY)
-        # Nobody is kept out because a note could not be made.
-        with suppress(StorageFailed), self._database.writing() as connection:
-            connection.execute(
-                sa.update(_K).where(_K.key_id == key_id, news).values(last_used_at=now)
-            )
+    def _admit(self, key: str, now: datetime) -> tuple[ApiKey, Principal]:
+        asked = presented(key)
+        with self._database.reading() as connection:
+            row = connection.execute(_search(asked)).one_or_none()
+        if row is None:
+            raise KeyInvalid
+        found = _key_of(row)
+        stored, active = row.secret_sha256, row.is_active
+        return found, admit(asked, found, stored, user_is_active=active, now=now)
 
 
 def _search(asked: Presented) -> sa.Select[*tuple[Any, ...]]:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from d3.adapters.sql import queries
 from d3.adapters.sql.engine import Database
 from d3.adapters.sql.rows import COLUMNS, entry_of_row
-from d3.adapters.sql.tables import InferenceResult
+from d3.adapters.sql.tables import InferenceResult, RequestLogRow
 from d3.adapters.sql.transaction import SqlTransaction
 from d3.domain.cursors import Place, decode_cursor, encode_cursor, place_of
 from d3.domain.errors import ResultNotFound
@@ -30,6 +30,7 @@ from d3.domain.history import (
 )
 
 _CHUNK = 1000
+_FORGETTING = 0x6433_464F_5247_4554  # "d3FORGET"
 
 
 class SqlHistory:
@@ -66,6 +67,30 @@ class SqlHistory:
             gone = connection.execute(sa.delete(InferenceResult).where(*meant)).rowcount
         if not gone:
             raise _not_found(id_)
+
+    def forget(
+        self, results_before: datetime | None, records_before: datetime | None
+    ) -> tuple[int, int]:
+        """Delete what is older than these moments, a thousand rows at a time; how many."""
+        return (
+            self._forget(InferenceResult, results_before),
+            self._forget(RequestLogRow, records_before),
+        )
+
+    def _forget(self, table: type[InferenceResult | RequestLogRow], before: datetime | None) -> int:
+        gone = 0
+        while before is not None:
+            old = sa.select(table.id).where(table.created_at < before).limit(_CHUNK)
+            with self._database.writing() as connection:
+                if not self._database.is_sqlite and not connection.scalar(
+                    sa.select(sa.func.pg_try_advisory_xact_lock(_FORGETTING))
+                ):
+                    break  # another replica is at it
+                some = connection.execute(sa.delete(table).where(table.id.in_(old))).rowcount
+            gone += some
+            if some < _CHUNK:
+                break
+        return gone
 
     def page(self, where: HistoryFilter, limit: int, offset: int = 0) -> Page:
         """``limit`` entries after the first ``offset``, and how many there are."""

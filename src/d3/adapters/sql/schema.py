@@ -119,11 +119,11 @@ def has_rows(connection: sa.Connection) -> bool:
 
 
 def _upgrade(database: Database, revision: str, *, keep_backup: bool) -> Upgraded:
-    _refuse(state(database), SchemaState.AHEAD, SchemaState.FOREIGN)
     file = None
     with database.writing() as connection:
         exclusively(connection)
-        found = state_of(connection)  # again, now that nobody else can change it
+        # Only now: looked at while another process adopts, the tables seem to be nobody's.
+        found = state_of(connection)
         _refuse(found, SchemaState.AHEAD, SchemaState.FOREIGN)
         old = found in {SchemaState.BEHIND, SchemaState.PROTOTYPE}
         if keep_backup and old and database.is_sqlite and has_rows(connection):

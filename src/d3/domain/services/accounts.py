@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from d3.domain.accounts import (
@@ -10,15 +11,19 @@ from d3.domain.accounts import (
     ROTATION_OVERLAP,
     ApiKey,
     IssuedKey,
+    KeyState,
     KeyWish,
     Principal,
+    Scope,
     User,
     checked_scopes,
 )
-from d3.domain.errors import AccountInvalid, KeyNotFound
+from d3.domain.errors import AccountInvalid, KeyNotFound, UserExists
 from d3.domain.keys import key_id_of
 from d3.domain.ports import Clock
 from d3.domain.ports_accounts import Accounts
+
+FIRST_USER = "admin"
 
 
 class AccountService:
@@ -84,6 +89,22 @@ class AccountService:
         now = self.now()
         wish = KeyWish(name, checked_scopes(scopes), _end(now, lifetime))
         return self._accounts.create_key(self._accounts.user(username).id, wish, now)
+
+    def has_live_key(self) -> bool:
+        """Whether any key opens the door."""
+        now = self.now()
+        active = {user.id for user in self.users() if user.is_active}
+        return any(key.user_id in active and key.state(now) is KeyState.LIVE for key in self.keys())
+
+    def first_key(self) -> IssuedKey:
+        """Make the first key: of a user ``admin``, who is made too, and allowed everything.
+
+        Raises:
+            KeyLimitReached: this user has two live keys.
+        """
+        with suppress(UserExists):
+            self.add_user(FIRST_USER)
+        return self.create_key(FIRST_USER, name="first key", scopes=[Scope.ADMIN])
 
     def keys(self, username: str | None = None) -> list[ApiKey]:
         """Every key, or those of an account, oldest first.

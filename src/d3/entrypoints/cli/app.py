@@ -23,6 +23,7 @@ from d3.entrypoints.cli.diff import diff
 from d3.entrypoints.cli.doctor import doctor
 from d3.entrypoints.cli.evaluate import evaluate
 from d3.entrypoints.cli.explain import explain
+from d3.entrypoints.cli.history import history
 from d3.entrypoints.cli.keys import keys
 from d3.entrypoints.cli.models import models
 from d3.entrypoints.cli.output import complain
@@ -56,6 +57,7 @@ cli.add_command(doctor)
 cli.add_command(train)
 cli.add_command(users)
 cli.add_command(keys)
+cli.add_command(history)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from d3.domain.errors import D3Error, KeyLimitReached
 from d3.entrypoints.cli.output import complain, out, print_json, printable
 from d3.entrypoints.cli.spans import lifetime, span
-from d3.entrypoints.cli.users import JSON, account_service
+from d3.entrypoints.cli.users import JSON, account_service, container_of_accounts
 
 if TYPE_CHECKING:
     from d3.domain.accounts import ApiKey, IssuedKey
@@ -22,6 +23,27 @@ _SCOPES = ("predict", "read", "models", "admin")
 @click.group()
 def keys() -> None:
     """Create, list, revoke and rotate API keys. A user has two live keys at most."""
+
+
+@keys.command()
+@JSON
+def init(*, as_json: bool) -> None:
+    """Make the first key: of a user admin, allowed everything, kept in D3_HOME/api.key.
+
+    It is shown now and never again; the client on this machine reads the file by itself.
+    """
+    container = container_of_accounts()
+    service = container.account_service()
+    if service.has_live_key():
+        raise KeyLimitReached("There are keys already.", "`d3 keys list` shows them.")
+    made, secrets = service.first_key(), container.secrets()
+    try:
+        secrets.keep_key(made.key)
+    except D3Error:
+        service.revoke_key(made.key_id)
+        raise
+    _show_secret(made, as_json=as_json)
+    complain(f"{secrets.key_file} keeps it, readable by you alone.", "note")
 
 
 @keys.command()

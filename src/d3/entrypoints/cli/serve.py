@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import signal
 import socket
+import ssl
 import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from d3.domain.errors import D3Error
+from d3.domain.errors import D3Error, KeysMissing, SecretWeak, SettingsInvalid
 from d3.entrypoints.cli.output import complain, err
+
+if TYPE_CHECKING:
+    from d3.container import Container
+    from d3.domain.services.accounts import AccountService
 
 SWITCH_SECONDS = 0.0005
 """How long a thread may keep the interpreter while others wait for it: a request passes through
 several, and Python's own 5 ms at each add up (benchmarks/serving: an eighth off the p99)."""
 _GRACE_SECONDS = 30
+_SHORTEST_SECRET = 16
+_EXAMPLES = r"dev-secret|your[-_]secret|change[-_ ]?(me|this|in)|secret[-_]key|example"
+_FILE = click.Path(path_type=Path)
 
 
 class AddressUnavailable(D3Error):
@@ -29,8 +41,15 @@ class AddressUnavailable(D3Error):
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=None, help="Port; 0 takes a free one.  [5000]"
 )
-def serve(*, host: str | None, port: int | None) -> int:
+@click.option("--tls-cert", type=_FILE, default=None, help="Certificate chain (PEM): HTTPS.")
+@click.option("--tls-key", type=_FILE, default=None, help="Its private key (PEM).")
+def serve(
+    *, host: str | None, port: int | None, tls_cert: Path | None, tls_key: Path | None
+) -> int:
     """Serve the REST API and its interactive page at /schema.
+
+    On a loopback address callers on this machine need no key; elsewhere everybody does, and
+    without any key D3 does not start: `d3 keys init` makes the first.
 
     Stops on Ctrl-C or SIGTERM when what is in flight has been answered.
     """
@@ -44,20 +63,29 @@ def serve(*, host: str | None, port: int | None) -> int:
     configure_logs(settings.log_format, settings.log_level)
     listener = _listen(host or settings.host, settings.port if port is None else port)
     address, bound = listener.getsockname()[:2]
-    if not ipaddress.ip_address(address).is_loopback:
-        complain("Everybody who reaches this address can use the service.", kind="warning")
+    local = ipaddress.ip_address(address).is_loopback
+    tls = _tls(tls_cert or settings.tls_cert, tls_key or settings.tls_key)
+    if settings.auth == "off":
+        complain("Everybody who reaches this address can do everything.", kind="warning")
+    elif not local:
+        settings = replace(settings, auth="required")
+    if not local:
+        check_secret(settings.secret_key)
     application = create_app(settings)
     with err().status("Opening the database and loading the model"):
-        application.d3.start()
+        application.d3.start(lambda container: see_to_keys(container, local=local))
     config = uvicorn.Config(
         application,
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # uvicorn would believe whoever sits on this machine; the gate asks
         timeout_graceful_shutdown=_GRACE_SECONDS,
         lifespan="on",
+        ssl_certfile=tls and tls[0],
+        ssl_keyfile=tls and tls[1],
     )
-    url = f"http://{f'[{address}]' if ':' in address else address}:{bound}"
+    url = f"http{'s' if tls else ''}://{f'[{address}]' if ':' in address else address}:{bound}"
     err().print(f"D3 listens on {url} (interactive page: {url}/schema)")
     # When uvicorn has stopped it raises the signal that stopped it once more: all is done by then.
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -65,6 +93,64 @@ def serve(*, host: str | None, port: int | None) -> int:
     sys.setswitchinterval(SWITCH_SECONDS)
     uvicorn.Server(config).run(sockets=[listener])
     return 0
+
+
+def check_secret(secret: str | None) -> None:
+    """See that a secret which others rely on is none that everybody knows.
+
+    Raises:
+        SecretWeak: it is short, or an example's.
+    """
+    if secret is not None and (
+        len(secret) < _SHORTEST_SECRET or re.search(_EXAMPLES, secret, re.IGNORECASE)
+    ):
+        raise SecretWeak(
+            "SECRET_KEY is short or an example's, and the address is not this machine's alone.",
+            "Set 32 random characters, or leave it out: D3 makes one.",
+        )
+
+
+def see_to_keys(container: Container, *, local: bool) -> None:
+    """Make the first key where there is none, or say how to.
+
+    Raises:
+        KeysMissing: others will reach the service, and nobody could use it.
+    """
+    secrets, settings = container.secrets(), container.settings()
+    if settings.secret_key is None:
+        secrets.secret_key()
+    accounts: AccountService = container.account_service()
+    if settings.auth == "off" or accounts.has_live_key():
+        return
+    if not local:
+        raise KeysMissing(
+            "This address can be reached from elsewhere, and there is no API key.",
+            "Make one: d3 keys init",
+        )
+    made = accounts.first_key()
+    try:
+        secrets.keep_key(made.key)
+    except D3Error:
+        accounts.revoke_key(made.key_id)
+        raise
+    # A log is kept and shipped around; a terminal is only looked at.
+    shown = f": {made.key}" if sys.stderr.isatty() else "."
+    complain(f"{secrets.key_file} holds the first API key, shown only now{shown}", "note")
+
+
+def _tls(cert: Path | None, key: Path | None) -> tuple[Path, Path] | None:
+    if cert is None and key is None:
+        return None
+    try:
+        if cert is None or key is None:
+            raise FileNotFoundError(0, "one of the two is missing")
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, lambda: b"")
+    except OSError as error:
+        raise SettingsInvalid(
+            f"The certificate and its key cannot be used ({error.strerror or 'no PEM'}).",
+            "Give --tls-cert and --tls-key: PEM files that belong together, without a password.",
+        ) from error
+    return cert, key
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -14,6 +14,7 @@ from litestar.di import Provide
 from litestar.types import Receive, Scope, Send
 
 from d3.entrypoints.http import errors, openapi
+from d3.entrypoints.http.gate import Gate
 from d3.entrypoints.http.health import HealthController
 from d3.entrypoints.http.history import HistoryController
 from d3.entrypoints.http.inference import InferenceController
@@ -33,13 +34,15 @@ class Application(Litestar):
     async def __call__(self, scope: Scope | Any, receive: Receive | Any, send: Send | Any) -> None:
         """Answer one request, observed; a parent that runs no lifespan is made up for."""
         if self._observer is None:
-            answer = LingeringClose(self._answer)
-            self._observer = Observer(answer, self.d3.metrics, self.d3.writer.log)
+            answer = LingeringClose(Gate(self._answer, self.d3))
+            self._observer = Observer(
+                answer, self.d3.metrics, self.d3.writer.log, self.d3.shown_address
+            )
+        if scope["type"] == "http" and not self.d3.started:
+            await asyncio.to_thread(self.d3.start)
         await self._observer(_below_prefix(scope), receive, send)
 
     async def _answer(self, scope: Scope | Any, receive: Receive | Any, send: Send | Any) -> None:
-        if scope["type"] == "http" and not self.d3.started:
-            await asyncio.to_thread(self.d3.start)
         await super().__call__(scope, receive, send)
 
 

@@ -114,6 +114,10 @@ ERRORS: dict[int, tuple[str, str]] = {
         "invalid_threshold",
         "The threshold 'abc' is not a number between 0 and 1. Give a number such as 0.5.",
     ),
+    401: ("key_missing", "This takes an API key. Send one as `Authorization: Bearer KEY`."),
+    403: ("forbidden", "This API key lacks the scope 'models'. An administrator makes one."),
+    408: ("body_too_slow", "The request's body did not arrive within 300 seconds. Send less."),
+    429: ("rate_limited", "Too many requests came. Try again when Retry-After says."),
     404: ("result_not_found", "There is no such result. GET /api/inference/history lists them."),
     409: ("load_in_progress", "Another model is being loaded. Try again when it is done."),
     413: (

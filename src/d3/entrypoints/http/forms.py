@@ -6,6 +6,7 @@ with a 500 at an unknown charset; ours parses with the same library and trusts n
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import dataclass, field
 from typing import IO, Any
@@ -24,6 +25,7 @@ from d3.domain.errors import (
     FormInvalid,
     FormNotMultipart,
     FormTooLarge,
+    FormTooSlow,
     ThresholdInvalid,
     ViewsInvalid,
 )
@@ -133,10 +135,12 @@ class FormLimits:
     Attributes:
         bytes: of the whole body.
         parts: files and texts together.
+        seconds: until all of it has come.
     """
 
     bytes: int
     parts: int
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +169,7 @@ async def read_form(
     Raises:
         FormNotMultipart: the body is something else.
         FormTooLarge: it is larger than the limit, or has more parts.
+        FormTooSlow: it takes too long to arrive.
         FormInvalid: it is malformed.
     """
     kind, options = parse_options_header(header_of(request, b"content-type") or "")
@@ -179,7 +184,13 @@ async def read_form(
         raise _too_large(limits)
     collector = _Collector(limits, sink)
     try:
-        await _parse(request.receive, boundary, collector)
+        async with asyncio.timeout(limits.seconds):
+            await _parse(request.receive, boundary, collector)
+    except TimeoutError as error:
+        raise FormTooSlow(
+            f"The request's body did not arrive within {limits.seconds:g} seconds.",
+            "Send less at once, or over a faster connection.",
+        ) from error
     except (MultipartError, UnicodeError, LookupError, ValueError) as error:
         raise FormInvalid(
             "The multipart form is malformed.", "Send it as curl -F or the files= of requests do."

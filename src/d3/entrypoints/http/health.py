@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from litestar import Controller, MediaType, Response, get
+from litestar import Controller, MediaType, Request, Response, get
 from litestar.openapi import ResponseSpec
 
+from d3.domain.accounts import Scope
 from d3.domain.errors import D3Error
 from d3.entrypoints.http import openapi
+from d3.entrypoints.http.gate import caller_of
 from d3.entrypoints.http.schemas import Health, Readiness
 from d3.entrypoints.http.services import D3
 
@@ -76,11 +78,13 @@ class HealthController(Controller):
     @get(
         "/metrics",
         operation_id="getMetrics",
+        responses=openapi.problems(401, 403, 429),
         summary="Measure",
         media_type=MediaType.TEXT,
         sync_to_thread=False,
     )
-    def metrics(self, d3: D3) -> Response[Any]:
+    def metrics(self, request: Request[Any, Any, Any], d3: D3) -> Response[Any]:
         """Prometheus text."""
+        caller_of(request).check(Scope.READ)
         content, kind = d3.metrics.render()
         return Response(content, media_type=kind)

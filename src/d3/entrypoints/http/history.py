@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
-from litestar import Controller, delete, get
+from litestar import Controller, Request, delete, get
 from litestar.di import NamedDependency, Provide
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import Parameter
 from litestar.response import Stream
 
+from d3.domain.accounts import Scope
 from d3.domain.errors import RequestInvalid, ResultNotFound
 from d3.domain.history import (
     LARGEST_ID,
@@ -25,6 +26,7 @@ from d3.domain.history import (
 from d3.domain.scoring import Verdict
 from d3.domain.services.export import csv_chunks, json_lines_chunks
 from d3.entrypoints.http import openapi
+from d3.entrypoints.http.gate import caller_of
 from d3.entrypoints.http.schemas import (
     Done,
     HistoryPage,
@@ -68,6 +70,7 @@ ResultId = Annotated[
 
 
 def provide_filter(  # noqa: PLR0917  a query's parameters, one by one
+    request: Request[Any, Any, Any],
     is_fake: IsFake = None,
     model: ModelName = None,
     since: Since = None,
@@ -75,9 +78,10 @@ def provide_filter(  # noqa: PLR0917  a query's parameters, one by one
     q: Q = None,
     verdict: VerdictIs = None,
 ) -> HistoryFilter:
-    """Which results are meant, from the query.
+    """Which results are meant, from the query; nobody's but the caller's own.
 
     Raises:
+        AccessForbidden: the caller may read none.
         RequestInvalid: a time without a zone.
     """
     try:
@@ -88,12 +92,20 @@ def provide_filter(  # noqa: PLR0917  a query's parameters, one by one
             until=_time(until),
             q=q,
             verdict=verdict,
+            user_id=_sees(request),
         )
     except (ValueError, OverflowError) as error:
         raise RequestInvalid(
             "`since` and `until` are times with a zone.",
             "Write 2026-01-31T12:00:00Z; a + in an address is written %2B.",
         ) from error
+
+
+def _sees(request: Request[Any, Any, Any], scope: Scope = Scope.READ) -> int | None:
+    """Whose results the caller may see, if any: one account's, or all."""
+    caller = caller_of(request)
+    caller.check(scope)
+    return caller.sees
 
 
 def _time(text: str | None) -> datetime | None:
@@ -116,7 +128,7 @@ def _export(
         operation_class=openapi.TextOperation,
         summary=f"Export the filtered history as {name}",
         description=f"Every result that matches, newest first, {shape}.",
-        responses=openapi.problems(400, 503),
+        responses=openapi.problems(400, 401, 403, 429, 503),
         media_type=media_type,
     )
     async def export(_: Controller, d3: D3, where: NamedDependency[HistoryFilter]) -> Stream:
@@ -143,7 +155,7 @@ class HistoryController(Controller):
         operation_id="listHistory",
         operation_class=openapi.DescribedOperation,
         summary="Page through the history",
-        responses=openapi.problems(400, 503),
+        responses=openapi.problems(400, 401, 403, 429, 503),
     )
     async def page(
         self,
@@ -172,11 +184,14 @@ class HistoryController(Controller):
         operation_id="getResult",
         operation_class=openapi.DescribedOperation,
         summary="Get one result",
-        responses=openapi.problems(400, 404, 503),
+        responses=openapi.problems(400, 401, 403, 404, 429, 503),
     )
-    async def result(self, d3: D3, result_id: ResultId) -> OneResult:
-        """The result with this id."""
-        entry = await d3.query(lambda: d3.history.get(_checked_id(result_id)))
+    async def result(
+        self, request: Request[Any, Any, Any], d3: D3, result_id: ResultId
+    ) -> OneResult:
+        """The result with this id; somebody else's is not found."""
+        sees = _sees(request)
+        entry = await d3.query(lambda: d3.history.get(_checked_id(result_id), sees))
         return OneResult(result=history_item(entry))
 
     @delete(
@@ -185,11 +200,12 @@ class HistoryController(Controller):
         operation_class=openapi.DescribedOperation,
         summary="Delete one result",
         status_code=200,
-        responses=openapi.problems(400, 404, 503),
+        responses=openapi.problems(400, 401, 403, 404, 429, 503),
     )
-    async def remove(self, d3: D3, result_id: ResultId) -> Done:
-        """Remove the result with this id for good."""
-        await d3.query(lambda: d3.history.delete(_checked_id(result_id)))
+    async def remove(self, request: Request[Any, Any, Any], d3: D3, result_id: ResultId) -> Done:
+        """Remove the result with this id for good; a key that only reads may not."""
+        sees = _sees(request, Scope.PREDICT)
+        await d3.query(lambda: d3.history.delete(_checked_id(result_id), sees))
         return Done(message="Result deleted successfully")
 
     @get(
@@ -197,10 +213,11 @@ class HistoryController(Controller):
         operation_id="getStatistics",
         operation_class=openapi.DescribedOperation,
         summary="Count results",
-        responses=openapi.problems(400, 503),
+        responses=openapi.problems(400, 401, 403, 429, 503),
     )
     async def stats(
         self,
+        request: Request[Any, Any, Any],
         d3: D3,
         since: Since = None,
         until: Until = None,
@@ -209,7 +226,7 @@ class HistoryController(Controller):
         ] = None,
     ) -> Stats:
         """Totals, and with ``bucket`` their course in time."""
-        where = provide_filter(since=since, until=until)
+        where = provide_filter(request, since=since, until=until)
         size = BucketSize(bucket) if bucket is not None else None
         return Stats(stats=stats_of(await d3.query(lambda: d3.history.statistics(where, size))))
 

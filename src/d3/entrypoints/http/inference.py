@@ -12,6 +12,7 @@ import msgspec
 from litestar import Controller, Request, post
 from msgspec import UNSET
 
+from d3.domain.accounts import Scope
 from d3.domain.errors import D3Error
 from d3.domain.idempotency import (
     NOBODY,
@@ -27,6 +28,7 @@ from d3.domain.text import display_name
 from d3.entrypoints.http import openapi
 from d3.entrypoints.http.answers import Answer
 from d3.entrypoints.http.forms import Form, FormLimits, header_of, read_form
+from d3.entrypoints.http.gate import caller_of
 from d3.entrypoints.http.observing import Observation
 from d3.entrypoints.http.schemas import (
     BatchItem,
@@ -42,6 +44,7 @@ from d3.entrypoints.http.waiting import patiently
 Body: TypeAlias = Callable[[Sequence[Outcome], Sequence[int]], bytes]
 _encode = msgspec.json.Encoder().encode
 _FORM_OVERHEAD = 64 * 1024
+_REFUSALS = (400, 401, 403, 408, 409, 413, 415, 422, 429, 503)
 _BEFORE_THE_WAY_BACK = 0.9
 """Of the time a request has: the rest is for keeping the result and sending the answer."""
 
@@ -58,7 +61,7 @@ class InferenceController(Controller):
         operation_class=openapi.PredictOperation,
         status_code=200,
         summary="Judge one image",
-        responses=openapi.responses(Prediction, 400, 409, 413, 415, 422, 503),
+        responses=openapi.responses(Prediction, *_REFUSALS),
         request_max_body_size=None,
     )
     async def predict(self, request: Request[Any, Any, Any], d3: D3) -> Answer:
@@ -66,8 +69,11 @@ class InferenceController(Controller):
 
         With an ``Idempotency-Key``, the same request again gets the same answer and no second row.
         """
+        caller_of(request).check(Scope.PREDICT)
         d3.inference.knock(Lane.INTERACTIVE, _BEFORE_THE_WAY_BACK * d3.settings.request_seconds)
-        limits = FormLimits(d3.settings.max_image_bytes + _FORM_OVERHEAD, parts=16)
+        limits = FormLimits(
+            d3.settings.max_image_bytes + _FORM_OVERHEAD, 16, d3.settings.upload_seconds
+        )
         form = await read_form(request, limits)
         uploads = [form.file("file")]
         explanation = await _explained(request, d3, form) if form.explain() else UNSET
@@ -86,13 +92,16 @@ class InferenceController(Controller):
         operation_class=openapi.PredictBatchOperation,
         status_code=200,
         summary="Judge several images",
-        responses=openapi.responses(BatchPrediction, 400, 409, 413, 415, 422, 503),
+        responses=openapi.responses(BatchPrediction, *_REFUSALS),
         request_max_body_size=None,
     )
     async def predict_batch(self, request: Request[Any, Any, Any], d3: D3) -> Answer:
         """Judge the images in the fields ``files``; one bad file fails only itself."""
+        caller_of(request).check(Scope.PREDICT)
         d3.inference.knock(Lane.BULK)
-        limits = FormLimits(d3.settings.max_batch_bytes, parts=d3.settings.max_batch_files + 8)
+        limits = FormLimits(
+            d3.settings.max_batch_bytes, d3.settings.max_batch_files + 8, d3.settings.upload_seconds
+        )
         form = await read_form(request, limits)
         uploads = form.all_files("files")
         names = [display_name(upload.name) for upload in uploads]
@@ -147,11 +156,12 @@ async def _answer(
     observation = Observation.of(request.scope)
     within = d3.settings.request_seconds * len(uploads)
     threshold, views = form.threshold(), form.views()
+    user_id = caller_of(request).user_id
     reservation = None
     if (key := header_of(request, b"idempotency-key")) is not None:
         asked = f"{request.scope['path']}{'?explain' if form.explain() else ''}"
         digest = _request_hash(asked, uploads, threshold, views)
-        reserved = await d3.wait(d3.writer.reserve(IdempotencyKey(NOBODY, key, digest)))
+        reserved = await d3.wait(d3.writer.reserve(IdempotencyKey(user_id or NOBODY, key, digest)))
         if isinstance(reserved, StoredAnswer):
             return Answer(reserved.body, [(b"idempotency-replayed", b"true")])
         reservation = reserved
@@ -160,6 +170,7 @@ async def _answer(
             uploads,
             threshold=threshold,
             views=views,
+            user_id=user_id,
             request_id=observation.request_id,
             lane=lane,
             within=_BEFORE_THE_WAY_BACK * within,

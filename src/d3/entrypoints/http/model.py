@@ -9,10 +9,12 @@ from typing import Annotated, Any
 from litestar import Controller, Request, get, post
 from litestar.params import Parameter
 
+from d3.domain.accounts import Scope
 from d3.domain.models import checked_name
 from d3.domain.text import display_name
 from d3.entrypoints.http import openapi
 from d3.entrypoints.http.forms import FormLimits, Sink, read_form
+from d3.entrypoints.http.gate import caller_of
 from d3.entrypoints.http.schemas import (
     Done,
     LoadedModelInfo,
@@ -39,6 +41,7 @@ class ModelController(Controller):
         operation_id="getModelInfo",
         operation_class=openapi.DescribedOperation,
         summary="Describe the model in use",
+        responses=openapi.problems(401, 403, 429),
     )
     async def info(self, d3: D3) -> ModelInfo:
         """What is loaded, on which device and in which precision."""
@@ -71,16 +74,18 @@ class ModelController(Controller):
         operation_class=openapi.DescribedOperation,
         status_code=200,
         summary="Load a model",
-        responses=openapi.problems(400, 404, 409, 422, 503),
+        responses=openapi.problems(400, 401, 403, 404, 409, 422, 429, 503),
     )
     async def load(
         self,
+        request: Request[Any, Any, Any],
         d3: D3,
         name: Annotated[
             str | None, Parameter(max_length=100, description="By default the chosen one.")
         ] = None,
     ) -> ModelLoaded:
         """Load a model beside the old one, which serves until the new one takes its place."""
+        caller_of(request).check(Scope.MODELS)
         wanted = checked_name(name) if name else None
         model = await d3.chore(lambda: d3.host.load(wanted))
         return ModelLoaded(
@@ -95,9 +100,11 @@ class ModelController(Controller):
         operation_class=openapi.DescribedOperation,
         status_code=200,
         summary="Unload the model",
+        responses=openapi.problems(401, 403, 429),
     )
-    async def unload(self, d3: D3) -> Done:
+    async def unload(self, request: Request[Any, Any, Any], d3: D3) -> Done:
         """Free the model's memory; predictions answer 503 until one is loaded again."""
+        caller_of(request).check(Scope.MODELS)
         was_there = await d3.chore(d3.host.unload)
         return Done(message="Model unloaded successfully" if was_there else "No model was loaded")
 
@@ -106,10 +113,11 @@ class ModelController(Controller):
         operation_id="listModels",
         operation_class=openapi.DescribedOperation,
         summary="List the registry's models",
-        responses=openapi.problems(503),
+        responses=openapi.problems(401, 403, 429, 503),
     )
-    async def models(self, d3: D3) -> ModelList:
+    async def models(self, request: Request[Any, Any, Any], d3: D3) -> ModelList:
         """Every model there is, by name, in its newest version."""
+        caller_of(request).check(Scope.MODELS)
         details = [details_of(one) for one in await d3.chore(d3.models.list)]
         names = [one.name for one in details]
         return ModelList(count=len(names), models=names, details=details)
@@ -120,7 +128,7 @@ class ModelController(Controller):
         operation_class=openapi.UploadOperation,
         status_code=200,
         summary="Upload a head",
-        responses=openapi.problems(400, 409, 413, 415, 422, 503),
+        responses=openapi.problems(400, 401, 403, 408, 409, 413, 415, 422, 429, 503),
         request_max_body_size=None,
     )
     async def upload(self, request: Request[Any, Any, Any], d3: D3) -> Uploaded:
@@ -129,7 +137,9 @@ class ModelController(Controller):
         It is read without running its code, checked, and bound to an encoder of its width before
         it becomes visible. The same name again makes a new version. It is used once loaded.
         """
-        limits = FormLimits(d3.settings.max_model_bytes + _FORM_OVERHEAD, parts=8)
+        caller_of(request).check(Scope.MODELS)
+        size = d3.settings.max_model_bytes + _FORM_OVERHEAD
+        limits = FormLimits(size, 8, d3.settings.upload_seconds)
         with tempfile.NamedTemporaryFile(prefix="d3-upload-") as stream:
             form = await read_form(request, limits, Sink("file", stream))
             stream.flush()

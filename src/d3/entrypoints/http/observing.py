@@ -35,6 +35,8 @@ class Observation:
 
     Attributes:
         request_id: the client's, if it can be used, else a new one.
+        address: the caller's, behind proxies that are trusted.
+        user_id: whose key was sent.
         status: of the answer, once begun; 499 where nobody waited for it.
         decode_seconds: spent decoding images.
         queue_seconds: spent waiting for the device, of the image that waited longest.
@@ -43,6 +45,8 @@ class Observation:
     """
 
     request_id: str
+    address: str | None = None
+    user_id: int | None = None
     status: int = 499
     decode_seconds: float = 0.0
     queue_seconds: float = 0.0
@@ -82,6 +86,7 @@ class Observer:
         application: what answers.
         metrics: counts.
         record: keeps the request log; called on the event loop, so it may not wait.
+        shown_address: what of an address is recorded.
     """
 
     def __init__(
@@ -89,10 +94,12 @@ class Observer:
         application: ASGIApp,
         metrics: Metrics,
         record: Callable[[RequestRecord], None],
+        shown_address: Callable[[str], str | None],
     ) -> None:
         self._application = application
         self._metrics = metrics
         self._record = record
+        self._shown_address = shown_address
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request and remember how."""
@@ -135,15 +142,17 @@ class Observer:
         if path.startswith(_QUIET):
             return
         client = scope.get("client")
+        address = observation.address or (client[0] if client else None)
         self._record(
             RequestRecord(
                 endpoint=path[:255],
                 method=method[:16],
                 status_code=status,
-                ip_address=client[0] if client else None,
+                ip_address=None if address is None else self._shown_address(address),
                 response_time=seconds,
                 created_at=arrived,
                 request_id=observation.request_id,
+                user_id=observation.user_id,
             )
         )
         if _LOG.isEnabledFor(logging.INFO):

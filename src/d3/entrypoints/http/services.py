@@ -12,10 +12,13 @@ from typing import Any, TypeAlias, TypeVar
 from litestar.di import NamedDependency
 
 from d3.container import Container
+from d3.domain.access import truncated
 from d3.domain.errors import D3Error, Overloaded
 from d3.domain.models import PUBLISHED, STARTER
 from d3.domain.ports import ModelRegistry
 from d3.domain.ports_history import History, ResultCache, Schema
+from d3.domain.ports_limits import RateLimiter
+from d3.domain.services.doorkeeping import Doorkeeper
 from d3.domain.services.explaining import ExplanationService
 from d3.domain.services.following import ActiveModelFollower
 from d3.domain.services.hosting import ModelHost
@@ -23,6 +26,7 @@ from d3.domain.services.inference import InferenceService
 from d3.domain.services.lanes import LanePool
 from d3.domain.services.models import ModelService
 from d3.domain.services.writing import HistoryWriter
+from d3.entrypoints.http.caretaking import Caretaker
 from d3.entrypoints.http.metrics import Metrics
 from d3.entrypoints.http.queue_metrics import QueueMetrics
 from d3.entrypoints.http.waiting import Mailbox
@@ -54,6 +58,8 @@ class Services:
         self.registry: ModelRegistry = container.registry()
         self.schema: Schema = container.schema()
         self.history: History = container.history()
+        self.doorkeeper: Doorkeeper = container.doorkeeper()
+        self.limiter: RateLimiter = container.limiter()
         self.writer: HistoryWriter = container.history_writer()
         self._queries = ThreadPoolExecutor(_QUERY_THREADS, thread_name_prefix="d3-query")
         self._chores = ThreadPoolExecutor(_CHORE_THREADS, thread_name_prefix="d3-chore")
@@ -74,6 +80,10 @@ class Services:
         self.follower: ActiveModelFollower = container.follower()
         self._following = threading.Thread(
             target=self.follower.run, args=[self._stopping], name="d3-follower", daemon=True
+        )
+        self.caretaker = Caretaker(self.doorkeeper, self.history, container.clock(), self.settings)
+        self._keeping_house = threading.Thread(
+            target=self.caretaker.run, args=[self._stopping], name="d3-caretaker", daemon=True
         )
         self._container = container
         self.explaining: ExplanationService = container.explaining()
@@ -100,11 +110,14 @@ class Services:
                 lambda: cache.failures,
             )
 
-    def start(self) -> None:
+    def start(self, ready: Callable[[Container], None] = lambda _: None) -> None:
         """Bring the embedded database up to date and load the model; does it once.
 
         A model that cannot be loaded is logged, not raised: the service then says so in
         ``/health/ready`` and answers predictions with 503.
+
+        Args:
+            ready: called once the database is, before the model is loaded.
 
         Raises:
             StorageFailed: the database cannot be used.
@@ -114,6 +127,7 @@ class Services:
                 return
             if (backup := self.schema.make_ready()) is not None:
                 _LOG.warning("the database was upgraded; %s is how it was before", backup)
+            ready(self._container)
             try:
                 model = self.host.load()
             except D3Error as error:
@@ -126,6 +140,7 @@ class Services:
                 elif manifest.notice:
                     _LOG.warning("%s", manifest.notice)
             self._following.start()
+            self._keeping_house.start()
             self.started = True
 
     def stop(self) -> None:
@@ -134,6 +149,8 @@ class Services:
         if self._following.ident is not None:
             self._following.join(_PATIENCE_SECONDS)  # a download may take minutes more
         self._explanations.shutdown(cancel_futures=True)
+        if self._keeping_house.ident is not None:
+            self._keeping_house.join(_PATIENCE_SECONDS)
         self._decoding.shutdown()
         self.host.close()
         self.writer.close()
@@ -142,6 +159,13 @@ class Services:
         self.history.close()
         if self.cache is not None:
             self.cache.close()
+
+    def shown_address(self, address: str) -> str | None:
+        """What of a caller's address is recorded."""
+        kept = self.settings.log_addresses
+        if kept == "none":
+            return None
+        return truncated(address) if kept == "truncated" else address
 
     async def query(self, work: Callable[[], T]) -> T:
         """Ask the database on the threads kept for that, never on the event loop."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from d3.domain.accounts import DEFAULT_SCOPES, KeyState, KeyWish, Principal, Scope, User
+from d3.domain.accounts import DEFAULT_SCOPES, Admission, KeyState, KeyWish, Principal, Scope, User
 from d3.domain.errors import (
     AccessRefused,
     AccountInvalid,
@@ -183,6 +183,22 @@ class AccountsContract:
             noted.append(accounts.keys()[0].last_used_at)
         minutes = (0, 0, 0, 1, 1, 2)
         assert noted == [NOON + minute * timedelta(minutes=1) for minute in minutes]
+
+    def test_admitting_writes_nothing_and_uses_are_noted_together(
+        self, accounts: Accounts, ada: User
+    ) -> None:
+        one, two = (
+            accounts.create_key(ada.id, KeyWish(expires_at=end), NOON) for end in (None, NOON + DAY)
+        )
+        told = accounts.admit(two.key, NOON)
+        assert told == Admission(Principal(ada.id, two.key_id, DEFAULT_SCOPES), NOON + DAY)
+        assert accounts.admit(one.key, NOON).expires_at is None
+        assert [key.last_used_at for key in accounts.keys(None)] == [None, None]
+        accounts.note_uses({})
+        accounts.note_uses({one.key_id: NOON, two.key_id: NOON + HOUR, "gone": NOON})
+        accounts.note_uses({one.key_id: NOON + SECOND, two.key_id: NOON})
+        noted = {key.key_id: key.last_used_at for key in accounts.keys(None)}
+        assert noted == {one.key_id: NOON + SECOND, two.key_id: NOON + HOUR}
 
     def test_two_keys_may_live_at_once_and_no_more(self, accounts: Accounts, ada: User) -> None:
         first, second = (accounts.create_key(ada.id, KeyWish(), NOON) for _ in range(2))

@@ -1,0 +1,66 @@
+"""Secrets in files that their owner alone may read."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+from d3.domain.errors import StorageFailed
+
+
+class SecretFiles:
+    """This machine's own API key, and the secret that is made for want of SECRET_KEY.
+
+    Args:
+        key_file: of the API key.
+        secret_key_file: of the secret.
+
+    Every method raises StorageFailed where a file cannot be read or written.
+    """
+
+    def __init__(self, key_file: Path, secret_key_file: Path) -> None:
+        self.key_file = key_file
+        self._secret_key_file = secret_key_file
+
+    def keep_key(self, key: str) -> None:
+        """Keep the API key, in the place of another."""
+        _write(self.key_file, key)
+
+    def secret_key(self) -> str:
+        """The secret; made the first time."""
+        with suppress(FileNotFoundError):
+            return _read(self._secret_key_file)
+        _write(self._secret_key_file, secrets.token_urlsafe(32), only_new=True)
+        return _read(self._secret_key_file)  # another process's, if that one was first
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        raise
+    except (OSError, UnicodeDecodeError) as error:
+        raise StorageFailed(f"{path.name} cannot be read.", "Check D3_HOME.") from error
+
+
+def _write(path: Path, text: str, *, only_new: bool = False) -> None:
+    """Whole or not at all; nobody else may read it, not even for a moment."""
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        number = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(number, "w", encoding="ascii") as stream:
+            stream.write(text + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        if only_new:
+            with suppress(FileExistsError):
+                path.hardlink_to(partial)
+        else:
+            partial.replace(path)
+    except OSError as error:
+        raise StorageFailed(f"{path.name} cannot be written.", "Check D3_HOME.") from error
+    finally:
+        partial.unlink(missing_ok=True)

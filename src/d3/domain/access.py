@@ -1,0 +1,140 @@
+"""Who is let in, and what of a caller's address is kept: the rules, without a word of HTTP."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import lru_cache
+from urllib.parse import urlsplit
+
+from d3.domain.accounts import Scope
+from d3.domain.errors import AccessForbidden
+
+_LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_IPV4_BITS, _IPV6_BITS = 24, 48
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, once they were let in.
+
+    Attributes:
+        scopes: what they may do.
+        user_id: whose key they sent; None without one.
+        key_id: which of that account's keys.
+        sees_all: whether everybody's results are theirs to see.
+    """
+
+    scopes: frozenset[Scope]
+    user_id: int | None = None
+    key_id: str | None = None
+    sees_all: bool = False
+
+    @property
+    def sees(self) -> int | None:
+        """The one account whose results they may see; None: all."""
+        return None if self.sees_all else self.user_id
+
+    def may(self, scope: Scope) -> bool:
+        """Whether this is allowed; ``admin`` allows everything."""
+        return scope in self.scopes or Scope.ADMIN in self.scopes
+
+    def check(self, scope: Scope) -> None:
+        """See that this is allowed.
+
+        Raises:
+            AccessForbidden: it is not.
+        """
+        if not self.may(scope):
+            raise AccessForbidden(
+                f"This API key lacks the scope {scope.value!r}."
+                if self.key_id is not None
+                else f"This takes an API key with the scope {scope.value!r}.",
+                "An administrator makes one: `d3 keys create USERNAME --scope ...`.",
+            )
+
+
+KEYLESS = Caller(frozenset({Scope.PREDICT, Scope.READ, Scope.MODELS}), sees_all=True)
+"""Somebody on this machine: every call of the original, and all rows."""
+
+ANYBODY = Caller(frozenset({Scope.ADMIN}), sees_all=True)
+"""Everybody, where access control was switched off."""
+
+
+@lru_cache(maxsize=4096)
+def is_local_name(host: str) -> bool:
+    """Whether a Host header, with or without a port, names this machine by a loopback name.
+
+    A web page elsewhere can make its own name lead here (DNS rebinding), but not one of these.
+    """
+    return host_of(host) in _LOCAL_NAMES
+
+
+def host_of(host: str) -> str:
+    """The name in a Host header, in small letters and without its port."""
+    host = host.strip().lower()
+    if host.startswith("["):
+        return "".join(host.partition("]")[:2])
+    return host.partition(":")[0].removesuffix(".")
+
+
+def is_own_origin(origin: str, host: str, allowed: Collection[str]) -> bool:
+    """Whether the page that asks came from this service, or from a page that may."""
+    if origin in allowed or "*" in allowed:
+        return True
+    try:
+        return urlsplit(origin).netloc.lower() == host.strip().lower() != ""
+    except ValueError:
+        return False
+
+
+@lru_cache(maxsize=4096)
+def is_loopback(address: str | None) -> bool:
+    """Whether an address is this machine's own; what is no address is not."""
+    try:
+        return address is not None and _plain(address).is_loopback
+    except ValueError:
+        return False
+
+
+def truncated(address: str) -> str | None:
+    """The address without the part that tells households apart; None for what is no address."""
+    try:
+        plain = _plain(address)
+    except ValueError:
+        return None
+    bits = _IPV4_BITS if plain.version == 4 else _IPV6_BITS  # noqa: PLR2004
+    return str(ipaddress.ip_network((plain, bits), strict=False).network_address)
+
+
+def client_behind(proxies: Collection[Network], peer: str, forwarded: str) -> str:
+    """The caller's address where trusted proxies stand between.
+
+    Read from the right: each proxy adds the address it was asked from, and what stands left of the
+    first one that is not a trusted proxy was written by the caller.
+
+    Args:
+        proxies: whose word is believed.
+        peer: the connection's other end.
+        forwarded: the values of ``X-Forwarded-For``, by commas, in order.
+    """
+    client = peer
+    for said in reversed(forwarded.split(",")):
+        try:
+            if not any(_plain(client) in network for network in proxies):
+                return client
+            client = str(_plain(said.strip()))
+        except ValueError:
+            return client
+    return client
+
+
+def _plain(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """The address; an IPv4 one in IPv6 clothes as what it is."""
+    found = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
+        return found.ipv4_mapped
+    return found

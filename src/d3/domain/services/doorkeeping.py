@@ -1,0 +1,113 @@
+"""Deciding whose key somebody sent, in microseconds: what was looked up is believed for a second.
+
+So a key that is revoked, on whatever replica, opens nothing a second later. Nothing is written on
+the way of a request: last uses gather, and are written together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from d3.domain.access import Caller
+from d3.domain.accounts import Scope
+from d3.domain.errors import StorageFailed
+from d3.domain.ports import Clock
+from d3.domain.ports_accounts import Accounts
+
+BELIEVED_SECONDS = 1.0
+"""How long a revoked key may go on working at most."""
+
+_REMEMBERED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    caller: Caller
+    until: float
+
+
+class Doorkeeper:
+    """Knows callers by their keys. Safe to use from many threads.
+
+    Keys are remembered by a hash, never as they are.
+
+    Args:
+        accounts: who has which key.
+        clock: tells the time.
+    """
+
+    def __init__(self, accounts: Accounts, clock: Clock) -> None:
+        self._accounts = accounts
+        self._clock = clock
+        self._known: OrderedDict[bytes, _Known] = OrderedDict()
+        self._uses: dict[str, datetime] = {}
+        self._lock = threading.Lock()
+
+    def known(self, key: str) -> Caller | None:
+        """Who sent this key, if that was looked up just now; asks nobody."""
+        found = self._known.get(_name(key))
+        if found is None or found.until <= self._clock.monotonic():
+            return None
+        return found.caller
+
+    def was_good(self, key: str) -> bool:
+        """Whether this key opened the door when it was last looked up, however long ago."""
+        return _name(key) in self._known
+
+    def look_up(self, key: str) -> Caller:
+        """Who sent this key, as the accounts have it.
+
+        Raises:
+            AccessRefused: KeyInvalid, KeyRevoked, KeyExpired or UserDisabled; to be answered
+                alike.
+            StorageFailed: the accounts cannot be read.
+        """
+        asked_at = self._clock.monotonic()
+        now = datetime.fromtimestamp(self._clock.now(), UTC)
+        name = _name(key)
+        try:
+            admission = self._accounts.admit(key, now)
+        except Exception:
+            with self._lock:
+                self._known.pop(name, None)
+            raise
+        principal = admission.principal
+        until = asked_at + BELIEVED_SECONDS
+        if admission.expires_at is not None:
+            until = min(until, asked_at + (admission.expires_at - now).total_seconds())
+        caller = Caller(
+            principal.scopes,
+            principal.user_id,
+            principal.key_id,
+            sees_all=principal.may(Scope.ADMIN),
+        )
+        with self._lock:
+            self._known[name] = _Known(caller, until)
+            self._known.move_to_end(name)
+            if len(self._known) > _REMEMBERED:
+                self._known.popitem(last=False)
+            self._uses[principal.key_id] = now
+        return caller
+
+    def write_uses(self) -> None:
+        """Write down which keys were used since the last time; kept for later where that fails.
+
+        Raises:
+            StorageFailed: the accounts cannot be written.
+        """
+        with self._lock:
+            uses, self._uses = self._uses, {}
+        try:
+            self._accounts.note_uses(uses)
+        except StorageFailed:
+            with self._lock:
+                self._uses = uses | self._uses
+            raise
+
+
+def _name(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()

@@ -1,0 +1,41 @@
+"""``d3 history``: letting go of what was kept."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import click
+
+from d3.entrypoints.cli.output import counted, out
+from d3.entrypoints.cli.spans import lifetime
+from d3.entrypoints.cli.users import container_of_accounts
+
+
+@click.group()
+def history() -> None:
+    """Delete old results and records of requests."""
+
+
+@history.command()
+@click.option(
+    "--results", type=lifetime, metavar="SPAN", help="Results older than this, such as 365d."
+)
+@click.option(
+    "--requests", type=lifetime, metavar="SPAN", help="Records of requests older than this."
+)
+def purge(*, results: timedelta | None, requests: timedelta | None) -> None:
+    """Delete what is too old: by D3_HISTORY_DAYS and D3_REQUEST_LOG_DAYS unless said.
+
+    The service does the same once an hour.
+    """
+    container = container_of_accounts()
+    settings, now = container.settings(), container.account_service().now()
+
+    def before(span: timedelta | None, days: int) -> datetime | None:
+        span = span or (timedelta(days=days) if days else None)
+        return None if span is None else now - span
+
+    gone = container.history().forget(
+        before(results, settings.history_days), before(requests, settings.request_log_days)
+    )
+    out().print(f"{counted(gone[0], 'result')} and {counted(gone[1], 'record')} deleted.")

@@ -1,0 +1,145 @@
+"""Who is let in, and what of an address is kept."""
+
+from __future__ import annotations
+
+import ipaddress
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from d3.adapters.limits import CountingLimiter
+from d3.adapters.memory.accounts import MemoryAccounts
+from d3.domain.access import (
+    KEYLESS,
+    client_behind,
+    is_local_name,
+    is_loopback,
+    is_own_origin,
+    truncated,
+)
+from d3.domain.accounts import KeyWish, Scope
+from d3.domain.errors import AccessForbidden, AccessRefused, SecretWeak
+from d3.domain.services.doorkeeping import BELIEVED_SECONDS, Doorkeeper
+from d3.entrypoints.cli.serve import check_secret
+from d3.testing import FakeClock
+
+PROXIES = [ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("::1")]
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:5000", "127.0.0.1:1", "[::1]:80"])
+def test_loopback_names_are_local(host: str) -> None:
+    assert is_local_name(host)
+
+
+@pytest.mark.parametrize(
+    "host", ["", "evil.example", "localhost.evil.example", "127.0.0.1.nip.io", "0.0.0.0", "[::1"]
+)
+def test_every_other_name_is_foreign(host: str) -> None:
+    assert not is_local_name(host)
+
+
+def test_only_the_services_own_pages_and_named_ones_are_its_own() -> None:
+    assert is_own_origin("http://localhost:5000", "localhost:5000", ())
+    assert is_own_origin("https://app.example", "localhost:5000", ("https://app.example",))
+    for foreign in ("null", "", "http://localhost:3000", "https://evil.example", "http://[bad"):
+        assert not is_own_origin(foreign, "localhost:5000", ())
+    assert not is_own_origin("null", "", ())
+
+
+def test_an_address_is_kept_without_what_tells_households_apart() -> None:
+    assert truncated("203.0.113.77") == "203.0.113.0"
+    assert truncated("2001:db8:1:2:3::4") == "2001:db8:1::"
+    assert truncated("::ffff:203.0.113.77") == "203.0.113.0"
+    assert truncated("somewhere") is None
+
+
+def test_loopback_is_told_in_every_dress() -> None:
+    assert all(map(is_loopback, ("127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1")))
+    assert not any(map(is_loopback, (None, "", "10.0.0.1", "/run/d3.sock", "0.0.0.0")))
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "client"),
+    [
+        ("203.0.113.1", "1.1.1.1", "203.0.113.1"),  # who is no proxy is not believed
+        ("10.0.0.1", "203.0.113.9", "203.0.113.9"),
+        ("10.0.0.1", "6.6.6.6, 203.0.113.9", "203.0.113.9"),  # what a caller writes is passed over
+        ("10.0.0.1", "6.6.6.6, 203.0.113.9, 10.0.0.2", "203.0.113.9"),
+        ("10.0.0.1", "nonsense", "10.0.0.1"),
+        ("10.0.0.1", "", "10.0.0.1"),
+    ],
+)
+def test_only_trusted_proxies_say_who_asked(peer: str, forwarded: str, client: str) -> None:
+    assert client_behind(PROXIES, peer, forwarded) == client
+
+
+def test_without_a_key_accounts_stay_closed() -> None:
+    KEYLESS.check(Scope.MODELS)
+    with pytest.raises(AccessForbidden):
+        KEYLESS.check(Scope.ADMIN)
+
+
+def test_a_key_is_asked_about_once_a_second_and_a_revoked_one_is_out_by_then() -> None:
+    accounts, clock = MemoryAccounts(), FakeClock()
+    now = datetime.fromtimestamp(clock.now(), UTC)
+    user = accounts.add_user("ada", None, now)
+    made = accounts.create_key(user.id, KeyWish(), now)
+    door = Doorkeeper(accounts, clock)
+    assert door.known(made.key) is None
+    caller = door.look_up(made.key)
+    assert (caller.user_id, caller.sees) == (user.id, user.id)
+    accounts.revoke_key(made.key_id, now)
+    clock.advance(BELIEVED_SECONDS - 0.01)
+    assert door.known(made.key) == caller
+    clock.advance(0.01)
+    assert door.known(made.key) is None
+    with pytest.raises(AccessRefused):
+        door.look_up(made.key)
+
+
+def test_a_key_is_never_believed_beyond_its_end() -> None:
+    accounts, clock = MemoryAccounts(), FakeClock()
+    now = datetime.fromtimestamp(clock.now(), UTC)
+    user = accounts.add_user("ada", None, now)
+    made = accounts.create_key(user.id, KeyWish(expires_at=now + timedelta(seconds=0.5)), now)
+    door = Doorkeeper(accounts, clock)
+    door.look_up(made.key)
+    clock.advance(0.5)
+    assert door.known(made.key) is None
+
+
+def test_uses_are_written_together_and_only_when_told() -> None:
+    accounts, clock = MemoryAccounts(), FakeClock()
+    now = datetime.fromtimestamp(clock.now(), UTC)
+    user = accounts.add_user("ada", None, now)
+    made = accounts.create_key(user.id, KeyWish(), now)
+    door = Doorkeeper(accounts, clock)
+    door.look_up(made.key)
+    assert accounts.keys(user.id)[0].last_used_at is None
+    door.write_uses()
+    assert accounts.keys(user.id)[0].last_used_at == now
+
+
+def test_a_rate_is_kept_to_and_looking_counts_nothing() -> None:
+    limiter = CountingLimiter(b"")
+    assert all(limiter.look("2/hour", "ada").allowed for _ in range(5))
+    assert [limiter.hit("2/hour", "ada").allowed for _ in range(3)] == [True, True, False]
+    assert not limiter.look("2/hour", "ada").allowed
+    assert limiter.hit("2/hour", "grace").remaining == 1
+
+
+def test_where_redis_is_away_nobody_is_shut_out() -> None:
+    limiter = CountingLimiter(b"secret", "redis://127.0.0.1:1/0")
+    assert all(limiter.hit("1/hour", "ada").allowed for _ in range(3))
+    assert limiter.trouble is not None
+
+
+@pytest.mark.parametrize("secret", ["short", "your-secret-key-here", "dev-secret-change-me"])
+def test_a_secret_that_everybody_knows_is_refused(secret: str) -> None:
+    with pytest.raises(SecretWeak):
+        check_secret(secret)
+
+
+def test_a_secret_of_ones_own_will_do() -> None:
+    check_secret("3f0a9b1c77d24f0e8a5b6c7d8e9f0a1b")
+    check_secret(None)
