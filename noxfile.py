@@ -8,7 +8,16 @@ import nox
 
 nox.needs_version = ">=2026"
 nox.options.default_venv_backend = "uv"
-nox.options.sessions = ["lint", "types", "imports", "unit", "integration", "e2e", "service"]
+nox.options.sessions = [
+    "lint",
+    "types",
+    "imports",
+    "unit",
+    "integration",
+    "e2e",
+    "service",
+    "attacks",
+]
 
 PROJECT = nox.project.load_toml()
 
@@ -62,6 +71,26 @@ def service(session: nox.Session) -> None:
     own = ("outages", "prototype_environment", "memory")
     left_out = [f"--ignore=tests/service/test_{name}.py" for name in own]
     pytest(session, "tests/service", *left_out)
+
+
+@nox.session
+def attacks(session: nox.Session) -> None:
+    """Hostile input and faults, in their short forms: on SQLite, on PostgreSQL and S3."""
+    run_tests(session, "tests/hostile", "tests/faults")
+    session.env["D3_TEST_BACKEND"] = "servers"
+    pytest(session, "tests/hostile", "tests/faults/test_kill_9.py")
+
+
+@nox.session(default=False)
+def attacks_long(session: nox.Session) -> None:
+    """The long forms: 50 times kill -9, servers away for 30 s, three more seeds of attacks."""
+    session.env |= {"D3TEST_KILLS": "50", "D3TEST_OUTAGE_SECONDS": "30"}
+    run_tests(session, "tests/faults")
+    for seed in ("1", "2", "3"):
+        session.env["D3TEST_HOSTILE_SEED"] = seed
+        for backend in ("embedded", "servers"):
+            session.env["D3_TEST_BACKEND"] = backend
+            pytest(session, "tests/hostile", "tests/faults/test_kill_9.py")
 
 
 @nox.session(default=False)

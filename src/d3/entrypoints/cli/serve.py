@@ -37,6 +37,7 @@ def serve(*, host: str | None, port: int | None) -> int:
     import uvicorn
 
     from d3.entrypoints.http import create_app
+    from d3.entrypoints.http.protocol import BoundedHttp
     from d3.entrypoints.logs import configure_logs
     from d3.settings import Settings
 
@@ -51,6 +52,7 @@ def serve(*, host: str | None, port: int | None) -> int:
         application.d3.start()
     config = uvicorn.Config(
         application,
+        http=BoundedHttp,
         log_config=None,
         access_log=False,
         server_header=False,

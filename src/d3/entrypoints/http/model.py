@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 from litestar import Controller, Request, get, post
 from litestar.params import Parameter
 
+from d3.domain.errors import StorageFailed
 from d3.domain.models import checked_name
 from d3.domain.text import display_name
 from d3.entrypoints.http import openapi
@@ -26,6 +29,18 @@ from d3.entrypoints.http.schemas import (
 from d3.entrypoints.http.services import D3
 
 _FORM_OVERHEAD = 64 * 1024
+
+
+@contextmanager
+def _no_room() -> Iterator[None]:
+    """What the disk refuses, as an error of ours."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageFailed(
+            f"The upload cannot be kept here ({error.strerror or type(error).__name__}).",
+            "Check the free space of the server's disk.",
+        ) from error
 
 
 class ModelController(Controller):
@@ -130,7 +145,7 @@ class ModelController(Controller):
         it becomes visible. The same name again makes a new version. It is used once loaded.
         """
         limits = FormLimits(d3.settings.max_model_bytes + _FORM_OVERHEAD, parts=8)
-        with tempfile.NamedTemporaryFile(prefix="d3-upload-") as stream:
+        with _no_room(), tempfile.NamedTemporaryFile(prefix="d3-upload-") as stream:
             form = await read_form(request, limits, Sink("file", stream))
             stream.flush()
             file = Path(stream.name)

@@ -14,7 +14,7 @@ from litestar.di import NamedDependency
 from d3.container import Container
 from d3.domain.errors import D3Error
 from d3.domain.models import PUBLISHED, STARTER
-from d3.domain.ports import ModelRegistry
+from d3.domain.ports import ImageDecoder, ModelRegistry
 from d3.domain.ports_history import History, ResultCache, Schema
 from d3.domain.services.following import ActiveModelFollower
 from d3.domain.services.hosting import ModelHost
@@ -59,11 +59,12 @@ class Services:
             self.settings.decode_threads, self.settings.bulk_percent / 100, "d3-decode"
         )
         self.cache: ResultCache | None = container.cache() if self.settings.cache_entries else None
+        self._decoder: ImageDecoder = container.decoder()
         self._mailbox: Mailbox | None = None
         self._stopping = threading.Event()
         self.inference = InferenceService(
             self.host,
-            container.decoder(),
+            self._decoder,
             self._decoding,
             self.cache,
             container.clock(),
@@ -129,6 +130,7 @@ class Services:
         if self._following.ident is not None:
             self._following.join(_PATIENCE_SECONDS)  # a download may take minutes more
         self._decoding.shutdown()
+        self._decoder.close()
         self.host.close()
         self.writer.close()
         self._queries.shutdown()
@@ -164,6 +166,7 @@ def new(settings: Settings, **replaced: Any) -> Services:
     """The services for these settings; parts of the container may be replaced, for tests."""
     container = Container(settings=settings)
     container.queue.override(container.threaded_queue)
+    container.decoder.override(container.strangers_decoder)
     metrics = Metrics()
     queue_metrics = QueueMetrics(metrics.registry)
     container.queue_events.override(queue_metrics)
