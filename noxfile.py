@@ -84,7 +84,7 @@ def attacks(session: nox.Session) -> None:
 @nox.session(default=False)
 def attacks_long(session: nox.Session) -> None:
     """The long forms: 50 times kill -9, servers away for 30 s, three more seeds of attacks."""
-    session.env |= {"D3TEST_KILLS": "50", "D3TEST_OUTAGE_SECONDS": "30"}
+    session.env.update({"D3TEST_KILLS": "50", "D3TEST_OUTAGE_SECONDS": "30"})
     run_tests(session, "tests/faults")
     for seed in ("1", "2", "3"):
         session.env["D3TEST_HOSTILE_SEED"] = seed
@@ -127,6 +127,9 @@ def bench(session: nox.Session) -> None:
     session.run("python", "benchmarks/evaluate.py", "busy")
     session.run("python", "benchmarks/evaluate.py", "memory")
     session.run("python", "benchmarks/preprocess.py")
+    session.run("python", "benchmarks/isolation.py")
+    for part in ("load", "hostile", "slow"):
+        session.run("python", "benchmarks/serving/pressure.py", part)
     for part in ("idle", "tails", "flood", "vit"):
         session.run("python", "benchmarks/serving/compare.py", part)
 

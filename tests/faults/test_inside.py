@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -162,10 +163,8 @@ class Loads(RuleBasedStateMachine):
         self.loading.append(self.pool.submit(self._load, name))
 
     def _load(self, name: str) -> None:
-        try:
+        with suppress(LoadInProgress):
             self.host.load(name)
-        except LoadInProgress:
-            pass
 
     @rule()
     def unload(self) -> None:

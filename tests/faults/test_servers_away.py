@@ -1,4 +1,4 @@
-"""Database and store behind a proxy: killed, silent, cut short; requests end, and all is well again."""
+"""Database and store behind a proxy: killed, silent, cut short; requests end, and it goes on."""
 
 from __future__ import annotations
 
