@@ -20,12 +20,15 @@ nox.options.sessions = [
 ]
 
 PROJECT = nox.project.load_toml()
+LOCK = "requirements.lock"
+ACCEPTED_ADVISORIES: dict[str, str] = {}
+"""Advisories that do not concern D3, by their id, each with the reason."""
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
     """Style and format."""
-    session.install(*nox.project.dependency_groups(PROJECT, "lint"))
+    session.install("--constraint", LOCK, *nox.project.dependency_groups(PROJECT, "lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
 
@@ -109,6 +112,34 @@ def million(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def lock(session: nox.Session) -> None:
+    """Write requirements.lock anew: every package that the tests install, by hash."""
+    session.install("uv")
+    options = ["--universal", "--python-version=3.11", "--generate-hashes", "--all-extras"]
+    options += ["--no-emit-index-url", "--no-emit-find-links", "--group=dev", "--upgrade"]
+    options += ["--custom-compile-command=nox -s lock", f"--output-file={LOCK}"]
+    session.run("uv", "pip", "compile", "--quiet", *options, "pyproject.toml")
+
+
+@nox.session(default=False)
+def audit(session: nox.Session) -> None:
+    """Ask PyPI for advisories on everything in the lock; needs PyPI's own API, not a mirror."""
+    session.install("pip-audit")
+    ignored = [f"--ignore-vuln={one}" for one in ACCEPTED_ADVISORIES]
+    session.run("pip-audit", "--require-hashes", "--disable-pip", "--strict", f"-r{LOCK}", *ignored)
+
+
+@nox.session(default=False)
+def sbom(session: nox.Session) -> None:
+    """Write sbom.json (CycloneDX): what an installation of D3 consists of."""
+    install(session)
+    python = f"{session.virtualenv.location}/bin/python"
+    tool = ["uvx", "--from", "cyclonedx-bom", "cyclonedx-py", "environment", python]
+    options = ["--pyproject=pyproject.toml", "--output-reproducible", "--output-file=sbom.json"]
+    session.run(*tool, *options, external=True)
+
+
+@nox.session(default=False)
 def openapi(session: nox.Session) -> None:
     """Write docs/openapi.json anew."""
     install(session)
@@ -149,6 +180,8 @@ def pytest(session: nox.Session, *arguments: str) -> None:
 
 def install(session: nox.Session, *groups: str) -> None:
     """Install D3 as users get it, a wheel, and dependency groups."""
-    session.install(".", *nox.project.dependency_groups(PROJECT, *groups))
+    # Each file is the one whose hash stands in the lock, or nothing is installed.
+    needs = nox.project.dependency_groups(PROJECT, *groups)
+    session.install("--constraint", LOCK, ".", *needs)
     # Without byte code every process that a test starts would compile torch anew.
     session.env["PYTHONDONTWRITEBYTECODE"] = ""

@@ -5,9 +5,9 @@
 The device sleeps 100 ms and 16.9 ms an image, so that batches of 32 make 50 a second. ``load``:
 first one image at a time (S) and the capacity (C); then Poisson arrivals at 0.7, 2 and 10 times C,
 beside an ideal queue simulated on the same arrivals, while liveness is asked ten times a second;
-and the seconds until an image takes what it took before. ``hostile``: 10,000 requests (``--requests``),
-a tenth of them attacks of tests/hostile; memory, descriptors and temporary files after the first
-tenth and in the end. ``slow``: what 200 clients that send a byte a second do to everybody else's
+and the seconds until an image takes what it took before. ``hostile``: 10,000 requests
+(``--requests``), a tenth of them attacks of tests/hostile; memory, descriptors and temporary files
+after the first tenth and in the end. ``slow``: what 200 clients that send a byte a second do to everybody else's
 p99. The long form is ``--seconds 150``; the generator allows no more.
 """
 
