@@ -7,8 +7,8 @@ first one image at a time (S) and the capacity (C); then Poisson arrivals at 0.7
 beside an ideal queue simulated on the same arrivals, while liveness is asked ten times a second;
 and the seconds until an image takes what it took before. ``hostile``: 10,000 requests
 (``--requests``), a tenth of them attacks of tests/hostile; memory, descriptors and temporary files
-after the first tenth and in the end. ``slow``: what 200 clients that send a byte a second do to everybody else's
-p99. The long form is ``--seconds 150``; the generator allows no more.
+after the first tenth and in the end. ``slow``: what 200 clients that send a byte a second do to
+everybody else's p99. The long form is ``--seconds 150``; the generator allows no more.
 """
 
 from __future__ import annotations
@@ -158,7 +158,8 @@ def attacked(chosen: argparse.Namespace) -> Iterator[dict[str, Any]]:
         tempfile.TemporaryDirectory(dir=MEMORY) as scratch,
         serving(NAME, BENCHMARK_EACH="0", BENCHMARK_FIXED="0.002", TMPDIR=scratch) as port,
     ):
-        pid, left, first = listener(port), chosen.requests, None
+        pid, left = listener(port), chosen.requests
+        kept: list[tuple[int, int]] = []
         statuses: dict[int, int] = {}
         part = max(1, chosen.requests // 10)
         while left > 0:
@@ -167,13 +168,13 @@ def attacked(chosen: argparse.Namespace) -> Iterator[dict[str, Any]]:
                 statuses[status] = statuses.get(status, 0) + count
             left -= len(batch)
             time.sleep(2)
-            now = (resident(pid), len(list(Path(f"/proc/{pid}/fd").iterdir())))
-            first = first or now
-        assert first is not None
+            kept.append((resident(pid), len(list(Path(f"/proc/{pid}/fd").iterdir()))))
+        first, now = kept[0], kept[-1]
         yield {
             "requests": chosen.requests,
             "statuses": statuses,
             "memory of after the first tenth": round(now[0] / first[0], 3),
+            "mebibytes after each tenth": [one // 1024 for one, _ in kept],
             "descriptors more": now[1] - first[1],
             "temporary files": len(list(Path(scratch).iterdir())),
         }

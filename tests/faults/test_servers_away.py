@@ -14,7 +14,8 @@ import pytest
 import sqlalchemy as sa
 
 from d3.adapters.sql import Database, upgrade
-from d3.domain.errors import D3Error
+from d3.adapters.sql.patience import take_time
+from d3.domain.errors import D3Error, StorageUnavailable
 from d3.testing.models import tiny_model
 from d3.testing.servers import local_postgresql
 from d3.testing.stores import S3Server
@@ -95,6 +96,31 @@ def test_with_its_database_away_every_request_ends_and_no_row_is_lost(
         kept = set(connection.scalars(sa.text("SELECT id FROM inference_results")))
     assert set(acknowledged) <= kept
     assert len(set(acknowledged)) == len(acknowledged)
+
+
+def test_a_database_that_goes_silent_is_not_waited_for_without_end(
+    way: tuple[TcpProxy, str, Database],
+) -> None:
+    proxy, url, _ = way
+    database = Database(url, statement_seconds=1, connect_seconds=2)
+    with database.reading() as connection:
+        assert connection.scalar(sa.text("SELECT 1")) == 1
+    proxy.swallow()
+    begun = time.monotonic()
+    for use in (database.reading, database.writing):
+        with pytest.raises(StorageUnavailable), use() as connection:
+            connection.execute(sa.text("SELECT 1"))
+    assert time.monotonic() - begun < 60
+    proxy.heal()
+    proxy.reset()
+    with database.writing() as connection:
+        assert connection.scalar(sa.text("SELECT 2")) == 2
+    with database.writing() as connection:
+        take_time(connection)
+        connection.execute(sa.text("SELECT pg_sleep(7)"))
+    with pytest.raises(StorageUnavailable), database.reading() as connection:
+        connection.execute(sa.text("SELECT pg_sleep(7)"))
+    database.close()
 
 
 @pytest.mark.parametrize("fault", ["killed", "cut at once", "cut in the middle", "silent"])
