@@ -8,15 +8,27 @@ import nox
 
 nox.needs_version = ">=2026"
 nox.options.default_venv_backend = "uv"
-nox.options.sessions = ["lint", "types", "imports", "unit", "integration", "e2e", "service"]
+nox.options.sessions = [
+    "lint",
+    "types",
+    "imports",
+    "unit",
+    "integration",
+    "e2e",
+    "service",
+    "attacks",
+]
 
 PROJECT = nox.project.load_toml()
+LOCK = "requirements.lock"
+ACCEPTED_ADVISORIES: dict[str, str] = {}
+"""Advisories that do not concern D3, by their id, each with the reason."""
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
     """Style and format."""
-    session.install(*nox.project.dependency_groups(PROJECT, "lint"))
+    session.install("--constraint", LOCK, *nox.project.dependency_groups(PROJECT, "lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
 
@@ -64,6 +76,26 @@ def service(session: nox.Session) -> None:
     pytest(session, "tests/service", *left_out)
 
 
+@nox.session
+def attacks(session: nox.Session) -> None:
+    """Hostile input and faults, in their short forms: on SQLite, on PostgreSQL and S3."""
+    run_tests(session, "tests/hostile", "tests/faults")
+    session.env["D3_TEST_BACKEND"] = "servers"
+    pytest(session, "tests/hostile", "tests/faults/test_kill_9.py")
+
+
+@nox.session(default=False)
+def attacks_long(session: nox.Session) -> None:
+    """The long forms: 50 times kill -9, servers away for 30 s, three more seeds of attacks."""
+    session.env.update({"D3TEST_KILLS": "50", "D3TEST_OUTAGE_SECONDS": "30"})
+    run_tests(session, "tests/faults")
+    for seed in ("1", "2", "3"):
+        session.env["D3TEST_HOSTILE_SEED"] = seed
+        for backend in ("embedded", "servers"):
+            session.env["D3_TEST_BACKEND"] = backend
+            pytest(session, "tests/hostile", "tests/faults/test_kill_9.py")
+
+
 @nox.session(default=False)
 def crash(session: nox.Session) -> None:
     """The long forms: kill -9 in the middle of 200 predictions, a database away for 30 s."""
@@ -77,6 +109,34 @@ def million(session: nox.Session) -> None:
     """The long form of the history's plans: every question on a million rows."""
     session.env["D3TEST_ROWS"] = "1000000"
     run_tests(session, "tests/integration/test_history_plans.py")
+
+
+@nox.session(default=False)
+def lock(session: nox.Session) -> None:
+    """Write requirements.lock anew: every package that the tests install, by hash."""
+    session.install("uv")
+    options = ["--universal", "--python-version=3.11", "--generate-hashes", "--all-extras"]
+    options += ["--no-emit-index-url", "--no-emit-find-links", "--group=dev", "--upgrade"]
+    options += ["--custom-compile-command=nox -s lock", f"--output-file={LOCK}"]
+    session.run("uv", "pip", "compile", "--quiet", *options, "pyproject.toml")
+
+
+@nox.session(default=False)
+def audit(session: nox.Session) -> None:
+    """Ask PyPI for advisories on everything in the lock; needs PyPI's own API, not a mirror."""
+    session.install("pip-audit")
+    ignored = [f"--ignore-vuln={one}" for one in ACCEPTED_ADVISORIES]
+    session.run("pip-audit", "--require-hashes", "--disable-pip", "--strict", f"-r{LOCK}", *ignored)
+
+
+@nox.session(default=False)
+def sbom(session: nox.Session) -> None:
+    """Write sbom.json (CycloneDX): what an installation of D3 consists of."""
+    install(session)
+    python = f"{session.virtualenv.location}/bin/python"
+    tool = ["uvx", "--from", "cyclonedx-bom", "cyclonedx-py", "environment", python]
+    options = ["--pyproject=pyproject.toml", "--output-reproducible", "--output-file=sbom.json"]
+    session.run(*tool, *options, external=True)
 
 
 @nox.session(default=False)
@@ -99,6 +159,9 @@ def bench(session: nox.Session) -> None:
     session.run("python", "benchmarks/evaluate.py", "memory")
     session.run("python", "benchmarks/preprocess.py")
     session.run("python", "benchmarks/train.py")
+    session.run("python", "benchmarks/isolation.py")
+    for part in ("load", "hostile", "slow"):
+        session.run("python", "benchmarks/serving/pressure.py", part)
     for part in ("idle", "tails", "flood", "vit"):
         session.run("python", "benchmarks/serving/compare.py", part)
 
@@ -118,6 +181,8 @@ def pytest(session: nox.Session, *arguments: str) -> None:
 
 def install(session: nox.Session, *groups: str) -> None:
     """Install D3 as users get it, a wheel, and dependency groups."""
-    session.install(".", *nox.project.dependency_groups(PROJECT, *groups))
+    # Each file is the one whose hash stands in the lock, or nothing is installed.
+    needs = nox.project.dependency_groups(PROJECT, *groups)
+    session.install("--constraint", LOCK, ".", *needs)
     # Without byte code every process that a test starts would compile torch anew.
     session.env["PYTHONDONTWRITEBYTECODE"] = ""

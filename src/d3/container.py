@@ -33,6 +33,7 @@ from d3.settings import Settings
 if TYPE_CHECKING:
     from d3.adapters.filesystem.secrets import SecretFiles
     from d3.adapters.minio.transfers import Progress
+    from d3.adapters.pillow import Limits
     from d3.adapters.sql import Database
     from d3.domain.ports import (
         Checkpoints,
@@ -60,16 +61,14 @@ def _clock() -> Clock:
     return SystemClock()
 
 
-def _decoder(settings: Settings) -> ImageDecoder:
-    from d3.adapters.pillow import Limits, PillowDecoder
+def _limits(settings: Settings) -> Limits:
+    from d3.adapters.pillow import Limits
 
-    return PillowDecoder(
-        Limits(
-            bytes=settings.max_image_bytes,
-            pixels=settings.max_image_pixels,
-            side=settings.max_image_side,
-            jpeg_scans=settings.max_jpeg_scans,
-        )
+    return Limits(
+        bytes=settings.max_image_bytes,
+        pixels=settings.max_image_pixels,
+        side=settings.max_image_side,
+        jpeg_scans=settings.max_jpeg_scans,
     )
 
 
@@ -77,6 +76,21 @@ def _drawing() -> Drawing:
     from d3.adapters.pillow import PillowDrawing
 
     return PillowDrawing()
+
+
+def _decoder(settings: Settings) -> ImageDecoder:
+    from d3.adapters.pillow import PillowDecoder
+
+    return PillowDecoder(_limits(settings))
+
+
+def _strangers_decoder(settings: Settings) -> ImageDecoder:
+    """For files of strangers: what a service decodes."""
+    if not settings.isolate_decoding:
+        return _decoder(settings)
+    from d3.adapters.pillow.isolated import IsolatedDecoder
+
+    return IsolatedDecoder(_limits(settings), settings.decode_seconds)
 
 
 def _folder_registry(settings: Settings) -> ModelRegistry:
@@ -271,6 +285,7 @@ class Container(containers.DeclarativeContainer):
     clock = providers.ThreadSafeSingleton(_clock)
     decoder = providers.ThreadSafeSingleton(_decoder, settings)
     drawing = providers.ThreadSafeSingleton(_drawing)
+    strangers_decoder = providers.ThreadSafeSingleton(_strangers_decoder, settings)
     checkpoints = providers.ThreadSafeSingleton(_checkpoints)
     progress: providers.Provider[Progress | None] = providers.Object(None)
     folder_registry = providers.ThreadSafeSingleton(_folder_registry, settings)

@@ -102,6 +102,12 @@ class Settings:
     request_seconds: Annotated[int, Meta(ge=1, le=3600)] = _variable(
         "D3_REQUEST_SECONDS", 30, "a request waits for an image at most; a batch: for each of its"
     )
+    isolate_decoding: bool = _variable(
+        "D3_ISOLATE_DECODING", True, "whether the service decodes in child processes of its own"
+    )
+    decode_seconds: Annotated[int, Meta(ge=1, le=600)] = _variable(
+        "D3_DECODE_SECONDS", 10, "of a processor that such a child may spend on one image"
+    )
     max_image_bytes: Count = _variable("D3_MAX_IMAGE_BYTES", 50 * 2**20, "largest encoded image")
     max_image_pixels: Count = _variable(
         "D3_MAX_IMAGE_PIXELS", 50_000_000, "largest width times height"

@@ -13,6 +13,7 @@ from d3.adapters.memory import MemoryRegistry
 from d3.adapters.minio import MinioRegistry, S3Place
 from d3.adapters.openvino import OpenVinoEngine
 from d3.adapters.pillow import PillowDecoder
+from d3.adapters.pillow.isolated import IsolatedDecoder
 from d3.adapters.system import SystemClock
 from d3.adapters.torch import TorchCheckpoints, TorchEngine
 from d3.domain.models import ModelFile
@@ -28,6 +29,19 @@ from d3.testing.contracts import (
 )
 from d3.testing.stores import S3Server
 from tests.stores import tamper
+
+
+@pytest.fixture(scope="module")
+def isolated_decoder():
+    decoder = IsolatedDecoder()
+    yield decoder
+    decoder.close()
+
+
+class TestIsolatedDecoder(ImageDecoderContract):
+    @pytest.fixture
+    def decoder(self, isolated_decoder):
+        return isolated_decoder
 
 
 class TestPillowDecoder(ImageDecoderContract):

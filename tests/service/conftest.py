@@ -53,10 +53,11 @@ class Service:
 def running(home: Home, engine: FakeEngine | None = None, **settings: Any) -> Iterator[Service]:
     """A service on a home; takes settings by their field's name.
 
-    It does not warm up unless told, so that the engine's passes are the test's own.
+    It does not warm up unless told, so that the engine's passes are the test's own, and decodes in
+    this process; those of :func:`tests.serving.d3_serve` are as they come.
     """
     engine = engine or FakeEngine()
-    settings = {"warm_up": False} | settings
+    settings = {"warm_up": False, "isolate_decoding": False} | settings
     application = create_app(home.settings(**settings), engine=engine)
     with serving(application) as url, httpx.Client(base_url=url, timeout=30) as http:
         yield Service(url, http, application, engine)

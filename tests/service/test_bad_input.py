@@ -18,6 +18,7 @@ import pytest
 from tests.homes import Home, Homes
 from tests.service.conftest import Service, painted, running
 from tests.serving import PROBLEM, PROBLEM_FIELDS, assert_problem
+from tests.wire import FORM, exchange, multipart, part
 
 PREDICT, BATCH = "/api/inference/predict", "/api/inference/predict-batch"
 HISTORY, RESULT, STATS = "/api/inference/history", "/api/inference/result", "/api/inference/stats"
@@ -58,18 +59,7 @@ def service(watched: Watched) -> Iterator[Service]:
     assert list(watched.scratch.iterdir()) == []
 
 
-def multipart(*parts: bytes, end: bytes = b"--b--\r\n") -> bytes:
-    return b"".join(b"--b\r\n" + part + b"\r\n" for part in parts) + end
-
-
-def part(name: bytes, content: bytes, filename: bytes | None = None, more: bytes = b"") -> bytes:
-    named = b'; filename="' + filename + b'"' if filename is not None else b""
-    head = b'Content-Disposition: form-data; name="' + name + b'"' + named
-    return head + (b"\r\n" + more if more else b"") + b"\r\n\r\n" + content
-
-
 FILE = part(b"file", IMAGE, b"a.png")
-FORM = {"Content-Type": "multipart/form-data; boundary=b"}
 
 
 @pytest.mark.parametrize(
@@ -233,25 +223,6 @@ def test_an_upload_of_nothing(service: Service) -> None:
     assert_problem(service.http.post(UPLOAD, files={"model": b"x"}), 400, "file_missing")
     two = [("file", ("a.pth", b"x")), ("file", ("b.pth", b"y"))]
     assert_problem(service.http.post(UPLOAD, files=two), 400, "invalid_form")
-
-
-def exchange(url: str, request: bytes, body: Iterator[bytes] | None = None) -> httpx.Response:
-    """Send raw bytes and return the answer, which may come before all of the body went."""
-    address = httpx.URL(url)
-    with socket.create_connection((address.host, address.port or 80), timeout=20) as connection:
-        connection.sendall(request)
-        for chunk in body or ():
-            connection.sendall(chunk)
-        received = b""
-        while b"\r\n\r\n" not in received or not received.endswith(b"}"):
-            piece = connection.recv(65536)
-            if not piece:
-                break
-            received += piece
-    head, _, content = received.partition(b"\r\n\r\n")
-    status, *lines = head.decode("latin-1").split("\r\n")
-    headers = [tuple(line.split(": ", 1)) for line in lines]
-    return httpx.Response(int(status.split()[1]), headers=headers, content=content)
 
 
 @pytest.mark.parametrize("call", [PREDICT, BATCH, UPLOAD])

@@ -43,6 +43,10 @@ class ImageDecoder(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Give back what it holds; called when nothing is being decoded any more."""
+        ...
+
 
 @runtime_checkable
 class Detector(Protocol):

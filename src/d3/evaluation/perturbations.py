@@ -120,6 +120,7 @@ class PerturbingDecoder:
         self._decoder = decoder
         self._change = perturbation.change
         self.recognises = decoder.recognises
+        self.close = decoder.close
 
     def decode(self, source: ImageSource, size: int | None) -> DecodedImage:
         """Decode, change and resize."""

@@ -104,6 +104,9 @@ class PillowDecoder:
             facts = ImageFacts("pixels", *rgb.size, 1, len(samples), digest)
             return DecodedImage(_resized(rgb, size), facts)
 
+    def close(self) -> None:
+        """Nothing is held."""
+
     def _read(self, path: Path) -> bytes:
         with _opened(path) as stream:
             return stream.read(self._limits.bytes + 1)

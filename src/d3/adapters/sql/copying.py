@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from d3.adapters.sql import schema
 from d3.adapters.sql.counters import continue_after, last_given
 from d3.adapters.sql.engine import Database
+from d3.adapters.sql.patience import take_time
 from d3.adapters.sql.tables import Base
 from d3.domain.errors import SchemaMismatch, StorageFailed
 from d3.domain.ports_history import SchemaState
@@ -83,8 +84,7 @@ def _snapshot(database: Database) -> Iterator[sa.Connection]:
             connection.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
-            connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
-            connection.execute(sa.text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+            take_time(connection)
         yield connection
 
 

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import event, exc
 
 from d3.adapters.sql.errors import translate, translated
+from d3.adapters.sql.patience import wait_only
 from d3.domain.errors import CommitInDoubt, SettingsInvalid, StorageFailed, StorageUnavailable
 
 _WRITES = "d3_writes"
@@ -70,6 +71,7 @@ class Database:
                 },
                 **pool,
             )
+            wait_only(self.engine, statement_seconds)
             event.listen(self.engine, "connect", _prepare_postgresql(statement_seconds))
 
     @property

@@ -13,6 +13,7 @@ from alembic.script import ScriptDirectory
 from d3.adapters.sql.adoption import ADOPTED_AS, PROTOTYPE, adopt, empty_the_log, is_prototype
 from d3.adapters.sql.backup import backup, beside
 from d3.adapters.sql.engine import Database
+from d3.adapters.sql.patience import take_time
 from d3.adapters.sql.tables import Base
 from d3.domain.errors import SchemaMismatch
 from d3.domain.ports_history import SchemaState
@@ -103,9 +104,8 @@ def make_ready(database: Database) -> Path | None:
 def exclusively(connection: sa.Connection) -> None:
     """Let this transaction take its time, and others that change tables wait for its end."""
     if connection.dialect.name != "sqlite":
-        connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
+        take_time(connection)
         connection.execute(sa.text("SET LOCAL lock_timeout = 0"))
-        connection.execute(sa.text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
 
 

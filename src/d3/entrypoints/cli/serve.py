@@ -56,6 +56,7 @@ def serve(
     import uvicorn
 
     from d3.entrypoints.http import create_app
+    from d3.entrypoints.http.protocol import BoundedHttp
     from d3.entrypoints.logs import configure_logs
     from d3.settings import Settings
 
@@ -76,6 +77,7 @@ def serve(
         application.d3.start(lambda container: see_to_keys(container, local=local))
     config = uvicorn.Config(
         application,
+        http=BoundedHttp,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +12,7 @@ from litestar import Controller, Request, get, post
 from litestar.params import Parameter
 
 from d3.domain.accounts import Scope
+from d3.domain.errors import StorageFailed
 from d3.domain.models import checked_name
 from d3.domain.text import display_name
 from d3.entrypoints.http import openapi
@@ -28,6 +31,18 @@ from d3.entrypoints.http.schemas import (
 from d3.entrypoints.http.services import D3
 
 _FORM_OVERHEAD = 64 * 1024
+
+
+@contextmanager
+def _no_room() -> Iterator[None]:
+    """What the disk refuses, as an error of ours."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageFailed(
+            f"The upload cannot be kept here ({error.strerror or type(error).__name__}).",
+            "Check the free space of the server's disk.",
+        ) from error
 
 
 class ModelController(Controller):
@@ -140,7 +155,7 @@ class ModelController(Controller):
         caller_of(request).check(Scope.MODELS)
         size = d3.settings.max_model_bytes + _FORM_OVERHEAD
         limits = FormLimits(size, 8, d3.settings.upload_seconds)
-        with tempfile.NamedTemporaryFile(prefix="d3-upload-") as stream:
+        with _no_room(), tempfile.NamedTemporaryFile(prefix="d3-upload-") as stream:
             form = await read_form(request, limits, Sink("file", stream))
             stream.flush()
             file = Path(stream.name)

@@ -15,7 +15,7 @@ from d3.container import Container
 from d3.domain.access import truncated
 from d3.domain.errors import D3Error, Overloaded
 from d3.domain.models import PUBLISHED, STARTER
-from d3.domain.ports import ModelRegistry
+from d3.domain.ports import ImageDecoder, ModelRegistry
 from d3.domain.ports_history import History, ResultCache, Schema
 from d3.domain.ports_limits import RateLimiter
 from d3.domain.services.doorkeeping import Doorkeeper
@@ -67,11 +67,12 @@ class Services:
             self.settings.decode_threads, self.settings.bulk_percent / 100, "d3-decode"
         )
         self.cache: ResultCache | None = container.cache() if self.settings.cache_entries else None
+        self._decoder: ImageDecoder = container.decoder()
         self._mailbox: Mailbox | None = None
         self._stopping = threading.Event()
         self.inference = InferenceService(
             self.host,
-            container.decoder(),
+            self._decoder,
             self._decoding,
             self.cache,
             container.clock(),
@@ -152,6 +153,7 @@ class Services:
         if self._keeping_house.ident is not None:
             self._keeping_house.join(_PATIENCE_SECONDS)
         self._decoding.shutdown()
+        self._decoder.close()
         self.host.close()
         self.writer.close()
         self._queries.shutdown()
@@ -214,6 +216,7 @@ def new(settings: Settings, **replaced: Any) -> Services:
     """The services for these settings; parts of the container may be replaced, for tests."""
     container = Container(settings=settings)
     container.queue.override(container.threaded_queue)
+    container.decoder.override(container.strangers_decoder)
     metrics = Metrics()
     queue_metrics = QueueMetrics(metrics.registry)
     container.queue_events.override(queue_metrics)

@@ -1,0 +1,132 @@
+"""A decoder that crashes, hangs or takes all memory costs one image; the next one is decoded."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from d3.adapters.pillow import Limits, PillowDecoder
+from d3.adapters.pillow.isolated import IsolatedDecoder
+from d3.domain.errors import ImageDamaged, ImageError, ImageTooLarge
+from images import black_png, encoded, jpeg_with_scans, picture
+from tests.hostile.attacks import attacks
+from tests.serving import wait_until
+
+SIZE = 224
+SOUND = encoded(picture(), "PNG")
+
+
+@pytest.fixture
+def decoder() -> Iterator[IsolatedDecoder]:
+    decoder = IsolatedDecoder(Limits(jpeg_scans=10**6), seconds=1)
+    yield decoder
+    decoder.close()
+
+
+def child(decoder: IsolatedDecoder) -> int:
+    """The one child that is idle."""
+    decoder.decode(SOUND, SIZE)
+    (idle,) = decoder._idle
+    pid: int = idle._process.pid
+    return pid
+
+
+def test_it_answers_as_decoding_here_does(decoder: IsolatedDecoder, pack: Path) -> None:
+    inside = PillowDecoder()
+    files = [one.read_bytes() for one in sorted((pack / "images").iterdir())]
+    files += [encoded(picture(), kind) for kind in ("AVIF", "GIF", "BMP", "HEIF")]
+    for file in files:
+        here, there = inside.decode(file, SIZE), decoder.decode(file, SIZE)
+        assert np.array_equal(here.pixels, there.pixels)
+        assert here.facts == there.facts
+
+
+@pytest.mark.parametrize("data", [SOUND[:90], b"no image", black_png(9_000, 9_000)])
+def test_it_refuses_in_the_same_words(decoder: IsolatedDecoder, data: bytes) -> None:
+    with pytest.raises(ImageError) as here:
+        PillowDecoder().decode(data, SIZE)
+    with pytest.raises(type(here.value)) as there:
+        decoder.decode(data, SIZE)
+    assert str(there.value) == str(here.value)
+
+
+def test_a_decoder_that_computes_without_end_is_ended(decoder: IsolatedDecoder) -> None:
+    first = child(decoder)
+    with pytest.raises(ImageDamaged, match="memory or time"):
+        decoder.decode(jpeg_with_scans(9_000), SIZE)
+    assert not Path(f"/proc/{first}").exists()
+    assert child(decoder) != first
+
+
+def test_a_decoder_that_hangs_is_ended(decoder: IsolatedDecoder) -> None:
+    os.kill(child(decoder), signal.SIGSTOP)
+    begun = time.monotonic()
+    with pytest.raises(ImageDamaged, match="memory or time"):
+        decoder.decode(SOUND, SIZE)
+    assert time.monotonic() - begun < 20
+    decoder.decode(SOUND, SIZE)
+
+
+def test_a_decoder_that_wants_all_memory_gets_none_of_it(decoder: IsolatedDecoder) -> None:
+    with pytest.raises(ImageTooLarge, match="no memory"):
+        decoder.decode(SOUND, 40_000)
+    decoder.decode(SOUND, SIZE)
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL])
+def test_a_decoder_that_crashed_is_replaced(decoder: IsolatedDecoder, number: int) -> None:
+    first = child(decoder)
+    os.kill(first, number)
+    wait_until(lambda: not decoder._idle[0].alive)
+    decoder.decode(SOUND, SIZE)
+    assert child(decoder) != first
+
+
+def test_no_child_is_left_and_no_descriptor(decoder: IsolatedDecoder) -> None:
+    before = set(Path("/proc/self/fd").iterdir())
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: decoder.decode(SOUND, SIZE), range(40)))
+    pids = [one._process.pid for one in decoder._idle]
+    assert 1 <= len(pids) <= 4
+    decoder.close()
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    assert set(Path("/proc/self/fd").iterdir()) <= before
+
+
+ORPHAN = """
+import sys
+from d3.adapters.pillow.isolated import IsolatedDecoder
+decoder = IsolatedDecoder()
+decoder.decode(sys.stdin.buffer.read(), 14)
+print(decoder._idle[0]._process.pid, flush=True)
+import os; os.kill(os.getpid(), 9)
+"""
+
+
+def test_children_end_with_a_service_that_is_killed() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ORPHAN], input=SOUND, capture_output=True, timeout=60, check=False
+    )
+    pid = int(done.stdout)
+    wait_until(lambda: not Path(f"/proc/{pid}").exists(), 20)
+
+
+def test_hostile_images_end_the_same_there(decoder: IsolatedDecoder) -> None:
+    seen = 0
+    for attack in attacks():
+        if attack.code in ("image_too_large", "damaged_image") and "scans" not in attack.name:
+            body = attack.make().split(b"\r\n\r\n", 1)[1].removesuffix(b"\r\n--b--\r\n")
+            with pytest.raises(ImageError) as refused:
+                decoder.decode(body, SIZE)
+            assert refused.value.code == attack.code
+            seen += 1
+    assert seen > 15
