@@ -176,7 +176,7 @@ class HistoryController(Controller):
     )
     async def result(self, d3: D3, result_id: ResultId) -> OneResult:
         """The result with this id."""
-        entry = await d3.query(lambda: d3.history.get(_checked_id(result_id)))
+        entry = await d3.query(lambda: d3.history.get(checked_id(result_id)))
         return OneResult(result=history_item(entry))
 
     @delete(
@@ -189,7 +189,7 @@ class HistoryController(Controller):
     )
     async def remove(self, d3: D3, result_id: ResultId) -> Done:
         """Remove the result with this id for good."""
-        await d3.query(lambda: d3.history.delete(_checked_id(result_id)))
+        await d3.query(lambda: d3.history.delete(checked_id(result_id)))
         return Done(message="Result deleted successfully")
 
     @get(
@@ -214,7 +214,12 @@ class HistoryController(Controller):
         return Stats(stats=stats_of(await d3.query(lambda: d3.history.statistics(where, size))))
 
 
-def _checked_id(text: str) -> int:
+def checked_id(text: str) -> int:
+    """A result's id, out of an address.
+
+    Raises:
+        ResultNotFound: no result ever had it.
+    """
     if not _ID.fullmatch(text) or int(text) > LARGEST_ID:
         raise ResultNotFound("There is no such result.", "GET /api/inference/history lists them.")
     return int(text)
