@@ -30,7 +30,7 @@ class AddressUnavailable(D3Error):
     "--port", type=click.IntRange(0, 65535), default=None, help="Port; 0 takes a free one.  [5000]"
 )
 def serve(*, host: str | None, port: int | None) -> int:
-    """Serve the REST API and its interactive page at /schema.
+    """Serve the console at /, the REST API, and its interactive page at /schema.
 
     Stops on Ctrl-C or SIGTERM when what is in flight has been answered.
     """
@@ -58,7 +58,7 @@ def serve(*, host: str | None, port: int | None) -> int:
         lifespan="on",
     )
     url = f"http://{f'[{address}]' if ':' in address else address}:{bound}"
-    err().print(f"D3 listens on {url} (interactive page: {url}/schema)")
+    err().print(f"D3 listens on {url} (open it in a browser; every call: {url}/schema)")
     # When uvicorn has stopped it raises the signal that stopped it once more: all is done by then.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)

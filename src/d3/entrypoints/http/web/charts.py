@@ -11,7 +11,7 @@ from markupsafe import Markup
 _WIDTH, _HEIGHT = 720, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 8, 12, 30
 _TICKS = 4
-_LABELS = 6
+_LABELS = 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 import msgspec
 from litestar import Controller, Request, get, post
+from litestar.params import FromPath
 from litestar.response import Redirect, Template
 
 from d3.domain.errors import D3Error, RequestInvalid
@@ -20,10 +21,9 @@ from d3.entrypoints.http.history import checked_id, provide_filter
 from d3.entrypoints.http.schemas import OneResult, history_item
 from d3.entrypoints.http.services import D3, Services
 from d3.entrypoints.http.web.rendering import base_of, moment, page, percent, seconds, size
-from d3.entrypoints.http.web.texts import PROBLEMS, TEXTS, VERDICTS
+from d3.entrypoints.http.web.texts import FACTS, PROBLEMS, TEXTS, VERDICTS
 
 _ROWS = 50
-_FACT: dict[str, str] = TEXTS["fact"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +105,16 @@ class HistoryPages(Controller):
             entries=found.entries,
             newest="" if not cursor else asked.query() or "all",
             older=asked.query(cursor=found.next_cursor) if found.next_cursor else "",
+            here=asked.query(cursor=cursor),
             export=urlencode(asked.api()),
             models=await _model_names(d3),
             done=str(request.query_params.get("done", "")),
         )
 
     @get("/{result_id:str}")
-    async def result(self, request: Request[Any, Any, Any], d3: D3, result_id: str) -> Template:
+    async def result(
+        self, request: Request[Any, Any, Any], d3: D3, result_id: FromPath[str]
+    ) -> Template:
         """All that was recorded of one result."""
         entry = await d3.query(lambda: d3.history.get(checked_id(result_id)))
         document = msgspec.json.format(
@@ -128,10 +131,14 @@ class HistoryPages(Controller):
         )
 
     @post("/{result_id:str}/delete", status_code=200)
-    async def delete(self, request: Request[Any, Any, Any], d3: D3, result_id: str) -> Redirect:
-        """Remove one result for good."""
+    async def delete(
+        self, request: Request[Any, Any, Any], d3: D3, result_id: FromPath[str]
+    ) -> Redirect:
+        """Remove one result for good, and go back to the page of the history it stood on."""
         await d3.query(lambda: d3.history.delete(checked_id(result_id)))
-        return Redirect(f"{base_of(request)}history?done=delete", status_code=303)
+        cursor = str(request.query_params.get("cursor", ""))
+        back = Asked.of(request).query(cursor=cursor, done="delete")
+        return Redirect(f"{base_of(request)}history?{back}", status_code=303)
 
 
 def facts_of(entry: HistoryEntry) -> list[tuple[str, str | None]]:
@@ -146,15 +153,13 @@ def facts_of(entry: HistoryEntry) -> list[tuple[str, str | None]]:
         "confidence": percent(entry.confidence),
         "logit": _maybe(entry.logit, "{:.6f}".format),
         "views": str(entry.views),
-        "spread": percent(entry.spread) if entry.views > 1 else TEXTS["card"]["one_view"],
-        "model": f"{model.name}, {TEXTS['models']['version'].lower()} {model.version}"
-        if model
-        else None,
+        "spread": percent(entry.spread) if entry.views > 1 else TEXTS.card.one_view,
+        "model": f"{model.name}, {TEXTS.models.version.lower()} {model.version}" if model else None,
         "model_sha256": model.sha256 if model else None,
         "calibration": calibration.name,
         "engine": f"{entry.engine} {entry.precision}".strip() or None,
         "processing_time": seconds(entry.processing_time),
-        "cached": _FACT["yes" if entry.cached else "no"],
+        "cached": FACTS["yes" if entry.cached else "no"],
         "image_format": image.format if image else None,
         "image_size": f"{image.width} x {image.height}" if image else None,
         "image_frames": str(image.frames) if image else None,
@@ -163,7 +168,7 @@ def facts_of(entry: HistoryEntry) -> list[tuple[str, str | None]]:
         "d3_version": entry.d3_version or None,
         "request_id": entry.request_id,
     }
-    return [(_FACT[name], value) for name, value in facts.items()]
+    return [(FACTS[name], value) for name, value in facts.items()]
 
 
 def _maybe(value: float | None, form: Callable[[float], str]) -> str | None:

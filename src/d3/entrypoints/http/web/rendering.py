@@ -9,12 +9,12 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from litestar import Request
-from litestar.contrib.jinja import JinjaTemplateEngine
+from litestar.plugins.jinja import JinjaTemplateEngine
 from litestar.response import Template
 from litestar.template.config import TemplateConfig
 
 from d3.entrypoints.http.services import Services
-from d3.entrypoints.http.web.texts import TEXTS, VERDICTS
+from d3.entrypoints.http.web.texts import PROBLEMS, TEXTS, VERDICTS
 
 STATIC = Path(__file__).with_name("static")
 HEADERS = {
@@ -42,7 +42,12 @@ def templates() -> TemplateConfig[Any]:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"t": TEXTS, "verdicts": VERDICTS, "assets": _fingerprint()}
+    environment.globals |= {
+        "t": TEXTS,
+        "verdicts": VERDICTS,
+        "problems": PROBLEMS,
+        "assets": _fingerprint(),
+    }
     environment.filters |= {
         "percent": percent,
         "seconds": seconds,

@@ -17,7 +17,7 @@ from d3.entrypoints.http.web.history import Asked
 from d3.entrypoints.http.web.rendering import page
 from d3.entrypoints.http.web.texts import TEXTS
 
-_T: dict[str, str] = TEXTS["statistics"]
+_T = TEXTS.statistics
 _RANGES = {"day": 1, "week": 7, "month": 30, "quarter": 90, "all": None}
 _BINS = 20
 _SAMPLE = 10_000
@@ -82,10 +82,10 @@ class StatisticsPages(Controller):
             totals=totals,
             sample=sample,
             course=course,
-            course_title=_T["course_hours" if bucket is BucketSize.HOUR else "course_days"],
-            course_chart=columns(course, (_T["above"], _T["below"]), ("generated", "real")),
+            course_title=_T.course_hours if bucket is BucketSize.HOUR else _T.course_days,
+            course_chart=columns(course, (_T.above, _T.below), ("generated", "real")),
             scores=scores,
-            score_chart=columns(scores, (_T["count"],), ("plain",)),
+            score_chart=columns(scores, (_T.count,), ("plain",)),
         )
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
-TEXTS: dict[str, Any] = tomllib.loads(
+_SECTIONS: dict[str, dict[str, str]] = tomllib.loads(
     Path(__file__).with_name("texts.toml").read_text(encoding="utf-8")
 )
-"""Sections of sentences; templates see them as ``t``."""
 
-VERDICTS: dict[str, str] = TEXTS["verdict"]
-PROBLEMS: dict[str, str] = TEXTS["problem"]
+TEXTS = SimpleNamespace(**{name: SimpleNamespace(**words) for name, words in _SECTIONS.items()})
+"""Sections of sentences, as attributes; templates see them as ``t``."""
+
+VERDICTS = _SECTIONS["verdict"]
+PROBLEMS = _SECTIONS["problem"]
+FACTS = _SECTIONS["fact"]

@@ -1,21 +1,20 @@
 // The page Models: an upload shows how far it is; without this script the form does it alone.
 
-const form = document.querySelector("#upload");
-const progress = document.querySelector("#upload-progress");
-const state = document.querySelector("#upload-state");
-const problem = document.querySelector("#upload-problem");
-const button = form.querySelector("button");
-
-function failed(sentence) {
-  problem.textContent = sentence;
-  problem.hidden = false;
-  progress.hidden = true;
-  state.textContent = "";
-  button.disabled = false;
-}
-
-form.addEventListener("submit", (event) => {
-  event.preventDefault();
+function upload(form) {
+  const progress = form.querySelector("progress");
+  const state = form.querySelector("[role=status]");
+  const problem = form.querySelector("[role=alert]");
+  const button = form.querySelector("button");
+  const busy = (is) => {
+    progress.hidden = !is;
+    button.disabled = is;
+  };
+  const failed = (sentence) => {
+    problem.textContent = sentence;
+    problem.hidden = false;
+    state.textContent = "";
+    busy(false);
+  };
   const request = new XMLHttpRequest();
   request.open("POST", `${form.dataset.base}api/model/upload`);
   request.setRequestHeader("Accept", "application/json");
@@ -32,9 +31,15 @@ form.addEventListener("submit", (event) => {
     else failed(body?.error ?? form.dataset.unreachable);
   };
   problem.hidden = true;
-  progress.hidden = false;
   progress.value = 0;
-  button.disabled = true;
+  busy(true);
   state.textContent = form.dataset.sending;
   request.send(new FormData(form));
+}
+
+// On the document, since an answer may put another form in the place of this one.
+document.addEventListener("submit", (event) => {
+  if (event.target.id !== "upload") return;
+  event.preventDefault();
+  upload(event.target);
 });

@@ -1,0 +1,272 @@
+"""History, statistics, models and health in a browser; every page by keyboard, axe and phone."""
+
+import re
+from collections.abc import Callable
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.console.browsing import FAKE, REAL, Console, axe, file
+from tests.homes import Home
+from tests.service.test_mounting import by_hand_with_the_prefix_in_the_path, in_starlette
+from tests.serving import assert_problem, serving
+
+PAGES = ("", "history", "statistics", "models", "service")
+
+
+def rows(page: Page) -> list[str]:
+    return page.locator("tbody th").all_inner_texts()
+
+
+def test_the_history_is_paged_by_place_while_rows_arrive(page: Page, service: Console) -> None:
+    service.fill(60)
+    page.get_by_role("link", name="History").click()
+    first = rows(page)
+    assert first == [f"shot-{n:03}.png" for n in range(59, 9, -1)]
+    service.judge(FAKE)
+    page.get_by_role("link", name="Older").click()
+    expect(page.locator("tbody tr")).to_have_count(10)
+    assert rows(page) == [f"shot-{n:03}.png" for n in range(9, -1, -1)]
+    page.get_by_role("link", name="Newest").click()
+    expect(page.locator("tbody th").first).to_have_text(FAKE.name)
+
+
+def test_the_history_is_filtered_as_one_types_and_the_address_says_how(
+    page: Page, service: Console
+) -> None:
+    service.judge(FAKE, REAL)
+    page.get_by_role("link", name="History").click()
+    page.get_by_label("Verdict").select_option("fake")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    assert rows(page) == [FAKE.name]
+    expect(page).to_have_url(re.compile("verdict=fake"))
+    page.get_by_label("Verdict").select_option("")
+    expect(page.locator("tbody tr")).to_have_count(2)
+    page.get_by_label("Name begins with").fill("camera")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    assert rows(page) == [REAL.name]
+    page.reload()
+    assert rows(page) == [REAL.name]
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Export as CSV").click()
+    text = download.value.path().read_text()
+    assert REAL.name in text
+    assert FAKE.name not in text
+    page.get_by_label("Name begins with").fill("")
+    page.get_by_label("To", exact=True).fill("2020-01-01")
+    expect(page.locator(".nothing")).to_contain_text("Nothing matches")
+    page.go_back()
+    expect(page.locator("tbody tr")).to_have_count(2)
+
+
+def test_a_result_is_deleted_in_the_table_and_on_its_page(page: Page, service: Console) -> None:
+    service.judge(FAKE, REAL)
+    page.get_by_role("link", name="History").click()
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name=f"Delete the result of {REAL.name}").click()
+    expect(page.locator(".done")).to_have_text("The result was deleted.")
+    assert rows(page) == [FAKE.name]
+    assert service.total() == 1
+    page.get_by_role("link", name=FAKE.name).click()
+    page.get_by_role("button", name="Delete this result").click()
+    expect(page.locator(".done")).to_have_text("The result was deleted.")
+    expect(page.locator(".nothing")).to_contain_text("Nothing has been judged yet")
+    assert service.total() == 0
+    page.goto(f"{service.url}history/1")
+    expect(page.get_by_role("alert")).to_contain_text("There is no such result")
+    page.get_by_role("main").get_by_role("link", name="Check").click()
+    expect(page.locator("#check")).to_be_visible()
+
+
+def test_what_cannot_be_deleted_is_told_and_the_filter_stays(page: Page, service: Console) -> None:
+    one, other = service.judge(FAKE, FAKE)
+    service.judge(REAL)
+    page.goto(f"{service.url}history?verdict=fake")
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Delete").first.click()
+    expect(page.locator(".done")).to_be_visible()
+    assert rows(page) == [FAKE.name]
+    service.http.delete(f"/api/inference/result/{one}")
+    page.get_by_role("button", name="Delete").first.click()
+    expect(page.get_by_role("alert")).to_contain_text("There is no such result")
+    assert service.http.get(f"/api/inference/result/{other}").status_code == 404
+
+
+def test_statistics_say_in_tables_what_they_draw(page: Page, service: Console) -> None:
+    page.get_by_role("link", name="Statistics").click()
+    expect(page.locator(".nothing")).to_contain_text("Nothing was judged in this range")
+    service.judge(FAKE, REAL, REAL)
+    page.get_by_role("link", name="7 days").click()
+    figures = page.locator(".figures > div")
+    expect(figures.nth(0).locator("dd")).to_have_text("3")
+    expect(figures.nth(1).locator("dd")).to_have_text("1")
+    expect(figures.nth(3).locator("dd")).to_have_text("33.3 %")
+    expect(page.locator("svg rect")).not_to_have_count(0)
+    for table, sum_ in ((0, 3), (1, 3)):
+        page.locator(".chart summary").nth(table).click()
+        numbers = page.locator(".chart table").nth(table).locator("td").all_inner_texts()
+        assert sum(map(int, numbers)) == sum_
+    page.get_by_role("link", name="All", exact=True).click()
+    expect(figures.nth(0).locator("dd")).to_have_text("3")
+    page.get_by_label("To", exact=True).fill("2020-01-01")
+    page.get_by_role("button", name="Show").click()
+    expect(page.locator(".nothing")).to_be_visible()
+
+
+def test_models_are_loaded_unloaded_verified_chosen_and_uploaded(
+    browser: Browser, start: Callable[..., Console], home: Home
+) -> None:
+    service = start(model=None)
+    context = browser.new_context()
+    context.set_default_timeout(15_000)
+    page = context.new_page()
+    page.goto(f"{service.url}models")
+    message = page.locator("#models [role=status], #models [role=alert]")
+    expect(page.locator("#loaded")).to_have_text("Answering now: mine")
+    page.get_by_role("button", name="Load starter").click()
+    expect(page.locator("#loaded")).to_have_text("Answering now: starter")
+    expect(message).to_have_text("The model is loaded and answers now.")
+    page.get_by_role("button", name="Set starter as default").click()
+    expect(message).to_contain_text("The default was set.")
+    expect(page.get_by_role("button", name="Set mine as default")).to_be_visible()
+    page.get_by_role("button", name="Verify the files of mine").click()
+    expect(message).to_contain_text("The files are the ones that were recorded.")
+    home.damage_encoder()
+    page.get_by_role("button", name="Verify the files of mine").click()
+    expect(page.locator("#models [role=alert]")).to_be_visible()
+    page.get_by_role("button", name="Unload").click()
+    expect(page.locator("#models .problem")).to_contain_text("No model is loaded")
+    assert service.http.get("/health").json()["model_loaded"] is False
+    head = file("up.safetensors", home.head(), "application/octet-stream")
+    page.get_by_label("File", exact=True).set_input_files(head)
+    page.get_by_label("Name").fill("not a name")
+    page.get_by_role("button", name="Upload").click()
+    expect(page.locator("#upload-problem")).to_contain_text("cannot be a model's name")
+    page.get_by_label("File", exact=True).set_input_files(file("no.pth", b"no head", "text/plain"))
+    page.get_by_label("Name").fill("fine")
+    page.get_by_role("button", name="Upload").click()
+    expect(page.locator("#upload-problem")).to_be_visible()
+    context.close()
+
+
+def test_a_head_is_uploaded(page: Page, service: Console, home: Home) -> None:
+    page.get_by_role("link", name="Models").click()
+    head = file("up.safetensors", home.head(), "application/octet-stream")
+    page.get_by_label("File", exact=True).set_input_files(head)
+    page.get_by_role("button", name="Upload").click()
+    expect(page.locator(".done")).to_have_text("The model was stored. Load it to use it.")
+    page.get_by_role("button", name="Load up.safetensors").click()
+    expect(page.locator("#loaded")).to_have_text("Answering now: up.safetensors")
+
+
+def test_health_is_seen_at_a_glance(page: Page, service: Console) -> None:
+    page.get_by_role("link", name="Service").click()
+    expect(page.locator(".done")).to_have_text("Ready: images can be judged.")
+    for link in page.get_by_role("main").get_by_role("link").all():
+        assert service.http.get(link.evaluate("(node) => node.href")).status_code == 200
+    service.http.post("/api/model/unload")
+    page.reload()
+    expect(page.locator(".problem")).to_contain_text("Not ready")
+    expect(page.get_by_role("main")).to_contain_text("none is loaded")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_on_any_page(
+    browser: Browser, service: Console, scheme: str
+) -> None:
+    service.judge(FAKE, REAL)
+    # axe is put into the page as a script, which the page's own policy rightly forbids.
+    context = browser.new_context(color_scheme=scheme, bypass_csp=True)
+    page = context.new_page()
+    found = {}
+    for name in (*PAGES, "history/1", "history/99", "statistics?range=all"):
+        page.goto(f"{service.url}{name}")
+        for summary in page.locator("summary").all():
+            summary.click()
+        if name == "":
+            bad = file("letter.jpg", b"Dear reader", "image/jpeg")
+            page.locator("#file").set_input_files([file(FAKE.name, FAKE.read_bytes()), bad])
+            expect(page.locator("#cards .verdict:visible")).to_have_count(1)
+            expect(page.locator("#cards .problem:visible")).to_have_count(1)
+        found[name] = axe(page)
+    assert not any(found.values()), found
+    context.close()
+
+
+def test_no_page_is_wider_than_a_phone(browser: Browser, service: Console) -> None:
+    service.judge(FAKE, REAL)
+    context = browser.new_context(viewport={"width": 360, "height": 740}, has_touch=True)
+    page = context.new_page()
+    for name in (*PAGES, "history/1"):
+        page.goto(f"{service.url}{name}")
+        if name == "":
+            page.locator("#file").set_input_files(FAKE)
+            expect(page.locator("#cards .verdict")).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360, name
+        for table in page.locator(".rows:visible").all():
+            assert table.evaluate("(node) => node.parentElement.scrollWidth") <= 360, name
+    context.close()
+
+
+def test_the_keyboard_reaches_everything(page: Page, service: Console) -> None:
+    page.keyboard.press("Tab")
+    expect(page.locator(":focus")).to_have_text("Skip to the content")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    expect(page.locator("#file")).to_be_focused()
+    page.locator("#file").set_input_files(FAKE)
+    expect(page.locator("#cards .verdict")).to_be_visible()
+    reached = []
+    for _ in range(8):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.textContent.trim()"))
+    assert {"Options", "Clear the list", "Open result", "Copy as JSON"} <= set(reached)
+
+
+def test_every_page_forbids_what_is_inline_or_elsewhere(service: Console) -> None:
+    for name in (*PAGES, "history/99"):
+        answer = service.http.get(f"/{name}", headers={"Accept": "text/html"})
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert not re.search(r"<script(?![^>]* src=)|<style| style=| on[a-z]+=", answer.text)
+        assert not re.search(r"""(?:src|href|action)=["'](?:https?:)?//""", answer.text)
+
+
+def test_programs_hear_of_no_page(service: Console) -> None:
+    for name in PAGES:
+        answer = service.http.get(f"/{name}", headers={"Accept": "application/json"})
+        assert_problem(answer, 404, "not_found")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://elsewhere.example"}],
+)
+def test_a_form_of_another_site_does_nothing(service: Console, headers: dict[str, str]) -> None:
+    answer = service.http.post("/models/unload", headers=headers)
+    assert answer.status_code == 403
+    assert "another site" in answer.text
+    assert service.http.get("/health").json()["model_loaded"] is True
+
+
+@pytest.mark.parametrize("mounted", [in_starlette, by_hand_with_the_prefix_in_the_path])
+def test_every_link_holds_beneath_a_prefix(
+    browser: Browser, service: Console, mounted: Callable[[object], object]
+) -> None:
+    with serving(mounted(service.application), lifespan="off") as url:
+        page = browser.new_page()
+        page.goto(f"{url}/detector/")
+        page.locator("#file").set_input_files(FAKE)
+        page.get_by_role("link", name="Open result").click()
+        for name in ("History", "Statistics", "Models", "Service", "Check"):
+            page.get_by_role("banner").get_by_role("link", name=name).click()
+            expect(page).to_have_url(re.compile(rf"/detector/({name.lower()})?$"))
+            links = page.locator("a[href], link[href], script[src], img[src]").evaluate_all(
+                "(nodes) => nodes.map((node) => node.href || node.src)"
+            )
+            assert all(link.startswith(f"{url}/detector/") for link in links)
+            for link in set(links):
+                assert httpx.get(link).status_code == 200
+        page.close()
