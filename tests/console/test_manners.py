@@ -1,4 +1,4 @@
-"""What every page owes its readers, whatever database it stands on: axe, phones, keys, no inline."""
+"""What every page owes its readers on any database: axe, phones, keys, nothing inline."""
 
 import re
 from collections.abc import Callable

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import msgspec
 from litestar import Controller, Request, get, post
@@ -101,6 +101,7 @@ class HistoryPages(Controller):
             request,
             d3,
             "history",
+            headers=_address_bar(request, asked.query(cursor=cursor)),
             asked=asked,
             entries=found.entries,
             newest="" if not cursor else asked.query() or "all",
@@ -169,6 +170,18 @@ def facts_of(entry: HistoryEntry) -> list[tuple[str, str | None]]:
         "request_id": entry.request_id,
     }
     return [(FACTS[name], value) for name, value in facts.items()]
+
+
+def _address_bar(request: Request[Any, Any, Any], wanted: str) -> dict[str, str]:
+    """What htmx writes into the address bar: tidy, and no place twice, so that Back goes back."""
+    current = request.headers.get("hx-current-url")
+    if current is None:
+        return {}
+    there = dict(parse_qsl(urlsplit(current).query))
+    there.pop("done", None)
+    if there == dict(parse_qsl(wanted)):
+        return {"HX-Push-Url": "false"}
+    return {"HX-Push-Url": f"{base_of(request)}history{'?' if wanted else ''}{wanted}"}
 
 
 def _maybe(value: float | None, form: Callable[[float], str]) -> str | None:
