@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import nox
@@ -9,14 +11,8 @@ import nox
 nox.needs_version = ">=2026"
 nox.options.default_venv_backend = "uv"
 nox.options.sessions = [
-    "lint",
-    "types",
-    "imports",
-    "unit",
-    "integration",
-    "e2e",
-    "service",
-    "attacks",
+    *("lint", "types", "imports"),
+    *("unit", "integration", "e2e", "service", "attacks", "console"),
 ]
 
 PROJECT = nox.project.load_toml()
@@ -96,6 +92,23 @@ def attacks_long(session: nox.Session) -> None:
             pytest(session, "tests/hostile", "tests/faults/test_kill_9.py")
 
 
+@nox.session
+def console(session: nox.Session) -> None:
+    """The console in Chromium: on SQLite and a folder, on PostgreSQL and S3."""
+    find_chromium(session)
+    run_tests(session, "tests/console")
+    session.env["D3_TEST_BACKEND"] = "servers"
+    pytest(session, "tests/console", "--ignore=tests/console/test_manners.py")
+
+
+@nox.session(default=False)
+def screenshots(session: nox.Session) -> None:
+    """Pictures of every page of the console, light, dark and on a phone, in screenshots/."""
+    find_chromium(session)
+    install(session, "test")
+    session.run("python", "-m", "tests.console.screenshots", *(session.posargs or ["screenshots"]))
+
+
 @nox.session(default=False)
 def crash(session: nox.Session) -> None:
     """The long forms: kill -9 in the middle of 200 predictions, a database away for 30 s."""
@@ -164,6 +177,19 @@ def bench(session: nox.Session) -> None:
         session.run("python", "benchmarks/serving/pressure.py", part)
     for part in ("idle", "tails", "flood", "vit"):
         session.run("python", "benchmarks/serving/compare.py", part)
+
+
+def find_chromium(session: nox.Session) -> None:
+    """Debian's browser, installed where it is missing; D3_TEST_BROWSER names another one."""
+    if os.environ.get("D3_TEST_BROWSER") or shutil.which("chromium"):
+        return
+    if shutil.which("apt-get") is None:
+        session.error("install Chromium, or name a browser like it in D3_TEST_BROWSER")
+    session.run("apt-get", "update", "--quiet", external=True)
+    session.run(
+        *("apt-get", "install", "--yes", "--quiet", "--no-install-recommends", "chromium"),
+        external=True,
+    )
 
 
 def run_tests(session: nox.Session, *folders: str) -> None:

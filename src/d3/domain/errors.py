@@ -425,6 +425,12 @@ class RateLimited(D3Error):
         self.limit = limit
 
 
+class CrossSite(D3Error):
+    """Another site had a browser send one of the console's forms."""
+
+    code = "cross_site"
+
+
 class DeviceUnavailable(D3Error):
     """The device or precision that was asked for is not on this machine."""
 

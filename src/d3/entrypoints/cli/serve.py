@@ -46,7 +46,7 @@ class AddressUnavailable(D3Error):
 def serve(
     *, host: str | None, port: int | None, tls_cert: Path | None, tls_key: Path | None
 ) -> int:
-    """Serve the REST API and its interactive page at /schema.
+    """Serve the console at /, the REST API, and its interactive page at /schema.
 
     On a loopback address callers on this machine need no key; elsewhere everybody does, and
     without any key D3 does not start: `d3 keys init` makes the first.
@@ -88,7 +88,7 @@ def serve(
         ssl_keyfile=tls and tls[1],
     )
     url = f"http{'s' if tls else ''}://{f'[{address}]' if ':' in address else address}:{bound}"
-    err().print(f"D3 listens on {url} (interactive page: {url}/schema)")
+    err().print(f"D3 listens on {url} (open it in a browser; every call: {url}/schema)")
     # When uvicorn has stopped it raises the signal that stopped it once more: all is done by then.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)

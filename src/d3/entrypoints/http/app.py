@@ -13,7 +13,7 @@ from litestar.config.cors import CORSConfig
 from litestar.di import Provide
 from litestar.types import Receive, Scope, Send
 
-from d3.entrypoints.http import errors, openapi
+from d3.entrypoints.http import errors, openapi, web
 from d3.entrypoints.http.gate import Gate
 from d3.entrypoints.http.health import HealthController
 from d3.entrypoints.http.history import HistoryController
@@ -76,7 +76,15 @@ def create_app(settings: Settings | None = None, **replaced: Any) -> Application
 
     origins = services.settings.cors_origins
     application = Application(
-        route_handlers=[InferenceController, HistoryController, ModelController, HealthController],
+        route_handlers=[
+            InferenceController,
+            HistoryController,
+            ModelController,
+            HealthController,
+            web.pages(),
+            web.assets(),
+        ],
+        template_config=web.templates(),
         dependencies={"d3": Provide(lambda: services, sync_to_thread=False)},
         exception_handlers=errors.HANDLERS,
         openapi_config=openapi.configuration(services.version),

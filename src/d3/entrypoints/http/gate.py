@@ -13,6 +13,7 @@ from http import HTTPStatus
 from typing import Any
 
 from litestar import Request
+from litestar.connection import ASGIConnection
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from d3.domain import access
@@ -38,7 +39,7 @@ _BEARER = b"bearer "
 _FORWARDED = (b"x-forwarded-for", b"forwarded", b"x-real-ip")
 
 
-def caller_of(request: Request[Any, Any, Any]) -> Caller:
+def caller_of(request: ASGIConnection[Any, Any, Any, Any]) -> Caller:
     """Who asks, as the gate found."""
     caller: Caller = request.scope["state"][_STATE]
     return caller
@@ -247,7 +248,7 @@ class _Refused(Exception):
 
 
 def _is_open(path: str) -> bool:
-    return path in _OPEN or path.startswith("/schema/")
+    return path in _OPEN or path.startswith(("/schema/", "/console/"))
 
 
 def _is_preflight(scope: Any) -> bool:

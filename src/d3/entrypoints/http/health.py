@@ -13,7 +13,7 @@ from d3.domain.errors import D3Error
 from d3.entrypoints.http import openapi
 from d3.entrypoints.http.gate import caller_of
 from d3.entrypoints.http.schemas import Health, Readiness
-from d3.entrypoints.http.services import D3
+from d3.entrypoints.http.services import D3, Services
 
 
 class HealthController(Controller):
@@ -55,25 +55,8 @@ class HealthController(Controller):
         What images can be judged without is named, and does not keep the service from being ready:
         the model store and the result cache.
         """
-        missing = []
-        model = d3.host.loaded()
-        if model is None:
-            missing.append("model: none is loaded; POST /api/model/load loads one")
-        elif trouble := model.queue.trouble:
-            missing.append(f"detector: {trouble}")
-        try:
-            await asyncio.wait_for(d3.query(d3.schema.current), 3)
-        except (D3Error, TimeoutError):
-            missing.append("database: it does not answer")
-        ready = not missing
-        for part, trouble in {
-            "model store": d3.registry.trouble,
-            "chosen model": d3.follower.trouble,
-            "result cache": d3.cache.trouble if d3.cache is not None else None,
-        }.items():
-            if trouble is not None:
-                missing.append(f"{part}: {trouble}")
-        return Response(Readiness(ready=ready, missing=missing), status_code=200 if ready else 503)
+        found = await readiness(d3)
+        return Response(found, status_code=200 if found.ready else 503)
 
     @get(
         "/metrics",
@@ -88,3 +71,26 @@ class HealthController(Controller):
         caller_of(request).check(Scope.READ)
         content, kind = d3.metrics.render()
         return Response(content, media_type=kind)
+
+
+async def readiness(d3: Services) -> Readiness:
+    """Whether images can be judged now, and what is missing."""
+    missing = []
+    model = d3.host.loaded()
+    if model is None:
+        missing.append("model: none is loaded; POST /api/model/load loads one")
+    elif trouble := model.queue.trouble:
+        missing.append(f"detector: {trouble}")
+    try:
+        await asyncio.wait_for(d3.query(d3.schema.current), 3)
+    except (D3Error, TimeoutError):
+        missing.append("database: it does not answer")
+    ready = not missing
+    for part, trouble in {
+        "model store": d3.registry.trouble,
+        "chosen model": d3.follower.trouble,
+        "result cache": d3.cache.trouble if d3.cache is not None else None,
+    }.items():
+        if trouble is not None:
+            missing.append(f"{part}: {trouble}")
+    return Readiness(ready=ready, missing=missing)

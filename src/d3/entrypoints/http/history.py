@@ -92,7 +92,7 @@ def provide_filter(  # noqa: PLR0917  a query's parameters, one by one
             until=_time(until),
             q=q,
             verdict=verdict,
-            user_id=_sees(request),
+            user_id=sees(request),
         )
     except (ValueError, OverflowError) as error:
         raise RequestInvalid(
@@ -101,7 +101,7 @@ def provide_filter(  # noqa: PLR0917  a query's parameters, one by one
         ) from error
 
 
-def _sees(request: Request[Any, Any, Any], scope: Scope = Scope.READ) -> int | None:
+def sees(request: Request[Any, Any, Any], scope: Scope = Scope.READ) -> int | None:
     """Whose results the caller may see, if any: one account's, or all."""
     caller = caller_of(request)
     caller.check(scope)
@@ -190,8 +190,8 @@ class HistoryController(Controller):
         self, request: Request[Any, Any, Any], d3: D3, result_id: ResultId
     ) -> OneResult:
         """The result with this id; somebody else's is not found."""
-        sees = _sees(request)
-        entry = await d3.query(lambda: d3.history.get(_checked_id(result_id), sees))
+        whose = sees(request)
+        entry = await d3.query(lambda: d3.history.get(checked_id(result_id), whose))
         return OneResult(result=history_item(entry))
 
     @delete(
@@ -204,8 +204,8 @@ class HistoryController(Controller):
     )
     async def remove(self, request: Request[Any, Any, Any], d3: D3, result_id: ResultId) -> Done:
         """Remove the result with this id for good; a key that only reads may not."""
-        sees = _sees(request, Scope.PREDICT)
-        await d3.query(lambda: d3.history.delete(_checked_id(result_id), sees))
+        whose = sees(request, Scope.PREDICT)
+        await d3.query(lambda: d3.history.delete(checked_id(result_id), whose))
         return Done(message="Result deleted successfully")
 
     @get(
@@ -231,7 +231,12 @@ class HistoryController(Controller):
         return Stats(stats=stats_of(await d3.query(lambda: d3.history.statistics(where, size))))
 
 
-def _checked_id(text: str) -> int:
+def checked_id(text: str) -> int:
+    """A result's id, out of an address.
+
+    Raises:
+        ResultNotFound: no result ever had it.
+    """
     if not _ID.fullmatch(text) or int(text) > LARGEST_ID:
         raise ResultNotFound("There is no such result.", "GET /api/inference/history lists them.")
     return int(text)

@@ -25,7 +25,7 @@ from d3.entrypoints.http.metrics import Metrics
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LOG = logging.getLogger("d3.http")
 _STATE = "observation"
-_QUIET = ("/health", "/metrics")
+_QUIET = ("/health", "/metrics", "/console/")
 _IDS = random.Random()  # noqa: S311  seeded by the system; ids are names, not secrets
 
 

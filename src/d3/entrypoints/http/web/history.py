@@ -1,0 +1,209 @@
+"""What was judged before: a table to filter and page through, and a page for each result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import msgspec
+from litestar import Controller, Request, get, post
+from litestar.params import FromPath
+from litestar.response import Redirect, Template
+
+from d3.domain.accounts import Scope
+from d3.domain.errors import D3Error, RequestInvalid
+from d3.domain.history import HistoryEntry, HistoryFilter
+from d3.domain.models import STARTER
+from d3.domain.scoring import Verdict
+from d3.entrypoints.http.history import checked_id, provide_filter, sees
+from d3.entrypoints.http.schemas import OneResult, history_item
+from d3.entrypoints.http.services import D3, Services
+from d3.entrypoints.http.web.rendering import base_of, moment, page, percent, seconds, size
+from d3.entrypoints.http.web.texts import FACTS, PROBLEMS, TEXTS, VERDICTS
+
+_ROWS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a page's form asks for, as it was typed; empty is everything.
+
+    Attributes:
+        verdict: a verdict's word.
+        model: a model's name.
+        since: first day, ISO 8601.
+        until: last day, likewise.
+        q: how the image's name begins.
+    """
+
+    verdict: str = ""
+    model: str = ""
+    since: str = ""
+    until: str = ""
+    q: str = ""
+
+    @classmethod
+    def of(cls, request: Request[Any, Any, Any]) -> Asked:
+        """From the page's address; verdicts that do not exist are passed over."""
+        query = {name: str(request.query_params.get(name, "")) for name in cls.__slots__}
+        if query["verdict"] not in VERDICTS:
+            query["verdict"] = ""
+        return cls(**query)
+
+    def api(self) -> dict[str, str]:
+        """The same in the words of the API's calls.
+
+        Raises:
+            RequestInvalid: a day that no calendar has.
+        """
+        try:
+            since = date.fromisoformat(self.since) if self.since else None
+            until = date.fromisoformat(self.until) + timedelta(days=1) if self.until else None
+        except (ValueError, OverflowError) as error:
+            raise RequestInvalid(PROBLEMS["invalid_dates"]) from error
+        words = {
+            "verdict": self.verdict,
+            "model": self.model,
+            "since": f"{since}T00:00:00Z" if since else "",
+            "until": f"{until}T00:00:00Z" if until else "",
+            "q": self.q,
+        }
+        return {name: text for name, text in words.items() if text}
+
+    def where(self, request: Request[Any, Any, Any]) -> HistoryFilter:
+        """Which results are meant; nobody's but the caller's own."""
+        words: dict[str, Any] = self.api()
+        if "verdict" in words:
+            words["verdict"] = Verdict(words["verdict"])
+        return provide_filter(request, **words)
+
+    def query(self, **more: str) -> str:
+        """The query of an address that asks the same, with what is given besides."""
+        own = {name: getattr(self, name) for name in self.__slots__}
+        return urlencode({name: text for name, text in (own | more).items() if text})
+
+
+class HistoryPages(Controller):
+    """The history and its results."""
+
+    path = "/history"
+
+    @get("/")
+    async def table(self, request: Request[Any, Any, Any], d3: D3) -> Template:
+        """A page of the history, from the newest or from where a cursor stands."""
+        asked = Asked.of(request)
+        cursor = str(request.query_params.get("cursor", ""))
+        where = asked.where(request)
+        found = await d3.query(lambda: d3.history.page_after(where, _ROWS, cursor or None))
+        return page(
+            request,
+            d3,
+            "history",
+            headers=_address_bar(request, asked.query(cursor=cursor)),
+            asked=asked,
+            entries=found.entries,
+            newest="" if not cursor else asked.query() or "all",
+            older=asked.query(cursor=found.next_cursor) if found.next_cursor else "",
+            here=asked.query(cursor=cursor),
+            export=urlencode(asked.api()),
+            models=await _model_names(d3),
+            done=str(request.query_params.get("done", "")),
+        )
+
+    @get("/{result_id:str}")
+    async def result(
+        self, request: Request[Any, Any, Any], d3: D3, result_id: FromPath[str]
+    ) -> Template:
+        """All that was recorded of one result."""
+        whose = sees(request)
+        entry = await d3.query(lambda: d3.history.get(checked_id(result_id), whose))
+        document = msgspec.json.format(
+            msgspec.json.encode(OneResult(result=history_item(entry))), indent=2
+        )
+        return page(
+            request,
+            d3,
+            "result",
+            entry=entry,
+            facts=facts_of(entry),
+            document=document.decode(),
+            notice=_notice_of(entry, d3),
+        )
+
+    @post("/{result_id:str}/delete", status_code=200)
+    async def delete(
+        self, request: Request[Any, Any, Any], d3: D3, result_id: FromPath[str]
+    ) -> Redirect:
+        """Remove one result for good, and go back to the page of the history it stood on."""
+        whose = sees(request, Scope.PREDICT)
+        await d3.query(lambda: d3.history.delete(checked_id(result_id), whose))
+        cursor = str(request.query_params.get("cursor", ""))
+        back = Asked.of(request).query(cursor=cursor, done="delete")
+        return Redirect(f"{base_of(request)}history?{back}", status_code=303)
+
+
+def facts_of(entry: HistoryEntry) -> list[tuple[str, str | None]]:
+    """All that was recorded of a result, in words; None where it was not."""
+    image, model, calibration = entry.image, entry.model, entry.calibration
+    facts: dict[str, str | None] = {
+        "image_name": entry.image_name,
+        "created_at": f"{moment(entry.created_at)} UTC",
+        "verdict": VERDICTS[entry.verdict.value],
+        "prediction": f"{percent(entry.prediction)} ({entry.prediction:.6f})",
+        "threshold": percent(entry.threshold),
+        "confidence": percent(entry.confidence),
+        "logit": _maybe(entry.logit, "{:.6f}".format),
+        "views": str(entry.views),
+        "spread": percent(entry.spread) if entry.views > 1 else TEXTS.card.one_view,
+        "model": f"{model.name}, {TEXTS.models.version.lower()} {model.version}" if model else None,
+        "model_sha256": model.sha256 if model else None,
+        "calibration": calibration.name,
+        "engine": f"{entry.engine} {entry.precision}".strip() or None,
+        "processing_time": seconds(entry.processing_time),
+        "cached": FACTS["yes" if entry.cached else "no"],
+        "image_format": image.format if image else None,
+        "image_size": f"{image.width} x {image.height}" if image else None,
+        "image_frames": str(image.frames) if image else None,
+        "image_bytes": size(image.size_bytes) if image else None,
+        "image_sha256": image.sha256 if image else None,
+        "d3_version": entry.d3_version or None,
+        "request_id": entry.request_id,
+    }
+    return [(FACTS[name], value) for name, value in facts.items()]
+
+
+def _address_bar(request: Request[Any, Any, Any], wanted: str) -> dict[str, str]:
+    """What htmx writes into the address bar: tidy, and no place twice, so that Back goes back."""
+    current = request.headers.get("hx-current-url")
+    if current is None:
+        return {}
+    there = dict(parse_qsl(urlsplit(current).query))
+    there.pop("done", None)
+    if there == dict(parse_qsl(wanted)):
+        return {"HX-Push-Url": "false"}
+    return {"HX-Push-Url": f"{base_of(request)}history{'?' if wanted else ''}{wanted}"}
+
+
+def _maybe(value: float | None, form: Callable[[float], str]) -> str | None:
+    return None if value is None else form(value)
+
+
+def _notice_of(entry: HistoryEntry, d3: Services) -> str:
+    """What must be said of the model that gave a result; the packaged one is always known."""
+    if entry.model is None:
+        return ""
+    model = d3.host.loaded()
+    if model is not None and model.manifest.name == entry.model.name:
+        return model.manifest.notice
+    return d3.models.info(STARTER).notice if entry.model.name == STARTER else ""
+
+
+async def _model_names(d3: Services) -> list[str]:
+    """Names to choose from; a store that is away leaves none, and the name can be typed."""
+    try:
+        return [one.manifest.name for one in await d3.chore(d3.models.list)]
+    except D3Error:
+        return []

@@ -1,0 +1,275 @@
+// The page Check: images become cards at once, go to the API a few at a time, and come back judged.
+// Words come from the page; nothing is written as HTML.
+
+const words = new Map();
+const list = document.querySelector("#words");
+for (const term of list.querySelectorAll("dt")) {
+  words.set(term.textContent, term.nextElementSibling.textContent);
+}
+const base = list.dataset.base;
+const maxBytes = Number(list.dataset.maxBytes);
+const form = document.querySelector("#check");
+const input = document.querySelector("#file");
+const cards = document.querySelector("#cards");
+const blank = document.querySelector("#card").content.firstElementChild;
+const tally = document.querySelector("#tally");
+
+const AT_ONCE = 4;          // a browser keeps six connections to a server; two stay free
+const THUMBNAILS_AT_ONCE = 2;
+const MOST_TRIES = 8;       // while the service says it is busy
+
+const say = (name, values = {}) =>
+  words.get(name).replace(/\{(\w+)\}/g, (whole, key) => values[key] ?? whole);
+
+const percent = (share) =>
+  share > 0 && share < 0.0005 ? "< 0.1 %"
+    : share < 1 && share > 0.9995 ? "> 99.9 %" : `${(100 * share).toFixed(1)} %`;
+const seconds = (time) => (time < 1 ? `${Math.round(1000 * time)} ms` : `${time.toFixed(1)} s`);
+const size = (bytes) =>
+  bytes < 1024 ** 2 ? `${Math.round(bytes / 1024)} KB` : `${(bytes / 1024 ** 2).toFixed(0)} MB`;
+
+/** Runs tasks in order, at most some at once. */
+class Line {
+  #waiting = [];
+  #running = 0;
+  constructor(most) { this.most = most; }
+  add(task) { this.#waiting.push(task); this.#next(); }
+  async #next() {
+    if (this.#running >= this.most || !this.#waiting.length) return;
+    this.#running += 1;
+    try { await this.#waiting.shift()(); } finally { this.#running -= 1; this.#next(); }
+  }
+}
+const uploads = new Line(AT_ONCE);
+const thumbnails = new Line(THUMBNAILS_AT_ONCE);
+
+/** One image on its way. */
+class Card {
+  constructor(file) {
+    this.file = file;
+    this.node = blank.cloneNode(true);
+    this.state = "waiting";
+    // The same image sent again after a cut counts once.
+    this.key = [...crypto.getRandomValues(new Uint8Array(16))]
+      .map((byte) => byte.toString(16).padStart(2, "0")).join("");
+    this.asked = { views: form.elements.views.value, threshold: form.elements.threshold.value };
+    this.slot("name").textContent = file.name || "image";
+    this.node.querySelector("progress").setAttribute("aria-label", this.slot("name").textContent);
+    this.node.addEventListener("click", (event) => this.act(event.target));
+    thumbnails.add(() => this.draw());
+  }
+
+  slot(name) { return this.node.querySelector(`[data-slot="${name}"]`); }
+
+  show(state, sentence) {
+    this.state = state;
+    this.node.dataset.state = state;
+    const busy = ["waiting", "sending", "judging", "again"].includes(state);
+    this.node.querySelector(".state").hidden = !busy;
+    this.node.querySelector(".outcome").hidden = state !== "done";
+    this.node.querySelector(".failure").hidden = state !== "failed";
+    this.node.setAttribute("aria-busy", String(busy));
+    if (busy) this.slot("state").textContent = say(state);
+    if (state === "failed") this.slot("problem").textContent = sentence;
+    count();
+  }
+
+  start() {
+    if (this.file.size > maxBytes) {
+      const limits = { size: size(this.file.size), limit: size(maxBytes) };
+      this.show("failed", say("problem.too_large", limits));
+      this.node.querySelector('[data-action="retry"]').hidden = true;
+      return;
+    }
+    this.show("waiting");
+    uploads.add(() => this.send());
+  }
+
+  async send() {
+    if (!this.node.isConnected) return;
+    for (let tries = 0; tries < MOST_TRIES; tries += 1) {
+      const { status, body, wait } = await this.post();
+      if (status === 200 && body?.result) { this.judged(body); return; }
+      const busy = status === 429 || (status === 503 && body?.code === "overloaded") ||
+        (status === 409 && body?.code === "request_in_flight");
+      if (!busy || tries === MOST_TRIES - 1) { this.failed(status, body); return; }
+      this.show("again");
+      await new Promise((done) => setTimeout(done, 1000 * Math.min(wait || 1, 30)));
+    }
+  }
+
+  async post() {
+    try { await this.file.slice(0, 1).arrayBuffer(); } catch { return { status: -1 }; }
+    return new Promise((done) => {
+      const data = new FormData();
+      data.append("file", this.file, this.file.name || "image");
+      data.append("views", this.asked.views);
+      if (this.asked.threshold) data.append("threshold", this.asked.threshold);
+      const request = new XMLHttpRequest();
+      const progress = this.node.querySelector("progress");
+      request.open("POST", `${base}api/inference/predict`);
+      request.setRequestHeader("Idempotency-Key", this.key);
+      request.setRequestHeader("Accept", "application/json");
+      request.upload.onprogress = ({ loaded, total }) => { progress.value = loaded / total; };
+      request.upload.onload = () => {
+        progress.removeAttribute("value");
+        this.show("judging");
+      };
+      request.onerror = () => done({ status: 0 });
+      request.onload = () => {
+        let body = null;
+        try { body = JSON.parse(request.responseText); } catch { /* not ours: said below */ }
+        done({ status: request.status, body, wait: Number(request.getResponseHeader("Retry-After")) });
+      };
+      progress.value = 0;
+      this.show("sending");
+      request.send(data);
+    });
+  }
+
+  failed(status, body) {
+    const known = body?.code && words.get(`problem.${body.code}`);
+    const ours = status === 0 ? "unreachable" : status === -1 ? "unreadable" : "not_understood";
+    this.show("failed", known || body?.error || say(`problem.${ours}`));
+  }
+
+  judged(body) {
+    const { result, inference_id: id } = body;
+    this.body = body;
+    const verdict = this.slot("verdict");
+    verdict.textContent = say(result.verdict);
+    verdict.classList.add(result.verdict);
+    const prediction = percent(result.prediction);
+    const threshold = percent(result.threshold);
+    this.slot("prediction").textContent = prediction;
+    this.slot("scale").textContent = say("scale", { prediction, threshold });
+    this.slot("threshold").textContent = say("threshold", { value: threshold });
+    this.slot("spread").textContent = result.views > 1
+      ? say("spread", { value: percent(result.spread) }) : say("one_view");
+    const place = (name, attributes) => {
+      for (const [key, value] of Object.entries(attributes)) this.slot(name).setAttribute(key, value);
+    };
+    const at = 100 * result.prediction;
+    place("prediction-line", { x1: at, x2: at });
+    place("threshold-line", { x1: 100 * result.threshold, x2: 100 * result.threshold });
+    place("spread-bar", { x: Math.max(0, at - 50 * result.spread), width: 100 * result.spread });
+    this.slot("model").textContent = `${result.model.name} ${result.model.version}`;
+    this.slot("time").textContent =
+      seconds(result.processing_time) + (result.cached ? ` (${say("cached")})` : "");
+    this.slot("hash").textContent = `${result.image_sha256.slice(0, 16)}…`;
+    this.slot("hash").title = result.image_sha256;
+    this.slot("notice").textContent = result.notice;
+    this.slot("notice").hidden = !result.notice;
+    this.slot("open").href = `${base}history/${id}`;
+    this.show("done");
+  }
+
+  async act(target) {
+    if (target.dataset.action === "retry") this.start();
+    if (target.dataset.action === "remove") { this.node.remove(); all.delete(this); count(); input.focus(); }
+    if (target.dataset.action === "copy") {
+      await copy(JSON.stringify(this.body, null, 2));
+      target.textContent = say("copied");
+      setTimeout(() => { target.textContent = say("copy"); }, 2000);
+    }
+  }
+
+  /** A small picture, made off the main thread; what cannot be drawn stays blank. */
+  async draw() {
+    const canvas = this.node.querySelector("canvas");
+    try {
+      const picture = await createImageBitmap(this.file);
+      const scale = Math.max(canvas.width / picture.width, canvas.height / picture.height);
+      const [wide, tall] = [picture.width * scale, picture.height * scale];
+      const pen = canvas.getContext("2d");
+      pen.imageSmoothingQuality = "high";
+      pen.drawImage(picture, (canvas.width - wide) / 2, (canvas.height - tall) / 2, wide, tall);
+      picture.close();
+    } catch { /* the server's word on the file stands on the card */ }
+  }
+}
+
+async function copy(text) {
+  if (navigator.clipboard) { await navigator.clipboard.writeText(text); return; }
+  const area = document.createElement("textarea");  // an address without TLS has no clipboard
+  area.value = text;
+  document.body.append(area);
+  area.select();
+  document.execCommand("copy");
+  area.remove();
+}
+
+const all = new Set();
+let counting = false;
+
+/** Say how far it is, once a frame however many changed. */
+function count() {
+  if (counting) return;
+  counting = true;
+  setTimeout(() => {
+    counting = false;
+    const found = { all: all.size, done: 0, fake: 0, real: 0, uncertain: 0, failed: 0 };
+    for (const card of all) {
+      if (card.state === "failed") found.failed += 1;
+      if (card.state === "done") { found.done += 1; found[card.body.result.verdict] += 1; }
+    }
+    tally.textContent = all.size ? say("tally", found) : "";
+    document.querySelector("#empty").hidden = all.size > 0;
+    document.querySelector("#clear").hidden = all.size === 0;
+    document.querySelector("#retry-all").hidden = found.failed < 2;
+  }, 100);
+}
+
+function take(files) {
+  const taken = [...files].map((file) => new Card(file));
+  cards.prepend(...taken.map((card) => card.node));
+  for (const card of taken) { all.add(card); card.start(); }
+  count();
+}
+
+/** Files of what was dropped, folders searched to the bottom. */
+async function dropped(transfer) {
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  if (!entries.some((entry) => entry.isDirectory)) return [...transfer.files];
+  const files = [];
+  const visit = async (entry) => {
+    if (entry.isFile) files.push(await new Promise((done, fail) => entry.file(done, fail)));
+    if (!entry.isDirectory) return;
+    const reader = entry.createReader();
+    for (;;) {
+      const some = await new Promise((done, fail) => reader.readEntries(done, fail));
+      if (!some.length) return;
+      for (const one of some) await visit(one);
+    }
+  };
+  for (const entry of entries) await visit(entry);
+  return files;
+}
+
+document.documentElement.classList.add("scripted");
+input.multiple = true;
+form.addEventListener("submit", (event) => event.preventDefault());
+input.addEventListener("change", () => { take(input.files); input.value = ""; });
+document.addEventListener("paste", (event) => {
+  if (event.clipboardData.files.length) { event.preventDefault(); take(event.clipboardData.files); }
+});
+const over = (is) => {
+  document.body.classList.toggle("over", is);
+  document.querySelector("#dropping").hidden = !is;
+};
+document.addEventListener("dragover", (event) => { event.preventDefault(); over(true); });
+document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) over(false); });
+document.addEventListener("drop", async (event) => {
+  event.preventDefault();
+  over(false);
+  take(await dropped(event.dataTransfer));
+});
+document.querySelector("#retry-all").addEventListener("click", () => {
+  for (const card of all) if (card.state === "failed" && card.file.size <= maxBytes) card.start();
+});
+document.querySelector("#clear").addEventListener("click", () => {
+  for (const card of all) card.node.remove();
+  all.clear();
+  count();
+  input.focus();
+});

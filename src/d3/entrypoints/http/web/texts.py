@@ -1,0 +1,18 @@
+"""The console's words, kept in ``texts.toml``: another language would be another file."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from types import SimpleNamespace
+
+_SECTIONS: dict[str, dict[str, str]] = tomllib.loads(
+    Path(__file__).with_name("texts.toml").read_text(encoding="utf-8")
+)
+
+TEXTS = SimpleNamespace(**{name: SimpleNamespace(**words) for name, words in _SECTIONS.items()})
+"""Sections of sentences, as attributes; templates see them as ``t``."""
+
+VERDICTS = _SECTIONS["verdict"]
+PROBLEMS = _SECTIONS["problem"]
+FACTS = _SECTIONS["fact"]

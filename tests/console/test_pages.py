@@ -1,0 +1,172 @@
+"""History, statistics, models and health in a browser."""
+
+from collections.abc import Callable
+
+from playwright.sync_api import Browser, Page, expect
+
+from tests.console.browsing import FAKE, REAL, Console, file
+from tests.homes import Home
+
+
+def visit(page: Page, name: str) -> None:
+    """Go to another page; its scripts are there once it is loaded."""
+    page.get_by_role("link", name=name).click()
+    page.wait_for_load_state()
+
+
+def rows(page: Page) -> list[str]:
+    return page.locator("tbody th").all_inner_texts()
+
+
+def test_the_history_is_paged_by_place_while_rows_arrive(page: Page, service: Console) -> None:
+    service.fill(60)
+    visit(page, "History")
+    first = rows(page)
+    assert first == [f"shot-{n:03}.png" for n in range(59, 9, -1)]
+    service.judge(FAKE)
+    page.get_by_role("link", name="Older").click()
+    expect(page.locator("tbody tr")).to_have_count(10)
+    assert rows(page) == [f"shot-{n:03}.png" for n in range(9, -1, -1)]
+    page.get_by_role("link", name="Newest").click()
+    expect(page.locator("tbody th").first).to_have_text(FAKE.name)
+
+
+def test_the_history_is_filtered_as_one_types_and_the_address_says_how(
+    page: Page, service: Console
+) -> None:
+    service.judge(FAKE, REAL)
+    visit(page, "History")
+    page.get_by_label("Verdict").select_option("fake")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    assert rows(page) == [FAKE.name]
+    expect(page).to_have_url(f"{service.url}history?verdict=fake")
+    page.get_by_label("Verdict").select_option("")
+    expect(page.locator("tbody tr")).to_have_count(2)
+    page.get_by_label("Name begins with").fill("camera")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    assert rows(page) == [REAL.name]
+    page.reload()
+    assert rows(page) == [REAL.name]
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Export as CSV").click()
+    text = download.value.path().read_text()
+    assert REAL.name in text
+    assert FAKE.name not in text
+    page.get_by_label("Name begins with").fill("")
+    page.get_by_label("To", exact=True).fill("2020-01-01")
+    expect(page.locator(".nothing")).to_contain_text("Nothing matches")
+    expect(page).to_have_url(f"{service.url}history?until=2020-01-01")
+    page.wait_for_timeout(600)  # what was typed before is asked for late
+    page.go_back()
+    expect(page.locator("tbody tr")).to_have_count(2)
+
+
+def test_a_result_is_deleted_in_the_table_and_on_its_page(page: Page, service: Console) -> None:
+    service.judge(FAKE, REAL)
+    visit(page, "History")
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name=f"Delete the result of {REAL.name}").click()
+    expect(page.locator(".done")).to_have_text("The result was deleted.")
+    assert rows(page) == [FAKE.name]
+    assert service.total() == 1
+    page.get_by_role("link", name=FAKE.name).click()
+    page.get_by_role("button", name="Delete this result").click()
+    expect(page.locator(".done")).to_have_text("The result was deleted.")
+    expect(page.locator(".nothing")).to_contain_text("Nothing has been judged yet")
+    assert service.total() == 0
+    page.goto(f"{service.url}history/1")
+    expect(page.get_by_role("alert")).to_contain_text("There is no such result")
+    page.get_by_role("main").get_by_role("link", name="Check").click()
+    expect(page.locator("#check")).to_be_visible()
+
+
+def test_what_cannot_be_deleted_is_told_and_the_filter_stays(page: Page, service: Console) -> None:
+    one, other = service.judge(FAKE, FAKE)
+    service.judge(REAL)
+    page.goto(f"{service.url}history?verdict=fake")
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Delete").first.click()
+    expect(page.locator(".done")).to_be_visible()
+    assert rows(page) == [FAKE.name]
+    service.http.delete(f"/api/inference/result/{one}")
+    page.get_by_role("button", name="Delete").first.click()
+    expect(page.get_by_role("alert")).to_contain_text("There is no such result")
+    assert service.http.get(f"/api/inference/result/{other}").status_code == 404
+
+
+def test_statistics_say_in_tables_what_they_draw(page: Page, service: Console) -> None:
+    visit(page, "Statistics")
+    expect(page.locator(".nothing")).to_contain_text("Nothing was judged in this range")
+    service.judge(FAKE, REAL, REAL)
+    page.get_by_role("link", name="7 days").click()
+    figures = page.locator(".figures > div")
+    expect(figures.nth(0).locator("dd")).to_have_text("3")
+    expect(figures.nth(1).locator("dd")).to_have_text("1")
+    expect(figures.nth(3).locator("dd")).to_have_text("33.3 %")
+    expect(page.locator("svg rect")).not_to_have_count(0)
+    for table, sum_ in ((0, 3), (1, 3)):
+        page.locator(".chart summary").nth(table).click()
+        numbers = page.locator(".chart table").nth(table).locator("td").all_inner_texts()
+        assert sum(map(int, numbers)) == sum_
+    page.get_by_role("link", name="All", exact=True).click()
+    expect(figures.nth(0).locator("dd")).to_have_text("3")
+    page.get_by_label("To", exact=True).fill("2020-01-01")
+    page.get_by_role("button", name="Show").click()
+    expect(page.locator(".nothing")).to_be_visible()
+
+
+def test_models_are_loaded_unloaded_verified_chosen_and_uploaded(
+    browser: Browser, start: Callable[..., Console], home: Home
+) -> None:
+    service = start(model=None)
+    context = browser.new_context()
+    context.set_default_timeout(15_000)
+    page = context.new_page()
+    page.goto(f"{service.url}models")
+    message = page.locator("#models [role=status], #models [role=alert]")
+    expect(page.locator("#loaded")).to_have_text("Answering now: mine")
+    page.get_by_role("button", name="Load starter").click()
+    expect(page.locator("#loaded")).to_have_text("Answering now: starter")
+    expect(message).to_have_text("The model is loaded and answers now.")
+    page.get_by_role("button", name="Set starter as default").click()
+    expect(message).to_contain_text("The default was set.")
+    expect(page.get_by_role("button", name="Set mine as default")).to_be_visible()
+    page.get_by_role("button", name="Verify the files of mine").click()
+    expect(message).to_contain_text("The files are the ones that were recorded.")
+    home.damage_encoder()
+    page.get_by_role("button", name="Verify the files of mine").click()
+    expect(page.locator("#models [role=alert]")).to_be_visible()
+    page.get_by_role("button", name="Unload").click()
+    expect(page.locator("#models .problem")).to_contain_text("No model is loaded")
+    assert service.http.get("/health").json()["model_loaded"] is False
+    head = file("up.safetensors", home.head(), "application/octet-stream")
+    page.get_by_label("File", exact=True).set_input_files(head)
+    page.get_by_label("Name").fill("not a name")
+    page.get_by_role("button", name="Upload").click()
+    expect(page.locator("#upload-problem")).to_contain_text("cannot be a model's name")
+    page.get_by_label("File", exact=True).set_input_files(file("no.pth", b"no head", "text/plain"))
+    page.get_by_label("Name").fill("fine")
+    page.get_by_role("button", name="Upload").click()
+    expect(page.locator("#upload-problem")).to_be_visible()
+    context.close()
+
+
+def test_a_head_is_uploaded(page: Page, service: Console, home: Home) -> None:
+    visit(page, "Models")
+    head = file("up.safetensors", home.head(), "application/octet-stream")
+    page.get_by_label("File", exact=True).set_input_files(head)
+    page.get_by_role("button", name="Upload").click()
+    expect(page.locator(".done")).to_have_text("The model was stored. Load it to use it.")
+    page.get_by_role("button", name="Load up.safetensors").click()
+    expect(page.locator("#loaded")).to_have_text("Answering now: up.safetensors")
+
+
+def test_health_is_seen_at_a_glance(page: Page, service: Console) -> None:
+    visit(page, "Service")
+    expect(page.locator(".done")).to_have_text("Ready: images can be judged.")
+    for link in page.get_by_role("main").get_by_role("link").all():
+        assert service.http.get(link.evaluate("(node) => node.href")).status_code == 200
+    service.http.post("/api/model/unload")
+    page.reload()
+    expect(page.locator(".problem")).to_contain_text("Not ready")
+    expect(page.get_by_role("main")).to_contain_text("none is loaded")
