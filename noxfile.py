@@ -80,6 +80,14 @@ def million(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def scans(session: nox.Session) -> None:
+    """The long form of bulk scans: 2,000 rendered images through 20 kills."""
+    session.env["D3TEST_SCAN_IMAGES"] = "2000"
+    session.env["D3TEST_SCAN_KILLS"] = "20"
+    run_tests(session, "tests/e2e/test_scan.py")
+
+
+@nox.session(default=False)
 def openapi(session: nox.Session) -> None:
     """Write docs/openapi.json anew."""
     install(session)

@@ -25,6 +25,8 @@ from d3.entrypoints.cli.evaluate import evaluate
 from d3.entrypoints.cli.keys import keys
 from d3.entrypoints.cli.models import models
 from d3.entrypoints.cli.output import complain
+from d3.entrypoints.cli.scan import scan
+from d3.entrypoints.cli.scans import scans
 from d3.entrypoints.cli.serve import serve
 from d3.entrypoints.cli.train import train
 from d3.entrypoints.cli.users import users
@@ -42,6 +44,8 @@ def cli(*, traceback: bool) -> None:
 
 
 cli.add_command(detect)
+cli.add_command(scan)
+cli.add_command(scans)
 cli.add_command(bench)
 cli.add_command(evaluate)
 cli.add_command(calibrate)
