@@ -106,6 +106,8 @@ def bench(session: nox.Session) -> None:
     session.run("python", "benchmarks/evaluate.py", "busy")
     session.run("python", "benchmarks/evaluate.py", "memory")
     session.run("python", "benchmarks/preprocess.py")
+    for part in ("folder", "s3", "vit", "listing"):
+        session.run("python", "benchmarks/scan.py", part)
     for part in ("idle", "tails", "flood", "vit"):
         session.run("python", "benchmarks/serving/compare.py", part)
 

@@ -6,7 +6,7 @@ import json
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
@@ -23,7 +23,8 @@ _S, _H, _R = ScanEntry, ScanShard, ScanResult
 _KINDS = ("fake", "real", "uncertain", "error")
 _COUNTS = (*_KINDS, "passed_over", "listed")
 _LOOKED_UP = 500
-_ROW = tuple(_R.__table__.columns[one.name] for one in fields(ScanRow))
+_NAMES = tuple(one.name for one in fields(ScanRow))
+_ROW = tuple(_R.__table__.columns[one] for one in _NAMES)
 
 
 class SqlScanLedger:
@@ -148,7 +149,10 @@ class SqlScanLedger:
 
     def add(self, scan_id: int, number: int, rows: Sequence[ScanRow]) -> None:
         """Keep rows of a shard and count them, those that are there already aside."""
-        values = [asdict(row) | {"scan_id": scan_id, "shard": number} for row in rows]
+        values = [
+            {"scan_id": scan_id, "shard": number} | {name: getattr(row, name) for name in _NAMES}
+            for row in rows
+        ]
         insert = self._insert(_R).on_conflict_do_nothing(index_elements=[_R.scan_id, _R.uri])
         with self._database.writing() as connection:
             kept = connection.execute(insert.returning(_R.verdict), values)
