@@ -153,6 +153,14 @@ def sbom(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def scans(session: nox.Session) -> None:
+    """The long form of bulk scans: 2,000 rendered images through 20 kills."""
+    session.env["D3TEST_SCAN_IMAGES"] = "2000"
+    session.env["D3TEST_SCAN_KILLS"] = "20"
+    run_tests(session, "tests/e2e/test_scan.py")
+
+
+@nox.session(default=False)
 def openapi(session: nox.Session) -> None:
     """Write docs/openapi.json anew."""
     install(session)
@@ -175,6 +183,8 @@ def bench(session: nox.Session) -> None:
     session.run("python", "benchmarks/isolation.py")
     for part in ("load", "hostile", "slow"):
         session.run("python", "benchmarks/serving/pressure.py", part)
+    for part in ("folder", "s3", "vit", "listing"):
+        session.run("python", "benchmarks/scan.py", part)
     for part in ("idle", "tails", "flood", "vit"):
         session.run("python", "benchmarks/serving/compare.py", part)
 

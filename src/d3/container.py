@@ -5,8 +5,9 @@ Adapters are imported when they are first needed, so that ``d3 --help`` waits fo
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from dependency_injector import containers, providers
 
-from d3.domain.errors import SettingsInvalid
+from d3.domain.errors import ImageNotFound, RequestInvalid, SettingsInvalid
 from d3.domain.services.accounts import AccountService
 from d3.domain.services.adoption import AdoptingRegistry
 from d3.domain.services.binding import HeadBinder
@@ -27,14 +28,17 @@ from d3.domain.services.following import ActiveModelFollower
 from d3.domain.services.hosting import ModelHost
 from d3.domain.services.models import ModelService
 from d3.domain.services.pulling import PullService
+from d3.domain.services.scans import ScanService
 from d3.domain.services.writing import HistoryWriter
 from d3.settings import Settings
 
 if TYPE_CHECKING:
     from d3.adapters.filesystem.secrets import SecretFiles
+    from d3.adapters.minio import S3Images, S3Place
     from d3.adapters.minio.transfers import Progress
     from d3.adapters.pillow import Limits
     from d3.adapters.sql import Database
+    from d3.domain.images import ImageSource
     from d3.domain.ports import (
         Checkpoints,
         Clock,
@@ -49,6 +53,7 @@ if TYPE_CHECKING:
     from d3.domain.ports_limits import RateLimiter
     from d3.domain.ports_models import Bundles, Fetcher
     from d3.domain.ports_queue import DetectionQueue, QueueEvents
+    from d3.domain.ports_scans import ImageCollection, ScanLedger
     from d3.domain.ports_storage import Copier
     from d3.domain.published import ModelSource
 
@@ -102,22 +107,10 @@ def _folder_registry(settings: Settings) -> ModelRegistry:
 def _s3_registry(
     settings: Settings, checkpoints: Callable[[], Checkpoints], progress: Progress | None
 ) -> ModelRegistry:
-    from d3.adapters.minio import MinioRegistry, S3Place
+    from d3.adapters.minio import MinioRegistry
 
-    if settings.minio_endpoint is None:
-        raise SettingsInvalid(
-            "No S3 store is set.", "Set MINIO_ENDPOINT, MINIO_ACCESS_KEY and MINIO_SECRET_KEY."
-        )
-    place = S3Place(
-        endpoint=settings.minio_endpoint,
-        bucket=settings.minio_bucket_name,
-        access_key=settings.minio_access_key,
-        secret_key=settings.minio_secret_key,
-        secure=settings.minio_secure,
-        region=settings.s3_region,
-    )
     registry = MinioRegistry(
-        place,
+        _s3_place(settings),
         settings.cache_folder,
         [STARTER_FOLDER],
         progress,
@@ -125,6 +118,23 @@ def _s3_registry(
     )
     binder = HeadBinder(registry, checkpoints, settings.encoder)
     return AdoptingRegistry(registry, registry, binder)
+
+
+def _s3_place(settings: Settings) -> S3Place:
+    from d3.adapters.minio import S3Place
+
+    if settings.minio_endpoint is None:
+        raise SettingsInvalid(
+            "No S3 store is set.", "Set MINIO_ENDPOINT, MINIO_ACCESS_KEY and MINIO_SECRET_KEY."
+        )
+    return S3Place(
+        endpoint=settings.minio_endpoint,
+        bucket=settings.minio_bucket_name,
+        access_key=settings.minio_access_key,
+        secret_key=settings.minio_secret_key,
+        secure=settings.minio_secure,
+        region=settings.s3_region,
+    )
 
 
 def _store(settings: Settings) -> str:
@@ -258,6 +268,58 @@ def _limiter(settings: Settings, secrets: SecretFiles) -> RateLimiter:
     return CountingLimiter(secret.encode(), settings.redis_url)
 
 
+def _scan_ledger(database: Database) -> ScanLedger:
+    from d3.adapters.sql import SqlScanLedger
+
+    return SqlScanLedger(database)
+
+
+def _collection(settings: Settings, decoder: ImageDecoder, source: str) -> ImageCollection:
+    """The images at ``s3://BUCKET/PREFIX``, in a folder, of a pattern, or listed by a file."""
+    from d3.adapters.filesystem import FolderCollection, ListCollection, PatternCollection
+
+    if source.startswith("s3://"):
+        from d3.adapters.minio import S3Collection, S3Images
+
+        return S3Collection(S3Images(_s3_place(settings), settings.max_image_bytes), source)
+    path = Path(source)
+    if path.is_dir():
+        return FolderCollection(path)
+    if path.is_file():
+        if decoder.recognises(path):
+            raise RequestInvalid(
+                f"{path.name!r} is an image, not a collection.", "`d3 detect` judges single ones."
+            )
+        read, check = _listed_elsewhere(settings)
+        return ListCollection(path, read, check)
+    if glob.has_magic(source):
+        return PatternCollection(source)
+    raise ImageNotFound(
+        "There is no such folder or file.",
+        "Name a folder, a pattern, s3://BUCKET/PREFIX, or a file that lists paths or URIs.",
+    )
+
+
+def _listed_elsewhere(
+    settings: Settings,
+) -> tuple[Callable[[str], ImageSource], Callable[[str], None]]:
+    """How an entry of a list is read that is no path, and its place asked for."""
+
+    @cache
+    def images() -> S3Images:
+        from d3.adapters.minio import S3Images
+
+        return S3Images(_s3_place(settings), settings.max_image_bytes)
+
+    def check(uri: str) -> None:
+        from d3.adapters.minio import S3Collection
+        from d3.adapters.minio.collection import split
+
+        S3Collection(images(), f"s3://{split(uri)[0]}").check()
+
+    return (lambda uri: images().read(uri)), check
+
+
 def _copier(settings: Settings, source: str | Path | None, target: str | Path | None) -> Copier:
     """From the embedded database to the one that is set, unless said otherwise."""
     from d3.adapters.sql import Database, SqlCopier
@@ -353,6 +415,18 @@ class Container(containers.DeclarativeContainer):
     secrets = providers.ThreadSafeSingleton(_secrets, settings)
     limiter = providers.ThreadSafeSingleton(_limiter, settings, secrets)
     doorkeeper = providers.ThreadSafeSingleton(Doorkeeper, accounts=accounts, clock=clock)
+    scan_ledger = providers.ThreadSafeSingleton(_scan_ledger, database)
+    collection = providers.Factory(_collection, settings, decoder)
+    scans = providers.ThreadSafeSingleton(
+        ScanService,
+        host=host,
+        decoder=decoder,
+        clock=clock,
+        ledger=scan_ledger.provider,
+        collection=collection.provider,
+        threads=settings.provided.decode_threads,
+        batch_size=settings.provided.batch_size,
+    )
     copier = providers.Factory(_copier, settings)
     history_writer = providers.ThreadSafeSingleton(HistoryWriter, history=history, clock=clock)
     cache = providers.ThreadSafeSingleton(_cache, settings)

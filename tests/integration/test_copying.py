@@ -15,6 +15,7 @@ from d3.adapters.sql import (
     SqlAccounts,
     SqlCopier,
     SqlHistory,
+    SqlScanLedger,
     SqlSchema,
     head,
     state,
@@ -25,6 +26,8 @@ from d3.domain.accounts import KeyWish
 from d3.domain.errors import SchemaMismatch, StorageFailed
 from d3.domain.history import RequestRecord
 from d3.domain.idempotency import IdempotencyKey
+from d3.domain.models import ModelReference
+from d3.domain.scans import NewScan, ScanRow
 from d3.testing.history import an_entry
 from tests.prototype import make_prototype
 
@@ -75,7 +78,22 @@ def fill(database: Database, entries: int = 3) -> str:
         )
         held = transaction.reserve(IdempotencyKey(ada.id, "k", "0" * 64), NOON)
         transaction.complete(held, b"\0\xff answer", NOON)
+    fill_scans(database)
     return key.key
+
+
+def fill_scans(database: Database) -> None:
+    """A scan with a shard that is held and a row."""
+    ledger, until = SqlScanLedger(database), NOON + timedelta(seconds=30)
+    model = ModelReference("m", 1, "0" * 64)
+    scan = ledger.open(
+        NewScan(name="s", source="/x", model=model, threshold=0.5, views=1, created_at=NOON)
+    )
+    ledger.begin_listing(scan.id, "me", NOON, until)
+    ledger.cut(scan.id, "me", 0, ["/x/日本.png", "/x/b.png"], "b.png")
+    ledger.claim(scan.id, "me", NOON, until)
+    row = ScanRow(uri="/x/日本.png", verdict="fake", error=None, prediction=1.0, created_at=NOON)
+    ledger.add(scan.id, 0, [row])
 
 
 def contents(database: Database) -> dict[str, list[tuple[object, ...]]]:

@@ -110,6 +110,18 @@ class IdempotencyKeyReused(RequestInvalid):
     code = "idempotency_key_reused"
 
 
+class ScanMismatch(RequestInvalid):
+    """A scan is to go on with another source, model, threshold or number of views."""
+
+    code = "scan_mismatch"
+
+
+class ScanNotFound(D3Error):
+    """There is no scan of that id."""
+
+    code = "scan_not_found"
+
+
 class RequestInFlight(D3Error):
     """The same request, by its idempotency key, is being answered right now.
 
@@ -164,6 +176,12 @@ class ImageDamaged(ImageError):
     """The file begins as an image and cannot be decoded to its end."""
 
     code = "damaged_image"
+
+
+class ImageUnreadable(ImageError):
+    """The store answers, but does not give this image."""
+
+    code = "image_unreadable"
 
 
 class ImageTooLarge(ImageError):

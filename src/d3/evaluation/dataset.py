@@ -17,15 +17,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from d3.domain.errors import RequestInvalid, shown
+from d3.domain.images import IMAGE_SUFFIXES
 
 REAL_FOLDERS = frozenset({"real", "0_real", "nature"})
 FAKE_FOLDERS = frozenset({"fake", "1_fake", "ai"})
 _SPLITS = frozenset({"train", "val", "valid", "validation", "test"})
 _COLUMNS = ("path", "label", "generator")
 _LABELS = {"real": False, "0": False, "fake": True, "1": True}
-_IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".gif", ".heic", ".heif"}
-)
 _LAYOUTS = (
     "A data set is a folder with real/ and fake/ (or 0_real/ and 1_fake/, nature/ and ai/) at any "
     "depth, or a CSV file with the columns path,label,generator."
@@ -155,7 +153,7 @@ def _folder_items(root: str) -> Iterator[Item | None]:
             if known is None:
                 yield None
             else:
-                named = Path(name).suffix.lower() in _IMAGE_SUFFIXES
+                named = Path(name).suffix.lower() in IMAGE_SUFFIXES
                 yield Item(os.path.join(place, name), *known, named)  # noqa: PTH118
 
 

@@ -253,6 +253,7 @@ def write_outputs(
     """
     from d3.evaluation.parquet import write_parquet
     from d3.evaluation.report import render
+    from d3.evaluation.scores import PARQUET
 
     report = render(evaluation, decoder)
     figures = msgspec.json.format(msgspec.json.encode(record(evaluation)), indent=1) + b"\n"
@@ -261,7 +262,7 @@ def write_outputs(
         put(folder / "metrics.json", figures)
         written = [folder / "report.html", folder / "metrics.json", file.finished]
         table = folder / "scores.parquet"
-        if write_parquet(file.rows(), table):
+        if write_parquet(file.rows(), table, PARQUET):
             written.append(table)
     return written
 

@@ -1,32 +1,42 @@
-"""Scores as Parquet, where pyarrow is installed (``pip install 'd3-deepfake[parquet]'``)."""
+"""Rows as Parquet, where pyarrow is installed (``pip install 'd3-deepfake[parquet]'``)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from pathlib import Path
-
-from d3.evaluation.scores import COLUMNS, Row
 
 _ROWS_AT_ONCE = 10_000
 
 
-def write_parquet(rows: Iterable[Row], target: Path) -> bool:
-    """Write the rows, a few thousand in memory at a time; whether pyarrow was there to do it."""
+def write_parquet(rows: Iterable[object], target: Path, columns: Mapping[str, str]) -> bool:
+    """Write the rows, a few thousand in memory at a time; whether pyarrow was there to do it.
+
+    Args:
+        rows: objects with an attribute for each column.
+        target: appears when it is whole.
+        columns: by name, ``float``, ``int``, ``str`` or ``datetime``.
+    """
     try:
         import pyarrow as pa
         from pyarrow import parquet
     except ImportError:
         return False
-    kinds = {"float": pa.float64(), "int": pa.int64(), "str": pa.string()}
-    schema = pa.schema([(name, kinds[Row.__annotations__[name]]) for name in COLUMNS])
-    partial = target.with_name(f".{target.name}")
+    kinds = {
+        "float": pa.float64(),
+        "int": pa.int64(),
+        "str": pa.string(),
+        "datetime": pa.timestamp("us", tz="UTC"),
+    }
+    schema = pa.schema([(name, kinds[kind]) for name, kind in columns.items()])
+    partial = target.with_name(f".{target.name}.{os.getpid()}")
     iterator = iter(rows)
     try:
         with parquet.ParquetWriter(partial, schema) as writer:
             while chunk := list(islice(iterator, _ROWS_AT_ONCE)):
-                columns = {name: [_text(getattr(row, name)) for row in chunk] for name in COLUMNS}
-                writer.write_table(pa.table(columns, schema=schema))
+                values = {name: [_text(getattr(row, name)) for row in chunk] for name in columns}
+                writer.write_table(pa.table(values, schema=schema))
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)

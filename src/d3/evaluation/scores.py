@@ -64,6 +64,9 @@ class Row:
 
 
 COLUMNS = tuple(one.name for one in fields(Row))
+PARQUET = {one.name: str(one.type) for one in fields(Row)}
+"""The columns' types, for :mod:`d3.evaluation.parquet`."""
+
 _KINDS = {"prediction": float, "logit": float, "spread": float} | dict.fromkeys(
     ("width", "height", "bytes"), int
 )

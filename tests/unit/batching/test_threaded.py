@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
@@ -156,6 +158,20 @@ def test_who_leaves_before_the_pass_costs_none(
         gone.result()
     assert heard.passes == [1, 1]
     assert heard.counts["bulk cancelled"] == 1
+
+
+def test_pixels_are_let_go_with_their_answer_without_the_garbage_collector() -> None:
+    queue = ThreadedQueue(FakeDetector(), SystemClock())
+    gc.disable()
+    try:
+        pixels = np.full((3, 8, 8, 3), 9, np.uint8)
+        alive = weakref.ref(pixels)
+        queue.submit(pixels, 1).result(SECONDS)
+        del pixels
+        wait_until(lambda: alive() is None)
+    finally:
+        gc.enable()
+        queue.close()
 
 
 def test_who_is_late_costs_no_pass(

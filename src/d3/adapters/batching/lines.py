@@ -39,7 +39,7 @@ def _always() -> bool:
     return True
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, slots=True, weakref_slot=True)
 class Entry:
     """Images of one submission, to be cut where a pass is full.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
@@ -154,7 +155,8 @@ class ThreadedQueue:
         with self._changed:
             self._policy.enter(entry)
             self._changed.notify_all()
-        asked.future.add_done_callback(lambda future: self._leave(entry, future))
+        # Weakly: a circle through the future would keep pixels until the garbage collector comes.
+        asked.future.add_done_callback(partial(self._leave, weakref.ref(entry)))
         return asked.future
 
     def _give_up(self, want: Want) -> None:
@@ -162,8 +164,8 @@ class ThreadedQueue:
         with self._changed:
             self._policy.give_up(want)
 
-    def _leave(self, entry: Entry, future: Future[Scored]) -> None:
-        if future.cancelled():
+    def _leave(self, left: weakref.ref[Entry], future: Future[Scored]) -> None:
+        if future.cancelled() and (entry := left()) is not None:
             with self._changed:
                 self._policy.withdraw(entry)
             self._events.dropped(entry.lane, "cancelled", entry.images)

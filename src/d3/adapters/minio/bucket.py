@@ -148,6 +148,19 @@ class Bucket:
             if one.object_name is not None and not one.is_dir
         ]
 
+    def stream(self, prefix: str, after: str | None = None) -> Iterator[str]:
+        """The keys that begin so and come behind ``after``, a page of them in memory at a time.
+
+        Raises:
+            BucketMissing: there is no bucket.
+        """
+        with translated():
+            for one in self._patient.list_objects(
+                self.place.bucket, prefix, recursive=True, start_after=after
+            ):
+                if one.object_name is not None and not one.object_name.endswith("/"):
+                    yield one.object_name
+
     def upload(self, key: str, stream: BinaryIO, size_bytes: int, sha256: str) -> None:
         """Put a large object there in parts of 8 MiB, a few at a time."""
 

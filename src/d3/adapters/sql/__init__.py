@@ -1,10 +1,11 @@
-"""History and accounts in SQLite or PostgreSQL, through SQLAlchemy."""
+"""History, accounts and scans in SQLite or PostgreSQL, through SQLAlchemy."""
 
 from d3.adapters.sql.accounts import SqlAccounts
 from d3.adapters.sql.backup import backup
 from d3.adapters.sql.copying import SqlCopier
 from d3.adapters.sql.engine import Database
 from d3.adapters.sql.history import SqlHistory
+from d3.adapters.sql.scans import SqlScanLedger
 from d3.adapters.sql.schema import SqlSchema, current, head, make_ready, state, upgrade
 from d3.domain.ports_history import SchemaState
 
@@ -14,6 +15,7 @@ __all__ = [
     "SqlAccounts",
     "SqlCopier",
     "SqlHistory",
+    "SqlScanLedger",
     "SqlSchema",
     "backup",
     "current",

@@ -7,7 +7,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from d3.adapters.sql.types import Key, Name, UtcDateTime
+from d3.adapters.sql.types import Key, Name, Ordered, UtcDateTime
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -147,3 +147,75 @@ class RequestLogRow(Base):
     user_id: Mapped[int | None] = mapped_column(
         Key, sa.ForeignKey("users.id", ondelete="SET NULL"), index=True
     )
+
+
+class ScanEntry(Base):
+    """One bulk scan; what decides its results is fixed when it begins."""
+
+    __tablename__ = "scans"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    name: Mapped[str] = mapped_column(sa.String(64), unique=True)
+    source: Mapped[str] = mapped_column(sa.Text())
+    model_name: Mapped[str] = mapped_column(sa.String(255))
+    model_version: Mapped[int]
+    model_sha256: Mapped[str] = mapped_column(sa.String(64))
+    threshold: Mapped[float]
+    views: Mapped[int]
+    by_service: Mapped[bool] = mapped_column(sa.Boolean())
+    state: Mapped[str] = mapped_column(sa.String(16))
+    created_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+    listed: Mapped[bool] = mapped_column(sa.Boolean())
+    shards: Mapped[int]
+    cursor: Mapped[str | None] = mapped_column(sa.Text())
+    lister: Mapped[str | None] = mapped_column(sa.String(255))
+    lister_until: Mapped[datetime | None]
+
+
+class ScanShard(Base):
+    """Some keys of a scan; forgotten when each has its row."""
+
+    __tablename__ = "scan_shards"
+    __table_args__ = (sa.Index("ix_scan_shards_open", "scan_id", "finished", "number"),)
+
+    scan_id: Mapped[int] = mapped_column(
+        Key, sa.ForeignKey("scans.id", ondelete="CASCADE"), primary_key=True
+    )
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    keys: Mapped[bytes | None] = mapped_column(sa.LargeBinary())
+    listed: Mapped[int]
+    finished: Mapped[bool] = mapped_column(sa.Boolean())
+    owner: Mapped[str | None] = mapped_column(sa.String(255))
+    owner_until: Mapped[datetime | None]
+    fake: Mapped[int]
+    real: Mapped[int]
+    uncertain: Mapped[int]
+    error: Mapped[int]
+    passed_over: Mapped[int]
+
+
+class ScanResult(Base):
+    """One image of a scan: judged once, or not to be judged."""
+
+    __tablename__ = "scan_results"
+    __table_args__ = (sa.Index("ix_scan_results_shard", "scan_id", "shard"),)
+
+    scan_id: Mapped[int] = mapped_column(
+        Key, sa.ForeignKey("scans.id", ondelete="CASCADE"), primary_key=True
+    )
+    uri: Mapped[str] = mapped_column(Ordered, primary_key=True)
+    shard: Mapped[int]
+    verdict: Mapped[str | None] = mapped_column(sa.String(16))
+    error: Mapped[str | None] = mapped_column(sa.String(64))
+    prediction: Mapped[float | None]
+    logit: Mapped[float | None]
+    spread: Mapped[float | None]
+    image_sha256: Mapped[str | None] = mapped_column(sa.String(64))
+    image_format: Mapped[str | None] = mapped_column(sa.String(32))
+    image_width: Mapped[int | None]
+    image_height: Mapped[int | None]
+    image_bytes: Mapped[int | None] = mapped_column(sa.BigInteger())
+    processing_time: Mapped[float | None]
+    created_at: Mapped[datetime]

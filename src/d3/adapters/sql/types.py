@@ -14,6 +14,9 @@ Key = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 Name = sa.String(255).with_variant(sa.String(255, collation="C"), "postgresql")
 """Text compared code point by code point on both, so that a prefix is a range of the index."""
 
+Ordered = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+"""Text of any length, compared likewise."""
+
 
 class UtcDateTime(TypeDecorator[datetime]):
     """A moment in UTC to the microsecond.

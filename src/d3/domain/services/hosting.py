@@ -9,10 +9,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from d3.domain.errors import D3Error, LoadInProgress, ModelNotFound, ModelNotLoaded
-from d3.domain.models import PUBLISHED, STARTER, Manifest
+from d3.domain.models import PUBLISHED, STARTER, Manifest, ModelReference
 from d3.domain.ports import Detector, Engine, ModelRegistry
 from d3.domain.ports_queue import DetectionQueue
 
@@ -24,10 +24,15 @@ class LoadedModel:
     Attributes:
         manifest: the model's.
         queue: owns its detector.
+        reference: the manifest's, whose hash takes as long as a small image.
     """
 
     manifest: Manifest
     queue: DetectionQueue
+    reference: ModelReference = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reference", self.manifest.reference)
 
 
 class Lease:

@@ -281,7 +281,7 @@ def _cache_key(question: Question, image: DecodedImage) -> CacheKey:
     detector = question.model.queue.detector
     return CacheKey(
         image_sha256=image.facts.sha256,
-        model_sha256=question.model.manifest.sha256,
+        model_sha256=question.model.reference.sha256,
         views=question.views,
         engine=detector.engine,
         precision=detector.precision,

@@ -76,7 +76,7 @@ def answer(
         name=name,
         views=question.views,
         image=facts,
-        model=manifest.reference,
+        model=question.model.reference,
         engine=detector.engine,
         precision=detector.precision,
         processing_time=seconds,

@@ -27,6 +27,8 @@ from d3.entrypoints.cli.history import history
 from d3.entrypoints.cli.keys import keys
 from d3.entrypoints.cli.models import models
 from d3.entrypoints.cli.output import complain
+from d3.entrypoints.cli.scan import scan
+from d3.entrypoints.cli.scans import scans
 from d3.entrypoints.cli.serve import serve
 from d3.entrypoints.cli.train import train
 from d3.entrypoints.cli.users import users
@@ -45,6 +47,8 @@ def cli(*, traceback: bool) -> None:
 
 cli.add_command(detect)
 cli.add_command(explain)
+cli.add_command(scan)
+cli.add_command(scans)
 cli.add_command(bench)
 cli.add_command(evaluate)
 cli.add_command(calibrate)

@@ -150,12 +150,13 @@ def evaluate(
     return 0
 
 
-def loaded(model: str | None) -> tuple[Container, Manifest]:
+def loaded(model: str | None, container: Container | None = None) -> tuple[Container, Manifest]:
     """D3 with a model loaded: the one in use, or NAME, or NAME@VERSION."""
-    from d3.container import Container
-    from d3.settings import Settings
+    if container is None:
+        from d3.container import Container
+        from d3.settings import Settings
 
-    container = Container(settings=Settings.from_environment())
+        container = Container(settings=Settings.from_environment())
     # The engine has a thread of its own and goes on while scores are written down.
     container.queue.override(container.threaded_queue)
     # However the command ends: a thread in the middle of a pass would take the process down hard.

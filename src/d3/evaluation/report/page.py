@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
-from PIL import Image
 
-from d3.domain.errors import D3Error
 from d3.domain.ports import ImageDecoder
 from d3.domain.scoring import Share
 from d3.evaluation.evaluate import Evaluation, versions
 from d3.evaluation.measures import overall
 from d3.evaluation.report.drawing import SWEEP_TITLES, plain_charts, sweep_charts
+from d3.evaluation.report.pictures import picture, short_name
 from d3.evaluation.scores import Row
 
-_THUMBNAIL = 144
 COLUMNS = {
     "accuracy_real": ("right on real", True),
     "accuracy_fake": ("right on fake", True),
@@ -54,22 +51,16 @@ class Thumbnail:
 
 def render(evaluation: Evaluation, decoder: ImageDecoder) -> str:
     """The whole report as HTML; nothing in it points elsewhere."""
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"percent": percent, "spread": spread, "count": "{:,}".format}
-    folder = resources.files("d3.evaluation.report")
-    page = environment.from_string((folder / "report.html.j2").read_text(encoding="utf-8"))
-    return page.render(
+    return fill(
+        "report.html.j2",
         e=evaluation,
         manifest=evaluation.manifest,
-        style=Markup((folder / "report.css").read_text(encoding="utf-8")),  # noqa: S704  our own
         title=", ".join(Path(one).name or one for one in evaluation.sources),
         main=overall(evaluation.groups),
         columns=COLUMNS,
-        charts=_safe(plain_charts(evaluation)),
+        charts=safe(plain_charts(evaluation)),
         sweeps=[
-            (SWEEP_TITLES[kind], points, _safe(sweep_charts(kind, points)))
+            (SWEEP_TITLES[kind], points, safe(sweep_charts(kind, points)))
             for kind, points in evaluation.sweeps.items()
         ],
         overall=overall,
@@ -79,6 +70,18 @@ def render(evaluation: Evaluation, decoder: ImageDecoder) -> str:
         },
         versions=versions(),
     )
+
+
+def fill(template: str, **values: Any) -> str:
+    """A page of this folder with the reports' style."""
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"percent": percent, "spread": spread, "count": "{:,}".format}
+    folder = resources.files("d3.evaluation.report")
+    page = environment.from_string((folder / template).read_text(encoding="utf-8"))
+    style = Markup((folder / "report.css").read_text(encoding="utf-8"))  # noqa: S704  our own
+    return page.render(style=style, **values)
 
 
 def percent(value: float) -> str:
@@ -93,22 +96,11 @@ def spread(figure: Share) -> str:
     return f"{percent(figure.low)}–{percent(figure.high)}"  # noqa: RUF001
 
 
-def _safe(drawings: Sequence[str]) -> list[Markup]:
+def safe(drawings: Sequence[str]) -> list[Markup]:
     """Charts escape what they are given themselves."""
     return [Markup(one) for one in drawings]  # noqa: S704
 
 
 def _thumbnail(row: Row, decoder: ImageDecoder) -> Thumbnail:
-    name = row.path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    if len(name) > 60:
-        name = f"…{name[-59:]}"
-    try:
-        image = Image.fromarray(decoder.decode(Path(row.path), None).pixels)
-    except D3Error:
-        return Thumbnail(row, "", name)
-    image.thumbnail((_THUMBNAIL, _THUMBNAIL))
-    file = io.BytesIO()
-    image.save(file, "WEBP", quality=70)
-    return Thumbnail(
-        row, f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}", name
-    )
+    source = picture(lambda: decoder.decode(Path(row.path), None).pixels)
+    return Thumbnail(row, source, short_name(row.path))

@@ -42,7 +42,7 @@ class ModelPages(Controller):
     """Models."""
 
     path = "/models"
-    guards = [models_allowed]
+    guards = (models_allowed,)
 
     @get("/")
     async def models(self, request: Request[Any, Any, Any], d3: D3) -> Template:

@@ -1,0 +1,257 @@
+"""A bulk scan beside what it is made of.
+
+    python benchmarks/scan.py folder [--images 1500] [--rounds 5]
+    python benchmarks/scan.py s3 [--images 600] [--rounds 5]
+    python benchmarks/scan.py vit [--images 24] [--rounds 3]
+    python benchmarks/scan.py listing [--images 1000000]
+
+``folder``: with a detector that does nothing, beside the decoder alone in as many threads. ``s3``:
+likewise from s3rver, beside plain minio-py that reads the same objects in as many threads and does
+no more, and beside minio-py with the decoder. ``vit``: ViT-L/14 with random weights, beside the
+bare engine on the same pixels in the same batches. ``listing``: a store that is simulated; when the
+first rows were there, when all was listed, and the most memory. Rows are kept in SQLite.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from d3.adapters.memory.registry import MemoryRegistry
+from d3.container import Container
+from d3.domain.images import ImageSource, Pixels
+from d3.domain.models import StoredModel
+from d3.domain.ports import Logits
+from d3.domain.ports_scans import ImageCollection, Listed
+from d3.domain.scans import Scan, ScanState
+from d3.domain.services.scans import S3_THREADS
+from d3.entrypoints.bench.baseline import SHAPES, random_model
+from d3.entrypoints.bench.measure import in_turns, peak_gib, processor
+from d3.settings import Settings
+from d3.testing.stores import s3_server
+
+DEFAULTS = {"folder": 1500, "s3": 600, "vit": 24, "listing": 1_000_000}
+BATCH = 8
+
+
+class Nothing:
+    """A detector that does nothing, and the engine that makes it."""
+
+    engine = "nothing"
+    device = "cpu"
+    precision = "fp32"
+
+    def load(self, model: StoredModel) -> Nothing:
+        return self
+
+    def score(self, pixels: Pixels, views: int) -> Logits:
+        return np.zeros((len(pixels), views))
+
+    def close(self) -> None: ...
+
+
+class Simulated:
+    """A store of so many keys, each a small image."""
+
+    source = "s3://simulated/"
+    named = False
+
+    def __init__(self, keys: int) -> None:
+        self._keys = keys
+        self._pixels = np.zeros((16, 16, 3), np.uint8)
+
+    def list(self, after: str | None) -> Iterator[Listed]:
+        start = 0 if after is None else int(after) + 1
+        for number in range(start, self._keys):
+            yield Listed(f"s3://simulated/a/prefix/of/some/length/{number:09}.jpg", str(number))
+
+    def read(self, uri: str) -> ImageSource:
+        return self._pixels
+
+    def check(self) -> None: ...
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("what", choices=list(DEFAULTS))
+    arguments.add_argument("--images", type=int)
+    arguments.add_argument("--rounds", type=int, default=5)
+    chosen = arguments.parse_args()
+    images = chosen.images or DEFAULTS[chosen.what]
+    print(processor())
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if chosen.what == "folder":
+            from_folder(folder, images, chosen.rounds)
+        elif chosen.what == "s3":
+            from_s3(folder, images, chosen.rounds)
+        elif chosen.what == "vit":
+            with_vit(folder, images, chosen.rounds)
+        else:
+            listing(folder, images)
+
+
+def from_folder(folder: Path, images: int, rounds: int) -> None:
+    files = photographs(folder / "images", images)
+    container = container_of(folder / "home", Nothing())
+    decoder, threads = container.decoder(), container.settings().decode_threads
+
+    def decode() -> None:
+        with ThreadPoolExecutor(threads) as pool:
+            for _ in pool.map(lambda file: decoder.decode(file, 224), files):
+                pass
+
+    collection = container.scans().collection(str(folder / "images"))
+    told = in_turns({"decoder alone": decode, "scan": scanning(container, collection)}, rounds)
+    tell(told, images, "decoder alone")
+
+
+def from_s3(folder: Path, images: int, rounds: int) -> None:
+    files = photographs(folder / "images", images)
+    with s3_server("second") as server:
+        client = server.client()
+        client.make_bucket("images")
+        for file in files:
+            client.fput_object("images", file.name, str(file))
+        container = container_of(
+            folder / "home",
+            Nothing(),
+            minio_endpoint=server.endpoint,
+            minio_access_key=server.key,
+            minio_secret_key=server.secret,
+        )
+        decoder = container.decoder()
+
+        def fetch(name: str) -> bytes:
+            response = client.get_object("images", name)
+            try:
+                return response.read()
+            finally:
+                response.release_conn()
+
+        def read(use: Callable[[bytes], object]) -> Callable[[], None]:
+            def run() -> None:
+                with ThreadPoolExecutor(S3_THREADS) as pool:
+                    for _ in pool.map(lambda file: use(fetch(file.name)), files):
+                        pass
+
+            return run
+
+        contestants = {
+            "minio-py, reading alone": read(len),
+            "minio-py and decoder": read(lambda content: decoder.decode(content, 224)),
+            "scan": scanning(container, container.scans().collection("s3://images/")),
+        }
+        tell(in_turns(contestants, rounds), images, "minio-py, reading alone")
+
+
+def with_vit(folder: Path, images: int, rounds: int) -> None:
+    (folder / "model").mkdir()
+    stored = random_model(folder / "model", "random", SHAPES["vit-l-14"])
+    registry = MemoryRegistry()
+    registry.put(stored.manifest, stored.encoder, stored.head)
+    files = photographs(folder / "images", images)
+    container = container_of(folder / "home", None, batch_size=BATCH, model="random")
+    container.registry.override(registry)
+    decoder = container.decoder()
+    pixels = np.stack([decoder.decode(file, 224).pixels for file in files])
+    collection = container.scans().collection(str(folder / "images"))
+    scan = scanning(container, collection)
+    model = container.host().load()
+    # Nothing is submitted meanwhile: the queue's owner leaves its detector alone.
+    detector = model.queue.detector
+
+    def bare() -> None:
+        for start in range(0, images, BATCH):
+            detector.score(pixels[start : start + BATCH], 1)
+
+    tell(in_turns({"bare engine": bare, "scan": scan}, rounds), images, "bare engine")
+
+
+def listing(folder: Path, keys: int) -> None:
+    container = container_of(folder / "home", Nothing())
+    ledger = container.scan_ledger()
+    scan = begin(container, Simulated(keys), "listing")
+    before = peak_gib()
+    begun = time.perf_counter()
+    worker = threading.Thread(target=container.scans().run, args=(scan, Simulated(keys)))
+    worker.start()
+    first = None
+    while True:
+        time.sleep(0.1)
+        now = ledger.get(scan.name)
+        if first is None and now.counts.rows:
+            first = time.perf_counter() - begun
+        if now.listed and first is not None:
+            break
+    seconds = time.perf_counter() - begun
+    ledger.set_state(scan.id, ScanState.CANCELLED, scan.created_at)
+    worker.join()
+    print(f"first rows after {first:.1f} s; {keys:,} keys listed after {seconds:.1f} s")
+    print(f"{now.counts.rows / seconds:,.0f} rows a second meanwhile")
+    print(f"peak {peak_gib():.2f} GiB, {before:.2f} of it before the scan began")
+
+
+def container_of(home: Path, engine: Nothing | None, **settings: object) -> Container:
+    container = Container(settings=Settings(home=home, **settings))  # type: ignore[arg-type]
+    if engine is not None:
+        container.engine.override(engine)
+    container.queue.override(container.threaded_queue)
+    container.schema().make_ready()
+    return container
+
+
+def begin(container: Container, collection: ImageCollection, name: str) -> Scan:
+    with container.host().using() as model:
+        manifest = model.manifest
+    return container.scans().begin(name, collection, manifest, threshold=None, views=None)
+
+
+def scanning(container: Container, collection: ImageCollection) -> Callable[[], None]:
+    """Runs a whole scan, each time a new one; the model is loaded before."""
+    numbers = count()
+    container.host().load()
+
+    def run() -> None:
+        scan = begin(container, collection, f"scan-{next(numbers)}")
+        ended = container.scans().run(scan, collection)
+        assert ended.state is ScanState.DONE
+        assert ended.counts.error == 0
+
+    return run
+
+
+def photographs(folder: Path, images: int) -> list[Path]:
+    """JPEGs of 640 x 480, smooth with some noise; ten contents under many names."""
+    folder.mkdir()
+    draw, contents = np.random.default_rng(0), []
+    for _ in range(10):
+        smooth = Image.fromarray(draw.integers(0, 256, (12, 16, 3), dtype=np.uint8))
+        pixels = np.asarray(smooth.resize((640, 480), Image.Resampling.BICUBIC))
+        noisy = np.clip(pixels + draw.normal(0, 6, pixels.shape), 0, 255).astype(np.uint8)
+        stream = io.BytesIO()
+        Image.fromarray(noisy).save(stream, "JPEG", quality=90)
+        contents.append(stream.getvalue())
+    files = [folder / f"{number:06}.jpg" for number in range(images)]
+    for number, file in enumerate(files):
+        file.write_bytes(contents[number % len(contents)])
+    return files
+
+
+def tell(told: dict[str, float], images: int, base: str) -> None:
+    for name, seconds in told.items():
+        print(f"{name:<26} {images / seconds:8.1f} images/s  {told[base] / seconds:.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""Images in buckets of an S3 server, listed and read for bulk scans."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+
+from d3.adapters.minio.bucket import Bucket, S3Place
+from d3.adapters.minio.errors import BucketMissing, ObjectMissing
+from d3.domain.errors import ImageNotFound, ImageTooLarge, RequestInvalid
+from d3.domain.ports_scans import Listed
+
+SCHEME = "s3://"
+
+
+class S3Images:
+    """Reads ``s3://BUCKET/KEY`` from any bucket of one server. Safe to use from many threads.
+
+    Args:
+        place: the server; its bucket is of no account.
+        max_bytes: of one image; reading stops one byte beyond.
+    """
+
+    def __init__(self, place: S3Place, max_bytes: int) -> None:
+        self._place = place
+        self._max_bytes = max_bytes
+        self._buckets: dict[str, Bucket] = {}
+        self._lock = threading.Lock()
+
+    def bucket(self, name: str) -> Bucket:
+        """The bucket of that name, there or not."""
+        with self._lock:
+            if name not in self._buckets:
+                self._buckets[name] = Bucket(replace(self._place, bucket=name))
+            return self._buckets[name]
+
+    def read(self, uri: str) -> bytes:
+        """An object's content.
+
+        Raises:
+            ImageNotFound: there is no such object.
+            ImageTooLarge: it has more bytes than an image may.
+            StorageFailed: the server refuses or is away.
+        """
+        name, key = split(uri)
+        content = bytearray()
+        try:
+            with self.bucket(name).download(key) as (_, pieces):
+                for piece in pieces:
+                    content += piece
+                    if len(content) > self._max_bytes:
+                        raise ImageTooLarge(
+                            f"The object is larger than {self._max_bytes:,} bytes.",
+                            "Raise D3_MAX_IMAGE_BYTES to judge it.",
+                        )
+        except ObjectMissing as error:
+            raise ImageNotFound("There is no such object.", "Was it removed?") from error
+        return bytes(content)
+
+
+class S3Collection:
+    """Fills :class:`d3.domain.ports_scans.ImageCollection` with the objects below a prefix.
+
+    The cursor is the last key, behind which the server itself goes on.
+
+    Args:
+        images: reads them.
+        source: ``s3://BUCKET`` or ``s3://BUCKET/PREFIX``.
+
+    Raises:
+        RequestInvalid: the source names no bucket.
+    """
+
+    named = False
+
+    def __init__(self, images: S3Images, source: str) -> None:
+        self.source = source
+        self._images = images
+        self._name, self._prefix = split(source)
+        self._bucket = images.bucket(self._name)
+
+    def list(self, after: str | None) -> Iterator[Listed]:
+        """The keys behind a cursor, in the server's order."""
+        try:
+            for key in self._bucket.stream(self._prefix, after):
+                yield Listed(f"{SCHEME}{self._name}/{key}", key)
+        except BucketMissing as error:
+            raise self._missing() from error
+
+    def read(self, uri: str) -> bytes:
+        """An object's content."""
+        return self._images.read(uri)
+
+    def check(self) -> None:
+        """Ask for the first key."""
+        try:
+            next(self._bucket.stream(self._prefix), None)
+        except BucketMissing as error:
+            raise self._missing() from error
+
+    def _missing(self) -> ImageNotFound:
+        return ImageNotFound(
+            f"There is no bucket {self._name!r} at MINIO_ENDPOINT.", "Check the source's spelling."
+        )
+
+
+def split(uri: str) -> tuple[str, str]:
+    """``s3://BUCKET/KEY`` as bucket and key; a key may hold any character.
+
+    Raises:
+        RequestInvalid: no bucket is named.
+    """
+    name, _, key = uri.removeprefix(SCHEME).partition("/")
+    if not uri.startswith(SCHEME) or not name:
+        raise RequestInvalid(
+            f"{uri[:80]!r} names no bucket.", "Write s3://BUCKET or s3://BUCKET/PREFIX."
+        )
+    return name, key

@@ -1,0 +1,280 @@
+"""The ledger of bulk scans in SQLite or PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from d3.adapters.sql.engine import Database
+from d3.adapters.sql.tables import ScanEntry, ScanResult, ScanShard
+from d3.domain.errors import ScanNotFound
+from d3.domain.models import ModelReference
+from d3.domain.scans import Listing, NewScan, Scan, ScanCounts, ScanRow, ScanState, Shard
+
+_S, _H, _R = ScanEntry, ScanShard, ScanResult
+_KINDS = ("fake", "real", "uncertain", "error")
+_COUNTS = (*_KINDS, "passed_over", "listed")
+_LOOKED_UP = 500
+_NAMES = tuple(one.name for one in fields(ScanRow))
+_ROW = tuple(_R.__table__.columns[one] for one in _NAMES)
+
+
+class SqlScanLedger:
+    """Fills :class:`d3.domain.ports_scans.ScanLedger`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._insert = sqlite.insert if database.is_sqlite else postgresql.insert
+
+    def open(self, new: NewScan) -> Scan:
+        """The scan of that name, made if it is new."""
+        with self._database.writing() as connection:
+            connection.execute(
+                self._insert(_S)
+                .values(
+                    name=new.name,
+                    source=new.source,
+                    model_name=new.model.name,
+                    model_version=new.model.version,
+                    model_sha256=new.model.sha256,
+                    threshold=new.threshold,
+                    views=new.views,
+                    by_service=new.by_service,
+                    state=ScanState.RUNNING.value,
+                    created_at=new.created_at,
+                    listed=False,
+                    shards=0,
+                )
+                .on_conflict_do_nothing(index_elements=[_S.name])
+            )
+        return self.get(new.name)
+
+    def get(self, name: str) -> Scan:
+        """A scan with its counts."""
+        found = self._select(sa.select(_S.__table__).where(_S.name == name))
+        if not found:
+            raise ScanNotFound("There is no scan of that id.", "`d3 scans list` shows them.")
+        return found[0]
+
+    def newest(self, limit: int = 50) -> list[Scan]:
+        """The newest first."""
+        return self._select(sa.select(_S.__table__).order_by(_S.id.desc()).limit(limit))
+
+    def set_state(self, scan_id: int, state: ScanState, now: datetime) -> None:
+        """Cancel a scan, or let it go on."""
+        ended = None if state is ScanState.RUNNING else now
+        with self._database.writing() as connection:
+            connection.execute(
+                sa.update(_S)
+                .where(_S.id == scan_id, _S.state != ScanState.DONE.value)
+                .values(state=state.value, finished_at=ended)
+            )
+
+    def begin_listing(
+        self, scan_id: int, owner: str, now: datetime, until: datetime
+    ) -> Listing | None:
+        """The right to list until then; None if somebody else has it or all is listed."""
+        with self._database.writing() as connection:
+            free = sa.or_(_S.lister.is_(None), _S.lister == owner, _S.lister_until < now)
+            found = connection.execute(
+                sa.update(_S)
+                .where(_S.id == scan_id, _S.listed == sa.false(), free)
+                .where(_S.state == ScanState.RUNNING.value)
+                .values(lister=owner, lister_until=until)
+                .returning(_S.shards, _S.cursor)
+            ).one_or_none()
+        return None if found is None else Listing(found.shards, found.cursor)
+
+    def cut(
+        self, scan_id: int, owner: str, number: int, uris: Sequence[str], cursor: str | None
+    ) -> bool:
+        """Add a shard and move the cursor; None for a cursor says that all is listed."""
+        moved = {"listed": True} if cursor is None else {"shards": number + 1, "cursor": cursor}
+        mine = (_S.id == scan_id, _S.lister == owner, _S.shards == number)
+        with self._database.writing() as connection:
+            if connection.execute(sa.update(_S).where(*mine).values(**moved)).rowcount != 1:
+                return False
+            if uris:
+                connection.execute(
+                    sa.insert(_H).values(
+                        scan_id=scan_id,
+                        number=number,
+                        keys=_packed(uris),
+                        listed=len(uris),
+                        finished=False,
+                        passed_over=0,
+                        **dict.fromkeys(_KINDS, 0),
+                    )
+                )
+        return True
+
+    def claim(self, scan_id: int, owner: str, now: datetime, until: datetime) -> Shard | None:
+        """The first open shard that nobody holds; None if there is none or the scan is not on."""
+        on = sa.exists().where(_S.id == scan_id, _S.state == ScanState.RUNNING.value)
+        free = sa.or_(_H.owner.is_(None), _H.owner_until < now)
+        first = (
+            sa.select(_H.number)
+            .where(_H.scan_id == scan_id, _H.finished == sa.false(), free, on)
+            .order_by(_H.number)
+            .limit(1)
+            .with_for_update(skip_locked=True, of=_H)
+            .scalar_subquery()
+        )
+        with self._database.writing() as connection:
+            found = connection.execute(
+                sa.update(_H)
+                .where(_H.scan_id == scan_id, _H.number == first)
+                .values(owner=owner, owner_until=until)
+                .returning(_H.number, _H.keys)
+            ).one_or_none()
+        return None if found is None else Shard(found.number, _unpacked(found.keys))
+
+    def known(self, scan_id: int, uris: Sequence[str]) -> set[str]:
+        """Those of the stored URIs that have a row."""
+        found: set[str] = set()
+        with self._database.reading() as connection:
+            for start in range(0, len(uris), _LOOKED_UP):
+                some = uris[start : start + _LOOKED_UP]
+                asked = sa.select(_R.uri).where(_R.scan_id == scan_id, _R.uri.in_(some))
+                found.update(connection.scalars(asked))
+        return found
+
+    def add(self, scan_id: int, number: int, rows: Sequence[ScanRow]) -> None:
+        """Keep rows of a shard and count them, those that are there already aside."""
+        values = [
+            {"scan_id": scan_id, "shard": number} | {name: getattr(row, name) for name in _NAMES}
+            for row in rows
+        ]
+        insert = self._insert(_R).on_conflict_do_nothing(index_elements=[_R.scan_id, _R.uri])
+        with self._database.writing() as connection:
+            kept = connection.execute(insert.returning(_R.verdict), values)
+            counts = Counter(verdict or "error" for (verdict,) in kept)
+            if counts:
+                connection.execute(
+                    sa.update(_H)
+                    .where(_H.scan_id == scan_id, _H.number == number)
+                    .values({kind: getattr(_H, kind) + counts[kind] for kind in counts})
+                )
+
+    def finish(self, scan_id: int, number: int, passed_over: int) -> None:
+        """Every image of the shard has its row."""
+        with self._database.writing() as connection:
+            connection.execute(
+                sa.update(_H)
+                .where(_H.scan_id == scan_id, _H.number == number, _H.finished == sa.false())
+                .values(finished=True, keys=None, owner=None, passed_over=passed_over)
+            )
+
+    def renew(self, scan_id: int, owner: str, until: datetime) -> None:
+        """Hold for longer what this owner holds."""
+        with self._database.writing() as connection:
+            connection.execute(
+                sa.update(_H)
+                .where(_H.scan_id == scan_id, _H.finished == sa.false(), _H.owner == owner)
+                .values(owner_until=until)
+            )
+            connection.execute(
+                sa.update(_S).where(_S.id == scan_id, _S.lister == owner).values(lister_until=until)
+            )
+
+    def release(self, scan_id: int, owners: Iterable[str]) -> None:
+        """Let go what these owners hold."""
+        given = list(owners)
+        with self._database.writing() as connection:
+            connection.execute(
+                sa.update(_H)
+                .where(_H.scan_id == scan_id, _H.finished == sa.false(), _H.owner.in_(given))
+                .values(owner=None)
+            )
+            connection.execute(
+                sa.update(_S).where(_S.id == scan_id, _S.lister.in_(given)).values(lister=None)
+            )
+
+    def holders(self, scan_id: int, now: datetime) -> set[str]:
+        """Who holds leases that have not run out."""
+        shards = sa.select(_H.owner).where(
+            _H.scan_id == scan_id, _H.finished == sa.false(), _H.owner_until >= now
+        )
+        lister = sa.select(_S.lister).where(_S.id == scan_id, _S.lister_until >= now)
+        with self._database.reading() as connection:
+            found = {*connection.scalars(shards), *connection.scalars(lister)}
+        return {one for one in found if one is not None}
+
+    def open_shards(self, scan_id: int) -> int:
+        """How many shards are cut and not finished."""
+        asked = sa.select(sa.func.count()).where(_H.scan_id == scan_id, _H.finished == sa.false())
+        with self._database.reading() as connection:
+            return connection.scalar(asked) or 0
+
+    def complete(self, scan_id: int, now: datetime) -> bool:
+        """Close a scan of which all is listed and judged; whether it is closed."""
+        unfinished = sa.exists().where(_H.scan_id == scan_id, _H.finished == sa.false())
+        with self._database.writing() as connection:
+            connection.execute(
+                sa.update(_S)
+                .where(_S.id == scan_id, _S.state == ScanState.RUNNING.value)
+                .where(_S.listed == sa.true(), ~unfinished)
+                .values(state=ScanState.DONE.value, finished_at=now, lister=None)
+            )
+            state = connection.scalar(sa.select(_S.state).where(_S.id == scan_id))
+        return state != ScanState.RUNNING.value
+
+    def rows(
+        self, scan_id: int, *, after: str | None = None, shard: int | None = None, limit: int = 5000
+    ) -> list[ScanRow]:
+        """Rows behind a URI in the database's order, of all shards or of one."""
+        asked = sa.select(*_ROW).where(_R.scan_id == scan_id)
+        if after is not None:
+            asked = asked.where(_R.uri > after)
+        if shard is not None:
+            asked = asked.where(_R.shard == shard)
+        with self._database.reading() as connection:
+            found = connection.execute(asked.order_by(_R.uri).limit(limit))
+            return [ScanRow(**one) for one in found.mappings()]
+
+    def _select(self, asked: sa.Select[Any]) -> list[Scan]:
+        with self._database.reading() as connection:
+            found = connection.execute(asked).all()
+            sums = (sa.func.coalesce(sa.func.sum(getattr(_H, one)), 0) for one in _COUNTS)
+            totals = connection.execute(
+                sa.select(_H.scan_id, *sums)
+                .where(_H.scan_id.in_([one.id for one in found]))
+                .group_by(_H.scan_id)
+            )
+            counts = {scan_id: ScanCounts(*numbers) for scan_id, *numbers in totals}
+        return [_scan(one, counts.get(one.id, ScanCounts())) for one in found]
+
+
+def _scan(found: Any, counts: ScanCounts) -> Scan:
+    return Scan(
+        id=found.id,
+        name=found.name,
+        source=found.source,
+        model=ModelReference(found.model_name, found.model_version, found.model_sha256),
+        threshold=found.threshold,
+        views=found.views,
+        created_at=found.created_at,
+        by_service=found.by_service,
+        state=ScanState(found.state),
+        listed=found.listed,
+        shards=found.shards,
+        finished_at=found.finished_at,
+        counts=counts,
+    )
+
+
+def _packed(uris: Sequence[str]) -> bytes:
+    """JSON in ASCII keeps names that are no Unicode."""
+    return zlib.compress(json.dumps(list(uris)).encode(), 1)
+
+
+def _unpacked(keys: bytes) -> tuple[str, ...]:
+    return tuple(json.loads(zlib.decompress(keys)))

@@ -1,0 +1,233 @@
+"""Bulk scans: a collection of images judged by one model, shard by shard, one row for each."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from d3.domain.detections import Detection
+from d3.domain.errors import D3Error, RequestInvalid
+from d3.domain.models import ModelReference
+
+SHARD_IMAGES = 2000
+"""Images of a shard: what is listed again, leased and looked up at once."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+_URI_BYTES = 2000
+_DIGEST_DIGITS = 32
+
+
+class ScanState(StrEnum):
+    """How a scan stands."""
+
+    RUNNING = "running"
+    DONE = "done"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewScan:
+    """What is fixed when a scan begins.
+
+    Attributes:
+        name: see :func:`checked_scan_name`.
+        source: where its images are; a folder or file by its absolute path.
+        model: that judges all of them.
+        threshold: in [0, 1].
+        views: 1 to 16.
+        created_at: with its zone.
+        by_service: whether the service started it, and so sees to its end.
+    """
+
+    name: str
+    source: str
+    model: ModelReference
+    threshold: float
+    views: int
+    created_at: datetime
+    by_service: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ScanCounts:
+    """How many images ended how; those that other files were passed over for are no images.
+
+    Attributes:
+        fake: by verdict.
+        real: likewise.
+        uncertain: likewise.
+        error: could not be judged.
+        passed_over: files that are no images.
+        listed: keys found so far, images or not.
+    """
+
+    fake: int = 0
+    real: int = 0
+    uncertain: int = 0
+    error: int = 0
+    passed_over: int = 0
+    listed: int = 0
+
+    @property
+    def rows(self) -> int:
+        """Images with a row."""
+        return self.fake + self.real + self.uncertain + self.error
+
+    @property
+    def done(self) -> int:
+        """Keys that are settled, images or not."""
+        return self.rows + self.passed_over
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scan(NewScan):
+    """A scan as the ledger knows it.
+
+    Attributes:
+        id: the ledger's own number.
+        state: how it stands.
+        listed: whether every key has been found.
+        shards: cut so far.
+        finished_at: None while it is not over.
+        counts: of its images.
+    """
+
+    id: int
+    state: ScanState
+    listed: bool
+    shards: int
+    finished_at: datetime | None
+    counts: ScanCounts = ScanCounts()
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The right to list, and where to go on.
+
+    Attributes:
+        number: of the next shard.
+        cursor: behind the last key listed; None at the beginning.
+    """
+
+    number: int
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Some keys of a scan, to be judged by whoever holds the lease.
+
+    Attributes:
+        number: counts from 0.
+        uris: as the collection listed them.
+    """
+
+    number: int
+    uris: tuple[str, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanRow:
+    """One image's result; what does not apply is None.
+
+    Attributes:
+        uri: see :func:`stored_uri`.
+        verdict: ``fake``, ``real``, ``uncertain``; None for an error.
+        error: the code of what was wrong with it; None for a verdict.
+        created_at: with its zone.
+        prediction: probability in [0, 1] that the image is generated.
+        logit: mean raw logit.
+        spread: largest minus smallest probability of the views.
+        image_sha256: of the file.
+        image_format: such as ``JPEG``.
+        image_width: pixels.
+        image_height: pixels.
+        image_bytes: of the file.
+        processing_time: seconds.
+    """
+
+    uri: str
+    verdict: str | None
+    error: str | None
+    created_at: datetime
+    prediction: float | None = None
+    logit: float | None = None
+    spread: float | None = None
+    image_sha256: str | None = None
+    image_format: str | None = None
+    image_width: int | None = None
+    image_height: int | None = None
+    image_bytes: int | None = None
+    processing_time: float | None = None
+
+    @property
+    def kind(self) -> str:
+        """Under which word of :class:`ScanCounts` it counts."""
+        return self.verdict or "error"
+
+
+ROW_FIELDS = (
+    *("uri", "verdict", "prediction", "logit", "spread", "error", "image_sha256"),
+    *("image_format", "image_width", "image_height", "image_bytes", "processing_time"),
+    "created_at",
+)
+"""A row's fields, in the order of files."""
+
+
+def row_of(uri: str, outcome: Detection | D3Error, now: datetime) -> ScanRow:
+    """The row of an image that was judged, or could not be."""
+    if isinstance(outcome, D3Error):
+        return ScanRow(uri=stored_uri(uri), verdict=None, error=outcome.code, created_at=now)
+    image = outcome.image
+    return ScanRow(
+        uri=stored_uri(uri),
+        verdict=outcome.verdict.value,
+        error=None,
+        created_at=now,
+        prediction=outcome.prediction,
+        logit=outcome.logit,
+        spread=outcome.spread,
+        image_sha256=image.sha256,
+        image_format=image.format,
+        image_width=image.width,
+        image_height=image.height,
+        image_bytes=image.size_bytes,
+        processing_time=outcome.processing_time,
+    )
+
+
+def stored_uri(uri: str) -> str:
+    """The URI as every database can keep and index it, the same for the same and no other.
+
+    One that is too long, or is no Unicode text, is shown as far as can be, with its SHA-256.
+    """
+    if not _UNSTORABLE.search(uri) and len(uri.encode()) <= _URI_BYTES:
+        return uri
+    digest = hashlib.sha256(uri.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST_DIGITS]
+    shown = _UNSTORABLE.sub("\ufffd", uri).encode()[: _URI_BYTES - _DIGEST_DIGITS - 1]
+    return f"{shown.decode(errors='ignore')}#{digest}"
+
+
+def checked_scan_name(name: str) -> str:
+    """The name, if a scan can be called so.
+
+    Raises:
+        RequestInvalid: it is not 1 to 64 letters, digits, ``.``, ``_`` and ``-``.
+    """
+    if not _NAME.fullmatch(name):
+        raise RequestInvalid(
+            f"{name[:80]!r} cannot be a scan's id.",
+            "Use 1 to 64 letters, digits, '.', '_' and '-', beginning with a letter or a digit.",
+        )
+    return name
+
+
+def new_scan_name(now: float) -> str:
+    """A name nobody else has: the moment and a little chance."""
+    moment = datetime.fromtimestamp(now, UTC)
+    return f"{moment:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"

@@ -1,0 +1,299 @@
+"""A worker of a bulk scan: cuts shards, takes them, judges their images, keeps the rows.
+
+Any number of workers may share a scan, on one machine or many: the ledger hands each shard to one
+at a time, and a shard whose worker died to the next. Rows are kept and counted in one transaction;
+what was judged twice by accident is kept once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import PurePath
+from typing import TypeAlias
+
+from d3.domain.detections import Detection
+from d3.domain.errors import D3Error
+from d3.domain.images import IMAGE_SUFFIXES
+from d3.domain.ports import Clock
+from d3.domain.ports_scans import ImageCollection, ScanLedger
+from d3.domain.scans import (
+    SHARD_IMAGES,
+    Listing,
+    Scan,
+    ScanRow,
+    Shard,
+    row_of,
+    stored_uri,
+)
+from d3.domain.services.patience import patiently
+from d3.domain.services.pipelining import Pipeline
+
+Outcome: TypeAlias = "Detection | D3Error"
+_LOG = logging.getLogger(__name__)
+_LEASE = timedelta(seconds=30)
+_RENEWALS = 5
+_FLUSH_ROWS = 512
+_FLUSH_SECONDS = 1.0
+_PAUSE = 0.2
+_AHEAD_SHARDS = 1000
+_FIRST_SHARD = 200
+_NO_IMAGE = frozenset({"not_an_image", "empty_file"})
+
+
+@dataclass(slots=True)
+class _Held:
+    """A shard that is being worked on.
+
+    Attributes:
+        number: the shard's.
+        left: URIs without an outcome.
+        passed_over: files that are no images.
+        rows: to be kept.
+    """
+
+    number: int
+    left: int
+    passed_over: int = 0
+    rows: list[ScanRow] = field(default_factory=list)
+
+
+class Watcher:
+    """Hears what a worker does; this one does nothing with it."""
+
+    def judged(self, row: ScanRow) -> None:
+        """An image has its row."""
+
+    def passed_over(self) -> None:
+        """A file was no image."""
+
+    def finished(self, shard: int) -> None:
+        """Every image of a shard has its row, and they are kept."""
+
+    def idle(self) -> None:
+        """Called now and then, whatever happens."""
+
+
+class ScanWorker:
+    """Works on one scan until it is over.
+
+    Args:
+        scan: as the ledger knows it.
+        ledger: hands out shards and keeps rows.
+        collection: the images.
+        pipeline: judges them; the worker closes it.
+        clock: tells the time.
+        outage_seconds: that the ledger may be away.
+        watcher: hears what happens.
+        shard_images: keys of a shard; the first few are smaller, for results soon.
+    """
+
+    def __init__(
+        self,
+        scan: Scan,
+        ledger: ScanLedger,
+        collection: ImageCollection,
+        pipeline: Pipeline[int],
+        clock: Clock,
+        *,
+        outage_seconds: float,
+        watcher: Watcher | None = None,
+        shard_images: int = SHARD_IMAGES,
+    ) -> None:
+        self._scan = scan
+        self._ledger = ledger
+        self._collection = collection
+        self._pipeline = pipeline
+        self._clock = clock
+        self._outage_seconds = outage_seconds
+        self._watcher = watcher or Watcher()
+        self._shard_images = shard_images
+        self._owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._held: dict[int, _Held] = {}
+        self._waiting: Iterator[tuple[int, str]] = iter(())
+        self._flushed = 0.0
+        self._claimed = -_PAUSE
+        self._stop = threading.Event()
+        self._failure: D3Error | None = None
+
+    def run(self) -> None:
+        """Work until every image has its row, or the scan is cancelled.
+
+        Raises:
+            D3Error: something is away for too long or refuses; what is kept stays kept.
+        """
+        threads = [
+            threading.Thread(target=work, name=name, daemon=True)
+            for work, name in ((self._renew, "d3-scan-lease"), (self._cut_shards, "d3-scan-list"))
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            self._work()
+        finally:
+            self._stop.set()
+            self._pipeline.close()
+            with suppress(D3Error):
+                self._flush()
+            for thread in threads:
+                thread.join()
+            with suppress(D3Error):
+                self._ledger.release(self._scan.id, [self._owner])
+
+    def _work(self) -> None:
+        while True:
+            if self._failure is not None:
+                raise self._failure
+            while self._pipeline.room and (item := self._next()) is not None:
+                self._pipeline.put(*item)
+            for number, uri, outcome in self._pipeline.take(_PAUSE):
+                self._keep(number, uri, outcome)
+            if self._rows >= _FLUSH_ROWS or self._monotonic - self._flushed >= _FLUSH_SECONDS:
+                self._flush()
+            self._finish_shards()
+            self._watcher.idle()
+            if not self._pipeline.in_flight and not self._held and self._over():
+                return
+
+    @property
+    def _rows(self) -> int:
+        return sum(len(held.rows) for held in self._held.values())
+
+    @property
+    def _monotonic(self) -> float:
+        return self._clock.monotonic()
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock.now(), UTC)
+
+    def _insist(self, work: Callable[[], object]) -> None:
+        patiently(work, self._outage_seconds)
+
+    def _next(self) -> tuple[int, str] | None:
+        """The next image to judge; None if there is none at the moment."""
+        while (item := next(self._waiting, None)) is None:
+            if self._monotonic - self._claimed < _PAUSE or (shard := self._claim()) is None:
+                return None
+            # One lookup for many: a shard that was begun before has some of its rows.
+            kept = self._known(shard)
+            left = [uri for uri in shard.uris if stored_uri(uri) not in kept]
+            self._held[shard.number] = _Held(shard.number, len(left))
+            self._waiting = ((shard.number, uri) for uri in left)
+        return item
+
+    def _claim(self) -> Shard | None:
+        now = self._now()
+        shard = patiently(
+            lambda: self._ledger.claim(self._scan.id, self._owner, now, now + _LEASE),
+            self._outage_seconds,
+        )
+        if shard is None:
+            self._claimed = self._monotonic
+        return shard
+
+    def _known(self, shard: Shard) -> set[str]:
+        uris = [stored_uri(uri) for uri in shard.uris]
+        return patiently(lambda: self._ledger.known(self._scan.id, uris), self._outage_seconds)
+
+    def _keep(self, number: int, uri: str, outcome: Outcome) -> None:
+        held = self._held[number]
+        held.left -= 1
+        if isinstance(outcome, D3Error) and outcome.code in _NO_IMAGE and not self._is_named(uri):
+            held.passed_over += 1
+            self._watcher.passed_over()
+            return
+        row = row_of(uri, outcome, self._now())
+        held.rows.append(row)
+        self._watcher.judged(row)
+
+    def _is_named(self, uri: str) -> bool:
+        """Whether somebody says that it is an image: a list, or its own name."""
+        return self._collection.named or PurePath(uri).suffix.lower() in IMAGE_SUFFIXES
+
+    def _flush(self) -> None:
+        for held in self._held.values():
+            if held.rows:
+                self._insist(partial(self._ledger.add, self._scan.id, held.number, held.rows))
+                held.rows = []
+        self._flushed = self._monotonic
+
+    def _finish_shards(self) -> None:
+        for held in [one for one in self._held.values() if not one.left]:
+            if held.rows:
+                self._flush()
+            self._insist(partial(self._ledger.finish, self._scan.id, held.number, held.passed_over))
+            del self._held[held.number]
+            self._watcher.finished(held.number)
+
+    def _over(self) -> bool:
+        """Whether nothing is left to do for anybody."""
+        return patiently(
+            lambda: self._ledger.complete(self._scan.id, self._now()), self._outage_seconds
+        )
+
+    def _renew(self) -> None:
+        """Hold the leases while the main thread is busy, however long."""
+        while not self._stop.wait(_LEASE.total_seconds() / _RENEWALS):
+            try:
+                self._ledger.renew(self._scan.id, self._owner, self._now() + _LEASE)
+            except D3Error as error:
+                _LOG.debug("leases could not be renewed: %s", error)
+
+    def _cut_shards(self) -> None:
+        """List the collection and cut it into shards, whenever nobody else does."""
+        try:
+            while not self._stop.is_set():
+                listing = patiently(self._begin_listing, self._outage_seconds)
+                if listing is not None:
+                    self._cut_from(listing.number, listing.cursor)
+                self._stop.wait(_LEASE.total_seconds() / _RENEWALS)
+        except D3Error as error:
+            self._failure = error
+
+    def _begin_listing(self) -> Listing | None:
+        now = self._now()
+        return self._ledger.begin_listing(self._scan.id, self._owner, now, now + _LEASE)
+
+    def _cut_from(self, number: int, cursor: str | None) -> None:
+        uris: list[str] = []
+        for one in self._collection.list(cursor):
+            uris.append(one.uri)
+            if len(uris) < self._shard_size(number):
+                continue
+            if not self._cut(number, uris, one.cursor) or not self._wait_for_workers():
+                return
+            number, uris = number + 1, []
+        if uris:
+            # Without a cursor of its own: that all is listed is said by a shard that is empty.
+            if not self._cut(number, uris, one.cursor):
+                return
+            number += 1
+        self._cut(number, [], None)
+
+    def _cut(self, number: int, uris: list[str], cursor: str | None) -> bool:
+        return patiently(
+            lambda: self._ledger.cut(self._scan.id, self._owner, number, uris, cursor),
+            self._outage_seconds,
+        )
+
+    def _shard_size(self, number: int) -> int:
+        return min(self._shard_images, _FIRST_SHARD) if number < _RENEWALS else self._shard_images
+
+    def _wait_for_workers(self) -> bool:
+        """Do not list millions of keys ahead of the workers; whether to go on at all."""
+        while not self._stop.is_set():
+            open_shards = patiently(
+                lambda: self._ledger.open_shards(self._scan.id), self._outage_seconds
+            )
+            if open_shards < _AHEAD_SHARDS:
+                return True
+            self._stop.wait(1.0)
+        return False

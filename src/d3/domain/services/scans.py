@@ -1,0 +1,267 @@
+"""Beginning bulk scans, going on with them, and guessing how long one takes."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from d3.domain.errors import D3Error, ScanMismatch, ScanNotFound
+from d3.domain.models import Manifest
+from d3.domain.ports import Clock, ImageDecoder
+from d3.domain.ports_scans import ImageCollection, ScanLedger
+from d3.domain.scans import SHARD_IMAGES, NewScan, Scan, ScanState, checked_scan_name
+from d3.domain.services.hosting import ModelHost
+from d3.domain.services.patience import PatientCollection
+from d3.domain.services.pipelining import Pipeline
+from d3.domain.services.questions import ask_of
+from d3.domain.services.scanning import ScanWorker, Watcher
+
+OUTAGE_SECONDS = 300.0
+"""That a store may be away before a scan gives up; what is kept stays kept."""
+
+S3_THREADS = 16
+"""That read objects at once at least; they wait for the network more than they work."""
+
+_SAMPLE = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a trial found.
+
+    Attributes:
+        keys: listed.
+        sampled: of them judged, drawn evenly.
+        seconds: that took.
+        fakes: called fake among them.
+        errors: that could not be judged, other files among them.
+    """
+
+    keys: int
+    sampled: int
+    seconds: float
+    fakes: int
+    errors: int
+
+    @property
+    def rate(self) -> float:
+        """Keys a second."""
+        return self.sampled / self.seconds if self.seconds else 0.0
+
+
+class ScanService:
+    """Starts and resumes scans of this machine.
+
+    Args:
+        host: holds the model.
+        decoder: of images.
+        clock: tells the time.
+        ledger: gives the ledger, whose database must be ready by then.
+        collection: opens a source.
+        threads: that decode.
+        batch_size: images of one forward pass at most.
+    """
+
+    def __init__(
+        self,
+        host: ModelHost,
+        decoder: ImageDecoder,
+        clock: Clock,
+        ledger: Callable[[], ScanLedger],
+        collection: Callable[[str], ImageCollection],
+        *,
+        threads: int,
+        batch_size: int,
+    ) -> None:
+        self._host = host
+        self._decoder = decoder
+        self._clock = clock
+        self._ledger = ledger
+        self._collection = collection
+        self._threads = threads
+        self._batch_size = batch_size
+
+    def collection(self, source: str) -> ImageCollection:
+        """The images of a source, with patience for its store.
+
+        Raises:
+            D3Error: there is no such source.
+        """
+        return PatientCollection(self._collection(source), OUTAGE_SECONDS)
+
+    def find(self, name: str) -> Scan | None:
+        """The scan of that name, if it was begun."""
+        try:
+            return self._ledger().get(checked_scan_name(name))
+        except ScanNotFound:
+            return None
+
+    def begin(
+        self,
+        name: str,
+        collection: ImageCollection,
+        manifest: Manifest,
+        *,
+        threshold: float | None,
+        views: int | None,
+        by_service: bool = False,
+    ) -> Scan:
+        """Begin a scan, or go on with the one of that name.
+
+        Args:
+            name: the scan's.
+            collection: its images.
+            manifest: of the model that judges them.
+            threshold: in [0, 1]; the model's own, or the scan's, unless said.
+            views: 1 to 16; 1, or the scan's, unless said.
+            by_service: whether the service sees to its end.
+
+        Raises:
+            ScanMismatch: the scan was begun with something else.
+        """
+        ledger, now = self._ledger(), self._now()
+        wanted = NewScan(
+            name=checked_scan_name(name),
+            source=collection.source,
+            model=manifest.reference,
+            threshold=manifest.threshold if threshold is None else threshold,
+            views=views or 1,
+            created_at=now,
+            by_service=by_service,
+        )
+        scan = ledger.open(wanted)
+        kept = replace(
+            wanted,
+            threshold=scan.threshold if threshold is None else threshold,
+            views=views or scan.views,
+        )
+        _check_same(scan, kept)
+        if scan.state is ScanState.CANCELLED:
+            ledger.set_state(scan.id, ScanState.RUNNING, now)
+        ledger.release(scan.id, filter(_is_dead, ledger.holders(scan.id, now)))
+        return ledger.get(scan.name)
+
+    def run(self, scan: Scan, collection: ImageCollection, watcher: Watcher | None = None) -> Scan:
+        """Work on the scan until it is over; how it stands then.
+
+        Raises:
+            D3Error: something is away for too long or refuses; what is kept stays kept.
+        """
+        ledger = self._ledger()
+        if scan.state is ScanState.RUNNING:
+            with self._host.using() as model:
+                question = ask_of(model, threshold=scan.threshold, views=scan.views)
+                ScanWorker(
+                    scan,
+                    ledger,
+                    collection,
+                    Pipeline(
+                        question,
+                        collection,
+                        self._decoder,
+                        self._clock,
+                        threads=self._threads_for(collection),
+                        batch_size=self._batch_size,
+                    ),
+                    self._clock,
+                    outage_seconds=OUTAGE_SECONDS,
+                    watcher=watcher,
+                    shard_images=SHARD_IMAGES,
+                ).run()
+        return ledger.get(scan.name)
+
+    def estimate(
+        self,
+        collection: ImageCollection,
+        *,
+        views: int,
+        seconds: float,
+        progress: Callable[[int], None] = lambda _keys: None,
+    ) -> Estimate:
+        """List everything and judge a sample of it for so many seconds; nothing is kept."""
+        draw, sample, keys = random.Random(0), list[str](), 0  # noqa: S311  no secret
+        for keys, one in enumerate(collection.list(None), start=1):
+            if len(sample) < _SAMPLE:
+                sample.append(one.uri)
+            elif (place := draw.randrange(keys)) < _SAMPLE:
+                sample[place] = one.uri
+            progress(keys)
+        draw.shuffle(sample)
+        with self._host.using() as model:
+            question = ask_of(model, threshold=None, views=views)
+            pipeline: Pipeline[int] = Pipeline(
+                question,
+                collection,
+                self._decoder,
+                self._clock,
+                threads=self._threads_for(collection),
+                batch_size=self._batch_size,
+            )
+            try:
+                return self._judge(pipeline, sample, keys, seconds)
+            finally:
+                pipeline.close()
+
+    def _judge(
+        self, pipeline: Pipeline[int], sample: list[str], keys: int, seconds: float
+    ) -> Estimate:
+        begun, waiting = self._clock.monotonic(), iter(sample)
+        done = fakes = errors = 0
+        while True:
+            spent = self._clock.monotonic() - begun
+            while spent < seconds and pipeline.room and (uri := next(waiting, None)) is not None:
+                pipeline.put(0, uri)
+            if not pipeline.in_flight:
+                return Estimate(keys, done, spent, fakes, errors)
+            for _, _, outcome in pipeline.take(1.0):
+                done += 1
+                errors += isinstance(outcome, D3Error)
+                fakes += not isinstance(outcome, D3Error) and outcome.verdict.value == "fake"
+
+    def _threads_for(self, collection: ImageCollection) -> int:
+        local = not collection.source.startswith("s3://")
+        return self._threads if local else max(self._threads, S3_THREADS)
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock.now(), UTC)
+
+
+def _check_same(scan: Scan, wanted: NewScan) -> None:
+    differences = [
+        f"{name} {there} instead of {here}"
+        for name, there, here in (
+            ("source", scan.source, wanted.source),
+            ("model", _said(scan), _said(wanted)),
+            ("threshold", scan.threshold, wanted.threshold),
+            ("views", scan.views, wanted.views),
+        )
+        if there != here
+    ]
+    if differences:
+        raise ScanMismatch(
+            f"The scan {scan.name!r} was begun with {', '.join(differences)}.",
+            "Give what it was begun with, or another --scan-id.",
+        )
+
+
+def _said(scan: NewScan) -> str:
+    model = scan.model
+    return f"{model.name}@{model.version} ({model.sha256[:12]})"
+
+
+def _is_dead(owner: str) -> bool:
+    """Whether the process that held a lease was one of this machine, and is no more."""
+    machine, process, _ = owner.rsplit(":", 2)
+    if machine != socket.gethostname():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False

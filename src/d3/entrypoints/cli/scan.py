@@ -1,0 +1,331 @@
+"""``d3 scan``: a whole folder or bucket, resumable."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from d3.entrypoints.cli.evaluate import JSON, MODEL, loaded, named_version
+from d3.entrypoints.cli.output import complain, counted, err, out, print_json, printable
+
+if TYPE_CHECKING:
+    from d3.container import Container
+    from d3.domain.ports_scans import ImageCollection, ScanLedger
+    from d3.domain.scans import Scan, ScanCounts
+    from d3.domain.services.scanning import Watcher
+    from d3.domain.services.scans import Estimate
+    from d3.evaluation.scan_files import Parts
+
+_LINE_SECONDS = 10.0
+_LOOK_SECONDS = 1.0
+
+
+@click.command()
+@click.argument("source", required=False)
+@click.option("--scan-id", metavar="ID", help="Go on with this scan, or call a new one so.")
+@click.option(
+    "--out",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Also write the rows there, a file for each shard.",
+)
+@click.option("--format", "form", type=click.Choice(["csv", "parquet"]), help="Of these files.")
+@MODEL
+@click.option("--threshold", type=float, help="Between 0 and 1; the model's own unless given.")
+@click.option("--views", type=int, help="Permutations, 1-16.  [default: 1]")
+@click.option(
+    "--report",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Of the finished scan.  [default: d3-scan-ID.html, or report.html in --out]",
+)
+@click.option("--no-report", is_flag=True, help="Write none.")
+@click.option(
+    "--top",
+    type=click.IntRange(0, 1000),
+    default=0,
+    metavar="N",
+    help="Show the N most suspicious images in the report.",
+)
+@click.option("--dry-run", is_flag=True, help="Count, judge a sample, estimate; keep nothing.")
+@click.option(
+    "--sample-seconds",
+    type=click.IntRange(1, 3600),
+    default=60,
+    show_default=True,
+    help="How long a dry run judges.",
+)
+@JSON
+def scan(
+    source: str | None,
+    *,
+    scan_id: str | None,
+    folder: Path | None,
+    form: str | None,
+    model: str | None,
+    threshold: float | None,
+    views: int | None,
+    report: Path | None,
+    no_report: bool,
+    top: int,
+    dry_run: bool,
+    sample_seconds: int,
+    as_json: bool,
+) -> int:
+    """Judge a whole collection of images; interrupted, go on where it stopped.
+
+    SOURCE is a folder, a pattern such as 'photos/**/*.jpg', s3://BUCKET/PREFIX on the server of
+    MINIO_ENDPOINT, or a file that lists paths and URIs: one a line, or a table (CSV, Parquet).
+
+    Every image gets one row in the database (`d3 scans export`), one that cannot be judged with
+    the reason. With --scan-id of a scan that was begun, SOURCE and the model are its own. The same
+    scan may run several times at once, on several machines: they share the work.
+    """
+    from d3.domain.scans import new_scan_name
+    from d3.domain.scoring import checked_threshold, checked_views
+    from d3.evaluation.evaluate import put
+    from d3.evaluation.scores import writing
+
+    if form is not None and folder is None:
+        raise click.UsageError("--format belongs to --out.")
+    if threshold is not None:
+        checked_threshold(threshold)
+    if views is not None:
+        checked_views(views)
+    container = opened(ready=not dry_run)
+    known = container.scans().find(scan_id) if scan_id and not dry_run else None
+    source = source or (known.source if known else None)
+    if source is None:
+        raise click.UsageError("Name a SOURCE: a folder, a pattern, s3://BUCKET/PREFIX or a list.")
+    collection = container.scans().collection(source)
+    collection.check()
+    container, manifest = loaded(_model_of(known, model), container)
+    if dry_run:
+        return _dry_run(container, collection, views or 1, sample_seconds, as_json=as_json)
+    service = container.scans()
+    name = scan_id or new_scan_name(container.clock().now())
+    begun = service.begin(name, collection, manifest, threshold=threshold, views=views)
+    parts = _parts(container, begun, folder, form)
+    _tell_begun(begun, known=known is not None)
+    started = time.monotonic()
+    with _interruptible(begun), _progress(begun, container.scan_ledger(), parts) as watcher:
+        ended = service.run(begun, collection, watcher)
+    if ended.state.value == "done" and parts is not None:
+        parts.complete(ended.shards)
+    if not no_report and ended.counts.rows:
+        file = report or (folder / "report.html" if folder else Path(f"d3-scan-{name}.html"))
+        with err().status("Writing the report"):
+            page = _report(container, ended, collection, manifest.notice, top)
+            with writing(file.parent):
+                put(file, page)
+        err().print(f"Report: {file}", markup=False)
+    if as_json:
+        print_json(told(ended))
+    _summarise(ended, time.monotonic() - started, ended.counts.done - begun.counts.done)
+    if manifest.notice:
+        complain(manifest.notice, kind="note")
+    return 0
+
+
+def told(scan: Scan) -> dict[str, Any]:
+    """A scan for programs."""
+    return {
+        "id": scan.name,
+        "state": scan.state.value,
+        "source": printable(scan.source),
+        "model": asdict(scan.model),
+        "threshold": scan.threshold,
+        "views": scan.views,
+        "listed_all": scan.listed,
+        "created_at": scan.created_at,
+        "finished_at": scan.finished_at,
+        **asdict(scan.counts),
+    }
+
+
+def opened(*, ready: bool = True) -> Container:
+    """D3 with its database, which is closed when the command ends.
+
+    Args:
+        ready: whether an embedded database is filled or upgraded first.
+    """
+    from d3.container import Container
+    from d3.settings import Settings
+
+    container = Container(settings=Settings.from_environment())
+    if ready:
+        click.get_current_context().call_on_close(container.database().close)
+        container.schema().make_ready()
+    return container
+
+
+def _model_of(known: Scan | None, model: str | None) -> str | None:
+    """The model as for --model: a scan that was begun keeps its version."""
+    if known is None:
+        return model
+    name, version = named_version(model)
+    fixed = known.model
+    if name not in (None, fixed.name) or version not in (None, fixed.version):
+        return model  # and it will be refused in the words for that
+    return f"{fixed.name}@{fixed.version}"
+
+
+def _parts(container: Container, scan: Scan, folder: Path | None, form: str | None) -> Parts | None:
+    from d3.evaluation.scan_files import Parts, best_format
+
+    if folder is None:
+        return None
+    return Parts(folder, scan, container.scan_ledger(), form or best_format())
+
+
+def _tell_begun(scan: Scan, *, known: bool) -> None:
+    if not known:
+        err().print(f"Scan {scan.name} of {printable(scan.source)}", markup=False)
+        return
+    done = f"{counted(scan.counts.rows, 'image')} judged before"
+    err().print(f"Scan {scan.name} goes on: {done}", markup=False)
+
+
+@contextmanager
+def _interruptible(scan: Scan) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the work in order, and a sentence says how to go on."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except BaseException:
+        complain(f"What is judged is kept: `d3 scan --scan-id {scan.name}` goes on.", "note")
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _progress(scan: Scan, ledger: ScanLedger, parts: Parts | None) -> Iterator[Watcher]:
+    """Done, rate, fakes, errors, time left: a bar on a terminal, else a line now and then.
+
+    The numbers are the ledger's, so those of all who share the scan.
+    """
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    from d3.domain.errors import StorageFailed
+    from d3.domain.services.scanning import Watcher
+
+    begun = time.monotonic()
+
+    class Shown(Watcher):
+        looked = begun
+
+        def finished(self, shard: int) -> None:
+            if parts is not None:
+                parts.write(shard)
+
+        def idle(self) -> None:
+            now = time.monotonic()
+            if now - self.looked < (_LINE_SECONDS if shown.disable else _LOOK_SECONDS):
+                return
+            self.looked = now
+            try:
+                told = ledger.get(scan.name)
+            except StorageFailed:
+                return  # the worker waits for it, and says so
+            counts = told.counts
+            rate = (counts.done - scan.counts.done) / (now - begun)
+            text = f"{rate:,.1f}/s, {counts.fake:,} fake, {counts.error:,} errors"
+            if shown.disable:
+                of = f" of {counts.listed:,}" if told.listed else ""
+                err().print(f"{counts.done:,}{of} done, {text}", style="dim")
+            else:
+                total = counts.listed if told.listed else None
+                shown.update(task, completed=counts.done, total=total, description=text)
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err(), transient=True, disable=not err().is_terminal) as shown:
+        task = shown.add_task("Scanning", total=None)
+        yield Shown()
+
+
+def _report(
+    container: Container, scan: Scan, collection: ImageCollection, notice: str, top: int
+) -> bytes:
+    from d3.evaluation.report.scan import render_scan
+    from d3.evaluation.scan_files import rows_of
+    from d3.evaluation.scan_summary import summarise
+
+    decoder = container.decoder()
+    summary = summarise(rows_of(container.scan_ledger(), scan.id), scan.source, top)
+    return render_scan(
+        scan,
+        summary,
+        notice,
+        lambda row: decoder.decode(collection.read(row.uri), None).pixels,
+    ).encode()
+
+
+def _summarise(scan: Scan, seconds: float, done: int) -> None:
+    counts: ScanCounts = scan.counts
+    kinds = [(counts.fake, "fake"), (counts.real, "real"), (counts.uncertain, "uncertain")]
+    parts = [f"{number:,} {kind}" for number, kind in kinds if number]
+    parts += [f"{counts.error:,} could not be judged"] if counts.error else []
+    if counts.passed_over:
+        parts.append(f"{counted(counts.passed_over, 'other file')} passed over")
+    said = ", ".join(parts) or "nothing to judge"
+    err().print(
+        f"Scan {scan.name} is {scan.state.value}: {counted(counts.rows, 'image')} ({said}); "
+        f"{counted(done, 'file')} in these {seconds:.1f} s",
+        style="dim",
+        markup=False,
+    )
+
+
+def _dry_run(
+    container: Container,
+    collection: ImageCollection,
+    views: int,
+    seconds: int,
+    *,
+    as_json: bool,
+) -> int:
+    status = err().status("Listing")
+    with status:
+
+        def progress(keys: int) -> None:
+            if keys % 1000 == 0:
+                status.update(f"Listing: {keys:,}")
+
+        found: Estimate = container.scans().estimate(
+            collection, views=views, seconds=seconds, progress=progress
+        )
+    left = found.keys / found.rate if found.rate else 0.0
+    if as_json:
+        print_json(asdict(found) | {"rate": found.rate, "estimated_seconds": left})
+        return 0
+    out().print(f"files      {found.keys:,}")
+    out().print(
+        f"sample     {found.sampled:,} in {found.seconds:.1f} s: {found.fakes:,} fake, "
+        f"{found.errors:,} that are no image or cannot be judged"
+    )
+    out().print(f"rate       {found.rate:,.1f} files/s")
+    out().print(f"estimated  {timedelta(seconds=round(left))}")
+    return 0

@@ -1,0 +1,91 @@
+"""``d3 scans``: the scans there are, and their rows."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from d3.entrypoints.cli.evaluate import JSON
+from d3.entrypoints.cli.output import complain, counted, err, out, print_json, printable
+from d3.entrypoints.cli.scan import opened, told
+
+_ID = click.argument("scan_id", metavar="ID")
+
+
+@click.group()
+def scans() -> None:
+    """List, show, cancel and export bulk scans."""
+
+
+@scans.command("list")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
+@JSON
+def list_scans(*, limit: int, as_json: bool) -> None:
+    """Show the newest scans."""
+    found = opened().scan_ledger().newest(limit)
+    if as_json:
+        for one in found:
+            print_json(told(one))
+        return
+    if not found:
+        complain("There is no scan yet: `d3 scan SOURCE` begins one.", kind="note")
+        return
+    out().print(f"{'ID':<24} {'STATE':<10} {'IMAGES':>10} {'FAKE':>9} {'ERRORS':>7}  SOURCE")
+    for one in found:
+        counts = one.counts
+        numbers = f"{counts.rows:>10,} {counts.fake:>9,} {counts.error:>7,}"
+        row = f"{one.name:<24} {one.state.value:<10} {numbers}  {printable(one.source)}"
+        out().print(row, markup=False)
+
+
+@scans.command()
+@_ID
+@JSON
+def show(scan_id: str, *, as_json: bool) -> None:
+    """Say how one scan stands."""
+    found = told(opened().scan_ledger().get(scan_id))
+    if as_json:
+        print_json(found)
+        return
+    model = found.pop("model")
+    found["model"] = f"{model['name']} version {model['version']}, {model['sha256']}"
+    for name, value in found.items():
+        if value is not None:
+            out().print(f"{name.replace('_', ' '):<12} {value}", markup=False)
+
+
+@scans.command()
+@_ID
+def cancel(scan_id: str) -> None:
+    """Have every worker of a scan stop when its shard is done.
+
+    `d3 scan --scan-id ID` goes on with it.
+    """
+    from d3.domain.scans import ScanState
+
+    container = opened()
+    ledger = container.scan_ledger()
+    found = ledger.get(scan_id)
+    ledger.set_state(
+        found.id, ScanState.CANCELLED, datetime.fromtimestamp(container.clock().now(), UTC)
+    )
+    out().print(f"Scan {found.name} is {ledger.get(scan_id).state.value}.", markup=False)
+
+
+@scans.command()
+@_ID
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+def export(scan_id: str, file: Path) -> None:
+    """Write every row of a scan into FILE: .csv, .jsonl or .parquet."""
+    from d3.evaluation.scan_files import FORMATS, rows_of, write_rows
+
+    form = file.suffix.lower().removeprefix(".")
+    if form not in FORMATS:
+        raise click.BadParameter(f"{file.name!r} ends in none of {', '.join(FORMATS)}.")
+    ledger = opened().scan_ledger()
+    found = ledger.get(scan_id)
+    with err().status("Writing"):
+        write_rows(rows_of(ledger, found.id), file, form)
+    out().print(f"{counted(found.counts.rows, 'row')} in {file}", markup=False)

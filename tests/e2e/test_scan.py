@@ -1,0 +1,178 @@
+"""``d3 scan`` and ``d3 scans``: killed again and again, every image has its one row in the end."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from pyarrow import parquet
+
+from d3.adapters.sql import Database, SqlScanLedger
+from d3.domain.errors import D3Error
+from d3.entrypoints.cli.app import cli
+from d3.evaluation.scan_files import rows_of
+from tests.pictures import paint
+from tests.serving import clean_environment
+
+pytestmark = pytest.mark.xdist_group("scan")
+
+IMAGES = int(os.environ.get("D3TEST_SCAN_IMAGES", "200"))
+KILLS = int(os.environ.get("D3TEST_SCAN_KILLS", "3"))
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Painted images, one damaged, and a file that is none."""
+    folder = tmp_path_factory.mktemp("scan") / "pictures"
+    files = paint(folder, IMAGES - 1)
+    (folder / "a/broken.png").write_bytes(files[0].read_bytes()[:90])
+    (folder / "a/notes.txt").write_text("not an image")
+    return folder
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Callable[..., subprocess.Popen[bytes]]:
+    """Starts ``d3`` in a home of this test's own."""
+    environ = clean_environment(D3_HOME=str(tmp_path / "home"), OMP_NUM_THREADS="1")
+
+    def start(*arguments: str | Path) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "d3", *map(str, arguments)],
+            cwd=tmp_path,
+            env=environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    return start
+
+
+def rows_in(home: Path) -> int:
+    database = Database(home / "d3.db")
+    try:
+        return SqlScanLedger(database).get("s").counts.rows
+    except D3Error:
+        return 0
+    finally:
+        database.close()
+
+
+def test_killed_again_and_again_every_image_has_its_one_row(start, pictures, tmp_path) -> None:
+    command = ("scan", pictures, "--scan-id", "s", "--views", "4", "--out", "parts")
+    command = (*command, "--format", "csv", "--top", "2", "--json")
+    killed = 0
+    for kill in range(KILLS):
+        process = start(*command)
+        wanted = IMAGES * (kill + 1) // (KILLS + 2)
+        until = time.monotonic() + 120
+        while rows_in(tmp_path / "home") < wanted and process.poll() is None:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+        killed += process.wait() == -signal.SIGKILL
+        process.communicate()
+    assert killed == KILLS
+    before = rows_in(tmp_path / "home")
+    assert before < IMAGES
+    # Two go on at once: they share what is left, and both see it done.
+    other = start("scan", "--scan-id", "s", "--no-report", "--json")
+    for process in (start(*command), other):
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err.decode()
+        told = json.loads(out)
+        assert (told["state"], told["error"], told["passed_over"]) == ("done", 1, 1)
+        assert "images judged before" in err.decode()
+
+    expected = {str(one) for one in pictures.rglob("*.png")}
+    database = Database(tmp_path / "home/d3.db")
+    ledger = SqlScanLedger(database)
+    rows = [one.uri for one in rows_of(ledger, ledger.get("s").id)]
+    database.close()
+    assert len(rows) == IMAGES == told["fake"] + told["real"] + told["uncertain"] + told["error"]
+    assert set(rows) == expected
+    written = []
+    for part in (tmp_path / "parts").glob("part-*.csv"):
+        with part.open(newline="") as stream:
+            written += [one["uri"] for one in csv.DictReader(stream)]
+    assert sorted(written) == sorted(expected)
+
+    page = (tmp_path / "parts/report.html").read_text()
+    assert "damaged_image: 1" in page
+    assert page.count('<img src="data:image/webp') == 2
+    assert "http" not in page.replace("http-equiv", "")
+
+
+@pytest.fixture
+def d3_here(tmp_path, monkeypatch) -> Callable[..., Result]:
+    """Runs ``d3`` in this process and a home of this test's own."""
+    monkeypatch.chdir(tmp_path)
+    for name in [one for one in os.environ if one.startswith(("D3_", "MINIO_", "POSTGRES_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("D3_HOME", str(tmp_path / "home"))
+    return lambda *arguments: CliRunner().invoke(cli, [*map(str, arguments)], standalone_mode=False)
+
+
+def test_a_scan_is_listed_shown_and_exported(d3_here, tmp_path: Path) -> None:
+    paint(tmp_path / "few", 6)
+    (tmp_path / "list.txt").write_text("few/a/00000.png\nfew/b/00001.png\nfew/gone.png\n")
+    done = d3_here("scan", "list.txt", "--scan-id", "few")
+    assert done.return_value == 0
+    assert "Scan few is done: 3 images" in done.stderr
+    assert (tmp_path / "d3-scan-few.html").is_file()
+    listed = [json.loads(one) for one in d3_here("scans", "list", "--json").stdout.splitlines()]
+    assert [(one["id"], one["error"]) for one in listed] == [("few", 1)]
+    assert "few" in d3_here("scans", "list").stdout
+    assert "starter version 1" in d3_here("scans", "show", "few").stdout
+    for form in ("csv", "jsonl", "parquet"):
+        assert "3 rows" in d3_here("scans", "export", "few", f"rows.{form}").stdout
+    lines = [json.loads(one) for one in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    with (tmp_path / "rows.csv").open(newline="") as stream:
+        assert [one["uri"] for one in csv.DictReader(stream)] == [one["uri"] for one in lines]
+    table = parquet.read_table(tmp_path / "rows.parquet").to_pylist()
+    assert [one["prediction"] for one in table] == [one["prediction"] for one in lines]
+    assert [one["error"] for one in lines] == [None, None, "image_not_found"]
+    again = d3_here("scan", "--scan-id", "few", "--no-report")
+    assert again.return_value == 0
+    assert "0 files in these" in again.stderr
+    assert "few is done" in d3_here("scans", "cancel", "few").stdout
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (("scan", "nowhere"), "There is no such folder or file."),
+        (("scan", "few/a/00000.png"), "`d3 detect` judges single ones."),
+        (("scan", "s3://bucket/x"), "MINIO_ENDPOINT"),
+        (("scan",), "Name a SOURCE"),
+        (("scan", "few", "--format", "csv"), "--format belongs to --out"),
+        (("scan", "few", "--scan-id", "a b"), "cannot be a scan's id"),
+        (("scan", "few", "--views", "17"), "views"),
+        (("scans", "show", "none"), "`d3 scans list` shows them."),
+        (("scans", "export", "few", "rows.doc"), "csv, jsonl, parquet"),
+    ],
+)
+def test_what_cannot_be_done_is_said(d3_here, wrong, said, tmp_path: Path) -> None:
+    paint(tmp_path / "few", 1)
+    refused = d3_here(*wrong)
+    assert refused.exit_code
+    assert said in str(refused.exception)
+    assert not [one for one in tmp_path.iterdir() if one.name not in {"few", "home"}]
+
+
+def test_a_dry_run_counts_and_keeps_nothing(d3_here, tmp_path: Path) -> None:
+    paint(tmp_path / "few", 9)
+    done = d3_here("scan", "few", "--dry-run", "--sample-seconds", "5", "--json")
+    assert done.return_value == 0, done.exception
+    told = json.loads(done.stdout)
+    assert (told["keys"], told["sampled"], told["errors"]) == (9, 9, 0)
+    assert told["rate"] > 0
+    assert not (tmp_path / "home/d3.db").exists()

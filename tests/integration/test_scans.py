@@ -1,0 +1,373 @@
+"""Bulk scans on both databases and on real S3 servers: one row for each image, whatever happens."""
+
+from __future__ import annotations
+
+import io
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from d3.adapters.minio import S3Collection, S3Images, S3Place
+from d3.adapters.sql import Database, SqlScanLedger
+from d3.container import Container
+from d3.domain.errors import (
+    ImageNotFound,
+    ImageTooLarge,
+    RequestInvalid,
+    ScanMismatch,
+    ScanNotFound,
+    StorageUnavailable,
+)
+from d3.domain.models import ModelReference
+from d3.domain.ports_scans import ScanLedger
+from d3.domain.scans import NewScan, Scan, ScanCounts, ScanRow, ScanState
+from d3.domain.services import scanning
+from d3.domain.services.scanning import Watcher
+from d3.evaluation.scan_files import Parts, rows_of
+from d3.testing.stores import S3Server
+from tests.pictures import container_for, paint, scan_all
+
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+LATER = NOW + timedelta(seconds=30)
+
+
+@pytest.fixture
+def ledger(database: Database) -> ScanLedger:
+    return SqlScanLedger(database)
+
+
+def new(name: str = "s") -> NewScan:
+    model = ModelReference("m", 1, "0" * 64)
+    return NewScan(name=name, source="/x", model=model, threshold=0.5, views=1, created_at=NOW)
+
+
+def result(uri: str, verdict: str | None = "real") -> ScanRow:
+    error = None if verdict else "damaged_image"
+    prediction = 0.25 if verdict else None
+    return ScanRow(uri=uri, verdict=verdict, error=error, prediction=prediction, created_at=NOW)
+
+
+def cut(ledger: ScanLedger, scan: Scan, *shards: list[str], complete: bool = True) -> None:
+    assert ledger.begin_listing(scan.id, "l", NOW, LATER) is not None
+    for number, uris in enumerate(shards):
+        assert ledger.cut(scan.id, "l", number, uris, uris[-1])
+    if complete:
+        assert ledger.cut(scan.id, "l", len(shards), [], None)
+
+
+def test_a_scan_is_opened_once(ledger: ScanLedger) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        opened = list(pool.map(lambda _: ledger.open(new()), range(4)))
+    assert len({one.id for one in opened}) == 1
+    assert opened[0].model == new().model
+    assert opened[0].state is ScanState.RUNNING
+    with pytest.raises(ScanNotFound):
+        ledger.get("other")
+
+
+def test_each_shard_goes_to_one_worker_until_its_lease_runs_out(ledger: ScanLedger) -> None:
+    scan = ledger.open(new())
+    names = [["a", "b"], ["\udcff", "c"], ["d"]]
+    cut(ledger, scan, *names)
+    first = ledger.claim(scan.id, "one", NOW, LATER)
+    second = ledger.claim(scan.id, "two", NOW, LATER + timedelta(seconds=60))
+    assert first is not None
+    assert second is not None
+    assert (first.uris, second.uris) == (("a", "b"), ("\udcff", "c"))
+    assert ledger.holders(scan.id, NOW) == {"one", "two", "l"}
+    again = ledger.claim(scan.id, "three", LATER + timedelta(seconds=1), LATER)
+    assert again == first
+    third = ledger.claim(scan.id, "three", NOW, LATER)
+    assert third is not None
+    assert third.number == 2
+    assert ledger.claim(scan.id, "four", NOW, LATER) is None
+    ledger.release(scan.id, ["two"])
+    assert ledger.claim(scan.id, "four", NOW, LATER) == second
+
+
+def test_claims_at_once_never_give_one_shard_twice(ledger: ScanLedger) -> None:
+    scan = ledger.open(new())
+    cut(ledger, scan, *[[f"u{n}"] for n in range(24)])
+
+    def work(owner: int) -> list[int]:
+        mine = []
+        while (shard := ledger.claim(scan.id, str(owner), NOW, LATER)) is not None:
+            mine.append(shard.number)
+        return mine
+
+    with ThreadPoolExecutor(4) as pool:
+        taken = [number for mine in pool.map(work, range(4)) for number in mine]
+    assert sorted(taken) == list(range(24))
+
+
+def test_rows_are_kept_and_counted_once(ledger: ScanLedger) -> None:
+    scan = ledger.open(new())
+    cut(ledger, scan, ["a", "b", "c"], ["a", "d"])
+    ledger.add(scan.id, 0, [result("a"), result("b", "fake"), result("c", None), result("a")])
+    ledger.add(scan.id, 0, [result("a", "fake"), result("b", "fake")])
+    ledger.add(scan.id, 1, [result("a", "fake"), result("d", "uncertain")])
+    assert ledger.get("s").counts == ScanCounts(1, 1, 1, 1, 0, 5)
+    assert [one.uri for one in ledger.rows(scan.id)] == ["a", "b", "c", "d"]
+    assert ledger.rows(scan.id)[0] == result("a")
+    assert [one.uri for one in ledger.rows(scan.id, shard=1)] == ["d"]
+    assert ledger.known(scan.id, ["a", "d", "e"]) == {"a", "d"}
+    assert [one.uri for one in rows_of(ledger, scan.id, page=2)] == ["a", "b", "c", "d"]
+
+
+def test_two_who_list_do_not_cut_the_same_shard(ledger: ScanLedger) -> None:
+    scan = ledger.open(new())
+    listing = ledger.begin_listing(scan.id, "one", NOW, LATER)
+    assert listing is not None
+    assert ledger.begin_listing(scan.id, "two", NOW, LATER) is None
+    assert ledger.cut(scan.id, "one", 0, ["a"], "a")
+    taken_over = ledger.begin_listing(scan.id, "two", LATER + timedelta(seconds=1), LATER)
+    assert taken_over is not None
+    assert (taken_over.number, taken_over.cursor) == (1, "a")
+    assert not ledger.cut(scan.id, "one", 1, ["b"], "b")
+    assert ledger.cut(scan.id, "two", 1, ["b"], "b")
+    assert ledger.cut(scan.id, "two", 2, [], None)
+    assert ledger.begin_listing(scan.id, "two", NOW, LATER) is None
+    assert ledger.get("s").listed
+
+
+def test_a_scan_is_done_when_all_is_listed_and_every_shard_finished(ledger: ScanLedger) -> None:
+    scan = ledger.open(new())
+    cut(ledger, scan, ["a"], complete=False)
+    ledger.finish(scan.id, 0, 1)
+    assert not ledger.complete(scan.id, LATER)
+    assert ledger.cut(scan.id, "l", 1, [], None)
+    assert ledger.complete(scan.id, LATER)
+    done = ledger.get("s")
+    assert (done.state, done.finished_at) == (ScanState.DONE, LATER)
+    assert done.counts.passed_over == 1
+    ledger.set_state(scan.id, ScanState.CANCELLED, LATER)
+    assert ledger.get("s").state is ScanState.DONE
+
+
+def test_nothing_of_a_cancelled_scan_is_handed_out(ledger: ScanLedger) -> None:
+    scan = ledger.open(new())
+    cut(ledger, scan, ["a"])
+    ledger.set_state(scan.id, ScanState.CANCELLED, NOW)
+    assert ledger.claim(scan.id, "one", NOW, LATER) is None
+    assert ledger.complete(scan.id, NOW)
+    ledger.set_state(scan.id, ScanState.RUNNING, NOW)
+    assert ledger.claim(scan.id, "one", NOW, LATER) is not None
+    assert [one.name for one in ledger.newest()] == ["s"]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Callable[..., Container]]:
+    """Makes containers whose connections are closed with the test."""
+    made: list[Container] = []
+
+    def make(**settings: Any) -> Container:
+        made.append(container_for(tmp_path / "home", **settings))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.database().close()
+
+
+@pytest.fixture
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scanning, "_FIRST_SHARD", 7)
+    monkeypatch.setattr("d3.domain.services.scans.SHARD_IMAGES", 20)
+
+
+def settings_of(database: Database) -> dict[str, str]:
+    return {"database_url": database.url.render_as_string(hide_password=False)}
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_the_same_scan_twice_at_once_gives_one_row_for_each_image(
+    make, empty_database: Database, tmp_path: Path
+) -> None:
+    files = paint(tmp_path / "images", 150)
+    (tmp_path / "images/a/broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut short")
+    (tmp_path / "images/notes.txt").write_text("no image")
+    settings = settings_of(empty_database)
+    containers = [make(**settings) for _ in range(3)]
+    judged: Counter[str] = Counter()
+    lock = threading.Lock()
+
+    class Counting(Watcher):
+        def judged(self, row: ScanRow) -> None:
+            with lock:
+                judged[row.uri] += 1
+
+    with ThreadPoolExecutor(3) as pool:
+        source = str(tmp_path / "images")
+        ended = list(pool.map(lambda one: scan_all(one, source, "s", Counting()), containers))
+    assert {one.state for one in ended} == {ScanState.DONE}
+    rows = list(rows_of(SqlScanLedger(empty_database), ended[0].id, page=40))
+    expected = {*map(str, files), str(tmp_path / "images/a/broken.jpg")}
+    assert {one.uri for one in rows} == expected
+    assert len(rows) == len(expected)
+    assert judged == Counter(expected)
+    counts = containers[0].scan_ledger().get("s").counts
+    assert (counts.rows, counts.error, counts.passed_over, counts.listed) == (151, 1, 1, 152)
+    assert counts.fake == sum(one.verdict == "fake" for one in rows) > 0
+    (broken,) = [one for one in rows if one.error]
+    assert broken.error == "damaged_image"
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_parts_hold_exactly_the_rows_however_often_it_stops(
+    make, sqlite_database: Database, tmp_path: Path
+) -> None:
+    import csv
+
+    paint(tmp_path / "images", 90)
+    settings = settings_of(sqlite_database)
+    parts: list[Parts] = []
+
+    class Stopping(Watcher):
+        finished_shards = 0
+
+        def finished(self, shard: int) -> None:
+            self.finished_shards += 1
+            if self.finished_shards == 2:
+                raise KeyboardInterrupt  # before its part is written
+            parts[-1].write(shard)
+
+    for _ in range(20):
+        container = make(**settings)
+        ledger = container.scan_ledger()
+        service = container.scans()
+        collection = service.collection(str(tmp_path / "images"))
+        manifest = container.host().load().manifest
+        scan = service.begin("s", collection, manifest, threshold=None, views=None)
+        parts.append(Parts(tmp_path / "out", scan, ledger, "csv"))
+        try:
+            ended = service.run(scan, collection, Stopping())
+        except KeyboardInterrupt:
+            continue
+        finally:
+            container.host().close()
+        break
+    assert ended.state is ScanState.DONE
+    assert len(parts) > 2
+    assert parts[-1].complete(ended.shards) == ended.shards
+    written = []
+    for file in sorted((tmp_path / "out").glob("part-*.csv")):
+        with file.open(newline="") as stream:
+            written += [one["uri"] for one in csv.DictReader(stream)]
+    assert sorted(written) == [one.uri for one in rows_of(ledger, ended.id)]
+    assert len(written) == 90
+    assert not [one for one in (tmp_path / "out").iterdir() if one.name.startswith(".")]
+    with pytest.raises(RequestInvalid, match="another format"):
+        Parts(tmp_path / "out", ended, ledger, "parquet")
+    with pytest.raises(RequestInvalid, match="not empty"):
+        Parts(tmp_path / "images", ended, ledger, "csv")
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_a_database_that_is_away_for_a_while_loses_nothing(
+    make, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paint(tmp_path / "images", 60)
+    calls = Counter[str]()
+    container = make(**settings_of(database))
+    ledger = container.scan_ledger()
+    for name in ("add", "finish", "claim", "known", "cut", "complete", "begin_listing"):
+        real = getattr(ledger, name)
+
+        def flaky(*arguments: object, real=real, name=name) -> object:
+            calls[name] += 1
+            if calls[name] % 2:
+                raise StorageUnavailable("away")
+            return real(*arguments)
+
+        monkeypatch.setattr(ledger, name, flaky)
+    monkeypatch.setattr("d3.domain.services.patience._LONGEST_PAUSE", 0.01)
+    ended = scan_all(container, str(tmp_path / "images"))
+    assert (ended.state, ended.counts.rows) == (ScanState.DONE, 60)
+    assert min(calls.values()) > 1
+
+
+def test_a_scan_keeps_to_what_it_was_begun_with(
+    make, sqlite_database: Database, tmp_path: Path
+) -> None:
+    paint(tmp_path / "images", 4)
+    paint(tmp_path / "others", 1)
+    container = make(**settings_of(sqlite_database))
+    scan_all(container, str(tmp_path / "images"))
+    service, manifest = container.scans(), container.host().load().manifest
+    images = service.collection(str(tmp_path / "images"))
+    others = service.collection(str(tmp_path / "others"))
+    for collection, options, said in (
+        (others, {}, "source"),
+        (images, {"threshold": 0.9}, "threshold 0.5 instead of 0.9"),
+        (images, {"views": 2}, "views 1 instead of 2"),
+    ):
+        given = {"threshold": None, "views": None} | options
+        with pytest.raises(ScanMismatch, match=said):
+            service.begin("s", collection, manifest, **given)
+    container.host().close()
+
+
+@pytest.fixture
+def bucket(s3: S3Server) -> str:
+    name = f"images-{uuid.uuid4().hex}"
+    s3.client().make_bucket(name)
+    return name
+
+
+def images_of(place: S3Place, most: int = 10_000) -> S3Images:
+    return S3Images(place, most)
+
+
+def test_a_prefix_is_listed_and_read(s3: S3Server, bucket: str) -> None:
+    keys = [f"p/{n:04}.png" for n in range(12)] + ["p/a b?c#d&ü.png", "p/sub/x.png", "q/y.png"]
+    for key in keys:
+        s3.client().put_object(bucket, key, io.BytesIO(key.encode()), len(key.encode()))
+    images = images_of(s3.place(bucket))
+    collection = S3Collection(images, f"s3://{bucket}/p/")
+    collection.check()
+    found = list(collection.list(None))
+    assert {one.cursor for one in found} == {key for key in keys if key.startswith("p/")}
+    assert [one.cursor for one in collection.list(found[4].cursor)] == [
+        one.cursor for one in found[5:]
+    ]
+    for one in found:
+        assert collection.read(one.uri) == one.cursor.encode()
+    assert len(list(S3Collection(images, f"s3://{bucket}").list(None))) == len(keys)
+
+
+def test_what_is_not_there_or_too_large_is_said(s3: S3Server, bucket: str) -> None:
+    s3.client().put_object(bucket, "large", io.BytesIO(bytes(20_000)), 20_000)
+    collection = S3Collection(images_of(s3.place(bucket)), f"s3://{bucket}/")
+    with pytest.raises(ImageNotFound):
+        collection.read(f"s3://{bucket}/none")
+    with pytest.raises(ImageTooLarge):
+        collection.read(f"s3://{bucket}/large")
+    nowhere = S3Collection(images_of(s3.place(bucket)), "s3://no-such-bucket-at-all/x")
+    for look in (nowhere.check, lambda: list(nowhere.list(None))):
+        with pytest.raises(ImageNotFound, match="no-such-bucket-at-all"):
+            look()
+    with pytest.raises(RequestInvalid):
+        S3Collection(images_of(s3.place(bucket)), "s3:///x")
+
+
+def test_a_bucket_is_scanned(make, first_s3: S3Server, database: Database, tmp_path: Path) -> None:
+    name = f"images-{uuid.uuid4().hex}"
+    client = first_s3.client()
+    client.make_bucket(name)
+    for file in paint(tmp_path / "images", 30):
+        client.fput_object(name, f"in/{file.parent.name}/{file.name}", str(file))
+    container = make(
+        **settings_of(database),
+        minio_endpoint=first_s3.endpoint,
+        minio_access_key=first_s3.key,
+        minio_secret_key=first_s3.secret,
+    )
+    ended = scan_all(container, f"s3://{name}/in/")
+    assert (ended.state, ended.counts.rows, ended.counts.error) == (ScanState.DONE, 30, 0)

@@ -1,0 +1,337 @@
+"""Bulk scans without servers: names, collections, patience, and the way through the pipeline."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyarrow import parquet
+
+from d3.adapters.batching import ThreadedQueue
+from d3.adapters.filesystem import FolderCollection, ListCollection, PatternCollection
+from d3.adapters.pillow import PillowDecoder
+from d3.adapters.system import SystemClock
+from d3.domain.detections import Detection
+from d3.domain.errors import (
+    D3Error,
+    DetectorFailed,
+    ImageNotFound,
+    ImageUnreadable,
+    RequestInvalid,
+    StorageFailed,
+    StorageUnavailable,
+)
+from d3.domain.images import ImageSource, Pixels
+from d3.domain.models import ModelFile
+from d3.domain.ports import Logits
+from d3.domain.ports_scans import ImageCollection, Listed
+from d3.domain.scans import ScanRow, checked_scan_name, stored_uri
+from d3.domain.services.hosting import LoadedModel
+from d3.domain.services.patience import PatientCollection, patiently
+from d3.domain.services.pipelining import Pipeline
+from d3.domain.services.questions import ask_of
+from d3.evaluation.scan_summary import prefix_of, root_of, summarise
+from d3.testing import FakeDetector
+from d3.testing.models import tiny_manifest
+
+
+@given(st.text(st.characters(), max_size=50), st.text(st.characters(), max_size=50))
+def test_two_uris_are_never_stored_as_one(one: str, other: str) -> None:
+    assert (stored_uri(one) == stored_uri(other)) == (one == other)
+
+
+@pytest.mark.parametrize("uri", ["a" * 5000, "ü" * 3000, "a\0b", "\udcff.png", "\udc80" * 4000])
+def test_any_uri_is_stored_as_short_text(uri: str) -> None:
+    kept = stored_uri(uri)
+    assert len(kept.encode()) <= 2000
+    assert "\0" not in kept
+    assert stored_uri(uri + "x") != kept
+
+
+@pytest.mark.parametrize("name", ["", ".a", "a b", "a/b", "x" * 65, "é"])
+def test_a_scan_is_called_by_plain_words(name: str) -> None:
+    with pytest.raises(RequestInvalid):
+        checked_scan_name(name)
+
+
+def test_a_folder_is_listed_in_order_and_goes_on_behind_any_file(tmp_path: Path) -> None:
+    for name in ("b/2", "b/1", "a", "b.c/1", "b0", "c/d/e", "c/d/f", "c/a"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "c/loop").symlink_to(tmp_path)
+    collection = FolderCollection(tmp_path)
+    everything = list(collection.list(None))
+    assert [one.cursor for one in everything] == [
+        *("a", "b/1", "b/2", "b.c/1", "b0", "c/a", "c/d/e", "c/d/f"),
+    ]
+    for place, one in enumerate(everything):
+        assert list(collection.list(one.cursor)) == everything[place + 1 :]
+    (tmp_path / "b/1").unlink()
+    assert list(collection.list("b/1")) == everything[2:]
+
+
+def test_a_folder_that_is_gone_is_said_to_be(tmp_path: Path) -> None:
+    with pytest.raises(ImageNotFound):
+        list(FolderCollection(tmp_path / "no").list(None))
+
+
+def test_a_pattern_finds_files_alone(tmp_path: Path) -> None:
+    (tmp_path / "x.png").mkdir()
+    for name in ("a.png", "b.jpg", "x.png/c.png"):
+        (tmp_path / name).touch()
+    found = {one.uri for one in PatternCollection(f"{tmp_path}/**/*.png").list(None)}
+    assert found == {str(tmp_path / "a.png"), str(tmp_path / "x.png/c.png")}
+
+
+LISTED = ["one.png", "s3://bucket/two words.png", "sub/three.png"]
+
+
+def _text(file: Path) -> None:
+    file.write_text("# images\none.png\n\ns3://bucket/two words.png\nsub/three.png\n")
+
+
+def _csv(file: Path) -> None:
+    file.write_text("label,path\r\nx,one.png\r\ny,s3://bucket/two words.png\r\nz,sub/three.png\r\n")
+
+
+def _parquet(file: Path) -> None:
+    parquet.write_table(pa.table({"n": [1, 2, 3], "uri": LISTED}), file)
+
+
+@pytest.mark.parametrize(
+    ("name", "write"), [("l.txt", _text), ("l.csv", _csv), ("l.parquet", _parquet)]
+)
+def test_a_file_lists_paths_and_uris(name: str, write, tmp_path: Path) -> None:
+    write(tmp_path / name)
+    collection = ListCollection(tmp_path / name, lambda uri: uri.encode(), lambda _: None)
+    found = list(collection.list(None))
+    expected = [str(tmp_path / "one.png"), LISTED[1], str(tmp_path / "sub/three.png")]
+    assert [one.uri for one in found] == expected
+    assert [one.uri for one in collection.list(found[1].cursor)] == expected[2:]
+    assert collection.read(LISTED[1]) == LISTED[1].encode()
+    assert collection.read(expected[0]) == tmp_path / "one.png"
+
+
+@pytest.mark.parametrize("name", ["l.txt", "l.csv", "l.parquet"])
+def test_a_list_that_cannot_be_read_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"\xff\xfe\x00garbage\xff")
+    with pytest.raises(RequestInvalid, match="list of images"):
+        list(ListCollection(tmp_path / name, lambda _: b"", lambda _: None).list(None))
+
+
+class Store:
+    """A collection whose store fails as it is told, one answer after the other."""
+
+    source = "store"
+    named = False
+
+    def __init__(self, *answers: bytes | Exception, trouble: list[D3Error] | None = None) -> None:
+        self.answers = list(answers)
+        self.trouble = trouble or []
+        self.cursors: list[str | None] = []
+
+    def list(self, after: str | None) -> Iterator[Listed]:
+        self.cursors.append(after)
+        for number in range(int(after or -1) + 1, 6):
+            if number == 3 and self.trouble:
+                raise StorageUnavailable("away")
+            yield Listed(f"u{number}", str(number))
+
+    def read(self, uri: str) -> ImageSource:
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def check(self) -> None:
+        if self.trouble:
+            raise self.trouble.pop(0)
+
+
+def test_a_store_that_is_away_for_a_while_is_waited_for() -> None:
+    waited: list[float] = []
+    store = Store(StorageUnavailable("away"), b"image", trouble=[StorageUnavailable("away")] * 3)
+    patient = PatientCollection(store, 60, waited.append)
+    assert patient.read("u") == b"image"
+    assert len(waited) == 4
+
+
+def test_an_image_that_the_store_does_not_give_is_that_images_fault() -> None:
+    store = Store(*[StorageUnavailable("slow")] * 4)
+    with pytest.raises(ImageUnreadable):
+        PatientCollection(store, 60, lambda _: None).read("u")
+    with pytest.raises(ImageUnreadable):
+        PatientCollection(Store(StorageFailed("no")), 60, lambda _: None).read("u")
+
+
+def test_a_store_that_refuses_everything_ends_the_scan() -> None:
+    store = Store(StorageFailed("forbidden"), trouble=[StorageFailed("forbidden")])
+    with pytest.raises(StorageFailed, match="forbidden"):
+        PatientCollection(store, 60, lambda _: None).read("u")
+
+
+def test_listing_goes_on_after_an_outage_where_it_stopped() -> None:
+    store = Store(trouble=[StorageUnavailable("away")] * 2)
+    found = [one.uri for one in PatientCollection(store, 60, lambda _: None).list(None)]
+    assert found == [f"u{n}" for n in range(6)]
+    assert store.cursors == [None, "2"]
+
+
+def test_patience_has_an_end() -> None:
+    waited: list[float] = []
+
+    def fail() -> None:
+        raise StorageUnavailable("away")
+
+    with pytest.raises(StorageUnavailable):
+        patiently(fail, 30, waited.append)
+    assert 30 <= sum(waited) < 40
+
+
+class Pixmaps:
+    """A collection of shades; a shade of its choice is slow."""
+
+    source = "pixmaps"
+    named = False
+
+    def __init__(self, slow: str = "", gate: threading.Event | None = None) -> None:
+        self._slow, self._gate = slow, gate
+
+    def list(self, after: str | None) -> Iterator[Listed]:
+        yield from ()
+
+    def read(self, uri: str) -> ImageSource:
+        if uri == self._slow and self._gate is not None:
+            self._gate.wait()
+        return np.full((8, 8, 3), int(uri), np.uint8)
+
+    def check(self) -> None: ...
+
+
+class Poisoned(FakeDetector):
+    """Fails at every batch with a black image in it."""
+
+    def score(self, pixels: Pixels, views: int) -> Logits:
+        if (pixels.reshape(len(pixels), -1).max(axis=1) == 0).any():
+            raise DetectorFailed("black")
+        return super().score(pixels, views)
+
+
+@pytest.fixture
+def pipeline():
+    made: list[tuple[Pipeline[int], ThreadedQueue]] = []
+
+    def make(collection: ImageCollection, detector: FakeDetector) -> Pipeline[int]:
+        file = ModelFile("0" * 64, 1)
+        clock = SystemClock()
+        queue = ThreadedQueue(detector, clock)
+        question = ask_of(LoadedModel(tiny_manifest(file, file), queue), threshold=None, views=1)
+        made.append(
+            (
+                Pipeline(question, collection, PillowDecoder(), clock, threads=2, batch_size=4),
+                queue,
+            )
+        )
+        return made[-1][0]
+
+    yield make
+    for one, queue in made:
+        one.close()
+        queue.close()
+
+
+def outcomes(pipeline: Pipeline[int], wanted: int) -> dict[int, Detection | D3Error]:
+    found: dict[int, Detection | D3Error] = {}
+    until = time.monotonic() + 20
+    while len(found) < wanted:
+        assert time.monotonic() < until
+        for key, _, outcome in pipeline.take(0.1):
+            assert key not in found
+            found[key] = outcome
+    return found
+
+
+def test_a_slow_image_holds_nobody_up(pipeline) -> None:
+    gate = threading.Event()
+    line = pipeline(Pixmaps("3", gate), FakeDetector())
+    for shade in range(12):
+        line.put(shade, str(shade))
+    assert 3 not in outcomes(line, 11)
+    gate.set()
+    assert list(outcomes(line, 1)) == [3]
+    assert line.in_flight == 0
+
+
+def test_an_image_that_fails_the_detector_fails_alone(pipeline) -> None:
+    line = pipeline(Pixmaps(), Poisoned())
+    for shade in range(10):
+        line.put(shade, str(shade))
+    found = outcomes(line, 10)
+    assert isinstance(found.pop(0), DetectorFailed)
+    assert all(isinstance(one, Detection) for one in found.values())
+
+
+def test_a_detector_that_always_fails_ends_the_scan(pipeline) -> None:
+    line = pipeline(Pixmaps(), Poisoned())
+    for key in range(18):
+        line.put(key, "0")
+    found = outcomes(line, 18)
+    assert Counter(type(one) for one in found.values()) == {DetectorFailed: 18}
+    line.put(18, "0")
+    line.put(19, "0")
+    with pytest.raises(DetectorFailed, match="in a row"):
+        outcomes(line, 2)
+
+
+def row(uri: str, prediction: float | None) -> ScanRow:
+    verdict = None if prediction is None else ("fake" if prediction > 0.5 else "real")
+    return ScanRow(
+        uri=uri,
+        verdict=verdict,
+        error=None if verdict else "damaged_image",
+        prediction=prediction,
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+
+
+def test_a_summary_adds_up() -> None:
+    predictions = [0.0, 0.1, 0.999, 1.0, None, 0.7, 0.7]
+    folders = ["a/x/", "a/", "b/", "b/", "b/", "", ""]
+    rows = [row(f"/r/{f}{n}", p) for n, (f, p) in enumerate(zip(folders, predictions, strict=True))]
+    summary = summarise(rows, "/r", top=3)
+    assert sum(summary.histogram) == 6
+    assert summary.histogram[-1] == 2
+    assert {name: one.images for name, one in summary.prefixes.items()} == {
+        "a/": 2,
+        "b/": 3,
+        "./": 2,
+    }
+    assert summary.prefixes["b/"].fake_share == 1
+    assert summary.prefixes["a/"].mean == pytest.approx(0.05)
+    assert [one.uri for one in summary.suspects] == ["/r/b/3", "/r/b/2", "/r/5"]
+    assert summary.errors == {"damaged_image": 1}
+
+
+@pytest.mark.parametrize(
+    ("source", "uri", "prefix"),
+    [
+        ("/data", "/data/a/b.png", "a/"),
+        ("/data", "/data/b.png", "./"),
+        ("s3://bucket/old", "s3://bucket/old/x/1.png", "x/"),
+        ("s3://bucket", "s3://bucket/x/y/1.png", "x/"),
+        ("/d/**/*.png", "/d/e/f/1.png", "e/"),
+        ("/lists/all.csv", "/lists/a/1.png", "a/"),
+        ("/lists/all.csv", "s3://bucket/a/1.png", "s3://bucket/a/"),
+    ],
+)
+def test_prefixes_begin_below_the_source(source: str, uri: str, prefix: str) -> None:
+    assert prefix_of(uri, root_of(source)) == prefix
