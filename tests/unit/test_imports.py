@@ -35,6 +35,23 @@ def test_making_a_detector_loads_no_torch(run_python: RunPython) -> None:
     assert not loaded_by(run_python, statement) & {"torch", "open_clip", "PIL"}
 
 
+def test_judging_loads_torch_without_its_compiler_and_nothing_beside_it(
+    run_python: RunPython,
+) -> None:
+    statement = """
+import numpy
+import d3
+with d3.D3(d3.Settings()) as detector:
+    detector.detect(numpy.zeros((64, 64, 3), numpy.uint8))
+for name in list(sys.modules):
+    if name.startswith("torch._dynamo"):
+        sys.modules["compiler"] = sys.modules[name]
+"""
+    loaded = loaded_by(run_python, statement)
+    assert "torch" in loaded
+    assert not loaded & {"compiler", "open_clip", "sympy", "timm", "torchvision"}
+
+
 def test_importing_the_testing_package_needs_neither_torch_nor_pytest(
     run_python: RunPython,
 ) -> None:

@@ -1,4 +1,4 @@
-"""The way through the residual attention blocks in evaluation, on open_clip's own parameters.
+"""The way through the residual attention blocks in evaluation, on their own parameters.
 
 A block's four products (query-key-value, output, and the MLP's two) are functions, so that the same
 way serves plain weights and weights that :mod:`d3.network.packing` has laid out for the processor.
@@ -15,12 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from d3.network.layers import QUICK, QuickGELU
 from d3.network.tricks import Tricks
 
 Product = Callable[[Tensor], Tensor]
-
-QUICK = 1.702
-"""QuickGELU is ``x * sigmoid(1.702 * x)``, which is ``silu(1.702 * x) / 1.702``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +54,7 @@ def plain_products(block: Any, tricks: Tricks) -> Products:
 
 def is_quick(block: Any) -> bool:
     """Whether the block's activation is QuickGELU."""
-    return not isinstance(block.mlp.gelu, nn.GELU)
+    return isinstance(block.mlp.gelu, QuickGELU)
 
 
 def class_token(

@@ -13,11 +13,13 @@ import tempfile
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from d3.domain.errors import CheckpointInvalid
 from d3.domain.models import Activation, EncoderSpec
@@ -347,13 +349,29 @@ def _shape(tensors: Mapping[str, Tensor], name: str, dimensions: int, role: str)
     return shape
 
 
+class _Unfilled(TorchFunctionMode):
+    """Parameters of modules made within it get no values.
+
+    They are to be loaded, and random numbers on the meta device make torch import its compiler,
+    which takes longer than all the rest of it.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in _FILLING or getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+_FILLING = (Tensor.normal_, Tensor.uniform_)
+
+
 def _on_meta(spec: EncoderSpec, tricks: Tricks = Tricks()) -> Encoder:
-    with torch.device("meta"):
+    with torch.device("meta"), _Unfilled():
         return Encoder(spec, tricks)
 
 
 def _head_on_meta(width: int) -> DiscrepancyHead:
-    with torch.device("meta"):
+    with torch.device("meta"), _Unfilled():
         return DiscrepancyHead(width)
 
 

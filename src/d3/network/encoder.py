@@ -1,25 +1,23 @@
 """CLIP's vision transformer as D3 uses it: the class token after ``ln_post``, before projection.
 
-The modules are open_clip's, so that any checkpoint of that family fits. In evaluation the way
-through them is ours (:mod:`d3.network.blocks`), because D3 wants the class token alone, and because
-a shuffled image needs its patches embedded only once.
+The modules are named as open_clip's, so that any checkpoint of that family fits. In evaluation the
+way through them is another (:mod:`d3.network.blocks`), because D3 wants the class token alone, and
+because a shuffled image needs its patches embedded only once.
 """
 
 from __future__ import annotations
 
 import torch
-from open_clip.transformer import QuickGELU, VisionTransformer
 from torch import Tensor, nn
 
 from d3.domain.models import EncoderSpec
 from d3.network.blocks import Products, class_token, plain_products
+from d3.network.layers import Transformer
 from d3.network.packing import packed_products
 from d3.network.tricks import Tricks
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-
-_ACTIVATIONS: dict[str, type[nn.Module]] = {"quick_gelu": QuickGELU, "gelu": nn.GELU}
 
 
 def normalise(pixels: Tensor) -> Tensor:
@@ -49,23 +47,15 @@ class Encoder(nn.Module):
         super().__init__()
         self.spec = spec
         self.tricks = tricks
-        vit = VisionTransformer(
-            image_size=spec.image_size,
-            patch_size=spec.patch_size,
-            width=spec.width,
-            layers=spec.layers,
-            heads=spec.heads,
-            # Truncated to a whole number by open_clip; the half keeps it from falling one short.
-            mlp_ratio=(spec.mlp_width + 0.5) / spec.width,
-            output_dim=1,
-            act_layer=_ACTIVATIONS[spec.activation],
-        )
-        self.conv1 = vit.conv1
-        self.class_embedding = vit.class_embedding
-        self.positional_embedding = vit.positional_embedding
-        self.ln_pre = vit.ln_pre
-        self.transformer = vit.transformer
-        self.ln_post = vit.ln_post
+        width, side = spec.width, spec.patch_size
+        self.conv1 = nn.Conv2d(3, width, kernel_size=side, stride=side, bias=False)
+        self.class_embedding = nn.Parameter(torch.empty(width))
+        self.positional_embedding = nn.Parameter(torch.empty(spec.patches + 1, width))
+        for embedding in (self.class_embedding, self.positional_embedding):
+            nn.init.normal_(embedding, std=width**-0.5)
+        self.ln_pre = nn.LayerNorm(width)
+        self.transformer = Transformer(spec)
+        self.ln_post = nn.LayerNorm(width)
         self._packed: dict[int, Products] = {}
 
     @property
@@ -115,14 +105,14 @@ class Encoder(nn.Module):
         if not self.tricks.packed_weights:
             return False
         rows = images * (self.spec.patches + 1)
-        self._packed = packed_products(self.transformer.resblocks, rows, self.tricks)
+        self._packed = packed_products(list(self.transformer.resblocks), rows, self.tricks)
         return bool(self._packed)
 
     def _class_token(self, tokens: Tensor) -> Tensor:
         if self.training:
             trained: Tensor = self.transformer(tokens)[:, 0]
             return trained
-        blocks = self.transformer.resblocks
+        blocks = list(self.transformer.resblocks)
         products = [
             self._packed.get(number) or plain_products(block, self.tricks)
             for number, block in enumerate(blocks)

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from d3.network.blocks import QUICK, Product, Products, is_quick, plain_products
+from d3.network.blocks import Product, Products, is_quick, plain_products
+from d3.network.layers import QUICK
 from d3.network.tricks import Tricks
 
 _CLOSE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
@@ -31,7 +32,7 @@ def packed_products(blocks: Sequence[Any], rows: int, tricks: Tricks) -> dict[in
     are too small to gain.
 
     Args:
-        blocks: open_clip's, in evaluation, on the CPU.
+        blocks: in evaluation, on the CPU.
         rows: tokens of the forward pass they are laid out for; other numbers are right too.
         tricks: ``fused_activation`` folds QuickGELU's factor into the weights.
     """
@@ -47,7 +48,7 @@ def packed_products(blocks: Sequence[Any], rows: int, tricks: Tricks) -> dict[in
 
 def _give_up_weights(block: Any, tricks: Tricks) -> None:
     packed = [block.mlp.c_fc, block.mlp.c_proj]
-    if tricks.own_attention:  # else open_clip's module computes it with its own
+    if tricks.own_attention:  # else torch's module computes it with its own
         block.attn.in_proj_weight = None
         packed.append(block.attn.out_proj)
     for layer in packed:

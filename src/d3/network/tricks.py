@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Tricks:
     """What is on; each is exact up to rounding, and each can be turned off and measured alone.
 
-    They apply in evaluation alone: training goes through open_clip's modules as they are.
+    They apply in evaluation alone: training goes through the modules as they are.
 
     Attributes:
         permuted_positions: the patches are embedded once for all branches, and a shuffled branch
@@ -44,4 +44,4 @@ PLAIN = Tricks(
     fused_activation=False,
     packed_weights=False,
 )
-"""No trick at all: open_clip's modules, one branch after the other."""
+"""No trick at all: the modules as they are, one branch after the other."""

@@ -8,10 +8,11 @@ values, and whose second averages over the patches. Everything goes on learning 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from open_clip.transformer import ResidualAttentionBlock
 from torch import nn
 
 from d3.network import Encoder
@@ -39,14 +40,14 @@ def start_as_spectrum(encoder: Encoder, *, seed: int) -> None:
                 _average_patches(block)
 
 
-def _pass_through(block: ResidualAttentionBlock) -> None:
+def _pass_through(block: Any) -> None:
     """Let a block add nothing to its tokens yet."""
     for layer in (block.attn.out_proj, block.mlp.c_proj):
         nn.init.zeros_(layer.weight)
         nn.init.zeros_(layer.bias)
 
 
-def _take_absolute_values(block: ResidualAttentionBlock) -> None:
+def _take_absolute_values(block: Any) -> None:
     """Let the MLP add twice the negative part of each value: x + 2 max(-x, 0) = |x|."""
     width = block.mlp.c_proj.out_features
     each = torch.eye(width)
@@ -55,7 +56,7 @@ def _take_absolute_values(block: ResidualAttentionBlock) -> None:
     block.mlp.c_proj.weight[:, :width] = (2 / STEEPNESS) * each
 
 
-def _average_patches(block: ResidualAttentionBlock) -> None:
+def _average_patches(block: Any) -> None:
     """Let every token add the mean of all: equal attention, values handed on as they are."""
     width = block.attn.embed_dim
     query_and_key, value = block.attn.in_proj_weight.split([2 * width, width])
