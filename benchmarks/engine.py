@@ -1,7 +1,7 @@
 """Engines side by side on ViT-L/14 with random weights, on the CPU; see RESULTS.md.
 
     python benchmarks/engine.py prepare          # the weights and what engines make of them, once
-    python benchmarks/engine.py speed --batch 1  # published, open_clip, ours, OpenVINO, ORT
+    python benchmarks/engine.py speed --batch 1  # published, plain, ours, OpenVINO, ORT
     python benchmarks/engine.py tricks           # what each trick is worth
     python benchmarks/engine.py views            # what more permutations cost
     python benchmarks/engine.py drift            # probabilities against float32 eager
@@ -96,7 +96,7 @@ def model() -> StoredModel:
 def contestants() -> dict[str, Callable[[], Contestant]]:
     """What makes each one; the published procedure comes first."""
     makers: dict[str, Callable[[], Contestant]] = {PUBLISHED: lambda: published_procedure(model())}
-    makers["open_clip's modules, fp32"] = lambda: network(PLAIN, torch.float32)
+    makers["plain modules, fp32"] = lambda: network(PLAIN, torch.float32)
     for precision in ("fp32", "bf16"):
         makers[f"d3 torch, {precision}"] = lambda precision=precision: detector("torch", precision)  # type: ignore[misc]
     makers["ONNX Runtime, fp32"] = onnx_runtime
