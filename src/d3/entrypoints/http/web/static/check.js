@@ -128,6 +128,8 @@ class Card {
   }
 
   failed(status, body) {
+    this.signedOut = status === 401;
+    this.slot("sign-in").hidden = !this.signedOut;
     const known = body?.code && words.get(`problem.${body.code}`);
     const ours = status === 0 ? "unreachable" : status === -1 ? "unreadable" : "not_understood";
     this.show("failed", known || body?.error || say(`problem.${ours}`));
@@ -246,10 +248,17 @@ async function dropped(transfer) {
   return files;
 }
 
+// Whoever signs in does so in another tab, since what was chosen here lives in this page alone.
+new BroadcastChannel("d3").addEventListener("message", () => {
+  for (const card of all) if (card.state === "failed" && card.signedOut) card.start();
+});
+
 document.documentElement.classList.add("scripted");
 input.multiple = true;
 form.addEventListener("submit", (event) => event.preventDefault());
-input.addEventListener("change", () => { take(input.files); input.value = ""; });
+const chosen = () => { take(input.files); input.value = ""; };
+input.addEventListener("change", chosen);
+if (input.files.length) chosen();  // somebody was quicker than this script
 document.addEventListener("paste", (event) => {
   if (event.clipboardData.files.length) { event.preventDefault(); take(event.clipboardData.files); }
 });
