@@ -17,6 +17,7 @@ from d3.domain.errors import D3Error, Overloaded
 from d3.domain.models import PUBLISHED, STARTER
 from d3.domain.ports import ImageDecoder, ModelRegistry
 from d3.domain.ports_history import History, ResultCache, Schema
+from d3.domain.ports_scans import ScanLedger
 from d3.domain.services.accounts import AccountService
 from d3.domain.services.doorkeeping import Doorkeeper
 from d3.domain.services.explaining import ExplanationService
@@ -63,6 +64,7 @@ class Services:
         self.writer: HistoryWriter = container.history_writer()
         self._queries = ThreadPoolExecutor(_QUERY_THREADS, thread_name_prefix="d3-query")
         self._chores = ThreadPoolExecutor(_CHORE_THREADS, thread_name_prefix="d3-chore")
+        self.scan_ledger: ScanLedger = container.scan_ledger()
         self.accounts: AccountService = container.account_service()
         self.admitting = Admitting(
             container.doorkeeper(),

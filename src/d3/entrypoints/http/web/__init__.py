@@ -8,9 +8,11 @@ from litestar.static_files import create_static_files_router
 
 from d3.entrypoints.http.web.check import CheckPages
 from d3.entrypoints.http.web.history import HistoryPages
+from d3.entrypoints.http.web.keys import KeyPages
 from d3.entrypoints.http.web.models import ModelPages
 from d3.entrypoints.http.web.problems import HANDLERS, answer_refused, people_only
 from d3.entrypoints.http.web.rendering import HEADERS, STATIC, templates
+from d3.entrypoints.http.web.scans import ScanPages
 from d3.entrypoints.http.web.service import ServicePages
 from d3.entrypoints.http.web.sign_in import SignInPages
 from d3.entrypoints.http.web.statistics import StatisticsPages
@@ -30,6 +32,8 @@ def pages() -> Router:
             StatisticsPages,
             ModelPages,
             ServicePages,
+            ScanPages,
+            KeyPages,
             SignInPages,
         ],
         guards=[people_only],

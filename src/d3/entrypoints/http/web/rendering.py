@@ -37,6 +37,8 @@ PLACES = (
     ("statistics", "statistics", Scope.READ),
     ("models", "models", Scope.MODELS),
     ("service", "service", Scope.READ),
+    ("scans", "scans", Scope.ADMIN),
+    ("keys", "keys", Scope.ADMIN),
 )
 """The pages of the navigation: name, way from the root, and what one must be allowed to see it."""
 
