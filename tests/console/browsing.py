@@ -75,6 +75,11 @@ class Console:
         service: AccountService = self.application.d3.accounts
         return service
 
+    def results(self) -> list[dict[str, Any]]:
+        """The newest results, as the API has them."""
+        results: list[dict[str, Any]] = self.http.get("/api/inference/history").json()["results"]
+        return results
+
     def total(self) -> int:
         """How many results the history holds."""
         total: int = self.http.get("/api/inference/history").json()["total"]

@@ -10,6 +10,7 @@ from litestar.response import Redirect, Template
 
 from d3.domain.accounts import Scope
 from d3.domain.errors import D3Error
+from d3.domain.ports import Explainer
 from d3.entrypoints.http.gate import caller_of
 from d3.entrypoints.http.inference import InferenceController
 from d3.entrypoints.http.schemas import Prediction
@@ -71,6 +72,7 @@ def _page(
         status=status,
         headers=headers,
         sentence=sentence,
+        explains=model is not None and isinstance(model.queue.detector, Explainer),
         max_bytes=d3.settings.max_image_bytes,
         views=[number for number in _VIEWS if number <= most],
     )

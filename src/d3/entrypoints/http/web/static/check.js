@@ -168,12 +168,46 @@ class Card {
 
   async act(target) {
     if (target.dataset.action === "retry") this.start();
+    if (target.dataset.action === "explain") this.explain(target);
     if (target.dataset.action === "remove") { this.node.remove(); all.delete(this); count(); input.focus(); }
     if (target.dataset.action === "copy") {
       await copy(JSON.stringify(this.body, null, 2));
       target.textContent = say("copied");
       setTimeout(() => { target.textContent = say("copy"); }, 2000);
     }
+  }
+
+  /** Where the score comes from, drawn by the service, which keeps nothing of it. */
+  async explain(button) {
+    const problem = this.slot("map-problem");
+    const map = this.node.querySelector(".map");
+    button.disabled = true;
+    button.textContent = say("explaining");
+    problem.hidden = true;
+    try {
+      const data = new FormData();
+      data.append("file", this.file, this.file.name || "image");
+      data.append("views", this.asked.views);
+      const headers = { Accept: "application/json" };
+      const answer = await fetch(`${base}api/inference/explain`, { method: "POST", body: data, headers });
+      const body = await answer.json();
+      if (answer.ok) {
+        const bytes = Uint8Array.from(atob(body.explanation.overlay), (one) => one.charCodeAt(0));
+        const url = URL.createObjectURL(new Blob([bytes], { type: "image/png" }));
+        const picture = map.querySelector("img");
+        picture.onload = () => URL.revokeObjectURL(url);
+        picture.src = url;
+        map.hidden = false;
+        button.hidden = true;
+        return;
+      }
+      problem.textContent = answer.status === 401 ? words.get("problem.session_ended") : body.error;
+    } catch {
+      problem.textContent = say("problem.unreachable");
+    }
+    problem.hidden = false;
+    button.disabled = false;
+    button.textContent = say("explain");
   }
 
   /** A small picture, made off the main thread; what cannot be drawn stays blank. */
