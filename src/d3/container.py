@@ -48,7 +48,7 @@ if TYPE_CHECKING:
         ImageDecoder,
         ModelRegistry,
     )
-    from d3.domain.ports_accounts import Accounts
+    from d3.domain.ports_accounts import Accounts, Sessions
     from d3.domain.ports_history import History, ResultCache, Schema
     from d3.domain.ports_limits import RateLimiter
     from d3.domain.ports_models import Bundles, Fetcher
@@ -268,6 +268,13 @@ def _limiter(settings: Settings, secrets: SecretFiles) -> RateLimiter:
     return CountingLimiter(secret.encode(), settings.redis_url)
 
 
+def _sessions(settings: Settings, secrets: SecretFiles, clock: Clock) -> Sessions:
+    from d3.adapters.sessions import SignedSessions
+
+    secret = settings.secret_key or secrets.secret_key()
+    return SignedSessions(secret, clock, settings.session_hours * 3600)
+
+
 def _scan_ledger(database: Database) -> ScanLedger:
     from d3.adapters.sql import SqlScanLedger
 
@@ -414,6 +421,7 @@ class Container(containers.DeclarativeContainer):
     account_service = providers.ThreadSafeSingleton(AccountService, accounts=accounts, clock=clock)
     secrets = providers.ThreadSafeSingleton(_secrets, settings)
     limiter = providers.ThreadSafeSingleton(_limiter, settings, secrets)
+    sessions = providers.ThreadSafeSingleton(_sessions, settings, secrets, clock)
     doorkeeper = providers.ThreadSafeSingleton(Doorkeeper, accounts=accounts, clock=clock)
     scan_ledger = providers.ThreadSafeSingleton(_scan_ledger, database)
     collection = providers.Factory(_collection, settings, decoder)

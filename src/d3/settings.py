@@ -213,8 +213,12 @@ class Settings:
     secret_key: str | None = _variable(
         "SECRET_KEY",
         None,
-        "hides addresses and keys in a shared Redis; unset: made once and kept in D3_HOME",
+        "hides addresses in a shared Redis and signs sessions of the console; unset: made once "
+        "and kept in D3_HOME",
         secret=True,
+    )
+    session_hours: Annotated[int, Meta(ge=1, le=8760)] = _variable(
+        "D3_SESSION_HOURS", 12, "after which whoever signed in to the console does so again"
     )
     api_key: str | None = _variable(
         "D3_API_KEY",

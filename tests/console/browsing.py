@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,16 @@ import httpx
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, FilePayload, Page, sync_playwright
 
+from d3.domain.accounts import IssuedKey
 from d3.domain.models import STARTER
+from d3.domain.services.accounts import AccountService
 from d3.entrypoints.http import create_app
 from d3.entrypoints.http.app import Application
 from tests.homes import Home
 from tests.images import encoded, picture
 from tests.serving import serving
 
+SCOPES = ("predict", "read")
 EXAMPLES = Path(__file__).parents[2] / "examples" / "images"
 FAKE = EXAMPLES / "generated-02-nearest.png"
 REAL = EXAMPLES / "camera-03.webp"
@@ -58,6 +62,24 @@ class Console:
             files = {"file": (f"shot-{n:03}.png", small(n))}
             assert self.http.post("/api/inference/predict", files=files).status_code == 200
 
+    def key(self, username: str, *scopes: str, lifetime: timedelta | None = None) -> IssuedKey:
+        """A key of somebody, who is given an account if they have none."""
+        accounts = self.accounts
+        if username not in {user.username for user in accounts.users()}:
+            accounts.add_user(username)
+        return accounts.create_key(username, scopes=scopes or SCOPES, lifetime=lifetime)
+
+    @property
+    def accounts(self) -> AccountService:
+        """Users and keys, as the command line sees them."""
+        service: AccountService = self.application.d3.accounts
+        return service
+
+    def results(self) -> list[dict[str, Any]]:
+        """The newest results, as the API has them."""
+        results: list[dict[str, Any]] = self.http.get("/api/inference/history").json()["results"]
+        return results
+
     def total(self) -> int:
         """How many results the history holds."""
         total: int = self.http.get("/api/inference/history").json()["total"]
@@ -83,6 +105,13 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=program, args=arguments)
         yield browser
         browser.close()
+
+
+def sign_in(page: Page, key: str) -> None:
+    """Fill in the form of the sign-in page."""
+    page.get_by_label("API key").fill(key)
+    with page.expect_navigation():
+        page.get_by_role("button", name="Sign in").click()
 
 
 def small(seed: int) -> bytes:

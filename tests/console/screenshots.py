@@ -15,6 +15,7 @@ import d3
 from d3.domain.history import NewEntry
 from d3.domain.images import ImageFacts
 from d3.domain.models import ModelReference
+from d3.domain.scans import NewScan, ScanRow
 from d3.domain.scoring import Verdict
 from tests.console.browsing import EXAMPLES, Console, chromium, console
 from tests.homes import Folder, Home
@@ -26,7 +27,11 @@ PAGES = {
     "statistics": "statistics",
     "models": "models",
     "service": "service",
+    "scans": "scans",
+    "keys": "keys",
+    "sign-in": "sign-in?to=history&why=expired",
 }
+FOR_ADMINISTRATORS = ("scans", "keys")
 LOOKS = {
     "light": {"color_scheme": "light", "viewport": {"width": 1180, "height": 1000}},
     "dark": {"color_scheme": "dark", "viewport": {"width": 1180, "height": 1000}},
@@ -43,9 +48,12 @@ def main(folder: Path) -> None:
         with chromium() as browser, console(home) as service:
             service.judge(*sorted(EXAMPLES.iterdir()), views=4)
             _a_month(service)
+            _a_scan(service)
+            keys = {"X-API-Key": _some_keys(service)}
             for look, options in LOOKS.items():
                 for name, address in PAGES.items():
-                    page = _open(browser, f"{service.url}{address}", options)
+                    sent = {"extra_http_headers": keys} if name in FOR_ADMINISTRATORS else {}
+                    page = _open(browser, f"{service.url}{address}", options | sent)
                     if name == "check":
                         _judge(page)
                     page.screenshot(path=folder / f"{name}-{look}.png", full_page=look == "phone")
@@ -72,6 +80,40 @@ def _judge(page: Page) -> None:
     page.locator("#file").set_input_files([EXAMPLES / name for name in names])
     expect(page.locator("#cards .verdict:visible")).to_have_count(len(names))
     page.wait_for_timeout(400)
+
+
+def _some_keys(service: Console) -> str:
+    """Keys of an administrator and two others; the administrator's."""
+    service.key("newsroom", lifetime=timedelta(days=90))
+    revoked = service.key("newsroom", "read")
+    service.accounts.revoke_key(revoked.key_id)
+    service.key("archive", "predict", "read", "models")
+    return service.key("admin", "admin").key
+
+
+def _a_scan(service: Console) -> None:
+    """One that is at work, and whose keys are all listed."""
+    ledger = service.application.d3.scan_ledger
+    model = service.application.d3.host.loaded().manifest.reference
+    now = datetime.now(UTC)
+    new = NewScan(
+        name="archive-2026",
+        source="s3://archive/2026/",
+        model=model,
+        threshold=0.5,
+        views=1,
+        created_at=now,
+    )
+    scan = ledger.open(new)
+    ledger.begin_listing(scan.id, "here:1:a", now, now + timedelta(minutes=5))
+    uris = [f"s3://archive/2026/{n:05}.jpg" for n in range(2000)]
+    ledger.cut(scan.id, "here:1:a", 0, uris, None)
+    verdicts = [Verdict.FAKE if n % 9 == 0 else Verdict.REAL for n in range(1300)]
+    rows = [
+        ScanRow(uri=uri, verdict=verdict.value, error=None, created_at=now, prediction=0.9)
+        for uri, verdict in zip(uris, verdicts, strict=False)
+    ]
+    ledger.add(scan.id, 0, rows)
 
 
 def _a_month(service: Console) -> None:

@@ -30,14 +30,14 @@ def test_images_become_cards_at_once_and_then_verdicts(page: Page, service: Cons
     expect(fake.locator(".verdict")).to_have_text("Likely generated")
     expect(real.locator(".verdict")).to_have_text("Likely real")
     expect(page.locator("#tally")).to_have_text(re.compile(r"^2 of 2 judged: 1 likely generated"))
-    kept = {one["image_name"]: one for one in page_of(service)}
+    kept = {one["image_name"]: one for one in service.results()}
     row = kept[FAKE.name]
     expect(fake.locator("[data-slot=prediction]")).to_have_text(f"{100 * row['prediction']:.1f} %")
     expect(fake.locator("[data-slot=model]")).to_have_text("starter 1")
     expect(fake.locator("[data-slot=threshold]")).to_have_text("threshold 50.0 %")
     expect(fake.locator("[data-slot=spread]")).to_contain_text("views lie")
     expect(fake.locator("[data-slot=notice]")).to_contain_text("for trying the software")
-    expect(fake.locator("[data-slot=time]")).to_have_text(re.compile(r"\d+ ms"))
+    expect(fake.locator("[data-slot=time]")).to_have_text(re.compile(r"^(\d+ ms|\d+\.\d s)$"))
     assert fake.locator("[data-slot=hash]").get_attribute("title") == row["image_sha256"]
     at = float(fake.locator("[data-slot=prediction-line]").get_attribute("x1"))
     assert at == pytest.approx(100 * row["prediction"])
@@ -57,19 +57,14 @@ def painted(one: Any) -> bool:
     return True
 
 
-def page_of(service: Console) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = service.http.get("/api/inference/history").json()["results"]
-    return rows
-
-
 def test_a_result_is_copied_as_json(page: Page, context: BrowserContext, service: Console) -> None:
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     choose(page, FAKE)
     card(page, FAKE.name).get_by_role("button", name="Copy as JSON").click()
     expect(card(page, FAKE.name).get_by_role("button", name="Copied")).to_be_visible()
     copied = json.loads(page.evaluate("navigator.clipboard.readText()"))
-    assert copied["result"]["prediction"] == page_of(service)[0]["prediction"]
-    assert copied["inference_id"] == page_of(service)[0]["id"]
+    assert copied["result"]["prediction"] == service.results()[0]["prediction"]
+    assert copied["inference_id"] == service.results()[0]["id"]
 
 
 def test_an_image_is_pasted(page: Page) -> None:
@@ -212,8 +207,25 @@ def test_threshold_and_views_are_asked_for(page: Page, service: Console) -> None
     page.get_by_label("Threshold").fill("0.999")
     choose(page, FAKE)
     expect(card(page, FAKE.name).locator("[data-slot=spread]")).to_contain_text("no spread")
-    (row,) = page_of(service)
+    (row,) = service.results()
     assert (row["threshold"], row["views"], row["is_fake"]) == (0.999, 1, False)
+
+
+def test_a_heat_map_is_drawn_on_request_and_no_second_result_kept(
+    page: Page, service: Console
+) -> None:
+    choose(page, FAKE)
+    one = card(page, FAKE.name)
+    expect(one.locator(".map")).to_be_hidden()
+    page.route("**/api/inference/explain", lambda route: route.abort("connectionrefused"), times=1)
+    one.get_by_role("button", name="Show a heat map").click()
+    expect(one.locator("[data-slot=map-problem]")).to_contain_text("did not answer")
+    one.get_by_role("button", name="Show a heat map").click()
+    expect(one.get_by_role("img", name="The image under its heat map")).to_be_visible()
+    expect(one.locator("figcaption")).to_contain_text("a map proves nothing")
+    page.wait_for_function("document.querySelector('.map img').naturalWidth > 0")
+    expect(one.locator("[data-slot=map-problem]")).to_be_hidden()
+    assert service.total() == 1
 
 
 def test_one_image_is_checked_without_scripts(

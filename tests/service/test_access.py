@@ -5,8 +5,9 @@ from __future__ import annotations
 import ssl
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 import sqlalchemy as sa
 import trustme
 
+from d3.adapters.sessions import SignedSessions
 from d3.adapters.sql.tables import ApiKey, RequestLogRow
 from d3.domain.keys import mint
 from d3.domain.services.accounts import AccountService
@@ -28,7 +30,7 @@ HISTORY, PREDICT = "/api/inference/history", "/api/inference/predict"
 
 
 def accounts(service: Service) -> AccountService:
-    found: AccountService = service.application.d3._container.account_service()
+    found: AccountService = service.application.d3.accounts
     return found
 
 
@@ -134,7 +136,8 @@ def test_on_this_machine_no_key_is_needed_unless_a_foreign_page_asks(service: Se
     ):
         assert_problem(service.http.get(HISTORY, headers=foreign), 401, "key_missing")
         posted = service.http.post(PREDICT, files={"file": painted(1)}, headers=foreign)
-        assert_problem(posted, 401, "key_missing")
+        told = (403, "cross_site") if "Origin" in foreign else (401, "key_missing")
+        assert_problem(posted, *told)
     assert service.rows() == 0
 
 
@@ -232,6 +235,10 @@ def test_logs_and_database_hold_no_key_and_no_whole_address(
         for header in (bearer(key), {"X-API-Key": key}):
             service.http.get(HISTORY, headers=header | behind)
             service.http.post(PREDICT, files={"file": painted(1)}, headers=header | behind)
+    with signed_in(service, good) as browser:
+        token = browser.cookies["d3_session"]
+        assert browser.get(HISTORY).status_code == 200
+    service.http.post("/sign-in", data={"key": wrong})
     database = service.application.d3._container.database()
 
     def records() -> list[Any]:
@@ -239,18 +246,142 @@ def test_logs_and_database_hold_no_key_and_no_whole_address(
             query = sa.select(RequestLogRow.ip_address, RequestLogRow.user_id)
             return list(connection.execute(query))
 
-    wait_until(lambda: len(records()) == 8, 10)
-    assert {one.ip_address for one in records()} == {"203.0.113.0"}
+    wait_until(lambda: len(records()) == 11, 10)
+    assert {one.ip_address for one in records()} == {"203.0.113.0", "127.0.0.0"}
     assert {one.user_id for one in records()} == {1, None}
-    text = caplog.text + str(
-        [vars(one) for one in caplog.records if not one.name.startswith("httpcore")]
-    )
+    ours = [one for one in caplog.records if not one.name.startswith("httpcore")]
+    text = str([(one.getMessage(), vars(one)) for one in ours])
     with database.engine.connect() as connection:
         text += str(connection.execute(sa.select(ApiKey.__table__)).all())
     for key in (good, wrong):
         assert key.split("_")[2] not in text
+    assert token not in text
     assert "an API key was refused: invalid" in text
     assert "203.0.113.77" not in text
+
+
+@contextmanager
+def signed_in(service: Service, key: str) -> Iterator[httpx.Client]:
+    """A browser, as far as cookies go, that signed in."""
+    own = {"Origin": service.url}
+    with httpx.Client(base_url=service.url, headers=own, timeout=30) as browser:
+        answer = browser.post("/sign-in", data={"key": key})
+        assert answer.status_code == 303, answer.text
+        yield browser
+
+
+def test_a_session_is_a_cookie_that_scripts_and_other_sites_never_see_and_holds_no_key(
+    closed: Service,
+) -> None:
+    key = a_key(closed, "ada")
+    given = closed.http.post("/sign-in", data={"key": key}).headers["set-cookie"]
+    assert {"HttpOnly", "SameSite=strict"} <= set(given.split("; "))
+    assert "Secure" not in given
+    assert "Path" not in given, "a browser then takes the folder of /sign-in, below any prefix"
+    assert key.split("_")[2] not in given
+    behind = closed.http.post(
+        "/sign-in", data={"key": key}, headers={"Origin": "https://127.0.0.1"}
+    )
+    assert behind.status_code == 403, "no page of another origin signs anybody in"
+    named = {"Origin": "https://d3.example", "Host": "d3.example"}
+    behind = closed.http.post("/sign-in", data={"key": key}, headers=named)
+    assert "Secure" in behind.headers["set-cookie"]
+
+
+def test_calls_ride_on_the_session_and_change_things_for_the_services_own_pages_alone(
+    closed: Service,
+) -> None:
+    with signed_in(closed, a_key(closed, "ada")) as browser:
+        posted = browser.post(PREDICT, files={"file": painted(1)})
+        assert posted.status_code == 200
+        place = f"/api/inference/result/{posted.json()['inference_id']}"
+        for headers in (
+            {"Origin": "https://evil.example"},
+            {"Origin": "null"},
+            {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"},
+            {"Origin": "http://sibling.127.0.0.1", "Sec-Fetch-Site": "same-site"},
+        ):
+            for method, path in (("POST", PREDICT), ("DELETE", place), ("POST", "/sign-out")):
+                answer = browser.request(method, path, headers=headers)
+                assert_problem(answer, 403, "cross_site")
+            assert_problem(browser.get(HISTORY, headers=headers), 401, "key_missing")
+        assert browser.get(HISTORY).json()["total"] == 1
+        assert browser.delete(place).status_code == 200
+
+
+def test_other_pages_that_may_call_bring_keys_of_their_own(start: Callable[..., Service]) -> None:
+    other = {"Origin": "https://app.example"}
+    service = start(auth="required", cors_origins=("https://app.example",))
+    key = a_key(service, "ada")
+    with signed_in(service, key) as browser:
+        assert_problem(browser.get(HISTORY, headers=other), 401, "key_missing")
+        assert browser.get(HISTORY, headers=other | bearer(key)).status_code == 200
+
+
+@pytest.mark.parametrize("end", ["revoked", "expired", "disabled", "over"])
+def test_a_session_ends_with_its_key_and_says_why(closed: Service, end: str) -> None:
+    service = accounts(closed)
+    service.add_user("ada")
+    lifetime = timedelta(seconds=1.5) if end == "expired" else None
+    made = service.create_key("ada", lifetime=lifetime)
+    with signed_in(closed, made.key) as browser:
+        assert browser.get(HISTORY).status_code == 200
+        match end:
+            case "revoked":
+                service.revoke_key(made.key_id)
+            case "disabled":
+                service.set_active("ada", active=False)
+            case "over":
+                clock = closed.application.d3._container.clock()
+                secret = closed.application.d3._container.secrets().secret_key()
+                token = SignedSessions(secret, clock, -1).begin(made.key_id)
+                browser.cookies.set("d3_session", token, domain="127.0.0.1", path="/")
+        wait_until(lambda: browser.get(HISTORY).status_code == 401, 4)
+        assert_problem(browser.get(HISTORY), 401, "session_ended")
+        page = browser.get("/history", headers={"Accept": "text/html"})
+        assert page.status_code == 303
+        assert page.headers["location"] == f"./sign-in?to=history&why={end}"
+        by_htmx = browser.get("/history?q=a", headers={"Accept": "*/*", "HX-Request": "true"})
+        assert by_htmx.headers["hx-redirect"] == f"./sign-in?to=history%3Fq%3Da&why={end}"
+        assert_problem(browser.get("/history"), 401, "session_ended")
+
+
+def test_a_cookie_that_is_none_of_ours_is_as_good_as_none(service: Service) -> None:
+    for cookie in ("d3_session=", "d3_session=WyJhIiwxXQ.abc", "other=1; d3_session=x", "=;;"):
+        assert service.http.get(HISTORY, headers={"Cookie": cookie}).status_code == 200
+
+
+def test_guesses_at_the_sign_in_page_are_counted(start: Callable[..., Service]) -> None:
+    service = start(auth="required", rate_failed_keys="3/hour")
+    good = a_key(service, "ada")
+    tries = [service.http.post("/sign-in", data={"key": mint().key}) for _ in range(4)]
+    assert [one.status_code for one in tries] == [401, 401, 401, 429]
+    assert "Set-Cookie" not in tries[0].headers
+    assert int(tries[-1].headers["retry-after"]) >= 1
+    assert service.http.post("/sign-in", data={"key": good}).status_code == 429
+    assert service.http.get(HISTORY, headers=bearer(mint().key)).status_code == 429
+
+
+@pytest.mark.parametrize(
+    ("asked", "led"),
+    [
+        ("history/5?x=1&q=a%20b", "history/5?x=1&q=a%20b"),
+        ("", ""),
+        ("//evil.example", ""),
+        ("/history", ""),
+        ("https://evil.example", ""),
+        ("..//evil.example", ""),
+        ("javascript:alert(1)", ""),
+        ("\\\\evil.example", ""),
+        ("history\r\nSet-Cookie: a=b", ""),
+    ],
+)
+def test_one_comes_back_to_where_one_was_and_nowhere_else(
+    closed: Service, asked: str, led: str
+) -> None:
+    key = a_key(closed, "ada")
+    answer = closed.http.post("/sign-in", data={"key": key, "to": asked})
+    assert answer.headers["location"] == f"./{led}"
 
 
 def test_old_results_and_records_are_deleted(service: Service) -> None:

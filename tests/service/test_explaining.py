@@ -49,9 +49,29 @@ def test_the_heat_map_comes_on_request_and_is_the_librarys(home: Home, pack: Pat
     assert_problem(wrong, 400, "invalid_form")
 
 
+def test_a_heat_map_alone_keeps_no_row(home: Home, pack: Path) -> None:
+    path = pack / "images/rgb_333x250.webp"
+    with serving(create_app(home.settings())) as url, d3.Client(url) as client:
+        explained = client.predict(path, views=2, explain=True)
+        files, place = {"file": path.read_bytes()}, f"{url}/api/inference/explain"
+        alone = httpx.post(place, files=files, data={"views": 2}, timeout=30).json()
+        rows = httpx.get(f"{url}/api/inference/history").json()["total"]
+        bad = httpx.post(place, files={"file": b"Dear reader"})
+        many = httpx.post(place, files=files, data={"views": 99})
+        missing = httpx.post(place, data={"views": 1}, files={"other": b""})
+    assert explained.explanation is not UNSET
+    assert alone["explanation"]["values"] == explained.explanation.values
+    assert rows == 1
+    assert_problem(bad, 415, "not_an_image")
+    assert_problem(many, 400)
+    assert_problem(missing, 400)
+
+
 def test_an_engine_that_cannot_explain_answers_422_and_keeps_no_row(
     service: Service, image: bytes
 ) -> None:
     answer = service.http.post(PREDICT, files={"file": image}, data={"explain": "true"})
+    assert_problem(answer, 422, "explanation_unavailable")
+    answer = service.http.post("/api/inference/explain", files={"file": image})
     assert_problem(answer, 422, "explanation_unavailable")
     assert service.http.get("/api/inference/history").json()["total"] == 0

@@ -76,6 +76,7 @@ def test_every_call_of_the_design_is_in_it_under_a_name_of_its_own() -> None:
         ("get", "/metrics"): "getMetrics",
         ("post", f"{inference}/predict"): "predict",
         ("post", f"{inference}/predict-batch"): "predictBatch",
+        ("post", f"{inference}/explain"): "explain",
         ("get", f"{inference}/history"): "listHistory",
         ("get", f"{inference}/history.csv"): "exportHistoryCsv",
         ("get", f"{inference}/history.jsonl"): "exportHistoryJsonLines",

@@ -9,16 +9,18 @@ import pytest
 
 from d3.adapters.limits import CountingLimiter
 from d3.adapters.memory.accounts import MemoryAccounts
+from d3.adapters.sessions import SignedSessions
 from d3.domain.access import (
     KEYLESS,
     client_behind,
+    comes_from_elsewhere,
     is_local_name,
     is_loopback,
     is_own_origin,
     truncated,
 )
 from d3.domain.accounts import KeyWish, Scope
-from d3.domain.errors import AccessForbidden, AccessRefused, SecretWeak
+from d3.domain.errors import AccessForbidden, AccessRefused, SecretWeak, SessionEnded
 from d3.domain.services.doorkeeping import BELIEVED_SECONDS, Doorkeeper
 from d3.entrypoints.cli.serve import check_secret
 from d3.testing import FakeClock
@@ -44,6 +46,66 @@ def test_only_the_services_own_pages_and_named_ones_are_its_own() -> None:
     for foreign in ("null", "", "http://localhost:3000", "https://evil.example", "http://[bad"):
         assert not is_own_origin(foreign, "localhost:5000", ())
     assert not is_own_origin("null", "", ())
+
+
+@pytest.mark.parametrize(
+    ("origin", "site", "changes", "elsewhere"),
+    [
+        (None, None, True, False),  # no browser
+        ("http://localhost:5000", None, True, False),
+        ("http://localhost:5000", "same-origin", True, False),
+        ("https://before-the-proxy.example", "same-origin", True, False),
+        (None, "none", True, False),  # typed into the address bar
+        (None, "cross-site", False, False),  # a link was followed
+        ("https://evil.example", "cross-site", False, True),
+        ("https://evil.example", None, True, True),
+        ("null", None, True, True),
+        (None, "cross-site", True, True),
+        (None, "same-site", True, True),
+        ("http://other.localhost:5000", "same-site", True, True),
+        ("https://app.example", "cross-site", True, False),  # is allowed
+    ],
+)
+def test_a_page_of_another_site_is_told(
+    origin: str | None, site: str | None, *, changes: bool, elsewhere: bool
+) -> None:
+    host, allowed = "localhost:5000", ("https://app.example",)
+    assert comes_from_elsewhere(origin, site, host, allowed, changes=changes) is elsewhere
+
+
+def test_a_session_stands_for_a_key_for_a_while_and_only_as_it_was_signed() -> None:
+    clock = FakeClock()
+    sessions = SignedSessions("a secret", clock, 60)
+    token = sessions.begin("abc")
+    assert sessions.key_of(token) == "abc"
+    for none in (token + "x", token[1:], "", ".", "\u00e9", "a" * 9000):
+        assert sessions.key_of(none) is None
+    assert SignedSessions("another secret", clock, 60).key_of(token) is None
+    clock.advance(59)
+    assert sessions.key_of(token) == "abc"
+    clock.advance(1)
+    with pytest.raises(SessionEnded) as told:
+        sessions.key_of(token)
+    assert told.value.reason == "over"
+
+
+def test_who_showed_a_key_is_asked_about_once_a_second_by_its_id() -> None:
+    accounts, clock = MemoryAccounts(), FakeClock()
+    now = datetime.fromtimestamp(clock.now(), UTC)
+    user = accounts.add_user("ada", None, now)
+    made = accounts.create_key(user.id, KeyWish(), now)
+    door = Doorkeeper(accounts, clock)
+    assert door.known_by_id(made.key_id) is None
+    caller = door.look_up_by_id(made.key_id)
+    assert (caller.user_id, caller.username, caller.sees) == (user.id, "ada", user.id)
+    assert door.known(made.key) is None, "the id is no key"
+    accounts.revoke_key(made.key_id, now)
+    clock.advance(BELIEVED_SECONDS - 0.01)
+    assert door.known_by_id(made.key_id) == caller
+    clock.advance(0.01)
+    assert door.known_by_id(made.key_id) is None
+    with pytest.raises(AccessRefused):
+        door.look_up_by_id(made.key_id)
 
 
 def test_an_address_is_kept_without_what_tells_households_apart() -> None:

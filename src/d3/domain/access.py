@@ -12,6 +12,7 @@ from d3.domain.accounts import Scope
 from d3.domain.errors import AccessForbidden
 
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_OWN_SITES = ("same-origin", "none")
 _IPV4_BITS, _IPV6_BITS = 24, 48
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -26,12 +27,14 @@ class Caller:
         user_id: whose key they sent; None without one.
         key_id: which of that account's keys.
         sees_all: whether everybody's results are theirs to see.
+        username: whose key it is, by name; empty without one.
     """
 
     scopes: frozenset[Scope]
     user_id: int | None = None
     key_id: str | None = None
     sees_all: bool = False
+    username: str = ""
 
     @property
     def sees(self) -> int | None:
@@ -53,9 +56,12 @@ class Caller:
                 f"This API key lacks the scope {scope.value!r}."
                 if self.key_id is not None
                 else f"This takes an API key with the scope {scope.value!r}.",
-                "An administrator makes one: `d3 keys create USERNAME --scope ...`.",
+                f"An administrator makes one: `d3 keys create USERNAME --scope {scope.value}`.",
             )
 
+
+NOBODY = Caller(frozenset())
+"""Somebody who was not let in, or need not be."""
 
 KEYLESS = Caller(frozenset({Scope.PREDICT, Scope.READ, Scope.MODELS}), sees_all=True)
 """Somebody on this machine: every call of the original, and all rows."""
@@ -89,6 +95,29 @@ def is_own_origin(origin: str, host: str, allowed: Collection[str]) -> bool:
         return urlsplit(origin).netloc.lower() == host.strip().lower() != ""
     except ValueError:
         return False
+
+
+def comes_from_elsewhere(
+    origin: str | None, site: str | None, host: str, allowed: Collection[str], *, changes: bool
+) -> bool:
+    """Whether a page of another site has a browser send this.
+
+    Then what the browser adds by itself, a cookie or its place on this machine, says nothing of who
+    wants it. To follow a link from elsewhere is no such thing: that changes nothing, and the other
+    page reads nothing of the answer.
+
+    Args:
+        origin: the header of that name; None: not sent.
+        site: ``Sec-Fetch-Site``, which no page can write; None: no browser, or none of today.
+        host: the header of that name.
+        allowed: origins of other pages that may.
+        changes: whether the request may change something.
+    """
+    if site in _OWN_SITES:
+        return False
+    if origin is not None:
+        return not is_own_origin(origin, host, allowed)
+    return changes and site is not None
 
 
 @lru_cache(maxsize=4096)

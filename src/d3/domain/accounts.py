@@ -199,10 +199,12 @@ class Admission:
     Attributes:
         principal: whose key it is.
         expires_at: when the key ends; None: never.
+        username: its owner's.
     """
 
     principal: Principal
     expires_at: datetime | None
+    username: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +249,15 @@ def admit(
     # Compared before anything else is told, so that only who holds the secret learns its state.
     if not same_fingerprint(asked.fingerprint, stored) or found is None:
         raise KeyInvalid
+    return standing(found, user_is_active=user_is_active, now=now)
+
+
+def standing(found: ApiKey, *, user_is_active: bool, now: datetime) -> Principal:
+    """Whose key this is, if it is good at this moment; nobody need show it.
+
+    Raises:
+        AccessRefused: KeyRevoked, KeyExpired or UserDisabled.
+    """
     state = found.state(now)
     if state is KeyState.REVOKED:
         raise KeyRevoked

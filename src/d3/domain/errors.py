@@ -359,7 +359,7 @@ class AccessRefused(D3Error):
     """
 
     code = "access_refused"
-    reason: ClassVar[str] = "refused"
+    reason: str = "refused"
 
     def __init__(
         self,
@@ -415,6 +415,27 @@ class UserDisabled(AccessRefused):
     reason = "disabled"
 
 
+class SessionEnded(AccessRefused):
+    """Somebody signed in before, and that holds no longer.
+
+    Unlike a key's sender they have shown the key, so they are told why.
+
+    Attributes:
+        reason: expired, revoked or disabled, as the key is; or over.
+    """
+
+    code = "session_ended"
+    _WHY: ClassVar[dict[str, str]] = {
+        "expired": "The API key you signed in with has expired.",
+        "revoked": "The API key you signed in with was revoked.",
+        "disabled": "The account you signed in to is closed.",
+    }
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(self._WHY.get(reason, "Your session is over."), "Sign in again.")
+        self.reason = reason
+
+
 class AccessForbidden(D3Error):
     """The key is good, and does not allow this."""
 
@@ -444,9 +465,15 @@ class RateLimited(D3Error):
 
 
 class CrossSite(D3Error):
-    """Another site had a browser send one of the console's forms."""
+    """A page of another site had a browser send something that changes something."""
 
     code = "cross_site"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This was sent by a page of another site, and without an API key.",
+            "Send it from the console itself, or with a key.",
+        )
 
 
 class DeviceUnavailable(D3Error):

@@ -265,6 +265,47 @@ class Statistics(Tally):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Distribution:
+    """How the scores and times of some entries lie.
+
+    Attributes:
+        scores: how many probabilities lie in each part of [0, 1], all alike wide; the last part
+            holds 1.
+        p50: seconds within which half of the entries were judged, by nearest rank; None without
+            any.
+        p95: seconds within which 95 % were.
+    """
+
+    scores: tuple[int, ...]
+    p50: float | None
+    p95: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failures:
+    """Requests to judge images that failed in one day or hour.
+
+    Attributes:
+        start: its first moment, in UTC.
+        refused: answered 4xx: something was wrong with the request or its image.
+        failed: answered 5xx: something was wrong with the service, or it was busy.
+    """
+
+    start: datetime
+    refused: int
+    failed: int
+
+
+JUDGING = ("/api/inference/predict", "/api/inference/predict-batch")
+"""Where requests to judge images go, as the request log has them."""
+
+
+def nearest_rank(share: float, total: int) -> int:
+    """Which of so many ordered values is the quantile, counted from 0."""
+    return max(math.ceil(share * total) - 1, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RequestRecord:
     """One HTTP request: who asked what, and how it ended.
 

@@ -89,6 +89,14 @@ class Accounts(Protocol):
         """
         ...
 
+    def readmit(self, key_id: str, now: datetime) -> Admission:
+        """What the key of this id opens, for whoever has shown it before; writes nothing.
+
+        Raises:
+            AccessRefused: KeyInvalid, KeyRevoked, KeyExpired or UserDisabled.
+        """
+        ...
+
     def authenticate(self, key: str, now: datetime) -> Principal:
         """Who sent this key. Its last use is noted, at most once a minute.
 
@@ -103,4 +111,21 @@ class Accounts(Protocol):
 
     def close(self) -> None:
         """Give connections back; the store is of no use afterwards."""
+        ...
+
+
+@runtime_checkable
+class Sessions(Protocol):
+    """Tokens that stand for a key which was shown, for a while; they hold no secret of it."""
+
+    def begin(self, key_id: str) -> str:
+        """A token for the key of this id."""
+        ...
+
+    def key_of(self, token: str) -> str | None:
+        """The id of the key that began the session; None if the token is none of ours.
+
+        Raises:
+            SessionEnded: it lasted as long as it may.
+        """
         ...

@@ -13,6 +13,8 @@ from typing import Protocol, runtime_checkable
 from d3.domain.history import (
     BucketSize,
     CursorPage,
+    Distribution,
+    Failures,
     HistoryEntry,
     HistoryFilter,
     NewEntry,
@@ -153,6 +155,17 @@ class History(Protocol):
 
     def statistics(self, where: HistoryFilter, bucket: BucketSize | None = None) -> Statistics:
         """Counts over the entries that match, and a series in time if asked for."""
+        ...
+
+    def distribution(self, where: HistoryFilter, parts: int) -> Distribution:
+        """How the scores of the entries that match lie in so many parts, and their times."""
+        ...
+
+    def failures(self, where: HistoryFilter, bucket: BucketSize) -> list[Failures]:
+        """Requests to judge that failed, oldest first, without the empty days or hours.
+
+        Of the filter only the account and the times count: nothing else is known of them.
+        """
         ...
 
     def iterate(self, where: HistoryFilter) -> Iterator[HistoryEntry]:

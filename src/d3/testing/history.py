@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +28,9 @@ from d3.domain.errors import (
     ResultNotFound,
 )
 from d3.domain.history import (
+    JUDGING,
     BucketSize,
+    Failures,
     HistoryEntry,
     HistoryFilter,
     NewEntry,
@@ -341,6 +344,55 @@ class HistoryContract:
             (_at(hours=1), 1),
             (_at(hours=10), 1),
         ]
+
+    def test_scores_and_times_are_laid_out_over_all_that_matches(self, history: History) -> None:
+        scores = [0.0, 0.049999, 0.05, 0.5, 0.999, 1.0, 1.0]
+        for n, score in enumerate(scores):
+            history.add_many([an_entry(prediction=score, processing_time=(7 - n) / 8)])
+        history.add_many([an_entry(prediction=0.3, processing_time=9.0, created_at=_at(days=1))])
+        where = HistoryFilter(until=_at(hours=1))
+        told = history.distribution(where, 20)
+        assert [(n, count) for n, count in enumerate(told.scores) if count] == [
+            *((0, 2), (1, 1), (10, 1), (19, 3)),
+        ]
+        assert (told.p50, told.p95) == (4 / 8, 7 / 8)
+        assert history.distribution(ALL, 1).scores == (8,)
+
+    @pytest.mark.parametrize("total", [1, 2, 19, 20, 21, 100])
+    def test_quantiles_are_values_that_were_measured(self, history: History, total: int) -> None:
+        history.add_many([an_entry(processing_time=n / 64) for n in range(1, total + 1)])
+        told = history.distribution(ALL, 4)
+        assert told.p50 == math.ceil(total / 2) / 64
+        assert told.p95 == math.ceil(0.95 * total) / 64
+
+    def test_nothing_lies_nowhere(self, history: History) -> None:
+        told = history.distribution(ALL, 4)
+        assert (told.scores, told.p50, told.p95) == ((0, 0, 0, 0), None, None)
+        assert history.failures(ALL, BucketSize.DAY) == []
+
+    def test_failed_requests_to_judge_are_counted_by_day_and_hour(self, history: History) -> None:
+        predict, batch = JUDGING
+        records = [
+            _record(endpoint=predict, status_code=200),
+            _record(endpoint=predict, status_code=415),
+            _record(endpoint=batch, status_code=503),
+            _record(endpoint=predict, status_code=500, created_at=_at(hours=1)),
+            _record(endpoint=predict, status_code=404, created_at=_at(days=1)),
+            _record(endpoint="/api/inference/history", status_code=500),
+        ]
+        with history.transaction() as transaction:
+            transaction.log_many(records)
+        midnight = NOON.replace(hour=0)
+        assert history.failures(ALL, BucketSize.DAY) == [
+            Failures(start=midnight, refused=1, failed=2),
+            Failures(start=midnight + timedelta(days=1), refused=1, failed=0),
+        ]
+        within = HistoryFilter(since=_at(minutes=-1), until=_at(hours=2))
+        assert history.failures(within, BucketSize.HOUR) == [
+            Failures(start=NOON, refused=1, failed=1),
+            Failures(start=_at(hours=1), refused=0, failed=1),
+        ]
+        assert history.failures(HistoryFilter(user_id=77), BucketSize.DAY) == []
 
     def test_what_fails_undoes_all_of_its_transaction(self, history: History) -> None:
         with pytest.raises(ZeroDivisionError), history.transaction() as transaction:  # noqa: PT012

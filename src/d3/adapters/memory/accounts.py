@@ -21,9 +21,10 @@ from d3.domain.accounts import (
     issued,
     presented,
     retired,
+    standing,
     use_is_news,
 )
-from d3.domain.errors import KeyNotFound, UserExists, UserNotFound
+from d3.domain.errors import KeyInvalid, KeyNotFound, UserExists, UserNotFound
 from d3.domain.history import in_utc
 from d3.domain.keys import mint
 
@@ -115,7 +116,16 @@ class MemoryAccounts:
             stored = self._fingerprints.get(asked.key_id or "", "")
             active = found is not None and self._users[found.user_id].is_active
             principal = admit(asked, found, stored, user_is_active=active, now=now)
-            return Admission(principal, None if found is None else found.expires_at)
+            return self._admission(principal, self._keys[principal.key_id])
+
+    def readmit(self, key_id: str, now: datetime) -> Admission:
+        """What the key of this id opens, for whoever has shown it before."""
+        with self._lock:
+            found = self._keys.get(key_id)
+            if found is None:
+                raise KeyInvalid
+            active = self._users[found.user_id].is_active
+            return self._admission(standing(found, user_is_active=active, now=now), found)
 
     def note_uses(self, uses: Mapping[str, datetime]) -> None:
         """Write down when keys were last used; never backwards."""
@@ -127,6 +137,9 @@ class MemoryAccounts:
 
     def close(self) -> None:
         """Nothing to give back."""
+
+    def _admission(self, principal: Principal, found: ApiKey) -> Admission:
+        return Admission(principal, found.expires_at, self._users[found.user_id].username)
 
     def _issue(self, user_id: int, wish: KeyWish, now: datetime) -> IssuedKey:
         minted = mint()

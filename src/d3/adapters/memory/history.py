@@ -18,10 +18,13 @@ from d3.domain.errors import (
     ResultNotFound,
 )
 from d3.domain.history import (
+    JUDGING,
     LARGEST_ID,
     Bucket,
     BucketSize,
     CursorPage,
+    Distribution,
+    Failures,
     HistoryEntry,
     HistoryFilter,
     NewEntry,
@@ -30,6 +33,8 @@ from d3.domain.history import (
     Statistics,
     checked_limit,
     checked_offset,
+    in_utc,
+    nearest_rank,
 )
 from d3.domain.idempotency import KEPT, LEASE, IdempotencyKey, Reservation, StoredAnswer
 
@@ -203,12 +208,9 @@ class MemoryHistory:
         total, fake, seconds = _tally(found)
         if bucket is None:
             return Statistics(total_inferences=total, total_fake=fake, avg_processing_time=seconds)
-        cut = {"minute": 0, "second": 0, "microsecond": 0}
-        if bucket is BucketSize.DAY:
-            cut["hour"] = 0
         buckets: defaultdict[datetime, list[HistoryEntry]] = defaultdict(list)
         for entry in found:
-            buckets[entry.created_at.replace(**cut)].append(entry)  # type: ignore[arg-type]
+            buckets[_start(entry.created_at, bucket)].append(entry)
         tallies = [(start, _tally(entries)) for start, entries in sorted(buckets.items())]
         return Statistics(
             total_inferences=total,
@@ -220,8 +222,39 @@ class MemoryHistory:
             ),
         )
 
+    def distribution(self, where: HistoryFilter, parts: int) -> Distribution:
+        """How the scores of the entries that match lie in so many parts, and their times."""
+        found = list(self.iterate(where))
+        scores = [0] * parts
+        for entry in found:
+            scores[min(int(entry.prediction * parts), parts - 1)] += 1
+        times = sorted(entry.processing_time for entry in found)
+        p50, p95 = (
+            times[nearest_rank(share, len(times))] if times else None for share in (0.5, 0.95)
+        )
+        return Distribution(scores=tuple(scores), p50=p50, p95=p95)
+
+    def failures(self, where: HistoryFilter, bucket: BucketSize) -> list[Failures]:
+        """Requests to judge that failed, oldest first, without the empty days or hours."""
+        counts: defaultdict[datetime, list[int]] = defaultdict(lambda: [0, 0])
+        for one in self._books.records:
+            if (
+                one.endpoint in JUDGING
+                and one.status_code >= 400  # noqa: PLR2004
+                and where.user_id in (None, one.user_id)
+                and (where.since is None or one.created_at >= where.since)
+                and (where.until is None or one.created_at < where.until)
+            ):
+                counts[_start(one.created_at, bucket)][one.status_code >= 500] += 1  # noqa: PLR2004
+        return [Failures(start=at, refused=k, failed=n) for at, (k, n) in sorted(counts.items())]
+
     def close(self) -> None:
         """Nothing to give back."""
+
+
+def _start(moment: datetime, bucket: BucketSize) -> datetime:
+    start = in_utc(moment).replace(minute=0, second=0, microsecond=0)
+    return start.replace(hour=0) if bucket is BucketSize.DAY else start
 
 
 def _tally(entries: Iterable[HistoryEntry]) -> tuple[int, int, float]:

@@ -29,6 +29,7 @@ from d3.domain.accounts import (
     issued,
     presented,
     retired,
+    standing,
     use_is_news,
 )
 from d3.domain.errors import KeyInvalid, KeyNotFound, StorageFailed, UserExists, UserNotFound, shown
@@ -156,7 +157,7 @@ class SqlAccounts:
 
     def authenticate(self, key: str, now: datetime) -> Principal:
         """Who sent this key. Its last use is noted, at most once a minute."""
-        found, principal = self._admit(key, now)
+        found, principal, _ = self._admit(key, now)
         if use_is_news(found, now):
             # Nobody is kept out because a note could not be made.
             with suppress(StorageFailed):
@@ -165,8 +166,18 @@ class SqlAccounts:
 
     def admit(self, key: str, now: datetime) -> Admission:
         """Who sent this key, and until when it is good as it stands."""
-        found, principal = self._admit(key, now)
-        return Admission(principal, found.expires_at)
+        found, principal, username = self._admit(key, now)
+        return Admission(principal, found.expires_at, username)
+
+    def readmit(self, key_id: str, now: datetime) -> Admission:
+        """What the key of this id opens, for whoever has shown it before."""
+        with self._database.reading() as connection:
+            row = connection.execute(_search(_K.key_id == storable(key_id))).one_or_none()
+        if row is None:
+            raise KeyInvalid
+        found = _key_of(row)
+        principal = standing(found, user_is_active=row.is_active, now=now)
+        return Admission(principal, found.expires_at, row.username)
 
     def note_uses(self, uses: Mapping[str, datetime]) -> None:
         """Write down when keys were last used, in one transaction; never backwards."""
@@ -184,23 +195,27 @@ class SqlAccounts:
         """Give connections back."""
         self._database.close()
 
-    def _admit(self, key: str, now: datetime) -> tuple[ApiKey, Principal]:
+    def _admit(self, key: str, now: datetime) -> tuple[ApiKey, Principal, str]:
         asked = presented(key)
         with self._database.reading() as connection:
-            row = connection.execute(_search(asked)).one_or_none()
+            row = connection.execute(_search(_meant(asked))).one_or_none()
         if row is None:
             raise KeyInvalid
         found = _key_of(row)
         stored, active = row.secret_sha256, row.is_active
-        return found, admit(asked, found, stored, user_is_active=active, now=now)
+        principal = admit(asked, found, stored, user_is_active=active, now=now)
+        return found, principal, row.username
 
 
-def _search(asked: Presented) -> sa.Select[*tuple[Any, ...]]:
+def _meant(asked: Presented) -> sa.ColumnElement[bool]:
     if asked.key_id is None:
-        meant = _K.secret_sha256 == asked.fingerprint
-    else:
-        meant = _K.key_id == asked.key_id
-    return sa.select(*_KEY, _K.secret_sha256, _U.is_active).join(_U).where(meant)
+        return _K.secret_sha256 == asked.fingerprint
+    return _K.key_id == asked.key_id
+
+
+def _search(meant: sa.ColumnElement[bool]) -> sa.Select[*tuple[Any, ...]]:
+    wanted = (*_KEY, _K.secret_sha256, _U.is_active, _U.username)
+    return sa.select(*wanted).join(_U).where(meant)
 
 
 def _keys(connection: sa.Connection, user_id: int | None) -> list[ApiKey]:

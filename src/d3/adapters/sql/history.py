@@ -20,6 +20,8 @@ from d3.domain.history import (
     Bucket,
     BucketSize,
     CursorPage,
+    Distribution,
+    Failures,
     HistoryEntry,
     HistoryFilter,
     NewEntry,
@@ -27,9 +29,11 @@ from d3.domain.history import (
     Statistics,
     checked_limit,
     checked_offset,
+    nearest_rank,
 )
 
 _CHUNK = 1000
+_SHARES = (0.5, 0.95)
 _FORGETTING = 0x6433_464F_5247_4554  # "d3FORGET"
 
 
@@ -146,6 +150,33 @@ class SqlHistory:
                 for row in rows
             ),
         )
+
+    def distribution(self, where: HistoryFilter, parts: int) -> Distribution:
+        """How the scores of the entries that match lie in so many parts, and their times."""
+        sqlite = self._database.is_sqlite
+        with self._database.reading() as connection:
+            rows = connection.execute(queries.scores(where, parts, sqlite=sqlite)).all()
+            found = {row.part: row.total for row in rows}
+            total = sum(found.values())
+            if sqlite:
+                p50, p95 = (
+                    connection.scalar(queries.time_at(where, nearest_rank(share, total)))
+                    for share in _SHARES
+                )
+            else:
+                p50, p95 = connection.execute(queries.quantiles(where, *_SHARES)).one()
+        scores = tuple(found.get(part, 0) for part in range(parts))
+        return Distribution(scores=scores, p50=p50, p95=p95)
+
+    def failures(self, where: HistoryFilter, bucket: BucketSize) -> list[Failures]:
+        """Requests to judge that failed, oldest first, without the empty days or hours."""
+        wanted = queries.failures(where, bucket, sqlite=self._database.is_sqlite)
+        with self._database.reading() as connection:
+            rows = connection.execute(wanted).all()
+        return [
+            Failures(start=_moment(row.start), refused=row.total - row.failed, failed=row.failed)
+            for row in rows
+        ]
 
     def close(self) -> None:
         """Give connections back."""

@@ -8,9 +8,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from d3.adapters.sql.rows import COLUMNS
-from d3.adapters.sql.tables import InferenceResult
+from d3.adapters.sql.tables import InferenceResult, RequestLogRow
 from d3.domain.cursors import Place
-from d3.domain.history import BucketSize, HistoryFilter
+from d3.domain.history import JUDGING, BucketSize, HistoryFilter
 
 _T = InferenceResult
 _LAST = 0x10FFFF
@@ -108,6 +108,48 @@ def _sums() -> tuple[sa.Label[Any], ...]:
     )
 
 
+def scores(where: HistoryFilter, parts: int, *, sqlite: bool) -> sa.Select[Any]:
+    """A row for each part of [0, 1] in which there is a score: the part, and how many."""
+    place = _T.prediction * parts
+    # A cast cuts off on SQLite and rounds on PostgreSQL.
+    whole = sa.cast(place if sqlite else sa.func.floor(place), sa.Integer())
+    part = sa.case((place >= parts, parts - 1), else_=whole).label("part")
+    return sa.select(part, sa.func.count().label("total")).where(*conditions(where)).group_by(part)
+
+
+def quantiles(where: HistoryFilter, *shares: float) -> sa.Select[Any]:
+    """One row on PostgreSQL: the times below which these shares lie, by nearest rank."""
+    return sa.select(
+        *(sa.func.percentile_disc(one).within_group(_T.processing_time) for one in shares)
+    ).where(*conditions(where))
+
+
+def time_at(where: HistoryFilter, rank: int) -> sa.Select[Any]:
+    """The time that stands at this place, from 0, where all are put in order."""
+    times = sa.select(_T.processing_time).where(*conditions(where))
+    return times.order_by(_T.processing_time).limit(1).offset(rank)
+
+
+def failures(where: HistoryFilter, size: BucketSize, *, sqlite: bool) -> sa.Select[Any]:
+    """A row for each day or hour in which a request to judge failed: its start, 4xx, 5xx."""
+    log = RequestLogRow
+    meant = [log.status_code >= _REFUSED, log.endpoint.in_(JUDGING)]
+    if where.user_id is not None:
+        meant.append(log.user_id == where.user_id)
+    if where.since is not None:
+        meant.append(log.created_at >= where.since)
+    if where.until is not None:
+        meant.append(log.created_at < where.until)
+    if sqlite:
+        start: sa.Label[Any] = sa.func.substr(log.created_at, 1, _WIDTH[size]).label("start")
+    else:
+        start = sa.func.date_trunc(size.value, log.created_at, "UTC").label("start")
+    failed = sa.func.sum(sa.cast(log.status_code >= _FAILED, sa.Integer())).label("failed")
+    wanted = sa.select(start, failed, sa.func.count().label("total"))
+    return wanted.where(*meant).group_by(start).order_by(start)
+
+
+_REFUSED, _FAILED = 400, 500
 _WIDTH = {BucketSize.DAY: 10, BucketSize.HOUR: 13}
 _STEP = {BucketSize.DAY: ("%Y-%m-%d", ""), BucketSize.HOUR: ("%Y-%m-%d %H", ":00")}
 

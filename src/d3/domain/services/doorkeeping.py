@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from d3.domain.access import Caller
-from d3.domain.accounts import Scope
+from d3.domain.accounts import Admission, Scope
 from d3.domain.errors import StorageFailed
 from d3.domain.ports import Clock
 from d3.domain.ports_accounts import Accounts
@@ -49,7 +50,14 @@ class Doorkeeper:
 
     def known(self, key: str) -> Caller | None:
         """Who sent this key, if that was looked up just now; asks nobody."""
-        found = self._known.get(_name(key))
+        return self._remembered(_name(key))
+
+    def known_by_id(self, key_id: str) -> Caller | None:
+        """Who showed the key of this id before, if it was looked up just now; asks nobody."""
+        return self._remembered(_name_of_id(key_id))
+
+    def _remembered(self, name: bytes) -> Caller | None:
+        found = self._known.get(name)
         if found is None or found.until <= self._clock.monotonic():
             return None
         return found.caller
@@ -66,11 +74,22 @@ class Doorkeeper:
                 alike.
             StorageFailed: the accounts cannot be read.
         """
+        return self._ask(_name(key), lambda now: self._accounts.admit(key, now))
+
+    def look_up_by_id(self, key_id: str) -> Caller:
+        """Who showed the key of this id before, if it is still good.
+
+        Raises:
+            AccessRefused: KeyInvalid, KeyRevoked, KeyExpired or UserDisabled.
+            StorageFailed: the accounts cannot be read.
+        """
+        return self._ask(_name_of_id(key_id), lambda now: self._accounts.readmit(key_id, now))
+
+    def _ask(self, name: bytes, question: Callable[[datetime], Admission]) -> Caller:
         asked_at = self._clock.monotonic()
         now = datetime.fromtimestamp(self._clock.now(), UTC)
-        name = _name(key)
         try:
-            admission = self._accounts.admit(key, now)
+            admission = question(now)
         except Exception:
             with self._lock:
                 self._known.pop(name, None)
@@ -84,6 +103,7 @@ class Doorkeeper:
             principal.user_id,
             principal.key_id,
             sees_all=principal.may(Scope.ADMIN),
+            username=admission.username,
         )
         with self._lock:
             self._known[name] = _Known(caller, until)
@@ -107,6 +127,10 @@ class Doorkeeper:
             with self._lock:
                 self._uses = uses | self._uses
             raise
+
+
+def _name_of_id(key_id: str) -> bytes:
+    return b"id:" + key_id.encode("utf-8", "surrogatepass")
 
 
 def _name(key: str) -> bytes:

@@ -6,6 +6,7 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from litestar import Litestar
@@ -34,7 +35,7 @@ class Application(Litestar):
     async def __call__(self, scope: Scope | Any, receive: Receive | Any, send: Send | Any) -> None:
         """Answer one request, observed; a parent that runs no lifespan is made up for."""
         if self._observer is None:
-            answer = LingeringClose(Gate(self._answer, self.d3))
+            answer = LingeringClose(Gate(self._answer, self.d3, partial(web.answer_refused, self)))
             self._observer = Observer(
                 answer, self.d3.metrics, self.d3.writer.log, self.d3.shown_address
             )

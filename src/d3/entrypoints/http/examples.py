@@ -54,6 +54,14 @@ _TOTALS = {
 
 ANSWERS: dict[str, Any] = {
     "predict": {"success": True, "result": _RESULT, "inference_id": 1},
+    "explain": {
+        "success": True,
+        "explanation": {
+            "meaning": "Relative to the image itself, and no proof.",
+            "values": [[-0.25, 1.0], [-1.0, 0.5]],
+            "overlay": "iVBORw0KGgo=",
+        },
+    },
     "predictBatch": {
         "success": True,
         "count": 2,

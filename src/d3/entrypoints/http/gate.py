@@ -1,5 +1,9 @@
 """The door of the service: whose request this is, whether it may come, and how often.
 
+A key in a header comes first. What a browser adds by itself, a session's cookie or its place on
+this machine, counts only where no page of another site has it ask: that rule, for forms and for
+calls, is :func:`d3.domain.access.comes_from_elsewhere`.
+
 A plain ASGI wrapper before the framework, so that whatever is refused costs no reading and no
 parsing, and a handler that forgets to ask is closed all the same.
 """
@@ -7,7 +11,7 @@ parsing, and a handler that forgets to ask is closed all the same.
 from __future__ import annotations
 
 import ipaddress
-import logging
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -17,25 +21,21 @@ from litestar.connection import ASGIConnection
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from d3.domain import access
-from d3.domain.access import ANYBODY, KEYLESS, Caller, Network
-from d3.domain.errors import (
-    AccessRefused,
-    D3Error,
-    HostRefused,
-    KeyMissing,
-    Overloaded,
-    RateLimited,
-)
-from d3.domain.ports_limits import Allowance
+from d3.domain.access import ANYBODY, KEYLESS, NOBODY, Caller, Network
+from d3.domain.errors import CrossSite, D3Error, HostRefused, KeyMissing, Overloaded
+from d3.entrypoints.http.admitting import Headers
 from d3.entrypoints.http.errors import answer_d3_error
 from d3.entrypoints.http.observing import Observation
 from d3.entrypoints.http.services import Services
 
-_LOG = logging.getLogger("d3.http")
+SESSION_COOKIE = "d3_session"
+AT_THE_DOOR = ("/sign-in", "/sign-out")
+"""Where people come who have no key yet, or one no longer."""
+
 _OPEN = ("/health", "/health/live", "/health/ready", "/schema")
 _STATE = "caller"
-_NO_RATE = "none"
 _BEARER = b"bearer "
+_SAFE = ("GET", "HEAD", "OPTIONS")
 _FORWARDED = (b"x-forwarded-for", b"forwarded", b"x-real-ip")
 
 
@@ -51,10 +51,17 @@ class Gate:
     Args:
         application: what answers whoever may come in.
         d3: what the service works with.
+        page: what to answer people who are refused; None where a program asks.
     """
 
-    def __init__(self, application: ASGIApp, d3: Services) -> None:
+    def __init__(
+        self,
+        application: ASGIApp,
+        d3: Services,
+        page: Callable[[Any, D3Error], Any] = lambda _scope, _error: None,
+    ) -> None:
         self._application = application
+        self._page = page
         self._d3 = d3
         settings = d3.settings
         self._auth = settings.auth
@@ -71,117 +78,86 @@ class Gate:
             return
         path: Any = scope["path"]
         if _is_open(path):
-            await self._enter(scope, receive, send, Caller(frozenset()))
+            await self._enter(scope, receive, send, NOBODY)
             return
         if self._in_flight >= self._d3.settings.max_requests:
             busy = Overloaded("Too many requests are being answered.", "Try again in a moment.")
             await self._refuse(scope, receive, send, busy)
             return
         self._in_flight += 1
+        headers: Headers = []
         try:
-            headers: list[tuple[bytes, bytes]] = []
-            caller = await self._admit(scope, headers)
-            await self._enter(scope, receive, send, caller, headers)
-        except _Refused as refused:
-            await self._refuse(scope, receive, send, refused.error, refused.headers)
+            try:
+                caller = await self._admit(scope, headers)
+            except D3Error as error:
+                await self._refuse(scope, receive, send, error, headers)
+            else:
+                await self._enter(scope, receive, send, caller, headers)
         finally:
             self._in_flight -= 1
 
-    async def _admit(self, scope: Any, headers: list[tuple[bytes, bytes]]) -> Caller:
+    async def _admit(self, scope: Any, headers: Headers) -> Caller:
         """Who asks; the headers of their rate are added to those of the answer."""
         said = _said(scope)
-        host, origin, key, forwarded = said.host, said.origin, said.key, said.forwarded
-        named = host.decode("latin-1")
-        if self._hosts and access.host_of(named) not in self._hosts:
-            raise _Refused(
-                HostRefused("The service does not go by this name.", "See D3_ALLOWED_HOSTS.")
-            )
-        client = scope.get("client")
-        peer: str | None = client[0] if client else None
-        address = self._address(peer, forwarded)
+        if self._hosts and access.host_of(said.host) not in self._hosts:
+            raise HostRefused("The service does not go by this name.", "See D3_ALLOWED_HOSTS.")
+        address = self._address(scope, said)
         Observation.of(scope).address = address
         if _is_preflight(scope):
-            return Caller(frozenset())
-        if self._auth == "off":
-            caller = ANYBODY
-        elif key is not None:
-            caller = await self._by_key(key.decode("latin-1"), address)
-        elif self._needs_none(scope, peer, named, origin, forwarded):
-            caller = KEYLESS
-        else:
-            raise _Refused(KeyMissing())
+            return NOBODY
+        caller = await self._caller(scope, said, address, headers)
         if address is not None and not access.is_loopback(address):
             rate = self._d3.settings.rate_per_address
-            await self._count(rate, f"address:{address}", headers)
+            await self._d3.admitting.count(rate, f"address:{address}", headers)
         if caller.key_id is not None:
-            await self._count(self._d3.settings.rate_per_key, f"key:{caller.key_id}", headers)
+            rate = self._d3.settings.rate_per_key
+            await self._d3.admitting.count(rate, f"key:{caller.key_id}", headers)
         Observation.of(scope).user_id = caller.user_id
         return caller
 
-    def _needs_none(
-        self,
-        scope: Any,
-        peer: str | None,
-        host: str,
-        origin: bytes | None,
-        forwarded: list[tuple[bytes, bytes]],
-    ) -> bool:
-        """Whether somebody on this machine asks this machine, and no web page does for them."""
-        server = scope.get("server")
+    async def _caller(
+        self, scope: Any, said: _Said, address: str | None, headers: Headers
+    ) -> Caller:
+        """Whose request it is: by its key, by its session, or by where it comes from."""
+        if said.key is not None:
+            if self._auth == "off":
+                return ANYBODY
+            return await self._d3.admitting.by_key(said.key, address, headers)
+        changes = scope["method"] not in _SAFE
+        elsewhere = said.comes_from_elsewhere(self._d3.settings.cors_origins, changes=changes)
+        if elsewhere and changes:
+            raise CrossSite
+        if self._auth == "off":
+            return ANYBODY
+        at_the_door = scope["path"] in AT_THE_DOOR
+        if said.session is not None and not at_the_door:
+            # What other pages may do, they do with keys of their own.
+            foreign = said.comes_from_elsewhere((), changes=changes)
+            caller = None if foreign else await self._d3.admitting.by_session(said.session)
+            if caller is not None:
+                return caller
+        if not elsewhere and self._needs_none(scope, said):
+            return KEYLESS
+        if at_the_door:
+            return NOBODY
+        raise KeyMissing
+
+    def _needs_none(self, scope: Any, said: _Said) -> bool:
+        """Whether somebody on this machine asks this machine."""
         return (
             self._auth == "auto"
-            and not forwarded
-            and access.is_local_name(host)
-            and access.is_loopback(peer)
-            and access.is_loopback(server[0] if server else None)
-            and (
-                origin is None
-                or access.is_own_origin(
-                    origin.decode("latin-1"), host, self._d3.settings.cors_origins
-                )
-            )
+            and not said.forwarded
+            and access.is_local_name(said.host)
+            and access.is_loopback(_end(scope, "client"))
+            and access.is_loopback(_end(scope, "server"))
         )
 
-    def _address(self, peer: str | None, forwarded: list[tuple[bytes, bytes]]) -> str | None:
-        if not self._proxies or not forwarded or peer is None:
+    def _address(self, scope: Any, said: _Said) -> str | None:
+        peer = _end(scope, "client")
+        if not self._proxies or not said.forwarded or peer is None:
             return peer
-        chain = b",".join(value for name, value in forwarded if name == b"x-forwarded-for")
+        chain = b",".join(value for name, value in said.forwarded if name == b"x-forwarded-for")
         return access.client_behind(self._proxies, peer, chain.decode("latin-1"))
-
-    async def _by_key(self, key: str, address: str | None) -> Caller:
-        """Whose key it is; guesses from one address are counted, and good keys never shut out."""
-        doorkeeper = self._d3.doorkeeper
-        known = doorkeeper.known(key)
-        if known is not None:
-            return known
-        rate, who = self._d3.settings.rate_failed_keys, f"failed:{address}"
-        guess = rate != _NO_RATE and not doorkeeper.was_good(key)
-        if guess and not (stands := await self._limit("look", rate, who)).allowed:
-            raise _Refused(_too_often("API keys were refused", stands), _headers(stands))
-        try:
-            return await self._d3.query(lambda: doorkeeper.look_up(key))
-        except AccessRefused as error:
-            _LOG.warning("an API key was refused: %s", error.reason)
-            if rate != _NO_RATE:
-                await self._limit("hit", rate, who)
-            raise _Refused(error) from error
-        except D3Error as error:
-            raise _Refused(error) from error
-
-    async def _count(self, rate: str, who: str, headers: list[tuple[bytes, bytes]]) -> None:
-        if rate == _NO_RATE:
-            return
-        stands = await self._limit("hit", rate, who)
-        headers[:] = _headers(stands)
-        if not stands.allowed:
-            raise _Refused(_too_often("requests came", stands), headers)
-
-    async def _limit(self, question: str, rate: str, who: str) -> Allowance:
-        limiter = self._d3.limiter
-        ask = limiter.hit if question == "hit" else limiter.look
-        if limiter.waits:
-            return await self._d3.query(lambda: ask(rate, who))
-        return ask(rate, who)
 
     async def _enter(
         self,
@@ -189,7 +165,7 @@ class Gate:
         receive: Receive,
         send: Send,
         caller: Caller,
-        headers: list[tuple[bytes, bytes]] | None = None,
+        headers: Headers | None = None,
     ) -> None:
         scope["state"][_STATE] = caller
         if headers:
@@ -203,48 +179,66 @@ class Gate:
         receive: Receive,
         send: Send,
         error: D3Error,
-        headers: list[tuple[bytes, bytes]] | None = None,
+        headers: Headers | None = None,
     ) -> None:
-        answer = answer_d3_error(Request(scope), error)
-        if answer.status_code == HTTPStatus.UNAUTHORIZED:
-            answer.headers["WWW-Authenticate"] = 'Bearer realm="d3"'
-        response: Any = answer.to_asgi_response(None, Request(scope))
-        await response(scope, receive, _with(headers or [], send))
+        page = self._page(scope, error)
+        if page is None:
+            answer = answer_d3_error(Request(scope), error)
+            if answer.status_code == HTTPStatus.UNAUTHORIZED:
+                answer.headers["WWW-Authenticate"] = 'Bearer realm="d3"'
+            page = answer.to_asgi_response(None, Request(scope))
+        await page(scope, receive, _with(headers or [], send))
 
 
 @dataclass(slots=True)
 class _Said:
     """What a request's headers say that matters here."""
 
-    host: bytes = b""
-    origin: bytes | None = None
-    key: bytes | None = None
-    forwarded: list[tuple[bytes, bytes]] = field(default_factory=list)
+    host: str = ""
+    origin: str | None = None
+    site: str | None = None
+    key: str | None = None
+    session: str | None = None
+    forwarded: Headers = field(default_factory=list)
+
+    def comes_from_elsewhere(self, allowed: Collection[str], *, changes: bool) -> bool:
+        return access.comes_from_elsewhere(
+            self.origin, self.site, self.host, allowed, changes=changes
+        )
 
 
 def _said(scope: Any) -> _Said:
     said = _Said()
     for name, value in scope["headers"]:
         if name == b"host":
-            said.host = value
+            said.host = value.decode("latin-1")
         elif name == b"origin":
-            said.origin = value
+            said.origin = value.decode("latin-1")
+        elif name == b"sec-fetch-site":
+            said.site = value.decode("latin-1")
+        elif name == b"cookie":
+            said.session = said.session or _session(value.decode("latin-1"))
         elif name == b"authorization" and value[:7].lower() == _BEARER:
-            said.key = value[7:].strip()
+            said.key = value[7:].strip().decode("latin-1")
         elif name == b"x-api-key":
-            said.key = value.strip()
+            said.key = value.strip().decode("latin-1")
         elif name in _FORWARDED:
             said.forwarded.append((name, value))
     return said
 
 
-class _Refused(Exception):
-    """Somebody stays outside."""
+def _end(scope: Any, which: str) -> str | None:
+    """The address of one end of the connection."""
+    end = scope.get(which)
+    return end[0] if end else None
 
-    def __init__(self, error: D3Error, headers: list[tuple[bytes, bytes]] | None = None) -> None:
-        super().__init__(error)
-        self.error = error
-        self.headers = headers
+
+def _session(cookies: str) -> str | None:
+    for cookie in cookies.split(";"):
+        name, _, value = cookie.strip().partition("=")
+        if name == SESSION_COOKIE:
+            return value
+    return None
 
 
 def _is_open(path: str) -> bool:
@@ -258,21 +252,7 @@ def _is_preflight(scope: Any) -> bool:
     )
 
 
-def _too_often(what: str, stands: Allowance) -> RateLimited:
-    return RateLimited(
-        f"Too many {what}.", "Try again when Retry-After says.", stands.reset_seconds, stands.limit
-    )
-
-
-def _headers(stands: Allowance) -> list[tuple[bytes, bytes]]:
-    return [
-        (b"ratelimit-limit", b"%d" % stands.limit),
-        (b"ratelimit-remaining", b"%d" % stands.remaining),
-        (b"ratelimit-reset", b"%d" % stands.reset_seconds),
-    ]
-
-
-def _with(headers: list[tuple[bytes, bytes]], send: Send) -> Send:
+def _with(headers: Headers, send: Send) -> Send:
     async def send_more(message: Message) -> None:
         if message["type"] == "http.response.start":
             message["headers"] = [*message.get("headers", []), *headers]

@@ -33,6 +33,7 @@ from d3.entrypoints.http.observing import Observation
 from d3.entrypoints.http.schemas import (
     BatchItem,
     BatchPrediction,
+    Explained,
     Explanation,
     Prediction,
     explanation_of,
@@ -71,10 +72,7 @@ class InferenceController(Controller):
         """
         caller_of(request).check(Scope.PREDICT)
         d3.inference.knock(Lane.INTERACTIVE, _BEFORE_THE_WAY_BACK * d3.settings.request_seconds)
-        limits = FormLimits(
-            d3.settings.max_image_bytes + _FORM_OVERHEAD, 16, d3.settings.upload_seconds
-        )
-        form = await read_form(request, limits)
+        form = await read_form(request, _limits_of_one(d3))
         uploads = [form.file("file")]
         explanation = await _explained(request, d3, form) if form.explain() else UNSET
 
@@ -85,6 +83,21 @@ class InferenceController(Controller):
             return _encode(Prediction(result=result, inference_id=ids[0], explanation=explanation))
 
         return await _answer(request, d3, form, uploads, body, lane=Lane.INTERACTIVE)
+
+    @post(
+        "/explain",
+        operation_id="explain",
+        operation_class=openapi.ExplainOperation,
+        status_code=200,
+        summary="Draw one image's heat map",
+        responses=openapi.problems(*_REFUSALS),
+        request_max_body_size=None,
+    )
+    async def explain(self, request: Request[Any, Any, Any], d3: D3) -> Explained:
+        """Say where the score of the image in the field ``file`` comes from; nothing is kept."""
+        caller_of(request).check(Scope.PREDICT)
+        form = await read_form(request, _limits_of_one(d3))
+        return Explained(explanation=await _explained(request, d3, form))
 
     @post(
         "/predict-batch",
@@ -121,6 +134,11 @@ class InferenceController(Controller):
             return _encode(BatchPrediction(count=len(results), results=results))
 
         return await _answer(request, d3, form, uploads, body, lane=Lane.BULK)
+
+
+def _limits_of_one(d3: Services) -> FormLimits:
+    settings = d3.settings
+    return FormLimits(settings.max_image_bytes + _FORM_OVERHEAD, 16, settings.upload_seconds)
 
 
 async def _explained(request: Request[Any, Any, Any], d3: Services, form: Form) -> Explanation:

@@ -138,6 +138,17 @@ class PredictOperation(DescribedOperation):
 
 
 @dataclass
+class ExplainOperation(DescribedOperation):
+    """One image to be explained, as a multipart form."""
+
+    def __post_init__(self) -> None:
+        """Describe the form that the handler reads by itself."""
+        super().__post_init__()
+        properties = {"file": _FILE, "views": _VIEWS}
+        self.request_body = _form(properties, "file", "image/*", {"file": "photo.jpg"})
+
+
+@dataclass
 class PredictBatchOperation(DescribedOperation):
     """Several images, as a multipart form."""
 

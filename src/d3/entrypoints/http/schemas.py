@@ -70,6 +70,13 @@ class Prediction(Struct, kw_only=True):
     explanation: Explanation | UnsetType = UNSET
 
 
+class Explained(Struct, kw_only=True):
+    """The answer to an image that was only to be explained."""
+
+    success: bool = True
+    explanation: Explanation
+
+
 class BatchItem(Struct, kw_only=True):
     """One file of a batch: a result and its id, or an error and its code."""
 

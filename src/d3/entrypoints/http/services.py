@@ -17,7 +17,8 @@ from d3.domain.errors import D3Error, Overloaded
 from d3.domain.models import PUBLISHED, STARTER
 from d3.domain.ports import ImageDecoder, ModelRegistry
 from d3.domain.ports_history import History, ResultCache, Schema
-from d3.domain.ports_limits import RateLimiter
+from d3.domain.ports_scans import ScanLedger
+from d3.domain.services.accounts import AccountService
 from d3.domain.services.doorkeeping import Doorkeeper
 from d3.domain.services.explaining import ExplanationService
 from d3.domain.services.following import ActiveModelFollower
@@ -26,6 +27,7 @@ from d3.domain.services.inference import InferenceService
 from d3.domain.services.lanes import LanePool
 from d3.domain.services.models import ModelService
 from d3.domain.services.writing import HistoryWriter
+from d3.entrypoints.http.admitting import Admitting
 from d3.entrypoints.http.caretaking import Caretaker
 from d3.entrypoints.http.metrics import Metrics
 from d3.entrypoints.http.queue_metrics import QueueMetrics
@@ -59,10 +61,18 @@ class Services:
         self.schema: Schema = container.schema()
         self.history: History = container.history()
         self.doorkeeper: Doorkeeper = container.doorkeeper()
-        self.limiter: RateLimiter = container.limiter()
         self.writer: HistoryWriter = container.history_writer()
         self._queries = ThreadPoolExecutor(_QUERY_THREADS, thread_name_prefix="d3-query")
         self._chores = ThreadPoolExecutor(_CHORE_THREADS, thread_name_prefix="d3-chore")
+        self.scan_ledger: ScanLedger = container.scan_ledger()
+        self.accounts: AccountService = container.account_service()
+        self.admitting = Admitting(
+            container.doorkeeper(),
+            container.sessions,
+            container.limiter(),
+            self.query,
+            self.settings.rate_failed_keys,
+        )
         self._decoding = LanePool(
             self.settings.decode_threads, self.settings.bulk_percent / 100, "d3-decode"
         )

@@ -191,7 +191,9 @@ class AccountsContract:
             accounts.create_key(ada.id, KeyWish(expires_at=end), NOON) for end in (None, NOON + DAY)
         )
         told = accounts.admit(two.key, NOON)
-        assert told == Admission(Principal(ada.id, two.key_id, DEFAULT_SCOPES), NOON + DAY)
+        assert told == Admission(
+            Principal(ada.id, two.key_id, DEFAULT_SCOPES), NOON + DAY, ada.username
+        )
         assert accounts.admit(one.key, NOON).expires_at is None
         assert [key.last_used_at for key in accounts.keys(None)] == [None, None]
         accounts.note_uses({})
@@ -199,6 +201,24 @@ class AccountsContract:
         accounts.note_uses({one.key_id: NOON + SECOND, two.key_id: NOON})
         noted = {key.key_id: key.last_used_at for key in accounts.keys(None)}
         assert noted == {one.key_id: NOON + SECOND, two.key_id: NOON + HOUR}
+
+    def test_a_key_that_was_shown_is_readmitted_by_its_id_while_it_is_good(
+        self, accounts: Accounts, ada: User
+    ) -> None:
+        one, two = (accounts.create_key(ada.id, KeyWish(expires_at=NOON + DAY), NOON) for _ in "ab")
+        assert accounts.readmit(one.key_id, NOON) == accounts.admit(one.key, NOON)
+        assert accounts.keys()[0].last_used_at is None
+        for nobodys in ("", "gone", one.key, "\0", "\ud800", "a" * 5000):
+            with pytest.raises(KeyInvalid):
+                accounts.readmit(nobodys, NOON)
+        with pytest.raises(KeyExpired):
+            accounts.readmit(one.key_id, NOON + DAY)
+        accounts.revoke_key(one.key_id, NOON)
+        with pytest.raises(KeyRevoked):
+            accounts.readmit(one.key_id, NOON)
+        accounts.set_active(ada.id, active=False)
+        with pytest.raises(UserDisabled):
+            accounts.readmit(two.key_id, NOON)
 
     def test_two_keys_may_live_at_once_and_no_more(self, accounts: Accounts, ada: User) -> None:
         first, second = (accounts.create_key(ada.id, KeyWish(), NOON) for _ in range(2))

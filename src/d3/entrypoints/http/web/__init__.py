@@ -8,13 +8,16 @@ from litestar.static_files import create_static_files_router
 
 from d3.entrypoints.http.web.check import CheckPages
 from d3.entrypoints.http.web.history import HistoryPages
+from d3.entrypoints.http.web.keys import KeyPages
 from d3.entrypoints.http.web.models import ModelPages
-from d3.entrypoints.http.web.problems import HANDLERS, people_only, same_site
+from d3.entrypoints.http.web.problems import HANDLERS, answer_refused, people_only
 from d3.entrypoints.http.web.rendering import HEADERS, STATIC, templates
+from d3.entrypoints.http.web.scans import ScanPages
 from d3.entrypoints.http.web.service import ServicePages
+from d3.entrypoints.http.web.sign_in import SignInPages
 from d3.entrypoints.http.web.statistics import StatisticsPages
 
-__all__ = ["assets", "pages", "templates"]
+__all__ = ["answer_refused", "assets", "pages", "templates"]
 
 _A_YEAR = 365 * 24 * 3600
 
@@ -23,8 +26,17 @@ def pages() -> Router:
     """Every page; none stands in the OpenAPI document."""
     return Router(
         path="/",
-        route_handlers=[CheckPages, HistoryPages, StatisticsPages, ModelPages, ServicePages],
-        guards=[people_only, same_site],
+        route_handlers=[
+            CheckPages,
+            HistoryPages,
+            StatisticsPages,
+            ModelPages,
+            ServicePages,
+            ScanPages,
+            KeyPages,
+            SignInPages,
+        ],
+        guards=[people_only],
         exception_handlers=HANDLERS,
         response_headers=HEADERS,
         include_in_schema=False,

@@ -8,12 +8,15 @@ import msgspec
 from litestar import Controller, Request, get, post
 from litestar.response import Redirect, Template
 
+from d3.domain.accounts import Scope
 from d3.domain.errors import D3Error
+from d3.domain.ports import Explainer
+from d3.entrypoints.http.gate import caller_of
 from d3.entrypoints.http.inference import InferenceController
 from d3.entrypoints.http.schemas import Prediction
 from d3.entrypoints.http.services import D3, Services
 from d3.entrypoints.http.web.problems import problem_of, sentence_of
-from d3.entrypoints.http.web.rendering import HEADERS, base_of, page
+from d3.entrypoints.http.web.rendering import HEADERS, PLACES, base_of, page
 
 _VIEWS = (1, 4, 8, 16)
 
@@ -24,8 +27,14 @@ class CheckPages(Controller):
     path = "/"
 
     @get("/")
-    async def check(self, request: Request[Any, Any, Any], d3: D3) -> Template:
-        """The page."""
+    async def check(self, request: Request[Any, Any, Any], d3: D3) -> Template | Redirect:
+        """The page; who may not check is led to what they may see."""
+        caller = caller_of(request)
+        if not caller.may(Scope.PREDICT):
+            for _, address, scope in PLACES:
+                if caller.may(scope):
+                    return Redirect(f"{base_of(request)}{address}", status_code=303)
+        caller.check(Scope.PREDICT)
         return _page(request, d3)
 
     @post("/", status_code=200, request_max_body_size=None)
@@ -63,6 +72,7 @@ def _page(
         status=status,
         headers=headers,
         sentence=sentence,
+        explains=model is not None and isinstance(model.queue.detector, Explainer),
         max_bytes=d3.settings.max_image_bytes,
         views=[number for number in _VIEWS if number <= most],
     )

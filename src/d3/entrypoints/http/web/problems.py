@@ -1,48 +1,29 @@
-"""Errors as pages, for people alone; and who may send the console's forms."""
+"""Errors as pages, for people alone; and the way to the sign-in page for those it would help."""
 
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode
 
 import msgspec
-from litestar import Request, Response
+from litestar import Litestar, Request, Response
 from litestar.connection import ASGIConnection
 from litestar.exceptions import HTTPException, NotFoundException
 from litestar.handlers import BaseRouteHandler
-from litestar.response import Template
+from litestar.response import Redirect, Template
+from litestar.types import ASGIApp
 
-from d3.domain.errors import CrossSite, D3Error
+from d3.domain.errors import AccessRefused, D3Error, SessionEnded
 from d3.entrypoints.http import errors
 from d3.entrypoints.http.errors import Problem
-from d3.entrypoints.http.web.rendering import HEADERS, page
+from d3.entrypoints.http.web.rendering import HEADERS, base_of, page
 from d3.entrypoints.http.web.texts import PROBLEMS
-
-_SAFE = {"GET", "HEAD", "OPTIONS"}
 
 
 def people_only(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
     """To a program that wants no page there is none: it hears what it always heard."""
     if not wants_page(connection):
         raise NotFoundException
-
-
-def same_site(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """Forms are taken from the console's own pages only.
-
-    Raises:
-        CrossSite: the browser says that another site sent this one.
-    """
-    if connection.scope["method"] in _SAFE:  # type: ignore[typeddict-item]
-        return
-    site = connection.headers.get("sec-fetch-site")
-    origin = connection.headers.get("origin")
-    if site is not None:
-        ours = site in ("same-origin", "none")
-    else:
-        ours = origin is None or urlsplit(origin).netloc == connection.headers.get("host")
-    if not ours:
-        raise CrossSite(PROBLEMS["cross_site"])
 
 
 def wants_page(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
@@ -66,6 +47,44 @@ def problem_of(
 def sentence_of(problem: Problem) -> str:
     """What people read: our own words for a page where there are some."""
     return PROBLEMS.get(problem.code, problem.error)
+
+
+def answer_refused(application: Litestar, scope: Any, error: D3Error) -> ASGIApp | None:
+    """What the gate answers people whom it refuses; None where a program asks, or no text helps.
+
+    Args:
+        application: whose pages these are.
+        scope: of the request, which the application has not seen.
+        error: why it was refused.
+    """
+    seen: Any = {**scope, "app": application, "litestar_app": application}
+    request: Request[Any, Any, Any] = Request(seen)
+    if "text/html" not in request.headers.get("accept", "") and not _by_htmx(request):
+        return None
+    if isinstance(error, AccessRefused):
+        return _to_sign_in(request, error).to_asgi_response(None, request)
+    answer = _answer(request, error)
+    return answer.to_asgi_response(None, request)
+
+
+def _to_sign_in(request: Request[Any, Any, Any], error: AccessRefused) -> Response[Any]:
+    """The way to the sign-in page, and from there back to where somebody wanted to go."""
+    path = request.scope["path"].lstrip("/")
+    if request.method in ("GET", "HEAD"):  # the page itself; after anything else, its section's
+        query = request.scope["query_string"].decode("latin-1")
+        path = f"{path}?{query}" if query else path
+    else:
+        path = path.partition("/")[0]
+    why = error.reason if isinstance(error, SessionEnded) else ""
+    wanted = urlencode({name: text for name, text in (("to", path), ("why", why)) if text})
+    place = f"{base_of(request)}sign-in{'?' if wanted else ''}{wanted}"
+    if _by_htmx(request):  # it would follow a redirect and look for its part of the page there
+        return Response(b"", status_code=401, headers=HEADERS | {"HX-Redirect": place})
+    return Redirect(place, status_code=303, headers=HEADERS)
+
+
+def _by_htmx(request: Request[Any, Any, Any]) -> bool:
+    return "hx-request" in request.headers
 
 
 def _answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes] | Template:

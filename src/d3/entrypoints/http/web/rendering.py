@@ -13,6 +13,8 @@ from litestar.plugins.jinja import JinjaTemplateEngine
 from litestar.response import Template
 from litestar.template.config import TemplateConfig
 
+from d3.domain.access import NOBODY, Caller
+from d3.domain.accounts import Scope
 from d3.entrypoints.http.services import Services
 from d3.entrypoints.http.web.texts import PROBLEMS, TEXTS, VERDICTS
 
@@ -28,6 +30,17 @@ HEADERS = {
     "Vary": "Accept",
 }
 """Of every page: nothing inline runs, nothing outside is asked, nobody frames it."""
+
+PLACES = (
+    ("check", "", Scope.PREDICT),
+    ("history", "history", Scope.READ),
+    ("statistics", "statistics", Scope.READ),
+    ("models", "models", Scope.MODELS),
+    ("service", "service", Scope.READ),
+    ("scans", "scans", Scope.ADMIN),
+    ("keys", "keys", Scope.ADMIN),
+)
+"""The pages of the navigation: name, way from the root, and what one must be allowed to see it."""
 
 _HARDLY = 0.0005
 _KIB = 1024
@@ -47,6 +60,7 @@ def templates() -> TemplateConfig[Any]:
         "verdicts": VERDICTS,
         "problems": PROBLEMS,
         "assets": _fingerprint(),
+        "places": PLACES,
     }
     environment.filters |= {
         "percent": percent,
@@ -83,6 +97,9 @@ def page(
         headers=headers,
         context={
             "base": base_of(request),
+            "way_back": _way_back_to(request),
+            "caller": visitor_of(request),
+            "without_keys": d3.settings.auth == "off",
             "page": name,
             "version": d3.version,
             "loaded": d3.host.loaded(),
@@ -103,6 +120,19 @@ def base_of(request: Request[Any, Any, Any]) -> str:
         return "./" if address.endswith("/") else f"{address.rpartition('/')[2]}/"
     up = depth if address.endswith("/") else depth - 1
     return "../" * up or "./"
+
+
+def visitor_of(request: Request[Any, Any, Any]) -> Caller:
+    """Who looks at a page; nobody, where the gate let nobody in."""
+    caller: Caller = request.scope["state"].get("caller", NOBODY)
+    return caller
+
+
+def _way_back_to(request: Request[Any, Any, Any]) -> str:
+    """The way from the console's root to this page, to come back to."""
+    query = request.scope["query_string"].decode("latin-1")
+    path = request.scope["path"].lstrip("/")
+    return f"{path}?{query}" if query and request.method == "GET" else path
 
 
 def percent(share: float) -> str:

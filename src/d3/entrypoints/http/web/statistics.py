@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from typing import Any
 
 from litestar import Controller, Request, get
@@ -12,7 +10,7 @@ from litestar.response import Template
 
 from d3.domain.history import BucketSize, HistoryFilter
 from d3.entrypoints.http.history import sees
-from d3.entrypoints.http.services import D3, Services
+from d3.entrypoints.http.services import D3
 from d3.entrypoints.http.web.charts import Bar, columns
 from d3.entrypoints.http.web.history import Asked
 from d3.entrypoints.http.web.rendering import page
@@ -21,26 +19,8 @@ from d3.entrypoints.http.web.texts import TEXTS
 _T = TEXTS.statistics
 _RANGES = {"day": 1, "week": 7, "month": 30, "quarter": 90, "all": None}
 _BINS = 20
-_SAMPLE = 10_000
 _MOST_BUCKETS = 400
 _HOURS_UP_TO = timedelta(days=3)
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """What the newest results of a range show one by one.
-
-    Attributes:
-        count: how many were looked at.
-        bins: how many probabilities lie in each twentieth of [0, 1].
-        p50: seconds within which half of them were judged; None without any.
-        p95: seconds within which 95 % were.
-    """
-
-    count: int
-    bins: tuple[int, ...]
-    p50: float | None
-    p95: float | None
 
 
 class StatisticsPages(Controller):
@@ -63,7 +43,8 @@ class StatisticsPages(Controller):
         span = (where.until or datetime.now(UTC)) - where.since if where.since else None
         bucket = BucketSize.HOUR if span and span <= _HOURS_UP_TO else BucketSize.DAY
         totals = await d3.query(lambda: d3.history.statistics(where, bucket))
-        sample = await d3.query(lambda: sample_of(d3, where))
+        lie = await d3.query(lambda: d3.history.distribution(where, _BINS))
+        failures = await d3.query(lambda: d3.history.failures(where, bucket))
         buckets = (totals.series or ())[-_MOST_BUCKETS:]
         form = "%Y-%m-%d %H:00" if bucket is BucketSize.HOUR else "%Y-%m-%d"
         course = [
@@ -71,7 +52,11 @@ class StatisticsPages(Controller):
         ]
         scores = [
             Bar(f"{n / _BINS:.2f} to {(n + 1) / _BINS:.2f}", (number,))
-            for n, number in enumerate(sample.bins)
+            for n, number in enumerate(lie.scores)
+        ]
+        errors = [
+            Bar(one.start.strftime(form), (one.failed, one.refused))
+            for one in failures[-_MOST_BUCKETS:]
         ]
         return page(
             request,
@@ -81,25 +66,13 @@ class StatisticsPages(Controller):
             chosen=chosen,
             ranges=list(_RANGES),
             totals=totals,
-            sample=sample,
+            lie=lie,
             course=course,
             course_title=_T.course_hours if bucket is BucketSize.HOUR else _T.course_days,
             course_chart=columns(course, (_T.above, _T.below), ("generated", "real")),
             scores=scores,
             score_chart=columns(scores, (_T.count,), ("plain",)),
+            errors=errors,
+            errors_title=_T.errors_hours if bucket is BucketSize.HOUR else _T.errors_days,
+            error_chart=columns(errors, (_T.failed, _T.refused), ("failed", "refused")),
         )
-
-
-def sample_of(d3: Services, where: HistoryFilter) -> Sample:
-    """Look at the newest results of a range, at most ten thousand."""
-    bins, times = [0] * _BINS, []
-    for entry in islice(d3.history.iterate(where), _SAMPLE):
-        bins[min(int(entry.prediction * _BINS), _BINS - 1)] += 1
-        times.append(entry.processing_time)
-    times.sort()
-    return Sample(len(times), tuple(bins), _quantile(times, 0.5), _quantile(times, 0.95))
-
-
-def _quantile(ordered: list[float], share: float) -> float | None:
-    """The nearest-rank quantile."""
-    return ordered[min(int(share * len(ordered)), len(ordered) - 1)] if ordered else None

@@ -128,6 +128,8 @@ class Card {
   }
 
   failed(status, body) {
+    this.signedOut = status === 401;
+    this.slot("sign-in").hidden = !this.signedOut;
     const known = body?.code && words.get(`problem.${body.code}`);
     const ours = status === 0 ? "unreachable" : status === -1 ? "unreadable" : "not_understood";
     this.show("failed", known || body?.error || say(`problem.${ours}`));
@@ -166,12 +168,46 @@ class Card {
 
   async act(target) {
     if (target.dataset.action === "retry") this.start();
+    if (target.dataset.action === "explain") this.explain(target);
     if (target.dataset.action === "remove") { this.node.remove(); all.delete(this); count(); input.focus(); }
     if (target.dataset.action === "copy") {
       await copy(JSON.stringify(this.body, null, 2));
       target.textContent = say("copied");
       setTimeout(() => { target.textContent = say("copy"); }, 2000);
     }
+  }
+
+  /** Where the score comes from, drawn by the service, which keeps nothing of it. */
+  async explain(button) {
+    const problem = this.slot("map-problem");
+    const map = this.node.querySelector(".map");
+    button.disabled = true;
+    button.textContent = say("explaining");
+    problem.hidden = true;
+    try {
+      const data = new FormData();
+      data.append("file", this.file, this.file.name || "image");
+      data.append("views", this.asked.views);
+      const headers = { Accept: "application/json" };
+      const answer = await fetch(`${base}api/inference/explain`, { method: "POST", body: data, headers });
+      const body = await answer.json();
+      if (answer.ok) {
+        const bytes = Uint8Array.from(atob(body.explanation.overlay), (one) => one.charCodeAt(0));
+        const url = URL.createObjectURL(new Blob([bytes], { type: "image/png" }));
+        const picture = map.querySelector("img");
+        picture.onload = () => URL.revokeObjectURL(url);
+        picture.src = url;
+        map.hidden = false;
+        button.hidden = true;
+        return;
+      }
+      problem.textContent = answer.status === 401 ? words.get("problem.session_ended") : body.error;
+    } catch {
+      problem.textContent = say("problem.unreachable");
+    }
+    problem.hidden = false;
+    button.disabled = false;
+    button.textContent = say("explain");
   }
 
   /** A small picture, made off the main thread; what cannot be drawn stays blank. */
@@ -246,10 +282,17 @@ async function dropped(transfer) {
   return files;
 }
 
+// Whoever signs in does so in another tab, since what was chosen here lives in this page alone.
+new BroadcastChannel("d3").addEventListener("message", () => {
+  for (const card of all) if (card.state === "failed" && card.signedOut) card.start();
+});
+
 document.documentElement.classList.add("scripted");
 input.multiple = true;
 form.addEventListener("submit", (event) => event.preventDefault());
-input.addEventListener("change", () => { take(input.files); input.value = ""; });
+const chosen = () => { take(input.files); input.value = ""; };
+input.addEventListener("change", chosen);
+if (input.files.length) chosen();  // somebody was quicker than this script
 document.addEventListener("paste", (event) => {
   if (event.clipboardData.files.length) { event.preventDefault(); take(event.clipboardData.files); }
 });

@@ -28,7 +28,8 @@ function upload(form) {
     let body = null;
     try { body = JSON.parse(request.responseText); } catch { /* not ours */ }
     if (request.status === 200) location.assign(`${form.dataset.base}models?done=upload`);
-    else failed(body?.error ?? form.dataset.unreachable);
+    else failed(request.status === 401 ? form.dataset.signedOut : body?.error ?? form.dataset.unreachable);
+    form.querySelector(".sign-in-link").hidden = request.status !== 401;
   };
   problem.hidden = true;
   progress.value = 0;

@@ -1,0 +1,42 @@
+"""A key's id and a moment, signed: whoever holds the secret reads them, on every replica."""
+
+from __future__ import annotations
+
+import hashlib
+
+from itsdangerous import BadSignature, URLSafeSerializer
+
+from d3.domain.errors import SessionEnded
+from d3.domain.ports import Clock
+
+
+class SignedSessions:
+    """Fills :class:`d3.domain.ports_accounts.Sessions`.
+
+    Args:
+        secret: known to the service's replicas alone.
+        clock: tells the time.
+        seconds: that a session lasts.
+    """
+
+    def __init__(self, secret: str, clock: Clock, seconds: float) -> None:
+        self._clock = clock
+        self._seconds = seconds
+        self._serializer = URLSafeSerializer(
+            secret, salt="d3-session", signer_kwargs={"digest_method": hashlib.sha256}
+        )
+
+    def begin(self, key_id: str) -> str:
+        """A token for the key of this id."""
+        end = round(self._clock.now() + self._seconds)
+        return str(self._serializer.dumps([key_id, end]))
+
+    def key_of(self, token: str) -> str | None:
+        """The id of the key that began the session; None if the token is none of ours."""
+        try:
+            key_id, end = self._serializer.loads(token)
+        except (BadSignature, ValueError, TypeError):
+            return None
+        if end <= self._clock.now():
+            raise SessionEnded("over")
+        return str(key_id)
