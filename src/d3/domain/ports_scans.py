@@ -74,7 +74,7 @@ class ScanLedger(Protocol):
     """
 
     def open(self, new: NewScan) -> Scan:
-        """The scan of that name, made if it is new."""
+        """The scan of that name, made if it is new; the service's own from then on if it asks."""
         ...
 
     def get(self, name: str) -> Scan:
@@ -85,8 +85,16 @@ class ScanLedger(Protocol):
         """
         ...
 
-    def newest(self, limit: int = 50) -> list[Scan]:
-        """The newest first."""
+    def newest(self, limit: int = 50, offset: int = 0) -> list[Scan]:
+        """The newest first, those before the offset aside."""
+        ...
+
+    def unfinished(self) -> list[Scan]:
+        """What the service has to see to: its running scans, the oldest first."""
+        ...
+
+    def note(self, scan_id: int, trouble: str | None) -> None:
+        """Say why a scan does not go on, or that it does."""
         ...
 
     def set_state(self, scan_id: int, state: ScanState, now: datetime) -> None:

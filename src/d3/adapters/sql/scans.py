@@ -35,7 +35,7 @@ class SqlScanLedger:
         self._insert = sqlite.insert if database.is_sqlite else postgresql.insert
 
     def open(self, new: NewScan) -> Scan:
-        """The scan of that name, made if it is new."""
+        """The scan of that name, made if it is new; the service's own from then on if it asks."""
         with self._database.writing() as connection:
             connection.execute(
                 self._insert(_S)
@@ -55,6 +55,10 @@ class SqlScanLedger:
                 )
                 .on_conflict_do_nothing(index_elements=[_S.name])
             )
+            if new.by_service:
+                connection.execute(
+                    sa.update(_S).where(_S.name == new.name).values(by_service=True, trouble=None)
+                )
         return self.get(new.name)
 
     def get(self, name: str) -> Scan:
@@ -64,9 +68,20 @@ class SqlScanLedger:
             raise ScanNotFound("There is no scan of that id.", "`d3 scans list` shows them.")
         return found[0]
 
-    def newest(self, limit: int = 50) -> list[Scan]:
-        """The newest first."""
-        return self._select(sa.select(_S.__table__).order_by(_S.id.desc()).limit(limit))
+    def newest(self, limit: int = 50, offset: int = 0) -> list[Scan]:
+        """The newest first, those before the offset aside."""
+        asked = sa.select(_S.__table__).order_by(_S.id.desc())
+        return self._select(asked.limit(limit).offset(offset))
+
+    def unfinished(self) -> list[Scan]:
+        """What the service has to see to: its running scans, the oldest first."""
+        running = sa.and_(_S.by_service == sa.true(), _S.state == ScanState.RUNNING.value)
+        return self._select(sa.select(_S.__table__).where(running).order_by(_S.id))
+
+    def note(self, scan_id: int, trouble: str | None) -> None:
+        """Say why a scan does not go on, or that it does."""
+        with self._database.writing() as connection:
+            connection.execute(sa.update(_S).where(_S.id == scan_id).values(trouble=trouble))
 
     def set_state(self, scan_id: int, state: ScanState, now: datetime) -> None:
         """Cancel a scan, or let it go on."""
@@ -268,6 +283,7 @@ def _scan(found: Any, counts: ScanCounts) -> Scan:
         shards=found.shards,
         finished_at=found.finished_at,
         counts=counts,
+        trouble=found.trouble,
     )
 
 
