@@ -259,6 +259,9 @@ class Settings:
         None,
         "auto or HOST:PORT of the Ray cluster that does the service's scans; unset: a process",
     )
+    ray_cores: Annotated[int, Meta(ge=1, le=1024)] = _variable(
+        "D3_RAY_CORES", 8, "of a scan's worker on a node of the Ray cluster that has no GPU"
+    )
     history_days: Annotated[int, Meta(ge=0, le=36500)] = _variable(
         "D3_HISTORY_DAYS", 0, "after which results are deleted; 0: never"
     )

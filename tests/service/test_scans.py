@@ -189,39 +189,31 @@ def metrics(served: Served) -> str:
     return httpx.get(f"{served.url()}/metrics").text
 
 
-def test_a_scan_is_cancelled_and_goes_on_and_the_worker_ends_with_the_server(
-    home: Home, serve: Callable[[], Any], source: str
+def test_a_scan_is_cancelled_stuck_goes_on_and_its_worker_ends_with_the_server(
+    home: Home, serve: Callable[[], Any], source: str, tmp_path: Path
 ) -> None:
+    paint(tmp_path / "opened/later", 3)
     with serve() as served, client_of(served, home) as client:
         client.start_scan(source, scan_id="s", views=16)
         wait_until(lambda: done(client.scan("s")) > 0, 60)
+        client.start_scan(str(tmp_path / "opened/later"), scan_id="t")
+        (tmp_path / "opened/later").rename(tmp_path / "opened/gone")
         assert client.cancel_scan("s").state == "cancelled"
         wait_until(lambda: "scan s is cancelled" in served.text, 60)
         cancelled = client.scan("s")
         assert cancelled.finished_at is not None
         assert 0 < done(cancelled) < IMAGES  # the shard it was at is judged to its end
+
+        wait_until(lambda: bool(client.scan("t").trouble), 60)
+        assert "There is no such folder" in str(client.scan("t").trouble)
+        (tmp_path / "opened/gone").rename(tmp_path / "opened/later")
         assert client.start_scan(source, scan_id="s").state == "running"
-        wait_until(lambda: client.scan("s").state == "done", 60)
-        assert done(client.scan("s")) == IMAGES
-        client.start_scan(source, scan_id="t", views=16)
-        wait_until(lambda: done(client.scan("t")) > 0, 60)
+        wait_until(lambda: {client.scan(one).state for one in "st"} == {"done"}, 60)
+        assert [done(client.scan(one)) for one in "st"] == [IMAGES, 3]
+        assert client.scan("t").trouble is None
+
+        client.start_scan(source, scan_id="u", views=16)
+        wait_until(lambda: done(client.scan("u")) > 0, 60)
         worker = worker_of(served)
         assert served.stop() == 0
         assert not alive(worker)
-
-
-def test_a_source_that_went_away_is_said_and_tried_again(
-    home: Home, serve: Callable[[], Any], tmp_path: Path
-) -> None:
-    paint(tmp_path / "opened/later", 3)
-    with serve() as served, client_of(served, home) as client:
-        ledger_source = str(tmp_path / "opened/later")
-        client.start_scan(ledger_source, scan_id="s")
-        (tmp_path / "opened/later").rename(tmp_path / "opened/gone")
-        wait_until(lambda: client.scan("s").state == "done" or bool(client.scan("s").trouble), 60)
-        if client.scan("s").state == "running":  # else it was quicker than the disk
-            assert "folder" in str(client.scan("s").trouble)
-            (tmp_path / "opened/gone").rename(tmp_path / "opened/later")
-            wait_until(lambda: client.scan("s").state == "done", 60)
-            assert done(client.scan("s")) == 3
-            assert client.scan("s").trouble is None

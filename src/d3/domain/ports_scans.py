@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -61,6 +61,19 @@ class ImageCollection(Protocol):
 
         Raises:
             D3Error: it does not.
+        """
+        ...
+
+
+@runtime_checkable
+class ScanCluster(Protocol):
+    """Many machines that work on one scan."""
+
+    def run(self, name: str, is_over: Callable[[], bool], idle: Callable[[], None]) -> None:
+        """Have workers everywhere work on the scan of that name until it is over.
+
+        Raises:
+            D3Error: no worker is left that could go on.
         """
         ...
 

@@ -15,6 +15,7 @@ import threading
 
 from d3.container import Container
 from d3.domain.errors import D3Error
+from d3.domain.scans import Scan
 from d3.entrypoints.logs import configure_logs
 from d3.settings import Settings
 
@@ -48,7 +49,7 @@ def _work(container: Container) -> bool:
         scan = due[0]
         _LOG.info("scan %s goes on at %d images", scan.name, scan.counts.rows)
         try:
-            ended = container.scans().resume(scan.name)
+            ended = _run(container, scan)
         except D3Error as error:
             _LOG.error("scan %s cannot go on: %s", scan.name, error, exc_info=error.__cause__)
             ledger.note(scan.id, str(error))
@@ -57,6 +58,14 @@ def _work(container: Container) -> bool:
             ledger.note(scan.id, None)
             _LOG.info("scan %s is %s: %d images", ended.name, ended.state, ended.counts.rows)
     return bool(stuck)
+
+
+def _run(container: Container, scan: Scan) -> Scan:
+    settings, scans = container.settings(), container.scans()
+    if settings.ray_address is None:
+        return scans.resume(scan.name)
+    cluster = container.scan_cluster(settings.ray_address, isolate=settings.isolate_decoding)
+    return scans.run_on(cluster, scan)
 
 
 def _stop(*_: object) -> None:

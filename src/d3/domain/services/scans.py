@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 from d3.domain.errors import D3Error, ScanMismatch, ScanNotFound
 from d3.domain.models import Manifest
 from d3.domain.ports import Clock, ImageDecoder
-from d3.domain.ports_scans import ImageCollection, ScanLedger
+from d3.domain.ports_scans import ImageCollection, ScanCluster, ScanLedger
 from d3.domain.scans import SHARD_IMAGES, NewScan, Scan, ScanState, checked_scan_name
 from d3.domain.scoring import checked_threshold, checked_views
 from d3.domain.services.hosting import ModelHost
 from d3.domain.services.owners import release_dead
-from d3.domain.services.patience import PatientCollection
+from d3.domain.services.patience import PatientCollection, patiently
 from d3.domain.services.pipelining import Pipeline
 from d3.domain.services.questions import ask_of
 from d3.domain.services.scanning import ScanWorker, Watcher
@@ -213,6 +213,21 @@ class ScanService:
                     watcher=watcher,
                     shard_images=SHARD_IMAGES,
                 ).run()
+        return ledger.get(scan.name)
+
+    def run_on(self, cluster: ScanCluster, scan: Scan, watcher: Watcher | None = None) -> Scan:
+        """Have a cluster work on the scan until it is over; how it stands then.
+
+        Raises:
+            D3Error: it cannot go on; what is kept stays kept.
+        """
+        ledger = self._ledger()
+
+        def is_over() -> bool:
+            found = patiently(lambda: ledger.get(scan.name), OUTAGE_SECONDS)
+            return found.state is not ScanState.RUNNING
+
+        cluster.run(scan.name, is_over, (watcher or Watcher()).idle)
         return ledger.get(scan.name)
 
     def estimate(
