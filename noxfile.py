@@ -12,7 +12,7 @@ nox.needs_version = ">=2026"
 nox.options.default_venv_backend = "uv"
 nox.options.sessions = [
     *("lint", "types", "imports"),
-    *("unit", "integration", "e2e", "service", "attacks", "console"),
+    *("unit", "integration", "e2e", "service", "attacks", "console", "ray"),
 ]
 
 PROJECT = nox.project.load_toml()
@@ -99,6 +99,21 @@ def console(session: nox.Session) -> None:
     run_tests(session, "tests/console")
     session.env["D3_TEST_BACKEND"] = "servers"
     pytest(session, "tests/console", "--ignore=tests/console/test_manners.py")
+
+
+@nox.session
+def ray(session: nox.Session) -> None:
+    """Scans on a Ray cluster of two nodes, PostgreSQL and S3: a worker, a node, a driver killed."""
+    install(session, "test", "ray")
+    pytest(session, "tests/ray")
+
+
+@nox.session(default=False)
+def ray_long(session: nox.Session) -> None:
+    """The long form: 20 random kills of workers, nodes and drivers."""
+    session.env.update({"D3TEST_RAY_KILLS": "20", "D3TEST_RAY_IMAGES": "4000"})
+    install(session, "test", "ray")
+    pytest(session, "tests/ray")
 
 
 @nox.session(default=False)

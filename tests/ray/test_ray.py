@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from d3.adapters.sql import Database, SqlScanLedger
-from d3.domain.errors import D3Error
+from d3.domain.errors import ScanNotFound
 from d3.evaluation.scan_files import rows_of
 from d3.testing.servers import PostgresqlServer
 from d3.testing.stores import S3Server
 from tests.pictures import paint
 from tests.ray.clusters import Cluster, kill_group, two_nodes
-from tests.serving import clean_environment, wait_until
+from tests.serving import clean_environment
 
 pytestmark = pytest.mark.xdist_group("ray")
 IMAGES = int(os.environ.get("D3TEST_RAY_IMAGES", "400"))
@@ -109,23 +110,31 @@ class Ledger:
     """How the scan ``s`` stands, looked at from outside."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self.database = Database(url)
+        self._ledger = SqlScanLedger(self.database)
 
     def rows(self) -> int:
         try:
-            with closing(Database(self._url)) as database:
-                return SqlScanLedger(database).get("s").counts.rows
-        except D3Error:
+            return self._ledger.get("s").counts.rows
+        except ScanNotFound:
             return 0
 
     def uris(self) -> list[str]:
-        with closing(Database(self._url)) as database:
-            ledger = SqlScanLedger(database)
-            return [one.uri for one in rows_of(ledger, ledger.get("s").id)]
+        return [one.uri for one in rows_of(self._ledger, self._ledger.get("s").id)]
 
     def wait_for(self, rows: int, process: Run) -> None:
-        wait_until(lambda: self.rows() >= rows or process.poll() is not None, 120)
+        until = time.monotonic() + 180
+        while self.rows() < rows and process.poll() is None:
+            assert time.monotonic() < until
+            time.sleep(0.1)
         assert process.poll() is None, process.communicate()[1].decode()
+
+
+@pytest.fixture
+def ledger(environ: dict[str, str]) -> Iterator[Ledger]:
+    ledger = Ledger(environ["D3_DATABASE_URL"])
+    yield ledger
+    ledger.database.close()
 
 
 def finish(process: Run) -> dict[str, object]:
@@ -144,9 +153,8 @@ def assert_one_row_each(ledger: Ledger, told: dict[str, object], bucket: str) ->
 
 
 def test_workers_nodes_and_drivers_are_killed_and_each_image_has_one_row(
-    cluster: Cluster, start: Callable[..., Run], environ: dict[str, str], bucket: str
+    cluster: Cluster, start: Callable[..., Run], ledger: Ledger, bucket: str
 ) -> None:
-    ledger = Ledger(environ["D3_DATABASE_URL"])
     command = ("scan", bucket, "--scan-id", "s", "--views", VIEWS, "--no-report", "--json")
     command = (*command, "--ray", cluster.address)
     chance = random.Random(SEED)
@@ -154,7 +162,6 @@ def test_workers_nodes_and_drivers_are_killed_and_each_image_has_one_row(
     driver = start(*command)
     for number, victim in enumerate(victims, start=1):
         ledger.wait_for(IMAGES * number // (len(victims) + 3), driver)
-        begun = time.monotonic()
         if victim == "worker":
             killed = chance.choice(cluster.workers())
             os.kill(killed, signal.SIGKILL)
@@ -168,7 +175,6 @@ def test_workers_nodes_and_drivers_are_killed_and_each_image_has_one_row(
         before = ledger.rows()
         assert before < IMAGES
         ledger.wait_for(before + 1, driver)
-        print(f"{victim} killed at {before} rows; {time.monotonic() - begun:.1f} s until more")
     told = finish(driver)
     assert_one_row_each(ledger, told, bucket)
 

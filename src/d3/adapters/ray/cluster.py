@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import logging
 import signal
+import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeAlias
 
-import ray
 from ray.exceptions import RayActorError, RayTaskError
 
+import ray
 from d3.domain.errors import D3Error, ScanFailed, SettingsInvalid
 
 _LOG = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.5
 _LAST_SECONDS = 10.0
+_KNOCK_SECONDS = 5.0
 _CLIENT = "ray://"
 
 
@@ -130,10 +132,11 @@ class RayCluster:
     def _connected(self) -> Iterator[None]:
         with _signals_kept():
             try:
+                _knock(self._address)
                 ray.init(
                     self._address, namespace="d3", log_to_driver=False, logging_level="warning"
                 )
-            except (ConnectionError, RuntimeError, ValueError) as error:
+            except (OSError, RuntimeError, ValueError) as error:
                 raise SettingsInvalid(
                     f"No Ray cluster answers at {self._address!r}.",
                     "`ray start --head` begins one on this machine; D3 on this machine alone "
@@ -169,6 +172,13 @@ def _ours(error: RayTaskError) -> D3Error:
     failed = ScanFailed(f"A worker failed ({type(error.cause).__name__}).", "Ray's logs have more.")
     failed.__cause__ = error
     return failed
+
+
+def _knock(address: str) -> None:
+    """See that somebody listens there, which Ray itself tries for minutes."""
+    host, _, port = address.removeprefix(_CLIENT).rpartition(":")
+    if host:
+        socket.create_connection((host.strip("[]"), int(port)), _KNOCK_SECONDS).close()
 
 
 @contextmanager
