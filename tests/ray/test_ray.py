@@ -16,14 +16,15 @@ from pathlib import Path
 
 import pytest
 
+from d3 import Client
 from d3.adapters.sql import Database, SqlScanLedger
 from d3.domain.errors import ScanNotFound
 from d3.evaluation.scan_files import rows_of
+from d3.testing.clusters import Cluster, kill_group, two_nodes
 from d3.testing.servers import PostgresqlServer
 from d3.testing.stores import S3Server
 from tests.pictures import paint
-from tests.ray.clusters import Cluster, kill_group, two_nodes
-from tests.serving import clean_environment
+from tests.serving import clean_environment, d3_serve, wait_until
 
 pytestmark = pytest.mark.xdist_group("ray")
 IMAGES = int(os.environ.get("D3TEST_RAY_IMAGES", "400"))
@@ -185,3 +186,35 @@ def test_a_cluster_that_is_not_there_is_said(start: Callable[..., Run], bucket: 
     assert refused.returncode == 2
     assert "No Ray cluster answers at '127.0.0.1:1'" in err.decode()
     assert "Traceback" not in err.decode()
+
+
+def test_sqlite_is_refused_where_there_are_several_machines(
+    cluster: Cluster, start: Callable[..., Run], environ: dict[str, str], tmp_path: Path
+) -> None:
+    paint(tmp_path / "few", 3)
+    del environ["D3_DATABASE_URL"]
+    refused = start("scan", tmp_path / "few", "--ray", cluster.address, "--no-report")
+    _, err = refused.communicate(timeout=120)
+    assert refused.returncode == 2
+    assert "SQLite serves one machine, and the Ray cluster has 2" in err.decode()
+    assert "PostgreSQL" in err.decode()
+
+
+def test_the_service_has_its_scans_done_by_the_cluster(
+    cluster: Cluster,
+    start: Callable[..., Run],
+    environ: dict[str, str],
+    bucket: str,
+    tmp_path: Path,
+) -> None:
+    del start  # which made the tables
+    ours = {name: value for name, value in environ.items() if name.startswith(("D3_", "MINIO_"))}
+    with d3_serve(tmp_path, **ours, D3_RAY_ADDRESS=cluster.address) as served:
+        url = served.url()
+        with Client(url, (tmp_path / "home/api.key").read_text().strip()) as client:
+            client.start_scan(bucket, scan_id="s")
+            wait_until(lambda: bool(cluster.workers()), 60)
+            wait_until(lambda: client.scan("s").state == "done", 120)
+            found = [one.uri for one in client.scan_results("s")]
+            assert len(found) == len(set(found)) == IMAGES
+        assert served.stop() == 0

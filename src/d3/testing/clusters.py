@@ -6,14 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from d3.testing.servers import ServerMissing
 from d3.testing.stores import free_port
-from tests.serving import clean_environment, wait_until
 
 RAY = Path(sys.executable).parent / "ray"
+_START_SECONDS = 120
 _OPTIONS = ("--num-cpus=1", "--object-store-memory=80000000", "--disable-usage-stats", "--block")
 
 
@@ -23,17 +25,18 @@ class Cluster:
     def __init__(self, folder: Path) -> None:
         self.address = f"127.0.0.1:{free_port()}"
         self._folder = folder
-        self._environ = clean_environment(RAY_SCHEDULER_EVENTS="0", RAY_DISABLE_IMPORT_WARNING="1")
         port = self.address.rpartition(":")[2]
         options = (f"--port={port}", "--node-ip-address=127.0.0.1", "--include-dashboard=false")
         self._head = self._start("head", "--head", *options, f"--temp-dir={folder}")
-        wait_until(lambda: "Ray runtime started" in self._said("head"), 90)
+        self._wait("head")
         self.node = self.add_node()
 
     def add_node(self) -> subprocess.Popen[bytes]:
         """One more node with a core."""
-        self.node = self._start("node", f"--address={self.address}")
-        wait_until(lambda: "Ray runtime started" in self._said("node"), 90)
+        # By an address of its own it is another machine to Ray.
+        options = (f"--address={self.address}", "--node-ip-address=127.0.0.2")
+        self.node = self._start("node", *options)
+        self._wait("node")
         return self.node
 
     def kill_node(self) -> None:
@@ -53,14 +56,17 @@ class Cluster:
         with (self._folder / f"{name}.log").open("wb") as log:
             return subprocess.Popen(
                 [RAY, "start", *options, *_OPTIONS],
-                env=self._environ,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
 
-    def _said(self, name: str) -> str:
-        return (self._folder / f"{name}.log").read_text(errors="replace")
+    def _wait(self, name: str) -> None:
+        until = time.monotonic() + _START_SECONDS
+        while "Ray runtime started" not in (self._folder / f"{name}.log").read_text():
+            if time.monotonic() > until:
+                raise ServerMissing(f"Ray's {name} does not start; see {self._folder}.")
+            time.sleep(0.1)
 
 
 @contextmanager
