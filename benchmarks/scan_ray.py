@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scan import photographs
+from scan_inputs import photographs
 
 import ray
 from d3.container import Container
