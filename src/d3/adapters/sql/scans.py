@@ -14,9 +14,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from d3.adapters.sql.engine import Database
+from d3.adapters.sql.inserts import from_arrays
+from d3.adapters.sql.rows import scan_of
 from d3.adapters.sql.tables import ScanEntry, ScanResult, ScanShard
 from d3.domain.errors import ScanNotFound
-from d3.domain.models import ModelReference
 from d3.domain.scans import Listing, NewScan, Scan, ScanCounts, ScanRow, ScanState, Shard
 
 _S, _H, _R = ScanEntry, ScanShard, ScanResult
@@ -25,6 +26,7 @@ _COUNTS = (*_KINDS, "passed_over", "listed")
 _LOOKED_UP = 500
 _NAMES = tuple(one.name for one in fields(ScanRow))
 _ROW = tuple(_R.__table__.columns[one] for one in _NAMES)
+_EVERY = tuple(_R.__table__.columns[one] for one in ("scan_id", "shard"))
 
 
 class SqlScanLedger:
@@ -164,13 +166,8 @@ class SqlScanLedger:
 
     def add(self, scan_id: int, number: int, rows: Sequence[ScanRow]) -> None:
         """Keep rows of a shard and count them, those that are there already aside."""
-        values = [
-            {"scan_id": scan_id, "shard": number} | {name: getattr(row, name) for name in _NAMES}
-            for row in rows
-        ]
-        insert = self._insert(_R).on_conflict_do_nothing(index_elements=[_R.scan_id, _R.uri])
         with self._database.writing() as connection:
-            kept = connection.execute(insert.returning(_R.verdict), values)
+            kept = self._keep(connection, scan_id, number, rows)
             counts = Counter(verdict or "error" for (verdict,) in kept)
             if counts:
                 connection.execute(
@@ -178,6 +175,22 @@ class SqlScanLedger:
                     .where(_H.scan_id == scan_id, _H.number == number)
                     .values({kind: getattr(_H, kind) + counts[kind] for kind in counts})
                 )
+
+    def _keep(
+        self, connection: sa.Connection, scan_id: int, number: int, rows: Sequence[ScanRow]
+    ) -> sa.Result[Any]:
+        """Insert the rows that are not there yet; the verdicts of these."""
+        every = {"scan_id": scan_id, "shard": number}
+        insert = self._insert(_R)
+        if self._database.is_sqlite:
+            values: Any = [every | {name: getattr(row, name) for name in _NAMES} for row in rows]
+        else:
+            given = from_arrays([*_EVERY, *_ROW])
+            insert = insert.from_select(given.selected_columns.keys(), given)
+            values = {name: [value] * len(rows) for name, value in every.items()}
+            values |= {name: [getattr(row, name) for row in rows] for name in _NAMES}
+        once = insert.on_conflict_do_nothing(index_elements=[_R.scan_id, _R.uri])
+        return connection.execute(once.returning(_R.verdict), values)
 
     def finish(self, scan_id: int, number: int, passed_over: int) -> None:
         """Every image of the shard has its row."""
@@ -265,26 +278,7 @@ class SqlScanLedger:
                 .group_by(_H.scan_id)
             )
             counts = {scan_id: ScanCounts(*numbers) for scan_id, *numbers in totals}
-        return [_scan(one, counts.get(one.id, ScanCounts())) for one in found]
-
-
-def _scan(found: Any, counts: ScanCounts) -> Scan:
-    return Scan(
-        id=found.id,
-        name=found.name,
-        source=found.source,
-        model=ModelReference(found.model_name, found.model_version, found.model_sha256),
-        threshold=found.threshold,
-        views=found.views,
-        created_at=found.created_at,
-        by_service=found.by_service,
-        state=ScanState(found.state),
-        listed=found.listed,
-        shards=found.shards,
-        finished_at=found.finished_at,
-        counts=counts,
-        trouble=found.trouble,
-    )
+        return [scan_of(one, counts.get(one.id, ScanCounts())) for one in found]
 
 
 def _packed(uris: Sequence[str]) -> bytes:
