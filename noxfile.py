@@ -186,7 +186,7 @@ def openapi(session: nox.Session) -> None:
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """The figures of benchmarks/, printed; nothing is asserted. The HTTP one needs wrk."""
-    install(session, "bench", "test")
+    install(session, "bench", "test", "ray")
     for part in ("prepare", "speed", "tricks", "views", "drift", "memory", "picture"):
         session.run("python", "benchmarks/engine.py", part)
     session.run("python", "benchmarks/storage")
@@ -198,8 +198,9 @@ def bench(session: nox.Session) -> None:
     session.run("python", "benchmarks/isolation.py")
     for part in ("load", "hostile", "slow"):
         session.run("python", "benchmarks/serving/pressure.py", part)
-    for part in ("folder", "s3", "vit", "listing"):
+    for part in ("folder", "s3", "vit", "listing", "rows"):
         session.run("python", "benchmarks/scan.py", part)
+    session.run("python", "benchmarks/scan_ray.py", env={"OMP_NUM_THREADS": "1"})
     for part in ("idle", "tails", "flood", "vit"):
         session.run("python", "benchmarks/serving/compare.py", part)
 

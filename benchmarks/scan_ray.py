@@ -130,13 +130,13 @@ def with_ray_data(settings: Settings, images: Path, address: str) -> Measured:
             size=(224, 224),
             mode="RGB",
             include_paths=True,
-            ray_remote_args={"num_cpus": 0.5},
+            num_cpus=0.5,
         ).map_batches(
             Scorer,
             fn_constructor_args=(settings,),
             batch_size=BATCH,
             num_cpus=0.5,
-            concurrency=2,
+            compute=ray.data.ActorPoolStrategy(size=2),
         )
         moments = sorted(float(one["moment"]) for one in found.iter_rows())
     finally:

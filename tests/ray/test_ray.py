@@ -94,17 +94,21 @@ Run = subprocess.Popen[bytes]
 
 
 @pytest.fixture
-def bucket(second_s3: S3Server, tmp_path: Path) -> str:
-    """A prefix with pictures, one of them damaged, and a file that is none."""
-    name, client = f"images-{uuid.uuid4().hex}", second_s3.client()
-    client.make_bucket(name)
-    files = paint(tmp_path / "pictures", IMAGES - 1)
-    broken, notes = tmp_path / "pictures/broken.png", tmp_path / "pictures/notes.txt"
-    broken.write_bytes(files[0].read_bytes()[:90])
-    notes.write_text("no image")
-    for file in (*files, broken, notes):
-        client.fput_object(name, f"in/{file.relative_to(tmp_path / 'pictures')}", str(file))
-    return f"s3://{name}/in/"
+def fill(second_s3: S3Server, tmp_path: Path) -> Callable[[int], str]:
+    """Makes a prefix with so many pictures, one of them damaged, and a file that is none."""
+
+    def fill(images: int) -> str:
+        name, client = f"images-{uuid.uuid4().hex}", second_s3.client()
+        client.make_bucket(name)
+        files = paint(tmp_path / "pictures", images - 1)
+        broken, notes = tmp_path / "pictures/broken.png", tmp_path / "pictures/notes.txt"
+        broken.write_bytes(files[0].read_bytes()[:90])
+        notes.write_text("no image")
+        for file in (*files, broken, notes):
+            client.fput_object(name, f"in/{file.relative_to(tmp_path / 'pictures')}", str(file))
+        return f"s3://{name}/in/"
+
+    return fill
 
 
 class Ledger:
@@ -154,8 +158,9 @@ def assert_one_row_each(ledger: Ledger, told: dict[str, object], bucket: str) ->
 
 
 def test_workers_nodes_and_drivers_are_killed_and_each_image_has_one_row(
-    cluster: Cluster, start: Callable[..., Run], ledger: Ledger, bucket: str
+    cluster: Cluster, start: Callable[..., Run], ledger: Ledger, fill: Callable[[int], str]
 ) -> None:
+    bucket = fill(IMAGES)
     command = ("scan", bucket, "--scan-id", "s", "--views", VIEWS, "--no-report", "--json")
     command = (*command, "--ray", cluster.address)
     chance = random.Random(SEED)
@@ -180,8 +185,9 @@ def test_workers_nodes_and_drivers_are_killed_and_each_image_has_one_row(
     assert_one_row_each(ledger, told, bucket)
 
 
-def test_a_cluster_that_is_not_there_is_said(start: Callable[..., Run], bucket: str) -> None:
-    refused = start("scan", bucket, "--ray", "127.0.0.1:1", "--no-report")
+def test_a_cluster_that_is_not_there_is_said(start: Callable[..., Run], tmp_path: Path) -> None:
+    paint(tmp_path / "few", 3)
+    refused = start("scan", tmp_path / "few", "--ray", "127.0.0.1:1", "--no-report")
     _, err = refused.communicate(timeout=120)
     assert refused.returncode == 2
     assert "No Ray cluster answers at '127.0.0.1:1'" in err.decode()
@@ -204,7 +210,7 @@ def test_the_service_has_its_scans_done_by_the_cluster(
     cluster: Cluster,
     start: Callable[..., Run],
     environ: dict[str, str],
-    bucket: str,
+    fill: Callable[[int], str],
     tmp_path: Path,
 ) -> None:
     del start  # which made the tables
@@ -212,9 +218,9 @@ def test_the_service_has_its_scans_done_by_the_cluster(
     with d3_serve(tmp_path, **ours, D3_RAY_ADDRESS=cluster.address) as served:
         url = served.url()
         with Client(url, (tmp_path / "home/api.key").read_text().strip()) as client:
-            client.start_scan(bucket, scan_id="s")
+            client.start_scan(fill(30), scan_id="s")
             wait_until(lambda: bool(cluster.workers()), 60)
             wait_until(lambda: client.scan("s").state == "done", 120)
             found = [one.uri for one in client.scan_results("s")]
-            assert len(found) == len(set(found)) == IMAGES
+            assert len(found) == len(set(found)) == 30
         assert served.stop() == 0
