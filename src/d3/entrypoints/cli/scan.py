@@ -163,6 +163,7 @@ def told(scan: Scan) -> dict[str, Any]:
         "listed_all": scan.listed,
         "created_at": scan.created_at,
         "finished_at": scan.finished_at,
+        "trouble": scan.trouble,
         **asdict(scan.counts),
     }
 
