@@ -70,6 +70,7 @@ def main() -> None:
             for _ in range(chosen.rounds):
                 for one, run in contestants.items():
                     measured[one].append(run())
+                    print(one, *(f"{figure:.1f}" for figure in measured[one][-1]), flush=True)
         container.database().close()
     base = statistics.median(rate for rate, _ in measured["scan, local"])
     for one, figures in measured.items():

@@ -181,8 +181,8 @@ def test_workers_nodes_and_drivers_are_killed_and_each_image_has_one_row(
         before = ledger.rows()
         assert before < IMAGES
         ledger.wait_for(before + 1, driver)
-    told = finish(driver)
-    assert_one_row_each(ledger, told, bucket)
+    assert_one_row_each(ledger, finish(driver), bucket)
+    assert_one_row_each(ledger, finish(start(*command)), bucket)
 
 
 def test_a_cluster_that_is_not_there_is_said(start: Callable[..., Run], tmp_path: Path) -> None:

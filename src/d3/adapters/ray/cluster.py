@@ -107,7 +107,8 @@ class RayCluster:
                     _LOG.warning("a worker was lost for good, another one is started: %s", error)
             idle()
         # Those that still judge an image end by themselves; one whose node is gone never does.
-        ray.wait([*running], num_returns=len(running) or 1, timeout=_LAST_SECONDS)
+        if running:
+            ray.wait([*running], num_returns=len(running), timeout=_LAST_SECONDS)
 
     def _shares(self) -> Iterator[Share]:
         """One for each worker that the nodes which live can feed."""

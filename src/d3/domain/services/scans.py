@@ -227,7 +227,8 @@ class ScanService:
             found = patiently(lambda: ledger.get(scan.name), OUTAGE_SECONDS)
             return found.state is not ScanState.RUNNING
 
-        cluster.run(scan.name, is_over, (watcher or Watcher()).idle)
+        if scan.state is ScanState.RUNNING:
+            cluster.run(scan.name, is_over, (watcher or Watcher()).idle)
         return ledger.get(scan.name)
 
     def estimate(
