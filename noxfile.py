@@ -12,7 +12,7 @@ nox.needs_version = ">=2026"
 nox.options.default_venv_backend = "uv"
 nox.options.sessions = [
     *("lint", "types", "imports"),
-    *("unit", "integration", "e2e", "service", "attacks", "console"),
+    *("unit", "integration", "e2e", "service", "attacks", "console", "ray"),
 ]
 
 PROJECT = nox.project.load_toml()
@@ -101,6 +101,21 @@ def console(session: nox.Session) -> None:
     pytest(session, "tests/console", "--ignore=tests/console/test_manners.py")
 
 
+@nox.session
+def ray(session: nox.Session) -> None:
+    """Scans on a Ray cluster of two nodes, PostgreSQL and S3: a worker, a node, a driver killed."""
+    install(session, "test", "ray")
+    pytest(session, "tests/ray")
+
+
+@nox.session(default=False)
+def ray_long(session: nox.Session) -> None:
+    """The long form: 20 random kills of workers, nodes and drivers."""
+    session.env.update({"D3TEST_RAY_KILLS": "20", "D3TEST_RAY_IMAGES": "4000"})
+    install(session, "test", "ray")
+    pytest(session, "tests/ray")
+
+
 @nox.session(default=False)
 def screenshots(session: nox.Session) -> None:
     """Pictures of every page of the console, light, dark and on a phone, in screenshots/."""
@@ -171,7 +186,7 @@ def openapi(session: nox.Session) -> None:
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """The figures of benchmarks/, printed; nothing is asserted. The HTTP one needs wrk."""
-    install(session, "bench", "test")
+    install(session, "bench", "test", "ray")
     for part in ("prepare", "speed", "tricks", "views", "drift", "memory", "picture"):
         session.run("python", "benchmarks/engine.py", part)
     session.run("python", "benchmarks/storage")
@@ -183,8 +198,9 @@ def bench(session: nox.Session) -> None:
     session.run("python", "benchmarks/isolation.py")
     for part in ("load", "hostile", "slow"):
         session.run("python", "benchmarks/serving/pressure.py", part)
-    for part in ("folder", "s3", "vit", "listing"):
+    for part in ("folder", "s3", "vit", "listing", "rows"):
         session.run("python", "benchmarks/scan.py", part)
+    session.run("python", "benchmarks/scan_ray.py", env={"OMP_NUM_THREADS": "1"})
     for part in ("idle", "tails", "flood", "vit"):
         session.run("python", "benchmarks/serving/compare.py", part)
 

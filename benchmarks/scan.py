@@ -4,81 +4,47 @@
     python benchmarks/scan.py s3 [--images 600] [--rounds 5]
     python benchmarks/scan.py vit [--images 24] [--rounds 3]
     python benchmarks/scan.py listing [--images 1000000]
+    python benchmarks/scan.py rows [--images 100000]
 
 ``folder``: with a detector that does nothing, beside the decoder alone in as many threads. ``s3``:
 likewise from s3rver, beside plain minio-py that reads the same objects in as many threads and does
-no more, and beside minio-py with the decoder. ``vit``: ViT-L/14 with random weights, beside the
+no more, and beside minio-py with the decoder; a scan that reads and does not decode stands for what
+the reading itself loses. ``vit``: ViT-L/14 with random weights, beside the
 bare engine on the same pixels in the same batches. ``listing``: a store that is simulated; when the
-first rows were there, when all was listed, and the most memory. Rows are kept in SQLite.
+first rows were there, when all was listed, and the most memory. Rows are kept in SQLite. ``rows``:
+how fast a ledger takes rows, and what they take on disk, in SQLite and in PostgreSQL.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image
+import sqlalchemy as sa
+from scan_inputs import Nothing, Simulated, Undecoded, photographs
 
 from d3.adapters.memory.registry import MemoryRegistry
 from d3.container import Container
-from d3.domain.images import ImageSource, Pixels
-from d3.domain.models import StoredModel
-from d3.domain.ports import Logits
-from d3.domain.ports_scans import ImageCollection, Listed
-from d3.domain.scans import Scan, ScanState
+from d3.domain.ports_scans import ImageCollection
+from d3.domain.scans import Scan, ScanRow, ScanState
 from d3.domain.services.scans import S3_THREADS
 from d3.entrypoints.bench.baseline import SHAPES, random_model
 from d3.entrypoints.bench.measure import in_turns, peak_gib, processor
 from d3.settings import Settings
+from d3.testing.servers import postgresql
 from d3.testing.stores import s3_server
 
-DEFAULTS = {"folder": 1500, "s3": 600, "vit": 24, "listing": 1_000_000}
+DEFAULTS = {"folder": 1500, "s3": 600, "vit": 24, "listing": 1_000_000, "rows": 100_000}
 BATCH = 8
-
-
-class Nothing:
-    """A detector that does nothing, and the engine that makes it."""
-
-    engine = "nothing"
-    device = "cpu"
-    precision = "fp32"
-
-    def load(self, model: StoredModel) -> Nothing:
-        return self
-
-    def score(self, pixels: Pixels, views: int) -> Logits:
-        return np.zeros((len(pixels), views))
-
-    def close(self) -> None: ...
-
-
-class Simulated:
-    """A store of so many keys, each a small image."""
-
-    source = "s3://simulated/"
-    named = False
-
-    def __init__(self, keys: int) -> None:
-        self._keys = keys
-        self._pixels = np.zeros((16, 16, 3), np.uint8)
-
-    def list(self, after: str | None) -> Iterator[Listed]:
-        start = 0 if after is None else int(after) + 1
-        for number in range(start, self._keys):
-            yield Listed(f"s3://simulated/a/prefix/of/some/length/{number:09}.jpg", str(number))
-
-    def read(self, uri: str) -> ImageSource:
-        return self._pixels
-
-    def check(self) -> None: ...
 
 
 def main() -> None:
@@ -97,8 +63,10 @@ def main() -> None:
             from_s3(folder, images, chosen.rounds)
         elif chosen.what == "vit":
             with_vit(folder, images, chosen.rounds)
-        else:
+        elif chosen.what == "listing":
             listing(folder, images)
+        else:
+            keep_rows(folder, images)
 
 
 def from_folder(folder: Path, images: int, rounds: int) -> None:
@@ -123,13 +91,12 @@ def from_s3(folder: Path, images: int, rounds: int) -> None:
         client.make_bucket("images")
         for file in files:
             client.fput_object("images", file.name, str(file))
-        container = container_of(
-            folder / "home",
-            Nothing(),
-            minio_endpoint=server.endpoint,
-            minio_access_key=server.key,
-            minio_secret_key=server.secret,
-        )
+        place = {
+            "minio_endpoint": server.endpoint,
+            "minio_access_key": server.key,
+            "minio_secret_key": server.secret,
+        }
+        container = container_of(folder / "home", Nothing(), **place)
         decoder = container.decoder()
 
         def fetch(name: str) -> bytes:
@@ -147,10 +114,14 @@ def from_s3(folder: Path, images: int, rounds: int) -> None:
 
             return run
 
+        collection = container.scans().collection("s3://images/")
+        undecoded = container_of(folder / "home", Nothing(), **place)
+        undecoded.decoder.override(Undecoded())
         contestants = {
             "minio-py, reading alone": read(len),
+            "scan that does not decode": scanning(undecoded, collection, "u"),
             "minio-py and decoder": read(lambda content: decoder.decode(content, 224)),
-            "scan": scanning(container, container.scans().collection("s3://images/")),
+            "scan": scanning(container, collection),
         }
         tell(in_turns(contestants, rounds), images, "minio-py, reading alone")
 
@@ -202,6 +173,50 @@ def listing(folder: Path, keys: int) -> None:
     print(f"peak {peak_gib():.2f} GiB, {before:.2f} of it before the scan began")
 
 
+def keep_rows(folder: Path, images: int) -> None:
+    with postgresql() as server, server.database() as url:
+        for name, settings in (("SQLite", {}), ("PostgreSQL", {"database_url": url})):
+            container = container_of(folder / name, Nothing(), **settings)
+            ledger = container.scan_ledger()
+            scan = begin(container, Simulated(images), "rows")
+            rows = [row_for(number) for number in range(images)]
+            begun = time.perf_counter()
+            for start in range(0, images, 512):
+                ledger.add(scan.id, 0, rows[start : start + 512])
+            seconds = time.perf_counter() - begun
+            size = size_of(container.database())
+            print(f"{name:<12} {images / seconds:8,.0f} rows/s  {size / images:6.0f} bytes a row")
+            container.database().close()
+
+
+def size_of(database: Any) -> int:
+    """Bytes of all rows and their indexes."""
+    asked = "SELECT pg_total_relation_size('scan_results')"
+    if database.is_sqlite:
+        asked = "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
+    with database.reading() as connection:
+        return int(connection.scalar(sa.text(asked)))
+
+
+def row_for(number: int) -> ScanRow:
+    """A row as a photograph's."""
+    return ScanRow(
+        uri=f"s3://simulated/a/prefix/of/some/length/{number:09}.jpg",
+        verdict="real",
+        error=None,
+        created_at=datetime.now(UTC),
+        prediction=0.25,
+        logit=-1.1,
+        spread=0.0,
+        image_sha256=f"{number:064x}",
+        image_format="JPEG",
+        image_width=640,
+        image_height=480,
+        image_bytes=91_000,
+        processing_time=0.01,
+    )
+
+
 def container_of(home: Path, engine: Nothing | None, **settings: object) -> Container:
     container = Container(settings=Settings(home=home, **settings))  # type: ignore[arg-type]
     if engine is not None:
@@ -217,35 +232,20 @@ def begin(container: Container, collection: ImageCollection, name: str) -> Scan:
     return container.scans().begin(name, collection, manifest, threshold=None, views=None)
 
 
-def scanning(container: Container, collection: ImageCollection) -> Callable[[], None]:
+def scanning(
+    container: Container, collection: ImageCollection, name: str = "scan"
+) -> Callable[[], None]:
     """Runs a whole scan, each time a new one; the model is loaded before."""
     numbers = count()
     container.host().load()
 
     def run() -> None:
-        scan = begin(container, collection, f"scan-{next(numbers)}")
+        scan = begin(container, collection, f"{name}-{next(numbers)}")
         ended = container.scans().run(scan, collection)
         assert ended.state is ScanState.DONE
         assert ended.counts.error == 0
 
     return run
-
-
-def photographs(folder: Path, images: int) -> list[Path]:
-    """JPEGs of 640 x 480, smooth with some noise; ten contents under many names."""
-    folder.mkdir()
-    draw, contents = np.random.default_rng(0), []
-    for _ in range(10):
-        smooth = Image.fromarray(draw.integers(0, 256, (12, 16, 3), dtype=np.uint8))
-        pixels = np.asarray(smooth.resize((640, 480), Image.Resampling.BICUBIC))
-        noisy = np.clip(pixels + draw.normal(0, 6, pixels.shape), 0, 255).astype(np.uint8)
-        stream = io.BytesIO()
-        Image.fromarray(noisy).save(stream, "JPEG", quality=90)
-        contents.append(stream.getvalue())
-    files = [folder / f"{number:06}.jpg" for number in range(images)]
-    for number, file in enumerate(files):
-        file.write_bytes(contents[number % len(contents)])
-    return files
 
 
 def tell(told: dict[str, float], images: int, base: str) -> None:

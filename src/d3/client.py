@@ -24,11 +24,20 @@ from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, TypeVar
+from urllib.parse import quote
 
 import httpx
 import msgspec
 
 from d3.domain.errors import D3Error
+from d3.domain.scans import new_scan_name
+from d3.entrypoints.http.scan_schemas import (
+    OneScan,
+    ScanItem,
+    ScanPage,
+    ScanResultItem,
+    ScanResultPage,
+)
 from d3.entrypoints.http.schemas import (
     BatchPrediction,
     Done,
@@ -207,6 +216,58 @@ class Client:
         file = _named(head, None)
         return self._call("POST", "/api/model/upload", Uploaded, files=[("file", file)], data=data)
 
+    def start_scan(
+        self,
+        source: str,
+        *,
+        scan_id: str | None = None,
+        model: str | None = None,
+        threshold: float | None = None,
+        views: int | None = None,
+    ) -> ScanItem:
+        """Have the service judge a whole prefix; retried safely, since each has an id.
+
+        Args:
+            source: ``s3://BUCKET/PREFIX``, or a folder of the server's below its D3_SCAN_FOLDER.
+            scan_id: what to call it; one that was begun goes on.
+            model: which one judges; the service's chosen one unless said.
+            threshold: in [0, 1]; the model's own unless said.
+            views: 1 to 16 permutations to average.
+
+        Raises:
+            ServiceError: see its ``code``.
+        """
+        asked = {"model": model, "threshold": threshold, "views": views}
+        body = {name: value for name, value in asked.items() if value is not None}
+        body |= {"source": source, "id": scan_id or new_scan_name(time.time())}
+        return self._call("POST", "/api/scans", OneScan, again=True, json=body).scan
+
+    def scans(self) -> Iterator[ScanItem]:
+        """Every scan, the newest first; pages are fetched as they are needed."""
+        offset, more = 0, True
+        while more:
+            asked = {"limit": str(_PAGE), "offset": str(offset)}
+            page = self._get("/api/scans", ScanPage, asked)
+            yield from page.scans
+            offset, more = offset + page.count, page.count == _PAGE
+
+    def scan(self, scan_id: str) -> ScanItem:
+        """How a scan stands."""
+        return self._get(_scan(scan_id), OneScan).scan
+
+    def scan_results(self, scan_id: str) -> Iterator[ScanResultItem]:
+        """Every image of a scan that is judged, by URI."""
+        asked: dict[str, str] | None = {"limit": str(_PAGE)}
+        while asked is not None:
+            page = self._get(f"{_scan(scan_id)}/results", ScanResultPage, asked)
+            yield from page.results
+            more = page.next_cursor
+            asked = None if more is None else {"limit": str(_PAGE), "cursor": more}
+
+    def cancel_scan(self, scan_id: str) -> ScanItem:
+        """Have a scan's workers stop when their shard is done."""
+        return self._call("DELETE", _scan(scan_id), OneScan, again=True).scan
+
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
@@ -247,14 +308,16 @@ class Client:
     def _get(self, path: str, kind: type[_T], parameters: dict[str, str] | None = None) -> _T:
         return self._call("GET", path, kind, params=parameters or {})
 
-    def _call(self, method: str, path: str, kind: type[_T], **what: Any) -> _T:
-        repeatable = method == "GET" or "headers" in what
+    def _call(
+        self, method: str, path: str, kind: type[_T], *, again: bool = False, **what: Any
+    ) -> _T:
+        repeatable = again or method == "GET" or "headers" in what
         for attempt in range(self._retries + 1):
             last = attempt == self._retries
             try:
                 response = self._http.request(method, path, **what)
             except httpx.TransportError as error:
-                # Without an idempotency key nobody knows whether the call took effect.
+                # Of others nobody knows whether they took effect.
                 if last or not (repeatable or isinstance(error, httpx.ConnectError)):
                     raise ServiceError(
                         0, "no_answer", f"{self._http.base_url} gave no answer. Is d3 serve there?"
@@ -266,11 +329,15 @@ class Client:
             if response.status_code == _UNAUTHORIZED and self._own_key is not None:
                 self._http.headers["Authorization"] = f"Bearer {self._own_key}"
                 self._own_key = None
-                return self._call(method, path, kind, **what)
+                return self._call(method, path, kind, again=again, **what)
             if response.status_code not in _RETRIED or last:
                 raise _error_of(response)
             self._sleep(_retry_after(response, attempt))
         raise AssertionError("unreachable")
+
+
+def _scan(scan_id: str) -> str:
+    return f"/api/scans/{quote(scan_id, safe='')}"
 
 
 def _named(image: File, name: str | None) -> tuple[str, bytes]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache, partial
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
     from d3.domain.ports_limits import RateLimiter
     from d3.domain.ports_models import Bundles, Fetcher
     from d3.domain.ports_queue import DetectionQueue, QueueEvents
-    from d3.domain.ports_scans import ImageCollection, ScanLedger
+    from d3.domain.ports_scans import ImageCollection, ScanCluster, ScanLedger
     from d3.domain.ports_storage import Copier
     from d3.domain.published import ModelSource
 
@@ -327,6 +328,48 @@ def _listed_elsewhere(
     return (lambda uri: images().read(uri)), check
 
 
+def _cluster(settings: Settings, address: str, *, isolate: bool = False) -> ScanCluster:
+    """The Ray cluster at an address, whose workers have these settings.
+
+    Args:
+        settings: of the scan; every node must reach what they name.
+        address: ``auto`` or ``HOST:PORT``.
+        isolate: whether workers decode as the service does.
+    """
+    try:
+        from d3.adapters.ray import RayCluster
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise SettingsInvalid(
+            "Scanning on a Ray cluster needs an extra package.", "pip install 'd3-deepfake[ray]'"
+        ) from error
+    work = partial(_work_on_scan, replace(settings, isolate_decoding=isolate))
+    shared = not (isinstance(settings.database, Path) or settings.database.startswith("sqlite"))
+    return RayCluster(
+        address,
+        work,
+        cores=settings.ray_cores,
+        gpus=settings.cuda_device != "cpu",
+        shared=shared,
+    )
+
+
+def _work_on_scan(settings: Settings, name: str, cores: int, gpu: bool) -> None:  # noqa: FBT001
+    """What a worker on another machine does: work on a scan until it is over."""
+    # Ray shows a worker its own GPU alone.
+    own = replace(settings, decode_threads=cores, cuda_device=None if gpu else "cpu")
+    container = Container(settings=own)
+    container.queue.override(container.threaded_queue)
+    container.decoder.override(container.strangers_decoder)
+    try:
+        container.scans().resume(name)
+    finally:
+        container.host().close()
+        container.decoder().close()
+        container.database().close()
+
+
 def _copier(settings: Settings, source: str | Path | None, target: str | Path | None) -> Copier:
     """From the embedded database to the one that is set, unless said otherwise."""
     from d3.adapters.sql import Database, SqlCopier
@@ -435,6 +478,7 @@ class Container(containers.DeclarativeContainer):
         threads=settings.provided.decode_threads,
         batch_size=settings.provided.batch_size,
     )
+    scan_cluster = providers.Factory(_cluster, settings)
     copier = providers.Factory(_copier, settings)
     history_writer = providers.ThreadSafeSingleton(HistoryWriter, history=history, clock=clock)
     cache = providers.ThreadSafeSingleton(_cache, settings)

@@ -253,6 +253,19 @@ class Settings:
     upload_seconds: Annotated[int, Meta(ge=1, le=86400)] = _variable(
         "D3_UPLOAD_SECONDS", 300, "a request's body may take to arrive"
     )
+    scan_folder: Path | None = _variable(
+        "D3_SCAN_FOLDER",
+        None,
+        "folder below which callers of the service may have folders scanned; unset: s3:// alone",
+    )
+    ray_address: str | None = _variable(
+        "D3_RAY_ADDRESS",
+        None,
+        "auto or HOST:PORT of the Ray cluster that does the service's scans; unset: a process",
+    )
+    ray_cores: Annotated[int, Meta(ge=1, le=1024)] = _variable(
+        "D3_RAY_CORES", 8, "of a scan's worker on a node of the Ray cluster that has no GPU"
+    )
     history_days: Annotated[int, Meta(ge=0, le=36500)] = _variable(
         "D3_HISTORY_DAYS", 0, "after which results are deleted; 0: never"
     )

@@ -63,7 +63,9 @@ def test_without_a_key_only_health_and_the_page_are_open(closed: Service) -> Non
         if path.startswith("/health"):
             continue
         for method in methods:
-            answer = closed.http.request(method, path.replace("{result_id}", "1"))
+            answer = closed.http.request(
+                method, path.replace("{result_id}", "1").replace("{scan_id}", "a")
+            )
             assert_problem(answer, 401, "key_missing")
             assert answer.headers["www-authenticate"].startswith("Bearer")
     assert_problem(closed.http.get("/nowhere"), 401, "key_missing")

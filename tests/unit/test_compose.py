@@ -69,7 +69,30 @@ def test_d3_is_led_to_the_services_that_are_there() -> None:
         str(read.minio_endpoint).split(":")[0],
         re.split(r"[/:]+", str(read.redis_url))[1],
     }
-    assert hosts == set(SERVICES) - {"d3"} == set(SERVICES["d3"]["depends_on"])
+    assert hosts == set(SERVICES) - {"d3", "replica", "proxy"} == set(SERVICES["d3"]["depends_on"])
+
+
+def test_replicas_are_d3_behind_a_proxy_that_they_trust_and_only_where_asked_for() -> None:
+    replica, proxy, alone = SERVICES["replica"], SERVICES["proxy"], SERVICES["d3"]
+    assert replica["profiles"] == proxy["profiles"] == ["scale"]
+    assert {one for one in SERVICES if "profiles" in SERVICES[one]} == {"replica", "proxy"}
+    assert replica["deploy"]["replicas"] == 2
+    assert "ports" not in replica
+    own = environment("replica")
+    trusted = own.pop("D3_TRUSTED_PROXIES")
+    assert own == environment("d3")
+    read = Settings.from_environment(
+        image_environment() | environment("replica"), dotenv=None
+    ).trusted_proxies
+    assert ",".join(read) == trusted
+    same = set(alone) - {"ports", "environment"}
+    assert {name: replica[name] for name in same} == {name: alone[name] for name in same}
+    (published,) = proxy["ports"]
+    assert published == alone["ports"][0]
+    assert set(proxy["depends_on"]) == {"replica"}
+    told = COMPOSE["configs"][proxy["configs"][0]["source"]]["content"]
+    assert re.search(r"^:5000 \{$", told, re.MULTILINE)
+    assert re.search(r"name replica\s+port 5000\b", told)
 
 
 def test_both_ends_know_the_same_secrets() -> None:
@@ -97,7 +120,7 @@ def test_the_port_is_the_services_and_is_published_on_this_machine_alone() -> No
     address, outside, inside = published.split(":")
     assert {outside, inside, exposed} == {str(settings().port)} == {str(Settings().port)}
     assert address == "127.0.0.1"
-    assert all("ports" not in SERVICES[name] for name in SERVICES if name != "d3")
+    assert all("ports" not in SERVICES[name] for name in SERVICES if name not in {"d3", "proxy"})
 
 
 def test_the_health_check_asks_what_the_service_answers() -> None:
@@ -121,7 +144,7 @@ def test_it_runs_as_nobody_in_particular_and_writes_where_a_volume_is() -> None:
     assert named == set(COMPOSE["volumes"])
 
 
-@pytest.mark.parametrize("name", sorted(set(SERVICES) - {"d3"}))
+@pytest.mark.parametrize("name", sorted(set(SERVICES) - {"d3", "replica"}))
 def test_images_are_pinned(name: str) -> None:
     assert re.fullmatch(r"[a-z0-9./-]+:v?[0-9]+\.[0-9.]+(-alpine)?", SERVICES[name]["image"])
 

@@ -116,6 +116,18 @@ class ScanMismatch(RequestInvalid):
     code = "scan_mismatch"
 
 
+class SourceRefused(RequestInvalid):
+    """Callers of the service may not have this source scanned."""
+
+    code = "source_refused"
+
+
+class ScanFailed(D3Error):
+    """Nothing that works on a scan can go on with it."""
+
+    code = "scan_failed"
+
+
 class ScanNotFound(D3Error):
     """There is no scan of that id."""
 

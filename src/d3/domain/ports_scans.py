@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -66,6 +66,19 @@ class ImageCollection(Protocol):
 
 
 @runtime_checkable
+class ScanCluster(Protocol):
+    """Many machines that work on one scan."""
+
+    def run(self, name: str, is_over: Callable[[], bool], idle: Callable[[], None]) -> None:
+        """Have workers everywhere work on the scan of that name until it is over.
+
+        Raises:
+            D3Error: no worker is left that could go on.
+        """
+        ...
+
+
+@runtime_checkable
 class ScanLedger(Protocol):
     """Which scans there are, what of them is done, and by whom the rest is held.
 
@@ -74,7 +87,7 @@ class ScanLedger(Protocol):
     """
 
     def open(self, new: NewScan) -> Scan:
-        """The scan of that name, made if it is new."""
+        """The scan of that name, made if it is new; the service's own from then on if it asks."""
         ...
 
     def get(self, name: str) -> Scan:
@@ -85,8 +98,16 @@ class ScanLedger(Protocol):
         """
         ...
 
-    def newest(self, limit: int = 50) -> list[Scan]:
-        """The newest first."""
+    def newest(self, limit: int = 50, offset: int = 0) -> list[Scan]:
+        """The newest first, those before the offset aside."""
+        ...
+
+    def unfinished(self) -> list[Scan]:
+        """What the service has to see to: its running scans, the oldest first."""
+        ...
+
+    def note(self, scan_id: int, trouble: str | None) -> None:
+        """Say why a scan does not go on, or that it does."""
         ...
 
     def set_state(self, scan_id: int, state: ScanState, now: datetime) -> None:

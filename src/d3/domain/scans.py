@@ -95,6 +95,7 @@ class Scan(NewScan):
         shards: cut so far.
         finished_at: None while it is not over.
         counts: of its images.
+        trouble: why the service could not go on with it when it last tried; None if it could.
     """
 
     id: int
@@ -103,6 +104,7 @@ class Scan(NewScan):
     shards: int
     finished_at: datetime | None
     counts: ScanCounts = ScanCounts()
+    trouble: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ server to obey.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -79,16 +79,22 @@ class BulkInsert:
         return f'INSERT INTO "{self._table.name}" ({names}) VALUES {", ".join([row] * count)}'  # noqa: S608
 
     def _make_by_arrays(self) -> sa.sql.dml.ReturningInsert[tuple[int]]:
-        """One array for each column, so that the statement is the same for any number of rows."""
-        arrays = [
-            sa.bindparam(column.name, type_=postgresql.ARRAY(_element(column.type)))
-            for column in self._columns
-        ]
-        names = [column.name for column in self._columns]
-        given = sa.func.unnest(*arrays).table_valued(*names, with_ordinality="place", name="given")
-        given = given.render_derived()
-        in_order = sa.select(*(given.c[name] for name in names)).order_by(given.c.place)
+        in_order = from_arrays(self._columns)
+        names = in_order.selected_columns.keys()
         return sa.insert(self._table).from_select(names, in_order).returning(self._table.c.id)
+
+
+def from_arrays(columns: Iterable[sa.ColumnElement[Any]]) -> sa.Select[Any]:
+    """Rows that PostgreSQL is given as an array for each column, named as the column.
+
+    The statement is short, and the same for any number of rows.
+    """
+    kinds = {str(column.key): _element(column.type) for column in columns}
+    arrays = [sa.bindparam(name, type_=postgresql.ARRAY(kind)) for name, kind in kinds.items()]
+    names = list(kinds)
+    given = sa.func.unnest(*arrays).table_valued(*names, with_ordinality="place", name="given")
+    given = given.render_derived()
+    return sa.select(*(given.c[name] for name in names)).order_by(given.c.place)
 
 
 def _element(kind: sa.types.TypeEngine[Any]) -> sa.types.TypeEngine[Any]:

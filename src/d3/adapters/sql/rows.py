@@ -8,6 +8,7 @@ from d3.adapters.sql.tables import InferenceResult
 from d3.domain.history import HistoryEntry, NewEntry, RequestRecord
 from d3.domain.images import ImageFacts
 from d3.domain.models import ModelReference
+from d3.domain.scans import Scan, ScanCounts, ScanState
 from d3.domain.scoring import AbstainBand, Calibration, Verdict
 from d3.domain.text import storable
 
@@ -88,3 +89,23 @@ def log_row_of(record: RequestRecord) -> dict[str, Any]:
         "request_id": None if record.request_id is None else storable(record.request_id),
         "user_id": record.user_id,
     }
+
+
+def scan_of(found: Any, counts: ScanCounts) -> Scan:
+    """A scan out of its row."""
+    return Scan(
+        id=found.id,
+        name=found.name,
+        source=found.source,
+        model=ModelReference(found.model_name, found.model_version, found.model_sha256),
+        threshold=found.threshold,
+        views=found.views,
+        created_at=found.created_at,
+        by_service=found.by_service,
+        state=ScanState(found.state),
+        listed=found.listed,
+        shards=found.shards,
+        finished_at=found.finished_at,
+        counts=counts,
+        trouble=found.trouble,
+    )

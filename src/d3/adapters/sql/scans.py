@@ -14,9 +14,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from d3.adapters.sql.engine import Database
+from d3.adapters.sql.inserts import from_arrays
+from d3.adapters.sql.rows import scan_of
 from d3.adapters.sql.tables import ScanEntry, ScanResult, ScanShard
 from d3.domain.errors import ScanNotFound
-from d3.domain.models import ModelReference
 from d3.domain.scans import Listing, NewScan, Scan, ScanCounts, ScanRow, ScanState, Shard
 
 _S, _H, _R = ScanEntry, ScanShard, ScanResult
@@ -25,6 +26,7 @@ _COUNTS = (*_KINDS, "passed_over", "listed")
 _LOOKED_UP = 500
 _NAMES = tuple(one.name for one in fields(ScanRow))
 _ROW = tuple(_R.__table__.columns[one] for one in _NAMES)
+_EVERY = tuple(_R.__table__.columns[one] for one in ("scan_id", "shard"))
 
 
 class SqlScanLedger:
@@ -35,7 +37,7 @@ class SqlScanLedger:
         self._insert = sqlite.insert if database.is_sqlite else postgresql.insert
 
     def open(self, new: NewScan) -> Scan:
-        """The scan of that name, made if it is new."""
+        """The scan of that name, made if it is new; the service's own from then on if it asks."""
         with self._database.writing() as connection:
             connection.execute(
                 self._insert(_S)
@@ -55,6 +57,10 @@ class SqlScanLedger:
                 )
                 .on_conflict_do_nothing(index_elements=[_S.name])
             )
+            if new.by_service:
+                connection.execute(
+                    sa.update(_S).where(_S.name == new.name).values(by_service=True, trouble=None)
+                )
         return self.get(new.name)
 
     def get(self, name: str) -> Scan:
@@ -64,9 +70,20 @@ class SqlScanLedger:
             raise ScanNotFound("There is no scan of that id.", "`d3 scans list` shows them.")
         return found[0]
 
-    def newest(self, limit: int = 50) -> list[Scan]:
-        """The newest first."""
-        return self._select(sa.select(_S.__table__).order_by(_S.id.desc()).limit(limit))
+    def newest(self, limit: int = 50, offset: int = 0) -> list[Scan]:
+        """The newest first, those before the offset aside."""
+        asked = sa.select(_S.__table__).order_by(_S.id.desc())
+        return self._select(asked.limit(limit).offset(offset))
+
+    def unfinished(self) -> list[Scan]:
+        """What the service has to see to: its running scans, the oldest first."""
+        running = sa.and_(_S.by_service == sa.true(), _S.state == ScanState.RUNNING.value)
+        return self._select(sa.select(_S.__table__).where(running).order_by(_S.id))
+
+    def note(self, scan_id: int, trouble: str | None) -> None:
+        """Say why a scan does not go on, or that it does."""
+        with self._database.writing() as connection:
+            connection.execute(sa.update(_S).where(_S.id == scan_id).values(trouble=trouble))
 
     def set_state(self, scan_id: int, state: ScanState, now: datetime) -> None:
         """Cancel a scan, or let it go on."""
@@ -149,13 +166,8 @@ class SqlScanLedger:
 
     def add(self, scan_id: int, number: int, rows: Sequence[ScanRow]) -> None:
         """Keep rows of a shard and count them, those that are there already aside."""
-        values = [
-            {"scan_id": scan_id, "shard": number} | {name: getattr(row, name) for name in _NAMES}
-            for row in rows
-        ]
-        insert = self._insert(_R).on_conflict_do_nothing(index_elements=[_R.scan_id, _R.uri])
         with self._database.writing() as connection:
-            kept = connection.execute(insert.returning(_R.verdict), values)
+            kept = self._keep(connection, scan_id, number, rows)
             counts = Counter(verdict or "error" for (verdict,) in kept)
             if counts:
                 connection.execute(
@@ -163,6 +175,22 @@ class SqlScanLedger:
                     .where(_H.scan_id == scan_id, _H.number == number)
                     .values({kind: getattr(_H, kind) + counts[kind] for kind in counts})
                 )
+
+    def _keep(
+        self, connection: sa.Connection, scan_id: int, number: int, rows: Sequence[ScanRow]
+    ) -> sa.Result[Any]:
+        """Insert the rows that are not there yet; the verdicts of these."""
+        every = {"scan_id": scan_id, "shard": number}
+        insert = self._insert(_R)
+        if self._database.is_sqlite:
+            values: Any = [every | {name: getattr(row, name) for name in _NAMES} for row in rows]
+        else:
+            given = from_arrays([*_EVERY, *_ROW])
+            insert = insert.from_select(given.selected_columns.keys(), given)
+            values = {name: [value] * len(rows) for name, value in every.items()}
+            values |= {name: [getattr(row, name) for row in rows] for name in _NAMES}
+        once = insert.on_conflict_do_nothing(index_elements=[_R.scan_id, _R.uri])
+        return connection.execute(once.returning(_R.verdict), values)
 
     def finish(self, scan_id: int, number: int, passed_over: int) -> None:
         """Every image of the shard has its row."""
@@ -250,25 +278,7 @@ class SqlScanLedger:
                 .group_by(_H.scan_id)
             )
             counts = {scan_id: ScanCounts(*numbers) for scan_id, *numbers in totals}
-        return [_scan(one, counts.get(one.id, ScanCounts())) for one in found]
-
-
-def _scan(found: Any, counts: ScanCounts) -> Scan:
-    return Scan(
-        id=found.id,
-        name=found.name,
-        source=found.source,
-        model=ModelReference(found.model_name, found.model_version, found.model_sha256),
-        threshold=found.threshold,
-        views=found.views,
-        created_at=found.created_at,
-        by_service=found.by_service,
-        state=ScanState(found.state),
-        listed=found.listed,
-        shards=found.shards,
-        finished_at=found.finished_at,
-        counts=counts,
-    )
+        return [scan_of(one, counts.get(one.id, ScanCounts())) for one in found]
 
 
 def _packed(uris: Sequence[str]) -> bytes:

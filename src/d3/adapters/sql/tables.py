@@ -172,6 +172,7 @@ class ScanEntry(Base):
     cursor: Mapped[str | None] = mapped_column(sa.Text())
     lister: Mapped[str | None] = mapped_column(sa.String(255))
     lister_until: Mapped[datetime | None]
+    trouble: Mapped[str | None] = mapped_column(sa.Text())
 
 
 class ScanShard(Base):

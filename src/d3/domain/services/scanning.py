@@ -8,9 +8,6 @@ what was judged twice by accident is kept once.
 from __future__ import annotations
 
 import logging
-import os
-import secrets
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -34,6 +31,7 @@ from d3.domain.scans import (
     row_of,
     stored_uri,
 )
+from d3.domain.services.owners import new_owner, release_dead
 from d3.domain.services.patience import patiently
 from d3.domain.services.pipelining import Pipeline
 
@@ -44,6 +42,7 @@ _RENEWALS = 5
 _FLUSH_ROWS = 512
 _FLUSH_SECONDS = 1.0
 _PAUSE = 0.2
+_DEAD_SECONDS = 2.0
 _AHEAD_SHARDS = 1000
 _FIRST_SHARD = 200
 _NO_IMAGE = frozenset({"not_an_image", "empty_file"})
@@ -116,11 +115,12 @@ class ScanWorker:
         self._outage_seconds = outage_seconds
         self._watcher = watcher or Watcher()
         self._shard_images = shard_images
-        self._owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._owner = new_owner()
         self._held: dict[int, _Held] = {}
         self._waiting: Iterator[tuple[int, str]] = iter(())
         self._flushed = 0.0
         self._claimed = -_PAUSE
+        self._looked = self._monotonic
         self._stop = threading.Event()
         self._failure: D3Error | None = None
 
@@ -197,6 +197,9 @@ class ScanWorker:
         )
         if shard is None:
             self._claimed = self._monotonic
+            if self._claimed - self._looked >= _DEAD_SECONDS:
+                self._looked = self._claimed
+                self._insist(lambda: release_dead(self._ledger, self._scan.id, now))
         return shard
 
     def _known(self, shard: Shard) -> set[str]:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import random
-import socket
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 
 from d3.domain.errors import D3Error, ScanMismatch, ScanNotFound
 from d3.domain.models import Manifest
 from d3.domain.ports import Clock, ImageDecoder
-from d3.domain.ports_scans import ImageCollection, ScanLedger
+from d3.domain.ports_scans import ImageCollection, ScanCluster, ScanLedger
 from d3.domain.scans import SHARD_IMAGES, NewScan, Scan, ScanState, checked_scan_name
+from d3.domain.scoring import checked_threshold, checked_views
 from d3.domain.services.hosting import ModelHost
-from d3.domain.services.patience import PatientCollection
+from d3.domain.services.owners import release_dead
+from d3.domain.services.patience import PatientCollection, patiently
 from d3.domain.services.pipelining import Pipeline
 from d3.domain.services.questions import ask_of
 from d3.domain.services.scanning import ScanWorker, Watcher
@@ -142,8 +142,49 @@ class ScanService:
         _check_same(scan, kept)
         if scan.state is ScanState.CANCELLED:
             ledger.set_state(scan.id, ScanState.RUNNING, now)
-        ledger.release(scan.id, filter(_is_dead, ledger.holders(scan.id, now)))
+        release_dead(ledger, scan.id, now)
         return ledger.get(scan.name)
+
+    def start(
+        self,
+        name: str,
+        source: str,
+        manifest: Manifest,
+        *,
+        threshold: float | None,
+        views: int | None,
+    ) -> Scan:
+        """Begin a scan that the service sees to, or have it go on with the one of that name.
+
+        Raises:
+            D3Error: there is no such source, or the scan was begun with something else.
+        """
+        collection = self._collection(source)
+        collection.check()  # now, and without patience: somebody waits
+        return self.begin(
+            name,
+            collection,
+            manifest,
+            threshold=None if threshold is None else checked_threshold(threshold),
+            views=None if views is None else checked_views(views, len(manifest.permutations)),
+            by_service=True,
+        )
+
+    def resume(self, name: str, watcher: Watcher | None = None) -> Scan:
+        """Go on with a scan that was begun, with its own source and model, until it is over.
+
+        Raises:
+            ScanNotFound: it was not begun.
+            ScanMismatch: its model is not what it was.
+            D3Error: something is away for too long or refuses; what is kept stays kept.
+        """
+        ledger = self._ledger()
+        scan = ledger.get(name)
+        manifest = self._host.load(scan.model.name, scan.model.version).manifest
+        collection = self.collection(scan.source)
+        _check_same(scan, replace(_as_begun(scan), model=manifest.reference))
+        release_dead(ledger, scan.id, self._now())
+        return self.run(scan, collection, watcher)
 
     def run(self, scan: Scan, collection: ImageCollection, watcher: Watcher | None = None) -> Scan:
         """Work on the scan until it is over; how it stands then.
@@ -172,6 +213,22 @@ class ScanService:
                     watcher=watcher,
                     shard_images=SHARD_IMAGES,
                 ).run()
+        return ledger.get(scan.name)
+
+    def run_on(self, cluster: ScanCluster, scan: Scan, watcher: Watcher | None = None) -> Scan:
+        """Have a cluster work on the scan until it is over; how it stands then.
+
+        Raises:
+            D3Error: it cannot go on; what is kept stays kept.
+        """
+        ledger = self._ledger()
+
+        def is_over() -> bool:
+            found = patiently(lambda: ledger.get(scan.name), OUTAGE_SECONDS)
+            return found.state is not ScanState.RUNNING
+
+        if scan.state is ScanState.RUNNING:
+            cluster.run(scan.name, is_over, (watcher or Watcher()).idle)
         return ledger.get(scan.name)
 
     def estimate(
@@ -230,6 +287,10 @@ class ScanService:
         return datetime.fromtimestamp(self._clock.now(), UTC)
 
 
+def _as_begun(scan: Scan) -> NewScan:
+    return NewScan(**{one.name: getattr(scan, one.name) for one in fields(NewScan)})
+
+
 def _check_same(scan: Scan, wanted: NewScan) -> None:
     differences = [
         f"{name} {there} instead of {here}"
@@ -251,17 +312,3 @@ def _check_same(scan: Scan, wanted: NewScan) -> None:
 def _said(scan: NewScan) -> str:
     model = scan.model
     return f"{model.name}@{model.version} ({model.sha256[:12]})"
-
-
-def _is_dead(owner: str) -> bool:
-    """Whether the process that held a lease was one of this machine, and is no more."""
-    machine, process, _ = owner.rsplit(":", 2)
-    if machine != socket.gethostname():
-        return False
-    try:
-        os.kill(int(process), 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        return False
-    return False

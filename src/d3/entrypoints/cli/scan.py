@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
@@ -18,11 +18,14 @@ from d3.entrypoints.cli.output import complain, counted, err, out, print_json, p
 
 if TYPE_CHECKING:
     from d3.container import Container
+    from d3.domain.models import Manifest
     from d3.domain.ports_scans import ImageCollection, ScanLedger
     from d3.domain.scans import Scan, ScanCounts
     from d3.domain.services.scanning import Watcher
     from d3.domain.services.scans import Estimate
     from d3.evaluation.scan_files import Parts
+
+    Work: TypeAlias = Callable[[Scan, ImageCollection, Watcher], Scan]
 
 _LINE_SECONDS = 10.0
 _LOOK_SECONDS = 1.0
@@ -54,6 +57,11 @@ _LOOK_SECONDS = 1.0
     metavar="N",
     help="Show the N most suspicious images in the report.",
 )
+@click.option(
+    "--ray",
+    metavar="auto|ADDRESS",
+    help="Work on a Ray cluster: the one of this machine, or at HOST:PORT.",
+)
 @click.option("--dry-run", is_flag=True, help="Count, judge a sample, estimate; keep nothing.")
 @click.option(
     "--sample-seconds",
@@ -75,6 +83,7 @@ def scan(
     report: Path | None,
     no_report: bool,
     top: int,
+    ray: str | None,
     dry_run: bool,
     sample_seconds: int,
     as_json: bool,
@@ -86,12 +95,12 @@ def scan(
 
     Every image gets one row in the database (`d3 scans export`), one that cannot be judged with
     the reason. With --scan-id of a scan that was begun, SOURCE and the model are its own. The same
-    scan may run several times at once, on several machines: they share the work.
+    scan may run several times at once, on several machines: they share the work. With --ray the
+    nodes of a Ray cluster do it; they must reach the database (PostgreSQL), the source and, under
+    the same settings, the models.
     """
     from d3.domain.scans import new_scan_name
     from d3.domain.scoring import checked_threshold, checked_views
-    from d3.evaluation.evaluate import put
-    from d3.evaluation.scores import writing
 
     if form is not None and folder is None:
         raise click.UsageError("--format belongs to --out.")
@@ -106,7 +115,7 @@ def scan(
         raise click.UsageError("Name a SOURCE: a folder, a pattern, s3://BUCKET/PREFIX or a list.")
     collection = container.scans().collection(source)
     collection.check()
-    container, manifest = loaded(_model_of(known, model), container)
+    manifest, work = _means(container, _model_of(known, model), None if dry_run else ray)
     if dry_run:
         return _dry_run(container, collection, views or 1, sample_seconds, as_json=as_json)
     service = container.scans()
@@ -116,22 +125,30 @@ def scan(
     _tell_begun(begun, known=known is not None)
     started = time.monotonic()
     with _interruptible(begun), _progress(begun, container.scan_ledger(), parts) as watcher:
-        ended = service.run(begun, collection, watcher)
+        ended = work(begun, collection, watcher)
     if ended.state.value == "done" and parts is not None:
         parts.complete(ended.shards)
     if not no_report and ended.counts.rows:
         file = report or (folder / "report.html" if folder else Path(f"d3-scan-{name}.html"))
-        with err().status("Writing the report"):
-            page = _report(container, ended, collection, manifest.notice, top)
-            with writing(file.parent):
-                put(file, page)
-        err().print(f"Report: {file}", markup=False)
+        _write_report(file, lambda: _report(container, ended, collection, manifest.notice, top))
     if as_json:
         print_json(told(ended))
     _summarise(ended, time.monotonic() - started, ended.counts.done - begun.counts.done)
     if manifest.notice:
         complain(manifest.notice, kind="note")
     return 0
+
+
+def _means(container: Container, model: str | None, ray: str | None) -> tuple[Manifest, Work]:
+    """The model of a scan, and what works on it: this machine, or a Ray cluster."""
+    service = container.scans()
+    if ray is None:
+        return loaded(model, container)[1], service.run
+    cluster = container.scan_cluster(ray)
+    name, version = named_version(model)
+    # Its workers load the model; this process has no use for it.
+    manifest = container.models().info(name or container.host().chosen(), version)
+    return manifest, lambda scan, _, watcher: service.run_on(cluster, scan, watcher)
 
 
 def told(scan: Scan) -> dict[str, Any]:
@@ -146,6 +163,7 @@ def told(scan: Scan) -> dict[str, Any]:
         "listed_all": scan.listed,
         "created_at": scan.created_at,
         "finished_at": scan.finished_at,
+        "trouble": scan.trouble,
         **asdict(scan.counts),
     }
 
@@ -264,6 +282,17 @@ def _progress(scan: Scan, ledger: ScanLedger, parts: Parts | None) -> Iterator[W
     with Progress(*columns, console=err(), transient=True, disable=not err().is_terminal) as shown:
         task = shown.add_task("Scanning", total=None)
         yield Shown()
+
+
+def _write_report(file: Path, page: Callable[[], bytes]) -> None:
+    from d3.evaluation.evaluate import put
+    from d3.evaluation.scores import writing
+
+    with err().status("Writing the report"):
+        content = page()
+        with writing(file.parent):
+            put(file, content)
+    err().print(f"Report: {file}", markup=False)
 
 
 def _report(

@@ -22,6 +22,7 @@ from d3.entrypoints.http.inference import InferenceController
 from d3.entrypoints.http.model import ModelController
 from d3.entrypoints.http.observing import Observer
 from d3.entrypoints.http.refusing import LingeringClose
+from d3.entrypoints.http.scans import ScanController
 from d3.entrypoints.http.services import Services, new
 from d3.settings import Settings
 
@@ -81,6 +82,7 @@ def create_app(settings: Settings | None = None, **replaced: Any) -> Application
             InferenceController,
             HistoryController,
             ModelController,
+            ScanController,
             HealthController,
             web.pages(),
             web.assets(),

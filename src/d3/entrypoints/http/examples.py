@@ -51,6 +51,25 @@ _TOTALS = {
     "fake_percentage": 60.0,
     "avg_processing_time": 0.15,
 }
+_SCAN = {
+    "id": "archive-2026",
+    "state": "running",
+    "source": "s3://archive/2026/",
+    "model": _MODEL,
+    "threshold": 0.5,
+    "views": 2,
+    "by_service": True,
+    "created_at": "2026-01-31T12:00:00Z",
+    "finished_at": None,
+    "trouble": None,
+    "listed_all": False,
+    "listed": 120000,
+    "fake": 9211,
+    "real": 88310,
+    "uncertain": 0,
+    "error": 12,
+    "passed_over": 3,
+}
 
 ANSWERS: dict[str, Any] = {
     "predict": {"success": True, "result": _RESULT, "inference_id": 1},
@@ -106,6 +125,29 @@ ANSWERS: dict[str, Any] = {
         "model_name": "classifier.pth",
         "sha256": _MODEL_SHA256,
         "version": 1,
+    },
+    "startScan": {"success": True, "scan": _SCAN},
+    "listScans": {"success": True, "count": 1, "scans": [_SCAN]},
+    "getScan": {"success": True, "scan": _SCAN},
+    "cancelScan": {"success": True, "scan": _SCAN | {"state": "cancelled"}},
+    "listScanResults": {
+        "success": True,
+        "count": 1,
+        "next_cursor": None,
+        "results": [
+            {
+                "uri": "s3://archive/2026/photo.jpg",
+                **{name: _NUMBERS[name] for name in ("verdict", "prediction", "logit", "spread")},
+                "error": None,
+                "image_sha256": _SHA256,
+                "image_format": "JPEG",
+                "image_width": 640,
+                "image_height": 427,
+                "image_bytes": 81920,
+                "processing_time": 0.123,
+                "created_at": "2026-01-31T12:00:00Z",
+            }
+        ],
     },
     "getHealth": {
         "status": "healthy",

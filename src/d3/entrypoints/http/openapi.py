@@ -181,6 +181,19 @@ class UploadOperation(DescribedOperation):
 
 
 @dataclass
+class ScanOperation(DescribedOperation):
+    """A scan to begin, as JSON."""
+
+    def __post_init__(self) -> None:
+        """Put an example beside the body."""
+        super().__post_init__()
+        if isinstance(self.request_body, RequestBody):
+            example = {"source": "s3://archive/2026/", "id": "archive-2026", "views": 2}
+            for media in self.request_body.content.values():
+                media.examples = {"scan": Example(value=example)}
+
+
+@dataclass
 class TextOperation(Operation):
     """An answer that is streamed text, not JSON."""
 
@@ -260,6 +273,7 @@ def configuration(version: str) -> OpenAPIConfig:
             Tag(name="inference", description="Judge images."),
             Tag(name="history", description="What was judged before."),
             Tag(name="model", description="The model in use, and others."),
+            Tag(name="scans", description="Whole buckets, in the background."),
             Tag(name="health", description="How the service is."),
         ],
         use_handler_docstrings=True,

@@ -274,7 +274,7 @@ def result_of(detection: Detection, *, cached: bool) -> Result:
         views=detection.views,
         spread=detection.spread,
         image_sha256=detection.image.sha256,
-        model=_model(detection.model),
+        model=model_of(detection.model),
         engine=detection.engine,
         precision=detection.precision,
         cached=cached,
@@ -317,7 +317,7 @@ def history_item(entry: HistoryEntry) -> HistoryItem:
         image_height=image.height if image else None,
         image_frames=image.frames if image else None,
         image_bytes=image.size_bytes if image else None,
-        model=_model(entry.model) if entry.model else None,
+        model=model_of(entry.model) if entry.model else None,
         engine=entry.engine,
         precision=entry.precision,
         cached=entry.cached,
@@ -366,7 +366,8 @@ def architecture_of(manifest: Manifest) -> str:
     return f"CLIP:ViT-{size or f'{spec.width}x{spec.layers}'}/{spec.patch_size}"
 
 
-def _model(reference: ModelReference) -> Model:
+def model_of(reference: ModelReference) -> Model:
+    """A model as the service names it."""
     return Model(name=reference.name, version=reference.version, sha256=reference.sha256)
 
 

@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any, TypeAlias, TypeVar
 
 from litestar.di import NamedDependency
@@ -15,7 +16,7 @@ from d3.container import Container
 from d3.domain.access import truncated
 from d3.domain.errors import D3Error, Overloaded
 from d3.domain.models import PUBLISHED, STARTER
-from d3.domain.ports import ImageDecoder, ModelRegistry
+from d3.domain.ports import Clock, ImageDecoder, ModelRegistry
 from d3.domain.ports_history import History, ResultCache, Schema
 from d3.domain.ports_scans import ScanLedger
 from d3.domain.services.accounts import AccountService
@@ -26,11 +27,13 @@ from d3.domain.services.hosting import ModelHost
 from d3.domain.services.inference import InferenceService
 from d3.domain.services.lanes import LanePool
 from d3.domain.services.models import ModelService
+from d3.domain.services.scans import ScanService
 from d3.domain.services.writing import HistoryWriter
 from d3.entrypoints.http.admitting import Admitting
 from d3.entrypoints.http.caretaking import Caretaker
 from d3.entrypoints.http.metrics import Metrics
 from d3.entrypoints.http.queue_metrics import QueueMetrics
+from d3.entrypoints.http.scan_keeping import ScanKeeper
 from d3.entrypoints.http.waiting import Mailbox
 from d3.settings import Settings
 
@@ -96,6 +99,13 @@ class Services:
         self._keeping_house = threading.Thread(
             target=self.caretaker.run, args=[self._stopping], name="d3-caretaker", daemon=True
         )
+        self.clock: Clock = container.clock()
+        self.scan_ledger: ScanLedger = container.scan_ledger()
+        self.scans: ScanService = container.scans()
+        self.scan_keeper = ScanKeeper(container.scan_ledger, self.settings)
+        self._keeping_scans = threading.Thread(
+            target=self.scan_keeper.run, args=[self._stopping], name="d3-scans", daemon=True
+        )
         self._container = container
         self.explaining: ExplanationService = container.explaining()
         self._explanations = ThreadPoolExecutor(1, thread_name_prefix="d3-explain")
@@ -108,6 +118,11 @@ class Services:
             "d3_request_log_dropped",
             "Records of the request log that were given up.",
             lambda: self.writer.dropped_records,
+        )
+        metrics.watch(
+            "d3_scan_worker_up",
+            "1 while a process beside the service works on scans.",
+            lambda: float(self.scan_keeper.working),
         )
         if (cache := self.cache) is not None:
             metrics.watch(
@@ -152,16 +167,20 @@ class Services:
                     _LOG.warning("%s", manifest.notice)
             self._following.start()
             self._keeping_house.start()
+            self._keeping_scans.start()
             self.started = True
 
     def stop(self) -> None:
         """Finish what is in flight, write what waits, close everything."""
         self._stopping.set()
+        self.scan_keeper.wake()
         if self._following.ident is not None:
             self._following.join(_PATIENCE_SECONDS)  # a download may take minutes more
         self._explanations.shutdown(cancel_futures=True)
         if self._keeping_house.ident is not None:
             self._keeping_house.join(_PATIENCE_SECONDS)
+        if self._keeping_scans.ident is not None:
+            self._keeping_scans.join()
         self._decoding.shutdown()
         self._decoder.close()
         self.host.close()
@@ -171,6 +190,10 @@ class Services:
         self.history.close()
         if self.cache is not None:
             self.cache.close()
+
+    def now(self) -> datetime:
+        """The time, with its zone."""
+        return datetime.fromtimestamp(self.clock.now(), UTC)
 
     def shown_address(self, address: str) -> str | None:
         """What of a caller's address is recorded."""

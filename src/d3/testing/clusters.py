@@ -1,0 +1,122 @@
+"""A real Ray cluster of two nodes with a core each, on this machine; a node may be killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from d3.testing.servers import ServerMissing
+from d3.testing.stores import free_port
+
+RAY = Path(sys.executable).parent / "ray"
+_START_SECONDS = 120
+_OPTIONS = ("--num-cpus=1", "--object-store-memory=80000000", "--disable-usage-stats", "--block")
+
+
+class Cluster:
+    """A head with a core and one more node; both end with the test."""
+
+    def __init__(self, folder: Path) -> None:
+        self.address = f"127.0.0.1:{free_port()}"
+        self._folder = folder
+        port = self.address.rpartition(":")[2]
+        options = (f"--port={port}", "--node-ip-address=127.0.0.1", "--include-dashboard=false")
+        self._head = self._start("head", "--head", *options, f"--temp-dir={folder}")
+        self._wait("head")
+        self.node = self.add_node()
+
+    def add_node(self) -> subprocess.Popen[bytes]:
+        """One more node with a core."""
+        # By an address of its own it is another machine to Ray.
+        options = (f"--address={self.address}", "--node-ip-address=127.0.0.2")
+        self.node = self._start("node", *options)
+        self._wait("node")
+        return self.node
+
+    def kill_node(self) -> None:
+        """The end of the second node: every process of it at once."""
+        kill_group(self.node)
+
+    def workers(self) -> list[int]:
+        """The processes that work on a scan."""
+        return processes("ray::_Worker")
+
+    def stop(self) -> None:
+        """End every process."""
+        for process in (self.node, self._head):
+            kill_group(process)
+
+    def _start(self, name: str, *options: str) -> subprocess.Popen[bytes]:
+        with (self._folder / f"{name}.log").open("wb") as log:
+            return subprocess.Popen(
+                [RAY, "start", *options, *_OPTIONS],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def _wait(self, name: str) -> None:
+        until = time.monotonic() + _START_SECONDS
+        while "Ray runtime started" not in (self._folder / f"{name}.log").read_text():
+            if time.monotonic() > until:
+                raise ServerMissing(f"Ray's {name} does not start; see {self._folder}.")
+            time.sleep(0.1)
+
+
+@contextmanager
+def two_nodes(folder: Path) -> Iterator[Cluster]:
+    """A cluster of two nodes, a core each."""
+    cluster = Cluster(folder)
+    try:
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill -9 of a process and all that descend from it."""
+    for one in [*descendants(process.pid), process.pid]:
+        try:
+            os.kill(one, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    process.wait(30)
+
+
+def descendants(root: int) -> list[int]:
+    """The processes below one."""
+    parents: dict[int, int] = {}
+    for one in Path("/proc").iterdir():
+        if one.name.isdigit():
+            try:
+                parents[int(one.name)] = int(_stat(one)[1])
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+    found, new = list[int](), [root]
+    while new:
+        new = [one for one, parent in parents.items() if parent in new]
+        found += new
+    return found
+
+
+def processes(title: str) -> list[int]:
+    """Those whose title begins so."""
+    found = []
+    for one in Path("/proc").iterdir():
+        if one.name.isdigit():
+            try:
+                if (one / "cmdline").read_bytes().decode(errors="replace").startswith(title):
+                    found.append(int(one.name))
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+    return sorted(found)
+
+
+def _stat(process: Path) -> list[str]:
+    return (process / "stat").read_text().rpartition(")")[2].split()
