@@ -67,7 +67,6 @@ class Services:
         self.writer: HistoryWriter = container.history_writer()
         self._queries = ThreadPoolExecutor(_QUERY_THREADS, thread_name_prefix="d3-query")
         self._chores = ThreadPoolExecutor(_CHORE_THREADS, thread_name_prefix="d3-chore")
-        self.scan_ledger: ScanLedger = container.scan_ledger()
         self.accounts: AccountService = container.account_service()
         self.admitting = Admitting(
             container.doorkeeper(),
