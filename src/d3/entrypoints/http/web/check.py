@@ -15,8 +15,8 @@ from d3.entrypoints.http.gate import caller_of
 from d3.entrypoints.http.inference import InferenceController
 from d3.entrypoints.http.schemas import Prediction
 from d3.entrypoints.http.services import D3, Services
-from d3.entrypoints.http.web.problems import problem_of, sentence_of
-from d3.entrypoints.http.web.rendering import HEADERS, PLACES, base_of, page
+from d3.entrypoints.http.web.problems import told
+from d3.entrypoints.http.web.rendering import PLACES, base_of, page
 
 _VIEWS = (1, 4, 8, 16)
 
@@ -43,14 +43,7 @@ class CheckPages(Controller):
         try:
             answer = await InferenceController.predict.fn(self, request, d3)
         except D3Error as error:
-            problem, response = problem_of(request, error)
-            return _page(
-                request,
-                d3,
-                status=problem.status,
-                headers=HEADERS | response.headers,
-                sentence=sentence_of(problem),
-            )
+            return _page(request, d3, **told(request, error))
         found = msgspec.json.decode(answer.body, type=Prediction)
         return Redirect(f"{base_of(request)}history/{found.inference_id}", status_code=303)
 

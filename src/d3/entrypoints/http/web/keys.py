@@ -19,8 +19,8 @@ from d3.domain.errors import AccessForbidden, AccountInvalid, D3Error, KeyNotFou
 from d3.domain.services.accounts import AccountService
 from d3.entrypoints.http.gate import caller_of
 from d3.entrypoints.http.services import D3, Services
-from d3.entrypoints.http.web.problems import problem_of, sentence_of
-from d3.entrypoints.http.web.rendering import HEADERS, base_of, page
+from d3.entrypoints.http.web.problems import told
+from d3.entrypoints.http.web.rendering import base_of, page
 from d3.entrypoints.http.web.texts import PROBLEMS
 
 _MOST_BYTES = 16 * 1024
@@ -114,7 +114,7 @@ class KeyPages(Controller):
         try:
             made = await d3.query(lambda: _create(d3.accounts, form))
         except D3Error as error:
-            return await _failed(request, d3, form, error)
+            return await _page(request, d3, form=form, **told(request, error))
         return await _page(request, d3, form=KeyForm(), made=made)
 
     @post("/{key_id:str}/revoke", status_code=200)
@@ -125,7 +125,7 @@ class KeyPages(Controller):
         try:
             await d3.query(lambda: d3.accounts.revoke_key(key_id))
         except KeyNotFound as error:
-            return await _failed(request, d3, KeyForm(), error)
+            return await _page(request, d3, form=KeyForm(), **told(request, error))
         return Redirect(f"{base_of(request)}keys?done=revoke", status_code=303)
 
 
@@ -144,20 +144,6 @@ def _rows(accounts: AccountService) -> tuple[list[str], Sequence[Row]]:
     rows.sort(key=lambda row: row.key.created_at, reverse=True)
     rows.sort(key=lambda row: row.state is not KeyState.LIVE)
     return list(names.values()), rows
-
-
-async def _failed(
-    request: Request[Any, Any, Any], d3: Services, form: KeyForm, error: D3Error
-) -> Template:
-    problem, response = problem_of(request, error)
-    return await _page(
-        request,
-        d3,
-        form=form,
-        status=problem.status,
-        headers=HEADERS | response.headers,
-        sentence=sentence_of(problem),
-    )
 
 
 async def _page(

@@ -20,8 +20,8 @@ from d3.entrypoints.http.gate import caller_of
 from d3.entrypoints.http.model import ModelController
 from d3.entrypoints.http.schemas import architecture_of
 from d3.entrypoints.http.services import D3, Services
-from d3.entrypoints.http.web.problems import problem_of, sentence_of
-from d3.entrypoints.http.web.rendering import HEADERS, base_of, page
+from d3.entrypoints.http.web.problems import told
+from d3.entrypoints.http.web.rendering import base_of, page
 
 
 class ModelForm(Struct):
@@ -82,7 +82,7 @@ class ModelPages(Controller):
         try:
             await ModelController.upload.fn(self, request, d3)
         except D3Error as error:
-            return await _failed(request, d3, error)
+            return await _page(request, d3, **told(request, error))
         return _done(request, "upload")
 
 
@@ -92,23 +92,12 @@ async def _do(
     try:
         await d3.chore(work)
     except D3Error as error:
-        return await _failed(request, d3, error)
+        return await _page(request, d3, **told(request, error))
     return _done(request, action)
 
 
 def _done(request: Request[Any, Any, Any], action: str) -> Redirect:
     return Redirect(f"{base_of(request)}models?done={action}", status_code=303)
-
-
-async def _failed(request: Request[Any, Any, Any], d3: Services, error: D3Error) -> Template:
-    problem, response = problem_of(request, error)
-    return await _page(
-        request,
-        d3,
-        status=problem.status,
-        headers=HEADERS | response.headers,
-        sentence=sentence_of(problem),
-    )
 
 
 async def _page(

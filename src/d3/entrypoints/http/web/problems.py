@@ -49,6 +49,16 @@ def sentence_of(problem: Problem) -> str:
     return PROBLEMS.get(problem.code, problem.error)
 
 
+def told(request: Request[Any, Any, Any], error: D3Error) -> dict[str, Any]:
+    """What :func:`page` takes to say on a page what went wrong there."""
+    problem, response = problem_of(request, error)
+    return {
+        "status": problem.status,
+        "headers": HEADERS | response.headers,
+        "sentence": sentence_of(problem),
+    }
+
+
 def answer_refused(application: Litestar, scope: Any, error: D3Error) -> ASGIApp | None:
     """What the gate answers people whom it refuses; None where a program asks, or no text helps.
 

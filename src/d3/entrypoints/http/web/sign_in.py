@@ -17,8 +17,8 @@ from d3.domain.errors import AccessRefused, RateLimited, SessionEnded
 from d3.entrypoints.http.gate import SESSION_COOKIE, caller_of
 from d3.entrypoints.http.observing import Observation
 from d3.entrypoints.http.services import D3, Services
-from d3.entrypoints.http.web.problems import problem_of
-from d3.entrypoints.http.web.rendering import HEADERS, base_of, page
+from d3.entrypoints.http.web.problems import told
+from d3.entrypoints.http.web.rendering import base_of, page
 from d3.entrypoints.http.web.texts import TEXTS
 
 _MOST_BYTES = 16 * 1024
@@ -60,18 +60,11 @@ class SignInPages(Controller):
         try:
             caller = await d3.admitting.by_key(data.key.strip(), address, headers)
         except (AccessRefused, RateLimited) as error:
-            problem, response = problem_of(request, error)
-            told = {name.decode(): value.decode() for name, value in headers}
-            return _page(
-                request,
-                d3,
-                data.to,
-                status=problem.status,
-                headers=HEADERS | response.headers | told,
-                sentence=TEXTS.sign_in.refused
-                if isinstance(error, AccessRefused)
-                else TEXTS.sign_in.too_often,
-            )
+            how = told(request, error)
+            how["headers"] |= {name.decode(): value.decode() for name, value in headers}
+            refused = isinstance(error, AccessRefused)
+            how["sentence"] = TEXTS.sign_in.refused if refused else TEXTS.sign_in.too_often
+            return _page(request, d3, data.to, **how)
         token = await d3.admitting.begin_session(str(caller.key_id))
         cookie = _cookie(token, secure=_by_https(request))
         return Redirect(f"{base_of(request)}{place_of(data.to)}", status_code=303, cookies=[cookie])
