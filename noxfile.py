@@ -200,7 +200,7 @@ def bench(session: nox.Session) -> None:
         session.run("python", "benchmarks/serving/pressure.py", part)
     for part in ("folder", "s3", "vit", "listing", "rows"):
         session.run("python", "benchmarks/scan.py", part)
-    session.run("python", "benchmarks/scan_ray.py", env={"OMP_NUM_THREADS": "1"})
+    session.run("python", "benchmarks/scan_ray.py")
     for part in ("idle", "tails", "flood", "vit"):
         session.run("python", "benchmarks/serving/compare.py", part)
 
