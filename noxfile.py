@@ -105,7 +105,7 @@ def console(session: nox.Session) -> None:
 def ray(session: nox.Session) -> None:
     """Scans on a Ray cluster of two nodes, PostgreSQL and S3: a worker, a node, a driver killed."""
     install(session, "test", "ray")
-    pytest(session, "tests/ray")
+    pytest(session, "tests/cluster")
 
 
 @nox.session(default=False)
@@ -113,7 +113,7 @@ def ray_long(session: nox.Session) -> None:
     """The long form: 20 random kills of workers, nodes and drivers."""
     session.env.update({"D3TEST_RAY_KILLS": "20", "D3TEST_RAY_IMAGES": "4000"})
     install(session, "test", "ray")
-    pytest(session, "tests/ray")
+    pytest(session, "tests/cluster")
 
 
 @nox.session(default=False)
