@@ -105,7 +105,7 @@ def console(session: nox.Session) -> None:
 def ray(session: nox.Session) -> None:
     """Scans on a Ray cluster of two nodes, PostgreSQL and S3: a worker, a node, a driver killed."""
     install(session, "test", "ray")
-    pytest(session, "tests/ray")
+    pytest(session, "tests/cluster")
 
 
 @nox.session(default=False)
@@ -113,7 +113,7 @@ def ray_long(session: nox.Session) -> None:
     """The long form: 20 random kills of workers, nodes and drivers."""
     session.env.update({"D3TEST_RAY_KILLS": "20", "D3TEST_RAY_IMAGES": "4000"})
     install(session, "test", "ray")
-    pytest(session, "tests/ray")
+    pytest(session, "tests/cluster")
 
 
 @nox.session(default=False)
@@ -200,7 +200,7 @@ def bench(session: nox.Session) -> None:
         session.run("python", "benchmarks/serving/pressure.py", part)
     for part in ("folder", "s3", "vit", "listing", "rows"):
         session.run("python", "benchmarks/scan.py", part)
-    session.run("python", "benchmarks/scan_ray.py", env={"OMP_NUM_THREADS": "1"})
+    session.run("python", "benchmarks/scan_ray.py")
     for part in ("idle", "tails", "flood", "vit"):
         session.run("python", "benchmarks/serving/compare.py", part)
 

@@ -29,7 +29,7 @@ from d3.domain.models import ModelReference
 from d3.domain.ports_scans import ScanLedger
 from d3.domain.scans import NewScan, Scan, ScanCounts, ScanRow, ScanState
 from d3.domain.services import scanning
-from d3.domain.services.scanning import Watcher
+from d3.domain.services.watching import Watcher
 from d3.evaluation.scan_files import Parts, rows_of
 from d3.testing.stores import S3Server
 from tests.pictures import container_for, paint, scan_all

@@ -16,13 +16,15 @@ from d3.testing.stores import free_port
 
 RAY = Path(sys.executable).parent / "ray"
 _START_SECONDS = 120
-_OPTIONS = ("--num-cpus=1", "--object-store-memory=80000000", "--disable-usage-stats", "--block")
+_OPTIONS = ("--num-cpus=1", "--disable-usage-stats", "--block")
+_STORE_MB = 80
 
 
 class Cluster:
     """A head with a core and one more node; both end with the test."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, store_mb: int) -> None:
+        self._store = f"--object-store-memory={store_mb * 10**6}"
         self.address = f"127.0.0.1:{free_port()}"
         self._folder = folder
         port = self.address.rpartition(":")[2]
@@ -55,7 +57,7 @@ class Cluster:
     def _start(self, name: str, *options: str) -> subprocess.Popen[bytes]:
         with (self._folder / f"{name}.log").open("wb") as log:
             return subprocess.Popen(
-                [RAY, "start", *options, *_OPTIONS],
+                [RAY, "start", *options, *_OPTIONS, self._store],
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -70,9 +72,14 @@ class Cluster:
 
 
 @contextmanager
-def two_nodes(folder: Path) -> Iterator[Cluster]:
-    """A cluster of two nodes, a core each."""
-    cluster = Cluster(folder)
+def two_nodes(folder: Path, store_mb: int = _STORE_MB) -> Iterator[Cluster]:
+    """A cluster of two nodes, a core each.
+
+    Args:
+        folder: for what Ray writes.
+        store_mb: of each node's object store, of which scans need next to nothing.
+    """
+    cluster = Cluster(folder, store_mb)
     try:
         yield cluster
     finally:

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeAlias
 
+import ray
 from ray.exceptions import RayActorError, RayTaskError
 
-import ray
 from d3.domain.errors import D3Error, ScanFailed, SettingsInvalid
 
 _LOG = logging.getLogger(__name__)
@@ -116,7 +116,8 @@ class RayCluster:
             resources = node["Resources"] if node["Alive"] else {}
             cores, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
             if self._gpus and gpus and cores:
-                yield from [Share(max(1, cores // gpus), 1)] * gpus
+                workers = min(gpus, cores)
+                yield from [Share(cores // workers, 1)] * workers
             elif cores:
                 each = min(cores, self._cores)
                 yield from [Share(each, 0)] * (cores // each)

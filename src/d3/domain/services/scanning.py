@@ -34,6 +34,7 @@ from d3.domain.scans import (
 from d3.domain.services.owners import new_owner, release_dead
 from d3.domain.services.patience import patiently
 from d3.domain.services.pipelining import Pipeline
+from d3.domain.services.watching import Watcher
 
 Outcome: TypeAlias = "Detection | D3Error"
 _LOG = logging.getLogger(__name__)
@@ -63,22 +64,6 @@ class _Held:
     left: int
     passed_over: int = 0
     rows: list[ScanRow] = field(default_factory=list)
-
-
-class Watcher:
-    """Hears what a worker does; this one does nothing with it."""
-
-    def judged(self, row: ScanRow) -> None:
-        """An image has its row."""
-
-    def passed_over(self) -> None:
-        """A file was no image."""
-
-    def finished(self, shard: int) -> None:
-        """Every image of a shard has its row, and they are kept."""
-
-    def idle(self) -> None:
-        """Called now and then, whatever happens."""
 
 
 class ScanWorker:
@@ -121,6 +106,7 @@ class ScanWorker:
         self._flushed = 0.0
         self._claimed = -_PAUSE
         self._looked = self._monotonic
+        self._more = threading.Event()
         self._stop = threading.Event()
         self._failure: D3Error | None = None
 
@@ -154,8 +140,12 @@ class ScanWorker:
                 raise self._failure
             while self._pipeline.room and (item := self._next()) is not None:
                 self._pipeline.put(*item)
-            for number, uri, outcome in self._pipeline.take(_PAUSE):
-                self._keep(number, uri, outcome)
+            if self._pipeline.in_flight:
+                for number, uri, outcome in self._pipeline.take(_PAUSE):
+                    self._keep(number, uri, outcome)
+            else:
+                self._more.wait(_PAUSE)
+                self._more.clear()
             if self._rows >= _FLUSH_ROWS or self._monotonic - self._flushed >= _FLUSH_SECONDS:
                 self._flush()
             self._finish_shards()
@@ -282,10 +272,13 @@ class ScanWorker:
         self._cut(number, [], None)
 
     def _cut(self, number: int, uris: list[str], cursor: str | None) -> bool:
-        return patiently(
+        done = patiently(
             lambda: self._ledger.cut(self._scan.id, self._owner, number, uris, cursor),
             self._outage_seconds,
         )
+        self._claimed = -_PAUSE
+        self._more.set()  # there is something to claim again
+        return done
 
     def _shard_size(self, number: int) -> int:
         return min(self._shard_images, _FIRST_SHARD) if number < _RENEWALS else self._shard_images

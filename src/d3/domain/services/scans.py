@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from d3.domain.errors import D3Error, ScanMismatch, ScanNotFound
+from d3.domain.errors import D3Error, ScanNotFound
 from d3.domain.models import Manifest
 from d3.domain.ports import Clock, ImageDecoder
 from d3.domain.ports_scans import ImageCollection, ScanCluster, ScanLedger
@@ -18,7 +18,9 @@ from d3.domain.services.owners import release_dead
 from d3.domain.services.patience import PatientCollection, patiently
 from d3.domain.services.pipelining import Pipeline
 from d3.domain.services.questions import ask_of
-from d3.domain.services.scanning import ScanWorker, Watcher
+from d3.domain.services.scan_terms import as_begun, check_same
+from d3.domain.services.scanning import ScanWorker
+from d3.domain.services.watching import Watcher
 
 OUTAGE_SECONDS = 300.0
 """That a store may be away before a scan gives up; what is kept stays kept."""
@@ -139,7 +141,7 @@ class ScanService:
             threshold=scan.threshold if threshold is None else threshold,
             views=views or scan.views,
         )
-        _check_same(scan, kept)
+        check_same(scan, kept)
         if scan.state is ScanState.CANCELLED:
             ledger.set_state(scan.id, ScanState.RUNNING, now)
         release_dead(ledger, scan.id, now)
@@ -182,7 +184,7 @@ class ScanService:
         scan = ledger.get(name)
         manifest = self._host.load(scan.model.name, scan.model.version).manifest
         collection = self.collection(scan.source)
-        _check_same(scan, replace(_as_begun(scan), model=manifest.reference))
+        check_same(scan, replace(as_begun(scan), model=manifest.reference))
         release_dead(ledger, scan.id, self._now())
         return self.run(scan, collection, watcher)
 
@@ -285,30 +287,3 @@ class ScanService:
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.now(), UTC)
-
-
-def _as_begun(scan: Scan) -> NewScan:
-    return NewScan(**{one.name: getattr(scan, one.name) for one in fields(NewScan)})
-
-
-def _check_same(scan: Scan, wanted: NewScan) -> None:
-    differences = [
-        f"{name} {there} instead of {here}"
-        for name, there, here in (
-            ("source", scan.source, wanted.source),
-            ("model", _said(scan), _said(wanted)),
-            ("threshold", scan.threshold, wanted.threshold),
-            ("views", scan.views, wanted.views),
-        )
-        if there != here
-    ]
-    if differences:
-        raise ScanMismatch(
-            f"The scan {scan.name!r} was begun with {', '.join(differences)}.",
-            "Give what it was begun with, or another --scan-id.",
-        )
-
-
-def _said(scan: NewScan) -> str:
-    model = scan.model
-    return f"{model.name}@{model.version} ({model.sha256[:12]})"

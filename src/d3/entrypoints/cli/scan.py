@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from d3.domain.models import Manifest
     from d3.domain.ports_scans import ImageCollection, ScanLedger
     from d3.domain.scans import Scan, ScanCounts
-    from d3.domain.services.scanning import Watcher
     from d3.domain.services.scans import Estimate
+    from d3.domain.services.watching import Watcher
     from d3.evaluation.scan_files import Parts
 
     Work: TypeAlias = Callable[[Scan, ImageCollection, Watcher], Scan]
@@ -243,7 +243,7 @@ def _progress(scan: Scan, ledger: ScanLedger, parts: Parts | None) -> Iterator[W
     )
 
     from d3.domain.errors import StorageFailed
-    from d3.domain.services.scanning import Watcher
+    from d3.domain.services.watching import Watcher
 
     begun = time.monotonic()
 
