@@ -14,7 +14,6 @@ import pytest
 from d3 import Client
 from d3.client import ServiceError
 from d3.entrypoints.http.scan_schemas import ScanItem
-from d3.testing.stores import S3Server
 from tests.homes import Folder, Home, S3Bucket
 from tests.pictures import paint
 from tests.service.conftest import Service
@@ -107,17 +106,16 @@ def test_what_cannot_be_scanned_is_said(
 
 
 @pytest.fixture
-def source(home: Home, tmp_path: Path, request: pytest.FixtureRequest) -> str:
+def source(home: Home, tmp_path: Path) -> str:
     """The pictures where the service may read them: in its folder, or on its S3 server."""
     files = paint(tmp_path / "opened/pictures", IMAGES - 1)
     (tmp_path / "opened/pictures/a/broken.png").write_bytes(files[0].read_bytes()[:90])
     if isinstance(home.store, Folder):
         return str(tmp_path / "opened/pictures")
-    server: S3Server = request.getfixturevalue("second_s3")
     assert isinstance(home.store, S3Bucket)
     for file in (tmp_path / "opened/pictures").rglob("*.png"):
         name = f"pictures/{file.parent.name}/{file.name}"
-        server.client().fput_object(home.store.name, name, str(file))
+        home.store.client.fput_object(home.store.name, name, str(file))
     return f"s3://{home.store.name}/pictures/"
 
 
