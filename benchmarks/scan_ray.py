@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import ray
 from scan_inputs import photographs
 
-import ray
 from d3.container import Container
 from d3.domain.scans import Scan, ScanState
 from d3.entrypoints.bench.measure import processor
