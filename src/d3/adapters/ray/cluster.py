@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 import signal
 import socket
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any, NamedTuple, TypeAlias
 
 import ray
@@ -132,7 +133,8 @@ class RayCluster:
 
     @contextmanager
     def _connected(self) -> Iterator[None]:
-        with _signals_kept():
+        # Ray tells of nodes that died on stdout, where the result is to stand alone.
+        with _signals_kept(), redirect_stdout(sys.stderr):
             try:
                 _knock(self._address)
                 ray.init(
@@ -144,10 +146,10 @@ class RayCluster:
                     "`ray start --head` begins one on this machine; D3 on this machine alone "
                     "needs no Ray.",
                 ) from error
-        try:
-            yield
-        finally:
-            ray.shutdown()
+            try:
+                yield
+            finally:
+                ray.shutdown()
 
 
 class _Worker:

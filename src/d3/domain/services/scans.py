@@ -172,6 +172,16 @@ class ScanService:
             by_service=True,
         )
 
+    def cancel(self, name: str) -> Scan:
+        """Have every worker of a scan stop when its shard is done; how it stands then.
+
+        Raises:
+            ScanNotFound: it was not begun.
+        """
+        ledger = self._ledger()
+        ledger.set_state(ledger.get(name).id, ScanState.CANCELLED, self._now())
+        return ledger.get(name)
+
     def resume(self, name: str, watcher: Watcher | None = None) -> Scan:
         """Go on with a scan that was begun, with its own source and model, until it is over.
 

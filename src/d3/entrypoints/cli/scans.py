@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -63,15 +62,8 @@ def cancel(scan_id: str) -> None:
 
     `d3 scan --scan-id ID` goes on with it.
     """
-    from d3.domain.scans import ScanState
-
-    container = opened()
-    ledger = container.scan_ledger()
-    found = ledger.get(scan_id)
-    ledger.set_state(
-        found.id, ScanState.CANCELLED, datetime.fromtimestamp(container.clock().now(), UTC)
-    )
-    out().print(f"Scan {found.name} is {ledger.get(scan_id).state.value}.", markup=False)
+    found = opened().scans().cancel(scan_id)
+    out().print(f"Scan {found.name} is {found.state.value}.", markup=False)
 
 
 @scans.command()

@@ -12,7 +12,7 @@ from d3.domain.accounts import Scope
 from d3.domain.errors import RequestInvalid, SourceRefused
 from d3.domain.history import LARGEST_ID, MAX_PAGE
 from d3.domain.models import checked_name
-from d3.domain.scans import Scan, ScanState, new_scan_name
+from d3.domain.scans import Scan, new_scan_name
 from d3.entrypoints.http import openapi
 from d3.entrypoints.http.gate import caller_of
 from d3.entrypoints.http.scan_schemas import (
@@ -134,7 +134,7 @@ class ScanController(Controller):
         A scan that is done stays done. `POST /api/scans` with its `id` and source goes on with it.
         """
         caller_of(request).check(Scope.ADMIN)
-        return OneScan(scan=scan_item(await d3.query(lambda: _cancel(d3, scan_id))))
+        return OneScan(scan=scan_item(await d3.query(lambda: d3.scans.cancel(scan_id))))
 
 
 def _start(d3: Services, asked: ScanRequest) -> Scan:
@@ -147,12 +147,6 @@ def _start(d3: Services, asked: ScanRequest) -> Scan:
         threshold=asked.threshold,
         views=asked.views,
     )
-
-
-def _cancel(d3: Services, name: str) -> Scan:
-    ledger = d3.scan_ledger
-    ledger.set_state(ledger.get(name).id, ScanState.CANCELLED, d3.now())
-    return ledger.get(name)
 
 
 def _checked_source(source: str, settings: Settings) -> str:

@@ -9,7 +9,7 @@ from litestar.params import FromPath
 from litestar.response import Redirect, Template
 
 from d3.domain.scans import ScanState
-from d3.entrypoints.http.services import D3, Services
+from d3.entrypoints.http.services import D3
 from d3.entrypoints.http.web.keys import administrators
 from d3.entrypoints.http.web.rendering import base_of, page
 
@@ -40,11 +40,6 @@ class ScanPages(Controller):
         self, request: Request[Any, Any, Any], d3: D3, name: FromPath[str]
     ) -> Redirect:
         """Have a scan's workers stop when their shard is done."""
-        state = await d3.query(lambda: _cancel(d3, name))
-        return Redirect(f"{base_of(request)}scans?done=scan_{state.value}", status_code=303)
-
-
-def _cancel(d3: Services, name: str) -> ScanState:
-    ledger = d3.scan_ledger
-    ledger.set_state(ledger.get(name).id, ScanState.CANCELLED, d3.accounts.now())
-    return ledger.get(name).state
+        found = await d3.query(lambda: d3.scans.cancel(name))
+        done = f"scan_{found.state.value}"
+        return Redirect(f"{base_of(request)}scans?done={done}", status_code=303)
