@@ -250,7 +250,7 @@ class SqlScanLedger:
                 sa.update(_S)
                 .where(_S.id == scan_id, _S.state == ScanState.RUNNING.value)
                 .where(_S.listed == sa.true(), ~unfinished)
-                .values(state=ScanState.DONE.value, finished_at=now, lister=None)
+                .values(state=ScanState.DONE.value, finished_at=now, lister=None, trouble=None)
             )
             state = connection.scalar(sa.select(_S.state).where(_S.id == scan_id))
         return state != ScanState.RUNNING.value
