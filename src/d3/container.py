@@ -6,7 +6,8 @@ Adapters are imported when they are first needed, so that ``d3 --help`` waits fo
 from __future__ import annotations
 
 import glob
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, partial
 from importlib.metadata import version
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 from dependency_injector import containers, providers
 
 from d3.domain.errors import ImageNotFound, RequestInvalid, SettingsInvalid
+from d3.domain.scans import S3_SCHEME
 from d3.domain.services.accounts import AccountService
 from d3.domain.services.adoption import AdoptingRegistry
 from d3.domain.services.binding import HeadBinder
@@ -265,15 +267,17 @@ def _limiter(settings: Settings, secrets: SecretFiles) -> RateLimiter:
 
     if settings.redis_url is None:
         return CountingLimiter(b"")
-    secret = settings.secret_key or secrets.secret_key()
-    return CountingLimiter(secret.encode(), settings.redis_url)
+    return CountingLimiter(_secret_key(settings, secrets).encode(), settings.redis_url)
 
 
 def _sessions(settings: Settings, secrets: SecretFiles, clock: Clock) -> Sessions:
     from d3.adapters.sessions import SignedSessions
 
-    secret = settings.secret_key or secrets.secret_key()
-    return SignedSessions(secret, clock, settings.session_hours * 3600)
+    return SignedSessions(_secret_key(settings, secrets), clock, settings.session_hours * 3600)
+
+
+def _secret_key(settings: Settings, secrets: SecretFiles) -> str:
+    return settings.secret_key or secrets.secret_key()
 
 
 def _scan_ledger(database: Database) -> ScanLedger:
@@ -286,10 +290,10 @@ def _collection(settings: Settings, decoder: ImageDecoder, source: str) -> Image
     """The images at ``s3://BUCKET/PREFIX``, in a folder, of a pattern, or listed by a file."""
     from d3.adapters.filesystem import FolderCollection, ListCollection, PatternCollection
 
-    if source.startswith("s3://"):
-        from d3.adapters.minio import S3Collection, S3Images
+    if source.startswith(S3_SCHEME):
+        from d3.adapters.minio import S3Collection
 
-        return S3Collection(S3Images(_s3_place(settings), settings.max_image_bytes), source)
+        return S3Collection(_s3_images(settings), source)
     path = Path(source)
     if path.is_dir():
         return FolderCollection(path)
@@ -312,20 +316,21 @@ def _listed_elsewhere(
     settings: Settings,
 ) -> tuple[Callable[[str], ImageSource], Callable[[str], None]]:
     """How an entry of a list is read that is no path, and its place asked for."""
-
-    @cache
-    def images() -> S3Images:
-        from d3.adapters.minio import S3Images
-
-        return S3Images(_s3_place(settings), settings.max_image_bytes)
+    images = cache(partial(_s3_images, settings))
 
     def check(uri: str) -> None:
         from d3.adapters.minio import S3Collection
         from d3.adapters.minio.collection import split
 
-        S3Collection(images(), f"s3://{split(uri)[0]}").check()
+        S3Collection(images(), f"{S3_SCHEME}{split(uri)[0]}").check()
 
     return (lambda uri: images().read(uri)), check
+
+
+def _s3_images(settings: Settings) -> S3Images:
+    from d3.adapters.minio import S3Images
+
+    return S3Images(_s3_place(settings), settings.max_image_bytes)
 
 
 def _cluster(settings: Settings, address: str, *, isolate: bool = False) -> ScanCluster:
@@ -359,11 +364,18 @@ def _work_on_scan(settings: Settings, name: str, cores: int, gpu: bool) -> None:
     """What a worker on another machine does: work on a scan until it is over."""
     # Ray shows a worker its own GPU alone.
     own = replace(settings, decode_threads=cores, cuda_device=None if gpu else "cpu")
-    container = Container(settings=own)
+    with working(own) as container:
+        container.scans().resume(name)
+
+
+@contextmanager
+def working(settings: Settings) -> Iterator[Container]:
+    """D3 in a process that works on scans: decoding as the service does; closed in the end."""
+    container = Container(settings=settings)
     container.queue.override(container.threaded_queue)
     container.decoder.override(container.strangers_decoder)
     try:
-        container.scans().resume(name)
+        yield container
     finally:
         container.host().close()
         container.decoder().close()

@@ -16,7 +16,13 @@ from d3.domain.models import ModelReference
 SHARD_IMAGES = 2000
 """Images of a shard: what is listed again, leased and looked up at once."""
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+S3_SCHEME = "s3://"
+"""With which the URI of an object in a bucket begins."""
+
+NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+"""The whole of a scan's name."""
+
+_NAME = re.compile(NAME_PATTERN)
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _URI_BYTES = 2000
 _DIGEST_DIGITS = 32

@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 
-from d3.container import Container
+from d3.container import Container, working
 from d3.domain.errors import D3Error
 from d3.domain.scans import Scan
 from d3.entrypoints.logs import configure_logs
@@ -31,15 +31,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _stop)
     threading.Thread(target=_end_with_the_service, daemon=True).start()
     os.nice(_NICENESS)  # who waits for an answer comes first
-    container = Container(settings=settings)
-    container.queue.override(container.threaded_queue)
-    container.decoder.override(container.strangers_decoder)
-    try:
+    with working(settings) as container:
         return int(_work(container))
-    finally:
-        container.host().close()
-        container.decoder().close()
-        container.database().close()
 
 
 def _work(container: Container) -> bool:

@@ -10,8 +10,7 @@ from d3.adapters.minio.bucket import Bucket, S3Place
 from d3.adapters.minio.errors import BucketMissing, ObjectMissing
 from d3.domain.errors import ImageNotFound, ImageTooLarge, RequestInvalid
 from d3.domain.ports_scans import Listed
-
-SCHEME = "s3://"
+from d3.domain.scans import S3_SCHEME
 
 
 class S3Images:
@@ -84,7 +83,7 @@ class S3Collection:
         """The keys behind a cursor, in the server's order."""
         try:
             for key in self._bucket.stream(self._prefix, after):
-                yield Listed(f"{SCHEME}{self._name}/{key}", key)
+                yield Listed(f"{S3_SCHEME}{self._name}/{key}", key)
         except BucketMissing as error:
             raise self._missing() from error
 
@@ -111,8 +110,8 @@ def split(uri: str) -> tuple[str, str]:
     Raises:
         RequestInvalid: no bucket is named.
     """
-    name, _, key = uri.removeprefix(SCHEME).partition("/")
-    if not uri.startswith(SCHEME) or not name:
+    name, _, key = uri.removeprefix(S3_SCHEME).partition("/")
+    if not uri.startswith(S3_SCHEME) or not name:
         raise RequestInvalid(
             f"{uri[:80]!r} names no bucket.", "Write s3://BUCKET or s3://BUCKET/PREFIX."
         )

@@ -11,7 +11,14 @@ from d3.domain.errors import D3Error, ScanNotFound
 from d3.domain.models import Manifest
 from d3.domain.ports import Clock, ImageDecoder
 from d3.domain.ports_scans import ImageCollection, ScanCluster, ScanLedger
-from d3.domain.scans import SHARD_IMAGES, NewScan, Scan, ScanState, checked_scan_name
+from d3.domain.scans import (
+    S3_SCHEME,
+    SHARD_IMAGES,
+    NewScan,
+    Scan,
+    ScanState,
+    checked_scan_name,
+)
 from d3.domain.scoring import checked_threshold, checked_views
 from d3.domain.services.hosting import ModelHost
 from d3.domain.services.owners import release_dead
@@ -292,7 +299,7 @@ class ScanService:
                 fakes += not isinstance(outcome, D3Error) and outcome.verdict.value == "fake"
 
     def _threads_for(self, collection: ImageCollection) -> int:
-        local = not collection.source.startswith("s3://")
+        local = not collection.source.startswith(S3_SCHEME)
         return self._threads if local else max(self._threads, S3_THREADS)
 
     def _now(self) -> datetime:

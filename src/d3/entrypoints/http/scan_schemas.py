@@ -7,7 +7,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct, structs
 
-from d3.domain.scans import Scan, ScanRow
+from d3.domain.scans import NAME_PATTERN, Scan, ScanRow
 from d3.entrypoints.http.schemas import Model, model_of
 
 Source = Annotated[
@@ -23,7 +23,7 @@ Source = Annotated[
 ScanId = Annotated[
     str,
     Meta(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        pattern=f"^{NAME_PATTERN}$",
         description="What it is called. That of a scan which was begun goes on with it, cancelled "
         "or not: a request that may have been lost can be sent again.",
         examples=["summer"],

@@ -12,7 +12,7 @@ from d3.domain.accounts import Scope
 from d3.domain.errors import RequestInvalid, SourceRefused
 from d3.domain.history import LARGEST_ID, MAX_PAGE
 from d3.domain.models import checked_name
-from d3.domain.scans import Scan, new_scan_name
+from d3.domain.scans import NAME_PATTERN, S3_SCHEME, Scan, new_scan_name
 from d3.entrypoints.http import openapi
 from d3.entrypoints.http.gate import caller_of
 from d3.entrypoints.http.scan_schemas import (
@@ -26,12 +26,11 @@ from d3.entrypoints.http.scan_schemas import (
 from d3.entrypoints.http.services import D3, Services
 from d3.settings import Settings
 
-_S3 = "s3://"
 Name = Annotated[
     str,
     Parameter(
         description="The scan's `id`.",
-        schema_extra={"pattern": r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"},
+        schema_extra={"pattern": f"^{NAME_PATTERN}$"},
     ),
 ]
 Limit = Annotated[int, Parameter(ge=1, le=MAX_PAGE, description="Of a page.")]
@@ -155,7 +154,7 @@ def _checked_source(source: str, settings: Settings) -> str:
     Anything else of this machine stays closed, and nobody learns whether it is there.
     """
     _storable(source)
-    if source.startswith(_S3):
+    if source.startswith(S3_SCHEME):
         if settings.minio_endpoint is None:
             raise RequestInvalid(
                 "This service knows no S3 server.", "MINIO_ENDPOINT tells it of one."

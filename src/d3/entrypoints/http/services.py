@@ -69,7 +69,7 @@ class Services:
         self._chores = ThreadPoolExecutor(_CHORE_THREADS, thread_name_prefix="d3-chore")
         self.accounts: AccountService = container.account_service()
         self.admitting = Admitting(
-            container.doorkeeper(),
+            self.doorkeeper,
             container.sessions,
             container.limiter(),
             self.query,
