@@ -34,6 +34,7 @@ from d3.domain.images import Pixels
 from d3.domain.models import StoredModel
 from d3.entrypoints.bench.baseline import SHAPES, published_procedure, random_model
 from d3.entrypoints.bench.measure import (
+    arithmetics,
     in_turns,
     matmul_rates,
     operations,
@@ -53,7 +54,7 @@ def main() -> None:
     chosen = arguments.parse_args()
     cuda = chosen.device == "cuda"
     spec = SHAPES["vit-b-32" if chosen.quick else "vit-l-14"]
-    precisions = ["fp32", "bf16", "fp16"] if cuda else ["fp32", "bf16"]
+    precisions = arithmetics(chosen.device)
     batches = [1, 2] if chosen.quick else [1, 8, 32, 64, 128]
     rounds = 2 if chosen.quick else 10
     figures: dict[str, Any] = {"torch": torch.__version__, "quick": chosen.quick}

@@ -37,6 +37,12 @@ def with_only(name: str) -> Tricks:
     return replace(PLAIN, **{name: True}, **needs)
 
 
+@pytest.fixture(autouse=True)
+def _wide_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packing is under test on processors too where it does not pay."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+
+
 ALL = {"all": Tricks()} | {name: with_only(name) for name in NAMES}
 ALL |= {f"all but {name}": replace(Tricks(), **{name: False}) for name in NAMES}
 
@@ -92,7 +98,7 @@ def test_all_tricks_stay_near_in_bfloat16() -> None:
     network = plain_network(spec)
     changed = with_tricks(network, Tricks())
     changed.encoder.bfloat16()
-    assert changed.encoder.pack(2)
+    assert changed.encoder.pack(2) == torch.ops.mkldnn._is_mkldnn_bf16_supported()
     orders = torch.tensor(draw_permutations(1, 4, spec.patches))
     with torch.inference_mode():
         expected, found = (one(pixels_of(spec, 3), orders) for one in (network, changed))
@@ -138,6 +144,19 @@ def test_packing_is_left_alone_where_it_does_not_work(
     with torch.inference_mode():
         found = changed(pixels_of(spec, 2), orders) - network(pixels_of(spec, 2), orders)
     assert found.abs().max() < EXACT
+
+
+@pytest.mark.parametrize(
+    ("capability", "mkl", "packed"),
+    [("AVX2", "there", False), ("AVX2", "missing", True), ("AVX512", "there", True)],
+)
+def test_float32_is_packed_unless_mkl_has_the_quicker_kernels(
+    capability: str, mkl: str, packed: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: mkl == "there")
+    network = with_tricks(plain_network(SHAPES[0]), Tricks())
+    assert network.encoder.pack(2) == packed
 
 
 def test_half_precision_is_not_packed() -> None:

@@ -133,7 +133,7 @@ def _fold(block: Any, tokens: Tensor) -> Tensor:
 
 
 def _scaled_silu(layer: nn.Linear, scale: float, tokens: Tensor) -> Tensor:
-    return functional.silu(_scaled(layer, scale, tokens, scale_bias=True))
+    return functional.silu(_scaled(layer, scale, tokens, scale_bias=True), inplace=True)
 
 
 def _scaled(layer: nn.Linear, scale: float, tokens: Tensor, *, scale_bias: bool = False) -> Tensor:

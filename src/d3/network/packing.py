@@ -58,7 +58,7 @@ def _give_up_weights(block: Any, tricks: Tricks) -> None:
 def _tried(block: Any, rows: int, tricks: Tricks) -> bool:
     """Whether the packed products of a block answer what its plain ones do."""
     weight = block.mlp.c_fc.weight
-    if weight.dtype not in _CLOSE or weight.device.type != "cpu":
+    if weight.dtype not in _CLOSE or weight.device.type != "cpu" or _mkl_is_quicker(weight.dtype):
         return False
     hidden, width = weight.shape
     tokens, middle = torch.ones(3, width, dtype=weight.dtype), torch.ones(3, hidden).to(weight)
@@ -73,6 +73,12 @@ def _tried(block: Any, rows: int, tricks: Tricks) -> bool:
     except (AttributeError, NotImplementedError, RuntimeError):
         return False
     return all(_same(one, other) for one, other in pairs)
+
+
+def _mkl_is_quicker(dtype: torch.dtype) -> bool:
+    """Whether plain weights serve better: for AVX2, MKL's float32 kernels beat oneDNN's by 10 %."""
+    narrow = torch.backends.cpu.get_cpu_capability() == "AVX2"
+    return dtype == torch.float32 and narrow and torch.backends.mkl.is_available()
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

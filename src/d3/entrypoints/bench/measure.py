@@ -7,10 +7,12 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 
+from d3.adapters.torch.device import DTYPES, processor_has_bfloat16
 from d3.domain.images import Pixels
 from d3.domain.models import EncoderSpec
 
@@ -38,16 +40,25 @@ def in_turns(
     return {name: statistics.median(measured) for name, measured in seconds.items()}
 
 
+def arithmetics(device: str) -> list[Literal["fp32", "fp16", "bf16"]]:
+    """The precisions in which a device computes by itself."""
+    if device != "cpu":
+        return ["fp32", "bf16", "fp16"]
+    return ["fp32", "bf16"] if processor_has_bfloat16() else ["fp32"]
+
+
 def matmul_rates(
     device: str = "cpu", rounds: int = 5, clock: Callable[[], float] = time.perf_counter
 ) -> dict[str, float]:
-    """Floating-point operations a second of torch's matrix product, by precision."""
+    """Floating-point operations a second of torch's matrix product, by precision.
+
+    A precision that the device only imitates is left out: one product would take minutes.
+    """
     cuda = device != "cpu"
     side = 8192 if cuda else 2048
-    names = {"fp32": torch.float32, "bf16": torch.bfloat16}
-    names |= {"fp16": torch.float16} if cuda else {}
     rates = {}
-    for name, dtype in names.items():
+    for name in arithmetics(device):
+        dtype = DTYPES[name]
         one = torch.randn(side, side, device=device).to(dtype)
         other = torch.randn(side, side, device=device).to(dtype)
 
