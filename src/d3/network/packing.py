@@ -78,7 +78,8 @@ def _tried(block: Any, rows: int, tricks: Tricks) -> bool:
 def _mkl_is_quicker(dtype: torch.dtype) -> bool:
     """Whether plain weights serve better: for AVX2, MKL's float32 kernels beat oneDNN's by 10 %."""
     narrow = torch.backends.cpu.get_cpu_capability() == "AVX2"
-    return dtype == torch.float32 and narrow and torch.backends.mkl.is_available()
+    mkl: bool = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
+    return mkl and narrow and dtype == torch.float32
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

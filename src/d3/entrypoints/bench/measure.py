@@ -7,7 +7,6 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -40,7 +39,7 @@ def in_turns(
     return {name: statistics.median(measured) for name, measured in seconds.items()}
 
 
-def arithmetics(device: str) -> list[Literal["fp32", "fp16", "bf16"]]:
+def arithmetics(device: str) -> list[str]:
     """The precisions in which a device computes by itself."""
     if device != "cpu":
         return ["fp32", "bf16", "fp16"]
