@@ -35,13 +35,11 @@ import torch
 
 from d3.adapters.openvino import OpenVinoEngine
 from d3.adapters.torch import TorchEngine
-from d3.adapters.torch.device import DTYPES
 from d3.domain.images import Pixels
 from d3.domain.models import StoredModel
 from d3.domain.scoring import sigmoid
 from d3.entrypoints.bench.baseline import SHAPES, published_procedure, random_model, stored_model
 from d3.entrypoints.bench.measure import (
-    arithmetics,
     in_turns,
     matmul_rates,
     operations,
@@ -51,6 +49,7 @@ from d3.entrypoints.bench.measure import (
 )
 from d3.network import PLAIN, D3Network, Tricks
 from d3.network.checkpoints import load_network
+from d3.network.precision import DTYPES, arithmetics
 
 FOLDER = Path(__file__).parent / ".engine"
 PICTURE = Path(__file__).parents[1] / "docs" / "engine.svg"

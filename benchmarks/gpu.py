@@ -34,7 +34,6 @@ from d3.domain.images import Pixels
 from d3.domain.models import StoredModel
 from d3.entrypoints.bench.baseline import SHAPES, published_procedure, random_model
 from d3.entrypoints.bench.measure import (
-    arithmetics,
     in_turns,
     matmul_rates,
     operations,
@@ -42,6 +41,7 @@ from d3.entrypoints.bench.measure import (
     random_pixels,
 )
 from d3.entrypoints.bench.service import jpeg
+from d3.network.precision import arithmetics
 
 GRAPH_SECONDS = 300
 

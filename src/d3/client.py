@@ -20,7 +20,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, TypeVar
@@ -239,7 +239,7 @@ class Client:
         """
         asked = {"model": model, "threshold": threshold, "views": views}
         body = {name: value for name, value in asked.items() if value is not None}
-        body |= {"source": source, "id": scan_id or new_scan_name(time.time())}
+        body |= {"source": source, "id": scan_id or new_scan_name(datetime.now(UTC))}
         return self._call("POST", "/api/scans", OneScan, again=True, json=body).scan
 
     def scans(self) -> Iterator[ScanItem]:

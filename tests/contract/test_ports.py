@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -169,4 +170,4 @@ class TestFakeClock(ClockContract):
     def test_time_passes_only_when_told(self, clock: FakeClock) -> None:
         before = clock.now()
         clock.advance(2.5)
-        assert (clock.now() - before, clock.monotonic()) == (2.5, 2.5)
+        assert (clock.now() - before, clock.monotonic()) == (timedelta(seconds=2.5), 2.5)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
@@ -127,7 +127,7 @@ def test_a_key_is_asked_about_once_a_second_and_a_revoked_one_is_out_by_then(
     *, by_id: bool
 ) -> None:
     accounts, clock = MemoryAccounts(), FakeClock()
-    now = datetime.fromtimestamp(clock.now(), UTC)
+    now = clock.now()
     user = accounts.add_user("ada", None, now)
     made = accounts.create_key(user.id, KeyWish(), now)
     door = Doorkeeper(accounts, clock)
@@ -150,7 +150,7 @@ def test_a_key_is_asked_about_once_a_second_and_a_revoked_one_is_out_by_then(
 
 def test_a_key_is_never_believed_beyond_its_end() -> None:
     accounts, clock = MemoryAccounts(), FakeClock()
-    now = datetime.fromtimestamp(clock.now(), UTC)
+    now = clock.now()
     user = accounts.add_user("ada", None, now)
     made = accounts.create_key(user.id, KeyWish(expires_at=now + timedelta(seconds=0.5)), now)
     door = Doorkeeper(accounts, clock)
@@ -161,7 +161,7 @@ def test_a_key_is_never_believed_beyond_its_end() -> None:
 
 def test_uses_are_written_together_and_only_when_told() -> None:
     accounts, clock = MemoryAccounts(), FakeClock()
-    now = datetime.fromtimestamp(clock.now(), UTC)
+    now = clock.now()
     user = accounts.add_user("ada", None, now)
     made = accounts.create_key(user.id, KeyWish(), now)
     door = Doorkeeper(accounts, clock)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -285,8 +286,8 @@ class BareHeads(Protocol):
 class Clock(Protocol):
     """Tells the time."""
 
-    def now(self) -> float:
-        """Seconds since the epoch, UTC."""
+    def now(self) -> datetime:
+        """The moment, in UTC."""
         ...
 
     def monotonic(self) -> float:

@@ -6,7 +6,7 @@ import hashlib
 import re
 import secrets
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 
 from d3.domain.detections import Detection
@@ -235,7 +235,6 @@ def checked_scan_name(name: str) -> str:
     return name
 
 
-def new_scan_name(now: float) -> str:
+def new_scan_name(now: datetime) -> str:
     """A name nobody else has: the moment and a little chance."""
-    moment = datetime.fromtimestamp(now, UTC)
-    return f"{moment:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    return f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"

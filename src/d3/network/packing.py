@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from d3.network.blocks import Product, Products, is_quick, plain_products
 from d3.network.layers import QUICK
+from d3.network.precision import mkl_is_quicker
 from d3.network.tricks import Tricks
 
 _CLOSE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
@@ -58,7 +59,7 @@ def _give_up_weights(block: Any, tricks: Tricks) -> None:
 def _tried(block: Any, rows: int, tricks: Tricks) -> bool:
     """Whether the packed products of a block answer what its plain ones do."""
     weight = block.mlp.c_fc.weight
-    if weight.dtype not in _CLOSE or weight.device.type != "cpu" or _mkl_is_quicker(weight.dtype):
+    if weight.dtype not in _CLOSE or weight.device.type != "cpu" or mkl_is_quicker(weight.dtype):
         return False
     hidden, width = weight.shape
     tokens, middle = torch.ones(3, width, dtype=weight.dtype), torch.ones(3, hidden).to(weight)
@@ -73,13 +74,6 @@ def _tried(block: Any, rows: int, tricks: Tricks) -> bool:
     except (AttributeError, NotImplementedError, RuntimeError):
         return False
     return all(_same(one, other) for one, other in pairs)
-
-
-def _mkl_is_quicker(dtype: torch.dtype) -> bool:
-    """Whether plain weights serve better: for AVX2, MKL's float32 kernels beat oneDNN's by 10 %."""
-    narrow = torch.backends.cpu.get_cpu_capability() == "AVX2"
-    mkl: bool = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
-    return mkl and narrow and dtype == torch.float32
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

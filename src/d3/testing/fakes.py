@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
@@ -20,11 +21,11 @@ class FakeClock:
     """
 
     def __init__(self, now: float = 1_750_000_000.0) -> None:
-        self._now = now
+        self._now = datetime.fromtimestamp(now, UTC)
         self._monotonic = 0.0
 
-    def now(self) -> float:
-        """Seconds since the epoch, UTC."""
+    def now(self) -> datetime:
+        """The moment, in UTC."""
         return self._now
 
     def monotonic(self) -> float:
@@ -33,7 +34,7 @@ class FakeClock:
 
     def advance(self, seconds: float) -> None:
         """Let time pass."""
-        self._now += seconds
+        self._now += timedelta(seconds=seconds)
         self._monotonic += seconds
 
 

@@ -28,7 +28,7 @@ class SignedSessions:
 
     def begin(self, key_id: str) -> str:
         """A token for the key of this id."""
-        end = round(self._clock.now() + self._seconds)
+        end = round(self._clock.now().timestamp() + self._seconds)
         return str(self._serializer.dumps([key_id, end]))
 
     def key_of(self, token: str) -> str | None:
@@ -37,6 +37,6 @@ class SignedSessions:
             key_id, end = self._serializer.loads(token)
         except (BadSignature, ValueError, TypeError):
             return None
-        if end <= self._clock.now():
+        if end <= self._clock.now().timestamp():
             raise SessionEnded("over")
         return str(key_id)

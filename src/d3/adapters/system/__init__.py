@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 
 
 class SystemClock:
     """Fills :class:`d3.domain.ports.Clock`."""
 
-    def now(self) -> float:
-        """Seconds since the epoch, UTC."""
-        return time.time()
+    def now(self) -> datetime:
+        """The moment, in UTC."""
+        return datetime.now(UTC)
 
     def monotonic(self) -> float:
         """Seconds that never run backwards."""

@@ -8,12 +8,11 @@ from typing import Literal
 import torch
 
 from d3.domain.errors import DeviceUnavailable
+from d3.network.precision import processor_has_bfloat16
 
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 
 _AMPERE = (8, 0)
-
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def choose_device(asked: int | Literal["cpu"] | None) -> torch.device:
@@ -77,15 +76,6 @@ def choose_precision(asked: Precision, device: torch.device) -> Literal["fp32", 
     if asked == "auto":
         return "bf16" if has_bfloat16 else "fp16"
     return asked
-
-
-def processor_has_bfloat16() -> bool:
-    """Whether the CPU multiplies bfloat16 numbers by itself."""
-    read = getattr(torch.cpu, "get_capabilities", None)
-    if read is None:  # an older torch, which at least answers right
-        return True
-    capabilities = read()
-    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def _warn(sentence: str) -> None:

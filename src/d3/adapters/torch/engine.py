@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from d3.adapters.fitting import encodings_at_once, worthwhile_threads
-from d3.adapters.torch.device import DTYPES, Precision, choose_device, choose_precision
+from d3.adapters.torch.device import Precision, choose_device, choose_precision
 from d3.adapters.torch.graphs import Graphs, sizes_up_to
 from d3.adapters.torch.threads import at_most
 from d3.domain.errors import DeviceOutOfMemory
@@ -21,6 +21,7 @@ from d3.domain.ports import Logits
 from d3.domain.scoring import checked_views
 from d3.network import D3Network
 from d3.network.checkpoints import load_network
+from d3.network.precision import DTYPES
 from d3.network.windows import window_logits
 
 

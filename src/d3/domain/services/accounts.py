@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from d3.domain.accounts import (
     DEFAULT_SCOPES,
@@ -41,8 +41,8 @@ class AccountService:
         self._clock = clock
 
     def now(self) -> datetime:
-        """This moment, in UTC."""
-        return datetime.fromtimestamp(self._clock.now(), UTC)
+        """The moment by which keys live and end, in UTC."""
+        return self._clock.now()
 
     def add_user(self, username: str, email: str | None = None) -> User:
         """Make an account.
@@ -51,7 +51,7 @@ class AccountService:
             UserExists: the username or the email is another account's.
             AccountInvalid: one of them cannot be used.
         """
-        return self._accounts.add_user(username, email, self.now())
+        return self._accounts.add_user(username, email, self._clock.now())
 
     def users(self) -> list[User]:
         """Every account, by id."""
@@ -86,13 +86,13 @@ class AccountService:
             KeyLimitReached: two of the account's keys are live.
             AccountInvalid: the name, a scope or the lifetime cannot be.
         """
-        now = self.now()
+        now = self._clock.now()
         wish = KeyWish(name, checked_scopes(scopes), _end(now, lifetime))
         return self._accounts.create_key(self._accounts.user(username).id, wish, now)
 
     def has_live_key(self) -> bool:
         """Whether any key opens the door."""
-        now = self.now()
+        now = self._clock.now()
         active = {user.id for user in self.users() if user.is_active}
         return any(key.user_id in active and key.state(now) is KeyState.LIVE for key in self.keys())
 
@@ -125,7 +125,7 @@ class AccountService:
         Raises:
             KeyNotFound: there is none.
         """
-        return self._accounts.revoke_key(key_id_of(key) or key, self.now())
+        return self._accounts.revoke_key(key_id_of(key) or key, self._clock.now())
 
     def rotate_key(
         self,
@@ -147,7 +147,7 @@ class AccountService:
             KeyLimitReached: with the overlap the account would have three live keys.
             AccountInvalid: the lifetime cannot be.
         """
-        now = self.now()
+        now = self._clock.now()
         key_id = key_id_of(key) or key
         if lifetime is None:
             lifetime = self._lifetime(key_id)
@@ -161,7 +161,7 @@ class AccountService:
             AccessRefused: KeyInvalid, KeyRevoked, KeyExpired or UserDisabled; to be answered
                 alike.
         """
-        return self._accounts.authenticate(key, self.now())
+        return self._accounts.authenticate(key, self._clock.now())
 
     def _lifetime(self, key_id: str) -> timedelta | None:
         for key in self._accounts.keys(None):

@@ -11,7 +11,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from d3.domain.access import Caller
 from d3.domain.accounts import Admission, Scope
@@ -87,7 +87,7 @@ class Doorkeeper:
 
     def _ask(self, name: bytes, question: Callable[[datetime], Admission]) -> Caller:
         asked_at = self._clock.monotonic()
-        now = datetime.fromtimestamp(self._clock.now(), UTC)
+        now = self._clock.now()
         try:
             admission = question(now)
         except Exception:

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -262,12 +262,12 @@ class _Stamp:
     version: str
 
     def entry(
-        self, detection: Detection, question: Question, now: float, *, cached: bool
+        self, detection: Detection, question: Question, now: datetime, *, cached: bool
     ) -> NewEntry:
         manifest = question.model.manifest
         return entry_of(
             detection,
-            created_at=datetime.fromtimestamp(now, UTC),
+            created_at=now,
             calibration=manifest.calibration,
             abstain_band=manifest.abstain_band,
             d3_version=self.version,

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from pathlib import PurePath
 from typing import TypeAlias
@@ -161,9 +161,6 @@ class ScanWorker:
     def _monotonic(self) -> float:
         return self._clock.monotonic()
 
-    def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock.now(), UTC)
-
     def _insist(self, work: Callable[[], object]) -> None:
         patiently(work, self._outage_seconds)
 
@@ -180,7 +177,7 @@ class ScanWorker:
         return item
 
     def _claim(self) -> Shard | None:
-        now = self._now()
+        now = self._clock.now()
         shard = patiently(
             lambda: self._ledger.claim(self._scan.id, self._owner, now, now + _LEASE),
             self._outage_seconds,
@@ -203,7 +200,7 @@ class ScanWorker:
             held.passed_over += 1
             self._watcher.passed_over()
             return
-        row = row_of(uri, outcome, self._now())
+        row = row_of(uri, outcome, self._clock.now())
         held.rows.append(row)
         self._watcher.judged(row)
 
@@ -229,14 +226,14 @@ class ScanWorker:
     def _over(self) -> bool:
         """Whether nothing is left to do for anybody."""
         return patiently(
-            lambda: self._ledger.complete(self._scan.id, self._now()), self._outage_seconds
+            lambda: self._ledger.complete(self._scan.id, self._clock.now()), self._outage_seconds
         )
 
     def _renew(self) -> None:
         """Hold the leases while the main thread is busy, however long."""
         while not self._stop.wait(_LEASE.total_seconds() / _RENEWALS):
             try:
-                self._ledger.renew(self._scan.id, self._owner, self._now() + _LEASE)
+                self._ledger.renew(self._scan.id, self._owner, self._clock.now() + _LEASE)
             except D3Error as error:
                 _LOG.debug("leases could not be renewed: %s", error)
 
@@ -252,7 +249,7 @@ class ScanWorker:
             self._failure = error
 
     def _begin_listing(self) -> Listing | None:
-        now = self._now()
+        now = self._clock.now()
         return self._ledger.begin_listing(self._scan.id, self._owner, now, now + _LEASE)
 
     def _cut_from(self, number: int, cursor: str | None) -> None:

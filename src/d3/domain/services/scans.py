@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from d3.domain.errors import D3Error, ScanNotFound
 from d3.domain.models import Manifest
@@ -132,7 +131,7 @@ class ScanService:
         Raises:
             ScanMismatch: the scan was begun with something else.
         """
-        ledger, now = self._ledger(), self._now()
+        ledger, now = self._ledger(), self._clock.now()
         wanted = NewScan(
             name=checked_scan_name(name),
             source=collection.source,
@@ -186,7 +185,7 @@ class ScanService:
             ScanNotFound: it was not begun.
         """
         ledger = self._ledger()
-        ledger.set_state(ledger.get(name).id, ScanState.CANCELLED, self._now())
+        ledger.set_state(ledger.get(name).id, ScanState.CANCELLED, self._clock.now())
         return ledger.get(name)
 
     def resume(self, name: str, watcher: Watcher | None = None) -> Scan:
@@ -202,7 +201,7 @@ class ScanService:
         manifest = self._host.load(scan.model.name, scan.model.version).manifest
         collection = self.collection(scan.source)
         check_same(scan, replace(as_begun(scan), model=manifest.reference))
-        release_dead(ledger, scan.id, self._now())
+        release_dead(ledger, scan.id, self._clock.now())
         return self.run(scan, collection, watcher)
 
     def run(self, scan: Scan, collection: ImageCollection, watcher: Watcher | None = None) -> Scan:
@@ -301,6 +300,3 @@ class ScanService:
     def _threads_for(self, collection: ImageCollection) -> int:
         local = not collection.source.startswith(S3_SCHEME)
         return self._threads if local else max(self._threads, S3_THREADS)
-
-    def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock.now(), UTC)

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TypeVar
 
 from d3.domain.errors import (
@@ -267,7 +267,7 @@ class HistoryWriter:
 
     def _commit(self, jobs: Sequence[_Job], records: Sequence[RequestRecord]) -> list[Any]:
         """What each job is to be told, once all is committed."""
-        now = datetime.fromtimestamp(self._clock.now(), UTC)
+        now = self._clock.now()
         with self._history.transaction() as transaction:
             entries = [e for job in jobs if isinstance(job, _Submission) for e in job.entries]
             ids = deque(transaction.add_many(entries))

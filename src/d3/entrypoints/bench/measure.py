@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from d3.adapters.torch.device import DTYPES, processor_has_bfloat16
 from d3.domain.images import Pixels
 from d3.domain.models import EncoderSpec
+from d3.network.precision import DTYPES, arithmetics
 
 Say = Callable[[str], None]
 
@@ -37,13 +37,6 @@ def in_turns(
             if lap:
                 seconds[name].append(clock() - begun)
     return {name: statistics.median(measured) for name, measured in seconds.items()}
-
-
-def arithmetics(device: str) -> list[str]:
-    """The precisions in which a device computes by itself."""
-    if device != "cpu":
-        return ["fp32", "bf16", "fp16"]
-    return ["fp32", "bf16"] if processor_has_bfloat16() else ["fp32"]
 
 
 def matmul_rates(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from d3.domain.errors import D3Error
 from d3.domain.ports import Clock
@@ -54,7 +54,7 @@ class Caretaker:
             self._try(lambda: self._history.forget(results, records))
 
     def _before(self, days: int) -> datetime | None:
-        now = datetime.fromtimestamp(self._clock.now(), UTC)
+        now = self._clock.now()
         return now - timedelta(days=days) if days else None
 
     @staticmethod

@@ -7,7 +7,6 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import UTC, datetime
 from typing import Any, TypeAlias, TypeVar
 
 from litestar.di import NamedDependency
@@ -189,10 +188,6 @@ class Services:
         self.history.close()
         if self.cache is not None:
             self.cache.close()
-
-    def now(self) -> datetime:
-        """The time, with its zone."""
-        return datetime.fromtimestamp(self.clock.now(), UTC)
 
     def shown_address(self, address: str) -> str | None:
         """What of a caller's address is recorded."""
