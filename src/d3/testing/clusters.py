@@ -46,8 +46,9 @@ class Cluster:
         kill_group(self.node)
 
     def workers(self) -> list[int]:
-        """The processes that work on a scan."""
-        return processes("ray::_Worker")
+        """The processes of this cluster that work on a scan."""
+        own = {*descendants(self._head.pid), *descendants(self.node.pid)}
+        return [one for one in processes("ray::_Worker") if one in own]
 
     def stop(self) -> None:
         """End every process."""
