@@ -7,9 +7,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from d3.testing.servers import ServerMissing
 from d3.testing.stores import free_port
@@ -23,10 +24,11 @@ _STORE_MB = 80
 class Cluster:
     """A head with a core and one more node; both end with the test."""
 
-    def __init__(self, folder: Path, store_mb: int) -> None:
+    def __init__(self, folder: Path, store_mb: int, environ: Mapping[str, str]) -> None:
         self._store = f"--object-store-memory={store_mb * 10**6}"
         self.address = f"127.0.0.1:{free_port()}"
         self._folder = folder
+        self._environ = os.environ | environ
         port = self.address.rpartition(":")[2]
         options = (f"--port={port}", "--node-ip-address=127.0.0.1", "--include-dashboard=false")
         self._head = self._start("head", "--head", *options, f"--temp-dir={folder}")
@@ -61,6 +63,7 @@ class Cluster:
                 [RAY, "start", *options, *_OPTIONS, self._store],
                 stdout=log,
                 stderr=log,
+                env=self._environ,
                 start_new_session=True,
             )
 
@@ -73,14 +76,17 @@ class Cluster:
 
 
 @contextmanager
-def two_nodes(folder: Path, store_mb: int = _STORE_MB) -> Iterator[Cluster]:
+def two_nodes(
+    folder: Path, store_mb: int = _STORE_MB, environ: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Cluster]:
     """A cluster of two nodes, a core each.
 
     Args:
         folder: for what Ray writes.
         store_mb: of each node's object store, of which scans need next to nothing.
+        environ: variables of both nodes and their workers, beside those of this process.
     """
-    cluster = Cluster(folder, store_mb)
+    cluster = Cluster(folder, store_mb, environ)
     try:
         yield cluster
     finally:

@@ -49,6 +49,7 @@ class Pipeline(Generic[T]):
         collection: opens URIs.
         decoder: of what it gives.
         clock: for timings.
+        isolated: decodes what is not trusted; as the other one does unless given.
         threads: that read and decode.
         batch_size: images of one forward pass at most.
     """
@@ -60,12 +61,14 @@ class Pipeline(Generic[T]):
         decoder: ImageDecoder,
         clock: Clock,
         *,
+        isolated: ImageDecoder | None = None,
         threads: int,
         batch_size: int,
     ) -> None:
         self._question = question
         self._collection = collection
         self._decoder = decoder
+        self._isolated = isolated or decoder
         self._clock = clock
         self._batch_size = min(batch_size, _LARGEST_BATCH)
         self._places = threads + _BATCHES_AHEAD * self._batch_size
@@ -81,10 +84,11 @@ class Pipeline(Generic[T]):
         """Whether another key may come in."""
         return self.in_flight < self._places
 
-    def put(self, key: T, uri: str) -> None:
+    def put(self, key: T, uri: str, *, isolated: bool = False) -> None:
         """Have the image read, decoded and scored."""
         self.in_flight += 1
-        self._pool.submit(self._read, key, uri).add_done_callback(self._events.put)
+        decoder = self._isolated if isolated else self._decoder
+        self._pool.submit(self._read, key, uri, decoder).add_done_callback(self._events.put)
 
     def take(self, seconds: float) -> list[tuple[T, str, Detection | D3Error]]:
         """The outcomes there are, or come within this time: the key, its URI and what became of it.
@@ -118,12 +122,12 @@ class Pipeline(Generic[T]):
         """Give up what has not been begun."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _read(self, key: T, uri: str) -> _Decoded[T]:
+    def _read(self, key: T, uri: str, decoder: ImageDecoder) -> _Decoded[T]:
         begun = self._clock.monotonic()
         image: DecodedImage | D3Error
         try:
             size = self._question.model.manifest.spec.image_size
-            image = self._decoder.decode(self._collection.read(uri), size)
+            image = decoder.decode(self._collection.read(uri), size)
         except ImageError as error:
             image = error
         return _Decoded(key, uri, image, self._clock.monotonic() - begun)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
@@ -242,7 +242,7 @@ def _progress(scan: Scan, ledger: ScanLedger, parts: Parts | None) -> Iterator[W
         TimeRemainingColumn,
     )
 
-    from d3.domain.errors import StorageFailed
+    from d3.domain.errors import StorageFailed, StorageUnavailable
     from d3.domain.services.watching import Watcher
 
     begun = time.monotonic()
@@ -252,7 +252,8 @@ def _progress(scan: Scan, ledger: ScanLedger, parts: Parts | None) -> Iterator[W
 
         def finished(self, shard: int) -> None:
             if parts is not None:
-                parts.write(shard)
+                with suppress(StorageUnavailable):  # it is written at the end
+                    parts.write(shard)
 
         def idle(self) -> None:
             now = time.monotonic()
