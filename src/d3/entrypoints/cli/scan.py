@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import click
 
 from d3.entrypoints.cli.evaluate import JSON, MODEL, loaded, named_version
+from d3.entrypoints.cli.opening import opened
 from d3.entrypoints.cli.output import complain, counted, err, out, print_json, printable
 
 if TYPE_CHECKING:
@@ -166,22 +167,6 @@ def told(scan: Scan) -> dict[str, Any]:
         "trouble": scan.trouble,
         **asdict(scan.counts),
     }
-
-
-def opened(*, ready: bool = True) -> Container:
-    """D3 with its database, which is closed when the command ends.
-
-    Args:
-        ready: whether an embedded database is filled or upgraded first.
-    """
-    from d3.container import Container
-    from d3.settings import Settings
-
-    container = Container(settings=Settings.from_environment())
-    if ready:
-        click.get_current_context().call_on_close(container.database().close)
-        container.schema().make_ready()
-    return container
 
 
 def _model_of(known: Scan | None, model: str | None) -> str | None:
