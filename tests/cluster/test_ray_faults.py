@@ -19,13 +19,14 @@ from d3.testing.clusters import Cluster
 from d3.testing.faults import Answer, Fault, FaultyProxy, cut_short, replayed, slow, sound
 from d3.testing.servers import LocalPostgresql, PostgresqlServer
 from d3.testing.stores import S3Server
-from tests.cluster.conftest import IMAGES, Filled, Ledger, Run
+from tests.cluster.conftest import Filled, Ledger, Run
 from tests.databases import on_a_port
 from tests.faults.proxy import TcpProxy
 from tests.serving import d3_serve, wait_until
 
 pytestmark = pytest.mark.xdist_group("ray")
 SECONDS = float(os.environ.get("D3TEST_OUTAGE_SECONDS", "3"))
+IMAGES = 400
 REFUSED = "b/00007.png"
 HITS = 30
 
