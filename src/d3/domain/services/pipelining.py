@@ -24,6 +24,12 @@ T = TypeVar("T")
 _BATCHES_ASKED = 2
 _BATCHES_AHEAD = 4
 _LARGEST_BATCH = 256
+_LINGER = 0.02
+"""Seconds for another image to come, where a device without work would get less than a batch.
+
+One that is faster than the decoders gains nothing from single images, and each costs three turns of
+threads.
+"""
 _FAILURES_IN_A_ROW = 20
 
 
@@ -97,9 +103,11 @@ class Pipeline(Generic[T]):
             D3Error: the images can no longer be read, or the detector fails again and again.
         """
         outcomes: list[tuple[T, str, Detection | D3Error]] = []
+        lingers, came = bool(self._ready) and not self._asked, False
         try:
-            event = self._events.get(timeout=seconds)
+            event = self._events.get(timeout=min(seconds, _LINGER) if lingers else seconds)
             while True:
+                came = True
                 if isinstance(event, _Answered):
                     self._asked -= 1
                     outcomes += self._answers(event)
@@ -113,9 +121,9 @@ class Pipeline(Generic[T]):
                 event = self._events.get_nowait()
         except Empty:
             pass
-        if not self._asked:
-            self._ask(1)  # the device has nothing to do: it need not wait for a whole batch
         self.in_flight -= len(outcomes)
+        if not self._asked and (not came or len(self._ready) == self.in_flight):
+            self._ask(1)  # the device has nothing to do, and a whole batch is not about to come
         return outcomes
 
     def close(self) -> None:
