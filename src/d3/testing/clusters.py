@@ -17,6 +17,7 @@ from d3.testing.stores import free_port
 
 RAY = Path(sys.executable).parent / "ray"
 _START_SECONDS = 120
+_ATTEMPTS = 2
 _OPTIONS = ("--num-cpus=1", "--disable-usage-stats", "--block")
 _STORE_MB = 80
 
@@ -32,7 +33,6 @@ class Cluster:
         port = self.address.rpartition(":")[2]
         options = (f"--port={port}", "--node-ip-address=127.0.0.1", "--include-dashboard=false")
         self._head = self._start("head", "--head", *options, f"--temp-dir={folder}")
-        self._wait("head")
         self.node = self.add_node()
 
     def add_node(self) -> subprocess.Popen[bytes]:
@@ -40,7 +40,6 @@ class Cluster:
         # By an address of its own it is another machine to Ray.
         options = (f"--address={self.address}", "--node-ip-address=127.0.0.2")
         self.node = self._start("node", *options)
-        self._wait("node")
         return self.node
 
     def kill_node(self) -> None:
@@ -58,21 +57,24 @@ class Cluster:
             kill_group(process)
 
     def _start(self, name: str, *options: str) -> subprocess.Popen[bytes]:
-        with (self._folder / f"{name}.log").open("wb") as log:
-            return subprocess.Popen(
-                [RAY, "start", *options, *_OPTIONS, self._store],
-                stdout=log,
-                stderr=log,
-                env=self._environ,
-                start_new_session=True,
-            )
-
-    def _wait(self, name: str) -> None:
-        until = time.monotonic() + _START_SECONDS
-        while "Ray runtime started" not in (self._folder / f"{name}.log").read_text():
-            if time.monotonic() > until:
-                raise ServerMissing(f"Ray's {name} does not start; see {self._folder}.")
-            time.sleep(0.1)
+        """Start a node and wait for it; once more if it does not come, as on a busy machine."""
+        file = self._folder / f"{name}.log"
+        for _ in range(_ATTEMPTS):
+            with file.open("wb") as log:
+                process = subprocess.Popen(
+                    [RAY, "start", *options, *_OPTIONS, self._store],
+                    stdout=log,
+                    stderr=log,
+                    env=self._environ,
+                    start_new_session=True,
+                )
+            until = time.monotonic() + _START_SECONDS
+            while process.poll() is None and time.monotonic() < until:
+                if "Ray runtime started" in file.read_text():
+                    return process
+                time.sleep(0.1)
+            kill_group(process)
+        raise ServerMissing(f"Ray's {name} does not start:\n{file.read_text()[-2000:]}")
 
 
 @contextmanager
