@@ -145,7 +145,7 @@ class Ledger:
         return found
 
     def wait_for(self, rows: int, process: Run) -> None:
-        until = time.monotonic() + 180
+        until = time.monotonic() + 300
         while self.rows() < rows and process.poll() is None:
             assert time.monotonic() < until
             time.sleep(0.1)

@@ -109,7 +109,7 @@ def test_a_scan_of_the_service_is_cancelled_goes_on_and_outlives_kill_9_of_the_s
     fill: Callable[..., Filled],
     tmp_path: Path,
 ) -> None:
-    filled = fill(2 * IMAGES)
+    filled = fill(600)  # three shards: both workers are at one when it is cancelled
     ours = {name: value for name, value in environ.items() if name.startswith(("D3_", "MINIO_"))}
     ours["D3_RAY_ADDRESS"] = cluster.address
     with d3_serve(tmp_path, **ours) as served:
@@ -130,7 +130,8 @@ def test_a_scan_of_the_service_is_cancelled_goes_on_and_outlives_kill_9_of_the_s
     with d3_serve(tmp_path, **ours) as served:
         url = served.url()
         with Client(url, (tmp_path / "home/api.key").read_text().strip()) as client:
-            wait_until(lambda: client.scan("s").state == "done", 180)
+            ledger.wait_for(len(filled.uris), served.process)
+            wait_until(lambda: client.scan("s").state == "done")
             scan = client.scan("s")
             assert (scan.error, scan.passed_over, scan.trouble) == (filled.errors, 1, None)
         assert ledger.errors().keys() == filled.uris

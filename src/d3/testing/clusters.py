@@ -29,7 +29,8 @@ class Cluster:
         self._store = f"--object-store-memory={store_mb * 10**6}"
         self.address = f"127.0.0.1:{free_port()}"
         self._folder = folder
-        self._environ = os.environ | environ
+        # Ray's workers yield to everything else of the machine unless told not to.
+        self._environ = {**os.environ, "RAY_worker_niceness": "0", **environ}
         port = self.address.rpartition(":")[2]
         options = (f"--port={port}", "--node-ip-address=127.0.0.1", "--include-dashboard=false")
         self._head = self._start("head", "--head", *options, f"--temp-dir={folder}")
