@@ -103,15 +103,16 @@ def console(session: nox.Session) -> None:
 
 @nox.session
 def ray(session: nox.Session) -> None:
-    """Scans on a Ray cluster of two nodes, PostgreSQL and S3: a worker, a node, a driver killed."""
+    """Scans on a Ray cluster of two nodes, PostgreSQL and S3: each killed or away in turn."""
     install(session, "test", "ray")
     pytest(session, "tests/cluster")
 
 
 @nox.session(default=False)
 def ray_long(session: nox.Session) -> None:
-    """The long form: 20 random kills of workers, nodes and drivers."""
+    """The long form: 20 random kills of workers, nodes and drivers, PostgreSQL away for 30 s."""
     session.env.update({"D3TEST_RAY_KILLS": "20", "D3TEST_RAY_IMAGES": "4000"})
+    session.env["D3TEST_OUTAGE_SECONDS"] = "30"
     install(session, "test", "ray")
     pytest(session, "tests/cluster")
 

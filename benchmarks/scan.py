@@ -2,7 +2,7 @@
 
     python benchmarks/scan.py folder [--images 1500] [--rounds 5]
     python benchmarks/scan.py s3 [--images 600] [--rounds 5]
-    python benchmarks/scan.py vit [--images 24] [--rounds 3]
+    python benchmarks/scan.py vit [--images 16] [--rounds 2]
     python benchmarks/scan.py listing [--images 1000000]
     python benchmarks/scan.py rows [--images 100000]
 
@@ -43,7 +43,7 @@ from d3.settings import Settings
 from d3.testing.servers import postgresql
 from d3.testing.stores import s3_server
 
-DEFAULTS = {"folder": 1500, "s3": 600, "vit": 24, "listing": 1_000_000, "rows": 100_000}
+DEFAULTS = {"folder": 1500, "s3": 600, "vit": 16, "listing": 1_000_000, "rows": 100_000}
 BATCH = 8
 
 

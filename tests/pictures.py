@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 import d3
 from d3.container import Container
@@ -28,6 +29,17 @@ def paint(folder: Path, images: int, side: int = 48) -> list[Path]:
         Image.fromarray(pixels).save(file)
         files.append(file)
     return files
+
+
+CRASHING_DECODER = {"PYTHONPATH": str(Path(__file__).parent / "faults/crashing")}
+"""The environment of a process whose decoder dies of what :func:`paint_crashing` paints."""
+
+
+def paint_crashing(file: Path) -> None:
+    """A sound picture that ends a process with :data:`CRASHING_DECODER`."""
+    text = PngInfo()
+    text.add_text("D3", "crash")
+    Image.new("RGB", (48, 48)).save(file, pnginfo=text)
 
 
 def container_for(home: Path, engine: FakeEngine | None = None, **settings: Any) -> Container:

@@ -92,13 +92,15 @@ def _decoder(settings: Settings) -> ImageDecoder:
     return PillowDecoder(_limits(settings))
 
 
-def _strangers_decoder(settings: Settings) -> ImageDecoder:
-    """For files of strangers: what a service decodes."""
-    if not settings.isolate_decoding:
-        return _decoder(settings)
+def _isolated_decoder(settings: Settings) -> ImageDecoder:
     from d3.adapters.pillow.isolated import IsolatedDecoder
 
     return IsolatedDecoder(_limits(settings), settings.decode_seconds)
+
+
+def _strangers_decoder(settings: Settings, isolated: Callable[[], ImageDecoder]) -> ImageDecoder:
+    """For files of strangers: what a service decodes."""
+    return isolated() if settings.isolate_decoding else _decoder(settings)
 
 
 def _folder_registry(settings: Settings) -> ModelRegistry:
@@ -409,7 +411,10 @@ class Container(containers.DeclarativeContainer):
     clock = providers.ThreadSafeSingleton(_clock)
     decoder = providers.ThreadSafeSingleton(_decoder, settings)
     drawing = providers.ThreadSafeSingleton(_drawing)
-    strangers_decoder = providers.ThreadSafeSingleton(_strangers_decoder, settings)
+    isolated_decoder = providers.ThreadSafeSingleton(_isolated_decoder, settings)
+    strangers_decoder = providers.ThreadSafeSingleton(
+        _strangers_decoder, settings, isolated_decoder.provider
+    )
     checkpoints = providers.ThreadSafeSingleton(_checkpoints)
     progress: providers.Provider[Progress | None] = providers.Object(None)
     folder_registry = providers.ThreadSafeSingleton(_folder_registry, settings)
@@ -484,6 +489,7 @@ class Container(containers.DeclarativeContainer):
         ScanService,
         host=host,
         decoder=decoder,
+        isolated=isolated_decoder,
         clock=clock,
         ledger=scan_ledger.provider,
         collection=collection.provider,

@@ -20,7 +20,7 @@ from d3.adapters.sql import Database, SqlScanLedger
 from d3.domain.errors import D3Error
 from d3.entrypoints.cli.app import cli
 from d3.evaluation.scan_files import rows_of
-from tests.pictures import paint
+from tests.pictures import CRASHING_DECODER, paint, paint_crashing
 from tests.serving import clean_environment
 
 pytestmark = pytest.mark.xdist_group("scan")
@@ -44,11 +44,11 @@ def start(tmp_path: Path) -> Callable[..., subprocess.Popen[bytes]]:
     """Starts ``d3`` in a home of this test's own."""
     environ = clean_environment(D3_HOME=str(tmp_path / "home"), OMP_NUM_THREADS="1")
 
-    def start(*arguments: str | Path) -> subprocess.Popen[bytes]:
+    def start(*arguments: str | Path, **more: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [sys.executable, "-m", "d3", *map(str, arguments)],
             cwd=tmp_path,
-            env=environ,
+            env=environ | more,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
@@ -109,6 +109,30 @@ def test_killed_again_and_again_every_image_has_its_one_row(start, pictures, tmp
     assert "damaged_image: 1" in page
     assert page.count('<img src="data:image/webp') == 2
     assert "http" not in page.replace("http-equiv", "")
+
+
+def test_images_that_crash_the_decoder_cost_a_start_and_their_own_rows(start, tmp_path) -> None:
+    files = paint(tmp_path / "few", 20)
+    for name in ("a/crash.png", "c/crash.png"):
+        paint_crashing(tmp_path / "few" / name)
+    command = ("scan", "few", "--scan-id", "s", "--no-report", "--json")
+    first = start(*command, **CRASHING_DECODER)
+    first.communicate(timeout=120)
+    assert first.returncode == -signal.SIGSEGV
+    assert rows_in(tmp_path / "home") < len(files)
+    second = start(*command, **CRASHING_DECODER)
+    out, err = second.communicate(timeout=120)
+    assert second.returncode == 0, err.decode()
+    told = json.loads(out)
+    assert (told["state"], told["error"]) == ("done", 2)
+    database = Database(tmp_path / "home/d3.db")
+    ledger = SqlScanLedger(database)
+    rows = {one.uri: one.error for one in rows_of(ledger, ledger.get("s").id)}
+    database.close()
+    crashed = {
+        str(tmp_path / "few" / one): "damaged_image" for one in ("a/crash.png", "c/crash.png")
+    }
+    assert rows == dict.fromkeys(map(str, files)) | crashed
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from d3.adapters.pillow.isolated import IsolatedDecoder
 from d3.domain.errors import ImageDamaged, ImageError, ImageTooLarge
 from images import black_png, encoded, jpeg_with_scans, picture
 from tests.hostile.attacks import attacks
+from tests.pictures import CRASHING_DECODER, paint_crashing
 from tests.serving import wait_until
 
 SIZE = 224
@@ -89,6 +90,20 @@ def test_a_decoder_that_crashed_is_replaced(decoder: IsolatedDecoder, number: in
     wait_until(lambda: not decoder._idle[0].alive)
     decoder.decode(SOUND, SIZE)
     assert child(decoder) != first
+
+
+def test_an_image_that_crashes_the_decoder_is_damaged(
+    decoder: IsolatedDecoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in CRASHING_DECODER.items():
+        monkeypatch.setenv(name, value)
+    file = tmp_path / "crash.png"
+    paint_crashing(file)
+    for source in (file, str(file), file.read_bytes()):
+        with pytest.raises(ImageDamaged):
+            decoder.decode(source, SIZE)
+    file.write_bytes(SOUND)
+    assert decoder.decode(file, SIZE).facts == decoder.decode(SOUND, SIZE).facts
 
 
 def test_no_child_is_left_and_no_descriptor(decoder: IsolatedDecoder) -> None:

@@ -8,6 +8,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -82,14 +83,16 @@ def test_each_shard_goes_to_one_worker_until_its_lease_runs_out(ledger: ScanLedg
     assert second is not None
     assert (first.uris, second.uris) == (("a", "b"), ("\udcff", "c"))
     assert ledger.holders(scan.id, NOW) == {"one", "two", "l"}
+    assert not first.begun
     again = ledger.claim(scan.id, "three", LATER + timedelta(seconds=1), LATER)
-    assert again == first
+    assert again == replace(first, begun=True)
     third = ledger.claim(scan.id, "three", NOW, LATER)
     assert third is not None
-    assert third.number == 2
+    assert (third.number, third.begun) == (2, False)
+    assert ledger.open_shards(scan.id) == {0, 1, 2}
     assert ledger.claim(scan.id, "four", NOW, LATER) is None
     ledger.release(scan.id, ["two"])
-    assert ledger.claim(scan.id, "four", NOW, LATER) == second
+    assert ledger.claim(scan.id, "four", NOW, LATER) == replace(second, begun=True)
 
 
 def test_claims_at_once_never_give_one_shard_twice(ledger: ScanLedger) -> None:
@@ -291,6 +294,46 @@ def test_a_database_that_is_away_for_a_while_loses_nothing(
     ended = scan_all(container, str(tmp_path / "images"))
     assert (ended.state, ended.counts.rows) == (ScanState.DONE, 60)
     assert min(calls.values()) > 1
+
+
+class Elsewhere:
+    """A cluster whose one worker is a thread with parts of its own."""
+
+    def __init__(self, container: Container) -> None:
+        self._container = container
+
+    def run(self, name: str, is_over: Callable[[], bool], idle: Callable[[], None]) -> None:
+        with ThreadPoolExecutor(1) as pool:
+            worker = pool.submit(self._container.scans().resume, name)
+            while not is_over():
+                idle()
+            worker.result()
+        self._container.host().close()
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_who_waits_for_a_cluster_hears_once_of_each_shard_that_is_finished(
+    make, database: Database, tmp_path: Path
+) -> None:
+    paint(tmp_path / "images", 90)
+    driver, worker = (make(**settings_of(database)) for _ in range(2))
+    service, manifest = driver.scans(), driver.host().load().manifest
+    collection = service.collection(str(tmp_path / "images"))
+    scan = service.begin("s", collection, manifest, threshold=None, views=None)
+    heard: list[int] = []
+    before_the_end: list[int] = []
+
+    class Hearing(Watcher):
+        def finished(self, shard: int) -> None:
+            heard.append(shard)
+            if driver.scan_ledger().get("s").state is ScanState.RUNNING:
+                before_the_end.append(shard)
+
+    ended = service.run_on(Elsewhere(worker), scan, Hearing())
+    driver.host().close()
+    assert ended.state is ScanState.DONE
+    assert sorted(heard) == list(range(ended.shards))
+    assert before_the_end
 
 
 def test_a_scan_keeps_to_what_it_was_begun_with(

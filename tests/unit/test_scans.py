@@ -249,12 +249,14 @@ def pipeline():
         queue.close()
 
 
-def outcomes(pipeline: Pipeline[int], wanted: int) -> dict[int, Detection | D3Error]:
+def outcomes(
+    pipeline: Pipeline[int], wanted: int, seconds: float = 0.1
+) -> dict[int, Detection | D3Error]:
     found: dict[int, Detection | D3Error] = {}
     until = time.monotonic() + 20
     while len(found) < wanted:
         assert time.monotonic() < until
-        for key, _, outcome in pipeline.take(0.1):
+        for key, _, outcome in pipeline.take(seconds):
             assert key not in found
             found[key] = outcome
     return found
@@ -269,6 +271,28 @@ def test_a_slow_image_holds_nobody_up(pipeline) -> None:
     gate.set()
     assert list(outcomes(line, 1)) == [3]
     assert line.in_flight == 0
+
+
+def test_a_detector_without_work_is_not_given_single_images_while_more_are_coming(
+    pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("d3.domain.services.pipelining._LINGER", 30)
+    batches: list[int] = []
+
+    class Counting(FakeDetector):
+        def score(self, pixels: Pixels, views: int) -> Logits:
+            batches.append(len(pixels))
+            return super().score(pixels, views)
+
+    gate = threading.Event()
+    line = pipeline(Pixmaps("3", gate), Counting())
+    for shade in range(4):
+        line.put(shade, str(shade))
+    threading.Timer(0.5, gate.set).start()
+    assert len(outcomes(line, 4, seconds=30)) == 4
+    line.put(4, "4")
+    assert len(outcomes(line, 1, seconds=30)) == 1  # nothing else is on its way
+    assert batches == [4, 1]
 
 
 def test_an_image_that_fails_the_detector_fails_alone(pipeline) -> None:

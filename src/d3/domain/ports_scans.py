@@ -157,8 +157,8 @@ class ScanLedger(Protocol):
         """Who holds leases that have not run out."""
         ...
 
-    def open_shards(self, scan_id: int) -> int:
-        """How many shards are cut and not finished."""
+    def open_shards(self, scan_id: int) -> set[int]:
+        """The shards that are cut and not finished; no more than workers let be cut ahead."""
         ...
 
     def complete(self, scan_id: int, now: datetime) -> bool:

@@ -133,10 +133,12 @@ class Shard:
     Attributes:
         number: counts from 0.
         uris: as the collection listed them.
+        begun: whether somebody held it before, who may have died of one of its images.
     """
 
     number: int
     uris: tuple[str, ...] = field(repr=False)
+    begun: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,15 +7,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from d3.testing.servers import ServerMissing
 from d3.testing.stores import free_port
 
 RAY = Path(sys.executable).parent / "ray"
 _START_SECONDS = 120
+_ATTEMPTS = 2
 _OPTIONS = ("--num-cpus=1", "--disable-usage-stats", "--block")
 _STORE_MB = 80
 
@@ -23,14 +25,15 @@ _STORE_MB = 80
 class Cluster:
     """A head with a core and one more node; both end with the test."""
 
-    def __init__(self, folder: Path, store_mb: int) -> None:
+    def __init__(self, folder: Path, store_mb: int, environ: Mapping[str, str]) -> None:
         self._store = f"--object-store-memory={store_mb * 10**6}"
         self.address = f"127.0.0.1:{free_port()}"
         self._folder = folder
+        # Ray's workers yield to everything else of the machine unless told not to.
+        self._environ = {**os.environ, "RAY_worker_niceness": "0", **environ}
         port = self.address.rpartition(":")[2]
         options = (f"--port={port}", "--node-ip-address=127.0.0.1", "--include-dashboard=false")
         self._head = self._start("head", "--head", *options, f"--temp-dir={folder}")
-        self._wait("head")
         self.node = self.add_node()
 
     def add_node(self) -> subprocess.Popen[bytes]:
@@ -38,7 +41,6 @@ class Cluster:
         # By an address of its own it is another machine to Ray.
         options = (f"--address={self.address}", "--node-ip-address=127.0.0.2")
         self.node = self._start("node", *options)
-        self._wait("node")
         return self.node
 
     def kill_node(self) -> None:
@@ -46,8 +48,9 @@ class Cluster:
         kill_group(self.node)
 
     def workers(self) -> list[int]:
-        """The processes that work on a scan."""
-        return processes("ray::_Worker")
+        """The processes of this cluster that work on a scan."""
+        own = {*descendants(self._head.pid), *descendants(self.node.pid)}
+        return [one for one in processes("ray::_Worker") if one in own]
 
     def stop(self) -> None:
         """End every process."""
@@ -55,31 +58,38 @@ class Cluster:
             kill_group(process)
 
     def _start(self, name: str, *options: str) -> subprocess.Popen[bytes]:
-        with (self._folder / f"{name}.log").open("wb") as log:
-            return subprocess.Popen(
-                [RAY, "start", *options, *_OPTIONS, self._store],
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-
-    def _wait(self, name: str) -> None:
-        until = time.monotonic() + _START_SECONDS
-        while "Ray runtime started" not in (self._folder / f"{name}.log").read_text():
-            if time.monotonic() > until:
-                raise ServerMissing(f"Ray's {name} does not start; see {self._folder}.")
-            time.sleep(0.1)
+        """Start a node and wait for it; once more if it does not come, as on a busy machine."""
+        file = self._folder / f"{name}.log"
+        for _ in range(_ATTEMPTS):
+            with file.open("wb") as log:
+                process = subprocess.Popen(
+                    [RAY, "start", *options, *_OPTIONS, self._store],
+                    stdout=log,
+                    stderr=log,
+                    env=self._environ,
+                    start_new_session=True,
+                )
+            until = time.monotonic() + _START_SECONDS
+            while process.poll() is None and time.monotonic() < until:
+                if "Ray runtime started" in file.read_text():
+                    return process
+                time.sleep(0.1)
+            kill_group(process)
+        raise ServerMissing(f"Ray's {name} does not start:\n{file.read_text()[-2000:]}")
 
 
 @contextmanager
-def two_nodes(folder: Path, store_mb: int = _STORE_MB) -> Iterator[Cluster]:
+def two_nodes(
+    folder: Path, store_mb: int = _STORE_MB, environ: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Cluster]:
     """A cluster of two nodes, a core each.
 
     Args:
         folder: for what Ray writes.
         store_mb: of each node's object store, of which scans need next to nothing.
+        environ: variables of both nodes and their workers, beside those of this process.
     """
-    cluster = Cluster(folder, store_mb)
+    cluster = Cluster(folder, store_mb, environ)
     try:
         yield cluster
     finally:

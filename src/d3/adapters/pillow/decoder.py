@@ -83,7 +83,7 @@ class PillowDecoder:
     def decode(self, source: ImageSource, size: int | None) -> DecodedImage:
         """Check the limits, decode the first frame to RGB and resize it to ``size`` x ``size``."""
         if isinstance(source, str | Path):
-            source = self._read(Path(source))
+            source = read_file(Path(source), self._limits.bytes)
         if isinstance(source, bytes | bytearray | memoryview):
             return self._decode_file(bytes(source), size)
         if isinstance(source, np.ndarray):
@@ -106,10 +106,6 @@ class PillowDecoder:
 
     def close(self) -> None:
         """Nothing is held."""
-
-    def _read(self, path: Path) -> bytes:
-        with _opened(path) as stream:
-            return stream.read(self._limits.bytes + 1)
 
     def _decode_file(self, data: bytes, size: int | None) -> DecodedImage:
         if not data:
@@ -159,6 +155,12 @@ class PillowDecoder:
             f"The image has more than {self._limits.pixels:,} pixels.",
             "Scale it down, or raise D3_MAX_IMAGE_PIXELS.",
         )
+
+
+def read_file(path: Path, most: int) -> bytes:
+    """A file's content; of one that is larger than so many bytes, one byte more than these."""
+    with _opened(path) as stream:
+        return stream.read(most + 1)
 
 
 @contextmanager

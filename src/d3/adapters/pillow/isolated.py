@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from d3.adapters.pillow import worker
-from d3.adapters.pillow.decoder import Limits, PillowDecoder
+from d3.adapters.pillow.decoder import Limits, PillowDecoder, read_file
 from d3.domain.errors import (
     ImageDamaged,
     ImageEmpty,
@@ -41,7 +41,7 @@ _MOST_WORDS = 4096
 class IsolatedDecoder:
     """Fills :class:`d3.domain.ports.ImageDecoder`; as many children as ever decoded at once.
 
-    Encoded bytes, which are what strangers send, go to a child; everything else is decoded here.
+    Encoded bytes and files go to a child; what needs no decoding, or is wanted whole, stays here.
 
     Args:
         limits: what one image may cost.
@@ -61,6 +61,8 @@ class IsolatedDecoder:
 
     def decode(self, source: ImageSource, size: int | None) -> DecodedImage:
         """Check the limits, decode the first frame to RGB and resize it to ``size`` x ``size``."""
+        if size is not None and isinstance(source, str | Path):
+            source = read_file(Path(source), self._limits.bytes)
         if size is None or not isinstance(source, bytes):
             return self._inside.decode(source, size)
         if not source or len(source) > self._limits.bytes:

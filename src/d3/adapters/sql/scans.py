@@ -138,21 +138,24 @@ class SqlScanLedger:
         on = sa.exists().where(_S.id == scan_id, _S.state == ScanState.RUNNING.value)
         free = sa.or_(_H.owner.is_(None), _H.owner_until < now)
         first = (
-            sa.select(_H.number)
+            sa.select(_H.number, _H.keys, _H.owner_until)
             .where(_H.scan_id == scan_id, _H.finished == sa.false(), free, on)
             .order_by(_H.number)
             .limit(1)
             .with_for_update(skip_locked=True, of=_H)
-            .scalar_subquery()
         )
         with self._database.writing() as connection:
-            found = connection.execute(
+            found = connection.execute(first).one_or_none()
+            if found is None:
+                return None
+            connection.execute(
                 sa.update(_H)
-                .where(_H.scan_id == scan_id, _H.number == first)
+                .where(_H.scan_id == scan_id, _H.number == found.number)
                 .values(owner=owner, owner_until=until)
-                .returning(_H.number, _H.keys)
-            ).one_or_none()
-        return None if found is None else Shard(found.number, _unpacked(found.keys))
+            )
+        # Who lets go of a shard leaves the end of the lease.
+        begun = found.owner_until is not None
+        return Shard(found.number, _unpacked(found.keys), begun)
 
     def known(self, scan_id: int, uris: Sequence[str]) -> set[str]:
         """Those of the stored URIs that have a row."""
@@ -236,11 +239,11 @@ class SqlScanLedger:
             found = {*connection.scalars(shards), *connection.scalars(lister)}
         return {one for one in found if one is not None}
 
-    def open_shards(self, scan_id: int) -> int:
-        """How many shards are cut and not finished."""
-        asked = sa.select(sa.func.count()).where(_H.scan_id == scan_id, _H.finished == sa.false())
+    def open_shards(self, scan_id: int) -> set[int]:
+        """The shards that are cut and not finished; no more than workers let be cut ahead."""
+        asked = sa.select(_H.number).where(_H.scan_id == scan_id, _H.finished == sa.false())
         with self._database.reading() as connection:
-            return connection.scalar(asked) or 0
+            return {*connection.scalars(asked)}
 
     def complete(self, scan_id: int, now: datetime) -> bool:
         """Close a scan of which all is listed and judged; whether it is closed."""

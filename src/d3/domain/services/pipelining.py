@@ -24,6 +24,12 @@ T = TypeVar("T")
 _BATCHES_ASKED = 2
 _BATCHES_AHEAD = 4
 _LARGEST_BATCH = 256
+_LINGER = 0.02
+"""Seconds for another image to come, where a device without work would get less than a batch.
+
+One that is faster than the decoders gains nothing from single images, and each costs three turns of
+threads.
+"""
 _FAILURES_IN_A_ROW = 20
 
 
@@ -49,6 +55,7 @@ class Pipeline(Generic[T]):
         collection: opens URIs.
         decoder: of what it gives.
         clock: for timings.
+        isolated: decodes what is not trusted; as the other one does unless given.
         threads: that read and decode.
         batch_size: images of one forward pass at most.
     """
@@ -60,12 +67,14 @@ class Pipeline(Generic[T]):
         decoder: ImageDecoder,
         clock: Clock,
         *,
+        isolated: ImageDecoder | None = None,
         threads: int,
         batch_size: int,
     ) -> None:
         self._question = question
         self._collection = collection
         self._decoder = decoder
+        self._isolated = isolated or decoder
         self._clock = clock
         self._batch_size = min(batch_size, _LARGEST_BATCH)
         self._places = threads + _BATCHES_AHEAD * self._batch_size
@@ -81,10 +90,11 @@ class Pipeline(Generic[T]):
         """Whether another key may come in."""
         return self.in_flight < self._places
 
-    def put(self, key: T, uri: str) -> None:
+    def put(self, key: T, uri: str, *, isolated: bool = False) -> None:
         """Have the image read, decoded and scored."""
         self.in_flight += 1
-        self._pool.submit(self._read, key, uri).add_done_callback(self._events.put)
+        decoder = self._isolated if isolated else self._decoder
+        self._pool.submit(self._read, key, uri, decoder).add_done_callback(self._events.put)
 
     def take(self, seconds: float) -> list[tuple[T, str, Detection | D3Error]]:
         """The outcomes there are, or come within this time: the key, its URI and what became of it.
@@ -93,9 +103,11 @@ class Pipeline(Generic[T]):
             D3Error: the images can no longer be read, or the detector fails again and again.
         """
         outcomes: list[tuple[T, str, Detection | D3Error]] = []
+        lingers, came = bool(self._ready) and not self._asked, False
         try:
-            event = self._events.get(timeout=seconds)
+            event = self._events.get(timeout=min(seconds, _LINGER) if lingers else seconds)
             while True:
+                came = True
                 if isinstance(event, _Answered):
                     self._asked -= 1
                     outcomes += self._answers(event)
@@ -109,21 +121,21 @@ class Pipeline(Generic[T]):
                 event = self._events.get_nowait()
         except Empty:
             pass
-        if not self._asked:
-            self._ask(1)  # the device has nothing to do: it need not wait for a whole batch
         self.in_flight -= len(outcomes)
+        if not self._asked and (not came or len(self._ready) == self.in_flight):
+            self._ask(1)  # the device has nothing to do, and a whole batch is not about to come
         return outcomes
 
     def close(self) -> None:
         """Give up what has not been begun."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _read(self, key: T, uri: str) -> _Decoded[T]:
+    def _read(self, key: T, uri: str, decoder: ImageDecoder) -> _Decoded[T]:
         begun = self._clock.monotonic()
         image: DecodedImage | D3Error
         try:
             size = self._question.model.manifest.spec.image_size
-            image = self._decoder.decode(self._collection.read(uri), size)
+            image = decoder.decode(self._collection.read(uri), size)
         except ImageError as error:
             image = error
         return _Decoded(key, uri, image, self._clock.monotonic() - begun)

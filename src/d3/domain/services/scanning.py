@@ -1,8 +1,9 @@
 """A worker of a bulk scan: cuts shards, takes them, judges their images, keeps the rows.
 
 Any number of workers may share a scan, on one machine or many: the ledger hands each shard to one
-at a time, and a shard whose worker died to the next. Rows are kept and counted in one transaction;
-what was judged twice by accident is kept once.
+at a time, and a shard whose worker died to the next, which decodes its images in child processes:
+one of them may have been the end of the first. Rows are kept and counted in one transaction; what
+was judged twice by accident is kept once.
 """
 
 from __future__ import annotations
@@ -56,12 +57,14 @@ class _Held:
     Attributes:
         number: the shard's.
         left: URIs without an outcome.
+        isolated: whether its images are decoded where a crash costs no more than the image.
         passed_over: files that are no images.
         rows: to be kept.
     """
 
     number: int
     left: int
+    isolated: bool
     passed_over: int = 0
     rows: list[ScanRow] = field(default_factory=list)
 
@@ -139,7 +142,8 @@ class ScanWorker:
             if self._failure is not None:
                 raise self._failure
             while self._pipeline.room and (item := self._next()) is not None:
-                self._pipeline.put(*item)
+                number, uri = item
+                self._pipeline.put(number, uri, isolated=self._held[number].isolated)
             if self._pipeline.in_flight:
                 for number, uri, outcome in self._pipeline.take(_PAUSE):
                     self._keep(number, uri, outcome)
@@ -172,7 +176,7 @@ class ScanWorker:
             # One lookup for many: a shard that was begun before has some of its rows.
             kept = self._known(shard)
             left = [uri for uri in shard.uris if stored_uri(uri) not in kept]
-            self._held[shard.number] = _Held(shard.number, len(left))
+            self._held[shard.number] = _Held(shard.number, len(left), shard.begun)
             self._waiting = ((shard.number, uri) for uri in left)
         return item
 
@@ -286,7 +290,7 @@ class ScanWorker:
             open_shards = patiently(
                 lambda: self._ledger.open_shards(self._scan.id), self._outage_seconds
             )
-            if open_shards < _AHEAD_SHARDS:
+            if len(open_shards) < _AHEAD_SHARDS:
                 return True
             self._stop.wait(1.0)
         return False

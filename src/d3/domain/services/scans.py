@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 from d3.domain.errors import D3Error, ScanNotFound
@@ -23,10 +24,10 @@ from d3.domain.services.hosting import ModelHost
 from d3.domain.services.owners import release_dead
 from d3.domain.services.patience import PatientCollection, patiently
 from d3.domain.services.pipelining import Pipeline
-from d3.domain.services.questions import ask_of
+from d3.domain.services.questions import Question, ask_of
 from d3.domain.services.scan_terms import as_begun, check_same
 from d3.domain.services.scanning import ScanWorker
-from d3.domain.services.watching import Watcher
+from d3.domain.services.watching import FinishedShards, Watcher
 
 OUTAGE_SECONDS = 300.0
 """That a store may be away before a scan gives up; what is kept stays kept."""
@@ -70,6 +71,7 @@ class ScanService:
         clock: tells the time.
         ledger: gives the ledger, whose database must be ready by then.
         collection: opens a source.
+        isolated: decodes where a crash costs no more than the image.
         threads: that decode.
         batch_size: images of one forward pass at most.
     """
@@ -82,11 +84,13 @@ class ScanService:
         ledger: Callable[[], ScanLedger],
         collection: Callable[[str], ImageCollection],
         *,
+        isolated: ImageDecoder,
         threads: int,
         batch_size: int,
     ) -> None:
         self._host = host
         self._decoder = decoder
+        self._isolated = isolated
         self._clock = clock
         self._ledger = ledger
         self._collection = collection
@@ -212,20 +216,13 @@ class ScanService:
         """
         ledger = self._ledger()
         if scan.state is ScanState.RUNNING:
-            with self._host.using() as model:
+            with self._host.using() as model, closing(self._isolated):
                 question = ask_of(model, threshold=scan.threshold, views=scan.views)
                 ScanWorker(
                     scan,
                     ledger,
                     collection,
-                    Pipeline(
-                        question,
-                        collection,
-                        self._decoder,
-                        self._clock,
-                        threads=self._threads_for(collection),
-                        batch_size=self._batch_size,
-                    ),
+                    self._pipeline(question, collection),
                     self._clock,
                     outage_seconds=OUTAGE_SECONDS,
                     watcher=watcher,
@@ -239,14 +236,21 @@ class ScanService:
         Raises:
             D3Error: it cannot go on; what is kept stays kept.
         """
-        ledger = self._ledger()
+        ledger, watcher = self._ledger(), watcher or Watcher()
+        newly_finished = FinishedShards(ledger, scan)
 
         def is_over() -> bool:
             found = patiently(lambda: ledger.get(scan.name), OUTAGE_SECONDS)
             return found.state is not ScanState.RUNNING
 
+        def idle() -> None:
+            for shard in patiently(newly_finished, OUTAGE_SECONDS):
+                watcher.finished(shard)
+            watcher.idle()
+
         if scan.state is ScanState.RUNNING:
-            cluster.run(scan.name, is_over, (watcher or Watcher()).idle)
+            cluster.run(scan.name, is_over, idle)
+            idle()
         return ledger.get(scan.name)
 
     def estimate(
@@ -268,18 +272,8 @@ class ScanService:
         draw.shuffle(sample)
         with self._host.using() as model:
             question = ask_of(model, threshold=None, views=views)
-            pipeline: Pipeline[int] = Pipeline(
-                question,
-                collection,
-                self._decoder,
-                self._clock,
-                threads=self._threads_for(collection),
-                batch_size=self._batch_size,
-            )
-            try:
+            with closing(self._pipeline(question, collection)) as pipeline:
                 return self._judge(pipeline, sample, keys, seconds)
-            finally:
-                pipeline.close()
 
     def _judge(
         self, pipeline: Pipeline[int], sample: list[str], keys: int, seconds: float
@@ -297,6 +291,14 @@ class ScanService:
                 errors += isinstance(outcome, D3Error)
                 fakes += not isinstance(outcome, D3Error) and outcome.verdict.value == "fake"
 
-    def _threads_for(self, collection: ImageCollection) -> int:
-        local = not collection.source.startswith(S3_SCHEME)
-        return self._threads if local else max(self._threads, S3_THREADS)
+    def _pipeline(self, question: Question, collection: ImageCollection) -> Pipeline[int]:
+        remote = collection.source.startswith(S3_SCHEME)
+        return Pipeline(
+            question,
+            collection,
+            self._decoder,
+            self._clock,
+            isolated=self._isolated,
+            threads=max(self._threads, S3_THREADS) if remote else self._threads,
+            batch_size=self._batch_size,
+        )

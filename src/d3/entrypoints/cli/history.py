@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 
 import click
 
+from d3.entrypoints.cli.opening import opened
 from d3.entrypoints.cli.output import counted, out
 from d3.entrypoints.cli.spans import lifetime
-from d3.entrypoints.cli.users import container_of_accounts
 
 
 @click.group()
@@ -28,7 +28,7 @@ def purge(*, results: timedelta | None, requests: timedelta | None) -> None:
 
     The service does the same once an hour.
     """
-    container = container_of_accounts()
+    container = opened()
     settings, now = container.settings(), container.account_service().now()
 
     def before(span: timedelta | None, days: int) -> datetime | None:

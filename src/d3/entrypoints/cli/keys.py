@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from d3.domain.errors import D3Error, KeyLimitReached
+from d3.entrypoints.cli.opening import opened
 from d3.entrypoints.cli.output import complain, out, print_json, printable
 from d3.entrypoints.cli.spans import lifetime, span
-from d3.entrypoints.cli.users import JSON, account_service, container_of_accounts
+from d3.entrypoints.cli.users import JSON, account_service
 
 if TYPE_CHECKING:
     from d3.domain.accounts import ApiKey, IssuedKey
@@ -32,7 +33,7 @@ def init(*, as_json: bool) -> None:
 
     It is shown now and never again; the client on this machine reads the file by itself.
     """
-    container = container_of_accounts()
+    container = opened()
     service = container.account_service()
     if service.has_live_key():
         raise KeyLimitReached("There are keys already.", "`d3 keys list` shows them.")

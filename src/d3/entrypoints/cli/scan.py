@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import click
 
 from d3.entrypoints.cli.evaluate import JSON, MODEL, loaded, named_version
+from d3.entrypoints.cli.opening import opened
 from d3.entrypoints.cli.output import complain, counted, err, out, print_json, printable
 
 if TYPE_CHECKING:
@@ -168,22 +169,6 @@ def told(scan: Scan) -> dict[str, Any]:
     }
 
 
-def opened(*, ready: bool = True) -> Container:
-    """D3 with its database, which is closed when the command ends.
-
-    Args:
-        ready: whether an embedded database is filled or upgraded first.
-    """
-    from d3.container import Container
-    from d3.settings import Settings
-
-    container = Container(settings=Settings.from_environment())
-    if ready:
-        click.get_current_context().call_on_close(container.database().close)
-        container.schema().make_ready()
-    return container
-
-
 def _model_of(known: Scan | None, model: str | None) -> str | None:
     """The model as for --model: a scan that was begun keeps its version."""
     if known is None:
@@ -242,7 +227,7 @@ def _progress(scan: Scan, ledger: ScanLedger, parts: Parts | None) -> Iterator[W
         TimeRemainingColumn,
     )
 
-    from d3.domain.errors import StorageFailed
+    from d3.domain.errors import StorageFailed, StorageUnavailable
     from d3.domain.services.watching import Watcher
 
     begun = time.monotonic()
@@ -252,7 +237,8 @@ def _progress(scan: Scan, ledger: ScanLedger, parts: Parts | None) -> Iterator[W
 
         def finished(self, shard: int) -> None:
             if parts is not None:
-                parts.write(shard)
+                with suppress(StorageUnavailable):  # it is written at the end
+                    parts.write(shard)
 
         def idle(self) -> None:
             now = time.monotonic()

@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from d3.entrypoints.cli.evaluate import JSON
+from d3.entrypoints.cli.opening import opened
 from d3.entrypoints.cli.output import complain, counted, err, out, print_json, printable
-from d3.entrypoints.cli.scan import opened, told
+from d3.entrypoints.cli.scan import told
 
 _ID = click.argument("scan_id", metavar="ID")
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from d3.entrypoints.cli.opening import opened
 from d3.entrypoints.cli.output import complain, out, print_json, printable
 
 if TYPE_CHECKING:
-    from d3.container import Container
     from d3.domain.accounts import User
     from d3.domain.services.accounts import AccountService
 
@@ -71,19 +71,8 @@ def enable(username: str, *, as_json: bool) -> None:
 
 def account_service() -> AccountService:
     """The service on a database that is ready for it."""
-    service: AccountService = container_of_accounts().account_service()
+    service: AccountService = opened().account_service()
     return service
-
-
-def container_of_accounts() -> Container:
-    """All parts, on a database that is ready for accounts."""
-    from d3.container import Container
-    from d3.settings import Settings
-
-    container = Container(settings=Settings.from_environment())
-    if (backup := container.schema().make_ready()) is not None:
-        complain(f"The database was upgraded; {backup} is how it was before.", "note")
-    return container
 
 
 def _tell(user: User, done: str, *, as_json: bool) -> None:
