@@ -10,15 +10,15 @@ import sqlalchemy as sa
 
 from d3.adapters.sql import Database, SqlHistory, queries, upgrade
 from d3.adapters.sql.tables import User
-from d3.domain.cursors import Place
 from d3.domain.history import BucketSize, HistoryFilter
+from d3.domain.ordering import Order, SortKey
 from d3.domain.scoring import Verdict
 from d3.testing.history import NOON, a_real_entry, an_entry
 
 ROWS = int(os.environ.get("D3TEST_ROWS", "20000"))
 _CHUNK = 10_000
 MIDDLE = NOON + timedelta(minutes=ROWS // 2)
-PLACE = Place(MIDDLE, ROWS // 2)
+PLACE = (MIDDLE, ROWS // 2)
 USER = 7
 FILTERS = {
     "order": HistoryFilter(),
@@ -104,6 +104,33 @@ def test_a_page_is_read_from_its_index(filled, name, page):
     else:
         assert f"ix_inference_results_{name.split()[0]}" in told, told
     assert "Seq Scan" not in told, told
+
+
+@pytest.mark.parametrize("descending", [True, False])
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize(
+    ("by", "index", "value"),
+    [
+        (SortKey.CREATED_AT, "order", ()),
+        (SortKey.PREDICTION, "prediction", (0.5,)),
+        (SortKey.IMAGE_NAME, "name", ("often-5",)),
+    ],
+)
+def test_every_order_is_read_from_its_index_without_a_sort_of_all(
+    filled, by, index, value, after, descending
+):
+    place = (*value, *PLACE) if after else None
+    order = Order(by, descending)
+    told = plan(filled, queries.page(HistoryFilter(), 50, after=place, order=order))
+    assert f"ix_inference_results_{index}" in told, told
+    if filled.is_sqlite:
+        page, look, scan = told.splitlines()[:3]
+        assert (page, scan) == ("MATERIALIZE wanted", "SCAN wanted"), told  # no sort between
+        assert look.startswith("SEARCH" if after else "SCAN"), told
+    else:
+        page = told.partition("Limit")[2].partition("Index Scan using pk_")[0]
+        assert "Sort" not in page, told
+        assert ("Index Cond" in page) == after, told
 
 
 @pytest.mark.parametrize("name", ["order", "order by time", "user", "user by time", "fake"])

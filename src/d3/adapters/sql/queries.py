@@ -9,8 +9,8 @@ import sqlalchemy as sa
 
 from d3.adapters.sql.rows import COLUMNS
 from d3.adapters.sql.tables import InferenceResult, RequestLogRow
-from d3.domain.cursors import Place
 from d3.domain.history import JUDGING, BucketSize, HistoryFilter
+from d3.domain.ordering import NEWEST_FIRST, Order, Place
 
 _T = InferenceResult
 _LAST = 0x10FFFF
@@ -52,30 +52,32 @@ def after_prefix(prefix: str) -> str | None:
 
 
 def page(
-    where: HistoryFilter, limit: int, *, offset: int = 0, after: Place | None = None
+    where: HistoryFilter,
+    limit: int,
+    *,
+    offset: int = 0,
+    after: Place | None = None,
+    order: Order = NEWEST_FIRST,
 ) -> sa.Select[Any]:
-    """Whole rows, newest first.
+    """Whole rows, in order.
 
     The inner statement finds the ids and can do so in an index alone, so that what an offset
     passes over costs no look at the table.
     """
+    columns = [getattr(_T, name) for name in order.columns]
+    ordered = [one.desc() if order.descending else one.asc() for one in columns]
     wanted = sa.select(_T.id).where(*conditions(where))
     if after is not None:
-        wanted = wanted.where(
-            sa.tuple_(_T.created_at, _T.id)
-            < sa.tuple_(
-                sa.literal(after.created_at, _T.created_at.type), sa.literal(after.id, _T.id.type)
-            )
+        row = sa.tuple_(*columns)
+        reached = sa.tuple_(
+            *(sa.literal(value, one.type) for value, one in zip(after, columns, strict=True))
         )
-    wanted = wanted.order_by(_T.created_at.desc(), _T.id.desc()).limit(limit)
+        wanted = wanted.where(row < reached if order.descending else row > reached)
+    wanted = wanted.order_by(*ordered).limit(limit)
     if offset:
         wanted = wanted.offset(offset)
     ids = wanted.subquery("wanted")
-    return (
-        sa.select(*COLUMNS)
-        .join(ids, _T.id == ids.c.id)
-        .order_by(_T.created_at.desc(), _T.id.desc())
-    )
+    return sa.select(*COLUMNS).join(ids, _T.id == ids.c.id).order_by(*ordered)
 
 
 def count(where: HistoryFilter) -> sa.Select[Any]:
