@@ -116,7 +116,7 @@ def test_a_page_is_read_from_its_index(filled, name, page):
         (SortKey.IMAGE_NAME, "name", ("often-5",)),
     ],
 )
-def test_every_order_is_read_from_its_index_without_a_sort_of_all(
+def test_every_order_is_read_from_its_index_without_a_sort_of_all(  # noqa: PLR0917
     filled, by, index, value, after, descending
 ):
     place = (*value, *PLACE) if after else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from importlib.util import find_spec
@@ -32,6 +33,12 @@ from d3.entrypoints.http.errors import PROBLEM, Problem
 from d3.entrypoints.http.examples import ANSWERS, ERRORS
 
 _FILE = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
+_URL = Schema(
+    type=OpenAPIType.STRING,
+    format=OpenAPIFormat.URI,
+    description="Instead of `file`, a link to the image. 403 unless the service's `D3_FETCH_LINKS` "
+    "allows it; fetched from public web servers alone, 422 where that fails.",
+)
 _THRESHOLD = Schema(
     type=OpenAPIType.NUMBER,
     minimum=0,
@@ -101,12 +108,20 @@ def responses(success: type[msgspec.Struct], *statuses: int) -> dict[int, Respon
 
 
 def _form(
-    properties: dict[str, Schema], required: str, kind: str, example: dict[str, Any]
+    properties: dict[str, Schema],
+    file: str,
+    kind: str,
+    example: dict[str, Any],
+    required: Sequence[str] | None = None,
 ) -> RequestBody:
     media = OpenAPIMediaType(
-        schema=Schema(type=OpenAPIType.OBJECT, properties=dict(properties), required=[required]),
+        schema=Schema(
+            type=OpenAPIType.OBJECT,
+            properties=dict(properties),
+            required=[file] if required is None else list(required),
+        ),
         examples={"form": Example(value=example)},
-        encoding={required: Encoding(content_type=kind)},
+        encoding={file: Encoding(content_type=kind)},
     )
     return RequestBody(required=True, content={"multipart/form-data": media})
 
@@ -130,10 +145,10 @@ class PredictOperation(DescribedOperation):
     def __post_init__(self) -> None:
         """Describe the form and the header that the handler reads by itself."""
         super().__post_init__()
-        properties = {"file": _FILE, "threshold": _THRESHOLD, "views": _VIEWS}
+        properties = {"file": _FILE, "url": _URL, "threshold": _THRESHOLD, "views": _VIEWS}
         properties["explain"] = _EXPLAIN
         example = {"file": "photo.jpg", "threshold": 0.5, "views": 4}
-        self.request_body = _form(properties, "file", "image/*", example)
+        self.request_body = _form(properties, "file", "image/*", example, required=())
         self.parameters = [*(self.parameters or []), _IDEMPOTENCY_KEY]
 
 
@@ -144,8 +159,9 @@ class ExplainOperation(DescribedOperation):
     def __post_init__(self) -> None:
         """Describe the form that the handler reads by itself."""
         super().__post_init__()
-        properties = {"file": _FILE, "views": _VIEWS}
-        self.request_body = _form(properties, "file", "image/*", {"file": "photo.jpg"})
+        properties = {"file": _FILE, "url": _URL, "views": _VIEWS}
+        example = {"file": "photo.jpg"}
+        self.request_body = _form(properties, "file", "image/*", example, required=())
 
 
 @dataclass
