@@ -33,8 +33,7 @@ _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 _NOBODYS = [ipaddress.ip_network(one) for one in ("192.88.99.0/24", "2001::/23", "3fff::/20")]
 _MOST_REDIRECTS = 5
 _REDIRECTS = {301, 302, 303, 307, 308}
-_FIRST_FREE_PORT = 1024
-_WEB_PORTS = {80, 443}
+_PORTS = {None, 80, 443, *range(1024, 65536)}
 _CONNECT_SECONDS = 5.0
 _HEADERS = [("User-Agent", "d3"), ("Accept", "image/*"), ("Accept-Encoding", "identity")]
 
@@ -96,7 +95,7 @@ class GuardedLinks:
         """Fetch a file whole, within a time and a size."""
         guard = _Guard(self._resolve, self._allowed, time.monotonic() + self._seconds)
         place = _checked(url)
-        name = display_name(unquote(place.path.rstrip("/")) or place.host)
+        name = display_name(unquote(place.path.rstrip("/")) or place.raw_host.decode())
         try:
             with httpcore.ConnectionPool(ssl_context=self._ssl, network_backend=guard) as pool:
                 for _ in range(_MOST_REDIRECTS + 1):
@@ -155,14 +154,14 @@ def _checked(url: str, origin: httpx.URL | None = None) -> httpx.URL:
         place = httpx.URL(url) if origin is None else origin.join(url)
     except (httpx.InvalidURL, ValueError) as error:
         raise LinkInvalid("This is no link.", _AS_IN) from error
-    if place.scheme not in ("http", "https") or not place.host:
+    if place.scheme not in ("http", "https") or not place.raw_host:
         raise LinkInvalid("Only links that begin with https:// or http:// are fetched.", _AS_IN)
     if place.userinfo:
         raise LinkInvalid(
             "A link with a user or a password in it is not fetched.",
             "Save the image and choose the file.",
         )
-    if place.port is not None and place.port < _FIRST_FREE_PORT and place.port not in _WEB_PORTS:
+    if place.port not in _PORTS:
         raise LinkInvalid(f"No web server is asked at port {place.port}.", _AS_IN)
     return place
 

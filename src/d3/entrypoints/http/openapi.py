@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from importlib.util import find_spec
@@ -112,13 +111,15 @@ def _form(
     file: str,
     kind: str,
     example: dict[str, Any],
-    required: Sequence[str] | None = None,
+    instead: str | None = None,
 ) -> RequestBody:
+    either = [Schema(required=[one]) for one in (file, instead) if one is not None]
     media = OpenAPIMediaType(
         schema=Schema(
             type=OpenAPIType.OBJECT,
             properties=dict(properties),
-            required=[file] if required is None else list(required),
+            required=[file] if instead is None else None,
+            any_of=None if instead is None else either,
         ),
         examples={"form": Example(value=example)},
         encoding={file: Encoding(content_type=kind)},
@@ -148,7 +149,7 @@ class PredictOperation(DescribedOperation):
         properties = {"file": _FILE, "url": _URL, "threshold": _THRESHOLD, "views": _VIEWS}
         properties["explain"] = _EXPLAIN
         example = {"file": "photo.jpg", "threshold": 0.5, "views": 4}
-        self.request_body = _form(properties, "file", "image/*", example, required=())
+        self.request_body = _form(properties, "file", "image/*", example, instead="url")
         self.parameters = [*(self.parameters or []), _IDEMPOTENCY_KEY]
 
 
@@ -161,7 +162,7 @@ class ExplainOperation(DescribedOperation):
         super().__post_init__()
         properties = {"file": _FILE, "url": _URL, "views": _VIEWS}
         example = {"file": "photo.jpg"}
-        self.request_body = _form(properties, "file", "image/*", example, required=())
+        self.request_body = _form(properties, "file", "image/*", example, instead="url")
 
 
 @dataclass

@@ -67,5 +67,6 @@ def _page(
         sentence=sentence,
         explains=model is not None and isinstance(model.queue.detector, Explainer),
         max_bytes=d3.settings.max_image_bytes,
+        fetches_links=d3.settings.fetch_links,
         views=[number for number in _VIEWS if number <= most],
     )
