@@ -47,6 +47,7 @@ def test_images_become_cards_at_once_and_then_verdicts(page: Page, service: Cons
     fake.get_by_role("link", name="Open result").click()
     expect(page.get_by_role("heading", level=1)).to_have_text(FAKE.name)
     expect(page.locator(".facts")).to_contain_text(row["image_sha256"])
+    expect(page.get_by_role("main")).to_contain_text("no heat map here: the image itself was not")
 
 
 def painted(one: Any) -> bool:

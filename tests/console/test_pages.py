@@ -199,6 +199,8 @@ def test_models_are_loaded_unloaded_verified_chosen_and_uploaded(
     page.get_by_role("button", name="Load starter").click()
     expect(page.locator("#loaded")).to_have_text("Answering now: starter")
     expect(message).to_have_text("The model is loaded and answers now.")
+    weights = page.locator("#models .figures div").filter(has_text="Memory of its weights")
+    expect(weights.locator("dd")).to_have_text(re.compile(r"^[1-9]\d* (MB|KB)$"))
     page.get_by_role("button", name="Set starter as default").click()
     expect(message).to_contain_text("The default was set.")
     expect(page.get_by_role("button", name="Set mine as default")).to_be_visible()

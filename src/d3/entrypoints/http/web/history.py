@@ -22,7 +22,15 @@ from d3.domain.scoring import Verdict
 from d3.entrypoints.http.history import checked_id, provide_filter, sees
 from d3.entrypoints.http.schemas import OneResult, history_item
 from d3.entrypoints.http.services import D3, Services
-from d3.entrypoints.http.web.rendering import base_of, moment, page, percent, seconds, size
+from d3.entrypoints.http.web.rendering import (
+    base_of,
+    explains,
+    moment,
+    page,
+    percent,
+    seconds,
+    size,
+)
 from d3.entrypoints.http.web.texts import FACTS, PROBLEMS, TEXTS, VERDICTS
 
 _ROWS = 50
@@ -175,6 +183,7 @@ class HistoryPages(Controller):
             facts=facts_of(entry),
             document=document.decode(),
             notice=_notice_of(entry, d3),
+            explains=explains(d3),
         )
 
     @post("/{result_id:str}/delete", status_code=200)
