@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -151,6 +152,33 @@ def test_statistics_are_read_from_indexes_alone(filled, name, series):
     else:
         assert "Index Only Scan" in told, told
         assert "Seq Scan" not in told, told
+
+
+@pytest.mark.parametrize("size", BucketSize)
+def test_a_series_between_two_times_costs_no_more_than_the_whole(filled, size):
+    most = HistoryFilter(since=NOON + timedelta(hours=1), until=NOON + timedelta(minutes=ROWS))
+    if filled.is_sqlite:
+        for where in (most, replace(most, until=None), replace(most, since=None)):
+            assert steps(filled, where, size) < 1.5 * steps(filled, HistoryFilter(), size)
+    else:
+        told = plan(filled, queries.series(most, size, sqlite=False))
+        assert told.count("Index Only Scan") == 1, told  # one pass
+
+
+def steps(database: Database, where: HistoryFilter, size: BucketSize) -> int:
+    """Hundreds of steps of SQLite's machine that a series takes."""
+    taken = 0
+
+    def count() -> None:
+        nonlocal taken
+        taken += 1
+
+    with database.reading() as connection:
+        raw = connection.connection.driver_connection
+        raw.set_progress_handler(count, 100)
+        connection.execute(queries.series(where, size, sqlite=True)).all()
+        raw.set_progress_handler(None, 0)
+    return taken
 
 
 def test_one_result_is_found_by_its_key(filled):
