@@ -214,6 +214,18 @@ def test_threshold_and_views_are_asked_for(page: Page, service: Console) -> None
     assert (row["threshold"], row["views"], row["is_fake"]) == (0.999, 1, False)
 
 
+def test_views_on_both_sides_of_the_threshold_are_uncertain(page: Page, service: Console) -> None:
+    service.judge(REAL, views=8)
+    (row,) = service.results()
+    assert row["spread"] > 0
+    page.locator("summary").click()
+    page.get_by_label("Views").select_option("8")
+    page.get_by_label("Threshold").fill(repr(row["prediction"]))
+    choose(page, REAL)
+    expect(card(page, REAL.name).locator(".verdict")).to_have_text("Uncertain")
+    expect(page.locator("#tally")).to_contain_text("1 uncertain")
+
+
 def test_a_heat_map_is_drawn_on_request_and_no_second_result_kept(
     page: Page, service: Console
 ) -> None:

@@ -1,5 +1,6 @@
 """History, statistics, models and health in a browser."""
 
+import json
 import re
 from collections.abc import Callable
 
@@ -112,6 +113,17 @@ def test_the_history_is_filtered_as_one_types_and_the_address_says_how(
     text = download.value.path().read_text()
     assert REAL.name in text
     assert FAKE.name not in text
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Export as JSON lines").click()
+    (line,) = download.value.path().read_text().splitlines()
+    assert json.loads(line)["image_name"] == REAL.name
+    page.get_by_label("Model").fill("nobody")
+    page.get_by_role("button", name="Filter").click()
+    expect(page.locator(".nothing")).to_contain_text("Nothing matches")
+    page.get_by_label("Model").fill("starter")
+    page.get_by_label("From").fill("2020-01-01")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    page.goto(f"{service.url}history?q=camera")
     page.get_by_label("Name begins with").fill("")
     page.get_by_label("To", exact=True).fill("2020-01-01")
     expect(page.locator(".nothing")).to_contain_text("Nothing matches")

@@ -146,7 +146,9 @@ def _limits_of_one(d3: Services) -> FormLimits:
 
 async def _image(request: Request[Any, Any, Any], d3: Services, form: Form) -> Upload:
     """The form's image: the field ``file``, or what the link in ``url`` leads to."""
-    if (url := form.text("url")) is None:
+    # Beside a file the field means nothing to a service that fetches no links.
+    means_link = d3.settings.fetch_links or "file" not in form.files
+    if not means_link or (url := form.text("url")) is None:
         return form.file("file")
     if "file" in form.files:
         raise FormInvalid("A file and a link were sent.", "Send one of them.")
