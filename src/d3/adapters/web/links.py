@@ -33,7 +33,7 @@ _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 _NOBODYS = [ipaddress.ip_network(one) for one in ("192.88.99.0/24", "2001::/23", "3fff::/20")]
 _MOST_REDIRECTS = 5
 _REDIRECTS = {301, 302, 303, 307, 308}
-_PORTS = {None, 80, 443, *range(1024, 65536)}
+_WEB_PORTS, _FREE_PORTS = {None, 80, 443}, range(1024, 65536)
 _CONNECT_SECONDS = 5.0
 _HEADERS = [("User-Agent", "d3"), ("Accept", "image/*"), ("Accept-Encoding", "identity")]
 
@@ -161,7 +161,7 @@ def _checked(url: str, origin: httpx.URL | None = None) -> httpx.URL:
             "A link with a user or a password in it is not fetched.",
             "Save the image and choose the file.",
         )
-    if place.port not in _PORTS:
+    if place.port not in _WEB_PORTS and place.port not in _FREE_PORTS:
         raise LinkInvalid(f"No web server is asked at port {place.port}.", _AS_IN)
     return place
 
