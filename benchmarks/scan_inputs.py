@@ -21,6 +21,7 @@ class Nothing:
     engine = "nothing"
     device = "cpu"
     precision = "fp32"
+    weights_bytes = 0
 
     def load(self, model: StoredModel) -> Nothing:
         return self

@@ -33,6 +33,7 @@ class Sleeping:
     """A detector that sleeps."""
 
     engine, device, precision = "sleeping", "none", "fp32"
+    weights_bytes = 0
 
     def score(self, pixels: Pixels, views: int) -> Logits:
         time.sleep(FIXED + EACH * len(pixels))

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from d3.adapters.sql import Database, SqlHistory
 from d3.adapters.sql.rows import row_of
 from d3.adapters.sql.tables import InferenceResult
-from d3.domain.cursors import Place, encode_cursor
+from d3.domain.cursors import encode_cursor
 from d3.domain.history import BucketSize, HistoryFilter, NewEntry
 from d3.domain.images import ImageFacts
 from d3.domain.models import ModelReference
@@ -86,7 +86,7 @@ def measure(database: Database, rows: int, repeat: int) -> Iterator[str]:
     history = SqlHistory(database)
 
     def deep(where: HistoryFilter) -> Callable[[], Any]:
-        cursor = encode_cursor(Place(START + SPAN / 20, rows), where)
+        cursor = encode_cursor((START + SPAN / 20, rows), where)
         return lambda: history.page_after(where, 50, cursor)
 
     page = 50 if database.is_sqlite else 20

@@ -151,6 +151,8 @@ class Client:
         since: datetime | None = None,
         until: datetime | None = None,
         q: str | None = None,
+        sort: Literal["created_at", "prediction", "image_name"] = "created_at",
+        order: Literal["asc", "desc"] = "desc",
     ) -> Iterator[HistoryItem]:
         """Every result that matches, newest first; pages are fetched as they are needed.
 
@@ -161,6 +163,8 @@ class Client:
             since: judged at this time or later; with a zone.
             until: judged before this time; with a zone.
             q: the image's name begins with this.
+            sort: what decides the order; of results alike in it, their time.
+            order: ``"desc"``: the newest or largest first.
         """
         asked = {
             "is_fake": None if is_fake is None else str(is_fake).lower(),
@@ -169,6 +173,8 @@ class Client:
             "since": since.isoformat() if since else None,
             "until": until.isoformat() if until else None,
             "q": q,
+            "sort": sort,
+            "order": order,
         }
         parameters = {name: value for name, value in asked.items() if value is not None}
         cursor: str | None = ""

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from d3.domain.ports_accounts import Accounts, Sessions
     from d3.domain.ports_history import History, ResultCache, Schema
     from d3.domain.ports_limits import RateLimiter
+    from d3.domain.ports_links import Links
     from d3.domain.ports_models import Bundles, Fetcher
     from d3.domain.ports_queue import DetectionQueue, QueueEvents
     from d3.domain.ports_scans import ImageCollection, ScanCluster, ScanLedger
@@ -165,6 +166,12 @@ def _fetcher(progress: Progress | None) -> Fetcher:
     from d3.adapters.web import HttpFetcher
 
     return HttpFetcher(progress)
+
+
+def _links(settings: Settings) -> Links:
+    from d3.adapters.web import GuardedLinks
+
+    return GuardedLinks(settings.max_image_bytes, settings.fetch_seconds, settings.fetch_allow)
 
 
 def _bundles(progress: Progress | None) -> Bundles:
@@ -470,6 +477,7 @@ class Container(containers.DeclarativeContainer):
         folder=settings.provided.pull_folder,
         origin=settings.provided.pull_from,
     )
+    links = providers.ThreadSafeSingleton(_links, settings)
     bundles = providers.ThreadSafeSingleton(_bundles, progress)
     bundling = providers.ThreadSafeSingleton(
         BundleService, registry=registry, checkpoints=checkpoints.provider, bundles=bundles

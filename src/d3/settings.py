@@ -113,6 +113,17 @@ class Settings:
         "D3_MAX_IMAGE_PIXELS", 50_000_000, "largest width times height"
     )
     max_image_side: Count = _variable("D3_MAX_IMAGE_SIDE", 30_000, "longest side in pixels")
+    fetch_links: bool = _variable(
+        "D3_FETCH_LINKS", False, "whether the service fetches images that people give a link to"
+    )
+    fetch_seconds: Annotated[int, Meta(ge=1, le=600)] = _variable(
+        "D3_FETCH_SECONDS", 15, "such an image may take to arrive"
+    )
+    fetch_allow: tuple[str, ...] = _variable(
+        "D3_FETCH_ALLOW",
+        (),
+        "addresses or networks to fetch from though they are not public, by commas; unset: none",
+    )
     max_jpeg_scans: Count = _variable("D3_MAX_JPEG_SCANS", 100, "most scans of a progressive JPEG")
     database_url: str | None = _variable(
         "D3_DATABASE_URL",
@@ -403,9 +414,10 @@ def _parse(text: str, kind: Any, name: str) -> Any:
         return checked_name(text)
     if name in _FORMS:
         return _of_form(text, *_FORMS[name])
-    if name in ("cors_origins", "allowed_hosts", "trusted_proxies"):
+    if name in ("cors_origins", "allowed_hosts", "trusted_proxies", "fetch_allow"):
         listed = tuple(one.strip() for one in text.split(",") if one.strip())
-        return tuple(map(_network, listed)) if name == "trusted_proxies" else listed
+        networks = name in ("trusted_proxies", "fetch_allow")
+        return tuple(map(_network, listed)) if networks else listed
     if name == "cuda_device":
         text = re.sub(r"^cuda:(?=\d)", "", text.lower())
     try:

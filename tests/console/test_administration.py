@@ -133,6 +133,32 @@ def test_a_scan_is_followed_and_cancelled(administrator: Page, service: Console)
     assert answer.status == 200
 
 
+def test_a_scan_says_what_keeps_it_from_going_on_until_it_goes_on(
+    administrator: Page, service: Console
+) -> None:
+    ledger, model = service.application.d3.scan_ledger, service.application.d3.host.loaded()
+    assert model is not None
+    new = NewScan(
+        name="archive",
+        source="s3://photos/2026/",
+        model=model.manifest.reference,
+        threshold=0.5,
+        views=1,
+        created_at=datetime.now(UTC),
+        by_service=True,
+    )
+    scan = ledger.open(new)
+    ledger.note(scan.id, "The bucket 'photos' <b>is</b> not there.")
+    administrator.goto(f"{service.url}scans")
+    panel = administrator.locator(".panel")
+    expect(panel.locator(".trouble")).to_have_text(
+        "It does not go on: The bucket 'photos' <b>is</b> not there."
+    )
+    ledger.note(scan.id, None)
+    expect(panel.locator(".trouble")).to_have_count(0)  # by itself
+    expect(panel.locator(".tag")).to_have_text("running")
+
+
 def test_a_scan_of_the_command_line_is_shown(
     administrator: Page, service: Console, tmp_path: Path
 ) -> None:

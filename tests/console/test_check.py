@@ -2,7 +2,9 @@
 
 import json
 import re
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,7 @@ def test_images_become_cards_at_once_and_then_verdicts(page: Page, service: Cons
     fake.get_by_role("link", name="Open result").click()
     expect(page.get_by_role("heading", level=1)).to_have_text(FAKE.name)
     expect(page.locator(".facts")).to_contain_text(row["image_sha256"])
+    expect(page.get_by_role("main")).to_contain_text("no heat map here: the image itself was not")
 
 
 def painted(one: Any) -> bool:
@@ -211,6 +214,18 @@ def test_threshold_and_views_are_asked_for(page: Page, service: Console) -> None
     assert (row["threshold"], row["views"], row["is_fake"]) == (0.999, 1, False)
 
 
+def test_views_on_both_sides_of_the_threshold_are_uncertain(page: Page, service: Console) -> None:
+    service.judge(REAL, views=8)
+    (row,) = service.results()
+    assert row["spread"] > 0
+    page.locator("summary").click()
+    page.get_by_label("Views").select_option("8")
+    page.get_by_label("Threshold").fill(repr(row["prediction"]))
+    choose(page, REAL)
+    expect(card(page, REAL.name).locator(".verdict")).to_have_text("Uncertain")
+    expect(page.locator("#tally")).to_contain_text("1 uncertain")
+
+
 def test_a_heat_map_is_drawn_on_request_and_no_second_result_kept(
     page: Page, service: Console
 ) -> None:
@@ -226,6 +241,90 @@ def test_a_heat_map_is_drawn_on_request_and_no_second_result_kept(
     page.wait_for_function("document.querySelector('.map img').naturalWidth > 0")
     expect(one.locator("[data-slot=map-problem]")).to_be_hidden()
     assert service.total() == 1
+
+
+@pytest.fixture
+def photos() -> Iterator[str]:
+    """A web server on this machine; its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"Dear reader" if "letter" in self.path else FAKE.read_bytes())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_a_link_is_fetched_judged_and_explained(
+    context: BrowserContext, start: Callable[..., Console], photos: str
+) -> None:
+    service = start(fetch_links=True, fetch_allow=("127.0.0.1/32",))
+    page = context.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(service.url)
+    page.get_by_label("Or a link to an image").fill(f"{photos}/a/portrait.png?x=1")
+    page.keyboard.press("Enter")
+    one = card(page, "portrait.png")
+    expect(one.locator(".verdict")).to_have_text("Likely generated")
+    expect(page.get_by_label("Or a link to an image")).to_have_value("")
+    assert service.results()[0]["image_name"] == "portrait.png"
+    one.get_by_role("button", name="Show a heat map").click()
+    expect(one.get_by_role("img", name="The image under its heat map")).to_be_visible()
+    page.evaluate(
+        """(link) => {
+            const transfer = new DataTransfer();
+            transfer.setData("text/plain", link);
+            document.body.dispatchEvent(
+                new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true }));
+        }""",
+        f"{photos}/letter.jpg",
+    )
+    expect(card(page, "letter.jpg").locator(".problem")).to_contain_text("is not an image")
+    for link, told in (
+        ("http://10.0.0.1/inside.png", "not a public one"),
+        ("ftp://example.org/ftp.png", "begin with https"),
+    ):
+        page.get_by_label("Or a link to an image").fill(link)
+        page.get_by_role("button", name="Check the link").click()
+        bad = card(page, link)
+        expect(bad.locator(".problem")).to_contain_text(told)
+        expect(bad.get_by_role("button", name="Try again")).to_be_visible()
+    assert service.total() == 1
+    assert not [url for url in asked if not url.startswith((service.url, "blob:"))]
+
+
+def test_a_link_is_checked_without_scripts_and_none_where_the_setting_is_off(
+    browser: Browser, start: Callable[..., Console], service: Console, photos: str
+) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(service.url)
+    expect(page.locator("#url")).to_have_count(0)
+    refused = service.http.post(
+        "/api/inference/predict", files={"url": (None, f"{photos}/portrait.png")}
+    )
+    assert (refused.status_code, refused.json()["code"]) == (403, "links_off")
+    page.goto(start(fetch_links=True, fetch_allow=("127.0.0.0/8",)).url)
+    page.get_by_label("Or a link to an image").fill(f"{photos}/portrait.png")
+    page.get_by_role("button", name="Check the link").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("portrait.png")
+    page.get_by_role("link", name="Check another image").click()
+    page.get_by_label("Or a link to an image").fill(f"{photos}/letter.jpg")
+    page.get_by_role("button", name="Check the link").click()
+    expect(page.get_by_role("alert")).to_contain_text("is not an image")
+    page.get_by_label("Or a link to an image").fill(f"{photos}/portrait.png")
+    page.locator("#file").set_input_files(FAKE)
+    page.get_by_role("button", name="Check", exact=True).click()
+    expect(page.get_by_role("alert")).to_contain_text("Send one of them")
+    context.close()
 
 
 def test_one_image_is_checked_without_scripts(

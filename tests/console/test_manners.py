@@ -16,14 +16,16 @@ PAGES = ("", "history", "statistics", "models", "service")
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious_on_any_page(
-    browser: Browser, service: Console, scheme: str
+    browser: Browser, start: Callable[..., Console], scheme: str
 ) -> None:
+    service = start(fetch_links=True)
     service.judge(FAKE, REAL)
     # axe is put into the page as a script, which the page's own policy rightly forbids.
     context = browser.new_context(color_scheme=scheme, bypass_csp=True)
     page = context.new_page()
     found = {}
-    for name in (*PAGES, "history/1", "history/99", "statistics?range=all"):
+    ordered = "history?sort=image_name&order=asc"
+    for name in (*PAGES, ordered, "history/1", "history/99", "statistics?range=all"):
         page.goto(f"{service.url}{name}")
         for summary in page.locator("summary").all():
             summary.click()
@@ -49,6 +51,9 @@ def test_no_page_is_wider_than_a_phone(browser: Browser, service: Console) -> No
             page.locator("#file").set_input_files(FAKE)
             expect(page.locator("#cards .verdict")).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= 360, name
+        if name == "history":
+            page.get_by_role("link", name="Probability").click()
+            expect(page.locator("[aria-sort=descending]")).to_have_text("Probability")
         for table in page.locator(".rows:visible").all():
             assert table.evaluate("(node) => node.parentElement.scrollWidth") <= 360, name
     context.close()

@@ -1,5 +1,7 @@
 """History, statistics, models and health in a browser."""
 
+import json
+import re
 from collections.abc import Callable
 
 from playwright.sync_api import Browser, Page, expect
@@ -36,6 +38,60 @@ def test_the_history_is_paged_by_place_while_rows_arrive(page: Page, service: Co
     expect(page.locator("tbody th").first).to_have_text(FAKE.name)
 
 
+def test_the_history_is_put_in_order_by_a_column_and_paged_in_it(
+    page: Page, service: Console
+) -> None:
+    service.fill(60)
+    service.judge(FAKE)
+    visit(page, "History")
+    head = page.locator("thead th")
+    expect(head.nth(4)).to_have_attribute("aria-sort", "descending")
+    expect(head.nth(1)).not_to_have_attribute("aria-sort", re.compile("."))
+    page.get_by_role("link", name="Probability").click()
+    expect(page).to_have_url(f"{service.url}history?sort=prediction&order=desc")
+    expect(head.nth(2)).to_have_attribute("aria-sort", "descending")
+    expect(head.nth(4)).to_have_attribute("aria-sort", "none")
+    results = service.http.get("/api/inference/history", params={"limit": 500}).json()["results"]
+    by_score = sorted(
+        results, key=lambda one: (one["prediction"], one["created_at"], one["id"]), reverse=True
+    )
+    wanted = [one["image_name"] for one in by_score]
+    assert rows(page) == wanted[:50]
+    service.judge(FAKE, REAL)
+    page.get_by_role("link", name="Next page").click()
+    expect(page).to_have_url(re.compile("cursor="))
+    assert [name for name in rows(page) if name.startswith("shot")] == wanted[50:]
+    page.get_by_label("Name begins with").fill("shot-00")
+    expect(page.locator("tbody tr")).to_have_count(10)
+    assert rows(page) == [name for name in wanted if name.startswith("shot-00")]
+    page.get_by_role("link", name="Image").click()
+    expect(head.nth(0)).to_have_attribute("aria-sort", "ascending")
+    assert rows(page) == [f"shot-{n:03}.png" for n in range(10)]
+    page.get_by_role("link", name="Image").focus()
+    page.keyboard.press("Enter")
+    expect(head.nth(0)).to_have_attribute("aria-sort", "descending")
+    assert rows(page) == [f"shot-{n:03}.png" for n in range(9, -1, -1)]
+    page.goto(f"{service.url}history?sort=prediction&order=asc&cursor=AQAGS_U1sPJAAAAAAAAA")
+    expect(page.get_by_role("alert")).to_contain_text("Begin at its first page")
+    page.goto(f"{service.url}history?sort=secret&order=up")
+    expect(head.nth(4)).to_have_attribute("aria-sort", "descending")
+
+
+def test_the_history_is_put_in_order_without_scripts(browser: Browser, service: Console) -> None:
+    service.judge(FAKE, REAL)
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{service.url}history?verdict=&model=starter&sort=image_name&order=desc")
+    assert rows(page) == sorted([FAKE.name, REAL.name], reverse=True)
+    page.get_by_role("link", name="Image").click()
+    assert rows(page) == sorted([FAKE.name, REAL.name])
+    page.get_by_label("Name begins with").fill("generated")
+    page.get_by_role("button", name="Filter").click()
+    assert rows(page) == [FAKE.name]
+    expect(page.locator("thead th").first).to_have_attribute("aria-sort", "ascending")
+    context.close()
+
+
 def test_the_history_is_filtered_as_one_types_and_the_address_says_how(
     page: Page, service: Console
 ) -> None:
@@ -57,6 +113,17 @@ def test_the_history_is_filtered_as_one_types_and_the_address_says_how(
     text = download.value.path().read_text()
     assert REAL.name in text
     assert FAKE.name not in text
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Export as JSON lines").click()
+    (line,) = download.value.path().read_text().splitlines()
+    assert json.loads(line)["image_name"] == REAL.name
+    page.get_by_label("Model").fill("nobody")
+    page.get_by_role("button", name="Filter").click()
+    expect(page.locator(".nothing")).to_contain_text("Nothing matches")
+    page.get_by_label("Model").fill("starter")
+    page.get_by_label("From").fill("2020-01-01")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    page.goto(f"{service.url}history?q=camera")
     page.get_by_label("Name begins with").fill("")
     page.get_by_label("To", exact=True).fill("2020-01-01")
     expect(page.locator(".nothing")).to_contain_text("Nothing matches")
@@ -144,6 +211,8 @@ def test_models_are_loaded_unloaded_verified_chosen_and_uploaded(
     page.get_by_role("button", name="Load starter").click()
     expect(page.locator("#loaded")).to_have_text("Answering now: starter")
     expect(message).to_have_text("The model is loaded and answers now.")
+    weights = page.locator("#models .figures div").filter(has_text="Memory of its weights")
+    expect(weights.locator("dd")).to_have_text(re.compile(r"^[1-9]\d* (MB|KB)$"))
     page.get_by_role("button", name="Set starter as default").click()
     expect(message).to_contain_text("The default was set.")
     expect(page.get_by_role("button", name="Set mine as default")).to_be_visible()

@@ -138,7 +138,9 @@ def test_views_cost_one_encoding_each_and_one_for_the_original(
     network.encoder.ln_pre.register_forward_pre_hook(
         lambda module, arguments: encoded.append(arguments[0].shape[0])
     )
-    detector = TorchDetector(network, torch.tensor(model.manifest.permutations), "fp32")
+    detector = TorchDetector(
+        network, torch.tensor(model.manifest.permutations), "fp32", weights_bytes=0
+    )
     detector.score(pixels[:3], views)
     assert sum(encoded) == 3 * (1 + views)
     detector.close()
@@ -151,7 +153,7 @@ def test_no_forward_pass_is_larger_than_was_asked_for(model: StoredModel, pixels
         lambda module, arguments: encoded.append(arguments[0].shape[0])
     )
     permutations = torch.tensor(model.manifest.permutations)
-    detector = TorchDetector(network, permutations, "fp32", encodings=6)
+    detector = TorchDetector(network, permutations, "fp32", encodings=6, weights_bytes=0)
     detector.score(pixels, 2)
     assert encoded == [6, 6, 6, 6, 3]
     encoded.clear()

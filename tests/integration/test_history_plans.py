@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -10,15 +11,15 @@ import sqlalchemy as sa
 
 from d3.adapters.sql import Database, SqlHistory, queries, upgrade
 from d3.adapters.sql.tables import User
-from d3.domain.cursors import Place
 from d3.domain.history import BucketSize, HistoryFilter
+from d3.domain.ordering import Order, SortKey
 from d3.domain.scoring import Verdict
 from d3.testing.history import NOON, a_real_entry, an_entry
 
 ROWS = int(os.environ.get("D3TEST_ROWS", "20000"))
 _CHUNK = 10_000
 MIDDLE = NOON + timedelta(minutes=ROWS // 2)
-PLACE = Place(MIDDLE, ROWS // 2)
+PLACE = (MIDDLE, ROWS // 2)
 USER = 7
 FILTERS = {
     "order": HistoryFilter(),
@@ -106,6 +107,33 @@ def test_a_page_is_read_from_its_index(filled, name, page):
     assert "Seq Scan" not in told, told
 
 
+@pytest.mark.parametrize("descending", [True, False])
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize(
+    ("by", "index", "value"),
+    [
+        (SortKey.CREATED_AT, "order", ()),
+        (SortKey.PREDICTION, "prediction", (0.5,)),
+        (SortKey.IMAGE_NAME, "name", ("often-5",)),
+    ],
+)
+def test_every_order_is_read_from_its_index_without_a_sort_of_all(  # noqa: PLR0917
+    filled, by, index, value, after, descending
+):
+    place = (*value, *PLACE) if after else None
+    order = Order(by, descending)
+    told = plan(filled, queries.page(HistoryFilter(), 50, after=place, order=order))
+    assert f"ix_inference_results_{index}" in told, told
+    if filled.is_sqlite:
+        page, look, scan = told.splitlines()[:3]
+        assert (page, scan) == ("MATERIALIZE wanted", "SCAN wanted"), told  # no sort between
+        assert look.startswith("SEARCH" if after else "SCAN"), told
+    else:
+        page = told.partition("Limit")[2].partition("Index Scan using pk_")[0]
+        assert "Sort" not in page, told
+        assert ("Index Cond" in page) == after, told
+
+
 @pytest.mark.parametrize("name", ["order", "order by time", "user", "user by time", "fake"])
 @pytest.mark.parametrize("series", [None, *BucketSize])
 def test_statistics_are_read_from_indexes_alone(filled, name, series):
@@ -124,6 +152,33 @@ def test_statistics_are_read_from_indexes_alone(filled, name, series):
     else:
         assert "Index Only Scan" in told, told
         assert "Seq Scan" not in told, told
+
+
+@pytest.mark.parametrize("size", BucketSize)
+def test_a_series_between_two_times_costs_no_more_than_the_whole(filled, size):
+    most = HistoryFilter(since=NOON + timedelta(hours=1), until=NOON + timedelta(minutes=ROWS))
+    if filled.is_sqlite:
+        for where in (most, replace(most, until=None), replace(most, since=None)):
+            assert steps(filled, where, size) < 1.5 * steps(filled, HistoryFilter(), size)
+    else:
+        told = plan(filled, queries.series(most, size, sqlite=False))
+        assert told.count("Index Only Scan") == 1, told  # one pass
+
+
+def steps(database: Database, where: HistoryFilter, size: BucketSize) -> int:
+    """Hundreds of steps of SQLite's machine that a series takes."""
+    taken = 0
+
+    def count() -> None:
+        nonlocal taken
+        taken += 1
+
+    with database.reading() as connection:
+        raw = connection.connection.driver_connection
+        raw.set_progress_handler(count, 100)
+        connection.execute(queries.series(where, size, sqlite=True)).all()
+        raw.set_progress_handler(None, 0)
+    return taken
 
 
 def test_one_result_is_found_by_its_key(filled):

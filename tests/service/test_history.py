@@ -63,6 +63,45 @@ def test_pages_by_cursor_stay_right_while_rows_arrive(filled: Service) -> None:
 
 
 @pytest.mark.parametrize(
+    ("sort", "order", "key"),
+    [
+        ("created_at", "asc", "created_at"),
+        ("prediction", "desc", "prediction"),
+        ("image_name", "asc", "image_name"),
+        ("image_name", "desc", "image_name"),
+    ],
+)
+def test_results_come_in_the_order_that_is_asked_for(
+    filled: Service, sort: str, order: str, key: str
+) -> None:
+    asked = {"sort": sort, "order": order}
+    whole = filled.http.get(HISTORY, params=asked).json()["results"]
+    everything = filled.http.get(HISTORY).json()["results"]
+    assert whole == sorted(
+        everything,
+        key=lambda one: (one[key], one["created_at"], one["id"]),
+        reverse=order == "desc",
+    )
+    paged: list[Any] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        page = filled.http.get(HISTORY, params=asked | {"limit": 2, "cursor": cursor}).json()
+        paged += page["results"]
+        cursor = page["next_cursor"]
+    assert paged == whole
+
+
+def test_an_order_that_is_not_there_and_a_cursor_of_another_are_refused(filled: Service) -> None:
+    for wrong in ({"sort": "secret"}, {"order": "up"}, {"sort": "id; DROP TABLE"}):
+        assert_problem(filled.http.get(HISTORY, params=wrong), 400)
+    by_name = {"sort": "image_name", "limit": 2}
+    cursor = filled.http.get(HISTORY, params=by_name | {"cursor": ""}).json()["next_cursor"]
+    for other in ({}, {"sort": "prediction"}, {"sort": "image_name", "order": "asc"}):
+        answer = filled.http.get(HISTORY, params=other | {"cursor": cursor})
+        assert "order" in assert_problem(answer, 400, "invalid_cursor")["error"]
+
+
+@pytest.mark.parametrize(
     ("asked", "expected"),
     [
         ({"is_fake": "true"}, [6, 3, 0]),

@@ -10,15 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from d3.adapters.sql.queries import after_prefix
-from d3.domain.cursors import Place, decode_cursor, encode_cursor
+from d3.domain.cursors import decode_cursor, encode_cursor
 from d3.domain.errors import CursorInvalid, IdempotencyKeyInvalid
 from d3.domain.history import HistoryFilter, Tally, entry_of
 from d3.domain.idempotency import IdempotencyKey
 from d3.domain.images import ImageFacts
 from d3.domain.models import ModelReference
+from d3.domain.ordering import Order, SortKey
 from d3.domain.scoring import AbstainBand, Calibration, assess
 from d3.domain.text import storable
-from d3.testing.history import NOON, an_entry
+from d3.testing.history import NOON, ORDERS, an_entry
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 EDGES = st.text(st.sampled_from(["a", "\ud7ff", "\ue000", "\U0010ffff", "\x01"]), max_size=5)
@@ -46,11 +47,41 @@ def test_any_text_becomes_storable_and_stays_so(text):
 )
 def test_a_cursor_brings_its_place_back(moment, id_, is_fake, q):
     where = HistoryFilter(is_fake=is_fake, q=q)
-    cursor = encode_cursor(Place(moment, id_), where)
+    cursor = encode_cursor((moment, id_), where)
     assert decode_cursor(cursor, where) == (moment, id_)
     assert len(cursor) < 50
     with pytest.raises(CursorInvalid):
         decode_cursor(cursor, HistoryFilter(is_fake=is_fake, q=q + "x"))
+
+
+@given(
+    st.sampled_from(ORDERS),
+    st.sampled_from(ORDERS),
+    st.integers(1, 2**63 - 1),
+    st.floats(0, 1),
+    TEXT,
+)
+def test_a_cursor_stands_in_one_order_alone(order, other, id_, prediction, name):
+    values = {SortKey.PREDICTION: (prediction,), SortKey.IMAGE_NAME: (storable(name),)}
+    place = (*values.get(order.by, ()), NOON, id_)
+    cursor = encode_cursor(place, HistoryFilter(), order)
+    assert decode_cursor(cursor, HistoryFilter(), order) == place
+    assert len(cursor) <= 2048
+    if other != order:
+        with pytest.raises(CursorInvalid):
+            decode_cursor(cursor, HistoryFilter(), other)
+
+
+def test_the_longest_name_fits_into_a_cursor_that_the_service_takes():
+    place = ("\U0001f984" * 255, datetime(2026, 3, 1, tzinfo=UTC), 2**63 - 1)
+    order = Order(SortKey.IMAGE_NAME)
+    assert len(encode_cursor(place, HistoryFilter(), order)) <= 2048
+
+
+def test_cursors_handed_out_by_earlier_versions_are_taken():
+    where = HistoryFilter(is_fake=True, q="cat")
+    place = (datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC), 4711)
+    assert decode_cursor("AQAGS_U1sPJAAAAAAAAAEmedyuZEASCSWQ", where) == place
 
 
 @given(st.text(max_size=60))

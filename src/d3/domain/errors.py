@@ -74,6 +74,24 @@ class FileMissing(FormInvalid):
     code = "file_missing"
 
 
+class LinkInvalid(RequestInvalid):
+    """A link that is not fetched, whoever asks."""
+
+    code = "invalid_link"
+
+
+class LinkUnavailable(RequestInvalid):
+    """A link whose server is not public, does not answer, or has no such file."""
+
+    code = "link_unavailable"
+
+
+class LinksOff(RequestInvalid):
+    """The service fetches no links."""
+
+    code = "links_off"
+
+
 class FormNotMultipart(RequestInvalid):
     """A body that is no multipart form."""
 

@@ -186,7 +186,7 @@ class HistoryFilter:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Entries by position, newest first.
+    """Entries by position.
 
     Attributes:
         entries: at most as many as asked for.
@@ -199,7 +199,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class CursorPage:
-    """Entries by place, newest first: what arrives or goes meanwhile shifts nothing.
+    """Entries by place: what arrives or goes meanwhile shifts nothing.
 
     Attributes:
         entries: at most as many as asked for.

@@ -57,6 +57,7 @@ class Detector(Protocol):
         engine: what runs it, such as ``"torch"``.
         device: where, such as ``"cpu"`` or ``"cuda:0"``.
         precision: ``"fp32"``, ``"fp16"`` or ``"bf16"``.
+        weights_bytes: the memory that the weights take there.
     """
 
     @property
@@ -72,6 +73,11 @@ class Detector(Protocol):
     @property
     def precision(self) -> str:
         """Of the encoder."""
+        ...
+
+    @property
+    def weights_bytes(self) -> int:
+        """What the weights take; what images in flight take comes on top."""
         ...
 
     def score(self, pixels: Pixels, views: int) -> Logits:

@@ -23,6 +23,7 @@ from d3.domain.history import (
     Statistics,
 )
 from d3.domain.idempotency import IdempotencyKey, Reservation, StoredAnswer
+from d3.domain.ordering import NEWEST_FIRST, Order
 from d3.domain.ports_storage import Progress, Upgraded, no_progress
 
 
@@ -86,7 +87,10 @@ class HistoryTransaction(RequestLog, IdempotencyKeys, Protocol):
 
 @runtime_checkable
 class History(Protocol):
-    """Results that were kept, newest first: by time, then by id. Safe to use from many threads."""
+    """Results that were kept; newest first, by time, then by id, unless another order is asked for.
+
+    Safe to use from many threads.
+    """
 
     def transaction(self) -> AbstractContextManager[HistoryTransaction]:
         """Write several things at once; leaving the block commits, an exception undoes all.
@@ -136,7 +140,9 @@ class History(Protocol):
         """
         ...
 
-    def page(self, where: HistoryFilter, limit: int, offset: int = 0) -> Page:
+    def page(
+        self, where: HistoryFilter, limit: int, offset: int = 0, order: Order = NEWEST_FIRST
+    ) -> Page:
         """``limit`` (1 to 500) entries after the first ``offset``, and how many there are.
 
         Raises:
@@ -144,11 +150,17 @@ class History(Protocol):
         """
         ...
 
-    def page_after(self, where: HistoryFilter, limit: int, cursor: str | None = None) -> CursorPage:
-        """``limit`` (1 to 500) entries from the newest, or from where the cursor stands.
+    def page_after(
+        self,
+        where: HistoryFilter,
+        limit: int,
+        cursor: str | None = None,
+        order: Order = NEWEST_FIRST,
+    ) -> CursorPage:
+        """``limit`` (1 to 500) entries from the first in order, or from where the cursor stands.
 
         Raises:
-            CursorInvalid: the cursor was changed or belongs to another filter.
+            CursorInvalid: the cursor was changed or belongs to another filter or order.
             RequestInvalid: the limit is out of range.
         """
         ...

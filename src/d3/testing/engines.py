@@ -56,6 +56,7 @@ class FakeDetector:
     engine = "fake"
     device = "cpu"
     precision = "fp32"
+    weights_bytes = 0
 
     def __init__(self, engine: FakeEngine, manifest: Manifest) -> None:
         self._engine = engine

@@ -40,11 +40,14 @@ from d3.domain.history import (
 from d3.domain.idempotency import KEPT, LEASE, IdempotencyKey, Reservation, StoredAnswer
 from d3.domain.images import ImageFacts
 from d3.domain.models import ModelReference
+from d3.domain.ordering import Order, SortKey
 from d3.domain.ports_history import History
 from d3.domain.scoring import AbstainBand, Calibration, Verdict
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ALL = HistoryFilter()
+ORDERS = [Order(by, descending) for by in SortKey for descending in (True, False)]
+"""Every order that a history can be asked for."""
 
 
 def an_entry(name: str = "photo.jpg", **changes: Any) -> NewEntry:
@@ -214,6 +217,48 @@ class HistoryContract:
             history.add_many([an_entry(created_at=_at(hours=1, minutes=turn))])
             history.delete(met[-1])  # where the cursor stands
         assert met == ids[::-1]
+
+    @pytest.mark.parametrize("order", ORDERS, ids=lambda one: f"{one.by}-{one.descending}")
+    def test_every_order_is_paged_right_while_entries_arrive_and_go(
+        self, history: History, order: Order
+    ) -> None:
+        predictions = [0.1, math.nextafter(0.1, 1), 0.0, 1.0, 0.1]
+        names = ["b", "B", "a", "é", "日", "🦄", "b"]
+        history.add_many(
+            [
+                an_entry(names[n % 7], prediction=predictions[n % 5], created_at=_at(minutes=n % 3))
+                for n in range(30)
+            ]
+        )
+        wanted = sorted(history.iterate(ALL), key=order.place_of, reverse=order.descending)
+        pages = [history.page(ALL, 11, offset, order) for offset in (0, 11, 22)]
+        assert [entry for page in pages for entry in page.entries] == wanted
+        few = HistoryFilter(q="b")
+        assert list(history.page(few, 500, order=order).entries) == [
+            entry for entry in wanted if few.matches(entry)
+        ]
+        met: list[HistoryEntry] = []
+        cursor = None
+        for turn in range(100):
+            page = history.page_after(ALL, 4, cursor, order)
+            met += page.entries
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+            history.add_many([an_entry("c", prediction=0.05, created_at=_at(hours=1 + turn))])
+            history.delete(met[-1].id)  # where the cursor stands
+        known = {entry.id for entry in wanted}
+        assert [entry for entry in met if entry.id in known] == wanted
+        assert len({entry.id for entry in met}) == len(met)
+
+    def test_a_cursor_of_another_order_is_refused(self, history: History) -> None:
+        history.add_many([an_entry(), an_entry()])
+        for order in ORDERS:
+            cursor = history.page_after(ALL, 1, None, order).next_cursor
+            for other in ORDERS:
+                if other != order:
+                    with pytest.raises(CursorInvalid):
+                        history.page_after(ALL, 1, cursor, other)
 
     def test_the_last_page_has_no_cursor(self, history: History) -> None:
         history.add_many([an_entry(), an_entry()])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import threading
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 
-from d3.domain.cursors import decode_cursor, encode_cursor, place_of
+from d3.domain.cursors import decode_cursor, encode_cursor
 from d3.domain.errors import (
     IdempotencyKeyReused,
     RequestInFlight,
@@ -37,6 +38,7 @@ from d3.domain.history import (
     nearest_rank,
 )
 from d3.domain.idempotency import KEPT, LEASE, IdempotencyKey, Reservation, StoredAnswer
+from d3.domain.ordering import NEWEST_FIRST, Order
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,25 +184,36 @@ class MemoryHistory:
             del books.entries[id_]
             self._books = books
 
-    def page(self, where: HistoryFilter, limit: int, offset: int = 0) -> Page:
+    def page(
+        self, where: HistoryFilter, limit: int, offset: int = 0, order: Order = NEWEST_FIRST
+    ) -> Page:
         """``limit`` entries after the first ``offset``, and how many there are."""
-        found = list(self.iterate(where))
+        found = self._ordered(where, order)
         checked_offset(offset)
         return Page(tuple(found[offset : offset + checked_limit(limit)]), len(found))
 
-    def page_after(self, where: HistoryFilter, limit: int, cursor: str | None = None) -> CursorPage:
-        """``limit`` entries from the newest, or from where the cursor stands."""
+    def page_after(
+        self,
+        where: HistoryFilter,
+        limit: int,
+        cursor: str | None = None,
+        order: Order = NEWEST_FIRST,
+    ) -> CursorPage:
+        """``limit`` entries from the first in order, or from where the cursor stands."""
         checked_limit(limit)
-        place = None if cursor is None else decode_cursor(cursor, where)
-        left = [e for e in self.iterate(where) if place is None or place_of(e) < place]
+        left = self._ordered(where, order)
+        if cursor is not None:
+            place = decode_cursor(cursor, where, order)
+            follows = operator.lt if order.descending else operator.gt
+            left = [one for one in left if follows(order.place_of(one), place)]
         entries = tuple(left[:limit])
-        more = len(left) > limit
-        return CursorPage(entries, encode_cursor(place_of(entries[-1]), where) if more else None)
+        if len(left) <= limit:
+            return CursorPage(entries, None)
+        return CursorPage(entries, encode_cursor(order.place_of(entries[-1]), where, order))
 
     def iterate(self, where: HistoryFilter) -> Iterator[HistoryEntry]:
         """Every entry that matches, newest first."""
-        entries = filter(where.matches, self._books.entries.values())
-        return iter(sorted(entries, key=place_of, reverse=True))
+        return iter(self._ordered(where, NEWEST_FIRST))
 
     def statistics(self, where: HistoryFilter, bucket: BucketSize | None = None) -> Statistics:
         """Counts over the entries that match, and a series in time if asked for."""
@@ -250,6 +263,10 @@ class MemoryHistory:
 
     def close(self) -> None:
         """Nothing to give back."""
+
+    def _ordered(self, where: HistoryFilter, order: Order) -> list[HistoryEntry]:
+        entries = filter(where.matches, self._books.entries.values())
+        return sorted(entries, key=order.place_of, reverse=order.descending)
 
 
 def _start(moment: datetime, bucket: BucketSize) -> datetime:

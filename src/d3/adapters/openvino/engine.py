@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from d3.adapters.fitting import encodings_at_once, worthwhile_threads
-from d3.adapters.openvino.export import ENCODER, POSITIONS
+from d3.adapters.openvino.export import ENCODER, POSITIONS, WEIGHTS
 from d3.adapters.openvino.head import NumpyHead
 from d3.adapters.openvino.options import compile_options
 from d3.adapters.openvino.store import PreparedEncoders
@@ -91,6 +91,7 @@ class OpenVinoEngine:
                 _orders(np.load(prepared / POSITIONS), model.manifest.permutations),
                 precision,
                 min(2 * self._batch_size, encodings_at_once(spec)),
+                weights_bytes=(prepared / WEIGHTS).stat().st_size + head.size_bytes,
             )
             # OpenVINO compiles with the first inference: what fails shall fail here.
             detector.warm_up(spec.image_size)
@@ -111,6 +112,7 @@ class OpenVinoDetector:
         positions: (1 + up to 16, 1 + patches, width), the original's first.
         precision: of the encoder.
         encodings: how many images and shuffled images share a forward pass at most.
+        weights_bytes: of encoder and head, as prepared: OpenVINO does not tell what it holds.
     """
 
     engine = "openvino"
@@ -123,12 +125,15 @@ class OpenVinoDetector:
         positions: NDArray[np.float32],
         precision: Precision,
         encodings: int,
+        *,
+        weights_bytes: int,
     ) -> None:
         self._request = encoder.create_infer_request()
         self._head = head
         self._positions = positions
         self.precision: str = precision
         self._encodings = encodings
+        self.weights_bytes = weights_bytes
 
     def score(self, pixels: Pixels, views: int) -> Logits:
         """Raw logits (n, views) of uint8 RGB pixels (n, S, S, 3)."""

@@ -46,6 +46,11 @@ class NumpyHead:
             )
         self._width = width
 
+    @property
+    def size_bytes(self) -> int:
+        """The memory that its weights take."""
+        return sum(one.nbytes for one in self._weights.values())
+
     def logits(self, features: Array) -> Array:
         """Logits (n, K) of features (n, 1 + K, width), the original's first."""
         shuffled = features[:, 1:]

@@ -13,7 +13,7 @@ from d3.adapters.sql.engine import Database
 from d3.adapters.sql.rows import COLUMNS, entry_of_row
 from d3.adapters.sql.tables import InferenceResult, RequestLogRow
 from d3.adapters.sql.transaction import SqlTransaction
-from d3.domain.cursors import Place, decode_cursor, encode_cursor, place_of
+from d3.domain.cursors import decode_cursor, encode_cursor
 from d3.domain.errors import ResultNotFound
 from d3.domain.history import (
     LARGEST_ID,
@@ -31,6 +31,7 @@ from d3.domain.history import (
     checked_offset,
     nearest_rank,
 )
+from d3.domain.ordering import NEWEST_FIRST, Order, Place
 
 _CHUNK = 1000
 _SHARES = (0.5, 0.95)
@@ -96,30 +97,39 @@ class SqlHistory:
                 break
         return gone
 
-    def page(self, where: HistoryFilter, limit: int, offset: int = 0) -> Page:
+    def page(
+        self, where: HistoryFilter, limit: int, offset: int = 0, order: Order = NEWEST_FIRST
+    ) -> Page:
         """``limit`` entries after the first ``offset``, and how many there are."""
-        wanted = queries.page(where, checked_limit(limit), offset=checked_offset(offset))
+        checked_limit(limit)
+        wanted = queries.page(where, limit, offset=checked_offset(offset), order=order)
         with self._database.reading() as connection:
             rows = connection.execute(wanted).all()
             total = connection.scalar(queries.count(where)) or 0
         return Page(tuple(map(entry_of_row, rows)), total)
 
-    def page_after(self, where: HistoryFilter, limit: int, cursor: str | None = None) -> CursorPage:
-        """``limit`` entries from the newest, or from where the cursor stands."""
+    def page_after(
+        self,
+        where: HistoryFilter,
+        limit: int,
+        cursor: str | None = None,
+        order: Order = NEWEST_FIRST,
+    ) -> CursorPage:
+        """``limit`` entries from the first in order, or from where the cursor stands."""
         checked_limit(limit)
-        place = None if cursor is None else decode_cursor(cursor, where)
-        entries = self._after(where, limit + 1, place)
+        place = None if cursor is None else decode_cursor(cursor, where, order)
+        entries = self._after(where, limit + 1, place, order)
         if len(entries) <= limit:
             return CursorPage(entries, None)
         entries = entries[:limit]
-        return CursorPage(entries, encode_cursor(place_of(entries[-1]), where))
+        return CursorPage(entries, encode_cursor(order.place_of(entries[-1]), where, order))
 
     def iterate(self, where: HistoryFilter) -> Iterator[HistoryEntry]:
         """Every entry that matches, newest first, in bounded memory and without a long lock."""
         place = None
         while entries := self._after(where, _CHUNK, place):
             yield from entries
-            place = place_of(entries[-1])
+            place = NEWEST_FIRST.place_of(entries[-1])
 
     def statistics(self, where: HistoryFilter, bucket: BucketSize | None = None) -> Statistics:
         """Counts over the entries that match, and a series in time if asked for."""
@@ -183,10 +193,10 @@ class SqlHistory:
         self._database.close()
 
     def _after(
-        self, where: HistoryFilter, limit: int, place: Place | None
+        self, where: HistoryFilter, limit: int, place: Place | None, order: Order = NEWEST_FIRST
     ) -> tuple[HistoryEntry, ...]:
         with self._database.reading() as connection:
-            rows = connection.execute(queries.page(where, limit, after=place)).all()
+            rows = connection.execute(queries.page(where, limit, after=place, order=order)).all()
         return tuple(map(entry_of_row, rows))
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
 
 from d3.adapters.sql.rows import COLUMNS
 from d3.adapters.sql.tables import InferenceResult, RequestLogRow
-from d3.domain.cursors import Place
 from d3.domain.history import JUDGING, BucketSize, HistoryFilter
+from d3.domain.ordering import NEWEST_FIRST, Order, Place
 
 _T = InferenceResult
 _LAST = 0x10FFFF
@@ -52,30 +53,32 @@ def after_prefix(prefix: str) -> str | None:
 
 
 def page(
-    where: HistoryFilter, limit: int, *, offset: int = 0, after: Place | None = None
+    where: HistoryFilter,
+    limit: int,
+    *,
+    offset: int = 0,
+    after: Place | None = None,
+    order: Order = NEWEST_FIRST,
 ) -> sa.Select[Any]:
-    """Whole rows, newest first.
+    """Whole rows, in order.
 
     The inner statement finds the ids and can do so in an index alone, so that what an offset
     passes over costs no look at the table.
     """
+    columns = [getattr(_T, name) for name in order.columns]
+    ordered = [one.desc() if order.descending else one.asc() for one in columns]
     wanted = sa.select(_T.id).where(*conditions(where))
     if after is not None:
-        wanted = wanted.where(
-            sa.tuple_(_T.created_at, _T.id)
-            < sa.tuple_(
-                sa.literal(after.created_at, _T.created_at.type), sa.literal(after.id, _T.id.type)
-            )
+        row = sa.tuple_(*columns)
+        reached = sa.tuple_(
+            *(sa.literal(value, one.type) for value, one in zip(after, columns, strict=True))
         )
-    wanted = wanted.order_by(_T.created_at.desc(), _T.id.desc()).limit(limit)
+        wanted = wanted.where(row < reached if order.descending else row > reached)
+    wanted = wanted.order_by(*ordered).limit(limit)
     if offset:
         wanted = wanted.offset(offset)
     ids = wanted.subquery("wanted")
-    return (
-        sa.select(*COLUMNS)
-        .join(ids, _T.id == ids.c.id)
-        .order_by(_T.created_at.desc(), _T.id.desc())
-    )
+    return sa.select(*COLUMNS).join(ids, _T.id == ids.c.id).order_by(*ordered)
 
 
 def count(where: HistoryFilter) -> sa.Select[Any]:
@@ -96,7 +99,7 @@ def series(where: HistoryFilter, size: BucketSize, *, sqlite: bool) -> sa.Select
     if where.q:
         start = sa.func.substr(_T.created_at, 1, _WIDTH[size]).label("start")
         return sa.select(start, *_sums()).where(*conditions(where)).group_by(start).order_by(start)
-    return _series_by_hops(conditions(where), size)
+    return _series_by_hops(where, size)
 
 
 def _sums() -> tuple[sa.Label[Any], ...]:
@@ -154,26 +157,35 @@ _WIDTH = {BucketSize.DAY: 10, BucketSize.HOUR: 13}
 _STEP = {BucketSize.DAY: ("%Y-%m-%d", ""), BucketSize.HOUR: ("%Y-%m-%d %H", ":00")}
 
 
-def _series_by_hops(meant: Sequence[sa.ColumnElement[bool]], size: BucketSize) -> sa.Select[Any]:
+def _series_by_hops(where: HistoryFilter, size: BucketSize) -> sa.Select[Any]:
     """The series on SQLite without the sort of all rows that its GROUP BY would need.
 
     From each bucket the index is asked for the first row behind it, so that only buckets with a
     row are visited, in order; then each is summed up as a range of the index. Times are text: the
-    first 10 or 13 characters are the bucket, and compare as its first moment.
+    first 10 or 13 characters are the bucket, and compare as its first moment. Each look has one
+    lower and one upper bound: of two SQLite may take the one that is of no use.
     """
+    others = conditions(replace(where, since=None, until=None))
+    since, until = (
+        [] if one is None else [sa.literal(one, _T.created_at.type)]
+        for one in (where.since, where.until)
+    )
+    before_end = [_T.created_at < one for one in until]
     width, (form, padding) = _WIDTH[size], _STEP[size]
 
     def end(start: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
         return sa.func.strftime(form, start + padding if padding else start, f"+1 {size.value}")
 
     created = sa.type_coerce(_T.created_at, sa.Text())
-    first = sa.select(created).where(*meant).order_by(_T.created_at).limit(1).scalar_subquery()
+    first = (
+        sa.select(created).where(*conditions(where)).order_by(_T.created_at).limit(1)
+    ).scalar_subquery()
     buckets = sa.select(sa.func.substr(first, 1, width).label("start")).cte(
         "buckets", recursive=True
     )
     following = (
         sa.select(created)
-        .where(*meant, created >= end(buckets.c.start))
+        .where(*others, created >= end(buckets.c.start), *before_end)
         .order_by(_T.created_at)
         .limit(1)
         .correlate(buckets)
@@ -182,9 +194,12 @@ def _series_by_hops(meant: Sequence[sa.ColumnElement[bool]], size: BucketSize) -
     buckets = buckets.union_all(
         sa.select(sa.func.substr(following, 1, width)).where(buckets.c.start.is_not(None))
     )
-    inside = (created >= buckets.c.start, created < end(buckets.c.start))
+    inside = (
+        created >= _extreme(sa.func.max, buckets.c.start, since),
+        created < _extreme(sa.func.min, end(buckets.c.start), until),
+    )
     sums = (
-        sa.select(one.element).where(*meant, *inside).correlate(buckets).scalar_subquery()
+        sa.select(one.element).where(*others, *inside).correlate(buckets).scalar_subquery()
         for one in _sums()
     )
     return (
@@ -198,3 +213,11 @@ def _series_by_hops(meant: Sequence[sa.ColumnElement[bool]], size: BucketSize) -
         .where(buckets.c.start.is_not(None))
         .order_by(buckets.c.start)
     )
+
+
+def _extreme(
+    choose: Callable[..., Any], one: sa.ColumnElement[str], others: Sequence[Any]
+) -> sa.ColumnElement[str]:
+    """The larger or smaller of the texts; SQLite's ``max`` of one alone would be an aggregate."""
+    chosen: sa.ColumnElement[str] = choose(one, *others) if others else one
+    return chosen

@@ -63,8 +63,9 @@ class ApiKey(Base):
 class InferenceResult(Base):
     """One judged image.
 
-    The order of the history is (created_at, id). Each index holds it behind one filter's column,
-    so a page is read where it lies; the first and the user's also hold what statistics add up.
+    The order of the history is (created_at, id). Each index holds it behind the column of a filter
+    or of another order, so a page is read where it lies; the first and the user's also hold what
+    statistics add up.
     """
 
     __tablename__ = "inference_results"
@@ -79,6 +80,7 @@ class InferenceResult(Base):
         sa.Index("ix_inference_results_verdict", "verdict", "created_at", "id"),
         sa.Index("ix_inference_results_model", "model_name", "created_at", "id"),
         sa.Index("ix_inference_results_name", "image_name", "created_at", "id"),
+        sa.Index("ix_inference_results_prediction", "prediction", "created_at", "id"),
         {"sqlite_autoincrement": True},
     )
 

@@ -55,13 +55,17 @@ class TorchEngine:
         )
         encodings = 2 * self._batch_size
         permutations = torch.tensor(model.manifest.permutations)
+        # Counted now: packing gives the tensors up.
+        weights = _size(network.encoder, DTYPES[precision]) + _size(network.head, torch.float32)
         try:
             if on_cpu:
                 encodings = min(encodings, encodings_at_once(spec))
                 network.encoder.pack(encodings)
             network.encoder.to(device, DTYPES[precision])
             network.head.to(device, torch.float32)
-            return TorchDetector(network, permutations.to(device), precision, encodings)
+            return TorchDetector(
+                network, permutations.to(device), precision, encodings, weights_bytes=weights
+            )
         except torch.OutOfMemoryError as error:
             raise DeviceOutOfMemory(
                 f"{device} has no room for the model {model.manifest.name!r}.",
@@ -77,6 +81,7 @@ class TorchDetector:
         permutations: (up to 16, patches), on the same device.
         precision: of the encoder.
         encodings: how many images and shuffled images share a forward pass at most.
+        weights_bytes: what the network takes on its device.
     """
 
     def __init__(
@@ -85,11 +90,14 @@ class TorchDetector:
         permutations: torch.Tensor,
         precision: Literal["fp32", "fp16", "bf16"],
         encodings: int = 64,
+        *,
+        weights_bytes: int,
     ) -> None:
         self._network: D3Network | None = network
         self._permutations = permutations
         self._precision = precision
         self._encodings = encodings
+        self.weights_bytes = weights_bytes
         self._explaining = threading.Lock()
         self._threads = worthwhile_threads(network.encoder.spec)
         self._graphs = (
@@ -190,6 +198,11 @@ class TorchDetector:
             RuntimeWarning,
             stacklevel=3,
         )
+
+
+def _size(part: torch.nn.Module, dtype: torch.dtype) -> int:
+    """Bytes of its weights in this type."""
+    return sum(one.numel() for one in part.parameters()) * dtype.itemsize
 
 
 def _is_out_of_memory(error: Exception) -> bool:

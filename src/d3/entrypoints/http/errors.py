@@ -27,6 +27,8 @@ STATUS: dict[type[d3.D3Error], HTTPStatus] = {
     d3.FormTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     d3.FormTooSlow: HTTPStatus.REQUEST_TIMEOUT,
     d3.FormNotMultipart: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    d3.LinkUnavailable: HTTPStatus.UNPROCESSABLE_ENTITY,
+    d3.LinksOff: HTTPStatus.FORBIDDEN,
     d3.ScanMismatch: HTTPStatus.CONFLICT,
     d3.ScanNotFound: HTTPStatus.NOT_FOUND,
     d3.SourceRefused: HTTPStatus.FORBIDDEN,

@@ -23,6 +23,7 @@ from d3.domain.history import (
     HistoryEntry,
     HistoryFilter,
 )
+from d3.domain.ordering import Order, SortKey
 from d3.domain.scoring import Verdict
 from d3.domain.services.export import csv_chunks, json_lines_chunks
 from d3.entrypoints.http import openapi
@@ -44,10 +45,17 @@ Offset = Annotated[int, Parameter(ge=0, le=LARGEST_ID, description="Results to p
 Cursor = Annotated[
     str | None,
     Parameter(
-        max_length=512,
+        max_length=2048,
         description="`next_cursor` of the page before, or empty for the first: paging that stays "
         "right while rows arrive. Beats `offset`.",
     ),
+]
+Sort = Annotated[
+    SortKey,
+    Parameter(description="What decides the order; of results alike in it, `created_at`, `id`."),
+]
+Direction = Annotated[
+    Literal["asc", "desc"], Parameter(description="`desc`: the newest or largest first.")
 ]
 IsFake = Annotated[bool | None, Parameter(description="Only these.")]
 ModelName = Annotated[str | None, Parameter(max_length=100, description="Only this model's.")]
@@ -157,20 +165,23 @@ class HistoryController(Controller):
         summary="Page through the history",
         responses=openapi.problems(400, 401, 403, 429, 503),
     )
-    async def page(
+    async def page(  # noqa: PLR0917  a query's parameters, one by one
         self,
         d3: D3,
         where: NamedDependency[HistoryFilter],
         limit: Limit = 50,
         offset: Offset = 0,
         cursor: Cursor = None,
+        sort: Sort = SortKey.CREATED_AT,
+        order: Direction = "desc",
     ) -> HistoryPage:
-        """Results, newest first, by offset with a total or by cursor without."""
+        """Results, newest first unless told otherwise, by offset with a total or by cursor."""
+        by = Order(sort, descending=order == "desc")
         if cursor is not None:
-            after = await d3.query(lambda: d3.history.page_after(where, limit, cursor or None))
+            after = await d3.query(lambda: d3.history.page_after(where, limit, cursor or None, by))
             items = [history_item(entry) for entry in after.entries]
             return HistoryPage(count=len(items), next_cursor=after.next_cursor, results=items)
-        page = await d3.query(lambda: d3.history.page(where, limit, offset))
+        page = await d3.query(lambda: d3.history.page(where, limit, offset, by))
         items = [history_item(entry) for entry in page.entries]
         return HistoryPage(count=len(items), total=page.total, results=items)
 

@@ -13,7 +13,7 @@ from litestar import Controller, Request, post
 from msgspec import UNSET
 
 from d3.domain.accounts import Scope
-from d3.domain.errors import D3Error
+from d3.domain.errors import D3Error, FormInvalid
 from d3.domain.idempotency import (
     NOBODY,
     Completion,
@@ -68,13 +68,15 @@ class InferenceController(Controller):
     async def predict(self, request: Request[Any, Any, Any], d3: D3) -> Answer:
         """Tell whether the image in the field ``file`` was made or altered by a generator.
 
+        Where the service fetches links (`D3_FETCH_LINKS`), ``url`` may stand for the file.
+
         With an ``Idempotency-Key``, the same request again gets the same answer and no second row.
         """
         caller_of(request).check(Scope.PREDICT)
         d3.inference.knock(Lane.INTERACTIVE, _BEFORE_THE_WAY_BACK * d3.settings.request_seconds)
         form = await read_form(request, _limits_of_one(d3))
-        uploads = [form.file("file")]
-        explanation = await _explained(request, d3, form) if form.explain() else UNSET
+        image = await _image(request, d3, form)
+        explanation = await _explained(request, d3, form, image) if form.explain() else UNSET
 
         def body(outcomes: Sequence[Outcome], ids: Sequence[int]) -> bytes:
             (outcome,) = outcomes
@@ -82,7 +84,7 @@ class InferenceController(Controller):
             result = result_of(outcome.detection, cached=outcome.cached)
             return _encode(Prediction(result=result, inference_id=ids[0], explanation=explanation))
 
-        return await _answer(request, d3, form, uploads, body, lane=Lane.INTERACTIVE)
+        return await _answer(request, d3, form, [image], body, lane=Lane.INTERACTIVE)
 
     @post(
         "/explain",
@@ -97,7 +99,8 @@ class InferenceController(Controller):
         """Say where the score of the image in the field ``file`` comes from; nothing is kept."""
         caller_of(request).check(Scope.PREDICT)
         form = await read_form(request, _limits_of_one(d3))
-        return Explained(explanation=await _explained(request, d3, form))
+        image = await _image(request, d3, form)
+        return Explained(explanation=await _explained(request, d3, form, image))
 
     @post(
         "/predict-batch",
@@ -141,12 +144,27 @@ def _limits_of_one(d3: Services) -> FormLimits:
     return FormLimits(settings.max_image_bytes + _FORM_OVERHEAD, 16, settings.upload_seconds)
 
 
-async def _explained(request: Request[Any, Any, Any], d3: Services, form: Form) -> Explanation:
+async def _image(request: Request[Any, Any, Any], d3: Services, form: Form) -> Upload:
+    """The form's image: the field ``file``, or what the link in ``url`` leads to."""
+    # Beside a file the field means nothing to a service that fetches no links.
+    means_link = d3.settings.fetch_links or "file" not in form.files
+    if not means_link or (url := form.text("url")) is None:
+        return form.file("file")
+    if "file" in form.files:
+        raise FormInvalid("A file and a link were sent.", "Send one of them.")
+    until = time.monotonic() + d3.settings.fetch_seconds + d3.settings.request_seconds
+    found = await patiently(request, d3.wait(d3.fetch(url)), until)
+    return Upload(found.name, found.data)
+
+
+async def _explained(
+    request: Request[Any, Any, Any], d3: Services, form: Form, image: Upload
+) -> Explanation:
     """The heat map, within the time a request has."""
-    upload, views = form.file("file"), form.views()
+    views = form.views()
 
     def draw() -> Explanation:
-        return explanation_of(d3.explaining.explain(upload.data, views=views))
+        return explanation_of(d3.explaining.explain(image.data, views=views))
 
     until = time.monotonic() + _BEFORE_THE_WAY_BACK * d3.settings.request_seconds
     return await patiently(request, d3.wait(d3.explain(draw)), until)

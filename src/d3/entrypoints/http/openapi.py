@@ -32,6 +32,12 @@ from d3.entrypoints.http.errors import PROBLEM, Problem
 from d3.entrypoints.http.examples import ANSWERS, ERRORS
 
 _FILE = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
+_URL = Schema(
+    type=OpenAPIType.STRING,
+    format=OpenAPIFormat.URI,
+    description="Instead of `file`, a link to the image. 403 unless the service's `D3_FETCH_LINKS` "
+    "allows it; fetched from public web servers alone, 422 where that fails.",
+)
 _THRESHOLD = Schema(
     type=OpenAPIType.NUMBER,
     minimum=0,
@@ -101,12 +107,22 @@ def responses(success: type[msgspec.Struct], *statuses: int) -> dict[int, Respon
 
 
 def _form(
-    properties: dict[str, Schema], required: str, kind: str, example: dict[str, Any]
+    properties: dict[str, Schema],
+    file: str,
+    kind: str,
+    example: dict[str, Any],
+    instead: str | None = None,
 ) -> RequestBody:
+    either = [Schema(required=[one]) for one in (file, instead) if one is not None]
     media = OpenAPIMediaType(
-        schema=Schema(type=OpenAPIType.OBJECT, properties=dict(properties), required=[required]),
+        schema=Schema(
+            type=OpenAPIType.OBJECT,
+            properties=dict(properties),
+            required=[file] if instead is None else None,
+            any_of=None if instead is None else either,
+        ),
         examples={"form": Example(value=example)},
-        encoding={required: Encoding(content_type=kind)},
+        encoding={file: Encoding(content_type=kind)},
     )
     return RequestBody(required=True, content={"multipart/form-data": media})
 
@@ -130,10 +146,10 @@ class PredictOperation(DescribedOperation):
     def __post_init__(self) -> None:
         """Describe the form and the header that the handler reads by itself."""
         super().__post_init__()
-        properties = {"file": _FILE, "threshold": _THRESHOLD, "views": _VIEWS}
+        properties = {"file": _FILE, "url": _URL, "threshold": _THRESHOLD, "views": _VIEWS}
         properties["explain"] = _EXPLAIN
         example = {"file": "photo.jpg", "threshold": 0.5, "views": 4}
-        self.request_body = _form(properties, "file", "image/*", example)
+        self.request_body = _form(properties, "file", "image/*", example, instead="url")
         self.parameters = [*(self.parameters or []), _IDEMPOTENCY_KEY]
 
 
@@ -144,8 +160,9 @@ class ExplainOperation(DescribedOperation):
     def __post_init__(self) -> None:
         """Describe the form that the handler reads by itself."""
         super().__post_init__()
-        properties = {"file": _FILE, "views": _VIEWS}
-        self.request_body = _form(properties, "file", "image/*", {"file": "photo.jpg"})
+        properties = {"file": _FILE, "url": _URL, "views": _VIEWS}
+        example = {"file": "photo.jpg"}
+        self.request_body = _form(properties, "file", "image/*", example, instead="url")
 
 
 @dataclass

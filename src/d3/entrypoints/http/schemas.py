@@ -127,7 +127,7 @@ class HistoryItem(Struct, kw_only=True):
 
 
 class HistoryPage(Struct, kw_only=True):
-    """A page of the history, newest first; ``total`` by offset, ``next_cursor`` by cursor."""
+    """A page of the history; ``total`` by offset, ``next_cursor`` by cursor."""
 
     success: bool = True
     count: int

@@ -7,16 +7,18 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 from litestar.di import NamedDependency
 
 from d3.container import Container
 from d3.domain.access import truncated
-from d3.domain.errors import D3Error, Overloaded
+from d3.domain.errors import D3Error, LinksOff, Overloaded
 from d3.domain.models import PUBLISHED, STARTER
 from d3.domain.ports import Clock, ImageDecoder, ModelRegistry
 from d3.domain.ports_history import History, ResultCache, Schema
+from d3.domain.ports_links import LinkedImage, Links
 from d3.domain.ports_scans import ScanLedger
 from d3.domain.services.accounts import AccountService
 from d3.domain.services.doorkeeping import Doorkeeper
@@ -29,6 +31,7 @@ from d3.domain.services.models import ModelService
 from d3.domain.services.scans import ScanService
 from d3.domain.services.writing import HistoryWriter
 from d3.entrypoints.http.admitting import Admitting
+from d3.entrypoints.http.bounded import BoundedPool
 from d3.entrypoints.http.caretaking import Caretaker
 from d3.entrypoints.http.metrics import Metrics
 from d3.entrypoints.http.queue_metrics import QueueMetrics
@@ -42,6 +45,7 @@ _QUERY_THREADS = 8
 _CHORE_THREADS = 4
 _PATIENCE_SECONDS = 5.0
 _EXPLANATIONS_WAITING = 8
+_FETCHES, _FETCHES_WAITING = 4, 8
 _BETTER = f"`d3 models pull {PUBLISHED}` fetches the published detector."
 
 
@@ -106,8 +110,13 @@ class Services:
         )
         self._container = container
         self.explaining: ExplanationService = container.explaining()
-        self._explanations = ThreadPoolExecutor(1, thread_name_prefix="d3-explain")
-        self._places = threading.BoundedSemaphore(_EXPLANATIONS_WAITING)
+        self._explanations = BoundedPool(
+            1, _EXPLANATIONS_WAITING, "d3-explain", partial(_too_many, "images", "explained")
+        )
+        self._fetches = BoundedPool(
+            _FETCHES, _FETCHES_WAITING, "d3-fetch", partial(_too_many, "links", "fetched")
+        )
+        self._links: Links = container.links()
         self.started = False
         self._lock = threading.Lock()
         metrics.watch("d3_model_loaded", "1 while a model is loaded.", self._is_loaded)
@@ -174,7 +183,8 @@ class Services:
         self.scan_keeper.wake()
         if self._following.ident is not None:
             self._following.join(_PATIENCE_SECONDS)  # a download may take minutes more
-        self._explanations.shutdown(cancel_futures=True)
+        self._explanations.shutdown()
+        self._fetches.shutdown()
         if self._keeping_house.ident is not None:
             self._keeping_house.join(_PATIENCE_SECONDS)
         if self._keeping_scans.ident is not None:
@@ -214,15 +224,21 @@ class Services:
         """
         self.host.lease().end()  # else the model would be loaded for it
         self.explaining.check()
-        if not self._places.acquire(blocking=False):
-            raise Overloaded(
-                f"{_EXPLANATIONS_WAITING} images wait to be explained.",
-                "Try again in a moment, or leave explain out.",
-                retry_after=_PATIENCE_SECONDS,
+        return self._explanations.submit(work)
+
+    def fetch(self, url: str) -> Future[LinkedImage]:
+        """Fetch what a link leads to.
+
+        Raises:
+            LinksOff: the settings say no.
+            Overloaded: too many wait already.
+        """
+        if not self.settings.fetch_links:
+            raise LinksOff(
+                "This service fetches no links.",
+                "Send the image itself; D3_FETCH_LINKS=True would allow it.",
             )
-        future = self._explanations.submit(work)
-        future.add_done_callback(lambda _: self._places.release())
-        return future
+        return self._fetches.submit(lambda: self._links.fetch(url))
 
     def wait(self, source: Future[T]) -> asyncio.Future[T]:
         """What a thread is doing, to be awaited on the running event loop."""
@@ -237,6 +253,14 @@ class Services:
 
 D3: TypeAlias = NamedDependency[Services]
 """How a handler asks for the services, in its parameter ``d3``."""
+
+
+def _too_many(what: str, done: str) -> Overloaded:
+    return Overloaded(
+        f"Too many {what} wait to be {done} already.",
+        "Try again in a moment.",
+        retry_after=_PATIENCE_SECONDS,
+    )
 
 
 def new(settings: Settings, **replaced: Any) -> Services:

@@ -59,6 +59,10 @@ class DetectorContract:
         assert detector.device
         assert detector.precision in ("fp32", "fp16", "bf16")
 
+    def test_it_says_what_its_weights_take(self, detector: Detector, model: StoredModel) -> None:
+        files = model.manifest.encoder.size_bytes + model.manifest.head.size_bytes
+        assert files / 4 < detector.weights_bytes < files * 2
+
     @pytest.mark.parametrize("views", [1, 2, 16])
     def test_there_is_one_logit_for_each_image_and_view(
         self, detector: Detector, pixels: Pixels, views: int

@@ -10,13 +10,12 @@ from litestar.response import Redirect, Template
 
 from d3.domain.accounts import Scope
 from d3.domain.errors import D3Error
-from d3.domain.ports import Explainer
 from d3.entrypoints.http.gate import caller_of
 from d3.entrypoints.http.inference import InferenceController
 from d3.entrypoints.http.schemas import Prediction
 from d3.entrypoints.http.services import D3, Services
 from d3.entrypoints.http.web.problems import told
-from d3.entrypoints.http.web.rendering import PLACES, base_of, page
+from d3.entrypoints.http.web.rendering import PLACES, base_of, explains, page
 
 _VIEWS = (1, 4, 8, 16)
 
@@ -65,7 +64,8 @@ def _page(
         status=status,
         headers=headers,
         sentence=sentence,
-        explains=model is not None and isinstance(model.queue.detector, Explainer),
+        explains=explains(d3),
         max_bytes=d3.settings.max_image_bytes,
+        fetches_links=d3.settings.fetch_links,
         views=[number for number in _VIEWS if number <= most],
     )

@@ -17,14 +17,39 @@ from d3.domain.accounts import Scope
 from d3.domain.errors import D3Error, RequestInvalid
 from d3.domain.history import HistoryEntry, HistoryFilter
 from d3.domain.models import STARTER
+from d3.domain.ordering import NEWEST_FIRST, Order, SortKey
 from d3.domain.scoring import Verdict
 from d3.entrypoints.http.history import checked_id, provide_filter, sees
 from d3.entrypoints.http.schemas import OneResult, history_item
 from d3.entrypoints.http.services import D3, Services
-from d3.entrypoints.http.web.rendering import base_of, moment, page, percent, seconds, size
+from d3.entrypoints.http.web.rendering import (
+    base_of,
+    explains,
+    moment,
+    page,
+    percent,
+    seconds,
+    size,
+)
 from d3.entrypoints.http.web.texts import FACTS, PROBLEMS, TEXTS, VERDICTS
 
 _ROWS = 50
+_DIRECTIONS = {"asc": "ascending", "desc": "descending"}
+_COLUMNS = {SortKey.IMAGE_NAME: "asc", SortKey.PREDICTION: "desc", SortKey.CREATED_AT: "desc"}
+"""What a table can be put in order by, and which way one wants it first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column that the table can be put in order by.
+
+    Attributes:
+        state: how the table is in order by it, in the words of ``aria-sort``.
+        query: of the address that puts it in order by it, or the other way round.
+    """
+
+    state: str
+    query: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +62,8 @@ class Asked:
         since: first day, ISO 8601.
         until: last day, likewise.
         q: how the image's name begins.
+        sort: what the table is put in order by, as the API names it.
+        order: ``asc`` or ``desc``.
     """
 
     verdict: str = ""
@@ -44,13 +71,17 @@ class Asked:
     since: str = ""
     until: str = ""
     q: str = ""
+    sort: str = ""
+    order: str = ""
 
     @classmethod
     def of(cls, request: Request[Any, Any, Any]) -> Asked:
-        """From the page's address; verdicts that do not exist are passed over."""
+        """From the page's address; verdicts and orders that do not exist are passed over."""
         query = {name: str(request.query_params.get(name, "")) for name in cls.__slots__}
         if query["verdict"] not in VERDICTS:
             query["verdict"] = ""
+        if query["sort"] not in _COLUMNS or query["order"] not in _DIRECTIONS:
+            query["sort"] = query["order"] = ""
         return cls(**query)
 
     def api(self) -> dict[str, str]:
@@ -80,6 +111,25 @@ class Asked:
             words["verdict"] = Verdict(words["verdict"])
         return provide_filter(request, **words)
 
+    @property
+    def sorting(self) -> Order:
+        """The order of the table; the newest first, unless another was chosen."""
+        return Order(SortKey(self.sort), self.order == "desc") if self.sort else NEWEST_FIRST
+
+    def columns(self) -> dict[str, Column]:
+        """The columns that the table can be put in order by, by the API's name."""
+        now = self.sorting
+        found: dict[str, Column] = {}
+        for name, first in _COLUMNS.items():
+            state, following = "none", first
+            if name == now.by:
+                state = _DIRECTIONS["desc" if now.descending else "asc"]
+                following = "asc" if now.descending else "desc"
+            plain = (name, following) == (NEWEST_FIRST.by, "desc")
+            sort, order = ("", "") if plain else (name, following)
+            found[name] = Column(state, self.query(sort=sort, order=order))
+        return found
+
     def query(self, **more: str) -> str:
         """The query of an address that asks the same, with what is given besides."""
         own = {name: getattr(self, name) for name in self.__slots__}
@@ -96,14 +146,16 @@ class HistoryPages(Controller):
         """A page of the history, from the newest or from where a cursor stands."""
         asked = Asked.of(request)
         cursor = str(request.query_params.get("cursor", ""))
-        where = asked.where(request)
-        found = await d3.query(lambda: d3.history.page_after(where, _ROWS, cursor or None))
+        where, order = asked.where(request), asked.sorting
+        found = await d3.query(lambda: d3.history.page_after(where, _ROWS, cursor or None, order))
         return page(
             request,
             d3,
             "history",
             headers=_address_bar(request, asked.query(cursor=cursor)),
             asked=asked,
+            columns=asked.columns(),
+            by_time=order == NEWEST_FIRST,
             entries=found.entries,
             newest="" if not cursor else asked.query() or "all",
             older=asked.query(cursor=found.next_cursor) if found.next_cursor else "",
@@ -131,6 +183,7 @@ class HistoryPages(Controller):
             facts=facts_of(entry),
             document=document.decode(),
             notice=_notice_of(entry, d3),
+            explains=explains(d3),
         )
 
     @post("/{result_id:str}/delete", status_code=200)

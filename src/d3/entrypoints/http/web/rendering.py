@@ -15,6 +15,7 @@ from litestar.template.config import TemplateConfig
 
 from d3.domain.access import NOBODY, Caller
 from d3.domain.accounts import Scope
+from d3.domain.ports import Explainer
 from d3.entrypoints.http.services import Services
 from d3.entrypoints.http.web.texts import PROBLEMS, TEXTS, VERDICTS
 
@@ -120,6 +121,12 @@ def base_of(request: Request[Any, Any, Any]) -> str:
         return "./" if address.endswith("/") else f"{address.rpartition('/')[2]}/"
     up = depth if address.endswith("/") else depth - 1
     return "../" * up or "./"
+
+
+def explains(d3: Services) -> bool:
+    """Whether the model in use can draw heat maps."""
+    model = d3.host.loaded()
+    return model is not None and isinstance(model.queue.detector, Explainer)
 
 
 def visitor_of(request: Request[Any, Any, Any]) -> Caller:

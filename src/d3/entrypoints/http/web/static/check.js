@@ -11,6 +11,7 @@ const maxBytes = Number(list.dataset.maxBytes);
 const form = document.querySelector("#check");
 const input = document.querySelector("#file");
 const cards = document.querySelector("#cards");
+const link = document.querySelector("#url");  // where the service fetches links
 const blank = document.querySelector("#card").content.firstElementChild;
 const tally = document.querySelector("#tally");
 
@@ -43,20 +44,31 @@ class Line {
 const uploads = new Line(AT_ONCE);
 const thumbnails = new Line(THUMBNAILS_AT_ONCE);
 
-/** One image on its way. */
+/** One image on its way: a file, or a link that the service fetches. */
 class Card {
-  constructor(file) {
-    this.file = file;
+  constructor(image) {
+    if (typeof image === "string") this.url = image; else this.file = image;
     this.node = blank.cloneNode(true);
     this.state = "waiting";
     // The same image sent again after a cut counts once.
     this.key = [...crypto.getRandomValues(new Uint8Array(16))]
       .map((byte) => byte.toString(16).padStart(2, "0")).join("");
     this.asked = { views: form.elements.views.value, threshold: form.elements.threshold.value };
-    this.slot("name").textContent = file.name || "image";
+    this.slot("name").textContent = this.url || this.file.name || "image";
     this.node.querySelector("progress").setAttribute("aria-label", this.slot("name").textContent);
     this.node.addEventListener("click", (event) => this.act(event.target));
-    thumbnails.add(() => this.draw());
+    if (this.file) thumbnails.add(() => this.draw());
+  }
+
+  get tooLarge() { return this.file?.size > maxBytes; }
+
+  /** The form that brings the image, to be added to. */
+  form() {
+    const data = new FormData();
+    if (this.file) data.append("file", this.file, this.file.name || "image");
+    else data.append("url", this.url);
+    data.append("views", this.asked.views);
+    return data;
   }
 
   slot(name) { return this.node.querySelector(`[data-slot="${name}"]`); }
@@ -64,7 +76,7 @@ class Card {
   show(state, sentence) {
     this.state = state;
     this.node.dataset.state = state;
-    const busy = ["waiting", "sending", "judging", "again"].includes(state);
+    const busy = ["waiting", "sending", "judging", "fetching", "again"].includes(state);
     this.node.querySelector(".state").hidden = !busy;
     this.node.querySelector(".outcome").hidden = state !== "done";
     this.node.querySelector(".failure").hidden = state !== "failed";
@@ -75,7 +87,7 @@ class Card {
   }
 
   start() {
-    if (this.file.size > maxBytes) {
+    if (this.tooLarge) {
       const limits = { size: size(this.file.size), limit: size(maxBytes) };
       this.show("failed", say("problem.too_large", limits));
       this.node.querySelector('[data-action="retry"]').hidden = true;
@@ -99,11 +111,9 @@ class Card {
   }
 
   async post() {
-    try { await this.file.slice(0, 1).arrayBuffer(); } catch { return { status: -1 }; }
+    try { await this.file?.slice(0, 1).arrayBuffer(); } catch { return { status: -1 }; }
     return new Promise((done) => {
-      const data = new FormData();
-      data.append("file", this.file, this.file.name || "image");
-      data.append("views", this.asked.views);
+      const data = this.form();
       if (this.asked.threshold) data.append("threshold", this.asked.threshold);
       const request = new XMLHttpRequest();
       const progress = this.node.querySelector("progress");
@@ -113,7 +123,7 @@ class Card {
       request.upload.onprogress = ({ loaded, total }) => { progress.value = loaded / total; };
       request.upload.onload = () => {
         progress.removeAttribute("value");
-        this.show("judging");
+        this.show(this.file ? "judging" : "fetching");
       };
       request.onerror = () => done({ status: 0 });
       request.onload = () => {
@@ -185,9 +195,7 @@ class Card {
     button.textContent = say("explaining");
     problem.hidden = true;
     try {
-      const data = new FormData();
-      data.append("file", this.file, this.file.name || "image");
-      data.append("views", this.asked.views);
+      const data = this.form();
       const headers = { Accept: "application/json" };
       const answer = await fetch(`${base}api/inference/explain`, { method: "POST", body: data, headers });
       const body = await answer.json();
@@ -256,8 +264,9 @@ function count() {
   }, 100);
 }
 
-function take(files) {
-  const taken = [...files].map((file) => new Card(file));
+/** Files, or links. */
+function take(images) {
+  const taken = [...images].map((image) => new Card(image));
   cards.prepend(...taken.map((card) => card.node));
   for (const card of taken) { all.add(card); card.start(); }
   count();
@@ -289,12 +298,21 @@ new BroadcastChannel("d3").addEventListener("message", () => {
 
 document.documentElement.classList.add("scripted");
 input.multiple = true;
-form.addEventListener("submit", (event) => event.preventDefault());
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (!link?.value.trim()) return;
+  take([link.value.trim()]);
+  link.value = "";
+});
 const chosen = () => { take(input.files); input.value = ""; };
 input.addEventListener("change", chosen);
 if (input.files.length) chosen();  // somebody was quicker than this script
 document.addEventListener("paste", (event) => {
-  if (event.clipboardData.files.length) { event.preventDefault(); take(event.clipboardData.files); }
+  const { files } = event.clipboardData;
+  const text = event.clipboardData.getData("text/plain").trim();
+  const pasted = files.length ? files
+    : link && !event.target.closest?.("input") && /^https?:\/\/\S+$/i.test(text) ? [text] : [];
+  if (pasted.length) { event.preventDefault(); take(pasted); }
 });
 const over = (is) => {
   document.body.classList.toggle("over", is);
@@ -308,7 +326,7 @@ document.addEventListener("drop", async (event) => {
   take(await dropped(event.dataTransfer));
 });
 document.querySelector("#retry-all").addEventListener("click", () => {
-  for (const card of all) if (card.state === "failed" && card.file.size <= maxBytes) card.start();
+  for (const card of all) if (card.state === "failed" && !card.tooLarge) card.start();
 });
 document.querySelector("#clear").addEventListener("click", () => {
   for (const card of all) card.node.remove();

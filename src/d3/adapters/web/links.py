@@ -1,0 +1,282 @@
+"""Files that strangers link to: fetched from public servers alone, in bounded time and memory.
+
+The guard sits where the connection is made. A name is resolved once, each of its addresses must be
+public, and the connection goes to one of those, so that no second answer of a name server counts.
+TLS is for the name still. Proxies, cookies and credentials are unknown here.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from typing import Any, TypeAlias
+from urllib.parse import unquote
+
+import httpcore
+import httpx
+
+from d3.domain.errors import ImageTooLarge, LinkInvalid, LinkUnavailable
+from d3.domain.ports_links import LinkedImage
+from d3.domain.text import display_name
+
+Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+Resolve: TypeAlias = Callable[[str, int], Sequence[str]]
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+# What Python 3.11 calls global and is nobody's server: relays, tunnels, identifiers, documentation.
+_NOBODYS = [ipaddress.ip_network(one) for one in ("192.88.99.0/24", "2001::/23", "3fff::/20")]
+_MOST_REDIRECTS = 5
+_REDIRECTS = {301, 302, 303, 307, 308}
+_WEB_PORTS, _FREE_PORTS = {None, 80, 443}, range(1024, 65536)
+_CONNECT_SECONDS = 5.0
+_HEADERS = [("User-Agent", "d3"), ("Accept", "image/*"), ("Accept-Encoding", "identity")]
+
+
+def is_public(address: Address) -> bool:
+    """Whether the whole world may ask this address; one that carries another is judged by that."""
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour
+        if address in _NAT64:
+            inner = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+        if inner is not None:
+            return is_public(inner)
+        if address not in _GLOBAL_UNICAST:
+            return False
+    return (
+        address.is_global
+        and not address.is_multicast
+        and not any(address in network for network in _NOBODYS)
+    )
+
+
+def resolve(host: str, port: int) -> list[str]:
+    """The addresses that the system knows of a name."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(place[0]) for *_, place in found))
+
+
+class GuardedLinks:
+    """Fills :class:`d3.domain.ports_links.Links`.
+
+    Args:
+        most_bytes: of a file.
+        seconds: from the first look at the name to the last byte.
+        allowed: networks that may be asked though they are not public.
+        resolve: gives the addresses of a host.
+        ssl_context: decides which servers are who they say.
+    """
+
+    def __init__(
+        self,
+        most_bytes: int,
+        seconds: float,
+        allowed: Iterable[str] = (),
+        *,
+        resolve: Resolve = resolve,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self._most = most_bytes
+        self._seconds = seconds
+        self._allowed = [ipaddress.ip_network(one) for one in allowed]
+        self._resolve = resolve
+        self._given_ssl = ssl_context
+
+    @cached_property
+    def _ssl(self) -> ssl.SSLContext:
+        return self._given_ssl or httpx.create_ssl_context(trust_env=False)
+
+    def fetch(self, url: str) -> LinkedImage:
+        """Fetch a file whole, within a time and a size."""
+        guard = _Guard(self._resolve, self._allowed, time.monotonic() + self._seconds)
+        place = _checked(url)
+        name = display_name(unquote(place.path.rstrip("/")) or place.raw_host.decode())
+        try:
+            with httpcore.ConnectionPool(ssl_context=self._ssl, network_backend=guard) as pool:
+                for _ in range(_MOST_REDIRECTS + 1):
+                    with pool.stream("GET", _in_parts(place), headers=_HEADERS) as response:
+                        headers = httpx.Headers(response.headers)
+                        if response.status in _REDIRECTS and "location" in headers:
+                            place = _checked(headers["location"], place)
+                            continue
+                        if response.status != httpx.codes.OK:
+                            raise LinkUnavailable(
+                                f"The link's server answered {response.status}.",
+                                "Open the link in a browser, and take the image's own address.",
+                            )
+                        return LinkedImage(name, self._body(response, headers))
+        except httpcore.TimeoutException as error:
+            raise LinkUnavailable(
+                f"The link's server did not send all of it within {self._seconds:g} seconds.",
+                "Try again, or save the image and choose the file.",
+            ) from error
+        except (httpcore.NetworkError, httpcore.ProtocolError) as error:
+            raise LinkUnavailable(
+                "The link's server cannot be reached, or does not prove who it is.",
+                "Check the link, or save the image and choose the file.",
+            ) from error
+        raise LinkUnavailable(
+            "The link leads from one address to another without end.",
+            "Open it in a browser, and take the image's own address.",
+        )
+
+    def _body(self, response: httpcore.Response, headers: httpx.Headers) -> bytes:
+        announced = headers.get("content-length", "")
+        if announced.isdecimal() and int(announced) > self._most:
+            raise self._too_large()
+        pieces, size = [], 0
+        for piece in response.iter_stream():
+            size += len(piece)
+            if size > self._most:
+                raise self._too_large()
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    def _too_large(self) -> ImageTooLarge:
+        return ImageTooLarge(
+            f"The file behind the link has more than {self._most:,} bytes.", "Use a smaller one."
+        )
+
+
+def _checked(url: str, origin: httpx.URL | None = None) -> httpx.URL:
+    """A link that may be followed.
+
+    Args:
+        url: the link.
+        origin: what it is relative to, where a server sent it.
+    """
+    try:
+        place = httpx.URL(url) if origin is None else origin.join(url)
+    except (httpx.InvalidURL, ValueError) as error:
+        raise LinkInvalid("This is no link.", _AS_IN) from error
+    if place.scheme not in ("http", "https") or not place.raw_host:
+        raise LinkInvalid("Only links that begin with https:// or http:// are fetched.", _AS_IN)
+    if place.userinfo:
+        raise LinkInvalid(
+            "A link with a user or a password in it is not fetched.",
+            "Save the image and choose the file.",
+        )
+    if place.port not in _WEB_PORTS and place.port not in _FREE_PORTS:
+        raise LinkInvalid(f"No web server is asked at port {place.port}.", _AS_IN)
+    return place
+
+
+_AS_IN = "Give one such as https://example.org/photo.jpg."
+
+
+def _in_parts(place: httpx.URL) -> httpcore.URL:
+    """As httpcore takes it, without the fragment."""
+    return httpcore.URL(
+        scheme=place.raw_scheme, host=place.raw_host, port=place.port, target=place.raw_path
+    )
+
+
+class _Guard(httpcore.NetworkBackend):
+    """Connects to public addresses alone, and to nothing once the time is over.
+
+    Args:
+        resolve: is asked once for each connection.
+        allowed: may be asked too.
+        until: on the monotonic clock.
+    """
+
+    def __init__(self, resolve: Resolve, allowed: Sequence[Network], until: float) -> None:
+        self._resolve = resolve
+        self._allowed = allowed
+        self._until = until
+        self._plain = httpcore.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        """Connect to one of the host's addresses, all of which must be allowed."""
+        del timeout  # one for all that is done
+        failure: Exception = _not_public()
+        for address in self._addresses(host, port):
+            try:
+                stream = self._plain.connect_tcp(
+                    address,
+                    port,
+                    min(self.left(), _CONNECT_SECONDS),
+                    local_address,
+                    socket_options,
+                )
+                return _Timed(stream, self.left)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+        raise failure
+
+    def left(self) -> float:
+        """Seconds until the time is over."""
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise httpcore.ReadTimeout
+        return left
+
+    def _addresses(self, host: str, port: int) -> Sequence[str]:
+        try:
+            addresses = self._resolve(host, port)
+            sound = all(self._may_ask(ipaddress.ip_address(one)) for one in addresses)
+        except (OSError, ValueError) as error:
+            raise _not_public() from error
+        if not sound:
+            raise _not_public()
+        return addresses
+
+    def _may_ask(self, address: Address) -> bool:
+        return is_public(address) or any(address in network for network in self._allowed)
+
+
+def _not_public() -> LinkUnavailable:
+    """One sentence for names that are not there and for those inside: it tells nobody which."""
+    return LinkUnavailable(
+        "The link's server is not a public one that is known by this name.",
+        "Check the link, or save the image and choose the file.",
+    )
+
+
+class _Timed(httpcore.NetworkStream):
+    """A connection on which nothing is waited for longer than the time that is left."""
+
+    def __init__(self, stream: httpcore.NetworkStream, left: Callable[[], float]) -> None:
+        self._stream = stream
+        self._left = left
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """What has come, or comes in time."""
+        del timeout
+        return self._stream.read(max_bytes, self._left())
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """Send."""
+        del timeout
+        self._stream.write(buffer, self._left())
+
+    def close(self) -> None:
+        """Hang up."""
+        self._stream.close()
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.NetworkStream:
+        """The same, encrypted, with a server that proves to be this host."""
+        del timeout
+        stream = self._stream.start_tls(ssl_context, server_hostname, self._left())
+        return _Timed(stream, self._left)
+
+    def get_extra_info(self, info: str) -> Any:
+        """Whatever the connection below tells of itself."""
+        return self._stream.get_extra_info(info)
