@@ -29,8 +29,10 @@ class Cluster:
         self._store = f"--object-store-memory={store_mb * 10**6}"
         self.address = f"127.0.0.1:{free_port()}"
         self._folder = folder
-        # Ray's workers yield to everything else of the machine unless told not to.
-        self._environ = {**os.environ, "RAY_worker_niceness": "0", **environ}
+        # Ray's workers yield to everything else of the machine unless told not to, and a node that
+        # is not up within 30 seconds ends.
+        patient = {"RAY_worker_niceness": "0", "RAY_raylet_start_wait_time_s": str(_START_SECONDS)}
+        self._environ = {**os.environ, **patient, **environ}
         port = self.address.rpartition(":")[2]
         options = (f"--port={port}", "--node-ip-address=127.0.0.1", "--include-dashboard=false")
         self._head = self._start("head", "--head", *options, f"--temp-dir={folder}")
