@@ -18,7 +18,7 @@ pytestmark = pytest.mark.xdist_group("ray")
 KILLS = int(os.environ.get("D3TEST_RAY_KILLS", "0"))
 SEED = int(os.environ.get("D3TEST_HOSTILE_SEED", "0"))
 VIEWS = "16"
-VICTIMS = ["worker", "node", "driver"]
+VICTIMS = ["worker", "driver", "node"]
 
 
 def test_workers_nodes_and_drivers_are_killed_and_each_image_has_one_row(
@@ -37,7 +37,6 @@ def test_workers_nodes_and_drivers_are_killed_and_each_image_has_one_row(
             os.kill(killed, signal.SIGKILL)
         elif victim == "node":
             cluster.kill_node()
-            cluster.add_node()
         else:
             driver.send_signal(signal.SIGKILL)
             assert driver.wait() == -signal.SIGKILL
@@ -45,6 +44,8 @@ def test_workers_nodes_and_drivers_are_killed_and_each_image_has_one_row(
         before = ledger.rows()
         assert before < IMAGES
         ledger.wait_for(before + 1, driver)
+        if victim == "node":
+            cluster.add_node()
     assert_one_row_each(ledger, finish(driver), bucket)
     assert_one_row_each(ledger, finish(start(*command)), bucket)
 
