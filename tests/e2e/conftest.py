@@ -48,7 +48,7 @@ def run(home: Path, tmp_path: Path) -> Run:
             capture_output=True,
             cwd=tmp_path,
             env=inherited | {"D3_HOME": str(home)} | environ,
-            timeout=120,
+            timeout=300,
             check=False,
         )
         finished = Finished(done.returncode, done.stdout.decode(), done.stderr.decode())

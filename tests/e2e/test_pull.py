@@ -40,7 +40,7 @@ def test_pulled_bundled_carried_and_served(run: Run, pack: Path, tmp_path: Path)
             text=True,
             env=inherited | first | environ,
             cwd=tmp_path,
-            timeout=120,
+            timeout=300,
             check=False,
         )
 

@@ -117,11 +117,11 @@ def test_images_that_crash_the_decoder_cost_a_start_and_their_own_rows(start, tm
         paint_crashing(tmp_path / "few" / name)
     command = ("scan", "few", "--scan-id", "s", "--no-report", "--json")
     first = start(*command, **CRASHING_DECODER)
-    first.communicate(timeout=120)
+    first.communicate(timeout=300)
     assert first.returncode == -signal.SIGSEGV
     assert rows_in(tmp_path / "home") < len(files)
     second = start(*command, **CRASHING_DECODER)
-    out, err = second.communicate(timeout=120)
+    out, err = second.communicate(timeout=300)
     assert second.returncode == 0, err.decode()
     told = json.loads(out)
     assert (told["state"], told["error"]) == ("done", 2)
