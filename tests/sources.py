@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import torch
@@ -17,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from d3.domain.published import ModelSource, SourceFile
+from tests.sites import Answering, web_server
 
 
 class _Scripted(nn.Module):
@@ -96,10 +95,10 @@ def mirroring(folder: Path) -> Iterator[Mirror]:
     """A server of the folder's files on a free port."""
     mirror = Mirror(files={one.name: one.read_bytes() for one in folder.iterdir()})
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Answering):
         protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:
+        def answer(self) -> None:
             self.close_connection = True
             name = self.path.split("?")[0].rsplit("/", 1)[-1]
             range_, if_range = self.headers.get("Range"), self.headers.get("If-Range")
@@ -133,16 +132,6 @@ def mirroring(folder: Path) -> Iterator[Mirror]:
                 self.send_header(key, value)
             self.end_headers()
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    mirror.url = f"http://127.0.0.1:{server.server_port}/mirror"
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with web_server(Handler) as port:
+        mirror.url = f"http://127.0.0.1:{port}/mirror"
         yield mirror
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

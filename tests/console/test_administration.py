@@ -98,22 +98,27 @@ def test_without_a_key_the_page_says_what_to_do(page: Page, service: Console) ->
         expect(page.get_by_label("API key", exact=True)).to_be_focused()
 
 
-def test_a_scan_is_followed_and_cancelled(administrator: Page, service: Console) -> None:
-    page, ledger = administrator, service.application.d3.scan_ledger
+def an_archive(service: Console, now: datetime, *, by_service: bool = False) -> NewScan:
+    """A scan of the name ``archive`` by the model that is loaded."""
     model = service.application.d3.host.loaded()
     assert model is not None
-    page.get_by_role("link", name="Scans").click()
-    expect(page.locator(".nothing")).to_contain_text("There is no scan yet")
-    now = datetime.now(UTC)
-    new = NewScan(
+    return NewScan(
         name="archive",
         source="s3://photos/2026/",
         model=model.manifest.reference,
         threshold=0.5,
         views=1,
         created_at=now,
+        by_service=by_service,
     )
-    scan = ledger.open(new)
+
+
+def test_a_scan_is_followed_and_cancelled(administrator: Page, service: Console) -> None:
+    page, ledger = administrator, service.application.d3.scan_ledger
+    page.get_by_role("link", name="Scans").click()
+    expect(page.locator(".nothing")).to_contain_text("There is no scan yet")
+    now = datetime.now(UTC)
+    scan = ledger.open(an_archive(service, now))
     page.reload()
     panel = page.locator(".panel")
     expect(panel).to_contain_text("0 done, 0 found so far")
@@ -136,18 +141,8 @@ def test_a_scan_is_followed_and_cancelled(administrator: Page, service: Console)
 def test_a_scan_says_what_keeps_it_from_going_on_until_it_goes_on(
     administrator: Page, service: Console
 ) -> None:
-    ledger, model = service.application.d3.scan_ledger, service.application.d3.host.loaded()
-    assert model is not None
-    new = NewScan(
-        name="archive",
-        source="s3://photos/2026/",
-        model=model.manifest.reference,
-        threshold=0.5,
-        views=1,
-        created_at=datetime.now(UTC),
-        by_service=True,
-    )
-    scan = ledger.open(new)
+    ledger = service.application.d3.scan_ledger
+    scan = ledger.open(an_archive(service, datetime.now(UTC), by_service=True))
     ledger.note(scan.id, "The bucket 'photos' <b>is</b> not there.")
     administrator.goto(f"{service.url}scans")
     panel = administrator.locator(".panel")

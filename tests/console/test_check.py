@@ -2,9 +2,7 @@
 
 import json
 import re
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from tests.console.browsing import FAKE, REAL, Console, drop, file, small
 from tests.homes import Home
+from tests.sites import Answering, web_server
 
 LETTER = file("letter.jpg", b"Dear reader", "image/jpeg")
 
@@ -247,19 +246,14 @@ def test_a_heat_map_is_drawn_on_request_and_no_second_result_kept(
 def photos() -> Iterator[str]:
     """A web server on this machine; its address."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+    class Handler(Answering):
+        def answer(self) -> None:
             self.send_response(200)
             self.end_headers()
             self.wfile.write(b"Dear reader" if "letter" in self.path else FAKE.read_bytes())
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with web_server(Handler) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def test_a_link_is_fetched_judged_and_explained(

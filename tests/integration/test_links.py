@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ssl
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 import trustme
@@ -16,6 +15,7 @@ import trustme
 from d3.adapters.web import GuardedLinks
 from d3.domain.errors import ImageTooLarge, LinkInvalid, LinkUnavailable
 from tests.console.browsing import small
+from tests.sites import Answering, web_server
 
 LOOPBACK = ("127.0.0.0/8",)
 IMAGE = small(1)
@@ -123,30 +123,15 @@ def site(context: ssl.SSLContext | None = None) -> Iterator[Site]:
     """A server that answers :data:`PATHS`."""
     here = Site()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+    class Handler(Answering):
+        def answer(self) -> None:
             here.asked.append((self.headers["Host"], self.path))
             here.headers = dict(self.headers.items())
             with suppress(OSError):
                 PATHS[self.path.partition("?")[0]](self)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    server.block_on_close = False
-    if context is not None:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-    here.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with web_server(Handler, context) as here.port:
         yield here
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @pytest.fixture

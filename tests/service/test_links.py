@@ -6,12 +6,12 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from tests.service.conftest import Service, painted
 from tests.serving import assert_problem
+from tests.sites import Answering, web_server
 
 PREDICT, EXPLAIN = "/api/inference/predict", "/api/inference/explain"
 
@@ -28,22 +28,17 @@ class Photos:
 def photos() -> Iterator[Photos]:
     site = Photos()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+    class Handler(Answering):
+        def answer(self) -> None:
             site.open.wait(20)
             self.send_response(200)
             self.end_headers()
             self.wfile.write(painted(1))
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        site.url = f"http://127.0.0.1:{server.server_port}/photo.png"
+    with web_server(Handler) as port:
+        site.url = f"http://127.0.0.1:{port}/photo.png"
         yield site
         site.open.set()
-        server.shutdown()
 
 
 @pytest.fixture
