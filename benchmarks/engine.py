@@ -34,6 +34,7 @@ import numpy as np
 import torch
 
 from d3.adapters.openvino import OpenVinoEngine
+from d3.adapters.openvino.options import PRECISION_HINTS
 from d3.adapters.torch import TorchEngine
 from d3.domain.images import Pixels
 from d3.domain.models import StoredModel
@@ -57,7 +58,6 @@ SPEC = SHAPES["vit-l-14"]
 PUBLISHED = "published procedure, fp32"
 Contestant = Callable[[Pixels], object]
 T = TypeVar("T")
-HINTS = {"fp32": "f32", "bf16": "bf16"}
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 clock = time.perf_counter
 
@@ -283,7 +283,9 @@ def openvino_rates(side: int = 2048) -> dict[str, float]:
         weights = opset13.constant(np.random.default_rng(0).random((side, side), np.float32))
         graph = openvino.Model([opset13.matmul(given, weights, False, True)], [given])
         compiled = openvino.Core().compile_model(
-            graph, "CPU", {"INFERENCE_PRECISION_HINT": HINTS[name], "PERFORMANCE_HINT": "LATENCY"}
+            graph,
+            "CPU",
+            {"INFERENCE_PRECISION_HINT": PRECISION_HINTS[name], "PERFORMANCE_HINT": "LATENCY"},
         )
         values, request = np.ones((side, side), np.float32), compiled.create_infer_request()
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-_NAMES = {"fp32": "f32", "bf16": "bf16"}
+PRECISION_HINTS = {"fp32": "f32", "bf16": "bf16"}
+"""OpenVINO's names of our precisions."""
 
 
 def compile_options(precision: str, threads: int) -> dict[str, Any]:
@@ -17,7 +18,7 @@ def compile_options(precision: str, threads: int) -> dict[str, Any]:
     """
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
-        "INFERENCE_PRECISION_HINT": _NAMES[precision],
+        "INFERENCE_PRECISION_HINT": PRECISION_HINTS[precision],
         "PERFORMANCE_HINT": "LATENCY",
         "EXECUTION_MODE_HINT": "PERFORMANCE",
         "INFERENCE_NUM_THREADS": max(1, min(threads, available or 1)),

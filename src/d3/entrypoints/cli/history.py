@@ -29,7 +29,7 @@ def purge(*, results: timedelta | None, requests: timedelta | None) -> None:
     The service does the same once an hour.
     """
     container = opened()
-    settings, now = container.settings(), container.account_service().now()
+    settings, now = container.settings(), container.clock().now()
 
     def before(span: timedelta | None, days: int) -> datetime | None:
         span = span or (timedelta(days=days) if days else None)

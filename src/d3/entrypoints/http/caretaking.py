@@ -54,8 +54,7 @@ class Caretaker:
             self._try(lambda: self._history.forget(results, records))
 
     def _before(self, days: int) -> datetime | None:
-        now = self._clock.now()
-        return now - timedelta(days=days) if days else None
+        return self._clock.now() - timedelta(days=days) if days else None
 
     @staticmethod
     def _try(work: Callable[[], object]) -> None:

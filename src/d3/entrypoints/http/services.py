@@ -116,7 +116,6 @@ class Services:
         self._fetches = BoundedPool(
             _FETCHES, _FETCHES_WAITING, "d3-fetch", partial(_too_many, "links", "fetched")
         )
-        self._links: Links = container.links()
         self.started = False
         self._lock = threading.Lock()
         metrics.watch("d3_model_loaded", "1 while a model is loaded.", self._is_loaded)
@@ -238,7 +237,8 @@ class Services:
                 "This service fetches no links.",
                 "Send the image itself; D3_FETCH_LINKS=True would allow it.",
             )
-        return self._fetches.submit(lambda: self._links.fetch(url))
+        links: Links = self._container.links()  # not before: most services need no HTTP client
+        return self._fetches.submit(lambda: links.fetch(url))
 
     def wait(self, source: Future[T]) -> asyncio.Future[T]:
         """What a thread is doing, to be awaited on the running event loop."""
