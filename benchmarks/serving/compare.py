@@ -8,7 +8,7 @@ second; requests arrive by themselves (Poisson, the same moments for all) at 50,
 that. ``flood``: one image at a time five times a second, while four clients send 24 files each,
 again and again (to LitServe and mosec, which know no lanes, as 96 requests at once). ``vit``:
 ViT-L/14 with random weights on the CPU, saturated and at 80 %, beside the engine alone. ``idle``:
-what the queue costs a single image on an idle server. Each part takes less than three minutes;
+what the queue costs a single image on an idle server. Each part takes some minutes;
 several runs of one are put together by their medians. Contestants run one after the other, never
 side by side.
 """
@@ -23,6 +23,7 @@ import os
 import platform
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -42,8 +43,8 @@ HERE = Path(__file__).parent
 CAPACITY = BATCH / (FIXED + EACH * BATCH)
 SHARES = (0.5, 0.8, 1.2)
 SECONDS = 12.0
-CLIENTS, IMAGES, PATIENCE = 6, 36, 60
-"""Of the part ``vit``: who asks at once, how many images in all, seconds an answer may take."""
+CLIENTS, IMAGES, TURNS, PATIENCE = 6, 24, 3, 60
+"""Of the part ``vit``: who asks at once, images of a turn, turns, seconds an answer may take."""
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 """Rows go there: what a disk takes for a commit is measured in benchmarks/http."""
 PREDICT, BATCH_PATH = "/api/inference/predict", "/api/inference/predict-batch"
@@ -137,31 +138,32 @@ async def flooded(port: int, name: str, seed: int) -> tuple[Load, float]:
 
 
 def saturate(seed: int, only: list[str]) -> Iterator[dict[str, Any]]:
-    """Throughput over HTTP beside the engine alone, measured before and after."""
+    """Throughput over HTTP beside the engine alone, which takes turns with it."""
     with tempfile.TemporaryDirectory() as folder:
         stored(Path(folder))
         environ = {"BENCHMARK_FOLDER": folder, "BENCHMARK_DEVICE": "vit"}
         environ["BENCHMARK_SECONDS"] = str(PATIENCE)
-        before = measured_bare(environ)
-        yield {"name": "engine alone", "per_second": before}
         for name in only:
             if name == "flask":
                 continue
             with serving(name, **environ) as port:
-                rate = asyncio.run(closed_loop(port, request_to(name), CLIENTS, IMAGES))
-                after = measured_bare(environ)
-                bare = (before + after) / 2
-                yield {"name": name, "per_second": rate, "bare": after, "of_bare": rate / bare}
+                alone, ratios = [measured_bare(environ)], []
+                for _ in range(TURNS):
+                    rate = asyncio.run(closed_loop(port, request_to(name), CLIENTS, IMAGES))
+                    alone.append(measured_bare(environ))
+                    ratios.append(2 * rate / (alone[-2] + alone[-1]))
+                    yield {"name": name, "per_second": rate, "alone": alone[-2:]}
+                yield {"name": name, "of_alone": statistics.median(ratios)}
                 if name == "d3":
-                    moments = poisson(0.8 * bare, IMAGES / bare, seed)
+                    rate = 0.8 * statistics.median(alone)
+                    moments = poisson(rate, IMAGES / rate, seed)
                     load = asyncio.run(offer(port, request_to(name), moments, PATIENCE))
                     answered = load.statuses().get(200, 0) / len(moments)
                     yield {"name": "d3 at 80 %", "answered": answered, "offered": len(moments)}
-                before = after
 
 
 def measured_bare(environ: dict[str, str]) -> float:
-    """Images a second of the engine by itself, at the best of a few batch sizes."""
+    """Images a second of the engine by itself, in a process of its own."""
     code = "from compare import bare; print(bare())"
     done = subprocess.run(
         [sys.executable, "-c", code],
