@@ -6,6 +6,7 @@ Adapters are imported when they are first needed, so that ``d3 --help`` waits fo
 from __future__ import annotations
 
 import glob
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -201,6 +202,13 @@ def _engine(settings: Settings) -> Engine:
     """
     torch, openvino = partial(_torch_engine, settings), partial(_openvino_engine, settings)
     if settings.engine == "openvino":
+        if isinstance(settings.cuda_device, int):
+            warnings.warn(
+                f"OpenVINO runs on the processor: CUDA_DEVICE={settings.cuda_device} stays idle. "
+                "D3_ENGINE=torch uses it; CUDA_DEVICE=cpu says that the processor is meant.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
         installed = openvino()  # else an error that names the extra, at once
         return PreferredEngine(lambda: installed, torch)
     wanted = settings.engine == "auto" and settings.effective_precision == "bf16"
