@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
@@ -101,6 +102,7 @@ def test_a_model_loaded_again_gives_the_same_bits(
 
 SCORE = """
 import sys
+import threading
 from pathlib import Path
 import msgspec, numpy as np
 from d3.adapters.torch import TorchEngine
@@ -305,6 +307,7 @@ def test_a_batch_larger_than_memory_is_halved_with_a_word_and_scored_right(
     model: StoredModel, pixels: Pixels, alone: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     detector = TorchEngine("cpu", "fp32").load(model)
+    detector._parts = 1
     room, forward, sizes = 3, TorchDetector._forward, []
 
     def limited(self: TorchDetector, chunk: Pixels, permutations: torch.Tensor) -> np.ndarray:
@@ -328,21 +331,58 @@ def test_a_batch_larger_than_memory_is_halved_with_a_word_and_scored_right(
         detector.score(pixels, 1)
 
 
-def test_a_small_encoder_takes_one_thread_and_gives_the_others_back(model: StoredModel) -> None:
+@pytest.fixture
+def two_threads() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
-    try:
-        seen: list[int] = []
-        detector = TorchEngine("cpu", "fp32").load(model)
-        network = detector._network
-        assert network is not None
-        network.register_forward_pre_hook(lambda *_: seen.append(torch.get_num_threads()))
-        detector.score(np.zeros((1, 224, 224, 3), np.uint8), 1)
-        assert seen == [1]
-        assert torch.get_num_threads() == 2
-        assert worthwhile_threads(EncoderSpec()) > 32
-    finally:
-        torch.set_num_threads(before)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_a_small_encoder_takes_one_thread_and_gives_the_others_back(model: StoredModel) -> None:
+    seen: list[int] = []
+    detector = TorchEngine("cpu", "fp32").load(model)
+    network = detector._network
+    assert network is not None
+    network.register_forward_pre_hook(lambda *_: seen.append(torch.get_num_threads()))
+    detector.score(np.zeros((1, 224, 224, 3), np.uint8), 1)
+    assert seen == [1]
+    assert torch.get_num_threads() == 2
+    assert worthwhile_threads(EncoderSpec()) > 32
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_images_of_a_small_encoder_are_scored_side_by_side(
+    model: StoredModel, pixels: Pixels, alone: np.ndarray
+) -> None:
+    detector = TorchEngine("cpu", "fp32").load(model)
+    network, both = detector._network, threading.Barrier(2)
+    assert network is not None
+    network.register_forward_pre_hook(lambda *_: both.wait(60) and None)
+    assert np.abs(predictions(detector.score(pixels, 1)) - alone[:, :1]).max() <= SAME
+    assert detector.score(pixels[:0], 1).shape == (0, 1)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_parts_that_find_no_room_at_once_halve_the_batch_once(
+    model: StoredModel, pixels: Pixels, alone: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detector = TorchEngine("cpu", "fp32").load(model)
+    forward, both = TorchDetector._forward, threading.Barrier(2)
+
+    def limited(self: TorchDetector, chunk: Pixels, permutations: torch.Tensor) -> np.ndarray:
+        if len(chunk) > 2:
+            both.wait(60)
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+        return forward(self, chunk, permutations)
+
+    monkeypatch.setattr(TorchDetector, "_forward", limited)
+    four = np.concatenate([pixels, pixels])[:8]
+    with pytest.warns(RuntimeWarning, match="2 share a forward pass") as said:
+        found = predictions(detector.score(four, 1))
+    assert len(said) == 1
+    assert np.abs(found - np.concatenate([alone, alone])[:8, :1]).max() <= SAME
 
 
 def test_a_large_encoder_scores_bit_for_bit_the_same_in_any_batch(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -99,7 +101,11 @@ class TorchDetector:
         self._encodings = encodings
         self.weights_bytes = weights_bytes
         self._explaining = threading.Lock()
+        self._lowering = threading.Lock()
         self._threads = worthwhile_threads(network.encoder.spec)
+        # Threads that a product is too small for take images of their own instead.
+        self._parts = 1 if permutations.is_cuda else torch.get_num_threads() // self._threads or 1
+        self._pool = ThreadPoolExecutor(self._parts, "d3-score")
         self._graphs = (
             Graphs(network, permutations[:1], sizes_up_to(encodings // 2))
             if permutations.is_cuda
@@ -126,19 +132,14 @@ class TorchDetector:
         if self._network is None:
             raise RuntimeError("the detector is closed")
         permutations = self._permutations[: checked_views(views, len(self._permutations))]
-        logits, done = np.empty((len(pixels), views)), 0
-        with torch.inference_mode(), at_most(self._threads):
-            while done < len(pixels):
-                step = max(1, self._encodings // (1 + views))
-                chunk = pixels[done : done + step]
-                try:
-                    logits[done : done + step] = self._forward(chunk, permutations)
-                except (RuntimeError, MemoryError) as error:
-                    if not _is_out_of_memory(error):
-                        raise
-                    self._lower(len(chunk), views, error)
-                else:
-                    done += len(chunk)
+        logits = np.empty((len(pixels), views))
+        score, parts = partial(self._score_part, permutations), min(self._parts, len(pixels))
+        if parts > 1:
+            list(
+                self._pool.map(score, np.array_split(pixels, parts), np.array_split(logits, parts))
+            )
+        else:
+            score(pixels, logits)
         return logits
 
     def explain(self, pixels: Pixels, views: int) -> NDArray[np.float64]:
@@ -164,11 +165,27 @@ class TorchDetector:
     def close(self) -> None:
         """Give the device's memory back."""
         self._network = None
+        self._pool.shutdown()
         if self._graphs is not None:
             self._graphs.close()
             self._graphs = None
         if self._permutations.is_cuda:
             torch.cuda.empty_cache()
+
+    def _score_part(self, permutations: torch.Tensor, pixels: Pixels, logits: Logits) -> None:
+        """Fill logits (n, views), as many images at once as there is room for."""
+        done, branches = 0, 1 + logits.shape[1]
+        with torch.inference_mode(), at_most(self._threads):
+            while done < len(pixels):
+                chunk = pixels[done : done + max(1, self._encodings // branches)]
+                try:
+                    logits[done : done + len(chunk)] = self._forward(chunk, permutations)
+                except (RuntimeError, MemoryError) as error:
+                    if not _is_out_of_memory(error):
+                        raise
+                    self._lower(len(chunk), logits.shape[1], error)
+                else:
+                    done += len(chunk)
 
     def _forward(self, pixels: Pixels, permutations: torch.Tensor) -> Logits:
         assert self._network is not None
@@ -189,7 +206,10 @@ class TorchDetector:
                 f"{self.device} has no room for one image with {views} views.",
                 "Free memory there, ask for fewer views, or set CUDA_DEVICE=cpu.",
             ) from error
-        self._encodings = (images // 2) * (1 + views)
+        with self._lowering:
+            if images * (1 + views) > self._encodings:
+                return  # the other part has done so
+            self._encodings = (images // 2) * (1 + views)
         if self._permutations.is_cuda:
             torch.cuda.empty_cache()
         warnings.warn(
