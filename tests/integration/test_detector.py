@@ -359,7 +359,11 @@ def test_images_of_a_small_encoder_are_scored_side_by_side(
     detector = TorchEngine("cpu", "fp32").load(model)
     network, both = detector._network, threading.Barrier(2)
     assert network is not None
-    network.register_forward_pre_hook(lambda *_: both.wait(60) and None)
+
+    def meet(*_: object) -> None:
+        both.wait(60)
+
+    network.register_forward_pre_hook(meet)
     assert np.abs(predictions(detector.score(pixels, 1)) - alone[:, :1]).max() <= SAME
     assert detector.score(pixels[:0], 1).shape == (0, 1)
 
