@@ -220,6 +220,10 @@ def test_the_same_scan_twice_at_once_gives_one_row_for_each_image(
     assert counts.fake == sum(one.verdict == "fake" for one in rows) > 0
     (broken,) = [one for one in rows if one.error]
     assert broken.error == "damaged_image"
+    ledger = containers[0].scan_ledger()
+    sizes = [len(ledger.rows(ended[0].id, shard=one)) for one in range(ended[0].shards)]
+    assert max(sizes[:8]) == 7, "the first are small"
+    assert 7 < max(sizes[8:]) <= 14, "later ones are larger"
 
 
 @pytest.mark.usefixtures("small_shards")

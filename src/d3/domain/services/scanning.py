@@ -47,6 +47,7 @@ _PAUSE = 0.2
 _DEAD_SECONDS = 2.0
 _AHEAD_SHARDS = 1000
 _FIRST_SHARD = 200
+_SHARDS_OF_A_SIZE = 8
 _NO_IMAGE = frozenset({"not_an_image", "empty_file"})
 
 
@@ -80,7 +81,7 @@ class ScanWorker:
         clock: tells the time.
         outage_seconds: that the ledger may be away.
         watcher: hears what happens.
-        shard_images: keys of a shard; the first few are smaller, for results soon.
+        shard_images: keys of a shard at most; the first are smaller.
     """
 
     def __init__(
@@ -282,7 +283,8 @@ class ScanWorker:
         return done
 
     def _shard_size(self, number: int) -> int:
-        return min(self._shard_images, _FIRST_SHARD) if number < _RENEWALS else self._shard_images
+        """Larger as the scan grows: results come soon, and nobody waits long for the last shard."""
+        return min(self._shard_images, _FIRST_SHARD * (1 + number // _SHARDS_OF_A_SIZE))
 
     def _wait_for_workers(self) -> bool:
         """Do not list millions of keys ahead of the workers; whether to go on at all."""
