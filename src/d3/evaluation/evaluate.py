@@ -20,10 +20,11 @@ from d3.domain.ports import ImageDecoder
 from d3.evaluation.bootstrap import replicates_for
 from d3.evaluation.calibration import balancing
 from d3.evaluation.dataset import Counts, Dataset
+from d3.evaluation.files import put, writing
 from d3.evaluation.measures import Group, check_in_domain, measure
 from d3.evaluation.metrics import Sample
 from d3.evaluation.perturbations import ORIGINAL, SWEEPS, UNCHANGED, Perturbation
-from d3.evaluation.scores import Row, ScoreFile, gather, writing
+from d3.evaluation.scores import Row, ScoreFile, gather
 from d3.evaluation.scoring import Progress, Scorer, Unreadable
 
 WORST = 12
@@ -265,16 +266,6 @@ def write_outputs(
         if write_parquet(file.rows(), table, PARQUET):
             written.append(table)
     return written
-
-
-def put(target: Path, content: bytes) -> None:
-    """Write a file that appears whole or not at all."""
-    partial = target.with_name(f".{target.name}")
-    try:
-        partial.write_bytes(content)
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _told(group: Group) -> dict[str, Any]:

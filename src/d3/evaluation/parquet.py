@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from itertools import islice
 from pathlib import Path
+
+from d3.evaluation.files import replacing
 
 _ROWS_AT_ONCE = 10_000
 
@@ -30,16 +31,11 @@ def write_parquet(rows: Iterable[object], target: Path, columns: Mapping[str, st
         "datetime": pa.timestamp("us", tz="UTC"),
     }
     schema = pa.schema([(name, kinds[kind]) for name, kind in columns.items()])
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
     iterator = iter(rows)
-    try:
-        with parquet.ParquetWriter(partial, schema) as writer:
-            while chunk := list(islice(iterator, _ROWS_AT_ONCE)):
-                values = {name: [_text(getattr(row, name)) for row in chunk] for name in columns}
-                writer.write_table(pa.table(values, schema=schema))
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(target) as partial, parquet.ParquetWriter(partial, schema) as writer:
+        while chunk := list(islice(iterator, _ROWS_AT_ONCE)):
+            values = {name: [_text(getattr(row, name)) for row in chunk] for name in columns}
+            writer.write_table(pa.table(values, schema=schema))
     return True
 
 

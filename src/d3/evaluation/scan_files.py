@@ -19,8 +19,8 @@ import msgspec
 from d3.domain.errors import RequestInvalid
 from d3.domain.ports_scans import ScanLedger
 from d3.domain.scans import ROW_FIELDS, Scan, ScanRow
+from d3.evaluation.files import replacing, writing
 from d3.evaluation.parquet import write_parquet
-from d3.evaluation.scores import writing
 
 FORMATS = ("csv", "jsonl", "parquet")
 _OF = "scan.json"
@@ -73,12 +73,8 @@ def write_rows(rows: Iterable[ScanRow], target: Path, form: str) -> None:
                     "Parquet needs an extra package.", "pip install 'd3-deepfake[parquet]'"
                 )
             return
-        partial = target.with_name(f".{target.name}.{os.getpid()}")
-        try:
+        with replacing(target) as partial:
             (_write_csv if form == "csv" else _write_jsonl)(rows, partial)
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
 
 
 class Parts:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from d3.domain.errors import StorageFailed
+from d3.evaluation.files import writing
 from d3.evaluation.metrics import Numbers
 
 FINISHED, UNFINISHED = "scores.csv", "scores.partial.csv"
@@ -218,25 +218,6 @@ def gather(rows: Iterable[Row]) -> dict[str, Scores]:
         )
         for name, columns in conditions.items()
     }
-
-
-class writing:  # noqa: N801  read as a sentence: with writing(folder)
-    """Translates what the system says when a folder cannot be written."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
-        if isinstance(error, OSError):
-            raise StorageFailed(
-                f"{self._folder} cannot be written ({error.strerror or error}). "
-                "What was finished before is kept.",
-                "Make room or choose another folder; the same command goes on where this one "
-                "stopped.",
-            ) from error
 
 
 def hash_of(condition: str, path: str) -> int:

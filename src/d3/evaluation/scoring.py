@@ -20,8 +20,9 @@ from d3.domain.ports import Clock, ImageDecoder
 from d3.domain.services.detection import DetectionService
 from d3.domain.services.hosting import ModelHost
 from d3.evaluation.dataset import Dataset, Item
+from d3.evaluation.files import writing
 from d3.evaluation.perturbations import ORIGINAL, Perturbation, PerturbingDecoder
-from d3.evaluation.scores import Known, Row, ScoreFile, writing
+from d3.evaluation.scores import Known, Row, ScoreFile
 
 RUN = "run.json"
 _NO_IMAGE = frozenset({"not_an_image", "empty_file"})

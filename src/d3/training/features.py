@@ -24,7 +24,7 @@ from d3.domain.errors import ImageError
 from d3.domain.images import Pixels
 from d3.domain.ports import ImageDecoder
 from d3.evaluation.dataset import Item
-from d3.evaluation.scores import writing
+from d3.evaluation.files import writing
 from d3.network import D3Network
 
 Features: TypeAlias = NDArray[np.float32]

@@ -22,9 +22,8 @@ from torch import distributed, nn
 
 from d3.domain.errors import RequestInvalid, StorageFailed
 from d3.evaluation.dataset import DatasetInvalid, Item
-from d3.evaluation.evaluate import put
+from d3.evaluation.files import put, writing
 from d3.evaluation.metrics import Sample
-from d3.evaluation.scores import writing
 from d3.network import DiscrepancyHead
 from d3.training.features import Changes, Extractor, Features, prepare
 from d3.training.journal import Epoch, write_journal

@@ -21,8 +21,7 @@ from d3.domain.hashing import file_of
 from d3.domain.models import Manifest
 from d3.domain.scoring import AbstainBand, Calibration
 from d3.evaluation.dataset import Dataset, Item
-from d3.evaluation.evaluate import put
-from d3.evaluation.scores import writing
+from d3.evaluation.files import put, writing
 from d3.network.checkpoints import load_network, write_tensors
 from d3.training.features import Extractor
 from d3.training.journal import Epoch, paper_card

@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from d3.domain.errors import RequestInvalid
-from d3.evaluation.scores import writing
+from d3.evaluation.files import writing
 from d3.training.delivery import encode
 from d3.training.generators import Family
 from d3.training.pairs import CHUNK, delivery_of, forge_scenes

@@ -81,9 +81,9 @@ def calibrate(
     from d3.domain.models import checked_name
     from d3.evaluation.calibration import calibrate as fitted
     from d3.evaluation.dataset import Dataset
-    from d3.evaluation.evaluate import put
+    from d3.evaluation.files import put, writing
     from d3.evaluation.perturbations import ORIGINAL, UNCHANGED
-    from d3.evaluation.scores import gather, writing
+    from d3.evaluation.scores import gather
 
     dataset = Dataset(datasets)
     counts = dataset.count()

@@ -73,9 +73,8 @@ def diff(
     from d3.domain.scoring import checked_views
     from d3.evaluation.dataset import Dataset
     from d3.evaluation.diff import Rows, compare, recalibrated
-    from d3.evaluation.evaluate import put
+    from d3.evaluation.files import put, writing
     from d3.evaluation.perturbations import UNCHANGED
-    from d3.evaluation.scores import writing
 
     checked_views(views)
     dataset = Dataset(datasets)

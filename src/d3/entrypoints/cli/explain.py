@@ -31,8 +31,7 @@ def explain(image: str, *, target: Path | None, views: int, model: str | None) -
     """
     from d3.container import Container
     from d3.domain.models import checked_name
-    from d3.evaluation.evaluate import put
-    from d3.evaluation.scores import writing
+    from d3.evaluation.files import put, writing
     from d3.settings import Settings
 
     settings = Settings.from_environment()

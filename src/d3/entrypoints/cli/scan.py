@@ -271,8 +271,7 @@ def _progress(scan: Scan, ledger: ScanLedger, parts: Parts | None) -> Iterator[W
 
 
 def _write_report(file: Path, page: Callable[[], bytes]) -> None:
-    from d3.evaluation.evaluate import put
-    from d3.evaluation.scores import writing
+    from d3.evaluation.files import put, writing
 
     with err().status("Writing the report"):
         content = page()
