@@ -95,6 +95,22 @@ def test_replicas_are_d3_behind_a_proxy_that_they_trust_and_only_where_asked_for
     assert re.search(r"name replica\s+port 5000\b", told)
 
 
+def test_an_upload_may_be_sent_on_to_another_replica() -> None:
+    """Caddy's retries lose the body before 2.11.2."""
+    found = re.match(r"caddy:(\d+)\.(\d+)", SERVICES["proxy"]["image"])
+    assert found is not None
+    assert tuple(map(int, found.groups())) >= (2, 11)
+
+
+def test_postgres_is_asked_where_d3_will_ask() -> None:
+    """While its image makes the database, a server answers on the socket alone."""
+    check = SERVICES["postgres"]["healthcheck"]["test"]
+    assert check[check.index("--host") + 1] == "127.0.0.1"
+    read = settings()
+    assert check[check.index("--username") + 1] == read.postgres_user
+    assert check[check.index("--dbname") + 1] == read.postgres_db
+
+
 def test_both_ends_know_the_same_secrets() -> None:
     read, postgres, s3 = settings(), environment("postgres"), environment("s3")
     assert read.postgres_password == SECRETS["POSTGRES_PASSWORD"] == postgres["POSTGRES_PASSWORD"]
