@@ -3,6 +3,7 @@
     python benchmarks/scan.py folder [--images 1500] [--rounds 5]
     python benchmarks/scan.py s3 [--images 600] [--rounds 5]
     python benchmarks/scan.py vit [--images 16] [--rounds 2]
+    python benchmarks/scan.py starter [--images 900] [--rounds 5]
     python benchmarks/scan.py listing [--images 1000000]
     python benchmarks/scan.py rows [--images 100000]
 
@@ -10,7 +11,8 @@
 likewise from s3rver, beside plain minio-py that reads the same objects in as many threads and does
 no more, and beside minio-py with the decoder; a scan that reads and does not decode stands for what
 the reading itself loses. ``vit``: ViT-L/14 with random weights, beside the
-bare engine on the same pixels in the same batches. ``listing``: a store that is simulated; when the
+bare engine on the same pixels in the same batches; ``starter``: the starter likewise, and with one
+thread that scores. ``listing``: a store that is simulated; when the
 first rows were there, when all was listed, and the most memory. Rows are kept in SQLite. ``rows``:
 how fast a ledger takes rows, and what they take on disk, in SQLite and in PostgreSQL.
 """
@@ -30,6 +32,7 @@ from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
+import torch
 from scan_inputs import Nothing, Simulated, Undecoded, photographs
 
 from d3.adapters.memory.registry import MemoryRegistry
@@ -43,7 +46,14 @@ from d3.settings import Settings
 from d3.testing.servers import postgresql
 from d3.testing.stores import s3_server
 
-DEFAULTS = {"folder": 1500, "s3": 600, "vit": 16, "listing": 1_000_000, "rows": 100_000}
+DEFAULTS = {
+    "folder": 1500,
+    "s3": 600,
+    "vit": 16,
+    "starter": 900,
+    "listing": 1_000_000,
+    "rows": 100_000,
+}
 BATCH = 8
 
 
@@ -63,6 +73,8 @@ def main() -> None:
             from_s3(folder, images, chosen.rounds)
         elif chosen.what == "vit":
             with_vit(folder, images, chosen.rounds)
+        elif chosen.what == "starter":
+            with_starter(folder, images, chosen.rounds)
         elif chosen.what == "listing":
             listing(folder, images)
         else:
@@ -131,22 +143,37 @@ def with_vit(folder: Path, images: int, rounds: int) -> None:
     stored = random_model(folder / "model", "random", SHAPES["vit-l-14"])
     registry = MemoryRegistry()
     registry.put(stored.manifest, stored.encoder, stored.head)
-    files = photographs(folder / "images", images)
     container = container_of(folder / "home", None, batch_size=BATCH, model="random")
     container.registry.override(registry)
-    decoder = container.decoder()
+    files = photographs(folder / "images", images)
+    tell(in_turns(beside_the_engine(container, files), rounds), images, "bare engine")
+
+
+def with_starter(folder: Path, images: int, rounds: int) -> None:
+    files, threads = photographs(folder / "images", images), torch.get_num_threads()
+    torch.set_num_threads(1)  # which a model keeps to that is loaded now
+    alone = beside_the_engine(container_of(folder / "alone", None), files)
+    torch.set_num_threads(threads)
+    contestants = beside_the_engine(container_of(folder / "home", None), files)
+    contestants["scan, scored in one thread"] = alone["scan"]
+    tell(in_turns(contestants, rounds), images, "bare engine")
+
+
+def beside_the_engine(container: Container, files: list[Path]) -> dict[str, Callable[[], None]]:
+    """The bare engine on decoded images, and a scan of their files."""
+    decoder, batch = container.decoder(), container.settings().batch_size
     pixels = np.stack([decoder.decode(file, 224).pixels for file in files])
-    collection = container.scans().collection(str(folder / "images"))
+    collection = container.scans().collection(str(files[0].parent))
     scan = scanning(container, collection)
-    model = container.host().load()
     # Nothing is submitted meanwhile: the queue's owner leaves its detector alone.
-    detector = model.queue.detector
+    with container.host().using() as model:
+        detector = model.queue.detector
 
     def bare() -> None:
-        for start in range(0, images, BATCH):
-            detector.score(pixels[start : start + BATCH], 1)
+        for start in range(0, len(pixels), batch):
+            detector.score(pixels[start : start + batch], 1)
 
-    tell(in_turns({"bare engine": bare, "scan": scan}, rounds), images, "bare engine")
+    return {"bare engine": bare, "scan": scan}
 
 
 def listing(folder: Path, keys: int) -> None:
