@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from d3.testing import servers, stores
-from d3.testing.servers import ServerMissing, docker_wanted
+from d3.testing.servers import ServerMissing, docker_image
 from d3.testing.stores import s3_server
 
 
 @pytest.mark.parametrize(
-    ("choice", "answers", "wanted"),
+    ("choice", "has", "image"),
     [
-        ("", False, False),
-        ("auto", True, True),
-        ("local", True, False),
-        ("docker", True, True),
+        ("", False, None),
+        ("auto", True, "postgres"),
+        ("local", True, None),
+        ("docker", True, "postgres"),
     ],
 )
 def test_one_variable_chooses(
-    choice: str, *, answers: bool, wanted: bool, monkeypatch: pytest.MonkeyPatch
+    choice: str, *, has: bool, image: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("D3_TEST_SERVERS", choice)
-    monkeypatch.setattr(servers, "docker_answers", lambda: answers)
-    assert docker_wanted() is wanted
+    monkeypatch.delenv("D3_TEST_POSTGRES_IMAGE", raising=False)
+    monkeypatch.setattr(servers, "docker_has", lambda _: has)
+    assert docker_image("D3_TEST_POSTGRES_IMAGE", "postgres") == image
 
 
 @pytest.mark.parametrize("choice", ["docker", "podman"])
@@ -34,9 +38,43 @@ def test_what_was_asked_for_and_is_not_there_fails(
     choice: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("D3_TEST_SERVERS", choice)
-    monkeypatch.setattr(servers, "docker_answers", lambda: False)
+    monkeypatch.setattr(servers, "docker_has", lambda _: False)
     with pytest.raises(ServerMissing, match=choice), s3_server("first"):
         pass
+
+
+class Daemon(BaseHTTPRequestHandler):
+    """Docker's API as far as it is asked: an image that is there, and no registry for others."""
+
+    def do_GET(self) -> None:
+        there = "other" not in self.path
+        self._answer(200 if there else 404, {"ApiVersion": "1.41", "Id": "sha256:0", "message": ""})
+
+    def do_POST(self) -> None:
+        self._answer(500, {"message": "no route to the registry"})
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def _answer(self, status: int, told: dict[str, str]) -> None:
+        body = json.dumps(told).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def test_a_daemon_that_cannot_get_an_image_is_as_good_as_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Daemon) as daemon:
+        threading.Thread(target=daemon.serve_forever).start()
+        monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{daemon.server_port}")
+        found = servers.docker_has("postgres:1"), servers.docker_has("other:1")
+        daemon.shutdown()
+    servers.docker_has.cache_clear()
+    assert found == (True, False)
 
 
 def test_without_npms_registry_the_second_server_fails(

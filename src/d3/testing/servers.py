@@ -1,6 +1,6 @@
-"""A real PostgreSQL for tests: out of a wheel, or of Docker where a daemon answers.
+"""A real PostgreSQL for tests: out of a wheel, or of Docker where that can be had.
 
-``D3_TEST_SERVERS`` is ``auto`` (Docker if its daemon answers), ``local`` or ``docker``;
+``D3_TEST_SERVERS`` is ``auto`` (Docker if it has the image or gets it), ``local`` or ``docker``;
 ``D3_TEST_POSTGRES_IMAGE`` names another image. The wheel's needs nothing of the system, and runs
 as root too. Nothing is skipped: a server that cannot be had is a :class:`ServerMissing`.
 """
@@ -74,42 +74,54 @@ class LocalPostgresql(PostgresqlServer):
         self._server.ensure_postgres_running()
 
 
-def docker_wanted() -> bool:
-    """Whether servers come out of Docker.
+def docker_image(variable: str, standard: str) -> str | None:
+    """The image that a server is to be started of; None where it comes without Docker.
+
+    Args:
+        variable: may name another image.
+        standard: the image otherwise.
 
     Raises:
-        ServerMissing: Docker was asked for and no daemon answers.
+        ServerMissing: Docker was asked for and has no such image.
     """
     choice = os.environ.get("D3_TEST_SERVERS") or "auto"
     if choice not in ("auto", "local", "docker"):
         raise ServerMissing(f"D3_TEST_SERVERS={choice!r} is none of auto, local, docker")
-    if choice == "local":
-        return False
-    answers = docker_answers()
-    if choice == "docker" and not answers:
-        raise ServerMissing("D3_TEST_SERVERS=docker, and no Docker daemon answers")
-    return answers
+    image = os.environ.get(variable) or standard
+    if choice != "local" and docker_has(image):
+        return image
+    if choice == "docker":
+        raise ServerMissing(f"D3_TEST_SERVERS=docker, and no Docker daemon has {image} or gets it")
+    return None
 
 
 @cache
-def docker_answers() -> bool:
-    """Whether there is a Docker daemon."""
+def docker_has(image: str) -> bool:
+    """Whether a Docker daemon answers that has the image, or can pull it."""
     # In a process of its own, for its client leaves sockets open where no daemon answers.
-    ping = "import docker; docker.from_env(timeout=5).ping()"
-    done = subprocess.run([sys.executable, "-c", ping], capture_output=True, check=False)
+    have = """
+import sys, docker
+docker.from_env(timeout=5).ping()
+images = docker.from_env(timeout=600).images
+try:
+    images.get(sys.argv[1])
+except docker.errors.ImageNotFound:
+    images.pull(sys.argv[1])
+"""
+    done = subprocess.run([sys.executable, "-c", have, image], capture_output=True, check=False)
     return done.returncode == 0
 
 
 @contextmanager
 def postgresql() -> Iterator[PostgresqlServer]:
     """Start a PostgreSQL of its own, out of Docker if that is wanted."""
-    if not docker_wanted():
+    image = docker_image("D3_TEST_POSTGRES_IMAGE", POSTGRES_IMAGE)
+    if image is None:
         with local_postgresql() as server:
             yield server
         return
     from testcontainers.community.postgres import PostgresContainer
 
-    image = os.environ.get("D3_TEST_POSTGRES_IMAGE") or POSTGRES_IMAGE
     with PostgresContainer(
         image, 5432, "postgres", "of a test", "postgres", "psycopg"
     ) as container:

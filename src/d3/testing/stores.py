@@ -1,13 +1,12 @@
-"""Real S3 and Redis servers for tests: out of wheels and npm, or of Docker where a daemon answers.
+"""Real S3 and Redis servers for tests: out of wheels and npm, or of Docker where that can be had.
 
-``D3_TEST_SERVERS`` is ``auto`` (Docker if its daemon answers), ``local`` or ``docker``;
+``D3_TEST_SERVERS`` is ``auto`` (Docker if it has the image or gets it), ``local`` or ``docker``;
 ``D3_TEST_MINIO_IMAGE`` and ``D3_TEST_REDIS_IMAGE`` name other images. Nothing is skipped: a
 server that cannot be had is a :class:`ServerMissing` that says what to do.
 """
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock
@@ -23,7 +23,7 @@ from minio import Minio
 from platformdirs import user_cache_path
 
 from d3.adapters.minio import S3Place
-from d3.testing.servers import ServerMissing, docker_wanted
+from d3.testing.servers import ServerMissing, docker_image
 
 S3RVER = "s3rver@3.7.1"
 MINIO_IMAGE = "minio/minio:RELEASE.2025-09-07T16-13-09Z"
@@ -65,7 +65,12 @@ class S3Server:
 @contextmanager
 def s3_server(kind: str) -> Iterator[S3Server]:
     """Start the ``first`` S3 server (MinIO in Docker, else moto) or the ``second`` (s3rver)."""
-    start = _s3rver if kind == "second" else _minio if docker_wanted() else _moto
+    if kind == "second":
+        start = _s3rver
+    elif (image := docker_image("D3_TEST_MINIO_IMAGE", MINIO_IMAGE)) is not None:
+        start = partial(_minio, image)
+    else:
+        start = _moto
     with start() as server:
         yield server
 
@@ -77,10 +82,11 @@ def redis_server(port: int | None = None) -> Iterator[str]:
     Args:
         port: always the same one, to be found again after a restart; never out of Docker.
     """
-    if port is None and docker_wanted():
+    image = docker_image("D3_TEST_REDIS_IMAGE", REDIS_IMAGE) if port is None else None
+    if image is not None:
         from testcontainers.community.redis import RedisContainer
 
-        with RedisContainer(os.environ.get("D3_TEST_REDIS_IMAGE") or REDIS_IMAGE) as container:
+        with RedisContainer(image) as container:
             host = container.get_container_host_ip()
             yield f"redis://{host}:{container.get_exposed_port(6379)}/0"
         return
@@ -101,10 +107,10 @@ def free_port() -> int:
 
 
 @contextmanager
-def _minio() -> Iterator[S3Server]:
+def _minio(image: str) -> Iterator[S3Server]:
     from testcontainers.community.minio import MinioContainer
 
-    with MinioContainer(os.environ.get("D3_TEST_MINIO_IMAGE") or MINIO_IMAGE) as container:
+    with MinioContainer(image) as container:
         found = container.get_config()
         yield S3Server("minio", found["endpoint"], found["access_key"], found["secret_key"])
 
