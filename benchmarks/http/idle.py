@@ -30,6 +30,9 @@ class NoDecoder:
     def recognises(self, path: Path) -> bool:
         return True
 
+    def close(self) -> None:
+        pass
+
 
 class NoDetector:
     """Answers zeros at once."""
