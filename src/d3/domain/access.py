@@ -129,6 +129,7 @@ def is_loopback(address: str | None) -> bool:
         return False
 
 
+@lru_cache(maxsize=4096)
 def truncated(address: str) -> str | None:
     """The address without the part that tells households apart; None for what is no address."""
     try:
