@@ -151,11 +151,12 @@ def with_vit(folder: Path, images: int, rounds: int) -> None:
 
 def with_starter(folder: Path, images: int, rounds: int) -> None:
     files, threads = photographs(folder / "images", images), torch.get_num_threads()
+    alone = container_of(folder / "alone", None)
     torch.set_num_threads(1)  # which a model keeps to that is loaded now
-    alone = beside_the_engine(container_of(folder / "alone", None), files)
+    in_one = scanning(alone, alone.scans().collection(str(folder / "images")))
     torch.set_num_threads(threads)
     contestants = beside_the_engine(container_of(folder / "home", None), files)
-    contestants["scan, scored in one thread"] = alone["scan"]
+    contestants["scan, scored in one thread"] = in_one
     tell(in_turns(contestants, rounds), images, "bare engine")
 
 

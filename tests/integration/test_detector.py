@@ -102,7 +102,6 @@ def test_a_model_loaded_again_gives_the_same_bits(
 
 SCORE = """
 import sys
-import threading
 from pathlib import Path
 import msgspec, numpy as np
 from d3.adapters.torch import TorchEngine
@@ -382,9 +381,9 @@ def test_parts_that_find_no_room_at_once_halve_the_batch_once(
         return forward(self, chunk, permutations)
 
     monkeypatch.setattr(TorchDetector, "_forward", limited)
-    four = np.concatenate([pixels, pixels])[:8]
+    eight = np.concatenate([pixels, pixels])[:8]
     with pytest.warns(RuntimeWarning, match="2 share a forward pass") as said:
-        found = predictions(detector.score(four, 1))
+        found = predictions(detector.score(eight, 1))
     assert len(said) == 1
     assert np.abs(found - np.concatenate([alone, alone])[:8, :1]).max() <= SAME
 

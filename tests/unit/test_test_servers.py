@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from d3.testing import servers, stores
 from d3.testing.servers import ServerMissing, docker_image
 from d3.testing.stores import s3_server
+from tests.sites import Answering, web_server
 
 
 @pytest.mark.parametrize(
@@ -43,20 +43,12 @@ def test_what_was_asked_for_and_is_not_there_fails(
         pass
 
 
-class Daemon(BaseHTTPRequestHandler):
+class Daemon(Answering):
     """Docker's API as far as it is asked: an image that is there, and no registry for others."""
 
-    def do_GET(self) -> None:
-        there = "other" not in self.path
-        self._answer(200 if there else 404, {"ApiVersion": "1.41", "Id": "sha256:0", "message": ""})
-
-    def do_POST(self) -> None:
-        self._answer(500, {"message": "no route to the registry"})
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def _answer(self, status: int, told: dict[str, str]) -> None:
+    def answer(self) -> None:
+        status = 500 if self.command == "POST" else 404 if "other" in self.path else 200
+        told = {"ApiVersion": "1.41", "Id": "sha256:0", "message": "no route to the registry"}
         body = json.dumps(told).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
@@ -64,16 +56,26 @@ class Daemon(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    do_POST = Answering.do_GET  # noqa: N815
 
+
+@pytest.fixture
+def docker_unknown() -> Iterator[None]:
+    """Nothing was asked of a daemon yet, and what this test hears is forgotten."""
+    servers.docker_answers.cache_clear()
+    servers.docker_has.cache_clear()
+    yield
+    servers.docker_answers.cache_clear()
+    servers.docker_has.cache_clear()
+
+
+@pytest.mark.usefixtures("docker_unknown")
 def test_a_daemon_that_cannot_get_an_image_is_as_good_as_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Daemon) as daemon:
-        threading.Thread(target=daemon.serve_forever).start()
-        monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{daemon.server_port}")
+    with web_server(Daemon) as port:
+        monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{port}")
         found = servers.docker_has("postgres:1"), servers.docker_has("other:1")
-        daemon.shutdown()
-    servers.docker_has.cache_clear()
     assert found == (True, False)
 
 

@@ -22,6 +22,14 @@ from typing import Any
 import sqlalchemy as sa
 
 POSTGRES_IMAGE = "postgres:17.6-alpine"
+_HAVE_IMAGE = """
+import sys, docker
+images = docker.from_env(timeout=600).images
+try:
+    images.get(sys.argv[1])
+except docker.errors.ImageNotFound:
+    images.pull(sys.argv[1])
+"""
 
 
 class ServerMissing(Exception):
@@ -98,18 +106,19 @@ def docker_image(variable: str, standard: str) -> str | None:
 @cache
 def docker_has(image: str) -> bool:
     """Whether a Docker daemon answers that has the image, or can pull it."""
-    # In a process of its own, for its client leaves sockets open where no daemon answers.
-    have = """
-import sys, docker
-docker.from_env(timeout=5).ping()
-images = docker.from_env(timeout=600).images
-try:
-    images.get(sys.argv[1])
-except docker.errors.ImageNotFound:
-    images.pull(sys.argv[1])
-"""
-    done = subprocess.run([sys.executable, "-c", have, image], capture_output=True, check=False)
-    return done.returncode == 0
+    return docker_answers() and _succeeds(_HAVE_IMAGE, image)
+
+
+@cache
+def docker_answers() -> bool:
+    """Whether there is a Docker daemon."""
+    return _succeeds("import docker; docker.from_env(timeout=5).ping()")
+
+
+def _succeeds(program: str, *arguments: str) -> bool:
+    # In a process of its own, for Docker's client leaves sockets open where no daemon answers.
+    command = [sys.executable, "-c", program, *arguments]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from torch import distributed, nn
 
 from d3.domain.errors import RequestInvalid, StorageFailed
 from d3.evaluation.dataset import DatasetInvalid, Item
-from d3.evaluation.files import put, writing
+from d3.evaluation.files import put, replacing, writing
 from d3.evaluation.metrics import Sample
 from d3.network import DiscrepancyHead
 from d3.training.features import Changes, Extractor, Features, prepare
@@ -300,15 +300,11 @@ def _keep(
 
 
 def _save(file: Path, content: Any) -> None:
-    partial = file.with_name(f".{file.name}")
-    try:
+    with replacing(file) as partial:
         try:
             torch.save(content, partial)
         except RuntimeError as error:  # so torch says that the disk is full
             raise OSError(None, str(error).splitlines()[0]) from error
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _claim(folder: Path, identity: dict[str, Any]) -> None:

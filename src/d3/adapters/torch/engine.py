@@ -174,16 +174,16 @@ class TorchDetector:
 
     def _score_part(self, permutations: torch.Tensor, pixels: Pixels, logits: Logits) -> None:
         """Fill logits (n, views), as many images at once as there is room for."""
-        done, branches = 0, 1 + logits.shape[1]
+        done, views = 0, logits.shape[1]
         with torch.inference_mode(), at_most(self._threads):
             while done < len(pixels):
-                chunk = pixels[done : done + max(1, self._encodings // branches)]
+                chunk = pixels[done : done + max(1, self._encodings // (1 + views))]
                 try:
                     logits[done : done + len(chunk)] = self._forward(chunk, permutations)
                 except (RuntimeError, MemoryError) as error:
                     if not _is_out_of_memory(error):
                         raise
-                    self._lower(len(chunk), logits.shape[1], error)
+                    self._lower(len(chunk), views, error)
                 else:
                     done += len(chunk)
 
@@ -208,7 +208,7 @@ class TorchDetector:
             ) from error
         with self._lowering:
             if images * (1 + views) > self._encodings:
-                return  # the other part has done so
+                return  # another part has done so
             self._encodings = (images // 2) * (1 + views)
         if self._permutations.is_cuda:
             torch.cuda.empty_cache()
