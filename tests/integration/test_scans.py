@@ -21,6 +21,7 @@ from d3.container import Container
 from d3.domain.errors import (
     ImageNotFound,
     ImageTooLarge,
+    ImageUnsupported,
     RequestInvalid,
     ScanMismatch,
     ScanNotFound,
@@ -390,18 +391,28 @@ def test_a_prefix_is_listed_and_read(s3: S3Server, bucket: str) -> None:
 
 
 def test_what_is_not_there_or_too_large_is_said(s3: S3Server, bucket: str) -> None:
-    s3.client().put_object(bucket, "large", io.BytesIO(bytes(20_000)), 20_000)
+    for key, start in (("large", b"\xff\xd8\xff"), ("film", b"\0\0\0\x18ftypisom")):
+        s3.client().put_object(bucket, key, io.BytesIO(start + bytes(20_000)), len(start) + 20_000)
     collection = S3Collection(images_of(s3.place(bucket)), f"s3://{bucket}/")
     with pytest.raises(ImageNotFound):
         collection.read(f"s3://{bucket}/none")
     with pytest.raises(ImageTooLarge):
         collection.read(f"s3://{bucket}/large")
+    with pytest.raises(ImageUnsupported):
+        collection.read(f"s3://{bucket}/film")
+    with pytest.raises(ImageNotFound, match="cannot be a bucket's name"):
+        collection.read("s3://x/image.png")
     nowhere = S3Collection(images_of(s3.place(bucket)), "s3://no-such-bucket-at-all/x")
     for look in (nowhere.check, lambda: list(nowhere.list(None))):
         with pytest.raises(ImageNotFound, match="no-such-bucket-at-all"):
             look()
-    with pytest.raises(RequestInvalid):
-        S3Collection(images_of(s3.place(bucket)), "s3:///x")
+    for source, said in (
+        ("s3:///x", "names no bucket"),
+        ("s3://x", "cannot be a bucket's name"),
+        ("s3://192.168.0.1/x", "cannot be a bucket's name"),
+    ):
+        with pytest.raises(RequestInvalid, match=said):
+            S3Collection(images_of(s3.place(bucket)), source)
 
 
 def test_a_bucket_is_scanned(make, first_s3: S3Server, database: Database, tmp_path: Path) -> None:

@@ -146,6 +146,12 @@ class ScanFailed(D3Error):
     code = "scan_failed"
 
 
+class ScanIncomplete(ScanFailed):
+    """Everything that could be listed is judged, and not everything could be listed."""
+
+    code = "scan_incomplete"
+
+
 class ScanNotFound(D3Error):
     """There is no scan of that id."""
 
@@ -191,9 +197,14 @@ class ImageNotFound(ImageError):
 
 
 class ImageUnsupported(ImageError):
-    """The bytes are not an image in a format that D3 reads."""
+    """The bytes are not an image in a format that D3 reads.
+
+    Attributes:
+        found: the format of images that its first bytes tell; None where they tell none.
+    """
 
     code = "not_an_image"
+    found: str | None = None
 
 
 class ImageEmpty(ImageUnsupported):
@@ -212,6 +223,12 @@ class ImageUnreadable(ImageError):
     """The store answers, but does not give this image."""
 
     code = "image_unreadable"
+
+
+class FolderUnreadable(ImageError):
+    """A folder cannot be listed, so whether there are images in it is not known."""
+
+    code = "folder_unreadable"
 
 
 class ImageTooLarge(ImageError):

@@ -114,6 +114,7 @@ def recalibrated(rows: Rows, manifest: Manifest) -> Rows:
             if row.error:
                 yield row
                 continue
+            assert row.logit is not None
             score = assess(
                 [row.logit],
                 threshold=manifest.threshold,

@@ -314,8 +314,11 @@ def _worst(rows: Iterable[Row], threshold: float) -> dict[str, list[Row]]:
     """The most certain mistakes of each kind, the worst first."""
     heaps: dict[str, list[tuple[float, int, Row]]] = {"real": [], "fake": []}
     for number, row in enumerate(rows):
-        wrong = (row.prediction > threshold) != (row.label == "fake")
-        if row.condition != ORIGINAL or row.error or not wrong:
+        if row.condition != ORIGINAL or row.error:
+            continue
+        assert row.prediction is not None
+        assert row.logit is not None
+        if (row.prediction > threshold) == (row.label == "fake"):
             continue
         badness = row.logit if row.label == "real" else -row.logit
         heap = heaps[row.label]

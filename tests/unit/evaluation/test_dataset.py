@@ -79,8 +79,13 @@ def test_links_are_followed_but_never_in_a_circle(tmp_path: Path) -> None:
     (tmp_path / "set/fake/4.jpg").symlink_to(tmp_path / "store/1.jpg")
     (tmp_path / "set/fake/again").symlink_to(tmp_path / "set")
     (tmp_path / "set/fake/nowhere.jpg").symlink_to(tmp_path / "gone")
-    counts = Dataset([tmp_path / "set"]).count()
-    assert (counts.real.total(), counts.fake.total()) == (2, 2)
+    (tmp_path / "set/fake/itself.jpg").symlink_to("itself.jpg")
+    (tmp_path / "set/fake/no image").symlink_to("no image")
+    dataset = Dataset([tmp_path / "set"])
+    counts = dataset.count()
+    assert (counts.real.total(), counts.fake.total()) == (2, 4)
+    names = [Path(one.path).name for one in dataset.items() if one.fake]
+    assert names == ["3.jpg", "4.jpg", "itself.jpg", "nowhere.jpg"]
 
 
 def test_the_order_is_always_the_same(tmp_path: Path) -> None:

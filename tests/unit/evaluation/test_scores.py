@@ -8,7 +8,15 @@ import pytest
 from d3.domain.errors import StorageFailed
 from d3.evaluation.scores import Row, ScoreFile, gather
 
-ROW = Row(condition="original", path="a.jpg", label="fake", generator="sd", prediction=0.1 + 0.2)
+ROW = Row(
+    condition="original",
+    path="a.jpg",
+    label="fake",
+    generator="sd",
+    prediction=0.1 + 0.2,
+    logit=-0.8,
+    spread=0.0,
+)
 STRANGE = ['with "quotes", commas', "two\nlines\r\nand more", "\udcff\udc80 no UTF-8", ""]
 
 

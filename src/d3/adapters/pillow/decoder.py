@@ -25,7 +25,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from d3.adapters.pillow.formats import READABLE, SNIFFED_BYTES, sniff
+from d3.adapters.pillow.formats import READABLE
 from d3.adapters.pillow.structure import check_structure, gif_frames
 from d3.domain.errors import (
     ImageDamaged,
@@ -35,6 +35,7 @@ from d3.domain.errors import (
     ImageTooLarge,
     ImageUnsupported,
 )
+from d3.domain.formats import SNIFFED_BYTES, sniff
 from d3.domain.images import DecodedImage, ImageFacts, ImageSource, Pixels, pixels_sha256
 
 _DIMENSIONS = 2
@@ -110,16 +111,23 @@ class PillowDecoder:
     def _decode_file(self, data: bytes, size: int | None) -> DecodedImage:
         if not data:
             raise ImageEmpty("The file is empty.", "Send the image's bytes.")
-        if len(data) > self._limits.bytes:
-            raise ImageTooLarge(
-                f"The file is larger than {self._limits.bytes:,} bytes.",
-                "Send a smaller one, or raise D3_MAX_IMAGE_BYTES.",
-            )
         kind = sniff(data[:SNIFFED_BYTES])
         if kind is None:
             raise ImageUnsupported(
                 "The file is not an image that D3 reads.", f"Give a {READABLE} file."
             )
+        if len(data) > self._limits.bytes:
+            raise ImageTooLarge(
+                f"The file is larger than {self._limits.bytes:,} bytes.",
+                "Send a smaller one, or raise D3_MAX_IMAGE_BYTES.",
+            )
+        try:
+            return self._decode_kind(kind, data, size)
+        except ImageUnsupported as error:
+            error.found = kind
+            raise
+
+    def _decode_kind(self, kind: str, data: bytes, size: int | None) -> DecodedImage:
         opener = _opener(kind)
         check_structure(kind, data, self._limits.jpeg_scans)
         frames = gif_frames(data) if kind == "GIF" else None
@@ -226,6 +234,8 @@ def _opener(kind: str) -> Callable[[BinaryIO], Image.Image]:
         raise ImageUnsupported(
             "This Pillow was built without AVIF.", "Install Pillow's own wheel: pip install pillow"
         )
+    if kind not in _OPENERS:
+        raise ImageUnsupported(f"D3 does not read {kind}.", f"Give a {READABLE} file.")
     return _OPENERS[kind]
 
 

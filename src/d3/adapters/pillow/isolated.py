@@ -27,6 +27,7 @@ from d3.domain.errors import (
     ImageTooLarge,
     ImageUnsupported,
 )
+from d3.domain.formats import SNIFFED_BYTES, sniff
 from d3.domain.images import DecodedImage, ImageFacts, ImageSource
 
 _ERRORS: dict[str, type[ImageError]] = {
@@ -81,6 +82,8 @@ class IsolatedDecoder:
             raise
         with self._lock:
             self._idle.append(child)
+        if isinstance(outcome, ImageUnsupported):
+            outcome.found = sniff(source[:SNIFFED_BYTES])
         if isinstance(outcome, ImageError):
             raise outcome
         return outcome

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from d3.entrypoints.cli.output import complain, err, out, printable
-from d3.entrypoints.cli.sources import STDIN
+from d3.entrypoints.cli.sources import STDIN, read_stdin
 
 
 @click.command()
@@ -39,7 +38,7 @@ def explain(image: str, *, target: Path | None, views: int, model: str | None) -
         settings = replace(settings, model=checked_name(model))
     container = Container(settings=settings)
     piped = image == STDIN
-    source = sys.stdin.buffer.read(settings.max_image_bytes + 1) if piped else Path(image)
+    source = read_stdin(settings.max_image_bytes) if piped else Path(image)
     target = target or Path(f"{'stdin' if piped else Path(image).stem}-explained.png")
     with err().status("Explaining"):
         heatmap = container.explaining().explain(source, views=views)
