@@ -197,14 +197,15 @@ class ImageNotFound(ImageError):
 
 
 class ImageUnsupported(ImageError):
-    """The bytes are not an image in a format that D3 reads.
-
-    Attributes:
-        found: the format of images that its first bytes tell; None where they tell none.
-    """
+    """The bytes are not an image in a format that D3 reads."""
 
     code = "not_an_image"
-    found: str | None = None
+
+
+class ImageFormatUnsupported(ImageUnsupported):
+    """The bytes are an image, of a format or kind that D3 does not read."""
+
+    code = "unsupported_image"
 
 
 class ImageEmpty(ImageUnsupported):

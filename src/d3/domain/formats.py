@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from d3.domain.errors import D3Error, ImageUnsupported
+from d3.domain.errors import D3Error, ImageFormatUnsupported, ImageUnsupported
 
 SNIFFED_BYTES = 256
 """Of a file's beginning: as many tell its format."""
@@ -131,5 +131,5 @@ def is_no_image(name: str, error: D3Error) -> bool:
         name: its path, key or URI.
         error: that it met.
     """
-    no_content = isinstance(error, ImageUnsupported) and error.found is None
-    return no_content and not named_as_image(name)
+    says_so = isinstance(error, ImageUnsupported) and not isinstance(error, ImageFormatUnsupported)
+    return says_so and not named_as_image(name)

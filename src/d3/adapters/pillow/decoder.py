@@ -31,6 +31,7 @@ from d3.domain.errors import (
     ImageDamaged,
     ImageEmpty,
     ImageError,
+    ImageFormatUnsupported,
     ImageNotFound,
     ImageTooLarge,
     ImageUnsupported,
@@ -121,13 +122,6 @@ class PillowDecoder:
                 f"The file is larger than {self._limits.bytes:,} bytes.",
                 "Send a smaller one, or raise D3_MAX_IMAGE_BYTES.",
             )
-        try:
-            return self._decode_kind(kind, data, size)
-        except ImageUnsupported as error:
-            error.found = kind
-            raise
-
-    def _decode_kind(self, kind: str, data: bytes, size: int | None) -> DecodedImage:
         opener = _opener(kind)
         check_structure(kind, data, self._limits.jpeg_scans)
         frames = gif_frames(data) if kind == "GIF" else None
@@ -225,17 +219,17 @@ def _opener(kind: str) -> Callable[[BinaryIO], Image.Image]:
         try:
             from pillow_heif.as_plugin import HeifImageFile
         except ImportError as error:
-            raise ImageUnsupported(
+            raise ImageFormatUnsupported(
                 "HEIC images need an extra package.", "pip install 'd3-deepfake[heif]'"
             ) from error
         heif: Callable[[BinaryIO], Image.Image] = HeifImageFile
         return heif
     if kind == "AVIF" and not features.check("avif"):
-        raise ImageUnsupported(
+        raise ImageFormatUnsupported(
             "This Pillow was built without AVIF.", "Install Pillow's own wheel: pip install pillow"
         )
     if kind not in _OPENERS:
-        raise ImageUnsupported(f"D3 does not read {kind}.", f"Give a {READABLE} file.")
+        raise ImageFormatUnsupported(f"D3 does not read {kind}.", f"Give a {READABLE} file.")
     return _OPENERS[kind]
 
 
@@ -263,7 +257,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
         samples = np.asarray(image).astype(np.uint16)
         image = Image.fromarray((samples >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
-        raise ImageUnsupported(
+        raise ImageFormatUnsupported(
             f"Pixels of mode {image.mode!r} have no fixed range.", "Convert to 8 or 16 bits first."
         )
     if "transparency" in image.info:
@@ -274,7 +268,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
         rgb = image.convert("RGB")
         if rgb.mode == "RGB":
             return rgb
-    raise ImageUnsupported(f"Pixels of mode {image.mode!r} cannot be shown as RGB.")
+    raise ImageFormatUnsupported(f"Pixels of mode {image.mode!r} cannot be shown as RGB.")
 
 
 def _resized(rgb: Image.Image, size: int | None) -> Pixels:

@@ -24,14 +24,15 @@ from d3.domain.errors import (
     ImageDamaged,
     ImageEmpty,
     ImageError,
+    ImageFormatUnsupported,
     ImageTooLarge,
     ImageUnsupported,
 )
-from d3.domain.formats import SNIFFED_BYTES, sniff
 from d3.domain.images import DecodedImage, ImageFacts, ImageSource
 
 _ERRORS: dict[str, type[ImageError]] = {
-    kind.__name__: kind for kind in (ImageDamaged, ImageEmpty, ImageTooLarge, ImageUnsupported)
+    kind.__name__: kind
+    for kind in (ImageDamaged, ImageEmpty, ImageFormatUnsupported, ImageTooLarge, ImageUnsupported)
 }
 _FORMATS = {"AVIF", "BMP", "GIF", "HEIF", "JPEG", "PNG", "WEBP"}
 _SECONDS = 10
@@ -82,8 +83,6 @@ class IsolatedDecoder:
             raise
         with self._lock:
             self._idle.append(child)
-        if isinstance(outcome, ImageUnsupported):
-            outcome.found = sniff(source[:SNIFFED_BYTES])
         if isinstance(outcome, ImageError):
             raise outcome
         return outcome

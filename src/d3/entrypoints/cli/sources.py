@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from d3.domain.errors import ImageError, ImageNotFound
+from d3.domain.errors import ImageEmpty, ImageError, ImageNotFound
 from d3.domain.folders import EVERYTHING, Pattern, files_below, split_pattern, unreadable_folder
 from d3.domain.formats import named_as_image
 from d3.domain.images import ImageSource
@@ -69,11 +69,15 @@ def read_stdin(max_bytes: int) -> bytes:
     """Standard input, or its first bytes and one more.
 
     Raises:
-        ImageNotFound: it is closed.
+        ImageEmpty: nothing came.
     """
-    if sys.stdin is None:
-        raise ImageNotFound("Standard input is closed.", "Pipe the image in, or name its file.")
-    return sys.stdin.buffer.read(max_bytes + 1)
+    content = sys.stdin.buffer.read(max_bytes + 1)
+    if not content:
+        raise ImageEmpty(
+            "Nothing came on standard input, or it is closed.",
+            "Pipe the image in, or name its file.",
+        )
+    return content
 
 
 def nothing_there() -> ImageNotFound:
