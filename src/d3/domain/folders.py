@@ -141,7 +141,9 @@ def tidy(path: str) -> str:
         return plain
     try:
         same = os.path.samefile(plain, path)  # noqa: PTH121
-    except (OSError, ValueError):
+    except ValueError:
+        return plain  # no file has such a name
+    except OSError:
         same = False
     return plain if same else os.path.realpath(path)
 

@@ -64,6 +64,7 @@ def layout_of(sample: str, is_there: Callable[[str], bool]) -> Layout:
     for delimiter, rows in tables.items():
         if rows and (column := image_column(rows[0])) is not None:
             return Layout(delimiter, column, titled=True)
+    tables = dict(sorted(tables.items(), key=lambda one: not _is_divided(one[1])))
     # What a file lies at is surely a path; of the rest a URI says more than the end of a name.
     for says in (is_there, _is_uri_of_image, named_as_image, _is_uri):
         for number in range(_ROWS):
@@ -83,6 +84,12 @@ def _is_titled(rows: Sequence[_Row], column: int, is_there: Callable[[str], bool
     if named_as_image(rows[1][column]):
         return True
     raise _unclear()
+
+
+def _is_divided(rows: Sequence[_Row]) -> bool:
+    """Whether the delimiter makes of each row as many values, and more than one."""
+    lengths = {len(row) for row in rows}
+    return len(lengths) == 1 and lengths != {1}
 
 
 def _unclear() -> RequestInvalid:

@@ -185,7 +185,7 @@ def _kind_and_generator(above: Sequence[str], inside: Sequence[str]) -> tuple[bo
     if place is None:
         if not above or not _is_kind(above[-1].lower()):
             return None
-        fake, before, after = above[-1].lower() in FAKE_FOLDERS, (), inside
+        fake, before, after = above[-1].lower() in FAKE_FOLDERS, inside[:0], inside
         above = above[:-1]
     else:
         fake, before, after = lowered[place] in FAKE_FOLDERS, inside[:place], inside[place + 1 :]

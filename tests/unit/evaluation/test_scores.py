@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,6 +56,17 @@ def test_a_row_torn_off_by_an_interruption_is_written_again(tmp_path: Path, torn
     again.append(replace(ROW, path=STRANGE[1]))
     again.close(complete=True)
     assert again.finished.read_bytes() == content
+
+
+def test_of_an_image_that_could_not_be_judged_the_numbers_are_empty(tmp_path: Path) -> None:
+    bad = Row(condition="original", path="b", label="real", generator="", error="damaged_image")
+    file = filled(tmp_path, 0)
+    file.append(bad)
+    file.close(complete=True)
+    assert list(file.rows()) == [bad]
+    (row,) = csv.DictReader(file.finished.read_text().splitlines())
+    filled_in = {name for name, value in row.items() if value}
+    assert filled_in == {"condition", "path", "label", "error"}
 
 
 def test_finished_scores_are_gone_on_with(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -89,7 +89,7 @@ class FolderCollection:
         except OSError as error:
             raise unreadable_folder(self._root, error) from error
 
-    def _unreadable(self, unread: list[tuple[str, OSError]]) -> FolderUnreadable:
+    def _unreadable(self, unread: Sequence[tuple[str, OSError]]) -> FolderUnreadable:
         path, trouble = unread[0]
         error = unreadable_folder(
             os.path.join(self._root, path),  # noqa: PTH118
