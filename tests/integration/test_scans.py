@@ -30,8 +30,8 @@ from d3.domain.errors import (
     ScanNotFound,
     StorageUnavailable,
 )
-from d3.domain.models import ModelReference
 from d3.domain.images import ImageSource
+from d3.domain.models import ModelReference
 from d3.domain.ports_scans import Listed, ScanLedger
 from d3.domain.scans import NewScan, Scan, ScanCounts, ScanRow, ScanState
 from d3.domain.services import scanning
@@ -430,7 +430,7 @@ def test_what_cannot_be_listed_ends_a_scan_that_stays_open(
         service.run(scan, collection)
     found = container.scan_ledger().get("s")
     assert (found.state, found.listed, found.counts.rows) == (ScanState.RUNNING, False, 5)
-    assert said.split(" ")[0] in (found.trouble or "")
+    assert said.split(" ", maxsplit=1)[0] in (found.trouble or "")
     collection.error = None
     ended = service.run(scan, collection)
     container.host().close()
