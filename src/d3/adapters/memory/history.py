@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import operator
 import threading
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
+from typing import Any
 
 from d3.domain.cursors import decode_cursor, encode_cursor
 from d3.domain.errors import (
@@ -32,6 +33,7 @@ from d3.domain.history import (
     Page,
     RequestRecord,
     Statistics,
+    VerdictCounts,
     checked_limit,
     checked_offset,
     in_utc,
@@ -218,20 +220,15 @@ class MemoryHistory:
     def statistics(self, where: HistoryFilter, bucket: BucketSize | None = None) -> Statistics:
         """Counts over the entries that match, and a series in time if asked for."""
         found = list(self.iterate(where))
-        total, fake, seconds = _tally(found)
         if bucket is None:
-            return Statistics(total_inferences=total, total_fake=fake, avg_processing_time=seconds)
+            return Statistics(**_tally(found))
         buckets: defaultdict[datetime, list[HistoryEntry]] = defaultdict(list)
         for entry in found:
             buckets[_start(entry.created_at, bucket)].append(entry)
-        tallies = [(start, _tally(entries)) for start, entries in sorted(buckets.items())]
         return Statistics(
-            total_inferences=total,
-            total_fake=fake,
-            avg_processing_time=seconds,
+            **_tally(found),
             series=tuple(
-                Bucket(start=start, total_inferences=n, total_fake=k, avg_processing_time=mean)
-                for start, (n, k, mean) in tallies
+                Bucket(start=start, **_tally(entries)) for start, entries in sorted(buckets.items())
             ),
         )
 
@@ -274,9 +271,14 @@ def _start(moment: datetime, bucket: BucketSize) -> datetime:
     return start.replace(hour=0) if bucket is BucketSize.DAY else start
 
 
-def _tally(entries: Iterable[HistoryEntry]) -> tuple[int, int, float]:
-    times, fakes = [], 0
-    for entry in entries:
-        times.append(entry.processing_time)
-        fakes += entry.is_fake
-    return len(times), fakes, math.fsum(times) / len(times) if times else 0.0
+def _tally(entries: Sequence[HistoryEntry]) -> dict[str, Any]:
+    """In the words of :class:`d3.domain.history.Tally`."""
+    seconds = math.fsum(one.processing_time for one in entries)
+    verdicts = Counter(one.verdict.value for one in entries)
+    return {
+        "total_inferences": len(entries),
+        "total_fake": sum(one.is_fake for one in entries),
+        "avg_processing_time": seconds / len(entries) if entries else 0.0,
+        "by_verdict": VerdictCounts(**verdicts),
+        "demo": sum(one.is_demo for one in entries),
+    }

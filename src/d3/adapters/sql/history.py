@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -27,6 +28,7 @@ from d3.domain.history import (
     NewEntry,
     Page,
     Statistics,
+    VerdictCounts,
     checked_limit,
     checked_offset,
     nearest_rank,
@@ -136,29 +138,18 @@ class SqlHistory:
         if bucket is None:
             with self._database.reading() as connection:
                 row = connection.execute(queries.totals(where)).one()
-            return Statistics(
-                total_inferences=row.total,
-                total_fake=row.fake,
-                avg_processing_time=_mean(row.seconds, row.total),
-            )
+            return Statistics(**_tally(queries.sums_of(row)))
         wanted = queries.series(where, bucket, sqlite=self._database.is_sqlite)
         with self._database.reading() as connection:
             rows = connection.execute(wanted).all()
         # Summed here, so that totals and series agree whatever arrives between two statements.
-        total = sum(row.total for row in rows)
+        buckets = [(_moment(row.start), queries.sums_of(row)) for row in rows]
+        nothing = queries.Sums(0, 0, 0.0, 0, 0, 0)
+        columns = zip(nothing, *(sums for _, sums in buckets), strict=True)
+        together = queries.Sums(*map(sum, columns))
         return Statistics(
-            total_inferences=total,
-            total_fake=sum(row.fake for row in rows),
-            avg_processing_time=_mean(sum(row.seconds for row in rows), total),
-            series=tuple(
-                Bucket(
-                    start=_moment(row.start),
-                    total_inferences=row.total,
-                    total_fake=row.fake,
-                    avg_processing_time=_mean(row.seconds, row.total),
-                )
-                for row in rows
-            ),
+            **_tally(together),
+            series=tuple(Bucket(start=start, **_tally(sums)) for start, sums in buckets),
         )
 
     def distribution(self, where: HistoryFilter, parts: int) -> Distribution:
@@ -216,8 +207,17 @@ def _not_found(id_: int) -> ResultNotFound:
     )
 
 
-def _mean(seconds: float, total: int) -> float:
-    return seconds / total if total else 0.0
+def _tally(sums: queries.Sums) -> dict[str, Any]:
+    """The sums in the words of :class:`d3.domain.history.Tally`."""
+    return {
+        "total_inferences": sums.total,
+        "total_fake": sums.is_fake,
+        "avg_processing_time": sums.seconds / sums.total if sums.total else 0.0,
+        "by_verdict": VerdictCounts(
+            fake=sums.fake, real=sums.total - sums.fake - sums.uncertain, uncertain=sums.uncertain
+        ),
+        "demo": sums.demo,
+    }
 
 
 def _moment(start: str | datetime) -> datetime:

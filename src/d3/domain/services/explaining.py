@@ -66,6 +66,7 @@ class ExplanationService:
             image=whole.facts,
             model=manifest.reference,
             encode=self._drawing.png,
+            notice=manifest.notice,
         )
 
 

@@ -144,6 +144,7 @@ class ScanService:
             views=views or 1,
             created_at=now,
             by_service=by_service,
+            notice=manifest.notice,
         )
         scan = ledger.open(wanted)
         kept = replace(

@@ -1,0 +1,35 @@
+"""Why a verdict is uncertain and what must be said beside it, with each row; counts by verdict."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+branch_labels = None
+depends_on = None
+
+STARTER_SAID = "The starter model is for trying the software, not for judging real photographs."
+"""What the starter's manifest said until now; no other model had a notice."""
+
+
+def upgrade() -> None:
+    """Forwards only; the way back is a backup."""
+    results = "inference_results"
+    op.add_column(results, sa.Column("reason", sa.String(32)))
+    op.add_column(results, sa.Column("notice", sa.Text(), nullable=False, server_default=""))
+    no = sa.false()
+    op.add_column(results, sa.Column("demo", sa.Boolean(), nullable=False, server_default=no))
+    op.add_column("scans", sa.Column("notice", sa.Text(), nullable=False, server_default=""))
+    op.add_column("scan_results", sa.Column("reason", sa.String(32)))
+    for name in ("order", "user", "fake"):
+        op.drop_index(f"ix_{results}_{name}", results)
+    for table, said in ((results, {"demo": sa.true()}), ("scans", {})):
+        columns = [sa.column(name) for name in ("model_name", "notice", *said)]
+        of_starter = sa.update(sa.table(table, *columns)).where(columns[0] == "starter")
+        op.execute(of_starter.values(notice=STARTER_SAID, **said))
+    order, counted = ["created_at", "id"], ["processing_time", "verdict", "demo"]
+    op.create_index(f"ix_{results}_order", results, [*order, "is_fake", *counted])
+    op.create_index(f"ix_{results}_user", results, ["user_id", *order, "is_fake", *counted])
+    op.create_index(f"ix_{results}_fake", results, ["is_fake", *order, *counted])
