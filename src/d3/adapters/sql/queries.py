@@ -135,15 +135,15 @@ def _sums() -> tuple[sa.Label[Any], ...]:
     def of(condition: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         return sa.func.coalesce(sa.func.sum(sa.cast(condition, sa.Integer())), 0)
 
-    sums = Sums(
-        total=sa.func.count(),
-        is_fake=of(_T.is_fake.expression),
-        seconds=sa.func.coalesce(sa.func.sum(_T.processing_time), 0.0),
-        fake=of(_T.verdict == Verdict.FAKE.value),
-        uncertain=of(_T.verdict == Verdict.UNCERTAIN.value),
-        demo=of(_T.demo.expression),
+    sums: tuple[sa.ColumnElement[Any], ...] = (
+        sa.func.count(),
+        of(_T.is_fake.expression),
+        sa.func.coalesce(sa.func.sum(_T.processing_time), 0.0),
+        of(_T.verdict == Verdict.FAKE.value),
+        of(_T.verdict == Verdict.UNCERTAIN.value),
+        of(_T.demo.expression),
     )
-    return tuple(one.label(name) for name, one in sums._asdict().items())
+    return tuple(one.label(name) for name, one in zip(Sums._fields, sums, strict=True))
 
 
 def scores(where: HistoryFilter, parts: int, *, sqlite: bool) -> sa.Select[Any]:

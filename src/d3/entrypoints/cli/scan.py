@@ -118,7 +118,8 @@ def scan(
     collection.check()
     manifest, work = _means(container, _model_of(known, model), None if dry_run else ray)
     if dry_run:
-        return _dry_run(container, collection, views or 1, sample_seconds, as_json=as_json)
+        _dry_run(container, collection, views or 1, sample_seconds, manifest, as_json=as_json)
+        return 0
     service = container.scans()
     name = scan_id or new_scan_name(container.clock().now())
     begun = service.begin(name, collection, manifest, threshold=threshold, views=views)
@@ -317,9 +318,10 @@ def _dry_run(
     collection: ImageCollection,
     views: int,
     seconds: int,
+    manifest: Manifest,
     *,
     as_json: bool,
-) -> int:
+) -> None:
     status = err().status("Listing")
     with status:
 
@@ -332,13 +334,16 @@ def _dry_run(
         )
     left = found.keys / found.rate if found.rate else 0.0
     if as_json:
-        print_json(asdict(found) | {"rate": found.rate, "estimated_seconds": left})
-        return 0
-    out().print(f"files      {found.keys:,}")
-    out().print(
-        f"sample     {found.sampled:,} in {found.seconds:.1f} s: {found.fakes:,} fake, "
-        f"{found.errors:,} that are no image or cannot be judged"
-    )
-    out().print(f"rate       {found.rate:,.1f} files/s")
-    out().print(f"estimated  {timedelta(seconds=round(left))}")
-    return 0
+        more = {"rate": found.rate, "estimated_seconds": left, "notice": manifest.notice}
+        print_json(asdict(found) | more)
+    else:
+        out().print(f"files      {found.keys:,}")
+        out().print(
+            f"sample     {found.sampled:,} in {found.seconds:.1f} s: {found.fakes:,} fake, "
+            f"{found.uncertain:,} uncertain, "
+            f"{found.errors:,} that are no image or cannot be judged"
+        )
+        out().print(f"rate       {found.rate:,.1f} files/s")
+        out().print(f"estimated  {timedelta(seconds=round(left))}")
+    if manifest.notice:
+        complain(manifest.notice, kind="note")
