@@ -252,7 +252,11 @@ def _queue(detector: Detector, clock: Clock) -> DetectionQueue:
 def _database(settings: Settings) -> Database:
     from d3.adapters.sql import Database
 
-    return Database(settings.database, pool_size=settings.database_pool_size)
+    return Database(
+        settings.database,
+        pool_size=settings.database_pool_size,
+        prepared=settings.database_prepared,
+    )
 
 
 def _schema(database: Database) -> Schema:

@@ -15,7 +15,7 @@ from d3.adapters.sql.backup import backup, beside
 from d3.adapters.sql.engine import Database
 from d3.adapters.sql.patience import take_time
 from d3.adapters.sql.tables import Base
-from d3.domain.errors import SchemaMismatch
+from d3.domain.errors import SchemaMismatch, StorageFailed
 from d3.domain.ports_history import SchemaState
 from d3.domain.ports_storage import Progress, Upgraded, no_progress
 
@@ -53,6 +53,7 @@ def state(database: Database) -> SchemaState:
         StorageFailed: the database cannot be read.
     """
     with database.reading() as connection:
+        _check_encoding(connection)
         return state_of(connection)
 
 
@@ -121,6 +122,7 @@ def has_rows(connection: sa.Connection) -> bool:
 def _upgrade(database: Database, revision: str, *, keep_backup: bool) -> Upgraded:
     file = None
     with database.writing() as connection:
+        _check_encoding(connection)
         exclusively(connection)
         # Only now: looked at while another process adopts, the tables seem to be nobody's.
         found = state_of(connection)
@@ -186,6 +188,18 @@ class SqlSchema:
     def backup(self, file: Path, progress: Progress = no_progress) -> None:
         """Copy the embedded database, as it stands at this moment and while it is in use."""
         backup(self._database, file, progress)
+
+
+def _check_encoding(connection: sa.Connection) -> None:
+    """A name in another script must not fail in the middle of the work."""
+    if connection.dialect.name == "sqlite":
+        return
+    encoding = connection.scalar(sa.text("SHOW server_encoding"))
+    if encoding != "UTF8":
+        raise StorageFailed(
+            f"The database keeps text as {encoding}, which lacks most of the world's characters.",
+            "Make one with CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0.",
+        )
 
 
 def _recorded(connection: sa.Connection) -> str | None:
