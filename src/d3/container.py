@@ -32,6 +32,7 @@ from d3.domain.services.following import ActiveModelFollower
 from d3.domain.services.hosting import ModelHost
 from d3.domain.services.models import ModelService
 from d3.domain.services.pulling import PullService
+from d3.domain.services.request_log import RequestLogWriter
 from d3.domain.services.scans import ScanService
 from d3.domain.services.writing import HistoryWriter
 from d3.settings import Settings
@@ -519,4 +520,5 @@ class Container(containers.DeclarativeContainer):
     scan_cluster = providers.Factory(_cluster, settings)
     copier = providers.Factory(_copier, settings)
     history_writer = providers.ThreadSafeSingleton(HistoryWriter, history=history, clock=clock)
+    request_log = providers.ThreadSafeSingleton(RequestLogWriter, history=history, clock=clock)
     cache = providers.ThreadSafeSingleton(_cache, settings)

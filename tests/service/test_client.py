@@ -83,7 +83,9 @@ def test_statistics_and_models(client: Client, home: Home, tmp_path: Path) -> No
     assert client.model().model_name == "mine"
 
 
-def flaky(answers: list[tuple[int, dict[str, str]]], seen: list[dict[str, str]]) -> Any:
+def flaky(
+    answers: list[tuple[int, dict[str, str]]], seen: list[dict[str, str]], code: str = "busy"
+) -> Any:
     """An ASGI application that gives these answers in turn, then a good one."""
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
@@ -95,7 +97,7 @@ def flaky(answers: list[tuple[int, dict[str, str]]], seen: list[dict[str, str]])
         status, headers = answers.pop(0) if answers else (200, {})
         body: dict[str, Any] = {"success": True, "message": "done"}
         if status != 200:
-            body = {"success": False, "error": "Not now.", "code": "busy", "request_id": "r"}
+            body = {"success": False, "error": "Not now.", "code": code, "request_id": "r"}
         if scope["path"].endswith("stats") and status == 200:
             zeros = ["total_inferences", "total_fake", "total_real", "fake_percentage"]
             body["stats"] = dict.fromkeys([*zeros, "avg_processing_time"], 0)
@@ -149,6 +151,52 @@ def test_patience_ends() -> None:
         client.model()
     assert refused.value.status == 503
     assert len(seen) == 3
+
+
+IN_FLIGHT = (409, {"Retry-After": "45"})
+
+
+def test_a_request_that_is_being_answered_is_asked_for_again() -> None:
+    """A service that was killed and started again keeps the request's key for a minute."""
+    seen: list[dict[str, str]] = []
+    slept: list[float] = []
+    with (
+        serving(
+            flaky([IN_FLIGHT] * 12 + [(400, {})], seen, "request_in_flight"), lifespan="off"
+        ) as url,
+        Client(url, sleep=slept.append) as client,
+        pytest.raises(ServiceError) as refused,
+    ):
+        client.predict(b"x")
+    assert refused.value.status == 400
+    assert len(seen) == 13
+    assert len({one["idempotency-key"] for one in seen}) == 1
+    assert all(0 < pause < 5 for pause in slept)
+
+
+def test_patience_with_a_request_that_is_being_answered_ends() -> None:
+    seen: list[dict[str, str]] = []
+    slept: list[float] = []
+    with (
+        serving(flaky([IN_FLIGHT] * 99, seen, "request_in_flight"), lifespan="off") as url,
+        Client(url, sleep=slept.append) as client,
+        pytest.raises(ServiceError) as refused,
+    ):
+        client.predict(b"x")
+    assert refused.value.code == "request_in_flight"
+    assert 60 < sum(slept) < 100
+
+
+def test_another_conflict_is_not_asked_again() -> None:
+    seen: list[dict[str, str]] = []
+    with (
+        serving(flaky([IN_FLIGHT] * 2, seen, "model_busy"), lifespan="off") as url,
+        Client(url) as client,
+        pytest.raises(ServiceError) as refused,
+    ):
+        client.load_model()
+    assert refused.value.code == "model_busy"
+    assert len(seen) == 1
 
 
 def test_no_answer_is_an_error_with_a_way_out() -> None:

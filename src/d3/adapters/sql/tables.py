@@ -119,7 +119,10 @@ class InferenceResult(Base):
 
 
 class IdempotencyRow(Base):
-    """A key a client gave its request; without an answer it is being worked on."""
+    """A key a client gave its request; without an answer it is being worked on.
+
+    The results that the answer tells of have ids from ``first_id`` to ``last_id``.
+    """
 
     __tablename__ = "idempotency_keys"
 
@@ -130,6 +133,8 @@ class IdempotencyRow(Base):
     answer: Mapped[bytes | None] = mapped_column(sa.LargeBinary())
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime] = mapped_column(index=True)
+    first_id: Mapped[int | None] = mapped_column(Key, index=True)
+    last_id: Mapped[int | None] = mapped_column(Key)
 
 
 class RequestLogRow(Base):

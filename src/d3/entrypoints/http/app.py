@@ -38,7 +38,7 @@ class Application(Litestar):
         if self._observer is None:
             answer = LingeringClose(Gate(self._answer, self.d3, partial(web.answer_refused, self)))
             self._observer = Observer(
-                answer, self.d3.metrics, self.d3.writer.log, self.d3.shown_address
+                answer, self.d3.metrics, self.d3.request_log.log, self.d3.shown_address
             )
         if scope["type"] == "http" and not self.d3.started:
             await asyncio.to_thread(self.d3.start)
