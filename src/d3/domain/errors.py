@@ -238,6 +238,12 @@ class ModelNotLoaded(ModelError):
     code = "model_not_loaded"
 
 
+class ModelForked(ModelError):
+    """The model was loaded before this process was forked, and its threads stayed behind."""
+
+    code = "model_forked"
+
+
 class LoadInProgress(ModelError):
     """A model is being loaded; another load has to wait.
 

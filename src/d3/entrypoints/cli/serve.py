@@ -129,6 +129,13 @@ def see_to_keys(container: Container, *, local: bool) -> None:
             "This address can be reached from elsewhere, and there is no API key.",
             "Make one: d3 keys init",
         )
+    if secrets.key() is not None:
+        complain(
+            f"{secrets.key_file} holds a key that this database does not know. "
+            "`d3 keys init --replace` makes one that it does.",
+            "warning",
+        )
+        return
     made = accounts.first_key()
     try:
         secrets.keep_key(made.key)
