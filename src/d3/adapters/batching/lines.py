@@ -154,6 +154,16 @@ class Line:
     promised_encodings: int = 0
 
     @property
+    def all_images(self) -> int:
+        """Images that wait, or for which places are reserved."""
+        return self.images + self.promised_images
+
+    @property
+    def all_encodings(self) -> int:
+        """What they cost."""
+        return self.encodings + self.promised_encodings
+
+    @property
     def head(self) -> Entry | None:
         """The first that waits."""
         while self.entries and not self.entries[0].left:

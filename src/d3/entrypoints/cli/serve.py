@@ -56,7 +56,8 @@ def serve(
     import uvicorn
 
     from d3.entrypoints.http import create_app
-    from d3.entrypoints.http.protocol import BoundedHttp
+    from d3.entrypoints.http.connections import descriptors_for
+    from d3.entrypoints.http.protocol import bounded_http
     from d3.entrypoints.logs import configure_logs
     from d3.settings import Settings
 
@@ -77,7 +78,8 @@ def serve(
         application.d3.start(lambda container: see_to_keys(container, local=local))
     config = uvicorn.Config(
         application,
-        http=BoundedHttp,
+        http=bounded_http(settings, descriptors_for(settings.max_connections)),
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,

@@ -115,9 +115,7 @@ class InferenceController(Controller):
         """Judge the images in the fields ``files``; one bad file fails only itself."""
         caller_of(request).check(Scope.PREDICT)
         d3.inference.knock(Lane.BULK)
-        limits = FormLimits(
-            d3.settings.max_batch_bytes, d3.settings.max_batch_files + 8, d3.settings.upload_seconds
-        )
+        limits = FormLimits(d3.settings.max_batch_bytes, d3.settings.max_batch_files + 8)
         form = await read_form(request, limits)
         uploads = form.all_files("files")
         names = [display_name(upload.name) for upload in uploads]
@@ -140,8 +138,7 @@ class InferenceController(Controller):
 
 
 def _limits_of_one(d3: Services) -> FormLimits:
-    settings = d3.settings
-    return FormLimits(settings.max_image_bytes + _FORM_OVERHEAD, 16, settings.upload_seconds)
+    return FormLimits(d3.settings.max_image_bytes + _FORM_OVERHEAD, 16)
 
 
 async def _image(request: Request[Any, Any, Any], d3: Services, form: Form) -> Upload:
