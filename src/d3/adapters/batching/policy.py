@@ -7,7 +7,8 @@ pass and who need not wait any more. The rules, in their order:
 2. Nobody gets a pass whose time is over, or would be before the pass ends, or who has left.
 3. Interactive goes first. Bulk joins with the work it has credit for (:class:`BulkShare`), leads a
    pass where its credit is enough for one, and has the device to itself while nobody else waits.
-4. A pass has images of one number of views: those of the one that leads it.
+4. A pass has images of one number of views: those of the one that leads it. A heat map is drawn in
+   parts, each as dear as an image, in passes of its own.
 5. A pass is no larger than the bound, than the device was found to have room for, and than what
    makes it efficient. Where all that waits would fit into one, it is cut so that the earliest
    deadline is kept; where more waits, it is full: small passes would make many late for one.
@@ -27,14 +28,14 @@ from dataclasses import dataclass
 
 from d3.adapters.batching.costs import CostModel
 from d3.adapters.batching.lines import Entry, Line, Pass, Want
-from d3.domain.errors import Overloaded
+from d3.domain.errors import ExplanationUnavailable, Overloaded
 from d3.domain.ports_queue import Lane
 from d3.domain.sharing import BulkShare
 
 _MOMENT = 1.0
 """Seconds of a pass from which on it is felt that images of a pass wait for each other."""
 _PATIENCE = 0.08
-"""Of the time an image had, by which it may be late after all: it was let in, and costs are guesses."""
+"""Of an image's time, by which it may be late: costs are guesses, and it was let in by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,17 +91,19 @@ class Policy:
     @property
     def room(self) -> int:
         """Encodings of the next pass at most; an image by itself may have more."""
-        most = min(self._largest, self._fits)
-        enough = min(most, self.costs.enough(most))
-        return self.costs.bearable(enough, _MOMENT) if self._is_slow(enough) else enough
+        enough = self._enough
+        return self.costs.bearable(enough, _MOMENT) if self._slow else enough
 
-    def _is_slow(self, encodings: int) -> bool:
-        return self.costs.seconds(encodings) > _MOMENT
+    @property
+    def _enough(self) -> int:
+        """Encodings that make the device about as quick as it gets."""
+        most = min(self._largest, self._fits)
+        return min(most, self.costs.enough(most))
 
     @property
     def _slow(self) -> bool:
-        most = min(self._largest, self._fits)
-        return self._is_slow(min(most, self.costs.enough(most)))
+        """Whether a pass of so many takes longer than a moment."""
+        return self.costs.seconds(self._enough) > _MOMENT
 
     def fill(self, one: Pass) -> float:
         """How full a pass was, of the largest one; at most 1."""
@@ -115,6 +118,7 @@ class Policy:
 
         Raises:
             Overloaded: there are none, or they would come too late.
+            ExplanationUnavailable: a heat map takes longer than there is time, even alone.
         """
         line, bounds = self.lines[want.lane], self._bounds
         images = line.images + line.promised_images
@@ -128,8 +132,11 @@ class Policy:
                     max(want.images, over), max(want.images, over) * (1 + want.views)
                 ),
             )
+        if want.deadline is not None and want.apart:
+            self._check_map(want, want.deadline - now)
         if want.deadline is not None and not self.idle:
-            late = now + self.expected(want, now) - want.deadline
+            time = want.deadline - now
+            late = self.expected(want, now) + max(0.0, self.costs.slack - _PATIENCE * time) - time
             if late > 0:
                 raise Overloaded(
                     "More images wait to be judged than can be in the time a request has.",
@@ -137,6 +144,15 @@ class Policy:
                     retry_after=late,
                 )
         line.promise(want, 1)
+
+    def _check_map(self, want: Want, time: float) -> None:
+        """See that a heat map could be drawn if nobody else asked; what images cost tells."""
+        alone = self._passes(want.images, want.encodings)
+        if alone > time:
+            raise ExplanationUnavailable(
+                f"This heat map would take {alone:.0f} seconds here, and a request has {time:.0f}.",
+                "Ask for fewer views, or raise D3_REQUEST_SECONDS.",
+            )
 
     def give_up(self, want: Want) -> None:
         """Take a promise back."""
@@ -164,7 +180,7 @@ class Policy:
         images += math.ceil(bulk.all_images * share) + sum(one.images for one in self._retries)
         encodings += math.ceil(bulk.all_encodings * share)
         encodings += sum(one.encodings for one in self._retries)
-        return rest + self._passes(images, encodings) + self.costs.slack
+        return rest + self._passes(images, encodings)
 
     def withdraw(self, entry: Entry) -> int:
         """Nobody waits for the entry any more; how many images that spares."""
@@ -187,7 +203,8 @@ class Policy:
     def done(self, seconds: float) -> None:
         """The running pass ended well, after so long."""
         assert self.running is not None
-        self.costs.observe(self.running.encodings, seconds)
+        if not self.running.apart:  # only about as dear as images
+            self.costs.observe(self.running.encodings, seconds)
         self.running = None
 
     def failed(self, *, out_of_memory: bool = False) -> Entry | None:
@@ -296,7 +313,7 @@ class Policy:
         for entry in line.entries:
             if chosen.parts and room - chosen.encodings < 1 + chosen.views:
                 break
-            if not entry.left or entry.views != chosen.views:
+            if not entry.left or not chosen.takes(entry):
                 continue
             images = self._images_for(entry, chosen, room, now)
             if images and self._claimed(entry):

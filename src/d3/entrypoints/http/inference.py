@@ -158,13 +158,9 @@ async def _explained(
     request: Request[Any, Any, Any], d3: Services, form: Form, image: Upload
 ) -> Explanation:
     """The heat map, within the time a request has."""
-    views = form.views()
-
-    def draw() -> Explanation:
-        return explanation_of(d3.explaining.explain(image.data, views=views))
-
-    until = time.monotonic() + _BEFORE_THE_WAY_BACK * d3.settings.request_seconds
-    return await patiently(request, d3.wait(d3.explain(draw)), until)
+    within = _BEFORE_THE_WAY_BACK * d3.settings.request_seconds
+    drawing = d3.explain(image.data, form.views(), within, explanation_of)
+    return await patiently(request, d3.wait(drawing), time.monotonic() + within)
 
 
 async def _answer(
