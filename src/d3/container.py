@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from d3.domain.ports_storage import Copier
     from d3.domain.published import ModelSource
 
+_PASS_SECONDS = 120.0
 STARTER_FOLDER = Path(__file__).parent / "starter"
 
 
@@ -399,7 +400,7 @@ def working(settings: Settings) -> Iterator[Container]:
     try:
         yield container
     finally:
-        container.host().close()
+        container.host().close(_PASS_SECONDS)
         container.decoder().close()
         container.database().close()
 
@@ -470,7 +471,7 @@ class Container(containers.DeclarativeContainer):
         DetectionService, host=host, decoder=decoder, clock=clock
     )
     explaining = providers.ThreadSafeSingleton(
-        ExplanationService, host=host, decoder=decoder, drawing=drawing
+        ExplanationService, host=host, decoder=decoder, drawing=drawing, clock=clock
     )
     models = providers.ThreadSafeSingleton(
         ModelService,

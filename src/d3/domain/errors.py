@@ -104,6 +104,12 @@ class FormTooLarge(RequestInvalid):
     code = "body_too_large"
 
 
+class HostInvalid(RequestInvalid):
+    """A request that says not once which host it is for."""
+
+    code = "invalid_host"
+
+
 class FormTooSlow(RequestInvalid):
     """A body that did not arrive in the time it has."""
 
@@ -558,6 +564,18 @@ class Overloaded(D3Error):
     def __init__(self, problem: str, remedy: str = "", retry_after: float = 1.0) -> None:
         super().__init__(problem, remedy)
         self.retry_after = retry_after
+
+
+class ResourcesExhausted(Overloaded):
+    """The process may open no more files, connections or processes, or has no memory for one."""
+
+    code = "resources_exhausted"
+
+
+class ServiceStopping(Overloaded):
+    """The service was told to stop before this was done."""
+
+    code = "service_stopping"
 
 
 class DeadlineExceeded(Overloaded):

@@ -270,7 +270,7 @@ class MemoryHistory:
                 and (where.since is None or one.created_at >= where.since)
                 and (where.until is None or one.created_at < where.until)
             ):
-                counts[_start(one.created_at, bucket)][one.status_code >= 500] += 1  # noqa: PLR2004
+                counts[_start(one.created_at, bucket)][one.status_code >= 500] += one.requests  # noqa: PLR2004
         return [Failures(start=at, refused=k, failed=n) for at, (k, n) in sorted(counts.items())]
 
     def check_writable(self) -> None:

@@ -154,6 +154,7 @@ class RequestLogRow(Base):
     user_id: Mapped[int | None] = mapped_column(
         Key, sa.ForeignKey("users.id", ondelete="SET NULL"), index=True
     )
+    requests: Mapped[int] = mapped_column(server_default="1")
 
 
 class ScanEntry(Base):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -72,6 +73,7 @@ class _Place:
 
     def __init__(self, model: LoadedModel) -> None:
         self.model = model
+        self.closed = threading.Event()
         self._holders = 1
         self._lock = threading.Lock()
 
@@ -85,7 +87,10 @@ class _Place:
             self._holders -= 1
             last = self._holders == 0
         if last:
-            self.model.queue.close()
+            try:
+                self.model.queue.close()
+            finally:
+                self.closed.set()
 
 
 class ModelHost:
@@ -115,6 +120,7 @@ class ModelHost:
         self._queue = queue
         self._choice = choice
         self._place: _Place | None = None
+        self._places: set[_Place] = set()
         self._swap = threading.Lock()
         self._loading = threading.Lock()
 
@@ -194,9 +200,24 @@ class ModelHost:
         """Let the model go, if one is loaded; whether there was one."""
         return self._replace(None)
 
-    def close(self) -> None:
-        """Unload the model; :meth:`using` loads one again."""
+    def close(self, patience: float = 0.0) -> bool:
+        """Unload the model; :meth:`using` loads one again.
+
+        Args:
+            patience: seconds to wait for models that somebody still works with.
+
+        Returns:
+            Whether all have ended: a process that ends beside a forward pass would be aborted.
+        """
         self.unload()
+        until = time.monotonic() + patience
+        with self._swap:
+            places = list(self._places)
+        for place in places:
+            if not place.closed.wait(max(0.0, until - time.monotonic())):
+                return False
+            place.model.queue.close()  # where that began on a thread of its own, wait for it
+        return True
 
     def _load(self, name: str, version: int | None = None) -> LoadedModel:
         global _process  # noqa: PLW0603  the engine's threads are the process's, not this host's
@@ -216,6 +237,9 @@ class ModelHost:
     def _replace(self, place: _Place | None) -> bool:
         with self._swap:
             old, self._place = self._place, place
+            self._places = {one for one in self._places if not one.closed.is_set()}
+            if place is not None:
+                self._places.add(place)
         if old is not None:
             old.let_go()
         return old is not None

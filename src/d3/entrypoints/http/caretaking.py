@@ -67,3 +67,5 @@ class Caretaker:
             work()
         except D3Error as error:
             _LOG.warning("what was to be tidied up stays for now: %s", error)
+        except Exception:  # noqa: BLE001  the thread looks after more than this
+            _LOG.exception("what was to be tidied up stays for now")

@@ -6,7 +6,6 @@ with a 500 at an unknown charset; ours parses with the same library and trusts n
 
 from __future__ import annotations
 
-import asyncio
 import re
 from dataclasses import dataclass, field
 from typing import IO, Any
@@ -25,7 +24,6 @@ from d3.domain.errors import (
     FormInvalid,
     FormNotMultipart,
     FormTooLarge,
-    FormTooSlow,
     ThresholdInvalid,
     ViewsInvalid,
 )
@@ -135,12 +133,10 @@ class FormLimits:
     Attributes:
         bytes: of the whole body.
         parts: files and texts together.
-        seconds: until all of it has come.
     """
 
     bytes: int
     parts: int
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +165,8 @@ async def read_form(
     Raises:
         FormNotMultipart: the body is something else.
         FormTooLarge: it is larger than the limit, or has more parts.
-        FormTooSlow: it takes too long to arrive.
         FormInvalid: it is malformed.
+        D3Error: what receiving raises; see :mod:`d3.entrypoints.http.bounds`.
     """
     kind, options = parse_options_header(header_of(request, b"content-type") or "")
     boundary = options.get("boundary", "")
@@ -184,13 +180,7 @@ async def read_form(
         raise _too_large(limits)
     collector = _Collector(limits, sink)
     try:
-        async with asyncio.timeout(limits.seconds):
-            await _parse(request.receive, boundary, collector)
-    except TimeoutError as error:
-        raise FormTooSlow(
-            f"The request's body did not arrive within {limits.seconds:g} seconds.",
-            "Send less at once, or over a faster connection.",
-        ) from error
+        await _parse(request.receive, boundary, collector)
     except (MultipartError, UnicodeError, LookupError, ValueError) as error:
         raise FormInvalid(
             "The multipart form is malformed.", "Send it as curl -F or the files= of requests do."

@@ -153,8 +153,7 @@ class ModelController(Controller):
         it becomes visible. The same name again makes a new version. It is used once loaded.
         """
         caller_of(request).check(Scope.MODELS)
-        size = d3.settings.max_model_bytes + _FORM_OVERHEAD
-        limits = FormLimits(size, 8, d3.settings.upload_seconds)
+        limits = FormLimits(d3.settings.max_model_bytes + _FORM_OVERHEAD, 8)
         with _no_room(), tempfile.NamedTemporaryFile(prefix="d3-upload-") as stream:
             form = await read_form(request, limits, Sink("file", stream))
             stream.flush()

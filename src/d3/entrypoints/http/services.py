@@ -15,6 +15,7 @@ from litestar.di import NamedDependency
 from d3.container import Container
 from d3.domain.access import truncated
 from d3.domain.errors import D3Error, LinksOff, Overloaded
+from d3.domain.heatmaps import Heatmap
 from d3.domain.models import PUBLISHED, STARTER
 from d3.domain.ports import Clock, ImageDecoder, ModelRegistry
 from d3.domain.ports_history import History, ResultCache, Schema
@@ -47,6 +48,7 @@ _CHORE_THREADS = 4
 _PATIENCE_SECONDS = 5.0
 _CHECK_SECONDS = 1.0
 _ANSWER_SECONDS = 3.0
+_PASS_SECONDS = 120.0
 _EXPLANATIONS_WAITING = 8
 _FETCHES, _FETCHES_WAITING = 4, 8
 _BETTER = f"`d3 models pull {PUBLISHED}` fetches the published detector."
@@ -117,12 +119,13 @@ class Services:
         self._container = container
         self.explaining: ExplanationService = container.explaining()
         self._explanations = BoundedPool(
-            1, _EXPLANATIONS_WAITING, "d3-explain", partial(_too_many, "images", "explained")
+            2, _EXPLANATIONS_WAITING, "d3-explain", partial(_too_many, "images", "explained")
         )
         self._fetches = BoundedPool(
             _FETCHES, _FETCHES_WAITING, "d3-fetch", partial(_too_many, "links", "fetched")
         )
         self.started = False
+        self._ended = False
         self._lock = threading.Lock()
         metrics.watch("d3_model_loaded", "1 while a model is loaded.", self._is_loaded)
         metrics.watch("d3_history_waiting", "Results to be written.", lambda: self.writer.waiting)
@@ -182,9 +185,19 @@ class Services:
             self._keeping_scans.start()
             self.started = True
 
-    def stop(self) -> None:
-        """Finish what is in flight, write what waits, close everything."""
-        self._stopping.set()
+    def stop(self) -> bool:
+        """Finish what is in flight, write what waits, close everything; does it once.
+
+        Returns:
+            Whether all of it ended.
+        """
+        with self._lock:
+            if not self._stopping.is_set():
+                self._stopping.set()
+                self._ended = self._stop()
+            return self._ended
+
+    def _stop(self) -> bool:
         self.scan_keeper.wake()
         if self._following.ident is not None:
             self._following.join(_PATIENCE_SECONDS)  # a download may take minutes more
@@ -196,7 +209,7 @@ class Services:
             self._keeping_scans.join()
         self._decoding.shutdown()
         self._decoder.close()
-        self.host.close()
+        ended = self.host.close(_PASS_SECONDS)
         self.writer.close()
         self.request_log.close()
         self._queries.shutdown()
@@ -204,6 +217,7 @@ class Services:
         self.history.close()
         if self.cache is not None:
             self.cache.close()
+        return ended
 
     def shown_address(self, address: str) -> str | None:
         """What of a caller's address is recorded."""
@@ -220,17 +234,46 @@ class Services:
         """Load, hash or store on the threads kept for that: such work takes seconds."""
         return await asyncio.get_running_loop().run_in_executor(self._chores, work)
 
-    def explain(self, work: Callable[[], T]) -> Future[T]:
-        """Draw a heat map, one at a time; a future that is cancelled before its turn costs none.
+    def explain(
+        self, image: bytes, views: int, within: float, show: Callable[[Heatmap], T]
+    ) -> Future[T]:
+        """Have a heat map drawn; cancelled, it costs no more than what runs at that moment.
+
+        Args:
+            image: the encoded file.
+            views: 1 to 16 permutations to average.
+            within: seconds after which nobody waits.
+            show: what is wanted of the map.
 
         Raises:
             ModelNotLoaded: there is no model to ask.
-            ExplanationUnavailable: what runs the model cannot explain.
-            Overloaded: too many wait already.
+            ExplanationUnavailable: what runs the model cannot explain, or not in this time.
+            Overloaded: too much waits already.
         """
-        self.host.lease().end()  # else the model would be loaded for it
-        self.explaining.check()
-        return self._explanations.submit(work)
+        planned = self.explaining.plan(views, within)
+        shown: Future[T] = Future()
+
+        def draw() -> None:
+            try:
+                result = show(planned.draw(image, shown))
+            except BaseException as error:  # noqa: BLE001  the future carries it to whoever waits
+                if shown.set_running_or_notify_cancel():
+                    shown.set_exception(error)
+            else:
+                if shown.set_running_or_notify_cancel():
+                    shown.set_result(result)
+
+        def never_began(job: Future[None]) -> None:
+            if job.cancelled():
+                planned.give_up()
+                shown.cancel()
+
+        try:
+            self._explanations.submit(draw).add_done_callback(never_began)
+        except Overloaded:
+            planned.give_up()
+            raise
+        return shown
 
     def fetch(self, url: str) -> Future[LinkedImage]:
         """Fetch what a link leads to.
