@@ -29,6 +29,7 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
+from d3.adapters.web.clients import new_http_client
 from d3.domain.errors import D3Error
 from d3.domain.scans import new_scan_name
 from d3.entrypoints.http.scan_schemas import (
@@ -110,7 +111,7 @@ class Client:
     ) -> None:
         api_key = api_key or key_of_environment()
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._http = httpx.Client(
+        self._http = new_http_client(
             base_url=base_url, headers=headers, timeout=timeout, transport=transport
         )
         self._own_key = None if api_key else key_for(base_url)

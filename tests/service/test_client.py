@@ -199,6 +199,31 @@ def test_another_conflict_is_not_asked_again() -> None:
     assert len(seen) == 1
 
 
+def test_a_service_on_this_machine_is_not_asked_through_a_proxy(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    port = service.url.rpartition(":")[2]
+    for host in ("127.0.0.1", "localhost"):
+        with Client(f"http://{host}:{port}", retries=0) as client:
+            assert client.model().loaded
+    with Client("http://d3.invalid:5000", retries=0) as client, pytest.raises(ServiceError):
+        client.model()
+
+
+@pytest.mark.parametrize(
+    ("proxy", "way_out"), [("socks5://127.0.0.1:9", "httpx[socks]"), ("nonsense://", "HOST:PORT")]
+)
+def test_a_proxy_that_cannot_be_used_is_told(
+    proxy: str, way_out: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    with pytest.raises(d3.D3Error, match="ALL_PROXY") as refused:
+        Client("http://d3.example:5000")
+    assert way_out in str(refused.value)
+
+
 def test_no_answer_is_an_error_with_a_way_out() -> None:
     slept: list[float] = []
     client = Client("http://127.0.0.1:9", retries=2, sleep=slept.append)

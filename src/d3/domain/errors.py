@@ -98,6 +98,12 @@ class FormNotMultipart(RequestInvalid):
     code = "not_multipart"
 
 
+class EncodingUnsupported(RequestInvalid):
+    """A body that is compressed or otherwise encoded as a whole."""
+
+    code = "encoding_unsupported"
+
+
 class FormTooLarge(RequestInvalid):
     """A body, or a number of parts, beyond the limit."""
 

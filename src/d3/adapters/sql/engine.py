@@ -102,7 +102,7 @@ class Database:
             StorageFailed: see :mod:`d3.adapters.sql.errors`.
         """
         with translated():
-            self._make_folder()
+            self._make_file()
             with self.engine.connect() as connection:
                 yield connection
 
@@ -116,7 +116,7 @@ class Database:
             StorageFailed: see :mod:`d3.adapters.sql.errors`.
         """
         with translated():
-            self._make_folder()
+            self._make_file()
             with self.engine.connect() as connection:
                 # SQLite: take the write lock at once; a reader that turns writer may not wait.
                 connection.execution_options(**{_WRITES: True})
@@ -146,15 +146,26 @@ class Database:
         """Close every connection that is not in use."""
         self.engine.dispose()
 
-    def _make_folder(self) -> None:
+    def _make_file(self) -> None:
         if self.is_sqlite and self.url.database:
             try:
-                Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+                _make_private(Path(self.url.database))
             except OSError as error:
                 raise StorageFailed(
-                    f"The folder of the database cannot be made ({error.strerror}).",
+                    f"The database cannot be made ({error.strerror}).",
                     "Check D3_HOME or D3_DATABASE_URL.",
                 ) from error
+
+
+def _make_private(file: Path) -> None:
+    """Make the database's file, empty, where it is not there.
+
+    It holds names and hashes of people's images: nobody else may read it. SQLite gives the files
+    beside it the same mode.
+    """
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch(0o600)
 
 
 def _checked_url(where: str | Path) -> sa.URL:

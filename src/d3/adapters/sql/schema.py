@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -93,6 +94,7 @@ def make_ready(database: Database) -> Path | None:
             it names the command that helps.
         StorageFailed: the database cannot be used.
     """
+    _close_to_others(database)
     found = state(database)
     if found is SchemaState.AT_HEAD:
         return None
@@ -188,6 +190,15 @@ class SqlSchema:
     def backup(self, file: Path, progress: Progress = no_progress) -> None:
         """Copy the embedded database, as it stands at this moment and while it is in use."""
         backup(self._database, file, progress)
+
+
+def _close_to_others(database: Database) -> None:
+    """Take everybody's right to read from a file that an earlier D3 made for all to read."""
+    file = Path(database.url.database or "")
+    if database.is_sqlite and file.is_file() and file.stat().st_mode & 0o077:
+        with suppress(OSError):  # another user's file, or a system without such rights
+            for one in (file, *file.parent.glob(f"{file.name}-*")):
+                one.chmod(0o600)
 
 
 def _check_encoding(connection: sa.Connection) -> None:

@@ -14,6 +14,7 @@ from litestar.di import Provide
 from litestar.types import Receive, Scope, Send
 
 from d3.entrypoints.http import errors, openapi, web
+from d3.entrypoints.http.checking import check_request
 from d3.entrypoints.http.cross_origin import CrossOrigin
 from d3.entrypoints.http.gate import Gate
 from d3.entrypoints.http.heads import HeadAsGet
@@ -94,6 +95,7 @@ def create_app(settings: Settings | None = None, **replaced: Any) -> Application
         ],
         template_config=web.templates(),
         dependencies={"d3": Provide(lambda: services, sync_to_thread=False)},
+        before_request=check_request,
         exception_handlers=errors.HANDLERS,
         openapi_config=openapi.configuration(services.version),
         lifespan=[running],
