@@ -31,7 +31,7 @@ from d3.domain.history import HistoryFilter
 from d3.testing.contracts.accounts import NOON
 from d3.testing.history import an_entry
 
-EARLIER = ["0001", "0002", "0003", "0004"]
+EARLIER = ("0001", "0002", "0003", "0004", "0005", "0006")
 
 
 def old_database(database: Database, revision: str) -> None:
@@ -232,3 +232,24 @@ def test_a_backup_put_back_is_the_database_again(sqlite_database, tmp_path):
     make_ready(sqlite_database)
     assert total(sqlite_database) == 3
     assert SqlHistory(sqlite_database).add_many([an_entry()]) == [4]
+
+
+def test_nobody_else_reads_the_database_or_the_files_beside_it(tmp_path):
+    file = tmp_path / "home/d3.db"
+    database = Database(file)
+    SqlSchema(database).make_ready()
+    with database.writing() as connection:
+        connection.exec_driver_sql("SELECT 1")
+        modes = {one.name: one.stat().st_mode & 0o777 for one in file.parent.iterdir()}
+    assert modes == {"d3.db": 0o600, "d3.db-wal": 0o600, "d3.db-shm": 0o600}
+    database.close()
+
+
+def test_a_database_that_everybody_could_read_is_closed_to_them(tmp_path):
+    file = tmp_path / "d3.db"
+    database = Database(file)
+    SqlSchema(database).make_ready()
+    database.close()
+    file.chmod(0o644)
+    SqlSchema(Database(file)).make_ready()
+    assert file.stat().st_mode & 0o777 == 0o600

@@ -182,8 +182,9 @@ def failures(where: HistoryFilter, size: BucketSize, *, sqlite: bool) -> sa.Sele
         start: sa.Label[Any] = sa.func.substr(log.created_at, 1, _WIDTH[size]).label("start")
     else:
         start = sa.func.date_trunc(size.value, log.created_at, "UTC").label("start")
-    failed = sa.func.sum(sa.cast(log.status_code >= _FAILED, sa.Integer())).label("failed")
-    wanted = sa.select(start, failed, sa.func.count().label("total"))
+    failing = sa.cast(log.status_code >= _FAILED, sa.Integer()) * log.requests
+    failed, total = sa.func.sum(failing), sa.func.sum(log.requests)
+    wanted = sa.select(start, failed.label("failed"), total.label("total"))
     return wanted.where(*meant).group_by(start).order_by(start)
 
 
