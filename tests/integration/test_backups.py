@@ -26,8 +26,9 @@ from d3.adapters.sql import (
     state,
     upgrade,
 )
+from d3.adapters.sql.rows import row_of
+from d3.adapters.sql.types import UtcDateTime
 from d3.domain.errors import StorageFailed
-from d3.domain.history import HistoryFilter
 from d3.testing.contracts.accounts import NOON
 from d3.testing.history import an_entry
 
@@ -49,7 +50,11 @@ def old_database(database: Database, revision: str) -> None:
             ),
         ):
             connection.execute(sa.text(statement))
-    SqlHistory(database).add_many([an_entry(f"{n}.png", user_id=1) for n in range(3)])
+        there = {one["name"] for one in sa.inspect(connection).get_columns("inference_results")}
+        table = sa.table("inference_results", *map(sa.column, there))
+        for row in [row_of(an_entry(f"{n}.png", user_id=1)) for n in range(3)]:
+            row["created_at"] = sa.literal(row["created_at"], UtcDateTime())
+            connection.execute(sa.insert(table).values({k: row[k] for k in row if k in there}))
 
 
 def backups(database: Database) -> list[Path]:
@@ -58,7 +63,9 @@ def backups(database: Database) -> list[Path]:
 
 
 def total(database: Database) -> int:
-    return SqlHistory(database).page(HistoryFilter(), 1).total
+    """Rows of the history, at any revision."""
+    with database.reading() as connection:
+        return connection.scalar(sa.text("SELECT count(*) FROM inference_results")) or 0
 
 
 @pytest.mark.parametrize("revision", EARLIER)
