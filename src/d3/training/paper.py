@@ -292,8 +292,7 @@ def _features(  # noqa: PLR0917  its parts, one by one
         prepare(file, len(items), extractor.network.encoder.spec.width)
     _meet()
     stage = "validation features" if changes is None else f"features of pass {turn}"
-    chunks = -(-len(items) // (32 * extractor.processes))
-    extractor.extract(items, file, changes, turn, lambda done: progress(stage, done, chunks))
+    extractor.extract(items, file, changes, turn, lambda done: progress(stage, done, len(items)))
     _meet()
     features: Features = np.load(file, mmap_mode="r")
     sound = ~np.isnan(features[:, 0, 0])
