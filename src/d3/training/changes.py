@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, field
-from importlib import util
+from importlib.util import find_spec
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -29,7 +29,7 @@ _TRUNCATE = 4.0
 
 def installed_codecs() -> tuple[Codec, ...]:
     """Pillow's codec, and OpenCV's where the extra ``train`` is installed."""
-    return ("cv2", "pil") if util.find_spec("cv2") else ("pil",)
+    return ("cv2", "pil") if find_spec("cv2") else ("pil",)
 
 
 @dataclass(frozen=True, slots=True)

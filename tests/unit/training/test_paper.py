@@ -113,7 +113,7 @@ def test_choices_fill_their_ranges() -> None:
 
 def test_without_opencv_pillow_compresses_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert changes.installed_codecs() == ("cv2", "pil")
-    monkeypatch.setattr(changes.util, "find_spec", lambda _name: None)
+    monkeypatch.setattr(changes, "find_spec", lambda _name: None)
     made = [drawn((256, 256), 224, Changes(), np.random.default_rng(seed)) for seed in range(50)]
     assert {one.codec for one in made} == {"pil"}
 

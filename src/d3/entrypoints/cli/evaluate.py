@@ -200,7 +200,7 @@ def scoring(
             if condition not in seen:
                 seen.append(condition)
             finished = (len(seen) - 1) * total + done
-            tell(title, finished, total * conditions, condition)
+            tell(title, finished, total * conditions, condition if conditions > 1 else "")
 
         try:
             yield scored

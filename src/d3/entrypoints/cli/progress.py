@@ -48,7 +48,7 @@ class Tell(Protocol):
         Args:
             stage: what is being done; the next one replaces it on the screen once it is finished.
             done: in the command's unit.
-                total: likewise; None or 0 where nobody knows.
+            total: likewise; None or 0 where nobody knows.
             note: what else is worth knowing.
         """
         ...
