@@ -155,7 +155,8 @@ def train_head(  # noqa: PLR0917  its parts, one by one
     leading = extractor.rank == 0
     if leading:
         _claim(folder, identity | {"plan": msgspec.to_builtins(asdict(plan) | {"epochs": 0})})
-    checking = _features(extractor, checked, folder / "features/validation.npy", None, 0, progress)
+    file = folder / "features/validation.npy"
+    checking = _features(extractor, checked, file, None, 0, "validation: features", progress)
     sets = validation_sets(validation, ~np.isnan(checking[:, 0, 0]))
     head, optimiser, state = _start(
         width, plan, folder, next(extractor.network.parameters()).device
@@ -163,7 +164,8 @@ def train_head(  # noqa: PLR0917  its parts, one by one
     while state.epoch < plan.epochs and state.rate >= plan.lowest_rate:
         turn = state.epoch % plan.kept_epochs if plan.kept_epochs else state.epoch
         file = folder / f"features/epoch-{turn + 1}.npy"
-        features = _features(extractor, training, file, plan.changes, turn + 1, progress)
+        stage = f"{_numbered(state.epoch, plan)}: features"
+        features = _features(extractor, training, file, plan.changes, turn + 1, stage, progress)
         # The encoder's work is shared by all processes; the head's is too little to be worth it.
         loss = fit_epoch(head, optimiser, features, training, plan, state.epoch, progress)
         epoch = validated(head, checking, checked, sets, state.epoch + 1, state.rate, loss)
@@ -207,7 +209,8 @@ def fit_epoch(  # noqa: PLR0917  its parts, one by one
         torch.autograd.backward(loss)
         optimiser.step()
         total += loss.item() * len(chosen)
-        progress(f"epoch {epoch + 1}: head", min(start + plan.batch, len(rows)), len(rows))
+        done = min(start + plan.batch, len(rows))
+        progress(f"{_numbered(epoch, plan)}: head", done, len(rows))
     return total / len(rows)
 
 
@@ -286,12 +289,12 @@ def _features(  # noqa: PLR0917  its parts, one by one
     file: Path,
     changes: Changes | None,
     turn: int,
+    stage: str,
     progress: Progress,
 ) -> Features:
     if extractor.rank == 0:
         prepare(file, len(items), extractor.network.encoder.spec.width)
     _meet()
-    stage = "validation features" if changes is None else f"features of pass {turn}"
     extractor.extract(items, file, changes, turn, lambda done: progress(stage, done, len(items)))
     _meet()
     features: Features = np.load(file, mmap_mode="r")
@@ -373,6 +376,10 @@ def _claim(folder: Path, identity: dict[str, Any]) -> None:
                 )
             return
         put(file, wanted)
+
+
+def _numbered(epoch: int, plan: PaperPlan) -> str:
+    return f"epoch {epoch + 1} of at most {plan.epochs}"
 
 
 def _meet() -> None:

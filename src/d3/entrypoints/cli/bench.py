@@ -46,7 +46,7 @@ def bench(*, model: str | None, shape: str | None, quick: bool, as_json: bool) -
         line = f"{title:<14} {figure.what:<52} {number:>10} {figure.unit}"
         out().print(printable(f"{line}  {figure.note}".rstrip()), markup=False)
 
-    with progress("Measuring") as tell:
+    with progress("Measuring", below_rows=True) as tell:
 
         def say(what: str) -> None:
             tell(f"Measuring {what}")
