@@ -117,4 +117,7 @@ def test_making_the_starter(told: Told, tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr("d3.training.starter.build", build)
     assert train.name == "train"
-    assert told("train", "--recipe", "starter", "--out", "made") == ["train pairs: 50 %"]
+    assert told("train", "--recipe", "starter", "--out", "made") == [
+        "Making the starter:",
+        "train pairs: 50 %",
+    ]

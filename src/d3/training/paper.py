@@ -34,6 +34,10 @@ Progress = Callable[[str, int, int], None]
 """Told the stage, what is done and of how much."""
 
 
+def _untold(_stage: str, _done: int, _total: int) -> None:
+    """Tell nobody."""
+
+
 @dataclass(frozen=True, slots=True)
 class PaperPlan:
     """The recipe's numbers; the defaults are the paper's.
@@ -128,7 +132,7 @@ def train_head(  # noqa: PLR0917  its parts, one by one
     plan: PaperPlan,
     folder: Path,
     identity: dict[str, Any],
-    progress: Progress = lambda _stage, _done, _total: None,
+    progress: Progress = _untold,
     told: Callable[[Epoch], None] = lambda _epoch: None,
 ) -> tuple[DiscrepancyHead, State]:
     """Train until validation gets no better; the best head comes back.
@@ -140,8 +144,8 @@ def train_head(  # noqa: PLR0917  its parts, one by one
         plan: the recipe's numbers.
         folder: checkpoints, features, log and curves.
         identity: what must not change between an interruption and going on.
-        progress: told after each part.
-        told: told of each epoch that ends.
+        progress: told after each part, in the first of several processes.
+        told: told of each epoch that ends, likewise.
 
     Raises:
         DatasetInvalid: a kind is missing, or nothing of it can be read.
@@ -153,6 +157,8 @@ def train_head(  # noqa: PLR0917  its parts, one by one
     check_kinds(checked, "validation")
     width = extractor.network.encoder.spec.width
     leading = extractor.rank == 0
+    if not leading:
+        progress = _untold
     if leading:
         _claim(folder, identity | {"plan": msgspec.to_builtins(asdict(plan) | {"epochs": 0})})
     file = folder / "features/validation.npy"
@@ -190,7 +196,7 @@ def fit_epoch(  # noqa: PLR0917  its parts, one by one
     items: Sequence[Item],
     plan: PaperPlan,
     epoch: int,
-    progress: Progress = lambda _stage, _done, _total: None,
+    progress: Progress = _untold,
 ) -> float:
     """One pass over all readable features in a new order; the mean loss (BCE, in nats)."""
     device = next(head.parameters()).device
@@ -295,6 +301,7 @@ def _features(  # noqa: PLR0917  its parts, one by one
     if extractor.rank == 0:
         prepare(file, len(items), extractor.network.encoder.spec.width)
     _meet()
+    progress(stage, 0, len(items))
     extractor.extract(items, file, changes, turn, lambda done: progress(stage, done, len(items)))
     _meet()
     features: Features = np.load(file, mmap_mode="r")

@@ -39,7 +39,7 @@ def render(folder: Path, *, seed: int, scenes: int, quick: bool) -> None:
     """
     from d3.training.rendering import render_dataset
 
-    with progress(unit=Unit.SHARE) as tell:
+    with progress("Training the generators", Unit.SHARE) as tell:
         files = render_dataset(
             folder,
             seed=seed,

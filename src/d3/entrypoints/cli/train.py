@@ -158,7 +158,7 @@ def _tell(epoch: Epoch) -> None:
 def _starter(folder: Path, seed: int, examples: Path | None) -> None:
     from d3.training.starter import build
 
-    with progress(unit=Unit.SHARE) as tell:
+    with progress("Making the starter", Unit.SHARE) as tell:
         build(
             folder,
             seed=seed,
