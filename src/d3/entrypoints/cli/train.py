@@ -37,7 +37,10 @@ _LISTED = 10
 @click.option("--name", help="paper: the new model's.  [default: the folder's name]")
 @click.option("--model", help="paper: whose encoder is taken; the model in use unless said.")
 @click.option(
-    "--validation", multiple=True, metavar="DATASET", help="paper: else every tenth image is kept."
+    "--validation",
+    multiple=True,
+    metavar="DATASET",
+    help="paper: each generator of each counts the same; without, every tenth image is held out.",
 )
 @click.option("--epochs", type=click.IntRange(1), default=100, show_default=True, help="At most.")
 @click.option("--batch-size", type=click.IntRange(2), default=256, show_default=True)
