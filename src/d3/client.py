@@ -346,9 +346,9 @@ class Client:
                 self._own_key = None
                 return self._call(method, path, kind, again=again, **what)
             if response.status_code == _CONFLICT and left > 0:
-                error = _error_of(response)
-                if error.code != _IN_FLIGHT:
-                    raise error
+                conflict = _error_of(response)
+                if conflict.code != _IN_FLIGHT:
+                    raise conflict
                 # The first request may have been ours, with its connection lost.
                 pause = min(_retry_after(response, attempt), 2 + _backoff(attempt), left)
                 left -= pause

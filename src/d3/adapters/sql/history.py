@@ -236,7 +236,10 @@ def _blank_row(table: sa.Table) -> dict[str, object]:
 
 
 def _python_type(kind: sa.types.TypeEngine[Any]) -> type:
-    return (kind.impl if isinstance(kind, sa.types.TypeDecorator) else kind).python_type
+    python_type: type = (
+        kind.impl_instance if isinstance(kind, sa.types.TypeDecorator) else kind
+    ).python_type
+    return python_type
 
 
 def _one(id_: int, user_id: int | None) -> list[sa.ColumnElement[bool]]:

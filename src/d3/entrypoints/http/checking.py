@@ -24,7 +24,7 @@ def check_request(request: Request[Any, Any, Any]) -> None:
         return
     refuse_encoded(request)
     if request.scope["query_string"]:
-        known = _parameters(request.scope["route_handler"])  # type: ignore[arg-type]
+        known = _parameters(request.scope["route_handler"])
         for name in request.query_params:
             if name not in known:
                 raise unknown_name("parameter", name, known)

@@ -107,7 +107,8 @@ class ModelController(Controller):
         sent = (await read_texts(request, "name")).get("name")
         if sent and name and sent != name:
             raise RequestInvalid("Two models are named.", "Send one name, in the address or body.")
-        wanted = checked_name(sent or name) if sent or name else None
+        given = sent or name
+        wanted = checked_name(given) if given else None
         model = await d3.chore(lambda: d3.host.load(wanted))
         return ModelLoaded(
             message="Model loaded successfully",

@@ -165,7 +165,7 @@ class Observer:
         """Write it into the request log and the log."""
         self._record(record)
         if _LOG.isEnabledFor(logging.INFO):
-            extra = {
+            extra: dict[str, Any] = {
                 "request_id": record.request_id,
                 "method": record.method,
                 "path": record.endpoint,
