@@ -59,10 +59,11 @@ def _is_bmp(start: bytes) -> bool:
 
 
 def _is_icon(start: bytes) -> bool:
-    """``.ico`` and ``.cur``: four bytes that other files have as well, and a first entry."""
-    if start[:4] not in (b"\0\0\1\0", b"\0\0\2\0") or len(start) < 22:  # noqa: PLR2004
-        return False
-    return 0 < int.from_bytes(start[4:6], "little") <= 256 and start[9] == 0  # noqa: PLR2004
+    """``.ico`` and ``.cur``: four bytes that other files have as well, and a sensible entry."""
+    count, reserved = int.from_bytes(start[4:6], "little"), start[9:10]
+    offset = int.from_bytes(start[18:22], "little")
+    begins = start[:4] in (b"\0\0\1\0", b"\0\0\2\0")
+    return begins and count > 0 and reserved in (b"\0", b"\xff") and offset >= 6 + 16 * count
 
 
 FORMATS = (
@@ -75,7 +76,10 @@ FORMATS = (
     ImageFormat(
         "HEIF",
         frozenset({".heic", ".heif", ".hif", ".heics", ".heifs"}),
-        _of_brands(b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"),
+        _of_brands(
+            *(b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs"),
+            *(b"mif1", b"msf1", b"j2ki", b"jpeg", b"vvic"),
+        ),
     ),
     _format("TIFF", ".tif .tiff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
     _format("JXL", ".jxl", b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"),
@@ -97,6 +101,7 @@ FORMATS = (
     _format("Radiance HDR", ".hdr", b"#?RADIANCE", b"#?RGBE"),
     _format("QOI", ".qoi", b"qoif"),
     _format("DDS", ".dds", b"DDS |"),
+    _format("SGI", ".sgi", b"\1\xda\0\1", b"\1\xda\0\2", b"\1\xda\1\1", b"\1\xda\1\2"),
     _format("XCF", ".xcf", b"gimp xcf"),
     _format("ICNS", ".icns", b"icns"),
     ImageFormat(
