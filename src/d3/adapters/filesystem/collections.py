@@ -113,7 +113,7 @@ class PatternCollection(FolderCollection):
         super().__init__(Path(root), wanted, source)
 
     def list(self, after: str | None) -> Iterator[Listed]:
-        """The files behind a cursor; a number, as D3 0.1 gave them, stands for none."""
+        """The files behind a cursor; a number, as earlier versions gave them, is none."""
         yield from super().list(None if (after or "").isdigit() else after)
 
 
