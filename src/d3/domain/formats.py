@@ -59,11 +59,15 @@ def _is_bmp(start: bytes) -> bool:
 
 
 def _is_icon(start: bytes) -> bool:
-    """``.ico`` and ``.cur``: four bytes that other files have as well, and a sensible entry."""
+    """Four bytes that other files have as well, and a sensible entry."""
     count, reserved = int.from_bytes(start[4:6], "little"), start[9:10]
     offset = int.from_bytes(start[18:22], "little")
-    begins = start[:4] in (b"\0\0\1\0", b"\0\0\2\0")
-    return begins and count > 0 and reserved in (b"\0", b"\xff") and offset >= 6 + 16 * count
+    return (
+        start[:4] == b"\0\0\1\0"
+        and count > 0
+        and reserved in (b"\0", b"\xff")
+        and offset >= 6 + 16 * count
+    )
 
 
 FORMATS = (
@@ -88,7 +92,8 @@ FORMATS = (
         ".jp2 .j2k .jpf .jpx .j2c .jpc .jpm",
         *(b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"),
     ),
-    ImageFormat("ICO", frozenset({".ico", ".cur"}), _is_icon),
+    ImageFormat("ICO", frozenset({".ico"}), _is_icon),
+    _format("CUR", ".cur"),
     _format("PSD", ".psd .psb", b"8BPS\0\1", b"8BPS\0\2"),
     _format("JPEG XR", ".jxr .hdp .wdp", b"II\xbc\1"),
     # Of cameras: what is no TIFF by its first bytes.
