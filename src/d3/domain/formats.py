@@ -94,7 +94,8 @@ FORMATS = (
     ),
     ImageFormat("ICO", frozenset({".ico"}), _is_icon),
     _format("CUR", ".cur"),
-    _format("PSD", ".psd .psb", b"8BPS\0\1", b"8BPS\0\2"),
+    _format("PSD", ".psd", b"8BPS\0\1"),
+    _format("PSB", ".psb", b"8BPS\0\2"),
     _format("JPEG XR", ".jxr .hdp .wdp", b"II\xbc\1"),
     # Of cameras: what is no TIFF by its first bytes.
     ImageFormat("CR3", frozenset({".cr3"}), _of_brands(b"crx ")),
