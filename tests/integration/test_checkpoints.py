@@ -332,23 +332,24 @@ def test_the_limit_of_layers_is_far_beyond_any_published_encoder() -> None:
 
 
 @pytest.mark.parametrize(
-    "pickled",
+    ("pickled", "words"),
     [
-        b"cposix\nsystem\n(X\x05\x00\x00\x00touchtR.",
+        (b"cposix\nsystem\n(X\x05\x00\x00\x00touchtR.", "asks for posix.system, and that is code"),
         (
             b"\x80\x02c__torch__\nTop\n)\x81}X\x01\x00\x00\x00wctorch._utils\n_rebuild_tensor_v2\n"
             b"((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu"
-            b"K\x04tQK\x00(J\xff\xff\xff\x7ft(K\x01t\x89NtRsb."
+            b"K\x04tQK\x00(J\xff\xff\xff\x7ft(K\x01t\x89NtRsb.",
+            "leaves its bounds",
         ),
     ],
     ids=["code", "beyond its storage"],
 )
 def test_a_torchscript_archive_runs_nothing_and_stays_in_its_bounds(
-    tmp_path: Path, pickled: bytes
+    tmp_path: Path, pickled: bytes, words: str
 ) -> None:
     file = tmp_path / "clip.pt"
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("clip/data.pkl", pickled)
         archive.writestr("clip/data/0", bytes(16))
         archive.writestr("clip/constants.pkl", b"\x80\x02).")
-    assert "neither safetensors nor" in refused(read_encoder, file)
+    assert words in refused(read_encoder, file)
