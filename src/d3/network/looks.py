@@ -48,7 +48,7 @@ _NAMES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\bblocks\.\d+\.attn\.(qkv|q_proj)", "a vision transformer of timm (or DINOv2, EVA)"),
         (r"\b(stages|downsample_layers)\.\d", "a ConvNeXt or another network of timm"),
         (r"\bembed_tokens\.|\blm_head\.|\bh\.\d+\.attn\.|\bmodel\.layers\.\d", "a language model"),
-        (r"\btext_model\.|\btoken_embedding\b", "a CLIP's text tower alone"),
+        (r"\btext_model\.|\btoken_embedding\b", "CLIP's text tower alone"),
         (r"\bencoder\.layers?\.\d", "another transformer (ViT, DINOv2, BERT, ...)"),
         (r"\bfeatures\.\d", "a convolutional network of torchvision"),
         (r"(^|\.)class_embedding$", "a part of a CLIP"),
@@ -81,7 +81,7 @@ def looks_like(names: Sequence[str]) -> tuple[str, str] | None:
     if set(names) in ({"fc.weight", "fc.bias"}, {"weight", "bias"}):
         return "a linear layer alone (such as UniversalFakeDetect's)", min(names)
     tower, embedding = _first(_TOWER, names), _first(_ENCODER, names)
-    forms = _NAMES if not (tower and embedding) else ((_ENCODER, "a CLIP's vision transformer"),)
+    forms = _NAMES if not (tower and embedding) else ((_ENCODER, "CLIP's vision transformer"),)
     found = ((what, _first(form, names)) for form, what in forms)
     return next(((what, name) for what, name in found if name is not None), None)
 

@@ -148,7 +148,9 @@ def _equal(one: Tensor, other: Tensor) -> bool:
 
 def _missing(names: list[str], role: Role, called: str) -> CheckpointInvalid:
     """What the file is instead, and which name would have made it one."""
-    landmark, companions = _LANDMARKS[role][0]
+    forms = _LANDMARKS[role]
+    there = [one for one in forms if any(f".{name}".endswith(f".{one[0]}") for name in names)]
+    landmark, companions = (there or forms)[0]
     wanted = (landmark, companions[0])
     ends = [one for one in wanted if not any(f".{name}".endswith(f".{one}") for name in names)]
     missing = ends[0] if ends else f"{wanted[1]} beside {wanted[0]}"
