@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 _AGAIN = "Download the file itself once more."
-_CONVERT = "Give the model's weights as .safetensors, or as a state_dict() saved by torch."
+_CONVERT = "Give the weights as .safetensors, or as a state_dict() saved with torch.save."
 
 _BYTES: tuple[tuple[re.Pattern[bytes], str, str], ...] = tuple(
     (re.compile(start, re.DOTALL | re.IGNORECASE), what, remedy)
