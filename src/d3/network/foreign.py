@@ -21,6 +21,9 @@ from d3.network import unpickle
 
 STARTS = (b"PK\x03\x04", b"\x80")  # a zip archive, or the plain pickles of torch before 1.6
 
+_Place = tuple[str, str, list[int], list[int], int]
+"""A tensor's name, type, shape and stride in elements, and its offset in the file's bytes."""
+
 _SPARE_BYTES = 512 * 2**20
 _SECONDS = 60
 _BYTES_A_SECOND = 20 * 2**20
@@ -41,7 +44,7 @@ class ForeignTensors(Mapping[str, Tensor]):
     def __init__(self, file: Path, called: str) -> None:
         self._called = called
         self._places = {
-            str(name): (getattr(torch, dtype), shape, stride, offset)
+            name: (getattr(torch, dtype), shape, stride, offset)
             for name, dtype, shape, stride, offset in _tensors_in(file, called)
         }
         with file.open("rb") as stream:
@@ -73,7 +76,7 @@ class ForeignTensors(Mapping[str, Tensor]):
         return len(self._places)
 
 
-def _tensors_in(file: Path, called: str) -> list[list[object]]:
+def _tensors_in(file: Path, called: str) -> list[_Place]:
     """What the child finds."""
     seconds = _SECONDS + file.stat().st_size // _BYTES_A_SECOND
     command = [sys.executable, "-I", unpickle.__file__, str(file.resolve())]
@@ -91,5 +94,5 @@ def _tensors_in(file: Path, called: str) -> list[list[object]]:
     if "refused" in found:
         problem, remedy = found["refused"]
         raise CheckpointInvalid(f"The checkpoint {called!r} {problem}.", remedy)
-    tensors: list[list[object]] = found["tensors"]
+    tensors: list[_Place] = found["tensors"]
     return tensors

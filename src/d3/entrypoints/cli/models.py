@@ -173,18 +173,19 @@ def import_model(
         )
     if open_clip is not None and (heads is not None or activation is not None):
         raise click.UsageError("--open-clip knows heads and activation: leave these options out.")
-    files = encoder or checkpoint, head or checkpoint
-    first = " and ".join(dict.fromkeys(file.name for file in files if file is not None))
-    with _moving(f"Checking {first}") as container:
-        service = container.models()
-        if open_clip is not None and head is not None:
-            manifest = service.import_open_clip(name, open_clip, head)
+    body, top = encoder or checkpoint, head or checkpoint
+    assert top is not None
+    said = open_clip if body is None else body.name
+    with _moving(f"Checking {' and '.join(dict.fromkeys((str(said), top.name)))}") as container:
+        service: ModelService = container.models()
+        if body is None:
+            manifest = service.import_open_clip(name, str(open_clip), top)
         else:
             manifest = service.import_files(
-                name, *files, heads=heads, activation=activation or "quick_gelu"
+                name, body, top, heads=heads, activation=activation or "quick_gelu"
             )
     _say_imported("Imported", manifest.name, manifest.version)
-    if encoder or checkpoint:
+    if body is not None:
         _say_taken_for(manifest, heads, activation)
 
 
