@@ -6,7 +6,7 @@ holds a thread; the queue in front of a detector has :mod:`d3.domain.ports_queue
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -98,18 +98,29 @@ class Detector(Protocol):
 
 @runtime_checkable
 class Explainer(Protocol):
-    """A detector that can say where its scores come from; not every engine's can."""
+    """A detector that can say where its scores come from; not every engine's can.
 
-    def explain(self, pixels: Pixels, views: int) -> NDArray[np.float64]:
-        """Raw logits (grid, grid) of an image's patches, of uint8 RGB pixels (S, S, 3).
+    Each patch's logit is the mean over the windows of neighbouring patches that hold it, each shown
+    to the network alone. They are shown in parts, so that others may come in between.
+    """
 
-        Each is the mean over the windows of neighbouring patches that hold it, each shown to the
-        network alone. Safe to call beside :meth:`Detector.score` and from many threads; one image
-        at a time is explained.
+    @property
+    def parts(self) -> int:
+        """How many; each costs about as much as an image with as many views."""
+        ...
+
+    def explain_parts(
+        self, pixels: Pixels, views: int, start: int, stop: int
+    ) -> NDArray[np.float64]:
+        """Raw logits (windows,) of parts ``start`` to ``stop``, of uint8 RGB pixels (S, S, 3).
 
         Raises:
             DeviceOutOfMemory: the device has no room.
         """
+        ...
+
+    def heat(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Raw logits (grid, grid) of an image's patches, of those of all windows in order."""
         ...
 
 
@@ -121,8 +132,8 @@ class Drawing(Protocol):
         """The picture with no side longer than so many pixels; its proportions stay."""
         ...
 
-    def png(self, pixels: Pixels) -> bytes:
-        """Uint8 RGB pixels (height, width, 3) as a PNG file."""
+    def png(self, pixels: Pixels, text: Mapping[str, str] | None = None) -> bytes:
+        """Uint8 RGB pixels (height, width, 3) as a PNG file, with texts in it by their keyword."""
         ...
 
 
