@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
+import d3
+from d3.entrypoints.cli.models import models
 from d3.network.checkpoints import read_encoder
 from tests.clips import whole_clip, write_traced
 from tests.e2e.conftest import Run
@@ -58,13 +61,6 @@ def test_a_wrong_file_and_a_wrong_choice_are_told_by_name(
     assert "'visual.safetensors' looks like CLIP's vision transformer" in swapped.err
     half = run("models", "import", "x", "--checkpoint", files["encoder"], **environ)
     assert "'visual.safetensors' looks like CLIP's vision transformer and holds no head" in half.err
-    for options in (
-        ["--encoder", files["encoder"]],
-        ["--checkpoint", files["encoder"], "--head", files["head"]],
-        ["--encoder", files["encoder"], "--open-clip", "ViT-L-14:openai", "--head", files["head"]],
-        ["--open-clip", "ViT-L-14:openai", "--head", files["head"], "--heads", "4"],
-    ):
-        assert run("models", "import", "x", *options, **environ).code == 2
     unknown = run("models", "import", "x", "--open-clip", "RN50:openai", "--head", files["head"])
     assert "RN50:openai cannot be an encoder of D3: its vision tower is a ResNet." in unknown.err
     unsound = load_file(files["encoder"]) | {"ln_post.bias": torch.full((64,), torch.nan)}
@@ -75,6 +71,25 @@ def test_a_wrong_file_and_a_wrong_choice_are_told_by_name(
         **environ,
     )
     assert "In 'mine.safetensors', the encoder's ln_post.bias" in done.err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--encoder E", "Give --encoder and --head, or --open-clip and --head, or --checkpoint"),
+        ("--head H", "Give --encoder and --head"),
+        ("--heads 4", "Give --encoder and --head"),
+        ("--checkpoint E --head H", "Give --encoder and --head"),
+        ("--encoder E --open-clip ViT-L-14:openai --head H", "Give --encoder and --head"),
+        ("--open-clip ViT-L-14:openai --head H --heads 4", "knows heads and activation"),
+    ],
+)
+def test_options_that_do_not_go_together_are_told(options: str, words: str, pack: Path) -> None:
+    files = {"E": str(pack / "visual.safetensors"), "H": str(pack / "classifier.pth")}
+    given = [files.get(one, one) for one in options.split()]
+    done = CliRunner().invoke(models, ["import", "x", *given])
+    assert done.exit_code == 2
+    assert words in " ".join(done.output.replace("│", "").split())
 
 
 def test_heads_and_activation_that_were_said_are_taken(
@@ -91,9 +106,11 @@ def test_heads_and_activation_that_were_said_are_taken(
 def test_a_removal_names_what_it_removes_and_asks(
     run: Run, environ: dict[str, str], pack: Path
 ) -> None:
-    files = ["--encoder", pack / "visual.safetensors", "--head", pack / "classifier.pth"]
-    for _ in range(3):
-        run("models", "import", "own", *files, **environ)
+    with d3.D3(d3.Settings(home=Path(environ["D3_HOME"]))) as detector:
+        for _ in range(3):
+            detector.models.import_files(
+                "own", pack / "visual.safetensors", pack / "classifier.pth"
+            )
     asked = run("models", "remove", "own", stdin=b"n\n", **environ)
     assert "Remove own with all its versions (1, 2, 3) for good?" in asked.out
     assert "Nothing was removed." in asked.err
