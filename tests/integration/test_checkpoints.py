@@ -626,6 +626,19 @@ def test_two_encoders_are_not_chosen_between(encoder: Tensors, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
+    "words", [("conv1.weight", "class_embedding"), ("fc.weight", "query.weight")]
+)
+def test_thousands_of_models_in_a_file_cost_no_time(words: tuple[str, str], tmp_path: Path) -> None:
+    one = torch.zeros(1)
+    held = {f"{n}.{word}": one + n for n in range(10_000) for word in words}
+    save_file(held | {"query.weight": one, "fc.weight": one + 1}, tmp_path / "a.st")
+    begun = time.process_time()
+    for read in (read_encoder, read_head):
+        refused(read, tmp_path / "a.st")
+    assert time.process_time() - begun < 5
+
+
+@pytest.mark.parametrize(
     ("write", "words"),
     [
         (lambda file: torch.save(torch.nn.Linear(2, 2), file), "asks for torch.nn.modules"),

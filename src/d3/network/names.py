@@ -28,6 +28,9 @@ _WRAPPERS = frozenset(
 )
 """Parts of names that DataParallel, compile, FSDP, checkpointing and DeepSpeed put in anywhere."""
 
+MAX_PARTS = 16
+"""Of so many encoders or heads in one file the same ones are told apart from others."""
+
 _LANDMARKS: dict[Role, tuple[tuple[str, tuple[str, ...]], ...]] = {
     "encoder": (
         (
@@ -79,18 +82,22 @@ def part_of(tensors: Mapping[str, Tensor], role: Role, called: str) -> dict[str,
             "Save one state_dict() alone.",
         )
     prefixes = _prefixes(names, role)
-    if len(prefixes) > 1:
+    others = _prefixes(names, "head" if role == "encoder" else "encoder")
+    if len(others) > MAX_PARTS:
+        raise CheckpointInvalid(
+            f"The checkpoint {called!r} holds {len(others):,} models.", "Save one by itself."
+        )
+    if 1 < len(prefixes) <= MAX_PARTS:
         prefixes = _differing(prefixes, names, tensors)
     if not prefixes:
         raise _missing(list(names), role, called)
     if len(prefixes) > 1:
         raise CheckpointInvalid(
-            f"The checkpoint {called!r} holds {len(prefixes)} {role}s, under {some(prefixes)}.",
+            f"The checkpoint {called!r} holds {len(prefixes):,} {role}s, under {some(prefixes)}.",
             "Save the one that you mean by itself.",
         )
     (prefix,) = prefixes
-    other: Role = "head" if role == "encoder" else "encoder"
-    within = tuple(one for one in _prefixes(names, other) if len(one) > len(prefix))
+    within = tuple(one for one in others if len(one) > len(prefix))
     found = {
         name.removeprefix(prefix): tensors[stored]
         for name, stored in names.items()
