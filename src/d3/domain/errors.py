@@ -202,6 +202,12 @@ class ImageError(D3Error):
     code = "image_error"
 
 
+class ImageElsewhere(ImageError):
+    """A link to a file outside of the folder that callers may have scanned."""
+
+    code = "image_elsewhere"
+
+
 class ImageNotFound(ImageError):
     """There is no file to read at the given place."""
 
