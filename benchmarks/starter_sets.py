@@ -1,10 +1,10 @@
-"""The data sets that the starter's card has figures of, beside those of its own recipe.
+r"""The data sets that the starter's card has figures of, beside those of its own recipe.
 
 ::
 
     python -m tests.real.fetch DATA
     PYTHONPATH=. python benchmarks/starter_sets.py DATA OUT
-    d3 train --recipe starter --photos DATA/photos --out starter/ \\
+    d3 train --recipe starter --photos DATA/photos --out starter/ \
         --test OUT/generators-of-others --test OUT/hand-made-art
 
 ``generators-of-others`` is the matched set of ``real_images.py``: of its photographs those of the

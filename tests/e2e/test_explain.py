@@ -19,7 +19,7 @@ def test_explain_writes_the_image_under_its_heat_map(run: Run, tmp_path: Path) -
     assert done.code == 0, done.err
     assert "map.png" in done.out
     assert "proves nothing" in done.err
-    assert "not for judging real photographs" in done.err
+    assert "Do not act on it" in done.err
     with d3.D3(d3.Settings(home=tmp_path)) as detector:
         expected = detector.explain(EXAMPLE)
     assert (np.asarray(Image.open(tmp_path / "map.png")) == expected.overlay()).all()

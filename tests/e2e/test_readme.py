@@ -33,7 +33,7 @@ def test_the_first_command_prints_what_the_readme_shows(run: Run, tmp_path: Path
     assert [float(row[1]) for row in shown[1:]] == pytest.approx(
         [float(row[1]) for row in promised[1:11]], abs=0.01
     )
-    assert "not for judging real photographs" in done.err
+    assert "Do not act on it" in done.err
 
 
 def test_the_library_example_runs(home: Path, tmp_path: Path) -> None:

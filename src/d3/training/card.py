@@ -114,11 +114,11 @@ def _photographs(metrics: Mapping[str, Any]) -> str:
     counts = shares["clean"]["all"]
     met = counts["share"] <= FALSE_AIM and counts["high"] <= FALSE_BOUND
     text = (
-        "Whole photographs, byte for byte as their packages hold them. None of these packages had a "
-        "part in the training or in the choice of the threshold. The last columns compress each "
+        "Whole photographs, byte for byte as their packages hold them. None of these packages had "
+        "a part in the training or in the choice of the threshold. The last columns compress each "
         f"once more. Called fake: {_percent(counts)}. The aim, at most {FALSE_AIM:.0%} with an "
-        f"interval up to {FALSE_BOUND:.0%}, is {'met' if met else 'not met'}. Most of them come from "
-        "one package and were stored in the same way, so other collections can fare worse."
+        f"interval up to {FALSE_BOUND:.0%}, is {'met' if met else 'not met'}. Most of them come "
+        "from one package and were stored in the same way, so other collections can fare worse."
     )
     return f"## Photographs called fake\n\n{_fill(text)}\n\n{_table(header, rows)}"
 
@@ -148,18 +148,15 @@ def _families(metrics: Mapping[str, Any]) -> str:
     sizes = [
         (
             f"{low} to {high - 1}",
-            *(
-                _cell(figures["clean"][f"{group} {low}-{high}"])
-                for group in ("seen", "unseen")
-                if f"{group} {low}-{high}" in figures["clean"]
-            ),
+            *(_cell(figures["clean"][f"{group} {low}-{high}"]) for group in ("seen", "unseen")),
         )
         for low, high in SIDES
+        if f"seen {low}-{high}" in figures["clean"]
     ]
     smaller = (
-        "The detector sees every image at 224 x 224 pixels. What these generators leave is fine, and "
-        "shrinking takes it away: the larger a picture, the less is seen. Nothing can be expected "
-        "above 512 pixels."
+        "The detector sees every image at 224 x 224 pixels. What these generators leave is fine, "
+        "and shrinking takes it away: the larger a picture, the less is seen. Nothing can be "
+        "expected above 512 pixels."
     )
     return f"""\
 ## Pictures redone by generators
@@ -170,7 +167,7 @@ def _families(metrics: Mapping[str, Any]) -> str:
 
 {_fill(smaller)}
 
-{_table(("longer side, pixels", "in training", "held out"), (row for row in sizes if len(row) > 1))}"""
+{_table(("longer side, pixels", "in training", "held out"), sizes)}"""
 
 
 def _cell(figures: Mapping[str, float]) -> str:
@@ -194,8 +191,8 @@ def _others(metrics: Mapping[str, Any]) -> str:
     if not rows:
         return ""
     text = (
-        "Images of kinds that had no part in the training: real generators' and hand-made ones. The "
-        "AUROC is against the real images of the same set, which have the same size and format."
+        "Images of kinds that had no part in the training: real generators' and hand-made ones. "
+        "The AUROC is against the real images of the same set, which have the same size and format."
     )
     header = ("set", "kind", "images", "fake", "uncertain", "real", "AUROC")
     return f"## Other images\n\n{_fill(text)}\n\n{_table(header, rows)}"
@@ -203,6 +200,24 @@ def _others(metrics: Mapping[str, Any]) -> str:
 
 def _listed(packages: Mapping[str, int]) -> str:
     return ", ".join(f"{name} ({count})" for name, count in packages.items())
+
+
+def _parts(parts: Mapping[str, Mapping[str, int]]) -> str:
+    return (
+        f"Photographs, by package. Training: {_listed(parts['train'])}. Threshold: "
+        f"{_listed(parts['calibrate'])}. Test: {_listed(parts['test'])}."
+    )
+
+
+def _pictures(plan: Mapping[str, Any]) -> str:
+    low, high = plan["cutting"]["sides"]
+    return (
+        f"Pictures: {plan['training_pairs']} pairs, {low} to {high} pixels on the longer side, "
+        f"{plan['cutting']['scenes']:.0%} of them cut from rendered scenes; and "
+        f"{plan['training_photographs']} pictures of up to {plan['photograph_sides'][1]} pixels "
+        "that nobody redid. All were stored as JPEG, WebP or PNG of many qualities, some twice, "
+        "and seen as the detector sees them: squashed to 224 x 224."
+    )
 
 
 def _making(metrics: Mapping[str, Any]) -> str:
@@ -213,32 +228,36 @@ def _making(metrics: Mapping[str, Any]) -> str:
         for group in ("seen", "unseen")
         for name in metrics["families"][group]
     ]
-    low, high = plan["cutting"]["sides"]
     facts = (
-        f"Photographs, by package. Training: {_listed(parts['train'])}. Threshold: "
-        f"{_listed(parts['calibrate'])}. Test: {_listed(parts['test'])}.",
-        f"Pictures: {plan['training_pairs']} pairs, {low} to {high} pixels on the longer side, "
-        f"{plan['cutting']['scenes']:.0%} of them cut from rendered scenes; and "
-        f"{plan['training_photographs']} pictures of up to {plan['photograph_sides'][1]} pixels "
-        "that nobody redid. All were stored as JPEG, WebP or PNG of many qualities, some twice, and "
-        "seen as the detector sees them: squashed to 224 x 224.",
-        "Generators: one of each family, with a latent of a quarter of the picture's side, trained "
-        f"on {plan['generator_pictures']} pictures of the training part.",
-        f"Network: CLIP's vision transformer with {encoder['layers']} layers of width "
-        f"{encoder['width']} (patch {encoder['patch_size']}, MLP {encoder['mlp_width']}), and the "
-        f"discrepancy head. Both were trained together, {fit['steps']} steps of "
-        f"{fit['pairs_per_batch']} pairs and {fit['alone_per_batch']} pictures beside them, with a "
-        "fresh permutation for each.",
-        "Start: the patch embedding begins as cosine filters, the first block takes absolute values, "
-        "the second averages over the patches: a crude spectrum analyser, from which everything "
-        "goes on learning.",
-        f"Threshold: 0.5, above which lie {plan['max_false']:.0%} of the threshold's photographs, as "
-        "they are and as JPEG of quality 75. Below it the verdict is `uncertain` down to "
-        f"{fitted['threshold'] - fitted['band']['below']:.3f}, under which lie "
-        f"{plan['max_missed']:.0%} of the redone pictures. A probability means what it says for "
-        f"pictures like these where {fitted['generated_share']:.0%} of them are redone.",
-        "Storage: float16. The figures were computed from the stored weights in float32, with the "
-        "first of the model's permutations (`views=1`).",
+        _parts(parts),
+        _pictures(plan),
+        (
+            "Generators: one of each family, with a latent of a quarter of the picture's side, "
+            f"trained on {plan['generator_pictures']} pictures of the training part."
+        ),
+        (
+            f"Network: CLIP's vision transformer with {encoder['layers']} layers of width "
+            f"{encoder['width']} (patch {encoder['patch_size']}, MLP {encoder['mlp_width']}), and "
+            f"the discrepancy head. Both were trained together, {fit['steps']} steps of "
+            f"{fit['pairs_per_batch']} pairs and {fit['alone_per_batch']} pictures beside them, "
+            "with a fresh permutation for each."
+        ),
+        (
+            "Start: the patch embedding begins as cosine filters, the first block takes absolute "
+            "values, the second averages over the patches: a crude spectrum analyser, from which "
+            "everything goes on learning."
+        ),
+        (
+            f"Threshold: 0.5, above which lie at most {plan['max_false']:.0%} of the threshold's "
+            "photographs, as they are and as JPEG of quality 75. Below it the verdict is "
+            f"`uncertain` down to {fitted['threshold'] - fitted['band']['below']:.3f}, under which "
+            f"lie {plan['max_missed']:.0%} of the redone pictures. A probability means what it "
+            f"says for pictures like these, {fitted['generated_share']:.0%} of them redone."
+        ),
+        (
+            "Storage: float16. The figures were computed from the stored weights in float32, with "
+            "the first of the model's permutations (`views=1`)."
+        ),
     )
     return f"""\
 ## How it was made
@@ -278,8 +297,8 @@ def _cost(metrics: Mapping[str, Any]) -> str:
     rows = [(stage, f"{seconds:.0f}") for stage, seconds in cost["seconds"].items()]
     rows.append(("**together**", f"{sum(cost['seconds'].values()):.0f}"))
     facts = (
-        "PHOTOS is a folder that holds the photographs; `python -m tests.real.fetch PHOTOS photos` "
-        f"in D3's repository gets them. No GPU. This run: {cost['cores']} cores, shared with others "
+        "PHOTOS is a folder with the photographs; `python -m tests.real.fetch PHOTOS photos` in "
+        f"D3's repository gets them. No GPU. This run: {cost['cores']} cores, shared with others "
         f"({cost['processor']}), Python {cost['python']}, torch {cost['torch']}. Everything is "
         "seeded, and the work is done on one core per thread; with another processor or other "
         "versions floating-point sums differ, and the figures with them, a little."
@@ -299,8 +318,8 @@ def _credits(metrics: Mapping[str, Any]) -> str:
         (one["name"], one["package"], one["author"], one["licence"]) for one in metrics["credits"]
     ]
     text = (
-        "The weights are under Apache-2.0. They were derived from these photographs, whose licences "
-        "allow it; with thanks to their authors. No photograph is part of the model."
+        "The weights are under Apache-2.0. They were derived from these photographs, whose "
+        "licences allow it; with thanks to their authors. No photograph is part of the model."
     )
     header = ("photograph", "package", "author", "licence")
     return f"## Licence and credits\n\n{_fill(text)}\n\n{_table(header, rows)}"

@@ -24,9 +24,6 @@ from d3.training.workers import in_bfloat16
 
 Batch: TypeAlias = tuple[Tensor, Tensor]
 
-HEAD_CHUNK = 32
-HEAD_BATCH = 128
-
 
 @dataclass(frozen=True, slots=True)
 class FitSettings:
@@ -36,8 +33,6 @@ class FitSettings:
         steps: optimiser steps.
         pairs_per_batch: pairs, of two pictures each.
         alone_per_batch: photographs beside them that nobody redid.
-        head_steps: before them, of the head alone, on features of the encoder as it begins.
-        head_rate: peak learning rate of these.
         rate: peak learning rate, reached after the warm-up, falling to zero as a half cosine.
         warm_up: share of the steps.
         weight_decay: of AdamW, on matrices only.
@@ -46,8 +41,6 @@ class FitSettings:
     steps: int = 1000
     pairs_per_batch: int = 9
     alone_per_batch: int = 6
-    head_steps: int = 2000
-    head_rate: float = 2e-3
     rate: float = 1e-3
     warm_up: float = 0.05
     weight_decay: float = 0.05
@@ -130,57 +123,6 @@ def fit(
         schedule.step()
         progress(step, loss.item())
     network.eval()
-
-
-def fit_head(
-    network: D3Network,
-    pictures: Pictures,
-    labels: NDArray[np.bool_],
-    settings: FitSettings,
-    *,
-    seed: int,
-) -> None:
-    """Train the head alone, in place, on the features that the encoder gives as it is.
-
-    Args:
-        network: its encoder stays as it is.
-        pictures: [n, S, S, 3]; each is encoded once, with a permutation of its own.
-        labels: [n], whether generated; both kinds weigh the same.
-        settings: `head_steps` and `head_rate` count.
-        seed: of the permutations and the order.
-    """
-    chance = torch.Generator().manual_seed(seed)
-    network.eval()
-    chunks = []
-    with torch.inference_mode():
-        for start in range(0, len(pictures), HEAD_CHUNK):
-            chunk = torch.from_numpy(pictures[start : start + HEAD_CHUNK])
-            orders = torch.rand(len(chunk), 1, network.encoder.spec.patches, generator=chance)
-            chunks.append(torch.stack(_pair_of(network.features(chunk, orders.argsort(-1))), 1))
-    features, truth = torch.cat(chunks).clone(), torch.from_numpy(labels).float()
-    weight = torch.where(truth > 0, 0.5 / truth.mean(), 0.5 / (1 - truth.mean()))
-    optimiser = torch.optim.AdamW(
-        network.head.parameters(), lr=settings.head_rate, weight_decay=settings.weight_decay
-    )
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: _rate_at(step, settings.head_steps, settings.warm_up)
-    )
-    for _ in range(settings.head_steps):
-        rows = torch.randint(len(features), (HEAD_BATCH,), generator=chance)
-        logits = network.head(features[rows, 1], features[rows, 0])
-        loss = nn.functional.binary_cross_entropy_with_logits(
-            logits, truth[rows], weight=weight[rows]
-        )
-        optimiser.zero_grad()
-        torch.autograd.backward(loss)
-        optimiser.step()
-        schedule.step()
-
-
-def _pair_of(features: tuple[Tensor, Tensor]) -> list[Tensor]:
-    """The original's features and the one shuffled image's, both [n, width]."""
-    original, shuffled = features
-    return [original, shuffled[:, 0]]
 
 
 def _rate_at(step: int, steps: int, warm_up: float) -> float:
