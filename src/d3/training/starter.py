@@ -75,7 +75,8 @@ class StarterPlan:
         test_pictures: of still other packages, each redone by every family.
         cutting: how pairs are cut from photographs.
         photograph_sides: shortest and longest length of the pictures that nobody redoes.
-        max_false: share of the calibration's photographs that may be called fake.
+        max_false: share of the calibration's photographs, whole ones and parts, that may be called
+            fake.
         max_missed: share of its redone pictures that may be called real.
         encoder: the shape of the network.
         fit: the training of the network.
@@ -90,7 +91,7 @@ class StarterPlan:
     cutting: Cutting = Cutting()
     photograph_sides: tuple[int, int] = (224, 1600)
     max_false: float = 0.02
-    max_missed: float = 0.2
+    max_missed: float = 0.05
     encoder: EncoderSpec = EncoderSpec(width=192, layers=2, heads=3, mlp_width=384, projection=0)
     fit: FitSettings = FitSettings(steps=450)
 
@@ -169,7 +170,7 @@ def build(
             plan.calibration_pairs,
             size=size,
         )
-        real = np.concatenate([judge(pictures) for pictures in whole.values()])
+        real = np.concatenate([judge(these) for these in (*whole.values(), redone.camera)])
         forged = judge(redone.generated)
         fitted, share = around_one_half(
             fit_calibration(

@@ -25,7 +25,7 @@ from d3.training.generators import Family
 from d3.training.initialise import cosine_filters, start_as_spectrum
 from d3.training.pairs import Pairs, photograph_scene
 from d3.training.photo_pairs import Cutting
-from d3.training.photographs import Collection, Part, Photograph, find, table
+from d3.training.photographs import Collection, Part, Photograph, find, opened, table
 from d3.training.starter import StarterPlan, build
 
 SPEC = EncoderSpec(
@@ -120,11 +120,15 @@ def test_what_was_built_is_a_model_that_a_registry_opens(built: Path, tmp_path: 
 
 
 def test_the_notice_says_how_many_photographs_were_called_fake() -> None:
-    counts = {"all": {"share": 0.0342}}
-    metrics = {"starter": {"photographs": {"clean": counts}}}
+    counts = {"clean": {"all": {"share": 0.0342}}}
+    drawn = {"name": "set", "kinds": {"text-to-image": {"share": 0.016}}}
 
-    assert notice(metrics) == (
+    assert notice({"starter": {"photographs": counts, "others": []}}) == (
         "Demo model: calls 3 of 100 real photographs fake. Do not act on it."
+    )
+    assert notice({"starter": {"photographs": counts, "others": [drawn]}}) == (
+        "Demo model: calls 3 of 100 real photographs fake, and finds 2 of 100 images of "
+        "text-to-image generators. Do not act on it."
     )
 
 
@@ -179,7 +183,7 @@ def test_examples_come_in_pairs_of_one_format_and_size(built: Path) -> None:
     assert len(cameras) == len(generated) > 0
     for camera, forgery in zip(cameras, generated, strict=True):
         assert camera.suffix == forgery.suffix
-        assert Image.open(camera).size == Image.open(forgery).size
+        assert opened(camera).size == opened(forgery).size
 
 
 def test_the_same_seed_gives_the_same_bytes(
