@@ -231,8 +231,8 @@ def _others(metrics: Mapping[str, Any]) -> str:
         return ""
     text = (
         "Images of kinds that had no part in the training: real generators' and hand-made ones. "
-        "The AUROC is against the real images of the same set, which have the same size and format. "
-        "`benchmarks/starter_sets.py` makes the sets."
+        "The AUROC is against the real images of the same set, which have the same size and "
+        "format. `benchmarks/starter_sets.py` makes the sets."
     )
     header = ("set", "kind", "images", "fake", "uncertain", "real", "AUROC")
     return f"## Other images\n\n{_fill(text)}\n\n{_table(header, rows)}"
