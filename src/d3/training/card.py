@@ -144,8 +144,10 @@ def _photographs(metrics: Mapping[str, Any]) -> str:
         )
         for package, counts in shares["clean"].items()
     ]
-    header = ("package", "photographs", "fake", "uncertain", "real")
-    header += tuple(f"fake at {_CONDITION_NAMES[name]}" for name in CONDITIONS if name != "clean")
+    header = (
+        *("package", "photographs", "fake", "uncertain", "real"),
+        *(f"fake at {_CONDITION_NAMES[name]}" for name in CONDITIONS if name != "clean"),
+    )
     counts = shares["clean"]["all"]
     met = counts["share"] <= FALSE_AIM and counts["high"] <= FALSE_BOUND
     text = (
@@ -374,10 +376,10 @@ def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def _bullets(sentences: Iterable[str]) -> str:
-    return "\n".join(
-        _fill(sentence, initial_indent="- ", subsequent_indent="  ") for sentence in sentences
+    return "\n".join(_fill(sentence, "- ", "  ") for sentence in sentences)
+
+
+def _fill(sentences: str, first: str = "", others: str = "") -> str:
+    return textwrap.fill(
+        sentences, 100, break_on_hyphens=False, initial_indent=first, subsequent_indent=others
     )
-
-
-def _fill(sentences: str, **indents: str) -> str:
-    return textwrap.fill(sentences, 100, break_on_hyphens=False, **indents)

@@ -79,7 +79,7 @@ def redone(
     generator: nn.Module, picture: Pictures, chance: np.random.Generator, matched: float
 ) -> Image:
     """Return what a generator makes of a picture [H, W, 3], in [0, 1]."""
-    forged = redraw(generator, picture[None], seed=int(chance.integers(2**31)))[0]
+    forged: Image = redraw(generator, picture[None], seed=int(chance.integers(2**31)))[0]
     if chance.random() < matched:
         return match_partner(forged, picture.astype(np.float32) / np.float32(255), chance)
     return forged

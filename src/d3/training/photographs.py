@@ -19,6 +19,7 @@ from PIL import Image as PillowImage
 from d3.domain.errors import RequestInvalid
 from d3.domain.hashing import file_of
 
+_COLUMNS = ("package", "name", "sha256", "licence", "author")
 _IMAGES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
@@ -87,7 +88,7 @@ def table() -> tuple[Photograph, ...]:
     """All photographs of ``photographs.csv``."""
     text = resources.files("d3.training").joinpath("photographs.csv").read_text(encoding="utf-8")
     return tuple(
-        Photograph(**{**row, "part": Part(row["part"])})
+        Photograph(Part(row["part"]), *(row[name] for name in _COLUMNS))
         for row in csv.DictReader(text.splitlines())
     )
 

@@ -105,14 +105,19 @@ def publish(picture: Pictures | Image, how: Publication, size: int) -> Pictures:
 
     Floats are in [0, 1].
     """
-    pixels = picture if picture.dtype == np.uint8 else to_pixels(picture)
-    image = PillowImage.fromarray(pixels)
+    image = PillowImage.fromarray(_eight_bits(picture))
     if how.shrink < 1:
-        sides = tuple(max(size // 2, round(side * how.shrink)) for side in image.size)
-        image = image.resize(sides, PillowImage.Resampling(how.filter))
+        width, height = (max(size // 2, round(side * how.shrink)) for side in image.size)
+        image = image.resize((width, height), PillowImage.Resampling(how.filter))
     for kind, quality in how.files:
         image = _stored(image, kind, quality, how.subsampling)
     return squash(image, size)
+
+
+def _eight_bits(picture: Pictures | Image) -> Pictures:
+    if picture.dtype == np.uint8:
+        return picture.astype(np.uint8, copy=False)
+    return to_pixels(picture.astype(np.float32, copy=False))
 
 
 def squash(image: PillowImage.Image, size: int) -> Pictures:
