@@ -196,6 +196,12 @@ class ImageUnsupported(ImageError):
     code = "not_an_image"
 
 
+class ImageFormatUnsupported(ImageUnsupported):
+    """The bytes are an image, of a format or kind that D3 does not read."""
+
+    code = "unsupported_image"
+
+
 class ImageEmpty(ImageUnsupported):
     """There are no bytes at all."""
 
@@ -212,6 +218,18 @@ class ImageUnreadable(ImageError):
     """The store answers, but does not give this image."""
 
     code = "image_unreadable"
+
+
+class DecodingInterrupted(ImageError):
+    """What decoded the image was ended from outside, twice; the image may be sound."""
+
+    code = "decoding_interrupted"
+
+
+class DecoderUnavailable(D3Error):
+    """Nothing can be decoded now; no image is to blame."""
+
+    code = "decoder_unavailable"
 
 
 class ImageTooLarge(ImageError):

@@ -6,7 +6,7 @@ import numpy as np
 
 from d3.domain.errors import ExplanationUnavailable, ScoreUndefined
 from d3.domain.heatmaps import Heatmap
-from d3.domain.images import ImageSource
+from d3.domain.images import ImageSource, turned
 from d3.domain.ports import Drawing, Explainer, ImageDecoder
 from d3.domain.scoring import checked_views
 from d3.domain.services.hosting import LoadedModel, ModelHost
@@ -52,8 +52,7 @@ class ExplanationService:
             explainer = _explainer(model)
             manifest = model.manifest
             views = checked_views(views, len(manifest.permutations))
-            whole = self._decoder.decode(source, None)
-            small = self._decoder.decode(whole.pixels, manifest.spec.image_size)
+            small = self._decoder.decode(source, manifest.spec.image_size)
             logits = explainer.explain(small.pixels, views)
         if not np.isfinite(logits).all():
             raise ScoreUndefined(
@@ -61,9 +60,9 @@ class ExplanationService:
                 "Its weights are too large for the precision: try D3_PRECISION=fp32.",
             )
         return Heatmap(
-            logits=logits,
-            pixels=self._drawing.shrunk(whole.pixels, _LONGEST_SIDE),
-            image=whole.facts,
+            logits=turned(logits, small.orientation),
+            pixels=self._decoder.picture(source, _LONGEST_SIDE),
+            image=small.facts,
             model=manifest.reference,
             encode=self._drawing.png,
             notice=manifest.notice,

@@ -283,6 +283,7 @@ def _write_report(file: Path, page: Callable[[], bytes]) -> None:
 def _report(
     container: Container, scan: Scan, collection: ImageCollection, notice: str, top: int
 ) -> bytes:
+    from d3.evaluation.report.pictures import SIDE
     from d3.evaluation.report.scan import render_scan
     from d3.evaluation.scan_files import rows_of
     from d3.evaluation.scan_summary import summarise
@@ -293,7 +294,7 @@ def _report(
         scan,
         summary,
         notice,
-        lambda row: decoder.decode(collection.read(row.uri), None).pixels,
+        lambda row: decoder.picture(collection.read(row.uri), SIDE),
     ).encode()
 
 
