@@ -67,9 +67,9 @@ _NOTES = {
 }
 
 
-def note_text(note: Note | str | None) -> str | None:
+def note_text(note: Note | None) -> str | None:
     """A note for people; None where there is none."""
-    return None if note is None else Note(note).sentence
+    return None if note is None else note.sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,11 @@ class ImageFacts:
     sha256: str
     content: Content = Content.PICTURE
     note: Note | None = None
+
+    @property
+    def note_text(self) -> str | None:
+        """The note as a sentence."""
+        return note_text(self.note)
 
     @property
     def lack(self) -> Reason | None:

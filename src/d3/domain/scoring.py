@@ -31,6 +31,11 @@ class Reason(StrEnum):
     ABSTAIN_BAND = "abstain_band"
 
     @property
+    def is_lack(self) -> bool:
+        """Whether the image itself carries nothing to judge, whatever model and threshold."""
+        return self not in {Reason.SPREAD, Reason.ABSTAIN_BAND}
+
+    @property
     def sentence(self) -> str:
         """One sentence for people."""
         return _SENTENCES[self]

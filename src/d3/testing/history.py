@@ -36,13 +36,14 @@ from d3.domain.history import (
     NewEntry,
     RequestRecord,
     Tally,
+    VerdictCounts,
 )
 from d3.domain.idempotency import KEPT, LEASE, IdempotencyKey, Reservation, StoredAnswer
-from d3.domain.images import ImageFacts
+from d3.domain.images import Content, ImageFacts
 from d3.domain.models import ModelReference
 from d3.domain.ordering import Order, SortKey
 from d3.domain.ports_history import History
-from d3.domain.scoring import AbstainBand, Calibration, Verdict
+from d3.domain.scoring import AbstainBand, Calibration, Reason, Verdict
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ALL = HistoryFilter()
@@ -106,6 +107,49 @@ class HistoryContract:
         sparse = an_entry(logit=None, image=None, model=None, request_id=None)
         (id_,) = history.add_many([sparse])
         _same(history.get(id_), sparse, id_)
+
+    @pytest.mark.parametrize("reason", [*Reason, None])
+    def test_reason_and_notice_come_back_as_they_went(
+        self, history: History, reason: Reason | None
+    ) -> None:
+        notice = "Demo model: calls 9 of 100 real photographs fake. Do not act on it."
+        plain = reason in {Reason.ONE_COLOUR, Reason.ALPHA_ONLY}
+        content = Content(str(reason)) if plain else Content.PICTURE
+        image = ImageFacts("PNG", 64, 48, 1, 99, "a" * 64, content)
+        verdict = Verdict.FAKE if reason is None else Verdict.UNCERTAIN
+        entry = an_entry(verdict=verdict, reason=reason, notice=notice, image=image)
+        (id_,) = history.add_many([entry])
+        _same(history.get(id_), entry, id_)
+        assert history.get(id_).reason_text == (reason and reason.sentence)
+
+    def test_a_notice_of_any_text_is_kept(self, history: History) -> None:
+        for text in ("a\0b", "lone \ud800", "n" * 4000, "日本 🦄"):
+            entry = an_entry(notice=text)
+            (id_,) = history.add_many([entry])
+            assert history.get(id_).notice == entry.notice
+
+    @pytest.mark.parametrize("bucket", [None, *BucketSize])
+    def test_verdicts_are_counted_as_they_were_said(
+        self, history: History, bucket: BucketSize | None
+    ) -> None:
+        history.add_many(
+            [
+                *(an_entry(created_at=_at(hours=n)) for n in range(3)),
+                *(a_real_entry(created_at=_at(hours=n), notice="Demo.") for n in range(2)),
+                an_entry(verdict=Verdict.UNCERTAIN),
+                a_real_entry(verdict=Verdict.UNCERTAIN, created_at=_at(days=1), notice="Demo."),
+            ]
+        )
+        told = history.statistics(ALL, bucket)
+        assert told.by_verdict == VerdictCounts(fake=3, real=2, uncertain=2)
+        assert (told.total_fake, told.total_real, told.demo) == (4, 3, 3)
+        parts = told.series if told.series is not None else (told,)
+        for name in ("fake", "real", "uncertain"):
+            number = sum(getattr(one.by_verdict, name) for one in parts)
+            assert number == getattr(told.by_verdict, name)
+        assert sum(one.demo for one in parts) == told.demo
+        none = history.statistics(HistoryFilter(model="nobody's"), bucket)
+        assert (none.by_verdict, none.demo) == (VerdictCounts(), 0)
 
     def test_ids_come_in_the_order_of_the_entries(self, history: History) -> None:
         ids = history.add_many([an_entry(f"{n}.png") for n in range(2500)])

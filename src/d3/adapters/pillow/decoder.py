@@ -32,7 +32,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from d3.adapters.pillow.content import content_of
 from d3.adapters.pillow.formats import READABLE, SNIFFED_BYTES, is_image, named, sniff
-from d3.adapters.pillow.structure import Skeleton, walk
+from d3.adapters.pillow.structure import Region, Skeleton, walk
 from d3.domain.errors import (
     ImageDamaged,
     ImageEmpty,
@@ -90,8 +90,8 @@ class Limits:
 class PillowDecoder:
     """Fills :class:`d3.domain.ports.ImageDecoder`; keeps no state and is thread-safe.
 
-    Reads what :data:`d3.adapters.pillow.formats.READABLE` says; of several frames, pages or pictures
-    the first. A picture that is not there whole is damaged, but for its last rows.
+    Reads what :data:`d3.adapters.pillow.formats.READABLE` says; of several frames, pages or
+    pictures the first. A picture that is not there whole is damaged, but for its last rows.
     """
 
     def __init__(self, limits: Limits = Limits()) -> None:
@@ -110,7 +110,9 @@ class PillowDecoder:
             skeleton = walk(kind, source, self._limits.jpeg_scans)
             image, rgb, frames = self._decoded(kind, skeleton)
             width, height = rgb.size
-            pixels = _resized(rgb, size)
+            with _translated(kind):
+                pixels = _resized(rgb, size)
+                content = content_of(image, rgb, pixels)
             facts = ImageFacts(
                 format=kind,
                 width=width,
@@ -118,7 +120,7 @@ class PillowDecoder:
                 frames=frames,
                 size_bytes=len(source),
                 sha256=hashlib.sha256(source).hexdigest(),
-                content=content_of(image, rgb, pixels),
+                content=content,
                 note=skeleton.note,
             )
             return DecodedImage(pixels, facts, skeleton.orientation)
@@ -141,10 +143,12 @@ class PillowDecoder:
             _, rgb, _ = self._decoded(kind, skeleton)
             orientation = skeleton.orientation
         else:
-            with _translated(source.format or "PIL"):
+            kind = source.format or "PIL"
+            with _translated(kind):
                 rgb = _as_rgb(source).copy()
-        rgb.thumbnail((side, side), Image.Resampling.BILINEAR)
-        return np.ascontiguousarray(turned(np.asarray(rgb), orientation))
+        with _translated(kind):
+            rgb.thumbnail((side, side), Image.Resampling.BILINEAR)
+            return np.ascontiguousarray(turned(np.asarray(rgb), orientation))
 
     def close(self) -> None:
         """Nothing is held."""
@@ -201,6 +205,8 @@ class PillowDecoder:
                     self._compare(skeleton.kind or kind, skeleton, rgb)
                 if skeleton.tiles is not None:
                     self._check_tiles(kind, skeleton, rgb)
+                if skeleton.region is not None:
+                    rgb = _on_canvas(rgb, skeleton.region)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise self._too_many_pixels() from error
         except ImageDamaged as error:
@@ -208,11 +214,6 @@ class PillowDecoder:
                 raise
             remedy = "Export it as an ordinary JPEG or PNG file."
             raise ImageFormatUnsupported(skeleton.strange, remedy) from error
-        if skeleton.region is not None:
-            region = skeleton.region
-            canvas = Image.new("RGB", region.canvas)
-            canvas.paste(rgb, (region.left, region.top))
-            rgb = canvas
         return image, rgb, frames
 
     def _load(self, kind: str, data: bytes) -> tuple[Image.Image, Image.Image]:
@@ -339,6 +340,13 @@ def _not_here(kind: str) -> ImageFormatUnsupported:
         f"This is {kind}, which this installation of D3 does not read.",
         "Export it as a JPEG or PNG file.",
     )
+
+
+def _on_canvas(rgb: Image.Image, region: Region) -> Image.Image:
+    """A frame where it is drawn."""
+    canvas = Image.new("RGB", region.canvas)
+    canvas.paste(rgb, (region.left, region.top))
+    return canvas
 
 
 def _ends_grey(image: Image.Image) -> bool:

@@ -33,6 +33,7 @@ _HEIF_BRANDS = {
     *(b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs"),
     *(b"mif1", b"msf1", b"j2ki", b"jpeg", b"vvic"),
 }
+_RAW_BRAND = b"crx "
 _RAW, _VIDEO = "a camera's raw file", "a video"
 _OTHER_IMAGES: tuple[tuple[bytes, str], ...] = (
     (b"8BPS", "a PSB, Photoshop's format for large pictures"),
@@ -87,7 +88,8 @@ def sniff(start: bytes) -> str | None:
 
 def is_image(start: bytes) -> bool:
     """Whether the bytes begin an image, of a format that D3 reads or of another."""
-    return sniff(start) is not None or _named(start, _OTHER_IMAGES) is not None
+    other = _named(start, _OTHER_IMAGES) is not None or _RAW_BRAND in _brands(start)
+    return other or sniff(start) is not None
 
 
 def named(start: bytes) -> str | None:
@@ -97,7 +99,7 @@ def named(start: bytes) -> str | None:
         return known
     brands = _brands(start)
     if brands:
-        return _RAW if b"crx " in brands else _VIDEO
+        return _RAW if _RAW_BRAND in brands else _VIDEO
     if start[:4] == b"RIFF":
         return _VIDEO if start[8:12] == b"AVI " else "a sound file"
     words = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()

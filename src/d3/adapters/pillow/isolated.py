@@ -196,8 +196,7 @@ class _Child:
         os.set_blocking(self._to, False)
         os.set_blocking(self._from, False)
         try:
-            if self._read(len(worker.READY), _Deadline(_START_SECONDS)) != worker.READY:
-                raise _Lost
+            self._read(len(worker.READY), _Deadline(_START_SECONDS))
         except BaseException:
             self.kill()
             raise
@@ -328,4 +327,9 @@ def _environment() -> dict[str, str]:
     found = {name: os.environ[name] for name in kept if name in os.environ}
     # Few arenas, because each thread of a decoder would reserve one; large pieces of their own,
     # because what is freed of them goes back to the system at once.
-    return found | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "4194304"}
+    return found | {
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+        "MALLOC_ARENA_MAX": "2",
+        "MALLOC_MMAP_THRESHOLD_": "4194304",
+    }

@@ -86,12 +86,12 @@ def words_of(image: DecodedImage) -> list[str]:
 def _warm_up() -> None:
     """Load the formats that come as libraries of their own, before anything is bounded."""
     from contextlib import suppress
+    from importlib import import_module
 
-    import PIL._avif
-    import PIL._webp
     import pi_heif
-    import pi_heif.as_plugin  # noqa: F401
 
+    for name in ("PIL._avif", "PIL._webp", "pi_heif.as_plugin"):
+        import_module(name)
     pi_heif.options.DECODE_THREADS = 1  # images are decoded side by side already
     with suppress(ImportError):
         import pillow_jxl

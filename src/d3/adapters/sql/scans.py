@@ -60,6 +60,12 @@ class SqlScanLedger:
                 )
                 .on_conflict_do_nothing(index_elements=[_S.name])
             )
+            if new.notice:  # a scan of an older D3 does not have it yet
+                connection.execute(
+                    sa.update(_S)
+                    .where(_S.name == new.name, _S.notice == "")
+                    .values(notice=storable(new.notice, MAX_NOTICE))
+                )
             if new.by_service:
                 connection.execute(
                     sa.update(_S).where(_S.name == new.name).values(by_service=True, trouble=None)

@@ -46,11 +46,15 @@ def explain(image: str, *, target: Path | None, views: int, model: str | None) -
         detection = container.detection().detect(source, name=image, views=views)
     with writing(target.parent):
         put(target, heatmap.png())
+    verdict = f"{detection.verdict.value}{' demo' if detection.notice else ''}"
     out().print(
-        f"{detection.verdict.value}  {detection.prediction:.3f}  {printable(image)}: "
-        f"{printable(str(target))}",
+        f"{verdict}  {detection.prediction:.3f}  {printable(image)}: {printable(str(target))}",
         markup=False,
     )
+    if detection.reason_text:
+        complain(detection.reason_text, "note")
+    if detection.image.note_text:
+        complain(detection.image.note_text, "note")
     complain(heatmap.meaning, "note")
     if detection.notice:
         complain(detection.notice, "note")

@@ -255,7 +255,8 @@ def _print_table(summaries: list[ModelSummary]) -> None:
     for one in summaries:
         manifest, spec = one.manifest, one.manifest.spec
         encoder = f"ViT {spec.width}x{spec.layers}, patch {spec.patch_size}"
-        row = (manifest.name, str(manifest.version), encoder, manifest.licence)
+        name = f"{manifest.name} (demo)" if manifest.notice else manifest.name
+        row = (name, str(manifest.version), encoder, manifest.licence)
         table.add_row("*" if one.active else "", *row, manifest.sha256[:12])
     out().print(table)
 

@@ -131,12 +131,12 @@ def scan(
         parts.complete(ended.shards)
     if not no_report and ended.counts.rows:
         file = report or (folder / "report.html" if folder else Path(f"d3-scan-{name}.html"))
-        _write_report(file, lambda: _report(container, ended, collection, manifest.notice, top))
+        _write_report(file, lambda: _report(container, ended, collection, top))
     if as_json:
         print_json(told(ended))
     _summarise(ended, time.monotonic() - started, ended.counts.done - begun.counts.done)
-    if manifest.notice:
-        complain(manifest.notice, kind="note")
+    if ended.notice:
+        complain(ended.notice, kind="note")
     return 0
 
 
@@ -166,6 +166,7 @@ def told(scan: Scan) -> dict[str, Any]:
         "finished_at": scan.finished_at,
         "trouble": scan.trouble,
         **asdict(scan.counts),
+        "notice": scan.notice,
     }
 
 
@@ -251,7 +252,8 @@ def _progress(scan: Scan, ledger: ScanLedger, parts: Parts | None) -> Iterator[W
                 return  # the worker waits for it, and says so
             counts = told.counts
             rate = (counts.done - scan.counts.done) / (now - begun)
-            text = f"{rate:,.1f}/s, {counts.fake:,} fake, {counts.error:,} errors"
+            said = f"{counts.fake:,} fake, {counts.uncertain:,} uncertain"
+            text = f"{rate:,.1f}/s, {said}, {counts.error:,} errors"
             if shown.disable:
                 of = f" of {counts.listed:,}" if told.listed else ""
                 err().print(f"{counts.done:,}{of} done, {text}", style="dim")
@@ -280,9 +282,7 @@ def _write_report(file: Path, page: Callable[[], bytes]) -> None:
     err().print(f"Report: {file}", markup=False)
 
 
-def _report(
-    container: Container, scan: Scan, collection: ImageCollection, notice: str, top: int
-) -> bytes:
+def _report(container: Container, scan: Scan, collection: ImageCollection, top: int) -> bytes:
     from d3.evaluation.report.pictures import SIDE
     from d3.evaluation.report.scan import render_scan
     from d3.evaluation.scan_files import rows_of
@@ -293,7 +293,6 @@ def _report(
     return render_scan(
         scan,
         summary,
-        notice,
         lambda row: decoder.picture(collection.read(row.uri), SIDE),
     ).encode()
 

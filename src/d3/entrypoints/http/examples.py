@@ -23,12 +23,22 @@ _NUMBERS = {
     "precision": "fp32",
     "cached": False,
 }
+_IMAGE = {
+    "image_format": "JPEG",
+    "image_width": 640,
+    "image_height": 427,
+    "image_frames": 1,
+    "image_bytes": 81920,
+    "image_note": None,
+    "image_note_text": None,
+}
 _SAID = {"reason": None, "reason_text": None, "notice": ""}
 _RESULT = _NUMBERS | {
     "calibration": "newsroom",
     "calibration_fpr": 0.008,
     "calibration_tpr": 0.72,
     **_SAID,
+    **_IMAGE,
 }
 _KEPT = {
     "id": 1,
@@ -36,11 +46,7 @@ _KEPT = {
     **_NUMBERS,
     "created_at": "2026-01-31T12:00:00Z",
     "user_id": 7,
-    "image_format": "JPEG",
-    "image_width": 640,
-    "image_height": 427,
-    "image_frames": 1,
-    "image_bytes": 81920,
+    **_IMAGE,
     "calibration": "none",
     "d3_version": "0.1.0",
     "request_id": "0c1c6f1e5f3b4f7c9d3a2b1e8f7a6b5c",
@@ -146,10 +152,7 @@ ANSWERS: dict[str, Any] = {
                 **{name: _NUMBERS[name] for name in ("verdict", "prediction", "logit", "spread")},
                 "error": None,
                 "image_sha256": _SHA256,
-                "image_format": "JPEG",
-                "image_width": 640,
-                "image_height": 427,
-                "image_bytes": 81920,
+                **_IMAGE,
                 "processing_time": 0.123,
                 "created_at": "2026-01-31T12:00:00Z",
                 **_SAID,

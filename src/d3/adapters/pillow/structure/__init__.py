@@ -1,8 +1,8 @@
 """The skeleton of a file, walked before a decoder sees it.
 
 Some files are cheap to send and dear to open: a progressive JPEG of thousands of scans, a GIF whose
-comment never ends, a PNG of a million empty chunks. Some say nothing of what they lack. Each walk is
-linear, stops at its limits, and decodes nothing.
+comment never ends, a PNG of a million empty chunks. Some say nothing of what they lack. Each walk
+is linear, stops at its limits, and decodes nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from d3.adapters.pillow.structure.bmp import walk_bmp
 from d3.adapters.pillow.structure.boxes import walk_avif, walk_heif
-from d3.adapters.pillow.structure.common import Skeleton, damaged
+from d3.adapters.pillow.structure.common import Region, Skeleton, damaged
 from d3.adapters.pillow.structure.gif import walk_gif
 from d3.adapters.pillow.structure.jpeg import walk_jpeg
 from d3.adapters.pillow.structure.jxl import walk_jxl
@@ -21,7 +21,7 @@ from d3.adapters.pillow.structure.png import walk_png
 from d3.adapters.pillow.structure.riff import walk_webp
 from d3.adapters.pillow.structure.tiff import walk_tiff
 
-__all__ = ["Skeleton", "walk"]
+__all__ = ["Region", "Skeleton", "walk"]
 
 _WALKS: dict[str, Callable[[bytes], Skeleton]] = {
     "AVIF": walk_avif,

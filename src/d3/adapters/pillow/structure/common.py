@@ -9,7 +9,7 @@ from d3.domain.errors import ImageDamaged, ImageFormatUnsupported, ImageTooLarge
 from d3.domain.images import Note
 
 MAX_SEGMENTS = 10_000
-"""JPEG segments, PNG chunks beside the pixel data, boxes, resources: a photograph has some dozen."""
+"""JPEG segments, PNG chunks beside the pixel data, boxes: a photograph has some dozen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,5 +83,5 @@ def unsupported(problem: str) -> ImageFormatUnsupported:
 
 
 def number(data: bytes, at: int, size: int, *, little: bool = False) -> int:
-    """The unsigned whole number of so many bytes at this offset; bytes beyond the end are missing."""
+    """The unsigned whole number of so many bytes at this offset, or of those that are there."""
     return int.from_bytes(data[at : at + size], "little" if little else "big")

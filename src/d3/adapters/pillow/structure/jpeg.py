@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from d3.adapters.pillow.structure.common import (
@@ -82,28 +83,16 @@ def walk_jpeg(data: bytes, max_scans: int) -> Skeleton:
     last pixel is that grey.
     """
     frame: _Frame | None = None
-    orientation, scans, segments, end = 1, 0, 0, None
-    at = 2
-    while marker := _MARKER.search(data, at):
-        code, at = data[marker.end() - 1], marker.end()
+    orientation, end = 1, None
+    for code, start, at in _segments(data, max_scans):
         if code == _END:
-            end = marker.start()
-            break
-        segments += 1
-        if segments > MAX_SEGMENTS:
-            raise too_many(f"The JPEG has more than {MAX_SEGMENTS} segments.")
-        if code == _SCAN:
-            scans += 1
-            if scans > max_scans:
-                raise too_many(f"The JPEG has more than {max_scans} scans.")
-            if frame is not None:
-                frame.scanned(data, at)
+            end = start
+        elif code == _SCAN and frame is not None:
+            frame.scanned(data, at)
         elif code in _FRAMES and frame is None:
             frame = _frame(code, data, at)
         elif code == _APP1 and data[at + 2 : at + 8] == b"Exif\0\0" and orientation == 1:
             orientation = orientation_of(data[at + 8 : at + number(data, at, 2)])
-        if code != _STANDALONE:
-            at += number(data, at, 2)
     if frame is None:
         return Skeleton(data)
     if frame.precision > _BLOCK:
@@ -121,6 +110,25 @@ def walk_jpeg(data: bytes, max_scans: int) -> Skeleton:
         slack=frame.slack,
         strange=strange,
     )
+
+
+def _segments(data: bytes, max_scans: int) -> Iterator[tuple[int, int, int]]:
+    """Code, start and content's offset of each segment, to the first end of an image."""
+    at, scans = 2, 0
+    for _ in range(MAX_SEGMENTS + 1):
+        marker = _MARKER.search(data, at)
+        if marker is None:
+            return
+        code, at = data[marker.end() - 1], marker.end()
+        scans += code == _SCAN
+        if scans > max_scans:
+            raise too_many(f"The JPEG has more than {max_scans} scans.")
+        yield code, marker.start(), at
+        if code == _END:
+            return
+        if code != _STANDALONE:
+            at += number(data, at, 2)
+    raise too_many(f"The JPEG has more than {MAX_SEGMENTS} segments.")
 
 
 def _frame(code: int, data: bytes, at: int) -> _Frame:

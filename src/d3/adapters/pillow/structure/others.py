@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 
 from d3.adapters.pillow.structure.boxes import boxes
 from d3.adapters.pillow.structure.common import (
@@ -13,6 +14,7 @@ from d3.adapters.pillow.structure.common import (
     too_many,
     unsupported,
 )
+from d3.adapters.pillow.structure.png import walk_png
 
 MAX_TILES = 20_000
 _CODE_STREAM = b"\xff\x4f\xff\x51"
@@ -42,7 +44,13 @@ def walk_jpeg2000(data: bytes) -> Skeleton:
         raise too_many("The JPEG 2000 has more tiles than any sound one.")
     if components > _MOST_COMPONENTS:
         raise unsupported(f"This JPEG 2000 has {components} components.")
-    at = start + 2
+    if not _has_all_parts(data, start + 2, end):
+        raise damaged("JPEG2000")
+    return Skeleton(data, size=size, strange="This JPEG 2000 has unusual components.")
+
+
+def _has_all_parts(data: bytes, at: int, end: int) -> bool:
+    """Whether a code stream has its tile parts, whose lengths stand in them, and its end."""
     while data[at : at + 2] not in (_TILE_PART, _END, b""):
         at += 2 + max(number(data, at + 2, 2), 2)
     parts = 0
@@ -55,9 +63,7 @@ def walk_jpeg2000(data: bytes) -> Skeleton:
             at = end - 2
             break
         at += max(length, 12)
-    if not parts or data[at : at + 2] != _END or at + 2 > end:
-        raise damaged("JPEG2000")
-    return Skeleton(data, size=size, strange="This JPEG 2000 has unusual components.")
+    return parts > 0 and data[at : at + 2] == _END and at + 2 <= end
 
 
 def walk_icon(data: bytes) -> Skeleton:
@@ -74,7 +80,7 @@ def walk_icon(data: bytes) -> Skeleton:
     if len(picture) < length or length < _BITMAP_HEADER:
         raise damaged("ICO")
     if picture.startswith(_PNG):
-        return Skeleton(picture, kind="PNG", frames=count)
+        return replace(walk_png(picture), kind="PNG", frames=count)
     if number(picture, 0, 4, little=True) != _BITMAP_HEADER:
         raise damaged("ICO")
     if number(picture, 16, 4, little=True):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from d3.adapters.pillow.structure.common import (
     MAX_SEGMENTS,
@@ -26,74 +26,89 @@ from d3.domain.images import Note
 MAX_PIXEL_CHUNKS = 100_000
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEADER = slice(16, 29)
-_FRAME_CONTROL = struct.Struct(">IIII")
-_TAIL = 12
+_FRAME_CONTROL_BYTES = 38
+
+
+@dataclass(slots=True)
+class _Parts:
+    """What of a PNG's chunks makes the picture.
+
+    Attributes:
+        kept: chunks of the still picture.
+        still: whether its pixels have begun.
+        animated: whether an animation was announced before them.
+        frames: of the animation.
+        hidden: the first frame's place (width, height, left, top) where the still picture is not
+            part of the animation.
+        pixels: of that first frame.
+        orientation: as Exif says.
+    """
+
+    kept: list[memoryview] = field(default_factory=list)
+    still: bool = False
+    animated: bool = False
+    frames: int = 0
+    hidden: tuple[int, int, int, int] | None = None
+    pixels: list[memoryview] = field(default_factory=list)
+    orientation: int = 1
+
+    def take(self, kind: bytes, chunk: memoryview) -> None:
+        """One chunk, with its length and checksum."""
+        self.still = self.still or kind == b"IDAT"
+        if not kind[:1].islower() or (kind == b"tRNS" and _sound(chunk)):
+            self.kept.append(chunk)
+        elif kind == b"eXIf":
+            self.orientation = orientation_of(bytes(chunk[8:-4]))
+        elif kind == b"acTL":
+            self.animated = self.animated or not self.still
+        elif self.animated:
+            self._take_of_animation(kind, chunk)
+
+    def _take_of_animation(self, kind: bytes, chunk: memoryview) -> None:
+        if kind == b"fcTL" and len(chunk) == _FRAME_CONTROL_BYTES:
+            self.frames += 1
+            if self.still and self.frames == 1:
+                self.hidden = struct.unpack(">IIII", chunk[12:28])
+        elif kind == b"fdAT" and self.frames == 1 and self.hidden is not None:
+            if not _sound(chunk):
+                raise damaged("PNG")
+            self.pixels.append(chunk[12:-4])
 
 
 def walk_png(data: bytes) -> Skeleton:
     """Count the chunks and keep those of the first picture that viewers show."""
-    view = memoryview(data)
-    kept: list[memoryview] = []
-    animated = still = ended = False
-    first: tuple[int, int, int, int] | None = None
-    pixels: list[memoryview] = []
-    frames, orientation, length = 0, 1, len(_SIGNATURE)
+    view, parts = memoryview(data), _Parts()
+    ended, length = False, len(_SIGNATURE)
     for kind, start, end in _chunks(data):
-        length = end
-        if kind == b"IEND":
-            ended = True
+        length, ended = end, kind == b"IEND"
+        if ended:
             break
-        if kind == b"IDAT":
-            still = True
-        if not kind[:1].islower() or (kind == b"tRNS" and _sound(view, start, end)):
-            kept.append(view[start:end])
-        elif kind == b"eXIf":
-            orientation = orientation_of(data[start + 8 : end - 4])
-        elif kind == b"acTL" and not still:
-            animated = True
-        elif kind == b"fcTL" and animated and end - start == _FRAME_CONTROL.size + 22:
-            frames += 1
-            if not still and frames == 1:
-                first = (0, 0, 0, 0)
-            elif first is None:
-                first = _FRAME_CONTROL.unpack(data[start + 12 : start + 28])
-        elif kind == b"fdAT" and frames == 1 and first and any(first):
-            if not _sound(view, start, end):
-                raise damaged("PNG")
-            pixels.append(view[start + 12 : end - 4])
-    if len(_SIGNATURE) + sum(map(len, kept)) + _TAIL * ended < length:
-        data_kept = b"".join([_SIGNATURE, *kept, _chunk(b"IEND") if ended else b""])
-    else:
-        data_kept = data
+        parts.take(kind, view[start:end])
+    tail = _chunk(b"IEND") if ended else b""
+    is_all = len(_SIGNATURE) + sum(map(len, parts.kept)) + len(tail) == length
     found = Skeleton(
-        data_kept,
-        frames=max(frames, 1),
-        orientation=orientation,
+        data if is_all else b"".join([_SIGNATURE, *parts.kept, tail]),
+        frames=max(parts.frames, 1),
+        orientation=parts.orientation,
         note=None if ended else Note.CUT_SHORT,
     )
-    if first is None or not any(first):
-        return found
-    return _animation_alone(data, found, kept, first, pixels)
+    return found if parts.hidden is None else _animation_alone(data, found, parts, parts.hidden)
 
 
 def _animation_alone(
-    data: bytes,
-    found: Skeleton,
-    kept: list[memoryview],
-    first: tuple[int, int, int, int],
-    pixels: list[memoryview],
+    data: bytes, found: Skeleton, parts: _Parts, first: tuple[int, int, int, int]
 ) -> Skeleton:
     """The animation's first frame in place of a picture that is not part of it."""
     width, height, left, top = first
     header = struct.pack(">II", width, height) + data[_HEADER][8:]
     canvas = (number(data, 16, 4), number(data, 20, 4))
-    if not pixels or left + width > canvas[0] or top + height > canvas[1]:
+    if not parts.pixels or left + width > canvas[0] or top + height > canvas[1]:
         raise damaged("PNG")
-    others = [one for one in kept if one[4:8] not in (b"IHDR", b"IDAT")]
-    parts = [_chunk(b"IHDR", header), *others, _chunk(b"IDAT", b"".join(pixels)), _chunk(b"IEND")]
+    others = [bytes(one) for one in parts.kept if one[4:8] not in (b"IHDR", b"IDAT")]
+    pixels = _chunk(b"IDAT", b"".join(parts.pixels))
     return replace(
         found,
-        data=_SIGNATURE + b"".join(parts),
+        data=b"".join([_SIGNATURE, _chunk(b"IHDR", header), *others, pixels, _chunk(b"IEND")]),
         size=canvas,
         note=Note.TWO_PICTURES,
         region=Region(canvas, left, top) if (width, height) != canvas else None,
@@ -117,9 +132,9 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         at = end
 
 
-def _sound(data: memoryview, start: int, end: int) -> bool:
+def _sound(chunk: memoryview) -> bool:
     """Whether a chunk's checksum is right."""
-    return zlib.crc32(data[start + 4 : end - 4]) == int.from_bytes(data[end - 4 : end])
+    return zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:])
 
 
 def _chunk(kind: bytes, body: bytes = b"") -> bytes:

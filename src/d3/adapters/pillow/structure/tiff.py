@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from d3.adapters.pillow.structure.common import Skeleton, damaged, number, too_many, unsupported
 from d3.adapters.pillow.structure.exif import ORIENTATION
 from d3.adapters.pillow.structure.jpeg import walk_jpeg
 
+_BIG = 43
 MAX_PAGES = 10_000
 MAX_ENTRIES = 4_096
 MAX_SEGMENTS = 2**20
@@ -21,6 +23,33 @@ _OFFSETS, _SAMPLES, _ROWS, _COUNTS, _PLANES = 273, 277, 278, 279, 284
 _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS = 322, 323, 324, 325
 _CAMERA_PATTERN, _CAMERA_VERSION = 32_803, 50_706
 _JPEG, _WHITE_IS_ZERO, _SEPARATE = 7, 0, 2
+
+
+class _Layout(NamedTuple):
+    """How a file writes its directories.
+
+    Attributes:
+        data: the file.
+        little: whether a number's smallest byte comes first.
+        wide: bytes of the number of entries.
+        entry: bytes of an entry.
+        inline: bytes of a value within an entry, of a count and of an offset.
+    """
+
+    data: bytes
+    little: bool
+    wide: int
+    entry: int
+    inline: int
+
+    def number(self, at: int, size: int) -> int:
+        """The number of so many bytes at this offset."""
+        return number(self.data, at, size, little=self.little)
+
+    def following(self, at: int) -> int:
+        """The offset of the directory after the one at this offset; 0 where there is none."""
+        end = at + self.wide + self.number(at, self.wide) * self.entry
+        return self.number(end, self.inline)
 
 
 @dataclass(slots=True)
@@ -53,14 +82,13 @@ class _Directory:
 def walk_tiff(data: bytes, max_jpeg_scans: int) -> Skeleton:
     """Check the first page and count the others."""
     little = data[:2] == b"II"
-    big = number(data, 2, 2, little=little) in {43}
-    start = number(data, 8 if big else 4, 8 if big else 4, little=little)
-    page, following = _directory(data, little, big, start)
-    frames, seen = 1, {start}
-    while following and following not in seen and frames < MAX_PAGES:
-        seen.add(following)
+    big = number(data, 2, 2, little=little) == _BIG
+    layout = _Layout(data, little, *((8, 20, 8) if big else (2, 12, 4)))
+    at = layout.number(layout.inline, layout.inline)
+    page, frames, seen = _directory(layout, at), 1, {0, at}
+    while (at := layout.following(at)) not in seen and at < len(data) and frames < MAX_PAGES:
+        seen.add(at)
         frames += 1
-        following = _next(data, little, big, following)
     size = page.value(_WIDTH, 0), page.value(_HEIGHT, 0)
     if (
         page.value(_KIND, 0) & 1
@@ -89,35 +117,26 @@ def walk_tiff(data: bytes, max_jpeg_scans: int) -> Skeleton:
     )
 
 
-def _directory(data: bytes, little: bool, big: bool, at: int) -> tuple[_Directory, int]:
-    """The directory at this offset, and the offset of the next one; 0 where there is none."""
-    wide, entry, inline = (8, 20, 8) if big else (2, 12, 4)
-    count = number(data, at, wide, little=little)
-    first = at + wide
-    if count == 0 or first + count * entry > len(data):
+def _directory(layout: _Layout, at: int) -> _Directory:
+    """The directory at this offset."""
+    data, count, first = layout.data, layout.number(at, layout.wide), at + layout.wide
+    if count == 0 or first + count * layout.entry > len(data):
         raise damaged("TIFF")
     if count > MAX_ENTRIES:
         raise too_many("The TIFF has more tags than any sound one.")
-    found, total = _Directory(data, little), 0
-    for place in range(first, first + count * entry, entry):
-        tag, kind = (number(data, place + n, 2, little=little) for n in (0, 2))
-        values = number(data, place + 4, inline, little=little)
-        size = values * _SIZES.get(kind, 0)
-        value = place + 4 + inline
-        if size > inline:
-            value = number(data, value, inline, little=little)
+    found, total = _Directory(data, layout.little), 0
+    for place in range(first, first + count * layout.entry, layout.entry):
+        tag, kind = layout.number(place, 2), layout.number(place + 2, 2)
+        values = layout.number(place + 4, layout.inline)
+        size, value = values * _SIZES.get(kind, 0), place + 4 + layout.inline
+        if size > layout.inline:
+            value = layout.number(value, layout.inline)
             total += size
         # Pillow reads every tag's values: many tags may not all point at the same large ones.
         if total > len(data) or value + size > len(data):
             raise damaged("TIFF")
         found.entries.setdefault(tag, (kind, values, value))
-    return found, number(data, first + count * entry, inline, little=little)
-
-
-def _next(data: bytes, little: bool, big: bool, at: int) -> int:
-    wide, entry, inline = (8, 20, 8) if big else (2, 12, 4)
-    end = at + wide + number(data, at, wide, little=little) * entry
-    return number(data, end, inline, little=little)
+    return found
 
 
 def _check_segments(page: _Directory, size: tuple[int, int], max_jpeg_scans: int) -> None:

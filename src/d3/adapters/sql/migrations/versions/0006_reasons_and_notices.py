@@ -18,10 +18,14 @@ def upgrade() -> None:
     """Forwards only; the way back is a backup."""
     results = "inference_results"
     op.add_column(results, sa.Column("reason", sa.String(32)))
-    op.add_column(results, sa.Column("notice", sa.Text(), nullable=False, server_default=""))
+    op.add_column(
+        results, sa.Column("notice", sa.Text(), nullable=False, server_default=sa.text("''"))
+    )
     no = sa.false()
     op.add_column(results, sa.Column("demo", sa.Boolean(), nullable=False, server_default=no))
-    op.add_column("scans", sa.Column("notice", sa.Text(), nullable=False, server_default=""))
+    op.add_column(
+        "scans", sa.Column("notice", sa.Text(), nullable=False, server_default=sa.text("''"))
+    )
     op.add_column("scan_results", sa.Column("reason", sa.String(32)))
     for name in ("order", "user", "fake"):
         op.drop_index(f"ix_{results}_{name}", results)
