@@ -7,6 +7,7 @@ import struct
 import sys
 import zlib
 from collections.abc import Callable
+from tempfile import NamedTemporaryFile
 
 import numpy as np
 import pytest
@@ -369,11 +370,17 @@ def turned_file(kind: str, orientation: int) -> bytes:
         return encoded(image, "TIFF", tiffinfo={0x0112: orientation})
     if kind == "HEIF":
         return encoded(image, "HEIF", exif=exif_of(orientation), quality=95)
+    if kind == "JXL":
+        # The encoder takes the orientation over from a JPEG that lies in a file.
+        with NamedTemporaryFile(suffix=".jpg") as file:
+            image.save(file, "JPEG", exif=exif_of(orientation), quality=95)
+            file.flush()
+            return encoded(Image.open(file.name), "JXL", lossless_jpeg=True)
     options = {"lossless": True} if kind == "WEBP" else {}
     return encoded(image, kind, exif=exif_of(orientation), **options)
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF", "JXL"])
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 def test_pixels_are_judged_as_stored_and_shown_as_people_see_them(
     kind: str, orientation: int

@@ -15,6 +15,7 @@ import d3
 from d3.domain.ports_queue import Lane
 from d3.entrypoints.http import create_app
 from d3.testing.engines import FakeEngine
+from images import apng_with_a_hidden_picture, encoded, picture
 from tests.homes import Home
 from tests.service.conftest import Service, painted
 from tests.serving import assert_problem, serving, wait_until
@@ -50,6 +51,30 @@ def test_the_answer_is_the_librarys_and_is_kept_whole(home: Home, pack: Path) ->
     assert {name: kept[name] for name in same} == {name: result[name] for name in same}
     assert (kept["image_name"], kept["image_format"]) == ("rgb_333x250.webp", "WEBP")
     assert (kept["image_width"], kept["image_height"]) == (333, 250)
+
+
+def test_an_answer_and_its_row_say_what_is_known_of_the_file(service: Service) -> None:
+    cut = encoded(picture(160, 120), "JPEG")[:-2]
+    hidden = apng_with_a_hidden_picture(picture(), picture(seed=1))
+    pages = encoded(picture(), "TIFF", save_all=True, append_images=[picture(seed=1)])
+    answered = {}
+    for file in (cut, hidden, pages):
+        answer = service.http.post(PREDICT, files={"file": file}).json()
+        kept = service.http.get(f"/api/inference/result/{answer['inference_id']}").json()["result"]
+        names = [name for name in answer["result"] if name.startswith("image_")]
+        assert {name: kept[name] for name in names} == {
+            name: answer["result"][name] for name in names
+        }
+        facts = answer["result"]
+        assert (facts["image_note"] is None) is (facts["image_note_text"] is None)
+        answered[facts["image_format"]] = facts
+    jpeg, apng, tiff = (answered[kind] for kind in ("JPEG", "PNG", "TIFF"))
+    assert (jpeg["image_width"], jpeg["image_height"], jpeg["image_bytes"]) == (160, 120, len(cut))
+    assert (jpeg["image_note"], apng["image_note"]) == ("cut_short", "two_pictures")
+    assert (tiff["image_frames"], tiff["image_note"]) == (2, None)
+    lines = service.http.get("/api/inference/history.csv").text
+    assert "cut_short" in lines
+    assert "The file holds two pictures." in lines
 
 
 def test_the_threshold_is_the_models_own_unless_sent(home: Home, image: bytes, pack: Path) -> None:
