@@ -357,6 +357,7 @@ class RequestRecord:
         created_at: when it arrived, with a zone.
         request_id: as in ``X-Request-Id``.
         user_id: whose it was; None without an account.
+        requests: how many it stands for: 1, or all of a second's refusals that were alike.
     """
 
     endpoint: str
@@ -367,6 +368,7 @@ class RequestRecord:
     ip_address: str | None = None
     request_id: str | None = None
     user_id: int | None = None
+    requests: int = 1
 
 
 def in_utc(moment: datetime) -> datetime:

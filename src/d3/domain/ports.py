@@ -106,18 +106,29 @@ class Detector(Protocol):
 
 @runtime_checkable
 class Explainer(Protocol):
-    """A detector that can say where its scores come from; not every engine's can."""
+    """A detector that can say where its scores come from; not every engine's can.
 
-    def explain(self, pixels: Pixels, views: int) -> NDArray[np.float64]:
-        """Raw logits (grid, grid) of an image's patches, of uint8 RGB pixels (S, S, 3).
+    Each patch's logit is the mean over the windows of neighbouring patches that hold it, each shown
+    to the network alone. They are shown in parts, so that others may come in between.
+    """
 
-        Each is the mean over the windows of neighbouring patches that hold it, each shown to the
-        network alone. Safe to call beside :meth:`Detector.score` and from many threads; one image
-        at a time is explained.
+    @property
+    def parts(self) -> int:
+        """How many; each costs about as much as an image with as many views."""
+        ...
+
+    def explain_parts(
+        self, pixels: Pixels, views: int, start: int, stop: int
+    ) -> NDArray[np.float64]:
+        """Raw logits (windows,) of parts ``start`` to ``stop``, of uint8 RGB pixels (S, S, 3).
 
         Raises:
             DeviceOutOfMemory: the device has no room.
         """
+        ...
+
+    def heat(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Raw logits (grid, grid) of an image's patches, of those of all windows in order."""
         ...
 
 

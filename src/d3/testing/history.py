@@ -524,8 +524,8 @@ class HistoryContract:
     def test_a_key_being_answered_is_in_flight(self, history: History) -> None:
         _reserve(history)
         with pytest.raises(RequestInFlight) as refusal:
-            _reserve(history, now=NOON + timedelta(minutes=1))
-        assert refusal.value.retry_after == (LEASE - timedelta(minutes=1)).total_seconds()
+            _reserve(history, now=NOON + LEASE / 4)
+        assert refusal.value.retry_after == (LEASE * 3 / 4).total_seconds()
 
     def test_each_owner_has_keys_of_their_own(self, history: History) -> None:
         for owner in (0, 1, 2):
@@ -554,7 +554,7 @@ class HistoryContract:
         assert isinstance(alive, Reservation)
         with pytest.raises(ReservationLost), history.transaction() as transaction:  # noqa: PT012
             transaction.add_many([an_entry()])
-            transaction.complete(dead, b"late", later)
+            transaction.complete(dead, b"late", [], later)
         with history.transaction() as transaction:
             transaction.release(dead)
         _complete(history, alive, b"right", later)
@@ -566,6 +566,44 @@ class HistoryContract:
         tick = timedelta(microseconds=1)
         assert isinstance(_reserve(history, now=NOON + KEPT - tick), StoredAnswer)
         assert isinstance(_reserve(history, _key("other"), NOON + KEPT), Reservation)
+
+    def test_a_deleted_entry_takes_the_answers_along_that_tell_of_it(
+        self, history: History, accounts: tuple[int, int]
+    ) -> None:
+        ids = history.add_many([an_entry(user_id=accounts[0]) for _ in range(3)])
+        for name, told in (("first", ids[:1]), ("batch", ids), ("last", ids[2:])):
+            key = _key(key=name, owner=accounts[0])
+            _complete(history, _reserve(history, key), ids=told)
+        history.delete(ids[1])
+        for name, kept in (("first", StoredAnswer), ("batch", Reservation), ("last", StoredAnswer)):
+            assert isinstance(_reserve(history, _key(key=name, owner=accounts[0])), kept)
+
+    def test_a_lease_is_prolonged_for_whoever_holds_it(self, history: History) -> None:
+        held = _reserve(history)
+        assert isinstance(held, Reservation)
+        stranger = Reservation(held.owner, held.key, "stranger")
+        later = NOON + LEASE / 2
+        with history.transaction() as transaction:
+            transaction.renew([], later)
+            transaction.renew([stranger], later + LEASE)
+            transaction.renew([held], later)
+        with pytest.raises(RequestInFlight):
+            _reserve(history, now=NOON + LEASE)
+        assert isinstance(_reserve(history, _key("other"), later + LEASE), Reservation)
+
+    def test_an_answer_is_not_renewed(self, history: History) -> None:
+        held = _reserve(history)
+        _complete(history, held)
+        assert isinstance(held, Reservation)
+        with history.transaction() as transaction:
+            transaction.renew([held], NOON + KEPT)
+        assert isinstance(_reserve(history, _key("other"), NOON + KEPT), Reservation)
+
+    def test_whether_it_can_be_written_is_tried_and_leaves_nothing(self, history: History) -> None:
+        history.check_writable()
+        history.check_writable()
+        assert history.page(ALL, 1).total == 0
+        assert history.add_many([an_entry()]) == [1]
 
     def test_what_has_expired_is_forgotten(self, history: History) -> None:
         _reserve(history)
@@ -638,10 +676,16 @@ def _reserve(
         return transaction.reserve(key, now)
 
 
-def _complete(history: History, held: object, body: bytes = b"done", now: datetime = NOON) -> None:
+def _complete(
+    history: History,
+    held: object,
+    body: bytes = b"done",
+    now: datetime = NOON,
+    ids: Sequence[int] = (),
+) -> None:
     assert isinstance(held, Reservation)
     with history.transaction() as transaction:
-        transaction.complete(held, body, now)
+        transaction.complete(held, body, ids, now)
 
 
 def _series_total(history: History, where: HistoryFilter) -> int:

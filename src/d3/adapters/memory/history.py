@@ -49,6 +49,7 @@ class _Reserved:
     token: str
     answer: bytes | None
     expires_at: datetime
+    ids: tuple[int, ...] = ()
 
 
 @dataclass
@@ -98,13 +99,22 @@ class MemoryTransaction:
             raise RequestInFlight("The same request is being answered right now.", "", wait)
         return StoredAnswer(there.answer)
 
-    def complete(self, reservation: Reservation, body: bytes, now: datetime) -> None:
-        """Keep the answer."""
+    def renew(self, reservations: Sequence[Reservation], now: datetime) -> None:
+        """Prolong the leases of keys that are still being answered."""
+        for reservation in reservations:
+            if (held := self._held(reservation)) is not None:
+                place = (reservation.owner, reservation.key)
+                self._books.keys[place] = replace(held, expires_at=now + LEASE)
+
+    def complete(
+        self, reservation: Reservation, body: bytes, ids: Sequence[int], now: datetime
+    ) -> None:
+        """Keep the answer, and which entries it tells of."""
         held = self._held(reservation)
         if held is None:
             raise ReservationLost("Another request with its key took over.")
         self._books.keys[reservation.owner, reservation.key] = replace(
-            held, answer=body, expires_at=now + KEPT
+            held, answer=body, expires_at=now + KEPT, ids=tuple(ids)
         )
 
     def release(self, reservation: Reservation) -> None:
@@ -184,6 +194,8 @@ class MemoryHistory:
             self.get(id_, user_id)
             books = self._books.copy()
             del books.entries[id_]
+            for place in [place for place, one in books.keys.items() if id_ in one.ids]:
+                del books.keys[place]
             self._books = books
 
     def page(
@@ -255,8 +267,11 @@ class MemoryHistory:
                 and (where.since is None or one.created_at >= where.since)
                 and (where.until is None or one.created_at < where.until)
             ):
-                counts[_start(one.created_at, bucket)][one.status_code >= 500] += 1  # noqa: PLR2004
+                counts[_start(one.created_at, bucket)][one.status_code >= 500] += one.requests  # noqa: PLR2004
         return [Failures(start=at, refused=k, failed=n) for at, (k, n) in sorted(counts.items())]
+
+    def check_writable(self) -> None:
+        """Memory takes every result."""
 
     def close(self) -> None:
         """Nothing to give back."""

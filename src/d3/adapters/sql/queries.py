@@ -135,15 +135,15 @@ def _sums() -> tuple[sa.Label[Any], ...]:
     def of(condition: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         return sa.func.coalesce(sa.func.sum(sa.cast(condition, sa.Integer())), 0)
 
-    sums = Sums(
-        total=sa.func.count(),
-        is_fake=of(_T.is_fake.expression),
-        seconds=sa.func.coalesce(sa.func.sum(_T.processing_time), 0.0),
-        fake=of(_T.verdict == Verdict.FAKE.value),
-        uncertain=of(_T.verdict == Verdict.UNCERTAIN.value),
-        demo=of(_T.demo.expression),
+    sums: tuple[sa.ColumnElement[Any], ...] = (
+        sa.func.count(),
+        of(_T.is_fake.expression),
+        sa.func.coalesce(sa.func.sum(_T.processing_time), 0.0),
+        of(_T.verdict == Verdict.FAKE.value),
+        of(_T.verdict == Verdict.UNCERTAIN.value),
+        of(_T.demo.expression),
     )
-    return tuple(one.label(name) for name, one in sums._asdict().items())
+    return tuple(one.label(name) for name, one in zip(Sums._fields, sums, strict=True))
 
 
 def scores(where: HistoryFilter, parts: int, *, sqlite: bool) -> sa.Select[Any]:
@@ -182,8 +182,9 @@ def failures(where: HistoryFilter, size: BucketSize, *, sqlite: bool) -> sa.Sele
         start: sa.Label[Any] = sa.func.substr(log.created_at, 1, _WIDTH[size]).label("start")
     else:
         start = sa.func.date_trunc(size.value, log.created_at, "UTC").label("start")
-    failed = sa.func.sum(sa.cast(log.status_code >= _FAILED, sa.Integer())).label("failed")
-    wanted = sa.select(start, failed, sa.func.count().label("total"))
+    failing = sa.cast(log.status_code >= _FAILED, sa.Integer()) * log.requests
+    failed, total = sa.func.sum(failing), sa.func.sum(log.requests)
+    wanted = sa.select(start, failed.label("failed"), total.label("total"))
     return wanted.where(*meant).group_by(start).order_by(start)
 
 

@@ -97,6 +97,7 @@ def log_row_of(record: RequestRecord) -> dict[str, Any]:
         "created_at": record.created_at,
         "request_id": None if record.request_id is None else storable(record.request_id),
         "user_id": record.user_id,
+        "requests": record.requests,
     }
 
 

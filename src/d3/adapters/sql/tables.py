@@ -123,7 +123,10 @@ class InferenceResult(Base):
 
 
 class IdempotencyRow(Base):
-    """A key a client gave its request; without an answer it is being worked on."""
+    """A key a client gave its request; without an answer it is being worked on.
+
+    The results that the answer tells of have ids from ``first_id`` to ``last_id``.
+    """
 
     __tablename__ = "idempotency_keys"
 
@@ -134,6 +137,8 @@ class IdempotencyRow(Base):
     answer: Mapped[bytes | None] = mapped_column(sa.LargeBinary())
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime] = mapped_column(index=True)
+    first_id: Mapped[int | None] = mapped_column(Key, index=True)
+    last_id: Mapped[int | None] = mapped_column(Key)
 
 
 class RequestLogRow(Base):
@@ -153,6 +158,7 @@ class RequestLogRow(Base):
     user_id: Mapped[int | None] = mapped_column(
         Key, sa.ForeignKey("users.id", ondelete="SET NULL"), index=True
     )
+    requests: Mapped[int] = mapped_column(server_default="1")
 
 
 class ScanEntry(Base):

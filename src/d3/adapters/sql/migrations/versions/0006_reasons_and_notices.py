@@ -29,10 +29,11 @@ def upgrade() -> None:
     op.add_column("scan_results", sa.Column("reason", sa.String(32)))
     for name in ("order", "user", "fake"):
         op.drop_index(f"ix_{results}_{name}", results)
-    for table, said in ((results, {"demo": sa.true()}), ("scans", {})):
-        columns = [sa.column(name) for name in ("model_name", "notice", *said)]
-        of_starter = sa.update(sa.table(table, *columns)).where(columns[0] == "starter")
-        op.execute(of_starter.values(notice=STARTER_SAID, **said))
+    for statement in (
+        "UPDATE inference_results SET notice = :said, demo = true WHERE model_name = 'starter'",
+        "UPDATE scans SET notice = :said WHERE model_name = 'starter'",
+    ):
+        op.execute(sa.text(statement).bindparams(said=STARTER_SAID))
     order, counted = ["created_at", "id"], ["processing_time", "verdict", "demo"]
     op.create_index(f"ix_{results}_order", results, [*order, "is_fake", *counted])
     op.create_index(f"ix_{results}_user", results, ["user_id", *order, "is_fake", *counted])
