@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 
 import d3
 from d3.domain.ports_queue import Lane
@@ -17,6 +19,7 @@ from d3.entrypoints.http import create_app
 from d3.testing.engines import FakeEngine
 from images import apng_with_a_hidden_picture, encoded, picture
 from tests.homes import Home
+from tests.pictures import CRASHING_DECODER
 from tests.service.conftest import Service, painted
 from tests.serving import assert_problem, serving, wait_until
 
@@ -75,6 +78,27 @@ def test_an_answer_and_its_row_say_what_is_known_of_the_file(service: Service) -
     lines = service.http.get("/api/inference/history.csv").text
     assert "cut_short" in lines
     assert "The file holds two pictures." in lines
+
+
+def test_a_sound_image_whose_decoder_is_killed_is_503_and_one_that_crashes_it_422(
+    start: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in CRASHING_DECODER.items():
+        monkeypatch.setenv(name, value)
+    service = start(isolate_decoding=True)
+
+    def post(width: int, height: int) -> httpx.Response:
+        file = encoded(Image.new("RGB", (width, height)), "PNG")
+        return service.http.post(PREDICT, files={"file": file})
+
+    killed, crashed, sound = post(53, 61), post(53, 59), post(53, 60)
+    assert_problem(killed, 503, "decoding_interrupted")
+    assert int(killed.headers["Retry-After"]) >= 1
+    assert_problem(crashed, 422, "damaged_image")
+    assert sound.status_code == 200
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    assert_problem(post(53, 61), 503)
+    assert_problem(post(53, 60), 503, "decoder_unavailable")
 
 
 def test_the_threshold_is_the_models_own_unless_sent(home: Home, image: bytes, pack: Path) -> None:

@@ -239,7 +239,7 @@ class PillowDecoder:
             box = (left, top, min(right, rgb.width), min(bottom, rgb.height))
             if left >= rgb.width or top >= rgb.height:
                 continue
-            if all(low == high for low, high in rgb.crop(box).getextrema()):
+            if rgb.crop(box).getcolors(1) is not None:
                 self._load(kind, tile.alone())
 
     def _check_size(self, size: tuple[int, int]) -> None:

@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeGuard, TypeVar
 
 import numpy as np
 
@@ -84,13 +84,13 @@ class IsolatedDecoder:
 
     def decode(self, source: ImageSource, size: int | None) -> DecodedImage:
         """Check the limits, decode the first frame to RGB and resize it to ``size`` x ``size``."""
-        if size is None or not self._takes(source):
+        if size is None or not _is_encoded(source):
             return self._inside.decode(source, size)
         return self._ask(source, lambda child, data, until: child.decode(data, size, until))
 
     def picture(self, source: ImageSource, side: int) -> Pixels:
         """The first frame as people see it, turned, and scaled down where a side is longer."""
-        if not self._takes(source):
+        if not _is_encoded(source):
             return self._inside.picture(source, side)
         return self._ask(source, lambda child, data, until: child.picture(data, side, until))
 
@@ -101,14 +101,9 @@ class IsolatedDecoder:
         for child in idle:
             child.kill()
 
-    @staticmethod
-    def _takes(source: ImageSource) -> bool:
-        """Whether it is encoded; what is pixels already needs no child."""
-        return isinstance(source, str | Path | bytes)
-
     def _ask(
         self,
-        source: ImageSource,
+        source: str | Path | bytes,
         ask: Callable[[_Child, bytes, _Deadline], Answer | ImageError],
     ) -> Answer:
         """What a child answers; one that is ended from outside is no fault of the image's."""
@@ -159,6 +154,11 @@ class IsolatedDecoder:
             raise DecoderUnavailable(
                 "Images cannot be decoded right now.", "Try again in a moment."
             ) from error
+
+
+def _is_encoded(source: ImageSource) -> TypeGuard[str | Path | bytes]:
+    """Whether a child is needed; pixels are no file of a stranger's."""
+    return isinstance(source, str | Path | bytes)
 
 
 class _Lost(Exception):

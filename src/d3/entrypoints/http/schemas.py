@@ -414,7 +414,7 @@ def history_item(entry: HistoryEntry) -> HistoryItem:
         reason=entry.reason and entry.reason.value,
         reason_text=entry.reason_text,
         notice=entry.notice,
-        image_note=image and image.note and image.note.value,
+        image_note=image.note.value if image and image.note else None,
         image_note_text=image.note_text if image else None,
     )
 

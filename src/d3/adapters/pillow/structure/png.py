@@ -104,7 +104,7 @@ def _animation_alone(
     canvas = (number(data, 16, 4), number(data, 20, 4))
     if not parts.pixels or left + width > canvas[0] or top + height > canvas[1]:
         raise damaged("PNG")
-    others = [bytes(one) for one in parts.kept if one[4:8] not in (b"IHDR", b"IDAT")]
+    others = [bytes(one) for one in parts.kept if bytes(one[4:8]) not in {b"IHDR", b"IDAT"}]
     pixels = _chunk(b"IDAT", b"".join(parts.pixels))
     return replace(
         found,
