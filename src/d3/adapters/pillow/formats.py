@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 SNIFFED_BYTES = 256
-READABLE = "JPEG, PNG, WebP, GIF, AVIF, HEIC, TIFF, BMP, JPEG 2000, ICO, PSD or JPEG XL"
+READABLE = "JPEG, PNG, WebP, GIF, AVIF, HEIC, TIFF, BMP, JPEG 2000, ICO and PSD"
+"""What every installation reads, for people."""
+
 FORMATS = frozenset(
     {
         *("AVIF", "BMP", "GIF", "HEIF", "ICO", "JPEG", "JPEG2000"),

@@ -32,6 +32,10 @@ _IMAGE = {
     "image_note": None,
     "image_note_text": None,
 }
+_NO_IMAGE = (
+    "This is a PDF document. D3 reads JPEG, PNG, WebP, GIF, AVIF, HEIC, TIFF, BMP, JPEG 2000, ICO "
+    "and PSD."
+)
 _SAID = {"reason": None, "reason_text": None, "notice": ""}
 _RESULT = _NUMBERS | {
     "calibration": "newsroom",
@@ -99,8 +103,8 @@ ANSWERS: dict[str, Any] = {
         "results": [
             {"filename": "photo.jpg", "result": _RESULT, "inference_id": 2},
             {
-                "filename": "notes.txt",
-                "error": "The file is not an image that D3 reads. Give a JPEG or PNG file.",
+                "filename": "notes.pdf",
+                "error": _NO_IMAGE,
                 "code": "not_an_image",
             },
         ],
@@ -187,7 +191,10 @@ ERRORS: dict[int, tuple[str, str]] = {
             "once."
         ),
     ),
-    415: ("not_an_image", "The file is not an image that D3 reads. Give a JPEG or PNG file."),
+    415: (
+        "not_an_image",
+        _NO_IMAGE,
+    ),
     422: ("damaged_image", "The JPEG image is damaged or cut short. Fetch or export it again."),
     503: (
         "model_not_loaded",

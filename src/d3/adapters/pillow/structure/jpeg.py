@@ -100,12 +100,15 @@ def walk_jpeg(data: bytes, max_scans: int) -> Skeleton:
     if not frame.begun or (end is None and not frame.whole):
         raise damaged("JPEG")
     strange = None if frame.process in _READ else "This is a lossless or hierarchical JPEG."
-    whole = data[:end].rstrip(b"\xff")
+
+    def completed(filler: bytes) -> bytes:
+        return data[:end].rstrip(b"\xff") + filler + b"\xff\xd9"
+
     return Skeleton(
-        data if end is not None else whole + b"\xff\xd9",
+        data if end is not None else completed(b""),
         orientation=orientation,
         note=Note.CUT_SHORT if end is None else None,
-        other=lambda: whole + _FILLER + b"\xff\xd9",
+        other=lambda: completed(_FILLER),
         suspect=end is not None and frame.whole,
         slack=frame.slack,
         strange=strange,
