@@ -291,6 +291,15 @@ def test_an_animation_whose_later_frames_are_cut_is_judged(kind: str) -> None:
     assert np.array_equal(decoded.pixels, decode(whole, SIZE).pixels)
 
 
+def test_a_webp_that_lacks_whole_chunks_behind_its_picture_is_judged() -> None:
+    whole = encoded(picture(), "WEBP", exif=exif_of(6))
+    at = whole.index(b"EXIF")
+    for missing in (len(whole) - at, len(whole) - at - 4, len(whole) - at - 20):
+        decoded = decode(whole[:-missing], SIZE)
+        assert decoded.facts.note is Note.CUT_SHORT
+        assert np.array_equal(decoded.pixels, decode(whole, SIZE).pixels)
+
+
 def test_a_heic_of_tiles_is_read_and_one_that_is_cut_is_damaged() -> None:
     whole = heic_of_tiles(3, 2)
     decoded = decode(whole, SIZE)

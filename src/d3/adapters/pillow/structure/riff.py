@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 
 from d3.adapters.pillow.structure.common import MAX_SEGMENTS, Skeleton, damaged, number, too_many
 from d3.adapters.pillow.structure.exif import orientation_of
@@ -34,10 +35,11 @@ def walk_webp(data: bytes) -> Skeleton:
             exif = data[at + 8 : end]
             orientation = orientation_of(exif.removeprefix(b"Exif\0\0"))
         at = end + size % 2
-    if at > len(data):
-        # All that is missing is a byte that rounds the length.
-        return Skeleton(data + b"\0", orientation=orientation, note=Note.CUT_SHORT)
-    return Skeleton(data, frames=0, orientation=orientation)
+    found = Skeleton(data, frames=0, orientation=orientation)
+    if 8 + number(data, 4, 4, little=True) <= len(data):
+        return found
+    # What is missing is a byte that rounds the length, or chunks behind the picture.
+    return replace(found, data=_with_length(data[:at].ljust(at, b"\0")), note=Note.CUT_SHORT)
 
 
 def _completed(data: bytes, at: int, kind: bytes, end: int, orientation: int) -> Skeleton:
