@@ -104,6 +104,11 @@ def test_a_hostile_file_of_an_uncommon_format_is_refused(name: str) -> None:
     assert refused.value.code == code
 
 
+def test_pages_without_end_are_counted_to_a_limit() -> None:
+    sound = {256: (4, [9]), 257: (4, [9]), 262: (3, [1]), 258: (3, [8]), 273: (4, [8])}
+    assert decode(tiff(sound, bytes(81), pages=12_000), SIZE).facts.frames == 10_000
+
+
 def test_a_strip_that_unpacks_to_more_than_it_should_is_read_no_further() -> None:
     assert decode(strip_bomb(), SIZE).facts.width == 64
 
