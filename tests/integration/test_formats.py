@@ -200,6 +200,8 @@ def test_what_is_not_read_is_named(start: bytes, what: str) -> None:
         ),
         (lambda: bmp_with_masks(picture(), (0xFF0000, 0xFF00, 0xFF, 0xFF000000)), "32 bits"),
         (lambda: heic_of_tiles(2, 2, coder=b"j2k1"), "JPEG 2000"),
+        (lambda: heic_of_tiles(2, 2, coder=b"vvc1"), "VVC"),
+        (lambda: heic_of_tiles(1, 1).replace(b"meta", b"moov"), "sequence"),
     ],
 )
 def test_a_sound_file_of_an_unusual_kind_is_named(make: Callable[[], bytes], word: str) -> None:

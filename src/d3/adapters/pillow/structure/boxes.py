@@ -27,7 +27,15 @@ from d3.domain.images import ORIENTATIONS, turned
 
 _MANY_ITEMS = 20_000
 _HEVC, _DERIVED = b"hvc1", frozenset({b"grid", b"iden", b"iovl"})
-_OTHER_CODERS = {b"j2k1": "JPEG 2000", b"jpeg": "JPEG", b"vvc1": "VVC", b"av01": "AV1"}
+_OTHER_CODERS = {
+    b"av01": "AV1",
+    b"avc1": "H.264",
+    b"j2k1": "JPEG 2000",
+    b"jpeg": "JPEG",
+    b"lhv1": "layered HEVC",
+    b"unci": "uncompressed pixels",
+    b"vvc1": "VVC",
+}
 _TURNING = (b"irot", b"imir")
 _IN_FILE, _IN_BOX = 0, 1
 
@@ -81,6 +89,8 @@ def walk_heif(data: bytes) -> Skeleton:
     """Check that the picture's parts are there and of a kind that is read; undo its turning."""
     items = _read(data)
     if items is None:
+        if any(kind == b"moov" for kind, _, _ in boxes(data, 0, len(data))):
+            raise unsupported("This HEIF file holds a sequence and no picture of its own.")
         raise damaged("HEIF")
     for item in items.picture():
         kind = items.kinds.get(item, b"")
