@@ -129,6 +129,14 @@ def test_an_image_that_crashes_the_decoder_is_damaged(
     assert decoder.decode(file, SIZE).facts == decoder.decode(SOUND, SIZE).facts
 
 
+def test_what_a_heic_says_of_itself_is_not_read(decoder: IsolatedDecoder) -> None:
+    """An item of a kind that is no text ends libheif's binding by reading where nothing is."""
+    sound = encoded(picture(), "HEIF", exif=exif_of(1))
+    strange = sound.replace(b"Exif\0", b"E\xeaif\0", 1)
+    assert strange != sound
+    assert decoder.decode(strange, SIZE).facts.width == picture().width
+
+
 def test_an_image_whose_child_is_killed_from_outside_gets_another_one(
     decoder: IsolatedDecoder,
 ) -> None:

@@ -92,7 +92,9 @@ def _warm_up() -> None:
 
     for name in ("PIL._avif", "PIL._webp", "pi_heif.as_plugin"):
         import_module(name)
-    pi_heif.options.DECODE_THREADS = 1  # images are decoded side by side already
+    options = pi_heif.options
+    options.DECODE_THREADS = 1  # images are decoded side by side already
+    options.THUMBNAILS = options.DEPTH_IMAGES = options.AUX_IMAGES = False
     with suppress(ImportError):
         import pillow_jxl
 

@@ -38,6 +38,7 @@ _OTHER_CODERS = {
 }
 _TURNING = (b"irot", b"imir")
 _IN_FILE, _IN_BOX = 0, 1
+_METADATA, _NOTHING = b"cdsc", b"skip"
 
 
 @dataclass(slots=True)
@@ -51,6 +52,7 @@ class _Items:
         flags_at: of items, the offset of the byte that says whether it is hidden.
         extents: of items, as (offset, length) in the file; None where they lie elsewhere.
         parts: the items that an item is made of, in order.
+        metadata_at: offsets of the words that tie Exif and other metadata to a picture.
         properties: kind, start and end of each, counted from 1.
         uses: of an item: number of the property, and the offset and length of where that is said.
     """
@@ -61,6 +63,7 @@ class _Items:
     flags_at: dict[int, int] = field(default_factory=dict)
     extents: dict[int, list[tuple[int, int]] | None] = field(default_factory=dict)
     parts: dict[int, list[int]] = field(default_factory=dict)
+    metadata_at: list[int] = field(default_factory=list)
     properties: list[tuple[bytes, int, int]] = field(default_factory=list)
     uses: dict[int, list[tuple[int, int, int]]] = field(default_factory=dict)
 
@@ -92,6 +95,24 @@ def walk_heif(data: bytes) -> Skeleton:
         if any(kind == b"moov" for kind, _, _ in boxes(data, 0, len(data))):
             raise unsupported("This HEIF file holds a sequence and no picture of its own.")
         raise damaged("HEIF")
+    _check_parts(data, items)
+    patched, orientation = bytearray(data), _orientation(data, items)
+    for kind, _, (at, length) in items.used(items.primary):
+        if kind in _TURNING:
+            patched[at : at + length] = bytes(length)  # property 0 is none
+    for at in items.metadata_at:  # nobody looks at it, and reading it has crashed libheif's binding
+        patched[at : at + 4] = _NOTHING
+    return Skeleton(
+        bytes(patched),
+        size=_size(data, items, items.primary),
+        frames=0,
+        orientation=orientation,
+        tiles=lambda: _tiles(data, items),
+    )
+
+
+def _check_parts(data: bytes, items: _Items) -> None:
+    """Everything the picture is made of lies within the file and is coded as HEVC."""
     for item in items.picture():
         kind = items.kinds.get(item, b"")
         if kind != _HEVC and kind not in _DERIVED:
@@ -102,17 +123,6 @@ def walk_heif(data: bytes) -> Skeleton:
         for offset, length in items.extents.get(item) or ():
             if offset + length > len(data):
                 raise damaged("HEIF")
-    patched, orientation = bytearray(data), _orientation(data, items)
-    for kind, _, (at, length) in items.used(items.primary):
-        if kind in _TURNING:
-            patched[at : at + length] = bytes(length)  # property 0 is none
-    return Skeleton(
-        bytes(patched) if orientation != 1 else data,
-        size=_size(data, items, items.primary),
-        frames=0,
-        orientation=orientation,
-        tiles=lambda: _tiles(data, items),
-    )
 
 
 def walk_avif(data: bytes) -> Skeleton:
@@ -205,6 +215,8 @@ def _read_parts(data: bytes, items: _Items, start: int, end: int) -> None:
             count = min(number(data, at + wide, 2), (stop - at) // wide)
             places = range(at + wide + 2, at + wide + 2 + count * wide, wide)
             items.parts[number(data, at, wide)] = [number(data, one, wide) for one in places]
+        elif kind == _METADATA:
+            items.metadata_at.append(at - 4)
 
 
 def _read_properties(data: bytes, items: _Items, start: int, end: int) -> None:
