@@ -158,6 +158,12 @@ class ScanFailed(D3Error):
     code = "scan_failed"
 
 
+class ScanIncomplete(ScanFailed):
+    """Everything that could be listed is judged, and not everything could be listed."""
+
+    code = "scan_incomplete"
+
+
 class ScanNotFound(D3Error):
     """There is no scan of that id."""
 
@@ -230,6 +236,12 @@ class ImageUnreadable(ImageError):
     """The store answers, but does not give this image."""
 
     code = "image_unreadable"
+
+
+class FolderUnreadable(ImageError):
+    """A folder cannot be listed, so whether there are images in it is not known."""
+
+    code = "folder_unreadable"
 
 
 class DecodingInterrupted(ImageError):

@@ -31,7 +31,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from d3.adapters.pillow.content import content_of
-from d3.adapters.pillow.formats import READABLE, SNIFFED_BYTES, is_image, named, sniff
+from d3.adapters.pillow.formats import FORMATS, READABLE, described
 from d3.adapters.pillow.structure import Region, Skeleton, walk
 from d3.domain.errors import (
     ImageDamaged,
@@ -42,6 +42,7 @@ from d3.domain.errors import (
     ImageTooLarge,
     ImageUnsupported,
 )
+from d3.domain.formats import SNIFFED_BYTES, sniff
 from d3.domain.images import (
     DecodedImage,
     ImageFacts,
@@ -101,7 +102,7 @@ class PillowDecoder:
     def recognises(self, path: Path) -> bool:
         """Whether the file's first bytes are those of an image."""
         with _opened(path) as stream:
-            return is_image(stream.read(SNIFFED_BYTES))
+            return sniff(stream.read(SNIFFED_BYTES)) is not None
 
     def decode(self, source: ImageSource, size: int | None) -> DecodedImage:
         """Check the limits, decode the first frame to RGB and resize it to ``size`` x ``size``."""
@@ -180,19 +181,17 @@ class PillowDecoder:
         """
         if not data:
             raise ImageEmpty("The file is empty.", "Send the image's bytes.")
+        start = data[:SNIFFED_BYTES]
+        kind = sniff(start)
+        if kind is None or kind not in FORMATS:
+            refuse = ImageUnsupported if kind is None else ImageFormatUnsupported
+            raise refuse(described(kind, start), f"D3 reads {READABLE}.")
         if len(data) > self._limits.bytes:
             raise ImageTooLarge(
                 f"The file is larger than {self._limits.bytes:,} bytes.",
                 "Send a smaller one, or raise D3_MAX_IMAGE_BYTES.",
             )
-        start = data[:SNIFFED_BYTES]
-        kind = sniff(start)
-        if kind is not None:
-            return kind
-        found = named(start)
-        problem = f"This is {found}." if found else "The file is not an image that D3 reads."
-        refuse = ImageFormatUnsupported if is_image(start) else ImageUnsupported
-        raise refuse(problem, f"D3 reads {READABLE}.")
+        return kind
 
     def _decoded(self, kind: str, skeleton: Skeleton) -> tuple[Image.Image, Image.Image, int]:
         """The decoded image, the same in RGB, and the number of frames."""

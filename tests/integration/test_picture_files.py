@@ -175,11 +175,11 @@ def test_a_jpeg_xl_without_its_extra_is_named_and_nobody_is_told_to_install(
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "an SVG drawing"),
         (b"\xef\xbb\xbf<!DOCTYPE html><html>", "a web page"),
         (b"PK\3\4", "a zip archive"),
-        (b"v/1\x01", "an OpenEXR image"),
+        (b"v/1\x01", "an image of the format OpenEXR"),
         (b"8BPS\0\2", "a PSB"),
         (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", "a video"),
         (b"\0\0\0\x18ftypcrx \0\0\0\1crx isom", "a camera's raw file"),
-        (b"P6 3 3 255\n", "a PNM image"),
+        (b"P6 3 3 255\n", "an image of the format PNM"),
     ],
 )
 def test_what_is_not_read_is_named(start: bytes, what: str) -> None:
