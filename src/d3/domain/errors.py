@@ -250,6 +250,18 @@ class FolderUnreadable(ImageError):
     code = "folder_unreadable"
 
 
+class DecodingInterrupted(ImageError):
+    """What decoded the image was ended from outside, twice; the image may be sound."""
+
+    code = "decoding_interrupted"
+
+
+class DecoderUnavailable(D3Error):
+    """Nothing can be decoded now; no image is to blame."""
+
+    code = "decoder_unavailable"
+
+
 class ImageTooLarge(ImageError):
     """Decoding would cost more than the limits allow: bytes, pixels, side or JPEG scans."""
 
