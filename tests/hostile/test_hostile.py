@@ -142,7 +142,7 @@ def test_strangers_who_hold_connections_keep_nobody_out(watched: Target, pack: P
         b"POST /api/scans HTTP/1.1\r\n" + named + form,
         b"GET /api/inference/history.jsonl HTTP/1.1\r\n" + named + b"\r\n",
     )
-    good = min((pack / "images").iterdir())
+    good, before = min((pack / "images").iterdir()), watched.descriptors()
     with ExitStack() as stack:
         for number in range(40 * len(held)):
             connection = stack.enter_context(socket.create_connection((address.host, address.port)))
@@ -150,6 +150,7 @@ def test_strangers_who_hold_connections_keep_nobody_out(watched: Target, pack: P
         for _ in range(5):
             watched.judge(good)
             assert watched.http.get("/health/ready").status_code == 200
+    wait_until(lambda: watched.descriptors() <= before + SPARE, 60)
 
 
 def test_attacks_do_not_change_anybody_elses_score(watched: Target, pack: Path) -> None:

@@ -61,7 +61,7 @@ class ScanController(Controller):
         operation_class=openapi.ScanOperation,
         status_code=200,
         summary="Scan a bucket",
-        responses=openapi.problems(400, 401, 403, 404, 409, 422, 429, 503),
+        responses=openapi.problems(400, 401, 403, 404, 408, 409, 413, 422, 429, 503),
     )
     async def start(
         self,
