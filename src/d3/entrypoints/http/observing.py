@@ -165,18 +165,16 @@ class Observer:
         """Write it into the request log and the log."""
         self._record(record)
         if _LOG.isEnabledFor(logging.INFO):
-            extra = {
+            extra: dict[str, Any] = {
                 "request_id": record.request_id,
                 "method": record.method,
                 "path": record.endpoint,
                 "status": record.status_code,
                 "milliseconds": round(1000 * record.response_time, 2),
             }
-            _LOG.info("request", extra=extra | _crowd(record))
-
-
-def _crowd(record: RequestRecord) -> dict[str, int]:
-    return {"requests": record.requests} if record.requests > 1 else {}
+            if record.requests > 1:
+                extra["requests"] = record.requests
+            _LOG.info("request", extra=extra)
 
 
 def _request_id(scope: Any) -> str:
