@@ -32,6 +32,7 @@ from d3.domain.services.following import ActiveModelFollower
 from d3.domain.services.hosting import ModelHost
 from d3.domain.services.models import ModelService
 from d3.domain.services.pulling import PullService
+from d3.domain.services.request_log import RequestLogWriter
 from d3.domain.services.scans import ScanService
 from d3.domain.services.writing import HistoryWriter
 from d3.settings import Settings
@@ -253,7 +254,11 @@ def _queue(detector: Detector, clock: Clock) -> DetectionQueue:
 def _database(settings: Settings) -> Database:
     from d3.adapters.sql import Database
 
-    return Database(settings.database, pool_size=settings.database_pool_size)
+    return Database(
+        settings.database,
+        pool_size=settings.database_pool_size,
+        prepared=settings.database_prepared,
+    )
 
 
 def _schema(database: Database) -> Schema:
@@ -516,4 +521,5 @@ class Container(containers.DeclarativeContainer):
     scan_cluster = providers.Factory(_cluster, settings)
     copier = providers.Factory(_copier, settings)
     history_writer = providers.ThreadSafeSingleton(HistoryWriter, history=history, clock=clock)
+    request_log = providers.ThreadSafeSingleton(RequestLogWriter, history=history, clock=clock)
     cache = providers.ThreadSafeSingleton(_cache, settings)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 from dotenv import dotenv_values
@@ -153,6 +153,11 @@ class Settings:
     postgres_db: str = _variable("POSTGRES_DB", "d3_deepfake", "the database's name there")
     database_pool_size: Annotated[int, Meta(ge=1, le=1000)] = _variable(
         "D3_DATABASE_POOL_SIZE", 5, "connections to the database that are kept open at most"
+    )
+    database_prepared: Literal["auto", "on", "off"] = _variable(
+        "D3_DATABASE_PREPARED",
+        "auto",
+        "whether PostgreSQL prepares statements; auto: except behind a pooler such as PgBouncer",
     )
     minio_endpoint: str | None = _variable(
         "MINIO_ENDPOINT",
@@ -354,10 +359,13 @@ class Settings:
             return self.embedded_database
         user = quote(self.postgres_user, safe="")
         password = f":{quote(self.postgres_password, safe='')}" if self.postgres_password else ""
+        name = quote(self.postgres_db, safe="")
+        if self.postgres_host.startswith("/"):  # the folder of the server's socket, as with libpq
+            where = urlencode({"host": self.postgres_host, "port": self.postgres_port})
+            return f"postgresql://{user}{password}@/{name}?{where}"
         host = quote(self.postgres_host, safe="[]:")
         if ":" in host and not host.startswith("["):
             host = f"[{host}]"
-        name = quote(self.postgres_db, safe="")
         return f"postgresql://{user}{password}@{host}:{self.postgres_port}/{name}"
 
     @property

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import io
+import json
 import threading
 import uuid
 from collections import Counter
@@ -10,10 +12,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
+from pyarrow import parquet
 
 from d3.adapters.minio import S3Collection, S3Images, S3Place
 from d3.adapters.sql import Database, SqlScanLedger
@@ -31,7 +36,10 @@ from d3.domain.ports_scans import ScanLedger
 from d3.domain.scans import NewScan, Scan, ScanCounts, ScanRow, ScanState
 from d3.domain.services import scanning
 from d3.domain.services.watching import Watcher
-from d3.evaluation.scan_files import Parts, rows_of
+from d3.evaluation.report.scan import render_scan
+from d3.evaluation.scan_files import Parts, rows_of, write_rows
+from d3.evaluation.scan_summary import summarise
+from d3.testing.images import drawn_in_alpha, noise, png, png_rgba
 from d3.testing.stores import S3Server
 from tests.pictures import container_for, paint, scan_all
 
@@ -418,3 +426,60 @@ def test_a_bucket_is_scanned(make, first_s3: S3Server, database: Database, tmp_p
     )
     ended = scan_all(container, f"s3://{name}/in/")
     assert (ended.state, ended.counts.rows, ended.counts.error) == (ScanState.DONE, 30, 0)
+
+
+def test_notice_and_reason_stand_with_every_row_and_outlive_the_model(ledger: ScanLedger) -> None:
+    said = "Demo model: calls 9 of 100 real photographs fake. Do not act on it."
+    scan = ledger.open(new())
+    assert scan.notice == ""  # begun by an older D3, which did not keep it
+    scan = ledger.open(replace(new(), notice=said))
+    assert ledger.open(new()).notice == said
+    cut(ledger, scan, ["a", "b", "c"])
+    shard = ledger.claim(scan.id, "w", NOW, LATER)
+    assert shard is not None
+    plain = replace(result("a", "uncertain"), reason="one_colour")
+    ledger.add(scan.id, 0, [plain, result("b"), result("c", None)])
+    rows = {one.uri: one for one in ledger.rows(scan.id)}
+    assert (rows["a"].reason, rows["a"].notice) == ("one_colour", said)
+    assert str(rows["a"].reason_text).startswith("The image has one colour")
+    assert (rows["b"].reason, rows["b"].reason_text, rows["b"].notice) == (None, None, said)
+    assert rows["c"].notice == ""
+    assert [one.notice for one in ledger.newest()] == [said]
+
+
+def test_a_scan_says_why_it_leaves_verdicts_open(tmp_path: Path) -> None:
+    paint(tmp_path / "pictures", 4)
+    Image.new("RGB", (64, 64), (9, 9, 9)).save(tmp_path / "pictures/plain.png")
+    (tmp_path / "pictures/alpha.png").write_bytes(png_rgba(drawn_in_alpha(64, 64)))
+    (tmp_path / "pictures/small.png").write_bytes(png(noise(64, 31)))
+    container = container_for(tmp_path / "home")
+    scan = scan_all(container, str(tmp_path / "pictures"))
+    starter = container.models().info("starter").notice
+    rows = {Path(one.uri).name: one for one in rows_of(container.scan_ledger(), scan.id)}
+    assert {name: one.reason for name, one in rows.items() if one.reason in LACKS} == {
+        "plain.png": "one_colour",
+        "alpha.png": "alpha_only",
+        "small.png": "too_small",
+    }
+    assert all(one.verdict == "uncertain" for one in rows.values() if one.reason)
+    assert {one.notice for one in rows.values()} == {scan.notice} == {starter}
+    summary = summarise(rows.values(), scan.source, top=9)
+    assert sum(summary.reasons.values()) == scan.counts.uncertain >= 3
+    page = render_scan(scan, summary)
+    assert escape(starter) in page
+    assert "The image has one colour throughout" in page
+    for form in ("csv", "jsonl", "parquet"):
+        write_rows(rows.values(), tmp_path / f"rows.{form}", form)
+    with (tmp_path / "rows.csv").open(encoding="utf-8", newline="") as stream:
+        exported = {Path(one["uri"]).name: one for one in csv.DictReader(stream)}
+    assert exported["plain.png"]["reason"] == "one_colour"
+    assert exported["plain.png"]["reason_text"] == rows["plain.png"].reason_text
+    assert {one["notice"] for one in exported.values()} == {starter}
+    lines = (tmp_path / "rows.jsonl").read_text(encoding="utf-8").splitlines()
+    assert {json.loads(one)["notice"] for one in lines} == {starter}
+    table = parquet.read_table(tmp_path / "rows.parquet").to_pylist()
+    assert {one["notice"] for one in table} == {starter}
+    assert {one["reason"] for one in table} >= set(LACKS)
+
+
+LACKS = ("one_colour", "alpha_only", "too_small")

@@ -98,6 +98,12 @@ class FormNotMultipart(RequestInvalid):
     code = "not_multipart"
 
 
+class EncodingUnsupported(RequestInvalid):
+    """A body that is compressed or otherwise encoded as a whole."""
+
+    code = "encoding_unsupported"
+
+
 class FormTooLarge(RequestInvalid):
     """A body, or a number of parts, beyond the limit."""
 
@@ -242,6 +248,12 @@ class ModelNotLoaded(ModelError):
     """No model is loaded, so nothing can be judged."""
 
     code = "model_not_loaded"
+
+
+class ModelForked(ModelError):
+    """The model was loaded before this process was forked, and its threads stayed behind."""
+
+    code = "model_forked"
 
 
 class LoadInProgress(ModelError):

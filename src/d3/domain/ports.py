@@ -6,7 +6,7 @@ holds a thread; the queue in front of a detector has :mod:`d3.domain.ports_queue
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -132,8 +132,8 @@ class Drawing(Protocol):
         """The picture with no side longer than so many pixels; its proportions stay."""
         ...
 
-    def png(self, pixels: Pixels) -> bytes:
-        """Uint8 RGB pixels (height, width, 3) as a PNG file."""
+    def png(self, pixels: Pixels, text: Mapping[str, str] | None = None) -> bytes:
+        """Uint8 RGB pixels (height, width, 3) as a PNG file, with texts in it by their keyword."""
         ...
 
 

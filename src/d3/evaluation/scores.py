@@ -45,6 +45,8 @@ class Row:
         bytes: of the file.
         sha256: of the file.
         error: why it could not be judged, a stable word; then the numbers are 0.
+        reason: why the verdict is ``uncertain``, a word of :class:`d3.domain.scoring.Reason`.
+        notice: what must be said beside the verdict, from the model's manifest.
     """
 
     condition: str
@@ -61,6 +63,8 @@ class Row:
     bytes: int = 0
     sha256: str = ""
     error: str = ""
+    reason: str = ""
+    notice: str = ""
 
 
 COLUMNS = tuple(one.name for one in fields(Row))

@@ -162,6 +162,8 @@ class Scorer:
                 logit=outcome.logit,
                 spread=outcome.spread,
                 verdict=outcome.verdict.value,
+                reason=outcome.reason or "",
+                notice=outcome.notice,
                 format=image.format,
                 width=image.width,
                 height=image.height,

@@ -25,6 +25,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from d3.adapters.pillow.content import content_of
 from d3.adapters.pillow.formats import READABLE, SNIFFED_BYTES, sniff
 from d3.adapters.pillow.structure import check_structure, gif_frames
 from d3.domain.errors import (
@@ -101,8 +102,10 @@ class PillowDecoder:
             # The hash is of what is judged: indices alone would not tell two palettes apart.
             samples = rgb.tobytes()
             digest = pixels_sha256(rgb.mode, rgb.size, samples)
-            facts = ImageFacts("pixels", *rgb.size, 1, len(samples), digest)
-            return DecodedImage(_resized(rgb, size), facts)
+            pixels = _resized(rgb, size)
+            content = content_of(image, rgb, pixels)
+            facts = ImageFacts("pixels", *rgb.size, 1, len(samples), digest, content)
+            return DecodedImage(pixels, facts)
 
     def close(self) -> None:
         """Nothing is held."""
@@ -130,11 +133,13 @@ class PillowDecoder:
                 if frames is None:
                     frames = int(getattr(image, "n_frames", 1))
                 image.load()
-                pixels = _resized(_as_rgb(image), size)
+                rgb = _as_rgb(image)
+                pixels = _resized(rgb, size)
+                content = content_of(image, rgb, pixels)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise self._too_many_pixels() from error
         digest = hashlib.sha256(data).hexdigest()
-        facts = ImageFacts(kind, image.width, image.height, frames, len(data), digest)
+        facts = ImageFacts(kind, image.width, image.height, frames, len(data), digest, content)
         return DecodedImage(pixels, facts)
 
     def _check_size(self, size: tuple[int, int]) -> None:

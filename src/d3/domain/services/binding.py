@@ -64,7 +64,6 @@ class HeadBinder:
                 abstain_band=AbstainBand(),
                 licence="unknown",
                 provenance=f"{provenance}, on the encoder of {donor.manifest.name}",
-                notice="",
                 metrics={},
                 created_at=created_at,
             )

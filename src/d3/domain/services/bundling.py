@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from d3.domain.errors import BundleInvalid
-from d3.domain.models import StoredModel
+from d3.domain.models import StoredModel, with_encoders_notice
 from d3.domain.ports import Checkpoints, ModelRegistry
 from d3.domain.ports_models import Bundles
 from d3.domain.services.copying import Copied, substance, versions_of
@@ -58,7 +58,8 @@ class BundleService:
         """
         with tempfile.TemporaryDirectory(prefix="d3-bundle-") as folder:
             model = self._bundles.read(file, Path(folder))
-            manifest = model.manifest
+            models = (one.manifest for one in self._registry.list())
+            manifest = with_encoders_notice(model.manifest, models)
             for known in versions_of(self._registry, manifest.name):
                 if substance(known) == substance(manifest):
                     return Copied(manifest, known.version, new=False)

@@ -133,4 +133,5 @@ class PlannedMap:
             image=whole.facts,
             model=manifest.reference,
             encode=self.drawing.png,
+            notice=manifest.notice,
         )

@@ -6,16 +6,36 @@ its last lease ends, so work in flight ends with the model it began with.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from d3.domain.errors import D3Error, LoadInProgress, ModelNotFound, ModelNotLoaded
+from d3.domain.errors import (
+    D3Error,
+    LoadInProgress,
+    ModelForked,
+    ModelNotFound,
+    ModelNotLoaded,
+)
 from d3.domain.models import PUBLISHED, STARTER, Manifest, ModelReference
 from d3.domain.ports import Detector, Engine, ModelRegistry
 from d3.domain.ports_queue import DetectionQueue
+
+_process: int | None = None
+"""The process in which a model was first loaded."""
+
+
+def _refuse_forked() -> None:
+    """The threads that multiply matrices do not survive a fork: whoever asks waits for ever."""
+    if _process not in (None, os.getpid()):
+        raise ModelForked(
+            "A model was loaded before this process was forked, and none works in it any more.",
+            "Load models in the child processes alone (gunicorn without --preload, Celery's tasks "
+            "and not its module), or start processes by spawn.",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +145,9 @@ class ModelHost:
 
         Raises:
             ModelNotLoaded: none is loaded.
+            ModelForked: it was loaded by the process that this one was forked from.
         """
+        _refuse_forked()
         with self._swap:
             if self._place is None:
                 raise ModelNotLoaded(
@@ -198,6 +220,9 @@ class ModelHost:
         return True
 
     def _load(self, name: str, version: int | None = None) -> LoadedModel:
+        global _process  # noqa: PLW0603  the engine's threads are the process's, not this host's
+        _refuse_forked()
+        _process = os.getpid()
         stored = self._registry.open(name, version)
         model = LoadedModel(stored.manifest, self._queue(self._engine().load(stored)))
         if self._warm_up:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -47,6 +48,7 @@ class Estimate:
         sampled: of them judged, drawn evenly.
         seconds: that took.
         fakes: called fake among them.
+        uncertain: whose verdict was left open.
         errors: that could not be judged, other files among them.
     """
 
@@ -54,6 +56,7 @@ class Estimate:
     sampled: int
     seconds: float
     fakes: int
+    uncertain: int
     errors: int
 
     @property
@@ -144,6 +147,7 @@ class ScanService:
             views=views or 1,
             created_at=now,
             by_service=by_service,
+            notice=manifest.notice,
         )
         scan = ledger.open(wanted)
         kept = replace(
@@ -279,17 +283,20 @@ class ScanService:
         self, pipeline: Pipeline[int], sample: list[str], keys: int, seconds: float
     ) -> Estimate:
         begun, waiting = self._clock.monotonic(), iter(sample)
-        done = fakes = errors = 0
+        done = errors = 0
+        verdicts: Counter[str] = Counter()
         while True:
             spent = self._clock.monotonic() - begun
             while spent < seconds and pipeline.room and (uri := next(waiting, None)) is not None:
                 pipeline.put(0, uri)
             if not pipeline.in_flight:
-                return Estimate(keys, done, spent, fakes, errors)
+                return Estimate(keys, done, spent, verdicts["fake"], verdicts["uncertain"], errors)
             for _, _, outcome in pipeline.take(1.0):
                 done += 1
-                errors += isinstance(outcome, D3Error)
-                fakes += not isinstance(outcome, D3Error) and outcome.verdict.value == "fake"
+                if isinstance(outcome, D3Error):
+                    errors += 1
+                else:
+                    verdicts[outcome.verdict.value] += 1
 
     def _pipeline(self, question: Question, collection: ImageCollection) -> Pipeline[int]:
         remote = collection.source.startswith(S3_SCHEME)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -18,12 +16,10 @@ from d3.entrypoints.cli.output import (
     out,
     print_json,
     printable,
-    sharing_the_terminal,
 )
+from d3.entrypoints.cli.progress import progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from d3.domain.detections import Detection, Failure
     from d3.domain.models import Manifest
 
@@ -43,7 +39,9 @@ _FAKE_FOUND, _COULD_NOT = 1, 2
 )
 @click.option("--model", metavar="NAME", help="A model of `d3 models list`.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-@click.option("--fail-on-fake", is_flag=True, help="Exit with 1 if an image is judged fake.")
+@click.option(
+    "--fail-on-fake", is_flag=True, help="Exit with 1 if a verdict is fake; uncertain is not."
+)
 def detect(
     paths: tuple[str, ...],
     *,
@@ -58,7 +56,7 @@ def detect(
     PATH is an image, a folder (searched recursively, files that are no images passed over), a
     pattern such as 'photos/**/*.jpg', or - for one image from standard input.
 
-    Exits with 0; with 1 if --fail-on-fake is given and a fake was found; with 2 if something could
+    Exits with 0; with 1 if --fail-on-fake is given and a verdict is fake; with 2 if something could
     not be done, whatever else was found.
     """
     from d3.container import Container
@@ -75,13 +73,14 @@ def detect(
         settings = replace(settings, model=checked_name(model))
     container = Container(settings=settings)
     decoder, service = container.decoder(), container.detection()
-    found = find_images(paths, decoder.recognises, settings.max_image_bytes)
+    with progress("Looking for images"):
+        found = find_images(paths, decoder.recognises, settings.max_image_bytes)
     for name, error in found.problems:
         _report_failure(name, error.code, str(error), as_json=as_json)
     tally: Counter[str] = Counter(error=len(found.problems))
     manifest, begun = None, time.perf_counter()
     if found.sources:
-        with err().status("Loading the model"):
+        with progress("Loading the model"):
             manifest = container.host().load().manifest
         begun = time.perf_counter()
         outcomes = service.detect_many(
@@ -92,10 +91,10 @@ def detect(
             batch_size=settings.batch_size,
             errors="return",
         )
-        with _progress(len(found.sources)) as advance:
+        with progress("Judging", below_rows=True) as tell:
             for row, outcome in enumerate(outcomes):
                 tally[_show(outcome, first=row == 0, as_json=as_json)] += 1
-                advance()
+                tell("Judging", row + 1, len(found.sources))
     _summarise(tally, found.passed_over, time.perf_counter() - begun)
     if manifest is not None:
         _tell_of(manifest, manifest.threshold if threshold is None else threshold)
@@ -112,7 +111,8 @@ def _show(outcome: Detection | Failure, *, first: bool, as_json: bool) -> str:
         _report_failure(outcome.name, outcome.error.code, str(outcome.error), as_json=as_json)
         return "error"
     if as_json:
-        print_json(asdict(outcome) | {"name": printable(outcome.name)})
+        more = {"name": printable(outcome.name), "reason_text": outcome.reason_text}
+        print_json(asdict(outcome) | more)
     else:
         _print_row(outcome, header=first)
     return outcome.verdict.value
@@ -123,11 +123,14 @@ def _print_row(detection: Detection, *, header: bool) -> None:
 
     spread = f"{detection.spread:8.3f}" if detection.views > 1 else ""
     if header:
-        titles = f"{'VERDICT':<10} {'PROBABILITY':>11}{'  SPREAD' if spread else ''}  IMAGE"
+        demo = "     " if detection.notice else ""
+        titles = f"{'VERDICT':<10} {demo}{'PROBABILITY':>11}{'  SPREAD' if spread else ''}  IMAGE"
         out().print(Text(titles, style="bold"))
     verdict = detection.verdict.value
     numbers = f" {detection.prediction:11.3f}{spread}  {printable(detection.name)}"
-    out().print(Text.assemble((f"{verdict:<10}", _STYLES[verdict]), numbers))
+    why = f"  ({detection.reason_text})" if detection.reason_text else ""
+    demo, style = ("demo ", "dim") if detection.notice else ("", _STYLES[verdict])
+    out().print(Text.assemble((f"{verdict:<10} {demo}", style), numbers[1:], (why, "dim")))
 
 
 def _report_failure(name: str, code: str, sentence: str, *, as_json: bool) -> None:
@@ -156,29 +159,3 @@ def _tell_of(manifest: Manifest, threshold: float) -> None:
         )
     if manifest.notice:
         complain(manifest.notice, kind="note")
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[], None]]:
-    """A progress bar where somebody watches and there is something to wait for."""
-    watched = err().is_terminal and (total > 1 or not sys.stdout.isatty())
-    if not watched:
-        yield lambda: None
-        return
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    # Rows and bar share a terminal where there is one: the bar then stays below the rows.
-    console = out() if out().is_terminal else err()
-    columns = (TextColumn("Judging"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with (
-        sharing_the_terminal(console),
-        Progress(*columns, console=console, transient=True) as progress,
-    ):
-        task = progress.add_task("", total=total)
-        yield lambda: progress.advance(task)

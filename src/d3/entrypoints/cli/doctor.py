@@ -20,6 +20,7 @@ import click
 
 from d3.domain.errors import D3Error
 from d3.entrypoints.cli.output import out, print_json, printable
+from d3.entrypoints.cli.progress import progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,12 +59,13 @@ class Finding:
 def doctor(*, as_json: bool) -> int:
     """Check settings, device, database, models and a self-test; say what to do where need be."""
     failed = False
-    for finding in examine():
-        failed = failed or finding.state == "failed"
-        if as_json:
-            print_json(asdict(finding))
-        else:
-            _print(finding)
+    with progress("Checking", below_rows=True):
+        for finding in examine():
+            failed = failed or finding.state == "failed"
+            if as_json:
+                print_json(asdict(finding))
+            else:
+                _print(finding)
     return _FAILED if failed else 0
 
 
@@ -83,6 +85,7 @@ def examine() -> Iterator[Finding]:
         ("device", _device),
         ("home", _home),
         ("database", _database),
+        ("key", _key),
         ("models", _models),
         ("model", _model),
         ("self-test", _self_test),
@@ -165,6 +168,27 @@ def _database(container: Container, notes: _Notes) -> None:
         notes.add("warning", about, "Run `d3 db upgrade`; make a backup first.")
     else:
         notes.add("failed", about, "Point D3_DATABASE_URL at D3's own database, or update D3.")
+
+
+def _key(container: Container, notes: _Notes) -> None:
+    from d3.domain.errors import AccessRefused, SchemaMismatch
+
+    kept = container.secrets().key()
+    if kept is None:
+        notes.add("ok", "none is kept here; `d3 keys init` makes the first")
+        return
+    try:
+        container.account_service().authenticate(kept)
+    except (AccessRefused, SchemaMismatch):
+        notes.add(
+            "warning",
+            f"{container.secrets().key_file} holds a key that this database does not know.",
+            "Name the database it belongs to, or run `d3 keys init --replace`.",
+        )
+    else:
+        notes.add("ok", f"{container.secrets().key_file} opens the door")
+    finally:
+        container.database().close()
 
 
 def _models(container: Container, notes: _Notes) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from d3.entrypoints.cli.output import complain, err, out, printable
+from d3.entrypoints.cli.output import complain, out, printable
+from d3.entrypoints.cli.progress import progress
 from d3.entrypoints.cli.sources import STDIN
 
 
@@ -41,16 +42,18 @@ def explain(image: str, *, target: Path | None, views: int, model: str | None) -
     piped = image == STDIN
     source = sys.stdin.buffer.read(settings.max_image_bytes + 1) if piped else Path(image)
     target = target or Path(f"{'stdin' if piped else Path(image).stem}-explained.png")
-    with err().status("Explaining"):
+    with progress("Explaining"):
         heatmap = container.explaining().explain(source, views=views)
         detection = container.detection().detect(source, name=image, views=views)
     with writing(target.parent):
         put(target, heatmap.png())
+    verdict = f"{detection.verdict.value}{' demo' if detection.notice else ''}"
     out().print(
-        f"{detection.verdict.value}  {detection.prediction:.3f}  {printable(image)}: "
-        f"{printable(str(target))}",
+        f"{verdict}  {detection.prediction:.3f}  {printable(image)}: {printable(str(target))}",
         markup=False,
     )
+    if detection.reason_text:
+        complain(detection.reason_text, "note")
     complain(heatmap.meaning, "note")
     if detection.notice:
         complain(detection.notice, "note")

@@ -16,6 +16,7 @@ import click
 from d3.entrypoints.cli.evaluate import JSON, MODEL, loaded, named_version
 from d3.entrypoints.cli.opening import opened
 from d3.entrypoints.cli.output import complain, counted, err, out, print_json, printable
+from d3.entrypoints.cli.progress import progress
 
 if TYPE_CHECKING:
     from d3.container import Container
@@ -28,8 +29,7 @@ if TYPE_CHECKING:
 
     Work: TypeAlias = Callable[[Scan, ImageCollection, Watcher], Scan]
 
-_LINE_SECONDS = 10.0
-_LOOK_SECONDS = 1.0
+_LOOK_SECONDS, _LOOK_SECONDS_UNWATCHED = 1.0, 10.0
 
 
 @click.command()
@@ -118,25 +118,26 @@ def scan(
     collection.check()
     manifest, work = _means(container, _model_of(known, model), None if dry_run else ray)
     if dry_run:
-        return _dry_run(container, collection, views or 1, sample_seconds, as_json=as_json)
+        _dry_run(container, collection, views or 1, sample_seconds, manifest, as_json=as_json)
+        return 0
     service = container.scans()
     name = scan_id or new_scan_name(container.clock().now())
     begun = service.begin(name, collection, manifest, threshold=threshold, views=views)
     parts = _parts(container, begun, folder, form)
     _tell_begun(begun, known=known is not None)
     started = time.monotonic()
-    with _interruptible(begun), _progress(begun, container.scan_ledger(), parts) as watcher:
+    with _interruptible(begun), _watching(begun, container.scan_ledger(), parts) as watcher:
         ended = work(begun, collection, watcher)
     if ended.state.value == "done" and parts is not None:
         parts.complete(ended.shards)
     if not no_report and ended.counts.rows:
         file = report or (folder / "report.html" if folder else Path(f"d3-scan-{name}.html"))
-        _write_report(file, lambda: _report(container, ended, collection, manifest.notice, top))
+        _write_report(file, lambda: _report(container, ended, collection, top))
     if as_json:
         print_json(told(ended))
     _summarise(ended, time.monotonic() - started, ended.counts.done - begun.counts.done)
-    if manifest.notice:
-        complain(manifest.notice, kind="note")
+    if ended.notice:
+        complain(ended.notice, kind="note")
     return 0
 
 
@@ -166,6 +167,7 @@ def told(scan: Scan) -> dict[str, Any]:
         "finished_at": scan.finished_at,
         "trouble": scan.trouble,
         **asdict(scan.counts),
+        "notice": scan.notice,
     }
 
 
@@ -214,26 +216,18 @@ def _interruptible(scan: Scan) -> Iterator[None]:
 
 
 @contextmanager
-def _progress(scan: Scan, ledger: ScanLedger, parts: Parts | None) -> Iterator[Watcher]:
-    """Done, rate, fakes, errors, time left: a bar on a terminal, else a line now and then.
+def _watching(scan: Scan, ledger: ScanLedger, parts: Parts | None) -> Iterator[Watcher]:
+    """Done, rate, fakes, errors, time left.
 
     The numbers are the ledger's, so those of all who share the scan.
     """
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
     from d3.domain.errors import StorageFailed, StorageUnavailable
     from d3.domain.services.watching import Watcher
 
-    begun = time.monotonic()
+    pause = _LOOK_SECONDS if err().is_interactive else _LOOK_SECONDS_UNWATCHED
 
     class Shown(Watcher):
-        looked = begun
+        looked = time.monotonic()
 
         def finished(self, shard: int) -> None:
             if parts is not None:
@@ -242,7 +236,7 @@ def _progress(scan: Scan, ledger: ScanLedger, parts: Parts | None) -> Iterator[W
 
         def idle(self) -> None:
             now = time.monotonic()
-            if now - self.looked < (_LINE_SECONDS if shown.disable else _LOOK_SECONDS):
+            if now - self.looked < pause:
                 return
             self.looked = now
             try:
@@ -250,39 +244,26 @@ def _progress(scan: Scan, ledger: ScanLedger, parts: Parts | None) -> Iterator[W
             except StorageFailed:
                 return  # the worker waits for it, and says so
             counts = told.counts
-            rate = (counts.done - scan.counts.done) / (now - begun)
-            text = f"{rate:,.1f}/s, {counts.fake:,} fake, {counts.error:,} errors"
-            if shown.disable:
-                of = f" of {counts.listed:,}" if told.listed else ""
-                err().print(f"{counts.done:,}{of} done, {text}", style="dim")
-            else:
-                total = counts.listed if told.listed else None
-                shown.update(task, completed=counts.done, total=total, description=text)
+            total = counts.listed if told.listed else None
+            found = f"{counts.fake:,} fake, {counts.uncertain:,} uncertain"
+            tell("Scanning", counts.done, total, f"{found}, {counts.error:,} errors")
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=err(), transient=True, disable=not err().is_terminal) as shown:
-        task = shown.add_task("Scanning", total=None)
+    with progress() as tell:
+        tell("Scanning", scan.counts.done)
         yield Shown()
 
 
 def _write_report(file: Path, page: Callable[[], bytes]) -> None:
     from d3.evaluation.files import put, writing
 
-    with err().status("Writing the report"):
+    with progress("Writing the report"):
         content = page()
         with writing(file.parent):
             put(file, content)
     err().print(f"Report: {file}", markup=False)
 
 
-def _report(
-    container: Container, scan: Scan, collection: ImageCollection, notice: str, top: int
-) -> bytes:
+def _report(container: Container, scan: Scan, collection: ImageCollection, top: int) -> bytes:
     from d3.evaluation.report.scan import render_scan
     from d3.evaluation.scan_files import rows_of
     from d3.evaluation.scan_summary import summarise
@@ -292,7 +273,6 @@ def _report(
     return render_scan(
         scan,
         summary,
-        notice,
         lambda row: decoder.decode(collection.read(row.uri), None).pixels,
     ).encode()
 
@@ -318,28 +298,31 @@ def _dry_run(
     collection: ImageCollection,
     views: int,
     seconds: int,
+    manifest: Manifest,
     *,
     as_json: bool,
-) -> int:
-    status = err().status("Listing")
-    with status:
+) -> None:
+    with progress("Listing") as tell:
 
-        def progress(keys: int) -> None:
+        def listed(keys: int) -> None:
             if keys % 1000 == 0:
-                status.update(f"Listing: {keys:,}")
+                tell("Listing", keys)
 
         found: Estimate = container.scans().estimate(
-            collection, views=views, seconds=seconds, progress=progress
+            collection, views=views, seconds=seconds, progress=listed
         )
     left = found.keys / found.rate if found.rate else 0.0
     if as_json:
-        print_json(asdict(found) | {"rate": found.rate, "estimated_seconds": left})
-        return 0
-    out().print(f"files      {found.keys:,}")
-    out().print(
-        f"sample     {found.sampled:,} in {found.seconds:.1f} s: {found.fakes:,} fake, "
-        f"{found.errors:,} that are no image or cannot be judged"
-    )
-    out().print(f"rate       {found.rate:,.1f} files/s")
-    out().print(f"estimated  {timedelta(seconds=round(left))}")
-    return 0
+        more = {"rate": found.rate, "estimated_seconds": left, "notice": manifest.notice}
+        print_json(asdict(found) | more)
+    else:
+        out().print(f"files      {found.keys:,}")
+        out().print(
+            f"sample     {found.sampled:,} in {found.seconds:.1f} s: {found.fakes:,} fake, "
+            f"{found.uncertain:,} uncertain, "
+            f"{found.errors:,} that are no image or cannot be judged"
+        )
+        out().print(f"rate       {found.rate:,.1f} files/s")
+        out().print(f"estimated  {timedelta(seconds=round(left))}")
+    if manifest.notice:
+        complain(manifest.notice, kind="note")

@@ -18,6 +18,7 @@ import click
 
 from d3.domain.errors import D3Error, KeysMissing, SecretWeak, SettingsInvalid
 from d3.entrypoints.cli.output import complain, err
+from d3.entrypoints.cli.progress import progress
 
 if TYPE_CHECKING:
     from d3.container import Container
@@ -77,7 +78,7 @@ def serve(
     if not local:
         check_secret(settings.secret_key)
     application = create_app(settings)
-    with err().status("Opening the database and loading the model"):
+    with progress("Opening the database and loading the model"):
         application.d3.start(lambda container: see_to_keys(container, local=local))
     config = uvicorn.Config(
         application,
@@ -139,6 +140,13 @@ def see_to_keys(container: Container, *, local: bool) -> None:
             "This address can be reached from elsewhere, and there is no API key.",
             "Make one: d3 keys init",
         )
+    if secrets.key() is not None:
+        complain(
+            f"{secrets.key_file} holds a key that this database does not know. "
+            "`d3 keys init --replace` makes one that it does.",
+            "warning",
+        )
+        return
     made = accounts.first_key()
     try:
         secrets.keep_key(made.key)

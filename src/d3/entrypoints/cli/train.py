@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from d3.entrypoints.cli.output import complain, counted, err, out, printable
+from d3.entrypoints.cli.progress import Unit, progress
 
 if TYPE_CHECKING:
     from d3.training.journal import Epoch
@@ -38,7 +37,10 @@ _LISTED = 10
 @click.option("--name", help="paper: the new model's.  [default: the folder's name]")
 @click.option("--model", help="paper: whose encoder is taken; the model in use unless said.")
 @click.option(
-    "--validation", multiple=True, metavar="DATASET", help="paper: else every tenth image is kept."
+    "--validation",
+    multiple=True,
+    metavar="DATASET",
+    help="paper: each generator of each counts the same; without, every tenth image is held out.",
 )
 @click.option("--epochs", type=click.IntRange(1), default=100, show_default=True, help="At most.")
 @click.option("--batch-size", type=click.IntRange(2), default=256, show_default=True)
@@ -47,7 +49,7 @@ _LISTED = 10
     type=click.IntRange(1),
     default=5,
     show_default=True,
-    help="Epochs without a better validation before the rate is divided by ten.",
+    help="Worse epochs in a row after which the rate is divided by ten.",
 )
 @click.option(
     "--cache-epochs",
@@ -79,8 +81,10 @@ def train(
     """Train a model.
 
     The recipe `paper` trains a new head on the frozen encoder of a model, on images of known kind
-    (see `d3 evaluate --help` for the layouts). Interrupted, the same command goes on where it
-    stopped. Under torchrun the processes share the encoder's work.
+    (see `d3 evaluate --help` for the layouts), as the authors' code does. The mean accuracy of the
+    validation sets (each generator of each DATASET, with its real images) decides which epoch is
+    kept and when the learning rate falls. Interrupted, the same command goes on where it stopped.
+    Under torchrun the processes share the encoder's work.
 
     The recipe `starter` renders scenes, trains small generators to redraw them, and trains a small
     D3 to tell the two apart: within an hour on two cores, the same for the same seed.
@@ -95,17 +99,24 @@ def train(
     from d3.container import Container
     from d3.domain.models import STARTER, checked_name
     from d3.settings import Settings
+    from d3.training.changes import installed_codecs
     from d3.training.paper import PaperPlan
     from d3.training.recipe import train_on
 
     name = checked_name(name or folder.resolve().name)
     if name == STARTER:
         raise click.BadParameter("the starter ships with D3: choose another --name.")
+    if "cv2" not in installed_codecs():
+        complain(
+            "OpenCV is not installed, so JPEG is Pillow's alone, where the authors take either: "
+            "pip install 'd3-deepfake[train]' brings it.",
+            "note",
+        )
     plan = PaperPlan(
         epochs=epochs, batch=batch_size, patience=patience, kept_epochs=cache_epochs, seed=seed
     )
     try:
-        with _bars() as progress:
+        with progress() as tell:
             trained = train_on(
                 Container(settings=Settings.from_environment()),
                 name,
@@ -115,7 +126,7 @@ def train(
                 folder,
                 plan,
                 command=shlex.join(["d3", *sys.argv[1:]]),
-                progress=progress,
+                progress=tell,
                 told=_tell,
             )
     except KeyboardInterrupt:
@@ -143,37 +154,20 @@ def _tell(epoch: Epoch) -> None:
     figures = epoch.figures
     err().print(
         f"epoch {epoch.number}: loss {epoch.loss:.4f}, validation {epoch.validation_loss:.4f}, "
-        f"accuracy {figures['accuracy']:.3f}, AUROC {figures['auroc']:.3f}, rate {epoch.rate:g}"
+        f"mean accuracy {epoch.score:.3f}, AUROC {figures['auroc']:.3f}, rate {epoch.rate:g}"
     )
 
 
 def _starter(folder: Path, seed: int, examples: Path | None) -> None:
     from d3.training.starter import build
 
-    with _bars() as told:
+    with progress("Making the starter", Unit.SHARE) as tell:
         build(
             folder,
             seed=seed,
-            progress=lambda stage, share: told(stage, round(1000 * share), 1000),
+            progress=lambda stage, share: tell(stage, share, 1.0),
             examples=examples,
         )
     out().print(f"The model is in {folder}; MODEL_CARD.md there says what it can do.", markup=False)
     files = f"--encoder {folder / 'encoder.safetensors'} --head {folder / 'head.safetensors'}"
     complain(f"`d3 models import NAME {files}` makes it usable.", "note")
-
-
-@contextmanager
-def _bars() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar for each stage, where somebody watches."""
-    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err(), disable=not err().is_terminal) as shown:
-        tasks: dict[str, TaskID] = {}
-
-        def progress(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = shown.add_task(stage, total=total)
-            shown.update(tasks[stage], completed=done)
-
-        yield progress

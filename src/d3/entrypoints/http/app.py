@@ -14,6 +14,7 @@ from litestar.di import Provide
 from litestar.types import Receive, Scope, Send
 
 from d3.entrypoints.http import errors, openapi, web
+from d3.entrypoints.http.checking import check_request
 from d3.entrypoints.http.cross_origin import CrossOrigin
 from d3.entrypoints.http.gate import Gate
 from d3.entrypoints.http.heads import HeadAsGet
@@ -43,7 +44,7 @@ class Application(Litestar):
             self._observer = Observer(
                 CrossOrigin(answer, self.d3.settings.cors_origins),
                 self.d3.metrics,
-                self.d3.writer.log,
+                self.d3.request_log.log,
                 self.d3.shown_address,
             )
         if scope["type"] == "http" and not self.d3.started:
@@ -94,6 +95,7 @@ def create_app(settings: Settings | None = None, **replaced: Any) -> Application
         ],
         template_config=web.templates(),
         dependencies={"d3": Provide(lambda: services, sync_to_thread=False)},
+        before_request=check_request,
         exception_handlers=errors.HANDLERS,
         openapi_config=openapi.configuration(services.version),
         lifespan=[running],

@@ -28,6 +28,7 @@ STATUS: dict[type[d3.D3Error], HTTPStatus] = {
     d3.FormTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     d3.FormTooSlow: HTTPStatus.REQUEST_TIMEOUT,
     d3.FormNotMultipart: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    d3.EncodingUnsupported: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     d3.LinkUnavailable: HTTPStatus.UNPROCESSABLE_ENTITY,
     d3.LinksOff: HTTPStatus.FORBIDDEN,
     d3.ScanMismatch: HTTPStatus.CONFLICT,
@@ -106,6 +107,8 @@ def answer_d3_error(request: Request[Any, Any, Any], error: d3.D3Error) -> Respo
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, d3.Overloaded):
         _LOG.error("%s: %s", error.code, error, exc_info=error.__cause__)
     headers = {}
+    if isinstance(error, d3.EncodingUnsupported):
+        headers["Accept-Encoding"] = "identity"  # RFC 9110, section 12.5.3
     if status is HTTPStatus.SERVICE_UNAVAILABLE or hasattr(error, "retry_after"):
         seconds = getattr(error, "retry_after", _RETRY_AFTER_SECONDS)
         headers["Retry-After"] = str(max(1, math.ceil(seconds)))
@@ -120,13 +123,19 @@ def answer_http_error(request: Request[Any, Any, Any], error: HTTPException) -> 
         allow["Allow"] = ", ".join(_methods_of(request))
     if isinstance(error, ValidationException) and isinstance(error.extra, list):
         keys = {str(one["key"]) for one in error.extra if isinstance(one, dict) and "key" in one}
-        named = ", ".join(sorted(keys)) or "of the request"
+        named = ", ".join(sorted(keys | _unknown_fields(error.extra))) or "of the request"
         sentence = f"The parameter {named} cannot be used. /schema says what it may be."
         return problem(request, HTTPStatus.BAD_REQUEST, "invalid_parameter", sentence, allow)
     code, sentence = _SENTENCES.get(
         status, ("invalid_request", "The request cannot be understood.")
     )
     return problem(request, status, code, sentence, allow)
+
+
+def _unknown_fields(said: list[Any]) -> set[str]:
+    """The fields of a JSON body that mean nothing, which msgspec names in its sentence alone."""
+    messages = (str(one.get("message", "")) for one in said if isinstance(one, dict))
+    return {found[1] for one in messages if (found := re.search(r"unknown field `(.*?)`", one))}
 
 
 def _methods_of(request: Request[Any, Any, Any]) -> list[str]:

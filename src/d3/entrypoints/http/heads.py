@@ -19,7 +19,7 @@ class HeadAsGet:
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Answer one request; of the answer to a HEAD only the head leaves."""
-        if scope["type"] != "http" or scope["method"] != "HEAD":
+        if scope.get("method") != "HEAD":
             await self._application(scope, receive, send)
             return
         over = False

@@ -76,6 +76,7 @@ class InferenceController(Controller):
         d3.inference.knock(Lane.INTERACTIVE, _BEFORE_THE_WAY_BACK * d3.settings.request_seconds)
         form = await read_form(request, _limits_of_one(d3))
         image = await _image(request, d3, form)
+        form.only("file", "url", "threshold", "views", "explain")
         explanation = await _explained(request, d3, form, image) if form.explain() else UNSET
 
         def body(outcomes: Sequence[Outcome], ids: Sequence[int]) -> bytes:
@@ -100,6 +101,7 @@ class InferenceController(Controller):
         caller_of(request).check(Scope.PREDICT)
         form = await read_form(request, _limits_of_one(d3))
         image = await _image(request, d3, form)
+        form.only("file", "url", "views")
         return Explained(explanation=await _explained(request, d3, form, image))
 
     @post(
@@ -118,6 +120,7 @@ class InferenceController(Controller):
         limits = FormLimits(d3.settings.max_batch_bytes, d3.settings.max_batch_files + 8)
         form = await read_form(request, limits)
         uploads = form.all_files("files")
+        form.only("files", "threshold", "views")
         names = [display_name(upload.name) for upload in uploads]
 
         def body(outcomes: Sequence[Outcome], ids: Sequence[int]) -> bytes:

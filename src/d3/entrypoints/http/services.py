@@ -29,6 +29,7 @@ from d3.domain.services.hosting import ModelHost
 from d3.domain.services.inference import InferenceService
 from d3.domain.services.lanes import LanePool
 from d3.domain.services.models import ModelService
+from d3.domain.services.request_log import RequestLogWriter
 from d3.domain.services.scans import ScanService
 from d3.domain.services.writing import HistoryWriter
 from d3.entrypoints.http.admitting import Admitting
@@ -45,6 +46,8 @@ _LOG = logging.getLogger("d3.http")
 _QUERY_THREADS = 8
 _CHORE_THREADS = 4
 _PATIENCE_SECONDS = 5.0
+_CHECK_SECONDS = 1.0
+_ANSWER_SECONDS = 3.0
 _PASS_SECONDS = 120.0
 _EXPLANATIONS_WAITING = 8
 _FETCHES, _FETCHES_WAITING = 4, 8
@@ -70,6 +73,7 @@ class Services:
         self.history: History = container.history()
         self.doorkeeper: Doorkeeper = container.doorkeeper()
         self.writer: HistoryWriter = container.history_writer()
+        self.request_log: RequestLogWriter = container.request_log()
         self._queries = ThreadPoolExecutor(_QUERY_THREADS, thread_name_prefix="d3-query")
         self._chores = ThreadPoolExecutor(_CHORE_THREADS, thread_name_prefix="d3-chore")
         self.accounts: AccountService = container.account_service()
@@ -86,6 +90,8 @@ class Services:
         self.cache: ResultCache | None = container.cache() if self.settings.cache_entries else None
         self._decoder: ImageDecoder = container.decoder()
         self._mailbox: Mailbox | None = None
+        self._storage_check: Future[None] | None = None
+        self._storage_checked_at = 0.0
         self._stopping = threading.Event()
         self.inference = InferenceService(
             self.host,
@@ -126,7 +132,7 @@ class Services:
         metrics.watch(
             "d3_request_log_dropped",
             "Records of the request log that were given up.",
-            lambda: self.writer.dropped_records,
+            lambda: self.request_log.dropped,
         )
         metrics.watch(
             "d3_scan_worker_up",
@@ -205,6 +211,7 @@ class Services:
         self._decoder.close()
         ended = self.host.close(_PASS_SECONDS)
         self.writer.close()
+        self.request_log.close()
         self._queries.shutdown()
         self._chores.shutdown()
         self.history.close()
@@ -289,6 +296,26 @@ class Services:
         if self._mailbox is None or self._mailbox.loop is not loop:
             self._mailbox = Mailbox(loop)
         return self._mailbox.wait(source)
+
+    async def storage_trouble(self) -> str | None:
+        """Why results could not be kept now; None where they could.
+
+        Asked often, as readiness is, the database is tried once a second at most.
+        """
+        now = self.clock.monotonic()
+        if self._storage_check is None or (
+            self._storage_check.done() and now - self._storage_checked_at >= _CHECK_SECONDS
+        ):
+            self._storage_checked_at = now
+            self._storage_check = self._queries.submit(self.history.check_writable)
+        check = asyncio.wrap_future(self._storage_check)
+        await asyncio.wait([check], timeout=_ANSWER_SECONDS)
+        if not check.done():
+            return "it does not answer"
+        error = check.exception()
+        if error is not None and not isinstance(error, D3Error):
+            raise error
+        return None if error is None else error.problem
 
     def _is_loaded(self) -> float:
         return float(self.host.loaded() is not None)
