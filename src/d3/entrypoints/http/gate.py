@@ -79,16 +79,18 @@ class Gate:
             await self._application(scope, receive, send)
             return
         headers: Headers = []
+        said, admitted = _said(scope), None
         try:
-            said = _said(scope)
             _check_host(scope, said)
             if _is_open(scope["path"]):
                 await self._greet(scope, said, headers)
-                await self._enter(scope, receive, send, NOBODY, headers)
-                return
-            admitted = self._bounds.admit(scope, receive, send)
+            else:
+                admitted = self._bounds.admit(scope, receive, send)
         except D3Error as error:
             await self._refuse(scope, receive, send, error, headers)
+            return
+        if admitted is None:
+            await self._enter(scope, receive, send, NOBODY, headers)
             return
         try:
             try:
