@@ -110,6 +110,13 @@ def ray(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def published(session: nox.Session) -> None:
+    """The published detector's way at full size: traced, pulled, used, bundled, taken in."""
+    install(session, "test")
+    session.run("pytest", "--capture=no", "tests/full_size", *session.posargs)
+
+
+@nox.session(default=False)
 def ray_long(session: nox.Session) -> None:
     """The long form: 20 random kills of workers, nodes and drivers, PostgreSQL away for 30 s."""
     session.env.update({"D3TEST_RAY_KILLS": "20", "D3TEST_RAY_IMAGES": "4000"})

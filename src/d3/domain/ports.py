@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d3.domain.images import DecodedImage, ImageSource, Pixels
-from d3.domain.models import EncoderSpec, Manifest, ModelSummary, StoredModel
+from d3.domain.models import Activation, EncoderSpec, Manifest, ModelSummary, StoredModel
 
 Logits = NDArray[np.float64]
 """Raw logits (n, views)."""
@@ -171,16 +171,40 @@ class CheckpointFile:
 class Checkpoints(Protocol):
     """Reads checkpoints that came from elsewhere, safely, and converts them."""
 
-    def read_encoder(self, file: Path, into: Path, heads: int | None = None) -> CheckpointFile:
+    def read_encoder(
+        self,
+        file: Path,
+        into: Path,
+        heads: int | None = None,
+        activation: Activation = "quick_gelu",
+        *,
+        called: str | None = None,
+    ) -> CheckpointFile:
         """Check an encoder (``.safetensors`` or ``.pth``) and convert it into the folder ``into``.
+
+        Args:
+            file: holds it, by itself or among other things.
+            into: a folder that is there.
+            heads: of the attention; width / 64 unless said.
+            activation: of the MLPs.
+            called: what to blame the file as; its name unless said.
 
         Raises:
             CheckpointInvalid: wrong format, names, shapes, or values that are not finite.
         """
         ...
 
-    def read_head(self, file: Path, into: Path) -> CheckpointFile:
+    def read_head(self, file: Path, into: Path, *, called: str | None = None) -> CheckpointFile:
         """Likewise for a head."""
+        ...
+
+    def read_open_clip(self, name: str, into: Path) -> CheckpointFile:
+        """Likewise for an encoder of open_clip's table, ``MODEL:TAG``, which open_clip fetches.
+
+        Raises:
+            CheckpointInvalid: there is none, or it is no plain vision transformer of CLIP.
+            SourceUnavailable: its weights are neither in open_clip's cache nor to be had.
+        """
         ...
 
     def draw_permutations(self, seed: int, count: int, patches: int) -> tuple[tuple[int, ...], ...]:

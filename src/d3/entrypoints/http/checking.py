@@ -32,7 +32,11 @@ def check_request(request: Request[Any, Any, Any]) -> None:
 
 @cache
 def _parameters(handler: HTTPRouteHandler) -> tuple[str, ...]:
-    """What a handler takes from the address behind the question mark."""
-    taken = set(handler.parsed_fn_signature.parameters) - _NOT_IN_THE_ADDRESS
+    """What a handler, and what is provided to it, take from behind the address's question mark."""
+    taken = set(handler.parsed_fn_signature.parameters)
+    for name, provider in handler.resolve_dependencies().items():
+        if name in taken:
+            taken = (taken - {name}) | set(provider.parsed_fn_signature.parameters)
+    taken -= _NOT_IN_THE_ADDRESS
     in_path = {name for path in handler.paths for name in taken if f"{{{name}:" in path}
     return tuple(sorted(taken - in_path))

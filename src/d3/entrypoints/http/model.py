@@ -171,7 +171,7 @@ class ModelController(Controller):
             name = checked_name(form.text("name") or filename)
             provenance = f"uploaded as {filename}"
             manifest = await d3.chore(
-                lambda: d3.models.import_head(name, file, provenance=provenance)
+                lambda: d3.models.import_head(name, file, provenance=provenance, called=filename)
             )
         return Uploaded(
             message="Model uploaded successfully",
