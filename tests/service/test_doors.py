@@ -142,6 +142,7 @@ class TestPlaces:
         service = start(max_requests=1)
         late = head("POST", PREDICT, FORM.decode().strip(), length=len(SHOT))
         with connected(service, late) as slow:
+            wait_until(lambda: service.http.get(STATS).status_code == 200)
             service.engine.may_score.clear()
             with connected(service, late + SHOT) as first:
                 assert service.engine.scoring.acquire(timeout=20)
@@ -164,10 +165,18 @@ def endless() -> Iterator[bytes]:
         yield bytes(100_000)
 
 
-def in_flight(service: Service) -> float:
+def measured(service: Service, name: str) -> float:
     lines = service.http.get("/metrics").text.splitlines()
-    (line,) = [one for one in lines if one.startswith("d3_http_requests_in_flight ")]
+    (line,) = [one for one in lines if one.startswith(f"{name} ")]
     return float(line.split()[1])
+
+
+def in_flight(service: Service) -> float:
+    return measured(service, "d3_http_requests_in_flight")
+
+
+def body_bytes(service: Service) -> float:
+    return measured(service, "d3_http_body_bytes")
 
 
 class TestTime:
@@ -243,15 +252,14 @@ class TestMemory:
         big = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
         half = head("POST", PREDICT, FORM.decode().strip(), length=250_000) + big + bytes(200_000)
         with connected(service, half):
+            wait_until(lambda: body_bytes(service) >= 200_000)
             refused = head("POST", PREDICT, FORM.decode().strip(), length=200_000)
-
-            def is_refused() -> bool:
-                answer = exchange(service.url, refused, iter([big + bytes(200_000 - len(big))]))
-                return answer.status_code == 503 and "retry-after" in answer.headers
-
-            wait_until(is_refused)
+            answer = exchange(service.url, refused, iter([big + bytes(200_000 - len(big))]))
+            assert_problem(answer, 503, "overloaded")
+            assert "retry-after" in answer.headers
             assert service.predict(painted(1)).status_code == 200, "small ones have room"
-        wait_until(lambda: service.predict(bytes(200_000)).status_code == 415)
+        wait_until(lambda: body_bytes(service) == 0)
+        assert service.predict(bytes(200_000)).status_code == 415
 
     def test_what_comes_without_a_length_is_counted_as_it_comes(
         self, start: Callable[..., Service]
@@ -266,13 +274,9 @@ class TestMemory:
         piece = b"%x\r\n%s\r\n"
         held = chunked + piece % (len(begun), begun) + piece % (200_000, bytes(200_000))
         with connected(service, held):
-            more = [piece % (len(begun), begun), *[piece % (50_000, bytes(50_000))] * 4]
-
-            def is_refused() -> bool:
-                answer = exchange(service.url, chunked, iter([*more, b"0\r\n\r\n"]))
-                return answer.status_code == 503 and answer.json()["code"] == "overloaded"
-
-            wait_until(is_refused)
+            wait_until(lambda: body_bytes(service) >= 200_000)
+            more = iter([piece % (len(begun), begun), *[piece % (50_000, bytes(50_000))] * 4])
+            assert_problem(exchange(service.url, chunked, more), 503, "overloaded")
 
     def test_one_alone_may_be_larger_and_a_length_beyond_its_route_stays_413(
         self, start: Callable[..., Service]
@@ -280,6 +284,7 @@ class TestMemory:
         service = start(body_bytes=1000)
         assert service.predict(bytes(200_000)).status_code == 415
         with connected(service, head("POST", PREDICT, FORM.decode().strip()) + b"--b"):
+            wait_until(lambda: body_bytes(service) > 0)
             endless_one = head("POST", PREDICT, FORM.decode().strip(), length=10**13)
             assert_problem(exchange(service.url, endless_one), 413, "body_too_large")
 

@@ -71,7 +71,12 @@ class Gate:
         self._proxies: tuple[Network, ...] = tuple(
             map(ipaddress.ip_network, settings.trusted_proxies)
         )
-        self._bounds = RequestBounds(settings)
+        self._bounds = bounds = RequestBounds(settings)
+        d3.metrics.watch(
+            "d3_http_body_bytes",
+            "Bytes that the bodies of requests take.",
+            lambda: bounds.body_bytes,
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let one request in, or answer why not."""
