@@ -6,6 +6,7 @@ Adapters are imported when they are first needed, so that ``d3 --help`` waits fo
 from __future__ import annotations
 
 import glob
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -318,9 +319,9 @@ def _collection(settings: Settings, decoder: ImageDecoder, source: str) -> Image
 
         return S3Collection(_s3_images(settings), source)
     path = Path(source)
-    if path.is_dir():
+    if os.path.isdir(source):  # noqa: PTH112  Path.is_dir raises where it may not look
         return FolderCollection(path)
-    if path.is_file():
+    if os.path.isfile(source):  # noqa: PTH113  likewise
         if decoder.recognises(path):
             raise RequestInvalid(
                 f"{path.name!r} is an image, not a collection.", "`d3 detect` judges single ones."

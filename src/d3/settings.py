@@ -70,6 +70,16 @@ def _variable(name: str, default: Any, about: str, *, secret: bool = False) -> A
     return field(default=default, repr=not secret, metadata=metadata)
 
 
+def _users_folder() -> Path:
+    """Where this user's programs keep their data."""
+    try:
+        return user_data_path("d3")
+    except RuntimeError as error:
+        raise SettingsInvalid(
+            "This user has no home folder.", "Set D3_HOME to a folder where D3 may keep its data."
+        ) from error
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What can be set; every field has a default, and the defaults need nothing installed.
@@ -78,8 +88,13 @@ class Settings:
         SettingsInvalid: from :meth:`from_environment`, naming every mistake at once.
     """
 
-    home: Path = _variable(
-        "D3_HOME", user_data_path("d3"), "where models and the embedded database are kept"
+    home: Path = field(
+        default_factory=_users_folder,
+        metadata={
+            "variable": "D3_HOME",
+            "about": "where models and the embedded database are kept",
+            "secret": False,
+        },
     )
     model: str | None = _variable(
         "D3_MODEL", None, "the model that answers; unset: the one of `d3 models use`"
@@ -425,10 +440,10 @@ def key_for(base_url: str) -> str | None:
     if urlsplit(base_url).hostname not in {"localhost", "127.0.0.1", "::1"}:
         return None
     home = os.environ.get("D3_HOME", "").strip()
-    settings = Settings(home=Path(home).expanduser()) if home else Settings()
     try:
+        settings = Settings(home=_folder(home)) if home else Settings()
         return settings.key_file.read_text(encoding="ascii").strip() or None
-    except (OSError, ValueError):
+    except (OSError, ValueError, SettingsInvalid):
         return None
 
 

@@ -19,7 +19,7 @@ def test_a_folder_gives_a_verdict_for_each_image_and_counts_what_it_passed_over(
 ) -> None:
     folder = tmp_path / "album" / "deep"
     shutil.copytree(pack / "images", folder)
-    (folder / "notes.jpg").write_text("not an image, whatever its name")
+    (folder / "notes").write_text("not an image, nor called one")
     (folder / "picture.txt").write_bytes((pack / "images/rgb_224.png").read_bytes())
     done = run("detect", "--model", "mine", "album")
     assert done.code == 0

@@ -158,6 +158,12 @@ class ScanFailed(D3Error):
     code = "scan_failed"
 
 
+class ScanIncomplete(ScanFailed):
+    """Everything that could be listed is judged, and not everything could be listed."""
+
+    code = "scan_incomplete"
+
+
 class ScanNotFound(D3Error):
     """There is no scan of that id."""
 
@@ -208,6 +214,12 @@ class ImageUnsupported(ImageError):
     code = "not_an_image"
 
 
+class ImageFormatUnsupported(ImageUnsupported):
+    """The bytes are an image, of a format or kind that D3 does not read."""
+
+    code = "unsupported_image"
+
+
 class ImageEmpty(ImageUnsupported):
     """There are no bytes at all."""
 
@@ -224,6 +236,12 @@ class ImageUnreadable(ImageError):
     """The store answers, but does not give this image."""
 
     code = "image_unreadable"
+
+
+class FolderUnreadable(ImageError):
+    """A folder cannot be listed, so whether there are images in it is not known."""
+
+    code = "folder_unreadable"
 
 
 class ImageTooLarge(ImageError):

@@ -19,11 +19,6 @@ Pixels: TypeAlias = NDArray[np.uint8]
 ImageSource: TypeAlias = "str | Path | bytes | Pixels | object"
 """A path, an encoded file's bytes, uint8 pixels (height, width, 3 or 4 or none), or a PIL image."""
 
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".gif", ".heic", ".heif"}
-)
-"""Of names that say a file is an image; what it is, its content says."""
-
 
 SMALLEST_SIDE = 32
 """Pixels; an image with a shorter side is not judged: most of what the network would see is made

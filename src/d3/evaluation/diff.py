@@ -114,6 +114,7 @@ def recalibrated(rows: Rows, manifest: Manifest) -> Rows:
             if row.error:
                 yield row
                 continue
+            assert row.logit is not None
             reason = Reason(row.reason) if row.reason else None
             score = assess(
                 [row.logit],

@@ -344,6 +344,7 @@ def _worst(rows: Iterable[Row]) -> dict[str, list[Row]]:
         wrong = row.verdict not in {row.label, Verdict.UNCERTAIN}
         if row.condition != ORIGINAL or row.error or not wrong:
             continue
+        assert row.logit is not None
         badness = row.logit if row.label == "real" else -row.logit
         heap = heaps[row.label]
         entry = (badness, -number, row)

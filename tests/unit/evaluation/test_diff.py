@@ -29,6 +29,7 @@ def rows(seed: int, shift: float = 0.0, count: int = 120) -> list[Row]:
                 generator="a" if number % 2 else "b",
                 logit=logit,
                 prediction=prediction,
+                spread=0.0,
                 verdict="fake" if prediction > 0.5 else "real",
             )
         )

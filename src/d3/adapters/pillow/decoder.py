@@ -26,16 +26,18 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from d3.adapters.pillow.content import content_of
-from d3.adapters.pillow.formats import READABLE, SNIFFED_BYTES, sniff
+from d3.adapters.pillow.formats import READABLE
 from d3.adapters.pillow.structure import check_structure, gif_frames
 from d3.domain.errors import (
     ImageDamaged,
     ImageEmpty,
     ImageError,
+    ImageFormatUnsupported,
     ImageNotFound,
     ImageTooLarge,
     ImageUnsupported,
 )
+from d3.domain.formats import SNIFFED_BYTES, sniff
 from d3.domain.images import DecodedImage, ImageFacts, ImageSource, Pixels, pixels_sha256
 
 _DIMENSIONS = 2
@@ -113,15 +115,15 @@ class PillowDecoder:
     def _decode_file(self, data: bytes, size: int | None) -> DecodedImage:
         if not data:
             raise ImageEmpty("The file is empty.", "Send the image's bytes.")
-        if len(data) > self._limits.bytes:
-            raise ImageTooLarge(
-                f"The file is larger than {self._limits.bytes:,} bytes.",
-                "Send a smaller one, or raise D3_MAX_IMAGE_BYTES.",
-            )
         kind = sniff(data[:SNIFFED_BYTES])
         if kind is None:
             raise ImageUnsupported(
                 "The file is not an image that D3 reads.", f"Give a {READABLE} file."
+            )
+        if len(data) > self._limits.bytes:
+            raise ImageTooLarge(
+                f"The file is larger than {self._limits.bytes:,} bytes.",
+                "Send a smaller one, or raise D3_MAX_IMAGE_BYTES.",
             )
         opener = _opener(kind)
         check_structure(kind, data, self._limits.jpeg_scans)
@@ -222,15 +224,17 @@ def _opener(kind: str) -> Callable[[BinaryIO], Image.Image]:
         try:
             from pillow_heif.as_plugin import HeifImageFile
         except ImportError as error:
-            raise ImageUnsupported(
+            raise ImageFormatUnsupported(
                 "HEIC images need an extra package.", "pip install 'd3-deepfake[heif]'"
             ) from error
         heif: Callable[[BinaryIO], Image.Image] = HeifImageFile
         return heif
     if kind == "AVIF" and not features.check("avif"):
-        raise ImageUnsupported(
+        raise ImageFormatUnsupported(
             "This Pillow was built without AVIF.", "Install Pillow's own wheel: pip install pillow"
         )
+    if kind not in _OPENERS:
+        raise ImageFormatUnsupported(f"D3 does not read {kind}.", f"Give a {READABLE} file.")
     return _OPENERS[kind]
 
 
@@ -258,7 +262,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
         samples = np.asarray(image).astype(np.uint16)
         image = Image.fromarray((samples >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
-        raise ImageUnsupported(
+        raise ImageFormatUnsupported(
             f"Pixels of mode {image.mode!r} have no fixed range.", "Convert to 8 or 16 bits first."
         )
     if "transparency" in image.info:
@@ -269,7 +273,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
         rgb = image.convert("RGB")
         if rgb.mode == "RGB":
             return rgb
-    raise ImageUnsupported(f"Pixels of mode {image.mode!r} cannot be shown as RGB.")
+    raise ImageFormatUnsupported(f"Pixels of mode {image.mode!r} cannot be shown as RGB.")
 
 
 def _resized(rgb: Image.Image, size: int | None) -> Pixels:

@@ -24,13 +24,15 @@ from d3.domain.errors import (
     ImageDamaged,
     ImageEmpty,
     ImageError,
+    ImageFormatUnsupported,
     ImageTooLarge,
     ImageUnsupported,
 )
 from d3.domain.images import Content, DecodedImage, ImageFacts, ImageSource
 
 _ERRORS: dict[str, type[ImageError]] = {
-    kind.__name__: kind for kind in (ImageDamaged, ImageEmpty, ImageTooLarge, ImageUnsupported)
+    kind.__name__: kind
+    for kind in (ImageDamaged, ImageEmpty, ImageFormatUnsupported, ImageTooLarge, ImageUnsupported)
 }
 _FORMATS = {"AVIF", "BMP", "GIF", "HEIF", "JPEG", "PNG", "WEBP"}
 _SECONDS = 10

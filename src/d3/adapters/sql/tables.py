@@ -7,7 +7,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from d3.adapters.sql.types import Key, Name, Ordered, UtcDateTime
+from d3.adapters.sql.types import AnyText, Key, Name, Ordered, UtcDateTime
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -168,7 +168,7 @@ class ScanEntry(Base):
 
     id: Mapped[int] = mapped_column(Key, primary_key=True)
     name: Mapped[str] = mapped_column(sa.String(64), unique=True)
-    source: Mapped[str] = mapped_column(sa.Text())
+    source: Mapped[str] = mapped_column(AnyText())
     model_name: Mapped[str] = mapped_column(sa.String(255))
     model_version: Mapped[int]
     model_sha256: Mapped[str] = mapped_column(sa.String(64))
@@ -180,7 +180,7 @@ class ScanEntry(Base):
     finished_at: Mapped[datetime | None]
     listed: Mapped[bool] = mapped_column(sa.Boolean())
     shards: Mapped[int]
-    cursor: Mapped[str | None] = mapped_column(sa.Text())
+    cursor: Mapped[str | None] = mapped_column(AnyText())
     lister: Mapped[str | None] = mapped_column(sa.String(255))
     lister_until: Mapped[datetime | None]
     trouble: Mapped[str | None] = mapped_column(sa.Text())

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
 
-from d3.domain.errors import D3Error, ScanNotFound
+from d3.domain.errors import D3Error, FolderUnreadable, ScanIncomplete, ScanNotFound
 from d3.domain.models import Manifest
 from d3.domain.ports import Clock, ImageDecoder
 from d3.domain.ports_scans import ImageCollection, ScanCluster, ScanLedger
@@ -50,6 +50,7 @@ class Estimate:
         fakes: called fake among them.
         uncertain: whose verdict was left open.
         errors: that could not be judged, other files among them.
+        trouble: why there is more that could not be listed; None if there is not.
     """
 
     keys: int
@@ -58,6 +59,7 @@ class Estimate:
     fakes: int
     uncertain: int
     errors: int
+    trouble: str | None = None
 
     @property
     def rate(self) -> float:
@@ -216,13 +218,14 @@ class ScanService:
         """Work on the scan until it is over; how it stands then.
 
         Raises:
+            ScanIncomplete: all is judged but what could not be listed; the scan stays open.
             D3Error: something is away for too long or refuses; what is kept stays kept.
         """
         ledger = self._ledger()
         if scan.state is ScanState.RUNNING:
             with self._host.using() as model, closing(self._isolated):
                 question = ask_of(model, threshold=scan.threshold, views=scan.views)
-                ScanWorker(
+                worker = ScanWorker(
                     scan,
                     ledger,
                     collection,
@@ -231,7 +234,12 @@ class ScanService:
                     outage_seconds=OUTAGE_SECONDS,
                     watcher=watcher,
                     shard_images=SHARD_IMAGES,
-                ).run()
+                )
+                try:
+                    worker.run()
+                except ScanIncomplete as error:
+                    ledger.note(scan.id, str(error))
+                    raise
         return ledger.get(scan.name)
 
     def run_on(self, cluster: ScanCluster, scan: Scan, watcher: Watcher | None = None) -> Scan:
@@ -267,17 +275,22 @@ class ScanService:
     ) -> Estimate:
         """List everything and judge a sample of it for so many seconds; nothing is kept."""
         draw, sample, keys = random.Random(0), list[str](), 0  # noqa: S311  no secret
-        for keys, one in enumerate(collection.list(None), start=1):
-            if len(sample) < _SAMPLE:
-                sample.append(one.uri)
-            elif (place := draw.randrange(keys)) < _SAMPLE:
-                sample[place] = one.uri
-            progress(keys)
+        trouble = None
+        try:
+            for keys, one in enumerate(collection.list(None), start=1):
+                if len(sample) < _SAMPLE:
+                    sample.append(one.uri)
+                elif (place := draw.randrange(keys)) < _SAMPLE:
+                    sample[place] = one.uri
+                progress(keys)
+        except FolderUnreadable as error:
+            trouble = str(error)
         draw.shuffle(sample)
         with self._host.using() as model:
             question = ask_of(model, threshold=None, views=views)
             with closing(self._pipeline(question, collection)) as pipeline:
-                return self._judge(pipeline, sample, keys, seconds)
+                found = self._judge(pipeline, sample, keys, seconds)
+        return replace(found, trouble=trouble)
 
     def _judge(
         self, pipeline: Pipeline[int], sample: list[str], keys: int, seconds: float

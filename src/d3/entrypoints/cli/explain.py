@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import click
 
 from d3.entrypoints.cli.output import complain, out, printable
 from d3.entrypoints.cli.progress import progress
-from d3.entrypoints.cli.sources import STDIN
+from d3.entrypoints.cli.sources import STDIN, read_stdin
 
 
 @click.command()
@@ -40,7 +39,7 @@ def explain(image: str, *, target: Path | None, views: int, model: str | None) -
         settings = replace(settings, model=checked_name(model))
     container = Container(settings=settings)
     piped = image == STDIN
-    source = sys.stdin.buffer.read(settings.max_image_bytes + 1) if piped else Path(image)
+    source = read_stdin(settings.max_image_bytes) if piped else Path(image)
     target = target or Path(f"{'stdin' if piped else Path(image).stem}-explained.png")
     with progress("Explaining"):
         heatmap = container.explaining().explain(source, views=views)
