@@ -50,6 +50,7 @@ LIMITS = {
     "D3_MAX_IMAGE_BYTES": 8 * 2**20,
     "D3_MAX_BATCH_BYTES": 16 * 2**20,
     "D3_MAX_MODEL_BYTES": 2**20,
+    "D3_MAX_REQUESTS": 200,
 }
 """Of the service that is attacked; all else is as it comes."""
 
@@ -332,12 +333,29 @@ def requests(chance: random.Random) -> Iterator[Attack]:
         "a header of 300 KB": b"X-A: " + b"a" * 300_000 + b"\r\n\r\n",
     }.items():
         yield Attack(name, 400, raw=lambda host, lines=lines: post % host + lines)  # type: ignore[misc]
+    chunked = b"Transfer-Encoding: chunked\r\n\r\n3\r\nx=1\r\n0\r\n"
+    for name, status, code, line, lines in (
+        ("no host", 400, "invalid_host", b"GET /health HTTP/1.1\r\n", b"\r\n"),
+        ("two hosts", 400, "invalid_host", b"", b"Host: evil.example\r\n\r\n"),
+        ("a key that is wrong and long", 401, None, b"", b"X-API-Key: %s\r\n\r\n" % (b"k" * 9_000)),
+        ("a trailer that is a type", 415, "not_multipart", b"", chunked + FORM_LINE + b"\r\n"),
+        ("trailers of 200 KB", 400, None, b"", chunked + b"X-A: %s\r\n" % (b"a" * 999) * 200),
+        ("a web socket", 404, None, b"GET /nowhere HTTP/1.1\r\nHost: %s\r\n", SOCKET),
+    ):
+        whole = (line or post) + lines
+        yield Attack(
+            name,
+            status,
+            code,
+            raw=lambda host, whole=whole: whole.replace(b"%s", host, 1),  # type: ignore[misc]
+        )
     yield Attack("a TLS hello", 400, raw=lambda _: b"\x16\x03\x01" + bytes(60) + b"\r\n\r\n")
     yield Attack("HTTP of another kind", 400, raw=lambda _: b"GET / HTTX/9.9\r\n\r\n")
 
 
 IDEMPOTENCY = "invalid_idempotency_key"
 FORM_LINE = b"Content-Type: multipart/form-data; boundary=b\r\n"
+SOCKET = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\r\n"
 JSON = {"Content-Type": "application/json"}
 NO_BOUNDARY = {"Content-Type": "multipart/form-data"}
 PNG_HEAD = png_header(9, 9)

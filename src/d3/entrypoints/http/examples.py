@@ -180,7 +180,10 @@ ERRORS: dict[int, tuple[str, str]] = {
     ),
     401: ("key_missing", "This takes an API key. Send one as `Authorization: Bearer KEY`."),
     403: ("forbidden", "This API key lacks the scope 'models'. An administrator makes one."),
-    408: ("body_too_slow", "The request's body did not arrive within 300 seconds. Send less."),
+    408: (
+        "body_too_slow",
+        "Of the request's body, 512 bytes arrived in 20 seconds, and the rest did not.",
+    ),
     429: ("rate_limited", "Too many requests came. Try again when Retry-After says."),
     404: ("result_not_found", "There is no such result. GET /api/inference/history lists them."),
     409: ("load_in_progress", "Another model is being loaded. Try again when it is done."),
