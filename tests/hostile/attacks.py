@@ -282,7 +282,8 @@ def requests(chance: random.Random) -> Iterator[Attack]:
 
     yield form("a form without its end", multipart(shot, end=b""))
     yield form("a form cut short", multipart(shot)[: chance.randrange(20, 200)])
-    yield form("a name that is no UTF-8", multipart(part(b"file", b"x", b"\xff\xfe.png")))
+    unnamed = multipart(part(b"file", b"x", b"\xff\xfe.png"))
+    yield form("no image under a name that is no UTF-8", unnamed, 415, "not_an_image")
     yield form("a text that is no UTF-8", multipart(shot, part(b"threshold", b"\xff")))
     yield form("a part without a name", multipart(b"No-Disposition: x\r\n\r\nx"))
     yield form("a part's header of 100 KB", multipart(part(b"file", b"x", b"a" * 100_000)))
