@@ -6,7 +6,6 @@ batch, the number of processes nor an interruption changes a feature.
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +17,6 @@ from typing import TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
 
 from d3.domain.errors import ImageError
 from d3.domain.images import Pixels
@@ -26,46 +24,12 @@ from d3.domain.ports import ImageDecoder
 from d3.evaluation.dataset import Item
 from d3.evaluation.files import writing
 from d3.network import D3Network
+from d3.training.changes import Changes, changed
 
 Features: TypeAlias = NDArray[np.float32]
 """float32 (n, 2, width): the shuffled image's, then the original's; NaN where it is unreadable."""
 
 _CHUNK = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """The paper's augmentation.
-
-    Attributes:
-        side: to which both sides are resized before a crop of the network's size.
-        chance: of the blur, and of the compression.
-        blur: the largest sigma in pixels, the smallest being 0.
-        quality: lowest and highest of the JPEG.
-    """
-
-    side: int = 256
-    chance: float = 0.5
-    blur: float = 3.0
-    quality: tuple[int, int] = (30, 100)
-
-
-def changed(pixels: Pixels, size: int, changes: Changes, rng: np.random.Generator) -> Pixels:
-    """An image as training sees it: blurred and compressed by chance, cropped and mirrored."""
-    image = Image.fromarray(pixels)
-    side = max(size, round(changes.side * size / 224))
-    image = image.resize((side, side), Image.Resampling.BILINEAR)
-    left, top = (int(one) for one in rng.integers(0, side - size + 1, 2))
-    image = image.crop((left, top, left + size, top + size))
-    if rng.random() < 0.5:
-        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    if rng.random() < changes.chance:
-        image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0, changes.blur)))
-    if rng.random() < changes.chance:
-        file = io.BytesIO()
-        image.save(file, "JPEG", quality=int(rng.integers(*changes.quality, endpoint=True)))
-        image = Image.open(file)
-    return np.asarray(image)
 
 
 @dataclass(slots=True)

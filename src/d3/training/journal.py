@@ -12,6 +12,7 @@ from pathlib import Path
 
 from d3.evaluation.files import put
 from d3.evaluation.report.charts import HEIGHT, WIDTH, Axis, Line, line_chart
+from d3.training.changes import Codec
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class Epoch:
         loss: of training, BCE in nats.
         validation_loss: likewise.
         figures: accuracy, ap and auroc of all validation images.
-        generators: likewise of each generator.
+        generators: likewise of each validation set: a generator's images and the real ones beside.
     """
 
     number: int
@@ -36,8 +37,14 @@ class Epoch:
 
     @property
     def score(self) -> float:
-        """What decides which epoch is the best: the validation accuracy, then its loss."""
-        return self.figures["accuracy"] - 1e-6 * self.validation_loss
+        """What decides about the rate: the mean of the validation sets' accuracies, in [0, 1]."""
+        sets = [one["accuracy"] for one in self.generators.values()]
+        return sum(sets) / len(sets)
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """What the best epoch has most of: the score, and where it is equal, the smaller loss."""
+        return self.score, -self.validation_loss
 
 
 def write_journal(folder: Path, journal: Sequence[Epoch]) -> None:
@@ -47,12 +54,13 @@ def write_journal(folder: Path, journal: Sequence[Epoch]) -> None:
     rows = csv.writer(text, lineterminator="\n")
     measures = ("accuracy", "ap", "auroc")
     rows.writerow(
-        ["epoch", "rate", "loss", "validation_loss", *measures]
+        ["epoch", "rate", "loss", "validation_loss", "mean_accuracy", *measures]
         + [f"{measure} {name}" for name in names for measure in measures]
     )
     for one in journal:
         rows.writerow(
             [one.number, f"{one.rate:g}", f"{one.loss:.6f}", f"{one.validation_loss:.6f}"]
+            + [f"{one.score:.6f}"]
             + [f"{one.figures[measure]:.6f}" for measure in measures]
             + [f"{one.generators[name][measure]:.6f}" for name in names for measure in measures]
         )
@@ -106,10 +114,12 @@ def paper_card(
     encoder: str,
     counts: tuple[int, int],
     unreadable: int,
+    codecs: Sequence[Codec],
     best: Epoch,
     command: str,
 ) -> str:
     """The model card of a trained head, from the measured figures alone."""
+    jpeg = " or ".join({"cv2": "OpenCV's", "pil": "Pillow's"}[codec] for codec in codecs)
     rows = "\n".join(
         f"| {title} | "
         + " | ".join(f"{one[key]:.4f}" for key in ("accuracy", "ap", "auroc"))
@@ -122,8 +132,10 @@ def paper_card(
 A D3 head trained on the frozen encoder of {encoder}, by the recipe of Yang et al. (CVPR 2025).
 
 - Images: {counts[0]:,} for training, {counts[1]:,} for validation; {unreadable:,} were unreadable.
-- The best epoch, {best.number}, was chosen by the figures below, which are therefore a little too
-  good; `d3 evaluate` on other images says what to expect.
+- Training images were changed as the authors' code does; JPEG was {jpeg}.
+- The best epoch, {best.number}, was chosen by the mean accuracy of the validation sets below,
+  {best.score:.4f}; the figures are therefore a little too good. `d3 evaluate` on other images says
+  what to expect.
 - Made by `{command}`.
 
 | validation | accuracy | AP | AUROC |

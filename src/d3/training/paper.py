@@ -8,8 +8,8 @@ checkpoint is written, from which the same command goes on, bit by bit the same 
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,10 @@ from d3.evaluation.dataset import DatasetInvalid, Item
 from d3.evaluation.files import put, replacing, writing
 from d3.evaluation.metrics import Sample
 from d3.network import DiscrepancyHead
-from d3.training.features import Changes, Extractor, Features, prepare
+from d3.training.changes import Changes
+from d3.training.features import Extractor, Features, prepare
 from d3.training.journal import Epoch, write_journal
+from d3.training.stopping import Plateau
 
 Progress = Callable[[str, int, int], None]
 """Told the stage, what is done and of how much."""
@@ -39,9 +41,13 @@ class PaperPlan:
     Attributes:
         epochs: at most.
         batch: images of an optimiser step.
+        deviation: of the normal distribution around 0 from which the head begins, biases too.
         rate: AdamW's learning rate at the beginning.
-        lowest_rate: training stops when it would fall below.
-        patience: epochs without a better validation before the rate is divided by ten.
+        weight_decay: AdamW's.
+        lowest_rate: training ends when the rate falls below.
+        patience: worse epochs in a row after which the rate is divided by ten.
+        tolerance: how far the validation accuracy may fall before an epoch counts as worse.
+        later_tolerance: likewise once the rate has been divided.
         kept_epochs: augmented passes whose features are kept and taken in turns; 0 makes new ones
             for every epoch.
         seed: of everything.
@@ -50,24 +56,43 @@ class PaperPlan:
 
     epochs: int = 100
     batch: int = 256
+    deviation: float = 0.02
     rate: float = 1e-4
+    weight_decay: float = 0.0
     lowest_rate: float = 1e-6
     patience: int = 5
+    tolerance: float = 0.001
+    later_tolerance: float = 0.002
     kept_epochs: int = 0
     seed: int = 0
-    changes: Changes = Changes()
+    changes: Changes = field(default_factory=Changes)
 
 
 @dataclass(slots=True)
 class State:
     """How far training has come."""
 
+    rate: float
+    plateau: Plateau
     epoch: int = 0
-    rate: float = 0.0
-    best: float = -math.inf
     best_epoch: int = 0
-    waited: int = 0
     journal: list[Epoch] = field(default_factory=list)
+
+    @property
+    def best(self) -> Epoch:
+        """The epoch whose head is kept."""
+        return self.journal[self.best_epoch - 1]
+
+    def add(self, epoch: Epoch) -> bool:
+        """Note an epoch and what follows for the rate; whether it is the best so far."""
+        self.epoch = epoch.number
+        self.journal.append(epoch)
+        better = not self.best_epoch or epoch.rank > self.best.rank
+        if better:
+            self.best_epoch = epoch.number
+        if self.plateau.reached_by(epoch.score):
+            self.rate /= 10
+        return better
 
 
 def hold_out(items: Sequence[Item], share: float) -> tuple[list[Item], list[Item]]:
@@ -99,7 +124,7 @@ def check_kinds(items: Sequence[Item], what: str) -> None:
 def train_head(  # noqa: PLR0917  its parts, one by one
     extractor: Extractor,
     training: Sequence[Item],
-    validation: Sequence[Item],
+    validation: Mapping[str, Sequence[Item]],
     plan: PaperPlan,
     folder: Path,
     identity: dict[str, Any],
@@ -111,7 +136,7 @@ def train_head(  # noqa: PLR0917  its parts, one by one
     Args:
         extractor: has the frozen encoder.
         training: images of both kinds.
-        validation: likewise, others.
+        validation: likewise, others, by data set.
         plan: the recipe's numbers.
         folder: checkpoints, features, log and curves.
         identity: what must not change between an interruption and going on.
@@ -124,14 +149,14 @@ def train_head(  # noqa: PLR0917  its parts, one by one
         StorageFailed: the folder cannot be written; the same call goes on later.
     """
     check_kinds(training, "training")
-    check_kinds(validation, "validation")
+    checked = [item for items in validation.values() for item in items]
+    check_kinds(checked, "validation")
     width = extractor.network.encoder.spec.width
     leading = extractor.rank == 0
     if leading:
         _claim(folder, identity | {"plan": msgspec.to_builtins(asdict(plan) | {"epochs": 0})})
-    checking = _features(
-        extractor, validation, folder / "features/validation.npy", None, 0, progress
-    )
+    checking = _features(extractor, checked, folder / "features/validation.npy", None, 0, progress)
+    sets = validation_sets(validation, ~np.isnan(checking[:, 0, 0]))
     head, optimiser, state = _start(
         width, plan, folder, next(extractor.network.parameters()).device
     )
@@ -141,16 +166,8 @@ def train_head(  # noqa: PLR0917  its parts, one by one
         features = _features(extractor, training, file, plan.changes, turn + 1, progress)
         # The encoder's work is shared by all processes; the head's is too little to be worth it.
         loss = fit_epoch(head, optimiser, features, training, plan, state.epoch, progress)
-        state.epoch += 1
-        epoch = validated(head, checking, validation, state.epoch, state.rate, loss)
-        state.journal.append(epoch)
-        better = epoch.score > state.best
-        if better:
-            state.best, state.best_epoch, state.waited = epoch.score, state.epoch, 0
-        else:
-            state.waited += 1
-            if state.waited >= plan.patience:
-                state.rate, state.waited = state.rate / 10, 0
+        epoch = validated(head, checking, checked, sets, state.epoch + 1, state.rate, loss)
+        better = state.add(epoch)
         for group in optimiser.param_groups:
             group["lr"] = state.rate
         if leading:
@@ -194,16 +211,50 @@ def fit_epoch(  # noqa: PLR0917  its parts, one by one
     return total / len(rows)
 
 
+def validation_sets(
+    sources: Mapping[str, Sequence[Item]], readable: NDArray[np.bool_]
+) -> dict[str, NDArray[np.int64]]:
+    """The sets whose accuracies are averaged: each generator of each data set, and its real images.
+
+    Those are the real images beside it: its own and those of no generator, in the same data set,
+    else in all of them, else every real image there is.
+
+    Args:
+        sources: images by data set, of both kinds.
+        readable: [n] which of all these images, in this order, can be read.
+
+    Returns:
+        By name, the numbers of a set's readable images among all n: both kinds are there.
+    """
+    items = [item for part in sources.values() for item in part]
+    origin = np.repeat(np.arange(len(sources)), [len(part) for part in sources.values()])
+    fake = readable & np.array([item.fake for item in items], bool)
+    camera = readable & ~fake
+    generator = np.array([item.generator for item in items], str)
+    places = dict.fromkeys(zip(origin[fake].tolist(), generator[fake].tolist(), strict=True))
+    times = Counter(name for _, name in places)
+    titles = list(sources)
+    sets: dict[str, NDArray[np.int64]] = {}
+    for source, name in sorted(places, key=lambda place: (place[1], place[0])):
+        here, theirs = origin == source, np.isin(generator, ["", name])
+        choices = (camera & theirs & here, camera & theirs, camera)
+        real = next(mask for mask in choices if mask.any())
+        title = name if times[name] == 1 else f"{name} of {titles[source]}"
+        sets[title] = np.flatnonzero(real | fake & here & (generator == name))
+    return sets
+
+
 @torch.inference_mode()
 def validated(  # noqa: PLR0917  what an epoch is known by
     head: DiscrepancyHead,
     features: Features,
     items: Sequence[Item],
+    sets: Mapping[str, NDArray[np.int64]],
     number: int,
     rate: float,
     loss: float,
 ) -> Epoch:
-    """An epoch's figures: of all validation images, and of each generator's against the real."""
+    """An epoch's figures: of all validation images, and of each set of :func:`validation_sets`."""
     device = next(head.parameters()).device
     head.eval()
     parts = [
@@ -216,21 +267,17 @@ def validated(  # noqa: PLR0917  what an epoch is known by
     logits = torch.cat(parts).numpy()
     sound = np.isfinite(logits)
     fake = np.array([item.fake for item in items])
-    names = np.array([item.generator for item in items])
     both = nn.functional.binary_cross_entropy_with_logits(
         torch.from_numpy(logits[sound]), torch.from_numpy(fake[sound].astype(float))
     )
 
-    def figures(mine: NDArray[np.bool_]) -> dict[str, float]:
+    def figures(rows: NDArray[np.int64]) -> dict[str, float]:
+        mine = rows[sound[rows]]
         found = Sample(fake[mine], logits[mine]).measure()
         return {name: float(found[name]) for name in ("accuracy", "ap", "auroc")}
 
-    generators = {}
-    for name in sorted(set(names[sound & fake].tolist())):
-        mine = sound & (fake & (names == name) | ~fake & np.isin(names, ["", name]))
-        if not fake[mine].all():
-            generators[str(name)] = figures(mine)
-    return Epoch(number, rate, loss, both.item(), figures(sound), generators)
+    generators = {name: figures(rows) for name, rows in sets.items()}
+    return Epoch(number, rate, loss, both.item(), figures(np.flatnonzero(sound)), generators)
 
 
 def _features(  # noqa: PLR0917  its parts, one by one
@@ -261,9 +308,12 @@ def _start(
 ) -> tuple[DiscrepancyHead, torch.optim.AdamW, State]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.seed)
-        head = DiscrepancyHead(width).to(device)
-    optimiser = torch.optim.AdamW(head.parameters(), lr=plan.rate)
-    state = State(rate=plan.rate)
+        head = DiscrepancyHead(width)
+        for parameter in head.parameters():
+            nn.init.normal_(parameter, 0.0, plan.deviation)
+    head = head.to(device)
+    optimiser = torch.optim.AdamW(head.parameters(), plan.rate, weight_decay=plan.weight_decay)
+    state = State(plan.rate, Plateau(plan.patience, plan.tolerance, plan.later_tolerance))
     file = folder / "checkpoint.pt"
     if file.exists():
         try:

@@ -105,11 +105,13 @@ def train_on(  # noqa: PLR0917  its parts, one by one
     """
     settings = container.settings()
     registry = container.registry()
-    items = _items(training)
-    if validation:
-        kept, checking = items, _items(validation)
-    else:
-        kept, checking = hold_out(items, held_out)
+    sources = _items(training)
+    checking = _items(validation)
+    if not validation:
+        halves = {source: hold_out(items, held_out) for source, items in sources.items()}
+        sources = {source: kept for source, (kept, _) in halves.items()}
+        checking = {source: held for source, (_, held) in halves.items()}
+    kept = [item for items in sources.values() for item in items]
     with processes() as (rank, count, local):
         stored = registry.open(base or container.host().chosen())
         spec = stored.manifest.spec
@@ -139,18 +141,18 @@ def train_on(  # noqa: PLR0917  its parts, one by one
             "encoder": stored.manifest.encoder.sha256,
             "precision": precision,
             "images": _digest(kept),
-            "validation": _digest(checking),
+            "validation": _digest([item for items in checking.values() for item in items]),
         }
         head, state = train_head(extractor, kept, checking, plan, folder, identity, progress, told)
-        best = state.journal[state.best_epoch - 1]
         if rank:
-            return Trained(None, best, state.epoch, extractor.unreadable)
+            return Trained(None, state.best, state.epoch, extractor.unreadable)
         card = paper_card(
             name=name,
             encoder=stored.manifest.name,
-            counts=(len(kept), len(checking)),
+            counts=(len(kept), sum(map(len, checking.values()))),
             unreadable=len(extractor.unreadable),
-            best=best,
+            codecs=plan.changes.codecs,
+            best=state.best,
             command=command,
         )
         with writing(folder):
@@ -168,11 +170,11 @@ def train_on(  # noqa: PLR0917  its parts, one by one
             licence=f"encoder: {stored.manifest.licence}; head: yours",
             provenance=f"{command or 'recipe paper'}, on the encoder of {stored.manifest.name}",
             notice="",
-            metrics={"validation": best.figures, "generators": best.generators},
+            metrics={"validation": state.best.figures, "generators": state.best.generators},
             created_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         )
         manifest = _stored(container, manifest, stored.encoder, folder / "head.safetensors")
-        return Trained(manifest, best, state.epoch, extractor.unreadable)
+        return Trained(manifest, state.best, state.epoch, extractor.unreadable)
 
 
 def _stored(container: Container, manifest: Manifest, encoder: Path, head: Path) -> Manifest:
@@ -191,11 +193,12 @@ def _stored(container: Container, manifest: Manifest, encoder: Path, head: Path)
     return made
 
 
-def _items(sources: Sequence[str | Path]) -> list[Item]:
-    """Every image that somebody says is one; files of other suffixes are passed over."""
-    dataset = Dataset(sources)
-    dataset.count()
-    return [item for item in dataset.items() if item.named]
+def _items(sources: Sequence[str | Path]) -> dict[str, list[Item]]:
+    """By data set, every image that somebody says is one; other files are passed over."""
+    return {
+        source: [item for item in Dataset([source]).items() if item.named]
+        for source in dict.fromkeys(map(str, sources))
+    }
 
 
 def _digest(items: Sequence[Item]) -> str:

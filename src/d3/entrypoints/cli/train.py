@@ -47,7 +47,7 @@ _LISTED = 10
     type=click.IntRange(1),
     default=5,
     show_default=True,
-    help="Epochs without a better validation before the rate is divided by ten.",
+    help="Worse epochs in a row after which the rate is divided by ten.",
 )
 @click.option(
     "--cache-epochs",
@@ -79,8 +79,10 @@ def train(
     """Train a model.
 
     The recipe `paper` trains a new head on the frozen encoder of a model, on images of known kind
-    (see `d3 evaluate --help` for the layouts). Interrupted, the same command goes on where it
-    stopped. Under torchrun the processes share the encoder's work.
+    (see `d3 evaluate --help` for the layouts), as the authors' code does. The mean accuracy of the
+    validation sets (each generator of each DATASET, with its real images) decides which epoch is
+    kept and when the learning rate falls. Interrupted, the same command goes on where it stopped.
+    Under torchrun the processes share the encoder's work.
 
     The recipe `starter` renders scenes, trains small generators to redraw them, and trains a small
     D3 to tell the two apart: within an hour on two cores, the same for the same seed.
@@ -95,12 +97,19 @@ def train(
     from d3.container import Container
     from d3.domain.models import STARTER, checked_name
     from d3.settings import Settings
+    from d3.training.changes import installed_codecs
     from d3.training.paper import PaperPlan
     from d3.training.recipe import train_on
 
     name = checked_name(name or folder.resolve().name)
     if name == STARTER:
         raise click.BadParameter("the starter ships with D3: choose another --name.")
+    if "cv2" not in installed_codecs():
+        complain(
+            "OpenCV is not installed, so JPEG is Pillow's alone, where the authors take either: "
+            "pip install 'd3-deepfake[train]' brings it.",
+            "note",
+        )
     plan = PaperPlan(
         epochs=epochs, batch=batch_size, patience=patience, kept_epochs=cache_epochs, seed=seed
     )
@@ -143,7 +152,7 @@ def _tell(epoch: Epoch) -> None:
     figures = epoch.figures
     err().print(
         f"epoch {epoch.number}: loss {epoch.loss:.4f}, validation {epoch.validation_loss:.4f}, "
-        f"accuracy {figures['accuracy']:.3f}, AUROC {figures['auroc']:.3f}, rate {epoch.rate:g}"
+        f"mean accuracy {epoch.score:.3f}, AUROC {figures['auroc']:.3f}, rate {epoch.rate:g}"
     )
 
 
