@@ -26,7 +26,7 @@ def square(picture: Image.Image, side: int = SIDE) -> Image.Image:
 def save(picture: Image.Image, file: Path) -> None:
     """Write a picture as every picture of a matched set is written."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(file.with_suffix(".png"))
+    picture.save(file, "PNG")
 
 
 def packages_in_turn(images: Iterable[Listed]) -> Iterator[Listed]:
@@ -45,7 +45,7 @@ def write_set(
     for kind, images in (("real", photographs), ("fake/text-to-image", made)):
         for number, image in enumerate(images):
             with Image.open(data / image.path) as opened:
-                save(square(opened), folder / kind / f"{number:03}")
+                save(square(opened), folder / kind / f"{number:03}.png")
 
 
 def write_sets(folder: Path, data: Path, learnt: int, held_out: int) -> tuple[Path, Path]:
