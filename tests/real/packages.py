@@ -70,4 +70,5 @@ def _run(package: Package, command: list[str], folder: Path) -> None:
     )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise NotToBeHad(f"`{' '.join(command)}` failed: {last}")
+        hint = " Perhaps `apt-get update` must run first." if package.client == "apt" else ""
+        raise NotToBeHad(f"`{' '.join(command)}` failed: {last}{hint}")
