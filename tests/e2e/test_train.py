@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import csv
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 
 import d3
 from d3.container import Container
+from d3.entrypoints.cli.app import cli
 from d3.settings import Settings
 from d3.training import paper
 from d3.training.journal import Epoch
@@ -35,8 +38,13 @@ def test_train_leaves_a_model_that_detects_and_its_log(
         rows = list(csv.DictReader(stream))
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert {"auroc", "auroc grid", "auroc soft", "loss"} <= set(rows[0])
+    for row in rows:
+        mean = (float(row["accuracy grid"]) + float(row["accuracy soft"])) / 2
+        assert float(row["mean_accuracy"]) == pytest.approx(mean, abs=1e-6)
     assert ET.parse(tmp_path / "out/curves.svg").getroot().tag.endswith("svg")
-    assert "| grid |" in (tmp_path / "out/MODEL_CARD.md").read_text()
+    card = (tmp_path / "out/MODEL_CARD.md").read_text()
+    assert "| grid |" in card
+    assert "JPEG was OpenCV's or Pillow's." in card
     assert (tmp_path / "out/unreadable.csv").read_text().count("broken.jpg") == 1
 
 
@@ -81,6 +89,15 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(
     assert registry.describe("cut").version == 1
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert (tmp_path / "cut/log.csv").read_bytes() == (tmp_path / "whole/log.csv").read_bytes()
+
+
+def test_without_opencv_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = ["train", "nowhere", "--recipe", "paper", "--out", "out"]
+    assert "OpenCV" not in CliRunner().invoke(cli, command).output
+    monkeypatch.setitem(sys.modules, "cv2", None)  # so an import fails
+    (line,) = CliRunner().invoke(cli, command).output.splitlines()
+    assert line.startswith("note: OpenCV is not installed")
+    assert "pip install 'd3-deepfake[train]'" in line
 
 
 def test_bad_input_is_said_and_leaves_nothing(rendered: Path, tmp_path: Path) -> None:

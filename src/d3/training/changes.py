@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, field
-from importlib import util
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -28,8 +27,12 @@ _TRUNCATE = 4.0
 
 
 def installed_codecs() -> tuple[Codec, ...]:
-    """Pillow's codec, and OpenCV's where the extra ``train`` is installed."""
-    return ("cv2", "pil") if util.find_spec("cv2") else ("pil",)
+    """Pillow's codec, and OpenCV's where the extra ``train`` is installed and can be loaded."""
+    try:
+        import cv2  # noqa: F401
+    except ImportError:
+        return ("pil",)
+    return ("cv2", "pil")
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,19 +71,19 @@ class Extractor:
             file: made beforehand with :func:`prepare`.
             changes: of training images; None for validation.
             turn: which pass this is; another gets other changes and orders.
-            progress: told how many of this process's images are done.
+            progress: told how many images are done; the other processes are taken to be as far.
         """
         with writing(file.parent):
             kept = np.load(file, mmap_mode="r+")
         share = range(self.rank * _CHUNK, len(items), self.processes * _CHUNK)
         with ThreadPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:
-            for number, start in enumerate(share):
+            for start in share:
                 chunk = range(start, min(start + _CHUNK, len(items)))
                 # A zero is a row that nobody wrote: a feature after a layer norm is never zero.
                 if (kept[chunk.start : chunk.stop] == 0).all(axis=(1, 2)).any():
                     read = list(pool.map(lambda i: self._read(items[i], i, changes, turn), chunk))
                     kept[chunk.start : chunk.stop] = self._encode(read, chunk, changes, turn)
-                progress(number + 1)
+                progress(min(start + self.processes * _CHUNK, len(items)))
         with writing(file.parent):
             kept.flush()
 

@@ -34,6 +34,10 @@ Progress = Callable[[str, int, int], None]
 """Told the stage, what is done and of how much."""
 
 
+def _untold(_stage: str, _done: int, _total: int) -> None:
+    """Tell nobody."""
+
+
 @dataclass(frozen=True, slots=True)
 class PaperPlan:
     """The recipe's numbers; the defaults are the paper's.
@@ -128,7 +132,7 @@ def train_head(  # noqa: PLR0917  its parts, one by one
     plan: PaperPlan,
     folder: Path,
     identity: dict[str, Any],
-    progress: Progress = lambda _stage, _done, _total: None,
+    progress: Progress = _untold,
     told: Callable[[Epoch], None] = lambda _epoch: None,
 ) -> tuple[DiscrepancyHead, State]:
     """Train until validation gets no better; the best head comes back.
@@ -140,8 +144,8 @@ def train_head(  # noqa: PLR0917  its parts, one by one
         plan: the recipe's numbers.
         folder: checkpoints, features, log and curves.
         identity: what must not change between an interruption and going on.
-        progress: told after each part.
-        told: told of each epoch that ends.
+        progress: told after each part, in the first of several processes.
+        told: told of each epoch that ends, likewise.
 
     Raises:
         DatasetInvalid: a kind is missing, or nothing of it can be read.
@@ -153,9 +157,12 @@ def train_head(  # noqa: PLR0917  its parts, one by one
     check_kinds(checked, "validation")
     width = extractor.network.encoder.spec.width
     leading = extractor.rank == 0
+    if not leading:
+        progress = _untold
     if leading:
         _claim(folder, identity | {"plan": msgspec.to_builtins(asdict(plan) | {"epochs": 0})})
-    checking = _features(extractor, checked, folder / "features/validation.npy", None, 0, progress)
+    file = folder / "features/validation.npy"
+    checking = _features(extractor, checked, file, None, 0, "validation: features", progress)
     sets = validation_sets(validation, ~np.isnan(checking[:, 0, 0]))
     head, optimiser, state = _start(
         width, plan, folder, next(extractor.network.parameters()).device
@@ -163,7 +170,8 @@ def train_head(  # noqa: PLR0917  its parts, one by one
     while state.epoch < plan.epochs and state.rate >= plan.lowest_rate:
         turn = state.epoch % plan.kept_epochs if plan.kept_epochs else state.epoch
         file = folder / f"features/epoch-{turn + 1}.npy"
-        features = _features(extractor, training, file, plan.changes, turn + 1, progress)
+        stage = f"{_numbered(state.epoch, plan)}: features"
+        features = _features(extractor, training, file, plan.changes, turn + 1, stage, progress)
         # The encoder's work is shared by all processes; the head's is too little to be worth it.
         loss = fit_epoch(head, optimiser, features, training, plan, state.epoch, progress)
         epoch = validated(head, checking, checked, sets, state.epoch + 1, state.rate, loss)
@@ -188,7 +196,7 @@ def fit_epoch(  # noqa: PLR0917  its parts, one by one
     items: Sequence[Item],
     plan: PaperPlan,
     epoch: int,
-    progress: Progress = lambda _stage, _done, _total: None,
+    progress: Progress = _untold,
 ) -> float:
     """One pass over all readable features in a new order; the mean loss (BCE, in nats)."""
     device = next(head.parameters()).device
@@ -207,7 +215,8 @@ def fit_epoch(  # noqa: PLR0917  its parts, one by one
         torch.autograd.backward(loss)
         optimiser.step()
         total += loss.item() * len(chosen)
-        progress(f"epoch {epoch + 1}: head", min(start + plan.batch, len(rows)), len(rows))
+        done = min(start + plan.batch, len(rows))
+        progress(f"{_numbered(epoch, plan)}: head", done, len(rows))
     return total / len(rows)
 
 
@@ -286,14 +295,14 @@ def _features(  # noqa: PLR0917  its parts, one by one
     file: Path,
     changes: Changes | None,
     turn: int,
+    stage: str,
     progress: Progress,
 ) -> Features:
     if extractor.rank == 0:
         prepare(file, len(items), extractor.network.encoder.spec.width)
     _meet()
-    stage = "validation features" if changes is None else f"features of pass {turn}"
-    chunks = -(-len(items) // (32 * extractor.processes))
-    extractor.extract(items, file, changes, turn, lambda done: progress(stage, done, chunks))
+    progress(stage, 0, len(items))
+    extractor.extract(items, file, changes, turn, lambda done: progress(stage, done, len(items)))
     _meet()
     features: Features = np.load(file, mmap_mode="r")
     sound = ~np.isnan(features[:, 0, 0])
@@ -374,6 +383,10 @@ def _claim(folder: Path, identity: dict[str, Any]) -> None:
                 )
             return
         put(file, wanted)
+
+
+def _numbered(epoch: int, plan: PaperPlan) -> str:
+    return f"epoch {epoch + 1} of at most {plan.epochs}"
 
 
 def _meet() -> None:

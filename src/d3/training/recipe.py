@@ -141,7 +141,7 @@ def train_on(  # noqa: PLR0917  its parts, one by one
             "encoder": stored.manifest.encoder.sha256,
             "precision": precision,
             "images": _digest(kept),
-            "validation": _digest([item for items in checking.values() for item in items]),
+            "validation": [_digest(items) for items in checking.values()],
         }
         head, state = train_head(extractor, kept, checking, plan, folder, identity, progress, told)
         if rank:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -17,8 +18,17 @@ from tests.conftest import PACK
 from d3.adapters.pillow import PillowDecoder
 from d3.evaluation.dataset import Item
 from d3.network import DiscrepancyHead
-from d3.training import changes, paper
-from d3.training.changes import Changes, Choices, applied, blurred, changed, drawn, resized
+from d3.training import paper
+from d3.training.changes import (
+    Changes,
+    Choices,
+    applied,
+    blurred,
+    changed,
+    drawn,
+    installed_codecs,
+    resized,
+)
 from d3.training.journal import Epoch
 from d3.training.paper import PaperPlan, State, validation_sets
 from d3.training.stopping import Plateau
@@ -112,8 +122,8 @@ def test_choices_fill_their_ranges() -> None:
 
 
 def test_without_opencv_pillow_compresses_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert changes.installed_codecs() == ("cv2", "pil")
-    monkeypatch.setattr(changes.util, "find_spec", lambda _name: None)
+    assert installed_codecs() == ("cv2", "pil")
+    monkeypatch.setitem(sys.modules, "cv2", None)  # so an import fails
     made = [drawn((256, 256), 224, Changes(), np.random.default_rng(seed)) for seed in range(50)]
     assert {one.codec for one in made} == {"pil"}
 

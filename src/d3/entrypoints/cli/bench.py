@@ -6,7 +6,8 @@ from dataclasses import asdict, replace
 
 import click
 
-from d3.entrypoints.cli.output import err, out, print_json, printable
+from d3.entrypoints.cli.output import out, print_json, printable
+from d3.entrypoints.cli.progress import progress
 
 
 @click.command()
@@ -45,10 +46,10 @@ def bench(*, model: str | None, shape: str | None, quick: bool, as_json: bool) -
         line = f"{title:<14} {figure.what:<52} {number:>10} {figure.unit}"
         out().print(printable(f"{line}  {figure.note}".rstrip()), markup=False)
 
-    with err().status("Measuring") as status:
+    with progress("Measuring", below_rows=True) as tell:
 
         def say(what: str) -> None:
-            status.update(f"Measuring: {what}")
+            tell(f"Measuring {what}")
 
         part = ""
         with measured_model(settings, shape, say) as chosen:

@@ -16,12 +16,13 @@ from d3.entrypoints.cli.evaluate import (
     MODEL,
     SEED,
     loaded,
+    looked_through,
     scorer_of,
     scoring,
-    tell_counts,
     tell_unreadable,
 )
 from d3.entrypoints.cli.output import complain, counted, err, out, print_json
+from d3.entrypoints.cli.progress import progress
 
 if TYPE_CHECKING:
     from d3.container import Container
@@ -80,25 +81,22 @@ def calibrate(
 
     from d3.domain.models import checked_name
     from d3.evaluation.calibration import calibrate as fitted
-    from d3.evaluation.dataset import Dataset
     from d3.evaluation.files import put, writing
     from d3.evaluation.perturbations import ORIGINAL, UNCHANGED
     from d3.evaluation.scores import gather
 
-    dataset = Dataset(datasets)
-    counts = dataset.count()
-    tell_counts(counts)
+    dataset, counts = looked_through(datasets)
     container, manifest = loaded(model)
     name = manifest.name if target is None else checked_name(target)
     if not dry_run:
         _check_target(container, name)
     folder = folder or Path(f"d3-calibration-{manifest.name}-{manifest.version}")
-    with scoring(counts.total) as progress:
+    with scoring(counts.total) as scored:
         file, unreadable = scorer_of(container).score(
-            dataset, folder, [UNCHANGED], total=counts.total, progress=progress
+            dataset, folder, [UNCHANGED], total=counts.total, progress=scored
         )
     tell_unreadable(unreadable)
-    with err().status("Fitting"):
+    with progress("Fitting"):
         result = fitted(
             gather(file.rows())[ORIGINAL],
             before=manifest.calibration,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from d3.domain.errors import SettingsInvalid
-from d3.entrypoints.cli.output import complain, err, out
+from d3.entrypoints.cli.output import complain, out
+from d3.entrypoints.cli.progress import progress
 
 if TYPE_CHECKING:
     from d3.container import Container
@@ -40,7 +39,7 @@ def upgrade(*, no_backup: bool) -> None:
     it is yours to make. Several may call this at once; one works and the others wait.
     """
     schema = _container().schema()
-    with err().status("Upgrading"):
+    with progress("Upgrading"):
         done = schema.upgrade(backup=not no_backup)
     if done.backup is not None:
         complain(f"{done.backup} is how the database was before.", "note")
@@ -60,8 +59,10 @@ def copy(*, source: str | None, target: str | None) -> None:
         copier = _container().copier(source, target)
     except SettingsInvalid as error:
         raise click.UsageError(f"{error.problem} {error.remedy}") from error
-    with _drawn("Copying") as draw:
-        counts: dict[str, int] = copier.copy(draw)
+    with progress("Copying") as tell:
+        counts: dict[str, int] = copier.copy(
+            lambda table, done, total: tell(f"Copying {table}", done, total)
+        )
     for table, rows in counts.items():
         out().print(f"{rows:>12,}  {table}", markup=False)
 
@@ -70,8 +71,8 @@ def copy(*, source: str | None, target: str | None) -> None:
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def backup(file: Path) -> None:
     """Copy the embedded database into FILE, even while D3 uses it."""
-    with _drawn("Copying") as draw:
-        _container().schema().backup(file, lambda done, total: draw("pages", done, total))
+    with progress("Copying") as tell:
+        _container().schema().backup(file, lambda done, total: tell("Copying pages", done, total))
     out().print(f"{file} holds the database as it was just now.", markup=False, highlight=False)
 
 
@@ -80,20 +81,3 @@ def _container() -> Container:
     from d3.settings import Settings
 
     return Container(settings=Settings.from_environment())
-
-
-@contextmanager
-def _drawn(what: str) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar for each part of the work, where stderr is a terminal."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    columns = (TextColumn(f"{what} {{task.description}}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=err(), transient=True, disable=not err().is_terminal) as shown:
-        tasks = {}
-
-        def draw(part: str, done: int, total: int) -> None:
-            if part not in tasks:
-                tasks[part] = shown.add_task(part)
-            shown.update(tasks[part], completed=done, total=total)
-
-        yield draw

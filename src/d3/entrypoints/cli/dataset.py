@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from d3.entrypoints.cli.output import complain, counted, err, out, print_json, printable
+from d3.entrypoints.cli.output import complain, counted, out, print_json, printable
+from d3.entrypoints.cli.progress import Unit, progress
 
 if TYPE_CHECKING:
     from d3.evaluation.check import Checked
@@ -36,21 +37,16 @@ def render(folder: Path, *, seed: int, scenes: int, quick: bool) -> None:
     OUT/real and OUT/fake/GENERATOR are what `d3 evaluate OUT` takes. With seed 0 these are the
     pictures that the starter model is tested on. A few minutes on two cores.
     """
-    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-
     from d3.training.rendering import render_dataset
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    quiet = not err().is_terminal
-    with Progress(*columns, console=err(), transient=True, disable=quiet) as shown:
-        tasks: dict[str, TaskID] = {}
-
-        def progress(stage: str, share: float) -> None:
-            if stage not in tasks:
-                tasks[stage] = shown.add_task(stage, total=1.0)
-            shown.update(tasks[stage], completed=share)
-
-        files = render_dataset(folder, seed=seed, scenes=scenes, quick=quick, progress=progress)
+    with progress("Training the generators", Unit.SHARE) as tell:
+        files = render_dataset(
+            folder,
+            seed=seed,
+            scenes=scenes,
+            quick=quick,
+            progress=lambda stage, share: tell(stage, share, 1.0),
+        )
     out().print(f"{counted(files, 'picture')} are in {folder}.", markup=False)
     complain(f"`d3 evaluate {folder}` measures a model on them.", "note")
 
@@ -68,22 +64,19 @@ def check(datasets: tuple[str, ...], *, seed: int, as_json: bool) -> int:
     Exits with 0; with 1 if the data set is unfit; with 2 if it could not be checked.
     """
     from d3.container import Container
-    from d3.entrypoints.cli.evaluate import scoring, tell_counts
+    from d3.entrypoints.cli.evaluate import looked_through
     from d3.evaluation.check import check as checked
-    from d3.evaluation.dataset import Dataset
     from d3.settings import Settings
 
     container = Container(settings=Settings.from_environment())
-    data = Dataset(datasets)
-    counts = data.count()
-    tell_counts(counts)
-    with scoring(counts.total, verb="Reading") as progress:
+    data, counts = looked_through(datasets)
+    with progress("Reading") as tell:
         result = checked(
             data,
             container.decoder(),
             threads=container.settings().decode_threads,
             seed=seed,
-            progress=lambda done: progress("files", done, counts.total),
+            progress=lambda done: tell("Reading", done, counts.total),
         )
     if as_json:
         print_json(asdict(result) | {"verdict": result.verdict})

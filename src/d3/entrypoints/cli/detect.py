@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -18,12 +16,10 @@ from d3.entrypoints.cli.output import (
     out,
     print_json,
     printable,
-    sharing_the_terminal,
 )
+from d3.entrypoints.cli.progress import progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from d3.domain.detections import Detection, Failure
     from d3.domain.models import Manifest
 
@@ -75,13 +71,14 @@ def detect(
         settings = replace(settings, model=checked_name(model))
     container = Container(settings=settings)
     decoder, service = container.decoder(), container.detection()
-    found = find_images(paths, decoder.recognises, settings.max_image_bytes)
+    with progress("Looking for images"):
+        found = find_images(paths, decoder.recognises, settings.max_image_bytes)
     for name, error in found.problems:
         _report_failure(name, error.code, str(error), as_json=as_json)
     tally: Counter[str] = Counter(error=len(found.problems))
     manifest, begun = None, time.perf_counter()
     if found.sources:
-        with err().status("Loading the model"):
+        with progress("Loading the model"):
             manifest = container.host().load().manifest
         begun = time.perf_counter()
         outcomes = service.detect_many(
@@ -92,10 +89,10 @@ def detect(
             batch_size=settings.batch_size,
             errors="return",
         )
-        with _progress(len(found.sources)) as advance:
+        with progress("Judging", below_rows=True) as tell:
             for row, outcome in enumerate(outcomes):
                 tally[_show(outcome, first=row == 0, as_json=as_json)] += 1
-                advance()
+                tell("Judging", row + 1, len(found.sources))
     _summarise(tally, found.passed_over, time.perf_counter() - begun)
     if manifest is not None:
         _tell_of(manifest, manifest.threshold if threshold is None else threshold)
@@ -156,29 +153,3 @@ def _tell_of(manifest: Manifest, threshold: float) -> None:
         )
     if manifest.notice:
         complain(manifest.notice, kind="note")
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[], None]]:
-    """A progress bar where somebody watches and there is something to wait for."""
-    watched = err().is_terminal and (total > 1 or not sys.stdout.isatty())
-    if not watched:
-        yield lambda: None
-        return
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    # Rows and bar share a terminal where there is one: the bar then stays below the rows.
-    console = out() if out().is_terminal else err()
-    columns = (TextColumn("Judging"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with (
-        sharing_the_terminal(console),
-        Progress(*columns, console=console, transient=True) as progress,
-    ):
-        task = progress.add_task("", total=total)
-        yield lambda: progress.advance(task)

@@ -14,12 +14,13 @@ from d3.entrypoints.cli.evaluate import (
     SEED,
     VIEWS,
     loaded,
+    looked_through,
     scorer_of,
     scoring,
-    tell_counts,
     tell_unreadable,
 )
-from d3.entrypoints.cli.output import complain, counted, err, out, print_json, printable
+from d3.entrypoints.cli.output import complain, counted, out, print_json, printable
+from d3.entrypoints.cli.progress import progress
 
 if TYPE_CHECKING:
     from d3.evaluation.diff import Difference, Example
@@ -71,15 +72,12 @@ def diff(
     import msgspec
 
     from d3.domain.scoring import checked_views
-    from d3.evaluation.dataset import Dataset
     from d3.evaluation.diff import Rows, compare, recalibrated
     from d3.evaluation.files import put, writing
     from d3.evaluation.perturbations import UNCHANGED
 
     checked_views(views)
-    dataset = Dataset(datasets)
-    counts = dataset.count()
-    tell_counts(counts)
+    dataset, counts = looked_through(datasets)
     models, rows = [], list[Rows]()
     for which in (first, second):
         container, manifest = loaded(which)
@@ -89,14 +87,14 @@ def diff(
             rows.append(recalibrated(rows[0], manifest))
             continue
         place = folder / f"{manifest.name}-{manifest.version}"
-        with scoring(counts.total, verb=f"{manifest.name} version {manifest.version}:") as progress:
+        with scoring(counts.total, title=f"{manifest.name} version {manifest.version}") as scored:
             file, unreadable = scorer_of(container).score(
-                dataset, place, [UNCHANGED], total=counts.total, views=views, progress=progress
+                dataset, place, [UNCHANGED], total=counts.total, views=views, progress=scored
             )
         rows.append(file.rows)
         container.host().close()
     tell_unreadable(unreadable)
-    with err().status("Comparing"):
+    with progress("Comparing"):
         found = compare(rows[0], rows[1], (models[0].threshold, models[1].threshold), seed=seed)
     names = [f"{one.name} version {one.version}" for one in models]
     record = {"before": names[0], "after": names[1], "seed": seed} | asdict(found)

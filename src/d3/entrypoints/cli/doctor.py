@@ -20,6 +20,7 @@ import click
 
 from d3.domain.errors import D3Error
 from d3.entrypoints.cli.output import out, print_json, printable
+from d3.entrypoints.cli.progress import progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,12 +59,13 @@ class Finding:
 def doctor(*, as_json: bool) -> int:
     """Check settings, device, database, models and a self-test; say what to do where need be."""
     failed = False
-    for finding in examine():
-        failed = failed or finding.state == "failed"
-        if as_json:
-            print_json(asdict(finding))
-        else:
-            _print(finding)
+    with progress("Checking", below_rows=True):
+        for finding in examine():
+            failed = failed or finding.state == "failed"
+            if as_json:
+                print_json(asdict(finding))
+            else:
+                _print(finding)
     return _FAILED if failed else 0
 
 

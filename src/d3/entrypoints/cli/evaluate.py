@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from d3.entrypoints.cli.output import complain, counted, err, out, print_json, printable
+from d3.entrypoints.cli.progress import progress
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,14 +22,13 @@ if TYPE_CHECKING:
     from d3.container import Container
     from d3.domain.models import Manifest
     from d3.domain.scoring import Share
-    from d3.evaluation.dataset import Counts
+    from d3.evaluation.dataset import Counts, Dataset
     from d3.evaluation.evaluate import Evaluation
     from d3.evaluation.measures import Group
     from d3.evaluation.scoring import Scorer, Unreadable
 
 _WITH_INTERVALS = 128
 _LISTED = 10
-_READING = "Reading"
 _SWEEPS = ("jpeg", "blur", "resize", "double-jpeg")
 _COLUMNS = {
     "accuracy_real": "REAL",
@@ -101,7 +101,6 @@ def evaluate(
     nothing else; scores.csv holds every image's prediction.
     """
     from d3.domain.scoring import checked_threshold, checked_views
-    from d3.evaluation.dataset import Dataset
     from d3.evaluation.evaluate import Options, conditions_of, record, write_outputs
     from d3.evaluation.evaluate import evaluate as measured
     from d3.evaluation.measures import check_in_domain
@@ -114,12 +113,10 @@ def evaluate(
         seed=seed,
         command=shlex.join(["d3", *sys.argv[1:]]),
     )
-    dataset = Dataset(datasets)
-    counts = dataset.count()
+    dataset, counts = looked_through(datasets)
     check_in_domain(options.in_domain, counts.generators)
-    tell_counts(counts)
     container, manifest = loaded(model)
-    with scoring(counts.total, len(conditions_of(options.sweeps))) as progress:
+    with scoring(counts.total, len(conditions_of(options.sweeps))) as scored:
         evaluation, file = measured(
             scorer_of(container),
             dataset,
@@ -127,9 +124,9 @@ def evaluate(
             options,
             folder,
             counts=counts,
-            progress=progress,
+            progress=scored,
         )
-    with err().status("Writing the report"):
+    with progress("Writing the report"):
         written = write_outputs(evaluation, file, folder, container.decoder())
     if as_json:
         print_json(record(evaluation) | {"written": [str(one) for one in written]})
@@ -162,7 +159,7 @@ def loaded(model: str | None, container: Container | None = None) -> tuple[Conta
     # However the command ends: a thread in the middle of a pass would take the process down hard.
     click.get_current_context().call_on_close(container.host().close)
     name, version = named_version(model)
-    with err().status("Loading the model"):
+    with progress("Loading the model"):
         manifest: Manifest = container.host().load(name, version).manifest
     return container, manifest
 
@@ -193,43 +190,37 @@ def scorer_of(container: Container) -> Scorer:
 
 @contextmanager
 def scoring(
-    total: int, conditions: int = 1, verb: str = "Scoring"
+    total: int, conditions: int = 1, title: str = "Scoring"
 ) -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar over all conditions, where stderr is a terminal; scores outlive a Ctrl-C."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn(f"{verb} {{task.description}}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=err(), transient=True, disable=not err().is_terminal) as shown:
-        task = shown.add_task("", total=total * conditions)
+    """Show how far all conditions are; scores outlive a Ctrl-C."""
+    with progress(title) as tell:
         seen: list[str] = []
 
-        def progress(condition: str, done: int, _total: int) -> None:
+        def scored(condition: str, done: int, _total: int) -> None:
             if condition not in seen:
                 seen.append(condition)
             finished = (len(seen) - 1) * total + done
-            shown.update(task, completed=finished, description=condition)
+            tell(title, finished, total * conditions, condition if conditions > 1 else "")
 
         try:
-            yield progress
+            yield scored
         except KeyboardInterrupt:
-            if verb != _READING:
-                complain("What is scored is kept: the same command goes on from there.", "note")
+            complain("What is scored is kept: the same command goes on from there.", "note")
             raise
 
 
-def tell_counts(counts: Counts) -> None:
-    """Say what the data set is made of."""
+def looked_through(datasets: Sequence[str]) -> tuple[Dataset, Counts]:
+    """A data set, and what it is made of, which is said."""
+    from d3.evaluation.dataset import Dataset
+
+    with progress("Looking through the data set"):
+        dataset = Dataset(datasets)
+        counts = dataset.count()
+    _tell_counts(counts)
+    return dataset, counts
+
+
+def _tell_counts(counts: Counts) -> None:
     generators = f" of {len(counts.fake)} generators" if len(counts.fake) > 1 else ""
     text = f"{counts.real.total():,} real and {counts.fake.total():,} generated files{generators}"
     if counts.outside:

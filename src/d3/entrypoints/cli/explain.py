@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from d3.entrypoints.cli.output import complain, err, out, printable
+from d3.entrypoints.cli.output import complain, out, printable
+from d3.entrypoints.cli.progress import progress
 from d3.entrypoints.cli.sources import STDIN
 
 
@@ -41,7 +42,7 @@ def explain(image: str, *, target: Path | None, views: int, model: str | None) -
     piped = image == STDIN
     source = sys.stdin.buffer.read(settings.max_image_bytes + 1) if piped else Path(image)
     target = target or Path(f"{'stdin' if piped else Path(image).stem}-explained.png")
-    with err().status("Explaining"):
+    with progress("Explaining"):
         heatmap = container.explaining().explain(source, views=views)
         detection = container.detection().detect(source, name=image, views=views)
     with writing(target.parent):

@@ -8,6 +8,7 @@ import click
 
 from d3.entrypoints.cli.opening import opened
 from d3.entrypoints.cli.output import counted, out
+from d3.entrypoints.cli.progress import progress
 from d3.entrypoints.cli.spans import lifetime
 
 
@@ -35,7 +36,8 @@ def purge(*, results: timedelta | None, requests: timedelta | None) -> None:
         span = span or (timedelta(days=days) if days else None)
         return None if span is None else now - span
 
-    gone = container.history().forget(
-        before(results, settings.history_days), before(requests, settings.request_log_days)
-    )
+    with progress("Deleting"):
+        gone = container.history().forget(
+            before(results, settings.history_days), before(requests, settings.request_log_days)
+        )
     out().print(f"{counted(gone[0], 'result')} and {counted(gone[1], 'record')} deleted.")

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from d3.entrypoints.cli.output import complain, err, out, print_json, printable
+from d3.entrypoints.cli.output import complain, out, print_json, printable
+from d3.entrypoints.cli.progress import Unit, progress
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
-
     from d3.container import Container
     from d3.domain.models import Manifest, ModelSummary
     from d3.domain.scoring import Calibration
@@ -168,10 +167,9 @@ def use(name: str) -> None:
 @_VERSION
 def verify(names: tuple[str, ...], *, version: int | None) -> None:
     """Check stored files against their SHA-256: of the models named, or of all."""
-    service = _service()
-    for name in names or [one.manifest.name for one in service.list()]:
-        with err().status(f"Reading {name}"):
-            manifest = service.verify(name, version)
+    for name in names or [one.manifest.name for one in _service().list()]:
+        with _moving(f"Reading {name}") as container:
+            manifest = container.models().verify(name, version)
         out().print(f"{manifest.name} version {manifest.version} is sound.", markup=False)
 
 
@@ -221,23 +219,12 @@ def _service() -> ModelService:
 
 @contextmanager
 def _moving(first: str = "Looking") -> Iterator[Container]:
-    """The parts of D3, with a bar on a terminal for files that go over the network."""
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
+    """The parts of D3; how far large files have moved is shown."""
     from d3.container import Container
     from d3.settings import Settings
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    with Progress(*columns, TransferSpeedColumn(), console=err(), transient=True) as bars:
-        bars.add_task(printable(first), total=None)
-        tasks: dict[str, TaskID] = {}
-
-        def show(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(printable(what), total=total)
-            bars.update(tasks[what], completed=done)
-
-        yield Container(settings=Settings.from_environment(), progress=show)
+    with progress(first, Unit.BYTES) as tell:
+        yield Container(settings=Settings.from_environment(), progress=tell)
 
 
 def _described(manifest: Manifest) -> dict[str, Any]:

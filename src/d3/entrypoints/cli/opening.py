@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from d3.entrypoints.cli.output import complain
+from d3.entrypoints.cli.progress import progress
 
 if TYPE_CHECKING:
     from d3.container import Container
@@ -24,6 +25,8 @@ def opened(*, ready: bool = True) -> Container:
     container = Container(settings=Settings.from_environment())
     if ready:
         click.get_current_context().call_on_close(container.database().close)
-        if (backup := container.schema().make_ready()) is not None:
+        with progress("Opening the database"):
+            backup = container.schema().make_ready()
+        if backup is not None:
             complain(f"The database was upgraded; {backup} is how it was before.", "note")
     return container

@@ -16,6 +16,7 @@ import click
 from d3.entrypoints.cli.evaluate import JSON, MODEL, loaded, named_version
 from d3.entrypoints.cli.opening import opened
 from d3.entrypoints.cli.output import complain, counted, err, out, print_json, printable
+from d3.entrypoints.cli.progress import progress
 
 if TYPE_CHECKING:
     from d3.container import Container
@@ -28,8 +29,7 @@ if TYPE_CHECKING:
 
     Work: TypeAlias = Callable[[Scan, ImageCollection, Watcher], Scan]
 
-_LINE_SECONDS = 10.0
-_LOOK_SECONDS = 1.0
+_LOOK_SECONDS, _LOOK_SECONDS_UNWATCHED = 1.0, 10.0
 
 
 @click.command()
@@ -125,7 +125,7 @@ def scan(
     parts = _parts(container, begun, folder, form)
     _tell_begun(begun, known=known is not None)
     started = time.monotonic()
-    with _interruptible(begun), _progress(begun, container.scan_ledger(), parts) as watcher:
+    with _interruptible(begun), _watching(begun, container.scan_ledger(), parts) as watcher:
         ended = work(begun, collection, watcher)
     if ended.state.value == "done" and parts is not None:
         parts.complete(ended.shards)
@@ -214,26 +214,18 @@ def _interruptible(scan: Scan) -> Iterator[None]:
 
 
 @contextmanager
-def _progress(scan: Scan, ledger: ScanLedger, parts: Parts | None) -> Iterator[Watcher]:
-    """Done, rate, fakes, errors, time left: a bar on a terminal, else a line now and then.
+def _watching(scan: Scan, ledger: ScanLedger, parts: Parts | None) -> Iterator[Watcher]:
+    """Done, rate, fakes, errors, time left.
 
     The numbers are the ledger's, so those of all who share the scan.
     """
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
     from d3.domain.errors import StorageFailed, StorageUnavailable
     from d3.domain.services.watching import Watcher
 
-    begun = time.monotonic()
+    pause = _LOOK_SECONDS if err().is_interactive else _LOOK_SECONDS_UNWATCHED
 
     class Shown(Watcher):
-        looked = begun
+        looked = time.monotonic()
 
         def finished(self, shard: int) -> None:
             if parts is not None:
@@ -242,7 +234,7 @@ def _progress(scan: Scan, ledger: ScanLedger, parts: Parts | None) -> Iterator[W
 
         def idle(self) -> None:
             now = time.monotonic()
-            if now - self.looked < (_LINE_SECONDS if shown.disable else _LOOK_SECONDS):
+            if now - self.looked < pause:
                 return
             self.looked = now
             try:
@@ -250,30 +242,19 @@ def _progress(scan: Scan, ledger: ScanLedger, parts: Parts | None) -> Iterator[W
             except StorageFailed:
                 return  # the worker waits for it, and says so
             counts = told.counts
-            rate = (counts.done - scan.counts.done) / (now - begun)
-            text = f"{rate:,.1f}/s, {counts.fake:,} fake, {counts.error:,} errors"
-            if shown.disable:
-                of = f" of {counts.listed:,}" if told.listed else ""
-                err().print(f"{counts.done:,}{of} done, {text}", style="dim")
-            else:
-                total = counts.listed if told.listed else None
-                shown.update(task, completed=counts.done, total=total, description=text)
+            total = counts.listed if told.listed else None
+            note = f"{counts.fake:,} fake, {counts.error:,} errors"
+            tell("Scanning", counts.done, total, note)
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=err(), transient=True, disable=not err().is_terminal) as shown:
-        task = shown.add_task("Scanning", total=None)
+    with progress() as tell:
+        tell("Scanning", scan.counts.done)
         yield Shown()
 
 
 def _write_report(file: Path, page: Callable[[], bytes]) -> None:
     from d3.evaluation.files import put, writing
 
-    with err().status("Writing the report"):
+    with progress("Writing the report"):
         content = page()
         with writing(file.parent):
             put(file, content)
@@ -321,15 +302,14 @@ def _dry_run(
     *,
     as_json: bool,
 ) -> int:
-    status = err().status("Listing")
-    with status:
+    with progress("Listing") as tell:
 
-        def progress(keys: int) -> None:
+        def listed(keys: int) -> None:
             if keys % 1000 == 0:
-                status.update(f"Listing: {keys:,}")
+                tell("Listing", keys)
 
         found: Estimate = container.scans().estimate(
-            collection, views=views, seconds=seconds, progress=progress
+            collection, views=views, seconds=seconds, progress=listed
         )
     left = found.keys / found.rate if found.rate else 0.0
     if as_json:

@@ -8,7 +8,8 @@ import click
 
 from d3.entrypoints.cli.evaluate import JSON
 from d3.entrypoints.cli.opening import opened
-from d3.entrypoints.cli.output import complain, counted, err, out, print_json, printable
+from d3.entrypoints.cli.output import complain, counted, out, print_json, printable
+from d3.entrypoints.cli.progress import progress, told_of
 from d3.entrypoints.cli.scan import told
 
 _ID = click.argument("scan_id", metavar="ID")
@@ -79,6 +80,7 @@ def export(scan_id: str, file: Path) -> None:
         raise click.BadParameter(f"{file.name!r} ends in none of {', '.join(FORMATS)}.")
     ledger = opened().scan_ledger()
     found = ledger.get(scan_id)
-    with err().status("Writing"):
-        write_rows(rows_of(ledger, found.id), file, form)
+    with progress("Writing") as tell:
+        rows = told_of(rows_of(ledger, found.id), tell, "Writing", found.counts.rows)
+        write_rows(rows, file, form)
     out().print(f"{counted(found.counts.rows, 'row')} in {file}", markup=False)

@@ -16,6 +16,7 @@ import click
 
 from d3.domain.errors import D3Error, KeysMissing, SecretWeak, SettingsInvalid
 from d3.entrypoints.cli.output import complain, err
+from d3.entrypoints.cli.progress import progress
 
 if TYPE_CHECKING:
     from d3.container import Container
@@ -73,7 +74,7 @@ def serve(
     if not local:
         check_secret(settings.secret_key)
     application = create_app(settings)
-    with err().status("Opening the database and loading the model"):
+    with progress("Opening the database and loading the model"):
         application.d3.start(lambda container: see_to_keys(container, local=local))
     config = uvicorn.Config(
         application,

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from d3.entrypoints.cli.output import complain, counted, err, out, printable
+from d3.entrypoints.cli.progress import Unit, progress
 
 if TYPE_CHECKING:
     from d3.training.journal import Epoch
@@ -38,7 +37,10 @@ _LISTED = 10
 @click.option("--name", help="paper: the new model's.  [default: the folder's name]")
 @click.option("--model", help="paper: whose encoder is taken; the model in use unless said.")
 @click.option(
-    "--validation", multiple=True, metavar="DATASET", help="paper: else every tenth image is kept."
+    "--validation",
+    multiple=True,
+    metavar="DATASET",
+    help="paper: each generator of each counts the same; without, every tenth image is held out.",
 )
 @click.option("--epochs", type=click.IntRange(1), default=100, show_default=True, help="At most.")
 @click.option("--batch-size", type=click.IntRange(2), default=256, show_default=True)
@@ -114,7 +116,7 @@ def train(
         epochs=epochs, batch=batch_size, patience=patience, kept_epochs=cache_epochs, seed=seed
     )
     try:
-        with _bars() as progress:
+        with progress() as tell:
             trained = train_on(
                 Container(settings=Settings.from_environment()),
                 name,
@@ -124,7 +126,7 @@ def train(
                 folder,
                 plan,
                 command=shlex.join(["d3", *sys.argv[1:]]),
-                progress=progress,
+                progress=tell,
                 told=_tell,
             )
     except KeyboardInterrupt:
@@ -159,30 +161,13 @@ def _tell(epoch: Epoch) -> None:
 def _starter(folder: Path, seed: int, examples: Path | None) -> None:
     from d3.training.starter import build
 
-    with _bars() as told:
+    with progress("Making the starter", Unit.SHARE) as tell:
         build(
             folder,
             seed=seed,
-            progress=lambda stage, share: told(stage, round(1000 * share), 1000),
+            progress=lambda stage, share: tell(stage, share, 1.0),
             examples=examples,
         )
     out().print(f"The model is in {folder}; MODEL_CARD.md there says what it can do.", markup=False)
     files = f"--encoder {folder / 'encoder.safetensors'} --head {folder / 'head.safetensors'}"
     complain(f"`d3 models import NAME {files}` makes it usable.", "note")
-
-
-@contextmanager
-def _bars() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar for each stage, where somebody watches."""
-    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err(), disable=not err().is_terminal) as shown:
-        tasks: dict[str, TaskID] = {}
-
-        def progress(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = shown.add_task(stage, total=total)
-            shown.update(tasks[stage], completed=done)
-
-        yield progress
