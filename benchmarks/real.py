@@ -50,6 +50,8 @@ from d3.training.paper import PaperPlan, train_head
 
 FOLDS = 4
 VALIDATION = 0.15
+EPOCHS = 40
+"""At most: the loss on the training images is below 0.01 by then."""
 REPLICATES = 1000
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 FIGURES = ("auroc", "ap", "balanced_accuracy")
@@ -152,7 +154,7 @@ def trained_and_scored(kept: Kept, seeds: int) -> dict[str, dict[str, list[Numbe
             for split in splits(kept.squares, family, seed):
                 for name, contestant in CONTESTANTS.items():
                     scored[name][family][seed][split.test] = contestant(kept, split, seed)
-        print(f"held out: {family}", file=sys.stderr, flush=True)
+                print(f"held out: {family}, {split.test[0]}", file=sys.stderr, flush=True)
     return scored
 
 
@@ -191,7 +193,7 @@ def folds_of(squares: Sequence[Square]) -> dict[str, int]:
 
 def d3_head(kept: Kept, split: Split, seed: int) -> Numbers:
     """The recipe ``paper``, given the features that it would compute."""
-    plan = PaperPlan(kept_epochs=len(kept.passes), seed=seed)
+    plan = PaperPlan(epochs=EPOCHS, kept_epochs=len(kept.passes), seed=seed)
     learnt = [kept.items[row] for row in split.training]
     checked = [kept.items[row] for row in split.validation]
     with tempfile.TemporaryDirectory() as made:

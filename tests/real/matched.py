@@ -24,9 +24,11 @@ def square(picture: Image.Image, side: int = SIDE) -> Image.Image:
 
 
 def save(picture: Image.Image, file: Path) -> None:
-    """Write a picture as every picture of a matched set is written."""
+    """Write a picture as every picture of a matched set is written: pixels and nothing else."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(file, "PNG")
+    bare = Image.new(picture.mode, picture.size)
+    bare.paste(picture)  # Pillow would write the photograph's colour profile and EXIF too
+    bare.save(file, "PNG")
 
 
 def packages_in_turn(images: Iterable[Listed]) -> Iterator[Listed]:
