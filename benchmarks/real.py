@@ -286,7 +286,7 @@ def replicates(
     found = []
     for logits in seeds:
         rows = np.flatnonzero(~np.isnan(logits))
-        fake = np.array([squares[row].family == family for row in rows])
+        fake = np.array([squares[row].family == family for row in rows.tolist()])
         sample = Sample(fake, logits[rows])
         drawn = resample(
             sample,

@@ -218,7 +218,7 @@ class Restyled:
 
 def to_array(picture: Image.Image) -> NDArray[np.float32]:
     """Float32 RGB (height, width, 3) in [0, 1]."""
-    return np.asarray(picture, np.float32) / 255
+    return np.asarray(picture, np.float32) / np.float32(255)
 
 
 def to_picture(pixels: NDArray[np.float32]) -> Image.Image:

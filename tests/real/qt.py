@@ -19,8 +19,8 @@ def unpack_resources(resources: bytes, target: Path) -> None:
     """Write the files below a folder; what is no resource file, or needs Zstandard, is left out."""
     if not resources.startswith(b"qres"):
         return
-    version, *offsets = struct.unpack_from(">IIII", resources, 4)
-    tree = _Tree(resources, *offsets, node_bytes=14 if version == 1 else 22)
+    version, nodes, contents, names = struct.unpack_from(">IIII", resources, 4)
+    tree = _Tree(resources, nodes, contents, names, node_bytes=14 if version == 1 else 22)
     for path, content in tree.files():
         file = target / path
         file.parent.mkdir(parents=True, exist_ok=True)

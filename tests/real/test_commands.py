@@ -73,6 +73,7 @@ def test_the_service_says_the_same_and_explains(
     expected = [predictions[str(file)] for file in files]
     assert [one.result.prediction for one in answers] == pytest.approx(expected, abs=1e-6)
     assert kept == {one.result.prediction for one in (*answers, explained)}
+    assert explained.explanation
     assert np.shape(explained.explanation.values) == (14, 14)
 
 
