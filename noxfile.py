@@ -52,6 +52,7 @@ def unit(session: nox.Session) -> None:
 @nox.session
 def integration(session: nox.Session) -> None:
     """Adapters against what they adapt to: files, databases, the network's weights."""
+    find_program(session, "pgbouncer")
     run_tests(session, "tests/integration")
 
 
@@ -106,6 +107,13 @@ def ray(session: nox.Session) -> None:
     """Scans on a Ray cluster of two nodes, PostgreSQL and S3: each killed or away in turn."""
     install(session, "test", "ray")
     pytest(session, "tests/cluster")
+
+
+@nox.session(default=False)
+def published(session: nox.Session) -> None:
+    """The published detector's way at full size: traced, pulled, used, bundled, taken in."""
+    install(session, "test")
+    session.run("pytest", "--capture=no", "tests/full_size", *session.posargs)
 
 
 @nox.session(default=False)
@@ -221,13 +229,19 @@ def bench(session: nox.Session) -> None:
 
 def find_chromium(session: nox.Session) -> None:
     """Debian's browser, installed where it is missing; D3_TEST_BROWSER names another one."""
-    if os.environ.get("D3_TEST_BROWSER") or shutil.which("chromium"):
+    if not os.environ.get("D3_TEST_BROWSER"):
+        find_program(session, "chromium")
+
+
+def find_program(session: nox.Session, name: str) -> None:
+    """A program of Debian's package of the same name, installed where it is missing."""
+    if shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin"):
         return
     if shutil.which("apt-get") is None:
-        session.error("install Chromium, or name a browser like it in D3_TEST_BROWSER")
+        session.error(f"install {name}: there is no apt-get to do it here")
     session.run("apt-get", "update", "--quiet", external=True)
     session.run(
-        *("apt-get", "install", "--yes", "--quiet", "--no-install-recommends", "chromium"),
+        *("apt-get", "install", "--yes", "--quiet", "--no-install-recommends", name),
         external=True,
     )
 

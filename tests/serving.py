@@ -20,8 +20,11 @@ from typing import Any
 import httpx
 import uvicorn
 
+from d3.entrypoints.http.protocol import bounded_http
+from d3.settings import Settings
+
 PROBLEM = "application/problem+json"
-AS_D3_SERVES = {"proxy_headers": False, "access_log": False}
+AS_D3_SERVES = {"proxy_headers": False, "access_log": False, "ws": "none"}
 PROBLEM_FIELDS = {"success", "error", "code", "type", "title", "status", "detail", "request_id"}
 
 
@@ -29,7 +32,9 @@ PROBLEM_FIELDS = {"success", "error", "code", "type", "title", "status", "detail
 def serving(application: Any, **config: Any) -> Iterator[str]:
     """The base URL of an ASGI application served by uvicorn in a thread."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+    ours = getattr(application, "d3", None)
     settings = {
+        "http": bounded_http(Settings() if ours is None else ours.settings),
         "log_config": None,
         "lifespan": "on",
         **AS_D3_SERVES,

@@ -3,65 +3,63 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
-import warnings
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import torch
-from safetensors.torch import load_file
-from torch import Tensor, nn
-
 from d3.domain.published import ModelSource, SourceFile
+from d3.network.checkpoints import read_encoder
+from tests.clips import whole_clip, write_traced
 from tests.sites import Answering, web_server
 
+KNOWING = """
+import json, sys
+from dependency_injector import providers
+from d3.container import Container
+from d3.domain.published import ModelSource, SourceFile
+from d3.entrypoints.cli import main
+said = json.loads(sys.argv.pop(1))
+files = {role: SourceFile(**said[role]) for role in ("encoder", "head")}
+Container.source.override(providers.Object(ModelSource(**files)))
+sys.exit(main())
+"""
 
-class _Scripted(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return x + 1
 
-
-def write_torchscript(file: Path, tensors: dict[str, Tensor]) -> None:
-    """Tensors as OpenAI's CLIP files hold them: parameters of nested modules, in TorchScript."""
-    root = _Scripted()
-    for name, tensor in tensors.items():
-        *parents, last = name.split(".")
-        module: nn.Module = root
-        for parent in parents:
-            if parent not in dict(module.named_children()):
-                module.add_module(parent, nn.Module())
-            module = module.get_submodule(parent)
-        module.register_parameter(last, nn.Parameter(tensor, requires_grad=False))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch would rather have another format
-        torch.jit.trace(root, torch.ones(1)).save(str(file))
+def d3_knowing(source: ModelSource) -> list[str]:
+    """The command `d3` as it is, but for what it knows of the published detector's files."""
+    return [sys.executable, "-c", KNOWING, json.dumps(asdict(source))]
 
 
 def write_stand_ins(folder: Path, pack: Path) -> ModelSource:
     """Both files in the folder, made of the reference pack; what is known of them."""
     folder.mkdir(parents=True, exist_ok=True)
-    visual = load_file(pack / "visual.safetensors")
-    whole = {f"visual.{name}": tensor.half() for name, tensor in visual.items()}
-    whole["logit_scale"] = torch.ones(())
-    write_torchscript(folder / "ViT-L-14.pt", whole)
-    encoder = (folder / "ViT-L-14.pt").read_bytes()
-    head = (pack / "classifier.pth").read_bytes()
-    (folder / "classifier.pth").write_bytes(head)
-    blob = hashlib.sha1(b"blob %d\0" % len(head) + head).hexdigest()
+    spec, visual = read_encoder(pack / "visual.safetensors")
+    write_traced(folder / "ViT-L-14.pt", whole_clip(spec, visual))
+    (folder / "classifier.pth").write_bytes((pack / "classifier.pth").read_bytes())
+    return stand_ins(folder)
+
+
+def stand_ins(folder: Path) -> ModelSource:
+    """What is known of the two files in a folder."""
+    encoder, head = folder / "ViT-L-14.pt", (folder / "classifier.pth").read_bytes()
+    with encoder.open("rb") as stream:
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     return ModelSource(
         SourceFile(
             "ViT-L-14.pt",
             "https://clip.invalid/ViT-L-14.pt",
-            8 * 2**20,
-            sha256=hashlib.sha256(encoder).hexdigest(),
+            2 * encoder.stat().st_size,
+            sha256=sha256,
         ),
         SourceFile(
             "classifier.pth",
             "https://authors.invalid/classifier.pth",
-            2**20,
-            git_blob=blob,
+            max(2**20, 2 * len(head)),
+            git_blob=hashlib.sha1(b"blob %d\0" % len(head) + head).hexdigest(),
             recorded_sha256=hashlib.sha256(head).hexdigest(),
         ),
     )
@@ -110,7 +108,7 @@ def mirroring(folder: Path) -> Iterator[Mirror]:
             if name not in mirror.files:
                 self._head(404, 0)
                 return
-            content = mirror.files[name]
+            content = memoryview(mirror.files[name])
             tag = f'"{hashlib.md5(content).hexdigest()}"'
             start = 0
             if range_ and mirror.ranges and if_range in (None, tag):

@@ -29,6 +29,7 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
+from d3.adapters.web.clients import new_http_client
 from d3.domain.errors import D3Error
 from d3.domain.scans import new_scan_name
 from d3.entrypoints.http.scan_schemas import (
@@ -57,6 +58,11 @@ from d3.settings import key_for, key_of_environment
 _T = TypeVar("_T")
 File: TypeAlias = "str | Path | bytes"
 _RETRIED = (429, 503)
+_CONFLICT = 409
+_IN_FLIGHT = "request_in_flight"
+_IN_FLIGHT_SECONDS = 90.0
+"""How long an answer is waited for that another process may be working on. One that was killed
+keeps its request's key for a minute."""
 _UNAUTHORIZED = 401
 _LONGEST_WAIT = 60.0
 _PAGE = 500
@@ -87,7 +93,8 @@ class Client:
             own service asks for one, the key that it made at its first start.
         timeout: seconds to wait for an answer.
         retries: how often 429, 503 and lost connections are tried again, after what
-            ``Retry-After`` says.
+            ``Retry-After`` says. A request that is being answered already is asked for again for
+            a minute and a half.
         transport: for tests: anything that httpx takes.
         sleep: waits between retries.
     """
@@ -104,7 +111,7 @@ class Client:
     ) -> None:
         api_key = api_key or key_of_environment()
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._http = httpx.Client(
+        self._http = new_http_client(
             base_url=base_url, headers=headers, timeout=timeout, transport=transport
         )
         self._own_key = None if api_key else key_for(base_url)
@@ -318,8 +325,9 @@ class Client:
         self, method: str, path: str, kind: type[_T], *, again: bool = False, **what: Any
     ) -> _T:
         repeatable = again or method == "GET" or "headers" in what
-        for attempt in range(self._retries + 1):
-            last = attempt == self._retries
+        attempt, left = 0, _IN_FLIGHT_SECONDS
+        while True:
+            last = attempt >= self._retries
             try:
                 response = self._http.request(method, path, **what)
             except httpx.TransportError as error:
@@ -329,6 +337,7 @@ class Client:
                         0, "no_answer", f"{self._http.base_url} gave no answer. Is d3 serve there?"
                     ) from error
                 self._sleep(_backoff(attempt))
+                attempt += 1
                 continue
             if response.is_success:
                 return msgspec.json.decode(response.content, type=kind)
@@ -336,10 +345,19 @@ class Client:
                 self._http.headers["Authorization"] = f"Bearer {self._own_key}"
                 self._own_key = None
                 return self._call(method, path, kind, again=again, **what)
-            if response.status_code not in _RETRIED or last:
+            if response.status_code == _CONFLICT and left > 0:
+                conflict = _error_of(response)
+                if conflict.code != _IN_FLIGHT:
+                    raise conflict
+                # The first request may have been ours, with its connection lost.
+                pause = min(_retry_after(response, attempt), 2 + _backoff(attempt), left)
+                left -= pause
+            elif response.status_code not in _RETRIED or last:
                 raise _error_of(response)
-            self._sleep(_retry_after(response, attempt))
-        raise AssertionError("unreachable")
+            else:
+                pause = _retry_after(response, attempt)
+                attempt += 1
+            self._sleep(pause)
 
 
 def _scan(scan_id: str) -> str:

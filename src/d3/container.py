@@ -6,6 +6,7 @@ Adapters are imported when they are first needed, so that ``d3 --help`` waits fo
 from __future__ import annotations
 
 import glob
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ from d3.domain.services.following import ActiveModelFollower
 from d3.domain.services.hosting import ModelHost
 from d3.domain.services.models import ModelService
 from d3.domain.services.pulling import PullService
+from d3.domain.services.request_log import RequestLogWriter
 from d3.domain.services.scans import ScanService
 from d3.domain.services.writing import HistoryWriter
 from d3.settings import Settings
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
     from d3.domain.ports_storage import Copier
     from d3.domain.published import ModelSource
 
+_PASS_SECONDS = 120.0
 STARTER_FOLDER = Path(__file__).parent / "starter"
 
 
@@ -252,7 +255,11 @@ def _queue(detector: Detector, clock: Clock) -> DetectionQueue:
 def _database(settings: Settings) -> Database:
     from d3.adapters.sql import Database
 
-    return Database(settings.database, pool_size=settings.database_pool_size)
+    return Database(
+        settings.database,
+        pool_size=settings.database_pool_size,
+        prepared=settings.database_prepared,
+    )
 
 
 def _schema(database: Database) -> Schema:
@@ -312,9 +319,9 @@ def _collection(settings: Settings, decoder: ImageDecoder, source: str) -> Image
 
         return S3Collection(_s3_images(settings), source)
     path = Path(source)
-    if path.is_dir():
+    if os.path.isdir(source):  # noqa: PTH112  Path.is_dir raises where it may not look
         return FolderCollection(path)
-    if path.is_file():
+    if os.path.isfile(source):  # noqa: PTH113  likewise
         if decoder.recognises(path):
             raise RequestInvalid(
                 f"{path.name!r} is an image, not a collection.", "`d3 detect` judges single ones."
@@ -394,7 +401,7 @@ def working(settings: Settings) -> Iterator[Container]:
     try:
         yield container
     finally:
-        container.host().close()
+        container.host().close(_PASS_SECONDS)
         container.decoder().close()
         container.database().close()
 
@@ -465,7 +472,7 @@ class Container(containers.DeclarativeContainer):
         DetectionService, host=host, decoder=decoder, clock=clock
     )
     explaining = providers.ThreadSafeSingleton(
-        ExplanationService, host=host, decoder=decoder, drawing=drawing
+        ExplanationService, host=host, decoder=decoder, drawing=drawing, clock=clock
     )
     models = providers.ThreadSafeSingleton(
         ModelService,
@@ -515,4 +522,5 @@ class Container(containers.DeclarativeContainer):
     scan_cluster = providers.Factory(_cluster, settings)
     copier = providers.Factory(_copier, settings)
     history_writer = providers.ThreadSafeSingleton(HistoryWriter, history=history, clock=clock)
+    request_log = providers.ThreadSafeSingleton(RequestLogWriter, history=history, clock=clock)
     cache = providers.ThreadSafeSingleton(_cache, settings)

@@ -10,12 +10,12 @@ import ipaddress
 import os
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 from dotenv import dotenv_values
@@ -50,6 +50,14 @@ _FORMS = {
     "rate_per_key": (_RATE, _RATE_EXPECTED),
     "rate_per_address": (_RATE, _RATE_EXPECTED),
     "rate_failed_keys": (_RATE, _RATE_EXPECTED),
+    "allowed_hosts": (
+        r"\*|(?:\*\.)?[A-Za-z0-9_](?:[A-Za-z0-9_.-]*)|\[[0-9a-fA-F:.]+\]",
+        "names such as d3.example.net or *.example.net, without http:// or a port",
+    ),
+    "cors_origins": (
+        r"\*|null|https?://(?:[A-Za-z0-9_.-]+|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?",
+        "origins such as https://app.example.net, each in full and without a path",
+    ),
     "api_key": (r"[\x21-\x7e]{1,1024}", "one word of at most 1024 characters"),
 }
 """What texts have to look like, by field, and how to say so."""
@@ -62,6 +70,16 @@ def _variable(name: str, default: Any, about: str, *, secret: bool = False) -> A
     return field(default=default, repr=not secret, metadata=metadata)
 
 
+def _users_folder() -> Path:
+    """Where this user's programs keep their data."""
+    try:
+        return user_data_path("d3")
+    except RuntimeError as error:
+        raise SettingsInvalid(
+            "This user has no home folder.", "Set D3_HOME to a folder where D3 may keep its data."
+        ) from error
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What can be set; every field has a default, and the defaults need nothing installed.
@@ -70,8 +88,13 @@ class Settings:
         SettingsInvalid: from :meth:`from_environment`, naming every mistake at once.
     """
 
-    home: Path = _variable(
-        "D3_HOME", user_data_path("d3"), "where models and the embedded database are kept"
+    home: Path = field(
+        default_factory=_users_folder,
+        metadata={
+            "variable": "D3_HOME",
+            "about": "where models and the embedded database are kept",
+            "secret": False,
+        },
     )
     model: str | None = _variable(
         "D3_MODEL", None, "the model that answers; unset: the one of `d3 models use`"
@@ -145,6 +168,11 @@ class Settings:
     postgres_db: str = _variable("POSTGRES_DB", "d3_deepfake", "the database's name there")
     database_pool_size: Annotated[int, Meta(ge=1, le=1000)] = _variable(
         "D3_DATABASE_POOL_SIZE", 5, "connections to the database that are kept open at most"
+    )
+    database_prepared: Literal["auto", "on", "off"] = _variable(
+        "D3_DATABASE_PREPARED",
+        "auto",
+        "whether PostgreSQL prepares statements; auto: except behind a pooler such as PgBouncer",
     )
     minio_endpoint: str | None = _variable(
         "MINIO_ENDPOINT",
@@ -240,12 +268,15 @@ class Settings:
     tls_cert: Path | None = _variable("D3_TLS_CERT", None, "certificate chain (PEM) for HTTPS")
     tls_key: Path | None = _variable("D3_TLS_KEY", None, "and its private key")
     allowed_hosts: tuple[str, ...] = _variable(
-        "D3_ALLOWED_HOSTS", (), "names the service may be called by, by commas; unset: any"
+        "D3_ALLOWED_HOSTS",
+        (),
+        "names the service may be called by, such as *.example.net, by commas; unset: any",
     )
     trusted_proxies: tuple[str, ...] = _variable(
         "D3_TRUSTED_PROXIES",
         (),
-        "addresses or networks whose X-Forwarded-For is believed, by commas; unset: none",
+        "addresses or networks whose X-Forwarded-For or Forwarded is believed, by commas; "
+        "unset: none",
     )
     rate_per_key: str = _variable(
         "D3_RATE_PER_KEY", "6000/minute", "requests of one API key, such as 100/second; or none"
@@ -259,10 +290,21 @@ class Settings:
         "D3_RATE_FAILED_KEYS", "10/minute", "refused API keys of one address; or none"
     )
     max_requests: Annotated[int, Meta(ge=1, le=1_000_000)] = _variable(
-        "D3_MAX_REQUESTS", 2000, "requests that are being answered at once"
+        "D3_MAX_REQUESTS", 2000, "requests that are being worked on at once"
+    )
+    max_connections: Annotated[int, Meta(ge=1, le=1_000_000)] = _variable(
+        "D3_MAX_CONNECTIONS", 4000, "connections that are open at once"
+    )
+    max_connections_per_address: Annotated[int, Meta(ge=1, le=1_000_000)] = _variable(
+        "D3_MAX_CONNECTIONS_PER_ADDRESS",
+        500,
+        "of one address; loopback and trusted proxies aside",
     )
     upload_seconds: Annotated[int, Meta(ge=1, le=86400)] = _variable(
         "D3_UPLOAD_SECONDS", 300, "a request's body may take to arrive"
+    )
+    body_bytes: Count = _variable(
+        "D3_BODY_BYTES", 512 * 2**20, "that the bodies of all requests may take together"
     )
     scan_folder: Path | None = _variable(
         "D3_SCAN_FOLDER",
@@ -332,10 +374,13 @@ class Settings:
             return self.embedded_database
         user = quote(self.postgres_user, safe="")
         password = f":{quote(self.postgres_password, safe='')}" if self.postgres_password else ""
+        name = quote(self.postgres_db, safe="")
+        if self.postgres_host.startswith("/"):  # the folder of the server's socket, as with libpq
+            where = urlencode({"host": self.postgres_host, "port": self.postgres_port})
+            return f"postgresql://{user}{password}@/{name}?{where}"
         host = quote(self.postgres_host, safe="[]:")
         if ":" in host and not host.startswith("["):
             host = f"[{host}]"
-        name = quote(self.postgres_db, safe="")
         return f"postgresql://{user}{password}@{host}:{self.postgres_port}/{name}"
 
     @property
@@ -395,10 +440,10 @@ def key_for(base_url: str) -> str | None:
     if urlsplit(base_url).hostname not in {"localhost", "127.0.0.1", "::1"}:
         return None
     home = os.environ.get("D3_HOME", "").strip()
-    settings = Settings(home=Path(home).expanduser()) if home else Settings()
     try:
+        settings = Settings(home=_folder(home)) if home else Settings()
         return settings.key_file.read_text(encoding="ascii").strip() or None
-    except (OSError, ValueError):
+    except (OSError, ValueError, SettingsInvalid):
         return None
 
 
@@ -412,12 +457,10 @@ def _parse(text: str, kind: Any, name: str) -> Any:
         return text.lower() in _TRUE
     if name in ("model", "encoder"):
         return checked_name(text)
+    if name in _LISTS:
+        return tuple(_LISTS[name](one.strip()) for one in text.split(",") if one.strip())
     if name in _FORMS:
         return _of_form(text, *_FORMS[name])
-    if name in ("cors_origins", "allowed_hosts", "trusted_proxies", "fetch_allow"):
-        listed = tuple(one.strip() for one in text.split(",") if one.strip())
-        networks = name in ("trusted_proxies", "fetch_allow")
-        return tuple(map(_network, listed)) if networks else listed
     if name == "cuda_device":
         text = re.sub(r"^cuda:(?=\d)", "", text.lower())
     try:
@@ -439,6 +482,27 @@ def _network(text: str) -> str:
         return str(ipaddress.ip_network(text, strict=False))
     except ValueError as error:
         raise ValueError("expected addresses or networks such as 10.0.0.0/8") from error
+
+
+def _origin(text: str) -> str:
+    """As browsers send it: small letters, no slash at the end, no port that is the scheme's own."""
+    origin = _of_form(text.lower().removesuffix("/"), *_FORMS["cors_origins"])
+    return re.sub(r"^(https://.*):443$|^(http://.*):80$", r"\1\2", origin)
+
+
+def _host_name(text: str) -> str:
+    """In small letters; a port, which is of no matter, is left out."""
+    name = re.sub(r":[0-9]{1,5}$", "", text.lower()) if not text.endswith("]") else text.lower()
+    return _of_form(name, *_FORMS["allowed_hosts"]).removesuffix(".")
+
+
+_LISTS: dict[str, Callable[[str], str]] = {
+    "cors_origins": _origin,
+    "allowed_hosts": _host_name,
+    "trusted_proxies": _network,
+    "fetch_allow": _network,
+}
+"""What each entry of a list by commas becomes, by field."""
 
 
 def _folder(text: str) -> Path:

@@ -61,6 +61,34 @@ def test_a_user_and_a_key_from_nothing(d3: D3, service: AccountService) -> None:
     assert (told.user_id, told.scopes) == (1, {Scope.MODELS})
 
 
+def test_whoever_owns_the_machine_finds_a_way_back(
+    d3: D3, service: AccountService, fresh: Path
+) -> None:
+    keys = [d3("keys", "init").out.strip(), d3("keys", "create", "admin").out.strip()]
+    refused = d3("keys", "init")
+    assert refused.code == 2
+    assert "keys init --replace" in refused.err
+    d3("users", "disable", "admin")
+    done = d3("keys", "init", "--replace")
+    made = done.out.strip()
+    assert (fresh / "api.key").read_text().strip() == made
+    assert service.authenticate(made).scopes == {Scope.ADMIN}
+    with pytest.raises(AccessRefused):  # an account has two live keys at most
+        service.authenticate(keys[0])
+    assert keys[0].split("_")[1] in done.err
+    assert service.authenticate(keys[1])
+
+
+def test_a_kept_key_is_never_written_over(d3: D3, fresh: Path) -> None:
+    fresh.mkdir()
+    (fresh / "api.key").write_text("another database's\n")
+    done = d3("keys", "init")
+    assert done.code == 2
+    assert "holds another key" in done.err
+    assert (fresh / "api.key").read_text() == "another database's\n"
+    assert "live" not in d3("keys", "list", "--json").out
+
+
 def test_no_list_shows_a_secret(d3: D3) -> None:
     d3("users", "add", "ada")
     key = json.loads(d3("keys", "create", "ada", "--json").out)

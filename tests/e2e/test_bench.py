@@ -26,6 +26,8 @@ def bench(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_part_is_measured_and_nothing_is_left_behind(tmp_path: Path) -> None:
+    key = tmp_path / "api.key"
+    key.write_text("the administrator's own\n")
     done = bench(tmp_path, "--quick", "--json")
     assert done.returncode == 0, done.stderr
     figures = [json.loads(line) for line in done.stdout.splitlines()]
@@ -34,6 +36,7 @@ def test_every_part_is_measured_and_nothing_is_left_behind(tmp_path: Path) -> No
     (ours,) = [one for one in figures if one["what"].startswith("d3 (")]
     assert "times as fast" in ours["note"]
     assert not (tmp_path / "d3.db").exists()
+    assert key.read_text() == "the administrator's own\n"
 
 
 @pytest.mark.parametrize(

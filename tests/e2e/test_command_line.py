@@ -6,8 +6,11 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from d3.domain.scoring import Reason
+from d3.testing.images import drawn_in_alpha, noise, png, png_rgba
 from tests.e2e.conftest import Run
 
 
@@ -16,7 +19,7 @@ def test_a_folder_gives_a_verdict_for_each_image_and_counts_what_it_passed_over(
 ) -> None:
     folder = tmp_path / "album" / "deep"
     shutil.copytree(pack / "images", folder)
-    (folder / "notes.jpg").write_text("not an image, whatever its name")
+    (folder / "notes").write_text("not an image, nor called one")
     (folder / "picture.txt").write_bytes((pack / "images/rgb_224.png").read_bytes())
     done = run("detect", "--model", "mine", "album")
     assert done.code == 0
@@ -83,6 +86,50 @@ def test_a_fake_fails_the_command_only_where_that_is_asked_for(run: Run, pack: P
     assert run("detect", "--model", "mine", "--fail-on-fake", fake, real).code == 1
     beaten = run("detect", "--model", "mine", "--fail-on-fake", fake, "missing.jpg")
     assert beaten.code == 2
+
+
+def test_an_open_verdict_has_its_reason_and_is_no_fake(run: Run, tmp_path: Path) -> None:
+    plain = np.full((64, 64, 3), 255, np.uint8)
+    images = {"one_colour": png(plain), "alpha_only": png_rgba(drawn_in_alpha(64, 64))}
+    images["too_small"] = png(noise(31, 64))
+    for reason, image in images.items():
+        (tmp_path / f"{reason}.png").write_bytes(image)
+    asked = ("detect", *(f"{reason}.png" for reason in images), "--fail-on-fake")
+    done = run(*asked, "--model", "mine", "--threshold", "0")
+    assert done.code == 0, done.err
+    header, *rows = done.out.splitlines()
+    assert header.split() == ["VERDICT", "PROBABILITY", "IMAGE"]
+    assert [row.split()[0] for row in rows] == ["uncertain"] * 3
+    for reason, row in zip(images, rows, strict=True):
+        assert row.endswith(f"{reason}.png  ({Reason(reason).sentence})")
+    assert "3 images in" in done.err
+    assert "3 uncertain" in done.err
+    told = run(*asked, "--model", "mine", "--threshold", "0", "--json")
+    answers = [json.loads(line) for line in told.out.splitlines()]
+    assert [one["reason"] for one in answers] == list(images)
+    assert [one["reason_text"] for one in answers] == [Reason(one).sentence for one in images]
+    assert all(one["is_fake"] and one["verdict"] == "uncertain" for one in answers)
+
+
+def test_a_demo_model_says_so_beside_every_verdict(run: Run, pack: Path) -> None:
+    image = pack / "images/rgb_224.png"
+    listed = [json.loads(one) for one in run("models", "list", "--json").out.splitlines()]
+    said = {one["name"]: one["notice"] for one in listed}
+    assert said["starter"]
+    assert said["mine"] == ""
+    done = run("detect", "--model", "starter", image)
+    assert done.out.splitlines()[1].split()[1] == "demo"
+    assert said["starter"] in done.err
+    assert (
+        json.loads(run("detect", "--model", "starter", "--json", image).out)["notice"]
+        == (said["starter"])
+    )
+    plain = run("detect", "--model", "mine", image)
+    assert "demo" not in plain.out
+    table = run("models", "list").out
+    assert [one for one in table.splitlines() if "(demo)" in one] == [
+        one for one in table.splitlines() if "starter" in one
+    ]
 
 
 def test_a_pattern_is_expanded_where_the_shell_did_not(

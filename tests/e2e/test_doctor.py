@@ -12,7 +12,7 @@ import d3
 from d3.entrypoints.cli.doctor import Finding, built_in_image, examine
 from tests.e2e.conftest import Run
 
-CHECKS = ["settings", "python", "device", "home", "database", "models", "model", "self-test"]
+CHECKS = ["settings", "python", "device", "home", "database", "key", "models", "model", "self-test"]
 
 
 def test_a_sound_installation_is_all_ok(run: Run) -> None:
@@ -29,6 +29,14 @@ def test_for_people_it_is_a_line_each_and_a_gpu_that_is_not_there_a_warning(run:
     assert done.code == 0
     assert [line.split()[1] for line in done.out.splitlines() if line.startswith("ok")] == CHECKS
     assert "warning device    CUDA_DEVICE=77" in done.out
+
+
+def test_a_key_that_the_database_does_not_know_is_told(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "api.key").write_text("d3_0123456789ab_lost\n")
+    done = run("doctor", "--json", D3_HOME=str(tmp_path), CUDA_DEVICE="cpu")
+    (found,) = [one for one in map(json.loads, done.out.splitlines()) if one["check"] == "key"]
+    assert found["state"] == "warning"
+    assert "keys init --replace" in found["remedy"]
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from d3.domain.scoring import Reason
 from tests.e2e.conftest import Run
 
 pytestmark = pytest.mark.xdist_group("trust")
@@ -153,6 +155,14 @@ def test_people_get_a_table_and_are_told_where_everything_is(
     ]
     assert any(one.split()[:1] == ["grid"] for one in lines)
     assert "Report: d3-evaluation/report.html" in done.err
+    figures = json.loads((tmp_path / "d3-evaluation/metrics.json").read_text())
+    said = figures["verdicts"]["real"]
+    assert sum(said.values()) == figures["images"]["real"]
+    assert f"{said['fake']} called fake, {said['real']} real, {said['uncertain']} left" in done.out
+    assert figures["model"]["notice"] in done.err
+    page = (tmp_path / "d3-evaluation/report.html").read_text()
+    assert escape(figures["model"]["notice"]) in page
+    assert all(Reason(one).sentence in page for one in figures["reasons"])
     assert (tmp_path / "d3-evaluation/metrics.json").exists()
     # The same command again finds everything scored; with other views it is another run.
     again = run("evaluate", rendered)

@@ -19,10 +19,19 @@ def test_explain_writes_the_image_under_its_heat_map(run: Run, tmp_path: Path) -
     assert done.code == 0, done.err
     assert "map.png" in done.out
     assert "proves nothing" in done.err
-    assert "not for judging real photographs" in done.err
     with d3.D3(d3.Settings(home=tmp_path)) as detector:
         expected = detector.explain(EXAMPLE)
+        notice = detector.models.info("starter").notice
     assert (np.asarray(Image.open(tmp_path / "map.png")) == expected.overlay()).all()
+    assert expected.notice == notice
+    assert notice in done.err
+    assert done.out.split()[1] == "demo"
+    with Image.open(tmp_path / "map.png") as drawn:
+        drawn.load()
+        text = drawn.text  # type: ignore[attr-defined]
+    assert (text["Notice"], text["Description"]) == (notice, expected.meaning)
+    assert expected.model.sha256 in text["Model"]
+    assert text["Source SHA-256"] == expected.image.sha256
     assert expected.values.shape == (16, 16)
     assert np.abs(expected.values).max() == pytest.approx(1)
 

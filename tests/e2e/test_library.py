@@ -96,3 +96,30 @@ def test_the_command_line_helps_without_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split()[-1] == "False"
+
+
+def test_a_detector_used_before_a_fork_says_so_in_the_child(pack: Path, home: Path) -> None:
+    """Its threads stay behind, and torch's own too: without a word the child would hang."""
+    program = f"""
+import os, sys, d3
+detector = d3.D3(d3.Settings(home={str(home)!r}, model="mine"))
+images = [{str(pack / "images/rgb_224.png")!r}] * 4
+assert len(list(detector.detect_many(images))) == 4
+if os.fork() == 0:
+    for judge in (lambda: list(detector.detect_many(images)),
+                  lambda: d3.D3(d3.Settings(home={str(home)!r}, model="mine")).detect(images[0])):
+        try:
+            judge()
+        except d3.D3Error as error:
+            print(error.code, flush=True)
+    os._exit(0)
+sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "model_forked\nmodel_forked\n"), done.stderr

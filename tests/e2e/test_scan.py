@@ -151,7 +151,8 @@ def test_a_scan_is_listed_shown_and_exported(d3_here, tmp_path: Path) -> None:
     done = d3_here("scan", "list.txt", "--scan-id", "few")
     assert done.return_value == 0
     assert "Scan few is done: 3 images" in done.stderr
-    assert (tmp_path / "d3-scan-few.html").is_file()
+    left = {"few", "home", "list.txt"}
+    assert {one.name for one in tmp_path.iterdir()} == left, "no file that nobody asked for"
     listed = [json.loads(one) for one in d3_here("scans", "list", "--json").stdout.splitlines()]
     assert [(one["id"], one["error"]) for one in listed] == [("few", 1)]
     assert "few" in d3_here("scans", "list").stdout
@@ -178,6 +179,7 @@ def test_a_scan_is_listed_shown_and_exported(d3_here, tmp_path: Path) -> None:
         (("scan", "s3://bucket/x"), "MINIO_ENDPOINT"),
         (("scan",), "Name a SOURCE"),
         (("scan", "few", "--format", "csv"), "--format belongs to --out"),
+        (("scan", "few", "--top", "3"), "name one with --report"),
         (("scan", "few", "--scan-id", "a b"), "cannot be a scan's id"),
         (("scan", "few", "--views", "17"), "views"),
         (("scans", "show", "none"), "`d3 scans list` shows them."),
@@ -190,6 +192,127 @@ def test_what_cannot_be_done_is_said(d3_here, wrong, said, tmp_path: Path) -> No
     assert refused.exit_code
     assert said in str(refused.exception)
     assert not [one for one in tmp_path.iterdir() if one.name not in {"few", "home"}]
+
+
+def test_a_report_is_written_where_it_is_asked_for_whenever_that_is(d3_here, tmp_path) -> None:
+    paint(tmp_path / "few", 2)
+    assert d3_here("scan", "./few/../few/", "--scan-id", "s").return_value == 0
+    told = json.loads(d3_here("scans", "show", "s", "--json").stdout)
+    assert told["source"] == str(tmp_path / "few")
+    assert d3_here("scan", "--scan-id", "s", "--report", "s.html").return_value == 0
+    assert "2" in (tmp_path / "s.html").read_text()
+    d3_here("scans", "export", "s", "rows.jsonl")
+    uris = [json.loads(one)["uri"] for one in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert uris == [str(one) for one in sorted((tmp_path / "few").rglob("*.png"))]
+
+
+IMAGES_OR_NOT = {
+    "a photo.png": None,
+    "b photo without a suffix": None,
+    "c empty.jpg": "empty_file",
+    "d web page.jpg": "not_an_image",
+    "e drawing.qoi": "unsupported_image",
+    "f drawing": "unsupported_image",
+    "g itself.heic": "image_not_found",
+    "notes.txt": "passed over",
+    "empty": "passed over",
+    "itself": "passed over in silence",
+}
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    """Images, others, and what looks like either."""
+    (picture,) = paint(tmp_path / "painted", 1)
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    content = {
+        "a photo.png": picture.read_bytes(),
+        "b photo without a suffix": picture.read_bytes(),
+        "d web page.jpg": b"<!doctype html><title>403</title>",
+        "e drawing.qoi": b"qoif" + bytes(60),
+        "f drawing": b"qoif" + bytes(60),
+        "notes.txt": b"words",
+    }
+    for name in IMAGES_OR_NOT:
+        if "itself" in name:
+            (folder / name).symlink_to(name)
+        else:
+            (folder / name).write_bytes(content.get(name, b""))
+    return folder
+
+
+@pytest.mark.parametrize("source", ["mixed", "mixed/*"])
+def test_what_is_an_image_by_content_or_name_has_its_row_in_every_command(
+    d3_here, mixed: Path, source: str, tmp_path: Path
+) -> None:
+    expected = {
+        str(Path("mixed", name)): code
+        for name, code in IMAGES_OR_NOT.items()
+        if not (code or "").startswith("passed")
+    }
+    detected = d3_here("detect", source, "--json")
+    lines = [json.loads(one) for one in detected.stdout.splitlines()]
+    assert {one["name"]: one.get("code") for one in lines} == expected
+    assert detected.return_value == 2
+    assert "2 other files passed over" in detected.stderr
+
+    assert d3_here("scan", source, "--scan-id", "s").return_value == 0
+    d3_here("scans", "export", "s", "rows.jsonl")
+    rows = [json.loads(one) for one in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert {one["uri"]: one["error"] for one in rows} == {
+        str(tmp_path / name): code for name, code in expected.items()
+    }
+    assert json.loads(d3_here("scans", "show", "s", "--json").stdout)["passed_over"] == 2
+
+
+@pytest.mark.parametrize(
+    "command", [("detect",), ("scan", "--scan-id", "s"), ("scan", "--dry-run")]
+)
+def test_a_place_without_an_image_ends_alike_in_every_command(
+    d3_here, command: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "papers").mkdir()
+    done = d3_here(*command, "papers")
+    assert done.return_value == 2
+    assert "No image is there." in done.stderr
+
+
+@pytest.fixture
+def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Two folders, one of which cannot be read before somebody opens it with this."""
+    paint(tmp_path / "images", 4)
+    scandir = os.scandir
+    closed = [str(tmp_path / "images/a"), "images/a"]
+
+    def scan(path: str) -> object:
+        if path in closed:
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr("d3.domain.folders.os.scandir", scan)
+    return closed.clear
+
+
+def test_a_locked_folder_is_told_and_listed_when_it_is_open(d3_here, locked, tmp_path) -> None:
+    before = len(list((tmp_path / "images").glob("[!a]*/*.png")))
+    detected = d3_here("detect", "images", "images/**/*.png", "--json")
+    codes = [json.loads(one).get("code") for one in detected.stdout.splitlines()]
+    assert (detected.return_value, codes.count("folder_unreadable")) == (2, 2)
+    assert codes.count(None) == 2 * before
+
+    first = d3_here("scan", "images", "--scan-id", "s", "--report", "s.html", "--json")
+    assert first.return_value == 2
+    told = json.loads(first.stdout)
+    assert (told["state"], told["listed_all"]) == ("running", False)
+    assert "images/a' cannot be read (Permission denied)" in told["trouble"]
+    assert told["trouble"] in first.stderr
+    assert "Not everything is in here" in (tmp_path / "s.html").read_text()
+    locked()
+    second = d3_here("scan", "--scan-id", "s", "--json")
+    told = json.loads(second.stdout)
+    assert (second.return_value, told["state"], told["trouble"]) == (0, "done", None)
+    assert told["listed"] == len(list((tmp_path / "images").rglob("*.png"))) > before
 
 
 def test_a_dry_run_counts_and_keeps_nothing(d3_here, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -34,6 +35,11 @@ def test_train_leaves_a_model_that_detects_and_its_log(
     assert "ours version 1 is in the registry" in done.out
     assert "epoch 2: loss" in done.err
     assert "broken.jpg: damaged_image" in done.err
+    made, starter = (
+        json.loads(run("models", "info", name, "--json").out)["notice"]
+        for name in ("ours", "starter")
+    )
+    assert made == starter != ""
     with (tmp_path / "out/log.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["epoch"] for row in rows] == ["1", "2"]

@@ -212,6 +212,16 @@ def checkpoints(chance: random.Random) -> Iterator[Attack]:
         lambda: pth(head(**{"fc.weight": torch.zeros(1).expand(2 * 10**9)})),
     )
     yield upload("an archive that unpacks to 80 MB", lambda: deflated(pth(torch.zeros(20_000_000))))
+    yield upload("sound weights beside a call", lambda: pth({"model": head(), "x": Malice()}))
+    yield upload("tensors that are deflated", lambda: deflated(pth(head())))
+    yield upload("a code record of a gigabyte", lambda: with_code(pth(head()), 1, 2**30))
+    yield upload("code without end", lambda: with_code(pth(head()), 200, 2**20))
+    yield upload("records that lie over one another", lambda: doubled(pth(head())))
+    yield upload("a pickle in itself", lambda: archived(b"\x80\x02}q\0X\1\0\0\0ah\0s."))
+    yield upload(
+        "a pickle 50,000 deep",
+        lambda: archived(b"\x80\x02" + b"}X\1\0\0\0a" * 50_000 + b"}" + b"s" * 50_000 + b"."),
+    )
     yield upload("an archive cut short", lambda: pth(head())[:cut])
     yield upload("no dictionary", lambda: pth([torch.zeros(3)]))
     yield upload("another shape", lambda: save(head(**{"query.weight": torch.zeros(width, 32)})))
@@ -384,6 +394,34 @@ def deflated(stored: bytes) -> bytes:
             packed.writestr(
                 zipfile.ZipInfo(entry.filename), plain.read(entry), zipfile.ZIP_DEFLATED
             )
+    return stream.getvalue()
+
+
+def with_code(stored: bytes, records: int, size: int) -> bytes:
+    """The same archive with deflated records of code that unpack to zeros."""
+    stream = io.BytesIO(stored)
+    with zipfile.ZipFile(stream, "a", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(records):
+            with archive.open(f"archive/code/{number}.py", "w", force_zip64=True) as record:
+                for _ in range(size // 2**20):
+                    record.write(bytes(2**20))
+    return stream.getvalue()
+
+
+def doubled(stored: bytes) -> bytes:
+    """The same archive, whose directory names the first record's place twice."""
+    content = bytearray(stored)
+    first = content.index(b"PK\x01\x02")
+    second = content.index(b"PK\x01\x02", first + 4)
+    content[second + 42 : second + 46] = content[first + 42 : first + 46]
+    return bytes(content)
+
+
+def archived(pickled: bytes) -> bytes:
+    """A checkpoint that is this pickle."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as packed:
+        packed.writestr(zipfile.ZipInfo("archive/data.pkl"), pickled)
     return stream.getvalue()
 
 

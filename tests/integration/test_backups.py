@@ -26,12 +26,13 @@ from d3.adapters.sql import (
     state,
     upgrade,
 )
+from d3.adapters.sql.rows import row_of
+from d3.adapters.sql.types import UtcDateTime
 from d3.domain.errors import StorageFailed
-from d3.domain.history import HistoryFilter
 from d3.testing.contracts.accounts import NOON
 from d3.testing.history import an_entry
 
-EARLIER = ["0001", "0002", "0003", "0004"]
+EARLIER = ("0001", "0002", "0003", "0004", "0005", "0006", "0008")
 
 
 def old_database(database: Database, revision: str) -> None:
@@ -49,7 +50,11 @@ def old_database(database: Database, revision: str) -> None:
             ),
         ):
             connection.execute(sa.text(statement))
-    SqlHistory(database).add_many([an_entry(f"{n}.png", user_id=1) for n in range(3)])
+        there = {one["name"] for one in sa.inspect(connection).get_columns("inference_results")}
+        table = sa.table("inference_results", *map(sa.column, there))
+        for row in [row_of(an_entry(f"{n}.png", user_id=1)) for n in range(3)]:
+            row["created_at"] = sa.literal(row["created_at"], UtcDateTime())
+            connection.execute(sa.insert(table).values({k: row[k] for k in row if k in there}))
 
 
 def backups(database: Database) -> list[Path]:
@@ -58,7 +63,9 @@ def backups(database: Database) -> list[Path]:
 
 
 def total(database: Database) -> int:
-    return SqlHistory(database).page(HistoryFilter(), 1).total
+    """Rows of the history, at any revision."""
+    with database.reading() as connection:
+        return connection.scalar(sa.text("SELECT count(*) FROM inference_results")) or 0
 
 
 @pytest.mark.parametrize("revision", EARLIER)
@@ -232,3 +239,24 @@ def test_a_backup_put_back_is_the_database_again(sqlite_database, tmp_path):
     make_ready(sqlite_database)
     assert total(sqlite_database) == 3
     assert SqlHistory(sqlite_database).add_many([an_entry()]) == [4]
+
+
+def test_nobody_else_reads_the_database_or_the_files_beside_it(tmp_path):
+    file = tmp_path / "home/d3.db"
+    database = Database(file)
+    SqlSchema(database).make_ready()
+    with database.writing() as connection:
+        connection.exec_driver_sql("SELECT 1")
+        modes = {one.name: one.stat().st_mode & 0o777 for one in file.parent.iterdir()}
+    assert modes == {"d3.db": 0o600, "d3.db-wal": 0o600, "d3.db-shm": 0o600}
+    database.close()
+
+
+def test_a_database_that_everybody_could_read_is_closed_to_them(tmp_path):
+    file = tmp_path / "d3.db"
+    database = Database(file)
+    SqlSchema(database).make_ready()
+    database.close()
+    file.chmod(0o644)
+    SqlSchema(Database(file)).make_ready()
+    assert file.stat().st_mode & 0o777 == 0o600

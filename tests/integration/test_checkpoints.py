@@ -332,23 +332,339 @@ def test_the_limit_of_layers_is_far_beyond_any_published_encoder() -> None:
 
 
 @pytest.mark.parametrize(
-    "pickled",
+    ("pickled", "words"),
     [
-        b"cposix\nsystem\n(X\x05\x00\x00\x00touchtR.",
+        (b"cposix\nsystem\n(X\x05\x00\x00\x00touchtR.", "asks for posix.system, and that is code"),
         (
-            b"\x80\x02c__torch__\nTop\n)\x81}X\x01\x00\x00\x00wctorch._utils\n_rebuild_tensor_v2\n"
-            b"((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu"
-            b"K\x04tQK\x00(J\xff\xff\xff\x7ft(K\x01t\x89NtRsb."
+            (
+                b"\x80\x02c__torch__\nTop\n)\x81}X\x01\x00\x00\x00wctorch._utils\n_rebuild_tensor_v2\n"
+                b"((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu"
+                b"K\x04tQK\x00(J\xff\xff\xff\x7ft(K\x01t\x89NtRsb."
+            ),
+            "leaves its bounds",
         ),
     ],
     ids=["code", "beyond its storage"],
 )
 def test_a_torchscript_archive_runs_nothing_and_stays_in_its_bounds(
-    tmp_path: Path, pickled: bytes
+    tmp_path: Path, pickled: bytes, words: str
 ) -> None:
     file = tmp_path / "clip.pt"
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("clip/data.pkl", pickled)
         archive.writestr("clip/data/0", bytes(16))
         archive.writestr("clip/constants.pkl", b"\x80\x02).")
-    assert "neither safetensors nor" in refused(read_encoder, file)
+    assert words in refused(read_encoder, file)
+
+
+def test_code_records_may_be_deflated_and_tensors_may_not(head: Tensors, tmp_path: Path) -> None:
+    torch.save(head, tmp_path / "plain.pth")
+    for name, words in (("code/a.py", None), ("plain/data/2", "its tensors are compressed")):
+        file = tmp_path / "packed.pth"
+        with (
+            zipfile.ZipFile(tmp_path / "plain.pth") as plain,
+            zipfile.ZipFile(file, "w") as packed,
+        ):
+            for entry in plain.infolist():
+                kind = zipfile.ZIP_DEFLATED if entry.filename == name else zipfile.ZIP_STORED
+                packed.writestr(entry.filename, plain.read(entry), kind)
+            packed.writestr("plain/code/a.py", b"x = 1\n" * 100_000, zipfile.ZIP_DEFLATED)
+        if words is None:
+            assert same(read_head(file)[1], head)
+        else:
+            assert words in refused(read_head, file)
+
+
+def with_records(file: Path, head: Tensors, *records: tuple[str, int]) -> None:
+    """A sound checkpoint with further records of zeros, deflated."""
+    torch.save(head, file)
+    zeros = bytes(2**20)
+    with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as archive:
+        for name, megabytes in records:
+            with archive.open(name, "w", force_zip64=True) as stream:
+                for _ in range(megabytes):
+                    stream.write(zeros)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("head/code/__torch__.py", "its code alone to 1,073,7"),
+        ("head/code/__torch__.py.debug_pkl", "its code alone to 1,073,7"),
+        ("head/constants.pkl", "its pickles alone to 1,073,7"),
+        ("head/data/99", "its tensors are compressed"),
+    ],
+)
+def test_a_record_of_a_gigabyte_is_not_unpacked(
+    name: str, words: str, head: Tensors, tmp_path: Path
+) -> None:
+    with_records(tmp_path / "head.pth", head, (name, 1024))
+    begun = time.process_time()
+    assert words in refused(read_head, tmp_path / "head.pth")
+    assert time.process_time() - begun < 1
+
+
+def test_a_hundred_thousand_records_are_too_many(head: Tensors, tmp_path: Path) -> None:
+    with_records(tmp_path / "head.pth", head, *((f"head/code/{n}", 0) for n in range(100_000)))
+    assert "holds 100,0" in refused(read_head, tmp_path / "head.pth")
+
+
+def test_records_that_lie_over_one_another_are_refused(head: Tensors, tmp_path: Path) -> None:
+    file = tmp_path / "head.pth"
+    torch.save(head, file)
+    with zipfile.ZipFile(file, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("head/data/0", bytes(4))
+    assert "over one another" in refused(read_head, file)
+    torch.save(head, file)
+    content = bytearray(file.read_bytes())
+    # In the directory, a second name for the place where another record lies.
+    first = content.index(b"PK\x01\x02")
+    second = content.index(b"PK\x01\x02", first + 4)
+    content[second + 42 : second + 46] = content[first + 42 : first + 46]
+    file.write_bytes(content)
+    assert "over one another" in refused(read_head, file)
+
+
+def test_a_flipped_bit_in_a_tensor_is_found(head: Tensors, tmp_path: Path) -> None:
+    file = tmp_path / "head.pth"
+    torch.save(head, file)
+    content = bytearray(file.read_bytes())
+    content[content.index(head["value.weight"].numpy().tobytes()) + 5] ^= 1
+    file.write_bytes(content)
+    assert "does not match its checksum" in refused(read_head, file)
+
+
+def nested(levels: int) -> bytes:
+    """A pickle of dictionaries within dictionaries."""
+    return b"\x80\x02" + b"}X\x01\x00\x00\x00a" * levels + b"}" + b"s" * levels + b"."
+
+
+CIRCLE = b"\x80\x02}q\x00X\x01\x00\x00\x00ah\x00s."  # a dictionary that holds itself
+MODULES = b"\x80\x02c__torch__\nTop\n)\x81q\x00}X\x01\x00\x00\x00ah\x00sb."  # a module likewise
+MEMO = b"\x80\x02}r\xff\xff\xff\x7f."  # place number 2^31 in the memo
+FRAME = b"\x80\x04\x95" + b"\xff" * 7 + b"\x7f}."  # a frame of 2^63 bytes
+LONG = b"\x80\x02\x8b\xff\xff\xff\x7f\x01."  # a number of 2 GB
+TEXT = b"\x80\x04\x8d" + b"\xff" * 7 + b"\x7fa."
+ONLY_DATA = {
+    "40 deep": nested(40),
+    "a million deep": nested(1_000_000),
+    "a circle": CIRCLE,
+    "a module in itself": MODULES,
+    "a memo without end": MEMO,
+    "a frame without end": FRAME,
+    "a number without end": LONG,
+    "a text without end": TEXT,
+    "nothing": b"",
+    "its end missing": b"\x80\x02}",
+    "a stack that is empty": b"\x80\x020.",
+    "an extension": b"\x80\x02\x82\x01.",
+}
+
+
+@pytest.mark.parametrize("pickled", ONLY_DATA.values(), ids=ONLY_DATA.keys())
+def test_strange_pickles_end_in_a_sentence(pickled: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "head.pth"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("head/data.pkl", pickled)
+        archive.writestr("head/version", b"3\n")
+    refused(read_head, file)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "builtins.eval",
+        "os.system",
+        "torch.load",
+        "torch.hub.load",
+        "numpy.testing.measure",
+        "functools.partial",
+        "operator.attrgetter",
+        "torch.jit.load",
+        "builtins.getattr",
+        "torch._dynamo.guards.GuardBuilder",
+        "pip.main",
+        "runpy._run_code",
+    ],
+)
+def test_a_name_that_is_no_data_ends_the_reading_wherever_it_stands(
+    name: str, head: Tensors, tmp_path: Path
+) -> None:
+    module, _, last = name.rpartition(".")
+    torch.save({"state_dict": head, "extra": "MARK"}, tmp_path / "plain.pth")
+    call = f"c{module}\n{last}\n(tR".encode()
+    file = tmp_path / "head.pth"
+    with zipfile.ZipFile(tmp_path / "plain.pth") as plain, zipfile.ZipFile(file, "w") as packed:
+        for entry in plain.infolist():
+            content = plain.read(entry).replace(b"X\x04\x00\x00\x00MARK", call)
+            packed.writestr(entry.filename.replace("plain/", "head/"), content)
+    with pytest.raises(CheckpointInvalid, match=f"asks for {name}, and that is code"):
+        read_head(file)
+    # The same file without that name is sound.
+    assert same(read_head(tmp_path / "plain.pth")[1], head)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 930000000\n", "Git LFS"),
+        (b"<!DOCTYPE html><html><body>Sign in to download</body></html>", "a web page"),
+        (b"\n  <html lang='en'>", "a web page"),
+        (b'{"error": "Access to this resource is denied", "n": 1}', "JSON"),
+        (b"GGUF\x03\x00\x00\x00" + bytes(40), "GGUF"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(40), "HDF5"),
+        (b"\x08\x08\x12\x07pytorch\x1a\x052.0.0" + bytes(40), "an ONNX model"),
+        (b"\x93NUMPY\x01\x00v\x00" + bytes(40), "NumPy"),
+        (b"\x1f\x8b\x08" + bytes(40), "gzip"),
+        (b"\xff\xd8\xff\xe0" + bytes(40), "an image"),
+        (b"", "is empty"),
+    ],
+)
+def test_a_file_of_another_kind_is_named(content: bytes, words: str, tmp_path: Path) -> None:
+    (tmp_path / "ViT.pt").write_bytes(content)
+    sentence = refused(read_encoder, tmp_path / "ViT.pt")
+    assert "'ViT.pt'" in sentence
+    assert words in sentence
+
+
+@pytest.mark.parametrize(
+    ("names", "what", "missing", "unexpected"),
+    [
+        (
+            ["conv1.weight", "bn1.weight", "layer1.0.conv1.weight", "fc.weight"],
+            "a whole ResNet",
+            "class_embedding",
+            "layer1.0.conv1.weight",
+        ),
+        (
+            [
+                "visual.conv1.weight",
+                "visual.layer1.0.conv1.weight",
+                "visual.attnpool.q_proj.weight",
+            ],
+            "a CLIP of the ResNet kind",
+            "class_embedding",
+            "visual.attnpool.q_proj.weight",
+        ),
+        (
+            ["state.0.exp_avg", "state.0.exp_avg_sq"],
+            "an optimiser's state",
+            "conv1.weight",
+            "state.0.exp_avg",
+        ),
+        (
+            [
+                "vision_model.embeddings.patch_embedding.weight",
+                "vision_model.head.probe",
+                "logit_bias",
+            ],
+            "a SigLIP",
+            "embeddings.class_embedding",
+            "logit_bias",
+        ),
+        (
+            ["visual.trunk.blocks.0.attn.qkv.weight"],
+            "a vision transformer of timm",
+            "conv1.weight",
+            "visual.trunk.blocks.0.attn.qkv.weight",
+        ),
+        (
+            ["down_blocks.0.resnets.0.conv1.weight"],
+            "a U-Net or an autoencoder of diffusers",
+            "class_embedding",
+            "down_blocks.0.resnets.0.conv1.weight",
+        ),
+        (
+            ["model.diffusion_model.input_blocks.0.0.weight"],
+            "a Stable Diffusion checkpoint",
+            "conv1.weight",
+            "model.diffusion_model.input_blocks.0.0.weight",
+        ),
+        (
+            ["model.layers.0.self_attn.q_proj.weight"],
+            "a language model",
+            "conv1.weight",
+            "model.layers.0.self_attn.q_proj.weight",
+        ),
+        (
+            ["text_model.encoder.layers.0.layer_norm1.weight"],
+            "CLIP's text tower alone",
+            "conv1.weight",
+            "text_model.encoder.layers.0.layer_norm1.weight",
+        ),
+        (["query.weight", "fc.weight"], "a D3 head", "conv1.weight", "query.weight"),
+        (["fc.weight", "fc.bias"], "a linear layer alone", "conv1.weight", "fc.bias"),
+    ],
+)
+def test_a_checkpoint_of_something_else_is_named_with_what_is_missing_and_not_expected(
+    names: list[str], what: str, missing: str, unexpected: str, tmp_path: Path
+) -> None:
+    save_file({name: torch.zeros(1) for name in names}, tmp_path / "other.safetensors")
+    sentence = refused(read_encoder, tmp_path / "other.safetensors")
+    assert f"'other.safetensors' looks like {what}" in sentence
+    assert f"{missing} is missing, {unexpected} was not expected" in sentence
+
+
+def test_what_nobody_knows_is_refused_with_the_names_it_has(tmp_path: Path) -> None:
+    save_file({f"thing.{n}": torch.zeros(1) for n in range(9)}, tmp_path / "a.st")
+    sentence = refused(read_encoder, tmp_path / "a.st")
+    assert "conv1.weight is missing; it has thing.0, thing.1, thing.2 and 6 more" in sentence
+
+
+def test_an_encoder_in_place_of_a_head_is_named(encoder: Tensors, tmp_path: Path) -> None:
+    save_file(encoder, tmp_path / "a.st")
+    assert "looks like CLIP's vision transformer and holds no head" in refused(
+        read_head, tmp_path / "a.st"
+    )
+
+
+def test_two_encoders_are_not_chosen_between(encoder: Tensors, tmp_path: Path) -> None:
+    both = {f"student.{name}": tensor for name, tensor in encoder.items()}
+    both |= {f"teacher.{name}": tensor + 1 for name, tensor in encoder.items()}
+    save_file(both, tmp_path / "a.st")
+    assert "holds 2 encoders, under student., teacher." in refused(read_encoder, tmp_path / "a.st")
+
+
+@pytest.mark.parametrize(
+    "words", [("conv1.weight", "class_embedding"), ("fc.weight", "query.weight")]
+)
+def test_thousands_of_models_in_a_file_cost_no_time(words: tuple[str, str], tmp_path: Path) -> None:
+    one = torch.zeros(1)
+    held = {f"{n}.{word}": one + n for n in range(10_000) for word in words}
+    save_file(held | {"query.weight": one, "fc.weight": one + 1}, tmp_path / "a.st")
+    begun = time.process_time()
+    for read in (read_encoder, read_head):
+        refused(read, tmp_path / "a.st")
+    assert time.process_time() - begun < 5
+
+
+@pytest.mark.parametrize(
+    ("write", "words"),
+    [
+        (lambda file: torch.save(torch.nn.Linear(2, 2), file), "asks for torch.nn.modules"),
+        (lambda file: file.write_bytes(pickle.dumps({"a": 1})), "torch.save did not write"),
+        (lambda file: zipped(file, "weights.npy"), "a NumPy archive"),
+        (lambda file: zipped(file, "model/pytorch_model.bin"), "a zip archive of other files"),
+        (lambda file: zipped(file, "manifest.json", "encoder.safetensors"), "a bundle of D3"),
+        (lambda file: zipped(file, "word/document.xml"), "torch did not write"),
+    ],
+)
+def test_archives_and_pickles_of_others_are_named(
+    write: Callable[[Path], None], words: str, tmp_path: Path
+) -> None:
+    write(tmp_path / "a.pth")
+    with pytest.raises(CheckpointInvalid, match=words):
+        read_head(tmp_path / "a.pth")
+
+
+def zipped(file: Path, *names: str) -> None:
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"content")
+
+
+def test_a_file_is_blamed_by_the_name_that_it_was_given(head: Tensors, tmp_path: Path) -> None:
+    del head["key.bias"]
+    save_file(head, tmp_path / "tmp8d2x")
+    with pytest.raises(CheckpointInvalid, match=r"In 'classifier\.pth', the head lacks key\.bias"):
+        read_head(tmp_path / "tmp8d2x", called="classifier.pth")

@@ -77,7 +77,7 @@ def fill(database: Database, entries: int = 3) -> str:
             ]
         )
         held = transaction.reserve(IdempotencyKey(ada.id, "k", "0" * 64), NOON)
-        transaction.complete(held, b"\0\xff answer", NOON)
+        transaction.complete(held, b"\0\xff answer", ids, NOON)
     fill_scans(database)
     return key.key
 

@@ -14,6 +14,8 @@ from alembic.runtime.migration import MigrationContext
 from d3.adapters.sql import (
     Database,
     SchemaState,
+    SqlHistory,
+    SqlScanLedger,
     current,
     head,
     make_ready,
@@ -23,6 +25,7 @@ from d3.adapters.sql import (
 )
 from d3.adapters.sql.tables import Base
 from d3.domain.errors import SchemaMismatch, SettingsInvalid
+from d3.domain.history import HistoryFilter
 
 
 def run(database: Database, *statements: str) -> None:
@@ -181,3 +184,40 @@ def test_a_url_may_name_a_file(tmp_path: Path):
     make_ready(database)
     assert (tmp_path / "x.db").is_file()
     database.close()
+
+
+STARTER_SAID = "The starter model is for trying the software, not for judging real photographs."
+
+
+def test_rows_from_before_notices_are_told_by_their_model(empty_database):
+    upgrade(empty_database, "0005")
+    row = (
+        "INSERT INTO inference_results (image_name, prediction, is_fake, confidence, threshold, "
+        "processing_time, created_at, verdict, logit, views, spread, model_name, model_version, "
+        "model_sha256, engine, precision, calibration_name, calibration_scale, calibration_bias, "
+        "abstain_below, abstain_above, cached, d3_version) VALUES ('a.png', 0.75, {yes}, 0.5, 0.5, "
+        "0.1, '2026-01-01 00:00:00.000000+00:00', '{verdict}', 1.0, 1, 0.0, '{model}', 1, '{sha}', "
+        "'torch', 'fp32', 'none', 1.0, 0.0, 0.0, 0.0, {no}, '0.1.0')"
+    )
+    scan = (
+        "INSERT INTO scans (name, source, model_name, model_version, model_sha256, threshold, "
+        "views, by_service, state, created_at, listed, shards) VALUES ('{model}', '/x', '{model}', "
+        "1, '{sha}', 0.5, 1, {no}, 'done', '2026-01-01 00:00:00.000000+00:00', {yes}, 0)"
+    )
+    said = {"yes": "true", "no": "false", "sha": "b" * 64}
+    rows = [("starter", "fake"), ("mine", "fake"), ("starter", "uncertain")]
+    run(
+        empty_database,
+        *(row.format(model=model, verdict=verdict, **said) for model, verdict in rows),
+        *(scan.format(model=model, **said) for model in ("starter", "mine")),
+    )
+    assert upgrade(empty_database) == head()
+    history = SqlHistory(empty_database)
+    kept = sorted(history.iterate(HistoryFilter()), key=lambda one: one.id)
+    assert [one.notice for one in kept] == [STARTER_SAID, "", STARTER_SAID]
+    assert [one.reason for one in kept] == [None, None, None]
+    told = history.statistics(HistoryFilter())
+    assert (told.by_verdict.fake, told.by_verdict.uncertain, told.demo) == (2, 1, 2)
+    ledger = SqlScanLedger(empty_database)
+    assert ledger.get("starter").notice == STARTER_SAID
+    assert ledger.get("mine").notice == ""

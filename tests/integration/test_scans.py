@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import io
+import json
 import threading
 import uuid
 from collections import Counter
@@ -10,28 +12,39 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
+from pyarrow import parquet
 
+from d3.adapters.filesystem import FolderCollection
 from d3.adapters.minio import S3Collection, S3Images, S3Place
 from d3.adapters.sql import Database, SqlScanLedger
 from d3.container import Container
 from d3.domain.errors import (
+    FolderUnreadable,
     ImageNotFound,
     ImageTooLarge,
+    ImageUnsupported,
     RequestInvalid,
+    ScanIncomplete,
     ScanMismatch,
     ScanNotFound,
     StorageUnavailable,
 )
+from d3.domain.images import ImageSource
 from d3.domain.models import ModelReference
-from d3.domain.ports_scans import ScanLedger
+from d3.domain.ports_scans import Listed, ScanLedger
 from d3.domain.scans import NewScan, Scan, ScanCounts, ScanRow, ScanState
 from d3.domain.services import scanning
 from d3.domain.services.watching import Watcher
-from d3.evaluation.scan_files import Parts, rows_of
+from d3.evaluation.report.scan import render_scan
+from d3.evaluation.scan_files import Parts, rows_of, write_rows
+from d3.evaluation.scan_summary import summarise
+from d3.testing.images import drawn_in_alpha, noise, png, png_rgba
 from d3.testing.stores import S3Server
 from tests.pictures import container_for, paint, scan_all
 
@@ -361,6 +374,78 @@ def test_a_scan_keeps_to_what_it_was_begun_with(
     container.host().close()
 
 
+def test_a_place_in_a_listing_may_be_any_text(ledger: ScanLedger) -> None:
+    source = "/photos/\udcff"
+    scan = ledger.open(replace(new(), source=source))
+    assert scan.source == source
+    assert ledger.begin_listing(scan.id, "l", NOW, LATER) is not None
+    for number, cursor in enumerate(["z\udcff.jpg", "a\0b\0", '"quoted"', '"', "plain \u732b"]):
+        assert ledger.cut(scan.id, "l", number, ["x"], cursor)
+        listing = ledger.begin_listing(scan.id, "l", NOW, LATER)
+        assert listing is not None
+        assert listing.cursor == cursor
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_a_name_that_is_no_unicode_ends_a_shard_and_no_scan(
+    make, empty_database: Database, tmp_path: Path
+) -> None:
+    files = paint(tmp_path / "images\udcfe", 8)
+    for number, file in enumerate(files):
+        file.rename(file.with_name(f"{number}\udcff.png"))
+    container = make(**settings_of(empty_database))
+    ended = scan_all(container, str(tmp_path / "images\udcfe"))
+    assert (ended.state, ended.counts.rows, ended.counts.error) == (ScanState.DONE, 8, 0)
+
+
+class Failing:
+    """A collection that fails behind its images, for as long as it is told to."""
+
+    named = False
+
+    def __init__(self, folder: Path, error: Exception | None) -> None:
+        self._images = FolderCollection(folder)
+        self.source = self._images.source
+        self.error = error
+
+    def list(self, after: str | None) -> Iterator[Listed]:
+        yield from self._images.list(after)
+        if self.error is not None:
+            raise self.error
+
+    def read(self, uri: str) -> ImageSource:
+        return self._images.read(uri)
+
+    def check(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (FolderUnreadable("A folder cannot be read."), "A folder cannot be read"),
+        (RecursionError("too deep"), r"cannot be listed \(RecursionError\)"),
+    ],
+)
+def test_what_cannot_be_listed_ends_a_scan_that_stays_open(
+    make, empty_database: Database, tmp_path: Path, error: Exception, said: str
+) -> None:
+    paint(tmp_path / "images", 5)
+    container = make(**settings_of(empty_database))
+    service, manifest = container.scans(), container.host().load().manifest
+    collection = Failing(tmp_path / "images", error)
+    scan = service.begin("s", collection, manifest, threshold=None, views=None)
+    with pytest.raises(ScanIncomplete, match=said):
+        service.run(scan, collection)
+    found = container.scan_ledger().get("s")
+    assert (found.state, found.listed, found.counts.rows) == (ScanState.RUNNING, False, 5)
+    assert said.split(" ", maxsplit=1)[0] in (found.trouble or "")
+    collection.error = None
+    ended = service.run(scan, collection)
+    container.host().close()
+    assert (ended.state, ended.counts.rows, ended.trouble) == (ScanState.DONE, 5, None)
+    assert ended.counts.listed == 5, "nothing was listed twice"
+
+
 @pytest.fixture
 def bucket(s3: S3Server) -> str:
     name = f"images-{uuid.uuid4().hex}"
@@ -390,18 +475,28 @@ def test_a_prefix_is_listed_and_read(s3: S3Server, bucket: str) -> None:
 
 
 def test_what_is_not_there_or_too_large_is_said(s3: S3Server, bucket: str) -> None:
-    s3.client().put_object(bucket, "large", io.BytesIO(bytes(20_000)), 20_000)
+    for key, start in (("large", b"\xff\xd8\xff"), ("film", b"\0\0\0\x18ftypisom")):
+        s3.client().put_object(bucket, key, io.BytesIO(start + bytes(20_000)), len(start) + 20_000)
     collection = S3Collection(images_of(s3.place(bucket)), f"s3://{bucket}/")
     with pytest.raises(ImageNotFound):
         collection.read(f"s3://{bucket}/none")
     with pytest.raises(ImageTooLarge):
         collection.read(f"s3://{bucket}/large")
+    with pytest.raises(ImageUnsupported):
+        collection.read(f"s3://{bucket}/film")
+    with pytest.raises(ImageNotFound, match="cannot be a bucket's name"):
+        collection.read("s3://x/image.png")
     nowhere = S3Collection(images_of(s3.place(bucket)), "s3://no-such-bucket-at-all/x")
     for look in (nowhere.check, lambda: list(nowhere.list(None))):
         with pytest.raises(ImageNotFound, match="no-such-bucket-at-all"):
             look()
-    with pytest.raises(RequestInvalid):
-        S3Collection(images_of(s3.place(bucket)), "s3:///x")
+    for source, said in (
+        ("s3:///x", "names no bucket"),
+        ("s3://x", "cannot be a bucket's name"),
+        ("s3://192.168.0.1/x", "cannot be a bucket's name"),
+    ):
+        with pytest.raises(RequestInvalid, match=said):
+            S3Collection(images_of(s3.place(bucket)), source)
 
 
 def test_a_bucket_is_scanned(make, first_s3: S3Server, database: Database, tmp_path: Path) -> None:
@@ -418,3 +513,60 @@ def test_a_bucket_is_scanned(make, first_s3: S3Server, database: Database, tmp_p
     )
     ended = scan_all(container, f"s3://{name}/in/")
     assert (ended.state, ended.counts.rows, ended.counts.error) == (ScanState.DONE, 30, 0)
+
+
+def test_notice_and_reason_stand_with_every_row_and_outlive_the_model(ledger: ScanLedger) -> None:
+    said = "Demo model: calls 9 of 100 real photographs fake. Do not act on it."
+    scan = ledger.open(new())
+    assert scan.notice == ""  # begun by an older D3, which did not keep it
+    scan = ledger.open(replace(new(), notice=said))
+    assert ledger.open(new()).notice == said
+    cut(ledger, scan, ["a", "b", "c"])
+    shard = ledger.claim(scan.id, "w", NOW, LATER)
+    assert shard is not None
+    plain = replace(result("a", "uncertain"), reason="one_colour")
+    ledger.add(scan.id, 0, [plain, result("b"), result("c", None)])
+    rows = {one.uri: one for one in ledger.rows(scan.id)}
+    assert (rows["a"].reason, rows["a"].notice) == ("one_colour", said)
+    assert str(rows["a"].reason_text).startswith("The image has one colour")
+    assert (rows["b"].reason, rows["b"].reason_text, rows["b"].notice) == (None, None, said)
+    assert rows["c"].notice == ""
+    assert [one.notice for one in ledger.newest()] == [said]
+
+
+def test_a_scan_says_why_it_leaves_verdicts_open(tmp_path: Path) -> None:
+    paint(tmp_path / "pictures", 4)
+    Image.new("RGB", (64, 64), (9, 9, 9)).save(tmp_path / "pictures/plain.png")
+    (tmp_path / "pictures/alpha.png").write_bytes(png_rgba(drawn_in_alpha(64, 64)))
+    (tmp_path / "pictures/small.png").write_bytes(png(noise(64, 31)))
+    container = container_for(tmp_path / "home")
+    scan = scan_all(container, str(tmp_path / "pictures"))
+    starter = container.models().info("starter").notice
+    rows = {Path(one.uri).name: one for one in rows_of(container.scan_ledger(), scan.id)}
+    assert {name: one.reason for name, one in rows.items() if one.reason in LACKS} == {
+        "plain.png": "one_colour",
+        "alpha.png": "alpha_only",
+        "small.png": "too_small",
+    }
+    assert all(one.verdict == "uncertain" for one in rows.values() if one.reason)
+    assert {one.notice for one in rows.values()} == {scan.notice} == {starter}
+    summary = summarise(rows.values(), scan.source, top=9)
+    assert sum(summary.reasons.values()) == scan.counts.uncertain >= 3
+    page = render_scan(scan, summary)
+    assert escape(starter) in page
+    assert "The image has one colour throughout" in page
+    for form in ("csv", "jsonl", "parquet"):
+        write_rows(rows.values(), tmp_path / f"rows.{form}", form)
+    with (tmp_path / "rows.csv").open(encoding="utf-8", newline="") as stream:
+        exported = {Path(one["uri"]).name: one for one in csv.DictReader(stream)}
+    assert exported["plain.png"]["reason"] == "one_colour"
+    assert exported["plain.png"]["reason_text"] == rows["plain.png"].reason_text
+    assert {one["notice"] for one in exported.values()} == {starter}
+    lines = (tmp_path / "rows.jsonl").read_text(encoding="utf-8").splitlines()
+    assert {json.loads(one)["notice"] for one in lines} == {starter}
+    table = parquet.read_table(tmp_path / "rows.parquet").to_pylist()
+    assert {one["notice"] for one in table} == {starter}
+    assert {one["reason"] for one in table} >= set(LACKS)
+
+
+LACKS = ("one_colour", "alpha_only", "too_small")

@@ -83,7 +83,9 @@ def test_statistics_and_models(client: Client, home: Home, tmp_path: Path) -> No
     assert client.model().model_name == "mine"
 
 
-def flaky(answers: list[tuple[int, dict[str, str]]], seen: list[dict[str, str]]) -> Any:
+def flaky(
+    answers: list[tuple[int, dict[str, str]]], seen: list[dict[str, str]], code: str = "busy"
+) -> Any:
     """An ASGI application that gives these answers in turn, then a good one."""
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
@@ -95,7 +97,7 @@ def flaky(answers: list[tuple[int, dict[str, str]]], seen: list[dict[str, str]])
         status, headers = answers.pop(0) if answers else (200, {})
         body: dict[str, Any] = {"success": True, "message": "done"}
         if status != 200:
-            body = {"success": False, "error": "Not now.", "code": "busy", "request_id": "r"}
+            body = {"success": False, "error": "Not now.", "code": code, "request_id": "r"}
         if scope["path"].endswith("stats") and status == 200:
             zeros = ["total_inferences", "total_fake", "total_real", "fake_percentage"]
             body["stats"] = dict.fromkeys([*zeros, "avg_processing_time"], 0)
@@ -149,6 +151,77 @@ def test_patience_ends() -> None:
         client.model()
     assert refused.value.status == 503
     assert len(seen) == 3
+
+
+IN_FLIGHT = (409, {"Retry-After": "45"})
+
+
+def test_a_request_that_is_being_answered_is_asked_for_again() -> None:
+    """A service that was killed and started again keeps the request's key for a minute."""
+    seen: list[dict[str, str]] = []
+    slept: list[float] = []
+    with (
+        serving(
+            flaky([IN_FLIGHT] * 12 + [(400, {})], seen, "request_in_flight"), lifespan="off"
+        ) as url,
+        Client(url, sleep=slept.append) as client,
+        pytest.raises(ServiceError) as refused,
+    ):
+        client.predict(b"x")
+    assert refused.value.status == 400
+    assert len(seen) == 13
+    assert len({one["idempotency-key"] for one in seen}) == 1
+    assert all(0 < pause < 5 for pause in slept)
+
+
+def test_patience_with_a_request_that_is_being_answered_ends() -> None:
+    seen: list[dict[str, str]] = []
+    slept: list[float] = []
+    with (
+        serving(flaky([IN_FLIGHT] * 99, seen, "request_in_flight"), lifespan="off") as url,
+        Client(url, sleep=slept.append) as client,
+        pytest.raises(ServiceError) as refused,
+    ):
+        client.predict(b"x")
+    assert refused.value.code == "request_in_flight"
+    assert 60 < sum(slept) < 100
+
+
+def test_another_conflict_is_not_asked_again() -> None:
+    seen: list[dict[str, str]] = []
+    with (
+        serving(flaky([IN_FLIGHT] * 2, seen, "model_busy"), lifespan="off") as url,
+        Client(url) as client,
+        pytest.raises(ServiceError) as refused,
+    ):
+        client.load_model()
+    assert refused.value.code == "model_busy"
+    assert len(seen) == 1
+
+
+def test_a_service_on_this_machine_is_not_asked_through_a_proxy(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    port = service.url.rpartition(":")[2]
+    for host in ("127.0.0.1", "localhost"):
+        with Client(f"http://{host}:{port}", retries=0) as client:
+            assert client.model().loaded
+    with Client("http://d3.invalid:5000", retries=0) as client, pytest.raises(ServiceError):
+        client.model()
+
+
+@pytest.mark.parametrize(
+    ("proxy", "way_out"), [("socks5://127.0.0.1:9", "httpx[socks]"), ("nonsense://", "HOST:PORT")]
+)
+def test_a_proxy_that_cannot_be_used_is_told(
+    proxy: str, way_out: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    with pytest.raises(d3.D3Error, match="ALL_PROXY") as refused:
+        Client("http://d3.example:5000")
+    assert way_out in str(refused.value)
 
 
 def test_no_answer_is_an_error_with_a_way_out() -> None:

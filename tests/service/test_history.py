@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from d3.domain.scoring import Verdict
 from d3.testing.history import NOON, an_entry
 from tests.service.conftest import Service, painted
 from tests.serving import assert_problem
@@ -25,6 +26,7 @@ def filled(service: Service) -> Service:
             f"{'cat' if n % 2 else 'dog'}-{n}.png",
             created_at=NOON + timedelta(hours=n),
             is_fake=n % 3 == 0,
+            verdict=Verdict.REAL if n % 3 else Verdict.FAKE,
             processing_time=0.25,
         )
         for n in range(7)
@@ -154,6 +156,8 @@ def test_statistics_count_everything_or_a_span(filled: Service) -> None:
         "total_real": 4,
         "fake_percentage": pytest.approx(100 * 3 / 7, abs=0.01),
         "avg_processing_time": pytest.approx(0.25),
+        "by_verdict": {"fake": 3, "real": 4, "uncertain": 0},
+        "demo": 0,
     }
     span = {"since": NOON.isoformat(), "until": (NOON + timedelta(hours=3)).isoformat()}
     assert filled.http.get(STATS, params=span).json()["stats"]["total_inferences"] == 3
@@ -162,6 +166,7 @@ def test_statistics_count_everything_or_a_span(filled: Service) -> None:
 def test_statistics_of_nothing_are_zeros(service: Service) -> None:
     stats = service.http.get(STATS, params={"bucket": "day"}).json()["stats"]
     assert stats.pop("series") == []
+    assert set(stats.pop("by_verdict").values()) == {0}
     assert set(stats.values()) == {0}
 
 

@@ -26,15 +26,15 @@ def test_health_says_how_the_service_is(service: Service) -> None:
 
 
 def test_ready_says_when_the_database_is_away(service: Service) -> None:
-    def broken() -> str:
+    def broken() -> None:
         from d3.domain.errors import StorageUnavailable
 
         raise StorageUnavailable("The database is away.")
 
-    service.application.d3.schema.current = broken
+    service.application.d3.history.check_writable = broken
     answer = service.http.get("/health/ready")
     assert answer.status_code == 503
-    assert answer.json()["missing"] == ["database: it does not answer"]
+    assert answer.json()["missing"] == ["database: The database is away."]
 
 
 def test_a_request_id_comes_back_or_is_made(service: Service, image: bytes) -> None:

@@ -107,7 +107,8 @@ def test_a_file_that_is_no_head_is_refused_and_nothing_is_stored(
     service: Service, home: Home, content: bytes, code: str
 ) -> None:
     before = home.store.names()
-    assert_problem(upload(service, content, name="bad"), 422, code)
+    problem = assert_problem(upload(service, content, "weights.pth", name="bad"), 422, code)
+    assert "'weights.pth'" in problem["error"]  # and not the file that the upload was kept in
     assert home.store.names() == before
 
 

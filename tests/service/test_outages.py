@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 import d3
-from d3.adapters.sql import Database
+from d3.adapters.sql import Database, upgrade
 from d3.entrypoints.http import create_app
 from d3.testing.engines import FakeEngine
 from d3.testing.servers import LocalPostgresql, local_postgresql
@@ -145,7 +145,7 @@ def test_a_database_that_crashes_and_comes_back_loses_no_acknowledged_row(
             before = len(acknowledged)
             ready = on_postgresql.http.get("/health/ready")
             assert (ready.status_code, ready.json()["ready"]) == (503, False)
-            assert ready.json()["missing"] == ["database: it does not answer"]
+            assert ready.json()["missing"] == ["database: The database cannot be reached."]
             assert_problem(on_postgresql.http.get("/api/inference/stats"), 503)
             time.sleep(OUTAGE_SECONDS)
             postgresql.restart()
@@ -159,6 +159,102 @@ def test_a_database_that_crashes_and_comes_back_loses_no_acknowledged_row(
     assert all(int(one.headers["retry-after"]) >= 1 for one in refused)
     assert acknowledged <= kept(database)
     assert on_postgresql.http.get("/health/ready").json() == {"ready": True, "missing": []}
+
+
+@pytest.mark.parametrize(
+    ("harm", "cure", "said"),
+    [
+        (
+            "ALTER DATABASE {name} SET default_transaction_read_only = on",
+            "ALTER DATABASE {name} RESET default_transaction_read_only",
+            "The database is read-only at the moment, as a standby is.",
+        ),
+        (
+            "REVOKE INSERT ON inference_results FROM reporter",
+            "GRANT INSERT ON inference_results TO reporter",
+            "The database does not let D3 write.",
+        ),
+        (
+            "REVOKE ALL ON SEQUENCE inference_results_id_seq FROM reporter",
+            "GRANT ALL ON SEQUENCE inference_results_id_seq TO reporter",
+            "The database does not let D3 number its results.",
+        ),
+    ],
+    ids=["read-only", "no INSERT", "no numbers"],
+)
+def test_a_service_that_cannot_keep_results_is_not_ready(
+    start: Callable[..., Service], database: Database, harm: str, cure: str, said: str
+) -> None:
+    url = as_reporter(database)
+    service = start(database_url=url, cache_entries=0)
+    assert service.predict(painted(1)).status_code == 200
+    run(database, harm)
+    end_connections(database)
+    assert_problem(service.predict(painted(2)), 503)
+    wait_until(lambda: service.http.get("/health/ready").status_code == 503)
+    assert service.http.get("/health/ready").json()["missing"] == [f"database: {said}"]
+    run(database, cure)
+    wait_until(lambda: service.http.get("/health/ready").status_code == 200)
+    assert service.predict(painted(3)).status_code == 200
+
+
+def test_a_request_log_that_may_not_be_written_costs_no_result(
+    start: Callable[..., Service], database: Database
+) -> None:
+    service = start(database_url=as_reporter(database), cache_entries=0)
+    run(database, "REVOKE ALL ON request_logs FROM reporter")
+    assert_predictions_go_on(service)
+
+
+def test_a_request_log_that_somebody_locks_costs_no_result(
+    start: Callable[..., Service], database: Database
+) -> None:
+    service = start(database_url=as_reporter(database), cache_entries=0)
+    with database.writing() as connection:
+        connection.execute(sa.text("LOCK TABLE request_logs"))
+        assert_predictions_go_on(service)
+
+
+def assert_predictions_go_on(service: Service) -> None:
+    begun = time.monotonic()
+    for shade in range(5):
+        assert service.predict(painted(shade)).status_code == 200
+        time.sleep(0.4)  # the log is written once a second
+    assert time.monotonic() - begun < 8  # a lock is waited for ten seconds
+    assert service.rows() == 5
+
+
+def as_reporter(database: Database) -> str:
+    """The database's URL for a user with no more rights than D3 needs, its tables made."""
+    upgrade(database)
+    with database.writing() as connection:
+        connection.execute(
+            sa.text(
+                "DROP OWNED BY reporter"
+                if has_reporter(connection)
+                else "CREATE ROLE reporter LOGIN"
+            )
+        )
+        for what in ("TABLES", "SEQUENCES"):
+            connection.execute(sa.text(f"GRANT ALL ON ALL {what} IN SCHEMA public TO reporter"))
+    url = database.url.difference_update_query(["application_name"]).set(username="reporter")
+    return url.render_as_string(hide_password=False)
+
+
+def has_reporter(connection: sa.Connection) -> bool:
+    return bool(connection.scalar(sa.text("SELECT 1 FROM pg_roles WHERE rolname = 'reporter'")))
+
+
+def run(database: Database, statement: str) -> None:
+    with database.writing() as connection:
+        connection.execute(sa.text("SET TRANSACTION READ WRITE"))
+        connection.execute(sa.text(statement.format(name=database.url.database)))
+
+
+def end_connections(database: Database) -> None:
+    """So that what was said of new sessions holds for all of them."""
+    with database.reading() as connection:
+        connection.scalars(sa.text(f"SELECT pg_terminate_backend(pid, 5000) {OTHERS}")).all()
 
 
 def test_redis_may_be_killed_and_come_back_while_answers_go_on(

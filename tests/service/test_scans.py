@@ -105,6 +105,13 @@ def test_what_cannot_be_scanned_is_said(
     assert_problem(service.http.delete(f"{SCANS}/none", headers=admin), 404, "scan_not_found")
 
 
+def test_a_field_that_means_nothing_is_named(service: Service) -> None:
+    admin = bearer(a_key(service, "root", "admin"))
+    asked = {"source": "s3://b/p", "modle": "mine"}
+    refused = service.http.post(SCANS, json=asked, headers=admin)
+    assert "modle" in assert_problem(refused, 400, "invalid_parameter")["error"]
+
+
 @pytest.fixture
 def source(home: Home, tmp_path: Path) -> str:
     """The pictures where the service may read them: in its folder, or on its S3 server."""

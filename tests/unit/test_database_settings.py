@@ -74,3 +74,10 @@ def test_the_container_wires_one_of_each(tmp_path: Path):
     assert (tmp_path / "d3.db").is_file()
     container.history_writer().close()
     container.database().close()
+
+
+def test_a_host_that_is_a_folder_is_the_servers_socket():
+    settings = read(POSTGRES_HOST="/run/postgresql", POSTGRES_PORT="5433", POSTGRES_PASSWORD="p@/")
+    url = Database(settings.database).url
+    assert (url.host, url.password, url.database) == (None, "p@/", "d3_deepfake")
+    assert dict(url.query) == {"host": "/run/postgresql", "port": "5433"}

@@ -65,11 +65,33 @@ def grey(level: int) -> Pixels:
     return np.full((8, 8, 3), level, np.uint8)
 
 
+def nearly(level: int) -> Pixels:
+    """A picture: one colour but for a pixel."""
+    pixels = np.full((64, 64, 3), level, np.uint8)
+    pixels[40, 40] += 1
+    return pixels
+
+
 def test_the_verdict_follows_the_pixels(service: DetectionService) -> None:
-    black, light = service.detect(grey(0)), service.detect(grey(200))
-    assert (black.verdict, black.is_fake, black.logit) == ("real", False, -4)
-    assert (light.verdict, light.is_fake, light.logit) == ("fake", True, 2.25)
+    black, light = service.detect(nearly(0)), service.detect(nearly(200))
+    assert (black.verdict, black.is_fake, black.reason) == ("real", False, None)
+    assert (light.verdict, light.is_fake, light.reason) == ("fake", True, None)
+    assert (black.logit, light.logit) == pytest.approx((-4, 2.25), abs=0.05)
     assert (light.engine, light.precision, light.model.name) == ("fake", "fp32", "mine")
+
+
+def test_what_carries_nothing_is_scored_and_not_judged(service: DetectionService) -> None:
+    plain, small = np.full((64, 64, 3), 200, np.uint8), nearly(200)[20:51]
+    alpha = np.dstack([plain, nearly(1)[:, :, 0]])
+    judged = list(service.detect_many([plain, small, alpha, nearly(200)]))
+    assert [one.verdict for one in judged] == ["uncertain", "uncertain", "uncertain", "fake"]
+    assert [one.reason for one in judged] == ["one_colour", "too_small", "alpha_only", None]
+    assert "smaller than 32 pixels" in str(judged[1].reason_text)
+    assert judged[3].reason_text is None
+    assert all(one.is_fake and one.prediction > 0.9 for one in judged)
+    assert [one.reason for one in (service.detect(one) for one in (plain, small))] == [
+        *("one_colour", "too_small")
+    ]
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 100])

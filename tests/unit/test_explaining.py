@@ -81,7 +81,7 @@ def test_one_window_over_the_whole_image_is_the_score_itself(tmp_path: Path) -> 
     model = tiny_model(tmp_path)
     detector = TorchEngine("cpu").load(model)
     pixels = noise(TINY.image_size, TINY.image_size, 3)
-    logits = detector.explain(pixels, 3)
+    logits = detector.heat(detector.explain_parts(pixels, 3, 0, detector.parts))
     assert logits == pytest.approx(np.full((4, 4), detector.score(pixels[None], 3).mean()))
     detector.close()
 
@@ -94,7 +94,7 @@ def test_an_engine_that_cannot_explain_says_so(tmp_path: Path) -> None:
     registry.put(model.manifest, model.encoder, model.head)
     clock = FakeClock()
     host = ModelHost(registry, FakeEngine, lambda one: DirectQueue(one, clock), "tiny")
-    service = ExplanationService(host, PillowDecoder(), PillowDrawing())
+    service = ExplanationService(host, PillowDecoder(), PillowDrawing(), clock)
     with pytest.raises(ExplanationUnavailable, match="D3_ENGINE"):
         service.explain(noise(50, 50, 1))
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from d3.adapters.sql.queries import after_prefix
 from d3.domain.cursors import decode_cursor, encode_cursor
 from d3.domain.errors import CursorInvalid, IdempotencyKeyInvalid
-from d3.domain.history import HistoryFilter, Tally, entry_of
+from d3.domain.history import HistoryFilter, Tally, VerdictCounts, entry_of
 from d3.domain.idempotency import IdempotencyKey
 from d3.domain.images import ImageFacts
 from d3.domain.models import ModelReference
@@ -117,7 +117,14 @@ def test_times_without_a_zone_or_a_calendar_are_refused():
 
 
 def test_nothing_has_no_percentage():
-    assert Tally(total_inferences=0, total_fake=0, avg_processing_time=0.0).fake_percentage == 0
+    none = Tally(
+        total_inferences=0,
+        total_fake=0,
+        avg_processing_time=0.0,
+        by_verdict=VerdictCounts(),
+        demo=0,
+    )
+    assert none.fake_percentage == 0
 
 
 @pytest.mark.parametrize("key", ["", " a", "a ", "ü", "a\nb", "a\0", "x" * 256])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import pytest
 
@@ -20,15 +20,20 @@ from d3.domain.errors import (
     StorageFailed,
     StorageUnavailable,
 )
-from d3.domain.history import HistoryFilter, RequestRecord
-from d3.domain.idempotency import Completion, IdempotencyKey, Reservation, StoredAnswer
+from d3.domain.history import HistoryFilter
+from d3.domain.idempotency import (
+    LEASE,
+    RENEWAL,
+    Completion,
+    IdempotencyKey,
+    Reservation,
+    StoredAnswer,
+)
 from d3.domain.services.writing import HistoryWriter
-from d3.testing.history import NOON, an_entry
+from d3.testing.fakes import FakeClock
+from d3.testing.history import an_entry
 
 ALL = HistoryFilter()
-RECORD = RequestRecord(
-    endpoint="/health", method="GET", status_code=200, response_time=0.1, created_at=NOON
-)
 
 
 class ObservedHistory(MemoryHistory):
@@ -61,6 +66,10 @@ class ObservedHistory(MemoryHistory):
             yield transaction
         self.sizes.append(len(self._books.entries) - before)
 
+    def expires_at(self, key):
+        there = self._books.keys.get((0, key))
+        return there and there.expires_at
+
 
 @pytest.fixture
 def history():
@@ -87,6 +96,13 @@ def hold(history, writer):
         return first.result(10)
 
     return release
+
+
+def wait_until(true):
+    deadline = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def reserve(writer, request="one", key="key"):
@@ -172,16 +188,12 @@ def test_a_batch_larger_than_the_bound_goes_when_nothing_waits(history):
 
 def test_closing_writes_what_waits_and_refuses_what_comes(history, writer, hold):
     futures = [writer.submit([an_entry()]) for _ in range(20)]
-    writer.log(RECORD)
     threading.Timer(0.05, history.gate.set).start()
     writer.close()
     assert all(future.done() for future in futures)
     assert history.page(ALL, 1).total == 21
-    assert history.records == (RECORD,)
     with pytest.raises(HistoryOverloaded):
         writer.submit([an_entry()])
-    writer.log(RECORD)
-    assert writer.dropped_records == 1
     writer.close()
 
 
@@ -204,47 +216,6 @@ def test_a_writer_lives_on_when_nobody_waits_any_more(history, writer, hold):
     assert writer.submit([an_entry()]).result(10)
 
 
-def test_records_of_requests_ride_along(history, writer, hold):
-    for _ in range(30):
-        writer.log(RECORD)
-    future = writer.submit([an_entry()])
-    hold()
-    future.result(10)
-    assert len(history.records) == 30
-    assert history.sizes == [1, 1]
-
-
-def test_records_are_written_soon_though_nothing_else_is(history, writer):
-    writer.log(RECORD)
-    deadline = time.monotonic() + 10
-    while not history.records and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert history.records == (RECORD,)
-
-
-def test_records_that_cannot_be_written_take_nobody_with_them(history, writer, hold):
-    plain = history.transaction
-
-    @contextmanager
-    def transaction():
-        with plain() as books:
-
-            def log_many(records):
-                if records:
-                    raise EntryRefused("no such account")
-
-            books.log_many = log_many
-            yield books
-
-    history.transaction = transaction
-    writer.log(RECORD)
-    future = writer.submit([an_entry()])
-    hold()
-    assert future.result(10)
-    writer.close()
-    assert writer.dropped_records == 1
-
-
 def test_the_same_request_gets_the_same_answer_and_one_row(history, writer):
     held = reserve(writer)
     with pytest.raises(RequestInFlight):
@@ -265,6 +236,50 @@ def test_an_answer_needs_no_entry(writer):
 def test_a_request_that_failed_can_be_sent_again(writer):
     writer.release(reserve(writer)).result(10)
     assert isinstance(reserve(writer, "another"), Reservation)
+
+
+def test_a_key_stays_taken_for_as_long_as_its_request_is_worked_on(history):
+    clock = FakeClock()
+    with closing(HistoryWriter(history, clock)) as writer:
+        held = reserve(writer)
+        for _ in range(9):  # three leases long
+            clock.advance(RENEWAL.total_seconds())
+            writer.submit([an_entry()]).result(10)  # wakes the thread that renews
+            wait_until(lambda: history.expires_at("key") == clock.now() + LEASE)
+        with pytest.raises(RequestInFlight):
+            reserve(writer)
+        writer.submit([], Completion(held, lambda ids: b"done")).result(10)
+        assert reserve(writer) == StoredAnswer(b"done")
+
+
+def test_a_key_whose_process_died_is_free_after_a_minute(history):
+    clock = FakeClock()
+    with closing(HistoryWriter(history, clock)) as dead:
+        reserve(dead)
+    clock.advance(60)
+    with closing(HistoryWriter(history, clock)) as alive:
+        assert isinstance(reserve(alive), Reservation)
+
+
+def test_a_key_is_given_back_when_the_history_has_returned(history):
+    clock = FakeClock()
+    with closing(HistoryWriter(history, clock)) as writer:
+        held = reserve(writer)
+        history.failures = [StorageUnavailable("away"), StorageUnavailable("away")]
+        assert isinstance(writer.release(held).exception(10), StorageUnavailable)
+        clock.advance(RENEWAL.total_seconds())
+        writer.submit([an_entry()]).result(10)
+        wait_until(lambda: history.expires_at("key") is None)
+        assert isinstance(reserve(writer, "another"), Reservation)
+
+
+def test_a_key_that_was_not_given_back_is_when_the_writer_closes(history):
+    writer = HistoryWriter(history, SystemClock())
+    held = reserve(writer)
+    history.failures = [StorageUnavailable("away"), StorageUnavailable("away")]
+    assert writer.release(held).exception(10)
+    writer.close()
+    assert history.expires_at("key") is None
 
 
 def test_a_lost_reservation_keeps_no_row_and_harms_no_other(history, writer, hold):

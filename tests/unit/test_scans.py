@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 import time
 from collections import Counter
@@ -24,6 +26,7 @@ from d3.domain.detections import Detection
 from d3.domain.errors import (
     D3Error,
     DetectorFailed,
+    FolderUnreadable,
     ImageNotFound,
     ImageUnreadable,
     RequestInvalid,
@@ -84,12 +87,134 @@ def test_a_folder_that_is_gone_is_said_to_be(tmp_path: Path) -> None:
         list(FolderCollection(tmp_path / "no").list(None))
 
 
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Names of folders that cannot be read, for as long as they are in it."""
+    names: set[str] = set()
+    scandir = os.scandir
+
+    def scan(path: str) -> object:
+        if Path(path).name in names:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), path)
+        return scandir(path)
+
+    monkeypatch.setattr("d3.domain.folders.os.scandir", scan)
+    return names
+
+
+@pytest.mark.parametrize("pattern", [None, "**/*.png", "*/*/*.png"])
+def test_folders_that_cannot_be_read_are_listed_by_whoever_goes_on(
+    pattern: str | None, tmp_path: Path, failing: set[str]
+) -> None:
+    names = ["a/b/1.png", "a/c/2.png", "a/d/3.png", "e/f/4.png", "e/f/5.png", "e/g/6.png"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    collection = (
+        FolderCollection(tmp_path)
+        if pattern is None
+        else PatternCollection(f"{tmp_path}/{pattern}")
+    )
+
+    def listed(after: str | None) -> tuple[list[Listed], str]:
+        found: list[Listed] = []
+        try:
+            for one in collection.list(after):
+                found.append(one)  # noqa: PERF402  what came before the error counts
+        except FolderUnreadable as error:
+            return found, str(error)
+        return found, ""
+
+    failing |= {"c", "f"}
+    first, said = listed(None)
+    below = [str(Path(one.uri).relative_to(tmp_path)) for one in first]
+    assert below == ["a/b/1.png", "a/d/3.png", "e/g/6.png"]
+    assert f"The folder {str(tmp_path / 'a/c')!r} and 1 more cannot be read (Stale" in said
+    failing.discard("f")
+    for place, one in enumerate(first):
+        again, said = listed(one.cursor)
+        assert "'. cannot" not in said
+        assert "more" not in said
+        assert "a/c" in said
+        # What failed in between is found, and nothing twice.
+        later = [*first[place + 1 :], *again]
+        assert len({one.uri for one in again}) == len(again)
+        assert {one.uri for one in later} | {one.uri for one in first[: place + 1]} == {
+            str(tmp_path / name) for name in names if name != "a/c/2.png"
+        }
+    last = listed(first[-1].cursor)[0][-1]
+    failing.clear()
+    after_all, said = listed(last.cursor)
+    assert (said, [one.uri for one in after_all]) == ("", [str(tmp_path / "a/c/2.png")])
+
+
+def test_a_listing_stops_where_too_many_folders_fail(
+    tmp_path: Path, failing: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("d3.adapters.filesystem.collections._MOST_UNREAD", 3)
+    for number in range(9):
+        (tmp_path / f"d{number}").mkdir()
+        failing.add(f"d{number}")
+    with pytest.raises(FolderUnreadable, match="and 2 more"):
+        list(FolderCollection(tmp_path).list(None))
+
+
+def test_a_folder_that_is_locked_itself_is_said_to_be(tmp_path: Path, failing: set[str]) -> None:
+    (tmp_path / "x").mkdir()
+    failing.add("x")
+    for collection in (FolderCollection(tmp_path / "x"), PatternCollection(f"{tmp_path}/x/*")):
+        with pytest.raises(FolderUnreadable, match="Stale"):
+            collection.check()
+
+
+def test_a_pattern_goes_on_behind_any_file_and_follows_no_circle(tmp_path: Path) -> None:
+    for name in ("b/2.png", "b/1.png", "a.png", "c/d/3.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "c/loop").symlink_to("..")
+    collection = PatternCollection(f"{tmp_path}/**/*.png")
+    everything = list(collection.list(None))
+    assert [one.cursor for one in everything] == ["a.png", "b/1.png", "b/2.png", "c/d/3.png"]
+    for place, one in enumerate(everything):
+        assert list(collection.list(one.cursor)) == everything[place + 1 :]
+    assert list(collection.list("17")) == everything, "a cursor of a version that numbered files"
+
+
 def test_a_pattern_finds_files_alone(tmp_path: Path) -> None:
     (tmp_path / "x.png").mkdir()
     for name in ("a.png", "b.jpg", "x.png/c.png"):
         (tmp_path / name).touch()
     found = {one.uri for one in PatternCollection(f"{tmp_path}/**/*.png").list(None)}
     assert found == {str(tmp_path / "a.png"), str(tmp_path / "x.png/c.png")}
+
+
+@pytest.mark.parametrize("divider", [",", ";", "\t"])
+@pytest.mark.parametrize("title", ["label{}path\n", ""])
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+def test_a_table_loses_no_image(divider: str, title: str, suffix: str, tmp_path: Path) -> None:
+    (tmp_path / "2.png").touch()
+    rows = [f"real{divider}{number}.png\n" for number in range(3)]
+    file = tmp_path / f"list{suffix}"
+    file.write_text(title.format(divider) + "".join(rows))
+    found = ListCollection(file, lambda _: b"", lambda _: None).list(None)
+    assert [one.uri for one in found] == [str(tmp_path / f"{number}.png") for number in range(3)]
+
+
+def test_entries_of_a_list_are_kept_as_tidy_paths(tmp_path: Path) -> None:
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists/l.txt").write_text("../a/./b.png\ns3://b/../k.png\n")
+    found = ListCollection(tmp_path / "lists/l.txt", lambda _: b"", lambda _: None).list(None)
+    assert [one.uri for one in found] == [str(tmp_path / "a/b.png"), "s3://b/../k.png"]
+
+
+def test_a_store_that_answers_and_does_not_let_itself_be_listed_ends_the_listing() -> None:
+    class Unlistable(Store):
+        def list(self, after: str | None) -> Iterator[Listed]:
+            yield from ()
+            raise StorageUnavailable("busy")
+
+    with pytest.raises(StorageUnavailable):
+        list(PatientCollection(Unlistable(), 60, lambda _: None).list(None))
 
 
 LISTED = ["one.png", "s3://bucket/two words.png", "sub/three.png"]

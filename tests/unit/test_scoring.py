@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from decimal import Decimal
 
 import numpy as np
@@ -15,6 +16,7 @@ from d3.domain.scoring import (
     MAX_VIEWS,
     AbstainBand,
     Calibration,
+    Reason,
     Verdict,
     assess,
     checked_threshold,
@@ -40,7 +42,9 @@ def test_every_score_keeps_its_promises(
     assert score.confidence == 2 * abs(score.prediction - 0.5)
     assert 0 <= score.spread <= 1
     assert score.threshold == threshold
-    if score.verdict is not Verdict.UNCERTAIN:
+    assert (score.verdict is Verdict.UNCERTAIN) == (score.reason is not None)
+    if score.reason is None:
+        assert score.reason_text is None
         assert (score.verdict is Verdict.FAKE) == score.is_fake
 
 
@@ -196,3 +200,29 @@ def test_a_calibration_that_would_not_order_images_is_refused(scale: float, bias
 def test_an_abstain_band_of_other_than_two_distances_is_refused(below: float, above: float) -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
         AbstainBand(below, above)
+
+
+@given(views, thresholds, calibrations, bands, st.sampled_from(Reason))
+def test_an_image_that_carries_nothing_is_scored_alike_and_never_judged(
+    values: list[float],
+    threshold: float,
+    calibration: Calibration,
+    band: AbstainBand,
+    lack: Reason,
+) -> None:
+    judged = assess(values, threshold=threshold, calibration=calibration, abstain_band=band)
+    empty = assess(
+        values, threshold=threshold, calibration=calibration, abstain_band=band, lack=lack
+    )
+    assert (empty.verdict, empty.reason) == (Verdict.UNCERTAIN, lack)
+    assert replace(empty, verdict=judged.verdict, reason=judged.reason) == judged
+
+
+def test_every_doubt_has_its_reason_and_a_sentence() -> None:
+    band = AbstainBand(0.2, 0.2)
+    assert assess([0.1], threshold=0.5, abstain_band=band).reason is Reason.ABSTAIN_BAND
+    assert assess([-3, 3], threshold=0.5, abstain_band=band).reason is Reason.SPREAD
+    assert {one for one in Reason if one.is_lack} == {
+        *(Reason.TOO_SMALL, Reason.ONE_COLOUR, Reason.ALPHA_ONLY)
+    }
+    assert len({one.sentence for one in Reason}) == len(Reason)

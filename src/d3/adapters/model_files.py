@@ -18,7 +18,7 @@ import msgspec
 
 from d3.domain.errors import D3Error, ModelDamaged, ModelNotFound, ModelProtected
 from d3.domain.hashing import file_of
-from d3.domain.models import Manifest, ModelFile, StoredModel
+from d3.domain.models import Manifest, ModelFile, StoredModel, with_encoders_notice
 
 MEND = "Remove the model and import or fetch it again."
 
@@ -56,6 +56,10 @@ class PackagedModels:
                 check_model(model)
                 return model
         return None
+
+    def noted(self, manifest: Manifest) -> Manifest:
+        """A stored manifest with what must be said of its encoder, if the package knows it."""
+        return with_encoders_notice(manifest, (one for one, _ in self._all()))
 
     def protect(self, name: str) -> None:
         """Keep the name of a packaged model from being written to.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,6 +15,11 @@ from d3.domain.errors import AccessForbidden
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _OWN_SITES = ("same-origin", "none")
 _IPV4_BITS, _IPV6_BITS = 24, 48
+_IPV6_HOUSEHOLD_BITS = 64
+_ANY_NAME = "*"
+_ELEMENT = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*")+')
+_FOR = re.compile(r'(?:^|;)\s*for\s*=\s*(?:"([^"\\]*)"|([^\s;"]*))\s*(?:;|$)', re.IGNORECASE)
+_NODE = re.compile(r"(?:\[(?P<six>[^\]]*)\]|(?P<four>[0-9.]+))(?::[0-9]{1,5})?")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -87,6 +93,16 @@ def host_of(host: str) -> str:
     return host.partition(":")[0].removesuffix(".")
 
 
+def goes_by(host: str, names: Collection[str]) -> bool:
+    """Whether a Host header holds one of these names; ``*.example.net`` is any name below it."""
+    name = host_of(host)
+    return any(
+        one in (name, _ANY_NAME)
+        or (one.startswith("*.") and name.endswith(one[1:]) and name[0] != ".")
+        for one in names
+    )
+
+
 def is_own_origin(origin: str, host: str, allowed: Collection[str]) -> bool:
     """Whether the page that asks came from this service, or from a page that may."""
     if origin in allowed or "*" in allowed:
@@ -140,6 +156,36 @@ def truncated(address: str) -> str | None:
     return str(ipaddress.ip_network((plain, bits), strict=False).network_address)
 
 
+def is_among(address: str, networks: Collection[Network]) -> bool:
+    """Whether an address belongs to one of the networks; what is no address does not."""
+    try:
+        plain = _plain(address)
+    except ValueError:
+        return False
+    return any(plain in network for network in networks)
+
+
+@lru_cache(maxsize=4096)
+def household(address: str) -> str:
+    """Whom an address counts as: an IPv6 caller has all of a /64, and may change within it."""
+    try:
+        plain = _plain(address)
+    except ValueError:
+        return address
+    if plain.version == 4:  # noqa: PLR2004
+        return str(plain)
+    return str(ipaddress.ip_network((plain, _IPV6_HOUSEHOLD_BITS), strict=False).network_address)
+
+
+def forwarded_for(header: str) -> str:
+    """The addresses in a ``Forwarded`` (RFC 7239), as :func:`client_behind` reads them.
+
+    By commas, in order; empty where an element names none.
+    """
+    found = (_FOR.search(element) for element in _ELEMENT.findall(header))
+    return ",".join((one[1] or one[2] or "") if one else "" for one in found)
+
+
 def client_behind(proxies: Collection[Network], peer: str, forwarded: str) -> str:
     """The caller's address where trusted proxies stand between.
 
@@ -149,17 +195,24 @@ def client_behind(proxies: Collection[Network], peer: str, forwarded: str) -> st
     Args:
         proxies: whose word is believed.
         peer: the connection's other end.
-        forwarded: the values of ``X-Forwarded-For``, by commas, in order.
+        forwarded: the values of ``X-Forwarded-For``, by commas, in order; each an address, with a
+            port or without.
     """
     client = peer
     for said in reversed(forwarded.split(",")):
         try:
             if not any(_plain(client) in network for network in proxies):
                 return client
-            client = str(_plain(said.strip()))
+            client = str(_plain(_without_port(said.strip())))
         except ValueError:
             return client
     return client
+
+
+def _without_port(node: str) -> str:
+    """The address in ``203.0.113.8:51234``, ``[2001:db8::1]:4711`` and ``[2001:db8::1]``."""
+    found = _NODE.fullmatch(node)
+    return found["six"] or found["four"] if found else node
 
 
 def _plain(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

@@ -69,7 +69,7 @@ class User:
 
     Attributes:
         id: counts from 1; never given twice.
-        username: unique, 1 to 255 characters.
+        username: unique; see :func:`checked_username`.
         email: unique; None where there is none.
         created_at: in UTC.
         is_active: whether their keys open the door.
@@ -304,12 +304,24 @@ def retired(key: ApiKey, overlap: timedelta, now: datetime) -> ApiKey:
 
 
 def checked_username(username: str) -> str:
-    """The name in one Unicode form (NFC), so that what looks alike is alike.
+    """The name of a new user in one Unicode form (NFC), so that what looks alike is alike.
+
+    It can be typed as one word in any shell and stand in any path.
 
     Raises:
-        AccountInvalid: not 1 to 255 printable characters, or with a space at an end.
+        AccountInvalid: not 1 to 255 letters, digits, ``.``, ``_``, ``-``, ``+`` and ``@``,
+            beginning with a letter or a digit.
     """
-    return _checked_text(unicodedata.normalize("NFC", username), "username")
+    name = unicodedata.normalize("NFC", username)
+    kinds = [unicodedata.category(one)[0] for one in name]
+    one_word = all(kind in "LMN" or one in "._-+@" for kind, one in zip(kinds, name, strict=True))
+    if not 1 <= len(name) <= _LONGEST_NAME or kinds[0] not in "LN" or not one_word:
+        raise AccountInvalid(
+            f"{shown(name)} cannot be a username.",
+            f"Give 1 to {_LONGEST_NAME} letters, digits, '.', '_', '-', '+' and '@', beginning "
+            "with a letter or a digit.",
+        )
+    return name
 
 
 def checked_email(email: str) -> str:

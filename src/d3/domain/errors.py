@@ -98,10 +98,22 @@ class FormNotMultipart(RequestInvalid):
     code = "not_multipart"
 
 
+class EncodingUnsupported(RequestInvalid):
+    """A body that is compressed or otherwise encoded as a whole."""
+
+    code = "encoding_unsupported"
+
+
 class FormTooLarge(RequestInvalid):
     """A body, or a number of parts, beyond the limit."""
 
     code = "body_too_large"
+
+
+class HostInvalid(RequestInvalid):
+    """A request that says not once which host it is for."""
+
+    code = "invalid_host"
 
 
 class FormTooSlow(RequestInvalid):
@@ -144,6 +156,12 @@ class ScanFailed(D3Error):
     """Nothing that works on a scan can go on with it."""
 
     code = "scan_failed"
+
+
+class ScanIncomplete(ScanFailed):
+    """Everything that could be listed is judged, and not everything could be listed."""
+
+    code = "scan_incomplete"
 
 
 class ScanNotFound(D3Error):
@@ -196,6 +214,12 @@ class ImageUnsupported(ImageError):
     code = "not_an_image"
 
 
+class ImageFormatUnsupported(ImageUnsupported):
+    """The bytes are an image, of a format or kind that D3 does not read."""
+
+    code = "unsupported_image"
+
+
 class ImageEmpty(ImageUnsupported):
     """There are no bytes at all."""
 
@@ -212,6 +236,12 @@ class ImageUnreadable(ImageError):
     """The store answers, but does not give this image."""
 
     code = "image_unreadable"
+
+
+class FolderUnreadable(ImageError):
+    """A folder cannot be listed, so whether there are images in it is not known."""
+
+    code = "folder_unreadable"
 
 
 class ImageTooLarge(ImageError):
@@ -236,6 +266,12 @@ class ModelNotLoaded(ModelError):
     """No model is loaded, so nothing can be judged."""
 
     code = "model_not_loaded"
+
+
+class ModelForked(ModelError):
+    """The model was loaded before this process was forked, and its threads stayed behind."""
+
+    code = "model_forked"
 
 
 class LoadInProgress(ModelError):
@@ -552,6 +588,18 @@ class Overloaded(D3Error):
     def __init__(self, problem: str, remedy: str = "", retry_after: float = 1.0) -> None:
         super().__init__(problem, remedy)
         self.retry_after = retry_after
+
+
+class ResourcesExhausted(Overloaded):
+    """The process may open no more files, connections or processes, or has no memory for one."""
+
+    code = "resources_exhausted"
+
+
+class ServiceStopping(Overloaded):
+    """The service was told to stop before this was done."""
+
+    code = "service_stopping"
 
 
 class DeadlineExceeded(Overloaded):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -37,14 +37,16 @@ class Heatmap:
             1024 pixels.
         image: facts of the original.
         model: which model was asked.
-        encode: turns uint8 RGB pixels into a PNG file.
+        encode: turns uint8 RGB pixels and texts, by keyword, into a PNG file.
+        notice: what must be said beside the map, from the model's manifest; may be empty.
     """
 
     logits: Map
     pixels: Pixels = field(repr=False)
     image: ImageFacts
     model: ModelReference
-    encode: Callable[[Pixels], bytes] = field(repr=False)
+    encode: Callable[[Pixels, Mapping[str, str]], bytes] = field(repr=False)
+    notice: str = ""
 
     @property
     def values(self) -> Map:
@@ -72,8 +74,17 @@ class Heatmap:
         return painted
 
     def png(self) -> bytes:
-        """The overlay as a PNG file."""
-        return self.encode(self.overlay())
+        """The overlay as a PNG file, whose texts say what it is wherever it is passed on."""
+        model = self.model
+        text = {
+            "Software": "D3",
+            "Description": self.meaning,
+            "Model": f"{model.name} version {model.version}, SHA-256 {model.sha256}",
+            "Source SHA-256": self.image.sha256,
+        }
+        if self.notice:
+            text["Notice"] = self.notice
+        return self.encode(self.overlay(), text)
 
 
 def _enlarged(values: Map, height: int, width: int) -> NDArray[np.float32]:

@@ -11,11 +11,14 @@ from d3.domain.detections import Detection
 from d3.domain.errors import RequestInvalid
 from d3.domain.images import ImageFacts
 from d3.domain.models import ModelReference
-from d3.domain.scoring import AbstainBand, Calibration, Verdict
+from d3.domain.scoring import AbstainBand, Calibration, Reason, Verdict, sentence_of
 from d3.domain.text import storable
 
 MAX_PAGE = 500
 """The most entries of one page."""
+
+MAX_NOTICE = 1000
+"""The most characters of a notice that are kept with an entry."""
 
 LARGEST_ID = 2**63 - 1
 """Identifiers run from 1 to this; nothing beyond it was ever handed out."""
@@ -47,6 +50,8 @@ class NewEntry:
         d3_version: of the software that wrote the entry.
         user_id: whose request it was; None without an account.
         request_id: of the HTTP request, to find it in the logs.
+        reason: why the verdict is uncertain; None where it is not, or was never recorded.
+        notice: what must be said beside the verdict; empty where nothing must.
 
     Raises:
         ValueError: a number that is not finite or out of its range, or a time without a zone.
@@ -73,6 +78,8 @@ class NewEntry:
     d3_version: str = ""
     user_id: int | None = None
     request_id: str | None = None
+    reason: Reason | None = None
+    notice: str = ""
 
     def __post_init__(self) -> None:
         # Negated comparisons, so that NaN fails them too.
@@ -85,6 +92,17 @@ class NewEntry:
             raise ValueError("a logit is finite")
         object.__setattr__(self, "created_at", in_utc(self.created_at))
         object.__setattr__(self, "image_name", storable(self.image_name))
+        object.__setattr__(self, "notice", storable(self.notice, MAX_NOTICE))
+
+    @property
+    def reason_text(self) -> str | None:
+        """The reason as a sentence."""
+        return sentence_of(self.reason)
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether a model judged that nobody should rely on."""
+        return bool(self.notice)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +150,8 @@ def entry_of(
         d3_version=d3_version,
         user_id=user_id,
         request_id=request_id,
+        reason=detection.reason,
+        notice=detection.notice,
     )
 
 
@@ -218,22 +238,41 @@ class BucketSize(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VerdictCounts:
+    """How many entries have which verdict.
+
+    Attributes:
+        fake: called fake.
+        real: called real.
+        uncertain: left open.
+    """
+
+    fake: int = 0
+    real: int = 0
+    uncertain: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
     """Counts over some entries.
 
     Attributes:
         total_inferences: entries counted.
-        total_fake: those with ``is_fake``.
+        total_fake: those with ``is_fake``, whatever their verdict; ``by_verdict`` is what to show.
         avg_processing_time: mean seconds; 0 over no entries.
+        by_verdict: how many were called what.
+        demo: those of models whose notice says not to rely on them.
     """
 
     total_inferences: int
     total_fake: int
     avg_processing_time: float
+    by_verdict: VerdictCounts
+    demo: int
 
     @property
     def total_real(self) -> int:
-        """Those without ``is_fake``."""
+        """Those without ``is_fake``, whatever their verdict."""
         return self.total_inferences - self.total_fake
 
     @property
@@ -318,6 +357,7 @@ class RequestRecord:
         created_at: when it arrived, with a zone.
         request_id: as in ``X-Request-Id``.
         user_id: whose it was; None without an account.
+        requests: how many it stands for: 1, or all of a second's refusals that were alike.
     """
 
     endpoint: str
@@ -328,6 +368,7 @@ class RequestRecord:
     ip_address: str | None = None
     request_id: str | None = None
     user_id: int | None = None
+    requests: int = 1
 
 
 def in_utc(moment: datetime) -> datetime:

@@ -12,8 +12,11 @@ from d3.domain.errors import IdempotencyKeyInvalid
 KEPT = timedelta(hours=24)
 """How long an answer is kept."""
 
-LEASE = timedelta(minutes=5)
-"""How long a request may work on its answer before another one with its key takes over."""
+LEASE = timedelta(seconds=60)
+"""How long a key stays taken after its process last said that it is at work on the answer."""
+
+RENEWAL = timedelta(seconds=20)
+"""How often it says so."""
 
 NOBODY = 0
 """The owner of keys that come without an account; accounts count from 1."""
@@ -48,7 +51,7 @@ class IdempotencyKey:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """The right to answer a key, until the lease is over.
+    """The right to answer a key, as long as the lease is renewed.
 
     Attributes:
         owner: the key's.

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from d3.domain.scoring import Reason
 
 Pixels: TypeAlias = NDArray[np.uint8]
 """uint8 RGB: one image (height, width, 3) or a stack of them (n, height, width, 3)."""
@@ -16,10 +19,18 @@ Pixels: TypeAlias = NDArray[np.uint8]
 ImageSource: TypeAlias = "str | Path | bytes | Pixels | object"
 """A path, an encoded file's bytes, uint8 pixels (height, width, 3 or 4 or none), or a PIL image."""
 
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".gif", ".heic", ".heif"}
-)
-"""Of names that say a file is an image; what it is, its content says."""
+
+SMALLEST_SIDE = 32
+"""Pixels; an image with a shorter side is not judged: most of what the network would see is made
+by enlarging it."""
+
+
+class Content(StrEnum):
+    """What is left of an image once it is decoded to RGB."""
+
+    PICTURE = "picture"
+    ONE_COLOUR = "one_colour"
+    ALPHA_ONLY = "alpha_only"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +45,8 @@ class ImageFacts:
         frames: 1, or the number of frames of an animation; the first is the one judged.
         size_bytes: the encoded file's length.
         sha256: hexadecimal, of the encoded file; for ``"pixels"`` of mode, shape and samples.
+        content: a picture, or one colour throughout; ``alpha_only`` where that is so because all
+            there was to see lay in the alpha channel, which is dropped.
     """
 
     format: str
@@ -42,6 +55,14 @@ class ImageFacts:
     frames: int
     size_bytes: int
     sha256: str
+    content: Content = Content.PICTURE
+
+    @property
+    def lack(self) -> Reason | None:
+        """Why the image carries nothing to judge; None where it does."""
+        if min(self.width, self.height) < SMALLEST_SIDE:
+            return Reason.TOO_SMALL
+        return None if self.content is Content.PICTURE else Reason(self.content.value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,13 @@ Role = Literal["encoder", "head"]
 
 STARTER = "starter"
 PUBLISHED = "d3-vit-l14"
+
+PAST_NOTICES = {
+    "a31e668074d9a2006851fd1482a85487c3f12a0599015b770c601f78d745727f": (
+        "The starter model is for trying the software, not for judging real photographs."
+    )
+}
+"""What must be said of encoders that D3 shipped once and ships no more, by their SHA-256."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -125,7 +133,8 @@ class Manifest:
         abstain_band: around the threshold.
         licence: an SPDX expression or a sentence.
         provenance: where the weights came from.
-        notice: what every face must say when this model is used; may be empty.
+        notice: what every face must say when this model is used; may be empty. It belongs to the
+            encoder: see :func:`with_encoders_notice`.
         metrics: measured figures, free-form.
         created_at: ISO 8601 in UTC.
     """
@@ -178,6 +187,21 @@ class Manifest:
     def reference(self) -> ModelReference:
         """The few words by which a result names its model."""
         return ModelReference(self.name, self.version, self.sha256)
+
+
+def with_encoders_notice(manifest: Manifest, known: Iterable[Manifest]) -> Manifest:
+    """The manifest with the notice of its encoder, whoever made a model on it and how.
+
+    Args:
+        manifest: keeps a notice of its own.
+        known: models, of which some may have the same encoder file and say something of it.
+    """
+    if manifest.notice:
+        return manifest
+    said = (one.notice for one in known if one.encoder.sha256 == manifest.encoder.sha256)
+    past = PAST_NOTICES.get(manifest.encoder.sha256, "")
+    notice = next((one for one in said if one), past)
+    return replace(manifest, notice=notice) if notice else manifest
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ holds a thread; the queue in front of a detector has :mod:`d3.domain.ports_queue
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d3.domain.images import DecodedImage, ImageSource, Pixels
-from d3.domain.models import EncoderSpec, Manifest, ModelSummary, StoredModel
+from d3.domain.models import Activation, EncoderSpec, Manifest, ModelSummary, StoredModel
 
 Logits = NDArray[np.float64]
 """Raw logits (n, views)."""
@@ -98,18 +98,29 @@ class Detector(Protocol):
 
 @runtime_checkable
 class Explainer(Protocol):
-    """A detector that can say where its scores come from; not every engine's can."""
+    """A detector that can say where its scores come from; not every engine's can.
 
-    def explain(self, pixels: Pixels, views: int) -> NDArray[np.float64]:
-        """Raw logits (grid, grid) of an image's patches, of uint8 RGB pixels (S, S, 3).
+    Each patch's logit is the mean over the windows of neighbouring patches that hold it, each shown
+    to the network alone. They are shown in parts, so that others may come in between.
+    """
 
-        Each is the mean over the windows of neighbouring patches that hold it, each shown to the
-        network alone. Safe to call beside :meth:`Detector.score` and from many threads; one image
-        at a time is explained.
+    @property
+    def parts(self) -> int:
+        """How many; each costs about as much as an image with as many views."""
+        ...
+
+    def explain_parts(
+        self, pixels: Pixels, views: int, start: int, stop: int
+    ) -> NDArray[np.float64]:
+        """Raw logits (windows,) of parts ``start`` to ``stop``, of uint8 RGB pixels (S, S, 3).
 
         Raises:
             DeviceOutOfMemory: the device has no room.
         """
+        ...
+
+    def heat(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Raw logits (grid, grid) of an image's patches, of those of all windows in order."""
         ...
 
 
@@ -121,8 +132,8 @@ class Drawing(Protocol):
         """The picture with no side longer than so many pixels; its proportions stay."""
         ...
 
-    def png(self, pixels: Pixels) -> bytes:
-        """Uint8 RGB pixels (height, width, 3) as a PNG file."""
+    def png(self, pixels: Pixels, text: Mapping[str, str] | None = None) -> bytes:
+        """Uint8 RGB pixels (height, width, 3) as a PNG file, with texts in it by their keyword."""
         ...
 
 
@@ -160,16 +171,40 @@ class CheckpointFile:
 class Checkpoints(Protocol):
     """Reads checkpoints that came from elsewhere, safely, and converts them."""
 
-    def read_encoder(self, file: Path, into: Path, heads: int | None = None) -> CheckpointFile:
+    def read_encoder(
+        self,
+        file: Path,
+        into: Path,
+        heads: int | None = None,
+        activation: Activation = "quick_gelu",
+        *,
+        called: str | None = None,
+    ) -> CheckpointFile:
         """Check an encoder (``.safetensors`` or ``.pth``) and convert it into the folder ``into``.
+
+        Args:
+            file: holds it, by itself or among other things.
+            into: a folder that is there.
+            heads: of the attention; width / 64 unless said.
+            activation: of the MLPs.
+            called: what to blame the file as; its name unless said.
 
         Raises:
             CheckpointInvalid: wrong format, names, shapes, or values that are not finite.
         """
         ...
 
-    def read_head(self, file: Path, into: Path) -> CheckpointFile:
+    def read_head(self, file: Path, into: Path, *, called: str | None = None) -> CheckpointFile:
         """Likewise for a head."""
+        ...
+
+    def read_open_clip(self, name: str, into: Path) -> CheckpointFile:
+        """Likewise for an encoder of open_clip's table, ``MODEL:TAG``, which open_clip fetches.
+
+        Raises:
+            CheckpointInvalid: there is none, or it is no plain vision transformer of CLIP.
+            SourceUnavailable: its weights are neither in open_clip's cache nor to be had.
+        """
         ...
 
     def draw_permutations(self, seed: int, count: int, patches: int) -> tuple[tuple[int, ...], ...]:

@@ -54,8 +54,20 @@ class IdempotencyKeys(Protocol):
         """
         ...
 
-    def complete(self, reservation: Reservation, body: bytes, now: datetime) -> None:
+    def renew(self, reservations: Sequence[Reservation], now: datetime) -> None:
+        """Prolong the leases of keys that are still being answered; others are left alone."""
+        ...
+
+    def complete(
+        self, reservation: Reservation, body: bytes, ids: Sequence[int], now: datetime
+    ) -> None:
         """Keep the answer.
+
+        Args:
+            reservation: of the key.
+            body: the answer.
+            ids: of the entries that the answer tells of; deleting one forgets the answer.
+            now: the answer is kept for a day from then.
 
         Raises:
             ReservationLost: the lease ran out and another request took over; what the
@@ -122,6 +134,8 @@ class History(Protocol):
     def delete(self, id_: int, user_id: int | None = None) -> None:
         """Remove one entry; with ``user_id``, only if it is this account's.
 
+        Answers to idempotency keys that tell of it go with it.
+
         Raises:
             ResultNotFound: there is none.
         """
@@ -132,6 +146,7 @@ class History(Protocol):
     ) -> tuple[int, int]:
         """Delete what is older than these moments, a thousand rows at a time; how many there were.
 
+        Answers to idempotency keys from before go with the results.
         Of several replicas that do this at once, one does and the others stop.
 
         Args:
@@ -182,6 +197,14 @@ class History(Protocol):
 
     def iterate(self, where: HistoryFilter) -> Iterator[HistoryEntry]:
         """Every entry that matches, newest first, in bounded memory and without a long lock."""
+        ...
+
+    def check_writable(self) -> None:
+        """Try what keeping a result needs, and undo it.
+
+        Raises:
+            StorageFailed: a result could not be kept now.
+        """
         ...
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
+from d3.domain.heatmaps import Map
 from d3.domain.images import Pixels
 from d3.domain.ports import Detector, Logits
 
@@ -65,6 +66,22 @@ class Reservation(Protocol):
 
 
 @runtime_checkable
+class MapReservation(Protocol):
+    """Places for the parts of one heat map. Use or give it up."""
+
+    def submit(self, pixels: Pixels) -> Future[Map]:
+        """Ask for the raw logits (grid, grid) of the patches of uint8 RGB pixels (S, S, 3).
+
+        Cancelling the future spares every part that has not begun.
+        """
+        ...
+
+    def give_up(self) -> None:
+        """Let them go unused."""
+        ...
+
+
+@runtime_checkable
 class DetectionQueue(Protocol):
     """Owns a detector and takes turns at it. Safe to call from many threads.
 
@@ -101,6 +118,18 @@ class DetectionQueue(Protocol):
 
         Raises:
             Overloaded: the lane is full, or they cannot be judged by then.
+            ModelNotLoaded: the queue was closed.
+        """
+        ...
+
+    def reserve_map(self, views: int, deadline: float | None = None) -> MapReservation:
+        """Take places for a heat map, in the bulk lane: it costs as much as many images.
+
+        The detector has to be a :class:`d3.domain.ports.Explainer`.
+
+        Raises:
+            ExplanationUnavailable: it takes longer, even on an idle device.
+            Overloaded: the lane is full, or the map cannot be drawn by then.
             ModelNotLoaded: the queue was closed.
         """
         ...

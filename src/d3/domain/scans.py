@@ -12,6 +12,7 @@ from enum import StrEnum
 from d3.domain.detections import Detection
 from d3.domain.errors import D3Error, RequestInvalid
 from d3.domain.models import ModelReference
+from d3.domain.scoring import Reason, sentence_of
 
 SHARD_IMAGES = 2000
 """Images of a shard: what is listed again, leased and looked up at once."""
@@ -48,6 +49,7 @@ class NewScan:
         views: 1 to 16.
         created_at: with its zone.
         by_service: whether the service started it, and so sees to its end.
+        notice: what must be said beside the verdicts, from the model's manifest; may be empty.
     """
 
     name: str
@@ -57,6 +59,7 @@ class NewScan:
     views: int
     created_at: datetime
     by_service: bool = False
+    notice: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +162,9 @@ class ScanRow:
         image_height: pixels.
         image_bytes: of the file.
         processing_time: seconds.
+        reason: why the verdict is ``uncertain``, a word of :class:`d3.domain.scoring.Reason`.
+        notice: what must be said beside the verdict; empty where nothing must. The ledger keeps it
+            with the scan.
     """
 
     uri: str
@@ -174,6 +180,13 @@ class ScanRow:
     image_height: int | None = None
     image_bytes: int | None = None
     processing_time: float | None = None
+    reason: str | None = None
+    notice: str = ""
+
+    @property
+    def reason_text(self) -> str | None:
+        """The reason as a sentence."""
+        return sentence_of(None if self.reason is None else Reason(self.reason))
 
     @property
     def kind(self) -> str:
@@ -184,7 +197,7 @@ class ScanRow:
 ROW_FIELDS = (
     *("uri", "verdict", "prediction", "logit", "spread", "error", "image_sha256"),
     *("image_format", "image_width", "image_height", "image_bytes", "processing_time"),
-    "created_at",
+    *("created_at", "reason", "reason_text", "notice"),
 )
 """A row's fields, in the order of files."""
 
@@ -208,6 +221,8 @@ def row_of(uri: str, outcome: Detection | D3Error, now: datetime) -> ScanRow:
         image_height=image.height,
         image_bytes=image.size_bytes,
         processing_time=outcome.processing_time,
+        reason=outcome.reason and outcome.reason.value,
+        notice=outcome.notice,
     )
 
 

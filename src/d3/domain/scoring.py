@@ -21,6 +21,40 @@ class Verdict(StrEnum):
     UNCERTAIN = "uncertain"
 
 
+class Reason(StrEnum):
+    """Why a verdict is ``uncertain``; :attr:`sentence` says it to people."""
+
+    TOO_SMALL = "too_small"
+    ONE_COLOUR = "one_colour"
+    ALPHA_ONLY = "alpha_only"
+    SPREAD = "spread"
+    ABSTAIN_BAND = "abstain_band"
+
+    @property
+    def is_lack(self) -> bool:
+        """Whether the image itself carries nothing to judge, whatever model and threshold."""
+        return self not in {Reason.SPREAD, Reason.ABSTAIN_BAND}
+
+    @property
+    def sentence(self) -> str:
+        """One sentence for people."""
+        return _SENTENCES[self]
+
+
+_SENTENCES = {
+    Reason.TOO_SMALL: "The image is smaller than 32 pixels a side: too small to be judged.",
+    Reason.ONE_COLOUR: "The image has one colour throughout: there is nothing to judge.",
+    Reason.ALPHA_ONLY: (
+        "The picture is drawn in transparency alone, which is not judged; "
+        "without it one colour is left."
+    ),
+    Reason.SPREAD: "The views disagree: they lie on both sides of the threshold.",
+    Reason.ABSTAIN_BAND: (
+        "The probability is too near the threshold: within the model's abstain band."
+    ),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Share:
     """A measured share, or a difference of two, with its 95 % interval; NaN where there is none.
@@ -109,13 +143,15 @@ class Score:
 
     Attributes:
         prediction: probability in [0, 1] that the image is generated, after calibration.
-        is_fake: ``prediction > threshold``.
+        is_fake: ``prediction > threshold``, and no more than that: where the two could differ, go
+            by the verdict.
         confidence: ``2 * |prediction - 0.5|``, in [0, 1].
         verdict: ``fake`` or ``real``; ``uncertain`` where the views or the model's abstain band
-            lie on both sides of the threshold.
+            lie on both sides of the threshold, and where the image carries nothing to judge.
         logit: the mean of the views' logits, before calibration.
         spread: largest minus smallest probability of the views; 0 for one view.
         threshold: in [0, 1], the one applied.
+        reason: why the verdict is ``uncertain``; None where it is not.
     """
 
     prediction: float
@@ -125,6 +161,17 @@ class Score:
     logit: float
     spread: float
     threshold: float
+    reason: Reason | None = None
+
+    @property
+    def reason_text(self) -> str | None:
+        """The reason as a sentence."""
+        return sentence_of(self.reason)
+
+
+def sentence_of(reason: Reason | None) -> str | None:
+    """A reason for people; None where there is none."""
+    return None if reason is None else reason.sentence
 
 
 def assess(
@@ -133,6 +180,7 @@ def assess(
     threshold: float,
     calibration: Calibration = Calibration(),
     abstain_band: AbstainBand = AbstainBand(),
+    lack: Reason | None = None,
 ) -> Score:
     """Read one image's logits, one per view, as a verdict.
 
@@ -141,6 +189,8 @@ def assess(
         threshold: in [0, 1].
         calibration: applied to the mean logit and to each view's.
         abstain_band: the model's.
+        lack: why the image carries nothing to judge, see
+            :attr:`d3.domain.images.ImageFacts.lack`; the verdict is then ``uncertain``.
 
     Raises:
         ThresholdInvalid: the threshold is not a number in [0, 1].
@@ -160,16 +210,21 @@ def assess(
     views = [calibration.probability(view) for view in logits]
     lowest, highest = min(views), max(views)
     is_fake = prediction > threshold
-    doubtful = lowest <= threshold < highest or abstain_band.holds(prediction, threshold)
+    reason = lack
+    if reason is None and lowest <= threshold < highest:
+        reason = Reason.SPREAD
+    if reason is None and abstain_band.holds(prediction, threshold):
+        reason = Reason.ABSTAIN_BAND
     decided = Verdict.FAKE if is_fake else Verdict.REAL
     return Score(
         prediction=prediction,
         is_fake=is_fake,
         confidence=2 * abs(prediction - 0.5),
-        verdict=Verdict.UNCERTAIN if doubtful else decided,
+        verdict=decided if reason is None else Verdict.UNCERTAIN,
         logit=logit,
         spread=highest - lowest,
         threshold=threshold,
+        reason=reason,
     )
 
 

@@ -12,7 +12,8 @@ from typing import Any, Literal, TextIO
 import structlog
 
 LogFormat = Literal["auto", "text", "json"]
-_EXTRA = ("request_id", "method", "path", "status", "milliseconds")
+_EXTRA = ("request_id", "method", "path", "status", "milliseconds", "requests")
+_WARNINGS_A_SECOND = 10
 
 
 def configure_logs(form: LogFormat, level: str, stream: TextIO = sys.stderr) -> None:
@@ -58,3 +59,27 @@ def configure_logs(form: LogFormat, level: str, stream: TextIO = sys.stderr) -> 
     root.setLevel(level.upper())
     for name in ("uvicorn", "uvicorn.error", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # Strangers decide how often these warn: each malformed request is one line.
+    for name in ("uvicorn.error", "d3.http"):
+        logging.getLogger(name).addFilter(FewWarnings())
+
+
+class FewWarnings:
+    """Lets so many warnings of a logger through in a second, and says how many it held back."""
+
+    def __init__(self, most: int = _WARNINGS_A_SECOND) -> None:
+        self._most = most
+        self._second = 0
+        self._seen = 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is shown."""
+        if record.levelno != logging.WARNING:
+            return True
+        if int(record.created) != self._second:
+            held_back = self._seen - self._most
+            self._second, self._seen = int(record.created), 0
+            if held_back > 0:
+                record.msg = f"{record.msg} ({held_back:,} warnings before it are left out)"
+        self._seen += 1
+        return self._seen <= self._most

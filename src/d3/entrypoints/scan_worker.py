@@ -22,6 +22,7 @@ from d3.settings import Settings
 _LOG = logging.getLogger("d3.scans")
 _NICENESS = 10
 _LAST_SECONDS = 15.0
+_PIPE_BYTES = 4096
 
 
 def main() -> int:
@@ -66,7 +67,9 @@ def _stop(*_: object) -> None:
 
 
 def _end_with_the_service() -> None:
-    sys.stdin.buffer.read()
+    # Past the buffer: its lock, held here, would abort the process when the interpreter ends.
+    while os.read(sys.stdin.fileno(), _PIPE_BYTES):
+        pass
     os.kill(os.getpid(), signal.SIGTERM)
     threading.Event().wait(_LAST_SECONDS)
     os._exit(1)

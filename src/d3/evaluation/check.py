@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d3.domain.errors import ImageError
+from d3.domain.formats import is_no_image
 from d3.domain.ports import ImageDecoder
 from d3.domain.scoring import Share
 from d3.evaluation.bootstrap import folds, interval, replicates_at_once, replicates_for, resample
@@ -131,7 +132,7 @@ def check(
             table.add(item, facts)
             if item.fake:
                 generators[item.generator] += 1
-        elif facts.code in {"not_an_image", "empty_file"} and not item.named:
+        elif not item.named and is_no_image(item.path, facts):
             result.passed_over += 1
         else:
             result.unreadable_count += 1

@@ -1,10 +1,11 @@
 """Data sets: folders in the field's layouts or a CSV, read one image at a time.
 
-A folder tells the kind of an image by the first folder on the way to it that is called ``real``,
-``0_real`` or ``nature`` (a camera's), or ``fake``, ``1_fake`` or ``ai`` (generated). The generator
-is the first other folder above that one, else the first below it (``fake/GENERATOR``), else the
-data set's own name; ``train``, ``val`` and ``test`` name nobody. Real images without a generator
-stand against the only one of their folder or CSV, else against every generator.
+A folder tells the kind of an image by the folders on the way to it that are called ``real``,
+``0_real`` or ``nature`` (a camera's), or ``fake``, ``1_fake`` or ``ai`` (generated); a path with
+folders of both kinds is refused. The generator is the first other folder above the first of these,
+else the first below it (``fake/GENERATOR``), else the data set's own name; ``train``, ``val`` and
+``test`` name nobody. Real images without a generator stand against the only one of their folder or
+CSV, else against every generator.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from d3.domain.errors import RequestInvalid, shown
-from d3.domain.images import IMAGE_SUFFIXES
+from d3.domain.folders import files_below, unreadable_folder
+from d3.domain.formats import named_as_image
+from d3.domain.tables import SAMPLE_CHARACTERS, delimiter_of
 
 REAL_FOLDERS = frozenset({"real", "0_real", "nature"})
 FAKE_FOLDERS = frozenset({"fake", "1_fake", "ai"})
@@ -145,26 +148,44 @@ class Dataset:
 
 def _folder_items(root: str) -> Iterator[Item | None]:
     """Images below a folder; None for a file whose kind nothing tells."""
-    above = [part for part in Path(root).resolve().parts[1:] if part]
-    for place, names in _walk(root, frozenset()):
-        inside = [] if place == root else Path(place).relative_to(root).parts
-        known = _kind_and_generator(above, list(inside))
-        for name in names:
-            if known is None:
-                yield None
-            else:
-                named = Path(name).suffix.lower() in IMAGE_SUFFIXES
-                yield Item(os.path.join(place, name), *known, named)  # noqa: PTH118
+    above = Path(root).resolve().parts[1:]
+    known: tuple[bool, str] | None = None
+    looked_at: str | None = None
+    for path, trouble in files_below(root, follow_links=True):
+        if trouble is not None:
+            error = unreadable_folder(os.path.join(root, path), trouble)  # noqa: PTH118
+            raise DatasetInvalid(error.problem, error.remedy) from trouble
+        folder, name = os.path.split(path)
+        if folder != looked_at:
+            looked_at, inside = folder, Path(folder).parts
+            _check_one_kind(path, inside)
+            known = _kind_and_generator(above, inside)
+        if known is None:
+            yield None
+        else:
+            yield Item(os.path.join(root, path), *known, named_as_image(name))  # noqa: PTH118
 
 
-def _kind_and_generator(above: list[str], inside: list[str]) -> tuple[bool, str] | None:
+def _check_one_kind(path: str, inside: Sequence[str]) -> None:
+    """See that the folders of a path do not say both kinds."""
+    real = next((part for part in inside if part.lower() in REAL_FOLDERS), None)
+    fake = next((part for part in inside if part.lower() in FAKE_FOLDERS), None)
+    if real is not None and fake is not None:
+        raise DatasetInvalid(
+            f"The path {shown(path, 200)} says both kinds: {shown(real)} is a folder of real "
+            f"images, {shown(fake)} one of generated images.",
+            "Rename the one that is only a subject, or name the folder below it as the data set.",
+        )
+
+
+def _kind_and_generator(above: Sequence[str], inside: Sequence[str]) -> tuple[bool, str] | None:
     """What the folders say: whether generated, and the generator's name."""
     lowered = [part.lower() for part in inside]
     place = next((i for i, part in enumerate(lowered) if _is_kind(part)), None)
     if place is None:
         if not above or not _is_kind(above[-1].lower()):
             return None
-        fake, before, after = above[-1].lower() in FAKE_FOLDERS, [], inside
+        fake, before, after = above[-1].lower() in FAKE_FOLDERS, inside[:0], inside
         above = above[:-1]
     else:
         fake, before, after = lowered[place] in FAKE_FOLDERS, inside[:place], inside[place + 1 :]
@@ -184,30 +205,14 @@ def _first_name(parts: Sequence[str]) -> str | None:
     return next((part for part in parts if part.lower() not in _SPLITS), None)
 
 
-def _walk(folder: str, ancestors: frozenset[tuple[int, int]]) -> Iterator[tuple[str, list[str]]]:
-    """Folders with their files, in order; links are followed, but never in a circle."""
-    try:
-        status = os.stat(folder)  # noqa: PTH116
-        if (here := (status.st_dev, status.st_ino)) in ancestors:
-            return
-        with os.scandir(folder) as entries:
-            found = sorted((one.name, one.is_dir(), one.is_file()) for one in entries)
-    except OSError as error:
-        raise DatasetInvalid(
-            f"The folder {shown(folder)} cannot be read ({error.strerror}).",
-            "Check its permissions.",
-        ) from error
-    yield folder, [name for name, _, is_file in found if is_file]
-    for name, is_folder, _ in found:
-        if is_folder:
-            yield from _walk(os.path.join(folder, name), ancestors | {here})  # noqa: PTH118
-
-
 def _csv_items(file: Path) -> Iterator[Item]:
     """The images that a CSV names; paths count from its folder."""
     try:
         with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
-            reader = csv.DictReader(stream, strict=True)
+            sample = stream.read(SAMPLE_CHARACTERS)
+            stream.seek(0)
+            delimiter = delimiter_of(sample, lambda head: set(_COLUMNS[:2]) <= set(head))
+            reader = csv.DictReader(stream, strict=True, delimiter=delimiter)
             _check_columns(file, reader.fieldnames)
             for row in reader:
                 yield _csv_item(file, reader.line_num, row)

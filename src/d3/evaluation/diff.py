@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d3.domain.models import Manifest
-from d3.domain.scoring import Share, assess
+from d3.domain.scoring import Reason, Share, assess
 from d3.evaluation.bootstrap import interval
 from d3.evaluation.dataset import DatasetInvalid
 from d3.evaluation.measures import Group, measure_with_draws, overall
@@ -114,13 +114,22 @@ def recalibrated(rows: Rows, manifest: Manifest) -> Rows:
             if row.error:
                 yield row
                 continue
+            assert row.logit is not None
+            reason = Reason(row.reason) if row.reason else None
             score = assess(
                 [row.logit],
                 threshold=manifest.threshold,
                 calibration=manifest.calibration,
                 abstain_band=manifest.abstain_band,
+                lack=reason if reason and reason.is_lack else None,
             )
-            yield replace(row, prediction=score.prediction, verdict=score.verdict.value)
+            yield replace(
+                row,
+                prediction=score.prediction,
+                verdict=score.verdict.value,
+                reason=score.reason or "",
+                notice=manifest.notice,
+            )
 
     return changed
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 import platform
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ import numpy as np
 
 from d3.domain.models import Manifest
 from d3.domain.ports import ImageDecoder
+from d3.domain.scoring import Verdict
 from d3.evaluation.bootstrap import replicates_for
 from d3.evaluation.calibration import balancing
 from d3.evaluation.dataset import Counts, Dataset
@@ -83,7 +85,10 @@ class Evaluation:
         groups: the table of the images as they are.
         sweeps: of the robustness test, by kind.
         curves: what the report draws.
-        worst: real images with the highest, then generated ones with the lowest predictions.
+        verdicts: images as they are, by their kind and by what they were called.
+        reasons: how many verdicts were left open for which reason.
+        worst: real images called fake with the highest, then generated ones called real with the
+            lowest predictions.
         largest_spread: of the views.
         made_at: ISO 8601 in UTC.
     """
@@ -98,6 +103,8 @@ class Evaluation:
     groups: list[Group]
     sweeps: dict[str, list[Point]]
     curves: Curves
+    verdicts: dict[str, dict[str, int]]
+    reasons: dict[str, int]
     worst: dict[str, list[Row]]
     spread: dict[str, float]
     made_at: str
@@ -171,6 +178,7 @@ def evaluate(
         for name, one in scores.items()
     }
     fakes = int(np.count_nonzero(plain.fake))
+    verdicts, reasons = _verdicts(file.rows())
     return Evaluation(
         manifest=manifest,
         threshold=threshold,
@@ -186,7 +194,9 @@ def evaluate(
             for kind in options.sweeps
         },
         curves=_curves(plain.fake, plain.logit, plain.prediction),
-        worst=_worst(file.rows(), threshold),
+        verdicts=verdicts,
+        reasons=reasons,
+        worst=_worst(file.rows()),
         spread={
             "mean": float(np.mean(plain.spread)),
             "median": float(np.median(plain.spread)),
@@ -207,11 +217,14 @@ def record(evaluation: Evaluation) -> dict[str, Any]:
             "sha256": manifest.sha256,
             "calibration": asdict(manifest.calibration),
             "abstain_band": asdict(manifest.abstain_band),
+            "notice": manifest.notice,
         },
         "threshold": evaluation.threshold,
         "views": options.views,
         "dataset": evaluation.sources,
         "images": evaluation.counts,
+        "verdicts": evaluation.verdicts,
+        "reasons": evaluation.reasons,
         "unreadable": {
             "count": evaluation.unreadable.count,
             "first": [{"path": path, "code": code} for path, code in evaluation.unreadable.first],
@@ -310,13 +323,28 @@ def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     return [points[one] for one in np.unique(np.append(places, [0, len(points) - 1]))]
 
 
-def _worst(rows: Iterable[Row], threshold: float) -> dict[str, list[Row]]:
-    """The most certain mistakes of each kind, the worst first."""
+def _verdicts(rows: Iterable[Row]) -> tuple[dict[str, dict[str, int]], dict[str, int]]:
+    """How many images of each kind were called what, and why verdicts were left open."""
+    said: Counter[tuple[str, str]] = Counter()
+    reasons: Counter[str] = Counter()
+    for row in rows:
+        if row.condition == ORIGINAL and not row.error:
+            said[row.label, row.verdict] += 1
+            reasons.update([row.reason] if row.reason else [])
+    verdicts = {
+        kind: {one.value: said[kind, one.value] for one in Verdict} for kind in ("real", "fake")
+    }
+    return verdicts, dict(reasons.most_common())
+
+
+def _worst(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """The most certain mistakes of each kind, the worst first; a verdict left open is none."""
     heaps: dict[str, list[tuple[float, int, Row]]] = {"real": [], "fake": []}
     for number, row in enumerate(rows):
-        wrong = (row.prediction > threshold) != (row.label == "fake")
+        wrong = row.verdict not in {row.label, Verdict.UNCERTAIN}
         if row.condition != ORIGINAL or row.error or not wrong:
             continue
+        assert row.logit is not None
         badness = row.logit if row.label == "real" else -row.logit
         heap = heaps[row.label]
         entry = (badness, -number, row)

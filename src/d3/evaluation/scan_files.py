@@ -18,7 +18,7 @@ import msgspec
 
 from d3.domain.errors import RequestInvalid
 from d3.domain.ports_scans import ScanLedger
-from d3.domain.scans import ROW_FIELDS, Scan, ScanRow
+from d3.domain.scans import ROW_FIELDS, Scan, ScanRow, stored_uri
 from d3.evaluation.files import replacing, writing
 from d3.evaluation.parquet import write_parquet
 
@@ -114,7 +114,8 @@ class Parts:
         return self.folder / f"part-{shard:06d}.{self._form}"
 
     def _claim(self) -> None:
-        said = {"scan": self._scan.name, "source": self._scan.source, "format": self._form}
+        source = stored_uri(self._scan.source)
+        said = {"scan": self._scan.name, "source": source, "format": self._form}
         record = self.folder / _OF
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)

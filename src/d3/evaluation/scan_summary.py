@@ -53,7 +53,8 @@ class Summary:
     Attributes:
         histogram: images by prediction, :data:`BINS` bins of [0, 1].
         prefixes: by the first folder below the source; the largest ten thousand and the others.
-        suspects: the rows with the highest predictions, highest first.
+        suspects: of the rows called fake those with the highest predictions, highest first.
+        reasons: verdicts left open, by reason.
         errors: images by code.
         first_errors: some rows that could not be judged.
     """
@@ -61,6 +62,7 @@ class Summary:
     histogram: list[int] = field(default_factory=lambda: [0] * BINS)
     prefixes: dict[str, PrefixCounts] = field(default_factory=dict)
     suspects: list[ScanRow] = field(default_factory=list)
+    reasons: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
     first_errors: list[ScanRow] = field(default_factory=list)
 
@@ -89,8 +91,10 @@ def summarise(rows: Iterable[ScanRow], source: str, top: int) -> Summary:
                 summary.first_errors.append(row)
             continue
         below.total += row.prediction
+        if row.reason:
+            summary.reasons[row.reason] += 1
         summary.histogram[min(int(row.prediction * BINS), BINS - 1)] += 1
-        if top:
+        if top and row.verdict == "fake":
             # Of equal predictions the first stay, and rows themselves are never compared.
             entry = (row.prediction, -next(order), row)
             (heapq.heappush if len(worst) < top else heapq.heappushpop)(worst, entry)

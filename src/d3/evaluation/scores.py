@@ -44,27 +44,31 @@ class Row:
         height: pixels.
         bytes: of the file.
         sha256: of the file.
-        error: why it could not be judged, a stable word; then the numbers are 0.
+        error: why it could not be judged, a stable word; then what is not known is empty.
+        reason: why the verdict is ``uncertain``, a word of :class:`d3.domain.scoring.Reason`.
+        notice: what must be said beside the verdict, from the model's manifest.
     """
 
     condition: str
     path: str
     label: str
     generator: str
-    prediction: float = 0.0
-    logit: float = 0.0
-    spread: float = 0.0
+    prediction: float | None = None
+    logit: float | None = None
+    spread: float | None = None
     verdict: str = ""
     format: str = ""
-    width: int = 0
-    height: int = 0
-    bytes: int = 0
+    width: int | None = None
+    height: int | None = None
+    bytes: int | None = None
     sha256: str = ""
     error: str = ""
+    reason: str = ""
+    notice: str = ""
 
 
 COLUMNS = tuple(one.name for one in fields(Row))
-PARQUET = {one.name: str(one.type) for one in fields(Row)}
+PARQUET = {one.name: str(one.type).removesuffix(" | None") for one in fields(Row)}
 """The columns' types, for :mod:`d3.evaluation.parquet`."""
 
 _KINDS = {"prediction": float, "logit": float, "spread": float} | dict.fromkeys(
@@ -199,6 +203,9 @@ def gather(rows: Iterable[Row]) -> dict[str, Scores]:
     for row in rows:
         if row.error:
             continue
+        assert row.logit is not None
+        assert row.prediction is not None
+        assert row.spread is not None
         columns = conditions.setdefault(row.condition, _Columns())
         columns.fake.append(row.label == "fake")
         columns.generator.append(names.setdefault(row.generator, len(names)))
@@ -250,6 +257,7 @@ def _rows(file: Path) -> Iterator[tuple[Row, int]]:
 
 def _row(values: list[str]) -> Row:
     given: dict[str, Any] = {
-        name: _KINDS.get(name, str)(value) for name, value in zip(COLUMNS, values, strict=True)
+        name: None if name in _KINDS and not value else _KINDS.get(name, str)(value)
+        for name, value in zip(COLUMNS, values, strict=True)
     }
     return Row(**given)

@@ -16,6 +16,7 @@ import msgspec
 
 from d3.domain.detections import Detection, Failure
 from d3.domain.errors import RequestInvalid
+from d3.domain.formats import is_no_image
 from d3.domain.ports import Clock, ImageDecoder
 from d3.domain.services.detection import DetectionService
 from d3.domain.services.hosting import ModelHost
@@ -25,7 +26,6 @@ from d3.evaluation.perturbations import ORIGINAL, Perturbation, PerturbingDecode
 from d3.evaluation.scores import Known, Row, ScoreFile
 
 RUN = "run.json"
-_NO_IMAGE = frozenset({"not_an_image", "empty_file"})
 _SHOWN_FAILURES = 100
 
 Progress = Callable[[str, int, int], None]
@@ -148,11 +148,10 @@ class Scorer:
         label = "fake" if item.fake else "real"
         row = Row(condition=condition, path=item.path, label=label, generator=item.generator)
         if isinstance(outcome, Failure):
-            code = outcome.error.code
-            if code in _NO_IMAGE and not item.named:
+            if not item.named and is_no_image(item.path, outcome.error):
                 unreadable.passed_over += condition == ORIGINAL
             else:
-                file.append(replace(row, error=code))
+                file.append(replace(row, error=outcome.error.code))
             return
         image = outcome.image
         file.append(
@@ -162,6 +161,8 @@ class Scorer:
                 logit=outcome.logit,
                 spread=outcome.spread,
                 verdict=outcome.verdict.value,
+                reason=outcome.reason or "",
+                notice=outcome.notice,
                 format=image.format,
                 width=image.width,
                 height=image.height,

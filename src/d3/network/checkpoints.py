@@ -1,4 +1,4 @@
-"""Checkpoints read and written: safetensors, and foreign ``.pth`` files through a limited child.
+"""Checkpoints read and written: safetensors, and what torch saved, by way of a limited child.
 
 Nothing here trusts a file: its format, names, shapes and values are checked before use, and what
 is wrong with it is said in one sentence.
@@ -7,10 +7,6 @@ is wrong with it is said in one sentence.
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
-import tempfile
-import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,11 +18,14 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from d3.domain.errors import CheckpointInvalid
-from d3.domain.models import Activation, EncoderSpec
-from d3.network import unpickle
+from d3.domain.models import Activation, EncoderSpec, Role
+from d3.network import foreign
 from d3.network.encoder import Encoder
+from d3.network.foreign import ForeignTensors
 from d3.network.head import DiscrepancyHead
+from d3.network.looks import first_bytes_look_like
 from d3.network.model import D3Network
+from d3.network.names import REMEDIES, part_of, some
 from d3.network.tricks import Tricks
 
 HEADS_OF_WIDTH = 64
@@ -35,14 +34,6 @@ HEADS_OF_WIDTH = 64
 MAX_LAYERS = 200
 """The largest vision transformers have about 60; each costs time even without weights."""
 
-_SPARE_BYTES = 256 * 2**20
-_SECONDS = 60
-_BYTES_A_SECOND = 20 * 2**20
-_PREFIXES = {
-    "encoder": ("visual.", "module.visual.", "model.visual.", "module."),
-    "head": ("attention_head.", "module.attention_head.", "module."),
-}
-_PTH_STARTS = (b"PK\x03\x04", b"\x80")  # a zip archive, or the bare pickle of torch before 1.6
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _BLOCK = re.compile(r"transformer\.resblocks\.(\d+)\.")
 
@@ -92,14 +83,19 @@ def load_encoder(
 
 
 def read_encoder(
-    file: Path, heads: int | None = None, activation: Activation = "quick_gelu"
+    file: Path,
+    heads: int | None = None,
+    activation: Activation = "quick_gelu",
+    *,
+    called: str | None = None,
 ) -> tuple[EncoderSpec, dict[str, Tensor]]:
-    """An encoder of CLIP's family from a file of its own or from a whole CLIP checkpoint.
+    """An encoder of CLIP's family from a file of its own or from any that holds it.
 
     Args:
-        file: safetensors or ``.pth``, in OpenAI's key names.
+        file: safetensors or ``.pth``, in the names of OpenAI, open_clip or transformers.
         heads: of the attention; width / 64 unless said.
         activation: of the MLPs.
+        called: what to blame the file as; its name unless said.
 
     Returns:
         Its shape and its tensors, without CLIP's projection.
@@ -107,25 +103,27 @@ def read_encoder(
     Raises:
         CheckpointInvalid: see the module.
     """
-    tensors = _without_prefix(read_tensors(file), "encoder", "conv1.weight")
+    called = called or file.name
+    tensors = part_of(read_tensors(file, called=called), "encoder", called)
     spec = infer_spec(tensors, heads, activation)
     module = _on_meta(spec)
     tensors.pop("proj", None)
-    check_names_and_shapes(tensors, module, "encoder")
-    check_values(tensors, "encoder")
+    check_names_and_shapes(tensors, module, "encoder", called)
+    check_values(tensors, "encoder", called)
     return spec, tensors
 
 
-def read_head(file: Path) -> tuple[int, dict[str, Tensor]]:
+def read_head(file: Path, *, called: str | None = None) -> tuple[int, dict[str, Tensor]]:
     """A D3 head in the published checkpoint's names: the width it takes, and its tensors.
 
     Raises:
         CheckpointInvalid: see the module.
     """
-    tensors = _without_prefix(read_tensors(file), "head", "fc.weight")
+    called = called or file.name
+    tensors = part_of(read_tensors(file, called=called), "head", called)
     width = _shape(tensors, "query.weight", 2, "head")[0]
-    check_names_and_shapes(tensors, _head_on_meta(width), "head")
-    check_values(tensors, "head")
+    check_names_and_shapes(tensors, _head_on_meta(width), "head", called)
+    check_values(tensors, "head", called)
     return width, tensors
 
 
@@ -171,87 +169,90 @@ def write_tensors(file: Path, tensors: Mapping[str, Tensor]) -> None:
     safetensors.torch.save_file({k: v.contiguous() for k, v in tensors.items()}, file)
 
 
-def read_tensors(file: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors or ``.pth`` file; safetensors are mapped, not copied.
+def read_tensors(file: Path, *, called: str | None = None) -> Mapping[str, Tensor]:
+    """All tensors of a safetensors or ``.pth`` file, mapped, not copied.
 
     Raises:
         CheckpointInvalid: it is neither, is damaged, or goes beyond the limits.
     """
+    called = called or file.name
     try:
         if not file.is_file():  # nor a pipe, which would be waited for
             raise FileNotFoundError
         with file.open("rb") as stream:
-            start = stream.read(9)
-    except OSError as error:
+            start = stream.read(300)
+    except (OSError, ValueError) as error:
         raise CheckpointInvalid(
-            f"The checkpoint {file.name!r} cannot be read.",
+            f"The checkpoint {called!r} cannot be read.",
             "Check that the file is there and that you may read it.",
         ) from error
     if start[8:9] == b"{":
-        return _read_safetensors(file)
-    if not start.startswith(_PTH_STARTS):
-        raise _no_checkpoint(file)
-    with tempfile.TemporaryDirectory(prefix="d3-checkpoint-") as folder:
-        converted = Path(folder) / "converted.safetensors"
-        _convert_pth(file, converted)
-        # Mapped tensors outlive the unlinked file where the system lets an open file be removed.
-        tensors = _read_safetensors(converted)
-        return tensors if sys.platform != "win32" else {k: v.clone() for k, v in tensors.items()}
+        return _read_safetensors(file, called)
+    if start.startswith(foreign.STARTS):
+        return ForeignTensors(file, called)
+    problem, remedy = first_bytes_look_like(start) or (
+        "is neither safetensors nor a file that torch saved",
+        "Save the module's state_dict() with torch.save or safetensors.",
+    )
+    raise CheckpointInvalid(f"The checkpoint {called!r} {problem}.", remedy)
 
 
-def check_names_and_shapes(tensors: Mapping[str, Tensor], module: nn.Module, role: str) -> None:
+def check_names_and_shapes(
+    tensors: Mapping[str, Tensor], module: nn.Module, role: Role, called: str | None = None
+) -> None:
     """Compare tensors with what the module needs, on the meta device.
 
     Raises:
         CheckpointInvalid: a name is missing or unknown, or a shape is another.
     """
     expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    the = _the(called)
     if missing := expected.keys() - tensors.keys():
-        raise CheckpointInvalid(f"The {role} lacks {_some(missing)}.", _PUBLISHED_NAMES[role])
+        raise CheckpointInvalid(f"{the} {role} lacks {some(missing)}.", REMEDIES[role])
     if unknown := tensors.keys() - expected.keys():
         raise CheckpointInvalid(
-            f"The {role} holds {_some(unknown)}, which do not belong there.", _PUBLISHED_NAMES[role]
+            f"{the} {role} holds {some(unknown)}, which do not belong there.", REMEDIES[role]
         )
     for name, shape in expected.items():
         if tuple(tensors[name].shape) != shape:
             raise CheckpointInvalid(
-                f"The {role}'s {name} has the shape {list(tensors[name].shape)}; "
+                f"{the} {role}'s {name} has the shape {list(tensors[name].shape)}; "
                 f"{list(shape)} was expected.",
                 "Encoder and head must have been trained for the same width.",
             )
 
 
-def check_values(tensors: Mapping[str, Tensor], role: str) -> None:
+def check_values(tensors: Mapping[str, Tensor], role: Role, called: str | None = None) -> None:
     """Check that every tensor holds finite floating-point numbers.
 
     Raises:
         CheckpointInvalid: one does not.
     """
+    the = _the(called)
     for name, tensor in tensors.items():
         if tensor.dtype not in _FLOATS:
             raise CheckpointInvalid(
-                f"The {role}'s {name} holds {str(tensor.dtype).removeprefix('torch.')} values.",
+                f"{the} {role}'s {name} holds {str(tensor.dtype).removeprefix('torch.')} values.",
                 "Store the weights as float32, float16 or bfloat16.",
             )
         if not bool(torch.isfinite(tensor).all()):
             raise CheckpointInvalid(
-                f"The {role}'s {name} holds values that are not finite numbers.",
+                f"{the} {role}'s {name} holds values that are not finite numbers.",
                 "The training that wrote it has diverged, or the file was damaged.",
             )
 
 
-_PUBLISHED_NAMES = {
-    "encoder": "Give the vision transformer of a CLIP checkpoint, in OpenAI's key names.",
-    "head": "Give a head with query, key, value and fc, each with weight and bias.",
-}
+def _the(called: str | None) -> str:
+    """How a sentence about one of the file's parts begins."""
+    return "The" if called is None else f"In {called!r}, the"
 
 
-def _read_safetensors(file: Path) -> dict[str, Tensor]:
+def _read_safetensors(file: Path, called: str) -> dict[str, Tensor]:
     try:
         return safetensors.torch.load_file(file)
     except (safetensors.SafetensorError, OSError, ValueError, KeyError) as error:
         raise CheckpointInvalid(
-            f"The checkpoint {file.name!r} is no sound safetensors file.",
+            f"The checkpoint {called!r} is no sound safetensors file.",
             "Fetch or export it again.",
         ) from error
 
@@ -275,74 +276,11 @@ def _copied(file: Path, names: Iterable[str], dtype: torch.dtype) -> dict[str, T
     return tensors
 
 
-def _convert_pth(file: Path, target: Path) -> None:
-    size = file.stat().st_size
-    _check_archive(file, size)
-    seconds = _SECONDS + size // _BYTES_A_SECOND
-    command = [sys.executable, "-P", unpickle.__file__, str(file.resolve()), str(target)]
-    command += [str(_SPARE_BYTES + 4 * size), str(seconds)]
-    try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=2 * seconds, check=False
-        )
-        code = done.returncode
-    except subprocess.TimeoutExpired:
-        code = -1
-    if code == unpickle.NO_TENSORS:
-        raise CheckpointInvalid(
-            f"The checkpoint {file.name!r} holds no named tensors.",
-            "Save the module's state_dict().",
-        )
-    if code == unpickle.NOT_A_CHECKPOINT:
-        raise _no_checkpoint(file)
-    if code:
-        raise CheckpointInvalid(
-            f"Reading the checkpoint {file.name!r} went beyond the limits of memory or time.",
-            "A sound checkpoint does not: fetch or export it again.",
-        )
-
-
-def _no_checkpoint(file: Path) -> CheckpointInvalid:
-    return CheckpointInvalid(
-        f"The checkpoint {file.name!r} is neither safetensors nor a .pth of plain tensors.",
-        "Save the module's state_dict() with torch.save or safetensors; files that need code "
-        "to be read are refused.",
-    )
-
-
-def _check_archive(file: Path, size: int) -> None:
-    """Refuse a zip archive that would unpack to more than it is; torch stores, never deflates."""
-    if not zipfile.is_zipfile(file):
-        return
-    try:
-        with zipfile.ZipFile(file) as archive:
-            unpacked = sum(entry.file_size for entry in archive.infolist())
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise CheckpointInvalid(
-            f"The checkpoint {file.name!r} is damaged.", "Fetch or export it again."
-        ) from error
-    if unpacked > size:
-        raise CheckpointInvalid(
-            f"The checkpoint {file.name!r} unpacks to {unpacked:,} bytes from {size:,}.",
-            "torch.save stores tensors uncompressed: save it so.",
-        )
-
-
-def _without_prefix(tensors: dict[str, Tensor], role: str, landmark: str) -> dict[str, Tensor]:
-    """The part of a larger checkpoint that holds the landmark, under the names it has by itself."""
-    if landmark in tensors:
-        return tensors
-    for prefix in _PREFIXES[role]:
-        if prefix + landmark in tensors:
-            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-    raise CheckpointInvalid(
-        f"The file holds no {role}: {landmark} is missing.", _PUBLISHED_NAMES[role]
-    )
-
-
-def _shape(tensors: Mapping[str, Tensor], name: str, dimensions: int, role: str) -> tuple[int, ...]:
+def _shape(
+    tensors: Mapping[str, Tensor], name: str, dimensions: int, role: Role
+) -> tuple[int, ...]:
     if name not in tensors:
-        raise CheckpointInvalid(f"The {role} lacks {name}.", _PUBLISHED_NAMES[role])
+        raise CheckpointInvalid(f"The {role} lacks {name}.", REMEDIES[role])
     shape = tuple(tensors[name].shape)
     if len(shape) != dimensions or 0 in shape:
         raise CheckpointInvalid(f"The {role}'s {name} has the shape {list(shape)}.")
@@ -373,10 +311,3 @@ def _on_meta(spec: EncoderSpec, tricks: Tricks = Tricks()) -> Encoder:
 def _head_on_meta(width: int) -> DiscrepancyHead:
     with torch.device("meta"), _Unfilled():
         return DiscrepancyHead(width)
-
-
-def _some(names: Iterable[str], most: int = 3) -> str:
-    """The first few names, and how many more."""
-    ordered = sorted(name[:80] for name in names)
-    rest = len(ordered) - most
-    return ", ".join(ordered[:most]) + (f" and {rest} more" if rest > 0 else "")

@@ -7,6 +7,8 @@ because a shuffled image needs its patches embedded only once.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -25,6 +27,36 @@ def normalise(pixels: Tensor) -> Tensor:
     # With numbers, not tensors: a CUDA graph must not copy anything from the host.
     channels = zip((pixels.float() / 255).unbind(-1), CLIP_MEAN, CLIP_STD, strict=True)
     return torch.stack([(one - mean) / deviation for one, mean, deviation in channels], dim=1)
+
+
+def with_normalisation(
+    tensors: Mapping[str, Tensor], mean: Sequence[float], deviation: Sequence[float]
+) -> Mapping[str, Tensor]:
+    """Weights that do with :func:`normalise` what these do with another mean and deviation.
+
+    Both are a scale and a shift of each channel. The scale goes into the patch embedding; what the
+    shift adds to every patch goes into the patches' positions.
+
+    Args:
+        tensors: an encoder's.
+        mean: of red, green and blue in [0, 1].
+        deviation: likewise.
+    """
+    if (tuple(mean), tuple(deviation)) == (CLIP_MEAN, CLIP_STD):
+        return tensors
+    known, other = (
+        torch.tensor(pair, dtype=torch.float64).view(2, 3, 1, 1)
+        for pair in ((CLIP_MEAN, CLIP_STD), (tuple(mean), tuple(deviation)))
+    )
+    embedding = tensors["conv1.weight"].double()
+    shift = (embedding * ((known[0] - other[0]) / other[1])).sum(dim=(1, 2, 3))
+    positions = tensors["positional_embedding"].double().clone()
+    positions[1:] += shift
+    return {
+        **tensors,
+        "conv1.weight": (embedding * (known[1] / other[1])).float(),
+        "positional_embedding": positions.float(),
+    }
 
 
 def with_class_token(patches: Tensor) -> Tensor:

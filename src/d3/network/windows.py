@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
+from d3.domain.models import EncoderSpec
 from d3.network.encoder import with_class_token
 from d3.network.model import D3Network
 
@@ -25,9 +28,24 @@ def window_logits(network: D3Network, pixels: Tensor, permutations: Tensor) -> T
         pixels: uint8 RGB (1, S, S, 3).
         permutations: (K, patches); a window's logit is the mean over them.
     """
+    spec = network.encoder.spec
+    return averaged(some_window_logits(network, pixels, permutations, 0, parts(spec)), spec)
+
+
+def parts(spec: EncoderSpec) -> int:
+    """In how many parts the windows are shown that cost about as much as an image each."""
+    side = min(SIDE, spec.grid)
+    return math.ceil(_count(spec) * (side**2 + 1) / (spec.grid**2 + 1))
+
+
+def some_window_logits(
+    network: D3Network, pixels: Tensor, permutations: Tensor, start: int, stop: int
+) -> Tensor:
+    """Logits (windows,) of parts ``start`` to ``stop``; see :func:`window_logits`."""
     encoder = network.encoder
-    grid, views = encoder.spec.grid, len(permutations)
-    windows = _windows(grid, min(SIDE, grid), pixels.device)
+    spec, views = encoder.spec, len(permutations)
+    first_window, end = (_count(spec) * part // parts(spec) for part in (start, stop))
+    windows = _windows(spec, pixels.device)[first_window:end]
     patches = with_class_token(encoder.embed(pixels))
     tokens = patches + encoder.permuted_positions(permutations)
     first = torch.zeros(len(windows), 1, dtype=windows.dtype, device=windows.device)
@@ -39,19 +57,27 @@ def window_logits(network: D3Network, pixels: Tensor, permutations: Tensor) -> T
         features = features.view(len(some), 1 + views, -1)
         shuffled, original = features[:, 1:], features[:, :1]
         logits.append(network.head(shuffled, original.expand_as(shuffled)).mean(dim=1))
-    return _averaged(torch.cat(logits), windows, grid)
+    return torch.cat(logits)
 
 
-def _windows(grid: int, side: int, device: torch.device) -> Tensor:
-    """The patches (windows, side * side) of every window."""
-    places = torch.arange(grid * grid, device=device).view(grid, grid)
-    return places.unfold(0, side, 1).unfold(1, side, 1).reshape(-1, side * side)
-
-
-def _averaged(logits: Tensor, windows: Tensor, grid: int) -> Tensor:
-    total = torch.zeros(grid * grid, dtype=torch.float64, device=logits.device)
+def averaged(logits: Tensor, spec: EncoderSpec) -> Tensor:
+    """The map (grid, grid) of all windows' logits (windows,)."""
+    windows = _windows(spec, logits.device)
+    total = torch.zeros(spec.grid**2, dtype=torch.float64, device=logits.device)
     count = torch.zeros_like(total)
     every = logits.double()[:, None].expand(windows.shape)
     total.index_add_(0, windows.flatten(), every.flatten())
     count.index_add_(0, windows.flatten(), torch.ones_like(total).new_ones(windows.numel()))
-    return (total / count).view(grid, grid)
+    return (total / count).view(spec.grid, spec.grid)
+
+
+def _count(spec: EncoderSpec) -> int:
+    """How many windows there are."""
+    return (spec.grid - min(SIDE, spec.grid) + 1) ** 2
+
+
+def _windows(spec: EncoderSpec, device: torch.device) -> Tensor:
+    """The patches (windows, side * side) of every window."""
+    side = min(SIDE, spec.grid)
+    places = torch.arange(spec.grid**2, device=device).view(spec.grid, spec.grid)
+    return places.unfold(0, side, 1).unfold(1, side, 1).reshape(-1, side * side)

@@ -36,13 +36,14 @@ from d3.domain.history import (
     NewEntry,
     RequestRecord,
     Tally,
+    VerdictCounts,
 )
 from d3.domain.idempotency import KEPT, LEASE, IdempotencyKey, Reservation, StoredAnswer
-from d3.domain.images import ImageFacts
+from d3.domain.images import Content, ImageFacts
 from d3.domain.models import ModelReference
 from d3.domain.ordering import Order, SortKey
 from d3.domain.ports_history import History
-from d3.domain.scoring import AbstainBand, Calibration, Verdict
+from d3.domain.scoring import AbstainBand, Calibration, Reason, Verdict
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ALL = HistoryFilter()
@@ -106,6 +107,49 @@ class HistoryContract:
         sparse = an_entry(logit=None, image=None, model=None, request_id=None)
         (id_,) = history.add_many([sparse])
         _same(history.get(id_), sparse, id_)
+
+    @pytest.mark.parametrize("reason", [*Reason, None])
+    def test_reason_and_notice_come_back_as_they_went(
+        self, history: History, reason: Reason | None
+    ) -> None:
+        notice = "Demo model: calls 9 of 100 real photographs fake. Do not act on it."
+        plain = reason in {Reason.ONE_COLOUR, Reason.ALPHA_ONLY}
+        content = Content(str(reason)) if plain else Content.PICTURE
+        image = ImageFacts("PNG", 64, 48, 1, 99, "a" * 64, content)
+        verdict = Verdict.FAKE if reason is None else Verdict.UNCERTAIN
+        entry = an_entry(verdict=verdict, reason=reason, notice=notice, image=image)
+        (id_,) = history.add_many([entry])
+        _same(history.get(id_), entry, id_)
+        assert history.get(id_).reason_text == (reason and reason.sentence)
+
+    def test_a_notice_of_any_text_is_kept(self, history: History) -> None:
+        for text in ("a\0b", "lone \ud800", "n" * 4000, "日本 🦄"):
+            entry = an_entry(notice=text)
+            (id_,) = history.add_many([entry])
+            assert history.get(id_).notice == entry.notice
+
+    @pytest.mark.parametrize("bucket", [None, *BucketSize])
+    def test_verdicts_are_counted_as_they_were_said(
+        self, history: History, bucket: BucketSize | None
+    ) -> None:
+        history.add_many(
+            [
+                *(an_entry(created_at=_at(hours=n)) for n in range(3)),
+                *(a_real_entry(created_at=_at(hours=n), notice="Demo.") for n in range(2)),
+                an_entry(verdict=Verdict.UNCERTAIN),
+                a_real_entry(verdict=Verdict.UNCERTAIN, created_at=_at(days=1), notice="Demo."),
+            ]
+        )
+        told = history.statistics(ALL, bucket)
+        assert told.by_verdict == VerdictCounts(fake=3, real=2, uncertain=2)
+        assert (told.total_fake, told.total_real, told.demo) == (4, 3, 3)
+        parts = told.series if told.series is not None else (told,)
+        for name in ("fake", "real", "uncertain"):
+            number = sum(getattr(one.by_verdict, name) for one in parts)
+            assert number == getattr(told.by_verdict, name)
+        assert sum(one.demo for one in parts) == told.demo
+        none = history.statistics(HistoryFilter(model="nobody's"), bucket)
+        assert (none.by_verdict, none.demo) == (VerdictCounts(), 0)
 
     def test_ids_come_in_the_order_of_the_entries(self, history: History) -> None:
         ids = history.add_many([an_entry(f"{n}.png") for n in range(2500)])
@@ -472,8 +516,8 @@ class HistoryContract:
     def test_a_key_being_answered_is_in_flight(self, history: History) -> None:
         _reserve(history)
         with pytest.raises(RequestInFlight) as refusal:
-            _reserve(history, now=NOON + timedelta(minutes=1))
-        assert refusal.value.retry_after == (LEASE - timedelta(minutes=1)).total_seconds()
+            _reserve(history, now=NOON + LEASE / 4)
+        assert refusal.value.retry_after == (LEASE * 3 / 4).total_seconds()
 
     def test_each_owner_has_keys_of_their_own(self, history: History) -> None:
         for owner in (0, 1, 2):
@@ -502,7 +546,7 @@ class HistoryContract:
         assert isinstance(alive, Reservation)
         with pytest.raises(ReservationLost), history.transaction() as transaction:  # noqa: PT012
             transaction.add_many([an_entry()])
-            transaction.complete(dead, b"late", later)
+            transaction.complete(dead, b"late", [], later)
         with history.transaction() as transaction:
             transaction.release(dead)
         _complete(history, alive, b"right", later)
@@ -514,6 +558,44 @@ class HistoryContract:
         tick = timedelta(microseconds=1)
         assert isinstance(_reserve(history, now=NOON + KEPT - tick), StoredAnswer)
         assert isinstance(_reserve(history, _key("other"), NOON + KEPT), Reservation)
+
+    def test_a_deleted_entry_takes_the_answers_along_that_tell_of_it(
+        self, history: History, accounts: tuple[int, int]
+    ) -> None:
+        ids = history.add_many([an_entry(user_id=accounts[0]) for _ in range(3)])
+        for name, told in (("first", ids[:1]), ("batch", ids), ("last", ids[2:])):
+            key = _key(key=name, owner=accounts[0])
+            _complete(history, _reserve(history, key), ids=told)
+        history.delete(ids[1])
+        for name, kept in (("first", StoredAnswer), ("batch", Reservation), ("last", StoredAnswer)):
+            assert isinstance(_reserve(history, _key(key=name, owner=accounts[0])), kept)
+
+    def test_a_lease_is_prolonged_for_whoever_holds_it(self, history: History) -> None:
+        held = _reserve(history)
+        assert isinstance(held, Reservation)
+        stranger = Reservation(held.owner, held.key, "stranger")
+        later = NOON + LEASE / 2
+        with history.transaction() as transaction:
+            transaction.renew([], later)
+            transaction.renew([stranger], later + LEASE)
+            transaction.renew([held], later)
+        with pytest.raises(RequestInFlight):
+            _reserve(history, now=NOON + LEASE)
+        assert isinstance(_reserve(history, _key("other"), later + LEASE), Reservation)
+
+    def test_an_answer_is_not_renewed(self, history: History) -> None:
+        held = _reserve(history)
+        _complete(history, held)
+        assert isinstance(held, Reservation)
+        with history.transaction() as transaction:
+            transaction.renew([held], NOON + KEPT)
+        assert isinstance(_reserve(history, _key("other"), NOON + KEPT), Reservation)
+
+    def test_whether_it_can_be_written_is_tried_and_leaves_nothing(self, history: History) -> None:
+        history.check_writable()
+        history.check_writable()
+        assert history.page(ALL, 1).total == 0
+        assert history.add_many([an_entry()]) == [1]
 
     def test_what_has_expired_is_forgotten(self, history: History) -> None:
         _reserve(history)
@@ -586,10 +668,16 @@ def _reserve(
         return transaction.reserve(key, now)
 
 
-def _complete(history: History, held: object, body: bytes = b"done", now: datetime = NOON) -> None:
+def _complete(
+    history: History,
+    held: object,
+    body: bytes = b"done",
+    now: datetime = NOON,
+    ids: Sequence[int] = (),
+) -> None:
     assert isinstance(held, Reservation)
     with history.transaction() as transaction:
-        transaction.complete(held, body, now)
+        transaction.complete(held, body, ids, now)
 
 
 def _series_total(history: History, where: HistoryFilter) -> int:

@@ -27,12 +27,28 @@ def png_header(
 
 def png(pixels: Pixels) -> bytes:
     """A PNG file of uint8 RGB pixels (height, width, 3)."""
-    height, width, _ = pixels.shape
-    rows = b"".join(b"\0" + row.tobytes() for row in np.ascontiguousarray(pixels))
-    body = png_chunk(b"IDAT", zlib.compress(rows)) + png_chunk(b"IEND")
-    return png_header(width, height) + body
+    return _png(pixels, 2)
+
+
+def png_rgba(pixels: Pixels) -> bytes:
+    """A PNG file of uint8 RGBA pixels (height, width, 4)."""
+    return _png(pixels, 6)
+
+
+def drawn_in_alpha(height: int, width: int) -> Pixels:
+    """Black RGBA pixels (height, width, 4) whose picture is in their alpha alone."""
+    pixels = np.zeros((height, width, 4), np.uint8)
+    pixels[:, :, 3] = noise(height, width)[:, :, 0]
+    return pixels
 
 
 def noise(height: int, width: int, seed: int = 0) -> Pixels:
     """Random uint8 RGB pixels (height, width, 3), the same for the same seed."""
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def _png(pixels: Pixels, colour_type: int) -> bytes:
+    height, width, _ = pixels.shape
+    rows = b"".join(b"\0" + row.tobytes() for row in np.ascontiguousarray(pixels))
+    body = png_chunk(b"IDAT", zlib.compress(rows)) + png_chunk(b"IEND")
+    return png_header(width, height, colour_type=colour_type) + body

@@ -169,7 +169,6 @@ def train_on(  # noqa: PLR0917  its parts, one by one
             abstain_band=AbstainBand(),
             licence=f"encoder: {stored.manifest.licence}; head: yours",
             provenance=f"{command or 'recipe paper'}, on the encoder of {stored.manifest.name}",
-            notice="",
             metrics={"validation": state.best.figures, "generators": state.best.generators},
             created_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -79,8 +80,13 @@ def test_links_are_followed_but_never_in_a_circle(tmp_path: Path) -> None:
     (tmp_path / "set/fake/4.jpg").symlink_to(tmp_path / "store/1.jpg")
     (tmp_path / "set/fake/again").symlink_to(tmp_path / "set")
     (tmp_path / "set/fake/nowhere.jpg").symlink_to(tmp_path / "gone")
-    counts = Dataset([tmp_path / "set"]).count()
-    assert (counts.real.total(), counts.fake.total()) == (2, 2)
+    (tmp_path / "set/fake/itself.jpg").symlink_to("itself.jpg")
+    (tmp_path / "set/fake/no image").symlink_to("no image")
+    dataset = Dataset([tmp_path / "set"])
+    counts = dataset.count()
+    assert (counts.real.total(), counts.fake.total()) == (2, 4)
+    names = [Path(one.path).name for one in dataset.items() if one.fake]
+    assert names == ["3.jpg", "4.jpg", "itself.jpg", "nowhere.jpg"]
 
 
 def test_the_order_is_always_the_same(tmp_path: Path) -> None:
@@ -93,6 +99,32 @@ def test_the_order_is_always_the_same(tmp_path: Path) -> None:
 def test_what_lies_elsewhere_is_counted(tmp_path: Path) -> None:
     plant(tmp_path, "real/a.jpg", "README.md", "other/b.jpg")
     assert Dataset([tmp_path]).count().outside == 2
+
+
+@pytest.mark.parametrize("subject", ["nature", "Nature", "ai", "real", "1_fake"])
+@pytest.mark.parametrize("kind", ["real", "fake"])
+def test_a_path_that_says_both_kinds_is_refused(subject: str, kind: str, tmp_path: Path) -> None:
+    plant(tmp_path, f"{subject}/{kind}/a.jpg", f"{subject}/{kind}/x/b.jpg")
+    same = (subject.lower() in {"nature", "real"}) == (kind == "real")
+    if same:
+        assert {one.fake for one in Dataset([tmp_path]).items()} == {kind == "fake"}
+        return
+    with pytest.raises(DatasetInvalid, match=f"'{subject}/{kind}/a.jpg' says both kinds"):
+        Dataset([tmp_path]).count()
+    # The folder below the subject is a data set of its own.
+    assert {one.fake for one in Dataset([tmp_path / subject]).items()} == {kind == "fake"}
+
+
+def test_a_folder_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    here = os.open(plant(tmp_path, "real/a.jpg"), os.O_RDONLY)
+    for name in ["fake", *["d" * 200] * 30]:  # in the end too long a path for the system
+        os.mkdir(name, dir_fd=here)
+        below = os.open(name, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    with pytest.raises(DatasetInvalid, match="cannot be read"):
+        Dataset([tmp_path]).count()
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -108,6 +140,13 @@ def test_a_csv_names_images_from_its_own_folder_on(tmp_path: Path) -> None:
         (str(tmp_path / "b,c.jpg"), True, "sd"),
         ("/d.jpg", True, "gan"),
     ]
+
+
+@pytest.mark.parametrize("divider", [";", "\t"])
+def test_a_csv_may_be_divided_by_semicolons_or_tabs(tmp_path: Path, divider: str) -> None:
+    text = "path,label,generator\na.jpg,real,\nb.jpg,fake,sd\n".replace(",", divider)
+    found = [(Path(one.path).name, one.fake) for one in Dataset([write(tmp_path, text)]).items()]
+    assert found == [("a.jpg", False), ("b.jpg", True)]
 
 
 def test_a_csv_without_generators_names_one_after_itself(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ def rows(seed: int, shift: float = 0.0, count: int = 120) -> list[Row]:
                 generator="a" if number % 2 else "b",
                 logit=logit,
                 prediction=prediction,
+                spread=0.0,
                 verdict="fake" if prediction > 0.5 else "real",
             )
         )
@@ -44,6 +45,15 @@ def test_a_model_against_itself_changes_nothing() -> None:
         change.difference.low == 0 == change.difference.high for change in found.changes.values()
     )
     assert found.right == found.wrong == []
+
+
+def test_an_image_that_carries_nothing_is_judged_by_no_calibration() -> None:
+    one = replace(rows(1)[0], verdict="uncertain", reason="one_colour", logit=9.0)
+    near = replace(one, reason="abstain_band")
+    manifest = tiny_manifest(ModelFile("0" * 64, 1), ModelFile("1" * 64, 1), "mine")
+    empty, judged = recalibrated(lambda: [one, near], replace(manifest, notice="Demo."))()
+    assert (empty.verdict, empty.reason, empty.notice) == ("uncertain", "one_colour", "Demo.")
+    assert (judged.verdict, judged.reason) == ("fake", "")
 
 
 def test_flips_are_counted_by_kind_and_named_by_example() -> None:

@@ -36,6 +36,7 @@ def scores(counts: dict[tuple[str, str], int], seed: int = 0) -> Scores:
                     generator=generator,
                     logit=logit,
                     prediction=1 / (1 + math.exp(-logit)),
+                    spread=0.0,
                     verdict="uncertain" if number == 0 else label,
                 )
             )

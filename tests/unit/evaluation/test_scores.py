@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,15 @@ import pytest
 from d3.domain.errors import StorageFailed
 from d3.evaluation.scores import Row, ScoreFile, gather
 
-ROW = Row(condition="original", path="a.jpg", label="fake", generator="sd", prediction=0.1 + 0.2)
+ROW = Row(
+    condition="original",
+    path="a.jpg",
+    label="fake",
+    generator="sd",
+    prediction=0.1 + 0.2,
+    logit=-0.8,
+    spread=0.0,
+)
 STRANGE = ['with "quotes", commas', "two\nlines\r\nand more", "\udcff\udc80 no UTF-8", ""]
 
 
@@ -47,6 +56,17 @@ def test_a_row_torn_off_by_an_interruption_is_written_again(tmp_path: Path, torn
     again.append(replace(ROW, path=STRANGE[1]))
     again.close(complete=True)
     assert again.finished.read_bytes() == content
+
+
+def test_of_an_image_that_could_not_be_judged_the_numbers_are_empty(tmp_path: Path) -> None:
+    bad = Row(condition="original", path="b", label="real", generator="", error="damaged_image")
+    file = filled(tmp_path, 0)
+    file.append(bad)
+    file.close(complete=True)
+    assert list(file.rows()) == [bad]
+    (row,) = csv.DictReader(file.finished.read_text().splitlines())
+    filled_in = {name for name, value in row.items() if value}
+    assert filled_in == {"condition", "path", "label", "error"}
 
 
 def test_finished_scores_are_gone_on_with(tmp_path: Path) -> None:

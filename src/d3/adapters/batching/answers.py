@@ -14,8 +14,9 @@ import numpy as np
 from d3.adapters.batching.lines import Entry, Part, Pass
 from d3.domain.completing import together
 from d3.domain.errors import D3Error, DeadlineExceeded, DetectorFailed, DeviceOutOfMemory
+from d3.domain.heatmaps import Map
 from d3.domain.images import Pixels
-from d3.domain.ports import Logits
+from d3.domain.ports import Explainer, Logits
 from d3.domain.ports_queue import Scored
 
 _LOG = logging.getLogger(__name__)
@@ -56,6 +57,41 @@ class Asked:
             self.future.set_result(Scored(self._logits, self._seconds / count, self._waited))
 
 
+@dataclass(eq=False, slots=True)
+class AskedMap:
+    """An image whose heat map is drawn part by part.
+
+    Its future waits until the last part is there, and may be cancelled until then.
+
+    Attributes:
+        pixels: uint8 (S, S, 3).
+        parts: of the map.
+        future: finished here alone.
+    """
+
+    pixels: Pixels
+    parts: int
+    future: Future[Map] = field(default_factory=Future)
+    _done: dict[int, Map] = field(default_factory=dict)
+    _missing: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._missing = self.parts
+
+    def is_wanted(self) -> bool:
+        """Whether anybody waits for it."""
+        return not self.future.cancelled()
+
+    def add(self, part: Part, logits: Map, explainer: Explainer) -> None:
+        """Logits of some windows; the last ones finish the map."""
+        self._done[part.start] = logits
+        self._missing -= part.images
+        if not self._missing and not self.future.done():
+            whole = np.concatenate([self._done[start] for start in sorted(self._done)])
+            if self.future.set_running_or_notify_cancel():
+                self.future.set_result(explainer.heat(whole))
+
+
 class Answers:
     """Finishes futures in the order of the passes; a few passes may be ahead of it."""
 
@@ -72,6 +108,15 @@ class Answers:
     def scored(self, one: Pass, logits: Logits, seconds: float, began: float) -> None:
         """A pass ended well."""
         self._jobs.put(lambda: _hand_out(one, logits, seconds, began))
+
+    def drawn(self, one: Pass, logits: list[Map], explainer: Explainer) -> None:
+        """A pass drew parts of a heat map."""
+
+        def hand_out() -> None:
+            for part, some in zip(one.parts, logits, strict=True):
+                part.entry.token.add(part, some, explainer)
+
+        self._jobs.put(hand_out)
 
     def expired(self, entries: list[Entry]) -> None:
         """Their time was over."""

@@ -13,6 +13,7 @@ _FADING = 0.9
 _FAINTEST = 0.02
 _SMOOTHING = 0.2
 _GOOD_ENOUGH = 0.98
+_REASONABLE = 0.8
 
 
 @dataclass(slots=True)
@@ -76,7 +77,19 @@ class CostModel:
         """
         if len(self._sizes) < 2:  # noqa: PLR2004  one point makes no line
             return most
-        rate = _GOOD_ENOUGH * most / self.seconds(most) if self.seconds(most) > 0 else 0.0
+        return self._fewest(most, _GOOD_ENOUGH)
+
+    def bearable(self, most: int, seconds: float) -> int:
+        """The encodings of a pass where larger ones take so long that waiting is felt.
+
+        As many as are done in these seconds, or as make the device reasonably quick if that is
+        more: a pass that keeps everybody waiting has to gain something for it.
+        """
+        return min(most, max(self._fewest(most, _REASONABLE), int(min(most, self.within(seconds)))))
+
+    def _fewest(self, most: int, share: float) -> int:
+        """The fewest encodings that give this share of the images a second that ``most`` give."""
+        rate = share * most / self.seconds(most) if self.seconds(most) > 0 else 0.0
         if rate * self.each >= 1 or rate <= 0:
             return most
         return min(most, max(1, math.ceil(rate * self.fixed / (1 - rate * self.each))))

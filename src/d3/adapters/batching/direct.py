@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import cast
 
 from d3.domain.errors import DeadlineExceeded
+from d3.domain.heatmaps import Map
 from d3.domain.images import Pixels
-from d3.domain.ports import Clock, Detector
+from d3.domain.ports import Clock, Detector, Explainer
 from d3.domain.ports_queue import Lane, Scored, Waiting
 
 
@@ -41,6 +43,23 @@ class DirectQueue:
         """A place; there is always one."""
         del images
         return _Place(self, views, lane, deadline)
+
+    def reserve_map(self, views: int, deadline: float | None = None) -> _MapPlace:
+        """A place; there is always one."""
+        del deadline
+        return _MapPlace(self, views)
+
+    def draw(self, pixels: Pixels, views: int) -> Future[Map]:
+        """Draw a heat map on the calling thread."""
+        explainer = cast("Explainer", self._detector)
+        future: Future[Map] = Future()
+        with self._turn:
+            try:
+                logits = explainer.explain_parts(pixels, views, 0, explainer.parts)
+                future.set_result(explainer.heat(logits))
+            except Exception as error:  # noqa: BLE001  the future carries it to whoever waits
+                future.set_exception(error)
+        return future
 
     def submit(
         self,
@@ -89,4 +108,16 @@ class _Place:
         return self.queue.submit(pixels, self.views, self.lane, self.deadline)
 
     def give_up(self, images: int = 1) -> None:
+        pass
+
+
+@dataclass(frozen=True, slots=True)
+class _MapPlace:
+    queue: DirectQueue
+    views: int
+
+    def submit(self, pixels: Pixels) -> Future[Map]:
+        return self.queue.draw(pixels, self.views)
+
+    def give_up(self) -> None:
         pass

@@ -21,6 +21,7 @@ class Want:
         views: 1 to 16.
         lane: who goes first.
         deadline: after which nobody waits; None for never.
+        apart: whether the images are parts of a heat map, which share a pass with nobody's.
     """
 
     images: int
@@ -28,6 +29,7 @@ class Want:
     views: int = 1
     lane: Lane = Lane.INTERACTIVE
     deadline: float | None = None
+    apart: bool = False
 
     @property
     def encodings(self) -> int:
@@ -51,6 +53,7 @@ class Entry:
         deadline: after which nobody waits; None for never.
         since: when it was submitted.
         token: the driver's own.
+        apart: whether they are parts of a heat map, which share a pass with nobody's.
         claim: says, once, whether it is still wanted; from then on it is.
         taken: images that went into passes.
         gone: answered for good, or not wanted any more.
@@ -63,6 +66,7 @@ class Entry:
     deadline: float | None
     since: float
     token: Any = None
+    apart: bool = False
     claim: Callable[[], bool] = _always
     taken: int = 0
     claimed: bool = False
@@ -111,6 +115,16 @@ class Pass:
         """What it costs."""
         return self.images * (1 + self.views)
 
+    @property
+    def apart(self) -> bool:
+        """Whether it draws parts of a heat map."""
+        return bool(self.parts) and self.parts[0].entry.apart
+
+    def takes(self, entry: Entry) -> bool:
+        """Whether the entry's images may come along."""
+        mixed = self.parts and self.parts[0].entry is not entry and (entry.apart or self.apart)
+        return entry.views == self.views and not mixed
+
     def add(self, entry: Entry, images: int) -> None:
         """Take the next images of an entry."""
         self.parts.append(Part(entry, entry.taken, entry.taken + images))
@@ -152,6 +166,16 @@ class Line:
     promised_images: int = 0
     promised_bytes: int = 0
     promised_encodings: int = 0
+
+    @property
+    def all_images(self) -> int:
+        """Images that wait, or for which places are reserved."""
+        return self.images + self.promised_images
+
+    @property
+    def all_encodings(self) -> int:
+        """What they cost."""
+        return self.encodings + self.promised_encodings
 
     @property
     def head(self) -> Entry | None:

@@ -7,11 +7,15 @@ pass and who need not wait any more. The rules, in their order:
 2. Nobody gets a pass whose time is over, or would be before the pass ends, or who has left.
 3. Interactive goes first. Bulk joins with the work it has credit for (:class:`BulkShare`), leads a
    pass where its credit is enough for one, and has the device to itself while nobody else waits.
-4. A pass has images of one number of views: those of the one that leads it.
+4. A pass has images of one number of views: those of the one that leads it. A heat map is drawn in
+   parts, each as dear as an image, in passes of its own.
 5. A pass is no larger than the bound, than the device was found to have room for, and than what
    makes it efficient. Where all that waits would fit into one, it is cut so that the earliest
    deadline is kept; where more waits, it is full: small passes would make many late for one.
-6. A pass that failed is halved until the image that fails does so alone; halves and other work take
+6. On a slow device, where such a pass would take longer than a moment, passes are as small as is
+   reasonable, and always cut for a deadline. So nothing is ever later there than if images were
+   judged one by one, which is what they are let in by.
+7. A pass that failed is halved until the image that fails does so alone; halves and other work take
    turns, so that one bad image does not hold up the rest.
 """
 
@@ -24,9 +28,14 @@ from dataclasses import dataclass
 
 from d3.adapters.batching.costs import CostModel
 from d3.adapters.batching.lines import Entry, Line, Pass, Want
-from d3.domain.errors import Overloaded
+from d3.domain.errors import ExplanationUnavailable, Overloaded
 from d3.domain.ports_queue import Lane
 from d3.domain.sharing import BulkShare
+
+_MOMENT = 1.0
+"""Seconds of a pass from which on it is felt that images of a pass wait for each other."""
+_PATIENCE = 0.08
+"""Of an image's time, by which it may be late: costs are guesses, and it was let in by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +79,9 @@ class Policy:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing waits and nothing runs; what is only reserved for does not count."""
-        return self.running is None and not self.waits
+        """Whether nothing waits, runs, or is reserved for."""
+        promised = any(line.promised_images for line in self.lines.values())
+        return self.running is None and not self.waits and not promised
 
     @property
     def waits(self) -> bool:
@@ -81,8 +91,19 @@ class Policy:
     @property
     def room(self) -> int:
         """Encodings of the next pass at most; an image by itself may have more."""
+        enough = self._enough
+        return self.costs.bearable(enough, _MOMENT) if self._slow else enough
+
+    @property
+    def _enough(self) -> int:
+        """Encodings that make the device about as quick as it gets."""
         most = min(self._largest, self._fits)
         return min(most, self.costs.enough(most))
+
+    @property
+    def _slow(self) -> bool:
+        """Whether a pass of so many takes longer than a moment."""
+        return self.costs.seconds(self._enough) > _MOMENT
 
     def fill(self, one: Pass) -> float:
         """How full a pass was, of the largest one; at most 1."""
@@ -97,6 +118,7 @@ class Policy:
 
         Raises:
             Overloaded: there are none, or they would come too late.
+            ExplanationUnavailable: a heat map takes longer than there is time, even alone.
         """
         line, bounds = self.lines[want.lane], self._bounds
         images = line.images + line.promised_images
@@ -106,10 +128,15 @@ class Policy:
             raise Overloaded(
                 "Too many images wait to be judged.",
                 "Try again in a moment, or send fewer at once.",
-                retry_after=self._passes(max(want.images, over) * (1 + want.views)),
+                retry_after=self._passes(
+                    max(want.images, over), max(want.images, over) * (1 + want.views)
+                ),
             )
+        if want.deadline is not None and want.apart:
+            self._check_map(want, want.deadline - now)
         if want.deadline is not None and not self.idle:
-            late = now + self.expected(want, now) - want.deadline
+            time = want.deadline - now
+            late = self.expected(want, now) + max(0.0, self.costs.slack - _PATIENCE * time) - time
             if late > 0:
                 raise Overloaded(
                     "More images wait to be judged than can be in the time a request has.",
@@ -117,6 +144,15 @@ class Policy:
                     retry_after=late,
                 )
         line.promise(want, 1)
+
+    def _check_map(self, want: Want, time: float) -> None:
+        """See that a heat map could be drawn if nobody else asked; what images cost tells."""
+        alone = self._passes(want.images, want.encodings)
+        if alone > time:
+            raise ExplanationUnavailable(
+                f"This heat map would take {alone:.0f} seconds here, and a request has {time:.0f}.",
+                "Ask for fewer views, or raise D3_REQUEST_SECONDS.",
+            )
 
     def give_up(self, want: Want) -> None:
         """Take a promise back."""
@@ -135,15 +171,16 @@ class Policy:
         if self.running is not None:
             rest = max(0.0, self._began + self.costs.seconds(self.running.encodings) - now)
         interactive, bulk = self.lines[Lane.INTERACTIVE], self.lines[Lane.BULK]
-        ahead = want.encodings + interactive.encodings + interactive.promised_encodings
-        waiting_bulk = bulk.encodings + bulk.promised_encodings
-        if want.lane is Lane.BULK:
-            ahead += waiting_bulk
-        else:
-            share = self._bounds.bulk_share
-            ahead += min(waiting_bulk, math.ceil(ahead * share / (1 - share)))
-        ahead += sum(one.encodings for one in self._retries)
-        return rest + self._passes(ahead) + self.costs.slack
+        images = want.images + interactive.all_images
+        encodings = want.encodings + interactive.all_encodings
+        share = 1.0
+        if want.lane is Lane.INTERACTIVE and bulk.all_encodings:
+            due = self._bounds.bulk_share
+            share = min(1.0, math.ceil(encodings * due / (1 - due)) / bulk.all_encodings)
+        images += math.ceil(bulk.all_images * share) + sum(one.images for one in self._retries)
+        encodings += math.ceil(bulk.all_encodings * share)
+        encodings += sum(one.encodings for one in self._retries)
+        return rest + self._passes(images, encodings)
 
     def withdraw(self, entry: Entry) -> int:
         """Nobody waits for the entry any more; how many images that spares."""
@@ -166,7 +203,8 @@ class Policy:
     def done(self, seconds: float) -> None:
         """The running pass ended well, after so long."""
         assert self.running is not None
-        self.costs.observe(self.running.encodings, seconds)
+        if not self.running.apart:  # only about as dear as images
+            self.costs.observe(self.running.encodings, seconds)
         self.running = None
 
     def failed(self, *, out_of_memory: bool = False) -> Entry | None:
@@ -182,8 +220,13 @@ class Policy:
         self._retries.extend(broken.halves())
         return None
 
-    def _passes(self, encodings: float) -> float:
-        """Seconds of the passes that so much work takes; what comes later fills up the last."""
+    def _passes(self, images: int, encodings: int) -> float:
+        """Seconds of the passes that so much work takes; what comes later fills up the last.
+
+        On a slow device: of one pass for each image, which larger ones never exceed.
+        """
+        if self._slow:
+            return images * self.costs.fixed + encodings * self.costs.each
         room = self.room
         if encodings <= room:
             return self.costs.seconds(encodings)
@@ -199,8 +242,9 @@ class Policy:
             if entry.deadline is None or entry.gone:
                 continue
             ends = now + self.costs.seconds(max(least, entry.unit))
-            hopeless = left > 1 and ends > entry.deadline
-            if now >= entry.deadline or hopeless:
+            over = entry.deadline + _PATIENCE * (entry.deadline - entry.since)
+            hopeless = left > 1 and ends > over
+            if now >= over or hopeless:
                 self.withdraw(entry)
                 left -= 1
                 yield entry
@@ -208,7 +252,8 @@ class Policy:
     @property
     def _crowded(self) -> bool:
         """Whether more waits than a pass takes: then small passes would make many late for one."""
-        return sum(line.encodings for line in self.lines.values()) > self.room
+        room = self.room
+        return sum(line.encodings for line in self.lines.values()) > room and not self._slow
 
     def _retry(self) -> Pass | None:
         while self._retries:
@@ -268,7 +313,7 @@ class Policy:
         for entry in line.entries:
             if chosen.parts and room - chosen.encodings < 1 + chosen.views:
                 break
-            if not entry.left or entry.views != chosen.views:
+            if not entry.left or not chosen.takes(entry):
                 continue
             images = self._images_for(entry, chosen, room, now)
             if images and self._claimed(entry):

@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
 from d3.adapters.batching.lines import Want
+from d3.domain.heatmaps import Map
 from d3.domain.images import Pixels
 from d3.domain.ports_queue import Lane, Scored
 
@@ -42,6 +43,23 @@ class Places:
             left, images=left.images - images, size_bytes=left.size_bytes - size_bytes
         )
         return replace(left, images=images, size_bytes=size_bytes)
+
+
+@dataclass(eq=False, slots=True)
+class MapPlaces:
+    """Fills :class:`d3.domain.ports_queue.MapReservation`."""
+
+    want: Want
+    enter: Callable[[Pixels, Want], Future[Map]]
+    withdraw: Callable[[Want], None]
+
+    def submit(self, pixels: Pixels) -> Future[Map]:
+        """Use them."""
+        return self.enter(pixels, self.want)
+
+    def give_up(self) -> None:
+        """Let them go unused."""
+        self.withdraw(self.want)
 
 
 class Nobody:

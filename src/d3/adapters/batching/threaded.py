@@ -13,16 +13,18 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
+from typing import Any, cast
 
 import numpy as np
 
-from d3.adapters.batching.answers import Answers, Asked
+from d3.adapters.batching.answers import Answers, Asked, AskedMap
 from d3.adapters.batching.lines import Entry, Pass, Want
 from d3.adapters.batching.policy import Bounds, Policy
-from d3.adapters.batching.reservations import Nobody, Places
+from d3.adapters.batching.reservations import MapPlaces, Nobody, Places
 from d3.domain.errors import DeviceOutOfMemory, ModelNotLoaded, Overloaded
+from d3.domain.heatmaps import Map
 from d3.domain.images import Pixels
-from d3.domain.ports import Clock, Detector, Logits
+from d3.domain.ports import Clock, Detector, Explainer, Logits
 from d3.domain.ports_queue import Lane, QueueEvents, Scored, Waiting
 
 _LOG = logging.getLogger(__name__)
@@ -91,16 +93,15 @@ class ThreadedQueue:
         deadline: float | None = None,
     ) -> Places:
         """Take places for images that are still to be decoded."""
-        with self._changed:
-            if self._closed:
-                raise ModelNotLoaded("The model has been unloaded.", "Load it again.")
-            want = Want(images, size_bytes, views, lane, deadline)
-            try:
-                self._policy.reserve(want, self._clock.monotonic())
-            except Overloaded:
-                self._events.dropped(lane, "rejected", images)
-                raise
+        want = Want(images, size_bytes, views, lane, deadline)
+        self._promise(want)
         return Places(want, self._enter, self._give_up)
+
+    def reserve_map(self, views: int, deadline: float | None = None) -> MapPlaces:
+        """Take places for a heat map."""
+        want = Want(self._explainer.parts, 0, views, Lane.BULK, deadline, apart=True)
+        self._promise(want)
+        return MapPlaces(want, self._enter_map, self._give_up)
 
     def submit(
         self,
@@ -142,6 +143,26 @@ class ThreadedQueue:
     def _enter(self, pixels: Pixels, want: Want) -> Future[Scored]:
         """Submit pixels that have their places."""
         asked = Asked(pixels)
+        self._wait(want, asked, asked.future.set_running_or_notify_cancel)
+        return asked.future
+
+    def _enter_map(self, pixels: Pixels, want: Want) -> Future[Map]:
+        """Have a heat map drawn, for which there are places."""
+        asked = AskedMap(pixels, want.images)
+        self._wait(want, asked, asked.is_wanted)
+        return asked.future
+
+    def _promise(self, want: Want) -> None:
+        with self._changed:
+            if self._closed:
+                raise ModelNotLoaded("The model has been unloaded.", "Load it again.")
+            try:
+                self._policy.reserve(want, self._clock.monotonic())
+            except Overloaded:
+                self._events.dropped(want.lane, "rejected", want.images)
+                raise
+
+    def _wait(self, want: Want, asked: Asked | AskedMap, claim: Callable[[], bool]) -> None:
         entry = Entry(
             images=want.images,
             views=want.views,
@@ -150,21 +171,21 @@ class ThreadedQueue:
             deadline=want.deadline,
             since=self._clock.monotonic(),
             token=asked,
-            claim=asked.future.set_running_or_notify_cancel,
+            apart=want.apart,
+            claim=claim,
         )
         with self._changed:
             self._policy.enter(entry)
             self._changed.notify_all()
         # Weakly: a circle through the future would keep pixels until the garbage collector comes.
         asked.future.add_done_callback(partial(self._leave, weakref.ref(entry)))
-        return asked.future
 
     def _give_up(self, want: Want) -> None:
         """Let places go."""
         with self._changed:
             self._policy.give_up(want)
 
-    def _leave(self, left: weakref.ref[Entry], future: Future[Scored]) -> None:
+    def _leave(self, left: weakref.ref[Entry], future: Future[Any]) -> None:
         if future.cancelled() and (entry := left()) is not None:
             with self._changed:
                 self._policy.withdraw(entry)
@@ -216,21 +237,41 @@ class ThreadedQueue:
 
     def _score(self, chosen: Pass) -> None:
         began = self._clock.monotonic()
+        work = self._draw if chosen.apart else self._judge
+        try:
+            finished = work(chosen, began)
+        except Exception as error:  # noqa: BLE001  who waits will hear it
+            self._fail(error)
+            return
+        with self._changed:
+            self._policy.done(self._clock.monotonic() - began)
+        self._trouble, self._deaths = None, 0
+        self._finished = finished
+
+    def _judge(self, chosen: Pass, began: float) -> Callable[[], None]:
+        """Score images; what hands the answers on."""
         pieces = [part.entry.token.pixels[part.start : part.stop] for part in chosen.parts]
         pixels = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
         self._shape = pixels.shape[1:]
         self._let_go()
-        try:
-            logits = self._checked(self._detector.score(pixels, chosen.views), chosen)
-        except Exception as error:  # noqa: BLE001  who waits will hear it
-            self._fail(error)
-            return
+        logits = self._checked(self._detector.score(pixels, chosen.views), chosen)
         seconds = self._clock.monotonic() - began
-        with self._changed:
-            self._policy.done(seconds)
-        self._trouble, self._deaths = None, 0
         self._events.scored(chosen.images, self._policy.fill(chosen), seconds)
-        self._finished = partial(self._answers.scored, chosen, logits, seconds, began)
+        return partial(self._answers.scored, chosen, logits, seconds, began)
+
+    def _draw(self, chosen: Pass, _: float) -> Callable[[], None]:
+        """Score windows of a heat map; what hands them on."""
+        self._let_go()
+        explainer = self._explainer
+        logits = [
+            explainer.explain_parts(part.entry.token.pixels, chosen.views, part.start, part.stop)
+            for part in chosen.parts
+        ]
+        return partial(self._answers.drawn, chosen, logits, explainer)
+
+    @property
+    def _explainer(self) -> Explainer:
+        return cast("Explainer", self._detector)
 
     def _let_go(self) -> None:
         """Hand the answers of the last pass on."""

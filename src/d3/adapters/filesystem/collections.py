@@ -3,98 +3,129 @@
 from __future__ import annotations
 
 import csv
-import glob
-import logging
 import os
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
-from d3.domain.errors import ImageNotFound, RequestInvalid
+from d3.domain.errors import FolderUnreadable, ImageNotFound, RequestInvalid
+from d3.domain.folders import (
+    EVERYTHING,
+    Pattern,
+    files_below,
+    split_pattern,
+    tidy,
+    unreadable_folder,
+)
 from d3.domain.images import ImageSource
 from d3.domain.ports_scans import Listed
+from d3.domain.scans import S3_SCHEME
+from d3.domain.tables import SAMPLE_CHARACTERS, image_column, layout_of
 
-COLUMNS = ("uri", "path", "url", "key", "image", "file", "filename", "image_path")
-"""By which of its columns a table names images; else by its first."""
-
-_LOG = logging.getLogger(__name__)
 _ROWS_AT_ONCE = 10_000
+_MOST_UNREAD = 1000
+"""Folders that may fail before the listing stops; the cursor names each."""
 
 
 class FolderCollection:
     """Fills :class:`d3.domain.ports_scans.ImageCollection` with the files below a folder.
 
     Files come in the order of their paths, part by part, so that listing goes on behind any of
-    them without a look into the folders before it. One folder's own names are in memory at once.
-    Links to folders are not followed.
+    them without a look into the folders before it. Links to folders are not followed.
 
     Args:
         folder: searched to the bottom.
+        pattern: which of its files are meant.
+        source: what the collection is called; the folder unless said.
     """
 
     named = False
 
-    def __init__(self, folder: Path) -> None:
-        self.source = str(folder.absolute())
+    def __init__(
+        self, folder: Path, pattern: Pattern = EVERYTHING, source: str | None = None
+    ) -> None:
+        self._root = str(folder.absolute())
+        self._pattern = pattern
+        self.source = source or self._root
 
     def list(self, after: str | None) -> Iterator[Listed]:
-        """The files behind a cursor, which is the last path below the folder."""
+        """The files behind a cursor; folders that cannot be read are told at the end.
+
+        Each cursor says which folders could not be read before it, and a listing that goes on from
+        there looks into these once more.
+        """
         self.check()
-        behind = Path(after).parts if after else ()
-        for parts in _files_below(self.source, behind):
-            below = os.path.join(*parts)  # noqa: PTH118  no Path: speed
-            yield Listed(os.path.join(self.source, below), below)  # noqa: PTH118  no Path: speed
+        waiting = deque(_places_of(after or ""))
+        unread: list[tuple[str, OSError]] = []
+        while waiting:
+            folder, behind = waiting.popleft()
+            later = _later(waiting, unread)
+            for path, trouble in files_below(
+                self._root, self._pattern, folder=folder, behind=behind
+            ):
+                if trouble is None:
+                    cursor = f"{folder}\0{path}{later}" if folder or later else path
+                    yield Listed(os.path.join(self._root, path), cursor)  # noqa: PTH118  speed
+                    continue
+                unread.append((path, trouble))
+                later = _later(waiting, unread)
+                if len(unread) == _MOST_UNREAD:
+                    raise self._unreadable(unread)
+        if unread:
+            raise self._unreadable(unread)
 
     def read(self, uri: str) -> ImageSource:
         """The file itself: the decoder opens it."""
         return Path(uri)
 
     def check(self) -> None:
-        """See whether the folder is there."""
-        if not os.path.isdir(self.source):  # noqa: PTH112
-            raise ImageNotFound("There is no such folder.", "Was a disk unmounted?")
+        """See whether the folder is there and can be read."""
+        try:
+            os.scandir(self._root).close()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise ImageNotFound("There is no such folder.", "Was a disk unmounted?") from error
+        except OSError as error:
+            raise unreadable_folder(self._root, error) from error
+
+    def _unreadable(self, unread: Sequence[tuple[str, OSError]]) -> FolderUnreadable:
+        path, trouble = unread[0]
+        error = unreadable_folder(
+            os.path.join(self._root, path),  # noqa: PTH118
+            trouble,
+            len(unread) - 1,
+        )
+        error.__cause__ = trouble
+        return error
 
 
-class PatternCollection:
+class PatternCollection(FolderCollection):
     """Fills :class:`d3.domain.ports_scans.ImageCollection` with the files a pattern names.
 
-    A pattern's files have no order, so listing always begins again.
-
     Args:
-        pattern: with ``*``, ``?``, ``[`` or ``**``.
+        pattern: with ``*``, ``?``, ``[`` or ``**``, as :class:`d3.domain.folders.Pattern` has it.
     """
 
-    named = False
-
     def __init__(self, pattern: str) -> None:
-        self.source = os.path.abspath(pattern)  # noqa: PTH100  a pattern is no path
+        source = os.path.abspath(pattern)  # noqa: PTH100  a pattern is no path
+        root, wanted = split_pattern(source)
+        super().__init__(Path(root), wanted, source)
 
     def list(self, after: str | None) -> Iterator[Listed]:
-        """Every file, whatever the cursor."""
-        del after
-        matches = glob.iglob(self.source, recursive=True, include_hidden=True)  # noqa: PTH207
-        for number, path in enumerate(matches):
-            if os.path.isfile(path):  # noqa: PTH113
-                yield Listed(path, str(number))
-
-    def read(self, uri: str) -> ImageSource:
-        """The file itself: the decoder opens it."""
-        return Path(uri)
-
-    def check(self) -> None:
-        """A pattern that names nothing is no fault of the store."""
+        """The files behind a cursor; a number, as earlier versions gave them, is none."""
+        yield from super().list(None if (after or "").isdigit() else after)
 
 
 class ListCollection:
     """Fills :class:`d3.domain.ports_scans.ImageCollection` with what a file lists.
 
     A text file has one path or URI a line (empty lines and those that begin with ``#`` aside); a
-    CSV or Parquet file has them in a column of :data:`COLUMNS`. Relative paths start at the
-    file's own folder. The cursor is the number of rows read; a list may grow at its end.
+    table is read as :func:`d3.domain.tables.layout_of` says. Relative paths start at the file's own
+    folder. The cursor is the number of rows read; a list may grow at its end.
 
     Args:
-        file: ``.csv`` and ``.parquet`` are tables, all else is text.
+        file: ``.csv``, ``.tsv`` and ``.parquet`` are tables, all else is text.
         read: opens what is no path of this machine.
         check: sees whether the place answers that ``read`` asks.
     """
@@ -122,25 +153,29 @@ class ListCollection:
         return self._read(uri) if "://" in uri else Path(uri)
 
     def check(self) -> None:
-        """See whether the place of the first entry that is no path answers."""
+        """See whether the place of the first entry in a bucket answers."""
         with _readable():
-            first = next((one for one in self._entries() if "://" in one), None)
+            first = next((one for one in self._entries() if one.startswith(S3_SCHEME)), None)
         if first is not None:
             self._check(first)
 
     def _absolute(self, entry: str) -> str:
-        return entry if "://" in entry else str(self._file.parent / entry)
+        return entry if "://" in entry else tidy(str(self._file.parent / entry))
+
+    def _is_there(self, entry: str) -> bool:
+        return bool(entry) and os.path.isfile(self._file.parent / entry)  # noqa: PTH113  any text
 
     def _entries(self) -> Iterator[str]:
         suffix = self._file.suffix.lower()
         if suffix == ".parquet":
             yield from _parquet(self._file)
-        elif suffix == ".csv":
+        elif suffix in {".csv", ".tsv"}:
             with self._file.open(encoding="utf-8-sig", newline="") as stream:
-                rows = csv.reader(stream)
-                head = next(rows, [])
-                place = _column(head)
-                for row in rows:
+                layout = layout_of(stream.read(SAMPLE_CHARACTERS), self._is_there)
+                stream.seek(0)
+                rows = csv.reader(stream, delimiter=layout.delimiter)
+                place = layout.column
+                for row in islice(rows, layout.titled, None):
                     yield row[place].strip() if len(row) > place else ""
         else:
             with self._file.open(encoding="utf-8-sig") as stream:
@@ -148,30 +183,22 @@ class ListCollection:
                     yield "" if line.startswith("#") else line.strip()
 
 
-def _files_below(root: str, behind: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """The parts of each file's path below the root, in order, those behind a place alone."""
-    try:
-        with os.scandir(root) as entries:
-            found = sorted((one.name, one.is_dir(follow_symlinks=False)) for one in entries)
-    except OSError as error:
-        _LOG.warning("the folder %r cannot be read (%s) and is left out", root, error.strerror)
-        return
-    first = behind[0] if behind else ""
-    for name, is_folder in found:
-        if name < first:
-            continue
-        rest = behind[1:] if name == first else ()
-        path = os.path.join(root, name)  # noqa: PTH118  no Path: speed
-        if is_folder:
-            for parts in _files_below(path, rest):
-                yield (name, *parts)
-        elif not (behind and name == first) and os.path.isfile(path):  # noqa: PTH113
-            yield (name,)
+def _places_of(cursor: str) -> Iterator[tuple[str, str]]:
+    """Where to go on: folders below the root, each with the path behind which its rest comes.
+
+    In the plain case it is the root's own, and the path alone is the cursor; else folders and paths
+    in turn, with NULs between them, which no path has.
+    """
+    parts = cursor.split("\0")
+    if len(parts) == 1:
+        parts = ["", *parts]
+    yield from zip(parts[::2], parts[1::2], strict=True)
 
 
-def _column(head: list[str]) -> int:
-    names = [one.strip().lower() for one in head]
-    return next((names.index(one) for one in COLUMNS if one in names), 0)
+def _later(waiting: Iterable[tuple[str, str]], unread: Iterable[tuple[str, OSError]]) -> str:
+    """The end of a cursor: what is to be looked into behind the folder that is being listed."""
+    ahead = "".join(f"\0{folder}\0{behind}" for folder, behind in waiting)
+    return ahead + "".join(f"\0{folder}\0" for folder, _ in unread)
 
 
 def _parquet(file: Path) -> Iterator[str]:
@@ -183,7 +210,7 @@ def _parquet(file: Path) -> Iterator[str]:
         ) from error
     with parquet.ParquetFile(file) as table:
         names = table.schema_arrow.names
-        wanted = names[_column(names)]
+        wanted = names[image_column(names) or 0]
         for batch in table.iter_batches(_ROWS_AT_ONCE, columns=[wanted]):
             yield from (str(one or "") for one in batch.column(0).to_pylist())
 

@@ -30,7 +30,14 @@ from d3.adapters.model_files import (
     temporary_beside,
 )
 from d3.domain.errors import ModelDamaged, ModelNotFound, ModelProtected, StorageFailed
-from d3.domain.models import Manifest, ModelFile, ModelSummary, StoredModel, checked_name
+from d3.domain.models import (
+    Manifest,
+    ModelFile,
+    ModelSummary,
+    StoredModel,
+    checked_name,
+    with_encoders_notice,
+)
 
 _LOCK_SECONDS = 60
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")
@@ -93,6 +100,7 @@ class FilesystemRegistry:
         """Store a model as the next version of its name."""
         name = checked_name(manifest.name)
         self._packaged.protect(name)
+        manifest = with_encoders_notice(manifest, (one.manifest for one in self.list()))
         with self._locked():
             for source, file in ((encoder, manifest.encoder), (head, manifest.head)):
                 self._put_blob(source, file)
@@ -150,7 +158,8 @@ class FilesystemRegistry:
         return wanted
 
     def _read(self, name: str, version: int) -> Manifest:
-        return stored_manifest(self._manifest_path(name, version).read_bytes(), name, version)
+        text = self._manifest_path(name, version).read_bytes()
+        return self._packaged.noted(stored_manifest(text, name, version))
 
     def _names(self) -> set[str]:
         return {folder.name for folder in (self._root / "manifests").glob("*/")}

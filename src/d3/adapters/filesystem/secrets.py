@@ -24,9 +24,29 @@ class SecretFiles:
         self.key_file = key_file
         self._secret_key_file = secret_key_file
 
-    def keep_key(self, key: str) -> None:
-        """Keep the API key, in the place of another."""
-        _write(self.key_file, key)
+    def key(self) -> str | None:
+        """The API key that is kept; None where none is."""
+        try:
+            return _read(self.key_file)
+        except FileNotFoundError:
+            return None
+
+    def keep_key(self, key: str, *, replace: bool = False) -> None:
+        """Keep the API key.
+
+        Args:
+            key: the key.
+            replace: whether one that is there already may be lost.
+
+        Raises:
+            StorageFailed: one is there already.
+        """
+        _write(self.key_file, key, only_new=not replace)
+        if self.key() != key:
+            raise StorageFailed(
+                f"{self.key_file.name} holds another key, which is not written over.",
+                "`d3 keys init --replace` makes a new one in its place.",
+            )
 
     def secret_key(self) -> str:
         """The secret; made the first time."""

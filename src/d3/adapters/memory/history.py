@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import operator
 import threading
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
+from typing import Any
 
 from d3.domain.cursors import decode_cursor, encode_cursor
 from d3.domain.errors import (
@@ -32,6 +33,7 @@ from d3.domain.history import (
     Page,
     RequestRecord,
     Statistics,
+    VerdictCounts,
     checked_limit,
     checked_offset,
     in_utc,
@@ -47,6 +49,7 @@ class _Reserved:
     token: str
     answer: bytes | None
     expires_at: datetime
+    ids: tuple[int, ...] = ()
 
 
 @dataclass
@@ -96,13 +99,22 @@ class MemoryTransaction:
             raise RequestInFlight("The same request is being answered right now.", "", wait)
         return StoredAnswer(there.answer)
 
-    def complete(self, reservation: Reservation, body: bytes, now: datetime) -> None:
-        """Keep the answer."""
+    def renew(self, reservations: Sequence[Reservation], now: datetime) -> None:
+        """Prolong the leases of keys that are still being answered."""
+        for reservation in reservations:
+            if (held := self._held(reservation)) is not None:
+                place = (reservation.owner, reservation.key)
+                self._books.keys[place] = replace(held, expires_at=now + LEASE)
+
+    def complete(
+        self, reservation: Reservation, body: bytes, ids: Sequence[int], now: datetime
+    ) -> None:
+        """Keep the answer, and which entries it tells of."""
         held = self._held(reservation)
         if held is None:
             raise ReservationLost("Another request with its key took over.")
         self._books.keys[reservation.owner, reservation.key] = replace(
-            held, answer=body, expires_at=now + KEPT
+            held, answer=body, expires_at=now + KEPT, ids=tuple(ids)
         )
 
     def release(self, reservation: Reservation) -> None:
@@ -182,6 +194,8 @@ class MemoryHistory:
             self.get(id_, user_id)
             books = self._books.copy()
             del books.entries[id_]
+            for place in [place for place, one in books.keys.items() if id_ in one.ids]:
+                del books.keys[place]
             self._books = books
 
     def page(
@@ -218,20 +232,15 @@ class MemoryHistory:
     def statistics(self, where: HistoryFilter, bucket: BucketSize | None = None) -> Statistics:
         """Counts over the entries that match, and a series in time if asked for."""
         found = list(self.iterate(where))
-        total, fake, seconds = _tally(found)
         if bucket is None:
-            return Statistics(total_inferences=total, total_fake=fake, avg_processing_time=seconds)
+            return Statistics(**_tally(found))
         buckets: defaultdict[datetime, list[HistoryEntry]] = defaultdict(list)
         for entry in found:
             buckets[_start(entry.created_at, bucket)].append(entry)
-        tallies = [(start, _tally(entries)) for start, entries in sorted(buckets.items())]
         return Statistics(
-            total_inferences=total,
-            total_fake=fake,
-            avg_processing_time=seconds,
+            **_tally(found),
             series=tuple(
-                Bucket(start=start, total_inferences=n, total_fake=k, avg_processing_time=mean)
-                for start, (n, k, mean) in tallies
+                Bucket(start=start, **_tally(entries)) for start, entries in sorted(buckets.items())
             ),
         )
 
@@ -258,8 +267,11 @@ class MemoryHistory:
                 and (where.since is None or one.created_at >= where.since)
                 and (where.until is None or one.created_at < where.until)
             ):
-                counts[_start(one.created_at, bucket)][one.status_code >= 500] += 1  # noqa: PLR2004
+                counts[_start(one.created_at, bucket)][one.status_code >= 500] += one.requests  # noqa: PLR2004
         return [Failures(start=at, refused=k, failed=n) for at, (k, n) in sorted(counts.items())]
+
+    def check_writable(self) -> None:
+        """Memory takes every result."""
 
     def close(self) -> None:
         """Nothing to give back."""
@@ -274,9 +286,14 @@ def _start(moment: datetime, bucket: BucketSize) -> datetime:
     return start.replace(hour=0) if bucket is BucketSize.DAY else start
 
 
-def _tally(entries: Iterable[HistoryEntry]) -> tuple[int, int, float]:
-    times, fakes = [], 0
-    for entry in entries:
-        times.append(entry.processing_time)
-        fakes += entry.is_fake
-    return len(times), fakes, math.fsum(times) / len(times) if times else 0.0
+def _tally(entries: Sequence[HistoryEntry]) -> dict[str, Any]:
+    """In the words of :class:`d3.domain.history.Tally`."""
+    seconds = math.fsum(one.processing_time for one in entries)
+    verdicts = Counter(one.verdict.value for one in entries)
+    return {
+        "total_inferences": len(entries),
+        "total_fake": sum(one.is_fake for one in entries),
+        "avg_processing_time": seconds / len(entries) if entries else 0.0,
+        "by_verdict": VerdictCounts(**verdicts),
+        "demo": sum(one.is_demo for one in entries),
+    }

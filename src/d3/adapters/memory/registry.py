@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import TypeAlias
 
 from d3.domain.errors import ModelDamaged, ModelNotFound, ModelProtected
-from d3.domain.models import Manifest, ModelFile, ModelSummary, StoredModel, checked_name
+from d3.domain.models import (
+    Manifest,
+    ModelFile,
+    ModelSummary,
+    StoredModel,
+    checked_name,
+    with_encoders_notice,
+)
 
 _Summaries: TypeAlias = list[ModelSummary]
 
@@ -76,6 +83,7 @@ class MemoryRegistry:
             _check(content, file, f"The file {source.name!r}")
             contents[file.sha256] = content
         with self._lock:
+            manifest = with_encoders_notice(manifest, (one.manifest for one in self.list()))
             versions = self._versions.setdefault(manifest.name, {})
             stored = replace(
                 manifest,

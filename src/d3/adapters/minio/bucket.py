@@ -18,13 +18,15 @@ import certifi
 import urllib3
 from minio import Minio
 from minio.error import MinioException
+from minio.helpers import check_bucket_name
 
 from d3.adapters.minio.errors import BucketMissing, ObjectMissing, translated
-from d3.domain.errors import SettingsInvalid, StorageFailed, StorageUnavailable
+from d3.domain.errors import SettingsInvalid, StorageFailed, StorageUnavailable, shown
 
 MiB = 2**20
 _PART = 8 * MiB
 _PARALLEL = 3
+BUCKET_NAMES = "3 to 63 letters, digits, '-' and '.', and no IP address"
 _MOST = 32 * MiB
 """Of an object that is read whole; a manifest has some 20 KB."""
 
@@ -89,6 +91,11 @@ class Bucket:
     """
 
     def __init__(self, place: S3Place) -> None:
+        if not can_be_bucket(place.bucket):
+            raise SettingsInvalid(
+                f"{shown(place.bucket)} cannot be a bucket's name.",
+                f"MINIO_BUCKET_NAME is {BUCKET_NAMES}.",
+            )
         self.place = place
         self._quick = _client(place, place.read_seconds)
         self._patient = _client(place, place.transfer_seconds)
@@ -228,6 +235,15 @@ class Bucket:
                 "Make it by hand, or let MINIO_ACCESS_KEY make buckets; MINIO_BUCKET_NAME is "
                 "its name.",
             ) from error
+
+
+def can_be_bucket(name: str) -> bool:
+    """Whether a bucket can have this name; minio-py asks no server about one that cannot."""
+    try:
+        check_bucket_name(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_ours(error: Exception) -> bool:

@@ -6,9 +6,17 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 
-from d3.adapters.minio.bucket import Bucket, S3Place
+from d3.adapters.minio.bucket import BUCKET_NAMES, Bucket, S3Place, can_be_bucket
 from d3.adapters.minio.errors import BucketMissing, ObjectMissing
-from d3.domain.errors import ImageNotFound, ImageTooLarge, RequestInvalid
+from d3.domain.errors import (
+    ImageError,
+    ImageNotFound,
+    ImageTooLarge,
+    ImageUnsupported,
+    RequestInvalid,
+    shown,
+)
+from d3.domain.formats import SNIFFED_BYTES, sniff
 from d3.domain.ports_scans import Listed
 from d3.domain.scans import S3_SCHEME
 
@@ -38,24 +46,34 @@ class S3Images:
         """An object's content.
 
         Raises:
-            ImageNotFound: there is no such object.
+            ImageNotFound: there is no such object, or can be none.
             ImageTooLarge: it has more bytes than an image may.
+            ImageUnsupported: likewise, and it is no image.
             StorageFailed: the server refuses or is away.
         """
-        name, key = split(uri)
+        try:
+            name, key = split(uri)
+        except RequestInvalid as error:  # in a list of many, this entry alone is wrong
+            raise ImageNotFound(error.problem, error.remedy) from error
         content = bytearray()
         try:
             with self.bucket(name).download(key) as (_, pieces):
                 for piece in pieces:
                     content += piece
                     if len(content) > self._max_bytes:
-                        raise ImageTooLarge(
-                            f"The object is larger than {self._max_bytes:,} bytes.",
-                            "Raise D3_MAX_IMAGE_BYTES to judge it.",
-                        )
+                        raise self._too_large(bytes(content[:SNIFFED_BYTES]))
         except ObjectMissing as error:
             raise ImageNotFound("There is no such object.", "Was it removed?") from error
         return bytes(content)
+
+    def _too_large(self, start: bytes) -> ImageError:
+        """What is said of an object that is not read to its end: a film is no image at all."""
+        if sniff(start) is None:
+            return ImageUnsupported("The object is not an image.", "Leave it out.")
+        return ImageTooLarge(
+            f"The object is larger than {self._max_bytes:,} bytes.",
+            "Raise D3_MAX_IMAGE_BYTES to judge it.",
+        )
 
 
 class S3Collection:
@@ -108,11 +126,15 @@ def split(uri: str) -> tuple[str, str]:
     """``s3://BUCKET/KEY`` as bucket and key; a key may hold any character.
 
     Raises:
-        RequestInvalid: no bucket is named.
+        RequestInvalid: no bucket is named, or none can have this name.
     """
     name, _, key = uri.removeprefix(S3_SCHEME).partition("/")
     if not uri.startswith(S3_SCHEME) or not name:
         raise RequestInvalid(
             f"{uri[:80]!r} names no bucket.", "Write s3://BUCKET or s3://BUCKET/PREFIX."
+        )
+    if not can_be_bucket(name):
+        raise RequestInvalid(
+            f"{shown(name)} cannot be a bucket's name.", f"Such names are {BUCKET_NAMES}."
         )
     return name, key

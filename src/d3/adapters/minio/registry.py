@@ -44,7 +44,14 @@ from d3.domain.errors import (
     StorageFailed,
     StorageUnavailable,
 )
-from d3.domain.models import Manifest, ModelFile, ModelSummary, StoredModel, checked_name
+from d3.domain.models import (
+    Manifest,
+    ModelFile,
+    ModelSummary,
+    StoredModel,
+    checked_name,
+    with_encoders_notice,
+)
 from d3.domain.ports import BareHead
 
 Answer = TypeVar("Answer")
@@ -123,7 +130,7 @@ class MinioRegistry:
             names = [name for name in catalog if name not in shipped]
             with ThreadPoolExecutor(_READERS) as pool:
                 read = pool.map(lambda name: _newest(shelf, name, catalog[name]), names)
-            return {one.name: one for one in read if one is not None}
+            return {one.name: self._packaged.noted(one) for one in read if one is not None}
 
         found = shipped | self._ask(newest)
         return [
@@ -135,7 +142,7 @@ class MinioRegistry:
         """The manifest of one version, by default the newest."""
         if (shipped := self._packaged.find(checked_name(name), version)) is not None:
             return shipped
-        return self._ask(lambda shelf: _find(shelf, name, version))
+        return self._packaged.noted(self._ask(lambda shelf: _find(shelf, name, version)))
 
     def open(self, name: str, version: int | None = None) -> StoredModel:
         """The model's files on this machine, checked against their SHA-256.
@@ -162,7 +169,7 @@ class MinioRegistry:
         """Read the store's own files through and compare their SHA-256."""
         if (shipped := self._packaged.open(checked_name(name), version)) is not None:
             return shipped.manifest
-        manifest = _find(self._far, name, version)
+        manifest = self._packaged.noted(_find(self._far, name, version))
         for role, file in manifest.files.items():
             what = f"{role} of the model {name!r}"
             transfers.verify(self._bucket, _blob_key(file), file, what)
@@ -172,6 +179,7 @@ class MinioRegistry:
         """Store a model as the next version of its name."""
         name = checked_name(manifest.name)
         self._packaged.protect(name)
+        manifest = with_encoders_notice(manifest, (one.manifest for one in self.list()))
         files = {file.sha256 for file in manifest.files.values()}
         with self._claims.next_version(name, files) as version:
             self._upload(manifest, encoder, head)

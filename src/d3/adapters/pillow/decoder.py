@@ -25,16 +25,19 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from d3.adapters.pillow.formats import READABLE, SNIFFED_BYTES, sniff
+from d3.adapters.pillow.content import content_of
+from d3.adapters.pillow.formats import READABLE
 from d3.adapters.pillow.structure import check_structure, gif_frames
 from d3.domain.errors import (
     ImageDamaged,
     ImageEmpty,
     ImageError,
+    ImageFormatUnsupported,
     ImageNotFound,
     ImageTooLarge,
     ImageUnsupported,
 )
+from d3.domain.formats import SNIFFED_BYTES, sniff
 from d3.domain.images import DecodedImage, ImageFacts, ImageSource, Pixels, pixels_sha256
 
 _DIMENSIONS = 2
@@ -101,8 +104,10 @@ class PillowDecoder:
             # The hash is of what is judged: indices alone would not tell two palettes apart.
             samples = rgb.tobytes()
             digest = pixels_sha256(rgb.mode, rgb.size, samples)
-            facts = ImageFacts("pixels", *rgb.size, 1, len(samples), digest)
-            return DecodedImage(_resized(rgb, size), facts)
+            pixels = _resized(rgb, size)
+            content = content_of(image, rgb, pixels)
+            facts = ImageFacts("pixels", *rgb.size, 1, len(samples), digest, content)
+            return DecodedImage(pixels, facts)
 
     def close(self) -> None:
         """Nothing is held."""
@@ -110,15 +115,15 @@ class PillowDecoder:
     def _decode_file(self, data: bytes, size: int | None) -> DecodedImage:
         if not data:
             raise ImageEmpty("The file is empty.", "Send the image's bytes.")
-        if len(data) > self._limits.bytes:
-            raise ImageTooLarge(
-                f"The file is larger than {self._limits.bytes:,} bytes.",
-                "Send a smaller one, or raise D3_MAX_IMAGE_BYTES.",
-            )
         kind = sniff(data[:SNIFFED_BYTES])
         if kind is None:
             raise ImageUnsupported(
                 "The file is not an image that D3 reads.", f"Give a {READABLE} file."
+            )
+        if len(data) > self._limits.bytes:
+            raise ImageTooLarge(
+                f"The file is larger than {self._limits.bytes:,} bytes.",
+                "Send a smaller one, or raise D3_MAX_IMAGE_BYTES.",
             )
         opener = _opener(kind)
         check_structure(kind, data, self._limits.jpeg_scans)
@@ -130,11 +135,13 @@ class PillowDecoder:
                 if frames is None:
                     frames = int(getattr(image, "n_frames", 1))
                 image.load()
-                pixels = _resized(_as_rgb(image), size)
+                rgb = _as_rgb(image)
+                pixels = _resized(rgb, size)
+                content = content_of(image, rgb, pixels)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise self._too_many_pixels() from error
         digest = hashlib.sha256(data).hexdigest()
-        facts = ImageFacts(kind, image.width, image.height, frames, len(data), digest)
+        facts = ImageFacts(kind, image.width, image.height, frames, len(data), digest, content)
         return DecodedImage(pixels, facts)
 
     def _check_size(self, size: tuple[int, int]) -> None:
@@ -217,15 +224,17 @@ def _opener(kind: str) -> Callable[[BinaryIO], Image.Image]:
         try:
             from pillow_heif.as_plugin import HeifImageFile
         except ImportError as error:
-            raise ImageUnsupported(
+            raise ImageFormatUnsupported(
                 "HEIC images need an extra package.", "pip install 'd3-deepfake[heif]'"
             ) from error
         heif: Callable[[BinaryIO], Image.Image] = HeifImageFile
         return heif
     if kind == "AVIF" and not features.check("avif"):
-        raise ImageUnsupported(
+        raise ImageFormatUnsupported(
             "This Pillow was built without AVIF.", "Install Pillow's own wheel: pip install pillow"
         )
+    if kind not in _OPENERS:
+        raise ImageFormatUnsupported(f"D3 does not read {kind}.", f"Give a {READABLE} file.")
     return _OPENERS[kind]
 
 
@@ -253,7 +262,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
         samples = np.asarray(image).astype(np.uint16)
         image = Image.fromarray((samples >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
-        raise ImageUnsupported(
+        raise ImageFormatUnsupported(
             f"Pixels of mode {image.mode!r} have no fixed range.", "Convert to 8 or 16 bits first."
         )
     if "transparency" in image.info:
@@ -264,7 +273,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
         rgb = image.convert("RGB")
         if rgb.mode == "RGB":
             return rgb
-    raise ImageUnsupported(f"Pixels of mode {image.mode!r} cannot be shown as RGB.")
+    raise ImageFormatUnsupported(f"Pixels of mode {image.mode!r} cannot be shown as RGB.")
 
 
 def _resized(rgb: Image.Image, size: int | None) -> Pixels:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from d3.domain.images import Pixels
 
@@ -19,8 +21,10 @@ class PillowDrawing:
         image.thumbnail((side, side), Image.Resampling.BILINEAR)
         return np.asarray(image)
 
-    def png(self, pixels: Pixels) -> bytes:
-        """The picture as a PNG file."""
-        file = io.BytesIO()
-        Image.fromarray(pixels).save(file, "PNG")
+    def png(self, pixels: Pixels, text: Mapping[str, str] | None = None) -> bytes:
+        """The picture as a PNG file, with texts in it by their keyword."""
+        file, info = io.BytesIO(), PngInfo()
+        for keyword, words in (text or {}).items():
+            info.add_text(keyword, words)
+        Image.fromarray(pixels).save(file, "PNG", pnginfo=info)
         return file.getvalue()

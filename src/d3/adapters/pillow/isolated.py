@@ -24,13 +24,15 @@ from d3.domain.errors import (
     ImageDamaged,
     ImageEmpty,
     ImageError,
+    ImageFormatUnsupported,
     ImageTooLarge,
     ImageUnsupported,
 )
-from d3.domain.images import DecodedImage, ImageFacts, ImageSource
+from d3.domain.images import Content, DecodedImage, ImageFacts, ImageSource
 
 _ERRORS: dict[str, type[ImageError]] = {
-    kind.__name__: kind for kind in (ImageDamaged, ImageEmpty, ImageTooLarge, ImageUnsupported)
+    kind.__name__: kind
+    for kind in (ImageDamaged, ImageEmpty, ImageFormatUnsupported, ImageTooLarge, ImageUnsupported)
 }
 _FORMATS = {"AVIF", "BMP", "GIF", "HEIF", "JPEG", "PNG", "WEBP"}
 _SECONDS = 10
@@ -144,11 +146,11 @@ class _Child:
             if status != worker.DECODED:
                 kind, problem, remedy = text
                 return _ERRORS[kind](problem, remedy)
-            form, *numbers, digest = text
+            form, *numbers, digest, content = text
             width, height, frames = map(int, numbers)
             if form not in _FORMATS or len(digest) != 64 or not digest.isalnum():  # noqa: PLR2004
                 raise _Lost
-            facts = ImageFacts(form, width, height, frames, len(data), digest)
+            facts = ImageFacts(form, width, height, frames, len(data), digest, Content(content))
             samples = np.frombuffer(self._read(pixels, until), np.uint8)
         except (OSError, struct.error, ValueError, KeyError) as error:
             raise _Lost from error

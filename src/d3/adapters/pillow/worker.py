@@ -43,7 +43,7 @@ def main(size_bytes: int, pixels: int, side: int, jpeg_scans: int, seconds: int)
         else:
             facts = image.facts
             numbers = map(str, (facts.width, facts.height, facts.frames))
-            words = [facts.format, *numbers, facts.sha256]
+            words = [facts.format, *numbers, facts.sha256, facts.content]
             _answer(target, DECODED, words, image.pixels.tobytes())
 
 

@@ -6,18 +6,23 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
+import psycopg
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 
 from d3.adapters.sql.errors import translate, translated
-from d3.adapters.sql.patience import wait_only
+from d3.adapters.sql.patience import PatientConnection, wait_only
 from d3.domain.errors import CommitInDoubt, SettingsInvalid, StorageFailed, StorageUnavailable
 
 _WRITES = "d3_writes"
 _BUSY_MILLISECONDS = 10_000
 _CACHE_KIBIBYTES = 16_384
+_READ_ONLY = "25006"
+
+Prepared: TypeAlias = Literal["auto", "on", "off"]
+"""Whether statements are prepared on PostgreSQL; ``auto``: except behind a connection pooler."""
 
 
 class Database:
@@ -29,6 +34,7 @@ class Database:
         connect_seconds: how long to wait for a server.
         statement_seconds: how long PostgreSQL may work on one statement.
         pool_seconds: how long to wait for a connection while all are in use.
+        prepared: whether statements are prepared on PostgreSQL.
 
     Raises:
         SettingsInvalid: the URL is not one of those.
@@ -42,6 +48,7 @@ class Database:
         connect_seconds: int = 5,
         statement_seconds: int = 30,
         pool_seconds: int = 10,
+        prepared: Prepared = "auto",
     ) -> None:
         self.url = _checked_url(where)
         pool: dict[str, Any] = {
@@ -72,7 +79,10 @@ class Database:
                 **pool,
             )
             wait_only(self.engine, statement_seconds)
-            event.listen(self.engine, "connect", _prepare_postgresql(statement_seconds))
+            session = _PostgresSession(statement_seconds, prepared)
+            event.listen(self.engine, "connect", session.connected)
+            event.listen(self.engine, "begin", session.begun)
+            event.listen(self.engine, "handle_error", _leave_a_standby)
 
     @property
     def is_sqlite(self) -> bool:
@@ -92,7 +102,7 @@ class Database:
             StorageFailed: see :mod:`d3.adapters.sql.errors`.
         """
         with translated():
-            self._make_folder()
+            self._make_file()
             with self.engine.connect() as connection:
                 yield connection
 
@@ -106,7 +116,7 @@ class Database:
             StorageFailed: see :mod:`d3.adapters.sql.errors`.
         """
         with translated():
-            self._make_folder()
+            self._make_file()
             with self.engine.connect() as connection:
                 # SQLite: take the write lock at once; a reader that turns writer may not wait.
                 connection.execution_options(**{_WRITES: True})
@@ -136,15 +146,26 @@ class Database:
         """Close every connection that is not in use."""
         self.engine.dispose()
 
-    def _make_folder(self) -> None:
+    def _make_file(self) -> None:
         if self.is_sqlite and self.url.database:
             try:
-                Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+                _make_private(Path(self.url.database))
             except OSError as error:
                 raise StorageFailed(
-                    f"The folder of the database cannot be made ({error.strerror}).",
+                    f"The database cannot be made ({error.strerror}).",
                     "Check D3_HOME or D3_DATABASE_URL.",
                 ) from error
+
+
+def _make_private(file: Path) -> None:
+    """Make the database's file, empty, where it is not there.
+
+    It holds names and hashes of people's images: nobody else may read it. SQLite gives the files
+    beside it the same mode.
+    """
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch(0o600)
 
 
 def _checked_url(where: str | Path) -> sa.URL:
@@ -159,12 +180,24 @@ def _checked_url(where: str | Path) -> sa.URL:
             "D3_DATABASE_URL is not the address of a database.", remedy
         ) from error
     if backend in {"postgresql", "postgres"}:
+        _check_parameters(url)
         return url.set(drivername="postgresql+psycopg")
     if backend != "sqlite":
         raise SettingsInvalid(f"D3 does not work with the database {backend!r}.", remedy)
     if not url.database or ":memory:" in url.database:
         raise SettingsInvalid("D3_DATABASE_URL names a database that forgets everything.", remedy)
     return url.set(drivername="sqlite")
+
+
+def _check_parameters(url: sa.URL) -> None:
+    known = {option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()}
+    if unknown := sorted(set(url.query) - known):
+        hint = {"prepare_threshold": " D3_DATABASE_PREPARED=off turns prepared statements off."}
+        raise SettingsInvalid(
+            f"D3_DATABASE_URL has a parameter that PostgreSQL does not know: {unknown[0]!r}.",
+            "Use libpq's connection parameters, such as sslmode, or leave it out."
+            + hint.get(unknown[0], ""),
+        )
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
@@ -186,14 +219,51 @@ def _begin_sqlite(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _prepare_postgresql(statement_seconds: int) -> Any:
-    def prepare(connection: Any, _: object) -> None:
+class _PostgresSession:
+    """How D3 wants a session to be: in UTC, with limits, and with or without prepared statements.
+
+    A pooler gives each transaction whichever server connection is free. What is set at connect
+    would reach one of them only, and what is prepared there is not known on the next. So behind a
+    pooler every transaction sets its own, and nothing is prepared.
+    """
+
+    def __init__(self, statement_seconds: int, prepared: Prepared) -> None:
+        self._prepared = prepared
+        self._wanted = {
+            "TIME ZONE": "'UTC'",
+            "statement_timeout =": f"'{statement_seconds}s'",
+            "lock_timeout =": f"'{_BUSY_MILLISECONDS}ms'",
+            "idle_in_transaction_session_timeout =": f"'{2 * statement_seconds}s'",
+        }
+
+    def connected(self, connection: PatientConnection, _: object) -> None:
         connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute("SET TIME ZONE 'UTC'")
-            cursor.execute(f"SET statement_timeout = '{statement_seconds}s'")
-            cursor.execute(f"SET lock_timeout = '{_BUSY_MILLISECONDS}ms'")
-            cursor.execute(f"SET idle_in_transaction_session_timeout = '{2 * statement_seconds}s'")
+        connection.pooled = _is_pooled(connection)
+        if self._prepared == "off" or (self._prepared == "auto" and connection.pooled):
+            connection.prepare_threshold = None
+        if not connection.pooled:
+            connection.execute(self._statements("SET"))
         connection.autocommit = False
 
-    return prepare
+    def begun(self, connection: sa.Connection) -> None:
+        driver = connection.connection.dbapi_connection
+        if isinstance(driver, PatientConnection) and driver.pooled:
+            connection.exec_driver_sql(self._statements("SET LOCAL"))
+
+    def _statements(self, how: str) -> str:
+        return "; ".join(f"{how} {name} {value}" for name, value in self._wanted.items())
+
+
+def _is_pooled(connection: PatientConnection) -> bool:
+    """Whether a pooler stands between: the server process is not the one that said hello."""
+    row = connection.execute("SELECT pg_backend_pid()").fetchone()
+    return row is not None and row[0] != connection.info.backend_pid
+
+
+def _leave_a_standby(context: sa.engine.ExceptionContext) -> None:
+    """Close connections to a server that has become read-only: another may have taken its place.
+
+    After a switchover the old primary lives on as a standby and answers every ping.
+    """
+    if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
+        context.is_disconnect = True

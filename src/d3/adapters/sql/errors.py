@@ -35,7 +35,13 @@ _REMEDIES: tuple[tuple[str, type[StorageFailed], str, str], ...] = (
         "Create it, or check POSTGRES_DB or D3_DATABASE_URL.",
     ),
     (
-        r"permission denied|42501|readonly database|read-only|25006",
+        r"25006|read-only transaction",
+        StorageUnavailable,
+        "The database is read-only at the moment, as a standby is.",
+        "Check that POSTGRES_HOST or D3_DATABASE_URL leads to the primary server.",
+    ),
+    (
+        r"permission denied|42501|readonly database|read-only",
         StorageFailed,
         "The database does not let D3 write.",
         "Check the rights of the user or of the folder, and D3_HOME or D3_DATABASE_URL.",

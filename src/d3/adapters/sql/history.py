@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from typing import Any
 
 import sqlalchemy as sa
 
 from d3.adapters.sql import queries
 from d3.adapters.sql.engine import Database
 from d3.adapters.sql.rows import COLUMNS, entry_of_row
-from d3.adapters.sql.tables import InferenceResult, RequestLogRow
+from d3.adapters.sql.tables import IdempotencyRow, InferenceResult, RequestLogRow
 from d3.adapters.sql.transaction import SqlTransaction
 from d3.domain.cursors import decode_cursor, encode_cursor
-from d3.domain.errors import ResultNotFound
+from d3.domain.errors import ResultNotFound, StorageFailed
 from d3.domain.history import (
     LARGEST_ID,
     Bucket,
@@ -27,13 +29,20 @@ from d3.domain.history import (
     NewEntry,
     Page,
     Statistics,
+    VerdictCounts,
     checked_limit,
     checked_offset,
     nearest_rank,
 )
+from d3.domain.idempotency import NOBODY
 from d3.domain.ordering import NEWEST_FIRST, Order, Place
 
 _CHUNK = 1000
+_K = IdempotencyRow
+_MAY_COUNT = sa.text(
+    "SELECT has_sequence_privilege("
+    "pg_get_serial_sequence('inference_results', 'id'), 'USAGE, UPDATE')"
+)
 _SHARES = (0.5, 0.95)
 _FORGETTING = 0x6433_464F_5247_4554  # "d3FORGET"
 
@@ -69,14 +78,21 @@ class SqlHistory:
         """Remove one entry; with ``user_id``, only if it is this account's."""
         meant = _one(id_, user_id)
         with self._database.writing() as connection:
-            gone = connection.execute(sa.delete(InferenceResult).where(*meant)).rowcount
-        if not gone:
-            raise _not_found(id_)
+            gone = sa.delete(InferenceResult).where(*meant).returning(InferenceResult.user_id)
+            row = connection.execute(gone).one_or_none()
+            if row is None:
+                raise _not_found(id_)
+            told = (_K.owner == (row.user_id or NOBODY), _K.first_id <= id_, _K.last_id >= id_)
+            connection.execute(sa.delete(_K).where(*told))
 
     def forget(
         self, results_before: datetime | None, records_before: datetime | None
     ) -> tuple[int, int]:
         """Delete what is older than these moments, a thousand rows at a time; how many."""
+        if results_before is not None:
+            told = (_K.created_at < results_before, _K.answer.is_not(None))
+            with self._database.writing() as connection:
+                connection.execute(sa.delete(_K).where(*told))
         return (
             self._forget(InferenceResult, results_before),
             self._forget(RequestLogRow, records_before),
@@ -136,29 +152,18 @@ class SqlHistory:
         if bucket is None:
             with self._database.reading() as connection:
                 row = connection.execute(queries.totals(where)).one()
-            return Statistics(
-                total_inferences=row.total,
-                total_fake=row.fake,
-                avg_processing_time=_mean(row.seconds, row.total),
-            )
+            return Statistics(**_tally(queries.sums_of(row)))
         wanted = queries.series(where, bucket, sqlite=self._database.is_sqlite)
         with self._database.reading() as connection:
             rows = connection.execute(wanted).all()
         # Summed here, so that totals and series agree whatever arrives between two statements.
-        total = sum(row.total for row in rows)
+        buckets = [(_moment(row.start), queries.sums_of(row)) for row in rows]
+        nothing = queries.Sums(0, 0, 0.0, 0, 0, 0)
+        columns = zip(nothing, *(sums for _, sums in buckets), strict=True)
+        together = queries.Sums(*map(sum, columns))
         return Statistics(
-            total_inferences=total,
-            total_fake=sum(row.fake for row in rows),
-            avg_processing_time=_mean(sum(row.seconds for row in rows), total),
-            series=tuple(
-                Bucket(
-                    start=_moment(row.start),
-                    total_inferences=row.total,
-                    total_fake=row.fake,
-                    avg_processing_time=_mean(row.seconds, row.total),
-                )
-                for row in rows
-            ),
+            **_tally(together),
+            series=tuple(Bucket(start=start, **_tally(sums)) for start, sums in buckets),
         )
 
     def distribution(self, where: HistoryFilter, parts: int) -> Distribution:
@@ -188,6 +193,19 @@ class SqlHistory:
             for row in rows
         ]
 
+    def check_writable(self) -> None:
+        """Try what keeping a result needs, and undo it."""
+        with suppress(_UndoneError), self._database.writing() as connection:
+            if connection.dialect.name == "postgresql" and not connection.scalar(_MAY_COUNT):
+                raise StorageFailed(
+                    "The database does not let D3 number its results.",
+                    "Grant USAGE on the sequence of inference_results.",
+                )
+            for table in (InferenceResult.__table__, _K.__table__):
+                assert isinstance(table, sa.Table)
+                connection.execute(sa.insert(table).values(_blank_row(table)))
+            raise _UndoneError
+
     def close(self) -> None:
         """Give connections back."""
         self._database.close()
@@ -198,6 +216,30 @@ class SqlHistory:
         with self._database.reading() as connection:
             rows = connection.execute(queries.page(where, limit, after=place, order=order)).all()
         return tuple(map(entry_of_row, rows))
+
+
+class _UndoneError(Exception):
+    """Leaves a transaction whose work is not to be kept."""
+
+
+def _blank_row(table: sa.Table) -> dict[str, object]:
+    """A row that the table would take, with a key that no other row has."""
+    blanks: dict[type, object] = {
+        str: secrets.token_hex(8),
+        int: -secrets.randbelow(2**31 - 1) - 1,
+        float: 0.0,
+        bool: False,
+        datetime: datetime.now(UTC),
+    }
+    needed = (column for column in table.columns if not column.nullable)
+    return {column.name: blanks[_python_type(column.type)] for column in needed}
+
+
+def _python_type(kind: sa.types.TypeEngine[Any]) -> type:
+    python_type: type = (
+        kind.impl_instance if isinstance(kind, sa.types.TypeDecorator) else kind
+    ).python_type
+    return python_type
 
 
 def _one(id_: int, user_id: int | None) -> list[sa.ColumnElement[bool]]:
@@ -216,8 +258,17 @@ def _not_found(id_: int) -> ResultNotFound:
     )
 
 
-def _mean(seconds: float, total: int) -> float:
-    return seconds / total if total else 0.0
+def _tally(sums: queries.Sums) -> dict[str, Any]:
+    """The sums in the words of :class:`d3.domain.history.Tally`."""
+    return {
+        "total_inferences": sums.total,
+        "total_fake": sums.is_fake,
+        "avg_processing_time": sums.seconds / sums.total if sums.total else 0.0,
+        "by_verdict": VerdictCounts(
+            fake=sums.fake, real=sums.total - sums.fake - sums.uncertain, uncertain=sums.uncertain
+        ),
+        "demo": sums.demo,
+    }
 
 
 def _moment(start: str | datetime) -> datetime:

@@ -22,9 +22,11 @@ class PatientConnection(psycopg.Connection[Any]):
 
     Attributes:
         patience: seconds that one answer is waited for; None for ever.
+        pooled: whether a connection pooler stands between this process and the server.
     """
 
     patience: float | None = None
+    pooled: bool = False
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         """Wait for an answer; a connection that gives none is closed: its state is unknown."""

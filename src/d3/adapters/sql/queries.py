@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -12,6 +13,7 @@ from d3.adapters.sql.rows import COLUMNS
 from d3.adapters.sql.tables import InferenceResult, RequestLogRow
 from d3.domain.history import JUDGING, BucketSize, HistoryFilter
 from d3.domain.ordering import NEWEST_FIRST, Order, Place
+from d3.domain.scoring import Verdict
 
 _T = InferenceResult
 _LAST = 0x10FFFF
@@ -87,12 +89,12 @@ def count(where: HistoryFilter) -> sa.Select[Any]:
 
 
 def totals(where: HistoryFilter) -> sa.Select[Any]:
-    """One row: how many, how many of them fake, the seconds they took together."""
+    """One row: the counts of :class:`Sums`."""
     return sa.select(*_sums()).where(*conditions(where))
 
 
 def series(where: HistoryFilter, size: BucketSize, *, sqlite: bool) -> sa.Select[Any]:
-    """A row for each day or hour in which there is one: its start, then as :func:`totals`."""
+    """A row for each day or hour in which there is one: its start, then what `sums_of` reads."""
     if not sqlite:
         start = sa.func.date_trunc(size.value, _T.created_at, "UTC").label("start")
         return sa.select(start, *_sums()).where(*conditions(where)).group_by(start).order_by(start)
@@ -102,13 +104,46 @@ def series(where: HistoryFilter, size: BucketSize, *, sqlite: bool) -> sa.Select
     return _series_by_hops(where, size)
 
 
+class Sums(NamedTuple):
+    """What is added up over some rows.
+
+    Attributes:
+        total: rows.
+        is_fake: of them above their threshold.
+        seconds: that they took together.
+        fake: rows by verdict.
+        uncertain: likewise.
+        demo: of models that nobody should rely on.
+    """
+
+    total: int
+    is_fake: int
+    seconds: float
+    fake: int
+    uncertain: int
+    demo: int
+
+
+def sums_of(row: Any) -> Sums:
+    """What a row of :func:`totals` or :func:`series` says."""
+    if "sums" in row._fields:
+        return Sums(*json.loads(row.sums))
+    return Sums(*(getattr(row, name) for name in Sums._fields))
+
+
 def _sums() -> tuple[sa.Label[Any], ...]:
-    fakes = sa.func.sum(sa.cast(_T.is_fake, sa.Integer()))
-    return (
-        sa.func.count().label("total"),
-        sa.func.coalesce(fakes, 0).label("fake"),
-        sa.func.coalesce(sa.func.sum(_T.processing_time), 0.0).label("seconds"),
+    def of(condition: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        return sa.func.coalesce(sa.func.sum(sa.cast(condition, sa.Integer())), 0)
+
+    sums: tuple[sa.ColumnElement[Any], ...] = (
+        sa.func.count(),
+        of(_T.is_fake.expression),
+        sa.func.coalesce(sa.func.sum(_T.processing_time), 0.0),
+        of(_T.verdict == Verdict.FAKE.value),
+        of(_T.verdict == Verdict.UNCERTAIN.value),
+        of(_T.demo.expression),
     )
+    return tuple(one.label(name) for name, one in zip(Sums._fields, sums, strict=True))
 
 
 def scores(where: HistoryFilter, parts: int, *, sqlite: bool) -> sa.Select[Any]:
@@ -147,8 +182,9 @@ def failures(where: HistoryFilter, size: BucketSize, *, sqlite: bool) -> sa.Sele
         start: sa.Label[Any] = sa.func.substr(log.created_at, 1, _WIDTH[size]).label("start")
     else:
         start = sa.func.date_trunc(size.value, log.created_at, "UTC").label("start")
-    failed = sa.func.sum(sa.cast(log.status_code >= _FAILED, sa.Integer())).label("failed")
-    wanted = sa.select(start, failed, sa.func.count().label("total"))
+    failing = sa.cast(log.status_code >= _FAILED, sa.Integer()) * log.requests
+    failed, total = sa.func.sum(failing), sa.func.sum(log.requests)
+    wanted = sa.select(start, failed.label("failed"), total.label("total"))
     return wanted.where(*meant).group_by(start).order_by(start)
 
 
@@ -198,18 +234,11 @@ def _series_by_hops(where: HistoryFilter, size: BucketSize) -> sa.Select[Any]:
         created >= _extreme(sa.func.max, buckets.c.start, since),
         created < _extreme(sa.func.min, end(buckets.c.start), until),
     )
-    sums = (
-        sa.select(one.element).where(*others, *inside).correlate(buckets).scalar_subquery()
-        for one in _sums()
-    )
+    # One array of all sums, so that each range is walked through once.
+    sums = sa.func.json_array(*(one.element for one in _sums()))
+    added = sa.select(sums).where(*others, *inside).correlate(buckets).scalar_subquery()
     return (
-        sa.select(
-            buckets.c.start,
-            *(
-                one.label(name)
-                for one, name in zip(sums, ("total", "fake", "seconds"), strict=True)
-            ),
-        )
+        sa.select(buckets.c.start, added.label("sums"))
         .where(buckets.c.start.is_not(None))
         .order_by(buckets.c.start)
     )

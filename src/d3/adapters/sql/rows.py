@@ -6,10 +6,10 @@ from typing import Any
 
 from d3.adapters.sql.tables import InferenceResult
 from d3.domain.history import HistoryEntry, NewEntry, RequestRecord
-from d3.domain.images import ImageFacts
+from d3.domain.images import Content, ImageFacts
 from d3.domain.models import ModelReference
 from d3.domain.scans import Scan, ScanCounts, ScanState
-from d3.domain.scoring import AbstainBand, Calibration, Verdict
+from d3.domain.scoring import AbstainBand, Calibration, Reason, Verdict
 from d3.domain.text import storable
 
 COLUMNS = tuple(InferenceResult.__table__.columns)
@@ -17,6 +17,7 @@ _AS_THEY_ARE = (
     *("prediction", "is_fake", "confidence", "threshold", "processing_time", "created_at"),
     *("user_id", "logit", "views", "spread", "cached"),
 )
+_CONTENTS = frozenset(one.value for one in Content)
 
 
 def row_of(entry: NewEntry) -> dict[str, Any]:
@@ -44,6 +45,9 @@ def row_of(entry: NewEntry) -> dict[str, Any]:
         "abstain_above": entry.abstain_band.above,
         "d3_version": storable(entry.d3_version, 64),
         "request_id": None if entry.request_id is None else storable(entry.request_id),
+        "reason": entry.reason and entry.reason.value,
+        "notice": entry.notice,
+        "demo": entry.is_demo,
     }
 
 
@@ -58,6 +62,7 @@ def entry_of_row(row: Any) -> HistoryEntry:
             frames=row.image_frames,
             size_bytes=row.image_bytes,
             sha256=row.image_sha256,
+            content=Content(row.reason) if row.reason in _CONTENTS else Content.PICTURE,
         )
     if row.model_sha256 is not None:
         model = ModelReference(row.model_name, row.model_version, row.model_sha256)
@@ -73,6 +78,8 @@ def entry_of_row(row: Any) -> HistoryEntry:
         abstain_band=AbstainBand(row.abstain_below, row.abstain_above),
         d3_version=row.d3_version,
         request_id=row.request_id,
+        reason=None if row.reason is None else Reason(row.reason),
+        notice=row.notice,
         **{name: getattr(row, name) for name in _AS_THEY_ARE},
     )
 
@@ -88,6 +95,7 @@ def log_row_of(record: RequestRecord) -> dict[str, Any]:
         "created_at": record.created_at,
         "request_id": None if record.request_id is None else storable(record.request_id),
         "user_id": record.user_id,
+        "requests": record.requests,
     }
 
 
@@ -108,4 +116,5 @@ def scan_of(found: Any, counts: ScanCounts) -> Scan:
         finished_at=found.finished_at,
         counts=counts,
         trouble=found.trouble,
+        notice=found.notice,
     )

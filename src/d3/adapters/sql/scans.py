@@ -18,13 +18,15 @@ from d3.adapters.sql.inserts import from_arrays
 from d3.adapters.sql.rows import scan_of
 from d3.adapters.sql.tables import ScanEntry, ScanResult, ScanShard
 from d3.domain.errors import ScanNotFound
+from d3.domain.history import MAX_NOTICE
 from d3.domain.scans import Listing, NewScan, Scan, ScanCounts, ScanRow, ScanState, Shard
+from d3.domain.text import storable
 
 _S, _H, _R = ScanEntry, ScanShard, ScanResult
 _KINDS = ("fake", "real", "uncertain", "error")
 _COUNTS = (*_KINDS, "passed_over", "listed")
 _LOOKED_UP = 500
-_NAMES = tuple(one.name for one in fields(ScanRow))
+_NAMES = tuple(one.name for one in fields(ScanRow) if one.name != "notice")
 _ROW = tuple(_R.__table__.columns[one] for one in _NAMES)
 _EVERY = tuple(_R.__table__.columns[one] for one in ("scan_id", "shard"))
 
@@ -54,9 +56,16 @@ class SqlScanLedger:
                     created_at=new.created_at,
                     listed=False,
                     shards=0,
+                    notice=storable(new.notice, MAX_NOTICE),
                 )
                 .on_conflict_do_nothing(index_elements=[_S.name])
             )
+            if new.notice:  # a scan of an older D3 does not have it yet
+                connection.execute(
+                    sa.update(_S)
+                    .where(_S.name == new.name, _S.notice == "")
+                    .values(notice=storable(new.notice, MAX_NOTICE))
+                )
             if new.by_service:
                 connection.execute(
                     sa.update(_S).where(_S.name == new.name).values(by_service=True, trouble=None)
@@ -268,8 +277,9 @@ class SqlScanLedger:
         if shard is not None:
             asked = asked.where(_R.shard == shard)
         with self._database.reading() as connection:
-            found = connection.execute(asked.order_by(_R.uri).limit(limit))
-            return [ScanRow(**one) for one in found.mappings()]
+            notice = connection.scalar(sa.select(_S.notice).where(_S.id == scan_id)) or ""
+            found = connection.execute(asked.order_by(_R.uri).limit(limit)).mappings()
+            return [ScanRow(**one, notice=notice if one["verdict"] else "") for one in found]
 
     def _select(self, asked: sa.Select[Any]) -> list[Scan]:
         with self._database.reading() as connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -15,7 +16,7 @@ from d3.adapters.sql.backup import backup, beside
 from d3.adapters.sql.engine import Database
 from d3.adapters.sql.patience import take_time
 from d3.adapters.sql.tables import Base
-from d3.domain.errors import SchemaMismatch
+from d3.domain.errors import SchemaMismatch, StorageFailed
 from d3.domain.ports_history import SchemaState
 from d3.domain.ports_storage import Progress, Upgraded, no_progress
 
@@ -53,6 +54,7 @@ def state(database: Database) -> SchemaState:
         StorageFailed: the database cannot be read.
     """
     with database.reading() as connection:
+        _check_encoding(connection)
         return state_of(connection)
 
 
@@ -92,6 +94,7 @@ def make_ready(database: Database) -> Path | None:
             it names the command that helps.
         StorageFailed: the database cannot be used.
     """
+    _close_to_others(database)
     found = state(database)
     if found is SchemaState.AT_HEAD:
         return None
@@ -121,6 +124,7 @@ def has_rows(connection: sa.Connection) -> bool:
 def _upgrade(database: Database, revision: str, *, keep_backup: bool) -> Upgraded:
     file = None
     with database.writing() as connection:
+        _check_encoding(connection)
         exclusively(connection)
         # Only now: looked at while another process adopts, the tables seem to be nobody's.
         found = state_of(connection)
@@ -186,6 +190,27 @@ class SqlSchema:
     def backup(self, file: Path, progress: Progress = no_progress) -> None:
         """Copy the embedded database, as it stands at this moment and while it is in use."""
         backup(self._database, file, progress)
+
+
+def _close_to_others(database: Database) -> None:
+    """Take everybody's right to read from a file that an earlier D3 made for all to read."""
+    file = Path(database.url.database or "")
+    if database.is_sqlite and file.is_file() and file.stat().st_mode & 0o077:
+        with suppress(OSError):  # another user's file, or a system without such rights
+            for one in (file, *file.parent.glob(f"{file.name}-*")):
+                one.chmod(0o600)
+
+
+def _check_encoding(connection: sa.Connection) -> None:
+    """A name in another script must not fail in the middle of the work."""
+    if connection.dialect.name == "sqlite":
+        return
+    encoding = connection.scalar(sa.text("SHOW server_encoding"))
+    if encoding != "UTF8":
+        raise StorageFailed(
+            f"The database keeps text as {encoding}, which lacks most of the world's characters.",
+            "Make one with CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0.",
+        )
 
 
 def _recorded(connection: sa.Connection) -> str | None:

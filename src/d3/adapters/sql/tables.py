@@ -7,7 +7,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from d3.adapters.sql.types import Key, Name, Ordered, UtcDateTime
+from d3.adapters.sql.types import AnyText, Key, Name, Ordered, UtcDateTime
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -60,6 +60,9 @@ class ApiKey(Base):
     revoked_at: Mapped[datetime | None]
 
 
+_COUNTED = ("processing_time", "verdict", "demo")
+
+
 class InferenceResult(Base):
     """One judged image.
 
@@ -71,12 +74,9 @@ class InferenceResult(Base):
     __tablename__ = "inference_results"
     __table_args__ = (
         sa.CheckConstraint("prediction >= 0 AND prediction <= 1", name="prediction"),
-        sa.Index("ix_inference_results_order", "created_at", "id", "is_fake", "processing_time"),
-        sa.Index(
-            "ix_inference_results_user",
-            *("user_id", "created_at", "id", "is_fake", "processing_time"),
-        ),
-        sa.Index("ix_inference_results_fake", "is_fake", "created_at", "id", "processing_time"),
+        sa.Index("ix_inference_results_order", "created_at", "id", "is_fake", *_COUNTED),
+        sa.Index("ix_inference_results_user", "user_id", "created_at", "id", "is_fake", *_COUNTED),
+        sa.Index("ix_inference_results_fake", "is_fake", "created_at", "id", *_COUNTED),
         sa.Index("ix_inference_results_verdict", "verdict", "created_at", "id"),
         sa.Index("ix_inference_results_model", "model_name", "created_at", "id"),
         sa.Index("ix_inference_results_name", "image_name", "created_at", "id"),
@@ -116,10 +116,16 @@ class InferenceResult(Base):
     cached: Mapped[bool] = mapped_column(sa.Boolean())
     d3_version: Mapped[str] = mapped_column(sa.String(64))
     request_id: Mapped[str | None] = mapped_column(sa.String(255))
+    reason: Mapped[str | None] = mapped_column(sa.String(32))
+    notice: Mapped[str] = mapped_column(sa.Text(), server_default=sa.text("''"))
+    demo: Mapped[bool] = mapped_column(sa.Boolean(), server_default=sa.false())
 
 
 class IdempotencyRow(Base):
-    """A key a client gave its request; without an answer it is being worked on."""
+    """A key a client gave its request; without an answer it is being worked on.
+
+    The results that the answer tells of have ids from ``first_id`` to ``last_id``.
+    """
 
     __tablename__ = "idempotency_keys"
 
@@ -130,6 +136,8 @@ class IdempotencyRow(Base):
     answer: Mapped[bytes | None] = mapped_column(sa.LargeBinary())
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime] = mapped_column(index=True)
+    first_id: Mapped[int | None] = mapped_column(Key, index=True)
+    last_id: Mapped[int | None] = mapped_column(Key)
 
 
 class RequestLogRow(Base):
@@ -149,6 +157,7 @@ class RequestLogRow(Base):
     user_id: Mapped[int | None] = mapped_column(
         Key, sa.ForeignKey("users.id", ondelete="SET NULL"), index=True
     )
+    requests: Mapped[int] = mapped_column(server_default="1")
 
 
 class ScanEntry(Base):
@@ -159,7 +168,7 @@ class ScanEntry(Base):
 
     id: Mapped[int] = mapped_column(Key, primary_key=True)
     name: Mapped[str] = mapped_column(sa.String(64), unique=True)
-    source: Mapped[str] = mapped_column(sa.Text())
+    source: Mapped[str] = mapped_column(AnyText())
     model_name: Mapped[str] = mapped_column(sa.String(255))
     model_version: Mapped[int]
     model_sha256: Mapped[str] = mapped_column(sa.String(64))
@@ -171,10 +180,11 @@ class ScanEntry(Base):
     finished_at: Mapped[datetime | None]
     listed: Mapped[bool] = mapped_column(sa.Boolean())
     shards: Mapped[int]
-    cursor: Mapped[str | None] = mapped_column(sa.Text())
+    cursor: Mapped[str | None] = mapped_column(AnyText())
     lister: Mapped[str | None] = mapped_column(sa.String(255))
     lister_until: Mapped[datetime | None]
     trouble: Mapped[str | None] = mapped_column(sa.Text())
+    notice: Mapped[str] = mapped_column(sa.Text(), server_default=sa.text("''"))
 
 
 class ScanShard(Base):
@@ -222,3 +232,4 @@ class ScanResult(Base):
     image_bytes: Mapped[int | None] = mapped_column(sa.BigInteger())
     processing_time: Mapped[float | None]
     created_at: Mapped[datetime]
+    reason: Mapped[str | None] = mapped_column(sa.String(32))

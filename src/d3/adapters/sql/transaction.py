@@ -39,6 +39,8 @@ class SqlTransaction:
             "request_hash": key.request_hash,
             "token": secrets.token_hex(16),
             "answer": None,
+            "first_id": None,
+            "last_id": None,
             "created_at": now,
             "expires_at": now + LEASE,
         }
@@ -71,10 +73,22 @@ class SqlTransaction:
             )
         return StoredAnswer(bytes(there.answer))
 
-    def complete(self, reservation: Reservation, body: bytes, now: datetime) -> None:
-        """Keep the answer."""
+    def renew(self, reservations: Sequence[Reservation], now: datetime) -> None:
+        """Prolong the leases of keys that are still being answered."""
+        tokens = [reservation.token for reservation in reservations]
+        if tokens:
+            held = (_K.token.in_(tokens), _K.answer.is_(None))
+            self._connection.execute(sa.update(_K).where(*held).values(expires_at=now + LEASE))
+
+    def complete(
+        self, reservation: Reservation, body: bytes, ids: Sequence[int], now: datetime
+    ) -> None:
+        """Keep the answer, and which entries it tells of."""
+        told_of = {"first_id": min(ids), "last_id": max(ids)} if ids else {}
         kept = self._connection.execute(
-            sa.update(_K).where(*_held(reservation)).values(answer=body, expires_at=now + KEPT)
+            sa.update(_K)
+            .where(*_held(reservation))
+            .values(answer=body, expires_at=now + KEPT, **told_of)
         )
         if kept.rowcount != 1:
             raise ReservationLost(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
@@ -16,6 +18,9 @@ Name = sa.String(255).with_variant(sa.String(255, collation="C"), "postgresql")
 
 Ordered = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 """Text of any length, compared likewise."""
+
+
+_STRANGE = re.compile('^"|[\0\ud800-\udfff]')
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -50,6 +55,34 @@ class UtcDateTime(TypeDecorator[datetime]):
         del dialect
         moment = datetime.fromisoformat(value) if isinstance(value, str) else value
         return None if moment is None else moment.astimezone(UTC)
+
+
+class AnyText(TypeDecorator[str]):
+    """Text that may be no Unicode or hold NUL, as paths and keys of strangers do.
+
+    No database takes that as it is: such text, and what begins with a quotation mark, is kept as a
+    JSON string in ASCII; all other text as it is.
+    """
+
+    impl = sa.Text()
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """On the way in."""
+        del dialect
+        if value is None or not _STRANGE.search(value):
+            return value
+        return json.dumps(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
+        """On the way out."""
+        del dialect
+        if value is None or not value.startswith('"'):
+            return value
+        try:
+            return str(json.loads(value))
+        except json.JSONDecodeError:
+            return value  # kept before this type was
 
 
 def sqlite_text(moment: datetime) -> str:

@@ -21,10 +21,9 @@ from d3.domain.images import Pixels
 from d3.domain.models import StoredModel
 from d3.domain.ports import Logits
 from d3.domain.scoring import checked_views
-from d3.network import D3Network
+from d3.network import D3Network, windows
 from d3.network.checkpoints import load_network
 from d3.network.precision import DTYPES
-from d3.network.windows import window_logits
 
 
 class TorchEngine:
@@ -100,7 +99,7 @@ class TorchDetector:
         self._precision = precision
         self._encodings = encodings
         self.weights_bytes = weights_bytes
-        self._explaining = threading.Lock()
+        self._spec = network.encoder.spec
         self._lowering = threading.Lock()
         self._threads = worthwhile_threads(network.encoder.spec)
         # Threads that a product is too small for take images of their own instead.
@@ -142,17 +141,23 @@ class TorchDetector:
             score(pixels, logits)
         return logits
 
-    def explain(self, pixels: Pixels, views: int) -> NDArray[np.float64]:
-        """Raw logits (grid, grid) of an image's patches, of uint8 RGB pixels (S, S, 3)."""
+    @property
+    def parts(self) -> int:
+        """In how many parts a heat map is drawn."""
+        return windows.parts(self._spec)
+
+    def explain_parts(
+        self, pixels: Pixels, views: int, start: int, stop: int
+    ) -> NDArray[np.float64]:
+        """Raw logits (windows,) of some parts of a heat map, of uint8 RGB pixels (S, S, 3)."""
+        if (network := self._network) is None:
+            raise RuntimeError("the detector is closed")
         permutations = self._permutations[: checked_views(views, len(self._permutations))]
-        with self._explaining, torch.inference_mode(), at_most(self._threads):
-            if (network := self._network) is None:
-                raise RuntimeError("the detector is closed")
+        with torch.inference_mode(), at_most(self._threads):
             image = torch.from_numpy(pixels[None].copy()).to(permutations.device)
             try:
-                logits: NDArray[np.float64] = (
-                    window_logits(network, image, permutations).cpu().numpy()
-                )
+                found = windows.some_window_logits(network, image, permutations, start, stop)
+                logits: NDArray[np.float64] = found.double().cpu().numpy()
             except (RuntimeError, MemoryError) as error:
                 if not _is_out_of_memory(error):
                     raise
@@ -161,6 +166,11 @@ class TorchDetector:
                     "Free memory there, ask for fewer views, or set CUDA_DEVICE=cpu.",
                 ) from error
         return logits
+
+    def heat(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Raw logits (grid, grid) of an image's patches, of those of all windows."""
+        heat: NDArray[np.float64] = windows.averaged(torch.from_numpy(logits), self._spec).numpy()
+        return heat
 
     def close(self) -> None:
         """Give the device's memory back."""

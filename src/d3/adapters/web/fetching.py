@@ -19,6 +19,7 @@ from pathlib import Path
 import httpx
 from filelock import FileLock, Timeout
 
+from d3.adapters.web.clients import new_http_client
 from d3.domain.errors import SourceUnavailable, StorageFailed
 from d3.domain.ports_models import FileProgress, no_file_progress
 from d3.domain.text import without_secrets
@@ -55,7 +56,7 @@ class HttpFetcher:
         with _written(target), _claimed(target):
             download = _Download(url, target, most_bytes, self._progress)
             resumed = download.done > 0
-            with httpx.Client(timeout=self._timeout, follow_redirects=True) as client:
+            with new_http_client(timeout=self._timeout, follow_redirects=True) as client:
                 self._until_whole(client, download)
             download.part.replace(target)
             download.tag.unlink(missing_ok=True)

@@ -145,6 +145,7 @@ class AdoptingRegistry:
                 file,
                 provenance=f"{head.name}, put into the store by hand",
                 created_at=head.modified,
+                called=head.name,
             )
 
 

@@ -34,7 +34,15 @@ class HeadBinder:
         self._checkpoints = checkpoints
         self._encoder = encoder
 
-    def bind(self, name: str, head: Path, *, provenance: str, created_at: str = "") -> Manifest:
+    def bind(
+        self,
+        name: str,
+        head: Path,
+        *,
+        provenance: str,
+        created_at: str = "",
+        called: str | None = None,
+    ) -> Manifest:
         """Store the head with the fitting encoder, as the next version of the name.
 
         Args:
@@ -42,6 +50,7 @@ class HeadBinder:
             head: ``.safetensors`` or ``.pth``.
             provenance: where it came from.
             created_at: ISO 8601 in UTC; now unless said.
+            called: what to blame the file as; its name unless said.
 
         Raises:
             CheckpointInvalid: it is no head, or no encoder here makes features of its width.
@@ -52,7 +61,7 @@ class HeadBinder:
         if checked_name(name) == STARTER:
             raise ModelProtected("The starter model ships with D3.", "Choose another name.")
         with tempfile.TemporaryDirectory(prefix="d3-import-") as folder:
-            top = self._checkpoints().read_head(head, Path(folder))
+            top = self._checkpoints().read_head(head, Path(folder), called=called)
             donor = self._donor(top.width)
             manifest = replace(
                 donor.manifest,
@@ -64,7 +73,6 @@ class HeadBinder:
                 abstain_band=AbstainBand(),
                 licence="unknown",
                 provenance=f"{provenance}, on the encoder of {donor.manifest.name}",
-                notice="",
                 metrics={},
                 created_at=created_at,
             )

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from d3.domain.errors import BundleInvalid
-from d3.domain.models import StoredModel
+from d3.domain.models import StoredModel, with_encoders_notice
 from d3.domain.ports import Checkpoints, ModelRegistry
 from d3.domain.ports_models import Bundles
 from d3.domain.services.copying import Copied, substance, versions_of
@@ -58,21 +58,22 @@ class BundleService:
         """
         with tempfile.TemporaryDirectory(prefix="d3-bundle-") as folder:
             model = self._bundles.read(file, Path(folder))
-            manifest = model.manifest
+            models = (one.manifest for one in self._registry.list())
+            manifest = with_encoders_notice(model.manifest, models)
             for known in versions_of(self._registry, manifest.name):
                 if substance(known) == substance(manifest):
                     return Copied(manifest, known.version, new=False)
-            self._check_weights(model, Path(folder))
+            self._check_weights(model, Path(folder), file.name)
             stored = self._registry.put(manifest, model.encoder, model.head)
             return Copied(manifest, stored.version, new=True)
 
-    def _check_weights(self, model: StoredModel, folder: Path) -> None:
+    def _check_weights(self, model: StoredModel, folder: Path, called: str) -> None:
         """Look into the weights as into any that come from elsewhere, and compare the shapes."""
         spec = model.manifest.spec
         checked = folder / "checked"
         checked.mkdir()
-        body = self._checkpoints().read_encoder(model.encoder, checked, spec.heads)
-        top = self._checkpoints().read_head(model.head, checked)
+        body = self._checkpoints().read_encoder(model.encoder, checked, spec.heads, called=called)
+        top = self._checkpoints().read_head(model.head, checked, called=called)
         assert body.spec is not None
         found = replace(body.spec, projection=spec.projection, activation=spec.activation)
         if found != spec or top.width != spec.width:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from d3.domain.errors import ModelNotFound
-from d3.domain.models import Manifest
+from d3.domain.models import Manifest, with_encoders_notice
 from d3.domain.ports import ModelRegistry
 
 
@@ -54,12 +54,13 @@ def copy_models(
 
 
 def _copy(source: ModelRegistry, target: ModelRegistry, name: str) -> Iterator[Copied]:
+    models = [one.manifest for one in target.list()]
     there = {substance(one): one.version for one in versions_of(target, name)}
     versions = versions_of(source, name)
     if not versions:
         source.describe(name)
     for manifest in versions:
-        known = there.get(substance(manifest))
+        known = there.get(substance(with_encoders_notice(manifest, models)))
         if known is None:
             model = source.open(name, manifest.version)
             stored = target.put(manifest, model.encoder, model.head)

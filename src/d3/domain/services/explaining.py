@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 
-from d3.domain.errors import ExplanationUnavailable, ScoreUndefined
+from d3.domain.errors import D3Error, ExplanationUnavailable, ScoreUndefined
 from d3.domain.heatmaps import Heatmap
 from d3.domain.images import ImageSource
-from d3.domain.ports import Drawing, Explainer, ImageDecoder
+from d3.domain.ports import Clock, Drawing, Explainer, ImageDecoder
+from d3.domain.ports_queue import MapReservation
 from d3.domain.scoring import checked_views
-from d3.domain.services.hosting import LoadedModel, ModelHost
+from d3.domain.services.hosting import Lease, ModelHost
 
 _LONGEST_SIDE = 1024
 
@@ -21,21 +26,16 @@ class ExplanationService:
         host: holds the model.
         decoder: of images.
         drawing: scales and writes pictures.
+        clock: tells the time.
     """
 
-    def __init__(self, host: ModelHost, decoder: ImageDecoder, drawing: Drawing) -> None:
+    def __init__(
+        self, host: ModelHost, decoder: ImageDecoder, drawing: Drawing, clock: Clock
+    ) -> None:
         self._host = host
         self._decoder = decoder
         self._drawing = drawing
-
-    def check(self) -> None:
-        """Ask whether the model in use can explain at all, before any work is done.
-
-        Raises:
-            ExplanationUnavailable: it cannot.
-        """
-        with self._host.using() as model:
-            _explainer(model)
+        self._clock = clock
 
     def explain(self, source: ImageSource, *, views: int = 1) -> Heatmap:
         """The heat map of one image.
@@ -48,13 +48,80 @@ class ExplanationService:
             ExplanationUnavailable: what runs the model cannot explain.
             D3Error: see :mod:`d3.domain.errors`; never anything foreign.
         """
-        with self._host.using() as model:
-            explainer = _explainer(model)
-            manifest = model.manifest
-            views = checked_views(views, len(manifest.permutations))
-            whole = self._decoder.decode(source, None)
-            small = self._decoder.decode(whole.pixels, manifest.spec.image_size)
-            logits = explainer.explain(small.pixels, views)
+        with self._host.using():  # loads it where it is not
+            planned = self.plan(views)
+        return planned.draw(source, Future())
+
+    def plan(self, views: int, within: float | None = None) -> PlannedMap:
+        """Take places for a heat map, before any work is done for it.
+
+        Args:
+            views: 1 to 16 permutations to average.
+            within: seconds after which nobody waits; None for ever.
+
+        Raises:
+            ModelNotLoaded: there is no model to ask.
+            ExplanationUnavailable: what runs the model cannot explain, or not in this time.
+            Overloaded: too much waits already.
+            RequestInvalid: the views make no sense.
+        """
+        lease = self._host.lease()
+        try:
+            model = lease.model
+            if not isinstance(model.queue.detector, Explainer):
+                raise ExplanationUnavailable(
+                    f"The engine {model.queue.detector.engine!r} gives scores and cannot explain "
+                    "them.",
+                    "Set D3_ENGINE=torch, which can, or leave explain out.",
+                )
+            views = checked_views(views, len(model.manifest.permutations))
+            deadline = None if within is None else self._clock.monotonic() + within
+            places = model.queue.reserve_map(views, deadline)
+        except D3Error:
+            lease.end()
+            raise
+        return PlannedMap(lease, places, self._decoder, self._drawing)
+
+
+@dataclass(eq=False, slots=True)
+class PlannedMap:
+    """A heat map that has its places; draw it or give it up, once."""
+
+    lease: Lease
+    places: MapReservation
+    decoder: ImageDecoder
+    drawing: Drawing
+
+    def give_up(self) -> None:
+        """Nobody wants it any more."""
+        self.places.give_up()
+        self.lease.end()
+
+    def draw(self, source: ImageSource, wanted: Future[Any]) -> Heatmap:
+        """Draw it, which takes seconds.
+
+        Args:
+            source: the image.
+            wanted: what somebody waits for; once it is cancelled drawing stops.
+
+        Raises:
+            CancelledError: it was.
+            D3Error: see :mod:`d3.domain.errors`; never anything foreign.
+        """
+        places: MapReservation | None = self.places
+        try:
+            if wanted.cancelled():
+                raise CancelledError
+            manifest = self.lease.model.manifest
+            whole = self.decoder.decode(source, None)
+            small = self.decoder.decode(whole.pixels, manifest.spec.image_size)
+            drawn, places = self.places.submit(small.pixels), None
+            wanted.add_done_callback(lambda _: drawn.cancel())
+            logits = drawn.result()
+        finally:
+            if places is not None:
+                places.give_up()
+            self.lease.end()
         if not np.isfinite(logits).all():
             raise ScoreUndefined(
                 "The model answered with something that is no number.",
@@ -62,18 +129,9 @@ class ExplanationService:
             )
         return Heatmap(
             logits=logits,
-            pixels=self._drawing.shrunk(whole.pixels, _LONGEST_SIDE),
+            pixels=self.drawing.shrunk(whole.pixels, _LONGEST_SIDE),
             image=whole.facts,
             model=manifest.reference,
-            encode=self._drawing.png,
+            encode=self.drawing.png,
+            notice=manifest.notice,
         )
-
-
-def _explainer(model: LoadedModel) -> Explainer:
-    detector = model.queue.detector
-    if isinstance(detector, Explainer):
-        return detector
-    raise ExplanationUnavailable(
-        f"The engine {detector.engine!r} gives scores and cannot explain them.",
-        "Set D3_ENGINE=torch, which can, or leave explain out.",
-    )

@@ -17,6 +17,7 @@ COLUMNS = (
     *("image_bytes", "model_name", "model_version", "model_sha256", "engine", "precision"),
     *("calibration_name", "calibration_scale", "calibration_bias"),
     *("abstain_below", "abstain_above", "cached", "d3_version", "request_id"),
+    *("reason", "reason_text", "notice"),
 )
 """The columns of the CSV, in order; later versions add theirs behind these."""
 
@@ -70,6 +71,7 @@ def flat(entry: HistoryEntry) -> dict[str, Any]:
     image, model = entry.image, entry.model
     nested = {
         "verdict": entry.verdict.value,
+        "reason": entry.reason and entry.reason.value,
         "created_at": entry.created_at.isoformat(),
         "image_sha256": image and image.sha256,
         "image_format": image and image.format,

@@ -6,15 +6,36 @@ its last lease ends, so work in flight ends with the model it began with.
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from d3.domain.errors import D3Error, LoadInProgress, ModelNotFound, ModelNotLoaded
+from d3.domain.errors import (
+    D3Error,
+    LoadInProgress,
+    ModelForked,
+    ModelNotFound,
+    ModelNotLoaded,
+)
 from d3.domain.models import PUBLISHED, STARTER, Manifest, ModelReference
 from d3.domain.ports import Detector, Engine, ModelRegistry
 from d3.domain.ports_queue import DetectionQueue
+
+_process: int | None = None
+"""The process in which a model was first loaded."""
+
+
+def _refuse_forked() -> None:
+    """The threads that multiply matrices do not survive a fork: whoever asks waits for ever."""
+    if _process not in (None, os.getpid()):
+        raise ModelForked(
+            "A model was loaded before this process was forked, and none works in it any more.",
+            "Load models in the child processes alone (gunicorn without --preload, Celery's tasks "
+            "and not its module), or start processes by spawn.",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +73,7 @@ class _Place:
 
     def __init__(self, model: LoadedModel) -> None:
         self.model = model
+        self.closed = threading.Event()
         self._holders = 1
         self._lock = threading.Lock()
 
@@ -65,7 +87,10 @@ class _Place:
             self._holders -= 1
             last = self._holders == 0
         if last:
-            self.model.queue.close()
+            try:
+                self.model.queue.close()
+            finally:
+                self.closed.set()
 
 
 class ModelHost:
@@ -95,6 +120,7 @@ class ModelHost:
         self._queue = queue
         self._choice = choice
         self._place: _Place | None = None
+        self._places: set[_Place] = set()
         self._swap = threading.Lock()
         self._loading = threading.Lock()
 
@@ -119,7 +145,9 @@ class ModelHost:
 
         Raises:
             ModelNotLoaded: none is loaded.
+            ModelForked: it was loaded by the process that this one was forked from.
         """
+        _refuse_forked()
         with self._swap:
             if self._place is None:
                 raise ModelNotLoaded(
@@ -172,11 +200,29 @@ class ModelHost:
         """Let the model go, if one is loaded; whether there was one."""
         return self._replace(None)
 
-    def close(self) -> None:
-        """Unload the model; :meth:`using` loads one again."""
+    def close(self, patience: float = 0.0) -> bool:
+        """Unload the model; :meth:`using` loads one again.
+
+        Args:
+            patience: seconds to wait for models that somebody still works with.
+
+        Returns:
+            Whether all have ended: a process that ends beside a forward pass would be aborted.
+        """
         self.unload()
+        until = time.monotonic() + patience
+        with self._swap:
+            places = list(self._places)
+        for place in places:
+            if not place.closed.wait(max(0.0, until - time.monotonic())):
+                return False
+            place.model.queue.close()  # where that began on a thread of its own, wait for it
+        return True
 
     def _load(self, name: str, version: int | None = None) -> LoadedModel:
+        global _process  # noqa: PLW0603  the engine's threads are the process's, not this host's
+        _refuse_forked()
+        _process = os.getpid()
         stored = self._registry.open(name, version)
         model = LoadedModel(stored.manifest, self._queue(self._engine().load(stored)))
         if self._warm_up:
@@ -191,6 +237,9 @@ class ModelHost:
     def _replace(self, place: _Place | None) -> bool:
         with self._swap:
             old, self._place = self._place, place
+            self._places = {one for one in self._places if not one.closed.is_set()}
+            if place is not None:
+                self._places.add(place)
         if old is not None:
             old.let_go()
         return old is not None

@@ -72,13 +72,18 @@ class PatientCollection:
 
     def list(self, after: str | None) -> Iterator[Listed]:
         """The keys behind a cursor; after an outage it goes on behind the last one given."""
+        failures = 0
         while True:
             try:
                 for one in self._collection.list(after):
                     yield one
-                    after = one.cursor
+                    after, failures = one.cursor, 0
             except StorageUnavailable:
+                failures += 1
+                if failures == _ATTEMPTS:
+                    raise  # the place answers, and does not let itself be listed
                 self.check()
+                self._sleep(0.25 * 2**failures)
             else:
                 return
 

@@ -64,6 +64,7 @@ def answer(
         threshold=question.threshold,
         calibration=manifest.calibration,
         abstain_band=manifest.abstain_band,
+        lack=facts.lack,
     )
     return Detection(
         prediction=score.prediction,
@@ -73,6 +74,7 @@ def answer(
         logit=score.logit,
         spread=score.spread,
         threshold=score.threshold,
+        reason=score.reason,
         name=name,
         views=question.views,
         image=facts,

@@ -15,14 +15,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from pathlib import PurePath
 from typing import TypeAlias
 
 from d3.domain.detections import Detection
-from d3.domain.errors import D3Error
-from d3.domain.images import IMAGE_SUFFIXES
+from d3.domain.errors import D3Error, ScanFailed, ScanIncomplete
+from d3.domain.formats import is_no_image
 from d3.domain.ports import Clock
-from d3.domain.ports_scans import ImageCollection, ScanLedger
+from d3.domain.ports_scans import ImageCollection, Listed, ScanLedger
 from d3.domain.scans import (
     SHARD_IMAGES,
     Listing,
@@ -48,7 +47,6 @@ _DEAD_SECONDS = 2.0
 _AHEAD_SHARDS = 1000
 _FIRST_SHARD = 200
 _SHARDS_OF_A_SIZE = 8
-_NO_IMAGE = frozenset({"not_an_image", "empty_file"})
 
 
 @dataclass(slots=True)
@@ -113,11 +111,13 @@ class ScanWorker:
         self._more = threading.Event()
         self._stop = threading.Event()
         self._failure: D3Error | None = None
+        self._unlisted: D3Error | None = None
 
     def run(self) -> None:
         """Work until every image has its row, or the scan is cancelled.
 
         Raises:
+            ScanIncomplete: all that could be listed is judged; the rest, whoever goes on lists.
             D3Error: something is away for too long or refuses; what is kept stays kept.
         """
         threads = [
@@ -201,17 +201,14 @@ class ScanWorker:
     def _keep(self, number: int, uri: str, outcome: Outcome) -> None:
         held = self._held[number]
         held.left -= 1
-        if isinstance(outcome, D3Error) and outcome.code in _NO_IMAGE and not self._is_named(uri):
+        named = self._collection.named
+        if not named and isinstance(outcome, D3Error) and is_no_image(uri, outcome):
             held.passed_over += 1
             self._watcher.passed_over()
             return
         row = row_of(uri, outcome, self._clock.now())
         held.rows.append(row)
         self._watcher.judged(row)
-
-    def _is_named(self, uri: str) -> bool:
-        """Whether somebody says that it is an image: a list, or its own name."""
-        return self._collection.named or PurePath(uri).suffix.lower() in IMAGE_SUFFIXES
 
     def _flush(self) -> None:
         for held in self._held.values():
@@ -229,10 +226,21 @@ class ScanWorker:
             self._watcher.finished(held.number)
 
     def _over(self) -> bool:
-        """Whether nothing is left to do for anybody."""
-        return patiently(
+        """Whether nothing is left to do for anybody.
+
+        Raises:
+            ScanIncomplete: nothing of what could be listed, though there is more.
+        """
+        unlisted = self._unlisted  # before the ledger is asked: its shards were cut by then
+        over = patiently(
             lambda: self._ledger.complete(self._scan.id, self._clock.now()), self._outage_seconds
         )
+        if unlisted is None or over or self._open_shards():
+            return over
+        raise ScanIncomplete(unlisted.problem, unlisted.remedy) from unlisted
+
+    def _open_shards(self) -> set[int]:
+        return patiently(lambda: self._ledger.open_shards(self._scan.id), self._outage_seconds)
 
     def _renew(self) -> None:
         """Hold the leases while the main thread is busy, however long."""
@@ -245,13 +253,13 @@ class ScanWorker:
     def _cut_shards(self) -> None:
         """List the collection and cut it into shards, whenever nobody else does."""
         try:
-            while not self._stop.is_set():
+            while not self._stop.is_set() and self._unlisted is None:
                 listing = patiently(self._begin_listing, self._outage_seconds)
                 if listing is not None:
                     self._cut_from(listing.number, listing.cursor)
                 self._stop.wait(_LEASE.total_seconds() / _RENEWALS)
-        except D3Error as error:
-            self._failure = error
+        except Exception as error:  # noqa: BLE001  or the scan would wait for this thread for ever
+            self._failure = _ours(error)
 
     def _begin_listing(self) -> Listing | None:
         now = self._clock.now()
@@ -259,7 +267,8 @@ class ScanWorker:
 
     def _cut_from(self, number: int, cursor: str | None) -> None:
         uris: list[str] = []
-        for one in self._collection.list(cursor):
+        failures: list[D3Error] = []
+        for one in self._listed(cursor, failures):
             uris.append(one.uri)
             if len(uris) < self._shard_size(number):
                 continue
@@ -271,7 +280,17 @@ class ScanWorker:
             if not self._cut(number, uris, one.cursor):
                 return
             number += 1
-        self._cut(number, [], None)
+        if failures:
+            self._unlisted = failures[0]
+        else:
+            self._cut(number, [], None)
+
+    def _listed(self, cursor: str | None, failures: list[D3Error]) -> Iterator[Listed]:
+        """What the collection gives, to its end or until it fails."""
+        try:
+            yield from self._collection.list(cursor)
+        except Exception as error:  # noqa: BLE001  whatever it is, what was listed is judged
+            failures.append(_ours(error))
 
     def _cut(self, number: int, uris: list[str], cursor: str | None) -> bool:
         done = patiently(
@@ -289,10 +308,18 @@ class ScanWorker:
     def _wait_for_workers(self) -> bool:
         """Do not list millions of keys ahead of the workers; whether to go on at all."""
         while not self._stop.is_set():
-            open_shards = patiently(
-                lambda: self._ledger.open_shards(self._scan.id), self._outage_seconds
-            )
-            if len(open_shards) < _AHEAD_SHARDS:
+            if len(self._open_shards()) < _AHEAD_SHARDS:
                 return True
             self._stop.wait(1.0)
         return False
+
+
+def _ours(error: Exception) -> D3Error:
+    if isinstance(error, D3Error):
+        return error
+    _LOG.error("the images cannot be listed", exc_info=error)
+    failed = ScanFailed(
+        f"The images cannot be listed ({type(error).__name__}).", "The log has more; report it."
+    )
+    failed.__cause__ = error
+    return failed

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
 
-from d3.domain.errors import D3Error, ScanNotFound
+from d3.domain.errors import D3Error, FolderUnreadable, ScanIncomplete, ScanNotFound
 from d3.domain.models import Manifest
 from d3.domain.ports import Clock, ImageDecoder
 from d3.domain.ports_scans import ImageCollection, ScanCluster, ScanLedger
@@ -47,14 +48,18 @@ class Estimate:
         sampled: of them judged, drawn evenly.
         seconds: that took.
         fakes: called fake among them.
+        uncertain: whose verdict was left open.
         errors: that could not be judged, other files among them.
+        trouble: why there is more that could not be listed; None if there is not.
     """
 
     keys: int
     sampled: int
     seconds: float
     fakes: int
+    uncertain: int
     errors: int
+    trouble: str | None = None
 
     @property
     def rate(self) -> float:
@@ -144,6 +149,7 @@ class ScanService:
             views=views or 1,
             created_at=now,
             by_service=by_service,
+            notice=manifest.notice,
         )
         scan = ledger.open(wanted)
         kept = replace(
@@ -212,13 +218,14 @@ class ScanService:
         """Work on the scan until it is over; how it stands then.
 
         Raises:
+            ScanIncomplete: all is judged but what could not be listed; the scan stays open.
             D3Error: something is away for too long or refuses; what is kept stays kept.
         """
         ledger = self._ledger()
         if scan.state is ScanState.RUNNING:
             with self._host.using() as model, closing(self._isolated):
                 question = ask_of(model, threshold=scan.threshold, views=scan.views)
-                ScanWorker(
+                worker = ScanWorker(
                     scan,
                     ledger,
                     collection,
@@ -227,7 +234,12 @@ class ScanService:
                     outage_seconds=OUTAGE_SECONDS,
                     watcher=watcher,
                     shard_images=SHARD_IMAGES,
-                ).run()
+                )
+                try:
+                    worker.run()
+                except ScanIncomplete as error:
+                    ledger.note(scan.id, str(error))
+                    raise
         return ledger.get(scan.name)
 
     def run_on(self, cluster: ScanCluster, scan: Scan, watcher: Watcher | None = None) -> Scan:
@@ -263,33 +275,41 @@ class ScanService:
     ) -> Estimate:
         """List everything and judge a sample of it for so many seconds; nothing is kept."""
         draw, sample, keys = random.Random(0), list[str](), 0  # noqa: S311  no secret
-        for keys, one in enumerate(collection.list(None), start=1):
-            if len(sample) < _SAMPLE:
-                sample.append(one.uri)
-            elif (place := draw.randrange(keys)) < _SAMPLE:
-                sample[place] = one.uri
-            progress(keys)
+        trouble = None
+        try:
+            for keys, one in enumerate(collection.list(None), start=1):
+                if len(sample) < _SAMPLE:
+                    sample.append(one.uri)
+                elif (place := draw.randrange(keys)) < _SAMPLE:
+                    sample[place] = one.uri
+                progress(keys)
+        except FolderUnreadable as error:
+            trouble = str(error)
         draw.shuffle(sample)
         with self._host.using() as model:
             question = ask_of(model, threshold=None, views=views)
             with closing(self._pipeline(question, collection)) as pipeline:
-                return self._judge(pipeline, sample, keys, seconds)
+                found = self._judge(pipeline, sample, keys, seconds)
+        return replace(found, trouble=trouble)
 
     def _judge(
         self, pipeline: Pipeline[int], sample: list[str], keys: int, seconds: float
     ) -> Estimate:
         begun, waiting = self._clock.monotonic(), iter(sample)
-        done = fakes = errors = 0
+        done = errors = 0
+        verdicts: Counter[str] = Counter()
         while True:
             spent = self._clock.monotonic() - begun
             while spent < seconds and pipeline.room and (uri := next(waiting, None)) is not None:
                 pipeline.put(0, uri)
             if not pipeline.in_flight:
-                return Estimate(keys, done, spent, fakes, errors)
+                return Estimate(keys, done, spent, verdicts["fake"], verdicts["uncertain"], errors)
             for _, _, outcome in pipeline.take(1.0):
                 done += 1
-                errors += isinstance(outcome, D3Error)
-                fakes += not isinstance(outcome, D3Error) and outcome.verdict.value == "fake"
+                if isinstance(outcome, D3Error):
+                    errors += 1
+                else:
+                    verdicts[outcome.verdict.value] += 1
 
     def _pipeline(self, question: Question, collection: ImageCollection) -> Pipeline[int]:
         remote = collection.source.startswith(S3_SCHEME)

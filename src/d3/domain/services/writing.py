@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import copy
-import logging
-import math
 import threading
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
@@ -21,14 +20,18 @@ from d3.domain.errors import (
     StorageFailed,
     StorageUnavailable,
 )
-from d3.domain.history import NewEntry, RequestRecord
-from d3.domain.idempotency import Completion, IdempotencyKey, Reservation, StoredAnswer
+from d3.domain.history import NewEntry
+from d3.domain.idempotency import (
+    RENEWAL,
+    Completion,
+    IdempotencyKey,
+    Reservation,
+    StoredAnswer,
+)
 from d3.domain.ports import Clock
 from d3.domain.ports_history import History, HistoryTransaction
 
-_LOG = logging.getLogger(__name__)
-_LOG_SECONDS = 1.0
-_PURGE_SECONDS = 3600.0
+_RENEWAL_SECONDS = RENEWAL.total_seconds()
 
 
 @dataclass(eq=False, slots=True)
@@ -73,10 +76,13 @@ class HistoryWriter:
     the next lot gathers. Nobody waits for company: on an idle writer a submission goes at once.
     What cannot be written is found by halving, so it fails alone.
 
+    The same thread keeps the leases of reserved keys alive while they are being answered, and
+    gives keys back later where the history was away when they should have been.
+
     Args:
         history: where to.
         clock: for leases and expiry.
-        waiting: entries and requests that may wait at most, request records as many again.
+        waiting: entries and requests that may wait at most.
         share: entries that one transaction holds at most, a larger submission aside.
     """
 
@@ -88,12 +94,11 @@ class HistoryWriter:
         self._bound = waiting
         self._share = share
         self._jobs: deque[_Job] = deque()
-        self._records: deque[RequestRecord] = deque()
         self._waiting = 0
-        self._dropped = 0
         self._closed = False
-        self._purge_at = -math.inf
-        self._records_due = 0.0
+        self._held: dict[str, Reservation] = {}
+        self._unreleased: dict[str, Reservation] = {}
+        self._renewal_due = 0.0
         self._owner: threading.Thread | None = None
         self._changed = threading.Condition()
 
@@ -101,11 +106,6 @@ class HistoryWriter:
     def waiting(self) -> int:
         """Entries and requests that wait to be written."""
         return self._waiting
-
-    @property
-    def dropped_records(self) -> int:
-        """Records of the request log that were given up: too many waited, or writing failed."""
-        return self._dropped
 
     def submit(
         self, entries: Sequence[NewEntry], completion: Completion | None = None
@@ -141,22 +141,17 @@ class HistoryWriter:
     def release(self, reservation: Reservation) -> Future[None]:
         """Give a key back unanswered, so that the request may be sent again.
 
-        Raises:
-            HistoryOverloaded: too much waits already; the lease will end by itself.
-        """
-        return self._put(_Release(reservation)).future
+        Where the history is away the future says so, and the key is given back when it has
+        returned.
 
-    def log(self, record: RequestRecord) -> None:
-        """Have a request's record written within a second or so; never raises, never waits."""
-        with self._changed:
-            if self._closed or len(self._records) >= self._bound:
-                self._dropped += 1
-                return
-            if not self._records:
-                self._records_due = self._clock.monotonic() + _LOG_SECONDS
-                self._start()
-                self._changed.notify()
-            self._records.append(record)
+        Raises:
+            HistoryOverloaded: too much waits already; the key is given back later.
+        """
+        try:
+            return self._put(_Release(reservation)).future
+        except HistoryOverloaded:
+            self._keep_for_later(reservation)
+            raise
 
     def close(self) -> None:
         """Write what waits, then stop; the history itself stays open."""
@@ -192,17 +187,44 @@ class HistoryWriter:
         while True:
             with self._changed:
                 while not self._jobs and not self._closed:
-                    rest = self._records_due - self._clock.monotonic() if self._records else None
-                    if rest is not None and rest <= 0:
+                    rest = self._renewal_due - self._clock.monotonic()
+                    leases = self._held or self._unreleased
+                    if leases and rest <= 0:
                         break
-                    self._changed.wait(rest)
-                if self._closed and not self._jobs and not self._records:
-                    return
-                jobs, records = self._take()
-            if jobs or records:
-                self._write(jobs, records)
+                    self._changed.wait(rest if leases else None)
+                if self._closed and not self._jobs:
+                    break
+                jobs = self._take()
+            if jobs:
+                self._write(jobs)
+            self._see_to_leases()
+        self._see_to_leases(at_once=True)
 
-    def _take(self) -> tuple[list[_Job], list[RequestRecord]]:
+    def _see_to_leases(self, *, at_once: bool = False) -> None:
+        """Renew the keys that are being answered, and give back what should have been."""
+        if not at_once and self._clock.monotonic() < self._renewal_due:
+            return
+        self._renewal_due = self._clock.monotonic() + _RENEWAL_SECONDS
+        with self._changed:
+            held, unreleased = list(self._held.values()), list(self._unreleased.values())
+        if not held and not unreleased:
+            return
+        with suppress(StorageFailed):  # it is away: again at the next renewal
+            with self._history.transaction() as transaction:
+                transaction.renew(held, self._clock.now())
+                for reservation in unreleased:
+                    transaction.release(reservation)
+            with self._changed:
+                for reservation in unreleased:
+                    del self._unreleased[reservation.token]
+
+    def _keep_for_later(self, reservation: Reservation) -> None:
+        with self._changed:
+            self._held.pop(reservation.token, None)
+            self._unreleased[reservation.token] = reservation
+            self._changed.notify()
+
+    def _take(self) -> list[_Job]:
         """What goes into the next transaction; whoever has stopped waiting is left out."""
         jobs: list[_Job] = []
         entries = 0
@@ -212,70 +234,63 @@ class HistoryWriter:
             entries += job.weight
             if job.future.set_running_or_notify_cancel():
                 jobs.append(job)
-        records = [self._records.popleft() for _ in range(min(len(self._records), self._share))]
-        return jobs, records
+        return jobs
 
-    def _write(
-        self, jobs: Sequence[_Job], records: Sequence[RequestRecord], *, retried: bool = False
-    ) -> None:
+    def _write(self, jobs: Sequence[_Job], *, retried: bool = False) -> None:
         """Write it all in one transaction, or find out what of it cannot be written."""
         try:
-            outcomes = self._commit(jobs, records)
+            outcomes = self._commit(jobs)
         except Exception as error:  # noqa: BLE001 -- whatever it is, those who wait must hear it
-            self._write_apart(jobs, records, error, retried=retried)
+            self._write_apart(jobs, error, retried=retried)
         else:
+            self._note_leases(jobs, outcomes)
             for job, outcome in zip(jobs, outcomes, strict=True):
                 if isinstance(outcome, Exception):
                     job.future.set_exception(outcome)
                 else:
                     job.future.set_result(outcome)
 
-    def _write_apart(
-        self,
-        jobs: Sequence[_Job],
-        records: Sequence[RequestRecord],
-        error: Exception,
-        *,
-        retried: bool,
-    ) -> None:
-        if isinstance(error, StorageUnavailable) and not retried:
-            self._write(jobs, records, retried=True)
-        elif isinstance(error, StorageFailed) and not isinstance(error, EntryRefused):
-            self._fail(jobs, records, error)
-        elif jobs and records:
-            # Nobody waits for records; they must not take anybody's result with them.
-            self._write(jobs, (), retried=retried)
-            self._write((), records, retried=retried)
-        elif len(jobs) > 1:
-            middle = len(jobs) // 2
-            self._write(jobs[:middle], (), retried=retried)
-            self._write(jobs[middle:], (), retried=retried)
-        else:
-            self._fail(jobs, records, error)
+    def _note_leases(self, jobs: Sequence[_Job], outcomes: Sequence[Any]) -> None:
+        """Know which keys are being answered, once what was done with them is committed."""
+        with self._changed:
+            for job, outcome in zip(jobs, outcomes, strict=True):
+                if isinstance(outcome, Reservation):
+                    if not self._held and not self._unreleased:
+                        self._renewal_due = self._clock.monotonic() + _RENEWAL_SECONDS
+                    self._held[outcome.token] = outcome
+                elif isinstance(job, _Release):
+                    self._held.pop(job.reservation.token, None)
+                elif isinstance(job, _Submission) and job.completion is not None:
+                    self._held.pop(job.completion.reservation.token, None)
 
-    def _fail(
-        self, jobs: Sequence[_Job], records: Sequence[RequestRecord], error: Exception
-    ) -> None:
+    def _write_apart(self, jobs: Sequence[_Job], error: Exception, *, retried: bool) -> None:
+        if isinstance(error, StorageUnavailable) and not retried:
+            self._write(jobs, retried=True)
+        elif (isinstance(error, StorageFailed) and not isinstance(error, EntryRefused)) or (
+            len(jobs) == 1
+        ):
+            self._fail(jobs, error)
+        else:
+            middle = len(jobs) // 2
+            self._write(jobs[:middle], retried=retried)
+            self._write(jobs[middle:], retried=retried)
+
+    def _fail(self, jobs: Sequence[_Job], error: Exception) -> None:
         for job in jobs:
+            if isinstance(job, _Release):
+                self._keep_for_later(job.reservation)
             # Each a copy: an exception raised in many threads would gather all their traces.
             told = copy.copy(error)
             told.__cause__ = error.__cause__
             job.future.set_exception(told)
-        if records:
-            self._dropped += len(records)
-            _LOG.warning("the request log lost %d records: %s", len(records), error)
 
-    def _commit(self, jobs: Sequence[_Job], records: Sequence[RequestRecord]) -> list[Any]:
+    def _commit(self, jobs: Sequence[_Job]) -> list[Any]:
         """What each job is to be told, once all is committed."""
         now = self._clock.now()
         with self._history.transaction() as transaction:
             entries = [e for job in jobs if isinstance(job, _Submission) for e in job.entries]
             ids = deque(transaction.add_many(entries))
-            outcomes = [self._settle(job, ids, transaction, now) for job in jobs]
-            transaction.log_many(records)
-            if any(isinstance(job, _Reserve) for job in jobs) and self._purge_due():
-                transaction.purge(now)
-        return outcomes
+            return [self._settle(job, ids, transaction, now) for job in jobs]
 
     @staticmethod
     def _settle(
@@ -285,7 +300,7 @@ class HistoryWriter:
             mine = [ids.popleft() for _ in job.entries]
             if job.completion is not None:
                 body = job.completion.answer(mine)
-                transaction.complete(job.completion.reservation, body, now)
+                transaction.complete(job.completion.reservation, body, mine, now)
             return mine
         if isinstance(job, _Reserve):
             try:
@@ -295,9 +310,3 @@ class HistoryWriter:
         assert isinstance(job, _Release)
         transaction.release(job.reservation)
         return None
-
-    def _purge_due(self) -> bool:
-        due = self._clock.monotonic() >= self._purge_at
-        if due:
-            self._purge_at = self._clock.monotonic() + _PURGE_SECONDS
-        return due

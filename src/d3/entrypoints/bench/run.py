@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -168,10 +169,12 @@ def _service(
     settings: Settings, model: str, image: bytes, plan: Plan, say: Say
 ) -> Iterator[Figure]:
     with TemporaryDirectory(prefix="d3-bench-") as folder:
+        _borrow(settings.models_folder, Path(folder))
+        _borrow(settings.cache_folder, Path(folder))
         environment = {
-            "D3_HOME": str(settings.home),
+            "D3_HOME": folder,
             "D3_MODEL": model,
-            "D3_DATABASE_URL": f"sqlite:///{folder}/bench.db",
+            "D3_DATABASE_URL": f"sqlite:///{folder}/d3.db",
             "D3_REDIS_URL": "",
             **({"MINIO_ENDPOINT": ""} if settings.minio_endpoint is None else {}),
         }
@@ -194,3 +197,12 @@ def _service(
             yield Figure(
                 "end to end", f"predict, new images, {CONNECTIONS} connections", rate, "images/s"
             )
+
+
+def _borrow(source: Path, home: Path) -> None:
+    """Have a folder of the user's home in the service's own, where nothing else of it is."""
+    source.mkdir(parents=True, exist_ok=True)
+    try:
+        (home / source.name).symlink_to(source.resolve(), target_is_directory=True)
+    except OSError:  # Windows lets not everybody make links
+        shutil.copytree(source, home / source.name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from contextlib import suppress
 from typing import TextIO
 
 import click
@@ -26,7 +27,7 @@ from d3.entrypoints.cli.explain import explain
 from d3.entrypoints.cli.history import history
 from d3.entrypoints.cli.keys import keys
 from d3.entrypoints.cli.models import models
-from d3.entrypoints.cli.output import complain
+from d3.entrypoints.cli.output import complain, give_up_output, is_lost, prepare_streams
 from d3.entrypoints.cli.scan import scan
 from d3.entrypoints.cli.scans import scans
 from d3.entrypoints.cli.serve import serve
@@ -66,11 +67,13 @@ cli.add_command(history)
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave the process with its exit code."""
+    prepare_streams()
     warnings.showwarning = _show_warning
     context: click.Context | None = None
     try:
         with cli.make_context("d3", sys.argv[1:] if arguments is None else arguments) as context:
             code = cli.invoke(context)
+        sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         code = COULD_NOT
@@ -82,19 +85,29 @@ def main(arguments: list[str] | None = None) -> None:
     except (KeyboardInterrupt, click.Abort):
         complain("Interrupted.")
         code = INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has gone (`d3 detect . | head`): nothing is left to say.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
     except Exception as error:
-        if context is not None and context.obj:
+        if context is not None and context.obj and not is_lost(error):
             raise
-        complain(
+        code = _ended_by(error)
+    sys.exit(code)
+
+
+def _ended_by(error: Exception) -> int:
+    """Say why results could not be written, or what nobody foresaw; how the command ends."""
+    if is_lost(error):
+        give_up_output()
+        if isinstance(error, BrokenPipeError):
+            return 0  # whoever read our output has seen enough (`d3 detect . | head`)
+        reason = "it is closed" if error.strerror is None else error.strerror
+        sentence = f"The output cannot be written ({reason}). Write it to another place."
+    else:
+        sentence = (
             f"Something unexpected went wrong ({type(error).__name__}). "
             "Run `d3 --traceback ...` and report what it shows."
         )
-        code = COULD_NOT
-    sys.exit(code)
+    with suppress(OSError):  # the same may be wrong with what is said here
+        complain(sentence)
+    return COULD_NOT
 
 
 def _show_warning(  # noqa: PLR0917  the signature is the standard library's

@@ -107,6 +107,7 @@ def calibrate(
             seed=seed,
         )
     record: dict[str, Any] = {"model": manifest.name, "version": manifest.version}
+    record["notice"] = manifest.notice
     record |= {"max_fpr": max_fpr, "max_miss": max_miss, "seed": seed} | result.record()
     stored = None
     if not dry_run:
@@ -121,6 +122,8 @@ def calibrate(
         print_json(record)
     else:
         _print(result)
+    if manifest.notice:
+        complain(manifest.notice, kind="note")
     for sentence in result.warnings:
         complain(sentence, kind="warning")
     if stored is not None:

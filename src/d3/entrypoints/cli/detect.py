@@ -39,7 +39,9 @@ _FAKE_FOUND, _COULD_NOT = 1, 2
 )
 @click.option("--model", metavar="NAME", help="A model of `d3 models list`.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-@click.option("--fail-on-fake", is_flag=True, help="Exit with 1 if an image is judged fake.")
+@click.option(
+    "--fail-on-fake", is_flag=True, help="Exit with 1 if a verdict is fake; uncertain is not."
+)
 def detect(
     paths: tuple[str, ...],
     *,
@@ -54,7 +56,7 @@ def detect(
     PATH is an image, a folder (searched recursively, files that are no images passed over), a
     pattern such as 'photos/**/*.jpg', or - for one image from standard input.
 
-    Exits with 0; with 1 if --fail-on-fake is given and a fake was found; with 2 if something could
+    Exits with 0; with 1 if --fail-on-fake is given and a verdict is fake; with 2 if something could
     not be done, whatever else was found.
     """
     from d3.container import Container
@@ -109,7 +111,8 @@ def _show(outcome: Detection | Failure, *, first: bool, as_json: bool) -> str:
         _report_failure(outcome.name, outcome.error.code, str(outcome.error), as_json=as_json)
         return "error"
     if as_json:
-        print_json(asdict(outcome) | {"name": printable(outcome.name)})
+        more = {"name": printable(outcome.name), "reason_text": outcome.reason_text}
+        print_json(asdict(outcome) | more)
     else:
         _print_row(outcome, header=first)
     return outcome.verdict.value
@@ -120,11 +123,14 @@ def _print_row(detection: Detection, *, header: bool) -> None:
 
     spread = f"{detection.spread:8.3f}" if detection.views > 1 else ""
     if header:
-        titles = f"{'VERDICT':<10} {'PROBABILITY':>11}{'  SPREAD' if spread else ''}  IMAGE"
+        demo = "     " if detection.notice else ""
+        titles = f"{'VERDICT':<10} {demo}{'PROBABILITY':>11}{'  SPREAD' if spread else ''}  IMAGE"
         out().print(Text(titles, style="bold"))
     verdict = detection.verdict.value
     numbers = f" {detection.prediction:11.3f}{spread}  {printable(detection.name)}"
-    out().print(Text.assemble((f"{verdict:<10}", _STYLES[verdict]), numbers))
+    why = f"  ({detection.reason_text})" if detection.reason_text else ""
+    demo, style = ("demo ", "dim") if detection.notice else ("", _STYLES[verdict])
+    out().print(Text.assemble((f"{verdict:<10} {demo}", style), numbers[1:], (why, "dim")))
 
 
 def _report_failure(name: str, code: str, sentence: str, *, as_json: bool) -> None:

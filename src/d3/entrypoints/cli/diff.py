@@ -98,6 +98,7 @@ def diff(
         found = compare(rows[0], rows[1], (models[0].threshold, models[1].threshold), seed=seed)
     names = [f"{one.name} version {one.version}" for one in models]
     record = {"before": names[0], "after": names[1], "seed": seed} | asdict(found)
+    record["notices"] = [one.notice for one in models]
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         put(folder / "diff.json", msgspec.json.format(msgspec.json.encode(record)) + b"\n")
@@ -105,6 +106,9 @@ def diff(
         print_json(record)
     else:
         _print(found, names)
+    for name, one in zip(names, models, strict=True):
+        if one.notice:
+            complain(f"{name}: {one.notice}", "note")
     if models[0].sha256 == models[1].sha256:
         complain("Both have the same weights: only calibration and threshold differ.", "note")
 

@@ -85,6 +85,7 @@ def examine() -> Iterator[Finding]:
         ("device", _device),
         ("home", _home),
         ("database", _database),
+        ("key", _key),
         ("models", _models),
         ("model", _model),
         ("self-test", _self_test),
@@ -167,6 +168,27 @@ def _database(container: Container, notes: _Notes) -> None:
         notes.add("warning", about, "Run `d3 db upgrade`; make a backup first.")
     else:
         notes.add("failed", about, "Point D3_DATABASE_URL at D3's own database, or update D3.")
+
+
+def _key(container: Container, notes: _Notes) -> None:
+    from d3.domain.errors import AccessRefused, SchemaMismatch
+
+    kept = container.secrets().key()
+    if kept is None:
+        notes.add("ok", "none is kept here; `d3 keys init` makes the first")
+        return
+    try:
+        container.account_service().authenticate(kept)
+    except (AccessRefused, SchemaMismatch):
+        notes.add(
+            "warning",
+            f"{container.secrets().key_file} holds a key that this database does not know.",
+            "Name the database it belongs to, or run `d3 keys init --replace`.",
+        )
+    else:
+        notes.add("ok", f"{container.secrets().key_file} opens the door")
+    finally:
+        container.database().close()
 
 
 def _models(container: Container, notes: _Notes) -> None:

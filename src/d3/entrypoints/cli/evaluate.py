@@ -132,6 +132,7 @@ def evaluate(
         print_json(record(evaluation) | {"written": [str(one) for one in written]})
     else:
         out().print(_table(evaluation.groups, intervals=out().width >= _WITH_INTERVALS))
+        _tell_verdicts(evaluation)
         _tell_sweeps(evaluation)
     tell_unreadable(evaluation.unreadable)
     if not evaluation.counts["real"] or not evaluation.counts["fake"]:
@@ -291,6 +292,17 @@ def _cell(figure: Share, *, intervals: bool) -> Text:
         return Text("-", style="dim")
     half = f" ±{50 * (figure.high - figure.low):.1f}" if intervals else ""
     return Text(f"{100 * figure.value:.1f}").append(half, style="dim")
+
+
+def _tell_verdicts(evaluation: Evaluation) -> None:
+    """One line for each kind: how many were called what."""
+    for kind, title in (("real", "real"), ("fake", "generated")):
+        if images := evaluation.counts[kind]:
+            said = evaluation.verdicts[kind]
+            out().print(
+                f"Of {counted(images, f'{title} image')} {said['fake']:,} called fake, "
+                f"{said['real']:,} real, {said['uncertain']:,} left uncertain."
+            )
 
 
 def _tell_sweeps(evaluation: Evaluation) -> None:

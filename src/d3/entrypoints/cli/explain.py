@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import click
 
 from d3.entrypoints.cli.output import complain, out, printable
 from d3.entrypoints.cli.progress import progress
-from d3.entrypoints.cli.sources import STDIN
+from d3.entrypoints.cli.sources import STDIN, read_stdin
 
 
 @click.command()
@@ -40,18 +39,20 @@ def explain(image: str, *, target: Path | None, views: int, model: str | None) -
         settings = replace(settings, model=checked_name(model))
     container = Container(settings=settings)
     piped = image == STDIN
-    source = sys.stdin.buffer.read(settings.max_image_bytes + 1) if piped else Path(image)
+    source = read_stdin(settings.max_image_bytes) if piped else Path(image)
     target = target or Path(f"{'stdin' if piped else Path(image).stem}-explained.png")
     with progress("Explaining"):
         heatmap = container.explaining().explain(source, views=views)
         detection = container.detection().detect(source, name=image, views=views)
     with writing(target.parent):
         put(target, heatmap.png())
+    verdict = f"{detection.verdict.value}{' demo' if detection.notice else ''}"
     out().print(
-        f"{detection.verdict.value}  {detection.prediction:.3f}  {printable(image)}: "
-        f"{printable(str(target))}",
+        f"{verdict}  {detection.prediction:.3f}  {printable(image)}: {printable(str(target))}",
         markup=False,
     )
+    if detection.reason_text:
+        complain(detection.reason_text, "note")
     complain(heatmap.meaning, "note")
     if detection.notice:
         complain(detection.notice, "note")

@@ -27,19 +27,30 @@ def keys() -> None:
 
 
 @keys.command()
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Make one though there are keys: the way back for whoever has lost theirs.",
+)
 @JSON
-def init(*, as_json: bool) -> None:
+def init(*, replace: bool, as_json: bool) -> None:
     """Make the first key: of a user admin, allowed everything, kept in D3_HOME/api.key.
 
     It is shown now and never again; the client on this machine reads the file by itself.
+    With --replace the user admin may come in again, and loses the older of two live keys.
     """
     container = opened()
     service = container.account_service()
-    if service.has_live_key():
-        raise KeyLimitReached("There are keys already.", "`d3 keys list` shows them.")
+    if service.has_live_key() and not replace:
+        raise KeyLimitReached(
+            "There are keys already.",
+            "`d3 keys list` shows them; `d3 keys init --replace` makes another for the user admin.",
+        )
+    if replace and (revoked := service.make_room_for_first_key()) is not None:
+        complain(f"The user admin's key {revoked.key_id} opens nothing from now on.", "note")
     made, secrets = service.first_key(), container.secrets()
     try:
-        secrets.keep_key(made.key)
+        secrets.keep_key(made.key, replace=replace)
     except D3Error:
         service.revoke_key(made.key_id)
         raise

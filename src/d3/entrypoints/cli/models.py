@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from d3.entrypoints.cli.output import complain, out, print_json, printable
+from d3.entrypoints.cli.output import complain, counted, out, print_json, printable
 from d3.entrypoints.cli.progress import Unit, progress
 
 if TYPE_CHECKING:
     from d3.container import Container
-    from d3.domain.models import Manifest, ModelSummary
+    from d3.domain.models import Activation, Manifest, ModelSummary
     from d3.domain.scoring import Calibration
     from d3.domain.services.models import ModelService
 
@@ -114,34 +114,99 @@ def bundle(name: str, *, version: int | None, target: Path | None) -> None:
 
 @models.command("import")
 @click.argument("name", metavar="NAME|BUNDLE")
-@click.option("--encoder", type=_FILE, help="CLIP's vision transformer.")
-@click.option("--head", type=_FILE, help="A D3 head, such as classifier.pth.")
+@click.option(
+    "--encoder", type=_FILE, help="A CLIP with its vision transformer, or that tower alone."
+)
+@click.option(
+    "--open-clip", metavar="MODEL:TAG", help="The encoder from open_clip's table instead."
+)
+@click.option("--head", type=_FILE, help="A D3 head, such as the authors' classifier.pth.")
+@click.option("--checkpoint", type=_FILE, help="One file that holds encoder and head.")
 @click.option(
     "--heads",
     type=click.IntRange(min=1),
-    help="Attention heads of the encoder; its width / 64 unless given.",
+    help="Attention heads of the encoder.  [default: its width / 64]",
 )
-def import_model(name: str, *, encoder: Path | None, head: Path | None, heads: int | None) -> None:
-    """Make a model of local checkpoint files (.safetensors or .pth), or take in a bundle.
+@click.option(
+    "--activation",
+    type=click.Choice(["quick_gelu", "gelu"]),
+    help="Of the encoder: OpenAI, DFN and MetaCLIP quick_gelu, most others gelu.  "
+    "[default: quick_gelu]",
+)
+def import_model(
+    name: str,
+    *,
+    encoder: Path | None,
+    open_clip: str | None,
+    head: Path | None,
+    checkpoint: Path | None,
+    heads: int | None,
+    activation: Activation | None,
+) -> None:
+    r"""Make a model of checkpoint files, or take in a bundle.
 
-    With --encoder and --head, the files are checked and copied; the same NAME again makes the next
-    version. Without them, BUNDLE is a file that `d3 models bundle` wrote.
+    \b
+    d3 models import mine --encoder ViT-L-14.pt --head classifier.pth
+    d3 models import mine --open-clip ViT-L-14:openai --head classifier.pth
+    d3 models import mine --checkpoint model_epoch_best.pth
+    d3 models import mine.d3bundle
+
+    Files are taken as they come: .safetensors, what torch.save or torch.jit.save wrote, state
+    dicts with or without "module.", "model.", "_orig_mod." and the like around their names,
+    checkpoints of a training (the optimiser is left out), the names of OpenAI, open_clip and
+    Hugging Face transformers, float32, float16 or bfloat16. No code in them is run.
+
+    --open-clip fetches the encoder by way of open_clip, which knows its heads, activation and
+    normalisation; HF_HOME and HF_HUB_OFFLINE hold.
+
+    The same NAME again makes the next version. A BUNDLE is a file of `d3 models bundle`.
     """
-    if encoder is None and head is None and heads is None:
+    sources = [one for one in (encoder, open_clip, checkpoint) if one is not None]
+    if not sources and head is None and heads is None and activation is None:
         _import_bundle(Path(name))
         return
-    if encoder is None or head is None:
-        raise click.UsageError("Give --encoder and --head, or the file of a bundle alone.")
-    with _moving(f"Checking {encoder.name} and {head.name}") as container:
-        manifest = container.models().import_files(name, encoder, head, heads=heads)
+    if len(sources) != 1 or (head is None) != (checkpoint is not None):
+        raise click.UsageError(
+            "Give --encoder and --head, or --open-clip and --head, or --checkpoint, or the file "
+            "of a bundle alone."
+        )
+    if open_clip is not None and (heads is not None or activation is not None):
+        raise click.UsageError("--open-clip knows heads and activation: leave these options out.")
+    body, top = encoder or checkpoint, head or checkpoint
+    assert top is not None
+    said = open_clip if body is None else body.name
+    with _moving(f"Checking {' and '.join(dict.fromkeys((str(said), top.name)))}") as container:
+        service: ModelService = container.models()
+        if body is None:
+            manifest = service.import_open_clip(name, str(open_clip), top)
+        else:
+            manifest = service.import_files(
+                name, body, top, heads=heads, activation=activation or "quick_gelu"
+            )
     _say_imported("Imported", manifest.name, manifest.version)
+    if body is not None:
+        _say_taken_for(manifest, heads, activation)
+
+
+def _say_taken_for(manifest: Manifest, heads: int | None, activation: str | None) -> None:
+    """What no file says of itself, and a wrong one would spoil in silence."""
+    spec = manifest.spec
+    assumed = []
+    if heads is None:
+        assumed.append(f"{counted(spec.heads, 'attention head')} (--heads)")
+    if activation is None:
+        assumed.append("QuickGELU, as OpenAI's weights want (--activation)")
+    if assumed:
+        complain(
+            f"Its file does not say them, so it is taken to have {' and '.join(assumed)}.", "note"
+        )
 
 
 def _import_bundle(file: Path) -> None:
     if not file.is_file():
         raise click.UsageError(
-            f"There is no file {printable(str(file))!r}. Give a bundle, or a NAME with --encoder "
-            "and --head."
+            f"There is no file {printable(str(file))!r}. Give a bundle, or a NAME with "
+            "--encoder and --head, --open-clip and --head, or --checkpoint."
         )
     with _moving(f"Checking {file.name}") as container:
         taken = container.bundling().read(file)
@@ -176,12 +241,31 @@ def verify(names: tuple[str, ...], *, version: int | None) -> None:
 @models.command()
 @click.argument("name")
 @click.option("--version", type=click.IntRange(min=1), help="Only this one; by default all.")
-@click.confirmation_option("--yes", "-y", prompt="Remove it for good?")
-def remove(name: str, *, version: int | None) -> None:
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+def remove(name: str, *, version: int | None, yes: bool) -> None:
     """Remove a model, and the files no other model needs."""
-    _service().remove(name, version)
-    what = name if version is None else f"{name} version {version}"
-    out().print(f"Removed {what}.", markup=False)
+    service = _service()
+    what = _going(service, name, version)
+    if not yes and not click.confirm(printable(f"Remove {what} for good?")):
+        complain("Nothing was removed.", "note")
+        return
+    service.remove(name, version)
+    out().print(printable(f"Removed {what}."), markup=False)
+
+
+def _going(service: ModelService, name: str, version: int | None) -> str:
+    """What a removal takes away, in words."""
+    from d3.domain.errors import ModelDamaged
+
+    try:
+        versions = [service.info(name, version)] if version else service.versions(name)
+    except ModelDamaged:  # what cannot be read can be removed
+        return name if version is None else f"{name} version {version}"
+    if len(versions) == 1:
+        (only,) = versions
+        return f"{name} version {only.version} ({only.provenance or 'of unknown provenance'})"
+    numbers = ", ".join(str(one.version) for one in versions)
+    return f"{name} with all its versions ({numbers})"
 
 
 @models.command("copy")
@@ -242,7 +326,8 @@ def _print_table(summaries: list[ModelSummary]) -> None:
     for one in summaries:
         manifest, spec = one.manifest, one.manifest.spec
         encoder = f"ViT {spec.width}x{spec.layers}, patch {spec.patch_size}"
-        row = (manifest.name, str(manifest.version), encoder, manifest.licence)
+        name = f"{manifest.name} (demo)" if manifest.notice else manifest.name
+        row = (name, str(manifest.version), encoder, manifest.licence)
         table.add_row("*" if one.active else "", *row, manifest.sha256[:12])
     out().print(table)
 

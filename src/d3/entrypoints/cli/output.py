@@ -1,19 +1,62 @@
-"""What the command line prints, and where: results on stdout, everything else on stderr."""
+"""What the command line prints, and where: results on stdout, everything else on stderr.
+
+Characters that a stream's encoding lacks are shown as escapes; JSON is then all ASCII.
+"""
 
 from __future__ import annotations
 
+import errno
+import io
+import json
+import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeGuard
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 _shared_with: list[Console] = []
 _PIPE_WIDTH = 140
+_LOST = frozenset({errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
+_NO_ASCII = re.compile(r"[^\0-\x7f]")
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
+
+
+def prepare_streams() -> None:
+    """Make of the standard streams what every command can use, even where one is closed."""
+    if sys.stdin is None:
+        sys.stdin = _nowhere("r")
+    if sys.stdout is None:
+        sys.stdout = _nowhere("r")  # who writes a result there is told
+    if sys.stderr is None:
+        sys.stderr = _nowhere("w")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _nowhere(mode: Literal["r", "w"]) -> TextIO:
+    return open(os.devnull, mode, encoding="utf-8")  # noqa: PTH123  as long as we live
+
+
+def is_lost(error: Exception) -> TypeGuard[OSError]:
+    """Whether it says that a stream cannot be written; adapters translate what else may fail."""
+    closed = isinstance(error, io.UnsupportedOperation)
+    return closed or (isinstance(error, OSError) and error.errno in _LOST and not error.filename)
+
+
+def give_up_output() -> None:
+    """Drop what was not written: Python would try once more when it ends, and fail again."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(nowhere, stream.fileno())
 
 
 @cache
@@ -50,7 +93,10 @@ def print_json(value: Any) -> None:
     """One JSON object on one line of stdout, at once."""
     import msgspec
 
-    sys.stdout.write(msgspec.json.encode(value, enc_hook=str).decode() + "\n")
+    text = msgspec.json.encode(value, enc_hook=str).decode()
+    if not sys.stdout.encoding.lower().startswith("utf"):
+        text = _NO_ASCII.sub(lambda found: json.dumps(found[0])[1:-1], text)
+    sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
@@ -75,7 +121,13 @@ def printable(text: str) -> str:
 def _console(*, stderr: bool) -> Console:
     from rich.console import Console
 
-    console = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    class Plain(Console):
+        """Leaves it to the command what becomes of a reader that has gone."""
+
+        def on_broken_pipe(self) -> None:
+            raise  # noqa: PLE0704  rich calls this while it handles the error
+
+    console = Plain(stderr=stderr, highlight=False, soft_wrap=True)
     if not console.is_terminal:
         console.width = _PIPE_WIDTH
     return console

@@ -6,8 +6,9 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -17,6 +18,7 @@ from d3.entrypoints.cli.evaluate import JSON, MODEL, loaded, named_version
 from d3.entrypoints.cli.opening import opened
 from d3.entrypoints.cli.output import complain, counted, err, out, print_json, printable
 from d3.entrypoints.cli.progress import progress
+from d3.entrypoints.cli.sources import nothing_there
 
 if TYPE_CHECKING:
     from d3.container import Container
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
     Work: TypeAlias = Callable[[Scan, ImageCollection, Watcher], Scan]
 
+_COULD_NOT = 2
 _LOOK_SECONDS, _LOOK_SECONDS_UNWATCHED = 1.0, 10.0
 
 
@@ -48,9 +51,9 @@ _LOOK_SECONDS, _LOOK_SECONDS_UNWATCHED = 1.0, 10.0
 @click.option(
     "--report",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Of the finished scan.  [default: d3-scan-ID.html, or report.html in --out]",
+    help="Write a page about the scan there.  [default: report.html in --out]",
 )
-@click.option("--no-report", is_flag=True, help="Write none.")
+@click.option("--no-report", is_flag=True, help="Write none in --out.")
 @click.option(
     "--top",
     type=click.IntRange(0, 1000),
@@ -95,49 +98,84 @@ def scan(
     MINIO_ENDPOINT, or a file that lists paths and URIs: one a line, or a table (CSV, Parquet).
 
     Every image gets one row in the database (`d3 scans export`), one that cannot be judged with
-    the reason. With --scan-id of a scan that was begun, SOURCE and the model are its own. The same
-    scan may run several times at once, on several machines: they share the work. With --ray the
-    nodes of a Ray cluster do it; they must reach the database (PostgreSQL), the source and, under
-    the same settings, the models.
+    the reason; what is an image neither by its content nor by its name is passed over. With
+    --scan-id of a scan that was begun, SOURCE and the model are its own. The same scan may run
+    several times at once, on several machines: they share the work. With --ray the nodes of a Ray
+    cluster do it; they must reach the database (PostgreSQL), the source and, under the same
+    settings, the models.
+
+    Exits with 0; with 2 if there was no image, or something could not be done: a folder that
+    cannot be read leaves the scan open, and the same command lists it again.
     """
+    from d3.domain.errors import ScanIncomplete
     from d3.domain.scans import new_scan_name
     from d3.domain.scoring import checked_threshold, checked_views
 
     if form is not None and folder is None:
         raise click.UsageError("--format belongs to --out.")
+    report = _report_file(report, None if no_report else folder, top)
     if threshold is not None:
         checked_threshold(threshold)
     if views is not None:
         checked_views(views)
     container = opened(ready=not dry_run)
-    known = container.scans().find(scan_id) if scan_id and not dry_run else None
-    source = source or (known.source if known else None)
-    if source is None:
-        raise click.UsageError("Name a SOURCE: a folder, a pattern, s3://BUCKET/PREFIX or a list.")
-    collection = container.scans().collection(source)
+    service = container.scans()
+    known = service.find(scan_id) if scan_id and not dry_run else None
+    collection = service.collection(_source_of(known, source))
     collection.check()
     manifest, work = _means(container, _model_of(known, model), None if dry_run else ray)
     if dry_run:
-        return _dry_run(container, collection, views or 1, sample_seconds, as_json=as_json)
-    service = container.scans()
+        given = views or 1, sample_seconds, manifest.notice
+        return _dry_run(container, collection, *given, as_json=as_json)
     name = scan_id or new_scan_name(container.clock().now())
     begun = service.begin(name, collection, manifest, threshold=threshold, views=views)
     parts = _parts(container, begun, folder, form)
     _tell_begun(begun, known=known is not None)
-    started = time.monotonic()
-    with _interruptible(begun), _watching(begun, container.scan_ledger(), parts) as watcher:
-        ended = work(begun, collection, watcher)
+    started, problem = time.monotonic(), None
+    try:
+        with _interruptible(begun), _watching(begun, container.scan_ledger(), parts) as watcher:
+            ended = work(begun, collection, watcher)
+    except ScanIncomplete as error:
+        ended, problem = container.scan_ledger().get(name), error
     if ended.state.value == "done" and parts is not None:
         parts.complete(ended.shards)
-    if not no_report and ended.counts.rows:
-        file = report or (folder / "report.html" if folder else Path(f"d3-scan-{name}.html"))
-        _write_report(file, lambda: _report(container, ended, collection, manifest.notice, top))
+    if report is not None and ended.counts.rows:
+        _write_report(report, partial(_report, container, ended, collection, top))
     if as_json:
         print_json(told(ended))
     _summarise(ended, time.monotonic() - started, ended.counts.done - begun.counts.done)
-    if manifest.notice:
-        complain(manifest.notice, kind="note")
-    return 0
+    if ended.notice:
+        complain(ended.notice, kind="note")
+    return _code(problem, found=ended.counts.rows or ended.state.value != "done")
+
+
+def _report_file(report: Path | None, folder: Path | None, top: int) -> Path | None:
+    """Where the report goes, if one is asked for."""
+    file = folder / "report.html" if report is None and folder is not None else report
+    if top and file is None:
+        raise click.UsageError("--top shows images in a report: name one with --report.")
+    return file
+
+
+def _source_of(known: Scan | None, source: str | None) -> str:
+    """Where the images are; a place of this machine by its path from the root on."""
+    from d3.domain.folders import tidy
+    from d3.domain.scans import S3_SCHEME
+
+    if source:
+        return source if source.startswith(S3_SCHEME) else tidy(source)
+    if known is not None:
+        return known.source
+    raise click.UsageError("Name a SOURCE: a folder, a pattern, s3://BUCKET/PREFIX or a list.")
+
+
+def _code(problem: object, *, found: object) -> int:
+    """Say what could not be done, or that there was no image; how the command ends."""
+    if problem is None and not found:
+        problem = nothing_there()
+    if problem is not None:
+        complain(str(problem))
+    return 0 if problem is None else _COULD_NOT
 
 
 def _means(container: Container, model: str | None, ray: str | None) -> tuple[Manifest, Work]:
@@ -166,6 +204,7 @@ def told(scan: Scan) -> dict[str, Any]:
         "finished_at": scan.finished_at,
         "trouble": scan.trouble,
         **asdict(scan.counts),
+        "notice": scan.notice,
     }
 
 
@@ -243,8 +282,8 @@ def _watching(scan: Scan, ledger: ScanLedger, parts: Parts | None) -> Iterator[W
                 return  # the worker waits for it, and says so
             counts = told.counts
             total = counts.listed if told.listed else None
-            note = f"{counts.fake:,} fake, {counts.error:,} errors"
-            tell("Scanning", counts.done, total, note)
+            found = f"{counts.fake:,} fake, {counts.uncertain:,} uncertain"
+            tell("Scanning", counts.done, total, f"{found}, {counts.error:,} errors")
 
     with progress() as tell:
         tell("Scanning", scan.counts.done)
@@ -261,9 +300,8 @@ def _write_report(file: Path, page: Callable[[], bytes]) -> None:
     err().print(f"Report: {file}", markup=False)
 
 
-def _report(
-    container: Container, scan: Scan, collection: ImageCollection, notice: str, top: int
-) -> bytes:
+def _report(container: Container, scan: Scan, collection: ImageCollection, top: int) -> bytes:
+    from d3.domain.scans import stored_uri
     from d3.evaluation.report.scan import render_scan
     from d3.evaluation.scan_files import rows_of
     from d3.evaluation.scan_summary import summarise
@@ -271,9 +309,8 @@ def _report(
     decoder = container.decoder()
     summary = summarise(rows_of(container.scan_ledger(), scan.id), scan.source, top)
     return render_scan(
-        scan,
+        replace(scan, source=stored_uri(scan.source)),
         summary,
-        notice,
         lambda row: decoder.decode(collection.read(row.uri), None).pixels,
     ).encode()
 
@@ -299,6 +336,7 @@ def _dry_run(
     collection: ImageCollection,
     views: int,
     seconds: int,
+    notice: str,
     *,
     as_json: bool,
 ) -> int:
@@ -313,13 +351,21 @@ def _dry_run(
         )
     left = found.keys / found.rate if found.rate else 0.0
     if as_json:
-        print_json(asdict(found) | {"rate": found.rate, "estimated_seconds": left})
-        return 0
+        more = {"rate": found.rate, "estimated_seconds": left, "notice": notice}
+        print_json(asdict(found) | more)
+    else:
+        _tell_estimate(found, left)
+    if notice:
+        complain(notice, kind="note")
+    return _code(found.trouble, found=found.keys)
+
+
+def _tell_estimate(found: Estimate, left: float) -> None:
     out().print(f"files      {found.keys:,}")
     out().print(
         f"sample     {found.sampled:,} in {found.seconds:.1f} s: {found.fakes:,} fake, "
+        f"{found.uncertain:,} uncertain, "
         f"{found.errors:,} that are no image or cannot be judged"
     )
     out().print(f"rate       {found.rate:,.1f} files/s")
     out().print(f"estimated  {timedelta(seconds=round(left))}")
-    return 0

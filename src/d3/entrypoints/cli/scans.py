@@ -33,12 +33,19 @@ def list_scans(*, limit: int, as_json: bool) -> None:
     if not found:
         complain("There is no scan yet: `d3 scan SOURCE` begins one.", kind="note")
         return
-    out().print(f"{'ID':<24} {'STATE':<10} {'IMAGES':>10} {'FAKE':>9} {'ERRORS':>7}  SOURCE")
+    titles = ("IMAGES", "FAKE", "UNCERTAIN", "ERRORS")
+    widths = (10, 9, 9, 7)
+    header = " ".join(f"{one:>{width}}" for one, width in zip(titles, widths, strict=True))
+    out().print(f"{'ID':<24} {'STATE':<10} {header}  SOURCE")
     for one in found:
         counts = one.counts
-        numbers = f"{counts.rows:>10,} {counts.fake:>9,} {counts.error:>7,}"
-        row = f"{one.name:<24} {one.state.value:<10} {numbers}  {printable(one.source)}"
+        values = (counts.rows, counts.fake, counts.uncertain, counts.error)
+        numbers = " ".join(f"{n:>{width},}" for n, width in zip(values, widths, strict=True))
+        demo = " (demo)" if one.notice else ""
+        row = f"{one.name:<24} {one.state.value:<10} {numbers}  {printable(one.source)}{demo}"
         out().print(row, markup=False)
+    for notice in sorted({one.notice for one in found if one.notice}):
+        complain(f"(demo) {notice}", kind="note")
 
 
 @scans.command()
@@ -53,7 +60,7 @@ def show(scan_id: str, *, as_json: bool) -> None:
     model = found.pop("model")
     found["model"] = f"{model['name']} version {model['version']}, {model['sha256']}"
     for name, value in found.items():
-        if value is not None:
+        if value not in (None, ""):
             out().print(f"{name.replace('_', ' '):<12} {value}", markup=False)
 
 
@@ -84,3 +91,5 @@ def export(scan_id: str, file: Path) -> None:
         rows = told_of(rows_of(ledger, found.id), tell, "Writing", found.counts.rows)
         write_rows(rows, file, form)
     out().print(f"{counted(found.counts.rows, 'row')} in {file}", markup=False)
+    if found.notice:
+        complain(found.notice, kind="note")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
+import os
 import re
 import signal
 import socket
@@ -26,6 +28,7 @@ SWITCH_SECONDS = 0.0005
 """How long a thread may keep the interpreter while others wait for it: a request passes through
 several, and Python's own 5 ms at each add up (benchmarks/serving: an eighth off the p99)."""
 _GRACE_SECONDS = 30
+_FORCED = 128 + signal.SIGINT
 _SHORTEST_SECRET = 16
 _EXAMPLES = r"dev-secret|your[-_]secret|change[-_ ]?(me|this|in)|secret[-_]key|example"
 _FILE = click.Path(path_type=Path)
@@ -57,7 +60,8 @@ def serve(
     import uvicorn
 
     from d3.entrypoints.http import create_app
-    from d3.entrypoints.http.protocol import BoundedHttp
+    from d3.entrypoints.http.connections import descriptors_for
+    from d3.entrypoints.http.protocol import bounded_http
     from d3.entrypoints.logs import configure_logs
     from d3.settings import Settings
 
@@ -78,7 +82,8 @@ def serve(
         application.d3.start(lambda container: see_to_keys(container, local=local))
     config = uvicorn.Config(
         application,
-        http=BoundedHttp,
+        http=bounded_http(settings, descriptors_for(settings.max_connections)),
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
@@ -94,7 +99,12 @@ def serve(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
     sys.setswitchinterval(SWITCH_SECONDS)
-    uvicorn.Server(config).run(sockets=[listener])
+    server = uvicorn.Server(config)
+    server.run(sockets=[listener])
+    if server.force_exit or not application.d3.stop():
+        # Beside a forward pass an ordinary end would be an abort.
+        logging.shutdown()
+        os._exit(_FORCED if server.force_exit else 0)
     return 0
 
 
@@ -130,6 +140,13 @@ def see_to_keys(container: Container, *, local: bool) -> None:
             "This address can be reached from elsewhere, and there is no API key.",
             "Make one: d3 keys init",
         )
+    if secrets.key() is not None:
+        complain(
+            f"{secrets.key_file} holds a key that this database does not know. "
+            "`d3 keys init --replace` makes one that it does.",
+            "warning",
+        )
+        return
     made = accounts.first_key()
     try:
         secrets.keep_key(made.key)

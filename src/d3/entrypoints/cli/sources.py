@@ -5,11 +5,13 @@ from __future__ import annotations
 import glob
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from d3.domain.errors import ImageError, ImageNotFound
+from d3.domain.errors import ImageEmpty, ImageError, ImageNotFound
+from d3.domain.folders import EVERYTHING, Pattern, files_below, split_pattern, unreadable_folder
+from d3.domain.formats import named_as_image
 from d3.domain.images import ImageSource
 
 STDIN = "-"
@@ -23,8 +25,8 @@ class Found:
     Attributes:
         names: display names, in order.
         sources: as many images.
-        passed_over: files in folders that are no images by their first bytes.
-        problems: (path, error) of what was named and cannot be used.
+        passed_over: files in folders that are images neither by first bytes nor by name.
+        problems: (path, error) of what was named or found and cannot be used.
     """
 
     names: list[str] = field(default_factory=list)
@@ -45,48 +47,66 @@ def find_images(
 
     Args:
         paths: files are taken as they are, whatever they hold; folders are searched recursively
-            and patterns (``*``, ``?``, ``[``, ``**``) expanded, and only images among what they
-            give are taken; ``-`` is one image from standard input.
+            and patterns (``*``, ``?``, ``[``, ``**``) expanded, and of what they give what is an
+            image by its content or by its name is taken; ``-`` is one image from standard input.
         recognises: whether a file's first bytes are an image's.
         max_stdin_bytes: reading stops one byte beyond.
     """
     found = Found()
     for path in paths:
         if path == STDIN:
-            found.add(STDIN_NAME, sys.stdin.buffer.read(max_stdin_bytes + 1))
+            _add_stdin(found, max_stdin_bytes)
         elif os.path.isdir(path):  # noqa: PTH112  Path would lose a leading ./
-            _search(path, _files_below(path), recognises, found)
-        elif glob.has_magic(path) and not os.path.exists(path):  # noqa: PTH110
-            matches = glob.iglob(path, recursive=True, include_hidden=True)  # noqa: PTH207
-            files = sorted(match for match in matches if os.path.isfile(match))  # noqa: PTH113
-            _search(path, iter(files), recognises, found)
+            _search(path, path, EVERYTHING, recognises, found)
+        elif glob.has_magic(path) and not os.path.lexists(path):
+            _search(path, *split_pattern(path), recognises, found)
         else:
             found.add(path, Path(path))
     return found
 
 
+def read_stdin(max_bytes: int) -> bytes:
+    """Standard input, or its first bytes and one more.
+
+    Raises:
+        ImageEmpty: nothing came.
+    """
+    content = sys.stdin.buffer.read(max_bytes + 1)
+    if not content:
+        raise ImageEmpty(
+            "Nothing came on standard input, or it is closed.",
+            "Pipe the image in, or name its file.",
+        )
+    return content
+
+
+def nothing_there() -> ImageNotFound:
+    """What is said where a search found no image."""
+    return ImageNotFound("No image is there.", "D3 looks into files, whatever their names.")
+
+
+def _add_stdin(found: Found, max_bytes: int) -> None:
+    try:
+        found.add(STDIN_NAME, read_stdin(max_bytes))
+    except ImageError as error:
+        found.problems.append((STDIN_NAME, error))
+
+
 def _search(
-    root: str, files: Iterator[str], recognises: Callable[[Path], bool], found: Found
+    path: str, root: str, pattern: Pattern, recognises: Callable[[Path], bool], found: Found
 ) -> None:
-    before = len(found.names)
-    for file in files:
+    """Add the images below a folder, and a word on the path if it led to none."""
+    before = len(found.names), len(found.problems)
+    for below, trouble in files_below(root, pattern):
+        file = os.path.join(root, below) if below else root or os.curdir  # noqa: PTH118
         try:
-            if recognises(Path(file)):
+            if trouble is not None:
+                raise unreadable_folder(file, trouble)
+            if named_as_image(file) or recognises(Path(file)):
                 found.add(file, Path(file))
             else:
                 found.passed_over += 1
         except ImageError as error:
             found.problems.append((file, error))
-    if len(found.names) == before:
-        nothing = ImageNotFound("No image is there.", "D3 looks into files, whatever their names.")
-        found.problems.append((root, nothing))
-
-
-def _files_below(folder: str) -> Iterator[str]:
-    """Regular files below a folder, in the order people list them; links are not followed."""
-    for place, folders, files in os.walk(folder):
-        folders.sort()
-        for file in sorted(files):
-            path = os.path.join(place, file)  # noqa: PTH118
-            if os.path.isfile(path):  # noqa: PTH113
-                yield path
+    if before == (len(found.names), len(found.problems)):
+        found.problems.append((path, nothing_there()))

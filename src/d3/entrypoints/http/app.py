@@ -10,12 +10,14 @@ from functools import partial
 from typing import Any
 
 from litestar import Litestar
-from litestar.config.cors import CORSConfig
 from litestar.di import Provide
 from litestar.types import Receive, Scope, Send
 
 from d3.entrypoints.http import errors, openapi, web
+from d3.entrypoints.http.checking import check_request
+from d3.entrypoints.http.cross_origin import CrossOrigin
 from d3.entrypoints.http.gate import Gate
+from d3.entrypoints.http.heads import HeadAsGet
 from d3.entrypoints.http.health import HealthController
 from d3.entrypoints.http.history import HistoryController
 from d3.entrypoints.http.inference import InferenceController
@@ -24,6 +26,7 @@ from d3.entrypoints.http.observing import Observer
 from d3.entrypoints.http.refusing import LingeringClose
 from d3.entrypoints.http.scans import ScanController
 from d3.entrypoints.http.services import Services, new
+from d3.entrypoints.http.stopping import StoppedRequests
 from d3.settings import Settings
 
 
@@ -36,9 +39,13 @@ class Application(Litestar):
     async def __call__(self, scope: Scope | Any, receive: Receive | Any, send: Send | Any) -> None:
         """Answer one request, observed; a parent that runs no lifespan is made up for."""
         if self._observer is None:
-            answer = LingeringClose(Gate(self._answer, self.d3, partial(web.answer_refused, self)))
+            gate = Gate(self._answer, self.d3, partial(web.answer_refused, self))
+            answer = StoppedRequests(LingeringClose(HeadAsGet(gate)))
             self._observer = Observer(
-                answer, self.d3.metrics, self.d3.writer.log, self.d3.shown_address
+                CrossOrigin(answer, self.d3.settings.cors_origins),
+                self.d3.metrics,
+                self.d3.request_log.log,
+                self.d3.shown_address,
             )
         if scope["type"] == "http" and not self.d3.started:
             await asyncio.to_thread(self.d3.start)
@@ -76,7 +83,6 @@ def create_app(settings: Settings | None = None, **replaced: Any) -> Application
             gc.unfreeze()
             await asyncio.to_thread(services.stop)
 
-    origins = services.settings.cors_origins
     application = Application(
         route_handlers=[
             InferenceController,
@@ -89,10 +95,10 @@ def create_app(settings: Settings | None = None, **replaced: Any) -> Application
         ],
         template_config=web.templates(),
         dependencies={"d3": Provide(lambda: services, sync_to_thread=False)},
+        before_request=check_request,
         exception_handlers=errors.HANDLERS,
         openapi_config=openapi.configuration(services.version),
         lifespan=[running],
-        cors_config=CORSConfig(allow_origins=list(origins)) if origins else None,
         logging_config=None,
         signature_types=[Services],
     )

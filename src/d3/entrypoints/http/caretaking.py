@@ -47,11 +47,16 @@ class Caretaker:
             self._try(self._doorkeeper.write_uses)
 
     def purge(self) -> None:
-        """Delete what the settings say is too old."""
+        """Delete idempotency keys that have expired and what the settings say is too old."""
         settings = self._settings
+        self._try(self._purge_keys)
         results, records = map(self._before, (settings.history_days, settings.request_log_days))
         if results is not None or records is not None:
             self._try(lambda: self._history.forget(results, records))
+
+    def _purge_keys(self) -> None:
+        with self._history.transaction() as transaction:
+            transaction.purge(self._clock.now())
 
     def _before(self, days: int) -> datetime | None:
         return self._clock.now() - timedelta(days=days) if days else None
@@ -62,3 +67,5 @@ class Caretaker:
             work()
         except D3Error as error:
             _LOG.warning("what was to be tidied up stays for now: %s", error)
+        except Exception:  # noqa: BLE001  the thread looks after more than this
+            _LOG.exception("what was to be tidied up stays for now")

@@ -5,6 +5,7 @@ The sentence says what was wrong and what to do; never a path, a traceback or a 
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import re
@@ -27,6 +28,7 @@ STATUS: dict[type[d3.D3Error], HTTPStatus] = {
     d3.FormTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     d3.FormTooSlow: HTTPStatus.REQUEST_TIMEOUT,
     d3.FormNotMultipart: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    d3.EncodingUnsupported: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     d3.LinkUnavailable: HTTPStatus.UNPROCESSABLE_ENTITY,
     d3.LinksOff: HTTPStatus.FORBIDDEN,
     d3.ScanMismatch: HTTPStatus.CONFLICT,
@@ -65,6 +67,7 @@ STATUS: dict[type[d3.D3Error], HTTPStatus] = {
 }
 
 _RETRY_AFTER_SECONDS = 5
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 
 
 class Problem(msgspec.Struct, kw_only=True):
@@ -99,9 +102,13 @@ def status_of(error: d3.D3Error) -> HTTPStatus:
 def answer_d3_error(request: Request[Any, Any, Any], error: d3.D3Error) -> Response[bytes]:
     """An error of ours: its own sentence and code."""
     status = status_of(error)
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR and _is_exhausted(error):
+        error, status = _exhausted(error), HTTPStatus.SERVICE_UNAVAILABLE
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, d3.Overloaded):
         _LOG.error("%s: %s", error.code, error, exc_info=error.__cause__)
     headers = {}
+    if isinstance(error, d3.EncodingUnsupported):
+        headers["Accept-Encoding"] = "identity"  # RFC 9110, section 12.5.3
     if status is HTTPStatus.SERVICE_UNAVAILABLE or hasattr(error, "retry_after"):
         seconds = getattr(error, "retry_after", _RETRY_AFTER_SECONDS)
         headers["Retry-After"] = str(max(1, math.ceil(seconds)))
@@ -116,13 +123,19 @@ def answer_http_error(request: Request[Any, Any, Any], error: HTTPException) -> 
         allow["Allow"] = ", ".join(_methods_of(request))
     if isinstance(error, ValidationException) and isinstance(error.extra, list):
         keys = {str(one["key"]) for one in error.extra if isinstance(one, dict) and "key" in one}
-        named = ", ".join(sorted(keys)) or "of the request"
+        named = ", ".join(sorted(keys | _unknown_fields(error.extra))) or "of the request"
         sentence = f"The parameter {named} cannot be used. /schema says what it may be."
         return problem(request, HTTPStatus.BAD_REQUEST, "invalid_parameter", sentence, allow)
     code, sentence = _SENTENCES.get(
         status, ("invalid_request", "The request cannot be understood.")
     )
     return problem(request, status, code, sentence, allow)
+
+
+def _unknown_fields(said: list[Any]) -> set[str]:
+    """The fields of a JSON body that mean nothing, which msgspec names in its sentence alone."""
+    messages = (str(one.get("message", "")) for one in said if isinstance(one, dict))
+    return {found[1] for one in messages if (found := re.search(r"unknown field `(.*?)`", one))}
 
 
 def _methods_of(request: Request[Any, Any, Any]) -> list[str]:
@@ -134,14 +147,34 @@ def _methods_of(request: Request[Any, Any, Any]) -> list[str]:
         if re.fullmatch(re.sub(r"\{[^}]*\}", "[^/]+", route.path.rstrip("/")), path)
         for method in getattr(route, "methods", ())
     }
-    return sorted(known)
+    return sorted(known | {"HEAD"} if "GET" in known else known)
 
 
 def answer_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """A defect of ours: logged in full, answered without a word of it."""
+    if _is_exhausted(error):
+        return answer_d3_error(request, _exhausted(error))
     _LOG.error("unexpected error", exc_info=error)
     sentence = "Something went wrong here. Try again; if it stays, report the request_id."
     return problem(request, HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", sentence)
+
+
+def _is_exhausted(error: BaseException | None) -> bool:
+    """Whether the system refused a file, a process or memory, however deep that is wrapped."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _EXHAUSTED:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _exhausted(error: Exception) -> d3.ResourcesExhausted:
+    _LOG.error("the system refuses files, processes or memory", exc_info=error)
+    return d3.ResourcesExhausted(
+        "The service may open no more files or processes at the moment.",
+        "Try again in a moment.",
+        retry_after=_RETRY_AFTER_SECONDS,
+    )
 
 
 def problem(
@@ -152,21 +185,28 @@ def problem(
     headers: dict[str, str] | None = None,
 ) -> Response[bytes]:
     """The answer to a request that failed."""
-    body = Problem(
-        success=False,
-        error=sentence,
-        code=code,
-        type=f"/schema#{code}",
-        title=status.phrase,
-        status=status.value,
-        detail=sentence,
-        request_id=request.scope.get("state", {}).get("request_id", ""),
-    )
+    request_id = request.scope.get("state", {}).get("request_id", "")
     return Response(
-        msgspec.json.encode(body),
+        problem_body(status, code, sentence, request_id),
         status_code=status.value,
         media_type=PROBLEM,
         headers=headers,
+    )
+
+
+def problem_body(status: HTTPStatus, code: str, sentence: str, request_id: str) -> bytes:
+    """The one body of every error."""
+    return msgspec.json.encode(
+        Problem(
+            success=False,
+            error=sentence,
+            code=code,
+            type=f"/schema#{code}",
+            title=status.phrase,
+            status=status.value,
+            detail=sentence,
+            request_id=request_id,
+        )
     )
 
 

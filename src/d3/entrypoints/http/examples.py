@@ -23,11 +23,12 @@ _NUMBERS = {
     "precision": "fp32",
     "cached": False,
 }
+_SAID = {"reason": None, "reason_text": None, "notice": ""}
 _RESULT = _NUMBERS | {
     "calibration": "newsroom",
     "calibration_fpr": 0.008,
     "calibration_tpr": 0.72,
-    "notice": "",
+    **_SAID,
 }
 _KEPT = {
     "id": 1,
@@ -43,6 +44,7 @@ _KEPT = {
     "calibration": "none",
     "d3_version": "0.1.0",
     "request_id": "0c1c6f1e5f3b4f7c9d3a2b1e8f7a6b5c",
+    **_SAID,
 }
 _TOTALS = {
     "total_inferences": 1000,
@@ -50,6 +52,8 @@ _TOTALS = {
     "total_real": 400,
     "fake_percentage": 60.0,
     "avg_processing_time": 0.15,
+    "by_verdict": {"fake": 540, "real": 370, "uncertain": 90},
+    "demo": 0,
 }
 _SCAN = {
     "id": "archive-2026",
@@ -69,6 +73,7 @@ _SCAN = {
     "uncertain": 0,
     "error": 12,
     "passed_over": 3,
+    "notice": "",
 }
 
 ANSWERS: dict[str, Any] = {
@@ -79,6 +84,7 @@ ANSWERS: dict[str, Any] = {
             "meaning": "Relative to the image itself, and no proof.",
             "values": [[-0.25, 1.0], [-1.0, 0.5]],
             "overlay": "iVBORw0KGgo=",
+            "notice": "",
         },
     },
     "predictBatch": {
@@ -146,6 +152,7 @@ ANSWERS: dict[str, Any] = {
                 "image_bytes": 81920,
                 "processing_time": 0.123,
                 "created_at": "2026-01-31T12:00:00Z",
+                **_SAID,
             }
         ],
     },

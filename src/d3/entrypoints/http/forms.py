@@ -6,11 +6,14 @@ with a 500 at an unknown charset; ours parses with the same library and trusts n
 
 from __future__ import annotations
 
-import asyncio
+import difflib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
+from urllib.parse import parse_qsl, unquote, unquote_to_bytes
 
+import msgspec
 from litestar import Request
 from litestar.types import Receive
 from multipart import (
@@ -21,21 +24,26 @@ from multipart import (
 )
 
 from d3.domain.errors import (
+    EncodingUnsupported,
     FileMissing,
     FormInvalid,
     FormNotMultipart,
     FormTooLarge,
-    FormTooSlow,
     ThresholdInvalid,
     ViewsInvalid,
+    shown,
 )
 from d3.domain.scoring import checked_threshold
 from d3.domain.services.inference import Upload
 
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
+_EXTENDED_FILENAME = re.compile(
+    r";\s*filename\*\s*=\s*(?P<charset>[\w-]*)'[^';]*'(?P<value>[^;\s]*)", re.IGNORECASE
+)
 _WHOLE = re.compile(r"[0-9]{1,9}")
 _HEADER_BYTES = 64 * 1024
 _FIELD_BYTES = 4096
+_SMALL_BYTES = 64 * 1024
 
 
 @dataclass(slots=True)
@@ -75,6 +83,16 @@ class Form:
         raise FileMissing(
             "No file was sent.", f"Send it in the field {name!r}: curl -F '{name}=@image.jpg'"
         )
+
+    def only(self, *known: str) -> None:
+        """See that no other field was sent: a misspelled one would be ignored without a word.
+
+        Raises:
+            FormInvalid: one was.
+        """
+        for name in (*self.texts, *self.files):
+            if name not in known:
+                raise unknown_name("field", name, known)
 
     def text(self, name: str) -> str | None:
         """The text of a field; None where it is not there or empty.
@@ -135,12 +153,10 @@ class FormLimits:
     Attributes:
         bytes: of the whole body.
         parts: files and texts together.
-        seconds: until all of it has come.
     """
 
     bytes: int
     parts: int
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,33 +185,119 @@ async def read_form(
     Raises:
         FormNotMultipart: the body is something else.
         FormTooLarge: it is larger than the limit, or has more parts.
-        FormTooSlow: it takes too long to arrive.
         FormInvalid: it is malformed.
+        D3Error: what receiving raises; see :mod:`d3.entrypoints.http.bounds`.
     """
+    refuse_encoded(request)
     kind, options = parse_options_header(header_of(request, b"content-type") or "")
     boundary = options.get("boundary", "")
-    if kind != "multipart/form-data" or not boundary:
+    if kind != "multipart/form-data":
         raise FormNotMultipart(
             "The body is not a multipart form.",
             "Send multipart/form-data, as curl -F or the files= of requests do.",
+        )
+    if not boundary:
+        raise FormNotMultipart(
+            "The header Content-Type names no boundary.",
+            "Leave the header to the library that makes the form: it knows the boundary.",
         )
     announced = header_of(request, b"content-length") or ""
     if announced.isdecimal() and int(announced) > limits.bytes:
         raise _too_large(limits)
     collector = _Collector(limits, sink)
     try:
-        async with asyncio.timeout(limits.seconds):
-            await _parse(request.receive, boundary, collector)
-    except TimeoutError as error:
-        raise FormTooSlow(
-            f"The request's body did not arrive within {limits.seconds:g} seconds.",
-            "Send less at once, or over a faster connection.",
-        ) from error
+        await _parse(request.receive, boundary, collector)
     except (MultipartError, UnicodeError, LookupError, ValueError) as error:
         raise FormInvalid(
             "The multipart form is malformed.", "Send it as curl -F or the files= of requests do."
         ) from error
     return collector.form
+
+
+async def read_texts(request: Request[Any, Any, Any], *known: str) -> dict[str, str]:
+    """The fields of a small body: JSON, a multipart form or a URL-encoded one, or nothing.
+
+    Args:
+        request: whose body is read.
+        known: the fields that mean something here.
+
+    Raises:
+        FormNotMultipart: the body is something else.
+        FormInvalid: it is malformed, or a field is unknown, no text or there twice.
+        FormTooLarge: it is too large.
+    """
+    refuse_encoded(request)
+    kind, _ = parse_options_header(header_of(request, b"content-type") or "")
+    if kind == "multipart/form-data":
+        form = await read_form(request, FormLimits(_SMALL_BYTES, len(known) + 8))
+        form.only(*known)
+        found = {name: form.text(name) for name in known}
+        return {name: text for name, text in found.items() if text is not None}
+    body = await _small_body(request)
+    if not body.strip():
+        return {}
+    pairs: list[tuple[str, object]]
+    if kind == "application/json":
+        pairs = _pairs_of_json(body)
+    elif kind == "application/x-www-form-urlencoded":
+        pairs = [*parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True)]
+    else:
+        raise FormNotMultipart(
+            "The body is neither JSON nor a form.", "Send application/json, or a form as curl -F."
+        )
+    texts: dict[str, str] = {}
+    for name, value in pairs:
+        if name not in known:
+            raise unknown_name("field", name, known)
+        if name in texts or not isinstance(value, str | None):
+            raise FormInvalid(f"The field {name!r} takes one text.", "Send it once.")
+        if value:
+            texts[name] = value
+    return texts
+
+
+def unknown_name(what: str, name: str, known: Sequence[str]) -> FormInvalid:
+    """A field or parameter that means nothing here."""
+    close = difflib.get_close_matches(name, known, n=1)
+    meant = f" Did you mean {close[0]!r}?" if close else ""
+    taken = f"{', '.join(known)} can be sent." if known else "None is taken here."
+    return FormInvalid(f"The {what} {shown(name)} is not known.{meant}", taken)
+
+
+def refuse_encoded(request: Request[Any, Any, Any]) -> None:
+    """See that the body is sent as it is.
+
+    Raises:
+        EncodingUnsupported: it is compressed.
+    """
+    encoding = (header_of(request, b"content-encoding") or "identity").strip().lower()
+    if encoding != "identity":
+        raise EncodingUnsupported(
+            f"Bodies are not taken with the Content-Encoding {shown(encoding)}.",
+            "Send the body as it is: images are compressed already.",
+        )
+
+
+async def _small_body(request: Request[Any, Any, Any]) -> bytes:
+    pieces, size, more = [], 0, True
+    while more:
+        message: Any = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise FormInvalid("The upload broke off.", "Send it again.")
+        pieces.append(message.get("body", b""))
+        more, size = message.get("more_body", False), size + len(pieces[-1])
+        if size > _SMALL_BYTES:
+            raise _too_large(FormLimits(_SMALL_BYTES, 1))
+    return b"".join(pieces)
+
+
+def _pairs_of_json(body: bytes) -> list[tuple[str, object]]:
+    try:
+        return list(msgspec.json.decode(body, type=dict[str, object]).items())
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise FormInvalid(
+            "The body is no JSON object.", 'Send one such as {"name": "..."}.'
+        ) from error
 
 
 def header_of(request: Request[Any, Any, Any], name: bytes) -> str | None:
@@ -208,7 +310,10 @@ def header_of(request: Request[Any, Any, Any], name: bytes) -> str | None:
 
 async def _parse(receive: Receive, boundary: str, collector: _Collector) -> None:
     more = True
-    with PushMultipartParser(boundary, max_header_size=_HEADER_BYTES) as parser:
+    # Every byte is a character of Latin-1, so that a file name in any code page is a label.
+    with PushMultipartParser(
+        boundary, max_header_size=_HEADER_BYTES, header_charset="latin-1"
+    ) as parser:
         while more:
             message: Any = await receive()
             if message["type"] == "http.disconnect":
@@ -237,7 +342,8 @@ class _Collector:
         self._sink = sink
         self._bytes = 0
         self._parts = 0
-        self._segment: MultipartSegment | None = None
+        self._name = ""
+        self._filename: str | None = None
         self._pieces: list[bytes | bytearray] = []
         self._text_bytes = 0
 
@@ -254,18 +360,18 @@ class _Collector:
             raise FormTooLarge(
                 f"The form has more than {self._limits.parts} parts.", "Send fewer files at once."
             )
-        self._segment, self._pieces, self._text_bytes = segment, [], 0
+        self._pieces, self._text_bytes = [], 0
+        self._name, self._filename = _in_unicode(segment.name or ""), _filename_of(segment)
 
     def add(self, piece: bytes | bytearray) -> None:
         """A piece of the part has arrived."""
-        segment, sink = self._segment, self._sink
-        assert segment is not None
-        if sink is not None and segment.filename and segment.name == sink.name:
+        sink = self._sink
+        if sink is not None and self._filename and self._name == sink.name:
             if sink.name not in self.form.files:
                 sink.stream.write(piece)
             return
         self._pieces.append(piece)
-        if not segment.filename:
+        if not self._filename:
             self._text_bytes += len(piece)
             if self._text_bytes > _FIELD_BYTES:
                 raise FormInvalid(
@@ -275,14 +381,37 @@ class _Collector:
 
     def end(self) -> None:
         """The part is complete."""
-        segment, content = self._segment, b"".join(self._pieces)
-        assert segment is not None
+        content = b"".join(self._pieces)
         self._pieces = []
-        if segment.filename is None:
-            self.form.texts.setdefault(segment.name, []).append(content.decode("utf-8"))
-        elif segment.filename or content:
-            upload = Upload(_unescaped(segment.filename), content)
-            self.form.files.setdefault(segment.name, []).append(upload)
+        if self._filename is None:
+            self.form.texts.setdefault(self._name, []).append(content.decode("utf-8"))
+        elif self._filename or content:
+            upload = Upload(self._filename, content)
+            self.form.files.setdefault(self._name, []).append(upload)
+
+
+def _filename_of(segment: MultipartSegment) -> str | None:
+    """What the sender calls the file; None where the part is no file.
+
+    RFC 7578 knows ``filename`` alone; some clients send RFC 5987's ``filename*`` instead.
+    """
+    if segment.filename is not None:
+        return _unescaped(_in_unicode(segment.filename))
+    extended = _EXTENDED_FILENAME.search(segment.header("Content-Disposition") or "")
+    if extended is None:
+        return None
+    try:
+        return unquote_to_bytes(extended["value"]).decode(extended["charset"], "replace")
+    except LookupError:
+        return unquote(extended["value"])
+
+
+def _in_unicode(text: str) -> str:
+    """Text whose bytes were read as Latin-1: UTF-8 as nearly all send it, else as it stands."""
+    try:
+        return text.encode("latin-1").decode("utf-8")
+    except UnicodeDecodeError:
+        return text
 
 
 def _unescaped(filename: str) -> str:

@@ -22,8 +22,9 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from d3.domain import access
 from d3.domain.access import ANYBODY, KEYLESS, NOBODY, Caller, Network
-from d3.domain.errors import CrossSite, D3Error, HostRefused, KeyMissing, Overloaded
+from d3.domain.errors import CrossSite, D3Error, HostInvalid, HostRefused, KeyMissing
 from d3.entrypoints.http.admitting import Headers
+from d3.entrypoints.http.bounds import RequestBounds
 from d3.entrypoints.http.errors import answer_d3_error
 from d3.entrypoints.http.observing import Observation
 from d3.entrypoints.http.services import Services
@@ -32,7 +33,8 @@ SESSION_COOKIE = "d3_session"
 AT_THE_DOOR = ("/sign-in", "/sign-out")
 """Where people come who have no key yet, or one no longer."""
 
-_OPEN = ("/health", "/health/live", "/health/ready", "/schema")
+_HEALTH = ("/health", "/health/live", "/health/ready")
+_OPEN = ("/schema/", "/console/")
 _STATE = "caller"
 _BEARER = b"bearer "
 _SAFE = ("GET", "HEAD", "OPTIONS")
@@ -65,55 +67,63 @@ class Gate:
         self._d3 = d3
         settings = d3.settings
         self._auth = settings.auth
-        self._hosts = frozenset(map(access.host_of, settings.allowed_hosts))
+        self._hosts = tuple(map(access.host_of, settings.allowed_hosts))
         self._proxies: tuple[Network, ...] = tuple(
             map(ipaddress.ip_network, settings.trusted_proxies)
         )
-        self._in_flight = 0
+        self._bounds = RequestBounds(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let one request in, or answer why not."""
         if str(scope["type"]) != "http":
             await self._application(scope, receive, send)
             return
-        path: Any = scope["path"]
-        if _is_open(path):
-            await self._enter(scope, receive, send, NOBODY)
-            return
-        if self._in_flight >= self._d3.settings.max_requests:
-            busy = Overloaded("Too many requests are being answered.", "Try again in a moment.")
-            await self._refuse(scope, receive, send, busy)
-            return
-        self._in_flight += 1
         headers: Headers = []
         try:
+            said = _said(scope)
+            _check_host(scope, said)
+            if _is_open(scope["path"]):
+                await self._greet(scope, said, headers)
+                await self._enter(scope, receive, send, NOBODY, headers)
+                return
+            admitted = self._bounds.admit(scope, receive, send)
+        except D3Error as error:
+            await self._refuse(scope, receive, send, error, headers)
+            return
+        try:
             try:
-                caller = await self._admit(scope, headers)
+                caller = await self._admit(scope, said, headers)
+                admitted.check_body()
             except D3Error as error:
-                await self._refuse(scope, receive, send, error, headers)
+                await self._refuse(scope, admitted.receive, admitted.send, error, headers)
             else:
-                await self._enter(scope, receive, send, caller, headers)
+                await self._enter(scope, admitted.receive, admitted.send, caller, headers)
         finally:
-            self._in_flight -= 1
+            admitted.close()
 
-    async def _admit(self, scope: Any, headers: Headers) -> Caller:
+    async def _admit(self, scope: Any, said: _Said, headers: Headers) -> Caller:
         """Who asks; the headers of their rate are added to those of the answer."""
-        said = _said(scope)
-        if self._hosts and access.host_of(said.host) not in self._hosts:
+        if self._hosts and not access.goes_by(said.host, self._hosts):
             raise HostRefused("The service does not go by this name.", "See D3_ALLOWED_HOSTS.")
-        address = self._address(scope, said)
-        Observation.of(scope).address = address
+        address = await self._greet(scope, said, headers)
         if _is_preflight(scope):
             return NOBODY
         caller = await self._caller(scope, said, address, headers)
-        if address is not None and not access.is_loopback(address):
-            rate = self._d3.settings.rate_per_address
-            await self._d3.admitting.count(rate, f"address:{address}", headers)
         if caller.key_id is not None:
             rate = self._d3.settings.rate_per_key
             await self._d3.admitting.count(rate, f"key:{caller.key_id}", headers)
         Observation.of(scope).user_id = caller.user_id
         return caller
+
+    async def _greet(self, scope: Any, said: _Said, headers: Headers) -> str | None:
+        """Where the request comes from; it counts there before anybody looks who it is."""
+        address = self._address(scope, said)
+        Observation.of(scope).address = address
+        counts = scope["path"] not in _HEALTH and not access.is_loopback(address)
+        if address is not None and counts:
+            rate, who = self._d3.settings.rate_per_address, access.household(address)
+            await self._d3.admitting.count(rate, f"address:{who}", headers)
+        return address
 
     async def _caller(
         self, scope: Any, said: _Said, address: str | None, headers: Headers
@@ -156,8 +166,17 @@ class Gate:
         peer = _end(scope, "client")
         if not self._proxies or not said.forwarded or peer is None:
             return peer
-        chain = b",".join(value for name, value in said.forwarded if name == b"x-forwarded-for")
-        return access.client_behind(self._proxies, peer, chain.decode("latin-1"))
+        found = {
+            access.client_behind(self._proxies, peer, chain)
+            for chain in (
+                said.chain(b"x-forwarded-for"),
+                access.forwarded_for(said.chain(b"forwarded")),
+            )
+            if chain
+        }
+        # A proxy writes one of the two, and passes the other on as its caller made it up: where
+        # they disagree nobody is believed.
+        return found.pop() if len(found) == 1 else peer
 
     async def _enter(
         self,
@@ -195,11 +214,16 @@ class _Said:
     """What a request's headers say that matters here."""
 
     host: str = ""
+    hosts: int = 0
     origin: str | None = None
     site: str | None = None
     key: str | None = None
     session: str | None = None
     forwarded: Headers = field(default_factory=list)
+
+    def chain(self, header: bytes) -> str:
+        """The values of a proxies' header, by commas; empty where it was not sent."""
+        return ",".join(value.decode("latin-1") for name, value in self.forwarded if name == header)
 
     def comes_from_elsewhere(self, allowed: Collection[str], *, changes: bool) -> bool:
         return access.comes_from_elsewhere(
@@ -212,6 +236,7 @@ def _said(scope: Any) -> _Said:
     for name, value in scope["headers"]:
         if name == b"host":
             said.host = value.decode("latin-1")
+            said.hosts += 1
         elif name == b"origin":
             said.origin = value.decode("latin-1")
         elif name == b"sec-fetch-site":
@@ -241,8 +266,14 @@ def _session(cookies: str) -> str | None:
     return None
 
 
+def _check_host(scope: Any, said: _Said) -> None:
+    """One host and no more, as RFC 9112 wants; HTTP/1.0 had none yet."""
+    if said.hosts != 1 and not (said.hosts == 0 and scope.get("http_version") == "1.0"):
+        raise HostInvalid("The request names no host, or several.", "Send one header Host.")
+
+
 def _is_open(path: str) -> bool:
-    return path in _OPEN or path.startswith(("/schema/", "/console/"))
+    return path in _HEALTH or path == "/schema" or path.startswith(_OPEN)
 
 
 def _is_preflight(scope: Any) -> bool:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from litestar import Controller, MediaType, Request, Response, get
 from litestar.openapi import ResponseSpec
 
 from d3.domain.accounts import Scope
-from d3.domain.errors import D3Error
 from d3.entrypoints.http import openapi
 from d3.entrypoints.http.gate import caller_of
 from d3.entrypoints.http.schemas import Health, Readiness
@@ -81,10 +79,8 @@ async def readiness(d3: Services) -> Readiness:
         missing.append("model: none is loaded; POST /api/model/load loads one")
     elif trouble := model.queue.trouble:
         missing.append(f"detector: {trouble}")
-    try:
-        await asyncio.wait_for(d3.query(d3.schema.current), 3)
-    except (D3Error, TimeoutError):
-        missing.append("database: it does not answer")
+    if trouble := await d3.storage_trouble():
+        missing.append(f"database: {trouble}")
     ready = not missing
     for part, trouble in {
         "model store": d3.registry.trouble,

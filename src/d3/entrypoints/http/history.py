@@ -57,7 +57,10 @@ Sort = Annotated[
 Direction = Annotated[
     Literal["asc", "desc"], Parameter(description="`desc`: the newest or largest first.")
 ]
-IsFake = Annotated[bool | None, Parameter(description="Only these.")]
+IsFake = Annotated[
+    bool | None,
+    Parameter(description="Only these, whatever their verdict: `verdict` asks by what was said."),
+]
 ModelName = Annotated[str | None, Parameter(max_length=100, description="Only this model's.")]
 _A_TIME = {"format": "date-time"}
 Since = Annotated[

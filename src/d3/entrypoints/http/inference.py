@@ -76,6 +76,7 @@ class InferenceController(Controller):
         d3.inference.knock(Lane.INTERACTIVE, _BEFORE_THE_WAY_BACK * d3.settings.request_seconds)
         form = await read_form(request, _limits_of_one(d3))
         image = await _image(request, d3, form)
+        form.only("file", "url", "threshold", "views", "explain")
         explanation = await _explained(request, d3, form, image) if form.explain() else UNSET
 
         def body(outcomes: Sequence[Outcome], ids: Sequence[int]) -> bytes:
@@ -100,6 +101,7 @@ class InferenceController(Controller):
         caller_of(request).check(Scope.PREDICT)
         form = await read_form(request, _limits_of_one(d3))
         image = await _image(request, d3, form)
+        form.only("file", "url", "views")
         return Explained(explanation=await _explained(request, d3, form, image))
 
     @post(
@@ -115,11 +117,10 @@ class InferenceController(Controller):
         """Judge the images in the fields ``files``; one bad file fails only itself."""
         caller_of(request).check(Scope.PREDICT)
         d3.inference.knock(Lane.BULK)
-        limits = FormLimits(
-            d3.settings.max_batch_bytes, d3.settings.max_batch_files + 8, d3.settings.upload_seconds
-        )
+        limits = FormLimits(d3.settings.max_batch_bytes, d3.settings.max_batch_files + 8)
         form = await read_form(request, limits)
         uploads = form.all_files("files")
+        form.only("files", "threshold", "views")
         names = [display_name(upload.name) for upload in uploads]
 
         def body(outcomes: Sequence[Outcome], ids: Sequence[int]) -> bytes:
@@ -140,8 +141,7 @@ class InferenceController(Controller):
 
 
 def _limits_of_one(d3: Services) -> FormLimits:
-    settings = d3.settings
-    return FormLimits(settings.max_image_bytes + _FORM_OVERHEAD, 16, settings.upload_seconds)
+    return FormLimits(d3.settings.max_image_bytes + _FORM_OVERHEAD, 16)
 
 
 async def _image(request: Request[Any, Any, Any], d3: Services, form: Form) -> Upload:
@@ -161,13 +161,9 @@ async def _explained(
     request: Request[Any, Any, Any], d3: Services, form: Form, image: Upload
 ) -> Explanation:
     """The heat map, within the time a request has."""
-    views = form.views()
-
-    def draw() -> Explanation:
-        return explanation_of(d3.explaining.explain(image.data, views=views))
-
-    until = time.monotonic() + _BEFORE_THE_WAY_BACK * d3.settings.request_seconds
-    return await patiently(request, d3.wait(d3.explain(draw)), until)
+    within = _BEFORE_THE_WAY_BACK * d3.settings.request_seconds
+    drawing = d3.explain(image.data, form.views(), within, explanation_of)
+    return await patiently(request, d3.wait(drawing), time.monotonic() + within)
 
 
 async def _answer(

@@ -52,7 +52,7 @@ class Metrics:
         self._images = cache(
             Counter(
                 "d3_images",
-                "Images judged, or not, by outcome.",
+                "Images judged, by verdict, or not, by the code of the error.",
                 ("outcome",),
                 registry=self._registry,
             ).labels

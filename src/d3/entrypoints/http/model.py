@@ -12,11 +12,11 @@ from litestar import Controller, Request, get, post
 from litestar.params import Parameter
 
 from d3.domain.accounts import Scope
-from d3.domain.errors import StorageFailed
+from d3.domain.errors import RequestInvalid, StorageFailed
 from d3.domain.models import checked_name
 from d3.domain.text import display_name
 from d3.entrypoints.http import openapi
-from d3.entrypoints.http.forms import FormLimits, Sink, read_form
+from d3.entrypoints.http.forms import FormLimits, Sink, read_form, read_texts
 from d3.entrypoints.http.gate import caller_of
 from d3.entrypoints.http.schemas import (
     Done,
@@ -99,9 +99,16 @@ class ModelController(Controller):
             str | None, Parameter(max_length=100, description="By default the chosen one.")
         ] = None,
     ) -> ModelLoaded:
-        """Load a model beside the old one, which serves until the new one takes its place."""
+        """Load a model beside the old one, which serves until the new one takes its place.
+
+        The name may come in the address, as JSON (``{"name": "mine"}``) or as a form's field.
+        """
         caller_of(request).check(Scope.MODELS)
-        wanted = checked_name(name) if name else None
+        sent = (await read_texts(request, "name")).get("name")
+        if sent and name and sent != name:
+            raise RequestInvalid("Two models are named.", "Send one name, in the address or body.")
+        given = sent or name
+        wanted = checked_name(given) if given else None
         model = await d3.chore(lambda: d3.host.load(wanted))
         return ModelLoaded(
             message="Model loaded successfully",
@@ -120,6 +127,7 @@ class ModelController(Controller):
     async def unload(self, request: Request[Any, Any, Any], d3: D3) -> Done:
         """Free the model's memory; predictions answer 503 until one is loaded again."""
         caller_of(request).check(Scope.MODELS)
+        await read_texts(request)
         was_there = await d3.chore(d3.host.unload)
         return Done(message="Model unloaded successfully" if was_there else "No model was loaded")
 
@@ -153,17 +161,17 @@ class ModelController(Controller):
         it becomes visible. The same name again makes a new version. It is used once loaded.
         """
         caller_of(request).check(Scope.MODELS)
-        size = d3.settings.max_model_bytes + _FORM_OVERHEAD
-        limits = FormLimits(size, 8, d3.settings.upload_seconds)
+        limits = FormLimits(d3.settings.max_model_bytes + _FORM_OVERHEAD, 8)
         with _no_room(), tempfile.NamedTemporaryFile(prefix="d3-upload-") as stream:
             form = await read_form(request, limits, Sink("file", stream))
             stream.flush()
             file = Path(stream.name)
             filename = display_name(form.file("file").name)
+            form.only("file", "name")
             name = checked_name(form.text("name") or filename)
             provenance = f"uploaded as {filename}"
             manifest = await d3.chore(
-                lambda: d3.models.import_head(name, file, provenance=provenance)
+                lambda: d3.models.import_head(name, file, provenance=provenance, called=filename)
             )
         return Uploaded(
             message="Model uploaded successfully",

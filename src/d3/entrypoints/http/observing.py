@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any
 
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
@@ -21,6 +22,7 @@ from d3.domain.errors import D3Error
 from d3.domain.history import RequestRecord
 from d3.domain.services.inference import Judged
 from d3.entrypoints.http.metrics import Metrics
+from d3.entrypoints.http.sampling import SampledRecords
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LOG = logging.getLogger("d3.http")
@@ -99,6 +101,7 @@ class Observer:
         self._application = application
         self._metrics = metrics
         self._record = record
+        self._refusals = SampledRecords(self._tell)
         self._shown_address = shown_address
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -143,29 +146,37 @@ class Observer:
             return
         client = scope.get("client")
         address = observation.address or (client[0] if client else None)
-        self._record(
-            RequestRecord(
-                endpoint=path[:255],
-                method=method[:16],
-                status_code=status,
-                ip_address=None if address is None else self._shown_address(address),
-                response_time=seconds,
-                created_at=arrived,
-                request_id=observation.request_id,
-                user_id=observation.user_id,
-            )
+        record = RequestRecord(
+            endpoint=path[:255],
+            method=method[:16],
+            status_code=status,
+            ip_address=None if address is None else self._shown_address(address),
+            response_time=seconds,
+            created_at=arrived,
+            request_id=observation.request_id,
+            user_id=observation.user_id,
         )
+        if status >= HTTPStatus.BAD_REQUEST and record.user_id is None:
+            self._refusals.add(record)
+        else:
+            self._tell(record)
+
+    def _tell(self, record: RequestRecord) -> None:
+        """Write it into the request log and the log."""
+        self._record(record)
         if _LOG.isEnabledFor(logging.INFO):
-            _LOG.info(
-                "request",
-                extra={
-                    "request_id": observation.request_id,
-                    "method": method,
-                    "path": path,
-                    "status": status,
-                    "milliseconds": round(1000 * seconds, 2),
-                },
-            )
+            extra: dict[str, Any] = {
+                "request_id": record.request_id,
+                "method": record.method,
+                "path": record.endpoint,
+                "status": record.status_code,
+                "milliseconds": round(1000 * record.response_time, 2),
+            }
+            _LOG.info("request", extra=extra | _crowd(record))
+
+
+def _crowd(record: RequestRecord) -> dict[str, int]:
+    return {"requests": record.requests} if record.requests > 1 else {}
 
 
 def _request_id(scope: Any) -> str:

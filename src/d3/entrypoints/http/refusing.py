@@ -12,6 +12,8 @@ from typing import Any
 
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from d3.entrypoints.http.bounds import brings_body
+
 _MOST_BYTES = 64 * 2**20
 _SECONDS = 5.0
 
@@ -28,7 +30,7 @@ class LingeringClose:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; if that is before its body has come, end the connection gently."""
-        if str(scope["type"]) != "http" or not _brings_body(scope):
+        if str(scope["type"]) != "http" or not brings_body(scope):
             await self._application(scope, receive, send)
             return
         has_come = False
@@ -55,11 +57,6 @@ class LingeringClose:
                 await send(message)
 
         await self._application(scope, receive_watched, send_lingering)
-
-
-def _brings_body(scope: Any) -> bool:
-    headers = dict(scope["headers"])
-    return headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
 
 
 async def _drain(receive: Receive) -> None:

@@ -53,16 +53,23 @@ class ScanKeeper:
         """Go on until the service stops and wakes it; what cannot be done now is tried again."""
         failures = 0
         while not stopping.is_set():
-            if self._is_due():
-                begun = time.monotonic()
-                code = self._work(stopping)
-                lasted = time.monotonic() - begun
-                failures = 0 if code == 0 or lasted > _LONG_LIFE else failures + 1
-                if code not in (0, 1) and not stopping.is_set():
-                    _LOG.error("the scan worker ended with %d; another one goes on", code)
+            try:
+                if self._is_due():
+                    failures = 0 if self._see_to_it(stopping) else failures + 1
+            except Exception:  # noqa: BLE001  whatever it was, scans go on when it is over
+                failures += 1
+                _LOG.exception("no scan worker could be started; it is tried again")
             pause = min(2.0 ** (failures - 1), _LONGEST_PAUSE) if failures else _LOOK_SECONDS
             self._woken.wait(pause)
             self._woken.clear()
+
+    def _see_to_it(self, stopping: threading.Event) -> bool:
+        """Have a worker work; whether it did all there was, or at least lived long."""
+        begun = time.monotonic()
+        code = self._work(stopping)
+        if code not in (0, 1) and not stopping.is_set():
+            _LOG.error("the scan worker ended with %d; another one goes on", code)
+        return code == 0 or time.monotonic() - begun > _LONG_LIFE
 
     def _is_due(self) -> bool:
         try:

@@ -8,7 +8,7 @@ from typing import Annotated
 from msgspec import Meta, Struct, structs
 
 from d3.domain.scans import NAME_PATTERN, Scan, ScanRow
-from d3.entrypoints.http.schemas import Model, model_of
+from d3.entrypoints.http.schemas import Model, Notice, Reason, ReasonText, model_of
 
 Source = Annotated[
     str,
@@ -73,6 +73,7 @@ class ScanItem(Struct, kw_only=True):
     uncertain: int
     error: int
     passed_over: int
+    notice: Notice = ""
 
 
 class OneScan(Struct, kw_only=True):
@@ -106,6 +107,9 @@ class ScanResultItem(Struct, kw_only=True):
     image_bytes: int | None = None
     processing_time: float | None = None
     created_at: datetime
+    reason: Reason = None
+    reason_text: ReasonText = None
+    notice: Notice = ""
 
 
 class ScanResultPage(Struct, kw_only=True):
@@ -138,6 +142,7 @@ def scan_item(scan: Scan) -> ScanItem:
         uncertain=counts.uncertain,
         error=counts.error,
         passed_over=counts.passed_over,
+        notice=scan.notice,
     )
 
 

@@ -4,14 +4,39 @@ from __future__ import annotations
 
 import base64
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from d3.domain.detections import Detection
 from d3.domain.heatmaps import Heatmap
-from d3.domain.history import Bucket, HistoryEntry, Statistics
+from d3.domain.history import Bucket, HistoryEntry, Statistics, Tally
 from d3.domain.models import Manifest, ModelReference, ModelSummary
+
+IsFake = Annotated[
+    bool,
+    Meta(
+        description="`prediction` above `threshold`, and no more than that, as in the original: "
+        "true or false where `verdict` is `uncertain` too. Show and count `verdict`."
+    ),
+]
+Verdict = Annotated[str, Meta(description="`fake`, `real` or `uncertain`.")]
+Reason = Annotated[
+    str | None,
+    Meta(
+        description="Why the verdict is `uncertain`, null where it is not: `too_small`, "
+        "`one_colour`, `alpha_only` (the image carries nothing to judge), `spread` (the views "
+        "disagree) or `abstain_band` (too near the threshold)."
+    ),
+]
+ReasonText = Annotated[str | None, Meta(description="`reason` as a sentence for people.")]
+Notice = Annotated[
+    str,
+    Meta(
+        description="What must be shown beside the verdict, such as how often a demo model is "
+        "wrong; empty where nothing must."
+    ),
+]
 
 
 class Model(Struct, kw_only=True):
@@ -30,11 +55,11 @@ class Result(Struct, kw_only=True):
     """
 
     prediction: float
-    is_fake: bool
+    is_fake: IsFake
     confidence: float
     processing_time: float
     logit: float
-    verdict: str
+    verdict: Verdict
     threshold: float
     views: int
     spread: float
@@ -46,19 +71,23 @@ class Result(Struct, kw_only=True):
     calibration: str = "none"
     calibration_fpr: float | None = None
     calibration_tpr: float | None = None
-    notice: str
+    notice: Notice
+    reason: Reason = None
+    reason_text: ReasonText = None
 
 
 class Explanation(Struct, kw_only=True):
     """Where a score comes from: relative to the image itself, and no proof.
 
     ``values`` are rows of patches from -1 to 1, the higher the more generated the patch's
-    neighbourhood looks alone; ``overlay`` is the image under its heat map, a PNG file in base64.
+    neighbourhood looks alone; ``overlay`` is the image under its heat map, a PNG file in base64
+    that says in its texts which model drew it, what it means and the model's notice.
     """
 
     meaning: str
     values: list[list[float]]
     overlay: str
+    notice: Notice = ""
 
 
 class Prediction(Struct, kw_only=True):
@@ -101,13 +130,13 @@ class HistoryItem(Struct, kw_only=True):
     id: int
     image_name: str
     prediction: float
-    is_fake: bool
+    is_fake: IsFake
     confidence: float
     threshold: float
     processing_time: float
     created_at: datetime
     user_id: int | None
-    verdict: str
+    verdict: Verdict
     logit: float | None
     views: int
     spread: float
@@ -124,6 +153,9 @@ class HistoryItem(Struct, kw_only=True):
     calibration: str
     d3_version: str
     request_id: str | None
+    reason: Reason = None
+    reason_text: ReasonText = None
+    notice: Notice = ""
 
 
 class HistoryPage(Struct, kw_only=True):
@@ -157,14 +189,37 @@ class ModelLoaded(Done, kw_only=True):
     version: int
 
 
+class ByVerdict(Struct, kw_only=True):
+    """How many results have which verdict; together they are all."""
+
+    fake: int = 0
+    real: int = 0
+    uncertain: int = 0
+
+
 class Totals(Struct, kw_only=True):
-    """Counts over the results asked for; ``fake_percentage`` from 0 to 100."""
+    """Counts over the results asked for.
+
+    ``by_verdict`` is what to show. ``total_fake``, ``total_real`` and ``fake_percentage`` (0 to
+    100) count by ``is_fake``, as the original does: an uncertain verdict counts there too, by the
+    side of the threshold that its prediction lies on.
+    """
 
     total_inferences: int
-    total_fake: int
-    total_real: int
-    fake_percentage: float
+    total_fake: Annotated[
+        int, Meta(description="Results with `is_fake`, those with an uncertain verdict too.")
+    ]
+    total_real: Annotated[
+        int, Meta(description="Results without `is_fake`, those with an uncertain verdict too.")
+    ]
+    fake_percentage: Annotated[
+        float, Meta(description="100 * total_fake / total_inferences; 0 without any.")
+    ]
     avg_processing_time: float
+    by_verdict: ByVerdict = field(default_factory=ByVerdict)
+    demo: Annotated[
+        int, Meta(description="Results of models whose `notice` says not to rely on them.")
+    ] = 0
 
 
 class SeriesItem(Totals, kw_only=True):
@@ -282,6 +337,8 @@ def result_of(detection: Detection, *, cached: bool) -> Result:
         calibration_fpr=None if measured is None else measured.fpr.value,
         calibration_tpr=None if measured is None else measured.tpr.value,
         notice=detection.notice,
+        reason=detection.reason and detection.reason.value,
+        reason_text=detection.reason_text,
     )
 
 
@@ -291,6 +348,7 @@ def explanation_of(heatmap: Heatmap) -> Explanation:
         meaning=heatmap.meaning,
         values=[[round(one, 4) for one in row] for row in heatmap.values.tolist()],
         overlay=base64.b64encode(heatmap.png()).decode(),
+        notice=heatmap.notice,
     )
 
 
@@ -324,6 +382,9 @@ def history_item(entry: HistoryEntry) -> HistoryItem:
         calibration=entry.calibration.name,
         d3_version=entry.d3_version,
         request_id=entry.request_id,
+        reason=entry.reason and entry.reason.value,
+        reason_text=entry.reason_text,
+        notice=entry.notice,
     )
 
 
@@ -331,11 +392,7 @@ def stats_of(statistics: Statistics) -> StatsBody:
     """Statistics as the service answers them."""
     series = statistics.series
     return StatsBody(
-        total_inferences=statistics.total_inferences,
-        total_fake=statistics.total_fake,
-        total_real=statistics.total_real,
-        fake_percentage=statistics.fake_percentage,
-        avg_processing_time=statistics.avg_processing_time,
+        **_totals(statistics),
         series=UNSET if series is None else [_series_item(bucket) for bucket in series],
     )
 
@@ -372,11 +429,17 @@ def model_of(reference: ModelReference) -> Model:
 
 
 def _series_item(bucket: Bucket) -> SeriesItem:
-    return SeriesItem(
-        start=bucket.start,
-        total_inferences=bucket.total_inferences,
-        total_fake=bucket.total_fake,
-        total_real=bucket.total_real,
-        fake_percentage=bucket.fake_percentage,
-        avg_processing_time=bucket.avg_processing_time,
-    )
+    return SeriesItem(start=bucket.start, **_totals(bucket))
+
+
+def _totals(tally: Tally) -> dict[str, Any]:
+    counts = tally.by_verdict
+    return {
+        "total_inferences": tally.total_inferences,
+        "total_fake": tally.total_fake,
+        "total_real": tally.total_real,
+        "fake_percentage": tally.fake_percentage,
+        "avg_processing_time": tally.avg_processing_time,
+        "by_verdict": ByVerdict(fake=counts.fake, real=counts.real, uncertain=counts.uncertain),
+        "demo": tally.demo,
+    }

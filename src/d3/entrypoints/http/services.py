@@ -15,6 +15,7 @@ from litestar.di import NamedDependency
 from d3.container import Container
 from d3.domain.access import truncated
 from d3.domain.errors import D3Error, LinksOff, Overloaded
+from d3.domain.heatmaps import Heatmap
 from d3.domain.models import PUBLISHED, STARTER
 from d3.domain.ports import Clock, ImageDecoder, ModelRegistry
 from d3.domain.ports_history import History, ResultCache, Schema
@@ -28,6 +29,7 @@ from d3.domain.services.hosting import ModelHost
 from d3.domain.services.inference import InferenceService
 from d3.domain.services.lanes import LanePool
 from d3.domain.services.models import ModelService
+from d3.domain.services.request_log import RequestLogWriter
 from d3.domain.services.scans import ScanService
 from d3.domain.services.writing import HistoryWriter
 from d3.entrypoints.http.admitting import Admitting
@@ -44,6 +46,9 @@ _LOG = logging.getLogger("d3.http")
 _QUERY_THREADS = 8
 _CHORE_THREADS = 4
 _PATIENCE_SECONDS = 5.0
+_CHECK_SECONDS = 1.0
+_ANSWER_SECONDS = 3.0
+_PASS_SECONDS = 120.0
 _EXPLANATIONS_WAITING = 8
 _FETCHES, _FETCHES_WAITING = 4, 8
 _BETTER = f"`d3 models pull {PUBLISHED}` fetches the published detector."
@@ -68,6 +73,7 @@ class Services:
         self.history: History = container.history()
         self.doorkeeper: Doorkeeper = container.doorkeeper()
         self.writer: HistoryWriter = container.history_writer()
+        self.request_log: RequestLogWriter = container.request_log()
         self._queries = ThreadPoolExecutor(_QUERY_THREADS, thread_name_prefix="d3-query")
         self._chores = ThreadPoolExecutor(_CHORE_THREADS, thread_name_prefix="d3-chore")
         self.accounts: AccountService = container.account_service()
@@ -84,6 +90,8 @@ class Services:
         self.cache: ResultCache | None = container.cache() if self.settings.cache_entries else None
         self._decoder: ImageDecoder = container.decoder()
         self._mailbox: Mailbox | None = None
+        self._storage_check: Future[None] | None = None
+        self._storage_checked_at = 0.0
         self._stopping = threading.Event()
         self.inference = InferenceService(
             self.host,
@@ -111,19 +119,20 @@ class Services:
         self._container = container
         self.explaining: ExplanationService = container.explaining()
         self._explanations = BoundedPool(
-            1, _EXPLANATIONS_WAITING, "d3-explain", partial(_too_many, "images", "explained")
+            2, _EXPLANATIONS_WAITING, "d3-explain", partial(_too_many, "images", "explained")
         )
         self._fetches = BoundedPool(
             _FETCHES, _FETCHES_WAITING, "d3-fetch", partial(_too_many, "links", "fetched")
         )
         self.started = False
+        self._ended = False
         self._lock = threading.Lock()
         metrics.watch("d3_model_loaded", "1 while a model is loaded.", self._is_loaded)
         metrics.watch("d3_history_waiting", "Results to be written.", lambda: self.writer.waiting)
         metrics.watch(
             "d3_request_log_dropped",
             "Records of the request log that were given up.",
-            lambda: self.writer.dropped_records,
+            lambda: self.request_log.dropped,
         )
         metrics.watch(
             "d3_scan_worker_up",
@@ -176,9 +185,19 @@ class Services:
             self._keeping_scans.start()
             self.started = True
 
-    def stop(self) -> None:
-        """Finish what is in flight, write what waits, close everything."""
-        self._stopping.set()
+    def stop(self) -> bool:
+        """Finish what is in flight, write what waits, close everything; does it once.
+
+        Returns:
+            Whether all of it ended.
+        """
+        with self._lock:
+            if not self._stopping.is_set():
+                self._stopping.set()
+                self._ended = self._stop()
+            return self._ended
+
+    def _stop(self) -> bool:
         self.scan_keeper.wake()
         if self._following.ident is not None:
             self._following.join(_PATIENCE_SECONDS)  # a download may take minutes more
@@ -190,13 +209,15 @@ class Services:
             self._keeping_scans.join()
         self._decoding.shutdown()
         self._decoder.close()
-        self.host.close()
+        ended = self.host.close(_PASS_SECONDS)
         self.writer.close()
+        self.request_log.close()
         self._queries.shutdown()
         self._chores.shutdown()
         self.history.close()
         if self.cache is not None:
             self.cache.close()
+        return ended
 
     def shown_address(self, address: str) -> str | None:
         """What of a caller's address is recorded."""
@@ -213,17 +234,46 @@ class Services:
         """Load, hash or store on the threads kept for that: such work takes seconds."""
         return await asyncio.get_running_loop().run_in_executor(self._chores, work)
 
-    def explain(self, work: Callable[[], T]) -> Future[T]:
-        """Draw a heat map, one at a time; a future that is cancelled before its turn costs none.
+    def explain(
+        self, image: bytes, views: int, within: float, show: Callable[[Heatmap], T]
+    ) -> Future[T]:
+        """Have a heat map drawn; cancelled, it costs no more than what runs at that moment.
+
+        Args:
+            image: the encoded file.
+            views: 1 to 16 permutations to average.
+            within: seconds after which nobody waits.
+            show: what is wanted of the map.
 
         Raises:
             ModelNotLoaded: there is no model to ask.
-            ExplanationUnavailable: what runs the model cannot explain.
-            Overloaded: too many wait already.
+            ExplanationUnavailable: what runs the model cannot explain, or not in this time.
+            Overloaded: too much waits already.
         """
-        self.host.lease().end()  # else the model would be loaded for it
-        self.explaining.check()
-        return self._explanations.submit(work)
+        planned = self.explaining.plan(views, within)
+        shown: Future[T] = Future()
+
+        def draw() -> None:
+            try:
+                result = show(planned.draw(image, shown))
+            except BaseException as error:  # noqa: BLE001  the future carries it to whoever waits
+                if shown.set_running_or_notify_cancel():
+                    shown.set_exception(error)
+            else:
+                if shown.set_running_or_notify_cancel():
+                    shown.set_result(result)
+
+        def never_began(job: Future[None]) -> None:
+            if job.cancelled():
+                planned.give_up()
+                shown.cancel()
+
+        try:
+            self._explanations.submit(draw).add_done_callback(never_began)
+        except Overloaded:
+            planned.give_up()
+            raise
+        return shown
 
     def fetch(self, url: str) -> Future[LinkedImage]:
         """Fetch what a link leads to.
@@ -246,6 +296,26 @@ class Services:
         if self._mailbox is None or self._mailbox.loop is not loop:
             self._mailbox = Mailbox(loop)
         return self._mailbox.wait(source)
+
+    async def storage_trouble(self) -> str | None:
+        """Why results could not be kept now; None where they could.
+
+        Asked often, as readiness is, the database is tried once a second at most.
+        """
+        now = self.clock.monotonic()
+        if self._storage_check is None or (
+            self._storage_check.done() and now - self._storage_checked_at >= _CHECK_SECONDS
+        ):
+            self._storage_checked_at = now
+            self._storage_check = self._queries.submit(self.history.check_writable)
+        check = asyncio.wrap_future(self._storage_check)
+        await asyncio.wait([check], timeout=_ANSWER_SECONDS)
+        if not check.done():
+            return "it does not answer"
+        error = check.exception()
+        if error is not None and not isinstance(error, D3Error):
+            raise error
+        return None if error is None else error.problem
 
     def _is_loaded(self) -> float:
         return float(self.host.loaded() is not None)

@@ -13,7 +13,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from d3.domain.ports import ImageDecoder
-from d3.domain.scoring import Share
+from d3.domain.scoring import Reason, Share
 from d3.evaluation.evaluate import Evaluation, versions
 from d3.evaluation.measures import overall
 from d3.evaluation.report.drawing import SWEEP_TITLES, plain_charts, sweep_charts
@@ -78,6 +78,7 @@ def fill(template: str, **values: Any) -> str:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"percent": percent, "spread": spread, "count": "{:,}".format}
+    environment.filters["sentence"] = lambda reason: Reason(reason).sentence
     folder = resources.files("d3.evaluation.report")
     page = environment.from_string((folder / template).read_text(encoding="utf-8"))
     style = Markup((folder / "report.css").read_text(encoding="utf-8"))  # noqa: S704  our own

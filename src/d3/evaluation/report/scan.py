@@ -18,7 +18,6 @@ _SHOWN = 100
 def render_scan(
     scan: Scan,
     summary: Summary,
-    notice: str = "",
     pixels: Callable[[ScanRow], Pixels] | None = None,
 ) -> str:
     """The whole report as HTML; nothing in it points elsewhere.
@@ -26,7 +25,6 @@ def render_scan(
     Args:
         scan: as it stands.
         summary: of its rows.
-        notice: the model's.
         pixels: opens a suspect for its thumbnail; None shows none.
     """
     chart = histogram(
@@ -39,7 +37,8 @@ def render_scan(
     return fill(
         "scan.html.j2",
         scan=scan,
-        notice=notice,
+        notice=scan.notice,
+        reasons=summary.reasons.most_common(),
         nan=float("nan"),
         chart=safe([chart])[0],
         prefixes=prefixes[:_SHOWN],

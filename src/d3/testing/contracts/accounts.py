@@ -80,12 +80,22 @@ class AccountsContract:
         with pytest.raises(UserExists):
             accounts.add_user("Zo\u00eb", None, NOON)
 
-    @pytest.mark.parametrize("name", ["", " ada", "ada\n", "a\0b", "\ud800", "a" * 256])
+    @pytest.mark.parametrize(
+        "name",
+        ["", " ada", "ada\n", "a\0b", "\ud800", "a" * 256, "a b", "a/b", "-a", "a;b", "\u202e"],
+    )
     def test_a_username_that_cannot_be_is_refused(self, accounts: Accounts, name: str) -> None:
         with pytest.raises(AccountInvalid):
             accounts.add_user(name, None, NOON)
         with pytest.raises(UserNotFound):
             accounts.user(name)
+
+    @pytest.mark.parametrize(
+        "name", ["ada", "7", "ada.l+d3@example.org", "\u732b", "\u0939\u093f\u0928", "Zo\u00eb-1_2"]
+    )
+    def test_a_username_is_one_word(self, accounts: Accounts, name: str) -> None:
+        accounts.add_user(name, None, NOON)
+        assert accounts.user(name).username == name
 
     @pytest.mark.parametrize("email", ["", "ada", "@x", "a@", "a b@c", "a@b@c", "a" * 256 + "@b"])
     def test_an_email_that_cannot_be_is_refused(self, accounts: Accounts, email: str) -> None:

@@ -18,7 +18,8 @@ from d3.domain.errors import (
     ImageUnsupported,
 )
 from d3.domain.ports import ImageDecoder
-from d3.testing.images import noise, png, png_chunk, png_header
+from d3.domain.scoring import Reason
+from d3.testing.images import drawn_in_alpha, noise, png, png_chunk, png_header, png_rgba
 
 SIZE = 224
 
@@ -55,6 +56,30 @@ class ImageDecoderContract:
         assert np.array_equal(
             decoder.decode(png(plain), 56).pixels, plain[:1, :1].repeat(56, 0).repeat(56, 1)
         )
+
+    @pytest.mark.parametrize("size", [224, None])
+    def test_what_carries_nothing_to_judge_is_said(
+        self, decoder: ImageDecoder, size: int | None
+    ) -> None:
+        plain = np.full((33, 77, 3), (200, 10, 99), dtype=np.uint8)
+        spotted = plain.copy()
+        spotted[20, 40] += 1
+        alpha = drawn_in_alpha(40, 50)
+        painted = np.dstack([noise(40, 50), alpha[:, :, 3]])
+        for file, lack in (
+            (png(plain), Reason.ONE_COLOUR),
+            (png(spotted), None),
+            (png_rgba(alpha), Reason.ALPHA_ONLY),
+            (png_rgba(np.dstack([alpha[:, :, :3], np.full((40, 50), 9, np.uint8)])), "one_colour"),
+            (png_rgba(painted), None),
+            (png(noise(32, 32)), None),
+            (png(noise(31, 500)), Reason.TOO_SMALL),
+            (png(noise(500, 31)), Reason.TOO_SMALL),
+            (png(plain[:1, :1]), Reason.TOO_SMALL),
+        ):
+            assert decoder.decode(file, size).facts.lack == lack
+        assert decoder.decode(plain, size).facts.lack is Reason.ONE_COLOUR
+        assert decoder.decode(alpha, size).facts.lack is Reason.ALPHA_ONLY
 
     def test_bytes_path_and_text_path_of_a_file_are_the_same_image(
         self, decoder: ImageDecoder, tmp_path: Path

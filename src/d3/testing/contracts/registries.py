@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,11 +51,13 @@ class Shelf:
         path.write_text(content)
         return path
 
-    def put(self, name: str, encoder: str = "an encoder", head: str = "a head") -> Manifest:
+    def put(
+        self, name: str, encoder: str = "an encoder", head: str = "a head", notice: str = ""
+    ) -> Manifest:
         """Store a model of these two contents."""
         files = self.file(encoder), self.file(head)
         manifest = tiny_manifest(file_of(files[0]), file_of(files[1]), name)
-        return self._registry.put(manifest, *files)
+        return self._registry.put(replace(manifest, notice=notice), *files)
 
 
 class ModelRegistryContract:
@@ -90,6 +93,18 @@ class ModelRegistryContract:
 
     def test_the_time_of_storing_is_noted(self, shelf: Shelf) -> None:
         assert shelf.put("mine").created_at.endswith("Z")
+
+    def test_what_must_be_said_of_an_encoder_follows_it(
+        self, registry: ModelRegistry, shelf: Shelf
+    ) -> None:
+        shelf.put("demo", notice="Demo model: calls 9 of 100 real photographs fake.")
+        said = shelf.put("mine", head="my head").notice
+        assert said.startswith("Demo model")
+        assert shelf.put("another", encoder="another encoder", head="my head").notice == ""
+        registry.delete("demo")
+        assert registry.describe("mine").notice == registry.open("mine").manifest.notice == said
+        assert shelf.put("later", head="another head").notice == said
+        assert shelf.put("own", notice="Another sentence.").notice == "Another sentence."
 
     def test_the_same_name_again_is_the_next_version(
         self, registry: ModelRegistry, shelf: Shelf

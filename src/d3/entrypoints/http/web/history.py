@@ -16,7 +16,6 @@ from litestar.response import Redirect, Template
 from d3.domain.accounts import Scope
 from d3.domain.errors import D3Error, RequestInvalid
 from d3.domain.history import HistoryEntry, HistoryFilter
-from d3.domain.models import STARTER
 from d3.domain.ordering import NEWEST_FIRST, Order, SortKey
 from d3.domain.scoring import Verdict
 from d3.entrypoints.http.history import checked_id, provide_filter, sees
@@ -182,7 +181,6 @@ class HistoryPages(Controller):
             entry=entry,
             facts=facts_of(entry),
             document=document.decode(),
-            notice=_notice_of(entry, d3),
             explains=explains(d3),
         )
 
@@ -205,6 +203,8 @@ def facts_of(entry: HistoryEntry) -> list[tuple[str, str | None]]:
         "image_name": entry.image_name,
         "created_at": f"{moment(entry.created_at)} UTC",
         "verdict": VERDICTS[entry.verdict.value],
+        **({"reason": entry.reason_text} if entry.reason else {}),
+        **({"notice": entry.notice} if entry.notice else {}),
         "prediction": f"{percent(entry.prediction)} ({entry.prediction:.6f})",
         "threshold": percent(entry.threshold),
         "confidence": percent(entry.confidence),
@@ -242,16 +242,6 @@ def _address_bar(request: Request[Any, Any, Any], wanted: str) -> dict[str, str]
 
 def _maybe(value: float | None, form: Callable[[float], str]) -> str | None:
     return None if value is None else form(value)
-
-
-def _notice_of(entry: HistoryEntry, d3: Services) -> str:
-    """What must be said of the model that gave a result; the packaged one is always known."""
-    if entry.model is None:
-        return ""
-    model = d3.host.loaded()
-    if model is not None and model.manifest.name == entry.model.name:
-        return model.manifest.notice
-    return d3.models.info(STARTER).notice if entry.model.name == STARTER else ""
 
 
 async def _model_names(d3: Services) -> list[str]:

@@ -17,7 +17,7 @@ from d3.domain.access import NOBODY, Caller
 from d3.domain.accounts import Scope
 from d3.domain.ports import Explainer
 from d3.entrypoints.http.services import Services
-from d3.entrypoints.http.web.texts import PROBLEMS, TEXTS, VERDICTS
+from d3.entrypoints.http.web.texts import PROBLEMS, REASONS, TEXTS, VERDICTS
 
 STATIC = Path(__file__).with_name("static")
 HEADERS = {
@@ -59,6 +59,7 @@ def templates() -> TemplateConfig[Any]:
     environment.globals |= {
         "t": TEXTS,
         "verdicts": VERDICTS,
+        "reasons": REASONS,
         "problems": PROBLEMS,
         "assets": _fingerprint(),
         "places": PLACES,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from litestar import Controller, Request, get, post
 from litestar.params import FromPath
 from litestar.response import Redirect, Template
 
-from d3.domain.scans import ScanState
+from d3.domain.scans import ScanState, stored_uri
 from d3.entrypoints.http.services import D3
 from d3.entrypoints.http.web.keys import administrators
 from d3.entrypoints.http.web.rendering import base_of, page
@@ -30,7 +31,7 @@ class ScanPages(Controller):
             request,
             d3,
             "scans",
-            scans=found,
+            scans=[replace(one, source=stored_uri(one.source)) for one in found],
             running=any(one.state is ScanState.RUNNING for one in found),
             done=str(request.query_params.get("done", "")),
         )

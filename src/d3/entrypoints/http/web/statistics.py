@@ -14,10 +14,11 @@ from d3.entrypoints.http.services import D3
 from d3.entrypoints.http.web.charts import Bar, columns
 from d3.entrypoints.http.web.history import Asked
 from d3.entrypoints.http.web.rendering import page
-from d3.entrypoints.http.web.texts import TEXTS
+from d3.entrypoints.http.web.texts import TEXTS, VERDICTS
 
 _T = TEXTS.statistics
 _RANGES = {"day": 1, "week": 7, "month": 30, "quarter": 90, "all": None}
+_STACKED = ("fake", "uncertain", "real")
 _BINS = 20
 _MOST_BUCKETS = 400
 _HOURS_UP_TO = timedelta(days=3)
@@ -48,7 +49,8 @@ class StatisticsPages(Controller):
         buckets = (totals.series or ())[-_MOST_BUCKETS:]
         form = "%Y-%m-%d %H:00" if bucket is BucketSize.HOUR else "%Y-%m-%d"
         course = [
-            Bar(one.start.strftime(form), (one.total_fake, one.total_real)) for one in buckets
+            Bar(one.start.strftime(form), tuple(getattr(one.by_verdict, name) for name in _STACKED))
+            for one in buckets
         ]
         scores = [
             Bar(f"{n / _BINS:.2f} to {(n + 1) / _BINS:.2f}", (number,))
@@ -69,7 +71,9 @@ class StatisticsPages(Controller):
             lie=lie,
             course=course,
             course_title=_T.course_hours if bucket is BucketSize.HOUR else _T.course_days,
-            course_chart=columns(course, (_T.above, _T.below), ("generated", "real")),
+            course_chart=columns(
+                course, [VERDICTS[name] for name in _STACKED], ("generated", "doubt", "real")
+            ),
             scores=scores,
             score_chart=columns(scores, (_T.count,), ("plain",)),
             errors=errors,

@@ -14,5 +14,6 @@ TEXTS = SimpleNamespace(**{name: SimpleNamespace(**words) for name, words in _SE
 """Sections of sentences, as attributes; templates see them as ``t``."""
 
 VERDICTS = _SECTIONS["verdict"]
+REASONS = _SECTIONS["reason"]
 PROBLEMS = _SECTIONS["problem"]
 FACTS = _SECTIONS["fact"]

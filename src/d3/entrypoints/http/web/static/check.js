@@ -151,6 +151,10 @@ class Card {
     const verdict = this.slot("verdict");
     verdict.textContent = say(result.verdict);
     verdict.classList.add(result.verdict);
+    verdict.classList.toggle("demo", Boolean(result.notice));
+    this.slot("demo").hidden = !result.notice;
+    this.slot("reason").textContent = result.reason_text ?? "";
+    this.slot("reason").hidden = !result.reason_text;
     const prediction = percent(result.prediction);
     const threshold = percent(result.threshold);
     this.slot("prediction").textContent = prediction;
@@ -252,12 +256,17 @@ function count() {
   counting = true;
   setTimeout(() => {
     counting = false;
-    const found = { all: all.size, done: 0, fake: 0, real: 0, uncertain: 0, failed: 0 };
+    const found = { all: all.size, done: 0, fake: 0, real: 0, uncertain: 0, failed: 0, demo: 0 };
     for (const card of all) {
       if (card.state === "failed") found.failed += 1;
-      if (card.state === "done") { found.done += 1; found[card.body.result.verdict] += 1; }
+      if (card.state === "done") { 
+        found.done += 1;
+        found[card.body.result.verdict] += 1;
+        found.demo += Boolean(card.body.result.notice);
+      }
     }
-    tally.textContent = all.size ? say("tally", found) : "";
+    const told = found.demo ? `${say("tally", found)} ${say("tally_demo", found)}` : say("tally", found);
+    tally.textContent = all.size ? told : "";
     document.querySelector("#empty").hidden = all.size > 0;
     document.querySelector("#clear").hidden = all.size === 0;
     document.querySelector("#retry-all").hidden = found.failed < 2;

@@ -1,0 +1,146 @@
+"""Which files are images: every format that people keep pictures in, by first bytes and by name.
+
+The table says what *is* an image, whether D3 reads it or not; what it reads, the decoder knows. One
+rule follows from it for all faces, where they search a folder, a pattern or a bucket: **what is an
+image by its content or by its name has a row, a verdict or an error; all else is passed over and
+counted.** Drawings and documents (SVG, PDF) are no images here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from d3.domain.errors import D3Error, ImageFormatUnsupported, ImageUnsupported
+
+SNIFFED_BYTES = 256
+"""Of a file's beginning: as many tell its format."""
+
+_BMP_HEADER_SIZES = {12, 40, 52, 56, 64, 108, 124}
+_PNM = re.compile(rb"P[1-7]\s+(?:#|WIDTH\b|\d+\s)")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFormat:
+    """A format of images.
+
+    Attributes:
+        name: as Pillow calls it, where it does.
+        suffixes: that names of such files end in, small letters.
+        begins: whether a file that begins with these bytes is one; None where nothing tells.
+    """
+
+    name: str
+    suffixes: frozenset[str]
+    begins: Callable[[bytes], bool] | None
+
+
+def _format(name: str, suffixes: str, *starts: bytes) -> ImageFormat:
+    begins = (lambda start: start.startswith(starts)) if starts else None
+    return ImageFormat(name, frozenset(suffixes.split()), begins)
+
+
+def _brands(start: bytes) -> set[bytes]:
+    """What an ISO base media file (HEIF, AVIF, but also MP4) says that it is."""
+    if start[4:8] != b"ftyp":
+        return set()
+    box = start[: min(int.from_bytes(start[:4], "big"), SNIFFED_BYTES)]
+    return {box[8:12], *(box[at : at + 4] for at in range(16, len(box), 4))}
+
+
+def _of_brands(*known: bytes) -> Callable[[bytes], bool]:
+    return lambda start: not _brands(start).isdisjoint(known)
+
+
+def _is_bmp(start: bytes) -> bool:
+    return start[:2] == b"BM" and int.from_bytes(start[14:18], "little") in _BMP_HEADER_SIZES
+
+
+def _is_icon(start: bytes) -> bool:
+    """Four bytes that other files have as well, and a sensible entry."""
+    count, reserved = int.from_bytes(start[4:6], "little"), start[9:10]
+    offset = int.from_bytes(start[18:22], "little")
+    return (
+        start[:4] == b"\0\0\1\0"
+        and count > 0
+        and reserved in (b"\0", b"\xff")
+        and offset >= 6 + 16 * count
+    )
+
+
+FORMATS = (
+    _format("JPEG", ".jpg .jpeg .jpe .jfif .jif .jps .mpo", b"\xff\xd8\xff"),
+    _format("PNG", ".png .apng", b"\x89PNG\r\n\x1a\n"),
+    _format("GIF", ".gif", b"GIF87a", b"GIF89a"),
+    ImageFormat("WEBP", frozenset({".webp"}), lambda at: at[:4] == b"RIFF" and at[8:12] == b"WEBP"),
+    ImageFormat("BMP", frozenset({".bmp", ".dib"}), _is_bmp),
+    ImageFormat("AVIF", frozenset({".avif", ".avifs"}), _of_brands(b"avif", b"avis")),
+    ImageFormat(
+        "HEIF",
+        frozenset({".heic", ".heif", ".hif", ".heics", ".heifs"}),
+        _of_brands(
+            *(b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs"),
+            *(b"mif1", b"msf1", b"j2ki", b"jpeg", b"vvic"),
+        ),
+    ),
+    _format("TIFF", ".tif .tiff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+    _format("JXL", ".jxl", b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"),
+    _format(
+        "JPEG2000",
+        ".jp2 .j2k .jpf .jpx .j2c .jpc .jpm",
+        *(b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"),
+    ),
+    ImageFormat("ICO", frozenset({".ico"}), _is_icon),
+    _format("CUR", ".cur"),
+    _format("PSD", ".psd", b"8BPS\0\1"),
+    _format("PSB", ".psb", b"8BPS\0\2"),
+    _format("JPEG XR", ".jxr .hdp .wdp", b"II\xbc\1"),
+    # Of cameras: what is no TIFF by its first bytes.
+    ImageFormat("CR3", frozenset({".cr3"}), _of_brands(b"crx ")),
+    _format("RAF", ".raf", b"FUJIFILMCCD-RAW"),
+    _format("ORF", ".orf", b"IIRO", b"IIRS", b"MMOR"),
+    _format("RW2", ".rw2", b"IIU\0"),
+    _format("RAW", ".dng .cr2 .nef .arw .pef .srw"),
+    _format("OpenEXR", ".exr", b"v/1\1"),
+    _format("Radiance HDR", ".hdr", b"#?RADIANCE", b"#?RGBE"),
+    _format("QOI", ".qoi", b"qoif"),
+    _format("DDS", ".dds", b"DDS |"),
+    _format("SGI", ".sgi", b"\1\xda\0\1", b"\1\xda\0\2", b"\1\xda\1\1", b"\1\xda\1\2"),
+    _format("XCF", ".xcf", b"gimp xcf"),
+    _format("ICNS", ".icns", b"icns"),
+    ImageFormat(
+        "PNM", frozenset({".pnm", ".pbm", ".pgm", ".ppm", ".pam"}), lambda at: bool(_PNM.match(at))
+    ),
+    _format("TGA", ".tga"),
+)
+"""Formats of images, the first one that fits is a file's; a name may be shown to people."""
+
+IMAGE_SUFFIXES = frozenset().union(*(one.suffixes for one in FORMATS))
+"""Of names that say a file is an image; what it is, its content says."""
+
+
+def sniff(start: bytes) -> str | None:
+    """The name of the format of a file that begins with these bytes; None if it is no image.
+
+    Args:
+        start: the first :data:`SNIFFED_BYTES` of the file, or all of it.
+    """
+    return next((one.name for one in FORMATS if one.begins is not None and one.begins(start)), None)
+
+
+def named_as_image(name: str) -> bool:
+    """Whether a path, key or URI says that what lies there is an image."""
+    return PurePath(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def is_no_image(name: str, error: D3Error) -> bool:
+    """Whether what could not be judged is an image neither by its content nor by its name.
+
+    Args:
+        name: its path, key or URI.
+        error: that it met.
+    """
+    says_so = isinstance(error, ImageUnsupported) and not isinstance(error, ImageFormatUnsupported)
+    return says_so and not named_as_image(name)

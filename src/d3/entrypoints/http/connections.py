@@ -1,0 +1,83 @@
+"""How many connections there are, in all and of one address; and how many descriptors for them."""
+
+from __future__ import annotations
+
+import ipaddress
+import resource
+from collections import Counter
+from contextlib import suppress
+
+from d3.domain import access
+from d3.domain.access import Network
+from d3.settings import Settings
+
+_LEAST = 16
+_OTHER_DESCRIPTORS = 512
+"""For the database, decoding, models and the like."""
+_HEARD = 100
+
+
+class Connections:
+    """Counts open connections; used on one event loop alone.
+
+    Args:
+        settings: say how many there may be.
+        most: of them at once; the settings' unless the system has fewer descriptors.
+    """
+
+    def __init__(self, settings: Settings, most: int | None = None) -> None:
+        self._most = settings.max_connections if most is None else most
+        self._most_of_one = settings.max_connections_per_address
+        self._proxies: tuple[Network, ...] = tuple(
+            map(ipaddress.ip_network, settings.trusted_proxies)
+        )
+        self._open = 0
+        self._of_one: Counter[str] = Counter()
+
+    def enter(self, address: str | None) -> bool:
+        """One more is open, from this address; whether it may stay."""
+        who = _counted_as(address)
+        self._open += 1
+        self._of_one[who] += 1
+        return self._open <= self._most and (
+            self._of_one[who] <= self._most_of_one or self._is_free(address)
+        )
+
+    def leave(self, address: str | None) -> None:
+        """It is closed."""
+        who = _counted_as(address)
+        self._open -= 1
+        self._of_one[who] -= 1
+        if not self._of_one[who]:
+            del self._of_one[who]
+
+    @property
+    def overrun(self) -> bool:
+        """Whether so many come that there is no time to tell each of them."""
+        return self._open > self._most + _HEARD
+
+    def _is_free(self, address: str | None) -> bool:
+        """Whether many come from there: this machine, or a proxy that stands for many."""
+        return (
+            address is None
+            or access.is_loopback(address)
+            or access.is_among(address, self._proxies)
+        )
+
+
+def _counted_as(address: str | None) -> str:
+    return "" if address is None else access.household(address)
+
+
+def descriptors_for(connections: int) -> int:
+    """Have the system allow as many files as these connections need; how many there may be then."""
+    wanted = connections + _OTHER_DESCRIPTORS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return connections
+    return max(_LEAST, soft - _OTHER_DESCRIPTORS, soft // 4)

@@ -1,0 +1,131 @@
+"""Where results go: readers that leave, full disks, streams that are closed, encodings."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.serving import clean_environment
+
+Shell = Callable[..., "subprocess.CompletedProcess[bytes]"]
+D3 = f'"{sys.executable}" -m d3'
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    """Runs a line of bash in an empty folder; the exit code is that of its first command."""
+
+    def shell(line: str, **environ: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            ["bash", "-c", f"{line.replace('d3 ', f'{D3} ', 1)}; exit ${{PIPESTATUS[0]}}"],
+            cwd=tmp_path,
+            env=clean_environment(D3_HOME=str(tmp_path / "home"), OMP_NUM_THREADS="1") | environ,
+            capture_output=True,
+            timeout=300,
+            check=False,
+        )
+
+    return shell
+
+
+@pytest.mark.parametrize("options", ["", "--json"])
+def test_a_reader_that_has_seen_enough_is_no_error(shell: Shell, options: str) -> None:
+    missing = " ".join(["missing.png"] * 20)  # each is a line of an error, none is a fake
+    done = shell(f"d3 detect {options} {missing} 2>&1 | true")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert shell("d3 --help | true").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("d3 models list > /dev/full", "No space left on device"),
+        ("d3 models list --json > /dev/full", "No space left on device"),
+        ("d3 --help > /dev/full", "No space left on device"),
+        ("d3 models list >&-", "it is closed"),
+        ("d3 models list --json >&-", "it is closed"),
+    ],
+)
+def test_results_that_cannot_be_written_are_an_error_in_a_sentence(
+    shell: Shell, line: str, reason: str
+) -> None:
+    done = shell(line)
+    assert done.returncode == 2
+    expected = f"error: The output cannot be written ({reason}). Write it to another place.\n"
+    assert done.stderr.decode() == expected
+
+
+def test_without_a_stream_for_errors_results_are_still_written(shell: Shell) -> None:
+    done = shell("d3 models list 2>&-")
+    assert done.returncode == 0
+    assert b"starter" in done.stdout
+
+
+@pytest.mark.parametrize("closing", ["<&-", "< /dev/null"])
+@pytest.mark.parametrize("command", ["detect -", "explain -"])
+def test_an_input_that_gives_nothing_is_said(shell: Shell, closing: str, command: str) -> None:
+    done = shell(f"d3 {command} {closing}")
+    assert done.returncode == 2
+    assert b"Nothing came on standard input, or it is closed." in done.stderr
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "ascii", "utf-8"])
+def test_what_an_encoding_lacks_is_escaped_and_costs_no_other_image(
+    shell: Shell, pack: Path, tmp_path: Path, encoding: str
+) -> None:
+    image = (pack / "images/rgb_224.png").read_bytes()
+    names = ["a.png", "\u00e9.png", "\u732b.png", "\U0001f431.png"]
+    for name in names:
+        (tmp_path / name).write_bytes(image)
+    (tmp_path / "\u9ed1.jpg").touch()
+    files = " ".join([*names, "\u9ed1.jpg"])
+    lines = shell(f"d3 detect {files}", PYTHONIOENCODING=encoding)
+    assert lines.returncode == 2
+    shown = [line.split()[-1] for line in lines.stdout.decode(encoding).splitlines()[1:]]
+    escaped = [one.encode(encoding, "backslashreplace").decode(encoding) for one in names]
+    assert sorted(shown) == sorted(escaped)
+    told = shell(f"d3 detect --json {files}", PYTHONIOENCODING=encoding)
+    assert [json.loads(one)["name"] for one in told.stdout.splitlines()] == files.split()
+
+
+def test_who_has_no_home_is_told_to_name_one(shell: Shell, tmp_path: Path) -> None:
+    # No entry for this user, as in a container that runs as any number.
+    nobody = tmp_path / "nobody"
+    nobody.mkdir()
+    (nobody / "sitecustomize.py").write_text(
+        "import os, pwd\n"
+        "def getpwuid(number):\n"
+        "    raise KeyError(f'getpwuid(): uid not found: {number}')\n"
+        "pwd.getpwuid = getpwuid\n"
+        "os.environ.pop('HOME', None)\n"
+    )
+    path = os.pathsep.join([str(nobody), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    done = shell("d3 models list", PYTHONPATH=path, D3_HOME="")
+    assert done.returncode == 2
+    assert b"This user has no home folder. Set D3_HOME" in done.stderr
+    done = shell("d3 models list", PYTHONPATH=path)
+    assert (done.returncode, b"starter" in done.stdout) == (0, True)
+
+
+def test_a_user_is_called_by_one_word(shell: Shell) -> None:
+    done = shell("d3 users add 'a b/c'")
+    assert done.returncode == 2
+    assert b"'a b/c' cannot be a username." in done.stderr
+
+
+@pytest.mark.parametrize("source", ["s3://x", "s3://192.168.0.1/in", "s3://a..b/"])
+def test_a_bucket_that_cannot_be_is_said_to_be_one(shell: Shell, source: str) -> None:
+    done = shell(
+        f"d3 scan {source}",
+        MINIO_ENDPOINT="127.0.0.1:1",
+        MINIO_ACCESS_KEY="k",
+        MINIO_SECRET_KEY="s",
+    )
+    assert done.returncode == 2
+    assert b"cannot be a bucket's name" in done.stderr

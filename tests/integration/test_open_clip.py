@@ -1,0 +1,195 @@
+"""Encoders of open_clip's table: brought by open_clip itself, served as its configuration says."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import pytest
+import torch
+from open_clip import factory, pretrained
+from safetensors.torch import save_file
+from torch import Tensor
+
+from d3.adapters.torch import TorchCheckpoints
+from d3.adapters.torch.clip_table import find_entry
+from d3.domain.errors import CheckpointInvalid, SourceUnavailable
+from d3.network.checkpoints import load_encoder
+from d3.network.encoder import CLIP_MEAN
+from tests.clips import whole_clip
+from tests.sources import mirroring
+
+SMALL = {
+    "embed_dim": 16,
+    "vision_cfg": {
+        "image_size": 56,
+        "layers": 2,
+        "width": 96,
+        "head_width": 32,
+        "patch_size": 14,
+        "mlp_ratio": 1.5,
+    },
+    "text_cfg": {"context_length": 8, "vocab_size": 50, "width": 32, "heads": 2, "layers": 2},
+}
+
+
+@pytest.fixture
+def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
+    """open_clip's table of weights, to which one small model of the test's own is added."""
+    file = tmp_path / "configs" / "D3-test.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps(SMALL))
+    monkeypatch.setattr(factory, "_MODEL_CONFIG_PATHS", [*factory._MODEL_CONFIG_PATHS])
+    monkeypatch.setattr(factory, "_MODEL_CONFIGS", {})
+    open_clip.add_model_config(file)
+    tags: dict[str, dict[str, Any]] = {}
+    monkeypatch.setitem(pretrained._PRETRAINED, "D3-test", tags)
+    return tags
+
+
+def write_weights(file: Path) -> None:
+    """What open_clip's own trainings leave: a state dict under ``module.`` beside an epoch."""
+    torch.manual_seed(5)
+    spec = find_entry("D3-test:own").spec
+    held = {f"module.{name}": one for name, one in whole_clip(spec).state_dict().items()}
+    torch.save({"epoch": 32, "state_dict": held, "optimizer": {"state": {}}}, file)
+
+
+@pytest.mark.parametrize("quick", [True, False])
+@pytest.mark.parametrize("inception", [True, False])
+def test_features_are_those_of_open_clip(
+    quick: bool,  # noqa: FBT001
+    inception: bool,  # noqa: FBT001
+    table: dict[str, dict[str, Any]],
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "weights.pt"
+    normal: dict[str, Any] = {"mean": (0.5, 0.4, 0.3), "std": (0.5, 0.3, 0.2)} if inception else {}
+    table["own"] = pretrained._pcfg("file", quick_gelu=quick, **normal) | {"file": str(file)}
+    write_weights(file)
+    found = TorchCheckpoints().read_open_clip("D3-test:own", tmp_path)
+    assert found.spec is not None
+    assert (found.spec.heads, found.spec.image_size, found.spec.patch_size) == (3, 56, 14)
+    assert found.spec.activation == ("quick_gelu" if quick else "gelu")
+    ours = load_encoder(found.spec, found.path)
+
+    model = open_clip.create_model("D3-test", pretrained="own", force_quick_gelu=quick).eval()
+    model.visual.proj = None
+    draw = torch.Generator().manual_seed(6)
+    pixels = torch.randint(0, 256, (3, 56, 56, 3), dtype=torch.uint8, generator=draw)
+    shown = model.visual.preprocess_cfg
+    assert shown["mean"] == (normal or {"mean": CLIP_MEAN})["mean"]
+    with torch.no_grad():
+        expected = model.visual(normalised(pixels, shown["mean"], shown["std"]))
+        features = ours.encode(ours.embed(pixels))
+    assert torch.allclose(features, expected, atol=1e-5)
+
+
+def normalised(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    values = pixels.permute(0, 3, 1, 2).float() / 255
+    return (values - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+
+
+def test_the_hub_cache_serves_without_a_network(
+    table: dict[str, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    table["own"] = pretrained._pcfg(hf_hub="someone/small-clip/")
+    snapshot = tmp_path / "hub/models--someone--small-clip/snapshots/0123abcd"
+    snapshot.mkdir(parents=True)
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs/main").write_text("0123abcd")
+    torch.manual_seed(5)
+    clip = whole_clip(find_entry("D3-test:own").spec)
+    held = {k: v.detach().contiguous() for k, v in clip.state_dict().items()}
+    save_file(held, snapshot / "open_clip_model.safetensors")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    found = TorchCheckpoints().read_open_clip("D3-test:own", tmp_path)
+    assert found.width == 96
+
+    table["other"] = pretrained._pcfg(hf_hub="someone/not-there/")
+    with pytest.raises(SourceUnavailable, match=r"D3-test:other .*HF_HUB_OFFLINE"):
+        TorchCheckpoints().read_open_clip("D3-test:other", tmp_path)
+
+
+def test_what_is_not_here_is_fetched_into_open_clips_cache_once(
+    table: dict[str, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "served").mkdir()
+    table["own"] = pretrained._pcfg("later")
+    write_weights(tmp_path / "served/small.pt")
+    with mirroring(tmp_path / "served") as mirror:
+        table["own"] = pretrained._pcfg(f"{mirror.url}/small.pt")
+        TorchCheckpoints().read_open_clip("D3-test:own", tmp_path)
+        assert (tmp_path / "home/.cache/clip/small.pt").is_file()
+        TorchCheckpoints().read_open_clip("D3-test:own", tmp_path)
+        assert len(mirror.asked) == 1
+
+
+def test_weights_of_another_shape_than_the_table_says_are_refused(
+    table: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    table["own"] = pretrained._pcfg("file") | {"file": str(tmp_path / "a.pt")}
+    spec = replace(find_entry("D3-test:own").spec, image_size=70)
+    torch.save(whole_clip(spec).state_dict(), tmp_path / "a.pt")
+    with pytest.raises(CheckpointInvalid, match="other shapes than open_clip's table says"):
+        TorchCheckpoints().read_open_clip("D3-test:own", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("RN50:openai", "its vision tower is a ResNet"),
+        ("convnext_base:laion400m_s13b_b51k", "its vision tower is timm's convnext_base"),
+        ("ViT-B-16-SigLIP:webli", "its vision tower is timm's vit_base_patch16_siglip_224"),
+        ("coca_ViT-B-32:laion2b_s13b_b90k", "it pools its tokens by attention"),
+        ("ViT-L-14-CLIPA:datacomp1b", "something else than the class token"),
+        ("ViT-L-14", "Say one of: ViT-L-14:openai"),
+        ("ViT-L-14:opnai", "no weights 'opnai' for ViT-L-14"),
+        ("ViT-L14:openai", "Did you mean .*ViT-L-14"),
+        ("", "no weights of a model ''"),
+    ],
+)
+def test_what_d3_cannot_serve_is_refused_before_anything_is_fetched(name: str, words: str) -> None:
+    with pytest.raises(CheckpointInvalid, match=words):
+        find_entry(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "heads", "activation"),
+    [
+        ("ViT-L-14:openai", 1024, 16, "quick_gelu"),
+        ("ViT-L-14:laion2b_s32b_b82k", 1024, 16, "gelu"),
+        ("ViT-B-16:dfn2b", 768, 12, "quick_gelu"),
+        ("ViT-H-14:laion2b_s32b_b79k", 1280, 16, "gelu"),
+        ("ViT-bigG-14:laion2b_s39b_b160k", 1664, 16, "gelu"),
+        ("roberta-ViT-B-32:laion2b_s12b_b32k", 768, 12, "quick_gelu"),
+    ],
+)
+def test_heads_and_activation_are_those_that_the_weights_were_trained_with(
+    name: str, width: int, heads: int, activation: str
+) -> None:
+    entry = find_entry(name)
+    assert (entry.spec.width, entry.spec.heads, entry.spec.activation) == (width, heads, activation)
+
+
+def test_every_plain_vision_transformer_of_the_table_can_be_an_encoder() -> None:
+    served, refused = [], []
+    for model, tag in open_clip.list_pretrained():
+        try:
+            entry = find_entry(f"{model}:{tag}")
+        except CheckpointInvalid as error:
+            refused.append(error.problem)
+            continue
+        served.append(entry)
+        spec = entry.spec
+        visual: dict[str, Any] = open_clip.get_model_config(model)["vision_cfg"]
+        assert (spec.width, spec.layers) == (visual["width"], visual["layers"])
+    assert len(served) > 80
+    assert all("cannot be an encoder of D3" in problem for problem in refused)
