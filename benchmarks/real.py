@@ -3,7 +3,7 @@
 ::
 
     python -m tests.real.fetch FOLDER
-    D3TEST_REAL=FOLDER PYTHONPATH=. python benchmarks/real.py [--passes 3] [--seeds 3]
+    D3TEST_REAL=FOLDER PYTHONPATH=. python benchmarks/real.py [--passes 2] [--seeds 0 1]
 
 Each answer is of a head that saw neither the package of the photograph nor the family of the
 generator: packages are held out in four folds, families one by one, and images of text-to-image
@@ -101,8 +101,8 @@ def main() -> None:
     """Make what is missing, train, and print the tables."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--work", type=Path, default=Path(__file__).parent / ".real")
-    arguments.add_argument("--passes", type=int, default=3)
-    arguments.add_argument("--seeds", type=int, default=3)
+    arguments.add_argument("--passes", type=int, default=2)
+    arguments.add_argument("--seeds", type=int, nargs="+", default=[0])
     arguments.add_argument("--only-features", action="store_true")
     chosen = arguments.parse_args()
     data = Path(os.environ.get("D3TEST_REAL", "")).resolve()
@@ -143,17 +143,17 @@ def prepared(data: Path, work: Path, passes: int) -> Kept:
     return Kept(squares, items, extractor, made[0], made[1:])
 
 
-def trained_and_scored(kept: Kept, seeds: int) -> dict[str, dict[str, list[Numbers]]]:
+def trained_and_scored(kept: Kept, seeds: Sequence[int]) -> dict[str, dict[str, list[Numbers]]]:
     """Logits of every image, NaN where it is not asked for: by contestant, family and seed."""
     families = list(dict.fromkeys(one.family for one in kept.squares if one.family != REAL))
     scored: dict[str, dict[str, list[Numbers]]] = {name: {} for name in CONTESTANTS}
     for family in families:
         for name in CONTESTANTS:
-            scored[name][family] = [np.full(len(kept.items), np.nan) for _ in range(seeds)]
-        for seed in range(seeds):
+            scored[name][family] = [np.full(len(kept.items), np.nan) for _ in seeds]
+        for number, seed in enumerate(seeds):
             for split in splits(kept.squares, family, seed):
                 for name, contestant in CONTESTANTS.items():
-                    scored[name][family][seed][split.test] = contestant(kept, split, seed)
+                    scored[name][family][number][split.test] = contestant(kept, split, seed)
                 print(f"held out: {family}, {split.test[0]}", file=sys.stderr, flush=True)
     return scored
 
