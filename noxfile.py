@@ -126,6 +126,19 @@ def ray_long(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def real(session: nox.Session) -> None:
+    """Real photographs and CLIP's ViT-B/16: fetched, or in the folder that D3TEST_REAL names."""
+    install(session, "test", "real")
+    folder = os.environ.get("D3TEST_REAL")
+    if folder is None:
+        folder = str(session.cache_dir / "real")
+        fetched = ("photos", "generated", "clip")
+        session.run("python", "-m", "tests.real.fetch", folder, *fetched)
+    session.env["D3TEST_REAL"] = folder
+    session.run("pytest", *(session.posargs or ["tests/real"]))
+
+
+@nox.session(default=False)
 def screenshots(session: nox.Session) -> None:
     """Pictures of every page of the console, light, dark and on a phone, in screenshots/."""
     find_chromium(session)

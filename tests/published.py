@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from d3.domain.models import EncoderSpec
-from images import encoded, picture
+from tests.images import encoded, picture
 
 MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1)
 STD = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1)
