@@ -9,7 +9,7 @@ RUN python3 -m venv /opt/d3
 # What D3 needs changes less often than D3: a layer of its own, some gigabytes that stay as they are.
 COPY pyproject.toml ./
 RUN python3 -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-print(*project['dependencies'], *project['optional-dependencies']['heif'], sep='\n')" > needs.txt \
+print(*project['dependencies'], sep='\n')" > needs.txt \
     && /opt/d3/bin/pip install --requirement needs.txt
 COPY README.md LICENSE ./
 COPY src ./src

@@ -46,6 +46,9 @@ class Undecoded:
         facts = ImageFacts("JPEG", 640, 480, 1, len(source), "0" * 64)
         return DecodedImage(self._pixels, facts)
 
+    def picture(self, source: ImageSource, side: int) -> Pixels:
+        return self._pixels
+
     def close(self) -> None: ...
 
 

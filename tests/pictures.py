@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 import d3
 from d3.container import Container
@@ -37,9 +36,7 @@ CRASHING_DECODER = {"PYTHONPATH": str(Path(__file__).parent / "faults/crashing")
 
 def paint_crashing(file: Path) -> None:
     """A sound picture that ends a process with :data:`CRASHING_DECODER`."""
-    text = PngInfo()
-    text.add_text("D3", "crash")
-    Image.new("RGB", (48, 48)).save(file, pnginfo=text)
+    Image.new("RGB", (53, 59)).save(file)
 
 
 def container_for(home: Path, engine: FakeEngine | None = None, **settings: Any) -> Container:

@@ -96,11 +96,16 @@ def clean_environment(**changes: str) -> dict[str, str]:
 
 @contextmanager
 def d3_serve(folder: Path, *arguments: str, **environ: str) -> Iterator[Served]:
-    """Run ``d3 serve`` in a folder; it is killed in the end if it still runs."""
+    """Run ``d3 serve`` in a folder; it is killed in the end if it still runs.
+
+    Arguments that begin with ``-c`` are the interpreter's own, for a service with a difference.
+    """
     log = folder / "serve.log"
+    asked = arguments or ("--port", "0")
+    command = asked if asked[0] == "-c" else ("-m", "d3", "serve", *asked)
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            [sys.executable, "-m", "d3", "serve", *(arguments or ("--port", "0"))],
+            [sys.executable, *command],
             cwd=folder,
             env=clean_environment(**environ),
             stdout=stream,

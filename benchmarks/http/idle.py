@@ -27,6 +27,9 @@ class NoDecoder:
     def decode(self, source: ImageSource, size: int | None) -> DecodedImage:
         return DecodedImage(PIXELS, FACTS)
 
+    def picture(self, source: ImageSource, side: int) -> Pixels:
+        return PIXELS
+
     def recognises(self, path: Path) -> bool:
         return True
 

@@ -320,7 +320,9 @@ def _collection(settings: Settings, decoder: ImageDecoder, source: str) -> Image
         return S3Collection(_s3_images(settings), source)
     path = Path(source)
     if os.path.isdir(source):  # noqa: PTH112  Path.is_dir raises where it may not look
-        return FolderCollection(path)
+        opened = settings.scan_folder
+        confined = opened is not None and path.resolve().is_relative_to(opened.resolve())
+        return FolderCollection(path, inside=opened if confined else None)
     if os.path.isfile(source):  # noqa: PTH113  likewise
         if decoder.recognises(path):
             raise RequestInvalid(

@@ -133,7 +133,7 @@ class Settings:
     )
     max_image_bytes: Count = _variable("D3_MAX_IMAGE_BYTES", 50 * 2**20, "largest encoded image")
     max_image_pixels: Count = _variable(
-        "D3_MAX_IMAGE_PIXELS", 50_000_000, "largest width times height"
+        "D3_MAX_IMAGE_PIXELS", 120_000_000, "largest width times height"
     )
     max_image_side: Count = _variable("D3_MAX_IMAGE_SIDE", 30_000, "longest side in pixels")
     fetch_links: bool = _variable(

@@ -37,7 +37,7 @@ def test_images_become_cards_at_once_and_then_verdicts(page: Page, service: Cons
     expect(fake.locator("[data-slot=model]")).to_have_text("starter 1")
     expect(fake.locator("[data-slot=threshold]")).to_have_text("threshold 50.0 %")
     expect(fake.locator("[data-slot=spread]")).to_contain_text("views lie")
-    expect(fake.locator("[data-slot=notice]")).to_contain_text("for trying the software")
+    expect(fake.locator("[data-slot=notice]")).to_contain_text("Do not act on it")
     expect(fake.locator("[data-slot=time]")).to_have_text(re.compile(r"^(\d+ ms|\d+\.\d s)$"))
     assert fake.locator("[data-slot=hash]").get_attribute("title") == row["image_sha256"]
     at = float(fake.locator("[data-slot=prediction-line]").get_attribute("x1"))
@@ -331,7 +331,7 @@ def test_one_image_is_checked_without_scripts(
     page.get_by_role("button", name="Check").click()
     expect(page).to_have_url(re.compile(r"/history/\d+$"))
     expect(page.locator(".verdict")).to_have_text("Likely generated")
-    expect(page.locator(".notice")).to_contain_text("for trying the software")
+    expect(page.locator(".notice")).to_contain_text("Do not act on it")
     page.get_by_role("link", name="Check another image").click()
     (tmp_path / "letter.jpg").write_text("Dear reader")
     page.locator("#file").set_input_files(tmp_path / "letter.jpg")

@@ -11,6 +11,7 @@ import pytest
 
 from d3.domain.scoring import Reason
 from d3.testing.images import drawn_in_alpha, noise, png, png_rgba
+from images import encoded, picture
 from tests.e2e.conftest import Run
 
 
@@ -53,6 +54,17 @@ def test_json_holds_the_logit_of_the_published_code(run: Run, pack: Path) -> Non
     logits = [view["logit"] for view in case["views"]]
     slack = max(logits) - min(logits) + 0.05
     assert min(logits) - slack < answer["logit"] < max(logits) + slack
+
+
+def test_what_is_known_of_a_file_is_said_beside_its_verdict(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "cut.jpg").write_bytes(encoded(picture(160, 120), "JPEG")[:-2])
+    done = run("detect", "--model", "mine", "cut.jpg")
+    assert done.code == 0
+    assert "The file lacks its end." in done.out
+    (line,) = run("detect", "--model", "mine", "--json", "cut.jpg").out.splitlines()
+    image = json.loads(line)["image"]
+    assert (image["note"], image["frames"]) == ("cut_short", 1)
+    assert image["note_text"].startswith("The file lacks its end.")
 
 
 def test_one_bad_file_is_reported_and_the_rest_is_done(

@@ -162,7 +162,7 @@ def test_people_get_a_table_and_are_told_where_everything_is(
     assert figures["model"]["notice"] in done.err
     page = (tmp_path / "d3-evaluation/report.html").read_text()
     assert escape(figures["model"]["notice"]) in page
-    assert all(Reason(one).sentence in page for one in figures["reasons"])
+    assert all(escape(Reason(one).sentence) in page for one in figures["reasons"])
     assert (tmp_path / "d3-evaluation/metrics.json").exists()
     # The same command again finds everything scored; with other views it is another run.
     again = run("evaluate", rendered)

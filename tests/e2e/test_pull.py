@@ -30,7 +30,7 @@ def test_pulled_bundled_carried_and_served(run: Run, pack: Path, tmp_path: Path)
 
     with d3_serve(tmp_path, **second) as served:
         served.url()
-        assert "not for judging real photographs" in served.text
+        assert "Do not act on it" in served.text
         assert "`d3 models pull d3-vit-l14`" in served.text
 
     with mirroring(tmp_path / "originals") as mirror:

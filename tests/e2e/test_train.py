@@ -129,3 +129,16 @@ def test_another_seed_is_not_mixed_in(rendered: Path, tmp_path: Path) -> None:
     container = Container(settings=Settings(home=tmp_path / "home"))
     with pytest.raises(d3.D3Error, match="Choose another --out"):
         train_on(container, "x", "starter", [rendered], [rendered], tmp_path / "out", PaperPlan())
+
+
+def test_the_starter_says_where_its_photographs_come_from(run: Run, tmp_path: Path) -> None:
+    without = run("train", "--recipe", "starter", "--out", tmp_path / "out")
+    assert without.code == 2
+    assert "python -m tests.real.fetch" in without.err
+
+    (tmp_path / "empty").mkdir()
+    photos = ("--photos", tmp_path / "empty")
+    lacking = run("train", "--recipe", "starter", *photos, "--out", tmp_path / "out")
+    assert lacking.code == 2
+    assert "lacks 266 of the 266 photographs" in lacking.err
+    assert not (tmp_path / "out").exists()

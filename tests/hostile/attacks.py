@@ -19,14 +19,19 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from PIL import Image
 from safetensors.torch import save
 
+from d3.adapters.pillow.formats import FORMATS
 from d3.testing.images import noise, png, png_chunk, png_header
 from images import (
     animation,
+    apng_with_a_hidden_picture,
     black_png,
     encoded,
     gif_with_comment,
+    gif_with_stray_bytes,
+    heic_of_tiles,
     jpeg_segment,
     jpeg_with_scans,
     jpeg_with_size,
@@ -34,6 +39,7 @@ from images import (
     png_16_bit,
     with_jpeg_segments,
 )
+from tests.hostile.formats import HOSTILE, strip_bomb
 from tests.wire import FORM, multipart, part
 
 PREDICT, BATCH = "/api/inference/predict", "/api/inference/predict-batch"
@@ -44,6 +50,7 @@ LIMITS = {
     "D3_MAX_IMAGE_BYTES": 8 * 2**20,
     "D3_MAX_BATCH_BYTES": 16 * 2**20,
     "D3_MAX_MODEL_BYTES": 2**20,
+    "D3_MAX_REQUESTS": 200,
 }
 """Of the service that is attacked; all else is as it comes."""
 
@@ -89,10 +96,7 @@ def attacks(seed: int = SEED) -> list[Attack]:
 def images(chance: random.Random) -> Iterator[Attack]:
     """Bombs, broken files, other things under an image's name, and odd ones that are sound."""
     seed = chance.randrange(2**31)
-    sound = {
-        kind: encoded(picture(61, 47, seed), kind)
-        for kind in ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP")
-    }
+    sound = {kind: encoded(picture(61, 47, seed), kind) for kind in sorted(FORMATS)}
     jpeg, bitmap = sound["JPEG"], sound["PNG"]
     side, bit = chance.randrange(12_000, 20_000), chance.randrange(60, len(bitmap) - 30)
 
@@ -105,7 +109,7 @@ def images(chance: random.Random) -> Iterator[Attack]:
     def damaged(name: str, make: Callable[[], bytes]) -> Attack:
         return image(name, 422, "damaged_image", make)
 
-    yield large("a bit map of 10,000 times 10,000", lambda: black_png(10_000, 10_000))
+    yield large("a bit map of 12,000 times 12,000", lambda: black_png(12_000, 12_000))
     yield large("a header of 2^31 pixels", lambda: png_header(2**31 - 1, 2**31 - 1) + END)
     yield large("a JPEG that claims more", lambda: jpeg_with_size(side, side))
     yield large("a line of 40,000 pixels", lambda: black_png(40_000, 1))
@@ -115,15 +119,15 @@ def images(chance: random.Random) -> Iterator[Attack]:
     yield large("a WebP canvas of 2^28 pixels", lambda: WEBP_CANVAS)
     yield large("PNG chunks without end", lambda: PNG_HEAD + png_chunk(b"tEXt", b"a\0b") * 20_000)
     yield large("BMP run lengths without end", lambda: run_length_bmp(2 * 2**20))
-    yield damaged("a text that unpacks to 100 MB", lambda: unpacking(b"zTXt"))
-    yield damaged("a profile that unpacks to 100 MB", lambda: unpacking(b"iCCP"))
     yield damaged("pixel chunks that hold nothing", lambda: PNG_HEAD + png_chunk(b"IDAT") * 50_000)
     yield damaged("a header alone", lambda: PNG_HEAD)
     yield damaged("a GIF without an image", lambda: b"GIF89a\1\0\1\0\0\0\0" + bytes(100_000))
     yield damaged("a flipped bit", lambda: flipped(bitmap, bit))
     for kind, data in sound.items():
-        cut = int(len(data) * chance.uniform(0.4, 0.8))
+        cut = int(len(data) * chance.uniform(0.3, 0.6))
         yield damaged(f"{kind} cut short", lambda data=data, cut=cut: data[:cut])  # type: ignore[misc]
+    for name, (make, code) in HOSTILE.items():
+        yield image(name, STATUS[code], code, make)
     for name, start in FOREIGN.items():
         tail = chance.randbytes(200)
         yield image(name, 415, "not_an_image", lambda start=start, tail=tail: start + tail)  # type: ignore[misc]
@@ -145,6 +149,18 @@ def images(chance: random.Random) -> Iterator[Attack]:
         "one pixel": lambda: png(noise(1, 1, seed)),
         "an animated GIF": lambda: animation("GIF"),
         "an animated WebP": lambda: animation("WEBP"),
+        "a text that unpacks to 100 MB": lambda: unpacking(b"zTXt"),
+        "a profile that unpacks to 100 MB": lambda: unpacking(b"iCCP"),
+        "a strip that unpacks to 100 MB": strip_bomb,
+        "a TIFF of 16 bits": lambda: encoded(
+            Image.fromarray(noise(9, 9, seed)[..., 0].astype(np.uint16) * 257), "TIFF"
+        ),
+        "a JPEG without its end": lambda: jpeg[:-2],
+        "a HEIC of tiles": lambda: heic_of_tiles(2, 2),
+        "an animation and a hidden picture": lambda: apng_with_a_hidden_picture(
+            picture(seed=seed), picture(seed=seed + 1)
+        ),
+        "a GIF with a stray byte": gif_with_stray_bytes,
         "a JPEG that is a zip archive too": lambda: jpeg + archive(),
         "a JPEG that is a page too": lambda: with_jpeg_segments(
             jpeg, jpeg_segment(0xFE, b"<script>alert(1)</script>")
@@ -266,7 +282,8 @@ def requests(chance: random.Random) -> Iterator[Attack]:
 
     yield form("a form without its end", multipart(shot, end=b""))
     yield form("a form cut short", multipart(shot)[: chance.randrange(20, 200)])
-    yield form("a name that is no UTF-8", multipart(part(b"file", b"x", b"\xff\xfe.png")))
+    unnamed = multipart(part(b"file", b"x", b"\xff\xfe.png"))
+    yield form("no image under a name that is no UTF-8", unnamed, 415, "not_an_image")
     yield form("a text that is no UTF-8", multipart(shot, part(b"threshold", b"\xff")))
     yield form("a part without a name", multipart(b"No-Disposition: x\r\n\r\nx"))
     yield form("a part's header of 100 KB", multipart(part(b"file", b"x", b"a" * 100_000)))
@@ -317,25 +334,42 @@ def requests(chance: random.Random) -> Iterator[Attack]:
         "a header of 300 KB": b"X-A: " + b"a" * 300_000 + b"\r\n\r\n",
     }.items():
         yield Attack(name, 400, raw=lambda host, lines=lines: post % host + lines)  # type: ignore[misc]
+    chunked = b"Transfer-Encoding: chunked\r\n\r\n3\r\nx=1\r\n0\r\n"
+    for name, status, code, line, lines in (
+        ("no host", 400, "invalid_host", b"GET /health HTTP/1.1\r\n", b"\r\n"),
+        ("two hosts", 400, "invalid_host", b"", b"Host: evil.example\r\n\r\n"),
+        ("a key that is wrong and long", 401, None, b"", b"X-API-Key: %s\r\n\r\n" % (b"k" * 9_000)),
+        ("a trailer that is a type", 415, "not_multipart", b"", chunked + FORM_LINE + b"\r\n"),
+        ("trailers of 200 KB", 400, None, b"", chunked + b"X-A: %s\r\n" % (b"a" * 999) * 200),
+        ("a web socket", 404, None, b"GET /nowhere HTTP/1.1\r\nHost: %s\r\n", SOCKET),
+    ):
+        whole = (line or post) + lines
+        yield Attack(
+            name,
+            status,
+            code,
+            raw=lambda host, whole=whole: whole.replace(b"%s", host, 1),  # type: ignore[misc]
+        )
     yield Attack("a TLS hello", 400, raw=lambda _: b"\x16\x03\x01" + bytes(60) + b"\r\n\r\n")
     yield Attack("HTTP of another kind", 400, raw=lambda _: b"GET / HTTX/9.9\r\n\r\n")
 
 
 IDEMPOTENCY = "invalid_idempotency_key"
 FORM_LINE = b"Content-Type: multipart/form-data; boundary=b\r\n"
+SOCKET = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\r\n"
 JSON = {"Content-Type": "application/json"}
 NO_BOUNDARY = {"Content-Type": "multipart/form-data"}
 PNG_HEAD = png_header(9, 9)
 END = png_chunk(b"IDAT")
 GIF_FRAME = b"GIF89a\1\0\1\0\0\0\0,\0\0\0\0" + struct.pack("<HHB", 65_535, 65_535, 0) + b"\2\0;"
 WEBP_CANVAS = b"RIFF\x1e\0\0\0WEBPVP8X\x0a\0\0\0\2\0\0\0" + b"\xfe\x3f\0" * 2 + b"\0" * 40
+STATUS = {"image_too_large": 413, "damaged_image": 422, "unsupported_image": 415}
 FOREIGN = {
     "noise": b"",
     "a page": b"<!doctype html><script>",
     "an SVG with an entity bomb": b'<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "b">]><svg/>',
     "a PDF": b"%PDF-1.7\n",
-    "a TIFF": b"II*\0",
-    "a Photoshop file": b"8BPS\0\1",
+    "a drawing": b"<svg xmlns=",
     "PostScript": b"%!PS-Adobe-3.0 EPSF-3.0\n",
     "a program": b"\x7fELF\2\1\1",
     "a zip archive": b"PK\x03\x04",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import httpx
 import pytest
 
 from tests.homes import Home, Homes
-from tests.hostile.attacks import LIMITS, PREDICT, Attack, attacks
+from tests.hostile.attacks import FORM_LINE, LIMITS, PREDICT, Attack, attacks
 from tests.serving import Served, assert_problem, d3_serve, wait_until
 from tests.wire import exchange
 
@@ -123,6 +125,32 @@ def test_an_attack_gets_its_answer_and_leaves_nothing(watched: Target, attack: A
     assert_answered(attack, watched.send(attack))
     assert watched.rows() == before + attack.judged
     assert "Traceback" not in watched.served.text
+
+
+def test_strangers_who_hold_connections_keep_nobody_out(watched: Target, pack: Path) -> None:
+    """Heads and bodies that do not end, refusals that are not read, exports nobody reads."""
+    address = httpx.URL(watched.url)
+    named = b"Host: localhost\r\n"
+    body = b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 100\r\n\r\n"
+    form = FORM_LINE + b"Content-Length: 100000000\r\n\r\n" + bytes(100_000)
+    held = (
+        b"GET / HT",
+        b"POST /sign-in HTTP/1.1\r\n" + named + body,
+        b"GET /api/inference/stats HTTP/1.1\r\n" + named + body,
+        b"POST /nowhere HTTP/1.1\r\n" + named + form,
+        b"POST /api/inference/predict HTTP/1.1\r\n" + named + form,
+        b"POST /api/scans HTTP/1.1\r\n" + named + form,
+        b"GET /api/inference/history.jsonl HTTP/1.1\r\n" + named + b"\r\n",
+    )
+    good, before = min((pack / "images").iterdir()), watched.descriptors()
+    with ExitStack() as stack:
+        for number in range(40 * len(held)):
+            connection = stack.enter_context(socket.create_connection((address.host, address.port)))
+            connection.sendall(held[number % len(held)])
+        for _ in range(5):
+            watched.judge(good)
+            assert watched.http.get("/health/ready").status_code == 200
+    wait_until(lambda: watched.descriptors() <= before + SPARE, 60)
 
 
 def test_attacks_do_not_change_anybody_elses_score(watched: Target, pack: Path) -> None:

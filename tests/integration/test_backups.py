@@ -32,7 +32,7 @@ from d3.domain.errors import StorageFailed
 from d3.testing.contracts.accounts import NOON
 from d3.testing.history import an_entry
 
-EARLIER = ("0001", "0002", "0003", "0004", "0005", "0006", "0008")
+EARLIER = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
 
 
 def old_database(database: Database, revision: str) -> None:

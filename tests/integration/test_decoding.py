@@ -47,7 +47,7 @@ from images import (
 )
 
 SIZE = 224
-FORMATS = ["JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "HEIF"]
+FORMATS = ["JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "HEIF", "TIFF", "JPEG2000", "JXL", "PSD"]
 decode = PillowDecoder().decode
 
 
@@ -234,10 +234,9 @@ def test_a_pil_image_whose_file_is_cut_short_is_refused() -> None:
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_file_cut_short_anywhere_is_refused(kind: str) -> None:
     data = encoded(picture(), kind)
-    for part in (0.05, 0.3, 0.6, 0.9):
-        with pytest.raises(ImageError) as caught:
+    for part in (0.05, 0.3, 0.6):
+        with pytest.raises((ImageDamaged, ImageUnsupported)):
             decode(data[: int(len(data) * part)], SIZE)
-        assert isinstance(caught.value, ImageDamaged | ImageUnsupported)
 
 
 @settings(max_examples=150, deadline=None)
@@ -337,16 +336,16 @@ def test_a_file_beyond_the_limit_is_not_read_to_its_end(tmp_path: Path) -> None:
 
 
 def test_a_limit_may_be_raised_beyond_pillows_own() -> None:
-    tall = black_png(10_000, 9_500)
-    limits = Limits(pixels=100_000_000)
-    assert PillowDecoder(limits).decode(tall, 14).facts.height == 9_500
+    tall = black_png(14_000, 13_000)
+    limits = Limits(pixels=200_000_000)
+    assert PillowDecoder(limits).decode(tall, 14).facts.height == 13_000
 
 
 HOSTILE = {
     "13000x13000.png": (lambda: black_png(13_000, 13_000), ImageTooLarge),
     "enormous.png": (lambda: png_header(2**31 - 1, 2**31 - 1) + png_chunk(b"IDAT"), ImageTooLarge),
     "patched.jpg": (lambda: jpeg_with_size(65_500, 65_500), ImageTooLarge),
-    "patched-within-the-limit.jpg": (lambda: jpeg_with_size(7_000, 7_000), None),
+    "patched-within-the-limit.jpg": (lambda: jpeg_with_size(7_000, 7_000), ImageDamaged),
     "40000x1.png": (lambda: black_png(40_000, 1), ImageTooLarge),
     "3000-scans.jpg": (lambda: jpeg_with_scans(3_000), ImageTooLarge),
     "comments.jpg": (
@@ -372,7 +371,7 @@ HOSTILE = {
             + png_chunk(b"zTXt", b"a\0\0" + zlib_bomb(200_000_000))
             + png(noise(9, 9))[33:]
         ),
-        ImageDamaged,
+        None,
     ),
     "profile-bomb.png": (
         lambda: (
@@ -380,7 +379,7 @@ HOSTILE = {
             + png_chunk(b"iCCP", b"a\0\0" + zlib_bomb(200_000_000))
             + png(noise(9, 9))[33:]
         ),
-        ImageDamaged,
+        None,
     ),
     "pixel-bomb.png": (
         lambda: png_header(9, 9) + png_chunk(b"IDAT", zlib_bomb(200_000_000)) + png_chunk(b"IEND"),

@@ -13,11 +13,28 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+import d3
 from d3.adapters.pillow import Limits, PillowDecoder
+from d3.adapters.pillow.formats import FORMATS
 from d3.adapters.pillow.isolated import IsolatedDecoder
-from d3.domain.errors import ImageDamaged, ImageError, ImageTooLarge
-from images import black_png, encoded, jpeg_with_scans, picture
+from d3.domain.errors import (
+    DecoderUnavailable,
+    DecodingInterrupted,
+    ImageDamaged,
+    ImageError,
+    ImageTooLarge,
+)
+from images import (
+    black_png,
+    encoded,
+    exif_of,
+    gif_with_stray_bytes,
+    heic_of_tiles,
+    jpeg_with_scans,
+    picture,
+)
 from tests.hostile.attacks import attacks
 from tests.pictures import CRASHING_DECODER, paint_crashing
 from tests.serving import wait_until
@@ -44,14 +61,16 @@ def child(decoder: IsolatedDecoder) -> int:
 def test_it_answers_as_decoding_here_does(decoder: IsolatedDecoder, pack: Path) -> None:
     inside = PillowDecoder()
     files = [one.read_bytes() for one in sorted((pack / "images").iterdir())]
-    files += [encoded(picture(), kind) for kind in ("AVIF", "GIF", "BMP", "HEIF")]
+    files += [encoded(picture(), kind) for kind in sorted(FORMATS)]
+    files += [encoded(picture(), "JPEG", exif=exif_of(6))[:-1], gif_with_stray_bytes()]
     for file in files:
         here, there = inside.decode(file, SIZE), decoder.decode(file, SIZE)
         assert np.array_equal(here.pixels, there.pixels)
-        assert here.facts == there.facts
+        assert (here.facts, here.orientation) == (there.facts, there.orientation)
+        assert np.array_equal(inside.picture(file, 40), decoder.picture(file, 40))
 
 
-@pytest.mark.parametrize("data", [SOUND[:90], b"no image", black_png(9_000, 9_000)])
+@pytest.mark.parametrize("data", [SOUND[:90], b"no image", black_png(12_000, 12_000)])
 def test_it_refuses_in_the_same_words(decoder: IsolatedDecoder, data: bytes) -> None:
     with pytest.raises(ImageError) as here:
         PillowDecoder().decode(data, SIZE)
@@ -77,10 +96,12 @@ def test_a_decoder_that_hangs_is_ended(decoder: IsolatedDecoder) -> None:
     decoder.decode(SOUND, SIZE)
 
 
-def test_a_decoder_that_wants_all_memory_gets_none_of_it(decoder: IsolatedDecoder) -> None:
+def test_a_decoder_that_wants_all_memory_gets_none_of_it() -> None:
+    decoder = IsolatedDecoder(Limits(pixels=10**6), seconds=5)
     with pytest.raises(ImageTooLarge, match="no memory"):
         decoder.decode(SOUND, 40_000)
     decoder.decode(SOUND, SIZE)
+    decoder.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL])
@@ -102,8 +123,102 @@ def test_an_image_that_crashes_the_decoder_is_damaged(
     for source in (file, str(file), file.read_bytes()):
         with pytest.raises(ImageDamaged):
             decoder.decode(source, SIZE)
+        with pytest.raises(ImageDamaged):
+            decoder.picture(source, SIZE)
     file.write_bytes(SOUND)
     assert decoder.decode(file, SIZE).facts == decoder.decode(SOUND, SIZE).facts
+
+
+def test_what_a_heic_says_of_itself_is_not_read(decoder: IsolatedDecoder) -> None:
+    """An item of a kind that is no text ends libheif's binding by reading where nothing is."""
+    sound = encoded(picture(), "HEIF", exif=exif_of(1))
+    strange = sound.replace(b"Exif\0", b"E\xeaif\0", 1)
+    assert strange != sound
+    assert decoder.decode(strange, SIZE).facts.width == picture().width
+
+
+def test_an_image_whose_child_is_killed_from_outside_gets_another_one(
+    decoder: IsolatedDecoder,
+) -> None:
+    first = child(decoder)
+    os.kill(first, signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(decoder.decode, SOUND, SIZE)
+        wait_until(lambda: not decoder._idle)
+        os.kill(first, signal.SIGKILL)
+        assert asked.result().facts == PillowDecoder().decode(SOUND, SIZE).facts
+    assert child(decoder) != first
+
+
+def test_an_image_whose_children_are_killed_twice_is_not_called_damaged(
+    decoder: IsolatedDecoder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, value in CRASHING_DECODER.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(DecodingInterrupted):
+        decoder.decode(encoded(Image.new("RGB", (53, 61)), "PNG"), SIZE)
+    assert "killed twice" in caplog.text
+    decoder.decode(SOUND, SIZE)
+
+
+@pytest.mark.parametrize("program", ["/nowhere/python", "/bin/false"])
+def test_a_child_that_cannot_start_is_no_fault_of_the_image(
+    decoder: IsolatedDecoder,
+    program: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(sys, "executable", program)
+    with pytest.raises(DecoderUnavailable):
+        decoder.decode(SOUND, SIZE)
+    assert "no decoding process can be started" in caplog.text
+
+
+def test_a_child_imports_nothing_from_the_current_folder(
+    decoder: IsolatedDecoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("logging", "numpy", "struct", "PIL"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit(3)")
+    monkeypatch.chdir(tmp_path)
+    decoder.decode(SOUND, SIZE)
+
+
+def test_every_process_of_ours_is_started_without_the_current_folder() -> None:
+    started = [
+        line.strip()
+        for file in Path(d3.__file__).parent.rglob("*.py")
+        if file.parent.name != "testing"
+        for line in file.read_text().splitlines()
+        if "[sys.executable" in line
+    ]
+    assert len(started) == 5
+    # -I leaves out the current folder and more.
+    safe = ('[sys.executable, "-P", ', '[sys.executable, "-I", ')
+    assert [line for line in started if not any(one in line for one in safe)] == []
+
+
+def test_a_child_is_as_small_after_many_pictures_as_before(decoder: IsolatedDecoder) -> None:
+    def reserved() -> int:
+        (idle,) = decoder._idle
+        return int(Path(f"/proc/{idle._process.pid}/statm").read_text().split()[0]) * 4096
+
+    first = child(decoder)
+    before = reserved()
+    for file in (heic_of_tiles(4, 3), encoded(picture(2_000, 1_500), "WEBP"), heic_of_tiles(2, 2)):
+        decoder.decode(file, SIZE)
+    assert child(decoder) == first
+    assert reserved() < before + 128 * 2**20
+
+
+def test_a_child_that_keeps_memory_is_replaced(
+    decoder: IsolatedDecoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in CRASHING_DECODER.items():
+        monkeypatch.setenv(name, value)
+    first = child(decoder)
+    decoder.decode(encoded(Image.new("RGB", (53, 67)), "PNG"), SIZE)
+    assert not Path(f"/proc/{first}").exists()
+    assert child(decoder) != first
 
 
 def test_no_child_is_left_and_no_descriptor(decoder: IsolatedDecoder) -> None:

@@ -26,6 +26,7 @@ from d3.adapters.sql import Database, SqlScanLedger
 from d3.container import Container
 from d3.domain.errors import (
     FolderUnreadable,
+    ImageElsewhere,
     ImageNotFound,
     ImageTooLarge,
     ImageUnsupported,
@@ -35,7 +36,7 @@ from d3.domain.errors import (
     ScanNotFound,
     StorageUnavailable,
 )
-from d3.domain.images import ImageSource
+from d3.domain.images import ImageSource, Note
 from d3.domain.models import ModelReference
 from d3.domain.ports_scans import Listed, ScanLedger
 from d3.domain.scans import NewScan, Scan, ScanCounts, ScanRow, ScanState
@@ -44,8 +45,10 @@ from d3.domain.services.watching import Watcher
 from d3.evaluation.report.scan import render_scan
 from d3.evaluation.scan_files import Parts, rows_of, write_rows
 from d3.evaluation.scan_summary import summarise
+from d3.settings import Settings
 from d3.testing.images import drawn_in_alpha, noise, png, png_rgba
 from d3.testing.stores import S3Server
+from images import encoded, picture
 from tests.pictures import container_for, paint, scan_all
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -570,3 +573,37 @@ def test_a_scan_says_why_it_leaves_verdicts_open(tmp_path: Path) -> None:
 
 
 LACKS = ("one_colour", "alpha_only", "too_small")
+
+
+def test_links_that_lead_out_of_the_folder_for_callers_are_not_followed(tmp_path: Path) -> None:
+    opened, inside = tmp_path / "opened", tmp_path / "opened/pictures"
+    inside.mkdir(parents=True)
+    for file in (tmp_path / "secret.png", opened / "shared.png", inside / "own.png"):
+        file.write_bytes(b"an image")
+    (inside / "out.png").symlink_to(tmp_path / "secret.png")
+    (inside / "within.png").symlink_to(opened / "shared.png")
+    container = Container(settings=Settings(home=tmp_path / "home", scan_folder=opened))
+    collection = container.collection(str(inside))
+    found = {Path(one.uri).name: one.uri for one in collection.list(None)}
+    assert collection.read(found["own.png"]) == inside / "own.png"
+    assert collection.read(found["within.png"]) == opened / "shared.png"
+    with pytest.raises(ImageElsewhere):
+        collection.read(found["out.png"])
+    elsewhere = Container(settings=Settings(home=tmp_path / "home")).collection(str(inside))
+    assert elsewhere.read(found["out.png"]) == inside / "out.png"
+
+
+def test_what_is_known_of_a_file_stands_in_its_row(ledger: ScanLedger, tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures/cut.jpg").write_bytes(encoded(picture(160, 120), "JPEG")[:-2])
+    container = container_for(tmp_path / "home")
+    scan = scan_all(container, str(tmp_path / "pictures"))
+    (row,) = rows_of(container.scan_ledger(), scan.id)
+    assert (row.image_format, row.image_frames, row.image_note) == ("JPEG", 1, "cut_short")
+    assert row.image_note_text == Note.CUT_SHORT.sentence
+    kept = ledger.open(new())
+    cut(ledger, kept, ["a"])
+    assert ledger.claim(kept.id, "w", NOW, LATER) is not None
+    noted = replace(result("a"), image_frames=3, image_note="two_pictures")
+    ledger.add(kept.id, 0, [noted])
+    assert ledger.rows(kept.id) == [noted]

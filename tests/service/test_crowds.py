@@ -209,9 +209,9 @@ def test_metrics_tell_of_queue_batches_and_device(service: Service) -> None:
     with held(service), ThreadPoolExecutor(1) as pool:
         bulk = pool.submit(batch, service, range(1, 4))
         wait_until(lambda: waiting(service, Lane.BULK) == 3)
+        wait_until(lambda: value(metrics(service), 'd3_queue_oldest_seconds{lane="bulk"}') > 0)
         text = metrics(service)
         assert 'd3_queue_images{lane="bulk"} 3.0' in text
-        assert value(text, 'd3_queue_oldest_seconds{lane="bulk"}') > 0
         assert value(text, 'd3_queue_bytes{lane="bulk"}') > 3 * 224 * 224 * 3
         service.engine.may_score.set()
         assert bulk.result().status_code == 200
@@ -230,3 +230,31 @@ def value(text: str, name: str) -> float:
     found = [line for line in text.splitlines() if line.startswith(f"{name} ")]
     assert len(found) == 1, name
     return float(found[0].rpartition(" ")[2])
+
+
+def test_a_burst_on_an_idle_slow_device_is_told_at_once_or_judged(
+    start: Callable[..., Service],
+) -> None:
+    """Nobody is let in and given up later; what fits is let in."""
+    service = start(request_seconds=10)
+    model = service.application.d3.host.loaded()
+    assert model is not None
+    for encodings in (2, 2, 2, 4, 4):  # as a warm-up finds out: a second and a half an image
+        model.queue._policy.costs.observe(encodings, 0.75 * encodings)
+    service.engine.may_score.clear()
+    answers: list[httpx.Response] = []
+
+    def ask(shade: int) -> None:
+        answers.append(service.predict(painted(shade)))
+
+    with ThreadPoolExecutor(10) as pool:
+        for shade in range(10):
+            pool.submit(ask, shade)
+        wait_until(
+            lambda: len(answers) + waiting(service) + bool(model.queue._policy.running) == 10
+        )
+        assert [one.status_code for one in answers] == [503] * 4, "six times 1.5 seconds fit into 9"
+        assert all("retry-after" in one.headers for one in answers)
+        service.engine.may_score.set()
+    assert sorted(one.status_code for one in answers) == [200] * 6 + [503] * 4
+    assert set(service.engine.detectors[0].batches) == {1}, "nobody waits for somebody's pass"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,12 +11,15 @@ from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 
 import d3
 from d3.domain.ports_queue import Lane
 from d3.entrypoints.http import create_app
 from d3.testing.engines import FakeEngine
+from images import apng_with_a_hidden_picture, encoded, picture
 from tests.homes import Home
+from tests.pictures import CRASHING_DECODER
 from tests.service.conftest import Service, painted
 from tests.serving import assert_problem, serving, wait_until
 
@@ -50,6 +54,51 @@ def test_the_answer_is_the_librarys_and_is_kept_whole(home: Home, pack: Path) ->
     assert {name: kept[name] for name in same} == {name: result[name] for name in same}
     assert (kept["image_name"], kept["image_format"]) == ("rgb_333x250.webp", "WEBP")
     assert (kept["image_width"], kept["image_height"]) == (333, 250)
+
+
+def test_an_answer_and_its_row_say_what_is_known_of_the_file(service: Service) -> None:
+    cut = encoded(picture(160, 120), "JPEG")[:-2]
+    hidden = apng_with_a_hidden_picture(picture(), picture(seed=1))
+    pages = encoded(picture(), "TIFF", save_all=True, append_images=[picture(seed=1)])
+    answered = {}
+    for file in (cut, hidden, pages):
+        answer = service.http.post(PREDICT, files={"file": file}).json()
+        kept = service.http.get(f"/api/inference/result/{answer['inference_id']}").json()["result"]
+        names = [name for name in answer["result"] if name.startswith("image_")]
+        assert {name: kept[name] for name in names} == {
+            name: answer["result"][name] for name in names
+        }
+        facts = answer["result"]
+        assert (facts["image_note"] is None) is (facts["image_note_text"] is None)
+        answered[facts["image_format"]] = facts
+    jpeg, apng, tiff = (answered[kind] for kind in ("JPEG", "PNG", "TIFF"))
+    assert (jpeg["image_width"], jpeg["image_height"], jpeg["image_bytes"]) == (160, 120, len(cut))
+    assert (jpeg["image_note"], apng["image_note"]) == ("cut_short", "two_pictures")
+    assert (tiff["image_frames"], tiff["image_note"]) == (2, None)
+    lines = service.http.get("/api/inference/history.csv").text
+    assert "cut_short" in lines
+    assert "The file holds two pictures." in lines
+
+
+def test_a_sound_image_whose_decoder_is_killed_is_503_and_one_that_crashes_it_422(
+    start: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in CRASHING_DECODER.items():
+        monkeypatch.setenv(name, value)
+    service = start(isolate_decoding=True)
+
+    def post(width: int, height: int) -> httpx.Response:
+        file = encoded(Image.new("RGB", (width, height)), "PNG")
+        return service.http.post(PREDICT, files={"file": file})
+
+    killed, crashed, sound = post(53, 61), post(53, 59), post(53, 60)
+    assert_problem(killed, 503, "decoding_interrupted")
+    assert int(killed.headers["Retry-After"]) >= 1
+    assert_problem(crashed, 422, "damaged_image")
+    assert sound.status_code == 200
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    assert_problem(post(53, 61), 503)
+    assert_problem(post(53, 60), 503, "decoder_unavailable")
 
 
 def test_the_threshold_is_the_models_own_unless_sent(home: Home, image: bytes, pack: Path) -> None:

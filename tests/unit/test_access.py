@@ -14,6 +14,9 @@ from d3.domain.access import (
     KEYLESS,
     client_behind,
     comes_from_elsewhere,
+    forwarded_for,
+    goes_by,
+    household,
     is_local_name,
     is_loopback,
     is_own_origin,
@@ -108,12 +111,60 @@ def test_loopback_is_told_in_every_dress() -> None:
         ("10.0.0.1", "203.0.113.9", "203.0.113.9"),
         ("10.0.0.1", "6.6.6.6, 203.0.113.9", "203.0.113.9"),  # what a caller writes is passed over
         ("10.0.0.1", "6.6.6.6, 203.0.113.9, 10.0.0.2", "203.0.113.9"),
+        ("10.0.0.1", "203.0.113.8:51234", "203.0.113.8"),  # Azure and IIS add a port
+        ("10.0.0.1", "[2001:db8::1]:4711", "2001:db8::1"),
+        ("10.0.0.1", "[2001:db8::1], 10.0.0.2:80", "2001:db8::1"),
+        ("10.0.0.1", "2001:db8::1", "2001:db8::1"),
+        ("10.0.0.1", "203.0.113.8:port", "10.0.0.1"),
         ("10.0.0.1", "nonsense", "10.0.0.1"),
         ("10.0.0.1", "", "10.0.0.1"),
     ],
 )
 def test_only_trusted_proxies_say_who_asked(peer: str, forwarded: str, client: str) -> None:
     assert client_behind(PROXIES, peer, forwarded) == client
+
+
+@pytest.mark.parametrize(
+    ("header", "client"),
+    [
+        ("for=203.0.113.9", "203.0.113.9"),
+        ('For="[2001:db8:cafe::17]:4711"', "2001:db8:cafe::17"),
+        ("proto=https;for=203.0.113.9;by=203.0.113.43", "203.0.113.9"),
+        ('for=6.6.6.6, for="203.0.113.9:80" ; proto=http, for=10.0.0.2', "203.0.113.9"),
+        ('for="6.6.6.6, for=7.7.7.7", for=203.0.113.9', "203.0.113.9"),
+        ('for="6.6.6.6, for=203.0.113.9', "203.0.113.9"),  # what a caller left open ends nowhere
+        ("for=unknown", "10.0.0.1"),
+        ("for=_hidden, for=10.0.0.2", "10.0.0.2"),
+        ("proto=https", "10.0.0.1"),
+        ("xfor=203.0.113.9", "10.0.0.1"),
+        (";;,,=", "10.0.0.1"),
+    ],
+)
+def test_the_header_of_rfc_7239_says_the_same(header: str, client: str) -> None:
+    assert client_behind(PROXIES, "10.0.0.1", forwarded_for(header)) == client
+
+
+def test_an_address_counts_as_its_household() -> None:
+    assert household("203.0.113.9") == household("::ffff:203.0.113.9") == "203.0.113.9"
+    assert household("2001:db8::1") == household("2001:db8::ffff:1") != household("2001:db8:0:1::1")
+    assert household("/run/d3.sock") == "/run/d3.sock"
+
+
+@pytest.mark.parametrize(
+    ("host", "names", "goes"),
+    [
+        ("d3.example.net", ("d3.example.net",), True),
+        ("D3.Example.Net:5000", ("d3.example.net",), True),
+        ("a.b.example.net", ("*.example.net",), True),
+        ("example.net", ("*.example.net",), False),
+        (".example.net", ("*.example.net",), False),
+        ("evilexample.net", ("*.example.net",), False),
+        ("", ("*.example.net",), False),
+        ("anything", ("*",), True),
+    ],
+)
+def test_a_star_is_any_name_below(host: str, names: tuple[str, ...], goes: bool) -> None:  # noqa: FBT001
+    assert goes_by(host, names) is goes
 
 
 def test_without_a_key_accounts_stay_closed() -> None:

@@ -28,6 +28,7 @@ from d3.testing.fakes import FakeClock
 from d3.testing.images import noise
 from d3.testing.models import TINY, tiny_model
 from d3.training.pairs import photograph_scene
+from images import encoded, exif_of, picture
 
 
 def heatmap(logits: np.ndarray, height: int = 40, width: int = 60) -> Heatmap:
@@ -84,6 +85,17 @@ def test_one_window_over_the_whole_image_is_the_score_itself(tmp_path: Path) -> 
     logits = detector.heat(detector.explain_parts(pixels, 3, 0, detector.parts))
     assert logits == pytest.approx(np.full((4, 4), detector.score(pixels[None], 3).mean()))
     detector.close()
+
+
+def test_a_map_is_drawn_as_people_see_the_picture(tmp_path: Path) -> None:
+    upright, lying = (
+        encoded(picture(120, 90), "JPEG", exif=exif_of(orientation)) for orientation in (1, 6)
+    )
+    with d3.D3(d3.Settings(home=tmp_path)) as detector:
+        seen, stored = detector.explain(lying), detector.explain(upright)
+    assert seen.pixels.shape == (120, 90, 3)
+    assert np.array_equal(seen.logits, np.rot90(stored.logits, -1))
+    assert np.array_equal(seen.pixels, np.rot90(stored.pixels, -1))
 
 
 def test_an_engine_that_cannot_explain_says_so(tmp_path: Path) -> None:

@@ -131,3 +131,39 @@ def test_the_example_file_names_every_variable() -> None:
     example = (Path(__file__).parents[2] / ".env.example").read_text()
     for one in fields(Settings):
         assert f"{one.metadata['variable']}=" in example
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("https://App.example/", "https://app.example"),
+        ("http://localhost:8080", "http://localhost:8080"),
+        ("https://app.example:443", "https://app.example"),
+        ("*", "*"),
+    ],
+)
+def test_an_origin_is_what_browsers_send(given: str, used: str) -> None:
+    settings = Settings.from_environment({"D3_CORS_ORIGINS": given}, dotenv=None)
+    assert settings.cors_origins == (used,)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("D3_CORS_ORIGINS", "app.example"),
+        ("D3_CORS_ORIGINS", "https://*.example.net"),
+        ("D3_CORS_ORIGINS", "https://app.example/page"),
+        ("D3_ALLOWED_HOSTS", "https://d3.example.net"),
+        ("D3_ALLOWED_HOSTS", "d3.*.net"),
+        ("D3_ALLOWED_HOSTS", "d3.example.net/"),
+    ],
+)
+def test_what_would_never_match_is_refused_at_the_start(variable: str, value: str) -> None:
+    with pytest.raises(SettingsInvalid, match=variable):
+        Settings.from_environment({variable: value}, dotenv=None)
+
+
+def test_names_the_service_goes_by() -> None:
+    names = "*.Example.net, d3.example.net:5000, [::1]"
+    settings = Settings.from_environment({"D3_ALLOWED_HOSTS": names}, dotenv=None)
+    assert settings.allowed_hosts == ("*.example.net", "d3.example.net", "[::1]")

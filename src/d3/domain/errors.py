@@ -202,6 +202,12 @@ class ImageError(D3Error):
     code = "image_error"
 
 
+class ImageElsewhere(ImageError):
+    """A link to a file outside of the folder that callers may have scanned."""
+
+    code = "image_elsewhere"
+
+
 class ImageNotFound(ImageError):
     """There is no file to read at the given place."""
 
@@ -242,6 +248,18 @@ class FolderUnreadable(ImageError):
     """A folder cannot be listed, so whether there are images in it is not known."""
 
     code = "folder_unreadable"
+
+
+class DecodingInterrupted(ImageError):
+    """What decoded the image was ended from outside, twice; the image may be sound."""
+
+    code = "decoding_interrupted"
+
+
+class DecoderUnavailable(D3Error):
+    """Nothing can be decoded now; no image is to blame."""
+
+    code = "decoder_unavailable"
 
 
 class ImageTooLarge(ImageError):

@@ -31,10 +31,11 @@ class Heatmap:
     """What a model says of an image's parts.
 
     Attributes:
-        logits: float64 (grid, grid), a patch each, rows from the top: the mean raw logit of the
-            neighbourhoods that hold the patch, each shown to the network alone.
-        pixels: uint8 RGB (height, width, 3): the image, scaled down where a side is longer than
-            1024 pixels.
+        logits: float64 (grid, grid), a patch each, rows from the top of the image as people see it:
+            the mean raw logit of the neighbourhoods that hold the patch, each shown to the network
+            alone.
+        pixels: uint8 RGB (height, width, 3): the image as people see it, turned where its file says
+            so, and scaled down where a side is longer than 1024 pixels.
         image: facts of the original.
         model: which model was asked.
         encode: turns uint8 RGB pixels and texts, by keyword, into a PNG file.

@@ -6,12 +6,14 @@ import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from d3.domain.scoring import Reason
+
+T = TypeVar("T", bound=np.generic)
 
 Pixels: TypeAlias = NDArray[np.uint8]
 """uint8 RGB: one image (height, width, 3) or a stack of them (n, height, width, 3)."""
@@ -33,6 +35,34 @@ class Content(StrEnum):
     ALPHA_ONLY = "alpha_only"
 
 
+class Note(StrEnum):
+    """What is to be known of a file that was judged all the same; :attr:`sentence` says it."""
+
+    CUT_SHORT = "cut_short"
+    TWO_PICTURES = "two_pictures"
+
+    @property
+    def sentence(self) -> str:
+        """One sentence for people."""
+        return _NOTES[self]
+
+
+_NOTES = {
+    Note.CUT_SHORT: (
+        "The file lacks its end. Its picture is there, but for at most its last rows."
+    ),
+    Note.TWO_PICTURES: (
+        "The file holds two pictures. Judged is the animation's first, which browsers show; "
+        "programs that show no animations show another one."
+    ),
+}
+
+
+def note_text(note: Note | None) -> str | None:
+    """A note for people; None where there is none."""
+    return None if note is None else note.sentence
+
+
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
     """What is known of the original image.
@@ -42,11 +72,13 @@ class ImageFacts:
             ``"pixels"`` for an array or an image that never was a file.
         width: pixels.
         height: pixels.
-        frames: 1, or the number of frames of an animation; the first is the one judged.
+        frames: 1, or how many frames of an animation, pages or pictures the file holds; the first
+            is the one judged.
         size_bytes: the encoded file's length.
         sha256: hexadecimal, of the encoded file; for ``"pixels"`` of mode, shape and samples.
         content: a picture, or one colour throughout; ``alpha_only`` where that is so because all
             there was to see lay in the alpha channel, which is dropped.
+        note: what is to be known of the file; None where there is nothing.
     """
 
     format: str
@@ -56,6 +88,12 @@ class ImageFacts:
     size_bytes: int
     sha256: str
     content: Content = Content.PICTURE
+    note: Note | None = None
+
+    @property
+    def note_text(self) -> str | None:
+        """The note as a sentence."""
+        return note_text(self.note)
 
     @property
     def lack(self) -> Reason | None:
@@ -72,10 +110,31 @@ class DecodedImage:
     Attributes:
         pixels: uint8 RGB (size, size, 3), or (height, width, 3) where no size was asked for.
         facts: of the original.
+        orientation: 1 to 8 as in EXIF: how the pixels are turned for people, see :func:`turned`.
     """
 
     pixels: Pixels
     facts: ImageFacts
+    orientation: int = 1
+
+
+ORIENTATIONS = range(1, 9)
+_MIRRORED = frozenset({2, 4, 5, 7})
+_QUARTER_TURNS = {1: 0, 2: 0, 3: 2, 4: 2, 5: 3, 6: 3, 7: 1, 8: 1}
+
+
+def turned(array: NDArray[T], orientation: int) -> NDArray[T]:
+    """An array (height, width, ...) as people see it.
+
+    D3 judges pixels as they are stored, as the published procedure does. Shown to people they are
+    turned.
+
+    Args:
+        array: rows from the top, as they are stored.
+        orientation: 1 to 8 as in EXIF.
+    """
+    around = np.rot90(array, _QUARTER_TURNS[orientation])
+    return around[:, ::-1] if orientation in _MIRRORED else around
 
 
 def pixels_sha256(mode: str, shape: tuple[int, ...], samples: bytes) -> str:

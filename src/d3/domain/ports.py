@@ -36,6 +36,14 @@ class ImageDecoder(Protocol):
         """
         ...
 
+    def picture(self, source: ImageSource, side: int) -> Pixels:
+        """The first frame as people see it, turned, and scaled down where a side is longer.
+
+        Raises:
+            ImageError: as for :meth:`decode`.
+        """
+        ...
+
     def recognises(self, path: Path) -> bool:
         """Whether the file's first bytes are those of an image; its name is not looked at.
 
@@ -127,10 +135,6 @@ class Explainer(Protocol):
 @runtime_checkable
 class Drawing(Protocol):
     """Makes pictures for people. Safe to call from many threads."""
-
-    def shrunk(self, pixels: Pixels, side: int) -> Pixels:
-        """The picture with no side longer than so many pixels; its proportions stay."""
-        ...
 
     def png(self, pixels: Pixels, text: Mapping[str, str] | None = None) -> bytes:
         """Uint8 RGB pixels (height, width, 3) as a PNG file, with texts in it by their keyword."""

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from d3.domain.detections import Detection
 from d3.domain.errors import D3Error, RequestInvalid
+from d3.domain.images import Note, note_text
 from d3.domain.models import ModelReference
 from d3.domain.scoring import Reason, sentence_of
 
@@ -165,6 +166,8 @@ class ScanRow:
         reason: why the verdict is ``uncertain``, a word of :class:`d3.domain.scoring.Reason`.
         notice: what must be said beside the verdict; empty where nothing must. The ledger keeps it
             with the scan.
+        image_frames: frames of an animation, pages or pictures.
+        image_note: what is to be known of the file, a word of :class:`d3.domain.images.Note`.
     """
 
     uri: str
@@ -182,6 +185,13 @@ class ScanRow:
     processing_time: float | None = None
     reason: str | None = None
     notice: str = ""
+    image_frames: int | None = None
+    image_note: str | None = None
+
+    @property
+    def image_note_text(self) -> str | None:
+        """The note as a sentence."""
+        return note_text(None if self.image_note is None else Note(self.image_note))
 
     @property
     def reason_text(self) -> str | None:
@@ -198,6 +208,7 @@ ROW_FIELDS = (
     *("uri", "verdict", "prediction", "logit", "spread", "error", "image_sha256"),
     *("image_format", "image_width", "image_height", "image_bytes", "processing_time"),
     *("created_at", "reason", "reason_text", "notice"),
+    *("image_frames", "image_note", "image_note_text"),
 )
 """A row's fields, in the order of files."""
 
@@ -223,6 +234,8 @@ def row_of(uri: str, outcome: Detection | D3Error, now: datetime) -> ScanRow:
         processing_time=outcome.processing_time,
         reason=outcome.reason and outcome.reason.value,
         notice=outcome.notice,
+        image_frames=image.frames,
+        image_note=image.note and image.note.value,
     )
 
 

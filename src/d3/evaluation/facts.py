@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,17 +91,26 @@ def _header(path: Path, image: ImageFacts) -> tuple[float, str, bool, str]:
 
     The decoder has read the file to its end by now, so its header is safe to read again.
     """
-    if image.format in {"HEIF", "AVIF"}:  # their plugins would decode once more
-        return -1.0, "none", False, "RGB"
-    with Image.open(path) as opened:
-        quality, subsampling = -1.0, "none"
-        if image.format == "JPEG":
-            tables = getattr(opened, "quantization", {})
-            quality = jpeg_quality(tables[0]) if 0 in tables else -1.0
-            layers = getattr(opened, "layer", [])
-            subsampling = _SUBSAMPLINGS.get(layers[0][1:3], "other") if layers else "grey"
-        metadata = any(name in opened.info for name in ("exif", "xmp", "icc_profile", "comment"))
-        return quality, subsampling, metadata, opened.mode
+    unknown = -1.0, "none", False, "RGB"
+    if image.format in {"HEIF", "AVIF", "JXL"}:  # their plugins would decode once more
+        return unknown
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as opened:
+            return _header_of(opened, image.format)
+    # What the decoder mended or skipped may be more than Pillow's own way in can bear.
+    except Exception:  # noqa: BLE001
+        return unknown
+
+
+def _header_of(opened: Image.Image, form: str) -> tuple[float, str, bool, str]:
+    quality, subsampling = -1.0, "none"
+    if form == "JPEG":
+        tables = getattr(opened, "quantization", {})
+        quality = jpeg_quality(tables[0]) if 0 in tables else -1.0
+        layers = getattr(opened, "layer", [])
+        subsampling = _SUBSAMPLINGS.get(layers[0][1:3], "other") if layers else "grey"
+    metadata = any(name in opened.info for name in ("exif", "xmp", "icc_profile", "comment"))
+    return quality, subsampling, metadata, opened.mode
 
 
 def _look(pixels: np.ndarray) -> int:

@@ -15,7 +15,7 @@ from typing import TypeAlias
 import numpy as np
 from PIL import Image
 
-from d3.domain.images import DecodedImage, ImageSource, Pixels
+from d3.domain.images import DecodedImage, ImageSource, Pixels, turned
 from d3.domain.ports import ImageDecoder
 
 Change: TypeAlias = Callable[[Pixels], Pixels]
@@ -128,4 +128,12 @@ class PerturbingDecoder:
             return self._decoder.decode(source, size)
         original = self._decoder.decode(source, None)
         changed = self._decoder.decode(self._change(original.pixels), size)
-        return DecodedImage(changed.pixels, original.facts)
+        return DecodedImage(changed.pixels, original.facts, original.orientation)
+
+    def picture(self, source: ImageSource, side: int) -> Pixels:
+        """The changed image, scaled down where a side is longer."""
+        if self._change is None:
+            return self._decoder.picture(source, side)
+        original = self._decoder.decode(source, None)
+        changed = turned(self._change(original.pixels), original.orientation)
+        return self._decoder.picture(changed, side)

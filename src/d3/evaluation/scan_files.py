@@ -31,6 +31,7 @@ _TYPES = dict.fromkeys(ROW_FIELDS, "str") | {
     "image_width": "int",
     "image_height": "int",
     "image_bytes": "int",
+    "image_frames": "int",
     "processing_time": "float",
     "created_at": "datetime",
 }

@@ -39,7 +39,7 @@ from d3.domain.history import (
     VerdictCounts,
 )
 from d3.domain.idempotency import KEPT, LEASE, IdempotencyKey, Reservation, StoredAnswer
-from d3.domain.images import Content, ImageFacts
+from d3.domain.images import Content, ImageFacts, Note
 from d3.domain.models import ModelReference
 from d3.domain.ordering import Order, SortKey
 from d3.domain.ports_history import History
@@ -121,6 +121,14 @@ class HistoryContract:
         (id_,) = history.add_many([entry])
         _same(history.get(id_), entry, id_)
         assert history.get(id_).reason_text == (reason and reason.sentence)
+
+    @pytest.mark.parametrize("note", [*Note, None])
+    def test_a_note_about_the_file_comes_back_as_it_went(
+        self, history: History, note: Note | None
+    ) -> None:
+        entry = an_entry(image=ImageFacts("TIFF", 64, 48, 7, 99, "a" * 64, note=note))
+        (id_,) = history.add_many([entry])
+        _same(history.get(id_), entry, id_)
 
     def test_a_notice_of_any_text_is_kept(self, history: History) -> None:
         for text in ("a\0b", "lone \ud800", "n" * 4000, "日本 🦄"):

@@ -9,14 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from d3.network import D3Network
-from d3.training.augment import Augmentation, augment_pair
+from d3.training.forging import Pictures
 from d3.training.pairs import Pairs
 from d3.training.workers import in_bfloat16
 
@@ -29,39 +31,54 @@ class FitSettings:
 
     Attributes:
         steps: optimiser steps.
-        pairs_per_batch: pairs; a batch holds twice as many pictures.
+        pairs_per_batch: pairs, of two pictures each.
+        alone_per_batch: photographs beside them that nobody redid.
         rate: peak learning rate, reached after the warm-up, falling to zero as a half cosine.
         warm_up: share of the steps.
         weight_decay: of AdamW, on matrices only.
     """
 
     steps: int = 1000
-    pairs_per_batch: int = 16
+    pairs_per_batch: int = 9
+    alone_per_batch: int = 6
     rate: float = 1e-3
     warm_up: float = 0.05
     weight_decay: float = 0.05
 
 
 def pair_batches(
-    pairs: Pairs, count: int, augmentation: Augmentation, rng: np.random.Generator
+    pairs: Pairs, alone: Pictures, settings: FitSettings, rng: np.random.Generator
 ) -> Iterator[Batch]:
-    """Yield batches of `count` pairs for ever: uint8 [2 count, S, S, 3], labels [2 count].
+    """Yield batches for ever: uint8 [n, S, S, 3], labels [n].
 
-    Camera pictures come first (label 0), then their forgeries (label 1). Every forgery is seen once
-    before any is seen again.
+    First the camera pictures of the pairs and the pictures `alone` (label 0), then the pairs'
+    forgeries (label 1). Every forgery is seen once before any is seen again. Both of a pair are
+    mirrored, or neither.
     """
-    waiting: list[int] = []
+    count = settings.pairs_per_batch
+    forgeries = _in_turns(len(pairs.generated), rng)
+    others = _in_turns(len(alone), rng)
     while True:
-        if len(waiting) < count:
-            waiting = [*waiting, *rng.permutation(len(pairs.generated)).tolist()]
-        rows, waiting = waiting[:count], waiting[count:]
-        changed = [
-            augment_pair(pairs.camera[pairs.partner[row]], pairs.generated[row], augmentation, rng)
-            for row in rows
-        ]
-        pictures = [camera for camera, _ in changed] + [generated for _, generated in changed]
-        labels = torch.cat([torch.zeros(count), torch.ones(count)])
-        yield torch.from_numpy(np.stack(pictures)), labels
+        rows, more = (
+            list(islice(forgeries, count)),
+            list(islice(others, settings.alone_per_batch)),
+        )
+        mirrored = rng.random(count) < 0.5
+        real = [*_mirror(pairs.camera[pairs.partner[rows]], mirrored)]
+        real += _mirror(alone[more], rng.random(len(more)) < 0.5)
+        fake = _mirror(pairs.generated[rows], mirrored)
+        labels = torch.cat([torch.zeros(len(real)), torch.ones(len(fake))])
+        yield torch.from_numpy(np.stack([*real, *fake])), labels
+
+
+def _in_turns(count: int, rng: np.random.Generator) -> Iterator[int]:
+    """Every number below `count` in random order, again and again."""
+    while True:
+        yield from rng.permutation(count).tolist()
+
+
+def _mirror(pictures: Pictures, which: NDArray[np.bool_]) -> list[Pictures]:
+    return [one[:, ::-1] if turn else one for one, turn in zip(pictures, which, strict=True)]
 
 
 def fit(

@@ -7,6 +7,7 @@ the diffusion-like one learns to remove noise.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
@@ -14,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from d3.training.generators import Critic, Diffusion
-from d3.training.workers import in_bfloat16
+from d3.training.generators import Critic, Diffusion, Family, new_generator
+from d3.training.workers import in_bfloat16, two_at_a_time
 
 Pictures: TypeAlias = NDArray[np.uint8]
 
@@ -23,6 +24,32 @@ CROP = 64
 BATCH = 16
 PEAK_RATE = 4e-3
 ADVERSARIAL_WEIGHT = 0.1
+
+
+def train_generators(
+    pictures: Pictures,
+    *,
+    steps: int,
+    seed: int,
+    coarse: bool = False,
+    progress: Callable[[float], None] = lambda _share: None,
+) -> dict[Family, nn.Module]:
+    """Train one generator of every family on pictures [n, S, S, 3]."""
+    seeds = {family: seed + number for number, family in enumerate(Family)}
+    fresh = {one: new_generator(one, seed=seeds[one], coarse=coarse) for one in Family}
+    critics = {Family.ADVERSARIAL: Critic()}
+
+    def train(family: Family) -> nn.Module:
+        return train_generator(
+            fresh[family], critics.get(family), pictures, steps=steps, seed=seeds[family]
+        )
+
+    generators = {}
+    with two_at_a_time() as pool:
+        for family, trained in zip(Family, pool.map(train, Family), strict=True):
+            generators[family] = trained
+            progress(len(generators) / len(Family))
+    return generators
 
 
 def train_generator(
@@ -116,5 +143,5 @@ def _crops(pictures: Pictures, rng: np.random.Generator) -> Tensor:
 
 
 def _to_tensor(pictures: Pictures) -> Tensor:
-    planes = torch.from_numpy(pictures).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+    planes = torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float().div(127.5).sub(1)
     return planes.contiguous(memory_format=torch.channels_last)

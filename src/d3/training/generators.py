@@ -27,6 +27,10 @@ SEEN = (Family.TRANSPOSED, Family.NEAREST, Family.PIXELSHUFFLE, Family.ADVERSARI
 UNSEEN = (Family.BILINEAR, Family.DIFFUSION)
 
 
+FINE_SIGMAS = (0.08, 0.04, 0.02)
+COARSE_SIGMAS = (0.3, 0.15, 0.07, 0.03)
+
+
 def _convolution(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, size, stride, padding=size // 2, padding_mode="replicate")
 
@@ -63,23 +67,28 @@ class Residual(nn.Module):
 
 
 class Autoencoder(nn.Module):
-    """Compress a picture to half its side and `latent` channels, and bring it back."""
+    """Compress a picture to a half or a quarter of its side, and bring it back.
 
-    def __init__(self, family: Family, width: int = 32, latent: int = 8) -> None:
+    The latent has `latent` channels where the side is halved, and twice as many at a quarter.
+    """
+
+    def __init__(
+        self, family: Family, width: int = 32, latent: int = 8, *, doublings: int = 1
+    ) -> None:
         super().__init__()
+        side = 2**doublings
+        wide = width * doublings
         self.encode = nn.Sequential(
-            nn.PixelUnshuffle(2),
-            _convolution(12, width),
-            Residual(width),
-            _convolution(width, latent, 1),
+            nn.PixelUnshuffle(side),
+            _convolution(3 * side**2, wide),
+            Residual(wide),
+            _convolution(wide, latent * doublings, 1),
         )
-        self.decode = nn.Sequential(
-            _convolution(latent, width),
-            Residual(width),
-            _doubling(family, width, width // 2),
-            Residual(width // 2),
-            _convolution(width // 2, 3),
-        )
+        layers: list[nn.Module] = [_convolution(latent * doublings, wide), Residual(wide)]
+        for narrow in (width, width // 2)[-doublings:]:
+            layers += [_doubling(family, wide, narrow), Residual(narrow)]
+            wide = narrow
+        self.decode = nn.Sequential(*layers, _convolution(width // 2, 3))
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Return the pictures as they come back."""
@@ -115,7 +124,7 @@ class Denoiser(nn.Module):
 class Diffusion(nn.Module):
     """Noise a picture a little and denoise it in a few DDIM steps, image to image."""
 
-    def __init__(self, width: int = 32, sigmas: tuple[float, ...] = (0.08, 0.04, 0.02)) -> None:
+    def __init__(self, width: int = 32, sigmas: tuple[float, ...] = FINE_SIGMAS) -> None:
         super().__init__()
         self.denoiser = Denoiser(width)
         self.sigmas = sigmas
@@ -149,7 +158,13 @@ class Critic(nn.Module):
         return verdicts
 
 
-def new_generator(family: Family, *, seed: int) -> nn.Module:
-    """Return the untrained generator of a family; seeds torch's global random numbers."""
+def new_generator(family: Family, *, seed: int, coarse: bool = False) -> nn.Module:
+    """Return the untrained generator of a family; seeds torch's global random numbers.
+
+    A coarse one has a latent of a quarter of the picture's side instead of half, or stronger noise:
+    what it leaves is still there when the picture is made smaller.
+    """
     torch.manual_seed(seed)
-    return Diffusion() if family is Family.DIFFUSION else Autoencoder(family)
+    if family is Family.DIFFUSION:
+        return Diffusion(sigmas=COARSE_SIGMAS if coarse else FINE_SIGMAS)
+    return Autoencoder(family, doublings=2 if coarse else 1)

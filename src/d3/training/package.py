@@ -11,9 +11,10 @@ import msgspec
 
 from d3.domain.hashing import file_of
 from d3.domain.models import EncoderSpec, Manifest
-from d3.domain.scoring import AbstainBand
+from d3.domain.scoring import Calibration
+from d3.evaluation.calibration import Fitted
 
-NOTICE = "The starter model is for trying the software, not for judging real photographs."
+LICENCE = "Apache-2.0"
 
 
 def write_manifest(
@@ -23,8 +24,9 @@ def write_manifest(
     spec: EncoderSpec,
     permutations: tuple[tuple[int, ...], ...],
     permutation_seed: int,
-    abstain_band: AbstainBand,
+    fitted: Fitted,
     provenance: str,
+    notice: str,
     metrics: Mapping[str, Any],
 ) -> Manifest:
     """Write ``manifest.json`` beside ``encoder.safetensors`` and ``head.safetensors``.
@@ -35,8 +37,9 @@ def write_manifest(
         spec: the encoder's shape.
         permutations: up to 16 orders of the patches.
         permutation_seed: where they came from.
-        abstain_band: how close to the threshold the verdict is left open.
+        fitted: calibration, threshold and abstain band.
         provenance: how the weights were made.
+        notice: what every face says when the model answers.
         metrics: the figures that `d3 models info` shows.
     """
     manifest = Manifest(
@@ -47,10 +50,12 @@ def write_manifest(
         head=file_of(folder / "head.safetensors"),
         permutations=permutations,
         permutation_seed=permutation_seed,
-        abstain_band=abstain_band,
-        licence="Apache-2.0",
+        threshold=fitted.threshold,
+        calibration=Calibration(fitted.scale, fitted.bias, name),
+        abstain_band=fitted.band,
+        licence=LICENCE,
         provenance=provenance,
-        notice=NOTICE,
+        notice=notice,
         metrics=dict(metrics),
         created_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     )

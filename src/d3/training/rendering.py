@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from torch import nn
@@ -13,12 +15,17 @@ from torch import nn
 from d3.domain.errors import RequestInvalid
 from d3.evaluation.files import writing
 from d3.training.delivery import encode
+from d3.training.forging import Pictures, train_generators
 from d3.training.generators import Family
-from d3.training.pairs import CHUNK, delivery_of, forge_scenes
-from d3.training.starter import Progress, StarterPlan, Stopwatch, train_generators
+from d3.training.pairs import CHUNK, delivery_of, forge_scenes, photograph_scene
 from d3.training.workers import one_core_each, two_at_a_time
 
-_QUICK = StarterPlan(generator_scenes=16, generator_steps=25)
+SIZE = 224
+LEARNT_FROM = 100_000  # no scene that is written has so high a number
+_FULL = (300, 300)  # scenes for the generators to learn from, and steps of learning
+_QUICK = (16, 25)
+
+Progress: TypeAlias = Callable[[str, float], None]
 
 
 @one_core_each()
@@ -32,10 +39,9 @@ def render_dataset(
 ) -> int:
     """Write ``real/SCENE`` and ``fake/FAMILY/SCENE`` below ``out``, which must not be there yet.
 
-    Both files of a scene have the same size, format and quality. With the starter's seed, the first
-    150 scenes are its test pictures, and no scene is one that it was trained on. ``quick`` trains
-    the generators for a moment only: good enough for trying a command. Everything follows from the
-    seed. Returns the number of files.
+    Both files of a scene have the same size, format and quality. The generators learn from other
+    scenes. ``quick`` trains them for a moment only: good enough for trying a command. Everything
+    follows from the seed. Returns the number of files.
 
     Raises:
         RequestInvalid: ``out`` is there already.
@@ -43,13 +49,18 @@ def render_dataset(
     """
     if out.exists():
         raise RequestInvalid(f"{out} is there already.", "Choose a new folder.")
-    plan = _QUICK if quick else StarterPlan()
-    generators = train_generators(plan, seed, progress, Stopwatch())
+    learnt, steps = _QUICK if quick else _FULL
+    generators = train_generators(
+        _photographed(range(LEARNT_FROM, LEARNT_FROM + learnt), seed),
+        steps=steps,
+        seed=seed,
+        progress=partial(progress, "generators"),
+    )
     with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
         try:
-            count = _write(unfinished, generators, _numbers(plan, scenes), seed, progress)
+            count = _write(unfinished, generators, list(range(scenes)), seed, progress)
             unfinished.chmod(0o755)
             unfinished.replace(out)
         finally:
@@ -57,11 +68,10 @@ def render_dataset(
     return count
 
 
-def _numbers(plan: StarterPlan, scenes: int) -> list[int]:
-    """The test scenes first, then such as no split holds."""
-    splits = plan.splits()
-    test, beyond = splits["test"], max(split.stop for split in splits.values())
-    return [*test[:scenes], *range(beyond, beyond + scenes - len(test[:scenes]))]
+def _photographed(scenes: range, seed: int) -> Pictures:
+    """Photograph scenes, two at a time."""
+    with two_at_a_time() as pool:
+        return np.stack(list(pool.map(partial(photograph_scene, seed, size=SIZE), scenes)))
 
 
 def _write(
@@ -71,13 +81,12 @@ def _write(
     seed: int,
     progress: Progress,
 ) -> int:
-    size = StarterPlan().encoder.image_size
     for name in ("real", *(f"fake/{family}" for family in generators)):
         (folder / name).mkdir(parents=True)
 
     def make(chunk: list[int]) -> int:
         turns = np.tile(np.arange(len(generators)), len(chunk))
-        for scene, family, pair in forge_scenes(generators, chunk, turns, seed=seed, size=size):
+        for scene, family, pair in forge_scenes(generators, chunk, turns, seed=seed, size=SIZE):
             for picture, kind in zip(pair, ("real", f"fake/{family}"), strict=True):
                 content, suffix = encode(picture, delivery_of(seed, scene))
                 (folder / kind / f"{scene:05}.{suffix}").write_bytes(content)

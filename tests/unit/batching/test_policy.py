@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from d3.adapters.batching.costs import CostModel
 from d3.adapters.batching.lines import Entry, Want
 from d3.adapters.batching.policy import Bounds
-from d3.domain.errors import Overloaded
+from d3.domain.errors import ExplanationUnavailable, Overloaded
 from d3.domain.ports_queue import Lane
 from tests.unit.batching.simulated import Device, lanes
 
@@ -272,6 +272,139 @@ def offer(device: Device, rate: float, seconds: float, deadline: float) -> int:
             device.now = until - (device.fixed + device.each * running.encodings)
             device.finish(running)
     return refused
+
+
+SLOW = [(0.0, 0.75), (0.1, 0.7), (0.3, 0.6), (0.6, 0.6), (1.0, 1.0), (2.0, 2.3), (0.5, 3.0)]
+"""Seconds of a pass and of an encoding, where an image takes longer than a second."""
+
+
+class TestSlowDevices:
+    """Where a pass is felt: whoever is let in is judged in time, and hears before that or never."""
+
+    @staticmethod
+    def device(fixed: float, each: float) -> Device:
+        device = Device(fixed=fixed, each=each)
+        for encodings in (2, 2, 2, 4, 4, 4):  # what a warm-up has the time for
+            device.policy.costs.observe(encodings, fixed + each * encodings)
+        return device
+
+    @pytest.mark.parametrize("running", [False, True])
+    @pytest.mark.parametrize(("fixed", "each"), SLOW)
+    def test_of_a_burst_what_fits_one_by_one_is_judged_and_the_rest_hears_at_once(
+        self,
+        fixed: float,
+        each: float,
+        running: bool,  # noqa: FBT001  a case
+    ) -> None:
+        device, deadline, let_in, refused = self.device(fixed, each), 27.0, 0, 0
+        alone = fixed + 2 * each
+        first = None
+        if running:
+            device.submit(deadline=deadline)
+            first = device.begin()
+        wants = [Want(1, 100, deadline=deadline) for _ in range(16)]
+        for want in wants:  # all reserve before the first is decoded, as in a burst
+            try:
+                device.policy.reserve(want, device.now)
+                let_in += 1
+            except Overloaded:
+                refused += 1
+        for _ in range(let_in):
+            device.policy.give_up(wants[0])
+            device.submit(deadline=deadline)
+        if first is not None:
+            device.finish(first)
+        device.run()
+        assert set(device.ended.values()) == {"answered"}
+        assert max(device.ended_at.values()) <= deadline * 1.08
+        assert let_in + running >= min(16, int(deadline / alone))
+        assert refused == 16 - let_in
+
+    @pytest.mark.parametrize(("fixed", "each"), SLOW)
+    def test_answers_leave_as_they_are_ready(self, fixed: float, each: float) -> None:
+        device = self.device(fixed, each)
+        for _ in range(16):
+            device.submit(deadline=1000.0)
+        device.run()
+        assert max(one.images for one in device.passes) <= 2
+        ended = sorted(device.ended_at.values())
+        assert ended[0] <= 2 * (fixed + 2 * each)
+
+    @pytest.mark.parametrize("load", [1.5, 4.0])
+    @pytest.mark.parametrize(("fixed", "each"), SLOW)
+    def test_under_load_the_device_is_used_and_nobody_is_given_up(
+        self, fixed: float, each: float, load: float
+    ) -> None:
+        device = self.device(fixed, each)
+        capacity = 1 / (fixed + 2 * each)
+        offer(device, load * capacity, seconds=600.0, deadline=27.0)
+        assert set(device.ended.values()) == {"answered"}
+        assert all(device.ended_at[one] <= one.since + 27.0 * 1.08 for one in device.ended)
+        assert len(device.ended) >= 0.9 * capacity * 600.0
+
+    def test_a_guess_that_was_a_little_wrong_costs_nobody_the_answer(self) -> None:
+        device = self.device(0.0, 0.75)
+        device.each = 0.8
+        entries = [device.submit(deadline=27.0) for _ in range(16)]
+        device.run()
+        assert {device.ended[one] for one in entries} == {"answered"}
+
+
+class TestHeatMaps:
+    """Drawn in parts, in passes of their own, in the bulk lane."""
+
+    @staticmethod
+    def submit_map(device: Device, parts: int = 12, deadline: float | None = None) -> Entry:
+        want = Want(parts, 0, 1, BULK, deadline, apart=True)
+        device.policy.reserve(want, device.now)
+        entry = Entry(parts, 1, BULK, 0, deadline, device.now, apart=True)
+        device.policy.enter(entry)
+        device.answered[entry] = []
+        return entry
+
+    def test_its_parts_share_a_pass_with_nobody(self) -> None:
+        device = Device().learn()
+        maps = [self.submit_map(device) for _ in range(2)]
+        others = [device.submit(BULK, images=3), device.submit()]
+        device.run()
+        assert {device.ended[one] for one in (*maps, *others)} == {"answered"}
+        for one in device.passes:
+            assert len({part.entry for part in one.parts}) == 1 or not one.apart
+        assert device.answered[maps[0]] == list(range(12))
+
+    def test_single_images_go_first_and_come_in_between(self) -> None:
+        device = TestSlowDevices.device(0.1, 0.7)
+        drawn = self.submit_map(device)
+        device.step()
+        mine = device.submit()
+        device.step()
+        assert device.ended[mine] == "answered"
+        assert drawn not in device.ended
+
+    def test_who_leaves_stops_it(self) -> None:
+        device = TestSlowDevices.device(0.1, 0.7)
+        drawn = self.submit_map(device)
+        device.step()
+        device.policy.withdraw(drawn)
+        device.run()
+        assert len(device.passes) == 1
+        assert device.policy.idle
+
+    def test_what_takes_longer_than_there_is_time_is_told_before_it_begins(self) -> None:
+        device = TestSlowDevices.device(0.1, 0.7)
+        with pytest.raises(ExplanationUnavailable, match="18 seconds"):
+            self.submit_map(device, deadline=15.0)
+        self.submit_map(device, deadline=27.0)
+        with pytest.raises(Overloaded):
+            self.submit_map(device, deadline=27.0)
+
+    def test_it_teaches_nothing_about_images(self) -> None:
+        device = Device().learn()
+        before = device.policy.costs.seconds(24)
+        device.fixed = 9.0
+        self.submit_map(device)
+        device.run()
+        assert device.policy.costs.seconds(24) == before
 
 
 class TestBounds:

@@ -23,6 +23,7 @@ from d3.domain.errors import (
     ModelNotLoaded,
     Overloaded,
 )
+from d3.domain.heatmaps import Map
 from d3.domain.images import Pixels
 from d3.domain.ports import Logits
 from d3.domain.ports_queue import Lane, Scored
@@ -333,3 +334,64 @@ def test_warming_up_learns_what_a_pass_costs(
     assert heard.passes[:3] == [1, 1, 2]
     assert sum(heard.passes) >= 8
     assert queue.waiting(Lane.INTERACTIVE).images == 0
+
+
+class Explaining(Held):
+    """Draws heat maps in four parts, when allowed."""
+
+    parts = 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drawn: list[tuple[int, int]] = []
+        self.at_a_part: Callable[[], object] = lambda: None
+
+    def explain_parts(self, pixels: Pixels, views: int, start: int, stop: int) -> Map:
+        assert pixels.ndim == 3
+        self.at_a_part()
+        self.drawn.append((start, stop))
+        return np.arange(start, stop, dtype=np.float64) + 10 * views
+
+    def heat(self, logits: Map) -> Map:
+        return logits.reshape(2, 2)
+
+
+class TestHeatMaps:
+    @pytest.fixture
+    def detector(self) -> Explaining:
+        return Explaining()
+
+    def test_all_parts_make_one_map(self, queue: ThreadedQueue, detector: Explaining) -> None:
+        drawn = queue.reserve_map(2).submit(image(3)[0])
+        assert drawn.result(SECONDS).tolist() == [[20, 21], [22, 23]]
+        assert queue.waiting(Lane.BULK).images == 0
+
+    def test_it_waits_its_turn_and_who_left_costs_nothing_more(
+        self, make: Callable[..., ThreadedQueue], detector: Explaining
+    ) -> None:
+        queue = make(batch_size=1)
+        first = busy(queue, detector)
+        drawn = queue.reserve_map(1).submit(image(3)[0])
+        assert queue.waiting(Lane.BULK).images == 4
+        detector.at_a_part = drawn.cancel
+        detector.may_score.set()
+        first.result(SECONDS)
+        queue.submit(image(5), 1).result(SECONDS)
+        assert drawn.cancelled()
+        assert detector.drawn == [(0, 1)]
+        assert queue.waiting(Lane.BULK).images == 0
+
+    def test_places_given_up_are_free(self, queue: ThreadedQueue) -> None:
+        queue.reserve_map(1).give_up()
+        assert queue.waiting(Lane.BULK).images == 0
+
+    def test_a_part_that_breaks_it_fails_the_map_alone(
+        self, queue: ThreadedQueue, detector: Explaining, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(*_: object) -> Map:
+            raise DeviceOutOfMemory("No room.")
+
+        monkeypatch.setattr(detector, "explain_parts", broken)
+        drawn = queue.reserve_map(1).submit(image(3)[0])
+        assert isinstance(drawn.exception(SECONDS), DeviceOutOfMemory)
+        assert queue.submit(image(5), 1).result(SECONDS).logits.item() == logit(5)

@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 import io
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from tests.images import picture
+from tests.images import encoded, picture, with_png_chunks
 
 from d3.adapters.pillow import PillowDecoder
 from d3.evaluation.check import Checked, check, leaks
 from d3.evaluation.dataset import Dataset
 from d3.evaluation.facts import FACTS, facts_of, jpeg_quality
+from d3.testing.images import png_chunk
 
 
 def store(file: Path, image: Image.Image, kind: str, **options: object) -> None:
@@ -121,6 +123,20 @@ def test_every_format_has_its_facts(tmp_path: Path, kind: str) -> None:
     assert len(facts.values) == len(facts.texts) == len(FACTS)
     assert facts.texts[:3] == (kind, "40", "20")
     assert np.isfinite(facts.values).all()
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "BMP", "TIFF", "PSD", "JXL"])
+def test_whatever_was_decoded_has_its_facts(tmp_path: Path, kind: str) -> None:
+    """Pillow's own way in refuses some files that D3 reads."""
+    last = 1 if kind in {"WEBP", "BMP"} else None
+    (tmp_path / "image").write_bytes(encoded(picture(40, 20), kind)[: last and -last])
+    assert facts_of(tmp_path / "image", PillowDecoder()).texts[0] == kind
+    large = with_png_chunks(
+        encoded(picture(40, 20), "PNG"),
+        png_chunk(b"iTXt", b"XML\0\1\0\0\0" + zlib.compress(bytes(5_000_000), 9)),
+    )
+    (tmp_path / "large").write_bytes(large)
+    assert facts_of(tmp_path / "large", PillowDecoder()).texts[0] == "PNG"
 
 
 def test_facts_that_say_nothing_are_at_chance() -> None:

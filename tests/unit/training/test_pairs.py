@@ -8,8 +8,8 @@ from d3.training.baselines import BASELINES, laplacian_variance
 from d3.training.camera import draw_camera, photograph
 from d3.training.delivery import Delivery, deliver, draw_delivery, jpeg
 from d3.training.filters import laplacian
-from d3.training.forging import train_generator
-from d3.training.generators import SEEN, UNSEEN, Critic, Family, new_generator
+from d3.training.forging import train_generators
+from d3.training.generators import SEEN, UNSEEN, Family
 from d3.training.matching import match_partner, noise_level
 from d3.training.pairs import Pairs, make_pairs, photograph_scenes
 from d3.training.scenes import render_scene
@@ -20,13 +20,7 @@ SCENES = range(10, 16)
 
 @pytest.fixture(scope="module")
 def generators() -> dict[Family, nn.Module]:
-    pictures = photograph_scenes(0, range(4), SIZE)
-    fresh = {family: new_generator(family, seed=0) for family in Family}
-    critics = {Family.ADVERSARIAL: Critic()}
-    return {
-        family: train_generator(generator, critics.get(family), pictures, steps=3, seed=0)
-        for family, generator in fresh.items()
-    }
+    return train_generators(photograph_scenes(0, range(4), SIZE), steps=3, seed=0)
 
 
 @pytest.fixture(scope="module")

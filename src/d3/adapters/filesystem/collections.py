@@ -10,7 +10,12 @@ from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
-from d3.domain.errors import FolderUnreadable, ImageNotFound, RequestInvalid
+from d3.domain.errors import (
+    FolderUnreadable,
+    ImageElsewhere,
+    ImageNotFound,
+    RequestInvalid,
+)
 from d3.domain.folders import (
     EVERYTHING,
     Pattern,
@@ -39,13 +44,19 @@ class FolderCollection:
         folder: searched to the bottom.
         pattern: which of its files are meant.
         source: what the collection is called; the folder unless said.
+        inside: a folder that no link may lead out of; None where links lead anywhere.
     """
 
     named = False
 
     def __init__(
-        self, folder: Path, pattern: Pattern = EVERYTHING, source: str | None = None
+        self,
+        folder: Path,
+        pattern: Pattern = EVERYTHING,
+        source: str | None = None,
+        inside: Path | None = None,
     ) -> None:
+        self._inside = inside and os.path.realpath(inside)
         self._root = str(folder.absolute())
         self._pattern = pattern
         self.source = source or self._root
@@ -78,7 +89,15 @@ class FolderCollection:
 
     def read(self, uri: str) -> ImageSource:
         """The file itself: the decoder opens it."""
-        return Path(uri)
+        if self._inside is None:
+            return Path(uri)
+        path = Path(os.path.realpath(uri))
+        if not path.is_relative_to(self._inside):
+            raise ImageElsewhere(
+                "The link leads out of the folder that may be scanned.",
+                "Put the image itself there.",
+            )
+        return path
 
     def check(self) -> None:
         """See whether the folder is there and can be read."""

@@ -100,7 +100,7 @@ def _is_whole(folder: Path, facts: Facts) -> bool:
 
 
 def _export(model: StoredModel, facts: Facts, into: Path) -> None:
-    command = [sys.executable, "-m", "d3.adapters.openvino.export", json.dumps(facts["spec"])]
+    command = [sys.executable, "-P", "-m", "d3.adapters.openvino.export", json.dumps(facts["spec"])]
     command += [str(model.encoder.resolve()), facts["precision"], str(facts["threads"]), str(into)]
     try:
         subprocess.run(

@@ -1,7 +1,8 @@
 """From what was handed in to the network's pixels: limits, decoding, RGB, 224 x 224.
 
-Exactly the published preprocessing (torchvision's ``Resize`` on a PIL image): alpha dropped, EXIF
-orientation not applied, Pillow's antialiased bilinear filter, aspect ratio not kept.
+Exactly the published preprocessing (torchvision's ``Resize`` on a PIL image): alpha dropped, pixels
+as they are stored whatever turns them for people, Pillow's antialiased bilinear filter, aspect
+ratio not kept.
 """
 
 from __future__ import annotations
@@ -17,17 +18,21 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, features
+from PIL import Image, ImageChops, features
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
+from PIL.IcoImagePlugin import IcoFile
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
+from PIL.PsdImagePlugin import PsdImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from d3.adapters.pillow.content import content_of
-from d3.adapters.pillow.formats import READABLE
-from d3.adapters.pillow.structure import check_structure, gif_frames
+from d3.adapters.pillow.formats import FORMATS, READABLE, described
+from d3.adapters.pillow.structure import Region, Skeleton, walk
 from d3.domain.errors import (
     ImageDamaged,
     ImageEmpty,
@@ -38,15 +43,30 @@ from d3.domain.errors import (
     ImageUnsupported,
 )
 from d3.domain.formats import SNIFFED_BYTES, sniff
-from d3.domain.images import DecodedImage, ImageFacts, ImageSource, Pixels, pixels_sha256
+from d3.domain.images import (
+    DecodedImage,
+    ImageFacts,
+    ImageSource,
+    Pixels,
+    pixels_sha256,
+    turned,
+)
 
 _DIMENSIONS = 2
+_AGAIN = "Fetch or export it again."
+_GREY = frozenset({127, 128})
+"""What a JPEG's last pixel is where no data stood for it."""
+
 _OPENERS: dict[str, Callable[[BinaryIO], Image.Image]] = {
     "AVIF": AvifImageFile,
     "BMP": BmpImageFile,
     "GIF": GifImageFile,
+    "ICO": lambda stream: IcoFile(stream).frame(0),
     "JPEG": JpegImageFile,
+    "JPEG2000": Jpeg2KImageFile,
     "PNG": PngImageFile,
+    "PSD": PsdImageFile,
+    "TIFF": TiffImageFile,
     "WEBP": WebPImageFile,
 }
 
@@ -63,7 +83,7 @@ class Limits:
     """
 
     bytes: int = 50 * 2**20
-    pixels: int = 50_000_000
+    pixels: int = 120_000_000
     side: int = 30_000
     jpeg_scans: int = 100
 
@@ -71,8 +91,9 @@ class Limits:
 class PillowDecoder:
     """Fills :class:`d3.domain.ports.ImageDecoder`; keeps no state and is thread-safe.
 
-    Reads JPEG, PNG, WebP, AVIF, GIF, BMP, and HEIC with the extra ``[heif]``; the first frame of
-    what has several.
+    Reads what :data:`d3.adapters.pillow.formats.READABLE` says, and JPEG XL where its package is
+    there; of several frames, pages or pictures the first. A picture that is not there whole is
+    damaged, but for its last rows.
     """
 
     def __init__(self, limits: Limits = Limits()) -> None:
@@ -85,10 +106,61 @@ class PillowDecoder:
 
     def decode(self, source: ImageSource, size: int | None) -> DecodedImage:
         """Check the limits, decode the first frame to RGB and resize it to ``size`` x ``size``."""
+        source = self._handed_in(source)
+        if isinstance(source, bytes):
+            kind = self.format_of(source)
+            skeleton = walk(kind, source, self._limits.jpeg_scans)
+            image, rgb, frames = self._decoded(kind, skeleton)
+            width, height = rgb.size
+            with _translated(kind):
+                pixels = _resized(rgb, size)
+                content = content_of(image, rgb, pixels)
+            facts = ImageFacts(
+                format=kind,
+                width=width,
+                height=height,
+                frames=frames,
+                size_bytes=len(source),
+                sha256=hashlib.sha256(source).hexdigest(),
+                content=content,
+                note=skeleton.note,
+            )
+            return DecodedImage(pixels, facts, skeleton.orientation)
+        with _translated(source.format or "PIL"):
+            rgb = _as_rgb(source)
+            # The hash is of what is judged: indices alone would not tell two palettes apart.
+            samples = rgb.tobytes()
+            digest = pixels_sha256(rgb.mode, rgb.size, samples)
+            pixels = _resized(rgb, size)
+            content = content_of(source, rgb, pixels)
+            facts = ImageFacts("pixels", *rgb.size, 1, len(samples), digest, content)
+            return DecodedImage(pixels, facts)
+
+    def picture(self, source: ImageSource, side: int) -> Pixels:
+        """The first frame as people see it, turned, and scaled down where a side is longer."""
+        source, orientation = self._handed_in(source), 1
+        if isinstance(source, bytes):
+            kind = self.format_of(source)
+            skeleton = walk(kind, source, self._limits.jpeg_scans)
+            _, rgb, _ = self._decoded(kind, skeleton)
+            orientation = skeleton.orientation
+        else:
+            kind = source.format or "PIL"
+            with _translated(kind):
+                rgb = _as_rgb(source).copy()
+        with _translated(kind):
+            rgb.thumbnail((side, side), Image.Resampling.BILINEAR)
+            return np.ascontiguousarray(turned(np.asarray(rgb), orientation))
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _handed_in(self, source: ImageSource) -> bytes | Image.Image:
+        """A file's content, or an image within the limits of size."""
         if isinstance(source, str | Path):
-            source = read_file(Path(source), self._limits.bytes)
+            return read_file(Path(source), self._limits.bytes)
         if isinstance(source, bytes | bytearray | memoryview):
-            return self._decode_file(bytes(source), size)
+            return bytes(source)
         if isinstance(source, np.ndarray):
             image = _from_array(source)
         elif isinstance(source, Image.Image):
@@ -99,50 +171,76 @@ class PillowDecoder:
                 "Give a path, an encoded file's bytes, a PIL image or a uint8 array.",
             )
         self._check_size(image.size)
-        with _translated(image.format or "PIL"):
-            rgb = _as_rgb(image)
-            # The hash is of what is judged: indices alone would not tell two palettes apart.
-            samples = rgb.tobytes()
-            digest = pixels_sha256(rgb.mode, rgb.size, samples)
-            pixels = _resized(rgb, size)
-            content = content_of(image, rgb, pixels)
-            facts = ImageFacts("pixels", *rgb.size, 1, len(samples), digest, content)
-            return DecodedImage(pixels, facts)
+        return image
 
-    def close(self) -> None:
-        """Nothing is held."""
+    def format_of(self, data: bytes) -> str:
+        """Pillow's name of a file's format, by its first bytes.
 
-    def _decode_file(self, data: bytes, size: int | None) -> DecodedImage:
+        Raises:
+            ImageError: it is empty, too large, or nothing that D3 reads.
+        """
         if not data:
             raise ImageEmpty("The file is empty.", "Send the image's bytes.")
-        kind = sniff(data[:SNIFFED_BYTES])
-        if kind is None:
-            raise ImageUnsupported(
-                "The file is not an image that D3 reads.", f"Give a {READABLE} file."
-            )
+        start = data[:SNIFFED_BYTES]
+        kind = sniff(start)
+        if kind is None or kind not in FORMATS:
+            refuse = ImageUnsupported if kind is None else ImageFormatUnsupported
+            raise refuse(described(kind, start), f"D3 reads {READABLE}.")
         if len(data) > self._limits.bytes:
             raise ImageTooLarge(
                 f"The file is larger than {self._limits.bytes:,} bytes.",
                 "Send a smaller one, or raise D3_MAX_IMAGE_BYTES.",
             )
-        opener = _opener(kind)
-        check_structure(kind, data, self._limits.jpeg_scans)
-        frames = gif_frames(data) if kind == "GIF" else None
+        return kind
+
+    def _decoded(self, kind: str, skeleton: Skeleton) -> tuple[Image.Image, Image.Image, int]:
+        """The decoded image, the same in RGB, and the number of frames."""
+        if skeleton.size is not None:
+            self._check_size(skeleton.size)
         try:
             with _translated(kind):
-                image = opener(io.BytesIO(data))
-                self._check_size(image.size)
-                if frames is None:
-                    frames = int(getattr(image, "n_frames", 1))
-                image.load()
-                rgb = _as_rgb(image)
-                pixels = _resized(rgb, size)
-                content = content_of(image, rgb, pixels)
+                image, rgb = self._load(skeleton.kind or kind, skeleton.data)
+                frames = skeleton.frames or int(getattr(image, "n_frames", 1))
+                if skeleton.other is not None and (not skeleton.suspect or _ends_grey(image)):
+                    self._compare(skeleton.kind or kind, skeleton, rgb)
+                if skeleton.tiles is not None:
+                    self._check_tiles(kind, skeleton, rgb)
+                if skeleton.region is not None:
+                    rgb = _on_canvas(rgb, skeleton.region)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise self._too_many_pixels() from error
-        digest = hashlib.sha256(data).hexdigest()
-        facts = ImageFacts(kind, image.width, image.height, frames, len(data), digest, content)
-        return DecodedImage(pixels, facts)
+        except ImageDamaged as error:
+            if skeleton.strange is None:
+                raise
+            remedy = "Export it as an ordinary JPEG or PNG file."
+            raise ImageFormatUnsupported(skeleton.strange, remedy) from error
+        return image, rgb, frames
+
+    def _load(self, kind: str, data: bytes) -> tuple[Image.Image, Image.Image]:
+        image = _opener(kind)(io.BytesIO(data))
+        self._check_size(image.size)
+        image.load()
+        return image, _as_rgb(image)
+
+    def _compare(self, kind: str, skeleton: Skeleton, rgb: Image.Image) -> None:
+        """Refuse a picture of which more than the last rows depend on how it was completed."""
+        assert skeleton.other is not None
+        _, other = self._load(kind, skeleton.other())
+        rows = max(rgb.height - skeleton.slack, 0)
+        box = (0, 0, rgb.width, rows)
+        if rows and ImageChops.difference(rgb.crop(box), other.crop(box)).getbbox() is not None:
+            raise ImageDamaged(f"The {kind} image is damaged or cut short.", _AGAIN)
+
+    def _check_tiles(self, kind: str, skeleton: Skeleton, rgb: Image.Image) -> None:
+        """Refuse a picture with a tile that came out in one colour and cannot be decoded."""
+        assert skeleton.tiles is not None
+        for tile in skeleton.tiles():
+            left, top, right, bottom = tile.box
+            box = (left, top, min(right, rgb.width), min(bottom, rgb.height))
+            if left >= rgb.width or top >= rgb.height:
+                continue
+            if rgb.crop(box).getcolors(1) is not None:
+                self._load(kind, tile.alone())
 
     def _check_size(self, size: tuple[int, int]) -> None:
         width, height = size
@@ -209,33 +307,52 @@ def _translated(kind: str) -> Iterator[None]:
         raise ImageTooLarge("There is no memory to decode the image.", "Scale it down.") from error
     # Pillow's plugins raise nearly anything at a malformed file.
     except Exception as error:
-        raise ImageDamaged(
-            f"The {kind} image is damaged or cut short.", "Fetch or export it again."
-        ) from error
+        raise ImageDamaged(f"The {kind} image is damaged or cut short.", _AGAIN) from error
 
 
 def _opener(kind: str) -> Callable[[BinaryIO], Image.Image]:
-    """What reads a format, or a word on what to install.
+    """What reads a format.
 
     Not ``Image.open``: that warns of large images before their size can be checked, and takes a
     photograph with a second picture inside (MPO) for an animation.
     """
     if kind == "HEIF":
-        try:
-            from pillow_heif.as_plugin import HeifImageFile
-        except ImportError as error:
-            raise ImageFormatUnsupported(
-                "HEIC images need an extra package.", "pip install 'd3-deepfake[heif]'"
-            ) from error
+        from pi_heif.as_plugin import HeifImageFile
+
         heif: Callable[[BinaryIO], Image.Image] = HeifImageFile
         return heif
+    if kind == "JXL":
+        try:
+            from pillow_jxl.JpegXLImagePlugin import JXLImageFile
+        except ImportError as error:
+            raise _not_here("JPEG XL") from error
+        jxl: Callable[[BinaryIO], Image.Image] = JXLImageFile
+        return jxl
     if kind == "AVIF" and not features.check("avif"):
-        raise ImageFormatUnsupported(
-            "This Pillow was built without AVIF.", "Install Pillow's own wheel: pip install pillow"
-        )
-    if kind not in _OPENERS:
-        raise ImageFormatUnsupported(f"D3 does not read {kind}.", f"Give a {READABLE} file.")
+        raise _not_here("AVIF")
+    if kind == "JPEG2000" and not features.check("jpg_2000"):
+        raise _not_here("JPEG 2000")
     return _OPENERS[kind]
+
+
+def _not_here(kind: str) -> ImageFormatUnsupported:
+    return ImageFormatUnsupported(
+        f"This is {kind}, which this installation of D3 does not read.",
+        "Export it as a JPEG or PNG file.",
+    )
+
+
+def _on_canvas(rgb: Image.Image, region: Region) -> Image.Image:
+    """A frame where it is drawn."""
+    canvas = Image.new("RGB", region.canvas)
+    canvas.paste(rgb, (region.left, region.top))
+    return canvas
+
+
+def _ends_grey(image: Image.Image) -> bool:
+    """Whether a JPEG's last pixel looks like one that was not there."""
+    pixel = image.getpixel((image.width - 1, image.height - 1))
+    return _GREY.issuperset(pixel if isinstance(pixel, tuple) else (pixel,))
 
 
 def _from_array(array: np.ndarray) -> Image.Image:
@@ -273,7 +390,9 @@ def _as_rgb(image: Image.Image) -> Image.Image:
         rgb = image.convert("RGB")
         if rgb.mode == "RGB":
             return rgb
-    raise ImageFormatUnsupported(f"Pixels of mode {image.mode!r} cannot be shown as RGB.")
+    raise ImageFormatUnsupported(
+        f"Pixels of mode {image.mode!r} cannot be shown as RGB.", "Convert to RGB first."
+    )
 
 
 def _resized(rgb: Image.Image, size: int | None) -> Pixels:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 
-import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -14,12 +13,6 @@ from d3.domain.images import Pixels
 
 class PillowDrawing:
     """Fills :class:`d3.domain.ports.Drawing`."""
-
-    def shrunk(self, pixels: Pixels, side: int) -> Pixels:
-        """The picture with no side longer than so many pixels; its proportions stay."""
-        image = Image.fromarray(pixels)
-        image.thumbnail((side, side), Image.Resampling.BILINEAR)
-        return np.asarray(image)
 
     def png(self, pixels: Pixels, text: Mapping[str, str] | None = None) -> bytes:
         """The picture as a PNG file, with texts in it by their keyword."""

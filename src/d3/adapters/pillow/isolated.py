@@ -7,20 +7,27 @@ child that was taken over altogether can write no file and answer nothing but pi
 
 from __future__ import annotations
 
+import logging
 import os
 import selectors
+import signal
 import struct
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeGuard, TypeVar
 
 import numpy as np
 
 from d3.adapters.pillow import worker
 from d3.adapters.pillow.decoder import Limits, PillowDecoder, read_file
+from d3.adapters.pillow.formats import FORMATS
 from d3.domain.errors import (
+    DecoderUnavailable,
+    DecodingInterrupted,
     ImageDamaged,
     ImageEmpty,
     ImageError,
@@ -28,16 +35,30 @@ from d3.domain.errors import (
     ImageTooLarge,
     ImageUnsupported,
 )
-from d3.domain.images import Content, DecodedImage, ImageFacts, ImageSource
+from d3.domain.images import (
+    ORIENTATIONS,
+    Content,
+    DecodedImage,
+    ImageFacts,
+    ImageSource,
+    Note,
+    Pixels,
+)
 
+_LOG = logging.getLogger("d3.decoding")
 _ERRORS: dict[str, type[ImageError]] = {
     kind.__name__: kind
     for kind in (ImageDamaged, ImageEmpty, ImageFormatUnsupported, ImageTooLarge, ImageUnsupported)
 }
-_FORMATS = {"AVIF", "BMP", "GIF", "HEIF", "JPEG", "PNG", "WEBP"}
 _SECONDS = 10
 _WALL_FACTOR = 3
+_START_SECONDS = 60
 _MOST_WORDS = 4096
+_TRIES = 2
+_LAST_SECONDS = 1
+"""For a child whose pipe is closed to be gone."""
+
+Answer = TypeVar("Answer")
 
 
 class IsolatedDecoder:
@@ -63,29 +84,15 @@ class IsolatedDecoder:
 
     def decode(self, source: ImageSource, size: int | None) -> DecodedImage:
         """Check the limits, decode the first frame to RGB and resize it to ``size`` x ``size``."""
-        if size is not None and isinstance(source, str | Path):
-            source = read_file(Path(source), self._limits.bytes)
-        if size is None or not isinstance(source, bytes):
+        if size is None or not _is_encoded(source):
             return self._inside.decode(source, size)
-        if not source or len(source) > self._limits.bytes:
-            return self._inside.decode(source, size)  # which refuses it at once
-        child = self._take()
-        try:
-            outcome = child.decode(source, size, _WALL_FACTOR * self._seconds)
-        except _Lost as lost:
-            child.kill()
-            raise ImageDamaged(
-                "Decoding the image went beyond the limits of memory or time.",
-                "Export it again with another program.",
-            ) from lost
-        except BaseException:
-            child.kill()  # it would answer the next one with this one's pixels
-            raise
-        with self._lock:
-            self._idle.append(child)
-        if isinstance(outcome, ImageError):
-            raise outcome
-        return outcome
+        return self._ask(source, lambda child, data, until: child.decode(data, size, until))
+
+    def picture(self, source: ImageSource, side: int) -> Pixels:
+        """The first frame as people see it, turned, and scaled down where a side is longer."""
+        if not _is_encoded(source):
+            return self._inside.picture(source, side)
+        return self._ask(source, lambda child, data, until: child.picture(data, side, until))
 
     def close(self) -> None:
         """End the children that are idle."""
@@ -93,6 +100,41 @@ class IsolatedDecoder:
             idle, self._idle = self._idle, []
         for child in idle:
             child.kill()
+
+    def _ask(
+        self,
+        source: str | Path | bytes,
+        ask: Callable[[_Child, bytes, _Deadline], Answer | ImageError],
+    ) -> Answer:
+        """What a child answers; one that is ended from outside is no fault of the image's."""
+        data = source if isinstance(source, bytes) else read_file(Path(source), self._limits.bytes)
+        self._inside.format_of(data)  # what is no image, or too large a file, is refused at once
+        for number in range(_TRIES):
+            child = self._take() if number == 0 else self._start()
+            try:
+                outcome = ask(child, data, _Deadline(_WALL_FACTOR * self._seconds))
+            except _Lost as lost:
+                if child.was_killed():
+                    continue
+                raise ImageDamaged(
+                    "Decoding the image went beyond the limits of memory or time.",
+                    "Export it again with another program.",
+                ) from lost
+            except BaseException:
+                child.kill()  # it would answer the next one with this one's pixels
+                raise
+            if child.worn:
+                child.kill()
+            else:
+                with self._lock:
+                    self._idle.append(child)
+            if isinstance(outcome, ImageError):
+                raise outcome
+            return outcome
+        _LOG.error("a decoding process was killed twice, as by a system that lacks memory")
+        raise DecodingInterrupted(
+            "What decodes images was ended from outside.", "Try again in a moment."
+        )
 
     def _take(self) -> _Child:
         with self._lock:
@@ -102,7 +144,21 @@ class IsolatedDecoder:
                 if child.alive:
                     return child
                 child.kill()
-        return _Child(self._limits, self._seconds)
+        return self._start()
+
+    def _start(self) -> _Child:
+        try:
+            return _Child(self._limits, self._seconds)
+        except (OSError, _Lost) as error:
+            _LOG.exception("no decoding process can be started")
+            raise DecoderUnavailable(
+                "Images cannot be decoded right now.", "Try again in a moment."
+            ) from error
+
+
+def _is_encoded(source: ImageSource) -> TypeGuard[str | Path | bytes]:
+    """Whether a child is needed; pixels are no file of a stranger's."""
+    return isinstance(source, str | Path | bytes)
 
 
 class _Lost(Exception):
@@ -110,12 +166,23 @@ class _Lost(Exception):
 
 
 class _Child:
-    """One child process and its two pipes."""
+    """One child process and its two pipes.
+
+    Attributes:
+        worn: it said that it should be replaced.
+
+    Raises:
+        OSError: it cannot be started.
+        _Lost: it ended before it was ready.
+    """
+
+    worn = False
 
     def __init__(self, limits: Limits, seconds: int) -> None:
         numbers = (limits.bytes, limits.pixels, limits.side, limits.jpeg_scans, seconds)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", worker.__name__, *map(str, numbers)],
+            # Without -P it would import what lies in the current folder.
+            [sys.executable, "-P", "-m", worker.__name__, *map(str, numbers)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -128,33 +195,80 @@ class _Child:
         self._to, self._from = self._process.stdin.fileno(), self._process.stdout.fileno()
         os.set_blocking(self._to, False)
         os.set_blocking(self._from, False)
+        try:
+            self._read(len(worker.READY), _Deadline(_START_SECONDS))
+        except BaseException:
+            self.kill()
+            raise
 
     @property
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def decode(self, data: bytes, size: int, seconds: float) -> DecodedImage | ImageError:
-        """What the child answers; whatever it is, it is checked."""
-        until = _Deadline(seconds)
+    def was_killed(self) -> bool:
+        """End it; whether somebody else had done so, which no limit of ours does."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_LAST_SECONDS)
+        ended = self._process.returncode
+        self.kill()
+        return ended == -signal.SIGKILL
+
+    def decode(self, data: bytes, size: int, until: _Deadline) -> DecodedImage | ImageError:
+        """The network's pixels; whatever the child answers is checked."""
+        answer = self._exchange(worker.PIXELS, data, size, until)
+        if isinstance(answer, ImageError):
+            return answer
+        words, samples = answer
         try:
-            self._write(worker.ASK.pack(size, len(data)), until)
+            form, *numbers, digest, content, note = words
+            width, height, frames, orientation = map(int, numbers)
+            facts = ImageFacts(
+                form,
+                width,
+                height,
+                frames,
+                len(data),
+                digest,
+                Content(content),
+                Note(note) if note else None,
+            )
+            pixels = samples.reshape(size, size, 3)
+        except ValueError as error:
+            raise _Lost from error
+        sound = len(digest) == 64 and digest.isalnum() and orientation in ORIENTATIONS  # noqa: PLR2004
+        if form not in FORMATS or not sound:
+            raise _Lost
+        return DecodedImage(pixels, facts, orientation)
+
+    def picture(self, data: bytes, side: int, until: _Deadline) -> Pixels | ImageError:
+        """The picture for people; whatever the child answers is checked."""
+        answer = self._exchange(worker.PICTURE, data, side, until)
+        if isinstance(answer, ImageError):
+            return answer
+        words, samples = answer
+        try:
+            height, width = map(int, words)
+            return samples.reshape(height, width, 3)
+        except ValueError as error:
+            raise _Lost from error
+
+    def _exchange(
+        self, wanted: int, data: bytes, side: int, until: _Deadline
+    ) -> tuple[list[str], Pixels] | ImageError:
+        try:
+            self._write(worker.ASK.pack(wanted, side, len(data)), until)
             self._write(data, until)
-            status, words, pixels = worker.ANSWER.unpack(self._read(worker.ANSWER.size, until))
-            if words > _MOST_WORDS or pixels != (3 * size**2 if status == worker.DECODED else 0):
+            answer = worker.ANSWER.unpack(self._read(worker.ANSWER.size, until))
+            status, self.worn, length, pixels = answer
+            if length > _MOST_WORDS or pixels > 3 * side**2:
                 raise _Lost
-            text = bytes(self._read(words, until)).decode().split("\n")
+            words = bytes(self._read(length, until)).decode().split("\n")
             if status != worker.DECODED:
-                kind, problem, remedy = text
+                kind, problem, remedy = words
                 return _ERRORS[kind](problem, remedy)
-            form, *numbers, digest, content = text
-            width, height, frames = map(int, numbers)
-            if form not in _FORMATS or len(digest) != 64 or not digest.isalnum():  # noqa: PLR2004
-                raise _Lost
-            facts = ImageFacts(form, width, height, frames, len(data), digest, Content(content))
-            samples = np.frombuffer(self._read(pixels, until), np.uint8)
+            return words, np.frombuffer(self._read(pixels, until), np.uint8)
         except (OSError, struct.error, ValueError, KeyError) as error:
             raise _Lost from error
-        return DecodedImage(samples.reshape(size, size, 3), facts)
 
     def kill(self) -> None:
         """End it, whatever it does."""
@@ -211,4 +325,11 @@ def _environment() -> dict[str, str]:
     """Nothing of this process's, secrets least of all, but what a Python needs to start."""
     kept = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "SYSTEMROOT", "LANG")
     found = {name: os.environ[name] for name in kept if name in os.environ}
-    return found | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    # Few arenas, because each thread of a decoder would reserve one; large pieces of their own,
+    # because what is freed of them goes back to the system at once.
+    return found | {
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+        "MALLOC_ARENA_MAX": "2",
+        "MALLOC_MMAP_THRESHOLD_": "4194304",
+    }

@@ -1,26 +1,43 @@
 """The child of :class:`d3.adapters.pillow.isolated.IsolatedDecoder`: one image after another.
 
-Run as ``python -m d3.adapters.pillow.worker BYTES PIXELS SIDE SCANS SECONDS``: asked on stdin,
+Run as ``python -P -m d3.adapters.pillow.worker BYTES PIXELS SIDE SCANS SECONDS``: asked on stdin,
 answering on stdout, until stdin ends.
 """
 
 from __future__ import annotations
 
+import gc
 import struct
 import sys
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING
 
-ASK = struct.Struct("<IQ")
-"""The side of the square, and the length of the file that follows."""
+if TYPE_CHECKING:
+    from d3.domain.images import DecodedImage
 
-ANSWER = struct.Struct("<BIQ")
-"""Decoded or not, the length of the words that follow, and of the pixels behind them."""
+READY = b"D3"
+"""Said once, before anything is asked."""
+
+ASK = struct.Struct("<BIQ")
+"""What is wanted, the side of the square or the longest side, and the length of the file that
+follows."""
+
+PIXELS, PICTURE = 0, 1
+
+ANSWER = struct.Struct("<B?IQ")
+"""Decoded or not, whether this child is worn out, the length of the words that follow, and of the
+pixels behind them."""
 
 DECODED, REFUSED = 0, 1
 _SPARE_BYTES = 512 * 2**20
 _BYTES_A_PIXEL = 12
 """RGBA, its RGB copy, and what a decoder keeps of its own."""
+
+_ADDRESSES = 2 * 2**30
+"""Address space that threads may reserve and nobody uses."""
+
+_WORN_BYTES = 256 * 2**20
+"""More that stays reserved than at the start, and a fresh child takes over."""
 
 
 def main(size_bytes: int, pixels: int, side: int, jpeg_scans: int, seconds: int) -> None:
@@ -32,36 +49,56 @@ def main(size_bytes: int, pixels: int, side: int, jpeg_scans: int, seconds: int)
     _warm_up()
     _limit_memory(_SPARE_BYTES + _BYTES_A_PIXEL * pixels + 2 * size_bytes)
     source, target = sys.stdin.buffer, sys.stdout.buffer
-    while asked := source.read(ASK.size):
-        size, length = ASK.unpack(asked)
-        _limit_seconds(seconds)
-        try:
-            image = decoder.decode(source.read(length), size)
-        except ImageError as error:
-            words = [type(error).__name__, error.problem, error.remedy]
-            _answer(target, REFUSED, words, b"")
-        else:
-            facts = image.facts
-            numbers = map(str, (facts.width, facts.height, facts.frames))
-            words = [facts.format, *numbers, facts.sha256, facts.content]
-            _answer(target, DECODED, words, image.pixels.tobytes())
-
-
-def _answer(target: BinaryIO, status: int, words: list[str], pixels: bytes) -> None:
-    text = "\n".join(words).encode()
-    target.write(ANSWER.pack(status, len(text), len(pixels)) + text)
-    target.write(pixels)
+    target.write(READY)
     target.flush()
+    begun = _mapped()
+    while asked := source.read(ASK.size):
+        wanted, length_of_side, length = ASK.unpack(asked)
+        _limit_seconds(seconds)
+        status, samples = DECODED, b""
+        try:
+            data = source.read(length)
+            if wanted == PICTURE:
+                picture = decoder.picture(data, length_of_side)
+                words, samples = list(map(str, picture.shape[:2])), picture.tobytes()
+            else:
+                image = decoder.decode(data, length_of_side)
+                words, samples = words_of(image), image.pixels.tobytes()
+        except ImageError as error:
+            status, words = REFUSED, [type(error).__name__, error.problem, error.remedy]
+        worn = _mapped() - begun > _WORN_BYTES
+        if worn:
+            gc.collect()  # pictures that refer to themselves
+            worn = _mapped() - begun > _WORN_BYTES
+        text = "\n".join(words).encode()
+        target.write(ANSWER.pack(status, worn, len(text), len(samples)) + text)
+        target.write(samples)
+        target.flush()
+
+
+def words_of(image: DecodedImage) -> list[str]:
+    """What is known of an image, in words."""
+    facts = image.facts
+    numbers = (facts.width, facts.height, facts.frames, image.orientation)
+    return [facts.format, *map(str, numbers), facts.sha256, facts.content, facts.note or ""]
 
 
 def _warm_up() -> None:
     """Load the formats that come as libraries of their own, before anything is bounded."""
     from contextlib import suppress
+    from importlib import import_module
 
+    import pi_heif
+
+    for name in ("PIL._avif", "PIL._webp", "pi_heif.as_plugin"):
+        import_module(name)
+    options = pi_heif.options
+    options.DECODE_THREADS = 1  # images are decoded side by side already
+    options.THUMBNAILS = options.DEPTH_IMAGES = options.AUX_IMAGES = False
     with suppress(ImportError):
-        import pillow_heif.as_plugin  # noqa: F401
-    import PIL._avif
-    import PIL._webp  # noqa: F401
+        import pillow_jxl
+
+        pillow_jxl.JpegXLImagePlugin.DECODE_THREADS = 0
 
 
 def _limit_memory(spare_bytes: int) -> None:
@@ -71,11 +108,27 @@ def _limit_memory(spare_bytes: int) -> None:
     except ImportError:  # Windows: the parent's timeout remains
         return
     if sys.platform == "linux":
-        pages = Path("/proc/self/statm").read_text().split()[0]
-        mapped = int(pages) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (mapped + spare_bytes, mapped + spare_bytes))
+        used = _mapped(_DATA_PAGES) + spare_bytes
+        reserved = _mapped() + spare_bytes + _ADDRESSES
+        resource.setrlimit(resource.RLIMIT_DATA, (used, used))
+        resource.setrlimit(resource.RLIMIT_AS, (reserved, reserved))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+_ALL_PAGES, _DATA_PAGES = 0, 5
+"""Places in ``/proc/self/statm``."""
+
+
+def _mapped(which: int = _ALL_PAGES) -> int:
+    """Bytes of address space that this process has, or of its data; 0 where the system hides it."""
+    try:
+        pages = Path("/proc/self/statm").read_text().split()[which]
+    except OSError:
+        return 0
+    import resource
+
+    return int(pages) * resource.getpagesize()
 
 
 def _limit_seconds(seconds: int) -> None:

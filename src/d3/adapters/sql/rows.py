@@ -6,7 +6,7 @@ from typing import Any
 
 from d3.adapters.sql.tables import InferenceResult
 from d3.domain.history import HistoryEntry, NewEntry, RequestRecord
-from d3.domain.images import Content, ImageFacts
+from d3.domain.images import Content, ImageFacts, Note
 from d3.domain.models import ModelReference
 from d3.domain.scans import Scan, ScanCounts, ScanState
 from d3.domain.scoring import AbstainBand, Calibration, Reason, Verdict
@@ -33,6 +33,7 @@ def row_of(entry: NewEntry) -> dict[str, Any]:
         "image_height": image and image.height,
         "image_frames": image and image.frames,
         "image_bytes": image and image.size_bytes,
+        "image_note": image and image.note and image.note.value,
         "model_name": model and storable(model.name),
         "model_version": model and model.version,
         "model_sha256": model and model.sha256,
@@ -63,6 +64,7 @@ def entry_of_row(row: Any) -> HistoryEntry:
             size_bytes=row.image_bytes,
             sha256=row.image_sha256,
             content=Content(row.reason) if row.reason in _CONTENTS else Content.PICTURE,
+            note=None if row.image_note is None else Note(row.image_note),
         )
     if row.model_sha256 is not None:
         model = ModelReference(row.model_name, row.model_version, row.model_sha256)

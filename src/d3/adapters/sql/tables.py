@@ -117,6 +117,7 @@ class InferenceResult(Base):
     d3_version: Mapped[str] = mapped_column(sa.String(64))
     request_id: Mapped[str | None] = mapped_column(sa.String(255))
     reason: Mapped[str | None] = mapped_column(sa.String(32))
+    image_note: Mapped[str | None] = mapped_column(sa.String(32))
     notice: Mapped[str] = mapped_column(sa.Text(), server_default=sa.text("''"))
     demo: Mapped[bool] = mapped_column(sa.Boolean(), server_default=sa.false())
 
@@ -233,3 +234,5 @@ class ScanResult(Base):
     processing_time: Mapped[float | None]
     created_at: Mapped[datetime]
     reason: Mapped[str | None] = mapped_column(sa.String(32))
+    image_frames: Mapped[int | None]
+    image_note: Mapped[str | None] = mapped_column(sa.String(32))

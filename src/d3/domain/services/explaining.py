@@ -10,7 +10,7 @@ import numpy as np
 
 from d3.domain.errors import D3Error, ExplanationUnavailable, ScoreUndefined
 from d3.domain.heatmaps import Heatmap
-from d3.domain.images import ImageSource
+from d3.domain.images import ImageSource, turned
 from d3.domain.ports import Clock, Drawing, Explainer, ImageDecoder
 from d3.domain.ports_queue import MapReservation
 from d3.domain.scoring import checked_views
@@ -113,8 +113,7 @@ class PlannedMap:
             if wanted.cancelled():
                 raise CancelledError
             manifest = self.lease.model.manifest
-            whole = self.decoder.decode(source, None)
-            small = self.decoder.decode(whole.pixels, manifest.spec.image_size)
+            small = self.decoder.decode(source, manifest.spec.image_size)
             drawn, places = self.places.submit(small.pixels), None
             wanted.add_done_callback(lambda _: drawn.cancel())
             logits = drawn.result()
@@ -128,9 +127,9 @@ class PlannedMap:
                 "Its weights are too large for the precision: try D3_PRECISION=fp32.",
             )
         return Heatmap(
-            logits=logits,
-            pixels=self.drawing.shrunk(whole.pixels, _LONGEST_SIDE),
-            image=whole.facts,
+            logits=turned(logits, small.orientation),
+            pixels=self.decoder.picture(source, _LONGEST_SIDE),
+            image=small.facts,
             model=manifest.reference,
             encode=self.drawing.png,
             notice=manifest.notice,

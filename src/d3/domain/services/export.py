@@ -17,7 +17,7 @@ COLUMNS = (
     *("image_bytes", "model_name", "model_version", "model_sha256", "engine", "precision"),
     *("calibration_name", "calibration_scale", "calibration_bias"),
     *("abstain_below", "abstain_above", "cached", "d3_version", "request_id"),
-    *("reason", "reason_text", "notice"),
+    *("reason", "reason_text", "notice", "image_note", "image_note_text"),
 )
 """The columns of the CSV, in order; later versions add theirs behind these."""
 
@@ -79,6 +79,8 @@ def flat(entry: HistoryEntry) -> dict[str, Any]:
         "image_height": image and image.height,
         "image_frames": image and image.frames,
         "image_bytes": image and image.size_bytes,
+        "image_note": image and image.note and image.note.value,
+        "image_note_text": image and image.note_text,
         "model_name": model and model.name,
         "model_version": model and model.version,
         "model_sha256": model and model.sha256,

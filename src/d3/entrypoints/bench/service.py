@@ -46,7 +46,7 @@ def jpeg(width: int = 1024, height: int = 768) -> bytes:
 def serving(environment: dict[str, str]) -> Iterator[int]:
     """The port of a ``d3 serve`` with these variables over this process's own."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "d3", "serve", "--host", "127.0.0.1", "--port", "0"],
+        [sys.executable, "-P", "-m", "d3", "serve", "--host", "127.0.0.1", "--port", "0"],
         env={**os.environ, "D3_LOG_LEVEL": "error", **environment},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

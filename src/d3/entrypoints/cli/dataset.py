@@ -34,8 +34,7 @@ def dataset() -> None:
 def render(folder: Path, *, seed: int, scenes: int, quick: bool) -> None:
     """Render camera pictures and small generators' forgeries of them into OUT.
 
-    OUT/real and OUT/fake/GENERATOR are what `d3 evaluate OUT` takes. With seed 0 these are the
-    pictures that the starter model is tested on. A few minutes on two cores.
+    OUT/real and OUT/fake/GENERATOR are what `d3 evaluate OUT` takes. A few minutes on two cores.
     """
     from d3.training.rendering import render_dataset
 

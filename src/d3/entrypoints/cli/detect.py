@@ -111,8 +111,9 @@ def _show(outcome: Detection | Failure, *, first: bool, as_json: bool) -> str:
         _report_failure(outcome.name, outcome.error.code, str(outcome.error), as_json=as_json)
         return "error"
     if as_json:
+        image = asdict(outcome.image) | {"note_text": outcome.image.note_text}
         more = {"name": printable(outcome.name), "reason_text": outcome.reason_text}
-        print_json(asdict(outcome) | more)
+        print_json(asdict(outcome) | more | {"image": image})
     else:
         _print_row(outcome, header=first)
     return outcome.verdict.value
@@ -128,7 +129,8 @@ def _print_row(detection: Detection, *, header: bool) -> None:
         out().print(Text(titles, style="bold"))
     verdict = detection.verdict.value
     numbers = f" {detection.prediction:11.3f}{spread}  {printable(detection.name)}"
-    why = f"  ({detection.reason_text})" if detection.reason_text else ""
+    said = " ".join(filter(None, (detection.reason_text, detection.image.note_text)))
+    why = f"  ({said})" if said else ""
     demo, style = ("demo ", "dim") if detection.notice else ("", _STYLES[verdict])
     out().print(Text.assemble((f"{verdict:<10} {demo}", style), numbers[1:], (why, "dim")))
 

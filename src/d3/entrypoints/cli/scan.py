@@ -302,6 +302,7 @@ def _write_report(file: Path, page: Callable[[], bytes]) -> None:
 
 def _report(container: Container, scan: Scan, collection: ImageCollection, top: int) -> bytes:
     from d3.domain.scans import stored_uri
+    from d3.evaluation.report.pictures import SIDE
     from d3.evaluation.report.scan import render_scan
     from d3.evaluation.scan_files import rows_of
     from d3.evaluation.scan_summary import summarise
@@ -311,7 +312,7 @@ def _report(container: Container, scan: Scan, collection: ImageCollection, top: 
     return render_scan(
         replace(scan, source=stored_uri(scan.source)),
         summary,
-        lambda row: decoder.decode(collection.read(row.uri), None).pixels,
+        lambda row: decoder.picture(collection.read(row.uri), SIDE),
     ).encode()
 
 

@@ -59,6 +59,19 @@ _LISTED = 10
     help="Keep the features of so many augmented passes and take them in turns.",
 )
 @click.option(
+    "--photos",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="starter: folder that holds the photographs, in any order.",
+)
+@click.option(
+    "--test",
+    "others",
+    multiple=True,
+    type=click.Path(exists=True, path_type=Path),
+    metavar="DATASET",
+    help="starter: a data set that the card has figures of too.",
+)
+@click.option(
     "--examples",
     type=click.Path(file_okay=False, path_type=Path),
     help="starter: folder for a handful of pictures of both kinds.",
@@ -76,6 +89,8 @@ def train(
     batch_size: int,
     patience: int,
     cache_epochs: int,
+    photos: Path | None,
+    others: tuple[Path, ...],
     examples: Path | None,
 ) -> None:
     """Train a model.
@@ -86,15 +101,21 @@ def train(
     kept and when the learning rate falls. Interrupted, the same command goes on where it stopped.
     Under torchrun the processes share the encoder's work.
 
-    The recipe `starter` renders scenes, trains small generators to redraw them, and trains a small
-    D3 to tell the two apart: within an hour on two cores, the same for the same seed.
+    The recipe `starter` cuts pictures from photographs, trains small generators to redo them, and
+    trains a small D3 to tell the two apart: within an hour on two cores, the same for the same
+    seed. `python -m tests.real.fetch FOLDER photos`, in D3's repository, gets the photographs.
     """
     if (recipe == "paper") != bool(datasets):
         raise click.UsageError(
             "The recipe `paper` needs a DATASET." if recipe == "paper" else "`starter` takes none."
         )
     if recipe == "starter":
-        _starter(folder, seed, examples)
+        if photos is None:
+            raise click.UsageError(
+                "The recipe `starter` needs --photos FOLDER: `python -m tests.real.fetch FOLDER "
+                "photos`, in D3's repository, gets the photographs."
+            )
+        _starter(folder, seed, photos, examples, others)
         return
     from d3.container import Container
     from d3.domain.models import STARTER, checked_name
@@ -158,15 +179,21 @@ def _tell(epoch: Epoch) -> None:
     )
 
 
-def _starter(folder: Path, seed: int, examples: Path | None) -> None:
+def _starter(
+    folder: Path, seed: int, photos: Path, examples: Path | None, others: tuple[Path, ...]
+) -> None:
+    from d3.training.photographs import find
     from d3.training.starter import build
 
+    photographs = find(photos)
     with progress("Making the starter", Unit.SHARE) as tell:
         build(
             folder,
+            photographs,
             seed=seed,
             progress=lambda stage, share: tell(stage, share, 1.0),
             examples=examples,
+            others=others,
         )
     out().print(f"The model is in {folder}; MODEL_CARD.md there says what it can do.", markup=False)
     files = f"--encoder {folder / 'encoder.safetensors'} --head {folder / 'head.safetensors'}"

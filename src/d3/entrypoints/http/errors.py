@@ -48,6 +48,8 @@ STATUS: dict[type[d3.D3Error], HTTPStatus] = {
     d3.KeyLimitReached: HTTPStatus.CONFLICT,
     d3.ImageEmpty: HTTPStatus.BAD_REQUEST,
     d3.ImageUnsupported: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    d3.DecodingInterrupted: HTTPStatus.SERVICE_UNAVAILABLE,
+    d3.DecoderUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     d3.ImageTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     d3.ImageError: HTTPStatus.UNPROCESSABLE_ENTITY,
     d3.ModelNotFound: HTTPStatus.NOT_FOUND,

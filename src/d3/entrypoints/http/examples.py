@@ -23,12 +23,26 @@ _NUMBERS = {
     "precision": "fp32",
     "cached": False,
 }
+_IMAGE = {
+    "image_format": "JPEG",
+    "image_width": 640,
+    "image_height": 427,
+    "image_frames": 1,
+    "image_bytes": 81920,
+    "image_note": None,
+    "image_note_text": None,
+}
+_NO_IMAGE = (
+    "This is a PDF document. D3 reads JPEG, PNG, WebP, GIF, AVIF, HEIC, TIFF, BMP, JPEG 2000, ICO "
+    "and PSD."
+)
 _SAID = {"reason": None, "reason_text": None, "notice": ""}
 _RESULT = _NUMBERS | {
     "calibration": "newsroom",
     "calibration_fpr": 0.008,
     "calibration_tpr": 0.72,
     **_SAID,
+    **_IMAGE,
 }
 _KEPT = {
     "id": 1,
@@ -36,11 +50,7 @@ _KEPT = {
     **_NUMBERS,
     "created_at": "2026-01-31T12:00:00Z",
     "user_id": 7,
-    "image_format": "JPEG",
-    "image_width": 640,
-    "image_height": 427,
-    "image_frames": 1,
-    "image_bytes": 81920,
+    **_IMAGE,
     "calibration": "none",
     "d3_version": "0.1.0",
     "request_id": "0c1c6f1e5f3b4f7c9d3a2b1e8f7a6b5c",
@@ -93,8 +103,8 @@ ANSWERS: dict[str, Any] = {
         "results": [
             {"filename": "photo.jpg", "result": _RESULT, "inference_id": 2},
             {
-                "filename": "notes.txt",
-                "error": "The file is not an image that D3 reads. Give a JPEG or PNG file.",
+                "filename": "notes.pdf",
+                "error": _NO_IMAGE,
                 "code": "not_an_image",
             },
         ],
@@ -146,10 +156,7 @@ ANSWERS: dict[str, Any] = {
                 **{name: _NUMBERS[name] for name in ("verdict", "prediction", "logit", "spread")},
                 "error": None,
                 "image_sha256": _SHA256,
-                "image_format": "JPEG",
-                "image_width": 640,
-                "image_height": 427,
-                "image_bytes": 81920,
+                **_IMAGE,
                 "processing_time": 0.123,
                 "created_at": "2026-01-31T12:00:00Z",
                 **_SAID,
@@ -173,7 +180,10 @@ ERRORS: dict[int, tuple[str, str]] = {
     ),
     401: ("key_missing", "This takes an API key. Send one as `Authorization: Bearer KEY`."),
     403: ("forbidden", "This API key lacks the scope 'models'. An administrator makes one."),
-    408: ("body_too_slow", "The request's body did not arrive within 300 seconds. Send less."),
+    408: (
+        "body_too_slow",
+        "Of the request's body, 512 bytes arrived in 20 seconds, and the rest did not.",
+    ),
     429: ("rate_limited", "Too many requests came. Try again when Retry-After says."),
     404: ("result_not_found", "There is no such result. GET /api/inference/history lists them."),
     409: ("load_in_progress", "Another model is being loaded. Try again when it is done."),
@@ -184,7 +194,10 @@ ERRORS: dict[int, tuple[str, str]] = {
             "once."
         ),
     ),
-    415: ("not_an_image", "The file is not an image that D3 reads. Give a JPEG or PNG file."),
+    415: (
+        "not_an_image",
+        _NO_IMAGE,
+    ),
     422: ("damaged_image", "The JPEG image is damaged or cut short. Fetch or export it again."),
     503: (
         "model_not_loaded",

@@ -24,6 +24,7 @@ from multipart import (
 )
 
 from d3.domain.errors import (
+    D3Error,
     EncodingUnsupported,
     FileMissing,
     FormInvalid,
@@ -207,7 +208,11 @@ async def read_form(
     collector = _Collector(limits, sink)
     try:
         await _parse(request.receive, boundary, collector)
+    except D3Error:
+        collector.forget()
+        raise
     except (MultipartError, UnicodeError, LookupError, ValueError) as error:
+        collector.forget()
         raise FormInvalid(
             "The multipart form is malformed.", "Send it as curl -F or the files= of requests do."
         ) from error
@@ -352,6 +357,10 @@ class _Collector:
         self._bytes += size
         if self._bytes > self._limits.bytes:
             raise _too_large(self._limits)
+
+    def forget(self) -> None:
+        """Nobody wants what came; the error's traceback would keep it while the refusal leaves."""
+        self.form, self._pieces = Form(), []
 
     def begin(self, segment: MultipartSegment) -> None:
         """A part begins."""

@@ -71,7 +71,12 @@ class Gate:
         self._proxies: tuple[Network, ...] = tuple(
             map(ipaddress.ip_network, settings.trusted_proxies)
         )
-        self._bounds = RequestBounds(settings)
+        self._bounds = bounds = RequestBounds(settings)
+        d3.metrics.watch(
+            "d3_http_body_bytes",
+            "Bytes that the bodies of requests take.",
+            lambda: bounds.body_bytes,
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let one request in, or answer why not."""
@@ -79,16 +84,18 @@ class Gate:
             await self._application(scope, receive, send)
             return
         headers: Headers = []
+        said, admitted = _said(scope), None
         try:
-            said = _said(scope)
             _check_host(scope, said)
             if _is_open(scope["path"]):
                 await self._greet(scope, said, headers)
-                await self._enter(scope, receive, send, NOBODY, headers)
-                return
-            admitted = self._bounds.admit(scope, receive, send)
+            else:
+                admitted = self._bounds.admit(scope, receive, send)
         except D3Error as error:
             await self._refuse(scope, receive, send, error, headers)
+            return
+        if admitted is None:
+            await self._enter(scope, receive, send, NOBODY, headers)
             return
         try:
             try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, Message, Receive, Send
 
 
 class HeadAsGet:
@@ -17,7 +17,7 @@ class HeadAsGet:
     def __init__(self, application: ASGIApp) -> None:
         self._application = application
 
-    async def __call__(self, scope: Scope | Any, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Answer one request; of the answer to a HEAD only the head leaves."""
         if scope.get("method") != "HEAD":
             await self._application(scope, receive, send)

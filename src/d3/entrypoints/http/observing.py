@@ -172,11 +172,9 @@ class Observer:
                 "status": record.status_code,
                 "milliseconds": round(1000 * record.response_time, 2),
             }
-            _LOG.info("request", extra=extra | _crowd(record))
-
-
-def _crowd(record: RequestRecord) -> dict[str, int]:
-    return {"requests": record.requests} if record.requests > 1 else {}
+            if record.requests > 1:
+                extra["requests"] = record.requests
+            _LOG.info("request", extra=extra)
 
 
 def _request_id(scope: Any) -> str:

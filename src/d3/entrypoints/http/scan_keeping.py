@@ -81,7 +81,7 @@ class ScanKeeper:
     def _work(self, stopping: threading.Event) -> int:
         """Start a worker and wait for its end, or end it with the service."""
         self._worker = worker = subprocess.Popen(
-            [sys.executable, "-m", _MODULE],
+            [sys.executable, "-P", "-m", _MODULE],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for the service, which ends its worker

@@ -8,7 +8,16 @@ from typing import Annotated
 from msgspec import Meta, Struct, structs
 
 from d3.domain.scans import NAME_PATTERN, Scan, ScanRow
-from d3.entrypoints.http.schemas import Model, Notice, Reason, ReasonText, model_of
+from d3.entrypoints.http.schemas import (
+    ImageFrames,
+    ImageNote,
+    ImageNoteText,
+    Model,
+    Notice,
+    Reason,
+    ReasonText,
+    model_of,
+)
 
 Source = Annotated[
     str,
@@ -110,6 +119,9 @@ class ScanResultItem(Struct, kw_only=True):
     reason: Reason = None
     reason_text: ReasonText = None
     notice: Notice = ""
+    image_frames: ImageFrames = None
+    image_note: ImageNote = None
+    image_note_text: ImageNoteText = None
 
 
 class ScanResultPage(Struct, kw_only=True):

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from litestar import Controller, Request, delete, get, post
+from litestar import Controller, delete, get, post
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
 from litestar.params import Body, Parameter
 
 from d3.domain.accounts import Scope
@@ -37,11 +39,21 @@ Limit = Annotated[int, Parameter(ge=1, le=MAX_PAGE, description="Of a page.")]
 Offset = Annotated[int, Parameter(ge=0, le=LARGEST_ID, description="Scans to pass over.")]
 
 
+def administrators(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """Scans are an administrator's business; nobody else's body is read.
+
+    Raises:
+        AccessForbidden: the caller is none.
+    """
+    caller_of(connection).check(Scope.ADMIN)
+
+
 class ScanController(Controller):
-    """Bulk scans; an administrator's business."""
+    """Bulk scans."""
 
     path = "/api/scans"
     tags = ("scans",)
+    guards = (administrators,)
 
     @post(
         "/",
@@ -49,11 +61,10 @@ class ScanController(Controller):
         operation_class=openapi.ScanOperation,
         status_code=200,
         summary="Scan a bucket",
-        responses=openapi.problems(400, 401, 403, 404, 409, 422, 429, 503),
+        responses=openapi.problems(400, 401, 403, 404, 408, 409, 413, 422, 429, 503),
     )
     async def start(
         self,
-        request: Request[Any, Any, Any],
         d3: D3,
         data: Annotated[ScanRequest, Body(description="What is scanned, and how.")],
     ) -> OneScan:
@@ -62,7 +73,6 @@ class ScanController(Controller):
         The model is fixed now. Scans are worked on one after another, survive restarts of the
         service, and give one row for each image. An `id` that is known goes on with that scan.
         """
-        caller_of(request).check(Scope.ADMIN)
         scan = await d3.chore(lambda: _start(d3, data))
         d3.scan_keeper.wake()
         return OneScan(scan=scan_item(scan))
@@ -74,11 +84,8 @@ class ScanController(Controller):
         summary="List scans",
         responses=openapi.problems(400, 401, 403, 429, 503),
     )
-    async def scans(
-        self, request: Request[Any, Any, Any], d3: D3, limit: Limit = 50, offset: Offset = 0
-    ) -> ScanPage:
+    async def scans(self, d3: D3, limit: Limit = 50, offset: Offset = 0) -> ScanPage:
         """Scans, the newest first: the service's own and those of `d3 scan`."""
-        caller_of(request).check(Scope.ADMIN)
         found = await d3.query(lambda: d3.scan_ledger.newest(limit, offset))
         return ScanPage(count=len(found), scans=[scan_item(one) for one in found])
 
@@ -89,9 +96,8 @@ class ScanController(Controller):
         summary="Say how a scan stands",
         responses=openapi.problems(400, 401, 403, 404, 429, 503),
     )
-    async def scan(self, request: Request[Any, Any, Any], d3: D3, scan_id: Name) -> OneScan:
+    async def scan(self, d3: D3, scan_id: Name) -> OneScan:
         """How far it is, and what was found."""
-        caller_of(request).check(Scope.ADMIN)
         return OneScan(scan=scan_item(await d3.query(lambda: d3.scan_ledger.get(scan_id))))
 
     @get(
@@ -103,7 +109,6 @@ class ScanController(Controller):
     )
     async def results(
         self,
-        request: Request[Any, Any, Any],
         d3: D3,
         scan_id: Name,
         limit: Limit = 50,
@@ -112,7 +117,6 @@ class ScanController(Controller):
         ] = None,
     ) -> ScanResultPage:
         """What is judged so far, by URI. `d3 scans export` writes all of it into a file."""
-        caller_of(request).check(Scope.ADMIN)
         after = _storable(cursor)
         rows = await d3.query(
             lambda: d3.scan_ledger.rows(d3.scan_ledger.get(scan_id).id, after=after, limit=limit)
@@ -127,12 +131,11 @@ class ScanController(Controller):
         summary="Cancel a scan",
         responses=openapi.problems(400, 401, 403, 404, 429, 503),
     )
-    async def cancel(self, request: Request[Any, Any, Any], d3: D3, scan_id: Name) -> OneScan:
+    async def cancel(self, d3: D3, scan_id: Name) -> OneScan:
         """Have its workers stop when their shard is done; what is judged stays.
 
         A scan that is done stays done. `POST /api/scans` with its `id` and source goes on with it.
         """
-        caller_of(request).check(Scope.ADMIN)
         return OneScan(scan=scan_item(await d3.query(lambda: d3.scans.cancel(scan_id))))
 
 

@@ -30,6 +30,19 @@ Reason = Annotated[
     ),
 ]
 ReasonText = Annotated[str | None, Meta(description="`reason` as a sentence for people.")]
+ImageFrames = Annotated[
+    int | None,
+    Meta(description="Frames of an animation, pages or pictures; the first is judged."),
+]
+ImageNote = Annotated[
+    str | None,
+    Meta(
+        description="What is to be known of the file: `cut_short` (it lacks its end, the picture "
+        "at most its last rows) or `two_pictures` (some programs show another one); null where "
+        "there is nothing."
+    ),
+]
+ImageNoteText = Annotated[str | None, Meta(description="`image_note` as a sentence for people.")]
 Notice = Annotated[
     str,
     Meta(
@@ -74,6 +87,13 @@ class Result(Struct, kw_only=True):
     notice: Notice
     reason: Reason = None
     reason_text: ReasonText = None
+    image_format: str | None = None
+    image_width: int | None = None
+    image_height: int | None = None
+    image_frames: ImageFrames = None
+    image_bytes: int | None = None
+    image_note: ImageNote = None
+    image_note_text: ImageNoteText = None
 
 
 class Explanation(Struct, kw_only=True):
@@ -144,7 +164,7 @@ class HistoryItem(Struct, kw_only=True):
     image_format: str | None
     image_width: int | None
     image_height: int | None
-    image_frames: int | None
+    image_frames: ImageFrames
     image_bytes: int | None
     model: Model | None
     engine: str
@@ -156,6 +176,8 @@ class HistoryItem(Struct, kw_only=True):
     reason: Reason = None
     reason_text: ReasonText = None
     notice: Notice = ""
+    image_note: ImageNote = None
+    image_note_text: ImageNoteText = None
 
 
 class HistoryPage(Struct, kw_only=True):
@@ -317,7 +339,7 @@ class Readiness(Struct, kw_only=True):
 
 def result_of(detection: Detection, *, cached: bool) -> Result:
     """A detection as the service answers it."""
-    measured = detection.measured
+    measured, image = detection.measured, detection.image
     return Result(
         prediction=detection.prediction,
         is_fake=detection.is_fake,
@@ -328,7 +350,7 @@ def result_of(detection: Detection, *, cached: bool) -> Result:
         threshold=detection.threshold,
         views=detection.views,
         spread=detection.spread,
-        image_sha256=detection.image.sha256,
+        image_sha256=image.sha256,
         model=model_of(detection.model),
         engine=detection.engine,
         precision=detection.precision,
@@ -339,6 +361,13 @@ def result_of(detection: Detection, *, cached: bool) -> Result:
         notice=detection.notice,
         reason=detection.reason and detection.reason.value,
         reason_text=detection.reason_text,
+        image_format=image.format,
+        image_width=image.width,
+        image_height=image.height,
+        image_frames=image.frames,
+        image_bytes=image.size_bytes,
+        image_note=image.note and image.note.value,
+        image_note_text=image.note_text,
     )
 
 
@@ -385,6 +414,8 @@ def history_item(entry: HistoryEntry) -> HistoryItem:
         reason=entry.reason and entry.reason.value,
         reason_text=entry.reason_text,
         notice=entry.notice,
+        image_note=image.note.value if image and image.note else None,
+        image_note_text=image.note_text if image else None,
     )
 
 

@@ -17,7 +17,7 @@ from d3.domain.scoring import Reason, Share
 from d3.evaluation.evaluate import Evaluation, versions
 from d3.evaluation.measures import overall
 from d3.evaluation.report.drawing import SWEEP_TITLES, plain_charts, sweep_charts
-from d3.evaluation.report.pictures import picture, short_name
+from d3.evaluation.report.pictures import SIDE, picture, short_name
 from d3.evaluation.scores import Row
 
 COLUMNS = {
@@ -103,5 +103,5 @@ def safe(drawings: Sequence[str]) -> list[Markup]:
 
 
 def _thumbnail(row: Row, decoder: ImageDecoder) -> Thumbnail:
-    source = picture(lambda: decoder.decode(Path(row.path), None).pixels)
+    source = picture(lambda: decoder.picture(Path(row.path), SIDE))
     return Thumbnail(row, source, short_name(row.path))

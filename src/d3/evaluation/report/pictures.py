@@ -11,7 +11,9 @@ from PIL import Image
 from d3.domain.errors import D3Error
 from d3.domain.images import Pixels
 
-_SIDE = 144
+SIDE = 144
+"""The longer side of a thumbnail, in pixels."""
+
 _NAME = 60
 
 
@@ -21,7 +23,7 @@ def picture(pixels: Callable[[], Pixels]) -> str:
         image = Image.fromarray(pixels())
     except D3Error:
         return ""
-    image.thumbnail((_SIDE, _SIDE))
+    image.thumbnail((SIDE, SIDE))
     file = io.BytesIO()
     image.save(file, "WEBP", quality=70)
     return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -220,6 +220,7 @@ def facts_of(entry: HistoryEntry) -> list[tuple[str, str | None]]:
         "image_format": image.format if image else None,
         "image_size": f"{image.width} x {image.height}" if image else None,
         "image_frames": str(image.frames) if image else None,
+        **({"image_note": image.note_text} if image and image.note else {}),
         "image_bytes": size(image.size_bytes) if image else None,
         "image_sha256": image.sha256 if image else None,
         "d3_version": entry.d3_version or None,

@@ -155,6 +155,8 @@ class Card {
     this.slot("demo").hidden = !result.notice;
     this.slot("reason").textContent = result.reason_text ?? "";
     this.slot("reason").hidden = !result.reason_text;
+    this.slot("image-note").textContent = result.image_note_text ?? "";
+    this.slot("image-note").hidden = !result.image_note_text;
     const prediction = percent(result.prediction);
     const threshold = percent(result.threshold);
     this.slot("prediction").textContent = prediction;
