@@ -103,6 +103,20 @@ class ImageFacts:
         return None if self.content is Content.PICTURE else Reason(self.content.value)
 
 
+def named_facts(image: ImageFacts | None) -> dict[str, str | int | None]:
+    """An image's facts by the names that answers, rows, exports and files all have for them."""
+    return {
+        "image_sha256": image and image.sha256,
+        "image_format": image and image.format,
+        "image_width": image and image.width,
+        "image_height": image and image.height,
+        "image_frames": image and image.frames,
+        "image_bytes": image and image.size_bytes,
+        "image_note": image and image.note and image.note.value,
+        "image_note_text": image and image.note_text,
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class DecodedImage:
     """Pixels ready for the network and the facts of the image they came from.

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from d3.domain.history import HistoryEntry
+from d3.domain.images import named_facts
 
 COLUMNS = (
     *("id", "image_name", "prediction", "is_fake", "verdict", "confidence", "threshold"),
@@ -56,31 +57,26 @@ def json_lines_chunks(entries: Iterable[HistoryEntry]) -> Iterator[bytes]:
 
 
 def document(entry: HistoryEntry) -> dict[str, Any]:
-    """The entry as JSON would hold it, with ``image`` and ``model`` as objects or None."""
+    """The entry as JSON would hold it, with ``model`` as an object or None.
+
+    ``image`` holds once more what stands beside it by the names of :func:`named_facts`.
+    """
     values = flat(entry)
     for group in ("image", "model", "calibration", "abstain"):
         names = [name for name in COLUMNS if name.startswith(f"{group}_") and name != "image_name"]
         parts = {name.removeprefix(f"{group}_"): values.pop(name) for name in names}
         values[group] = parts if any(part is not None for part in parts.values()) else None
-    values["image_sha256"] = entry.image.sha256 if entry.image else None
-    return values
+    return values | named_facts(entry.image)
 
 
 def flat(entry: HistoryEntry) -> dict[str, Any]:
     """The entry by :data:`COLUMNS`; times are ISO 8601 in UTC."""
-    image, model = entry.image, entry.model
+    model = entry.model
     nested = {
         "verdict": entry.verdict.value,
         "reason": entry.reason and entry.reason.value,
         "created_at": entry.created_at.isoformat(),
-        "image_sha256": image and image.sha256,
-        "image_format": image and image.format,
-        "image_width": image and image.width,
-        "image_height": image and image.height,
-        "image_frames": image and image.frames,
-        "image_bytes": image and image.size_bytes,
-        "image_note": image and image.note and image.note.value,
-        "image_note_text": image and image.note_text,
+        **named_facts(entry.image),
         "model_name": model and model.name,
         "model_version": model and model.version,
         "model_sha256": model and model.sha256,

@@ -106,14 +106,16 @@ def detect(
 def _show(outcome: Detection | Failure, *, first: bool, as_json: bool) -> str:
     """Print one outcome and say under which word it counts."""
     from d3.domain.detections import Failure
+    from d3.domain.images import named_facts
 
     if isinstance(outcome, Failure):
         _report_failure(outcome.name, outcome.error.code, str(outcome.error), as_json=as_json)
         return "error"
     if as_json:
         image = asdict(outcome.image) | {"note_text": outcome.image.note_text}
-        more = {"name": printable(outcome.name), "reason_text": outcome.reason_text}
-        print_json(asdict(outcome) | more | {"image": image})
+        name = printable(outcome.name)
+        more = {"name": name, "image_name": name, "reason_text": outcome.reason_text}
+        print_json(asdict(outcome) | more | {"image": image} | named_facts(outcome.image))
     else:
         _print_row(outcome, header=first)
     return outcome.verdict.value
