@@ -27,6 +27,13 @@ SMALLEST_SIDE = 32
 by enlarging it."""
 
 
+IMAGE_FIELDS = (
+    *("image_sha256", "image_format", "image_width", "image_height", "image_frames"),
+    *("image_bytes", "image_note", "image_note_text"),
+)
+"""What is known of an image, by name."""
+
+
 class Content(StrEnum):
     """What is left of an image once it is decoded to RGB."""
 
@@ -105,16 +112,11 @@ class ImageFacts:
 
 def named_facts(image: ImageFacts | None) -> dict[str, str | int | None]:
     """An image's facts by the names that answers, rows, exports and files all have for them."""
-    return {
-        "image_sha256": image and image.sha256,
-        "image_format": image and image.format,
-        "image_width": image and image.width,
-        "image_height": image and image.height,
-        "image_frames": image and image.frames,
-        "image_bytes": image and image.size_bytes,
-        "image_note": image and image.note and image.note.value,
-        "image_note_text": image and image.note_text,
-    }
+    if image is None:
+        return dict.fromkeys(IMAGE_FIELDS)
+    note = None if image.note is None else image.note.value
+    known = (image.sha256, image.format, image.width, image.height, image.frames, image.size_bytes)
+    return dict(zip(IMAGE_FIELDS, (*known, note, image.note_text), strict=True))
 
 
 @dataclass(frozen=True, slots=True)
