@@ -18,6 +18,7 @@ from d3.adapters.system import SystemClock
 from d3.domain.errors import CommitInDoubt, EntryRefused, StorageUnavailable
 from d3.domain.history import HistoryFilter, RequestRecord
 from d3.domain.idempotency import Completion, IdempotencyKey, StoredAnswer
+from d3.domain.services.request_log import RequestLogWriter
 from d3.domain.services.writing import HistoryWriter
 from d3.testing.history import NOON, an_entry
 
@@ -141,12 +142,13 @@ def test_the_answer_holds_the_ids_that_were_committed_with_it(history, writer):
     assert writer.reserve(key).result(30) == StoredAnswer(repr(ids).encode())
 
 
-def test_the_request_log_is_written(database, writer):
+def test_the_request_log_is_written(database, history):
     record = RequestRecord(
         endpoint="/x" * 300, method="GET", status_code=200, response_time=0.5, created_at=NOON
     )
-    writer.log(record)
-    writer.close()
+    log = RequestLogWriter(history, SystemClock())
+    log.log(record)
+    log.close()
     with database.reading() as connection:
         row = connection.execute(sa.select(RequestLogRow.__table__)).one()
     assert (row.status_code, row.created_at, len(row.endpoint)) == (200, NOON, 255)
