@@ -52,7 +52,7 @@ def test_a_missing_boundary_is_named(service: Service) -> None:
     assert "boundary" in assert_problem(refused, 415, "not_multipart")["error"]
 
 
-@pytest.mark.parametrize("call", ["inference/predict", "model/load", "scans"])
+@pytest.mark.parametrize("call", ["inference/predict", "inference/explain", "model/load"])
 def test_a_compressed_body_is_refused_with_what_is_taken(service: Service, call: str) -> None:
     refused = service.http.post(
         f"/api/{call}",
