@@ -112,7 +112,7 @@ class Client:
         api_key = api_key or key_of_environment()
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._http = new_http_client(
-            base_url=base_url, headers=headers, timeout=timeout, transport=transport
+            base_url, base_url=base_url, headers=headers, timeout=timeout, transport=transport
         )
         self._own_key = None if api_key else key_for(base_url)
         self._retries = retries

@@ -373,7 +373,7 @@ def _cluster(settings: Settings, address: str, *, isolate: bool = False) -> Scan
         if error.name != "ray":
             raise
         raise SettingsInvalid(
-            "Scanning on a Ray cluster needs an extra package.", "pip install 'd3-deepfake[ray]'"
+            "Scanning on a Ray cluster needs an extra package.", "pip install '.[ray]'"
         ) from error
     work = partial(_work_on_scan, replace(settings, isolate_decoding=isolate))
     shared = not (isinstance(settings.database, Path) or settings.database.startswith("sqlite"))

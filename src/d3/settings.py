@@ -335,6 +335,9 @@ class Settings:
         "D3_LOG_LEVEL", "info", "the least important thing that is logged"
     )
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "home", Path(self.home))  # many will give text
+
     @property
     def key_file(self) -> Path:
         """Where this machine's own API key is kept, readable by its owner alone."""

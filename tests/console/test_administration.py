@@ -167,7 +167,7 @@ def test_a_scan_of_the_command_line_is_shown(
     scans.run(scan, collection)
     administrator.goto(f"{service.url}scans")
     panel = administrator.locator(".panel")
-    expect(panel.locator(".tag")).to_have_text("done")
+    expect(panel.locator(".tag")).to_have_text(["done", "demo"])
     expect(panel.locator("dd").first).to_have_text("3")
     expect(panel.get_by_role("button")).to_have_count(0)
 

@@ -260,4 +260,4 @@ def test_head_and_encoder_of_different_widths_are_refused(
         "models", "import", "odd", "--encoder", pack / "visual.safetensors", "--head", "wide.pth"
     )
     assert done.code == 2
-    assert "The head takes features of width 128, the encoder makes 64." in done.err
+    assert "takes features of width 128, the encoder makes 64." in done.err

@@ -10,12 +10,12 @@ import signal
 import subprocess
 import sys
 import time
-from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from markupsafe import escape
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from d3.domain.scoring import Reason
@@ -141,7 +141,9 @@ def test_scores_are_there_as_parquet_too(evaluated: Path) -> None:
         rows = list(csv.DictReader(stream))
     assert table.num_rows == len(rows)
     assert table["path"].to_pylist() == [row["path"] for row in rows]
-    assert table["logit"].to_pylist() == [float(row["logit"]) for row in rows]
+    logits = [float(row["logit"]) if row["logit"] else None for row in rows]
+    assert table["logit"].to_pylist() == logits
+    assert None in logits  # of an image that could not be judged
 
 
 def test_people_get_a_table_and_are_told_where_everything_is(
@@ -161,8 +163,8 @@ def test_people_get_a_table_and_are_told_where_everything_is(
     assert f"{said['fake']} called fake, {said['real']} real, {said['uncertain']} left" in done.out
     assert figures["model"]["notice"] in done.err
     page = (tmp_path / "d3-evaluation/report.html").read_text()
-    assert escape(figures["model"]["notice"]) in page
-    assert all(escape(Reason(one).sentence) in page for one in figures["reasons"])
+    assert str(escape(figures["model"]["notice"])) in page
+    assert all(str(escape(Reason(one).sentence)) in page for one in figures["reasons"])
     assert (tmp_path / "d3-evaluation/metrics.json").exists()
     # The same command again finds everything scored; with other views it is another run.
     again = run("evaluate", rendered)

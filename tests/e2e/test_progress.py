@@ -71,7 +71,7 @@ def test_judging_and_measuring(told: Told, rendered: Path, tmp_path: Path) -> No
 
 
 def test_scans_and_the_database(told: Told, rendered: Path) -> None:
-    lines = told("scan", rendered / "real", "--scan-id", "s")
+    lines = told("scan", rendered / "real", "--scan-id", "s", "--report", "scan.html")
     assert {"Opening the database:", "Writing the report:"} <= set(lines)
     lines = told("scan", rendered / "real", "--dry-run", "--sample-seconds", "1")
     assert "Listing:" in lines
@@ -112,12 +112,17 @@ def test_training(told: Told, rendered: Path) -> None:
 
 
 def test_making_the_starter(told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def build(_folder: Path, *, progress: Callable[[str, float], None], **_: object) -> None:
+    def build(
+        _folder: Path, _photos: object, *, progress: Callable[[str, float], None], **_: object
+    ) -> None:
         progress("train pairs", 0.5)
 
     monkeypatch.setattr("d3.training.starter.build", build)
     assert train.name == "train"
-    assert told("train", "--recipe", "starter", "--out", "made") == [
+    tmp_path.joinpath("photos").mkdir()
+    monkeypatch.setattr("d3.training.photographs.find", lambda _: {})
+    command = ("train", "--recipe", "starter", "--photos", "photos", "--out", "made")
+    assert told(*command) == [
         "Making the starter:",
         "train pairs: 50 %",
     ]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 from pyarrow import parquet
 
 from d3.adapters.sql import Database, SqlScanLedger
@@ -25,15 +26,20 @@ from tests.serving import clean_environment
 
 pytestmark = pytest.mark.xdist_group("scan")
 
+EXAMPLES = Path(__file__).parents[2] / "examples/images"
+GENERATED = [EXAMPLES / f"generated-{name}" for name in ("01-transposed.jpg", "02-nearest.png")]
+"""What the starter calls fake."""
 IMAGES = int(os.environ.get("D3TEST_SCAN_IMAGES", "200"))
 KILLS = int(os.environ.get("D3TEST_SCAN_KILLS", "3"))
 
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Painted images, one damaged, and a file that is none."""
+    """Painted images, two that a generator made, one damaged, and a file that is none."""
     folder = tmp_path_factory.mktemp("scan") / "pictures"
-    files = paint(folder, IMAGES - 1)
+    files = paint(folder, IMAGES - 3)
+    for file in GENERATED:
+        Image.open(file).save(folder / f"a/{file.stem}.png")
     (folder / "a/broken.png").write_bytes(files[0].read_bytes()[:90])
     (folder / "a/notes.txt").write_text("not an image")
     return folder

@@ -86,17 +86,20 @@ def test_a_connection_to_a_server_that_became_read_only_is_left(
         database.close()
 
 
-def test_a_database_in_another_encoding_is_refused(postgresql_server: PostgresqlServer) -> None:
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_database_in_another_encoding_is_refused(
+    postgresql_server: PostgresqlServer, encoding: str
+) -> None:
     with postgresql_server.database() as url:
         name = sa.make_url(url).database
         postgresql_server.execute(f"DROP DATABASE {name}")
         postgresql_server.execute(
-            f"CREATE DATABASE {name} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' "
+            f"CREATE DATABASE {name} ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' "
             "TEMPLATE template0"
         )
         database = Database(url)
         for ask in (SqlSchema(database).upgrade, SqlSchema(database).state):
-            with pytest.raises(StorageFailed, match=r"LATIN1.*UTF8"):
+            with pytest.raises(StorageFailed, match=rf"{encoding}.*UTF8"):
                 ask()
         database.close()
 

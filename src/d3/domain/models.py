@@ -26,6 +26,13 @@ PAST_NOTICES = {
 }
 """What must be said of encoders that D3 shipped once and ships no more, by their SHA-256."""
 
+DERIVED_NOTICE = (
+    "Demo model: made from a demo model, whose measured figures do not hold for it. "
+    "Do not act on it."
+)
+"""What must be said of another head on the encoder of a model with a notice, or of that model at
+another threshold: what was measured of the one says nothing of the other."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -189,6 +196,11 @@ class Manifest:
         return ModelReference(self.name, self.version, self.sha256)
 
 
+def derived_notice(manifest: Manifest) -> str:
+    """What must be said of a model that was made from this one and judges otherwise."""
+    return DERIVED_NOTICE if manifest.notice else ""
+
+
 def with_encoders_notice(manifest: Manifest, known: Iterable[Manifest]) -> Manifest:
     """The manifest with the notice of its encoder, whoever made a model on it and how.
 
@@ -198,9 +210,12 @@ def with_encoders_notice(manifest: Manifest, known: Iterable[Manifest]) -> Manif
     """
     if manifest.notice:
         return manifest
-    said = (one.notice for one in known if one.encoder.sha256 == manifest.encoder.sha256)
-    past = PAST_NOTICES.get(manifest.encoder.sha256, "")
-    notice = next((one for one in said if one), past)
+    akin = [one for one in known if one.notice and one.encoder.sha256 == manifest.encoder.sha256]
+    same = next((one for one in akin if one.head.sha256 == manifest.head.sha256), None)
+    if same is not None:
+        notice = same.notice
+    else:
+        notice = DERIVED_NOTICE if akin else PAST_NOTICES.get(manifest.encoder.sha256, "")
     return replace(manifest, notice=notice) if notice else manifest
 
 

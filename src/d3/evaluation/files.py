@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +30,18 @@ def writing(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """A file to write, which takes the target's place when all went well."""
+    """A file to write, which takes the target's place when all went well.
+
+    A link is followed. What is no file, such as a device or a pipe, stays and is written to.
+    """
+    target = Path(os.path.realpath(target))
+    if target.exists() and not target.is_file():
+        with tempfile.TemporaryDirectory(prefix="d3-") as folder:
+            partial = Path(folder) / "content"
+            yield partial
+            with target.open("wb") as stream:
+                stream.write(partial.read_bytes())
+        return
     partial = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         yield partial

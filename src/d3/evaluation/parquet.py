@@ -1,4 +1,4 @@
-"""Rows as Parquet, where pyarrow is installed (``pip install 'd3-deepfake[parquet]'``)."""
+"""Rows as Parquet, where pyarrow is installed (``pip install '.[parquet]'``)."""
 
 from __future__ import annotations
 

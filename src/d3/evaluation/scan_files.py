@@ -70,9 +70,7 @@ def write_rows(rows: Iterable[ScanRow], target: Path, form: str) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         if form == "parquet":
             if not write_parquet(rows, target, _TYPES):
-                raise RequestInvalid(
-                    "Parquet needs an extra package.", "pip install 'd3-deepfake[parquet]'"
-                )
+                raise RequestInvalid("Parquet needs an extra package.", "pip install '.[parquet]'")
             return
         with replacing(target) as partial:
             (_write_csv if form == "csv" else _write_jsonl)(rows, partial)

@@ -210,8 +210,9 @@ def check_names_and_shapes(
     if missing := expected.keys() - tensors.keys():
         raise CheckpointInvalid(f"{the} {role} lacks {some(missing)}.", REMEDIES[role])
     if unknown := tensors.keys() - expected.keys():
+        do = "does" if len(unknown) == 1 else "do"
         raise CheckpointInvalid(
-            f"{the} {role} holds {some(unknown)}, which do not belong there.", REMEDIES[role]
+            f"{the} {role} holds {some(unknown)}, which {do} not belong there.", REMEDIES[role]
         )
     for name, shape in expected.items():
         if tuple(tensors[name].shape) != shape:

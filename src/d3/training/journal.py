@@ -117,6 +117,7 @@ def paper_card(
     codecs: Sequence[Codec],
     best: Epoch,
     command: str,
+    notice: str,
 ) -> str:
     """The model card of a trained head, from the measured figures alone."""
     jpeg = " or ".join({"cv2": "OpenCV's", "pil": "Pillow's"}[codec] for codec in codecs)
@@ -129,7 +130,8 @@ def paper_card(
     return f"""\
 # {name}
 
-A D3 head trained on the frozen encoder of {encoder}, by the recipe of Yang et al. (CVPR 2025).
+{f"**{notice}**{chr(10)}{chr(10)}" if notice else ""}A D3 head trained on the frozen encoder of \
+{encoder}, by the recipe of Yang et al. (CVPR 2025).
 
 - Images: {counts[0]:,} for training, {counts[1]:,} for validation; {unreadable:,} were unreadable.
 - Training images were changed as the authors' code does; JPEG was {jpeg}.

@@ -110,7 +110,11 @@ def hold_out(items: Sequence[Item], share: float) -> tuple[list[Item], list[Item
     return training, validation
 
 
-def check_kinds(items: Sequence[Item], what: str) -> None:
+def check_kinds(
+    items: Sequence[Item],
+    what: str,
+    remedy: str = "A detector learns from both kinds: add the other one.",
+) -> None:
     """Both kinds must be there.
 
     Raises:
@@ -119,10 +123,7 @@ def check_kinds(items: Sequence[Item], what: str) -> None:
     fakes = sum(item.fake for item in items)
     if not fakes or fakes == len(items):
         missing = "generated" if not fakes else "real"
-        raise DatasetInvalid(
-            f"The {what} images hold not one {missing} image.",
-            "A detector learns from both kinds: add the other one.",
-        )
+        raise DatasetInvalid(f"The {what} images hold not one {missing} image.", remedy)
 
 
 def train_head(  # noqa: PLR0917  its parts, one by one
@@ -154,7 +155,11 @@ def train_head(  # noqa: PLR0917  its parts, one by one
     """
     check_kinds(training, "training")
     checked = [item for items in validation.values() for item in items]
-    check_kinds(checked, "validation")
+    check_kinds(
+        checked,
+        "validation",
+        "Add images, of which one in ten is held out by its path, or name a set with --validation.",
+    )
     width = extractor.network.encoder.spec.width
     leading = extractor.rank == 0
     if not leading:

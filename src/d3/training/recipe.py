@@ -18,7 +18,7 @@ from torch import distributed
 
 from d3.container import Container
 from d3.domain.hashing import file_of
-from d3.domain.models import Manifest
+from d3.domain.models import Manifest, derived_notice
 from d3.domain.scoring import AbstainBand, Calibration
 from d3.evaluation.dataset import Dataset, Item
 from d3.evaluation.files import put, writing
@@ -154,6 +154,7 @@ def train_on(  # noqa: PLR0917  its parts, one by one
             codecs=plan.changes.codecs,
             best=state.best,
             command=command,
+            notice=derived_notice(stored.manifest),
         )
         with writing(folder):
             write_tensors(folder / "head.safetensors", head.cpu().state_dict())
@@ -169,6 +170,7 @@ def train_on(  # noqa: PLR0917  its parts, one by one
             abstain_band=AbstainBand(),
             licence=f"encoder: {stored.manifest.licence}; head: yours",
             provenance=f"{command or 'recipe paper'}, on the encoder of {stored.manifest.name}",
+            notice=derived_notice(stored.manifest),
             metrics={"validation": state.best.figures, "generators": state.best.generators},
             created_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         )

@@ -225,7 +225,7 @@ def _parquet(file: Path) -> Iterator[str]:
         from pyarrow import parquet
     except ImportError as error:
         raise RequestInvalid(
-            "A Parquet list needs an extra package.", "pip install 'd3-deepfake[parquet]'"
+            "A Parquet list needs an extra package.", "pip install '.[parquet]'"
         ) from error
     with parquet.ParquetFile(file) as table:
         names = table.schema_arrow.names

@@ -51,7 +51,7 @@ class OpenVinoEngine:
         except ImportError as error:
             raise EngineMissing(
                 "OpenVINO is not installed.",
-                "pip install 'd3-deepfake[openvino]', or set D3_ENGINE=torch.",
+                "pip install '.[openvino]', or set D3_ENGINE=torch.",
             ) from error
         self._core = openvino.Core()
         self._version = openvino.get_version()

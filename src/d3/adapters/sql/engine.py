@@ -71,6 +71,7 @@ class Database:
                     for name, value in (
                         ("connect_timeout", connect_seconds),
                         ("application_name", "d3"),
+                        ("client_encoding", "utf8"),  # else SQL_ASCII gives bytes for text
                         ("keepalives_idle", 30),
                         ("tcp_user_timeout", 1000 * statement_seconds),
                     )

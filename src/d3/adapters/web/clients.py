@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import ipaddress
+import socket
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
 from d3.domain.errors import SettingsInvalid
 
-_THIS_MACHINE = ("all://localhost", "all://127.0.0.1", "all://[::1]")
+_ALWAYS_DIRECT = ("all://localhost", "all://127.0.0.1", "all://[::1]")
+_ALL = ("all://", "http://", "https://")
 
 
-def new_http_client(**options: Any) -> httpx.Client:
+def new_http_client(url: str, **options: Any) -> httpx.Client:
     """A client of httpx; a service on this machine never hears from us through a proxy.
 
     Args:
+        url: what will be asked first, or often.
         options: of :class:`httpx.Client`.
 
     Raises:
         SettingsInvalid: HTTP_PROXY, HTTPS_PROXY or ALL_PROXY names a proxy that cannot be used.
     """
+    direct = _ALL if is_this_machine(urlsplit(url).hostname or "") else _ALWAYS_DIRECT
     try:
-        return httpx.Client(mounts=dict.fromkeys(_THIS_MACHINE), **options)
+        return httpx.Client(mounts=dict.fromkeys(direct), **options)
     except ImportError as error:
         raise SettingsInvalid(
             "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY names a SOCKS proxy, for which a package is "
@@ -33,3 +39,19 @@ def new_http_client(**options: Any) -> httpx.Client:
             "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY is no address of a proxy.",
             "Write it as http://HOST:PORT, or unset the variable.",
         ) from error
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether a host's name or address, however it is written, means the machine we run on."""
+    name = host.rstrip(".").lower()
+    if name in {"localhost", socket.gethostname().lower()} or name.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        try:  # 127.1, 2130706433 and 0x7f000001 are addresses to a resolver too
+            address = ipaddress.ip_address(socket.inet_aton(name))
+        except OSError:
+            return False
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    return bool(mapped.is_loopback or mapped.is_unspecified)

@@ -56,7 +56,7 @@ class HttpFetcher:
         with _written(target), _claimed(target):
             download = _Download(url, target, most_bytes, self._progress)
             resumed = download.done > 0
-            with new_http_client(timeout=self._timeout, follow_redirects=True) as client:
+            with new_http_client(url, timeout=self._timeout, follow_redirects=True) as client:
                 self._until_whole(client, download)
             download.part.replace(target)
             download.tag.unlink(missing_ok=True)

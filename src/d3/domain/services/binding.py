@@ -9,7 +9,7 @@ from pathlib import Path
 
 from d3.domain.errors import CheckpointInvalid, ModelProtected
 from d3.domain.hashing import file_of
-from d3.domain.models import PUBLISHED, STARTER, Manifest, StoredModel, checked_name
+from d3.domain.models import PUBLISHED, STARTER, Manifest, StoredModel, checked_name, derived_notice
 from d3.domain.ports import Checkpoints, ModelRegistry
 from d3.domain.scoring import AbstainBand, Calibration
 
@@ -73,6 +73,7 @@ class HeadBinder:
                 abstain_band=AbstainBand(),
                 licence="unknown",
                 provenance=f"{provenance}, on the encoder of {donor.manifest.name}",
+                notice=derived_notice(donor.manifest),
                 metrics={},
                 created_at=created_at,
             )

@@ -150,6 +150,8 @@ def _store(
     calibration: Calibration,
 ) -> Manifest:
     """The next version of the manifest, with the same files."""
+    from d3.domain.models import derived_notice
+
     registry = container.registry()
     model = registry.open(manifest.name, manifest.version)
     changed = replace(
@@ -158,6 +160,7 @@ def _store(
         threshold=fitted.threshold,
         calibration=calibration,
         abstain_band=fitted.band,
+        notice=derived_notice(manifest),
         created_at="",
     )
     stored: Manifest = registry.put(changed, model.encoder, model.head)

@@ -143,7 +143,7 @@ def import_model(
     heads: int | None,
     activation: Activation | None,
 ) -> None:
-    r"""Make a model of checkpoint files, or take in a bundle.
+    """Make a model of checkpoint files, or take in a bundle.
 
     \b
     d3 models import mine --encoder ViT-L-14.pt --head classifier.pth
@@ -160,7 +160,7 @@ def import_model(
     normalisation; HF_HOME and HF_HUB_OFFLINE hold.
 
     The same NAME again makes the next version. A BUNDLE is a file of `d3 models bundle`.
-    """
+    """  # noqa: D301  click's mark for lines as they stand
     sources = [one for one in (encoder, open_clip, checkpoint) if one is not None]
     if not sources and head is None and heads is None and activation is None:
         _import_bundle(Path(name))

@@ -154,8 +154,8 @@ def see_to_keys(container: Container, *, local: bool) -> None:
         accounts.revoke_key(made.key_id)
         raise
     # A log is kept and shipped around; a terminal is only looked at.
-    shown = f": {made.key}" if sys.stderr.isatty() else "."
-    complain(f"{secrets.key_file} holds the first API key, shown only now{shown}", "note")
+    shown = f", shown only now: {made.key}" if sys.stderr.isatty() else "."
+    complain(f"{secrets.key_file} holds the first API key{shown}", "note")
 
 
 def _tls(cert: Path | None, key: Path | None) -> tuple[Path, Path] | None:

@@ -105,18 +105,13 @@ def train(
     trains a small D3 to tell the two apart: within an hour on two cores, the same for the same
     seed. `python -m tests.real.fetch FOLDER photos`, in D3's repository, gets the photographs.
     """
-    if (recipe == "paper") != bool(datasets):
-        raise click.UsageError(
-            "The recipe `paper` needs a DATASET." if recipe == "paper" else "`starter` takes none."
-        )
     if recipe == "starter":
-        if photos is None:
-            raise click.UsageError(
-                "The recipe `starter` needs --photos FOLDER: `python -m tests.real.fetch FOLDER "
-                "photos`, in D3's repository, gets the photographs."
-            )
-        _starter(folder, seed, photos, examples, others)
+        _starter(folder, seed, _photos(photos, datasets), examples, others)
         return
+    if not datasets or photos or examples or others:
+        raise click.UsageError(
+            "The recipe `paper` needs a DATASET; --photos, --test and --examples are for `starter`."
+        )
     from d3.container import Container
     from d3.domain.models import STARTER, checked_name
     from d3.settings import Settings
@@ -130,7 +125,7 @@ def train(
     if "cv2" not in installed_codecs():
         complain(
             "OpenCV is not installed, so JPEG is Pillow's alone, where the authors take either: "
-            "pip install 'd3-deepfake[train]' brings it.",
+            "pip install '.[train]', in D3's folder, brings it.",
             "note",
         )
     plan = PaperPlan(
@@ -177,6 +172,18 @@ def _tell(epoch: Epoch) -> None:
         f"epoch {epoch.number}: loss {epoch.loss:.4f}, validation {epoch.validation_loss:.4f}, "
         f"mean accuracy {epoch.score:.3f}, AUROC {figures['auroc']:.3f}, rate {epoch.rate:g}"
     )
+
+
+def _photos(photos: Path | None, datasets: tuple[str, ...]) -> Path:
+    """Where the starter's photographs are."""
+    if datasets:
+        raise click.UsageError("The recipe `starter` takes no DATASET, but --photos FOLDER.")
+    if photos is None:
+        raise click.UsageError(
+            "The recipe `starter` needs --photos FOLDER: `python -m tests.real.fetch FOLDER "
+            "photos`, in D3's repository, gets the photographs."
+        )
+    return photos
 
 
 def _starter(

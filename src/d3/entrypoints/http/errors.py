@@ -69,6 +69,7 @@ STATUS: dict[type[d3.D3Error], HTTPStatus] = {
 }
 
 _RETRY_AFTER_SECONDS = 5
+_BROKE_OFF = "client disconnected prematurely"  # the framework's words, as an error of the server
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 
 
@@ -120,13 +121,20 @@ def answer_d3_error(request: Request[Any, Any, Any], error: d3.D3Error) -> Respo
 def answer_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     """An error of the framework, in our words."""
     status = HTTPStatus(error.status_code)
+    if error.detail == _BROKE_OFF:
+        return answer_d3_error(request, d3.FormInvalid("The upload broke off.", "Send it again."))
     allow = {}
     if status is HTTPStatus.METHOD_NOT_ALLOWED:
         allow["Allow"] = ", ".join(_methods_of(request))
     if isinstance(error, ValidationException) and isinstance(error.extra, list):
         keys = {str(one["key"]) for one in error.extra if isinstance(one, dict) and "key" in one}
-        named = ", ".join(sorted(keys | _unknown_fields(error.extra))) or "of the request"
+        fields = _fields_named(error.extra)
+        named = ", ".join(sorted(fields or keys)) or "of the request"
         sentence = f"The parameter {named} cannot be used. /schema says what it may be."
+        if missing := _fields_named(error.extra, "missing required"):
+            sentence = (
+                f"The field {', '.join(sorted(missing))} is missing. /schema says what it is."
+            )
         return problem(request, HTTPStatus.BAD_REQUEST, "invalid_parameter", sentence, allow)
     code, sentence = _SENTENCES.get(
         status, ("invalid_request", "The request cannot be understood.")
@@ -134,10 +142,10 @@ def answer_http_error(request: Request[Any, Any, Any], error: HTTPException) -> 
     return problem(request, status, code, sentence, allow)
 
 
-def _unknown_fields(said: list[Any]) -> set[str]:
-    """The fields of a JSON body that mean nothing, which msgspec names in its sentence alone."""
+def _fields_named(said: list[Any], what: str = "unknown") -> set[str]:
+    """Fields of a JSON body that are unknown or missing, which msgspec's sentence alone names."""
     messages = (str(one.get("message", "")) for one in said if isinstance(one, dict))
-    return {found[1] for one in messages if (found := re.search(r"unknown field `(.*?)`", one))}
+    return {found[1] for one in messages if (found := re.search(rf"{what} field `(.*?)`", one))}
 
 
 def _methods_of(request: Request[Any, Any, Any]) -> list[str]:

@@ -380,7 +380,7 @@ class _Collector:
                 sink.stream.write(piece)
             return
         self._pieces.append(piece)
-        if not self._filename:
+        if self._filename is None:
             self._text_bytes += len(piece)
             if self._text_bytes > _FIELD_BYTES:
                 raise FormInvalid(
@@ -408,10 +408,11 @@ def _filename_of(segment: MultipartSegment) -> str | None:
         return _unescaped(_in_unicode(segment.filename))
     extended = _EXTENDED_FILENAME.search(segment.header("Content-Disposition") or "")
     if extended is None:
-        return None
+        kind = segment.content_type or "text/plain"
+        return "" if kind.startswith("image/") or kind == "application/octet-stream" else None
     try:
         return unquote_to_bytes(extended["value"]).decode(extended["charset"], "replace")
-    except LookupError:
+    except (LookupError, UnicodeError):  # a charset nobody knows, or one of Python's own
         return unquote(extended["value"])
 
 

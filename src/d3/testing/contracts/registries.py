@@ -11,7 +11,7 @@ import pytest
 
 from d3.domain.errors import ModelDamaged, ModelNameInvalid, ModelNotFound, ModelProtected
 from d3.domain.hashing import file_of
-from d3.domain.models import Manifest, ModelFile
+from d3.domain.models import DERIVED_NOTICE, Manifest, ModelFile
 from d3.domain.ports import ModelRegistry
 from d3.testing.models import tiny_manifest
 
@@ -99,7 +99,8 @@ class ModelRegistryContract:
     ) -> None:
         shelf.put("demo", notice="Demo model: calls 9 of 100 real photographs fake.")
         said = shelf.put("mine", head="my head").notice
-        assert said.startswith("Demo model")
+        assert said == DERIVED_NOTICE
+        assert shelf.put("copy").notice == registry.describe("demo").notice
         assert shelf.put("another", encoder="another encoder", head="my head").notice == ""
         registry.delete("demo")
         assert registry.describe("mine").notice == registry.open("mine").manifest.notice == said
