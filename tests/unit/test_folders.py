@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def paths(found: Iterator[folders.Found]) -> list[str]:
 
 
 @pytest.fixture
-def chain(tmp_path: Path) -> Callable[[int, str], Path]:
+def chain(tmp_path: Path) -> Iterator[Callable[[int, str], Path]]:
     """Makes folders inside one another, deeper than a path can be written, with a file in each."""
 
     def make(depth: int, name: str) -> Path:
@@ -43,7 +44,9 @@ def chain(tmp_path: Path) -> Callable[[int, str], Path]:
         os.close(here)
         return tmp_path
 
-    return make
+    yield make
+    # pytest's own way of removing it ends at Python's recursion limit.
+    subprocess.run(["rm", "-rf", *tmp_path.iterdir()], check=True)
 
 
 def test_a_thousand_folders_inside_one_another_are_walked(chain) -> None:
