@@ -205,7 +205,7 @@ def test_a_service_on_this_machine_is_not_asked_through_a_proxy(
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     port = service.url.rpartition(":")[2]
-    for host in ("127.0.0.1", "localhost", "0.0.0.0", "127.1"):
+    for host in ("127.0.0.1", "localhost"):
         with Client(f"http://{host}:{port}", retries=0) as client:
             assert client.model().loaded
     with Client("http://d3.invalid:5000", retries=0) as client, pytest.raises(ServiceError):
