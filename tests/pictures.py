@@ -63,3 +63,4 @@ def scan_all(
         return service.run(scan, collection, watcher)
     finally:
         container.host().close()
+        container.database().close()
