@@ -252,6 +252,18 @@ def test_a_key_stays_taken_for_as_long_as_its_request_is_worked_on(history):
         assert reserve(writer) == StoredAnswer(b"done")
 
 
+def test_a_key_that_nobody_holds_any_more_is_free_after_its_lease(history):
+    """Its request was cancelled while it asked for the key."""
+    clock = FakeClock()
+    with closing(HistoryWriter(history, clock)) as writer:
+        reserve(writer)
+        for _ in range(3):
+            clock.advance(RENEWAL.total_seconds())
+            writer.submit([an_entry()]).result(10)
+        writer.submit([an_entry()]).result(10)  # the renewal before has been seen to
+        assert isinstance(reserve(writer, "another"), Reservation)
+
+
 def test_a_key_whose_process_died_is_free_after_a_minute(history):
     clock = FakeClock()
     with closing(HistoryWriter(history, clock)) as dead:

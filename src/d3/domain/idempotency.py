@@ -49,7 +49,7 @@ class IdempotencyKey:
             )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Reservation:
     """The right to answer a key, as long as the lease is renewed.
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 from d3.domain.errors import (
     EntryRefused,
@@ -96,7 +97,8 @@ class HistoryWriter:
         self._jobs: deque[_Job] = deque()
         self._waiting = 0
         self._closed = False
-        self._held: dict[str, Reservation] = {}
+        # Weakly: whoever was cancelled while asking for a key has no reservation to give back.
+        self._held: WeakValueDictionary[str, Reservation] = WeakValueDictionary()
         self._unreleased: dict[str, Reservation] = {}
         self._renewal_due = 0.0
         self._owner: threading.Thread | None = None
