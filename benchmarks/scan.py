@@ -252,7 +252,6 @@ def container_of(home: Path, engine: Nothing | None, **settings: object) -> Cont
     container = Container(settings=Settings(home=home, **settings))  # type: ignore[arg-type]
     if engine is not None:
         container.engine.override(engine)
-    container.queue.override(container.threaded_queue)
     container.schema().make_ready()
     return container
 

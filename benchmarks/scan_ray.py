@@ -71,7 +71,6 @@ def main() -> None:
         settings = Settings(home=folder / "home", database_url=url, batch_size=BATCH)
         settings = replace(settings, isolate_decoding=False, warm_up=False)
         container = Container(settings=settings)
-        container.queue.override(container.threaded_queue)
         container.schema().upgrade(backup=False)
         (folder / "ray").mkdir()
         with two_nodes(folder / "ray", STORE_MB) as cluster:

@@ -43,7 +43,6 @@ def container_for(home: Path, engine: FakeEngine | None = None, **settings: Any)
     """D3 with a database made ready and an engine without weights."""
     container = Container(settings=d3.Settings(home=home, **settings))
     container.engine.override(engine or FakeEngine())
-    container.queue.override(container.threaded_queue)
     container.schema().upgrade(backup=False)
     return container
 

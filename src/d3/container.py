@@ -25,14 +25,16 @@ from d3.domain.services.accounts import AccountService
 from d3.domain.services.adoption import AdoptingRegistry
 from d3.domain.services.binding import HeadBinder
 from d3.domain.services.bundling import BundleService
-from d3.domain.services.detection import DetectionService
+from d3.domain.services.detection import DetectionService, ImageJudge
 from d3.domain.services.engines import PreferredEngine, worth_preparing
 from d3.domain.services.explaining import ExplanationService
 from d3.domain.services.history_writer import HistoryWriter
 from d3.domain.services.key_cache import KeyCache
+from d3.domain.services.lanes import LanePool
 from d3.domain.services.model_follower import ActiveModelFollower
 from d3.domain.services.model_host import ModelHost
 from d3.domain.services.models import ModelService
+from d3.domain.services.prediction import PredictionService
 from d3.domain.services.pulling import PullService
 from d3.domain.services.request_log_writer import RequestLogWriter
 from d3.domain.services.scans.service import ScanService
@@ -223,11 +225,19 @@ def _on_cpu(settings: Settings) -> bool:
     return not torch.cuda.is_available()
 
 
-def _threaded_queue(
-    detector: Detector, clock: Clock, settings: Settings, events: QueueEvents | None
+def _queue(
+    detector: Detector,
+    clock: Clock,
+    settings: Settings,
+    events: QueueEvents | None,
+    *,
+    serving: bool,
 ) -> DetectionQueue:
+    """A detector's queue: bounded for a service, which refuses what is too much."""
     from d3.adapters.batching import Bounds, ThreadedQueue
 
+    if not serving:
+        return ThreadedQueue(detector, clock, Bounds.offline(settings.batch_size), events)
     bounds = Bounds(
         batch_size=settings.batch_size,
         images=settings.queue_images,
@@ -239,12 +249,6 @@ def _threaded_queue(
 
 def _version() -> str:
     return version("d3-deepfake")
-
-
-def _queue(detector: Detector, clock: Clock) -> DetectionQueue:
-    from d3.adapters.batching import DirectQueue
-
-    return DirectQueue(detector, clock)
 
 
 def _database(settings: Settings) -> Database:
@@ -393,7 +397,6 @@ def _work_on_scan(settings: Settings, name: str, cores: int, gpu: bool) -> None:
 def working(settings: Settings) -> Iterator[Container]:
     """D3 in a process that works on scans: decoding as the service does; closed in the end."""
     container = Container(settings=settings)
-    container.queue.override(container.threaded_queue)
     container.decoder.override(container.untrusted_decoder)
     try:
         yield container
@@ -413,7 +416,19 @@ def _copier(settings: Settings, source: str | Path | None, target: str | Path | 
     )
 
 
-def _cache(settings: Settings) -> ResultCache:
+def _warms_up(settings: Settings, serving: bool) -> bool:  # noqa: FBT001
+    """Whether a model is timed before anybody waits for it; a script's first image may wait."""
+    return serving and settings.warm_up
+
+
+def _decoding(settings: Settings) -> LanePool:
+    return LanePool(settings.decode_threads, settings.bulk_percent / 100, "d3-decode")
+
+
+def _cache(settings: Settings, serving: bool) -> ResultCache | None:  # noqa: FBT001
+    """A service's cache of results; a script has none."""
+    if not serving or not settings.cache_entries:
+        return None
     if settings.redis_url is not None:
         from d3.adapters.redis import RedisResultCache
 
@@ -444,11 +459,14 @@ class Container(containers.DeclarativeContainer):
         providers.Callable(_store, settings), folder=folder_registry, s3=s3_registry
     )
     engine = providers.ThreadSafeSingleton(_engine, settings)
-    queue = providers.Factory(_queue, clock=clock)
+    serving: providers.Provider[bool] = providers.Object(False)
     queue_events: providers.Provider[QueueEvents | None] = providers.Object(None)
-    threaded_queue = providers.Factory(
-        _threaded_queue, clock=clock, settings=settings, events=queue_events
+    queue = providers.Factory(
+        _queue, clock=clock, settings=settings, events=queue_events, serving=serving
     )
+    decoding = providers.ThreadSafeSingleton(_decoding, settings)
+    cache = providers.ThreadSafeSingleton(_cache, settings, serving)
+    judge = providers.ThreadSafeSingleton(ImageJudge, clock=clock, cache=cache)
     version = providers.Callable(_version)
     host = providers.ThreadSafeSingleton(
         ModelHost,
@@ -456,7 +474,7 @@ class Container(containers.DeclarativeContainer):
         engine=engine.provider,
         queue=queue.provider,
         choice=settings.provided.model,
-        warm_up=settings.provided.warm_up,
+        warm_up=providers.Callable(_warms_up, settings, serving),
     )
     follower = providers.ThreadSafeSingleton(
         ActiveModelFollower,
@@ -466,10 +484,15 @@ class Container(containers.DeclarativeContainer):
         seconds=settings.provided.follow_seconds,
     )
     detection = providers.ThreadSafeSingleton(
-        DetectionService, host=host, decoder=decoder, clock=clock
+        DetectionService, host=host, decoder=decoder, judge=judge, pool=decoding
     )
     explaining = providers.ThreadSafeSingleton(
-        ExplanationService, host=host, decoder=decoder, drawing=drawing, clock=clock
+        ExplanationService,
+        host=host,
+        decoder=decoder,
+        drawing=drawing,
+        pool=decoding,
+        clock=clock,
     )
     models = providers.ThreadSafeSingleton(
         ModelService,
@@ -509,6 +532,7 @@ class Container(containers.DeclarativeContainer):
         ScanService,
         host=host,
         decoder=decoder,
+        judge=judge,
         isolated=isolated_decoder,
         clock=clock,
         ledger=scan_ledger.provider,
@@ -520,4 +544,13 @@ class Container(containers.DeclarativeContainer):
     copier = providers.Factory(_copier, settings)
     history_writer = providers.ThreadSafeSingleton(HistoryWriter, history=history, clock=clock)
     request_log = providers.ThreadSafeSingleton(RequestLogWriter, history=history, clock=clock)
-    cache = providers.ThreadSafeSingleton(_cache, settings)
+    prediction = providers.ThreadSafeSingleton(
+        PredictionService,
+        host=host,
+        decoder=decoder,
+        judge=judge,
+        pool=decoding,
+        writer=history_writer,
+        clock=clock,
+        version=version,
+    )

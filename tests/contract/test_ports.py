@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from d3.adapters.batching import Bounds, DirectQueue, ThreadedQueue
+from d3.adapters.batching import Bounds, ThreadedQueue
 from d3.adapters.filesystem import FilesystemRegistry
 from d3.adapters.minio import MinioRegistry, S3Place
 from d3.adapters.openvino import OpenVinoEngine
@@ -97,10 +97,10 @@ class TestOpenVinoDetectorInBfloat16(DetectorContract):
         return OpenVinoEngine(prepared, "bf16")
 
 
-class TestDirectQueue(DetectionQueueContract):
+class TestOfflineQueue(DetectionQueueContract):
     @pytest.fixture
-    def make_queue(self) -> Callable[[Detector], DirectQueue]:
-        return lambda detector: DirectQueue(detector, SystemClock())
+    def make_queue(self) -> Callable[[Detector], ThreadedQueue]:
+        return lambda detector: ThreadedQueue(detector, SystemClock(), Bounds.offline(32))
 
 
 class TestThreadedQueue(DetectionQueueContract):

@@ -151,7 +151,7 @@ class Loads(RuleBasedStateMachine):
         super().__init__()
         self.engine = FakeEngine()
         container = Container(settings=Settings(home=self.home, warm_up=False))
-        container.queue.override(container.threaded_queue)
+        container.serving.override(True)
         container.engine.override(self.engine)
         self.host = container.host()
         self.pool = ThreadPoolExecutor(8)

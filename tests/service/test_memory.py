@@ -17,7 +17,7 @@ import d3
 from d3.container import Container
 
 container = Container(settings=d3.Settings.from_environment())
-container.queue.override(container.threaded_queue)
+container.serving.override(True)
 host = container.host()
 
 def resident():

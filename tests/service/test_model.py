@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from d3.domain.errors import DeviceOutOfMemory
-from d3.domain.services.inference import Upload
+from d3.domain.services.prediction import Upload
 from d3.testing.engines import FakeEngine
 from tests.homes import Home
 from tests.service.conftest import Service, painted

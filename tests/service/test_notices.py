@@ -161,7 +161,7 @@ def test_scans_say_it_in_the_list_and_beside_every_row(
     (tmp_path / "pictures/white.png").write_bytes(WHITE)
     container = Container(settings=home.settings(model=STARTER))
     container.engine.override(FakeEngine())
-    container.queue.override(container.threaded_queue)
+    container.serving.override(True)
     scan_all(container, str(tmp_path / "pictures"), "s")
     admin = bearer(a_key(demo, "root", "admin"))
     (item,) = demo.http.get("/api/scans", headers=admin).json()["scans"]

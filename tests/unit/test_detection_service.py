@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from d3.adapters.batching import Bounds, DirectQueue, ThreadedQueue
+from d3.adapters.batching import Bounds, ThreadedQueue
 from d3.adapters.pillow import PillowDecoder
 from d3.domain.detections import Detection, Failure
 from d3.domain.errors import ImageDamaged, ImageUnsupported, ScoreUndefined, ThresholdInvalid
 from d3.domain.images import Pixels
 from d3.domain.models import StoredModel
 from d3.domain.ports.detector import Detector, Logits
-from d3.domain.services.detection import DetectionService
+from d3.domain.services.detection import DetectionService, ImageJudge
+from d3.domain.services.lanes import LanePool
 from d3.domain.services.model_host import ModelHost
 from d3.testing import FakeClock, FakeDetector
 from tests.support.contracts.registries import RegistryFiles
@@ -55,10 +56,10 @@ def service(detector: FakeDetector, tmp_path: Path) -> DetectionService:
     host = ModelHost(
         registry,
         engine=lambda: OneDetector(detector),
-        queue=lambda one: DirectQueue(one, clock),
+        queue=lambda one: ThreadedQueue(one, clock, Bounds.offline(100)),
         choice="mine",
     )
-    return DetectionService(host, PillowDecoder(), clock)
+    return DetectionService(host, PillowDecoder(), ImageJudge(clock), LanePool(2, 0.2, "test"))
 
 
 def grey(level: int) -> Pixels:
@@ -116,7 +117,7 @@ def test_a_queue_of_its_own_thread_has_the_next_batch_before_this_one_is_told(
         queue=lambda one: ThreadedQueue(one, clock, Bounds(batch_size=2)),
         choice="mine",
     )
-    service = DetectionService(host, PillowDecoder(), clock)
+    service = DetectionService(host, PillowDecoder(), ImageJudge(clock), LanePool(2, 0.2, "test"))
     outcomes = service.detect_many(map(grey, [0, 32, 64, 96, 128, 160, 192]), batch_size=2)
     first = next(outcomes)
     deadline = time.monotonic() + 10

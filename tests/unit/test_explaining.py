@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import d3
-from d3.adapters.batching import DirectQueue
+from d3.adapters.batching import ThreadedQueue
 from d3.adapters.pillow import PillowDecoder, PillowDrawing
 from d3.adapters.torch import TorchEngine
 from d3.domain.errors import ExplanationUnavailable
@@ -20,6 +20,7 @@ from d3.domain.heatmaps import Heatmap
 from d3.domain.images import ImageFacts
 from d3.domain.models import ModelReference
 from d3.domain.services.explaining import ExplanationService
+from d3.domain.services.lanes import LanePool
 from d3.domain.services.model_host import ModelHost
 from d3.network.checkpoints import load_network
 from d3.network.windows import SIDE, window_logits
@@ -105,8 +106,9 @@ def test_an_engine_that_cannot_explain_says_so(tmp_path: Path) -> None:
     registry = MemoryRegistry()
     registry.put(model.manifest, model.encoder, model.head)
     clock = FakeClock()
-    host = ModelHost(registry, FakeEngine, lambda one: DirectQueue(one, clock), "tiny")
-    service = ExplanationService(host, PillowDecoder(), PillowDrawing(), clock)
+    host = ModelHost(registry, FakeEngine, lambda one: ThreadedQueue(one, clock), "tiny")
+    pool = LanePool(1, 0.2, "test")
+    service = ExplanationService(host, PillowDecoder(), PillowDrawing(), pool, clock)
     with pytest.raises(ExplanationUnavailable, match="D3_ENGINE"):
         service.explain(noise(50, 50, 1))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from d3.adapters.batching import DirectQueue
+from d3.adapters.batching import ThreadedQueue
 from d3.domain.errors import DeviceOutOfMemory, LoadInProgress, StorageUnavailable
 from d3.domain.services.model_follower import ActiveModelFollower
 from d3.domain.services.model_host import LoadedModel
@@ -76,7 +76,7 @@ def follower(
 
 def serve(host: Host, registry: MemoryRegistry, name: str) -> None:
     """Have a model in use that somebody else loaded."""
-    queue = DirectQueue(FakeDetector(), FakeClock())
+    queue = ThreadedQueue(FakeDetector(), FakeClock())
     host.serving = LoadedModel(registry.describe(name), queue)
 
 

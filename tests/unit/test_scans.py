@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from d3.adapters.batching import ThreadedQueue
+from d3.adapters.batching import Bounds, ThreadedQueue
 from d3.adapters.filesystem import FolderCollection, ListCollection, PatternCollection
 from d3.adapters.pillow import PillowDecoder
 from d3.adapters.system import SystemClock
@@ -38,8 +38,8 @@ from d3.domain.models import ModelFile
 from d3.domain.ports.detector import Logits
 from d3.domain.ports.scans import ImageCollection, Listed
 from d3.domain.scans import ScanRow, checked_scan_name, stored_uri
+from d3.domain.services.detection import ImageJudge, Question
 from d3.domain.services.model_host import LoadedModel
-from d3.domain.services.questions import ask_of
 from d3.domain.services.retrying import RetryingCollection, retry_while_unavailable
 from d3.domain.services.scans.pipeline import Pipeline
 from d3.evaluation.scan_summary import prefix_of, root_of, summarise
@@ -355,14 +355,25 @@ class Poisoned(FakeDetector):
 def pipeline():
     made: list[tuple[Pipeline[int], ThreadedQueue]] = []
 
-    def make(collection: ImageCollection, detector: FakeDetector) -> Pipeline[int]:
+    def make(
+        collection: ImageCollection, detector: FakeDetector, linger: float = 0.02
+    ) -> Pipeline[int]:
         file = ModelFile("0" * 64, 1)
         clock = SystemClock()
-        queue = ThreadedQueue(detector, clock)
-        question = ask_of(LoadedModel(tiny_manifest(file, file), queue), threshold=None, views=1)
+        queue = ThreadedQueue(detector, clock, Bounds(batch_size=8, linger=linger))
+        question = Question.of(
+            LoadedModel(tiny_manifest(file, file), queue), threshold=None, views=1
+        )
         made.append(
             (
-                Pipeline(question, collection, PillowDecoder(), clock, threads=2, batch_size=4),
+                Pipeline(
+                    question,
+                    collection,
+                    ImageJudge(clock),
+                    PillowDecoder(),
+                    threads=2,
+                    batch_size=4,
+                ),
                 queue,
             )
         )
@@ -399,9 +410,8 @@ def test_a_slow_image_holds_nobody_up(pipeline) -> None:
 
 
 def test_a_detector_without_work_is_not_given_single_images_while_more_are_coming(
-    pipeline, monkeypatch: pytest.MonkeyPatch
+    pipeline,
 ) -> None:
-    monkeypatch.setattr("d3.domain.services.scans.pipeline._LINGER", 30)
     batches: list[int] = []
 
     class Counting(FakeDetector):
@@ -410,7 +420,7 @@ def test_a_detector_without_work_is_not_given_single_images_while_more_are_comin
             return super().score(pixels, views)
 
     gate = threading.Event()
-    line = pipeline(Pixmaps("3", gate), Counting())
+    line = pipeline(Pixmaps("3", gate), Counting(), linger=30)
     for shade in range(4):
         line.put(shade, str(shade))
     threading.Timer(0.5, gate.set).start()

@@ -17,7 +17,6 @@ import msgspec
 from d3.domain.detections import Detection, Failure
 from d3.domain.errors import RequestInvalid
 from d3.domain.formats import is_no_image
-from d3.domain.ports.clock import Clock
 from d3.domain.ports.images import ImageDecoder
 from d3.domain.services.detection import DetectionService
 from d3.domain.services.model_host import ModelHost
@@ -59,17 +58,21 @@ class Scorer:
 
     Args:
         host: holds the model.
+        detection: judges images.
         decoder: of images.
-        clock: for timings.
         batch_size: images of one forward pass.
     """
 
     def __init__(
-        self, host: ModelHost, decoder: ImageDecoder, clock: Clock, batch_size: int
+        self,
+        host: ModelHost,
+        detection: DetectionService,
+        decoder: ImageDecoder,
+        batch_size: int,
     ) -> None:
         self._host = host
         self._decoder = decoder
-        self._clock = clock
+        self._detection = detection
         self._batch_size = batch_size
 
     def score(
@@ -118,7 +121,7 @@ class Scorer:
         try:
             for condition in conditions:
                 decoder = PerturbingDecoder(self._decoder, condition)
-                service = DetectionService(self._host, decoder, self._clock)
+                service = self._detection.decoding_with(decoder)
                 detect = partial(
                     service.detect_many,
                     threshold=threshold,

@@ -15,7 +15,6 @@ import pytest
 
 from d3.adapters.batching import Bounds, ThreadedQueue
 from d3.adapters.system import SystemClock
-from d3.domain.completing import afterwards
 from d3.domain.errors import (
     DeadlineExceeded,
     DetectorFailed,
@@ -288,26 +287,6 @@ def test_it_may_be_closed_by_whoever_hears_the_last_answer(
     future.add_done_callback(lambda _: queue.close())
     detector.may_score.set()
     wait_until(lambda: detector.closed)
-
-
-def test_all_answers_of_a_pass_make_one_wake(queue: ThreadedQueue, detector: Held) -> None:
-    busy(queue, detector)
-    wakes: list[int] = []
-    answered: list[object] = []
-
-    def wake() -> None:
-        wakes.append(len(answered))
-
-    def hear(future: object) -> None:
-        answered.append(future)
-        afterwards(wake)
-
-    futures = [queue.submit(image(level), 1) for level in range(1, 31)]
-    for future in futures:
-        future.add_done_callback(hear)
-    detector.may_score.set()
-    wait_until(lambda: bool(wakes))
-    assert wakes == [30]
 
 
 def test_an_answer_that_does_not_fit_the_question_is_nobodys(

@@ -1,7 +1,6 @@
 """Taking turns at a detector."""
 
-from d3.adapters.batching.direct import DirectQueue
 from d3.adapters.batching.policy import Bounds
 from d3.adapters.batching.threaded import ThreadedQueue
 
-__all__ = ["Bounds", "DirectQueue", "ThreadedQueue"]
+__all__ = ["Bounds", "ThreadedQueue"]

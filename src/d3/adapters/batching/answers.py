@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from d3.adapters.batching.backlog import Batch, Part, Submission
-from d3.domain.completing import together
 from d3.domain.errors import D3Error, DeadlineExceeded, DetectorFailed, DeviceOutOfMemory
 from d3.domain.heatmaps import Map
 from d3.domain.images import Pixels
@@ -152,8 +151,7 @@ class Answers:
         if job is None:
             return False
         try:
-            with together():
-                job()
+            job()
         except Exception:  # noqa: BLE001  the next ones wait
             _LOG.exception("an answer could not be handed out")
         return True

@@ -22,6 +22,7 @@ class SlotRequest:
         lane: who goes first.
         deadline: after which nobody waits; None for never.
         apart: whether the images are parts of a heat map, which share a pass with nobody's.
+        batch_size: images of any pass that they are in, at most; None for the queue's own bound.
     """
 
     images: int
@@ -30,6 +31,7 @@ class SlotRequest:
     lane: Lane = Lane.INTERACTIVE
     deadline: float | None = None
     apart: bool = False
+    batch_size: int | None = None
 
     @property
     def encodings(self) -> int:
@@ -54,6 +56,7 @@ class Submission:
         since: when it was submitted.
         token: the driver's own.
         apart: whether they are parts of a heat map, which share a pass with nobody's.
+        batch_size: images of any pass that it is in, at most; None for the queue's own bound.
         claim: says, once, whether it is still wanted; from then on it is.
         taken: images that went into passes.
         gone: answered for good, or not wanted any more.
@@ -67,6 +70,7 @@ class Submission:
     since: float
     token: Any = None
     apart: bool = False
+    batch_size: int | None = None
     claim: Callable[[], bool] = _always
     taken: int = 0
     claimed: bool = False
@@ -104,6 +108,7 @@ class Batch:
     views: int
     parts: list[Part] = field(default_factory=list)
     earliest: float = math.inf
+    most: float = math.inf
 
     @property
     def images(self) -> int:
@@ -153,6 +158,8 @@ class Batch:
     def _heed(self, entry: Submission) -> None:
         if entry.deadline is not None:
             self.earliest = min(self.earliest, entry.deadline)
+        if entry.batch_size is not None:
+            self.most = min(self.most, entry.batch_size)
 
 
 @dataclass(slots=True)

@@ -3,7 +3,9 @@
 Whoever drives it says what happened and when, and is told which images go into the next forward
 pass and who need not wait any more. The rules, in their order:
 
-1. An idle device takes what waits at once; a busy one lets it gather.
+1. An idle device takes what waits at once; a busy one lets it gather. Bulk alone waits a moment for
+   images that are being decoded: a device that is faster than the decoders gains nothing from
+   single images.
 2. NullEvents gets a pass whose time is over, or would be before the pass ends, or who has left.
 3. Interactive goes first. Bulk joins with the work it has credit for (:class:`BulkShare`), leads a
    pass where its credit is enough for one, and has the device to itself while nobody else waits.
@@ -22,6 +24,7 @@ pass and who need not wait any more. The rules, in their order:
 from __future__ import annotations
 
 import math
+import sys
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,8 +35,6 @@ from d3.domain.errors import ExplanationUnavailable, Overloaded
 from d3.domain.ports.queue import Lane
 from d3.domain.sharing import BulkShare
 
-_MOMENT = 1.0
-"""Seconds of a pass from which on it is felt that images of a pass wait for each other."""
 _PATIENCE = 0.08
 """Of an image's time, by which it may be late: costs are guesses, and it was let in by one."""
 
@@ -47,12 +48,21 @@ class Bounds:
         images: that wait in a lane at most; a single request may be larger if its lane is empty.
         size_bytes: likewise.
         bulk_share: of the work, guaranteed to bulk; in (0, 1).
+        moment: seconds of a pass from which on it is felt that its images wait for each other.
+        linger: seconds that bulk alone waits on an idle device for images that are being decoded.
     """
 
     batch_size: int = 32
     images: int = 1000
     size_bytes: int = 256 * 2**20
     bulk_share: float = 0.2
+    moment: float = 1.0
+    linger: float = 0.02
+
+    @classmethod
+    def offline(cls, batch_size: int) -> Bounds:
+        """For scripts: nothing is refused, and no pass is kept short for somebody who waits."""
+        return cls(batch_size, images=sys.maxsize, size_bytes=sys.maxsize, moment=math.inf)
 
 
 class Policy:
@@ -92,7 +102,7 @@ class Policy:
     def room(self) -> int:
         """Encodings of the next pass at most; an image by itself may have more."""
         enough = self._enough
-        return self.costs.bearable(enough, _MOMENT) if self._slow else enough
+        return self.costs.bearable(enough, self._bounds.moment) if self._slow else enough
 
     @property
     def _enough(self) -> int:
@@ -103,7 +113,7 @@ class Policy:
     @property
     def _slow(self) -> bool:
         """Whether a pass of so many takes longer than a moment."""
-        return self.costs.seconds(self._enough) > _MOMENT
+        return self.costs.seconds(self._enough) > self._bounds.moment
 
     def fill(self, one: Batch) -> float:
         """How full a pass was, of the largest one; at most 1."""
@@ -183,12 +193,19 @@ class Policy:
         return rest + self._passes(images, encodings)
 
     def withdraw(self, entry: Submission) -> int:
-        """NullEvents waits for the entry any more; how many images that spares."""
+        """The entry is not wanted any more; how many images that spares."""
         spared = entry.left
         if spared:
             self.lines[entry.lane].count(entry, spared, -1)
         entry.gone = True
         return spared
+
+    @property
+    def lonely(self) -> bool:
+        """Whether less than a batch of bulk waits alone while more of it is being decoded."""
+        bulk = self.lines[Lane.BULK]
+        few = 0 < bulk.images < self._bounds.batch_size and bulk.promised_images > 0
+        return few and not self._retries and not self.lines[Lane.INTERACTIVE].images
 
     def next(self, now: float) -> tuple[Batch | None, list[Submission]]:
         """The pass to run now, if any, and the entries whose time is over."""
@@ -329,6 +346,9 @@ class Policy:
         if self._cut:
             room = int(min(room, self.costs.within(earliest - now)))
         images = min(entry.left, (room - chosen.encodings) // entry.unit)
+        most = chosen.most if entry.batch_size is None else min(chosen.most, entry.batch_size)
+        if most < math.inf:
+            images = min(images, int(most) - chosen.images)
         return max(images, 0 if chosen.parts else 1)
 
     def _claimed(self, entry: Submission) -> bool:

@@ -7,8 +7,10 @@ when the next pass is about to begin, since their way takes the interpreter.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -32,6 +34,15 @@ _LOG = logging.getLogger(__name__)
 _PROBE_SECONDS = 5.0
 _WARM_UP_SECONDS = 2.0
 _LONGEST_PAUSE = 30.0
+
+_open: weakref.WeakSet[ThreadedQueue] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """A process that ends beside a forward pass would be aborted."""
+    for queue in list(_open):
+        queue.close()
 
 
 class ThreadedQueue:
@@ -64,6 +75,7 @@ class ThreadedQueue:
         self._shape: tuple[int, ...] | None = None
         self._finished: Callable[[], None] | None = None
         self._owner = self._new_owner()
+        _open.add(self)
 
     @property
     def detector(self) -> Detector:
@@ -92,9 +104,10 @@ class ThreadedQueue:
         views: int,
         lane: Lane = Lane.INTERACTIVE,
         deadline: float | None = None,
+        *,
+        batch_size: int | None = None,
     ) -> ReservedSlots:
-        """Take slots for images that are still to be decoded."""
-        want = SlotRequest(images, size_bytes, views, lane, deadline)
+        want = SlotRequest(images, size_bytes, views, lane, deadline, batch_size=batch_size)
         self._promise(want)
         return ReservedSlots(want, self._enter, self._release_slots)
 
@@ -140,6 +153,7 @@ class ThreadedQueue:
             self._changed.notify_all()
         if not self._answers.is_mine and threading.current_thread() is not self._owner:
             self._answers.join()
+        _open.discard(self)
 
     def _enter(self, pixels: Pixels, want: SlotRequest) -> Future[Scored]:
         """Submit pixels that have their slots."""
@@ -173,6 +187,7 @@ class ThreadedQueue:
             since=self._clock.monotonic(),
             token=asked,
             apart=want.apart,
+            batch_size=want.batch_size,
             claim=claim,
         )
         with self._changed:
@@ -182,9 +197,9 @@ class ThreadedQueue:
         asked.future.add_done_callback(partial(self._leave, weakref.ref(entry)))
 
     def _release_slots(self, want: SlotRequest) -> None:
-        """Let slots go."""
         with self._changed:
             self._policy.release(want)
+            self._changed.notify_all()
 
     def _leave(self, left: weakref.ref[Submission], future: Future[Any]) -> None:
         if future.cancelled() and (entry := left()) is not None:
@@ -214,15 +229,27 @@ class ThreadedQueue:
         """What to do next; nothing, now and then, while in trouble; None when all is over."""
         with self._changed:
             while True:
+                if self._policy.lonely:
+                    if self._finished is not None:
+                        return None, []  # there is time to deliver it
+                    self._linger()
                 chosen, expired = self._policy.next(self._clock.monotonic())
                 if chosen is not None or expired:
                     return chosen, expired
                 if self._finished is not None:
-                    return None, []  # there is time to let it go
+                    return None, []  # there is time to deliver it
                 if self._closed:
                     return None
                 if not self._changed.wait(_PROBE_SECONDS if self._trouble else None):
                     return None, []
+
+    def _linger(self) -> None:
+        """Wait a moment for images that are being decoded."""
+        until = time.monotonic() + self._bounds.linger
+        while self._policy.lonely and not self._closed:
+            rest = until - time.monotonic()
+            if rest <= 0 or not self._changed.wait(rest):
+                return
 
     def _take(self, chosen: Batch | None, expired: list[Submission]) -> None:
         if expired:

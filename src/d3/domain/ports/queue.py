@@ -51,7 +51,7 @@ class Waiting:
 
 @runtime_checkable
 class Slots(Protocol):
-    """ReservedSlots in a queue, taken before the pixels are there. Use up or give up every one."""
+    """Slots in a queue, taken before the pixels are there. Submit or release every one."""
 
     def submit(self, pixels: Pixels) -> Future[Scored]:
         """Use as many slots as there are pixels (n, S, S, 3); see :class:`DetectionQueue`.
@@ -67,7 +67,7 @@ class Slots(Protocol):
 
 @runtime_checkable
 class MapSlots(Protocol):
-    """ReservedSlots for the parts of one heat map. Use or give it up."""
+    """Slots for the parts of one heat map. Submit or release them, once."""
 
     def submit(self, pixels: Pixels) -> Future[Map]:
         """Ask for the raw logits (grid, grid) of the patches of uint8 RGB pixels (S, S, 3).
@@ -106,6 +106,8 @@ class DetectionQueue(Protocol):
         views: int,
         lane: Lane = Lane.INTERACTIVE,
         deadline: float | None = None,
+        *,
+        batch_size: int | None = None,
     ) -> Slots:
         """Take slots for images that are still to be decoded.
 
@@ -115,6 +117,8 @@ class DetectionQueue(Protocol):
             views: 1 to 16.
             lane: who goes first.
             deadline: on the monotonic clock, after which nobody waits for them.
+            batch_size: images of any pass that they are in, at most; None for the queue's own
+                bound, which is never exceeded.
 
         Raises:
             Overloaded: the lane is full, or they cannot be judged by then.

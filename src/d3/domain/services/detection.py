@@ -1,60 +1,321 @@
-"""Judging images: one, or any number with the decoding ahead of the detector."""
+"""Judging images: the one way from a source to a detection, and the library's use of it.
+
+Every image takes the same steps, whoever asks: it is decoded, looked up among known logits, scored
+in the detector's queue, and its logits become a detection. The queue alone makes batches, and
+isolates the image that fails.
+"""
 
 from __future__ import annotations
 
-import os
+import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import Literal, overload
+from typing import Literal, Protocol, TypeVar, overload
 
 import numpy as np
 
+from d3.domain.coroutines import finished, start
 from d3.domain.detections import Detection, Failure
-from d3.domain.errors import ImageError, RequestInvalid, ScoreUndefined
-from d3.domain.images import DecodedImage, ImageSource
+from d3.domain.errors import (
+    D3Error,
+    DeadlineExceeded,
+    DetectorFailed,
+    ImageError,
+    RequestInvalid,
+    ScoreUndefined,
+)
+from d3.domain.images import DecodedImage, ImageFacts, ImageSource
 from d3.domain.ports.clock import Clock
+from d3.domain.ports.history import CacheKey, ResultCache
 from d3.domain.ports.images import ImageDecoder
-from d3.domain.ports.queue import Scored
+from d3.domain.ports.queue import Lane, Scored, Slots
+from d3.domain.scoring import assess, checked_threshold, checked_views
+from d3.domain.services.lanes import LanePool
 from d3.domain.services.model_host import LoadedModel, ModelHost
-from d3.domain.services.questions import Question, answer, ask_of
 
-_BATCHES_AHEAD = 2
-_BATCHES_ASKED = 2
+T = TypeVar("T")
+_WINDOW = 3
+"""Batches of :meth:`DetectionService.detect_many` in work: one decoded, one scored, one waiting."""
+
+
+class Submit(Protocol):
+    """Has work done on some thread."""
+
+    def __call__(self, work: Callable[[], T], /) -> Future[T]:
+        """The work's future; one that is cancelled before its turn costs nothing."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
-class _Decoded:
-    """A decoded image or the reason there is none, with the seconds it took."""
+class Question:
+    """What is asked, and of which model.
 
-    name: str
-    image: DecodedImage | ImageError
-    seconds: float
+    Attributes:
+        model: the one that answers.
+        threshold: in [0, 1].
+        views: 1 to 16.
+    """
 
+    model: LoadedModel
+    threshold: float
+    views: int
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """A batch on its way through the queue; without a future where no image of it is sound."""
+    @classmethod
+    def of(cls, model: LoadedModel, *, threshold: float | None, views: int) -> Question:
+        """Check what is asked of a model.
 
-    batch: list[_Decoded]
-    scored: Future[Scored] | None
+        Args:
+            model: the one that answers.
+            threshold: in [0, 1]; the model's own unless said.
+            views: 1 to 16.
+
+        Raises:
+            ThresholdInvalid: the threshold is not a number in [0, 1].
+            ViewsInvalid: the model cannot give that many views.
+        """
+        manifest = model.manifest
+        return cls(
+            model,
+            manifest.threshold if threshold is None else checked_threshold(threshold),
+            checked_views(views, len(manifest.permutations)),
+        )
 
     @property
-    def done(self) -> bool:
-        return self.scored is None or self.scored.done()
+    def image_size(self) -> int:
+        """The side of the pixels that the model takes."""
+        return self.model.manifest.spec.image_size
+
+    def key_of(self, image: DecodedImage) -> CacheKey:
+        """What decides the logits of an image."""
+        detector = self.model.queue.detector
+        return CacheKey(
+            image_sha256=image.facts.sha256,
+            model_sha256=self.model.reference.sha256,
+            views=self.views,
+            engine=detector.engine,
+            precision=detector.precision,
+        )
+
+    def answer(
+        self, name: str, facts: ImageFacts, logits: Sequence[float], seconds: float
+    ) -> Detection:
+        """The detection that follows from an image's raw logits, one per view.
+
+        Args:
+            name: the image's display name.
+            facts: of the original.
+            logits: raw, one per view.
+            seconds: the image's processing time.
+
+        Raises:
+            ScoreUndefined: a logit is no finite number.
+        """
+        manifest, detector = self.model.manifest, self.model.queue.detector
+        score = assess(
+            logits,
+            threshold=self.threshold,
+            calibration=manifest.calibration,
+            abstain_band=manifest.abstain_band,
+            lack=facts.lack,
+        )
+        return Detection(
+            prediction=score.prediction,
+            is_fake=score.is_fake,
+            confidence=score.confidence,
+            verdict=score.verdict,
+            logit=score.logit,
+            spread=score.spread,
+            threshold=score.threshold,
+            reason=score.reason,
+            name=name,
+            views=self.views,
+            image=facts,
+            model=self.model.reference,
+            engine=detector.engine,
+            precision=detector.precision,
+            processing_time=seconds,
+            calibration=manifest.calibration,
+            notice=manifest.notice,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """An image's detection and where the time went.
+
+    Attributes:
+        detection: the answer.
+        cached: whether its logits were known already.
+        decode_seconds: spent decoding.
+        queue_seconds: spent waiting for the device.
+        model_seconds: its share of the time on the device.
+    """
+
+    detection: Detection
+    cached: bool
+    decode_seconds: float
+    queue_seconds: float
+    model_seconds: float
+
+
+@dataclass(slots=True)
+class Job:
+    """One image to be judged, and a slot in the queue for it.
+
+    Attributes:
+        question: what is asked.
+        name: the image's display name.
+        decode: gives its pixels; called on a thread of ``submit``.
+        submit: runs the decoding.
+        slots: hold one for this image, which is used or released.
+        lane: the slots'.
+        deadline: on the monotonic clock, after which nobody waits; None for ever.
+    """
+
+    question: Question
+    name: str
+    decode: Callable[[], DecodedImage]
+    submit: Submit
+    slots: Slots
+    lane: Lane
+    deadline: float | None = None
+    holds_slot: bool = True
+
+    def use_slot(self, image: DecodedImage) -> Future[Scored]:
+        """Have the image scored."""
+        self.holds_slot = False
+        return self.slots.submit(image.pixels[None])
+
+
+class ImageJudge:
+    """Takes an image from its source to a detection. Safe to call from many threads.
+
+    Identical images of the same question are scored once while the first is in work: the others
+    wait for its logits. If it fails or is cancelled, the next one is scored by itself.
+
+    Args:
+        clock: tells the time.
+        cache: of raw logits; None for none.
+    """
+
+    def __init__(self, clock: Clock, cache: ResultCache | None = None) -> None:
+        self._clock = clock
+        self._cache = cache
+        self._in_flight: dict[tuple[CacheKey, Lane], Future[Scored]] = {}
+        self._lock = threading.Lock()
+
+    def alone(self) -> ImageJudge:
+        """A judge that shares nothing with this one: the same file may give it other pixels."""
+        return ImageJudge(self._clock)
+
+    def judge(self, job: Job) -> Future[Judged]:
+        """Judge one image; a future that is cancelled spares whatever has not begun.
+
+        The future raises:
+            D3Error: the image cannot be judged; see :mod:`d3.domain.errors`.
+        """
+        return start(self._judge(job))
+
+    async def _judge(self, job: Job) -> Judged:
+        try:
+            image, decoding = await finished(job.submit(partial(self._decode, job)))
+            key = job.question.key_of(image)
+            known = self._cache.get(key) if self._cache is not None else None
+            if known is None:
+                scored = await self._score(job, key, image)
+            else:
+                scored = Scored(np.array([known]), 0.0)
+            logits, seconds = scored.logits[0].tolist(), decoding + scored.seconds
+            detection = job.question.answer(job.name, image.facts, logits, seconds)
+        except D3Error:
+            raise
+        except Exception as error:
+            raise DetectorFailed("This image could not be judged.", "Try again.") from error
+        finally:
+            if job.holds_slot:
+                job.slots.release()
+        return Judged(detection, known is not None, decoding, scored.waited, scored.seconds)
+
+    def _decode(self, job: Job) -> tuple[DecodedImage, float]:
+        begun = self._clock.monotonic()
+        if job.deadline is not None and begun >= job.deadline:
+            raise DeadlineExceeded(
+                "The image's turn did not come within the time a request has.", "Try again."
+            )
+        return job.decode(), self._clock.monotonic() - begun
+
+    async def _score(self, job: Job, key: CacheKey, image: DecodedImage) -> Scored:
+        while True:
+            scoring, first = self._join(job, key, image)
+            if first:
+                scored = await finished(scoring)
+                if self._cache is not None:
+                    self._cache.put(key, scored.logits[0].tolist())
+                return scored
+            shared = await finished(_result_or_none(scoring))
+            if shared is not None:
+                return shared
+
+    def _join(self, job: Job, key: CacheKey, image: DecodedImage) -> tuple[Future[Scored], bool]:
+        """The scoring of this image that is in work, or a new one; and whether it is new.
+
+        Nobody waits for a lane that has less right to the device than their own.
+        """
+        lanes = (job.lane,) if job.lane is Lane.INTERACTIVE else (Lane.INTERACTIVE, Lane.BULK)
+        with self._lock:
+            for lane in lanes:
+                scoring = self._in_flight.get((key, lane))
+                if scoring is not None and not scoring.done():
+                    return scoring, False
+            place = key, job.lane
+            scoring = self._in_flight[place] = job.use_slot(image)
+        scoring.add_done_callback(partial(self._forget, place))
+        return scoring, True
+
+    def _forget(self, place: tuple[CacheKey, Lane], scoring: Future[Scored]) -> None:
+        with self._lock:
+            if self._in_flight.get(place) is scoring:
+                del self._in_flight[place]
+
+
+def _result_or_none(source: Future[T]) -> Future[T | None]:
+    """A future of one's own that ends with another's: with None where that one has no result."""
+    copy: Future[T | None] = Future()
+
+    def end(done: Future[T]) -> None:
+        if copy.set_running_or_notify_cancel():
+            failed = done.cancelled() or done.exception() is not None
+            copy.set_result(None if failed else done.result())
+
+    source.add_done_callback(end)
+    return copy
 
 
 class DetectionService:
-    """Answers the one question: was this image made or altered by a generator?"""
+    """Answers the one question for a library: was this image made or altered by a generator?
 
-    def __init__(self, host: ModelHost, decoder: ImageDecoder, clock: Clock) -> None:
+    Args:
+        host: holds the model.
+        decoder: of images.
+        judge: takes each image through its steps.
+        pool: where decoding runs.
+    """
+
+    def __init__(
+        self, host: ModelHost, decoder: ImageDecoder, judge: ImageJudge, pool: LanePool
+    ) -> None:
         self._host = host
         self._decoder = decoder
-        self._clock = clock
+        self._judge = judge
+        self._pool = pool
+
+    def decoding_with(self, decoder: ImageDecoder) -> DetectionService:
+        """The same with another decoder, whose images are scored apart from all others."""
+        return DetectionService(self._host, decoder, self._judge.alone(), self._pool)
 
     def detect(
         self,
@@ -75,10 +336,14 @@ class DetectionService:
         Raises:
             D3Error: see :mod:`d3.domain.errors`; never anything foreign.
         """
-        (outcome,) = self.detect_many(
-            [source], names=[name] if name is not None else None, threshold=threshold, views=views
-        )
-        return outcome
+        with self._host.using() as model:
+            question = Question.of(model, threshold=threshold, views=views)
+            name = _display_name(source) if name is None else name
+            judged = self._begin(question, source, name, _at_once, Lane.INTERACTIVE)
+            try:
+                return judged.result().detection
+            finally:
+                judged.cancel()
 
     @overload
     def detect_many(
@@ -119,7 +384,7 @@ class DetectionService:
             names: display names, one for each source.
             threshold: in [0, 1]; the model's own unless said.
             views: 1 to 16 permutations to average.
-            batch_size: images of one forward pass; it changes the speed, not the scores.
+            batch_size: images of one forward pass at most; it changes the speed, not the scores.
             errors: ``"raise"`` stops at the first bad image; ``"return"`` yields a
                 :class:`Failure` in its place and goes on.
 
@@ -131,14 +396,14 @@ class DetectionService:
         if errors not in ("raise", "return"):
             raise RequestInvalid(f"errors={errors!r} is not known.", "Give 'raise' or 'return'.")
         with self._host.using() as model:  # so that what is at fault is said at once
-            ask_of(model, threshold=threshold, views=views)
+            Question.of(model, threshold=threshold, views=views)
         sources = iter(sources)
         named = (
             zip(sources, names, strict=True)
             if names is not None
             else ((source, _display_name(source)) for source in sources)
         )
-        ask = partial(ask_of, threshold=threshold, views=views)
+        ask = partial(Question.of, threshold=threshold, views=views)
         return self._outcomes(ask, named, batch_size, raising=errors == "raise")
 
     def _outcomes(
@@ -149,71 +414,66 @@ class DetectionService:
         *,
         raising: bool,
     ) -> Iterator[Detection | Failure]:
+        submit = partial(self._pool.submit, lane=Lane.BULK)
+        begun: deque[tuple[str, Future[Judged]]] = deque()
         with self._host.using() as model:
             question = ask(model)
-            for outcome in self._read_and_judge(question, named, batch_size):
-                if raising and isinstance(outcome, Failure):
-                    raise outcome.error
-                yield outcome
-
-    def _read_and_judge(
-        self, question: Question, named: Iterator[tuple[ImageSource, str]], batch_size: int
-    ) -> Iterator[Detection | Failure]:
-        size = question.model.manifest.spec.image_size
-        workers = min(os.cpu_count() or 1, batch_size, 16)
-        with ThreadPoolExecutor(workers, thread_name_prefix="d3-decode") as pool:
-            ahead: deque[Future[_Decoded]] = deque()
-
-            def read_ahead(count: int) -> None:
-                for source, name in islice(named, count):
-                    ahead.append(pool.submit(self._decode, source, name, size))
-
-            read_ahead(_BATCHES_AHEAD * batch_size)
-            asked: deque[_Asked] = deque()
             try:
-                while ahead or asked:
-                    # A queue with a thread of its own has the next batch before this one is told.
-                    while ahead and len(asked) < _BATCHES_ASKED and not (asked and asked[0].done):
-                        count = min(batch_size, len(ahead))
-                        decoded = [ahead.popleft().result() for _ in range(count)]
-                        read_ahead(len(decoded))
-                        asked.append(_ask_for(question, decoded))
-                    yield from _judge(question, asked.popleft())
+                more = True
+                while more or begun:
+                    while more and len(begun) < _WINDOW * batch_size:
+                        source, name = next(named, (None, ""))
+                        if more := source is not None:
+                            judged = self._begin(
+                                question,
+                                source,
+                                name,
+                                submit,
+                                Lane.BULK,
+                                batch_size=batch_size,
+                            )
+                            begun.append((name, judged))
+                    if begun:
+                        yield _outcome(*begun.popleft(), raising=raising)
             finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+                for _, judged in begun:
+                    judged.cancel()
 
-    def _decode(self, source: ImageSource, name: str, size: int) -> _Decoded:
-        begun = self._clock.monotonic()
-        image: DecodedImage | ImageError
-        try:
-            image = self._decoder.decode(source, size)
-        except ImageError as error:
-            image = error
-        return _Decoded(name, image, self._clock.monotonic() - begun)
+    def _begin(
+        self,
+        question: Question,
+        source: ImageSource,
+        name: str,
+        submit: Submit,
+        lane: Lane,
+        *,
+        batch_size: int | None = None,
+    ) -> Future[Judged]:
+        size = question.image_size
+        slots = question.model.queue.reserve(
+            1, 3 * size**2, question.views, lane, batch_size=batch_size
+        )
+        decode = partial(self._decoder.decode, source, size)
+        return self._judge.judge(Job(question, name, decode, submit, slots, lane))
 
 
-def _ask_for(question: Question, batch: list[_Decoded]) -> _Asked:
-    """Have the sound images of a batch scored together."""
-    pixels = [one.image.pixels for one in batch if isinstance(one.image, DecodedImage)]
-    if not pixels:
-        return _Asked(batch, None)
-    return _Asked(batch, question.model.queue.submit(np.stack(pixels), question.views))
+def _outcome(name: str, judged: Future[Judged], *, raising: bool) -> Detection | Failure:
+    try:
+        return judged.result().detection
+    except (ImageError, ScoreUndefined, DetectorFailed) as error:
+        if raising:
+            raise
+        return Failure(name, error)
 
 
-def _judge(question: Question, asked: _Asked) -> Iterator[Detection | Failure]:
-    """Answer for all images of a batch, in order."""
-    if asked.scored is not None:
-        scored = asked.scored.result()
-        logits = iter(scored.logits.tolist())
-    for one in asked.batch:
-        if isinstance(one.image, ImageError):
-            yield Failure(one.name, one.image)
-        else:
-            seconds = one.seconds + scored.seconds
-            try:
-                yield answer(question, one.name, one.image.facts, next(logits), seconds)
-            except ScoreUndefined as error:
-                yield Failure(one.name, error)
+def _at_once(work: Callable[[], T], /) -> Future[T]:
+    """Do the work on this thread."""
+    future: Future[T] = Future()
+    try:
+        future.set_result(work())
+    except Exception as error:  # noqa: BLE001  the future carries it
+        future.set_exception(error)
+    return future
 
 
 def _display_name(source: ImageSource) -> str:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from concurrent.futures import CancelledError, Future
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
-from d3.domain.errors import D3Error, ExplanationUnavailable, ScoreUndefined
-from d3.domain.heatmaps import Heatmap
-from d3.domain.images import ImageSource, turned
+from d3.domain.coroutines import finished, start
+from d3.domain.errors import ExplanationUnavailable, ScoreUndefined
+from d3.domain.heatmaps import Heatmap, Map
+from d3.domain.images import DecodedImage, ImageSource, turned
+from d3.domain.models import Manifest
 from d3.domain.ports.clock import Clock
 from d3.domain.ports.detector import Explainer
 from d3.domain.ports.images import Drawing, ImageDecoder
-from d3.domain.ports.queue import MapSlots
+from d3.domain.ports.queue import DetectionQueue, Lane
 from d3.domain.scoring import checked_views
-from d3.domain.services.model_host import Lease, ModelHost
+from d3.domain.services.lanes import LanePool
+from d3.domain.services.model_host import LoadedModel, ModelHost
 
+T = TypeVar("T")
 _LONGEST_SIDE = 1024
 
 
@@ -28,15 +33,22 @@ class ExplanationService:
         host: holds the model.
         decoder: of images.
         drawing: scales and writes pictures.
+        pool: where decoding and drawing run.
         clock: tells the time.
     """
 
     def __init__(
-        self, host: ModelHost, decoder: ImageDecoder, drawing: Drawing, clock: Clock
+        self,
+        host: ModelHost,
+        decoder: ImageDecoder,
+        drawing: Drawing,
+        pool: LanePool,
+        clock: Clock,
     ) -> None:
         self._host = host
         self._decoder = decoder
         self._drawing = drawing
+        self._pool = pool
         self._clock = clock
 
     def explain(self, source: ImageSource, *, views: int = 1) -> Heatmap:
@@ -51,88 +63,88 @@ class ExplanationService:
             D3Error: see :mod:`d3.domain.errors`; never anything foreign.
         """
         with self._host.using():  # loads it where it is not
-            planned = self.plan(views)
-        return planned.draw(source, Future())
+            explaining = self.begin(source, views, lambda heatmap: heatmap)
+            try:
+                return explaining.result()
+            finally:
+                explaining.cancel()
 
-    def plan(self, views: int, within: float | None = None) -> PlannedMap:
-        """Take slots for a heat map, before any work is done for it.
+    def begin(
+        self,
+        source: ImageSource,
+        views: int,
+        show: Callable[[Heatmap], T],
+        *,
+        within: float | None = None,
+    ) -> Future[T]:
+        """Have a heat map drawn; a future that is cancelled spares every part not begun.
 
         Args:
+            source: the image.
             views: 1 to 16 permutations to average.
+            show: what is wanted of the map; called on a thread of the pool.
             within: seconds after which nobody waits; None for ever.
 
-        Raises:
+        The future raises:
             ModelNotLoaded: there is no model to ask.
             ExplanationUnavailable: what runs the model cannot explain, or not in this time.
             Overloaded: too much waits already.
             RequestInvalid: the views make no sense.
+            D3Error: the image cannot be judged.
         """
-        lease = self._host.lease()
+        return start(self._explain(source, views, show, within))
+
+    async def _explain(
+        self,
+        source: ImageSource,
+        views: int,
+        show: Callable[[Heatmap], T],
+        within: float | None,
+    ) -> T:
+        with self._host.held() as model:
+            image, logits = await self._draw(model, source, views, within)
+        heatmap = partial(self._heatmap, source, image, logits, model.manifest)
+        return await finished(self._pool.submit(lambda: show(heatmap()), Lane.BULK))
+
+    async def _draw(
+        self, model: LoadedModel, source: ImageSource, views: int, within: float | None
+    ) -> tuple[DecodedImage, Map]:
+        """The decoded image and the raw logits (grid, grid) of its patches."""
+        queue, manifest = model.queue, model.manifest
+        _check_explains(queue)
+        deadline = None if within is None else self._clock.monotonic() + within
+        slots = queue.reserve_map(checked_views(views, len(manifest.permutations)), deadline)
+        submitted = False
         try:
-            model = lease.model
-            if not isinstance(model.queue.detector, Explainer):
-                raise ExplanationUnavailable(
-                    f"The engine {model.queue.detector.engine!r} gives scores and cannot explain "
-                    "them.",
-                    "Set D3_ENGINE=torch, which can, or leave explain out.",
-                )
-            views = checked_views(views, len(model.manifest.permutations))
-            deadline = None if within is None else self._clock.monotonic() + within
-            slots = model.queue.reserve_map(views, deadline)
-        except D3Error:
-            lease.end()
-            raise
-        return PlannedMap(lease, slots, self._decoder, self._drawing)
-
-
-@dataclass(eq=False, slots=True)
-class PlannedMap:
-    """A heat map that has its slots; draw it or give it up, once."""
-
-    lease: Lease
-    slots: MapSlots
-    decoder: ImageDecoder
-    drawing: Drawing
-
-    def release(self) -> None:
-        """NullEvents wants it any more."""
-        self.slots.release()
-        self.lease.end()
-
-    def draw(self, source: ImageSource, wanted: Future[Any]) -> Heatmap:
-        """Draw it, which takes seconds.
-
-        Args:
-            source: the image.
-            wanted: what somebody waits for; once it is cancelled drawing stops.
-
-        Raises:
-            CancelledError: it was.
-            D3Error: see :mod:`d3.domain.errors`; never anything foreign.
-        """
-        slots: MapSlots | None = self.slots
-        try:
-            if wanted.cancelled():
-                raise CancelledError
-            manifest = self.lease.model.manifest
-            small = self.decoder.decode(source, manifest.spec.image_size)
-            drawn, slots = self.slots.submit(small.pixels), None
-            wanted.add_done_callback(lambda _: drawn.cancel())
-            logits = drawn.result()
+            decode = partial(self._decoder.decode, source, manifest.spec.image_size)
+            image = await finished(self._pool.submit(decode, Lane.INTERACTIVE))
+            submitted = True
+            return image, await finished(slots.submit(image.pixels))
         finally:
-            if slots is not None:
+            if not submitted:
                 slots.release()
-            self.lease.end()
+
+    def _heatmap(
+        self, source: ImageSource, image: DecodedImage, logits: Map, manifest: Manifest
+    ) -> Heatmap:
         if not np.isfinite(logits).all():
             raise ScoreUndefined(
                 "The model answered with something that is no number.",
                 "Its weights are too large for the precision: try D3_PRECISION=fp32.",
             )
         return Heatmap(
-            logits=turned(logits, small.orientation),
-            pixels=self.decoder.picture(source, _LONGEST_SIDE),
-            image=small.facts,
+            logits=turned(logits, image.orientation),
+            pixels=self._decoder.picture(source, _LONGEST_SIDE),
+            image=image.facts,
             model=manifest.reference,
-            encode=self.drawing.png,
+            encode=self._drawing.png,
             notice=manifest.notice,
+        )
+
+
+def _check_explains(queue: DetectionQueue) -> None:
+    if not isinstance(queue.detector, Explainer):
+        raise ExplanationUnavailable(
+            f"The engine {queue.detector.engine!r} gives scores and cannot explain them.",
+            "Set D3_ENGINE=torch, which can, or leave explain out.",
         )

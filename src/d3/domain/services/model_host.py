@@ -1,7 +1,7 @@
 """Which model answers: chosen, loaded beside the old one, swapped in one step, used by many.
 
-Whoever works with a model holds a lease on it. A model that was replaced or unloaded is closed when
-its last lease ends, so work in flight ends with the model it began with.
+Work in flight ends with the model it began with: a model that was replaced or unloaded is closed
+when nobody works with it any more.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from d3.domain.errors import (
@@ -57,20 +57,8 @@ class LoadedModel:
         object.__setattr__(self, "reference", self.manifest.reference)
 
 
-class Lease:
-    """A hold on a loaded model; end it exactly once, on any thread."""
-
-    def __init__(self, place: _Place) -> None:
-        self._place = place
-        self.model = place.model
-
-    def end(self) -> None:
-        """Let the model go."""
-        self._place.release()
-
-
-class _Place:
-    """A loaded model and how many hold it; the host's own hold is one of them."""
+class _Held:
+    """A loaded model and how many work with it; the host itself counts as one."""
 
     def __init__(self, model: LoadedModel) -> None:
         self.model = model
@@ -78,10 +66,9 @@ class _Place:
         self._holders = 1
         self._lock = threading.Lock()
 
-    def hold(self) -> Lease:
+    def hold(self) -> None:
         with self._lock:
             self._holders += 1
-        return Lease(self)
 
     def release(self) -> None:
         with self._lock:
@@ -120,8 +107,8 @@ class ModelHost:
         self._engine = engine
         self._queue = queue
         self._choice = choice
-        self._place: _Place | None = None
-        self._places: set[_Place] = set()
+        self._current: _Held | None = None
+        self._open: set[_Held] = set()
         self._swap = threading.Lock()
         self._loading = threading.Lock()
 
@@ -139,10 +126,11 @@ class ModelHost:
     def loaded(self) -> LoadedModel | None:
         """The model that would answer now, if one is loaded; for looking at, not for scoring."""
         with self._swap:
-            return self._place.model if self._place else None
+            return self._current.model if self._current else None
 
-    def lease(self) -> Lease:
-        """Hold the loaded model.
+    @contextmanager
+    def held(self) -> Iterator[LoadedModel]:
+        """The loaded model, which is not closed before the block ends, on whatever thread.
 
         Raises:
             ModelNotLoaded: none is loaded.
@@ -150,12 +138,16 @@ class ModelHost:
         """
         _refuse_forked()
         with self._swap:
-            if self._place is None:
+            if (current := self._current) is None:
                 raise ModelNotLoaded(
                     "No model is loaded.",
                     "Load one with POST /api/model/load; GET /api/model/list shows them.",
                 )
-            return self._place.hold()
+            current.hold()
+        try:
+            yield current.model
+        finally:
+            current.release()
 
     @contextmanager
     def using(self) -> Iterator[LoadedModel]:
@@ -164,18 +156,16 @@ class ModelHost:
         Raises:
             D3Error: it is not there, is damaged, or does not fit the device.
         """
-        lease = None
-        while lease is None:
-            try:
-                lease = self.lease()
-            except ModelNotLoaded:
-                with self._loading:
-                    if self.loaded() is None:
-                        self._load(self.chosen())
-        try:
-            yield lease.model
-        finally:
-            lease.end()
+        with ExitStack() as stack:
+            while True:
+                try:
+                    model = stack.enter_context(self.held())
+                    break
+                except ModelNotLoaded:
+                    with self._loading:
+                        if self.loaded() is None:
+                            self._load(self.chosen())
+            yield model
 
     def load(self, name: str | None = None, version: int | None = None) -> LoadedModel:
         """Load a model beside the old one, which serves until the new one takes its place.
@@ -213,11 +203,11 @@ class ModelHost:
         self.unload()
         until = time.monotonic() + patience
         with self._swap:
-            places = list(self._places)
-        for place in places:
-            if not place.closed.wait(max(0.0, until - time.monotonic())):
+            open_models = list(self._open)
+        for one in open_models:
+            if not one.closed.wait(max(0.0, until - time.monotonic())):
                 return False
-            place.model.queue.close()  # where that began on a thread of its own, wait for it
+            one.model.queue.close()  # where that began on a thread of its own, wait for it
         return True
 
     def _load(self, name: str, version: int | None = None) -> LoadedModel:
@@ -232,15 +222,15 @@ class ModelHost:
             except D3Error:
                 model.queue.close()
                 raise
-        self._replace(_Place(model))
+        self._replace(_Held(model))
         return model
 
-    def _replace(self, place: _Place | None) -> bool:
+    def _replace(self, new: _Held | None) -> bool:
         with self._swap:
-            old, self._place = self._place, place
-            self._places = {one for one in self._places if not one.closed.is_set()}
-            if place is not None:
-                self._places.add(place)
+            old, self._current = self._current, new
+            self._open = {one for one in self._open if not one.closed.is_set()}
+            if new is not None:
+                self._open.add(new)
         if old is not None:
             old.release()
         return old is not None

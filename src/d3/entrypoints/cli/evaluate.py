@@ -155,8 +155,6 @@ def loaded(model: str | None, container: Container | None = None) -> tuple[Conta
         from d3.settings import Settings
 
         container = Container(settings=Settings.from_environment())
-    # The engine has a thread of its own and goes on while scores are written down.
-    container.queue.override(container.threaded_queue)
     # However the command ends: a thread in the middle of a pass would take the process down hard.
     click.get_current_context().call_on_close(container.host().close)
     name, version = named_version(model)
@@ -186,7 +184,7 @@ def scorer_of(container: Container) -> Scorer:
     from d3.evaluation.scoring import Scorer
 
     settings = container.settings()
-    return Scorer(container.host(), container.decoder(), container.clock(), settings.batch_size)
+    return Scorer(container.host(), container.detection(), container.decoder(), settings.batch_size)
 
 
 @contextmanager

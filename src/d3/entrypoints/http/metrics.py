@@ -15,7 +15,7 @@ from prometheus_client import (
 )
 
 from d3.domain.errors import D3Error
-from d3.domain.services.inference import Judged
+from d3.domain.services.detection import Judged
 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)

@@ -7,53 +7,47 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from dataclasses import dataclass
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 from litestar.di import NamedDependency
 
 from d3.container import Container
 from d3.domain.access import truncated
 from d3.domain.errors import D3Error, LinksOff, Overloaded
-from d3.domain.heatmaps import Heatmap
 from d3.domain.models import PUBLISHED, STARTER
-from d3.domain.ports.clock import Clock
-from d3.domain.ports.history import History, ResultCache, Schema
-from d3.domain.ports.images import ImageDecoder
-from d3.domain.ports.links import LinkedImage, Links
-from d3.domain.ports.models import ModelRegistry
-from d3.domain.ports.scans import ScanLedger
-from d3.domain.services.accounts import AccountService
-from d3.domain.services.explaining import ExplanationService
-from d3.domain.services.history_writer import HistoryWriter
-from d3.domain.services.inference import InferenceService
-from d3.domain.services.key_cache import KeyCache
-from d3.domain.services.lanes import LanePool
-from d3.domain.services.model_follower import ActiveModelFollower
-from d3.domain.services.model_host import ModelHost
-from d3.domain.services.models import ModelService
-from d3.domain.services.request_log_writer import RequestLogWriter
-from d3.domain.services.scans.service import ScanService
+from d3.domain.ports.links import LinkedImage
 from d3.entrypoints.http.authentication import Authenticator
-from d3.entrypoints.http.bounded_pool import BoundedPool
 from d3.entrypoints.http.metrics import Metrics
 from d3.entrypoints.http.queue_metrics import QueueMetrics
 from d3.entrypoints.http.retention import RetentionJob
 from d3.entrypoints.http.scan_supervisor import ScanSupervisor
-from d3.entrypoints.http.waiting import Mailbox
 from d3.settings import Settings
 
 T = TypeVar("T")
+P = ParamSpec("P")
 _LOG = logging.getLogger("d3.http")
 _QUERY_THREADS = 8
 _CHORE_THREADS = 4
-_PATIENCE_SECONDS = 5.0
+_JOB_SECONDS = 5.0
 _CHECK_SECONDS = 1.0
 _ANSWER_SECONDS = 3.0
 _PASS_SECONDS = 120.0
-_EXPLANATIONS_WAITING = 8
 _FETCHES, _FETCHES_WAITING = 4, 8
 _BETTER = f"`d3 models pull {PUBLISHED}` fetches the published detector."
+
+
+@dataclass(frozen=True, slots=True)
+class BackgroundJob:
+    """What a service does by itself, in a thread of its own.
+
+    Attributes:
+        run: goes on until the event is set.
+        patience: seconds in which it has to end then; None for however long it takes.
+    """
+
+    run: Callable[[threading.Event], None]
+    patience: float | None
 
 
 class Services:
@@ -68,17 +62,23 @@ class Services:
         self.settings: Settings = container.settings()
         self.version: str = container.version()
         self.metrics = metrics
-        self.host: ModelHost = container.host()
-        self.models: ModelService = container.models()
-        self.registry: ModelRegistry = container.registry()
-        self.schema: Schema = container.schema()
-        self.history: History = container.history()
-        self.key_cache: KeyCache = container.key_cache()
-        self.writer: HistoryWriter = container.history_writer()
-        self.request_log: RequestLogWriter = container.request_log()
-        self._queries = ThreadPoolExecutor(_QUERY_THREADS, thread_name_prefix="d3-query")
-        self._chores = ThreadPoolExecutor(_CHORE_THREADS, thread_name_prefix="d3-chore")
-        self.accounts: AccountService = container.account_service()
+        self.clock = container.clock()
+        self.host = container.host()
+        self.models = container.models()
+        self.registry = container.registry()
+        self.schema = container.schema()
+        self.history = container.history()
+        self.accounts = container.account_service()
+        self.key_cache = container.key_cache()
+        self.writer = container.history_writer()
+        self.request_log = container.request_log()
+        self.cache = container.cache()
+        self.prediction = container.prediction()
+        self.explaining = container.explaining()
+        self.scans = container.scans()
+        self.scan_ledger = container.scan_ledger()
+        self.follower = container.follower()
+        self.scan_supervisor = ScanSupervisor(container.scan_ledger, self.settings)
         self.authenticator = Authenticator(
             self.key_cache,
             container.sessions,
@@ -86,52 +86,34 @@ class Services:
             self.query,
             self.settings.rate_failed_keys,
         )
-        self._decoding = LanePool(
-            self.settings.decode_threads, self.settings.bulk_percent / 100, "d3-decode"
-        )
-        self.cache: ResultCache | None = container.cache() if self.settings.cache_entries else None
-        self._decoder: ImageDecoder = container.decoder()
-        self._mailbox: Mailbox | None = None
+        self._container = container
+        retention = RetentionJob(self.key_cache, self.history, self.clock, self.settings)
+        # In the order of their end; a download of the follower's may take minutes more.
+        self._jobs = [
+            BackgroundJob(self.follower.run, _JOB_SECONDS),
+            BackgroundJob(retention.run, _JOB_SECONDS),
+            BackgroundJob(self.scan_supervisor.run, None),
+        ]
+        self._threads: list[tuple[BackgroundJob, threading.Thread]] = []
+        self._queries = ThreadPoolExecutor(_QUERY_THREADS, thread_name_prefix="d3-query")
+        self._chores = ThreadPoolExecutor(_CHORE_THREADS, thread_name_prefix="d3-chore")
+        self._fetchers = ThreadPoolExecutor(_FETCHES, thread_name_prefix="d3-fetch")
+        self._fetching = 0
         self._storage_check: Future[None] | None = None
         self._storage_checked_at = 0.0
         self._stopping = threading.Event()
-        self.inference = InferenceService(
-            self.host,
-            self._decoder,
-            self._decoding,
-            self.cache,
-            container.clock(),
-            self.version,
-        )
-        self.follower: ActiveModelFollower = container.follower()
-        self._following = threading.Thread(
-            target=self.follower.run, args=[self._stopping], name="d3-follower", daemon=True
-        )
-        self.retention_job = RetentionJob(
-            self.key_cache, self.history, container.clock(), self.settings
-        )
-        self._keeping_house = threading.Thread(
-            target=self.retention_job.run, args=[self._stopping], name="d3-caretaker", daemon=True
-        )
-        self.clock: Clock = container.clock()
-        self.scan_ledger: ScanLedger = container.scan_ledger()
-        self.scans: ScanService = container.scans()
-        self.scan_supervisor = ScanSupervisor(container.scan_ledger, self.settings)
-        self._keeping_scans = threading.Thread(
-            target=self.scan_supervisor.run, args=[self._stopping], name="d3-scans", daemon=True
-        )
-        self._container = container
-        self.explaining: ExplanationService = container.explaining()
-        self._explanations = BoundedPool(
-            2, _EXPLANATIONS_WAITING, "d3-explain", partial(_too_many, "images", "explained")
-        )
-        self._fetches = BoundedPool(
-            _FETCHES, _FETCHES_WAITING, "d3-fetch", partial(_too_many, "links", "fetched")
-        )
         self.started = False
         self._ended = False
         self._lock = threading.Lock()
-        metrics.watch("d3_model_loaded", "1 while a model is loaded.", self._is_loaded)
+        self._watch(metrics)
+
+    def _watch(self, metrics: Metrics) -> None:
+        """Report what the parts tell whenever somebody asks."""
+        metrics.watch(
+            "d3_model_loaded",
+            "1 while a model is loaded.",
+            lambda: float(self.host.loaded() is not None),
+        )
         metrics.watch("d3_history_waiting", "Results to be written.", lambda: self.writer.waiting)
         metrics.watch(
             "d3_request_log_dropped",
@@ -184,9 +166,10 @@ class Services:
                     _LOG.warning("%s %s", manifest.notice, _BETTER)
                 elif manifest.notice:
                     _LOG.warning("%s", manifest.notice)
-            self._following.start()
-            self._keeping_house.start()
-            self._keeping_scans.start()
+            for job in self._jobs:
+                thread = threading.Thread(target=job.run, args=[self._stopping], daemon=True)
+                thread.start()
+                self._threads.append((job, thread))
             self.started = True
 
     def stop(self) -> bool:
@@ -203,16 +186,11 @@ class Services:
 
     def _stop(self) -> bool:
         self.scan_supervisor.wake()
-        if self._following.ident is not None:
-            self._following.join(_PATIENCE_SECONDS)  # a download may take minutes more
-        self._explanations.shutdown()
-        self._fetches.shutdown()
-        if self._keeping_house.ident is not None:
-            self._keeping_house.join(_PATIENCE_SECONDS)
-        if self._keeping_scans.ident is not None:
-            self._keeping_scans.join()
-        self._decoding.shutdown()
-        self._decoder.close()
+        for job, thread in self._threads:
+            thread.join(job.patience)
+        self._fetchers.shutdown(cancel_futures=True)
+        self._container.decoding().shutdown()
+        self._container.decoder().close()
         ended = self.host.close(_PASS_SECONDS)
         self.writer.close()
         self.request_log.close()
@@ -221,7 +199,7 @@ class Services:
         self.history.close()
         if self.cache is not None:
             self.cache.close()
-        return ended
+        return bool(ended)
 
     def shown_address(self, address: str) -> str | None:
         """What of a caller's address is recorded."""
@@ -230,76 +208,39 @@ class Services:
             return None
         return truncated(address) if kept == "truncated" else address
 
-    async def query(self, work: Callable[[], T]) -> T:
+    async def query(self, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         """Ask the database on the threads kept for that, never on the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(self._queries, work)
+        return await asyncio.wrap_future(self._queries.submit(work, *arguments, **named))
 
-    async def chore(self, work: Callable[[], T]) -> T:
+    async def chore(self, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         """Load, hash or store on the threads kept for that: such work takes seconds."""
-        return await asyncio.get_running_loop().run_in_executor(self._chores, work)
+        return await asyncio.wrap_future(self._chores.submit(work, *arguments, **named))
 
-    def explain(
-        self, image: bytes, views: int, within: float, show: Callable[[Heatmap], T]
-    ) -> Future[T]:
-        """Have a heat map drawn; cancelled, it costs no more than what runs at that moment.
-
-        Args:
-            image: the encoded file.
-            views: 1 to 16 permutations to average.
-            within: seconds after which nobody waits.
-            show: what is wanted of the map.
-
-        Raises:
-            ModelNotLoaded: there is no model to ask.
-            ExplanationUnavailable: what runs the model cannot explain, or not in this time.
-            Overloaded: too much waits already.
-        """
-        planned = self.explaining.plan(views, within)
-        shown: Future[T] = Future()
-
-        def draw() -> None:
-            try:
-                result = show(planned.draw(image, shown))
-            except BaseException as error:  # noqa: BLE001  the future carries it to whoever waits
-                if shown.set_running_or_notify_cancel():
-                    shown.set_exception(error)
-            else:
-                if shown.set_running_or_notify_cancel():
-                    shown.set_result(result)
-
-        def never_began(job: Future[None]) -> None:
-            if job.cancelled():
-                planned.release()
-                shown.cancel()
-
-        try:
-            self._explanations.submit(draw).add_done_callback(never_began)
-        except Overloaded:
-            planned.release()
-            raise
-        return shown
-
-    def fetch(self, url: str) -> Future[LinkedImage]:
+    async def fetch(self, url: str) -> LinkedImage:
         """Fetch what a link leads to.
 
         Raises:
             LinksOff: the settings say no.
             Overloaded: too many wait already.
+            D3Error: it leads to no image.
         """
         if not self.settings.fetch_links:
             raise LinksOff(
                 "This service fetches no links.",
                 "Send the image itself; D3_FETCH_LINKS=True would allow it.",
             )
-        links: Links = self._container.links()  # not before: most services need no HTTP client
-        return self._fetches.submit(lambda: links.fetch(url))
-
-    def wait(self, source: Future[T]) -> asyncio.Future[T]:
-        """What a thread is doing, to be awaited on the running event loop."""
-        loop = asyncio.get_running_loop()
-        if self._mailbox is None or self._mailbox.loop is not loop:
-            self._mailbox = Mailbox(loop)
-        return self._mailbox.wait(source)
+        if self._fetching >= _FETCHES_WAITING:
+            raise Overloaded(
+                "Too many links wait to be fetched already.",
+                "Try again in a moment.",
+                retry_after=5,
+            )
+        links = self._container.links()  # not before: most services need no HTTP client
+        self._fetching += 1
+        try:
+            return await asyncio.wrap_future(self._fetchers.submit(links.fetch, url))
+        finally:
+            self._fetching -= 1
 
     async def storage_trouble(self) -> str | None:
         """Why results could not be kept now; None where they could.
@@ -321,26 +262,15 @@ class Services:
             raise error
         return None if error is None else error.problem
 
-    def _is_loaded(self) -> float:
-        return float(self.host.loaded() is not None)
-
 
 D3: TypeAlias = NamedDependency[Services]
 """How a handler asks for the services, in its parameter ``d3``."""
 
 
-def _too_many(what: str, done: str) -> Overloaded:
-    return Overloaded(
-        f"Too many {what} wait to be {done} already.",
-        "Try again in a moment.",
-        retry_after=_PATIENCE_SECONDS,
-    )
-
-
 def new(settings: Settings, **replaced: Any) -> Services:
     """The services for these settings; parts of the container may be replaced, for tests."""
     container = Container(settings=settings)
-    container.queue.override(container.threaded_queue)
+    container.serving.override(True)
     container.decoder.override(container.untrusted_decoder)
     metrics = Metrics()
     queue_metrics = QueueMetrics(metrics.registry)

@@ -1,16 +1,15 @@
-"""How a request waits for what threads do: woken once a batch, not longer than anybody waits."""
+"""How a request waits for what threads do: no longer than its client, or the time it has."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections.abc import Awaitable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from litestar import Request, Response
 
-from d3.domain.completing import afterwards
 from d3.domain.errors import DeadlineExceeded
 
 _T = TypeVar("_T")
@@ -22,61 +21,14 @@ class ClientLeft(Exception):
     """Nobody waits for the answer any more."""
 
 
-class Mailbox:
-    """Brings the results of threads to an event loop: one wake for all that came together.
-
-    Args:
-        loop: the one that is woken.
-    """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
-        self._arrived: deque[tuple[asyncio.Future[Any], Future[Any]]] = deque()
-        self._awake = False
-
-    def wait(self, source: Future[_T]) -> asyncio.Future[_T]:
-        """The same to await; cancelling it cancels the source."""
-        target: asyncio.Future[_T] = self.loop.create_future()
-
-        def arrived(_: Future[_T]) -> None:
-            self._arrived.append((target, source))
-            afterwards(self._wake)
-
-        def cancel(_: asyncio.Future[_T]) -> None:
-            if target.cancelled():
-                source.cancel()
-
-        source.add_done_callback(arrived)
-        target.add_done_callback(cancel)
-        return target
-
-    def _wake(self) -> None:
-        if not self._awake and not self.loop.is_closed():
-            self._awake = True
-            self.loop.call_soon_threadsafe(self._open)
-
-    def _open(self) -> None:
-        self._awake = False  # before looking: what arrives from now on wakes again
-        while self._arrived:
-            target, source = self._arrived.popleft()
-            if target.done():
-                continue
-            if source.cancelled():
-                target.cancel()
-            elif (error := source.exception()) is not None:
-                target.set_exception(error)
-            else:
-                target.set_result(source.result())
-
-
 async def wait_unless_disconnected(
-    request: Request[Any, Any, Any], waiting: asyncio.Future[_T], until: float
+    request: Request[Any, Any, Any], work: Awaitable[_T] | Future[_T], until: float
 ) -> _T:
     """Wait for it as long as the client does, whose body must have come.
 
     Args:
         request: whose client may leave.
-        waiting: is cancelled where nobody waits for it.
+        work: is cancelled where nobody waits for it.
         until: on the monotonic clock, when the time a request has is over.
 
     Raises:
@@ -84,18 +36,21 @@ async def wait_unless_disconnected(
         DeadlineExceeded: the time is over.
     """
     loop = asyncio.get_running_loop()
+    waiting: asyncio.Future[_T] = (
+        asyncio.wrap_future(work) if isinstance(work, Future) else asyncio.ensure_future(work)
+    )
     timer: asyncio.TimerHandle
     leaving: asyncio.Task[None] | None = None
     reason: BaseException | None = None
 
-    def release(why: BaseException) -> None:
+    def give_up(why: BaseException) -> None:
         nonlocal reason
         reason = why
         waiting.cancel()
 
     def left(task: asyncio.Task[None]) -> None:
         if not task.cancelled():
-            release(task.exception() or ClientLeft())
+            give_up(task.exception() or ClientLeft())
 
     def watch() -> None:
         nonlocal leaving, timer
@@ -103,7 +58,7 @@ async def wait_unless_disconnected(
         leaving.add_done_callback(left)
         timer = loop.call_later(
             until - time.monotonic(),
-            release,
+            give_up,
             DeadlineExceeded(
                 "The image could not be judged within the time a request has.",
                 "Try again in a moment.",

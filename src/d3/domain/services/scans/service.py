@@ -22,8 +22,8 @@ from d3.domain.scans import (
     checked_scan_name,
 )
 from d3.domain.scoring import checked_threshold, checked_views
+from d3.domain.services.detection import ImageJudge, Question
 from d3.domain.services.model_host import ModelHost
-from d3.domain.services.questions import Question, ask_of
 from d3.domain.services.retrying import RetryingCollection, retry_while_unavailable
 from d3.domain.services.scans.owners import release_dead
 from d3.domain.services.scans.pipeline import Pipeline
@@ -74,6 +74,7 @@ class ScanService:
     Args:
         host: holds the model.
         decoder: of images.
+        judge: takes each image through its steps.
         clock: tells the time.
         ledger: gives the ledger, whose database must be ready by then.
         collection: opens a source.
@@ -82,10 +83,11 @@ class ScanService:
         batch_size: images of one forward pass at most.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  its parts, one by one
         self,
         host: ModelHost,
         decoder: ImageDecoder,
+        judge: ImageJudge,
         clock: Clock,
         ledger: Callable[[], ScanLedger],
         collection: Callable[[str], ImageCollection],
@@ -96,6 +98,7 @@ class ScanService:
     ) -> None:
         self._host = host
         self._decoder = decoder
+        self._judge = judge
         self._isolated = isolated
         self._clock = clock
         self._ledger = ledger
@@ -225,7 +228,7 @@ class ScanService:
         ledger = self._ledger()
         if scan.state is ScanState.RUNNING:
             with self._host.using() as model, closing(self._isolated):
-                question = ask_of(model, threshold=scan.threshold, views=scan.views)
+                question = Question.of(model, threshold=scan.threshold, views=scan.views)
                 worker = ScanWorker(
                     scan,
                     ledger,
@@ -288,12 +291,12 @@ class ScanService:
             trouble = str(error)
         draw.shuffle(sample)
         with self._host.using() as model:
-            question = ask_of(model, threshold=None, views=views)
+            question = Question.of(model, threshold=None, views=views)
             with closing(self._pipeline(question, collection)) as pipeline:
-                found = self._judge(pipeline, sample, keys, seconds)
+                found = self._sample(pipeline, sample, keys, seconds)
         return replace(found, trouble=trouble)
 
-    def _judge(
+    def _sample(
         self, pipeline: Pipeline[int], sample: list[str], keys: int, seconds: float
     ) -> Estimate:
         begun, waiting = self._clock.monotonic(), iter(sample)
@@ -317,8 +320,8 @@ class ScanService:
         return Pipeline(
             question,
             collection,
+            self._judge,
             self._decoder,
-            self._clock,
             isolated=self._isolated,
             threads=max(self._threads, S3_THREADS) if remote else self._threads,
             batch_size=self._batch_size,

@@ -35,7 +35,7 @@ from d3.domain.errors import (
     shown,
 )
 from d3.domain.scoring import checked_threshold
-from d3.domain.services.inference import Upload
+from d3.domain.services.prediction import Upload
 
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 _EXTENDED_FILENAME = re.compile(

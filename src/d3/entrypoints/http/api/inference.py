@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, TypeAlias
 
 import msgspec
@@ -13,17 +12,11 @@ from litestar import Controller, Request, post
 from msgspec import UNSET
 
 from d3.domain.accounts import Scope
-from d3.domain.errors import D3Error, FormInvalid
-from d3.domain.idempotency import (
-    ANONYMOUS,
-    Completion,
-    IdempotencyKey,
-    Reservation,
-    StoredAnswer,
-)
+from d3.domain.errors import FormInvalid
+from d3.domain.idempotency import ANONYMOUS, IdempotencyKey
 from d3.domain.ports.queue import Lane
-from d3.domain.services.inference import Judged, Upload
-from d3.domain.services.keeping import Outcome, keep
+from d3.domain.services.detection import Judged
+from d3.domain.services.prediction import Outcome, Predicted, PredictionRequest, Upload
 from d3.domain.text import display_name
 from d3.entrypoints.http.api import openapi
 from d3.entrypoints.http.api.answers import Answer
@@ -46,7 +39,7 @@ Body: TypeAlias = Callable[[Sequence[Outcome], Sequence[int]], bytes]
 _encode = msgspec.json.Encoder().encode
 _FORM_OVERHEAD = 64 * 1024
 _REFUSALS = (400, 401, 403, 408, 409, 413, 415, 422, 429, 503)
-_BEFORE_THE_WAY_BACK = 0.9
+_TO_BE_JUDGED = 0.9
 """Of the time a request has: the rest is for keeping the result and sending the answer."""
 
 
@@ -73,21 +66,7 @@ class InferenceController(Controller):
         With an ``Idempotency-Key``, the same request again gets the same answer and no second row.
         """
         caller_of(request).check(Scope.PREDICT)
-        d3.inference.check_capacity(
-            Lane.INTERACTIVE, _BEFORE_THE_WAY_BACK * d3.settings.request_seconds
-        )
-        form = await read_form(request, _limits_of_one(d3))
-        image = await _image(request, d3, form)
-        form.only("file", "url", "threshold", "views", "explain")
-        explanation = await _explained(request, d3, form, image) if form.explain() else UNSET
-
-        def body(outcomes: Sequence[Outcome], ids: Sequence[int]) -> bytes:
-            (outcome,) = outcomes
-            assert isinstance(outcome, Judged)
-            result = result_of(outcome.detection, cached=outcome.cached)
-            return _encode(Prediction(result=result, inference_id=ids[0], explanation=explanation))
-
-        return await _answer(request, d3, form, [image], body, lane=Lane.INTERACTIVE)
+        return _answer(await predict(request, d3))
 
     @post(
         "/explain",
@@ -118,7 +97,7 @@ class InferenceController(Controller):
     async def predict_batch(self, request: Request[Any, Any, Any], d3: D3) -> Answer:
         """Judge the images in the fields ``files``; one bad file fails only itself."""
         caller_of(request).check(Scope.PREDICT)
-        d3.inference.check_capacity(Lane.BULK)
+        d3.prediction.check_capacity(Lane.BULK)
         limits = FormLimits(d3.settings.max_batch_bytes, d3.settings.max_batch_files + 8)
         form = await read_form(request, limits)
         uploads = form.all_files("files")
@@ -139,7 +118,25 @@ class InferenceController(Controller):
             ]
             return _encode(BatchPrediction(count=len(results), results=results))
 
-        return await _answer(request, d3, form, uploads, body, lane=Lane.BULK)
+        return _answer(await _predict(request, d3, form, uploads, body, lane=Lane.BULK))
+
+
+async def predict(request: Request[Any, Any, Any], d3: Services) -> Predicted:
+    """Judge the form's one image and keep the result."""
+    within = _TO_BE_JUDGED * d3.settings.request_seconds
+    d3.prediction.check_capacity(Lane.INTERACTIVE, within)
+    form = await read_form(request, _limits_of_one(d3))
+    image = await _image(request, d3, form)
+    form.only("file", "url", "threshold", "views", "explain")
+    explanation = await _explained(request, d3, form, image) if form.explain() else UNSET
+
+    def body(outcomes: Sequence[Outcome], ids: Sequence[int]) -> bytes:
+        (outcome,) = outcomes
+        assert isinstance(outcome, Judged)
+        result = result_of(outcome.detection, cached=outcome.cached)
+        return _encode(Prediction(result=result, inference_id=ids[0], explanation=explanation))
+
+    return await _predict(request, d3, form, [image], body, lane=Lane.INTERACTIVE)
 
 
 def _limits_of_one(d3: Services) -> FormLimits:
@@ -155,7 +152,7 @@ async def _image(request: Request[Any, Any, Any], d3: Services, form: Form) -> U
     if "file" in form.files:
         raise FormInvalid("A file and a link were sent.", "Send one of them.")
     until = time.monotonic() + d3.settings.fetch_seconds + d3.settings.request_seconds
-    found = await wait_unless_disconnected(request, d3.wait(d3.fetch(url)), until)
+    found = await wait_unless_disconnected(request, d3.fetch(url), until)
     return Upload(found.name, found.data)
 
 
@@ -163,12 +160,12 @@ async def _explained(
     request: Request[Any, Any, Any], d3: Services, form: Form, image: Upload
 ) -> Explanation:
     """The heat map, within the time a request has."""
-    within = _BEFORE_THE_WAY_BACK * d3.settings.request_seconds
-    drawing = d3.explain(image.data, form.views(), within, explanation_of)
-    return await wait_unless_disconnected(request, d3.wait(drawing), time.monotonic() + within)
+    within = _TO_BE_JUDGED * d3.settings.request_seconds
+    drawing = d3.explaining.begin(image.data, form.views(), explanation_of, within=within)
+    return await wait_unless_disconnected(request, drawing, time.monotonic() + within)
 
 
-async def _answer(
+async def _predict(
     request: Request[Any, Any, Any],
     d3: Services,
     form: Form,
@@ -176,8 +173,8 @@ async def _answer(
     body: Body,
     *,
     lane: Lane,
-) -> Answer:
-    """Judge the uploads and keep the results; the answer leaves after the commit.
+) -> Predicted:
+    """Judge the uploads and keep the results, all within the time that so many images have.
 
     Args:
         request: whose idempotency key counts.
@@ -190,52 +187,32 @@ async def _answer(
     telemetry = RequestTelemetry.of(request.scope)
     within = d3.settings.request_seconds * len(uploads)
     threshold, views = form.threshold(), form.views()
-    user_id = caller_of(request).user_id
-    reservation = None
-    if (key := header_of(request, b"idempotency-key")) is not None:
-        asked = f"{request.scope['path']}{'?explain' if form.explain() else ''}"
-        digest = _request_hash(asked, uploads, threshold, views)
-        reserved = await d3.wait(
-            d3.writer.reserve(IdempotencyKey(user_id or ANONYMOUS, key, digest))
-        )
-        if isinstance(reserved, StoredAnswer):
-            return Answer(reserved.body, [(b"idempotency-replayed", b"true")])
-        reservation = reserved
-    try:
-        judging = d3.inference.judge(
-            uploads,
+    user_id, key = caller_of(request).user_id, None
+    if (name := header_of(request, b"idempotency-key")) is not None:
+        path = f"{request.scope['path']}{'?explain' if form.explain() else ''}"
+        digest = _request_hash(path, uploads, threshold, views)
+        key = IdempotencyKey(user_id or ANONYMOUS, name, digest)
+    predicting = d3.prediction.predict(
+        PredictionRequest(
+            uploads=uploads,
+            answer=body,
             threshold=threshold,
             views=views,
+            lane=lane,
+            within=_TO_BE_JUDGED * within,
+            all_or_nothing=lane is Lane.INTERACTIVE,
             user_id=user_id,
             request_id=telemetry.request_id,
-            lane=lane,
-            within=_BEFORE_THE_WAY_BACK * within,
+            key=key,
+            judged=telemetry.judged,
         )
-        alone = lane is Lane.INTERACTIVE
-        completion = partial(_completion, reservation, body) if reservation else None
-        keeping = keep(judging, d3.writer, all_or_nothing=alone, completion=completion)
-        kept = await wait_unless_disconnected(request, d3.wait(keeping), time.monotonic() + within)
-        for outcome in kept.outcomes:
-            telemetry.judged(outcome)
-        if alone:
-            kept.raise_first()
-    except BaseException:
-        _release(d3, reservation)
-        raise
-    return Answer(body(kept.outcomes, kept.ids))
+    )
+    return await wait_unless_disconnected(request, predicting, time.monotonic() + within)
 
 
-def _completion(reservation: Reservation, body: Body, outcomes: Sequence[Outcome]) -> Completion:
-    return Completion(reservation, lambda ids: body(outcomes, ids))
-
-
-def _release(d3: Services, reservation: Reservation | None) -> None:
-    """Let the same request be sent again; should that fail, the lease ends by itself."""
-    if reservation is not None:
-        try:
-            d3.writer.release(reservation)
-        except D3Error:
-            return
+def _answer(predicted: Predicted) -> Answer:
+    headers = [(b"idempotency-replayed", b"true")] if predicted.replayed else []
+    return Answer(predicted.body, headers)
 
 
 def _request_hash(path: str, uploads: Sequence[Upload], threshold: float | None, views: int) -> str:

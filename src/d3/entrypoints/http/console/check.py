@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 from litestar import Controller, Request, get, post
 from litestar.response import Redirect, Template
 
 from d3.domain.accounts import Scope
 from d3.domain.errors import D3Error
-from d3.entrypoints.http.api.inference import InferenceController
-from d3.entrypoints.http.api.schemas import Prediction
+from d3.entrypoints.http.api.inference import predict
 from d3.entrypoints.http.console.problems import refusal
 from d3.entrypoints.http.console.rendering import PLACES, base_of, explains, page
 from d3.entrypoints.http.middleware.access import caller_of
@@ -40,11 +38,11 @@ class CheckPages(Controller):
     async def upload(self, request: Request[Any, Any, Any], d3: D3) -> Template | Redirect:
         """Judge the form's image and go to its result; for browsers without scripts."""
         try:
-            answer = await InferenceController.predict.fn(self, request, d3)
+            caller_of(request).check(Scope.PREDICT)
+            predicted = await predict(request, d3)
         except D3Error as error:
             return _page(request, d3, **refusal(request, error))
-        found = msgspec.json.decode(answer.body, type=Prediction)
-        return Redirect(f"{base_of(request)}history/{found.inference_id}", status_code=303)
+        return Redirect(f"{base_of(request)}history/{predicted.ids[0]}", status_code=303)
 
 
 def _page(

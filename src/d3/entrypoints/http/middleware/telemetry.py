@@ -20,7 +20,7 @@ from structlog.contextvars import bind_contextvars, reset_contextvars
 
 from d3.domain.errors import D3Error
 from d3.domain.history import RequestRecord
-from d3.domain.services.inference import Judged
+from d3.domain.services.detection import Judged
 from d3.entrypoints.http.metrics import Metrics
 from d3.entrypoints.http.middleware.sampling import SampledRecords
 

@@ -1,0 +1,240 @@
+"""Predictions for a service: uploads judged, kept in the history, once per idempotency key.
+
+Slots in the queue are reserved before anything is decoded, so what is too much is refused before it
+costs anything. No thread waits, and whoever asked is woken once, when the results are committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+
+from d3.domain.coroutines import finished, start
+from d3.domain.errors import D3Error, StorageFailed
+from d3.domain.history import NewEntry, entry_of
+from d3.domain.idempotency import Completion, IdempotencyKey, Reservation, StoredAnswer
+from d3.domain.ports.clock import Clock
+from d3.domain.ports.images import ImageDecoder
+from d3.domain.ports.queue import Lane
+from d3.domain.services.detection import ImageJudge, Job, Judged, Question
+from d3.domain.services.history_writer import HistoryWriter
+from d3.domain.services.lanes import LanePool
+from d3.domain.services.model_host import ModelHost
+from d3.domain.text import display_name
+
+Outcome = Judged | D3Error
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """An image as it was sent.
+
+    Attributes:
+        name: what the sender calls it; any text.
+        data: the encoded file.
+    """
+
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictionRequest:
+    """Images to be judged together, with one model.
+
+    Attributes:
+        uploads: one or more.
+        answer: the body of the response, made of each image's outcome and of the ids of those that
+            were judged; kept where there is a key.
+        threshold: in [0, 1]; the model's own unless said.
+        views: 1 to 16.
+        lane: who goes first.
+        within: seconds after which nobody waits; None for ever.
+        all_or_nothing: whether one image that cannot be judged fails them all.
+        user_id: whose request this is.
+        request_id: kept with each result.
+        key: under which the same request gets the same answer; None where each is new.
+        judged: hears each outcome before it is kept; called on any thread.
+    """
+
+    uploads: Sequence[Upload]
+    answer: Callable[[Sequence[Outcome], Sequence[int]], bytes]
+    threshold: float | None = None
+    views: int = 1
+    lane: Lane = Lane.INTERACTIVE
+    within: float | None = None
+    all_or_nothing: bool = False
+    user_id: int | None = None
+    request_id: str | None = None
+    key: IdempotencyKey | None = None
+    judged: Callable[[Outcome], None] = lambda _: None
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """What became of a request.
+
+    Attributes:
+        body: of the response.
+        outcomes: of each upload, in order; empty where the body is an earlier request's.
+        ids: of the rows kept, in the order of the outcomes that were judged.
+        replayed: whether the body is an earlier request's.
+    """
+
+    body: bytes
+    outcomes: Sequence[Outcome] = ()
+    ids: Sequence[int] = ()
+    replayed: bool = False
+
+
+class PredictionService:
+    """Judges uploads with the model in use and keeps the results.
+
+    Args:
+        host: holds the model.
+        decoder: of images.
+        judge: takes each image through its steps.
+        pool: where decoding runs.
+        writer: of the history.
+        clock: tells the time.
+        version: of D3, kept with each result.
+    """
+
+    def __init__(  # noqa: PLR0917  its parts, one by one
+        self,
+        host: ModelHost,
+        decoder: ImageDecoder,
+        judge: ImageJudge,
+        pool: LanePool,
+        writer: HistoryWriter,
+        clock: Clock,
+        version: str,
+    ) -> None:
+        self._host = host
+        self._decoder = decoder
+        self._judge = judge
+        self._pool = pool
+        self._writer = writer
+        self._clock = clock
+        self._version = version
+
+    def check_capacity(self, lane: Lane, within: float | None = None) -> None:
+        """Ask whether an image would be let in, before its bytes are read.
+
+        Raises:
+            ModelNotLoaded: there is no model to ask.
+            Overloaded: it would not.
+        """
+        with self._host.held() as model:
+            model.queue.reserve(1, 0, 1, lane, self._deadline(within)).release()
+
+    def predict(self, request: PredictionRequest) -> Future[Predicted]:
+        """Judge uploads; the future is done when the results are committed.
+
+        A future that is cancelled spares whatever has not begun; what is being written already is
+        kept all the same.
+
+        The future raises:
+            ModelNotLoaded: there is no model to ask.
+            Overloaded: too much waits already.
+            RequestInvalid: threshold or views make no sense.
+            IdempotencyKeyReused, RequestInFlight: see the key.
+            D3Error: the only image's error; what :meth:`HistoryWriter.submit` raises.
+        """
+        return start(self._predict(request))
+
+    async def _predict(self, request: PredictionRequest) -> Predicted:
+        if request.key is None:
+            return await self._judge_and_keep(request, None)
+        reserved = await finished(self._writer.reserve(request.key))
+        if isinstance(reserved, StoredAnswer):
+            return Predicted(reserved.body, replayed=True)
+        try:
+            return await self._judge_and_keep(request, reserved)
+        except BaseException:
+            self._release(reserved)
+            raise
+
+    async def _judge_and_keep(
+        self, request: PredictionRequest, reservation: Reservation | None
+    ) -> Predicted:
+        with self._host.held() as model:
+            question = Question.of(model, threshold=request.threshold, views=request.views)
+            outcomes = await self._judge_all(request, question)
+        for outcome in outcomes:
+            request.judged(outcome)
+        if request.all_or_nothing:
+            for outcome in outcomes:
+                if isinstance(outcome, D3Error):
+                    raise outcome
+        judged = [outcome for outcome in outcomes if isinstance(outcome, Judged)]
+        entries = [self._entry(request, question, one) for one in judged]
+        completion = None
+        if reservation is not None:
+            completion = Completion(reservation, partial(request.answer, outcomes))
+        ids: list[int] = []
+        if entries or completion:
+            ids = await finished(self._writer.submit(entries, completion))
+        return Predicted(request.answer(outcomes, ids), outcomes, ids)
+
+    async def _judge_all(self, request: PredictionRequest, question: Question) -> Sequence[Outcome]:
+        size, deadline = question.image_size, self._deadline(request.within)
+        submit = partial(self._pool.submit, lane=request.lane)
+        slots = question.model.queue.reserve(
+            len(request.uploads),
+            sum(len(upload.data) + 3 * size**2 for upload in request.uploads),
+            question.views,
+            request.lane,
+            deadline,
+        )
+        judging = [
+            self._judge.judge(
+                Job(
+                    question,
+                    display_name(upload.name),
+                    partial(self._decoder.decode, upload.data, size),
+                    submit,
+                    slots,
+                    request.lane,
+                    deadline,
+                )
+            )
+            for upload in request.uploads
+        ]
+        try:
+            return [await _outcome(one) for one in judging]
+        finally:
+            for one in judging:
+                one.cancel()  # where it is not done, nobody waits any more
+
+    def _entry(self, request: PredictionRequest, question: Question, judged: Judged) -> NewEntry:
+        manifest = question.model.manifest
+        return entry_of(
+            judged.detection,
+            created_at=self._clock.now(),
+            calibration=manifest.calibration,
+            abstain_band=manifest.abstain_band,
+            d3_version=self._version,
+            cached=judged.cached,
+            user_id=request.user_id,
+            request_id=request.request_id,
+        )
+
+    def _deadline(self, within: float | None) -> float | None:
+        return None if within is None else self._clock.monotonic() + within
+
+    def _release(self, reservation: Reservation) -> None:
+        """Let the same request be sent again; should that fail, the reservation ends by itself."""
+        try:
+            self._writer.release(reservation)
+        except StorageFailed:
+            return
+
+
+async def _outcome(judging: Future[Judged]) -> Outcome:
+    try:
+        return await finished(judging)
+    except D3Error as error:
+        return error
