@@ -13,7 +13,7 @@ from d3.entrypoints.http.api.forms import refuse_encoded, unknown_name
 _NOT_IN_THE_ADDRESS = {"request", "d3", "data"}
 
 
-def check_request(request: Request[Any, Any, Any]) -> None:
+async def check_request(request: Request[Any, Any, Any]) -> None:
     """See that every parameter in the address means something, and that the body is plain.
 
     Raises:
