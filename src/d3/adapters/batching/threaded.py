@@ -199,7 +199,8 @@ class ThreadedQueue:
     def _release_slots(self, want: SlotRequest) -> None:
         with self._changed:
             self._policy.release(want)
-            self._changed.notify_all()
+            if want.lane is Lane.BULK:
+                self._changed.notify_all()  # what lingers for it need not
 
     def _leave(self, left: weakref.ref[Submission], future: Future[Any]) -> None:
         if future.cancelled() and (entry := left()) is not None:
