@@ -25,6 +25,7 @@ def read(**environ: str) -> Settings:
 
 def test_nothing_set_means_a_folder_and_memory(tmp_path: Path) -> None:
     container = Container(settings=read(D3_HOME=str(tmp_path)))
+        container.serving.override(True)
     assert isinstance(container.registry(), FilesystemRegistry)
     assert isinstance(container.cache(), MemoryResultCache)
 
@@ -40,6 +41,7 @@ def test_the_prototypes_variables_choose_its_store(tmp_path: Path) -> None:
 
 def test_a_redis_url_chooses_redis() -> None:
     container = Container(settings=read(D3_REDIS_URL="redis://:topsecret@localhost:6379/3"))
+    container.serving.override(True)
     cache = container.cache()
     assert isinstance(cache, RedisResultCache)
     cache.close()
