@@ -45,7 +45,11 @@ class ZipBundles:
         self._progress = progress or no_file_progress
 
     def write(self, model: StoredModel, target: Path) -> None:
-        """Write one new file, whole or not at all."""
+        """Write manifest, encoder and head into one new file, whole or not at all.
+
+        Raises:
+            StorageFailed: there is such a file already, or it cannot be written.
+        """
         with _translated(target):
             if target.exists():
                 raise StorageFailed(
@@ -55,7 +59,12 @@ class ZipBundles:
                 self._fill(unfinished, model)
 
     def read(self, file: Path, into: Path) -> StoredModel:
-        """Unpack under three fixed names, whatever the archive says of places."""
+        """Unpack into a folder and compare with the manifest's hashes.
+
+        Raises:
+            BundleInvalid: it is no bundle, or not what its manifest says.
+            StorageFailed: the folder cannot be written.
+        """
         with _translated(file), _opened(file) as archive:
             entries = _checked_entries(file, archive)
             try:

@@ -78,11 +78,9 @@ class FilesystemRegistry:
             ]
 
     def describe(self, name: str, version: int | None = None) -> Manifest:
-        """The manifest of one version, by default the newest."""
         return self._find(name, version)
 
     def open(self, name: str, version: int | None = None) -> StoredModel:
-        """The model's files, checked against their SHA-256."""
         with _translated("read"):
             if (shipped := self._packaged.open(name, version)) is not None:
                 return shipped
@@ -93,11 +91,9 @@ class FilesystemRegistry:
         return model
 
     def verify(self, name: str, version: int | None = None) -> Manifest:
-        """Compare the files' SHA-256."""
         return self.open(name, version).manifest
 
     def put(self, manifest: Manifest, encoder: Path, head: Path) -> Manifest:
-        """Store a model as the next version of its name."""
         name = checked_name(manifest.name)
         self._packaged.protect(name)
         manifest = with_encoders_notice(manifest, (one.manifest for one in self.list()))
@@ -110,7 +106,6 @@ class FilesystemRegistry:
         return stored
 
     def delete(self, name: str, version: int | None = None) -> None:
-        """Remove one version or all, and the files no other model needs."""
         checked_name(name)
         self._packaged.protect(name)
         with self._locked():
@@ -129,7 +124,6 @@ class FilesystemRegistry:
             self._collect_garbage()
 
     def active(self) -> str | None:
-        """The name chosen with :meth:`activate`, if any."""
         with _translated("read"):
             try:
                 text = (self._root / "active").read_text(encoding="utf-8", errors="replace")
@@ -138,7 +132,6 @@ class FilesystemRegistry:
                 return None
 
     def activate(self, name: str) -> None:
-        """Make this model the one used when none is named."""
         with self._locked():
             self._find(name, None)
             self._write(self._root / "active", f"{name}\n".encode())

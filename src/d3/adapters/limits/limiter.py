@@ -64,15 +64,12 @@ class CountingLimiter:
 
     @property
     def trouble(self) -> str | None:
-        """Why nothing is counted, as of the last attempt; None while it is."""
         return self._breaker.reason
 
     def hit(self, rate: str, who: str) -> Allowance:
-        """Count one."""
         return self._ask(rate, who, self._limiter.hit)
 
     def look(self, rate: str, who: str) -> Allowance:
-        """How somebody stands, counting nothing."""
         return self._ask(rate, who, self._limiter.test)
 
     def close(self) -> None:

@@ -145,7 +145,6 @@ class MinioRegistry:
         ]
 
     def describe(self, name: str, version: int | None = None) -> Manifest:
-        """The manifest of one version, by default the newest."""
         if (shipped := self._packaged.find(checked_name(name), version)) is not None:
             return shipped
         return self._packaged.noted(self._ask(lambda catalog: _find(catalog, name, version)))
@@ -172,7 +171,6 @@ class MinioRegistry:
         )
 
     def verify(self, name: str, version: int | None = None) -> Manifest:
-        """Read the store's own files through and compare their SHA-256."""
         if (shipped := self._packaged.open(checked_name(name), version)) is not None:
             return shipped.manifest
         manifest = self._packaged.noted(_find(self._far, name, version))
@@ -182,7 +180,6 @@ class MinioRegistry:
         return manifest
 
     def put(self, manifest: Manifest, encoder: Path, head: Path) -> Manifest:
-        """Store a model as the next version of its name."""
         name = checked_name(manifest.name)
         self._packaged.protect(name)
         manifest = with_encoders_notice(manifest, (one.manifest for one in self.list()))
@@ -201,7 +198,6 @@ class MinioRegistry:
         return stored
 
     def delete(self, name: str, version: int | None = None) -> None:
-        """Remove one version or all, and the files no other model needs."""
         self._packaged.protect(checked_name(name))
         versions = self._far.versions().get(name, [])
         if not versions or version not in (None, *versions):
@@ -229,7 +225,6 @@ class MinioRegistry:
             return self._active[1]
 
     def activate(self, name: str) -> None:
-        """Make this model the one used when none is named."""
         if self._packaged.find(checked_name(name)) is None:
             _find(self._far, name, None)
         content = f"{name}\n".encode()
@@ -239,7 +234,7 @@ class MinioRegistry:
             self._active = self._monotonic(), name
 
     def bare_heads(self) -> Sequence[BareHead]:
-        """Heads that lie in the bucket without a manifest; none while the store is away."""
+        """Those that are there, by name."""
 
         def ask(catalog: CatalogReader) -> Sequence[BareHead]:
             found = self._bucket.list("", deep=False) if catalog is self._far else []
@@ -252,7 +247,7 @@ class MinioRegistry:
         return self._ask(ask)
 
     def fetch_head(self, head: BareHead, into: Path) -> Path:
-        """Bring a bare head's file into the folder.
+        """The head's file, unchecked, brought into the folder.
 
         Raises:
             ModelNotFound: it is gone.
@@ -263,7 +258,7 @@ class MinioRegistry:
         return target
 
     def remove_head(self, head: BareHead) -> None:
-        """Take a bare head's file away."""
+        """Take the head's file away."""
         self._bucket.remove(head.name)
 
     def _ask(self, question: Callable[[CatalogReader], Answer]) -> Answer:

@@ -136,7 +136,6 @@ class OpenVinoDetector:
         self.weights_bytes = weights_bytes
 
     def score(self, pixels: Pixels, views: int) -> Logits:
-        """Raw logits (n, views) of uint8 RGB pixels (n, S, S, 3)."""
         if self._request is None:
             raise RuntimeError("the detector is closed")
         branches = 1 + checked_views(views, len(self._positions) - 1)
@@ -162,7 +161,6 @@ class OpenVinoDetector:
         self.score(np.zeros((1, side, side, 3), np.uint8), 1)
 
     def close(self) -> None:
-        """Give the memory back."""
         self._request = None
 
 

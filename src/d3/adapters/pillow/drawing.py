@@ -15,7 +15,7 @@ class PillowDrawing:
     """Implements ``Drawing``."""
 
     def png(self, pixels: Pixels, text: Mapping[str, str] | None = None) -> bytes:
-        """The picture as a PNG file, with texts in it by their keyword."""
+        """Uint8 RGB pixels (height, width, 3) as a PNG file, with texts in it by their keyword."""
         file, info = io.BytesIO(), PngInfo()
         for keyword, words in (text or {}).items():
             info.add_text(keyword, words)

@@ -35,6 +35,12 @@ class SqlCopier:
     def copy(self, progress: TableProgress = no_table_progress) -> dict[str, int]:
         """Copy every row with its id, all or none; how many each table had.
 
+        The source may be in use; what is copied is what it held at one moment. Ids go on counting
+        where the source's stood.
+
+        Args:
+            progress: told a table's name, its rows copied and its rows in all.
+
         Raises:
             SchemaMismatch: the source is not at this version's revision, or the target is neither
                 empty nor this version's without rows.

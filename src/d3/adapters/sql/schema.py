@@ -180,15 +180,39 @@ class SqlSchema:
         return state(self._database)
 
     def upgrade(self, *, backup: bool = True) -> Upgraded:
-        """Run the migrations that are missing, all or none; adopt the prototype's tables."""
+        """Run the migrations that are missing, all or none; adopt the prototype's tables.
+
+        Args:
+            backup: keep a copy of an embedded database that holds rows beside it. A server's
+                backup is the server's business.
+
+        Raises:
+            SchemaMismatch: the database is ahead of this version, or foreign, or the prototype's
+                with rows that cannot be kept.
+        """
         return _upgrade(self._database, "head", keep_backup=backup)
 
     def make_ready(self) -> Path | None:
-        """Fill an empty database, upgrade an embedded one, refuse the others."""
+        """What a service does at its start: fill an empty database, upgrade an embedded one.
+
+        The answer is the backup of an embedded database that held rows and was upgraded.
+
+        Raises:
+            SchemaMismatch: a server's tables are behind, or any are ahead, foreign or the
+                prototype's.
+        """
         return make_ready(self._database)
 
     def backup(self, file: Path, progress: Progress = no_progress) -> None:
-        """Copy the embedded database, as it stands at this moment and while it is in use."""
+        """Copy the embedded database, as it stands at this moment and while it is in use.
+
+        Args:
+            file: must not be there yet; is there whole or not at all.
+            progress: told pages copied and pages in all.
+
+        Raises:
+            StorageFailed: the file is there, cannot be written, or the database is a server's.
+        """
         backup(self._database, file, progress)
 
 

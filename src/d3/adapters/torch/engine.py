@@ -46,7 +46,6 @@ class TorchEngine:
         self._batch_size = batch_size
 
     def load(self, model: StoredModel) -> TorchDetector:
-        """Load the weights onto the device."""
         device = choose_device(self._device)
         precision = choose_precision(self._precision, device)
         spec = model.manifest.spec
@@ -113,21 +112,17 @@ class TorchDetector:
 
     @property
     def engine(self) -> str:
-        """``"torch"``."""
         return "torch"
 
     @property
     def device(self) -> str:
-        """Such as ``"cpu"`` or ``"cuda:0"``."""
         return str(self._permutations.device)
 
     @property
     def precision(self) -> str:
-        """``"fp32"``, ``"fp16"`` or ``"bf16"``."""
         return self._precision
 
     def score(self, pixels: Pixels, views: int) -> Logits:
-        """Raw logits (n, views) of uint8 RGB pixels (n, S, S, 3)."""
         if self._network is None:
             raise RuntimeError("the detector is closed")
         permutations = self._permutations[: checked_views(views, len(self._permutations))]
@@ -143,13 +138,11 @@ class TorchDetector:
 
     @property
     def parts(self) -> int:
-        """In how many parts a heat map is drawn."""
         return windows.parts(self._spec)
 
     def explain_parts(
         self, pixels: Pixels, views: int, start: int, stop: int
     ) -> NDArray[np.float64]:
-        """Raw logits (windows,) of some parts of a heat map, of uint8 RGB pixels (S, S, 3)."""
         if (network := self._network) is None:
             raise RuntimeError("the detector is closed")
         permutations = self._permutations[: checked_views(views, len(self._permutations))]
@@ -168,12 +161,10 @@ class TorchDetector:
         return logits
 
     def heat(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Raw logits (grid, grid) of an image's patches, of those of all windows."""
         heat: NDArray[np.float64] = windows.averaged(torch.from_numpy(logits), self._spec).numpy()
         return heat
 
     def close(self) -> None:
-        """Give the device's memory back."""
         self._network = None
         self._pool.shutdown()
         if self._graphs is not None:

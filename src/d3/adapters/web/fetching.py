@@ -52,7 +52,14 @@ class HttpFetcher:
         self._timeout = httpx.Timeout(quiet_seconds, connect=min(quiet_seconds, 20.0))
 
     def fetch(self, url: str, target: Path, most_bytes: int) -> bool:
-        """Fetch a file whole, after what an earlier call left of it."""
+        """Fetch a file whole; whether it went on with what lay there from an earlier time.
+
+        What was fetched before an error stays beside the target, and the next call goes on there.
+
+        Raises:
+            SourceUnavailable: it is not there, is larger, or the connection keeps breaking.
+            StorageFailed: the file cannot be written; mostly there is no room.
+        """
         with _written(target), _claimed(target):
             download = _Download(url, target, most_bytes, self._progress)
             resumed = download.done > 0

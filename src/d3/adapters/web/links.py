@@ -92,7 +92,14 @@ class GuardedLinks:
         return self._given_ssl or httpx.create_ssl_context(trust_env=False)
 
     def fetch(self, url: str) -> LinkedImage:
-        """Fetch a file whole, within a time and a size."""
+        """Fetch a file whole, within a time and a size.
+
+        Raises:
+            LinkInvalid: nothing like this is fetched: no address of a web server, or one with a
+                password in it.
+            LinkUnavailable: the server is not public, does not answer in time, or has no such file.
+            ImageTooLarge: there is more of it than an image may have.
+        """
         guard = _Guard(self._resolve, self._allowed, time.monotonic() + self._seconds)
         place = _checked(url)
         name = display_name(unquote(place.path.rstrip("/")) or place.raw_host.decode())

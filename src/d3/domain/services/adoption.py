@@ -40,7 +40,6 @@ class AdoptingRegistry:
 
     @property
     def trouble(self) -> str | None:
-        """Why the store cannot be used, as of the last attempt; None while it can."""
         return self._registry.trouble
 
     def list(self) -> _Summaries:
@@ -54,7 +53,6 @@ class AdoptingRegistry:
         return self._registry.list() if any(taken) else found
 
     def describe(self, name: str, version: int | None = None) -> Manifest:
-        """The manifest of one version, by default the newest."""
         try:
             return self._registry.describe(name, version)
         except ModelNotFound:
@@ -77,12 +75,10 @@ class AdoptingRegistry:
         return self._registry.open(name, version)
 
     def verify(self, name: str, version: int | None = None) -> Manifest:
-        """Read the stored files themselves and compare their SHA-256."""
         self.describe(name, version)
         return self._registry.verify(name, version)
 
     def put(self, manifest: Manifest, encoder: Path, head: Path) -> Manifest:
-        """Store a model as the next version of its name."""
         return self._registry.put(manifest, encoder, head)
 
     def delete(self, name: str, version: int | None = None) -> None:
@@ -95,11 +91,9 @@ class AdoptingRegistry:
                 self._heads.remove_head(head)
 
     def active(self) -> str | None:
-        """The name chosen with :meth:`activate`, if any."""
         return self._registry.active()
 
     def activate(self, name: str) -> None:
-        """Make this model the one used when none is named."""
         self.describe(name)
         self._registry.activate(name)
 

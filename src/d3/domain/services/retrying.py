@@ -62,12 +62,10 @@ class RetryingCollection:
 
     @property
     def source(self) -> str:
-        """Where it is."""
         return self._collection.source
 
     @property
     def named(self) -> bool:
-        """Whether somebody named each key."""
         return self._collection.named
 
     def list(self, after: str | None) -> Iterator[Listed]:
@@ -88,7 +86,6 @@ class RetryingCollection:
                 return
 
     def read(self, uri: str) -> ImageSource:
-        """The image under a key."""
         refused: StorageFailed | None = None
         for attempt in range(_ATTEMPTS):
             if attempt:
@@ -107,5 +104,4 @@ class RetryingCollection:
         ) from refused
 
     def check(self) -> None:
-        """See whether the place answers, waiting for it."""
         retry_while_unavailable(self._collection.check, self._seconds, self._sleep)
