@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from d3.domain.ports.queue import DetectionQueue, QueueEvents
     from d3.domain.ports.scans import ImageCollection, ScanCluster, ScanLedger
     from d3.domain.ports.storage import Copier
-    from d3.domain.published import ModelSource
+    from d3.domain.services.pulling import ModelSource
 
 _PASS_SECONDS = 120.0
 STARTER_FOLDER = Path(__file__).parent / "starter"
@@ -156,7 +156,7 @@ def _source() -> ModelSource:
     """The published detector's files; the encoder's is the one in open_clip's own table."""
     from open_clip.pretrained import get_pretrained_url
 
-    from d3.domain.published import published_source
+    from d3.domain.services.pulling import published_source
 
     return published_source(get_pretrained_url("ViT-L-14", "openai"))
 
@@ -418,7 +418,7 @@ def _cache(settings: Settings) -> ResultCache:
         from d3.adapters.redis import RedisResultCache
 
         return RedisResultCache(settings.redis_url, settings.cache_seconds)
-    from d3.adapters.memory.cache import MemoryResultCache
+    from d3.adapters.memory import MemoryResultCache
 
     return MemoryResultCache(settings.cache_entries, settings.cache_bytes)
 

@@ -20,8 +20,7 @@ from d3.domain.errors import (
     SourceUnavailable,
     StorageFailed,
 )
-from d3.domain.published import ModelSource
-from d3.domain.services.pulling import PullService
+from d3.domain.services.pulling import ModelSource, PullService
 from d3.settings import Settings
 from tests.sources import Mirror, mirroring, write_stand_ins
 

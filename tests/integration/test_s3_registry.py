@@ -26,7 +26,7 @@ from d3.domain.errors import (
     ModelProtected,
     StorageFailed,
 )
-from d3.domain.hashing import file_of
+from d3.domain.models import file_of
 from d3.domain.services.adoption import AdoptingRegistry
 from d3.domain.services.binding import HeadBinder
 from d3.domain.services.copying import copy_models
@@ -313,7 +313,7 @@ MOVE = """
 import sys
 from pathlib import Path
 from d3.adapters.minio import MinioRegistry, S3Place
-from d3.domain.hashing import file_of
+from d3.domain.models import file_of
 from d3.testing.models import tiny_manifest
 
 endpoint, key, secret, bucket, megabytes, folder = sys.argv[1:]

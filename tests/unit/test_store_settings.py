@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from d3.adapters.filesystem import FilesystemRegistry
-from d3.adapters.memory.cache import MemoryResultCache
+from d3.adapters.memory import MemoryResultCache
 from d3.adapters.redis import RedisResultCache
 from d3.container import Container
 from d3.domain.errors import SettingsInvalid

@@ -17,8 +17,7 @@ from pathlib import Path
 import msgspec
 
 from d3.domain.errors import D3Error, ModelDamaged, ModelNotFound, ModelProtected
-from d3.domain.hashing import file_of
-from d3.domain.models import Manifest, ModelFile, StoredModel, with_encoders_notice
+from d3.domain.models import Manifest, ModelFile, StoredModel, file_of, with_encoders_notice
 
 MEND = "Remove the model and import or fetch it again."
 

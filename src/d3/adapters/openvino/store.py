@@ -21,8 +21,7 @@ from filelock import FileLock
 
 from d3.adapters.openvino.export import ENCODER, POSITIONS, WEIGHTS
 from d3.domain.errors import EngineUnavailable
-from d3.domain.hashing import file_of
-from d3.domain.models import StoredModel
+from d3.domain.models import StoredModel, file_of
 
 _FORMAT = 1
 _RECORD = "made_of.json"

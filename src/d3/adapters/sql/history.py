@@ -15,7 +15,6 @@ from d3.adapters.sql.engine import Database
 from d3.adapters.sql.rows import COLUMNS, entry_of_row
 from d3.adapters.sql.tables import IdempotencyRow, InferenceResult, RequestLogRow
 from d3.adapters.sql.transaction import SqlTransaction
-from d3.domain.cursors import decode_cursor, encode_cursor
 from d3.domain.errors import ResultNotFound, StorageFailed
 from d3.domain.history import (
     LARGEST_ID,
@@ -35,7 +34,7 @@ from d3.domain.history import (
     nearest_rank,
 )
 from d3.domain.idempotency import ANONYMOUS
-from d3.domain.ordering import NEWEST_FIRST, Order, Place
+from d3.domain.ordering import NEWEST_FIRST, Order, Place, decode_cursor, encode_cursor
 
 _CHUNK = 1000
 _K = IdempotencyRow

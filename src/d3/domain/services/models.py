@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from d3.domain.errors import CheckpointInvalid, ModelProtected
-from d3.domain.hashing import file_of
-from d3.domain.models import STARTER, Activation, Manifest, ModelSummary, checked_name
+from d3.domain.models import STARTER, Activation, Manifest, ModelSummary, checked_name, file_of
 from d3.domain.ports.models import CheckpointFile, Checkpoints, ModelRegistry
 from d3.domain.scoring import MAX_VIEWS
 from d3.domain.services.binding import HeadBinder

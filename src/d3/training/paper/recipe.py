@@ -17,8 +17,7 @@ import torch
 from torch import distributed
 
 from d3.container import Container
-from d3.domain.hashing import file_of
-from d3.domain.models import Manifest, derived_notice
+from d3.domain.models import Manifest, derived_notice, file_of
 from d3.domain.scoring import AbstainBand, Calibration
 from d3.evaluation.dataset import Dataset, Item
 from d3.evaluation.files import put, writing

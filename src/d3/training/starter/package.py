@@ -9,8 +9,7 @@ from typing import Any
 
 import msgspec
 
-from d3.domain.hashing import file_of
-from d3.domain.models import EncoderSpec, Manifest
+from d3.domain.models import EncoderSpec, Manifest, file_of
 from d3.domain.scoring import Calibration
 from d3.evaluation.calibration import Fitted
 
