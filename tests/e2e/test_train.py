@@ -126,7 +126,7 @@ def test_another_seed_is_not_mixed_in(rendered: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/training.json").write_text("{}")
     container = Container(settings=Settings(home=tmp_path / "home"))
-    with pytest.raises(d3.D3Error, match="Choose another --out"):
+    with pytest.raises(d3.D3Error, match="holds another training"):
         train_on(container, "x", "starter", [rendered], [rendered], tmp_path / "out", PaperPlan())
 
 

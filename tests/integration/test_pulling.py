@@ -43,7 +43,7 @@ def mirror(source: ModelSource, tmp_path: Path) -> Iterator[Mirror]:
 def container(source: ModelSource, tmp_path: Path) -> Container:
     container = Container(settings=Settings(home=tmp_path / "home"))
     container.source.override(providers.Object(source))
-    container.fetcher.override(providers.Object(HttpFetcher(pause_seconds=0.001)))
+    container.fetch.override(providers.Object(HttpFetcher(pause_seconds=0.001).fetch))
     return container
 
 

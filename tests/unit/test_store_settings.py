@@ -8,10 +8,10 @@ import pytest
 
 from d3.adapters.filesystem import FilesystemRegistry
 from d3.adapters.memory import MemoryResultCache
+from d3.adapters.minio.adoption import AdoptingRegistry
 from d3.adapters.redis import RedisResultCache
 from d3.container import Container
 from d3.domain.errors import SettingsInvalid
-from d3.domain.services.adoption import AdoptingRegistry
 from d3.settings import Settings
 from tests.prototype import ENVIRONMENT
 

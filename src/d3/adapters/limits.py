@@ -16,7 +16,7 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 
 from d3.adapters.circuit_breaker import CircuitBreaker
 from d3.domain.errors import SettingsInvalid
-from d3.domain.ports.limits import Allowance
+from d3.domain.ports.accounts import Allowance
 
 _SECONDS = 0.25
 _RETRY_SECONDS = 2.0

@@ -16,13 +16,14 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from d3.domain.files import put
 from d3.domain.models import Manifest
 from d3.domain.ports.images import ImageDecoder
 from d3.domain.scoring import Verdict
 from d3.evaluation.bootstrap import replicates_for
 from d3.evaluation.calibration import balancing
 from d3.evaluation.dataset import Counts, Dataset
-from d3.evaluation.files import put, writing
+from d3.evaluation.files import write_parquet, writing
 from d3.evaluation.measures import Group, check_in_domain, measure
 from d3.evaluation.metrics import Sample
 from d3.evaluation.perturbations import ORIGINAL, SWEEPS, UNCHANGED, Perturbation
@@ -265,7 +266,6 @@ def write_outputs(
     Raises:
         StorageFailed: something cannot be written.
     """
-    from d3.evaluation.parquet import write_parquet
     from d3.evaluation.report import render
     from d3.evaluation.scores import PARQUET
 

@@ -13,12 +13,13 @@ import re
 import shutil
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from d3.adapters.model_files import (
+    READABLE,
     PackagedModels,
     check,
     check_model,
@@ -26,10 +27,11 @@ from d3.adapters.model_files import (
     matches,
     not_found,
     numbered,
+    put_file,
     stored_manifest,
-    temporary_beside,
 )
 from d3.domain.errors import ModelDamaged, ModelNotFound, ModelProtected, StorageFailed
+from d3.domain.files import replacing, storage_errors
 from d3.domain.models import (
     Manifest,
     ModelFile,
@@ -64,7 +66,7 @@ class FilesystemRegistry:
 
         A model that another process removes meanwhile is left out too.
         """
-        with _translated("read"):
+        with _usable("read"):
             active = self.active()
             shipped = self._packaged.manifests()
             found = shipped | {
@@ -81,7 +83,7 @@ class FilesystemRegistry:
         return self._find(name, version)
 
     def open(self, name: str, version: int | None = None) -> StoredModel:
-        with _translated("read"):
+        with _usable("read"):
             if (shipped := self._packaged.open(name, version)) is not None:
                 return shipped
             manifest = self._find(name, version)
@@ -102,7 +104,7 @@ class FilesystemRegistry:
                 self._put_blob(source, file)
             version = max(self._versions(name), default=0) + 1
             stored = numbered(manifest, version)
-            self._write(self._manifest_path(name, version), encode_manifest(stored))
+            put_file(self._manifest_path(name, version), encode_manifest(stored))
         return stored
 
     def delete(self, name: str, version: int | None = None) -> None:
@@ -124,7 +126,7 @@ class FilesystemRegistry:
             self._collect_garbage()
 
     def active(self) -> str | None:
-        with _translated("read"):
+        with _usable("read"):
             try:
                 text = (self._root / "active").read_text(encoding="utf-8", errors="replace")
                 return text.strip() or None
@@ -134,10 +136,10 @@ class FilesystemRegistry:
     def activate(self, name: str) -> None:
         with self._locked():
             self._find(name, None)
-            self._write(self._root / "active", f"{name}\n".encode())
+            put_file(self._root / "active", f"{name}\n".encode())
 
     def _find(self, name: str, version: int | None) -> Manifest:
-        with _translated("read"):
+        with _usable("read"):
             if (shipped := self._packaged.find(name, version)) is not None:
                 return shipped
             return self._read(name, self._existing(checked_name(name), version))
@@ -181,13 +183,10 @@ class FilesystemRegistry:
         check(source, file, f"The file {source.name!r}")
         if matches(target, file):
             return
-        with temporary_beside(target) as unfinished:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target, READABLE) as unfinished:
             shutil.copyfile(source, unfinished)
             check(unfinished, file, f"The copy of {source.name!r}")
-
-    def _write(self, target: Path, content: bytes) -> None:
-        with temporary_beside(target) as unfinished:
-            unfinished.write_bytes(content)
 
     def _collect_garbage(self) -> None:
         try:
@@ -206,7 +205,7 @@ class FilesystemRegistry:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """One writer at a time, across processes; readers need no lock."""
-        with _translated("written"):
+        with _usable("written"):
             self._root.mkdir(parents=True, exist_ok=True)
             try:
                 with FileLock(self._root / ".lock", timeout=_LOCK_SECONDS):
@@ -218,12 +217,7 @@ class FilesystemRegistry:
                 ) from error
 
 
-@contextmanager
-def _translated(verb: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StorageFailed(
-            f"The model folder cannot be {verb} ({error.strerror or type(error).__name__}).",
-            "Check D3_HOME: its permissions and the free space.",
-        ) from error
+def _usable(verb: str) -> AbstractContextManager[None]:
+    return storage_errors(
+        f"The model folder cannot be {verb}", "Check D3_HOME: its permissions and the free space."
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from d3.adapters.minio.bucket import Bucket
@@ -21,6 +22,21 @@ _KEY = re.compile(r"manifests/([^/]+)/([1-9][0-9]{0,17})\.json")
 def manifest_key(name: str, version: int) -> str:
     """Where a manifest stands."""
     return f"manifests/{name}/{version}.json"
+
+
+@dataclass(frozen=True, slots=True)
+class BareHead:
+    """A head's checkpoint that lies in a store without a manifest, put there by hand.
+
+    Attributes:
+        name: the model's that it may become; the file's own.
+        size_bytes: of the file.
+        modified: ISO 8601 in UTC, when it was put there.
+    """
+
+    name: str
+    size_bytes: int
+    modified: str
 
 
 class CatalogReader(Protocol):

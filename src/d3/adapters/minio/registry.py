@@ -28,6 +28,7 @@ from d3.adapters.minio import transfers
 from d3.adapters.minio.bucket import Bucket, S3Place
 from d3.adapters.minio.cache import LocalCache, usable
 from d3.adapters.minio.catalog import (
+    BareHead,
     CachedCatalog,
     CatalogReader,
     StoredCatalog,
@@ -58,7 +59,7 @@ from d3.domain.models import (
     checked_name,
     with_encoders_notice,
 )
-from d3.domain.ports.models import BareHead
+from d3.domain.progress import Progress, no_progress
 
 Answer = TypeVar("Answer")
 _Summaries: TypeAlias = list[ModelSummary]
@@ -70,7 +71,7 @@ _READERS = 8
 
 
 class MinioRegistry:
-    """Implements ``ModelRegistry`` and ``BareHeads``.
+    """Implements ``ModelRegistry``.
 
     Safe for threads, processes and machines that share the bucket, if its listings are consistent
     (those of AWS, MinIO and Ceph are). Versions are unique and may have gaps.
@@ -93,13 +94,13 @@ class MinioRegistry:
         place: S3Place,
         cache: Path,
         packaged: Sequence[Path] = (),
-        progress: transfers.Progress | None = None,
+        progress: Progress | None = None,
         *,
         cache_bytes: int = 10 * 2**30,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._packaged = PackagedModels(packaged)
-        self._progress = progress or transfers.silent
+        self._progress = progress or no_progress
         self._monotonic = monotonic
         self._bucket = Bucket(place)
         which = hashlib.sha256(f"{place.endpoint}/{place.bucket}".encode()).hexdigest()[:16]

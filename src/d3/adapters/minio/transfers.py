@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, Self, TypeAlias
+from typing import BinaryIO, Self
 
 from d3.adapters.minio.bucket import Bucket, MiB
 from d3.adapters.minio.cache import claim, note_use, unfinished
@@ -17,16 +17,10 @@ from d3.adapters.minio.errors import ObjectMissing
 from d3.adapters.model_files import MEND, check, matches
 from d3.domain.errors import ModelDamaged, ModelNotFound, StorageFailed, StorageUnavailable
 from d3.domain.models import ModelFile
-
-Progress: TypeAlias = Callable[[str, int, int], None]
-"""Told what moves, how many bytes of it are there, and how many there will be."""
+from d3.domain.progress import Progress, no_progress
 
 _FRUITLESS = 3
 _PAUSE_SECONDS = 0.2
-
-
-def silent(what: str, done: int, total: int) -> None:
-    """The progress that nobody watches."""
 
 
 def upload(
@@ -36,7 +30,7 @@ def upload(
     file: ModelFile,
     what: str,
     *,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> None:
     """Put a file under its key, unless it is there already; only its own bytes are kept there.
 
@@ -79,7 +73,7 @@ def download(
     file: ModelFile,
     what: str,
     *,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> None:
     """Bring a file to its place in the cache, unless it is there; one process at a time.
 

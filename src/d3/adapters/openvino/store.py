@@ -21,6 +21,7 @@ from filelock import FileLock
 
 from d3.adapters.openvino.export import ENCODER, POSITIONS, WEIGHTS
 from d3.domain.errors import EngineUnavailable
+from d3.domain.files import storage_errors
 from d3.domain.models import StoredModel, file_of
 
 _FORMAT = 1
@@ -60,7 +61,11 @@ class PreparedEncoders:
             "threads": threads,
         }
         name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
-        try:
+        with storage_errors(
+            "OpenVINO's form of the encoder cannot be kept in D3_HOME",
+            "Make room there, or set D3_ENGINE=torch.",
+            EngineUnavailable,
+        ):
             self._folder.mkdir(parents=True, exist_ok=True)
             with FileLock(self._folder / f"{name}.lock"):
                 found = self._folder / name
@@ -68,12 +73,6 @@ class PreparedEncoders:
                     self._preparing()
                     self._make(found, model, facts)
                 return found
-        except OSError as error:
-            raise EngineUnavailable(
-                "OpenVINO's form of the encoder cannot be kept in D3_HOME "
-                f"({error.strerror or type(error).__name__}).",
-                "Make room there, or set D3_ENGINE=torch.",
-            ) from error
 
     def _make(self, into: Path, model: StoredModel, facts: Facts) -> None:
         with tempfile.TemporaryDirectory(dir=self._folder, prefix="making-") as name:

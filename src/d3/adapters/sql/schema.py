@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -17,14 +19,37 @@ from d3.adapters.sql.connecting import take_time
 from d3.adapters.sql.engine import Database
 from d3.adapters.sql.tables import Base
 from d3.domain.errors import SchemaMismatch, StorageFailed
-from d3.domain.ports.history import SchemaState
-from d3.domain.ports.storage import Progress, Upgraded, no_progress
+from d3.domain.progress import Progress, no_progress
 
 VERSION_TABLE = "d3_schema_version"
 """Ours alone, so that another application's Alembic in the same database is not in the way."""
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK = 0x6433_5343_4845_4D41  # "d3SCHEMA"
+
+
+class SchemaState(StrEnum):
+    """How a database's tables stand to this version of D3."""
+
+    EMPTY = "empty"
+    AT_HEAD = "at head"
+    BEHIND = "behind"
+    AHEAD = "ahead"
+    PROTOTYPE = "the original prototype's"
+    FOREIGN = "foreign"
+
+
+@dataclass(frozen=True, slots=True)
+class Upgraded:
+    """What an upgrade did.
+
+    Attributes:
+        revision: that the database is at now.
+        backup: of the embedded database as it was before; None where none was needed.
+    """
+
+    revision: str
+    backup: Path | None = None
 
 
 def head() -> str:
@@ -157,7 +182,10 @@ def state_of(connection: sa.Connection) -> SchemaState:
 
 
 class SqlSchema:
-    """Implements ``Schema`` with the functions of this module."""
+    """The functions of this module for one database.
+
+    Every method raises StorageFailed where the database cannot be used.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -208,7 +236,7 @@ class SqlSchema:
 
         Args:
             file: must not be there yet; is there whole or not at all.
-            progress: told pages copied and pages in all.
+            progress: told of the pages.
 
         Raises:
             StorageFailed: the file is there, cannot be written, or the database is a server's.

@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from d3.adapters.web.clients import new_http_client
 from d3.domain.errors import SourceUnavailable, StorageFailed
-from d3.domain.ports.model_files import FileProgress, no_file_progress
+from d3.domain.progress import Progress, no_progress
 from d3.domain.text import without_secrets
 
 _FRUITLESS = 5
@@ -32,7 +32,7 @@ _ELSEWHERE = "Check the address and the connection, or say another source with -
 
 
 class HttpFetcher:
-    """Implements ``Fetcher``.
+    """Brings files from the network, and goes on where it was cut off.
 
     Args:
         progress: told what came.
@@ -42,12 +42,12 @@ class HttpFetcher:
 
     def __init__(
         self,
-        progress: FileProgress | None = None,
+        progress: Progress | None = None,
         *,
         pause_seconds: float = 1.0,
         quiet_seconds: float = 60.0,
     ) -> None:
-        self._progress = progress or no_file_progress
+        self._progress = progress or no_progress
         self._pause = pause_seconds
         self._timeout = httpx.Timeout(quiet_seconds, connect=min(quiet_seconds, 20.0))
 
@@ -100,7 +100,7 @@ class _Busy(Exception):
 class _Download:
     """One file on its way."""
 
-    def __init__(self, url: str, target: Path, most_bytes: int, progress: FileProgress) -> None:
+    def __init__(self, url: str, target: Path, most_bytes: int, progress: Progress) -> None:
         self.url = without_secrets(url)
         self._url = url
         self.part = target.with_name(f"{target.name}.part")

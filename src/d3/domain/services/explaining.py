@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from d3.domain.errors import D3Error, ExplanationUnavailable, ScoreUndefined
-from d3.domain.heatmaps import Heatmap
+from d3.domain.heatmaps import Encode, Heatmap
 from d3.domain.images import ImageSource, turned
 from d3.domain.ports.clock import Clock
 from d3.domain.ports.detector import Explainer
-from d3.domain.ports.images import Drawing, ImageDecoder
+from d3.domain.ports.images import ImageDecoder
 from d3.domain.ports.queue import MapSlots
 from d3.domain.scoring import checked_views
 from d3.domain.services.model_host import Lease, ModelHost
@@ -27,16 +27,16 @@ class ExplanationService:
     Args:
         host: holds the model.
         decoder: of images.
-        drawing: scales and writes pictures.
+        encode: writes PNG files.
         clock: tells the time.
     """
 
     def __init__(
-        self, host: ModelHost, decoder: ImageDecoder, drawing: Drawing, clock: Clock
+        self, host: ModelHost, decoder: ImageDecoder, encode: Encode, clock: Clock
     ) -> None:
         self._host = host
         self._decoder = decoder
-        self._drawing = drawing
+        self._encode = encode
         self._clock = clock
 
     def explain(self, source: ImageSource, *, views: int = 1) -> Heatmap:
@@ -82,7 +82,7 @@ class ExplanationService:
         except D3Error:
             lease.end()
             raise
-        return PlannedMap(lease, slots, self._decoder, self._drawing)
+        return PlannedMap(lease, slots, self._decoder, self._encode)
 
 
 @dataclass(eq=False, slots=True)
@@ -92,7 +92,7 @@ class PlannedMap:
     lease: Lease
     slots: MapSlots
     decoder: ImageDecoder
-    drawing: Drawing
+    encode: Encode
 
     def release(self) -> None:
         """NullEvents wants it any more."""
@@ -133,6 +133,6 @@ class PlannedMap:
             pixels=self.decoder.picture(source, _LONGEST_SIDE),
             image=small.facts,
             model=manifest.reference,
-            encode=self.drawing.png,
+            encode=self.encode,
             notice=manifest.notice,
         )

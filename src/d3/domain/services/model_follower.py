@@ -4,32 +4,15 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Protocol
 
 from d3.domain.errors import D3Error, LoadInProgress
 from d3.domain.models import ModelReference
 from d3.domain.ports.clock import Clock
 from d3.domain.ports.models import ModelRegistry
-from d3.domain.services.model_host import LoadedModel
+from d3.domain.services.model_host import ModelHost
 
 _LOG = logging.getLogger(__name__)
 _LONGEST_PAUSE = 600.0
-
-
-class Follows(Protocol):
-    """What a follower needs of a model host."""
-
-    def chosen(self) -> str:
-        """The name of the model that answers when none is named."""
-        ...
-
-    def loaded(self) -> LoadedModel | None:
-        """The model that answers now, if any."""
-        ...
-
-    def load(self, name: str | None = None) -> object:
-        """Load a model beside the old one."""
-        ...
 
 
 class ActiveModelFollower:
@@ -47,7 +30,7 @@ class ActiveModelFollower:
     """
 
     def __init__(
-        self, registry: ModelRegistry, host: Follows, clock: Clock, seconds: float = 10.0
+        self, registry: ModelRegistry, host: ModelHost, clock: Clock, seconds: float = 10.0
     ) -> None:
         self._registry = registry
         self._host = host

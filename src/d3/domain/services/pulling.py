@@ -15,7 +15,6 @@ from urllib.parse import urlsplit, urlunsplit
 
 from d3.domain.errors import ModelDamaged, ModelNotFound, SourceMismatch, SourceUnavailable
 from d3.domain.models import PUBLISHED, Manifest
-from d3.domain.ports.model_files import Fetcher
 from d3.domain.ports.models import ModelRegistry
 from d3.domain.services.models import ModelService
 from d3.domain.text import without_secrets
@@ -128,7 +127,8 @@ class PullService:
     Args:
         registry: where the model goes.
         models: makes it of the files.
-        fetcher: for sources on the network.
+        fetch: brings a file from an address to a place, of so many bytes at most; whether it went
+            on with what an earlier try left there.
         source: which files make which model.
         folder: where files lie until the model is made of them.
         origin: the address or folder that has them, unless a pull says another; None is where
@@ -139,7 +139,7 @@ class PullService:
         self,
         registry: ModelRegistry,
         models: ModelService,
-        fetcher: Fetcher,
+        fetch: Callable[[str, Path, int], bool],
         source: Callable[[], ModelSource],
         *,
         folder: Path,
@@ -147,7 +147,7 @@ class PullService:
     ) -> None:
         self._registry = registry
         self._models = models
-        self._fetcher = fetcher
+        self._fetch = fetch
         self._source = source
         self._folder = folder
         self._origin = origin
@@ -206,11 +206,11 @@ class PullService:
         target = self._folder / file.name
         if target.is_file() and _is(file, hashes := _hashes_of(target)):
             return target, without_secrets(url), hashes
-        resumed = self._fetcher.fetch(url, target, file.most_bytes)
+        resumed = self._fetch(url, target, file.most_bytes)
         if not _is(file, hashes := _hashes_of(target)) and resumed:
             # What lay here may have been the bad part: once more, from the beginning.
             target.unlink()
-            self._fetcher.fetch(url, target, file.most_bytes)
+            self._fetch(url, target, file.most_bytes)
             hashes = _hashes_of(target)
         if not _is(file, hashes):
             target.unlink()

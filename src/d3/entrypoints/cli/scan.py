@@ -291,7 +291,8 @@ def _watching(scan: Scan, ledger: ScanLedger, parts: Parts | None) -> Iterator[W
 
 
 def _write_report(file: Path, page: Callable[[], bytes]) -> None:
-    from d3.evaluation.files import put, writing
+    from d3.domain.files import put
+    from d3.evaluation.files import writing
 
     with progress("Writing the report"):
         content = page()

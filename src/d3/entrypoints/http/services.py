@@ -18,9 +18,8 @@ from d3.domain.errors import D3Error, LinksOff, Overloaded
 from d3.domain.heatmaps import Heatmap
 from d3.domain.models import PUBLISHED, STARTER
 from d3.domain.ports.clock import Clock
-from d3.domain.ports.history import History, ResultCache, Schema
-from d3.domain.ports.images import ImageDecoder
-from d3.domain.ports.links import LinkedImage, Links
+from d3.domain.ports.history import History, ResultCache
+from d3.domain.ports.images import ImageDecoder, LinkedImage
 from d3.domain.ports.models import ModelRegistry
 from d3.domain.ports.scans import ScanLedger
 from d3.domain.services.accounts import AccountService
@@ -71,7 +70,7 @@ class Services:
         self.host: ModelHost = container.host()
         self.models: ModelService = container.models()
         self.registry: ModelRegistry = container.registry()
-        self.schema: Schema = container.schema()
+        self.schema = container.schema()
         self.history: History = container.history()
         self.key_cache: KeyCache = container.key_cache()
         self.writer: HistoryWriter = container.history_writer()
@@ -291,8 +290,8 @@ class Services:
                 "This service fetches no links.",
                 "Send the image itself; D3_FETCH_LINKS=True would allow it.",
             )
-        links: Links = self._container.links()  # not before: most services need no HTTP client
-        return self._fetches.submit(lambda: links.fetch(url))
+        fetch = self._container.links()  # not before: most services need no HTTP client
+        return self._fetches.submit(lambda: fetch(url))
 
     def wait(self, source: Future[T]) -> asyncio.Future[T]:
         """What a thread is doing, to be awaited on the running event loop."""

@@ -20,9 +20,10 @@ import torch
 from numpy.typing import NDArray
 from torch import distributed, nn
 
-from d3.domain.errors import RequestInvalid, StorageFailed
+from d3.domain.errors import StorageFailed
+from d3.domain.files import replacing
 from d3.evaluation.dataset import DatasetInvalid, Item
-from d3.evaluation.files import put, replacing, writing
+from d3.evaluation.files import claim_folder, writing
 from d3.evaluation.metrics import Sample
 from d3.network import DiscrepancyHead
 from d3.training.paper.augmentation import Changes
@@ -165,7 +166,8 @@ def train_head(  # noqa: PLR0917  its parts, one by one
     if not leading:
         progress = _untold
     if leading:
-        _claim(folder, identity | {"plan": msgspec.to_builtins(asdict(plan) | {"epochs": 0})})
+        whose = identity | {"plan": msgspec.to_builtins(asdict(plan) | {"epochs": 0})}
+        claim_folder(folder, "training.json", whose, "training")
     file = folder / "features/validation.npy"
     checking = _features(extractor, checked, file, None, 0, "validation: features", progress)
     sets = validation_sets(validation, ~np.isnan(checking[:, 0, 0]))
@@ -369,25 +371,6 @@ def _save(file: Path, content: Any) -> None:
             torch.save(content, partial)
         except RuntimeError as error:  # so torch says that the disk is full
             raise OSError(None, str(error).splitlines()[0]) from error
-
-
-def _claim(folder: Path, identity: dict[str, Any]) -> None:
-    """Make the folder this training's.
-
-    Raises:
-        RequestInvalid: it is another's.
-    """
-    file, wanted = folder / "training.json", msgspec.json.encode(identity)
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        if file.exists():
-            if msgspec.json.decode(file.read_bytes()) != msgspec.json.decode(wanted):
-                raise RequestInvalid(
-                    f"{folder} holds a training of other images, another encoder or other numbers.",
-                    "Choose another --out.",
-                )
-            return
-        put(file, wanted)
 
 
 def _numbered(epoch: int, plan: PaperPlan) -> str:

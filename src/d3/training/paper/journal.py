@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from d3.evaluation.files import put
+from d3.domain.files import put
 from d3.evaluation.report.charts import HEIGHT, WIDTH, Axis, Line, line_chart
 from d3.training.paper.augmentation import Codec
 

@@ -17,10 +17,11 @@ import torch
 from torch import distributed
 
 from d3.container import Container
+from d3.domain.files import put
 from d3.domain.models import Manifest, derived_notice, file_of
 from d3.domain.scoring import AbstainBand, Calibration
 from d3.evaluation.dataset import Dataset, Item
-from d3.evaluation.files import put, writing
+from d3.evaluation.files import writing
 from d3.network.checkpoints import load_network, write_tensors
 from d3.training.paper.features import Extractor
 from d3.training.paper.fit import PaperPlan, Progress, hold_out, train_head
