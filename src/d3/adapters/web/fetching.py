@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import re
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ import httpx
 from filelock import FileLock, Timeout
 
 from d3.adapters.web.clients import new_http_client
+from d3.domain.backoff import resume_while_it_grows
 from d3.domain.errors import SourceUnavailable, StorageFailed
 from d3.domain.progress import Progress, no_progress
 from d3.domain.text import without_secrets
@@ -70,27 +70,24 @@ class HttpFetcher:
         return resumed
 
     def _until_whole(self, client: httpx.Client, download: _Download) -> None:
-        fruitless = 0
-        while True:
-            before = download.done
-            try:
-                download.go_on(client)
-            except httpx.InvalidURL as error:
-                raise SourceUnavailable(
-                    f"{download.url} is no address.", "Begin it with https:// or http://."
-                ) from error
-            except (httpx.RequestError, _Busy) as error:
-                # Only bytes beyond all before count: a server without ranges may begin for ever.
-                fruitless = 0 if download.done > before else fruitless + 1
-                if fruitless == _FRUITLESS:
-                    raise SourceUnavailable(
-                        f"{download.url} cannot be fetched ({_reason(error)}); "
-                        f"{download.done:,} bytes are kept.",
-                        f"{_SAME_AGAIN} {_ELSEWHERE}",
-                    ) from error
-                time.sleep(self._pause * 2**fruitless)
-            else:
-                return
+        try:
+            resume_while_it_grows(
+                lambda: download.go_on(client),
+                lambda: download.done,
+                (httpx.RequestError, _Busy),
+                fruitless=_FRUITLESS,
+                pause=self._pause,
+            )
+        except httpx.InvalidURL as error:
+            raise SourceUnavailable(
+                f"{download.url} is no address.", "Begin it with https:// or http://."
+            ) from error
+        except (httpx.RequestError, _Busy) as error:
+            raise SourceUnavailable(
+                f"{download.url} cannot be fetched ({_reason(error)}); "
+                f"{download.done:,} bytes are kept.",
+                f"{_SAME_AGAIN} {_ELSEWHERE}",
+            ) from error
 
 
 class _Busy(Exception):

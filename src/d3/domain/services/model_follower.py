@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 
+from d3.domain.backoff import pause_after
 from d3.domain.errors import D3Error, LoadInProgress
 from d3.domain.models import ModelReference
 from d3.domain.ports.clock import Clock
@@ -85,8 +86,8 @@ class ActiveModelFollower:
                 f"{newest.name} version {newest.version} was chosen and cannot be loaded; what "
                 f"was loaded before, stays: {error}"
             )
-            pause = min(self._seconds * 2**self._refusals, _LONGEST_PAUSE)
             self._refusals += 1
+            pause = pause_after(self._refusals, self._seconds, _LONGEST_PAUSE)
             self._not_before = self._clock.monotonic() + pause
             return False
         self._current, self._refused, self._trouble = newest, None, None
