@@ -6,10 +6,9 @@ from collections.abc import Callable
 
 from d3.domain.images import Pixels
 from d3.domain.scans import Scan, ScanRow
+from d3.evaluation.charts import Axis, histogram
 from d3.evaluation.evaluate import versions
-from d3.evaluation.report.charts import Axis, histogram
-from d3.evaluation.report.page import fill, safe
-from d3.evaluation.report.pictures import picture, short_name
+from d3.evaluation.report.page import fill, picture, short_name
 from d3.evaluation.scan_summary import Summary
 
 _SHOWN = 100
@@ -40,7 +39,7 @@ def render_scan(
         notice=scan.notice,
         reasons=summary.reasons.most_common(),
         nan=float("nan"),
-        chart=safe([chart])[0],
+        chart=chart,
         prefixes=prefixes[:_SHOWN],
         found=len(prefixes),
         suspects=[(row, short_name(row.uri), _shown(row, pixels)) for row in summary.suspects],
