@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from d3.adapters.minio import S3Images, S3Place
     from d3.adapters.pillow import Limits
     from d3.adapters.sql import Database, SqlCopier, SqlSchema
+    from d3.domain.files import Progress
     from d3.domain.heatmaps import Encode
     from d3.domain.images import ImageSource
     from d3.domain.ports.accounts import Accounts, RateLimiter, Sessions
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
     from d3.domain.ports.models import Checkpoints, ModelRegistry
     from d3.domain.ports.queue import DetectionQueue, QueueEvents
     from d3.domain.ports.scans import ImageCollection, ScanCluster, ScanLedger
-    from d3.domain.progress import Progress
     from d3.domain.services.pulling import ModelSource
 
 _PASS_SECONDS = 120.0

@@ -27,10 +27,9 @@ from d3.adapters.model_files import (
     encode_manifest,
 )
 from d3.domain.errors import BundleInvalid, ModelDamaged, StorageFailed
-from d3.domain.files import replacing, storage_errors
+from d3.domain.files import Progress, no_progress, replacing, storage_errors
 from d3.domain.models import StoredModel, with_encoders_notice
 from d3.domain.ports.models import Checkpoints, ModelRegistry
-from d3.domain.progress import Progress, no_progress
 from d3.domain.services.copying import Copied, substance, versions_of
 
 _MANIFEST = "manifest.json"

@@ -1,15 +1,23 @@
-"""Files that appear whole or not at all, and what is said where the system refuses them."""
+"""Files that appear whole or not at all, what is said where the system refuses, and progress."""
 
 from __future__ import annotations
 
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeAlias
 
 from d3.domain.errors import D3Error, StorageFailed
+
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""Takes what is being done, how much of it is done, and how much there is in all."""
+
+
+def no_progress(what: str, done: int, total: int) -> None:
+    """Ignore it."""
 
 
 @contextmanager

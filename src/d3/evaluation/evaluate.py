@@ -6,7 +6,7 @@ import heapq
 import math
 import platform
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -363,8 +363,3 @@ def _nothing_readable(unreadable: Unreadable) -> Exception:
         f"Not one image of the data set can be read{example}.",
         "Check that these are images: `d3 dataset check` says what is wrong with each.",
     )
-
-
-def is_measurable(groups: Collection[Group]) -> bool:
-    """Whether both kinds are there, so that the two can be told apart at all."""
-    return any(one.real and one.fake for one in groups)

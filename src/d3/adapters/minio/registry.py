@@ -51,6 +51,7 @@ from d3.domain.errors import (
     StorageFailed,
     StorageUnavailable,
 )
+from d3.domain.files import Progress, no_progress
 from d3.domain.models import (
     Manifest,
     ModelFile,
@@ -59,7 +60,6 @@ from d3.domain.models import (
     checked_name,
     with_encoders_notice,
 )
-from d3.domain.progress import Progress, no_progress
 
 Answer = TypeVar("Answer")
 _Summaries: TypeAlias = list[ModelSummary]

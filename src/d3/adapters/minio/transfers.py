@@ -16,8 +16,8 @@ from d3.adapters.minio.errors import ObjectMissing
 from d3.adapters.model_files import MEND, check, matches
 from d3.domain.backoff import resume_while_it_grows
 from d3.domain.errors import ModelDamaged, ModelNotFound, StorageFailed, StorageUnavailable
+from d3.domain.files import Progress, no_progress
 from d3.domain.models import ModelFile
-from d3.domain.progress import Progress, no_progress
 
 _FRUITLESS = 3
 _PAUSE_SECONDS = 0.2

@@ -12,8 +12,7 @@ import numpy as np
 from d3.adapters.fitting import encodings_at_once, worthwhile_threads
 from d3.adapters.openvino.export import ENCODER, POSITIONS, WEIGHTS
 from d3.adapters.openvino.head import NumpyHead
-from d3.adapters.openvino.options import compile_options
-from d3.adapters.openvino.store import PreparedEncoders
+from d3.adapters.openvino.store import PreparedEncoders, compile_options
 from d3.domain.errors import DeviceOutOfMemory, EngineMissing, EngineUnavailable
 from d3.domain.images import Pixels
 from d3.domain.models import StoredModel

@@ -38,7 +38,7 @@ def main(spec: EncoderSpec, encoder: Path, precision: str, threads: int, into: P
     import openvino
     import torch
 
-    from d3.adapters.openvino.options import compile_options
+    from d3.adapters.openvino.store import compile_options
     from d3.network.checkpoints import load_encoder
     from d3.network.encoder import Encoder, with_class_token
     from d3.network.tricks import Tricks

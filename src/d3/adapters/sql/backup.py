@@ -9,8 +9,7 @@ from pathlib import Path
 
 from d3.adapters.sql.engine import Database
 from d3.domain.errors import StorageFailed
-from d3.domain.files import replacing
-from d3.domain.progress import Progress, no_progress
+from d3.domain.files import Progress, no_progress, replacing
 
 _PAGES = 4096
 

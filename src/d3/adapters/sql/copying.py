@@ -14,7 +14,7 @@ from d3.adapters.sql.counters import continue_after, last_given
 from d3.adapters.sql.engine import Database
 from d3.adapters.sql.tables import Base
 from d3.domain.errors import SchemaMismatch, StorageFailed
-from d3.domain.progress import Progress, no_progress
+from d3.domain.files import Progress, no_progress
 
 _CHUNK = 1000
 

@@ -19,7 +19,7 @@ from d3.adapters.sql.connecting import take_time
 from d3.adapters.sql.engine import Database
 from d3.adapters.sql.tables import Base
 from d3.domain.errors import SchemaMismatch, StorageFailed
-from d3.domain.progress import Progress, no_progress
+from d3.domain.files import Progress, no_progress
 
 VERSION_TABLE = "d3_schema_version"
 """Ours alone, so that another application's Alembic in the same database is not in the way."""

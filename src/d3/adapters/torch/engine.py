@@ -13,9 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from d3.adapters.fitting import encodings_at_once, worthwhile_threads
-from d3.adapters.torch.device import Precision, choose_device, choose_precision
+from d3.adapters.torch.device import Precision, at_most, choose_device, choose_precision
 from d3.adapters.torch.graphs import Graphs, sizes_up_to
-from d3.adapters.torch.threads import at_most
 from d3.domain.errors import DeviceOutOfMemory
 from d3.domain.images import Pixels
 from d3.domain.models import StoredModel
@@ -149,7 +148,7 @@ class TorchDetector:
         with torch.inference_mode(), at_most(self._threads):
             image = torch.from_numpy(pixels[None].copy()).to(permutations.device)
             try:
-                found = windows.some_window_logits(network, image, permutations, start, stop)
+                found = windows.window_logits(network, image, permutations, start, stop)
                 logits: NDArray[np.float64] = found.double().cpu().numpy()
             except (RuntimeError, MemoryError) as error:
                 if not _is_out_of_memory(error):

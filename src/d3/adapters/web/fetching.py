@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from d3.adapters.web.clients import new_http_client
 from d3.domain.backoff import resume_while_it_grows
 from d3.domain.errors import SourceUnavailable, StorageFailed
-from d3.domain.progress import Progress, no_progress
+from d3.domain.files import Progress, no_progress
 from d3.domain.text import without_secrets
 
 _FRUITLESS = 5

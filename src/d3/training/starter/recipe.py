@@ -36,6 +36,7 @@ from d3.training.starter.evaluate import (
     CONDITIONS,
     evaluate_baselines,
     evaluate_pairs,
+    measure_others,
     score,
     share_of_verdicts,
 )
@@ -44,7 +45,6 @@ from d3.training.starter.fit import FitSettings, fit, pair_batches
 from d3.training.starter.forging import Pictures, train_generators
 from d3.training.starter.generators import SEEN, UNSEEN
 from d3.training.starter.initialise import start_as_spectrum
-from d3.training.starter.others import measure_others
 from d3.training.starter.package import write_manifest
 from d3.training.starter.photo_pairs import (
     Cutting,
