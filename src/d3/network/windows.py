@@ -1,8 +1,4 @@
-"""What the network says of parts of an image: each neighbourhood of patches shown to it alone.
-
-A window's patches go through both branches at the places they have there; all others are left out.
-All windows together cost about as much as twenty encodings.
-"""
+"""What the network says of parts of an image: each neighbourhood of patches shown to it alone."""
 
 from __future__ import annotations
 
@@ -21,24 +17,31 @@ SIDE = 4
 _TOKENS_AT_ONCE = 2048
 
 
+def window_logits(network: D3Network, pixels: Tensor, permutations: Tensor) -> Tensor:
+    """Logits (grid, grid) of an image's patches: for each, the mean of the windows that hold it.
+
+    A window's patches go through both branches at the places they have there; all others are left
+    out. All windows together cost about as much as twenty encodings.
+
+    Args:
+        network: in evaluation mode.
+        pixels: uint8 RGB (1, S, S, 3).
+        permutations: (K, patches); a window's logit is the mean over them.
+    """
+    spec = network.encoder.spec
+    return averaged(some_window_logits(network, pixels, permutations, 0, parts(spec)), spec)
+
+
 def parts(spec: EncoderSpec) -> int:
     """In how many parts the windows are shown that cost about as much as an image each."""
     side = min(SIDE, spec.grid)
     return math.ceil(_count(spec) * (side**2 + 1) / (spec.grid**2 + 1))
 
 
-def window_logits(
+def some_window_logits(
     network: D3Network, pixels: Tensor, permutations: Tensor, start: int, stop: int
 ) -> Tensor:
-    """Logits (windows,) of parts ``start`` to ``stop``.
-
-    Args:
-        network: in evaluation mode.
-        pixels: uint8 RGB (1, S, S, 3).
-        permutations: (K, patches); a window's logit is the mean over them.
-        start: the first part.
-        stop: the one behind the last.
-    """
+    """Logits (windows,) of parts ``start`` to ``stop``; see :func:`window_logits`."""
     encoder = network.encoder
     spec, views = encoder.spec, len(permutations)
     first_window, end = (_count(spec) * part // parts(spec) for part in (start, stop))
