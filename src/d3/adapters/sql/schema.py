@@ -182,10 +182,7 @@ def state_of(connection: sa.Connection) -> SchemaState:
 
 
 class SqlSchema:
-    """The functions of this module for one database.
-
-    Every method raises StorageFailed where the database cannot be used.
-    """
+    """The functions of this module, for one database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -196,51 +193,28 @@ class SqlSchema:
         return self._database.name
 
     def head(self) -> str:
-        """The revision that this version of D3 works with."""
         return head()
 
     def current(self) -> str | None:
-        """The revision that the database is at; None before the first."""
         return current(self._database)
 
     def state(self) -> SchemaState:
-        """How the database stands to this version."""
         return state(self._database)
 
     def upgrade(self, *, backup: bool = True) -> Upgraded:
-        """Run the migrations that are missing, all or none; adopt the prototype's tables.
+        """As :func:`upgrade`.
 
         Args:
             backup: keep a copy of an embedded database that holds rows beside it. A server's
                 backup is the server's business.
-
-        Raises:
-            SchemaMismatch: the database is ahead of this version, or foreign, or the prototype's
-                with rows that cannot be kept.
         """
         return _upgrade(self._database, "head", keep_backup=backup)
 
     def make_ready(self) -> Path | None:
-        """What a service does at its start: fill an empty database, upgrade an embedded one.
-
-        The answer is the backup of an embedded database that held rows and was upgraded.
-
-        Raises:
-            SchemaMismatch: a server's tables are behind, or any are ahead, foreign or the
-                prototype's.
-        """
         return make_ready(self._database)
 
     def backup(self, file: Path, progress: Progress = no_progress) -> None:
-        """Copy the embedded database, as it stands at this moment and while it is in use.
-
-        Args:
-            file: must not be there yet; is there whole or not at all.
-            progress: told of the pages.
-
-        Raises:
-            StorageFailed: the file is there, cannot be written, or the database is a server's.
-        """
+        """As :func:`d3.adapters.sql.backup.backup`."""
         backup(self._database, file, progress)
 
 

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import errno
 import re
 import shutil
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from filelock import FileLock, Timeout
 from d3.adapters.web.clients import new_http_client
 from d3.domain.backoff import resume_while_it_grows
 from d3.domain.errors import SourceUnavailable, StorageFailed
-from d3.domain.files import Progress, no_progress
+from d3.domain.files import Progress, no_progress, storage_errors
 from d3.domain.text import without_secrets
 
 _FRUITLESS = 5
@@ -60,7 +59,11 @@ class HttpFetcher:
             SourceUnavailable: it is not there, is larger, or the connection keeps breaking.
             StorageFailed: the file cannot be written; mostly there is no room.
         """
-        with _written(target), _claimed(target):
+        written = storage_errors(
+            f"{target.name} cannot be written",
+            f"Make room in D3_HOME, or check its permissions. {_SAME_AGAIN}",
+        )
+        with written, _claimed(target):
             download = _Download(url, target, most_bytes, self._progress)
             resumed = download.done > 0
             with new_http_client(url, timeout=self._timeout, follow_redirects=True) as client:
@@ -213,16 +216,4 @@ def _claimed(target: Path) -> Iterator[None]:
     except Timeout as error:
         raise StorageFailed(
             f"Another process is fetching {target.name}.", "Wait until it has finished."
-        ) from error
-
-
-@contextmanager
-def _written(target: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        raise StorageFailed(
-            f"{target.name} cannot be written ({error.strerror or type(error).__name__}).",
-            f"{'Make room' if full else 'Check the permissions'} in D3_HOME. {_SAME_AGAIN}",
         ) from error

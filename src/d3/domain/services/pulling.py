@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from d3.domain.errors import ModelDamaged, ModelNotFound, SourceMismatch, SourceUnavailable
+from d3.domain.files import storage_errors
 from d3.domain.models import PUBLISHED, Manifest
 from d3.domain.ports.models import ModelRegistry
 from d3.domain.services.models import ModelService
@@ -219,14 +220,13 @@ class PullService:
 
     def _local(self, file: SourceFile, folder: Path) -> tuple[Path, str, _Hashes]:
         path = folder / file.name
-        try:
+        with storage_errors(
+            f"{path} cannot be read",
+            f"Say with --from the folder, or the address of one, that holds {file.name} from "
+            f"{file.url}.",
+            SourceUnavailable,
+        ):
             hashes = _hashes_of(path)
-        except OSError as error:
-            raise SourceUnavailable(
-                f"{path} cannot be read ({error.strerror or type(error).__name__}).",
-                f"Say with --from the folder, or the address of one, that holds {file.name} "
-                f"from {file.url}.",
-            ) from error
         if not _is(file, hashes):
             raise _mismatch(file, str(path), hashes)
         return path, f"{file.url} by way of a folder", hashes
