@@ -26,7 +26,7 @@ _PLENTY = 2**31 - 1
 class CountingLimiter:
     """Implements ``RateLimiter``.
 
-    In Redis nobody stands by their address or key: names are hashed with a secret.
+    Redis never holds an address or a key: names are hashed with a secret.
 
     Args:
         secret: of all replicas that count together.

@@ -1,4 +1,4 @@
-"""A key's id and a moment, signed: whoever holds the secret reads them, on every replica."""
+"""Sessions without a store: the key's id and the end, signed, so every replica can read them."""
 
 from __future__ import annotations
 

@@ -76,14 +76,14 @@ def encode_cursor(place: Place, where: HistoryFilter, order: Order = NEWEST_FIRS
     microseconds = (moment - _EPOCH) // timedelta(microseconds=1)
     if order == NEWEST_FIRST:
         packed = _PLAIN.pack(1, microseconds, id_)
-        told: Any = (1, microseconds, id_, where)
+        content: Any = (1, microseconds, id_, where)
     else:
         packed = _ORDERED.pack(2, _ORDERS.index(order), microseconds, id_)
         for one in value:
             packed += one.encode() if isinstance(one, str) else _VALUE.pack(one)
-        told = (packed, where)
+        content = (packed, where)
     seal = hashlib.blake2b(
-        repr(told).encode(), digest_size=_SEAL_BYTES, person=b"d3 cursor"
+        repr(content).encode(), digest_size=_SEAL_BYTES, person=b"d3 cursor"
     ).digest()
     return base64.urlsafe_b64encode(packed + seal).rstrip(b"=").decode()
 
@@ -111,7 +111,7 @@ def decode_cursor(cursor: str, where: HistoryFilter, order: Order = NEWEST_FIRST
 
 
 def _place(packed: bytes, order: Order) -> Place:
-    """What was packed, where it is of this order's form; encoding it again tells if it was."""
+    """What was packed, where it is of this order's form; encoding it again shows if it was."""
     value: tuple[str | float, ...] = ()
     if order == NEWEST_FIRST:
         _, microseconds, id_ = _PLAIN.unpack(packed)

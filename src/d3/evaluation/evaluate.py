@@ -153,7 +153,7 @@ def evaluate(
         options: what is asked.
         folder: keeps the scores.
         counts: of the data set, where it has been looked through already.
-        progress: told after each image.
+        progress: called after each image.
 
     Raises:
         D3Error: the data set or the options make no sense, or the folder cannot be written.

@@ -90,7 +90,7 @@ class Scorer:
             total: files in the data set, for the progress.
             threshold: in [0, 1]; the model's own unless said.
             views: 1 to 16 permutations to average.
-            progress: told after each image.
+            progress: called after each image.
 
         Raises:
             RequestInvalid: the folder holds the scores of something else.

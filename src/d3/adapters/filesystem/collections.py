@@ -62,7 +62,7 @@ class FolderCollection:
         self.source = source or self._root
 
     def list(self, after: str | None) -> Iterator[Listed]:
-        """The files behind a cursor; folders that cannot be read are told at the end.
+        """The files behind a cursor; folders that cannot be read are reported at the end.
 
         Each cursor says which folders could not be read before it, and a listing that goes on from
         there looks into these once more.

@@ -4,7 +4,7 @@
 
     FOLDER/blobs/<sha256>.safetensors        checked each time they are opened
     FOLDER/manifests/<name>/<version>.json   as they were read last
-    FOLDER/active, FOLDER/catalog.json       likewise
+    FOLDER/active, FOLDER/catalog.json       as they were read last
 
 A blob's time of modification is when it was opened last, by any process of this machine.
 """

@@ -5,7 +5,7 @@
     blobs/<sha256>.safetensors      shared by every model with the same file
     manifests/<name>/<version>.json written last: what has no manifest does not exist
     active                          the name of the model used when none is named
-    <name>.pth                      a bare head that somebody put there by hand
+    <name>.pth                      a bare head, uploaded by hand
 
 While the store is away, reading goes on from the copy, and writing fails.
 """
@@ -80,7 +80,7 @@ class MinioRegistry:
         place: the bucket.
         cache: the folder for the copy; those of several stores may share it.
         packaged: folders of read-only models, which need no store.
-        progress: told how far files have moved.
+        progress: called as files move.
         cache_bytes: that the files of the copy may take; those of the active model and of the last
             two that were opened here stay, and what was opened within the hour.
         monotonic: seconds that never run backwards.

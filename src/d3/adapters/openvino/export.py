@@ -1,7 +1,7 @@
 """A child process that turns an encoder into OpenVINO's form, and tries it.
 
 By itself, because torch and two copies of the weights are then gone with it, and because a compiler
-that crashes takes nobody along. Run as::
+that crashes leaves D3 running. Run as::
 
     python -m d3.adapters.openvino.export SPEC_JSON ENCODER PRECISION THREADS INTO
 """

@@ -20,7 +20,7 @@ def backup(database: Database, file: Path, progress: Progress = no_progress) -> 
     Args:
         database: an embedded one; writers go on meanwhile.
         file: must not be there yet.
-        progress: told of the pages.
+        progress: called with the pages copied.
 
     Raises:
         StorageFailed: the file is there, cannot be written, or the database is a server's.

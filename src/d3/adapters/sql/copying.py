@@ -38,7 +38,7 @@ class SqlCopier:
         where the source's stood.
 
         Args:
-            progress: told a table's name, its rows copied and its rows in all.
+            progress: called with a table's name, its rows copied and its rows in all.
 
         Raises:
             SchemaMismatch: the source is not at this version's revision, or the target is neither

@@ -127,8 +127,8 @@ class Database:
                     try:
                         transaction.commit()
                     except exc.DBAPIError as error:
-                        told = translate(error)
-                        if self.is_sqlite or not isinstance(told, StorageUnavailable):
+                        ours = translate(error)
+                        if self.is_sqlite or not isinstance(ours, StorageUnavailable):
                             raise
                         raise CommitInDoubt(
                             "The database went away while it was keeping the results.",
@@ -198,7 +198,7 @@ def _check_parameters(url: sa.URL) -> None:
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
-    # The driver begins transactions late and as readers; ours begin when told, see below.
+    # The driver begins transactions late and as readers; ours begin explicitly, see below.
     connection.isolation_level = None
     for pragma in (
         f"busy_timeout = {_BUSY_MILLISECONDS}",

@@ -247,7 +247,7 @@ def _recorded(connection: sa.Connection) -> str | None:
 def _refuse(found: SchemaState, *refused: SchemaState) -> None:
     if found not in refused:
         return
-    told = {
+    errors = {
         SchemaState.BEHIND: (
             "The database was made by an older D3.",
             "Make a backup, then run `d3 db upgrade`.",
@@ -265,4 +265,4 @@ def _refuse(found: SchemaState, *refused: SchemaState) -> None:
             "Name another database with POSTGRES_DB or D3_DATABASE_URL.",
         ),
     }
-    raise SchemaMismatch(*told[found])
+    raise SchemaMismatch(*errors[found])

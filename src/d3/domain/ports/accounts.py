@@ -39,7 +39,7 @@ class Accounts(Protocol):
         ...
 
     def set_active(self, user_id: int, *, active: bool) -> User:
-        """Open or close the door for all keys of an account.
+        """Let all keys of an account be valid, or none.
 
         Raises:
             UserNotFound: there is none.
@@ -47,7 +47,7 @@ class Accounts(Protocol):
         ...
 
     def create_key(self, user_id: int, wish: KeyWish, now: datetime) -> IssuedKey:
-        """Make a key for an account; the secret is told here and never again.
+        """Make a key for an account; the secret is returned here and never again.
 
         Raises:
             UserNotFound: there is no such account.
@@ -91,7 +91,7 @@ class Accounts(Protocol):
         ...
 
     def readmit(self, key_id: str, now: datetime) -> Admission:
-        """What the key of this id opens, for whoever has shown it before; writes nothing.
+        """What the key of this id allows, for a caller who has shown it before; writes nothing.
 
         Raises:
             AccessRefused: KeyInvalid, KeyRevoked, KeyExpired or UserDisabled.
@@ -151,7 +151,7 @@ class Allowance:
 
 @runtime_checkable
 class RateLimiter(Protocol):
-    """Counts what somebody does. Safe to use from many threads; never raises.
+    """Counts what each caller does. Safe to use from many threads; never raises.
 
     Where its store is away it lets everybody pass: a limit that cannot be counted is no reason to
     refuse a service.
@@ -177,7 +177,7 @@ class RateLimiter(Protocol):
         ...
 
     def look(self, rate: str, who: str) -> Allowance:
-        """How somebody stands, counting nothing."""
+        """The same without counting one."""
         ...
 
     def close(self) -> None:

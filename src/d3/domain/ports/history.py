@@ -71,7 +71,7 @@ class HistoryTransaction(Protocol):
         Args:
             reservation: of the key.
             body: the answer.
-            ids: of the entries that the answer tells of; deleting one forgets the answer.
+            ids: of the entries in the answer; deleting one forgets the answer.
             now: the answer is kept for a day from then.
 
         Raises:
@@ -101,7 +101,7 @@ class History(Protocol):
 
         Raises:
             StorageUnavailable: the store is away or busy; nothing was kept.
-            CommitInDoubt: the connection broke while committing; nobody knows.
+            CommitInDoubt: the connection broke while committing; it may be kept or not.
             StorageFailed: the store cannot be written.
         """
         ...

@@ -1,4 +1,4 @@
-"""Following the registry: a replica loads the active model when somebody chose another one."""
+"""A replica loads the active model when another one was chosen."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LONGEST_PAUSE = 600.0
 
 
 class ActiveModelFollower:
-    """Looks at the registry now and then, and loads the chosen model when it became another one.
+    """Looks at the registry now and then, and loads the chosen model when it has changed.
 
     A change is another name, or a newer version of the same. What was loaded by hand in this
     process stays until then. A model that cannot be loaded leaves the old one serving; it is tried
@@ -56,7 +56,7 @@ class ActiveModelFollower:
         try:
             newest = self._registry.describe(self._host.chosen()).reference
         except D3Error as error:
-            self._complain(f"which model is chosen cannot be told: {error}")
+            self._complain(f"the chosen model is not known: {error}")
             return False
         serving = self._host.loaded()
         if newest == self._current or (serving and newest == serving.manifest.reference):
@@ -71,14 +71,14 @@ class ActiveModelFollower:
         while not stop.wait(self._seconds):
             try:
                 self.check()
-            except Exception:  # noqa: BLE001  a follower that dies is noticed by nobody
+            except Exception:  # noqa: BLE001  a follower must not die unnoticed
                 _LOG.exception("Following the active model failed; trying again.")
 
     def _load(self, newest: ModelReference) -> bool:
         try:
             self._host.load(newest.name)
         except LoadInProgress:
-            return False  # somebody loads one by hand; the next look sees which
+            return False  # one is being loaded by hand; the next look sees which
         except D3Error as error:
             if newest != self._refused:
                 self._refused, self._refusals = newest, 0

@@ -90,7 +90,7 @@ class ModelService:
         Args:
             name: see :func:`d3.domain.models.checked_name`.
             encoder: holds a CLIP vision transformer, ``.safetensors`` or ``.pth``.
-            head: holds a D3 head, likewise; it may be the same file.
+            head: holds a D3 head; it may be the same file.
             heads: the encoder's attention heads; its width / 64 unless said.
             activation: of the encoder's MLPs; OpenAI's weights want ``quick_gelu``.
             provenance: where the files came from; their names unless said.
@@ -230,7 +230,7 @@ class HeadBinder:
         registry: where the encoders are, and where the models go.
         checkpoints: gives what reads foreign files safely.
         encoder: the model whose encoder is taken; unless said, one of the head's width: the
-            published detector's before others, a packaged one before somebody's.
+            published detector's before others, a packaged one before a user's.
     """
 
     def __init__(

@@ -48,8 +48,8 @@ class SourceFile:
         url: where its makers keep it.
         most_bytes: it is not larger.
         sha256: that decides whether it is the one; None where another hash does.
-        git_blob: its git blob id (SHA-1), that decides likewise.
-        recorded_sha256: what somebody else found; another one is only worth a warning.
+        git_blob: its git blob id (SHA-1), which decides in the same way.
+        recorded_sha256: as one user recorded it; another one is only worth a warning.
     """
 
     name: str

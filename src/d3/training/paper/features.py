@@ -72,7 +72,7 @@ class Extractor:
             file: made beforehand with :func:`prepare`.
             changes: of training images; None for validation.
             turn: which pass this is; another gets other changes and orders.
-            progress: on_epoch how many images are done; the other processes are taken to be as far.
+            progress: called with how many images are done, as if the other processes were as far.
         """
         with writing(file.parent):
             kept = np.load(file, mmap_mode="r+")

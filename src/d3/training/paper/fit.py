@@ -36,7 +36,7 @@ Progress = Callable[[str, int, int], None]
 
 
 def _untold(_stage: str, _done: int, _total: int) -> None:
-    """Tell nobody."""
+    """Ignore it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class PaperPlan:
         lowest_rate: training ends when the rate falls below.
         patience: worse epochs in a row after which the rate is divided by ten.
         tolerance: how far the validation accuracy may fall before an epoch counts as worse.
-        later_tolerance: likewise once the rate has been divided.
+        later_tolerance: the same once the rate has been divided.
         kept_epochs: augmented passes whose features are kept and taken in turns; 0 makes new ones
             for every epoch.
         seed: of everything.
@@ -142,12 +142,12 @@ def train_head(  # noqa: PLR0917  its parts, one by one
     Args:
         extractor: has the frozen encoder.
         training: images of both kinds.
-        validation: likewise, others, by data set.
+        validation: other images, by data set.
         plan: the recipe's numbers.
         folder: checkpoints, features, log and curves.
         identity: what must not change between an interruption and going on.
-        progress: on_epoch after each part, in the first of several processes.
-        on_epoch: on_epoch of each epoch that ends, likewise.
+        progress: called after each part, in the first of several processes.
+        on_epoch: called with each epoch that ends, in the same process.
 
     Raises:
         DatasetInvalid: a kind is missing, or nothing of it can be read.
@@ -389,5 +389,5 @@ def _same(state: State) -> State:
         return state
     held: list[Any] = [state]
     distributed.broadcast_object_list(held, src=0)
-    on_epoch: State = held[0]
-    return on_epoch
+    shared: State = held[0]
+    return shared

@@ -22,9 +22,9 @@ class Epoch:
         number: counts from 1.
         rate: the learning rate.
         loss: of training, BCE in nats.
-        validation_loss: likewise.
+        validation_loss: of validation.
         figures: accuracy, ap and auroc of all validation images.
-        generators: likewise of each validation set: a generator's images and the real ones beside.
+        generators: the same of each validation set: a generator's images and the real ones beside.
     """
 
     number: int

@@ -92,13 +92,13 @@ def train_on(  # noqa: PLR0917  its parts, one by one
         name: of the new model.
         base: whose encoder is taken; the model in use unless said.
         training: folders and CSV files.
-        validation: likewise; without, `held_out` of the training images.
+        validation: the same; without, `held_out` of the training images.
         folder: checkpoints, log, curves and card; an unfinished training is gone on with.
         plan: the recipe's numbers.
         held_out: the share kept for validation.
         command: as it was typed, for the record.
-        progress: on_epoch after each part.
-        on_epoch: on_epoch of each epoch that ends.
+        progress: called after each part.
+        on_epoch: called with each epoch that ends.
 
     Raises:
         D3Error: see :func:`d3.training.paper.fit.train_head`.

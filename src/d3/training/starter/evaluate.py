@@ -98,11 +98,9 @@ def share_of_verdicts(
     fitted: Fitted, logits: Logits, packages: Sequence[str]
 ) -> dict[str, Verdicts]:
     """Count the verdicts on photographs, for each package and for all of them ("all")."""
-    shelves = {
-        name: np.array([one == name for one in packages]) for name in dict.fromkeys(packages)
-    }
-    shelves["all"] = np.ones(len(packages), bool)
-    return {name: verdicts(fitted, logits[chosen]) for name, chosen in shelves.items()}
+    groups = {name: np.array([one == name for one in packages]) for name in dict.fromkeys(packages)}
+    groups["all"] = np.ones(len(packages), bool)
+    return {name: verdicts(fitted, logits[chosen]) for name, chosen in groups.items()}
 
 
 def verdicts(fitted: Fitted, logits: Logits) -> Verdicts:
@@ -160,20 +158,20 @@ def measure_others(
     """Measure a data set in one of the layouts of `d3 evaluate`.
 
     Returns its name, the verdicts on its real images and on those of each generator, and where
-    there are both how well each generator's are told from the real ones.
+    there are both how well the two are told apart.
 
     Raises:
         RequestInvalid: there is no image in it.
     """
-    shelves: dict[str, list[str]] = {}
+    groups: dict[str, list[str]] = {}
     for item in Dataset([folder]).items():
         name = (item.generator or "generated") if item.fake else "real"
-        shelves.setdefault(name, []).append(item.path)
-    if not shelves:
+        groups.setdefault(name, []).append(item.path)
+    if not groups:
         raise RequestInvalid(f"{folder} holds no image.", "Give a folder for `d3 evaluate`.")
     logits = {
         name: judge(np.stack([squash(opened(Path(path)), size) for path in paths]))
-        for name, paths in shelves.items()
+        for name, paths in groups.items()
     }
     real = logits.get("real")
     return {

@@ -111,7 +111,7 @@ def build(
     """Train, set the threshold, measure; write the model, its figures and its card into `out`.
 
     With a folder for `examples`, some of the test photographs and what generators made of them are
-    written there. `others` are data sets that the card has figures of as well. `progress` is told
+    written there. `others` are data sets that the card has figures of as well. `progress` gets
     the stage and its share done, in [0, 1]. Returns what `metrics.json` holds. With the same seed,
     plan, photographs, machine and library versions the weights are the same bytes.
     """
