@@ -4,8 +4,9 @@ S3 in general has no conditional write, so a number is claimed by two steps that
 consistent listings orders: write ``manifests/<name>/<version>.claim-<token>``, then list. Of two
 uploaders that claim one number, the one that wrote last sees the other's claim. An uploader takes a
 number only if it sees no other claim on it, and no manifest; all others go on to higher numbers,
-apart by the rank of their tokens. So numbers are unique, and may have gaps. The claim also names the files that are
-about to be used, so that nobody collects them as garbage, and it goes when the manifest stands.
+apart by the rank of their tokens. So numbers are unique, and may have gaps. The claim also names
+the files that are about to be used, so that they are not collected as garbage, and it goes when the
+manifest stands.
 """
 
 from __future__ import annotations
