@@ -119,6 +119,36 @@ def not_found(name: str, version: int | None = None) -> ModelNotFound:
     )
 
 
+def existing(name: str, versions: Sequence[int], version: int | None) -> int:
+    """The version asked for, or the newest.
+
+    Raises:
+        ModelNotFound: it is not among those there are.
+    """
+    wanted = max(versions, default=None) if version is None else version
+    if wanted is None or wanted not in versions:
+        raise not_found(name, version if versions else None)
+    return wanted
+
+
+def doomed(
+    name: str, versions: Sequence[int], version: int | None, active: str | None
+) -> Sequence[int]:
+    """Which versions are removed with this one, or with the whole model.
+
+    Raises:
+        ModelNotFound: it is not among those there are.
+        ModelProtected: it is the last of the active model.
+    """
+    existing(name, versions, version)
+    found = versions if version is None else [version]
+    if name == active and set(found) == set(versions):
+        raise ModelProtected(
+            f"The model {name!r} is in use.", "Choose another with `d3 models use` first."
+        )
+    return found
+
+
 def numbered(manifest: Manifest, version: int) -> Manifest:
     """The manifest as it is stored: with its version, and the time unless it has one."""
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

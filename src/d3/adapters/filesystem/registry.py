@@ -23,14 +23,15 @@ from d3.adapters.model_files import (
     PackagedModels,
     check,
     check_model,
+    doomed,
     encode_manifest,
+    existing,
     matches,
-    not_found,
     numbered,
     put_file,
     stored_manifest,
 )
-from d3.domain.errors import ModelDamaged, ModelNotFound, ModelProtected, StorageFailed
+from d3.domain.errors import ModelDamaged, ModelNotFound, StorageFailed
 from d3.domain.files import replacing, storage_errors
 from d3.domain.models import (
     Manifest,
@@ -112,16 +113,11 @@ class FilesystemRegistry:
         self._packaged.protect(name)
         with self._locked():
             # Manifests are not read here: a damaged one can be removed as well.
-            self._existing(name, version)
             versions = self._versions(name)
-            doomed = [version] if version is not None else versions
-            if name == self.active() and set(doomed) == set(versions):
-                raise ModelProtected(
-                    f"The model {name!r} is in use.", "Choose another with `d3 models use` first."
-                )
-            for one in doomed:
+            removed = doomed(name, versions, version, self.active())
+            for one in removed:
                 self._manifest_path(name, one).unlink(missing_ok=True)
-            if set(doomed) == set(versions):
+            if len(removed) == len(versions):
                 shutil.rmtree(self._manifest_path(name, 1).parent)
             self._collect_garbage()
 
@@ -146,11 +142,7 @@ class FilesystemRegistry:
 
     def _existing(self, name: str, version: int | None) -> int:
         """The version asked for, or the newest."""
-        versions = self._versions(name)
-        wanted = max(versions, default=None) if version is None else version
-        if wanted is None or wanted not in versions:
-            raise not_found(name, version if versions else None)
-        return wanted
+        return existing(name, self._versions(name), version)
 
     def _read(self, name: str, version: int) -> Manifest:
         text = self._manifest_path(name, version).read_bytes()

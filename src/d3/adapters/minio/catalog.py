@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 from d3.adapters.minio.bucket import Bucket
 from d3.adapters.minio.cache import LocalCache
@@ -37,22 +37,6 @@ class BareHead:
     name: str
     size_bytes: int
     modified: str
-
-
-class CatalogReader(Protocol):
-    """Somewhere to look models up; every method may raise StorageUnavailable."""
-
-    def versions(self) -> Catalog:
-        """Every model that has a manifest."""
-        ...
-
-    def manifest(self, name: str, version: int) -> bytes | None:
-        """A manifest's text; None where it is gone."""
-        ...
-
-    def active(self) -> str | None:
-        """The model used when none is named."""
-        ...
 
 
 class StoredCatalog:
@@ -114,6 +98,10 @@ class CachedCatalog:
         if (content := self._cache.kept(key)) is None:
             raise _unknown()
         return content
+
+
+CatalogReader: TypeAlias = StoredCatalog | CachedCatalog
+"""Somewhere to look models up; every method may raise StorageUnavailable."""
 
 
 def can_be_name(name: str) -> bool:

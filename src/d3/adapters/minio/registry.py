@@ -38,7 +38,9 @@ from d3.adapters.minio.catalog import (
 from d3.adapters.minio.versions import Claims
 from d3.adapters.model_files import (
     PackagedModels,
+    doomed,
     encode_manifest,
+    existing,
     not_found,
     numbered,
     stored_manifest,
@@ -47,7 +49,6 @@ from d3.domain.errors import (
     D3Error,
     ModelDamaged,
     ModelError,
-    ModelProtected,
     StorageFailed,
     StorageUnavailable,
 )
@@ -201,14 +202,7 @@ class MinioRegistry:
     def delete(self, name: str, version: int | None = None) -> None:
         self._packaged.protect(checked_name(name))
         versions = self._far.versions().get(name, [])
-        if not versions or version not in (None, *versions):
-            raise not_found(name, version if versions else None)
-        doomed = versions if version is None else [version]
-        if name == self._far.active() and doomed == versions:
-            raise ModelProtected(
-                f"The model {name!r} is in use.", "Choose another with `d3 models use` first."
-            )
-        for one in doomed:
+        for one in doomed(name, versions, version, self._far.active()):
             self._bucket.remove(manifest_key(name, one))
             self._cache.forget(manifest_key(name, one))
         self._collect_garbage()
@@ -321,10 +315,7 @@ class MinioRegistry:
 
 
 def _find(catalog: CatalogReader, name: str, version: int | None) -> Manifest:
-    versions = catalog.versions().get(name, [])
-    wanted = max(versions, default=None) if version is None else version
-    if wanted is None or wanted not in versions:
-        raise not_found(name, version if versions else None)
+    wanted = existing(name, catalog.versions().get(name, []), version)
     if (text := catalog.manifest(name, wanted)) is None:
         raise not_found(name, version)
     return stored_manifest(text, name, wanted)

@@ -303,8 +303,7 @@ def _write_report(file: Path, page: Callable[[], bytes]) -> None:
 
 def _report(container: Container, scan: Scan, collection: ImageCollection, top: int) -> bytes:
     from d3.domain.scans import stored_uri
-    from d3.evaluation.report.page import SIDE
-    from d3.evaluation.report.scan import render_scan
+    from d3.evaluation.report.page import SIDE, render_scan
     from d3.evaluation.scan_files import rows_of
     from d3.evaluation.scan_summary import summarise
 

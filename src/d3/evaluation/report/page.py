@@ -1,4 +1,4 @@
-"""From an evaluation to the page, with small pictures of its mistakes."""
+"""From an evaluation or a scan to its page, with small pictures of mistakes or suspects."""
 
 from __future__ import annotations
 
@@ -18,10 +18,13 @@ from PIL import Image
 from d3.domain.errors import D3Error
 from d3.domain.images import Pixels
 from d3.domain.ports.images import ImageDecoder
+from d3.domain.scans import Scan, ScanRow
 from d3.domain.scoring import Reason, Share
+from d3.evaluation.charts import Axis, histogram
 from d3.evaluation.evaluate import Evaluation, versions
 from d3.evaluation.measures import overall
 from d3.evaluation.report.drawing import SWEEP_TITLES, plain_charts, sweep_charts
+from d3.evaluation.scan_summary import Summary
 from d3.evaluation.scores import Row
 
 SIDE = 144
@@ -125,3 +128,45 @@ def short_name(path: str) -> str:
 def _thumbnail(row: Row, decoder: ImageDecoder) -> Thumbnail:
     source = picture(lambda: decoder.picture(Path(row.path), SIDE))
     return Thumbnail(row, source, short_name(row.path))
+
+
+_SHOWN = 100
+
+
+def render_scan(
+    scan: Scan,
+    summary: Summary,
+    pixels: Callable[[ScanRow], Pixels] | None = None,
+) -> str:
+    """The whole report as HTML; nothing in it points elsewhere.
+
+    Args:
+        scan: as it stands.
+        summary: of its rows.
+        pixels: opens a suspect for its thumbnail; None shows none.
+    """
+    chart = histogram(
+        "Predictions of all images",
+        Axis("prediction (probability of fake)"),
+        {"images": summary.histogram},
+        mark=(scan.threshold, f"threshold {scan.threshold:.3g}"),
+    )
+    prefixes = sorted(summary.prefixes.items(), key=lambda item: (-item[1].images, item[0]))
+    return fill(
+        "scan.html.j2",
+        scan=scan,
+        notice=scan.notice,
+        reasons=summary.reasons.most_common(),
+        nan=float("nan"),
+        chart=chart,
+        prefixes=prefixes[:_SHOWN],
+        found=len(prefixes),
+        suspects=[(row, short_name(row.uri), _shown(row, pixels)) for row in summary.suspects],
+        errors=summary.errors.most_common(),
+        first_errors=summary.first_errors,
+        versions=versions(),
+    )
+
+
+def _shown(row: ScanRow, pixels: Callable[[ScanRow], Pixels] | None) -> str:
+    return "" if pixels is None else picture(lambda: pixels(row))
