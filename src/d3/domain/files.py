@@ -44,7 +44,8 @@ def replacing(target: Path, mode: int | None = None, *, only_new: bool = False) 
             with target.open("wb") as stream:
                 stream.write(partial.read_bytes())
         return
-    partial = target.with_name(f".partial-{secrets.token_hex(8)}")
+    # The suffix is for torch, which refuses to write a file whose name has only one part.
+    partial = target.with_name(f".partial-{secrets.token_hex(8)}.tmp")
     try:
         if mode is not None:
             partial.touch(0o600, exist_ok=False)
