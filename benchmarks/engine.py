@@ -34,7 +34,7 @@ import numpy as np
 import torch
 
 from d3.adapters.openvino import OpenVinoEngine
-from d3.adapters.openvino.options import PRECISION_HINTS
+from d3.adapters.openvino.store import PRECISION_HINTS
 from d3.adapters.torch import TorchEngine
 from d3.domain.images import Pixels
 from d3.domain.models import StoredModel

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from d3.domain.published import ModelSource, SourceFile
+from d3.domain.services.pulling import ModelSource, SourceFile
 from d3.network.checkpoints import read_encoder
 from tests.clips import whole_clip, write_traced
 from tests.sites import Answering, web_server
@@ -20,7 +20,7 @@ KNOWING = """
 import json, sys
 from dependency_injector import providers
 from d3.container import Container
-from d3.domain.published import ModelSource, SourceFile
+from d3.domain.services.pulling import ModelSource, SourceFile
 from d3.entrypoints.cli import main
 said = json.loads(sys.argv.pop(1))
 files = {role: SourceFile(**said[role]) for role in ("encoder", "head")}

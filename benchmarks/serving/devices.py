@@ -61,7 +61,7 @@ def stored(folder: Path) -> StoredModel:
     """The model in the folder, made if need be."""
     import torch
 
-    from d3.domain.hashing import file_of
+    from d3.domain.models import file_of
     from d3.network import DiscrepancyHead, Encoder, draw_permutations
     from d3.network.checkpoints import write_tensors
 

@@ -19,10 +19,10 @@ import sqlalchemy as sa
 from d3.adapters.sql import Database, SqlHistory
 from d3.adapters.sql.rows import row_of
 from d3.adapters.sql.tables import InferenceResult
-from d3.domain.cursors import encode_cursor
 from d3.domain.history import BucketSize, HistoryFilter, NewEntry
 from d3.domain.images import ImageFacts
 from d3.domain.models import ModelReference
+from d3.domain.ordering import encode_cursor
 from d3.domain.scoring import Verdict
 
 START = datetime(2025, 1, 1, tzinfo=UTC)

@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.support.stores import s3_server
 
 from d3.adapters.minio import MinioRegistry, S3Place
-from d3.domain.hashing import file_of
+from d3.domain.models import file_of
 from d3.testing.models import tiny_manifest
 
 BUCKET = "d3-bench"

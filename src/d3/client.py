@@ -30,6 +30,7 @@ import httpx
 import msgspec
 
 from d3.adapters.web.clients import new_http_client
+from d3.domain.backoff import pause_after
 from d3.domain.errors import D3Error
 from d3.domain.scans import new_scan_name
 from d3.entrypoints.http.api.scan_schemas import (
@@ -379,8 +380,7 @@ def _retry_after(response: httpx.Response, attempt: int) -> float:
 
 def _backoff(attempt: int) -> float:
     """Longer each time, and never the same for many clients at once."""
-    longest: float = min(0.2 * 2**attempt, _LONGEST_WAIT)
-    return longest * random.uniform(0.5, 1.0)  # noqa: S311
+    return pause_after(attempt + 1, 0.2, _LONGEST_WAIT) * random.uniform(0.5, 1.0)  # noqa: S311
 
 
 def _error_of(response: httpx.Response) -> ServiceError:

@@ -22,9 +22,6 @@ from dependency_injector import containers, providers
 from d3.domain.errors import ImageNotFound, RequestInvalid, SettingsInvalid
 from d3.domain.scans import S3_SCHEME
 from d3.domain.services.accounts import AccountService
-from d3.domain.services.adoption import AdoptingRegistry
-from d3.domain.services.binding import HeadBinder
-from d3.domain.services.bundling import BundleService
 from d3.domain.services.detection import DetectionService, ImageJudge
 from d3.domain.services.engines import PreferredEngine, worth_preparing
 from d3.domain.services.explaining import ExplanationService
@@ -33,7 +30,7 @@ from d3.domain.services.key_cache import KeyCache
 from d3.domain.services.lanes import LanePool
 from d3.domain.services.model_follower import ActiveModelFollower
 from d3.domain.services.model_host import ModelHost
-from d3.domain.services.models import ModelService
+from d3.domain.services.models import HeadBinder, ModelService
 from d3.domain.services.prediction import PredictionService
 from d3.domain.services.pulling import PullService
 from d3.domain.services.request_log_writer import RequestLogWriter
@@ -41,25 +38,23 @@ from d3.domain.services.scans.service import ScanService
 from d3.settings import Settings
 
 if TYPE_CHECKING:
+    from d3.adapters.bundles import BundleService
     from d3.adapters.filesystem.secrets import SecretFiles
     from d3.adapters.minio import S3Images, S3Place
-    from d3.adapters.minio.transfers import Progress
     from d3.adapters.pillow import Limits
-    from d3.adapters.sql import Database
+    from d3.adapters.sql import Database, SqlCopier, SqlSchema
+    from d3.domain.files import Progress
+    from d3.domain.heatmaps import Encode
     from d3.domain.images import ImageSource
-    from d3.domain.ports.accounts import Accounts, Sessions
+    from d3.domain.ports.accounts import Accounts, RateLimiter, Sessions
     from d3.domain.ports.clock import Clock
     from d3.domain.ports.detector import Detector, Engine
-    from d3.domain.ports.history import History, ResultCache, Schema
-    from d3.domain.ports.images import Drawing, ImageDecoder
-    from d3.domain.ports.limits import RateLimiter
-    from d3.domain.ports.links import Links
-    from d3.domain.ports.model_files import Bundles, Fetcher
+    from d3.domain.ports.history import History, ResultCache
+    from d3.domain.ports.images import ImageDecoder, LinkedImage
     from d3.domain.ports.models import Checkpoints, ModelRegistry
     from d3.domain.ports.queue import DetectionQueue, QueueEvents
     from d3.domain.ports.scans import ImageCollection, ScanCluster, ScanLedger
-    from d3.domain.ports.storage import Copier
-    from d3.domain.published import ModelSource
+    from d3.domain.services.pulling import ModelSource
 
 _PASS_SECONDS = 120.0
 STARTER_FOLDER = Path(__file__).parent / "starter"
@@ -82,10 +77,10 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
-def _drawing() -> Drawing:
-    from d3.adapters.pillow import PillowDrawing
+def _png() -> Encode:
+    from d3.adapters.pillow import png
 
-    return PillowDrawing()
+    return png
 
 
 def _decoder(settings: Settings) -> ImageDecoder:
@@ -114,7 +109,7 @@ def _folder_registry(settings: Settings) -> ModelRegistry:
 def _s3_registry(
     settings: Settings, checkpoints: Callable[[], Checkpoints], progress: Progress | None
 ) -> ModelRegistry:
-    from d3.adapters.minio import MinioRegistry
+    from d3.adapters.minio import AdoptingRegistry, MinioRegistry
 
     registry = MinioRegistry(
         _s3_place(settings),
@@ -124,7 +119,7 @@ def _s3_registry(
         cache_bytes=settings.model_cache_bytes,
     )
     binder = HeadBinder(registry, checkpoints, settings.encoder)
-    return AdoptingRegistry(registry, registry, binder)
+    return AdoptingRegistry(registry, binder)
 
 
 def _s3_place(settings: Settings) -> S3Place:
@@ -158,27 +153,30 @@ def _source() -> ModelSource:
     """The published detector's files; the encoder's is the one in open_clip's own table."""
     from open_clip.pretrained import get_pretrained_url
 
-    from d3.domain.published import published_source
+    from d3.domain.services.pulling import published_source
 
     return published_source(get_pretrained_url("ViT-L-14", "openai"))
 
 
-def _fetcher(progress: Progress | None) -> Fetcher:
+def _fetch(progress: Progress | None) -> Callable[[str, Path, int], bool]:
     from d3.adapters.web import HttpFetcher
 
-    return HttpFetcher(progress)
+    return HttpFetcher(progress).fetch
 
 
-def _links(settings: Settings) -> Links:
+def _links(settings: Settings) -> Callable[[str], LinkedImage]:
     from d3.adapters.web import GuardedLinks
 
-    return GuardedLinks(settings.max_image_bytes, settings.fetch_seconds, settings.fetch_allow)
+    links = GuardedLinks(settings.max_image_bytes, settings.fetch_seconds, settings.fetch_allow)
+    return links.fetch
 
 
-def _bundles(progress: Progress | None) -> Bundles:
-    from d3.adapters.bundles import ZipBundles
+def _bundling(
+    registry: ModelRegistry, checkpoints: Callable[[], Checkpoints], progress: Progress | None
+) -> BundleService:
+    from d3.adapters.bundles import BundleService
 
-    return ZipBundles(progress)
+    return BundleService(registry, checkpoints, progress)
 
 
 def _torch_engine(settings: Settings) -> Engine:
@@ -261,7 +259,7 @@ def _database(settings: Settings) -> Database:
     )
 
 
-def _schema(database: Database) -> Schema:
+def _schema(database: Database) -> SqlSchema:
     from d3.adapters.sql import SqlSchema
 
     return SqlSchema(database)
@@ -406,7 +404,7 @@ def working(settings: Settings) -> Iterator[Container]:
         container.database().close()
 
 
-def _copier(settings: Settings, source: str | Path | None, target: str | Path | None) -> Copier:
+def _copier(settings: Settings, source: str | Path | None, target: str | Path | None) -> SqlCopier:
     """From the embedded database to the one that is set, unless said otherwise."""
     from d3.adapters.sql import Database, SqlCopier
 
@@ -433,7 +431,7 @@ def _cache(settings: Settings, serving: bool) -> ResultCache | None:  # noqa: FB
         from d3.adapters.redis import RedisResultCache
 
         return RedisResultCache(settings.redis_url, settings.cache_seconds)
-    from d3.adapters.memory.cache import MemoryResultCache
+    from d3.adapters.memory import MemoryResultCache
 
     return MemoryResultCache(settings.cache_entries, settings.cache_bytes)
 
@@ -444,7 +442,7 @@ class Container(containers.DeclarativeContainer):
     settings = providers.Dependency(instance_of=Settings)
     clock = providers.ThreadSafeSingleton(_clock)
     decoder = providers.ThreadSafeSingleton(_decoder, settings)
-    drawing = providers.ThreadSafeSingleton(_drawing)
+    png = providers.ThreadSafeSingleton(_png)
     isolated_decoder = providers.ThreadSafeSingleton(_isolated_decoder, settings)
     untrusted_decoder = providers.ThreadSafeSingleton(
         _untrusted_decoder, settings, isolated_decoder.provider
@@ -490,7 +488,7 @@ class Container(containers.DeclarativeContainer):
         ExplanationService,
         host=host,
         decoder=decoder,
-        drawing=drawing,
+        encode=png,
         pool=decoding,
         clock=clock,
     )
@@ -502,21 +500,18 @@ class Container(containers.DeclarativeContainer):
         encoder=settings.provided.encoder,
     )
     source = providers.ThreadSafeSingleton(_source)
-    fetcher = providers.ThreadSafeSingleton(_fetcher, progress)
+    fetch = providers.ThreadSafeSingleton(_fetch, progress)
     pulling = providers.ThreadSafeSingleton(
         PullService,
         registry=registry,
         models=models,
-        fetcher=fetcher,
+        fetch=fetch,
         source=source.provider,
         folder=settings.provided.pull_folder,
         origin=settings.provided.pull_from,
     )
     links = providers.ThreadSafeSingleton(_links, settings)
-    bundles = providers.ThreadSafeSingleton(_bundles, progress)
-    bundling = providers.ThreadSafeSingleton(
-        BundleService, registry=registry, checkpoints=checkpoints.provider, bundles=bundles
-    )
+    bundling = providers.ThreadSafeSingleton(_bundling, registry, checkpoints.provider, progress)
     database = providers.ThreadSafeSingleton(_database, settings)
     schema = providers.ThreadSafeSingleton(_schema, database)
     history = providers.ThreadSafeSingleton(_history, database)

@@ -66,7 +66,7 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(
                 raise KeyboardInterrupt
 
         train_on(
-            container, name, "starter", [rendered], [rendered], tmp_path / name, plan, told=told
+            container, name, "starter", [rendered], [rendered], tmp_path / name, plan, on_epoch=told
         )
         kept = torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)
         weights: dict[str, torch.Tensor] = kept["head"]
@@ -126,7 +126,7 @@ def test_another_seed_is_not_mixed_in(rendered: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/training.json").write_text("{}")
     container = Container(settings=Settings(home=tmp_path / "home"))
-    with pytest.raises(d3.D3Error, match="Choose another --out"):
+    with pytest.raises(d3.D3Error, match="holds another training"):
         train_on(container, "x", "starter", [rendered], [rendered], tmp_path / "out", PaperPlan())
 
 

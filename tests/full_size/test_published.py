@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from d3.domain.models import EncoderSpec
-from d3.domain.published import ModelSource
+from d3.domain.services.pulling import ModelSource
 from tests.clips import FULL_TEXT, whole_clip, write_traced
 from tests.published import head_weights
 from tests.sources import d3_knowing, mirroring, stand_ins

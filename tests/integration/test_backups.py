@@ -173,7 +173,7 @@ def database_in_use(sqlite_database):
 def test_a_backup_is_one_sound_file_for_its_owner_alone(database_with_rows, tmp_path):
     file = tmp_path / "new" / "copy.db"
     told: list[tuple[int, int]] = []
-    backup(database_with_rows, file, lambda done, pages: told.append((done, pages)))
+    backup(database_with_rows, file, lambda _, done, pages: told.append((done, pages)))
     assert [one.name for one in file.parent.iterdir()] == ["copy.db"]
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert told[-1][0] == told[-1][1] > 0

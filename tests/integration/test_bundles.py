@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from d3.adapters.bundles import BundleService
 from d3.container import Container
 from d3.domain.errors import BundleInvalid, ModelNotFound, StorageFailed
-from d3.domain.services.bundling import BundleService
 from d3.settings import Settings
 
 Entries = dict[str, bytes]

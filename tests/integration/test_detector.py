@@ -21,9 +21,8 @@ from d3.adapters.torch import TorchCheckpoints, TorchEngine
 from d3.adapters.torch.device import choose_device, choose_precision
 from d3.adapters.torch.engine import TorchDetector
 from d3.domain.errors import CheckpointInvalid, DeviceOutOfMemory, DeviceUnavailable
-from d3.domain.hashing import file_of
 from d3.domain.images import Pixels
-from d3.domain.models import EncoderSpec, StoredModel
+from d3.domain.models import EncoderSpec, StoredModel, file_of
 from d3.domain.scoring import sigmoid
 from d3.network.checkpoints import load_network
 from d3.testing.models import tiny_manifest, tiny_model

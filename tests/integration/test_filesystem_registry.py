@@ -17,7 +17,7 @@ import pytest
 
 from d3.adapters.filesystem import FilesystemRegistry
 from d3.domain.errors import D3Error, ModelDamaged, ModelNotFound, ModelProtected, StorageFailed
-from d3.domain.hashing import file_of
+from d3.domain.models import file_of
 from d3.testing.models import tiny_manifest
 from tests.support.contracts.registries import RegistryFiles
 
@@ -254,7 +254,7 @@ root, folder, how = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 registry = FilesystemRegistry(root)
 shelf = RegistryFiles(registry, folder)
 files = shelf.file("e" * 3_000_000), shelf.file("h")
-from d3.domain.hashing import file_of
+from d3.domain.models import file_of
 from d3.testing.models import tiny_manifest
 manifest = tiny_manifest(file_of(files[0]), file_of(files[1]), "more")
 if how == "full":

@@ -20,8 +20,7 @@ from d3.domain.errors import (
     SourceUnavailable,
     StorageFailed,
 )
-from d3.domain.published import ModelSource
-from d3.domain.services.pulling import PullService
+from d3.domain.services.pulling import ModelSource, PullService
 from d3.settings import Settings
 from tests.sources import Mirror, mirroring, write_stand_ins
 
@@ -44,7 +43,7 @@ def mirror(source: ModelSource, tmp_path: Path) -> Iterator[Mirror]:
 def container(source: ModelSource, tmp_path: Path) -> Container:
     container = Container(settings=Settings(home=tmp_path / "home"))
     container.source.override(providers.Object(source))
-    container.fetcher.override(providers.Object(HttpFetcher(pause_seconds=0.001)))
+    container.fetch.override(providers.Object(HttpFetcher(pause_seconds=0.001).fetch))
     return container
 
 

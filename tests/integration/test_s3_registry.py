@@ -18,6 +18,7 @@ import pytest
 
 from d3.adapters.filesystem import FilesystemRegistry
 from d3.adapters.minio import MinioRegistry, S3Place
+from d3.adapters.minio.adoption import AdoptingRegistry
 from d3.adapters.torch import TorchCheckpoints
 from d3.domain.errors import (
     CheckpointInvalid,
@@ -26,10 +27,9 @@ from d3.domain.errors import (
     ModelProtected,
     StorageFailed,
 )
-from d3.domain.hashing import file_of
-from d3.domain.services.adoption import AdoptingRegistry
-from d3.domain.services.binding import HeadBinder
+from d3.domain.models import file_of
 from d3.domain.services.copying import copy_models
+from d3.domain.services.models import HeadBinder
 from d3.testing import FakeClock, tiny_model
 from d3.testing.models import tiny_manifest
 from tests.support.contracts.registries import RegistryFiles
@@ -167,7 +167,7 @@ def test_packaged_models_need_no_store(
 
 @pytest.fixture
 def adopting(registry: MinioRegistry) -> AdoptingRegistry:
-    return AdoptingRegistry(registry, registry, HeadBinder(registry, TorchCheckpoints))
+    return AdoptingRegistry(registry, HeadBinder(registry, TorchCheckpoints))
 
 
 def drop(server: S3Server, bucket: str, name: str, content: bytes) -> None:
@@ -273,7 +273,7 @@ def test_who_may_only_read_sees_the_other_models_beside_a_bare_head(
             refuse(method, path, answer) if method == "PUT" else answer
         )
         reader = MinioRegistry(s3.place(place.bucket, proxy.address), tmp_path / "reader")
-        adopting = AdoptingRegistry(reader, reader, HeadBinder(reader, lambda: checkpoints))
+        adopting = AdoptingRegistry(reader, HeadBinder(reader, lambda: checkpoints))
         assert [one.manifest.name for one in adopting.list()] == ["d3"]
         assert [line for line in caplog.messages if "classifier.pth" in line]
         with pytest.raises(StorageFailed, match="MINIO_ACCESS_KEY"):
@@ -313,7 +313,7 @@ MOVE = """
 import sys
 from pathlib import Path
 from d3.adapters.minio import MinioRegistry, S3Place
-from d3.domain.hashing import file_of
+from d3.domain.models import file_of
 from d3.testing.models import tiny_manifest
 
 endpoint, key, secret, bucket, megabytes, folder = sys.argv[1:]

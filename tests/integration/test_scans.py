@@ -42,7 +42,7 @@ from d3.domain.ports.scans import Listed, ScanLedger
 from d3.domain.scans import NewScan, Scan, ScanCounts, ScanRow, ScanState
 from d3.domain.services.scans import worker as scanning
 from d3.domain.services.scans.watcher import Watcher
-from d3.evaluation.report.scan import render_scan
+from d3.evaluation.report.page import render_scan
 from d3.evaluation.scan_files import Parts, rows_of, write_rows
 from d3.evaluation.scan_summary import summarise
 from d3.settings import Settings
@@ -286,7 +286,7 @@ def test_parts_hold_exactly_the_rows_however_often_it_stops(
     assert sorted(written) == [one.uri for one in rows_of(ledger, ended.id)]
     assert len(written) == 90
     assert not [one for one in (tmp_path / "out").iterdir() if one.name.startswith(".")]
-    with pytest.raises(RequestInvalid, match="another format"):
+    with pytest.raises(RequestInvalid, match="other format"):
         Parts(tmp_path / "out", ended, ledger, "parquet")
     with pytest.raises(RequestInvalid, match="not empty"):
         Parts(tmp_path / "images", ended, ledger, "csv")

@@ -13,7 +13,7 @@ from PIL import Image
 
 import d3
 from d3.adapters.batching import ThreadedQueue
-from d3.adapters.pillow import PillowDecoder, PillowDrawing
+from d3.adapters.pillow import PillowDecoder, png
 from d3.adapters.torch import TorchEngine
 from d3.domain.errors import ExplanationUnavailable
 from d3.domain.heatmaps import Heatmap
@@ -38,7 +38,7 @@ def heatmap(logits: np.ndarray, height: int = 40, width: int = 60) -> Heatmap:
         pixels=np.full((height, width, 3), 128, np.uint8),
         image=ImageFacts("PNG", width, height, 1, 1, "0" * 64),
         model=ModelReference("tiny", 1, "0" * 64),
-        encode=PillowDrawing().png,
+        encode=png,
     )
 
 
@@ -108,7 +108,7 @@ def test_an_engine_that_cannot_explain_says_so(tmp_path: Path) -> None:
     clock = FakeClock()
     host = ModelHost(registry, FakeEngine, lambda one: ThreadedQueue(one, clock), "tiny")
     pool = LanePool(1, 0.2, "test")
-    service = ExplanationService(host, PillowDecoder(), PillowDrawing(), pool, clock)
+    service = ExplanationService(host, PillowDecoder(), png, pool, clock)
     with pytest.raises(ExplanationUnavailable, match="D3_ENGINE"):
         service.explain(noise(50, 50, 1))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from d3.evaluation.files import put
+from d3.domain.files import put
 
 
 def test_a_file_is_replaced_and_nothing_is_left_beside_it(tmp_path: Path) -> None:

@@ -6,13 +6,14 @@ import itertools
 import logging
 import threading
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from d3.adapters.batching import ThreadedQueue
 from d3.domain.errors import DeviceOutOfMemory, LoadInProgress, StorageUnavailable
 from d3.domain.services.model_follower import ActiveModelFollower
-from d3.domain.services.model_host import LoadedModel
+from d3.domain.services.model_host import LoadedModel, ModelHost
 from d3.testing import FakeClock, FakeDetector
 from tests.support.contracts.registries import RegistryFiles
 from tests.support.memory import MemoryRegistry
@@ -69,7 +70,7 @@ def follower(
     registry: MemoryRegistry, shelf: RegistryFiles, host: Host, clock: FakeClock
 ) -> ActiveModelFollower:
     serve(host, registry, "one")
-    follower = ActiveModelFollower(registry, host, clock, seconds=10)
+    follower = ActiveModelFollower(registry, cast("ModelHost", host), clock, seconds=10)
     assert not follower.check()
     return follower
 
@@ -88,7 +89,7 @@ def test_nothing_new_loads_nothing(follower: ActiveModelFollower, host: Host) ->
 def test_where_nothing_is_loaded_the_first_look_loads(
     registry: MemoryRegistry, shelf: RegistryFiles, host: Host, clock: FakeClock
 ) -> None:
-    follower = ActiveModelFollower(registry, host, clock)
+    follower = ActiveModelFollower(registry, cast("ModelHost", host), clock)
     assert [follower.check() for _ in range(3)] == [True, False, False]
     assert host.loads == ["one"]
 
@@ -208,7 +209,7 @@ def test_running_survives_anything_and_stops(
     clock: FakeClock,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    follower = ActiveModelFollower(registry, host, clock, seconds=0.01)
+    follower = ActiveModelFollower(registry, cast("ModelHost", host), clock, seconds=0.01)
     stop, seen = threading.Event(), threading.Event()
     chosen = host.chosen
     turns: list[int] = []

@@ -10,13 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from d3.adapters.sql.queries import after_prefix
-from d3.domain.cursors import decode_cursor, encode_cursor
 from d3.domain.errors import CursorInvalid, IdempotencyKeyInvalid
 from d3.domain.history import HistoryFilter, Tally, VerdictCounts, entry_of
 from d3.domain.idempotency import IdempotencyKey
 from d3.domain.images import ImageFacts
 from d3.domain.models import ModelReference
-from d3.domain.ordering import Order, SortKey
+from d3.domain.ordering import Order, SortKey, decode_cursor, encode_cursor
 from d3.domain.scoring import AbstainBand, Calibration, assess
 from d3.domain.text import storable
 from tests.support.history import NOON, ORDERS, an_entry

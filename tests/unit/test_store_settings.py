@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from d3.adapters.filesystem import FilesystemRegistry
-from d3.adapters.memory.cache import MemoryResultCache
+from d3.adapters.memory import MemoryResultCache
+from d3.adapters.minio.adoption import AdoptingRegistry
 from d3.adapters.redis import RedisResultCache
 from d3.container import Container
 from d3.domain.errors import SettingsInvalid
-from d3.domain.services.adoption import AdoptingRegistry
 from d3.settings import Settings
 from tests.prototype import ENVIRONMENT
 
@@ -25,7 +25,7 @@ def read(**environ: str) -> Settings:
 
 def test_nothing_set_means_a_folder_and_memory(tmp_path: Path) -> None:
     container = Container(settings=read(D3_HOME=str(tmp_path)))
-        container.serving.override(True)
+    container.serving.override(True)
     assert isinstance(container.registry(), FilesystemRegistry)
     assert isinstance(container.cache(), MemoryResultCache)
 

@@ -1,4 +1,6 @@
-"""A model in one file: a zip archive without compression, of three entries and no others.
+"""Models in one file each, written from a registry and taken into one.
+
+A bundle is a zip archive without compression, of three entries and no others.
 
 ::
 
@@ -10,21 +12,25 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
 from d3.adapters.model_files import (
+    READABLE,
     check_model,
     decode_manifest,
     encode_manifest,
-    temporary_beside,
 )
 from d3.domain.errors import BundleInvalid, ModelDamaged, StorageFailed
-from d3.domain.models import StoredModel
-from d3.domain.ports.model_files import FileProgress, no_file_progress
+from d3.domain.files import Progress, no_progress, replacing, storage_errors
+from d3.domain.models import StoredModel, with_encoders_notice
+from d3.domain.ports.models import Checkpoints, ModelRegistry
+from d3.domain.services.copying import Copied, substance, versions_of
 
 _MANIFEST = "manifest.json"
 _ENCODER = "encoder.safetensors"
@@ -34,29 +40,87 @@ _CHUNK = 2**20
 _AGAIN = "Write it anew with `d3 models bundle`, or fetch it again."
 
 
-class ZipBundles:
-    """Implements ``Bundles``.
+class BundleService:
+    """Writes models of a registry as bundles and takes bundles into it.
 
     Args:
-        progress: told what was written or read.
+        registry: where models are kept.
+        checkpoints: checks a bundle's weights.
+        progress: takes what was written or read.
     """
 
-    def __init__(self, progress: FileProgress | None = None) -> None:
-        self._progress = progress or no_file_progress
+    def __init__(
+        self,
+        registry: ModelRegistry,
+        checkpoints: Callable[[], Checkpoints],
+        progress: Progress | None = None,
+    ) -> None:
+        self._registry = registry
+        self._checkpoints = checkpoints
+        self._progress = progress or no_progress
 
-    def write(self, model: StoredModel, target: Path) -> None:
-        """Write one new file, whole or not at all."""
-        with _translated(target):
+    def write(self, name: str, target: Path, version: int | None = None) -> StoredModel:
+        """Write a model as one new file.
+
+        Args:
+            name: the model's.
+            target: where there is no file yet.
+            version: the newest unless said.
+
+        Raises:
+            ModelNotFound: there is none.
+            ModelDamaged: its files do not match their hashes.
+            StorageFailed: the target is there already, or cannot be written.
+        """
+        model = self._registry.open(name, version)
+        with storage_errors(f"{str(target)!r} cannot be written"):
             if target.exists():
                 raise StorageFailed(
                     f"The file {str(target)!r} is there already.", "Say another with --out."
                 )
-            with temporary_beside(target) as unfinished:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(target, READABLE) as unfinished:
                 self._fill(unfinished, model)
+        return model
 
-    def read(self, file: Path, into: Path) -> StoredModel:
-        """Unpack under three fixed names, whatever the archive says of places."""
-        with _translated(file), _opened(file) as archive:
+    def read(self, file: Path) -> Copied:
+        """Store a bundle's model as the next version of its name, unless it is there already.
+
+        Raises:
+            BundleInvalid: it is no bundle, or not what its manifest says.
+            CheckpointInvalid: its weights are not sound.
+            ModelProtected: its name is a packaged model's.
+            StorageFailed: it cannot be stored.
+        """
+        with tempfile.TemporaryDirectory(prefix="d3-bundle-") as folder:
+            model = self._unpacked(file, Path(folder))
+            models = (one.manifest for one in self._registry.list())
+            manifest = with_encoders_notice(model.manifest, models)
+            for known in versions_of(self._registry, manifest.name):
+                if substance(known) == substance(manifest):
+                    return Copied(manifest, known.version, new=False)
+            self._check_weights(model, Path(folder), file.name)
+            stored = self._registry.put(manifest, model.encoder, model.head)
+            return Copied(manifest, stored.version, new=True)
+
+    def _check_weights(self, model: StoredModel, folder: Path, called: str) -> None:
+        """Look into the weights as into any that come from elsewhere, and compare the shapes."""
+        spec = model.manifest.spec
+        checked = folder / "checked"
+        checked.mkdir()
+        body = self._checkpoints().read_encoder(model.encoder, checked, spec.heads, called=called)
+        top = self._checkpoints().read_head(model.head, checked, called=called)
+        assert body.spec is not None
+        found = replace(body.spec, projection=spec.projection, activation=spec.activation)
+        if found != spec or top.width != spec.width:
+            raise BundleInvalid(
+                "The bundle's weights have other shapes than its manifest says.",
+                "Write it anew with `d3 models bundle`.",
+            )
+
+    def _unpacked(self, file: Path, into: Path) -> StoredModel:
+        """The model unpacked under three fixed names, whatever the archive says of places."""
+        with storage_errors(f"{str(file)!r} cannot be unpacked"), _opened(file) as archive:
             entries = _checked_entries(file, archive)
             try:
                 manifest = decode_manifest(archive.read(entries[_MANIFEST]), file.name)
@@ -134,14 +198,3 @@ def _opened(file: Path) -> Iterator[zipfile.ZipFile]:
 
 def _invalid(file: Path, problem: str) -> BundleInvalid:
     return BundleInvalid(f"The file {file.name!r} {problem}.", _AGAIN)
-
-
-@contextmanager
-def _translated(place: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StorageFailed(
-            f"{str(place)!r} cannot be written or read ({error.strerror or type(error).__name__}).",
-            "Check the path, its permissions and the free space.",
-        ) from error

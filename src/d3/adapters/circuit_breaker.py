@@ -1,4 +1,4 @@
-"""Living with a server that is away: leave it alone for a moment, say so once, find it again."""
+"""A server that is away is asked seldom until it answers; the log says when it goes and returns."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _LOG = logging.getLogger(__name__)
 class CircuitBreaker:
     """Remembers whether a server answers. Safe to use from many threads.
 
-    While the server is away one caller in ``seconds`` is let through to try; the others are told
-    at once that it is away. One line is logged when an outage begins and one when it ends.
+    While the server is away, one caller in ``seconds`` may try it; the others learn at once that it
+    is away. One line is logged when an outage begins and one when it ends.
 
     Args:
         server: its name in the log.
@@ -44,7 +44,7 @@ class CircuitBreaker:
         return self._reason
 
     def attempt(self) -> bool:
-        """Whether to ask the server now; the answer is to be told by the two methods below."""
+        """Whether to ask the server now; report how it went with ``failed`` or ``worked``."""
         with self._lock:
             if self._reason is None:
                 return True

@@ -6,20 +6,19 @@ A packaged model (the starter) lies in a read-only folder of its own: ``manifest
 
 from __future__ import annotations
 
-import os
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
 from d3.domain.errors import D3Error, ModelDamaged, ModelNotFound, ModelProtected
-from d3.domain.hashing import file_of
-from d3.domain.models import Manifest, ModelFile, StoredModel, with_encoders_notice
+from d3.domain.files import put
+from d3.domain.models import Manifest, ModelFile, StoredModel, file_of, with_encoders_notice
 
+READABLE = 0o644
+"""Everybody may read models: nothing in them is secret."""
 MEND = "Remove the model and import or fetch it again."
 
 
@@ -120,6 +119,36 @@ def not_found(name: str, version: int | None = None) -> ModelNotFound:
     )
 
 
+def existing(name: str, versions: Sequence[int], version: int | None) -> int:
+    """The version asked for, or the newest.
+
+    Raises:
+        ModelNotFound: it is not among those there are.
+    """
+    wanted = max(versions, default=None) if version is None else version
+    if wanted is None or wanted not in versions:
+        raise not_found(name, version if versions else None)
+    return wanted
+
+
+def doomed(
+    name: str, versions: Sequence[int], version: int | None, active: str | None
+) -> Sequence[int]:
+    """Which versions are removed with this one, or with the whole model.
+
+    Raises:
+        ModelNotFound: it is not among those there are.
+        ModelProtected: it is the last of the active model.
+    """
+    existing(name, versions, version)
+    found = versions if version is None else [version]
+    if name == active and set(found) == set(versions):
+        raise ModelProtected(
+            f"The model {name!r} is in use.", "Choose another with `d3 models use` first."
+        )
+    return found
+
+
 def numbered(manifest: Manifest, version: int) -> Manifest:
     """The manifest as it is stored: with its version, and the time unless it has one."""
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -156,23 +185,7 @@ def check_model(model: StoredModel) -> None:
     check(model.head, manifest.head, f"The head of the model {manifest.name!r}")
 
 
-@contextmanager
-def temporary_beside(target: Path) -> Iterator[Path]:
-    """A file to fill that takes its target's place in one step, or leaves nothing behind."""
+def put_file(target: Path, content: bytes) -> None:
+    """Write a file that is on the disk, whole, before anybody sees it."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".partial-")
-    os.close(handle)
-    unfinished = Path(name)
-    try:
-        yield unfinished
-        put_in_place(unfinished, target)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def put_in_place(finished: Path, target: Path) -> None:
-    """Give a written file its name, durably and in one step."""
-    finished.chmod(0o644)
-    with finished.open("rb") as stream:
-        os.fsync(stream.fileno())
-    finished.replace(target)
+    put(target, content, READABLE)

@@ -1,4 +1,4 @@
-"""Who may ask: users, their API keys, scopes, and what decides whether a key opens the door."""
+"""Who may ask: users, their API keys, scopes, and what decides whether a key is valid."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from d3.domain.keys import (
 )
 
 LIVE_KEYS = 2
-"""How many keys of a user open the door at once: the one in use, and the one that replaces it."""
+"""How many keys of a user are valid at once: the one in use, and the one that replaces it."""
 
 USE_NOTED_EVERY = timedelta(minutes=1)
 """A key's last use is written down at most this often."""
@@ -72,7 +72,7 @@ class User:
         username: unique; see :func:`checked_username`.
         email: unique; None where there is none.
         created_at: in UTC.
-        is_active: whether their keys open the door.
+        is_active: whether their keys are valid.
     """
 
     id: int
@@ -83,7 +83,7 @@ class User:
 
 
 class KeyState(StrEnum):
-    """Whether a key can open the door."""
+    """Whether a key is valid."""
 
     LIVE = "live"
     EXPIRED = "expired"
@@ -234,7 +234,7 @@ def presented(key: str) -> Presented:
 def admit(
     asked: Presented, found: ApiKey | None, stored: str, *, user_is_active: bool, now: datetime
 ) -> Principal:
-    """Let the owner of a key in, or nobody.
+    """The owner of a key that is valid.
 
     Args:
         asked: what was sent.
@@ -244,16 +244,16 @@ def admit(
         now: the moment of asking.
 
     Raises:
-        AccessRefused: one of its kinds; all are alike to whoever asked.
+        AccessRefused: one of its kinds; all look the same to the caller.
     """
-    # Compared before anything else is told, so that only who holds the secret learns its state.
+    # Compared first, so that only the owner of the secret learns its state.
     if not same_fingerprint(asked.fingerprint, stored) or found is None:
         raise KeyInvalid
     return standing(found, user_is_active=user_is_active, now=now)
 
 
 def standing(found: ApiKey, *, user_is_active: bool, now: datetime) -> Principal:
-    """Whose key this is, if it is good at this moment; nobody need show it.
+    """Whose key this is, if it is valid now; the key itself is not needed.
 
     Raises:
         AccessRefused: KeyRevoked, KeyExpired or UserDisabled.

@@ -1,6 +1,6 @@
 """Walking through folders of this machine: in order, however deep, in no circle.
 
-Nothing is passed by in silence: a folder that cannot be read is told, and so is a file whose name
+Nothing is skipped in silence: a folder that cannot be read is reported, and so is a file whose name
 says that it is an image though it cannot be opened (a link to nowhere or to itself).
 """
 
@@ -225,5 +225,5 @@ def _kind(entry: os.DirEntry[str]) -> _Kind:
             return _Kind.LINK if entry.is_symlink() else _Kind.FOLDER
         return _Kind.FILE if entry.is_file() else _Kind.NOTHING
     except OSError as error:
-        # Of what cannot be looked at, whoever opens it says why.
+        # What cannot be looked at is reported when it is opened.
         return _Kind.NOTHING if error.errno in _GONE else _Kind.FILE

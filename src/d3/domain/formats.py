@@ -1,7 +1,7 @@
 """Which files are images: every format that people keep pictures in, by first bytes and by name.
 
 The table says what *is* an image, whether D3 reads it or not; what it reads, the decoder knows. One
-rule follows from it for all faces, where they search a folder, a pattern or a bucket: **what is an
+rule follows from it wherever D3 searches a folder, a pattern or a bucket: **what is an
 image by its content or by its name has a row, a verdict or an error; all else is passed over and
 counted.** Drawings and documents (SVG, PDF) are no images here.
 """

@@ -13,6 +13,8 @@ from d3.domain.images import ImageFacts, Pixels
 from d3.domain.models import ModelReference
 
 Map: TypeAlias = NDArray[np.float64]
+Encode: TypeAlias = Callable[[Pixels, Mapping[str, str]], bytes]
+"""Turns uint8 RGB pixels (height, width, 3) and texts, by keyword, into a PNG file."""
 
 MEANING = (
     "Red marks the parts of this image that look most generated to the model when it sees them "
@@ -38,7 +40,7 @@ class Heatmap:
             so, and scaled down where a side is longer than 1024 pixels.
         image: facts of the original.
         model: which model was asked.
-        encode: turns uint8 RGB pixels and texts, by keyword, into a PNG file.
+        encode: writes PNG files.
         notice: what must be said beside the map, from the model's manifest; may be empty.
     """
 
@@ -46,7 +48,7 @@ class Heatmap:
     pixels: Pixels = field(repr=False)
     image: ImageFacts
     model: ModelReference
-    encode: Callable[[Pixels, Mapping[str, str]], bytes] = field(repr=False)
+    encode: Encode = field(repr=False)
     notice: str = ""
 
     @property

@@ -1,4 +1,4 @@
-"""What an API key looks like: ``d3_<id>_<secret><checksum>``, minted, read and told from typos.
+"""What an API key looks like: ``d3_<id>_<secret><checksum>``, made, read and checked for typos.
 
 The secret is 256 random bits. The checksum (CRC-32 over all before it) tells a mistyped or cut key
 from a wrong one without asking any store, and lets scanners for leaked secrets be sure of a find.
@@ -44,7 +44,7 @@ class MintedKey:
 
 
 class KeyForm(StrEnum):
-    """What can be told of a presented key by its looks alone."""
+    """What a key's text alone says of it."""
 
     SOUND = "sound"
     MISTYPED = "mistyped"

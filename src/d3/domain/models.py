@@ -262,3 +262,14 @@ class ModelSummary:
     manifest: Manifest
     active: bool
     packaged: bool
+
+
+def file_of(path: Path) -> ModelFile:
+    """The size and SHA-256 of a file, read once.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256")
+        return ModelFile(digest.hexdigest(), stream.tell())

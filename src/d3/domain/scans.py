@@ -68,9 +68,9 @@ class ScanCounts:
     """How many images ended how; those that other files were passed over for are no images.
 
     Attributes:
-        fake: by verdict.
-        real: likewise.
-        uncertain: likewise.
+        fake: images with this verdict.
+        real: images with this verdict.
+        uncertain: images with this verdict.
         error: could not be judged.
         passed_over: files that are no images.
         listed: keys found so far, images or not.

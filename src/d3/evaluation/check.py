@@ -119,7 +119,7 @@ def check(
         decoder: of images.
         threads: that read at once.
         seed: of the classifier's folds and of the intervals.
-        progress: told how many files are read.
+        progress: called with the number of files read.
 
     Raises:
         DatasetInvalid: there is nothing to check.

@@ -6,7 +6,7 @@ import heapq
 import math
 import platform
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -16,13 +16,14 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from d3.domain.files import put
 from d3.domain.models import Manifest
 from d3.domain.ports.images import ImageDecoder
 from d3.domain.scoring import Verdict
 from d3.evaluation.bootstrap import replicates_for
 from d3.evaluation.calibration import balancing
 from d3.evaluation.dataset import Counts, Dataset
-from d3.evaluation.files import put, writing
+from d3.evaluation.files import write_parquet, writing
 from d3.evaluation.measures import Group, check_in_domain, measure
 from d3.evaluation.metrics import Sample
 from d3.evaluation.perturbations import ORIGINAL, SWEEPS, UNCHANGED, Perturbation
@@ -152,7 +153,7 @@ def evaluate(
         options: what is asked.
         folder: keeps the scores.
         counts: of the data set, where it has been looked through already.
-        progress: told after each image.
+        progress: called after each image.
 
     Raises:
         D3Error: the data set or the options make no sense, or the folder cannot be written.
@@ -265,7 +266,6 @@ def write_outputs(
     Raises:
         StorageFailed: something cannot be written.
     """
-    from d3.evaluation.parquet import write_parquet
     from d3.evaluation.report import render
     from d3.evaluation.scores import PARQUET
 
@@ -363,8 +363,3 @@ def _nothing_readable(unreadable: Unreadable) -> Exception:
         f"Not one image of the data set can be read{example}.",
         "Check that these are images: `d3 dataset check` says what is wrong with each.",
     )
-
-
-def is_measurable(groups: Collection[Group]) -> bool:
-    """Whether both kinds are there, so that the two can be told apart at all."""
-    return any(one.real and one.fake for one in groups)

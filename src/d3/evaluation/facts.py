@@ -28,7 +28,7 @@ _STANDARD_SUM = 3688
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """What a file tells without a look at what it shows.
+    """What is known of a file without looking at its picture.
 
     Attributes:
         values: one number for each of :data:`FACTS`; names became numbers by their hash.

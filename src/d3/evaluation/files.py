@@ -1,56 +1,98 @@
-"""Files that appear whole or not at all, and what is said where they cannot be written."""
+"""The folder of an evaluation, a scan or a training: whose it is, and its rows as Parquet."""
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
-from d3.domain.errors import StorageFailed
+import msgspec
+
+from d3.domain.errors import RequestInvalid
+from d3.domain.files import put, replacing, storage_errors
+
+_ROWS_AT_ONCE = 10_000
+_ANOTHER = "Choose another folder with --out."
 
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Translate what the system says when a folder cannot be written.
+    """Say what the system refuses of a folder whose finished parts are kept.
 
     Raises:
-        StorageFailed: it cannot be.
+        StorageFailed: it cannot be written.
     """
-    try:
+    with storage_errors(
+        f"{folder} cannot be written; what was finished before is kept",
+        "Make room or choose another folder; the same command goes on where this one stopped.",
+    ):
         yield
-    except OSError as error:
-        raise StorageFailed(
-            f"{folder} cannot be written ({error.strerror or error}). "
-            "What was finished before is kept.",
-            "Make room or choose another folder; the same command goes on where this one stopped.",
-        ) from error
 
 
-@contextmanager
-def replacing(target: Path) -> Iterator[Path]:
-    """A file to write, which takes the target's place when all went well.
+def claim_folder(folder: Path, record: str, identity: Mapping[str, Any], what: str) -> None:
+    """Make a folder this work's own, or go on in it if it is already.
 
-    A link is followed. What is no file, such as a device or a pipe, stays and is written to.
+    Args:
+        folder: made if it is not there.
+        record: the name of the file in it that says whose it is.
+        identity: what the file says.
+        what: the work, such as ``run``.
+
+    Raises:
+        RequestInvalid: it holds something else.
+        StorageFailed: it cannot be written.
     """
-    target = Path(os.path.realpath(target))
-    if target.exists() and not target.is_file():
-        with tempfile.TemporaryDirectory(prefix="d3-") as folder:
-            partial = Path(folder) / "content"
-            yield partial
-            with target.open("wb") as stream:
-                stream.write(partial.read_bytes())
-        return
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    file, text = folder / record, msgspec.json.encode(identity)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        if file.exists():
+            ours: dict[str, Any] = msgspec.json.decode(text)
+            found: dict[str, Any] = {}
+            with suppress(msgspec.DecodeError):
+                found = msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
+            if found != ours:
+                others = [name for name in ours if found.get(name) != ours[name]]
+                raise RequestInvalid(
+                    f"{folder} holds another {what} (other {', '.join(others)}).", _ANOTHER
+                )
+        elif any(folder.iterdir()):
+            raise RequestInvalid(f"{folder} is not empty and holds no {what} of D3.", _ANOTHER)
+        else:
+            put(file, msgspec.json.format(text, indent=1) + b"\n")
+
+
+def write_parquet(rows: Iterable[object], target: Path, columns: Mapping[str, str]) -> bool:
+    """Write the rows, a few thousand in memory at a time; whether pyarrow was there to do it.
+
+    Args:
+        rows: objects with an attribute for each column.
+        target: appears when it is whole.
+        columns: by name, ``float``, ``int``, ``str`` or ``datetime``.
+    """
     try:
-        yield partial
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError:
+        return False
+    kinds = {
+        "float": pa.float64(),
+        "int": pa.int64(),
+        "str": pa.string(),
+        "datetime": pa.timestamp("us", tz="UTC"),
+    }
+    schema = pa.schema([(name, kinds[kind]) for name, kind in columns.items()])
+    iterator = iter(rows)
+    with replacing(target) as partial, parquet.ParquetWriter(partial, schema) as writer:
+        while chunk := list(islice(iterator, _ROWS_AT_ONCE)):
+            values = {name: [_text(getattr(row, name)) for row in chunk] for name in columns}
+            writer.write_table(pa.table(values, schema=schema))
+    return True
 
 
-def put(target: Path, content: bytes) -> None:
-    """Write a file that appears whole or not at all."""
-    with replacing(target) as partial:
-        partial.write_bytes(content)
+def _text(value: object) -> object:
+    """Parquet holds UTF-8 only: names that are none are shown with escapes."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return value

@@ -164,15 +164,6 @@ def accuracy(labels: ArrayLike, scores: ArrayLike, threshold: float) -> float:
     return _one("accuracy", labels, scores, threshold)
 
 
-def balanced_accuracy(labels: ArrayLike, scores: ArrayLike, threshold: float) -> float:
-    """Return the mean of the two classes' shares of right answers.
-
-    Raises:
-        ValueError: a class is missing, or a score is not a number.
-    """
-    return _one("balanced_accuracy", labels, scores, threshold)
-
-
 def best_direction_auroc(labels: ArrayLike, scores: ArrayLike) -> float:
     """Return the AUROC of the scores or of their negatives, whichever is larger: at least 0.5."""
     area = auroc(labels, scores)

@@ -8,7 +8,6 @@ after any number of interruptions each row stands in exactly one part.
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from importlib.util import find_spec
@@ -17,10 +16,10 @@ from pathlib import Path
 import msgspec
 
 from d3.domain.errors import RequestInvalid
+from d3.domain.files import replacing
 from d3.domain.ports.scans import ScanLedger
 from d3.domain.scans import ROW_FIELDS, Scan, ScanRow, stored_uri
-from d3.evaluation.files import replacing, writing
-from d3.evaluation.parquet import write_parquet
+from d3.evaluation.files import claim_folder, write_parquet, writing
 
 FORMATS = ("csv", "jsonl", "parquet")
 _OF = "scan.json"
@@ -95,7 +94,8 @@ class Parts:
         self._scan = scan
         self._ledger = ledger
         self._form = form
-        self._claim()
+        identity = {"scan": scan.name, "source": stored_uri(scan.source), "format": form}
+        claim_folder(folder, _OF, identity, "scan")
 
     def write(self, shard: int) -> None:
         """Write the part of a finished shard."""
@@ -111,32 +111,6 @@ class Parts:
 
     def _file(self, shard: int) -> Path:
         return self.folder / f"part-{shard:06d}.{self._form}"
-
-    def _claim(self) -> None:
-        source = stored_uri(self._scan.source)
-        said = {"scan": self._scan.name, "source": source, "format": self._form}
-        record = self.folder / _OF
-        with writing(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            if record.exists():
-                try:
-                    there = msgspec.json.decode(record.read_bytes())
-                except msgspec.DecodeError:
-                    there = None
-                if there != said:
-                    raise RequestInvalid(
-                        f"{self.folder} holds parts of another scan, or in another format.",
-                        "Choose another folder with --out.",
-                    )
-                return
-            if any(one.name != record.name for one in self.folder.iterdir()):
-                raise RequestInvalid(
-                    f"{self.folder} is not empty and holds no scan.",
-                    "Choose another folder with --out.",
-                )
-            partial = self.folder / f".{_OF}.{os.getpid()}"
-            partial.write_bytes(msgspec.json.encode(said) + b"\n")
-            partial.replace(record)
 
 
 def _write_csv(rows: Iterable[ScanRow], file: Path) -> None:

@@ -69,7 +69,7 @@ class Row:
 
 COLUMNS = tuple(one.name for one in fields(Row))
 PARQUET = {one.name: str(one.type).removesuffix(" | None") for one in fields(Row)}
-"""The columns' types, for :mod:`d3.evaluation.parquet`."""
+"""The columns' types, for :func:`d3.evaluation.files.write_parquet`."""
 
 _KINDS = {"prediction": float, "logit": float, "spread": float} | dict.fromkeys(
     ("width", "height", "bytes"), int

@@ -10,18 +10,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from d3.domain.detections import Detection, Failure
-from d3.domain.errors import RequestInvalid
 from d3.domain.formats import is_no_image
 from d3.domain.ports.images import ImageDecoder
 from d3.domain.services.detection import DetectionService
 from d3.domain.services.model_host import ModelHost
 from d3.evaluation.dataset import Dataset, Item
-from d3.evaluation.files import writing
+from d3.evaluation.files import claim_folder
 from d3.evaluation.perturbations import ORIGINAL, Perturbation, PerturbingDecoder
 from d3.evaluation.scores import Known, Row, ScoreFile
 
@@ -95,7 +93,7 @@ class Scorer:
             total: files in the data set, for the progress.
             threshold: in [0, 1]; the model's own unless said.
             views: 1 to 16 permutations to average.
-            progress: told after each image.
+            progress: called after each image.
 
         Raises:
             RequestInvalid: the folder holds the scores of something else.
@@ -113,7 +111,7 @@ class Scorer:
                 "engine": f"{detector.engine} {detector.precision}",
                 "dataset": [str(Path(one).resolve()) for one in dataset.sources],
             }
-        _claim(folder, identity)
+        claim_folder(folder, RUN, identity, "run")
         file = ScoreFile(folder)
         unreadable = Unreadable()
         known = file.known()
@@ -197,30 +195,3 @@ def _outcomes(
 
     for outcome in detect(sources()):
         yield waiting.popleft(), outcome, passed
-
-
-def _claim(folder: Path, identity: dict[str, Any]) -> None:
-    """Make the folder this run's, or go on if it is already."""
-    file = folder / RUN
-    if file.exists():
-        try:
-            before = msgspec.json.decode(file.read_bytes())
-        except (OSError, msgspec.DecodeError):
-            before = {}
-        if before != identity:
-            others = [name for name, value in identity.items() if before.get(name) != value]
-            raise RequestInvalid(
-                f"{folder} holds the scores of another run (other {', '.join(others)}).",
-                "Choose another folder with --out, or remove this one.",
-            )
-        return
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            raise RequestInvalid(
-                f"{folder} is not empty and holds no run of D3.",
-                "Choose another folder with --out, or remove this one.",
-            )
-        partial = folder / f".{RUN}"
-        partial.write_bytes(msgspec.json.format(msgspec.json.encode(identity), indent=1) + b"\n")
-        partial.replace(file)

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from d3.domain.hashing import file_of
-from d3.domain.models import EncoderSpec, Manifest, ModelFile, StoredModel
+from d3.domain.models import EncoderSpec, Manifest, ModelFile, StoredModel, file_of
 
 TINY = EncoderSpec(
     image_size=56, patch_size=14, width=64, layers=2, heads=1, mlp_width=96, projection=0

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from d3.domain.errors import ModelDamaged, ModelNameInvalid, ModelNotFound, ModelProtected
-from d3.domain.hashing import file_of
-from d3.domain.models import DERIVED_NOTICE, Manifest, ModelFile
+from d3.domain.models import DERIVED_NOTICE, Manifest, ModelFile, file_of
 from d3.domain.ports.models import ModelRegistry
 from d3.testing.models import tiny_manifest
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
 
-from d3.domain.cursors import decode_cursor, encode_cursor
 from d3.domain.errors import (
     IdempotencyKeyReused,
     RequestInFlight,
@@ -40,7 +39,7 @@ from d3.domain.history import (
     nearest_rank,
 )
 from d3.domain.idempotency import KEPT, LEASE, IdempotencyKey, Reservation, StoredAnswer
-from d3.domain.ordering import NEWEST_FIRST, Order
+from d3.domain.ordering import NEWEST_FIRST, Order, decode_cursor, encode_cursor
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,9 +110,6 @@ def test_the_short_forms_take_plain_scores_and_a_threshold(ties: bool) -> None: 
     assert metrics.accuracy(labels, scores, 0.3) == pytest.approx(
         reference.accuracy_score(labels, called), abs=1e-9
     )
-    assert metrics.balanced_accuracy(labels, scores, 0.3) == pytest.approx(
-        reference.balanced_accuracy_score(labels, called), abs=1e-9
-    )
 
 
 def test_a_score_that_says_nothing_has_an_auroc_of_a_half() -> None:

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from d3.domain.errors import RequestInvalid
-from d3.domain.hashing import file_of
-from d3.training.starter.examples import may_be_passed_on
+from d3.domain.models import file_of
+from d3.training.starter.package import may_be_passed_on
 from d3.training.starter.photographs import Part, Photograph, find, table
 
 

@@ -13,8 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from d3.adapters.filesystem import FilesystemRegistry
-from d3.domain.hashing import file_of
-from d3.domain.models import EncoderSpec, Manifest
+from d3.domain.models import EncoderSpec, Manifest, file_of
 from d3.evaluation.calibration import fit_calibration
 from d3.network import D3Network, DiscrepancyHead, Encoder
 from d3.network.checkpoints import load_network

@@ -23,6 +23,7 @@ from d3.adapters.batching.answers import Answers, Asked, AskedMap
 from d3.adapters.batching.backlog import Batch, SlotRequest, Submission
 from d3.adapters.batching.policy import Bounds, Policy
 from d3.adapters.batching.slots import NullEvents, ReservedMapSlots, ReservedSlots
+from d3.domain.backoff import pause_after
 from d3.domain.errors import DeviceOutOfMemory, ModelNotLoaded, Overloaded
 from d3.domain.heatmaps import Map
 from d3.domain.images import Pixels
@@ -346,7 +347,7 @@ class ThreadedQueue:
         self._deliver()
         if self._policy.running is not None:
             self._fail(error)
-        pause = min(0.1 * 2**self._deaths, _LONGEST_PAUSE) if self._deaths else 0.0
+        pause = pause_after(self._deaths, 0.2, _LONGEST_PAUSE)
         self._deaths += 1
         with self._changed:
             if pause:

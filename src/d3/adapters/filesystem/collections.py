@@ -62,7 +62,7 @@ class FolderCollection:
         self.source = source or self._root
 
     def list(self, after: str | None) -> Iterator[Listed]:
-        """The files behind a cursor; folders that cannot be read are told at the end.
+        """The files behind a cursor; folders that cannot be read are reported at the end.
 
         Each cursor says which folders could not be read before it, and a listing that goes on from
         there looks into these once more.
@@ -88,7 +88,6 @@ class FolderCollection:
             raise self._unreadable(unread)
 
     def read(self, uri: str) -> ImageSource:
-        """The file itself: the decoder opens it."""
         if self._inside is None:
             return Path(uri)
         path = Path(os.path.realpath(uri))
@@ -100,7 +99,6 @@ class FolderCollection:
         return path
 
     def check(self) -> None:
-        """See whether the folder is there and can be read."""
         try:
             os.scandir(self._root).close()
         except (FileNotFoundError, NotADirectoryError) as error:
@@ -160,7 +158,6 @@ class ListCollection:
         self._check = check
 
     def list(self, after: str | None) -> Iterator[Listed]:
-        """The entries behind a cursor."""
         done = int(after or 0)
         with _readable():
             for number, entry in enumerate(islice(self._entries(), done, None), start=done + 1):
@@ -168,7 +165,6 @@ class ListCollection:
                     yield Listed(self._absolute(entry), str(number))
 
     def read(self, uri: str) -> ImageSource:
-        """The image under an entry."""
         return self._read(uri) if "://" in uri else Path(uri)
 
     def check(self) -> None:

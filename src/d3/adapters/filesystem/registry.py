@@ -13,23 +13,26 @@ import re
 import shutil
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from d3.adapters.model_files import (
+    READABLE,
     PackagedModels,
     check,
     check_model,
+    doomed,
     encode_manifest,
+    existing,
     matches,
-    not_found,
     numbered,
+    put_file,
     stored_manifest,
-    temporary_beside,
 )
-from d3.domain.errors import ModelDamaged, ModelNotFound, ModelProtected, StorageFailed
+from d3.domain.errors import ModelDamaged, ModelNotFound, StorageFailed
+from d3.domain.files import replacing, storage_errors
 from d3.domain.models import (
     Manifest,
     ModelFile,
@@ -64,7 +67,7 @@ class FilesystemRegistry:
 
         A model that another process removes meanwhile is left out too.
         """
-        with _translated("read"):
+        with _usable("read"):
             active = self.active()
             shipped = self._packaged.manifests()
             found = shipped | {
@@ -78,12 +81,10 @@ class FilesystemRegistry:
             ]
 
     def describe(self, name: str, version: int | None = None) -> Manifest:
-        """The manifest of one version, by default the newest."""
         return self._find(name, version)
 
     def open(self, name: str, version: int | None = None) -> StoredModel:
-        """The model's files, checked against their SHA-256."""
-        with _translated("read"):
+        with _usable("read"):
             if (shipped := self._packaged.open(name, version)) is not None:
                 return shipped
             manifest = self._find(name, version)
@@ -93,11 +94,9 @@ class FilesystemRegistry:
         return model
 
     def verify(self, name: str, version: int | None = None) -> Manifest:
-        """Compare the files' SHA-256."""
         return self.open(name, version).manifest
 
     def put(self, manifest: Manifest, encoder: Path, head: Path) -> Manifest:
-        """Store a model as the next version of its name."""
         name = checked_name(manifest.name)
         self._packaged.protect(name)
         manifest = with_encoders_notice(manifest, (one.manifest for one in self.list()))
@@ -106,31 +105,24 @@ class FilesystemRegistry:
                 self._put_blob(source, file)
             version = max(self._versions(name), default=0) + 1
             stored = numbered(manifest, version)
-            self._write(self._manifest_path(name, version), encode_manifest(stored))
+            put_file(self._manifest_path(name, version), encode_manifest(stored))
         return stored
 
     def delete(self, name: str, version: int | None = None) -> None:
-        """Remove one version or all, and the files no other model needs."""
         checked_name(name)
         self._packaged.protect(name)
         with self._locked():
             # Manifests are not read here: a damaged one can be removed as well.
-            self._existing(name, version)
             versions = self._versions(name)
-            doomed = [version] if version is not None else versions
-            if name == self.active() and set(doomed) == set(versions):
-                raise ModelProtected(
-                    f"The model {name!r} is in use.", "Choose another with `d3 models use` first."
-                )
-            for one in doomed:
+            removed = doomed(name, versions, version, self.active())
+            for one in removed:
                 self._manifest_path(name, one).unlink(missing_ok=True)
-            if set(doomed) == set(versions):
+            if len(removed) == len(versions):
                 shutil.rmtree(self._manifest_path(name, 1).parent)
             self._collect_garbage()
 
     def active(self) -> str | None:
-        """The name chosen with :meth:`activate`, if any."""
-        with _translated("read"):
+        with _usable("read"):
             try:
                 text = (self._root / "active").read_text(encoding="utf-8", errors="replace")
                 return text.strip() or None
@@ -138,24 +130,19 @@ class FilesystemRegistry:
                 return None
 
     def activate(self, name: str) -> None:
-        """Make this model the one used when none is named."""
         with self._locked():
             self._find(name, None)
-            self._write(self._root / "active", f"{name}\n".encode())
+            put_file(self._root / "active", f"{name}\n".encode())
 
     def _find(self, name: str, version: int | None) -> Manifest:
-        with _translated("read"):
+        with _usable("read"):
             if (shipped := self._packaged.find(name, version)) is not None:
                 return shipped
             return self._read(name, self._existing(checked_name(name), version))
 
     def _existing(self, name: str, version: int | None) -> int:
         """The version asked for, or the newest."""
-        versions = self._versions(name)
-        wanted = max(versions, default=None) if version is None else version
-        if wanted is None or wanted not in versions:
-            raise not_found(name, version if versions else None)
-        return wanted
+        return existing(name, self._versions(name), version)
 
     def _read(self, name: str, version: int) -> Manifest:
         text = self._manifest_path(name, version).read_bytes()
@@ -188,13 +175,10 @@ class FilesystemRegistry:
         check(source, file, f"The file {source.name!r}")
         if matches(target, file):
             return
-        with temporary_beside(target) as unfinished:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target, READABLE) as unfinished:
             shutil.copyfile(source, unfinished)
             check(unfinished, file, f"The copy of {source.name!r}")
-
-    def _write(self, target: Path, content: bytes) -> None:
-        with temporary_beside(target) as unfinished:
-            unfinished.write_bytes(content)
 
     def _collect_garbage(self) -> None:
         try:
@@ -213,7 +197,7 @@ class FilesystemRegistry:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """One writer at a time, across processes; readers need no lock."""
-        with _translated("written"):
+        with _usable("written"):
             self._root.mkdir(parents=True, exist_ok=True)
             try:
                 with FileLock(self._root / ".lock", timeout=_LOCK_SECONDS):
@@ -225,12 +209,7 @@ class FilesystemRegistry:
                 ) from error
 
 
-@contextmanager
-def _translated(verb: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StorageFailed(
-            f"The model folder cannot be {verb} ({error.strerror or type(error).__name__}).",
-            "Check D3_HOME: its permissions and the free space.",
-        ) from error
+def _usable(verb: str) -> AbstractContextManager[None]:
+    return storage_errors(
+        f"The model folder cannot be {verb}", "Check D3_HOME: its permissions and the free space."
+    )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
 
 from d3.domain.errors import StorageFailed
+from d3.domain.files import put, storage_errors
 
 
 class SecretFiles:
@@ -67,20 +67,6 @@ def _read(path: Path) -> str:
 
 def _write(path: Path, text: str, *, only_new: bool = False) -> None:
     """Whole or not at all; nobody else may read it, not even for a moment."""
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
+    with storage_errors(f"{path.name} cannot be written", "Check D3_HOME."):
         path.parent.mkdir(parents=True, exist_ok=True)
-        number = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(number, "w", encoding="ascii") as stream:
-            stream.write(text + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        if only_new:
-            with suppress(FileExistsError):
-                path.hardlink_to(partial)
-        else:
-            partial.replace(path)
-    except OSError as error:
-        raise StorageFailed(f"{path.name} cannot be written.", "Check D3_HOME.") from error
-    finally:
-        partial.unlink(missing_ok=True)
+        put(path, f"{text}\n".encode("ascii"), 0o600, only_new=only_new)

@@ -1,7 +1,8 @@
 """Models and images in buckets of MinIO or any other S3 server."""
 
+from d3.adapters.minio.adoption import AdoptingRegistry
 from d3.adapters.minio.bucket import S3Place
 from d3.adapters.minio.collection import S3Collection, S3Images
 from d3.adapters.minio.registry import MinioRegistry
 
-__all__ = ["MinioRegistry", "S3Collection", "S3Images", "S3Place"]
+__all__ = ["AdoptingRegistry", "MinioRegistry", "S3Collection", "S3Images", "S3Place"]

@@ -44,7 +44,7 @@ class S3Place:
         region: of the bucket.
         connect_seconds: until a connection stands, at most; tried twice.
         read_seconds: between two signs of life of a small request, at most.
-        transfer_seconds: likewise while files move.
+        transfer_seconds: the same while files move.
     """
 
     endpoint: str
@@ -69,7 +69,7 @@ class ObjectFacts:
         key: its name in the bucket.
         size_bytes: of its content.
         modified: when it was last written, by the server's clock.
-        sha256: what the writer said of its content; empty where nobody did.
+        sha256: of its content, as the writer stated it; may be empty.
     """
 
     key: str
@@ -247,7 +247,7 @@ def can_be_bucket(name: str) -> bool:
 
 
 def _is_ours(error: Exception) -> bool:
-    """Whether somebody of ours made the bucket at the same moment."""
+    """Whether another D3 made the bucket at the same moment."""
     cause = error.__cause__
     return getattr(cause, "code", None) == "BucketAlreadyOwnedByYou"
 

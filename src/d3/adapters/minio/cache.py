@@ -4,7 +4,7 @@
 
     FOLDER/blobs/<sha256>.safetensors        checked each time they are opened
     FOLDER/manifests/<name>/<version>.json   as they were read last
-    FOLDER/active, FOLDER/catalog.json       likewise
+    FOLDER/active, FOLDER/catalog.json       as they were read last
 
 A blob's time of modification is when it was opened last, by any process of this machine.
 """
@@ -14,14 +14,13 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from d3.adapters.model_files import temporary_beside
-from d3.domain.errors import StorageFailed
+from d3.adapters.model_files import put_file
+from d3.domain.files import storage_errors
 from d3.domain.models import ModelFile
 
 _LOG = logging.getLogger(__name__)
@@ -45,8 +44,7 @@ class LocalCache:
         if self.kept(key) == content:
             return
         try:
-            with temporary_beside(self._folder / key) as unfinished:
-                unfinished.write_bytes(content)
+            put_file(self._folder / key, content)
         except OSError as error:
             if not self._complained:
                 _LOG.warning(
@@ -127,17 +125,8 @@ def _removed(blob: Path) -> bool:
     return False
 
 
-@contextmanager
-def usable() -> Iterator[None]:
-    """Turn what the file system refuses into ours.
-
-    Raises:
-        StorageFailed: the folder cannot be used.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise StorageFailed(
-            f"The model cache cannot be used ({error.strerror or type(error).__name__}).",
-            "Check D3_HOME: its permissions and the free space.",
-        ) from error
+def usable() -> AbstractContextManager[None]:
+    """Say what the file system refuses as StorageFailed."""
+    return storage_errors(
+        "The model cache cannot be used", "Check D3_HOME: its permissions and the free space."
+    )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Protocol, TypeAlias
+from dataclasses import dataclass
+from typing import TypeAlias
 
 from d3.adapters.minio.bucket import Bucket
 from d3.adapters.minio.cache import LocalCache
@@ -23,20 +24,19 @@ def manifest_key(name: str, version: int) -> str:
     return f"manifests/{name}/{version}.json"
 
 
-class CatalogReader(Protocol):
-    """Somewhere to look models up; every method may raise StorageUnavailable."""
+@dataclass(frozen=True, slots=True)
+class BareHead:
+    """A head's checkpoint that lies in a store without a manifest, put there by hand.
 
-    def versions(self) -> Catalog:
-        """Every model that has a manifest."""
-        ...
+    Attributes:
+        name: the model's that it may become; the file's own.
+        size_bytes: of the file.
+        modified: ISO 8601 in UTC, when it was put there.
+    """
 
-    def manifest(self, name: str, version: int) -> bytes | None:
-        """A manifest's text; None where it is gone."""
-        ...
-
-    def active(self) -> str | None:
-        """The model used when none is named."""
-        ...
+    name: str
+    size_bytes: int
+    modified: str
 
 
 class StoredCatalog:
@@ -98,6 +98,10 @@ class CachedCatalog:
         if (content := self._cache.kept(key)) is None:
             raise _unknown()
         return content
+
+
+CatalogReader: TypeAlias = StoredCatalog | CachedCatalog
+"""Somewhere to look models up; every method may raise StorageUnavailable."""
 
 
 def can_be_name(name: str) -> bool:

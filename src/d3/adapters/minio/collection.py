@@ -98,7 +98,6 @@ class S3Collection:
         self._bucket = images.bucket(self._name)
 
     def list(self, after: str | None) -> Iterator[Listed]:
-        """The keys behind a cursor, in the server's order."""
         try:
             for key in self._bucket.stream(self._prefix, after):
                 yield Listed(f"{S3_SCHEME}{self._name}/{key}", key)
@@ -106,11 +105,9 @@ class S3Collection:
             raise self._missing() from error
 
     def read(self, uri: str) -> bytes:
-        """An object's content."""
         return self._images.read(uri)
 
     def check(self) -> None:
-        """Ask for the first key."""
         try:
             next(self._bucket.stream(self._prefix), None)
         except BucketMissing as error:

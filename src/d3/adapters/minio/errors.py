@@ -36,7 +36,7 @@ _REFUSALS = {
     "XMinioStorageFull": ("is full.", "Free space on the store, or remove models."),
     "QuotaExceeded": ("refuses more: its quota is used up.", "Raise it, or remove models."),
     "BucketAlreadyExists": (
-        "keeps a bucket of this name for somebody else.",
+        "keeps a bucket of this name for another account.",
         "Choose another MINIO_BUCKET_NAME.",
     ),
 }

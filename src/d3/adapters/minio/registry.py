@@ -5,7 +5,7 @@
     blobs/<sha256>.safetensors      shared by every model with the same file
     manifests/<name>/<version>.json written last: what has no manifest does not exist
     active                          the name of the model used when none is named
-    <name>.pth                      a bare head that somebody put there by hand
+    <name>.pth                      a bare head, uploaded by hand
 
 While the store is away, reading goes on from the copy, and writing fails.
 """
@@ -28,6 +28,7 @@ from d3.adapters.minio import transfers
 from d3.adapters.minio.bucket import Bucket, S3Place
 from d3.adapters.minio.cache import LocalCache, usable
 from d3.adapters.minio.catalog import (
+    BareHead,
     CachedCatalog,
     CatalogReader,
     StoredCatalog,
@@ -37,7 +38,9 @@ from d3.adapters.minio.catalog import (
 from d3.adapters.minio.versions import Claims
 from d3.adapters.model_files import (
     PackagedModels,
+    doomed,
     encode_manifest,
+    existing,
     not_found,
     numbered,
     stored_manifest,
@@ -46,10 +49,10 @@ from d3.domain.errors import (
     D3Error,
     ModelDamaged,
     ModelError,
-    ModelProtected,
     StorageFailed,
     StorageUnavailable,
 )
+from d3.domain.files import Progress, no_progress
 from d3.domain.models import (
     Manifest,
     ModelFile,
@@ -58,7 +61,6 @@ from d3.domain.models import (
     checked_name,
     with_encoders_notice,
 )
-from d3.domain.ports.models import BareHead
 
 Answer = TypeVar("Answer")
 _Summaries: TypeAlias = list[ModelSummary]
@@ -70,7 +72,7 @@ _READERS = 8
 
 
 class MinioRegistry:
-    """Implements ``ModelRegistry`` and ``BareHeads``.
+    """Implements ``ModelRegistry``.
 
     Safe for threads, processes and machines that share the bucket, if its listings are consistent
     (those of AWS, MinIO and Ceph are). Versions are unique and may have gaps.
@@ -79,7 +81,7 @@ class MinioRegistry:
         place: the bucket.
         cache: the folder for the copy; those of several stores may share it.
         packaged: folders of read-only models, which need no store.
-        progress: told how far files have moved.
+        progress: called as files move.
         cache_bytes: that the files of the copy may take; those of the active model and of the last
             two that were opened here stay, and what was opened within the hour.
         monotonic: seconds that never run backwards.
@@ -93,13 +95,13 @@ class MinioRegistry:
         place: S3Place,
         cache: Path,
         packaged: Sequence[Path] = (),
-        progress: transfers.Progress | None = None,
+        progress: Progress | None = None,
         *,
         cache_bytes: int = 10 * 2**30,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._packaged = PackagedModels(packaged)
-        self._progress = progress or transfers.silent
+        self._progress = progress or no_progress
         self._monotonic = monotonic
         self._bucket = Bucket(place)
         which = hashlib.sha256(f"{place.endpoint}/{place.bucket}".encode()).hexdigest()[:16]
@@ -145,7 +147,6 @@ class MinioRegistry:
         ]
 
     def describe(self, name: str, version: int | None = None) -> Manifest:
-        """The manifest of one version, by default the newest."""
         if (shipped := self._packaged.find(checked_name(name), version)) is not None:
             return shipped
         return self._packaged.noted(self._ask(lambda catalog: _find(catalog, name, version)))
@@ -172,7 +173,6 @@ class MinioRegistry:
         )
 
     def verify(self, name: str, version: int | None = None) -> Manifest:
-        """Read the store's own files through and compare their SHA-256."""
         if (shipped := self._packaged.open(checked_name(name), version)) is not None:
             return shipped.manifest
         manifest = self._packaged.noted(_find(self._far, name, version))
@@ -182,7 +182,6 @@ class MinioRegistry:
         return manifest
 
     def put(self, manifest: Manifest, encoder: Path, head: Path) -> Manifest:
-        """Store a model as the next version of its name."""
         name = checked_name(manifest.name)
         self._packaged.protect(name)
         manifest = with_encoders_notice(manifest, (one.manifest for one in self.list()))
@@ -201,17 +200,9 @@ class MinioRegistry:
         return stored
 
     def delete(self, name: str, version: int | None = None) -> None:
-        """Remove one version or all, and the files no other model needs."""
         self._packaged.protect(checked_name(name))
         versions = self._far.versions().get(name, [])
-        if not versions or version not in (None, *versions):
-            raise not_found(name, version if versions else None)
-        doomed = versions if version is None else [version]
-        if name == self._far.active() and doomed == versions:
-            raise ModelProtected(
-                f"The model {name!r} is in use.", "Choose another with `d3 models use` first."
-            )
-        for one in doomed:
+        for one in doomed(name, versions, version, self._far.active()):
             self._bucket.remove(manifest_key(name, one))
             self._cache.forget(manifest_key(name, one))
         self._collect_garbage()
@@ -229,7 +220,6 @@ class MinioRegistry:
             return self._active[1]
 
     def activate(self, name: str) -> None:
-        """Make this model the one used when none is named."""
         if self._packaged.find(checked_name(name)) is None:
             _find(self._far, name, None)
         content = f"{name}\n".encode()
@@ -239,7 +229,7 @@ class MinioRegistry:
             self._active = self._monotonic(), name
 
     def bare_heads(self) -> Sequence[BareHead]:
-        """Heads that lie in the bucket without a manifest; none while the store is away."""
+        """Those that are there, by name."""
 
         def ask(catalog: CatalogReader) -> Sequence[BareHead]:
             found = self._bucket.list("", deep=False) if catalog is self._far else []
@@ -252,7 +242,7 @@ class MinioRegistry:
         return self._ask(ask)
 
     def fetch_head(self, head: BareHead, into: Path) -> Path:
-        """Bring a bare head's file into the folder.
+        """The head's file, unchecked, brought into the folder.
 
         Raises:
             ModelNotFound: it is gone.
@@ -263,7 +253,7 @@ class MinioRegistry:
         return target
 
     def remove_head(self, head: BareHead) -> None:
-        """Take a bare head's file away."""
+        """Take the head's file away."""
         self._bucket.remove(head.name)
 
     def _ask(self, question: Callable[[CatalogReader], Answer]) -> Answer:
@@ -325,10 +315,7 @@ class MinioRegistry:
 
 
 def _find(catalog: CatalogReader, name: str, version: int | None) -> Manifest:
-    versions = catalog.versions().get(name, [])
-    wanted = max(versions, default=None) if version is None else version
-    if wanted is None or wanted not in versions:
-        raise not_found(name, version if versions else None)
+    wanted = existing(name, catalog.versions().get(name, []), version)
     if (text := catalog.manifest(name, wanted)) is None:
         raise not_found(name, version)
     return stored_manifest(text, name, wanted)

@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, Self, TypeAlias
+from typing import BinaryIO, Self
 
 from d3.adapters.minio.bucket import Bucket, MiB
 from d3.adapters.minio.cache import claim, note_use, unfinished
 from d3.adapters.minio.errors import ObjectMissing
 from d3.adapters.model_files import MEND, check, matches
+from d3.domain.backoff import resume_while_it_grows
 from d3.domain.errors import ModelDamaged, ModelNotFound, StorageFailed, StorageUnavailable
+from d3.domain.files import Progress, no_progress
 from d3.domain.models import ModelFile
-
-Progress: TypeAlias = Callable[[str, int, int], None]
-"""Told what moves, how many bytes of it are there, and how many there will be."""
 
 _FRUITLESS = 3
 _PAUSE_SECONDS = 0.2
-
-
-def silent(what: str, done: int, total: int) -> None:
-    """The progress that nobody watches."""
 
 
 def upload(
@@ -36,7 +30,7 @@ def upload(
     file: ModelFile,
     what: str,
     *,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> None:
     """Put a file under its key, unless it is there already; only its own bytes are kept there.
 
@@ -79,7 +73,7 @@ def download(
     file: ModelFile,
     what: str,
     *,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> None:
     """Bring a file to its place in the cache, unless it is there; one process at a time.
 
@@ -156,29 +150,32 @@ def _fill(
         while content := stream.read(MiB):
             digest.update(content)
         done = stream.tell()
-        fruitless = 0
-        while done < file.size_bytes:
-            before = done
-            try:
-                with bucket.download(key, done) as (start, chunks):
-                    if start != done:
-                        stream.truncate(0)
-                        digest.restart()
-                        done = 0
-                    for chunk in chunks:
-                        stream.write(chunk)
-                        digest.update(chunk)
-                        done += len(chunk)
-                        progress(done)
-            except ObjectMissing:
-                return False
-            except StorageUnavailable:
-                fruitless = 0 if done > before else fruitless + 1
-                if fruitless == _FRUITLESS:
-                    raise
-                time.sleep(_PAUSE_SECONDS)
-            else:
-                break
+
+        def go_on() -> None:
+            nonlocal done
+            if done >= file.size_bytes:
+                return
+            with bucket.download(key, done) as (start, chunks):
+                if start != done:
+                    stream.truncate(0)
+                    digest.restart()
+                    done = 0
+                for chunk in chunks:
+                    stream.write(chunk)
+                    digest.update(chunk)
+                    done += len(chunk)
+                    progress(done)
+
+        try:
+            resume_while_it_grows(
+                go_on,
+                lambda: done,
+                (StorageUnavailable,),
+                fruitless=_FRUITLESS,
+                pause=_PAUSE_SECONDS,
+            )
+        except ObjectMissing:
+            return False
         return done == file.size_bytes and digest.hexdigest() == file.sha256
 
 

@@ -2,10 +2,11 @@
 
 S3 in general has no conditional write, so a number is claimed by two steps that every server with
 consistent listings orders: write ``manifests/<name>/<version>.claim-<token>``, then list. Of two
-who claim one number, whoever wrote last sees the other's claim. A number is taken only by who sees
-no other claim on it, and no manifest; all others go on to higher numbers, apart by the rank of
-their tokens. So numbers are unique, and may have gaps. The claim also names the files that are
-about to be used, so that nobody collects them as garbage, and it goes when the manifest stands.
+uploaders that claim one number, the one that wrote last sees the other's claim. An uploader takes a
+number only if it sees no other claim on it, and no manifest; all others go on to higher numbers,
+apart by the rank of their tokens. So numbers are unique, and may have gaps. The claim also names
+the files that are about to be used, so that they are not collected as garbage, and it goes when the
+manifest stands.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class Claims:
                 self._bucket.write(key, content)
                 entries = self._entries(name)
             except StorageFailed:
-                self._release_slots(key)
+                self._remove_quietly(key)
                 raise
             rivals = {other for one, other in entries if one == version and other != token}
             if not rivals:
@@ -86,7 +87,7 @@ class Claims:
             f"Too many store the model {name!r} at this moment.", "Try again in a while."
         )
 
-    def _release_slots(self, key: str) -> None:
+    def _remove_quietly(self, key: str) -> None:
         """A write that seemed to fail may have been kept all the same."""
         try:
             self._bucket.remove(key)

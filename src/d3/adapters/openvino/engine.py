@@ -12,8 +12,7 @@ import numpy as np
 from d3.adapters.fitting import encodings_at_once, worthwhile_threads
 from d3.adapters.openvino.export import ENCODER, POSITIONS, WEIGHTS
 from d3.adapters.openvino.head import NumpyHead
-from d3.adapters.openvino.options import compile_options
-from d3.adapters.openvino.store import PreparedEncoders
+from d3.adapters.openvino.store import PreparedEncoders, compile_options
 from d3.domain.errors import DeviceOutOfMemory, EngineMissing, EngineUnavailable
 from d3.domain.images import Pixels
 from d3.domain.models import StoredModel
@@ -136,7 +135,6 @@ class OpenVinoDetector:
         self.weights_bytes = weights_bytes
 
     def score(self, pixels: Pixels, views: int) -> Logits:
-        """Raw logits (n, views) of uint8 RGB pixels (n, S, S, 3)."""
         if self._request is None:
             raise RuntimeError("the detector is closed")
         branches = 1 + checked_views(views, len(self._positions) - 1)
@@ -162,7 +160,6 @@ class OpenVinoDetector:
         self.score(np.zeros((1, side, side, 3), np.uint8), 1)
 
     def close(self) -> None:
-        """Give the memory back."""
         self._request = None
 
 

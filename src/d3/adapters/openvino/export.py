@@ -1,7 +1,7 @@
 """A child process that turns an encoder into OpenVINO's form, and tries it.
 
 By itself, because torch and two copies of the weights are then gone with it, and because a compiler
-that crashes takes nobody along. Run as::
+that crashes leaves D3 running. Run as::
 
     python -m d3.adapters.openvino.export SPEC_JSON ENCODER PRECISION THREADS INTO
 """
@@ -38,7 +38,7 @@ def main(spec: EncoderSpec, encoder: Path, precision: str, threads: int, into: P
     import openvino
     import torch
 
-    from d3.adapters.openvino.options import compile_options
+    from d3.adapters.openvino.store import compile_options
     from d3.network.checkpoints import load_encoder
     from d3.network.encoder import Encoder, with_class_token
     from d3.network.tricks import Tricks

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -21,8 +22,8 @@ from filelock import FileLock
 
 from d3.adapters.openvino.export import ENCODER, POSITIONS, WEIGHTS
 from d3.domain.errors import EngineUnavailable
-from d3.domain.hashing import file_of
-from d3.domain.models import StoredModel
+from d3.domain.files import storage_errors
+from d3.domain.models import StoredModel, file_of
 
 _FORMAT = 1
 _RECORD = "made_of.json"
@@ -30,6 +31,28 @@ _FILES = (ENCODER, WEIGHTS, POSITIONS)
 _SECONDS = 1800
 
 Facts = dict[str, Any]
+
+
+PRECISION_HINTS = {"fp32": "f32", "bf16": "bf16"}
+"""OpenVINO's names of our precisions."""
+
+
+def compile_options(precision: str, threads: int) -> dict[str, Any]:
+    """Options of the CPU device for one caller at a time.
+
+    Args:
+        precision: ``"fp32"`` or ``"bf16"``.
+        threads: at most; never more than this process may use.
+    """
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "INFERENCE_PRECISION_HINT": PRECISION_HINTS[precision],
+        "PERFORMANCE_HINT": "LATENCY",
+        "EXECUTION_MODE_HINT": "PERFORMANCE",
+        "INFERENCE_NUM_THREADS": max(1, min(threads, available or 1)),
+        # Other processes live on these cores too.
+        "ENABLE_CPU_PINNING": False,
+    }
 
 
 class PreparedEncoders:
@@ -61,7 +84,11 @@ class PreparedEncoders:
             "threads": threads,
         }
         name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
-        try:
+        with storage_errors(
+            "OpenVINO's form of the encoder cannot be kept in D3_HOME",
+            "Make room there, or set D3_ENGINE=torch.",
+            EngineUnavailable,
+        ):
             self._folder.mkdir(parents=True, exist_ok=True)
             with FileLock(self._folder / f"{name}.lock"):
                 found = self._folder / name
@@ -69,12 +96,6 @@ class PreparedEncoders:
                     self._preparing()
                     self._make(found, model, facts)
                 return found
-        except OSError as error:
-            raise EngineUnavailable(
-                "OpenVINO's form of the encoder cannot be kept in D3_HOME "
-                f"({error.strerror or type(error).__name__}).",
-                "Make room there, or set D3_ENGINE=torch.",
-            ) from error
 
     def _make(self, into: Path, model: StoredModel, facts: Facts) -> None:
         with tempfile.TemporaryDirectory(dir=self._folder, prefix="making-") as name:

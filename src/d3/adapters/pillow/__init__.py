@@ -1,6 +1,6 @@
 """Images decoded with Pillow, under limits, and pictures made with it."""
 
 from d3.adapters.pillow.decoder import Limits, PillowDecoder
-from d3.adapters.pillow.drawing import PillowDrawing
+from d3.adapters.pillow.drawing import png
 
-__all__ = ["Limits", "PillowDecoder", "PillowDrawing"]
+__all__ = ["Limits", "PillowDecoder", "png"]

@@ -14,7 +14,7 @@ def content_of(image: Image.Image, rgb: Image.Image, resized: Pixels) -> Content
         image: as it was opened, with its alpha channel if it has one.
         rgb: the same without alpha.
         resized: the network's pixels of it; those of one colour stay one colour, so nearly every
-            image is told by their first row.
+            image is decided by their first row.
     """
     if (resized[0] != resized[0, 0]).any() or not _is_flat(rgb):
         return Content.PICTURE

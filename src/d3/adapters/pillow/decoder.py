@@ -100,12 +100,10 @@ class PillowDecoder:
         self._limits = limits
 
     def recognises(self, path: Path) -> bool:
-        """Whether the file's first bytes are those of an image."""
         with _opened(path) as stream:
             return sniff(stream.read(SNIFFED_BYTES)) is not None
 
     def decode(self, source: ImageSource, size: int | None) -> DecodedImage:
-        """Check the limits, decode the first frame to RGB and resize it to ``size`` x ``size``."""
         source = self._handed_in(source)
         if isinstance(source, bytes):
             kind = self.format_of(source)
@@ -137,7 +135,6 @@ class PillowDecoder:
             return DecodedImage(pixels, facts)
 
     def picture(self, source: ImageSource, side: int) -> Pixels:
-        """The first frame as people see it, turned, and scaled down where a side is longer."""
         source, orientation = self._handed_in(source), 1
         if isinstance(source, bytes):
             kind = self.format_of(source)

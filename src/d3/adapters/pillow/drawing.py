@@ -1,4 +1,4 @@
-"""Pictures made for people: scaled down, and written as PNG."""
+"""Pictures made for people, written as PNG."""
 
 from __future__ import annotations
 
@@ -11,13 +11,10 @@ from PIL.PngImagePlugin import PngInfo
 from d3.domain.images import Pixels
 
 
-class PillowDrawing:
-    """Implements ``Drawing``."""
-
-    def png(self, pixels: Pixels, text: Mapping[str, str] | None = None) -> bytes:
-        """The picture as a PNG file, with texts in it by their keyword."""
-        file, info = io.BytesIO(), PngInfo()
-        for keyword, words in (text or {}).items():
-            info.add_text(keyword, words)
-        Image.fromarray(pixels).save(file, "PNG", pnginfo=info)
-        return file.getvalue()
+def png(pixels: Pixels, text: Mapping[str, str]) -> bytes:
+    """Uint8 RGB pixels (height, width, 3) as a PNG file that holds these texts by their keyword."""
+    file, info = io.BytesIO(), PngInfo()
+    for keyword, words in text.items():
+        info.add_text(keyword, words)
+    Image.fromarray(pixels).save(file, "PNG", pnginfo=info)
+    return file.getvalue()

@@ -1,4 +1,4 @@
-"""Which formats D3 reads, and words for those it does not; :mod:`d3.domain.formats` tells them."""
+"""Which formats D3 reads, and words for those it does not; :mod:`d3.domain.formats` finds out."""
 
 from __future__ import annotations
 

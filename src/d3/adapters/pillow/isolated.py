@@ -79,17 +79,14 @@ class IsolatedDecoder:
         self._lock = threading.Lock()
 
     def recognises(self, path: Path) -> bool:
-        """Whether the file's first bytes are those of an image."""
         return self._inside.recognises(path)
 
     def decode(self, source: ImageSource, size: int | None) -> DecodedImage:
-        """Check the limits, decode the first frame to RGB and resize it to ``size`` x ``size``."""
         if size is None or not _is_encoded(source):
             return self._inside.decode(source, size)
         return self._ask(source, lambda child, data, until: child.decode(data, size, until))
 
     def picture(self, source: ImageSource, side: int) -> Pixels:
-        """The first frame as people see it, turned, and scaled down where a side is longer."""
         if not _is_encoded(source):
             return self._inside.picture(source, side)
         return self._ask(source, lambda child, data, until: child.picture(data, side, until))

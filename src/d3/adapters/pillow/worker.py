@@ -34,7 +34,7 @@ _BYTES_A_PIXEL = 12
 """RGBA, its RGB copy, and what a decoder keeps of its own."""
 
 _ADDRESSES = 2 * 2**30
-"""Address space that threads may reserve and nobody uses."""
+"""Address space that threads may reserve without using it."""
 
 _WORN_BYTES = 256 * 2**20
 """More that stays reserved than at the start, and a fresh child takes over."""
@@ -134,7 +134,7 @@ def _mapped(which: int = _ALL_PAGES) -> int:
 def _limit_seconds(seconds: int) -> None:
     """The processor's seconds for the next image; beyond them the system ends this process.
 
-    So it ends by itself even where nobody is left to end it.
+    So it ends by itself even when its parent is gone.
     """
     try:
         import resource

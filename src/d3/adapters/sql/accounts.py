@@ -57,7 +57,6 @@ class SqlAccounts:
         self._database = database
 
     def add_user(self, username: str, email: str | None, now: datetime) -> User:
-        """Make an account."""
         username = checked_username(username)
         email = None if email is None else checked_email(email)
         insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
@@ -79,7 +78,6 @@ class SqlAccounts:
         )
 
     def user(self, username: str) -> User:
-        """The account of this name."""
         # Adopted names may stand there in another Unicode form than ours.
         meant = {storable(username), storable(unicodedata.normalize("NFC", username))}
         with self._database.reading() as connection:
@@ -91,12 +89,10 @@ class SqlAccounts:
         return _user_of(row)
 
     def users(self) -> list[User]:
-        """Every account, by id."""
         with self._database.reading() as connection:
             return [_user_of(row) for row in connection.execute(sa.select(*_USER).order_by(_U.id))]
 
     def set_active(self, user_id: int, *, active: bool) -> User:
-        """Open or close the door for all keys of an account."""
         _check_id(user_id)
         with self._database.writing() as connection:
             row = connection.execute(
@@ -107,7 +103,6 @@ class SqlAccounts:
         return _user_of(row)
 
     def create_key(self, user_id: int, wish: KeyWish, now: datetime) -> IssuedKey:
-        """Make a key for an account; the secret is told here and never again."""
         _check_id(user_id)
         with self._database.writing() as connection:
             _lock_user(connection, user_id)
@@ -115,14 +110,12 @@ class SqlAccounts:
             return _issue(connection, user_id, wish, now)
 
     def keys(self, user_id: int | None = None) -> list[ApiKey]:
-        """Every key, or those of an account, oldest first; also expired and revoked ones."""
         if user_id is not None and not 1 <= user_id <= LARGEST_ID:
             return []
         with self._database.reading() as connection:
             return _keys(connection, user_id)
 
     def revoke_key(self, key_id: str, now: datetime) -> ApiKey:
-        """Take a key back for good; a key that was taken back before stays as it is."""
         moment = sa.literal(in_utc(now), _K.revoked_at.type)
         with self._database.writing() as connection:
             row = connection.execute(
@@ -138,7 +131,6 @@ class SqlAccounts:
     def rotate_key(
         self, key_id: str, overlap: timedelta, expires_at: datetime | None, now: datetime
     ) -> IssuedKey:
-        """Make a key of the same name and scopes; the old one ends after the overlap."""
         with self._database.writing() as connection:
             owner = connection.scalar(sa.select(_K.user_id).where(_K.key_id == storable(key_id)))
             if owner is None:
@@ -156,7 +148,6 @@ class SqlAccounts:
             return _issue(connection, owner, KeyWish(old.name, old.scopes, expires_at), now)
 
     def authenticate(self, key: str, now: datetime) -> Principal:
-        """Who sent this key. Its last use is noted, at most once a minute."""
         found, principal, _ = self._admit(key, now)
         if use_is_news(found, now):
             # Nobody is kept out because a note could not be made.
@@ -165,12 +156,10 @@ class SqlAccounts:
         return principal
 
     def admit(self, key: str, now: datetime) -> Admission:
-        """Who sent this key, and until when it is good as it stands."""
         found, principal, username = self._admit(key, now)
         return Admission(principal, found.expires_at, username)
 
     def readmit(self, key_id: str, now: datetime) -> Admission:
-        """What the key of this id opens, for whoever has shown it before."""
         with self._database.reading() as connection:
             row = connection.execute(_search(_K.key_id == storable(key_id))).one_or_none()
         if row is None:
@@ -180,7 +169,6 @@ class SqlAccounts:
         return Admission(principal, found.expires_at, row.username)
 
     def note_uses(self, uses: Mapping[str, datetime]) -> None:
-        """Write down when keys were last used, in one transaction; never backwards."""
         if not uses:
             return
         used = sa.bindparam("used", type_=_K.last_used_at.type)
@@ -192,7 +180,6 @@ class SqlAccounts:
             connection.execute(note.values(last_used_at=used), rows)
 
     def close(self) -> None:
-        """Give connections back."""
         self._database.close()
 
     def _admit(self, key: str, now: datetime) -> tuple[ApiKey, Principal, str]:

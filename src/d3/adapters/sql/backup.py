@@ -9,7 +9,7 @@ from pathlib import Path
 
 from d3.adapters.sql.engine import Database
 from d3.domain.errors import StorageFailed
-from d3.domain.ports.storage import Progress, no_progress
+from d3.domain.files import Progress, no_progress, replacing
 
 _PAGES = 4096
 
@@ -20,7 +20,7 @@ def backup(database: Database, file: Path, progress: Progress = no_progress) -> 
     Args:
         database: an embedded one; writers go on meanwhile.
         file: must not be there yet.
-        progress: told pages copied and pages in all.
+        progress: called with the pages copied.
 
     Raises:
         StorageFailed: the file is there, cannot be written, or the database is a server's.
@@ -33,17 +33,13 @@ def backup(database: Database, file: Path, progress: Progress = no_progress) -> 
     source = Path(database.url.database or "")
     if not source.is_file():
         raise StorageFailed("There is no database to back up.", "Check D3_HOME or D3_DATABASE_URL.")
-    part = file.with_name(f"{file.name}.part")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch(mode=0o600, exist_ok=False)  # whose name it is, before anything is written
         try:
-            part.unlink(missing_ok=True)
-            part.touch(mode=0o600)
-            _copy(source, part, progress)
-            part.replace(file)
+            with replacing(file, 0o600) as part:
+                _copy(source, part, progress)
         except BaseException:
-            part.unlink(missing_ok=True)
             file.unlink(missing_ok=True)
             raise
     except FileExistsError as error:
@@ -76,7 +72,9 @@ def _copy(source: Path, target: Path, progress: Progress) -> None:
         here.execute("BEGIN")
         here.execute("SELECT count(*) FROM sqlite_master").fetchone()
         here.backup(
-            there, pages=_PAGES, progress=lambda _, left, total: progress(total - left, total)
+            there,
+            pages=_PAGES,
+            progress=lambda _, left, total: progress("pages", total - left, total),
         )
         # Everything in the one file, nothing in a log beside it.
         there.execute("PRAGMA journal_mode = DELETE")

@@ -14,14 +14,13 @@ from d3.adapters.sql.counters import continue_after, last_given
 from d3.adapters.sql.engine import Database
 from d3.adapters.sql.tables import Base
 from d3.domain.errors import SchemaMismatch, StorageFailed
-from d3.domain.ports.history import SchemaState
-from d3.domain.ports.storage import TableProgress, no_table_progress
+from d3.domain.files import Progress, no_progress
 
 _CHUNK = 1000
 
 
 class SqlCopier:
-    """Implements ``Copier``.
+    """Copies a whole database into an empty one, of either kind.
 
     Args:
         source: read in one snapshot.
@@ -32,8 +31,14 @@ class SqlCopier:
         self._source = source
         self._target = target
 
-    def copy(self, progress: TableProgress = no_table_progress) -> dict[str, int]:
+    def copy(self, progress: Progress = no_progress) -> dict[str, int]:
         """Copy every row with its id, all or none; how many each table had.
+
+        The source may be in use; what is copied is what it held at one moment. Ids go on counting
+        where the source's stood.
+
+        Args:
+            progress: called with a table's name, its rows copied and its rows in all.
 
         Raises:
             SchemaMismatch: the source is not at this version's revision, or the target is neither
@@ -60,7 +65,7 @@ class SqlCopier:
                 "There is no database to copy from.", "Check the address after --from."
             )
         found = schema.state(self._source)
-        if found is not SchemaState.AT_HEAD:
+        if found is not schema.SchemaState.AT_HEAD:
             raise SchemaMismatch(
                 f"The database to copy from is not as this D3 makes it: it is {found.value}.",
                 "Run `d3 db upgrade` on it first; `d3 db current` shows how it stands.",
@@ -68,7 +73,9 @@ class SqlCopier:
 
     def _prepare_target(self, target: sa.Connection) -> None:
         found = schema.state_of(target)
-        if found not in {SchemaState.EMPTY, SchemaState.AT_HEAD} or schema.has_rows(target):
+        if found not in {schema.SchemaState.EMPTY, schema.SchemaState.AT_HEAD} or schema.has_rows(
+            target
+        ):
             raise SchemaMismatch(
                 "The database to copy into is not empty, and nothing in it is overwritten.",
                 "Name a new one after --to.",
@@ -89,7 +96,7 @@ def _snapshot(database: Database) -> Iterator[sa.Connection]:
 
 
 def _copy_table(
-    source: sa.Connection, target: sa.Connection, table: sa.Table, progress: TableProgress
+    source: sa.Connection, target: sa.Connection, table: sa.Table, progress: Progress
 ) -> int:
     total = source.scalar(sa.select(sa.func.count()).select_from(table)) or 0
     in_order = sa.select(*table.columns).order_by(*table.primary_key.columns)

@@ -14,7 +14,8 @@ from sqlalchemy import event, exc
 
 from d3.adapters.sql.connecting import BoundedConnection, wait_only
 from d3.adapters.sql.errors import translate, translated
-from d3.domain.errors import CommitInDoubt, SettingsInvalid, StorageFailed, StorageUnavailable
+from d3.domain.errors import CommitInDoubt, SettingsInvalid, StorageUnavailable
+from d3.domain.files import storage_errors
 
 _WRITES = "d3_writes"
 _BUSY_MILLISECONDS = 10_000
@@ -126,8 +127,8 @@ class Database:
                     try:
                         transaction.commit()
                     except exc.DBAPIError as error:
-                        told = translate(error)
-                        if self.is_sqlite or not isinstance(told, StorageUnavailable):
+                        ours = translate(error)
+                        if self.is_sqlite or not isinstance(ours, StorageUnavailable):
                             raise
                         raise CommitInDoubt(
                             "The database went away while it was keeping the results.",
@@ -149,13 +150,8 @@ class Database:
 
     def _make_file(self) -> None:
         if self.is_sqlite and self.url.database:
-            try:
+            with storage_errors("The database cannot be made", "Check D3_HOME or D3_DATABASE_URL."):
                 _make_private(Path(self.url.database))
-            except OSError as error:
-                raise StorageFailed(
-                    f"The database cannot be made ({error.strerror}).",
-                    "Check D3_HOME or D3_DATABASE_URL.",
-                ) from error
 
 
 def _make_private(file: Path) -> None:
@@ -202,7 +198,7 @@ def _check_parameters(url: sa.URL) -> None:
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
-    # The driver begins transactions late and as readers; ours begin when told, see below.
+    # The driver begins transactions late and as readers; ours begin explicitly, see below.
     connection.isolation_level = None
     for pragma in (
         f"busy_timeout = {_BUSY_MILLISECONDS}",

@@ -15,7 +15,6 @@ from d3.adapters.sql.engine import Database
 from d3.adapters.sql.rows import COLUMNS, entry_of_row
 from d3.adapters.sql.tables import IdempotencyRow, InferenceResult, RequestLogRow
 from d3.adapters.sql.transaction import SqlTransaction
-from d3.domain.cursors import decode_cursor, encode_cursor
 from d3.domain.errors import ResultNotFound, StorageFailed
 from d3.domain.history import (
     LARGEST_ID,
@@ -35,7 +34,7 @@ from d3.domain.history import (
     nearest_rank,
 )
 from d3.domain.idempotency import ANONYMOUS
-from d3.domain.ordering import NEWEST_FIRST, Order, Place
+from d3.domain.ordering import NEWEST_FIRST, Order, Place, decode_cursor, encode_cursor
 
 _CHUNK = 1000
 _K = IdempotencyRow
@@ -55,19 +54,16 @@ class SqlHistory:
 
     @contextmanager
     def transaction(self) -> Iterator[SqlTransaction]:
-        """Write several things at once; leaving the block commits, an exception undoes all."""
         with self._database.writing() as connection:
             yield SqlTransaction(connection)
 
     def add_many(self, entries: Sequence[NewEntry]) -> list[int]:
-        """Keep the entries in one transaction; their ids, in order."""
         if not entries:
             return []
         with self.transaction() as transaction:
             return transaction.add_many(entries)
 
     def get(self, id_: int, user_id: int | None = None) -> HistoryEntry:
-        """One entry; with ``user_id``, only if it is this account's."""
         with self._database.reading() as connection:
             row = connection.execute(sa.select(*COLUMNS).where(*_one(id_, user_id))).one_or_none()
         if row is None:
@@ -75,7 +71,6 @@ class SqlHistory:
         return entry_of_row(row)
 
     def delete(self, id_: int, user_id: int | None = None) -> None:
-        """Remove one entry; with ``user_id``, only if it is this account's."""
         meant = _one(id_, user_id)
         with self._database.writing() as connection:
             gone = sa.delete(InferenceResult).where(*meant).returning(InferenceResult.user_id)
@@ -88,7 +83,6 @@ class SqlHistory:
     def forget(
         self, results_before: datetime | None, records_before: datetime | None
     ) -> tuple[int, int]:
-        """Delete what is older than these moments, a thousand rows at a time; how many."""
         if results_before is not None:
             told = (_K.created_at < results_before, _K.answer.is_not(None))
             with self._database.writing() as connection:
@@ -116,7 +110,6 @@ class SqlHistory:
     def page(
         self, where: HistoryFilter, limit: int, offset: int = 0, order: Order = NEWEST_FIRST
     ) -> Page:
-        """``limit`` entries after the first ``offset``, and how many there are."""
         checked_limit(limit)
         wanted = queries.page(where, limit, offset=checked_offset(offset), order=order)
         with self._database.reading() as connection:
@@ -131,7 +124,6 @@ class SqlHistory:
         cursor: str | None = None,
         order: Order = NEWEST_FIRST,
     ) -> CursorPage:
-        """``limit`` entries from the first in order, or from where the cursor stands."""
         checked_limit(limit)
         place = None if cursor is None else decode_cursor(cursor, where, order)
         entries = self._after(where, limit + 1, place, order)
@@ -141,14 +133,12 @@ class SqlHistory:
         return CursorPage(entries, encode_cursor(order.place_of(entries[-1]), where, order))
 
     def iterate(self, where: HistoryFilter) -> Iterator[HistoryEntry]:
-        """Every entry that matches, newest first, in bounded memory and without a long lock."""
         place = None
         while entries := self._after(where, _CHUNK, place):
             yield from entries
             place = NEWEST_FIRST.place_of(entries[-1])
 
     def statistics(self, where: HistoryFilter, bucket: BucketSize | None = None) -> Statistics:
-        """Counts over the entries that match, and a series in time if asked for."""
         if bucket is None:
             with self._database.reading() as connection:
                 row = connection.execute(queries.totals(where)).one()
@@ -167,7 +157,6 @@ class SqlHistory:
         )
 
     def distribution(self, where: HistoryFilter, parts: int) -> Distribution:
-        """How the scores of the entries that match lie in so many parts, and their times."""
         sqlite = self._database.is_sqlite
         with self._database.reading() as connection:
             rows = connection.execute(queries.scores(where, parts, sqlite=sqlite)).all()
@@ -184,7 +173,6 @@ class SqlHistory:
         return Distribution(scores=scores, p50=p50, p95=p95)
 
     def failures(self, where: HistoryFilter, bucket: BucketSize) -> list[Failures]:
-        """Requests to judge that failed, oldest first, without the empty days or hours."""
         wanted = queries.failures(where, bucket, sqlite=self._database.is_sqlite)
         with self._database.reading() as connection:
             rows = connection.execute(wanted).all()
@@ -194,7 +182,6 @@ class SqlHistory:
         ]
 
     def check_writable(self) -> None:
-        """Try what keeping a result needs, and undo it."""
         with suppress(_UndoneError), self._database.writing() as connection:
             if connection.dialect.name == "postgresql" and not connection.scalar(_MAY_COUNT):
                 raise StorageFailed(
@@ -207,7 +194,6 @@ class SqlHistory:
             raise _UndoneError
 
     def close(self) -> None:
-        """Give connections back."""
         self._database.close()
 
     def _after(

@@ -39,7 +39,6 @@ class SqlScanLedger:
         self._insert = sqlite.insert if database.is_sqlite else postgresql.insert
 
     def open(self, new: NewScan) -> Scan:
-        """The scan of that name, made if it is new; the service's own from then on if it asks."""
         with self._database.writing() as connection:
             connection.execute(
                 self._insert(_S)
@@ -73,29 +72,24 @@ class SqlScanLedger:
         return self.get(new.name)
 
     def get(self, name: str) -> Scan:
-        """A scan with its counts."""
         found = self._select(sa.select(_S.__table__).where(_S.name == name))
         if not found:
             raise ScanNotFound("There is no scan of that id.", "`d3 scans list` shows them.")
         return found[0]
 
     def newest(self, limit: int = 50, offset: int = 0) -> list[Scan]:
-        """The newest first, those before the offset aside."""
         asked = sa.select(_S.__table__).order_by(_S.id.desc())
         return self._select(asked.limit(limit).offset(offset))
 
     def unfinished(self) -> list[Scan]:
-        """What the service has to see to: its running scans, the oldest first."""
         running = sa.and_(_S.by_service == sa.true(), _S.state == ScanState.RUNNING.value)
         return self._select(sa.select(_S.__table__).where(running).order_by(_S.id))
 
     def note(self, scan_id: int, trouble: str | None) -> None:
-        """Say why a scan does not go on, or that it does."""
         with self._database.writing() as connection:
             connection.execute(sa.update(_S).where(_S.id == scan_id).values(trouble=trouble))
 
     def set_state(self, scan_id: int, state: ScanState, now: datetime) -> None:
-        """Cancel a scan, or let it go on."""
         ended = None if state is ScanState.RUNNING else now
         with self._database.writing() as connection:
             connection.execute(
@@ -107,7 +101,6 @@ class SqlScanLedger:
     def begin_listing(
         self, scan_id: int, owner: str, now: datetime, until: datetime
     ) -> Listing | None:
-        """The right to list until then; None if somebody else has it or all is listed."""
         with self._database.writing() as connection:
             free = sa.or_(_S.lister.is_(None), _S.lister == owner, _S.lister_until < now)
             found = connection.execute(
@@ -122,7 +115,6 @@ class SqlScanLedger:
     def add_shard(
         self, scan_id: int, owner: str, number: int, uris: Sequence[str], cursor: str | None
     ) -> bool:
-        """Add a shard and move the cursor; None for a cursor says that all is listed."""
         moved = {"listed": True} if cursor is None else {"shards": number + 1, "cursor": cursor}
         mine = (_S.id == scan_id, _S.lister == owner, _S.shards == number)
         with self._database.writing() as connection:
@@ -143,7 +135,6 @@ class SqlScanLedger:
         return True
 
     def claim(self, scan_id: int, owner: str, now: datetime, until: datetime) -> Shard | None:
-        """The first open shard that nobody holds; None if there is none or the scan is not on."""
         on = sa.exists().where(_S.id == scan_id, _S.state == ScanState.RUNNING.value)
         free = sa.or_(_H.owner.is_(None), _H.owner_until < now)
         first = (
@@ -167,7 +158,6 @@ class SqlScanLedger:
         return Shard(found.number, _unpacked(found.keys), begun)
 
     def known(self, scan_id: int, uris: Sequence[str]) -> set[str]:
-        """Those of the stored URIs that have a row."""
         found: set[str] = set()
         with self._database.reading() as connection:
             for start in range(0, len(uris), _LOOKED_UP):
@@ -177,7 +167,6 @@ class SqlScanLedger:
         return found
 
     def add(self, scan_id: int, number: int, rows: Sequence[ScanRow]) -> None:
-        """Keep rows of a shard and count them, those that are there already aside."""
         with self._database.writing() as connection:
             kept = self._keep(connection, scan_id, number, rows)
             counts = Counter(verdict or "error" for (verdict,) in kept)
@@ -205,7 +194,6 @@ class SqlScanLedger:
         return connection.execute(once.returning(_R.verdict), values)
 
     def finish(self, scan_id: int, number: int, passed_over: int) -> None:
-        """Every image of the shard has its row."""
         with self._database.writing() as connection:
             connection.execute(
                 sa.update(_H)
@@ -214,7 +202,6 @@ class SqlScanLedger:
             )
 
     def renew(self, scan_id: int, owner: str, until: datetime) -> None:
-        """Hold for longer what this owner holds."""
         with self._database.writing() as connection:
             connection.execute(
                 sa.update(_H)
@@ -226,7 +213,6 @@ class SqlScanLedger:
             )
 
     def release(self, scan_id: int, owners: Iterable[str]) -> None:
-        """Let go what these owners hold."""
         given = list(owners)
         with self._database.writing() as connection:
             connection.execute(
@@ -239,7 +225,6 @@ class SqlScanLedger:
             )
 
     def holders(self, scan_id: int, now: datetime) -> set[str]:
-        """Who holds leases that have not run out."""
         shards = sa.select(_H.owner).where(
             _H.scan_id == scan_id, _H.finished == sa.false(), _H.owner_until >= now
         )
@@ -249,13 +234,11 @@ class SqlScanLedger:
         return {one for one in found if one is not None}
 
     def open_shards(self, scan_id: int) -> set[int]:
-        """The shards that are cut and not finished; no more than workers let be cut ahead."""
         asked = sa.select(_H.number).where(_H.scan_id == scan_id, _H.finished == sa.false())
         with self._database.reading() as connection:
             return {*connection.scalars(asked)}
 
     def complete(self, scan_id: int, now: datetime) -> bool:
-        """Close a scan of which all is listed and judged; whether it is closed."""
         unfinished = sa.exists().where(_H.scan_id == scan_id, _H.finished == sa.false())
         with self._database.writing() as connection:
             connection.execute(
@@ -270,7 +253,6 @@ class SqlScanLedger:
     def rows(
         self, scan_id: int, *, after: str | None = None, shard: int | None = None, limit: int = 5000
     ) -> list[ScanRow]:
-        """Rows behind a URI in the database's order, of all shards or of one."""
         asked = sa.select(*_ROW).where(_R.scan_id == scan_id)
         if after is not None:
             asked = asked.where(_R.uri > after)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -17,14 +19,37 @@ from d3.adapters.sql.connecting import take_time
 from d3.adapters.sql.engine import Database
 from d3.adapters.sql.tables import Base
 from d3.domain.errors import SchemaMismatch, StorageFailed
-from d3.domain.ports.history import SchemaState
-from d3.domain.ports.storage import Progress, Upgraded, no_progress
+from d3.domain.files import Progress, no_progress
 
 VERSION_TABLE = "d3_schema_version"
 """Ours alone, so that another application's Alembic in the same database is not in the way."""
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK = 0x6433_5343_4845_4D41  # "d3SCHEMA"
+
+
+class SchemaState(StrEnum):
+    """How a database's tables stand to this version of D3."""
+
+    EMPTY = "empty"
+    AT_HEAD = "at head"
+    BEHIND = "behind"
+    AHEAD = "ahead"
+    PROTOTYPE = "the original prototype's"
+    FOREIGN = "foreign"
+
+
+@dataclass(frozen=True, slots=True)
+class Upgraded:
+    """What an upgrade did.
+
+    Attributes:
+        revision: that the database is at now.
+        backup: of the embedded database as it was before; None where none was needed.
+    """
+
+    revision: str
+    backup: Path | None = None
 
 
 def head() -> str:
@@ -157,7 +182,7 @@ def state_of(connection: sa.Connection) -> SchemaState:
 
 
 class SqlSchema:
-    """Implements ``Schema`` with the functions of this module."""
+    """The functions of this module, for one database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -168,27 +193,28 @@ class SqlSchema:
         return self._database.name
 
     def head(self) -> str:
-        """The revision that this version of D3 works with."""
         return head()
 
     def current(self) -> str | None:
-        """The revision that the database is at; None before the first."""
         return current(self._database)
 
     def state(self) -> SchemaState:
-        """How the database stands to this version."""
         return state(self._database)
 
     def upgrade(self, *, backup: bool = True) -> Upgraded:
-        """Run the migrations that are missing, all or none; adopt the prototype's tables."""
+        """As :func:`upgrade`.
+
+        Args:
+            backup: keep a copy of an embedded database that holds rows beside it. A server's
+                backup is the server's business.
+        """
         return _upgrade(self._database, "head", keep_backup=backup)
 
     def make_ready(self) -> Path | None:
-        """Fill an empty database, upgrade an embedded one, refuse the others."""
         return make_ready(self._database)
 
     def backup(self, file: Path, progress: Progress = no_progress) -> None:
-        """Copy the embedded database, as it stands at this moment and while it is in use."""
+        """As :func:`d3.adapters.sql.backup.backup`."""
         backup(self._database, file, progress)
 
 
@@ -221,7 +247,7 @@ def _recorded(connection: sa.Connection) -> str | None:
 def _refuse(found: SchemaState, *refused: SchemaState) -> None:
     if found not in refused:
         return
-    told = {
+    errors = {
         SchemaState.BEHIND: (
             "The database was made by an older D3.",
             "Make a backup, then run `d3 db upgrade`.",
@@ -239,4 +265,4 @@ def _refuse(found: SchemaState, *refused: SchemaState) -> None:
             "Name another database with POSTGRES_DB or D3_DATABASE_URL.",
         ),
     }
-    raise SchemaMismatch(*told[found])
+    raise SchemaMismatch(*errors[found])

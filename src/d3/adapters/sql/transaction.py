@@ -26,15 +26,12 @@ class SqlTransaction:
         self._connection = connection
 
     def add_many(self, entries: Sequence[NewEntry]) -> list[int]:
-        """Write the entries by one statement; their ids, in order."""
         return insert_entries(self._connection, [row_of(entry) for entry in entries])
 
     def log_many(self, records: Sequence[RequestRecord]) -> None:
-        """Keep the records."""
         insert_records(self._connection, [log_row_of(record) for record in records])
 
     def reserve(self, key: IdempotencyKey, now: datetime) -> Reservation | StoredAnswer:
-        """The right to answer this key, or the answer it got before."""
         mine = {
             "request_hash": key.request_hash,
             "token": secrets.token_hex(16),
@@ -74,7 +71,6 @@ class SqlTransaction:
         return StoredAnswer(bytes(there.answer))
 
     def renew(self, reservations: Sequence[Reservation], now: datetime) -> None:
-        """Prolong the leases of keys that are still being answered."""
         tokens = [reservation.token for reservation in reservations]
         if tokens:
             held = (_K.token.in_(tokens), _K.answer.is_(None))
@@ -83,7 +79,6 @@ class SqlTransaction:
     def complete(
         self, reservation: Reservation, body: bytes, ids: Sequence[int], now: datetime
     ) -> None:
-        """Keep the answer, and which entries it tells of."""
         told_of = {"first_id": min(ids), "last_id": max(ids)} if ids else {}
         kept = self._connection.execute(
             sa.update(_K)
@@ -97,11 +92,9 @@ class SqlTransaction:
             )
 
     def release(self, reservation: Reservation) -> None:
-        """Give the key back unanswered."""
         self._connection.execute(sa.delete(_K).where(*_held(reservation)))
 
     def purge(self, now: datetime) -> int:
-        """Forget what has expired; how many there were."""
         return self._connection.execute(sa.delete(_K).where(_K.expires_at <= now)).rowcount
 
 

@@ -17,7 +17,7 @@ Name = sa.String(255).with_variant(sa.String(255, collation="C"), "postgresql")
 """Text compared code point by code point on both, so that a prefix is a range of the index."""
 
 Ordered = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
-"""Text of any length, compared likewise."""
+"""Text of any length, compared in the same way."""
 
 
 _STRANGE = re.compile('^"|[\0\ud800-\udfff]')

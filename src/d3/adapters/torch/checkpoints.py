@@ -25,21 +25,18 @@ class TorchCheckpoints:
         *,
         called: str | None = None,
     ) -> CheckpointFile:
-        """Check an encoder and convert it into the folder ``into``."""
         spec, tensors = checkpoints.read_encoder(file, heads, activation, called=called)
         target = into / "encoder.safetensors"
         checkpoints.write_tensors(target, tensors)
         return CheckpointFile(target, spec.width, spec)
 
     def read_head(self, file: Path, into: Path, *, called: str | None = None) -> CheckpointFile:
-        """Check a head and convert it into the folder ``into``."""
         width, tensors = checkpoints.read_head(file, called=called)
         target = into / "head.safetensors"
         checkpoints.write_tensors(target, tensors)
         return CheckpointFile(target, width)
 
     def read_open_clip(self, name: str, into: Path) -> CheckpointFile:
-        """Have open_clip bring an encoder, check it and convert it into the folder ``into``."""
         entry = find_entry(name)
         file = fetch_entry(entry.name)
         spec, tensors = checkpoints.read_encoder(
@@ -55,5 +52,4 @@ class TorchCheckpoints:
         return CheckpointFile(target, spec.width, spec)
 
     def draw_permutations(self, seed: int, count: int, patches: int) -> tuple[tuple[int, ...], ...]:
-        """See :func:`d3.network.permutations.draw_permutations`."""
         return draw_permutations(seed, count, patches)

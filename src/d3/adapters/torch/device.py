@@ -1,8 +1,10 @@
-"""Which device and precision: what was asked for, what is here, a word where they differ."""
+"""Which device, precision and threads: what was asked for, what is here, where they differ."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -76,6 +78,20 @@ def choose_precision(asked: Precision, device: torch.device) -> Literal["fp32", 
     if asked == "auto":
         return "bf16" if has_bfloat16 else "fp16"
     return asked
+
+
+@contextmanager
+def at_most(threads: int) -> Iterator[None]:
+    """Let torch use fewer threads than it would; never more, and as before afterwards."""
+    before = torch.get_num_threads()
+    if threads >= before:
+        yield
+        return
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _warn(sentence: str) -> None:

@@ -13,9 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from d3.adapters.fitting import encodings_at_once, worthwhile_threads
-from d3.adapters.torch.device import Precision, choose_device, choose_precision
+from d3.adapters.torch.device import Precision, at_most, choose_device, choose_precision
 from d3.adapters.torch.graphs import Graphs, sizes_up_to
-from d3.adapters.torch.threads import at_most
 from d3.domain.errors import DeviceOutOfMemory
 from d3.domain.images import Pixels
 from d3.domain.models import StoredModel
@@ -46,7 +45,6 @@ class TorchEngine:
         self._batch_size = batch_size
 
     def load(self, model: StoredModel) -> TorchDetector:
-        """Load the weights onto the device."""
         device = choose_device(self._device)
         precision = choose_precision(self._precision, device)
         spec = model.manifest.spec
@@ -113,21 +111,17 @@ class TorchDetector:
 
     @property
     def engine(self) -> str:
-        """``"torch"``."""
         return "torch"
 
     @property
     def device(self) -> str:
-        """Such as ``"cpu"`` or ``"cuda:0"``."""
         return str(self._permutations.device)
 
     @property
     def precision(self) -> str:
-        """``"fp32"``, ``"fp16"`` or ``"bf16"``."""
         return self._precision
 
     def score(self, pixels: Pixels, views: int) -> Logits:
-        """Raw logits (n, views) of uint8 RGB pixels (n, S, S, 3)."""
         if self._network is None:
             raise RuntimeError("the detector is closed")
         permutations = self._permutations[: checked_views(views, len(self._permutations))]
@@ -143,13 +137,11 @@ class TorchDetector:
 
     @property
     def parts(self) -> int:
-        """In how many parts a heat map is drawn."""
         return windows.parts(self._spec)
 
     def explain_parts(
         self, pixels: Pixels, views: int, start: int, stop: int
     ) -> NDArray[np.float64]:
-        """Raw logits (windows,) of some parts of a heat map, of uint8 RGB pixels (S, S, 3)."""
         if (network := self._network) is None:
             raise RuntimeError("the detector is closed")
         permutations = self._permutations[: checked_views(views, len(self._permutations))]
@@ -168,12 +160,10 @@ class TorchDetector:
         return logits
 
     def heat(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Raw logits (grid, grid) of an image's patches, of those of all windows."""
         heat: NDArray[np.float64] = windows.averaged(torch.from_numpy(logits), self._spec).numpy()
         return heat
 
     def close(self) -> None:
-        """Give the device's memory back."""
         self._network = None
         self._pool.shutdown()
         if self._graphs is not None:

@@ -8,10 +8,8 @@
 
 from __future__ import annotations
 
-import errno
 import re
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,8 +18,9 @@ import httpx
 from filelock import FileLock, Timeout
 
 from d3.adapters.web.clients import new_http_client
+from d3.domain.backoff import resume_while_it_grows
 from d3.domain.errors import SourceUnavailable, StorageFailed
-from d3.domain.ports.model_files import FileProgress, no_file_progress
+from d3.domain.files import Progress, no_progress, storage_errors
 from d3.domain.text import without_secrets
 
 _FRUITLESS = 5
@@ -32,28 +31,39 @@ _ELSEWHERE = "Check the address and the connection, or say another source with -
 
 
 class HttpFetcher:
-    """Implements ``Fetcher``.
+    """Brings files from the network, and goes on where it was cut off.
 
     Args:
-        progress: told what came.
+        progress: called as bytes arrive.
         pause_seconds: before the first new attempt; each fruitless one doubles it.
         quiet_seconds: after which a server that sends nothing counts as gone.
     """
 
     def __init__(
         self,
-        progress: FileProgress | None = None,
+        progress: Progress | None = None,
         *,
         pause_seconds: float = 1.0,
         quiet_seconds: float = 60.0,
     ) -> None:
-        self._progress = progress or no_file_progress
+        self._progress = progress or no_progress
         self._pause = pause_seconds
         self._timeout = httpx.Timeout(quiet_seconds, connect=min(quiet_seconds, 20.0))
 
     def fetch(self, url: str, target: Path, most_bytes: int) -> bool:
-        """Fetch a file whole, after what an earlier call left of it."""
-        with _written(target), _claimed(target):
+        """Fetch a file whole; whether it went on with what lay there from an earlier time.
+
+        What was fetched before an error stays beside the target, and the next call goes on there.
+
+        Raises:
+            SourceUnavailable: it is not there, is larger, or the connection keeps breaking.
+            StorageFailed: the file cannot be written; mostly there is no room.
+        """
+        written = storage_errors(
+            f"{target.name} cannot be written",
+            f"Make room in D3_HOME, or check its permissions. {_SAME_AGAIN}",
+        )
+        with written, _claimed(target):
             download = _Download(url, target, most_bytes, self._progress)
             resumed = download.done > 0
             with new_http_client(url, timeout=self._timeout, follow_redirects=True) as client:
@@ -63,27 +73,24 @@ class HttpFetcher:
         return resumed
 
     def _until_whole(self, client: httpx.Client, download: _Download) -> None:
-        fruitless = 0
-        while True:
-            before = download.done
-            try:
-                download.go_on(client)
-            except httpx.InvalidURL as error:
-                raise SourceUnavailable(
-                    f"{download.url} is no address.", "Begin it with https:// or http://."
-                ) from error
-            except (httpx.RequestError, _Busy) as error:
-                # Only bytes beyond all before count: a server without ranges may begin for ever.
-                fruitless = 0 if download.done > before else fruitless + 1
-                if fruitless == _FRUITLESS:
-                    raise SourceUnavailable(
-                        f"{download.url} cannot be fetched ({_reason(error)}); "
-                        f"{download.done:,} bytes are kept.",
-                        f"{_SAME_AGAIN} {_ELSEWHERE}",
-                    ) from error
-                time.sleep(self._pause * 2**fruitless)
-            else:
-                return
+        try:
+            resume_while_it_grows(
+                lambda: download.go_on(client),
+                lambda: download.done,
+                (httpx.RequestError, _Busy),
+                fruitless=_FRUITLESS,
+                pause=self._pause,
+            )
+        except httpx.InvalidURL as error:
+            raise SourceUnavailable(
+                f"{download.url} is no address.", "Begin it with https:// or http://."
+            ) from error
+        except (httpx.RequestError, _Busy) as error:
+            raise SourceUnavailable(
+                f"{download.url} cannot be fetched ({_reason(error)}); "
+                f"{download.done:,} bytes are kept.",
+                f"{_SAME_AGAIN} {_ELSEWHERE}",
+            ) from error
 
 
 class _Busy(Exception):
@@ -93,7 +100,7 @@ class _Busy(Exception):
 class _Download:
     """One file on its way."""
 
-    def __init__(self, url: str, target: Path, most_bytes: int, progress: FileProgress) -> None:
+    def __init__(self, url: str, target: Path, most_bytes: int, progress: Progress) -> None:
         self.url = without_secrets(url)
         self._url = url
         self.part = target.with_name(f"{target.name}.part")
@@ -209,16 +216,4 @@ def _claimed(target: Path) -> Iterator[None]:
     except Timeout as error:
         raise StorageFailed(
             f"Another process is fetching {target.name}.", "Wait until it has finished."
-        ) from error
-
-
-@contextmanager
-def _written(target: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        raise StorageFailed(
-            f"{target.name} cannot be written ({error.strerror or type(error).__name__}).",
-            f"{'Make room' if full else 'Check the permissions'} in D3_HOME. {_SAME_AGAIN}",
         ) from error

@@ -20,7 +20,7 @@ import httpcore
 import httpx
 
 from d3.domain.errors import ImageTooLarge, LinkInvalid, LinkUnavailable
-from d3.domain.ports.links import LinkedImage
+from d3.domain.ports.images import LinkedImage
 from d3.domain.text import display_name
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -62,7 +62,7 @@ def resolve(host: str, port: int) -> list[str]:
 
 
 class GuardedLinks:
-    """Implements ``Links``.
+    """Fetches files for strangers, from servers that the whole world may ask and no others.
 
     Args:
         most_bytes: of a file.
@@ -92,7 +92,14 @@ class GuardedLinks:
         return self._given_ssl or httpx.create_ssl_context(trust_env=False)
 
     def fetch(self, url: str) -> LinkedImage:
-        """Fetch a file whole, within a time and a size."""
+        """Fetch a file whole, within a time and a size.
+
+        Raises:
+            LinkInvalid: nothing like this is fetched: no address of a web server, or one with a
+                password in it.
+            LinkUnavailable: the server is not public, does not answer in time, or has no such file.
+            ImageTooLarge: there is more of it than an image may have.
+        """
         guard = _Guard(self._resolve, self._allowed, time.monotonic() + self._seconds)
         place = _checked(url)
         name = display_name(unquote(place.path.rstrip("/")) or place.raw_host.decode())

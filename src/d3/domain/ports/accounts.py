@@ -1,8 +1,9 @@
-"""What the domain needs to know of people: the port that keeps users and their API keys."""
+"""Who calls: users and their API keys, sessions, and how much each caller may ask."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, runtime_checkable
 
@@ -38,7 +39,7 @@ class Accounts(Protocol):
         ...
 
     def set_active(self, user_id: int, *, active: bool) -> User:
-        """Open or close the door for all keys of an account.
+        """Let all keys of an account be valid, or none.
 
         Raises:
             UserNotFound: there is none.
@@ -46,7 +47,7 @@ class Accounts(Protocol):
         ...
 
     def create_key(self, user_id: int, wish: KeyWish, now: datetime) -> IssuedKey:
-        """Make a key for an account; the secret is told here and never again.
+        """Make a key for an account; the secret is returned here and never again.
 
         Raises:
             UserNotFound: there is no such account.
@@ -90,7 +91,7 @@ class Accounts(Protocol):
         ...
 
     def readmit(self, key_id: str, now: datetime) -> Admission:
-        """What the key of this id opens, for whoever has shown it before; writes nothing.
+        """What the key of this id allows, for a caller who has shown it before; writes nothing.
 
         Raises:
             AccessRefused: KeyInvalid, KeyRevoked, KeyExpired or UserDisabled.
@@ -128,4 +129,57 @@ class Sessions(Protocol):
         Raises:
             SessionEnded: it lasted as long as it may.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """How a caller stands after a request.
+
+    Attributes:
+        allowed: whether the request may pass.
+        limit: requests of a window.
+        remaining: of them.
+        reset_seconds: until there is room again, or the window is over.
+    """
+
+    allowed: bool
+    limit: int
+    remaining: int
+    reset_seconds: int
+
+
+@runtime_checkable
+class RateLimiter(Protocol):
+    """Counts what each caller does. Safe to use from many threads; never raises.
+
+    Where its store is away it lets everybody pass: a limit that cannot be counted is no reason to
+    refuse a service.
+    """
+
+    @property
+    def waits(self) -> bool:
+        """Whether a call may wait for a server, so that it wants a thread."""
+        ...
+
+    @property
+    def trouble(self) -> str | None:
+        """Why it does not count, as of the last attempt; None while it does."""
+        ...
+
+    def hit(self, rate: str, who: str) -> Allowance:
+        """Count one.
+
+        Args:
+            rate: such as ``100/minute``.
+            who: what is counted of whom, such as ``key:4fQ...``.
+        """
+        ...
+
+    def look(self, rate: str, who: str) -> Allowance:
+        """The same without counting one."""
+        ...
+
+    def close(self) -> None:
+        """Give connections back."""
         ...

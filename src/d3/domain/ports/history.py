@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
-from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from d3.domain.history import (
@@ -24,11 +22,22 @@ from d3.domain.history import (
 )
 from d3.domain.idempotency import IdempotencyKey, Reservation, StoredAnswer
 from d3.domain.ordering import NEWEST_FIRST, Order
-from d3.domain.ports.storage import Progress, Upgraded, no_progress
 
 
-class RequestLog(Protocol):
-    """Who asked what, and how it ended."""
+class HistoryTransaction(Protocol):
+    """Writing that is kept as a whole or not at all: results, requests, and idempotency keys.
+
+    A key stands for a request that may come twice and counts once; it is unique per owner.
+    """
+
+    def add_many(self, entries: Sequence[NewEntry]) -> list[int]:
+        """Write the entries by one statement; their ids, in order.
+
+        Raises:
+            EntryRefused: one of them cannot be kept, so none is.
+            StorageFailed: the store cannot be written.
+        """
+        ...
 
     def log_many(self, records: Sequence[RequestRecord]) -> None:
         """Keep the records.
@@ -37,10 +46,6 @@ class RequestLog(Protocol):
             StorageFailed: they cannot be written.
         """
         ...
-
-
-class IdempotencyKeys(Protocol):
-    """Requests that may come twice and count once; unique per owner and key."""
 
     def reserve(self, key: IdempotencyKey, now: datetime) -> Reservation | StoredAnswer:
         """The right to answer this key, or the answer it got before.
@@ -66,7 +71,7 @@ class IdempotencyKeys(Protocol):
         Args:
             reservation: of the key.
             body: the answer.
-            ids: of the entries that the answer tells of; deleting one forgets the answer.
+            ids: of the entries in the answer; deleting one forgets the answer.
             now: the answer is kept for a day from then.
 
         Raises:
@@ -84,19 +89,6 @@ class IdempotencyKeys(Protocol):
         ...
 
 
-class HistoryTransaction(RequestLog, IdempotencyKeys, Protocol):
-    """Writing that is kept as a whole or not at all."""
-
-    def add_many(self, entries: Sequence[NewEntry]) -> list[int]:
-        """Write the entries by one statement; their ids, in order.
-
-        Raises:
-            EntryRefused: one of them cannot be kept, so none is.
-            StorageFailed: the store cannot be written.
-        """
-        ...
-
-
 @runtime_checkable
 class History(Protocol):
     """Results that were kept; newest first, by time, then by id, unless another order is asked for.
@@ -109,7 +101,7 @@ class History(Protocol):
 
         Raises:
             StorageUnavailable: the store is away or busy; nothing was kept.
-            CommitInDoubt: the connection broke while committing; nobody knows.
+            CommitInDoubt: the connection broke while committing; it may be kept or not.
             StorageFailed: the store cannot be written.
         """
         ...
@@ -209,77 +201,6 @@ class History(Protocol):
 
     def close(self) -> None:
         """Give connections back; the history is of no use afterwards."""
-        ...
-
-
-class SchemaState(StrEnum):
-    """How a database's tables stand to this version of D3."""
-
-    EMPTY = "empty"
-    AT_HEAD = "at head"
-    BEHIND = "behind"
-    AHEAD = "ahead"
-    PROTOTYPE = "the original prototype's"
-    FOREIGN = "foreign"
-
-
-class Schema(Protocol):
-    """The database's tables: how they stand, and bringing them up to date.
-
-    Every method raises StorageFailed where the database cannot be used.
-    """
-
-    @property
-    def database(self) -> str:
-        """Which database, for people; without its password."""
-        ...
-
-    def head(self) -> str:
-        """The revision that this version of D3 works with."""
-        ...
-
-    def current(self) -> str | None:
-        """The revision that the database is at; None before the first."""
-        ...
-
-    def state(self) -> SchemaState:
-        """How the database stands to this version."""
-        ...
-
-    def upgrade(self, *, backup: bool = True) -> Upgraded:
-        """Run the migrations that are missing, all or none; adopt the prototype's tables.
-
-        Args:
-            backup: keep a copy of an embedded database that holds rows beside it. A server's
-                backup is the server's business.
-
-        Raises:
-            SchemaMismatch: the database is ahead of this version, or foreign, or the prototype's
-                with rows that cannot be kept.
-        """
-        ...
-
-    def make_ready(self) -> Path | None:
-        """What a service does at its start: fill an empty database, upgrade an embedded one.
-
-        The answer is the backup of an embedded database that held rows and was upgraded.
-
-        Raises:
-            SchemaMismatch: a server's tables are behind, or any are ahead, foreign or the
-                prototype's.
-        """
-        ...
-
-    def backup(self, file: Path, progress: Progress = no_progress) -> None:
-        """Copy the embedded database, as it stands at this moment and while it is in use.
-
-        Args:
-            file: must not be there yet; is there whole or not at all.
-            progress: told pages copied and pages in all.
-
-        Raises:
-            StorageFailed: the file is there, cannot be written, or the database is a server's.
-        """
         ...
 
 

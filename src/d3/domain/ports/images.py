@@ -1,10 +1,9 @@
-"""Reading and drawing images."""
+"""Reading images, from files and links."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from d3.domain.images import DecodedImage, ImageSource, Pixels
 
@@ -44,10 +43,13 @@ class ImageDecoder(Protocol):
         ...
 
 
-@runtime_checkable
-class Drawing(Protocol):
-    """Makes pictures for people. Safe to call from many threads."""
+class LinkedImage(NamedTuple):
+    """What a link leads to, as it came: it need not be an image.
 
-    def png(self, pixels: Pixels, text: Mapping[str, str] | None = None) -> bytes:
-        """Uint8 RGB pixels (height, width, 3) as a PNG file, with texts in it by their keyword."""
-        ...
+    Attributes:
+        name: for people; the last part of the link.
+        data: the file's bytes.
+    """
+
+    name: str
+    data: bytes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -142,40 +141,4 @@ class ModelRegistry(Protocol):
         Raises:
             ModelNotFound: there is none.
         """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class BareHead:
-    """A head's checkpoint that lies in a store without a manifest, put there by hand.
-
-    Attributes:
-        name: the model's that it may become; the file's own.
-        size_bytes: of the file.
-        modified: ISO 8601 in UTC, when it was put there.
-    """
-
-    name: str
-    size_bytes: int
-    modified: str
-
-
-@runtime_checkable
-class BareHeads(Protocol):
-    """A registry in which people may leave bare heads."""
-
-    def bare_heads(self) -> Sequence[BareHead]:
-        """Those that are there, by name."""
-        ...
-
-    def fetch_head(self, head: BareHead, into: Path) -> Path:
-        """The head's file, unchecked, brought into the folder.
-
-        Raises:
-            ModelNotFound: it is gone.
-        """
-        ...
-
-    def remove_head(self, head: BareHead) -> None:
-        """Take the head's file away."""
         ...

@@ -33,7 +33,7 @@ class ImageCollection(Protocol):
 
     @property
     def named(self) -> bool:
-        """Whether each key was named by somebody; one that is no image is an error then."""
+        """Whether each key was named in a list; then one that is no image is an error."""
         ...
 
     def list(self, after: str | None) -> Iterator[Listed]:
@@ -117,7 +117,7 @@ class ScanLedger(Protocol):
     def begin_listing(
         self, scan_id: int, owner: str, now: datetime, until: datetime
     ) -> Listing | None:
-        """The right to list until then; None if somebody else has it or all is listed."""
+        """The right to list until then; None if another worker has it or all is listed."""
         ...
 
     def add_shard(
@@ -125,12 +125,12 @@ class ScanLedger(Protocol):
     ) -> bool:
         """Add a shard and move the cursor; None for a cursor says that all is listed.
 
-        Whether it was done: not if somebody else has cut this number.
+        Whether it was done: not if another worker has added this number.
         """
         ...
 
     def claim(self, scan_id: int, owner: str, now: datetime, until: datetime) -> Shard | None:
-        """The first open shard that nobody holds; None if there is none or the scan is not on."""
+        """The first open shard that no worker holds; None if there is none, or the scan rests."""
         ...
 
     def known(self, scan_id: int, uris: Sequence[str]) -> set[str]:

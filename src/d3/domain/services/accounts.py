@@ -1,4 +1,4 @@
-"""Users and keys by the names people give them, with the clock and the usual choices filled in."""
+"""Users and keys, addressed by username, with the usual choices as defaults."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FIRST_USER = "admin"
 
 
 class AccountService:
-    """What the faces call: accounts by username, times by the clock.
+    """What the API, the console and the commands call.
 
     Args:
         accounts: where they are kept.
@@ -42,7 +42,7 @@ class AccountService:
         self._clock = clock
 
     def now(self) -> datetime:
-        """The moment by which keys live and end, in UTC."""
+        """The time in UTC, by which keys expire."""
         return self._clock.now()
 
     def add_user(self, username: str, email: str | None = None) -> User:
@@ -59,7 +59,7 @@ class AccountService:
         return self._accounts.users()
 
     def set_active(self, username: str, *, active: bool) -> User:
-        """Open or close the door for all keys of an account.
+        """Let all keys of an account be valid, or none.
 
         Raises:
             UserNotFound: there is none.
@@ -74,7 +74,7 @@ class AccountService:
         scopes: Iterable[str] = DEFAULT_SCOPES,
         lifetime: timedelta | None = None,
     ) -> IssuedKey:
-        """Make a key for an account; the secret is told here and never again.
+        """Make a key for an account; the secret is returned here and never again.
 
         Args:
             username: whose key it is to be.
@@ -92,7 +92,7 @@ class AccountService:
         return self._accounts.create_key(self._accounts.user(username).id, wish, now)
 
     def has_live_key(self) -> bool:
-        """Whether any key opens the door."""
+        """Whether any key is valid."""
         now = self._clock.now()
         active = {user.id for user in self.users() if user.is_active}
         return any(key.user_id in active and key.state(now) is KeyState.LIVE for key in self.keys())

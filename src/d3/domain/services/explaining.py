@@ -11,12 +11,12 @@ import numpy as np
 
 from d3.domain.coroutines import finished, start
 from d3.domain.errors import ExplanationUnavailable, ScoreUndefined
-from d3.domain.heatmaps import Heatmap, Map
+from d3.domain.heatmaps import Encode, Heatmap, Map
 from d3.domain.images import DecodedImage, ImageSource, turned
 from d3.domain.models import Manifest
 from d3.domain.ports.clock import Clock
 from d3.domain.ports.detector import Explainer
-from d3.domain.ports.images import Drawing, ImageDecoder
+from d3.domain.ports.images import ImageDecoder
 from d3.domain.ports.queue import DetectionQueue, Lane
 from d3.domain.scoring import checked_views
 from d3.domain.services.lanes import LanePool
@@ -32,7 +32,7 @@ class ExplanationService:
     Args:
         host: holds the model.
         decoder: of images.
-        drawing: scales and writes pictures.
+        encode: writes PNG files.
         pool: where decoding and drawing run.
         clock: tells the time.
     """
@@ -41,13 +41,13 @@ class ExplanationService:
         self,
         host: ModelHost,
         decoder: ImageDecoder,
-        drawing: Drawing,
+        encode: Encode,
         pool: LanePool,
         clock: Clock,
     ) -> None:
         self._host = host
         self._decoder = decoder
-        self._drawing = drawing
+        self._encode = encode
         self._pool = pool
         self._clock = clock
 
@@ -137,7 +137,7 @@ class ExplanationService:
             pixels=self._decoder.picture(source, _LONGEST_SIDE),
             image=image.facts,
             model=manifest.reference,
-            encode=self._drawing.png,
+            encode=self._encode,
             notice=manifest.notice,
         )
 

@@ -1,7 +1,7 @@
-"""Deciding whose key somebody sent, in microseconds: what was looked up is believed for a second.
+"""Whose key a request sent, in microseconds: what was looked up is trusted for a second.
 
-So a key that is revoked, on whatever replica, opens nothing a second later. Nothing is written on
-the way of a request: last uses gather, and are written together.
+So a key that is revoked, on any replica, is refused a second later. Requests write nothing: last
+uses are gathered and written together.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ class KeyCache:
         self._lock = threading.Lock()
 
     def known(self, key: str) -> Caller | None:
-        """Who sent this key, if that was looked up just now; asks nobody."""
+        """Who sent this key, if that was looked up just now; does not wait."""
         return self._remembered(_name(key))
 
     def known_by_id(self, key_id: str) -> Caller | None:
-        """Who showed the key of this id before, if it was looked up just now; asks nobody."""
+        """Who showed the key of this id before, if it was looked up just now; does not wait."""
         return self._remembered(_name_of_id(key_id))
 
     def _remembered(self, name: bytes) -> Caller | None:
@@ -63,7 +63,7 @@ class KeyCache:
         return found.caller
 
     def was_good(self, key: str) -> bool:
-        """Whether this key opened the door when it was last looked up, however long ago."""
+        """Whether this key was valid when it was last looked up, however long ago."""
         return _name(key) in self._known
 
     def look_up(self, key: str) -> Caller:

@@ -1,39 +1,23 @@
-"""Following the registry: a replica loads the active model when somebody chose another one."""
+"""A replica loads the active model when another one was chosen."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from typing import Protocol
 
+from d3.domain.backoff import pause_after
 from d3.domain.errors import D3Error, LoadInProgress
 from d3.domain.models import ModelReference
 from d3.domain.ports.clock import Clock
 from d3.domain.ports.models import ModelRegistry
-from d3.domain.services.model_host import LoadedModel
+from d3.domain.services.model_host import ModelHost
 
 _LOG = logging.getLogger(__name__)
 _LONGEST_PAUSE = 600.0
 
 
-class Follows(Protocol):
-    """What a follower needs of a model host."""
-
-    def chosen(self) -> str:
-        """The name of the model that answers when none is named."""
-        ...
-
-    def loaded(self) -> LoadedModel | None:
-        """The model that answers now, if any."""
-        ...
-
-    def load(self, name: str | None = None) -> object:
-        """Load a model beside the old one."""
-        ...
-
-
 class ActiveModelFollower:
-    """Looks at the registry now and then, and loads the chosen model when it became another one.
+    """Looks at the registry now and then, and loads the chosen model when it has changed.
 
     A change is another name, or a newer version of the same. What was loaded by hand in this
     process stays until then. A model that cannot be loaded leaves the old one serving; it is tried
@@ -47,7 +31,7 @@ class ActiveModelFollower:
     """
 
     def __init__(
-        self, registry: ModelRegistry, host: Follows, clock: Clock, seconds: float = 10.0
+        self, registry: ModelRegistry, host: ModelHost, clock: Clock, seconds: float = 10.0
     ) -> None:
         self._registry = registry
         self._host = host
@@ -72,7 +56,7 @@ class ActiveModelFollower:
         try:
             newest = self._registry.describe(self._host.chosen()).reference
         except D3Error as error:
-            self._complain(f"which model is chosen cannot be told: {error}")
+            self._complain(f"the chosen model is not known: {error}")
             return False
         serving = self._host.loaded()
         if newest == self._current or (serving and newest == serving.manifest.reference):
@@ -87,14 +71,14 @@ class ActiveModelFollower:
         while not stop.wait(self._seconds):
             try:
                 self.check()
-            except Exception:  # noqa: BLE001  a follower that dies is noticed by nobody
+            except Exception:  # noqa: BLE001  a follower must not die unnoticed
                 _LOG.exception("Following the active model failed; trying again.")
 
     def _load(self, newest: ModelReference) -> bool:
         try:
             self._host.load(newest.name)
         except LoadInProgress:
-            return False  # somebody loads one by hand; the next look sees which
+            return False  # one is being loaded by hand; the next look sees which
         except D3Error as error:
             if newest != self._refused:
                 self._refused, self._refusals = newest, 0
@@ -102,8 +86,8 @@ class ActiveModelFollower:
                 f"{newest.name} version {newest.version} was chosen and cannot be loaded; what "
                 f"was loaded before, stays: {error}"
             )
-            pause = min(self._seconds * 2**self._refusals, _LONGEST_PAUSE)
             self._refusals += 1
+            pause = pause_after(self._refusals, self._seconds, _LONGEST_PAUSE)
             self._not_before = self._clock.monotonic() + pause
             return False
         self._current, self._refused, self._trouble = newest, None, None

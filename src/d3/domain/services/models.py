@@ -1,4 +1,7 @@
-"""Keeping models: list them, import them from files, choose, verify and remove them."""
+"""Keeping models: list them, import them from files, choose, verify and remove them.
+
+A head alone becomes a model on an encoder that is there already.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,19 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from d3.domain.errors import CheckpointInvalid, ModelProtected
-from d3.domain.hashing import file_of
-from d3.domain.models import STARTER, Activation, Manifest, ModelSummary, checked_name
+from d3.domain.models import (
+    PUBLISHED,
+    STARTER,
+    Activation,
+    Manifest,
+    ModelSummary,
+    StoredModel,
+    checked_name,
+    derived_notice,
+    file_of,
+)
 from d3.domain.ports.models import CheckpointFile, Checkpoints, ModelRegistry
-from d3.domain.scoring import MAX_VIEWS
-from d3.domain.services.binding import HeadBinder
+from d3.domain.scoring import MAX_VIEWS, AbstainBand, Calibration
 from d3.domain.services.copying import versions_of
 from d3.domain.services.model_host import ModelHost
 
@@ -79,7 +90,7 @@ class ModelService:
         Args:
             name: see :func:`d3.domain.models.checked_name`.
             encoder: holds a CLIP vision transformer, ``.safetensors`` or ``.pth``.
-            head: holds a D3 head, likewise; it may be the same file.
+            head: holds a D3 head; it may be the same file.
             heads: the encoder's attention heads; its width / 64 unless said.
             activation: of the encoder's MLPs; OpenAI's weights want ``quick_gelu``.
             provenance: where the files came from; their names unless said.
@@ -133,8 +144,7 @@ class ModelService:
         licence: str = "unknown",
         metrics: Mapping[str, Any] | None = None,
     ) -> Manifest:
-        if checked_name(name) == STARTER:
-            raise ModelProtected("The starter model ships with D3.", "Choose another name.")
+        _check_own(name)
         with tempfile.TemporaryDirectory(prefix="d3-import-") as folder:
             checkpoints = self._checkpoints()
             top = checkpoints.read_head(head, Path(folder))
@@ -211,3 +221,95 @@ class ModelService:
             ModelProtected: it ships with D3, or is the active one.
         """
         self._registry.delete(name, version)
+
+
+class HeadBinder:
+    """Binds heads to encoders.
+
+    Args:
+        registry: where the encoders are, and where the models go.
+        checkpoints: gives what reads foreign files safely.
+        encoder: the model whose encoder is taken; unless said, one of the head's width: the
+            published detector's before others, a packaged one before a user's.
+    """
+
+    def __init__(
+        self,
+        registry: ModelRegistry,
+        checkpoints: Callable[[], Checkpoints],
+        encoder: str | None = None,
+    ) -> None:
+        self._registry = registry
+        self._checkpoints = checkpoints
+        self._encoder = encoder
+
+    def bind(
+        self,
+        name: str,
+        head: Path,
+        *,
+        provenance: str,
+        created_at: str = "",
+        called: str | None = None,
+    ) -> Manifest:
+        """Store the head with the fitting encoder, as the next version of the name.
+
+        Args:
+            name: see :func:`d3.domain.models.checked_name`.
+            head: ``.safetensors`` or ``.pth``.
+            provenance: where it came from.
+            created_at: ISO 8601 in UTC; now unless said.
+            called: what to blame the file as; its name unless said.
+
+        Raises:
+            CheckpointInvalid: it is no head, or no encoder here makes features of its width.
+            ModelNotFound: the model whose encoder is to be taken is not there.
+            ModelNameInvalid: the name cannot be a model's.
+            ModelProtected: it is a packaged model's.
+        """
+        _check_own(name)
+        with tempfile.TemporaryDirectory(prefix="d3-import-") as folder:
+            top = self._checkpoints().read_head(head, Path(folder), called=called)
+            donor = self._donor(top.width)
+            manifest = replace(
+                donor.manifest,
+                name=name,
+                version=1,
+                head=file_of(top.path),
+                threshold=0.5,
+                calibration=Calibration(),
+                abstain_band=AbstainBand(),
+                licence="unknown",
+                provenance=f"{provenance}, on the encoder of {donor.manifest.name}",
+                notice=derived_notice(donor.manifest),
+                metrics={},
+                created_at=created_at,
+            )
+            return self._registry.put(manifest, donor.encoder, top.path)
+
+    def _donor(self, width: int) -> StoredModel:
+        """The model whose encoder a head of this width is bound to."""
+        if self._encoder is not None:
+            donor = self._registry.open(self._encoder)
+            if donor.manifest.spec.width == width:
+                return donor
+            raise CheckpointInvalid(
+                f"The head takes features of width {width}; the encoder of {self._encoder!r}, "
+                f"which D3_ENCODER names, makes {donor.manifest.spec.width}.",
+                "Use a head trained on that encoder, or change D3_ENCODER.",
+            )
+        fitting = [one for one in self._registry.list() if one.manifest.spec.width == width]
+        fitting.sort(key=lambda one: (one.manifest.name != PUBLISHED, not one.packaged))
+        if fitting:
+            return self._registry.open(fitting[0].manifest.name)
+        raise CheckpointInvalid(
+            f"The head takes features of width {width}, and no encoder here makes them.",
+            "Bring the encoder first: `d3 models import NAME --encoder FILE --head FILE`; the "
+            "published head wants CLIP ViT-L/14, width 1024.",
+        )
+
+
+def _check_own(name: str) -> None:
+    """Make sure that a model may be stored under this name."""
+    if checked_name(name) == STARTER:
+        raise ModelProtected("The starter model ships with D3.", "Choose another name.")

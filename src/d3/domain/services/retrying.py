@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+from d3.domain.backoff import pause_after
 from d3.domain.errors import CommitInDoubt, ImageUnreadable, StorageFailed, StorageUnavailable
 from d3.domain.images import ImageSource
 from d3.domain.ports.scans import ImageCollection, Listed
@@ -25,18 +26,19 @@ def retry_while_unavailable(
     Raises:
         StorageFailed: the store refuses, or was away for too long.
     """
-    waited, pause = 0.0, 0.2
+    waited, failures = 0.0, 0
     while True:
         try:
             return work()
         except (StorageUnavailable, CommitInDoubt) as error:
             if waited >= seconds:
                 raise
-            if not waited:
+            if not failures:
                 _LOG.warning("waiting for a store: %s", error.problem)
+        failures += 1
+        pause = pause_after(failures, 0.2, _LONGEST_PAUSE)
         sleep(pause)
         waited += pause
-        pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 class RetryingCollection:
@@ -62,12 +64,10 @@ class RetryingCollection:
 
     @property
     def source(self) -> str:
-        """Where it is."""
         return self._collection.source
 
     @property
     def named(self) -> bool:
-        """Whether somebody named each key."""
         return self._collection.named
 
     def list(self, after: str | None) -> Iterator[Listed]:
@@ -83,16 +83,15 @@ class RetryingCollection:
                 if failures == _ATTEMPTS:
                     raise  # the place answers, and does not let itself be listed
                 self.check()
-                self._sleep(0.25 * 2**failures)
+                self._sleep(pause_after(failures, 0.5))
             else:
                 return
 
     def read(self, uri: str) -> ImageSource:
-        """The image under a key."""
         refused: StorageFailed | None = None
         for attempt in range(_ATTEMPTS):
             if attempt:
-                self._sleep(0.25 * 2**attempt)
+                self._sleep(pause_after(attempt, 0.5))
             try:
                 return self._collection.read(uri)
             except StorageUnavailable as error:
@@ -107,5 +106,4 @@ class RetryingCollection:
         ) from refused
 
     def check(self) -> None:
-        """See whether the place answers, waiting for it."""
         retry_while_unavailable(self._collection.check, self._seconds, self._sleep)

@@ -8,9 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from d3.domain.hashing import file_of
 from d3.domain.images import Pixels
-from d3.domain.models import EncoderSpec, Manifest, StoredModel
+from d3.domain.models import EncoderSpec, Manifest, StoredModel, file_of
 from d3.network import PLAIN, DiscrepancyHead, Encoder, draw_permutations
 from d3.network.checkpoints import load_network, write_tensors
 from d3.network.encoder import normalise

@@ -79,9 +79,10 @@ def calibrate(
     """
     import msgspec
 
+    from d3.domain.files import put
     from d3.domain.models import checked_name
     from d3.evaluation.calibration import calibrate as fitted
-    from d3.evaluation.files import put, writing
+    from d3.evaluation.files import writing
     from d3.evaluation.perturbations import ORIGINAL, UNCHANGED
     from d3.evaluation.scores import gather
 

@@ -72,7 +72,9 @@ def copy(*, source: str | None, target: str | None) -> None:
 def backup(file: Path) -> None:
     """Copy the embedded database into FILE, even while D3 uses it."""
     with progress("Copying") as tell:
-        _container().schema().backup(file, lambda done, total: tell("Copying pages", done, total))
+        _container().schema().backup(
+            file, lambda what, done, total: tell(f"Copying {what}", done, total)
+        )
     out().print(f"{file} holds the database as it was just now.", markup=False, highlight=False)
 
 

@@ -71,9 +71,10 @@ def diff(
     """
     import msgspec
 
+    from d3.domain.files import put
     from d3.domain.scoring import checked_views
     from d3.evaluation.diff import Rows, compare, recalibrated
-    from d3.evaluation.files import put, writing
+    from d3.evaluation.files import writing
     from d3.evaluation.perturbations import UNCHANGED
 
     checked_views(views)

@@ -30,8 +30,9 @@ def explain(image: str, *, target: Path | None, views: int, model: str | None) -
     sees them alone, blue ones least; the scale is the image's own. It is no proof.
     """
     from d3.container import Container
+    from d3.domain.files import put
     from d3.domain.models import checked_name
-    from d3.evaluation.files import put, writing
+    from d3.evaluation.files import writing
     from d3.settings import Settings
 
     settings = Settings.from_environment()

@@ -291,7 +291,8 @@ def _watching(scan: Scan, ledger: ScanLedger, parts: Parts | None) -> Iterator[W
 
 
 def _write_report(file: Path, page: Callable[[], bytes]) -> None:
-    from d3.evaluation.files import put, writing
+    from d3.domain.files import put
+    from d3.evaluation.files import writing
 
     with progress("Writing the report"):
         content = page()
@@ -302,8 +303,7 @@ def _write_report(file: Path, page: Callable[[], bytes]) -> None:
 
 def _report(container: Container, scan: Scan, collection: ImageCollection, top: int) -> bytes:
     from d3.domain.scans import stored_uri
-    from d3.evaluation.report.pictures import SIDE
-    from d3.evaluation.report.scan import render_scan
+    from d3.evaluation.report.page import SIDE, render_scan
     from d3.evaluation.scan_files import rows_of
     from d3.evaluation.scan_summary import summarise
 

@@ -8,8 +8,7 @@ from typing import Any
 
 from d3.domain.access import Caller
 from d3.domain.errors import AccessRefused, RateLimited, SessionEnded
-from d3.domain.ports.accounts import Sessions
-from d3.domain.ports.limits import Allowance, RateLimiter
+from d3.domain.ports.accounts import Allowance, RateLimiter, Sessions
 from d3.domain.services.key_cache import KeyCache
 
 Headers = list[tuple[bytes, bytes]]

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from d3.domain.backoff import pause_after
 from d3.domain.errors import D3Error
 from d3.domain.ports.scans import ScanLedger
 from d3.settings import Settings
@@ -59,8 +60,7 @@ class ScanSupervisor:
             except Exception:  # noqa: BLE001  whatever it was, scans go on when it is over
                 failures += 1
                 _LOG.exception("no scan worker could be started; it is tried again")
-            pause = min(2.0 ** (failures - 1), _LONGEST_PAUSE) if failures else _LOOK_SECONDS
-            self._woken.wait(pause)
+            self._woken.wait(pause_after(failures, 1.0, _LONGEST_PAUSE) or _LOOK_SECONDS)
             self._woken.clear()
 
     def _see_to_it(self, stopping: threading.Event) -> bool:

@@ -16,7 +16,7 @@ from d3.container import Container
 from d3.domain.access import truncated
 from d3.domain.errors import D3Error, LinksOff, Overloaded
 from d3.domain.models import PUBLISHED, STARTER
-from d3.domain.ports.links import LinkedImage
+from d3.domain.ports.images import LinkedImage
 from d3.entrypoints.http.authentication import Authenticator
 from d3.entrypoints.http.metrics import Metrics
 from d3.entrypoints.http.queue_metrics import QueueMetrics
@@ -235,10 +235,10 @@ class Services:
                 "Try again in a moment.",
                 retry_after=5,
             )
-        links = self._container.links()  # not before: most services need no HTTP client
+        fetch = self._container.links()  # not before: most services need no HTTP client
         self._fetching += 1
         try:
-            return await asyncio.wrap_future(self._fetchers.submit(links.fetch, url))
+            return await asyncio.wrap_future(self._fetchers.submit(fetch, url))
         finally:
             self._fetching -= 1
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from d3.evaluation.charts import Axis, Chart, Line, histogram, line_chart
 from d3.evaluation.evaluate import Evaluation, Point
 from d3.evaluation.measures import IN_DOMAIN, OUT_OF_DOMAIN, TOTAL, Group, overall
-from d3.evaluation.report.charts import Axis, Line, histogram, line_chart
 
 SWEEP_TITLES = {
     "jpeg": ("JPEG compression", "quality"),
@@ -18,7 +18,7 @@ SWEEP_TITLES = {
 _SWEPT = {"auroc": "AUROC", "balanced_accuracy": "balanced accuracy"}
 
 
-def plain_charts(evaluation: Evaluation) -> list[str]:
+def plain_charts(evaluation: Evaluation) -> list[Chart]:
     """ROC, precision over recall, calibration, and the predictions of both kinds."""
     curves, charts = evaluation.curves, []
     if curves.roc:
@@ -60,7 +60,7 @@ def plain_charts(evaluation: Evaluation) -> list[str]:
     return charts
 
 
-def sweep_charts(kind: str, points: Sequence[Point]) -> list[str]:
+def sweep_charts(kind: str, points: Sequence[Point]) -> list[Chart]:
     """A chart of the AUROC and one of the balanced accuracy over a perturbation's strength."""
     title, unit = SWEEP_TITLES[kind]
     places = [(number, one) for number, one in enumerate(points)]

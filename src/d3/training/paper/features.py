@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from d3.domain.errors import ImageError
+from d3.domain.files import replacing
 from d3.domain.images import Pixels
 from d3.domain.ports.images import ImageDecoder
 from d3.evaluation.dataset import Item
@@ -71,7 +72,7 @@ class Extractor:
             file: made beforehand with :func:`prepare`.
             changes: of training images; None for validation.
             turn: which pass this is; another gets other changes and orders.
-            progress: on_epoch how many images are done; the other processes are taken to be as far.
+            progress: called with how many images are done, as if the other processes were as far.
         """
         with writing(file.parent):
             kept = np.load(file, mmap_mode="r+")
@@ -140,8 +141,7 @@ def prepare(file: Path, count: int, width: int) -> None:
                     return
             except (OSError, ValueError):
                 pass
-        partial = file.with_suffix(".partial")
-        try:
+        with replacing(file) as partial:
             made = np.lib.format.open_memmap(partial, "w+", np.float32, (count, 2, width))
             made.flush()
             del made
@@ -149,6 +149,3 @@ def prepare(file: Path, count: int, width: int) -> None:
             if hasattr(os, "posix_fallocate"):
                 with partial.open("r+b") as stream:
                     os.posix_fallocate(stream.fileno(), 0, partial.stat().st_size)
-            partial.replace(file)
-        finally:
-            partial.unlink(missing_ok=True)

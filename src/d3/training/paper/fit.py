@@ -20,9 +20,10 @@ import torch
 from numpy.typing import NDArray
 from torch import distributed, nn
 
-from d3.domain.errors import RequestInvalid, StorageFailed
+from d3.domain.errors import StorageFailed
+from d3.domain.files import replacing
 from d3.evaluation.dataset import DatasetInvalid, Item
-from d3.evaluation.files import put, replacing, writing
+from d3.evaluation.files import claim_folder, writing
 from d3.evaluation.metrics import Sample
 from d3.network import DiscrepancyHead
 from d3.training.paper.augmentation import Changes
@@ -35,7 +36,7 @@ Progress = Callable[[str, int, int], None]
 
 
 def _untold(_stage: str, _done: int, _total: int) -> None:
-    """Tell nobody."""
+    """Ignore it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class PaperPlan:
         lowest_rate: training ends when the rate falls below.
         patience: worse epochs in a row after which the rate is divided by ten.
         tolerance: how far the validation accuracy may fall before an epoch counts as worse.
-        later_tolerance: likewise once the rate has been divided.
+        later_tolerance: the same once the rate has been divided.
         kept_epochs: augmented passes whose features are kept and taken in turns; 0 makes new ones
             for every epoch.
         seed: of everything.
@@ -141,12 +142,12 @@ def train_head(  # noqa: PLR0917  its parts, one by one
     Args:
         extractor: has the frozen encoder.
         training: images of both kinds.
-        validation: likewise, others, by data set.
+        validation: other images, by data set.
         plan: the recipe's numbers.
         folder: checkpoints, features, log and curves.
         identity: what must not change between an interruption and going on.
-        progress: on_epoch after each part, in the first of several processes.
-        on_epoch: on_epoch of each epoch that ends, likewise.
+        progress: called after each part, in the first of several processes.
+        on_epoch: called with each epoch that ends, in the same process.
 
     Raises:
         DatasetInvalid: a kind is missing, or nothing of it can be read.
@@ -165,7 +166,8 @@ def train_head(  # noqa: PLR0917  its parts, one by one
     if not leading:
         progress = _untold
     if leading:
-        _claim(folder, identity | {"plan": msgspec.to_builtins(asdict(plan) | {"epochs": 0})})
+        whose = identity | {"plan": msgspec.to_builtins(asdict(plan) | {"epochs": 0})}
+        claim_folder(folder, "training.json", whose, "training")
     file = folder / "features/validation.npy"
     checking = _features(extractor, checked, file, None, 0, "validation: features", progress)
     sets = validation_sets(validation, ~np.isnan(checking[:, 0, 0]))
@@ -371,25 +373,6 @@ def _save(file: Path, content: Any) -> None:
             raise OSError(None, str(error).splitlines()[0]) from error
 
 
-def _claim(folder: Path, identity: dict[str, Any]) -> None:
-    """Make the folder this training's.
-
-    Raises:
-        RequestInvalid: it is another's.
-    """
-    file, wanted = folder / "training.json", msgspec.json.encode(identity)
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        if file.exists():
-            if msgspec.json.decode(file.read_bytes()) != msgspec.json.decode(wanted):
-                raise RequestInvalid(
-                    f"{folder} holds a training of other images, another encoder or other numbers.",
-                    "Choose another --out.",
-                )
-            return
-        put(file, wanted)
-
-
 def _numbered(epoch: int, plan: PaperPlan) -> str:
     return f"epoch {epoch + 1} of at most {plan.epochs}"
 
@@ -406,5 +389,5 @@ def _same(state: State) -> State:
         return state
     held: list[Any] = [state]
     distributed.broadcast_object_list(held, src=0)
-    on_epoch: State = held[0]
-    return on_epoch
+    shared: State = held[0]
+    return shared

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from d3.evaluation.files import put
-from d3.evaluation.report.charts import HEIGHT, WIDTH, Axis, Line, line_chart
+from d3.domain.files import put
+from d3.evaluation.charts import HEIGHT, WIDTH, Axis, Line, line_chart
 from d3.training.paper.augmentation import Codec
 
 
@@ -23,9 +22,9 @@ class Epoch:
         number: counts from 1.
         rate: the learning rate.
         loss: of training, BCE in nats.
-        validation_loss: likewise.
+        validation_loss: of validation.
         figures: accuracy, ap and auroc of all validation images.
-        generators: likewise of each validation set: a generator's images and the real ones beside.
+        generators: the same of each validation set: a generator's images and the real ones beside.
     """
 
     number: int
@@ -94,12 +93,7 @@ def curves(journal: Sequence[Epoch]) -> str:
     )
     style = (resources.files("d3.evaluation.report") / "report.css").read_text(encoding="utf-8")
     drawn = [
-        re.sub(
-            r"<svg ",
-            f'<svg y="{n * HEIGHT}" width="{WIDTH}" height="{HEIGHT}" ',
-            re.findall(r"<svg .*?</svg>", chart, re.DOTALL)[0],
-            count=1,
-        )
+        chart.svg(f'y="{n * HEIGHT}" width="{WIDTH}" height="{HEIGHT}"')
         for n, chart in enumerate(charts)
     ]
     return (

@@ -15,7 +15,7 @@ class Plateau:
     Attributes:
         patience: worse epochs in a row after which the rate falls.
         tolerance: how far below the mark an accuracy may lie.
-        later_tolerance: likewise once the rate has fallen.
+        later_tolerance: the same once the rate has fallen.
         mark: None before the first epoch and after a fall.
         worse: epochs below the mark, in a row.
     """

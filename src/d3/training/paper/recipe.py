@@ -17,11 +17,11 @@ import torch
 from torch import distributed
 
 from d3.container import Container
-from d3.domain.hashing import file_of
-from d3.domain.models import Manifest, derived_notice
+from d3.domain.files import put
+from d3.domain.models import Manifest, derived_notice, file_of
 from d3.domain.scoring import AbstainBand, Calibration
 from d3.evaluation.dataset import Dataset, Item
-from d3.evaluation.files import put, writing
+from d3.evaluation.files import writing
 from d3.network.checkpoints import load_network, write_tensors
 from d3.training.paper.features import Extractor
 from d3.training.paper.fit import PaperPlan, Progress, hold_out, train_head
@@ -92,13 +92,13 @@ def train_on(  # noqa: PLR0917  its parts, one by one
         name: of the new model.
         base: whose encoder is taken; the model in use unless said.
         training: folders and CSV files.
-        validation: likewise; without, `held_out` of the training images.
+        validation: the same; without, `held_out` of the training images.
         folder: checkpoints, log, curves and card; an unfinished training is gone on with.
         plan: the recipe's numbers.
         held_out: the share kept for validation.
         command: as it was typed, for the record.
-        progress: on_epoch after each part.
-        on_epoch: on_epoch of each epoch that ends.
+        progress: called after each part.
+        on_epoch: called with each epoch that ends.
 
     Raises:
         D3Error: see :func:`d3.training.paper.fit.train_head`.

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from d3.domain.errors import RequestInvalid
 from d3.domain.scoring import Calibration, Verdict, assess
 from d3.evaluation.bootstrap import interval, resample, wilson
 from d3.evaluation.calibration import Fitted
+from d3.evaluation.dataset import Dataset
 from d3.evaluation.metrics import Sample, auroc, average_precision, best_direction_auroc
 from d3.network import D3Network
 from d3.training.starter.baselines import BASELINES
 from d3.training.starter.forging import Pictures
 from d3.training.starter.generators import Family
 from d3.training.starter.pairs import Pairs
+from d3.training.starter.photographs import opened
+from d3.training.starter.published import squash
 
 Logits: TypeAlias = NDArray[np.float64]
 Figures: TypeAlias = dict[str, float]
@@ -93,11 +98,9 @@ def share_of_verdicts(
     fitted: Fitted, logits: Logits, packages: Sequence[str]
 ) -> dict[str, Verdicts]:
     """Count the verdicts on photographs, for each package and for all of them ("all")."""
-    shelves = {
-        name: np.array([one == name for one in packages]) for name in dict.fromkeys(packages)
-    }
-    shelves["all"] = np.ones(len(packages), bool)
-    return {name: verdicts(fitted, logits[chosen]) for name, chosen in shelves.items()}
+    groups = {name: np.array([one == name for one in packages]) for name in dict.fromkeys(packages)}
+    groups["all"] = np.ones(len(packages), bool)
+    return {name: verdicts(fitted, logits[chosen]) for name, chosen in groups.items()}
 
 
 def verdicts(fitted: Fitted, logits: Logits) -> Verdicts:
@@ -146,6 +149,42 @@ def discrimination(real: Logits, forged: Logits, fitted: Fitted, *, seed: int) -
         "average_precision": average_precision(labels, logits),
         "generated": float(len(forged)),
         "camera": float(len(real)),
+    }
+
+
+def measure_others(
+    folder: Path, judge: Judge, fitted: Fitted, *, size: int, seed: int
+) -> dict[str, Any]:
+    """Measure a data set in one of the layouts of `d3 evaluate`.
+
+    Returns its name, the verdicts on its real images and on those of each generator, and where
+    there are both how well the two are told apart.
+
+    Raises:
+        RequestInvalid: there is no image in it.
+    """
+    groups: dict[str, list[str]] = {}
+    for item in Dataset([folder]).items():
+        name = (item.generator or "generated") if item.fake else "real"
+        groups.setdefault(name, []).append(item.path)
+    if not groups:
+        raise RequestInvalid(f"{folder} holds no image.", "Give a folder for `d3 evaluate`.")
+    logits = {
+        name: judge(np.stack([squash(opened(Path(path)), size) for path in paths]))
+        for name, paths in groups.items()
+    }
+    real = logits.get("real")
+    return {
+        "name": folder.name,
+        "kinds": {
+            name: verdicts(fitted, these)
+            | (
+                {}
+                if real is None or name == "real"
+                else discrimination(real, these, fitted, seed=seed)
+            )
+            for name, these in logits.items()
+        },
     }
 
 

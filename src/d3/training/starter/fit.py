@@ -91,7 +91,7 @@ def fit(
 ) -> None:
     """Train what requires gradients, in place; every picture gets a fresh permutation each time.
 
-    `progress` is told the step and its loss (binary cross-entropy, in nats).
+    `progress` gets the step and its loss (binary cross-entropy, in nats).
     """
     generator = torch.Generator().manual_seed(seed)
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]

@@ -17,7 +17,7 @@ from pathlib import Path
 from PIL import Image as PillowImage
 
 from d3.domain.errors import RequestInvalid
-from d3.domain.hashing import file_of
+from d3.domain.models import file_of
 
 _COLUMNS = ("package", "name", "sha256", "licence", "author")
 _IMAGES = {".jpg", ".jpeg", ".png", ".webp"}

@@ -36,16 +36,15 @@ from d3.training.starter.evaluate import (
     CONDITIONS,
     evaluate_baselines,
     evaluate_pairs,
+    measure_others,
     score,
     share_of_verdicts,
 )
-from d3.training.starter.examples import write_examples
 from d3.training.starter.fit import FitSettings, fit, pair_batches
 from d3.training.starter.forging import Pictures, train_generators
 from d3.training.starter.generators import SEEN, UNSEEN
 from d3.training.starter.initialise import start_as_spectrum
-from d3.training.starter.others import measure_others
-from d3.training.starter.package import write_manifest
+from d3.training.starter.package import write_examples, write_manifest
 from d3.training.starter.photo_pairs import (
     Cutting,
     Source,
@@ -111,7 +110,7 @@ def build(
     """Train, set the threshold, measure; write the model, its figures and its card into `out`.
 
     With a folder for `examples`, some of the test photographs and what generators made of them are
-    written there. `others` are data sets that the card has figures of as well. `progress` is told
+    written there. `others` are data sets that the card has figures of as well. `progress` gets
     the stage and its share done, in [0, 1]. Returns what `metrics.json` holds. With the same seed,
     plan, photographs, machine and library versions the weights are the same bytes.
     """

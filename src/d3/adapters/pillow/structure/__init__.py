@@ -10,13 +10,12 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
-from d3.adapters.pillow.structure.bmp import walk_bmp
 from d3.adapters.pillow.structure.boxes import walk_avif, walk_heif
 from d3.adapters.pillow.structure.common import Region, Skeleton, damaged
 from d3.adapters.pillow.structure.gif import walk_gif
 from d3.adapters.pillow.structure.jpeg import walk_jpeg
 from d3.adapters.pillow.structure.jxl import walk_jxl
-from d3.adapters.pillow.structure.others import walk_icon, walk_jpeg2000, walk_photoshop
+from d3.adapters.pillow.structure.others import walk_bmp, walk_icon, walk_jpeg2000, walk_photoshop
 from d3.adapters.pillow.structure.png import walk_png
 from d3.adapters.pillow.structure.riff import walk_webp
 from d3.adapters.pillow.structure.tiff import walk_tiff

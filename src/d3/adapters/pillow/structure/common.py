@@ -12,6 +12,12 @@ MAX_SEGMENTS = 10_000
 """JPEG segments, PNG chunks beside the pixel data, boxes: a photograph has some dozen."""
 
 
+ORIENTATION = 0x0112
+"""Exif's number for how the picture is turned for people."""
+_SHORT = 3
+_ENTRY = 12
+
+
 @dataclass(frozen=True, slots=True)
 class Region:
     """Where on a larger canvas, transparent black before, a first frame is drawn."""
@@ -85,3 +91,22 @@ def unsupported(problem: str) -> ImageFormatUnsupported:
 def number(data: bytes, at: int, size: int, *, little: bool = False) -> int:
     """The unsigned whole number of so many bytes at this offset, or of those that are there."""
     return int.from_bytes(data[at : at + size], "little" if little else "big")
+
+
+def orientation_of(exif: bytes) -> int:
+    """The orientation (1 to 8) in a TIFF structure, without following a pointer; 1 if unclear."""
+    order = {b"II*\0": "little", b"MM\0*": "big"}.get(exif[:4])
+    if order is None:
+        return 1
+
+    def number(at: int, size: int) -> int:
+        return int.from_bytes(exif[at : at + size], "little" if order == "little" else "big")
+
+    start = number(4, 4)
+    for entry in range(start + 2, start + 2 + _ENTRY * number(start, 2), _ENTRY):
+        if entry + _ENTRY > len(exif):
+            break
+        if number(entry, 2) == ORIENTATION and number(entry + 2, 2) == _SHORT:
+            found = number(entry + 8, 2)
+            return found if 1 <= found <= 8 else 1  # noqa: PLR2004
+    return 1

@@ -11,10 +11,10 @@ from d3.adapters.pillow.structure.common import (
     Skeleton,
     damaged,
     number,
+    orientation_of,
     too_many,
     unsupported,
 )
-from d3.adapters.pillow.structure.exif import orientation_of
 from d3.domain.images import Note
 
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")

@@ -18,9 +18,9 @@ from d3.adapters.pillow.structure.common import (
     Skeleton,
     damaged,
     number,
+    orientation_of,
     too_many,
 )
-from d3.adapters.pillow.structure.exif import orientation_of
 from d3.domain.images import Note
 
 MAX_PIXEL_CHUNKS = 100_000

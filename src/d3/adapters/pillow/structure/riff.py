@@ -5,8 +5,14 @@ from __future__ import annotations
 import struct
 from dataclasses import replace
 
-from d3.adapters.pillow.structure.common import MAX_SEGMENTS, Skeleton, damaged, number, too_many
-from d3.adapters.pillow.structure.exif import orientation_of
+from d3.adapters.pillow.structure.common import (
+    MAX_SEGMENTS,
+    Skeleton,
+    damaged,
+    number,
+    orientation_of,
+    too_many,
+)
 from d3.domain.images import Note
 
 MAX_MISSING_BYTES = 2**16

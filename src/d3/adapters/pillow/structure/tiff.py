@@ -6,8 +6,14 @@ import struct
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from d3.adapters.pillow.structure.common import Skeleton, damaged, number, too_many, unsupported
-from d3.adapters.pillow.structure.exif import ORIENTATION
+from d3.adapters.pillow.structure.common import (
+    ORIENTATION,
+    Skeleton,
+    damaged,
+    number,
+    too_many,
+    unsupported,
+)
 from d3.adapters.pillow.structure.jpeg import walk_jpeg
 
 _BIG = 43

@@ -10,11 +10,11 @@ from litestar.response import Template
 
 from d3.domain.history import BucketSize, HistoryFilter
 from d3.entrypoints.http.api.history import sees
-from d3.entrypoints.http.console.charts import Bar, columns
 from d3.entrypoints.http.console.history import Asked
 from d3.entrypoints.http.console.rendering import page
 from d3.entrypoints.http.console.texts import TEXTS, VERDICTS
 from d3.entrypoints.http.services import D3
+from d3.evaluation.charts import Bar, columns
 
 _T = TEXTS.statistics
 _RANGES = {"day": 1, "week": 7, "month": 30, "quarter": 90, "all": None}

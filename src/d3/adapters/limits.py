@@ -16,7 +16,7 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 
 from d3.adapters.circuit_breaker import CircuitBreaker
 from d3.domain.errors import SettingsInvalid
-from d3.domain.ports.limits import Allowance
+from d3.domain.ports.accounts import Allowance
 
 _SECONDS = 0.25
 _RETRY_SECONDS = 2.0
@@ -26,7 +26,7 @@ _PLENTY = 2**31 - 1
 class CountingLimiter:
     """Implements ``RateLimiter``.
 
-    In Redis nobody stands by their address or key: names are hashed with a secret.
+    Redis never holds an address or a key: names are hashed with a secret.
 
     Args:
         secret: of all replicas that count together.
@@ -64,15 +64,12 @@ class CountingLimiter:
 
     @property
     def trouble(self) -> str | None:
-        """Why nothing is counted, as of the last attempt; None while it is."""
         return self._breaker.reason
 
     def hit(self, rate: str, who: str) -> Allowance:
-        """Count one."""
         return self._ask(rate, who, self._limiter.hit)
 
     def look(self, rate: str, who: str) -> Allowance:
-        """How somebody stands, counting nothing."""
         return self._ask(rate, who, self._limiter.test)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""A key's id and a moment, signed: whoever holds the secret reads them, on every replica."""
+"""Sessions without a store: the key's id and the end, signed, so every replica can read them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,11 @@ class SignedSessions:
         return str(self._serializer.dumps([key_id, end]))
 
     def key_of(self, token: str) -> str | None:
-        """The id of the key that began the session; None if the token is none of ours."""
+        """The id of the key that began the session; None if the token is none of ours.
+
+        Raises:
+            SessionEnded: it lasted as long as it may.
+        """
         try:
             key_id, end = self._serializer.loads(token)
         except (BadSignature, ValueError, TypeError):

@@ -1,8 +1,7 @@
-"""Heads that somebody put into the store by hand become models, the first time they are looked at.
+"""Heads put into the bucket by hand become models when they are first listed or opened.
 
-The registry tells which bare heads there are; here each is checked, bound to an encoder and stored
-with a manifest. From then on it is a model like any other, and nothing else in D3 knows of bare
-heads. A head that is put there anew becomes the next version.
+Each is checked, bound to an encoder and stored with a manifest. From then on it is a model like any
+other. A head that is uploaded again becomes the next version.
 """
 
 from __future__ import annotations
@@ -13,10 +12,11 @@ import threading
 from pathlib import Path
 from typing import TypeAlias
 
+from d3.adapters.minio.catalog import BareHead
+from d3.adapters.minio.registry import MinioRegistry
 from d3.domain.errors import ModelError, ModelNotFound, StorageFailed, StorageUnavailable
 from d3.domain.models import Manifest, ModelSummary, StoredModel, checked_name
-from d3.domain.ports.models import BareHead, BareHeads, ModelRegistry
-from d3.domain.services.binding import HeadBinder
+from d3.domain.services.models import HeadBinder
 
 _LOG = logging.getLogger(__name__)
 _Summaries: TypeAlias = list[ModelSummary]
@@ -26,21 +26,18 @@ class AdoptingRegistry:
     """Implements ``ModelRegistry`` with another one, and takes bare heads in.
 
     Args:
-        registry: keeps the models.
-        heads: where bare heads may lie.
+        registry: keeps the models, and knows which bare heads lie in the bucket.
         binder: makes models of them, in the same registry.
     """
 
-    def __init__(self, registry: ModelRegistry, heads: BareHeads, binder: HeadBinder) -> None:
+    def __init__(self, registry: MinioRegistry, binder: HeadBinder) -> None:
         self._registry = registry
-        self._heads = heads
         self._binder = binder
         self._refused: set[BareHead] = set()
         self._one_at_a_time = threading.Lock()
 
     @property
     def trouble(self) -> str | None:
-        """Why the store cannot be used, as of the last attempt; None while it can."""
         return self._registry.trouble
 
     def list(self) -> _Summaries:
@@ -50,11 +47,10 @@ class AdoptingRegistry:
         """
         found = self._registry.list()
         known = {one.manifest.name: one.manifest for one in found}
-        taken = [self._tried(head) for head in self._heads.bare_heads() if _is_new(head, known)]
+        taken = [self._tried(head) for head in self._registry.bare_heads() if _is_new(head, known)]
         return self._registry.list() if any(taken) else found
 
     def describe(self, name: str, version: int | None = None) -> Manifest:
-        """The manifest of one version, by default the newest."""
         try:
             return self._registry.describe(name, version)
         except ModelNotFound:
@@ -77,12 +73,10 @@ class AdoptingRegistry:
         return self._registry.open(name, version)
 
     def verify(self, name: str, version: int | None = None) -> Manifest:
-        """Read the stored files themselves and compare their SHA-256."""
         self.describe(name, version)
         return self._registry.verify(name, version)
 
     def put(self, manifest: Manifest, encoder: Path, head: Path) -> Manifest:
-        """Store a model as the next version of its name."""
         return self._registry.put(manifest, encoder, head)
 
     def delete(self, name: str, version: int | None = None) -> None:
@@ -90,16 +84,14 @@ class AdoptingRegistry:
         self._registry.delete(name, version)
         if self._registry_has(name):
             return
-        for head in self._heads.bare_heads():
+        for head in self._registry.bare_heads():
             if head.name == name:
-                self._heads.remove_head(head)
+                self._registry.remove_head(head)
 
     def active(self) -> str | None:
-        """The name chosen with :meth:`activate`, if any."""
         return self._registry.active()
 
     def activate(self, name: str) -> None:
-        """Make this model the one used when none is named."""
         self.describe(name)
         self._registry.activate(name)
 
@@ -112,7 +104,7 @@ class AdoptingRegistry:
     def _taken(self, name: str, known: dict[str, Manifest]) -> bool:
         """Take the bare head of this name in, if there is one that is new."""
         checked_name(name)
-        for head in self._heads.bare_heads():
+        for head in self._registry.bare_heads():
             if head.name == name and _is_new(head, known):
                 self._take(head)
                 return True
@@ -137,7 +129,7 @@ class AdoptingRegistry:
             self._one_at_a_time,
             tempfile.TemporaryDirectory(prefix="d3-head-") as folder,
         ):
-            file = self._heads.fetch_head(head, Path(folder))
+            file = self._registry.fetch_head(head, Path(folder))
             # The file's own time, so that it is new again only when it is put there anew, however
             # the clocks stand.
             return self._binder.bind(

@@ -79,21 +79,17 @@ class RedisResultCache:
 
     @property
     def trouble(self) -> str | None:
-        """Why Redis cannot be used, as of the last attempt; None while it answers."""
         return self._breaker.reason
 
     def get(self, key: CacheKey) -> tuple[float, ...] | None:
-        """The logits, one per view; None where they are not known or Redis is away."""
         value = self._ask(lambda: self._redis.get(_name(key)))
         return _decoded(value, key.views) if isinstance(value, bytes) else None
 
     def put(self, key: CacheKey, logits: Sequence[float]) -> None:
-        """Remember the logits, one per view."""
         value = _encoded(logits)
         self._ask(lambda: self._redis.set(_name(key), value, ex=self._seconds or None))
 
     def close(self) -> None:
-        """Give connections back."""
         self._redis.close()
 
     def _ask(self, question: Callable[[], object]) -> object:

@@ -10,9 +10,7 @@ class SystemClock:
     """Implements ``Clock``."""
 
     def now(self) -> datetime:
-        """The moment, in UTC."""
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        """Seconds that never run backwards."""
         return time.perf_counter()

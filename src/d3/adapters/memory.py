@@ -33,16 +33,13 @@ class MemoryResultCache:
 
     @property
     def failures(self) -> int:
-        """None fail."""
         return 0
 
     def get(self, key: CacheKey) -> tuple[float, ...] | None:
-        """The logits, one per view; None where they are not known."""
         with self._lock:
             return self._kept.get(key)
 
     def put(self, key: CacheKey, logits: Sequence[float]) -> None:
-        """Remember the logits, one per view."""
         value = tuple(map(float, logits))
         with self._lock:
             if _size(value) > self._kept.maxsize:
@@ -52,7 +49,6 @@ class MemoryResultCache:
                 self._kept.popitem()
 
     def close(self) -> None:
-        """Forget everything."""
         with self._lock:
             self._kept.clear()
 

@@ -1,1 +1,0 @@
-"""The result cache of a single process."""

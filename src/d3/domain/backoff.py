@@ -1,0 +1,49 @@
+"""Trying again: how long to wait after a failure, and when a broken transfer is given up."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+
+_MOST_DOUBLINGS = 64
+
+
+def pause_after(failures: int, first: float, longest: float = math.inf) -> float:
+    """Seconds to wait after so many failures in a row.
+
+    None after none, ``first`` after one, then twice as long each time, ``longest`` at most.
+    """
+    if not failures:
+        return 0.0
+    return min(first * 2.0 ** min(failures - 1, _MOST_DOUBLINGS), longest)
+
+
+def resume_while_it_grows(
+    transfer: Callable[[], None],
+    done: Callable[[], int],
+    broken: tuple[type[Exception], ...],
+    *,
+    fruitless: int,
+    pause: float,
+) -> None:
+    """Go on with a transfer where it broke off, as long as it gets further.
+
+    Args:
+        transfer: brings what is missing; returns when all is there.
+        done: how many bytes are there.
+        broken: the errors after which it is worth going on.
+        fruitless: attempts in a row that may bring nothing new; the last one's error is raised.
+        pause: seconds before the next attempt; doubled after each fruitless one.
+    """
+    failures, most = 0, done()
+    while True:
+        try:
+            return transfer()
+        except broken:
+            # Only bytes beyond all before count: a server without ranges may begin for ever.
+            failures = 0 if done() > most else failures + 1
+            if failures == fruitless:
+                raise
+            most = max(most, done())
+        time.sleep(pause_after(failures + 1, pause))

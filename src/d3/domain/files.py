@@ -1,0 +1,88 @@
+"""Files that appear whole or not at all, what is said where the system refuses, and progress."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TypeAlias
+
+from d3.domain.errors import D3Error, StorageFailed
+
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""Takes what is being done, how much of it is done, and how much there is in all."""
+
+
+def no_progress(what: str, done: int, total: int) -> None:
+    """Ignore it."""
+
+
+@contextmanager
+def replacing(target: Path, mode: int | None = None, *, only_new: bool = False) -> Iterator[Path]:
+    """A file to write, which takes the target's place when all went well.
+
+    Otherwise it leaves nothing behind. A link is followed. What is no file, such as a device or a
+    pipe, stays and is written to.
+
+    Args:
+        target: its folder must be there.
+        mode: the target's permissions, and that its content is on the disk before it is seen.
+            Until then its owner alone may read it. None: as the system gives them, and no wait.
+        only_new: whether a target that is there already stays as it is.
+
+    Raises:
+        OSError: the system refuses it.
+    """
+    target = Path(os.path.realpath(target))
+    if target.exists() and not target.is_file():
+        with tempfile.TemporaryDirectory(prefix="d3-") as folder:
+            partial = Path(folder) / "content"
+            yield partial
+            with target.open("wb") as stream:
+                stream.write(partial.read_bytes())
+        return
+    # The suffix is for torch, which refuses to write a file whose name has only one part.
+    partial = target.with_name(f".partial-{secrets.token_hex(8)}.tmp")
+    try:
+        if mode is not None:
+            partial.touch(0o600, exist_ok=False)
+        yield partial
+        if mode is not None:
+            partial.chmod(mode)
+            with partial.open("rb") as stream:
+                os.fsync(stream.fileno())
+        if only_new:
+            with suppress(FileExistsError):
+                target.hardlink_to(partial)
+        else:
+            partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def put(target: Path, content: bytes, mode: int | None = None, *, only_new: bool = False) -> None:
+    """Write a file that appears whole or not at all; see :func:`replacing`."""
+    with replacing(target, mode, only_new=only_new) as partial:
+        partial.write_bytes(content)
+
+
+@contextmanager
+def storage_errors(
+    problem: str,
+    remedy: str = "Check the path, its permissions and the free space.",
+    kind: type[D3Error] = StorageFailed,
+) -> Iterator[None]:
+    """Say what the system refuses as one of D3's errors.
+
+    Args:
+        problem: without its full stop; the system's reason is added.
+        remedy: what to do.
+        kind: of the error.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"{problem} ({error.strerror or type(error).__name__}).", remedy) from error
