@@ -1,4 +1,4 @@
-"""``d3 users``, ``d3 keys`` and ``d3 db`` as people run them: real processes, real databases."""
+"""``d3 users``, ``d3 keys`` and ``d3 db`` as people run them, on real databases."""
 
 from __future__ import annotations
 
