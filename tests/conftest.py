@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -19,6 +20,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 PACK = Path(__file__).parent / "data" / "reference"
 SOURCE = Path(__file__).resolve().parents[1] / "src"
+
+
+def pytest_collection_finish() -> None:
+    """Spare every service that a test starts the search through what is there for good."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

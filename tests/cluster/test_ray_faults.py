@@ -24,7 +24,6 @@ from tests.databases import on_a_port
 from tests.faults.proxy import TcpProxy
 from tests.serving import d3_serve, wait_until
 
-pytestmark = pytest.mark.xdist_group("ray")
 SECONDS = float(os.environ.get("D3TEST_OUTAGE_SECONDS", "3"))
 IMAGES = 400
 REFUSED = "b/00007.png"

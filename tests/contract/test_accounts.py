@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from d3.adapters.memory.accounts import MemoryAccounts
-from d3.adapters.sql import Database, SqlAccounts, upgrade
+from d3.adapters.sql import Database, SqlAccounts
 from d3.domain.ports_accounts import Accounts
 from d3.testing.contracts.accounts import AccountsContract
 
@@ -18,13 +18,11 @@ class TestMemoryAccounts(AccountsContract):
 
 class TestSqliteAccounts(AccountsContract):
     @pytest.fixture
-    def accounts(self, sqlite_database: Database) -> Accounts:
-        upgrade(sqlite_database)
-        return SqlAccounts(sqlite_database)
+    def accounts(self, ready_sqlite: Database) -> Accounts:
+        return SqlAccounts(ready_sqlite)
 
 
 class TestPostgresqlAccounts(AccountsContract):
     @pytest.fixture
-    def accounts(self, postgresql_database: Database) -> Accounts:
-        upgrade(postgresql_database)
-        return SqlAccounts(postgresql_database)
+    def accounts(self, ready_postgresql: Database) -> Accounts:
+        return SqlAccounts(ready_postgresql)

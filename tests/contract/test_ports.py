@@ -79,14 +79,12 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("openvino")
 
 
-@pytest.mark.xdist_group("openvino")
 class TestOpenVinoDetector(DetectorContract):
     @pytest.fixture
     def engine(self, prepared: Path) -> OpenVinoEngine:
         return OpenVinoEngine(prepared, "fp32")
 
 
-@pytest.mark.xdist_group("openvino")
 @pytest.mark.filterwarnings("ignore:bf16 brings nothing")
 class TestOpenVinoDetectorInBfloat16(DetectorContract):
     tolerance = 0.05

@@ -56,13 +56,13 @@ def run(home: Path, tmp_path: Path) -> Run:
             pytest.MonkeyPatch.context() as patch,
             warnings.catch_warnings(),
             CliRunner(encoding).isolation(stdin, cleared | environ) as (out, err, _),
-            pytest.raises(SystemExit) as left,
         ):
             warnings.resetwarnings()
             patch.chdir(tmp_path)
             output.out.cache_clear()
             output.err.cache_clear()
-            main([*map(str, arguments)])
+            with pytest.raises(SystemExit) as left:
+                main([*map(str, arguments)])
         code = left.value.code
         assert isinstance(code, int | None)
         return finished(code or 0, out.getvalue(), err.getvalue(), encoding)

@@ -21,8 +21,6 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from d3.domain.scoring import Reason
 from tests.e2e.conftest import Run
 
-pytestmark = pytest.mark.xdist_group("trust")
-
 
 def rows_of(folder: Path, condition: str = "original") -> list[dict[str, str]]:
     with (folder / "scores.csv").open(newline="") as stream:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
-import pytest
 import sqlalchemy as sa
 
 import d3
@@ -21,7 +20,6 @@ from tests.homes import Home
 from tests.service.conftest import painted
 from tests.serving import d3_serve
 
-pytestmark = pytest.mark.xdist_group("faults")
 KILLS = int(os.environ.get("D3TEST_KILLS", "3"))
 SEED = int(os.environ.get("D3TEST_HOSTILE_SEED", "0"))
 

@@ -20,8 +20,6 @@ from d3.testing.models import tiny_model
 from d3.testing.servers import PostgresqlServer
 from d3.testing.stores import S3Server
 
-pytestmark = pytest.mark.xdist_group("faults")
-
 # The child counts what changes a file or reaches a server, and ends itself before the Nth.
 UPLOAD = """
 import os, sys, json, signal

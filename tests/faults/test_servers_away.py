@@ -25,7 +25,6 @@ from tests.homes import Folder, Home
 from tests.service.conftest import painted, running
 from tests.serving import wait_until
 
-pytestmark = pytest.mark.xdist_group("faults")
 SECONDS = float(os.environ.get("D3TEST_OUTAGE_SECONDS", "1.5"))
 FAULTS = {
     "killed": TcpProxy.refuse,

@@ -19,7 +19,6 @@ from tests.serving import Served, assert_problem, d3_serve, wait_until
 from tests.wire import exchange
 
 ALL = attacks()
-pytestmark = pytest.mark.xdist_group("hostile")
 
 
 @dataclass

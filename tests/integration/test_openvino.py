@@ -24,8 +24,6 @@ from d3.settings import Settings
 from d3.testing.images import noise
 from d3.testing.models import TINY, tiny_model
 
-pytestmark = pytest.mark.xdist_group("openvino")
-
 PIXELS = np.stack([noise(56, 56, seed) for seed in range(3)])
 PREPARING = "Preparing the model for OpenVINO"
 

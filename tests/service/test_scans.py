@@ -20,7 +20,6 @@ from tests.service.conftest import Service
 from tests.service.test_access import a_key, bearer
 from tests.serving import Served, assert_problem, d3_serve, wait_until
 
-pytestmark = pytest.mark.xdist_group("scan")
 SCANS = "/api/scans"
 IMAGES = 240
 
