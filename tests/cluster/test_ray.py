@@ -8,9 +8,9 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from d3.testing.clusters import Cluster
 from tests.cluster.conftest import IMAGES, Filled, Ledger, Run, assert_one_row_each, finish
 from tests.pictures import paint
+from tests.support.clusters import Cluster
 
 KILLS = int(os.environ.get("D3TEST_RAY_KILLS", "0"))
 SEED = int(os.environ.get("D3TEST_HOSTILE_SEED", "0"))

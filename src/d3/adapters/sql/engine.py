@@ -12,8 +12,8 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 
+from d3.adapters.sql.connecting import BoundedConnection, wait_only
 from d3.adapters.sql.errors import translate, translated
-from d3.adapters.sql.patience import PatientConnection, wait_only
 from d3.domain.errors import CommitInDoubt, SettingsInvalid, StorageFailed, StorageUnavailable
 
 _WRITES = "d3_writes"
@@ -237,7 +237,7 @@ class _PostgresSession:
             "idle_in_transaction_session_timeout =": f"'{2 * statement_seconds}s'",
         }
 
-    def connected(self, connection: PatientConnection, _: object) -> None:
+    def connected(self, connection: BoundedConnection, _: object) -> None:
         connection.autocommit = True
         connection.pooled = _is_pooled(connection)
         if self._prepared == "off" or (self._prepared == "auto" and connection.pooled):
@@ -248,14 +248,14 @@ class _PostgresSession:
 
     def begun(self, connection: sa.Connection) -> None:
         driver = connection.connection.dbapi_connection
-        if isinstance(driver, PatientConnection) and driver.pooled:
+        if isinstance(driver, BoundedConnection) and driver.pooled:
             connection.exec_driver_sql(self._statements("SET LOCAL"))
 
     def _statements(self, how: str) -> str:
         return "; ".join(f"{how} {name} {value}" for name, value in self._wanted.items())
 
 
-def _is_pooled(connection: PatientConnection) -> bool:
+def _is_pooled(connection: BoundedConnection) -> bool:
     """Whether a pooler stands between: the server process is not the one that said hello."""
     row = connection.execute("SELECT pg_backend_pid()").fetchone()
     return row is not None and row[0] != connection.info.backend_pid
