@@ -28,6 +28,11 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_unconfigure() -> None:
+    """Let go of it again, which some libraries complain of otherwise."""
+    gc.unfreeze()
+
+
 @pytest.fixture(scope="session")
 def pack() -> Path:
     """What the authors' code computes, on a small encoder."""

@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from markupsafe import escape
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from d3.domain.scoring import Reason
 from tests.e2e.conftest import Run
@@ -61,6 +60,8 @@ def test_every_image_has_its_scores_under_every_condition(evaluated: Path, rende
 
 
 def test_the_figures_are_scikit_learns_of_the_scores_file(evaluated: Path) -> None:
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
     metrics = json.loads((evaluated / "metrics.json").read_text())
     groups = {one["name"]: one for one in metrics["groups"]}
     rows = [row for row in rows_of(evaluated) if not row["error"]]

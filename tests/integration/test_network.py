@@ -7,7 +7,6 @@ import itertools
 import json
 from pathlib import Path
 
-import open_clip
 import pytest
 import torch
 
@@ -93,6 +92,8 @@ def test_each_image_may_have_permutations_of_its_own() -> None:
 
 
 def test_the_encoder_of_clip_vit_l_14_has_open_clips_own_names_and_shapes() -> None:
+    import open_clip
+
     with torch.device("meta"):
         ours = Encoder(VIT_L_14).state_dict()
         theirs = open_clip.create_model(
