@@ -39,6 +39,13 @@ def pack() -> Path:
     return PACK
 
 
+@pytest.fixture(scope="session")
+def prepared_encoders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where OpenVINO's form of the tiny model is kept: all workers together make it once."""
+    own = tmp_path_factory.getbasetemp()
+    return (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "openvino"
+
+
 @pytest.fixture
 def run_python(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs a script in a fresh interpreter on this tree's D3, warnings being errors."""

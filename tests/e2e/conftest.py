@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -42,32 +43,39 @@ def home(pack: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(home: Path, tmp_path: Path) -> Run:
-    """Run ``d3`` in this process, in an empty folder, with nothing set but D3_HOME.
+    """Run ``d3`` in this process, in an empty folder: see :func:`run_here`."""
+    return partial(run_here, home, tmp_path)
 
-    It has streams, settings and warnings of its own, but not torch: that is loaded once for all.
+
+def run_here(
+    home: Path,
+    folder: Path,
+    *arguments: str | Path,
+    stdin: bytes = b"",
+    encoding: str = "utf-8",
+    **environ: str,
+) -> Finished:
+    """Run ``d3`` in this process with streams, a folder, settings and warnings of its own.
+
+    So torch is loaded once for all commands. Nothing is set but D3_HOME and what is given.
     """
-
-    def run(
-        *arguments: str | Path, stdin: bytes = b"", encoding: str = "utf-8", **environ: str
-    ) -> Finished:
-        environ = clean_environment(D3_HOME=str(home)) | environ
-        cleared = dict.fromkeys(os.environ.keys() - environ.keys())
-        with (
-            pytest.MonkeyPatch.context() as patch,
-            warnings.catch_warnings(),
-            CliRunner(encoding).isolation(stdin, cleared | environ) as (out, err, _),
-        ):
-            warnings.resetwarnings()
-            patch.chdir(tmp_path)
-            output.out.cache_clear()
-            output.err.cache_clear()
-            with pytest.raises(SystemExit) as left:
-                main([*map(str, arguments)])
-        code = left.value.code
-        assert isinstance(code, int | None)
-        return finished(code or 0, out.getvalue(), err.getvalue(), encoding)
-
-    return run
+    environ = clean_environment(D3_HOME=str(home)) | environ
+    cleared = dict.fromkeys(os.environ.keys() - environ.keys())
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        warnings.catch_warnings(),
+        CliRunner(encoding).isolation(stdin, cleared | environ) as (out, err, _),
+    ):
+        warnings.resetwarnings()
+        patch.chdir(folder)
+        output.out.cache_clear()
+        output.err.cache_clear()
+        patch.setattr(sys, "argv", ["d3", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            main()
+    code = left.value.code
+    assert isinstance(code, int | None)
+    return finished(code or 0, out.getvalue(), err.getvalue(), encoding)
 
 
 @pytest.fixture

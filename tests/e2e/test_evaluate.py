@@ -18,7 +18,7 @@ import pytest
 from markupsafe import escape
 
 from d3.domain.scoring import Reason
-from tests.e2e.conftest import Run
+from tests.e2e.conftest import Run, run_here
 
 
 def rows_of(folder: Path, condition: str = "original") -> list[dict[str, str]]:
@@ -30,20 +30,13 @@ def rows_of(folder: Path, condition: str = "original") -> list[dict[str, str]]:
 def evaluated(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An evaluation with everything there is."""
     out = tmp_path_factory.mktemp("evaluated") / "out"
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "d3", "evaluate", rendered, "--out", out),
-            *("--robustness", "resize", "--in-domain", "grid", "--views", "2", "--json"),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-        env=os.environ | {"D3_HOME": str(out.parent), "OMP_NUM_THREADS": "1"},
+    done = run_here(
+        *(out.parent, out.parent, "evaluate", rendered, "--out", out),
+        *("--robustness", "resize", "--in-domain", "grid", "--views", "2", "--json"),
     )
-    assert done.returncode == 0, done.stderr
-    (out.parent / "told.json").write_text(done.stdout)
-    (out.parent / "stderr").write_text(done.stderr)
+    assert done.code == 0, done.err
+    (out.parent / "told.json").write_text(done.out)
+    (out.parent / "stderr").write_text(done.err)
     return out
 
 
