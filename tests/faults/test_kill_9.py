@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+import pytest
 import sqlalchemy as sa
 
 import d3
@@ -87,6 +88,7 @@ def ask(url: str, key: str) -> httpx.Response:
     )
 
 
+@pytest.mark.full
 def test_killed_at_random_moments_it_keeps_its_word(home: Home, tmp_path: Path) -> None:
     chance, promises, head = random.Random(SEED), Promises(), home.head()
     for life in range(KILLS):

@@ -160,6 +160,7 @@ def test_a_migration_of_a_file(quick: Path) -> None:
         assert_upgrades(place)
 
 
+@pytest.mark.full
 def test_a_migration_on_a_server(postgresql_server: PostgresqlServer) -> None:
     from contextlib import ExitStack
 

@@ -118,6 +118,7 @@ def test_the_shape_of_clip_vit_l_14_is_read_off_its_tensors() -> None:
     assert found.activation == "quick_gelu"
 
 
+@pytest.mark.full
 def test_clip_vit_l_14_agrees_with_the_published_procedure() -> None:
     with torch.device("meta"):
         encoder, vit = Encoder(VIT_L_14), vision_transformer(VIT_L_14)

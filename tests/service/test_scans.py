@@ -156,6 +156,7 @@ def alive(process: int) -> bool:
     return state != "Z"
 
 
+@pytest.mark.full
 def test_kill_9_of_the_worker_and_of_the_server_leaves_one_row_for_each_image(
     home: Home, serve: Callable[[], Any], source: str
 ) -> None:
