@@ -64,7 +64,7 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(
                 raise KeyboardInterrupt
 
         train_on(
-            container, name, "starter", [rendered], [rendered], tmp_path / name, plan, told=told
+            container, name, "starter", [rendered], [rendered], tmp_path / name, plan, on_epoch=told
         )
         kept = torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)
         weights: dict[str, torch.Tensor] = kept["head"]
