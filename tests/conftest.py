@@ -18,8 +18,27 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Workers share the cores: threads of several torches only wait for one another.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-PACK = Path(__file__).parent / "data" / "reference"
-SOURCE = Path(__file__).resolve().parents[1] / "src"
+TESTS = Path(__file__).resolve().parent
+PACK = TESTS / "data" / "reference"
+SOURCE = TESTS.parent / "src"
+LONGEST = [
+    *("service/test_scans.py", "service/test_durability.py", "e2e/test_scan.py"),
+    *("service/test_access.py", "console/test_check.py", "hostile/test_hostile.py"),
+    *("integration/test_checkpoints.py", "contract/test_ports.py", "console/test_manners.py"),
+    *("integration/test_copying.py", "integration/test_openvino.py", "e2e/test_evaluate.py"),
+    *("service/test_doors.py", "e2e/test_pull.py", "faults/test_servers_away.py"),
+    *("service/test_crowds.py", "service/test_outages.py", "console/test_administration.py"),
+    *("console/test_pages.py", "console/test_sign_in.py", "service/test_bad_input.py"),
+    *("e2e/test_output.py", "e2e/test_bench.py", "integration/test_adoption.py"),
+    *("service/test_history.py", "service/test_prototype_environment.py", "e2e/test_readme.py"),
+]
+"""They begin first, so that no worker is left alone with one in the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take longest first; a file's tests keep their order."""
+    places = {TESTS / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 def pytest_collection_finish() -> None:
