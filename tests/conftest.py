@@ -67,12 +67,13 @@ def prepared_encoders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run_python(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs a script in a fresh interpreter on this tree's D3, warnings being errors."""
+    """Runs a script in a fresh interpreter on this tree's D3 and tests, warnings being errors."""
 
     def run(
         script: str, *arguments: object, timeout: float = 60
     ) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"}
+        path = os.pathsep.join(map(str, (SOURCE, SOURCE.parent)))
+        environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
         done = subprocess.run(
             [sys.executable, "-W", "error", "-c", script, *map(str, arguments)],
             capture_output=True,
