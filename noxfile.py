@@ -1,4 +1,4 @@
-"""Every check of D3, each in an environment of its own: `nox`, or `nox -s NAME`."""
+"""Every check of D3: `nox` runs lint and tests, `nox -s NAME` a session, `nox --list` names all."""
 
 from __future__ import annotations
 
@@ -10,10 +10,6 @@ import nox
 
 nox.needs_version = ">=2026"
 nox.options.default_venv_backend = "uv"
-nox.options.sessions = [
-    *("lint", "types", "imports"),
-    *("unit", "integration", "e2e", "service", "attacks", "console", "ray"),
-]
 
 PROJECT = nox.project.load_toml()
 LOCK = "requirements.lock"
@@ -23,69 +19,52 @@ ACCEPTED_ADVISORIES: dict[str, str] = {}
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style and format."""
-    session.install("--constraint", LOCK, *nox.project.dependency_groups(PROJECT, "lint"))
+    """Style, types, and the rooms of the house: who may enter which."""
+    install(session, "lint", "imports", "types", "test")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
-
-
-@nox.session
-def types(session: nox.Session) -> None:
-    """Strict types."""
-    install(session, "types", "test")
+    session.run("lint-imports")
     session.run("mypy")
 
 
 @nox.session
-def imports(session: nox.Session) -> None:
-    """The rooms of the house and who may enter which."""
-    install(session, "imports")
-    session.run("lint-imports")
-
-
-@nox.session
-def unit(session: nox.Session) -> None:
-    """Units, and the contract of each port against each adapter."""
-    run_tests(session, "tests/unit", "tests/contract")
-
-
-@nox.session
-def integration(session: nox.Session) -> None:
-    """Adapters against what they adapt to: files, databases, the network's weights."""
-    find_program(session, "pgbouncer")
-    run_tests(session, "tests/integration")
-
-
-@nox.session
-def e2e(session: nox.Session) -> None:
-    """The faces, used as people use them."""
-    run_tests(session, "tests/e2e", "tests/gpu")
-
-
-@nox.session
-def service(session: nox.Session) -> None:
-    """The REST service through real sockets: on SQLite and a folder, on PostgreSQL and S3."""
-    run_tests(session, "tests/service")
-    session.env["D3_TEST_BACKEND"] = "servers"
-    # Left out are those that bring servers of their own, and one that asks for none.
-    own = ("outages", "prototype_environment", "memory")
-    left_out = [f"--ignore=tests/service/test_{name}.py" for name in own]
-    pytest(session, "tests/service", *left_out)
-
-
-@nox.session
-def attacks(session: nox.Session) -> None:
-    """Hostile input and faults, in their short forms: on SQLite, on PostgreSQL and S3."""
-    run_tests(session, "tests/hostile", "tests/faults")
-    session.env["D3_TEST_BACKEND"] = "servers"
-    pytest(session, "tests/hostile", "tests/faults/test_kill_9.py")
+def tests(session: nox.Session) -> None:
+    """All tests but the long ones; `nox -s tests -- tests/unit` for those of a folder."""
+    install(session, "test", "imports")
+    for program in ("chromium", "pgbouncer"):
+        find_program(session, program)
+    pytest(session, "-m", "not full")
 
 
 @nox.session(default=False)
-def attacks_long(session: nox.Session) -> None:
-    """The long forms: 50 times kill -9, servers away for 30 s, three more seeds of attacks."""
-    session.env.update({"D3TEST_KILLS": "50", "D3TEST_OUTAGE_SECONDS": "30"})
-    run_tests(session, "tests/faults")
+def full(session: nox.Session) -> None:
+    """What `tests` leaves out: kills, everything again on PostgreSQL and S3, a Ray cluster."""
+    install(session, "test", "imports", "ray")
+    find_program(session, "chromium")
+    if session.posargs:
+        pytest(session)
+        return
+    pytest(session, "-m", "full")
+    pytest(session, "tests/cluster")
+    session.env["D3_TEST_BACKEND"] = "servers"
+    pytest(session)
+
+
+@nox.session(default=False)
+def long(session: nox.Session) -> None:
+    """Kills, outages, scans and tables many times longer, and three more seeds of attacks."""
+    session.env.update({"D3TEST_KILLS": "50", "D3TEST_PREDICTIONS": "200"})
+    session.env.update({"D3TEST_SCAN_IMAGES": "2000", "D3TEST_SCAN_KILLS": "20"})
+    session.env.update({"D3TEST_RAY_IMAGES": "4000", "D3TEST_RAY_KILLS": "20"})
+    session.env.update({"D3TEST_OUTAGE_SECONDS": "30", "D3TEST_ROWS": "1000000"})
+    install(session, "test", "imports", "ray")
+    if session.posargs:
+        pytest(session)
+        return
+    service = (f"tests/service/test_{name}.py" for name in ("durability", "outages"))
+    large = ("tests/e2e/test_scan.py", "tests/integration/test_history_plans.py")
+    pytest(session, "tests/faults", *service, *large)
+    pytest(session, "tests/cluster")
     for seed in ("1", "2", "3"):
         session.env["D3TEST_HOSTILE_SEED"] = seed
         for backend in ("embedded", "servers"):
@@ -93,36 +72,11 @@ def attacks_long(session: nox.Session) -> None:
             pytest(session, "tests/hostile", "tests/faults/test_kill_9.py")
 
 
-@nox.session
-def console(session: nox.Session) -> None:
-    """The console in Chromium: on SQLite and a folder, on PostgreSQL and S3."""
-    find_chromium(session)
-    run_tests(session, "tests/console")
-    session.env["D3_TEST_BACKEND"] = "servers"
-    pytest(session, "tests/console", "--ignore=tests/console/test_manners.py")
-
-
-@nox.session
-def ray(session: nox.Session) -> None:
-    """Scans on a Ray cluster of two nodes, PostgreSQL and S3: each killed or away in turn."""
-    install(session, "test", "ray")
-    pytest(session, "tests/cluster")
-
-
 @nox.session(default=False)
 def published(session: nox.Session) -> None:
     """The published detector's way at full size: traced, pulled, used, bundled, taken in."""
     install(session, "test")
     session.run("pytest", "--capture=no", "tests/full_size", *session.posargs)
-
-
-@nox.session(default=False)
-def ray_long(session: nox.Session) -> None:
-    """The long form: 20 random kills of workers, nodes and drivers, PostgreSQL away for 30 s."""
-    session.env.update({"D3TEST_RAY_KILLS": "20", "D3TEST_RAY_IMAGES": "4000"})
-    session.env["D3TEST_OUTAGE_SECONDS"] = "30"
-    install(session, "test", "ray")
-    pytest(session, "tests/cluster")
 
 
 @nox.session(default=False)
@@ -141,24 +95,9 @@ def real(session: nox.Session) -> None:
 @nox.session(default=False)
 def screenshots(session: nox.Session) -> None:
     """Pictures of every page of the console, light, dark and on a phone, in screenshots/."""
-    find_chromium(session)
+    find_program(session, "chromium")
     install(session, "test")
     session.run("python", "-m", "tests.console.screenshots", *(session.posargs or ["screenshots"]))
-
-
-@nox.session(default=False)
-def crash(session: nox.Session) -> None:
-    """The long forms: kill -9 in the middle of 200 predictions, a database away for 30 s."""
-    session.env["D3TEST_PREDICTIONS"] = "200"
-    session.env["D3TEST_OUTAGE_SECONDS"] = "30"
-    run_tests(session, "tests/service/test_durability.py", "tests/service/test_outages.py")
-
-
-@nox.session(default=False)
-def million(session: nox.Session) -> None:
-    """The long form of the history's plans: every question on a million rows."""
-    session.env["D3TEST_ROWS"] = "1000000"
-    run_tests(session, "tests/integration/test_history_plans.py")
 
 
 @nox.session(default=False)
@@ -187,14 +126,6 @@ def sbom(session: nox.Session) -> None:
     tool = ["uvx", "--from", "cyclonedx-bom", "cyclonedx-py", "environment", python]
     options = ["--pyproject=pyproject.toml", "--output-reproducible", "--output-file=sbom.json"]
     session.run(*tool, *options, external=True)
-
-
-@nox.session(default=False)
-def scans(session: nox.Session) -> None:
-    """The long form of bulk scans: 2,000 rendered images through 20 kills."""
-    session.env["D3TEST_SCAN_IMAGES"] = "2000"
-    session.env["D3TEST_SCAN_KILLS"] = "20"
-    run_tests(session, "tests/e2e/test_scan.py")
 
 
 @nox.session(default=False)
@@ -227,14 +158,10 @@ def bench(session: nox.Session) -> None:
         session.run("python", "benchmarks/serving/compare.py", part)
 
 
-def find_chromium(session: nox.Session) -> None:
-    """Debian's browser, installed where it is missing; D3_TEST_BROWSER names another one."""
-    if not os.environ.get("D3_TEST_BROWSER"):
-        find_program(session, "chromium")
-
-
 def find_program(session: nox.Session, name: str) -> None:
     """A program of Debian's package of the same name, installed where it is missing."""
+    if name == "chromium" and os.environ.get("D3_TEST_BROWSER"):
+        return
     if shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin"):
         return
     if shutil.which("apt-get") is None:
@@ -246,17 +173,13 @@ def find_program(session: nox.Session, name: str) -> None:
     )
 
 
-def run_tests(session: nox.Session, *folders: str) -> None:
-    """Run pytest on the installed package."""
-    install(session, "test", "imports")
-    pytest(session, *folders)
-
-
 def pytest(session: nox.Session, *arguments: str) -> None:
     """Run pytest; arguments after -- take the place of these."""
     # Two processes test side by side: threads of torch's own would only get in each other's way.
     session.env["OMP_NUM_THREADS"] = "1"
-    session.run("pytest", "--numprocesses=2", "--dist=loadgroup", *(session.posargs or arguments))
+    # A file's tests share servers, so they stay together; those that take long begin first.
+    options = ("--numprocesses=3", "--dist=loadfile", "--no-loadscope-reorder")
+    session.run("pytest", *options, *(session.posargs or arguments))
 
 
 def install(session: nox.Session, *groups: str) -> None:

@@ -8,22 +8,25 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg, convert_weights_to_lp
 from torch import Tensor
 
 from d3.domain.models import EncoderSpec
 
-SMALL_TEXT = CLIPTextCfg(context_length=8, vocab_size=50, width=32, heads=2, layers=2)
-FULL_TEXT = CLIPTextCfg(context_length=77, vocab_size=49408, width=768, heads=12, layers=12)
+if TYPE_CHECKING:
+    from open_clip.model import CLIP
+
+SMALL_TEXT = {"context_length": 8, "vocab_size": 50, "width": 32, "heads": 2, "layers": 2}
+FULL_TEXT = {"context_length": 77, "vocab_size": 49408, "width": 768, "heads": 12, "layers": 12}
 """ViT-L/14's."""
 
 
 def whole_clip(
     spec: EncoderSpec,
     visual: Mapping[str, Tensor] | None = None,
-    text: CLIPTextCfg = SMALL_TEXT,
+    text: Mapping[str, int] = SMALL_TEXT,
     projection: int = 16,
 ) -> CLIP:
     """A CLIP in float32.
@@ -34,6 +37,8 @@ def whole_clip(
         text: what the text tower is like.
         projection: size of the space that both share.
     """
+    from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
+
     vision = CLIPVisionCfg(
         layers=spec.layers,
         width=spec.width,
@@ -43,7 +48,8 @@ def whole_clip(
         image_size=spec.image_size,
     )
     quick = spec.activation == "quick_gelu"
-    clip = CLIP(projection, vision, text, quick_gelu=quick, cast_dtype=torch.float16).eval()
+    tower = CLIPTextCfg(**text)
+    clip = CLIP(projection, vision, tower, quick_gelu=quick, cast_dtype=torch.float16).eval()
     if visual is not None:
         clip.visual.load_state_dict({"proj": clip.visual.proj, **visual})
     return clip
@@ -54,6 +60,8 @@ def write_traced(file: Path, clip: CLIP) -> dict[str, Tensor]:
 
     Its products are float16, its layer norms float32, and its three numbers integers at the root.
     """
+    from open_clip.model import convert_weights_to_lp
+
     convert_weights_to_lp(clip, torch.float16)
     side, length = clip.visual.image_size[0], clip.context_length
     numbers = {

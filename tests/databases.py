@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from d3.adapters.sql import Database, upgrade
 from tests.support.servers import LocalPostgresql, PostgresqlServer, postgresql
@@ -46,10 +48,51 @@ def empty_database(request: pytest.FixtureRequest) -> Database:
     return database
 
 
+@pytest.fixture(scope="session")
+def ready_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with D3's tables, to be copied."""
+    file = tmp_path_factory.mktemp("ready") / "d3.db"
+    upgrade_and_close(file)
+    return file
+
+
+@pytest.fixture(scope="session")
+def ready_template(postgresql_server: PostgresqlServer) -> Iterator[str]:
+    """A database of the server with D3's tables, to be copied."""
+    with postgresql_server.database() as url:
+        upgrade_and_close(url)
+        yield str(sa.make_url(url).database)
+
+
+def upgrade_and_close(place: Path | str) -> None:
+    """Make D3's tables in a new database."""
+    database = Database(place)
+    upgrade(database)
+    database.close()
+
+
 @pytest.fixture
-def database(empty_database: Database) -> Database:
-    upgrade(empty_database)
-    return empty_database
+def ready_sqlite(ready_file: Path, tmp_path: Path) -> Iterator[Database]:
+    database = Database(shutil.copy(ready_file, tmp_path / "d3.db"))
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def ready_postgresql(
+    postgresql_server: PostgresqlServer, ready_template: str
+) -> Iterator[Database]:
+    with postgresql_server.database(ready_template) as url:
+        database = Database(url)
+        yield database
+        database.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> Database:
+    """With D3's tables."""
+    database: Database = request.getfixturevalue(f"ready_{request.param}")
+    return database
 
 
 @contextmanager

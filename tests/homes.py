@@ -1,6 +1,7 @@
 """Where a service keeps its things, for one test: a folder and SQLite, or PostgreSQL and S3.
 
-``D3_TEST_BACKEND`` is ``embedded``, the default, or ``servers``; ``nox -s service`` tries both.
+A test runs on the first, and on both where it is marked ``on_servers``. ``D3_TEST_BACKEND=servers``
+runs everything that has such a home, and nothing else, on the second: ``nox -s full``.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import pytest
 from minio import Minio
 
 import d3
-from d3.adapters.sql import Database, upgrade
+from d3.adapters.sql import Database
 from tests.support.servers import PostgresqlServer
 from tests.support.stores import S3Server
 
@@ -142,16 +143,42 @@ def model_home(pack: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
+BACKEND = os.environ.get("D3_TEST_BACKEND") or "embedded"
+"""What homes are on: ``embedded`` or ``servers``."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Try what is marked so on both kinds of home."""
+    if "backend" in metafunc.fixturenames and metafunc.definition.get_closest_marker("on_servers"):
+        backends = sorted({BACKEND, "servers"})
+        metafunc.parametrize("backend", backends, scope="session")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On servers, leave out what has no home: it would be the same again."""
+    if BACKEND == "servers":
+        kept = [one for one in items if "backend" in getattr(one, "fixturenames", ())]
+        config.hook.pytest_deselected(items=[*{*items} - {*kept}])
+        items[:] = kept
+
+
 @pytest.fixture(scope="session")
-def homes(request: pytest.FixtureRequest, model_home: Path) -> Homes:
-    """Makes homes on what the environment says."""
-    backend = os.environ.get("D3_TEST_BACKEND") or "embedded"
+def backend() -> str:
+    """The kind of home."""
+    return BACKEND
+
+
+@pytest.fixture(scope="session")
+def homes(backend: str, request: pytest.FixtureRequest, model_home: Path) -> Homes:
+    """Makes homes."""
     if backend == "embedded":
-        return lambda folder: _embedded(model_home, folder)
+        ready: Path = request.getfixturevalue("ready_file")
+        return lambda folder: _embedded(model_home, ready, folder)
     assert backend == "servers", "D3_TEST_BACKEND is embedded or servers"
     postgresql: PostgresqlServer = request.getfixturevalue("postgresql_server")
+    template: str = request.getfixturevalue("ready_template")
     s3: S3Server = request.getfixturevalue("first_s3")
-    return lambda folder: _on_servers(model_home, folder, postgresql, s3)
+    return lambda folder: _on_servers(model_home, folder, postgresql.database(template), s3)
 
 
 @pytest.fixture
@@ -162,14 +189,15 @@ def home(homes: Homes, tmp_path: Path) -> Iterator[Home]:
 
 
 @contextmanager
-def _embedded(model_home: Path, folder: Path) -> Iterator[Home]:
+def _embedded(model_home: Path, ready: Path, folder: Path) -> Iterator[Home]:
     shutil.copytree(model_home / "models", folder / "models")
+    shutil.copy(ready, folder / "d3.db")
     yield Home(folder, Folder(folder / "models"), {"D3_HOME": str(folder)})
 
 
 @contextmanager
 def _on_servers(
-    model_home: Path, folder: Path, postgresql: PostgresqlServer, s3: S3Server
+    model_home: Path, folder: Path, database: AbstractContextManager[str], s3: S3Server
 ) -> Iterator[Home]:
     folder.mkdir()
     bucket = S3Bucket(s3.client(), f"d3-{uuid.uuid4().hex}")
@@ -177,10 +205,7 @@ def _on_servers(
     source = Folder(model_home / "models")
     for key in source.names():
         bucket.write(key, source.read(key))
-    with postgresql.database() as url:
-        database = Database(url)
-        upgrade(database)
-        database.close()
+    with database as url:
         environ = {
             "D3_HOME": str(folder),
             "D3_DATABASE_URL": url,

@@ -62,6 +62,11 @@ def serving(application: Any, **config: Any) -> Iterator[str]:
         raise failure[0]
 
 
+def client(url: str) -> httpx.Client:
+    """A client of what answers in this process: patient, and without certificates to read."""
+    return httpx.Client(base_url=url, timeout=30, verify=False)
+
+
 class Served:
     """A ``d3 serve`` in a process of its own."""
 

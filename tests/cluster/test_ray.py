@@ -8,13 +8,10 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from tests.cluster.conftest import IMAGES, Filled, Ledger, Run, assert_one_row_each, finish
 from tests.pictures import paint
 from tests.support.clusters import Cluster
 
-pytestmark = pytest.mark.xdist_group("ray")
 KILLS = int(os.environ.get("D3TEST_RAY_KILLS", "0"))
 SEED = int(os.environ.get("D3TEST_HOSTILE_SEED", "0"))
 VIEWS = "16"

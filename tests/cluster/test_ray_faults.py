@@ -24,7 +24,6 @@ from tests.support.faults import Answer, Fault, FaultyProxy, cut_short, replayed
 from tests.support.servers import LocalPostgresql, PostgresqlServer
 from tests.support.stores import S3Server
 
-pytestmark = pytest.mark.xdist_group("ray")
 SECONDS = float(os.environ.get("D3TEST_OUTAGE_SECONDS", "3"))
 IMAGES = 400
 REFUSED = "b/00007.png"

@@ -22,7 +22,7 @@ from d3.entrypoints.http import create_app
 from d3.entrypoints.http.app import Application
 from tests.homes import Home
 from tests.images import encoded, picture
-from tests.serving import serving
+from tests.serving import client, serving
 
 SCOPES = ("predict", "read")
 EXAMPLES = Path(__file__).parents[2] / "examples" / "images"
@@ -91,7 +91,7 @@ def console(home: Home, **settings: Any) -> Iterator[Console]:
     """A service on a home in which the starter answers."""
     settings = {"warm_up": False, "model": STARTER} | settings
     application = create_app(home.settings(**settings))
-    with serving(application) as url, httpx.Client(base_url=url, timeout=30) as http:
+    with serving(application) as url, client(url) as http:
         yield Console(f"{url}/", http, application)
 
 

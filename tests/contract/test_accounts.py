@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from d3.adapters.sql import Database, SqlAccounts, upgrade
+from d3.adapters.sql import Database, SqlAccounts
 from d3.domain.ports.accounts import Accounts
 from tests.support.contracts.accounts import AccountsContract
 from tests.support.memory.accounts import MemoryAccounts
@@ -18,13 +18,11 @@ class TestMemoryAccounts(AccountsContract):
 
 class TestSqliteAccounts(AccountsContract):
     @pytest.fixture
-    def accounts(self, sqlite_database: Database) -> Accounts:
-        upgrade(sqlite_database)
-        return SqlAccounts(sqlite_database)
+    def accounts(self, ready_sqlite: Database) -> Accounts:
+        return SqlAccounts(ready_sqlite)
 
 
 class TestPostgresqlAccounts(AccountsContract):
     @pytest.fixture
-    def accounts(self, postgresql_database: Database) -> Accounts:
-        upgrade(postgresql_database)
-        return SqlAccounts(postgresql_database)
+    def accounts(self, ready_postgresql: Database) -> Accounts:
+        return SqlAccounts(ready_postgresql)

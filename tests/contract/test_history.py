@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from d3.adapters.sql import Database, SqlHistory, upgrade
+from d3.adapters.sql import Database, SqlHistory
 from d3.adapters.sql.tables import User
 from d3.domain.history import BucketSize, HistoryFilter
 from d3.domain.ports.history import History
@@ -40,9 +40,8 @@ class SqlContract(HistoryContract):
 
 class TestSqliteHistory(SqlContract):
     @pytest.fixture
-    def database(self, sqlite_database: Database) -> Database:
-        upgrade(sqlite_database)
-        return sqlite_database
+    def database(self, ready_sqlite: Database) -> Database:
+        return ready_sqlite
 
     @pytest.fixture
     def history(self, database: Database) -> History:
@@ -51,9 +50,8 @@ class TestSqliteHistory(SqlContract):
 
 class TestPostgresqlHistory(SqlContract):
     @pytest.fixture
-    def database(self, postgresql_database: Database) -> Database:
-        upgrade(postgresql_database)
-        return postgresql_database
+    def database(self, ready_postgresql: Database) -> Database:
+        return ready_postgresql
 
     @pytest.fixture
     def history(self, database: Database) -> History:

@@ -73,28 +73,20 @@ class TestTorchDetectorInSmallBatches(DetectorContract):
         return TorchEngine("cpu", "fp32", batch_size=1)
 
 
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of prepared encoders for all tests here: the tiny model is prepared once."""
-    return tmp_path_factory.mktemp("openvino")
-
-
-@pytest.mark.xdist_group("openvino")
 class TestOpenVinoDetector(DetectorContract):
     @pytest.fixture
-    def engine(self, prepared: Path) -> OpenVinoEngine:
-        return OpenVinoEngine(prepared, "fp32")
+    def engine(self, prepared_encoders: Path) -> OpenVinoEngine:
+        return OpenVinoEngine(prepared_encoders, "fp32")
 
 
-@pytest.mark.xdist_group("openvino")
 @pytest.mark.filterwarnings("ignore:bf16 brings nothing")
 class TestOpenVinoDetectorInBfloat16(DetectorContract):
     tolerance = 0.05
     batch_tolerance = 0.02
 
     @pytest.fixture
-    def engine(self, prepared: Path) -> OpenVinoEngine:
-        return OpenVinoEngine(prepared, "bf16")
+    def engine(self, prepared_encoders: Path) -> OpenVinoEngine:
+        return OpenVinoEngine(prepared_encoders, "bf16")
 
 
 class TestOfflineQueue(DetectionQueueContract):

@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import d3
+from d3.entrypoints.cli import main, output
+from tests.serving import clean_environment
 
 
 @dataclass(frozen=True)
@@ -38,24 +43,65 @@ def home(pack: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(home: Path, tmp_path: Path) -> Run:
-    """Run ``d3`` with the arguments, in an empty folder, with nothing set but D3_HOME."""
+    """Run ``d3`` in this process, in an empty folder: see :func:`run_here`."""
+    return partial(run_here, home, tmp_path)
 
-    def run(*arguments: str | Path, stdin: bytes = b"", **environ: str) -> Finished:
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("D3_", "CUDA_"))}
+
+def run_here(
+    home: Path,
+    folder: Path,
+    *arguments: str | Path,
+    stdin: bytes = b"",
+    encoding: str = "utf-8",
+    **environ: str,
+) -> Finished:
+    """Run ``d3`` in this process with streams, a folder, settings and warnings of its own.
+
+    So torch is loaded once for all commands. Nothing is set but D3_HOME and what is given.
+    """
+    environ = clean_environment(D3_HOME=str(home)) | environ
+    cleared = dict.fromkeys(os.environ.keys() - environ.keys())
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        warnings.catch_warnings(),
+        CliRunner(encoding).isolation(stdin, cleared | environ) as (out, err, _),
+    ):
+        warnings.resetwarnings()
+        patch.chdir(folder)
+        output.out.cache_clear()
+        output.err.cache_clear()
+        patch.setattr(sys, "argv", ["d3", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            main()
+    code = left.value.code
+    assert isinstance(code, int | None)
+    return finished(code or 0, out.getvalue(), err.getvalue(), encoding)
+
+
+@pytest.fixture
+def process(home: Path, tmp_path: Path) -> Run:
+    """The same in a process of its own, where that is what is tested."""
+
+    def process(*arguments: str | Path, stdin: bytes = b"", **environ: str) -> Finished:
         done = subprocess.run(
             [sys.executable, "-m", "d3", *map(str, arguments)],
             input=stdin,
             capture_output=True,
             cwd=tmp_path,
-            env=inherited | {"D3_HOME": str(home)} | environ,
+            env=clean_environment(D3_HOME=str(home)) | environ,
             timeout=300,
             check=False,
         )
-        finished = Finished(done.returncode, done.stdout.decode(), done.stderr.decode())
-        assert "Traceback" not in finished.err
-        return finished
+        return finished(done.returncode, done.stdout, done.stderr)
 
-    return run
+    return process
+
+
+def finished(code: int, out: bytes, err: bytes, encoding: str = "utf-8") -> Finished:
+    """How a command ended, which is never with a traceback."""
+    finished = Finished(code, out.decode(encoding), err.decode(encoding))
+    assert "Traceback" not in finished.err
+    return finished
 
 
 @pytest.fixture(scope="session")

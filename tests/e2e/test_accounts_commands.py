@@ -1,4 +1,4 @@
-"""``d3 users``, ``d3 keys`` and ``d3 db`` as people run them: real processes, real databases."""
+"""``d3 users``, ``d3 keys`` and ``d3 db`` as people run them, on real databases."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
 from d3.container import Container
 from d3.domain.accounts import Scope
@@ -230,5 +229,5 @@ def test_an_older_database_is_kept_before_a_command_upgrades_it(d3: D3, fresh: P
     assert json.loads(done.out)["username"] == "ada"
     assert "is how it was before" in done.err
     (kept,) = fresh.glob("d3.db.before-upgrade-of-0001.*")
-    with sa.create_engine(f"sqlite:///{kept}").connect() as connection:
-        assert connection.scalar(sa.text("SELECT username FROM users")) == "ada"
+    with closing(sqlite3.connect(kept)) as connection:
+        assert connection.execute("SELECT username FROM users").fetchone() == ("ada",)

@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.conftest import Run
+
 PARTS = ["machine", "engine", "preprocessing", "http", "end to end"]
 
 
-def bench(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "D3_HOME": str(home), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, "-m", "d3", "bench", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=environment,
-        check=False,
-    )
-
-
-def test_every_part_is_measured_and_nothing_is_left_behind(tmp_path: Path) -> None:
+def test_every_part_is_measured_and_nothing_is_left_behind(run: Run, tmp_path: Path) -> None:
     key = tmp_path / "api.key"
     key.write_text("the administrator's own\n")
-    done = bench(tmp_path, "--quick", "--json")
-    assert done.returncode == 0, done.stderr
-    figures = [json.loads(line) for line in done.stdout.splitlines()]
+    done = run("bench", "--quick", "--json", D3_HOME=str(tmp_path))
+    assert done.code == 0, done.err
+    figures = [json.loads(line) for line in done.out.splitlines()]
     assert list(dict.fromkeys(one["part"] for one in figures)) == PARTS
     assert all(one["value"] > 0 and one["unit"] for one in figures)
     (ours,) = [one for one in figures if one["what"].startswith("d3 (")]
@@ -48,9 +35,9 @@ def test_every_part_is_measured_and_nothing_is_left_behind(tmp_path: Path) -> No
     ],
 )
 def test_what_cannot_be_measured_is_said_before_anything_is(
-    arguments: list[str], sentence: str, tmp_path: Path
+    run: Run, arguments: list[str], sentence: str, tmp_path: Path
 ) -> None:
-    done = bench(tmp_path, *arguments)
-    assert done.returncode == 2
-    assert sentence in done.stderr
-    assert not done.stdout
+    done = run("bench", *arguments, D3_HOME=str(tmp_path))
+    assert done.code == 2
+    assert sentence in done.err
+    assert not done.out

@@ -10,8 +10,6 @@ import pytest
 import d3
 from tests.e2e.conftest import Run
 
-pytestmark = pytest.mark.xdist_group("trust")
-
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory, pack: Path) -> Path:

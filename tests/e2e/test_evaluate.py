@@ -16,12 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from markupsafe import escape
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from d3.domain.scoring import Reason
-from tests.e2e.conftest import Run
-
-pytestmark = pytest.mark.xdist_group("trust")
+from tests.e2e.conftest import Run, run_here
 
 
 def rows_of(folder: Path, condition: str = "original") -> list[dict[str, str]]:
@@ -33,20 +30,13 @@ def rows_of(folder: Path, condition: str = "original") -> list[dict[str, str]]:
 def evaluated(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An evaluation with everything there is."""
     out = tmp_path_factory.mktemp("evaluated") / "out"
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "d3", "evaluate", rendered, "--out", out),
-            *("--robustness", "resize", "--in-domain", "grid", "--views", "2", "--json"),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-        env=os.environ | {"D3_HOME": str(out.parent), "OMP_NUM_THREADS": "1"},
+    done = run_here(
+        *(out.parent, out.parent, "evaluate", rendered, "--out", out),
+        *("--robustness", "resize", "--in-domain", "grid", "--views", "2", "--json"),
     )
-    assert done.returncode == 0, done.stderr
-    (out.parent / "told.json").write_text(done.stdout)
-    (out.parent / "stderr").write_text(done.stderr)
+    assert done.code == 0, done.err
+    (out.parent / "told.json").write_text(done.out)
+    (out.parent / "stderr").write_text(done.err)
     return out
 
 
@@ -63,6 +53,8 @@ def test_every_image_has_its_scores_under_every_condition(evaluated: Path, rende
 
 
 def test_the_figures_are_scikit_learns_of_the_scores_file(evaluated: Path) -> None:
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
     metrics = json.loads((evaluated / "metrics.json").read_text())
     groups = {one["name"]: one for one in metrics["groups"]}
     rows = [row for row in rows_of(evaluated) if not row["error"]]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.conftest import Run
 from tests.serving import clean_environment
 
 Shell = Callable[..., "subprocess.CompletedProcess[bytes]"]
@@ -67,31 +68,31 @@ def test_without_a_stream_for_errors_results_are_still_written(shell: Shell) -> 
     assert b"starter" in done.stdout
 
 
-@pytest.mark.parametrize("closing", ["<&-", "< /dev/null"])
-@pytest.mark.parametrize("command", ["detect -", "explain -"])
-def test_an_input_that_gives_nothing_is_said(shell: Shell, closing: str, command: str) -> None:
-    done = shell(f"d3 {command} {closing}")
-    assert done.returncode == 2
-    assert b"Nothing came on standard input, or it is closed." in done.stderr
+@pytest.mark.parametrize("command", ["detect", "explain"])
+def test_an_input_that_gives_nothing_is_said(shell: Shell, run: Run, command: str) -> None:
+    closed, empty = shell(f"d3 {command} - <&-"), run(command, "-", stdin=b"")
+    assert (closed.returncode, empty.code) == (2, 2)
+    for said in (closed.stderr.decode(), empty.err):
+        assert "Nothing came on standard input, or it is closed." in said
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "ascii", "utf-8"])
 def test_what_an_encoding_lacks_is_escaped_and_costs_no_other_image(
-    shell: Shell, pack: Path, tmp_path: Path, encoding: str
+    run: Run, pack: Path, tmp_path: Path, encoding: str
 ) -> None:
     image = (pack / "images/rgb_224.png").read_bytes()
     names = ["a.png", "\u00e9.png", "\u732b.png", "\U0001f431.png"]
     for name in names:
         (tmp_path / name).write_bytes(image)
     (tmp_path / "\u9ed1.jpg").touch()
-    files = " ".join([*names, "\u9ed1.jpg"])
-    lines = shell(f"d3 detect {files}", PYTHONIOENCODING=encoding)
-    assert lines.returncode == 2
-    shown = [line.split()[-1] for line in lines.stdout.decode(encoding).splitlines()[1:]]
+    files = [*names, "\u9ed1.jpg"]
+    lines = run("detect", "--model", "mine", *files, encoding=encoding)
+    assert lines.code == 2
+    shown = [line.split()[-1] for line in lines.out.splitlines()[1:]]
     escaped = [one.encode(encoding, "backslashreplace").decode(encoding) for one in names]
     assert sorted(shown) == sorted(escaped)
-    told = shell(f"d3 detect --json {files}", PYTHONIOENCODING=encoding)
-    assert [json.loads(one)["name"] for one in told.stdout.splitlines()] == files.split()
+    told = run("detect", "--model", "mine", "--json", *files, encoding=encoding)
+    assert [json.loads(one)["name"] for one in told.out.splitlines()] == files
 
 
 def test_who_has_no_home_is_told_to_name_one(shell: Shell, tmp_path: Path) -> None:
@@ -113,19 +114,27 @@ def test_who_has_no_home_is_told_to_name_one(shell: Shell, tmp_path: Path) -> No
     assert (done.returncode, b"starter" in done.stdout) == (0, True)
 
 
-def test_a_user_is_called_by_one_word(shell: Shell) -> None:
-    done = shell("d3 users add 'a b/c'")
-    assert done.returncode == 2
-    assert b"'a b/c' cannot be a username." in done.stderr
+def test_an_encoding_that_the_environment_names_is_kept_to(
+    shell: Shell, pack: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "\u732b.png").write_bytes((pack / "images/rgb_224.png").read_bytes())
+    done = shell("d3 detect --json \u732b.png", PYTHONIOENCODING="ascii")
+    assert json.loads(done.stdout.decode("ascii"))["name"] == "\u732b.png"
+
+
+def test_a_user_is_called_by_one_word(run: Run) -> None:
+    done = run("users", "add", "a b/c")
+    assert done.code == 2
+    assert "'a b/c' cannot be a username." in done.err
 
 
 @pytest.mark.parametrize("source", ["s3://x", "s3://192.168.0.1/in", "s3://a..b/"])
-def test_a_bucket_that_cannot_be_is_said_to_be_one(shell: Shell, source: str) -> None:
-    done = shell(
-        f"d3 scan {source}",
+def test_a_bucket_that_cannot_be_is_said_to_be_one(run: Run, source: str) -> None:
+    done = run(
+        *("scan", source),
         MINIO_ENDPOINT="127.0.0.1:1",
         MINIO_ACCESS_KEY="k",
         MINIO_SECRET_KEY="s",
     )
-    assert done.returncode == 2
-    assert b"cannot be a bucket's name" in done.stderr
+    assert done.code == 2
+    assert "cannot be a bucket's name" in done.err

@@ -24,8 +24,6 @@ from d3.evaluation.scan_files import rows_of
 from tests.pictures import CRASHING_DECODER, paint, paint_crashing
 from tests.serving import clean_environment
 
-pytestmark = pytest.mark.xdist_group("scan")
-
 EXAMPLES = Path(__file__).parents[2] / "examples/images"
 GENERATED = [EXAMPLES / f"generated-{name}" for name in ("01-transposed.jpg", "02-nearest.png")]
 """What the starter calls fake."""

@@ -23,8 +23,6 @@ from d3.training.paper.journal import Epoch
 from d3.training.paper.recipe import train_on
 from tests.e2e.conftest import Run
 
-pytestmark = pytest.mark.xdist_group("trust")
-
 
 def test_train_leaves_a_model_that_detects_and_its_log(
     run: Run, rendered: Path, tmp_path: Path

@@ -21,7 +21,6 @@ from tests.homes import Home
 from tests.service.conftest import painted
 from tests.serving import d3_serve
 
-pytestmark = pytest.mark.xdist_group("faults")
 KILLS = int(os.environ.get("D3TEST_KILLS", "3"))
 SEED = int(os.environ.get("D3TEST_HOSTILE_SEED", "0"))
 
@@ -89,6 +88,7 @@ def ask(url: str, key: str) -> httpx.Response:
     )
 
 
+@pytest.mark.full
 def test_killed_at_random_moments_it_keeps_its_word(home: Home, tmp_path: Path) -> None:
     chance, promises, head = random.Random(SEED), Promises(), home.head()
     for life in range(KILLS):

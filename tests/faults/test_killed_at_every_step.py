@@ -20,8 +20,6 @@ from d3.testing.models import tiny_model
 from tests.support.servers import PostgresqlServer
 from tests.support.stores import S3Server
 
-pytestmark = pytest.mark.xdist_group("faults")
-
 # The child counts what changes a file or reaches a server, and ends itself before the Nth.
 UPLOAD = """
 import os, sys, json, signal
@@ -162,6 +160,7 @@ def test_a_migration_of_a_file(quick: Path) -> None:
         assert_upgrades(place)
 
 
+@pytest.mark.full
 def test_a_migration_on_a_server(postgresql_server: PostgresqlServer) -> None:
     from contextlib import ExitStack
 

@@ -25,7 +25,6 @@ from tests.serving import wait_until
 from tests.support.servers import local_postgresql
 from tests.support.stores import S3Server
 
-pytestmark = pytest.mark.xdist_group("faults")
 SECONDS = float(os.environ.get("D3TEST_OUTAGE_SECONDS", "1.5"))
 FAULTS = {
     "killed": TcpProxy.refuse,

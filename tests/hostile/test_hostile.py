@@ -19,7 +19,6 @@ from tests.serving import Served, assert_problem, d3_serve, wait_until
 from tests.wire import exchange
 
 ALL = attacks()
-pytestmark = pytest.mark.xdist_group("hostile")
 
 
 @dataclass
@@ -77,6 +76,7 @@ def target(homes: Homes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[T
     with homes(folder / "home") as home, pytest.MonkeyPatch.context() as patch:
         patch.setenv("D3TEST_EXECUTED", str(marker))
         environ = home.environ | limits | {"TMPDIR": str(scratch), "D3_CACHE_ENTRIES": "0"}
+        environ["D3_DATABASE_POOL_SIZE"] = "2"  # one more, whenever it is opened, is within SPARE
         with d3_serve(folder, **environ) as served:
             url = served.url()
             with httpx.Client(base_url=url, timeout=60) as http:

@@ -20,7 +20,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from torchvision.transforms import Resize
 
 from d3.adapters.pillow import Limits, PillowDecoder
 from d3.domain.errors import (
@@ -53,6 +52,8 @@ decode = PillowDecoder().decode
 
 def resized(image: Image.Image) -> np.ndarray:
     """The published preprocessing: torchvision's Resize on the RGB image."""
+    from torchvision.transforms import Resize
+
     return np.asarray(Resize((SIZE, SIZE))(image.convert("RGB")))
 
 

@@ -7,7 +7,6 @@ import itertools
 import json
 from pathlib import Path
 
-import open_clip
 import pytest
 import torch
 
@@ -93,6 +92,8 @@ def test_each_image_may_have_permutations_of_its_own() -> None:
 
 
 def test_the_encoder_of_clip_vit_l_14_has_open_clips_own_names_and_shapes() -> None:
+    import open_clip
+
     with torch.device("meta"):
         ours = Encoder(VIT_L_14).state_dict()
         theirs = open_clip.create_model(
@@ -117,6 +118,7 @@ def test_the_shape_of_clip_vit_l_14_is_read_off_its_tensors() -> None:
     assert found.activation == "quick_gelu"
 
 
+@pytest.mark.full
 def test_clip_vit_l_14_agrees_with_the_published_procedure() -> None:
     with torch.device("meta"):
         encoder, vit = Encoder(VIT_L_14), vision_transformer(VIT_L_14)

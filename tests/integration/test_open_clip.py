@@ -7,10 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import open_clip
 import pytest
 import torch
-from open_clip import factory, pretrained
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -39,6 +37,9 @@ SMALL = {
 @pytest.fixture
 def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
     """open_clip's table of weights, to which one small model of the test's own is added."""
+    import open_clip
+    from open_clip import factory, pretrained
+
     file = tmp_path / "configs" / "D3-test.json"
     file.parent.mkdir()
     file.write_text(json.dumps(SMALL))
@@ -48,6 +49,14 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str
     tags: dict[str, dict[str, Any]] = {}
     monkeypatch.setitem(pretrained._PRETRAINED, "D3-test", tags)
     return tags
+
+
+def entry(*said: Any, **more: Any) -> dict[str, Any]:
+    """A line of that table."""
+    from open_clip import pretrained
+
+    line: dict[str, Any] = pretrained._pcfg(*said, **more)
+    return line
 
 
 def write_weights(file: Path) -> None:
@@ -68,13 +77,15 @@ def test_features_are_those_of_open_clip(
 ) -> None:
     file = tmp_path / "weights.pt"
     normal: dict[str, Any] = {"mean": (0.5, 0.4, 0.3), "std": (0.5, 0.3, 0.2)} if inception else {}
-    table["own"] = pretrained._pcfg("file", quick_gelu=quick, **normal) | {"file": str(file)}
+    table["own"] = entry("file", quick_gelu=quick, **normal) | {"file": str(file)}
     write_weights(file)
     found = TorchCheckpoints().read_open_clip("D3-test:own", tmp_path)
     assert found.spec is not None
     assert (found.spec.heads, found.spec.image_size, found.spec.patch_size) == (3, 56, 14)
     assert found.spec.activation == ("quick_gelu" if quick else "gelu")
     ours = load_encoder(found.spec, found.path)
+
+    import open_clip
 
     model = open_clip.create_model("D3-test", pretrained="own", force_quick_gelu=quick).eval()
     model.visual.proj = None
@@ -98,7 +109,7 @@ def test_the_hub_cache_serves_without_a_network(
 ) -> None:
     from huggingface_hub import constants
 
-    table["own"] = pretrained._pcfg(hf_hub="someone/small-clip/")
+    table["own"] = entry(hf_hub="someone/small-clip/")
     snapshot = tmp_path / "hub/models--someone--small-clip/snapshots/0123abcd"
     snapshot.mkdir(parents=True)
     (snapshot.parents[1] / "refs").mkdir()
@@ -112,7 +123,7 @@ def test_the_hub_cache_serves_without_a_network(
     found = TorchCheckpoints().read_open_clip("D3-test:own", tmp_path)
     assert found.width == 96
 
-    table["other"] = pretrained._pcfg(hf_hub="someone/not-there/")
+    table["other"] = entry(hf_hub="someone/not-there/")
     with pytest.raises(SourceUnavailable, match=r"D3-test:other .*HF_HUB_OFFLINE"):
         TorchCheckpoints().read_open_clip("D3-test:other", tmp_path)
 
@@ -122,10 +133,10 @@ def test_what_is_not_here_is_fetched_into_open_clips_cache_once(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     (tmp_path / "served").mkdir()
-    table["own"] = pretrained._pcfg("later")
+    table["own"] = entry("later")
     write_weights(tmp_path / "served/small.pt")
     with mirroring(tmp_path / "served") as mirror:
-        table["own"] = pretrained._pcfg(f"{mirror.url}/small.pt")
+        table["own"] = entry(f"{mirror.url}/small.pt")
         TorchCheckpoints().read_open_clip("D3-test:own", tmp_path)
         assert (tmp_path / "home/.cache/clip/small.pt").is_file()
         TorchCheckpoints().read_open_clip("D3-test:own", tmp_path)
@@ -135,7 +146,7 @@ def test_what_is_not_here_is_fetched_into_open_clips_cache_once(
 def test_weights_of_another_shape_than_the_table_says_are_refused(
     table: dict[str, dict[str, Any]], tmp_path: Path
 ) -> None:
-    table["own"] = pretrained._pcfg("file") | {"file": str(tmp_path / "a.pt")}
+    table["own"] = entry("file") | {"file": str(tmp_path / "a.pt")}
     spec = replace(find_entry("D3-test:own").spec, image_size=70)
     torch.save(whole_clip(spec).state_dict(), tmp_path / "a.pt")
     with pytest.raises(CheckpointInvalid, match="other shapes than open_clip's table says"):
@@ -175,20 +186,22 @@ def test_what_d3_cannot_serve_is_refused_before_anything_is_fetched(name: str, w
 def test_heads_and_activation_are_those_that_the_weights_were_trained_with(
     name: str, width: int, heads: int, activation: str
 ) -> None:
-    entry = find_entry(name)
-    assert (entry.spec.width, entry.spec.heads, entry.spec.activation) == (width, heads, activation)
+    spec = find_entry(name).spec
+    assert (spec.width, spec.heads, spec.activation) == (width, heads, activation)
 
 
 def test_every_plain_vision_transformer_of_the_table_can_be_an_encoder() -> None:
+    import open_clip
+
     served, refused = [], []
     for model, tag in open_clip.list_pretrained():
         try:
-            entry = find_entry(f"{model}:{tag}")
+            found = find_entry(f"{model}:{tag}")
         except CheckpointInvalid as error:
             refused.append(error.problem)
             continue
-        served.append(entry)
-        spec = entry.spec
+        served.append(found)
+        spec = found.spec
         visual: dict[str, Any] = open_clip.get_model_config(model)["vision_cfg"]
         assert (spec.width, spec.layers) == (visual["width"], visual["layers"])
     assert len(served) > 80

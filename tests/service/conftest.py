@@ -18,7 +18,7 @@ from d3.entrypoints.http import create_app
 from d3.entrypoints.http.app import Application
 from d3.testing.engines import FakeEngine
 from tests.homes import Home
-from tests.serving import serving
+from tests.serving import client, serving
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def running(home: Home, engine: FakeEngine | None = None, **settings: Any) -> It
     engine = engine or FakeEngine()
     settings = {"warm_up": False, "isolate_decoding": False} | settings
     application = create_app(home.settings(**settings), engine=engine)
-    with serving(application) as url, httpx.Client(base_url=url, timeout=30) as http:
+    with serving(application) as url, client(url) as http:
         yield Service(url, http, application, engine)
 
 

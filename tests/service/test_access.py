@@ -71,6 +71,7 @@ def test_without_a_key_only_health_and_the_page_are_open(closed: Service) -> Non
     assert_problem(closed.http.get("/nowhere"), 401, "key_missing")
 
 
+@pytest.mark.on_servers
 def test_a_key_opens_by_either_header_and_only_what_its_scopes_say(closed: Service) -> None:
     reader, judge = a_key(closed, "ada", "read"), a_key(closed, "ada", "predict")
     assert closed.http.get(HISTORY, headers={"X-API-Key": reader}).status_code == 200

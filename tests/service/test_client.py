@@ -25,6 +25,7 @@ def client(service: Service) -> Any:
         yield client
 
 
+@pytest.mark.on_servers
 def test_an_image_is_judged_and_found_again(client: Client, tmp_path: Path) -> None:
     path = tmp_path / "night.png"
     path.write_bytes(painted(3))
@@ -66,6 +67,7 @@ def test_the_history_turns_its_pages_by_itself(client: Client, service: Service)
     assert first.created_at == NOON + timedelta(seconds=9)
 
 
+@pytest.mark.on_servers
 def test_statistics_and_models(client: Client, home: Home, tmp_path: Path) -> None:
     client.predict(painted(3))
     assert client.stats().total_inferences == 1

@@ -39,6 +39,7 @@ def names(answer: Any) -> list[str]:
     return [one["image_name"] for one in answer.json()["results"]]
 
 
+@pytest.mark.on_servers
 def test_pages_by_offset_count_everything_and_go_from_new_to_old(filled: Service) -> None:
     first = filled.http.get(HISTORY, params={"limit": 3}).json()
     assert (first["success"], first["count"], first["total"]) == (True, 3, 7)
@@ -52,6 +53,7 @@ def test_pages_by_offset_count_everything_and_go_from_new_to_old(filled: Service
     assert len(ids) == 7
 
 
+@pytest.mark.on_servers
 def test_pages_by_cursor_stay_right_while_rows_arrive(filled: Service) -> None:
     seen: list[str] = []
     cursor: str | None = ""
@@ -130,6 +132,7 @@ def test_filters_narrow_both_kinds_of_pages_and_the_exports(
     assert by_offset.json()["total"] == len(expected)
 
 
+@pytest.mark.on_servers
 def test_one_result_is_found_deleted_and_gone(filled: Service) -> None:
     newest = filled.http.get(HISTORY).json()["results"][0]
     place = f"{RESULT}/{newest['id']}"
@@ -147,6 +150,7 @@ def test_times_come_with_their_zone(filled: Service) -> None:
     assert datetime.fromisoformat(text).utcoffset() == timedelta(0)
 
 
+@pytest.mark.on_servers
 def test_statistics_count_everything_or_a_span(filled: Service) -> None:
     whole = filled.http.get(STATS).json()
     assert whole["success"] is True
@@ -182,6 +186,7 @@ def test_the_series_adds_up_to_the_totals(filled: Service, bucket: str, buckets:
         assert sum(one[name] for one in series) == stats[name]
 
 
+@pytest.mark.on_servers
 def test_the_csv_export_holds_every_row_and_names_a_file(filled: Service) -> None:
     answer = filled.http.get(f"{HISTORY}.csv")
     assert answer.status_code == 200

@@ -116,6 +116,7 @@ def test_the_threshold_is_the_models_own_unless_sent(home: Home, image: bytes, p
     assert sent["result"]["is_fake"] is True
 
 
+@pytest.mark.on_servers
 def test_a_batch_answers_in_order_and_a_bad_file_fails_only_itself(service: Service) -> None:
     sent = [
         ("dark.png", painted(10)),
@@ -207,6 +208,7 @@ class TestIdempotencyKey:
         return service.http.post(call, files=files, data=data, headers=headers)
 
     @pytest.mark.parametrize("call", [PREDICT, BATCH])
+    @pytest.mark.on_servers
     def test_the_same_request_gets_the_same_answer_and_one_row(
         self, service: Service, image: bytes, call: str
     ) -> None:
@@ -249,6 +251,7 @@ class TestIdempotencyKey:
         service.http.post("/api/model/load")
         assert self.send(service, image, "k-2").status_code == 200
 
+    @pytest.mark.on_servers
     def test_many_at_once_make_one_row(self, service: Service, image: bytes) -> None:
         barrier = threading.Barrier(8)
 

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.homes import Home
 from tests.serving import clean_environment
 
@@ -38,6 +40,7 @@ print(json.dumps(figures))
 """
 
 
+@pytest.mark.full
 def test_memory_returns_to_the_first_cycles_after_twenty(home: Home, tmp_path: Path) -> None:
     script = tmp_path / "cycles.py"
     script.write_text(CYCLES)

@@ -68,6 +68,7 @@ def test_unloaded_predictions_say_what_to_do_until_it_is_loaded_again(
     assert service.predict(image).status_code == 200
 
 
+@pytest.mark.on_servers
 def test_an_uploaded_head_becomes_a_model_and_then_its_second_version(
     service: Service, head: bytes, pack: Path
 ) -> None:
@@ -214,6 +215,7 @@ def test_without_a_model_the_service_starts_and_says_what_is_missing(
     assert service.predict(image).status_code == 200
 
 
+@pytest.mark.on_servers
 def test_a_damaged_model_is_never_loaded(start: Callable[..., Service], home: Home) -> None:
     home.damage_encoder()
     service = start(FakeEngine())

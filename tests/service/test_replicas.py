@@ -35,6 +35,7 @@ def upload(service: Service, head: bytes, name: str) -> None:
     assert answer.status_code == 200, answer.text
 
 
+@pytest.mark.on_servers
 def test_a_choice_on_one_machine_moves_the_others_and_a_bad_one_moves_nobody(
     replicas: list[Service], home: Home
 ) -> None:

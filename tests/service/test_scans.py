@@ -20,7 +20,6 @@ from tests.service.conftest import Service
 from tests.service.test_access import a_key, bearer
 from tests.serving import Served, assert_problem, d3_serve, wait_until
 
-pytestmark = pytest.mark.xdist_group("scan")
 SCANS = "/api/scans"
 IMAGES = 240
 
@@ -157,6 +156,7 @@ def alive(process: int) -> bool:
     return state != "Z"
 
 
+@pytest.mark.full
 def test_kill_9_of_the_worker_and_of_the_server_leaves_one_row_for_each_image(
     home: Home, serve: Callable[[], Any], source: str
 ) -> None:

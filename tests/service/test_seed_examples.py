@@ -18,8 +18,6 @@ import pytest
 from tests.homes import Homes
 from tests.serving import d3_serve
 
-pytestmark = pytest.mark.xdist_group("seed")
-
 PYTHON_CLIENT = """
 import requests
 

@@ -53,10 +53,10 @@ class PostgresqlServer:
             connection.execute(sa.text(statement))
 
     @contextmanager
-    def database(self) -> Iterator[str]:
-        """The URL of a new, empty database that is gone afterwards."""
+    def database(self, template: str = "template1") -> Iterator[str]:
+        """The URL of a new database that is gone afterwards: empty, or a copy of another."""
         name = f"d3_{uuid.uuid4().hex}"
-        self.execute(f"CREATE DATABASE {name}")
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         try:
             yield self.url.set(database=name).render_as_string(hide_password=False)
         finally:
@@ -147,6 +147,10 @@ def local_postgresql() -> Iterator[LocalPostgresql]:
         Path(folder).chmod(0o755)
         server = get_server(Path(folder) / "data", cleanup_mode="stop")
         try:
-            yield LocalPostgresql(server)
+            postgresql = LocalPostgresql(server)
+            # It may crash, but this machine will not: nothing waits for the disk.
+            postgresql.execute("ALTER SYSTEM SET fsync = off")
+            postgresql.execute("SELECT pg_reload_conf()")
+            yield postgresql
         finally:
             server.cleanup()

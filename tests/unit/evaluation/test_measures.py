@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from d3.domain.errors import RequestInvalid
 from d3.evaluation.measures import (
@@ -70,6 +69,8 @@ def test_means_are_the_papers_over_generators() -> None:
 
 
 def test_every_generator_counts_the_same_as_if_repeated_to_the_size_of_the_largest() -> None:
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
     given = scores(OWN)
     labels, logits = [], []
     for number, name in enumerate(given.names):
@@ -83,6 +84,8 @@ def test_every_generator_counts_the_same_as_if_repeated_to_the_size_of_the_large
 
 
 def test_shared_real_images_count_with_every_generator() -> None:
+    from sklearn.metrics import average_precision_score
+
     given = scores(SHARED)
     names = np.array(given.names)[given.generator]
     weights = np.where(names == "a", 130 / 80, np.where(names == "b", 1.0, 130 / 80 + 1))

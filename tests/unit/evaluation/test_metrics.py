@@ -4,8 +4,6 @@ import math
 
 import numpy as np
 import pytest
-from sklearn import metrics as reference
-from sklearn.calibration import calibration_curve
 
 from d3.evaluation import metrics
 from d3.evaluation.metrics import ECE_BINS, METRICS, Sample
@@ -20,6 +18,8 @@ def _scores(seed: int, *, ties: bool) -> tuple[np.ndarray, np.ndarray]:
 
 def _reference(labels, scores, threshold: float, weights=None) -> dict[str, float]:
     """What scikit-learn says, image weights included."""
+    from sklearn import metrics as reference
+
     predictions = 1 / (1 + np.exp(-scores))
     called = predictions > threshold
     false, found, _ = reference.roc_curve(
@@ -61,6 +61,8 @@ def test_weighted_images_count_as_in_scikit_learn(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_calibration_error_is_that_of_scikit_learns_bins(seed: int) -> None:
+    from sklearn.calibration import calibration_curve
+
     labels, scores = _scores(seed, ties=False)
     predictions = 1 / (1 + np.exp(-scores))
     happened, said = calibration_curve(labels, predictions, n_bins=ECE_BINS)
@@ -72,6 +74,8 @@ def test_the_calibration_error_is_that_of_scikit_learns_bins(seed: int) -> None:
 
 
 def test_curves_are_scikit_learns() -> None:
+    from sklearn import metrics as reference
+
     labels, scores = _scores(1, ties=True)
     false, found, precision = Sample(labels, scores).curves()
     expected = reference.roc_curve(labels, scores, drop_intermediate=False)
@@ -99,6 +103,8 @@ def test_certain_predictions_at_the_ends_of_the_range_are_measured() -> None:
 
 @pytest.mark.parametrize("ties", [False, True])
 def test_the_short_forms_take_plain_scores_and_a_threshold(ties: bool) -> None:  # noqa: FBT001
+    from sklearn import metrics as reference
+
     labels, scores = _scores(7, ties=ties)
     called = scores > 0.3
     assert metrics.auroc(labels, scores) == pytest.approx(

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from scipy.ndimage import gaussian_filter
 from tests.conftest import PACK
 
 from d3.adapters.pillow import PillowDecoder
@@ -82,6 +81,8 @@ def test_the_mean_of_the_validation_sets_decides_and_a_smaller_loss_where_it_is_
 
 @pytest.mark.parametrize("sigma", [1e-3, 0.124, 0.126, 0.7, 1.9, 3.0])
 def test_blur_is_scipys_in_whole_numbers(sigma: float) -> None:
+    from scipy.ndimage import gaussian_filter
+
     noise = np.random.default_rng(0).integers(0, 256, (40, 11, 3), np.uint8)
     for pixels in (noise, np.full((40, 11, 3), 255, np.uint8)):
         expected = pixels.copy()

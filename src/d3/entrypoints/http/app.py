@@ -76,12 +76,15 @@ def create_app(settings: Settings | None = None, **replaced: Any) -> Application
     async def running(_: Litestar) -> AsyncIterator[None]:
         await asyncio.to_thread(services.start)
         # What is there now stays: looking through it for garbage would stop every request at once.
-        gc.collect()
-        gc.freeze()
+        ours = gc.get_freeze_count() == 0  # or else another application of this process did it
+        if ours:
+            gc.collect()
+            gc.freeze()
         try:
             yield
         finally:
-            gc.unfreeze()
+            if ours:
+                gc.unfreeze()
             await asyncio.to_thread(services.stop)
 
     application = Application(
