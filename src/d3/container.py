@@ -1,10 +1,12 @@
 """Where everything is wired: the only module that names concrete adapters.
 
-Adapters are imported when they are first needed, so that ``d3 --help`` waits for no torch.
+Adapters, and the services that work with arrays, are imported when they are first needed: no
+command waits for what it does not use.
 """
 
 from __future__ import annotations
 
+import gc
 import glob
 import os
 import warnings
@@ -12,10 +14,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, partial
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dependency_injector import containers, providers
 
@@ -25,16 +26,13 @@ from d3.domain.services.accounts import AccountService
 from d3.domain.services.adoption import AdoptingRegistry
 from d3.domain.services.binding import HeadBinder
 from d3.domain.services.bundling import BundleService
-from d3.domain.services.detection import DetectionService
 from d3.domain.services.doorkeeping import Doorkeeper
 from d3.domain.services.engines import PreferredEngine, worth_preparing
-from d3.domain.services.explaining import ExplanationService
 from d3.domain.services.following import ActiveModelFollower
 from d3.domain.services.hosting import ModelHost
 from d3.domain.services.models import ModelService
 from d3.domain.services.pulling import PullService
 from d3.domain.services.request_log import RequestLogWriter
-from d3.domain.services.scans import ScanService
 from d3.domain.services.writing import HistoryWriter
 from d3.settings import Settings
 
@@ -63,6 +61,9 @@ if TYPE_CHECKING:
     from d3.domain.ports_scans import ImageCollection, ScanCluster, ScanLedger
     from d3.domain.ports_storage import Copier
     from d3.domain.published import ModelSource
+    from d3.domain.services.detection import DetectionService
+    from d3.domain.services.explaining import ExplanationService
+    from d3.domain.services.scans import ScanService
 
 _PASS_SECONDS = 120.0
 STARTER_FOLDER = Path(__file__).parent / "starter"
@@ -184,8 +185,21 @@ def _bundles(progress: Progress | None) -> Bundles:
     return ZipBundles(progress)
 
 
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """Importing torch leaves little garbage, and looking for it takes a tenth of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 def _torch_engine(settings: Settings) -> Engine:
-    from d3.adapters.torch import TorchEngine
+    with _without_garbage_collection():
+        from d3.adapters.torch import TorchEngine
 
     return TorchEngine(settings.cuda_device, settings.effective_precision, settings.batch_size)
 
@@ -228,6 +242,24 @@ def _on_cpu(settings: Settings) -> bool:
     return not torch.cuda.is_available()
 
 
+def _detection(**parts: Any) -> DetectionService:
+    from d3.domain.services.detection import DetectionService
+
+    return DetectionService(**parts)
+
+
+def _explaining(**parts: Any) -> ExplanationService:
+    from d3.domain.services.explaining import ExplanationService
+
+    return ExplanationService(**parts)
+
+
+def _scans(**parts: Any) -> ScanService:
+    from d3.domain.services.scans import ScanService
+
+    return ScanService(**parts)
+
+
 def _threaded_queue(
     detector: Detector, clock: Clock, settings: Settings, events: QueueEvents | None
 ) -> DetectionQueue:
@@ -243,6 +275,8 @@ def _threaded_queue(
 
 
 def _version() -> str:
+    from importlib.metadata import version
+
     return version("d3-deepfake")
 
 
@@ -470,11 +504,9 @@ class Container(containers.DeclarativeContainer):
         clock=clock,
         seconds=settings.provided.follow_seconds,
     )
-    detection = providers.ThreadSafeSingleton(
-        DetectionService, host=host, decoder=decoder, clock=clock
-    )
+    detection = providers.ThreadSafeSingleton(_detection, host=host, decoder=decoder, clock=clock)
     explaining = providers.ThreadSafeSingleton(
-        ExplanationService, host=host, decoder=decoder, drawing=drawing, clock=clock
+        _explaining, host=host, decoder=decoder, drawing=drawing, clock=clock
     )
     models = providers.ThreadSafeSingleton(
         ModelService,
@@ -511,7 +543,7 @@ class Container(containers.DeclarativeContainer):
     scan_ledger = providers.ThreadSafeSingleton(_scan_ledger, database)
     collection = providers.Factory(_collection, settings, decoder)
     scans = providers.ThreadSafeSingleton(
-        ScanService,
+        _scans,
         host=host,
         decoder=decoder,
         isolated=isolated_decoder,

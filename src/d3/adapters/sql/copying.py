@@ -11,7 +11,6 @@ import sqlalchemy as sa
 from d3.adapters.sql import schema
 from d3.adapters.sql.counters import continue_after, last_given
 from d3.adapters.sql.engine import Database
-from d3.adapters.sql.patience import take_time
 from d3.adapters.sql.tables import Base
 from d3.domain.errors import SchemaMismatch, StorageFailed
 from d3.domain.ports_history import SchemaState
@@ -84,6 +83,8 @@ def _snapshot(database: Database) -> Iterator[sa.Connection]:
             connection.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
+            from d3.adapters.sql.postgres import take_time
+
             take_time(connection)
         yield connection
 

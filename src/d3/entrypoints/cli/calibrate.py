@@ -11,16 +11,13 @@ import click
 
 from d3.domain.errors import ModelProtected
 from d3.entrypoints.cli.evaluate import (
-    DATASETS,
-    JSON,
-    MODEL,
-    SEED,
     loaded,
     looked_through,
     scorer_of,
     scoring,
     tell_unreadable,
 )
+from d3.entrypoints.cli.options import DATASETS, JSON, MODEL_VERSION, SEED
 from d3.entrypoints.cli.output import complain, counted, err, out, print_json
 from d3.entrypoints.cli.progress import progress
 
@@ -49,7 +46,7 @@ _RATE = click.FloatRange(0, 1, min_open=True, max_open=True)
     show_default=True,
     help="Share of generated images that may be called real; more than that is left uncertain.",
 )
-@MODEL
+@MODEL_VERSION
 @click.option("--as", "target", metavar="NAME", help="Store it under another name.")
 @click.option(
     "--out",

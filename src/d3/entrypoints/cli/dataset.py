@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from d3.entrypoints.cli.evaluate import looked_through
+from d3.entrypoints.cli.opening import build_container
+from d3.entrypoints.cli.options import DATASETS, JSON, SEED
 from d3.entrypoints.cli.output import complain, counted, out, print_json, printable
 from d3.entrypoints.cli.progress import Unit, progress
 
@@ -22,7 +25,7 @@ def dataset() -> None:
 
 @dataset.command()
 @click.argument("folder", type=click.Path(path_type=Path), metavar="OUT")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@SEED
 @click.option(
     "--scenes",
     type=click.IntRange(1, 100_000),
@@ -51,9 +54,9 @@ def render(folder: Path, *, seed: int, scenes: int, quick: bool) -> None:
 
 
 @dataset.command()
-@click.argument("datasets", nargs=-1, required=True, metavar="DATASET...")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@DATASETS
+@SEED
+@JSON
 def check(datasets: tuple[str, ...], *, seed: int, as_json: bool) -> int:
     """Say whether a data set is fit to measure a detector on.
 
@@ -62,12 +65,9 @@ def check(datasets: tuple[str, ...], *, seed: int, as_json: bool) -> int:
 
     Exits with 0; with 1 if the data set is unfit; with 2 if it could not be checked.
     """
-    from d3.container import Container
-    from d3.entrypoints.cli.evaluate import looked_through
     from d3.evaluation.check import check as checked
-    from d3.settings import Settings
 
-    container = Container(settings=Settings.from_environment())
+    container = build_container()
     data, counts = looked_through(datasets)
     with progress("Reading") as tell:
         result = checked(

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 from d3.entrypoints.cli.evaluate import (
-    JSON,
-    SEED,
-    VIEWS,
     loaded,
     looked_through,
     scorer_of,
     scoring,
     tell_unreadable,
 )
+from d3.entrypoints.cli.options import DATASETS, JSON, SEED, VIEWS, ModelName
 from d3.entrypoints.cli.output import complain, counted, out, print_json, printable
 from d3.entrypoints.cli.progress import progress
 
@@ -39,9 +37,9 @@ _TITLES = {
 
 
 @click.command()
-@click.argument("first", metavar="A")
-@click.argument("second", metavar="B")
-@click.argument("datasets", nargs=-1, required=True, metavar="DATASET...")
+@click.argument("first", type=ModelName(), metavar="A")
+@click.argument("second", type=ModelName(), metavar="B")
+@DATASETS
 @click.option(
     "--out",
     "folder",
@@ -71,12 +69,10 @@ def diff(
     """
     import msgspec
 
-    from d3.domain.scoring import checked_views
     from d3.evaluation.diff import Rows, compare, recalibrated
     from d3.evaluation.files import put, writing
     from d3.evaluation.perturbations import UNCHANGED
 
-    checked_views(views)
     dataset, counts = looked_through(datasets)
     models, rows = [], list[Rows]()
     for which in (first, second):

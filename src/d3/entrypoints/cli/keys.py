@@ -11,9 +11,10 @@ import click
 
 from d3.domain.errors import D3Error, KeyLimitReached
 from d3.entrypoints.cli.opening import opened
+from d3.entrypoints.cli.options import JSON
 from d3.entrypoints.cli.output import complain, out, print_json, printable
 from d3.entrypoints.cli.spans import lifetime, span
-from d3.entrypoints.cli.users import JSON, account_service
+from d3.entrypoints.cli.users import account_service
 
 if TYPE_CHECKING:
     from d3.domain.accounts import ApiKey, IssuedKey

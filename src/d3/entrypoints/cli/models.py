@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from d3.entrypoints.cli.groups import LazyGroup
+from d3.entrypoints.cli.opening import build_container
+from d3.entrypoints.cli.options import FILE, JSON, NAME, NAMES
 from d3.entrypoints.cli.output import complain, counted, out, print_json, printable
 from d3.entrypoints.cli.progress import Unit, progress
 
@@ -20,18 +23,17 @@ if TYPE_CHECKING:
     from d3.domain.services.models import ModelService
 
 _VERSION = click.option("--version", type=click.IntRange(min=1), help="By default the newest.")
-_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 _STORE = click.Choice(["folder", "s3"])
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-@click.group()
+@click.group(cls=LazyGroup, modules=("diff",))
 def models() -> None:
     """List, pull, import, choose, verify and remove models."""
 
 
 @models.command("list")
-@_JSON
+@JSON
 def list_models(*, as_json: bool) -> None:
     """Show every model; the one marked with * answers when none is named."""
     summaries = _service().list()
@@ -43,9 +45,9 @@ def list_models(*, as_json: bool) -> None:
 
 
 @models.command()
-@click.argument("name")
+@NAME
 @_VERSION
-@_JSON
+@JSON
 def info(name: str, *, version: int | None, as_json: bool) -> None:
     """Show one model's manifest."""
     manifest = _service().info(name, version)
@@ -63,7 +65,7 @@ def info(name: str, *, version: int | None, as_json: bool) -> None:
     metavar="DIR|URL",
     help="A folder, or the address of one, that holds both files; by default their makers'.",
 )
-@_JSON
+@JSON
 def pull(name: str, *, origin: str | None, as_json: bool) -> None:
     """Fetch the published detector: OpenAI's CLIP ViT-L/14 and the authors' head.
 
@@ -90,7 +92,7 @@ def pull(name: str, *, origin: str | None, as_json: bool) -> None:
 
 
 @models.command()
-@click.argument("name")
+@NAME
 @_VERSION
 @click.option(
     "--out",
@@ -113,7 +115,7 @@ def bundle(name: str, *, version: int | None, target: Path | None) -> None:
 
 
 @models.command("import")
-@click.argument("name", metavar="NAME|BUNDLE")
+@click.argument("name", type=FILE, metavar="NAME|BUNDLE")
 @click.option(
     "--encoder", type=_FILE, help="A CLIP with its vision transformer, or that tower alone."
 )
@@ -220,7 +222,7 @@ def _say_imported(what: str, name: str, version: int) -> None:
 
 
 @models.command()
-@click.argument("name")
+@NAME
 def use(name: str) -> None:
     """Make NAME the model that answers when none is named."""
     manifest = _service().use(name)
@@ -228,7 +230,7 @@ def use(name: str) -> None:
 
 
 @models.command()
-@click.argument("names", nargs=-1, metavar="[NAME...]")
+@NAMES
 @_VERSION
 def verify(names: tuple[str, ...], *, version: int | None) -> None:
     """Check stored files against their SHA-256: of the models named, or of all."""
@@ -239,7 +241,7 @@ def verify(names: tuple[str, ...], *, version: int | None) -> None:
 
 
 @models.command()
-@click.argument("name")
+@NAME
 @click.option("--version", type=click.IntRange(min=1), help="Only this one; by default all.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 def remove(name: str, *, version: int | None, yes: bool) -> None:
@@ -269,10 +271,10 @@ def _going(service: ModelService, name: str, version: int | None) -> str:
 
 
 @models.command("copy")
-@click.argument("names", nargs=-1, metavar="[NAME...]")
+@NAMES
 @click.option("--from", "source", type=_STORE, required=True, help="Where the models are.")
 @click.option("--to", "target", type=_STORE, required=True, help="Where they go.")
-@_JSON
+@JSON
 def copy(names: tuple[str, ...], *, source: str, target: str, as_json: bool) -> None:
     """Copy models with all their versions between the folder in D3_HOME and the S3 store.
 
@@ -294,21 +296,15 @@ def copy(names: tuple[str, ...], *, source: str, target: str, as_json: bool) -> 
 
 
 def _service() -> ModelService:
-    from d3.container import Container
-    from d3.settings import Settings
-
-    service: ModelService = Container(settings=Settings.from_environment()).models()
+    service: ModelService = build_container().models()
     return service
 
 
 @contextmanager
 def _moving(first: str = "Looking") -> Iterator[Container]:
     """The parts of D3; how far large files have moved is shown."""
-    from d3.container import Container
-    from d3.settings import Settings
-
     with progress(first, Unit.BYTES) as tell:
-        yield Container(settings=Settings.from_environment(), progress=tell)
+        yield build_container(progress=tell)
 
 
 def _described(manifest: Manifest) -> dict[str, Any]:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from d3.entrypoints.cli.evaluate import JSON, MODEL, loaded, named_version
-from d3.entrypoints.cli.opening import opened
+from d3.entrypoints.cli.evaluate import loaded, named_version
+from d3.entrypoints.cli.opening import build_container, opened
+from d3.entrypoints.cli.options import FILE, JSON, MODEL_VERSION, THRESHOLD, check_views
 from d3.entrypoints.cli.output import complain, counted, err, out, print_json, printable
 from d3.entrypoints.cli.progress import progress
 from d3.entrypoints.cli.sources import nothing_there
@@ -32,11 +33,12 @@ if TYPE_CHECKING:
     Work: TypeAlias = Callable[[Scan, ImageCollection, Watcher], Scan]
 
 _COULD_NOT = 2
+_NO_SOURCE = "Name a SOURCE: a folder, a pattern, s3://BUCKET/PREFIX or a list."
 _LOOK_SECONDS, _LOOK_SECONDS_UNWATCHED = 1.0, 10.0
 
 
 @click.command()
-@click.argument("source", required=False)
+@click.argument("source", required=False, type=FILE)
 @click.option("--scan-id", metavar="ID", help="Go on with this scan, or call a new one so.")
 @click.option(
     "--out",
@@ -45,9 +47,9 @@ _LOOK_SECONDS, _LOOK_SECONDS_UNWATCHED = 1.0, 10.0
     help="Also write the rows there, a file for each shard.",
 )
 @click.option("--format", "form", type=click.Choice(["csv", "parquet"]), help="Of these files.")
-@MODEL
-@click.option("--threshold", type=float, help="Between 0 and 1; the model's own unless given.")
-@click.option("--views", type=int, help="Permutations, 1-16.  [default: 1]")
+@MODEL_VERSION
+@THRESHOLD
+@click.option("--views", type=int, callback=check_views, help="Permutations, 1-16.  [default: 1]")
 @click.option(
     "--report",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -109,26 +111,18 @@ def scan(
     """
     from d3.domain.errors import ScanIncomplete
     from d3.domain.scans import new_scan_name
-    from d3.domain.scoring import checked_threshold, checked_views
 
     if form is not None and folder is None:
         raise click.UsageError("--format belongs to --out.")
     report = _report_file(report, None if no_report else folder, top)
-    if threshold is not None:
-        checked_threshold(threshold)
-    if views is not None:
-        checked_views(views)
-    container = opened(ready=not dry_run)
-    service = container.scans()
-    known = service.find(scan_id) if scan_id and not dry_run else None
-    collection = service.collection(_source_of(known, source))
-    collection.check()
+    container = build_container()
+    known, collection = _opened(container, source, scan_id, dry_run=dry_run)
     manifest, work = _means(container, _model_of(known, model), None if dry_run else ray)
     if dry_run:
         given = views or 1, sample_seconds, manifest.notice
         return _dry_run(container, collection, *given, as_json=as_json)
     name = scan_id or new_scan_name(container.clock().now())
-    begun = service.begin(name, collection, manifest, threshold=threshold, views=views)
+    begun = container.scans().begin(name, collection, manifest, threshold=threshold, views=views)
     parts = _parts(container, begun, folder, form)
     _tell_begun(begun, known=known is not None)
     started, problem = time.monotonic(), None
@@ -157,16 +151,36 @@ def _report_file(report: Path | None, folder: Path | None, top: int) -> Path | N
     return file
 
 
-def _source_of(known: Scan | None, source: str | None) -> str:
+def _tidied(source: str) -> str:
     """Where the images are; a place of this machine by its path from the root on."""
     from d3.domain.folders import tidy
     from d3.domain.scans import S3_SCHEME
 
-    if source:
-        return source if source.startswith(S3_SCHEME) else tidy(source)
-    if known is not None:
-        return known.source
-    raise click.UsageError("Name a SOURCE: a folder, a pattern, s3://BUCKET/PREFIX or a list.")
+    return source if source.startswith(S3_SCHEME) else tidy(source)
+
+
+def _opened(
+    container: Container, source: str | None, scan_id: str | None, *, dry_run: bool
+) -> tuple[Scan | None, ImageCollection]:
+    """The scan to go on with, and the images, which are looked for before a database is opened."""
+    if not source and (dry_run or not scan_id):
+        raise click.UsageError(_NO_SOURCE)
+    given = _collection(container, _tidied(source)) if source else None
+    known = None
+    if not dry_run:
+        opened(container)
+        known = container.scans().find(scan_id) if scan_id else None
+    if given is not None:
+        return known, given
+    if known is None:
+        raise click.UsageError(_NO_SOURCE)
+    return known, _collection(container, known.source)
+
+
+def _collection(container: Container, source: str) -> ImageCollection:
+    collection: ImageCollection = container.scans().collection(source)
+    collection.check()
+    return collection
 
 
 def _code(problem: object, *, found: object) -> int:

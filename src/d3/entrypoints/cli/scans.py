@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from d3.entrypoints.cli.evaluate import JSON
 from d3.entrypoints.cli.opening import opened
+from d3.entrypoints.cli.options import JSON
 from d3.entrypoints.cli.output import complain, counted, out, print_json, printable
 from d3.entrypoints.cli.progress import progress, told_of
 from d3.entrypoints.cli.scan import told

@@ -57,16 +57,9 @@ def serve(
 
     Stops on Ctrl-C or SIGTERM when what is in flight has been answered.
     """
-    import uvicorn
-
-    from d3.entrypoints.http import create_app
-    from d3.entrypoints.http.connections import descriptors_for
-    from d3.entrypoints.http.protocol import bounded_http
-    from d3.entrypoints.logs import configure_logs
     from d3.settings import Settings
 
     settings = Settings.from_environment()
-    configure_logs(settings.log_format, settings.log_level)
     listener = _listen(host or settings.host, settings.port if port is None else port)
     address, bound = listener.getsockname()[:2]
     local = ipaddress.ip_address(address).is_loopback
@@ -77,6 +70,14 @@ def serve(
         settings = replace(settings, auth="required")
     if not local:
         check_secret(settings.secret_key)
+    import uvicorn
+
+    from d3.entrypoints.http import create_app
+    from d3.entrypoints.http.connections import descriptors_for
+    from d3.entrypoints.http.protocol import bounded_http
+    from d3.entrypoints.logs import configure_logs
+
+    configure_logs(settings.log_format, settings.log_level)
     application = create_app(settings)
     with progress("Opening the database and loading the model"):
         application.d3.start(lambda container: see_to_keys(container, local=local))

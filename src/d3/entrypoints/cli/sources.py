@@ -39,6 +39,21 @@ class Found:
         self.names.append(name)
         self.sources.append(source)
 
+    def refuse_if_all_are_missing(self, recognises: Callable[[Path], bool]) -> None:
+        """Where no file can be opened, make each a problem: then no model need be loaded."""
+        problems = []
+        for name, source in zip(self.names, self.sources, strict=True):
+            if not isinstance(source, Path):
+                return
+            try:
+                recognises(source)
+            except ImageError as error:
+                problems.append((name, error))
+            else:
+                return
+        self.problems += problems
+        self.names, self.sources = [], []
+
 
 def find_images(
     paths: Sequence[str], recognises: Callable[[Path], bool], max_stdin_bytes: int

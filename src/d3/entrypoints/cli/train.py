@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from d3.domain.models import STARTER, checked_name
+from d3.entrypoints.cli.opening import build_container
+from d3.entrypoints.cli.options import FILE, SEED, ModelName
 from d3.entrypoints.cli.output import complain, counted, err, out, printable
 from d3.entrypoints.cli.progress import Unit, progress
 
@@ -19,14 +22,14 @@ _LISTED = 10
 
 
 @click.command()
-@click.argument("datasets", nargs=-1, metavar="[DATASET...]")
+@click.argument("datasets", nargs=-1, type=FILE, metavar="[DATASET...]")
 @click.option(
     "--recipe",
     type=click.Choice(["paper", "starter"]),
     required=True,
     help="What is made, and how.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@SEED
 @click.option(
     "--out",
     "folder",
@@ -35,10 +38,13 @@ _LISTED = 10
     help="Folder for the weights, the figures, the checkpoints and the model card.",
 )
 @click.option("--name", help="paper: the new model's.  [default: the folder's name]")
-@click.option("--model", help="paper: whose encoder is taken; the model in use unless said.")
+@click.option(
+    "--model", type=ModelName(), help="paper: whose encoder is taken; the model in use unless said."
+)
 @click.option(
     "--validation",
     multiple=True,
+    type=FILE,
     metavar="DATASET",
     help="paper: each generator of each counts the same; without, every tenth image is held out.",
 )
@@ -112,16 +118,19 @@ def train(
         raise click.UsageError(
             "The recipe `paper` needs a DATASET; --photos, --test and --examples are for `starter`."
         )
-    from d3.container import Container
-    from d3.domain.models import STARTER, checked_name
-    from d3.settings import Settings
-    from d3.training.changes import installed_codecs
-    from d3.training.paper import PaperPlan
-    from d3.training.recipe import train_on
+    from d3.evaluation.dataset import Dataset
 
     name = checked_name(name or folder.resolve().name)
     if name == STARTER:
         raise click.BadParameter("the starter ships with D3: choose another --name.")
+    Dataset([*datasets, *validation])  # refused where one is missing
+    container = build_container()
+    if model is not None:
+        container.models().info(model)
+    from d3.training.changes import installed_codecs
+    from d3.training.paper import PaperPlan
+    from d3.training.recipe import train_on
+
     if "cv2" not in installed_codecs():
         complain(
             "OpenCV is not installed, so JPEG is Pillow's alone, where the authors take either: "
@@ -134,7 +143,7 @@ def train(
     try:
         with progress() as tell:
             trained = train_on(
-                Container(settings=Settings.from_environment()),
+                container,
                 name,
                 model,
                 datasets,

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from d3.entrypoints.cli.opening import opened
+from d3.entrypoints.cli.options import JSON
 from d3.entrypoints.cli.output import complain, out, print_json, printable
 
 if TYPE_CHECKING:
     from d3.domain.accounts import User
     from d3.domain.services.accounts import AccountService
-
-JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 
 
 @click.group()

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from d3.domain.errors import SettingsInvalid
+from d3.entrypoints.cli.opening import build_container
 from d3.entrypoints.cli.output import complain, out
 from d3.entrypoints.cli.progress import progress
-
-if TYPE_CHECKING:
-    from d3.container import Container
 
 
 @click.group()
@@ -23,7 +20,7 @@ def db() -> None:
 @db.command()
 def current() -> None:
     """Show the database, its revision and the one this version works with."""
-    schema = _container().schema()
+    schema = build_container().schema()
     out().print(f"database  {schema.database}", markup=False)
     out().print(f"revision  {schema.current() or 'none'}", markup=False)
     out().print(f"newest    {schema.head()}", markup=False)
@@ -38,7 +35,7 @@ def upgrade(*, no_backup: bool) -> None:
     There is no way back but a backup: of an embedded database one is made beside it, of a server
     it is yours to make. Several may call this at once; one works and the others wait.
     """
-    schema = _container().schema()
+    schema = build_container().schema()
     with progress("Upgrading"):
         done = schema.upgrade(backup=not no_backup)
     if done.backup is not None:
@@ -56,7 +53,7 @@ def copy(*, source: str | None, target: str | None) -> None:
     changed; D3 may go on using it, but what it keeps after the start is not copied.
     """
     try:
-        copier = _container().copier(source, target)
+        copier = build_container().copier(source, target)
     except SettingsInvalid as error:
         raise click.UsageError(f"{error.problem} {error.remedy}") from error
     with progress("Copying") as tell:
@@ -71,13 +68,7 @@ def copy(*, source: str | None, target: str | None) -> None:
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def backup(file: Path) -> None:
     """Copy the embedded database into FILE, even while D3 uses it."""
+    schema = build_container().schema()
     with progress("Copying") as tell:
-        _container().schema().backup(file, lambda done, total: tell("Copying pages", done, total))
+        schema.backup(file, lambda done, total: tell("Copying pages", done, total))
     out().print(f"{file} holds the database as it was just now.", markup=False, highlight=False)
-
-
-def _container() -> Container:
-    from d3.container import Container
-    from d3.settings import Settings
-
-    return Container(settings=Settings.from_environment())
