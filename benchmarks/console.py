@@ -14,6 +14,7 @@ import base64
 import os
 import platform
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -28,13 +29,15 @@ import httpx
 import numpy as np
 from PIL import Image
 from playwright.sync_api import Browser
-from tests.console.browsing import chromium
-from tests.serving import serving
 
 from d3.adapters.sql import Database, upgrade
 from d3.entrypoints.http import create_app
 from d3.settings import Settings
-from d3.testing.servers import local_postgresql
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # for tests.support
+from tests.console.browsing import chromium
+from tests.serving import serving
+from tests.support.servers import local_postgresql
 
 _DROPPED = 200
 _HTML = {"Accept": "text/html"}

@@ -44,9 +44,9 @@ from d3.network import D3Network, DiscrepancyHead
 from d3.network.checkpoints import load_encoder, read_encoder, write_tensors
 from d3.network.permutations import draw_permutations
 from d3.network.precision import DTYPES, arithmetics
-from d3.training.changes import Changes
-from d3.training.features import Extractor, Features, prepare
-from d3.training.paper import PaperPlan, train_head
+from d3.training.paper.augmentation import Changes
+from d3.training.paper.features import Extractor, Features, prepare
+from d3.training.paper.fit import PaperPlan, train_head
 
 FOLDS = 4
 VALIDATION = 0.15

@@ -20,6 +20,7 @@ how fast a ledger takes rows, and what they take on disk, in SQLite and in Postg
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import threading
 import time
@@ -35,16 +36,18 @@ import sqlalchemy as sa
 import torch
 from scan_inputs import Nothing, Simulated, Undecoded, photographs
 
-from d3.adapters.memory.registry import MemoryRegistry
 from d3.container import Container
-from d3.domain.ports_scans import ImageCollection
+from d3.domain.ports.scans import ImageCollection
 from d3.domain.scans import Scan, ScanRow, ScanState
-from d3.domain.services.scans import S3_THREADS
+from d3.domain.services.scans.service import S3_THREADS
 from d3.entrypoints.bench.baseline import SHAPES, random_model
 from d3.entrypoints.bench.measure import in_turns, peak_gib, processor
 from d3.settings import Settings
-from d3.testing.servers import postgresql
-from d3.testing.stores import s3_server
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # for tests.support
+from tests.support.memory.registry import MemoryRegistry
+from tests.support.servers import postgresql
+from tests.support.stores import s3_server
 
 DEFAULTS = {
     "folder": 1500,

@@ -11,8 +11,8 @@ from PIL import Image
 
 from d3.domain.images import DecodedImage, ImageFacts, ImageSource, Pixels
 from d3.domain.models import StoredModel
-from d3.domain.ports import Logits
-from d3.domain.ports_scans import Listed
+from d3.domain.ports.detector import Logits
+from d3.domain.ports.scans import Listed
 
 
 class Nothing:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -29,8 +30,10 @@ from d3.container import Container
 from d3.domain.scans import Scan, ScanState
 from d3.entrypoints.bench.measure import processor
 from d3.settings import Settings
-from d3.testing.clusters import two_nodes
-from d3.testing.servers import postgresql
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # for tests.support
+from tests.support.clusters import two_nodes
+from tests.support.servers import postgresql
 
 BATCH = 32
 STORE_MB = 700

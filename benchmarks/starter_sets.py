@@ -23,7 +23,7 @@ from pathlib import Path
 from real_images import REAL, TEXT_TO_IMAGE, write_images
 from tests.real.packages import Package, fetch
 
-from d3.training.photographs import Part, table
+from d3.training.starter.photographs import Part, table
 
 _DRAWN = (
     *("Altai", "Autumn", "Canopee", "Cascade", "Cluster", "Elarun", "Flow", "FlyingKonqui"),

@@ -24,10 +24,10 @@ from d3.evaluation.dataset import Item
 from d3.network import DiscrepancyHead
 from d3.network.checkpoints import load_network
 from d3.settings import Settings
-from d3.training.changes import Changes
-from d3.training.features import Extractor, prepare
-from d3.training.pairs import photograph_scene
-from d3.training.paper import PaperPlan, fit_epoch
+from d3.training.paper.augmentation import Changes
+from d3.training.paper.features import Extractor, prepare
+from d3.training.paper.fit import PaperPlan, fit_epoch
+from d3.training.starter.pairs import photograph_scene
 
 WIDTH = 1024
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 pytest_plugins = ["tests.databases", "tests.homes", "tests.stores"]
-pytest.register_assert_rewrite("d3.testing.contracts")
+pytest.register_assert_rewrite("tests.support.contracts")
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Workers share the cores: threads of several torches only wait for one another.

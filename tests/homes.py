@@ -20,8 +20,8 @@ from minio import Minio
 
 import d3
 from d3.adapters.sql import Database, upgrade
-from d3.testing.servers import PostgresqlServer
-from d3.testing.stores import S3Server
+from tests.support.servers import PostgresqlServer
+from tests.support.stores import S3Server
 
 
 class Store(Protocol):

@@ -9,7 +9,7 @@ import zlib
 import numpy as np
 from PIL import Image
 
-from d3.testing.images import noise, png_chunk, png_header
+from tests.support.images import noise, png_chunk, png_header
 
 
 def picture(width: int = 61, height: int = 47, seed: int = 0) -> Image.Image:

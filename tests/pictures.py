@@ -10,9 +10,9 @@ from PIL import Image
 
 import d3
 from d3.container import Container
-from d3.domain.ports_scans import ImageCollection
+from d3.domain.ports.scans import ImageCollection
 from d3.domain.scans import Scan
-from d3.domain.services.watching import Watcher
+from d3.domain.services.scans.watcher import Watcher
 from d3.testing.engines import FakeEngine
 
 

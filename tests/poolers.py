@@ -14,7 +14,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from d3.testing.servers import ServerMissing
+from tests.support.servers import ServerMissing
 
 _SERVER_CONNECTIONS = 1
 """As few as can be, so that two clients always share one."""

@@ -10,7 +10,7 @@ import pytest
 
 from d3.adapters.minio import MinioRegistry, S3Place
 from d3.domain.models import ModelFile
-from d3.testing.stores import S3Server, redis_server, s3_server
+from tests.support.stores import S3Server, redis_server, s3_server
 
 
 @pytest.fixture(scope="session")

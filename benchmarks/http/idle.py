@@ -10,7 +10,7 @@ import numpy as np
 
 from d3.domain.images import DecodedImage, ImageFacts, ImageSource, Pixels
 from d3.domain.models import EncoderSpec, Manifest, ModelFile, StoredModel
-from d3.domain.ports import Logits
+from d3.domain.ports.detector import Logits
 from d3.entrypoints.http import create_app
 from d3.entrypoints.http.app import Application
 from d3.settings import Settings

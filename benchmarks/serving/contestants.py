@@ -21,7 +21,7 @@ from devices import BATCH, DEADLINE, SPEC, decoded, device
 
 from d3.domain.images import Pixels
 from d3.domain.models import Manifest, ModelFile, StoredModel
-from d3.domain.ports import Detector
+from d3.domain.ports.detector import Detector
 
 WAIT_MS = 2
 """For how long LitServe and mosec gather."""

@@ -11,7 +11,7 @@ import numpy as np
 from d3.adapters.pillow import PillowDecoder
 from d3.domain.images import Pixels
 from d3.domain.models import EncoderSpec, Manifest, StoredModel
-from d3.domain.ports import Detector, Logits
+from d3.domain.ports.detector import Detector, Logits
 
 SPEC = EncoderSpec()
 FIXED = float(os.environ.get("BENCHMARK_FIXED", "0.020"))

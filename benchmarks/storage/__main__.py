@@ -14,6 +14,7 @@ import argparse
 import os
 import platform
 import sqlite3
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +27,9 @@ import psycopg
 import sqlalchemy as sa
 
 from d3.adapters.sql import Database, upgrade
-from d3.testing.servers import local_postgresql
+
+sys.path.append(str(Path(__file__).resolve().parents[2]))  # for tests.support
+from tests.support.servers import local_postgresql
 
 PARTS = ("inserts", "history", "models", "memory")
 

@@ -14,10 +14,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.support.stores import s3_server
+
 from d3.adapters.minio import MinioRegistry, S3Place
 from d3.domain.hashing import file_of
 from d3.testing.models import tiny_manifest
-from d3.testing.stores import s3_server
 
 BUCKET = "d3-bench"
 

@@ -32,14 +32,14 @@ import msgspec
 from d3.adapters.web.clients import new_http_client
 from d3.domain.errors import D3Error
 from d3.domain.scans import new_scan_name
-from d3.entrypoints.http.scan_schemas import (
+from d3.entrypoints.http.api.scan_schemas import (
     OneScan,
     ScanItem,
     ScanPage,
     ScanResultItem,
     ScanResultPage,
 )
-from d3.entrypoints.http.schemas import (
+from d3.entrypoints.http.api.schemas import (
     BatchPrediction,
     Done,
     HistoryItem,

@@ -26,14 +26,14 @@ from d3.domain.services.accounts import AccountService
 from d3.domain.services.adoption import AdoptingRegistry
 from d3.domain.services.binding import HeadBinder
 from d3.domain.services.bundling import BundleService
-from d3.domain.services.doorkeeping import Doorkeeper
 from d3.domain.services.engines import PreferredEngine, worth_preparing
-from d3.domain.services.following import ActiveModelFollower
-from d3.domain.services.hosting import ModelHost
+from d3.domain.services.history_writer import HistoryWriter
+from d3.domain.services.key_cache import KeyCache
+from d3.domain.services.model_follower import ActiveModelFollower
+from d3.domain.services.model_host import ModelHost
 from d3.domain.services.models import ModelService
 from d3.domain.services.pulling import PullService
-from d3.domain.services.request_log import RequestLogWriter
-from d3.domain.services.writing import HistoryWriter
+from d3.domain.services.request_log_writer import RequestLogWriter
 from d3.settings import Settings
 
 if TYPE_CHECKING:
@@ -43,27 +43,22 @@ if TYPE_CHECKING:
     from d3.adapters.pillow import Limits
     from d3.adapters.sql import Database
     from d3.domain.images import ImageSource
-    from d3.domain.ports import (
-        Checkpoints,
-        Clock,
-        Detector,
-        Drawing,
-        Engine,
-        ImageDecoder,
-        ModelRegistry,
-    )
-    from d3.domain.ports_accounts import Accounts, Sessions
-    from d3.domain.ports_history import History, ResultCache, Schema
-    from d3.domain.ports_limits import RateLimiter
-    from d3.domain.ports_links import Links
-    from d3.domain.ports_models import Bundles, Fetcher
-    from d3.domain.ports_queue import DetectionQueue, QueueEvents
-    from d3.domain.ports_scans import ImageCollection, ScanCluster, ScanLedger
-    from d3.domain.ports_storage import Copier
+    from d3.domain.ports.accounts import Accounts, Sessions
+    from d3.domain.ports.clock import Clock
+    from d3.domain.ports.detector import Detector, Engine
+    from d3.domain.ports.history import History, ResultCache, Schema
+    from d3.domain.ports.images import Drawing, ImageDecoder
+    from d3.domain.ports.limits import RateLimiter
+    from d3.domain.ports.links import Links
+    from d3.domain.ports.model_files import Bundles, Fetcher
+    from d3.domain.ports.models import Checkpoints, ModelRegistry
+    from d3.domain.ports.queue import DetectionQueue, QueueEvents
+    from d3.domain.ports.scans import ImageCollection, ScanCluster, ScanLedger
+    from d3.domain.ports.storage import Copier
     from d3.domain.published import ModelSource
     from d3.domain.services.detection import DetectionService
     from d3.domain.services.explaining import ExplanationService
-    from d3.domain.services.scans import ScanService
+    from d3.domain.services.scans.service import ScanService
 
 _PASS_SECONDS = 120.0
 STARTER_FOLDER = Path(__file__).parent / "starter"
@@ -104,7 +99,7 @@ def _isolated_decoder(settings: Settings) -> ImageDecoder:
     return IsolatedDecoder(_limits(settings), settings.decode_seconds)
 
 
-def _strangers_decoder(settings: Settings, isolated: Callable[[], ImageDecoder]) -> ImageDecoder:
+def _untrusted_decoder(settings: Settings, isolated: Callable[[], ImageDecoder]) -> ImageDecoder:
     """For files of strangers: what a service decodes."""
     return isolated() if settings.isolate_decoding else _decoder(settings)
 
@@ -255,7 +250,7 @@ def _explaining(**parts: Any) -> ExplanationService:
 
 
 def _scans(**parts: Any) -> ScanService:
-    from d3.domain.services.scans import ScanService
+    from d3.domain.services.scans.service import ScanService
 
     return ScanService(**parts)
 
@@ -433,7 +428,7 @@ def working(settings: Settings) -> Iterator[Container]:
     """D3 in a process that works on scans: decoding as the service does; closed in the end."""
     container = Container(settings=settings)
     container.queue.override(container.threaded_queue)
-    container.decoder.override(container.strangers_decoder)
+    container.decoder.override(container.untrusted_decoder)
     try:
         yield container
     finally:
@@ -470,8 +465,8 @@ class Container(containers.DeclarativeContainer):
     decoder = providers.ThreadSafeSingleton(_decoder, settings)
     drawing = providers.ThreadSafeSingleton(_drawing)
     isolated_decoder = providers.ThreadSafeSingleton(_isolated_decoder, settings)
-    strangers_decoder = providers.ThreadSafeSingleton(
-        _strangers_decoder, settings, isolated_decoder.provider
+    untrusted_decoder = providers.ThreadSafeSingleton(
+        _untrusted_decoder, settings, isolated_decoder.provider
     )
     checkpoints = providers.ThreadSafeSingleton(_checkpoints)
     progress: providers.Provider[Progress | None] = providers.Object(None)
@@ -539,7 +534,7 @@ class Container(containers.DeclarativeContainer):
     secrets = providers.ThreadSafeSingleton(_secrets, settings)
     limiter = providers.ThreadSafeSingleton(_limiter, settings, secrets)
     sessions = providers.ThreadSafeSingleton(_sessions, settings, secrets, clock)
-    doorkeeper = providers.ThreadSafeSingleton(Doorkeeper, accounts=accounts, clock=clock)
+    key_cache = providers.ThreadSafeSingleton(KeyCache, accounts=accounts, clock=clock)
     scan_ledger = providers.ThreadSafeSingleton(_scan_ledger, database)
     collection = providers.Factory(_collection, settings, decoder)
     scans = providers.ThreadSafeSingleton(

@@ -18,11 +18,11 @@ import pytest
 from d3.adapters.sql import Database, SqlScanLedger
 from d3.domain.errors import ScanNotFound
 from d3.evaluation.scan_files import rows_of
-from d3.testing.clusters import Cluster, kill_group, two_nodes
-from d3.testing.servers import PostgresqlServer
-from d3.testing.stores import S3Server
 from tests.pictures import CRASHING_DECODER, paint, paint_crashing
 from tests.serving import clean_environment
+from tests.support.clusters import Cluster, kill_group, two_nodes
+from tests.support.servers import PostgresqlServer
+from tests.support.stores import S3Server
 
 IMAGES = int(os.environ.get("D3TEST_RAY_IMAGES", "400"))
 Run = subprocess.Popen[bytes]

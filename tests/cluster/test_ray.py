@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from d3.testing.clusters import Cluster
 from tests.cluster.conftest import IMAGES, Filled, Ledger, Run, assert_one_row_each, finish
 from tests.pictures import paint
+from tests.support.clusters import Cluster
 
 pytestmark = pytest.mark.xdist_group("ray")
 KILLS = int(os.environ.get("D3TEST_RAY_KILLS", "0"))

@@ -15,14 +15,14 @@ import pytest
 import sqlalchemy as sa
 
 from d3 import Client
-from d3.testing.clusters import Cluster
-from d3.testing.faults import Answer, Fault, FaultyProxy, cut_short, replayed, slow, sound
-from d3.testing.servers import LocalPostgresql, PostgresqlServer
-from d3.testing.stores import S3Server
 from tests.cluster.conftest import Filled, Ledger, Run
 from tests.databases import on_a_port
 from tests.faults.proxy import TcpProxy
 from tests.serving import d3_serve, wait_until
+from tests.support.clusters import Cluster
+from tests.support.faults import Answer, Fault, FaultyProxy, cut_short, replayed, slow, sound
+from tests.support.servers import LocalPostgresql, PostgresqlServer
+from tests.support.stores import S3Server
 
 pytestmark = pytest.mark.xdist_group("ray")
 SECONDS = float(os.environ.get("D3TEST_OUTAGE_SECONDS", "3"))

@@ -107,7 +107,7 @@ def _a_scan(service: Console) -> None:
     scan = ledger.open(new)
     ledger.begin_listing(scan.id, "here:1:a", now, now + timedelta(minutes=5))
     uris = [f"s3://archive/2026/{n:05}.jpg" for n in range(2000)]
-    ledger.cut(scan.id, "here:1:a", 0, uris, None)
+    ledger.add_shard(scan.id, "here:1:a", 0, uris, None)
     verdicts = [Verdict.FAKE if n % 9 == 0 else Verdict.REAL for n in range(1300)]
     rows = [
         ScanRow(uri=uri, verdict=verdict.value, error=None, created_at=now, prediction=0.9)

@@ -124,7 +124,7 @@ def test_a_scan_is_followed_and_cancelled(administrator: Page, service: Console)
     expect(panel).to_contain_text("0 done, 0 found so far")
     until = now + timedelta(minutes=1)
     assert ledger.begin_listing(scan.id, "here:1:a", now, until) is not None
-    ledger.cut(scan.id, "here:1:a", 0, [f"s3://photos/2026/{n}.jpg" for n in range(40)], None)
+    ledger.add_shard(scan.id, "here:1:a", 0, [f"s3://photos/2026/{n}.jpg" for n in range(40)], None)
     expect(panel).to_contain_text("0 of 40")  # by itself
     page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Cancel the scan archive").click()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from d3.adapters.memory.accounts import MemoryAccounts
 from d3.adapters.sql import Database, SqlAccounts, upgrade
-from d3.domain.ports_accounts import Accounts
-from d3.testing.contracts.accounts import AccountsContract
+from d3.domain.ports.accounts import Accounts
+from tests.support.contracts.accounts import AccountsContract
+from tests.support.memory.accounts import MemoryAccounts
 
 
 class TestMemoryAccounts(AccountsContract):

@@ -10,12 +10,12 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from d3.adapters.memory.history import MemoryHistory
 from d3.adapters.sql import Database, SqlHistory, upgrade
 from d3.adapters.sql.tables import User
 from d3.domain.history import BucketSize, HistoryFilter
-from d3.domain.ports_history import History
-from d3.testing.history import HistoryContract, a_real_entry, an_entry
+from d3.domain.ports.history import History
+from tests.support.history import HistoryContract, a_real_entry, an_entry
+from tests.support.memory.history import MemoryHistory
 
 
 class TestMemoryHistory(HistoryContract):

@@ -10,7 +10,6 @@ import pytest
 
 from d3.adapters.batching import Bounds, DirectQueue, ThreadedQueue
 from d3.adapters.filesystem import FilesystemRegistry
-from d3.adapters.memory import MemoryRegistry
 from d3.adapters.minio import MinioRegistry, S3Place
 from d3.adapters.openvino import OpenVinoEngine
 from d3.adapters.pillow import PillowDecoder
@@ -18,9 +17,10 @@ from d3.adapters.pillow.isolated import IsolatedDecoder
 from d3.adapters.system import SystemClock
 from d3.adapters.torch import TorchCheckpoints, TorchEngine
 from d3.domain.models import ModelFile
-from d3.domain.ports import Detector
+from d3.domain.ports.detector import Detector
 from d3.testing import FakeClock
-from d3.testing.contracts import (
+from tests.stores import tamper
+from tests.support.contracts import (
     CheckpointsContract,
     ClockContract,
     DetectionQueueContract,
@@ -28,8 +28,8 @@ from d3.testing.contracts import (
     ImageDecoderContract,
     ModelRegistryContract,
 )
-from d3.testing.stores import S3Server
-from tests.stores import tamper
+from tests.support.memory import MemoryRegistry
+from tests.support.stores import S3Server
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,9 @@ from d3.adapters.memory.cache import MemoryResultCache
 from d3.adapters.redis import RedisResultCache
 from d3.domain.errors import SettingsInvalid
 from d3.testing import FakeClock
-from d3.testing.contracts import ResultCacheContract
-from d3.testing.contracts.caches import KEY
-from d3.testing.stores import free_port, redis_server
+from tests.support.contracts import ResultCacheContract
+from tests.support.contracts.caches import KEY
+from tests.support.stores import free_port, redis_server
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from d3.adapters.memory.cache import MemoryResultCache
-from d3.domain.ports_history import CacheKey, ResultCache
+from d3.domain.ports.history import CacheKey, ResultCache
 
 KEY = CacheKey("a" * 64, "b" * 64, 4, "torch", "fp32")
 

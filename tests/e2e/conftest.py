@@ -67,7 +67,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     from PIL import Image
 
-    from d3.training.pairs import photograph_scene
+    from d3.training.starter.pairs import photograph_scene
 
     root = tmp_path_factory.mktemp("rendered") / "pictures"
     kinds = {"grid": Image.Resampling.NEAREST, "soft": Image.Resampling.BILINEAR}

@@ -16,10 +16,10 @@ from d3.domain.accounts import Scope
 from d3.domain.errors import AccessRefused
 from d3.domain.services.accounts import AccountService
 from d3.settings import Settings
-from d3.testing.history import an_entry
-from d3.testing.servers import PostgresqlServer
 from tests.e2e.conftest import Finished, Run
 from tests.prototype import PLAIN_KEY, make_prototype
+from tests.support.history import an_entry
+from tests.support.servers import PostgresqlServer
 
 D3 = Callable[..., Finished]
 
@@ -220,7 +220,7 @@ def test_the_prototypes_database_is_adopted(d3: D3, fresh: Path, service: Accoun
 
 def test_an_older_database_is_kept_before_a_command_upgrades_it(d3: D3, fresh: Path) -> None:
     from d3.adapters.sql import Database, SqlAccounts, upgrade
-    from d3.testing.contracts.accounts import NOON
+    from tests.support.contracts.accounts import NOON
 
     old = Database(fresh / "d3.db")
     upgrade(old, "0001")

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from d3.domain.scoring import Reason
-from d3.testing.images import drawn_in_alpha, noise, png, png_rgba
 from images import encoded, picture
 from tests.e2e.conftest import Run
+from tests.support.images import drawn_in_alpha, noise, png, png_rgba
 
 
 def test_a_folder_gives_a_verdict_for_each_image_and_counts_what_it_passed_over(

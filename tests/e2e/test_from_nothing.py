@@ -16,10 +16,10 @@ import pytest
 import sqlalchemy as sa
 
 from d3.container import STARTER_FOLDER
-from d3.testing.servers import LocalPostgresql, local_postgresql
-from d3.testing.stores import S3Server
 from tests.databases import POSTGRESQL_PROGRAMS, on_a_port
 from tests.serving import d3_serve
+from tests.support.servers import LocalPostgresql, local_postgresql
+from tests.support.stores import S3Server
 
 EXAMPLE = Path(__file__).parents[2] / "examples/images/camera-01.jpg"
 

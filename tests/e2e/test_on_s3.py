@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from d3.testing.stores import S3Server, free_port, s3_server
 from tests.e2e.conftest import Run
+from tests.support.stores import S3Server, free_port, s3_server
 
 
 @pytest.fixture(scope="module")

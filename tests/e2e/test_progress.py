@@ -117,10 +117,10 @@ def test_making_the_starter(told: Told, tmp_path: Path, monkeypatch: pytest.Monk
     ) -> None:
         progress("train pairs", 0.5)
 
-    monkeypatch.setattr("d3.training.starter.build", build)
+    monkeypatch.setattr("d3.training.starter.recipe.build", build)
     assert train.name == "train"
     tmp_path.joinpath("photos").mkdir()
-    monkeypatch.setattr("d3.training.photographs.find", lambda _: {})
+    monkeypatch.setattr("d3.training.starter.photographs.find", lambda _: {})
     command = ("train", "--recipe", "starter", "--photos", "photos", "--out", "made")
     assert told(*command) == [
         "Making the starter:",

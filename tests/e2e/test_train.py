@@ -17,10 +17,10 @@ from d3.container import Container
 from d3.domain.models import DERIVED_NOTICE
 from d3.entrypoints.cli.app import cli
 from d3.settings import Settings
-from d3.training import paper
-from d3.training.journal import Epoch
-from d3.training.paper import PaperPlan
-from d3.training.recipe import train_on
+from d3.training.paper import fit as paper
+from d3.training.paper.fit import PaperPlan
+from d3.training.paper.journal import Epoch
+from d3.training.paper.recipe import train_on
 from tests.e2e.conftest import Run
 
 pytestmark = pytest.mark.xdist_group("trust")

@@ -23,7 +23,7 @@ from d3.container import Container
 from d3.domain.errors import DeviceOutOfMemory, LoadInProgress, ModelNotLoaded
 from d3.domain.images import Pixels
 from d3.domain.models import StoredModel
-from d3.domain.ports import Logits
+from d3.domain.ports.detector import Logits
 from d3.settings import Settings
 from d3.testing.engines import FakeDetector, FakeEngine
 from tests.homes import Folder, Home

@@ -17,8 +17,8 @@ from d3.adapters.minio import MinioRegistry
 from d3.adapters.sql import Database, head, upgrade
 from d3.adapters.sql import current as current_schema
 from d3.testing.models import tiny_model
-from d3.testing.servers import PostgresqlServer
-from d3.testing.stores import S3Server
+from tests.support.servers import PostgresqlServer
+from tests.support.stores import S3Server
 
 pytestmark = pytest.mark.xdist_group("faults")
 

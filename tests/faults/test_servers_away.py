@@ -17,13 +17,13 @@ from d3.adapters.sql import Database, upgrade
 from d3.adapters.sql.postgres import take_time
 from d3.domain.errors import D3Error, StorageUnavailable
 from d3.testing.models import tiny_model
-from d3.testing.servers import local_postgresql
-from d3.testing.stores import S3Server
 from tests.databases import on_a_port
 from tests.faults.proxy import TcpProxy
 from tests.homes import Folder, Home
 from tests.service.conftest import painted, running
 from tests.serving import wait_until
+from tests.support.servers import local_postgresql
+from tests.support.stores import S3Server
 
 pytestmark = pytest.mark.xdist_group("faults")
 SECONDS = float(os.environ.get("D3TEST_OUTAGE_SECONDS", "1.5"))

@@ -15,14 +15,14 @@ import httpx
 import pytest
 
 from d3.container import Container
-from d3.entrypoints.http import scan_keeping
-from d3.entrypoints.http.caretaking import Caretaker
-from d3.entrypoints.http.scan_keeping import ScanKeeper
+from d3.entrypoints.http import scan_supervisor as scan_keeping
+from d3.entrypoints.http.retention import RetentionJob
+from d3.entrypoints.http.scan_supervisor import ScanSupervisor
 from d3.settings import Settings
 from d3.testing import FakeClock
-from d3.testing.images import noise, png
 from tests.homes import Home
 from tests.serving import assert_problem, d3_serve, wait_until
+from tests.support.images import noise, png
 
 SERVE_IMPATIENTLY = (
     "import sys; import d3.entrypoints.cli.serve as serve; serve._GRACE_SECONDS = 1; "
@@ -92,7 +92,7 @@ def test_a_fork_that_fails_does_not_end_the_keeper_of_scans(
         return real([sys.executable, "-c", ""], stdin=subprocess.PIPE)
 
     monkeypatch.setattr(scan_keeping.subprocess, "Popen", popen)
-    keeper, stopping = ScanKeeper(Ledger, Settings(home=tmp_path)), threading.Event()  # type: ignore[arg-type]
+    keeper, stopping = ScanSupervisor(Ledger, Settings(home=tmp_path)), threading.Event()  # type: ignore[arg-type]
     thread = threading.Thread(target=keeper.run, args=[stopping])
     thread.start()
     try:
@@ -114,7 +114,7 @@ def test_whatever_fails_the_caretaker_goes_on(tmp_path: Path) -> None:
 
     history: Any = Broken()
     settings = Settings(home=tmp_path, history_days=1)
-    caretaker = Caretaker(Broken(), history, FakeClock(), settings)  # type: ignore[arg-type]
-    caretaker.purge()
-    caretaker.purge()
+    retention_job = RetentionJob(Broken(), history, FakeClock(), settings)  # type: ignore[arg-type]
+    retention_job.purge()
+    retention_job.purge()
     assert history.tries == 2

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.support.images import noise
 
 import d3
 from d3.adapters.torch import TorchEngine
 from d3.domain.models import StoredModel
-from d3.testing.images import noise
 from d3.testing.models import tiny_model
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")

@@ -23,7 +23,6 @@ from PIL import Image
 from safetensors.torch import save
 
 from d3.adapters.pillow.formats import FORMATS
-from d3.testing.images import noise, png, png_chunk, png_header
 from images import (
     animation,
     apng_with_a_hidden_picture,
@@ -40,6 +39,7 @@ from images import (
     with_jpeg_segments,
 )
 from tests.hostile.formats import HOSTILE, strip_bomb
+from tests.support.images import noise, png, png_chunk, png_header
 from tests.wire import FORM, multipart, part
 
 PREDICT, BATCH = "/api/inference/predict", "/api/inference/predict-batch"

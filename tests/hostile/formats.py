@@ -6,7 +6,6 @@ import struct
 import zlib
 from collections.abc import Callable
 
-from d3.testing.images import noise, png, png_chunk
 from images import (
     apng_with_a_hidden_picture,
     bmp_with_masks,
@@ -17,6 +16,7 @@ from images import (
     tiff,
     with_png_chunks,
 )
+from tests.support.images import noise, png, png_chunk
 
 LARGE, DAMAGED, UNSUPPORTED = "image_too_large", "damaged_image", "unsupported_image"
 

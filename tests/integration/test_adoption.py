@@ -26,8 +26,8 @@ from d3.domain.accounts import ADOPTED_SCOPES, Principal
 from d3.domain.errors import KeyInvalid, SchemaMismatch, UserDisabled
 from d3.domain.history import HistoryFilter, RequestRecord
 from d3.domain.scoring import Verdict
-from d3.testing.history import an_entry
 from tests.prototype import PLAIN_KEY, make_prototype
+from tests.support.history import an_entry
 
 NOON = datetime(2025, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)
 

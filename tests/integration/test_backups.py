@@ -30,8 +30,8 @@ from d3.adapters.sql import (
 from d3.adapters.sql.rows import row_of
 from d3.adapters.sql.types import UtcDateTime
 from d3.domain.errors import StorageFailed
-from d3.testing.contracts.accounts import NOON
-from d3.testing.history import an_entry
+from tests.support.contracts.accounts import NOON
+from tests.support.history import an_entry
 
 EARLIER = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
 

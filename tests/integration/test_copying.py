@@ -28,8 +28,8 @@ from d3.domain.history import RequestRecord
 from d3.domain.idempotency import IdempotencyKey
 from d3.domain.models import ModelReference
 from d3.domain.scans import NewScan, ScanRow
-from d3.testing.history import an_entry
 from tests.prototype import make_prototype
+from tests.support.history import an_entry
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 KINDS = [
@@ -90,7 +90,7 @@ def fill_scans(database: Database) -> None:
         NewScan(name="s", source="/x", model=model, threshold=0.5, views=1, created_at=NOON)
     )
     ledger.begin_listing(scan.id, "me", NOON, until)
-    ledger.cut(scan.id, "me", 0, ["/x/日本.png", "/x/b.png"], "b.png")
+    ledger.add_shard(scan.id, "me", 0, ["/x/日本.png", "/x/b.png"], "b.png")
     ledger.claim(scan.id, "me", NOON, until)
     row = ScanRow(uri="/x/日本.png", verdict="fake", error=None, prediction=1.0, created_at=NOON)
     ledger.add(scan.id, 0, [row])

@@ -32,7 +32,6 @@ from d3.domain.errors import (
     ImageUnsupported,
 )
 from d3.network.encoder import normalise
-from d3.testing.images import noise, png, png_chunk, png_header
 from images import (
     animation,
     black_png,
@@ -45,6 +44,7 @@ from images import (
     png_16_bit,
     with_jpeg_segments,
 )
+from tests.support.images import noise, png, png_chunk, png_header
 
 SIZE = 224
 FORMATS = ["JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "HEIF", "TIFF", "JPEG2000", "JXL", "PSD"]

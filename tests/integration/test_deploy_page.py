@@ -16,10 +16,10 @@ from d3.domain.accounts import KeyWish
 from d3.domain.history import HistoryFilter
 from d3.entrypoints.cli.app import cli
 from d3.settings import Settings
-from d3.testing.contracts.accounts import NOON
-from d3.testing.history import an_entry
-from d3.testing.servers import local_postgresql
 from tests.databases import POSTGRESQL_PROGRAMS
+from tests.support.contracts.accounts import NOON
+from tests.support.history import an_entry
+from tests.support.servers import local_postgresql
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "deploy.md").read_text()
 LINES = [

@@ -18,8 +18,8 @@ import pytest
 from d3.adapters.filesystem import FilesystemRegistry
 from d3.domain.errors import D3Error, ModelDamaged, ModelNotFound, ModelProtected, StorageFailed
 from d3.domain.hashing import file_of
-from d3.testing.contracts.registries import Shelf
 from d3.testing.models import tiny_manifest
+from tests.support.contracts.registries import RegistryFiles
 
 
 @pytest.fixture
@@ -33,9 +33,9 @@ def registry(root: Path) -> FilesystemRegistry:
 
 
 @pytest.fixture
-def shelf(registry: FilesystemRegistry, tmp_path: Path) -> Shelf:
+def shelf(registry: FilesystemRegistry, tmp_path: Path) -> RegistryFiles:
     (tmp_path / "shelf").mkdir()
-    return Shelf(registry, tmp_path / "shelf")
+    return RegistryFiles(registry, tmp_path / "shelf")
 
 
 def test_looking_into_a_folder_that_is_not_there_makes_none(
@@ -48,19 +48,19 @@ def test_looking_into_a_folder_that_is_not_there_makes_none(
     assert not root.exists()
 
 
-def test_another_process_finds_what_was_stored(shelf: Shelf, root: Path) -> None:
+def test_another_process_finds_what_was_stored(shelf: RegistryFiles, root: Path) -> None:
     manifest = shelf.put("mine")
     assert FilesystemRegistry(root).open("mine").manifest == manifest
 
 
-def test_models_with_the_same_encoder_share_its_file(shelf: Shelf, root: Path) -> None:
+def test_models_with_the_same_encoder_share_its_file(shelf: RegistryFiles, root: Path) -> None:
     shelf.put("one", head="head one")
     shelf.put("two", head="head two")
     assert len(list((root / "blobs").iterdir())) == 3
 
 
 def test_removing_the_last_user_of_a_file_removes_it(
-    shelf: Shelf, registry: FilesystemRegistry, root: Path
+    shelf: RegistryFiles, registry: FilesystemRegistry, root: Path
 ) -> None:
     shelf.put("one", head="head one")
     shelf.put("two", head="head two")
@@ -94,7 +94,7 @@ SPOILT = {
 
 @pytest.mark.parametrize("how", SPOILT)
 def test_a_manifest_that_cannot_be_understood_stops_its_model_alone(
-    how: str, shelf: Shelf, registry: FilesystemRegistry, root: Path
+    how: str, shelf: RegistryFiles, registry: FilesystemRegistry, root: Path
 ) -> None:
     shelf.put("mine")
     shelf.put("other", head="another head")
@@ -114,7 +114,7 @@ def test_a_manifest_that_cannot_be_understood_stops_its_model_alone(
 
 
 def test_nothing_is_collected_while_a_manifest_cannot_be_read(
-    shelf: Shelf, registry: FilesystemRegistry, root: Path
+    shelf: RegistryFiles, registry: FilesystemRegistry, root: Path
 ) -> None:
     shelf.put("mine", head="its head")
     shelf.put("other", head="another head")
@@ -127,7 +127,7 @@ def test_nothing_is_collected_while_a_manifest_cannot_be_read(
 
 
 def test_strange_files_in_the_folder_are_no_models(
-    shelf: Shelf, registry: FilesystemRegistry, root: Path
+    shelf: RegistryFiles, registry: FilesystemRegistry, root: Path
 ) -> None:
     shelf.put("mine")
     for name in (".DS_Store", "01.json", "x.json", ".partial-7", "٣.json", "-1.json"):
@@ -140,7 +140,7 @@ def test_strange_files_in_the_folder_are_no_models(
 
 
 def test_an_active_name_of_nonsense_is_a_clear_error_when_it_is_used(
-    shelf: Shelf, registry: FilesystemRegistry, root: Path
+    shelf: RegistryFiles, registry: FilesystemRegistry, root: Path
 ) -> None:
     shelf.put("mine")
     (root / "active").write_bytes(b"\xff\0/../x\n")
@@ -152,7 +152,7 @@ def test_an_active_name_of_nonsense_is_a_clear_error_when_it_is_used(
 
 
 def test_a_packaged_model_can_be_neither_replaced_nor_removed(
-    tmp_path: Path, shelf: Shelf, root: Path
+    tmp_path: Path, shelf: RegistryFiles, root: Path
 ) -> None:
     shelf.put("starter")
     packaged = tmp_path / "packaged"
@@ -177,7 +177,7 @@ def test_a_packaged_model_can_be_neither_replaced_nor_removed(
 
 def _put(root: Path, folder: Path, worker: int) -> list[int]:
     folder.mkdir()
-    shelf = Shelf(FilesystemRegistry(root), folder)
+    shelf = RegistryFiles(FilesystemRegistry(root), folder)
     return [shelf.put("mine", head=f"head {worker}-{n}").version for n in range(6)]
 
 
@@ -199,9 +199,9 @@ PUT_FOR_EVER = """
 import sys
 from pathlib import Path
 from d3.adapters.filesystem import FilesystemRegistry
-from d3.testing.contracts.registries import Shelf
+from tests.support.contracts.registries import RegistryFiles
 
-shelf = Shelf(FilesystemRegistry(Path(sys.argv[1])), Path(sys.argv[2]))
+shelf = RegistryFiles(FilesystemRegistry(Path(sys.argv[1])), Path(sys.argv[2]))
 print("ready", flush=True)
 for number in range(10**9):
     shelf.put("mine", encoder="e" * 3_000_000 + str(number), head=f"head {number}")
@@ -209,7 +209,7 @@ for number in range(10**9):
 
 
 def test_a_process_killed_while_it_writes_leaves_no_half_model(
-    root: Path, tmp_path: Path, registry: FilesystemRegistry, shelf: Shelf
+    root: Path, tmp_path: Path, registry: FilesystemRegistry, shelf: RegistryFiles
 ) -> None:
     source = Path(sys.modules["d3"].__path__[0]).parent
     for attempt in range(4):
@@ -234,7 +234,7 @@ def test_a_process_killed_while_it_writes_leaves_no_half_model(
     assert list((root / "blobs").iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_is_a_storage_error(tmp_path: Path, shelf: Shelf) -> None:
+def test_a_folder_that_cannot_be_is_a_storage_error(tmp_path: Path, shelf: RegistryFiles) -> None:
     (tmp_path / "file").touch()
     registry = FilesystemRegistry(tmp_path / "file" / "models")
     encoder, head = shelf.file("an encoder"), shelf.file("a head")
@@ -248,11 +248,11 @@ import os, resource, sys
 from pathlib import Path
 from d3.adapters.filesystem import FilesystemRegistry
 from d3.domain.errors import StorageFailed
-from d3.testing.contracts.registries import Shelf
+from tests.support.contracts.registries import RegistryFiles
 
 root, folder, how = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 registry = FilesystemRegistry(root)
-shelf = Shelf(registry, folder)
+shelf = RegistryFiles(registry, folder)
 files = shelf.file("e" * 3_000_000), shelf.file("h")
 from d3.domain.hashing import file_of
 from d3.testing.models import tiny_manifest
@@ -280,7 +280,7 @@ def test_a_folder_that_cannot_be_written_is_a_storage_error_and_stays_readable(
     how: str,
     root: Path,
     tmp_path: Path,
-    shelf: Shelf,
+    shelf: RegistryFiles,
     run_python: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
     shelf.put("mine")

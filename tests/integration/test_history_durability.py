@@ -18,9 +18,9 @@ from d3.adapters.system import SystemClock
 from d3.domain.errors import CommitInDoubt, EntryRefused, StorageUnavailable
 from d3.domain.history import HistoryFilter, RequestRecord
 from d3.domain.idempotency import Completion, IdempotencyKey, StoredAnswer
-from d3.domain.services.request_log import RequestLogWriter
-from d3.domain.services.writing import HistoryWriter
-from d3.testing.history import NOON, an_entry
+from d3.domain.services.history_writer import HistoryWriter
+from d3.domain.services.request_log_writer import RequestLogWriter
+from tests.support.history import NOON, an_entry
 
 ALL = HistoryFilter()
 SOURCE = Path(__file__).parents[2] / "src"
@@ -31,7 +31,7 @@ from d3.adapters.sql import Database, SqlHistory
 from d3.adapters.system import SystemClock
 from d3.domain.history import NewEntry
 from d3.domain.scoring import Verdict
-from d3.domain.services.writing import HistoryWriter
+from d3.domain.services.history_writer import HistoryWriter
 
 writer = HistoryWriter(SqlHistory(Database(sys.argv[1])), SystemClock())
 saying = threading.Lock()

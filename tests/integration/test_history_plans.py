@@ -14,7 +14,7 @@ from d3.adapters.sql.tables import User
 from d3.domain.history import BucketSize, HistoryFilter
 from d3.domain.ordering import Order, SortKey
 from d3.domain.scoring import Verdict
-from d3.testing.history import NOON, a_real_entry, an_entry
+from tests.support.history import NOON, a_real_entry, an_entry
 
 ROWS = int(os.environ.get("D3TEST_ROWS", "20000"))
 _CHUNK = 10_000

@@ -17,8 +17,8 @@ from d3.network import D3Network, DiscrepancyHead, Encoder, draw_permutations
 from d3.network.checkpoints import infer_spec, read_encoder
 from d3.network.encoder import normalise
 from d3.testing import score_reference_pack
-from d3.testing.images import noise
 from published import head_logit, head_weights, shuffled, vision_transformer, write_pack
+from tests.support.images import noise
 
 VIT_L_14 = EncoderSpec()
 

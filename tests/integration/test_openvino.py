@@ -21,8 +21,8 @@ from d3.domain.errors import CheckpointInvalid, EngineMissing, EngineUnavailable
 from d3.domain.models import EncoderSpec, StoredModel
 from d3.domain.services.engines import PreferredEngine, worth_preparing
 from d3.settings import Settings
-from d3.testing.images import noise
 from d3.testing.models import TINY, tiny_model
+from tests.support.images import noise
 
 pytestmark = pytest.mark.xdist_group("openvino")
 

@@ -22,7 +22,6 @@ from d3.domain.errors import (
     ImageUnsupported,
 )
 from d3.domain.images import ORIENTATIONS, Note, turned
-from d3.testing.images import noise, png, png_chunk
 from images import (
     animation,
     apng_with_a_hidden_picture,
@@ -37,6 +36,7 @@ from images import (
     with_png_chunks,
 )
 from tests.hostile.formats import HOSTILE, strip_bomb
+from tests.support.images import noise, png, png_chunk
 
 SIZE = 224
 DECODER = PillowDecoder()

@@ -12,9 +12,9 @@ from d3.adapters.sql import Database, SqlHistory, SqlSchema, upgrade
 from d3.adapters.sql.postgres import Prepared
 from d3.domain.errors import SettingsInvalid, StorageFailed, StorageUnavailable
 from d3.domain.history import HistoryFilter
-from d3.testing.history import an_entry
-from d3.testing.servers import PostgresqlServer
 from poolers import pgbouncer
+from tests.support.history import an_entry
+from tests.support.servers import PostgresqlServer
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 
 from d3.adapters.minio import MinioRegistry, S3Place
 from d3.domain.models import Manifest
-from d3.testing.contracts.registries import Shelf
+from tests.support.contracts.registries import RegistryFiles
 
 SIZE = 10_000
 
@@ -20,7 +20,7 @@ SIZE = 10_000
 @pytest.fixture
 def models(place: S3Place, tmp_path: Path) -> list[Manifest]:
     """Five models in the bucket, each with an encoder of its own; none is active."""
-    shelf = Shelf(MinioRegistry(place, tmp_path / "writer"), tmp_path)
+    shelf = RegistryFiles(MinioRegistry(place, tmp_path / "writer"), tmp_path)
     return [shelf.put(f"model-{n}", encoder=f"{n}" * SIZE, head=f"head {n}") for n in range(5)]
 
 

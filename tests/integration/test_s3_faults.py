@@ -21,10 +21,10 @@ from d3.domain.errors import (
     StorageUnavailable,
 )
 from d3.testing import FakeClock
-from d3.testing.contracts.registries import Shelf
-from d3.testing.faults import Answer, FaultyProxy, cut_short, flipped_bit, replayed, slow, sound
-from d3.testing.stores import S3Server, free_port
 from tests.stores import cached_file, tamper
+from tests.support.contracts.registries import RegistryFiles
+from tests.support.faults import Answer, FaultyProxy, cut_short, flipped_bit, replayed, slow, sound
+from tests.support.stores import S3Server, free_port
 
 LARGE = "an encoder " * 300_000  # three megabytes
 
@@ -41,10 +41,10 @@ def through(s3: S3Server, place: S3Place, proxy: FaultyProxy) -> S3Place:
 
 
 @pytest.fixture
-def shelf(place: S3Place, tmp_path: Path) -> Shelf:
+def shelf(place: S3Place, tmp_path: Path) -> RegistryFiles:
     """Stores models without the proxy."""
     (tmp_path / "shelf").mkdir()
-    return Shelf(MinioRegistry(place, tmp_path / "another machine"), tmp_path / "shelf")
+    return RegistryFiles(MinioRegistry(place, tmp_path / "another machine"), tmp_path / "shelf")
 
 
 def down(place: S3Place, cache: Path) -> MinioRegistry:
@@ -58,7 +58,7 @@ def down(place: S3Place, cache: Path) -> MinioRegistry:
 
 
 def test_a_restart_with_the_store_down_serves_the_cached_model(
-    shelf: Shelf, place: S3Place, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    shelf: RegistryFiles, place: S3Place, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     manifest = shelf.put("mine")
     cache = tmp_path / "cache"
@@ -102,7 +102,7 @@ def test_the_store_down_without_a_copy_is_said_and_no_other_model_answers(
 
 
 def test_a_cached_file_that_was_spoilt_is_fetched_again_and_never_opened(
-    shelf: Shelf, place: S3Place, tmp_path: Path
+    shelf: RegistryFiles, place: S3Place, tmp_path: Path
 ) -> None:
     manifest, cache = shelf.put("mine"), tmp_path / "cache"
     registry = MinioRegistry(place, cache)
@@ -116,7 +116,7 @@ def test_a_cached_file_that_was_spoilt_is_fetched_again_and_never_opened(
 
 
 def test_an_outage_is_left_alone_for_a_moment_and_its_end_is_noticed(
-    shelf: Shelf,
+    shelf: RegistryFiles,
     through: S3Place,
     proxy: FaultyProxy,
     tmp_path: Path,
@@ -166,7 +166,7 @@ def test_a_refusal_names_the_setting_to_look_at(
     (tmp_path / "shelf").mkdir()
     with FaultyProxy(first_s3.endpoint) as proxy:
         registry = MinioRegistry(first_s3.place("d3-models", proxy.address), tmp_path / "cache")
-        shelf = Shelf(registry, tmp_path / "shelf")
+        shelf = RegistryFiles(registry, tmp_path / "shelf")
         proxy.fault = replayed(status, code, content_type)
         for ask in (
             registry.list,
@@ -236,7 +236,7 @@ def test_a_bucket_that_cannot_be_made_names_the_setting(
 
     proxy.fault = no_buckets
     with pytest.raises(StorageFailed, match="MINIO_BUCKET_NAME"):
-        Shelf(registry, tmp_path / "shelf").put("mine")
+        RegistryFiles(registry, tmp_path / "shelf").put("mine")
 
 
 def test_an_address_of_nonsense_is_a_setting(tmp_path: Path) -> None:
@@ -246,7 +246,7 @@ def test_an_address_of_nonsense_is_a_setting(tmp_path: Path) -> None:
 
 
 def test_one_flipped_bit_is_never_opened(
-    shelf: Shelf, through: S3Place, proxy: FaultyProxy, tmp_path: Path
+    shelf: RegistryFiles, through: S3Place, proxy: FaultyProxy, tmp_path: Path
 ) -> None:
     shelf.put("mine", encoder=LARGE)
     registry = MinioRegistry(through, tmp_path / "cache")
@@ -260,7 +260,7 @@ def test_one_flipped_bit_is_never_opened(
 
 
 def test_a_broken_download_goes_on_where_it_broke(
-    shelf: Shelf, through: S3Place, proxy: FaultyProxy, tmp_path: Path
+    shelf: RegistryFiles, through: S3Place, proxy: FaultyProxy, tmp_path: Path
 ) -> None:
     manifest = shelf.put("mine", encoder=LARGE)
     proxy.fault = cut_short(after=2_000_000, times=1)
@@ -271,7 +271,7 @@ def test_a_broken_download_goes_on_where_it_broke(
 
 
 def test_what_a_dead_process_left_behind_is_continued(
-    shelf: Shelf, through: S3Place, proxy: FaultyProxy, tmp_path: Path
+    shelf: RegistryFiles, through: S3Place, proxy: FaultyProxy, tmp_path: Path
 ) -> None:
     shelf.put("mine", encoder=LARGE)
     broken = cut_short(after=2_000_000, times=1)
@@ -295,7 +295,7 @@ def test_what_a_dead_process_left_behind_is_continued(
 
 
 def test_what_was_left_behind_and_is_wrong_is_not_continued_for_ever(
-    shelf: Shelf, place: S3Place, tmp_path: Path
+    shelf: RegistryFiles, place: S3Place, tmp_path: Path
 ) -> None:
     manifest = shelf.put("mine", encoder=LARGE)
     registry = MinioRegistry(place, tmp_path / "cache")
@@ -309,7 +309,7 @@ def test_what_was_left_behind_and_is_wrong_is_not_continued_for_ever(
 
 @pytest.mark.parametrize("spoil", [b"", b"an encoder cut sh", b"an encoder" * 10**5])
 def test_an_object_of_another_size_is_never_opened(
-    spoil: bytes, s3: S3Server, shelf: Shelf, place: S3Place, tmp_path: Path
+    spoil: bytes, s3: S3Server, shelf: RegistryFiles, place: S3Place, tmp_path: Path
 ) -> None:
     manifest = shelf.put("mine", encoder="an encoder cut short")
     registry = MinioRegistry(place, tmp_path / "cache")
@@ -319,7 +319,7 @@ def test_an_object_of_another_size_is_never_opened(
 
 
 def test_a_slow_store_is_waited_for_only_so_long(
-    shelf: Shelf, s3: S3Server, proxy: FaultyProxy, place: S3Place, tmp_path: Path
+    shelf: RegistryFiles, s3: S3Server, proxy: FaultyProxy, place: S3Place, tmp_path: Path
 ) -> None:
     shelf.put("mine")
     patient = S3Place(
@@ -340,7 +340,7 @@ def test_a_slow_store_is_waited_for_only_so_long(
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"\xff\xfe", b'{"name":"other"}'])
 def test_a_manifest_that_cannot_be_understood_stops_its_model_alone(
-    text: bytes, s3: S3Server, shelf: Shelf, place: S3Place, tmp_path: Path
+    text: bytes, s3: S3Server, shelf: RegistryFiles, place: S3Place, tmp_path: Path
 ) -> None:
     shelf.put("mine")
     shelf.put("other", head="another head")
@@ -360,7 +360,7 @@ def test_a_manifest_that_cannot_be_understood_stops_its_model_alone(
 
 
 def test_strange_objects_in_the_bucket_are_no_models(
-    s3: S3Server, shelf: Shelf, place: S3Place, tmp_path: Path
+    s3: S3Server, shelf: RegistryFiles, place: S3Place, tmp_path: Path
 ) -> None:
     shelf.put("mine")
     for key in (

@@ -17,7 +17,6 @@ from pathlib import Path
 import pytest
 
 from d3.adapters.filesystem import FilesystemRegistry
-from d3.adapters.memory import MemoryRegistry
 from d3.adapters.minio import MinioRegistry, S3Place
 from d3.adapters.torch import TorchCheckpoints
 from d3.domain.errors import (
@@ -32,10 +31,11 @@ from d3.domain.services.adoption import AdoptingRegistry
 from d3.domain.services.binding import HeadBinder
 from d3.domain.services.copying import copy_models
 from d3.testing import FakeClock, tiny_model
-from d3.testing.contracts.registries import Shelf
-from d3.testing.faults import FaultyProxy, replayed
 from d3.testing.models import tiny_manifest
-from d3.testing.stores import S3Server
+from tests.support.contracts.registries import RegistryFiles
+from tests.support.faults import FaultyProxy, replayed
+from tests.support.memory import MemoryRegistry
+from tests.support.stores import S3Server
 
 
 @pytest.fixture
@@ -44,9 +44,9 @@ def registry(place: S3Place, tmp_path: Path) -> MinioRegistry:
 
 
 @pytest.fixture
-def shelf(registry: MinioRegistry, tmp_path: Path) -> Shelf:
+def shelf(registry: MinioRegistry, tmp_path: Path) -> RegistryFiles:
     (tmp_path / "shelf").mkdir()
-    return Shelf(registry, tmp_path / "shelf")
+    return RegistryFiles(registry, tmp_path / "shelf")
 
 
 def keys(server: S3Server, bucket: str) -> set[str]:
@@ -60,7 +60,7 @@ def test_machines_that_put_at_once_each_get_versions_of_their_own(
     for n in range(4):
         (tmp_path / f"{n}").mkdir()
         machine = MinioRegistry(place, tmp_path / f"cache {n}")
-        shelves.append(Shelf(machine, tmp_path / f"{n}"))
+        shelves.append(RegistryFiles(machine, tmp_path / f"{n}"))
     shelves[0].put("mine")
     start = threading.Barrier(4)
 
@@ -79,7 +79,7 @@ def test_machines_that_put_at_once_each_get_versions_of_their_own(
 
 
 def test_models_with_the_same_encoder_share_its_object_and_the_last_user_takes_it_along(
-    registry: MinioRegistry, shelf: Shelf, place: S3Place, s3: S3Server
+    registry: MinioRegistry, shelf: RegistryFiles, place: S3Place, s3: S3Server
 ) -> None:
     shelf.put("one", head="head one")
     shelf.put("two", head="head two")
@@ -91,7 +91,7 @@ def test_models_with_the_same_encoder_share_its_object_and_the_last_user_takes_i
 
 
 def test_files_of_an_upload_in_flight_are_not_collected(
-    registry: MinioRegistry, shelf: Shelf, place: S3Place, s3: S3Server
+    registry: MinioRegistry, shelf: RegistryFiles, place: S3Place, s3: S3Server
 ) -> None:
     doomed = shelf.put("doomed")
     files = [file.sha256 for file in doomed.files.values()]
@@ -105,7 +105,7 @@ def test_files_of_an_upload_in_flight_are_not_collected(
 
 def test_what_is_collected_while_a_model_is_stored_is_put_back(
     registry: MinioRegistry,
-    shelf: Shelf,
+    shelf: RegistryFiles,
     place: S3Place,
     s3: S3Server,
     monkeypatch: pytest.MonkeyPatch,
@@ -127,7 +127,7 @@ def test_what_is_collected_while_a_model_is_stored_is_put_back(
 
 
 def test_the_active_model_is_seen_by_others_within_seconds(
-    registry: MinioRegistry, shelf: Shelf, place: S3Place, tmp_path: Path
+    registry: MinioRegistry, shelf: RegistryFiles, place: S3Place, tmp_path: Path
 ) -> None:
     clock = FakeClock()
     other = MinioRegistry(place, tmp_path / "other", monotonic=clock.monotonic)
@@ -139,12 +139,12 @@ def test_the_active_model_is_seen_by_others_within_seconds(
 
 
 def test_packaged_models_need_no_store(
-    place: S3Place, tmp_path: Path, shelf: Shelf, registry: MinioRegistry
+    place: S3Place, tmp_path: Path, shelf: RegistryFiles, registry: MinioRegistry
 ) -> None:
     packaged = tmp_path / "packaged"
     folder = FilesystemRegistry(tmp_path / "folder")
     (tmp_path / "more").mkdir()
-    Shelf(folder, tmp_path / "more").put("starter")
+    RegistryFiles(folder, tmp_path / "more").put("starter")
     model = folder.open("starter")
     packaged.mkdir()
     shutil.copy(tmp_path / "folder/manifests/starter/1.json", packaged / "manifest.json")
@@ -243,7 +243,7 @@ def _as_pth(head: Path) -> bytes:
 
 def test_a_bare_file_that_is_no_head_hides_nothing_and_is_refused(
     adopting: AdoptingRegistry,
-    shelf: Shelf,
+    shelf: RegistryFiles,
     place: S3Place,
     s3: S3Server,
     caplog: pytest.LogCaptureFixture,
@@ -285,7 +285,7 @@ def test_models_are_copied_with_their_versions_and_once(
 ) -> None:
     folder = FilesystemRegistry(tmp_path / "folder")
     (tmp_path / "more").mkdir()
-    source = Shelf(folder, tmp_path / "more")
+    source = RegistryFiles(folder, tmp_path / "more")
     for head in ("one", "two", "three"):
         source.put("mine", head=head)
     source.put("other")
@@ -367,7 +367,7 @@ def test_gigabytes_move_in_bounded_memory(
 
 
 def test_a_file_that_changes_while_it_is_sent_is_not_kept(
-    registry: MinioRegistry, shelf: Shelf, place: S3Place, s3: S3Server
+    registry: MinioRegistry, shelf: RegistryFiles, place: S3Place, s3: S3Server
 ) -> None:
     encoder, head = shelf.file("e" * 12_000_000), shelf.file("a head")
     manifest = tiny_manifest(file_of(encoder), file_of(head), "mine")
@@ -385,7 +385,7 @@ def test_a_file_that_changes_while_it_is_sent_is_not_kept(
 
 
 def test_the_layout_in_the_bucket_is_the_folders(
-    registry: MinioRegistry, shelf: Shelf, place: S3Place, s3: S3Server
+    registry: MinioRegistry, shelf: RegistryFiles, place: S3Place, s3: S3Server
 ) -> None:
     manifest = shelf.put("mine")
     registry.activate("mine")

@@ -38,18 +38,18 @@ from d3.domain.errors import (
 )
 from d3.domain.images import ImageSource, Note
 from d3.domain.models import ModelReference
-from d3.domain.ports_scans import Listed, ScanLedger
+from d3.domain.ports.scans import Listed, ScanLedger
 from d3.domain.scans import NewScan, Scan, ScanCounts, ScanRow, ScanState
-from d3.domain.services import scanning
-from d3.domain.services.watching import Watcher
+from d3.domain.services.scans import worker as scanning
+from d3.domain.services.scans.watcher import Watcher
 from d3.evaluation.report.scan import render_scan
 from d3.evaluation.scan_files import Parts, rows_of, write_rows
 from d3.evaluation.scan_summary import summarise
 from d3.settings import Settings
-from d3.testing.images import drawn_in_alpha, noise, png, png_rgba
-from d3.testing.stores import S3Server
 from images import encoded, picture
 from tests.pictures import container_for, paint, scan_all
+from tests.support.images import drawn_in_alpha, noise, png, png_rgba
+from tests.support.stores import S3Server
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=30)
@@ -74,9 +74,9 @@ def result(uri: str, verdict: str | None = "real") -> ScanRow:
 def cut(ledger: ScanLedger, scan: Scan, *shards: list[str], complete: bool = True) -> None:
     assert ledger.begin_listing(scan.id, "l", NOW, LATER) is not None
     for number, uris in enumerate(shards):
-        assert ledger.cut(scan.id, "l", number, uris, uris[-1])
+        assert ledger.add_shard(scan.id, "l", number, uris, uris[-1])
     if complete:
-        assert ledger.cut(scan.id, "l", len(shards), [], None)
+        assert ledger.add_shard(scan.id, "l", len(shards), [], None)
 
 
 def test_a_scan_is_opened_once(ledger: ScanLedger) -> None:
@@ -145,13 +145,13 @@ def test_two_who_list_do_not_cut_the_same_shard(ledger: ScanLedger) -> None:
     listing = ledger.begin_listing(scan.id, "one", NOW, LATER)
     assert listing is not None
     assert ledger.begin_listing(scan.id, "two", NOW, LATER) is None
-    assert ledger.cut(scan.id, "one", 0, ["a"], "a")
+    assert ledger.add_shard(scan.id, "one", 0, ["a"], "a")
     taken_over = ledger.begin_listing(scan.id, "two", LATER + timedelta(seconds=1), LATER)
     assert taken_over is not None
     assert (taken_over.number, taken_over.cursor) == (1, "a")
-    assert not ledger.cut(scan.id, "one", 1, ["b"], "b")
-    assert ledger.cut(scan.id, "two", 1, ["b"], "b")
-    assert ledger.cut(scan.id, "two", 2, [], None)
+    assert not ledger.add_shard(scan.id, "one", 1, ["b"], "b")
+    assert ledger.add_shard(scan.id, "two", 1, ["b"], "b")
+    assert ledger.add_shard(scan.id, "two", 2, [], None)
     assert ledger.begin_listing(scan.id, "two", NOW, LATER) is None
     assert ledger.get("s").listed
 
@@ -161,7 +161,7 @@ def test_a_scan_is_done_when_all_is_listed_and_every_shard_finished(ledger: Scan
     cut(ledger, scan, ["a"], complete=False)
     ledger.finish(scan.id, 0, 1)
     assert not ledger.complete(scan.id, LATER)
-    assert ledger.cut(scan.id, "l", 1, [], None)
+    assert ledger.add_shard(scan.id, "l", 1, [], None)
     assert ledger.complete(scan.id, LATER)
     done = ledger.get("s")
     assert (done.state, done.finished_at) == (ScanState.DONE, LATER)
@@ -198,7 +198,7 @@ def make(tmp_path: Path) -> Iterator[Callable[..., Container]]:
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scanning, "_FIRST_SHARD", 7)
-    monkeypatch.setattr("d3.domain.services.scans.SHARD_IMAGES", 20)
+    monkeypatch.setattr("d3.domain.services.scans.service.SHARD_IMAGES", 20)
 
 
 def settings_of(database: Database) -> dict[str, str]:
@@ -300,7 +300,7 @@ def test_a_database_that_is_away_for_a_while_loses_nothing(
     calls = Counter[str]()
     container = make(**settings_of(database))
     ledger = container.scan_ledger()
-    for name in ("add", "finish", "claim", "known", "cut", "complete", "begin_listing"):
+    for name in ("add", "finish", "claim", "known", "add_shard", "complete", "begin_listing"):
         real = getattr(ledger, name)
 
         def flaky(*arguments: object, real=real, name=name) -> object:
@@ -310,7 +310,7 @@ def test_a_database_that_is_away_for_a_while_loses_nothing(
             return real(*arguments)
 
         monkeypatch.setattr(ledger, name, flaky)
-    monkeypatch.setattr("d3.domain.services.patience._LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr("d3.domain.services.retrying._LONGEST_PAUSE", 0.01)
     ended = scan_all(container, str(tmp_path / "images"))
     assert (ended.state, ended.counts.rows) == (ScanState.DONE, 60)
     assert min(calls.values()) > 1
@@ -383,7 +383,7 @@ def test_a_place_in_a_listing_may_be_any_text(ledger: ScanLedger) -> None:
     assert scan.source == source
     assert ledger.begin_listing(scan.id, "l", NOW, LATER) is not None
     for number, cursor in enumerate(["z\udcff.jpg", "a\0b\0", '"quoted"', '"', "plain \u732b"]):
-        assert ledger.cut(scan.id, "l", number, ["x"], cursor)
+        assert ledger.add_shard(scan.id, "l", number, ["x"], cursor)
         listing = ledger.begin_listing(scan.id, "l", NOW, LATER)
         assert listing is not None
         assert listing.cursor == cursor

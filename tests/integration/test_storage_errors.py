@@ -19,7 +19,7 @@ from d3.domain.errors import (
     StorageUnavailable,
 )
 from d3.domain.history import HistoryFilter
-from d3.testing.history import an_entry
+from tests.support.history import an_entry
 
 SECRET = "hunter2"
 

@@ -20,8 +20,8 @@ from d3.network import (
     packing,
 )
 from d3.network.checkpoints import load_network
-from d3.testing.images import noise
 from d3.testing.models import tiny_model
+from tests.support.images import noise
 
 EXACT = 1e-5
 SHAPES = [

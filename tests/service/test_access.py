@@ -21,7 +21,7 @@ from d3.adapters.sessions import SignedSessions
 from d3.adapters.sql.tables import ApiKey, RequestLogRow
 from d3.domain.keys import mint
 from d3.domain.services.accounts import AccountService
-from d3.domain.services.doorkeeping import BELIEVED_SECONDS
+from d3.domain.services.key_cache import BELIEVED_SECONDS
 from tests.homes import Home
 from tests.service.conftest import Service, painted
 from tests.serving import assert_problem, d3_serve, wait_until

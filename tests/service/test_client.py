@@ -13,10 +13,10 @@ import pytest
 
 import d3
 from d3.client import Client, ServiceError
-from d3.testing.history import NOON, an_entry
 from tests.homes import Home
 from tests.service.conftest import Service, painted
 from tests.serving import serving
+from tests.support.history import NOON, an_entry
 
 
 @pytest.fixture

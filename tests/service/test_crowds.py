@@ -14,8 +14,8 @@ import pytest
 
 from d3.domain.images import Pixels
 from d3.domain.models import StoredModel
-from d3.domain.ports import Logits
-from d3.domain.ports_queue import Lane
+from d3.domain.ports.detector import Logits
+from d3.domain.ports.queue import Lane
 from d3.testing.engines import FakeDetector, FakeEngine
 from tests.service.conftest import Service, painted
 from tests.serving import assert_problem, wait_until

@@ -15,7 +15,8 @@ import sqlalchemy as sa
 
 from d3.adapters.sql.tables import RequestLogRow
 from d3.domain.keys import mint
-from d3.entrypoints.http import bounds, protocol
+from d3.entrypoints.http import protocol
+from d3.entrypoints.http.middleware import request_limits
 from tests.homes import Home
 from tests.service.conftest import Service, painted
 from tests.serving import PROBLEM_FIELDS, assert_problem, wait_until
@@ -129,7 +130,9 @@ class TestPlaces:
         service = start(max_requests=2)
         service.application.d3.history.iterate = lambda _: endless()
         export = b"GET /api/inference/history.jsonl HTTP/1.1\r\nHost: localhost\r\n\r\n"
-        monkeypatch.setattr("d3.entrypoints.http.history.json_lines_chunks", lambda _: endless())
+        monkeypatch.setattr(
+            "d3.entrypoints.http.api.history.json_lines_chunks", lambda _: endless()
+        )
         with ExitStack() as stack:
             readers = [stack.enter_context(connected(service, export, 4096)) for _ in range(4)]
             wait_until(lambda: service.http.get(STATS).status_code == 200)
@@ -201,7 +204,7 @@ class TestTime:
     def test_a_body_has_to_keep_coming(
         self, start: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(bounds, "_PATIENCE_SECONDS", 0.5)
+        monkeypatch.setattr(request_limits, "_PATIENCE_SECONDS", 0.5)
         service = start()
         begun = head("POST", PREDICT, FORM.decode().strip(), length=len(SHOT)) + SHOT[:50]
         assert_problem(exchange(service.url, begun), 408, "body_too_slow")
@@ -349,7 +352,9 @@ class TestHeads:
     def test_head_of_an_endless_export_ends(
         self, service: Service, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("d3.entrypoints.http.history.json_lines_chunks", lambda _: endless())
+        monkeypatch.setattr(
+            "d3.entrypoints.http.api.history.json_lines_chunks", lambda _: endless()
+        )
         assert service.http.head("/api/inference/history.jsonl").status_code == 200
         wait_until(lambda: in_flight(service) == 1)
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from d3.domain.scoring import Verdict
-from d3.testing.history import NOON, an_entry
 from tests.service.conftest import Service, painted
 from tests.serving import assert_problem
+from tests.support.history import NOON, an_entry
 
 HISTORY, RESULT, STATS = "/api/inference/history", "/api/inference/result", "/api/inference/stats"
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import d3
-from d3.domain.ports_queue import Lane
+from d3.domain.ports.queue import Lane
 from d3.entrypoints.http import create_app
 from d3.testing.engines import FakeEngine
 from images import apng_with_a_hidden_picture, encoded, picture

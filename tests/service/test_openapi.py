@@ -26,8 +26,8 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
-from d3.entrypoints.http import scan_schemas, schemas
 from d3.entrypoints.http.__main__ import document
+from d3.entrypoints.http.api import scan_schemas, schemas
 from d3.entrypoints.http.errors import Problem
 from tests.homes import Homes
 from tests.service.conftest import Service, painted, running

@@ -10,12 +10,12 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from d3.testing.servers import LocalPostgresql, local_postgresql
-from d3.testing.stores import free_port, s3_server
 from tests.databases import on_a_port
 from tests.prototype import ENVIRONMENT
 from tests.service.conftest import painted
 from tests.serving import d3_serve
+from tests.support.servers import LocalPostgresql, local_postgresql
+from tests.support.stores import free_port, s3_server
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 
 from d3 import Client
 from d3.client import ServiceError
-from d3.entrypoints.http.scan_schemas import ScanItem
+from d3.entrypoints.http.api.scan_schemas import ScanItem
 from tests.homes import Folder, Home, S3Bucket
 from tests.pictures import paint
 from tests.service.conftest import Service

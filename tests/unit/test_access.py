@@ -8,7 +8,6 @@ from datetime import timedelta
 import pytest
 
 from d3.adapters.limits import CountingLimiter
-from d3.adapters.memory.accounts import MemoryAccounts
 from d3.adapters.sessions import SignedSessions
 from d3.domain.access import (
     KEYLESS,
@@ -24,9 +23,10 @@ from d3.domain.access import (
 )
 from d3.domain.accounts import KeyWish, Scope
 from d3.domain.errors import AccessForbidden, AccessRefused, SecretWeak, SessionEnded
-from d3.domain.services.doorkeeping import BELIEVED_SECONDS, Doorkeeper
+from d3.domain.services.key_cache import BELIEVED_SECONDS, KeyCache
 from d3.entrypoints.cli.serve import check_secret
 from d3.testing import FakeClock
+from tests.support.memory.accounts import MemoryAccounts
 
 PROXIES = [ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("::1")]
 
@@ -181,7 +181,7 @@ def test_a_key_is_asked_about_once_a_second_and_a_revoked_one_is_out_by_then(
     now = clock.now()
     user = accounts.add_user("ada", None, now)
     made = accounts.create_key(user.id, KeyWish(), now)
-    door = Doorkeeper(accounts, clock)
+    door = KeyCache(accounts, clock)
     shown = made.key_id if by_id else made.key
     known, look_up = door.known, door.look_up
     if by_id:  # for whoever signed in with the key before
@@ -204,7 +204,7 @@ def test_a_key_is_never_believed_beyond_its_end() -> None:
     now = clock.now()
     user = accounts.add_user("ada", None, now)
     made = accounts.create_key(user.id, KeyWish(expires_at=now + timedelta(seconds=0.5)), now)
-    door = Doorkeeper(accounts, clock)
+    door = KeyCache(accounts, clock)
     door.look_up(made.key)
     clock.advance(0.5)
     assert door.known(made.key) is None
@@ -215,7 +215,7 @@ def test_uses_are_written_together_and_only_when_told() -> None:
     now = clock.now()
     user = accounts.add_user("ada", None, now)
     made = accounts.create_key(user.id, KeyWish(), now)
-    door = Doorkeeper(accounts, clock)
+    door = KeyCache(accounts, clock)
     door.look_up(made.key)
     assert accounts.keys(user.id)[0].last_used_at is None
     door.write_uses()

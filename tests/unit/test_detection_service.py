@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 
 from d3.adapters.batching import Bounds, DirectQueue, ThreadedQueue
-from d3.adapters.memory import MemoryRegistry
 from d3.adapters.pillow import PillowDecoder
 from d3.domain.detections import Detection, Failure
 from d3.domain.errors import ImageDamaged, ImageUnsupported, ScoreUndefined, ThresholdInvalid
 from d3.domain.images import Pixels
 from d3.domain.models import StoredModel
-from d3.domain.ports import Detector, Logits
+from d3.domain.ports.detector import Detector, Logits
 from d3.domain.services.detection import DetectionService
-from d3.domain.services.hosting import ModelHost
+from d3.domain.services.model_host import ModelHost
 from d3.testing import FakeClock, FakeDetector
-from d3.testing.contracts.registries import Shelf
-from d3.testing.images import noise, png
+from tests.support.contracts.registries import RegistryFiles
+from tests.support.images import noise, png
+from tests.support.memory import MemoryRegistry
 
 
 class Overflowing(FakeDetector):
@@ -51,7 +51,7 @@ def detector() -> FakeDetector:
 @pytest.fixture
 def service(detector: FakeDetector, tmp_path: Path) -> DetectionService:
     registry, clock = MemoryRegistry(), FakeClock()
-    Shelf(registry, tmp_path).put("mine")
+    RegistryFiles(registry, tmp_path).put("mine")
     host = ModelHost(
         registry,
         engine=lambda: OneDetector(detector),
@@ -109,7 +109,7 @@ def test_a_queue_of_its_own_thread_has_the_next_batch_before_this_one_is_told(
 ) -> None:
     """So that the detector goes on while whoever asked is busy with the answers."""
     registry, clock = MemoryRegistry(), FakeClock()
-    Shelf(registry, tmp_path).put("mine")
+    RegistryFiles(registry, tmp_path).put("mine")
     host = ModelHost(
         registry,
         engine=lambda: OneDetector(detector),

@@ -20,15 +20,15 @@ from d3.domain.heatmaps import Heatmap
 from d3.domain.images import ImageFacts
 from d3.domain.models import ModelReference
 from d3.domain.services.explaining import ExplanationService
-from d3.domain.services.hosting import ModelHost
+from d3.domain.services.model_host import ModelHost
 from d3.network.checkpoints import load_network
 from d3.network.windows import SIDE, window_logits
 from d3.testing.engines import FakeEngine
 from d3.testing.fakes import FakeClock
-from d3.testing.images import noise
 from d3.testing.models import TINY, tiny_model
-from d3.training.pairs import photograph_scene
+from d3.training.starter.pairs import photograph_scene
 from images import encoded, exif_of, picture
+from tests.support.images import noise
 
 
 def heatmap(logits: np.ndarray, height: int = 40, width: int = 60) -> Heatmap:
@@ -99,7 +99,7 @@ def test_a_map_is_drawn_as_people_see_the_picture(tmp_path: Path) -> None:
 
 
 def test_an_engine_that_cannot_explain_says_so(tmp_path: Path) -> None:
-    from d3.adapters.memory.registry import MemoryRegistry
+    from tests.support.memory.registry import MemoryRegistry
 
     model = tiny_model(tmp_path)
     registry = MemoryRegistry()

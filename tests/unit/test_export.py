@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from d3.domain.history import HistoryEntry, NewEntry
 from d3.domain.services.export import COLUMNS, csv_chunks, document, json_lines_chunks
-from d3.testing.history import a_real_entry, an_entry
+from tests.support.history import a_real_entry, an_entry
 
 
 def stored(entry: NewEntry, id_: int = 7) -> HistoryEntry:

@@ -14,9 +14,9 @@ from d3.domain.images import ImageFacts, Note, named_facts
 from d3.domain.scans import ROW_FIELDS
 from d3.domain.services.export import COLUMNS, document, flat
 from d3.entrypoints.cli.detect import _show
-from d3.entrypoints.http.scan_schemas import ScanResultItem
-from d3.entrypoints.http.schemas import HistoryItem, Result, result_of
-from d3.testing.history import an_entry
+from d3.entrypoints.http.api.scan_schemas import ScanResultItem
+from d3.entrypoints.http.api.schemas import HistoryItem, Result, result_of
+from tests.support.history import an_entry
 
 FACTS = ImageFacts("JPEG", 640, 480, 2, 999, "a" * 64, note=Note.TWO_PICTURES)
 NAMES = {"reason", "reason_text", "notice", *named_facts(FACTS)}

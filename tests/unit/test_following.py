@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from d3.adapters.batching import DirectQueue
-from d3.adapters.memory import MemoryRegistry
 from d3.domain.errors import DeviceOutOfMemory, LoadInProgress, StorageUnavailable
-from d3.domain.services.following import ActiveModelFollower
-from d3.domain.services.hosting import LoadedModel
+from d3.domain.services.model_follower import ActiveModelFollower
+from d3.domain.services.model_host import LoadedModel
 from d3.testing import FakeClock, FakeDetector
-from d3.testing.contracts.registries import Shelf
+from tests.support.contracts.registries import RegistryFiles
+from tests.support.memory import MemoryRegistry
 
 
 class Host:
@@ -46,8 +46,8 @@ def registry() -> MemoryRegistry:
 
 
 @pytest.fixture
-def shelf(registry: MemoryRegistry, tmp_path: Path) -> Shelf:
-    shelf = Shelf(registry, tmp_path)
+def shelf(registry: MemoryRegistry, tmp_path: Path) -> RegistryFiles:
+    shelf = RegistryFiles(registry, tmp_path)
     shelf.put("one")
     shelf.put("two", head="another head")
     registry.activate("one")
@@ -66,7 +66,7 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def follower(
-    registry: MemoryRegistry, shelf: Shelf, host: Host, clock: FakeClock
+    registry: MemoryRegistry, shelf: RegistryFiles, host: Host, clock: FakeClock
 ) -> ActiveModelFollower:
     serve(host, registry, "one")
     follower = ActiveModelFollower(registry, host, clock, seconds=10)
@@ -86,7 +86,7 @@ def test_nothing_new_loads_nothing(follower: ActiveModelFollower, host: Host) ->
 
 
 def test_where_nothing_is_loaded_the_first_look_loads(
-    registry: MemoryRegistry, shelf: Shelf, host: Host, clock: FakeClock
+    registry: MemoryRegistry, shelf: RegistryFiles, host: Host, clock: FakeClock
 ) -> None:
     follower = ActiveModelFollower(registry, host, clock)
     assert [follower.check() for _ in range(3)] == [True, False, False]
@@ -94,7 +94,7 @@ def test_where_nothing_is_loaded_the_first_look_loads(
 
 
 def test_another_choice_and_a_new_version_are_loaded_once(
-    follower: ActiveModelFollower, host: Host, registry: MemoryRegistry, shelf: Shelf
+    follower: ActiveModelFollower, host: Host, registry: MemoryRegistry, shelf: RegistryFiles
 ) -> None:
     registry.activate("two")
     assert [follower.check(), follower.check()] == [True, False]
@@ -138,7 +138,7 @@ def test_a_model_that_cannot_be_loaded_is_tried_again_less_and_less_often(
 
 
 def test_another_choice_need_not_wait_for_the_refused_one(
-    follower: ActiveModelFollower, host: Host, registry: MemoryRegistry, shelf: Shelf
+    follower: ActiveModelFollower, host: Host, registry: MemoryRegistry, shelf: RegistryFiles
 ) -> None:
     registry.activate("two")
     host.failure = DeviceOutOfMemory("no room")
@@ -173,7 +173,7 @@ def test_a_registry_that_is_away_is_said_once(
 
 
 def test_what_was_loaded_by_hand_stays_until_another_is_chosen(
-    follower: ActiveModelFollower, host: Host, registry: MemoryRegistry, shelf: Shelf
+    follower: ActiveModelFollower, host: Host, registry: MemoryRegistry, shelf: RegistryFiles
 ) -> None:
     serve(host, registry, "two")
     assert not follower.check()
@@ -203,7 +203,7 @@ def test_a_load_in_progress_is_waited_for_without_a_word(
 
 def test_running_survives_anything_and_stops(
     registry: MemoryRegistry,
-    shelf: Shelf,
+    shelf: RegistryFiles,
     host: Host,
     clock: FakeClock,
     caplog: pytest.LogCaptureFixture,

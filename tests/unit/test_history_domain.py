@@ -19,7 +19,7 @@ from d3.domain.models import ModelReference
 from d3.domain.ordering import Order, SortKey
 from d3.domain.scoring import AbstainBand, Calibration, assess
 from d3.domain.text import storable
-from d3.testing.history import NOON, ORDERS, an_entry
+from tests.support.history import NOON, ORDERS, an_entry
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 EDGES = st.text(st.sampled_from(["a", "\ud7ff", "\ue000", "\U0010ffff", "\x01"]), max_size=5)

@@ -8,7 +8,6 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from d3.adapters.memory.history import MemoryHistory
 from d3.adapters.system import SystemClock
 from d3.domain.errors import (
     CommitInDoubt,
@@ -29,9 +28,10 @@ from d3.domain.idempotency import (
     Reservation,
     StoredAnswer,
 )
-from d3.domain.services.writing import HistoryWriter
+from d3.domain.services.history_writer import HistoryWriter
 from d3.testing.fakes import FakeClock
-from d3.testing.history import an_entry
+from tests.support.history import an_entry
+from tests.support.memory.history import MemoryHistory
 
 ALL = HistoryFilter()
 

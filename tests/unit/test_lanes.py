@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from d3.domain.ports_queue import Lane
+from d3.domain.ports.queue import Lane
 from d3.domain.services.lanes import LanePool
 
 SECONDS = 20

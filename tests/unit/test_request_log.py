@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import pytest
 
-from d3.adapters.memory.history import MemoryHistory
 from d3.adapters.system import SystemClock
 from d3.domain.errors import EntryRefused, StorageFailed, StorageUnavailable
 from d3.domain.history import RequestRecord
-from d3.domain.services.request_log import RequestLogWriter
-from d3.domain.services.writing import HistoryWriter
-from d3.testing.history import NOON, an_entry
+from d3.domain.services.history_writer import HistoryWriter
+from d3.domain.services.request_log_writer import RequestLogWriter
+from tests.support.history import NOON, an_entry
+from tests.support.memory.history import MemoryHistory
 from unit.test_history_writer import wait_until
 
 RECORD = RequestRecord(

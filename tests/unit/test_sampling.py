@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 import pytest
 
 from d3.domain.history import RequestRecord
-from d3.entrypoints.http import sampling
-from d3.entrypoints.http.sampling import SampledRecords
+from d3.entrypoints.http.middleware import sampling
+from d3.entrypoints.http.middleware.sampling import SampledRecords
 from d3.entrypoints.logs import FewWarnings
 
 

@@ -35,13 +35,13 @@ from d3.domain.errors import (
 )
 from d3.domain.images import ImageSource, Pixels
 from d3.domain.models import ModelFile
-from d3.domain.ports import Logits
-from d3.domain.ports_scans import ImageCollection, Listed
+from d3.domain.ports.detector import Logits
+from d3.domain.ports.scans import ImageCollection, Listed
 from d3.domain.scans import ScanRow, checked_scan_name, stored_uri
-from d3.domain.services.hosting import LoadedModel
-from d3.domain.services.patience import PatientCollection, patiently
-from d3.domain.services.pipelining import Pipeline
+from d3.domain.services.model_host import LoadedModel
 from d3.domain.services.questions import ask_of
+from d3.domain.services.retrying import RetryingCollection, retry_while_unavailable
+from d3.domain.services.scans.pipeline import Pipeline
 from d3.evaluation.scan_summary import prefix_of, root_of, summarise
 from d3.testing import FakeDetector
 from d3.testing.models import tiny_manifest
@@ -214,7 +214,7 @@ def test_a_store_that_answers_and_does_not_let_itself_be_listed_ends_the_listing
             raise StorageUnavailable("busy")
 
     with pytest.raises(StorageUnavailable):
-        list(PatientCollection(Unlistable(), 60, lambda _: None).list(None))
+        list(RetryingCollection(Unlistable(), 60, lambda _: None).list(None))
 
 
 LISTED = ["one.png", "s3://bucket/two words.png", "sub/three.png"]
@@ -285,7 +285,7 @@ class Store:
 def test_a_store_that_is_away_for_a_while_is_waited_for() -> None:
     waited: list[float] = []
     store = Store(StorageUnavailable("away"), b"image", trouble=[StorageUnavailable("away")] * 3)
-    patient = PatientCollection(store, 60, waited.append)
+    patient = RetryingCollection(store, 60, waited.append)
     assert patient.read("u") == b"image"
     assert len(waited) == 4
 
@@ -293,20 +293,20 @@ def test_a_store_that_is_away_for_a_while_is_waited_for() -> None:
 def test_an_image_that_the_store_does_not_give_is_that_images_fault() -> None:
     store = Store(*[StorageUnavailable("slow")] * 4)
     with pytest.raises(ImageUnreadable):
-        PatientCollection(store, 60, lambda _: None).read("u")
+        RetryingCollection(store, 60, lambda _: None).read("u")
     with pytest.raises(ImageUnreadable):
-        PatientCollection(Store(StorageFailed("no")), 60, lambda _: None).read("u")
+        RetryingCollection(Store(StorageFailed("no")), 60, lambda _: None).read("u")
 
 
 def test_a_store_that_refuses_everything_ends_the_scan() -> None:
     store = Store(StorageFailed("forbidden"), trouble=[StorageFailed("forbidden")])
     with pytest.raises(StorageFailed, match="forbidden"):
-        PatientCollection(store, 60, lambda _: None).read("u")
+        RetryingCollection(store, 60, lambda _: None).read("u")
 
 
 def test_listing_goes_on_after_an_outage_where_it_stopped() -> None:
     store = Store(trouble=[StorageUnavailable("away")] * 2)
-    found = [one.uri for one in PatientCollection(store, 60, lambda _: None).list(None)]
+    found = [one.uri for one in RetryingCollection(store, 60, lambda _: None).list(None)]
     assert found == [f"u{n}" for n in range(6)]
     assert store.cursors == [None, "2"]
 
@@ -318,7 +318,7 @@ def test_patience_has_an_end() -> None:
         raise StorageUnavailable("away")
 
     with pytest.raises(StorageUnavailable):
-        patiently(fail, 30, waited.append)
+        retry_while_unavailable(fail, 30, waited.append)
     assert 30 <= sum(waited) < 40
 
 
@@ -401,7 +401,7 @@ def test_a_slow_image_holds_nobody_up(pipeline) -> None:
 def test_a_detector_without_work_is_not_given_single_images_while_more_are_coming(
     pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("d3.domain.services.pipelining._LINGER", 30)
+    monkeypatch.setattr("d3.domain.services.scans.pipeline._LINGER", 30)
     batches: list[int] = []
 
     class Counting(FakeDetector):

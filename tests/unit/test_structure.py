@@ -15,7 +15,6 @@ from d3.adapters.pillow.structure import png as pngs
 from d3.domain.errors import ImageDamaged, ImageError, ImageTooLarge
 from d3.domain.formats import FORMATS as KNOWN
 from d3.domain.formats import SNIFFED_BYTES, sniff
-from d3.testing.images import noise, png, png_chunk, png_header
 from images import (
     GIF_HEAD,
     animation,
@@ -27,6 +26,7 @@ from images import (
     picture,
     with_jpeg_segments,
 )
+from tests.support.images import noise, png, png_chunk, png_header
 
 SCANS = 100
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from d3.testing import servers, stores
-from d3.testing.servers import ServerMissing, docker_image
-from d3.testing.stores import s3_server
 from tests.sites import Answering, web_server
+from tests.support import servers, stores
+from tests.support.servers import ServerMissing, docker_image
+from tests.support.stores import s3_server
 
 
 @pytest.mark.parametrize(

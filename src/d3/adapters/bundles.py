@@ -24,7 +24,7 @@ from d3.adapters.model_files import (
 )
 from d3.domain.errors import BundleInvalid, ModelDamaged, StorageFailed
 from d3.domain.models import StoredModel
-from d3.domain.ports_models import FileProgress, no_file_progress
+from d3.domain.ports.model_files import FileProgress, no_file_progress
 
 _MANIFEST = "manifest.json"
 _ENCODER = "encoder.safetensors"
@@ -35,7 +35,7 @@ _AGAIN = "Write it anew with `d3 models bundle`, or fetch it again."
 
 
 class ZipBundles:
-    """Fills :class:`d3.domain.ports_models.Bundles`.
+    """Implements ``Bundles``.
 
     Args:
         progress: told what was written or read.

@@ -66,13 +66,13 @@ class Caller:
             )
 
 
-NOBODY = Caller(frozenset())
+UNAUTHENTICATED = Caller(frozenset())
 """Somebody who was not let in, or need not be."""
 
 KEYLESS = Caller(frozenset({Scope.PREDICT, Scope.READ, Scope.MODELS}), sees_all=True)
 """Somebody on this machine: every call of the original, and all rows."""
 
-ANYBODY = Caller(frozenset({Scope.ADMIN}), sees_all=True)
+UNRESTRICTED = Caller(frozenset({Scope.ADMIN}), sees_all=True)
 """Everybody, where access control was switched off."""
 
 

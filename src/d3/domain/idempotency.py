@@ -18,7 +18,7 @@ LEASE = timedelta(seconds=60)
 RENEWAL = timedelta(seconds=20)
 """How often it says so."""
 
-NOBODY = 0
+ANONYMOUS = 0
 """The owner of keys that come without an account; accounts count from 1."""
 
 _KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
@@ -29,7 +29,7 @@ class IdempotencyKey:
     """What a client calls its request.
 
     Attributes:
-        owner: the account's id, or :data:`NOBODY`; each owner has keys of their own.
+        owner: the account's id, or :data:`ANONYMOUS`; each owner has keys of their own.
         key: the client's word, 1 to 255 printable ASCII characters.
         request_hash: SHA-256 in hexadecimal over all of the request that decides its answer.
 

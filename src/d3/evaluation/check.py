@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from d3.domain.errors import ImageError
 from d3.domain.formats import is_no_image
-from d3.domain.ports import ImageDecoder
+from d3.domain.ports.images import ImageDecoder
 from d3.domain.scoring import Share
 from d3.evaluation.bootstrap import folds, interval, replicates_at_once, replicates_for, resample
 from d3.evaluation.dataset import Dataset, Item

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from d3.domain.models import Manifest
-from d3.domain.ports import ImageDecoder
+from d3.domain.ports.images import ImageDecoder
 from d3.domain.scoring import Verdict
 from d3.evaluation.bootstrap import replicates_for
 from d3.evaluation.calibration import balancing

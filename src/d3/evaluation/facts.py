@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from d3.domain.images import ImageFacts
-from d3.domain.ports import ImageDecoder
+from d3.domain.ports.images import ImageDecoder
 
 FACTS = (
     *("format", "width", "height", "aspect ratio", "file size", "bytes a pixel"),

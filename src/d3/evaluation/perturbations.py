@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from d3.domain.images import DecodedImage, ImageSource, Pixels, turned
-from d3.domain.ports import ImageDecoder
+from d3.domain.ports.images import ImageDecoder
 
 Change: TypeAlias = Callable[[Pixels], Pixels]
 
@@ -109,7 +109,7 @@ SWEEPS: Mapping[str, tuple[Perturbation, ...]] = {
 
 
 class PerturbingDecoder:
-    """Fills :class:`d3.domain.ports.ImageDecoder`; what it decodes has been through a change.
+    """Implements ``ImageDecoder``; what it decodes has been through a change.
 
     Args:
         decoder: of the original.

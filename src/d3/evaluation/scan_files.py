@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from d3.domain.errors import RequestInvalid
-from d3.domain.ports_scans import ScanLedger
+from d3.domain.ports.scans import ScanLedger
 from d3.domain.scans import ROW_FIELDS, Scan, ScanRow, stored_uri
 from d3.evaluation.files import replacing, writing
 from d3.evaluation.parquet import write_parquet

@@ -17,9 +17,10 @@ import msgspec
 from d3.domain.detections import Detection, Failure
 from d3.domain.errors import RequestInvalid
 from d3.domain.formats import is_no_image
-from d3.domain.ports import Clock, ImageDecoder
+from d3.domain.ports.clock import Clock
+from d3.domain.ports.images import ImageDecoder
 from d3.domain.services.detection import DetectionService
-from d3.domain.services.hosting import ModelHost
+from d3.domain.services.model_host import ModelHost
 from d3.evaluation.dataset import Dataset, Item
 from d3.evaluation.files import writing
 from d3.evaluation.perturbations import ORIGINAL, Perturbation, PerturbingDecoder

@@ -1,7 +1,7 @@
 """What users of D3 and its own tests share: the reference pack runner, fakes and contract suites.
 
 Importing this package is quick and needs no pytest; the contract suites, which do, stand in
-:mod:`d3.testing.contracts`.
+:mod:`tests.support.contracts`.
 """
 
 from __future__ import annotations

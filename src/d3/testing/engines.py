@@ -9,11 +9,11 @@ import numpy as np
 from d3.domain.errors import D3Error
 from d3.domain.images import Pixels
 from d3.domain.models import Manifest, StoredModel
-from d3.domain.ports import Logits
+from d3.domain.ports.detector import Logits
 
 
 class FakeEngine:
-    """Fills :class:`d3.domain.ports.Engine`; its detectors score by the mean pixel.
+    """Implements ``Engine``; its detectors score by the mean pixel.
 
     Attributes:
         may_load: cleared, a load waits until it is set.
@@ -45,7 +45,7 @@ class FakeEngine:
 
 
 class FakeDetector:
-    """Fills :class:`d3.domain.ports.Detector`.
+    """Implements ``Detector``.
 
     Attributes:
         manifest: of the model it stands for.

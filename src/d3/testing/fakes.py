@@ -9,12 +9,12 @@ import numpy as np
 
 from d3.domain.errors import D3Error
 from d3.domain.images import Pixels
-from d3.domain.ports import Logits
+from d3.domain.ports.detector import Logits
 from d3.domain.scoring import checked_views
 
 
 class FakeClock:
-    """Fills :class:`d3.domain.ports.Clock`; time stands still until :meth:`advance`.
+    """Implements ``Clock``; time stands still until :meth:`advance`.
 
     Args:
         now: seconds since the epoch at which it starts.
@@ -39,7 +39,7 @@ class FakeClock:
 
 
 class FakeDetector:
-    """Fills :class:`d3.domain.ports.Detector` with logits that depend on the pixels alone.
+    """Implements ``Detector`` with logits that depend on the pixels alone.
 
     View ``k`` of an image has the logit ``mean / 32 - 4 + k / 8``: black images lean towards
     real, white ones towards fake, in every view a little more.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from d3.adapters.batching.lines import Entry, Pass, Want
+from d3.adapters.batching.backlog import Batch, SlotRequest, Submission
 from d3.adapters.batching.policy import Bounds, Policy
-from d3.domain.ports_queue import Lane
+from d3.domain.ports.queue import Lane
 
 FIXED, EACH = 0.02, 0.005
 """Seconds of a pass, and of an encoding: an image with one view costs 10 ms."""
@@ -30,10 +30,10 @@ class Device:
     each: float = EACH
     poison: set[object] = field(default_factory=set)
     memory: int = 10**9
-    passes: list[Pass] = field(default_factory=list)
-    answered: dict[Entry, list[int]] = field(default_factory=dict)
-    ended: dict[Entry, str] = field(default_factory=dict)
-    ended_at: dict[Entry, float] = field(default_factory=dict)
+    passes: list[Batch] = field(default_factory=list)
+    answered: dict[Submission, list[int]] = field(default_factory=dict)
+    ended: dict[Submission, str] = field(default_factory=dict)
+    ended_at: dict[Submission, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.policy = Policy(self.bounds)
@@ -51,23 +51,23 @@ class Device:
         views: int = 1,
         deadline: float | None = None,
         token: object = None,
-    ) -> Entry:
+    ) -> Submission:
         """Reserve and enter."""
-        want = Want(images, 100 * images, views, lane, deadline)
+        want = SlotRequest(images, 100 * images, views, lane, deadline)
         self.policy.reserve(want, self.now)
-        entry = Entry(images, views, lane, 100 * images, deadline, self.now, token)
+        entry = Submission(images, views, lane, 100 * images, deadline, self.now, token)
         entry.claim = lambda: self.ended.get(entry) != "cancelled"
         self.policy.enter(entry)
         self.answered[entry] = []
         return entry
 
-    def cancel(self, entry: Entry) -> None:
+    def cancel(self, entry: Submission) -> None:
         """Its caller has left; that works until its first pass."""
         if not entry.claimed and entry not in self.ended:
             self._end(entry, "cancelled")
             self.policy.withdraw(entry)
 
-    def begin(self) -> Pass | None:
+    def begin(self) -> Batch | None:
         """Let the policy choose; the pass runs from now on."""
         chosen, expired = self.policy.next(self.now)
         for entry in expired:
@@ -76,7 +76,7 @@ class Device:
             self.passes.append(chosen)
         return chosen
 
-    def finish(self, chosen: Pass) -> None:
+    def finish(self, chosen: Batch) -> None:
         """Time passes, and the pass ends one way or the other."""
         seconds = self.fixed + self.each * chosen.encodings
         self.now += seconds
@@ -92,7 +92,7 @@ class Device:
                     if len(self.answered[part.entry]) == part.entry.images:
                         self._end(part.entry, "answered")
 
-    def step(self) -> Pass | None:
+    def step(self) -> Batch | None:
         """One pass from beginning to end."""
         chosen = self.begin()
         if chosen is not None:
@@ -109,13 +109,13 @@ class Device:
         if lost is not None:
             self._end(lost, "out of memory" if out_of_memory else "failed")
 
-    def _end(self, entry: Entry, how: str) -> None:
+    def _end(self, entry: Submission, how: str) -> None:
         assert entry not in self.ended, "nobody is answered twice"
         self.ended[entry] = how
         self.ended_at[entry] = self.now
 
 
-def lanes(chosen: Pass | None) -> dict[Lane, int]:
+def lanes(chosen: Batch | None) -> dict[Lane, int]:
     """Images of each lane in a pass."""
     assert chosen is not None
     counted = dict.fromkeys(Lane, 0)

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from d3.adapters.batching.backlog import SlotRequest, Submission
 from d3.adapters.batching.costs import CostModel
-from d3.adapters.batching.lines import Entry, Want
 from d3.adapters.batching.policy import Bounds
 from d3.domain.errors import ExplanationUnavailable, Overloaded
-from d3.domain.ports_queue import Lane
+from d3.domain.ports.queue import Lane
 from tests.unit.batching.simulated import Device, lanes
 
 INTERACTIVE, BULK = Lane.INTERACTIVE, Lane.BULK
@@ -231,10 +231,10 @@ class TestDeadlines:
         device = Device().learn()
         device.submit()
         device.begin()
-        device.policy.reserve(Want(100, 0, deadline=9.0), device.now)
+        device.policy.reserve(SlotRequest(100, 0, deadline=9.0), device.now)
         with pytest.raises(Overloaded):
             device.submit(deadline=0.5)
-        device.policy.give_up(Want(100, 0, deadline=9.0))
+        device.policy.release(SlotRequest(100, 0, deadline=9.0))
         device.submit(deadline=0.5)
 
     @pytest.mark.parametrize("load", [0.8, 1.2, 2.0, 10.0])
@@ -302,7 +302,7 @@ class TestSlowDevices:
         if running:
             device.submit(deadline=deadline)
             first = device.begin()
-        wants = [Want(1, 100, deadline=deadline) for _ in range(16)]
+        wants = [SlotRequest(1, 100, deadline=deadline) for _ in range(16)]
         for want in wants:  # all reserve before the first is decoded, as in a burst
             try:
                 device.policy.reserve(want, device.now)
@@ -310,7 +310,7 @@ class TestSlowDevices:
             except Overloaded:
                 refused += 1
         for _ in range(let_in):
-            device.policy.give_up(wants[0])
+            device.policy.release(wants[0])
             device.submit(deadline=deadline)
         if first is not None:
             device.finish(first)
@@ -354,10 +354,10 @@ class TestHeatMaps:
     """Drawn in parts, in passes of their own, in the bulk lane."""
 
     @staticmethod
-    def submit_map(device: Device, parts: int = 12, deadline: float | None = None) -> Entry:
-        want = Want(parts, 0, 1, BULK, deadline, apart=True)
+    def submit_map(device: Device, parts: int = 12, deadline: float | None = None) -> Submission:
+        want = SlotRequest(parts, 0, 1, BULK, deadline, apart=True)
         device.policy.reserve(want, device.now)
-        entry = Entry(parts, 1, BULK, 0, deadline, device.now, apart=True)
+        entry = Submission(parts, 1, BULK, 0, deadline, device.now, apart=True)
         device.policy.enter(entry)
         device.answered[entry] = []
         return entry
@@ -566,7 +566,7 @@ _action = st.one_of(
 )
 
 
-def _act(device: Device, entries: list[Entry], kind: str, about: Any) -> None:
+def _act(device: Device, entries: list[Submission], kind: str, about: Any) -> None:
     if kind == "submit":
         lane, images, views, deadline, token = about
         until = None if deadline is None else device.now + deadline
@@ -604,7 +604,7 @@ def test_whatever_happens_everybody_hears_once_and_bounds_hold(
 ) -> None:
     bounds = Bounds(batch_size=batch_size, images=20, size_bytes=1500, bulk_share=share)
     device = Device(bounds, poison={"bad"}, memory=memory)
-    entries: list[Entry] = []
+    entries: list[Submission] = []
     for kind, about in actions:
         _act(device, entries, kind, about)
         _check_bounds(device)

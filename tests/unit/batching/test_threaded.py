@@ -25,8 +25,8 @@ from d3.domain.errors import (
 )
 from d3.domain.heatmaps import Map
 from d3.domain.images import Pixels
-from d3.domain.ports import Logits
-from d3.domain.ports_queue import Lane, Scored
+from d3.domain.ports.detector import Logits
+from d3.domain.ports.queue import Lane, Scored
 from d3.testing import FakeClock
 from d3.testing.fakes import FakeDetector
 from tests.serving import wait_until
@@ -196,14 +196,14 @@ def test_a_full_queue_refuses_at_once(
 ) -> None:
     queue = make(images=2)
     busy(queue, detector)
-    places = queue.reserve(2, 96, 1)
+    slots = queue.reserve(2, 96, 1)
     with pytest.raises(Overloaded):
         queue.submit(image(2), 1)
-    places.give_up()
+    slots.release()
     queue.submit(image(3), 1)
-    places.submit(image(4))
-    with pytest.raises(ValueError, match="0 places are left"):
-        places.submit(image(5))
+    slots.submit(image(4))
+    with pytest.raises(ValueError, match="0 slots are left"):
+        slots.submit(image(5))
     assert heard.counts["interactive rejected"] == 1
 
 
@@ -382,7 +382,7 @@ class TestHeatMaps:
         assert queue.waiting(Lane.BULK).images == 0
 
     def test_places_given_up_are_free(self, queue: ThreadedQueue) -> None:
-        queue.reserve_map(1).give_up()
+        queue.reserve_map(1).release()
         assert queue.waiting(Lane.BULK).images == 0
 
     def test_a_part_that_breaks_it_fails_the_map_alone(

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.images import encoded, picture, with_png_chunks
+from tests.support.images import png_chunk
 
 from d3.adapters.pillow import PillowDecoder
 from d3.evaluation.check import Checked, check, leaks
 from d3.evaluation.dataset import Dataset
 from d3.evaluation.facts import FACTS, facts_of, jpeg_quality
-from d3.testing.images import png_chunk
 
 
 def store(file: Path, image: Image.Image, kind: str, **options: object) -> None:

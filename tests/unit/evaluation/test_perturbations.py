@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tests.support.images import noise, png
 
 from d3.adapters.pillow import PillowDecoder
 from d3.evaluation.perturbations import (
@@ -13,7 +14,6 @@ from d3.evaluation.perturbations import (
     recompressed_twice,
     scaled,
 )
-from d3.testing.images import noise, png
 
 PIXELS = noise(40, 60, seed=1)
 

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 from torch import nn
 
-from d3.training.baselines import BASELINES, laplacian_variance
-from d3.training.camera import draw_camera, photograph
-from d3.training.delivery import Delivery, deliver, draw_delivery, jpeg
-from d3.training.filters import laplacian
-from d3.training.forging import train_generators
-from d3.training.generators import SEEN, UNSEEN, Family
-from d3.training.matching import match_partner, noise_level
-from d3.training.pairs import Pairs, make_pairs, photograph_scenes
-from d3.training.scenes import render_scene
+from d3.training.starter.baselines import BASELINES, laplacian_variance
+from d3.training.starter.camera import draw_camera, photograph
+from d3.training.starter.delivery import Delivery, deliver, draw_delivery, jpeg
+from d3.training.starter.filters import laplacian
+from d3.training.starter.forging import train_generators
+from d3.training.starter.generators import SEEN, UNSEEN, Family
+from d3.training.starter.matching import match_partner, noise_level
+from d3.training.starter.pairs import Pairs, make_pairs, photograph_scenes
+from d3.training.starter.scenes import render_scene
 
 SIZE = 64
 SCENES = range(10, 16)

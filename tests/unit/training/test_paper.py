@@ -18,8 +18,8 @@ from tests.conftest import PACK
 from d3.adapters.pillow import PillowDecoder
 from d3.evaluation.dataset import Item
 from d3.network import DiscrepancyHead
-from d3.training import paper
-from d3.training.changes import (
+from d3.training.paper import fit as paper
+from d3.training.paper.augmentation import (
     Changes,
     Choices,
     applied,
@@ -29,9 +29,9 @@ from d3.training.changes import (
     installed_codecs,
     resized,
 )
-from d3.training.journal import Epoch
-from d3.training.paper import PaperPlan, State, validation_sets
-from d3.training.stopping import Plateau
+from d3.training.paper.fit import PaperPlan, State, validation_sets
+from d3.training.paper.journal import Epoch
+from d3.training.paper.plateau import Plateau
 
 FOLDER = PACK / "training"
 EXPECTED = json.loads((FOLDER / "expected.json").read_text(encoding="utf-8"))

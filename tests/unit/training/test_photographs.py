@@ -10,8 +10,8 @@ from PIL import Image
 
 from d3.domain.errors import RequestInvalid
 from d3.domain.hashing import file_of
-from d3.training.examples import may_be_passed_on
-from d3.training.photographs import Part, Photograph, find, table
+from d3.training.starter.examples import may_be_passed_on
+from d3.training.starter.photographs import Part, Photograph, find, table
 
 
 def test_no_package_and_no_photograph_is_in_two_parts() -> None:

@@ -18,14 +18,14 @@ from d3.domain.models import EncoderSpec, Manifest
 from d3.evaluation.calibration import fit_calibration
 from d3.network import D3Network, DiscrepancyHead, Encoder
 from d3.network.checkpoints import load_network
-from d3.training.card import headline, model_card, notice
-from d3.training.fit import FitSettings, fit, pair_batches
-from d3.training.generators import Family
-from d3.training.initialise import cosine_filters, start_as_spectrum
-from d3.training.pairs import Pairs, photograph_scene
-from d3.training.photo_pairs import Cutting
-from d3.training.photographs import Collection, Part, Photograph, find, opened, table
-from d3.training.starter import StarterPlan, build
+from d3.training.starter.card import headline, model_card, notice
+from d3.training.starter.fit import FitSettings, fit, pair_batches
+from d3.training.starter.generators import Family
+from d3.training.starter.initialise import cosine_filters, start_as_spectrum
+from d3.training.starter.pairs import Pairs, photograph_scene
+from d3.training.starter.photo_pairs import Cutting
+from d3.training.starter.photographs import Collection, Part, Photograph, find, opened, table
+from d3.training.starter.recipe import StarterPlan, build
 
 SPEC = EncoderSpec(
     image_size=56, patch_size=14, width=64, layers=2, heads=1, mlp_width=64, projection=0

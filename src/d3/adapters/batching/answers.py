@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from d3.adapters.batching.lines import Entry, Part, Pass
+from d3.adapters.batching.backlog import Batch, Part, Submission
 from d3.domain.completing import together
 from d3.domain.errors import D3Error, DeadlineExceeded, DetectorFailed, DeviceOutOfMemory
 from d3.domain.heatmaps import Map
 from d3.domain.images import Pixels
-from d3.domain.ports import Explainer, Logits
-from d3.domain.ports_queue import Scored
+from d3.domain.ports.detector import Explainer, Logits
+from d3.domain.ports.queue import Scored
 
 _LOG = logging.getLogger(__name__)
 _PASSES_AHEAD = 4
@@ -105,11 +105,11 @@ class Answers:
         """Whether the caller is this thread."""
         return threading.current_thread() is self._thread
 
-    def scored(self, one: Pass, logits: Logits, seconds: float, began: float) -> None:
+    def scored(self, one: Batch, logits: Logits, seconds: float, began: float) -> None:
         """A pass ended well."""
         self._jobs.put(lambda: _hand_out(one, logits, seconds, began))
 
-    def drawn(self, one: Pass, logits: list[Map], explainer: Explainer) -> None:
+    def drawn(self, one: Batch, logits: list[Map], explainer: Explainer) -> None:
         """A pass drew parts of a heat map."""
 
         def hand_out() -> None:
@@ -118,7 +118,7 @@ class Answers:
 
         self._jobs.put(hand_out)
 
-    def expired(self, entries: list[Entry]) -> None:
+    def expired(self, entries: list[Submission]) -> None:
         """Their time was over."""
         self._jobs.put(
             lambda: _refuse(
@@ -130,7 +130,7 @@ class Answers:
             )
         )
 
-    def failed(self, entry: Entry, error: BaseException) -> None:
+    def failed(self, entry: Submission, error: BaseException) -> None:
         """Its image, tried alone, was too much for the detector."""
         self._jobs.put(lambda: _refuse([entry], lambda: _ours(error)))
 
@@ -159,7 +159,7 @@ class Answers:
         return True
 
 
-def _hand_out(one: Pass, logits: Logits, seconds: float, began: float) -> None:
+def _hand_out(one: Batch, logits: Logits, seconds: float, began: float) -> None:
     start, each = 0, seconds / one.images
     for part in one.parts:
         end = start + part.images
@@ -167,7 +167,7 @@ def _hand_out(one: Pass, logits: Logits, seconds: float, began: float) -> None:
         start = end
 
 
-def _refuse(entries: list[Entry], error: Callable[[], Exception]) -> None:
+def _refuse(entries: list[Submission], error: Callable[[], Exception]) -> None:
     for entry in entries:
         future = entry.token.future
         if not future.done() and (entry.claimed or future.set_running_or_notify_cancel()):

@@ -101,7 +101,7 @@ class CostModel:
             for n, size in self._sizes.items()
         ]
         if len(points) == 1:
-            # Nobody knows yet which part is which: half and half errs least.
+            # NullEvents knows yet which part is which: half and half errs least.
             n, seconds, _ = points[0]
             self.fixed, self.each = seconds / 2, seconds / 2 / n
             return

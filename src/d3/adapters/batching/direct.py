@@ -10,14 +10,15 @@ from typing import cast
 from d3.domain.errors import DeadlineExceeded
 from d3.domain.heatmaps import Map
 from d3.domain.images import Pixels
-from d3.domain.ports import Clock, Detector, Explainer
-from d3.domain.ports_queue import Lane, Scored, Waiting
+from d3.domain.ports.clock import Clock
+from d3.domain.ports.detector import Detector, Explainer
+from d3.domain.ports.queue import Lane, Scored, Waiting
 
 
 class DirectQueue:
-    """Fills :class:`d3.domain.ports_queue.DetectionQueue`.
+    """Implements ``DetectionQueue``.
 
-    Its futures are finished when handed out; nothing ever waits, so there is always a place.
+    Its futures are finished when handed out; nothing ever waits, so there is always a slot.
     """
 
     trouble: str | None = None
@@ -40,12 +41,12 @@ class DirectQueue:
         lane: Lane = Lane.INTERACTIVE,
         deadline: float | None = None,
     ) -> _Place:
-        """A place; there is always one."""
+        """A slot; there is always one."""
         del images
         return _Place(self, views, lane, deadline)
 
     def reserve_map(self, views: int, deadline: float | None = None) -> _MapPlace:
-        """A place; there is always one."""
+        """A slot; there is always one."""
         del deadline
         return _MapPlace(self, views)
 
@@ -107,7 +108,7 @@ class _Place:
     def submit(self, pixels: Pixels) -> Future[Scored]:
         return self.queue.submit(pixels, self.views, self.lane, self.deadline)
 
-    def give_up(self, images: int = 1) -> None:
+    def release(self, images: int = 1) -> None:
         pass
 
 
@@ -119,5 +120,5 @@ class _MapPlace:
     def submit(self, pixels: Pixels) -> Future[Map]:
         return self.queue.draw(pixels, self.views)
 
-    def give_up(self) -> None:
+    def release(self) -> None:
         pass

@@ -4,7 +4,7 @@ Whoever drives it says what happened and when, and is told which images go into 
 pass and who need not wait any more. The rules, in their order:
 
 1. An idle device takes what waits at once; a busy one lets it gather.
-2. Nobody gets a pass whose time is over, or would be before the pass ends, or who has left.
+2. NullEvents gets a pass whose time is over, or would be before the pass ends, or who has left.
 3. Interactive goes first. Bulk joins with the work it has credit for (:class:`BulkShare`), leads a
    pass where its credit is enough for one, and has the device to itself while nobody else waits.
 4. A pass has images of one number of views: those of the one that leads it. A heat map is drawn in
@@ -26,10 +26,10 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from d3.adapters.batching.backlog import Backlog, Batch, SlotRequest, Submission
 from d3.adapters.batching.costs import CostModel
-from d3.adapters.batching.lines import Entry, Line, Pass, Want
 from d3.domain.errors import ExplanationUnavailable, Overloaded
-from d3.domain.ports_queue import Lane
+from d3.domain.ports.queue import Lane
 from d3.domain.sharing import BulkShare
 
 _MOMENT = 1.0
@@ -69,13 +69,13 @@ class Policy:
         self._largest = 2 * bounds.batch_size
         self._fits = self._largest
         self._share = BulkShare(bounds.bulk_share)
-        self._retries: deque[Pass] = deque()
+        self._retries: deque[Batch] = deque()
         self._retried_last = False
         self._began = 0.0
         self._cut = False
         self.costs = CostModel()
-        self.lines = {lane: Line() for lane in Lane}
-        self.running: Pass | None = None
+        self.lines = {lane: Backlog() for lane in Lane}
+        self.running: Batch | None = None
 
     @property
     def idle(self) -> bool:
@@ -105,7 +105,7 @@ class Policy:
         """Whether a pass of so many takes longer than a moment."""
         return self.costs.seconds(self._enough) > _MOMENT
 
-    def fill(self, one: Pass) -> float:
+    def fill(self, one: Batch) -> float:
         """How full a pass was, of the largest one; at most 1."""
         return min(1.0, one.encodings / self._largest)
 
@@ -113,8 +113,8 @@ class Policy:
         """Learn them anew."""
         self.costs = CostModel()
 
-    def reserve(self, want: Want, now: float) -> None:
-        """Promise places.
+    def reserve(self, want: SlotRequest, now: float) -> None:
+        """Promise slots.
 
         Raises:
             Overloaded: there are none, or they would come too late.
@@ -145,7 +145,7 @@ class Policy:
                 )
         line.promise(want, 1)
 
-    def _check_map(self, want: Want, time: float) -> None:
+    def _check_map(self, want: SlotRequest, time: float) -> None:
         """See that a heat map could be drawn if nobody else asked; what images cost tells."""
         alone = self._passes(want.images, want.encodings)
         if alone > time:
@@ -154,18 +154,18 @@ class Policy:
                 "Ask for fewer views, or raise D3_REQUEST_SECONDS.",
             )
 
-    def give_up(self, want: Want) -> None:
+    def release(self, want: SlotRequest) -> None:
         """Take a promise back."""
         self.lines[want.lane].promise(want, -1)
 
-    def enter(self, entry: Entry) -> None:
-        """An entry waits for which places were reserved."""
+    def enter(self, entry: Submission) -> None:
+        """An entry waits for which slots were reserved."""
         line = self.lines[entry.lane]
-        line.promise(Want(entry.images, entry.size_bytes, entry.views), -1)
+        line.promise(SlotRequest(entry.images, entry.size_bytes, entry.views), -1)
         line.entries.append(entry)
         line.count(entry, entry.images, 1)
 
-    def expected(self, want: Want, now: float) -> float:
+    def expected(self, want: SlotRequest, now: float) -> float:
         """Seconds until it should be done, if it came now; 0 while nothing is known."""
         rest = 0.0
         if self.running is not None:
@@ -182,15 +182,15 @@ class Policy:
         encodings += sum(one.encodings for one in self._retries)
         return rest + self._passes(images, encodings)
 
-    def withdraw(self, entry: Entry) -> int:
-        """Nobody waits for the entry any more; how many images that spares."""
+    def withdraw(self, entry: Submission) -> int:
+        """NullEvents waits for the entry any more; how many images that spares."""
         spared = entry.left
         if spared:
             self.lines[entry.lane].count(entry, spared, -1)
         entry.gone = True
         return spared
 
-    def next(self, now: float) -> tuple[Pass | None, list[Entry]]:
+    def next(self, now: float) -> tuple[Batch | None, list[Submission]]:
         """The pass to run now, if any, and the entries whose time is over."""
         expired = list(self._expire(now))
         chosen = self._retry() if self._retries and not self._retried_last else None
@@ -207,7 +207,7 @@ class Policy:
             self.costs.observe(self.running.encodings, seconds)
         self.running = None
 
-    def failed(self, *, out_of_memory: bool = False) -> Entry | None:
+    def failed(self, *, out_of_memory: bool = False) -> Submission | None:
         """The running pass failed: its halves are tried again, or its one image's entry is lost."""
         assert self.running is not None
         broken, self.running = self.running, None
@@ -232,7 +232,7 @@ class Policy:
             return self.costs.seconds(encodings)
         return math.ceil(encodings / room) * self.costs.seconds(room)
 
-    def _expire(self, now: float) -> Iterator[Entry]:
+    def _expire(self, now: float) -> Iterator[Submission]:
         """Those whose time is over; and those for whom it will be, if others wait behind them."""
         waiting = [entry for line in self.lines.values() for entry in line.entries if entry.left]
         waiting += [part.entry for retry in self._retries for part in retry.parts]
@@ -255,7 +255,7 @@ class Policy:
         room = self.room
         return sum(line.encodings for line in self.lines.values()) > room and not self._slow
 
-    def _retry(self) -> Pass | None:
+    def _retry(self) -> Batch | None:
         while self._retries:
             retry = self._retries.popleft()
             retry.forget_the_gone()
@@ -267,14 +267,14 @@ class Policy:
             return retry
         return None
 
-    def _compose(self, now: float) -> Pass | None:
+    def _compose(self, now: float) -> Batch | None:
         # Round again where everybody that was looked at had left.
         while any(line.images for line in self.lines.values()):
             if composed := self._compose_once(now):
                 return composed
         return None
 
-    def _compose_once(self, now: float) -> Pass | None:
+    def _compose_once(self, now: float) -> Batch | None:
         interactive, bulk = self.lines[Lane.INTERACTIVE], self.lines[Lane.BULK]
         room = self.room
         both = interactive.head is not None and bulk.head is not None
@@ -282,7 +282,7 @@ class Policy:
         bulk_leads = interactive.head is None or (both and self._bulk_leads(bulk, room))
         leads = bulk if bulk_leads else interactive
         assert leads.head is not None
-        chosen = Pass(leads.head.views)
+        chosen = Batch(leads.head.views)
         self._fill(chosen, leads, leads.head.unit, now)
         if not chosen.parts:
             return None
@@ -301,14 +301,14 @@ class Policy:
             self._share.settle(chosen.encodings - ours, ours)
         return chosen
 
-    def _bulk_leads(self, bulk: Line, room: int) -> bool:
+    def _bulk_leads(self, bulk: Backlog, room: int) -> bool:
         """Whether bulk has saved up for a pass of its own, as where others want other views."""
         head = bulk.head
         assert head is not None
         alike = sum(one.left * one.unit for one in bulk.entries if one.views == head.views)
         return self._share.credit >= max(head.unit, min(room, alike))
 
-    def _fill(self, chosen: Pass, line: Line, room: int, now: float) -> None:
+    def _fill(self, chosen: Batch, line: Backlog, room: int, now: float) -> None:
         """Add what waits in a line until the pass has so many encodings."""
         for entry in line.entries:
             if chosen.parts and room - chosen.encodings < 1 + chosen.views:
@@ -323,7 +323,7 @@ class Policy:
         if chosen.parts:
             line.entries = deque(entry for entry in line.entries if entry.left)
 
-    def _images_for(self, entry: Entry, chosen: Pass, room: int, now: float) -> int:
+    def _images_for(self, entry: Submission, chosen: Batch, room: int, now: float) -> int:
         """How many of its images fit in, with everybody's deadline kept."""
         earliest = min(chosen.earliest, math.inf if entry.deadline is None else entry.deadline)
         if self._cut:
@@ -331,7 +331,7 @@ class Policy:
         images = min(entry.left, (room - chosen.encodings) // entry.unit)
         return max(images, 0 if chosen.parts else 1)
 
-    def _claimed(self, entry: Entry) -> bool:
+    def _claimed(self, entry: Submission) -> bool:
         if not entry.claimed:
             entry.claimed = True
             if not entry.claim():

@@ -18,14 +18,15 @@ from typing import Any, cast
 import numpy as np
 
 from d3.adapters.batching.answers import Answers, Asked, AskedMap
-from d3.adapters.batching.lines import Entry, Pass, Want
+from d3.adapters.batching.backlog import Batch, SlotRequest, Submission
 from d3.adapters.batching.policy import Bounds, Policy
-from d3.adapters.batching.reservations import MapPlaces, Nobody, Places
+from d3.adapters.batching.slots import NullEvents, ReservedMapSlots, ReservedSlots
 from d3.domain.errors import DeviceOutOfMemory, ModelNotLoaded, Overloaded
 from d3.domain.heatmaps import Map
 from d3.domain.images import Pixels
-from d3.domain.ports import Clock, Detector, Explainer, Logits
-from d3.domain.ports_queue import Lane, QueueEvents, Scored, Waiting
+from d3.domain.ports.clock import Clock
+from d3.domain.ports.detector import Detector, Explainer, Logits
+from d3.domain.ports.queue import Lane, QueueEvents, Scored, Waiting
 
 _LOG = logging.getLogger(__name__)
 _PROBE_SECONDS = 5.0
@@ -34,7 +35,7 @@ _LONGEST_PAUSE = 30.0
 
 
 class ThreadedQueue:
-    """Fills :class:`d3.domain.ports_queue.DetectionQueue`.
+    """Implements ``DetectionQueue``.
 
     Args:
         detector: from now on only its thread touches it.
@@ -54,7 +55,7 @@ class ThreadedQueue:
         self._clock = clock
         self._bounds = bounds
         self._policy = Policy(bounds)
-        self._events: QueueEvents = events or Nobody()
+        self._events: QueueEvents = events or NullEvents()
         self._answers = Answers()
         self._changed = threading.Condition()
         self._closed = False
@@ -91,17 +92,17 @@ class ThreadedQueue:
         views: int,
         lane: Lane = Lane.INTERACTIVE,
         deadline: float | None = None,
-    ) -> Places:
-        """Take places for images that are still to be decoded."""
-        want = Want(images, size_bytes, views, lane, deadline)
+    ) -> ReservedSlots:
+        """Take slots for images that are still to be decoded."""
+        want = SlotRequest(images, size_bytes, views, lane, deadline)
         self._promise(want)
-        return Places(want, self._enter, self._give_up)
+        return ReservedSlots(want, self._enter, self._release_slots)
 
-    def reserve_map(self, views: int, deadline: float | None = None) -> MapPlaces:
-        """Take places for a heat map."""
-        want = Want(self._explainer.parts, 0, views, Lane.BULK, deadline, apart=True)
+    def reserve_map(self, views: int, deadline: float | None = None) -> ReservedMapSlots:
+        """Take slots for a heat map."""
+        want = SlotRequest(self._explainer.parts, 0, views, Lane.BULK, deadline, apart=True)
         self._promise(want)
-        return MapPlaces(want, self._enter_map, self._give_up)
+        return ReservedMapSlots(want, self._enter_map, self._release_slots)
 
     def submit(
         self,
@@ -140,19 +141,19 @@ class ThreadedQueue:
         if not self._answers.is_mine and threading.current_thread() is not self._owner:
             self._answers.join()
 
-    def _enter(self, pixels: Pixels, want: Want) -> Future[Scored]:
-        """Submit pixels that have their places."""
+    def _enter(self, pixels: Pixels, want: SlotRequest) -> Future[Scored]:
+        """Submit pixels that have their slots."""
         asked = Asked(pixels)
         self._wait(want, asked, asked.future.set_running_or_notify_cancel)
         return asked.future
 
-    def _enter_map(self, pixels: Pixels, want: Want) -> Future[Map]:
-        """Have a heat map drawn, for which there are places."""
+    def _enter_map(self, pixels: Pixels, want: SlotRequest) -> Future[Map]:
+        """Have a heat map drawn, for which there are slots."""
         asked = AskedMap(pixels, want.images)
         self._wait(want, asked, asked.is_wanted)
         return asked.future
 
-    def _promise(self, want: Want) -> None:
+    def _promise(self, want: SlotRequest) -> None:
         with self._changed:
             if self._closed:
                 raise ModelNotLoaded("The model has been unloaded.", "Load it again.")
@@ -162,8 +163,8 @@ class ThreadedQueue:
                 self._events.dropped(want.lane, "rejected", want.images)
                 raise
 
-    def _wait(self, want: Want, asked: Asked | AskedMap, claim: Callable[[], bool]) -> None:
-        entry = Entry(
+    def _wait(self, want: SlotRequest, asked: Asked | AskedMap, claim: Callable[[], bool]) -> None:
+        entry = Submission(
             images=want.images,
             views=want.views,
             lane=want.lane,
@@ -180,12 +181,12 @@ class ThreadedQueue:
         # Weakly: a circle through the future would keep pixels until the garbage collector comes.
         asked.future.add_done_callback(partial(self._leave, weakref.ref(entry)))
 
-    def _give_up(self, want: Want) -> None:
-        """Let places go."""
+    def _release_slots(self, want: SlotRequest) -> None:
+        """Let slots go."""
         with self._changed:
-            self._policy.give_up(want)
+            self._policy.release(want)
 
-    def _leave(self, left: weakref.ref[Entry], future: Future[Any]) -> None:
+    def _leave(self, left: weakref.ref[Submission], future: Future[Any]) -> None:
         if future.cancelled() and (entry := left()) is not None:
             with self._changed:
                 self._policy.withdraw(entry)
@@ -209,7 +210,7 @@ class ThreadedQueue:
         except BaseException as error:  # noqa: BLE001  whatever it was, somebody has to go on
             self._replace_owner(error)
 
-    def _next_turn(self) -> tuple[Pass | None, list[Entry]] | None:
+    def _next_turn(self) -> tuple[Batch | None, list[Submission]] | None:
         """What to do next; nothing, now and then, while in trouble; None when all is over."""
         with self._changed:
             while True:
@@ -223,7 +224,7 @@ class ThreadedQueue:
                 if not self._changed.wait(_PROBE_SECONDS if self._trouble else None):
                     return None, []
 
-    def _take(self, chosen: Pass | None, expired: list[Entry]) -> None:
+    def _take(self, chosen: Batch | None, expired: list[Submission]) -> None:
         if expired:
             for entry in expired:
                 self._events.dropped(entry.lane, "expired", entry.images)
@@ -231,11 +232,11 @@ class ThreadedQueue:
         if chosen is not None:
             self._score(chosen)
         elif self._finished is not None:
-            self._let_go()
+            self._deliver()
         elif self._trouble is not None:
             self._probe()
 
-    def _score(self, chosen: Pass) -> None:
+    def _score(self, chosen: Batch) -> None:
         began = self._clock.monotonic()
         work = self._draw if chosen.apart else self._judge
         try:
@@ -248,20 +249,20 @@ class ThreadedQueue:
         self._trouble, self._deaths = None, 0
         self._finished = finished
 
-    def _judge(self, chosen: Pass, began: float) -> Callable[[], None]:
+    def _judge(self, chosen: Batch, began: float) -> Callable[[], None]:
         """Score images; what hands the answers on."""
         pieces = [part.entry.token.pixels[part.start : part.stop] for part in chosen.parts]
         pixels = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
         self._shape = pixels.shape[1:]
-        self._let_go()
+        self._deliver()
         logits = self._checked(self._detector.score(pixels, chosen.views), chosen)
         seconds = self._clock.monotonic() - began
         self._events.scored(chosen.images, self._policy.fill(chosen), seconds)
         return partial(self._answers.scored, chosen, logits, seconds, began)
 
-    def _draw(self, chosen: Pass, _: float) -> Callable[[], None]:
+    def _draw(self, chosen: Batch, _: float) -> Callable[[], None]:
         """Score windows of a heat map; what hands them on."""
-        self._let_go()
+        self._deliver()
         explainer = self._explainer
         logits = [
             explainer.explain_parts(part.entry.token.pixels, chosen.views, part.start, part.stop)
@@ -273,14 +274,14 @@ class ThreadedQueue:
     def _explainer(self) -> Explainer:
         return cast("Explainer", self._detector)
 
-    def _let_go(self) -> None:
+    def _deliver(self) -> None:
         """Hand the answers of the last pass on."""
         finished, self._finished = self._finished, None
         if finished is not None:
             finished()
 
     @staticmethod
-    def _checked(logits: Logits, chosen: Pass) -> Logits:
+    def _checked(logits: Logits, chosen: Batch) -> Logits:
         expected = (chosen.images, chosen.views)
         if logits.shape != expected:
             raise RuntimeError(f"the detector answered {logits.shape} instead of {expected}")
@@ -314,7 +315,7 @@ class ThreadedQueue:
         _LOG.critical("the detector's thread died and is replaced", exc_info=error)
         self._trouble = f"its thread died ({type(error).__name__}); a new one has taken over"
         self._events.restarted()
-        self._let_go()
+        self._deliver()
         if self._policy.running is not None:
             self._fail(error)
         pause = min(0.1 * 2**self._deaths, _LONGEST_PAUSE) if self._deaths else 0.0

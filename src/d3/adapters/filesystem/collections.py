@@ -25,7 +25,7 @@ from d3.domain.folders import (
     unreadable_folder,
 )
 from d3.domain.images import ImageSource
-from d3.domain.ports_scans import Listed
+from d3.domain.ports.scans import Listed
 from d3.domain.scans import S3_SCHEME
 from d3.domain.tables import SAMPLE_CHARACTERS, image_column, layout_of
 
@@ -35,7 +35,7 @@ _MOST_UNREAD = 1000
 
 
 class FolderCollection:
-    """Fills :class:`d3.domain.ports_scans.ImageCollection` with the files below a folder.
+    """Implements ``ImageCollection`` with the files below a folder.
 
     Files come in the order of their paths, part by part, so that listing goes on behind any of
     them without a look into the folders before it. Links to folders are not followed.
@@ -120,7 +120,7 @@ class FolderCollection:
 
 
 class PatternCollection(FolderCollection):
-    """Fills :class:`d3.domain.ports_scans.ImageCollection` with the files a pattern names.
+    """Implements ``ImageCollection`` with the files a pattern names.
 
     Args:
         pattern: with ``*``, ``?``, ``[`` or ``**``, as :class:`d3.domain.folders.Pattern` has it.
@@ -137,7 +137,7 @@ class PatternCollection(FolderCollection):
 
 
 class ListCollection:
-    """Fills :class:`d3.domain.ports_scans.ImageCollection` with what a file lists.
+    """Implements ``ImageCollection`` with what a file lists.
 
     A text file has one path or URI a line (empty lines and those that begin with ``#`` aside); a
     table is read as :func:`d3.domain.tables.layout_of` says. Relative paths start at the file's own

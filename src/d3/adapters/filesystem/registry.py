@@ -44,7 +44,7 @@ _VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
 
 class FilesystemRegistry:
-    """Fills :class:`d3.domain.ports.ModelRegistry`; safe for many processes on one machine.
+    """Implements ``ModelRegistry``; safe for many processes on one machine.
 
     Args:
         root: made when the first model is stored.

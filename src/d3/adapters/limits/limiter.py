@@ -14,9 +14,9 @@ from limits.errors import StorageError
 from limits.storage import storage_from_string
 from limits.strategies import SlidingWindowCounterRateLimiter
 
-from d3.adapters.outages import Outage
+from d3.adapters.circuit_breaker import CircuitBreaker
 from d3.domain.errors import SettingsInvalid
-from d3.domain.ports_limits import Allowance
+from d3.domain.ports.limits import Allowance
 
 _SECONDS = 0.25
 _RETRY_SECONDS = 2.0
@@ -24,7 +24,7 @@ _PLENTY = 2**31 - 1
 
 
 class CountingLimiter:
-    """Fills :class:`d3.domain.ports_limits.RateLimiter`.
+    """Implements ``RateLimiter``.
 
     In Redis nobody stands by their address or key: names are hashed with a secret.
 
@@ -57,7 +57,7 @@ class CountingLimiter:
                 "It is redis://USER:PASSWORD@HOST:PORT/NUMBER, or begins with rediss:// for TLS.",
             ) from None
         self._limiter = SlidingWindowCounterRateLimiter(storage)
-        self._outage = Outage(
+        self._breaker = CircuitBreaker(
             "The Redis of the rate limits", "Nobody is limited.", _RETRY_SECONDS, monotonic
         )
         self._item = cache(parse)
@@ -65,7 +65,7 @@ class CountingLimiter:
     @property
     def trouble(self) -> str | None:
         """Why nothing is counted, as of the last attempt; None while it is."""
-        return self._outage.reason
+        return self._breaker.reason
 
     def hit(self, rate: str, who: str) -> Allowance:
         """Count one."""
@@ -80,16 +80,16 @@ class CountingLimiter:
 
     def _ask(self, rate: str, who: str, question: Callable[..., bool]) -> Allowance:
         item: RateLimitItem = self._item(rate)
-        if not self._outage.attempt():
+        if not self._breaker.attempt():
             return Allowance(allowed=True, limit=item.amount, remaining=_PLENTY, reset_seconds=0)
         name = self._name(who)
         try:
             allowed = question(item, name)
             stats = self._limiter.get_window_stats(item, name)
         except (StorageError, OSError):
-            self._outage.failed("it does not answer. Check D3_REDIS_URL.")
+            self._breaker.failed("it does not answer. Check D3_REDIS_URL.")
             return Allowance(allowed=True, limit=item.amount, remaining=_PLENTY, reset_seconds=0)
-        self._outage.worked()
+        self._breaker.worked()
         seconds = max(1, math.ceil(stats.reset_time - time.time()))
         return Allowance(allowed, item.amount, max(0, stats.remaining), seconds)
 

@@ -1,5 +1,1 @@
-"""Stores that live and die with the process: for tests, demonstrations and short runs."""
-
-from d3.adapters.memory.registry import MemoryRegistry
-
-__all__ = ["MemoryRegistry"]
+"""The result cache of a single process."""

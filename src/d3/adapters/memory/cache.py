@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from cachetools import LRUCache
 
-from d3.domain.ports_history import CacheKey
+from d3.domain.ports.history import CacheKey
 
 _ENTRY_BYTES = 700
 """A key's two hashes and words and the cache's own bookkeeping, measured and rounded up."""
@@ -15,7 +15,7 @@ _LOGIT_BYTES = 32
 
 
 class MemoryResultCache:
-    """Fills :class:`d3.domain.ports_history.ResultCache`; forgets what was not asked for longest.
+    """Implements ``ResultCache``; forgets what was not asked for longest.
 
     Args:
         entries: kept at most; 0 keeps none.

@@ -17,7 +17,7 @@ from d3.domain.errors import (
     shown,
 )
 from d3.domain.formats import SNIFFED_BYTES, sniff
-from d3.domain.ports_scans import Listed
+from d3.domain.ports.scans import Listed
 from d3.domain.scans import S3_SCHEME
 
 
@@ -77,7 +77,7 @@ class S3Images:
 
 
 class S3Collection:
-    """Fills :class:`d3.domain.ports_scans.ImageCollection` with the objects below a prefix.
+    """Implements ``ImageCollection`` with the objects below a prefix.
 
     The cursor is the last key, behind which the server itself goes on.
 

@@ -23,10 +23,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
+from d3.adapters.circuit_breaker import CircuitBreaker
 from d3.adapters.minio import transfers
 from d3.adapters.minio.bucket import Bucket, S3Place
 from d3.adapters.minio.cache import LocalCache, usable
-from d3.adapters.minio.shelves import CacheShelf, Shelf, StoreShelf, can_be_name, manifest_key
+from d3.adapters.minio.catalog import (
+    CachedCatalog,
+    CatalogReader,
+    StoredCatalog,
+    can_be_name,
+    manifest_key,
+)
 from d3.adapters.minio.versions import Claims
 from d3.adapters.model_files import (
     PackagedModels,
@@ -35,7 +42,6 @@ from d3.adapters.model_files import (
     numbered,
     stored_manifest,
 )
-from d3.adapters.outages import Outage
 from d3.domain.errors import (
     D3Error,
     ModelDamaged,
@@ -52,7 +58,7 @@ from d3.domain.models import (
     checked_name,
     with_encoders_notice,
 )
-from d3.domain.ports import BareHead
+from d3.domain.ports.models import BareHead
 
 Answer = TypeVar("Answer")
 _Summaries: TypeAlias = list[ModelSummary]
@@ -64,7 +70,7 @@ _READERS = 8
 
 
 class MinioRegistry:
-    """Fills :class:`d3.domain.ports.ModelRegistry` and :class:`d3.domain.ports.BareHeads`.
+    """Implements ``ModelRegistry`` and ``BareHeads``.
 
     Safe for threads, processes and machines that share the bucket, if its listings are consistent
     (those of AWS, MinIO and Ceph are). Versions are unique and may have gaps.
@@ -99,9 +105,9 @@ class MinioRegistry:
         which = hashlib.sha256(f"{place.endpoint}/{place.bucket}".encode()).hexdigest()[:16]
         self._cache = LocalCache(cache / which)
         self._claims = Claims(self._bucket)
-        self._near: Shelf = CacheShelf(self._cache)
-        self._far: Shelf = StoreShelf(self._bucket, self._cache)
-        self._outage = Outage(
+        self._near: CatalogReader = CachedCatalog(self._cache)
+        self._far: CatalogReader = StoredCatalog(self._bucket, self._cache)
+        self._breaker = CircuitBreaker(
             f"The S3 store at {place.endpoint}",
             "Models are served from the copy in D3_HOME until it is back.",
             _RETRY_SECONDS,
@@ -115,7 +121,7 @@ class MinioRegistry:
     @property
     def trouble(self) -> str | None:
         """Why the store cannot be used, as of the last attempt; None while it answers."""
-        return self._outage.reason
+        return self._breaker.reason
 
     def list(self) -> _Summaries:
         """The newest version of every model, by name; a damaged manifest is left out and warned of.
@@ -125,11 +131,11 @@ class MinioRegistry:
         """
         active, shipped = self.active(), self._packaged.manifests()
 
-        def newest(shelf: Shelf) -> dict[str, Manifest]:
-            catalog = shelf.catalog()
-            names = [name for name in catalog if name not in shipped]
+        def newest(catalog: CatalogReader) -> dict[str, Manifest]:
+            versions = catalog.versions()
+            names = [name for name in versions if name not in shipped]
             with ThreadPoolExecutor(_READERS) as pool:
-                read = pool.map(lambda name: _newest(shelf, name, catalog[name]), names)
+                read = pool.map(lambda name: _newest(catalog, name, versions[name]), names)
             return {one.name: self._packaged.noted(one) for one in read if one is not None}
 
         found = shipped | self._ask(newest)
@@ -142,7 +148,7 @@ class MinioRegistry:
         """The manifest of one version, by default the newest."""
         if (shipped := self._packaged.find(checked_name(name), version)) is not None:
             return shipped
-        return self._packaged.noted(self._ask(lambda shelf: _find(shelf, name, version)))
+        return self._packaged.noted(self._ask(lambda catalog: _find(catalog, name, version)))
 
     def open(self, name: str, version: int | None = None) -> StoredModel:
         """The model's files on this machine, checked against their SHA-256.
@@ -197,7 +203,7 @@ class MinioRegistry:
     def delete(self, name: str, version: int | None = None) -> None:
         """Remove one version or all, and the files no other model needs."""
         self._packaged.protect(checked_name(name))
-        versions = self._far.catalog().get(name, [])
+        versions = self._far.versions().get(name, [])
         if not versions or version not in (None, *versions):
             raise not_found(name, version if versions else None)
         doomed = versions if version is None else [version]
@@ -218,7 +224,7 @@ class MinioRegistry:
         """
         with self._active_lock:
             if self._active is None or self._monotonic() > self._active[0] + _ACTIVE_SECONDS:
-                answer = self._ask(lambda shelf: shelf.active())
+                answer = self._ask(lambda catalog: catalog.active())
                 self._active = self._monotonic(), answer
             return self._active[1]
 
@@ -235,8 +241,8 @@ class MinioRegistry:
     def bare_heads(self) -> Sequence[BareHead]:
         """Heads that lie in the bucket without a manifest; none while the store is away."""
 
-        def ask(shelf: Shelf) -> Sequence[BareHead]:
-            found = self._bucket.list("", deep=False) if shelf is self._far else []
+        def ask(catalog: CatalogReader) -> Sequence[BareHead]:
+            found = self._bucket.list("", deep=False) if catalog is self._far else []
             return [
                 BareHead(one.key, one.size_bytes, one.modified.strftime("%Y-%m-%dT%H:%M:%SZ"))
                 for one in found or []
@@ -260,27 +266,27 @@ class MinioRegistry:
         """Take a bare head's file away."""
         self._bucket.remove(head.name)
 
-    def _ask(self, question: Callable[[Shelf], Answer]) -> Answer:
+    def _ask(self, question: Callable[[CatalogReader], Answer]) -> Answer:
         """Ask the store, or the copy while the store is away."""
-        if self._outage.attempt():
+        if self._breaker.attempt():
             try:
                 answer = question(self._far)
             except StorageUnavailable as error:
-                self._outage.failed(str(error))
+                self._breaker.failed(str(error))
             except StorageFailed:
                 raise
             except D3Error:
-                self._outage.worked()
+                self._breaker.worked()
                 raise
             else:
-                self._outage.worked()
+                self._breaker.worked()
                 return answer
         try:
             return question(self._near)
         except StorageUnavailable as error:
-            if self._outage.reason is None:
+            if self._breaker.reason is None:
                 raise
-            raise StorageUnavailable(self._outage.reason, error.problem) from error
+            raise StorageUnavailable(self._breaker.reason, error.problem) from error
 
     def _needed(self) -> set[str]:
         """SHA-256 of the files that a restart without the store would ask for."""
@@ -305,7 +311,7 @@ class MinioRegistry:
         blobs = self._bucket.list("blobs/") or []
         needed = self._claims.needed()
         try:
-            for name, versions in self._far.catalog().items():
+            for name, versions in self._far.versions().items():
                 for version in versions:
                     text = self._far.manifest(name, version)
                     if text is not None:
@@ -318,24 +324,24 @@ class MinioRegistry:
                 self._bucket.remove(blob.key)
 
 
-def _find(shelf: Shelf, name: str, version: int | None) -> Manifest:
-    versions = shelf.catalog().get(name, [])
+def _find(catalog: CatalogReader, name: str, version: int | None) -> Manifest:
+    versions = catalog.versions().get(name, [])
     wanted = max(versions, default=None) if version is None else version
     if wanted is None or wanted not in versions:
         raise not_found(name, version if versions else None)
-    if (text := shelf.manifest(name, wanted)) is None:
+    if (text := catalog.manifest(name, wanted)) is None:
         raise not_found(name, version)
     return stored_manifest(text, name, wanted)
 
 
-def _newest(shelf: Shelf, name: str, versions: Sequence[int]) -> Manifest | None:
+def _newest(catalog: CatalogReader, name: str, versions: Sequence[int]) -> Manifest | None:
     try:
-        text = shelf.manifest(name, max(versions))
+        text = catalog.manifest(name, max(versions))
         return None if text is None else stored_manifest(text, name, max(versions))
     except ModelDamaged as error:
         warnings.warn(str(error), RuntimeWarning, stacklevel=4)
     except StorageUnavailable:
-        if isinstance(shelf, CacheShelf):
+        if isinstance(catalog, CachedCatalog):
             return None  # this one was never looked at from here
         raise
     return None

@@ -74,7 +74,7 @@ class Claims:
                 self._bucket.write(key, content)
                 entries = self._entries(name)
             except StorageFailed:
-                self._give_up(key)
+                self._release_slots(key)
                 raise
             rivals = {other for one, other in entries if one == version and other != token}
             if not rivals:
@@ -86,7 +86,7 @@ class Claims:
             f"Too many store the model {name!r} at this moment.", "Try again in a while."
         )
 
-    def _give_up(self, key: str) -> None:
+    def _release_slots(self, key: str) -> None:
         """A write that seemed to fail may have been kept all the same."""
         try:
             self._bucket.remove(key)

@@ -17,7 +17,7 @@ from d3.adapters.openvino.store import PreparedEncoders
 from d3.domain.errors import DeviceOutOfMemory, EngineMissing, EngineUnavailable
 from d3.domain.images import Pixels
 from d3.domain.models import StoredModel
-from d3.domain.ports import Logits
+from d3.domain.ports.detector import Logits
 from d3.domain.scoring import checked_views
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ Precision = Literal["fp32", "bf16"]
 
 
 class OpenVinoEngine:
-    """Fills :class:`d3.domain.ports.Engine`, on the CPU alone.
+    """Implements ``Engine``, on the CPU alone.
 
     Args:
         folder: where encoders in OpenVINO's form are kept.
@@ -104,7 +104,7 @@ class OpenVinoEngine:
 
 
 class OpenVinoDetector:
-    """Fills :class:`d3.domain.ports.Detector`.
+    """Implements ``Detector``.
 
     Args:
         encoder: compiled; pixels and positions in, features out.

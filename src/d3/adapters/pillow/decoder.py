@@ -89,7 +89,7 @@ class Limits:
 
 
 class PillowDecoder:
-    """Fills :class:`d3.domain.ports.ImageDecoder`; keeps no state and is thread-safe.
+    """Implements ``ImageDecoder``; keeps no state and is thread-safe.
 
     Reads what :data:`d3.adapters.pillow.formats.READABLE` says, and JPEG XL where its package is
     there; of several frames, pages or pictures the first. A picture that is not there whole is

@@ -12,7 +12,7 @@ from d3.domain.images import Pixels
 
 
 class PillowDrawing:
-    """Fills :class:`d3.domain.ports.Drawing`."""
+    """Implements ``Drawing``."""
 
     def png(self, pixels: Pixels, text: Mapping[str, str] | None = None) -> bytes:
         """The picture as a PNG file, with texts in it by their keyword."""

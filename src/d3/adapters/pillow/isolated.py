@@ -62,7 +62,7 @@ Answer = TypeVar("Answer")
 
 
 class IsolatedDecoder:
-    """Fills :class:`d3.domain.ports.ImageDecoder`; as many children as ever decoded at once.
+    """Implements ``ImageDecoder``; as many children as ever decoded at once.
 
     Encoded bytes and files go to a child; what needs no decoding, or is wanted whole, stays here.
 

@@ -45,7 +45,7 @@ Work: TypeAlias = Callable[[str, int, bool], None]
 
 
 class RayCluster:
-    """Fills :class:`d3.domain.ports_scans.ScanCluster`.
+    """Implements ``ScanCluster``.
 
     Args:
         address: ``auto`` for the cluster that runs on this machine, or ``HOST:PORT``.

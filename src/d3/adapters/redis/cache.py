@@ -17,9 +17,9 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as TookTooLong
 from redis.retry import Retry
 
-from d3.adapters.outages import Outage
+from d3.adapters.circuit_breaker import CircuitBreaker
 from d3.domain.errors import SettingsInvalid
-from d3.domain.ports_history import CacheKey
+from d3.domain.ports.history import CacheKey
 
 _PREFIX = b"d3:logits:1:"
 _CHECKSUM = struct.Struct("<I")
@@ -27,7 +27,7 @@ _RETRY_SECONDS = 2.0
 
 
 class RedisResultCache:
-    """Fills :class:`d3.domain.ports_history.ResultCache`. Safe to use from many threads.
+    """Implements ``ResultCache``. Safe to use from many threads.
 
     A key takes 44 bytes and a value 4 + 8 per view. When Redis does not answer within ``timeout``
     it is left alone for two seconds at a time; one line is logged when that begins and one when it
@@ -68,7 +68,7 @@ class RedisResultCache:
         self._seconds = seconds
         self._failures = 0
         self._lock = threading.Lock()
-        self._outage = Outage(
+        self._breaker = CircuitBreaker(
             "Redis", "Results are computed anew until it is back.", _RETRY_SECONDS, monotonic
         )
 
@@ -80,7 +80,7 @@ class RedisResultCache:
     @property
     def trouble(self) -> str | None:
         """Why Redis cannot be used, as of the last attempt; None while it answers."""
-        return self._outage.reason
+        return self._breaker.reason
 
     def get(self, key: CacheKey) -> tuple[float, ...] | None:
         """The logits, one per view; None where they are not known or Redis is away."""
@@ -97,16 +97,16 @@ class RedisResultCache:
         self._redis.close()
 
     def _ask(self, question: Callable[[], object]) -> object:
-        if not self._outage.attempt():
+        if not self._breaker.attempt():
             return None
         try:
             answer = question()
         except (RedisError, OSError, ValueError) as error:
             with self._lock:
                 self._failures += 1
-            self._outage.failed(f"{_why(error)}. Check D3_REDIS_URL, and that the server runs.")
+            self._breaker.failed(f"{_why(error)}. Check D3_REDIS_URL, and that the server runs.")
             return None
-        self._outage.worked()
+        self._breaker.worked()
         return answer
 
 

@@ -7,11 +7,11 @@ import hashlib
 from itsdangerous import BadSignature, URLSafeSerializer
 
 from d3.domain.errors import SessionEnded
-from d3.domain.ports import Clock
+from d3.domain.ports.clock import Clock
 
 
 class SignedSessions:
-    """Fills :class:`d3.domain.ports_accounts.Sessions`.
+    """Implements ``Sessions``.
 
     Args:
         secret: known to the service's replicas alone.

@@ -7,7 +7,7 @@ from d3.adapters.sql.engine import Database
 from d3.adapters.sql.history import SqlHistory
 from d3.adapters.sql.scans import SqlScanLedger
 from d3.adapters.sql.schema import SqlSchema, current, head, make_ready, state, upgrade
-from d3.domain.ports_history import SchemaState
+from d3.domain.ports.history import SchemaState
 
 __all__ = [
     "Database",

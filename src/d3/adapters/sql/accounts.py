@@ -48,7 +48,7 @@ _KNOWN = frozenset(Scope)
 
 
 class SqlAccounts:
-    """Fills :class:`d3.domain.ports_accounts.Accounts`; the tables are :mod:`.schema`'s business.
+    """Implements ``Accounts``; the tables are :mod:`.schema`'s business.
 
     What counts a user's keys locks the user's row first, so that of two at once one waits.
     """

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from d3.adapters.sql.engine import Database
 from d3.domain.errors import StorageFailed
-from d3.domain.ports_storage import Progress, no_progress
+from d3.domain.ports.storage import Progress, no_progress
 
 _PAGES = 4096
 

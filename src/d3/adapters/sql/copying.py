@@ -13,14 +13,14 @@ from d3.adapters.sql.counters import continue_after, last_given
 from d3.adapters.sql.engine import Database
 from d3.adapters.sql.tables import Base
 from d3.domain.errors import SchemaMismatch, StorageFailed
-from d3.domain.ports_history import SchemaState
-from d3.domain.ports_storage import TableProgress, no_table_progress
+from d3.domain.ports.history import SchemaState
+from d3.domain.ports.storage import TableProgress, no_table_progress
 
 _CHUNK = 1000
 
 
 class SqlCopier:
-    """Fills :class:`d3.domain.ports_storage.Copier`.
+    """Implements ``Copier``.
 
     Args:
         source: read in one snapshot.

@@ -34,7 +34,7 @@ from d3.domain.history import (
     checked_offset,
     nearest_rank,
 )
-from d3.domain.idempotency import NOBODY
+from d3.domain.idempotency import ANONYMOUS
 from d3.domain.ordering import NEWEST_FIRST, Order, Place
 
 _CHUNK = 1000
@@ -48,7 +48,7 @@ _FORGETTING = 0x6433_464F_5247_4554  # "d3FORGET"
 
 
 class SqlHistory:
-    """Fills :class:`d3.domain.ports_history.History`; the tables are :mod:`.schema`'s business."""
+    """Implements ``History``; the tables are :mod:`.schema`'s business."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -82,7 +82,7 @@ class SqlHistory:
             row = connection.execute(gone).one_or_none()
             if row is None:
                 raise _not_found(id_)
-            told = (_K.owner == (row.user_id or NOBODY), _K.first_id <= id_, _K.last_id >= id_)
+            told = (_K.owner == (row.user_id or ANONYMOUS), _K.first_id <= id_, _K.last_id >= id_)
             connection.execute(sa.delete(_K).where(*told))
 
     def forget(

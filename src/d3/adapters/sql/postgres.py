@@ -61,7 +61,7 @@ def check_parameters(url: sa.URL) -> None:
         )
 
 
-class PatientConnection(psycopg.Connection[Any]):
+class BoundedConnection(psycopg.Connection[Any]):
     """A connection of psycopg.
 
     Attributes:
@@ -89,8 +89,8 @@ def wait_only(engine: sa.Engine, statement_seconds: float) -> None:
     """Have an engine's connections wait a little longer than a statement may take."""
     patience = statement_seconds + _MARGIN_SECONDS
 
-    def connect(_: object, __: object, arguments: Any, named: Any) -> PatientConnection:
-        return PatientConnection.connect(*arguments, **named)
+    def connect(_: object, __: object, arguments: Any, named: Any) -> BoundedConnection:
+        return BoundedConnection.connect(*arguments, **named)
 
     def renew(connection: Any, *_: object) -> None:
         if connection is not None:  # as it is where it was invalidated
@@ -106,7 +106,7 @@ def take_time(connection: sa.Connection) -> None:
     for name in ("statement_timeout", "idle_in_transaction_session_timeout"):
         connection.execute(sa.text(f"SET LOCAL {name} = 0"))
     driver = connection.connection.dbapi_connection
-    if isinstance(driver, PatientConnection):
+    if isinstance(driver, BoundedConnection):
         driver.patience = None
 
 
@@ -127,7 +127,7 @@ class _Session:
             "idle_in_transaction_session_timeout =": f"'{2 * statement_seconds}s'",
         }
 
-    def connected(self, connection: PatientConnection, _: object) -> None:
+    def connected(self, connection: BoundedConnection, _: object) -> None:
         connection.autocommit = True
         connection.pooled = _is_pooled(connection)
         if self._prepared == "off" or (self._prepared == "auto" and connection.pooled):
@@ -138,14 +138,14 @@ class _Session:
 
     def begun(self, connection: sa.Connection) -> None:
         driver = connection.connection.dbapi_connection
-        if isinstance(driver, PatientConnection) and driver.pooled:
+        if isinstance(driver, BoundedConnection) and driver.pooled:
             connection.exec_driver_sql(self._statements("SET LOCAL"))
 
     def _statements(self, how: str) -> str:
         return "; ".join(f"{how} {name} {value}" for name, value in self._wanted.items())
 
 
-def _is_pooled(connection: PatientConnection) -> bool:
+def _is_pooled(connection: BoundedConnection) -> bool:
     """Whether a pooler stands between: the server process is not the one that said hello."""
     row = connection.execute("SELECT pg_backend_pid()").fetchone()
     return row is not None and row[0] != connection.info.backend_pid

@@ -31,7 +31,7 @@ _EVERY = tuple(_R.__table__.columns[one] for one in ("scan_id", "shard"))
 
 
 class SqlScanLedger:
-    """Fills :class:`d3.domain.ports_scans.ScanLedger`."""
+    """Implements ``ScanLedger``."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -117,7 +117,7 @@ class SqlScanLedger:
             ).one_or_none()
         return None if found is None else Listing(found.shards, found.cursor)
 
-    def cut(
+    def add_shard(
         self, scan_id: int, owner: str, number: int, uris: Sequence[str], cursor: str | None
     ) -> bool:
         """Add a shard and move the cursor; None for a cursor says that all is listed."""

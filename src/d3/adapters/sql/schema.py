@@ -12,8 +12,8 @@ from d3.adapters.sql.backup import backup, beside
 from d3.adapters.sql.engine import Database
 from d3.adapters.sql.tables import Base
 from d3.domain.errors import SchemaMismatch, StorageFailed
-from d3.domain.ports_history import SchemaState
-from d3.domain.ports_storage import Progress, Upgraded, no_progress
+from d3.domain.ports.history import SchemaState
+from d3.domain.ports.storage import Progress, Upgraded, no_progress
 
 VERSION_TABLE = "d3_schema_version"
 """Ours alone, so that another application's Alembic in the same database is not in the way."""
@@ -154,7 +154,7 @@ def state_of(connection: sa.Connection) -> SchemaState:
 
 
 class SqlSchema:
-    """Fills :class:`d3.domain.ports_history.Schema` with the functions of this module."""
+    """Implements ``Schema`` with the functions of this module."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

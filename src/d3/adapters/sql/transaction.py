@@ -19,7 +19,7 @@ _K = IdempotencyRow
 
 
 class SqlTransaction:
-    """Fills :class:`d3.domain.ports_history.HistoryTransaction` on an open transaction."""
+    """Implements ``HistoryTransaction`` on an open transaction."""
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 
 class SystemClock:
-    """Fills :class:`d3.domain.ports.Clock`."""
+    """Implements ``Clock``."""
 
     def now(self) -> datetime:
         """The moment, in UTC."""

@@ -8,13 +8,13 @@ from pathlib import Path
 from d3.adapters.torch.clip_table import fetch_entry, find_entry
 from d3.domain.errors import CheckpointInvalid
 from d3.domain.models import Activation
-from d3.domain.ports import CheckpointFile
+from d3.domain.ports.models import CheckpointFile
 from d3.network import checkpoints, draw_permutations
 from d3.network.encoder import with_normalisation
 
 
 class TorchCheckpoints:
-    """Fills :class:`d3.domain.ports.Checkpoints`."""
+    """Implements ``Checkpoints``."""
 
     def read_encoder(
         self,

@@ -19,7 +19,7 @@ from d3.adapters.torch.threads import at_most
 from d3.domain.errors import DeviceOutOfMemory
 from d3.domain.images import Pixels
 from d3.domain.models import StoredModel
-from d3.domain.ports import Logits
+from d3.domain.ports.detector import Logits
 from d3.domain.scoring import checked_views
 from d3.network import D3Network, windows
 from d3.network.checkpoints import load_network
@@ -27,7 +27,7 @@ from d3.network.precision import DTYPES
 
 
 class TorchEngine:
-    """Fills :class:`d3.domain.ports.Engine`.
+    """Implements ``Engine``.
 
     Args:
         device: ``CUDA_DEVICE``'s value; see :func:`d3.adapters.torch.device.choose_device`.
@@ -75,7 +75,7 @@ class TorchEngine:
 
 
 class TorchDetector:
-    """Fills :class:`d3.domain.ports.Detector` and :class:`d3.domain.ports.Explainer`.
+    """Implements ``Detector`` and ``Explainer``.
 
     Args:
         network: in evaluation mode, on its device.

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from d3.domain.images import Pixels
-from d3.domain.ports import Logits
+from d3.domain.ports.detector import Logits
 from d3.network import D3Network
 
 _WARM_UPS = 3

@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from d3.adapters.web.clients import new_http_client
 from d3.domain.errors import SourceUnavailable, StorageFailed
-from d3.domain.ports_models import FileProgress, no_file_progress
+from d3.domain.ports.model_files import FileProgress, no_file_progress
 from d3.domain.text import without_secrets
 
 _FRUITLESS = 5
@@ -32,7 +32,7 @@ _ELSEWHERE = "Check the address and the connection, or say another source with -
 
 
 class HttpFetcher:
-    """Fills :class:`d3.domain.ports_models.Fetcher`.
+    """Implements ``Fetcher``.
 
     Args:
         progress: told what came.

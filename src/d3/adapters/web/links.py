@@ -20,7 +20,7 @@ import httpcore
 import httpx
 
 from d3.domain.errors import ImageTooLarge, LinkInvalid, LinkUnavailable
-from d3.domain.ports_links import LinkedImage
+from d3.domain.ports.links import LinkedImage
 from d3.domain.text import display_name
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -62,7 +62,7 @@ def resolve(host: str, port: int) -> list[str]:
 
 
 class GuardedLinks:
-    """Fills :class:`d3.domain.ports_links.Links`.
+    """Implements ``Links``.
 
     Args:
         most_bytes: of a file.

@@ -21,8 +21,8 @@ from d3.domain.accounts import (
 )
 from d3.domain.errors import AccountInvalid, KeyNotFound, UserExists, UserNotFound
 from d3.domain.keys import key_id_of
-from d3.domain.ports import Clock
-from d3.domain.ports_accounts import Accounts
+from d3.domain.ports.accounts import Accounts
+from d3.domain.ports.clock import Clock
 
 FIRST_USER = "admin"
 

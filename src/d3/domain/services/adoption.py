@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from d3.domain.errors import ModelError, ModelNotFound, StorageFailed, StorageUnavailable
 from d3.domain.models import Manifest, ModelSummary, StoredModel, checked_name
-from d3.domain.ports import BareHead, BareHeads, ModelRegistry
+from d3.domain.ports.models import BareHead, BareHeads, ModelRegistry
 from d3.domain.services.binding import HeadBinder
 
 _LOG = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ _Summaries: TypeAlias = list[ModelSummary]
 
 
 class AdoptingRegistry:
-    """Fills :class:`d3.domain.ports.ModelRegistry` with another one, and takes bare heads in.
+    """Implements ``ModelRegistry`` with another one, and takes bare heads in.
 
     Args:
         registry: keeps the models.

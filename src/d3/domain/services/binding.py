@@ -10,7 +10,7 @@ from pathlib import Path
 from d3.domain.errors import CheckpointInvalid, ModelProtected
 from d3.domain.hashing import file_of
 from d3.domain.models import PUBLISHED, STARTER, Manifest, StoredModel, checked_name, derived_notice
-from d3.domain.ports import Checkpoints, ModelRegistry
+from d3.domain.ports.models import Checkpoints, ModelRegistry
 from d3.domain.scoring import AbstainBand, Calibration
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from d3.domain.errors import BundleInvalid
 from d3.domain.models import StoredModel, with_encoders_notice
-from d3.domain.ports import Checkpoints, ModelRegistry
-from d3.domain.ports_models import Bundles
+from d3.domain.ports.model_files import Bundles
+from d3.domain.ports.models import Checkpoints, ModelRegistry
 from d3.domain.services.copying import Copied, substance, versions_of
 
 

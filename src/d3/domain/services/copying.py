@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from d3.domain.errors import ModelNotFound
 from d3.domain.models import Manifest, with_encoders_notice
-from d3.domain.ports import ModelRegistry
+from d3.domain.ports.models import ModelRegistry
 
 
 @dataclass(frozen=True, slots=True)

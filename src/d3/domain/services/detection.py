@@ -17,9 +17,10 @@ import numpy as np
 from d3.domain.detections import Detection, Failure
 from d3.domain.errors import ImageError, RequestInvalid, ScoreUndefined
 from d3.domain.images import DecodedImage, ImageSource
-from d3.domain.ports import Clock, ImageDecoder
-from d3.domain.ports_queue import Scored
-from d3.domain.services.hosting import LoadedModel, ModelHost
+from d3.domain.ports.clock import Clock
+from d3.domain.ports.images import ImageDecoder
+from d3.domain.ports.queue import Scored
+from d3.domain.services.model_host import LoadedModel, ModelHost
 from d3.domain.services.questions import Question, answer, ask_of
 
 _BATCHES_AHEAD = 2

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from d3.domain.errors import EngineUnavailable
 from d3.domain.models import EncoderSpec, StoredModel
-from d3.domain.ports import Detector, Engine
+from d3.domain.ports.detector import Detector, Engine
 
 _WORTH_PREPARING = 2e9
 
@@ -18,7 +18,7 @@ def worth_preparing(spec: EncoderSpec) -> bool:
 
 
 class PreferredEngine:
-    """Fills :class:`d3.domain.ports.Engine` with one of two.
+    """Implements ``Engine`` with one of two.
 
     Args:
         preferred: gives the engine to try first.

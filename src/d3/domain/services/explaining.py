@@ -11,10 +11,12 @@ import numpy as np
 from d3.domain.errors import D3Error, ExplanationUnavailable, ScoreUndefined
 from d3.domain.heatmaps import Heatmap
 from d3.domain.images import ImageSource, turned
-from d3.domain.ports import Clock, Drawing, Explainer, ImageDecoder
-from d3.domain.ports_queue import MapReservation
+from d3.domain.ports.clock import Clock
+from d3.domain.ports.detector import Explainer
+from d3.domain.ports.images import Drawing, ImageDecoder
+from d3.domain.ports.queue import MapSlots
 from d3.domain.scoring import checked_views
-from d3.domain.services.hosting import Lease, ModelHost
+from d3.domain.services.model_host import Lease, ModelHost
 
 _LONGEST_SIDE = 1024
 
@@ -53,7 +55,7 @@ class ExplanationService:
         return planned.draw(source, Future())
 
     def plan(self, views: int, within: float | None = None) -> PlannedMap:
-        """Take places for a heat map, before any work is done for it.
+        """Take slots for a heat map, before any work is done for it.
 
         Args:
             views: 1 to 16 permutations to average.
@@ -76,25 +78,25 @@ class ExplanationService:
                 )
             views = checked_views(views, len(model.manifest.permutations))
             deadline = None if within is None else self._clock.monotonic() + within
-            places = model.queue.reserve_map(views, deadline)
+            slots = model.queue.reserve_map(views, deadline)
         except D3Error:
             lease.end()
             raise
-        return PlannedMap(lease, places, self._decoder, self._drawing)
+        return PlannedMap(lease, slots, self._decoder, self._drawing)
 
 
 @dataclass(eq=False, slots=True)
 class PlannedMap:
-    """A heat map that has its places; draw it or give it up, once."""
+    """A heat map that has its slots; draw it or give it up, once."""
 
     lease: Lease
-    places: MapReservation
+    slots: MapSlots
     decoder: ImageDecoder
     drawing: Drawing
 
-    def give_up(self) -> None:
-        """Nobody wants it any more."""
-        self.places.give_up()
+    def release(self) -> None:
+        """NullEvents wants it any more."""
+        self.slots.release()
         self.lease.end()
 
     def draw(self, source: ImageSource, wanted: Future[Any]) -> Heatmap:
@@ -108,18 +110,18 @@ class PlannedMap:
             CancelledError: it was.
             D3Error: see :mod:`d3.domain.errors`; never anything foreign.
         """
-        places: MapReservation | None = self.places
+        slots: MapSlots | None = self.slots
         try:
             if wanted.cancelled():
                 raise CancelledError
             manifest = self.lease.model.manifest
             small = self.decoder.decode(source, manifest.spec.image_size)
-            drawn, places = self.places.submit(small.pixels), None
+            drawn, slots = self.slots.submit(small.pixels), None
             wanted.add_done_callback(lambda _: drawn.cancel())
             logits = drawn.result()
         finally:
-            if places is not None:
-                places.give_up()
+            if slots is not None:
+                slots.release()
             self.lease.end()
         if not np.isfinite(logits).all():
             raise ScoreUndefined(

@@ -1,8 +1,8 @@
 """Judging uploads for a service: nobody waits on a thread, and every result is kept.
 
 An upload goes once through decoder, cache, queue and scoring; each step hands it on by a future's
-callback. :class:`concurrent.futures.Future` is the whole of the machinery. Places in the queue are
-reserved before anything is decoded, so what comes too much is refused before it costs anything.
+callback. Slots in the queue are reserved before anything is decoded, so what is too much is refused
+before it costs anything.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from d3.domain.detections import Detection
 from d3.domain.errors import D3Error, DeadlineExceeded, DetectorFailed
 from d3.domain.history import NewEntry, entry_of
 from d3.domain.images import DecodedImage
-from d3.domain.ports import Clock, ImageDecoder
-from d3.domain.ports_history import CacheKey, ResultCache
-from d3.domain.ports_queue import Lane, Reservation, Scored
-from d3.domain.services.hosting import Lease, ModelHost
+from d3.domain.ports.clock import Clock
+from d3.domain.ports.history import CacheKey, ResultCache
+from d3.domain.ports.images import ImageDecoder
+from d3.domain.ports.queue import Lane, Scored, Slots
 from d3.domain.services.lanes import LanePool
+from d3.domain.services.model_host import Lease, ModelHost
 from d3.domain.services.questions import Question, answer, ask_of
 from d3.domain.text import display_name
 
@@ -91,7 +92,7 @@ class InferenceService:
         self._clock = clock
         self._version = version
 
-    def knock(self, lane: Lane, within: float | None = None) -> None:
+    def check_capacity(self, lane: Lane, within: float | None = None) -> None:
         """Ask whether an image would be let in, before its bytes are read.
 
         Raises:
@@ -100,7 +101,7 @@ class InferenceService:
         """
         lease = self._host.lease()
         try:
-            lease.model.queue.reserve(1, 0, 1, lane, self._deadline(within)).give_up()
+            lease.model.queue.reserve(1, 0, 1, lane, self._deadline(within)).release()
         finally:
             lease.end()
 
@@ -115,7 +116,7 @@ class InferenceService:
         lane: Lane = Lane.INTERACTIVE,
         within: float | None = None,
     ) -> Future[list[Judged | D3Error]]:
-        """Judge uploads with one model, in order; a bad one leaves its error in its place.
+        """Judge uploads with one model, in order; a bad one leaves its error in its slot.
 
         A future that is cancelled spares whatever has not begun.
 
@@ -139,13 +140,13 @@ class InferenceService:
             question = ask_of(lease.model, threshold=threshold, views=views)
             pixel_bytes = 3 * question.model.manifest.spec.image_size**2
             size_bytes = sum(len(upload.data) + pixel_bytes for upload in uploads)
-            places = lease.model.queue.reserve(
+            slots = lease.model.queue.reserve(
                 len(uploads), size_bytes, question.views, lane, deadline
             )
         except D3Error:
             lease.end()
             raise
-        asked = _Asked(question, places, lane, deadline)
+        asked = _Asked(question, slots, lane, deadline)
         stamp = _Stamp(user_id, request_id, self._version)
         return _gathered([self._judge_one(upload, asked, stamp) for upload in uploads], lease)
 
@@ -154,7 +155,7 @@ class InferenceService:
 
     def _judge_one(self, upload: Upload, asked: _Asked, stamp: _Stamp) -> _Way:
         name = display_name(upload.name)
-        way = _Way(asked.places)
+        way = _Way(asked.slots)
         question = asked.question
         size = question.model.manifest.spec.image_size
 
@@ -194,20 +195,20 @@ class InferenceService:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A question, and the places in the queue that were reserved for its images."""
+    """A question, and the slots in the queue that were reserved for its images."""
 
     question: Question
-    places: Reservation
+    slots: Slots
     lane: Lane
     deadline: float | None
 
 
 class _Way:
-    """One image's way, step by step; it ends exactly once, and its place is used or given up."""
+    """One image's way, step by step; it ends exactly once, and its slot is used or given up."""
 
-    def __init__(self, places: Reservation) -> None:
+    def __init__(self, slots: Slots) -> None:
         self.outcome: Future[Judged | D3Error] = Future()
-        self._places: Reservation | None = places
+        self._places: Slots | None = slots
         self._step: Future[Any] | None = None
         self._abandoned = False
 
@@ -220,7 +221,7 @@ class _Way:
             except D3Error as error:
                 self.end(error)
             except CancelledError:
-                self.end(DetectorFailed("Nobody waited for this image any more.", "Try again."))
+                self.end(DetectorFailed("NullEvents waited for this image any more.", "Try again."))
             except BaseException as error:  # noqa: BLE001  nobody else would hear of it
                 failure = DetectorFailed("This image could not be judged.", "Try again.")
                 failure.__cause__ = error
@@ -232,22 +233,22 @@ class _Way:
             step.cancel()
 
     def submit(self, image: DecodedImage) -> Future[Scored]:
-        """Use the place."""
+        """Use the slot."""
         if self._abandoned:
             raise CancelledError
-        places, self._places = self._places, None
-        assert places is not None
-        return places.submit(image.pixels[None])
+        slots, self._places = self._places, None
+        assert slots is not None
+        return slots.submit(image.pixels[None])
 
     def end(self, outcome: Judged | D3Error) -> None:
         """Nothing more happens to this image."""
         if self._places is not None:
-            self._places.give_up()
+            self._places.release()
             self._places = None
         self.outcome.set_result(outcome)
 
     def abandon(self) -> None:
-        """Nobody waits; what has not begun is spared."""
+        """NullEvents waits; what has not begun is spared."""
         self._abandoned = True
         if self._step is not None:
             self._step.cancel()

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from d3.domain.errors import D3Error
 from d3.domain.idempotency import Completion
+from d3.domain.services.history_writer import HistoryWriter
 from d3.domain.services.inference import Judged
-from d3.domain.services.writing import HistoryWriter
 
 Outcome = Judged | D3Error
 
@@ -51,7 +51,7 @@ def keep(
         completion: an idempotency key's answer to these outcomes, kept in the same transaction.
 
     The future raises what ``judging`` raises, and what
-    :meth:`d3.domain.services.writing.HistoryWriter.submit` and its future raise.
+    :meth:`d3.domain.services.history_writer.HistoryWriter.submit` and its future raise.
     """
     kept: Future[Kept] = Future()
 

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from d3.domain.ports_queue import Lane
+from d3.domain.ports.queue import Lane
 from d3.domain.sharing import BulkShare
 
 _T = TypeVar("_T")

@@ -11,11 +11,11 @@ from typing import Any, TypeAlias
 from d3.domain.errors import CheckpointInvalid, ModelProtected
 from d3.domain.hashing import file_of
 from d3.domain.models import STARTER, Activation, Manifest, ModelSummary, checked_name
-from d3.domain.ports import CheckpointFile, Checkpoints, ModelRegistry
+from d3.domain.ports.models import CheckpointFile, Checkpoints, ModelRegistry
 from d3.domain.scoring import MAX_VIEWS
 from d3.domain.services.binding import HeadBinder
 from d3.domain.services.copying import versions_of
-from d3.domain.services.hosting import ModelHost
+from d3.domain.services.model_host import ModelHost
 
 IMPORT_SEED = 2025
 """Permutations of imported models come from this seed, so that the same files give the same model

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from d3.domain.errors import ModelDamaged, ModelNotFound, SourceMismatch, SourceUnavailable
 from d3.domain.models import Manifest
-from d3.domain.ports import ModelRegistry
-from d3.domain.ports_models import Fetcher
+from d3.domain.ports.model_files import Fetcher
+from d3.domain.ports.models import ModelRegistry
 from d3.domain.published import ModelSource, SourceFile
 from d3.domain.services.models import ModelService
 from d3.domain.text import without_secrets

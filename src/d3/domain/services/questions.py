@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from d3.domain.detections import Detection
 from d3.domain.images import ImageFacts
 from d3.domain.scoring import assess, checked_threshold, checked_views
-from d3.domain.services.hosting import LoadedModel
+from d3.domain.services.model_host import LoadedModel
 
 
 @dataclass(frozen=True, slots=True)

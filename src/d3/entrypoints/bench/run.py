@@ -15,7 +15,7 @@ import torch
 
 from d3.container import Container
 from d3.domain.models import StoredModel
-from d3.domain.ports import Detector
+from d3.domain.ports.detector import Detector
 from d3.entrypoints.bench import service
 from d3.entrypoints.bench.baseline import SHAPES, published_procedure, random_model
 from d3.entrypoints.bench.measure import (

@@ -39,7 +39,7 @@ def render(folder: Path, *, seed: int, scenes: int, quick: bool) -> None:
 
     OUT/real and OUT/fake/GENERATOR are what `d3 evaluate OUT` takes. A few minutes on two cores.
     """
-    from d3.training.rendering import render_dataset
+    from d3.training.starter.rendering import render_dataset
 
     with progress("Training the generators", Unit.SHARE) as tell:
         files = render_dataset(

@@ -24,10 +24,10 @@ from d3.entrypoints.cli.sources import nothing_there
 if TYPE_CHECKING:
     from d3.container import Container
     from d3.domain.models import Manifest
-    from d3.domain.ports_scans import ImageCollection, ScanLedger
+    from d3.domain.ports.scans import ImageCollection, ScanLedger
     from d3.domain.scans import Scan, ScanCounts
-    from d3.domain.services.scans import Estimate
-    from d3.domain.services.watching import Watcher
+    from d3.domain.services.scans.service import Estimate
+    from d3.domain.services.scans.watcher import Watcher
     from d3.evaluation.scan_files import Parts
 
     Work: TypeAlias = Callable[[Scan, ImageCollection, Watcher], Scan]
@@ -136,7 +136,7 @@ def scan(
     if report is not None and ended.counts.rows:
         _write_report(report, partial(_report, container, ended, collection, top))
     if as_json:
-        print_json(told(ended))
+        print_json(to_dict(ended))
     _summarise(ended, time.monotonic() - started, ended.counts.done - begun.counts.done)
     if ended.notice:
         complain(ended.notice, kind="note")
@@ -204,7 +204,7 @@ def _means(container: Container, model: str | None, ray: str | None) -> tuple[Ma
     return manifest, lambda scan, _, watcher: service.run_on(cluster, scan, watcher)
 
 
-def told(scan: Scan) -> dict[str, Any]:
+def to_dict(scan: Scan) -> dict[str, Any]:
     """A scan for programs."""
     return {
         "id": scan.name,
@@ -273,7 +273,7 @@ def _watching(scan: Scan, ledger: ScanLedger, parts: Parts | None) -> Iterator[W
     The numbers are the ledger's, so those of all who share the scan.
     """
     from d3.domain.errors import StorageFailed, StorageUnavailable
-    from d3.domain.services.watching import Watcher
+    from d3.domain.services.scans.watcher import Watcher
 
     pause = _LOOK_SECONDS if err().is_interactive else _LOOK_SECONDS_UNWATCHED
 

@@ -10,7 +10,7 @@ from d3.entrypoints.cli.opening import opened
 from d3.entrypoints.cli.options import JSON
 from d3.entrypoints.cli.output import complain, counted, out, print_json, printable
 from d3.entrypoints.cli.progress import progress, told_of
-from d3.entrypoints.cli.scan import told
+from d3.entrypoints.cli.scan import to_dict
 
 _ID = click.argument("scan_id", metavar="ID")
 
@@ -28,7 +28,7 @@ def list_scans(*, limit: int, as_json: bool) -> None:
     found = opened().scan_ledger().newest(limit)
     if as_json:
         for one in found:
-            print_json(told(one))
+            print_json(to_dict(one))
         return
     if not found:
         complain("There is no scan yet: `d3 scan SOURCE` begins one.", kind="note")
@@ -53,7 +53,7 @@ def list_scans(*, limit: int, as_json: bool) -> None:
 @JSON
 def show(scan_id: str, *, as_json: bool) -> None:
     """Say how one scan stands."""
-    found = told(opened().scan_ledger().get(scan_id))
+    found = to_dict(opened().scan_ledger().get(scan_id))
     if as_json:
         print_json(found)
         return

@@ -16,7 +16,7 @@ from d3.entrypoints.cli.output import complain, counted, err, out, printable
 from d3.entrypoints.cli.progress import Unit, progress
 
 if TYPE_CHECKING:
-    from d3.training.journal import Epoch
+    from d3.training.paper.journal import Epoch
 
 _LISTED = 10
 
@@ -127,9 +127,9 @@ def train(
     container = build_container()
     if model is not None:
         container.models().info(model)
-    from d3.training.changes import installed_codecs
-    from d3.training.paper import PaperPlan
-    from d3.training.recipe import train_on
+    from d3.training.paper.augmentation import installed_codecs
+    from d3.training.paper.fit import PaperPlan
+    from d3.training.paper.recipe import train_on
 
     if "cv2" not in installed_codecs():
         complain(
@@ -152,7 +152,7 @@ def train(
                 plan,
                 command=shlex.join(["d3", *sys.argv[1:]]),
                 progress=tell,
-                told=_tell,
+                on_epoch=_tell,
             )
     except KeyboardInterrupt:
         complain("What is done is kept: the same command goes on from there.", "note")
@@ -198,8 +198,8 @@ def _photos(photos: Path | None, datasets: tuple[str, ...]) -> Path:
 def _starter(
     folder: Path, seed: int, photos: Path, examples: Path | None, others: tuple[Path, ...]
 ) -> None:
-    from d3.training.photographs import find
-    from d3.training.starter import build
+    from d3.training.starter.photographs import find
+    from d3.training.starter.recipe import build
 
     photographs = find(photos)
     with progress("Making the starter", Unit.SHARE) as tell:

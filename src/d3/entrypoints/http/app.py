@@ -13,20 +13,21 @@ from litestar import Litestar
 from litestar.di import Provide
 from litestar.types import Receive, Scope, Send
 
-from d3.entrypoints.http import errors, openapi, web
-from d3.entrypoints.http.checking import check_request
-from d3.entrypoints.http.cross_origin import CrossOrigin
-from d3.entrypoints.http.gate import Gate
-from d3.entrypoints.http.heads import HeadAsGet
-from d3.entrypoints.http.health import HealthController
-from d3.entrypoints.http.history import HistoryController
-from d3.entrypoints.http.inference import InferenceController
-from d3.entrypoints.http.model import ModelController
-from d3.entrypoints.http.observing import Observer
-from d3.entrypoints.http.refusing import LingeringClose
-from d3.entrypoints.http.scans import ScanController
+from d3.entrypoints.http import console, errors
+from d3.entrypoints.http.api import openapi
+from d3.entrypoints.http.api.checking import check_request
+from d3.entrypoints.http.api.health import HealthController
+from d3.entrypoints.http.api.history import HistoryController
+from d3.entrypoints.http.api.inference import InferenceController
+from d3.entrypoints.http.api.model import ModelController
+from d3.entrypoints.http.api.scans import ScanController
+from d3.entrypoints.http.middleware.access import AccessMiddleware
+from d3.entrypoints.http.middleware.cross_origin import CrossOrigin
+from d3.entrypoints.http.middleware.head_requests import HeadAsGet
+from d3.entrypoints.http.middleware.lingering_close import LingeringClose
+from d3.entrypoints.http.middleware.shutdown import StoppedRequests
+from d3.entrypoints.http.middleware.telemetry import TelemetryMiddleware
 from d3.entrypoints.http.services import Services, new
-from d3.entrypoints.http.stopping import StoppedRequests
 from d3.settings import Settings
 
 
@@ -34,14 +35,14 @@ class Application(Litestar):
     """D3 as an ASGI application, by itself or mounted under another one's prefix."""
 
     d3: Services
-    _observer: Observer | None = None
+    _observer: TelemetryMiddleware | None = None
 
     async def __call__(self, scope: Scope | Any, receive: Receive | Any, send: Send | Any) -> None:
         """Answer one request, observed; a parent that runs no lifespan is made up for."""
         if self._observer is None:
-            gate = Gate(self._answer, self.d3, partial(web.answer_refused, self))
+            gate = AccessMiddleware(self._answer, self.d3, partial(console.answer_refused, self))
             answer = StoppedRequests(LingeringClose(HeadAsGet(gate)))
-            self._observer = Observer(
+            self._observer = TelemetryMiddleware(
                 CrossOrigin(answer, self.d3.settings.cors_origins),
                 self.d3.metrics,
                 self.d3.request_log.log,
@@ -90,10 +91,10 @@ def create_app(settings: Settings | None = None, **replaced: Any) -> Application
             ModelController,
             ScanController,
             HealthController,
-            web.pages(),
-            web.assets(),
+            console.pages(),
+            console.assets(),
         ],
-        template_config=web.templates(),
+        template_config=console.templates(),
         dependencies={"d3": Provide(lambda: services, sync_to_thread=False)},
         before_request=check_request,
         exception_handlers=errors.HANDLERS,

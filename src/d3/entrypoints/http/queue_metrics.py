@@ -7,7 +7,7 @@ from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from d3.domain.ports_queue import DetectionQueue, Lane, Waiting
+from d3.domain.ports.queue import DetectionQueue, Lane, Waiting
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -15,7 +15,7 @@ _FILL = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
 
 class QueueMetrics:
-    """Fills :class:`d3.domain.ports_queue.QueueEvents`.
+    """Implements ``QueueEvents``.
 
     Args:
         registry: what it is reported with.

@@ -17,27 +17,29 @@ from d3.domain.access import truncated
 from d3.domain.errors import D3Error, LinksOff, Overloaded
 from d3.domain.heatmaps import Heatmap
 from d3.domain.models import PUBLISHED, STARTER
-from d3.domain.ports import Clock, ImageDecoder, ModelRegistry
-from d3.domain.ports_history import History, ResultCache, Schema
-from d3.domain.ports_links import LinkedImage, Links
-from d3.domain.ports_scans import ScanLedger
+from d3.domain.ports.clock import Clock
+from d3.domain.ports.history import History, ResultCache, Schema
+from d3.domain.ports.images import ImageDecoder
+from d3.domain.ports.links import LinkedImage, Links
+from d3.domain.ports.models import ModelRegistry
+from d3.domain.ports.scans import ScanLedger
 from d3.domain.services.accounts import AccountService
-from d3.domain.services.doorkeeping import Doorkeeper
 from d3.domain.services.explaining import ExplanationService
-from d3.domain.services.following import ActiveModelFollower
-from d3.domain.services.hosting import ModelHost
+from d3.domain.services.history_writer import HistoryWriter
 from d3.domain.services.inference import InferenceService
+from d3.domain.services.key_cache import KeyCache
 from d3.domain.services.lanes import LanePool
+from d3.domain.services.model_follower import ActiveModelFollower
+from d3.domain.services.model_host import ModelHost
 from d3.domain.services.models import ModelService
-from d3.domain.services.request_log import RequestLogWriter
-from d3.domain.services.scans import ScanService
-from d3.domain.services.writing import HistoryWriter
-from d3.entrypoints.http.admitting import Admitting
-from d3.entrypoints.http.bounded import BoundedPool
-from d3.entrypoints.http.caretaking import Caretaker
+from d3.domain.services.request_log_writer import RequestLogWriter
+from d3.domain.services.scans.service import ScanService
+from d3.entrypoints.http.authentication import Authenticator
+from d3.entrypoints.http.bounded_pool import BoundedPool
 from d3.entrypoints.http.metrics import Metrics
 from d3.entrypoints.http.queue_metrics import QueueMetrics
-from d3.entrypoints.http.scan_keeping import ScanKeeper
+from d3.entrypoints.http.retention import RetentionJob
+from d3.entrypoints.http.scan_supervisor import ScanSupervisor
 from d3.entrypoints.http.waiting import Mailbox
 from d3.settings import Settings
 
@@ -71,14 +73,14 @@ class Services:
         self.registry: ModelRegistry = container.registry()
         self.schema: Schema = container.schema()
         self.history: History = container.history()
-        self.doorkeeper: Doorkeeper = container.doorkeeper()
+        self.key_cache: KeyCache = container.key_cache()
         self.writer: HistoryWriter = container.history_writer()
         self.request_log: RequestLogWriter = container.request_log()
         self._queries = ThreadPoolExecutor(_QUERY_THREADS, thread_name_prefix="d3-query")
         self._chores = ThreadPoolExecutor(_CHORE_THREADS, thread_name_prefix="d3-chore")
         self.accounts: AccountService = container.account_service()
-        self.admitting = Admitting(
-            self.doorkeeper,
+        self.authenticator = Authenticator(
+            self.key_cache,
             container.sessions,
             container.limiter(),
             self.query,
@@ -105,16 +107,18 @@ class Services:
         self._following = threading.Thread(
             target=self.follower.run, args=[self._stopping], name="d3-follower", daemon=True
         )
-        self.caretaker = Caretaker(self.doorkeeper, self.history, container.clock(), self.settings)
+        self.retention_job = RetentionJob(
+            self.key_cache, self.history, container.clock(), self.settings
+        )
         self._keeping_house = threading.Thread(
-            target=self.caretaker.run, args=[self._stopping], name="d3-caretaker", daemon=True
+            target=self.retention_job.run, args=[self._stopping], name="d3-caretaker", daemon=True
         )
         self.clock: Clock = container.clock()
         self.scan_ledger: ScanLedger = container.scan_ledger()
         self.scans: ScanService = container.scans()
-        self.scan_keeper = ScanKeeper(container.scan_ledger, self.settings)
+        self.scan_supervisor = ScanSupervisor(container.scan_ledger, self.settings)
         self._keeping_scans = threading.Thread(
-            target=self.scan_keeper.run, args=[self._stopping], name="d3-scans", daemon=True
+            target=self.scan_supervisor.run, args=[self._stopping], name="d3-scans", daemon=True
         )
         self._container = container
         self.explaining: ExplanationService = container.explaining()
@@ -137,7 +141,7 @@ class Services:
         metrics.watch(
             "d3_scan_worker_up",
             "1 while a process beside the service works on scans.",
-            lambda: float(self.scan_keeper.working),
+            lambda: float(self.scan_supervisor.working),
         )
         if (cache := self.cache) is not None:
             metrics.watch(
@@ -198,7 +202,7 @@ class Services:
             return self._ended
 
     def _stop(self) -> bool:
-        self.scan_keeper.wake()
+        self.scan_supervisor.wake()
         if self._following.ident is not None:
             self._following.join(_PATIENCE_SECONDS)  # a download may take minutes more
         self._explanations.shutdown()
@@ -265,13 +269,13 @@ class Services:
 
         def never_began(job: Future[None]) -> None:
             if job.cancelled():
-                planned.give_up()
+                planned.release()
                 shown.cancel()
 
         try:
             self._explanations.submit(draw).add_done_callback(never_began)
         except Overloaded:
-            planned.give_up()
+            planned.release()
             raise
         return shown
 
@@ -337,7 +341,7 @@ def new(settings: Settings, **replaced: Any) -> Services:
     """The services for these settings; parts of the container may be replaced, for tests."""
     container = Container(settings=settings)
     container.queue.override(container.threaded_queue)
-    container.decoder.override(container.strangers_decoder)
+    container.decoder.override(container.untrusted_decoder)
     metrics = Metrics()
     queue_metrics = QueueMetrics(metrics.registry)
     container.queue_events.override(queue_metrics)

@@ -69,7 +69,7 @@ class Mailbox:
                 target.set_result(source.result())
 
 
-async def patiently(
+async def wait_unless_disconnected(
     request: Request[Any, Any, Any], waiting: asyncio.Future[_T], until: float
 ) -> _T:
     """Wait for it as long as the client does, whose body must have come.
@@ -88,14 +88,14 @@ async def patiently(
     leaving: asyncio.Task[None] | None = None
     reason: BaseException | None = None
 
-    def give_up(why: BaseException) -> None:
+    def release(why: BaseException) -> None:
         nonlocal reason
         reason = why
         waiting.cancel()
 
     def left(task: asyncio.Task[None]) -> None:
         if not task.cancelled():
-            give_up(task.exception() or ClientLeft())
+            release(task.exception() or ClientLeft())
 
     def watch() -> None:
         nonlocal leaving, timer
@@ -103,7 +103,7 @@ async def patiently(
         leaving.add_done_callback(left)
         timer = loop.call_later(
             until - time.monotonic(),
-            give_up,
+            release,
             DeadlineExceeded(
                 "The image could not be judged within the time a request has.",
                 "Try again in a moment.",

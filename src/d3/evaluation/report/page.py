@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from d3.domain.ports import ImageDecoder
+from d3.domain.ports.images import ImageDecoder
 from d3.domain.scoring import Reason, Share
 from d3.evaluation.evaluate import Evaluation, versions
 from d3.evaluation.measures import overall

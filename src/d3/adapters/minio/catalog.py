@@ -1,0 +1,119 @@
+"""Two places to look models up: the bucket, and what this machine remembers of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Protocol, TypeAlias
+
+from d3.adapters.minio.bucket import Bucket
+from d3.adapters.minio.cache import LocalCache
+from d3.domain.errors import ModelNameInvalid, StorageUnavailable
+from d3.domain.models import checked_name
+
+Catalog: TypeAlias = dict[str, list[int]]
+"""The versions of every model, in order."""
+
+_CATALOG = "catalog.json"
+_KEY = re.compile(r"manifests/([^/]+)/([1-9][0-9]{0,17})\.json")
+
+
+def manifest_key(name: str, version: int) -> str:
+    """Where a manifest stands."""
+    return f"manifests/{name}/{version}.json"
+
+
+class CatalogReader(Protocol):
+    """Somewhere to look models up; every method may raise StorageUnavailable."""
+
+    def versions(self) -> Catalog:
+        """Every model that has a manifest."""
+        ...
+
+    def manifest(self, name: str, version: int) -> bytes | None:
+        """A manifest's text; None where it is gone."""
+        ...
+
+    def active(self) -> str | None:
+        """The model used when none is named."""
+        ...
+
+
+class StoredCatalog:
+    """The bucket; the cache gets to know what it says."""
+
+    def __init__(self, bucket: Bucket, cache: LocalCache) -> None:
+        self._bucket = bucket
+        self._cache = cache
+
+    def versions(self) -> Catalog:
+        """Every model that has a manifest; none where there is no bucket yet."""
+        found: Catalog = {}
+        for one in self._bucket.list("manifests/") or []:
+            match = _KEY.fullmatch(one.key)
+            if match and can_be_name(match[1]):
+                found.setdefault(match[1], []).append(int(match[2]))
+        catalog = {name: sorted(versions) for name, versions in sorted(found.items())}
+        self._cache.keep(_CATALOG, json.dumps(catalog).encode())
+        return catalog
+
+    def manifest(self, name: str, version: int) -> bytes | None:
+        """A manifest's text; None where it is gone."""
+        key = manifest_key(name, version)
+        text = self._bucket.read(key)
+        if text is not None:
+            self._cache.keep(key, text)
+        return text
+
+    def active(self) -> str | None:
+        """The model used when none is named."""
+        text = self._bucket.read("active") or b""
+        self._cache.keep("active", text)
+        return _name(text)
+
+
+class CachedCatalog:
+    """What the bucket said last; what it was never asked is a StorageUnavailable."""
+
+    def __init__(self, cache: LocalCache) -> None:
+        self._cache = cache
+
+    def versions(self) -> Catalog:
+        """Every model that had a manifest."""
+        try:
+            catalog: Catalog = json.loads(self._kept(_CATALOG))
+        except ValueError as error:
+            raise _unknown() from error
+        return catalog
+
+    def manifest(self, name: str, version: int) -> bytes | None:
+        """A manifest's text."""
+        return self._kept(manifest_key(name, version))
+
+    def active(self) -> str | None:
+        """The model that was used when none was named."""
+        return _name(self._kept("active"))
+
+    def _kept(self, key: str) -> bytes:
+        if (content := self._cache.kept(key)) is None:
+            raise _unknown()
+        return content
+
+
+def can_be_name(name: str) -> bool:
+    """Whether the name can be a model's."""
+    try:
+        return bool(checked_name(name))
+    except ModelNameInvalid:
+        return False
+
+
+def _name(text: bytes) -> str | None:
+    return text.decode(errors="replace").strip() or None
+
+
+def _unknown() -> StorageUnavailable:
+    return StorageUnavailable(
+        "The S3 store is away, and this machine has not yet kept a copy of what is asked for.",
+        "Check MINIO_ENDPOINT, and that the server there runs; then try again.",
+    )

@@ -1,0 +1,137 @@
+"""Deciding whose key somebody sent, in microseconds: what was looked up is believed for a second.
+
+So a key that is revoked, on whatever replica, opens nothing a second later. Nothing is written on
+the way of a request: last uses gather, and are written together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from d3.domain.access import Caller
+from d3.domain.accounts import Admission, Scope
+from d3.domain.errors import StorageFailed
+from d3.domain.ports.accounts import Accounts
+from d3.domain.ports.clock import Clock
+
+BELIEVED_SECONDS = 1.0
+"""How long a revoked key may go on working at most."""
+
+_REMEMBERED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    caller: Caller
+    until: float
+
+
+class KeyCache:
+    """Knows callers by their keys. Safe to use from many threads.
+
+    Keys are remembered by a hash, never as they are.
+
+    Args:
+        accounts: who has which key.
+        clock: tells the time.
+    """
+
+    def __init__(self, accounts: Accounts, clock: Clock) -> None:
+        self._accounts = accounts
+        self._clock = clock
+        self._known: OrderedDict[bytes, _Known] = OrderedDict()
+        self._uses: dict[str, datetime] = {}
+        self._lock = threading.Lock()
+
+    def known(self, key: str) -> Caller | None:
+        """Who sent this key, if that was looked up just now; asks nobody."""
+        return self._remembered(_name(key))
+
+    def known_by_id(self, key_id: str) -> Caller | None:
+        """Who showed the key of this id before, if it was looked up just now; asks nobody."""
+        return self._remembered(_name_of_id(key_id))
+
+    def _remembered(self, name: bytes) -> Caller | None:
+        found = self._known.get(name)
+        if found is None or found.until <= self._clock.monotonic():
+            return None
+        return found.caller
+
+    def was_good(self, key: str) -> bool:
+        """Whether this key opened the door when it was last looked up, however long ago."""
+        return _name(key) in self._known
+
+    def look_up(self, key: str) -> Caller:
+        """Who sent this key, as the accounts have it.
+
+        Raises:
+            AccessRefused: KeyInvalid, KeyRevoked, KeyExpired or UserDisabled; to be answered
+                alike.
+            StorageFailed: the accounts cannot be read.
+        """
+        return self._ask(_name(key), lambda now: self._accounts.admit(key, now))
+
+    def look_up_by_id(self, key_id: str) -> Caller:
+        """Who showed the key of this id before, if it is still good.
+
+        Raises:
+            AccessRefused: KeyInvalid, KeyRevoked, KeyExpired or UserDisabled.
+            StorageFailed: the accounts cannot be read.
+        """
+        return self._ask(_name_of_id(key_id), lambda now: self._accounts.readmit(key_id, now))
+
+    def _ask(self, name: bytes, question: Callable[[datetime], Admission]) -> Caller:
+        asked_at = self._clock.monotonic()
+        now = self._clock.now()
+        try:
+            admission = question(now)
+        except Exception:
+            with self._lock:
+                self._known.pop(name, None)
+            raise
+        principal = admission.principal
+        until = asked_at + BELIEVED_SECONDS
+        if admission.expires_at is not None:
+            until = min(until, asked_at + (admission.expires_at - now).total_seconds())
+        caller = Caller(
+            principal.scopes,
+            principal.user_id,
+            principal.key_id,
+            sees_all=principal.may(Scope.ADMIN),
+            username=admission.username,
+        )
+        with self._lock:
+            self._known[name] = _Known(caller, until)
+            self._known.move_to_end(name)
+            if len(self._known) > _REMEMBERED:
+                self._known.popitem(last=False)
+            self._uses[principal.key_id] = now
+        return caller
+
+    def write_uses(self) -> None:
+        """Write down which keys were used since the last time; kept for later where that fails.
+
+        Raises:
+            StorageFailed: the accounts cannot be written.
+        """
+        with self._lock:
+            uses, self._uses = self._uses, {}
+        try:
+            self._accounts.note_uses(uses)
+        except StorageFailed:
+            with self._lock:
+                self._uses = uses | self._uses
+            raise
+
+
+def _name_of_id(key_id: str) -> bytes:
+    return b"id:" + key_id.encode("utf-8", "surrogatepass")
+
+
+def _name(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()

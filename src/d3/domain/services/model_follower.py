@@ -1,0 +1,116 @@
+"""Following the registry: a replica loads the active model when somebody chose another one."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Protocol
+
+from d3.domain.errors import D3Error, LoadInProgress
+from d3.domain.models import ModelReference
+from d3.domain.ports.clock import Clock
+from d3.domain.ports.models import ModelRegistry
+from d3.domain.services.model_host import LoadedModel
+
+_LOG = logging.getLogger(__name__)
+_LONGEST_PAUSE = 600.0
+
+
+class Follows(Protocol):
+    """What a follower needs of a model host."""
+
+    def chosen(self) -> str:
+        """The name of the model that answers when none is named."""
+        ...
+
+    def loaded(self) -> LoadedModel | None:
+        """The model that answers now, if any."""
+        ...
+
+    def load(self, name: str | None = None) -> object:
+        """Load a model beside the old one."""
+        ...
+
+
+class ActiveModelFollower:
+    """Looks at the registry now and then, and loads the chosen model when it became another one.
+
+    A change is another name, or a newer version of the same. What was loaded by hand in this
+    process stays until then. A model that cannot be loaded leaves the old one serving; it is tried
+    again after pauses that double, up to ten minutes.
+
+    Args:
+        registry: where models are kept.
+        host: holds the model in use; says which one is chosen.
+        clock: tells when to try again.
+        seconds: between two looks.
+    """
+
+    def __init__(
+        self, registry: ModelRegistry, host: Follows, clock: Clock, seconds: float = 10.0
+    ) -> None:
+        self._registry = registry
+        self._host = host
+        self._clock = clock
+        self._seconds = seconds
+        self._current: ModelReference | None = None
+        self._refused: ModelReference | None = None
+        self._refusals = 0
+        self._not_before = 0.0
+        self._trouble: str | None = None
+
+    @property
+    def trouble(self) -> str | None:
+        """Why another model answers than the one chosen; None while they are the same."""
+        return self._trouble
+
+    def check(self) -> bool:
+        """Look once; whether a model was loaded.
+
+        Never raises :class:`D3Error`: what goes wrong is logged, once as long as it stays so.
+        """
+        try:
+            newest = self._registry.describe(self._host.chosen()).reference
+        except D3Error as error:
+            self._complain(f"which model is chosen cannot be told: {error}")
+            return False
+        serving = self._host.loaded()
+        if newest == self._current or (serving and newest == serving.manifest.reference):
+            self._current, self._refused, self._trouble = newest, None, None
+            return False
+        if newest == self._refused and self._clock.monotonic() < self._not_before:
+            return False
+        return self._load(newest)
+
+    def run(self, stop: threading.Event) -> None:
+        """Look again and again until the event is set; for a thread of its own."""
+        while not stop.wait(self._seconds):
+            try:
+                self.check()
+            except Exception:  # noqa: BLE001  a follower that dies is noticed by nobody
+                _LOG.exception("Following the active model failed; trying again.")
+
+    def _load(self, newest: ModelReference) -> bool:
+        try:
+            self._host.load(newest.name)
+        except LoadInProgress:
+            return False  # somebody loads one by hand; the next look sees which
+        except D3Error as error:
+            if newest != self._refused:
+                self._refused, self._refusals = newest, 0
+            self._complain(
+                f"{newest.name} version {newest.version} was chosen and cannot be loaded; what "
+                f"was loaded before, stays: {error}"
+            )
+            pause = min(self._seconds * 2**self._refusals, _LONGEST_PAUSE)
+            self._refusals += 1
+            self._not_before = self._clock.monotonic() + pause
+            return False
+        self._current, self._refused, self._trouble = newest, None, None
+        _LOG.info("%s version %d is loaded", newest.name, newest.version)
+        return True
+
+    def _complain(self, trouble: str) -> None:
+        if trouble != self._trouble:
+            _LOG.warning("%s", trouble)
+        self._trouble = trouble

@@ -1,0 +1,111 @@
+"""Waiting for stores that are away for a while, so that a long piece of work outlives it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from d3.domain.errors import CommitInDoubt, ImageUnreadable, StorageFailed, StorageUnavailable
+from d3.domain.images import ImageSource
+from d3.domain.ports.scans import ImageCollection, Listed
+
+T = TypeVar("T")
+_LOG = logging.getLogger(__name__)
+_LONGEST_PAUSE = 5.0
+_ATTEMPTS = 4
+
+
+def retry_while_unavailable(
+    work: Callable[[], T], seconds: float, sleep: Callable[[float], None] = time.sleep
+) -> T:
+    """Try work that may be tried again until it is done or this many seconds were waited.
+
+    Raises:
+        StorageFailed: the store refuses, or was away for too long.
+    """
+    waited, pause = 0.0, 0.2
+    while True:
+        try:
+            return work()
+        except (StorageUnavailable, CommitInDoubt) as error:
+            if waited >= seconds:
+                raise
+            if not waited:
+                _LOG.warning("waiting for a store: %s", error.problem)
+        sleep(pause)
+        waited += pause
+        pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+class RetryingCollection:
+    """Implements ``ImageCollection`` with another one, waiting for its store.
+
+    An image that the store does not give, though it answers otherwise, is an ImageUnreadable.
+
+    Args:
+        collection: is asked.
+        seconds: that its store may be away.
+        sleep: waits.
+    """
+
+    def __init__(
+        self,
+        collection: ImageCollection,
+        seconds: float,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._collection = collection
+        self._seconds = seconds
+        self._sleep = sleep
+
+    @property
+    def source(self) -> str:
+        """Where it is."""
+        return self._collection.source
+
+    @property
+    def named(self) -> bool:
+        """Whether somebody named each key."""
+        return self._collection.named
+
+    def list(self, after: str | None) -> Iterator[Listed]:
+        """The keys behind a cursor; after an outage it goes on behind the last one given."""
+        failures = 0
+        while True:
+            try:
+                for one in self._collection.list(after):
+                    yield one
+                    after, failures = one.cursor, 0
+            except StorageUnavailable:
+                failures += 1
+                if failures == _ATTEMPTS:
+                    raise  # the place answers, and does not let itself be listed
+                self.check()
+                self._sleep(0.25 * 2**failures)
+            else:
+                return
+
+    def read(self, uri: str) -> ImageSource:
+        """The image under a key."""
+        refused: StorageFailed | None = None
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                self._sleep(0.25 * 2**attempt)
+            try:
+                return self._collection.read(uri)
+            except StorageUnavailable as error:
+                refused = error
+                self.check()
+            except StorageFailed as error:
+                refused = error
+                break
+        self.check()
+        raise ImageUnreadable(
+            "The store does not give this image.", "Try to fetch it by hand."
+        ) from refused
+
+    def check(self) -> None:
+        """See whether the place answers, waiting for it."""
+        retry_while_unavailable(self._collection.check, self._seconds, self._sleep)

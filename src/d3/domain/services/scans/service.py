@@ -1,0 +1,325 @@
+"""Beginning bulk scans, going on with them, and guessing how long one takes."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, replace
+
+from d3.domain.errors import D3Error, FolderUnreadable, ScanIncomplete, ScanNotFound
+from d3.domain.models import Manifest
+from d3.domain.ports.clock import Clock
+from d3.domain.ports.images import ImageDecoder
+from d3.domain.ports.scans import ImageCollection, ScanCluster, ScanLedger
+from d3.domain.scans import (
+    S3_SCHEME,
+    SHARD_IMAGES,
+    NewScan,
+    Scan,
+    ScanState,
+    checked_scan_name,
+)
+from d3.domain.scoring import checked_threshold, checked_views
+from d3.domain.services.model_host import ModelHost
+from d3.domain.services.questions import Question, ask_of
+from d3.domain.services.retrying import RetryingCollection, retry_while_unavailable
+from d3.domain.services.scans.owners import release_dead
+from d3.domain.services.scans.pipeline import Pipeline
+from d3.domain.services.scans.terms import as_begun, check_same
+from d3.domain.services.scans.watcher import FinishedShards, Watcher
+from d3.domain.services.scans.worker import ScanWorker
+
+OUTAGE_SECONDS = 300.0
+"""That a store may be away before a scan gives up; what is kept stays kept."""
+
+S3_THREADS = 16
+"""That read objects at once at least; they wait for the network more than they work."""
+
+_SAMPLE = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a trial found.
+
+    Attributes:
+        keys: listed.
+        sampled: of them judged, drawn evenly.
+        seconds: that took.
+        fakes: called fake among them.
+        uncertain: whose verdict was left open.
+        errors: that could not be judged, other files among them.
+        trouble: why there is more that could not be listed; None if there is not.
+    """
+
+    keys: int
+    sampled: int
+    seconds: float
+    fakes: int
+    uncertain: int
+    errors: int
+    trouble: str | None = None
+
+    @property
+    def rate(self) -> float:
+        """Keys a second."""
+        return self.sampled / self.seconds if self.seconds else 0.0
+
+
+class ScanService:
+    """Starts and resumes scans of this machine.
+
+    Args:
+        host: holds the model.
+        decoder: of images.
+        clock: tells the time.
+        ledger: gives the ledger, whose database must be ready by then.
+        collection: opens a source.
+        isolated: decodes where a crash costs no more than the image.
+        threads: that decode.
+        batch_size: images of one forward pass at most.
+    """
+
+    def __init__(
+        self,
+        host: ModelHost,
+        decoder: ImageDecoder,
+        clock: Clock,
+        ledger: Callable[[], ScanLedger],
+        collection: Callable[[str], ImageCollection],
+        *,
+        isolated: ImageDecoder,
+        threads: int,
+        batch_size: int,
+    ) -> None:
+        self._host = host
+        self._decoder = decoder
+        self._isolated = isolated
+        self._clock = clock
+        self._ledger = ledger
+        self._collection = collection
+        self._threads = threads
+        self._batch_size = batch_size
+
+    def collection(self, source: str) -> ImageCollection:
+        """The images of a source, with patience for its store.
+
+        Raises:
+            D3Error: there is no such source.
+        """
+        return RetryingCollection(self._collection(source), OUTAGE_SECONDS)
+
+    def find(self, name: str) -> Scan | None:
+        """The scan of that name, if it was begun."""
+        try:
+            return self._ledger().get(checked_scan_name(name))
+        except ScanNotFound:
+            return None
+
+    def begin(
+        self,
+        name: str,
+        collection: ImageCollection,
+        manifest: Manifest,
+        *,
+        threshold: float | None,
+        views: int | None,
+        by_service: bool = False,
+    ) -> Scan:
+        """Begin a scan, or go on with the one of that name.
+
+        Args:
+            name: the scan's.
+            collection: its images.
+            manifest: of the model that judges them.
+            threshold: in [0, 1]; the model's own, or the scan's, unless said.
+            views: 1 to 16; 1, or the scan's, unless said.
+            by_service: whether the service sees to its end.
+
+        Raises:
+            ScanMismatch: the scan was begun with something else.
+        """
+        ledger, now = self._ledger(), self._clock.now()
+        wanted = NewScan(
+            name=checked_scan_name(name),
+            source=collection.source,
+            model=manifest.reference,
+            threshold=manifest.threshold if threshold is None else threshold,
+            views=views or 1,
+            created_at=now,
+            by_service=by_service,
+            notice=manifest.notice,
+        )
+        scan = ledger.open(wanted)
+        kept = replace(
+            wanted,
+            threshold=scan.threshold if threshold is None else threshold,
+            views=views or scan.views,
+        )
+        check_same(scan, kept)
+        if scan.state is ScanState.CANCELLED:
+            ledger.set_state(scan.id, ScanState.RUNNING, now)
+        release_dead(ledger, scan.id, now)
+        return ledger.get(scan.name)
+
+    def start(
+        self,
+        name: str,
+        source: str,
+        manifest: Manifest,
+        *,
+        threshold: float | None,
+        views: int | None,
+    ) -> Scan:
+        """Begin a scan that the service sees to, or have it go on with the one of that name.
+
+        Raises:
+            D3Error: there is no such source, or the scan was begun with something else.
+        """
+        collection = self._collection(source)
+        collection.check()  # now, and without patience: somebody waits
+        return self.begin(
+            name,
+            collection,
+            manifest,
+            threshold=None if threshold is None else checked_threshold(threshold),
+            views=None if views is None else checked_views(views, len(manifest.permutations)),
+            by_service=True,
+        )
+
+    def cancel(self, name: str) -> Scan:
+        """Have every worker of a scan stop when its shard is done; how it stands then.
+
+        Raises:
+            ScanNotFound: it was not begun.
+        """
+        ledger = self._ledger()
+        ledger.set_state(ledger.get(name).id, ScanState.CANCELLED, self._clock.now())
+        return ledger.get(name)
+
+    def resume(self, name: str, watcher: Watcher | None = None) -> Scan:
+        """Go on with a scan that was begun, with its own source and model, until it is over.
+
+        Raises:
+            ScanNotFound: it was not begun.
+            ScanMismatch: its model is not what it was.
+            D3Error: something is away for too long or refuses; what is kept stays kept.
+        """
+        ledger = self._ledger()
+        scan = ledger.get(name)
+        manifest = self._host.load(scan.model.name, scan.model.version).manifest
+        collection = self.collection(scan.source)
+        check_same(scan, replace(as_begun(scan), model=manifest.reference))
+        release_dead(ledger, scan.id, self._clock.now())
+        return self.run(scan, collection, watcher)
+
+    def run(self, scan: Scan, collection: ImageCollection, watcher: Watcher | None = None) -> Scan:
+        """Work on the scan until it is over; how it stands then.
+
+        Raises:
+            ScanIncomplete: all is judged but what could not be listed; the scan stays open.
+            D3Error: something is away for too long or refuses; what is kept stays kept.
+        """
+        ledger = self._ledger()
+        if scan.state is ScanState.RUNNING:
+            with self._host.using() as model, closing(self._isolated):
+                question = ask_of(model, threshold=scan.threshold, views=scan.views)
+                worker = ScanWorker(
+                    scan,
+                    ledger,
+                    collection,
+                    self._pipeline(question, collection),
+                    self._clock,
+                    outage_seconds=OUTAGE_SECONDS,
+                    watcher=watcher,
+                    shard_images=SHARD_IMAGES,
+                )
+                try:
+                    worker.run()
+                except ScanIncomplete as error:
+                    ledger.note(scan.id, str(error))
+                    raise
+        return ledger.get(scan.name)
+
+    def run_on(self, cluster: ScanCluster, scan: Scan, watcher: Watcher | None = None) -> Scan:
+        """Have a cluster work on the scan until it is over; how it stands then.
+
+        Raises:
+            D3Error: it cannot go on; what is kept stays kept.
+        """
+        ledger, watcher = self._ledger(), watcher or Watcher()
+        newly_finished = FinishedShards(ledger, scan)
+
+        def is_over() -> bool:
+            found = retry_while_unavailable(lambda: ledger.get(scan.name), OUTAGE_SECONDS)
+            return found.state is not ScanState.RUNNING
+
+        def idle() -> None:
+            for shard in retry_while_unavailable(newly_finished, OUTAGE_SECONDS):
+                watcher.finished(shard)
+            watcher.idle()
+
+        if scan.state is ScanState.RUNNING:
+            cluster.run(scan.name, is_over, idle)
+            idle()
+        return ledger.get(scan.name)
+
+    def estimate(
+        self,
+        collection: ImageCollection,
+        *,
+        views: int,
+        seconds: float,
+        progress: Callable[[int], None] = lambda _keys: None,
+    ) -> Estimate:
+        """List everything and judge a sample of it for so many seconds; nothing is kept."""
+        draw, sample, keys = random.Random(0), list[str](), 0  # noqa: S311  no secret
+        trouble = None
+        try:
+            for keys, one in enumerate(collection.list(None), start=1):
+                if len(sample) < _SAMPLE:
+                    sample.append(one.uri)
+                elif (place := draw.randrange(keys)) < _SAMPLE:
+                    sample[place] = one.uri
+                progress(keys)
+        except FolderUnreadable as error:
+            trouble = str(error)
+        draw.shuffle(sample)
+        with self._host.using() as model:
+            question = ask_of(model, threshold=None, views=views)
+            with closing(self._pipeline(question, collection)) as pipeline:
+                found = self._judge(pipeline, sample, keys, seconds)
+        return replace(found, trouble=trouble)
+
+    def _judge(
+        self, pipeline: Pipeline[int], sample: list[str], keys: int, seconds: float
+    ) -> Estimate:
+        begun, waiting = self._clock.monotonic(), iter(sample)
+        done = errors = 0
+        verdicts: Counter[str] = Counter()
+        while True:
+            spent = self._clock.monotonic() - begun
+            while spent < seconds and pipeline.room and (uri := next(waiting, None)) is not None:
+                pipeline.put(0, uri)
+            if not pipeline.in_flight:
+                return Estimate(keys, done, spent, verdicts["fake"], verdicts["uncertain"], errors)
+            for _, _, outcome in pipeline.take(1.0):
+                done += 1
+                if isinstance(outcome, D3Error):
+                    errors += 1
+                else:
+                    verdicts[outcome.verdict.value] += 1
+
+    def _pipeline(self, question: Question, collection: ImageCollection) -> Pipeline[int]:
+        remote = collection.source.startswith(S3_SCHEME)
+        return Pipeline(
+            question,
+            collection,
+            self._decoder,
+            self._clock,
+            isolated=self._isolated,
+            threads=max(self._threads, S3_THREADS) if remote else self._threads,
+            batch_size=self._batch_size,
+        )

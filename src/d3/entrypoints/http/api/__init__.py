@@ -1,0 +1,1 @@
+"""The REST API: a controller for each path prefix, and the schemas they answer with."""

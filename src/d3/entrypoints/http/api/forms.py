@@ -1,0 +1,436 @@
+"""Multipart forms read from the socket, under limits, into memory.
+
+The framework's own reader spools to disk, takes a body of any field name for the file, and fails
+with a 500 at an unknown charset; ours parses with the same library and trusts nothing.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import IO, Any
+from urllib.parse import parse_qsl, unquote, unquote_to_bytes
+
+import msgspec
+from litestar import Request
+from litestar.types import Receive
+from multipart import (
+    MultipartError,
+    MultipartSegment,
+    PushMultipartParser,
+    parse_options_header,
+)
+
+from d3.domain.errors import (
+    D3Error,
+    EncodingUnsupported,
+    FileMissing,
+    FormInvalid,
+    FormNotMultipart,
+    FormTooLarge,
+    ThresholdInvalid,
+    ViewsInvalid,
+    shown,
+)
+from d3.domain.scoring import checked_threshold
+from d3.domain.services.inference import Upload
+
+_DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
+_EXTENDED_FILENAME = re.compile(
+    r";\s*filename\*\s*=\s*(?P<charset>[\w-]*)'[^';]*'(?P<value>[^;\s]*)", re.IGNORECASE
+)
+_WHOLE = re.compile(r"[0-9]{1,9}")
+_HEADER_BYTES = 64 * 1024
+_FIELD_BYTES = 4096
+_SMALL_BYTES = 64 * 1024
+
+
+@dataclass(slots=True)
+class Form:
+    """A form's files and texts, by field, in the order sent."""
+
+    files: dict[str, list[Upload]] = field(default_factory=dict)
+    texts: dict[str, list[str]] = field(default_factory=dict)
+
+    def file(self, name: str) -> Upload:
+        """The one file of a field.
+
+        Raises:
+            FileMissing: there is none.
+            FormInvalid: there are several.
+        """
+        files = self.all_files(name)
+        if len(files) > 1:
+            raise FormInvalid(
+                f"The field {name!r} holds {len(files)} files.",
+                "Send one, or several to /api/inference/predict-batch in the field 'files'.",
+            )
+        return files[0]
+
+    def all_files(self, name: str) -> list[Upload]:
+        """The files of a field, one or more.
+
+        Raises:
+            FileMissing: there is none.
+        """
+        if name in self.files:
+            return self.files[name]
+        if name in self.texts:
+            raise FileMissing(
+                f"The field {name!r} holds text.", f"Send a file in it: curl -F '{name}=@image.jpg'"
+            )
+        raise FileMissing(
+            "No file was sent.", f"Send it in the field {name!r}: curl -F '{name}=@image.jpg'"
+        )
+
+    def only(self, *known: str) -> None:
+        """See that no other field was sent: a misspelled one would be ignored without a word.
+
+        Raises:
+            FormInvalid: one was.
+        """
+        for name in (*self.texts, *self.files):
+            if name not in known:
+                raise unknown_name("field", name, known)
+
+    def text(self, name: str) -> str | None:
+        """The text of a field; None where it is not there or empty.
+
+        Raises:
+            FormInvalid: the field was sent more than once, or holds a file.
+        """
+        texts = self.texts.get(name, [])
+        if len(texts) > 1 or name in self.files:
+            raise FormInvalid(f"The field {name!r} takes one text.", "Send it once.")
+        return texts[0].strip() or None if texts else None
+
+    def threshold(self) -> float | None:
+        """The field ``threshold``.
+
+        Raises:
+            ThresholdInvalid: it is not a number in [0, 1].
+        """
+        text = self.text("threshold")
+        if text is None:
+            return None
+        if not _DECIMAL.fullmatch(text):
+            raise ThresholdInvalid(
+                f"The threshold {text[:40]!r} is not a number between 0 and 1.",
+                "Give a number such as 0.5, or leave it out to use the model's own.",
+            )
+        return checked_threshold(float(text))
+
+    def views(self) -> int:
+        """The field ``views``, 1 unless sent; its range is the model's business.
+
+        Raises:
+            ViewsInvalid: it is not a whole number.
+        """
+        text = self.text("views")
+        if text is None:
+            return 1
+        if not _WHOLE.fullmatch(text):
+            raise ViewsInvalid(f"{text[:40]!r} views cannot be had.", "Give a number from 1 to 16.")
+        return int(text)
+
+    def explain(self) -> bool:
+        """The field ``explain``: ``true`` or ``false``, which it is unless sent.
+
+        Raises:
+            FormInvalid: it is something else.
+        """
+        text = (self.text("explain") or "false").lower()
+        if text not in {"true", "false"}:
+            raise FormInvalid(f"explain={text[:40]!r} is not known.", "Send true or false.")
+        return text == "true"
+
+
+@dataclass(frozen=True, slots=True)
+class FormLimits:
+    """What a form may hold.
+
+    Attributes:
+        bytes: of the whole body.
+        parts: files and texts together.
+    """
+
+    bytes: int
+    parts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sink:
+    """Where the bytes of a field's first file go instead of into memory.
+
+    Attributes:
+        name: of the field.
+        stream: written to as the bytes arrive.
+    """
+
+    name: str
+    stream: IO[bytes]
+
+
+async def read_form(
+    request: Request[Any, Any, Any], limits: FormLimits, sink: Sink | None = None
+) -> Form:
+    """Read a multipart form, giving up as soon as it goes beyond a limit.
+
+    Args:
+        request: whose body is read.
+        limits: of the whole.
+        sink: takes one file's bytes; its :class:`Upload` is then empty.
+
+    Raises:
+        FormNotMultipart: the body is something else.
+        FormTooLarge: it is larger than the limit, or has more parts.
+        FormInvalid: it is malformed.
+        D3Error: what receiving raises; see :mod:`d3.entrypoints.http.middleware.request_limits`.
+    """
+    refuse_encoded(request)
+    kind, options = parse_options_header(header_of(request, b"content-type") or "")
+    boundary = options.get("boundary", "")
+    if kind != "multipart/form-data":
+        raise FormNotMultipart(
+            "The body is not a multipart form.",
+            "Send multipart/form-data, as curl -F or the files= of requests do.",
+        )
+    if not boundary:
+        raise FormNotMultipart(
+            "The header Content-Type names no boundary.",
+            "Leave the header to the library that makes the form: it knows the boundary.",
+        )
+    announced = header_of(request, b"content-length") or ""
+    if announced.isdecimal() and int(announced) > limits.bytes:
+        raise _too_large(limits)
+    collector = _Collector(limits, sink)
+    try:
+        await _parse(request.receive, boundary, collector)
+    except D3Error:
+        collector.forget()
+        raise
+    except (MultipartError, UnicodeError, LookupError, ValueError) as error:
+        collector.forget()
+        raise FormInvalid(
+            "The multipart form is malformed.", "Send it as curl -F or the files= of requests do."
+        ) from error
+    return collector.form
+
+
+async def read_texts(request: Request[Any, Any, Any], *known: str) -> dict[str, str]:
+    """The fields of a small body: JSON, a multipart form or a URL-encoded one, or nothing.
+
+    Args:
+        request: whose body is read.
+        known: the fields that mean something here.
+
+    Raises:
+        FormNotMultipart: the body is something else.
+        FormInvalid: it is malformed, or a field is unknown, no text or there twice.
+        FormTooLarge: it is too large.
+    """
+    refuse_encoded(request)
+    kind, _ = parse_options_header(header_of(request, b"content-type") or "")
+    if kind == "multipart/form-data":
+        form = await read_form(request, FormLimits(_SMALL_BYTES, len(known) + 8))
+        form.only(*known)
+        found = {name: form.text(name) for name in known}
+        return {name: text for name, text in found.items() if text is not None}
+    body = await _small_body(request)
+    if not body.strip():
+        return {}
+    pairs: list[tuple[str, object]]
+    if kind == "application/json":
+        pairs = _pairs_of_json(body)
+    elif kind == "application/x-www-form-urlencoded":
+        pairs = [*parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True)]
+    else:
+        raise FormNotMultipart(
+            "The body is neither JSON nor a form.", "Send application/json, or a form as curl -F."
+        )
+    texts: dict[str, str] = {}
+    for name, value in pairs:
+        if name not in known:
+            raise unknown_name("field", name, known)
+        if name in texts or not isinstance(value, str | None):
+            raise FormInvalid(f"The field {name!r} takes one text.", "Send it once.")
+        if value:
+            texts[name] = value
+    return texts
+
+
+def unknown_name(what: str, name: str, known: Sequence[str]) -> FormInvalid:
+    """A field or parameter that means nothing here."""
+    close = difflib.get_close_matches(name, known, n=1)
+    meant = f" Did you mean {close[0]!r}?" if close else ""
+    taken = f"{', '.join(known)} can be sent." if known else "None is taken here."
+    return FormInvalid(f"The {what} {shown(name)} is not known.{meant}", taken)
+
+
+def refuse_encoded(request: Request[Any, Any, Any]) -> None:
+    """See that the body is sent as it is.
+
+    Raises:
+        EncodingUnsupported: it is compressed.
+    """
+    encoding = (header_of(request, b"content-encoding") or "identity").strip().lower()
+    if encoding != "identity":
+        raise EncodingUnsupported(
+            f"Bodies are not taken with the Content-Encoding {shown(encoding)}.",
+            "Send the body as it is: images are compressed already.",
+        )
+
+
+async def _small_body(request: Request[Any, Any, Any]) -> bytes:
+    pieces, size, more = [], 0, True
+    while more:
+        message: Any = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise FormInvalid("The upload broke off.", "Send it again.")
+        pieces.append(message.get("body", b""))
+        more, size = message.get("more_body", False), size + len(pieces[-1])
+        if size > _SMALL_BYTES:
+            raise _too_large(FormLimits(_SMALL_BYTES, 1))
+    return b"".join(pieces)
+
+
+def _pairs_of_json(body: bytes) -> list[tuple[str, object]]:
+    try:
+        return list(msgspec.json.decode(body, type=dict[str, object]).items())
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise FormInvalid(
+            "The body is no JSON object.", 'Send one such as {"name": "..."}.'
+        ) from error
+
+
+def header_of(request: Request[Any, Any, Any], name: bytes) -> str | None:
+    """A request's header, its name in small letters; the first where there are several."""
+    for one, value in request.scope["headers"]:
+        if one == name:
+            return value.decode("latin-1")
+    return None
+
+
+async def _parse(receive: Receive, boundary: str, collector: _Collector) -> None:
+    more = True
+    # Every byte is a character of Latin-1, so that a file name in any code page is a label.
+    with PushMultipartParser(
+        boundary, max_header_size=_HEADER_BYTES, header_charset="latin-1"
+    ) as parser:
+        while more:
+            message: Any = await receive()
+            if message["type"] == "http.disconnect":
+                raise FormInvalid("The upload broke off.", "Send it again.")
+            chunk, more = message.get("body", b""), message.get("more_body", False)
+            collector.count(len(chunk))
+            if not chunk or parser.closed:
+                continue
+            for event in parser.parse(chunk):
+                if isinstance(event, MultipartSegment):
+                    collector.begin(event)
+                elif event:
+                    collector.add(event)
+                else:
+                    collector.end()
+        if not parser.closed:
+            parser.close()
+
+
+class _Collector:
+    """Puts what the parser finds into a form, under limits."""
+
+    def __init__(self, limits: FormLimits, sink: Sink | None) -> None:
+        self.form = Form()
+        self._limits = limits
+        self._sink = sink
+        self._bytes = 0
+        self._parts = 0
+        self._name = ""
+        self._filename: str | None = None
+        self._pieces: list[bytes | bytearray] = []
+        self._text_bytes = 0
+
+    def count(self, size: int) -> None:
+        """So many bytes more have arrived."""
+        self._bytes += size
+        if self._bytes > self._limits.bytes:
+            raise _too_large(self._limits)
+
+    def forget(self) -> None:
+        """Nobody wants what came; the error's traceback would keep it while the refusal leaves."""
+        self.form, self._pieces = Form(), []
+
+    def begin(self, segment: MultipartSegment) -> None:
+        """A part begins."""
+        self._parts += 1
+        if self._parts > self._limits.parts:
+            raise FormTooLarge(
+                f"The form has more than {self._limits.parts} parts.", "Send fewer files at once."
+            )
+        self._pieces, self._text_bytes = [], 0
+        self._name, self._filename = _in_unicode(segment.name or ""), _filename_of(segment)
+
+    def add(self, piece: bytes | bytearray) -> None:
+        """A piece of the part has arrived."""
+        sink = self._sink
+        if sink is not None and self._filename and self._name == sink.name:
+            if sink.name not in self.form.files:
+                sink.stream.write(piece)
+            return
+        self._pieces.append(piece)
+        if self._filename is None:
+            self._text_bytes += len(piece)
+            if self._text_bytes > _FIELD_BYTES:
+                raise FormInvalid(
+                    "A text field of the form is too long.",
+                    "Send images as files, with a file name.",
+                )
+
+    def end(self) -> None:
+        """The part is complete."""
+        content = b"".join(self._pieces)
+        self._pieces = []
+        if self._filename is None:
+            self.form.texts.setdefault(self._name, []).append(content.decode("utf-8"))
+        elif self._filename or content:
+            upload = Upload(self._filename, content)
+            self.form.files.setdefault(self._name, []).append(upload)
+
+
+def _filename_of(segment: MultipartSegment) -> str | None:
+    """What the sender calls the file; None where the part is no file.
+
+    RFC 7578 knows ``filename`` alone; some clients send RFC 5987's ``filename*`` instead.
+    """
+    if segment.filename is not None:
+        return _unescaped(_in_unicode(segment.filename))
+    extended = _EXTENDED_FILENAME.search(segment.header("Content-Disposition") or "")
+    if extended is None:
+        kind = segment.content_type or "text/plain"
+        return "" if kind.startswith("image/") or kind == "application/octet-stream" else None
+    try:
+        return unquote_to_bytes(extended["value"]).decode(extended["charset"], "replace")
+    except (LookupError, UnicodeError):  # a charset nobody knows, or one of Python's own
+        return unquote(extended["value"])
+
+
+def _in_unicode(text: str) -> str:
+    """Text whose bytes were read as Latin-1: UTF-8 as nearly all send it, else as it stands."""
+    try:
+        return text.encode("latin-1").decode("utf-8")
+    except UnicodeDecodeError:
+        return text
+
+
+def _unescaped(filename: str) -> str:
+    """The name before its sender escaped what HTML says must be: quotes and line breaks."""
+    return filename.replace("%22", '"').replace("%0D", "\r").replace("%0A", "\n")
+
+
+def _too_large(limits: FormLimits) -> FormTooLarge:
+    return FormTooLarge(
+        f"The request's body is larger than {limits.bytes:,} bytes.",
+        "Send a smaller image, or fewer at once.",
+    )

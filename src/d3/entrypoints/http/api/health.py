@@ -1,0 +1,92 @@
+"""``/health``: for people, for orchestrators, for Prometheus."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Controller, MediaType, Request, Response, get
+from litestar.openapi import ResponseSpec
+
+from d3.domain.accounts import Scope
+from d3.entrypoints.http.api import openapi
+from d3.entrypoints.http.api.schemas import Health, Readiness
+from d3.entrypoints.http.middleware.access import caller_of
+from d3.entrypoints.http.services import D3, Services
+
+
+class HealthController(Controller):
+    """Whether the service lives and can answer."""
+
+    tags = ("health",)
+
+    @get(
+        "/health",
+        operation_id="getHealth",
+        operation_class=openapi.DescribedOperation,
+        summary="Say how the service is",
+    )
+    async def health(self, d3: D3) -> Health:
+        """Answers 200 as long as the process lives."""
+        model = d3.host.loaded()
+        return Health(
+            status="healthy",
+            model_loaded=model is not None,
+            device=model.queue.detector.device if model else "none",
+            version=d3.version,
+        )
+
+    @get("/health/live", operation_id="getLiveness", summary="Say that the process lives")
+    async def live(self, d3: D3) -> Health:
+        """The same as ``/health``, at the address orchestrators expect."""
+        return await self.health.fn(self, d3)  # type: ignore[no-any-return]
+
+    @get(
+        "/health/ready",
+        operation_id="getReadiness",
+        operation_class=openapi.DescribedOperation,
+        summary="Say whether requests can be answered",
+        responses={503: ResponseSpec(Readiness, description="Not ready", generate_examples=False)},
+    )
+    async def ready(self, d3: D3) -> Response[Readiness]:
+        """200 if they can, else 503; both with what is missing.
+
+        What images can be judged without is named, and does not keep the service from being ready:
+        the model store and the result cache.
+        """
+        found = await readiness(d3)
+        return Response(found, status_code=200 if found.ready else 503)
+
+    @get(
+        "/metrics",
+        operation_id="getMetrics",
+        responses=openapi.problems(401, 403, 429),
+        summary="Measure",
+        media_type=MediaType.TEXT,
+        sync_to_thread=False,
+    )
+    def metrics(self, request: Request[Any, Any, Any], d3: D3) -> Response[Any]:
+        """Prometheus text."""
+        caller_of(request).check(Scope.READ)
+        content, kind = d3.metrics.render()
+        return Response(content, media_type=kind)
+
+
+async def readiness(d3: Services) -> Readiness:
+    """Whether images can be judged now, and what is missing."""
+    missing = []
+    model = d3.host.loaded()
+    if model is None:
+        missing.append("model: none is loaded; POST /api/model/load loads one")
+    elif trouble := model.queue.trouble:
+        missing.append(f"detector: {trouble}")
+    if trouble := await d3.storage_trouble():
+        missing.append(f"database: {trouble}")
+    ready = not missing
+    for part, trouble in {
+        "model store": d3.registry.trouble,
+        "chosen model": d3.follower.trouble,
+        "result cache": d3.cache.trouble if d3.cache is not None else None,
+    }.items():
+        if trouble is not None:
+            missing.append(f"{part}: {trouble}")
+    return Readiness(ready=ready, missing=missing)

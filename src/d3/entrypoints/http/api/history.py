@@ -1,0 +1,256 @@
+"""``/api/inference``: what was judged before, page by page, one by one, counted and exported."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+from litestar import Controller, Request, delete, get
+from litestar.di import NamedDependency, Provide
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import Parameter
+from litestar.response import Stream
+
+from d3.domain.accounts import Scope
+from d3.domain.errors import RequestInvalid, ResultNotFound
+from d3.domain.history import (
+    LARGEST_ID,
+    MAX_PAGE,
+    BucketSize,
+    HistoryEntry,
+    HistoryFilter,
+)
+from d3.domain.ordering import Order, SortKey
+from d3.domain.scoring import Verdict
+from d3.domain.services.export import csv_chunks, json_lines_chunks
+from d3.entrypoints.http.api import openapi
+from d3.entrypoints.http.api.schemas import (
+    Done,
+    HistoryPage,
+    OneResult,
+    Stats,
+    history_item,
+    stats_of,
+)
+from d3.entrypoints.http.middleware.access import caller_of
+from d3.entrypoints.http.services import D3
+
+_ID = re.compile(r"[1-9][0-9]{0,18}")
+
+Limit = Annotated[int, Parameter(ge=1, le=MAX_PAGE, description="Results of a page.")]
+Offset = Annotated[int, Parameter(ge=0, le=LARGEST_ID, description="Results to pass over.")]
+Cursor = Annotated[
+    str | None,
+    Parameter(
+        max_length=2048,
+        description="`next_cursor` of the page before, or empty for the first: paging that stays "
+        "right while rows arrive. Beats `offset`.",
+    ),
+]
+Sort = Annotated[
+    SortKey,
+    Parameter(description="What decides the order; of results alike in it, `created_at`, `id`."),
+]
+Direction = Annotated[
+    Literal["asc", "desc"], Parameter(description="`desc`: the newest or largest first.")
+]
+IsFake = Annotated[
+    bool | None,
+    Parameter(description="Only these, whatever their verdict: `verdict` asks by what was said."),
+]
+ModelName = Annotated[str | None, Parameter(max_length=100, description="Only this model's.")]
+_A_TIME = {"format": "date-time"}
+Since = Annotated[
+    str | None,
+    Parameter(description="Judged at this time or later, with a zone.", schema_extra=_A_TIME),
+]
+Until = Annotated[
+    str | None,
+    Parameter(description="Judged before this time, with a zone.", schema_extra=_A_TIME),
+]
+Q = Annotated[
+    str | None, Parameter(max_length=255, description="The image's name begins with this.")
+]
+VerdictIs = Annotated[Verdict | None, Parameter(description="Only these.")]
+ResultId = Annotated[
+    str, Parameter(description="The result's `id`.", schema_extra={"pattern": _ID.pattern})
+]
+
+
+def provide_filter(  # noqa: PLR0917  a query's parameters, one by one
+    request: Request[Any, Any, Any],
+    is_fake: IsFake = None,
+    model: ModelName = None,
+    since: Since = None,
+    until: Until = None,
+    q: Q = None,
+    verdict: VerdictIs = None,
+) -> HistoryFilter:
+    """Which results are meant, from the query; nobody's but the caller's own.
+
+    Raises:
+        AccessForbidden: the caller may read none.
+        RequestInvalid: a time without a zone.
+    """
+    try:
+        return HistoryFilter(
+            is_fake=is_fake,
+            model=model,
+            since=_time(since),
+            until=_time(until),
+            q=q,
+            verdict=verdict,
+            user_id=sees(request),
+        )
+    except (ValueError, OverflowError) as error:
+        raise RequestInvalid(
+            "`since` and `until` are times with a zone.",
+            "Write 2026-01-31T12:00:00Z; a + in an address is written %2B.",
+        ) from error
+
+
+def sees(request: Request[Any, Any, Any], scope: Scope = Scope.READ) -> int | None:
+    """Whose results the caller may see, if any: one account's, or all."""
+    caller = caller_of(request)
+    caller.check(scope)
+    return caller.sees
+
+
+def _time(text: str | None) -> datetime | None:
+    """A time of RFC 3339; the framework would take numbers for times too."""
+    return msgspec.convert(text, datetime) if text is not None else None
+
+
+def _export(
+    form: Callable[[Iterable[HistoryEntry]], Iterator[bytes]],
+    ending: str,
+    name: str,
+    media_type: str,
+    shape: str,
+) -> HTTPRouteHandler:
+    """The handler that exports what matches, in one format."""
+
+    @get(
+        f"/history.{ending}",
+        operation_id=f"exportHistory{name.title().replace(' ', '')}",
+        operation_class=openapi.TextOperation,
+        summary=f"Export the filtered history as {name}",
+        description=f"Every result that matches, newest first, {shape}.",
+        responses=openapi.problems(400, 401, 403, 429, 503),
+        media_type=media_type,
+    )
+    async def export(_: Controller, d3: D3, where: NamedDependency[HistoryFilter]) -> Stream:
+        async def lines() -> AsyncIterator[bytes]:
+            chunks = form(d3.history.iterate(where))
+            while chunk := await d3.query(lambda: next(chunks, b"")):
+                yield chunk
+
+        disposition = {"Content-Disposition": f'attachment; filename="d3-history.{ending}"'}
+        return Stream(lines(), media_type=media_type, headers=disposition)
+
+    return export
+
+
+class HistoryController(Controller):
+    """The history of results."""
+
+    path = "/api/inference"
+    tags = ("history",)
+    dependencies = {"where": Provide(provide_filter, sync_to_thread=False)}  # noqa: RUF012
+
+    @get(
+        "/history",
+        operation_id="listHistory",
+        operation_class=openapi.DescribedOperation,
+        summary="Page through the history",
+        responses=openapi.problems(400, 401, 403, 429, 503),
+    )
+    async def page(  # noqa: PLR0917  a query's parameters, one by one
+        self,
+        d3: D3,
+        where: NamedDependency[HistoryFilter],
+        limit: Limit = 50,
+        offset: Offset = 0,
+        cursor: Cursor = None,
+        sort: Sort = SortKey.CREATED_AT,
+        order: Direction = "desc",
+    ) -> HistoryPage:
+        """Results, newest first unless told otherwise, by offset with a total or by cursor."""
+        by = Order(sort, descending=order == "desc")
+        if cursor is not None:
+            after = await d3.query(lambda: d3.history.page_after(where, limit, cursor or None, by))
+            items = [history_item(entry) for entry in after.entries]
+            return HistoryPage(count=len(items), next_cursor=after.next_cursor, results=items)
+        page = await d3.query(lambda: d3.history.page(where, limit, offset, by))
+        items = [history_item(entry) for entry in page.entries]
+        return HistoryPage(count=len(items), total=page.total, results=items)
+
+    export_csv = _export(csv_chunks, "csv", "CSV", "text/csv", "one row each")
+    export_jsonl = _export(
+        json_lines_chunks, "jsonl", "JSON lines", "application/jsonl", "one object a line"
+    )
+
+    @get(
+        "/result/{result_id:str}",
+        operation_id="getResult",
+        operation_class=openapi.DescribedOperation,
+        summary="Get one result",
+        responses=openapi.problems(400, 401, 403, 404, 429, 503),
+    )
+    async def result(
+        self, request: Request[Any, Any, Any], d3: D3, result_id: ResultId
+    ) -> OneResult:
+        """The result with this id; somebody else's is not found."""
+        whose = sees(request)
+        entry = await d3.query(lambda: d3.history.get(checked_id(result_id), whose))
+        return OneResult(result=history_item(entry))
+
+    @delete(
+        "/result/{result_id:str}",
+        operation_id="deleteResult",
+        operation_class=openapi.DescribedOperation,
+        summary="Delete one result",
+        status_code=200,
+        responses=openapi.problems(400, 401, 403, 404, 429, 503),
+    )
+    async def remove(self, request: Request[Any, Any, Any], d3: D3, result_id: ResultId) -> Done:
+        """Remove the result with this id for good; a key that only reads may not."""
+        whose = sees(request, Scope.PREDICT)
+        await d3.query(lambda: d3.history.delete(checked_id(result_id), whose))
+        return Done(message="Result deleted successfully")
+
+    @get(
+        "/stats",
+        operation_id="getStatistics",
+        operation_class=openapi.DescribedOperation,
+        summary="Count results",
+        responses=openapi.problems(400, 401, 403, 429, 503),
+    )
+    async def stats(
+        self,
+        request: Request[Any, Any, Any],
+        d3: D3,
+        since: Since = None,
+        until: Until = None,
+        bucket: Annotated[
+            Literal["day", "hour"] | None, Parameter(description="Adds a `series` in UTC.")
+        ] = None,
+    ) -> Stats:
+        """Totals, and with ``bucket`` their course in time."""
+        where = provide_filter(request, since=since, until=until)
+        size = BucketSize(bucket) if bucket is not None else None
+        return Stats(stats=stats_of(await d3.query(lambda: d3.history.statistics(where, size))))
+
+
+def checked_id(text: str) -> int:
+    """A result's id, out of an address.
+
+    Raises:
+        ResultNotFound: no result ever had it.
+    """
+    if not _ID.fullmatch(text) or int(text) > LARGEST_ID:
+        raise ResultNotFound("There is no such result.", "GET /api/inference/history lists them.")
+    return int(text)

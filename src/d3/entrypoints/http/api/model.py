@@ -1,0 +1,181 @@
+"""``/api/model``: what is loaded, what could be, and new ones."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+from litestar import Controller, Request, get, post
+from litestar.params import Parameter
+
+from d3.domain.accounts import Scope
+from d3.domain.errors import RequestInvalid, StorageFailed
+from d3.domain.models import checked_name
+from d3.domain.text import display_name
+from d3.entrypoints.http.api import openapi
+from d3.entrypoints.http.api.forms import FormLimits, Sink, read_form, read_texts
+from d3.entrypoints.http.api.schemas import (
+    Done,
+    LoadedModelInfo,
+    ModelInfo,
+    ModelList,
+    ModelLoaded,
+    Uploaded,
+    architecture_of,
+    details_of,
+)
+from d3.entrypoints.http.middleware.access import caller_of
+from d3.entrypoints.http.services import D3
+
+_FORM_OVERHEAD = 64 * 1024
+
+
+@contextmanager
+def _no_room() -> Iterator[None]:
+    """What the disk refuses, as an error of ours."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageFailed(
+            f"The upload cannot be kept here ({error.strerror or type(error).__name__}).",
+            "Check the free space of the server's disk.",
+        ) from error
+
+
+class ModelController(Controller):
+    """The model in use and those it could be."""
+
+    path = "/api/model"
+    tags = ("model",)
+
+    @get(
+        "/info",
+        operation_id="getModelInfo",
+        operation_class=openapi.DescribedOperation,
+        summary="Describe the model in use",
+        responses=openapi.problems(401, 403, 429),
+    )
+    async def info(self, d3: D3) -> ModelInfo:
+        """What is loaded, on which device and in which precision."""
+        model = d3.host.loaded()
+        if model is None:
+            return ModelInfo(
+                info=LoadedModelInfo(
+                    loaded=False, model_name=None, architecture="CLIP:ViT-L/14", device="none"
+                )
+            )
+        manifest, detector = model.manifest, model.queue.detector
+        return ModelInfo(
+            info=LoadedModelInfo(
+                loaded=True,
+                model_name=manifest.name,
+                architecture=architecture_of(manifest),
+                device=detector.device,
+                precision=detector.precision,
+                version=manifest.version,
+                sha256=manifest.sha256,
+                threshold=manifest.threshold,
+                engine=detector.engine,
+                notice=manifest.notice,
+            )
+        )
+
+    @post(
+        "/load",
+        operation_id="loadModel",
+        operation_class=openapi.DescribedOperation,
+        status_code=200,
+        summary="Load a model",
+        responses=openapi.problems(400, 401, 403, 404, 409, 422, 429, 503),
+    )
+    async def load(
+        self,
+        request: Request[Any, Any, Any],
+        d3: D3,
+        name: Annotated[
+            str | None, Parameter(max_length=100, description="By default the chosen one.")
+        ] = None,
+    ) -> ModelLoaded:
+        """Load a model beside the old one, which serves until the new one takes its place.
+
+        The name may come in the address, as JSON (``{"name": "mine"}``) or as a form's field.
+        """
+        caller_of(request).check(Scope.MODELS)
+        sent = (await read_texts(request, "name")).get("name")
+        if sent and name and sent != name:
+            raise RequestInvalid("Two models are named.", "Send one name, in the address or body.")
+        given = sent or name
+        wanted = checked_name(given) if given else None
+        model = await d3.chore(lambda: d3.host.load(wanted))
+        return ModelLoaded(
+            message="Model loaded successfully",
+            model_name=model.manifest.name,
+            version=model.manifest.version,
+        )
+
+    @post(
+        "/unload",
+        operation_id="unloadModel",
+        operation_class=openapi.DescribedOperation,
+        status_code=200,
+        summary="Unload the model",
+        responses=openapi.problems(401, 403, 429),
+    )
+    async def unload(self, request: Request[Any, Any, Any], d3: D3) -> Done:
+        """Free the model's memory; predictions answer 503 until one is loaded again."""
+        caller_of(request).check(Scope.MODELS)
+        await read_texts(request)
+        was_there = await d3.chore(d3.host.unload)
+        return Done(message="Model unloaded successfully" if was_there else "No model was loaded")
+
+    @get(
+        "/list",
+        operation_id="listModels",
+        operation_class=openapi.DescribedOperation,
+        summary="List the registry's models",
+        responses=openapi.problems(401, 403, 429, 503),
+    )
+    async def models(self, request: Request[Any, Any, Any], d3: D3) -> ModelList:
+        """Every model there is, by name, in its newest version."""
+        caller_of(request).check(Scope.MODELS)
+        details = [details_of(one) for one in await d3.chore(d3.models.list)]
+        names = [one.name for one in details]
+        return ModelList(count=len(names), models=names, details=details)
+
+    @post(
+        "/upload",
+        operation_id="uploadModel",
+        operation_class=openapi.UploadOperation,
+        status_code=200,
+        summary="Upload a head",
+        responses=openapi.problems(400, 401, 403, 408, 409, 413, 415, 422, 429, 503),
+        request_max_body_size=None,
+    )
+    async def upload(self, request: Request[Any, Any, Any], d3: D3) -> Uploaded:
+        """Store a D3 head such as ``classifier.pth`` as a model.
+
+        It is read without running its code, checked, and bound to an encoder of its width before
+        it becomes visible. The same name again makes a new version. It is used once loaded.
+        """
+        caller_of(request).check(Scope.MODELS)
+        limits = FormLimits(d3.settings.max_model_bytes + _FORM_OVERHEAD, 8)
+        with _no_room(), tempfile.NamedTemporaryFile(prefix="d3-upload-") as stream:
+            form = await read_form(request, limits, Sink("file", stream))
+            stream.flush()
+            file = Path(stream.name)
+            filename = display_name(form.file("file").name)
+            form.only("file", "name")
+            name = checked_name(form.text("name") or filename)
+            provenance = f"uploaded as {filename}"
+            manifest = await d3.chore(
+                lambda: d3.models.import_head(name, file, provenance=provenance, called=filename)
+            )
+        return Uploaded(
+            message="Model uploaded successfully",
+            model_name=manifest.name,
+            sha256=manifest.sha256,
+            version=manifest.version,
+        )

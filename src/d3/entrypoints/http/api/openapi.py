@@ -1,0 +1,299 @@
+"""The OpenAPI document: what handlers cannot say by their types, and the interactive page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from litestar import Request, Router
+from litestar.openapi import OpenAPIConfig, ResponseSpec
+from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
+from litestar.openapi.spec import (
+    Encoding,
+    Example,
+    License,
+    OpenAPIFormat,
+    OpenAPIMediaType,
+    OpenAPIResponse,
+    OpenAPIType,
+    Operation,
+    Parameter,
+    RequestBody,
+    Schema,
+    Tag,
+)
+from litestar.static_files import create_static_files_router
+
+from d3.entrypoints.http.api.examples import ANSWERS, ERRORS
+from d3.entrypoints.http.errors import PROBLEM, Problem
+
+_FILE = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
+_URL = Schema(
+    type=OpenAPIType.STRING,
+    format=OpenAPIFormat.URI,
+    description="Instead of `file`, a link to the image. 403 unless the service's `D3_FETCH_LINKS` "
+    "allows it; fetched from public web servers alone, 422 where that fails.",
+)
+_THRESHOLD = Schema(
+    type=OpenAPIType.NUMBER,
+    minimum=0,
+    maximum=1,
+    description="The verdict's threshold; the model's own unless sent.",
+    examples=[0.5],
+)
+_VIEWS = Schema(
+    type=OpenAPIType.INTEGER,
+    minimum=1,
+    maximum=16,
+    default=1,
+    description="Permutations to average: more cost more time and tell how sure the score is.",
+)
+_EXPLAIN = Schema(
+    type=OpenAPIType.BOOLEAN,
+    default=False,
+    description="Answer with a heat map of where the score comes from, which takes many times as "
+    "long. 422 where the engine in use cannot explain.",
+)
+_IDEMPOTENCY_KEY = Parameter(
+    name="Idempotency-Key",
+    param_in="header",
+    description="The same key with the same request gets the same answer and no second row, for "
+    "24 hours; with another request 422; while the first is being answered 409.",
+    schema=Schema(
+        type=OpenAPIType.STRING,
+        pattern=r"^[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?$",
+    ),
+)
+
+
+def _problem(status: int) -> dict[str, Any]:
+    code, sentence = ERRORS[status]
+    return {
+        "success": False,
+        "error": sentence,
+        "code": code,
+        "type": f"/schema#{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": sentence,
+        "request_id": "0c1c6f1e5f3b4f7c9d3a2b1e8f7a6b5c",
+    }
+
+
+def problems(*statuses: int) -> dict[int, ResponseSpec]:
+    """The errors a handler may answer, each with the one error body."""
+    return {
+        status: ResponseSpec(
+            Problem,
+            description=HTTPStatus(status).phrase,
+            media_type=PROBLEM,
+            generate_examples=False,
+            examples=[Example(value=_problem(status))],
+        )
+        for status in statuses
+    }
+
+
+def responses(success: type[msgspec.Struct], *statuses: int) -> dict[int, ResponseSpec]:
+    """The answer that a handler encodes by itself, and the errors it may answer."""
+    spec = ResponseSpec(
+        success, description="Request fulfilled, document follows", generate_examples=False
+    )
+    return {200: spec} | problems(*statuses)
+
+
+def _form(
+    properties: dict[str, Schema],
+    file: str,
+    kind: str,
+    example: dict[str, Any],
+    instead: str | None = None,
+) -> RequestBody:
+    either = [Schema(required=[one]) for one in (file, instead) if one is not None]
+    media = OpenAPIMediaType(
+        schema=Schema(
+            type=OpenAPIType.OBJECT,
+            properties=dict(properties),
+            required=[file] if instead is None else None,
+            any_of=None if instead is None else either,
+        ),
+        examples={"form": Example(value=example)},
+        encoding={file: Encoding(content_type=kind)},
+    )
+    return RequestBody(required=True, content={"multipart/form-data": media})
+
+
+@dataclass
+class DescribedOperation(Operation):
+    """An operation whose answer is shown by an example."""
+
+    def __post_init__(self) -> None:
+        """Put the example beside the answer that succeeds."""
+        success = (self.responses or {}).get("200")
+        example = ANSWERS.get(self.operation_id or "")
+        if isinstance(success, OpenAPIResponse) and success.content and example is not None:
+            success.content["application/json"].examples = {"answer": Example(value=example)}
+
+
+@dataclass
+class PredictOperation(DescribedOperation):
+    """One image, as a multipart form."""
+
+    def __post_init__(self) -> None:
+        """Describe the form and the header that the handler reads by itself."""
+        super().__post_init__()
+        properties = {"file": _FILE, "url": _URL, "threshold": _THRESHOLD, "views": _VIEWS}
+        properties["explain"] = _EXPLAIN
+        example = {"file": "photo.jpg", "threshold": 0.5, "views": 4}
+        self.request_body = _form(properties, "file", "image/*", example, instead="url")
+        self.parameters = [*(self.parameters or []), _IDEMPOTENCY_KEY]
+
+
+@dataclass
+class ExplainOperation(DescribedOperation):
+    """One image to be explained, as a multipart form."""
+
+    def __post_init__(self) -> None:
+        """Describe the form that the handler reads by itself."""
+        super().__post_init__()
+        properties = {"file": _FILE, "url": _URL, "views": _VIEWS}
+        example = {"file": "photo.jpg"}
+        self.request_body = _form(properties, "file", "image/*", example, instead="url")
+
+
+@dataclass
+class PredictBatchOperation(DescribedOperation):
+    """Several images, as a multipart form."""
+
+    def __post_init__(self) -> None:
+        """Describe the form and the header that the handler reads by itself."""
+        super().__post_init__()
+        files = Schema(type=OpenAPIType.ARRAY, items=_FILE, min_items=1)
+        properties = {"files": files, "threshold": _THRESHOLD, "views": _VIEWS}
+        example = {"files": ["photo.jpg", "drawing.png"], "threshold": 0.5}
+        self.request_body = _form(properties, "files", "image/*", example)
+        self.parameters = [*(self.parameters or []), _IDEMPOTENCY_KEY]
+
+
+@dataclass
+class UploadOperation(DescribedOperation):
+    """A head, as a multipart form."""
+
+    def __post_init__(self) -> None:
+        """Describe the form that the handler reads by itself."""
+        super().__post_init__()
+        name = Schema(
+            type=OpenAPIType.STRING,
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
+            description="The model's name; the file's own unless sent.",
+            examples=["classifier.pth"],
+        )
+        example = {"file": "classifier.pth", "name": "classifier.pth"}
+        properties = {"file": _FILE, "name": name}
+        self.request_body = _form(properties, "file", "application/octet-stream", example)
+
+
+@dataclass
+class ScanOperation(DescribedOperation):
+    """A scan to begin, as JSON."""
+
+    def __post_init__(self) -> None:
+        """Put an example beside the body."""
+        super().__post_init__()
+        if isinstance(self.request_body, RequestBody):
+            example = {"source": "s3://archive/2026/", "id": "archive-2026", "views": 2}
+            for media in self.request_body.content.values():
+                media.examples = {"scan": Example(value=example)}
+
+
+@dataclass
+class TextOperation(Operation):
+    """An answer that is streamed text, not JSON."""
+
+    def __post_init__(self) -> None:
+        """Describe the text."""
+        for response in (self.responses or {}).values():
+            if isinstance(response, OpenAPIResponse) and response.content:
+                for kind, media in response.content.items():
+                    if kind.startswith("text/") or kind == "application/jsonl":
+                        media.schema = Schema(type=OpenAPIType.STRING)
+
+
+class InteractivePage(OpenAPIRenderPlugin):
+    """Swagger UI from the installed package: no outside address is asked for anything."""
+
+    def __init__(self) -> None:
+        super().__init__(path="/")
+
+    def receive_router(self, router: Router) -> None:
+        """Serve the page's scripts and styles beside it."""
+        spec = find_spec("swagger_ui")
+        assert spec is not None
+        assert spec.origin is not None
+        folder = Path(spec.origin).parent / "static"
+        router.register(
+            create_static_files_router(path="/assets", directories=[folder], name="schema-assets")
+        )
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        """The page; the document itself is fetched by it."""
+        # Relative to the page, since not every parent tells beneath which prefix it mounted us.
+        base = "." if _address(request).endswith("/") else "schema"
+        title = openapi_schema["info"]["title"]
+        return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<link rel="stylesheet" href="{base}/assets/swagger-ui.css">
+<link rel="icon" type="image/png" href="{base}/assets/favicon-32x32.png">
+</head>
+<body>
+<div id="page"></div>
+<script src="{base}/assets/swagger-ui-bundle.js"></script>
+<script>
+SwaggerUIBundle({{url: "{base}/openapi.json", dom_id: "#page", deepLinking: true,
+                  tryItOutEnabled: true, validatorUrl: null}});
+</script>
+</body>
+</html>""".encode()
+
+
+class Document(JsonRenderPlugin):
+    """The document, with this service's own address wherever it is mounted."""
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        """The document; its server's address is relative to its own."""
+        return super().render(request, openapi_schema | {"servers": [{"url": ".."}]})
+
+
+def _address(request: Request[Any, Any, Any]) -> str:
+    raw = request.scope.get("raw_path") or request.scope["path"].encode()
+    return raw.decode("latin-1").partition("?")[0]
+
+
+def configuration(version: str) -> OpenAPIConfig:
+    """How the document is made and where it is shown."""
+    return OpenAPIConfig(
+        title="D3",
+        version=version,
+        description="Was this image made or altered by a generator? Every error has one body, "
+        "`application/problem+json`, with a sentence in `error` and a stable word in `code`. "
+        "`X-Request-Id` comes back on every answer.",
+        license=License(name="Apache-2.0", identifier="Apache-2.0"),
+        tags=[
+            Tag(name="inference", description="Judge images."),
+            Tag(name="history", description="What was judged before."),
+            Tag(name="model", description="The model in use, and others."),
+            Tag(name="scans", description="Whole buckets, in the background."),
+            Tag(name="health", description="How the service is."),
+        ],
+        use_handler_docstrings=True,
+        path="/schema",
+        render_plugins=[InteractivePage(), Document(path="/openapi.json")],
+    )

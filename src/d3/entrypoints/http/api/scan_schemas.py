@@ -1,0 +1,166 @@
+"""What the service is told and tells of bulk scans, as msgspec structs."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from msgspec import Meta, Struct, structs
+
+from d3.domain.scans import NAME_PATTERN, Scan, ScanRow
+from d3.entrypoints.http.api.schemas import (
+    ImageFrames,
+    ImageNote,
+    ImageNoteText,
+    Model,
+    Notice,
+    Reason,
+    ReasonText,
+    model_of,
+)
+
+Source = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=1024,
+        description="`s3://BUCKET/PREFIX` on the service's S3 server; or a folder of the server's "
+        "below the one that D3_SCAN_FOLDER opens.",
+        examples=["s3://archive/2026/"],
+    ),
+]
+ScanId = Annotated[
+    str,
+    Meta(
+        pattern=f"^{NAME_PATTERN}$",
+        description="What it is called. That of a scan which was begun goes on with it, cancelled "
+        "or not: a request that may have been lost can be sent again.",
+        examples=["summer"],
+    ),
+]
+ModelName = Annotated[
+    str, Meta(max_length=100, description="Which model judges; the chosen one unless sent.")
+]
+Threshold = Annotated[
+    float, Meta(ge=0, le=1, description="Of the verdicts; the model's own unless sent.")
+]
+Views = Annotated[int, Meta(ge=1, le=16, description="Permutations to average; 1 unless sent.")]
+
+
+class ScanRequest(Struct, kw_only=True, forbid_unknown_fields=True):
+    """A scan to begin."""
+
+    source: Source
+    id: ScanId | None = None
+    model: ModelName | None = None
+    threshold: Threshold | None = None
+    views: Views | None = None
+
+
+class ScanItem(Struct, kw_only=True):
+    """A scan and how far it is.
+
+    ``fake``, ``real``, ``uncertain`` and ``error`` count images, ``passed_over`` files that are
+    none, ``listed`` all that was found so far and, once ``listed_all``, all there is. ``trouble``
+    says why a running scan does not go on; it is tried again every minute.
+    """
+
+    id: str
+    state: str
+    source: str
+    model: Model
+    threshold: float
+    views: int
+    by_service: bool
+    created_at: datetime
+    finished_at: datetime | None = None
+    trouble: str | None = None
+    listed_all: bool
+    listed: int
+    fake: int
+    real: int
+    uncertain: int
+    error: int
+    passed_over: int
+    notice: Notice = ""
+
+
+class OneScan(Struct, kw_only=True):
+    """One scan."""
+
+    success: bool = True
+    scan: ScanItem
+
+
+class ScanPage(Struct, kw_only=True):
+    """Scans, the newest first."""
+
+    success: bool = True
+    count: int
+    scans: list[ScanItem]
+
+
+class ScanResultItem(Struct, kw_only=True):
+    """One image of a scan: a verdict, or in ``error`` the code of why there is none."""
+
+    uri: str
+    verdict: str | None = None
+    prediction: float | None = None
+    logit: float | None = None
+    spread: float | None = None
+    error: str | None = None
+    image_sha256: str | None = None
+    image_format: str | None = None
+    image_width: int | None = None
+    image_height: int | None = None
+    image_bytes: int | None = None
+    processing_time: float | None = None
+    created_at: datetime
+    reason: Reason = None
+    reason_text: ReasonText = None
+    notice: Notice = ""
+    image_frames: ImageFrames = None
+    image_note: ImageNote = None
+    image_note_text: ImageNoteText = None
+
+
+class ScanResultPage(Struct, kw_only=True):
+    """A page of a scan's images, by URI; ``next_cursor`` is null on the last."""
+
+    success: bool = True
+    count: int
+    next_cursor: str | None = None
+    results: list[ScanResultItem]
+
+
+def scan_item(scan: Scan) -> ScanItem:
+    """A scan as the service tells of it."""
+    counts = scan.counts
+    return ScanItem(
+        id=scan.name,
+        state=scan.state.value,
+        source=scan.source.encode(errors="replace").decode(),
+        model=model_of(scan.model),
+        threshold=scan.threshold,
+        views=scan.views,
+        by_service=scan.by_service,
+        created_at=scan.created_at,
+        finished_at=scan.finished_at,
+        trouble=scan.trouble,
+        listed_all=scan.listed,
+        listed=counts.listed,
+        fake=counts.fake,
+        real=counts.real,
+        uncertain=counts.uncertain,
+        error=counts.error,
+        passed_over=counts.passed_over,
+        notice=scan.notice,
+    )
+
+
+def result_page(rows: list[ScanRow], limit: int) -> ScanResultPage:
+    """Rows as the service answers them; a full page may have another one behind it."""
+    names = [one.name for one in structs.fields(ScanResultItem)]
+    items = [ScanResultItem(**{name: getattr(row, name) for name in names}) for row in rows]
+    last = rows[-1].uri if len(rows) == limit else None
+    return ScanResultPage(count=len(items), next_cursor=last, results=items)

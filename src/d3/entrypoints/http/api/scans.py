@@ -1,0 +1,182 @@
+"""``/api/scans``: whole buckets judged in the background, one row for each image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from litestar import Controller, delete, get, post
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+from litestar.params import Body, Parameter
+
+from d3.domain.accounts import Scope
+from d3.domain.errors import RequestInvalid, SourceRefused
+from d3.domain.history import LARGEST_ID, MAX_PAGE
+from d3.domain.models import checked_name
+from d3.domain.scans import NAME_PATTERN, S3_SCHEME, Scan, new_scan_name
+from d3.entrypoints.http.api import openapi
+from d3.entrypoints.http.api.scan_schemas import (
+    OneScan,
+    ScanPage,
+    ScanRequest,
+    ScanResultPage,
+    result_page,
+    scan_item,
+)
+from d3.entrypoints.http.middleware.access import caller_of
+from d3.entrypoints.http.services import D3, Services
+from d3.settings import Settings
+
+Name = Annotated[
+    str,
+    Parameter(
+        description="The scan's `id`.",
+        schema_extra={"pattern": f"^{NAME_PATTERN}$"},
+    ),
+]
+Limit = Annotated[int, Parameter(ge=1, le=MAX_PAGE, description="Of a page.")]
+Offset = Annotated[int, Parameter(ge=0, le=LARGEST_ID, description="Scans to pass over.")]
+
+
+def administrators(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """Scans are an administrator's business; nobody else's body is read.
+
+    Raises:
+        AccessForbidden: the caller is none.
+    """
+    caller_of(connection).check(Scope.ADMIN)
+
+
+class ScanController(Controller):
+    """Bulk scans."""
+
+    path = "/api/scans"
+    tags = ("scans",)
+    guards = (administrators,)
+
+    @post(
+        "/",
+        operation_id="startScan",
+        operation_class=openapi.ScanOperation,
+        status_code=200,
+        summary="Scan a bucket",
+        responses=openapi.problems(400, 401, 403, 404, 408, 409, 413, 422, 429, 503),
+    )
+    async def start(
+        self,
+        d3: D3,
+        data: Annotated[ScanRequest, Body(description="What is scanned, and how.")],
+    ) -> OneScan:
+        """Begin to judge every image of a source; answers at once, and works on in the background.
+
+        The model is fixed now. Scans are worked on one after another, survive restarts of the
+        service, and give one row for each image. An `id` that is known goes on with that scan.
+        """
+        scan = await d3.chore(lambda: _start(d3, data))
+        d3.scan_supervisor.wake()
+        return OneScan(scan=scan_item(scan))
+
+    @get(
+        "/",
+        operation_id="listScans",
+        operation_class=openapi.DescribedOperation,
+        summary="List scans",
+        responses=openapi.problems(400, 401, 403, 429, 503),
+    )
+    async def scans(self, d3: D3, limit: Limit = 50, offset: Offset = 0) -> ScanPage:
+        """Scans, the newest first: the service's own and those of `d3 scan`."""
+        found = await d3.query(lambda: d3.scan_ledger.newest(limit, offset))
+        return ScanPage(count=len(found), scans=[scan_item(one) for one in found])
+
+    @get(
+        "/{scan_id:str}",
+        operation_id="getScan",
+        operation_class=openapi.DescribedOperation,
+        summary="Say how a scan stands",
+        responses=openapi.problems(400, 401, 403, 404, 429, 503),
+    )
+    async def scan(self, d3: D3, scan_id: Name) -> OneScan:
+        """How far it is, and what was found."""
+        return OneScan(scan=scan_item(await d3.query(lambda: d3.scan_ledger.get(scan_id))))
+
+    @get(
+        "/{scan_id:str}/results",
+        operation_id="listScanResults",
+        operation_class=openapi.DescribedOperation,
+        summary="Page through a scan's images",
+        responses=openapi.problems(400, 401, 403, 404, 429, 503),
+    )
+    async def results(
+        self,
+        d3: D3,
+        scan_id: Name,
+        limit: Limit = 50,
+        cursor: Annotated[
+            str | None, Parameter(max_length=2048, description="`next_cursor` of the page before.")
+        ] = None,
+    ) -> ScanResultPage:
+        """What is judged so far, by URI. `d3 scans export` writes all of it into a file."""
+        after = _storable(cursor)
+        rows = await d3.query(
+            lambda: d3.scan_ledger.rows(d3.scan_ledger.get(scan_id).id, after=after, limit=limit)
+        )
+        return result_page(rows, limit)
+
+    @delete(
+        "/{scan_id:str}",
+        operation_id="cancelScan",
+        operation_class=openapi.DescribedOperation,
+        status_code=200,
+        summary="Cancel a scan",
+        responses=openapi.problems(400, 401, 403, 404, 429, 503),
+    )
+    async def cancel(self, d3: D3, scan_id: Name) -> OneScan:
+        """Have its workers stop when their shard is done; what is judged stays.
+
+        A scan that is done stays done. `POST /api/scans` with its `id` and source goes on with it.
+        """
+        return OneScan(scan=scan_item(await d3.query(lambda: d3.scans.cancel(scan_id))))
+
+
+def _start(d3: Services, asked: ScanRequest) -> Scan:
+    source = _checked_source(asked.source, d3.settings)
+    name = checked_name(asked.model) if asked.model is not None else d3.host.chosen()
+    return d3.scans.start(
+        asked.id or new_scan_name(d3.clock.now()),
+        source,
+        d3.models.info(name),
+        threshold=asked.threshold,
+        views=asked.views,
+    )
+
+
+def _checked_source(source: str, settings: Settings) -> str:
+    """A source that callers may name: an S3 prefix, or a folder below the one that is opened.
+
+    Anything else of this machine stays closed, and nobody learns whether it is there.
+    """
+    _storable(source)
+    if source.startswith(S3_SCHEME):
+        if settings.minio_endpoint is None:
+            raise RequestInvalid(
+                "This service knows no S3 server.", "MINIO_ENDPOINT tells it of one."
+            )
+        return source
+    opened = settings.scan_folder
+    if opened is not None:
+        folder, wanted = opened.resolve(), Path(source).resolve()
+        if Path(source).is_absolute() and wanted.is_relative_to(folder):
+            if wanted.is_dir():
+                return str(wanted)
+            raise RequestInvalid("There is no such folder.", "Name a folder, not a file.")
+    raise SourceRefused(
+        "This source is not open to callers.",
+        "Give s3://BUCKET/PREFIX, or the absolute path of a folder below D3_SCAN_FOLDER.",
+    )
+
+
+def _storable(text: str | None) -> str | None:
+    if text is not None and "\0" in text:
+        raise RequestInvalid("A NUL is no part of a name.", "Leave it out.")
+    return text

@@ -1,0 +1,142 @@
+"""Whose key or session a request brings, guesses counted; and rates, kept to."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from d3.domain.access import Caller
+from d3.domain.errors import AccessRefused, RateLimited, SessionEnded
+from d3.domain.ports.accounts import Sessions
+from d3.domain.ports.limits import Allowance, RateLimiter
+from d3.domain.services.key_cache import KeyCache
+
+Headers = list[tuple[bytes, bytes]]
+
+_LOG = logging.getLogger("d3.http")
+_NO_RATE = "none"
+
+
+class Authenticator:
+    """What the gate and the sign-in page ask.
+
+    Args:
+        key_cache: knows callers by their keys.
+        sessions: gives what reads sessions; made with the first one.
+        limiter: counts.
+        query: runs what may wait on the threads kept for that.
+        rate_failed_keys: refused keys that one address may send.
+    """
+
+    def __init__(
+        self,
+        key_cache: KeyCache,
+        sessions: Callable[[], Sessions],
+        limiter: RateLimiter,
+        query: Callable[[Callable[[], Any]], Awaitable[Any]],
+        rate_failed_keys: str,
+    ) -> None:
+        self._key_cache = key_cache
+        self._make_sessions = sessions
+        self._sessions: Sessions | None = None
+        self._limiter = limiter
+        self._query = query
+        self._rate_failed_keys = rate_failed_keys
+
+    async def by_key(self, key: str, address: str | None, headers: Headers) -> Caller:
+        """Whose key it is; guesses from one address are counted, and good keys never shut out.
+
+        Args:
+            key: as it was sent.
+            address: of whoever sent it.
+            headers: takes those of the rate, if that is why the key is refused.
+
+        Raises:
+            AccessRefused: nobody's, or no longer good.
+            RateLimited: too many were refused before.
+            StorageFailed: the accounts cannot be read.
+        """
+        key_cache = self._key_cache
+        known = key_cache.known(key)
+        if known is not None:
+            return known
+        rate, who = self._rate_failed_keys, f"failed:{address}"
+        guess = rate != _NO_RATE and not key_cache.was_good(key)
+        if guess and not (stands := await self._limit("look", rate, who)).allowed:
+            headers[:] = _headers(stands)
+            raise _too_often("API keys were refused", stands)
+        try:
+            caller: Caller = await self._query(lambda: key_cache.look_up(key))
+        except AccessRefused as error:
+            _LOG.warning("an API key was refused: %s", error.reason)
+            if rate != _NO_RATE:
+                await self._limit("hit", rate, who)
+            raise
+        return caller
+
+    async def by_session(self, token: str) -> Caller | None:
+        """Who signed in; None if the token is none of ours.
+
+        Raises:
+            SessionEnded: it is over, or the key that began it is no longer good.
+            StorageFailed: the accounts cannot be read.
+        """
+        key_id = (await self._reader()).key_of(token)
+        if key_id is None:
+            return None
+        caller: Caller | None = self._key_cache.known_by_id(key_id)
+        if caller is None:
+            try:
+                caller = await self._query(lambda: self._key_cache.look_up_by_id(key_id))
+            except AccessRefused as error:
+                raise SessionEnded(error.reason) from error
+        return caller
+
+    async def begin_session(self, key_id: str) -> str:
+        """A token for the key of this id, which was shown just now."""
+        return (await self._reader()).begin(key_id)
+
+    async def count(self, rate: str, who: str, headers: Headers) -> None:
+        """Count one request.
+
+        Args:
+            rate: that is allowed.
+            who: to whom it counts.
+            headers: takes those of the rate.
+
+        Raises:
+            RateLimited: it is one too many.
+        """
+        if rate == _NO_RATE:
+            return
+        stands = await self._limit("hit", rate, who)
+        headers[:] = _headers(stands)
+        if not stands.allowed:
+            raise _too_often("requests came", stands)
+
+    async def _reader(self) -> Sessions:
+        if self._sessions is None:
+            self._sessions = await self._query(self._make_sessions)
+        return self._sessions
+
+    async def _limit(self, question: str, rate: str, who: str) -> Allowance:
+        ask = self._limiter.hit if question == "hit" else self._limiter.look
+        if not self._limiter.waits:
+            return ask(rate, who)
+        stands: Allowance = await self._query(lambda: ask(rate, who))
+        return stands
+
+
+def _too_often(what: str, stands: Allowance) -> RateLimited:
+    return RateLimited(
+        f"Too many {what}.", "Try again when Retry-After says.", stands.reset_seconds, stands.limit
+    )
+
+
+def _headers(stands: Allowance) -> Headers:
+    return [
+        (b"ratelimit-limit", b"%d" % stands.limit),
+        (b"ratelimit-remaining", b"%d" % stands.remaining),
+        (b"ratelimit-reset", b"%d" % stands.reset_seconds),
+    ]

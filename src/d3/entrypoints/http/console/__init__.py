@@ -1,0 +1,53 @@
+"""The console: pages for people at ``/``, made on the server, with all they need in the package."""
+
+from __future__ import annotations
+
+from litestar import Router
+from litestar.datastructures import CacheControlHeader
+from litestar.static_files import create_static_files_router
+
+from d3.entrypoints.http.console.check import CheckPages
+from d3.entrypoints.http.console.history import HistoryPages
+from d3.entrypoints.http.console.keys import KeyPages
+from d3.entrypoints.http.console.models import ModelPages
+from d3.entrypoints.http.console.problems import HANDLERS, answer_refused, people_only
+from d3.entrypoints.http.console.rendering import HEADERS, STATIC, templates
+from d3.entrypoints.http.console.scans import ScanPages
+from d3.entrypoints.http.console.service import ServicePages
+from d3.entrypoints.http.console.sign_in import SignInPages
+from d3.entrypoints.http.console.statistics import StatisticsPages
+
+__all__ = ["answer_refused", "assets", "pages", "templates"]
+
+_A_YEAR = 365 * 24 * 3600
+
+
+def pages() -> Router:
+    """Every page; none stands in the OpenAPI document."""
+    return Router(
+        path="/",
+        route_handlers=[
+            CheckPages,
+            HistoryPages,
+            StatisticsPages,
+            ModelPages,
+            ServicePages,
+            ScanPages,
+            KeyPages,
+            SignInPages,
+        ],
+        guards=[people_only],
+        exception_handlers=HANDLERS,
+        response_headers=HEADERS,
+        include_in_schema=False,
+    )
+
+
+def assets() -> Router:
+    """Scripts, styles and pictures; their addresses change with their content."""
+    return create_static_files_router(
+        path="/console",
+        directories=[STATIC],
+        name="console-assets",
+        cache_control=CacheControlHeader(max_age=_A_YEAR, public=True, immutable=True),
+    )

@@ -1,0 +1,71 @@
+"""The first page: images in, verdicts out. Scripts use the API; without them a form does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from litestar import Controller, Request, get, post
+from litestar.response import Redirect, Template
+
+from d3.domain.accounts import Scope
+from d3.domain.errors import D3Error
+from d3.entrypoints.http.api.inference import InferenceController
+from d3.entrypoints.http.api.schemas import Prediction
+from d3.entrypoints.http.console.problems import refusal
+from d3.entrypoints.http.console.rendering import PLACES, base_of, explains, page
+from d3.entrypoints.http.middleware.access import caller_of
+from d3.entrypoints.http.services import D3, Services
+
+_VIEWS = (1, 4, 8, 16)
+
+
+class CheckPages(Controller):
+    """Check images."""
+
+    path = "/"
+
+    @get("/")
+    async def check(self, request: Request[Any, Any, Any], d3: D3) -> Template | Redirect:
+        """The page; who may not check is led to what they may see."""
+        caller = caller_of(request)
+        if not caller.may(Scope.PREDICT):
+            for _, address, scope in PLACES:
+                if caller.may(scope):
+                    return Redirect(f"{base_of(request)}{address}", status_code=303)
+        caller.check(Scope.PREDICT)
+        return _page(request, d3)
+
+    @post("/", status_code=200, request_max_body_size=None)
+    async def upload(self, request: Request[Any, Any, Any], d3: D3) -> Template | Redirect:
+        """Judge the form's image and go to its result; for browsers without scripts."""
+        try:
+            answer = await InferenceController.predict.fn(self, request, d3)
+        except D3Error as error:
+            return _page(request, d3, **refusal(request, error))
+        found = msgspec.json.decode(answer.body, type=Prediction)
+        return Redirect(f"{base_of(request)}history/{found.inference_id}", status_code=303)
+
+
+def _page(
+    request: Request[Any, Any, Any],
+    d3: Services,
+    *,
+    status: int = 200,
+    headers: dict[str, str] | None = None,
+    sentence: str = "",
+) -> Template:
+    model = d3.host.loaded()
+    most = len(model.manifest.permutations) if model else 1
+    return page(
+        request,
+        d3,
+        "check",
+        status=status,
+        headers=headers,
+        sentence=sentence,
+        explains=explains(d3),
+        max_bytes=d3.settings.max_image_bytes,
+        fetches_links=d3.settings.fetch_links,
+        views=[number for number in _VIEWS if number <= most],
+    )

@@ -1,0 +1,253 @@
+"""What was judged before: a table to filter and page through, and a page for each result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import msgspec
+from litestar import Controller, Request, get, post
+from litestar.params import FromPath
+from litestar.response import Redirect, Template
+
+from d3.domain.accounts import Scope
+from d3.domain.errors import D3Error, RequestInvalid
+from d3.domain.history import HistoryEntry, HistoryFilter
+from d3.domain.ordering import NEWEST_FIRST, Order, SortKey
+from d3.domain.scoring import Verdict
+from d3.entrypoints.http.api.history import checked_id, provide_filter, sees
+from d3.entrypoints.http.api.schemas import OneResult, history_item
+from d3.entrypoints.http.console.rendering import (
+    base_of,
+    explains,
+    moment,
+    page,
+    percent,
+    seconds,
+    size,
+)
+from d3.entrypoints.http.console.texts import FACTS, PROBLEMS, TEXTS, VERDICTS
+from d3.entrypoints.http.services import D3, Services
+
+_ROWS = 50
+_DIRECTIONS = {"asc": "ascending", "desc": "descending"}
+_COLUMNS = {SortKey.IMAGE_NAME: "asc", SortKey.PREDICTION: "desc", SortKey.CREATED_AT: "desc"}
+"""What a table can be put in order by, and which way one wants it first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column that the table can be put in order by.
+
+    Attributes:
+        state: how the table is in order by it, in the words of ``aria-sort``.
+        query: of the address that puts it in order by it, or the other way round.
+    """
+
+    state: str
+    query: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a page's form asks for, as it was typed; empty is everything.
+
+    Attributes:
+        verdict: a verdict's word.
+        model: a model's name.
+        since: first day, ISO 8601.
+        until: last day, likewise.
+        q: how the image's name begins.
+        sort: what the table is put in order by, as the API names it.
+        order: ``asc`` or ``desc``.
+    """
+
+    verdict: str = ""
+    model: str = ""
+    since: str = ""
+    until: str = ""
+    q: str = ""
+    sort: str = ""
+    order: str = ""
+
+    @classmethod
+    def of(cls, request: Request[Any, Any, Any]) -> Asked:
+        """From the page's address; verdicts and orders that do not exist are passed over."""
+        query = {name: str(request.query_params.get(name, "")) for name in cls.__slots__}
+        if query["verdict"] not in VERDICTS:
+            query["verdict"] = ""
+        if query["sort"] not in _COLUMNS or query["order"] not in _DIRECTIONS:
+            query["sort"] = query["order"] = ""
+        return cls(**query)
+
+    def api(self) -> dict[str, str]:
+        """The same in the words of the API's calls.
+
+        Raises:
+            RequestInvalid: a day that no calendar has.
+        """
+        try:
+            since = date.fromisoformat(self.since) if self.since else None
+            until = date.fromisoformat(self.until) + timedelta(days=1) if self.until else None
+        except (ValueError, OverflowError) as error:
+            raise RequestInvalid(PROBLEMS["invalid_dates"]) from error
+        words = {
+            "verdict": self.verdict,
+            "model": self.model,
+            "since": f"{since}T00:00:00Z" if since else "",
+            "until": f"{until}T00:00:00Z" if until else "",
+            "q": self.q,
+        }
+        return {name: text for name, text in words.items() if text}
+
+    def where(self, request: Request[Any, Any, Any]) -> HistoryFilter:
+        """Which results are meant; nobody's but the caller's own."""
+        words: dict[str, Any] = self.api()
+        if "verdict" in words:
+            words["verdict"] = Verdict(words["verdict"])
+        return provide_filter(request, **words)
+
+    @property
+    def sorting(self) -> Order:
+        """The order of the table; the newest first, unless another was chosen."""
+        return Order(SortKey(self.sort), self.order == "desc") if self.sort else NEWEST_FIRST
+
+    def columns(self) -> dict[str, Column]:
+        """The columns that the table can be put in order by, by the API's name."""
+        now = self.sorting
+        found: dict[str, Column] = {}
+        for name, first in _COLUMNS.items():
+            state, following = "none", first
+            if name == now.by:
+                state = _DIRECTIONS["desc" if now.descending else "asc"]
+                following = "asc" if now.descending else "desc"
+            plain = (name, following) == (NEWEST_FIRST.by, "desc")
+            sort, order = ("", "") if plain else (name, following)
+            found[name] = Column(state, self.query(sort=sort, order=order))
+        return found
+
+    def query(self, **more: str) -> str:
+        """The query of an address that asks the same, with what is given besides."""
+        own = {name: getattr(self, name) for name in self.__slots__}
+        return urlencode({name: text for name, text in (own | more).items() if text})
+
+
+class HistoryPages(Controller):
+    """The history and its results."""
+
+    path = "/history"
+
+    @get("/")
+    async def table(self, request: Request[Any, Any, Any], d3: D3) -> Template:
+        """A page of the history, from the newest or from where a cursor stands."""
+        asked = Asked.of(request)
+        cursor = str(request.query_params.get("cursor", ""))
+        where, order = asked.where(request), asked.sorting
+        found = await d3.query(lambda: d3.history.page_after(where, _ROWS, cursor or None, order))
+        return page(
+            request,
+            d3,
+            "history",
+            headers=_address_bar(request, asked.query(cursor=cursor)),
+            asked=asked,
+            columns=asked.columns(),
+            by_time=order == NEWEST_FIRST,
+            entries=found.entries,
+            newest="" if not cursor else asked.query() or "all",
+            older=asked.query(cursor=found.next_cursor) if found.next_cursor else "",
+            here=asked.query(cursor=cursor),
+            export=urlencode(asked.api()),
+            models=await _model_names(d3),
+            done=str(request.query_params.get("done", "")),
+        )
+
+    @get("/{result_id:str}")
+    async def result(
+        self, request: Request[Any, Any, Any], d3: D3, result_id: FromPath[str]
+    ) -> Template:
+        """All that was recorded of one result."""
+        whose = sees(request)
+        entry = await d3.query(lambda: d3.history.get(checked_id(result_id), whose))
+        document = msgspec.json.format(
+            msgspec.json.encode(OneResult(result=history_item(entry))), indent=2
+        )
+        return page(
+            request,
+            d3,
+            "result",
+            entry=entry,
+            facts=facts_of(entry),
+            document=document.decode(),
+            explains=explains(d3),
+        )
+
+    @post("/{result_id:str}/delete", status_code=200)
+    async def delete(
+        self, request: Request[Any, Any, Any], d3: D3, result_id: FromPath[str]
+    ) -> Redirect:
+        """Remove one result for good, and go back to the page of the history it stood on."""
+        whose = sees(request, Scope.PREDICT)
+        await d3.query(lambda: d3.history.delete(checked_id(result_id), whose))
+        cursor = str(request.query_params.get("cursor", ""))
+        back = Asked.of(request).query(cursor=cursor, done="delete")
+        return Redirect(f"{base_of(request)}history?{back}", status_code=303)
+
+
+def facts_of(entry: HistoryEntry) -> list[tuple[str, str | None]]:
+    """All that was recorded of a result, in words; None where it was not."""
+    image, model, calibration = entry.image, entry.model, entry.calibration
+    facts: dict[str, str | None] = {
+        "image_name": entry.image_name,
+        "created_at": f"{moment(entry.created_at)} UTC",
+        "verdict": VERDICTS[entry.verdict.value],
+        **({"reason": entry.reason_text} if entry.reason else {}),
+        **({"notice": entry.notice} if entry.notice else {}),
+        "prediction": f"{percent(entry.prediction)} ({entry.prediction:.6f})",
+        "threshold": percent(entry.threshold),
+        "confidence": percent(entry.confidence),
+        "logit": _maybe(entry.logit, "{:.6f}".format),
+        "views": str(entry.views),
+        "spread": percent(entry.spread) if entry.views > 1 else TEXTS.card.one_view,
+        "model": f"{model.name}, {TEXTS.models.version.lower()} {model.version}" if model else None,
+        "model_sha256": model.sha256 if model else None,
+        "calibration": calibration.name,
+        "engine": f"{entry.engine} {entry.precision}".strip() or None,
+        "processing_time": seconds(entry.processing_time),
+        "cached": FACTS["yes" if entry.cached else "no"],
+        "image_format": image.format if image else None,
+        "image_size": f"{image.width} x {image.height}" if image else None,
+        "image_frames": str(image.frames) if image else None,
+        **({"image_note": image.note_text} if image and image.note else {}),
+        "image_bytes": size(image.size_bytes) if image else None,
+        "image_sha256": image.sha256 if image else None,
+        "d3_version": entry.d3_version or None,
+        "request_id": entry.request_id,
+    }
+    return [(FACTS[name], value) for name, value in facts.items()]
+
+
+def _address_bar(request: Request[Any, Any, Any], wanted: str) -> dict[str, str]:
+    """What htmx writes into the address bar: tidy, and no place twice, so that Back goes back."""
+    current = request.headers.get("hx-current-url")
+    if current is None:
+        return {}
+    there = dict(parse_qsl(urlsplit(current).query))
+    there.pop("done", None)
+    if there == dict(parse_qsl(wanted)):
+        return {"HX-Push-Url": "false"}
+    return {"HX-Push-Url": f"{base_of(request)}history{'?' if wanted else ''}{wanted}"}
+
+
+def _maybe(value: float | None, form: Callable[[float], str]) -> str | None:
+    return None if value is None else form(value)
+
+
+async def _model_names(d3: Services) -> list[str]:
+    """Names to choose from; a store that is away leaves none, and the name can be typed."""
+    try:
+        return [one.manifest.name for one in await d3.chore(d3.models.list)]
+    except D3Error:
+        return []

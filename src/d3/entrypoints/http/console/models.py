@@ -1,0 +1,127 @@
+"""The model in use and those it could be: load, unload, choose, verify, upload."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from litestar import Controller, Request, get, post
+from litestar.connection import ASGIConnection
+from litestar.enums import RequestEncodingType
+from litestar.handlers import BaseRouteHandler
+from litestar.params import Body
+from litestar.response import Redirect, Template
+from msgspec import Struct
+
+from d3.domain.accounts import Scope
+from d3.domain.errors import D3Error
+from d3.domain.models import checked_name
+from d3.entrypoints.http.api.model import ModelController
+from d3.entrypoints.http.api.schemas import architecture_of
+from d3.entrypoints.http.console.problems import refusal
+from d3.entrypoints.http.console.rendering import base_of, page
+from d3.entrypoints.http.middleware.access import caller_of
+from d3.entrypoints.http.services import D3, Services
+
+
+class ModelForm(Struct):
+    """Which model a button stands for."""
+
+    name: str = ""
+
+
+Sent = Annotated[ModelForm, Body(media_type=RequestEncodingType.URL_ENCODED)]
+
+
+def models_allowed(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """Models are for whoever may use their calls."""
+    caller_of(connection).check(Scope.MODELS)
+
+
+class ModelPages(Controller):
+    """Models."""
+
+    path = "/models"
+    guards = (models_allowed,)
+
+    @get("/")
+    async def models(self, request: Request[Any, Any, Any], d3: D3) -> Template:
+        """Every model, and the one that answers."""
+        return await _page(request, d3, done=str(request.query_params.get("done", "")))
+
+    @post("/load", status_code=200)
+    async def load(
+        self, request: Request[Any, Any, Any], d3: D3, data: Sent
+    ) -> Template | Redirect:
+        """Load a model beside the old one."""
+        name = data.name
+        return await _do(request, d3, "load", lambda: d3.host.load(checked_name(name)))
+
+    @post("/unload", status_code=200)
+    async def unload(self, request: Request[Any, Any, Any], d3: D3) -> Template | Redirect:
+        """Free the model's memory."""
+        return await _do(request, d3, "unload", d3.host.unload)
+
+    @post("/use", status_code=200)
+    async def use(self, request: Request[Any, Any, Any], d3: D3, data: Sent) -> Template | Redirect:
+        """Make a model the one that answers when none is named."""
+        name = data.name
+        return await _do(request, d3, "use", lambda: d3.models.use(checked_name(name)))
+
+    @post("/verify", status_code=200)
+    async def verify(
+        self, request: Request[Any, Any, Any], d3: D3, data: Sent
+    ) -> Template | Redirect:
+        """Check a model's files against their hashes."""
+        name = data.name
+        return await _do(request, d3, "verify", lambda: d3.models.verify(checked_name(name)))
+
+    @post("/upload", status_code=200, request_max_body_size=None)
+    async def upload(self, request: Request[Any, Any, Any], d3: D3) -> Template | Redirect:
+        """Store a head as a model; scripts use the API instead, and show progress."""
+        try:
+            await ModelController.upload.fn(self, request, d3)
+        except D3Error as error:
+            return await _page(request, d3, **refusal(request, error))
+        return _done(request, "upload")
+
+
+async def _do(
+    request: Request[Any, Any, Any], d3: Services, action: str, work: Callable[[], object]
+) -> Template | Redirect:
+    try:
+        await d3.chore(work)
+    except D3Error as error:
+        return await _page(request, d3, **refusal(request, error))
+    return _done(request, action)
+
+
+def _done(request: Request[Any, Any, Any], action: str) -> Redirect:
+    return Redirect(f"{base_of(request)}models?done={action}", status_code=303)
+
+
+async def _page(
+    request: Request[Any, Any, Any],
+    d3: Services,
+    *,
+    status: int = 200,
+    headers: dict[str, str] | None = None,
+    sentence: str = "",
+    done: str = "",
+) -> Template:
+    try:
+        summaries = await d3.chore(d3.models.list)
+    except D3Error as error:
+        summaries, sentence = [], sentence or str(error)
+    return page(
+        request,
+        d3,
+        "models",
+        status=status,
+        headers=headers,
+        sentence=sentence,
+        done=done,
+        summaries=summaries,
+        architecture_of=architecture_of,
+        fixed=d3.settings.model is not None,
+    )

@@ -1,0 +1,179 @@
+"""How a page is made: templates, what every template sees, and the headers of every answer."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from litestar import Request
+from litestar.plugins.jinja import JinjaTemplateEngine
+from litestar.response import Template
+from litestar.template.config import TemplateConfig
+
+from d3.domain.access import UNAUTHENTICATED, Caller
+from d3.domain.accounts import Scope
+from d3.domain.ports.detector import Explainer
+from d3.entrypoints.http.console.texts import PROBLEMS, REASONS, TEXTS, VERDICTS
+from d3.entrypoints.http.services import Services
+
+STATIC = Path(__file__).with_name("static")
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self' blob:; connect-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+    "Vary": "Accept",
+}
+"""Of every page: nothing inline runs, nothing outside is asked, nobody frames it."""
+
+PLACES = (
+    ("check", "", Scope.PREDICT),
+    ("history", "history", Scope.READ),
+    ("statistics", "statistics", Scope.READ),
+    ("models", "models", Scope.MODELS),
+    ("service", "service", Scope.READ),
+    ("scans", "scans", Scope.ADMIN),
+    ("keys", "keys", Scope.ADMIN),
+)
+"""The pages of the navigation: name, way from the root, and what one must be allowed to see it."""
+
+_HARDLY = 0.0005
+_KIB = 1024
+
+
+def templates() -> TemplateConfig[Any]:
+    """The templates of the package."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).with_name("templates")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {
+        "t": TEXTS,
+        "verdicts": VERDICTS,
+        "reasons": REASONS,
+        "problems": PROBLEMS,
+        "assets": _fingerprint(),
+        "places": PLACES,
+    }
+    environment.filters |= {
+        "percent": percent,
+        "seconds": seconds,
+        "size": size,
+        "moment": moment,
+        "count": "{:,}".format,
+    }
+    return TemplateConfig(instance=JinjaTemplateEngine.from_environment(environment))
+
+
+def page(
+    request: Request[Any, Any, Any],
+    d3: Services,
+    name: str,
+    *,
+    status: int = 200,
+    headers: dict[str, str] | None = None,
+    **context: Any,
+) -> Template:
+    """A page of the console.
+
+    Args:
+        request: which it answers.
+        d3: what the service works with.
+        name: of the template and, where it has one, of its place in the navigation.
+        status: of the answer.
+        headers: beside :data:`HEADERS`.
+        context: what the template needs beside what all of them see.
+    """
+    return Template(
+        f"{name}.html.j2",
+        status_code=status,
+        headers=headers,
+        context={
+            "base": base_of(request),
+            "way_back": _way_back_to(request),
+            "caller": visitor_of(request),
+            "without_keys": d3.settings.auth == "off",
+            "page": name,
+            "version": d3.version,
+            "loaded": d3.host.loaded(),
+            **context,
+        },
+    )
+
+
+def base_of(request: Request[Any, Any, Any]) -> str:
+    """The way from a page to the console's root, ending with a slash.
+
+    Relative, since not every parent tells beneath which prefix it mounted the service.
+    """
+    address = (request.scope.get("raw_path") or request.scope["path"].encode()).decode("latin-1")
+    address = address.partition("?")[0]
+    depth = len([part for part in request.scope["path"].split("/") if part])
+    if depth == 0:
+        return "./" if address.endswith("/") else f"{address.rpartition('/')[2]}/"
+    up = depth if address.endswith("/") else depth - 1
+    return "../" * up or "./"
+
+
+def explains(d3: Services) -> bool:
+    """Whether the model in use can draw heat maps."""
+    model = d3.host.loaded()
+    return model is not None and isinstance(model.queue.detector, Explainer)
+
+
+def visitor_of(request: Request[Any, Any, Any]) -> Caller:
+    """Who looks at a page; nobody, where the gate let nobody in."""
+    caller: Caller = request.scope["state"].get("caller", UNAUTHENTICATED)
+    return caller
+
+
+def _way_back_to(request: Request[Any, Any, Any]) -> str:
+    """The way from the console's root to this page, to come back to."""
+    query = request.scope["query_string"].decode("latin-1")
+    path = request.scope["path"].lstrip("/")
+    return f"{path}?{query}" if query and request.method == "GET" else path
+
+
+def percent(share: float) -> str:
+    """A probability for people; never quite 0 or 100 unless it is exactly that."""
+    if 0 < share < _HARDLY:
+        return "< 0.1 %"
+    if 1 - _HARDLY < share < 1:
+        return "> 99.9 %"
+    return f"{100 * share:.1f} %"
+
+
+def seconds(duration: float) -> str:
+    """A duration for people."""
+    return f"{1000 * duration:.0f} ms" if duration < 1 else f"{duration:.1f} s"
+
+
+def size(number: int) -> str:
+    """A number of bytes for people."""
+    if number < _KIB:
+        return f"{number} bytes"
+    if number < _KIB**2:
+        return f"{number / _KIB:.0f} KB"
+    return f"{number / _KIB**2:.0f} MB" if number < _KIB**3 else f"{number / _KIB**3:.1f} GB"
+
+
+def moment(when: datetime) -> str:
+    """A time for people, in UTC."""
+    return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _fingerprint() -> str:
+    """Changes with any asset, so that browsers may keep them for good."""
+    digest = hashlib.sha256()
+    for path in sorted(STATIC.iterdir()):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,82 @@
+"""How much was judged, and how it came out: totals, their course in time, and how scores lie."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from litestar import Controller, Request, get
+from litestar.response import Template
+
+from d3.domain.history import BucketSize, HistoryFilter
+from d3.entrypoints.http.api.history import sees
+from d3.entrypoints.http.console.charts import Bar, columns
+from d3.entrypoints.http.console.history import Asked
+from d3.entrypoints.http.console.rendering import page
+from d3.entrypoints.http.console.texts import TEXTS, VERDICTS
+from d3.entrypoints.http.services import D3
+
+_T = TEXTS.statistics
+_RANGES = {"day": 1, "week": 7, "month": 30, "quarter": 90, "all": None}
+_STACKED = ("fake", "uncertain", "real")
+_BINS = 20
+_MOST_BUCKETS = 400
+_HOURS_UP_TO = timedelta(days=3)
+
+
+class StatisticsPages(Controller):
+    """Statistics."""
+
+    path = "/statistics"
+
+    @get("/")
+    async def statistics(self, request: Request[Any, Any, Any], d3: D3) -> Template:
+        """The page for a range: one of a few, or from one day to another."""
+        asked = Asked.of(request)
+        chosen = str(request.query_params.get("range", ""))
+        if asked.since or asked.until:
+            chosen, where = "", Asked(since=asked.since, until=asked.until).where(request)
+        else:
+            chosen = chosen if chosen in _RANGES else "month"
+            days = _RANGES[chosen]
+            since = None if days is None else datetime.now(UTC) - timedelta(days=days)
+            where = HistoryFilter(since=since, user_id=sees(request))
+        span = (where.until or datetime.now(UTC)) - where.since if where.since else None
+        bucket = BucketSize.HOUR if span and span <= _HOURS_UP_TO else BucketSize.DAY
+        totals = await d3.query(lambda: d3.history.statistics(where, bucket))
+        lie = await d3.query(lambda: d3.history.distribution(where, _BINS))
+        failures = await d3.query(lambda: d3.history.failures(where, bucket))
+        buckets = (totals.series or ())[-_MOST_BUCKETS:]
+        form = "%Y-%m-%d %H:00" if bucket is BucketSize.HOUR else "%Y-%m-%d"
+        course = [
+            Bar(one.start.strftime(form), tuple(getattr(one.by_verdict, name) for name in _STACKED))
+            for one in buckets
+        ]
+        scores = [
+            Bar(f"{n / _BINS:.2f} to {(n + 1) / _BINS:.2f}", (number,))
+            for n, number in enumerate(lie.scores)
+        ]
+        errors = [
+            Bar(one.start.strftime(form), (one.failed, one.refused))
+            for one in failures[-_MOST_BUCKETS:]
+        ]
+        return page(
+            request,
+            d3,
+            "statistics",
+            asked=asked,
+            chosen=chosen,
+            ranges=list(_RANGES),
+            totals=totals,
+            lie=lie,
+            course=course,
+            course_title=_T.course_hours if bucket is BucketSize.HOUR else _T.course_days,
+            course_chart=columns(
+                course, [VERDICTS[name] for name in _STACKED], ("generated", "doubt", "real")
+            ),
+            scores=scores,
+            score_chart=columns(scores, (_T.count,), ("plain",)),
+            errors=errors,
+            errors_title=_T.errors_hours if bucket is BucketSize.HOUR else _T.errors_days,
+            error_chart=columns(errors, (_T.failed, _T.refused), ("failed", "refused")),
+        )

@@ -1,0 +1,1 @@
+"""ASGI middleware around the framework, the outermost first in :mod:`d3.entrypoints.http.app`."""

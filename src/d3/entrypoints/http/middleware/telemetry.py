@@ -1,0 +1,186 @@
+"""What surrounds every request: its id, its time, its line in the log, its count, its record.
+
+A plain ASGI wrapper outside the framework, so that not even an unknown address escapes it.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bind_contextvars, reset_contextvars
+
+from d3.domain.errors import D3Error
+from d3.domain.history import RequestRecord
+from d3.domain.services.inference import Judged
+from d3.entrypoints.http.metrics import Metrics
+from d3.entrypoints.http.middleware.sampling import SampledRecords
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_LOG = logging.getLogger("d3.http")
+_STATE = "telemetry"
+_QUIET = ("/health", "/metrics", "/console/")
+_IDS = random.Random()  # noqa: S311  seeded by the system; ids are names, not secrets
+
+
+@dataclass(slots=True)
+class RequestTelemetry:
+    """What is learned of one request on its way.
+
+    Attributes:
+        request_id: the client's, if it can be used, else a new one.
+        address: the caller's, behind proxies that are trusted.
+        user_id: whose key was sent.
+        status: of the answer, once begun; 499 where nobody waited for it.
+        decode_seconds: spent decoding images.
+        queue_seconds: spent waiting for the device, of the image that waited longest.
+        model_seconds: spent on the device.
+        images: judged, by verdict, cached or not; and codes of those that failed.
+    """
+
+    request_id: str
+    address: str | None = None
+    user_id: int | None = None
+    status: int = 499
+    decode_seconds: float = 0.0
+    queue_seconds: float = 0.0
+    model_seconds: float = 0.0
+    judgements: list[Judged | D3Error] = field(default_factory=list)
+
+    @staticmethod
+    def of(scope: Any) -> RequestTelemetry:
+        """The telemetry of the request with this scope."""
+        telemetry: RequestTelemetry = scope["state"][_STATE]
+        return telemetry
+
+    def judged(self, outcome: Judged | D3Error) -> None:
+        """One more image."""
+        self.judgements.append(outcome)
+        if isinstance(outcome, Judged):
+            self.decode_seconds += outcome.decode_seconds
+            self.queue_seconds = max(self.queue_seconds, outcome.queue_seconds)
+            self.model_seconds += outcome.model_seconds
+
+    def server_timing(self, total: float) -> str:
+        """The ``Server-Timing`` header, in milliseconds."""
+        text = f"total;dur={1000 * total:.2f}"
+        if self.judgements:
+            text += (
+                f", queue;dur={1000 * self.queue_seconds:.2f}"
+                f", decode;dur={1000 * self.decode_seconds:.2f}"
+                f", model;dur={1000 * self.model_seconds:.2f}"
+            )
+        return text
+
+
+class TelemetryMiddleware:
+    """Wraps an ASGI application.
+
+    Args:
+        application: what answers.
+        metrics: counts.
+        record: keeps the request log; called on the event loop, so it may not wait.
+        shown_address: what of an address is recorded.
+    """
+
+    def __init__(
+        self,
+        application: ASGIApp,
+        metrics: Metrics,
+        record: Callable[[RequestRecord], None],
+        shown_address: Callable[[str], str | None],
+    ) -> None:
+        self._application = application
+        self._metrics = metrics
+        self._record = record
+        self._refusals = SampledRecords(self._tell)
+        self._shown_address = shown_address
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request and remember how."""
+        if str(scope["type"]) != "http":
+            await self._application(scope, receive, send)
+            return
+        begun, arrived = time.perf_counter(), datetime.now(UTC)
+        telemetry = RequestTelemetry(_request_id(scope))
+        # A fresh dictionary: the server shares one between the requests of a connection.
+        state = dict(scope.get("state") or {})
+        state |= {_STATE: telemetry, "request_id": telemetry.request_id}
+        scope["state"] = state
+
+        async def send_observed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                telemetry.status = message["status"]
+                timing = telemetry.server_timing(time.perf_counter() - begun)
+                message["headers"] = [
+                    *message.get("headers", []),
+                    (b"x-request-id", telemetry.request_id.encode()),
+                    (b"server-timing", timing.encode()),
+                ]
+            await send(message)
+
+        self._metrics.in_flight.inc()
+        bound = bind_contextvars(request_id=telemetry.request_id)
+        try:
+            await self._application(scope, receive, send_observed)
+        finally:
+            reset_contextvars(**bound)
+            self._metrics.in_flight.dec()
+            self._remember(scope, telemetry, time.perf_counter() - begun, arrived)
+
+    def _remember(
+        self, scope: Any, telemetry: RequestTelemetry, seconds: float, arrived: datetime
+    ) -> None:
+        method, path, status = scope["method"], scope["path"], telemetry.status
+        route = scope.get("path_template") or "unknown"
+        self._metrics.observe(method, route, status, seconds, telemetry.judgements)
+        if path.startswith(_QUIET):
+            return
+        client = scope.get("client")
+        address = telemetry.address or (client[0] if client else None)
+        record = RequestRecord(
+            endpoint=path[:255],
+            method=method[:16],
+            status_code=status,
+            ip_address=None if address is None else self._shown_address(address),
+            response_time=seconds,
+            created_at=arrived,
+            request_id=telemetry.request_id,
+            user_id=telemetry.user_id,
+        )
+        if status >= HTTPStatus.BAD_REQUEST and record.user_id is None:
+            self._refusals.add(record)
+        else:
+            self._tell(record)
+
+    def _tell(self, record: RequestRecord) -> None:
+        """Write it into the request log and the log."""
+        self._record(record)
+        if _LOG.isEnabledFor(logging.INFO):
+            extra: dict[str, Any] = {
+                "request_id": record.request_id,
+                "method": record.method,
+                "path": record.endpoint,
+                "status": record.status_code,
+                "milliseconds": round(1000 * record.response_time, 2),
+            }
+            if record.requests > 1:
+                extra["requests"] = record.requests
+            _LOG.info("request", extra=extra)
+
+
+def _request_id(scope: Any) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            text = value.decode("latin-1")
+            if _REQUEST_ID.fullmatch(text):
+                return str(text)
+    return f"{_IDS.getrandbits(128):032x}"

@@ -1,0 +1,111 @@
+"""Keeping a worker process going while the service has scans to see to."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from d3.domain.errors import D3Error
+from d3.domain.ports.scans import ScanLedger
+from d3.settings import Settings
+
+_LOG = logging.getLogger("d3.http")
+_MODULE = "d3.entrypoints.scan_worker"
+_LOOK_SECONDS = 10.0
+_POLL_SECONDS = 0.1
+_LONGEST_PAUSE = 60.0
+_LONG_LIFE = 60.0
+_PATIENCE_SECONDS = 10.0
+
+
+class ScanSupervisor:
+    """Starts the worker when there is work, and again when it died; in a thread of its own.
+
+    Several replicas keep a worker each; these share what there is to do.
+
+    Args:
+        ledger: knows the scans.
+        settings: the worker's too.
+    """
+
+    def __init__(self, ledger: Callable[[], ScanLedger], settings: Settings) -> None:
+        self._ledger = ledger
+        self._settings = settings
+        self._woken = threading.Event()
+        self._worker: subprocess.Popen[bytes] | None = None
+
+    @property
+    def working(self) -> bool:
+        """Whether a worker lives."""
+        return self._worker is not None
+
+    def wake(self) -> None:
+        """There may be work now."""
+        self._woken.set()
+
+    def run(self, stopping: threading.Event) -> None:
+        """Go on until the service stops and wakes it; what cannot be done now is tried again."""
+        failures = 0
+        while not stopping.is_set():
+            try:
+                if self._is_due():
+                    failures = 0 if self._see_to_it(stopping) else failures + 1
+            except Exception:  # noqa: BLE001  whatever it was, scans go on when it is over
+                failures += 1
+                _LOG.exception("no scan worker could be started; it is tried again")
+            pause = min(2.0 ** (failures - 1), _LONGEST_PAUSE) if failures else _LOOK_SECONDS
+            self._woken.wait(pause)
+            self._woken.clear()
+
+    def _see_to_it(self, stopping: threading.Event) -> bool:
+        """Have a worker work; whether it did all there was, or at least lived long."""
+        begun = time.monotonic()
+        code = self._work(stopping)
+        if code not in (0, 1) and not stopping.is_set():
+            _LOG.error("the scan worker ended with %d; another one goes on", code)
+        return code == 0 or time.monotonic() - begun > _LONG_LIFE
+
+    def _is_due(self) -> bool:
+        try:
+            return bool(self._ledger().unfinished())
+        except D3Error as error:
+            _LOG.warning("whether there are scans cannot be seen: %s", error)
+            return False
+
+    def _work(self, stopping: threading.Event) -> int:
+        """Start a worker and wait for its end, or end it with the service."""
+        self._worker = worker = subprocess.Popen(
+            [sys.executable, "-P", "-m", _MODULE],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for the service, which ends its worker
+        )
+        _LOG.info("the scan worker is process %d", worker.pid)
+        assert worker.stdin is not None
+        try:
+            with suppress(BrokenPipeError):
+                worker.stdin.write(pickle.dumps(self._settings))
+                worker.stdin.flush()
+            while (code := worker.poll()) is None:
+                if stopping.wait(_POLL_SECONDS):
+                    return self._end(worker)
+            return code
+        finally:
+            with suppress(BrokenPipeError):
+                worker.stdin.close()
+            self._worker = None
+
+    @staticmethod
+    def _end(worker: subprocess.Popen[bytes]) -> int:
+        worker.terminate()
+        try:
+            return worker.wait(_PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            worker.kill()
+            return worker.wait()

@@ -1,0 +1,1 @@
+"""The recipe `starter`: the packaged model, from photographs and rendered scenes."""

@@ -1,0 +1,60 @@
+"""A handful of example files of both kinds: test photographs, and what generators make of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as PillowImage
+from torch import nn
+
+from d3.training.starter.delivery import to_pixels
+from d3.training.starter.forging import Pictures, redraw
+from d3.training.starter.generators import Family
+from d3.training.starter.photographs import Collection, Part, Photograph, opened
+from d3.training.starter.published import MULTIPLE
+
+LONGER_SIDE = 320
+_SUFFIXES = ("jpg", "png", "webp", "jpg", "webp")
+_QUALITY = 90
+_FREE = ("CC0", "CC-BY-1", "CC-BY-2", "CC-BY-3", "CC-BY-4", "public domain")
+
+
+def write_examples(
+    folder: Path, generators: Mapping[Family, nn.Module], photographs: Collection, *, seed: int
+) -> list[tuple[Path, Photograph]]:
+    """Write five test photographs and five forgeries; return the files and whose they are.
+
+    Only photographs that may be passed on are taken: credited, and of a free licence. Each is
+    redone by another family. Both files of a photograph have the same size, format and quality, so
+    neither tells the kind: `camera-01.jpg`, `generated-01-transposed.jpg`, `camera-02.png`, ...
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    free = [one for one in photographs.of(Part.TEST) if may_be_passed_on(one[0])]
+    files = []
+    for number, ((photograph, file), family, suffix) in enumerate(
+        zip(free, Family, _SUFFIXES, strict=False), start=1
+    ):
+        original = _smaller(opened(file))
+        forgery = redraw(generators[family], original[None], seed=seed + number)[0]
+        for name, pixels in (
+            (f"camera-{number:02}", original),
+            (f"generated-{number:02}-{family}", to_pixels(forgery)),
+        ):
+            target = folder / f"{name}.{suffix}"
+            PillowImage.fromarray(pixels).save(target, quality=_QUALITY)
+            files.append((target, photograph))
+    return files
+
+
+def may_be_passed_on(photograph: Photograph) -> bool:
+    """Whether the licence asks for no more than credit, and who is to be credited is known."""
+    return bool(photograph.author) and photograph.licence.startswith(_FREE)
+
+
+def _smaller(image: PillowImage.Image) -> Pictures:
+    """Return at most `LONGER_SIDE` pixels a side, both sides multiples of eight."""
+    scale = min(1.0, LONGER_SIDE / max(image.size))
+    width, height = (int(scale * side) // MULTIPLE * MULTIPLE for side in image.size)
+    return np.asarray(image.resize((width, height), PillowImage.Resampling.LANCZOS))
