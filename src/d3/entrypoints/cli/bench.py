@@ -20,14 +20,15 @@ from d3.entrypoints.cli.progress import progress
     type=click.Choice(["vit-l-14", "vit-b-16", "vit-b-32"]),
     help="Random weights of this shape instead of a model.",
 )
-@click.option("--quick", is_flag=True, help="One round of each, batch 1: rough, and soon done.")
+@click.option("--quick", is_flag=True, help="One round each, batch size 1: quick but rough.")
 @JSON
 def bench(*, model: str | None, shape: str | None, quick: bool, as_json: bool) -> int:
-    """Measure engine, preprocessing, HTTP and all of it end to end, on this machine.
+    """Measure how fast D3 is on this machine.
 
-    The engine is measured in turns with the published procedure on the same weights, and beside
-    the rate of the machine's own matrix product. Operations are counted in full for every branch.
-    Nothing is written but temporary files.
+    The parts are the engine, preprocessing, HTTP, and all of them together. The engine takes turns
+    with the published procedure on the same weights; the rate of the machine's own matrix product
+    stands beside it. Operations are counted in full for every branch. Only temporary files are
+    written.
     """
     if model is not None and shape is not None:
         raise RequestInvalid("--model and --shape exclude each other.", "Give one of them.")

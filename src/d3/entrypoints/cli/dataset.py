@@ -31,13 +31,16 @@ def dataset() -> None:
     type=click.IntRange(1, 100_000),
     default=150,
     show_default=True,
-    help="Camera pictures; each is redrawn by six generators.",
+    help="Number of camera pictures; six generators redraw each.",
 )
-@click.option("--quick", is_flag=True, help="Train the generators for seconds only, to try things.")
+@click.option(
+    "--quick", is_flag=True, help="Train the generators for a few seconds only, as a trial."
+)
 def render(folder: Path, *, seed: int, scenes: int, quick: bool) -> None:
-    """Render camera pictures and small generators' forgeries of them into OUT.
+    """Make a data set: rendered pictures and forgeries of them.
 
-    OUT/real and OUT/fake/GENERATOR are what `d3 evaluate OUT` takes. A few minutes on two cores.
+    OUT/real and OUT/fake/GENERATOR hold them, for `d3 evaluate OUT`. It takes a few minutes on two
+    cores.
     """
     from d3.training.starter.rendering import render_dataset
 
@@ -58,12 +61,12 @@ def render(folder: Path, *, seed: int, scenes: int, quick: bool) -> None:
 @SEED
 @JSON
 def check(datasets: tuple[str, ...], *, seed: int, as_json: bool) -> int:
-    """Say whether a data set is fit to measure a detector on.
+    """Check whether a data set is fit to measure a detector.
 
-    Reads every file; looks for unreadable and repeated ones, for files in both kinds, and whether a
-    trivial classifier tells the kinds apart by format, size or JPEG quality alone.
+    Every file is read. D3 looks for unreadable files, for duplicates, for files in both kinds, and
+    whether a simple classifier tells the kinds apart by format, size or JPEG quality alone.
 
-    Exits with 0; with 1 if the data set is unfit; with 2 if it could not be checked.
+    Exit codes: 0 fit; 1 unfit; 2 it could not be checked.
     """
     from d3.evaluation.check import check as checked
 

@@ -14,12 +14,12 @@ from d3.entrypoints.cli.progress import progress
 
 @click.group()
 def db() -> None:
-    """Upgrade, copy and back up the database, and say how it stands."""
+    """Show, upgrade, copy and back up the database."""
 
 
 @db.command()
 def current() -> None:
-    """Show the database, its revision and the one this version works with."""
+    """Show the database, its revision and the one that D3 needs."""
     schema = build_container().schema()
     out().print(f"database  {schema.database}", markup=False)
     out().print(f"revision  {schema.current() or 'none'}", markup=False)
@@ -30,10 +30,11 @@ def current() -> None:
 @db.command()
 @click.option("--no-backup", is_flag=True, help="Do not copy an embedded database first.")
 def upgrade(*, no_backup: bool) -> None:
-    """Run the migrations that are missing, all or none; adopt the prototype's tables.
+    """Run the missing migrations, all or none.
 
-    There is no way back but a backup: of an embedded database one is made beside it, of a server
-    it is yours to make. Several may call this at once; one works and the others wait.
+    The tables of the original prototype are taken over. The only way back is a backup: an embedded
+    database is copied to a file beside it first; a server's database you have to back up. Several
+    processes may run this at once: one works and the others wait.
     """
     schema = build_container().schema()
     with progress("Upgrading"):
@@ -47,10 +48,11 @@ def upgrade(*, no_backup: bool) -> None:
 @click.option("--from", "source", metavar="URL", help="By default the embedded database.")
 @click.option("--to", "target", metavar="URL", help="By default the one that the settings name.")
 def copy(*, source: str | None, target: str | None) -> None:
-    """Copy every row into an empty database, all or none, with their ids.
+    """Copy all rows, with their ids, into an empty database.
 
-    A URL is sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/NAME. The source is not
-    changed; D3 may go on using it, but what it keeps after the start is not copied.
+    All rows are copied or none. A URL is sqlite:///FILE or
+    postgresql://USER:PASSWORD@HOST:PORT/NAME. The source does not change. D3 may go on using it,
+    but rows that are added after the start are not copied.
     """
     try:
         copier = build_container().copier(source, target)
@@ -67,7 +69,7 @@ def copy(*, source: str | None, target: str | None) -> None:
 @db.command()
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def backup(file: Path) -> None:
-    """Copy the embedded database into FILE, even while D3 uses it."""
+    """Copy the embedded database into FILE, also while D3 uses it."""
     schema = build_container().schema()
     with progress("Copying") as tell:
         schema.backup(file, lambda done, total: tell("Copying pages", done, total))

@@ -43,11 +43,11 @@ def detect(
 ) -> int:
     """Tell whether images were made or altered by a generator.
 
-    PATH is an image, a folder (searched recursively, files that are no images passed over), a
-    pattern such as 'photos/**/*.jpg', or - for one image from standard input.
+    PATH is an image, a folder, a pattern such as 'photos/**/*.jpg', or - for one image from
+    standard input. Folders are searched recursively; files that are not images are passed over.
 
-    Exits with 0; with 1 if --fail-on-fake is given and a verdict is fake; with 2 if something could
-    not be done, whatever else was found.
+    Exit codes: 0 done; 1 a verdict is fake and --fail-on-fake was given; 2 something could not be
+    done, whatever the verdicts are.
     """
     container = build_container(model)
     settings, recognises = container.settings(), container.decoder().recognises

@@ -61,11 +61,11 @@ def diff(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Show what using B instead of A would change on images of known kind.
+    """Compare two models on images of known kind.
 
-    A and B are NAME or NAME@VERSION, such as `mine@1 mine@2` before and after `d3 calibrate`.
-    Verdicts that flip, the shift of the predictions, every metric of both and the interval of its
-    difference (both models are resampled alike), and the images that change most.
+    A and B are NAME or NAME@VERSION, such as `mine@1 mine@2` before and after `d3 calibrate`. Shown
+    are the verdicts that change, the shift of the predictions, every metric of both models with the
+    interval of its difference (both are resampled alike), and the images that change most.
     """
     import msgspec
 

@@ -58,7 +58,10 @@ class Finding:
 @click.command()
 @JSON
 def doctor(*, as_json: bool) -> int:
-    """Check settings, device, database, models and a self-test; say what to do where need be."""
+    """Check the installation, and say how to mend it.
+
+    Settings, device, database and models are looked at, and a built-in image is judged.
+    """
     failed = False
     with progress("Checking", below_rows=True):
         for finding in examine():

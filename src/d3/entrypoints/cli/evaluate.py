@@ -60,7 +60,7 @@ _COLUMNS = {
     "--in-domain",
     metavar="NAME,...",
     default="",
-    help="Generators the model was trained on: gives the in-domain and out-of-domain means.",
+    help="Generators that the model was trained on: their mean and that of the others are shown.",
 )
 @click.option(
     "--robustness",
@@ -68,7 +68,7 @@ _COLUMNS = {
     is_flag=False,
     flag_value="all",
     default="",
-    help=f"Judge again after each of: {', '.join(_SWEEPS)}.",
+    help=f"Judge the images again after each of: {', '.join(_SWEEPS)}.",
 )
 @SEED
 @JSON
@@ -89,8 +89,8 @@ def evaluate(
     DATASET is a folder with real/ and fake/ (or 0_real/ and 1_fake/, nature/ and ai/) at any depth,
     such as one folder for each generator, or a CSV file with the columns path,label,generator.
 
-    Interrupted, the same command goes on where it stopped. The report is one file that needs
-    nothing else; scores.csv holds every image's prediction.
+    After an interruption the same command goes on where it stopped. The report is a single HTML
+    file; scores.csv holds the prediction of every image.
     """
     sweeps, known = _sweeps(robustness), _names(in_domain)
     dataset, counts = looked_through(datasets)
@@ -165,7 +165,7 @@ def named_version(text: str | None) -> tuple[str | None, int | None]:
 
     name, sign, version = text.partition("@")
     if sign and not (version.isascii() and version.isdigit() and int(version)):
-        raise click.BadParameter(f"{text!r} is no NAME@VERSION, such as starter@1.")
+        raise click.BadParameter(f"{text!r} is not NAME@VERSION, such as starter@1.")
     return checked_name(name), int(version) if sign else None
 
 

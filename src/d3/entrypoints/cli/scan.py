@@ -39,23 +39,25 @@ _LOOK_SECONDS, _LOOK_SECONDS_UNWATCHED = 1.0, 10.0
 
 @click.command()
 @click.argument("source", required=False, type=FILE)
-@click.option("--scan-id", metavar="ID", help="Go on with this scan, or call a new one so.")
+@click.option("--scan-id", metavar="ID", help="Go on with this scan, or the name of a new one.")
 @click.option(
     "--out",
     "folder",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Also write the rows there, a file for each shard.",
+    help="Also write the rows there, one file for each shard.",
 )
-@click.option("--format", "form", type=click.Choice(["csv", "parquet"]), help="Of these files.")
+@click.option(
+    "--format", "form", type=click.Choice(["csv", "parquet"]), help="Format of these files."
+)
 @MODEL_VERSION
 @THRESHOLD
 @click.option("--views", type=int, callback=check_views, help="Permutations, 1-16.  [default: 1]")
 @click.option(
     "--report",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write a page about the scan there.  [default: report.html in --out]",
+    help="HTML file for a report.  [default: report.html in --out]",
 )
-@click.option("--no-report", is_flag=True, help="Write none in --out.")
+@click.option("--no-report", is_flag=True, help="Write no report in --out.")
 @click.option(
     "--top",
     type=click.IntRange(0, 1000),
@@ -66,9 +68,9 @@ _LOOK_SECONDS, _LOOK_SECONDS_UNWATCHED = 1.0, 10.0
 @click.option(
     "--ray",
     metavar="auto|ADDRESS",
-    help="Work on a Ray cluster: the one of this machine, or at HOST:PORT.",
+    help="Use a Ray cluster: this machine's (auto), or the one at HOST:PORT.",
 )
-@click.option("--dry-run", is_flag=True, help="Count, judge a sample, estimate; keep nothing.")
+@click.option("--dry-run", is_flag=True, help="Count, judge a sample and estimate; store nothing.")
 @click.option(
     "--sample-seconds",
     type=click.IntRange(1, 3600),
@@ -94,20 +96,20 @@ def scan(
     sample_seconds: int,
     as_json: bool,
 ) -> int:
-    """Judge a whole collection of images; interrupted, go on where it stopped.
+    """Judge a folder, a bucket or a list of images.
 
     SOURCE is a folder, a pattern such as 'photos/**/*.jpg', s3://BUCKET/PREFIX on the server of
     MINIO_ENDPOINT, or a file that lists paths and URIs: one a line, or a table (CSV, Parquet).
 
-    Every image gets one row in the database (`d3 scans export`), one that cannot be judged with
-    the reason; what is an image neither by its content nor by its name is passed over. With
-    --scan-id of a scan that was begun, SOURCE and the model are its own. The same scan may run
-    several times at once, on several machines: they share the work. With --ray the nodes of a Ray
-    cluster do it; they must reach the database (PostgreSQL), the source and, under the same
-    settings, the models.
+    Every image gets one row in the database (`d3 scans export`): its verdict, or why it could not
+    be judged. Files that are images neither by content nor by name are passed over. After an
+    interruption --scan-id goes on with the scan; SOURCE and model are then those of the scan.
+    Several processes, also on several machines, may work on the same scan: they share it. With
+    --ray the nodes of a Ray cluster work on it; they must reach the database (PostgreSQL), the
+    source and, under the same settings, the models.
 
-    Exits with 0; with 2 if there was no image, or something could not be done: a folder that
-    cannot be read leaves the scan open, and the same command lists it again.
+    Exit codes: 0 done; 2 there was no image, or something could not be done. A folder that cannot
+    be read leaves the scan open: the same command lists it again.
     """
     from d3.domain.errors import ScanIncomplete
     from d3.domain.scans import new_scan_name

@@ -27,7 +27,7 @@ _LISTED = 10
     "--recipe",
     type=click.Choice(["paper", "starter"]),
     required=True,
-    help="What is made, and how.",
+    help="What to make, and how.",
 )
 @SEED
 @click.option(
@@ -39,7 +39,7 @@ _LISTED = 10
 )
 @click.option("--name", help="paper: the new model's.  [default: the folder's name]")
 @click.option(
-    "--model", type=ModelName(), help="paper: whose encoder is taken; the model in use unless said."
+    "--model", type=ModelName(), help="paper: whose encoder to use.  [default: the model in use]"
 )
 @click.option(
     "--validation",
@@ -55,14 +55,14 @@ _LISTED = 10
     type=click.IntRange(1),
     default=5,
     show_default=True,
-    help="Worse epochs in a row after which the rate is divided by ten.",
+    help="After so many worse epochs in a row the rate is divided by ten.",
 )
 @click.option(
     "--cache-epochs",
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="Keep the features of so many augmented passes and take them in turns.",
+    help="Keep the features of so many augmented passes and use them in turns.",
 )
 @click.option(
     "--photos",
@@ -75,12 +75,12 @@ _LISTED = 10
     multiple=True,
     type=click.Path(exists=True, path_type=Path),
     metavar="DATASET",
-    help="starter: a data set that the card has figures of too.",
+    help="starter: another data set to measure the model on.",
 )
 @click.option(
     "--examples",
     type=click.Path(file_okay=False, path_type=Path),
-    help="starter: folder for a handful of pictures of both kinds.",
+    help="starter: folder for a few example pictures of both kinds.",
 )
 def train(
     datasets: tuple[str, ...],
@@ -104,12 +104,13 @@ def train(
     The recipe `paper` trains a new head on the frozen encoder of a model, on images of known kind
     (see `d3 evaluate --help` for the layouts), as the authors' code does. The mean accuracy of the
     validation sets (each generator of each DATASET, with its real images) decides which epoch is
-    kept and when the learning rate falls. Interrupted, the same command goes on where it stopped.
-    Under torchrun the processes share the encoder's work.
+    kept and when the learning rate falls. After an interruption the same command goes on where it
+    stopped. Under torchrun the processes share the encoder's work.
 
     The recipe `starter` cuts pictures from photographs, trains small generators to redo them, and
-    trains a small D3 to tell the two apart: within an hour on two cores, the same for the same
-    seed. `python -m tests.real.fetch FOLDER photos`, in D3's repository, gets the photographs.
+    trains a small D3 to tell the two apart, within an hour on two cores. The same seed gives the
+    same model. `python -m tests.real.fetch FOLDER photos`, in D3's repository, gets the
+    photographs.
     """
     if recipe == "starter":
         _starter(folder, seed, _photos(photos, datasets), examples, others)
