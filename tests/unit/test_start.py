@@ -48,7 +48,7 @@ def test_what_cannot_be_done_is_refused_before_torch_or_a_database_is_imported(
         "detect --model ../x picture.jpg",
         "detect --model nope picture.jpg",
         "detect missing.jpg",
-        "detect missing.jpg missing.png",
+        "detect missing.jpg picture.jpg",
         "explain missing.jpg",
         "explain --views 0 picture.jpg",
         "scan",

@@ -37,7 +37,7 @@ def create_engine(
     }
     own = {name: value for name, value in options.items() if name not in url.query}
     engine = sa.create_engine(url, pool_pre_ping=True, connect_args=own, **pool)
-    wait_only(engine, statement_seconds)
+    _wait_only(engine, statement_seconds)
     session = _Session(statement_seconds, prepared)
     event.listen(engine, "connect", session.connected)
     event.listen(engine, "begin", session.begun)
@@ -85,7 +85,7 @@ class BoundedConnection(psycopg.Connection[Any]):
             raise
 
 
-def wait_only(engine: sa.Engine, statement_seconds: float) -> None:
+def _wait_only(engine: sa.Engine, statement_seconds: float) -> None:
     """Have an engine's connections wait a little longer than a statement may take."""
     patience = statement_seconds + _MARGIN_SECONDS
 

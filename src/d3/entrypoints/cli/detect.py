@@ -50,10 +50,10 @@ def detect(
     done, whatever the verdicts are.
     """
     container = build_container(model)
-    settings, recognises = container.settings(), container.decoder().recognises
+    settings, decoder = container.settings(), container.decoder()
     with progress("Looking for images"):
-        found = find_images(paths, recognises, settings.max_image_bytes)
-        found.refuse_if_all_are_missing(recognises)
+        found = find_images(paths, decoder.recognises, settings.max_image_bytes)
+        found.refuse_if_none_is_an_image(decoder)
     for name, error in found.problems:
         _report_failure(name, error.code, str(error), as_json=as_json)
     tally: Counter[str] = Counter(error=len(found.problems))

@@ -10,7 +10,7 @@ from d3.entrypoints.cli.opening import build_container
 from d3.entrypoints.cli.options import FILE, MODEL, VIEWS
 from d3.entrypoints.cli.output import complain, out, printable
 from d3.entrypoints.cli.progress import progress
-from d3.entrypoints.cli.sources import STDIN, read_stdin
+from d3.entrypoints.cli.sources import STDIN, check_file, read_stdin
 
 
 @click.command()
@@ -37,7 +37,7 @@ def explain(image: str, *, target: Path | None, views: int, model: str | None) -
         source: bytes | Path = read_stdin(container.settings().max_image_bytes)
     else:
         source = Path(image)
-        container.decoder().recognises(source)  # it can be opened: no model is loaded for nothing
+        check_file(source, container.decoder())
     target = target or Path(f"{'stdin' if piped else Path(image).stem}-explained.png")
     with progress("Explaining"):
         heatmap = container.explaining().explain(source, views=views)
