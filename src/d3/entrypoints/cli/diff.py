@@ -16,7 +16,7 @@ from d3.entrypoints.cli.evaluate import (
     scoring,
     tell_unreadable,
 )
-from d3.entrypoints.cli.options import DATASETS, JSON, SEED, VIEWS, ModelName
+from d3.entrypoints.cli.options import DATASETS, JSON, SEED, VIEWS, complete_model
 from d3.entrypoints.cli.output import complain, counted, out, print_json, printable
 from d3.entrypoints.cli.progress import progress
 
@@ -37,8 +37,8 @@ _TITLES = {
 
 
 @click.command()
-@click.argument("first", type=ModelName(), metavar="A")
-@click.argument("second", type=ModelName(), metavar="B")
+@click.argument("first", shell_complete=complete_model, metavar="A")
+@click.argument("second", shell_complete=complete_model, metavar="B")
 @DATASETS
 @click.option(
     "--out",

@@ -6,7 +6,6 @@ import warnings
 from contextlib import suppress
 
 import click
-from click.shell_completion import CompletionItem
 
 from d3.domain.errors import D3Error
 from d3.domain.scoring import checked_threshold, checked_views
@@ -15,25 +14,15 @@ FILE = click.Path(readable=False)
 """A place that the shell completes; the command itself says what is wrong with it."""
 
 
-class ModelName(click.ParamType[str]):
-    """The name of a model, completed with those on this machine; a store is not asked."""
+def complete_model(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    """Models of this machine whose names begin with what was typed; a store is not asked."""
+    from d3.entrypoints.cli.opening import build_container
 
-    name = "name"
-
-    def shell_complete(
-        self,
-        ctx: click.Context,  # noqa: ARG002  click's signature
-        param: click.Parameter,  # noqa: ARG002
-        incomplete: str,
-    ) -> list[CompletionItem]:
-        """The names that begin with what was typed."""
-        from d3.entrypoints.cli.opening import build_container
-
-        with suppress(D3Error), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            names = (one.manifest.name for one in build_container().folder_registry().list())
-            return [CompletionItem(one) for one in names if one.startswith(incomplete)]
-        return []
+    with suppress(D3Error), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        names = [one.manifest.name for one in build_container().folder_registry().list()]
+        return [one for one in names if one.startswith(incomplete)]
+    return []
 
 
 def check_threshold(_: click.Context, __: click.Parameter, given: float | None) -> float | None:
@@ -46,12 +35,14 @@ def check_views(_: click.Context, __: click.Parameter, given: int | None) -> int
     return None if given is None else checked_views(given)
 
 
-NAME = click.argument("name", type=ModelName())
-NAMES = click.argument("names", nargs=-1, type=ModelName(), metavar="[NAME...]")
-MODEL = click.option("--model", type=ModelName(), metavar="NAME", help="One of `d3 models list`.")
+NAME = click.argument("name", shell_complete=complete_model)
+NAMES = click.argument("names", nargs=-1, shell_complete=complete_model, metavar="[NAME...]")
+MODEL = click.option(
+    "--model", shell_complete=complete_model, metavar="NAME", help="One of `d3 models list`."
+)
 MODEL_VERSION = click.option(
     "--model",
-    type=ModelName(),
+    shell_complete=complete_model,
     metavar="NAME[@VERSION]",
     help="One of `d3 models list`.  [default: the one in use]",
 )

@@ -11,7 +11,7 @@ import click
 
 from d3.domain.models import STARTER, checked_name
 from d3.entrypoints.cli.opening import build_container
-from d3.entrypoints.cli.options import FILE, SEED, ModelName
+from d3.entrypoints.cli.options import FILE, SEED, complete_model
 from d3.entrypoints.cli.output import complain, counted, err, out, printable
 from d3.entrypoints.cli.progress import Unit, progress
 
@@ -39,7 +39,9 @@ _LISTED = 10
 )
 @click.option("--name", help="paper: the new model's.  [default: the folder's name]")
 @click.option(
-    "--model", type=ModelName(), help="paper: whose encoder to use.  [default: the model in use]"
+    "--model",
+    shell_complete=complete_model,
+    help="paper: whose encoder to use.  [default: the model in use]",
 )
 @click.option(
     "--validation",
