@@ -142,6 +142,7 @@ def bench(session: nox.Session) -> None:
     install(session, "bench", "test", "ray")
     for part in ("prepare", "speed", "tricks", "views", "drift", "memory", "picture"):
         session.run("python", "benchmarks/engine.py", part)
+    session.run("python", "benchmarks/start.py")
     session.run("python", "benchmarks/storage")
     session.run("python", "benchmarks/http/run.py")
     session.run("python", "benchmarks/evaluate.py", "busy")

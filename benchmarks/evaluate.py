@@ -29,6 +29,8 @@ from d3.adapters.pillow import PillowDecoder
 from d3.adapters.system import SystemClock
 from d3.adapters.torch import TorchEngine
 from d3.domain.models import StoredModel
+from d3.domain.services.detection import DetectionService, ImageJudge
+from d3.domain.services.lanes import LanePool
 from d3.domain.services.model_host import ModelHost
 from d3.entrypoints.bench.baseline import SHAPES, random_model
 from d3.entrypoints.bench.measure import peak_gib, processor
@@ -72,7 +74,9 @@ def compare(folder: Path, images: int, rounds: int) -> None:
         lambda detector: ThreadedQueue(detector, clock, Bounds(BATCH)),
         "random",
     )
-    scorer = Scorer(host, decoder, clock, BATCH)
+    pool = LanePool(os.cpu_count() or 1, 0.2, "benchmark")
+    detection = DetectionService(host, decoder, ImageJudge(clock), pool)
+    scorer = Scorer(host, detection, decoder, BATCH)
     detector = host.load().queue.detector
     files = [one.path for one in Dataset([data]).items()]
     pixels = np.stack([decoder.decode(one, 224).pixels for one in files])

@@ -1,10 +1,12 @@
 """Where everything is wired: the only module that names concrete adapters.
 
-Adapters are imported when they are first needed, so that ``d3 --help`` waits for no torch.
+Adapters, and the services that work with arrays, are imported when they are first needed: no
+command waits for what it does not use.
 """
 
 from __future__ import annotations
 
+import gc
 import glob
 import os
 import warnings
@@ -12,29 +14,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, partial
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dependency_injector import containers, providers
 
 from d3.domain.errors import ImageNotFound, RequestInvalid, SettingsInvalid
 from d3.domain.scans import S3_SCHEME
 from d3.domain.services.accounts import AccountService
-from d3.domain.services.detection import DetectionService, ImageJudge
 from d3.domain.services.engines import PreferredEngine, worth_preparing
-from d3.domain.services.explaining import ExplanationService
 from d3.domain.services.history_writer import HistoryWriter
 from d3.domain.services.key_cache import KeyCache
 from d3.domain.services.lanes import LanePool
 from d3.domain.services.model_follower import ActiveModelFollower
 from d3.domain.services.model_host import ModelHost
 from d3.domain.services.models import HeadBinder, ModelService
-from d3.domain.services.prediction import PredictionService
 from d3.domain.services.pulling import PullService
 from d3.domain.services.request_log_writer import RequestLogWriter
-from d3.domain.services.scans.service import ScanService
 from d3.settings import Settings
 
 if TYPE_CHECKING:
@@ -54,7 +51,11 @@ if TYPE_CHECKING:
     from d3.domain.ports.models import Checkpoints, ModelRegistry
     from d3.domain.ports.queue import DetectionQueue, QueueEvents
     from d3.domain.ports.scans import ImageCollection, ScanCluster, ScanLedger
+    from d3.domain.services.detection import DetectionService, ImageJudge
+    from d3.domain.services.explaining import ExplanationService
+    from d3.domain.services.prediction import PredictionService
     from d3.domain.services.pulling import ModelSource
+    from d3.domain.services.scans.service import ScanService
 
 _PASS_SECONDS = 120.0
 STARTER_FOLDER = Path(__file__).parent / "starter"
@@ -179,8 +180,21 @@ def _bundling(
     return BundleService(registry, checkpoints, progress)
 
 
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """Importing torch leaves little garbage, and looking for it takes a tenth of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 def _torch_engine(settings: Settings) -> Engine:
-    from d3.adapters.torch import TorchEngine
+    with _without_garbage_collection():
+        from d3.adapters.torch import TorchEngine
 
     return TorchEngine(settings.cuda_device, settings.effective_precision, settings.batch_size)
 
@@ -223,6 +237,36 @@ def _on_cpu(settings: Settings) -> bool:
     return not torch.cuda.is_available()
 
 
+def _judge(**parts: Any) -> ImageJudge:
+    from d3.domain.services.detection import ImageJudge
+
+    return ImageJudge(**parts)
+
+
+def _detection(**parts: Any) -> DetectionService:
+    from d3.domain.services.detection import DetectionService
+
+    return DetectionService(**parts)
+
+
+def _prediction(**parts: Any) -> PredictionService:
+    from d3.domain.services.prediction import PredictionService
+
+    return PredictionService(**parts)
+
+
+def _explaining(**parts: Any) -> ExplanationService:
+    from d3.domain.services.explaining import ExplanationService
+
+    return ExplanationService(**parts)
+
+
+def _scans(**parts: Any) -> ScanService:
+    from d3.domain.services.scans.service import ScanService
+
+    return ScanService(**parts)
+
+
 def _queue(
     detector: Detector,
     clock: Clock,
@@ -246,6 +290,8 @@ def _queue(
 
 
 def _version() -> str:
+    from importlib.metadata import version
+
     return version("d3-deepfake")
 
 
@@ -464,7 +510,7 @@ class Container(containers.DeclarativeContainer):
     )
     decoding = providers.ThreadSafeSingleton(_decoding, settings)
     cache = providers.ThreadSafeSingleton(_cache, settings, serving)
-    judge = providers.ThreadSafeSingleton(ImageJudge, clock=clock, cache=cache)
+    judge = providers.ThreadSafeSingleton(_judge, clock=clock, cache=cache)
     version = providers.Callable(_version)
     host = providers.ThreadSafeSingleton(
         ModelHost,
@@ -482,10 +528,10 @@ class Container(containers.DeclarativeContainer):
         seconds=settings.provided.follow_seconds,
     )
     detection = providers.ThreadSafeSingleton(
-        DetectionService, host=host, decoder=decoder, judge=judge, pool=decoding
+        _detection, host=host, decoder=decoder, judge=judge, pool=decoding
     )
     explaining = providers.ThreadSafeSingleton(
-        ExplanationService,
+        _explaining,
         host=host,
         decoder=decoder,
         encode=png,
@@ -524,7 +570,7 @@ class Container(containers.DeclarativeContainer):
     scan_ledger = providers.ThreadSafeSingleton(_scan_ledger, database)
     collection = providers.Factory(_collection, settings, decoder)
     scans = providers.ThreadSafeSingleton(
-        ScanService,
+        _scans,
         host=host,
         decoder=decoder,
         judge=judge,
@@ -540,7 +586,7 @@ class Container(containers.DeclarativeContainer):
     history_writer = providers.ThreadSafeSingleton(HistoryWriter, history=history, clock=clock)
     request_log = providers.ThreadSafeSingleton(RequestLogWriter, history=history, clock=clock)
     prediction = providers.ThreadSafeSingleton(
-        PredictionService,
+        _prediction,
         host=host,
         decoder=decoder,
         judge=judge,

@@ -188,7 +188,7 @@ def test_one_kind_alone_is_measured_as_far_as_it_goes(
         (("images.csv",), "does not know the column 'origin'"),
         (("set", "--in-domain", "dalle"), "no generator called 'dalle'"),
         (("set", "--robustness", "rain"), "'rain' is no perturbation"),
-        (("set", "--model", "starter@x"), "no NAME@VERSION"),
+        (("set", "--model", "starter@x"), "not NAME@VERSION"),
         (("set", "--out", "full"), "not empty"),
         (("set", "--threshold", "7"), "between 0 and 1"),
     ],

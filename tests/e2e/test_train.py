@@ -94,8 +94,8 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(
     assert (tmp_path / "cut/log.csv").read_bytes() == (tmp_path / "whole/log.csv").read_bytes()
 
 
-def test_without_opencv_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    command = ["train", "nowhere", "--recipe", "paper", "--out", "out"]
+def test_without_opencv_one_line_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    command = ["train", str(tmp_path), "--recipe", "paper", "--out", "out"]
     assert "OpenCV" not in CliRunner().invoke(cli, command).output
     monkeypatch.setitem(sys.modules, "cv2", None)  # so an import fails
     (line,) = CliRunner().invoke(cli, command).output.splitlines()

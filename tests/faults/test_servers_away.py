@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from d3.adapters.sql import Database, upgrade
-from d3.adapters.sql.connecting import take_time
+from d3.adapters.sql.postgres import take_time
 from d3.domain.errors import D3Error, StorageUnavailable
 from d3.testing.models import tiny_model
 from tests.databases import on_a_port

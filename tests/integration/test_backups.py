@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic.script import ScriptDirectory
 
 from d3.adapters.sql import (
     Database,
@@ -80,7 +81,7 @@ def test_from_every_earlier_revision_the_rows_arrive(empty_database, revision):
 
 
 def test_every_earlier_revision_is_tried():
-    script = schema.ScriptDirectory(str(schema._MIGRATIONS))
+    script = ScriptDirectory(str(schema._MIGRATIONS))
     assert [one.revision for one in script.walk_revisions()][::-1] == [*EARLIER, head()]
 
 

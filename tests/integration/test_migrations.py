@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from d3.adapters.sql import (
     Database,
@@ -41,6 +43,13 @@ def test_from_nothing_to_head(empty_database):
     assert state(empty_database) is SchemaState.AT_HEAD
     assert current(empty_database) == head()
     assert upgrade(empty_database) == head()
+
+
+def test_a_migration_has_the_number_that_its_file_begins_with() -> None:
+    scripts = ScriptDirectory(str(schema._MIGRATIONS)).walk_revisions()
+    numbers = [one.revision for one in scripts][::-1]
+    assert numbers == [f"{number:04}" for number in range(1, len(numbers) + 1)]
+    assert numbers == schema._revisions()
 
 
 def test_the_migrations_make_the_tables_that_the_code_declares(database):
@@ -75,7 +84,7 @@ def test_a_failed_migration_leaves_nothing(empty_database, monkeypatch):
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(schema.command, "upgrade", _upgrade_then(fail, schema.command.upgrade))
+    monkeypatch.setattr(command, "upgrade", _upgrade_then(fail, command.upgrade))
     with pytest.raises(ZeroDivisionError):
         upgrade(empty_database)
     assert state(empty_database) is SchemaState.EMPTY

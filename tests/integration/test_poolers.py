@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from d3.adapters.sql import Database, SqlHistory, SqlSchema, upgrade
-from d3.adapters.sql.engine import Prepared
+from d3.adapters.sql.postgres import Prepared
 from d3.domain.errors import SettingsInvalid, StorageFailed, StorageUnavailable
 from d3.domain.history import HistoryFilter
 from poolers import pgbouncer

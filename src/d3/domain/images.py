@@ -6,16 +6,17 @@ import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TypeAlias, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from d3.domain.scoring import Reason
 
-T = TypeVar("T", bound=np.generic)
+if TYPE_CHECKING:  # the rest of the domain, and with it `d3 keys list`, needs no arrays
+    import numpy as np
+    from numpy.typing import NDArray
 
-Pixels: TypeAlias = NDArray[np.uint8]
+T = TypeVar("T", bound="np.generic")
+
+Pixels: TypeAlias = "NDArray[np.uint8]"
 """uint8 RGB: one image (height, width, 3) or a stack of them (n, height, width, 3)."""
 
 ImageSource: TypeAlias = "str | Path | bytes | Pixels | object"
@@ -149,7 +150,9 @@ def turned(array: NDArray[T], orientation: int) -> NDArray[T]:
         array: rows from the top, as they are stored.
         orientation: 1 to 8 as in EXIF.
     """
-    around = np.rot90(array, _QUARTER_TURNS[orientation])
+    from numpy import rot90
+
+    around = rot90(array, _QUARTER_TURNS[orientation])
     return around[:, ::-1] if orientation in _MIRRORED else around
 
 

@@ -9,10 +9,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from d3.adapters.sql import tables
 from d3.adapters.sql.engine import Database
+from d3.adapters.sql.inserts import insert_into
 from d3.domain.accounts import (
     Admission,
     ApiKey,
@@ -59,11 +59,10 @@ class SqlAccounts:
     def add_user(self, username: str, email: str | None, now: datetime) -> User:
         username = checked_username(username)
         email = None if email is None else checked_email(email)
-        insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
         wanted = {"username": username, "email": email, "created_at": in_utc(now)}
         with self._database.writing() as connection:
             made = connection.execute(
-                insert(_U)
+                insert_into(connection, _U)
                 .values(**wanted, is_active=True)
                 .on_conflict_do_nothing()
                 .returning(*_USER)

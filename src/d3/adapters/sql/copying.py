@@ -9,7 +9,6 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from d3.adapters.sql import schema
-from d3.adapters.sql.connecting import take_time
 from d3.adapters.sql.counters import continue_after, last_given
 from d3.adapters.sql.engine import Database
 from d3.adapters.sql.tables import Base
@@ -91,6 +90,8 @@ def _snapshot(database: Database) -> Iterator[sa.Connection]:
             connection.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
+            from d3.adapters.sql.postgres import take_time
+
             take_time(connection)
         yield connection
 

@@ -6,24 +6,21 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-import psycopg
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 
-from d3.adapters.sql.connecting import BoundedConnection, wait_only
 from d3.adapters.sql.errors import translate, translated
 from d3.domain.errors import CommitInDoubt, SettingsInvalid, StorageUnavailable
 from d3.domain.files import storage_errors
 
+if TYPE_CHECKING:
+    from d3.adapters.sql.postgres import Prepared
+
 _WRITES = "d3_writes"
 _BUSY_MILLISECONDS = 10_000
 _CACHE_KIBIBYTES = 16_384
-_READ_ONLY = "25006"
-
-Prepared: TypeAlias = Literal["auto", "on", "off"]
-"""Whether statements are prepared on PostgreSQL; ``auto``: except behind a connection pooler."""
 
 
 class Database:
@@ -64,27 +61,11 @@ class Database:
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
         else:
-            self.engine = sa.create_engine(
-                self.url,
-                pool_pre_ping=True,
-                connect_args={
-                    name: value
-                    for name, value in (
-                        ("connect_timeout", connect_seconds),
-                        ("application_name", "d3"),
-                        ("client_encoding", "utf8"),  # else SQL_ASCII gives bytes for text
-                        ("keepalives_idle", 30),
-                        ("tcp_user_timeout", 1000 * statement_seconds),
-                    )
-                    if name not in self.url.query
-                },
-                **pool,
+            from d3.adapters.sql import postgres
+
+            self.engine = postgres.create_engine(
+                self.url, connect_seconds, statement_seconds, prepared, **pool
             )
-            wait_only(self.engine, statement_seconds)
-            session = _PostgresSession(statement_seconds, prepared)
-            event.listen(self.engine, "connect", session.connected)
-            event.listen(self.engine, "begin", session.begun)
-            event.listen(self.engine, "handle_error", _leave_a_standby)
 
     @property
     def is_sqlite(self) -> bool:
@@ -177,24 +158,15 @@ def _checked_url(where: str | Path) -> sa.URL:
             "D3_DATABASE_URL is not the address of a database.", remedy
         ) from error
     if backend in {"postgresql", "postgres"}:
-        _check_parameters(url)
+        from d3.adapters.sql.postgres import check_parameters
+
+        check_parameters(url)
         return url.set(drivername="postgresql+psycopg")
     if backend != "sqlite":
         raise SettingsInvalid(f"D3 does not work with the database {backend!r}.", remedy)
     if not url.database or ":memory:" in url.database:
         raise SettingsInvalid("D3_DATABASE_URL names a database that forgets everything.", remedy)
     return url.set(drivername="sqlite")
-
-
-def _check_parameters(url: sa.URL) -> None:
-    known = {option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()}
-    if unknown := sorted(set(url.query) - known):
-        hint = {"prepare_threshold": " D3_DATABASE_PREPARED=off turns prepared statements off."}
-        raise SettingsInvalid(
-            f"D3_DATABASE_URL has a parameter that PostgreSQL does not know: {unknown[0]!r}.",
-            "Use libpq's connection parameters, such as sslmode, or leave it out."
-            + hint.get(unknown[0], ""),
-        )
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
@@ -214,53 +186,3 @@ def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
 def _begin_sqlite(connection: sa.Connection) -> None:
     writes = connection.get_execution_options().get(_WRITES, False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-class _PostgresSession:
-    """How D3 wants a session to be: in UTC, with limits, and with or without prepared statements.
-
-    A pooler gives each transaction whichever server connection is free. What is set at connect
-    would reach one of them only, and what is prepared there is not known on the next. So behind a
-    pooler every transaction sets its own, and nothing is prepared.
-    """
-
-    def __init__(self, statement_seconds: int, prepared: Prepared) -> None:
-        self._prepared = prepared
-        self._wanted = {
-            "TIME ZONE": "'UTC'",
-            "statement_timeout =": f"'{statement_seconds}s'",
-            "lock_timeout =": f"'{_BUSY_MILLISECONDS}ms'",
-            "idle_in_transaction_session_timeout =": f"'{2 * statement_seconds}s'",
-        }
-
-    def connected(self, connection: BoundedConnection, _: object) -> None:
-        connection.autocommit = True
-        connection.pooled = _is_pooled(connection)
-        if self._prepared == "off" or (self._prepared == "auto" and connection.pooled):
-            connection.prepare_threshold = None
-        if not connection.pooled:
-            connection.execute(self._statements("SET"))
-        connection.autocommit = False
-
-    def begun(self, connection: sa.Connection) -> None:
-        driver = connection.connection.dbapi_connection
-        if isinstance(driver, BoundedConnection) and driver.pooled:
-            connection.exec_driver_sql(self._statements("SET LOCAL"))
-
-    def _statements(self, how: str) -> str:
-        return "; ".join(f"{how} {name} {value}" for name, value in self._wanted.items())
-
-
-def _is_pooled(connection: BoundedConnection) -> bool:
-    """Whether a pooler stands between: the server process is not the one that said hello."""
-    row = connection.execute("SELECT pg_backend_pid()").fetchone()
-    return row is not None and row[0] != connection.info.backend_pid
-
-
-def _leave_a_standby(context: sa.engine.ExceptionContext) -> None:
-    """Close connections to a server that has become read-only: another may have taken its place.
-
-    After a switchover the old primary lives on as a standby and answers every ping.
-    """
-    if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
-        context.is_disconnect = True

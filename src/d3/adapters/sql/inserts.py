@@ -10,13 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 
 from d3.adapters.sql.tables import Base, InferenceResult, RequestLogRow
 from d3.adapters.sql.types import UtcDateTime
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql, sqlite
+
+    Insert: TypeAlias = sqlite.Insert | postgresql.Insert
 
 _SQLITE_ROWS = 64
 """Of one statement on SQLite: enough to be quick, few enough that each number has its own."""
@@ -90,11 +94,22 @@ def from_arrays(columns: Iterable[sa.ColumnElement[Any]]) -> sa.Select[Any]:
     The statement is short, and the same for any number of rows.
     """
     kinds = {str(column.key): _element(column.type) for column in columns}
-    arrays = [sa.bindparam(name, type_=postgresql.ARRAY(kind)) for name, kind in kinds.items()]
+    arrays = [sa.bindparam(name, type_=sa.ARRAY(kind)) for name, kind in kinds.items()]
     names = list(kinds)
     given = sa.func.unnest(*arrays).table_valued(*names, with_ordinality="place", name="given")
     given = given.render_derived()
     return sa.select(*(given.c[name] for name in names)).order_by(given.c.place)
+
+
+def insert_into(connection: sa.Connection, table: type[Base]) -> Insert:
+    """An ``INSERT`` that may say ``ON CONFLICT``; each database has its own."""
+    if connection.dialect.name == "sqlite":
+        from sqlalchemy.dialects import sqlite
+
+        return sqlite.insert(table)
+    from sqlalchemy.dialects import postgresql
+
+    return postgresql.insert(table)
 
 
 def _element(kind: sa.types.TypeEngine[Any]) -> sa.types.TypeEngine[Any]:

@@ -11,10 +11,9 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from d3.adapters.sql.engine import Database
-from d3.adapters.sql.inserts import from_arrays
+from d3.adapters.sql.inserts import from_arrays, insert_into
 from d3.adapters.sql.rows import scan_of
 from d3.adapters.sql.tables import ScanEntry, ScanResult, ScanShard
 from d3.domain.errors import ScanNotFound
@@ -36,12 +35,11 @@ class SqlScanLedger:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._insert = sqlite.insert if database.is_sqlite else postgresql.insert
 
     def open(self, new: NewScan) -> Scan:
         with self._database.writing() as connection:
             connection.execute(
-                self._insert(_S)
+                insert_into(connection, _S)
                 .values(
                     name=new.name,
                     source=new.source,
@@ -182,7 +180,7 @@ class SqlScanLedger:
     ) -> sa.Result[Any]:
         """Insert the rows that are not there yet; the verdicts of these."""
         every = {"scan_id": scan_id, "shard": number}
-        insert = self._insert(_R)
+        insert = insert_into(connection, _R)
         if self._database.is_sqlite:
             values: Any = [every | {name: getattr(row, name) for name in _NAMES} for row in rows]
         else:

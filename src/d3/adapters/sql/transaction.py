@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
-from d3.adapters.sql.inserts import insert_entries, insert_records
+from d3.adapters.sql.inserts import insert_entries, insert_into, insert_records
 from d3.adapters.sql.rows import log_row_of, row_of
 from d3.adapters.sql.tables import IdempotencyRow
 from d3.domain.errors import IdempotencyKeyReused, RequestInFlight, ReservationLost
@@ -42,10 +41,8 @@ class SqlTransaction:
             "expires_at": now + LEASE,
         }
         # One statement takes a free key or one that has expired; of two at once, one gets it.
-        is_sqlite = self._connection.dialect.name == "sqlite"
-        insert = sqlite.insert if is_sqlite else postgresql.insert
         taken = self._connection.scalar(
-            insert(_K)
+            insert_into(self._connection, _K)
             .values(owner=key.owner, key=key.key, **mine)
             .on_conflict_do_update(
                 index_elements=[_K.owner, _K.key], set_=mine, where=_K.expires_at <= now

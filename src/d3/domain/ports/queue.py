@@ -5,11 +5,13 @@ from __future__ import annotations
 from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from d3.domain.heatmaps import Map
 from d3.domain.images import Pixels
 from d3.domain.ports.detector import Detector, Logits
+
+if TYPE_CHECKING:
+    from d3.domain.heatmaps import Map
 
 
 class Lane(StrEnum):

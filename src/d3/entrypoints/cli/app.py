@@ -1,11 +1,13 @@
 """The command ``d3`` and what all its commands share: errors, exit codes, warnings.
 
 Exit codes: 0 done, 1 a fake was found and ``--fail-on-fake`` given, 2 could not do it, 130
-interrupted. Only click is imported at the top, so that ``d3 --help`` answers at once.
+interrupted. A command and what it needs are imported when it is run.
 """
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 import warnings
@@ -13,32 +15,26 @@ from contextlib import suppress
 from typing import TextIO
 
 import click
+from click.shell_completion import shell_complete
 
 from d3.domain.errors import D3Error
-from d3.entrypoints.cli.bench import bench
-from d3.entrypoints.cli.calibrate import calibrate
-from d3.entrypoints.cli.database import db
-from d3.entrypoints.cli.dataset import dataset
-from d3.entrypoints.cli.detect import detect
-from d3.entrypoints.cli.diff import diff
-from d3.entrypoints.cli.doctor import doctor
-from d3.entrypoints.cli.evaluate import evaluate
-from d3.entrypoints.cli.explain import explain
-from d3.entrypoints.cli.history import history
-from d3.entrypoints.cli.keys import keys
-from d3.entrypoints.cli.models import models
+from d3.entrypoints.cli.groups import LazyGroup
 from d3.entrypoints.cli.output import complain, give_up_output, is_lost, prepare_streams
-from d3.entrypoints.cli.scan import scan
-from d3.entrypoints.cli.scans import scans
-from d3.entrypoints.cli.serve import serve
-from d3.entrypoints.cli.train import train
-from d3.entrypoints.cli.users import users
 
 COULD_NOT = 2
 INTERRUPTED = 130
+_COMPLETION = "_D3_COMPLETE"
+"""The variable in which a shell asks click for completions."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=LazyGroup,
+    modules=(
+        *("bench", "calibrate", "dataset", "db", "detect", "doctor", "evaluate", "explain"),
+        *("history", "keys", "models", "scan", "scans", "serve", "train", "users"),
+    ),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(package_name="d3-deepfake", prog_name="d3")
 @click.option("--traceback", is_flag=True, help="Show where an unexpected error came from.")
 def cli(*, traceback: bool) -> None:
@@ -46,28 +42,13 @@ def cli(*, traceback: bool) -> None:
     click.get_current_context().obj = traceback
 
 
-cli.add_command(detect)
-cli.add_command(explain)
-cli.add_command(scan)
-cli.add_command(scans)
-cli.add_command(bench)
-cli.add_command(evaluate)
-cli.add_command(calibrate)
-cli.add_command(dataset)
-cli.add_command(models)
-models.add_command(diff)
-cli.add_command(serve)
-cli.add_command(db)
-cli.add_command(doctor)
-cli.add_command(train)
-cli.add_command(users)
-cli.add_command(keys)
-cli.add_command(history)
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave the process with its exit code."""
     prepare_streams()
+    # Python looks for garbage once more when it ends, which takes half a second after torch.
+    atexit.register(gc.freeze)
+    if instruction := os.environ.get(_COMPLETION):
+        sys.exit(shell_complete(cli, {}, "d3", _COMPLETION, instruction))
     warnings.showwarning = _show_warning
     context: click.Context | None = None
     try:

@@ -2,40 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import click
 
+from d3.domain.errors import RequestInvalid
+from d3.entrypoints.cli.opening import build_container
+from d3.entrypoints.cli.options import JSON, MODEL
 from d3.entrypoints.cli.output import out, print_json, printable
 from d3.entrypoints.cli.progress import progress
 
 
 @click.command()
-@click.option("--model", metavar="NAME", help="A model of `d3 models list`.")
+@MODEL
 @click.option(
     "--shape",
     type=click.Choice(["vit-l-14", "vit-b-16", "vit-b-32"]),
     help="Random weights of this shape instead of a model.",
 )
-@click.option("--quick", is_flag=True, help="One round of each, batch 1: rough, and soon done.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--quick", is_flag=True, help="One round each, batch size 1: quick but rough.")
+@JSON
 def bench(*, model: str | None, shape: str | None, quick: bool, as_json: bool) -> int:
-    """Measure engine, preprocessing, HTTP and all of it end to end, on this machine.
+    """Measure how fast D3 is on this machine.
 
-    The engine is measured in turns with the published procedure on the same weights, and beside
-    the rate of the machine's own matrix product. Operations are counted in full for every branch.
-    Nothing is written but temporary files.
+    The parts are the engine, preprocessing, HTTP, and all of them together. The engine takes turns
+    with the published procedure on the same weights; the rate of the machine's own matrix product
+    stands beside it. Operations are counted in full for every branch. Only temporary files are
+    written.
     """
-    from d3.domain.errors import RequestInvalid
-    from d3.domain.models import checked_name
-    from d3.entrypoints.bench.run import QUICK, Figure, Plan, measured_model, run
-    from d3.settings import Settings
-
     if model is not None and shape is not None:
         raise RequestInvalid("--model and --shape exclude each other.", "Give one of them.")
-    settings = Settings.from_environment()
+    container = build_container(model)
     if model is not None:
-        settings = replace(settings, model=checked_name(model))
+        container.models().info(model)
+    from d3.entrypoints.bench.run import QUICK, Figure, Plan, measured_model, run
 
     def show(figure: Figure, part: str) -> None:
         if as_json:
@@ -52,7 +52,7 @@ def bench(*, model: str | None, shape: str | None, quick: bool, as_json: bool) -
             tell(f"Measuring {what}")
 
         part = ""
-        with measured_model(settings, shape, say) as chosen:
+        with measured_model(container.settings(), shape, say) as chosen:
             for figure in run(chosen, QUICK if quick else Plan(), say):
                 show(figure, part)
                 part = figure.part

@@ -11,16 +11,13 @@ import click
 
 from d3.domain.errors import ModelProtected
 from d3.entrypoints.cli.evaluate import (
-    DATASETS,
-    JSON,
-    MODEL,
-    SEED,
     loaded,
     looked_through,
     scorer_of,
     scoring,
     tell_unreadable,
 )
+from d3.entrypoints.cli.options import DATASETS, JSON, MODEL_VERSION, SEED
 from d3.entrypoints.cli.output import complain, counted, err, out, print_json
 from d3.entrypoints.cli.progress import progress
 
@@ -47,17 +44,17 @@ _RATE = click.FloatRange(0, 1, min_open=True, max_open=True)
     type=click.FloatRange(0, 1),
     default=0.05,
     show_default=True,
-    help="Share of generated images that may be called real; more than that is left uncertain.",
+    help="Share of generated images that may be called real: sets the abstain band.",
 )
-@MODEL
+@MODEL_VERSION
 @click.option("--as", "target", metavar="NAME", help="Store it under another name.")
 @click.option(
     "--out",
     "folder",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for scores and figures; that of `d3 evaluate` on the same images saves the time.",
+    help="Folder for scores and figures; that of a `d3 evaluate` on the same images saves time.",
 )
-@click.option("--dry-run", is_flag=True, help="Measure, and store nothing.")
+@click.option("--dry-run", is_flag=True, help="Measure only; store nothing.")
 @SEED
 @JSON
 def calibrate(
@@ -72,10 +69,11 @@ def calibrate(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Fit probabilities, threshold and abstain band to images of known kind.
+    """Fit a model's probabilities and threshold to your images.
 
-    The result is a new version of the model's manifest; its weights stay as they are. What is
-    printed after the fit was measured on images that the fit had not seen (five folds).
+    The abstain band is fitted too. DATASET holds images of known kind, as for `d3 evaluate`. The
+    result is a new version of the model with the same weights. The figures AFTER the fit are of
+    images that the fit had not seen (five folds).
     """
     import msgspec
 

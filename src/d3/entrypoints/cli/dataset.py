@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from d3.entrypoints.cli.evaluate import looked_through
+from d3.entrypoints.cli.opening import build_container
+from d3.entrypoints.cli.options import DATASETS, JSON, SEED
 from d3.entrypoints.cli.output import complain, counted, out, print_json, printable
 from d3.entrypoints.cli.progress import Unit, progress
 
@@ -22,19 +25,22 @@ def dataset() -> None:
 
 @dataset.command()
 @click.argument("folder", type=click.Path(path_type=Path), metavar="OUT")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@SEED
 @click.option(
     "--scenes",
     type=click.IntRange(1, 100_000),
     default=150,
     show_default=True,
-    help="Camera pictures; each is redrawn by six generators.",
+    help="Number of camera pictures; six generators redraw each.",
 )
-@click.option("--quick", is_flag=True, help="Train the generators for seconds only, to try things.")
+@click.option(
+    "--quick", is_flag=True, help="Train the generators for a few seconds only, as a trial."
+)
 def render(folder: Path, *, seed: int, scenes: int, quick: bool) -> None:
-    """Render camera pictures and small generators' forgeries of them into OUT.
+    """Make a data set: rendered pictures and forgeries of them.
 
-    OUT/real and OUT/fake/GENERATOR are what `d3 evaluate OUT` takes. A few minutes on two cores.
+    OUT/real and OUT/fake/GENERATOR hold them, for `d3 evaluate OUT`. It takes a few minutes on two
+    cores.
     """
     from d3.training.starter.rendering import render_dataset
 
@@ -51,23 +57,20 @@ def render(folder: Path, *, seed: int, scenes: int, quick: bool) -> None:
 
 
 @dataset.command()
-@click.argument("datasets", nargs=-1, required=True, metavar="DATASET...")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@DATASETS
+@SEED
+@JSON
 def check(datasets: tuple[str, ...], *, seed: int, as_json: bool) -> int:
-    """Say whether a data set is fit to measure a detector on.
+    """Check whether a data set is fit to measure a detector.
 
-    Reads every file; looks for unreadable and repeated ones, for files in both kinds, and whether a
-    trivial classifier tells the kinds apart by format, size or JPEG quality alone.
+    Every file is read. D3 looks for unreadable files, for duplicates, for files in both kinds, and
+    whether a simple classifier tells the kinds apart by format, size or JPEG quality alone.
 
-    Exits with 0; with 1 if the data set is unfit; with 2 if it could not be checked.
+    Exit codes: 0 fit; 1 unfit; 2 it could not be checked.
     """
-    from d3.container import Container
-    from d3.entrypoints.cli.evaluate import looked_through
     from d3.evaluation.check import check as checked
-    from d3.settings import Settings
 
-    container = Container(settings=Settings.from_environment())
+    container = build_container()
     data, counts = looked_through(datasets)
     with progress("Reading") as tell:
         result = checked(

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
-from d3.entrypoints.cli.output import (
-    complain,
-    counted,
-    err,
-    out,
-    print_json,
-    printable,
-)
+from d3.entrypoints.cli.opening import build_container
+from d3.entrypoints.cli.options import FILE, JSON, MODEL, THRESHOLD, VIEWS
+from d3.entrypoints.cli.output import complain, counted, err, out, print_json, printable
 from d3.entrypoints.cli.progress import progress
+from d3.entrypoints.cli.sources import find_images
 
 if TYPE_CHECKING:
     from d3.domain.detections import Detection, Failure
@@ -28,17 +24,11 @@ _FAKE_FOUND, _COULD_NOT = 1, 2
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-@click.option("--threshold", type=float, help="Between 0 and 1; the model's own unless given.")
-@click.option(
-    "--views",
-    type=int,
-    default=1,
-    show_default=True,
-    help="Permutations to average, 1 to 16: more cost more time and tell how sure the score is.",
-)
-@click.option("--model", metavar="NAME", help="A model of `d3 models list`.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.argument("paths", nargs=-1, required=True, type=FILE, metavar="PATH...")
+@THRESHOLD
+@VIEWS
+@MODEL
+@JSON
 @click.option(
     "--fail-on-fake", is_flag=True, help="Exit with 1 if a verdict is fake; uncertain is not."
 )
@@ -53,28 +43,17 @@ def detect(
 ) -> int:
     """Tell whether images were made or altered by a generator.
 
-    PATH is an image, a folder (searched recursively, files that are no images passed over), a
-    pattern such as 'photos/**/*.jpg', or - for one image from standard input.
+    PATH is an image, a folder, a pattern such as 'photos/**/*.jpg', or - for one image from
+    standard input. Folders are searched recursively; files that are not images are passed over.
 
-    Exits with 0; with 1 if --fail-on-fake is given and a verdict is fake; with 2 if something could
-    not be done, whatever else was found.
+    Exit codes: 0 done; 1 a verdict is fake and --fail-on-fake was given; 2 something could not be
+    done, whatever the verdicts are.
     """
-    from d3.container import Container
-    from d3.domain.models import checked_name
-    from d3.domain.scoring import checked_threshold, checked_views
-    from d3.entrypoints.cli.sources import find_images
-    from d3.settings import Settings
-
-    if threshold is not None:
-        checked_threshold(threshold)
-    checked_views(views)
-    settings = Settings.from_environment()
-    if model is not None:
-        settings = replace(settings, model=checked_name(model))
-    container = Container(settings=settings)
-    decoder, service = container.decoder(), container.detection()
+    container = build_container(model)
+    settings, decoder = container.settings(), container.decoder()
     with progress("Looking for images"):
         found = find_images(paths, decoder.recognises, settings.max_image_bytes)
+        found.refuse_if_none_is_an_image(decoder)
     for name, error in found.problems:
         _report_failure(name, error.code, str(error), as_json=as_json)
     tally: Counter[str] = Counter(error=len(found.problems))
@@ -83,7 +62,7 @@ def detect(
         with progress("Loading the model"):
             manifest = container.host().load().manifest
         begun = time.perf_counter()
-        outcomes = service.detect_many(
+        outcomes = container.detection().detect_many(
             found.sources,
             names=found.names,
             threshold=threshold,

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 from d3.entrypoints.cli.evaluate import (
-    JSON,
-    SEED,
-    VIEWS,
     loaded,
     looked_through,
     scorer_of,
     scoring,
     tell_unreadable,
 )
+from d3.entrypoints.cli.options import DATASETS, JSON, SEED, VIEWS, complete_model
 from d3.entrypoints.cli.output import complain, counted, out, print_json, printable
 from d3.entrypoints.cli.progress import progress
 
@@ -39,9 +37,9 @@ _TITLES = {
 
 
 @click.command()
-@click.argument("first", metavar="A")
-@click.argument("second", metavar="B")
-@click.argument("datasets", nargs=-1, required=True, metavar="DATASET...")
+@click.argument("first", shell_complete=complete_model, metavar="A")
+@click.argument("second", shell_complete=complete_model, metavar="B")
+@DATASETS
 @click.option(
     "--out",
     "folder",
@@ -63,21 +61,19 @@ def diff(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Show what using B instead of A would change on images of known kind.
+    """Compare two models on images of known kind.
 
-    A and B are NAME or NAME@VERSION, such as `mine@1 mine@2` before and after `d3 calibrate`.
-    Verdicts that flip, the shift of the predictions, every metric of both and the interval of its
-    difference (both models are resampled alike), and the images that change most.
+    A and B are NAME or NAME@VERSION, such as `mine@1 mine@2` before and after `d3 calibrate`. Shown
+    are the verdicts that change, the shift of the predictions, every metric of both models with the
+    interval of its difference (both are resampled alike), and the images that change most.
     """
     import msgspec
 
     from d3.domain.files import put
-    from d3.domain.scoring import checked_views
     from d3.evaluation.diff import Rows, compare, recalibrated
     from d3.evaluation.files import writing
     from d3.evaluation.perturbations import UNCHANGED
 
-    checked_views(views)
     dataset, counts = looked_through(datasets)
     models, rows = [], list[Rows]()
     for which in (first, second):

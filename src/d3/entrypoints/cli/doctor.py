@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from d3.domain.errors import D3Error
+from d3.entrypoints.cli.options import JSON
 from d3.entrypoints.cli.output import out, print_json, printable
 from d3.entrypoints.cli.progress import progress
 
@@ -55,9 +56,12 @@ class Finding:
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@JSON
 def doctor(*, as_json: bool) -> int:
-    """Check settings, device, database, models and a self-test; say what to do where need be."""
+    """Check the installation, and say how to mend it.
+
+    Settings, device, database and models are looked at, and a built-in image is judged.
+    """
     failed = False
     with progress("Checking", below_rows=True):
         for finding in examine():

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from d3.entrypoints.cli.opening import build_container
+from d3.entrypoints.cli.options import DATASETS, JSON, MODEL_VERSION, SEED, THRESHOLD, VIEWS
 from d3.entrypoints.cli.output import complain, counted, err, out, print_json, printable
 from d3.entrypoints.cli.progress import progress
 
@@ -40,16 +42,6 @@ _COLUMNS = {
     "ece": "ECE",
 }
 
-DATASETS = click.argument("datasets", nargs=-1, required=True, metavar="DATASET...")
-MODEL = click.option(
-    "--model", metavar="NAME[@VERSION]", help="A model of `d3 models list`; the one in use."
-)
-VIEWS = click.option("--views", type=int, default=1, show_default=True, help="Permutations, 1-16.")
-SEED = click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the intervals."
-)
-JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-
 
 @click.command()
 @DATASETS
@@ -61,14 +53,14 @@ JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object.")
     show_default=True,
     help="Folder for report.html, metrics.json and scores.csv.",
 )
-@MODEL
-@click.option("--threshold", type=float, help="Between 0 and 1; the model's own unless given.")
+@MODEL_VERSION
+@THRESHOLD
 @VIEWS
 @click.option(
     "--in-domain",
     metavar="NAME,...",
     default="",
-    help="Generators the model was trained on: gives the in-domain and out-of-domain means.",
+    help="Generators that the model was trained on: their mean and that of the others are shown.",
 )
 @click.option(
     "--robustness",
@@ -76,7 +68,7 @@ JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object.")
     is_flag=False,
     flag_value="all",
     default="",
-    help=f"Judge again after each of: {', '.join(_SWEEPS)}.",
+    help=f"Judge the images again after each of: {', '.join(_SWEEPS)}.",
 )
 @SEED
 @JSON
@@ -97,25 +89,25 @@ def evaluate(
     DATASET is a folder with real/ and fake/ (or 0_real/ and 1_fake/, nature/ and ai/) at any depth,
     such as one folder for each generator, or a CSV file with the columns path,label,generator.
 
-    Interrupted, the same command goes on where it stopped. The report is one file that needs
-    nothing else; scores.csv holds every image's prediction.
+    After an interruption the same command goes on where it stopped. The report is a single HTML
+    file; scores.csv holds the prediction of every image.
     """
-    from d3.domain.scoring import checked_threshold, checked_views
+    sweeps, known = _sweeps(robustness), _names(in_domain)
+    dataset, counts = looked_through(datasets)
     from d3.evaluation.evaluate import Options, conditions_of, record, write_outputs
     from d3.evaluation.evaluate import evaluate as measured
     from d3.evaluation.measures import check_in_domain
 
+    check_in_domain(known, counts.generators)
+    container, manifest = loaded(model)
     options = Options(
-        threshold=None if threshold is None else checked_threshold(threshold),
-        views=checked_views(views),
-        in_domain=_names(in_domain),
-        sweeps=_sweeps(robustness),
+        threshold=threshold,
+        views=views,
+        in_domain=known,
+        sweeps=sweeps,
         seed=seed,
         command=shlex.join(["d3", *sys.argv[1:]]),
     )
-    dataset, counts = looked_through(datasets)
-    check_in_domain(options.in_domain, counts.generators)
-    container, manifest = loaded(model)
     with scoring(counts.total, len(conditions_of(options.sweeps))) as scored:
         evaluation, file = measured(
             scorer_of(container),
@@ -150,11 +142,7 @@ def evaluate(
 
 def loaded(model: str | None, container: Container | None = None) -> tuple[Container, Manifest]:
     """D3 with a model loaded: the one in use, or NAME, or NAME@VERSION."""
-    if container is None:
-        from d3.container import Container
-        from d3.settings import Settings
-
-        container = Container(settings=Settings.from_environment())
+    container = container or build_container()
     # However the command ends: a thread in the middle of a pass would take the process down hard.
     click.get_current_context().call_on_close(container.host().close)
     name, version = named_version(model)
@@ -175,7 +163,7 @@ def named_version(text: str | None) -> tuple[str | None, int | None]:
 
     name, sign, version = text.partition("@")
     if sign and not (version.isascii() and version.isdigit() and int(version)):
-        raise click.BadParameter(f"{text!r} is no NAME@VERSION, such as starter@1.")
+        raise click.BadParameter(f"{text!r} is not NAME@VERSION, such as starter@1.")
     return checked_name(name), int(version) if sign else None
 
 

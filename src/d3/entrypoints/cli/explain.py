@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import click
 
+from d3.entrypoints.cli.opening import build_container
+from d3.entrypoints.cli.options import FILE, MODEL, VIEWS
 from d3.entrypoints.cli.output import complain, out, printable
 from d3.entrypoints.cli.progress import progress
-from d3.entrypoints.cli.sources import STDIN, read_stdin
+from d3.entrypoints.cli.sources import STDIN, check_file, read_stdin
 
 
 @click.command()
-@click.argument("image", metavar="IMAGE")
+@click.argument("image", type=FILE, metavar="IMAGE")
 @click.option(
     "-o",
     "--out",
@@ -21,26 +22,23 @@ from d3.entrypoints.cli.sources import STDIN, read_stdin
     type=click.Path(dir_okay=False, path_type=Path),
     help="PNG file to write.  [default: IMAGE's name with -explained.png, in this folder]",
 )
-@click.option("--views", type=int, default=1, show_default=True, help="Permutations, 1-16.")
-@click.option("--model", metavar="NAME", help="A model of `d3 models list`.")
+@VIEWS
+@MODEL
 def explain(image: str, *, target: Path | None, views: int, model: str | None) -> None:
     """Draw where an image's score comes from.
 
     IMAGE is a file, or - for standard input. Red parts look most generated to the model when it
     sees them alone, blue ones least; the scale is the image's own. It is no proof.
     """
-    from d3.container import Container
     from d3.domain.files import put
-    from d3.domain.models import checked_name
     from d3.evaluation.files import writing
-    from d3.settings import Settings
 
-    settings = Settings.from_environment()
-    if model is not None:
-        settings = replace(settings, model=checked_name(model))
-    container = Container(settings=settings)
-    piped = image == STDIN
-    source = read_stdin(settings.max_image_bytes) if piped else Path(image)
+    container = build_container(model)
+    if piped := image == STDIN:
+        source: bytes | Path = read_stdin(container.settings().max_image_bytes)
+    else:
+        source = Path(image)
+        check_file(source, container.decoder())
     target = target or Path(f"{'stdin' if piped else Path(image).stem}-explained.png")
     with progress("Explaining"):
         heatmap = container.explaining().explain(source, views=views)

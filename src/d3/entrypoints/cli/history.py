@@ -25,9 +25,10 @@ def history() -> None:
     "--requests", type=lifetime, metavar="SPAN", help="Records of requests older than this."
 )
 def purge(*, results: timedelta | None, requests: timedelta | None) -> None:
-    """Delete what is too old: by D3_HISTORY_DAYS and D3_REQUEST_LOG_DAYS unless said.
+    """Delete results and records that are too old.
 
-    The service does the same once an hour.
+    D3_HISTORY_DAYS and D3_REQUEST_LOG_DAYS say how old, unless the options do. The service does the
+    same once an hour.
     """
     container = opened()
     settings, now = container.settings(), container.clock().now()

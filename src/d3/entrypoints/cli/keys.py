@@ -11,9 +11,10 @@ import click
 
 from d3.domain.errors import D3Error, KeyLimitReached
 from d3.entrypoints.cli.opening import opened
+from d3.entrypoints.cli.options import JSON
 from d3.entrypoints.cli.output import complain, out, print_json, printable
 from d3.entrypoints.cli.spans import lifetime, span
-from d3.entrypoints.cli.users import JSON, account_service
+from d3.entrypoints.cli.users import account_service
 
 if TYPE_CHECKING:
     from d3.domain.accounts import ApiKey, IssuedKey
@@ -23,21 +24,25 @@ _SCOPES = ("predict", "read", "models", "admin")
 
 @click.group()
 def keys() -> None:
-    """Create, list, revoke and rotate API keys. A user has two live keys at most."""
+    """Create, list, revoke and rotate API keys.
+
+    A user has two live keys at most.
+    """
 
 
 @keys.command()
 @click.option(
     "--replace",
     is_flag=True,
-    help="Make one though there are keys: the way back for whoever has lost theirs.",
+    help="Make a key although there are some: for those who have lost theirs.",
 )
 @JSON
 def init(*, replace: bool, as_json: bool) -> None:
-    """Make the first key: of a user admin, allowed everything, kept in D3_HOME/api.key.
+    """Make the first key, which allows everything.
 
-    It is shown now and never again; the client on this machine reads the file by itself.
-    With --replace the user admin may come in again, and loses the older of two live keys.
+    It belongs to the user admin, is kept in D3_HOME/api.key, where clients on this machine find it,
+    and is shown only now. With --replace admin gets another key; the older of two live ones is
+    revoked.
     """
     container = opened()
     service = container.account_service()
@@ -47,7 +52,7 @@ def init(*, replace: bool, as_json: bool) -> None:
             "`d3 keys list` shows them; `d3 keys init --replace` makes another for the user admin.",
         )
     if replace and (revoked := service.make_room_for_first_key()) is not None:
-        complain(f"The user admin's key {revoked.key_id} opens nothing from now on.", "note")
+        complain(f"The user admin's key {revoked.key_id} is revoked.", "note")
     made, secrets = service.first_key(), container.secrets()
     try:
         secrets.keep_key(made.key, replace=replace)
@@ -55,12 +60,12 @@ def init(*, replace: bool, as_json: bool) -> None:
         service.revoke_key(made.key_id)
         raise
     _show_secret(made, as_json=as_json)
-    complain(f"{secrets.key_file} keeps it, readable by you alone.", "note")
+    complain(f"It is kept in {secrets.key_file}, which only you can read.", "note")
 
 
 @keys.command()
 @click.argument("username")
-@click.option("--name", default="", help="What the key is for, for the list.")
+@click.option("--name", default="", help="What the key is for; shown in lists.")
 @click.option(
     "--scope",
     "scopes",
@@ -68,16 +73,19 @@ def init(*, replace: bool, as_json: bool) -> None:
     multiple=True,
     default=("predict", "read"),
     show_default=True,
-    help="What the key allows; may be given again. admin allows everything.",
+    help="What the key allows; may be repeated. admin allows everything.",
 )
 @click.option(
-    "--expires", type=lifetime, metavar="SPAN", help="After this long, such as 90d; else never."
+    "--expires",
+    type=lifetime,
+    metavar="SPAN",
+    help="When it ends, such as after 90d.  [default: never]",
 )
 @JSON
 def create(
     username: str, *, name: str, scopes: tuple[str, ...], expires: timedelta | None, as_json: bool
 ) -> None:
-    """Make a key for USERNAME. It is shown now and never again."""
+    """Make a key for USERNAME, shown only now."""
     service = account_service()
     made = service.create_key(username, name=name, scopes=scopes, lifetime=expires)
     _show_secret(made, as_json=as_json)
@@ -87,7 +95,7 @@ def create(
 @click.argument("username", required=False)
 @JSON
 def list_keys(username: str | None, *, as_json: bool) -> None:
-    """Show every key, or those of USERNAME; never a secret."""
+    """Show all keys, or those of USERNAME, without secrets."""
     service = account_service()
     found, now = service.keys(username), service.now()
     if as_json:
@@ -114,13 +122,16 @@ def list_keys(username: str | None, *, as_json: bool) -> None:
 @click.argument("key_id")
 @JSON
 def revoke(key_id: str, *, as_json: bool) -> None:
-    """Take the key KEY_ID back for good. A whole key will do too, such as one that leaked."""
+    """Revoke the key KEY_ID for good.
+
+    A whole key will do too, such as one that has leaked.
+    """
     service = account_service()
     key = service.revoke_key(key_id)
     if as_json:
         print_json(_described(key) | {"state": key.state(service.now())})
     else:
-        out().print(f"The key {key.key_id} opens nothing from now on.", markup=False)
+        out().print(f"The key {key.key_id} is revoked.", markup=False)
 
 
 @keys.command()
@@ -131,20 +142,20 @@ def revoke(key_id: str, *, as_json: bool) -> None:
     metavar="SPAN",
     default="24h",
     show_default=True,
-    help="How long the old key goes on working; 0 ends it now.",
+    help="How long the old key still works; 0 ends it now.",
 )
 @click.option(
     "--expires",
     type=lifetime,
     metavar="SPAN",
-    help="Of the new key; else as long as the old one's.",
+    help="When the new key ends; by default it lives as long as the old one.",
 )
 @JSON
 def rotate(key_id: str, *, keep: timedelta, expires: timedelta | None, as_json: bool) -> None:
-    """Make a key that takes the place of KEY_ID. It is shown now and never again."""
+    """Replace the key KEY_ID by a new one, shown only now."""
     made = account_service().rotate_key(key_id, overlap=keep, lifetime=expires)
     _show_secret(made, as_json=as_json)
-    complain(f"The old key {'ends now' if not keep else 'goes on working a while'}.", "note")
+    complain(f"The old key {'still works for a while' if keep else 'has ended'}.", "note")
 
 
 def _show_secret(made: IssuedKey, *, as_json: bool) -> None:
@@ -156,7 +167,7 @@ def _show_secret(made: IssuedKey, *, as_json: bool) -> None:
     until = (
         "without end" if made.expires_at is None else f"until {made.expires_at:%Y-%m-%d %H:%M} UTC"
     )
-    complain(f"The key {made.key_id} works {until}. It is not shown again: keep it now.", "note")
+    complain(f"The key {made.key_id} works {until}. Store it now: it is not shown again.", "note")
 
 
 def _described(key: ApiKey) -> dict[str, Any]:

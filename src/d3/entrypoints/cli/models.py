@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from d3.entrypoints.cli.groups import LazyGroup
+from d3.entrypoints.cli.opening import build_container
+from d3.entrypoints.cli.options import FILE, JSON, NAME, NAMES
 from d3.entrypoints.cli.output import complain, counted, out, print_json, printable
 from d3.entrypoints.cli.progress import Unit, progress
 
@@ -19,21 +22,20 @@ if TYPE_CHECKING:
     from d3.domain.scoring import Calibration
     from d3.domain.services.models import ModelService
 
-_VERSION = click.option("--version", type=click.IntRange(min=1), help="By default the newest.")
-_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+_VERSION = click.option("--version", type=click.IntRange(min=1), help="[default: the newest]")
 _STORE = click.Choice(["folder", "s3"])
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-@click.group()
+@click.group(cls=LazyGroup, modules=("diff",))
 def models() -> None:
     """List, pull, import, choose, verify and remove models."""
 
 
 @models.command("list")
-@_JSON
+@JSON
 def list_models(*, as_json: bool) -> None:
-    """Show every model; the one marked with * answers when none is named."""
+    """Show all models; * marks the one in use."""
     summaries = _service().list()
     if as_json:
         for one in summaries:
@@ -43,9 +45,9 @@ def list_models(*, as_json: bool) -> None:
 
 
 @models.command()
-@click.argument("name")
+@NAME
 @_VERSION
-@_JSON
+@JSON
 def info(name: str, *, version: int | None, as_json: bool) -> None:
     """Show one model's manifest."""
     manifest = _service().info(name, version)
@@ -61,14 +63,15 @@ def info(name: str, *, version: int | None, as_json: bool) -> None:
     "--from",
     "origin",
     metavar="DIR|URL",
-    help="A folder, or the address of one, that holds both files; by default their makers'.",
+    help="Folder or web address that holds both files.  [default: their makers']",
 )
-@_JSON
+@JSON
 def pull(name: str, *, origin: str | None, as_json: bool) -> None:
-    """Fetch the published detector: OpenAI's CLIP ViT-L/14 and the authors' head.
+    """Fetch the published detector from its makers.
 
-    Both are verified before anything is stored. Cut off, the same command goes on where it ended;
-    where the model is there and sound, it does nothing.
+    It is OpenAI's CLIP ViT-L/14 and the head of D3's authors. Both files are verified before
+    anything is stored. After an interruption the same command goes on where it stopped. If the
+    model is there and sound, it does nothing.
     """
     complain(
         "The authors' repository states no licence, so D3 passes nothing of it on: the files come "
@@ -86,20 +89,23 @@ def pull(name: str, *, origin: str | None, as_json: bool) -> None:
     what = "Pulled" if pulled.new else "Already there and sound:"
     out().print(f"{what} {manifest.name} version {manifest.version}.", markup=False)
     _print_manifest(manifest)
-    complain("It answers from now on wherever no other model was chosen.", "note")
+    complain("It is used from now on, unless another model is chosen.", "note")
 
 
 @models.command()
-@click.argument("name")
+@NAME
 @_VERSION
 @click.option(
     "--out",
     "target",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="A file that is not there yet.  [default: NAME.d3bundle]",
+    help="A file that does not exist yet.  [default: NAME.d3bundle]",
 )
 def bundle(name: str, *, version: int | None, target: Path | None) -> None:
-    """Write a model as one file, for `d3 models import` on another machine."""
+    """Write a model into one file, for another machine.
+
+    `d3 models import FILE` reads it there.
+    """
     target = target or Path(f"{name}.d3bundle")
     with _moving(f"Reading {name}") as container:
         manifest = container.bundling().write(name, target, version).manifest
@@ -113,7 +119,7 @@ def bundle(name: str, *, version: int | None, target: Path | None) -> None:
 
 
 @models.command("import")
-@click.argument("name", metavar="NAME|BUNDLE")
+@click.argument("name", type=FILE, metavar="NAME|BUNDLE")
 @click.option(
     "--encoder", type=_FILE, help="A CLIP with its vision transformer, or that tower alone."
 )
@@ -143,7 +149,7 @@ def import_model(
     heads: int | None,
     activation: Activation | None,
 ) -> None:
-    """Make a model of checkpoint files, or take in a bundle.
+    """Make a model of checkpoint files, or read a bundle.
 
     \b
     d3 models import mine --encoder ViT-L-14.pt --head classifier.pth
@@ -220,18 +226,21 @@ def _say_imported(what: str, name: str, version: int) -> None:
 
 
 @models.command()
-@click.argument("name")
+@NAME
 def use(name: str) -> None:
-    """Make NAME the model that answers when none is named."""
+    """Use NAME wherever no other model is named."""
     manifest = _service().use(name)
-    out().print(f"{manifest.name} version {manifest.version} answers from now on.", markup=False)
+    out().print(f"{manifest.name} version {manifest.version} is in use from now on.", markup=False)
 
 
 @models.command()
-@click.argument("names", nargs=-1, metavar="[NAME...]")
+@NAMES
 @_VERSION
 def verify(names: tuple[str, ...], *, version: int | None) -> None:
-    """Check stored files against their SHA-256: of the models named, or of all."""
+    """Check the files of models against their SHA-256.
+
+    Without a NAME all models are checked.
+    """
     for name in names or [one.manifest.name for one in _service().list()]:
         with _moving(f"Reading {name}") as container:
             manifest = container.models().verify(name, version)
@@ -239,11 +248,11 @@ def verify(names: tuple[str, ...], *, version: int | None) -> None:
 
 
 @models.command()
-@click.argument("name")
-@click.option("--version", type=click.IntRange(min=1), help="Only this one; by default all.")
+@NAME
+@click.option("--version", type=click.IntRange(min=1), help="Only this one.  [default: all]")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 def remove(name: str, *, version: int | None, yes: bool) -> None:
-    """Remove a model, and the files no other model needs."""
+    """Remove a model and the files that no other needs."""
     service = _service()
     what = _going(service, name, version)
     if not yes and not click.confirm(printable(f"Remove {what} for good?")):
@@ -269,14 +278,15 @@ def _going(service: ModelService, name: str, version: int | None) -> str:
 
 
 @models.command("copy")
-@click.argument("names", nargs=-1, metavar="[NAME...]")
+@NAMES
 @click.option("--from", "source", type=_STORE, required=True, help="Where the models are.")
 @click.option("--to", "target", type=_STORE, required=True, help="Where they go.")
-@_JSON
+@JSON
 def copy(names: tuple[str, ...], *, source: str, target: str, as_json: bool) -> None:
-    """Copy models with all their versions between the folder in D3_HOME and the S3 store.
+    """Copy models between D3_HOME and the S3 store.
 
-    What is there already is passed over, so the command may be repeated.
+    All their versions are copied. What is already there is left out, so the command may be
+    repeated.
     """
     from d3.domain.services.copying import copy_models
 
@@ -294,21 +304,15 @@ def copy(names: tuple[str, ...], *, source: str, target: str, as_json: bool) -> 
 
 
 def _service() -> ModelService:
-    from d3.container import Container
-    from d3.settings import Settings
-
-    service: ModelService = Container(settings=Settings.from_environment()).models()
+    service: ModelService = build_container().models()
     return service
 
 
 @contextmanager
 def _moving(first: str = "Looking") -> Iterator[Container]:
     """The parts of D3; how far large files have moved is shown."""
-    from d3.container import Container
-    from d3.settings import Settings
-
     with progress(first, Unit.BYTES) as tell:
-        yield Container(settings=Settings.from_environment(), progress=tell)
+        yield build_container(progress=tell)
 
 
 def _described(manifest: Manifest) -> dict[str, Any]:

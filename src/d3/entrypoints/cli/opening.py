@@ -1,11 +1,13 @@
-"""D3 with its database, for the commands that use one."""
+"""D3's parts, for the commands that use them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from d3.domain.models import checked_name
 from d3.entrypoints.cli.output import complain
 from d3.entrypoints.cli.progress import progress
 
@@ -13,20 +15,36 @@ if TYPE_CHECKING:
     from d3.container import Container
 
 
-def opened(*, ready: bool = True) -> Container:
-    """All parts; the database is closed when the command ends.
+def build_container(model: str | None = None, **others: Any) -> Container:
+    """All parts, under the settings of the environment.
 
     Args:
-        ready: whether an embedded database is filled or upgraded first, with a word on the backup.
+        model: answers in place of the one that the settings name.
+        others: parts that take the place of the usual ones.
+
+    Raises:
+        D3Error: no model can have this name, or settings cannot be used.
     """
+    if model is not None:
+        checked_name(model)
     from d3.container import Container
     from d3.settings import Settings
 
-    container = Container(settings=Settings.from_environment())
-    if ready:
-        click.get_current_context().call_on_close(container.database().close)
-        with progress("Opening the database"):
-            backup = container.schema().make_ready()
-        if backup is not None:
-            complain(f"The database was upgraded; {backup} is how it was before.", "note")
+    settings = Settings.from_environment()
+    if model is not None:
+        settings = replace(settings, model=model)
+    return Container(settings=settings, **others)
+
+
+def opened(container: Container | None = None) -> Container:
+    """All parts, with a database that is ready; it is closed when the command ends.
+
+    An embedded one is filled or upgraded first, with a word on the backup.
+    """
+    container = container or build_container()
+    click.get_current_context().call_on_close(container.database().close)
+    with progress("Opening the database"):
+        backup = container.schema().make_ready()
+    if backup is not None:
+        complain(f"The database was upgraded; {backup} is how it was before.", "note")
     return container

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from d3.entrypoints.cli.evaluate import JSON, MODEL, loaded, named_version
-from d3.entrypoints.cli.opening import opened
+from d3.entrypoints.cli.evaluate import loaded, named_version
+from d3.entrypoints.cli.opening import build_container, opened
+from d3.entrypoints.cli.options import FILE, JSON, MODEL_VERSION, THRESHOLD, check_views
 from d3.entrypoints.cli.output import complain, counted, err, out, print_json, printable
 from d3.entrypoints.cli.progress import progress
 from d3.entrypoints.cli.sources import nothing_there
@@ -32,28 +33,31 @@ if TYPE_CHECKING:
     Work: TypeAlias = Callable[[Scan, ImageCollection, Watcher], Scan]
 
 _COULD_NOT = 2
+_NO_SOURCE = "Name a SOURCE: a folder, a pattern, s3://BUCKET/PREFIX or a list."
 _LOOK_SECONDS, _LOOK_SECONDS_UNWATCHED = 1.0, 10.0
 
 
 @click.command()
-@click.argument("source", required=False)
-@click.option("--scan-id", metavar="ID", help="Go on with this scan, or call a new one so.")
+@click.argument("source", required=False, type=FILE)
+@click.option("--scan-id", metavar="ID", help="Go on with this scan, or the name of a new one.")
 @click.option(
     "--out",
     "folder",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Also write the rows there, a file for each shard.",
+    help="Also write the rows there, one file for each shard.",
 )
-@click.option("--format", "form", type=click.Choice(["csv", "parquet"]), help="Of these files.")
-@MODEL
-@click.option("--threshold", type=float, help="Between 0 and 1; the model's own unless given.")
-@click.option("--views", type=int, help="Permutations, 1-16.  [default: 1]")
+@click.option(
+    "--format", "form", type=click.Choice(["csv", "parquet"]), help="Format of these files."
+)
+@MODEL_VERSION
+@THRESHOLD
+@click.option("--views", type=int, callback=check_views, help="Permutations, 1-16.  [default: 1]")
 @click.option(
     "--report",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write a page about the scan there.  [default: report.html in --out]",
+    help="HTML file for a report.  [default: report.html in --out]",
 )
-@click.option("--no-report", is_flag=True, help="Write none in --out.")
+@click.option("--no-report", is_flag=True, help="Write no report in --out.")
 @click.option(
     "--top",
     type=click.IntRange(0, 1000),
@@ -64,9 +68,9 @@ _LOOK_SECONDS, _LOOK_SECONDS_UNWATCHED = 1.0, 10.0
 @click.option(
     "--ray",
     metavar="auto|ADDRESS",
-    help="Work on a Ray cluster: the one of this machine, or at HOST:PORT.",
+    help="Use a Ray cluster: this machine's (auto), or the one at HOST:PORT.",
 )
-@click.option("--dry-run", is_flag=True, help="Count, judge a sample, estimate; keep nothing.")
+@click.option("--dry-run", is_flag=True, help="Count, judge a sample and estimate; store nothing.")
 @click.option(
     "--sample-seconds",
     type=click.IntRange(1, 3600),
@@ -92,43 +96,35 @@ def scan(
     sample_seconds: int,
     as_json: bool,
 ) -> int:
-    """Judge a whole collection of images; interrupted, go on where it stopped.
+    """Judge a folder, a bucket or a list of images.
 
     SOURCE is a folder, a pattern such as 'photos/**/*.jpg', s3://BUCKET/PREFIX on the server of
     MINIO_ENDPOINT, or a file that lists paths and URIs: one a line, or a table (CSV, Parquet).
 
-    Every image gets one row in the database (`d3 scans export`), one that cannot be judged with
-    the reason; what is an image neither by its content nor by its name is passed over. With
-    --scan-id of a scan that was begun, SOURCE and the model are its own. The same scan may run
-    several times at once, on several machines: they share the work. With --ray the nodes of a Ray
-    cluster do it; they must reach the database (PostgreSQL), the source and, under the same
-    settings, the models.
+    Every image gets one row in the database (`d3 scans export`): its verdict, or why it could not
+    be judged. Files that are images neither by content nor by name are passed over. After an
+    interruption --scan-id goes on with the scan; SOURCE and model are then those of the scan.
+    Several processes, also on several machines, may work on the same scan: they share it. With
+    --ray the nodes of a Ray cluster work on it; they must reach the database (PostgreSQL), the
+    source and, under the same settings, the models.
 
-    Exits with 0; with 2 if there was no image, or something could not be done: a folder that
-    cannot be read leaves the scan open, and the same command lists it again.
+    Exit codes: 0 done; 2 there was no image, or something could not be done. A folder that cannot
+    be read leaves the scan open: the same command lists it again.
     """
     from d3.domain.errors import ScanIncomplete
     from d3.domain.scans import new_scan_name
-    from d3.domain.scoring import checked_threshold, checked_views
 
     if form is not None and folder is None:
         raise click.UsageError("--format belongs to --out.")
     report = _report_file(report, None if no_report else folder, top)
-    if threshold is not None:
-        checked_threshold(threshold)
-    if views is not None:
-        checked_views(views)
-    container = opened(ready=not dry_run)
-    service = container.scans()
-    known = service.find(scan_id) if scan_id and not dry_run else None
-    collection = service.collection(_source_of(known, source))
-    collection.check()
+    container = build_container()
+    known, collection = _opened(container, source, scan_id, dry_run=dry_run)
     manifest, work = _means(container, _model_of(known, model), None if dry_run else ray)
     if dry_run:
         given = views or 1, sample_seconds, manifest.notice
         return _dry_run(container, collection, *given, as_json=as_json)
     name = scan_id or new_scan_name(container.clock().now())
-    begun = service.begin(name, collection, manifest, threshold=threshold, views=views)
+    begun = container.scans().begin(name, collection, manifest, threshold=threshold, views=views)
     parts = _parts(container, begun, folder, form)
     _tell_begun(begun, known=known is not None)
     started, problem = time.monotonic(), None
@@ -157,16 +153,36 @@ def _report_file(report: Path | None, folder: Path | None, top: int) -> Path | N
     return file
 
 
-def _source_of(known: Scan | None, source: str | None) -> str:
+def _tidied(source: str) -> str:
     """Where the images are; a place of this machine by its path from the root on."""
     from d3.domain.folders import tidy
     from d3.domain.scans import S3_SCHEME
 
-    if source:
-        return source if source.startswith(S3_SCHEME) else tidy(source)
-    if known is not None:
-        return known.source
-    raise click.UsageError("Name a SOURCE: a folder, a pattern, s3://BUCKET/PREFIX or a list.")
+    return source if source.startswith(S3_SCHEME) else tidy(source)
+
+
+def _opened(
+    container: Container, source: str | None, scan_id: str | None, *, dry_run: bool
+) -> tuple[Scan | None, ImageCollection]:
+    """The scan to go on with, and the images, which are looked for before a database is opened."""
+    if not source and (dry_run or not scan_id):
+        raise click.UsageError(_NO_SOURCE)
+    given = _collection(container, _tidied(source)) if source else None
+    known = None
+    if not dry_run:
+        opened(container)
+        known = container.scans().find(scan_id) if scan_id else None
+    if given is not None:
+        return known, given
+    if known is None:
+        raise click.UsageError(_NO_SOURCE)
+    return known, _collection(container, known.source)
+
+
+def _collection(container: Container, source: str) -> ImageCollection:
+    collection: ImageCollection = container.scans().collection(source)
+    collection.check()
+    return collection
 
 
 def _code(problem: object, *, found: object) -> int:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from d3.entrypoints.cli.evaluate import JSON
 from d3.entrypoints.cli.opening import opened
+from d3.entrypoints.cli.options import JSON
 from d3.entrypoints.cli.output import complain, counted, out, print_json, printable
 from d3.entrypoints.cli.progress import progress, told_of
 from d3.entrypoints.cli.scan import to_dict
@@ -52,7 +52,7 @@ def list_scans(*, limit: int, as_json: bool) -> None:
 @_ID
 @JSON
 def show(scan_id: str, *, as_json: bool) -> None:
-    """Say how one scan stands."""
+    """Show one scan."""
     found = to_dict(opened().scan_ledger().get(scan_id))
     if as_json:
         print_json(found)
@@ -67,9 +67,9 @@ def show(scan_id: str, *, as_json: bool) -> None:
 @scans.command()
 @_ID
 def cancel(scan_id: str) -> None:
-    """Have every worker of a scan stop when its shard is done.
+    """Stop a scan.
 
-    `d3 scan --scan-id ID` goes on with it.
+    Every worker stops when its shard is done. `d3 scan --scan-id ID` goes on with the scan.
     """
     found = opened().scans().cancel(scan_id)
     out().print(f"Scan {found.name} is {found.state.value}.", markup=False)

@@ -43,30 +43,27 @@ class AddressUnavailable(D3Error):
 @click.command()
 @click.option("--host", default=None, help="Address to listen on.  [default: 127.0.0.1]")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=None, help="Port; 0 takes a free one.  [5000]"
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=None,
+    help="Port; 0 takes a free one.  [default: 5000]",
 )
 @click.option("--tls-cert", type=_FILE, default=None, help="Certificate chain (PEM): HTTPS.")
 @click.option("--tls-key", type=_FILE, default=None, help="Its private key (PEM).")
 def serve(
     *, host: str | None, port: int | None, tls_cert: Path | None, tls_key: Path | None
 ) -> int:
-    """Serve the console at /, the REST API, and its interactive page at /schema.
+    """Serve the REST API and the console.
 
-    On a loopback address callers on this machine need no key; elsewhere everybody does, and
-    without any key D3 does not start: `d3 keys init` makes the first.
+    The console is at /, the interactive page of the API at /schema. On a loopback address callers
+    on this machine need no key. On any other address everybody needs one, and D3 does not start
+    before there is one: `d3 keys init` makes the first.
 
-    Stops on Ctrl-C or SIGTERM when what is in flight has been answered.
+    Ctrl-C or SIGTERM stops it when all requests in flight are answered.
     """
-    import uvicorn
-
-    from d3.entrypoints.http import create_app
-    from d3.entrypoints.http.connections import descriptors_for
-    from d3.entrypoints.http.protocol import bounded_http
-    from d3.entrypoints.logs import configure_logs
     from d3.settings import Settings
 
     settings = Settings.from_environment()
-    configure_logs(settings.log_format, settings.log_level)
     listener = _listen(host or settings.host, settings.port if port is None else port)
     address, bound = listener.getsockname()[:2]
     local = ipaddress.ip_address(address).is_loopback
@@ -77,6 +74,14 @@ def serve(
         settings = replace(settings, auth="required")
     if not local:
         check_secret(settings.secret_key)
+    import uvicorn
+
+    from d3.entrypoints.http import create_app
+    from d3.entrypoints.http.connections import descriptors_for
+    from d3.entrypoints.http.protocol import bounded_http
+    from d3.entrypoints.logs import configure_logs
+
+    configure_logs(settings.log_format, settings.log_level)
     application = create_app(settings)
     with progress("Opening the database and loading the model"):
         application.d3.start(lambda container: see_to_keys(container, local=local))

@@ -13,6 +13,7 @@ from d3.domain.errors import ImageEmpty, ImageError, ImageNotFound
 from d3.domain.folders import EVERYTHING, Pattern, files_below, split_pattern, unreadable_folder
 from d3.domain.formats import named_as_image
 from d3.domain.images import ImageSource
+from d3.domain.ports.images import ImageDecoder
 
 STDIN = "-"
 STDIN_NAME = "<stdin>"
@@ -39,6 +40,21 @@ class Found:
         self.names.append(name)
         self.sources.append(source)
 
+    def refuse_if_none_is_an_image(self, decoder: ImageDecoder) -> None:
+        """Make each a problem where all of them are: then no model need be loaded."""
+        problems = []
+        for name, source in zip(self.names, self.sources, strict=True):
+            if not isinstance(source, Path):
+                return
+            try:
+                check_file(source, decoder)
+            except ImageError as error:
+                problems.append((name, error))
+            else:
+                return
+        self.problems += problems
+        self.names, self.sources = [], []
+
 
 def find_images(
     paths: Sequence[str], recognises: Callable[[Path], bool], max_stdin_bytes: int
@@ -63,6 +79,16 @@ def find_images(
         else:
             found.add(path, Path(path))
     return found
+
+
+def check_file(file: Path, decoder: ImageDecoder) -> None:
+    """Look at a file's first bytes, before a model is loaded for it.
+
+    Raises:
+        ImageError: it is not there, or no image.
+    """
+    if not decoder.recognises(file):
+        decoder.decode(file, None)  # says what it is instead
 
 
 def read_stdin(max_bytes: int) -> bytes:

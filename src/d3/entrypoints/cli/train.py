@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from d3.domain.models import STARTER, checked_name
+from d3.entrypoints.cli.opening import build_container
+from d3.entrypoints.cli.options import FILE, SEED, complete_model
 from d3.entrypoints.cli.output import complain, counted, err, out, printable
 from d3.entrypoints.cli.progress import Unit, progress
 
@@ -19,14 +22,14 @@ _LISTED = 10
 
 
 @click.command()
-@click.argument("datasets", nargs=-1, metavar="[DATASET...]")
+@click.argument("datasets", nargs=-1, type=FILE, metavar="[DATASET...]")
 @click.option(
     "--recipe",
     type=click.Choice(["paper", "starter"]),
     required=True,
-    help="What is made, and how.",
+    help="What to make, and how.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@SEED
 @click.option(
     "--out",
     "folder",
@@ -35,10 +38,15 @@ _LISTED = 10
     help="Folder for the weights, the figures, the checkpoints and the model card.",
 )
 @click.option("--name", help="paper: the new model's.  [default: the folder's name]")
-@click.option("--model", help="paper: whose encoder is taken; the model in use unless said.")
+@click.option(
+    "--model",
+    shell_complete=complete_model,
+    help="paper: whose encoder to use.  [default: the model in use]",
+)
 @click.option(
     "--validation",
     multiple=True,
+    type=FILE,
     metavar="DATASET",
     help="paper: each generator of each counts the same; without, every tenth image is held out.",
 )
@@ -49,14 +57,14 @@ _LISTED = 10
     type=click.IntRange(1),
     default=5,
     show_default=True,
-    help="Worse epochs in a row after which the rate is divided by ten.",
+    help="After so many worse epochs in a row the rate is divided by ten.",
 )
 @click.option(
     "--cache-epochs",
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="Keep the features of so many augmented passes and take them in turns.",
+    help="Keep the features of so many augmented passes and use them in turns.",
 )
 @click.option(
     "--photos",
@@ -69,12 +77,12 @@ _LISTED = 10
     multiple=True,
     type=click.Path(exists=True, path_type=Path),
     metavar="DATASET",
-    help="starter: a data set that the card has figures of too.",
+    help="starter: another data set to measure the model on.",
 )
 @click.option(
     "--examples",
     type=click.Path(file_okay=False, path_type=Path),
-    help="starter: folder for a handful of pictures of both kinds.",
+    help="starter: folder for a few example pictures of both kinds.",
 )
 def train(
     datasets: tuple[str, ...],
@@ -98,12 +106,13 @@ def train(
     The recipe `paper` trains a new head on the frozen encoder of a model, on images of known kind
     (see `d3 evaluate --help` for the layouts), as the authors' code does. The mean accuracy of the
     validation sets (each generator of each DATASET, with its real images) decides which epoch is
-    kept and when the learning rate falls. Interrupted, the same command goes on where it stopped.
-    Under torchrun the processes share the encoder's work.
+    kept and when the learning rate falls. After an interruption the same command goes on where it
+    stopped. Under torchrun the processes share the encoder's work.
 
     The recipe `starter` cuts pictures from photographs, trains small generators to redo them, and
-    trains a small D3 to tell the two apart: within an hour on two cores, the same for the same
-    seed. `python -m tests.real.fetch FOLDER photos`, in D3's repository, gets the photographs.
+    trains a small D3 to tell the two apart, within an hour on two cores. The same seed gives the
+    same model. `python -m tests.real.fetch FOLDER photos`, in D3's repository, gets the
+    photographs.
     """
     if recipe == "starter":
         _starter(folder, seed, _photos(photos, datasets), examples, others)
@@ -112,16 +121,19 @@ def train(
         raise click.UsageError(
             "The recipe `paper` needs a DATASET; --photos, --test and --examples are for `starter`."
         )
-    from d3.container import Container
-    from d3.domain.models import STARTER, checked_name
-    from d3.settings import Settings
-    from d3.training.paper.augmentation import installed_codecs
-    from d3.training.paper.fit import PaperPlan
-    from d3.training.paper.recipe import train_on
+    from d3.evaluation.dataset import Dataset
 
     name = checked_name(name or folder.resolve().name)
     if name == STARTER:
         raise click.BadParameter("the starter ships with D3: choose another --name.")
+    Dataset([*datasets, *validation])  # refused where one is missing
+    container = build_container()
+    if model is not None:
+        container.models().info(model)
+    from d3.training.paper.augmentation import installed_codecs
+    from d3.training.paper.fit import PaperPlan
+    from d3.training.paper.recipe import train_on
+
     if "cv2" not in installed_codecs():
         complain(
             "OpenCV is not installed, so JPEG is Pillow's alone, where the authors take either: "
@@ -134,7 +146,7 @@ def train(
     try:
         with progress() as tell:
             trained = train_on(
-                Container(settings=Settings.from_environment()),
+                container,
                 name,
                 model,
                 datasets,

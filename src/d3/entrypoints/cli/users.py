@@ -8,23 +8,25 @@ from typing import TYPE_CHECKING
 import click
 
 from d3.entrypoints.cli.opening import opened
+from d3.entrypoints.cli.options import JSON
 from d3.entrypoints.cli.output import complain, out, print_json, printable
 
 if TYPE_CHECKING:
     from d3.domain.accounts import User
     from d3.domain.services.accounts import AccountService
 
-JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-
 
 @click.group()
 def users() -> None:
-    """Add, list, disable and enable users; their keys are the business of `d3 keys`."""
+    """Add, list, disable and enable users.
+
+    Their keys are managed with `d3 keys`.
+    """
 
 
 @users.command()
 @click.argument("username")
-@click.option("--email", help="Unique, if given.")
+@click.option("--email", help="No two users may have the same.")
 @JSON
 def add(username: str, *, email: str | None, as_json: bool) -> None:
     """Make an account for USERNAME."""
@@ -57,7 +59,7 @@ def list_users(*, as_json: bool) -> None:
 @click.argument("username")
 @JSON
 def disable(username: str, *, as_json: bool) -> None:
-    """Refuse every key of USERNAME from now on; nothing of theirs is deleted."""
+    """Refuse all keys of USERNAME; nothing is deleted."""
     _tell(account_service().set_active(username, active=False), "Disabled", as_json=as_json)
 
 
@@ -65,7 +67,7 @@ def disable(username: str, *, as_json: bool) -> None:
 @click.argument("username")
 @JSON
 def enable(username: str, *, as_json: bool) -> None:
-    """Let USERNAME's keys open the door again."""
+    """Accept the keys of USERNAME again."""
     _tell(account_service().set_active(username, active=True), "Enabled", as_json=as_json)
 
 

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from d3.domain.errors import SettingsInvalid
+from d3.entrypoints.cli.opening import build_container
 from d3.entrypoints.cli.output import complain, out
 from d3.entrypoints.cli.progress import progress
-
-if TYPE_CHECKING:
-    from d3.container import Container
 
 
 @click.group()
 def db() -> None:
-    """Upgrade, copy and back up the database, and say how it stands."""
+    """Show, upgrade, copy and back up the database."""
 
 
 @db.command()
 def current() -> None:
-    """Show the database, its revision and the one this version works with."""
-    schema = _container().schema()
+    """Show the database, its revision and the one that D3 needs."""
+    schema = build_container().schema()
     out().print(f"database  {schema.database}", markup=False)
     out().print(f"revision  {schema.current() or 'none'}", markup=False)
     out().print(f"newest    {schema.head()}", markup=False)
@@ -33,12 +30,13 @@ def current() -> None:
 @db.command()
 @click.option("--no-backup", is_flag=True, help="Do not copy an embedded database first.")
 def upgrade(*, no_backup: bool) -> None:
-    """Run the migrations that are missing, all or none; adopt the prototype's tables.
+    """Run the missing migrations, all or none.
 
-    There is no way back but a backup: of an embedded database one is made beside it, of a server
-    it is yours to make. Several may call this at once; one works and the others wait.
+    The tables of the original prototype are taken over. The only way back is a backup: an embedded
+    database is copied to a file beside it first; a server's database you have to back up. Several
+    processes may run this at once: one works and the others wait.
     """
-    schema = _container().schema()
+    schema = build_container().schema()
     with progress("Upgrading"):
         done = schema.upgrade(backup=not no_backup)
     if done.backup is not None:
@@ -50,13 +48,14 @@ def upgrade(*, no_backup: bool) -> None:
 @click.option("--from", "source", metavar="URL", help="By default the embedded database.")
 @click.option("--to", "target", metavar="URL", help="By default the one that the settings name.")
 def copy(*, source: str | None, target: str | None) -> None:
-    """Copy every row into an empty database, all or none, with their ids.
+    """Copy all rows, with their ids, into an empty database.
 
-    A URL is sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/NAME. The source is not
-    changed; D3 may go on using it, but what it keeps after the start is not copied.
+    All rows are copied or none. A URL is sqlite:///FILE or
+    postgresql://USER:PASSWORD@HOST:PORT/NAME. The source does not change. D3 may go on using it,
+    but rows that are added after the start are not copied.
     """
     try:
-        copier = _container().copier(source, target)
+        copier = build_container().copier(source, target)
     except SettingsInvalid as error:
         raise click.UsageError(f"{error.problem} {error.remedy}") from error
     with progress("Copying") as tell:
@@ -70,16 +69,8 @@ def copy(*, source: str | None, target: str | None) -> None:
 @db.command()
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def backup(file: Path) -> None:
-    """Copy the embedded database into FILE, even while D3 uses it."""
+    """Copy the embedded database into FILE, also while D3 uses it."""
+    schema = build_container().schema()
     with progress("Copying") as tell:
-        _container().schema().backup(
-            file, lambda what, done, total: tell(f"Copying {what}", done, total)
-        )
+        schema.backup(file, lambda what, done, total: tell(f"Copying {what}", done, total))
     out().print(f"{file} holds the database as it was just now.", markup=False, highlight=False)
-
-
-def _container() -> Container:
-    from d3.container import Container
-    from d3.settings import Settings
-
-    return Container(settings=Settings.from_environment())

@@ -1,0 +1,64 @@
+"""Arguments and options that several commands share, checked while they are read."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import suppress
+
+import click
+
+from d3.domain.errors import D3Error
+from d3.domain.scoring import checked_threshold, checked_views
+
+FILE = click.Path(readable=False)
+"""A place that the shell completes; the command itself says what is wrong with it."""
+
+
+def complete_model(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    """Models of this machine whose names begin with what was typed; a store is not asked."""
+    from d3.entrypoints.cli.opening import build_container
+
+    with suppress(D3Error), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        names = [one.manifest.name for one in build_container().folder_registry().list()]
+        return [one for one in names if one.startswith(incomplete)]
+    return []
+
+
+def check_threshold(_: click.Context, __: click.Parameter, given: float | None) -> float | None:
+    """A callback of click: only a threshold that can be used passes."""
+    return None if given is None else checked_threshold(given)
+
+
+def check_views(_: click.Context, __: click.Parameter, given: int | None) -> int | None:
+    """A callback of click: only a number of views that can be had passes."""
+    return None if given is None else checked_views(given)
+
+
+NAME = click.argument("name", shell_complete=complete_model)
+NAMES = click.argument("names", nargs=-1, shell_complete=complete_model, metavar="[NAME...]")
+MODEL = click.option(
+    "--model", shell_complete=complete_model, metavar="NAME", help="One of `d3 models list`."
+)
+MODEL_VERSION = click.option(
+    "--model",
+    shell_complete=complete_model,
+    metavar="NAME[@VERSION]",
+    help="One of `d3 models list`.  [default: the one in use]",
+)
+DATASETS = click.argument("datasets", nargs=-1, required=True, type=FILE, metavar="DATASET...")
+THRESHOLD = click.option(
+    "--threshold", type=float, callback=check_threshold, help="0 to 1.  [default: the model's own]"
+)
+VIEWS = click.option(
+    "--views",
+    type=int,
+    callback=check_views,
+    default=1,
+    show_default=True,
+    help="How many permutations to average, 1 to 16: more take longer and show the spread.",
+)
+SEED = click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of random numbers."
+)
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
