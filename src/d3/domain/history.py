@@ -3,83 +3,44 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from enum import StrEnum
+from operator import attrgetter
 
 from d3.domain.detections import Detection
 from d3.domain.errors import RequestInvalid
-from d3.domain.images import ImageFacts
-from d3.domain.models import ModelReference
-from d3.domain.scoring import AbstainBand, Calibration, Reason, Verdict, sentence_of
+from d3.domain.records import MAX_NOTICE, ResultRecord, Text64, Text255
+from d3.domain.scoring import Verdict
 from d3.domain.text import storable
 
 MAX_PAGE = 500
 """The most entries of one page."""
-
-MAX_NOTICE = 1000
-"""The most characters of a notice that are kept with an entry."""
 
 LARGEST_ID = 2**63 - 1
 """Identifiers run from 1 to this; nothing beyond it was ever handed out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NewEntry:
-    """One result on its way into the history: enough to repeat its verdict years later.
+class NewEntry(ResultRecord):
+    """One result on its way into the history.
 
     Attributes:
-        image_name: display name, at most 255 characters.
-        prediction: probability in [0, 1] that the image is generated, after calibration.
-        is_fake: ``prediction > threshold``.
-        confidence: ``2 * |prediction - 0.5|``, in [0, 1].
-        threshold: in [0, 1], the one applied.
-        processing_time: seconds for this image.
         created_at: when it was judged; any zone is accepted and UTC is kept.
-        verdict: fake, real or uncertain.
-        logit: mean over the views, before calibration; None where it was never recorded.
-        views: how many permutations were averaged.
-        spread: largest minus smallest probability of the views.
-        image: facts of the original; None where they were never recorded.
-        model: which model answered; likewise.
-        engine: what ran it.
-        precision: of the encoder.
-        calibration: applied to the logit.
-        abstain_band: applied around the threshold.
         cached: whether the logit came from the cache.
         d3_version: of the software that wrote the entry.
         user_id: whose request it was; None without an account.
         request_id: of the HTTP request, to find it in the logs.
-        reason: why the verdict is uncertain; None where it is not, or was never recorded.
-        notice: what must be said beside the verdict; empty where nothing must.
 
     Raises:
         ValueError: a number that is not finite or out of its range, or a time without a zone.
     """
 
-    image_name: str
-    prediction: float
-    is_fake: bool
-    confidence: float
-    threshold: float
-    processing_time: float
     created_at: datetime
-    verdict: Verdict
-    logit: float | None = None
-    views: int = 1
-    spread: float = 0.0
-    image: ImageFacts | None = None
-    model: ModelReference | None = None
-    engine: str = ""
-    precision: str = ""
-    calibration: Calibration = Calibration()
-    abstain_band: AbstainBand = AbstainBand()
     cached: bool = False
-    d3_version: str = ""
+    d3_version: Text64 = ""
     user_id: int | None = None
-    request_id: str | None = None
-    reason: Reason | None = None
-    notice: str = ""
+    request_id: Text255 | None = None
 
     def __post_init__(self) -> None:
         # Negated comparisons, so that NaN fails them too.
@@ -95,13 +56,8 @@ class NewEntry:
         object.__setattr__(self, "notice", storable(self.notice, MAX_NOTICE))
 
     @property
-    def reason_text(self) -> str | None:
-        """The reason as a sentence."""
-        return sentence_of(self.reason)
-
-    @property
     def is_demo(self) -> bool:
-        """Whether a model judged that nobody should rely on."""
+        """Whether the model is a demo, on whose verdicts nobody should rely."""
         return bool(self.notice)
 
 
@@ -116,42 +72,27 @@ class HistoryEntry(NewEntry):
     id: int
 
 
+_RESULT = tuple(one.name for one in fields(ResultRecord))
+_read_result = attrgetter(*_RESULT)
+
+
 def entry_of(
     detection: Detection,
     *,
     created_at: datetime,
-    calibration: Calibration,
-    abstain_band: AbstainBand,
     d3_version: str,
     cached: bool = False,
     user_id: int | None = None,
     request_id: str | None = None,
 ) -> NewEntry:
-    """What the history keeps of a detection; calibration and band are its model's."""
+    """What the history keeps of a detection."""
     return NewEntry(
-        image_name=detection.name,
-        prediction=detection.prediction,
-        is_fake=detection.is_fake,
-        confidence=detection.confidence,
-        threshold=detection.threshold,
-        processing_time=detection.processing_time,
+        **dict(zip(_RESULT, _read_result(detection), strict=True)),
         created_at=created_at,
-        verdict=detection.verdict,
-        logit=detection.logit,
-        views=detection.views,
-        spread=detection.spread,
-        image=detection.image,
-        model=detection.model,
-        engine=detection.engine,
-        precision=detection.precision,
-        calibration=calibration,
-        abstain_band=abstain_band,
         cached=cached,
         d3_version=d3_version,
         user_id=user_id,
         request_id=request_id,
-        reason=detection.reason,
-        notice=detection.notice,
     )
 
 
@@ -196,7 +137,7 @@ class HistoryFilter:
         return (
             (self.is_fake is None or entry.is_fake == self.is_fake)
             and (self.verdict is None or entry.verdict == self.verdict)
-            and (self.model is None or (entry.model is not None and entry.model.name == self.model))
+            and (self.model is None or entry.model_name == self.model)
             and (self.since is None or entry.created_at >= self.since)
             and (self.until is None or entry.created_at < self.until)
             and (self.q is None or entry.image_name.startswith(self.q))

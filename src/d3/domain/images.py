@@ -27,13 +27,6 @@ SMALLEST_SIDE = 32
 by enlarging it."""
 
 
-IMAGE_FIELDS = (
-    *("image_sha256", "image_format", "image_width", "image_height", "image_frames"),
-    *("image_bytes", "image_note", "image_note_text"),
-)
-"""What is known of an image, by name."""
-
-
 class Content(StrEnum):
     """What is left of an image once it is decoded to RGB."""
 
@@ -63,11 +56,6 @@ _NOTES = {
         "programs that show no animations show another one."
     ),
 }
-
-
-def note_text(note: Note | None) -> str | None:
-    """A note for people; None where there is none."""
-    return None if note is None else note.sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +88,7 @@ class ImageFacts:
     @property
     def note_text(self) -> str | None:
         """The note as a sentence."""
-        return note_text(self.note)
+        return None if self.note is None else self.note.sentence
 
     @property
     def lack(self) -> Reason | None:
@@ -108,15 +96,6 @@ class ImageFacts:
         if min(self.width, self.height) < SMALLEST_SIDE:
             return Reason.TOO_SMALL
         return None if self.content is Content.PICTURE else Reason(self.content.value)
-
-
-def named_facts(image: ImageFacts | None) -> dict[str, str | int | None]:
-    """An image's facts by the names that answers, rows, exports and files all have for them."""
-    if image is None:
-        return dict.fromkeys(IMAGE_FIELDS)
-    note = None if image.note is None else image.note.value
-    known = (image.sha256, image.format, image.width, image.height, image.frames, image.size_bytes)
-    return dict(zip(IMAGE_FIELDS, (*known, note, image.note_text), strict=True))
 
 
 @dataclass(frozen=True, slots=True)

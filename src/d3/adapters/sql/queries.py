@@ -15,7 +15,7 @@ from d3.domain.history import JUDGING, BucketSize, HistoryFilter
 from d3.domain.ordering import NEWEST_FIRST, Order, Place
 from d3.domain.scoring import Verdict
 
-_T = InferenceResult
+_T = InferenceResult.__table__.c
 _LAST = 0x10FFFF
 _SURROGATES = range(0xD800, 0xE000)
 
@@ -85,7 +85,7 @@ def page(
 
 def count(where: HistoryFilter) -> sa.Select[Any]:
     """How many rows are meant."""
-    return sa.select(sa.func.count()).select_from(_T).where(*conditions(where))
+    return sa.select(sa.func.count()).select_from(InferenceResult).where(*conditions(where))
 
 
 def totals(where: HistoryFilter) -> sa.Select[Any]:

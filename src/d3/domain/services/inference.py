@@ -185,7 +185,7 @@ class InferenceService:
         def finish(image: DecodedImage, decoding: float, scored: Scored, *, cached: bool) -> None:
             logits = scored.logits[0].tolist()
             detection = answer(question, name, image.facts, logits, decoding + scored.seconds)
-            entry = stamp.entry(detection, question, self._clock.now(), cached=cached)
+            entry = stamp.entry(detection, self._clock.now(), cached=cached)
             spent = (decoding, scored.waited, scored.seconds)
             way.end(Judged(detection, entry, cached, *spent))
 
@@ -262,15 +262,10 @@ class _Stamp:
     request_id: str | None
     version: str
 
-    def entry(
-        self, detection: Detection, question: Question, now: datetime, *, cached: bool
-    ) -> NewEntry:
-        manifest = question.model.manifest
+    def entry(self, detection: Detection, now: datetime, *, cached: bool) -> NewEntry:
         return entry_of(
             detection,
             created_at=now,
-            calibration=manifest.calibration,
-            abstain_band=manifest.abstain_band,
             d3_version=self.version,
             cached=cached,
             user_id=self.user_id,

@@ -66,15 +66,8 @@ def answer(
         abstain_band=manifest.abstain_band,
         lack=facts.lack,
     )
-    return Detection(
-        prediction=score.prediction,
-        is_fake=score.is_fake,
-        confidence=score.confidence,
-        verdict=score.verdict,
-        logit=score.logit,
-        spread=score.spread,
-        threshold=score.threshold,
-        reason=score.reason,
+    return Detection.of(
+        score,
         name=name,
         views=question.views,
         image=facts,
@@ -83,5 +76,6 @@ def answer(
         precision=detector.precision,
         processing_time=seconds,
         calibration=manifest.calibration,
+        abstain_band=manifest.abstain_band,
         notice=manifest.notice,
     )

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from datetime import datetime
+from operator import attrgetter
 from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
+from msgspec.structs import fields
 
 from d3.domain.detections import Detection
 from d3.domain.heatmaps import Heatmap
@@ -60,40 +63,54 @@ class Model(Struct, kw_only=True):
     sha256: str
 
 
-class Result(Struct, kw_only=True):
+class ImageFields(Struct):
+    """What every answer about a judged image tells of it; null where it is not known.
+
+    These fields and those of the classes on it are read from a record, by their names.
+    """
+
+    image_sha256: str | None
+    image_format: str | None
+    image_width: int | None
+    image_height: int | None
+    image_frames: ImageFrames
+    image_bytes: int | None
+    image_note: ImageNote
+    image_note_text: ImageNoteText
+    reason: Reason
+    reason_text: ReasonText
+    notice: Notice
+
+
+class ResultFields(ImageFields):
+    """What every answer tells of a verdict."""
+
+    prediction: float
+    is_fake: IsFake
+    confidence: float
+    processing_time: float
+    verdict: Verdict
+    threshold: float
+    views: int
+    spread: float
+    engine: str
+    precision: str
+    calibration_name: str = field(name="calibration")
+
+
+class Result(ResultFields):
     """One image's verdict and the numbers behind it.
 
     ``calibration_fpr`` and ``calibration_tpr`` are the rates that were measured for the threshold
     applied, null where nobody measured them.
     """
 
-    prediction: float
-    is_fake: IsFake
-    confidence: float
-    processing_time: float
-    logit: float
-    verdict: Verdict
-    threshold: float
-    views: int
-    spread: float
     image_sha256: str
+    logit: float
     model: Model
-    engine: str
-    precision: str
+    calibration_fpr: float | None
+    calibration_tpr: float | None
     cached: bool
-    calibration: str = "none"
-    calibration_fpr: float | None = None
-    calibration_tpr: float | None = None
-    notice: Notice
-    reason: Reason = None
-    reason_text: ReasonText = None
-    image_format: str | None = None
-    image_width: int | None = None
-    image_height: int | None = None
-    image_frames: ImageFrames = None
-    image_bytes: int | None = None
-    image_note: ImageNote = None
-    image_note_text: ImageNoteText = None
 
 
 class Explanation(Struct, kw_only=True):
@@ -144,40 +161,18 @@ class BatchPrediction(Struct, kw_only=True):
     results: list[BatchItem]
 
 
-class HistoryItem(Struct, kw_only=True):
+class HistoryItem(ResultFields):
     """One result as the history keeps it; null where an old row never recorded it."""
 
     id: int
     image_name: str
-    prediction: float
-    is_fake: IsFake
-    confidence: float
-    threshold: float
-    processing_time: float
     created_at: datetime
     user_id: int | None
-    verdict: Verdict
     logit: float | None
-    views: int
-    spread: float
-    image_sha256: str | None
-    image_format: str | None
-    image_width: int | None
-    image_height: int | None
-    image_frames: ImageFrames
-    image_bytes: int | None
     model: Model | None
-    engine: str
-    precision: str
     cached: bool
-    calibration: str
     d3_version: str
     request_id: str | None
-    reason: Reason = None
-    reason_text: ReasonText = None
-    notice: Notice = ""
-    image_note: ImageNote = None
-    image_note_text: ImageNoteText = None
 
 
 class HistoryPage(Struct, kw_only=True):
@@ -337,38 +332,23 @@ class Readiness(Struct, kw_only=True):
     missing: list[str]
 
 
+def reader_of(answer: type[Struct], besides: str = "") -> Callable[[object], tuple[Any, ...]]:
+    """What reads the fields of an answer from a record, in order.
+
+    Args:
+        answer: has its fields by the record's names.
+        besides: its last field, where no record knows it.
+    """
+    return attrgetter(*(one.name for one in fields(answer) if one.name != besides))
+
+
+_result = reader_of(Result, besides="cached")
+_history_item = reader_of(HistoryItem)
+
+
 def result_of(detection: Detection, *, cached: bool) -> Result:
     """A detection as the service answers it."""
-    measured, image = detection.measured, detection.image
-    return Result(
-        prediction=detection.prediction,
-        is_fake=detection.is_fake,
-        confidence=detection.confidence,
-        processing_time=detection.processing_time,
-        logit=detection.logit,
-        verdict=detection.verdict.value,
-        threshold=detection.threshold,
-        views=detection.views,
-        spread=detection.spread,
-        image_sha256=image.sha256,
-        model=model_of(detection.model),
-        engine=detection.engine,
-        precision=detection.precision,
-        cached=cached,
-        calibration=detection.calibration.name,
-        calibration_fpr=None if measured is None else measured.fpr.value,
-        calibration_tpr=None if measured is None else measured.tpr.value,
-        notice=detection.notice,
-        reason=detection.reason and detection.reason.value,
-        reason_text=detection.reason_text,
-        image_format=image.format,
-        image_width=image.width,
-        image_height=image.height,
-        image_frames=image.frames,
-        image_bytes=image.size_bytes,
-        image_note=image.note and image.note.value,
-        image_note_text=image.note_text,
-    )
+    return Result(*_result(detection), cached)
 
 
 def explanation_of(heatmap: Heatmap) -> Explanation:
@@ -383,40 +363,7 @@ def explanation_of(heatmap: Heatmap) -> Explanation:
 
 def history_item(entry: HistoryEntry) -> HistoryItem:
     """An entry of the history as the service answers it."""
-    image = entry.image
-    return HistoryItem(
-        id=entry.id,
-        image_name=entry.image_name,
-        prediction=entry.prediction,
-        is_fake=entry.is_fake,
-        confidence=entry.confidence,
-        threshold=entry.threshold,
-        processing_time=entry.processing_time,
-        created_at=entry.created_at,
-        user_id=entry.user_id,
-        verdict=entry.verdict.value,
-        logit=entry.logit,
-        views=entry.views,
-        spread=entry.spread,
-        image_sha256=image.sha256 if image else None,
-        image_format=image.format if image else None,
-        image_width=image.width if image else None,
-        image_height=image.height if image else None,
-        image_frames=image.frames if image else None,
-        image_bytes=image.size_bytes if image else None,
-        model=model_of(entry.model) if entry.model else None,
-        engine=entry.engine,
-        precision=entry.precision,
-        cached=entry.cached,
-        calibration=entry.calibration.name,
-        d3_version=entry.d3_version,
-        request_id=entry.request_id,
-        reason=entry.reason and entry.reason.value,
-        reason_text=entry.reason_text,
-        notice=entry.notice,
-        image_note=image.note.value if image and image.note else None,
-        image_note_text=image.note_text if image else None,
-    )
+    return HistoryItem(*_history_item(entry))
 
 
 def stats_of(statistics: Statistics) -> StatsBody:
