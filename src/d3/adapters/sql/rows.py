@@ -53,7 +53,7 @@ def entry_of_row(row: sa.Row[Any]) -> HistoryEntry:
 
 @cache
 def _reading(
-    record: type[ImageRecord],
+    record: type[Any],
 ) -> tuple[tuple[str, ...], Callable[[ImageRecord], tuple[Any, ...]], list[tuple[str, int]]]:
     """The names of a record's fields, what reads them in this order, and how long texts may be."""
     found = fields_of(record)
@@ -62,7 +62,7 @@ def _reading(
 
 
 @cache
-def _words(record: type[ImageRecord]) -> list[tuple[str, type[Any]]]:
+def _words(record: type[Any]) -> list[tuple[str, type[Any]]]:
     found = fields_of(record).items()
     return [(name, one.kind) for name, one in found if issubclass(one.kind, StrEnum)]
 

@@ -9,9 +9,13 @@ from msgspec import Meta, Struct
 
 from d3.domain.scans import NAME_PATTERN, Scan, ScanRow
 from d3.entrypoints.http.api.schemas import (
-    ImageFields,
+    ImageFrames,
+    ImageNote,
+    ImageNoteText,
     Model,
     Notice,
+    Reason,
+    ReasonText,
     model_of,
     reader_of,
 )
@@ -97,17 +101,28 @@ class ScanPage(Struct, kw_only=True):
     scans: list[ScanItem]
 
 
-class ScanResultItem(ImageFields):
+class ScanResultItem(Struct):
     """One image of a scan: a verdict, or in ``error`` the code of why there is none."""
 
     uri: str
-    verdict: str | None
-    prediction: float | None
-    logit: float | None
-    spread: float | None
-    error: str | None
-    processing_time: float | None
     created_at: datetime
+    verdict: str | None = None
+    prediction: float | None = None
+    logit: float | None = None
+    spread: float | None = None
+    error: str | None = None
+    image_sha256: str | None = None
+    image_format: str | None = None
+    image_width: int | None = None
+    image_height: int | None = None
+    image_bytes: int | None = None
+    processing_time: float | None = None
+    reason: Reason = None
+    reason_text: ReasonText = None
+    notice: Notice = ""
+    image_frames: ImageFrames = None
+    image_note: ImageNote = None
+    image_note_text: ImageNoteText = None
 
 
 class ScanResultPage(Struct, kw_only=True):
@@ -119,7 +134,7 @@ class ScanResultPage(Struct, kw_only=True):
     results: list[ScanResultItem]
 
 
-_result_item = reader_of(ScanResultItem)
+_read_result_item = reader_of(ScanResultItem)
 
 
 def scan_item(scan: Scan) -> ScanItem:
@@ -149,6 +164,6 @@ def scan_item(scan: Scan) -> ScanItem:
 
 def result_page(rows: list[ScanRow], limit: int) -> ScanResultPage:
     """Rows as the service answers them; a full page may have another one behind it."""
-    items = [ScanResultItem(*_result_item(row)) for row in rows]
+    items = [ScanResultItem(*_read_result_item(row)) for row in rows]
     last = rows[-1].uri if len(rows) == limit else None
     return ScanResultPage(count=len(items), next_cursor=last, results=items)

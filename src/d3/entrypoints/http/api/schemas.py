@@ -9,7 +9,6 @@ from operator import attrgetter
 from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
-from msgspec.structs import fields
 
 from d3.domain.detections import Detection
 from d3.domain.heatmaps import Heatmap
@@ -63,54 +62,40 @@ class Model(Struct, kw_only=True):
     sha256: str
 
 
-class ImageFields(Struct):
-    """What every answer about a judged image tells of it; null where it is not known.
-
-    These fields and those of the classes on it are read from a record, by their names.
-    """
-
-    image_sha256: str | None
-    image_format: str | None
-    image_width: int | None
-    image_height: int | None
-    image_frames: ImageFrames
-    image_bytes: int | None
-    image_note: ImageNote
-    image_note_text: ImageNoteText
-    reason: Reason
-    reason_text: ReasonText
-    notice: Notice
-
-
-class ResultFields(ImageFields):
-    """What every answer tells of a verdict."""
-
-    prediction: float
-    is_fake: IsFake
-    confidence: float
-    processing_time: float
-    verdict: Verdict
-    threshold: float
-    views: int
-    spread: float
-    engine: str
-    precision: str
-    calibration_name: str = field(name="calibration")
-
-
-class Result(ResultFields):
+class Result(Struct):
     """One image's verdict and the numbers behind it.
 
     ``calibration_fpr`` and ``calibration_tpr`` are the rates that were measured for the threshold
     applied, null where nobody measured them.
     """
 
-    image_sha256: str
-    logit: float
-    model: Model
-    calibration_fpr: float | None
-    calibration_tpr: float | None
     cached: bool
+    prediction: float
+    is_fake: IsFake
+    confidence: float
+    processing_time: float
+    logit: float
+    verdict: Verdict
+    threshold: float
+    views: int
+    spread: float
+    image_sha256: str
+    model: Model
+    engine: str
+    precision: str
+    notice: Notice
+    calibration_name: str = field(name="calibration", default="none")
+    calibration_fpr: float | None = None
+    calibration_tpr: float | None = None
+    reason: Reason = None
+    reason_text: ReasonText = None
+    image_format: str | None = None
+    image_width: int | None = None
+    image_height: int | None = None
+    image_frames: ImageFrames = None
+    image_bytes: int | None = None
+    image_note: ImageNote = None
+    image_note_text: ImageNoteText = None
 
 
 class Explanation(Struct, kw_only=True):
@@ -161,18 +146,40 @@ class BatchPrediction(Struct, kw_only=True):
     results: list[BatchItem]
 
 
-class HistoryItem(ResultFields):
+class HistoryItem(Struct):
     """One result as the history keeps it; null where an old row never recorded it."""
 
     id: int
     image_name: str
+    prediction: float
+    is_fake: IsFake
+    confidence: float
+    threshold: float
+    processing_time: float
     created_at: datetime
     user_id: int | None
+    verdict: Verdict
     logit: float | None
+    views: int
+    spread: float
+    image_sha256: str | None
+    image_format: str | None
+    image_width: int | None
+    image_height: int | None
+    image_frames: ImageFrames
+    image_bytes: int | None
     model: Model | None
+    engine: str
+    precision: str
     cached: bool
+    calibration_name: str = field(name="calibration")
     d3_version: str
     request_id: str | None
+    reason: Reason = None
+    reason_text: ReasonText = None
+    notice: Notice = ""
+    image_note: ImageNote = None
+    image_note_text: ImageNoteText = None
 
 
 class HistoryPage(Struct, kw_only=True):
@@ -332,23 +339,18 @@ class Readiness(Struct, kw_only=True):
     missing: list[str]
 
 
-def reader_of(answer: type[Struct], besides: str = "") -> Callable[[object], tuple[Any, ...]]:
-    """What reads the fields of an answer from a record, in order.
-
-    Args:
-        answer: has its fields by the record's names.
-        besides: its last field, where no record knows it.
-    """
-    return attrgetter(*(one.name for one in fields(answer) if one.name != besides))
+def reader_of(answer: type[Struct]) -> Callable[[object], tuple[Any, ...]]:
+    """What reads the fields of an answer from a record, in order: both have them by one name."""
+    return attrgetter(*answer.__struct_fields__)
 
 
-_result = reader_of(Result, besides="cached")
-_history_item = reader_of(HistoryItem)
+_read_result = attrgetter(*(one for one in Result.__struct_fields__ if one != "cached"))
+_read_history_item = reader_of(HistoryItem)
 
 
 def result_of(detection: Detection, *, cached: bool) -> Result:
-    """A detection as the service answers it."""
-    return Result(*_result(detection), cached)
+    """A detection as the service answers it; its fields are read by their names."""
+    return Result(cached, *_read_result(detection))
 
 
 def explanation_of(heatmap: Heatmap) -> Explanation:
@@ -363,7 +365,7 @@ def explanation_of(heatmap: Heatmap) -> Explanation:
 
 def history_item(entry: HistoryEntry) -> HistoryItem:
     """An entry of the history as the service answers it."""
-    return HistoryItem(*_history_item(entry))
+    return HistoryItem(*_read_history_item(entry))
 
 
 def stats_of(statistics: Statistics) -> StatsBody:
