@@ -1,4 +1,4 @@
-"""What is remembered of judged images: entries, the questions asked of them, and the answers."""
+"""The history of judged images: its entries, filters, pages and statistics."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ class HistoryFilter:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Entries by position.
+    """A page found by its offset.
 
     Attributes:
         entries: at most as many as asked for.
@@ -160,7 +160,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class CursorPage:
-    """Entries by place: what arrives or goes meanwhile shifts nothing.
+    """A page found by its place in the order: rows that arrive or go meanwhile shift nothing.
 
     Attributes:
         entries: at most as many as asked for.
@@ -172,7 +172,7 @@ class CursorPage:
 
 
 class BucketSize(StrEnum):
-    """How finely a time series is cut, in UTC."""
+    """The length of a time series' steps, in UTC."""
 
     HOUR = "hour"
     DAY = "day"
@@ -180,12 +180,12 @@ class BucketSize(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerdictCounts:
-    """How many entries have which verdict.
+    """Entries by verdict.
 
     Attributes:
         fake: called fake.
         real: called real.
-        uncertain: left open.
+        uncertain: neither.
     """
 
     fake: int = 0
@@ -202,7 +202,7 @@ class Tally:
         total_fake: those with ``is_fake``, whatever their verdict; ``by_verdict`` is what to show.
         avg_processing_time: mean seconds; 0 over no entries.
         by_verdict: how many were called what.
-        demo: those of models whose notice says not to rely on them.
+        demo: those of demo models, whose notice says not to rely on them.
     """
 
     total_inferences: int
@@ -246,11 +246,11 @@ class Statistics(Tally):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Distribution:
-    """How the scores and times of some entries lie.
+    """The distribution of the scores and times of some entries.
 
     Attributes:
-        scores: how many probabilities lie in each part of [0, 1], all alike wide; the last part
-            holds 1.
+        scores: how many probabilities lie in each part of [0, 1], all equally wide; the last part
+            includes 1.
         p50: seconds within which half of the entries were judged, by nearest rank; None without
             any.
         p95: seconds within which 95 % were.
@@ -281,7 +281,7 @@ JUDGING = ("/api/inference/predict", "/api/inference/predict-batch")
 
 
 def nearest_rank(share: float, total: int) -> int:
-    """Which of so many ordered values is the quantile, counted from 0."""
+    """The index of a quantile among so many ordered values, from 0."""
     return max(math.ceil(share * total) - 1, 0)
 
 
@@ -317,7 +317,7 @@ def in_utc(moment: datetime) -> datetime:
 
     Raises:
         ValueError: it has no zone, so nobody knows which moment it is, or UTC's calendar, which
-            has the years 1 to 9999, does not reach there.
+            has the years 1 to 9999, does not reach it.
     """
     if moment.utcoffset() is None:
         raise ValueError("a time needs a zone")
@@ -335,7 +335,7 @@ def checked_limit(limit: int) -> int:
     """
     if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_PAGE:
         raise RequestInvalid(
-            f"A page of {limit!r} results cannot be had.",
+            f"A page cannot have {limit!r} results.",
             f"Give a limit from 1 to {MAX_PAGE}.",
         )
     return limit
@@ -349,7 +349,7 @@ def checked_offset(offset: int) -> int:
     """
     if isinstance(offset, bool) or not isinstance(offset, int) or not 0 <= offset <= LARGEST_ID:
         raise RequestInvalid(
-            f"The offset {offset!r} is not a place in the history.",
+            f"The offset {offset!r} is not valid.",
             "Give a whole number from 0, or page with a cursor.",
         )
     return offset

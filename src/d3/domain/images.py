@@ -1,4 +1,4 @@
-"""Images on their way to a verdict: what was handed in, what is known of it, its pixels."""
+"""Images before they are judged: their sources, facts and pixels."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Content(StrEnum):
 
 
 class Note(StrEnum):
-    """What is to be known of a file that was judged all the same; :attr:`sentence` says it."""
+    """What is unusual about a file that was judged all the same; :attr:`sentence` explains it."""
 
     CUT_SHORT = "cut_short"
     TWO_PICTURES = "two_pictures"
@@ -73,7 +73,7 @@ class ImageFacts:
         sha256: hexadecimal, of the encoded file; for ``"pixels"`` of mode, shape and samples.
         content: a picture, or one colour throughout; ``alpha_only`` where that is so because all
             there was to see lay in the alpha channel, which is dropped.
-        note: what is to be known of the file; None where there is nothing.
+        note: what is unusual about the file; None where nothing is.
     """
 
     format: str

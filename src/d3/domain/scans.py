@@ -50,7 +50,7 @@ class NewScan:
         threshold: in [0, 1].
         views: 1 to 16.
         created_at: with its zone.
-        by_service: whether the service started it, and so sees to its end.
+        by_service: whether the service started it, and so finishes it.
         notice: what must be said beside the verdicts, from the model's manifest; may be empty.
     """
 
@@ -66,7 +66,7 @@ class NewScan:
 
 @dataclass(frozen=True, slots=True)
 class ScanCounts:
-    """How many images ended how; those that other files were passed over for are no images.
+    """How many images of a scan ended in which way.
 
     Attributes:
         fake: by verdict.
@@ -74,7 +74,7 @@ class ScanCounts:
         uncertain: likewise.
         error: could not be judged.
         passed_over: files that are no images.
-        listed: keys found so far, images or not.
+        listed: files found so far, images or not.
     """
 
     fake: int = 0
@@ -91,7 +91,7 @@ class ScanCounts:
 
     @property
     def done(self) -> int:
-        """Keys that are settled, images or not."""
+        """Files that are finished, images or not."""
         return self.rows + self.passed_over
 
 
@@ -102,7 +102,7 @@ class Scan(NewScan):
     Attributes:
         id: the ledger's own number.
         state: how it stands.
-        listed: whether every key has been found.
+        listed: whether every file has been found.
         shards: cut so far.
         finished_at: None while it is not over.
         counts: of its images.
@@ -120,11 +120,11 @@ class Scan(NewScan):
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The right to list, and where to go on.
+    """The right to list the collection, and where to continue.
 
     Attributes:
         number: of the next shard.
-        cursor: behind the last key listed; None at the beginning.
+        cursor: after the last file listed; None at the beginning.
     """
 
     number: int
@@ -133,7 +133,7 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Some keys of a scan, to be judged by whoever holds the lease.
+    """Some files of a scan, to be judged by whoever holds its lease.
 
     Attributes:
         number: counts from 0.
@@ -225,5 +225,5 @@ def checked_scan_name(name: str) -> str:
 
 
 def new_scan_name(now: datetime) -> str:
-    """A name nobody else has: the moment and a little chance."""
+    """A new name: the time and a few random digits."""
     return f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"

@@ -1,4 +1,4 @@
-"""The questions asked of the history, as statements; a test holds each against its index."""
+"""The history's queries; a test checks that each uses its index."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SURROGATES = range(0xD800, 0xE000)
 
 
 def conditions(where: HistoryFilter) -> list[sa.ColumnElement[bool]]:
-    """What a row must be like to be meant."""
+    """The conditions that a filter stands for."""
     found: list[sa.ColumnElement[bool]] = []
     if where.is_fake is not None:
         # Equality, which an index answers; SQLite would render "IS 1".
@@ -84,7 +84,7 @@ def page(
 
 
 def count(where: HistoryFilter) -> sa.Select[Any]:
-    """How many rows are meant."""
+    """How many rows match."""
     return sa.select(sa.func.count()).select_from(InferenceResult).where(*conditions(where))
 
 

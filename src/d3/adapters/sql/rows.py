@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from enum import StrEnum
-from functools import cache
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
 
@@ -14,57 +12,58 @@ from d3.adapters.sql.tables import InferenceResult
 from d3.domain.history import HistoryEntry, NewEntry, RequestRecord
 from d3.domain.models import ModelReference
 from d3.domain.records import ImageRecord, fields_of
-from d3.domain.scans import Scan, ScanCounts, ScanState
+from d3.domain.scans import Scan, ScanCounts, ScanRow, ScanState
 from d3.domain.text import storable
-
-COLUMNS = tuple(InferenceResult.__table__.c[name] for name in fields_of(HistoryEntry))
-"""Those that make an entry."""
 
 _R = TypeVar("_R", bound=ImageRecord)
 
 
+class RecordRows(Generic[_R]):
+    """Between records of one kind and rows with a column for each of their fields.
+
+    Args:
+        record: the kind.
+    """
+
+    def __init__(self, record: type[_R]) -> None:
+        found = fields_of(record).items()
+        self.names = tuple(name for name, _ in found)
+        self._record = record
+        self._read = attrgetter(*self.names)
+        self._texts = [(name, one.length) for name, one in found if one.length is not None]
+        self._words = [(name, one.kind) for name, one in found if issubclass(one.kind, StrEnum)]
+
+    def values(self, record: _R) -> dict[str, Any]:
+        """The record's fields as a database takes them, by name."""
+        values = dict(zip(self.names, self._read(record), strict=True))
+        for name, length in self._texts:
+            if (text := values[name]) is not None:
+                values[name] = storable(text, length)
+        return values
+
+    def record(self, values: dict[str, Any]) -> _R:
+        """The record of a row's values by name; words become members of their enumeration."""
+        for name, kind in self._words:
+            if (word := values[name]) is not None:
+                values[name] = kind(word)
+        return self._record(**values)
+
+
+SCAN_ROWS = RecordRows(ScanRow)
+_NEW, _KEPT = RecordRows(NewEntry), RecordRows(HistoryEntry)
+
+COLUMNS = tuple(InferenceResult.__table__.c[name] for name in _KEPT.names)
+"""Those that make an entry."""
+
+
 def row_of(entry: NewEntry) -> dict[str, Any]:
     """The columns of an entry, all but its id."""
-    return values_of(entry) | {"demo": entry.is_demo}
-
-
-def values_of(record: ImageRecord) -> dict[str, Any]:
-    """A record's fields as a database takes them, by name."""
-    names, read, texts = _reading(type(record))
-    values = dict(zip(names, read(record), strict=True))
-    for name, length in texts:
-        if (text := values[name]) is not None:
-            values[name] = storable(text, length)
-    return values
-
-
-def record_of(record: type[_R], values: dict[str, Any]) -> _R:
-    """The record of a row's values by name; words become members of their enumeration."""
-    for name, kind in _words(record):
-        if (word := values[name]) is not None:
-            values[name] = kind(word)
-    return record(**values)
+    return _NEW.values(entry) | {"demo": entry.is_demo}
 
 
 def entry_of_row(row: sa.Row[Any]) -> HistoryEntry:
     """The entry of a row with :data:`COLUMNS`."""
-    return record_of(HistoryEntry, dict(zip(row._fields, row, strict=True)))
-
-
-@cache
-def _reading(
-    record: type[Any],
-) -> tuple[tuple[str, ...], Callable[[ImageRecord], tuple[Any, ...]], list[tuple[str, int]]]:
-    """The names of a record's fields, what reads them in this order, and how long texts may be."""
-    found = fields_of(record)
-    texts = [(name, one.length) for name, one in found.items() if one.length is not None]
-    return tuple(found), attrgetter(*found), texts
-
-
-@cache
-def _words(record: type[Any]) -> list[tuple[str, type[Any]]]:
-    found = fields_of(record).items()
-    return [(name, one.kind) for name, one in found if issubclass(one.kind, StrEnum)]
+    return _KEPT.record(dict(zip(_KEPT.names, row, strict=True)))
 
 
 def log_row_of(record: RequestRecord) -> dict[str, Any]:

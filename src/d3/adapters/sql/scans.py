@@ -6,7 +6,6 @@ import json
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
@@ -15,7 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from d3.adapters.sql.engine import Database
 from d3.adapters.sql.inserts import from_arrays
-from d3.adapters.sql.rows import record_of, scan_of, values_of
+from d3.adapters.sql.rows import SCAN_ROWS, scan_of
 from d3.adapters.sql.tables import ScanEntry, ScanResult, ScanShard
 from d3.domain.errors import ScanNotFound
 from d3.domain.records import MAX_NOTICE
@@ -27,7 +26,7 @@ _R = ScanResult.__table__.c
 _KINDS = ("fake", "real", "uncertain", "error")
 _COUNTS = (*_KINDS, "passed_over", "listed")
 _LOOKED_UP = 500
-_NAMES = tuple(one.name for one in fields(ScanRow) if one.name != "notice")
+_NAMES = tuple(name for name in SCAN_ROWS.names if name != "notice")
 _ROW = tuple(_R[one] for one in _NAMES)
 
 
@@ -194,7 +193,7 @@ class SqlScanLedger:
         """Insert the rows that are not there yet; the verdicts of these."""
         insert = self._insert(ScanResult)
         every = {"scan_id": scan_id, "shard": number}
-        values: Any = [every | values_of(row) for row in rows]
+        values: Any = [every | SCAN_ROWS.values(row) for row in rows]
         for one in values:
             del one["notice"]  # the scan has it
         if not self._database.is_sqlite:
@@ -280,10 +279,10 @@ class SqlScanLedger:
         with self._database.reading() as connection:
             notice = connection.scalar(sa.select(_S.notice).where(_S.id == scan_id)) or ""
             found = connection.execute(asked.order_by(_R.uri).limit(limit)).all()
-        rows = (dict(zip(_NAMES, one, strict=True)) for one in found)
-        return [
-            record_of(ScanRow, one | {"notice": (one["verdict"] and notice) or ""}) for one in rows
-        ]
+        rows = [dict(zip(_NAMES, one, strict=True)) for one in found]
+        for one in rows:
+            one["notice"] = notice if one["verdict"] else ""
+        return [SCAN_ROWS.record(one) for one in rows]
 
     def _select(self, asked: sa.Select[Any]) -> list[Scan]:
         with self._database.reading() as connection:

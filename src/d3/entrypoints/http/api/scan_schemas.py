@@ -1,4 +1,4 @@
-"""What the service is told and tells of bulk scans, as msgspec structs."""
+"""Requests and answers about bulk scans, as msgspec structs."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ ScanId = Annotated[
     str,
     Meta(
         pattern=f"^{NAME_PATTERN}$",
-        description="What it is called. That of a scan which was begun goes on with it, cancelled "
-        "or not: a request that may have been lost can be sent again.",
+        description="The scan's name. The name of a scan that exists continues it, even if it was "
+        "cancelled, so a request whose answer was lost can be sent again.",
         examples=["summer"],
     ),
 ]
@@ -138,7 +138,7 @@ _read_result_item = reader_of(ScanResultItem)
 
 
 def scan_item(scan: Scan) -> ScanItem:
-    """A scan as the service tells of it."""
+    """A scan as the service answers it."""
     counts = scan.counts
     return ScanItem(
         id=scan.name,
@@ -163,7 +163,7 @@ def scan_item(scan: Scan) -> ScanItem:
 
 
 def result_page(rows: list[ScanRow], limit: int) -> ScanResultPage:
-    """Rows as the service answers them; a full page may have another one behind it."""
+    """Rows as the service answers them; a full page may be followed by another."""
     items = [ScanResultItem(*_read_result_item(row)) for row in rows]
     last = rows[-1].uri if len(rows) == limit else None
     return ScanResultPage(count=len(items), next_cursor=last, results=items)

@@ -18,8 +18,8 @@ from d3.domain.models import Manifest, ModelReference, ModelSummary
 IsFake = Annotated[
     bool,
     Meta(
-        description="`prediction` above `threshold`, and no more than that, as in the original: "
-        "true or false where `verdict` is `uncertain` too. Show and count `verdict`."
+        description="Whether `prediction` is above `threshold`, as in the original, even where "
+        "`verdict` is `uncertain`. Show and count `verdict` instead."
     ),
 ]
 Verdict = Annotated[str, Meta(description="`fake`, `real` or `uncertain`.")]
@@ -39,9 +39,9 @@ ImageFrames = Annotated[
 ImageNote = Annotated[
     str | None,
     Meta(
-        description="What is to be known of the file: `cut_short` (it lacks its end, the picture "
-        "at most its last rows) or `two_pictures` (some programs show another one); null where "
-        "there is nothing."
+        description="What is unusual about the file: `cut_short` (its end is missing, and at most "
+        "the last rows of the picture with it) or `two_pictures` (some programs show another "
+        "one); null where nothing is."
     ),
 ]
 ImageNoteText = Annotated[str | None, Meta(description="`image_note` as a sentence for people.")]
@@ -49,7 +49,7 @@ Notice = Annotated[
     str,
     Meta(
         description="What must be shown beside the verdict, such as how often a demo model is "
-        "wrong; empty where nothing must."
+        "wrong; empty where there is nothing to show."
     ),
 ]
 

@@ -1,4 +1,4 @@
-"""What was judged before: a table to filter and page through, and a page for each result."""
+"""The history: a table to filter and page through, and a page for each result."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _N = TypeVar("_N", int, float)
 _ROWS = 50
 _DIRECTIONS = {"asc": "ascending", "desc": "descending"}
 _COLUMNS = {SortKey.IMAGE_NAME: "asc", SortKey.PREDICTION: "desc", SortKey.CREATED_AT: "desc"}
-"""What a table can be put in order by, and which way one wants it first."""
+"""The columns that sort the table, and their first direction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ class HistoryPages(Controller):
     async def result(
         self, request: Request[Any, Any, Any], d3: D3, result_id: FromPath[str]
     ) -> Template:
-        """All that was recorded of one result."""
+        """Everything recorded of one result."""
         whose = sees(request)
         entry = await d3.query(lambda: d3.history.get(checked_id(result_id), whose))
         document = msgspec.json.format(
@@ -199,7 +199,7 @@ class HistoryPages(Controller):
 
 
 def facts_of(entry: HistoryEntry) -> list[tuple[str, str | None]]:
-    """All that was recorded of a result, in words; None where it was not."""
+    """Everything recorded of a result, in words; None for what was not recorded."""
     model = entry.model
     facts: dict[str, str | None] = {
         "image_name": entry.image_name,
