@@ -178,7 +178,7 @@ class SqlScanLedger:
         self, connection: sa.Connection, scan_id: int, number: int, rows: Sequence[ScanRow]
     ) -> sa.Result[Any]:
         """Insert the rows that are not there yet; the verdicts of these."""
-        insert = insert_into(connection, _R)
+        insert = insert_into(connection, ScanResult)
         every = {"scan_id": scan_id, "shard": number}
         values: Any = [every | SCAN_ROWS.values(row) for row in rows]
         for one in values:
