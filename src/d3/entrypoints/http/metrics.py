@@ -1,4 +1,4 @@
-"""What Prometheus reads at ``/metrics``; one registry per application, nothing global."""
+"""Prometheus metrics, in a registry of each application."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Metrics:
     """Counters, gauges and histograms of one service.
 
     Attributes:
-        registry: for whoever has more to report.
+        registry: where further metrics are registered.
     """
 
     def __init__(self) -> None:
         self.registry = self._registry = CollectorRegistry()
         labels = ("method", "route", "status")
-        # Finding a metric by its labels costs more than counting: what was found is kept.
+        # Looking up a metric by its labels costs more than counting, so lookups are cached.
         self._requests = cache(
             Counter(
                 "d3_http_requests", "Requests answered.", labels, registry=self._registry
@@ -99,9 +99,9 @@ class Metrics:
                 self._images(one.code).inc()
 
     def watch(self, name: str, about: str, value: Callable[[], float]) -> None:
-        """Report what a function tells whenever somebody asks."""
+        """Register a gauge that calls a function for its value."""
         Gauge(name, about, registry=self._registry).set_function(value)
 
     def render(self) -> tuple[bytes, str]:
-        """The text for Prometheus, and its media type."""
+        """The metrics as text, and the text's media type."""
         return generate_latest(self._registry), CONTENT_TYPE_LATEST

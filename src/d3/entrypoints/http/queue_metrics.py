@@ -1,4 +1,4 @@
-"""What Prometheus reads of the queue in front of the detector, whichever model is loaded."""
+"""Prometheus metrics of the detection queue, whichever model is loaded."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class QueueMetrics:
     """Implements ``QueueEvents``.
 
     Args:
-        registry: what it is reported with.
+        registry: where the metrics are registered.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -52,7 +52,7 @@ class QueueMetrics:
         )
 
     def watch(self, queue: Callable[[], DetectionQueue | None]) -> None:
-        """Report what waits in the queue in use whenever somebody asks."""
+        """Register gauges of what waits in the current queue."""
 
         def report(name: str, about: str, value: Callable[[Waiting], float]) -> None:
             gauge = Gauge(name, about, ("lane",), registry=self._registry)
@@ -72,19 +72,15 @@ class QueueMetrics:
         )
 
     def scored(self, images: int, fill: float, seconds: float) -> None:
-        """A forward pass ended well."""
         self._images.observe(images)
         self._fill.observe(fill)
         self._seconds.observe(seconds)
 
     def dropped(self, lane: Lane, reason: str, images: int) -> None:
-        """Images left without an answer."""
         self._dropped.labels(lane.value, reason).inc(images)
 
     def out_of_memory(self) -> None:
-        """A batch did not fit."""
         self._out_of_memory.inc()
 
     def restarted(self) -> None:
-        """The detector's thread was replaced."""
         self._restarts.inc()

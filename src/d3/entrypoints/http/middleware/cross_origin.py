@@ -1,7 +1,7 @@
-"""CORS: which pages of other origins may call, said on every answer, refusals above all.
+"""CORS: which pages of other origins may call the service.
 
-A browser hides an answer from a page that the answer does not name: a page that is refused would
-otherwise not even learn why.
+Every response carries the headers, also a refusal: without them the browser would hide it from the
+page, which then could not show why it was refused.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _EXPOSED = (
 )
 
 
-class CrossOrigin:
+class CorsMiddleware:
     """Wraps an ASGI application.
 
     Args:
         application: what answers.
-        origins: of pages that may call, as browsers send them; ``*`` is any.
+        origins: of the pages that may call, as browsers send them; ``*`` allows all.
     """
 
     def __init__(self, application: ASGIApp, origins: Collection[str]) -> None:
@@ -33,7 +33,7 @@ class CrossOrigin:
         self._origins = frozenset(origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, and name its page where that may read the answer."""
+        """Answer one request, with the CORS headers if its origin is allowed."""
         if not self._origins or str(scope["type"]) != "http":
             await self._application(scope, receive, send)
             return
@@ -50,7 +50,7 @@ class CrossOrigin:
         asked = dict(scope["headers"])
         origin = asked.get(b"origin")
         allowed = _ANY in self._origins
-        # Caches must tell answers apart, also those that name nobody.
+        # Caches must keep the responses to different origins apart, also those without headers.
         headers = [] if allowed else [(b"vary", b"Origin")]
         if origin is None or not (allowed or origin.decode("latin-1") in self._origins):
             return headers

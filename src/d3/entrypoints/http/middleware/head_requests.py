@@ -1,4 +1,4 @@
-"""HEAD: what GET would answer, without its body, on every route that knows GET."""
+"""HEAD on every route with GET: the same response without its body."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 from litestar.types import ASGIApp, Message, Receive, Send
 
 
-class HeadAsGet:
-    """Wraps an ASGI application that knows GET.
+class HeadMiddleware:
+    """Wraps an ASGI application that answers GET.
 
     Args:
         application: what answers.
@@ -18,7 +18,7 @@ class HeadAsGet:
         self._application = application
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        """Answer one request; of the answer to a HEAD only the head leaves."""
+        """Answer one request; for HEAD, send the response's headers only."""
         if scope.get("method") != "HEAD":
             await self._application(scope, receive, send)
             return
@@ -29,7 +29,7 @@ class HeadAsGet:
             if message["type"] == "http.response.start":
                 await send(message)
             elif not over:
-                # The answer ends here: what streams hears that nobody listens, and stops.
+                # The response ends here, so that a streaming handler stops.
                 over = True
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
 
@@ -37,5 +37,5 @@ class HeadAsGet:
         try:
             await self._application(asked, receive, send_head)
         finally:
-            if "path_template" in asked:  # whoever counts requests looks for it
+            if "path_template" in asked:  # the metrics need it
                 scope["path_template"] = asked["path_template"]

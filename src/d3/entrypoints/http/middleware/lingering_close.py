@@ -1,8 +1,8 @@
-"""Refusing a body before all of it has come, so that the sender hears why.
+"""Responses sent before the request's body has arrived, so that the client can read them.
 
-An answer that leaves early would be lost on a sender that is still sending: closing the connection
-resets it, and keeping it open would mean to read whatever comes. So the answer leaves complete,
-some of the rest is read and thrown away for a moment, and then the connection ends.
+Closing a connection on a client that still sends resets it, and the client loses the response. So
+the whole response is sent, what still arrives is discarded for a moment, and then the connection is
+closed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _MOST_BYTES = 64 * 2**20
 _SECONDS = 5.0
 
 
-class LingeringClose:
+class LingeringCloseMiddleware:
     """Wraps an ASGI application.
 
     Args:
@@ -29,7 +29,7 @@ class LingeringClose:
         self._application = application
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; if that is before its body has come, end the connection gently."""
+        """Answer one request; if its body has not arrived by then, discard the rest and close."""
         if str(scope["type"]) != "http" or not brings_body(scope):
             await self._application(scope, receive, send)
             return
@@ -60,7 +60,7 @@ class LingeringClose:
 
 
 async def _drain(receive: Receive) -> None:
-    """Throw away what still comes: until its end, for a moment, up to a limit."""
+    """Discard the rest of the body, up to a limit in bytes and seconds."""
     drained = 0
     try:
         async with asyncio.timeout(_SECONDS):

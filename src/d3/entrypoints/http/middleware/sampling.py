@@ -1,7 +1,7 @@
-"""Refusals in a crowd: a few are told one by one, the rest of a second together, with a count.
+"""Sampling of refused requests: a few records a second one by one, the rest as counts.
 
-Whoever has no key can be refused as often as they like; a row and a line for each would let them
-fill a disk, and push the records of others out of the way.
+Anybody can cause refusals without a key. One row and one log line for each would let them fill the
+disk and displace the records of others.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _SECONDS = 1.0
 
 
 class SampledRecords:
-    """Hands records on; used on one event loop alone.
+    """Passes records on. Used on one event loop only.
 
     Args:
-        hand_on: takes what is left of them.
+        hand_on: takes each record or count.
     """
 
     def __init__(self, hand_on: Callable[[RequestRecord], None]) -> None:
@@ -31,7 +31,7 @@ class SampledRecords:
         self._running = False
 
     def add(self, record: RequestRecord) -> None:
-        """One more: handed on now, or within a second with those that are like it."""
+        """Pass a record on now, or within a second as a count of similar ones."""
         if not self._running:
             self._running = True
             asyncio.get_running_loop().call_later(_SECONDS, self._begin_anew)
@@ -41,7 +41,7 @@ class SampledRecords:
             return
         kind = (record.endpoint, record.status_code)
         if kind not in self._crowd and len(self._crowd) >= _KINDS:
-            kind = ("", record.status_code)  # made-up addresses are of no number
+            kind = ("", record.status_code)  # there is no limit to made-up paths
         before = self._crowd.get(kind)
         self._crowd[kind] = replace(record, requests=before.requests + 1 if before else 1)
 

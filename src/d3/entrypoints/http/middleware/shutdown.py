@@ -1,4 +1,4 @@
-"""Requests that are cut off because the service stops: they hear so, and when to come back."""
+"""Requests cancelled by a shutdown: they get a 503 with Retry-After."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from d3.entrypoints.http.errors import answer_d3_error
 _BACK_SECONDS = 10.0
 
 
-class StoppedRequests:
+class ShutdownMiddleware:
     """Wraps an ASGI application.
 
-    A server that stops gives requests a while and then cancels them; without this it would answer
-    them itself, with a 500 that says nothing.
+    A server that shuts down cancels requests after a grace period. Without this middleware it
+    would answer them with a bare 500.
 
     Args:
         application: what answers.
@@ -28,7 +28,7 @@ class StoppedRequests:
         self._application = application
 
     async def __call__(self, scope: Scope | Any, receive: Receive, send: Send) -> None:
-        """Answer one request; with 503 where it is cancelled before its answer has begun."""
+        """Answer one request; with 503 if it is cancelled before its response has begun."""
         begun = scope["type"] != "http"
 
         async def send_watched(message: Message) -> None:

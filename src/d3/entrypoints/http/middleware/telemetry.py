@@ -1,6 +1,6 @@
-"""What surrounds every request: its id, its time, its line in the log, its count, its record.
+"""Telemetry of every request: id, duration, log line, metrics and record.
 
-A plain ASGI wrapper outside the framework, so that not even an unknown address escapes it.
+This is ASGI middleware around everything else, so that refused and unknown paths count too.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ _IDS = random.Random()  # noqa: S311  seeded by the system; ids are names, not s
 
 @dataclass(slots=True)
 class RequestTelemetry:
-    """What is learned of one request on its way.
+    """What is known of one request.
 
     Attributes:
-        request_id: the client's, if it can be used, else a new one.
-        address: the caller's, behind proxies that are trusted.
-        user_id: whose key was sent.
-        status: of the answer, once begun; 499 where nobody waited for it.
+        request_id: the client's if it is usable, else a new one.
+        address: the client's, behind trusted proxies.
+        user_id: of the key that was sent.
+        status: of the response; 499 if the client disconnected before.
         decode_seconds: spent decoding images.
-        queue_seconds: spent waiting for the device, of the image that waited longest.
+        queue_seconds: longest time that an image waited for the device.
         model_seconds: spent on the device.
-        images: judged, by verdict, cached or not; and codes of those that failed.
+        judgements: the outcome of each image.
     """
 
     request_id: str
@@ -57,12 +57,12 @@ class RequestTelemetry:
 
     @staticmethod
     def of(scope: Any) -> RequestTelemetry:
-        """The telemetry of the request with this scope."""
+        """The telemetry of the request with this ASGI scope."""
         telemetry: RequestTelemetry = scope["state"][_STATE]
         return telemetry
 
     def judged(self, outcome: Judged | D3Error) -> None:
-        """One more image."""
+        """Add the outcome of an image."""
         self.judgements.append(outcome)
         if isinstance(outcome, Judged):
             self.decode_seconds += outcome.decode_seconds
@@ -87,8 +87,8 @@ class TelemetryMiddleware:
     Args:
         application: what answers.
         metrics: counts.
-        record: keeps the request log; called on the event loop, so it may not wait.
-        shown_address: what of an address is recorded.
+        record: writes the request log. It is called on the event loop and must not block.
+        shown_address: gives the part of an address that is recorded.
     """
 
     def __init__(
@@ -105,13 +105,13 @@ class TelemetryMiddleware:
         self._shown_address = shown_address
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request and remember how."""
+        """Answer one request and record it."""
         if str(scope["type"]) != "http":
             await self._application(scope, receive, send)
             return
         begun, arrived = time.perf_counter(), datetime.now(UTC)
         telemetry = RequestTelemetry(_request_id(scope))
-        # A fresh dictionary: the server shares one between the requests of a connection.
+        # A new dictionary: the server shares one between the requests of a connection.
         state = dict(scope.get("state") or {})
         state |= {_STATE: telemetry, "request_id": telemetry.request_id}
         scope["state"] = state
@@ -162,7 +162,7 @@ class TelemetryMiddleware:
             self._tell(record)
 
     def _tell(self, record: RequestRecord) -> None:
-        """Write it into the request log and the log."""
+        """Write a record to the request log and the log."""
         self._record(record)
         if _LOG.isEnabledFor(logging.INFO):
             extra: dict[str, Any] = {
