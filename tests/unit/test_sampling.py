@@ -10,7 +10,7 @@ import pytest
 
 from d3.domain.history import RequestRecord
 from d3.entrypoints.http.middleware import sampling
-from d3.entrypoints.http.middleware.sampling import SampledRecords
+from d3.entrypoints.http.middleware.telemetry import SampledRecords
 from d3.entrypoints.logs import FewWarnings
 
 

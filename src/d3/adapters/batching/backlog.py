@@ -1,14 +1,18 @@
-"""Submissions that wait for the detector, and the forward passes made of them."""
+"""Submissions that wait for the detector, slots reserved for them, and the passes made of them."""
 
 from __future__ import annotations
 
 import math
+import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from d3.domain.ports.queue import Lane
+from d3.domain.heatmaps import Map
+from d3.domain.images import Pixels
+from d3.domain.ports.queue import Lane, Scored
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,3 +208,64 @@ class Backlog:
         self.promised_images += sign * want.images
         self.promised_bytes += sign * want.size_bytes
         self.promised_encodings += sign * want.encodings
+
+
+_NOTHING = SlotRequest(0, 0, 1, Lane.INTERACTIVE, None)
+
+
+@dataclass(eq=False, slots=True)
+class ReservedSlots:
+    """Implements ``Slots``."""
+
+    left: SlotRequest
+    enter: Callable[[Pixels, SlotRequest], Future[Scored]]
+    withdraw: Callable[[SlotRequest], None]
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def submit(self, pixels: Pixels) -> Future[Scored]:
+        return self.enter(pixels, self._use(len(pixels)))
+
+    def release(self, images: int = 1) -> None:
+        self.withdraw(self._use(images))
+
+    def _use(self, images: int) -> SlotRequest:
+        """Take slots off what is left."""
+        with self._lock:
+            left = self.left
+            if images == left.images > 0:
+                self.left = _NOTHING
+                return left
+            if not 0 < images <= left.images:
+                raise ValueError(f"{left.images} slots are left, not {images}")
+            size_bytes = left.size_bytes * images // left.images
+            self.left = replace(
+                left, images=left.images - images, size_bytes=left.size_bytes - size_bytes
+            )
+            return replace(left, images=images, size_bytes=size_bytes)
+
+
+@dataclass(eq=False, slots=True)
+class ReservedMapSlots:
+    """Implements ``MapSlots``."""
+
+    want: SlotRequest
+    enter: Callable[[Pixels, SlotRequest], Future[Map]]
+    withdraw: Callable[[SlotRequest], None]
+
+    def submit(self, pixels: Pixels) -> Future[Map]:
+        return self.enter(pixels, self.want)
+
+    def release(self) -> None:
+        self.withdraw(self.want)
+
+
+class NullEvents:
+    """Implements ``QueueEvents`` where nobody listens."""
+
+    def scored(self, images: int, fill: float, seconds: float) -> None: ...
+
+    def dropped(self, lane: Lane, reason: str, images: int) -> None: ...
+
+    def out_of_memory(self) -> None: ...
+
+    def restarted(self) -> None: ...

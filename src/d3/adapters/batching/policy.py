@@ -35,7 +35,7 @@ from d3.adapters.batching.backlog import Backlog, Batch, SlotRequest, Submission
 from d3.adapters.batching.costs import CostModel
 from d3.domain.errors import ExplanationUnavailable, Overloaded
 from d3.domain.ports.queue import Lane
-from d3.domain.sharing import BulkShare
+from d3.domain.services.lanes import BulkShare
 
 _PATIENCE = 0.08
 """The share of its time by which an image may be late, since it was admitted by an estimate."""

@@ -20,9 +20,15 @@ from typing import Any, cast
 import numpy as np
 
 from d3.adapters.batching.answers import Answers, Asked, AskedMap
-from d3.adapters.batching.backlog import Batch, SlotRequest, Submission
+from d3.adapters.batching.backlog import (
+    Batch,
+    NullEvents,
+    ReservedMapSlots,
+    ReservedSlots,
+    SlotRequest,
+    Submission,
+)
 from d3.adapters.batching.policy import Bounds, Policy
-from d3.adapters.batching.slots import NullEvents, ReservedMapSlots, ReservedSlots
 from d3.domain.backoff import pause_after
 from d3.domain.errors import DeviceOutOfMemory, ModelNotLoaded, Overloaded
 from d3.domain.heatmaps import Map

@@ -22,10 +22,12 @@ from d3.entrypoints.http.api.inference import InferenceController
 from d3.entrypoints.http.api.model import ModelController
 from d3.entrypoints.http.api.scans import ScanController
 from d3.entrypoints.http.middleware.access import AccessMiddleware
-from d3.entrypoints.http.middleware.cross_origin import CorsMiddleware
-from d3.entrypoints.http.middleware.head_requests import HeadMiddleware
-from d3.entrypoints.http.middleware.lingering_close import LingeringCloseMiddleware
-from d3.entrypoints.http.middleware.shutdown import ShutdownMiddleware
+from d3.entrypoints.http.middleware.responses import (
+    CorsMiddleware,
+    HeadMiddleware,
+    LingeringCloseMiddleware,
+    ShutdownMiddleware,
+)
 from d3.entrypoints.http.middleware.telemetry import TelemetryMiddleware
 from d3.entrypoints.http.services import Services, new
 from d3.settings import Settings

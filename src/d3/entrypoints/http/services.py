@@ -18,8 +18,7 @@ from d3.domain.errors import D3Error, LinksOff, Overloaded
 from d3.domain.models import PUBLISHED, STARTER
 from d3.domain.ports.images import LinkedImage
 from d3.entrypoints.http.authentication import Authenticator
-from d3.entrypoints.http.metrics import Metrics
-from d3.entrypoints.http.queue_metrics import QueueMetrics
+from d3.entrypoints.http.metrics import Metrics, QueueMetrics
 from d3.entrypoints.http.retention import RetentionJob
 from d3.entrypoints.http.scan_supervisor import ScanSupervisor
 from d3.settings import Settings

@@ -1,16 +1,19 @@
 """Telemetry of every request: id, duration, log line, metrics and record.
 
-This is ASGI middleware around everything else, so that refused and unknown paths count too.
+This is ASGI middleware around everything else, so that refused and unknown paths count too. Refused
+requests are sampled: a few records a second one by one, the rest as counts. Anybody can cause
+refusals without a key, and one row for each would fill the disk.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
@@ -22,13 +25,50 @@ from d3.domain.errors import D3Error
 from d3.domain.history import RequestRecord
 from d3.domain.services.detection import Judged
 from d3.entrypoints.http.metrics import Metrics
-from d3.entrypoints.http.middleware.sampling import SampledRecords
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LOG = logging.getLogger("d3.http")
 _STATE = "telemetry"
 _QUIET = ("/health", "/metrics", "/console/")
 _IDS = random.Random()  # noqa: S311  seeded by the system; ids are names, not secrets
+_ONE_BY_ONE = 10
+_KINDS = 16
+_SECONDS = 1.0
+
+
+class SampledRecords:
+    """Passes records on. Used on one event loop only.
+
+    Args:
+        hand_on: takes each record or count.
+    """
+
+    def __init__(self, hand_on: Callable[[RequestRecord], None]) -> None:
+        self._hand_on = hand_on
+        self._told = 0
+        self._crowd: dict[tuple[str, int], RequestRecord] = {}
+        self._running = False
+
+    def add(self, record: RequestRecord) -> None:
+        """Pass a record on now, or within a second as a count of similar ones."""
+        if not self._running:
+            self._running = True
+            asyncio.get_running_loop().call_later(_SECONDS, self._begin_anew)
+        if self._told < _ONE_BY_ONE:
+            self._told += 1
+            self._hand_on(record)
+            return
+        kind = (record.endpoint, record.status_code)
+        if kind not in self._crowd and len(self._crowd) >= _KINDS:
+            kind = ("", record.status_code)  # there is no limit to made-up paths
+        before = self._crowd.get(kind)
+        self._crowd[kind] = replace(record, requests=before.requests + 1 if before else 1)
+
+    def _begin_anew(self) -> None:
+        crowd, self._crowd = self._crowd, {}
+        self._told, self._running = 0, False
+        for record in crowd.values():
+            self._hand_on(record)
 
 
 @dataclass(slots=True)
