@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from d3.domain.errors import DeviceOutOfMemory
-from d3.domain.services.prediction import Upload
+from d3.domain.services.prediction import PredictionRequest, Upload
 from d3.testing.engines import FakeEngine
 from tests.homes import Home
 from tests.service.conftest import Service, painted
@@ -168,14 +168,19 @@ def test_a_prediction_in_flight_keeps_the_model_it_began_with(
 
 def test_who_stops_waiting_does_not_take_the_model_from_the_work(service: Service) -> None:
     service.engine.may_score.clear()
-    waiting = service.application.d3.inference.judge([Upload("a.png", painted(1))])
+    uploads = [Upload("a.png", painted(1))]
+    request = PredictionRequest(uploads=uploads, answer=lambda *_: b"")
+    waiting = service.application.d3.prediction.predict(request)
     assert service.engine.scoring.acquire(timeout=20)
     assert waiting.cancel()
-    service.http.post(UNLOAD)
-    (detector,) = service.engine.detectors
-    assert not detector.closed
-    service.engine.may_score.set()
-    wait_until(lambda: detector.closed)
+    with ThreadPoolExecutor(1) as pool:
+        unloading = pool.submit(service.http.post, UNLOAD)
+        wait_until(lambda: service.application.d3.host.loaded() is None)
+        (detector,) = service.engine.detectors
+        assert not detector.closed
+        service.engine.may_score.set()
+        assert unloading.result().status_code == 200
+    assert detector.closed
 
 
 def test_the_old_model_serves_while_the_new_one_loads_and_after_it_failed(
