@@ -168,9 +168,9 @@ def test_a_prediction_in_flight_keeps_the_model_it_began_with(
 
 def test_who_stops_waiting_does_not_take_the_model_from_the_work(service: Service) -> None:
     service.engine.may_score.clear()
-    uploads = [Upload("a.png", painted(1))]
-    request = PredictionRequest(uploads=uploads, answer=lambda *_: b"")
-    waiting = service.application.d3.prediction.predict(request)
+    waiting = service.application.d3.prediction.predict(
+        PredictionRequest(uploads=[Upload("a.png", painted(1))], answer=lambda *_: b"")
+    )
     assert service.engine.scoring.acquire(timeout=20)
     assert waiting.cancel()
     with ThreadPoolExecutor(1) as pool:
