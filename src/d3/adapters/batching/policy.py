@@ -110,6 +110,8 @@ class Policy:
     def _enough(self) -> int:
         """Encodings at which the device is about as efficient as it gets."""
         most = min(self._largest, self._fits)
+        if math.isinf(self._bounds.moment):
+            return most  # nobody waits for an image
         return min(most, self.costs.enough(most))
 
     @property
