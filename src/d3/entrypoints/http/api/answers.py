@@ -1,4 +1,4 @@
-"""An answer whose JSON is already made, sent as it is."""
+"""A response whose JSON body is already encoded."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from litestar.types import Receive, Scope, Send
 
 
 class Answer(ASGIResponse):
-    """Status 200 and a JSON body, without the framework's steps towards one.
+    """Status 200 and a JSON body, sent without the framework's serialisation.
 
     Args:
         body: encoded JSON.
-        headers: beside the body's type and length.
+        headers: besides the body's type and length.
     """
 
     def __init__(self, body: bytes, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
@@ -25,7 +25,7 @@ class Answer(ASGIResponse):
         ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
+        """Send the response."""
         del scope, receive
         await send({"type": "http.response.start", "status": 200, "headers": self._headers})
         await send({"type": "http.response.body", "body": self.body, "more_body": False})

@@ -1,4 +1,4 @@
-"""What every call of the API is checked for before it is worked on."""
+"""Checks of every API request before its handler runs."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _NOT_IN_THE_ADDRESS = {"request", "d3", "data"}
 
 
 async def check_request(request: Request[Any, Any, Any]) -> None:
-    """See that every parameter in the address means something, and that the body is plain.
+    """Check that every query parameter is known and the body is not compressed.
 
     Raises:
-        FormInvalid: a parameter is not known; it would be ignored without a word.
+        FormInvalid: a query parameter is unknown, which would otherwise be ignored.
         EncodingUnsupported: the body is compressed.
     """
     if not request.scope["path"].startswith("/api/"):
@@ -32,7 +32,7 @@ async def check_request(request: Request[Any, Any, Any]) -> None:
 
 @cache
 def _parameters(handler: HTTPRouteHandler) -> tuple[str, ...]:
-    """What a handler, and what is provided to it, take from behind the address's question mark."""
+    """The query parameters that a handler and its dependencies take."""
     taken = set(handler.parsed_fn_signature.parameters)
     for name, provider in handler.resolve_dependencies().items():
         if name in taken:

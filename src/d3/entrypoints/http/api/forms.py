@@ -1,7 +1,7 @@
-"""Multipart forms read from the socket, under limits, into memory.
+"""Multipart forms, read into memory within limits.
 
-The framework's own reader spools to disk, takes a body of any field name for the file, and fails
-with a 500 at an unknown charset; ours parses with the same library and trusts nothing.
+The framework's reader spools to disk, accepts the file under any field name, and answers an unknown
+charset with a 500. This one uses the same parser with strict checks.
 """
 
 from __future__ import annotations
@@ -49,17 +49,17 @@ _SMALL_BYTES = 64 * 1024
 
 @dataclass(slots=True)
 class Form:
-    """A form's files and texts, by field, in the order sent."""
+    """The files and texts of a form, by field, in the order sent."""
 
     files: dict[str, list[Upload]] = field(default_factory=dict)
     texts: dict[str, list[str]] = field(default_factory=dict)
 
     def file(self, name: str) -> Upload:
-        """The one file of a field.
+        """The only file of a field.
 
         Raises:
-            FileMissing: there is none.
-            FormInvalid: there are several.
+            FileMissing: there is no file.
+            FormInvalid: there are several files.
         """
         files = self.all_files(name)
         if len(files) > 1:
@@ -73,7 +73,7 @@ class Form:
         """The files of a field, one or more.
 
         Raises:
-            FileMissing: there is none.
+            FileMissing: there is no file.
         """
         if name in self.files:
             return self.files[name]
@@ -86,17 +86,17 @@ class Form:
         )
 
     def only(self, *known: str) -> None:
-        """See that no other field was sent: a misspelled one would be ignored without a word.
+        """Check that no other field was sent; a misspelled one would otherwise be ignored.
 
         Raises:
-            FormInvalid: one was.
+            FormInvalid: an unknown field was sent.
         """
         for name in (*self.texts, *self.files):
             if name not in known:
                 raise unknown_name("field", name, known)
 
     def text(self, name: str) -> str | None:
-        """The text of a field; None where it is not there or empty.
+        """The text of a field; None if it is missing or empty.
 
         Raises:
             FormInvalid: the field was sent more than once, or holds a file.
@@ -123,7 +123,7 @@ class Form:
         return checked_threshold(float(text))
 
     def views(self) -> int:
-        """The field ``views``, 1 unless sent; its range is the model's business.
+        """The field ``views``; 1 by default. The model checks its range.
 
         Raises:
             ViewsInvalid: it is not a whole number.
@@ -136,10 +136,10 @@ class Form:
         return int(text)
 
     def explain(self) -> bool:
-        """The field ``explain``: ``true`` or ``false``, which it is unless sent.
+        """The field ``explain``, ``true`` or ``false``; ``false`` by default.
 
         Raises:
-            FormInvalid: it is something else.
+            FormInvalid: it has another value.
         """
         text = (self.text("explain") or "false").lower()
         if text not in {"true", "false"}:
@@ -149,11 +149,11 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class FormLimits:
-    """What a form may hold.
+    """Limits of a form.
 
     Attributes:
-        bytes: of the whole body.
-        parts: files and texts together.
+        bytes: largest body.
+        parts: most files and texts together.
     """
 
     bytes: int
@@ -162,7 +162,7 @@ class FormLimits:
 
 @dataclass(frozen=True, slots=True)
 class Sink:
-    """Where the bytes of a field's first file go instead of into memory.
+    """A stream for the first file of a field, instead of memory.
 
     Attributes:
         name: of the field.
@@ -176,18 +176,18 @@ class Sink:
 async def read_form(
     request: Request[Any, Any, Any], limits: FormLimits, sink: Sink | None = None
 ) -> Form:
-    """Read a multipart form, giving up as soon as it goes beyond a limit.
+    """Read a multipart form; stop as soon as it exceeds a limit.
 
     Args:
-        request: whose body is read.
-        limits: of the whole.
-        sink: takes one file's bytes; its :class:`Upload` is then empty.
+        request: its body is read.
+        limits: of the whole form.
+        sink: gets the bytes of one file; the :class:`Upload` of that file is empty.
 
     Raises:
-        FormNotMultipart: the body is something else.
-        FormTooLarge: it is larger than the limit, or has more parts.
+        FormNotMultipart: the body has another type.
+        FormTooLarge: it exceeds a limit.
         FormInvalid: it is malformed.
-        D3Error: what receiving raises; see :mod:`d3.entrypoints.http.middleware.request_limits`.
+        D3Error: receiving failed; see :mod:`d3.entrypoints.http.middleware.request_limits`.
     """
     refuse_encoded(request)
     kind, options = parse_options_header(header_of(request, b"content-type") or "")
@@ -220,15 +220,15 @@ async def read_form(
 
 
 async def read_texts(request: Request[Any, Any, Any], *known: str) -> dict[str, str]:
-    """The fields of a small body: JSON, a multipart form or a URL-encoded one, or nothing.
+    """The text fields of a small body: JSON, a multipart or URL-encoded form, or nothing.
 
     Args:
-        request: whose body is read.
-        known: the fields that mean something here.
+        request: its body is read.
+        known: the fields allowed here.
 
     Raises:
-        FormNotMultipart: the body is something else.
-        FormInvalid: it is malformed, or a field is unknown, no text or there twice.
+        FormNotMultipart: the body has another type.
+        FormInvalid: it is malformed, or a field is unknown, repeated or not a text.
         FormTooLarge: it is too large.
     """
     refuse_encoded(request)
@@ -262,7 +262,7 @@ async def read_texts(request: Request[Any, Any, Any], *known: str) -> dict[str, 
 
 
 def unknown_name(what: str, name: str, known: Sequence[str]) -> FormInvalid:
-    """A field or parameter that means nothing here."""
+    """The error for an unknown field or parameter."""
     close = difflib.get_close_matches(name, known, n=1)
     meant = f" Did you mean {close[0]!r}?" if close else ""
     taken = f"{', '.join(known)} can be sent." if known else "None is taken here."
@@ -270,7 +270,7 @@ def unknown_name(what: str, name: str, known: Sequence[str]) -> FormInvalid:
 
 
 def refuse_encoded(request: Request[Any, Any, Any]) -> None:
-    """See that the body is sent as it is.
+    """Check that the body is not compressed.
 
     Raises:
         EncodingUnsupported: it is compressed.
@@ -306,7 +306,7 @@ def _pairs_of_json(body: bytes) -> list[tuple[str, object]]:
 
 
 def header_of(request: Request[Any, Any, Any], name: bytes) -> str | None:
-    """A request's header, its name in small letters; the first where there are several."""
+    """The first header with this name, in lower case; None if there is none."""
     for one, value in request.scope["headers"]:
         if one == name:
             return value.decode("latin-1")
@@ -315,7 +315,7 @@ def header_of(request: Request[Any, Any, Any], name: bytes) -> str | None:
 
 async def _parse(receive: Receive, boundary: str, collector: _Collector) -> None:
     more = True
-    # Every byte is a character of Latin-1, so that a file name in any code page is a label.
+    # Latin-1 maps every byte to a character, so a file name in any code page can be read.
     with PushMultipartParser(
         boundary, max_header_size=_HEADER_BYTES, header_charset="latin-1"
     ) as parser:
@@ -339,7 +339,7 @@ async def _parse(receive: Receive, boundary: str, collector: _Collector) -> None
 
 
 class _Collector:
-    """Puts what the parser finds into a form, under limits."""
+    """Collects the parser's events into a form, within limits."""
 
     def __init__(self, limits: FormLimits, sink: Sink | None) -> None:
         self.form = Form()
@@ -353,17 +353,17 @@ class _Collector:
         self._text_bytes = 0
 
     def count(self, size: int) -> None:
-        """So many bytes more have arrived."""
+        """Count received bytes."""
         self._bytes += size
         if self._bytes > self._limits.bytes:
             raise _too_large(self._limits)
 
     def forget(self) -> None:
-        """Nobody wants what came; the error's traceback would keep it while the refusal leaves."""
+        """Free the received data, which the error's traceback would keep until it is answered."""
         self.form, self._pieces = Form(), []
 
     def begin(self, segment: MultipartSegment) -> None:
-        """A part begins."""
+        """Begin a part."""
         self._parts += 1
         if self._parts > self._limits.parts:
             raise FormTooLarge(
@@ -373,7 +373,7 @@ class _Collector:
         self._name, self._filename = _in_unicode(segment.name or ""), _filename_of(segment)
 
     def add(self, piece: bytes | bytearray) -> None:
-        """A piece of the part has arrived."""
+        """Add data to the part."""
         sink = self._sink
         if sink is not None and self._filename and self._name == sink.name:
             if sink.name not in self.form.files:
@@ -389,7 +389,7 @@ class _Collector:
                 )
 
     def end(self) -> None:
-        """The part is complete."""
+        """End the part."""
         content = b"".join(self._pieces)
         self._pieces = []
         if self._filename is None:
@@ -400,9 +400,9 @@ class _Collector:
 
 
 def _filename_of(segment: MultipartSegment) -> str | None:
-    """What the sender calls the file; None where the part is no file.
+    """The part's file name; None if the part is not a file.
 
-    RFC 7578 knows ``filename`` alone; some clients send RFC 5987's ``filename*`` instead.
+    RFC 7578 defines only ``filename``. Some clients send RFC 5987's ``filename*`` instead.
     """
     if segment.filename is not None:
         return _unescaped(_in_unicode(segment.filename))
@@ -412,12 +412,12 @@ def _filename_of(segment: MultipartSegment) -> str | None:
         return "" if kind.startswith("image/") or kind == "application/octet-stream" else None
     try:
         return unquote_to_bytes(extended["value"]).decode(extended["charset"], "replace")
-    except (LookupError, UnicodeError):  # a charset nobody knows, or one of Python's own
+    except (LookupError, UnicodeError):  # an unknown charset, or one that only Python has
         return unquote(extended["value"])
 
 
 def _in_unicode(text: str) -> str:
-    """Text whose bytes were read as Latin-1: UTF-8 as nearly all send it, else as it stands."""
+    """Decode bytes that were read as Latin-1: as UTF-8 if possible, else unchanged."""
     try:
         return text.encode("latin-1").decode("utf-8")
     except UnicodeDecodeError:
@@ -425,7 +425,7 @@ def _in_unicode(text: str) -> str:
 
 
 def _unescaped(filename: str) -> str:
-    """The name before its sender escaped what HTML says must be: quotes and line breaks."""
+    """Undo the escapes that HTML forms use in file names: quotes and line breaks."""
     return filename.replace("%22", '"').replace("%0D", "\r").replace("%0A", "\n")
 
 

@@ -40,7 +40,7 @@ _encode = msgspec.json.Encoder().encode
 _FORM_OVERHEAD = 64 * 1024
 _REFUSALS = (400, 401, 403, 408, 409, 413, 415, 422, 429, 503)
 _TO_BE_JUDGED = 0.9
-"""Of the time a request has: the rest is for keeping the result and sending the answer."""
+"""Share of a request's time for judging; the rest is for storing and sending the result."""
 
 
 class InferenceController(Controller):
@@ -143,7 +143,7 @@ def _limits_of_one(d3: Services) -> FormLimits:
 
 async def _image(request: Request[Any, Any, Any], d3: Services, form: Form) -> Upload:
     """The form's image: the field ``file``, or what the link in ``url`` leads to."""
-    # Beside a file the field means nothing to a service that fetches no links.
+    # With a file, a service that fetches no links ignores the field.
     means_link = d3.settings.fetch_links or "file" not in form.files
     if not means_link or (url := form.text("url")) is None:
         return form.file("file")
@@ -172,15 +172,15 @@ async def _predict(
     *,
     lane: Lane,
 ) -> Predicted:
-    """Judge the uploads and keep the results, all within the time that so many images have.
+    """Judge the uploads and store the results within the request's time.
 
     Args:
-        request: whose idempotency key counts.
-        d3: what the service works with.
-        form: with ``threshold`` and ``views``.
+        request: its Idempotency-Key header is used.
+        d3: the services.
+        form: holds ``threshold`` and ``views``.
         uploads: one or more.
-        body: makes the answer of the outcomes and of the ids of those that were judged.
-        lane: who goes first; in the interactive one, one bad image fails the request.
+        body: makes the response's body of the outcomes and the ids of the stored results.
+        lane: the queue's lane. In the interactive one a bad image fails the whole request.
     """
     telemetry = RequestTelemetry.of(request.scope)
     within = d3.settings.request_seconds * len(uploads)

@@ -35,7 +35,7 @@ _FORM_OVERHEAD = 64 * 1024
 
 @contextmanager
 def _no_room() -> Iterator[None]:
-    """What the disk refuses, as an error of ours."""
+    """Turn errors of the disk into errors of D3."""
     try:
         yield
     except OSError as error:
