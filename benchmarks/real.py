@@ -42,7 +42,7 @@ from d3.evaluation.dataset import Item
 from d3.evaluation.metrics import Numbers, Sample, auroc
 from d3.network import D3Network, DiscrepancyHead
 from d3.network.checkpoints import load_encoder, read_encoder, write_tensors
-from d3.network.permutations import draw_permutations
+from d3.network.model import draw_permutations
 from d3.network.precision import DTYPES, arithmetics
 from d3.training.paper.augmentation import Changes
 from d3.training.paper.features import Extractor, Features, prepare

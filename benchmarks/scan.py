@@ -40,8 +40,7 @@ from d3.container import Container
 from d3.domain.ports.scans import ImageCollection
 from d3.domain.scans import Scan, ScanRow, ScanState
 from d3.domain.services.scans.service import S3_THREADS
-from d3.entrypoints.bench.baseline import SHAPES, random_model
-from d3.entrypoints.bench.measure import in_turns, peak_gib, processor
+from d3.entrypoints.bench.measure import SHAPES, in_turns, peak_gib, processor, random_model
 from d3.settings import Settings
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # for tests.support

@@ -62,7 +62,7 @@ STARTER_FOLDER = Path(__file__).parent / "starter"
 
 
 def _clock() -> Clock:
-    from d3.adapters.system import SystemClock
+    from d3.adapters.memory import SystemClock
 
     return SystemClock()
 

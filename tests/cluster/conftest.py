@@ -17,7 +17,7 @@ import pytest
 
 from d3.adapters.sql import Database, SqlScanLedger
 from d3.domain.errors import ScanNotFound
-from d3.evaluation.scan_files import rows_of
+from d3.evaluation.scans import rows_of
 from tests.pictures import CRASHING_DECODER, paint, paint_crashing
 from tests.serving import clean_environment
 from tests.support.clusters import Cluster, kill_group, two_nodes

@@ -20,7 +20,7 @@ from pyarrow import parquet
 from d3.adapters.sql import Database, SqlScanLedger
 from d3.domain.errors import D3Error
 from d3.entrypoints.cli.app import cli
-from d3.evaluation.scan_files import rows_of
+from d3.evaluation.scans import rows_of
 from tests.pictures import CRASHING_DECODER, paint, paint_crashing
 from tests.serving import clean_environment
 

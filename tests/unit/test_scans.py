@@ -20,8 +20,8 @@ from pyarrow import parquet
 
 from d3.adapters.batching import Bounds, ThreadedQueue
 from d3.adapters.filesystem import FolderCollection, ListCollection, PatternCollection
+from d3.adapters.memory import SystemClock
 from d3.adapters.pillow import PillowDecoder
-from d3.adapters.system import SystemClock
 from d3.domain.detections import Detection
 from d3.domain.errors import (
     D3Error,
@@ -42,7 +42,7 @@ from d3.domain.services.detection import ImageJudge, Question
 from d3.domain.services.model_host import LoadedModel
 from d3.domain.services.retrying import RetryingCollection, retry_while_unavailable
 from d3.domain.services.scans.pipeline import Pipeline
-from d3.evaluation.scan_summary import prefix_of, root_of, summarise
+from d3.evaluation.scans import prefix_of, root_of, summarise
 from d3.testing import FakeDetector
 from d3.testing.models import tiny_manifest
 
@@ -474,7 +474,7 @@ def test_a_summary_adds_up() -> None:
         "b/": 3,
         "./": 2,
     }
-    assert summary.prefixes["b/"].fake_share == 1
+    assert summary.prefixes["b/"].kinds["fake"] == 2
     assert summary.prefixes["a/"].mean == pytest.approx(0.05)
     assert [one.uri for one in summary.suspects] == ["/r/b/3", "/r/b/2", "/r/5"]
     assert summary.errors == {"damaged_image": 1}

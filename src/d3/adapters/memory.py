@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from cachetools import LRUCache
 
 from d3.domain.ports.history import CacheKey
+
+
+class SystemClock:
+    """Implements ``Clock``."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        return time.perf_counter()
+
 
 _ENTRY_BYTES = 700
 """A key's two hashes and words and the cache's own bookkeeping, measured and rounded up."""

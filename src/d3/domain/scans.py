@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
 
 from d3.domain.detections import Detection
-from d3.domain.errors import D3Error, RequestInvalid
+from d3.domain.errors import D3Error, RequestInvalid, ScanMismatch
 from d3.domain.images import Note, note_text
 from d3.domain.models import ModelReference
 from d3.domain.scoring import Reason, sentence_of
@@ -268,3 +268,36 @@ def checked_scan_name(name: str) -> str:
 def new_scan_name(now: datetime) -> str:
     """A name nobody else has: the moment and a little chance."""
     return f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def as_begun(scan: Scan) -> NewScan:
+    """What was fixed when it began."""
+    return NewScan(**{one.name: getattr(scan, one.name) for one in fields(NewScan)})
+
+
+def check_same(scan: Scan, wanted: NewScan) -> None:
+    """See that a scan goes on with what it was begun with.
+
+    Raises:
+        ScanMismatch: it was begun with something else; each difference is named.
+    """
+    differences = [
+        f"{name} {there} instead of {here}"
+        for name, there, here in (
+            ("source", scan.source, wanted.source),
+            ("model", _said(scan), _said(wanted)),
+            ("threshold", scan.threshold, wanted.threshold),
+            ("views", scan.views, wanted.views),
+        )
+        if there != here
+    ]
+    if differences:
+        raise ScanMismatch(
+            f"The scan {scan.name!r} was begun with {', '.join(differences)}.",
+            "Give what it was begun with, or another --scan-id.",
+        )
+
+
+def _said(scan: NewScan) -> str:
+    model = scan.model
+    return f"{model.name}@{model.version} ({model.sha256[:12]})"

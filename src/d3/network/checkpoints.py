@@ -22,9 +22,8 @@ from d3.domain.models import Activation, EncoderSpec, Role
 from d3.network import foreign
 from d3.network.encoder import Encoder
 from d3.network.foreign import ForeignTensors
-from d3.network.head import DiscrepancyHead
 from d3.network.looks import first_bytes_look_like
-from d3.network.model import D3Network
+from d3.network.model import D3Network, DiscrepancyHead
 from d3.network.names import REMEDIES, part_of, some
 from d3.network.tricks import Tricks
 

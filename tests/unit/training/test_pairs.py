@@ -4,14 +4,12 @@ import numpy as np
 import pytest
 from torch import nn
 
-from d3.training.starter.baselines import BASELINES, laplacian_variance
 from d3.training.starter.camera import draw_camera, photograph
-from d3.training.starter.delivery import Delivery, deliver, draw_delivery, jpeg
-from d3.training.starter.filters import laplacian
-from d3.training.starter.forging import train_generators
-from d3.training.starter.generators import SEEN, UNSEEN, Family
-from d3.training.starter.matching import match_partner, noise_level
-from d3.training.starter.pairs import Pairs, make_pairs, photograph_scenes
+from d3.training.starter.evaluate import BASELINES, laplacian_variance
+from d3.training.starter.filters import laplacian, match_partner, noise_level
+from d3.training.starter.generators import SEEN, UNSEEN, Family, train_generators
+from d3.training.starter.pairs import Pairs, delivery_of, forge_scenes, photograph_scenes
+from d3.training.starter.published import Delivery, deliver, draw_delivery, jpeg
 from d3.training.starter.scenes import render_scene
 
 SIZE = 64
@@ -25,7 +23,18 @@ def generators() -> dict[Family, nn.Module]:
 
 @pytest.fixture(scope="module")
 def pairs(generators: dict[Family, nn.Module]) -> Pairs:
-    return make_pairs(generators, SCENES, seed=0, size=SIZE, per_scene=2)
+    return made(generators)
+
+
+def made(generators: dict[Family, nn.Module]) -> Pairs:
+    """Six scenes, two of the families' turns each, all stored as their delivery says."""
+    family = np.arange(2 * len(SCENES)) % len(generators)
+    camera, generated = [], []
+    for scene, _, pair in forge_scenes(generators, SCENES, family, seed=0, size=SIZE):
+        for into, picture in zip((camera, generated), pair, strict=True):
+            into.append(deliver(picture, delivery_of(0, scene)))
+    partner = np.repeat(np.arange(len(SCENES)), 2)
+    return Pairs(np.stack(camera[::2]), np.stack(generated), partner, family, tuple(generators))
 
 
 def test_a_seed_and_a_number_name_a_scene() -> None:
@@ -60,7 +69,7 @@ def test_every_family_is_either_seen_or_held_out() -> None:
 
 
 def test_pairs_are_the_same_each_time(generators: dict[Family, nn.Module], pairs: Pairs) -> None:
-    again = make_pairs(generators, SCENES, seed=0, size=SIZE, per_scene=2)
+    again = made(generators)
 
     assert np.array_equal(again.camera, pairs.camera)
     assert np.array_equal(again.generated, pairs.generated)
@@ -74,7 +83,7 @@ def test_families_take_turns(pairs: Pairs) -> None:
 
 def test_a_pair_shares_its_content_size_and_colour() -> None:
     honest = {family: nn.Identity() for family in Family}
-    pairs = make_pairs(honest, SCENES, seed=0, size=SIZE, per_scene=2)
+    pairs = made(honest)
 
     assert pairs.camera.shape[1:] == pairs.generated.shape[1:] == (SIZE, SIZE, 3)
     for row, forgery in enumerate(pairs.generated):

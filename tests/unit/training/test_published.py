@@ -11,8 +11,13 @@ from torch import nn
 
 from d3.adapters.pillow import PillowDecoder
 from d3.training.starter.generators import Family
-from d3.training.starter.pairs import photograph_scene
-from d3.training.starter.photo_pairs import Cutting, Source, make_test_pairs, make_training_pairs
+from d3.training.starter.pairs import (
+    Cutting,
+    Source,
+    make_test_pairs,
+    make_training_pairs,
+    photograph_scene,
+)
 from d3.training.starter.published import AS_IT_IS, MULTIPLE, cut, draw_publication, publish
 
 SIZE = 56

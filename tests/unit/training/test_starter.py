@@ -18,11 +18,15 @@ from d3.evaluation.calibration import fit_calibration
 from d3.network import D3Network, DiscrepancyHead, Encoder
 from d3.network.checkpoints import load_network
 from d3.training.starter.card import headline, model_card, notice
-from d3.training.starter.fit import FitSettings, fit, pair_batches
+from d3.training.starter.fit import (
+    FitSettings,
+    cosine_filters,
+    fit,
+    pair_batches,
+    start_as_spectrum,
+)
 from d3.training.starter.generators import Family
-from d3.training.starter.initialise import cosine_filters, start_as_spectrum
-from d3.training.starter.pairs import Pairs, photograph_scene
-from d3.training.starter.photo_pairs import Cutting
+from d3.training.starter.pairs import Cutting, Pairs, photograph_scene
 from d3.training.starter.photographs import Collection, Part, Photograph, find, opened, table
 from d3.training.starter.recipe import StarterPlan, build
 

@@ -33,7 +33,7 @@ from d3.adapters.batching.backlog import Backlog, Batch, SlotRequest, Submission
 from d3.adapters.batching.costs import CostModel
 from d3.domain.errors import ExplanationUnavailable, Overloaded
 from d3.domain.ports.queue import Lane
-from d3.domain.sharing import BulkShare
+from d3.domain.services.lanes import BulkShare
 
 _PATIENCE = 0.08
 """Of an image's time, by which it may be late: costs are guesses, and it was let in by one."""

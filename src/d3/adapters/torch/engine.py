@@ -148,7 +148,7 @@ class TorchDetector:
         with torch.inference_mode(), at_most(self._threads):
             image = torch.from_numpy(pixels[None].copy()).to(permutations.device)
             try:
-                found = windows.some_window_logits(network, image, permutations, start, stop)
+                found = windows.window_logits(network, image, permutations, start, stop)
                 logits: NDArray[np.float64] = found.double().cpu().numpy()
             except (RuntimeError, MemoryError) as error:
                 if not _is_out_of_memory(error):

@@ -15,11 +15,9 @@ from torch import nn
 from d3.domain.models import EncoderSpec, Manifest, file_of
 from d3.domain.scoring import Calibration
 from d3.evaluation.calibration import Fitted
-from d3.training.starter.delivery import to_pixels
-from d3.training.starter.forging import Pictures, redraw
-from d3.training.starter.generators import Family
+from d3.training.starter.generators import Family, Pictures, redraw
 from d3.training.starter.photographs import Collection, Part, Photograph, opened
-from d3.training.starter.published import MULTIPLE
+from d3.training.starter.published import MULTIPLE, to_pixels
 
 LICENCE = "Apache-2.0"
 

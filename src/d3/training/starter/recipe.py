@@ -40,12 +40,10 @@ from d3.training.starter.evaluate import (
     score,
     share_of_verdicts,
 )
-from d3.training.starter.fit import FitSettings, fit, pair_batches
-from d3.training.starter.forging import Pictures, train_generators
-from d3.training.starter.generators import SEEN, UNSEEN
-from d3.training.starter.initialise import start_as_spectrum
+from d3.training.starter.fit import FitSettings, fit, pair_batches, start_as_spectrum
+from d3.training.starter.generators import SEEN, UNSEEN, Pictures, train_generators
 from d3.training.starter.package import write_examples, write_manifest
-from d3.training.starter.photo_pairs import (
+from d3.training.starter.pairs import (
     Cutting,
     Source,
     make_photographs,

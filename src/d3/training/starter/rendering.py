@@ -14,10 +14,9 @@ from torch import nn
 
 from d3.domain.errors import RequestInvalid
 from d3.evaluation.files import writing
-from d3.training.starter.delivery import encode
-from d3.training.starter.forging import Pictures, train_generators
-from d3.training.starter.generators import Family
+from d3.training.starter.generators import Family, Pictures, train_generators
 from d3.training.starter.pairs import CHUNK, delivery_of, forge_scenes, photograph_scene
+from d3.training.starter.published import encode
 from d3.training.starter.workers import one_core_each, two_at_a_time
 
 SIZE = 224

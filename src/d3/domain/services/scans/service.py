@@ -19,17 +19,17 @@ from d3.domain.scans import (
     NewScan,
     Scan,
     ScanState,
+    as_begun,
+    check_same,
     checked_scan_name,
 )
 from d3.domain.scoring import checked_threshold, checked_views
 from d3.domain.services.detection import ImageJudge, Question
 from d3.domain.services.model_host import ModelHost
 from d3.domain.services.retrying import RetryingCollection, retry_while_unavailable
-from d3.domain.services.scans.owners import release_dead
 from d3.domain.services.scans.pipeline import Pipeline
-from d3.domain.services.scans.terms import as_begun, check_same
 from d3.domain.services.scans.watcher import FinishedShards, Watcher
-from d3.domain.services.scans.worker import ScanWorker
+from d3.domain.services.scans.worker import ScanWorker, release_dead
 
 OUTAGE_SECONDS = 300.0
 """That a store may be away before a scan gives up; what is kept stays kept."""

@@ -9,11 +9,14 @@ was judged twice by accident is kept once.
 from __future__ import annotations
 
 import logging
+import os
+import secrets
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeAlias
 
@@ -32,9 +35,34 @@ from d3.domain.scans import (
     stored_uri,
 )
 from d3.domain.services.retrying import retry_while_unavailable
-from d3.domain.services.scans.owners import new_owner, release_dead
 from d3.domain.services.scans.pipeline import Pipeline
 from d3.domain.services.scans.watcher import Watcher
+
+
+def new_owner() -> str:
+    """A name for this process, and nobody else, to hold leases by."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+def release_dead(ledger: ScanLedger, scan_id: int, now: datetime) -> None:
+    """Let go what processes of this machine held that are no more."""
+    if dead := [one for one in ledger.holders(scan_id, now) if _is_dead(one)]:
+        ledger.release(scan_id, dead)
+
+
+def _is_dead(owner: str) -> bool:
+    """Whether the process that held a lease was one of this machine, and is no more."""
+    machine, process, _ = owner.rsplit(":", 2)
+    if machine != socket.gethostname():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
+
 
 Outcome: TypeAlias = "Detection | D3Error"
 _LOG = logging.getLogger(__name__)
