@@ -89,15 +89,12 @@ class Client:
     """Calls a D3 service.
 
     Args:
-        base_url: such as ``http://localhost:5000``.
         api_key: sent as ``Authorization: Bearer``. None: ``D3_API_KEY``, or where this machine's
             own service asks for one, the key that it made at its first start.
         timeout: seconds to wait for an answer.
         retries: how often 429, 503 and lost connections are tried again, after what
             ``Retry-After`` says. A request that is being answered already is asked for again for
             a minute and a half.
-        transport: for tests: anything that httpx takes.
-        sleep: waits between retries.
     """
 
     def __init__(

@@ -41,13 +41,7 @@ _AGAIN = "Write it anew with `d3 models bundle`, or fetch it again."
 
 
 class BundleService:
-    """Writes models of a registry as bundles and takes bundles into it.
-
-    Args:
-        registry: where models are kept.
-        checkpoints: checks a bundle's weights.
-        progress: takes what was written or read.
-    """
+    """Writes models of a registry as bundles and takes bundles into it."""
 
     def __init__(
         self,
@@ -61,11 +55,6 @@ class BundleService:
 
     def write(self, name: str, target: Path, version: int | None = None) -> StoredModel:
         """Write a model as one new file.
-
-        Args:
-            name: the model's.
-            target: where there is no file yet.
-            version: the newest unless said.
 
         Raises:
             ModelNotFound: there is none.

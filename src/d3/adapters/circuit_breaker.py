@@ -20,7 +20,6 @@ class CircuitBreaker:
         server: its name in the log.
         meanwhile: what happens without it, for the log.
         seconds: between two attempts during an outage.
-        monotonic: seconds that never run backwards.
     """
 
     def __init__(

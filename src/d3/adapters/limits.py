@@ -31,7 +31,6 @@ class CountingLimiter:
     Args:
         secret: of all replicas that count together.
         url: of a Redis; None counts in this process.
-        monotonic: seconds that never run backwards.
 
     Raises:
         SettingsInvalid: the URL makes no sense.

@@ -37,7 +37,6 @@ class RedisResultCache:
         url: ``redis://``, ``rediss://`` or ``unix://``.
         seconds: after which a result is forgotten; 0 keeps it until Redis drops it.
         timeout: in seconds, of connecting and of each answer.
-        monotonic: seconds that never run backwards.
 
     Raises:
         SettingsInvalid: the URL makes no sense.

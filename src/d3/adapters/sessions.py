@@ -15,7 +15,6 @@ class SignedSessions:
 
     Args:
         secret: known to the service's replicas alone.
-        clock: tells the time.
         seconds: that a session lasts.
     """
 

@@ -29,9 +29,7 @@ class Caller:
     """Who asks, once they were let in.
 
     Attributes:
-        scopes: what they may do.
         user_id: whose key they sent; None without one.
-        key_id: which of that account's keys.
         sees_all: whether everybody's results are theirs to see.
         username: whose key it is, by name; empty without one.
     """

@@ -96,9 +96,6 @@ class ApiKey:
 
     Attributes:
         key_id: stands in the key itself and may be shown anywhere.
-        user_id: whose it is.
-        name: what its owner calls it.
-        scopes: what it allows.
         created_at: in UTC.
         expires_at: from this moment on it opens nothing; None: never.
         last_used_at: to the minute; None: never yet.
@@ -175,13 +172,7 @@ class KeyWish:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is asking, once their key was accepted.
-
-    Attributes:
-        user_id: whose key it is.
-        key_id: which of their keys.
-        scopes: what it allows.
-    """
+    """Who is asking, once their key was accepted."""
 
     user_id: int
     key_id: str
@@ -197,9 +188,7 @@ class Admission:
     """What a key opens, and how long that may be believed without asking again.
 
     Attributes:
-        principal: whose key it is.
         expires_at: when the key ends; None: never.
-        username: its owner's.
     """
 
     principal: Principal

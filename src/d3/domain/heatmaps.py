@@ -38,9 +38,6 @@ class Heatmap:
             alone.
         pixels: uint8 RGB (height, width, 3): the image as people see it, turned where its file says
             so, and scaled down where a side is longer than 1024 pixels.
-        image: facts of the original.
-        model: which model was asked.
-        encode: writes PNG files.
         notice: what must be said beside the map, from the model's manifest; may be empty.
     """
 

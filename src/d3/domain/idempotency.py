@@ -54,8 +54,6 @@ class Reservation:
     """The right to answer a key, as long as the lease is renewed.
 
     Attributes:
-        owner: the key's.
-        key: the key itself.
         token: unguessable; whoever takes over has another one.
     """
 
@@ -66,11 +64,7 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswer:
-    """What was answered the first time.
-
-    Attributes:
-        body: the answer's bytes.
-    """
+    """What was answered the first time."""
 
     body: bytes
 

@@ -45,7 +45,6 @@ class NewScan:
     Attributes:
         name: see :func:`checked_scan_name`.
         source: where its images are; a folder or file by its absolute path.
-        model: that judges all of them.
         threshold: in [0, 1].
         views: 1 to 16.
         created_at: with its zone.
@@ -68,10 +67,6 @@ class ScanCounts:
     """How many images ended how; those that other files were passed over for are no images.
 
     Attributes:
-        fake: images with this verdict.
-        real: images with this verdict.
-        uncertain: images with this verdict.
-        error: could not be judged.
         passed_over: files that are no images.
         listed: keys found so far, images or not.
     """
@@ -99,12 +94,8 @@ class Scan(NewScan):
     """A scan as the ledger knows it.
 
     Attributes:
-        id: the ledger's own number.
-        state: how it stands.
         listed: whether every key has been found.
-        shards: cut so far.
         finished_at: None while it is not over.
-        counts: of its images.
         trouble: why the service could not go on with it when it last tried; None if it could.
     """
 
@@ -157,11 +148,7 @@ class ScanRow:
         prediction: probability in [0, 1] that the image is generated.
         logit: mean raw logit.
         spread: largest minus smallest probability of the views.
-        image_sha256: of the file.
         image_format: such as ``JPEG``.
-        image_width: pixels.
-        image_height: pixels.
-        image_bytes: of the file.
         processing_time: seconds.
         reason: why the verdict is ``uncertain``, a word of :class:`d3.domain.scoring.Reason`.
         notice: what must be said beside the verdict; empty where nothing must. The ledger keeps it

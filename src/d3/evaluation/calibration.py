@@ -37,14 +37,7 @@ FEWEST = 2 * FOLDS
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A calibration with the threshold and band that belong to it.
-
-    Attributes:
-        scale: of the logit.
-        bias: added after scaling.
-        threshold: in [0, 1].
-        band: around it.
-    """
+    """A calibration with the threshold and band that belong to it."""
 
     scale: float
     bias: float
@@ -62,7 +55,6 @@ class Quality:
     """How a calibration does on a data set.
 
     Attributes:
-        threshold: applied.
         ece: expected calibration error, both kinds weighing the same.
         fpr: real images called fake.
         tpr: generated images called fake.
@@ -82,10 +74,7 @@ class Calibrated:
 
     Attributes:
         fitted: on all images.
-        before: the model as it was.
         after: the new calibration, on images that its fit had not seen.
-        real: number of real images.
-        fake: number of generated ones.
         warnings: what the numbers do not carry, as sentences.
     """
 

@@ -43,7 +43,6 @@ class Bar:
     """One column.
 
     Attributes:
-        label: what stands under it.
         values: its parts, from the bottom.
     """
 
@@ -56,8 +55,6 @@ class Axis:
     """One axis.
 
     Attributes:
-        title: what it measures.
-        low: value at its start.
         high: value at its end; may be smaller than the start.
         ticks: (value, text).
     """
@@ -75,8 +72,6 @@ class Chart:
     """A chart with its title and legend; a template writes it as a figure.
 
     Attributes:
-        title: above it.
-        drawing: the SVG elements.
         names: of the series, in the order of the colours; empty for what the legend leaves out.
     """
 

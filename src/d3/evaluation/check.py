@@ -44,9 +44,6 @@ class Checked:
     """What was found.
 
     Attributes:
-        real: readable real images.
-        fake: readable generated ones.
-        generators: generated images of each generator.
         unreadable: (path, code) of the first few that cannot be read, and their number.
         duplicates: groups of the same file within a kind: how many files are superfluous.
         across: paths of files that are in both kinds.
@@ -54,8 +51,6 @@ class Checked:
         alike: generated images that look like a real one (small differences aside).
         leaks: the trivial classifier's AUROC by each fact, and by all together under ``"all"``.
         common: of each fact, the commonest values of both kinds.
-        problems: what makes the data set unfit, as sentences.
-        warnings: what should be known.
     """
 
     real: int = 0
@@ -113,13 +108,6 @@ def check(
     progress: Callable[[int], None] = lambda _done: None,
 ) -> Checked:
     """Read every file of the data set and judge the whole.
-
-    Args:
-        dataset: to be checked.
-        decoder: of images.
-        threads: that read at once.
-        seed: of the classifier's folds and of the intervals.
-        progress: called with the number of files read.
 
     Raises:
         DatasetInvalid: there is nothing to check.

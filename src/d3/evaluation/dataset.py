@@ -44,7 +44,6 @@ class Item:
     """One image of a data set.
 
     Attributes:
-        path: of its file.
         fake: whether it is generated.
         generator: whose it is; for a real image, whose it stands against; empty for all.
         named: whether somebody says it is an image: its suffix, or a CSV.
@@ -83,9 +82,6 @@ class Counts:
 
 class Dataset:
     """One or more folders or CSV files, read in an order that is always the same.
-
-    Args:
-        sources: folders and CSV files.
 
     Raises:
         DatasetInvalid: one of them is neither.

@@ -29,8 +29,6 @@ class Change:
     """One figure of both models.
 
     Attributes:
-        before: of the first model.
-        after: of the second.
         difference: after minus before, with the interval of the paired bootstrap.
     """
 
@@ -41,14 +39,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """An image whose verdict changes.
-
-    Attributes:
-        path: of the file.
-        label: the truth.
-        before: prediction of the first model.
-        after: prediction of the second.
-    """
+    """An image whose verdict changes."""
 
     path: str
     label: str

@@ -46,8 +46,6 @@ class Options:
         views: 1 to 16 permutations to average.
         in_domain: generators that the model was trained on.
         sweeps: of :data:`SWEEPS`, by name.
-        seed: of the bootstrap.
-        command: as it was typed, for the record.
     """
 
     threshold: float | None = None
@@ -76,21 +74,14 @@ class Evaluation:
     """What came of it.
 
     Attributes:
-        manifest: the model's.
         threshold: the one applied.
-        options: what was asked.
-        sources: the data set's folders and files.
         counts: real and generated images that were judged.
         outside: files in no folder that says their kind.
-        unreadable: what could not be judged.
-        groups: the table of the images as they are.
         sweeps: of the robustness test, by kind.
-        curves: what the report draws.
         verdicts: images as they are, by their kind and by what they were called.
         reasons: how many verdicts were left open for which reason.
         worst: real images called fake with the highest, then generated ones called real with the
             lowest predictions.
-        largest_spread: of the views.
         made_at: ISO 8601 in UTC.
     """
 
@@ -145,15 +136,6 @@ def evaluate(
     progress: Progress = lambda _condition, _done, _total: None,
 ) -> tuple[Evaluation, ScoreFile]:
     """Score and measure.
-
-    Args:
-        scorer: has the model.
-        dataset: what it is tried on.
-        manifest: the model's.
-        options: what is asked.
-        folder: keeps the scores.
-        counts: of the data set, where it has been looked through already.
-        progress: called after each image.
 
     Raises:
         D3Error: the data set or the options make no sense, or the folder cannot be written.

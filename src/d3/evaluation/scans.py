@@ -79,8 +79,6 @@ class Parts:
 
     Args:
         folder: made if it is not there; one that holds another scan's parts is refused.
-        scan: whose rows they are.
-        ledger: holds the rows.
         form: ``csv`` or ``parquet``.
 
     Raises:
@@ -168,8 +166,6 @@ class Summary:
         histogram: images by prediction, :data:`BINS` bins of [0, 1].
         prefixes: by the first folder below the source; the largest ten thousand and the others.
         suspects: of the rows called fake those with the highest predictions, highest first.
-        reasons: verdicts left open, by reason.
-        errors: images by code.
         first_errors: some rows that could not be judged.
     """
 

@@ -32,7 +32,6 @@ class Row:
 
     Attributes:
         condition: a perturbation's name; ``original`` for the image as it is.
-        path: of the file.
         label: ``real`` or ``fake``: the truth.
         generator: see :class:`d3.evaluation.dataset.Item`.
         prediction: probability in [0, 1] that it is generated.
@@ -40,10 +39,6 @@ class Row:
         spread: largest minus smallest probability of the views.
         verdict: ``real``, ``fake`` or ``uncertain``.
         format: of the original; so are width, height, bytes and sha256.
-        width: pixels.
-        height: pixels.
-        bytes: of the file.
-        sha256: of the file.
         error: why it could not be judged, a stable word; then what is not known is empty.
         reason: why the verdict is ``uncertain``, a word of :class:`d3.domain.scoring.Reason`.
         notice: what must be said beside the verdict, from the model's manifest.
@@ -168,12 +163,8 @@ class Scores:
     """The scores of one condition as arrays [n], rows with errors left out.
 
     Attributes:
-        fake: truth.
         generator: positions in ``names``.
         logit: mean over the views, before calibration.
-        prediction: probabilities.
-        spread: of the views.
-        uncertain: whether the verdict was left open.
         names: the generators, and the empty name of real images without one.
     """
 

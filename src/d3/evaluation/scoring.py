@@ -35,7 +35,6 @@ class Unreadable:
     """The images that could not be judged.
 
     Attributes:
-        count: of them.
         first: (path, code) of the first hundred.
         passed_over: files in folders that are no images and do not look like it by their names.
     """
@@ -52,14 +51,7 @@ class Unreadable:
 
 
 class Scorer:
-    """Scores data sets with the model that the host has loaded.
-
-    Args:
-        host: holds the model.
-        detection: judges images.
-        decoder: of images.
-        batch_size: images of one forward pass.
-    """
+    """Scores data sets with the model that the host has loaded."""
 
     def __init__(
         self,

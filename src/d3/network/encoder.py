@@ -71,7 +71,6 @@ class Encoder(nn.Module):
     without CLIP's projection, which D3 does not use.
 
     Args:
-        spec: its shape.
         tricks: which savings evaluation uses.
     """
 

@@ -33,7 +33,6 @@ class ForeignTensors(Mapping[str, Tensor]):
     """The tensors of a ``.pth`` by the dotted way to each, mapped when they are asked for.
 
     Args:
-        file: the checkpoint.
         called: what to blame it as.
 
     Raises:

@@ -44,9 +44,6 @@ class FakeDetector:
     View ``k`` of an image has the logit ``mean / 32 - 4 + k / 8``: black images lean towards
     real, white ones towards fake, in every view a little more.
 
-    Args:
-        failure: raised by every call to :meth:`score` while it is set.
-
     Attributes:
         failure: may be set and taken away between calls.
         batches: the number of images of each call so far.

@@ -41,8 +41,6 @@ class FolderCollection:
     them without a look into the folders before it. Links to folders are not followed.
 
     Args:
-        folder: searched to the bottom.
-        pattern: which of its files are meant.
         source: what the collection is called; the folder unless said.
         inside: a folder that no link may lead out of; None where links lead anywhere.
     """

@@ -23,12 +23,7 @@ _Summaries: TypeAlias = list[ModelSummary]
 
 
 class AdoptingRegistry:
-    """Implements ``ModelRegistry`` with another one, and takes bare heads in.
-
-    Args:
-        registry: keeps the models, and knows which bare heads lie in the bucket.
-        binder: makes models of them, in the same registry.
-    """
+    """Implements ``ModelRegistry`` with another one, and takes bare heads in."""
 
     def __init__(self, registry: MinioRegistry, binder: HeadBinder) -> None:
         self._registry = registry

@@ -30,7 +30,6 @@ class BareHead:
 
     Attributes:
         name: the model's that it may become; the file's own.
-        size_bytes: of the file.
         modified: ISO 8601 in UTC, when it was put there.
     """
 

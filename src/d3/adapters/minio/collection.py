@@ -82,7 +82,6 @@ class S3Collection:
     The cursor is the last key, behind which the server itself goes on.
 
     Args:
-        images: reads them.
         source: ``s3://BUCKET`` or ``s3://BUCKET/PREFIX``.
 
     Raises:

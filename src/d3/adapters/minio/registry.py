@@ -78,13 +78,10 @@ class MinioRegistry:
     (those of AWS, MinIO and Ceph are). Versions are unique and may have gaps.
 
     Args:
-        place: the bucket.
         cache: the folder for the copy; those of several stores may share it.
         packaged: folders of read-only models, which need no store.
-        progress: called as files move.
         cache_bytes: that the files of the copy may take; those of the active model and of the last
             two that were opened here stay, and what was opened within the hour.
-        monotonic: seconds that never run backwards.
 
     Raises:
         SettingsInvalid: there can be no such place.

@@ -26,10 +26,6 @@ Array = NDArray[np.float32]
 class NumpyHead:
     """The head of a stored model.
 
-    Args:
-        file: its safetensors.
-        width: of the features.
-
     Raises:
         CheckpointInvalid: the file does not hold a head of that width.
     """
@@ -168,7 +164,6 @@ class OpenVinoDetector:
         encoder: compiled; pixels and positions in, features out.
         head: in float32.
         positions: (1 + up to 16, 1 + patches, width), the original's first.
-        precision: of the encoder.
         encodings: how many images and shuffled images share a forward pass at most.
         weights_bytes: of encoder and head, as prepared: OpenVINO does not tell what it holds.
     """

@@ -51,7 +51,6 @@ class RayCluster:
         address: ``auto`` for the cluster that runs on this machine, or ``HOST:PORT``.
         work: what a worker does; it travels to the nodes, so D3 is installed on each.
         cores: of a worker on a node without GPUs.
-        gpus: whether GPUs are to be used.
         shared: whether the ledger can be reached from other machines.
     """
 
@@ -66,11 +65,6 @@ class RayCluster:
 
     def run(self, name: str, is_over: Callable[[], bool], idle: Callable[[], None]) -> None:
         """Have workers on all nodes, new ones too, work on a scan until it is over.
-
-        Args:
-            name: the scan's.
-            is_over: whether it is.
-            idle: called now and then.
 
         Raises:
             SettingsInvalid: there is no such cluster, or its nodes share no database.

@@ -28,11 +28,9 @@ class Database:
 
     Args:
         where: a file for SQLite, or a URL: ``sqlite:///FILE`` or ``postgresql://...`` (psycopg 3).
-        pool_size: connections kept open at most.
         connect_seconds: how long to wait for a server.
         statement_seconds: how long PostgreSQL may work on one statement.
         pool_seconds: how long to wait for a connection while all are in use.
-        prepared: whether statements are prepared on PostgreSQL.
 
     Raises:
         SettingsInvalid: the URL is not one of those.

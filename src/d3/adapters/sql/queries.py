@@ -108,11 +108,8 @@ class Sums(NamedTuple):
     """What is added up over some rows.
 
     Attributes:
-        total: rows.
         is_fake: of them above their threshold.
-        seconds: that they took together.
         fake: rows by verdict.
-        uncertain: likewise.
         demo: of models that nobody should rely on.
     """
 

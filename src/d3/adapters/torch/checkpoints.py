@@ -26,7 +26,6 @@ class ClipEntry:
 
     Attributes:
         name: ``MODEL:TAG``.
-        spec: its encoder's shape.
         mean: what pixels in [0, 1] are lessened by, for each channel.
         std: and then divided by.
     """

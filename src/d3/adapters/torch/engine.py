@@ -78,9 +78,7 @@ class TorchDetector:
     Args:
         network: in evaluation mode, on its device.
         permutations: (up to 16, patches), on the same device.
-        precision: of the encoder.
         encodings: how many images and shuffled images share a forward pass at most.
-        weights_bytes: what the network takes on its device.
     """
 
     def __init__(

@@ -34,7 +34,6 @@ class HttpFetcher:
     """Brings files from the network, and goes on where it was cut off.
 
     Args:
-        progress: called as bytes arrive.
         pause_seconds: before the first new attempt; each fruitless one doubles it.
         quiet_seconds: after which a server that sends nothing counts as gone.
     """

@@ -65,10 +65,8 @@ class GuardedLinks:
     """Fetches files for strangers, from servers that the whole world may ask and no others.
 
     Args:
-        most_bytes: of a file.
         seconds: from the first look at the name to the last byte.
         allowed: networks that may be asked though they are not public.
-        resolve: gives the addresses of a host.
         ssl_context: decides which servers are who they say.
     """
 
@@ -187,8 +185,6 @@ class _Guard(httpcore.NetworkBackend):
     """Connects to public addresses alone, and to nothing once the time is over.
 
     Args:
-        resolve: is asked once for each connection.
-        allowed: may be asked too.
         until: on the monotonic clock.
     """
 

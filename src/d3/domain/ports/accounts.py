@@ -137,7 +137,6 @@ class Allowance:
     """How a caller stands after a request.
 
     Attributes:
-        allowed: whether the request may pass.
         limit: requests of a window.
         remaining: of them.
         reset_seconds: until there is room again, or the window is over.

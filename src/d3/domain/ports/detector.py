@@ -17,14 +17,7 @@ Logits: TypeAlias = "NDArray[np.float64]"
 
 @runtime_checkable
 class Detector(Protocol):
-    """A loaded model on a device. One owner calls it at a time.
-
-    Attributes:
-        engine: what runs it, such as ``"torch"``.
-        device: where, such as ``"cpu"`` or ``"cuda:0"``.
-        precision: ``"fp32"``, ``"fp16"`` or ``"bf16"``.
-        weights_bytes: the memory that the weights take there.
-    """
+    """A loaded model on a device. One owner calls it at a time."""
 
     @property
     def engine(self) -> str:

@@ -211,9 +211,6 @@ class CacheKey:
     Attributes:
         image_sha256: of the encoded file or the pixels.
         model_sha256: of the weights, the shape and the permutations.
-        views: how many permutations.
-        engine: what runs the model.
-        precision: of the encoder.
     """
 
     image_sha256: str
@@ -225,12 +222,7 @@ class CacheKey:
 
 @runtime_checkable
 class ResultCache(Protocol):
-    """Raw logits of images seen before. Never raises: a cache that is away remembers nothing.
-
-    Attributes:
-        trouble: why it cannot be used, as of the last attempt; None while it can.
-        failures: how many questions it did not answer since the start.
-    """
+    """Raw logits of images seen before. Never raises: a cache that is away remembers nothing."""
 
     @property
     def trouble(self) -> str | None:

@@ -48,7 +48,6 @@ class LinkedImage(NamedTuple):
 
     Attributes:
         name: for people; the last part of the link.
-        data: the file's bytes.
     """
 
     name: str

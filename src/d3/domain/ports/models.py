@@ -71,11 +71,7 @@ class Checkpoints(Protocol):
 
 @runtime_checkable
 class ModelRegistry(Protocol):
-    """Where models are kept. Nothing half written is ever visible; files are known by SHA-256.
-
-    Attributes:
-        trouble: why the store behind it cannot be used, as of the last attempt; None while it can.
-    """
+    """Where models are kept. Nothing half written is ever visible; files are known by SHA-256."""
 
     @property
     def trouble(self) -> str | None:

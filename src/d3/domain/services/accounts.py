@@ -30,10 +30,6 @@ FIRST_USER = "admin"
 class AccountService:
     """What the API, the console and the commands call.
 
-    Args:
-        accounts: where they are kept.
-        clock: tells the time.
-
     Every method raises StorageFailed where the store cannot be used.
     """
 

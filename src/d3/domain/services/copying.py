@@ -33,12 +33,6 @@ def copy_models(
     Packaged models stay where they are. Versions are numbered anew where the target has others of
     the name. What was stored before an error stays, so the same call goes on where it ended.
 
-    Args:
-        source: is read.
-        target: is written.
-        names: of models; all unless said. Then the source's active model becomes the target's,
-            where the target has none.
-
     Raises:
         ModelNotFound: the source has no model of such a name.
         D3Error: a model is damaged, or the target cannot be written.

@@ -21,8 +21,6 @@ class PreferredEngine:
     """Implements ``Engine`` with one of two.
 
     Args:
-        preferred: gives the engine to try first.
-        fallback: gives the engine that takes any model.
         suits: whether the preferred one is to be tried with an encoder of this shape.
     """
 

@@ -81,8 +81,6 @@ class HistoryWriter:
     gives keys back later where the history was away when they should have been.
 
     Args:
-        history: where to.
-        clock: for leases and expiry.
         waiting: entries and requests that may wait at most.
         share: entries that one transaction holds at most, a larger submission aside.
     """

@@ -35,10 +35,6 @@ class KeyCache:
     """Knows callers by their keys. Safe to use from many threads.
 
     Keys are remembered by a hash, never as they are.
-
-    Args:
-        accounts: who has which key.
-        clock: tells the time.
     """
 
     def __init__(self, accounts: Accounts, clock: Clock) -> None:

@@ -24,9 +24,6 @@ class ActiveModelFollower:
     again after pauses that double, up to ten minutes.
 
     Args:
-        registry: where models are kept.
-        host: holds the model in use; says which one is chosen.
-        clock: tells when to try again.
         seconds: between two looks.
     """
 

@@ -227,8 +227,6 @@ class HeadBinder:
     """Binds heads to encoders.
 
     Args:
-        registry: where the encoders are, and where the models go.
-        checkpoints: gives what reads foreign files safely.
         encoder: the model whose encoder is taken; unless said, one of the head's width: the
             published detector's before others, a packaged one before a user's.
     """

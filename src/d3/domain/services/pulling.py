@@ -66,15 +66,7 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """A model that is made of files from elsewhere.
-
-    Attributes:
-        encoder: a CLIP checkpoint.
-        head: a D3 head.
-        name: the model's.
-        licence: of its manifest.
-        metrics: of its manifest.
-    """
+    """A model that is made of files from elsewhere."""
 
     encoder: SourceFile
     head: SourceFile
@@ -106,7 +98,6 @@ class Pulled:
     """What came of a pull.
 
     Attributes:
-        manifest: the model's, as it is stored.
         new: False where it was there already.
         doubts: what is not an error and should be said.
     """
@@ -126,11 +117,8 @@ class PullService:
     """Brings the published detector here.
 
     Args:
-        registry: where the model goes.
-        models: makes it of the files.
         fetch: brings a file from an address to a place, of so many bytes at most; whether it went
             on with what an earlier try left there.
-        source: which files make which model.
         folder: where files lie until the model is made of them.
         origin: the address or folder that has them, unless a pull says another; None is where
             their makers keep them.

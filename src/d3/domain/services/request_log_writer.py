@@ -23,8 +23,6 @@ class RequestLogWriter:
     are dropped and counted.
 
     Args:
-        history: where to.
-        clock: tells when the next records are due.
         waiting: records that may wait at most.
         share: records that one transaction holds at most.
     """

@@ -47,9 +47,7 @@ class RetryingCollection:
     An image that the store does not give, though it answers otherwise, is an ImageUnreadable.
 
     Args:
-        collection: is asked.
         seconds: that its store may be away.
-        sleep: waits.
     """
 
     def __init__(

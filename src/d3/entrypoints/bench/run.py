@@ -58,9 +58,6 @@ class Figure:
 
     Attributes:
         part: ``machine``, ``engine``, ``preprocessing``, ``http`` or ``end to end``.
-        what: in words.
-        value: the number.
-        unit: its unit.
         note: what to compare it with; may be empty.
     """
 

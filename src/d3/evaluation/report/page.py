@@ -140,9 +140,7 @@ class Thumbnail:
     """A mistake with a small picture of it.
 
     Attributes:
-        row: the image's scores.
         source: a data URL; empty where the image is no longer there.
-        name: its path, shortened from the front.
     """
 
     row: Row

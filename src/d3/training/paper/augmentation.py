@@ -62,7 +62,6 @@ class Choices:
     Attributes:
         sigma: of the blur in pixels; None for none.
         quality: of the JPEG, 1 to 100; None for none.
-        codec: whose JPEG.
         corner: left and top of the crop.
         mirrored: whether left and right are exchanged at the end.
     """

@@ -39,12 +39,8 @@ class Extractor:
 
     Attributes:
         network: in evaluation mode, on its device.
-        decoder: of images.
-        seed: of changes and orders.
         permutation: of validation images, (patches).
         autocast: precision of the encoder on its device; None for its own.
-        rank: which of the processes this one is.
-        processes: that share the work.
         unreadable: path and code of what this process could not read.
     """
 

@@ -77,19 +77,15 @@ class PaperPlan:
     """The recipe's numbers; the defaults are the paper's.
 
     Attributes:
-        epochs: at most.
         batch: images of an optimiser step.
         deviation: of the normal distribution around 0 from which the head begins, biases too.
         rate: AdamW's learning rate at the beginning.
-        weight_decay: AdamW's.
         lowest_rate: training ends when the rate falls below.
         patience: worse epochs in a row after which the rate is divided by ten.
         tolerance: how far the validation accuracy may fall before an epoch counts as worse.
         later_tolerance: the same once the rate has been divided.
         kept_epochs: augmented passes whose features are kept and taken in turns; 0 makes new ones
             for every epoch.
-        seed: of everything.
-        changes: the augmentation.
     """
 
     epochs: int = 100

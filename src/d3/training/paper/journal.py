@@ -20,9 +20,7 @@ class Epoch:
 
     Attributes:
         number: counts from 1.
-        rate: the learning rate.
         loss: of training, BCE in nats.
-        validation_loss: of validation.
         figures: accuracy, ap and auroc of all validation images.
         generators: the same of each validation set: a generator's images and the real ones beside.
     """

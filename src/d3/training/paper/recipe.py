@@ -44,7 +44,6 @@ class Trained:
     Attributes:
         manifest: of the model in the registry; None in the processes that only helped.
         best: the epoch whose head it is.
-        epochs: that were trained.
         unreadable: path and code of images that were skipped.
     """
 

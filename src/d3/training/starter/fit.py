@@ -106,7 +106,6 @@ class FitSettings:
     """How long and how fast to learn.
 
     Attributes:
-        steps: optimiser steps.
         pairs_per_batch: pairs, of two pictures each.
         alone_per_batch: photographs beside them that nobody redid.
         rate: peak learning rate, reached after the warm-up, falling to zero as a half cosine.

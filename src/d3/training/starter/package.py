@@ -34,19 +34,7 @@ def write_manifest(
     notice: str,
     metrics: Mapping[str, Any],
 ) -> Manifest:
-    """Write ``manifest.json`` beside ``encoder.safetensors`` and ``head.safetensors``.
-
-    Args:
-        folder: holds both files; read by the registry as it stands.
-        name: the model's.
-        spec: the encoder's shape.
-        permutations: up to 16 orders of the patches.
-        permutation_seed: where they came from.
-        fitted: calibration, threshold and abstain band.
-        provenance: how the weights were made.
-        notice: what every face says when the model answers.
-        metrics: the figures that `d3 models info` shows.
-    """
+    """Write ``manifest.json`` beside ``encoder.safetensors`` and ``head.safetensors``."""
     manifest = Manifest(
         name=name,
         version=1,

@@ -137,9 +137,6 @@ class Source:
 
     Attributes:
         split: its name; another name gives other choices.
-        originals: photographs, decoded.
-        seed: of all choices.
-        cutting: how.
     """
 
     split: str

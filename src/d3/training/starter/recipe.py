@@ -66,18 +66,14 @@ class StarterPlan:
 
     Attributes:
         generator_pictures: on which the generators are trained.
-        generator_steps: optimiser steps of each generator.
         training_pairs: pictures, each redone by one of the seen families' generators.
         training_photographs: pictures beside them that nobody redoes, of every size.
         calibration_pairs: pictures of other packages, each redone by one of the seen families.
         test_pictures: of still other packages, each redone by every family.
-        cutting: how pairs are cut from photographs.
         photograph_sides: shortest and longest length of the pictures that nobody redoes.
         max_false: share of the calibration's photographs, whole ones and parts, that may be called
             fake.
         max_missed: share of its redone pictures that may be called real.
-        encoder: the shape of the network.
-        fit: the training of the network.
     """
 
     generator_pictures: int = 200

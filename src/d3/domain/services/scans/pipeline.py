@@ -36,10 +36,6 @@ class Pipeline(Generic[T]):
     """Takes keys, gives outcomes; one thread calls it, many work behind it.
 
     Args:
-        question: what is asked, of which model.
-        collection: opens URIs.
-        judge: takes each image through its steps.
-        decoder: of what the collection gives.
         isolated: decodes what is not trusted; as the other one does unless given.
         threads: that read and decode.
         batch_size: images of one forward pass at most.

@@ -72,15 +72,8 @@ class ScanService:
     """Starts and resumes scans of this machine.
 
     Args:
-        host: holds the model.
-        decoder: of images.
-        judge: takes each image through its steps.
-        clock: tells the time.
         ledger: gives the ledger, whose database must be ready by then.
-        collection: opens a source.
         isolated: decodes where a crash costs no more than the image.
-        threads: that decode.
-        batch_size: images of one forward pass at most.
     """
 
     def __init__(  # noqa: PLR0917  its parts, one by one

@@ -26,7 +26,6 @@ class FinishedShards:
     """Tells which shards were finished since it was asked before, by workers anywhere.
 
     Args:
-        ledger: knows them.
         scan: as it stands; what is finished by now is not told.
     """
 

@@ -82,11 +82,8 @@ class _Held:
     """A shard that is being worked on.
 
     Attributes:
-        number: the shard's.
-        left: URIs without an outcome.
         isolated: whether its images are decoded where a crash costs no more than the image.
         passed_over: files that are no images.
-        rows: to be kept.
     """
 
     number: int
@@ -100,13 +97,8 @@ class ScanWorker:
     """Works on one scan until it is over.
 
     Args:
-        scan: as the ledger knows it.
-        ledger: hands out shards and keeps rows.
-        collection: the images.
         pipeline: judges them; the worker closes it.
-        clock: tells the time.
         outage_seconds: that the ledger may be away.
-        watcher: hears what happens.
         shard_images: keys of a shard at most; the first are smaller.
     """
 
