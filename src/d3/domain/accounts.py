@@ -1,4 +1,4 @@
-"""Who may ask: users, their API keys, scopes, and what decides whether a key is valid."""
+"""Users, their API keys and scopes, and what makes a key valid."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 class Scope(StrEnum):
     """What a key allows.
 
-    ``predict`` judges images; ``read`` sees one's own results; ``models`` loads, lists and uploads
+    ``predict`` judges images; ``read`` shows one's own results; ``models`` loads, lists and uploads
     models; ``admin`` allows all of that, and everybody's results and accounts.
     """
 
@@ -65,12 +65,12 @@ ADOPTED_SCOPES = frozenset({Scope.PREDICT, Scope.READ, Scope.MODELS})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """Somebody with an account.
+    """A user.
 
     Attributes:
-        id: counts from 1; never given twice.
+        id: counts from 1; never reused.
         username: unique; see :func:`checked_username`.
-        email: unique; None where there is none.
+        email: unique; None if there is none.
         created_at: in UTC.
         is_active: whether their keys are valid.
     """
@@ -92,14 +92,14 @@ class KeyState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
-    """What is known of a key without its secret.
+    """A key without its secret.
 
     Attributes:
-        key_id: stands in the key itself and may be shown anywhere.
+        key_id: part of the key itself; may be shown anywhere.
         created_at: in UTC.
-        expires_at: from this moment on it opens nothing; None: never.
+        expires_at: from then on the key is invalid; None: never.
         last_used_at: to the minute; None: never yet.
-        revoked_at: when it was taken back; None: it was not.
+        revoked_at: when it was revoked; None: it was not.
     """
 
     key_id: str
@@ -112,7 +112,7 @@ class ApiKey:
     revoked_at: datetime | None = None
 
     def state(self, now: datetime) -> KeyState:
-        """How the key stands at this moment."""
+        """Its state at this time."""
         if self.revoked_at is not None:
             return KeyState.REVOKED
         if self.expires_at is not None and self.expires_at <= now:
@@ -122,7 +122,7 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssuedKey(ApiKey):
-    """A key just made, with its secret: shown to its owner now and never again.
+    """A new key with its secret: shown to its owner now and never again.
 
     Attributes:
         key: what to send as ``X-API-Key``.
@@ -132,7 +132,7 @@ class IssuedKey(ApiKey):
 
 
 def issued(minted: MintedKey, user_id: int, wish: KeyWish, now: datetime) -> IssuedKey:
-    """The key that a wish comes to."""
+    """A new key as asked for."""
     return IssuedKey(
         key_id=minted.key_id,
         user_id=user_id,
@@ -146,15 +146,15 @@ def issued(minted: MintedKey, user_id: int, wish: KeyWish, now: datetime) -> Iss
 
 @dataclass(frozen=True, slots=True)
 class KeyWish:
-    """What a new key is to be.
+    """A key that is asked for.
 
     Attributes:
-        name: what its owner calls it, at most 255 characters; may be empty.
-        scopes: what it allows; at least one.
-        expires_at: when it ends; None: never.
+        name: for its owner, at most 255 characters; may be empty.
+        scopes: at least one.
+        expires_at: None: never.
 
     Raises:
-        AccountInvalid: no scope, an unknown one, or a name that cannot be.
+        AccountInvalid: no scope, an unknown one, or an invalid name.
         ValueError: a time without a zone.
     """
 
@@ -172,7 +172,7 @@ class KeyWish:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is asking, once their key was accepted."""
+    """Who asks, after their key was accepted."""
 
     user_id: int
     key_id: str
@@ -185,10 +185,10 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What a key opens, and how long that may be believed without asking again.
+    """Whose key this is, and when it expires.
 
     Attributes:
-        expires_at: when the key ends; None: never.
+        expires_at: None: never.
     """
 
     principal: Principal
@@ -198,11 +198,11 @@ class Admission:
 
 @dataclass(frozen=True, slots=True)
 class Presented:
-    """A key that somebody sent, before anybody looked whether there is such a one.
+    """A key as it was sent, before it is looked up.
 
     Attributes:
-        key_id: that stands in it; None in an adopted key, which is found by its fingerprint.
-        fingerprint: to be compared with the stored one.
+        key_id: None in an adopted key, which is found by its fingerprint.
+        fingerprint: to compare with the stored one.
     """
 
     key_id: str | None
@@ -210,10 +210,10 @@ class Presented:
 
 
 def presented(key: str) -> Presented:
-    """What to look for in the store.
+    """Parse a key.
 
     Raises:
-        KeyInvalid: no store need be asked: it is empty, endless or mistyped.
+        KeyInvalid: it is empty, too long or mistyped; no lookup is needed.
     """
     if not key or len(key) > LONGEST_KEY or form_of(key) is KeyForm.MISTYPED:
         raise KeyInvalid
@@ -223,14 +223,14 @@ def presented(key: str) -> Presented:
 def admit(
     asked: Presented, found: ApiKey | None, stored: str, *, user_is_active: bool, now: datetime
 ) -> Principal:
-    """The owner of a key that is valid.
+    """The owner of a valid key.
 
     Args:
         asked: what was sent.
         found: the key that the store has for it, if any.
         stored: that key's fingerprint.
         user_is_active: its owner's.
-        now: the moment of asking.
+        now: the current time.
 
     Raises:
         AccessRefused: one of its kinds; all look the same to the caller.
@@ -242,7 +242,7 @@ def admit(
 
 
 def standing(found: ApiKey, *, user_is_active: bool, now: datetime) -> Principal:
-    """Whose key this is, if it is valid now; the key itself is not needed.
+    """The owner of a stored key, if it is valid now; the secret is not needed.
 
     Raises:
         AccessRefused: KeyRevoked, KeyExpired or UserDisabled.
@@ -258,15 +258,15 @@ def standing(found: ApiKey, *, user_is_active: bool, now: datetime) -> Principal
 
 
 def use_is_news(key: ApiKey, now: datetime) -> bool:
-    """Whether this use of the key is to be written down."""
+    """Whether this use of the key should be recorded."""
     return key.last_used_at is None or now - key.last_used_at >= USE_NOTED_EVERY
 
 
 def checked_room(keys: Iterable[ApiKey], now: datetime) -> None:
-    """See that a user with these keys may have another one.
+    """Check that a user with these keys may have another one.
 
     Raises:
-        KeyLimitReached: as many as may be are live.
+        KeyLimitReached: they have the most live keys allowed.
     """
     if sum(key.state(now) is KeyState.LIVE for key in keys) >= LIVE_KEYS:
         raise KeyLimitReached(
@@ -276,10 +276,10 @@ def checked_room(keys: Iterable[ApiKey], now: datetime) -> None:
 
 
 def retired(key: ApiKey, overlap: timedelta, now: datetime) -> ApiKey:
-    """The key as its rotation leaves it: ended now, or after the overlap at the latest.
+    """The key after its rotation: expired now, or at the end of the overlap at the latest.
 
     Raises:
-        KeyNotLive: it has ended before.
+        KeyNotLive: it expired or was revoked before.
     """
     if (state := key.state(now)) is not KeyState.LIVE:
         raise KeyNotLive(
@@ -293,9 +293,9 @@ def retired(key: ApiKey, overlap: timedelta, now: datetime) -> ApiKey:
 
 
 def checked_username(username: str) -> str:
-    """The name of a new user in one Unicode form (NFC), so that what looks alike is alike.
+    """The name of a new user in one Unicode form (NFC), so that equal looks are equal.
 
-    It can be typed as one word in any shell and stand in any path.
+    It is one word in any shell and valid in any path.
 
     Raises:
         AccountInvalid: not 1 to 255 letters, digits, ``.``, ``_``, ``-``, ``+`` and ``@``,
@@ -314,7 +314,7 @@ def checked_username(username: str) -> str:
 
 
 def checked_email(email: str) -> str:
-    """The address as it is.
+    """The address, unchanged.
 
     Raises:
         AccountInvalid: it has no ``@`` with something on both sides, or holds spaces.
@@ -330,7 +330,7 @@ def checked_scopes(scopes: Iterable[str]) -> frozenset[Scope]:
     """The scopes by name.
 
     Raises:
-        AccountInvalid: there is none, or one that D3 does not know.
+        AccountInvalid: there is none, or an unknown one.
     """
     known = ", ".join(Scope)
     found = set()

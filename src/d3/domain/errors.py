@@ -30,7 +30,7 @@ class D3Error(Exception):
 
 
 def shown(value: object, most: int = 80) -> str:
-    """What somebody handed in, short enough for a sentence."""
+    """A value, short enough for a sentence."""
     try:
         text = repr(value)
     except Exception:  # noqa: BLE001  a foreign repr, or a whole number too long to be written
@@ -45,7 +45,7 @@ class SettingsInvalid(D3Error):
 
 
 class RequestInvalid(D3Error):
-    """The question itself makes no sense, whatever the image."""
+    """The request itself makes no sense, whatever the image."""
 
     code = "invalid_request"
 
@@ -75,7 +75,7 @@ class FileMissing(FormInvalid):
 
 
 class LinkInvalid(RequestInvalid):
-    """A link that is not fetched, whoever asks."""
+    """A link that is never fetched."""
 
     code = "invalid_link"
 
@@ -111,13 +111,13 @@ class FormTooLarge(RequestInvalid):
 
 
 class HostInvalid(RequestInvalid):
-    """A request that says not once which host it is for."""
+    """A request without exactly one Host header."""
 
     code = "invalid_host"
 
 
 class FormTooSlow(RequestInvalid):
-    """A body that did not arrive in the time it has."""
+    """A body that did not arrive in time."""
 
     code = "body_too_slow"
 
@@ -141,7 +141,7 @@ class IdempotencyKeyReused(RequestInvalid):
 
 
 class ScanMismatch(RequestInvalid):
-    """A scan is to go on with another source, model, threshold or number of views."""
+    """A scan cannot go on with another source, model, threshold or number of views."""
 
     code = "scan_mismatch"
 
@@ -153,7 +153,7 @@ class SourceRefused(RequestInvalid):
 
 
 class ScanFailed(D3Error):
-    """Nothing that works on a scan can go on with it."""
+    """No worker can go on with a scan."""
 
     code = "scan_failed"
 
@@ -433,10 +433,10 @@ class KeyLimitReached(AccountError):
 
 
 class AccessRefused(D3Error):
-    """The API key does not open the door.
+    """The API key is not accepted.
 
-    The kinds are for the log: code and sentence are the same for all, so that whoever tries keys
-    learns nothing.
+    The kinds are for the log: code and sentence are the same for all, so that guessing keys reveals
+    nothing.
 
     Attributes:
         reason: a stable word for the log, never for the answer.
@@ -454,7 +454,7 @@ class AccessRefused(D3Error):
 
 
 class KeyMissing(AccessRefused):
-    """There is no key, and the caller is not one who needs none."""
+    """No key was sent, and this caller needs one."""
 
     code = "key_missing"
     reason = "missing"
@@ -464,45 +464,45 @@ class KeyMissing(AccessRefused):
 
 
 class KeysMissing(D3Error):
-    """The service would be reached from elsewhere, and nobody has a key."""
+    """The service would be reachable from other machines, and there is no key."""
 
     code = "keys_missing"
 
 
 class SecretWeak(D3Error):
-    """The SECRET_KEY is one that everybody knows."""
+    """The SECRET_KEY is publicly known."""
 
     code = "secret_weak"
 
 
 class KeyInvalid(AccessRefused):
-    """No such key was ever handed out, or it was mistyped."""
+    """There is no such key, or it was mistyped."""
 
     reason = "invalid"
 
 
 class KeyExpired(AccessRefused):
-    """The key's time is over."""
+    """The key has expired."""
 
     reason = "expired"
 
 
 class KeyRevoked(AccessRefused):
-    """The key was taken back."""
+    """The key was revoked."""
 
     reason = "revoked"
 
 
 class UserDisabled(AccessRefused):
-    """The key is good; its owner's account is closed."""
+    """The key's owner is disabled."""
 
     reason = "disabled"
 
 
 class SessionEnded(AccessRefused):
-    """Somebody signed in before, and that holds no longer.
+    """The caller was signed in, and no longer is.
 
-    Unlike a key's sender they have shown the key, so they are told why.
+    They have shown the key, so the reason is given.
 
     Attributes:
         reason: expired, revoked or disabled, as the key is; or over.
@@ -521,13 +521,13 @@ class SessionEnded(AccessRefused):
 
 
 class AccessForbidden(D3Error):
-    """The key is good, and does not allow this."""
+    """The key is valid, and does not allow this."""
 
     code = "forbidden"
 
 
 class HostRefused(AccessForbidden):
-    """The service was called by a name that it does not go by."""
+    """The service was called by an unknown host name."""
 
     code = "host_refused"
 
@@ -549,7 +549,7 @@ class RateLimited(D3Error):
 
 
 class CrossSite(D3Error):
-    """A page of another site had a browser send something that changes something."""
+    """A page of another site sent something that changes something."""
 
     code = "cross_site"
 
@@ -577,7 +577,7 @@ class EngineMissing(EngineUnavailable):
 
 
 class ExplanationUnavailable(D3Error):
-    """What runs the model gives scores and cannot say where they come from."""
+    """The engine cannot draw heat maps."""
 
     code = "explanation_unavailable"
 
@@ -615,12 +615,12 @@ class ResourcesExhausted(Overloaded):
 
 
 class ServiceStopping(Overloaded):
-    """The service was told to stop before this was done."""
+    """The service stopped before this was done."""
 
     code = "service_stopping"
 
 
 class DeadlineExceeded(Overloaded):
-    """The image's time was over before the detector came to it; it cost no forward pass."""
+    """The image's deadline passed before its forward pass."""
 
     code = "deadline_exceeded"

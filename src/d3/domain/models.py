@@ -1,4 +1,4 @@
-"""What a model is: an encoder, a head, and a manifest that says how the two give a score."""
+"""What a model is: an encoder, a head, and a manifest that says how they give a score."""
 
 from __future__ import annotations
 
@@ -131,10 +131,10 @@ class Manifest:
         encoder: its file, shared by every model with the same one.
         permutations: up to 16 orders of the patches; view ``k`` uses the ``k``-th. Output patch
             ``i`` is input patch ``permutation[i]``, patches counted in row-major order.
-        permutation_seed: where they came from; they stand written out, so it is provenance only.
+        permutation_seed: that they were drawn with; for the record only.
         threshold: the model's own, in [0, 1].
         licence: an SPDX expression or a sentence.
-        notice: what every face must say when this model is used; may be empty. It belongs to the
+        notice: what must be said wherever this model is used; may be empty. It belongs to the
             encoder: see :func:`with_encoders_notice`.
         created_at: ISO 8601 in UTC.
     """

@@ -1,4 +1,4 @@
-"""Bulk scans: a collection of images judged by one model, shard by shard, one row for each."""
+"""Bulk scans: one model judges a collection of images, shard by shard, one row for each."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class NewScan:
         threshold: in [0, 1].
         views: 1 to 16.
         created_at: with its zone.
-        by_service: whether the service started it, and so sees to its end.
+        by_service: whether the service started it, and so completes it.
         notice: what must be said beside the verdicts, from the model's manifest; may be empty.
     """
 
@@ -64,7 +64,7 @@ class NewScan:
 
 @dataclass(frozen=True, slots=True)
 class ScanCounts:
-    """How many images ended how; those that other files were passed over for are no images.
+    """How many images ended how.
 
     Attributes:
         passed_over: files that are no images.
@@ -91,12 +91,12 @@ class ScanCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scan(NewScan):
-    """A scan as the ledger knows it.
+    """A scan in the ledger.
 
     Attributes:
         listed: whether every key has been found.
         finished_at: None while it is not over.
-        trouble: why the service could not go on with it when it last tried; None if it could.
+        trouble: why the service could not go on with it at the last attempt; None if it could.
     """
 
     id: int
@@ -110,11 +110,11 @@ class Scan(NewScan):
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The right to list, and where to go on.
+    """A lease on the listing, and where to resume.
 
     Attributes:
         number: of the next shard.
-        cursor: behind the last key listed; None at the beginning.
+        cursor: after the last key listed; None at the beginning.
     """
 
     number: int
@@ -123,12 +123,12 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Some keys of a scan, to be judged by whoever holds the lease.
+    """Some keys of a scan, to be judged by the worker that holds the lease.
 
     Attributes:
         number: counts from 0.
         uris: as the collection listed them.
-        begun: whether somebody held it before, who may have died of one of its images.
+        begun: whether another worker held it before; one of its images may have killed it.
     """
 
     number: int
@@ -187,7 +187,7 @@ class ScanRow:
 
     @property
     def kind(self) -> str:
-        """Under which word of :class:`ScanCounts` it counts."""
+        """Under which name of :class:`ScanCounts` it counts."""
         return self.verdict or "error"
 
 
@@ -201,7 +201,7 @@ ROW_FIELDS = (
 
 
 def row_of(uri: str, outcome: Detection | D3Error, now: datetime) -> ScanRow:
-    """The row of an image that was judged, or could not be."""
+    """The row of an image that was judged, or failed."""
     if isinstance(outcome, D3Error):
         return ScanRow(uri=stored_uri(uri), verdict=None, error=outcome.code, created_at=now)
     image = outcome.image
@@ -227,9 +227,9 @@ def row_of(uri: str, outcome: Detection | D3Error, now: datetime) -> ScanRow:
 
 
 def stored_uri(uri: str) -> str:
-    """The URI as every database can keep and index it, the same for the same and no other.
+    """The URI in a form that every database can store and index; unique for each URI.
 
-    One that is too long, or is no Unicode text, is shown as far as can be, with its SHA-256.
+    One that is too long, or is no Unicode text, is shown as far as possible, with its SHA-256.
     """
     if not _UNSTORABLE.search(uri) and len(uri.encode()) <= _URI_BYTES:
         return uri
@@ -239,7 +239,7 @@ def stored_uri(uri: str) -> str:
 
 
 def checked_scan_name(name: str) -> str:
-    """The name, if a scan can be called so.
+    """The name, if it is valid.
 
     Raises:
         RequestInvalid: it is not 1 to 64 letters, digits, ``.``, ``_`` and ``-``.
@@ -253,7 +253,7 @@ def checked_scan_name(name: str) -> str:
 
 
 def new_scan_name(now: datetime) -> str:
-    """A name nobody else has: the moment and a little chance."""
+    """A new name: the time and some random digits."""
     return f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
@@ -263,7 +263,7 @@ def as_begun(scan: Scan) -> NewScan:
 
 
 def check_same(scan: Scan, wanted: NewScan) -> None:
-    """See that a scan goes on with what it was begun with.
+    """Check that a scan goes on with what it was begun with.
 
     Raises:
         ScanMismatch: it was begun with something else; each difference is named.

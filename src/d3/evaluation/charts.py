@@ -1,6 +1,6 @@
 """Charts as inline SVG: lines with bands, histograms, and stacked columns.
 
-Colours are the page's (CSS variables), so one drawing serves light and dark.
+Colours are the page's CSS variables, so one drawing serves light and dark.
 """
 
 from __future__ import annotations
@@ -80,11 +80,7 @@ class Chart:
     names: Sequence[str]
 
     def svg(self, attributes: str = "") -> str:
-        """The drawing alone.
-
-        Args:
-            attributes: of its element, beside its size and label.
-        """
+        """The SVG alone, with more attributes of its element."""
         return (
             f'<svg {attributes} viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
             f'aria-label="{escape(self.title)}">{self.drawing}</svg>'
@@ -140,7 +136,7 @@ def histogram(
     *,
     mark: tuple[float, str] | None = None,
 ) -> Chart:
-    """Bars of several kinds over the same bins of [0, 1], each kind as shares of its own total."""
+    """Bars of several kinds over the same bins of [0, 1], as shares of each kind's total."""
     shares = {
         name: [count / max(sum(counts), 1) for count in counts] for name, counts in bars.items()
     }
@@ -172,12 +168,12 @@ def histogram(
 
 
 def columns(bars: Sequence[Bar], names: Sequence[str], kinds: Sequence[str]) -> Markup:
-    """Columns over their labels, their parts upon each other; some labels where there are many.
+    """Stacked columns over their labels; only some labels if there are many.
 
     Args:
         bars: from left to right.
-        names: of the parts, shown where the pointer is.
-        kinds: of the parts: the classes that give them their colour.
+        names: of the parts, for tooltips.
+        kinds: of the parts: their CSS classes.
     """
     top = _rounded_up(max((sum(bar.values) for bar in bars), default=0))
     every = max(1, -(-len(bars) // _LABELS))
@@ -207,7 +203,7 @@ def columns(bars: Sequence[Bar], names: Sequence[str], kinds: Sequence[str]) -> 
 
 @dataclass(frozen=True, slots=True)
 class _Plane:
-    """Two axes on a drawing: where their values are, in pixels from its upper left corner."""
+    """Two axes, and the place of their values in pixels from the upper left corner."""
 
     x: Axis
     y: Axis
@@ -229,7 +225,7 @@ class _Plane:
         return self.left + (self.width - self.left - self.right) * share
 
     def up(self, value: float) -> float:
-        """Where a value of the y axis is; one beyond it is at its end."""
+        """Where a value of the y axis is; clipped to the axis."""
         share = (value - self.y.low) / (self.y.high - self.y.low)
         return self.floor - (self.floor - self.top) * min(max(share, 0.0), 1.0)
 
@@ -280,7 +276,7 @@ def _bar(style: str, box: tuple[float, float, float, float], told: str) -> str:
 
 
 def _rounded_up(value: int) -> int:
-    """A round number at or above the value that four ticks divide."""
+    """A round number at or above the value, divisible by four ticks."""
     if value <= _TICKS:
         return _TICKS
     unit: int = 10 ** (len(str(value)) - 1)

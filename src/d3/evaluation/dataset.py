@@ -143,7 +143,7 @@ class Dataset:
 
 
 def _folder_items(root: str) -> Iterator[Item | None]:
-    """Images below a folder; None for a file whose kind nothing tells."""
+    """Images below a folder; None for a file whose kind is unknown."""
     above = Path(root).resolve().parts[1:]
     known: tuple[bool, str] | None = None
     looked_at: str | None = None
@@ -163,7 +163,7 @@ def _folder_items(root: str) -> Iterator[Item | None]:
 
 
 def _check_one_kind(path: str, inside: Sequence[str]) -> None:
-    """See that the folders of a path do not say both kinds."""
+    """Check that the folders of a path do not name both kinds."""
     real = next((part for part in inside if part.lower() in REAL_FOLDERS), None)
     fake = next((part for part in inside if part.lower() in FAKE_FOLDERS), None)
     if real is not None and fake is not None:
@@ -175,7 +175,7 @@ def _check_one_kind(path: str, inside: Sequence[str]) -> None:
 
 
 def _kind_and_generator(above: Sequence[str], inside: Sequence[str]) -> tuple[bool, str] | None:
-    """What the folders say: whether generated, and the generator's name."""
+    """Whether the folders say generated, and the generator's name."""
     lowered = [part.lower() for part in inside]
     place = next((i for i, part in enumerate(lowered) if _is_kind(part)), None)
     if place is None:
@@ -202,7 +202,7 @@ def _first_name(parts: Sequence[str]) -> str | None:
 
 
 def _csv_items(file: Path) -> Iterator[Item]:
-    """The images that a CSV names; paths count from its folder."""
+    """The images that a CSV names; paths are relative to its folder."""
     try:
         with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
             sample = stream.read(SAMPLE_CHARACTERS)

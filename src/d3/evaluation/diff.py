@@ -26,7 +26,7 @@ VERDICTS = ("real", "uncertain", "fake")
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One figure of both models.
+    """A figure before and after.
 
     Attributes:
         difference: after minus before, with the interval of the paired bootstrap.
@@ -197,7 +197,7 @@ def _side(rows: Iterable[Row]) -> _Side:
 def _changes(
     before: Scores, after: Scores, thresholds: tuple[float, float], seed: int
 ) -> tuple[Group, dict[str, Change]]:
-    """The figures of the line that stands for the whole, and what becomes of them."""
+    """The figures of the line for the whole data set, and their changes."""
     tables = [
         measure_with_draws(scores, threshold=threshold, seed=seed)
         for scores, threshold in zip((before, after), thresholds, strict=True)
@@ -238,7 +238,7 @@ def _examples(
     shift: NDArray[np.float64],
     chosen: NDArray[np.bool_],
 ) -> list[Example]:
-    """The images chosen whose prediction moved most; the rows are read again for their names."""
+    """The images chosen whose prediction moved most; rows are read again for their names."""
     places = np.flatnonzero(chosen)
     places = places[np.argsort(-np.abs(shift[places]), kind="stable")][:EXAMPLES]
     wanted = {int(before.hashes[place]): int(place) for place in places}

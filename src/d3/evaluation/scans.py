@@ -1,4 +1,9 @@
-"""What a scan found, from one pass over its rows in bounded memory."""
+"""What a scan leaves: its rows as files, and a summary.
+
+The database is authoritative. A part is written from it when its shard is finished, and again
+at the end if it is missing. It is named by its shard and appears whole or not at all, so after
+any number of interruptions each row is in exactly one part.
+"""
 
 from __future__ import annotations
 
@@ -36,14 +41,14 @@ _TYPES = dict.fromkeys(ROW_FIELDS, "str") | {
 
 
 def best_format() -> str:
-    """``parquet`` where pyarrow is installed, else ``csv``."""
+    """``parquet`` if pyarrow is installed, else ``csv``."""
     return "parquet" if find_spec("pyarrow") is not None else "csv"
 
 
 def rows_of(
     ledger: ScanLedger, scan_id: int, *, shard: int | None = None, page: int = 5000
 ) -> Iterator[ScanRow]:
-    """Every row of a scan, or of one shard, in the database's order, a page in memory at a time."""
+    """Every row of a scan, or of one shard, in the database's order; a page at a time."""
     after: str | None = None
     while rows := ledger.rows(scan_id, after=after, shard=shard, limit=page):
         yield from rows
@@ -61,7 +66,7 @@ def write_rows(rows: Iterable[ScanRow], target: Path, form: str) -> None:
         form: one of :data:`FORMATS`.
 
     Raises:
-        RequestInvalid: Parquet is wanted, and pyarrow is not installed.
+        RequestInvalid: Parquet without pyarrow.
         StorageFailed: it cannot be written.
     """
     with writing(target.parent):
@@ -78,11 +83,11 @@ class Parts:
     """The folder of a scan's parts.
 
     Args:
-        folder: made if it is not there; one that holds another scan's parts is refused.
+        folder: created if missing.
         form: ``csv`` or ``parquet``.
 
     Raises:
-        RequestInvalid: the folder holds something else.
+        RequestInvalid: the folder holds something else, such as another scan's parts.
         StorageFailed: it cannot be written.
     """
 
@@ -100,7 +105,7 @@ class Parts:
         write_rows(rows, self._file(shard), self._form)
 
     def complete(self, shards: int) -> int:
-        """Write what is missing of a finished scan; how many parts there are."""
+        """Write the missing parts of a finished scan; how many parts there are."""
         for shard in range(shards):
             if not self._file(shard).exists():
                 self.write(shard)
@@ -136,7 +141,7 @@ OTHERS = "(others)"
 
 @dataclass(slots=True)
 class PrefixCounts:
-    """How the images below one prefix ended.
+    """Counts below one prefix.
 
     Attributes:
         kinds: images by verdict, and ``error``.
@@ -148,24 +153,24 @@ class PrefixCounts:
 
     @property
     def images(self) -> int:
-        """With a row."""
+        """Images with a row."""
         return self.kinds.total()
 
     @property
     def mean(self) -> float:
-        """Prediction of those that were judged; NaN where none was."""
+        """Mean prediction of those that were judged; NaN if none was."""
         judged = self.images - self.kinds["error"]
         return self.total / judged if judged else float("nan")
 
 
 @dataclass(slots=True)
 class Summary:
-    """A scan's rows, summed up.
+    """A summary of a scan's rows, from one pass in bounded memory.
 
     Attributes:
         histogram: images by prediction, :data:`BINS` bins of [0, 1].
         prefixes: by the first folder below the source; the largest ten thousand and the others.
-        suspects: of the rows called fake those with the highest predictions, highest first.
+        suspects: the highest predictions called fake, highest first.
         first_errors: some rows that could not be judged.
     """
 
@@ -178,12 +183,12 @@ class Summary:
 
 
 def summarise(rows: Iterable[ScanRow], source: str, top: int) -> Summary:
-    """Sum up the rows.
+    """Summarise the rows.
 
     Args:
         rows: of one scan.
-        source: the scan's, below which prefixes begin.
-        top: suspects that are kept.
+        source: the scan's; prefixes are below it.
+        top: how many suspects are kept.
     """
     summary = Summary()
     worst: list[tuple[float, int, ScanRow]] = []

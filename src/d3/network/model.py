@@ -1,4 +1,4 @@
-"""D3 itself: an image beside its patch-shuffled self, told apart by an attention head.
+"""The D3 network: an image and its patch-shuffled versions, compared by an attention head.
 
 ::
 

@@ -68,7 +68,7 @@ def averaged(logits: Tensor, spec: EncoderSpec) -> Tensor:
 
 
 def _count(spec: EncoderSpec) -> int:
-    """How many windows there are."""
+    """The number of windows."""
     return (spec.grid - min(SIDE, spec.grid) + 1) ** 2
 
 

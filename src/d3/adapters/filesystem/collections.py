@@ -197,10 +197,10 @@ class ListCollection:
 
 
 def _places_of(cursor: str) -> Iterator[tuple[str, str]]:
-    """Where to go on: folders below the root, each with the path behind which its rest comes.
+    """Where to resume: folders below the root, each with the path after which its rest comes.
 
-    In the plain case it is the root's own, and the path alone is the cursor; else folders and paths
-    in turn, with NULs between them, which no path has.
+    Usually that is the root's own, and the path alone is the cursor. Otherwise folders and paths
+    alternate, separated by NUL, which no path holds.
     """
     parts = cursor.split("\0")
     if len(parts) == 1:
@@ -209,7 +209,7 @@ def _places_of(cursor: str) -> Iterator[tuple[str, str]]:
 
 
 def _later(waiting: Iterable[tuple[str, str]], unread: Iterable[tuple[str, OSError]]) -> str:
-    """The end of a cursor: what is to be looked into behind the folder that is being listed."""
+    """The end of a cursor: what is still to be listed after the current folder."""
     ahead = "".join(f"\0{folder}\0{behind}" for folder, behind in waiting)
     return ahead + "".join(f"\0{folder}\0" for folder, _ in unread)
 

@@ -141,7 +141,6 @@ class FilesystemRegistry:
             return self._read(name, self._existing(checked_name(name), version))
 
     def _existing(self, name: str, version: int | None) -> int:
-        """The version asked for, or the newest."""
         return existing(name, self._versions(name), version)
 
     def _read(self, name: str, version: int) -> Manifest:

@@ -1,7 +1,7 @@
-"""Heads put into the bucket by hand become models when they are first listed or opened.
+"""Heads uploaded to the bucket by hand become models when they are first listed or opened.
 
-Each is checked, bound to an encoder and stored with a manifest. From then on it is a model like any
-other. A head that is uploaded again becomes the next version.
+Each is checked, bound to an encoder and stored with a manifest. A head that is uploaded again
+becomes the next version.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _Summaries: TypeAlias = list[ModelSummary]
 
 
 class AdoptingRegistry:
-    """Implements ``ModelRegistry`` with another one, and takes bare heads in."""
+    """Implements ``ModelRegistry`` with a :class:`MinioRegistry`, and imports bare heads."""
 
     def __init__(self, registry: MinioRegistry, binder: HeadBinder) -> None:
         self._registry = registry
@@ -36,9 +36,9 @@ class AdoptingRegistry:
         return self._registry.trouble
 
     def list(self) -> _Summaries:
-        """The newest version of every model, by name, after taking in what is new.
+        """The newest version of every model, by name, after importing new heads.
 
-        A head that cannot be taken in is left out, and said once; :meth:`open` says why.
+        A head that cannot be imported is left out and logged once; :meth:`open` says why.
         """
         found = self._registry.list()
         known = {one.manifest.name: one.manifest for one in found}
@@ -54,7 +54,7 @@ class AdoptingRegistry:
             return self._registry.describe(name, version)
 
     def open(self, name: str, version: int | None = None) -> StoredModel:
-        """The model's files; a head that was put there since is taken in first.
+        """The model's files; a head that was uploaded since is imported first.
 
         Raises:
             CheckpointInvalid: the file of this name is no head, or no encoder here fits it.
@@ -75,7 +75,7 @@ class AdoptingRegistry:
         return self._registry.put(manifest, encoder, head)
 
     def delete(self, name: str, version: int | None = None) -> None:
-        """Remove one version or all; a bare head of the name goes with the last of them."""
+        """Remove one version or all; after the last one also a bare head of that name."""
         self._registry.delete(name, version)
         if self._registry_has(name):
             return
@@ -97,7 +97,7 @@ class AdoptingRegistry:
             return False
 
     def _taken(self, name: str, known: dict[str, Manifest]) -> bool:
-        """Take the bare head of this name in, if there is one that is new."""
+        """Import the bare head of this name, if there is a new one."""
         checked_name(name)
         for head in self._registry.bare_heads():
             if head.name == name and _is_new(head, known):
@@ -106,7 +106,7 @@ class AdoptingRegistry:
         return False
 
     def _tried(self, head: BareHead) -> bool:
-        """Take a head in; one that was refused before is not looked at again."""
+        """Import a head; one that was refused before is not tried again."""
         if head in self._refused:
             return False
         try:

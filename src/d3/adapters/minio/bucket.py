@@ -205,7 +205,7 @@ class Bucket:
             response.release_conn()
 
     def _put(self, put: Callable[[], object]) -> None:
-        """Run the block, after making the bucket if it turns out to be missing."""
+        """Run the block, and make the bucket first if it is missing."""
         try:
             with translated():
                 put()

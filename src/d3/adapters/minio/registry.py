@@ -1,4 +1,4 @@
-"""A model registry in a bucket of any S3 server, with a copy of what was used on this machine.
+"""A model registry in a bucket of any S3 server, with a copy on this machine.
 
 ::
 
@@ -7,7 +7,7 @@
     active                          the name of the model used when none is named
     <name>.pth                      a bare head, uploaded by hand
 
-While the store is away, reading goes on from the copy, and writing fails.
+While the store does not answer, the copy is read, and writing fails.
 """
 
 from __future__ import annotations
@@ -119,14 +119,13 @@ class MinioRegistry:
 
     @property
     def trouble(self) -> str | None:
-        """Why the store cannot be used, as of the last attempt; None while it answers."""
         return self._breaker.reason
 
     def list(self) -> _Summaries:
-        """The newest version of every model, by name; a damaged manifest is left out and warned of.
+        """The newest version of every model, by name; damaged manifests are skipped with a warning.
 
         Raises:
-            StorageUnavailable: the store is away, and was never listed from here.
+            StorageUnavailable: the store does not answer, and was never listed from here.
         """
         active, shipped = self.active(), self._packaged.manifests()
 
@@ -152,7 +151,7 @@ class MinioRegistry:
         """The model's files on this machine, checked against their SHA-256.
 
         Raises:
-            StorageUnavailable: the store is away, and the model was never opened here.
+            StorageUnavailable: the store does not answer, and the model was never opened here.
         """
         if (shipped := self._packaged.open(checked_name(name), version)) is not None:
             return shipped
@@ -208,7 +207,7 @@ class MinioRegistry:
         """The name chosen with :meth:`activate`, if any; at most five seconds old.
 
         Raises:
-            StorageUnavailable: the store is away, and was never asked from here.
+            StorageUnavailable: the store does not answer, and never did.
         """
         with self._active_lock:
             if self._active is None or self._monotonic() > self._active[0] + _ACTIVE_SECONDS:
@@ -226,8 +225,6 @@ class MinioRegistry:
             self._active = self._monotonic(), name
 
     def bare_heads(self) -> Sequence[BareHead]:
-        """Those that are there, by name."""
-
         def ask(catalog: CatalogReader) -> Sequence[BareHead]:
             found = self._bucket.list("", deep=False) if catalog is self._far else []
             return [
@@ -239,7 +236,7 @@ class MinioRegistry:
         return self._ask(ask)
 
     def fetch_head(self, head: BareHead, into: Path) -> Path:
-        """The head's file, unchecked, brought into the folder.
+        """Download the head's file, unchecked, into the folder.
 
         Raises:
             ModelNotFound: it is gone.
@@ -250,11 +247,10 @@ class MinioRegistry:
         return target
 
     def remove_head(self, head: BareHead) -> None:
-        """Take the head's file away."""
         self._bucket.remove(head.name)
 
     def _ask(self, question: Callable[[CatalogReader], Answer]) -> Answer:
-        """Ask the store, or the copy while the store is away."""
+        """Ask the store, or the copy while the store does not answer."""
         if self._breaker.attempt():
             try:
                 answer = question(self._far)
@@ -276,7 +272,7 @@ class MinioRegistry:
             raise StorageUnavailable(self._breaker.reason, error.problem) from error
 
     def _needed(self) -> set[str]:
-        """SHA-256 of the files that a restart without the store would ask for."""
+        """SHA-256 of the files that a restart without the store would need."""
         models = list(self._opened)
         with suppress(StorageUnavailable, ModelError):
             if (active := self._near.active()) is not None:
@@ -294,7 +290,7 @@ class MinioRegistry:
             )
 
     def _collect_garbage(self) -> None:
-        """Remove the files that neither a manifest nor an upload in flight names."""
+        """Remove the files that no manifest and no current upload names."""
         blobs = self._bucket.list("blobs/") or []
         needed = self._claims.needed()
         try:

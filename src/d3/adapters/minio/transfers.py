@@ -1,4 +1,4 @@
-"""Files on their way to and from the bucket: hashed as they move, resumed where they broke."""
+"""Uploads and downloads: hashed as they go, resumed where they broke off."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def fetch(bucket: Bucket, key: str, target: Path, size_bytes: int) -> None:
 def _fill(
     bucket: Bucket, key: str, partial: Path, file: ModelFile, progress: Callable[[int], None]
 ) -> bool:
-    """Write what is missing of the file; whether the whole is the one recorded."""
+    """Download what is missing of the file; whether the result is the one recorded."""
     with partial.open("ab+") as stream, _Digest() as digest:
         stream.seek(0)
         while content := stream.read(MiB):

@@ -218,7 +218,7 @@ class OpenVinoDetector:
 
 
 def _choose(asked: str, capabilities: list[str]) -> Precision:
-    """The precision asked for where the processor has it, else float32 with a word."""
+    """The precision asked for if the processor has it, else float32 with a warning."""
     if asked in ("auto", "fp32"):
         return "fp32"
     if asked == "bf16" and "BF16" in capabilities:

@@ -1,7 +1,7 @@
 """Workers of a bulk scan on every node of a Ray cluster, as many as its GPUs or cores feed.
 
-Where they run, and that they run again after a process or a node died, is Ray's affair; which of
-them judges what, and that every image has one row, is the ledger's, as it is without Ray.
+Ray decides where they run and restarts them when a process or a node dies. The ledger decides
+which of them judges what, and that every image has one row, as it does without Ray.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _CLIENT = "ray://"
 
 
 class Share(NamedTuple):
-    """What of a node a worker has.
+    """What a worker gets of a node.
 
     Attributes:
-        cores: that decode.
-        gpus: 1, or 0 where the processor runs the model too.
+        cores: for decoding.
+        gpus: 1, or 0 where the CPU runs the model too.
     """
 
     cores: int
@@ -64,7 +64,7 @@ class RayCluster:
         self._shared = shared
 
     def run(self, name: str, is_over: Callable[[], bool], idle: Callable[[], None]) -> None:
-        """Have workers on all nodes, new ones too, work on a scan until it is over.
+        """Run workers on all nodes, also new ones, until the scan is over.
 
         Raises:
             SettingsInvalid: there is no such cluster, or its nodes share no database.
@@ -106,7 +106,7 @@ class RayCluster:
             ray.wait([*running], num_returns=len(running), timeout=_LAST_SECONDS)
 
     def _shares(self) -> Iterator[Share]:
-        """One for each worker that the nodes which live can feed."""
+        """One for each worker that the live nodes can feed."""
         for node in ray.nodes():
             resources = node["Resources"] if node["Alive"] else {}
             cores, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
@@ -147,7 +147,7 @@ class RayCluster:
 
 
 class _Worker:
-    """A process on a node; Ray starts another one where it died, and calls it again."""
+    """A process on a node; if it dies, Ray starts another one and calls it again."""
 
     def run(self, work: Work, name: str, cores: int, gpus: int) -> None:
         work(name, cores, bool(gpus))
@@ -173,7 +173,7 @@ def _ours(error: RayTaskError) -> D3Error:
 
 
 def _knock(address: str) -> None:
-    """See that somebody listens there, which Ray itself tries for minutes."""
+    """Check that somebody listens there; Ray itself tries for minutes."""
     host, _, port = address.removeprefix(_CLIENT).rpartition(":")
     if host:
         socket.create_connection((host.strip("[]"), int(port)), _KNOCK_SECONDS).close()
@@ -181,7 +181,7 @@ def _knock(address: str) -> None:
 
 @contextmanager
 def _signals_kept() -> Iterator[None]:
-    """Ray puts a handler of its own in the place of ours."""
+    """Restore our signal handler, which Ray replaces."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

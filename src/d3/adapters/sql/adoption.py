@@ -199,10 +199,7 @@ def _moment_in_sql(connection: sa.Connection, table: str) -> str:
 
 
 def _moment(text: Any) -> str | None:
-    """SQLite's text of a moment as D3 keeps it, None of what is no moment.
-
-    Without a zone it was UTC's.
-    """
+    """A time in SQLite's text as D3 stores it; None if it is none. Without a zone it is UTC."""
     if text is None:
         return _EPOCH
     try:
@@ -214,7 +211,7 @@ def _moment(text: Any) -> str | None:
 
 
 def _hash_keys(connection: sa.Connection) -> None:
-    """Of each plain key keep the fingerprint, in a row as later migrations expect it."""
+    """Replace each plain key by its fingerprint, in a row as later migrations expect it."""
     old = _OLD.format("users")
     asked = sa.text(
         f"SELECT id, api_key FROM {old} "  # noqa: S608

@@ -134,10 +134,10 @@ class Database:
 
 
 def _make_private(file: Path) -> None:
-    """Make the database's file, empty, where it is not there.
+    """Make an empty database file where there is none.
 
-    It holds names and hashes of people's images: nobody else may read it. SQLite gives the files
-    beside it the same mode.
+    It holds names and hashes of people's images, so only its owner may read it. SQLite gives the
+    files beside it the same mode.
     """
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -209,7 +209,7 @@ class _UndoneError(Exception):
 
 
 def _blank_row(table: sa.Table) -> dict[str, object]:
-    """A row that the table would take, with a key that no other row has."""
+    """A row that the table would accept, with a key that no other row has."""
     blanks: dict[type, object] = {
         str: secrets.token_hex(8),
         int: -secrets.randbelow(2**31 - 1) - 1,
@@ -245,7 +245,6 @@ def _not_found(id_: int) -> ResultNotFound:
 
 
 def _tally(sums: queries.Sums) -> dict[str, Any]:
-    """The sums in the words of :class:`d3.domain.history.Tally`."""
     return {
         "total_inferences": sums.total,
         "total_fake": sums.is_fake,
@@ -258,7 +257,7 @@ def _tally(sums: queries.Sums) -> dict[str, Any]:
 
 
 def _moment(start: str | datetime) -> datetime:
-    """A bucket's start: PostgreSQL's moment, or SQLite's day or hour."""
+    """The start of a bucket, from PostgreSQL's timestamp or SQLite's day or hour."""
     if isinstance(start, datetime):
         return start.astimezone(UTC)
     return datetime.fromisoformat(start).replace(tzinfo=UTC)

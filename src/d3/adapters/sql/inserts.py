@@ -70,7 +70,6 @@ class BulkInsert:
     def _make_sqlite_forms(
         self, dialect: sa.Dialect
     ) -> list[tuple[str, Callable[[Any], Any] | None]]:
-        """How SQLite keeps each column's values."""
         return [
             (column.name, column.type.dialect_impl(dialect).bind_processor(dialect))
             for column in self._columns

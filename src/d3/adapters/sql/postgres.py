@@ -86,7 +86,7 @@ class BoundedConnection(psycopg.Connection[Any]):
 
 
 def _wait_only(engine: sa.Engine, statement_seconds: float) -> None:
-    """Have an engine's connections wait a little longer than a statement may take."""
+    """Let an engine's connections wait a little longer than a statement may take."""
     patience = statement_seconds + _MARGIN_SECONDS
 
     def connect(_: object, __: object, arguments: Any, named: Any) -> BoundedConnection:
@@ -146,15 +146,15 @@ class _Session:
 
 
 def _is_pooled(connection: BoundedConnection) -> bool:
-    """Whether a pooler stands between: the server process is not the one that said hello."""
+    """Whether a pooler stands between: the server process is not the one that answered first."""
     row = connection.execute("SELECT pg_backend_pid()").fetchone()
     return row is not None and row[0] != connection.info.backend_pid
 
 
 def _leave_a_standby(context: sa.engine.ExceptionContext) -> None:
-    """Close connections to a server that has become read-only: another may have taken its place.
+    """Close connections to a server that has become read-only.
 
-    After a switchover the old primary lives on as a standby and answers every ping.
+    After a switchover the old primary lives on as a standby and still answers pings.
     """
     if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
         context.is_disconnect = True

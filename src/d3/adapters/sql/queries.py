@@ -244,6 +244,6 @@ def _series_by_hops(where: HistoryFilter, size: BucketSize) -> sa.Select[Any]:
 def _extreme(
     choose: Callable[..., Any], one: sa.ColumnElement[str], others: Sequence[Any]
 ) -> sa.ColumnElement[str]:
-    """The larger or smaller of the texts; SQLite's ``max`` of one alone would be an aggregate."""
+    """The larger or smaller of the texts; SQLite's ``max`` of one argument is an aggregate."""
     chosen: sa.ColumnElement[str] = choose(one, *others) if others else one
     return chosen

@@ -178,7 +178,7 @@ class SqlScanLedger:
     def _keep(
         self, connection: sa.Connection, scan_id: int, number: int, rows: Sequence[ScanRow]
     ) -> sa.Result[Any]:
-        """Insert the rows that are not there yet; the verdicts of these."""
+        """Insert the rows that are not there yet; their verdicts."""
         every = {"scan_id": scan_id, "shard": number}
         insert = insert_into(connection, _R)
         if self._database.is_sqlite:
@@ -275,7 +275,7 @@ class SqlScanLedger:
 
 
 def _packed(uris: Sequence[str]) -> bytes:
-    """JSON in ASCII keeps names that are no Unicode."""
+    """JSON in ASCII keeps names that are not valid Unicode."""
     return zlib.compress(json.dumps(list(uris)).encode(), 1)
 
 

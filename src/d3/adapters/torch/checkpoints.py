@@ -96,7 +96,7 @@ def fetch_entry(name: str) -> Path:
 
 
 def _not_plain(vision: Mapping[str, Any]) -> str | None:
-    """What keeps a vision tower from being served, if anything does."""
+    """Why a vision tower cannot be served; None if it can."""
     from open_clip.model import CLIPVisionCfg
 
     if vision.get("timm_model_name"):

@@ -198,7 +198,7 @@ class TorchDetector:
         return logits
 
     def _lower(self, images: int, views: int, error: Exception) -> None:
-        """Share the memory among half as many images from now on, if that is possible."""
+        """Halve the number of images that share a pass, if that is possible."""
         if images == 1:
             raise DeviceOutOfMemory(
                 f"{self.device} has no room for one image with {views} views.",
@@ -219,12 +219,11 @@ class TorchDetector:
 
 
 def _size(part: torch.nn.Module, dtype: torch.dtype) -> int:
-    """Bytes of its weights in this type."""
     return sum(one.numel() for one in part.parameters()) * dtype.itemsize
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Torch has a class of its own for GPUs; on the CPU only the sentence tells."""
+    """Torch has an error class for GPUs; on the CPU only the message tells."""
     return isinstance(
         error, torch.OutOfMemoryError | MemoryError
     ) or "can't allocate memory" in str(error)

@@ -191,7 +191,7 @@ class _Download:
 
 
 def _extent(response: httpx.Response) -> tuple[int, int | None]:
-    """Where the answer's bytes begin in the file, and the whole file's size if it is said."""
+    """Where the answer's bytes begin in the file, and the whole file's size if known."""
     if response.status_code == httpx.codes.PARTIAL_CONTENT:
         said = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
         if said is None:

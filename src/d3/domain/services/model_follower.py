@@ -17,14 +17,14 @@ _LONGEST_PAUSE = 600.0
 
 
 class ActiveModelFollower:
-    """Looks at the registry now and then, and loads the chosen model when it has changed.
+    """Polls the registry, and loads the chosen model when it has changed.
 
-    A change is another name, or a newer version of the same. What was loaded by hand in this
-    process stays until then. A model that cannot be loaded leaves the old one serving; it is tried
-    again after pauses that double, up to ten minutes.
+    A change is another name, or a newer version of the same. A model loaded by hand in this process
+    stays until then. If a model cannot be loaded, the old one goes on serving; the next attempts
+    follow after pauses that double, up to ten minutes.
 
     Args:
-        seconds: between two looks.
+        seconds: between two polls.
     """
 
     def __init__(
@@ -46,9 +46,9 @@ class ActiveModelFollower:
         return self._trouble
 
     def check(self) -> bool:
-        """Look once; whether a model was loaded.
+        """Poll once; whether a model was loaded.
 
-        Never raises :class:`D3Error`: what goes wrong is logged, once as long as it stays so.
+        Never raises :class:`D3Error`: a problem is logged, once as long as it stays the same.
         """
         try:
             newest = self._registry.describe(self._host.chosen()).reference
@@ -64,7 +64,7 @@ class ActiveModelFollower:
         return self._load(newest)
 
     def run(self, stop: threading.Event) -> None:
-        """Look again and again until the event is set; for a thread of its own."""
+        """Poll until the event is set; for a thread of its own."""
         while not stop.wait(self._seconds):
             try:
                 self.check()

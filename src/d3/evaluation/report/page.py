@@ -1,4 +1,4 @@
-"""From an evaluation or a scan to its page, with small pictures of mistakes or suspects."""
+"""The report of an evaluation or a scan, with thumbnails of mistakes or suspects."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Features of a data set under a frozen encoder: augmented, in a file, gone on with where cut off.
+"""Features of a data set under a frozen encoder: augmented, stored in a file, resumable.
 
-What an image goes through follows from the seed, the pass and its number alone, so neither the
-batch, the number of processes nor an interruption changes a feature.
+An image's changes depend on the seed, the pass and its number alone, so neither the batch, the
+number of processes nor an interruption changes a feature.
 """
 
 from __future__ import annotations
@@ -61,13 +61,13 @@ class Extractor:
         turn: int,
         progress: Callable[[int], None] = lambda _done: None,
     ) -> None:
-        """Fill a file with this process's share of the features; what is there stays.
+        """Fill a file with this process's share of the features; those there stay.
 
         Args:
             items: the images.
-            file: made beforehand with :func:`prepare`.
+            file: made with :func:`prepare`.
             changes: of training images; None for validation.
-            turn: which pass this is; another gets other changes and orders.
+            turn: the number of the pass; each has other changes and orders.
             progress: called with how many images are done, as if the other processes were as far.
         """
         with writing(file.parent):

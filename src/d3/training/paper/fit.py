@@ -33,10 +33,10 @@ from d3.training.paper.journal import Epoch, write_journal
 
 @dataclass(slots=True)
 class Plateau:
-    """The course of the validation accuracy, as far as it decides about the rate.
+    """Decides when the learning rate falls, by the validation accuracy, as the authors' code does.
 
-    The mark to reach is the last accuracy that was not worse than the mark before it by more than
-    the tolerance, so it may slide down slowly. A fall of the rate forgets it.
+    The mark to reach is the last accuracy that was not below the mark before it by more than the
+    tolerance, so it may decrease slowly. It is reset when the rate falls.
 
     Attributes:
         patience: worse epochs in a row after which the rate falls.
@@ -53,7 +53,7 @@ class Plateau:
     worse: int = 0
 
     def reached_by(self, accuracy: float) -> bool:
-        """Note an epoch's accuracy in [0, 1]; whether the rate is to fall now."""
+        """Add an epoch's accuracy in [0, 1]; whether the rate is to fall now."""
         if self.mark is None or accuracy >= self.mark - self.tolerance:
             self.mark, self.worse = accuracy, 0
             return False
@@ -104,7 +104,7 @@ class PaperPlan:
 
 @dataclass(slots=True)
 class State:
-    """How far training has come."""
+    """The state of a training."""
 
     rate: float
     plateau: Plateau
@@ -118,7 +118,7 @@ class State:
         return self.journal[self.best_epoch - 1]
 
     def add(self, epoch: Epoch) -> bool:
-        """Note an epoch and what follows for the rate; whether it is the best so far."""
+        """Add an epoch and adjust the rate; whether it is the best so far."""
         self.epoch = epoch.number
         self.journal.append(epoch)
         better = not self.best_epoch or epoch.rank > self.best.rank
@@ -130,7 +130,7 @@ class State:
 
 
 def hold_out(items: Sequence[Item], share: float) -> tuple[list[Item], list[Item]]:
-    """Training and validation images; which is which follows from an image's path alone."""
+    """Training and validation images; decided by an image's path alone."""
     training: list[Item] = []
     validation: list[Item] = []
     for item in items:
@@ -145,7 +145,7 @@ def check_kinds(
     what: str,
     remedy: str = "A detector learns from both kinds: add the other one.",
 ) -> None:
-    """Both kinds must be there.
+    """Require both kinds.
 
     Raises:
         DatasetInvalid: one is missing.
@@ -381,7 +381,7 @@ def _keep(
     *,
     best: bool,
 ) -> None:
-    """Write best head, then log, then checkpoint: cut off in between, the epoch is done again."""
+    """Write best head, then log, then checkpoint; after an interruption the epoch is repeated."""
     with writing(folder):
         if best:
             _save(folder / "best.pt", head.state_dict())
@@ -413,7 +413,7 @@ def _meet() -> None:
 
 
 def _same(state: State) -> State:
-    """The first process's state, for all: what they go on with must not differ by a rounding."""
+    """The first process's state, for all: they must not differ by a rounding."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return state
     held: list[Any] = [state]

@@ -180,7 +180,7 @@ def train_on(  # noqa: PLR0917  its parts, one by one
 
 
 def _stored(container: Container, manifest: Manifest, encoder: Path, head: Path) -> Manifest:
-    """The model in the registry; the same head once more makes no new version."""
+    """The model in the registry; the same head again makes no new version."""
     from d3.domain.errors import ModelNotFound
 
     registry = container.registry()
@@ -196,7 +196,7 @@ def _stored(container: Container, manifest: Manifest, encoder: Path, head: Path)
 
 
 def _items(sources: Sequence[str | Path]) -> dict[str, list[Item]]:
-    """By data set, every image that somebody says is one; other files are passed over."""
+    """By data set, every file that is named as an image; others are skipped."""
     return {
         source: [item for item in Dataset([source]).items() if item.named]
         for source in dict.fromkeys(map(str, sources))

@@ -1,4 +1,8 @@
-"""Scoring pictures with a network, and measuring how well the scores tell each family."""
+"""Scores pictures, and measures how well the scores separate each family.
+
+Trivial detectors are measured too, each one number of a picture: pairs that one of them could
+separate would teach a network nothing about generators.
+"""
 
 from __future__ import annotations
 

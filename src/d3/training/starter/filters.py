@@ -1,4 +1,4 @@
-"""The few image filters the renderer and the baselines share, in plain numpy.
+"""Image filters in plain numpy, and matching of a picture's colour, sharpness and noise.
 
 Images are float32 arrays [height, width] or [height, width, channels]; borders repeat the edge.
 """
@@ -91,11 +91,12 @@ _LAPLACIAN_GAIN = np.float32(np.sqrt(20.0))  # what the Laplacian makes of white
 
 
 def match_partner(generated: Image, camera: Image, rng: np.random.Generator) -> Image:
-    """Bring a generated picture to its partner's colour, noise and sharpness.
+    """Match a generated picture's colour, noise and sharpness to its partner's.
 
-    Both are RGB [S, S, 3] in [0, 1]. Per luma and colour difference: mean and contrast become the
-    partner's, grain fills the noise that is missing in smooth areas, and the Laplacian's variance
-    becomes the partner's times a random factor near one.
+    Otherwise a network would learn that generated pictures are smoother, cleaner or greyer, instead
+    of the structure that a generator leaves. Both are RGB [S, S, 3] in [0, 1]. Per luma and colour
+    difference, mean and contrast become the partner's, grain adds the noise that is missing in
+    smooth areas, and the Laplacian's variance becomes the partner's times a random factor near one.
     """
     planes, goal = to_ycbcr(generated), to_ycbcr(camera)
     factors = np.exp(rng.normal(0, SHARPNESS_JITTER, 3))

@@ -1,7 +1,7 @@
-"""Fitting a D3: encoder and head together, or a head alone on a frozen encoder.
+"""Fits a D3: encoder and head together, or a head alone on a frozen encoder.
 
-What is trained is whatever requires gradients: freeze the encoder with `requires_grad_(False)` and
-the same loop trains the head.
+What requires gradients is trained: freeze the encoder with `requires_grad_(False)` to train the
+head alone.
 """
 
 from __future__ import annotations
@@ -29,7 +29,13 @@ STEEPNESS = 2.0  # how close the rounded corner of the absolute value comes to z
 
 
 def start_as_spectrum(encoder: Encoder, *, seed: int) -> None:
-    """Set the encoder's weights for a start; its MLPs must be no narrower than its tokens."""
+    """Initialise an encoder as a crude spectrum analyser.
+
+    Generators leave traces in the spectrum of fine detail, which a randomly initialised transformer
+    learns slowly. So the patch embedding starts as a bank of cosine filters, the first block takes
+    absolute values, and the second averages over the patches. All of it goes on learning. The MLPs
+    must be no narrower than the tokens.
+    """
     generator = torch.Generator().manual_seed(seed)
     filters = cosine_filters(encoder.spec.width, encoder.spec.patch_size)
     deviation = torch.tensor(CLIP_STD)[None, :, None, None]

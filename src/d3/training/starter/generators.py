@@ -1,7 +1,11 @@
-"""The small generators that forge the second picture of a pair, one class of network per family.
+"""The small generators that make the second picture of a pair, and their training.
 
-A family is named by what leaves traces: how it brings its latent back to full resolution, and how
-it was trained. All take and give pictures [n, 3, S, S] in [-1, 1], S a multiple of four.
+A family is named by what leaves traces: how it upsamples its latent, or how it was trained. All
+take and give pictures [n, 3, S, S] in [-1, 1], S a multiple of four.
+
+All learn to reproduce what the camera saw: absolute error plus the error of neighbouring
+differences, which keeps fine detail. The adversarial family also has a critic, the
+diffusion-like one learns to remove noise.
 """
 
 from __future__ import annotations

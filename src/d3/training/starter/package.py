@@ -1,4 +1,4 @@
-"""What a finished starter consists of beside its weights: the manifest, and some example files."""
+"""The files of a finished starter beside its weights: the manifest, and examples."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Content-matched pairs: a camera's picture and the same picture redrawn by a generator.
+"""Pairs of a camera's picture and the same picture redrawn by a generator.
 
-Scenes are numbered; a split is a range of numbers, so no scene is ever in two splits. Everything
-about a pair follows from the seed and the scene's number.
+Pictures are rendered scenes or parts of photographs. Both of a pair are stored alike. Scenes
+are numbered; a split is a range of numbers, so no scene is in two splits. Everything about a
+pair depends on the seed, the split's name and its number alone.
 """
 
 from __future__ import annotations
@@ -145,7 +146,7 @@ class Source:
     cutting: Cutting
 
     def chance(self, number: int) -> np.random.Generator:
-        """Everything random about a picture."""
+        """The random generator of a picture."""
         return np.random.default_rng([self.seed, zlib.crc32(self.split.encode()), number])
 
     def picture(self, number: int, chance: np.random.Generator) -> Pictures:
@@ -247,7 +248,7 @@ def make_photographs(
     size: int,
     progress: Callable[[float], None] = lambda _share: None,
 ) -> Pictures:
-    """Cut `count` pictures that nobody redoes: [count, size, size, 3]."""
+    """Cut `count` pictures without a partner: [count, size, size, 3]."""
     pictures = np.empty((count, size, size, 3), np.uint8)
 
     def make(number: int) -> None:

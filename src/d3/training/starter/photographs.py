@@ -36,7 +36,7 @@ class Photograph:
     """A line of the table.
 
     Attributes:
-        name: its file's there.
+        name: of its file in the package.
         author: who is to be credited; may be empty where only measured.
     """
 

@@ -1,9 +1,9 @@
-"""A worker of a bulk scan: cuts shards, takes them, judges their images, keeps the rows.
+"""A worker of a bulk scan: adds shards, claims them, judges their images, stores the rows.
 
-Any number of workers may share a scan, on one machine or many: the ledger hands each shard to one
-at a time, and a shard whose worker died to the next, which decodes its images in child processes:
-one of them may have been the end of the first. Rows are kept and counted in one transaction; what
-was judged twice by accident is kept once.
+Any number of workers may share a scan, on one machine or many: the ledger gives each shard to
+one at a time. The shard of a worker that died goes to the next one, which decodes its images in
+child processes, as one of them may have killed the first. Rows are stored and counted in one
+transaction; an image that is judged twice by accident has one row.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ from d3.domain.services.scans.watcher import Watcher
 
 
 def new_owner() -> str:
-    """A name for this process, and nobody else, to hold leases by."""
+    """A unique name for this process, to hold leases by."""
     return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
 def release_dead(ledger: ScanLedger, scan_id: int, now: datetime) -> None:
-    """Let go what processes of this machine held that are no more."""
+    """Release the leases of dead processes of this machine."""
     if dead := [one for one in ledger.holders(scan_id, now) if _is_dead(one)]:
         ledger.release(scan_id, dead)
 
 
 def _is_dead(owner: str) -> bool:
-    """Whether the process that held a lease was one of this machine, and is no more."""
+    """Whether this was a process of this machine, and has ended."""
     machine, process, _ = owner.rsplit(":", 2)
     if machine != socket.gethostname():
         return False
@@ -79,10 +79,10 @@ _SHARDS_OF_A_SIZE = 8
 
 @dataclass(slots=True)
 class _Held:
-    """A shard that is being worked on.
+    """A claimed shard.
 
     Attributes:
-        isolated: whether its images are decoded where a crash costs no more than the image.
+        isolated: whether its images are decoded in child processes.
         passed_over: files that are no images.
     """
 
@@ -97,9 +97,9 @@ class ScanWorker:
     """Works on one scan until it is over.
 
     Args:
-        pipeline: judges them; the worker closes it.
+        pipeline: judges the images; the worker closes it.
         outage_seconds: that the ledger may be away.
-        shard_images: keys of a shard at most; the first are smaller.
+        shard_images: keys of a shard at most; the first ones are smaller.
     """
 
     def __init__(
@@ -137,8 +137,8 @@ class ScanWorker:
         """Work until every image has its row, or the scan is cancelled.
 
         Raises:
-            ScanIncomplete: all that could be listed is judged; the rest, whoever goes on lists.
-            D3Error: something is away for too long or refuses; what is kept stays kept.
+            ScanIncomplete: all that could be listed is judged; the rest is listed on the next run.
+            D3Error: something is away for too long or refuses; what is stored stays.
         """
         threads = [
             threading.Thread(target=work, name=name, daemon=True)
@@ -248,7 +248,7 @@ class ScanWorker:
             self._watcher.finished(held.number)
 
     def _over(self) -> bool:
-        """Whether nothing is left to do for anybody.
+        """Whether no worker has anything left to do.
 
         Raises:
             ScanIncomplete: nothing of what could be listed, though there is more.
@@ -267,7 +267,7 @@ class ScanWorker:
         )
 
     def _renew(self) -> None:
-        """Hold the leases while the main thread is busy, however long."""
+        """Renew the leases, however long the main thread is busy."""
         while not self._stop.wait(_LEASE.total_seconds() / _RENEWALS):
             try:
                 self._ledger.renew(self._scan.id, self._owner, self._clock.now() + _LEASE)
@@ -275,7 +275,7 @@ class ScanWorker:
                 _LOG.debug("leases could not be renewed: %s", error)
 
     def _list_shards(self) -> None:
-        """List the collection and cut it into shards, whenever nobody else does."""
+        """List the collection and add shards, while no other worker does."""
         try:
             while not self._stop.is_set() and self._unlisted is None:
                 listing = retry_while_unavailable(self._begin_listing, self._outage_seconds)
@@ -310,7 +310,7 @@ class ScanWorker:
             self._add_shard(number, [], None)
 
     def _listed(self, cursor: str | None, failures: list[D3Error]) -> Iterator[Listed]:
-        """What the collection gives, to its end or until it fails."""
+        """The collection's keys, until the end or a failure."""
         try:
             yield from self._collection.list(cursor)
         except Exception as error:  # noqa: BLE001  whatever it is, what was listed is judged
@@ -326,7 +326,7 @@ class ScanWorker:
         return done
 
     def _shard_size(self, number: int) -> int:
-        """Larger as the scan grows: results come soon, and nobody waits long for the last shard."""
+        """Grows with the scan: results come early, and the last shards are not waited for long."""
         return min(self._shard_images, _FIRST_SHARD * (1 + number // _SHARDS_OF_A_SIZE))
 
     def _wait_for_workers(self) -> bool:
