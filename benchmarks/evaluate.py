@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image
 
 from d3.adapters.batching import Bounds, ThreadedQueue
-from d3.adapters.memory import SystemClock
+from d3.adapters.in_process import SystemClock
 from d3.adapters.pillow import PillowDecoder
 from d3.adapters.torch import TorchEngine
 from d3.domain.models import StoredModel

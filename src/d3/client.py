@@ -62,8 +62,8 @@ _RETRIED = (429, 503)
 _CONFLICT = 409
 _IN_FLIGHT = "request_in_flight"
 _IN_FLIGHT_SECONDS = 90.0
-"""How long an answer is waited for that another process may be working on. One that was killed
-keeps its request's key for a minute."""
+"""How long to wait for an answer that another process may be working on; one that was killed holds
+its request's key for a minute."""
 _UNAUTHORIZED = 401
 _LONGEST_WAIT = 60.0
 _PAGE = 500
@@ -326,7 +326,7 @@ class Client:
             try:
                 response = self._http.request(method, path, **what)
             except httpx.TransportError as error:
-                # Of others nobody knows whether they took effect.
+                # Whether others took effect is unknown.
                 if last or not (repeatable or isinstance(error, httpx.ConnectError)):
                     raise ServiceError(
                         0, "no_answer", f"{self._http.base_url} gave no answer. Is d3 serve there?"

@@ -10,7 +10,7 @@ import pytest
 
 from d3.adapters.batching import Bounds, ThreadedQueue
 from d3.adapters.filesystem import FilesystemRegistry
-from d3.adapters.memory import SystemClock
+from d3.adapters.in_process import SystemClock
 from d3.adapters.minio import MinioRegistry, S3Place
 from d3.adapters.openvino import OpenVinoEngine
 from d3.adapters.pillow import PillowDecoder

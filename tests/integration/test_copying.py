@@ -22,7 +22,7 @@ from d3.adapters.sql import (
     upgrade,
 )
 from d3.adapters.sql.tables import Base
-from d3.domain.accounts import KeyWish
+from d3.domain.accounts import NewKey
 from d3.domain.errors import SchemaMismatch, StorageFailed
 from d3.domain.history import RequestRecord
 from d3.domain.idempotency import IdempotencyKey
@@ -54,7 +54,7 @@ def fill(database: Database, entries: int = 3) -> str:
     upgrade(database)
     accounts = SqlAccounts(database)
     ada = accounts.add_user("ada", None, NOON)
-    key = accounts.create_key(ada.id, KeyWish("laptop", expires_at=NOON + timedelta(1)), NOON)
+    key = accounts.create_key(ada.id, NewKey("laptop", expires_at=NOON + timedelta(1)), NOON)
     history = SqlHistory(database)
     ids = history.add_many(
         [an_entry(f"日本 {n}.png", user_id=ada.id, created_at=NOON) for n in range(entries)]

@@ -12,7 +12,7 @@ import click
 import pytest
 
 from d3.adapters.sql import Database, SchemaState, SqlAccounts, SqlHistory, state, upgrade
-from d3.domain.accounts import KeyWish
+from d3.domain.accounts import NewKey
 from d3.domain.history import HistoryFilter
 from d3.entrypoints.cli.app import cli
 from d3.settings import Settings
@@ -73,7 +73,7 @@ def test_a_dump_of_a_server_is_restored_as_the_page_says(tmp_path):
     ):
         upgrade(source)
         ada = SqlAccounts(source).add_user("ada", None, NOON)
-        key = SqlAccounts(source).create_key(ada.id, KeyWish(), NOON)
+        key = SqlAccounts(source).create_key(ada.id, NewKey(), NOON)
         SqlHistory(source).add_many([an_entry(user_id=ada.id)] * 3)
         dump = tmp_path / "d3.dump"
         run("pg_dump", "--format=custom", f"--file={dump}", address(source))

@@ -202,10 +202,10 @@ class HistoryContract:
             history.delete(id_)
 
     def test_a_deleted_entry_is_gone_from_everything(self, history: History) -> None:
-        doomed, kept = history.add_many([an_entry(), an_entry()])
-        history.delete(doomed)
+        versions_to_remove, kept = history.add_many([an_entry(), an_entry()])
+        history.delete(versions_to_remove)
         with pytest.raises(ResultNotFound):
-            history.get(doomed)
+            history.get(versions_to_remove)
         assert [entry.id for entry in history.page(ALL, 10).entries] == [kept]
         assert history.statistics(ALL).total_inferences == 1
 

@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from d3.adapters.memory import SystemClock
+from d3.adapters.in_process import SystemClock
 from d3.domain.errors import (
     CommitInDoubt,
     EntryRefused,

@@ -20,7 +20,7 @@ from pyarrow import parquet
 
 from d3.adapters.batching import Bounds, ThreadedQueue
 from d3.adapters.filesystem import FolderCollection, ListCollection, PatternCollection
-from d3.adapters.memory import SystemClock
+from d3.adapters.in_process import SystemClock
 from d3.adapters.pillow import PillowDecoder
 from d3.domain.detections import Detection
 from d3.domain.errors import (

@@ -19,7 +19,7 @@ from d3.domain.models import Manifest, ModelFile, StoredModel, file_of, with_enc
 
 READABLE = 0o644
 """Everybody may read models: nothing in them is secret."""
-MEND = "Remove the model and import or fetch it again."
+REIMPORT = "Remove the model and import or fetch it again."
 
 
 class PackagedModels:
@@ -55,7 +55,7 @@ class PackagedModels:
                 return model
         return None
 
-    def noted(self, manifest: Manifest) -> Manifest:
+    def with_notice(self, manifest: Manifest) -> Manifest:
         """A stored manifest with its encoder's notice, if a packaged model has the same encoder."""
         return with_encoders_notice(manifest, (one for one, _ in self._all()))
 
@@ -107,7 +107,7 @@ def stored_manifest(text: bytes, name: str, version: int) -> Manifest:
 
 def unreadable(name: str) -> ModelDamaged:
     """The error for a manifest that cannot be parsed."""
-    return ModelDamaged(f"The manifest of the model {name!r} cannot be understood.", MEND)
+    return ModelDamaged(f"The manifest of the model {name!r} cannot be understood.", REIMPORT)
 
 
 def not_found(name: str, version: int | None = None) -> ModelNotFound:
@@ -130,7 +130,7 @@ def existing(name: str, versions: Sequence[int], version: int | None) -> int:
     return wanted
 
 
-def doomed(
+def versions_to_remove(
     name: str, versions: Sequence[int], version: int | None, active: str | None
 ) -> Sequence[int]:
     """The versions to remove: this one, or all.
@@ -148,7 +148,7 @@ def doomed(
     return found
 
 
-def numbered(manifest: Manifest, version: int) -> Manifest:
+def with_version(manifest: Manifest, version: int) -> Manifest:
     """The manifest with its version, and with the current time unless it has one."""
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     return replace(manifest, version=version, created_at=manifest.created_at or now)
@@ -170,7 +170,7 @@ def check(path: Path, recorded: ModelFile, subject: str) -> None:
     """
     if not matches(path, recorded):
         problem = "does not match its recorded SHA-256" if path.exists() else "is missing"
-        raise ModelDamaged(f"{subject} {problem}.", MEND)
+        raise ModelDamaged(f"{subject} {problem}.", REIMPORT)
 
 
 def check_model(model: StoredModel) -> None:

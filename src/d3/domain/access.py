@@ -91,7 +91,7 @@ def host_of(host: str) -> str:
     return host.partition(":")[0].removesuffix(".")
 
 
-def goes_by(host: str, names: Collection[str]) -> bool:
+def is_named(host: str, names: Collection[str]) -> bool:
     """Whether a Host header holds one of these names; ``*.example.net`` is any name below it."""
     name = host_of(host)
     return any(
@@ -164,7 +164,7 @@ def is_among(address: str, networks: Collection[Network]) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def household(address: str) -> str:
+def counted_address(address: str) -> str:
     """What an address is counted as: an IPv6 caller can use all of a /64."""
     try:
         plain = _plain(address)

@@ -33,7 +33,7 @@ from d3.domain.keys import (
 LIVE_KEYS = 2
 """How many keys of a user are valid at once: the one in use, and the one that replaces it."""
 
-USE_NOTED_EVERY = timedelta(minutes=1)
+LAST_USE_INTERVAL = timedelta(minutes=1)
 """A key's last use is written down at most this often."""
 
 ROTATION_OVERLAP = timedelta(hours=24)
@@ -131,21 +131,21 @@ class IssuedKey(ApiKey):
     key: str = field(repr=False)
 
 
-def issued(minted: MintedKey, user_id: int, wish: KeyWish, now: datetime) -> IssuedKey:
+def issued(minted: MintedKey, user_id: int, new: NewKey, now: datetime) -> IssuedKey:
     """A new key as asked for."""
     return IssuedKey(
         key_id=minted.key_id,
         user_id=user_id,
-        name=wish.name,
-        scopes=wish.scopes,
+        name=new.name,
+        scopes=new.scopes,
         created_at=in_utc(now),
-        expires_at=None if wish.expires_at is None else in_utc(wish.expires_at),
+        expires_at=None if new.expires_at is None else in_utc(new.expires_at),
         key=minted.key,
     )
 
 
 @dataclass(frozen=True, slots=True)
-class KeyWish:
+class NewKey:
     """A key that is asked for.
 
     Attributes:
@@ -238,10 +238,10 @@ def admit(
     # Compared first, so that only the owner of the secret learns its state.
     if not same_fingerprint(asked.fingerprint, stored) or found is None:
         raise KeyInvalid
-    return standing(found, user_is_active=user_is_active, now=now)
+    return valid_owner(found, user_is_active=user_is_active, now=now)
 
 
-def standing(found: ApiKey, *, user_is_active: bool, now: datetime) -> Principal:
+def valid_owner(found: ApiKey, *, user_is_active: bool, now: datetime) -> Principal:
     """The owner of a stored key, if it is valid now; the secret is not needed.
 
     Raises:
@@ -257,12 +257,12 @@ def standing(found: ApiKey, *, user_is_active: bool, now: datetime) -> Principal
     return Principal(found.user_id, found.key_id, found.scopes)
 
 
-def use_is_news(key: ApiKey, now: datetime) -> bool:
+def should_record_use(key: ApiKey, now: datetime) -> bool:
     """Whether this use of the key should be recorded."""
-    return key.last_used_at is None or now - key.last_used_at >= USE_NOTED_EVERY
+    return key.last_used_at is None or now - key.last_used_at >= LAST_USE_INTERVAL
 
 
-def checked_room(keys: Iterable[ApiKey], now: datetime) -> None:
+def check_key_limit(keys: Iterable[ApiKey], now: datetime) -> None:
     """Check that a user with these keys may have another one.
 
     Raises:

@@ -38,6 +38,18 @@ def shown(value: object, most: int = 80) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
 
 
+class RetryLater(D3Error):
+    """It may work after a while.
+
+    Attributes:
+        retry_after: seconds after which it should.
+    """
+
+    def __init__(self, problem: str, remedy: str = "", retry_after: float = 1.0) -> None:
+        super().__init__(problem, remedy)
+        self.retry_after = retry_after
+
+
 class SettingsInvalid(D3Error):
     """One or more settings cannot be used; the message names all of them."""
 
@@ -170,12 +182,8 @@ class ScanNotFound(D3Error):
     code = "scan_not_found"
 
 
-class RequestInFlight(D3Error):
-    """The same request, by its idempotency key, is being answered right now.
-
-    Attributes:
-        retry_after: seconds after which it is surely over.
-    """
+class RequestInFlight(RetryLater):
+    """The same request, by its idempotency key, is being answered right now."""
 
     code = "request_in_flight"
 
@@ -292,12 +300,8 @@ class ModelForked(ModelError):
     code = "model_forked"
 
 
-class LoadInProgress(ModelError):
-    """A model is being loaded; another load has to wait.
-
-    Attributes:
-        retry_after: seconds after which it may be over.
-    """
+class LoadInProgress(ModelError, RetryLater):
+    """A model is being loaded; another load has to wait."""
 
     code = "load_in_progress"
 
@@ -532,19 +536,17 @@ class HostRefused(AccessForbidden):
     code = "host_refused"
 
 
-class RateLimited(D3Error):
+class RateLimited(RetryLater):
     """Somebody asked too often.
 
     Attributes:
-        retry_after: seconds after which there is room again.
         limit: requests of a window.
     """
 
     code = "rate_limited"
 
     def __init__(self, problem: str, remedy: str, retry_after: float, limit: int = 0) -> None:
-        super().__init__(problem, remedy)
-        self.retry_after = retry_after
+        super().__init__(problem, remedy, retry_after)
         self.limit = limit
 
 
@@ -594,12 +596,8 @@ class DeviceOutOfMemory(D3Error):
     code = "out_of_memory"
 
 
-class Overloaded(D3Error):
-    """More images wait than may, or than can be judged in time; nothing was done for this one.
-
-    Attributes:
-        retry_after: seconds after which there should be room.
-    """
+class Overloaded(RetryLater):
+    """More images wait than may, or than can be judged in time; nothing was done for this one."""
 
     code = "overloaded"
 

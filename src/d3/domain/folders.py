@@ -131,7 +131,7 @@ def files_below(
             yield one
 
 
-def tidy(path: str) -> str:
+def absolute(path: str) -> str:
     """The absolute path of the same file, without ``.``, ``..`` and doubled slashes.
 
     A ``..`` after a link may lead elsewhere than its text says; such links are resolved.

@@ -113,7 +113,7 @@ class AbstainBand:
 
     Attributes:
         below: a distance in probability, 0 to 1, under the threshold.
-        above: likewise over it.
+        above: the same over it.
     """
 
     below: float = 0.0

@@ -246,17 +246,17 @@ def _share(hits: NDArray[np.bool_]) -> Share:
 
 def _warnings(reals: int, max_fpr: float, fitted: Fitted) -> list[str]:
     needed = math.ceil(1 / max_fpr - 1e-9) - 1
-    told = []
+    warnings = []
     if reals < needed:
-        told.append(
+        warnings.append(
             f"{reals:,} real images cannot show a false positive rate of {max_fpr:.3g}: it takes "
             f"{needed:,} or more. The threshold is the highest of their predictions."
         )
     elif reals < 10 * needed:
-        told.append(
+        warnings.append(
             f"With {reals:,} real images the false positive rate is known only roughly; "
             f"{10 * needed:,} or more would narrow it."
         )
     if fitted.threshold >= 1:
-        told.append("Some real images get a probability of 1: no threshold keeps them out.")
-    return told
+        warnings.append("Some real images get a probability of 1: no threshold keeps them out.")
+    return warnings

@@ -150,12 +150,12 @@ def histogram(
         for place, value in enumerate(values):
             if value:
                 left, right = across(place * width), across((place + 1) * width)
-                told = (
+                tooltip = (
                     f"{name}: {bars[name][place]:,} images from {place * width:.3f} to "
                     f"{(place + 1) * width:.3f}"
                 )
                 box = (left, up(value), max(right - left - 0.5, 0.5), up(0) - up(value))
-                parts.append(_bar(_colour(number), box, told))
+                parts.append(_bar(_colour(number), box, tooltip))
     if mark is not None:
         spot = across(mark[0])
         parts.append(
@@ -267,11 +267,11 @@ def _text(x: float, y: float, text: str, anchor: str, style: str = "label") -> s
     )
 
 
-def _bar(style: str, box: tuple[float, float, float, float], told: str) -> str:
+def _bar(style: str, box: tuple[float, float, float, float], tooltip: str) -> str:
     x, y, width, height = box
     return (
         f'<rect class="bar {style}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" '
-        f'height="{height:.1f}"><title>{escape(told)}</title></rect>'
+        f'height="{height:.1f}"><title>{escape(tooltip)}</title></rect>'
     )
 
 

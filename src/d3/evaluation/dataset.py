@@ -4,8 +4,8 @@ A folder tells the kind of an image by the folders on the way to it that are cal
 ``0_real`` or ``nature`` (a camera's), or ``fake``, ``1_fake`` or ``ai`` (generated); a path with
 folders of both kinds is refused. The generator is the first other folder above the first of these,
 else the first below it (``fake/GENERATOR``), else the data set's own name; ``train``, ``val`` and
-``test`` name nobody. Real images without a generator stand against the only one of their folder or
-CSV, else against every generator.
+``test`` name no generator. Real images without a generator stand against the only one of their
+folder or CSV, else against every generator.
 """
 
 from __future__ import annotations

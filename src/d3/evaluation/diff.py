@@ -220,7 +220,7 @@ def _flips(before: NDArray[np.int8], after: NDArray[np.int8]) -> list[list[int]]
 
 
 def _shift(shift: NDArray[np.float64], fake: NDArray[np.bool_]) -> dict[str, float]:
-    told = {
+    means = {
         f"mean of {kind}": float(shift[fake == truth].mean())
         for kind, truth in (("real", False), ("fake", True))
         if (fake == truth).any()
@@ -228,7 +228,7 @@ def _shift(shift: NDArray[np.float64], fake: NDArray[np.bool_]) -> dict[str, flo
     quantiles = dict(
         zip(("5 %", "median", "95 %"), np.quantile(shift, [0.05, 0.5, 0.95]), strict=True)
     )
-    return told | {name: float(value) for name, value in quantiles.items()}
+    return means | {name: float(value) for name, value in quantiles.items()}
 
 
 def _examples(

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from d3.domain.files import put
+from d3.domain.files import Progress, no_progress, put
 from d3.domain.models import Manifest
 from d3.domain.ports.images import ImageDecoder
 from d3.domain.scoring import Verdict
@@ -28,7 +28,7 @@ from d3.evaluation.measures import Group, check_in_domain, measure
 from d3.evaluation.metrics import Sample
 from d3.evaluation.perturbations import ORIGINAL, SWEEPS, UNCHANGED, Perturbation
 from d3.evaluation.scores import Row, ScoreFile, gather
-from d3.evaluation.scoring import Progress, Scorer, Unreadable
+from d3.evaluation.scoring import Scorer, Unreadable
 
 WORST = 12
 """Mistakes of each kind that are shown."""
@@ -134,7 +134,7 @@ def evaluate(
     folder: Path,
     *,
     counts: Counts | None = None,
-    progress: Progress = lambda _condition, _done, _total: None,
+    progress: Progress = no_progress,
 ) -> tuple[Evaluation, ScoreFile]:
     """Score and measure; ``counts`` spares another look through the data set.
 
@@ -215,10 +215,10 @@ def record(evaluation: Evaluation) -> dict[str, Any]:
         },
         "passed_over": evaluation.unreadable.passed_over + evaluation.outside,
         "in_domain": list(options.in_domain),
-        "groups": [_told(one) for one in evaluation.groups],
+        "groups": [_as_json(one) for one in evaluation.groups],
         "robustness": {
             kind: [
-                {"level": one.level, "groups": [_told(group) for group in one.groups]}
+                {"level": one.level, "groups": [_as_json(group) for group in one.groups]}
                 for one in points
             ]
             for kind, points in evaluation.sweeps.items()
@@ -264,7 +264,7 @@ def write_outputs(
     return written
 
 
-def _told(group: Group) -> dict[str, Any]:
+def _as_json(group: Group) -> dict[str, Any]:
     """A group for JSON; NaN (undefined) becomes null."""
     figures = {
         name: None

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from d3.domain.detections import Detection, Failure
+from d3.domain.files import Progress, no_progress
 from d3.domain.formats import is_no_image
 from d3.domain.ports.images import ImageDecoder
 from d3.domain.services.detection import DetectionService
@@ -25,9 +26,6 @@ from d3.evaluation.scores import Known, Row, ScoreFile
 
 RUN = "run.json"
 _SHOWN_FAILURES = 100
-
-Progress = Callable[[str, int, int], None]
-"""Told the condition, how many images are done and of how many."""
 
 
 @dataclass(slots=True)
@@ -73,7 +71,7 @@ class Scorer:
         total: int,
         threshold: float | None = None,
         views: int = 1,
-        progress: Progress = lambda _condition, _done, _total: None,
+        progress: Progress = no_progress,
     ) -> tuple[ScoreFile, Unreadable]:
         """Score what has no row yet, and leave a complete ``scores.csv`` in the folder.
 
@@ -84,7 +82,7 @@ class Scorer:
             total: files in the data set, for the progress.
             threshold: in [0, 1]; the model's own unless given.
             views: 1 to 16 permutations to average.
-            progress: called after each image.
+            progress: called with the condition after each image.
 
         Raises:
             RequestInvalid: the folder holds the scores of something else.

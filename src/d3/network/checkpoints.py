@@ -22,9 +22,9 @@ from d3.domain.models import Activation, EncoderSpec, Role
 from d3.network import foreign
 from d3.network.encoder import Encoder
 from d3.network.foreign import ForeignTensors
-from d3.network.looks import first_bytes_look_like
 from d3.network.model import D3Network, DiscrepancyHead
 from d3.network.names import REMEDIES, part_of, some
+from d3.network.recognise import describe_bytes
 from d3.network.tricks import Tricks
 
 HEADS_OF_WIDTH = 64
@@ -189,7 +189,7 @@ def read_tensors(file: Path, *, called: str | None = None) -> Mapping[str, Tenso
         return _read_safetensors(file, called)
     if start.startswith(foreign.STARTS):
         return ForeignTensors(file, called)
-    problem, remedy = first_bytes_look_like(start) or (
+    problem, remedy = describe_bytes(start) or (
         "is neither safetensors nor a file that torch saved",
         "Save the module's state_dict() with torch.save or safetensors.",
     )

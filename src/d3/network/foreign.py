@@ -47,7 +47,7 @@ class ForeignTensors(Mapping[str, Tensor]):
             for name, dtype, shape, stride, offset in _tensors_in(file, called)
         }
         with file.open("rb") as stream:
-            # Of one's own: nobody's write reaches the file, and torch wants what can be written.
+            # A private copy: writes never reach the file, and torch wants writable memory.
             self._bytes = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
 
     def __getitem__(self, name: str) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from d3.domain.errors import CheckpointInvalid
 from d3.domain.models import Role
-from d3.network.looks import looks_like
+from d3.network.recognise import describe_names
 
 REMEDIES: dict[Role, str] = {
     "encoder": "Give the vision transformer of a CLIP checkpoint, in the key names of OpenAI, "
@@ -29,7 +29,7 @@ _WRAPPERS = frozenset(
 """Parts of names that DataParallel, compile, FSDP, checkpointing and DeepSpeed put in anywhere."""
 
 MAX_PARTS = 16
-"""Of so many encoders or heads in one file the same ones are told apart from others."""
+"""Up to this many encoders or heads in one file, copies of the same one are recognised."""
 
 _LANDMARKS: dict[Role, tuple[tuple[str, tuple[str, ...]], ...]] = {
     "encoder": (
@@ -161,7 +161,7 @@ def _missing(names: list[str], role: Role, called: str) -> CheckpointInvalid:
     wanted = (landmark, companions[0])
     ends = [one for one in wanted if not any(f".{name}".endswith(f".{one}") for name in names)]
     missing = ends[0] if ends else f"{wanted[1]} beside {wanted[0]}"
-    looks = looks_like(names)
+    looks = describe_names(names)
     if looks is None:
         has = f"; it has {some(names)}" if names else ""
         return CheckpointInvalid(

@@ -8,8 +8,8 @@ from d3.training.starter.camera import draw_camera, photograph
 from d3.training.starter.evaluate import BASELINES, laplacian_variance
 from d3.training.starter.filters import laplacian, match_partner, noise_level
 from d3.training.starter.generators import SEEN, UNSEEN, Family, train_generators
-from d3.training.starter.pairs import Pairs, delivery_of, forge_scenes, photograph_scenes
-from d3.training.starter.published import Delivery, deliver, draw_delivery, jpeg
+from d3.training.starter.pairs import Pairs, file_format_of, forge_scenes, photograph_scenes
+from d3.training.starter.postprocessing import FileFormat, draw_file_format, jpeg, stored_pixels
 from d3.training.starter.scenes import render_scene
 
 SIZE = 64
@@ -27,12 +27,12 @@ def pairs(generators: dict[Family, nn.Module]) -> Pairs:
 
 
 def made(generators: dict[Family, nn.Module]) -> Pairs:
-    """Six scenes, two of the families' turns each, all stored as their delivery says."""
+    """Six scenes, two of the families' turns each, each stored in its file format."""
     family = np.arange(2 * len(SCENES)) % len(generators)
     camera, generated = [], []
     for scene, _, pair in forge_scenes(generators, SCENES, family, seed=0, size=SIZE):
         for into, picture in zip((camera, generated), pair, strict=True):
-            into.append(deliver(picture, delivery_of(0, scene)))
+            into.append(stored_pixels(picture, file_format_of(0, scene)))
     partner = np.repeat(np.arange(len(SCENES)), 2)
     return Pairs(np.stack(camera[::2]), np.stack(generated), partner, family, tuple(generators))
 
@@ -110,16 +110,16 @@ def test_matching_gives_the_partners_noise_and_sharpness() -> None:
 
 def test_delivery_treats_both_pictures_alike() -> None:
     picture = photograph_scenes(0, [1], SIZE)[0] / np.float32(255)
-    delivery = Delivery(quality=80, subsampling=2)
+    file_format = FileFormat(quality=80, subsampling=2)
 
-    assert np.array_equal(deliver(picture, delivery), deliver(picture, delivery))
-    lossless = deliver(picture, Delivery(quality=0, subsampling=0))
+    assert np.array_equal(stored_pixels(picture, file_format), stored_pixels(picture, file_format))
+    lossless = stored_pixels(picture, FileFormat(quality=0, subsampling=0))
     assert np.abs(lossless / 255 - picture).max() < 1 / 255
 
 
 def test_deliveries_are_drawn_from_good_to_lossless() -> None:
     rng = np.random.default_rng(0)
-    qualities = {draw_delivery(rng).quality for _ in range(300)}
+    qualities = {draw_file_format(rng).quality for _ in range(300)}
 
     assert 0 in qualities
     assert min(qualities - {0}) >= 80

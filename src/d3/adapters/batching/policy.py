@@ -6,7 +6,7 @@ pass and who need not wait any more. The rules, in their order:
 1. An idle device takes what waits at once; a busy one lets it gather. Bulk alone waits a moment for
    images that are being decoded: a device that is faster than the decoders gains nothing from
    single images.
-2. NullEvents gets a pass whose time is over, or would be before the pass ends, or who has left.
+2. A submission that was cancelled, or whose deadline is before the end of the pass, is dropped.
 3. Interactive goes first. Bulk joins with the work it has credit for (:class:`BulkShare`), leads a
    pass where its credit is enough for one, and has the device to itself while nobody else waits.
 4. A pass has images of one number of views: those of the one that leads it. A heat map is drawn in

@@ -19,9 +19,9 @@ from d3.domain.errors import (
 from d3.domain.folders import (
     EVERYTHING,
     Pattern,
+    absolute,
     files_below,
     split_pattern,
-    tidy,
     unreadable_folder,
 )
 from d3.domain.images import ImageSource
@@ -173,7 +173,7 @@ class ListCollection:
             self._check(first)
 
     def _absolute(self, entry: str) -> str:
-        return entry if "://" in entry else tidy(str(self._file.parent / entry))
+        return entry if "://" in entry else absolute(str(self._file.parent / entry))
 
     def _is_there(self, entry: str) -> bool:
         return bool(entry) and os.path.isfile(self._file.parent / entry)  # noqa: PTH113  any text

@@ -42,14 +42,16 @@ class AdoptingRegistry:
         """
         found = self._registry.list()
         known = {one.manifest.name: one.manifest for one in found}
-        taken = [self._tried(head) for head in self._registry.bare_heads() if _is_new(head, known)]
-        return self._registry.list() if any(taken) else found
+        imported = [
+            self._try_import(head) for head in self._registry.bare_heads() if _is_new(head, known)
+        ]
+        return self._registry.list() if any(imported) else found
 
     def describe(self, name: str, version: int | None = None) -> Manifest:
         try:
             return self._registry.describe(name, version)
         except ModelNotFound:
-            if not self._taken(name, {}):
+            if not self._import_if_new(name, {}):
                 raise
             return self._registry.describe(name, version)
 
@@ -64,7 +66,7 @@ class AdoptingRegistry:
                 known = {name: self._registry.describe(name)}
             except ModelNotFound:
                 known = {}
-            self._taken(name, known)
+            self._import_if_new(name, known)
         return self._registry.open(name, version)
 
     def verify(self, name: str, version: int | None = None) -> Manifest:
@@ -96,21 +98,21 @@ class AdoptingRegistry:
         except ModelNotFound:
             return False
 
-    def _taken(self, name: str, known: dict[str, Manifest]) -> bool:
+    def _import_if_new(self, name: str, known: dict[str, Manifest]) -> bool:
         """Import the bare head of this name, if there is a new one."""
         checked_name(name)
         for head in self._registry.bare_heads():
             if head.name == name and _is_new(head, known):
-                self._take(head)
+                self._import(head)
                 return True
         return False
 
-    def _tried(self, head: BareHead) -> bool:
+    def _try_import(self, head: BareHead) -> bool:
         """Import a head; one that was refused before is not tried again."""
         if head in self._refused:
             return False
         try:
-            self._take(head)
+            self._import(head)
         except StorageUnavailable:
             return False
         except (ModelError, StorageFailed) as error:
@@ -119,14 +121,13 @@ class AdoptingRegistry:
             return False
         return True
 
-    def _take(self, head: BareHead) -> Manifest:
+    def _import(self, head: BareHead) -> Manifest:
         with (
             self._one_at_a_time,
             tempfile.TemporaryDirectory(prefix="d3-head-") as folder,
         ):
             file = self._registry.fetch_head(head, Path(folder))
-            # The file's own time, so that it is new again only when it is put there anew, however
-            # the clocks stand.
+            # The file's own time, so that only a later upload is new, whatever our clock says.
             return self._binder.bind(
                 head.name,
                 file,

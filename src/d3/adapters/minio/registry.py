@@ -38,12 +38,12 @@ from d3.adapters.minio.catalog import (
 from d3.adapters.minio.versions import Claims
 from d3.adapters.model_files import (
     PackagedModels,
-    doomed,
     encode_manifest,
     existing,
     not_found,
-    numbered,
     stored_manifest,
+    versions_to_remove,
+    with_version,
 )
 from d3.domain.errors import (
     D3Error,
@@ -104,8 +104,8 @@ class MinioRegistry:
         which = hashlib.sha256(f"{place.endpoint}/{place.bucket}".encode()).hexdigest()[:16]
         self._cache = LocalCache(cache / which)
         self._claims = Claims(self._bucket)
-        self._near: CatalogReader = CachedCatalog(self._cache)
-        self._far: CatalogReader = StoredCatalog(self._bucket, self._cache)
+        self._cached_catalog: CatalogReader = CachedCatalog(self._cache)
+        self._stored_catalog: CatalogReader = StoredCatalog(self._bucket, self._cache)
         self._breaker = CircuitBreaker(
             f"The S3 store at {place.endpoint}",
             "Models are served from the copy in D3_HOME until it is back.",
@@ -134,7 +134,7 @@ class MinioRegistry:
             names = [name for name in versions if name not in shipped]
             with ThreadPoolExecutor(_READERS) as pool:
                 read = pool.map(lambda name: _newest(catalog, name, versions[name]), names)
-            return {one.name: self._packaged.noted(one) for one in read if one is not None}
+            return {one.name: self._packaged.with_notice(one) for one in read if one is not None}
 
         found = shipped | self._ask(newest)
         return [
@@ -145,7 +145,7 @@ class MinioRegistry:
     def describe(self, name: str, version: int | None = None) -> Manifest:
         if (shipped := self._packaged.find(checked_name(name), version)) is not None:
             return shipped
-        return self._packaged.noted(self._ask(lambda catalog: _find(catalog, name, version)))
+        return self._packaged.with_notice(self._ask(lambda catalog: _find(catalog, name, version)))
 
     def open(self, name: str, version: int | None = None) -> StoredModel:
         """The model's files on this machine, checked against their SHA-256.
@@ -171,7 +171,7 @@ class MinioRegistry:
     def verify(self, name: str, version: int | None = None) -> Manifest:
         if (shipped := self._packaged.open(checked_name(name), version)) is not None:
             return shipped.manifest
-        manifest = self._packaged.noted(_find(self._far, name, version))
+        manifest = self._packaged.with_notice(_find(self._stored_catalog, name, version))
         for role, file in manifest.files.items():
             what = f"{role} of the model {name!r}"
             transfers.verify(self._bucket, _blob_key(file), file, what)
@@ -184,7 +184,7 @@ class MinioRegistry:
         files = {file.sha256 for file in manifest.files.values()}
         with self._claims.next_version(name, files) as version:
             self._upload(manifest, encoder, head)
-            stored = numbered(manifest, version)
+            stored = with_version(manifest, version)
             text = encode_manifest(stored)
             self._bucket.write(manifest_key(name, version), text)
             # Somebody who was collecting garbage when the claim was made may have had these files
@@ -197,8 +197,8 @@ class MinioRegistry:
 
     def delete(self, name: str, version: int | None = None) -> None:
         self._packaged.protect(checked_name(name))
-        versions = self._far.versions().get(name, [])
-        for one in doomed(name, versions, version, self._far.active()):
+        versions = self._stored_catalog.versions().get(name, [])
+        for one in versions_to_remove(name, versions, version, self._stored_catalog.active()):
             self._bucket.remove(manifest_key(name, one))
             self._cache.forget(manifest_key(name, one))
         self._collect_garbage()
@@ -217,7 +217,7 @@ class MinioRegistry:
 
     def activate(self, name: str) -> None:
         if self._packaged.find(checked_name(name)) is None:
-            _find(self._far, name, None)
+            _find(self._stored_catalog, name, None)
         content = f"{name}\n".encode()
         self._bucket.write("active", content)
         self._cache.keep("active", content)
@@ -226,7 +226,7 @@ class MinioRegistry:
 
     def bare_heads(self) -> Sequence[BareHead]:
         def ask(catalog: CatalogReader) -> Sequence[BareHead]:
-            found = self._bucket.list("", deep=False) if catalog is self._far else []
+            found = self._bucket.list("", deep=False) if catalog is self._stored_catalog else []
             return [
                 BareHead(one.key, one.size_bytes, one.modified.strftime("%Y-%m-%dT%H:%M:%SZ"))
                 for one in found or []
@@ -253,7 +253,7 @@ class MinioRegistry:
         """Ask the store, or the copy while the store does not answer."""
         if self._breaker.attempt():
             try:
-                answer = question(self._far)
+                answer = question(self._stored_catalog)
             except StorageUnavailable as error:
                 self._breaker.failed(str(error))
             except StorageFailed:
@@ -265,7 +265,7 @@ class MinioRegistry:
                 self._breaker.worked()
                 return answer
         try:
-            return question(self._near)
+            return question(self._cached_catalog)
         except StorageUnavailable as error:
             if self._breaker.reason is None:
                 raise
@@ -275,8 +275,8 @@ class MinioRegistry:
         """SHA-256 of the files that a restart without the store would need."""
         models = list(self._opened)
         with suppress(StorageUnavailable, ModelError):
-            if (active := self._near.active()) is not None:
-                models.append(_find(self._near, active, None))
+            if (active := self._cached_catalog.active()) is not None:
+                models.append(_find(self._cached_catalog, active, None))
         return {file.sha256 for model in models for file in model.files.values()}
 
     def _upload(self, manifest: Manifest, encoder: Path, head: Path) -> None:
@@ -294,9 +294,9 @@ class MinioRegistry:
         blobs = self._bucket.list("blobs/") or []
         needed = self._claims.needed()
         try:
-            for name, versions in self._far.versions().items():
+            for name, versions in self._stored_catalog.versions().items():
                 for version in versions:
-                    text = self._far.manifest(name, version)
+                    text = self._stored_catalog.manifest(name, version)
                     if text is not None:
                         files = stored_manifest(text, name, version).files.values()
                         needed |= {file.sha256 for file in files}

@@ -13,7 +13,7 @@ from typing import BinaryIO, Self
 from d3.adapters.minio.bucket import Bucket, MiB
 from d3.adapters.minio.cache import claim, note_use, unfinished
 from d3.adapters.minio.errors import ObjectMissing
-from d3.adapters.model_files import MEND, check, matches
+from d3.adapters.model_files import REIMPORT, check, matches
 from d3.domain.backoff import resume_while_it_grows
 from d3.domain.errors import ModelDamaged, ModelNotFound, StorageFailed, StorageUnavailable
 from d3.domain.files import Progress, no_progress
@@ -48,10 +48,10 @@ def upload(
         try:
             bucket.upload(key, watched, file.size_bytes, file.sha256)  # type: ignore[arg-type]
         except OSError as error:  # minio-py's word for a file that ended early
-            raise ModelDamaged(f"The file {source.name!r} changed meanwhile.", MEND) from error
+            raise ModelDamaged(f"The file {source.name!r} changed meanwhile.", REIMPORT) from error
     if watched.sha256 != file.sha256:
         bucket.remove(key)
-        raise ModelDamaged(f"The file {source.name!r} changed meanwhile.", MEND)
+        raise ModelDamaged(f"The file {source.name!r} changed meanwhile.", REIMPORT)
     kept = bucket.facts(key)
     if kept is None or kept.size_bytes != file.size_bytes:
         raise StorageFailed(
@@ -188,7 +188,7 @@ def _check_facts(bucket: Bucket, key: str, file: ModelFile, what: str) -> None:
 
 
 def _damaged(what: str, problem: str) -> ModelDamaged:
-    return ModelDamaged(f"The {what} {problem}.", MEND)
+    return ModelDamaged(f"The {what} {problem}.", REIMPORT)
 
 
 class _Digest:

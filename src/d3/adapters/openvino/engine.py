@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from d3.adapters.fitting import encodings_at_once, worthwhile_threads
+from d3.adapters.cpu_sizing import encodings_at_once, worthwhile_threads
 from d3.adapters.openvino.export import ENCODER, POSITIONS, WEIGHTS
 from d3.adapters.openvino.store import PreparedEncoders, compile_options
 from d3.domain.errors import CheckpointInvalid, DeviceOutOfMemory, EngineMissing, EngineUnavailable
@@ -132,7 +132,7 @@ class OpenVinoEngine:
         precision = _choose(self._precision, capabilities)
         threads = worthwhile_threads(spec)
         machine = {"openvino": self._version, "processor": processor, "can": capabilities}
-        prepared = PreparedEncoders(self._folder, machine, _say_preparing).get(
+        prepared = PreparedEncoders(self._folder, machine, _announce_preparation).get(
             model, precision, threads
         )
         try:
@@ -241,7 +241,7 @@ def _orders(
     return np.concatenate([positions[None], positions[np.concatenate([first, inverse], axis=1)]])
 
 
-def _say_preparing() -> None:
+def _announce_preparation() -> None:
     _LOG.warning("Preparing the model for OpenVINO, once for this machine; it may take a minute.")
 
 

@@ -24,7 +24,7 @@ from d3.domain.errors import D3Error, ScanFailed, SettingsInvalid
 _LOG = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.5
 _LAST_SECONDS = 10.0
-_KNOCK_SECONDS = 5.0
+_CONNECT_SECONDS = 5.0
 _CLIENT = "ray://"
 
 
@@ -94,7 +94,7 @@ class RayCluster:
                 try:
                     ray.get(ended)
                 except RayTaskError as error:
-                    failure = _ours(error)
+                    failure = _as_d3_error(error)
                     given_up[share] += 1
                     _LOG.warning("a worker gives up, %d are left: %s", len(running), failure)
                     ray.kill(worker)
@@ -128,9 +128,9 @@ class RayCluster:
     @contextmanager
     def _connected(self) -> Iterator[None]:
         # Ray tells of nodes that died on stdout, where the result is to stand alone.
-        with _signals_kept(), redirect_stdout(sys.stderr):
+        with _keep_signal_handler(), redirect_stdout(sys.stderr):
             try:
-                _knock(self._address)
+                _check_port(self._address)
                 ray.init(
                     self._address, namespace="d3", log_to_driver=False, logging_level="warning"
                 )
@@ -164,7 +164,7 @@ def _worker(share: Share) -> Any:
     return actor.remote()
 
 
-def _ours(error: RayTaskError) -> D3Error:
+def _as_d3_error(error: RayTaskError) -> D3Error:
     if isinstance(error.cause, D3Error):
         return error.cause
     failed = ScanFailed(f"A worker failed ({type(error.cause).__name__}).", "Ray's logs have more.")
@@ -172,15 +172,15 @@ def _ours(error: RayTaskError) -> D3Error:
     return failed
 
 
-def _knock(address: str) -> None:
+def _check_port(address: str) -> None:
     """Check that somebody listens there; Ray itself tries for minutes."""
     host, _, port = address.removeprefix(_CLIENT).rpartition(":")
     if host:
-        socket.create_connection((host.strip("[]"), int(port)), _KNOCK_SECONDS).close()
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
 
 
 @contextmanager
-def _signals_kept() -> Iterator[None]:
+def _keep_signal_handler() -> Iterator[None]:
     """Restore our signal handler, which Ray replaces."""
     if threading.current_thread() is not threading.main_thread():
         yield

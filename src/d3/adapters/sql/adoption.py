@@ -59,7 +59,7 @@ _COLUMNS = {
         "threshold": "coalesce(threshold, 0.5)",
         "processing_time": "coalesce(processing_time, 0)",
         "created_at": "{moment}",
-        # SQLite lets a row name an account that is not there, unless told otherwise.
+        # By default SQLite lets a row name a user that does not exist.
         "user_id": "(SELECT u.id FROM users u WHERE u.id = user_id)",
         "verdict": "CASE WHEN {is_fake} THEN 'fake' ELSE 'real' END",
         "views": "1",
@@ -221,7 +221,7 @@ def _hash_keys(connection: sa.Connection) -> None:
         "INSERT INTO api_keys (key_id, user_id, name, secret_sha256, scopes, created_at) "
         "SELECT :key_id, :user_id, 'prototype', CAST(:hash AS VARCHAR), :scopes, created_at "
         "FROM users "
-        # Two users with one key were never told apart: the prototype took the first.
+        # Of two users with one key the prototype always took the first.
         "WHERE id = :user_id AND NOT EXISTS "
         "(SELECT 1 FROM api_keys k WHERE k.secret_sha256 = CAST(:hash AS VARCHAR))"
     )

@@ -77,16 +77,20 @@ class SqlHistory:
             row = connection.execute(gone).one_or_none()
             if row is None:
                 raise _not_found(id_)
-            told = (_K.owner == (row.user_id or ANONYMOUS), _K.first_id <= id_, _K.last_id >= id_)
-            connection.execute(sa.delete(_K).where(*told))
+            answers = (
+                _K.owner == (row.user_id or ANONYMOUS),
+                _K.first_id <= id_,
+                _K.last_id >= id_,
+            )
+            connection.execute(sa.delete(_K).where(*answers))
 
     def forget(
         self, results_before: datetime | None, records_before: datetime | None
     ) -> tuple[int, int]:
         if results_before is not None:
-            told = (_K.created_at < results_before, _K.answer.is_not(None))
+            answers = (_K.created_at < results_before, _K.answer.is_not(None))
             with self._database.writing() as connection:
-                connection.execute(sa.delete(_K).where(*told))
+                connection.execute(sa.delete(_K).where(*answers))
         return (
             self._forget(InferenceResult, results_before),
             self._forget(RequestLogRow, records_before),

@@ -63,7 +63,7 @@ class BulkInsert:
                 for name, form in forms
             )
             done = connection.exec_driver_sql(self._by_rows(len(some)), values)
-            # Nobody else writes meanwhile, so the statement's ids have no gap; this is the last.
+            # No other writer is active, so the statement's ids have no gap; this is the last.
             last = done.lastrowid
             yield from range(last - len(some) + 1, last + 1)
 

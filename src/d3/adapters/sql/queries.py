@@ -110,7 +110,7 @@ class Sums(NamedTuple):
     Attributes:
         is_fake: of them above their threshold.
         fake: rows by verdict.
-        demo: of models that nobody should rely on.
+        demo: of models with a notice.
     """
 
     total: int

@@ -128,9 +128,9 @@ def make_ready(database: Database) -> Path | None:
 def exclusively(connection: sa.Connection) -> None:
     """Lift the time limit of this transaction; others that change tables wait for its end."""
     if connection.dialect.name != "sqlite":
-        from d3.adapters.sql.postgres import take_time
+        from d3.adapters.sql.postgres import lift_time_limit
 
-        take_time(connection)
+        lift_time_limit(connection)
         connection.execute(sa.text("SET LOCAL lock_timeout = 0"))
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
 
@@ -149,7 +149,7 @@ def _upgrade(database: Database, revision: str, *, keep_backup: bool) -> Upgrade
     with database.writing() as connection:
         _check_encoding(connection)
         exclusively(connection)
-        # Only now: looked at while another process adopts, the tables seem to be nobody's.
+        # Only now: while another process adopts the tables, they would look foreign.
         found = state_of(connection)
         _refuse(found, SchemaState.AHEAD, SchemaState.FOREIGN)
         old = found in {SchemaState.BEHIND, SchemaState.PROTOTYPE}

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from d3.adapters.fitting import encodings_at_once, worthwhile_threads
+from d3.adapters.cpu_sizing import encodings_at_once, worthwhile_threads
 from d3.adapters.torch.device import Precision, at_most, choose_device, choose_precision
 from d3.adapters.torch.graphs import Graphs, sizes_up_to
 from d3.domain.errors import DeviceOutOfMemory

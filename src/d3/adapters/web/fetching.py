@@ -125,14 +125,14 @@ class _Download:
             if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and done:
                 if response.headers.get("Content-Range") == f"bytes */{done}":
                     return  # it was whole already
-                self._begin_anew()
+                self._restart()
                 raise _Busy("the part that lay here does not fit")
             self._check_status(response)
             start, total = _extent(response)
             if start != done:
                 if start:
                     raise _Busy("another part than the one asked for")
-                self._begin_anew()
+                self._restart()
             self._note_tag(response)
             self._check_room(start, total)
             self._write(response, start, total)
@@ -149,7 +149,7 @@ class _Download:
                 stream.write(chunk)
                 self._progress(self._name, done, total or self._most)
 
-    def _begin_anew(self) -> None:
+    def _restart(self) -> None:
         self.part.unlink(missing_ok=True)
         self.tag.unlink(missing_ok=True)
 
@@ -183,7 +183,7 @@ class _Download:
             )
 
     def _too_large(self) -> SourceUnavailable:
-        self._begin_anew()
+        self._restart()
         return SourceUnavailable(
             f"{self.url} is larger than {self._most:,} bytes: it is not the file wanted.",
             _ELSEWHERE,

@@ -29,8 +29,8 @@ Resolve: TypeAlias = Callable[[str, int], Sequence[str]]
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
-# What Python 3.11 calls global and is nobody's server: relays, tunnels, identifiers, documentation.
-_NOBODYS = [ipaddress.ip_network(one) for one in ("192.88.99.0/24", "2001::/23", "3fff::/20")]
+# Global by Python 3.11, but no servers: relays, tunnels, identifiers, documentation.
+_RESERVED = [ipaddress.ip_network(one) for one in ("192.88.99.0/24", "2001::/23", "3fff::/20")]
 _MOST_REDIRECTS = 5
 _REDIRECTS = {301, 302, 303, 307, 308}
 _WEB_PORTS, _FREE_PORTS = {None, 80, 443}, range(1024, 65536)
@@ -51,7 +51,7 @@ def is_public(address: Address) -> bool:
     return (
         address.is_global
         and not address.is_multicast
-        and not any(address in network for network in _NOBODYS)
+        and not any(address in network for network in _RESERVED)
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, runtime_checkable
 
-from d3.domain.accounts import Admission, ApiKey, IssuedKey, KeyWish, Principal, User
+from d3.domain.accounts import Admission, ApiKey, IssuedKey, NewKey, Principal, User
 
 
 @runtime_checkable
@@ -46,7 +46,7 @@ class Accounts(Protocol):
         """
         ...
 
-    def create_key(self, user_id: int, wish: KeyWish, now: datetime) -> IssuedKey:
+    def create_key(self, user_id: int, new: NewKey, now: datetime) -> IssuedKey:
         """Create a key; its secret is returned here and never again.
 
         Raises:
@@ -105,7 +105,7 @@ class Accounts(Protocol):
         """
         ...
 
-    def note_uses(self, uses: Mapping[str, datetime]) -> None:
+    def record_uses(self, uses: Mapping[str, datetime]) -> None:
         """Record when keys were last used, by key id, in one transaction; never backwards."""
         ...
 

@@ -13,7 +13,7 @@ from d3.domain.accounts import (
     ApiKey,
     IssuedKey,
     KeyState,
-    KeyWish,
+    NewKey,
     Principal,
     Scope,
     User,
@@ -83,8 +83,8 @@ class AccountService:
             AccountInvalid: the name, a scope or the lifetime is not valid.
         """
         now = self._clock.now()
-        wish = KeyWish(name, checked_scopes(scopes), _end(now, lifetime))
-        return self._accounts.create_key(self._accounts.user(username).id, wish, now)
+        new = NewKey(name, checked_scopes(scopes), _end(now, lifetime))
+        return self._accounts.create_key(self._accounts.user(username).id, new, now)
 
     def has_live_key(self) -> bool:
         """Whether any key is valid."""

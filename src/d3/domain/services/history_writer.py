@@ -95,7 +95,7 @@ class HistoryWriter:
         self._jobs: deque[_Job] = deque()
         self._waiting = 0
         self._closed = False
-        # Weakly: whoever was cancelled while asking for a key has no reservation to give back.
+        # Weakly: a caller that was cancelled while reserving cannot release its reservation.
         self._held: WeakValueDictionary[str, Reservation] = WeakValueDictionary()
         self._unreleased: dict[str, Reservation] = {}
         self._renewal_due = 0.0
@@ -196,10 +196,10 @@ class HistoryWriter:
                 jobs = self._take()
             if jobs:
                 self._write(jobs)
-            self._see_to_leases()
-        self._see_to_leases(at_once=True)
+            self._renew_leases()
+        self._renew_leases(at_once=True)
 
-    def _see_to_leases(self, *, at_once: bool = False) -> None:
+    def _renew_leases(self, *, at_once: bool = False) -> None:
         """Renew the keys that are being answered, and release those that could not be before."""
         if not at_once and self._clock.monotonic() < self._renewal_due:
             return
@@ -208,7 +208,7 @@ class HistoryWriter:
             held, unreleased = list(self._held.values()), list(self._unreleased.values())
         if not held and not unreleased:
             return
-        with suppress(StorageFailed):  # it is away: again at the next renewal
+        with suppress(StorageFailed):  # retried at the next renewal
             with self._history.transaction() as transaction:
                 transaction.renew(held, self._clock.now())
                 for reservation in unreleased:
@@ -239,7 +239,7 @@ class HistoryWriter:
         """Write it all in one transaction, or find out what of it cannot be written."""
         try:
             outcomes = self._commit(jobs)
-        except Exception as error:  # noqa: BLE001 -- whatever it is, those who wait must hear it
+        except Exception as error:  # noqa: BLE001  every future gets an outcome
             self._write_apart(jobs, error, retried=retried)
         else:
             self._note_leases(jobs, outcomes)
@@ -278,10 +278,10 @@ class HistoryWriter:
         for job in jobs:
             if isinstance(job, _Release):
                 self._keep_for_later(job.reservation)
-            # Each a copy: an exception raised in many threads would gather all their traces.
-            told = copy.copy(error)
-            told.__cause__ = error.__cause__
-            job.future.set_exception(told)
+            # Each a copy: one exception raised in many threads would collect all their traces.
+            own = copy.copy(error)
+            own.__cause__ = error.__cause__
+            job.future.set_exception(own)
 
     def _commit(self, jobs: Sequence[_Job]) -> list[Any]:
         """The results of the jobs, once all is committed."""

@@ -19,7 +19,7 @@ from d3.domain.errors import StorageFailed
 from d3.domain.ports.accounts import Accounts
 from d3.domain.ports.clock import Clock
 
-BELIEVED_SECONDS = 1.0
+CACHED_SECONDS = 1.0
 """How long a revoked key may go on working at most."""
 
 _REMEMBERED = 10_000
@@ -58,7 +58,7 @@ class KeyCache:
             return None
         return found.caller
 
-    def was_good(self, key: str) -> bool:
+    def was_valid(self, key: str) -> bool:
         """Whether this key was valid at its last lookup, however long ago."""
         return _name(key) in self._known
 
@@ -90,7 +90,7 @@ class KeyCache:
                 self._known.pop(name, None)
             raise
         principal = admission.principal
-        until = asked_at + BELIEVED_SECONDS
+        until = asked_at + CACHED_SECONDS
         if admission.expires_at is not None:
             until = min(until, asked_at + (admission.expires_at - now).total_seconds())
         caller = Caller(
@@ -117,7 +117,7 @@ class KeyCache:
         with self._lock:
             uses, self._uses = self._uses, {}
         try:
-            self._accounts.note_uses(uses)
+            self._accounts.record_uses(uses)
         except StorageFailed:
             with self._lock:
                 self._uses = uses | self._uses

@@ -53,7 +53,7 @@ class ActiveModelFollower:
         try:
             newest = self._registry.describe(self._host.chosen()).reference
         except D3Error as error:
-            self._complain(f"the chosen model is not known: {error}")
+            self._warn_once(f"the chosen model is not known: {error}")
             return False
         serving = self._host.loaded()
         if newest == self._current or (serving and newest == serving.manifest.reference):
@@ -79,7 +79,7 @@ class ActiveModelFollower:
         except D3Error as error:
             if newest != self._refused:
                 self._refused, self._refusals = newest, 0
-            self._complain(
+            self._warn_once(
                 f"{newest.name} version {newest.version} was chosen and cannot be loaded; what "
                 f"was loaded before, stays: {error}"
             )
@@ -91,7 +91,7 @@ class ActiveModelFollower:
         _LOG.info("%s version %d is loaded", newest.name, newest.version)
         return True
 
-    def _complain(self, trouble: str) -> None:
+    def _warn_once(self, trouble: str) -> None:
         if trouble != self._trouble:
             _LOG.warning("%s", trouble)
         self._trouble = trouble

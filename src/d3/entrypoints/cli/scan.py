@@ -155,10 +155,10 @@ def _report_file(report: Path | None, folder: Path | None, top: int) -> Path | N
 
 def _tidied(source: str) -> str:
     """Where the images are; a place of this machine by its path from the root on."""
-    from d3.domain.folders import tidy
+    from d3.domain.folders import absolute
     from d3.domain.scans import S3_SCHEME
 
-    return source if source.startswith(S3_SCHEME) else tidy(source)
+    return source if source.startswith(S3_SCHEME) else absolute(source)
 
 
 def _opened(

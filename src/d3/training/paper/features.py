@@ -76,7 +76,7 @@ class Extractor:
         with ThreadPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:
             for start in share:
                 chunk = range(start, min(start + _CHUNK, len(items)))
-                # A zero is a row that nobody wrote: a feature after a layer norm is never zero.
+                # A zero row was not written yet: a feature after a layer norm is never zero.
                 if (kept[chunk.start : chunk.stop] == 0).all(axis=(1, 2)).any():
                     read = list(pool.map(lambda i: self._read(items[i], i, changes, turn), chunk))
                     kept[chunk.start : chunk.stop] = self._encode(read, chunk, changes, turn)

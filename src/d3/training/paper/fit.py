@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import distributed, nn
 
 from d3.domain.errors import StorageFailed
-from d3.domain.files import replacing
+from d3.domain.files import Progress, no_progress, replacing
 from d3.evaluation.dataset import DatasetInvalid, Item
 from d3.evaluation.files import claim_folder, writing
 from d3.evaluation.metrics import Sample
@@ -62,14 +62,6 @@ class Plateau:
             return False
         self.mark, self.worse, self.tolerance = None, 0, self.later_tolerance
         return True
-
-
-Progress = Callable[[str, int, int], None]
-"""Told the stage, what is done and of how much."""
-
-
-def _untold(_stage: str, _done: int, _total: int) -> None:
-    """Ignore it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +155,7 @@ def train_head(  # noqa: PLR0917  its parts, one by one
     plan: PaperPlan,
     folder: Path,
     identity: dict[str, Any],
-    progress: Progress = _untold,
+    progress: Progress = no_progress,
     on_epoch: Callable[[Epoch], None] = lambda _epoch: None,
 ) -> tuple[DiscrepancyHead, State]:
     """Train until validation gets no better; the best head comes back.
@@ -193,8 +185,8 @@ def train_head(  # noqa: PLR0917  its parts, one by one
     width = extractor.network.encoder.spec.width
     leading = extractor.rank == 0
     if not leading:
-        progress = _untold
-    if leading:
+        progress = no_progress
+    else:
         whose = identity | {"plan": msgspec.to_builtins(asdict(plan) | {"epochs": 0})}
         claim_folder(folder, "training.json", whose, "training")
     file = folder / "features/validation.npy"
@@ -218,7 +210,7 @@ def train_head(  # noqa: PLR0917  its parts, one by one
             _keep(folder, head, optimiser, state, best=better)
             on_epoch(epoch)
         del features
-        state = _same(state)
+        state = _broadcast(state)
         if leading and not plan.kept_epochs:
             file.unlink(missing_ok=True)
     head.load_state_dict(torch.load(folder / "best.pt", weights_only=True))
@@ -232,7 +224,7 @@ def fit_epoch(  # noqa: PLR0917  its parts, one by one
     items: Sequence[Item],
     plan: PaperPlan,
     epoch: int,
-    progress: Progress = _untold,
+    progress: Progress = no_progress,
 ) -> float:
     """One pass over all readable features in a new order; the mean loss (BCE, in nats)."""
     device = next(head.parameters()).device
@@ -336,10 +328,10 @@ def _features(  # noqa: PLR0917  its parts, one by one
 ) -> Features:
     if extractor.rank == 0:
         prepare(file, len(items), extractor.network.encoder.spec.width)
-    _meet()
+    _barrier()
     progress(stage, 0, len(items))
     extractor.extract(items, file, changes, turn, lambda done: progress(stage, done, len(items)))
-    _meet()
+    _barrier()
     features: Features = np.load(file, mmap_mode="r")
     sound = ~np.isnan(features[:, 0, 0])
     for index in np.flatnonzero(~sound).tolist():  # other processes' too, and earlier runs'
@@ -406,13 +398,13 @@ def _numbered(epoch: int, plan: PaperPlan) -> str:
     return f"epoch {epoch + 1} of at most {plan.epochs}"
 
 
-def _meet() -> None:
+def _barrier() -> None:
     """Wait for the other processes, if there are any."""
     if distributed.is_available() and distributed.is_initialized():
         distributed.barrier()
 
 
-def _same(state: State) -> State:
+def _broadcast(state: State) -> State:
     """The first process's state, for all: they must not differ by a rounding."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return state

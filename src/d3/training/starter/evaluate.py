@@ -25,7 +25,7 @@ from d3.training.starter.filters import LUMA, Image, laplacian, noise_level, to_
 from d3.training.starter.generators import Family, Pictures
 from d3.training.starter.pairs import Pairs
 from d3.training.starter.photographs import opened
-from d3.training.starter.published import jpeg, squash
+from d3.training.starter.postprocessing import jpeg, squash
 
 
 def laplacian_variance(picture: Pictures) -> float:
@@ -220,7 +220,7 @@ def measure_others(
     """Measure a data set in one of the layouts of `d3 evaluate`.
 
     Returns its name, the verdicts on its real images and on those of each generator, and where
-    there are both how well the two are told apart.
+    there are both how well the two are separated.
 
     Raises:
         RequestInvalid: there is no image in it.

@@ -22,7 +22,7 @@ from d3.network.encoder import CLIP_STD
 from d3.training.starter.filters import to_ycbcr
 from d3.training.starter.generators import Pictures
 from d3.training.starter.pairs import Pairs
-from d3.training.starter.workers import in_bfloat16
+from d3.training.starter.parallel import in_bfloat16
 
 GAIN = 40.0  # brings the detail of an ordinary picture to tokens of size one
 STEEPNESS = 2.0  # how close the rounded corner of the absolute value comes to zero
@@ -113,7 +113,7 @@ class FitSettings:
 
     Attributes:
         pairs_per_batch: pairs, of two pictures each.
-        alone_per_batch: photographs beside them that nobody redid.
+        alone_per_batch: photographs without a partner.
         rate: peak learning rate, reached after the warm-up, falling to zero as a half cosine.
         warm_up: share of the steps.
         weight_decay: of AdamW, on matrices only.

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from d3.training.starter.workers import in_bfloat16, two_at_a_time
+from d3.training.starter.parallel import in_bfloat16, two_at_a_time
 
 
 class Family(StrEnum):

@@ -17,7 +17,7 @@ from d3.domain.scoring import Calibration
 from d3.evaluation.calibration import Fitted
 from d3.training.starter.generators import Family, Pictures, redraw
 from d3.training.starter.photographs import Collection, Part, Photograph, opened
-from d3.training.starter.published import MULTIPLE, to_pixels
+from d3.training.starter.postprocessing import MULTIPLE, to_pixels
 
 LICENCE = "Apache-2.0"
 

@@ -20,17 +20,17 @@ from torch import nn
 from d3.training.starter.camera import draw_camera, photograph
 from d3.training.starter.filters import Image, match_partner
 from d3.training.starter.generators import Family, Pictures, redraw
-from d3.training.starter.published import (
-    Delivery,
-    Publication,
+from d3.training.starter.parallel import two_at_a_time
+from d3.training.starter.postprocessing import (
+    FileFormat,
+    PostProcessing,
     cut,
-    draw_delivery,
-    draw_publication,
-    publish,
+    draw_file_format,
+    draw_postprocessing,
+    postprocess,
     to_pixels,
 )
 from d3.training.starter.scenes import render_scene
-from d3.training.starter.workers import two_at_a_time
 
 CHUNK = 20  # scenes in float at a time
 
@@ -98,9 +98,9 @@ def forge_scenes(
         yield scene, families[turn], pair
 
 
-def delivery_of(seed: int, scene: int) -> Delivery:
+def file_format_of(seed: int, scene: int) -> FileFormat:
     """Return how a scene's pictures are stored, all in the same way."""
-    return draw_delivery(np.random.default_rng([seed, scene, 4]))
+    return draw_file_format(np.random.default_rng([seed, scene, 4]))
 
 
 def matched_pair(
@@ -185,12 +185,12 @@ def make_training_pairs(
 
     def make(number: int) -> None:
         chance = source.chance(number)
-        picture, how = source.picture(number, chance), draw_publication(chance)
+        picture, how = source.picture(number, chance), draw_postprocessing(chance)
         family[number] = number % len(families)
         generator = generators[families[family[number]]]
         forged = redone(generator, picture, chance, source.cutting.matched)
-        camera[number] = publish(picture, how, size)
-        generated[number] = publish(forged, how, size)
+        camera[number] = postprocess(picture, how, size)
+        generated[number] = postprocess(forged, how, size)
 
     _each(make, count, progress)
     return Pairs(camera, generated, np.arange(count), family, families)
@@ -219,14 +219,14 @@ def make_test_pairs(
     longer = np.empty(count, np.int64)
 
     def put(
-        into: dict[str, Pictures], row: int, picture: Pictures | Image, how: Publication
+        into: dict[str, Pictures], row: int, picture: Pictures | Image, how: PostProcessing
     ) -> None:
         for name, quality in conditions.items():
-            into[name][row] = publish(picture, how.then_jpeg(quality), size)
+            into[name][row] = postprocess(picture, how.then_jpeg(quality), size)
 
     def make(number: int) -> None:
         chance = source.chance(number)
-        picture, how = source.picture(number, chance), draw_publication(chance)
+        picture, how = source.picture(number, chance), draw_postprocessing(chance)
         longer[number] = max(picture.shape)
         put(camera, number, picture, how)
         for place, family in enumerate(families):
@@ -254,7 +254,7 @@ def make_photographs(
     def make(number: int) -> None:
         chance = source.chance(number)
         picture = source.picture(number, chance)
-        pictures[number] = publish(picture, draw_publication(chance), size)
+        pictures[number] = postprocess(picture, draw_postprocessing(chance), size)
 
     _each(make, count, progress)
     return pictures

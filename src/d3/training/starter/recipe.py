@@ -50,9 +50,9 @@ from d3.training.starter.pairs import (
     make_test_pairs,
     make_training_pairs,
 )
+from d3.training.starter.parallel import one_core_each
 from d3.training.starter.photographs import Collection, Part
-from d3.training.starter.published import AS_IT_IS, publish
-from d3.training.starter.workers import one_core_each
+from d3.training.starter.postprocessing import UNCHANGED_FILE, postprocess
 
 Progress: TypeAlias = Callable[[str, float], None]
 
@@ -67,10 +67,10 @@ class StarterPlan:
     Attributes:
         generator_pictures: on which the generators are trained.
         training_pairs: pictures, each redone by one of the seen families' generators.
-        training_photographs: pictures beside them that nobody redoes, of every size.
+        training_photographs: pictures without a partner, of every size.
         calibration_pairs: pictures of other packages, each redone by one of the seen families.
         test_pictures: of still other packages, each redone by every family.
-        photograph_sides: shortest and longest length of the pictures that nobody redoes.
+        photograph_sides: shortest and longest length of pictures without a partner.
         max_false: share of the calibration's photographs, whole ones and parts, that may be called
             fake.
         max_missed: share of its redone pictures that may be called real.
@@ -283,7 +283,7 @@ def _whole(
     return {
         name: np.stack(
             [
-                publish(np.asarray(one), AS_IT_IS.then_jpeg(CONDITIONS[name]), size)
+                postprocess(np.asarray(one), UNCHANGED_FILE.then_jpeg(CONDITIONS[name]), size)
                 for one in originals
             ]
         )

@@ -58,7 +58,7 @@ class Pipeline(Generic[T]):
         self._decoder = decoder
         self._isolated = isolated or decoder
         self._batch_size = min(batch_size, _LARGEST_BATCH)
-        self._places = threads + _BATCHES_AHEAD * self._batch_size
+        self._capacity = threads + _BATCHES_AHEAD * self._batch_size
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="d3-scan")
         self._judged: SimpleQueue[tuple[T, str, Future[Judged]]] = SimpleQueue()
         self._failures = 0
@@ -67,7 +67,7 @@ class Pipeline(Generic[T]):
     @property
     def room(self) -> bool:
         """Whether another key may be put in."""
-        return self.in_flight < self._places
+        return self.in_flight < self._capacity
 
     def put(self, key: T, uri: str, *, isolated: bool = False) -> None:
         """Read, decode and score the image."""

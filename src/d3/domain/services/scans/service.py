@@ -32,10 +32,10 @@ from d3.domain.services.scans.watcher import FinishedShards, Watcher
 from d3.domain.services.scans.worker import ScanWorker, release_dead
 
 OUTAGE_SECONDS = 300.0
-"""That a store may be away before a scan gives up; what is kept stays kept."""
+"""How long a store may be away before a scan gives up; what is stored stays."""
 
 S3_THREADS = 16
-"""That read objects at once at least; they wait for the network more than they work."""
+"""The fewest that read objects at once; they mostly wait for the network."""
 
 _SAMPLE = 5000
 
@@ -175,7 +175,7 @@ class ScanService:
             D3Error: there is no such source, or the scan was begun with something else.
         """
         collection = self._collection(source)
-        collection.check()  # now, and without patience: somebody waits
+        collection.check()  # at once, without retries: the caller waits
         return self.begin(
             name,
             collection,

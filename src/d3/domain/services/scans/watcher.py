@@ -41,7 +41,7 @@ class FinishedShards:
         Raises:
             StorageFailed: the ledger does not answer; nothing is lost by asking again.
         """
-        # In this order: a shard that is cut meanwhile is told the next time.
+        # In this order: a shard that is added in between is reported the next time.
         scan = self._ledger.get(self._name)
         still_open = self._ledger.open_shards(scan.id)
         finished = (self._open | {*range(self._cut, scan.shards)}) - still_open

@@ -186,7 +186,7 @@ class ScanWorker:
     def _monotonic(self) -> float:
         return self._clock.monotonic()
 
-    def _insist(self, work: Callable[[], object]) -> None:
+    def _retry(self, work: Callable[[], object]) -> None:
         retry_while_unavailable(work, self._outage_seconds)
 
     def _next(self) -> tuple[int, str] | None:
@@ -211,7 +211,7 @@ class ScanWorker:
             self._claimed = self._monotonic
             if self._claimed - self._looked >= _DEAD_SECONDS:
                 self._looked = self._claimed
-                self._insist(lambda: release_dead(self._ledger, self._scan.id, now))
+                self._retry(lambda: release_dead(self._ledger, self._scan.id, now))
         return shard
 
     def _known(self, shard: Shard) -> set[str]:
@@ -235,7 +235,7 @@ class ScanWorker:
     def _flush(self) -> None:
         for held in self._held.values():
             if held.rows:
-                self._insist(partial(self._ledger.add, self._scan.id, held.number, held.rows))
+                self._retry(partial(self._ledger.add, self._scan.id, held.number, held.rows))
                 held.rows = []
         self._flushed = self._monotonic
 
@@ -243,7 +243,7 @@ class ScanWorker:
         for held in [one for one in self._held.values() if not one.left]:
             if held.rows:
                 self._flush()
-            self._insist(partial(self._ledger.finish, self._scan.id, held.number, held.passed_over))
+            self._retry(partial(self._ledger.finish, self._scan.id, held.number, held.passed_over))
             del self._held[held.number]
             self._watcher.finished(held.number)
 
@@ -283,7 +283,7 @@ class ScanWorker:
                     self._list_from(listing.number, listing.cursor)
                 self._stop.wait(_LEASE.total_seconds() / _RENEWALS)
         except Exception as error:  # noqa: BLE001  or the scan would wait for this thread for ever
-            self._failure = _ours(error)
+            self._failure = _as_d3_error(error)
 
     def _begin_listing(self) -> Listing | None:
         now = self._clock.now()
@@ -314,7 +314,7 @@ class ScanWorker:
         try:
             yield from self._collection.list(cursor)
         except Exception as error:  # noqa: BLE001  whatever it is, what was listed is judged
-            failures.append(_ours(error))
+            failures.append(_as_d3_error(error))
 
     def _add_shard(self, number: int, uris: list[str], cursor: str | None) -> bool:
         done = retry_while_unavailable(
@@ -338,7 +338,7 @@ class ScanWorker:
         return False
 
 
-def _ours(error: Exception) -> D3Error:
+def _as_d3_error(error: Exception) -> D3Error:
     if isinstance(error, D3Error):
         return error
     _LOG.error("the images cannot be listed", exc_info=error)

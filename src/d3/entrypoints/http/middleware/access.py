@@ -110,7 +110,7 @@ class AccessMiddleware:
 
     async def _admit(self, scope: Any, said: _Said, headers: Headers) -> Caller:
         """Who asks; the headers of their rate are added to those of the answer."""
-        if self._hosts and not access.goes_by(said.host, self._hosts):
+        if self._hosts and not access.is_named(said.host, self._hosts):
             raise HostRefused("The service does not go by this name.", "See D3_ALLOWED_HOSTS.")
         address = await self._greet(scope, said, headers)
         if _is_preflight(scope):
@@ -128,7 +128,7 @@ class AccessMiddleware:
         RequestTelemetry.of(scope).address = address
         counts = scope["path"] not in _HEALTH and not access.is_loopback(address)
         if address is not None and counts:
-            rate, who = self._d3.settings.rate_per_address, access.household(address)
+            rate, who = self._d3.settings.rate_per_address, access.counted_address(address)
             await self._d3.authenticator.count(rate, f"address:{who}", headers)
         return address
 

@@ -1,4 +1,4 @@
-"""What a file is that is neither an encoder nor a head, by its first bytes or its tensors' names."""
+"""Says what a file is that holds no encoder and no head, by its first bytes or its names."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ _ENCODER = re.compile(r"(^|\.)(conv1\.weight|embeddings\.patch_embedding\.weight
 _TOWER = re.compile(r"(^|\.)class_embedding$")
 
 
-def first_bytes_look_like(start: bytes) -> tuple[str, str] | None:
+def describe_bytes(start: bytes) -> tuple[str, str] | None:
     """The end of a sentence about a file, and a remedy; None if its first bytes are unknown.
 
     Args:
@@ -71,7 +71,7 @@ def first_bytes_look_like(start: bytes) -> tuple[str, str] | None:
     return next(((what, remedy) for form, what, remedy in _BYTES if form.match(start)), None)
 
 
-def looks_like(names: Sequence[str]) -> tuple[str, str] | None:
+def describe_names(names: Sequence[str]) -> tuple[str, str] | None:
     """What a checkpoint with these names is, and a name that shows it; None if unknown.
 
     Encoders and heads are recognised too, for one may have been given in place of the other.

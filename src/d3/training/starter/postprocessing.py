@@ -19,17 +19,17 @@ from d3.training.starter.generators import Pictures
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class FileFormat:
     """How a pair is stored; `quality` 0 stands for a lossless file."""
 
     quality: int
     subsampling: int  # Pillow's: 0 is 4:4:4, 2 is 4:2:0
 
 
-def draw_delivery(rng: np.random.Generator) -> Delivery:
-    """Draw a delivery: mostly JPEG of quality 80 to 98, sometimes lossless."""
+def draw_file_format(rng: np.random.Generator) -> FileFormat:
+    """Draw a file format: mostly JPEG of quality 80 to 98, sometimes lossless."""
     lossless = rng.random() < 0.2
-    return Delivery(
+    return FileFormat(
         quality=0 if lossless else int(rng.integers(80, 99)), subsampling=int(rng.choice([0, 2]))
     )
 
@@ -39,22 +39,22 @@ def to_pixels(picture: Image) -> NDArray[np.uint8]:
     return np.asarray(np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def encode(picture: Image, delivery: Delivery) -> tuple[bytes, str]:
-    """Return the file of a picture in [0, 1], and its suffix; its pixels are :func:`deliver`'s."""
+def encode(picture: Image, file_format: FileFormat) -> tuple[bytes, str]:
+    """Return the file of a picture in [0, 1], and its suffix."""
     pixels = to_pixels(picture)
-    if delivery.quality:
-        return jpeg(pixels, delivery.quality, delivery.subsampling), "jpg"
+    if file_format.quality:
+        return jpeg(pixels, file_format.quality, file_format.subsampling), "jpg"
     file = io.BytesIO()
     PillowImage.fromarray(pixels).save(file, "PNG")
     return file.getvalue(), "png"
 
 
-def deliver(picture: Image, delivery: Delivery) -> NDArray[np.uint8]:
-    """Return the 8-bit pixels [S, S, 3] that arrive at the other end."""
+def stored_pixels(picture: Image, file_format: FileFormat) -> NDArray[np.uint8]:
+    """Return the 8-bit pixels [S, S, 3] after storing a picture so."""
     pixels = to_pixels(picture)
-    if delivery.quality == 0:
+    if file_format.quality == 0:
         return pixels
-    return recompress(pixels, delivery.quality, delivery.subsampling)
+    return recompress(pixels, file_format.quality, file_format.subsampling)
 
 
 def recompress(pixels: NDArray[np.uint8], quality: int, subsampling: int = 2) -> NDArray[np.uint8]:
@@ -80,7 +80,7 @@ _FILTERS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Publication:
+class PostProcessing:
     """What is done to a picture before somebody meets it; alike for both of a pair.
 
     Attributes:
@@ -95,21 +95,21 @@ class Publication:
     subsampling: int
     filter: int
 
-    def then_jpeg(self, quality: int) -> Publication:
+    def then_jpeg(self, quality: int) -> PostProcessing:
         """Return the same with one more JPEG file at the end; quality 0 adds none."""
         more = (("JPEG", quality),) if quality else ()
-        return Publication(self.shrink, (*self.files, *more), self.subsampling, self.filter)
+        return PostProcessing(self.shrink, (*self.files, *more), self.subsampling, self.filter)
 
 
-AS_IT_IS = Publication(1.0, (), 2, PillowImage.Resampling.BILINEAR)
+UNCHANGED_FILE = PostProcessing(1.0, (), 2, PillowImage.Resampling.BILINEAR)
 
 
-def draw_publication(rng: np.random.Generator) -> Publication:
+def draw_postprocessing(rng: np.random.Generator) -> PostProcessing:
     """Draw one: a third is shrunk, most are JPEG or WebP files, some were stored twice."""
     files = [_draw_file(rng)]
     if rng.random() < 0.3:
         files.append(_draw_file(rng))
-    return Publication(
+    return PostProcessing(
         shrink=float(rng.uniform(0.6, 1.0)) if rng.random() < 0.3 else 1.0,
         files=tuple(files),
         subsampling=int(rng.choice([0, 2])),
@@ -152,7 +152,7 @@ def cut(
     return np.asarray(small)
 
 
-def publish(picture: Pictures | Image, how: Publication, size: int) -> Pictures:
+def postprocess(picture: Pictures | Image, how: PostProcessing, size: int) -> Pictures:
     """Return what the detector sees of a picture [H, W, 3] that was published so: [size, size, 3].
 
     Floats are in [0, 1].
