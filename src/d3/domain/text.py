@@ -18,6 +18,8 @@ def storable(text: str, length: int = NAME_LENGTH) -> str:
 
     PostgreSQL takes no NUL, and UTF-8 has no lone surrogates; U+FFFD replaces both.
     """
+    if text.isascii() and "\0" not in text:
+        return text[:length]
     return _UNSTORABLE.sub("\ufffd", text[:length].replace("\0", "\ufffd"))
 
 
