@@ -64,7 +64,7 @@ def queue(detector: Held) -> Iterator[ThreadedQueue]:
 
 @pytest.fixture
 def pool() -> Iterator[LanePool]:
-    pool = LanePool(2, 0.2, "test")
+    pool = LanePool(1, 0.2, "test")
     yield pool
     pool.shutdown()
 
@@ -105,14 +105,21 @@ def busy(ask: Ask, detector: Held) -> Future[Judged]:
     return other
 
 
+def wait_until_decoded(pool: LanePool) -> None:
+    """The pool's one thread has decoded what was asked before, and every image is on its way."""
+    for lane in Lane:
+        pool.submit(lambda: None, lane=lane).result(SECONDS)
+
+
 PICTURE = png(noise(48, 48, 1))
 
 
 def test_identical_images_in_flight_are_scored_once(
-    ask: Ask, detector: Held, queue: ThreadedQueue
+    ask: Ask, detector: Held, queue: ThreadedQueue, pool: LanePool
 ) -> None:
     busy(ask, detector)
     asked = [ask(PICTURE, threshold=level / 10) for level in range(1, 9)]
+    wait_until_decoded(pool)
     detector.may_score.set()
     found = [one.result(SECONDS).detection for one in asked]
     assert detector.images == 2, "one for the device's own, one for all eight"
@@ -173,8 +180,8 @@ def test_one_that_waits_for_another_and_leaves_does_not_stop_it(
     wait_until(lambda: all_slots_are_free(queue))
 
 
-def test_nobody_who_is_in_a_hurry_waits_for_bulk(
-    ask: Ask, detector: Held, queue: ThreadedQueue
+def test_an_interactive_image_does_not_wait_for_a_bulk_one(
+    ask: Ask, detector: Held, queue: ThreadedQueue, pool: LanePool
 ) -> None:
     busy(ask, detector)
     ask(PICTURE, lane=Lane.BULK)
@@ -182,6 +189,7 @@ def test_nobody_who_is_in_a_hurry_waits_for_bulk(
     hurried = ask(PICTURE)
     wait_until(lambda: queue.waiting(Lane.INTERACTIVE).oldest_seconds > 0)
     bulk = ask(PICTURE, lane=Lane.BULK)  # that one may wait for either
+    wait_until_decoded(pool)
     detector.may_score.set()
     assert hurried.result(SECONDS).detection.logit == bulk.result(SECONDS).detection.logit
     assert detector.images == 3

@@ -474,7 +474,7 @@ def test_a_summary_adds_up() -> None:
         "b/": 3,
         "./": 2,
     }
-    assert summary.prefixes["b/"].kinds["fake"] == 2
+    assert summary.prefixes["b/"].fake_share == 1
     assert summary.prefixes["a/"].mean == pytest.approx(0.05)
     assert [one.uri for one in summary.suspects] == ["/r/b/3", "/r/b/2", "/r/5"]
     assert summary.errors == {"damaged_image": 1}

@@ -155,6 +155,12 @@ class PrefixCounts:
         judged = self.images - self.kinds["error"]
         return self.total / judged if judged else float("nan")
 
+    @property
+    def fake_share(self) -> float:
+        """Of those that were judged; NaN if none was."""
+        judged = self.images - self.kinds["error"]
+        return self.kinds["fake"] / judged if judged else float("nan")
+
 
 @dataclass(slots=True)
 class Summary:
