@@ -95,8 +95,8 @@ def from_folder(folder: Path, images: int, rounds: int) -> None:
                 pass
 
     collection = container.scans().collection(str(folder / "images"))
-    told = in_turns({"decoder alone": decode, "scan": scanning(container, collection)}, rounds)
-    tell(told, images, "decoder alone")
+    reported = in_turns({"decoder alone": decode, "scan": scanning(container, collection)}, rounds)
+    tell(reported, images, "decoder alone")
 
 
 def from_s3(folder: Path, images: int, rounds: int) -> None:
@@ -278,9 +278,9 @@ def scanning(
     return run
 
 
-def tell(told: dict[str, float], images: int, base: str) -> None:
-    for name, seconds in told.items():
-        print(f"{name:<26} {images / seconds:8.1f} images/s  {told[base] / seconds:.2f}")
+def tell(reported: dict[str, float], images: int, base: str) -> None:
+    for name, seconds in reported.items():
+        print(f"{name:<26} {images / seconds:8.1f} images/s  {reported[base] / seconds:.2f}")
 
 
 if __name__ == "__main__":

@@ -162,10 +162,14 @@ def ledger(environ: dict[str, str]) -> Iterator[Ledger]:
 def finish(process: Run) -> dict[str, object]:
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err.decode()
-    told: dict[str, object] = json.loads(out)
-    return told
+    ended: dict[str, object] = json.loads(out)
+    return ended
 
 
-def assert_one_row_each(ledger: Ledger, told: dict[str, object], filled: Filled) -> None:
-    assert (told["state"], told["error"], told["passed_over"]) == ("done", filled.errors, 1)
+def assert_one_row_each(ledger: Ledger, ended: dict[str, object], filled: Filled) -> None:
+    assert (ended["state"], ended["error"], ended["passed_over"]) == (
+        "done",
+        filled.errors,
+        1,
+    )
     assert ledger.errors().keys() == filled.uris

@@ -48,12 +48,12 @@ def test_every_command_of_d3_is_one(line):
 @pytest.mark.parametrize("line", sorted({line for line in LINES if re.match(r"pg_|create", line)}))
 def test_every_option_of_postgresqls_programs_is_one(line):
     program, *rest = words(line)
-    told = subprocess.run(
+    reported = subprocess.run(
         [POSTGRESQL_PROGRAMS / program, "--help"], capture_output=True, text=True, check=True
     )
     for option in rest:
         if option.startswith("--"):
-            assert option.split("=")[0] in told.stdout
+            assert option.split("=")[0] in reported.stdout
 
 
 def test_every_variable_is_a_setting():

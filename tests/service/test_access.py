@@ -139,8 +139,8 @@ def test_on_this_machine_no_key_is_needed_unless_a_foreign_page_asks(service: Se
     ):
         assert_problem(service.http.get(HISTORY, headers=foreign), 401, "key_missing")
         posted = service.http.post(PREDICT, files={"file": painted(1)}, headers=foreign)
-        told = (403, "cross_site") if "Origin" in foreign else (401, "key_missing")
-        assert_problem(posted, *told)
+        reported = (403, "cross_site") if "Origin" in foreign else (401, "key_missing")
+        assert_problem(posted, *reported)
     assert service.rows() == 0
 
 

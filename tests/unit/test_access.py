@@ -87,9 +87,9 @@ def test_a_session_stands_for_a_key_for_a_while_and_only_as_it_was_signed() -> N
     clock.advance(59)
     assert sessions.key_of(token) == "abc"
     clock.advance(1)
-    with pytest.raises(SessionEnded) as told:
+    with pytest.raises(SessionEnded) as reported:
         sessions.key_of(token)
-    assert told.value.reason == "over"
+    assert reported.value.reason == "over"
 
 
 def test_an_address_is_kept_without_what_tells_households_apart() -> None:

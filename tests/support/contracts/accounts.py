@@ -116,8 +116,8 @@ class AccountsContract:
     def test_a_key_opens_the_door_with_its_scopes(self, accounts: Accounts, ada: User) -> None:
         made = accounts.create_key(ada.id, NewKey("laptop", frozenset({Scope.READ})), NOON)
         assert made.key.startswith(f"d3_{made.key_id}_")
-        told = accounts.authenticate(made.key, NOON)
-        assert told == Principal(ada.id, made.key_id, frozenset({Scope.READ}))
+        reported = accounts.authenticate(made.key, NOON)
+        assert reported == Principal(ada.id, made.key_id, frozenset({Scope.READ}))
 
     def test_the_secret_is_shown_once(self, accounts: Accounts, ada: User) -> None:
         made = accounts.create_key(ada.id, NewKey("laptop"), NOON)
@@ -168,14 +168,14 @@ class AccountsContract:
         shut = accounts.add_user("shut", None, NOON)
         disabled = accounts.create_key(shut.id, NewKey(), NOON)
         accounts.set_active(shut.id, active=False)
-        told = []
+        reported = []
         for key in (revoked.key, expired.key, disabled.key, mint().key, "nonsense"):
             with pytest.raises(AccessRefused) as refusal:
                 accounts.authenticate(key, NOON)
-            told.append(refusal.value)
-        assert len({(one.code, str(one)) for one in told}) == 1
+            reported.append(refusal.value)
+        assert len({(one.code, str(one)) for one in reported}) == 1
         reasons = ["revoked", "expired", "disabled", "invalid", "invalid"]
-        assert [one.reason for one in told] == reasons
+        assert [one.reason for one in reported] == reasons
 
     def test_only_who_holds_the_secret_learns_a_keys_state(
         self, accounts: Accounts, ada: User
@@ -200,8 +200,8 @@ class AccountsContract:
         one, two = (
             accounts.create_key(ada.id, NewKey(expires_at=end), NOON) for end in (None, NOON + DAY)
         )
-        told = accounts.admit(two.key, NOON)
-        assert told == Admission(
+        reported = accounts.admit(two.key, NOON)
+        assert reported == Admission(
             Principal(ada.id, two.key_id, DEFAULT_SCOPES), NOON + DAY, ada.username
         )
         assert accounts.admit(one.key, NOON).expires_at is None

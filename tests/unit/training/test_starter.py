@@ -201,16 +201,16 @@ def test_the_same_seed_gives_the_same_bytes(
 
 
 def test_progress_rises_to_one_in_every_stage(tmp_path: Path, photographs: Collection) -> None:
-    told: dict[str, list[float]] = {}
+    reported: dict[str, list[float]] = {}
     build(
         tmp_path,
         photographs,
         seed=2,
         plan=TINY,
-        progress=lambda stage, share: told.setdefault(stage, []).append(share),
+        progress=lambda stage, share: reported.setdefault(stage, []).append(share),
     )
 
-    for shares in told.values():
+    for shares in reported.values():
         assert shares == sorted(shares)
         assert shares[-1] == 1.0
 
