@@ -97,7 +97,7 @@ def _isolated_decoder(settings: Settings) -> ImageDecoder:
 
 
 def _untrusted_decoder(settings: Settings, isolated: Callable[[], ImageDecoder]) -> ImageDecoder:
-    """For files of strangers: what a service decodes."""
+    """For what a service decodes: untrusted files."""
     return isolated() if settings.isolate_decoding else _decoder(settings)
 
 

@@ -86,14 +86,14 @@ def sweep_charts(kind: str, points: Sequence[Point]) -> list[Chart]:
     charts = []
     for metric, name in _SWEPT.items():
         y = Axis(name, 0.4, 1, [(n / 10, f"{n / 10:g}") for n in range(4, 11)])
-        lines = [_line(one, places, metric) for one in _shown(points[0].groups)]
+        lines = [_line(one, places, metric) for one in _lines_of(points[0].groups)]
         kept = [one for one in lines if one.points]
         if kept:
             charts.append(line_chart(f"{title}: {name}", x, y, kept))
     return charts
 
 
-def _shown(groups: Sequence[Group]) -> list[str]:
+def _lines_of(groups: Sequence[Group]) -> list[str]:
     means = [one.name for one in groups if one.name in (IN_DOMAIN, OUT_OF_DOMAIN, TOTAL)]
     if len(means) > 1:
         return means
