@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
+from PIL import Image as PillowImage
 from torch import nn
 
 from d3.training.starter.camera import draw_camera, photograph
 from d3.training.starter.evaluate import BASELINES, laplacian_variance
-from d3.training.starter.filters import laplacian, match_partner, noise_level
-from d3.training.starter.generators import SEEN, UNSEEN, Family, train_generators
+from d3.training.starter.filters import Image, laplacian, match_partner, noise_level
+from d3.training.starter.generators import SEEN, UNSEEN, Family, Pictures, train_generators
 from d3.training.starter.pairs import Pairs, file_format_of, forge_scenes, photograph_scenes
-from d3.training.starter.postprocessing import FileFormat, draw_file_format, jpeg, stored_pixels
+from d3.training.starter.postprocessing import FileFormat, draw_file_format, encode, jpeg
 from d3.training.starter.scenes import render_scene
 
 SIZE = 64
@@ -24,6 +27,12 @@ def generators() -> dict[Family, nn.Module]:
 @pytest.fixture(scope="module")
 def pairs(generators: dict[Family, nn.Module]) -> Pairs:
     return made(generators)
+
+
+def stored_pixels(picture: Image, file_format: FileFormat) -> Pictures:
+    """The pixels of a picture in [0, 1] after it was stored."""
+    content, _ = encode(picture, file_format)
+    return np.asarray(PillowImage.open(io.BytesIO(content)))
 
 
 def made(generators: dict[Family, nn.Module]) -> Pairs:

@@ -114,15 +114,6 @@ class Database:
                             "Look into the history before trying again.",
                         ) from error
 
-    def ping(self) -> None:
-        """Ask the database for nothing, to see that it answers.
-
-        Raises:
-            StorageFailed: it does not.
-        """
-        with self.reading() as connection:
-            connection.execute(sa.text("SELECT 1"))
-
     def close(self) -> None:
         """Close every connection that is not in use."""
         self.engine.dispose()

@@ -1,8 +1,8 @@
-"""Photographs as they are met: some part of one, at some size, in some file, seen at 224 pixels.
+"""What happens to a picture before the detector sees it: cutting, resizing, files, squashing.
 
-The detector sees every image squashed to the side of its encoder. What it is trained on comes the
-same way: cut from an original, made smaller, stored as a file of some format and quality, decoded,
-and squashed by the very filter of the decoder.
+The detector sees every image squashed to the side of its encoder. Training pictures come the same
+way: cut from an original, made smaller, stored in files of some format and quality, decoded, and
+squashed by the decoder's own filter.
 """
 
 from __future__ import annotations
@@ -47,19 +47,6 @@ def encode(picture: Image, file_format: FileFormat) -> tuple[bytes, str]:
     file = io.BytesIO()
     PillowImage.fromarray(pixels).save(file, "PNG")
     return file.getvalue(), "png"
-
-
-def stored_pixels(picture: Image, file_format: FileFormat) -> NDArray[np.uint8]:
-    """Return the 8-bit pixels [S, S, 3] after storing a picture so."""
-    pixels = to_pixels(picture)
-    if file_format.quality == 0:
-        return pixels
-    return recompress(pixels, file_format.quality, file_format.subsampling)
-
-
-def recompress(pixels: NDArray[np.uint8], quality: int, subsampling: int = 2) -> NDArray[np.uint8]:
-    """Store pixels [S, S, 3] as JPEG and read them back."""
-    return np.asarray(PillowImage.open(io.BytesIO(jpeg(pixels, quality, subsampling))))
 
 
 def jpeg(pixels: NDArray[np.uint8], quality: int, subsampling: int = 2) -> bytes:
