@@ -1,4 +1,4 @@
-"""Threads that work off two lanes: interactive first, bulk with its guaranteed share."""
+"""A thread pool with two lanes: interactive work first, and a guaranteed share for bulk."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _T = TypeVar("_T")
 
 @dataclass(eq=False, slots=True)
 class _Job:
-    """Work for one thread; none once its caller has left, so that it keeps nothing alive."""
+    """Work and its future. The work is dropped when the future is cancelled, to free its memory."""
 
     work: Callable[[], Any] | None
     future: Future[Any]
@@ -56,11 +56,11 @@ class _Job:
 
 
 class LanePool:
-    """A pool of threads. How much may wait is its callers' business: they reserve places first.
+    """A thread pool without a limit of its own: callers reserve slots in the queue first.
 
     Args:
         threads: how many.
-        bulk_share: of the jobs, guaranteed to bulk while both wait; in (0, 1).
+        bulk_share: share of the jobs guaranteed to bulk while both lanes wait; in (0, 1).
         name: of the threads.
     """
 
@@ -78,7 +78,7 @@ class LanePool:
             thread.start()
 
     def submit(self, work: Callable[[], _T], lane: Lane) -> Future[_T]:
-        """Have it done; a future that is cancelled before its turn costs nothing."""
+        """Run the work on a thread. A future that is cancelled before its turn costs nothing."""
         job = _Job(work, Future())
         job.future.add_done_callback(job.forget)
         with self._lock:
@@ -87,7 +87,7 @@ class LanePool:
         return job.future
 
     def shutdown(self) -> None:
-        """Do what waits, then end the threads."""
+        """Finish all submitted work, then stop the threads."""
         for _ in self._threads:
             self._tokens.put(False)
         for thread in self._threads:
