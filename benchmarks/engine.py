@@ -39,14 +39,17 @@ from d3.adapters.torch import TorchEngine
 from d3.domain.images import Pixels
 from d3.domain.models import StoredModel
 from d3.domain.scoring import sigmoid
-from d3.entrypoints.bench.baseline import SHAPES, published_procedure, random_model, stored_model
 from d3.entrypoints.bench.measure import (
+    SHAPES,
     in_turns,
     matmul_rates,
     operations,
     peak_gib,
     processor,
+    published_procedure,
+    random_model,
     random_pixels,
+    stored_model,
 )
 from d3.network import PLAIN, D3Network, Tricks
 from d3.network.checkpoints import load_network

@@ -25,15 +25,14 @@ import numpy as np
 from PIL import Image
 
 from d3.adapters.batching import Bounds, ThreadedQueue
+from d3.adapters.in_process import SystemClock
 from d3.adapters.pillow import PillowDecoder
-from d3.adapters.system import SystemClock
 from d3.adapters.torch import TorchEngine
 from d3.domain.models import StoredModel
 from d3.domain.services.detection import DetectionService, ImageJudge
 from d3.domain.services.lanes import LanePool
 from d3.domain.services.model_host import ModelHost
-from d3.entrypoints.bench.baseline import SHAPES, random_model
-from d3.entrypoints.bench.measure import peak_gib, processor
+from d3.entrypoints.bench.measure import SHAPES, peak_gib, processor, random_model
 from d3.evaluation.dataset import Dataset
 from d3.evaluation.perturbations import UNCHANGED
 from d3.evaluation.scoring import Scorer

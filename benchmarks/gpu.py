@@ -32,12 +32,14 @@ from d3.adapters.torch import TorchEngine
 from d3.adapters.torch.engine import TorchDetector
 from d3.domain.images import Pixels
 from d3.domain.models import StoredModel
-from d3.entrypoints.bench.baseline import SHAPES, published_procedure, random_model
 from d3.entrypoints.bench.measure import (
+    SHAPES,
     in_turns,
     matmul_rates,
     operations,
     processor,
+    published_procedure,
+    random_model,
     random_pixels,
 )
 from d3.entrypoints.bench.service import jpeg

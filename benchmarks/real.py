@@ -42,7 +42,7 @@ from d3.evaluation.dataset import Item
 from d3.evaluation.metrics import Numbers, Sample, auroc
 from d3.network import D3Network, DiscrepancyHead
 from d3.network.checkpoints import load_encoder, read_encoder, write_tensors
-from d3.network.permutations import draw_permutations
+from d3.network.model import draw_permutations
 from d3.network.precision import DTYPES, arithmetics
 from d3.training.paper.augmentation import Changes
 from d3.training.paper.features import Extractor, Features, prepare
@@ -271,8 +271,8 @@ def report(squares: Sequence[Square], scored: Mapping[str, Mapping[str, list[Num
         }
         ours = means[next(iter(scored))]
         for name, figures in means.items():
-            cells = [told(figures[figure]) for figure in FIGURES]
-            difference = told(ours["auroc"] - figures["auroc"]) if figures is not ours else ""
+            cells = [reported(figures[figure]) for figure in FIGURES]
+            difference = reported(ours["auroc"] - figures["auroc"]) if figures is not ours else ""
             print(f"| {name} | {' | '.join(cells)} | {difference} |")
 
 
@@ -307,7 +307,7 @@ def mean(
     return np.asarray(np.mean([by_family[family][figure] for family in group], axis=0))
 
 
-def told(values: Numbers) -> str:
+def reported(values: Numbers) -> str:
     """A figure with its interval."""
     low, high = interval(values[1:])
     return f"{values[0]:.3f} ({low:.3f} to {high:.3f})"

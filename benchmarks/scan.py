@@ -41,8 +41,7 @@ from d3.domain.ports.scans import ImageCollection
 from d3.domain.scans import Scan, ScanRow, ScanState
 from d3.domain.scoring import Verdict
 from d3.domain.services.scans.service import S3_THREADS
-from d3.entrypoints.bench.baseline import SHAPES, random_model
-from d3.entrypoints.bench.measure import in_turns, peak_gib, processor
+from d3.entrypoints.bench.measure import SHAPES, in_turns, peak_gib, processor, random_model
 from d3.settings import Settings
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # for tests.support
@@ -96,8 +95,8 @@ def from_folder(folder: Path, images: int, rounds: int) -> None:
                 pass
 
     collection = container.scans().collection(str(folder / "images"))
-    told = in_turns({"decoder alone": decode, "scan": scanning(container, collection)}, rounds)
-    tell(told, images, "decoder alone")
+    reported = in_turns({"decoder alone": decode, "scan": scanning(container, collection)}, rounds)
+    tell(reported, images, "decoder alone")
 
 
 def from_s3(folder: Path, images: int, rounds: int) -> None:
@@ -279,9 +278,9 @@ def scanning(
     return run
 
 
-def tell(told: dict[str, float], images: int, base: str) -> None:
-    for name, seconds in told.items():
-        print(f"{name:<26} {images / seconds:8.1f} images/s  {told[base] / seconds:.2f}")
+def tell(reported: dict[str, float], images: int, base: str) -> None:
+    for name, seconds in reported.items():
+        print(f"{name:<26} {images / seconds:8.1f} images/s  {reported[base] / seconds:.2f}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from d3.container import Container
 from d3.domain.ports.scans import ImageCollection
 from d3.domain.scans import Scan
 from d3.domain.services.scans.watcher import Watcher
-from d3.testing.engines import FakeEngine
+from tests.support.engines import FakeEngine
 
 
 def paint(folder: Path, images: int, side: int = 48) -> list[Path]:

@@ -205,7 +205,7 @@ async def closed_loop(port: int, request: bytes, clients: int, images: int) -> f
 def idle(_: int, __: list[str]) -> Iterator[dict[str, Any]]:
     """Microseconds that the queue adds to one image on an idle server."""
     from d3.adapters.batching import ThreadedQueue
-    from d3.adapters.system import SystemClock
+    from d3.adapters.in_process import SystemClock
 
     class Instant(Sleeping):
         def score(self, pixels: Any, views: int) -> Any:

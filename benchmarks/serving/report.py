@@ -26,8 +26,8 @@ def report(file: Path, picture: Path | None) -> None:
                 for name, value in group[0].items()
                 if isinstance(value, int | float) and name not in ("seed", "share")
             }
-            told = "  ".join(f"{name} {value:.3f}" for name, value in numbers.items())
-            print(f"{key[0]:14}{key[1] or '':>5}  ({len(group)})  {told}")
+            reported = "  ".join(f"{name} {value:.3f}" for name, value in numbers.items())
+            print(f"{key[0]:14}{key[1] or '':>5}  ({len(group)})  {reported}")
     if picture is not None:
         picture.write_text(drawn(grouped(by_part["tails"])))
 

@@ -1,4 +1,4 @@
-"""A client of the D3 service: typed answers, pages that turn by themselves, patient retries.
+"""A client of the D3 service: typed answers, automatic paging, retries.
 
 ::
 
@@ -62,8 +62,8 @@ _RETRIED = (429, 503)
 _CONFLICT = 409
 _IN_FLIGHT = "request_in_flight"
 _IN_FLIGHT_SECONDS = 90.0
-"""How long an answer is waited for that another process may be working on. One that was killed
-keeps its request's key for a minute."""
+"""How long to wait for an answer that another process may be working on; one that was killed holds
+its request's key for a minute."""
 _UNAUTHORIZED = 401
 _LONGEST_WAIT = 60.0
 _PAGE = 500
@@ -73,7 +73,7 @@ class ServiceError(D3Error):
     """The service answered with an error.
 
     Attributes:
-        status: the HTTP status; 0 where no answer came.
+        status: the HTTP status; 0 if no answer came.
         code: the service's stable word.
         request_id: to find the request in the service's logs.
     """
@@ -89,15 +89,11 @@ class Client:
     """Calls a D3 service.
 
     Args:
-        base_url: such as ``http://localhost:5000``.
-        api_key: sent as ``Authorization: Bearer``. None: ``D3_API_KEY``, or where this machine's
-            own service asks for one, the key that it made at its first start.
+        api_key: sent as ``Authorization: Bearer``. None: ``D3_API_KEY``, or the key that a service
+            of this machine made at its first start.
         timeout: seconds to wait for an answer.
-        retries: how often 429, 503 and lost connections are tried again, after what
-            ``Retry-After`` says. A request that is being answered already is asked for again for
-            a minute and a half.
-        transport: for tests: anything that httpx takes.
-        sleep: waits between retries.
+        retries: how often 429, 503 and lost connections are retried, after what ``Retry-After``
+            says. A request that is already being answered is retried for a minute and a half.
     """
 
     def __init__(
@@ -128,14 +124,14 @@ class Client:
         name: str | None = None,
         explain: bool = False,
     ) -> Prediction:
-        """Judge one image; retried safely, since each call carries an idempotency key.
+        """Judge one image; safe to retry, since each call carries an idempotency key.
 
         Args:
             image: a path or an encoded file's bytes.
-            threshold: in [0, 1]; the model's own unless said.
+            threshold: in [0, 1]; the model's own unless given.
             views: 1 to 16 permutations to average.
-            name: what the image is called; a path's own unless said.
-            explain: whether the answer's ``explanation`` is to say where the score comes from.
+            name: the image's name; a path's own unless given.
+            explain: adds an ``explanation``: where the score comes from.
 
         Raises:
             ServiceError: see its ``code``.
@@ -162,7 +158,7 @@ class Client:
         sort: Literal["created_at", "prediction", "image_name"] = "created_at",
         order: Literal["asc", "desc"] = "desc",
     ) -> Iterator[HistoryItem]:
-        """Every result that matches, newest first; pages are fetched as they are needed.
+        """Every result that matches, newest first; pages are fetched as needed.
 
         Args:
             is_fake: only these.
@@ -171,7 +167,7 @@ class Client:
             since: judged at this time or later; with a zone.
             until: judged before this time; with a zone.
             q: the image's name begins with this.
-            sort: what decides the order; of results alike in it, their time.
+            sort: what to order by; then by time.
             order: ``"desc"``: the newest or largest first.
         """
         asked = {
@@ -196,20 +192,19 @@ class Client:
             cursor = page.next_cursor or None
 
     def result(self, inference_id: int) -> HistoryItem:
-        """One result."""
         return self._get(f"/api/inference/result/{inference_id}", OneResult).result
 
     def delete(self, inference_id: int) -> None:
-        """Remove one result for good."""
+        """Delete one result for good."""
         self._call("DELETE", f"/api/inference/result/{inference_id}", Done)
 
     def stats(self, *, bucket: Literal["day", "hour"] | None = None) -> StatsBody:
-        """Totals, and their course in time with ``bucket``."""
+        """Totals, and a time series with ``bucket``."""
         parameters: dict[str, str] = {"bucket": bucket} if bucket else {}
         return self._get("/api/inference/stats", Stats, parameters).stats
 
     def models(self) -> ModelList:
-        """The registry's models."""
+        """All models."""
         return self._get("/api/model/list", ModelList)
 
     def model(self) -> LoadedModelInfo:
@@ -217,7 +212,7 @@ class Client:
         return self._get("/api/model/info", ModelInfo).info
 
     def load_model(self, name: str | None = None) -> None:
-        """Load a model; the chosen one unless said."""
+        """Load a model; the active one unless given."""
         self._call("POST", "/api/model/load", Done, params={"name": name} if name else {})
 
     def unload_model(self) -> None:
@@ -239,13 +234,13 @@ class Client:
         threshold: float | None = None,
         views: int | None = None,
     ) -> ScanItem:
-        """Have the service judge a whole prefix; retried safely, since each has an id.
+        """Let the service judge a whole prefix; safe to retry, since each scan has an id.
 
         Args:
             source: ``s3://BUCKET/PREFIX``, or a folder of the server's below its D3_SCAN_FOLDER.
-            scan_id: what to call it; one that was begun goes on.
-            model: which one judges; the service's chosen one unless said.
-            threshold: in [0, 1]; the model's own unless said.
+            scan_id: of the scan; an unfinished one is resumed.
+            model: the active one unless given.
+            threshold: in [0, 1]; the model's own unless given.
             views: 1 to 16 permutations to average.
 
         Raises:
@@ -257,7 +252,7 @@ class Client:
         return self._call("POST", "/api/scans", OneScan, again=True, json=body).scan
 
     def scans(self) -> Iterator[ScanItem]:
-        """Every scan, the newest first; pages are fetched as they are needed."""
+        """Every scan, newest first; pages are fetched as needed."""
         offset, more = 0, True
         while more:
             asked = {"limit": str(_PAGE), "offset": str(offset)}
@@ -266,11 +261,11 @@ class Client:
             offset, more = offset + page.count, page.count == _PAGE
 
     def scan(self, scan_id: str) -> ScanItem:
-        """How a scan stands."""
+        """One scan with its counts."""
         return self._get(_scan(scan_id), OneScan).scan
 
     def scan_results(self, scan_id: str) -> Iterator[ScanResultItem]:
-        """Every image of a scan that is judged, by URI."""
+        """Every result of a scan, by URI."""
         asked: dict[str, str] | None = {"limit": str(_PAGE)}
         while asked is not None:
             page = self._get(f"{_scan(scan_id)}/results", ScanResultPage, asked)
@@ -279,11 +274,10 @@ class Client:
             asked = None if more is None else {"limit": str(_PAGE), "cursor": more}
 
     def cancel_scan(self, scan_id: str) -> ScanItem:
-        """Have a scan's workers stop when their shard is done."""
+        """Stop a scan's workers after their current shard."""
         return self._call("DELETE", _scan(scan_id), OneScan, again=True).scan
 
     def close(self) -> None:
-        """Close the connections."""
         self._http.close()
 
     def __enter__(self) -> Self:
@@ -332,7 +326,7 @@ class Client:
             try:
                 response = self._http.request(method, path, **what)
             except httpx.TransportError as error:
-                # Of others nobody knows whether they took effect.
+                # Whether others took effect is unknown.
                 if last or not (repeatable or isinstance(error, httpx.ConnectError)):
                     raise ServiceError(
                         0, "no_answer", f"{self._http.base_url} gave no answer. Is d3 serve there?"
@@ -379,7 +373,7 @@ def _retry_after(response: httpx.Response, attempt: int) -> float:
 
 
 def _backoff(attempt: int) -> float:
-    """Longer each time, and never the same for many clients at once."""
+    """Longer each time, with jitter."""
     return pause_after(attempt + 1, 0.2, _LONGEST_WAIT) * random.uniform(0.5, 1.0)  # noqa: S311
 
 

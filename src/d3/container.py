@@ -62,7 +62,7 @@ STARTER_FOLDER = Path(__file__).parent / "starter"
 
 
 def _clock() -> Clock:
-    from d3.adapters.system import SystemClock
+    from d3.adapters.in_process import SystemClock
 
     return SystemClock()
 
@@ -97,7 +97,7 @@ def _isolated_decoder(settings: Settings) -> ImageDecoder:
 
 
 def _untrusted_decoder(settings: Settings, isolated: Callable[[], ImageDecoder]) -> ImageDecoder:
-    """For files of strangers: what a service decodes."""
+    """For what a service decodes: untrusted files."""
     return isolated() if settings.isolate_decoding else _decoder(settings)
 
 
@@ -477,7 +477,7 @@ def _cache(settings: Settings, serving: bool) -> ResultCache | None:  # noqa: FB
         from d3.adapters.redis import RedisResultCache
 
         return RedisResultCache(settings.redis_url, settings.cache_seconds)
-    from d3.adapters.memory import MemoryResultCache
+    from d3.adapters.in_process import MemoryResultCache
 
     return MemoryResultCache(settings.cache_entries, settings.cache_bytes)
 

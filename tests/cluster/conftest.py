@@ -17,7 +17,7 @@ import pytest
 
 from d3.adapters.sql import Database, SqlScanLedger
 from d3.domain.errors import ScanNotFound
-from d3.evaluation.scan_files import rows_of
+from d3.evaluation.scans import rows_of
 from tests.pictures import CRASHING_DECODER, paint, paint_crashing
 from tests.serving import clean_environment
 from tests.support.clusters import Cluster, kill_group, two_nodes
@@ -162,10 +162,14 @@ def ledger(environ: dict[str, str]) -> Iterator[Ledger]:
 def finish(process: Run) -> dict[str, object]:
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err.decode()
-    told: dict[str, object] = json.loads(out)
-    return told
+    ended: dict[str, object] = json.loads(out)
+    return ended
 
 
-def assert_one_row_each(ledger: Ledger, told: dict[str, object], filled: Filled) -> None:
-    assert (told["state"], told["error"], told["passed_over"]) == ("done", filled.errors, 1)
+def assert_one_row_each(ledger: Ledger, ended: dict[str, object], filled: Filled) -> None:
+    assert (ended["state"], ended["error"], ended["passed_over"]) == (
+        "done",
+        filled.errors,
+        1,
+    )
     assert ledger.errors().keys() == filled.uris

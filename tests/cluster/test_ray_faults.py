@@ -87,8 +87,8 @@ def test_one_row_for_each_image_whatever_the_stores_do_and_two_commands_at_once(
     for driver in drivers:
         out, err = driver.communicate(timeout=300)
         assert driver.returncode == 0, err.decode()
-        told = json.loads(out)
-        assert (told["state"], told["error"], told["passed_over"]) == ("done", 3, 1)
+        reported = json.loads(out)
+        assert (reported["state"], reported["error"], reported["passed_over"]) == ("done", 3, 1)
         assert "waiting for a store: The database cannot be reached." in err.decode()
         assert "3 could not be judged" in err.decode()
     errors = ledger.errors()

@@ -56,7 +56,7 @@ def test_a_key_is_made_shown_once_opens_the_door_and_is_revoked(
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "reported"),
     [
         ({"days": "0"}, "a whole number from 1 to 36500"),
         ({"days": "1.5"}, "a whole number from 1 to 36500"),
@@ -68,13 +68,13 @@ def test_a_key_is_made_shown_once_opens_the_door_and_is_revoked(
     ],
 )
 def test_a_key_that_cannot_be_is_refused_with_a_sentence(
-    service: Console, fields: dict[str, str], told: str
+    service: Console, fields: dict[str, str], reported: str
 ) -> None:
     admin = {"X-API-Key": service.key("root", "admin").key, "Accept": "text/html"}
     sent = {"username": "root", "name": "", "days": "", "scope": ["read"]} | fields
     answer = service.http.post("/keys", data=sent, headers=admin)
     assert answer.status_code in (400, 422)
-    assert told in answer.text.replace("&#39;", "'")
+    assert reported in answer.text.replace("&#39;", "'")
     assert len(service.accounts.keys()) == 1
     assert len(service.accounts.users()) == 1
 

@@ -282,14 +282,14 @@ def test_a_link_is_fetched_judged_and_explained(
         f"{photos}/letter.jpg",
     )
     expect(card(page, "letter.jpg").locator(".problem")).to_contain_text("is not an image")
-    for link, told in (
+    for link, reported in (
         ("http://10.0.0.1/inside.png", "not a public one"),
         ("ftp://example.org/ftp.png", "begin with https"),
     ):
         page.get_by_label("Or a link to an image").fill(link)
         page.get_by_role("button", name="Check the link").click()
         bad = card(page, link)
-        expect(bad.locator(".problem")).to_contain_text(told)
+        expect(bad.locator(".problem")).to_contain_text(reported)
         expect(bad.get_by_role("button", name="Try again")).to_be_visible()
     assert service.total() == 1
     assert not [url for url in asked if not url.startswith((service.url, "blob:"))]

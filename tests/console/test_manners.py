@@ -118,6 +118,6 @@ def test_every_link_holds_beneath_a_prefix(
             )
             assert all(link.startswith(f"{url}/detector/") for link in links)
             for link in set(links):
-                told = 403 if link.endswith(("/keys", "/scans")) else 200  # they ask for a key
-                assert httpx.get(link).status_code == told
+                reported = 403 if link.endswith(("/keys", "/scans")) else 200  # they ask for a key
+                assert httpx.get(link).status_code == reported
         page.close()

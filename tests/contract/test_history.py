@@ -86,14 +86,14 @@ def test_statistics_are_those_of_plain_python(database, judged, since, until, si
     plain, kept = MemoryHistory(), SqlHistory(database)
     for history in (plain, kept):
         history.add_many(entries)
-    wanted, told = plain.statistics(where, size), kept.statistics(where, size)
+    wanted, reported = plain.statistics(where, size), kept.statistics(where, size)
     flat, total = kept.statistics(where), plain.statistics(where)
     for one, other in [
-        (told, wanted),
+        (reported, wanted),
         (flat, total),
-        *zip(told.series, wanted.series, strict=True),
+        *zip(reported.series, wanted.series, strict=True),
     ]:
         assert one.total_inferences == other.total_inferences
         assert one.total_fake == other.total_fake
         assert one.avg_processing_time == pytest.approx(other.avg_processing_time)
-    assert [b.start for b in told.series] == [b.start for b in wanted.series]
+    assert [b.start for b in reported.series] == [b.start for b in wanted.series]

@@ -10,11 +10,11 @@ import pytest
 
 from d3.adapters.batching import Bounds, ThreadedQueue
 from d3.adapters.filesystem import FilesystemRegistry
+from d3.adapters.in_process import SystemClock
 from d3.adapters.minio import MinioRegistry, S3Place
 from d3.adapters.openvino import OpenVinoEngine
 from d3.adapters.pillow import PillowDecoder
 from d3.adapters.pillow.isolated import IsolatedDecoder
-from d3.adapters.system import SystemClock
 from d3.adapters.torch import TorchCheckpoints, TorchEngine
 from d3.domain.models import ModelFile
 from d3.domain.ports.detector import Detector

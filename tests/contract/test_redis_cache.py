@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 from redis import Redis
 
-from d3.adapters.memory import MemoryResultCache
+from d3.adapters.in_process import MemoryResultCache
 from d3.adapters.redis import RedisResultCache
 from d3.domain.errors import SettingsInvalid
 from d3.testing import FakeClock

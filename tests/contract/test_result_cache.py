@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from d3.adapters.memory import MemoryResultCache
+from d3.adapters.in_process import MemoryResultCache
 from d3.domain.ports.history import CacheKey, ResultCache
 
 KEY = CacheKey("a" * 64, "b" * 64, 4, "torch", "fp32")

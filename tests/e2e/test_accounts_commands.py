@@ -56,8 +56,8 @@ def test_a_user_and_a_key_from_nothing(d3: D3, service: AccountService) -> None:
     assert "\n" not in key
     assert key not in done.err
     assert "not shown again" in done.err
-    told = service.authenticate(key)
-    assert (told.user_id, told.scopes) == (1, {Scope.MODELS})
+    reported = service.authenticate(key)
+    assert (reported.user_id, reported.scopes) == (1, {Scope.MODELS})
 
 
 def test_whoever_owns_the_machine_finds_a_way_back(

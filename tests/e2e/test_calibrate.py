@@ -35,22 +35,22 @@ def test_a_new_version_of_the_manifest_says_its_rates_and_shares_the_weights(
     assert "AFTER" in dry.out
     done = run("calibrate", rendered, *options, "--json", D3_HOME=str(own))
     assert done.code == 0, done.err
-    told = json.loads(done.out)
-    assert told["stored"] == {"name": "mine", "version": 2}
+    reported = json.loads(done.out)
+    assert reported["stored"] == {"name": "mine", "version": 2}
     assert sorted(one.name for one in (own / "models/blobs").iterdir()) == before
 
     with d3.D3(d3.Settings(home=own)) as detector:
         old, new = (detector.models.info("mine", version) for version in (1, 2))
     assert old.sha256 == new.sha256
     assert old.calibration.measured is None
-    assert new.calibration.scale == told["fitted"]["scale"]
-    assert new.threshold == told["fitted"]["threshold"] == new.calibration.measured.threshold
-    assert new.calibration.measured.fpr.value == told["after"]["fpr"]["value"]
-    assert new.calibration.measured.real == told["real"] == 16
+    assert new.calibration.scale == reported["fitted"]["scale"]
+    assert new.threshold == reported["fitted"]["threshold"] == new.calibration.measured.threshold
+    assert new.calibration.measured.fpr.value == reported["after"]["fpr"]["value"]
+    assert new.calibration.measured.real == reported["real"] == 16
 
     image = next((rendered / "real").glob("0*"))
     answer = json.loads(run("detect", "--model", "mine", "--json", image, D3_HOME=str(own)).out)
-    assert answer["calibration"]["measured"]["fpr"]["value"] == told["after"]["fpr"]["value"]
+    assert answer["calibration"]["measured"]["fpr"]["value"] == reported["after"]["fpr"]["value"]
     seen = run("detect", "--model", "mine", image, D3_HOME=str(own))
     assert "16 real images were called fake" in seen.err
     other = run("detect", "--model", "mine", "--threshold", "0.5", image, D3_HOME=str(own))

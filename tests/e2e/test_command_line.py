@@ -118,8 +118,8 @@ def test_an_open_verdict_has_its_reason_and_is_no_fake(run: Run, tmp_path: Path)
         assert row.endswith(f"{reason}.png  ({Reason(reason).sentence})")
     assert "3 images in" in done.err
     assert "3 uncertain" in done.err
-    told = run(*asked, "--model", "mine", "--threshold", "0", "--json")
-    answers = [json.loads(line) for line in told.out.splitlines()]
+    reported = run(*asked, "--model", "mine", "--threshold", "0", "--json")
+    answers = [json.loads(line) for line in reported.out.splitlines()]
     assert [one["reason"] for one in answers] == list(images)
     assert [one["reason_text"] for one in answers] == [Reason(one).sentence for one in images]
     assert all(one["is_fake"] and one["verdict"] == "uncertain" for one in answers)

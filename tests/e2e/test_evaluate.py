@@ -79,8 +79,8 @@ def test_the_figures_are_scikit_learns_of_the_scores_file(evaluated: Path) -> No
 
 def test_the_record_says_how_it_was_made_and_json_says_the_same(evaluated: Path) -> None:
     metrics = json.loads((evaluated / "metrics.json").read_text())
-    told = json.loads((evaluated.parent / "told.json").read_text())
-    assert {name: told[name] for name in metrics} == metrics
+    reported = json.loads((evaluated.parent / "told.json").read_text())
+    assert {name: reported[name] for name in metrics} == metrics
     assert metrics["command"].startswith("d3 evaluate ")
     assert len(metrics["model"]["sha256"]) == 64
     assert (metrics["views"], metrics["bootstrap"]["seed"]) == (2, 0)
@@ -171,8 +171,8 @@ def test_one_kind_alone_is_measured_as_far_as_it_goes(
 ) -> None:
     done = run("evaluate", rendered / "fake", "--json")
     assert done.code == 0
-    told = json.loads(done.out)
-    figures = {one["name"]: one["figures"] for one in told["groups"]}["all images"]
+    reported = json.loads(done.out)
+    figures = {one["name"]: one["figures"] for one in reported["groups"]}["all images"]
     assert figures["accuracy_fake"] is not None
     assert figures["auroc"] is None
     assert figures["accuracy_real"] is None
@@ -291,9 +291,9 @@ def test_check_calls_a_fair_data_set_sound_and_a_leaking_one_unfit(
 ) -> None:
     fair = run("dataset", "check", rendered, "--json")
     assert fair.code == 0, fair.err
-    told = json.loads(fair.out)
-    assert told["problems"] == []
-    assert told["unreadable_count"] == 1
+    reported = json.loads(fair.out)
+    assert reported["problems"] == []
+    assert reported["unreadable_count"] == 1
 
     from PIL import Image
 

@@ -91,8 +91,8 @@ def test_what_an_encoding_lacks_is_escaped_and_costs_no_other_image(
     shown = [line.split()[-1] for line in lines.out.splitlines()[1:]]
     escaped = [one.encode(encoding, "backslashreplace").decode(encoding) for one in names]
     assert sorted(shown) == sorted(escaped)
-    told = run("detect", "--model", "mine", "--json", *files, encoding=encoding)
-    assert [json.loads(one)["name"] for one in told.out.splitlines()] == files
+    reported = run("detect", "--model", "mine", "--json", *files, encoding=encoding)
+    assert [json.loads(one)["name"] for one in reported.out.splitlines()] == files
 
 
 def test_who_has_no_home_is_told_to_name_one(shell: Shell, tmp_path: Path) -> None:

@@ -17,11 +17,11 @@ from d3.entrypoints.cli.app import cli
 from d3.entrypoints.cli.progress import Unit, said
 from d3.entrypoints.cli.train import train
 
-Told = Callable[..., list[str]]
+Shown = Callable[..., list[str]]
 
 
 @pytest.fixture
-def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Told:
+def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shown:
     """Runs a command in a home and folder of the test; the lines that it could have printed."""
     lines: list[str] = []
 
@@ -53,52 +53,53 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Told:
     return run
 
 
-def test_judging_and_measuring(told: Told, rendered: Path, tmp_path: Path) -> None:
-    lines = told("detect", rendered / "real")
+def test_judging_and_measuring(shown: Shown, rendered: Path, tmp_path: Path) -> None:
+    lines = shown("detect", rendered / "real")
     assert "Looking for images:" in lines
     assert "Loading the model:" in lines
     assert any(line.startswith("Judging: 16 of 16 (100 %)") for line in lines)
-    lines = told("evaluate", rendered, "--out", "evaluated")
+    lines = shown("evaluate", rendered, "--out", "evaluated")
     assert "Looking through the data set:" in lines
     assert any(line.startswith("Scoring: 50 of 50 (100 %)") for line in lines)
     assert "Writing the report:" in lines
-    lines = told("calibrate", rendered, "--as", "ours", "--out", "evaluated")
+    lines = shown("calibrate", rendered, "--as", "ours", "--out", "evaluated")
     assert lines[-1] == "Fitting:"
-    lines = told("models", "diff", "starter", "ours", rendered)
+    lines = shown("models", "diff", "starter", "ours", rendered)
     assert any(line.startswith("starter version 1: 50 of 50 (100 %)") for line in lines)
     assert lines[-1] == "Comparing:"
-    assert told("explain", rendered / "real/001.jpg") == ["Explaining:"]
+    assert shown("explain", rendered / "real/001.jpg") == ["Explaining:"]
 
 
-def test_scans_and_the_database(told: Told, rendered: Path) -> None:
-    lines = told("scan", rendered / "real", "--scan-id", "s", "--report", "scan.html")
+def test_scans_and_the_database(shown: Shown, rendered: Path) -> None:
+    lines = shown("scan", rendered / "real", "--scan-id", "s", "--report", "scan.html")
     assert {"Opening the database:", "Writing the report:"} <= set(lines)
-    lines = told("scan", rendered / "real", "--dry-run", "--sample-seconds", "1")
+    lines = shown("scan", rendered / "real", "--dry-run", "--sample-seconds", "1")
     assert "Listing:" in lines
     assert any(
-        one.startswith("Writing: 16 of 16 (100 %)") for one in told("scans", "export", "s", "s.csv")
+        one.startswith("Writing: 16 of 16 (100 %)")
+        for one in shown("scans", "export", "s", "s.csv")
     )
-    assert told("db", "upgrade") == ["Upgrading:"]
-    assert any(line.startswith("Copying pages: ") for line in told("db", "backup", "copy.db"))
-    assert told("history", "purge", "--results", "1d") == ["Opening the database:", "Deleting:"]
+    assert shown("db", "upgrade") == ["Upgrading:"]
+    assert any(line.startswith("Copying pages: ") for line in shown("db", "backup", "copy.db"))
+    assert shown("history", "purge", "--results", "1d") == ["Opening the database:", "Deleting:"]
 
 
-def test_models_and_data_sets(told: Told, rendered: Path, pack: Path) -> None:
+def test_models_and_data_sets(shown: Shown, rendered: Path, pack: Path) -> None:
     files = ("--encoder", pack / "visual.safetensors", "--head", pack / "classifier.pth")
-    assert told("models", "import", "mine", *files) == [
+    assert shown("models", "import", "mine", *files) == [
         "Checking visual.safetensors and classifier.pth:"
     ]
-    assert told("models", "verify", "mine") == ["Reading mine:"]
-    lines = told("models", "bundle", "mine")
+    assert shown("models", "verify", "mine") == ["Reading mine:"]
+    lines = shown("models", "bundle", "mine")
     assert any(line.startswith("encoder.safetensors: ") and "100 %" in line for line in lines)
-    lines = told("models", "import", "mine.d3bundle")
+    lines = shown("models", "import", "mine.d3bundle")
     assert any(line.startswith("encoder.safetensors: ") and "100 %" in line for line in lines)
-    lines = told("dataset", "check", rendered)
+    lines = shown("dataset", "check", rendered)
     assert any(line.startswith("Reading: 50 of 50 (100 %)") for line in lines)
 
 
-def test_training(told: Told, rendered: Path) -> None:
-    lines = told(
+def test_training(shown: Shown, rendered: Path) -> None:
+    lines = shown(
         *("train", rendered, "--recipe", "paper", "--model", "starter", "--validation", rendered),
         *("--epochs", "1", "--batch-size", "16", "--out", "trained"),
     )
@@ -111,7 +112,7 @@ def test_training(told: Told, rendered: Path) -> None:
         assert any(line.startswith(f"{stage}: {total} of {total} (100 %)") for line in lines), stage
 
 
-def test_making_the_starter(told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_making_the_starter(shown: Shown, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def build(
         _folder: Path, _photos: object, *, progress: Callable[[str, float], None], **_: object
     ) -> None:
@@ -122,7 +123,7 @@ def test_making_the_starter(told: Told, tmp_path: Path, monkeypatch: pytest.Monk
     tmp_path.joinpath("photos").mkdir()
     monkeypatch.setattr("d3.training.starter.photographs.find", lambda _: {})
     command = ("train", "--recipe", "starter", "--photos", "photos", "--out", "made")
-    assert told(*command) == [
+    assert shown(*command) == [
         "Making the starter:",
         "train pairs: 50 %",
     ]

@@ -20,7 +20,7 @@ from pyarrow import parquet
 from d3.adapters.sql import Database, SqlScanLedger
 from d3.domain.errors import D3Error
 from d3.entrypoints.cli.app import cli
-from d3.evaluation.scan_files import rows_of
+from d3.evaluation.scans import rows_of
 from tests.pictures import CRASHING_DECODER, paint, paint_crashing
 from tests.serving import clean_environment
 
@@ -92,8 +92,8 @@ def test_killed_again_and_again_every_image_has_its_one_row(start, pictures, tmp
     for process in (start(*command), other):
         out, err = process.communicate(timeout=300)
         assert process.returncode == 0, err.decode()
-        told = json.loads(out)
-        assert (told["state"], told["error"], told["passed_over"]) == ("done", 1, 1)
+        ended = json.loads(out)
+        assert (ended["state"], ended["error"], ended["passed_over"]) == ("done", 1, 1)
         assert "images judged before" in err.decode()
 
     expected = {str(one) for one in pictures.rglob("*.png")}
@@ -101,7 +101,9 @@ def test_killed_again_and_again_every_image_has_its_one_row(start, pictures, tmp
     ledger = SqlScanLedger(database)
     rows = [one.uri for one in rows_of(ledger, ledger.get("s").id)]
     database.close()
-    assert len(rows) == IMAGES == told["fake"] + told["real"] + told["uncertain"] + told["error"]
+    assert (
+        len(rows) == IMAGES == ended["fake"] + ended["real"] + ended["uncertain"] + ended["error"]
+    )
     assert set(rows) == expected
     written = []
     for part in (tmp_path / "parts").glob("part-*.csv"):
@@ -127,8 +129,8 @@ def test_images_that_crash_the_decoder_cost_a_start_and_their_own_rows(start, tm
     second = start(*command, **CRASHING_DECODER)
     out, err = second.communicate(timeout=300)
     assert second.returncode == 0, err.decode()
-    told = json.loads(out)
-    assert (told["state"], told["error"]) == ("done", 2)
+    ended = json.loads(out)
+    assert (ended["state"], ended["error"]) == ("done", 2)
     database = Database(tmp_path / "home/d3.db")
     ledger = SqlScanLedger(database)
     rows = {one.uri: one.error for one in rows_of(ledger, ledger.get("s").id)}
@@ -201,8 +203,8 @@ def test_what_cannot_be_done_is_said(d3_here, wrong, said, tmp_path: Path) -> No
 def test_a_report_is_written_where_it_is_asked_for_whenever_that_is(d3_here, tmp_path) -> None:
     paint(tmp_path / "few", 2)
     assert d3_here("scan", "./few/../few/", "--scan-id", "s").return_value == 0
-    told = json.loads(d3_here("scans", "show", "s", "--json").stdout)
-    assert told["source"] == str(tmp_path / "few")
+    ended = json.loads(d3_here("scans", "show", "s", "--json").stdout)
+    assert ended["source"] == str(tmp_path / "few")
     assert d3_here("scan", "--scan-id", "s", "--report", "s.html").return_value == 0
     assert "2" in (tmp_path / "s.html").read_text()
     d3_here("scans", "export", "s", "rows.jsonl")
@@ -307,23 +309,23 @@ def test_a_locked_folder_is_told_and_listed_when_it_is_open(d3_here, locked, tmp
 
     first = d3_here("scan", "images", "--scan-id", "s", "--report", "s.html", "--json")
     assert first.return_value == 2
-    told = json.loads(first.stdout)
-    assert (told["state"], told["listed_all"]) == ("running", False)
-    assert "images/a' cannot be read (Permission denied)" in told["trouble"]
-    assert told["trouble"] in first.stderr
+    ended = json.loads(first.stdout)
+    assert (ended["state"], ended["listed_all"]) == ("running", False)
+    assert "images/a' cannot be read (Permission denied)" in ended["trouble"]
+    assert ended["trouble"] in first.stderr
     assert "Not everything is in here" in (tmp_path / "s.html").read_text()
     locked()
     second = d3_here("scan", "--scan-id", "s", "--json")
-    told = json.loads(second.stdout)
-    assert (second.return_value, told["state"], told["trouble"]) == (0, "done", None)
-    assert told["listed"] == len(list((tmp_path / "images").rglob("*.png"))) > before
+    ended = json.loads(second.stdout)
+    assert (second.return_value, ended["state"], ended["trouble"]) == (0, "done", None)
+    assert ended["listed"] == len(list((tmp_path / "images").rglob("*.png"))) > before
 
 
 def test_a_dry_run_counts_and_keeps_nothing(d3_here, tmp_path: Path) -> None:
     paint(tmp_path / "few", 9)
     done = d3_here("scan", "few", "--dry-run", "--sample-seconds", "5", "--json")
     assert done.return_value == 0, done.exception
-    told = json.loads(done.stdout)
-    assert (told["keys"], told["sampled"], told["errors"]) == (9, 9, 0)
-    assert told["rate"] > 0
+    ended = json.loads(done.stdout)
+    assert (ended["keys"], ended["sampled"], ended["errors"]) == (9, 9, 0)
+    assert ended["rate"] > 0
     assert not (tmp_path / "home/d3.db").exists()

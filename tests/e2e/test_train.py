@@ -59,12 +59,19 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(
     def train(name: str, stop: int | None = None) -> dict[str, torch.Tensor]:
         container = Container(settings=Settings(home=tmp_path / "home"))
 
-        def told(epoch: Epoch) -> None:
+        def seen(epoch: Epoch) -> None:
             if epoch.number == stop:
                 raise KeyboardInterrupt
 
         train_on(
-            container, name, "starter", [rendered], [rendered], tmp_path / name, plan, on_epoch=told
+            container,
+            name,
+            "starter",
+            [rendered],
+            [rendered],
+            tmp_path / name,
+            plan,
+            on_epoch=seen,
         )
         kept = torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)
         weights: dict[str, torch.Tensor] = kept["head"]

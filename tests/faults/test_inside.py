@@ -25,10 +25,10 @@ from d3.domain.images import Pixels
 from d3.domain.models import StoredModel
 from d3.domain.ports.detector import Logits
 from d3.settings import Settings
-from d3.testing.engines import FakeDetector, FakeEngine
 from tests.homes import Folder, Home
 from tests.service.conftest import Service, painted, running
 from tests.serving import assert_problem, d3_serve, wait_until
+from tests.support.engines import FakeDetector, FakeEngine
 
 BATCH = "/api/inference/predict-batch"
 

@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from d3.adapters.sql import Database, upgrade
-from d3.adapters.sql.postgres import take_time
+from d3.adapters.sql.postgres import lift_time_limit
 from d3.domain.errors import D3Error, StorageUnavailable
 from d3.testing.models import tiny_model
 from tests.databases import on_a_port
@@ -115,7 +115,7 @@ def test_a_database_that_goes_silent_is_not_waited_for_without_end(
     with database.writing() as connection:
         assert connection.scalar(sa.text("SELECT 2")) == 2
     with database.writing() as connection:
-        take_time(connection)
+        lift_time_limit(connection)
         connection.execute(sa.text("SELECT pg_sleep(7)"))
     with pytest.raises(StorageUnavailable), database.reading() as connection:
         connection.execute(sa.text("SELECT pg_sleep(7)"))

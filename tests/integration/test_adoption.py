@@ -106,8 +106,8 @@ def test_the_history_is_kept_with_its_ids(prototype):
         None,
     )
     assert entry.d3_version == "prototype"
-    told = history.statistics(HistoryFilter())
-    assert (told.total_inferences, told.total_fake) == (3, 2)
+    reported = history.statistics(HistoryFilter())
+    assert (reported.total_inferences, reported.total_fake) == (3, 2)
 
 
 def test_naive_times_are_utc(prototype):
@@ -120,8 +120,8 @@ def test_naive_times_are_utc(prototype):
 
 def test_users_are_kept_with_their_ids(prototype):
     upgrade(prototype)
-    told = [(u.id, u.username, u.email, u.is_active) for u in SqlAccounts(prototype).users()]
-    assert told == [
+    reported = [(u.id, u.username, u.email, u.is_active) for u in SqlAccounts(prototype).users()]
+    assert reported == [
         (1, "ada", "ada@example.org", True),
         (2, "grace", "grace@example.org", True),
         (5, "alan", "alan@example.org", False),
@@ -133,8 +133,8 @@ def test_a_plain_key_still_opens_the_door(prototype):
     upgrade(prototype)
     accounts = SqlAccounts(prototype)
     (key,) = accounts.keys(1)
-    told = accounts.authenticate(PLAIN_KEY, datetime.now(UTC))
-    assert told == Principal(1, key.key_id, ADOPTED_SCOPES)
+    reported = accounts.authenticate(PLAIN_KEY, datetime.now(UTC))
+    assert reported == Principal(1, key.key_id, ADOPTED_SCOPES)
     with pytest.raises(UserDisabled):
         accounts.authenticate("another plain key", datetime.now(UTC))
     for wrong in ("", PLAIN_KEY.upper(), PLAIN_KEY[:-1]):

@@ -117,8 +117,8 @@ def test_of_several_that_start_at_once_one_makes_a_copy(sqlite_database):
         return make_ready(sqlite_database)
 
     with ThreadPoolExecutor(3) as pool:
-        told = [one.result() for one in [pool.submit(start) for _ in range(3)]]
-    assert [kept for kept in told if kept] == backups(sqlite_database)
+        reported = [one.result() for one in [pool.submit(start) for _ in range(3)]]
+    assert [kept for kept in reported if kept] == backups(sqlite_database)
     assert len(backups(sqlite_database)) == 1
     assert total(sqlite_database) == 3
 
@@ -173,11 +173,11 @@ def database_in_use(sqlite_database):
 
 def test_a_backup_is_one_sound_file_for_its_owner_alone(database_with_rows, tmp_path):
     file = tmp_path / "new" / "copy.db"
-    told: list[tuple[int, int]] = []
-    backup(database_with_rows, file, lambda _, done, pages: told.append((done, pages)))
+    reported: list[tuple[int, int]] = []
+    backup(database_with_rows, file, lambda _, done, pages: reported.append((done, pages)))
     assert [one.name for one in file.parent.iterdir()] == ["copy.db"]
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert told[-1][0] == told[-1][1] > 0
+    assert reported[-1][0] == reported[-1][1] > 0
     with closing(sqlite3.connect(file)) as copy:
         assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert copy.execute("PRAGMA journal_mode").fetchone() == ("delete",)

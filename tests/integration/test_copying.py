@@ -22,7 +22,7 @@ from d3.adapters.sql import (
     upgrade,
 )
 from d3.adapters.sql.tables import Base
-from d3.domain.accounts import KeyWish
+from d3.domain.accounts import NewKey
 from d3.domain.errors import SchemaMismatch, StorageFailed
 from d3.domain.history import RequestRecord
 from d3.domain.idempotency import IdempotencyKey
@@ -54,7 +54,7 @@ def fill(database: Database, entries: int = 3) -> str:
     upgrade(database)
     accounts = SqlAccounts(database)
     ada = accounts.add_user("ada", None, NOON)
-    key = accounts.create_key(ada.id, KeyWish("laptop", expires_at=NOON + timedelta(1)), NOON)
+    key = accounts.create_key(ada.id, NewKey("laptop", expires_at=NOON + timedelta(1)), NOON)
     history = SqlHistory(database)
     ids = history.add_many(
         [an_entry(f"日本 {n}.png", user_id=ada.id, created_at=NOON) for n in range(entries)]
@@ -112,10 +112,10 @@ def tables(database: Database) -> set[str]:
 def test_every_row_of_every_table_arrives_as_it_was(pair):
     source, target = pair
     key = fill(source)
-    told = SqlCopier(source, target).copy()
+    reported = SqlCopier(source, target).copy()
     assert contents(target) == contents(source)
     assert all(rows for rows in contents(target).values())
-    assert told == {name: len(rows) for name, rows in contents(source).items()}
+    assert reported == {name: len(rows) for name, rows in contents(source).items()}
     assert state(target) is SchemaState.AT_HEAD
     assert SqlAccounts(target).authenticate(key, NOON).user_id == 1
 
@@ -212,14 +212,14 @@ def test_a_file_that_is_not_there_is_not_made(tmp_path):
 
 def test_progress_tells_every_table_to_its_end(sqlite_database, tmp_path):
     fill(sqlite_database, entries=2500)
-    told: dict[str, list[tuple[int, int]]] = {}
+    reported: dict[str, list[tuple[int, int]]] = {}
     target = Database(tmp_path / "target.db")
     SqlCopier(sqlite_database, target).copy(
-        lambda table, done, total: told.setdefault(table, []).append((done, total))
+        lambda table, done, total: reported.setdefault(table, []).append((done, total))
     )
     target.close()
-    assert [done for done, _ in told["inference_results"]] == [0, 1000, 2000, 2500]
-    assert all(steps[-1][0] == steps[-1][1] for steps in told.values())
+    assert [done for done, _ in reported["inference_results"]] == [0, 1000, 2000, 2500]
+    assert all(steps[-1][0] == steps[-1][1] for steps in reported.values())
 
 
 @pytest.mark.parametrize(

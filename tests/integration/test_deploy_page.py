@@ -12,7 +12,7 @@ import click
 import pytest
 
 from d3.adapters.sql import Database, SchemaState, SqlAccounts, SqlHistory, state, upgrade
-from d3.domain.accounts import KeyWish
+from d3.domain.accounts import NewKey
 from d3.domain.history import HistoryFilter
 from d3.entrypoints.cli.app import cli
 from d3.settings import Settings
@@ -48,12 +48,12 @@ def test_every_command_of_d3_is_one(line):
 @pytest.mark.parametrize("line", sorted({line for line in LINES if re.match(r"pg_|create", line)}))
 def test_every_option_of_postgresqls_programs_is_one(line):
     program, *rest = words(line)
-    told = subprocess.run(
+    reported = subprocess.run(
         [POSTGRESQL_PROGRAMS / program, "--help"], capture_output=True, text=True, check=True
     )
     for option in rest:
         if option.startswith("--"):
-            assert option.split("=")[0] in told.stdout
+            assert option.split("=")[0] in reported.stdout
 
 
 def test_every_variable_is_a_setting():
@@ -73,7 +73,7 @@ def test_a_dump_of_a_server_is_restored_as_the_page_says(tmp_path):
     ):
         upgrade(source)
         ada = SqlAccounts(source).add_user("ada", None, NOON)
-        key = SqlAccounts(source).create_key(ada.id, KeyWish(), NOON)
+        key = SqlAccounts(source).create_key(ada.id, NewKey(), NOON)
         SqlHistory(source).add_many([an_entry(user_id=ada.id)] * 3)
         dump = tmp_path / "d3.dump"
         run("pg_dump", "--format=custom", f"--file={dump}", address(source))

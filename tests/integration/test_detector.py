@@ -15,7 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from d3.adapters.fitting import encodings_at_once, worthwhile_threads
+from d3.adapters.cpu_sizing import encodings_at_once, worthwhile_threads
 from d3.adapters.pillow import PillowDecoder
 from d3.adapters.torch import TorchCheckpoints, TorchEngine
 from d3.adapters.torch.device import choose_device, choose_precision

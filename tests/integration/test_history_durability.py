@@ -12,9 +12,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import event
 
+from d3.adapters.in_process import SystemClock
 from d3.adapters.sql import Database, SqlHistory
 from d3.adapters.sql.tables import RequestLogRow, User
-from d3.adapters.system import SystemClock
 from d3.domain.errors import CommitInDoubt, EntryRefused, StorageUnavailable
 from d3.domain.history import HistoryFilter, RequestRecord
 from d3.domain.idempotency import Completion, IdempotencyKey, StoredAnswer
@@ -28,7 +28,7 @@ WRITE_FOREVER = """
 import sys, threading
 from datetime import UTC, datetime
 from d3.adapters.sql import Database, SqlHistory
-from d3.adapters.system import SystemClock
+from d3.adapters.in_process import SystemClock
 from d3.domain.history import NewEntry
 from d3.domain.scoring import Verdict
 from d3.domain.services.history_writer import HistoryWriter

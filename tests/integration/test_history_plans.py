@@ -99,12 +99,12 @@ def plan(database: Database, statement: sa.Select) -> str:
 @pytest.mark.parametrize("page", PAGES)
 @pytest.mark.parametrize("name", FILTERS)
 def test_a_page_is_read_from_its_index(filled, name, page):
-    told = plan(filled, PAGES[page](FILTERS[name]))
+    reported = plan(filled, PAGES[page](FILTERS[name]))
     if page == "count":  # any index will do that holds all that is looked at
-        assert "COVERING INDEX" in told or "Index Only Scan" in told, told
+        assert "COVERING INDEX" in reported or "Index Only Scan" in reported, reported
     else:
-        assert f"ix_inference_results_{name.split()[0]}" in told, told
-    assert "Seq Scan" not in told, told
+        assert f"ix_inference_results_{name.split()[0]}" in reported, reported
+    assert "Seq Scan" not in reported, reported
 
 
 @pytest.mark.parametrize("descending", [True, False])
@@ -122,16 +122,16 @@ def test_every_order_is_read_from_its_index_without_a_sort_of_all(  # noqa: PLR0
 ):
     place = (*value, *PLACE) if after else None
     order = Order(by, descending)
-    told = plan(filled, queries.page(HistoryFilter(), 50, after=place, order=order))
-    assert f"ix_inference_results_{index}" in told, told
+    reported = plan(filled, queries.page(HistoryFilter(), 50, after=place, order=order))
+    assert f"ix_inference_results_{index}" in reported, reported
     if filled.is_sqlite:
-        page, look, scan = told.splitlines()[:3]
-        assert (page, scan) == ("MATERIALIZE wanted", "SCAN wanted"), told  # no sort between
-        assert look.startswith("SEARCH" if after else "SCAN"), told
+        page, look, scan = reported.splitlines()[:3]
+        assert (page, scan) == ("MATERIALIZE wanted", "SCAN wanted"), reported  # no sort between
+        assert look.startswith("SEARCH" if after else "SCAN"), reported
     else:
-        page = told.partition("Limit")[2].partition("Index Scan using pk_")[0]
-        assert "Sort" not in page, told
-        assert ("Index Cond" in page) == after, told
+        page = reported.partition("Limit")[2].partition("Index Scan using pk_")[0]
+        assert "Sort" not in page, reported
+        assert ("Index Cond" in page) == after, reported
 
 
 @pytest.mark.parametrize("name", ["order", "order by time", "user", "user by time", "fake"])
@@ -143,15 +143,15 @@ def test_statistics_are_read_from_indexes_alone(filled, name, series):
         if series is None
         else queries.series(where, series, sqlite=filled.is_sqlite)
     )
-    told = plan(filled, statement)
+    reported = plan(filled, statement)
     if filled.is_sqlite:
-        looks = [line for line in told.splitlines() if "inference_results" in line]
-        assert looks, told
-        assert all("USING COVERING INDEX" in line for line in looks), told
-        assert "GROUP BY" not in told, told
+        looks = [line for line in reported.splitlines() if "inference_results" in line]
+        assert looks, reported
+        assert all("USING COVERING INDEX" in line for line in looks), reported
+        assert "GROUP BY" not in reported, reported
     else:
-        assert "Index Only Scan" in told, told
-        assert "Seq Scan" not in told, told
+        assert "Index Only Scan" in reported, reported
+        assert "Seq Scan" not in reported, reported
 
 
 @pytest.mark.parametrize("size", BucketSize)
@@ -161,8 +161,8 @@ def test_a_series_between_two_times_costs_no_more_than_the_whole(filled, size):
         for where in (most, replace(most, until=None), replace(most, since=None)):
             assert steps(filled, where, size) < 1.5 * steps(filled, HistoryFilter(), size)
     else:
-        told = plan(filled, queries.series(most, size, sqlite=False))
-        assert told.count("Index Only Scan") == 1, told  # one pass
+        reported = plan(filled, queries.series(most, size, sqlite=False))
+        assert reported.count("Index Only Scan") == 1, reported  # one pass
 
 
 def steps(database: Database, where: HistoryFilter, size: BucketSize) -> int:

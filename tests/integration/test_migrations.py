@@ -225,8 +225,8 @@ def test_rows_from_before_notices_are_told_by_their_model(empty_database):
     kept = sorted(history.iterate(HistoryFilter()), key=lambda one: one.id)
     assert [one.notice for one in kept] == [STARTER_SAID, "", STARTER_SAID]
     assert [one.reason for one in kept] == [None, None, None]
-    told = history.statistics(HistoryFilter())
-    assert (told.by_verdict.fake, told.by_verdict.uncertain, told.demo) == (2, 1, 2)
+    reported = history.statistics(HistoryFilter())
+    assert (reported.by_verdict.fake, reported.by_verdict.uncertain, reported.demo) == (2, 1, 2)
     ledger = SqlScanLedger(empty_database)
     assert ledger.get("starter").notice == STARTER_SAID
     assert ledger.get("mine").notice == ""

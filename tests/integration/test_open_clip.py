@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from d3.adapters.torch import TorchCheckpoints
-from d3.adapters.torch.clip_table import find_entry
+from d3.adapters.torch.checkpoints import find_entry
 from d3.domain.errors import CheckpointInvalid, SourceUnavailable
 from d3.network.checkpoints import load_encoder
 from d3.network.encoder import CLIP_MEAN

@@ -93,10 +93,10 @@ def test_models_with_the_same_encoder_share_its_object_and_the_last_user_takes_i
 def test_files_of_an_upload_in_flight_are_not_collected(
     registry: MinioRegistry, shelf: RegistryFiles, place: S3Place, s3: S3Server
 ) -> None:
-    doomed = shelf.put("doomed")
-    files = [file.sha256 for file in doomed.files.values()]
+    versions_to_remove = shelf.put("versions_to_remove")
+    files = [file.sha256 for file in versions_to_remove.files.values()]
     with registry._claims.next_version("coming", files):
-        registry.delete("doomed")
+        registry.delete("versions_to_remove")
         assert sum(key.startswith("blobs/") for key in keys(s3, place.bucket)) == 2
     shelf.put("another", encoder="e", head="h")
     registry.delete("another")

@@ -43,8 +43,7 @@ from d3.domain.scans import NewScan, Scan, ScanCounts, ScanRow, ScanState
 from d3.domain.services.scans import worker as scanning
 from d3.domain.services.scans.watcher import Watcher
 from d3.evaluation.report.page import render_scan
-from d3.evaluation.scan_files import Parts, rows_of, write_rows
-from d3.evaluation.scan_summary import summarise
+from d3.evaluation.scans import Parts, rows_of, summarise, write_rows
 from d3.settings import Settings
 from images import encoded, picture
 from tests.pictures import container_for, paint, scan_all

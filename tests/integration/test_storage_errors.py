@@ -85,7 +85,8 @@ def test_a_statement_that_takes_too_long(postgresql_server):
         database = Database(url, statement_seconds=1)
         with pytest.raises(StorageUnavailable, match="too long"), database.reading() as connection:
             connection.execute(sa.text("SELECT pg_sleep(30)"))
-        database.ping()
+        with database.reading() as connection:
+            assert connection.scalar(sa.text("SELECT 1")) == 1
         database.close()
 
 
@@ -98,7 +99,7 @@ def test_all_connections_in_use_is_told(sqlite_database):
     url = Path(sqlite_database.url.database)
     database = Database(url, pool_size=1, pool_seconds=1)
     with database.reading(), pytest.raises(StorageUnavailable, match="D3_DATABASE_POOL_SIZE"):
-        database.ping()
+        SqlHistory(database).check_writable()
     database.close()
 
 

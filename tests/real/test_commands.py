@@ -39,8 +39,8 @@ def test_training_tells_other_packages_photographs_from_generated_images(trained
     assert float(epochs[-1]["loss"]) < float(epochs[0]["loss"])
     assert float(epochs[-1]["auroc"]) > 0.7
     assert (trained.folder / "unreadable.csv").read_text() == "path,code\n"
-    told = json.loads(trained.home.d3("models", "info", "ours", "--json"))
-    assert (told["spec"]["patch_size"], told["spec"]["width"]) == (16, 768)
+    reported = json.loads(trained.home.d3("models", "info", "ours", "--json"))
+    assert (reported["spec"]["patch_size"], reported["spec"]["width"]) == (16, 768)
 
 
 def test_the_evaluation_has_figures_with_intervals(evaluated: Path) -> None:
@@ -82,8 +82,8 @@ def test_calibration_keeps_the_weights_and_shows_in_every_answer(
 ) -> None:
     d3_ = trained.home.d3
     options = ("--model", "ours", "--as", "ours-calibrated", "--max-fpr", "0.1")
-    told = json.loads(d3_("calibrate", trained.unseen, *options, "--out", evaluated, "--json"))
-    assert (told["real"], told["fake"]) == (20, 20)
+    reported = json.loads(d3_("calibrate", trained.unseen, *options, "--out", evaluated, "--json"))
+    assert (reported["real"], reported["fake"]) == (20, 20)
     file = next(iter(predictions))
     before, after = (
         json.loads(d3_("detect", "--model", name, "--json", file))
@@ -91,7 +91,7 @@ def test_calibration_keeps_the_weights_and_shows_in_every_answer(
     )
     assert before["prediction"] == pytest.approx(predictions[file], abs=1e-6)
     assert after["logit"] == pytest.approx(before["logit"], abs=1e-6)
-    assert after["calibration"]["measured"]["fpr"]["value"] == told["after"]["fpr"]["value"]
+    assert after["calibration"]["measured"]["fpr"]["value"] == reported["after"]["fpr"]["value"]
 
 
 def test_a_photograph_of_full_size_is_explained(

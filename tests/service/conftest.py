@@ -16,9 +16,9 @@ from PIL import Image
 
 from d3.entrypoints.http import create_app
 from d3.entrypoints.http.app import Application
-from d3.testing.engines import FakeEngine
 from tests.homes import Home
 from tests.serving import client, serving
+from tests.support.engines import FakeEngine
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from d3.adapters.sessions import SignedSessions
 from d3.adapters.sql.tables import ApiKey, RequestLogRow
 from d3.domain.keys import mint
 from d3.domain.services.accounts import AccountService
-from d3.domain.services.key_cache import BELIEVED_SECONDS
+from d3.domain.services.key_cache import CACHED_SECONDS
 from tests.homes import Home
 from tests.service.conftest import Service, painted
 from tests.serving import assert_problem, d3_serve, wait_until
@@ -139,8 +139,8 @@ def test_on_this_machine_no_key_is_needed_unless_a_foreign_page_asks(service: Se
     ):
         assert_problem(service.http.get(HISTORY, headers=foreign), 401, "key_missing")
         posted = service.http.post(PREDICT, files={"file": painted(1)}, headers=foreign)
-        told = (403, "cross_site") if "Origin" in foreign else (401, "key_missing")
-        assert_problem(posted, *told)
+        reported = (403, "cross_site") if "Origin" in foreign else (401, "key_missing")
+        assert_problem(posted, *reported)
     assert service.rows() == 0
 
 
@@ -194,7 +194,7 @@ def test_guessing_is_limited_and_a_good_key_in_use_is_not_shut_out(
     guesses = [service.http.get(HISTORY, headers=bearer(mint().key)) for _ in range(5)]
     assert [one.status_code for one in guesses] == [401, 401, 401, 429, 429]
     assert "retry-after" in guesses[-1].headers
-    time.sleep(BELIEVED_SECONDS)
+    time.sleep(CACHED_SECONDS)
     assert service.http.get(HISTORY, headers=bearer(good)).status_code == 200
 
 

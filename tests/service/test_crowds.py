@@ -16,9 +16,9 @@ from d3.domain.images import Pixels
 from d3.domain.models import StoredModel
 from d3.domain.ports.detector import Logits
 from d3.domain.ports.queue import Lane
-from d3.testing.engines import FakeDetector, FakeEngine
 from tests.service.conftest import Service, painted
 from tests.serving import assert_problem, wait_until
+from tests.support.engines import FakeDetector, FakeEngine
 
 PREDICT, BATCH = "/api/inference/predict", "/api/inference/predict-batch"
 

@@ -65,8 +65,8 @@ def is_over(connection: socket.socket) -> bool:
 
 def head(method: str, path: str, *lines: str, length: int = 100) -> bytes:
     """A head that announces a body."""
-    told = "".join(f"{line}\r\n" for line in (*lines, f"Content-Length: {length}"))
-    return f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n{told}\r\n".encode()
+    reported = "".join(f"{line}\r\n" for line in (*lines, f"Content-Length: {length}"))
+    return f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n{reported}\r\n".encode()
 
 
 def bearer(service: Service, *scopes: str) -> str:
@@ -238,10 +238,10 @@ class TestConnections:
         service = start(max_connections=3)
         with connected(service, b""), connected(service, b""), connected(service, b""):
             with connected(service, b"") as more:
-                told = heard(more)
-            assert told.startswith(b"HTTP/1.1 503")
-            assert b"Retry-After" in told
-            assert all(name.encode() in told for name in PROBLEM_FIELDS)
+                reported = heard(more)
+            assert reported.startswith(b"HTTP/1.1 503")
+            assert b"Retry-After" in reported
+            assert all(name.encode() in reported for name in PROBLEM_FIELDS)
         wait_until(lambda: service.http.get("/health").status_code == 200)
 
 
@@ -340,10 +340,10 @@ class TestHeads:
         pages = ["/", "/history", "/models", "/schema", "/console/style.css", "/nowhere"]
         for path in [*paths, *pages]:
             address = path.format(result_id=result, scan_id="none")
-            get, told = service.http.get(address), service.http.head(address)
-            assert told.status_code == get.status_code, address
-            assert told.content == b""
-            assert told.headers.get("content-type") == get.headers.get("content-type")
+            get, reported = service.http.get(address), service.http.head(address)
+            assert reported.status_code == get.status_code, address
+            assert reported.content == b""
+            assert reported.headers.get("content-type") == get.headers.get("content-type")
         assert service.http.head(PREDICT).status_code == 405
         assert "HEAD" in service.http.put(HISTORY).headers["allow"]
         text = service.http.get("/metrics").text

@@ -16,12 +16,12 @@ from PIL import Image
 import d3
 from d3.domain.ports.queue import Lane
 from d3.entrypoints.http import create_app
-from d3.testing.engines import FakeEngine
 from images import apng_with_a_hidden_picture, encoded, picture
 from tests.homes import Home
 from tests.pictures import CRASHING_DECODER
 from tests.service.conftest import Service, painted
 from tests.serving import assert_problem, serving, wait_until
+from tests.support.engines import FakeEngine
 
 PREDICT, BATCH = "/api/inference/predict", "/api/inference/predict-batch"
 

@@ -12,10 +12,10 @@ import pytest
 
 from d3.domain.errors import DeviceOutOfMemory
 from d3.domain.services.prediction import PredictionRequest, Upload
-from d3.testing.engines import FakeEngine
 from tests.homes import Home
 from tests.service.conftest import Service, painted
 from tests.serving import assert_problem, wait_until
+from tests.support.engines import FakeEngine
 
 INFO, LIST = "/api/model/info", "/api/model/list"
 LOAD, UNLOAD, UPLOAD = "/api/model/load", "/api/model/unload", "/api/model/upload"

@@ -18,10 +18,10 @@ from starlette.routing import Mount
 
 import d3
 from d3.entrypoints.http import create_app
-from d3.testing.engines import FakeEngine
 from tests.homes import Home
 from tests.service.conftest import painted
 from tests.serving import assert_problem, clean_environment, serving
+from tests.support.engines import FakeEngine
 
 Mounting = Callable[[Any], Any]
 

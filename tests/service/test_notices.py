@@ -19,12 +19,12 @@ from d3.domain.models import DERIVED_NOTICE, STARTER
 from d3.domain.scoring import Reason
 from d3.entrypoints.http import create_app
 from d3.entrypoints.http.api.schemas import Explanation
-from d3.testing.engines import FakeEngine
 from tests.homes import Home
 from tests.pictures import paint, scan_all
 from tests.service.conftest import Service
 from tests.service.test_access import a_key, bearer
 from tests.serving import serving
+from tests.support.engines import FakeEngine
 from tests.support.images import drawn_in_alpha, noise, png, png_rgba
 
 STARTER_FILES = Path(d3.__file__).with_name(STARTER)

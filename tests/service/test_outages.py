@@ -17,9 +17,9 @@ import sqlalchemy as sa
 import d3
 from d3.adapters.sql import Database, upgrade
 from d3.entrypoints.http import create_app
-from d3.testing.engines import FakeEngine
 from tests.service.conftest import Service, painted
 from tests.serving import assert_problem, serving, wait_until
+from tests.support.engines import FakeEngine
 from tests.support.servers import LocalPostgresql, local_postgresql
 from tests.support.stores import S3Server, free_port, redis_server, s3_server
 

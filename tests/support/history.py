@@ -158,14 +158,14 @@ class HistoryContract:
                 a_real_entry(verdict=Verdict.UNCERTAIN, created_at=_at(days=1), notice="Demo."),
             ]
         )
-        told = history.statistics(ALL, bucket)
-        assert told.by_verdict == VerdictCounts(fake=3, real=2, uncertain=2)
-        assert (told.total_fake, told.total_real, told.demo) == (4, 3, 3)
-        parts = told.series if told.series is not None else (told,)
+        reported = history.statistics(ALL, bucket)
+        assert reported.by_verdict == VerdictCounts(fake=3, real=2, uncertain=2)
+        assert (reported.total_fake, reported.total_real, reported.demo) == (4, 3, 3)
+        parts = reported.series if reported.series is not None else (reported,)
         for name in ("fake", "real", "uncertain"):
             number = sum(getattr(one.by_verdict, name) for one in parts)
-            assert number == getattr(told.by_verdict, name)
-        assert sum(one.demo for one in parts) == told.demo
+            assert number == getattr(reported.by_verdict, name)
+        assert sum(one.demo for one in parts) == reported.demo
         none = history.statistics(HistoryFilter(model="nobody's"), bucket)
         assert (none.by_verdict, none.demo) == (VerdictCounts(), 0)
 
@@ -212,10 +212,10 @@ class HistoryContract:
             history.delete(id_)
 
     def test_a_deleted_entry_is_gone_from_everything(self, history: History) -> None:
-        doomed, kept = history.add_many([an_entry(), an_entry()])
-        history.delete(doomed)
+        versions_to_remove, kept = history.add_many([an_entry(), an_entry()])
+        history.delete(versions_to_remove)
         with pytest.raises(ResultNotFound):
-            history.get(doomed)
+            history.get(versions_to_remove)
         assert [entry.id for entry in history.page(ALL, 10).entries] == [kept]
         assert history.statistics(ALL).total_inferences == 1
 
@@ -236,10 +236,10 @@ class HistoryContract:
     ) -> None:
         minutes = [3, 1, 2, 1, 3]
         ids = history.add_many([an_entry(created_at=_at(minutes=n)) for n in minutes])
-        told = [entry.id for entry in history.page(ALL, 10).entries]
-        assert told == [ids[4], ids[0], ids[2], ids[3], ids[1]]
-        assert [entry.id for entry in history.page_after(ALL, 10).entries] == told
-        assert [entry.id for entry in history.iterate(ALL)] == told
+        reported = [entry.id for entry in history.page(ALL, 10).entries]
+        assert reported == [ids[4], ids[0], ids[2], ids[3], ids[1]]
+        assert [entry.id for entry in history.page_after(ALL, 10).entries] == reported
+        assert [entry.id for entry in history.iterate(ALL)] == reported
 
     def test_pages_by_offset_make_up_the_whole(self, history: History) -> None:
         ids = history.add_many([an_entry(created_at=_at(minutes=n)) for n in range(7)])
@@ -414,16 +414,16 @@ class HistoryContract:
         assert history.statistics(where).total_inferences == _series_total(history, where)
 
     def test_nothing_counts_as_nothing(self, history: History) -> None:
-        told = history.statistics(ALL, BucketSize.DAY)
-        assert _figures(told) == (0, 0, 0, 0.0, 0.0)
-        assert told.series == ()
+        reported = history.statistics(ALL, BucketSize.DAY)
+        assert _figures(reported) == (0, 0, 0, 0.0, 0.0)
+        assert reported.series == ()
         assert history.statistics(ALL).series is None
 
     def test_statistics_count_and_average(self, history: History) -> None:
         history.add_many([an_entry(processing_time=0.1) for _ in range(6)])
         history.add_many([a_real_entry(processing_time=0.225) for _ in range(4)])
-        for told in (history.statistics(ALL), history.statistics(ALL, BucketSize.HOUR)):
-            assert _figures(told) == pytest.approx((10, 6, 4, 60.0, 0.15))
+        for reported in (history.statistics(ALL), history.statistics(ALL, BucketSize.HOUR)):
+            assert _figures(reported) == pytest.approx((10, 6, 4, 60.0, 0.15))
 
     def test_a_series_is_cut_where_the_day_begins_in_utc(self, history: History) -> None:
         midnight = datetime(2026, 3, 1, tzinfo=UTC)
@@ -458,23 +458,23 @@ class HistoryContract:
             history.add_many([an_entry(prediction=score, processing_time=(7 - n) / 8)])
         history.add_many([an_entry(prediction=0.3, processing_time=9.0, created_at=_at(days=1))])
         where = HistoryFilter(until=_at(hours=1))
-        told = history.distribution(where, 20)
-        assert [(n, count) for n, count in enumerate(told.scores) if count] == [
+        reported = history.distribution(where, 20)
+        assert [(n, count) for n, count in enumerate(reported.scores) if count] == [
             *((0, 2), (1, 1), (10, 1), (19, 3)),
         ]
-        assert (told.p50, told.p95) == (4 / 8, 7 / 8)
+        assert (reported.p50, reported.p95) == (4 / 8, 7 / 8)
         assert history.distribution(ALL, 1).scores == (8,)
 
     @pytest.mark.parametrize("total", [1, 2, 19, 20, 21, 100])
     def test_quantiles_are_values_that_were_measured(self, history: History, total: int) -> None:
         history.add_many([an_entry(processing_time=n / 64) for n in range(1, total + 1)])
-        told = history.distribution(ALL, 4)
-        assert told.p50 == math.ceil(total / 2) / 64
-        assert told.p95 == math.ceil(0.95 * total) / 64
+        reported = history.distribution(ALL, 4)
+        assert reported.p50 == math.ceil(total / 2) / 64
+        assert reported.p95 == math.ceil(0.95 * total) / 64
 
     def test_nothing_lies_nowhere(self, history: History) -> None:
-        told = history.distribution(ALL, 4)
-        assert (told.scores, told.p50, told.p95) == ((0, 0, 0, 0), None, None)
+        reported = history.distribution(ALL, 4)
+        assert (reported.scores, reported.p50, reported.p95) == ((0, 0, 0, 0), None, None)
         assert history.failures(ALL, BucketSize.DAY) == []
 
     def test_failed_requests_to_judge_are_counted_by_day_and_hour(self, history: History) -> None:
@@ -581,9 +581,9 @@ class HistoryContract:
         self, history: History, accounts: tuple[int, int]
     ) -> None:
         ids = history.add_many([an_entry(user_id=accounts[0]) for _ in range(3)])
-        for name, told in (("first", ids[:1]), ("batch", ids), ("last", ids[2:])):
+        for name, reported in (("first", ids[:1]), ("batch", ids), ("last", ids[2:])):
             key = _key(key=name, owner=accounts[0])
-            _complete(history, _reserve(history, key), ids=told)
+            _complete(history, _reserve(history, key), ids=reported)
         history.delete(ids[1])
         for name, kept in (("first", StoredAnswer), ("batch", Reservation), ("last", StoredAnswer)):
             assert isinstance(_reserve(history, _key(key=name, owner=accounts[0])), kept)
@@ -643,7 +643,7 @@ class HistoryContract:
             history.delete(ids.pop())
             return ids
 
-        ids = [id_ for told in _at_once(16, work) for id_ in told]
+        ids = [id_ for reported in _at_once(16, work) for id_ in reported]
         assert len(set(ids)) == 16 * 9
         assert {entry.id for entry in history.iterate(ALL)} == set(ids)
         assert history.statistics(ALL).total_fake == 16 * 5
@@ -704,10 +704,10 @@ def _series_total(history: History, where: HistoryFilter) -> int:
     return sum(bucket.total_inferences for bucket in series)
 
 
-def _figures(told: Tally) -> tuple[float, ...]:
+def _figures(reported: Tally) -> tuple[float, ...]:
     return (
-        *(told.total_inferences, told.total_fake, told.total_real),
-        *(told.fake_percentage, told.avg_processing_time),
+        *(reported.total_inferences, reported.total_fake, reported.total_real),
+        *(reported.fake_percentage, reported.avg_processing_time),
     )
 
 

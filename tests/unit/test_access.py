@@ -13,17 +13,17 @@ from d3.domain.access import (
     KEYLESS,
     client_behind,
     comes_from_elsewhere,
+    counted_address,
     forwarded_for,
-    goes_by,
-    household,
     is_local_name,
     is_loopback,
+    is_named,
     is_own_origin,
     truncated,
 )
-from d3.domain.accounts import KeyWish, Scope
+from d3.domain.accounts import NewKey, Scope
 from d3.domain.errors import AccessForbidden, AccessRefused, SecretWeak, SessionEnded
-from d3.domain.services.key_cache import BELIEVED_SECONDS, KeyCache
+from d3.domain.services.key_cache import CACHED_SECONDS, KeyCache
 from d3.entrypoints.cli.serve import check_secret
 from d3.testing import FakeClock
 from tests.support.memory.accounts import MemoryAccounts
@@ -87,9 +87,9 @@ def test_a_session_stands_for_a_key_for_a_while_and_only_as_it_was_signed() -> N
     clock.advance(59)
     assert sessions.key_of(token) == "abc"
     clock.advance(1)
-    with pytest.raises(SessionEnded) as told:
+    with pytest.raises(SessionEnded) as reported:
         sessions.key_of(token)
-    assert told.value.reason == "over"
+    assert reported.value.reason == "over"
 
 
 def test_an_address_is_kept_without_what_tells_households_apart() -> None:
@@ -145,9 +145,13 @@ def test_the_header_of_rfc_7239_says_the_same(header: str, client: str) -> None:
 
 
 def test_an_address_counts_as_its_household() -> None:
-    assert household("203.0.113.9") == household("::ffff:203.0.113.9") == "203.0.113.9"
-    assert household("2001:db8::1") == household("2001:db8::ffff:1") != household("2001:db8:0:1::1")
-    assert household("/run/d3.sock") == "/run/d3.sock"
+    assert counted_address("203.0.113.9") == counted_address("::ffff:203.0.113.9") == "203.0.113.9"
+    assert (
+        counted_address("2001:db8::1")
+        == counted_address("2001:db8::ffff:1")
+        != counted_address("2001:db8:0:1::1")
+    )
+    assert counted_address("/run/d3.sock") == "/run/d3.sock"
 
 
 @pytest.mark.parametrize(
@@ -164,7 +168,7 @@ def test_an_address_counts_as_its_household() -> None:
     ],
 )
 def test_a_star_is_any_name_below(host: str, names: tuple[str, ...], goes: bool) -> None:  # noqa: FBT001
-    assert goes_by(host, names) is goes
+    assert is_named(host, names) is goes
 
 
 def test_without_a_key_accounts_stay_closed() -> None:
@@ -180,7 +184,7 @@ def test_a_key_is_asked_about_once_a_second_and_a_revoked_one_is_out_by_then(
     accounts, clock = MemoryAccounts(), FakeClock()
     now = clock.now()
     user = accounts.add_user("ada", None, now)
-    made = accounts.create_key(user.id, KeyWish(), now)
+    made = accounts.create_key(user.id, NewKey(), now)
     door = KeyCache(accounts, clock)
     shown = made.key_id if by_id else made.key
     known, look_up = door.known, door.look_up
@@ -191,7 +195,7 @@ def test_a_key_is_asked_about_once_a_second_and_a_revoked_one_is_out_by_then(
     assert (caller.user_id, caller.username, caller.sees) == (user.id, "ada", user.id)
     assert door.known(made.key_id) is None, "the id is no key"
     accounts.revoke_key(made.key_id, now)
-    clock.advance(BELIEVED_SECONDS - 0.01)
+    clock.advance(CACHED_SECONDS - 0.01)
     assert known(shown) == caller
     clock.advance(0.01)
     assert known(shown) is None
@@ -203,7 +207,7 @@ def test_a_key_is_never_believed_beyond_its_end() -> None:
     accounts, clock = MemoryAccounts(), FakeClock()
     now = clock.now()
     user = accounts.add_user("ada", None, now)
-    made = accounts.create_key(user.id, KeyWish(expires_at=now + timedelta(seconds=0.5)), now)
+    made = accounts.create_key(user.id, NewKey(expires_at=now + timedelta(seconds=0.5)), now)
     door = KeyCache(accounts, clock)
     door.look_up(made.key)
     clock.advance(0.5)
@@ -214,7 +218,7 @@ def test_uses_are_written_together_and_only_when_told() -> None:
     accounts, clock = MemoryAccounts(), FakeClock()
     now = clock.now()
     user = accounts.add_user("ada", None, now)
-    made = accounts.create_key(user.id, KeyWish(), now)
+    made = accounts.create_key(user.id, NewKey(), now)
     door = KeyCache(accounts, clock)
     door.look_up(made.key)
     assert accounts.keys(user.id)[0].last_used_at is None

@@ -90,9 +90,9 @@ def test_replicas_are_d3_behind_a_proxy_that_they_trust_and_only_where_asked_for
     (published,) = proxy["ports"]
     assert published == alone["ports"][0]
     assert set(proxy["depends_on"]) == {"replica"}
-    told = COMPOSE["configs"][proxy["configs"][0]["source"]]["content"]
-    assert re.search(r"^:5000 \{$", told, re.MULTILINE)
-    assert re.search(r"name replica\s+port 5000\b", told)
+    reported = COMPOSE["configs"][proxy["configs"][0]["source"]]["content"]
+    assert re.search(r"^:5000 \{$", reported, re.MULTILINE)
+    assert re.search(r"name replica\s+port 5000\b", reported)
 
 
 def test_an_upload_may_be_sent_on_to_another_replica() -> None:

@@ -23,12 +23,12 @@ from d3.domain.services.explaining import ExplanationService
 from d3.domain.services.lanes import LanePool
 from d3.domain.services.model_host import ModelHost
 from d3.network.checkpoints import load_network
-from d3.network.windows import SIDE, window_logits
-from d3.testing.engines import FakeEngine
+from d3.network.windows import SIDE, averaged, parts, window_logits
 from d3.testing.fakes import FakeClock
 from d3.testing.models import TINY, tiny_model
 from d3.training.starter.pairs import photograph_scene
 from images import encoded, exif_of, picture
+from tests.support.engines import FakeEngine
 from tests.support.images import noise
 
 
@@ -70,8 +70,8 @@ def test_a_window_sees_nothing_of_the_rest(tmp_path: Path) -> None:
     second[SIDE * 14 :] = 0
     with torch.inference_mode():
         maps = [
-            window_logits(network, torch.from_numpy(one[None]), permutations)
-            for one in (first, second)
+            averaged(window_logits(network, one, permutations, 0, parts(wide)), wide)
+            for one in map(torch.from_numpy, (first[None], second[None]))
         ]
     assert maps[0].shape == (8, 8)
     assert torch.equal(maps[0][0], maps[1][0])

@@ -57,15 +57,15 @@ def test_no_entries_leave_a_header_and_no_lines():
 
 
 def test_a_document_holds_all_of_an_entry():
-    told = document(stored(an_entry("a.jpg")))
-    assert told["model"] == {"name": "starter", "version": 2, "sha256": "b" * 64}
-    assert told["image"]["format"] == "JPEG"
-    assert told["image_sha256"] == "a" * 64
-    assert told["calibration"] == {"name": "temperature", "scale": 1.5, "bias": -0.25}
-    assert told["abstain"] == {"below": 0.1, "above": 0.2}
-    assert told["created_at"] == "2026-03-01T12:00:00+00:00"
+    reported = document(stored(an_entry("a.jpg")))
+    assert reported["model"] == {"name": "starter", "version": 2, "sha256": "b" * 64}
+    assert reported["image"]["format"] == "JPEG"
+    assert reported["image_sha256"] == "a" * 64
+    assert reported["calibration"] == {"name": "temperature", "scale": 1.5, "bias": -0.25}
+    assert reported["abstain"] == {"below": 0.1, "above": 0.2}
+    assert reported["created_at"] == "2026-03-01T12:00:00+00:00"
     assert document(stored(an_entry(image=None, model=None)))["model"] is None
-    json.dumps(told, allow_nan=False)
+    json.dumps(reported, allow_nan=False)
 
 
 def test_a_long_history_takes_little_memory():

@@ -58,11 +58,11 @@ def test_they_hold_the_same_wherever_a_result_is_told(
         assert cells[name] == ("true" if value is True else str(value))
         if not name.startswith(("model_", "calibration_", "abstain_")):
             assert exported[name] == value
-    told = [result_of(detection, cached=False), history_item(entry)]
-    for answer in map(_as_json, [*told, row_of("/a.jpg", detection, NOW)]):
+    reported = [result_of(detection, cached=False), history_item(entry)]
+    for answer in map(_as_json, [*reported, row_of("/a.jpg", detection, NOW)]):
         for name in answer.keys() & OF_RESULTS:
             assert answer[name] == _as_json(getattr(detection, name))
-    for answer in map(_as_json, told):
+    for answer in map(_as_json, reported):
         assert answer["calibration"] == "none"
         assert answer["model"] == shown["model"] == exported["model"]
     assert shown["image_name"] == shown["name"] == "photo.jpg"

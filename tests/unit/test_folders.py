@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from d3.domain import folders
-from d3.domain.folders import EVERYTHING, Pattern, files_below, split_pattern, tidy
+from d3.domain.folders import EVERYTHING, Pattern, absolute, files_below, split_pattern
 
 DEPTH = 1100
 
@@ -165,7 +165,7 @@ def test_a_path_is_tidied_only_where_it_stays_the_same(
     plant(tmp_path, "a/x", "b/c/x", "b/x")
     (tmp_path / "a/link").symlink_to(tmp_path / "b/c")
     monkeypatch.chdir(tmp_path / "a")
-    assert tidy("../b//./x") == str(tmp_path / "b/x")
-    assert tidy("link/x") == str(tmp_path / "a/link/x")
-    assert tidy("link/../x") == str(tmp_path / "b/x"), "which a/x is not"
-    assert tidy("no/../x\0") == str(tmp_path / "a/x\0")
+    assert absolute("../b//./x") == str(tmp_path / "b/x")
+    assert absolute("link/x") == str(tmp_path / "a/link/x")
+    assert absolute("link/../x") == str(tmp_path / "b/x"), "which a/x is not"
+    assert absolute("no/../x\0") == str(tmp_path / "a/x\0")

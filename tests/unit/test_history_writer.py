@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from d3.adapters.system import SystemClock
+from d3.adapters.in_process import SystemClock
 from d3.domain.errors import (
     CommitInDoubt,
     EntryRefused,
@@ -314,15 +314,15 @@ def test_an_answer_that_cannot_be_made_fails_alone(history, writer, hold):
 
 
 def test_sixty_four_threads_are_all_answered(history, writer):
-    told = []
+    reported = []
 
     def work():
-        told.extend(writer.submit([an_entry()]).result(10)[0] for _ in range(20))
+        reported.extend(writer.submit([an_entry()]).result(10)[0] for _ in range(20))
 
     threads = [threading.Thread(target=work) for _ in range(64)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(told) == sorted(e.id for e in history.iterate(ALL))
+    assert sorted(reported) == sorted(e.id for e in history.iterate(ALL))
     assert len(history.sizes) < 64 * 20

@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 from d3.adapters.batching import Bounds, ThreadedQueue
-from d3.adapters.memory import MemoryResultCache
+from d3.adapters.in_process import MemoryResultCache, SystemClock
 from d3.adapters.pillow import PillowDecoder
-from d3.adapters.system import SystemClock
 from d3.domain.errors import DetectorFailed, ImageDamaged
 from d3.domain.images import Pixels
 from d3.domain.models import ModelFile

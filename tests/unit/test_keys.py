@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from d3.domain.accounts import KeyWish, Principal, Scope, checked_scopes
+from d3.domain.accounts import NewKey, Principal, Scope, checked_scopes
 from d3.domain.errors import AccountInvalid
 from d3.domain.keys import KeyForm, fingerprint, form_of, key_id_of, mint, sealed
 
@@ -73,7 +73,7 @@ def test_scopes_that_are_none_are_refused(scopes):
 
 def test_a_wish_for_a_key_that_cannot_be_is_refused():
     with pytest.raises(AccountInvalid):
-        KeyWish("a\nb")
+        NewKey("a\nb")
     with pytest.raises(ValueError, match="zone"):
-        KeyWish(expires_at=datetime(2026, 1, 1))  # noqa: DTZ001
-    assert KeyWish(expires_at=datetime(2026, 1, 1, tzinfo=UTC)).name == ""
+        NewKey(expires_at=datetime(2026, 1, 1))  # noqa: DTZ001
+    assert NewKey(expires_at=datetime(2026, 1, 1, tzinfo=UTC)).name == ""

@@ -47,7 +47,7 @@ def test_a_line_says_how_much_of_how_much_how_fast_and_the_time_left() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"),
+    ("seconds", "reported"),
     [
         (0, "0 s"),
         (59, "59 s"),
@@ -56,8 +56,8 @@ def test_a_line_says_how_much_of_how_much_how_fast_and_the_time_left() -> None:
         (3 * 86400 + 4 * 3600, "3 d 4 h"),
     ],
 )
-def test_times_are_said_as_people_say_them(seconds: float, told: str) -> None:
-    assert toolbox._span(seconds) == told
+def test_times_are_said_as_people_say_them(seconds: float, reported: str) -> None:
+    assert toolbox._span(seconds) == reported
 
 
 def test_in_a_log_file_a_line_now_and_then_says_it(

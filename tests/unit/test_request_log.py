@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from d3.adapters.system import SystemClock
+from d3.adapters.in_process import SystemClock
 from d3.domain.errors import EntryRefused, StorageFailed, StorageUnavailable
 from d3.domain.history import RequestRecord
 from d3.domain.services.history_writer import HistoryWriter

@@ -20,8 +20,8 @@ from pyarrow import parquet
 
 from d3.adapters.batching import Bounds, ThreadedQueue
 from d3.adapters.filesystem import FolderCollection, ListCollection, PatternCollection
+from d3.adapters.in_process import SystemClock
 from d3.adapters.pillow import PillowDecoder
-from d3.adapters.system import SystemClock
 from d3.domain.detections import Detection
 from d3.domain.errors import (
     D3Error,
@@ -42,7 +42,7 @@ from d3.domain.services.detection import ImageJudge, Question
 from d3.domain.services.model_host import LoadedModel
 from d3.domain.services.retrying import RetryingCollection, retry_while_unavailable
 from d3.domain.services.scans.pipeline import Pipeline
-from d3.evaluation.scan_summary import prefix_of, root_of, summarise
+from d3.evaluation.scans import prefix_of, root_of, summarise
 from d3.testing import FakeDetector
 from d3.testing.models import tiny_manifest
 

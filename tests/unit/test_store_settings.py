@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from d3.adapters.filesystem import FilesystemRegistry
-from d3.adapters.memory import MemoryResultCache
+from d3.adapters.in_process import MemoryResultCache
 from d3.adapters.minio.adoption import AdoptingRegistry
 from d3.adapters.redis import RedisResultCache
 from d3.container import Container

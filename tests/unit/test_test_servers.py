@@ -48,8 +48,8 @@ class Daemon(Answering):
 
     def answer(self) -> None:
         status = 500 if self.command == "POST" else 404 if "other" in self.path else 200
-        told = {"ApiVersion": "1.41", "Id": "sha256:0", "message": "no route to the registry"}
-        body = json.dumps(told).encode()
+        reported = {"ApiVersion": "1.41", "Id": "sha256:0", "message": "no route to the registry"}
+        body = json.dumps(reported).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))

@@ -1,6 +1,6 @@
-"""Models in one file each, written from a registry and taken into one.
+"""Bundles: a model in one file, written from a registry and imported into one.
 
-A bundle is a zip archive without compression, of three entries and no others.
+A bundle is a zip archive without compression that holds these three entries and no others.
 
 ::
 
@@ -41,13 +41,7 @@ _AGAIN = "Write it anew with `d3 models bundle`, or fetch it again."
 
 
 class BundleService:
-    """Writes models of a registry as bundles and takes bundles into it.
-
-    Args:
-        registry: where models are kept.
-        checkpoints: checks a bundle's weights.
-        progress: takes what was written or read.
-    """
+    """Exports models of a registry as bundles, and imports bundles."""
 
     def __init__(
         self,
@@ -60,17 +54,12 @@ class BundleService:
         self._progress = progress or no_progress
 
     def write(self, name: str, target: Path, version: int | None = None) -> StoredModel:
-        """Write a model as one new file.
-
-        Args:
-            name: the model's.
-            target: where there is no file yet.
-            version: the newest unless said.
+        """Write a model, by default its newest version, to a file that does not exist yet.
 
         Raises:
             ModelNotFound: there is none.
             ModelDamaged: its files do not match their hashes.
-            StorageFailed: the target is there already, or cannot be written.
+            StorageFailed: the target exists, or cannot be written.
         """
         model = self._registry.open(name, version)
         with storage_errors(f"{str(target)!r} cannot be written"):
@@ -87,7 +76,7 @@ class BundleService:
         """Store a bundle's model as the next version of its name, unless it is there already.
 
         Raises:
-            BundleInvalid: it is no bundle, or not what its manifest says.
+            BundleInvalid: the file is no bundle, or does not match its manifest.
             CheckpointInvalid: its weights are not sound.
             ModelProtected: its name is a packaged model's.
             StorageFailed: it cannot be stored.
@@ -104,7 +93,7 @@ class BundleService:
             return Copied(manifest, stored.version, new=True)
 
     def _check_weights(self, model: StoredModel, folder: Path, called: str) -> None:
-        """Look into the weights as into any that come from elsewhere, and compare the shapes."""
+        """Check the weights like any foreign checkpoint, and compare their shapes."""
         spec = model.manifest.spec
         checked = folder / "checked"
         checked.mkdir()
@@ -119,7 +108,7 @@ class BundleService:
             )
 
     def _unpacked(self, file: Path, into: Path) -> StoredModel:
-        """The model unpacked under three fixed names, whatever the archive says of places."""
+        """Unpack under three fixed names; paths in the archive are ignored."""
         with storage_errors(f"{str(file)!r} cannot be unpacked"), _opened(file) as archive:
             entries = _checked_entries(file, archive)
             try:
@@ -171,7 +160,7 @@ class BundleService:
 
 
 def _checked_entries(file: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """The three entries, stored as they are and together no larger than the file."""
+    """Its three entries: not compressed, and together no larger than the file."""
     entries = {one.filename: one for one in archive.infolist()}
     if len(archive.infolist()) != len(entries) or entries.keys() != {_MANIFEST, _ENCODER, _HEAD}:
         raise _invalid(file, "does not hold a manifest, an encoder and a head, and nothing else")
@@ -188,7 +177,7 @@ def _checked_entries(file: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.
 
 @contextmanager
 def _opened(file: Path) -> Iterator[zipfile.ZipFile]:
-    """The archive; what is wrong with it, in opening or later, is said as one."""
+    """Open the archive, and translate all zip errors, also later ones, to BundleInvalid."""
     try:
         with zipfile.ZipFile(file) as archive:
             yield archive

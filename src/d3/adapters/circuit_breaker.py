@@ -1,4 +1,4 @@
-"""A server that is away is asked seldom until it answers; the log says when it goes and returns."""
+"""A circuit breaker: a server that does not answer is asked seldom until it is back."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ _LOG = logging.getLogger(__name__)
 class CircuitBreaker:
     """Remembers whether a server answers. Safe to use from many threads.
 
-    While the server is away, one caller in ``seconds`` may try it; the others learn at once that it
-    is away. One line is logged when an outage begins and one when it ends.
+    During an outage one caller in ``seconds`` may try the server; all others fail at once. One line
+    is logged when an outage begins and one when it ends.
 
     Args:
         server: its name in the log.
         meanwhile: what happens without it, for the log.
         seconds: between two attempts during an outage.
-        monotonic: seconds that never run backwards.
     """
 
     def __init__(
@@ -44,7 +43,7 @@ class CircuitBreaker:
         return self._reason
 
     def attempt(self) -> bool:
-        """Whether to ask the server now; report how it went with ``failed`` or ``worked``."""
+        """Whether to ask the server now; then report with ``failed`` or ``worked``."""
         with self._lock:
             if self._reason is None:
                 return True
@@ -54,7 +53,6 @@ class CircuitBreaker:
             return True
 
     def failed(self, reason: str) -> None:
-        """The server did not answer."""
         with self._lock:
             first = self._reason is None
             self._reason = reason
@@ -63,7 +61,6 @@ class CircuitBreaker:
             _LOG.warning("%s is away: %s %s", self._server, reason, self._meanwhile)
 
     def worked(self) -> None:
-        """The server answered."""
         if self._reason is None:
             return
         with self._lock:

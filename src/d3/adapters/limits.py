@@ -29,12 +29,11 @@ class CountingLimiter:
     Redis never holds an address or a key: names are hashed with a secret.
 
     Args:
-        secret: of all replicas that count together.
+        secret: shared by all replicas that count together.
         url: of a Redis; None counts in this process.
-        monotonic: seconds that never run backwards.
 
     Raises:
-        SettingsInvalid: the URL makes no sense.
+        SettingsInvalid: the URL is not valid.
     """
 
     def __init__(
@@ -97,7 +96,7 @@ class CountingLimiter:
 
 
 def _address(url: str | None) -> str:
-    """The URL as ``limits`` spells it."""
+    """The URL in the form that ``limits`` takes."""
     if url is None:
         return "memory://"
     return f"redis+{url}" if url.startswith("unix://") else url

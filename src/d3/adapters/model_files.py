@@ -1,7 +1,7 @@
-"""What model registries share: manifests as JSON, checked files, the models of the package.
+"""What model registries share: manifests as JSON, checked files, packaged models.
 
 A packaged model (the starter) lies in a read-only folder of its own: ``manifest.json``,
-``encoder.safetensors``, ``head.safetensors``. Every registry shows it in front of its own.
+``encoder.safetensors``, ``head.safetensors``. Every registry lists it before its own models.
 """
 
 from __future__ import annotations
@@ -19,21 +19,20 @@ from d3.domain.models import Manifest, ModelFile, StoredModel, file_of, with_enc
 
 READABLE = 0o644
 """Everybody may read models: nothing in them is secret."""
-MEND = "Remove the model and import or fetch it again."
+REIMPORT = "Remove the model and import or fetch it again."
 
 
 class PackagedModels:
-    """Read-only models in folders.
+    """Read-only models that ship with D3.
 
     Args:
-        folders: one for each model; one without a manifest counts for nothing.
+        folders: one for each model; one without a manifest is ignored.
     """
 
     def __init__(self, folders: Sequence[Path] = ()) -> None:
         self._folders = tuple(folders)
 
     def manifests(self) -> dict[str, Manifest]:
-        """Every packaged model by its name."""
         return {manifest.name: manifest for manifest, _ in self._all()}
 
     def find(self, name: str, version: int | None = None) -> Manifest | None:
@@ -56,12 +55,12 @@ class PackagedModels:
                 return model
         return None
 
-    def noted(self, manifest: Manifest) -> Manifest:
-        """A stored manifest with what must be said of its encoder, if the package knows it."""
+    def with_notice(self, manifest: Manifest) -> Manifest:
+        """A stored manifest with its encoder's notice, if a packaged model has the same encoder."""
         return with_encoders_notice(manifest, (one for one, _ in self._all()))
 
     def protect(self, name: str) -> None:
-        """Keep the name of a packaged model from being written to.
+        """Refuse to write to a packaged model.
 
         Raises:
             ModelProtected: it is one.
@@ -78,15 +77,15 @@ class PackagedModels:
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """A manifest as JSON that people can read."""
+    """A manifest as indented JSON."""
     return msgspec.json.format(msgspec.json.encode(manifest), indent=1)
 
 
 def decode_manifest(text: bytes, name: str) -> Manifest:
-    """A manifest of its JSON.
+    """Parse a manifest.
 
     Raises:
-        ModelDamaged: it cannot be understood.
+        ModelDamaged: it cannot be parsed.
     """
     try:
         return msgspec.json.decode(text, type=Manifest)
@@ -95,10 +94,10 @@ def decode_manifest(text: bytes, name: str) -> Manifest:
 
 
 def stored_manifest(text: bytes, name: str, version: int) -> Manifest:
-    """A manifest that stands under this name and version.
+    """Parse the manifest stored under this name and version.
 
     Raises:
-        ModelDamaged: it cannot be understood, or speaks of another model.
+        ModelDamaged: it cannot be parsed, or is another model's.
     """
     manifest = decode_manifest(text, name)
     if (manifest.name, manifest.version) != (name, version):
@@ -107,12 +106,12 @@ def stored_manifest(text: bytes, name: str, version: int) -> Manifest:
 
 
 def unreadable(name: str) -> ModelDamaged:
-    """The error for a manifest that makes no sense."""
-    return ModelDamaged(f"The manifest of the model {name!r} cannot be understood.", MEND)
+    """The error for a manifest that cannot be parsed."""
+    return ModelDamaged(f"The manifest of the model {name!r} cannot be understood.", REIMPORT)
 
 
 def not_found(name: str, version: int | None = None) -> ModelNotFound:
-    """The error for a model that is not there; with a version, only that one is not."""
+    """The error for a model, or a version of it, that does not exist."""
     which = "model" if version is None else f"version {version} of the model"
     return ModelNotFound(
         f"There is no {which} {name!r}.", "`d3 models list` shows those there are."
@@ -123,7 +122,7 @@ def existing(name: str, versions: Sequence[int], version: int | None) -> int:
     """The version asked for, or the newest.
 
     Raises:
-        ModelNotFound: it is not among those there are.
+        ModelNotFound: it does not exist.
     """
     wanted = max(versions, default=None) if version is None else version
     if wanted is None or wanted not in versions:
@@ -131,14 +130,14 @@ def existing(name: str, versions: Sequence[int], version: int | None) -> int:
     return wanted
 
 
-def doomed(
+def versions_to_remove(
     name: str, versions: Sequence[int], version: int | None, active: str | None
 ) -> Sequence[int]:
-    """Which versions are removed with this one, or with the whole model.
+    """The versions to remove: this one, or all.
 
     Raises:
-        ModelNotFound: it is not among those there are.
-        ModelProtected: it is the last of the active model.
+        ModelNotFound: it does not exist.
+        ModelProtected: it is the last version of the active model.
     """
     existing(name, versions, version)
     found = versions if version is None else [version]
@@ -149,14 +148,14 @@ def doomed(
     return found
 
 
-def numbered(manifest: Manifest, version: int) -> Manifest:
-    """The manifest as it is stored: with its version, and the time unless it has one."""
+def with_version(manifest: Manifest, version: int) -> Manifest:
+    """The manifest with its version, and with the current time unless it has one."""
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     return replace(manifest, version=version, created_at=manifest.created_at or now)
 
 
 def matches(path: Path, recorded: ModelFile) -> bool:
-    """Whether the file is there and is the one recorded."""
+    """Whether the file exists and is the one recorded."""
     try:
         return path.stat().st_size == recorded.size_bytes and file_of(path) == recorded
     except FileNotFoundError:
@@ -164,18 +163,18 @@ def matches(path: Path, recorded: ModelFile) -> bool:
 
 
 def check(path: Path, recorded: ModelFile, subject: str) -> None:
-    """Make sure that the file is the one recorded.
+    """Check that the file is the one recorded.
 
     Raises:
         ModelDamaged: it is not, or is missing.
     """
     if not matches(path, recorded):
         problem = "does not match its recorded SHA-256" if path.exists() else "is missing"
-        raise ModelDamaged(f"{subject} {problem}.", MEND)
+        raise ModelDamaged(f"{subject} {problem}.", REIMPORT)
 
 
 def check_model(model: StoredModel) -> None:
-    """Make sure that both files of a model are those recorded.
+    """Check that both files of a model are those recorded.
 
     Raises:
         ModelDamaged: one is not, or is missing.
@@ -186,6 +185,6 @@ def check_model(model: StoredModel) -> None:
 
 
 def put_file(target: Path, content: bytes) -> None:
-    """Write a file that is on the disk, whole, before anybody sees it."""
+    """Write a file atomically and durably, with its folder."""
     target.parent.mkdir(parents=True, exist_ok=True)
     put(target, content, READABLE)

@@ -1,4 +1,4 @@
-"""A result cache in Redis, shared by all replicas; while Redis is away nothing is remembered."""
+"""A result cache in Redis, shared by all replicas."""
 
 from __future__ import annotations
 
@@ -35,12 +35,11 @@ class RedisResultCache:
 
     Args:
         url: ``redis://``, ``rediss://`` or ``unix://``.
-        seconds: after which a result is forgotten; 0 keeps it until Redis drops it.
-        timeout: in seconds, of connecting and of each answer.
-        monotonic: seconds that never run backwards.
+        seconds: after which a result expires; 0 keeps it until Redis evicts it.
+        timeout: in seconds, for connecting and for each answer.
 
     Raises:
-        SettingsInvalid: the URL makes no sense.
+        SettingsInvalid: the URL is not valid.
     """
 
     def __init__(
@@ -74,7 +73,7 @@ class RedisResultCache:
 
     @property
     def failures(self) -> int:
-        """How many questions Redis did not answer since the start; not those it was spared."""
+        """Requests that Redis did not answer since the start, skipped ones not counted."""
         return self._failures
 
     @property
@@ -107,7 +106,7 @@ class RedisResultCache:
 
 
 def _name(key: CacheKey) -> bytes:
-    """32 bytes that stand for all that decides a logit."""
+    """32 bytes for all that decides a logit."""
     parts = (key.image_sha256, key.model_sha256, str(key.views), key.engine, key.precision)
     return _PREFIX + hashlib.sha256("\0".join(parts).encode()).digest()
 
@@ -118,7 +117,7 @@ def _encoded(logits: Sequence[float]) -> bytes:
 
 
 def _decoded(value: bytes, views: int) -> tuple[float, ...] | None:
-    """The logits; None where something else was written under the key."""
+    """The logits; None if the value is not ours."""
     checksum, numbers = value[: _CHECKSUM.size], value[_CHECKSUM.size :]
     if len(numbers) != 8 * views or checksum != _CHECKSUM.pack(zlib.crc32(numbers)):
         return None
@@ -127,7 +126,7 @@ def _decoded(value: bytes, views: int) -> tuple[float, ...] | None:
 
 
 def _why(error: Exception) -> str:
-    """In our words: a foreign error's text may hold what is secret."""
+    """The reason in our words: the text of a foreign error may hold a secret."""
     if isinstance(error, (TookTooLong, TimeoutError)):
         return "it does not answer in time"
     if isinstance(error, (ConnectionBroke, OSError)):

@@ -1,4 +1,4 @@
-"""Sessions without a store: the key's id and the end, signed, so every replica can read them."""
+"""Sessions without a store: the key's id and the end, signed; every replica can read them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ class SignedSessions:
     """Implements ``Sessions``.
 
     Args:
-        secret: known to the service's replicas alone.
-        clock: tells the time.
-        seconds: that a session lasts.
+        secret: shared by the service's replicas.
+        seconds: how long a session lasts.
     """
 
     def __init__(self, secret: str, clock: Clock, seconds: float) -> None:
@@ -27,16 +26,10 @@ class SignedSessions:
         )
 
     def begin(self, key_id: str) -> str:
-        """A token for the key of this id."""
         end = round(self._clock.now().timestamp() + self._seconds)
         return str(self._serializer.dumps([key_id, end]))
 
     def key_of(self, token: str) -> str | None:
-        """The id of the key that began the session; None if the token is none of ours.
-
-        Raises:
-            SessionEnded: it lasted as long as it may.
-        """
         try:
             key_id, end = self._serializer.loads(token)
         except (BadSignature, ValueError, TypeError):

@@ -1,4 +1,4 @@
-"""Who is let in, and what of a caller's address is kept: the rules, without a word of HTTP."""
+"""Who may call, and what is kept of a caller's address: the rules, independent of HTTP."""
 
 from __future__ import annotations
 
@@ -26,14 +26,12 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks, once they were let in.
+    """Who asks, after authentication.
 
     Attributes:
-        scopes: what they may do.
-        user_id: whose key they sent; None without one.
-        key_id: which of that account's keys.
-        sees_all: whether everybody's results are theirs to see.
-        username: whose key it is, by name; empty without one.
+        user_id: whose key was sent; None without one.
+        sees_all: whether everybody's results are visible.
+        username: the user's; empty without a key.
     """
 
     scopes: frozenset[Scope]
@@ -44,7 +42,7 @@ class Caller:
 
     @property
     def sees(self) -> int | None:
-        """The one account whose results they may see; None: all."""
+        """The one user whose results are visible; None: all users'."""
         return None if self.sees_all else self.user_id
 
     def may(self, scope: Scope) -> bool:
@@ -52,10 +50,10 @@ class Caller:
         return scope in self.scopes or Scope.ADMIN in self.scopes
 
     def check(self, scope: Scope) -> None:
-        """See that this is allowed.
+        """Require a scope.
 
         Raises:
-            AccessForbidden: it is not.
+            AccessForbidden: it is missing.
         """
         if not self.may(scope):
             raise AccessForbidden(
@@ -86,14 +84,14 @@ def is_local_name(host: str) -> bool:
 
 
 def host_of(host: str) -> str:
-    """The name in a Host header, in small letters and without its port."""
+    """The name in a Host header, in lower case and without its port."""
     host = host.strip().lower()
     if host.startswith("["):
         return "".join(host.partition("]")[:2])
     return host.partition(":")[0].removesuffix(".")
 
 
-def goes_by(host: str, names: Collection[str]) -> bool:
+def is_named(host: str, names: Collection[str]) -> bool:
     """Whether a Host header holds one of these names; ``*.example.net`` is any name below it."""
     name = host_of(host)
     return any(
@@ -104,7 +102,7 @@ def goes_by(host: str, names: Collection[str]) -> bool:
 
 
 def is_own_origin(origin: str, host: str, allowed: Collection[str]) -> bool:
-    """Whether the page that asks came from this service, or from a page that may."""
+    """Whether the page that asks is this service's, or one of the allowed origins."""
     if origin in allowed or "*" in allowed:
         return True
     try:
@@ -138,7 +136,7 @@ def comes_from_elsewhere(
 
 @lru_cache(maxsize=4096)
 def is_loopback(address: str | None) -> bool:
-    """Whether an address is this machine's own; what is no address is not."""
+    """Whether this is a loopback address; False for what is no address."""
     try:
         return address is not None and _plain(address).is_loopback
     except ValueError:
@@ -157,7 +155,7 @@ def truncated(address: str) -> str | None:
 
 
 def is_among(address: str, networks: Collection[Network]) -> bool:
-    """Whether an address belongs to one of the networks; what is no address does not."""
+    """Whether an address belongs to one of the networks; False for what is no address."""
     try:
         plain = _plain(address)
     except ValueError:
@@ -166,8 +164,8 @@ def is_among(address: str, networks: Collection[Network]) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def household(address: str) -> str:
-    """Whom an address counts as: an IPv6 caller has all of a /64, and may change within it."""
+def counted_address(address: str) -> str:
+    """What an address is counted as: an IPv6 caller can use all of a /64."""
     try:
         plain = _plain(address)
     except ValueError:
@@ -178,25 +176,25 @@ def household(address: str) -> str:
 
 
 def forwarded_for(header: str) -> str:
-    """The addresses in a ``Forwarded`` (RFC 7239), as :func:`client_behind` reads them.
+    """The addresses in a ``Forwarded`` (RFC 7239), in the form of ``X-Forwarded-For``.
 
-    By commas, in order; empty where an element names none.
+    Separated by commas, in order; empty where an element names none.
     """
     found = (_FOR.search(element) for element in _ELEMENT.findall(header))
     return ",".join((one[1] or one[2] or "") if one else "" for one in found)
 
 
 def client_behind(proxies: Collection[Network], peer: str, forwarded: str) -> str:
-    """The caller's address where trusted proxies stand between.
+    """The caller's address behind trusted proxies.
 
-    Read from the right: each proxy adds the address it was asked from, and what stands left of the
-    first one that is not a trusted proxy was written by the caller.
+    Read from the right: each proxy adds the address that it was called from, and what stands left
+    of the first untrusted address was written by the caller.
 
     Args:
-        proxies: whose word is believed.
+        proxies: the trusted networks.
         peer: the connection's other end.
-        forwarded: the values of ``X-Forwarded-For``, by commas, in order; each an address, with a
-            port or without.
+        forwarded: the values of ``X-Forwarded-For``, separated by commas, in order; each an
+            address, with a port or without.
     """
     client = peer
     for said in reversed(forwarded.split(",")):
@@ -216,7 +214,7 @@ def _without_port(node: str) -> str:
 
 
 def _plain(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """The address; an IPv4 one in IPv6 clothes as what it is."""
+    """The address; an IPv4 address mapped to IPv6 as IPv4."""
     found = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
         return found.ipv4_mapped

@@ -1,4 +1,4 @@
-"""Who may ask: users, their API keys, scopes, and what decides whether a key is valid."""
+"""Users, their API keys and scopes, and what makes a key valid."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from d3.domain.keys import (
 LIVE_KEYS = 2
 """How many keys of a user are valid at once: the one in use, and the one that replaces it."""
 
-USE_NOTED_EVERY = timedelta(minutes=1)
+LAST_USE_INTERVAL = timedelta(minutes=1)
 """A key's last use is written down at most this often."""
 
 ROTATION_OVERLAP = timedelta(hours=24)
@@ -46,7 +46,7 @@ _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 class Scope(StrEnum):
     """What a key allows.
 
-    ``predict`` judges images; ``read`` sees one's own results; ``models`` loads, lists and uploads
+    ``predict`` judges images; ``read`` shows one's own results; ``models`` loads, lists and uploads
     models; ``admin`` allows all of that, and everybody's results and accounts.
     """
 
@@ -65,12 +65,12 @@ ADOPTED_SCOPES = frozenset({Scope.PREDICT, Scope.READ, Scope.MODELS})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """Somebody with an account.
+    """A user.
 
     Attributes:
-        id: counts from 1; never given twice.
+        id: counts from 1; never reused.
         username: unique; see :func:`checked_username`.
-        email: unique; None where there is none.
+        email: unique; None if there is none.
         created_at: in UTC.
         is_active: whether their keys are valid.
     """
@@ -92,17 +92,14 @@ class KeyState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
-    """What is known of a key without its secret.
+    """A key without its secret.
 
     Attributes:
-        key_id: stands in the key itself and may be shown anywhere.
-        user_id: whose it is.
-        name: what its owner calls it.
-        scopes: what it allows.
+        key_id: part of the key itself; may be shown anywhere.
         created_at: in UTC.
-        expires_at: from this moment on it opens nothing; None: never.
+        expires_at: from then on the key is invalid; None: never.
         last_used_at: to the minute; None: never yet.
-        revoked_at: when it was taken back; None: it was not.
+        revoked_at: when it was revoked; None: it was not.
     """
 
     key_id: str
@@ -115,7 +112,7 @@ class ApiKey:
     revoked_at: datetime | None = None
 
     def state(self, now: datetime) -> KeyState:
-        """How the key stands at this moment."""
+        """Its state at this time."""
         if self.revoked_at is not None:
             return KeyState.REVOKED
         if self.expires_at is not None and self.expires_at <= now:
@@ -125,7 +122,7 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssuedKey(ApiKey):
-    """A key just made, with its secret: shown to its owner now and never again.
+    """A new key with its secret: shown to its owner now and never again.
 
     Attributes:
         key: what to send as ``X-API-Key``.
@@ -134,30 +131,30 @@ class IssuedKey(ApiKey):
     key: str = field(repr=False)
 
 
-def issued(minted: MintedKey, user_id: int, wish: KeyWish, now: datetime) -> IssuedKey:
-    """The key that a wish comes to."""
+def issued(minted: MintedKey, user_id: int, new: NewKey, now: datetime) -> IssuedKey:
+    """A new key as asked for."""
     return IssuedKey(
         key_id=minted.key_id,
         user_id=user_id,
-        name=wish.name,
-        scopes=wish.scopes,
+        name=new.name,
+        scopes=new.scopes,
         created_at=in_utc(now),
-        expires_at=None if wish.expires_at is None else in_utc(wish.expires_at),
+        expires_at=None if new.expires_at is None else in_utc(new.expires_at),
         key=minted.key,
     )
 
 
 @dataclass(frozen=True, slots=True)
-class KeyWish:
-    """What a new key is to be.
+class NewKey:
+    """A key that is asked for.
 
     Attributes:
-        name: what its owner calls it, at most 255 characters; may be empty.
-        scopes: what it allows; at least one.
-        expires_at: when it ends; None: never.
+        name: for its owner, at most 255 characters; may be empty.
+        scopes: at least one.
+        expires_at: None: never.
 
     Raises:
-        AccountInvalid: no scope, an unknown one, or a name that cannot be.
+        AccountInvalid: no scope, an unknown one, or an invalid name.
         ValueError: a time without a zone.
     """
 
@@ -175,13 +172,7 @@ class KeyWish:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is asking, once their key was accepted.
-
-    Attributes:
-        user_id: whose key it is.
-        key_id: which of their keys.
-        scopes: what it allows.
-    """
+    """Who asks, after their key was accepted."""
 
     user_id: int
     key_id: str
@@ -194,12 +185,10 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What a key opens, and how long that may be believed without asking again.
+    """Whose key this is, and when it expires.
 
     Attributes:
-        principal: whose key it is.
-        expires_at: when the key ends; None: never.
-        username: its owner's.
+        expires_at: None: never.
     """
 
     principal: Principal
@@ -209,11 +198,11 @@ class Admission:
 
 @dataclass(frozen=True, slots=True)
 class Presented:
-    """A key that somebody sent, before anybody looked whether there is such a one.
+    """A key as it was sent, before it is looked up.
 
     Attributes:
-        key_id: that stands in it; None in an adopted key, which is found by its fingerprint.
-        fingerprint: to be compared with the stored one.
+        key_id: None in an adopted key, which is found by its fingerprint.
+        fingerprint: to compare with the stored one.
     """
 
     key_id: str | None
@@ -221,10 +210,10 @@ class Presented:
 
 
 def presented(key: str) -> Presented:
-    """What to look for in the store.
+    """Parse a key.
 
     Raises:
-        KeyInvalid: no store need be asked: it is empty, endless or mistyped.
+        KeyInvalid: it is empty, too long or mistyped; no lookup is needed.
     """
     if not key or len(key) > LONGEST_KEY or form_of(key) is KeyForm.MISTYPED:
         raise KeyInvalid
@@ -234,14 +223,14 @@ def presented(key: str) -> Presented:
 def admit(
     asked: Presented, found: ApiKey | None, stored: str, *, user_is_active: bool, now: datetime
 ) -> Principal:
-    """The owner of a key that is valid.
+    """The owner of a valid key.
 
     Args:
         asked: what was sent.
         found: the key that the store has for it, if any.
         stored: that key's fingerprint.
         user_is_active: its owner's.
-        now: the moment of asking.
+        now: the current time.
 
     Raises:
         AccessRefused: one of its kinds; all look the same to the caller.
@@ -249,11 +238,11 @@ def admit(
     # Compared first, so that only the owner of the secret learns its state.
     if not same_fingerprint(asked.fingerprint, stored) or found is None:
         raise KeyInvalid
-    return standing(found, user_is_active=user_is_active, now=now)
+    return valid_owner(found, user_is_active=user_is_active, now=now)
 
 
-def standing(found: ApiKey, *, user_is_active: bool, now: datetime) -> Principal:
-    """Whose key this is, if it is valid now; the key itself is not needed.
+def valid_owner(found: ApiKey, *, user_is_active: bool, now: datetime) -> Principal:
+    """The owner of a stored key, if it is valid now; the secret is not needed.
 
     Raises:
         AccessRefused: KeyRevoked, KeyExpired or UserDisabled.
@@ -268,16 +257,16 @@ def standing(found: ApiKey, *, user_is_active: bool, now: datetime) -> Principal
     return Principal(found.user_id, found.key_id, found.scopes)
 
 
-def use_is_news(key: ApiKey, now: datetime) -> bool:
-    """Whether this use of the key is to be written down."""
-    return key.last_used_at is None or now - key.last_used_at >= USE_NOTED_EVERY
+def should_record_use(key: ApiKey, now: datetime) -> bool:
+    """Whether this use of the key should be recorded."""
+    return key.last_used_at is None or now - key.last_used_at >= LAST_USE_INTERVAL
 
 
-def checked_room(keys: Iterable[ApiKey], now: datetime) -> None:
-    """See that a user with these keys may have another one.
+def check_key_limit(keys: Iterable[ApiKey], now: datetime) -> None:
+    """Check that a user with these keys may have another one.
 
     Raises:
-        KeyLimitReached: as many as may be are live.
+        KeyLimitReached: they have the most live keys allowed.
     """
     if sum(key.state(now) is KeyState.LIVE for key in keys) >= LIVE_KEYS:
         raise KeyLimitReached(
@@ -287,10 +276,10 @@ def checked_room(keys: Iterable[ApiKey], now: datetime) -> None:
 
 
 def retired(key: ApiKey, overlap: timedelta, now: datetime) -> ApiKey:
-    """The key as its rotation leaves it: ended now, or after the overlap at the latest.
+    """The key after its rotation: expired now, or at the end of the overlap at the latest.
 
     Raises:
-        KeyNotLive: it has ended before.
+        KeyNotLive: it expired or was revoked before.
     """
     if (state := key.state(now)) is not KeyState.LIVE:
         raise KeyNotLive(
@@ -304,9 +293,9 @@ def retired(key: ApiKey, overlap: timedelta, now: datetime) -> ApiKey:
 
 
 def checked_username(username: str) -> str:
-    """The name of a new user in one Unicode form (NFC), so that what looks alike is alike.
+    """The name of a new user in one Unicode form (NFC), so that equal looks are equal.
 
-    It can be typed as one word in any shell and stand in any path.
+    It is one word in any shell and valid in any path.
 
     Raises:
         AccountInvalid: not 1 to 255 letters, digits, ``.``, ``_``, ``-``, ``+`` and ``@``,
@@ -325,7 +314,7 @@ def checked_username(username: str) -> str:
 
 
 def checked_email(email: str) -> str:
-    """The address as it is.
+    """The address, unchanged.
 
     Raises:
         AccountInvalid: it has no ``@`` with something on both sides, or holds spaces.
@@ -341,7 +330,7 @@ def checked_scopes(scopes: Iterable[str]) -> frozenset[Scope]:
     """The scopes by name.
 
     Raises:
-        AccountInvalid: there is none, or one that D3 does not know.
+        AccountInvalid: there is none, or an unknown one.
     """
     known = ", ".join(Scope)
     found = set()

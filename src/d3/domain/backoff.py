@@ -1,4 +1,4 @@
-"""Trying again: how long to wait after a failure, and when a broken transfer is given up."""
+"""Retries: how long to wait after a failure, and when to give up a broken transfer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MOST_DOUBLINGS = 64
 def pause_after(failures: int, first: float, longest: float = math.inf) -> float:
     """Seconds to wait after so many failures in a row.
 
-    None after none, ``first`` after one, then twice as long each time, ``longest`` at most.
+    0 after none, ``first`` after one, then twice as long each time, ``longest`` at most.
     """
     if not failures:
         return 0.0
@@ -27,13 +27,13 @@ def resume_while_it_grows(
     fruitless: int,
     pause: float,
 ) -> None:
-    """Go on with a transfer where it broke off, as long as it gets further.
+    """Resume a transfer as long as it makes progress.
 
     Args:
         transfer: brings what is missing; returns when all is there.
         done: how many bytes are there.
-        broken: the errors after which it is worth going on.
-        fruitless: attempts in a row that may bring nothing new; the last one's error is raised.
+        broken: the errors after which to resume.
+        fruitless: attempts in a row that may bring nothing new; then the last error is raised.
         pause: seconds before the next attempt; doubled after each fruitless one.
     """
     failures, most = 0, done()

@@ -30,12 +30,24 @@ class D3Error(Exception):
 
 
 def shown(value: object, most: int = 80) -> str:
-    """What somebody handed in, short enough for a sentence."""
+    """A value, short enough for a sentence."""
     try:
         text = repr(value)
     except Exception:  # noqa: BLE001  a foreign repr, or a whole number too long to be written
         text = f"of type {type(value).__name__}"
     return text if len(text) <= most else f"{text[:most]}..."
+
+
+class RetryLater(D3Error):
+    """It may work after a while.
+
+    Attributes:
+        retry_after: seconds after which it should.
+    """
+
+    def __init__(self, problem: str, remedy: str = "", retry_after: float = 1.0) -> None:
+        super().__init__(problem, remedy)
+        self.retry_after = retry_after
 
 
 class SettingsInvalid(D3Error):
@@ -45,7 +57,7 @@ class SettingsInvalid(D3Error):
 
 
 class RequestInvalid(D3Error):
-    """The question itself makes no sense, whatever the image."""
+    """The request itself makes no sense, whatever the image."""
 
     code = "invalid_request"
 
@@ -75,7 +87,7 @@ class FileMissing(FormInvalid):
 
 
 class LinkInvalid(RequestInvalid):
-    """A link that is not fetched, whoever asks."""
+    """A link that is never fetched."""
 
     code = "invalid_link"
 
@@ -111,13 +123,13 @@ class FormTooLarge(RequestInvalid):
 
 
 class HostInvalid(RequestInvalid):
-    """A request that says not once which host it is for."""
+    """A request without exactly one Host header."""
 
     code = "invalid_host"
 
 
 class FormTooSlow(RequestInvalid):
-    """A body that did not arrive in the time it has."""
+    """A body that did not arrive in time."""
 
     code = "body_too_slow"
 
@@ -141,7 +153,7 @@ class IdempotencyKeyReused(RequestInvalid):
 
 
 class ScanMismatch(RequestInvalid):
-    """A scan is to go on with another source, model, threshold or number of views."""
+    """A scan cannot go on with another source, model, threshold or number of views."""
 
     code = "scan_mismatch"
 
@@ -153,7 +165,7 @@ class SourceRefused(RequestInvalid):
 
 
 class ScanFailed(D3Error):
-    """Nothing that works on a scan can go on with it."""
+    """No worker can go on with a scan."""
 
     code = "scan_failed"
 
@@ -170,12 +182,8 @@ class ScanNotFound(D3Error):
     code = "scan_not_found"
 
 
-class RequestInFlight(D3Error):
-    """The same request, by its idempotency key, is being answered right now.
-
-    Attributes:
-        retry_after: seconds after which it is surely over.
-    """
+class RequestInFlight(RetryLater):
+    """The same request, by its idempotency key, is being answered right now."""
 
     code = "request_in_flight"
 
@@ -292,12 +300,8 @@ class ModelForked(ModelError):
     code = "model_forked"
 
 
-class LoadInProgress(ModelError):
-    """A model is being loaded; another load has to wait.
-
-    Attributes:
-        retry_after: seconds after which it may be over.
-    """
+class LoadInProgress(ModelError, RetryLater):
+    """A model is being loaded; another load has to wait."""
 
     code = "load_in_progress"
 
@@ -433,10 +437,10 @@ class KeyLimitReached(AccountError):
 
 
 class AccessRefused(D3Error):
-    """The API key does not open the door.
+    """The API key is not accepted.
 
-    The kinds are for the log: code and sentence are the same for all, so that whoever tries keys
-    learns nothing.
+    The kinds are for the log: code and sentence are the same for all, so that guessing keys reveals
+    nothing.
 
     Attributes:
         reason: a stable word for the log, never for the answer.
@@ -454,7 +458,7 @@ class AccessRefused(D3Error):
 
 
 class KeyMissing(AccessRefused):
-    """There is no key, and the caller is not one who needs none."""
+    """No key was sent, and this caller needs one."""
 
     code = "key_missing"
     reason = "missing"
@@ -464,45 +468,45 @@ class KeyMissing(AccessRefused):
 
 
 class KeysMissing(D3Error):
-    """The service would be reached from elsewhere, and nobody has a key."""
+    """The service would be reachable from other machines, and there is no key."""
 
     code = "keys_missing"
 
 
 class SecretWeak(D3Error):
-    """The SECRET_KEY is one that everybody knows."""
+    """The SECRET_KEY is publicly known."""
 
     code = "secret_weak"
 
 
 class KeyInvalid(AccessRefused):
-    """No such key was ever handed out, or it was mistyped."""
+    """There is no such key, or it was mistyped."""
 
     reason = "invalid"
 
 
 class KeyExpired(AccessRefused):
-    """The key's time is over."""
+    """The key has expired."""
 
     reason = "expired"
 
 
 class KeyRevoked(AccessRefused):
-    """The key was taken back."""
+    """The key was revoked."""
 
     reason = "revoked"
 
 
 class UserDisabled(AccessRefused):
-    """The key is good; its owner's account is closed."""
+    """The key's owner is disabled."""
 
     reason = "disabled"
 
 
 class SessionEnded(AccessRefused):
-    """Somebody signed in before, and that holds no longer.
+    """The caller was signed in, and no longer is.
 
-    Unlike a key's sender they have shown the key, so they are told why.
+    They have shown the key, so the reason is given.
 
     Attributes:
         reason: expired, revoked or disabled, as the key is; or over.
@@ -521,35 +525,33 @@ class SessionEnded(AccessRefused):
 
 
 class AccessForbidden(D3Error):
-    """The key is good, and does not allow this."""
+    """The key is valid, and does not allow this."""
 
     code = "forbidden"
 
 
 class HostRefused(AccessForbidden):
-    """The service was called by a name that it does not go by."""
+    """The service was called by an unknown host name."""
 
     code = "host_refused"
 
 
-class RateLimited(D3Error):
+class RateLimited(RetryLater):
     """Somebody asked too often.
 
     Attributes:
-        retry_after: seconds after which there is room again.
         limit: requests of a window.
     """
 
     code = "rate_limited"
 
     def __init__(self, problem: str, remedy: str, retry_after: float, limit: int = 0) -> None:
-        super().__init__(problem, remedy)
-        self.retry_after = retry_after
+        super().__init__(problem, remedy, retry_after)
         self.limit = limit
 
 
 class CrossSite(D3Error):
-    """A page of another site had a browser send something that changes something."""
+    """A page of another site sent something that changes something."""
 
     code = "cross_site"
 
@@ -577,7 +579,7 @@ class EngineMissing(EngineUnavailable):
 
 
 class ExplanationUnavailable(D3Error):
-    """What runs the model gives scores and cannot say where they come from."""
+    """The engine cannot draw heat maps."""
 
     code = "explanation_unavailable"
 
@@ -594,12 +596,8 @@ class DeviceOutOfMemory(D3Error):
     code = "out_of_memory"
 
 
-class Overloaded(D3Error):
-    """More images wait than may, or than can be judged in time; nothing was done for this one.
-
-    Attributes:
-        retry_after: seconds after which there should be room.
-    """
+class Overloaded(RetryLater):
+    """More images wait than may, or than can be judged in time; nothing was done for this one."""
 
     code = "overloaded"
 
@@ -615,12 +613,12 @@ class ResourcesExhausted(Overloaded):
 
 
 class ServiceStopping(Overloaded):
-    """The service was told to stop before this was done."""
+    """The service stopped before this was done."""
 
     code = "service_stopping"
 
 
 class DeadlineExceeded(Overloaded):
-    """The image's time was over before the detector came to it; it cost no forward pass."""
+    """The image's deadline passed before its forward pass."""
 
     code = "deadline_exceeded"

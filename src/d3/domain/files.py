@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, what is said where the system refuses, and progress."""
+"""Files that appear whole or not at all, translated errors of the system, and progress."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ Progress: TypeAlias = Callable[[str, int, int], None]
 
 
 def no_progress(what: str, done: int, total: int) -> None:
-    """Ignore it."""
+    """Report nothing."""
 
 
 @contextmanager
 def replacing(target: Path, mode: int | None = None, *, only_new: bool = False) -> Iterator[Path]:
-    """A file to write, which takes the target's place when all went well.
+    """A file to write, which replaces the target if all goes well.
 
     Otherwise it leaves nothing behind. A link is followed. What is no file, such as a device or a
     pipe, stays and is written to.
 
     Args:
-        target: its folder must be there.
-        mode: the target's permissions, and that its content is on the disk before it is seen.
-            Until then its owner alone may read it. None: as the system gives them, and no wait.
-        only_new: whether a target that is there already stays as it is.
+        target: its folder must exist.
+        mode: the target's permissions; then its content is on the disk before it is seen, and until
+            then only its owner may read it. None: the system's default, and no wait.
+        only_new: whether a target that exists already stays as it is.
 
     Raises:
         OSError: the system refuses it.
@@ -75,7 +75,7 @@ def storage_errors(
     remedy: str = "Check the path, its permissions and the free space.",
     kind: type[D3Error] = StorageFailed,
 ) -> Iterator[None]:
-    """Say what the system refuses as one of D3's errors.
+    """Translate errors of the system.
 
     Args:
         problem: without its full stop; the system's reason is added.

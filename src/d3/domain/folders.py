@@ -1,7 +1,7 @@
-"""Walking through folders of this machine: in order, however deep, in no circle.
+"""Walking folders of this machine: in order, at any depth, never in a circle.
 
-Nothing is skipped in silence: a folder that cannot be read is reported, and so is a file whose name
-says that it is an image though it cannot be opened (a link to nowhere or to itself).
+Nothing is skipped in silence: a folder that cannot be read is reported, and so is a file that
+is named like an image and cannot be opened (a broken or circular link).
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class Found(NamedTuple):
 class Pattern:
     """Which files below a folder are meant, part by part of their paths.
 
-    ``*``, ``?`` and ``[...]`` stand for what they do in a shell, also in hidden names. A part
-    ``**`` is any number of folders, or of files where it is the last; it leads through no link to
-    a folder, which other parts do.
+    ``*``, ``?`` and ``[...]`` mean what they do in a shell, also in hidden names. A part ``**`` is
+    any number of folders, or of files if it is the last; unlike others it follows no link to a
+    folder.
 
     Args:
         parts: one or more.
@@ -56,7 +56,7 @@ class Pattern:
         self.start = self._with_none(0)
 
     def into(self, at: _Places, name: str, *, link: bool) -> _Places:
-        """Where in the pattern a folder of this name leads to; nowhere, if it is not meant."""
+        """The places in the pattern within a folder of this name; empty if it is not meant."""
         found: set[int] = set()
         for place in at:
             fits = self._fits[place]
@@ -74,7 +74,7 @@ class Pattern:
         return last in at and (fits is None or fits(name) is not None)
 
     def _with_none(self, place: int) -> _Places:
-        """The place, and those behind it where ``**`` stands for no folder."""
+        """The place, and those after it where ``**`` stands for no folder."""
         end = place
         while self._fits[end] is None and end + 1 < len(self._fits):
             end += 1
@@ -86,7 +86,7 @@ EVERYTHING = Pattern([_ANY_FOLDERS])
 
 
 def split_pattern(pattern: str) -> tuple[str, Pattern]:
-    """The folder below which a pattern's files are, as it was written, and what is meant there."""
+    """The folder below which a pattern's files are, as written, and the rest as a pattern."""
     pattern = pattern.replace(os.altsep or os.sep, os.sep)
     plain = _MAGIC.split(pattern, maxsplit=1)[0]
     root, slash, _ = plain.rpartition(os.sep)
@@ -104,13 +104,13 @@ def files_below(
 ) -> Iterator[Found]:
     """The files below a folder, in the order of their paths, part by part.
 
-    A folder's own names, and those of the folders above it, are in memory at once.
+    Only the names of one folder and of those above it are in memory at once.
 
     Args:
         root: the folder.
         pattern: which of its files are meant.
         folder: below the root; only what is in it is given.
-        behind: a path below the root; only what comes behind it is given.
+        behind: a path below the root; only what comes after it is given.
         follow_links: whether links to folders are followed, though never in a circle.
     """
     at, path = pattern.start, ""
@@ -131,10 +131,10 @@ def files_below(
             yield one
 
 
-def tidy(path: str) -> str:
-    """The path from the root on, without ``.``, ``..`` and doubled slashes; still of the same file.
+def absolute(path: str) -> str:
+    """The absolute path of the same file, without ``.``, ``..`` and doubled slashes.
 
-    A ``..`` behind a link leads elsewhere than its text says; such links are resolved.
+    A ``..`` after a link may lead elsewhere than its text says; such links are resolved.
     """
     plain = os.path.abspath(path)  # noqa: PTH100  no Path keeps any text, and resolves ..
     if os.pardir not in Path(path).parts:
@@ -149,7 +149,7 @@ def tidy(path: str) -> str:
 
 
 def unreadable_folder(path: str, trouble: OSError, more: int = 0) -> FolderUnreadable:
-    """What is said of a folder that cannot be read, and of so many more."""
+    """The error for a folder that cannot be read, and so many more."""
     others = f" and {more:,} more" if more else ""
     return FolderUnreadable(
         f"The folder {shown(path, 200)}{others} cannot be read ({trouble.strerror or trouble}).",
@@ -206,7 +206,7 @@ def _inside(
 def _listed(
     root: str, folder: _Folder, *, follow_links: bool
 ) -> tuple[list[tuple[str, _Kind]], frozenset[tuple[int, int]]]:
-    """A folder's names in order, and the folders that lead to what is below; none in a circle."""
+    """A folder's names in order, and the folders above its content; nothing in a circle."""
     place = os.path.join(root, folder.path) or os.curdir  # noqa: PTH118
     above = folder.above
     if follow_links:

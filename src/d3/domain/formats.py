@@ -1,9 +1,9 @@
-"""Which files are images: every format that people keep pictures in, by first bytes and by name.
+"""Which files are images: every common picture format, by first bytes and by name.
 
-The table says what *is* an image, whether D3 reads it or not; what it reads, the decoder knows. One
-rule follows from it wherever D3 searches a folder, a pattern or a bucket: **what is an
-image by its content or by its name has a row, a verdict or an error; all else is passed over and
-counted.** Drawings and documents (SVG, PDF) are no images here.
+The table says what *is* an image, whether or not D3 reads it. One rule follows wherever D3
+searches a folder, a pattern or a bucket: **what is an image by its content or by its name has a
+row, a verdict or an error; everything else is skipped and counted.** Drawings and documents
+(SVG, PDF) are no images here.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _format(name: str, suffixes: str, *starts: bytes) -> ImageFormat:
 
 
 def _brands(start: bytes) -> set[bytes]:
-    """What an ISO base media file (HEIF, AVIF, but also MP4) says that it is."""
+    """The brands of an ISO base media file (HEIF, AVIF, but also MP4)."""
     if start[4:8] != b"ftyp":
         return set()
     box = start[: min(int.from_bytes(start[:4], "big"), SNIFFED_BYTES)]
@@ -59,7 +59,7 @@ def _is_bmp(start: bytes) -> bool:
 
 
 def _is_icon(start: bytes) -> bool:
-    """Four bytes that other files have as well, and a sensible entry."""
+    """Four bytes that other files begin with as well, and a plausible entry."""
     count, reserved = int.from_bytes(start[4:6], "little"), start[9:10]
     offset = int.from_bytes(start[18:22], "little")
     return (
@@ -131,16 +131,16 @@ def sniff(start: bytes) -> str | None:
 
 
 def named_as_image(name: str) -> bool:
-    """Whether a path, key or URI says that what lies there is an image."""
+    """Whether a path, key or URI has the suffix of an image."""
     return PurePath(name).suffix.lower() in IMAGE_SUFFIXES
 
 
 def is_no_image(name: str, error: D3Error) -> bool:
-    """Whether what could not be judged is an image neither by its content nor by its name.
+    """Whether what failed is an image neither by its content nor by its name.
 
     Args:
         name: its path, key or URI.
-        error: that it met.
+        error: its failure.
     """
     says_so = isinstance(error, ImageUnsupported) and not isinstance(error, ImageFormatUnsupported)
     return says_so and not named_as_image(name)

@@ -1,4 +1,4 @@
-"""Where a score comes from: a heat map over an image's patches."""
+"""Heat maps: which patches of an image a score comes from."""
 
 from __future__ import annotations
 
@@ -30,17 +30,13 @@ _STRENGTH = 0.6
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Heatmap:
-    """What a model says of an image's parts.
+    """A heat map over an image.
 
     Attributes:
-        logits: float64 (grid, grid), a patch each, rows from the top of the image as people see it:
-            the mean raw logit of the neighbourhoods that hold the patch, each shown to the network
-            alone.
-        pixels: uint8 RGB (height, width, 3): the image as people see it, turned where its file says
-            so, and scaled down where a side is longer than 1024 pixels.
-        image: facts of the original.
-        model: which model was asked.
-        encode: writes PNG files.
+        logits: float64 (grid, grid), one per patch, rows from the top of the upright image: the
+            mean raw logit of the windows that hold the patch, each scored alone.
+        pixels: uint8 RGB (height, width, 3): the upright image, scaled down if a side is longer
+            than 1024 pixels.
         notice: what must be said beside the map, from the model's manifest; may be empty.
     """
 
@@ -53,9 +49,9 @@ class Heatmap:
 
     @property
     def values(self) -> Map:
-        """Distances of the logits from their mean, (grid, grid) in [-1, 1]; the farthest is 1 away.
+        """Distances of the logits from their mean, (grid, grid) in [-1, 1]; the largest is 1.
 
-        Zero everywhere where all parts look alike. Comparable within the image only.
+        Zero everywhere if all parts look alike. Comparable within the image only.
         """
         apart: Map = self.logits - self.logits.mean()
         largest = float(np.abs(apart).max())
@@ -63,7 +59,7 @@ class Heatmap:
 
     @property
     def meaning(self) -> str:
-        """What the colours say, and what they do not."""
+        """What the colours mean, and what they do not."""
         return MEANING
 
     def overlay(self) -> Pixels:
@@ -77,7 +73,7 @@ class Heatmap:
         return painted
 
     def png(self) -> bytes:
-        """The overlay as a PNG file, whose texts say what it is wherever it is passed on."""
+        """The overlay as a PNG file; its text chunks say what it is."""
         model = self.model
         text = {
             "Software": "D3",
@@ -91,14 +87,14 @@ class Heatmap:
 
 
 def _enlarged(values: Map, height: int, width: int) -> NDArray[np.float32]:
-    """The map (height, width), linear between the middles of patches."""
+    """The map (height, width), interpolated linearly between the centres of patches."""
     rows, columns = _weights(len(values), height), _weights(values.shape[1], width)
     enlarged: NDArray[np.float32] = rows @ values.astype(np.float32) @ columns.T
     return enlarged
 
 
 def _weights(places: int, length: int) -> NDArray[np.float32]:
-    """How much each of the places counts at each of the pixels: (length, places)."""
+    """The weight of each place at each pixel: (length, places)."""
     spots = np.clip((np.arange(length) + 0.5) * places / length - 0.5, 0, places - 1)
     distances = np.abs(spots[:, None] - np.arange(places))
     return np.asarray(np.clip(1 - distances, 0, 1), dtype=np.float32)

@@ -26,11 +26,11 @@ _KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyKey:
-    """What a client calls its request.
+    """A client's name for its request.
 
     Attributes:
-        owner: the account's id, or :data:`ANONYMOUS`; each owner has keys of their own.
-        key: the client's word, 1 to 255 printable ASCII characters.
+        owner: the user's id, or :data:`ANONYMOUS`; each owner has keys of their own.
+        key: 1 to 255 printable ASCII characters.
         request_hash: SHA-256 in hexadecimal over all of the request that decides its answer.
 
     Raises:
@@ -54,9 +54,7 @@ class Reservation:
     """The right to answer a key, as long as the lease is renewed.
 
     Attributes:
-        owner: the key's.
-        key: the key itself.
-        token: unguessable; whoever takes over has another one.
+        token: unguessable; changes when another process takes over.
     """
 
     owner: int
@@ -66,11 +64,7 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswer:
-    """What was answered the first time.
-
-    Attributes:
-        body: the answer's bytes.
-    """
+    """The body of the first answer."""
 
     body: bytes
 
@@ -80,9 +74,9 @@ class Completion:
     """How a reserved key gets its answer.
 
     Attributes:
-        reservation: held since before the work began.
+        reservation: made before the work began.
         answer: makes the body from the ids of the entries, in order; called inside the
-            transaction, so quick and without side effects.
+            transaction, so it has to be quick and without side effects.
     """
 
     reservation: Reservation

@@ -1,9 +1,9 @@
-"""What an API key looks like: ``d3_<id>_<secret><checksum>``, made, read and checked for typos.
+"""The form of an API key: ``d3_<id>_<secret><checksum>``.
 
-The secret is 256 random bits. The checksum (CRC-32 over all before it) tells a mistyped or cut key
-from a wrong one without asking any store, and lets scanners for leaked secrets be sure of a find.
-Stores keep only :func:`fingerprint`; a secret of 256 bits needs no slow hash. Keys that were
-adopted from the prototype look like anything and are found by their fingerprint.
+The secret is 256 random bits. The checksum (CRC-32 over all before it) tells a mistyped or cut
+key from a wrong one without a lookup, and lets scanners for leaked secrets be sure of a find.
+Stores keep only :func:`fingerprint`; a secret of 256 bits needs no slow hash. Keys adopted from
+the prototype have any form and are found by their fingerprint.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a model is: an encoder, a head, and a manifest that says how the two give a score."""
+"""What a model is: an encoder, a head, and a manifest that says how they give a score."""
 
 from __future__ import annotations
 
@@ -111,7 +111,6 @@ class ModelFile:
 
     Attributes:
         sha256: hexadecimal, of the stored bytes.
-        size_bytes: their number.
     """
 
     sha256: str
@@ -129,20 +128,14 @@ class Manifest:
     Attributes:
         name: see :func:`checked_name`.
         version: counts from 1; the same name stored again is the next version.
-        spec: the encoder's shape.
         encoder: its file, shared by every model with the same one.
-        head: the file of the attention head.
         permutations: up to 16 orders of the patches; view ``k`` uses the ``k``-th. Output patch
             ``i`` is input patch ``permutation[i]``, patches counted in row-major order.
-        permutation_seed: where they came from; they stand written out, so it is provenance only.
+        permutation_seed: that they were drawn with; for the record only.
         threshold: the model's own, in [0, 1].
-        calibration: applied to logits.
-        abstain_band: around the threshold.
         licence: an SPDX expression or a sentence.
-        provenance: where the weights came from.
-        notice: what every face must say when this model is used; may be empty. It belongs to the
+        notice: what must be said wherever this model is used; may be empty. It belongs to the
             encoder: see :func:`with_encoders_notice`.
-        metrics: measured figures, free-form.
         created_at: ISO 8601 in UTC.
     """
 
@@ -224,7 +217,6 @@ class ModelReference:
     """Which model gave a result.
 
     Attributes:
-        name: the model's.
         version: counts from 1.
         sha256: of all that decides a logit (:attr:`Manifest.sha256`).
     """
@@ -239,7 +231,6 @@ class StoredModel:
     """A model whose files lie on this machine and match their hashes.
 
     Attributes:
-        manifest: the model's.
         encoder: safetensors file of the encoder.
         head: safetensors file of the head.
     """

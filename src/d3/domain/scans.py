@@ -1,4 +1,4 @@
-"""Bulk scans: a collection of images judged by one model, shard by shard, one row for each."""
+"""Bulk scans: one model judges a collection of images, shard by shard, one row for each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Annotated
 
 from d3.domain.detections import Detection
-from d3.domain.errors import D3Error, RequestInvalid
+from d3.domain.errors import D3Error, RequestInvalid, ScanMismatch
 from d3.domain.models import ModelReference
 from d3.domain.records import ImageRecord, Length, Text64, in_order
 from d3.domain.scoring import Verdict
@@ -46,7 +46,6 @@ class NewScan:
     Attributes:
         name: see :func:`checked_scan_name`.
         source: where its images are; a folder or file by its absolute path.
-        model: that judges all of them.
         threshold: in [0, 1].
         views: 1 to 16.
         created_at: with its zone.
@@ -69,10 +68,6 @@ class ScanCounts:
     """How many images of a scan ended in which way.
 
     Attributes:
-        fake: images with this verdict.
-        real: images with this verdict.
-        uncertain: images with this verdict.
-        error: could not be judged.
         passed_over: files that are no images.
         listed: files found so far, images or not.
     """
@@ -97,16 +92,12 @@ class ScanCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scan(NewScan):
-    """A scan as the ledger knows it.
+    """A scan in the ledger.
 
     Attributes:
-        id: the ledger's own number.
-        state: how it stands.
         listed: whether every file has been found.
-        shards: cut so far.
         finished_at: None while it is not over.
-        counts: of its images.
-        trouble: why the service could not go on with it when it last tried; None if it could.
+        trouble: why the service could not go on with it at the last attempt; None if it could.
     """
 
     id: int
@@ -138,7 +129,7 @@ class Shard:
     Attributes:
         number: counts from 0.
         uris: as the collection listed them.
-        begun: whether somebody held it before, who may have died of one of its images.
+        begun: whether another worker held it before; one of its images may have killed it.
     """
 
     number: int
@@ -174,7 +165,7 @@ class ScanRow(ImageRecord):
 
     @property
     def kind(self) -> str:
-        """Under which word of :class:`ScanCounts` it counts."""
+        """Under which name of :class:`ScanCounts` it counts."""
         return self.verdict or "error"
 
 
@@ -191,7 +182,7 @@ _SHARED = {one.name for one in fields(ScanRow)} & {one.name for one in fields(De
 
 
 def row_of(uri: str, outcome: Detection | D3Error, now: datetime) -> ScanRow:
-    """The row of an image that was judged, or could not be."""
+    """The row of an image that was judged, or failed."""
     if isinstance(outcome, D3Error):
         return ScanRow(uri=stored_uri(uri), verdict=None, error=outcome.code, created_at=now)
     shared = {name: getattr(outcome, name) for name in _SHARED}
@@ -199,9 +190,9 @@ def row_of(uri: str, outcome: Detection | D3Error, now: datetime) -> ScanRow:
 
 
 def stored_uri(uri: str) -> str:
-    """The URI as every database can keep and index it, the same for the same and no other.
+    """The URI in a form that every database can store and index; unique for each URI.
 
-    One that is too long, or is no Unicode text, is shown as far as can be, with its SHA-256.
+    One that is too long, or is no Unicode text, is shown as far as possible, with its SHA-256.
     """
     if not _UNSTORABLE.search(uri) and len(uri.encode()) <= _URI_BYTES:
         return uri
@@ -211,7 +202,7 @@ def stored_uri(uri: str) -> str:
 
 
 def checked_scan_name(name: str) -> str:
-    """The name, if a scan can be called so.
+    """The name, if it is valid.
 
     Raises:
         RequestInvalid: it is not 1 to 64 letters, digits, ``.``, ``_`` and ``-``.
@@ -227,3 +218,36 @@ def checked_scan_name(name: str) -> str:
 def new_scan_name(now: datetime) -> str:
     """A new name: the time and a few random digits."""
     return f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def as_begun(scan: Scan) -> NewScan:
+    """What was fixed when it began."""
+    return NewScan(**{one.name: getattr(scan, one.name) for one in fields(NewScan)})
+
+
+def check_same(scan: Scan, wanted: NewScan) -> None:
+    """Check that a scan goes on with what it was begun with.
+
+    Raises:
+        ScanMismatch: it was begun with something else; each difference is named.
+    """
+    differences = [
+        f"{name} {there} instead of {here}"
+        for name, there, here in (
+            ("source", scan.source, wanted.source),
+            ("model", _said(scan), _said(wanted)),
+            ("threshold", scan.threshold, wanted.threshold),
+            ("views", scan.views, wanted.views),
+        )
+        if there != here
+    ]
+    if differences:
+        raise ScanMismatch(
+            f"The scan {scan.name!r} was begun with {', '.join(differences)}.",
+            "Give what it was begun with, or another --scan-id.",
+        )
+
+
+def _said(scan: NewScan) -> str:
+    model = scan.model
+    return f"{model.name}@{model.version} ({model.sha256[:12]})"

@@ -57,13 +57,7 @@ _SENTENCES = {
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A measured share, or a difference of two, with its 95 % interval; NaN where there is none.
-
-    Attributes:
-        value: the measured one.
-        low: end of the interval.
-        high: end of the interval.
-    """
+    """A measured share, or a difference of two, with its 95 % interval; NaN where there is none."""
 
     value: float
     low: float
@@ -78,9 +72,6 @@ class Measured:
         threshold: the one that was fitted; at another one the rates are others.
         fpr: false positive rate: real images above it.
         tpr: true positive rate: generated images above it.
-        real: number of real images.
-        fake: number of generated ones.
-        dataset: where they came from.
     """
 
     threshold: float
@@ -122,7 +113,7 @@ class AbstainBand:
 
     Attributes:
         below: a distance in probability, 0 to 1, under the threshold.
-        above: likewise over it.
+        above: the same over it.
     """
 
     below: float = 0.0

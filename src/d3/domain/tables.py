@@ -58,7 +58,7 @@ def layout_of(sample: str, is_there: Callable[[str], bool]) -> Layout:
         is_there: whether a file lies at this path.
 
     Raises:
-        RequestInvalid: whether the first row is a name of columns or of an image cannot be told.
+        RequestInvalid: it is unclear whether the first row holds column names.
     """
     tables = {one: list(islice(_rows(sample, one), _ROWS)) for one in DELIMITERS}
     for delimiter, rows in tables.items():

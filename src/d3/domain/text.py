@@ -1,4 +1,4 @@
-"""Text from outside made fit for every store and every screen."""
+"""Text from outside, made safe to store and to show."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _UNSTORABLE = re.compile("[\ud800-\udfff]")
 def storable(text: str, length: int = NAME_LENGTH) -> str:
     """The text as any store can hold it: no NUL, no lone surrogate, at most ``length`` characters.
 
-    PostgreSQL takes no NUL, and no UTF-8 exists for a lone surrogate; U+FFFD stands for both.
+    PostgreSQL takes no NUL, and UTF-8 has no lone surrogates; U+FFFD replaces both.
     """
     if text.isascii() and "\0" not in text:
         return text[:length]
@@ -24,10 +24,10 @@ def storable(text: str, length: int = NAME_LENGTH) -> str:
 
 
 def display_name(text: str) -> str:
-    """What people are shown of a file's name: its last part, one line, no hidden characters.
+    """A file's name for display: its last part, one line, no hidden characters.
 
     Path parts, control and format characters (bidirectional overrides among them) and surrogates
-    go; what is left is at most 255 characters and never empty.
+    are removed; the rest is at most 255 characters and never empty.
     """
     last = re.split(r"[/\\]", text.rstrip("/\\"))[-1]
     visible = "".join(c for c in last if unicodedata.category(c) not in _HIDDEN)
@@ -35,6 +35,6 @@ def display_name(text: str) -> str:
 
 
 def without_secrets(url: str) -> str:
-    """An address as it may be shown: no user, no password, no query, which may be a signature."""
+    """The address without user, password and query, which may be a signature."""
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

@@ -59,7 +59,7 @@ def configure_logs(form: LogFormat, level: str, stream: TextIO = sys.stderr) -> 
     root.setLevel(level.upper())
     for name in ("uvicorn", "uvicorn.error", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    # Strangers decide how often these warn: each malformed request is one line.
+    # Callers decide how often these warn: each malformed request is one line.
     for name in ("uvicorn.error", "d3.http"):
         logging.getLogger(name).addFilter(FewWarnings())
 

@@ -1,9 +1,9 @@
-"""How far a figure may be off: bootstrap intervals and folds, seeded, in bounded memory.
+"""Bootstrap intervals and folds, seeded, in bounded memory.
 
-Images are drawn again within their stratum (the real or the generated ones of one generator), so
-that every replicate has as many of each. The draws of a stratum follow from the seed, its number
-and the chunk alone: two models, or two groups with images in common, see the same replicates, and
-differences and means have the right intervals.
+Images are resampled within their stratum (the real or the generated ones of one generator), so
+every replicate has as many of each. The draws of a stratum depend on the seed, its number and
+the chunk alone: two models, or two groups with common images, see the same replicates, so
+differences and means have correct intervals.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _NUMBERS_AT_ONCE = 250_000
 
 
 def replicates_for(images: int) -> int:
-    """How many replicates are drawn: 1000, fewer of many images, whose intervals are narrow."""
+    """How many replicates are drawn: 1000, or fewer for many images, where intervals are narrow."""
     return max(200, min(1000, 20_000_000 // max(images, 1)))
 
 
@@ -98,7 +98,7 @@ def folds(fake: NDArray[np.bool_], count: int, seed: int) -> NDArray[np.int64]:
 
 
 def wilson(hits: float, total: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson, 1927), which is honest where none or all were hit."""
+    """The 95 % interval of a share (Wilson, 1927), valid also where none or all were hit."""
     if not total:
         return float("nan"), float("nan")
     z2 = 1.959963984540054**2

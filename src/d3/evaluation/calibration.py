@@ -1,11 +1,11 @@
-"""Calibration: what a logit means, where the threshold lies, and when the verdict is left open.
+"""Calibration: temperature and bias of logits, the threshold, and the abstain band.
 
-Temperature and bias are fitted with both kinds weighing the same (Platt, 1999), so a probability
-means what it says where half of the images are generated. The threshold is the conformal quantile
-of the real images: a further real image exceeds it with at most the false positive rate asked for.
-Below it lies the abstain band, down to the quantile of the generated images under which few of them
-are found: there the verdict is open. All that is reported was measured by cross-fitting, on images
-that the fit had not seen.
+Temperature and bias are fitted with equal weight for both kinds (Platt, 1999), so probabilities
+hold where half of the images are generated. The threshold is the conformal quantile of the real
+images: a new real image exceeds it with at most the false positive rate asked for. Below it
+lies the abstain band, down to the quantile below which few generated images lie; there the
+verdict is left open. All reported figures come from cross-fitting, on images that the fit had
+not seen.
 """
 
 from __future__ import annotations
@@ -37,14 +37,7 @@ FEWEST = 2 * FOLDS
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A calibration with the threshold and band that belong to it.
-
-    Attributes:
-        scale: of the logit.
-        bias: added after scaling.
-        threshold: in [0, 1].
-        band: around it.
-    """
+    """A calibration with its threshold in [0, 1] and abstain band."""
 
     scale: float
     bias: float
@@ -52,21 +45,20 @@ class Fitted:
     band: AbstainBand
 
     def predictions(self, logits: Numbers) -> Numbers:
-        """Probabilities of raw logits, exactly as a detection has them."""
+        """Probabilities of raw logits, exactly as in a detection."""
         calibration = Calibration(self.scale, self.bias)
         return np.array([calibration.probability(one) for one in logits.tolist()])
 
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """How a calibration does on a data set.
+    """A calibration's figures on a data set.
 
     Attributes:
-        threshold: applied.
-        ece: expected calibration error, both kinds weighing the same.
+        ece: expected calibration error, with equal weight for both kinds.
         fpr: real images called fake.
         tpr: generated images called fake.
-        uncertain: verdicts left open, the kinds weighing the same.
+        uncertain: verdicts left open, with equal weight for both kinds.
     """
 
     threshold: float
@@ -78,15 +70,12 @@ class Quality:
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
-    """What came of a calibration.
+    """The result of a calibration.
 
     Attributes:
         fitted: on all images.
-        before: the model as it was.
         after: the new calibration, on images that its fit had not seen.
-        real: number of real images.
-        fake: number of generated ones.
-        warnings: what the numbers do not carry, as sentences.
+        warnings: what the numbers cannot show, as sentences.
     """
 
     fitted: Fitted
@@ -97,7 +86,7 @@ class Calibrated:
     warnings: list[str]
 
     def calibration(self, name: str, dataset: str) -> Calibration:
-        """As it stands in a manifest."""
+        """For a manifest."""
         measured = Measured(
             threshold=self.fitted.threshold,
             fpr=self.after.fpr,
@@ -127,9 +116,9 @@ def calibrate(
 
     Args:
         scores: of both kinds.
-        before: the model's calibration as it is.
-        threshold: likewise.
-        band: likewise.
+        before: the model's present calibration.
+        threshold: the model's present one.
+        band: the model's present one.
         max_fpr: the share of real images that may be called fake.
         max_miss: the share of generated images that may be called real outright.
         seed: of the folds and of the bootstrap.
@@ -181,11 +170,11 @@ def fit(fake: NDArray[np.bool_], logits: Numbers, *, max_fpr: float, max_miss: f
 def fit_calibration(
     labels: ArrayLike, logits: ArrayLike, weights: ArrayLike | None = None
 ) -> tuple[float, float]:
-    """Return the scale and bias that make `sigmoid(scale * logit + bias)` likeliest.
+    """The scale and bias that make `sigmoid(scale * logit + bias)` most likely.
 
     Newton's method on the two parameters (Platt, 1999), with his softened targets, so that
-    separable classes have a finite answer. The scale is kept positive, for the order to stay.
-    Each image counts as much as its weight, 1 unless said.
+    separable classes have a finite answer. The scale is kept positive, to preserve the order. Each
+    image counts as much as its weight, 1 unless given.
     """
     truth = np.asarray(labels).astype(bool)
     values = np.asarray(logits, dtype=np.float64)
@@ -207,7 +196,7 @@ def fit_calibration(
 
 
 def balancing(fake: NDArray[np.bool_]) -> Numbers:
-    """Weights [n] of mean 1 with which both kinds weigh the same."""
+    """Weights [n] of mean 1 that give both kinds the same total."""
     shares = {True: fake.mean(), False: 1 - fake.mean()}
     weights: Numbers = np.where(
         fake, 0.5 / max(shares[True], 1e-12), 0.5 / max(shares[False], 1e-12)
@@ -257,17 +246,17 @@ def _share(hits: NDArray[np.bool_]) -> Share:
 
 def _warnings(reals: int, max_fpr: float, fitted: Fitted) -> list[str]:
     needed = math.ceil(1 / max_fpr - 1e-9) - 1
-    told = []
+    warnings = []
     if reals < needed:
-        told.append(
+        warnings.append(
             f"{reals:,} real images cannot show a false positive rate of {max_fpr:.3g}: it takes "
             f"{needed:,} or more. The threshold is the highest of their predictions."
         )
     elif reals < 10 * needed:
-        told.append(
+        warnings.append(
             f"With {reals:,} real images the false positive rate is known only roughly; "
             f"{10 * needed:,} or more would narrow it."
         )
     if fitted.threshold >= 1:
-        told.append("Some real images get a probability of 1: no threshold keeps them out.")
-    return told
+        warnings.append("Some real images get a probability of 1: no threshold keeps them out.")
+    return warnings

@@ -1,6 +1,6 @@
 """Charts as inline SVG: lines with bands, histograms, and stacked columns.
 
-Colours are the page's (CSS variables), so one drawing serves light and dark.
+Colours are the page's CSS variables, so one drawing serves light and dark.
 """
 
 from __future__ import annotations
@@ -43,7 +43,6 @@ class Bar:
     """One column.
 
     Attributes:
-        label: what stands under it.
         values: its parts, from the bottom.
     """
 
@@ -56,8 +55,6 @@ class Axis:
     """One axis.
 
     Attributes:
-        title: what it measures.
-        low: value at its start.
         high: value at its end; may be smaller than the start.
         ticks: (value, text).
     """
@@ -75,8 +72,6 @@ class Chart:
     """A chart with its title and legend; a template writes it as a figure.
 
     Attributes:
-        title: above it.
-        drawing: the SVG elements.
         names: of the series, in the order of the colours; empty for what the legend leaves out.
     """
 
@@ -85,11 +80,7 @@ class Chart:
     names: Sequence[str]
 
     def svg(self, attributes: str = "") -> str:
-        """The drawing alone.
-
-        Args:
-            attributes: of its element, beside its size and label.
-        """
+        """The SVG alone, with more attributes of its element."""
         return (
             f'<svg {attributes} viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
             f'aria-label="{escape(self.title)}">{self.drawing}</svg>'
@@ -145,7 +136,7 @@ def histogram(
     *,
     mark: tuple[float, str] | None = None,
 ) -> Chart:
-    """Bars of several kinds over the same bins of [0, 1], each kind as shares of its own total."""
+    """Bars of several kinds over the same bins of [0, 1], as shares of each kind's total."""
     shares = {
         name: [count / max(sum(counts), 1) for count in counts] for name, counts in bars.items()
     }
@@ -159,12 +150,12 @@ def histogram(
         for place, value in enumerate(values):
             if value:
                 left, right = across(place * width), across((place + 1) * width)
-                told = (
+                tooltip = (
                     f"{name}: {bars[name][place]:,} images from {place * width:.3f} to "
                     f"{(place + 1) * width:.3f}"
                 )
                 box = (left, up(value), max(right - left - 0.5, 0.5), up(0) - up(value))
-                parts.append(_bar(_colour(number), box, told))
+                parts.append(_bar(_colour(number), box, tooltip))
     if mark is not None:
         spot = across(mark[0])
         parts.append(
@@ -177,12 +168,12 @@ def histogram(
 
 
 def columns(bars: Sequence[Bar], names: Sequence[str], kinds: Sequence[str]) -> Markup:
-    """Columns over their labels, their parts upon each other; some labels where there are many.
+    """Stacked columns over their labels; only some labels if there are many.
 
     Args:
         bars: from left to right.
-        names: of the parts, shown where the pointer is.
-        kinds: of the parts: the classes that give them their colour.
+        names: of the parts, for tooltips.
+        kinds: of the parts: their CSS classes.
     """
     top = _rounded_up(max((sum(bar.values) for bar in bars), default=0))
     every = max(1, -(-len(bars) // _LABELS))
@@ -212,7 +203,7 @@ def columns(bars: Sequence[Bar], names: Sequence[str], kinds: Sequence[str]) -> 
 
 @dataclass(frozen=True, slots=True)
 class _Plane:
-    """Two axes on a drawing: where their values are, in pixels from its upper left corner."""
+    """Two axes, and the place of their values in pixels from the upper left corner."""
 
     x: Axis
     y: Axis
@@ -234,7 +225,7 @@ class _Plane:
         return self.left + (self.width - self.left - self.right) * share
 
     def up(self, value: float) -> float:
-        """Where a value of the y axis is; one beyond it is at its end."""
+        """Where a value of the y axis is; clipped to the axis."""
         share = (value - self.y.low) / (self.y.high - self.y.low)
         return self.floor - (self.floor - self.top) * min(max(share, 0.0), 1.0)
 
@@ -276,16 +267,16 @@ def _text(x: float, y: float, text: str, anchor: str, style: str = "label") -> s
     )
 
 
-def _bar(style: str, box: tuple[float, float, float, float], told: str) -> str:
+def _bar(style: str, box: tuple[float, float, float, float], tooltip: str) -> str:
     x, y, width, height = box
     return (
         f'<rect class="bar {style}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" '
-        f'height="{height:.1f}"><title>{escape(told)}</title></rect>'
+        f'height="{height:.1f}"><title>{escape(tooltip)}</title></rect>'
     )
 
 
 def _rounded_up(value: int) -> int:
-    """A round number at or above the value that four ticks divide."""
+    """A round number at or above the value, divisible by four ticks."""
     if value <= _TICKS:
         return _TICKS
     unit: int = 10 ** (len(str(value)) - 1)

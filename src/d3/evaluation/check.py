@@ -1,8 +1,8 @@
 """`d3 dataset check`: is a data set fit to measure a detector on?
 
-The classic leak of this field is that the kinds differ by how their files were stored, real ones
-being JPEG and generated ones PNG, say: whatever learns or is measured on them learns the format. So
-a trivial classifier is tried that sees simple facts of the files alone.
+The classic leak of this field is that both kinds differ by how their files were stored, for
+instance real ones as JPEG and generated ones as PNG: whatever learns or is measured on them
+learns the format. So a trivial classifier is tried that sees simple facts of the files alone.
 """
 
 from __future__ import annotations
@@ -41,21 +41,16 @@ _COMMON = 3
 
 @dataclass(slots=True)
 class Checked:
-    """What was found.
+    """The findings.
 
     Attributes:
-        real: readable real images.
-        fake: readable generated ones.
-        generators: generated images of each generator.
-        unreadable: (path, code) of the first few that cannot be read, and their number.
-        duplicates: groups of the same file within a kind: how many files are superfluous.
+        unreadable: (path, code) of the first few.
+        duplicates: superfluous copies of the same file within a kind.
         across: paths of files that are in both kinds.
         across_count: how many files of a kind are in the other as well.
         alike: generated images that look like a real one (small differences aside).
         leaks: the trivial classifier's AUROC by each fact, and by all together under ``"all"``.
         common: of each fact, the commonest values of both kinds.
-        problems: what makes the data set unfit, as sentences.
-        warnings: what should be known.
     """
 
     real: int = 0
@@ -75,7 +70,6 @@ class Checked:
 
     @property
     def verdict(self) -> Verdict:
-        """In one word."""
         if self.problems:
             return "unfit"
         return "usable" if self.warnings else "sound"
@@ -113,13 +107,6 @@ def check(
     progress: Callable[[int], None] = lambda _done: None,
 ) -> Checked:
     """Read every file of the data set and judge the whole.
-
-    Args:
-        dataset: to be checked.
-        decoder: of images.
-        threads: that read at once.
-        seed: of the classifier's folds and of the intervals.
-        progress: called with the number of files read.
 
     Raises:
         DatasetInvalid: there is nothing to check.
@@ -187,7 +174,7 @@ def leaks(values: Numbers, fake: NDArray[np.bool_], seed: int) -> dict[str, Shar
 
 
 def _evidence(column: Numbers, fake: NDArray[np.bool_], fold: NDArray[np.int64]) -> Numbers:
-    """The log odds that each value speaks for, learned on the other folds."""
+    """The log odds of each value, learned on the other folds."""
     distinct = np.unique(column)
     if len(distinct) > _BINS:
         edges = np.unique(np.quantile(column, np.linspace(0, 1, _BINS + 1)[1:-1]))

@@ -4,8 +4,8 @@ A folder tells the kind of an image by the folders on the way to it that are cal
 ``0_real`` or ``nature`` (a camera's), or ``fake``, ``1_fake`` or ``ai`` (generated); a path with
 folders of both kinds is refused. The generator is the first other folder above the first of these,
 else the first below it (``fake/GENERATOR``), else the data set's own name; ``train``, ``val`` and
-``test`` name nobody. Real images without a generator stand against the only one of their folder or
-CSV, else against every generator.
+``test`` name no generator. Real images without a generator stand against the only one of their
+folder or CSV, else against every generator.
 """
 
 from __future__ import annotations
@@ -44,7 +44,6 @@ class Item:
     """One image of a data set.
 
     Attributes:
-        path: of its file.
         fake: whether it is generated.
         generator: whose it is; for a real image, whose it stands against; empty for all.
         named: whether somebody says it is an image: its suffix, or a CSV.
@@ -83,9 +82,6 @@ class Counts:
 
 class Dataset:
     """One or more folders or CSV files, read in an order that is always the same.
-
-    Args:
-        sources: folders and CSV files.
 
     Raises:
         DatasetInvalid: one of them is neither.
@@ -147,7 +143,7 @@ class Dataset:
 
 
 def _folder_items(root: str) -> Iterator[Item | None]:
-    """Images below a folder; None for a file whose kind nothing tells."""
+    """Images below a folder; None for a file whose kind is unknown."""
     above = Path(root).resolve().parts[1:]
     known: tuple[bool, str] | None = None
     looked_at: str | None = None
@@ -167,7 +163,7 @@ def _folder_items(root: str) -> Iterator[Item | None]:
 
 
 def _check_one_kind(path: str, inside: Sequence[str]) -> None:
-    """See that the folders of a path do not say both kinds."""
+    """Check that the folders of a path do not name both kinds."""
     real = next((part for part in inside if part.lower() in REAL_FOLDERS), None)
     fake = next((part for part in inside if part.lower() in FAKE_FOLDERS), None)
     if real is not None and fake is not None:
@@ -179,7 +175,7 @@ def _check_one_kind(path: str, inside: Sequence[str]) -> None:
 
 
 def _kind_and_generator(above: Sequence[str], inside: Sequence[str]) -> tuple[bool, str] | None:
-    """What the folders say: whether generated, and the generator's name."""
+    """Whether the folders say generated, and the generator's name."""
     lowered = [part.lower() for part in inside]
     place = next((i for i, part in enumerate(lowered) if _is_kind(part)), None)
     if place is None:
@@ -206,7 +202,7 @@ def _first_name(parts: Sequence[str]) -> str | None:
 
 
 def _csv_items(file: Path) -> Iterator[Item]:
-    """The images that a CSV names; paths count from its folder."""
+    """The images that a CSV names; paths are relative to its folder."""
     try:
         with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
             sample = stream.read(SAMPLE_CHARACTERS)

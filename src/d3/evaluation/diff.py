@@ -26,11 +26,9 @@ VERDICTS = ("real", "uncertain", "fake")
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One figure of both models.
+    """A figure before and after.
 
     Attributes:
-        before: of the first model.
-        after: of the second.
         difference: after minus before, with the interval of the paired bootstrap.
     """
 
@@ -41,14 +39,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """An image whose verdict changes.
-
-    Attributes:
-        path: of the file.
-        label: the truth.
-        before: prediction of the first model.
-        after: prediction of the second.
-    """
+    """An image whose verdict changes."""
 
     path: str
     label: str
@@ -206,7 +197,7 @@ def _side(rows: Iterable[Row]) -> _Side:
 def _changes(
     before: Scores, after: Scores, thresholds: tuple[float, float], seed: int
 ) -> tuple[Group, dict[str, Change]]:
-    """The figures of the line that stands for the whole, and what becomes of them."""
+    """The figures of the line for the whole data set, and their changes."""
     tables = [
         measure_with_draws(scores, threshold=threshold, seed=seed)
         for scores, threshold in zip((before, after), thresholds, strict=True)
@@ -229,7 +220,7 @@ def _flips(before: NDArray[np.int8], after: NDArray[np.int8]) -> list[list[int]]
 
 
 def _shift(shift: NDArray[np.float64], fake: NDArray[np.bool_]) -> dict[str, float]:
-    told = {
+    means = {
         f"mean of {kind}": float(shift[fake == truth].mean())
         for kind, truth in (("real", False), ("fake", True))
         if (fake == truth).any()
@@ -237,7 +228,7 @@ def _shift(shift: NDArray[np.float64], fake: NDArray[np.bool_]) -> dict[str, flo
     quantiles = dict(
         zip(("5 %", "median", "95 %"), np.quantile(shift, [0.05, 0.5, 0.95]), strict=True)
     )
-    return told | {name: float(value) for name, value in quantiles.items()}
+    return means | {name: float(value) for name, value in quantiles.items()}
 
 
 def _examples(
@@ -247,7 +238,7 @@ def _examples(
     shift: NDArray[np.float64],
     chosen: NDArray[np.bool_],
 ) -> list[Example]:
-    """The images chosen whose prediction moved most; the rows are read again for their names."""
+    """The images chosen whose prediction moved most; rows are read again for their names."""
     places = np.flatnonzero(chosen)
     places = places[np.argsort(-np.abs(shift[places]), kind="stable")][:EXAMPLES]
     wanted = {int(before.hashes[place]): int(place) for place in places}

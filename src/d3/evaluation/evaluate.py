@@ -1,4 +1,4 @@
-"""`d3 evaluate`: score a data set, measure it, leave scores, figures and a report in a folder."""
+"""`d3 evaluate`: scores a data set, measures it, and writes scores, figures and a report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from d3.domain.files import put
+from d3.domain.files import Progress, no_progress, put
 from d3.domain.models import Manifest
 from d3.domain.ports.images import ImageDecoder
 from d3.domain.scoring import Verdict
@@ -28,7 +28,7 @@ from d3.evaluation.measures import Group, check_in_domain, measure
 from d3.evaluation.metrics import Sample
 from d3.evaluation.perturbations import ORIGINAL, SWEEPS, UNCHANGED, Perturbation
 from d3.evaluation.scores import Row, ScoreFile, gather
-from d3.evaluation.scoring import Progress, Scorer, Unreadable
+from d3.evaluation.scoring import Scorer, Unreadable
 
 WORST = 12
 """Mistakes of each kind that are shown."""
@@ -42,12 +42,10 @@ class Options:
     """What is asked of an evaluation.
 
     Attributes:
-        threshold: in [0, 1]; the model's own where None.
+        threshold: in [0, 1]; None: the model's own.
         views: 1 to 16 permutations to average.
         in_domain: generators that the model was trained on.
         sweeps: of :data:`SWEEPS`, by name.
-        seed: of the bootstrap.
-        command: as it was typed, for the record.
     """
 
     threshold: float | None = None
@@ -63,7 +61,7 @@ class Point:
     """One strength of a perturbation.
 
     Attributes:
-        level: its strength; None for the images as they are.
+        level: None for the unchanged images.
         groups: their figures.
     """
 
@@ -73,24 +71,18 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """What came of it.
+    """The result.
 
     Attributes:
-        manifest: the model's.
         threshold: the one applied.
-        options: what was asked.
-        sources: the data set's folders and files.
         counts: real and generated images that were judged.
         outside: files in no folder that says their kind.
-        unreadable: what could not be judged.
-        groups: the table of the images as they are.
         sweeps: of the robustness test, by kind.
-        curves: what the report draws.
-        verdicts: images as they are, by their kind and by what they were called.
-        reasons: how many verdicts were left open for which reason.
+        verdicts: of unchanged images, by their kind and by verdict.
+        reasons: of verdicts left open.
         worst: real images called fake with the highest, then generated ones called real with the
             lowest predictions.
-        largest_spread: of the views.
+        spread: of the views.
         made_at: ISO 8601 in UTC.
     """
 
@@ -113,13 +105,13 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """What is drawn, thinned out to a few hundred points.
+    """What is drawn, thinned to a few hundred points.
 
     Attributes:
         roc: (false positive rate, true positive rate) by name.
         pr: (recall, precision) by name.
-        reliability: (mean prediction, share generated, images) of each bin, both kinds weighing
-            the same.
+        reliability: (mean prediction, share generated, images) of each bin, with equal weight for
+            both kinds.
         histograms: images in each of 40 bins of the prediction, by kind.
     """
 
@@ -130,7 +122,7 @@ class Curves:
 
 
 def conditions_of(sweeps: Iterable[str]) -> list[Perturbation]:
-    """The images as they are, then each strength of each sweep."""
+    """The unchanged images, then each strength of each sweep."""
     return [UNCHANGED, *(one for name in sweeps for one in SWEEPS[name])]
 
 
@@ -142,18 +134,9 @@ def evaluate(
     folder: Path,
     *,
     counts: Counts | None = None,
-    progress: Progress = lambda _condition, _done, _total: None,
+    progress: Progress = no_progress,
 ) -> tuple[Evaluation, ScoreFile]:
-    """Score and measure.
-
-    Args:
-        scorer: has the model.
-        dataset: what it is tried on.
-        manifest: the model's.
-        options: what is asked.
-        folder: keeps the scores.
-        counts: of the data set, where it has been looked through already.
-        progress: called after each image.
+    """Score and measure; ``counts`` spares another look through the data set.
 
     Raises:
         D3Error: the data set or the options make no sense, or the folder cannot be written.
@@ -208,7 +191,7 @@ def evaluate(
 
 
 def record(evaluation: Evaluation) -> dict[str, Any]:
-    """Everything that was measured, with all that is needed to measure it again."""
+    """Everything that was measured, and all that is needed to measure it again."""
     manifest, options = evaluation.manifest, evaluation.options
     images = evaluation.counts["real"] + evaluation.counts["fake"]
     return {
@@ -232,10 +215,10 @@ def record(evaluation: Evaluation) -> dict[str, Any]:
         },
         "passed_over": evaluation.unreadable.passed_over + evaluation.outside,
         "in_domain": list(options.in_domain),
-        "groups": [_told(one) for one in evaluation.groups],
+        "groups": [_as_json(one) for one in evaluation.groups],
         "robustness": {
             kind: [
-                {"level": one.level, "groups": [_told(group) for group in one.groups]}
+                {"level": one.level, "groups": [_as_json(group) for group in one.groups]}
                 for one in points
             ]
             for kind, points in evaluation.sweeps.items()
@@ -249,7 +232,7 @@ def record(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Of what took part."""
+    """Of Python and the packages that matter."""
     names = {"d3": "d3-deepfake", "numpy": "numpy", "pillow": "pillow", "torch": "torch"}
     return {"python": platform.python_version()} | {
         name: version(package) for name, package in names.items()
@@ -281,8 +264,8 @@ def write_outputs(
     return written
 
 
-def _told(group: Group) -> dict[str, Any]:
-    """A group for JSON: NaN, which says that a figure cannot be had, becomes null."""
+def _as_json(group: Group) -> dict[str, Any]:
+    """A group for JSON; NaN (undefined) becomes null."""
     figures = {
         name: None
         if math.isnan(one.value)
@@ -314,7 +297,7 @@ def _curves(
 
 
 def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """At most a few hundred points, evenly along the curve, both ends among them."""
+    """A few hundred points at most, evenly along the curve, with both ends."""
     if len(points) <= _CURVE_POINTS:
         return points
     steps = np.abs(np.diff(np.array(points), axis=0)).sum(axis=1)
@@ -324,7 +307,7 @@ def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def _verdicts(rows: Iterable[Row]) -> tuple[dict[str, dict[str, int]], dict[str, int]]:
-    """How many images of each kind were called what, and why verdicts were left open."""
+    """How many images of each kind have which verdict, and why verdicts were left open."""
     said: Counter[tuple[str, str]] = Counter()
     reasons: Counter[str] = Counter()
     for row in rows:
@@ -338,7 +321,7 @@ def _verdicts(rows: Iterable[Row]) -> tuple[dict[str, dict[str, int]], dict[str,
 
 
 def _worst(rows: Iterable[Row]) -> dict[str, list[Row]]:
-    """The most certain mistakes of each kind, the worst first; a verdict left open is none."""
+    """The most certain mistakes of each kind, the worst first; an open verdict is none."""
     heaps: dict[str, list[tuple[float, int, Row]]] = {"real": [], "fake": []}
     for number, row in enumerate(rows):
         wrong = row.verdict not in {row.label, Verdict.UNCERTAIN}

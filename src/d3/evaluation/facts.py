@@ -87,9 +87,9 @@ def jpeg_quality(table: list[int]) -> float:
 
 
 def _header(path: Path, image: ImageFacts) -> tuple[float, str, bool, str]:
-    """JPEG quality (-1 for another format), subsampling, whether there is metadata, colour mode.
+    """JPEG quality (-1 for another format), subsampling, whether it has metadata, colour mode.
 
-    The decoder has read the file to its end by now, so its header is safe to read again.
+    The decoder has read the file to its end before, so its header is safe to read again.
     """
     unknown = -1.0, "none", False, "RGB"
     if image.format in {"HEIF", "AVIF", "JXL"}:  # their plugins would decode once more
@@ -124,5 +124,5 @@ def _look(pixels: np.ndarray) -> int:
 
 
 def _number(text: str) -> float:
-    """A number that stands for a word: the same for the same one, and no order meant."""
+    """A number for a word; its order means nothing."""
     return float(int.from_bytes(text.encode()[:6].ljust(6, b"\0")))

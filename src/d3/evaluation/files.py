@@ -1,4 +1,4 @@
-"""The folder of an evaluation, a scan or a training: whose it is, and its rows as Parquet."""
+"""The output folder of an evaluation, scan or training, and rows as Parquet."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ANOTHER = "Choose another folder with --out."
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Say what the system refuses of a folder whose finished parts are kept.
+    """Translate errors of writing to a folder whose finished parts are kept.
 
     Raises:
         StorageFailed: it cannot be written.
@@ -32,13 +32,13 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 def claim_folder(folder: Path, record: str, identity: Mapping[str, Any], what: str) -> None:
-    """Make a folder this work's own, or go on in it if it is already.
+    """Start work in a new or empty folder, or resume the same work in its own.
 
     Args:
-        folder: made if it is not there.
-        record: the name of the file in it that says whose it is.
-        identity: what the file says.
-        what: the work, such as ``run``.
+        folder: created if missing.
+        record: the name of the file in it that identifies the work.
+        identity: the file's content.
+        what: the kind of work, such as ``run``.
 
     Raises:
         RequestInvalid: it holds something else.
@@ -64,7 +64,7 @@ def claim_folder(folder: Path, record: str, identity: Mapping[str, Any], what: s
 
 
 def write_parquet(rows: Iterable[object], target: Path, columns: Mapping[str, str]) -> bool:
-    """Write the rows, a few thousand in memory at a time; whether pyarrow was there to do it.
+    """Write the rows, a few thousand in memory at a time; False without pyarrow.
 
     Args:
         rows: objects with an attribute for each column.
@@ -92,7 +92,7 @@ def write_parquet(rows: Iterable[object], target: Path, columns: Mapping[str, st
 
 
 def _text(value: object) -> object:
-    """Parquet holds UTF-8 only: names that are none are shown with escapes."""
+    """Parquet holds UTF-8 only: invalid names are shown with escapes."""
     if isinstance(value, str):
         return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return value

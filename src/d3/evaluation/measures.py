@@ -30,10 +30,6 @@ class Group:
         kind: whether it is a generator, a mean over generators, or images put together.
         in_domain: of a generator, whether the user says it was trained on; None where nothing was
             said.
-        real: number of real images.
-        fake: number of generated ones.
-        uncertain: share of verdicts left open.
-        figures: by metric.
     """
 
     name: str

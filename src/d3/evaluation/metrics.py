@@ -116,7 +116,7 @@ class Sample:
         return values
 
     def _calibration_error(self, mass: Numbers) -> Numbers:
-        """The mean distance between what is said and what happens, over the bins."""
+        """The mean distance between prediction and frequency, over the bins."""
         surplus = mass * (self.truth - self.predictions)
         gaps = np.abs(np.add.reduceat(surplus, self._starts, axis=-1)).sum(axis=-1)
         return np.asarray(gaps / mass.sum(axis=-1))
@@ -171,7 +171,7 @@ def best_direction_auroc(labels: ArrayLike, scores: ArrayLike) -> float:
 
 
 def _one(name: str, labels: ArrayLike, scores: ArrayLike, threshold: float = 0.0) -> float:
-    """A metric of plain scores, of which those above the threshold count as generated."""
+    """A metric of plain scores; those above the threshold count as generated."""
     truth, values = _checked(labels, scores)
     if truth.all() or not truth.any():
         raise ValueError("both classes must be present")

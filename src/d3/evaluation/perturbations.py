@@ -123,7 +123,6 @@ class PerturbingDecoder:
         self.close = decoder.close
 
     def decode(self, source: ImageSource, size: int | None) -> DecodedImage:
-        """Decode, change and resize."""
         if self._change is None:
             return self._decoder.decode(source, size)
         original = self._decoder.decode(source, None)
@@ -131,7 +130,6 @@ class PerturbingDecoder:
         return DecodedImage(changed.pixels, original.facts, original.orientation)
 
     def picture(self, source: ImageSource, side: int) -> Pixels:
-        """The changed image, scaled down where a side is longer."""
         if self._change is None:
             return self._decoder.picture(source, side)
         original = self._decoder.decode(source, None)

@@ -1,7 +1,7 @@
 """Scores on disk: one CSV row for each image and condition, written as they come.
 
-A row is whole or not there: what an interruption tore off is cut away before writing goes on. While
-the work is unfinished the file is called ``scores.partial.csv``.
+A row is whole or not there: a torn one is cut off before writing resumes. While the work is
+unfinished the file is called ``scores.partial.csv``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ class Row:
 
     Attributes:
         condition: a perturbation's name; ``original`` for the image as it is.
-        path: of the file.
         label: ``real`` or ``fake``: the truth.
         generator: see :class:`d3.evaluation.dataset.Item`.
         prediction: probability in [0, 1] that it is generated.
@@ -40,10 +39,6 @@ class Row:
         spread: largest minus smallest probability of the views.
         verdict: ``real``, ``fake`` or ``uncertain``.
         format: of the original; so are width, height, bytes and sha256.
-        width: pixels.
-        height: pixels.
-        bytes: of the file.
-        sha256: of the file.
         error: why it could not be judged, a stable word; then what is not known is empty.
         reason: why the verdict is ``uncertain``, a word of :class:`d3.domain.scoring.Reason`.
         notice: what must be said beside the verdict, from the model's manifest.
@@ -98,7 +93,7 @@ class ScoreFile:
                 self._start()
 
     def known(self) -> Known:
-        """Which rows are there; torn ones are cut off first."""
+        """Which rows are there; a torn one is cut off first."""
         hashes, end = array("Q"), 0
         for row, end in _rows(self.unfinished):  # noqa: B007
             hashes.append(hash_of(row.condition, row.path))
@@ -110,7 +105,7 @@ class ScoreFile:
         return Known(np.sort(np.frombuffer(hashes, dtype=np.uint64)))
 
     def append(self, row: Row) -> None:
-        """Add a row; what was added is on its way to the disk after every few rows."""
+        """Add a row; rows are flushed every few."""
         with writing(self.unfinished.parent):
             if self._stream is None:
                 self._stream = self.unfinished.open(
@@ -125,7 +120,7 @@ class ScoreFile:
                 self._stream.flush()
 
     def close(self, *, complete: bool) -> None:
-        """Write everything out; a complete file gets its final name."""
+        """Flush everything; a complete file gets its final name."""
         with writing(self.unfinished.parent):
             stream, self._stream = self._stream, None
             if stream is not None:
@@ -139,7 +134,7 @@ class ScoreFile:
                 self.unfinished.replace(self.finished)
 
     def rows(self) -> Iterator[Row]:
-        """Every row that is there, in the order of writing."""
+        """Every row, in the order of writing."""
         file = self.finished if self.finished.exists() else self.unfinished
         return (row for row, _ in _rows(file))
 
@@ -157,7 +152,7 @@ class Known:
         return len(self._hashes)
 
     def has(self, condition: str, path: str) -> bool:
-        """Whether this image has one under this condition."""
+        """Whether this image has a row under this condition."""
         sought = np.uint64(hash_of(condition, path))
         place = np.searchsorted(self._hashes, sought)
         return bool(place < len(self._hashes) and self._hashes[place] == sought)
@@ -168,12 +163,8 @@ class Scores:
     """The scores of one condition as arrays [n], rows with errors left out.
 
     Attributes:
-        fake: truth.
         generator: positions in ``names``.
         logit: mean over the views, before calibration.
-        prediction: probabilities.
-        spread: of the views.
-        uncertain: whether the verdict was left open.
         names: the generators, and the empty name of real images without one.
     """
 
@@ -228,13 +219,13 @@ def gather(rows: Iterable[Row]) -> dict[str, Scores]:
 
 
 def hash_of(condition: str, path: str) -> int:
-    """64 bits that stand for an image under a condition."""
+    """64 bits for an image under a condition."""
     text = f"{condition}\0{path}".encode("utf-8", "surrogateescape")
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest())
 
 
 def _rows(file: Path) -> Iterator[tuple[Row, int]]:
-    """Whole rows, each with the number of bytes up to its end; stops at what makes no sense."""
+    """Whole rows, each with the number of bytes up to its end; stops at an invalid one."""
     read = 0
 
     def lines(stream: io.BufferedReader) -> Iterator[str]:

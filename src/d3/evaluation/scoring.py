@@ -1,6 +1,6 @@
-"""Scoring a data set: every image under every condition, in order, resumable, in bounded memory.
+"""Scores a data set: every image under every condition, in order, resumable, in bounded memory.
 
-Images go the way of `d3 detect`: decoded ahead in threads, batched, scored by the same service.
+Images go through the same service as in `d3 detect`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from d3.domain.detections import Detection, Failure
+from d3.domain.files import Progress, no_progress
 from d3.domain.formats import is_no_image
 from d3.domain.ports.images import ImageDecoder
 from d3.domain.services.detection import DetectionService
@@ -26,18 +27,14 @@ from d3.evaluation.scores import Known, Row, ScoreFile
 RUN = "run.json"
 _SHOWN_FAILURES = 100
 
-Progress = Callable[[str, int, int], None]
-"""Told the condition, how many images are done and of how many."""
-
 
 @dataclass(slots=True)
 class Unreadable:
     """The images that could not be judged.
 
     Attributes:
-        count: of them.
         first: (path, code) of the first hundred.
-        passed_over: files in folders that are no images and do not look like it by their names.
+        passed_over: files in folders that are no images by content or name.
     """
 
     count: int = 0
@@ -45,21 +42,13 @@ class Unreadable:
     passed_over: int = 0
 
     def add(self, path: str, code: str) -> None:
-        """One more."""
         self.count += 1
         if len(self.first) < _SHOWN_FAILURES:
             self.first.append((path, code))
 
 
 class Scorer:
-    """Scores data sets with the model that the host has loaded.
-
-    Args:
-        host: holds the model.
-        detection: judges images.
-        decoder: of images.
-        batch_size: images of one forward pass.
-    """
+    """Scores data sets with the loaded model."""
 
     def __init__(
         self,
@@ -82,22 +71,22 @@ class Scorer:
         total: int,
         threshold: float | None = None,
         views: int = 1,
-        progress: Progress = lambda _condition, _done, _total: None,
+        progress: Progress = no_progress,
     ) -> tuple[ScoreFile, Unreadable]:
-        """Score what has no row yet, and leave ``scores.csv`` complete in the folder.
+        """Score what has no row yet, and leave a complete ``scores.csv`` in the folder.
 
         Args:
             dataset: what is scored.
-            folder: where the rows are kept; one that holds an unfinished run is gone on with.
+            folder: for the rows; an unfinished run in it is resumed.
             conditions: each image is scored under each of them.
             total: files in the data set, for the progress.
-            threshold: in [0, 1]; the model's own unless said.
+            threshold: in [0, 1]; the model's own unless given.
             views: 1 to 16 permutations to average.
-            progress: called after each image.
+            progress: called with the condition after each image.
 
         Raises:
             RequestInvalid: the folder holds the scores of something else.
-            StorageFailed: it cannot be written; the same call goes on later.
+            StorageFailed: it cannot be written; the same call resumes later.
         """
         with self._host.using() as model:
             detector = model.queue.detector
@@ -180,7 +169,7 @@ def _outcomes(
     condition: str,
     known: Known,
 ) -> Iterator[tuple[Item, Detection | Failure, int]]:
-    """What has no row yet, with its outcome and how many were passed by because they have one."""
+    """What has no row yet, with its outcome and how many were skipped because they have one."""
     waiting: deque[Item] = deque()
     passed = 0
 

@@ -111,7 +111,7 @@ def _query_once(block: Any, tokens: Tensor) -> Tensor:
 
 
 def _fold(block: Any, tokens: Tensor) -> Tensor:
-    """Likewise, with the keys' weight folded into the query, the values' into the mixed tokens.
+    """The same, with the keys' weight folded into the query, the values' into the mixed tokens.
 
     The keys' bias adds the same to every score of the one query, so the softmax forgets it.
     """

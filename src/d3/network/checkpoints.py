@@ -1,7 +1,7 @@
-"""Checkpoints read and written: safetensors, and what torch saved, by way of a limited child.
+"""Reads and writes checkpoints: safetensors, and torch's files through a child process.
 
-Nothing here trusts a file: its format, names, shapes and values are checked before use, and what
-is wrong with it is said in one sentence.
+No file is trusted: its format, names, shapes and values are checked before use, and each problem
+is one sentence.
 """
 
 from __future__ import annotations
@@ -22,10 +22,9 @@ from d3.domain.models import Activation, EncoderSpec, Role
 from d3.network import foreign
 from d3.network.encoder import Encoder
 from d3.network.foreign import ForeignTensors
-from d3.network.head import DiscrepancyHead
-from d3.network.looks import first_bytes_look_like
-from d3.network.model import D3Network
+from d3.network.model import D3Network, DiscrepancyHead
 from d3.network.names import REMEDIES, part_of, some
+from d3.network.recognise import describe_bytes
 from d3.network.tricks import Tricks
 
 HEADS_OF_WIDTH = 64
@@ -89,13 +88,13 @@ def read_encoder(
     *,
     called: str | None = None,
 ) -> tuple[EncoderSpec, dict[str, Tensor]]:
-    """An encoder of CLIP's family from a file of its own or from any that holds it.
+    """An encoder of CLIP's family, from a file of its own or from any that holds it.
 
     Args:
         file: safetensors or ``.pth``, in the names of OpenAI, open_clip or transformers.
-        heads: of the attention; width / 64 unless said.
+        heads: of the attention; width / 64 unless given.
         activation: of the MLPs.
-        called: what to blame the file as; its name unless said.
+        called: the file's name in errors; its own unless given.
 
     Returns:
         Its shape and its tensors, without CLIP's projection.
@@ -114,7 +113,7 @@ def read_encoder(
 
 
 def read_head(file: Path, *, called: str | None = None) -> tuple[int, dict[str, Tensor]]:
-    """A D3 head in the published checkpoint's names: the width it takes, and its tensors.
+    """A D3 head in the published checkpoint's names: its width and its tensors.
 
     Raises:
         CheckpointInvalid: see the module.
@@ -130,7 +129,7 @@ def read_head(file: Path, *, called: str | None = None) -> tuple[int, dict[str, 
 def infer_spec(
     tensors: Mapping[str, Tensor], heads: int | None = None, activation: Activation = "quick_gelu"
 ) -> EncoderSpec:
-    """The shape of an encoder, read off its tensors.
+    """The shape of an encoder, from its tensors.
 
     Raises:
         CheckpointInvalid: they are no vision transformer of CLIP's family.
@@ -173,7 +172,7 @@ def read_tensors(file: Path, *, called: str | None = None) -> Mapping[str, Tenso
     """All tensors of a safetensors or ``.pth`` file, mapped, not copied.
 
     Raises:
-        CheckpointInvalid: it is neither, is damaged, or goes beyond the limits.
+        CheckpointInvalid: it is neither, is damaged, or exceeds the limits.
     """
     called = called or file.name
     try:
@@ -190,7 +189,7 @@ def read_tensors(file: Path, *, called: str | None = None) -> Mapping[str, Tenso
         return _read_safetensors(file, called)
     if start.startswith(foreign.STARTS):
         return ForeignTensors(file, called)
-    problem, remedy = first_bytes_look_like(start) or (
+    problem, remedy = describe_bytes(start) or (
         "is neither safetensors nor a file that torch saved",
         "Save the module's state_dict() with torch.save or safetensors.",
     )
@@ -200,10 +199,10 @@ def read_tensors(file: Path, *, called: str | None = None) -> Mapping[str, Tenso
 def check_names_and_shapes(
     tensors: Mapping[str, Tensor], module: nn.Module, role: Role, called: str | None = None
 ) -> None:
-    """Compare tensors with what the module needs, on the meta device.
+    """Compare tensors with those of the module, on the meta device.
 
     Raises:
-        CheckpointInvalid: a name is missing or unknown, or a shape is another.
+        CheckpointInvalid: a name is missing or unknown, or a shape differs.
     """
     expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     the = _the(called)
@@ -244,7 +243,7 @@ def check_values(tensors: Mapping[str, Tensor], role: Role, called: str | None =
 
 
 def _the(called: str | None) -> str:
-    """How a sentence about one of the file's parts begins."""
+    """The beginning of a sentence about a part of the file."""
     return "The" if called is None else f"In {called!r}, the"
 
 
@@ -261,7 +260,7 @@ def _read_safetensors(file: Path, called: str) -> dict[str, Tensor]:
 def _copied(file: Path, names: Iterable[str], dtype: torch.dtype) -> dict[str, Tensor]:
     """Copies of a safetensors file's tensors in another precision.
 
-    The file is opened for each anew: pages that were read count as this process's memory for as
+    The file is opened anew for each: pages that were read count as this process's memory for as
     long as the file is mapped.
     """
     tensors = {}

@@ -40,7 +40,7 @@ def with_normalisation(
     Args:
         tensors: an encoder's.
         mean: of red, green and blue in [0, 1].
-        deviation: likewise.
+        deviation: of the same.
     """
     if (tuple(mean), tuple(deviation)) == (CLIP_MEAN, CLIP_STD):
         return tensors
@@ -71,7 +71,6 @@ class Encoder(nn.Module):
     without CLIP's projection, which D3 does not use.
 
     Args:
-        spec: its shape.
         tricks: which savings evaluation uses.
     """
 

@@ -30,14 +30,13 @@ _BYTES_A_SECOND = 20 * 2**20
 
 
 class ForeignTensors(Mapping[str, Tensor]):
-    """The tensors of a ``.pth`` by the dotted way to each, mapped when they are asked for.
+    """The tensors of a ``.pth`` by their dotted names, mapped when they are asked for.
 
     Args:
-        file: the checkpoint.
-        called: what to blame it as.
+        called: the file's name in errors.
 
     Raises:
-        CheckpointInvalid: it is none, is damaged, asks for code to be run, or goes beyond the
+        CheckpointInvalid: it is no checkpoint, is damaged, wants code to be run, or exceeds the
             limits.
     """
 
@@ -48,7 +47,7 @@ class ForeignTensors(Mapping[str, Tensor]):
             for name, dtype, shape, stride, offset in _tensors_in(file, called)
         }
         with file.open("rb") as stream:
-            # Of one's own: nobody's write reaches the file, and torch wants what can be written.
+            # A private copy: writes never reach the file, and torch wants writable memory.
             self._bytes = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
 
     def __getitem__(self, name: str) -> Tensor:
@@ -77,7 +76,7 @@ class ForeignTensors(Mapping[str, Tensor]):
 
 
 def _tensors_in(file: Path, called: str) -> list[_Place]:
-    """What the child finds."""
+    """What the child process finds."""
     seconds = _SECONDS + file.stat().st_size // _BYTES_A_SECOND
     command = [sys.executable, "-I", unpickle.__file__, str(file.resolve())]
     command += [str(_SPARE_BYTES), str(seconds)]

@@ -29,11 +29,7 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {"quick_gelu": QuickGELU, "gelu": nn.
 
 
 class ResidualAttentionBlock(nn.Module):
-    """Attention and an MLP, each behind a layer norm and added to its input.
-
-    Args:
-        spec: of the encoder.
-    """
+    """Attention and an MLP, each behind a layer norm and added to its input."""
 
     def __init__(self, spec: EncoderSpec) -> None:
         super().__init__()
@@ -61,11 +57,7 @@ class ResidualAttentionBlock(nn.Module):
 
 
 class Transformer(nn.Module):
-    """The blocks, one after the other.
-
-    Args:
-        spec: of the encoder.
-    """
+    """The blocks, one after the other."""
 
     def __init__(self, spec: EncoderSpec) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""D3 itself: an image beside its patch-shuffled self, told apart by an attention head.
+"""The D3 network: an image and its patch-shuffled versions, compared by an attention head.
 
 ::
 
@@ -9,11 +9,47 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from d3.network.encoder import Encoder, with_class_token
-from d3.network.head import DiscrepancyHead
+
+
+class DiscrepancyHead(nn.Module):
+    """Single-head self-attention over the pair of features, flattened into one linear layer.
+
+    Parameter names are those of the published checkpoint ``classifier.pth``.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        self.fc = nn.Linear(2 * width, 1)
+
+    def forward(self, shuffled: Tensor, original: Tensor) -> Tensor:
+        """Logits (...) of two features (..., width); above 0 leans towards generated."""
+        pair = torch.stack([shuffled, original], dim=-2)
+        scores = self.query(pair) @ self.key(pair).mT / math.sqrt(self.width)
+        # The published weights were trained with the softmax over the queries, not the keys.
+        attended = scores.softmax(dim=-2) @ self.value(pair)
+        logit: Tensor = self.fc(attended.flatten(-2))
+        return logit.squeeze(-1)
+
+
+def draw_permutations(seed: int, count: int, patches: int) -> tuple[tuple[int, ...], ...]:
+    """``count`` orders of ``patches`` patches.
+
+    Drawn by sorting raw 64-bit words of PCG64, whose stream NumPy guarantees for ever (the stream
+    of ``Generator.permutation`` it does not).
+    """
+    words = np.random.PCG64(seed).random_raw(count * patches).reshape(count, patches)
+    return tuple(tuple(map(int, np.argsort(row, kind="stable"))) for row in words)
 
 
 class D3Network(nn.Module):

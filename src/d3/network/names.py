@@ -1,8 +1,8 @@
-"""Where in a checkpoint encoder and head lie, whatever stands before and in between their names.
+"""Finds encoder and head in a checkpoint, whatever wraps their names.
 
-Tools put words of their own around names: ``module.`` (DataParallel), ``_orig_mod.`` (compile),
-``state_dict.`` (Lightning, files of a training), ``model.`` and whatever else a class calls its
-parts. Encoder and head are known by what they hold, and may lie at any depth.
+Tools wrap names: ``module.`` (DataParallel), ``_orig_mod.`` (compile), ``state_dict.``
+(Lightning, training files), ``model.`` and any attribute of a class. Encoder and head are
+recognised by what they hold, at any depth.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from d3.domain.errors import CheckpointInvalid
 from d3.domain.models import Role
-from d3.network.looks import looks_like
+from d3.network.recognise import describe_names
 
 REMEDIES: dict[Role, str] = {
     "encoder": "Give the vision transformer of a CLIP checkpoint, in the key names of OpenAI, "
@@ -29,7 +29,7 @@ _WRAPPERS = frozenset(
 """Parts of names that DataParallel, compile, FSDP, checkpointing and DeepSpeed put in anywhere."""
 
 MAX_PARTS = 16
-"""Of so many encoders or heads in one file the same ones are told apart from others."""
+"""Up to this many encoders or heads in one file, copies of the same one are recognised."""
 
 _LANDMARKS: dict[Role, tuple[tuple[str, tuple[str, ...]], ...]] = {
     "encoder": (
@@ -61,12 +61,12 @@ _QKV = re.compile(r"self_attn\.([qkv])_proj\.(weight|bias)")
 
 
 def part_of(tensors: Mapping[str, Tensor], role: Role, called: str) -> dict[str, Tensor]:
-    """The encoder or the head of a checkpoint, under the names it has by itself.
+    """The encoder or the head of a checkpoint, under its own names.
 
     Args:
         tensors: of a whole file.
         role: which of the two.
-        called: what to blame the file as.
+        called: the file's name in errors.
 
     Returns:
         Tensors in OpenAI's and open_clip's names, or a head's.
@@ -107,7 +107,7 @@ def part_of(tensors: Mapping[str, Tensor], role: Role, called: str) -> dict[str,
 
 
 def some(names: Iterable[str], most: int = 3) -> str:
-    """The first few names, fit to be shown, and how many more."""
+    """The first few names, safe to show, and how many more."""
     ordered = sorted(re.sub(r"[^\x20-\x7e]", "?", name[:80]) for name in names)
     rest = len(ordered) - most
     return ", ".join(ordered[:most]) + (f" and {rest:,} more" if rest > 0 else "")
@@ -118,7 +118,7 @@ def _unwrapped(name: str) -> str:
 
 
 def _prefixes(names: Iterable[str], role: Role) -> list[str]:
-    """What stands before the names of every part of this kind."""
+    """The prefixes of all parts of this kind."""
     known = set(names)
     return [
         prefix
@@ -154,14 +154,14 @@ def _equal(one: Tensor, other: Tensor) -> bool:
 
 
 def _missing(names: list[str], role: Role, called: str) -> CheckpointInvalid:
-    """What the file is instead, and which name would have made it one."""
+    """What the file is instead, and which name is missing."""
     forms = _LANDMARKS[role]
     there = [one for one in forms if any(f".{name}".endswith(f".{one[0]}") for name in names)]
     landmark, companions = (there or forms)[0]
     wanted = (landmark, companions[0])
     ends = [one for one in wanted if not any(f".{name}".endswith(f".{one}") for name in names)]
     missing = ends[0] if ends else f"{wanted[1]} beside {wanted[0]}"
-    looks = looks_like(names)
+    looks = describe_names(names)
     if looks is None:
         has = f"; it has {some(names)}" if names else ""
         return CheckpointInvalid(
@@ -176,7 +176,7 @@ def _missing(names: list[str], role: Role, called: str) -> CheckpointInvalid:
 
 
 def _from_transformers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Hugging Face's names turned into OpenAI's; three projections of attention become one."""
+    """Hugging Face's names renamed to OpenAI's; the three projections of attention joined."""
     found: dict[str, Tensor] = {}
     parts: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():

@@ -1,8 +1,8 @@
-"""Weights laid out once as oneDNN's kernels want them, for processors.
+"""Weights packed for oneDNN's kernels, on CPUs.
 
-These are the operators into which torch's own compiler turns a frozen model's linear layers. They
-are no public promise: they are tried before they are relied on, and left alone where they are
-missing, refuse, or answer something else.
+These are the operators to which torch's own compiler lowers a frozen model's linear layers.
+They are not public, so each is tried before use, and not used where it is missing, refuses, or
+gives another result.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Precisions, and which of them a device computes by itself."""
+"""Precisions, and which of them a device computes natively."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def arithmetics(device: str) -> list[str]:
-    """The precisions in which a device (``"cpu"``, ``"cuda:0"``) computes, bfloat16 last."""
+    """The precisions that a device (``"cpu"``, ``"cuda:0"``) computes natively, bfloat16 last."""
     if device != "cpu":
         return ["fp32", "fp16", "bf16"]
     return ["fp32", "bf16"] if processor_has_bfloat16() else ["fp32"]
 
 
 def processor_has_bfloat16() -> bool:
-    """Whether the CPU multiplies bfloat16 numbers by itself."""
+    """Whether the CPU multiplies bfloat16 natively."""
     read = getattr(torch.cpu, "get_capabilities", None)
     if read is None:  # an older torch, which at least answers right
         return True
@@ -26,7 +26,7 @@ def processor_has_bfloat16() -> bool:
 def mkl_is_quicker(dtype: torch.dtype) -> bool:
     """Whether plain products beat packed ones on the CPU.
 
-    For AVX2, MKL's float32 kernels are a tenth quicker than oneDNN's; see benchmarks/RESULTS.md.
+    On AVX2, MKL's float32 kernels are a tenth quicker than oneDNN's; see benchmarks/RESULTS.md.
     """
     narrow = torch.backends.cpu.get_cpu_capability() == "AVX2"
     mkl: bool = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""The ways in which the encoder saves work without changing what it computes."""
+"""Optimisations of the encoder that do not change its result."""
 
 from __future__ import annotations
 

@@ -168,7 +168,7 @@ class _MakeTensor:
 
 
 class _MakeTypedTensor:
-    """``torch._utils._rebuild_tensor_v3``, likewise: its type is an argument."""
+    """``torch._utils._rebuild_tensor_v3``: the same, its type is an argument."""
 
     __slots__ = ()
 
@@ -189,7 +189,7 @@ class _MakeTypedTensor:
 
 
 class _MakeParameter:
-    """``torch._utils._rebuild_parameter``, likewise: its tensor."""
+    """``torch._utils._rebuild_parameter``: its tensor."""
 
     __slots__ = ()
 
@@ -198,7 +198,7 @@ class _MakeParameter:
 
 
 class _MakeSubclass:
-    """``torch._tensor._rebuild_from_type_v2``, likewise: the tensor without its class."""
+    """``torch._tensor._rebuild_from_type_v2``: the tensor without its class."""
 
     __slots__ = ()
 

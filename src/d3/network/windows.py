@@ -1,4 +1,4 @@
-"""What the network says of parts of an image: each neighbourhood of patches shown to it alone."""
+"""The logits of parts of an image: the network sees one window of patches at a time."""
 
 from __future__ import annotations
 
@@ -17,8 +17,16 @@ SIDE = 4
 _TOKENS_AT_ONCE = 2048
 
 
-def window_logits(network: D3Network, pixels: Tensor, permutations: Tensor) -> Tensor:
-    """Logits (grid, grid) of an image's patches: for each, the mean of the windows that hold it.
+def parts(spec: EncoderSpec) -> int:
+    """How many parts the windows are scored in; each costs about as much as an image."""
+    side = min(SIDE, spec.grid)
+    return math.ceil(_count(spec) * (side**2 + 1) / (spec.grid**2 + 1))
+
+
+def window_logits(
+    network: D3Network, pixels: Tensor, permutations: Tensor, start: int, stop: int
+) -> Tensor:
+    """Logits (windows,) of the windows in parts ``start`` to ``stop``.
 
     A window's patches go through both branches at the places they have there; all others are left
     out. All windows together cost about as much as twenty encodings.
@@ -27,21 +35,9 @@ def window_logits(network: D3Network, pixels: Tensor, permutations: Tensor) -> T
         network: in evaluation mode.
         pixels: uint8 RGB (1, S, S, 3).
         permutations: (K, patches); a window's logit is the mean over them.
+        start: the first part.
+        stop: one past the last, at most :func:`parts`.
     """
-    spec = network.encoder.spec
-    return averaged(some_window_logits(network, pixels, permutations, 0, parts(spec)), spec)
-
-
-def parts(spec: EncoderSpec) -> int:
-    """In how many parts the windows are shown that cost about as much as an image each."""
-    side = min(SIDE, spec.grid)
-    return math.ceil(_count(spec) * (side**2 + 1) / (spec.grid**2 + 1))
-
-
-def some_window_logits(
-    network: D3Network, pixels: Tensor, permutations: Tensor, start: int, stop: int
-) -> Tensor:
-    """Logits (windows,) of parts ``start`` to ``stop``; see :func:`window_logits`."""
     encoder = network.encoder
     spec, views = encoder.spec, len(permutations)
     first_window, end = (_count(spec) * part // parts(spec) for part in (start, stop))
@@ -61,7 +57,7 @@ def some_window_logits(
 
 
 def averaged(logits: Tensor, spec: EncoderSpec) -> Tensor:
-    """The map (grid, grid) of all windows' logits (windows,)."""
+    """Logits (grid, grid): for each patch the mean of the windows (windows,) that hold it."""
     windows = _windows(spec, logits.device)
     total = torch.zeros(spec.grid**2, dtype=torch.float64, device=logits.device)
     count = torch.zeros_like(total)
@@ -72,7 +68,7 @@ def averaged(logits: Tensor, spec: EncoderSpec) -> Tensor:
 
 
 def _count(spec: EncoderSpec) -> int:
-    """How many windows there are."""
+    """The number of windows."""
     return (spec.grid - min(SIDE, spec.grid) + 1) ** 2
 
 

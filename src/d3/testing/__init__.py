@@ -1,7 +1,7 @@
-"""What users of D3 and its own tests share: the reference pack runner, fakes and contract suites.
+"""For users of D3 and its own tests: the reference pack runner, fakes and a tiny model.
 
-Importing this package is quick and needs no pytest; the contract suites, which do, stand in
-:mod:`tests.support.contracts`.
+Importing this package is quick and needs no pytest. The contract suites of the ports are in
+``tests/support/contracts``.
 """
 
 from __future__ import annotations

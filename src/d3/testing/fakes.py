@@ -1,4 +1,4 @@
-"""Small working stand-ins for ports: a clock that is told the time, a detector without weights."""
+"""Small working stand-ins for ports: a clock set by hand, and a detector without weights."""
 
 from __future__ import annotations
 
@@ -25,11 +25,9 @@ class FakeClock:
         self._monotonic = 0.0
 
     def now(self) -> datetime:
-        """The moment, in UTC."""
         return self._now
 
     def monotonic(self) -> float:
-        """Seconds advanced so far."""
         return self._monotonic
 
     def advance(self, seconds: float) -> None:
@@ -43,9 +41,6 @@ class FakeDetector:
 
     View ``k`` of an image has the logit ``mean / 32 - 4 + k / 8``: black images lean towards
     real, white ones towards fake, in every view a little more.
-
-    Args:
-        failure: raised by every call to :meth:`score` while it is set.
 
     Attributes:
         failure: may be set and taken away between calls.
@@ -85,5 +80,4 @@ class FakeDetector:
             self._owner.release()
 
     def close(self) -> None:
-        """Note that it was closed."""
         self.closed = True

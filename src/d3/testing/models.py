@@ -32,14 +32,7 @@ def tiny_manifest(
 def tiny_model(
     folder: Path, name: str = "tiny", *, seed: int = 0, spec: EncoderSpec = TINY
 ) -> StoredModel:
-    """A complete model with random weights, written into the folder.
-
-    Args:
-        folder: gets ``encoder.safetensors`` and ``head.safetensors``.
-        name: the model's.
-        seed: of the weights.
-        spec: the encoder's shape.
-    """
+    """A complete model with random weights, written into the folder."""
     import torch
 
     from d3.network import DiscrepancyHead, Encoder

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from d3.domain.accounts import DEFAULT_SCOPES, Admission, KeyState, KeyWish, Principal, Scope, User
+from d3.domain.accounts import DEFAULT_SCOPES, Admission, KeyState, NewKey, Principal, Scope, User
 from d3.domain.errors import (
     AccessRefused,
     AccountInvalid,
@@ -110,17 +110,17 @@ class AccountsContract:
             with pytest.raises(UserNotFound):
                 accounts.set_active(id_, active=False)
             with pytest.raises(UserNotFound):
-                accounts.create_key(id_, KeyWish(), NOON)
+                accounts.create_key(id_, NewKey(), NOON)
             assert accounts.keys(id_) == []
 
     def test_a_key_opens_the_door_with_its_scopes(self, accounts: Accounts, ada: User) -> None:
-        made = accounts.create_key(ada.id, KeyWish("laptop", frozenset({Scope.READ})), NOON)
+        made = accounts.create_key(ada.id, NewKey("laptop", frozenset({Scope.READ})), NOON)
         assert made.key.startswith(f"d3_{made.key_id}_")
-        told = accounts.authenticate(made.key, NOON)
-        assert told == Principal(ada.id, made.key_id, frozenset({Scope.READ}))
+        reported = accounts.authenticate(made.key, NOON)
+        assert reported == Principal(ada.id, made.key_id, frozenset({Scope.READ}))
 
     def test_the_secret_is_shown_once(self, accounts: Accounts, ada: User) -> None:
-        made = accounts.create_key(ada.id, KeyWish("laptop"), NOON)
+        made = accounts.create_key(ada.id, NewKey("laptop"), NOON)
         (kept,) = accounts.keys()
         assert not hasattr(kept, "key")
         assert made.key not in repr(made)
@@ -129,7 +129,7 @@ class AccountsContract:
         assert (kept.created_at, kept.expires_at, kept.revoked_at) == (NOON, None, None)
 
     def test_every_other_key_is_invalid(self, accounts: Accounts, ada: User) -> None:
-        made = accounts.create_key(ada.id, KeyWish(), NOON)
+        made = accounts.create_key(ada.id, NewKey(), NOON)
         other = mint().key
         same_id = f"d3_{made.key_id}_{'0' * 49}"
         for key in (
@@ -140,13 +140,13 @@ class AccountsContract:
                 accounts.authenticate(key, NOON)
 
     def test_an_expired_key_opens_nothing(self, accounts: Accounts, ada: User) -> None:
-        made = accounts.create_key(ada.id, KeyWish(expires_at=NOON + HOUR), NOON)
+        made = accounts.create_key(ada.id, NewKey(expires_at=NOON + HOUR), NOON)
         accounts.authenticate(made.key, NOON + HOUR - SECOND)
         with pytest.raises(KeyExpired):
             accounts.authenticate(made.key, NOON + HOUR)
 
     def test_a_revoked_key_opens_nothing_ever_again(self, accounts: Accounts, ada: User) -> None:
-        made = accounts.create_key(ada.id, KeyWish(), NOON)
+        made = accounts.create_key(ada.id, NewKey(), NOON)
         first = accounts.revoke_key(made.key_id, NOON + HOUR)
         assert first.revoked_at == NOON + HOUR
         with pytest.raises(KeyRevoked):
@@ -154,7 +154,7 @@ class AccountsContract:
         assert accounts.revoke_key(made.key_id, NOON + DAY) == first
 
     def test_a_disabled_user_is_kept_out_until_enabled(self, accounts: Accounts, ada: User) -> None:
-        made = accounts.create_key(ada.id, KeyWish(), NOON)
+        made = accounts.create_key(ada.id, NewKey(), NOON)
         assert not accounts.set_active(ada.id, active=False).is_active
         with pytest.raises(UserDisabled):
             accounts.authenticate(made.key, NOON)
@@ -162,31 +162,31 @@ class AccountsContract:
         accounts.authenticate(made.key, NOON)
 
     def test_every_refusal_is_told_alike(self, accounts: Accounts, ada: User) -> None:
-        revoked = accounts.create_key(ada.id, KeyWish(), NOON)
+        revoked = accounts.create_key(ada.id, NewKey(), NOON)
         accounts.revoke_key(revoked.key_id, NOON)
-        expired = accounts.create_key(ada.id, KeyWish(expires_at=NOON), NOON)
+        expired = accounts.create_key(ada.id, NewKey(expires_at=NOON), NOON)
         shut = accounts.add_user("shut", None, NOON)
-        disabled = accounts.create_key(shut.id, KeyWish(), NOON)
+        disabled = accounts.create_key(shut.id, NewKey(), NOON)
         accounts.set_active(shut.id, active=False)
-        told = []
+        reported = []
         for key in (revoked.key, expired.key, disabled.key, mint().key, "nonsense"):
             with pytest.raises(AccessRefused) as refusal:
                 accounts.authenticate(key, NOON)
-            told.append(refusal.value)
-        assert len({(one.code, str(one)) for one in told}) == 1
+            reported.append(refusal.value)
+        assert len({(one.code, str(one)) for one in reported}) == 1
         reasons = ["revoked", "expired", "disabled", "invalid", "invalid"]
-        assert [one.reason for one in told] == reasons
+        assert [one.reason for one in reported] == reasons
 
     def test_only_who_holds_the_secret_learns_a_keys_state(
         self, accounts: Accounts, ada: User
     ) -> None:
-        made = accounts.create_key(ada.id, KeyWish(), NOON)
+        made = accounts.create_key(ada.id, NewKey(), NOON)
         accounts.revoke_key(made.key_id, NOON)
         with pytest.raises(KeyInvalid):
             accounts.authenticate(sealed(made.key_id, 0), NOON)
 
     def test_last_use_is_noted_at_most_once_a_minute(self, accounts: Accounts, ada: User) -> None:
-        made = accounts.create_key(ada.id, KeyWish(), NOON)
+        made = accounts.create_key(ada.id, NewKey(), NOON)
         noted = []
         for seconds in (0, 1, 59, 60, 61, 120):
             accounts.authenticate(made.key, NOON + seconds * SECOND)
@@ -198,24 +198,24 @@ class AccountsContract:
         self, accounts: Accounts, ada: User
     ) -> None:
         one, two = (
-            accounts.create_key(ada.id, KeyWish(expires_at=end), NOON) for end in (None, NOON + DAY)
+            accounts.create_key(ada.id, NewKey(expires_at=end), NOON) for end in (None, NOON + DAY)
         )
-        told = accounts.admit(two.key, NOON)
-        assert told == Admission(
+        reported = accounts.admit(two.key, NOON)
+        assert reported == Admission(
             Principal(ada.id, two.key_id, DEFAULT_SCOPES), NOON + DAY, ada.username
         )
         assert accounts.admit(one.key, NOON).expires_at is None
         assert [key.last_used_at for key in accounts.keys(None)] == [None, None]
-        accounts.note_uses({})
-        accounts.note_uses({one.key_id: NOON, two.key_id: NOON + HOUR, "gone": NOON})
-        accounts.note_uses({one.key_id: NOON + SECOND, two.key_id: NOON})
+        accounts.record_uses({})
+        accounts.record_uses({one.key_id: NOON, two.key_id: NOON + HOUR, "gone": NOON})
+        accounts.record_uses({one.key_id: NOON + SECOND, two.key_id: NOON})
         noted = {key.key_id: key.last_used_at for key in accounts.keys(None)}
         assert noted == {one.key_id: NOON + SECOND, two.key_id: NOON + HOUR}
 
     def test_a_key_that_was_shown_is_readmitted_by_its_id_while_it_is_good(
         self, accounts: Accounts, ada: User
     ) -> None:
-        one, two = (accounts.create_key(ada.id, KeyWish(expires_at=NOON + DAY), NOON) for _ in "ab")
+        one, two = (accounts.create_key(ada.id, NewKey(expires_at=NOON + DAY), NOON) for _ in "ab")
         assert accounts.readmit(one.key_id, NOON) == accounts.admit(one.key, NOON)
         assert accounts.keys()[0].last_used_at is None
         for nobodys in ("", "gone", one.key, "\0", "\ud800", "a" * 5000):
@@ -231,21 +231,21 @@ class AccountsContract:
             accounts.readmit(two.key_id, NOON)
 
     def test_two_keys_may_live_at_once_and_no_more(self, accounts: Accounts, ada: User) -> None:
-        first, second = (accounts.create_key(ada.id, KeyWish(), NOON) for _ in range(2))
+        first, second = (accounts.create_key(ada.id, NewKey(), NOON) for _ in range(2))
         with pytest.raises(KeyLimitReached):
-            accounts.create_key(ada.id, KeyWish(), NOON)
+            accounts.create_key(ada.id, NewKey(), NOON)
         accounts.revoke_key(first.key_id, NOON)
-        accounts.create_key(ada.id, KeyWish(expires_at=NOON + HOUR), NOON)
+        accounts.create_key(ada.id, NewKey(expires_at=NOON + HOUR), NOON)
         with pytest.raises(KeyLimitReached):
-            accounts.create_key(ada.id, KeyWish(), NOON)
-        accounts.create_key(ada.id, KeyWish(), NOON + HOUR)  # the other one is over
+            accounts.create_key(ada.id, NewKey(), NOON)
+        accounts.create_key(ada.id, NewKey(), NOON + HOUR)  # the other one is over
         accounts.authenticate(second.key, NOON)
-        accounts.create_key(accounts.add_user("grace", None, NOON).id, KeyWish(), NOON)
+        accounts.create_key(accounts.add_user("grace", None, NOON).id, NewKey(), NOON)
 
     def test_rotation_leaves_both_keys_until_the_overlap_is_over(
         self, accounts: Accounts, ada: User
     ) -> None:
-        old = accounts.create_key(ada.id, KeyWish("laptop", frozenset({Scope.MODELS})), NOON)
+        old = accounts.create_key(ada.id, NewKey("laptop", frozenset({Scope.MODELS})), NOON)
         new = accounts.rotate_key(old.key_id, HOUR, NOON + DAY, NOON)
         assert (new.name, new.scopes, new.user_id) == (old.name, old.scopes, ada.id)
         assert new.expires_at == NOON + DAY
@@ -256,7 +256,7 @@ class AccountsContract:
         accounts.authenticate(new.key, NOON + HOUR)
 
     def test_rotation_gives_no_key_more_time(self, accounts: Accounts, ada: User) -> None:
-        old = accounts.create_key(ada.id, KeyWish(expires_at=NOON + HOUR), NOON)
+        old = accounts.create_key(ada.id, NewKey(expires_at=NOON + HOUR), NOON)
         accounts.rotate_key(old.key_id, DAY, None, NOON)
         ends = {key.key_id: key.expires_at for key in accounts.keys(ada.id)}
         assert ends[old.key_id] == NOON + HOUR
@@ -264,7 +264,7 @@ class AccountsContract:
     def test_rotation_without_overlap_works_beside_another_live_key(
         self, accounts: Accounts, ada: User
     ) -> None:
-        one, two = (accounts.create_key(ada.id, KeyWish(), NOON) for _ in range(2))
+        one, two = (accounts.create_key(ada.id, NewKey(), NOON) for _ in range(2))
         with pytest.raises(KeyLimitReached):
             accounts.rotate_key(one.key_id, HOUR, None, NOON)
         accounts.authenticate(one.key, NOON)
@@ -275,9 +275,9 @@ class AccountsContract:
             accounts.authenticate(key.key, NOON)
 
     def test_an_ended_key_is_not_rotated(self, accounts: Accounts, ada: User) -> None:
-        revoked = accounts.create_key(ada.id, KeyWish(), NOON)
+        revoked = accounts.create_key(ada.id, NewKey(), NOON)
         accounts.revoke_key(revoked.key_id, NOON)
-        expired = accounts.create_key(ada.id, KeyWish(expires_at=NOON), NOON)
+        expired = accounts.create_key(ada.id, NewKey(expires_at=NOON), NOON)
         for key in (revoked, expired):
             with pytest.raises(KeyNotLive):
                 accounts.rotate_key(key.key_id, HOUR, None, NOON)
@@ -285,8 +285,8 @@ class AccountsContract:
 
     def test_keys_are_listed_oldest_first_and_by_user(self, accounts: Accounts, ada: User) -> None:
         grace = accounts.add_user("grace", None, NOON)
-        late = accounts.create_key(ada.id, KeyWish(), NOON + HOUR)
-        early = accounts.create_key(grace.id, KeyWish(), NOON)
+        late = accounts.create_key(ada.id, NewKey(), NOON + HOUR)
+        early = accounts.create_key(grace.id, NewKey(), NOON)
         assert [key.key_id for key in accounts.keys(None)] == [early.key_id, late.key_id]
         assert [key.key_id for key in accounts.keys(ada.id)] == [late.key_id]
         assert accounts.keys()[0].state(NOON) is KeyState.LIVE
@@ -304,7 +304,7 @@ class AccountsContract:
         assert len(accounts.users()) == 1
 
     def test_of_many_keys_created_at_once_two_are_made(self, accounts: Accounts, ada: User) -> None:
-        ended = _at_once(4, lambda: accounts.create_key(ada.id, KeyWish(), NOON))
+        ended = _at_once(4, lambda: accounts.create_key(ada.id, NewKey(), NOON))
         assert sorted(ended) == ["KeyLimitReached"] * 2 + ["done"] * 2
         assert len(accounts.keys()) == 2
 
@@ -314,13 +314,13 @@ class AccountsContract:
     def test_of_many_rotations_at_once_one_is_done(
         self, accounts: Accounts, ada: User, overlap: timedelta, others: str
     ) -> None:
-        old = accounts.create_key(ada.id, KeyWish(), NOON)
+        old = accounts.create_key(ada.id, NewKey(), NOON)
         ended = _at_once(4, lambda: accounts.rotate_key(old.key_id, overlap, None, NOON))
         assert sorted(ended) == [others] * 3 + ["done"]
         assert len(accounts.keys()) == 2
 
     def test_a_key_may_be_used_by_many_at_once(self, accounts: Accounts, ada: User) -> None:
-        made = accounts.create_key(ada.id, KeyWish(), NOON)
+        made = accounts.create_key(ada.id, NewKey(), NOON)
         assert _at_once(4, lambda: accounts.authenticate(made.key, NOON)) == ["done"] * 4
 
 

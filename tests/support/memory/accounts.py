@@ -11,18 +11,18 @@ from d3.domain.accounts import (
     Admission,
     ApiKey,
     IssuedKey,
-    KeyWish,
+    NewKey,
     Principal,
     User,
     admit,
+    check_key_limit,
     checked_email,
-    checked_room,
     checked_username,
     issued,
     presented,
     retired,
-    standing,
-    use_is_news,
+    should_record_use,
+    valid_owner,
 )
 from d3.domain.errors import KeyInvalid, KeyNotFound, UserExists, UserNotFound
 from d3.domain.history import in_utc
@@ -67,12 +67,12 @@ class MemoryAccounts:
             self._users[user_id] = replace(self._known(user_id), is_active=active)
             return self._users[user_id]
 
-    def create_key(self, user_id: int, wish: KeyWish, now: datetime) -> IssuedKey:
+    def create_key(self, user_id: int, new: NewKey, now: datetime) -> IssuedKey:
         """Make a key for an account."""
         with self._lock:
             self._known(user_id)
-            checked_room(self.keys(user_id), now)
-            return self._issue(user_id, wish, now)
+            check_key_limit(self.keys(user_id), now)
+            return self._issue(user_id, new, now)
 
     def keys(self, user_id: int | None = None) -> list[ApiKey]:
         """Every key, or those of an account, oldest first."""
@@ -96,16 +96,16 @@ class MemoryAccounts:
             old = self._key(key_id)
             ending = retired(old, overlap, in_utc(now))
             others = [key for key in self.keys(old.user_id) if key.key_id != key_id]
-            checked_room([*others, ending], now)
+            check_key_limit([*others, ending], now)
             self._keys[key_id] = ending
-            return self._issue(old.user_id, KeyWish(old.name, old.scopes, expires_at), now)
+            return self._issue(old.user_id, NewKey(old.name, old.scopes, expires_at), now)
 
     def authenticate(self, key: str, now: datetime) -> Principal:
         """Who sent this key. Its last use is noted, at most once a minute."""
         principal = self.admit(key, now).principal
         with self._lock:
-            if use_is_news(self._keys[principal.key_id], now):
-                self.note_uses({principal.key_id: now})
+            if should_record_use(self._keys[principal.key_id], now):
+                self.record_uses({principal.key_id: now})
         return principal
 
     def admit(self, key: str, now: datetime) -> Admission:
@@ -125,9 +125,9 @@ class MemoryAccounts:
             if found is None:
                 raise KeyInvalid
             active = self._users[found.user_id].is_active
-            return self._admission(standing(found, user_is_active=active, now=now), found)
+            return self._admission(valid_owner(found, user_is_active=active, now=now), found)
 
-    def note_uses(self, uses: Mapping[str, datetime]) -> None:
+    def record_uses(self, uses: Mapping[str, datetime]) -> None:
         """Write down when keys were last used; never backwards."""
         with self._lock:
             for key_id, used in uses.items():
@@ -141,9 +141,9 @@ class MemoryAccounts:
     def _admission(self, principal: Principal, found: ApiKey) -> Admission:
         return Admission(principal, found.expires_at, self._users[found.user_id].username)
 
-    def _issue(self, user_id: int, wish: KeyWish, now: datetime) -> IssuedKey:
+    def _issue(self, user_id: int, new: NewKey, now: datetime) -> IssuedKey:
         minted = mint()
-        made = issued(minted, user_id, wish, now)
+        made = issued(minted, user_id, new, now)
         kept = {one.name: getattr(made, one.name) for one in fields(ApiKey)}
         self._keys[made.key_id] = ApiKey(**kept)
         self._fingerprints[made.key_id] = minted.fingerprint

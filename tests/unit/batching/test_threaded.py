@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from d3.adapters.batching import Bounds, ThreadedQueue
-from d3.adapters.system import SystemClock
+from d3.adapters.in_process import SystemClock
 from d3.domain.errors import (
     DeadlineExceeded,
     DetectorFailed,

@@ -1,17 +1,18 @@
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
+from PIL import Image as PillowImage
 from torch import nn
 
-from d3.training.starter.baselines import BASELINES, laplacian_variance
 from d3.training.starter.camera import draw_camera, photograph
-from d3.training.starter.delivery import Delivery, deliver, draw_delivery, jpeg
-from d3.training.starter.filters import laplacian
-from d3.training.starter.forging import train_generators
-from d3.training.starter.generators import SEEN, UNSEEN, Family
-from d3.training.starter.matching import match_partner, noise_level
-from d3.training.starter.pairs import Pairs, make_pairs, photograph_scenes
+from d3.training.starter.evaluate import BASELINES, laplacian_variance
+from d3.training.starter.filters import Image, laplacian, match_partner, noise_level
+from d3.training.starter.generators import SEEN, UNSEEN, Family, Pictures, train_generators
+from d3.training.starter.pairs import Pairs, file_format_of, forge_scenes, photograph_scenes
+from d3.training.starter.postprocessing import FileFormat, draw_file_format, encode, jpeg
 from d3.training.starter.scenes import render_scene
 
 SIZE = 64
@@ -25,7 +26,24 @@ def generators() -> dict[Family, nn.Module]:
 
 @pytest.fixture(scope="module")
 def pairs(generators: dict[Family, nn.Module]) -> Pairs:
-    return make_pairs(generators, SCENES, seed=0, size=SIZE, per_scene=2)
+    return made(generators)
+
+
+def stored_pixels(picture: Image, file_format: FileFormat) -> Pictures:
+    """The pixels of a picture in [0, 1] after it was stored."""
+    content, _ = encode(picture, file_format)
+    return np.asarray(PillowImage.open(io.BytesIO(content)))
+
+
+def made(generators: dict[Family, nn.Module]) -> Pairs:
+    """Six scenes, two of the families' turns each, each stored in its file format."""
+    family = np.arange(2 * len(SCENES)) % len(generators)
+    camera, generated = [], []
+    for scene, _, pair in forge_scenes(generators, SCENES, family, seed=0, size=SIZE):
+        for into, picture in zip((camera, generated), pair, strict=True):
+            into.append(stored_pixels(picture, file_format_of(0, scene)))
+    partner = np.repeat(np.arange(len(SCENES)), 2)
+    return Pairs(np.stack(camera[::2]), np.stack(generated), partner, family, tuple(generators))
 
 
 def test_a_seed_and_a_number_name_a_scene() -> None:
@@ -60,7 +78,7 @@ def test_every_family_is_either_seen_or_held_out() -> None:
 
 
 def test_pairs_are_the_same_each_time(generators: dict[Family, nn.Module], pairs: Pairs) -> None:
-    again = make_pairs(generators, SCENES, seed=0, size=SIZE, per_scene=2)
+    again = made(generators)
 
     assert np.array_equal(again.camera, pairs.camera)
     assert np.array_equal(again.generated, pairs.generated)
@@ -74,7 +92,7 @@ def test_families_take_turns(pairs: Pairs) -> None:
 
 def test_a_pair_shares_its_content_size_and_colour() -> None:
     honest = {family: nn.Identity() for family in Family}
-    pairs = make_pairs(honest, SCENES, seed=0, size=SIZE, per_scene=2)
+    pairs = made(honest)
 
     assert pairs.camera.shape[1:] == pairs.generated.shape[1:] == (SIZE, SIZE, 3)
     for row, forgery in enumerate(pairs.generated):
@@ -101,16 +119,16 @@ def test_matching_gives_the_partners_noise_and_sharpness() -> None:
 
 def test_delivery_treats_both_pictures_alike() -> None:
     picture = photograph_scenes(0, [1], SIZE)[0] / np.float32(255)
-    delivery = Delivery(quality=80, subsampling=2)
+    file_format = FileFormat(quality=80, subsampling=2)
 
-    assert np.array_equal(deliver(picture, delivery), deliver(picture, delivery))
-    lossless = deliver(picture, Delivery(quality=0, subsampling=0))
+    assert np.array_equal(stored_pixels(picture, file_format), stored_pixels(picture, file_format))
+    lossless = stored_pixels(picture, FileFormat(quality=0, subsampling=0))
     assert np.abs(lossless / 255 - picture).max() < 1 / 255
 
 
 def test_deliveries_are_drawn_from_good_to_lossless() -> None:
     rng = np.random.default_rng(0)
-    qualities = {draw_delivery(rng).quality for _ in range(300)}
+    qualities = {draw_file_format(rng).quality for _ in range(300)}
 
     assert 0 in qualities
     assert min(qualities - {0}) >= 80

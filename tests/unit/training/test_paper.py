@@ -28,9 +28,8 @@ from d3.training.paper.augmentation import (
     installed_codecs,
     resized,
 )
-from d3.training.paper.fit import PaperPlan, State, validation_sets
+from d3.training.paper.fit import PaperPlan, Plateau, State, validation_sets
 from d3.training.paper.journal import Epoch
-from d3.training.paper.plateau import Plateau
 
 FOLDER = PACK / "training"
 EXPECTED = json.loads((FOLDER / "expected.json").read_text(encoding="utf-8"))

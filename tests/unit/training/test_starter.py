@@ -18,11 +18,15 @@ from d3.evaluation.calibration import fit_calibration
 from d3.network import D3Network, DiscrepancyHead, Encoder
 from d3.network.checkpoints import load_network
 from d3.training.starter.card import headline, model_card, notice
-from d3.training.starter.fit import FitSettings, fit, pair_batches
+from d3.training.starter.fit import (
+    FitSettings,
+    cosine_filters,
+    fit,
+    pair_batches,
+    start_as_spectrum,
+)
 from d3.training.starter.generators import Family
-from d3.training.starter.initialise import cosine_filters, start_as_spectrum
-from d3.training.starter.pairs import Pairs, photograph_scene
-from d3.training.starter.photo_pairs import Cutting
+from d3.training.starter.pairs import Cutting, Pairs, photograph_scene
 from d3.training.starter.photographs import Collection, Part, Photograph, find, opened, table
 from d3.training.starter.recipe import StarterPlan, build
 
@@ -197,16 +201,16 @@ def test_the_same_seed_gives_the_same_bytes(
 
 
 def test_progress_rises_to_one_in_every_stage(tmp_path: Path, photographs: Collection) -> None:
-    told: dict[str, list[float]] = {}
+    reported: dict[str, list[float]] = {}
     build(
         tmp_path,
         photographs,
         seed=2,
         plan=TINY,
-        progress=lambda stage, share: told.setdefault(stage, []).append(share),
+        progress=lambda stage, share: reported.setdefault(stage, []).append(share),
     )
 
-    for shares in told.values():
+    for shares in reported.values():
         assert shares == sorted(shares)
         assert shares[-1] == 1.0
 

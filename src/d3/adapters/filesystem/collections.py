@@ -19,9 +19,9 @@ from d3.domain.errors import (
 from d3.domain.folders import (
     EVERYTHING,
     Pattern,
+    absolute,
     files_below,
     split_pattern,
-    tidy,
     unreadable_folder,
 )
 from d3.domain.images import ImageSource
@@ -41,8 +41,6 @@ class FolderCollection:
     them without a look into the folders before it. Links to folders are not followed.
 
     Args:
-        folder: searched to the bottom.
-        pattern: which of its files are meant.
         source: what the collection is called; the folder unless said.
         inside: a folder that no link may lead out of; None where links lead anywhere.
     """
@@ -175,7 +173,7 @@ class ListCollection:
             self._check(first)
 
     def _absolute(self, entry: str) -> str:
-        return entry if "://" in entry else tidy(str(self._file.parent / entry))
+        return entry if "://" in entry else absolute(str(self._file.parent / entry))
 
     def _is_there(self, entry: str) -> bool:
         return bool(entry) and os.path.isfile(self._file.parent / entry)  # noqa: PTH113  any text
@@ -199,10 +197,10 @@ class ListCollection:
 
 
 def _places_of(cursor: str) -> Iterator[tuple[str, str]]:
-    """Where to go on: folders below the root, each with the path behind which its rest comes.
+    """Where to resume: folders below the root, each with the path after which its rest comes.
 
-    In the plain case it is the root's own, and the path alone is the cursor; else folders and paths
-    in turn, with NULs between them, which no path has.
+    Usually that is the root's own, and the path alone is the cursor. Otherwise folders and paths
+    alternate, separated by NUL, which no path holds.
     """
     parts = cursor.split("\0")
     if len(parts) == 1:
@@ -211,7 +209,7 @@ def _places_of(cursor: str) -> Iterator[tuple[str, str]]:
 
 
 def _later(waiting: Iterable[tuple[str, str]], unread: Iterable[tuple[str, OSError]]) -> str:
-    """The end of a cursor: what is to be looked into behind the folder that is being listed."""
+    """The end of a cursor: what is still to be listed after the current folder."""
     ahead = "".join(f"\0{folder}\0{behind}" for folder, behind in waiting)
     return ahead + "".join(f"\0{folder}\0" for folder, _ in unread)
 

@@ -23,13 +23,13 @@ from d3.adapters.model_files import (
     PackagedModels,
     check,
     check_model,
-    doomed,
     encode_manifest,
     existing,
     matches,
-    numbered,
     put_file,
     stored_manifest,
+    versions_to_remove,
+    with_version,
 )
 from d3.domain.errors import ModelDamaged, ModelNotFound, StorageFailed
 from d3.domain.files import replacing, storage_errors
@@ -104,7 +104,7 @@ class FilesystemRegistry:
             for source, file in ((encoder, manifest.encoder), (head, manifest.head)):
                 self._put_blob(source, file)
             version = max(self._versions(name), default=0) + 1
-            stored = numbered(manifest, version)
+            stored = with_version(manifest, version)
             put_file(self._manifest_path(name, version), encode_manifest(stored))
         return stored
 
@@ -114,7 +114,7 @@ class FilesystemRegistry:
         with self._locked():
             # Manifests are not read here: a damaged one can be removed as well.
             versions = self._versions(name)
-            removed = doomed(name, versions, version, self.active())
+            removed = versions_to_remove(name, versions, version, self.active())
             for one in removed:
                 self._manifest_path(name, one).unlink(missing_ok=True)
             if len(removed) == len(versions):
@@ -141,12 +141,11 @@ class FilesystemRegistry:
             return self._read(name, self._existing(checked_name(name), version))
 
     def _existing(self, name: str, version: int | None) -> int:
-        """The version asked for, or the newest."""
         return existing(name, self._versions(name), version)
 
     def _read(self, name: str, version: int) -> Manifest:
         text = self._manifest_path(name, version).read_bytes()
-        return self._packaged.noted(stored_manifest(text, name, version))
+        return self._packaged.with_notice(stored_manifest(text, name, version))
 
     def _names(self) -> set[str]:
         return {folder.name for folder in (self._root / "manifests").glob("*/")}

@@ -66,7 +66,7 @@ def _read(path: Path) -> str:
 
 
 def _write(path: Path, text: str, *, only_new: bool = False) -> None:
-    """Whole or not at all; nobody else may read it, not even for a moment."""
+    """Write the file atomically; only its owner can ever read it."""
     with storage_errors(f"{path.name} cannot be written", "Check D3_HOME."):
         path.parent.mkdir(parents=True, exist_ok=True)
         put(path, f"{text}\n".encode("ascii"), 0o600, only_new=only_new)

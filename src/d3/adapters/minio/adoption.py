@@ -1,7 +1,7 @@
-"""Heads put into the bucket by hand become models when they are first listed or opened.
+"""Heads uploaded to the bucket by hand become models when they are first listed or opened.
 
-Each is checked, bound to an encoder and stored with a manifest. From then on it is a model like any
-other. A head that is uploaded again becomes the next version.
+Each is checked, bound to an encoder and stored with a manifest. A head that is uploaded again
+becomes the next version.
 """
 
 from __future__ import annotations
@@ -23,12 +23,7 @@ _Summaries: TypeAlias = list[ModelSummary]
 
 
 class AdoptingRegistry:
-    """Implements ``ModelRegistry`` with another one, and takes bare heads in.
-
-    Args:
-        registry: keeps the models, and knows which bare heads lie in the bucket.
-        binder: makes models of them, in the same registry.
-    """
+    """Implements ``ModelRegistry`` with a :class:`MinioRegistry`, and imports bare heads."""
 
     def __init__(self, registry: MinioRegistry, binder: HeadBinder) -> None:
         self._registry = registry
@@ -41,25 +36,27 @@ class AdoptingRegistry:
         return self._registry.trouble
 
     def list(self) -> _Summaries:
-        """The newest version of every model, by name, after taking in what is new.
+        """The newest version of every model, by name, after importing new heads.
 
-        A head that cannot be taken in is left out, and said once; :meth:`open` says why.
+        A head that cannot be imported is left out and logged once; :meth:`open` says why.
         """
         found = self._registry.list()
         known = {one.manifest.name: one.manifest for one in found}
-        taken = [self._tried(head) for head in self._registry.bare_heads() if _is_new(head, known)]
-        return self._registry.list() if any(taken) else found
+        imported = [
+            self._try_import(head) for head in self._registry.bare_heads() if _is_new(head, known)
+        ]
+        return self._registry.list() if any(imported) else found
 
     def describe(self, name: str, version: int | None = None) -> Manifest:
         try:
             return self._registry.describe(name, version)
         except ModelNotFound:
-            if not self._taken(name, {}):
+            if not self._import_if_new(name, {}):
                 raise
             return self._registry.describe(name, version)
 
     def open(self, name: str, version: int | None = None) -> StoredModel:
-        """The model's files; a head that was put there since is taken in first.
+        """The model's files; a head that was uploaded since is imported first.
 
         Raises:
             CheckpointInvalid: the file of this name is no head, or no encoder here fits it.
@@ -69,7 +66,7 @@ class AdoptingRegistry:
                 known = {name: self._registry.describe(name)}
             except ModelNotFound:
                 known = {}
-            self._taken(name, known)
+            self._import_if_new(name, known)
         return self._registry.open(name, version)
 
     def verify(self, name: str, version: int | None = None) -> Manifest:
@@ -80,7 +77,7 @@ class AdoptingRegistry:
         return self._registry.put(manifest, encoder, head)
 
     def delete(self, name: str, version: int | None = None) -> None:
-        """Remove one version or all; a bare head of the name goes with the last of them."""
+        """Remove one version or all; after the last one also a bare head of that name."""
         self._registry.delete(name, version)
         if self._registry_has(name):
             return
@@ -101,21 +98,21 @@ class AdoptingRegistry:
         except ModelNotFound:
             return False
 
-    def _taken(self, name: str, known: dict[str, Manifest]) -> bool:
-        """Take the bare head of this name in, if there is one that is new."""
+    def _import_if_new(self, name: str, known: dict[str, Manifest]) -> bool:
+        """Import the bare head of this name, if there is a new one."""
         checked_name(name)
         for head in self._registry.bare_heads():
             if head.name == name and _is_new(head, known):
-                self._take(head)
+                self._import(head)
                 return True
         return False
 
-    def _tried(self, head: BareHead) -> bool:
-        """Take a head in; one that was refused before is not looked at again."""
+    def _try_import(self, head: BareHead) -> bool:
+        """Import a head; one that was refused before is not tried again."""
         if head in self._refused:
             return False
         try:
-            self._take(head)
+            self._import(head)
         except StorageUnavailable:
             return False
         except (ModelError, StorageFailed) as error:
@@ -124,14 +121,13 @@ class AdoptingRegistry:
             return False
         return True
 
-    def _take(self, head: BareHead) -> Manifest:
+    def _import(self, head: BareHead) -> Manifest:
         with (
             self._one_at_a_time,
             tempfile.TemporaryDirectory(prefix="d3-head-") as folder,
         ):
             file = self._registry.fetch_head(head, Path(folder))
-            # The file's own time, so that it is new again only when it is put there anew, however
-            # the clocks stand.
+            # The file's own time, so that only a later upload is new, whatever our clock says.
             return self._binder.bind(
                 head.name,
                 file,

@@ -39,9 +39,7 @@ class S3Place:
         endpoint: host and port, without a scheme.
         bucket: made when the first model is stored.
         access_key: None asks anonymously.
-        secret_key: belongs to it.
         secure: whether to speak TLS.
-        region: of the bucket.
         connect_seconds: until a connection stands, at most; tried twice.
         read_seconds: between two signs of life of a small request, at most.
         transfer_seconds: the same while files move.
@@ -66,8 +64,6 @@ class ObjectFacts:
     """What is known of an object without reading it.
 
     Attributes:
-        key: its name in the bucket.
-        size_bytes: of its content.
         modified: when it was last written, by the server's clock.
         sha256: of its content, as the writer stated it; may be empty.
     """
@@ -82,9 +78,6 @@ class Bucket:
     """Reads and writes objects. Safe to use from many threads.
 
     Every method raises StorageFailed or StorageUnavailable where the store refuses or is away.
-
-    Args:
-        place: which bucket, where.
 
     Raises:
         SettingsInvalid: there can be no such place.
@@ -212,7 +205,7 @@ class Bucket:
             response.release_conn()
 
     def _put(self, put: Callable[[], object]) -> None:
-        """Run the block, after making the bucket if it turns out to be missing."""
+        """Run the block, and make the bucket first if it is missing."""
         try:
             with translated():
                 put()

@@ -1,4 +1,4 @@
-"""What was read from the bucket, kept on this machine: a restart without the store needs it.
+"""A copy of what was read from the bucket, so that a restart does not need the store.
 
 ::
 
@@ -6,7 +6,7 @@
     FOLDER/manifests/<name>/<version>.json   as they were read last
     FOLDER/active, FOLDER/catalog.json       as they were read last
 
-A blob's time of modification is when it was opened last, by any process of this machine.
+A blob's modification time is when a process of this machine last opened it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class LocalCache:
         self._complained = False
 
     def keep(self, key: str, content: bytes) -> None:
-        """Keep a small object. A folder that cannot be written is said once and does no harm."""
+        """Keep a small object; a folder that cannot be written is logged once."""
         if self.kept(key) == content:
             return
         try:
@@ -55,31 +55,28 @@ class LocalCache:
             self._complained = True
 
     def kept(self, key: str) -> bytes | None:
-        """What was kept under this key, if anything."""
         try:
             return (self._folder / key).read_bytes()
         except OSError:
             return None
 
     def forget(self, key: str) -> None:
-        """Keep this no longer."""
         with usable():
             (self._folder / key).unlink(missing_ok=True)
 
     def blob(self, file: ModelFile) -> Path:
-        """Where a file has its place, whether or not it is there."""
+        """The path of a file, whether or not it is there."""
         return self._folder / "blobs" / f"{file.sha256}.safetensors"
 
     def prune(self, size_bytes: int, needed: set[str]) -> None:
-        """Remove the blobs that were not opened for longest, until all of them fit.
+        """Remove the least recently opened blobs until the rest fits.
 
-        Downloads that broke off count as blobs, and so does what stands beside this cache, of
-        other stores.
+        Interrupted downloads count as blobs, and so do the caches of other stores beside this one.
 
         Args:
-            size_bytes: that the blobs may take; files that have to stay may take more.
-            needed: SHA-256 of files that stay. What anybody opened within the hour stays too, for
-                it may be about to be read.
+            size_bytes: the most that blobs may take; files that have to stay may take more.
+            needed: SHA-256 of files that stay. Those opened within the hour stay too: they may be
+                about to be read.
         """
         found = []
         for path in self._folder.parent.glob("*/blobs/*"):
@@ -97,18 +94,18 @@ class LocalCache:
 
 
 def note_use(blob: Path) -> None:
-    """Note under its claim that a blob is opened now; it need not be there."""
+    """Mark a blob as opened now; it need not be there. Its lock must be held."""
     with suppress(OSError):
         os.utime(blob)
 
 
 def claim(blob: Path) -> FileLock:
-    """The right to bring a blob to its place, to say that it is used, or to take it away."""
+    """The lock for writing, marking or removing a blob."""
     return FileLock(blob.with_name(f".lock-{_sha256(blob)}"))
 
 
 def unfinished(blob: Path) -> Path:
-    """Where a blob is gathered before it has its place."""
+    """Where a blob is written before it is complete."""
     return blob.with_name(f"{_UNFINISHED}{_sha256(blob)}")
 
 
@@ -117,7 +114,7 @@ def _sha256(blob: Path) -> str:
 
 
 def _removed(blob: Path) -> bool:
-    """Take a blob away, unless it is in use; whether it is gone."""
+    """Remove a blob unless it is in use; whether it was removed."""
     with suppress(OSError, Timeout), claim(blob).acquire(timeout=0):
         if time.time() - blob.stat().st_mtime >= _IN_USE_SECONDS:
             blob.unlink()
@@ -126,7 +123,7 @@ def _removed(blob: Path) -> bool:
 
 
 def usable() -> AbstractContextManager[None]:
-    """Say what the file system refuses as StorageFailed."""
+    """Translate errors of the file system to StorageFailed."""
     return storage_errors(
         "The model cache cannot be used", "Check D3_HOME: its permissions and the free space."
     )

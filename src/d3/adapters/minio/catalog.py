@@ -1,4 +1,4 @@
-"""Two places to look models up: the bucket, and what this machine remembers of it."""
+"""Where models are looked up: in the bucket, or in this machine's copy of what it said."""
 
 from __future__ import annotations
 
@@ -20,18 +20,17 @@ _KEY = re.compile(r"manifests/([^/]+)/([1-9][0-9]{0,17})\.json")
 
 
 def manifest_key(name: str, version: int) -> str:
-    """Where a manifest stands."""
+    """The object's key."""
     return f"manifests/{name}/{version}.json"
 
 
 @dataclass(frozen=True, slots=True)
 class BareHead:
-    """A head's checkpoint that lies in a store without a manifest, put there by hand.
+    """A head's checkpoint uploaded by hand, without a manifest.
 
     Attributes:
-        name: the model's that it may become; the file's own.
-        size_bytes: of the file.
-        modified: ISO 8601 in UTC, when it was put there.
+        name: of the file, and of the model that it may become.
+        modified: when it was uploaded, ISO 8601 in UTC.
     """
 
     name: str
@@ -40,7 +39,7 @@ class BareHead:
 
 
 class StoredCatalog:
-    """The bucket; the cache gets to know what it says."""
+    """Reads the bucket, and copies what it says to the cache."""
 
     def __init__(self, bucket: Bucket, cache: LocalCache) -> None:
         self._bucket = bucket
@@ -58,7 +57,7 @@ class StoredCatalog:
         return catalog
 
     def manifest(self, name: str, version: int) -> bytes | None:
-        """A manifest's text; None where it is gone."""
+        """A manifest's text; None if it is gone."""
         key = manifest_key(name, version)
         text = self._bucket.read(key)
         if text is not None:
@@ -66,20 +65,18 @@ class StoredCatalog:
         return text
 
     def active(self) -> str | None:
-        """The model used when none is named."""
         text = self._bucket.read("active") or b""
         self._cache.keep("active", text)
         return _name(text)
 
 
 class CachedCatalog:
-    """What the bucket said last; what it was never asked is a StorageUnavailable."""
+    """What the bucket last said. Raises StorageUnavailable for what was never asked."""
 
     def __init__(self, cache: LocalCache) -> None:
         self._cache = cache
 
     def versions(self) -> Catalog:
-        """Every model that had a manifest."""
         try:
             catalog: Catalog = json.loads(self._kept(_CATALOG))
         except ValueError as error:
@@ -87,11 +84,9 @@ class CachedCatalog:
         return catalog
 
     def manifest(self, name: str, version: int) -> bytes | None:
-        """A manifest's text."""
         return self._kept(manifest_key(name, version))
 
     def active(self) -> str | None:
-        """The model that was used when none was named."""
         return _name(self._kept("active"))
 
     def _kept(self, key: str) -> bytes:
@@ -105,7 +100,7 @@ CatalogReader: TypeAlias = StoredCatalog | CachedCatalog
 
 
 def can_be_name(name: str) -> bool:
-    """Whether the name can be a model's."""
+    """Whether a model can have this name."""
     try:
         return bool(checked_name(name))
     except ModelNameInvalid:

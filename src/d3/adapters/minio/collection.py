@@ -67,7 +67,7 @@ class S3Images:
         return bytes(content)
 
     def _too_large(self, start: bytes) -> ImageError:
-        """What is said of an object that is not read to its end: a film is no image at all."""
+        """The error for an object that is not read to its end; a film is no image at all."""
         if sniff(start) is None:
             return ImageUnsupported("The object is not an image.", "Leave it out.")
         return ImageTooLarge(
@@ -82,7 +82,6 @@ class S3Collection:
     The cursor is the last key, behind which the server itself goes on.
 
     Args:
-        images: reads them.
         source: ``s3://BUCKET`` or ``s3://BUCKET/PREFIX``.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A model registry in a bucket of any S3 server, with a copy of what was used on this machine.
+"""A model registry in a bucket of any S3 server, with a copy on this machine.
 
 ::
 
@@ -7,7 +7,7 @@
     active                          the name of the model used when none is named
     <name>.pth                      a bare head, uploaded by hand
 
-While the store is away, reading goes on from the copy, and writing fails.
+While the store does not answer, the copy is read, and writing fails.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from d3.adapters.minio.catalog import (
 from d3.adapters.minio.versions import Claims
 from d3.adapters.model_files import (
     PackagedModels,
-    doomed,
     encode_manifest,
     existing,
     not_found,
-    numbered,
     stored_manifest,
+    versions_to_remove,
+    with_version,
 )
 from d3.domain.errors import (
     D3Error,
@@ -78,13 +78,10 @@ class MinioRegistry:
     (those of AWS, MinIO and Ceph are). Versions are unique and may have gaps.
 
     Args:
-        place: the bucket.
         cache: the folder for the copy; those of several stores may share it.
         packaged: folders of read-only models, which need no store.
-        progress: called as files move.
         cache_bytes: that the files of the copy may take; those of the active model and of the last
             two that were opened here stay, and what was opened within the hour.
-        monotonic: seconds that never run backwards.
 
     Raises:
         SettingsInvalid: there can be no such place.
@@ -107,8 +104,8 @@ class MinioRegistry:
         which = hashlib.sha256(f"{place.endpoint}/{place.bucket}".encode()).hexdigest()[:16]
         self._cache = LocalCache(cache / which)
         self._claims = Claims(self._bucket)
-        self._near: CatalogReader = CachedCatalog(self._cache)
-        self._far: CatalogReader = StoredCatalog(self._bucket, self._cache)
+        self._cached_catalog: CatalogReader = CachedCatalog(self._cache)
+        self._stored_catalog: CatalogReader = StoredCatalog(self._bucket, self._cache)
         self._breaker = CircuitBreaker(
             f"The S3 store at {place.endpoint}",
             "Models are served from the copy in D3_HOME until it is back.",
@@ -122,14 +119,13 @@ class MinioRegistry:
 
     @property
     def trouble(self) -> str | None:
-        """Why the store cannot be used, as of the last attempt; None while it answers."""
         return self._breaker.reason
 
     def list(self) -> _Summaries:
-        """The newest version of every model, by name; a damaged manifest is left out and warned of.
+        """The newest version of every model, by name; damaged manifests are skipped with a warning.
 
         Raises:
-            StorageUnavailable: the store is away, and was never listed from here.
+            StorageUnavailable: the store does not answer, and was never listed from here.
         """
         active, shipped = self.active(), self._packaged.manifests()
 
@@ -138,7 +134,7 @@ class MinioRegistry:
             names = [name for name in versions if name not in shipped]
             with ThreadPoolExecutor(_READERS) as pool:
                 read = pool.map(lambda name: _newest(catalog, name, versions[name]), names)
-            return {one.name: self._packaged.noted(one) for one in read if one is not None}
+            return {one.name: self._packaged.with_notice(one) for one in read if one is not None}
 
         found = shipped | self._ask(newest)
         return [
@@ -149,13 +145,13 @@ class MinioRegistry:
     def describe(self, name: str, version: int | None = None) -> Manifest:
         if (shipped := self._packaged.find(checked_name(name), version)) is not None:
             return shipped
-        return self._packaged.noted(self._ask(lambda catalog: _find(catalog, name, version)))
+        return self._packaged.with_notice(self._ask(lambda catalog: _find(catalog, name, version)))
 
     def open(self, name: str, version: int | None = None) -> StoredModel:
         """The model's files on this machine, checked against their SHA-256.
 
         Raises:
-            StorageUnavailable: the store is away, and the model was never opened here.
+            StorageUnavailable: the store does not answer, and the model was never opened here.
         """
         if (shipped := self._packaged.open(checked_name(name), version)) is not None:
             return shipped
@@ -175,7 +171,7 @@ class MinioRegistry:
     def verify(self, name: str, version: int | None = None) -> Manifest:
         if (shipped := self._packaged.open(checked_name(name), version)) is not None:
             return shipped.manifest
-        manifest = self._packaged.noted(_find(self._far, name, version))
+        manifest = self._packaged.with_notice(_find(self._stored_catalog, name, version))
         for role, file in manifest.files.items():
             what = f"{role} of the model {name!r}"
             transfers.verify(self._bucket, _blob_key(file), file, what)
@@ -188,7 +184,7 @@ class MinioRegistry:
         files = {file.sha256 for file in manifest.files.values()}
         with self._claims.next_version(name, files) as version:
             self._upload(manifest, encoder, head)
-            stored = numbered(manifest, version)
+            stored = with_version(manifest, version)
             text = encode_manifest(stored)
             self._bucket.write(manifest_key(name, version), text)
             # Somebody who was collecting garbage when the claim was made may have had these files
@@ -201,8 +197,8 @@ class MinioRegistry:
 
     def delete(self, name: str, version: int | None = None) -> None:
         self._packaged.protect(checked_name(name))
-        versions = self._far.versions().get(name, [])
-        for one in doomed(name, versions, version, self._far.active()):
+        versions = self._stored_catalog.versions().get(name, [])
+        for one in versions_to_remove(name, versions, version, self._stored_catalog.active()):
             self._bucket.remove(manifest_key(name, one))
             self._cache.forget(manifest_key(name, one))
         self._collect_garbage()
@@ -211,7 +207,7 @@ class MinioRegistry:
         """The name chosen with :meth:`activate`, if any; at most five seconds old.
 
         Raises:
-            StorageUnavailable: the store is away, and was never asked from here.
+            StorageUnavailable: the store does not answer, and never did.
         """
         with self._active_lock:
             if self._active is None or self._monotonic() > self._active[0] + _ACTIVE_SECONDS:
@@ -221,7 +217,7 @@ class MinioRegistry:
 
     def activate(self, name: str) -> None:
         if self._packaged.find(checked_name(name)) is None:
-            _find(self._far, name, None)
+            _find(self._stored_catalog, name, None)
         content = f"{name}\n".encode()
         self._bucket.write("active", content)
         self._cache.keep("active", content)
@@ -229,10 +225,8 @@ class MinioRegistry:
             self._active = self._monotonic(), name
 
     def bare_heads(self) -> Sequence[BareHead]:
-        """Those that are there, by name."""
-
         def ask(catalog: CatalogReader) -> Sequence[BareHead]:
-            found = self._bucket.list("", deep=False) if catalog is self._far else []
+            found = self._bucket.list("", deep=False) if catalog is self._stored_catalog else []
             return [
                 BareHead(one.key, one.size_bytes, one.modified.strftime("%Y-%m-%dT%H:%M:%SZ"))
                 for one in found or []
@@ -242,7 +236,7 @@ class MinioRegistry:
         return self._ask(ask)
 
     def fetch_head(self, head: BareHead, into: Path) -> Path:
-        """The head's file, unchecked, brought into the folder.
+        """Download the head's file, unchecked, into the folder.
 
         Raises:
             ModelNotFound: it is gone.
@@ -253,14 +247,13 @@ class MinioRegistry:
         return target
 
     def remove_head(self, head: BareHead) -> None:
-        """Take the head's file away."""
         self._bucket.remove(head.name)
 
     def _ask(self, question: Callable[[CatalogReader], Answer]) -> Answer:
-        """Ask the store, or the copy while the store is away."""
+        """Ask the store, or the copy while the store does not answer."""
         if self._breaker.attempt():
             try:
-                answer = question(self._far)
+                answer = question(self._stored_catalog)
             except StorageUnavailable as error:
                 self._breaker.failed(str(error))
             except StorageFailed:
@@ -272,18 +265,18 @@ class MinioRegistry:
                 self._breaker.worked()
                 return answer
         try:
-            return question(self._near)
+            return question(self._cached_catalog)
         except StorageUnavailable as error:
             if self._breaker.reason is None:
                 raise
             raise StorageUnavailable(self._breaker.reason, error.problem) from error
 
     def _needed(self) -> set[str]:
-        """SHA-256 of the files that a restart without the store would ask for."""
+        """SHA-256 of the files that a restart without the store would need."""
         models = list(self._opened)
         with suppress(StorageUnavailable, ModelError):
-            if (active := self._near.active()) is not None:
-                models.append(_find(self._near, active, None))
+            if (active := self._cached_catalog.active()) is not None:
+                models.append(_find(self._cached_catalog, active, None))
         return {file.sha256 for model in models for file in model.files.values()}
 
     def _upload(self, manifest: Manifest, encoder: Path, head: Path) -> None:
@@ -297,13 +290,13 @@ class MinioRegistry:
             )
 
     def _collect_garbage(self) -> None:
-        """Remove the files that neither a manifest nor an upload in flight names."""
+        """Remove the files that no manifest and no current upload names."""
         blobs = self._bucket.list("blobs/") or []
         needed = self._claims.needed()
         try:
-            for name, versions in self._far.versions().items():
+            for name, versions in self._stored_catalog.versions().items():
                 for version in versions:
-                    text = self._far.manifest(name, version)
+                    text = self._stored_catalog.manifest(name, version)
                     if text is not None:
                         files = stored_manifest(text, name, version).files.values()
                         needed |= {file.sha256 for file in files}

@@ -1,4 +1,4 @@
-"""Files on their way to and from the bucket: hashed as they move, resumed where they broke."""
+"""Uploads and downloads: hashed as they go, resumed where they broke off."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import BinaryIO, Self
 from d3.adapters.minio.bucket import Bucket, MiB
 from d3.adapters.minio.cache import claim, note_use, unfinished
 from d3.adapters.minio.errors import ObjectMissing
-from d3.adapters.model_files import MEND, check, matches
+from d3.adapters.model_files import REIMPORT, check, matches
 from d3.domain.backoff import resume_while_it_grows
 from d3.domain.errors import ModelDamaged, ModelNotFound, StorageFailed, StorageUnavailable
 from d3.domain.files import Progress, no_progress
@@ -48,10 +48,10 @@ def upload(
         try:
             bucket.upload(key, watched, file.size_bytes, file.sha256)  # type: ignore[arg-type]
         except OSError as error:  # minio-py's word for a file that ended early
-            raise ModelDamaged(f"The file {source.name!r} changed meanwhile.", MEND) from error
+            raise ModelDamaged(f"The file {source.name!r} changed meanwhile.", REIMPORT) from error
     if watched.sha256 != file.sha256:
         bucket.remove(key)
-        raise ModelDamaged(f"The file {source.name!r} changed meanwhile.", MEND)
+        raise ModelDamaged(f"The file {source.name!r} changed meanwhile.", REIMPORT)
     kept = bucket.facts(key)
     if kept is None or kept.size_bytes != file.size_bytes:
         raise StorageFailed(
@@ -144,7 +144,7 @@ def fetch(bucket: Bucket, key: str, target: Path, size_bytes: int) -> None:
 def _fill(
     bucket: Bucket, key: str, partial: Path, file: ModelFile, progress: Callable[[int], None]
 ) -> bool:
-    """Write what is missing of the file; whether the whole is the one recorded."""
+    """Download what is missing of the file; whether the result is the one recorded."""
     with partial.open("ab+") as stream, _Digest() as digest:
         stream.seek(0)
         while content := stream.read(MiB):
@@ -188,7 +188,7 @@ def _check_facts(bucket: Bucket, key: str, file: ModelFile, what: str) -> None:
 
 
 def _damaged(what: str, problem: str) -> ModelDamaged:
-    return ModelDamaged(f"The {what} {problem}.", MEND)
+    return ModelDamaged(f"The {what} {problem}.", REIMPORT)
 
 
 class _Digest:

@@ -1,12 +1,12 @@
-"""Version numbers of a bucket's models: two uploaders at once never get the same one.
+"""Version numbers of a bucket's models: two uploads at once never get the same one.
 
-S3 in general has no conditional write, so a number is claimed by two steps that every server with
-consistent listings orders: write ``manifests/<name>/<version>.claim-<token>``, then list. Of two
-uploaders that claim one number, the one that wrote last sees the other's claim. An uploader takes a
-number only if it sees no other claim on it, and no manifest; all others go on to higher numbers,
-apart by the rank of their tokens. So numbers are unique, and may have gaps. The claim also names
-the files that are about to be used, so that they are not collected as garbage, and it goes when the
-manifest stands.
+S3 in general has no conditional write, so a number is claimed in two steps that every server
+with consistent listings orders: write ``manifests/<name>/<version>.claim-<token>``, then list.
+Of two uploads that claim one number, the later writer sees the other's claim. An upload takes a
+number only if it sees no other claim on it and no manifest; others go on to higher numbers,
+spread by the rank of their tokens. So numbers are unique, and may have gaps. The claim also
+lists the files that are about to be used, so that they are not collected as garbage. It is
+removed once the manifest is written.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ class Claims:
 
     @contextmanager
     def next_version(self, name: str, files: Iterable[str]) -> Iterator[int]:
-        """A number of this model's that nobody else has, claimed for the length of the block.
+        """A version number of this model, reserved while the block runs.
 
         Args:
             name: the model's.
-            files: SHA-256 of those that its manifest will name.
+            files: SHA-256 of those that its manifest will list.
 
         Raises:
-            StorageUnavailable: too many upload this model at once.
+            StorageUnavailable: too many uploads of this model at once.
         """
         token = uuid.uuid4().hex
         content = json.dumps(sorted(files)).encode()
@@ -56,7 +56,7 @@ class Claims:
             self._bucket.remove(_key(name, version, token))
 
     def needed(self) -> set[str]:
-        """SHA-256 of the files that uploads in flight are about to use."""
+        """SHA-256 of the files that current uploads are about to use."""
         found: set[str] = set()
         for one in self._bucket.list("manifests/") or []:
             match = _ENTRY.fullmatch(one.key)
@@ -88,14 +88,14 @@ class Claims:
         )
 
     def _remove_quietly(self, key: str) -> None:
-        """A write that seemed to fail may have been kept all the same."""
+        """A write that seemed to fail may have succeeded."""
         try:
             self._bucket.remove(key)
         except StorageFailed:
             return
 
     def _entries(self, name: str) -> list[tuple[int, str]]:
-        """Every number that stands under the name, with the claim's token; none for a manifest."""
+        """Every number used under the name, with the claim's token; empty for a manifest."""
         matches = (
             _ENTRY.fullmatch(one.key) for one in self._bucket.list(f"manifests/{name}/") or []
         )

@@ -8,16 +8,71 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 
-from d3.adapters.fitting import encodings_at_once, worthwhile_threads
+from d3.adapters.cpu_sizing import encodings_at_once, worthwhile_threads
 from d3.adapters.openvino.export import ENCODER, POSITIONS, WEIGHTS
-from d3.adapters.openvino.head import NumpyHead
 from d3.adapters.openvino.store import PreparedEncoders, compile_options
-from d3.domain.errors import DeviceOutOfMemory, EngineMissing, EngineUnavailable
+from d3.domain.errors import CheckpointInvalid, DeviceOutOfMemory, EngineMissing, EngineUnavailable
 from d3.domain.images import Pixels
 from d3.domain.models import StoredModel
 from d3.domain.ports.detector import Logits
 from d3.domain.scoring import checked_views
+
+Array = NDArray[np.float32]
+
+
+class NumpyHead:
+    """The head of a stored model.
+
+    Raises:
+        CheckpointInvalid: the file does not hold a head of that width.
+    """
+
+    def __init__(self, file: Path, width: int) -> None:
+        shapes: dict[str, tuple[int, ...]] = {
+            f"{name}.weight": (width, width) for name in ("query", "key", "value")
+        }
+        shapes |= {f"{name}.bias": (width,) for name in ("query", "key", "value")}
+        shapes |= {"fc.weight": (1, 2 * width), "fc.bias": (1,)}
+        try:
+            with safe_open(file, framework="np") as stored:
+                self._weights = {
+                    name: stored.get_tensor(name).astype(np.float32) for name in shapes
+                }
+        except (SafetensorError, OSError, TypeError) as error:
+            raise CheckpointInvalid(
+                f"The checkpoint {file.name!r} is no sound head.", "Fetch or export it again."
+            ) from error
+        if any(self._weights[name].shape != shape for name, shape in shapes.items()):
+            raise CheckpointInvalid(
+                "The head was made for an encoder of another width.",
+                "Encoder and head must have been trained for the same width.",
+            )
+        self._width = width
+
+    @property
+    def size_bytes(self) -> int:
+        """The memory that its weights take."""
+        return sum(one.nbytes for one in self._weights.values())
+
+    def logits(self, features: Array) -> Array:
+        """Logits (n, K) of features (n, 1 + K, width), the original's first."""
+        shuffled = features[:, 1:]
+        original = np.broadcast_to(features[:, :1], shuffled.shape)
+        pair = np.stack([shuffled, original], axis=-2)
+        query, key, value = (self._linear(pair, name) for name in ("query", "key", "value"))
+        scores = query @ key.swapaxes(-1, -2) / np.float32(self._width**0.5)
+        odds = np.exp(scores - scores.max(axis=-2, keepdims=True))
+        attended = odds / odds.sum(axis=-2, keepdims=True) @ value
+        logits: Array = self._linear(attended.reshape(*shuffled.shape[:-1], -1), "fc")[..., 0]
+        return logits
+
+    def _linear(self, values: Array, name: str) -> Array:
+        made: Array = values @ self._weights[f"{name}.weight"].T + self._weights[f"{name}.bias"]
+        return made
+
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -77,7 +132,7 @@ class OpenVinoEngine:
         precision = _choose(self._precision, capabilities)
         threads = worthwhile_threads(spec)
         machine = {"openvino": self._version, "processor": processor, "can": capabilities}
-        prepared = PreparedEncoders(self._folder, machine, _say_preparing).get(
+        prepared = PreparedEncoders(self._folder, machine, _announce_preparation).get(
             model, precision, threads
         )
         try:
@@ -109,7 +164,6 @@ class OpenVinoDetector:
         encoder: compiled; pixels and positions in, features out.
         head: in float32.
         positions: (1 + up to 16, 1 + patches, width), the original's first.
-        precision: of the encoder.
         encodings: how many images and shuffled images share a forward pass at most.
         weights_bytes: of encoder and head, as prepared: OpenVINO does not tell what it holds.
     """
@@ -164,7 +218,7 @@ class OpenVinoDetector:
 
 
 def _choose(asked: str, capabilities: list[str]) -> Precision:
-    """The precision asked for where the processor has it, else float32 with a word."""
+    """The precision asked for if the processor has it, else float32 with a warning."""
     if asked in ("auto", "fp32"):
         return "fp32"
     if asked == "bf16" and "BF16" in capabilities:
@@ -187,7 +241,7 @@ def _orders(
     return np.concatenate([positions[None], positions[np.concatenate([first, inverse], axis=1)]])
 
 
-def _say_preparing() -> None:
+def _announce_preparation() -> None:
     _LOG.warning("Preparing the model for OpenVINO, once for this machine; it may take a minute.")
 
 

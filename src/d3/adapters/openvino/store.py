@@ -109,7 +109,7 @@ class PreparedEncoders:
 
 
 def _is_whole(folder: Path, facts: Facts) -> bool:
-    """Whether the folder holds what was made of just this, byte for byte."""
+    """Whether the folder holds a complete encoder prepared from exactly this model."""
     try:
         record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
         hashes = record.pop("files")

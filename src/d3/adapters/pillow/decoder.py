@@ -289,7 +289,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def _open_without_waiting(path: str, flags: int) -> int:
-    """A pipe that nobody writes to would keep an ordinary ``open`` waiting for ever."""
+    """An ordinary ``open`` of a pipe without a writer would wait for ever."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 

@@ -1,8 +1,8 @@
 """Decoding in child processes, so that limits hold even where a decoder misbehaves.
 
-The decoders are C libraries fed by strangers. One that crashes, never ends or takes all memory
-costs here a child its life and the sender an error; a new child takes over with the next image. A
-child that was taken over altogether can write no file and answer nothing but pixels and facts.
+The decoders are C libraries, and their input is untrusted. One that crashes, never ends or takes
+all memory only ends its child process and fails this image; the next image gets a new child. Even a
+child under an attacker's control can write no file and answer nothing but pixels and facts.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ class IsolatedDecoder:
 
 
 def _is_encoded(source: ImageSource) -> TypeGuard[str | Path | bytes]:
-    """Whether a child is needed; pixels are no file of a stranger's."""
+    """Whether a child is needed: pixels need no decoding."""
     return isinstance(source, str | Path | bytes)
 
 

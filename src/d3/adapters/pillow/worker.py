@@ -117,7 +117,7 @@ def _limit_memory(spare_bytes: int) -> None:
 
 
 _ALL_PAGES, _DATA_PAGES = 0, 5
-"""ReservedSlots in ``/proc/self/statm``."""
+"""Fields of ``/proc/self/statm``."""
 
 
 def _mapped(which: int = _ALL_PAGES) -> int:

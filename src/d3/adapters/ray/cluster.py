@@ -1,7 +1,7 @@
 """Workers of a bulk scan on every node of a Ray cluster, as many as its GPUs or cores feed.
 
-Where they run, and that they run again after a process or a node died, is Ray's affair; which of
-them judges what, and that every image has one row, is the ledger's, as it is without Ray.
+Ray decides where they run and restarts them when a process or a node dies. The ledger decides
+which of them judges what, and that every image has one row, as it does without Ray.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from d3.domain.errors import D3Error, ScanFailed, SettingsInvalid
 _LOG = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.5
 _LAST_SECONDS = 10.0
-_KNOCK_SECONDS = 5.0
+_CONNECT_SECONDS = 5.0
 _CLIENT = "ray://"
 
 
 class Share(NamedTuple):
-    """What of a node a worker has.
+    """What a worker gets of a node.
 
     Attributes:
-        cores: that decode.
-        gpus: 1, or 0 where the processor runs the model too.
+        cores: for decoding.
+        gpus: 1, or 0 where the CPU runs the model too.
     """
 
     cores: int
@@ -51,7 +51,6 @@ class RayCluster:
         address: ``auto`` for the cluster that runs on this machine, or ``HOST:PORT``.
         work: what a worker does; it travels to the nodes, so D3 is installed on each.
         cores: of a worker on a node without GPUs.
-        gpus: whether GPUs are to be used.
         shared: whether the ledger can be reached from other machines.
     """
 
@@ -65,12 +64,7 @@ class RayCluster:
         self._shared = shared
 
     def run(self, name: str, is_over: Callable[[], bool], idle: Callable[[], None]) -> None:
-        """Have workers on all nodes, new ones too, work on a scan until it is over.
-
-        Args:
-            name: the scan's.
-            is_over: whether it is.
-            idle: called now and then.
+        """Run workers on all nodes, also new ones, until the scan is over.
 
         Raises:
             SettingsInvalid: there is no such cluster, or its nodes share no database.
@@ -100,7 +94,7 @@ class RayCluster:
                 try:
                     ray.get(ended)
                 except RayTaskError as error:
-                    failure = _ours(error)
+                    failure = _as_d3_error(error)
                     given_up[share] += 1
                     _LOG.warning("a worker gives up, %d are left: %s", len(running), failure)
                     ray.kill(worker)
@@ -112,7 +106,7 @@ class RayCluster:
             ray.wait([*running], num_returns=len(running), timeout=_LAST_SECONDS)
 
     def _shares(self) -> Iterator[Share]:
-        """One for each worker that the nodes which live can feed."""
+        """One for each worker that the live nodes can feed."""
         for node in ray.nodes():
             resources = node["Resources"] if node["Alive"] else {}
             cores, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
@@ -134,9 +128,9 @@ class RayCluster:
     @contextmanager
     def _connected(self) -> Iterator[None]:
         # Ray tells of nodes that died on stdout, where the result is to stand alone.
-        with _signals_kept(), redirect_stdout(sys.stderr):
+        with _keep_signal_handler(), redirect_stdout(sys.stderr):
             try:
-                _knock(self._address)
+                _check_port(self._address)
                 ray.init(
                     self._address, namespace="d3", log_to_driver=False, logging_level="warning"
                 )
@@ -153,7 +147,7 @@ class RayCluster:
 
 
 class _Worker:
-    """A process on a node; Ray starts another one where it died, and calls it again."""
+    """A process on a node; if it dies, Ray starts another one and calls it again."""
 
     def run(self, work: Work, name: str, cores: int, gpus: int) -> None:
         work(name, cores, bool(gpus))
@@ -170,7 +164,7 @@ def _worker(share: Share) -> Any:
     return actor.remote()
 
 
-def _ours(error: RayTaskError) -> D3Error:
+def _as_d3_error(error: RayTaskError) -> D3Error:
     if isinstance(error.cause, D3Error):
         return error.cause
     failed = ScanFailed(f"A worker failed ({type(error.cause).__name__}).", "Ray's logs have more.")
@@ -178,16 +172,16 @@ def _ours(error: RayTaskError) -> D3Error:
     return failed
 
 
-def _knock(address: str) -> None:
-    """See that somebody listens there, which Ray itself tries for minutes."""
+def _check_port(address: str) -> None:
+    """Check that somebody listens there; Ray itself tries for minutes."""
     host, _, port = address.removeprefix(_CLIENT).rpartition(":")
     if host:
-        socket.create_connection((host.strip("[]"), int(port)), _KNOCK_SECONDS).close()
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
 
 
 @contextmanager
-def _signals_kept() -> Iterator[None]:
-    """Ray puts a handler of its own in the place of ours."""
+def _keep_signal_handler() -> Iterator[None]:
+    """Restore our signal handler, which Ray replaces."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

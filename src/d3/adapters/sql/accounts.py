@@ -17,20 +17,20 @@ from d3.domain.accounts import (
     Admission,
     ApiKey,
     IssuedKey,
-    KeyWish,
+    NewKey,
     Presented,
     Principal,
     Scope,
     User,
     admit,
+    check_key_limit,
     checked_email,
-    checked_room,
     checked_username,
     issued,
     presented,
     retired,
-    standing,
-    use_is_news,
+    should_record_use,
+    valid_owner,
 )
 from d3.domain.errors import KeyInvalid, KeyNotFound, StorageFailed, UserExists, UserNotFound, shown
 from d3.domain.history import LARGEST_ID, in_utc
@@ -101,12 +101,12 @@ class SqlAccounts:
             raise _no_user(user_id)
         return _user_of(row)
 
-    def create_key(self, user_id: int, wish: KeyWish, now: datetime) -> IssuedKey:
+    def create_key(self, user_id: int, new: NewKey, now: datetime) -> IssuedKey:
         _check_id(user_id)
         with self._database.writing() as connection:
             _lock_user(connection, user_id)
-            checked_room(_keys(connection, user_id), now)
-            return _issue(connection, user_id, wish, now)
+            check_key_limit(_keys(connection, user_id), now)
+            return _issue(connection, user_id, new, now)
 
     def keys(self, user_id: int | None = None) -> list[ApiKey]:
         if user_id is not None and not 1 <= user_id <= LARGEST_ID:
@@ -138,20 +138,20 @@ class SqlAccounts:
             keys = {key.key_id: key for key in _keys(connection, owner)}
             old = keys[key_id]
             keys[key_id] = ending = retired(old, overlap, in_utc(now))
-            checked_room(keys.values(), now)
+            check_key_limit(keys.values(), now)
             connection.execute(
                 sa.update(_K)
                 .where(_K.key_id == key_id)
                 .values(expires_at=ending.expires_at, revoked_at=ending.revoked_at)
             )
-            return _issue(connection, owner, KeyWish(old.name, old.scopes, expires_at), now)
+            return _issue(connection, owner, NewKey(old.name, old.scopes, expires_at), now)
 
     def authenticate(self, key: str, now: datetime) -> Principal:
         found, principal, _ = self._admit(key, now)
-        if use_is_news(found, now):
-            # Nobody is kept out because a note could not be made.
+        if should_record_use(found, now):
+            # A use that cannot be recorded is no reason to refuse a valid key.
             with suppress(StorageFailed):
-                self.note_uses({found.key_id: now})
+                self.record_uses({found.key_id: now})
         return principal
 
     def admit(self, key: str, now: datetime) -> Admission:
@@ -164,10 +164,10 @@ class SqlAccounts:
         if row is None:
             raise KeyInvalid
         found = _key_of(row)
-        principal = standing(found, user_is_active=row.is_active, now=now)
+        principal = valid_owner(found, user_is_active=row.is_active, now=now)
         return Admission(principal, found.expires_at, row.username)
 
-    def note_uses(self, uses: Mapping[str, datetime]) -> None:
+    def record_uses(self, uses: Mapping[str, datetime]) -> None:
         if not uses:
             return
         used = sa.bindparam("used", type_=_K.last_used_at.type)
@@ -184,7 +184,7 @@ class SqlAccounts:
     def _admit(self, key: str, now: datetime) -> tuple[ApiKey, Principal, str]:
         asked = presented(key)
         with self._database.reading() as connection:
-            row = connection.execute(_search(_meant(asked))).one_or_none()
+            row = connection.execute(_search(_matching(asked))).one_or_none()
         if row is None:
             raise KeyInvalid
         found = _key_of(row)
@@ -193,7 +193,7 @@ class SqlAccounts:
         return found, principal, row.username
 
 
-def _meant(asked: Presented) -> sa.ColumnElement[bool]:
+def _matching(asked: Presented) -> sa.ColumnElement[bool]:
     if asked.key_id is None:
         return _K.secret_sha256 == asked.fingerprint
     return _K.key_id == asked.key_id
@@ -211,9 +211,9 @@ def _keys(connection: sa.Connection, user_id: int | None) -> list[ApiKey]:
     return [_key_of(row) for row in connection.execute(wanted)]
 
 
-def _issue(connection: sa.Connection, user_id: int, wish: KeyWish, now: datetime) -> IssuedKey:
+def _issue(connection: sa.Connection, user_id: int, new: NewKey, now: datetime) -> IssuedKey:
     minted = mint()
-    made = issued(minted, user_id, wish, now)
+    made = issued(minted, user_id, new, now)
     connection.execute(
         sa.insert(_K).values(
             key_id=made.key_id,

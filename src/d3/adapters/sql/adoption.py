@@ -59,7 +59,7 @@ _COLUMNS = {
         "threshold": "coalesce(threshold, 0.5)",
         "processing_time": "coalesce(processing_time, 0)",
         "created_at": "{moment}",
-        # SQLite lets a row name an account that is not there, unless told otherwise.
+        # By default SQLite lets a row name a user that does not exist.
         "user_id": "(SELECT u.id FROM users u WHERE u.id = user_id)",
         "verdict": "CASE WHEN {is_fake} THEN 'fake' ELSE 'real' END",
         "views": "1",
@@ -199,10 +199,7 @@ def _moment_in_sql(connection: sa.Connection, table: str) -> str:
 
 
 def _moment(text: Any) -> str | None:
-    """SQLite's text of a moment as D3 keeps it, None of what is no moment.
-
-    Without a zone it was UTC's.
-    """
+    """A time in SQLite's text as D3 stores it; None if it is none. Without a zone it is UTC."""
     if text is None:
         return _EPOCH
     try:
@@ -214,7 +211,7 @@ def _moment(text: Any) -> str | None:
 
 
 def _hash_keys(connection: sa.Connection) -> None:
-    """Of each plain key keep the fingerprint, in a row as later migrations expect it."""
+    """Replace each plain key by its fingerprint, in a row as later migrations expect it."""
     old = _OLD.format("users")
     asked = sa.text(
         f"SELECT id, api_key FROM {old} "  # noqa: S608
@@ -224,7 +221,7 @@ def _hash_keys(connection: sa.Connection) -> None:
         "INSERT INTO api_keys (key_id, user_id, name, secret_sha256, scopes, created_at) "
         "SELECT :key_id, :user_id, 'prototype', CAST(:hash AS VARCHAR), :scopes, created_at "
         "FROM users "
-        # Two users with one key were never told apart: the prototype took the first.
+        # Of two users with one key the prototype always took the first.
         "WHERE id = :user_id AND NOT EXISTS "
         "(SELECT 1 FROM api_keys k WHERE k.secret_sha256 = CAST(:hash AS VARCHAR))"
     )

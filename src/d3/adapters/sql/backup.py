@@ -18,7 +18,7 @@ def backup(database: Database, file: Path, progress: Progress = no_progress) -> 
     """Copy the database, as it stands at this moment, into a file that is whole or not there.
 
     Args:
-        database: an embedded one; writers go on meanwhile.
+        database: an embedded one; it may be written at the same time.
         file: must not be there yet.
         progress: called with the pages copied.
 

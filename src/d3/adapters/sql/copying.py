@@ -95,9 +95,9 @@ def _snapshot(database: Database) -> Iterator[sa.Connection]:
             connection.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
-            from d3.adapters.sql.postgres import take_time
+            from d3.adapters.sql.postgres import lift_time_limit
 
-            take_time(connection)
+            lift_time_limit(connection)
         yield connection
 
 

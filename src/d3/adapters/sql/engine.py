@@ -28,11 +28,9 @@ class Database:
 
     Args:
         where: a file for SQLite, or a URL: ``sqlite:///FILE`` or ``postgresql://...`` (psycopg 3).
-        pool_size: connections kept open at most.
         connect_seconds: how long to wait for a server.
         statement_seconds: how long PostgreSQL may work on one statement.
         pool_seconds: how long to wait for a connection while all are in use.
-        prepared: whether statements are prepared on PostgreSQL.
 
     Raises:
         SettingsInvalid: the URL is not one of those.
@@ -116,15 +114,6 @@ class Database:
                             "Look into the history before trying again.",
                         ) from error
 
-    def ping(self) -> None:
-        """Ask the database for nothing, to see that it answers.
-
-        Raises:
-            StorageFailed: it does not.
-        """
-        with self.reading() as connection:
-            connection.execute(sa.text("SELECT 1"))
-
     def close(self) -> None:
         """Close every connection that is not in use."""
         self.engine.dispose()
@@ -136,10 +125,10 @@ class Database:
 
 
 def _make_private(file: Path) -> None:
-    """Make the database's file, empty, where it is not there.
+    """Make an empty database file where there is none.
 
-    It holds names and hashes of people's images: nobody else may read it. SQLite gives the files
-    beside it the same mode.
+    It holds names and hashes of people's images, so only its owner may read it. SQLite gives the
+    files beside it the same mode.
     """
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)

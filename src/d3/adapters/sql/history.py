@@ -78,16 +78,20 @@ class SqlHistory:
             row = connection.execute(gone).one_or_none()
             if row is None:
                 raise _not_found(id_)
-            told = (_K.owner == (row.user_id or ANONYMOUS), _K.first_id <= id_, _K.last_id >= id_)
-            connection.execute(sa.delete(_K).where(*told))
+            answers = (
+                _K.owner == (row.user_id or ANONYMOUS),
+                _K.first_id <= id_,
+                _K.last_id >= id_,
+            )
+            connection.execute(sa.delete(_K).where(*answers))
 
     def forget(
         self, results_before: datetime | None, records_before: datetime | None
     ) -> tuple[int, int]:
         if results_before is not None:
-            told = (_K.created_at < results_before, _K.answer.is_not(None))
+            answers = (_K.created_at < results_before, _K.answer.is_not(None))
             with self._database.writing() as connection:
-                connection.execute(sa.delete(_K).where(*told))
+                connection.execute(sa.delete(_K).where(*answers))
         return (
             self._forget(InferenceResult, results_before),
             self._forget(RequestLogRow, records_before),
@@ -210,7 +214,7 @@ class _UndoneError(Exception):
 
 
 def _blank_row(table: sa.Table) -> dict[str, object]:
-    """A row that the table would take, with a key that no other row has."""
+    """A row that the table would accept, with a key that no other row has."""
     blanks: dict[type, object] = {
         str: secrets.token_hex(8),
         int: -secrets.randbelow(2**31 - 1) - 1,
@@ -246,7 +250,6 @@ def _not_found(id_: int) -> ResultNotFound:
 
 
 def _tally(sums: queries.Sums) -> dict[str, Any]:
-    """The sums in the words of :class:`d3.domain.history.Tally`."""
     return {
         "total_inferences": sums.total,
         "total_fake": sums.is_fake,
@@ -259,7 +262,7 @@ def _tally(sums: queries.Sums) -> dict[str, Any]:
 
 
 def _moment(start: str | datetime) -> datetime:
-    """A bucket's start: PostgreSQL's moment, or SQLite's day or hour."""
+    """The start of a bucket, from PostgreSQL's timestamp or SQLite's day or hour."""
     if isinstance(start, datetime):
         return start.astimezone(UTC)
     return datetime.fromisoformat(start).replace(tzinfo=UTC)

@@ -63,14 +63,13 @@ class BulkInsert:
                 for name, form in forms
             )
             done = connection.exec_driver_sql(self._by_rows(len(some)), values)
-            # Nobody else writes meanwhile, so the statement's ids have no gap; this is the last.
+            # No other writer is active, so the statement's ids have no gap; this is the last.
             last = done.lastrowid
             yield from range(last - len(some) + 1, last + 1)
 
     def _make_sqlite_forms(
         self, dialect: sa.Dialect
     ) -> list[tuple[str, Callable[[Any], Any] | None]]:
-        """How SQLite keeps each column's values."""
         return [
             (column.name, column.type.dialect_impl(dialect).bind_processor(dialect))
             for column in self._columns

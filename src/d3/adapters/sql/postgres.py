@@ -2,7 +2,7 @@
 
 A server may go silent without going away. Its own ``statement_timeout`` ends a slow statement, and
 TCP's keepalives find a machine that is gone. A server that is stopped, or behind a middle box that
-swallows its answers, is found by neither: only whoever waits can stop waiting.
+swallows its answers, is found by neither: only a time limit on the client helps.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def create_engine(
     session = _Session(statement_seconds, prepared)
     event.listen(engine, "connect", session.connected)
     event.listen(engine, "begin", session.begun)
-    event.listen(engine, "handle_error", _leave_a_standby)
+    event.listen(engine, "handle_error", _drop_read_only_server)
     return engine
 
 
@@ -65,17 +65,19 @@ class BoundedConnection(psycopg.Connection[Any]):
     """A connection of psycopg.
 
     Attributes:
-        patience: seconds that one answer is waited for; None for ever.
+        answer_seconds: to wait for one answer; None for ever.
         pooled: whether a connection pooler stands between this process and the server.
     """
 
-    patience: float | None = None
+    answer_seconds: float | None = None
     pooled: bool = False
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         """Wait for an answer; a connection that gives none is closed: its state is unknown."""
         try:
-            return super().wait(gen, interval, timeout if timeout is not None else self.patience)
+            return super().wait(
+                gen, interval, timeout if timeout is not None else self.answer_seconds
+            )
         except psycopg.OperationalError as error:
             if timeout is None and type(error).__name__ == "_WaitTimeout":
                 self.pgconn.finish()
@@ -86,28 +88,28 @@ class BoundedConnection(psycopg.Connection[Any]):
 
 
 def _wait_only(engine: sa.Engine, statement_seconds: float) -> None:
-    """Have an engine's connections wait a little longer than a statement may take."""
-    patience = statement_seconds + _MARGIN_SECONDS
+    """Let an engine's connections wait a little longer than a statement may take."""
+    answer_seconds = statement_seconds + _MARGIN_SECONDS
 
     def connect(_: object, __: object, arguments: Any, named: Any) -> BoundedConnection:
         return BoundedConnection.connect(*arguments, **named)
 
     def renew(connection: Any, *_: object) -> None:
         if connection is not None:  # as it is where it was invalidated
-            connection.patience = patience
+            connection.answer_seconds = answer_seconds
 
     event.listen(engine, "do_connect", connect)
     event.listen(engine, "connect", renew)
     event.listen(engine, "checkin", renew)
 
 
-def take_time(connection: sa.Connection) -> None:
+def lift_time_limit(connection: sa.Connection) -> None:
     """Let the transaction that has begun take as long as it needs; its server is PostgreSQL."""
     for name in ("statement_timeout", "idle_in_transaction_session_timeout"):
         connection.execute(sa.text(f"SET LOCAL {name} = 0"))
     driver = connection.connection.dbapi_connection
     if isinstance(driver, BoundedConnection):
-        driver.patience = None
+        driver.answer_seconds = None
 
 
 class _Session:
@@ -146,15 +148,15 @@ class _Session:
 
 
 def _is_pooled(connection: BoundedConnection) -> bool:
-    """Whether a pooler stands between: the server process is not the one that said hello."""
+    """Whether a pooler stands between: the server process is not the one that answered first."""
     row = connection.execute("SELECT pg_backend_pid()").fetchone()
     return row is not None and row[0] != connection.info.backend_pid
 
 
-def _leave_a_standby(context: sa.engine.ExceptionContext) -> None:
-    """Close connections to a server that has become read-only: another may have taken its place.
+def _drop_read_only_server(context: sa.engine.ExceptionContext) -> None:
+    """Close connections to a server that has become read-only.
 
-    After a switchover the old primary lives on as a standby and answers every ping.
+    After a switchover the old primary lives on as a standby and still answers pings.
     """
     if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
         context.is_disconnect = True

@@ -108,12 +108,9 @@ class Sums(NamedTuple):
     """What is added up over some rows.
 
     Attributes:
-        total: rows.
         is_fake: of them above their threshold.
-        seconds: that they took together.
         fake: rows by verdict.
-        uncertain: likewise.
-        demo: of models that nobody should rely on.
+        demo: of models with a notice.
     """
 
     total: int
@@ -247,6 +244,6 @@ def _series_by_hops(where: HistoryFilter, size: BucketSize) -> sa.Select[Any]:
 def _extreme(
     choose: Callable[..., Any], one: sa.ColumnElement[str], others: Sequence[Any]
 ) -> sa.ColumnElement[str]:
-    """The larger or smaller of the texts; SQLite's ``max`` of one alone would be an aggregate."""
+    """The larger or smaller of the texts; SQLite's ``max`` of one argument is an aggregate."""
     chosen: sa.ColumnElement[str] = choose(one, *others) if others else one
     return chosen

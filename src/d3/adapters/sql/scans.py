@@ -278,7 +278,7 @@ class SqlScanLedger:
 
 
 def _packed(uris: Sequence[str]) -> bytes:
-    """JSON in ASCII keeps names that are no Unicode."""
+    """JSON in ASCII keeps names that are not valid Unicode."""
     return zlib.compress(json.dumps(list(uris)).encode(), 1)
 
 

@@ -65,8 +65,8 @@ def current(database: Database) -> str | None:
 def state(database: Database) -> SchemaState:
     """How the database stands: empty, at head, behind, ahead, the prototype's, or foreign.
 
-    The prototype's has its three tables with exactly its columns. Foreign means that other tables
-    with our names are there which our migrations did not make; the rest is nobody's business.
+    The prototype's has its three tables with exactly its columns. A foreign one has tables with our
+    names that our migrations did not make; other tables do not matter.
 
     Raises:
         StorageFailed: the database cannot be read.
@@ -77,7 +77,7 @@ def state(database: Database) -> SchemaState:
 
 
 def upgrade(database: Database, revision: str = "head") -> str:
-    """Run the migrations that are missing, all or none; the revision that the database is at then.
+    """Run the missing migrations, all or none; the revision reached.
 
     The prototype's tables are adopted. Several processes may call this at once; one works and the
     others wait.
@@ -91,7 +91,7 @@ def upgrade(database: Database, revision: str = "head") -> str:
 
 
 def migrate(connection: sa.Connection, revision: str = "head") -> str:
-    """Run the migrations that are missing in the caller's transaction; the revision reached."""
+    """Run the missing migrations in the caller's transaction; the revision reached."""
     from alembic import command
     from alembic.config import Config
 
@@ -106,9 +106,9 @@ def migrate(connection: sa.Connection, revision: str = "head") -> str:
 
 
 def make_ready(database: Database) -> Path | None:
-    """What a service does at its start: fill an empty database, upgrade an embedded one.
+    """Prepare a service's database: fill an empty one, upgrade an embedded one.
 
-    An embedded one that holds rows is copied into a file beside it first; the answer is that file.
+    An embedded one that holds rows is first copied to a file beside it, which is returned.
 
     Raises:
         SchemaMismatch: a server's tables are behind, or any are ahead, foreign or the prototype's;
@@ -126,17 +126,17 @@ def make_ready(database: Database) -> Path | None:
 
 
 def exclusively(connection: sa.Connection) -> None:
-    """Let this transaction take its time, and others that change tables wait for its end."""
+    """Lift the time limit of this transaction; others that change tables wait for its end."""
     if connection.dialect.name != "sqlite":
-        from d3.adapters.sql.postgres import take_time
+        from d3.adapters.sql.postgres import lift_time_limit
 
-        take_time(connection)
+        lift_time_limit(connection)
         connection.execute(sa.text("SET LOCAL lock_timeout = 0"))
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
 
 
 def has_rows(connection: sa.Connection) -> bool:
-    """Whether any table with one of our names holds a row."""
+    """Whether any of our tables holds a row."""
     present = set(sa.inspect(connection).get_table_names()) & set(Base.metadata.tables)
     return any(
         connection.scalar(sa.select(sa.literal(1)).select_from(sa.table(name)).limit(1))
@@ -149,7 +149,7 @@ def _upgrade(database: Database, revision: str, *, keep_backup: bool) -> Upgrade
     with database.writing() as connection:
         _check_encoding(connection)
         exclusively(connection)
-        # Only now: looked at while another process adopts, the tables seem to be nobody's.
+        # Only now: while another process adopts the tables, they would look foreign.
         found = state_of(connection)
         _refuse(found, SchemaState.AHEAD, SchemaState.FOREIGN)
         old = found in {SchemaState.BEHIND, SchemaState.PROTOTYPE}
@@ -216,7 +216,7 @@ class SqlSchema:
 
 
 def _close_to_others(database: Database) -> None:
-    """Take everybody's right to read from a file that an earlier D3 made for all to read."""
+    """Make a file that an earlier D3 left readable for all private."""
     file = Path(database.url.database or "")
     if database.is_sqlite and file.is_file() and file.stat().st_mode & 0o077:
         with suppress(OSError):  # another user's file, or a system without such rights
@@ -237,7 +237,7 @@ def _check_encoding(connection: sa.Connection) -> None:
 
 
 def _revisions() -> list[str]:
-    """All that there are, the oldest first: the numbers with which their files begin.
+    """All revisions, the oldest first: the numbers with which their files begin.
 
     Read without Alembic, whose import takes longer than most commands.
     """

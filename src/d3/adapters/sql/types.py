@@ -58,7 +58,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class AnyText(TypeDecorator[str]):
-    """Text that may be no Unicode or hold NUL, as paths and keys of strangers do.
+    """Text that may be invalid Unicode or hold NUL, as foreign paths and keys do.
 
     No database takes that as it is: such text, and what begins with a quotation mark, is kept as a
     JSON string in ASCII; all other text as it is.

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from d3.adapters.fitting import encodings_at_once, worthwhile_threads
+from d3.adapters.cpu_sizing import encodings_at_once, worthwhile_threads
 from d3.adapters.torch.device import Precision, at_most, choose_device, choose_precision
 from d3.adapters.torch.graphs import Graphs, sizes_up_to
 from d3.domain.errors import DeviceOutOfMemory
@@ -78,9 +78,7 @@ class TorchDetector:
     Args:
         network: in evaluation mode, on its device.
         permutations: (up to 16, patches), on the same device.
-        precision: of the encoder.
         encodings: how many images and shuffled images share a forward pass at most.
-        weights_bytes: what the network takes on its device.
     """
 
     def __init__(
@@ -148,7 +146,7 @@ class TorchDetector:
         with torch.inference_mode(), at_most(self._threads):
             image = torch.from_numpy(pixels[None].copy()).to(permutations.device)
             try:
-                found = windows.some_window_logits(network, image, permutations, start, stop)
+                found = windows.window_logits(network, image, permutations, start, stop)
                 logits: NDArray[np.float64] = found.double().cpu().numpy()
             except (RuntimeError, MemoryError) as error:
                 if not _is_out_of_memory(error):
@@ -200,7 +198,7 @@ class TorchDetector:
         return logits
 
     def _lower(self, images: int, views: int, error: Exception) -> None:
-        """Share the memory among half as many images from now on, if that is possible."""
+        """Halve the number of images that share a pass, if that is possible."""
         if images == 1:
             raise DeviceOutOfMemory(
                 f"{self.device} has no room for one image with {views} views.",
@@ -221,12 +219,11 @@ class TorchDetector:
 
 
 def _size(part: torch.nn.Module, dtype: torch.dtype) -> int:
-    """Bytes of its weights in this type."""
     return sum(one.numel() for one in part.parameters()) * dtype.itemsize
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Torch has a class of its own for GPUs; on the CPU only the sentence tells."""
+    """Torch has an error class for GPUs; on the CPU only the message tells."""
     return isinstance(
         error, torch.OutOfMemoryError | MemoryError
     ) or "can't allocate memory" in str(error)

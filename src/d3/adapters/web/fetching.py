@@ -34,7 +34,6 @@ class HttpFetcher:
     """Brings files from the network, and goes on where it was cut off.
 
     Args:
-        progress: called as bytes arrive.
         pause_seconds: before the first new attempt; each fruitless one doubles it.
         quiet_seconds: after which a server that sends nothing counts as gone.
     """
@@ -126,14 +125,14 @@ class _Download:
             if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and done:
                 if response.headers.get("Content-Range") == f"bytes */{done}":
                     return  # it was whole already
-                self._begin_anew()
+                self._restart()
                 raise _Busy("the part that lay here does not fit")
             self._check_status(response)
             start, total = _extent(response)
             if start != done:
                 if start:
                     raise _Busy("another part than the one asked for")
-                self._begin_anew()
+                self._restart()
             self._note_tag(response)
             self._check_room(start, total)
             self._write(response, start, total)
@@ -150,7 +149,7 @@ class _Download:
                 stream.write(chunk)
                 self._progress(self._name, done, total or self._most)
 
-    def _begin_anew(self) -> None:
+    def _restart(self) -> None:
         self.part.unlink(missing_ok=True)
         self.tag.unlink(missing_ok=True)
 
@@ -184,7 +183,7 @@ class _Download:
             )
 
     def _too_large(self) -> SourceUnavailable:
-        self._begin_anew()
+        self._restart()
         return SourceUnavailable(
             f"{self.url} is larger than {self._most:,} bytes: it is not the file wanted.",
             _ELSEWHERE,
@@ -192,7 +191,7 @@ class _Download:
 
 
 def _extent(response: httpx.Response) -> tuple[int, int | None]:
-    """Where the answer's bytes begin in the file, and the whole file's size if it is said."""
+    """Where the answer's bytes begin in the file, and the whole file's size if known."""
     if response.status_code == httpx.codes.PARTIAL_CONTENT:
         said = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
         if said is None:

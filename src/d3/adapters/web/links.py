@@ -1,8 +1,8 @@
-"""Files that strangers link to: fetched from public servers alone, in bounded time and memory.
+"""Linked files: fetched from public servers only, with limits of time and size.
 
-The guard sits where the connection is made. A name is resolved once, each of its addresses must be
-public, and the connection goes to one of those, so that no second answer of a name server counts.
-TLS is for the name still. Proxies, cookies and credentials are unknown here.
+The check sits where the connection is made. A name is resolved once, each of its addresses must
+be public, and the connection goes to one of those, so a second answer of a name server does not
+count. TLS still checks the name. Proxies, cookies and credentials are not used.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ Resolve: TypeAlias = Callable[[str, int], Sequence[str]]
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
-# What Python 3.11 calls global and is nobody's server: relays, tunnels, identifiers, documentation.
-_NOBODYS = [ipaddress.ip_network(one) for one in ("192.88.99.0/24", "2001::/23", "3fff::/20")]
+# Global by Python 3.11, but no servers: relays, tunnels, identifiers, documentation.
+_RESERVED = [ipaddress.ip_network(one) for one in ("192.88.99.0/24", "2001::/23", "3fff::/20")]
 _MOST_REDIRECTS = 5
 _REDIRECTS = {301, 302, 303, 307, 308}
 _WEB_PORTS, _FREE_PORTS = {None, 80, 443}, range(1024, 65536)
@@ -39,7 +39,7 @@ _HEADERS = [("User-Agent", "d3"), ("Accept", "image/*"), ("Accept-Encoding", "id
 
 
 def is_public(address: Address) -> bool:
-    """Whether the whole world may ask this address; one that carries another is judged by that."""
+    """Whether an address is public; an address that carries another is judged by that one."""
     if isinstance(address, ipaddress.IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour
         if address in _NAT64:
@@ -51,25 +51,23 @@ def is_public(address: Address) -> bool:
     return (
         address.is_global
         and not address.is_multicast
-        and not any(address in network for network in _NOBODYS)
+        and not any(address in network for network in _RESERVED)
     )
 
 
 def resolve(host: str, port: int) -> list[str]:
-    """The addresses that the system knows of a name."""
+    """The addresses of a host."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(place[0]) for *_, place in found))
 
 
 class GuardedLinks:
-    """Fetches files for strangers, from servers that the whole world may ask and no others.
+    """Fetches files that callers link to, from public servers only.
 
     Args:
-        most_bytes: of a file.
-        seconds: from the first look at the name to the last byte.
+        seconds: from resolving the name to the last byte.
         allowed: networks that may be asked though they are not public.
-        resolve: gives the addresses of a host.
-        ssl_context: decides which servers are who they say.
+        ssl_context: for TLS; the system's certificates unless given.
     """
 
     def __init__(
@@ -92,13 +90,12 @@ class GuardedLinks:
         return self._given_ssl or httpx.create_ssl_context(trust_env=False)
 
     def fetch(self, url: str) -> LinkedImage:
-        """Fetch a file whole, within a time and a size.
+        """Fetch a file whole, within the limits of time and size.
 
         Raises:
-            LinkInvalid: nothing like this is fetched: no address of a web server, or one with a
-                password in it.
+            LinkInvalid: it is not the address of a web server, or holds a password.
             LinkUnavailable: the server is not public, does not answer in time, or has no such file.
-            ImageTooLarge: there is more of it than an image may have.
+            ImageTooLarge: the file is larger than an image may be.
         """
         guard = _Guard(self._resolve, self._allowed, time.monotonic() + self._seconds)
         place = _checked(url)
@@ -155,7 +152,7 @@ def _checked(url: str, origin: httpx.URL | None = None) -> httpx.URL:
 
     Args:
         url: the link.
-        origin: what it is relative to, where a server sent it.
+        origin: the page that redirected to it, if any.
     """
     try:
         place = httpx.URL(url) if origin is None else origin.join(url)
@@ -177,20 +174,13 @@ _AS_IN = "Give one such as https://example.org/photo.jpg."
 
 
 def _in_parts(place: httpx.URL) -> httpcore.URL:
-    """As httpcore takes it, without the fragment."""
     return httpcore.URL(
         scheme=place.raw_scheme, host=place.raw_host, port=place.port, target=place.raw_path
     )
 
 
 class _Guard(httpcore.NetworkBackend):
-    """Connects to public addresses alone, and to nothing once the time is over.
-
-    Args:
-        resolve: is asked once for each connection.
-        allowed: may be asked too.
-        until: on the monotonic clock.
-    """
+    """Connects to public addresses only, and not after the deadline (monotonic clock)."""
 
     def __init__(self, resolve: Resolve, allowed: Sequence[Network], until: float) -> None:
         self._resolve = resolve
@@ -224,7 +214,7 @@ class _Guard(httpcore.NetworkBackend):
         raise failure
 
     def left(self) -> float:
-        """Seconds until the time is over."""
+        """Seconds until the deadline."""
         left = self._until - time.monotonic()
         if left <= 0:
             raise httpcore.ReadTimeout
@@ -245,7 +235,7 @@ class _Guard(httpcore.NetworkBackend):
 
 
 def _not_public() -> LinkUnavailable:
-    """One sentence for names that are not there and for those inside: it tells nobody which."""
+    """The same sentence for unknown names and for private addresses, so that it reveals nothing."""
     return LinkUnavailable(
         "The link's server is not a public one that is known by this name.",
         "Check the link, or save the image and choose the file.",
@@ -253,14 +243,13 @@ def _not_public() -> LinkUnavailable:
 
 
 class _Timed(httpcore.NetworkStream):
-    """A connection on which nothing is waited for longer than the time that is left."""
+    """A connection that never waits beyond the deadline."""
 
     def __init__(self, stream: httpcore.NetworkStream, left: Callable[[], float]) -> None:
         self._stream = stream
         self._left = left
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """What has come, or comes in time."""
         del timeout
         return self._stream.read(max_bytes, self._left())
 

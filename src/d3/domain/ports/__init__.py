@@ -1,5 +1,5 @@
-"""What the domain needs from outside, each need a Protocol; adapters implement them.
+"""What the domain needs from outside, as Protocols; adapters implement them.
 
-Ports are synchronous. What queues hands out ``concurrent.futures.Future``s, so that waiting never
-holds a thread.
+Ports are synchronous. What takes turns returns ``concurrent.futures.Future``s, so that waiting
+never holds a thread.
 """

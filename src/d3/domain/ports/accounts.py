@@ -1,4 +1,4 @@
-"""Who calls: users and their API keys, sessions, and how much each caller may ask."""
+"""Users and their API keys, sessions, and rate limits."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, runtime_checkable
 
-from d3.domain.accounts import Admission, ApiKey, IssuedKey, KeyWish, Principal, User
+from d3.domain.accounts import Admission, ApiKey, IssuedKey, NewKey, Principal, User
 
 
 @runtime_checkable
 class Accounts(Protocol):
-    """Users and keys; of a key's secret only the SHA-256 is kept. Safe to use from many threads.
+    """Users and keys. Of a key's secret only the SHA-256 is kept. Safe to use from many threads.
 
-    Every method raises StorageFailed where the store cannot be used. A moment has a zone.
+    Every method raises StorageFailed if the store cannot be used. All times have a zone.
     """
 
     def add_user(self, username: str, email: str | None, now: datetime) -> User:
-        """Make an account.
+        """Create a user.
 
         Raises:
-            UserExists: the username or the email is another account's.
+            UserExists: another user has the username or the email.
             AccountInvalid: one of them cannot be used.
         """
         ...
 
     def user(self, username: str) -> User:
-        """The account of this name.
+        """The user of this name.
 
         Raises:
             UserNotFound: there is none.
@@ -35,32 +35,32 @@ class Accounts(Protocol):
         ...
 
     def users(self) -> list[User]:
-        """Every account, by id."""
+        """All users, by id."""
         ...
 
     def set_active(self, user_id: int, *, active: bool) -> User:
-        """Let all keys of an account be valid, or none.
+        """Enable or disable all keys of a user.
 
         Raises:
             UserNotFound: there is none.
         """
         ...
 
-    def create_key(self, user_id: int, wish: KeyWish, now: datetime) -> IssuedKey:
-        """Make a key for an account; the secret is returned here and never again.
+    def create_key(self, user_id: int, new: NewKey, now: datetime) -> IssuedKey:
+        """Create a key; its secret is returned here and never again.
 
         Raises:
-            UserNotFound: there is no such account.
-            KeyLimitReached: two of the account's keys are live; also if both were made just now.
+            UserNotFound: there is no such user.
+            KeyLimitReached: the user has two live keys; also if both were created just now.
         """
         ...
 
     def keys(self, user_id: int | None = None) -> list[ApiKey]:
-        """Every key, or those of an account, oldest first; also expired and revoked ones."""
+        """All keys, or those of a user, oldest first; also expired and revoked ones."""
         ...
 
     def revoke_key(self, key_id: str, now: datetime) -> ApiKey:
-        """Take a key back for good; a key that was taken back before stays as it is.
+        """Revoke a key for good; one that is revoked already stays as it is.
 
         Raises:
             KeyNotFound: there is none.
@@ -70,28 +70,27 @@ class Accounts(Protocol):
     def rotate_key(
         self, key_id: str, overlap: timedelta, expires_at: datetime | None, now: datetime
     ) -> IssuedKey:
-        """Make a key of the same name and scopes; the old one ends after the overlap.
+        """Create a key of the same name and scopes; the old one expires after the overlap.
 
-        Of two rotations of one key at once, one succeeds. With no overlap the old key ends now.
+        Of two rotations at once, one succeeds. Without overlap the old key expires now.
 
         Raises:
             KeyNotFound: there is no such key.
-            KeyNotLive: the key has ended; a new one is to be created instead.
-            KeyLimitReached: the account has another live key, and the overlap would make three.
+            KeyNotLive: the key has expired or was revoked; create a new one instead.
+            KeyLimitReached: the user has another live key, and the overlap would make three.
         """
         ...
 
     def admit(self, key: str, now: datetime) -> Admission:
-        """Who sent this key, and until when it is good as it stands; writes nothing.
+        """Whose key this is, and until when it is valid; writes nothing.
 
         Raises:
-            AccessRefused: KeyInvalid, KeyRevoked, KeyExpired or UserDisabled; to be answered
-                alike.
+            AccessRefused: KeyInvalid, KeyRevoked, KeyExpired or UserDisabled; answer all alike.
         """
         ...
 
     def readmit(self, key_id: str, now: datetime) -> Admission:
-        """What the key of this id allows, for a caller who has shown it before; writes nothing.
+        """The same by the id of a key that the caller has shown before; writes nothing.
 
         Raises:
             AccessRefused: KeyInvalid, KeyRevoked, KeyExpired or UserDisabled.
@@ -99,48 +98,47 @@ class Accounts(Protocol):
         ...
 
     def authenticate(self, key: str, now: datetime) -> Principal:
-        """Who sent this key. Its last use is noted, at most once a minute.
+        """Whose key this is. Its last use is recorded, at most once a minute.
 
         Raises:
             AccessRefused: as from :meth:`admit`.
         """
         ...
 
-    def note_uses(self, uses: Mapping[str, datetime]) -> None:
-        """Write down when keys were last used, by key id, in one transaction; never backwards."""
+    def record_uses(self, uses: Mapping[str, datetime]) -> None:
+        """Record when keys were last used, by key id, in one transaction; never backwards."""
         ...
 
     def close(self) -> None:
-        """Give connections back; the store is of no use afterwards."""
+        """Close all connections."""
         ...
 
 
 @runtime_checkable
 class Sessions(Protocol):
-    """Tokens that stand for a key which was shown, for a while; they hold no secret of it."""
+    """Tokens that stand for a key that was shown; they do not contain its secret."""
 
     def begin(self, key_id: str) -> str:
         """A token for the key of this id."""
         ...
 
     def key_of(self, token: str) -> str | None:
-        """The id of the key that began the session; None if the token is none of ours.
+        """The id of the key that began the session; None if the token is not ours.
 
         Raises:
-            SessionEnded: it lasted as long as it may.
+            SessionEnded: it has expired.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """How a caller stands after a request.
+    """The caller's rate limit after a request.
 
     Attributes:
-        allowed: whether the request may pass.
         limit: requests of a window.
         remaining: of them.
-        reset_seconds: until there is room again, or the window is over.
+        reset_seconds: until another request is allowed, or the window is over.
     """
 
     allowed: bool
@@ -151,35 +149,35 @@ class Allowance:
 
 @runtime_checkable
 class RateLimiter(Protocol):
-    """Counts what each caller does. Safe to use from many threads; never raises.
+    """Counts each caller's requests. Safe to use from many threads; never raises.
 
-    Where its store is away it lets everybody pass: a limit that cannot be counted is no reason to
-    refuse a service.
+    While its store does not answer, everybody may pass: a limit that cannot be counted is no reason
+    to refuse service.
     """
 
     @property
     def waits(self) -> bool:
-        """Whether a call may wait for a server, so that it wants a thread."""
+        """Whether a call may wait for a server, and so needs a thread."""
         ...
 
     @property
     def trouble(self) -> str | None:
-        """Why it does not count, as of the last attempt; None while it does."""
+        """Why nothing is counted, as of the last attempt; None while it works."""
         ...
 
     def hit(self, rate: str, who: str) -> Allowance:
-        """Count one.
+        """Count one request.
 
         Args:
             rate: such as ``100/minute``.
-            who: what is counted of whom, such as ``key:4fQ...``.
+            who: the caller, such as ``key:4fQ...``.
         """
         ...
 
     def look(self, rate: str, who: str) -> Allowance:
-        """The same without counting one."""
+        """The same without counting."""
         ...
 
     def close(self) -> None:
-        """Give connections back."""
+        """Close all connections."""
         ...

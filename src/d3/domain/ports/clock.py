@@ -8,10 +8,10 @@ from typing import Protocol, runtime_checkable
 
 @runtime_checkable
 class Clock(Protocol):
-    """Tells the time."""
+    """The time."""
 
     def now(self) -> datetime:
-        """The moment, in UTC."""
+        """The current time, in UTC."""
         ...
 
     def monotonic(self) -> float:

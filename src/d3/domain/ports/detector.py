@@ -17,40 +17,33 @@ Logits: TypeAlias = "NDArray[np.float64]"
 
 @runtime_checkable
 class Detector(Protocol):
-    """A loaded model on a device. One owner calls it at a time.
-
-    Attributes:
-        engine: what runs it, such as ``"torch"``.
-        device: where, such as ``"cpu"`` or ``"cuda:0"``.
-        precision: ``"fp32"``, ``"fp16"`` or ``"bf16"``.
-        weights_bytes: the memory that the weights take there.
-    """
+    """A loaded model on a device. One owner calls it at a time."""
 
     @property
     def engine(self) -> str:
-        """What runs it."""
+        """What runs it, such as ``"torch"``."""
         ...
 
     @property
     def device(self) -> str:
-        """Where it runs."""
+        """Where it runs, such as ``"cpu"`` or ``"cuda:0"``."""
         ...
 
     @property
     def precision(self) -> str:
-        """Of the encoder."""
+        """Of the encoder: ``"fp32"``, ``"fp16"`` or ``"bf16"``."""
         ...
 
     @property
     def weights_bytes(self) -> int:
-        """What the weights take; what images in flight take comes on top."""
+        """Memory that the weights take on the device; images come on top."""
         ...
 
     def score(self, pixels: Pixels, views: int) -> Logits:
         """Raw logits (n, views) of uint8 RGB pixels (n, S, S, 3), S the model's image size.
 
-        A score depends on the image and the model alone, not on the others of the call. Each image
-        costs ``1 + views`` encodings.
+        A score depends on the image and the model alone, not on the other images of the call. Each
+        image costs ``1 + views`` encodings.
 
         Raises:
             DeviceOutOfMemory: the device has no room for this many.
@@ -58,16 +51,16 @@ class Detector(Protocol):
         ...
 
     def close(self) -> None:
-        """Give the device's memory back; the detector is of no use afterwards."""
+        """Free the device's memory; the detector cannot be used afterwards."""
         ...
 
 
 @runtime_checkable
 class Explainer(Protocol):
-    """A detector that can say where its scores come from; not every engine's can.
+    """A detector that can draw heat maps; not every engine's can.
 
-    Each patch's logit is the mean over the windows of neighbouring patches that hold it, each shown
-    to the network alone. They are shown in parts, so that others may come in between.
+    A patch's logit is the mean over the windows of neighbouring patches that hold it; each window
+    is scored alone. Windows are scored in parts, so that other work may come in between.
     """
 
     @property
@@ -86,19 +79,19 @@ class Explainer(Protocol):
         ...
 
     def heat(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Raw logits (grid, grid) of an image's patches, of those of all windows in order."""
+        """Raw logits (grid, grid) of an image's patches, from those of all windows in order."""
         ...
 
 
 @runtime_checkable
 class Engine(Protocol):
-    """Makes detectors of stored models."""
+    """Loads stored models onto a device."""
 
     def load(self, model: StoredModel) -> Detector:
-        """Load the weights onto the device.
+        """Load the weights.
 
         Raises:
-            CheckpointInvalid: the files are not what the manifest says.
+            CheckpointInvalid: the files do not match the manifest.
             DeviceUnavailable: the device or precision asked for is not here.
             DeviceOutOfMemory: the device has no room.
         """

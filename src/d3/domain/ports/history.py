@@ -1,4 +1,4 @@
-"""What the domain needs to remember: the history and its transactions, and the result cache."""
+"""The history with its transactions, and the result cache."""
 
 from __future__ import annotations
 
@@ -25,22 +25,23 @@ from d3.domain.ordering import NEWEST_FIRST, Order
 
 
 class HistoryTransaction(Protocol):
-    """Writing that is kept as a whole or not at all: results, requests, and idempotency keys.
+    """Writes results, requests and idempotency keys, all or nothing.
 
-    A key stands for a request that may come twice and counts once; it is unique per owner.
+    An idempotency key stands for a request that may come twice and counts once; it is unique per
+    owner.
     """
 
     def add_many(self, entries: Sequence[NewEntry]) -> list[int]:
-        """Write the entries by one statement; their ids, in order.
+        """Write the entries in one statement; their ids, in order.
 
         Raises:
-            EntryRefused: one of them cannot be kept, so none is.
+            EntryRefused: one of them cannot be stored, so none is.
             StorageFailed: the store cannot be written.
         """
         ...
 
     def log_many(self, records: Sequence[RequestRecord]) -> None:
-        """Keep the records.
+        """Write request records.
 
         Raises:
             StorageFailed: they cannot be written.
@@ -48,25 +49,25 @@ class HistoryTransaction(Protocol):
         ...
 
     def reserve(self, key: IdempotencyKey, now: datetime) -> Reservation | StoredAnswer:
-        """The right to answer this key, or the answer it got before.
+        """Reserve this key, or return the answer that it got before.
 
-        A reservation whose lease has run out (its process died) is taken over, an answer older
-        than a day forgotten.
+        A reservation whose lease has expired (its process died) is taken over. An answer older than
+        a day is forgotten.
 
         Raises:
-            IdempotencyKeyReused: the key stands for another request.
+            IdempotencyKeyReused: the key belongs to another request.
             RequestInFlight: the same request is being answered right now.
         """
         ...
 
     def renew(self, reservations: Sequence[Reservation], now: datetime) -> None:
-        """Prolong the leases of keys that are still being answered; others are left alone."""
+        """Extend the leases of keys that are still being answered; others are left alone."""
         ...
 
     def complete(
         self, reservation: Reservation, body: bytes, ids: Sequence[int], now: datetime
     ) -> None:
-        """Keep the answer.
+        """Store the answer.
 
         Args:
             reservation: of the key.
@@ -75,8 +76,7 @@ class HistoryTransaction(Protocol):
             now: the answer is kept for a day from then.
 
         Raises:
-            ReservationLost: the lease ran out and another request took over; what the
-                transaction wrote must not be kept.
+            ReservationLost: the lease expired and another request took over; roll back.
         """
         ...
 
@@ -85,38 +85,35 @@ class HistoryTransaction(Protocol):
         ...
 
     def purge(self, now: datetime) -> int:
-        """Forget what has expired; how many there were."""
+        """Delete what has expired; how many there were."""
         ...
 
 
 @runtime_checkable
 class History(Protocol):
-    """Results that were kept; newest first, by time, then by id, unless another order is asked for.
-
-    Safe to use from many threads.
-    """
+    """Stored results, newest first unless another order is given. Safe to use from many threads."""
 
     def transaction(self) -> AbstractContextManager[HistoryTransaction]:
-        """Write several things at once; leaving the block commits, an exception undoes all.
+        """Write several things at once; leaving the block commits, an exception rolls back.
 
         Raises:
-            StorageUnavailable: the store is away or busy; nothing was kept.
-            CommitInDoubt: the connection broke while committing; it may be kept or not.
+            StorageUnavailable: the store does not answer or is busy; nothing was stored.
+            CommitInDoubt: the connection broke while committing; the outcome is unknown.
             StorageFailed: the store cannot be written.
         """
         ...
 
     def add_many(self, entries: Sequence[NewEntry]) -> list[int]:
-        """Keep the entries in one transaction; their ids, in order.
+        """Write the entries in one transaction; their ids, in order.
 
         Raises:
-            EntryRefused: one of them cannot be kept, so none is.
+            EntryRefused: one of them cannot be stored, so none is.
             StorageFailed: the store cannot be written.
         """
         ...
 
     def get(self, id_: int, user_id: int | None = None) -> HistoryEntry:
-        """One entry; with ``user_id``, only if it is this account's.
+        """One entry; with ``user_id``, only if it is this user's.
 
         Raises:
             ResultNotFound: there is none.
@@ -124,9 +121,9 @@ class History(Protocol):
         ...
 
     def delete(self, id_: int, user_id: int | None = None) -> None:
-        """Remove one entry; with ``user_id``, only if it is this account's.
+        """Delete one entry; with ``user_id``, only if it is this user's.
 
-        Answers to idempotency keys that tell of it go with it.
+        Answers to idempotency keys that contain it are deleted too.
 
         Raises:
             ResultNotFound: there is none.
@@ -136,21 +133,21 @@ class History(Protocol):
     def forget(
         self, results_before: datetime | None, records_before: datetime | None
     ) -> tuple[int, int]:
-        """Delete what is older than these moments, a thousand rows at a time; how many there were.
+        """Delete old results and request records, a thousand rows at a time; how many of each.
 
-        Answers to idempotency keys from before go with the results.
-        Of several replicas that do this at once, one does and the others stop.
+        Answers to idempotency keys from before are deleted with the results. If several replicas do
+        this at once, one does it and the others stop.
 
         Args:
-            results_before: results judged before this go; None: none do.
-            records_before: records of requests that came before this go; None: none do.
+            results_before: deletes results judged before this; None: none.
+            records_before: deletes records of requests from before this; None: none.
         """
         ...
 
     def page(
         self, where: HistoryFilter, limit: int, offset: int = 0, order: Order = NEWEST_FIRST
     ) -> Page:
-        """``limit`` (1 to 500) entries after the first ``offset``, and how many there are.
+        """``limit`` (1 to 500) entries after the first ``offset``, and the total.
 
         Raises:
             RequestInvalid: the limit or the offset is out of range.
@@ -164,7 +161,7 @@ class History(Protocol):
         cursor: str | None = None,
         order: Order = NEWEST_FIRST,
     ) -> CursorPage:
-        """``limit`` (1 to 500) entries from the first in order, or from where the cursor stands.
+        """``limit`` (1 to 500) entries from the first in order, or from the cursor.
 
         Raises:
             CursorInvalid: the cursor was changed or belongs to another filter or order.
@@ -173,17 +170,17 @@ class History(Protocol):
         ...
 
     def statistics(self, where: HistoryFilter, bucket: BucketSize | None = None) -> Statistics:
-        """Counts over the entries that match, and a series in time if asked for."""
+        """Counts over the entries that match, with a time series if asked for."""
         ...
 
     def distribution(self, where: HistoryFilter, parts: int) -> Distribution:
-        """How the scores of the entries that match lie in so many parts, and their times."""
+        """A histogram of the scores that match, in so many parts, and times."""
         ...
 
     def failures(self, where: HistoryFilter, bucket: BucketSize) -> list[Failures]:
-        """Requests to judge that failed, oldest first, without the empty days or hours.
+        """Failed requests to judge images, oldest first, without empty days or hours.
 
-        Of the filter only the account and the times count: nothing else is known of them.
+        Of the filter only the user and the times count: nothing else is known of them.
         """
         ...
 
@@ -192,15 +189,15 @@ class History(Protocol):
         ...
 
     def check_writable(self) -> None:
-        """Try what keeping a result needs, and undo it.
+        """Write a result and roll it back.
 
         Raises:
-            StorageFailed: a result could not be kept now.
+            StorageFailed: no result could be stored now.
         """
         ...
 
     def close(self) -> None:
-        """Give connections back; the history is of no use afterwards."""
+        """Close all connections."""
         ...
 
 
@@ -211,9 +208,6 @@ class CacheKey:
     Attributes:
         image_sha256: of the encoded file or the pixels.
         model_sha256: of the weights, the shape and the permutations.
-        views: how many permutations.
-        engine: what runs the model.
-        precision: of the encoder.
     """
 
     image_sha256: str
@@ -225,31 +219,26 @@ class CacheKey:
 
 @runtime_checkable
 class ResultCache(Protocol):
-    """Raw logits of images seen before. Never raises: a cache that is away remembers nothing.
-
-    Attributes:
-        trouble: why it cannot be used, as of the last attempt; None while it can.
-        failures: how many questions it did not answer since the start.
-    """
+    """Raw logits of images seen before. Never raises: without its server it is empty."""
 
     @property
     def trouble(self) -> str | None:
-        """Why it cannot be used."""
+        """Why it cannot be used, as of the last attempt; None while it can."""
         ...
 
     @property
     def failures(self) -> int:
-        """How many questions it did not answer."""
+        """Lookups that failed since the start."""
         ...
 
     def get(self, key: CacheKey) -> tuple[float, ...] | None:
-        """The logits, one per view; None where they are not known."""
+        """The logits, one per view; None if unknown."""
         ...
 
     def put(self, key: CacheKey, logits: Sequence[float]) -> None:
-        """Remember the logits, one per view."""
+        """Store the logits, one per view."""
         ...
 
     def close(self) -> None:
-        """Give connections back."""
+        """Close all connections."""
         ...

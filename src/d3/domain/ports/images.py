@@ -10,20 +10,20 @@ from d3.domain.images import DecodedImage, ImageSource, Pixels
 
 @runtime_checkable
 class ImageDecoder(Protocol):
-    """Turns what was handed in into pixels, under limits. Safe to call from many threads."""
+    """Decodes images under limits. Safe to call from many threads."""
 
     def decode(self, source: ImageSource, size: int | None) -> DecodedImage:
-        """Check the limits, decode the first frame to RGB and resize it to ``size`` x ``size``.
+        """Decode the first frame to RGB, resized to ``size`` x ``size``.
 
-        Without a size it stays as large as it is.
+        Without a size it keeps its own.
 
         Raises:
-            ImageError: the source is not there, no image, damaged, or beyond a limit.
+            ImageError: the source is missing, no image, damaged, or beyond a limit.
         """
         ...
 
     def picture(self, source: ImageSource, side: int) -> Pixels:
-        """The first frame as people see it, turned, and scaled down where a side is longer.
+        """The first frame as people see it: upright, and scaled down if a side is longer.
 
         Raises:
             ImageError: as for :meth:`decode`.
@@ -31,7 +31,7 @@ class ImageDecoder(Protocol):
         ...
 
     def recognises(self, path: Path) -> bool:
-        """Whether the file's first bytes are those of an image; its name is not looked at.
+        """Whether the file's first bytes are those of an image, whatever its name.
 
         Raises:
             ImageNotFound: the file cannot be read.
@@ -39,16 +39,15 @@ class ImageDecoder(Protocol):
         ...
 
     def close(self) -> None:
-        """Give back what it holds; called when nothing is being decoded any more."""
+        """Free its resources; nothing may be decoding any more."""
         ...
 
 
 class LinkedImage(NamedTuple):
-    """What a link leads to, as it came: it need not be an image.
+    """A file behind a link; it need not be an image.
 
     Attributes:
-        name: for people; the last part of the link.
-        data: the file's bytes.
+        name: for display; the last part of the link.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Where models come from and where they are kept."""
+"""Where models come from and where they are stored."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from d3.domain.models import Activation, EncoderSpec, Manifest, ModelSummary, St
 
 @dataclass(frozen=True, slots=True)
 class CheckpointFile:
-    """A checkpoint found sound and converted.
+    """A checkpoint that was checked and converted.
 
     Attributes:
-        path: a safetensors file with the field's key names, lying in the folder asked for.
-        width: of the features it makes (encoder) or takes (head).
+        path: a safetensors file with the field's key names, in the folder asked for.
+        width: of the features that it makes (encoder) or takes (head).
         spec: of an encoder; None for a head.
     """
 
@@ -26,7 +26,7 @@ class CheckpointFile:
 
 @runtime_checkable
 class Checkpoints(Protocol):
-    """Reads checkpoints that came from elsewhere, safely, and converts them."""
+    """Reads foreign checkpoints safely, and converts them."""
 
     def read_encoder(
         self,
@@ -40,11 +40,11 @@ class Checkpoints(Protocol):
         """Check an encoder (``.safetensors`` or ``.pth``) and convert it into the folder ``into``.
 
         Args:
-            file: holds it, by itself or among other things.
-            into: a folder that is there.
-            heads: of the attention; width / 64 unless said.
+            file: holds it, alone or among other things.
+            into: an existing folder.
+            heads: of the attention; width / 64 unless given.
             activation: of the MLPs.
-            called: what to blame the file as; its name unless said.
+            called: the file's name in errors; its own unless given.
 
         Raises:
             CheckpointInvalid: wrong format, names, shapes, or values that are not finite.
@@ -52,15 +52,15 @@ class Checkpoints(Protocol):
         ...
 
     def read_head(self, file: Path, into: Path, *, called: str | None = None) -> CheckpointFile:
-        """Likewise for a head."""
+        """The same for a head."""
         ...
 
     def read_open_clip(self, name: str, into: Path) -> CheckpointFile:
-        """Likewise for an encoder of open_clip's table, ``MODEL:TAG``, which open_clip fetches.
+        """The same for an encoder of open_clip's table, ``MODEL:TAG``, which open_clip fetches.
 
         Raises:
             CheckpointInvalid: there is none, or it is no plain vision transformer of CLIP.
-            SourceUnavailable: its weights are neither in open_clip's cache nor to be had.
+            SourceUnavailable: its weights are not in open_clip's cache and cannot be fetched.
         """
         ...
 
@@ -71,15 +71,11 @@ class Checkpoints(Protocol):
 
 @runtime_checkable
 class ModelRegistry(Protocol):
-    """Where models are kept. Nothing half written is ever visible; files are known by SHA-256.
-
-    Attributes:
-        trouble: why the store behind it cannot be used, as of the last attempt; None while it can.
-    """
+    """Stores models. Files are known by SHA-256; nothing half written is ever visible."""
 
     @property
     def trouble(self) -> str | None:
-        """Why the store cannot be used."""
+        """Why its store cannot be used, as of the last attempt; None while it can."""
         ...
 
     def list(self) -> list[ModelSummary]:
@@ -99,35 +95,35 @@ class ModelRegistry(Protocol):
 
         Raises:
             ModelNotFound: there is none.
-            ModelDamaged: a file is missing or is not the one recorded.
+            ModelDamaged: a file is missing or does not match.
         """
         ...
 
     def verify(self, name: str, version: int | None = None) -> Manifest:
-        """Read the stored files themselves, not a copy, and compare their SHA-256.
+        """Check the stored files themselves, not a copy, against their SHA-256.
 
         Raises:
             ModelNotFound: there is none.
-            ModelDamaged: a file is missing or is not the one recorded.
+            ModelDamaged: a file is missing or does not match.
         """
         ...
 
     def put(self, manifest: Manifest, encoder: Path, head: Path) -> Manifest:
-        """Store a model as the next version of its name; its manifest comes back with the version.
+        """Store a model as the next version of its name; its manifest with that version.
 
         Raises:
             ModelProtected: the name belongs to a packaged model.
-            ModelDamaged: a file is not the one the manifest records.
+            ModelDamaged: a file does not match the manifest.
             StorageFailed: it cannot be written.
         """
         ...
 
     def delete(self, name: str, version: int | None = None) -> None:
-        """Remove one version or all, and the files no other model needs.
+        """Delete one version or all, and the files that no other model needs.
 
         Raises:
             ModelNotFound: there is none.
-            ModelProtected: it belongs to the package, or is the active one.
+            ModelProtected: it is packaged, or the active one.
         """
         ...
 
@@ -136,7 +132,7 @@ class ModelRegistry(Protocol):
         ...
 
     def activate(self, name: str) -> None:
-        """Make this model the one used when none is named.
+        """Use this model when none is named.
 
         Raises:
             ModelNotFound: there is none.

@@ -1,4 +1,4 @@
-"""What stands in front of a detector: lanes, reservations, deadlines, and the answers."""
+"""The queue in front of a detector: lanes, slots, deadlines, and answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Lane(StrEnum):
-    """Who goes first: somebody waits for an interactive image, bulk has a guaranteed share."""
+    """Priority: interactive images go first, bulk has a guaranteed share."""
 
     INTERACTIVE = "interactive"
     BULK = "bulk"
@@ -41,9 +41,9 @@ class Waiting:
     """What waits in one lane.
 
     Attributes:
-        images: submitted, and reserved for.
-        size_bytes: they were said to take.
-        oldest_seconds: since the first of those that wait was submitted; 0 when none does.
+        images: submitted or reserved.
+        size_bytes: that they take, as reserved.
+        oldest_seconds: the age of the oldest submission; 0 if there is none.
     """
 
     images: int = 0
@@ -53,7 +53,7 @@ class Waiting:
 
 @runtime_checkable
 class Slots(Protocol):
-    """Slots in a queue, taken before the pixels are there. Submit or release every one."""
+    """Slots in a queue, reserved before the images are decoded. Submit or release each of them."""
 
     def submit(self, pixels: Pixels) -> Future[Scored]:
         """Use as many slots as there are pixels (n, S, S, 3); see :class:`DetectionQueue`.
@@ -63,7 +63,7 @@ class Slots(Protocol):
         ...
 
     def release(self, images: int = 1) -> None:
-        """Let so many slots go unused."""
+        """Give so many slots back unused."""
         ...
 
 
@@ -79,22 +79,20 @@ class MapSlots(Protocol):
         ...
 
     def release(self) -> None:
-        """Let them go unused."""
+        """Give them back unused."""
         ...
 
 
 @runtime_checkable
 class DetectionQueue(Protocol):
-    """Owns a detector and takes turns at it. Safe to call from many threads.
+    """Owns a detector and batches its work. Safe to call from many threads.
 
     Its futures raise :class:`d3.domain.errors.D3Error`: the detector's own, or
     :class:`d3.domain.errors.DeadlineExceeded`.
     """
 
     @property
-    def detector(self) -> Detector:
-        """The one it owns."""
-        ...
+    def detector(self) -> Detector: ...
 
     @property
     def trouble(self) -> str | None:
@@ -111,32 +109,32 @@ class DetectionQueue(Protocol):
         *,
         batch_size: int | None = None,
     ) -> Slots:
-        """Take slots for images that are still to be decoded.
+        """Reserve slots for images that are still to be decoded.
 
         Args:
             images: 1 or more.
-            size_bytes: that all of them keep in memory while they wait.
+            size_bytes: the memory that all of them take while they wait.
             views: 1 to 16.
-            lane: who goes first.
-            deadline: on the monotonic clock, after which nobody waits for them.
-            batch_size: images of any pass that they are in, at most; None for the queue's own
-                bound, which is never exceeded.
+            lane: their priority.
+            deadline: on the monotonic clock; images that are later are dropped.
+            batch_size: the most images of a pass that they are in; None for the queue's own limit,
+                which is never exceeded.
 
         Raises:
-            Overloaded: the lane is full, or they cannot be judged by then.
-            ModelNotLoaded: the queue was closed.
+            Overloaded: the lane is full, or they cannot be judged in time.
+            ModelNotLoaded: the queue is closed.
         """
         ...
 
     def reserve_map(self, views: int, deadline: float | None = None) -> MapSlots:
-        """Take slots for a heat map, in the bulk lane: it costs as much as many images.
+        """Reserve slots for a heat map, in the bulk lane: it costs as much as many images.
 
         The detector has to be a :class:`d3.domain.ports.detector.Explainer`.
 
         Raises:
             ExplanationUnavailable: it takes longer, even on an idle device.
-            Overloaded: the lane is full, or the map cannot be drawn by then.
-            ModelNotLoaded: the queue was closed.
+            Overloaded: the lane is full, or the map cannot be drawn in time.
+            ModelNotLoaded: the queue is closed.
         """
         ...
 
@@ -147,20 +145,18 @@ class DetectionQueue(Protocol):
         lane: Lane = Lane.INTERACTIVE,
         deadline: float | None = None,
     ) -> Future[Scored]:
-        """Ask for the logits of uint8 pixels (n, S, S, 3), n >= 1; a slots used at once."""
+        """Score uint8 pixels (n, S, S, 3), n >= 1; slots are reserved and used at once."""
         ...
 
     def warm_up(self, image_size: int) -> None:
-        """Time a few forward passes of S x S pixels, so that costs are known before anybody waits.
+        """Time a few forward passes of S x S pixels, so that costs are known beforehand.
 
         Raises:
             D3Error: the detector cannot score a single image.
         """
         ...
 
-    def waiting(self, lane: Lane) -> Waiting:
-        """What waits in a lane."""
-        ...
+    def waiting(self, lane: Lane) -> Waiting: ...
 
     def close(self) -> None:
         """Finish what was submitted, then close the detector."""
@@ -168,10 +164,10 @@ class DetectionQueue(Protocol):
 
 
 class QueueEvents(Protocol):
-    """Hears what happens in a queue, for metrics; called from its threads, so it may not wait."""
+    """Gets a queue's events, for metrics; called from its threads, so it must not block."""
 
     def scored(self, images: int, fill: float, seconds: float) -> None:
-        """A forward pass ended well; ``fill`` is in (0, 1], of the largest batch."""
+        """A forward pass succeeded; ``fill`` is in (0, 1], of the largest batch."""
         ...
 
     def dropped(self, lane: Lane, reason: str, images: int) -> None:

@@ -1,4 +1,4 @@
-"""What a bulk scan needs from outside: the images, and a ledger of what is done."""
+"""What a bulk scan needs: a collection of images, and a ledger of what is done."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Listed(NamedTuple):
 
     Attributes:
         uri: opens it.
-        cursor: where to go on behind it.
+        cursor: where to resume after it.
     """
 
     uri: str
@@ -28,7 +28,7 @@ class ImageCollection(Protocol):
 
     @property
     def source(self) -> str:
-        """Where, so that it is found again from another folder."""
+        """Where it is; valid from any working directory."""
         ...
 
     @property
@@ -37,7 +37,7 @@ class ImageCollection(Protocol):
         ...
 
     def list(self, after: str | None) -> Iterator[Listed]:
-        """The keys behind a cursor, a few at a time in memory.
+        """The keys after a cursor, a few at a time in memory.
 
         A source without an order begins again; what has a row is not judged again.
 
@@ -48,16 +48,16 @@ class ImageCollection(Protocol):
         ...
 
     def read(self, uri: str) -> ImageSource:
-        """The image under a key, for the decoder.
+        """The image of a key, for the decoder.
 
         Raises:
-            ImageError: it is not there, or too large.
+            ImageError: it is missing, or too large.
             StorageFailed: it cannot be read.
         """
         ...
 
     def check(self) -> None:
-        """See whether the place as a whole answers.
+        """Check whether the place as a whole answers.
 
         Raises:
             D3Error: it does not.
@@ -70,7 +70,7 @@ class ScanCluster(Protocol):
     """Many machines that work on one scan."""
 
     def run(self, name: str, is_over: Callable[[], bool], idle: Callable[[], None]) -> None:
-        """Have workers everywhere work on the scan of that name until it is over.
+        """Run workers on all machines until the scan of that name is over.
 
         Raises:
             D3Error: no worker is left that could go on.
@@ -80,14 +80,14 @@ class ScanCluster(Protocol):
 
 @runtime_checkable
 class ScanLedger(Protocol):
-    """Which scans there are, what of them is done, and by whom the rest is held.
+    """The scans, what of them is done, and which worker holds what.
 
-    Leases only keep workers out of each other's way: that an image has one row, the unique key
-    of scan and URI sees to. Every method may raise StorageFailed; all can be tried again.
+    Leases only keep workers out of each other's way; the unique key of scan and URI makes sure that
+    an image has one row. Every method may raise StorageFailed; all can be retried.
     """
 
     def open(self, new: NewScan) -> Scan:
-        """The scan of that name, made if it is new; the service's own from then on if it asks."""
+        """The scan of that name, created if it is new; from then on the service's if it asks."""
         ...
 
     def get(self, name: str) -> Scan:
@@ -99,38 +99,38 @@ class ScanLedger(Protocol):
         ...
 
     def newest(self, limit: int = 50, offset: int = 0) -> list[Scan]:
-        """The newest first, those before the offset aside."""
+        """Scans, newest first, after the first ``offset``."""
         ...
 
     def unfinished(self) -> list[Scan]:
-        """What the service has to see to: its running scans, the oldest first."""
+        """The running scans that the service started, oldest first."""
         ...
 
     def note(self, scan_id: int, trouble: str | None) -> None:
-        """Say why a scan does not go on, or that it does."""
+        """Record why a scan does not go on; None if it does."""
         ...
 
     def set_state(self, scan_id: int, state: ScanState, now: datetime) -> None:
-        """Cancel a scan, or let it go on."""
+        """Cancel a scan, or resume it."""
         ...
 
     def begin_listing(
         self, scan_id: int, owner: str, now: datetime, until: datetime
     ) -> Listing | None:
-        """The right to list until then; None if another worker has it or all is listed."""
+        """A lease on the listing until then; None if another worker has it or all is listed."""
         ...
 
     def add_shard(
         self, scan_id: int, owner: str, number: int, uris: Sequence[str], cursor: str | None
     ) -> bool:
-        """Add a shard and move the cursor; None for a cursor says that all is listed.
+        """Add a shard and move the cursor; a cursor of None means that all is listed.
 
-        Whether it was done: not if another worker has added this number.
+        Returns whether it was added: not if another worker has added this number.
         """
         ...
 
     def claim(self, scan_id: int, owner: str, now: datetime, until: datetime) -> Shard | None:
-        """The first open shard that no worker holds; None if there is none, or the scan rests."""
+        """A lease on the first open shard that no worker holds; None if there is none."""
         ...
 
     def known(self, scan_id: int, uris: Sequence[str]) -> set[str]:
@@ -138,35 +138,35 @@ class ScanLedger(Protocol):
         ...
 
     def add(self, scan_id: int, number: int, rows: Sequence[ScanRow]) -> None:
-        """Keep rows of a shard and count them, those that are there already aside."""
+        """Store and count a shard's rows, except those that are there already."""
         ...
 
     def finish(self, scan_id: int, number: int, passed_over: int) -> None:
-        """Every image of the shard has its row."""
+        """Mark a shard as finished: every image has its row."""
         ...
 
     def renew(self, scan_id: int, owner: str, until: datetime) -> None:
-        """Hold for longer what this owner holds."""
+        """Extend all leases of this owner."""
         ...
 
     def release(self, scan_id: int, owners: Iterable[str]) -> None:
-        """Let go what these owners hold."""
+        """End all leases of these owners."""
         ...
 
     def holders(self, scan_id: int, now: datetime) -> set[str]:
-        """Who holds leases that have not run out."""
+        """The owners of leases that have not expired."""
         ...
 
     def open_shards(self, scan_id: int) -> set[int]:
-        """The shards that are cut and not finished; no more than workers let be cut ahead."""
+        """The shards that are added and not finished; their number is limited."""
         ...
 
     def complete(self, scan_id: int, now: datetime) -> bool:
-        """Close a scan of which all is listed and judged; whether it is closed."""
+        """Close a scan if all of it is listed and judged; whether it is closed."""
         ...
 
     def rows(
         self, scan_id: int, *, after: str | None = None, shard: int | None = None, limit: int = 5000
     ) -> list[ScanRow]:
-        """Rows behind a URI in the database's order, of all shards or of one."""
+        """Rows after a URI in the database's order, of all shards or of one."""
         ...

@@ -1,4 +1,4 @@
-"""Users and keys, addressed by username, with the usual choices as defaults."""
+"""Users and keys by username, with the usual defaults."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from d3.domain.accounts import (
     ApiKey,
     IssuedKey,
     KeyState,
-    KeyWish,
+    NewKey,
     Principal,
     Scope,
     User,
@@ -30,11 +30,7 @@ FIRST_USER = "admin"
 class AccountService:
     """What the API, the console and the commands call.
 
-    Args:
-        accounts: where they are kept.
-        clock: tells the time.
-
-    Every method raises StorageFailed where the store cannot be used.
+    Every method raises StorageFailed if the store cannot be used.
     """
 
     def __init__(self, accounts: Accounts, clock: Clock) -> None:
@@ -42,24 +38,23 @@ class AccountService:
         self._clock = clock
 
     def now(self) -> datetime:
-        """The time in UTC, by which keys expire."""
+        """The current time in UTC, by which keys expire."""
         return self._clock.now()
 
     def add_user(self, username: str, email: str | None = None) -> User:
-        """Make an account.
+        """Create a user.
 
         Raises:
-            UserExists: the username or the email is another account's.
+            UserExists: another user has the username or the email.
             AccountInvalid: one of them cannot be used.
         """
         return self._accounts.add_user(username, email, self._clock.now())
 
     def users(self) -> list[User]:
-        """Every account, by id."""
         return self._accounts.users()
 
     def set_active(self, username: str, *, active: bool) -> User:
-        """Let all keys of an account be valid, or none.
+        """Enable or disable all keys of a user.
 
         Raises:
             UserNotFound: there is none.
@@ -74,22 +69,22 @@ class AccountService:
         scopes: Iterable[str] = DEFAULT_SCOPES,
         lifetime: timedelta | None = None,
     ) -> IssuedKey:
-        """Make a key for an account; the secret is returned here and never again.
+        """Create a key; its secret is returned here and never again.
 
         Args:
-            username: whose key it is to be.
-            name: what its owner calls it.
+            username: its owner.
+            name: for its owner.
             scopes: what it allows.
-            lifetime: how long from now; None: for ever.
+            lifetime: from now; None: for ever.
 
         Raises:
-            UserNotFound: there is no such account.
-            KeyLimitReached: two of the account's keys are live.
-            AccountInvalid: the name, a scope or the lifetime cannot be.
+            UserNotFound: there is no such user.
+            KeyLimitReached: the user has two live keys.
+            AccountInvalid: the name, a scope or the lifetime is not valid.
         """
         now = self._clock.now()
-        wish = KeyWish(name, checked_scopes(scopes), _end(now, lifetime))
-        return self._accounts.create_key(self._accounts.user(username).id, wish, now)
+        new = NewKey(name, checked_scopes(scopes), _end(now, lifetime))
+        return self._accounts.create_key(self._accounts.user(username).id, new, now)
 
     def has_live_key(self) -> bool:
         """Whether any key is valid."""
@@ -98,7 +93,7 @@ class AccountService:
         return any(key.user_id in active and key.state(now) is KeyState.LIVE for key in self.keys())
 
     def first_key(self) -> IssuedKey:
-        """Make the first key: of a user ``admin``, who is made too, and allowed everything.
+        """Create the first key: it allows everything, for a new user ``admin``.
 
         Raises:
             KeyLimitReached: this user has two live keys.
@@ -108,7 +103,7 @@ class AccountService:
         return self.create_key(FIRST_USER, name="first key", scopes=[Scope.ADMIN])
 
     def make_room_for_first_key(self) -> ApiKey | None:
-        """Let the user ``admin`` in again, with room for one more key; the key that it cost."""
+        """Enable the user ``admin`` and make room for a key; the key revoked for it."""
         with suppress(UserNotFound):
             self.set_active(FIRST_USER, active=True)
             now = self._clock.now()
@@ -118,20 +113,20 @@ class AccountService:
         return None
 
     def keys(self, username: str | None = None) -> list[ApiKey]:
-        """Every key, or those of an account, oldest first.
+        """All keys, or those of a user, oldest first.
 
         Raises:
-            UserNotFound: there is no such account.
+            UserNotFound: there is no such user.
         """
         if username is None:
             return self._accounts.keys()
         return self._accounts.keys(self._accounts.user(username).id)
 
     def revoke_key(self, key: str) -> ApiKey:
-        """Take a key back for good.
+        """Revoke a key for good.
 
         Args:
-            key: its id, or the whole key, as one has it that was found in the wrong place.
+            key: its id, or the whole key, as it may be found in the wrong place.
 
         Raises:
             KeyNotFound: there is none.
@@ -145,18 +140,18 @@ class AccountService:
         overlap: timedelta = ROTATION_OVERLAP,
         lifetime: timedelta | None = None,
     ) -> IssuedKey:
-        """Make a key that takes the place of another; the old one ends after the overlap.
+        """Create a key that replaces another; the old one expires after the overlap.
 
         Args:
             key: the old one's id, or the whole key.
             overlap: how long both work; zero ends the old one now.
-            lifetime: of the new one; None: as long as the old one was given.
+            lifetime: of the new one; None: as long as the old one's.
 
         Raises:
             KeyNotFound: there is no such key.
-            KeyNotLive: it has ended.
-            KeyLimitReached: with the overlap the account would have three live keys.
-            AccountInvalid: the lifetime cannot be.
+            KeyNotLive: it has expired or was revoked.
+            KeyLimitReached: with the overlap the user would have three live keys.
+            AccountInvalid: the lifetime is not valid.
         """
         now = self._clock.now()
         key_id = key_id_of(key) or key
@@ -166,11 +161,10 @@ class AccountService:
         return self._accounts.rotate_key(key_id, overlap, _end(now, lifetime), now)
 
     def authenticate(self, key: str) -> Principal:
-        """Who sent this key.
+        """Whose key this is.
 
         Raises:
-            AccessRefused: KeyInvalid, KeyRevoked, KeyExpired or UserDisabled; to be answered
-                alike.
+            AccessRefused: KeyInvalid, KeyRevoked, KeyExpired or UserDisabled; answer all alike.
         """
         return self._accounts.authenticate(key, self._clock.now())
 

@@ -1,4 +1,4 @@
-"""Moving models from one registry to another: every version, in order, once."""
+"""Copying models from one registry to another: every version, in order, once."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from d3.domain.ports.models import ModelRegistry
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """One version that was looked at.
+    """A version that was copied, or was there.
 
     Attributes:
-        manifest: as it stands in the source.
+        manifest: as in the source.
         version: its number in the target.
-        new: False where the target had it already.
+        new: False if the target had it already.
     """
 
     manifest: Manifest
@@ -28,16 +28,11 @@ class Copied:
 def copy_models(
     source: ModelRegistry, target: ModelRegistry, names: Sequence[str] = ()
 ) -> Iterator[Copied]:
-    """Copy models with all their versions; what the target has already is passed over.
+    """Copy models with all their versions; those that the target has are skipped.
 
-    Packaged models stay where they are. Versions are numbered anew where the target has others of
-    the name. What was stored before an error stays, so the same call goes on where it ended.
-
-    Args:
-        source: is read.
-        target: is written.
-        names: of models; all unless said. Then the source's active model becomes the target's,
-            where the target has none.
+    Without names, all are copied, and the source's active model becomes the target's, unless that
+    has one. Packaged models are not copied. Versions are renumbered if the target has others of the
+    name. What was stored before an error stays, so the same call goes on where it ended.
 
     Raises:
         ModelNotFound: the source has no model of such a name.
@@ -84,5 +79,5 @@ def versions_of(registry: ModelRegistry, name: str) -> list[Manifest]:
 
 
 def substance(manifest: Manifest) -> str:
-    """All of a manifest but its number."""
+    """A manifest without its version."""
     return repr(replace(manifest, version=1))

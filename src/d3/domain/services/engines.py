@@ -1,4 +1,4 @@
-"""Which engine runs a model: the preferred one, or the one that runs everywhere."""
+"""Runs a model with the preferred engine, or with the one that runs everywhere."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _WORTH_PREPARING = 2e9
 
 
 def worth_preparing(spec: EncoderSpec) -> bool:
-    """Whether an encoder is large enough for a compilation to pay; the starter's is not."""
+    """Whether an encoder is large enough to be worth compiling; the starter's is not."""
     return spec.operations >= _WORTH_PREPARING
 
 
@@ -21,9 +21,7 @@ class PreferredEngine:
     """Implements ``Engine`` with one of two.
 
     Args:
-        preferred: gives the engine to try first.
-        fallback: gives the engine that takes any model.
-        suits: whether the preferred one is to be tried with an encoder of this shape.
+        suits: whether to try the preferred one with an encoder of this shape.
     """
 
     def __init__(
@@ -37,7 +35,7 @@ class PreferredEngine:
         self._suits = suits
 
     def load(self, model: StoredModel) -> Detector:
-        """Load with the preferred engine; where it cannot, say so in a line and use the other."""
+        """Load with the preferred engine; if it cannot, warn and use the other."""
         if self._suits(model.manifest.spec):
             try:
                 return self._preferred().load(model)

@@ -1,4 +1,4 @@
-"""The history as a file: CSV and JSON lines, made while they are read, in bounded memory."""
+"""The history as CSV or JSON lines, written while it is read, in bounded memory."""
 
 from __future__ import annotations
 
@@ -35,9 +35,8 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")  # noqa:
 def csv_chunks(entries: Iterable[HistoryEntry]) -> Iterator[bytes]:
     """RFC 4180 in UTF-8 with a header, in pieces of about 64 KiB.
 
-    Truth values are ``true`` and ``false``, what was not recorded is empty. Text that a
-    spreadsheet would take for a formula gets an apostrophe in front, since names come from
-    strangers.
+    Booleans are ``true`` and ``false``, unknown values are empty. Text that a spreadsheet would
+    take for a formula gets an apostrophe in front, since names come from outside.
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text)

@@ -1,4 +1,4 @@
-"""Writing the history: whatever waits at the same moment shares one transaction (group commit)."""
+"""Writes the history: all that waits at the same moment shares a transaction (group commit)."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ _RENEWAL_SECONDS = RENEWAL.total_seconds()
 
 @dataclass(eq=False, slots=True)
 class _Job:
-    """Something that somebody waits for."""
+    """Something to write, and a future for its result."""
 
     future: Future[Any] = field(default_factory=Future, init=False)
 
     @property
     def weight(self) -> int:
-        """What it counts for among all that waits."""
+        """How much of the queue it takes."""
         return 1
 
 
@@ -71,20 +71,18 @@ _J = TypeVar("_J", bound=_Job)
 
 
 class HistoryWriter:
-    """Owns the writing side of a history; safe to call from many threads.
+    """Owns the writing side of a history. Safe to call from many threads.
 
-    One thread takes everything that waits and writes it in one transaction; while that commits,
-    the next lot gathers. Nobody waits for company: on an idle writer a submission goes at once.
-    What cannot be written is found by halving, so it fails alone.
+    One thread takes everything that waits and writes it in one transaction; while that commits, the
+    next batch gathers. An idle writer writes at once. What cannot be written is found by halving
+    the batch, so it fails alone.
 
-    The same thread keeps the leases of reserved keys alive while they are being answered, and
-    gives keys back later where the history was away when they should have been.
+    The same thread renews the leases of reserved keys while they are being answered, and releases
+    keys later if the history did not answer at first.
 
     Args:
-        history: where to.
-        clock: for leases and expiry.
         waiting: entries and requests that may wait at most.
-        share: entries that one transaction holds at most, a larger submission aside.
+        share: entries of one transaction at most, a larger submission aside.
     """
 
     def __init__(
@@ -97,7 +95,7 @@ class HistoryWriter:
         self._jobs: deque[_Job] = deque()
         self._waiting = 0
         self._closed = False
-        # Weakly: whoever was cancelled while asking for a key has no reservation to give back.
+        # Weakly: a caller that was cancelled while reserving cannot release its reservation.
         self._held: WeakValueDictionary[str, Reservation] = WeakValueDictionary()
         self._unreleased: dict[str, Reservation] = {}
         self._renewal_due = 0.0
@@ -106,21 +104,21 @@ class HistoryWriter:
 
     @property
     def waiting(self) -> int:
-        """Entries and requests that wait to be written."""
+        """How many entries and requests wait to be written."""
         return self._waiting
 
     def submit(
         self, entries: Sequence[NewEntry], completion: Completion | None = None
     ) -> Future[list[int]]:
-        """Have the entries written; the future gives their ids, in order, after the commit.
+        """Write the entries; the future gives their ids, in order, after the commit.
 
         Args:
-            entries: kept together or not at all; may be empty where there is a completion.
-            completion: an idempotency key's answer, kept in the same transaction.
+            entries: all or none are stored; may be empty if there is a completion.
+            completion: an idempotency key's answer, stored in the same transaction.
 
         The future raises:
-            EntryRefused: one of the entries cannot be kept.
-            ReservationLost: another request took the key over; nothing was kept.
+            EntryRefused: one of the entries cannot be stored.
+            ReservationLost: another request took the key over; nothing was stored.
             StorageUnavailable, CommitInDoubt, StorageFailed: see the port.
 
         Raises:
@@ -129,10 +127,10 @@ class HistoryWriter:
         return self._put(_Submission(entries, completion)).future
 
     def reserve(self, key: IdempotencyKey) -> Future[Reservation | StoredAnswer]:
-        """Ask for the right to answer a key; the future gives it, or the answer there is.
+        """Reserve a key; the future gives the reservation, or the answer there is.
 
         The future raises:
-            IdempotencyKeyReused: the key stands for another request.
+            IdempotencyKeyReused: the key belongs to another request.
             RequestInFlight: the same request is being answered right now.
 
         Raises:
@@ -143,11 +141,10 @@ class HistoryWriter:
     def release(self, reservation: Reservation) -> Future[None]:
         """Give a key back unanswered, so that the request may be sent again.
 
-        Where the history is away the future says so, and the key is given back when it has
-        returned.
+        If the history does not answer, the future says so, and the key is released later.
 
         Raises:
-            HistoryOverloaded: too much waits already; the key is given back later.
+            HistoryOverloaded: too much waits already; the key is released later.
         """
         try:
             return self._put(_Release(reservation)).future
@@ -199,11 +196,11 @@ class HistoryWriter:
                 jobs = self._take()
             if jobs:
                 self._write(jobs)
-            self._see_to_leases()
-        self._see_to_leases(at_once=True)
+            self._renew_leases()
+        self._renew_leases(at_once=True)
 
-    def _see_to_leases(self, *, at_once: bool = False) -> None:
-        """Renew the keys that are being answered, and give back what should have been."""
+    def _renew_leases(self, *, at_once: bool = False) -> None:
+        """Renew the keys that are being answered, and release those that could not be before."""
         if not at_once and self._clock.monotonic() < self._renewal_due:
             return
         self._renewal_due = self._clock.monotonic() + _RENEWAL_SECONDS
@@ -211,7 +208,7 @@ class HistoryWriter:
             held, unreleased = list(self._held.values()), list(self._unreleased.values())
         if not held and not unreleased:
             return
-        with suppress(StorageFailed):  # it is away: again at the next renewal
+        with suppress(StorageFailed):  # retried at the next renewal
             with self._history.transaction() as transaction:
                 transaction.renew(held, self._clock.now())
                 for reservation in unreleased:
@@ -227,7 +224,7 @@ class HistoryWriter:
             self._changed.notify()
 
     def _take(self) -> list[_Job]:
-        """What goes into the next transaction; whoever has stopped waiting is left out."""
+        """What goes into the next transaction, without what was cancelled."""
         jobs: list[_Job] = []
         entries = 0
         while self._jobs and (not jobs or entries + self._jobs[0].weight <= self._share):
@@ -242,7 +239,7 @@ class HistoryWriter:
         """Write it all in one transaction, or find out what of it cannot be written."""
         try:
             outcomes = self._commit(jobs)
-        except Exception as error:  # noqa: BLE001 -- whatever it is, those who wait must hear it
+        except Exception as error:  # noqa: BLE001  every future gets an outcome
             self._write_apart(jobs, error, retried=retried)
         else:
             self._note_leases(jobs, outcomes)
@@ -253,7 +250,7 @@ class HistoryWriter:
                     job.future.set_result(outcome)
 
     def _note_leases(self, jobs: Sequence[_Job], outcomes: Sequence[Any]) -> None:
-        """Know which keys are being answered, once what was done with them is committed."""
+        """Remember which keys are being answered, after the commit."""
         with self._changed:
             for job, outcome in zip(jobs, outcomes, strict=True):
                 if isinstance(outcome, Reservation):
@@ -281,13 +278,13 @@ class HistoryWriter:
         for job in jobs:
             if isinstance(job, _Release):
                 self._keep_for_later(job.reservation)
-            # Each a copy: an exception raised in many threads would gather all their traces.
-            told = copy.copy(error)
-            told.__cause__ = error.__cause__
-            job.future.set_exception(told)
+            # Each a copy: one exception raised in many threads would collect all their traces.
+            own = copy.copy(error)
+            own.__cause__ = error.__cause__
+            job.future.set_exception(own)
 
     def _commit(self, jobs: Sequence[_Job]) -> list[Any]:
-        """What each job is to be told, once all is committed."""
+        """The results of the jobs, once all is committed."""
         now = self._clock.now()
         with self._history.transaction() as transaction:
             entries = [e for job in jobs if isinstance(job, _Submission) for e in job.entries]

@@ -1,7 +1,7 @@
-"""Whose key a request sent, in microseconds: what was looked up is trusted for a second.
+"""Whose key was sent, in microseconds: a lookup is cached for a second.
 
-So a key that is revoked, on any replica, is refused a second later. Requests write nothing: last
-uses are gathered and written together.
+So a key revoked on any replica is refused a second later. Requests write nothing: last uses are
+collected and written together.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from d3.domain.errors import StorageFailed
 from d3.domain.ports.accounts import Accounts
 from d3.domain.ports.clock import Clock
 
-BELIEVED_SECONDS = 1.0
+CACHED_SECONDS = 1.0
 """How long a revoked key may go on working at most."""
 
 _REMEMBERED = 10_000
@@ -32,13 +32,9 @@ class _Known:
 
 
 class KeyCache:
-    """Knows callers by their keys. Safe to use from many threads.
+    """Finds callers by their keys. Safe to use from many threads.
 
-    Keys are remembered by a hash, never as they are.
-
-    Args:
-        accounts: who has which key.
-        clock: tells the time.
+    Keys are cached by a hash, never as they are.
     """
 
     def __init__(self, accounts: Accounts, clock: Clock) -> None:
@@ -49,11 +45,11 @@ class KeyCache:
         self._lock = threading.Lock()
 
     def known(self, key: str) -> Caller | None:
-        """Who sent this key, if that was looked up just now; does not wait."""
+        """Whose key this is, if that is cached; does not wait."""
         return self._remembered(_name(key))
 
     def known_by_id(self, key_id: str) -> Caller | None:
-        """Who showed the key of this id before, if it was looked up just now; does not wait."""
+        """The same by the key's id, for a caller who has shown the key; does not wait."""
         return self._remembered(_name_of_id(key_id))
 
     def _remembered(self, name: bytes) -> Caller | None:
@@ -62,22 +58,21 @@ class KeyCache:
             return None
         return found.caller
 
-    def was_good(self, key: str) -> bool:
-        """Whether this key was valid when it was last looked up, however long ago."""
+    def was_valid(self, key: str) -> bool:
+        """Whether this key was valid at its last lookup, however long ago."""
         return _name(key) in self._known
 
     def look_up(self, key: str) -> Caller:
-        """Who sent this key, as the accounts have it.
+        """Whose key this is, from the accounts.
 
         Raises:
-            AccessRefused: KeyInvalid, KeyRevoked, KeyExpired or UserDisabled; to be answered
-                alike.
+            AccessRefused: KeyInvalid, KeyRevoked, KeyExpired or UserDisabled; answer all alike.
             StorageFailed: the accounts cannot be read.
         """
         return self._ask(_name(key), lambda now: self._accounts.admit(key, now))
 
     def look_up_by_id(self, key_id: str) -> Caller:
-        """Who showed the key of this id before, if it is still good.
+        """The same by the key's id, for a caller who has shown the key.
 
         Raises:
             AccessRefused: KeyInvalid, KeyRevoked, KeyExpired or UserDisabled.
@@ -95,7 +90,7 @@ class KeyCache:
                 self._known.pop(name, None)
             raise
         principal = admission.principal
-        until = asked_at + BELIEVED_SECONDS
+        until = asked_at + CACHED_SECONDS
         if admission.expires_at is not None:
             until = min(until, asked_at + (admission.expires_at - now).total_seconds())
         caller = Caller(
@@ -114,7 +109,7 @@ class KeyCache:
         return caller
 
     def write_uses(self) -> None:
-        """Write down which keys were used since the last time; kept for later where that fails.
+        """Write which keys were used since the last time; kept for later if that fails.
 
         Raises:
             StorageFailed: the accounts cannot be written.
@@ -122,7 +117,7 @@ class KeyCache:
         with self._lock:
             uses, self._uses = self._uses, {}
         try:
-            self._accounts.note_uses(uses)
+            self._accounts.record_uses(uses)
         except StorageFailed:
             with self._lock:
                 self._uses = uses | self._uses

@@ -17,17 +17,14 @@ _LONGEST_PAUSE = 600.0
 
 
 class ActiveModelFollower:
-    """Looks at the registry now and then, and loads the chosen model when it has changed.
+    """Polls the registry, and loads the chosen model when it has changed.
 
-    A change is another name, or a newer version of the same. What was loaded by hand in this
-    process stays until then. A model that cannot be loaded leaves the old one serving; it is tried
-    again after pauses that double, up to ten minutes.
+    A change is another name, or a newer version of the same. A model loaded by hand in this process
+    stays until then. If a model cannot be loaded, the old one goes on serving; the next attempts
+    follow after pauses that double, up to ten minutes.
 
     Args:
-        registry: where models are kept.
-        host: holds the model in use; says which one is chosen.
-        clock: tells when to try again.
-        seconds: between two looks.
+        seconds: between two polls.
     """
 
     def __init__(
@@ -49,14 +46,14 @@ class ActiveModelFollower:
         return self._trouble
 
     def check(self) -> bool:
-        """Look once; whether a model was loaded.
+        """Poll once; whether a model was loaded.
 
-        Never raises :class:`D3Error`: what goes wrong is logged, once as long as it stays so.
+        Never raises :class:`D3Error`: a problem is logged, once as long as it stays the same.
         """
         try:
             newest = self._registry.describe(self._host.chosen()).reference
         except D3Error as error:
-            self._complain(f"the chosen model is not known: {error}")
+            self._warn_once(f"the chosen model is not known: {error}")
             return False
         serving = self._host.loaded()
         if newest == self._current or (serving and newest == serving.manifest.reference):
@@ -67,7 +64,7 @@ class ActiveModelFollower:
         return self._load(newest)
 
     def run(self, stop: threading.Event) -> None:
-        """Look again and again until the event is set; for a thread of its own."""
+        """Poll until the event is set; for a thread of its own."""
         while not stop.wait(self._seconds):
             try:
                 self.check()
@@ -82,7 +79,7 @@ class ActiveModelFollower:
         except D3Error as error:
             if newest != self._refused:
                 self._refused, self._refusals = newest, 0
-            self._complain(
+            self._warn_once(
                 f"{newest.name} version {newest.version} was chosen and cannot be loaded; what "
                 f"was loaded before, stays: {error}"
             )
@@ -94,7 +91,7 @@ class ActiveModelFollower:
         _LOG.info("%s version %d is loaded", newest.name, newest.version)
         return True
 
-    def _complain(self, trouble: str) -> None:
+    def _warn_once(self, trouble: str) -> None:
         if trouble != self._trouble:
             _LOG.warning("%s", trouble)
         self._trouble = trouble

@@ -1,4 +1,4 @@
-"""Keeping models: list them, import them from files, choose, verify and remove them.
+"""Lists, imports, chooses, verifies and removes models.
 
 A head alone becomes a model on an encoder that is there already.
 """
@@ -52,16 +52,10 @@ class ModelService:
         self._encoder = encoder
 
     def list(self) -> list[ModelSummary]:
-        """The newest version of every model, by name; the one in use is marked active."""
         chosen = self._host.chosen()
         return [replace(one, active=one.manifest.name == chosen) for one in self._registry.list()]
 
     def info(self, name: str, version: int | None = None) -> Manifest:
-        """One model's manifest.
-
-        Raises:
-            ModelNotFound: there is none of that name and version.
-        """
         return self._registry.describe(name, version)
 
     def versions(self, name: str) -> _Manifests:
@@ -90,16 +84,16 @@ class ModelService:
         Args:
             name: see :func:`d3.domain.models.checked_name`.
             encoder: holds a CLIP vision transformer, ``.safetensors`` or ``.pth``.
-            head: holds a D3 head; it may be the same file.
-            heads: the encoder's attention heads; its width / 64 unless said.
+            head: holds a D3 head; may be the same file.
+            heads: the encoder's attention heads; its width / 64 unless given.
             activation: of the encoder's MLPs; OpenAI's weights want ``quick_gelu``.
-            provenance: where the files came from; their names unless said.
+            provenance: where the files came from; their names unless given.
             licence: of the files.
             metrics: measured figures.
 
         Raises:
             CheckpointInvalid: a file is not what it should be, or the two do not fit together.
-            ModelNameInvalid: the name cannot be a model's.
+            ModelNameInvalid: the name is not valid.
             ModelProtected: it is a packaged model's.
         """
         names = dict.fromkeys((encoder.name, head.name))
@@ -123,8 +117,8 @@ class ModelService:
         Raises:
             CheckpointInvalid: there is no such encoder, it is no plain vision transformer of CLIP,
                 or the head is none or does not fit it.
-            SourceUnavailable: its weights are neither in open_clip's cache nor to be had.
-            ModelNameInvalid: the name cannot be a model's.
+            SourceUnavailable: its weights are not in open_clip's cache and cannot be fetched.
+            ModelNameInvalid: the name is not valid.
             ModelProtected: it is a packaged model's.
         """
         return self._import(
@@ -176,25 +170,25 @@ class ModelService:
     def import_head(
         self, name: str, head: Path, *, provenance: str = "", called: str | None = None
     ) -> Manifest:
-        """Make a model of a head alone, bound to an encoder that is there already.
+        """Make a model of a head alone, on an encoder that is there already.
 
         Args:
             name: see :func:`d3.domain.models.checked_name`.
             head: ``.safetensors`` or ``.pth``.
-            provenance: where it came from; its file's name unless said.
-            called: what to blame the file as; its name unless said.
+            provenance: where it came from; its file's name unless given.
+            called: the file's name in errors; its own unless given.
 
         Raises:
             CheckpointInvalid: it is no head, or no encoder here makes features of its width.
-            ModelNotFound: the model that ``D3_ENCODER`` names is not there.
-            ModelNameInvalid: the name cannot be a model's.
+            ModelNotFound: there is no model of the name in ``D3_ENCODER``.
+            ModelNameInvalid: the name is not valid.
             ModelProtected: it is a packaged model's.
         """
         binder = HeadBinder(self._registry, self._checkpoints, self._encoder)
         return binder.bind(name, head, provenance=provenance or head.name, called=called)
 
     def use(self, name: str) -> Manifest:
-        """Make this model the one that answers when none is named; it is verified first.
+        """Use this model when none is named; it is verified first.
 
         Raises:
             ModelNotFound: there is none.
@@ -209,7 +203,7 @@ class ModelService:
 
         Raises:
             ModelNotFound: there is none.
-            ModelDamaged: a file is missing or is not the one recorded.
+            ModelDamaged: a file is missing or does not match.
         """
         return self._registry.verify(name, version)
 
@@ -224,13 +218,11 @@ class ModelService:
 
 
 class HeadBinder:
-    """Binds heads to encoders.
+    """Makes models of heads and encoders that are there already.
 
     Args:
-        registry: where the encoders are, and where the models go.
-        checkpoints: gives what reads foreign files safely.
-        encoder: the model whose encoder is taken; unless said, one of the head's width: the
-            published detector's before others, a packaged one before a user's.
+        encoder: the model whose encoder is used; by default one of the head's width: the published
+            detector's before others, a packaged one before a user's.
     """
 
     def __init__(
@@ -258,13 +250,13 @@ class HeadBinder:
             name: see :func:`d3.domain.models.checked_name`.
             head: ``.safetensors`` or ``.pth``.
             provenance: where it came from.
-            created_at: ISO 8601 in UTC; now unless said.
-            called: what to blame the file as; its name unless said.
+            created_at: ISO 8601 in UTC; now unless given.
+            called: the file's name in errors; its own unless given.
 
         Raises:
             CheckpointInvalid: it is no head, or no encoder here makes features of its width.
-            ModelNotFound: the model whose encoder is to be taken is not there.
-            ModelNameInvalid: the name cannot be a model's.
+            ModelNotFound: there is no model with the encoder to use.
+            ModelNameInvalid: the name is not valid.
             ModelProtected: it is a packaged model's.
         """
         _check_own(name)
@@ -288,7 +280,7 @@ class HeadBinder:
             return self._registry.put(manifest, donor.encoder, top.path)
 
     def _donor(self, width: int) -> StoredModel:
-        """The model whose encoder a head of this width is bound to."""
+        """The model whose encoder a head of this width gets."""
         if self._encoder is not None:
             donor = self._registry.open(self._encoder)
             if donor.manifest.spec.width == width:
@@ -310,6 +302,6 @@ class HeadBinder:
 
 
 def _check_own(name: str) -> None:
-    """Make sure that a model may be stored under this name."""
+    """Check that a user may store a model under this name."""
     if checked_name(name) == STARTER:
         raise ModelProtected("The starter model ships with D3.", "Choose another name.")

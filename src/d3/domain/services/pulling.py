@@ -1,6 +1,6 @@
-"""Pulling the published detector: fetched or taken from a folder, verified, then made a model.
+"""Pulls the published detector: fetches its files, verifies them, makes a model.
 
-No licence file stands in the authors' repository, so D3 passes nothing of it on: each user fetches
+The authors' repository has no licence file, so D3 does not redistribute it: each user fetches
 it from there.
 """
 
@@ -41,15 +41,15 @@ FIGURES = {
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file that is fetched from elsewhere.
+    """A file to fetch.
 
     Attributes:
-        name: its own, also on a mirror.
-        url: where its makers keep it.
-        most_bytes: it is not larger.
-        sha256: that decides whether it is the one; None where another hash does.
+        name: also on a mirror.
+        url: where its makers publish it.
+        most_bytes: its size at most.
+        sha256: that it must have; None if another hash decides.
         git_blob: its git blob id (SHA-1), which decides in the same way.
-        recorded_sha256: as one user recorded it; another one is only worth a warning.
+        recorded_sha256: as one user recorded it; a difference is only worth a warning.
     """
 
     name: str
@@ -66,15 +66,7 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """A model that is made of files from elsewhere.
-
-    Attributes:
-        encoder: a CLIP checkpoint.
-        head: a D3 head.
-        name: the model's.
-        licence: of its manifest.
-        metrics: of its manifest.
-    """
+    """The files of a model to fetch, and its manifest's entries."""
 
     encoder: SourceFile
     head: SourceFile
@@ -103,12 +95,11 @@ def published_source(encoder_url: str) -> ModelSource:
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """What came of a pull.
+    """The result of a pull.
 
     Attributes:
-        manifest: the model's, as it is stored.
-        new: False where it was there already.
-        doubts: what is not an error and should be said.
+        new: False if the model was there already.
+        doubts: warnings.
     """
 
     manifest: Manifest
@@ -123,17 +114,14 @@ class _Hashes:
 
 
 class PullService:
-    """Brings the published detector here.
+    """Fetches the published detector.
 
     Args:
-        registry: where the model goes.
-        models: makes it of the files.
-        fetch: brings a file from an address to a place, of so many bytes at most; whether it went
-            on with what an earlier try left there.
-        source: which files make which model.
+        fetch: downloads an address to a path, of so many bytes at most; returns whether it resumed
+            an earlier download.
         folder: where files lie until the model is made of them.
-        origin: the address or folder that has them, unless a pull says another; None is where
-            their makers keep them.
+        origin: the address or folder to fetch from, unless a pull names another; None is where
+            their makers publish them.
     """
 
     def __init__(
@@ -161,10 +149,10 @@ class PullService:
             origin: a folder, or the address of one, that holds both files under their own names.
 
         Raises:
-            ModelNotFound: nothing of that name can be pulled.
-            SourceMismatch: a file is not the one known; nothing is stored.
-            SourceUnavailable: a file is not there, or the connection keeps breaking.
-            CheckpointInvalid: a file cannot be read, though it is the one known.
+            ModelNotFound: there is nothing of that name to pull.
+            SourceMismatch: a file has another hash; nothing is stored.
+            SourceUnavailable: a file is missing, or the connection keeps breaking.
+            CheckpointInvalid: a file has the right hash and still cannot be read.
             StorageFailed: there is no room.
         """
         source = self._source()
@@ -193,14 +181,14 @@ class PullService:
         return Pulled(manifest, new=True, doubts=_doubts(source.head, head_hashes))
 
     def _sound(self, name: str) -> Manifest | None:
-        """The model, if it is there and its files are those recorded."""
+        """The model, if it is there and verified."""
         try:
             return self._registry.verify(name)
         except (ModelNotFound, ModelDamaged):
             return None
 
     def _file(self, file: SourceFile, origin: str | None) -> tuple[Path, str, _Hashes]:
-        """A file that is the one known, where it came from, and its hashes."""
+        """The verified file, where it came from, and its hashes."""
         if origin is not None and not origin.startswith(("http://", "https://")):
             return self._local(file, Path(origin).expanduser())
         url = file.url if origin is None else _joined(origin, file.name)
@@ -243,7 +231,7 @@ def _hashes_of(path: Path) -> _Hashes:
 
 
 def _is(file: SourceFile, found: _Hashes) -> bool:
-    """Whether every hash that is known of the file is the one found."""
+    """Whether the file has every hash that is known of it."""
     return file.sha256 in (None, found.sha256) and file.git_blob in (None, found.git_blob)
 
 

@@ -1,4 +1,4 @@
-"""Writing the request log: what it waits for, no result waits for."""
+"""Writes the request log, apart from results."""
 
 from __future__ import annotations
 
@@ -17,16 +17,14 @@ _DELAY_SECONDS = 1.0
 
 
 class RequestLogWriter:
-    """Writes records of requests in a thread of its own; safe to call from many threads.
+    """Writes request records in a thread of its own. Safe to call from many threads.
 
-    Records are worth less than results: where too many wait or the log cannot be written, they
-    are dropped and counted.
+    Records are worth less than results: if too many wait or the log cannot be written, they are
+    dropped and counted.
 
     Args:
-        history: where to.
-        clock: tells when the next records are due.
         waiting: records that may wait at most.
-        share: records that one transaction holds at most.
+        share: records of one transaction at most.
     """
 
     def __init__(
@@ -45,11 +43,11 @@ class RequestLogWriter:
 
     @property
     def dropped(self) -> int:
-        """Records that were given up: too many waited, or writing failed."""
+        """How many records were dropped: too many waited, or writing failed."""
         return self._dropped
 
     def log(self, record: RequestRecord) -> None:
-        """Have a request's record written within a second or so; never raises, never waits."""
+        """Write a record within about a second; never raises, never waits."""
         with self._changed:
             if self._closed or len(self._records) >= self._bound:
                 self._dropped += 1

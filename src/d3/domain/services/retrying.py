@@ -1,4 +1,4 @@
-"""Waiting for stores that are away for a while, so that a long piece of work outlives it."""
+"""Retries while a store does not answer, so that long work survives an outage."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _ATTEMPTS = 4
 def retry_while_unavailable(
     work: Callable[[], T], seconds: float, sleep: Callable[[float], None] = time.sleep
 ) -> T:
-    """Try work that may be tried again until it is done or this many seconds were waited.
+    """Retry until the work succeeds or this many seconds were waited.
 
     Raises:
-        StorageFailed: the store refuses, or was away for too long.
+        StorageFailed: the store refuses, or did not answer for too long.
     """
     waited, failures = 0.0, 0
     while True:
@@ -42,14 +42,12 @@ def retry_while_unavailable(
 
 
 class RetryingCollection:
-    """Implements ``ImageCollection`` with another one, waiting for its store.
+    """Implements ``ImageCollection`` with another one, and waits while its store is away.
 
-    An image that the store does not give, though it answers otherwise, is an ImageUnreadable.
+    An image that the store refuses, though it answers otherwise, is an ImageUnreadable.
 
     Args:
-        collection: is asked.
         seconds: that its store may be away.
-        sleep: waits.
     """
 
     def __init__(
@@ -71,7 +69,7 @@ class RetryingCollection:
         return self._collection.named
 
     def list(self, after: str | None) -> Iterator[Listed]:
-        """The keys behind a cursor; after an outage it goes on behind the last one given."""
+        """The keys after a cursor; after an outage it resumes after the last one."""
         failures = 0
         while True:
             try:

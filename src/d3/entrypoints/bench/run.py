@@ -17,14 +17,16 @@ from d3.container import Container
 from d3.domain.models import StoredModel
 from d3.domain.ports.detector import Detector
 from d3.entrypoints.bench import service
-from d3.entrypoints.bench.baseline import SHAPES, published_procedure, random_model
 from d3.entrypoints.bench.measure import (
+    SHAPES,
     Say,
     in_turns,
     matmul_rates,
     operations,
     peak_gib,
     processor,
+    published_procedure,
+    random_model,
     random_pixels,
 )
 from d3.settings import Settings
@@ -56,9 +58,6 @@ class Figure:
 
     Attributes:
         part: ``machine``, ``engine``, ``preprocessing``, ``http`` or ``end to end``.
-        what: in words.
-        value: the number.
-        unit: its unit.
         note: what to compare it with; may be empty.
     """
 

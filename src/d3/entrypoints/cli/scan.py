@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from d3.domain.scans import Scan, ScanCounts
     from d3.domain.services.scans.service import Estimate
     from d3.domain.services.scans.watcher import Watcher
-    from d3.evaluation.scan_files import Parts
+    from d3.evaluation.scans import Parts
 
     Work: TypeAlias = Callable[[Scan, ImageCollection, Watcher], Scan]
 
@@ -155,10 +155,10 @@ def _report_file(report: Path | None, folder: Path | None, top: int) -> Path | N
 
 def _tidied(source: str) -> str:
     """Where the images are; a place of this machine by its path from the root on."""
-    from d3.domain.folders import tidy
+    from d3.domain.folders import absolute
     from d3.domain.scans import S3_SCHEME
 
-    return source if source.startswith(S3_SCHEME) else tidy(source)
+    return source if source.startswith(S3_SCHEME) else absolute(source)
 
 
 def _opened(
@@ -236,7 +236,7 @@ def _model_of(known: Scan | None, model: str | None) -> str | None:
 
 
 def _parts(container: Container, scan: Scan, folder: Path | None, form: str | None) -> Parts | None:
-    from d3.evaluation.scan_files import Parts, best_format
+    from d3.evaluation.scans import Parts, best_format
 
     if folder is None:
         return None
@@ -320,8 +320,7 @@ def _write_report(file: Path, page: Callable[[], bytes]) -> None:
 def _report(container: Container, scan: Scan, collection: ImageCollection, top: int) -> bytes:
     from d3.domain.scans import stored_uri
     from d3.evaluation.report.page import SIDE, render_scan
-    from d3.evaluation.scan_files import rows_of
-    from d3.evaluation.scan_summary import summarise
+    from d3.evaluation.scans import rows_of, summarise
 
     decoder = container.decoder()
     summary = summarise(rows_of(container.scan_ledger(), scan.id), scan.source, top)

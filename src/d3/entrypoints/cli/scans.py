@@ -80,7 +80,7 @@ def cancel(scan_id: str) -> None:
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def export(scan_id: str, file: Path) -> None:
     """Write every row of a scan into FILE: .csv, .jsonl or .parquet."""
-    from d3.evaluation.scan_files import FORMATS, rows_of, write_rows
+    from d3.evaluation.scans import FORMATS, rows_of, write_rows
 
     form = file.suffix.lower().removeprefix(".")
     if form not in FORMATS:

@@ -64,7 +64,7 @@ class Authenticator:
         if known is not None:
             return known
         rate, who = self._rate_failed_keys, f"failed:{address}"
-        guess = rate != _NO_RATE and not key_cache.was_good(key)
+        guess = rate != _NO_RATE and not key_cache.was_valid(key)
         if guess and not (stands := await self._limit("look", rate, who)).allowed:
             headers[:] = _headers(stands)
             raise _too_often("API keys were refused", stands)

@@ -66,7 +66,7 @@ class Connections:
 
 
 def _counted_as(address: str | None) -> str:
-    return "" if address is None else access.household(address)
+    return "" if address is None else access.counted_address(address)
 
 
 def descriptors_for(connections: int) -> int:

@@ -27,7 +27,7 @@ _TRUNCATE = 4.0
 
 
 def installed_codecs() -> tuple[Codec, ...]:
-    """Pillow's codec, and OpenCV's where the extra ``train`` is installed and can be loaded."""
+    """Pillow's codec, and OpenCV's if the extra ``train`` is installed."""
     try:
         import cv2  # noqa: F401
     except ImportError:
@@ -62,7 +62,6 @@ class Choices:
     Attributes:
         sigma: of the blur in pixels; None for none.
         quality: of the JPEG, 1 to 100; None for none.
-        codec: whose JPEG.
         corner: left and top of the crop.
         mirrored: whether left and right are exchanged at the end.
     """
@@ -157,7 +156,7 @@ def compressed(pixels: Pixels, quality: int, codec: Codec) -> Pixels:
 
 
 def _shortened(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """A strip cut at random to what is at most 16 times as long as wide; others as they are."""
+    """A strip cut at random to at most 16 times as long as wide; others unchanged."""
     most = _LONGEST * min(pixels.shape[:2])
     top, left = (int(rng.integers(max(0, side - most) + 1)) for side in pixels.shape[:2])
     return pixels[top : top + most, left : left + most]

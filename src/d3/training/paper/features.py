@@ -1,7 +1,7 @@
-"""Features of a data set under a frozen encoder: augmented, in a file, gone on with where cut off.
+"""Features of a data set under a frozen encoder: augmented, stored in a file, resumable.
 
-What an image goes through follows from the seed, the pass and its number alone, so neither the
-batch, the number of processes nor an interruption changes a feature.
+An image's changes depend on the seed, the pass and its number alone, so neither the batch, the
+number of processes nor an interruption changes a feature.
 """
 
 from __future__ import annotations
@@ -39,12 +39,8 @@ class Extractor:
 
     Attributes:
         network: in evaluation mode, on its device.
-        decoder: of images.
-        seed: of changes and orders.
         permutation: of validation images, (patches).
         autocast: precision of the encoder on its device; None for its own.
-        rank: which of the processes this one is.
-        processes: that share the work.
         unreadable: path and code of what this process could not read.
     """
 
@@ -65,13 +61,13 @@ class Extractor:
         turn: int,
         progress: Callable[[int], None] = lambda _done: None,
     ) -> None:
-        """Fill a file with this process's share of the features; what is there stays.
+        """Fill a file with this process's share of the features; those there stay.
 
         Args:
             items: the images.
-            file: made beforehand with :func:`prepare`.
+            file: made with :func:`prepare`.
             changes: of training images; None for validation.
-            turn: which pass this is; another gets other changes and orders.
+            turn: the number of the pass; each has other changes and orders.
             progress: called with how many images are done, as if the other processes were as far.
         """
         with writing(file.parent):
@@ -80,7 +76,7 @@ class Extractor:
         with ThreadPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:
             for start in share:
                 chunk = range(start, min(start + _CHUNK, len(items)))
-                # A zero is a row that nobody wrote: a feature after a layer norm is never zero.
+                # A zero row was not written yet: a feature after a layer norm is never zero.
                 if (kept[chunk.start : chunk.stop] == 0).all(axis=(1, 2)).any():
                     read = list(pool.map(lambda i: self._read(items[i], i, changes, turn), chunk))
                     kept[chunk.start : chunk.stop] = self._encode(read, chunk, changes, turn)

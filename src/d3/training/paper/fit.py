@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import distributed, nn
 
 from d3.domain.errors import StorageFailed
-from d3.domain.files import replacing
+from d3.domain.files import Progress, no_progress, replacing
 from d3.evaluation.dataset import DatasetInvalid, Item
 from d3.evaluation.files import claim_folder, writing
 from d3.evaluation.metrics import Sample
@@ -29,14 +29,39 @@ from d3.network import DiscrepancyHead
 from d3.training.paper.augmentation import Changes
 from d3.training.paper.features import Extractor, Features, prepare
 from d3.training.paper.journal import Epoch, write_journal
-from d3.training.paper.plateau import Plateau
-
-Progress = Callable[[str, int, int], None]
-"""Told the stage, what is done and of how much."""
 
 
-def _untold(_stage: str, _done: int, _total: int) -> None:
-    """Ignore it."""
+@dataclass(slots=True)
+class Plateau:
+    """Decides when the learning rate falls, by the validation accuracy, as the authors' code does.
+
+    The mark to reach is the last accuracy that was not below the mark before it by more than the
+    tolerance, so it may decrease slowly. It is reset when the rate falls.
+
+    Attributes:
+        patience: worse epochs in a row after which the rate falls.
+        tolerance: how far below the mark an accuracy may lie.
+        later_tolerance: the same once the rate has fallen.
+        mark: None before the first epoch and after a fall.
+        worse: epochs below the mark, in a row.
+    """
+
+    patience: int
+    tolerance: float
+    later_tolerance: float
+    mark: float | None = None
+    worse: int = 0
+
+    def reached_by(self, accuracy: float) -> bool:
+        """Add an epoch's accuracy in [0, 1]; whether the rate is to fall now."""
+        if self.mark is None or accuracy >= self.mark - self.tolerance:
+            self.mark, self.worse = accuracy, 0
+            return False
+        self.worse += 1
+        if self.worse < self.patience:
+            return False
+        self.mark, self.worse, self.tolerance = None, 0, self.later_tolerance
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +69,15 @@ class PaperPlan:
     """The recipe's numbers; the defaults are the paper's.
 
     Attributes:
-        epochs: at most.
         batch: images of an optimiser step.
         deviation: of the normal distribution around 0 from which the head begins, biases too.
         rate: AdamW's learning rate at the beginning.
-        weight_decay: AdamW's.
         lowest_rate: training ends when the rate falls below.
         patience: worse epochs in a row after which the rate is divided by ten.
         tolerance: how far the validation accuracy may fall before an epoch counts as worse.
         later_tolerance: the same once the rate has been divided.
         kept_epochs: augmented passes whose features are kept and taken in turns; 0 makes new ones
             for every epoch.
-        seed: of everything.
-        changes: the augmentation.
     """
 
     epochs: int = 100
@@ -75,7 +96,7 @@ class PaperPlan:
 
 @dataclass(slots=True)
 class State:
-    """How far training has come."""
+    """The state of a training."""
 
     rate: float
     plateau: Plateau
@@ -89,7 +110,7 @@ class State:
         return self.journal[self.best_epoch - 1]
 
     def add(self, epoch: Epoch) -> bool:
-        """Note an epoch and what follows for the rate; whether it is the best so far."""
+        """Add an epoch and adjust the rate; whether it is the best so far."""
         self.epoch = epoch.number
         self.journal.append(epoch)
         better = not self.best_epoch or epoch.rank > self.best.rank
@@ -101,7 +122,7 @@ class State:
 
 
 def hold_out(items: Sequence[Item], share: float) -> tuple[list[Item], list[Item]]:
-    """Training and validation images; which is which follows from an image's path alone."""
+    """Training and validation images; decided by an image's path alone."""
     training: list[Item] = []
     validation: list[Item] = []
     for item in items:
@@ -116,7 +137,7 @@ def check_kinds(
     what: str,
     remedy: str = "A detector learns from both kinds: add the other one.",
 ) -> None:
-    """Both kinds must be there.
+    """Require both kinds.
 
     Raises:
         DatasetInvalid: one is missing.
@@ -134,7 +155,7 @@ def train_head(  # noqa: PLR0917  its parts, one by one
     plan: PaperPlan,
     folder: Path,
     identity: dict[str, Any],
-    progress: Progress = _untold,
+    progress: Progress = no_progress,
     on_epoch: Callable[[Epoch], None] = lambda _epoch: None,
 ) -> tuple[DiscrepancyHead, State]:
     """Train until validation gets no better; the best head comes back.
@@ -164,8 +185,8 @@ def train_head(  # noqa: PLR0917  its parts, one by one
     width = extractor.network.encoder.spec.width
     leading = extractor.rank == 0
     if not leading:
-        progress = _untold
-    if leading:
+        progress = no_progress
+    else:
         whose = identity | {"plan": msgspec.to_builtins(asdict(plan) | {"epochs": 0})}
         claim_folder(folder, "training.json", whose, "training")
     file = folder / "features/validation.npy"
@@ -189,7 +210,7 @@ def train_head(  # noqa: PLR0917  its parts, one by one
             _keep(folder, head, optimiser, state, best=better)
             on_epoch(epoch)
         del features
-        state = _same(state)
+        state = _broadcast(state)
         if leading and not plan.kept_epochs:
             file.unlink(missing_ok=True)
     head.load_state_dict(torch.load(folder / "best.pt", weights_only=True))
@@ -203,7 +224,7 @@ def fit_epoch(  # noqa: PLR0917  its parts, one by one
     items: Sequence[Item],
     plan: PaperPlan,
     epoch: int,
-    progress: Progress = _untold,
+    progress: Progress = no_progress,
 ) -> float:
     """One pass over all readable features in a new order; the mean loss (BCE, in nats)."""
     device = next(head.parameters()).device
@@ -307,10 +328,10 @@ def _features(  # noqa: PLR0917  its parts, one by one
 ) -> Features:
     if extractor.rank == 0:
         prepare(file, len(items), extractor.network.encoder.spec.width)
-    _meet()
+    _barrier()
     progress(stage, 0, len(items))
     extractor.extract(items, file, changes, turn, lambda done: progress(stage, done, len(items)))
-    _meet()
+    _barrier()
     features: Features = np.load(file, mmap_mode="r")
     sound = ~np.isnan(features[:, 0, 0])
     for index in np.flatnonzero(~sound).tolist():  # other processes' too, and earlier runs'
@@ -352,7 +373,7 @@ def _keep(
     *,
     best: bool,
 ) -> None:
-    """Write best head, then log, then checkpoint: cut off in between, the epoch is done again."""
+    """Write best head, then log, then checkpoint; after an interruption the epoch is repeated."""
     with writing(folder):
         if best:
             _save(folder / "best.pt", head.state_dict())
@@ -377,14 +398,14 @@ def _numbered(epoch: int, plan: PaperPlan) -> str:
     return f"epoch {epoch + 1} of at most {plan.epochs}"
 
 
-def _meet() -> None:
+def _barrier() -> None:
     """Wait for the other processes, if there are any."""
     if distributed.is_available() and distributed.is_initialized():
         distributed.barrier()
 
 
-def _same(state: State) -> State:
-    """The first process's state, for all: what they go on with must not differ by a rounding."""
+def _broadcast(state: State) -> State:
+    """The first process's state, for all: they must not differ by a rounding."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return state
     held: list[Any] = [state]

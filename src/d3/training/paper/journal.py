@@ -1,4 +1,4 @@
-"""What a training leaves for people: a CSV log, its curves as a picture, and the model card."""
+"""The record of a training: a CSV log, its curves as a picture, and the model card."""
 
 from __future__ import annotations
 
@@ -20,9 +20,7 @@ class Epoch:
 
     Attributes:
         number: counts from 1.
-        rate: the learning rate.
         loss: of training, BCE in nats.
-        validation_loss: of validation.
         figures: accuracy, ap and auroc of all validation images.
         generators: the same of each validation set: a generator's images and the real ones beside.
     """
@@ -36,13 +34,13 @@ class Epoch:
 
     @property
     def score(self) -> float:
-        """What decides about the rate: the mean of the validation sets' accuracies, in [0, 1]."""
+        """The mean of the validation sets' accuracies, in [0, 1]; decides about the rate."""
         sets = [one["accuracy"] for one in self.generators.values()]
         return sum(sets) / len(sets)
 
     @property
     def rank(self) -> tuple[float, float]:
-        """What the best epoch has most of: the score, and where it is equal, the smaller loss."""
+        """For the best epoch: the score, then the smaller loss."""
         return self.score, -self.validation_loss
 
 

@@ -17,14 +17,15 @@ import torch
 from torch import distributed
 
 from d3.container import Container
-from d3.domain.files import put
+from d3.domain.errors import ModelNotFound
+from d3.domain.files import Progress, no_progress, put
 from d3.domain.models import Manifest, derived_notice, file_of
 from d3.domain.scoring import AbstainBand, Calibration
 from d3.evaluation.dataset import Dataset, Item
 from d3.evaluation.files import writing
 from d3.network.checkpoints import load_network, write_tensors
 from d3.training.paper.features import Extractor
-from d3.training.paper.fit import PaperPlan, Progress, hold_out, train_head
+from d3.training.paper.fit import PaperPlan, hold_out, train_head
 from d3.training.paper.journal import Epoch, paper_card
 
 if TYPE_CHECKING:
@@ -44,7 +45,6 @@ class Trained:
     Attributes:
         manifest: of the model in the registry; None in the processes that only helped.
         best: the epoch whose head it is.
-        epochs: that were trained.
         unreadable: path and code of images that were skipped.
     """
 
@@ -82,7 +82,7 @@ def train_on(  # noqa: PLR0917  its parts, one by one
     *,
     held_out: float = 0.1,
     command: str = "",
-    progress: Progress = lambda _stage, _done, _total: None,
+    progress: Progress = no_progress,
     on_epoch: Callable[[Epoch], None] = lambda _epoch: None,
 ) -> Trained:
     """Train a head on the frozen encoder of a model, and store both as a model.
@@ -181,9 +181,7 @@ def train_on(  # noqa: PLR0917  its parts, one by one
 
 
 def _stored(container: Container, manifest: Manifest, encoder: Path, head: Path) -> Manifest:
-    """The model in the registry; the same head once more makes no new version."""
-    from d3.domain.errors import ModelNotFound
-
+    """The model in the registry; the same head again makes no new version."""
     registry = container.registry()
     try:
         there: Manifest = registry.describe(manifest.name)
@@ -197,7 +195,7 @@ def _stored(container: Container, manifest: Manifest, encoder: Path, head: Path)
 
 
 def _items(sources: Sequence[str | Path]) -> dict[str, list[Item]]:
-    """By data set, every image that somebody says is one; other files are passed over."""
+    """By data set, every file that is named as an image; others are skipped."""
     return {
         source: [item for item in Dataset([source]).items() if item.named]
         for source in dict.fromkeys(map(str, sources))
@@ -205,7 +203,6 @@ def _items(sources: Sequence[str | Path]) -> dict[str, list[Item]]:
 
 
 def _digest(items: Sequence[Item]) -> str:
-
     digest = hashlib.sha256()
     for item in items:
         digest.update(repr((item.path, item.fake, item.generator)).encode())

@@ -1,4 +1,8 @@
-"""Scoring pictures with a network, and measuring how well the scores tell each family."""
+"""Scores pictures, and measures how well the scores separate each family.
+
+Trivial detectors are measured too, each one number of a picture: pairs that one of them could
+separate would teach a network nothing about generators.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +21,70 @@ from d3.evaluation.calibration import Fitted
 from d3.evaluation.dataset import Dataset
 from d3.evaluation.metrics import Sample, auroc, average_precision, best_direction_auroc
 from d3.network import D3Network
-from d3.training.starter.baselines import BASELINES
-from d3.training.starter.forging import Pictures
-from d3.training.starter.generators import Family
+from d3.training.starter.filters import LUMA, Image, laplacian, noise_level, to_ycbcr
+from d3.training.starter.generators import Family, Pictures
 from d3.training.starter.pairs import Pairs
 from d3.training.starter.photographs import opened
-from d3.training.starter.published import squash
+from d3.training.starter.postprocessing import jpeg, squash
+
+
+def laplacian_variance(picture: Pictures) -> float:
+    """Return the variance of the luma's Laplacian: sharpness, in squared 8-bit levels."""
+    return float(laplacian(_luma(picture)).var())
+
+
+def noise_deviation(picture: Pictures) -> float:
+    """Return the estimated deviation of the luma's noise in smooth areas, in 8-bit levels."""
+    return noise_level(_luma(picture))
+
+
+def colour_noise_deviation(picture: Pictures) -> float:
+    """Return the estimated deviation of the blue difference's noise, in 8-bit levels."""
+    return noise_level(to_ycbcr(picture.astype(np.float32))[..., 1])
+
+
+def brightness(picture: Pictures) -> float:
+    """Return the mean luma, in 8-bit levels."""
+    return float(_luma(picture).mean())
+
+
+def contrast(picture: Pictures) -> float:
+    """Return the standard deviation of the luma, in 8-bit levels."""
+    return float(_luma(picture).std())
+
+
+def colourfulness(picture: Pictures) -> float:
+    """Return the mean distance of the pixels' colours from grey, in 8-bit levels."""
+    return float(np.linalg.norm(to_ycbcr(picture.astype(np.float32))[..., 1:], axis=-1).mean())
+
+
+def blockiness(picture: Pictures) -> float:
+    """Return how much larger steps across JPEG's 8x8 borders are than other steps: a ratio."""
+    steps = np.abs(np.diff(_luma(picture), axis=1))
+    across = np.arange(steps.shape[1]) % 8 == 7
+    return float(steps[:, across].mean() / (steps[:, ~across].mean() + 1e-6))
+
+
+def compressed_size(picture: Pictures) -> float:
+    """Return the bytes of the picture as a JPEG of quality 90."""
+    return float(len(jpeg(picture, 90)))
+
+
+BASELINES: Mapping[str, Callable[[Pictures], float]] = {
+    "laplacian_variance": laplacian_variance,
+    "noise_deviation": noise_deviation,
+    "colour_noise_deviation": colour_noise_deviation,
+    "brightness": brightness,
+    "contrast": contrast,
+    "colourfulness": colourfulness,
+    "blockiness": blockiness,
+    "compressed_size": compressed_size,
+}
+
+
+def _luma(picture: Pictures) -> Image:
+    return picture.astype(np.float32) @ LUMA
+
 
 Logits: TypeAlias = NDArray[np.float64]
 Figures: TypeAlias = dict[str, float]
@@ -158,7 +220,7 @@ def measure_others(
     """Measure a data set in one of the layouts of `d3 evaluate`.
 
     Returns its name, the verdicts on its real images and on those of each generator, and where
-    there are both how well the two are told apart.
+    there are both how well the two are separated.
 
     Raises:
         RequestInvalid: there is no image in it.

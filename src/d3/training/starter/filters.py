@@ -1,4 +1,4 @@
-"""The few image filters the renderer and the baselines share, in plain numpy.
+"""Image filters in plain numpy, and matching of a picture's colour, sharpness and noise.
 
 Images are float32 arrays [height, width] or [height, width, channels]; borders repeat the edge.
 """
@@ -84,3 +84,61 @@ def downscale_by_two(image: Image) -> Image:
         (image[::2, ::2] + image[1::2, ::2] + image[::2, 1::2] + image[1::2, 1::2]) / 4,
         dtype=np.float32,
     )
+
+
+SHARPNESS_JITTER = 0.15  # standard deviation of the log ratio of the two sharpnesses
+_LAPLACIAN_GAIN = np.float32(np.sqrt(20.0))  # what the Laplacian makes of white noise's deviation
+
+
+def match_partner(generated: Image, camera: Image, rng: np.random.Generator) -> Image:
+    """Match a generated picture's colour, noise and sharpness to its partner's.
+
+    Otherwise a network would learn that generated pictures are smoother, cleaner or greyer, instead
+    of the structure that a generator leaves. Both are RGB [S, S, 3] in [0, 1]. Per luma and colour
+    difference, mean and contrast become the partner's, grain adds the noise that is missing in
+    smooth areas, and the Laplacian's variance becomes the partner's times a random factor near one.
+    """
+    planes, goal = to_ycbcr(generated), to_ycbcr(camera)
+    factors = np.exp(rng.normal(0, SHARPNESS_JITTER, 3))
+    grain = _grain(rng, planes.shape)
+    for channel, factor in enumerate(factors):
+        plane, target = planes[..., channel], goal[..., channel]
+        plane = (plane - plane.mean()) * (target.std() / (plane.std() + 1e-6)) + target.mean()
+        missing = noise_level(target) ** 2 - noise_level(plane) ** 2
+        if missing > 0:
+            plane = plane + np.float32(np.sqrt(missing)) * grain[..., channel]
+        planes[..., channel] = _match_sharpness(
+            plane, noise_level(target), float(laplacian(target).var() * factor)
+        )
+    return np.clip(from_ycbcr(planes), 0, 1)
+
+
+def noise_level(plane: Image) -> float:
+    """Estimate the noise's standard deviation in the smooth part of a plane [S, S].
+
+    The Laplacian's median absolute value is little moved by edges; scaled for white noise.
+    """
+    return float(np.median(np.abs(laplacian(plane))) / 0.6745 / _LAPLACIAN_GAIN)
+
+
+def _grain(rng: np.random.Generator, shape: tuple[int, ...]) -> Image:
+    """Draw grain of random coarseness whose `noise_level` is one in every channel."""
+    grain = gaussian_blur(rng.standard_normal(shape, dtype=np.float32), rng.uniform(0.0, 0.6))
+    return np.asarray(grain / (laplacian(grain).std((0, 1)) / _LAPLACIAN_GAIN), dtype=np.float32)
+
+
+def _match_sharpness(plane: Image, noise: float, target: float) -> Image:
+    """Add or remove detail, at edges rather than in noise, for a Laplacian variance of `target`.
+
+    Adding `gain` times the detail makes the variance a quadratic in the gain; its root nearest
+    zero changes the picture least. Out of reach, the minimum or the largest gain has to do.
+    """
+    detail = plane - gaussian_blur(plane, 1.0)
+    energy = gaussian_blur(detail * detail, 1.5)
+    detail = detail * (energy / (energy + np.float32(6 * noise**2 + 1e-9)))
+    base, change = laplacian(plane).ravel(), laplacian(detail).ravel()
+    quadratic, linear = float(change.var()), 2 * float(np.mean(base * change))
+    constant = float(base.var()) - target
+    root = np.sqrt(max(linear**2 - 4 * quadratic * constant, 0.0))
+    gain = (root - linear) / (2 * quadratic + 1e-12)
+    return plane + np.float32(np.clip(gain, -0.9, 2.5)) * detail

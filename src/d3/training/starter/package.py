@@ -1,4 +1,4 @@
-"""What a finished starter consists of beside its weights: the manifest, and some example files."""
+"""The files of a finished starter beside its weights: the manifest, and examples."""
 
 from __future__ import annotations
 
@@ -15,11 +15,9 @@ from torch import nn
 from d3.domain.models import EncoderSpec, Manifest, file_of
 from d3.domain.scoring import Calibration
 from d3.evaluation.calibration import Fitted
-from d3.training.starter.delivery import to_pixels
-from d3.training.starter.forging import Pictures, redraw
-from d3.training.starter.generators import Family
+from d3.training.starter.generators import Family, Pictures, redraw
 from d3.training.starter.photographs import Collection, Part, Photograph, opened
-from d3.training.starter.published import MULTIPLE
+from d3.training.starter.postprocessing import MULTIPLE, to_pixels
 
 LICENCE = "Apache-2.0"
 
@@ -36,19 +34,7 @@ def write_manifest(
     notice: str,
     metrics: Mapping[str, Any],
 ) -> Manifest:
-    """Write ``manifest.json`` beside ``encoder.safetensors`` and ``head.safetensors``.
-
-    Args:
-        folder: holds both files; read by the registry as it stands.
-        name: the model's.
-        spec: the encoder's shape.
-        permutations: up to 16 orders of the patches.
-        permutation_seed: where they came from.
-        fitted: calibration, threshold and abstain band.
-        provenance: how the weights were made.
-        notice: what every face says when the model answers.
-        metrics: the figures that `d3 models info` shows.
-    """
+    """Write ``manifest.json`` beside ``encoder.safetensors`` and ``head.safetensors``."""
     manifest = Manifest(
         name=name,
         version=1,

@@ -36,11 +36,7 @@ class Photograph:
     """A line of the table.
 
     Attributes:
-        part: what it is for.
-        package: that holds it.
-        name: its file's there.
-        sha256: of the file.
-        licence: as the package states it.
+        name: of its file in the package.
         author: who is to be credited; may be empty where only measured.
     """
 
@@ -54,11 +50,7 @@ class Photograph:
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """Photographs with their files, in the table's order.
-
-    Attributes:
-        files: each photograph's.
-    """
+    """Photographs with their files, in the table's order."""
 
     files: tuple[tuple[Photograph, Path], ...]
 

@@ -40,21 +40,19 @@ from d3.training.starter.evaluate import (
     score,
     share_of_verdicts,
 )
-from d3.training.starter.fit import FitSettings, fit, pair_batches
-from d3.training.starter.forging import Pictures, train_generators
-from d3.training.starter.generators import SEEN, UNSEEN
-from d3.training.starter.initialise import start_as_spectrum
+from d3.training.starter.fit import FitSettings, fit, pair_batches, start_as_spectrum
+from d3.training.starter.generators import SEEN, UNSEEN, Pictures, train_generators
 from d3.training.starter.package import write_examples, write_manifest
-from d3.training.starter.photo_pairs import (
+from d3.training.starter.pairs import (
     Cutting,
     Source,
     make_photographs,
     make_test_pairs,
     make_training_pairs,
 )
+from d3.training.starter.parallel import one_core_each
 from d3.training.starter.photographs import Collection, Part
-from d3.training.starter.published import AS_IT_IS, publish
-from d3.training.starter.workers import one_core_each
+from d3.training.starter.postprocessing import UNCHANGED_FILE, postprocess
 
 Progress: TypeAlias = Callable[[str, float], None]
 
@@ -68,18 +66,14 @@ class StarterPlan:
 
     Attributes:
         generator_pictures: on which the generators are trained.
-        generator_steps: optimiser steps of each generator.
         training_pairs: pictures, each redone by one of the seen families' generators.
-        training_photographs: pictures beside them that nobody redoes, of every size.
+        training_photographs: pictures without a partner, of every size.
         calibration_pairs: pictures of other packages, each redone by one of the seen families.
         test_pictures: of still other packages, each redone by every family.
-        cutting: how pairs are cut from photographs.
-        photograph_sides: shortest and longest length of the pictures that nobody redoes.
+        photograph_sides: shortest and longest length of pictures without a partner.
         max_false: share of the calibration's photographs, whole ones and parts, that may be called
             fake.
         max_missed: share of its redone pictures that may be called real.
-        encoder: the shape of the network.
-        fit: the training of the network.
     """
 
     generator_pictures: int = 200
@@ -289,7 +283,7 @@ def _whole(
     return {
         name: np.stack(
             [
-                publish(np.asarray(one), AS_IT_IS.then_jpeg(CONDITIONS[name]), size)
+                postprocess(np.asarray(one), UNCHANGED_FILE.then_jpeg(CONDITIONS[name]), size)
                 for one in originals
             ]
         )

@@ -14,11 +14,10 @@ from torch import nn
 
 from d3.domain.errors import RequestInvalid
 from d3.evaluation.files import writing
-from d3.training.starter.delivery import encode
-from d3.training.starter.forging import Pictures, train_generators
-from d3.training.starter.generators import Family
-from d3.training.starter.pairs import CHUNK, delivery_of, forge_scenes, photograph_scene
-from d3.training.starter.workers import one_core_each, two_at_a_time
+from d3.training.starter.generators import Family, Pictures, train_generators
+from d3.training.starter.pairs import CHUNK, file_format_of, forge_scenes, photograph_scene
+from d3.training.starter.parallel import one_core_each, two_at_a_time
+from d3.training.starter.postprocessing import encode
 
 SIZE = 224
 LEARNT_FROM = 100_000  # no scene that is written has so high a number
@@ -88,7 +87,7 @@ def _write(
         turns = np.tile(np.arange(len(generators)), len(chunk))
         for scene, family, pair in forge_scenes(generators, chunk, turns, seed=seed, size=SIZE):
             for picture, kind in zip(pair, ("real", f"fake/{family}"), strict=True):
-                content, suffix = encode(picture, delivery_of(seed, scene))
+                content, suffix = encode(picture, file_format_of(seed, scene))
                 (folder / kind / f"{scene:05}.{suffix}").write_bytes(content)
         return len(chunk)
 

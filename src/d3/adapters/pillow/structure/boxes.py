@@ -100,7 +100,7 @@ def walk_heif(data: bytes) -> Skeleton:
     for kind, _, (at, length) in items.used(items.primary):
         if kind in _TURNING:
             patched[at : at + length] = bytes(length)  # property 0 is none
-    for at in items.metadata_at:  # nobody looks at it, and reading it has crashed libheif's binding
+    for at in items.metadata_at:  # not used, and reading it has crashed libheif's binding
         patched[at : at + 4] = _NOTHING
     return Skeleton(
         bytes(patched),
@@ -274,7 +274,7 @@ def _alone(data: bytes, items: _Items, tile: int) -> Callable[[], bytes]:
     def make() -> bytes:
         file, (at, length) = bytearray(data), items.primary_at
         file[at : at + length] = tile.to_bytes(length)
-        file[items.flags_at[tile]] &= 0xFE  # a hidden item is nobody's picture
+        file[items.flags_at[tile]] &= 0xFE  # a hidden item is not shown
         return bytes(file)
 
     return make

@@ -45,7 +45,7 @@ class Skeleton:
     """A sound skeleton, and how its file is to be opened.
 
     Attributes:
-        data: what the decoder gets: the file, less what nobody looks at and what would turn it.
+        data: what the decoder gets: the file, without what is not used and what would rotate it.
         kind: the format of ``data`` where it is not the file's own.
         size: width and height that the file claims, where the decoder would not say in time.
         frames: animation frames, pages or pictures; 0 where the decoder counts them.

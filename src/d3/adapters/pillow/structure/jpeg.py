@@ -79,8 +79,8 @@ def walk_jpeg(data: bytes, max_scans: int) -> Skeleton:
 
     A decoder fills up what is missing with grey and says nothing. So a file without its end is
     decoded twice, completed with nothing and with some bits: rows above what is missing are the
-    same both times. A file whose data stop before its end marker is found out likewise, once its
-    last pixel is that grey.
+    same both times. A file whose data stop before its end marker is found out in the same
+    way, once its last pixel is that grey.
     """
     frame: _Frame | None = None
     orientation, end = 1, None

@@ -166,6 +166,6 @@ def _check_segments(page: _Directory, size: tuple[int, int], max_jpeg_scans: int
         if offset + count > len(page.data):
             raise damaged("TIFF")
     if page.value(_COMPRESSION, 1) == _JPEG:
-        # Tables stand elsewhere, so only the number of scans can be told here.
+        # Tables are stored elsewhere, so only the number of scans is known here.
         for offset, count in zip(offsets[:needed], counts, strict=False):
             walk_jpeg(page.data[offset : offset + count], max_jpeg_scans)

@@ -1,1 +1,1 @@
-"""Bulk scans: begun, worked on by any number of workers, gone on with where they stopped."""
+"""Bulk scans: begun, worked on by any number of workers, resumed where they stopped."""

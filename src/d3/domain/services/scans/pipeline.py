@@ -1,6 +1,6 @@
-"""A scan's images: judged ahead of whoever keeps the outcomes, in whatever order they come.
+"""Judges a scan's images ahead, and gives the outcomes in any order.
 
-A slow image holds nobody up: the others go on around it, within the places there are.
+A slow image delays no other: as many are in flight as there is room for.
 """
 
 from __future__ import annotations
@@ -36,11 +36,7 @@ class Pipeline(Generic[T]):
     """Takes keys, gives outcomes; one thread calls it, many work behind it.
 
     Args:
-        question: what is asked, of which model.
-        collection: opens URIs.
-        judge: takes each image through its steps.
-        decoder: of what the collection gives.
-        isolated: decodes what is not trusted; as the other one does unless given.
+        isolated: decodes untrusted files; the same decoder unless given.
         threads: that read and decode.
         batch_size: images of one forward pass at most.
     """
@@ -62,7 +58,7 @@ class Pipeline(Generic[T]):
         self._decoder = decoder
         self._isolated = isolated or decoder
         self._batch_size = min(batch_size, _LARGEST_BATCH)
-        self._places = threads + _BATCHES_AHEAD * self._batch_size
+        self._capacity = threads + _BATCHES_AHEAD * self._batch_size
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="d3-scan")
         self._judged: SimpleQueue[tuple[T, str, Future[Judged]]] = SimpleQueue()
         self._failures = 0
@@ -70,11 +66,11 @@ class Pipeline(Generic[T]):
 
     @property
     def room(self) -> bool:
-        """Whether another key may come in."""
-        return self.in_flight < self._places
+        """Whether another key may be put in."""
+        return self.in_flight < self._capacity
 
     def put(self, key: T, uri: str, *, isolated: bool = False) -> None:
-        """Have the image read, decoded and scored."""
+        """Read, decode and score the image."""
         question, size = self._question, self._question.image_size
         slots = question.model.queue.reserve(
             1, 3 * size**2, question.views, Lane.BULK, batch_size=self._batch_size
@@ -86,7 +82,7 @@ class Pipeline(Generic[T]):
         self._judge.judge(job).add_done_callback(lambda done: self._judged.put((key, uri, done)))
 
     def take(self, seconds: float) -> list[tuple[T, str, Outcome]]:
-        """The outcomes there are, or come within this time: the key, its URI and what became of it.
+        """The outcomes within this time: key, URI and detection or error.
 
         Raises:
             D3Error: the images can no longer be read, or the detector fails again and again.
@@ -103,7 +99,7 @@ class Pipeline(Generic[T]):
         return outcomes
 
     def close(self) -> None:
-        """Give up what has not been begun."""
+        """Cancel what has not begun."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _decode(self, uri: str, decoder: ImageDecoder, size: int) -> DecodedImage:

@@ -1,4 +1,4 @@
-"""Beginning bulk scans, going on with them, and guessing how long one takes."""
+"""Starts and resumes bulk scans, and estimates how long one takes."""
 
 from __future__ import annotations
 
@@ -19,39 +19,39 @@ from d3.domain.scans import (
     NewScan,
     Scan,
     ScanState,
+    as_begun,
+    check_same,
     checked_scan_name,
 )
 from d3.domain.scoring import checked_threshold, checked_views
 from d3.domain.services.detection import ImageJudge, Question
 from d3.domain.services.model_host import ModelHost
 from d3.domain.services.retrying import RetryingCollection, retry_while_unavailable
-from d3.domain.services.scans.owners import release_dead
 from d3.domain.services.scans.pipeline import Pipeline
-from d3.domain.services.scans.terms import as_begun, check_same
 from d3.domain.services.scans.watcher import FinishedShards, Watcher
-from d3.domain.services.scans.worker import ScanWorker
+from d3.domain.services.scans.worker import ScanWorker, release_dead
 
 OUTAGE_SECONDS = 300.0
-"""That a store may be away before a scan gives up; what is kept stays kept."""
+"""How long a store may be away before a scan gives up; what is stored stays."""
 
 S3_THREADS = 16
-"""That read objects at once at least; they wait for the network more than they work."""
+"""The fewest that read objects at once; they mostly wait for the network."""
 
 _SAMPLE = 5000
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a trial found.
+    """The result of a trial.
 
     Attributes:
         keys: listed.
-        sampled: of them judged, drawn evenly.
+        sampled: judged, drawn evenly.
         seconds: that took.
-        fakes: called fake among them.
-        uncertain: whose verdict was left open.
-        errors: that could not be judged, other files among them.
-        trouble: why there is more that could not be listed; None if there is not.
+        fakes: of the sampled, called fake.
+        uncertain: of the sampled, left open.
+        errors: of the sampled, not judged; other files among them.
+        trouble: why not everything could be listed; None if it could.
     """
 
     keys: int
@@ -72,15 +72,8 @@ class ScanService:
     """Starts and resumes scans of this machine.
 
     Args:
-        host: holds the model.
-        decoder: of images.
-        judge: takes each image through its steps.
-        clock: tells the time.
-        ledger: gives the ledger, whose database must be ready by then.
-        collection: opens a source.
-        isolated: decodes where a crash costs no more than the image.
-        threads: that decode.
-        batch_size: images of one forward pass at most.
+        ledger: gives the ledger; its database must be ready by then.
+        isolated: decodes in child processes, so that a crash costs only the image.
     """
 
     def __init__(  # noqa: PLR0917  its parts, one by one
@@ -107,7 +100,7 @@ class ScanService:
         self._batch_size = batch_size
 
     def collection(self, source: str) -> ImageCollection:
-        """The images of a source, with patience for its store.
+        """The images of a source; outages of its store are waited out.
 
         Raises:
             D3Error: there is no such source.
@@ -131,15 +124,15 @@ class ScanService:
         views: int | None,
         by_service: bool = False,
     ) -> Scan:
-        """Begin a scan, or go on with the one of that name.
+        """Start a scan, or resume the one of that name.
 
         Args:
             name: the scan's.
             collection: its images.
             manifest: of the model that judges them.
-            threshold: in [0, 1]; the model's own, or the scan's, unless said.
-            views: 1 to 16; 1, or the scan's, unless said.
-            by_service: whether the service sees to its end.
+            threshold: in [0, 1]; the scan's, or the model's own, unless given.
+            views: 1 to 16; the scan's, or 1, unless given.
+            by_service: whether the service completes it.
 
         Raises:
             ScanMismatch: the scan was begun with something else.
@@ -176,13 +169,13 @@ class ScanService:
         threshold: float | None,
         views: int | None,
     ) -> Scan:
-        """Begin a scan that the service sees to, or have it go on with the one of that name.
+        """Start or resume a scan for the service's own worker.
 
         Raises:
             D3Error: there is no such source, or the scan was begun with something else.
         """
         collection = self._collection(source)
-        collection.check()  # now, and without patience: somebody waits
+        collection.check()  # at once, without retries: the caller waits
         return self.begin(
             name,
             collection,
@@ -193,22 +186,22 @@ class ScanService:
         )
 
     def cancel(self, name: str) -> Scan:
-        """Have every worker of a scan stop when its shard is done; how it stands then.
+        """Stop every worker of a scan after its current shard; the scan then.
 
         Raises:
-            ScanNotFound: it was not begun.
+            ScanNotFound: there is none.
         """
         ledger = self._ledger()
         ledger.set_state(ledger.get(name).id, ScanState.CANCELLED, self._clock.now())
         return ledger.get(name)
 
     def resume(self, name: str, watcher: Watcher | None = None) -> Scan:
-        """Go on with a scan that was begun, with its own source and model, until it is over.
+        """Resume a scan with its own source and model, until it is over.
 
         Raises:
-            ScanNotFound: it was not begun.
-            ScanMismatch: its model is not what it was.
-            D3Error: something is away for too long or refuses; what is kept stays kept.
+            ScanNotFound: there is none.
+            ScanMismatch: its model has changed.
+            D3Error: something is away for too long or refuses; what is stored stays.
         """
         ledger = self._ledger()
         scan = ledger.get(name)
@@ -219,11 +212,11 @@ class ScanService:
         return self.run(scan, collection, watcher)
 
     def run(self, scan: Scan, collection: ImageCollection, watcher: Watcher | None = None) -> Scan:
-        """Work on the scan until it is over; how it stands then.
+        """Work on the scan until it is over; the scan then.
 
         Raises:
             ScanIncomplete: all is judged but what could not be listed; the scan stays open.
-            D3Error: something is away for too long or refuses; what is kept stays kept.
+            D3Error: something is away for too long or refuses; what is stored stays.
         """
         ledger = self._ledger()
         if scan.state is ScanState.RUNNING:
@@ -247,10 +240,10 @@ class ScanService:
         return ledger.get(scan.name)
 
     def run_on(self, cluster: ScanCluster, scan: Scan, watcher: Watcher | None = None) -> Scan:
-        """Have a cluster work on the scan until it is over; how it stands then.
+        """Let a cluster work on the scan until it is over; the scan then.
 
         Raises:
-            D3Error: it cannot go on; what is kept stays kept.
+            D3Error: it cannot go on; what is stored stays.
         """
         ledger, watcher = self._ledger(), watcher or Watcher()
         newly_finished = FinishedShards(ledger, scan)
@@ -277,7 +270,7 @@ class ScanService:
         seconds: float,
         progress: Callable[[int], None] = lambda _keys: None,
     ) -> Estimate:
-        """List everything and judge a sample of it for so many seconds; nothing is kept."""
+        """List everything and judge a sample for so many seconds; stores nothing."""
         draw, sample, keys = random.Random(0), list[str](), 0  # noqa: S311  no secret
         trouble = None
         try:

@@ -1,4 +1,4 @@
-"""Hearing what the workers of a bulk scan do."""
+"""Callbacks for what the workers of a bulk scan do."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from d3.domain.scans import Scan, ScanRow
 
 
 class Watcher:
-    """Hears what a worker does; this one does nothing with it."""
+    """Called by a worker; by default does nothing."""
 
     def judged(self, row: ScanRow) -> None:
         """An image has its row."""
@@ -16,18 +16,17 @@ class Watcher:
         """A file was no image."""
 
     def finished(self, shard: int) -> None:
-        """Every image of a shard has its row, and they are kept."""
+        """All rows of a shard are stored."""
 
     def idle(self) -> None:
         """Called now and then, whatever happens."""
 
 
 class FinishedShards:
-    """Tells which shards were finished since it was asked before, by workers anywhere.
+    """The shards that workers anywhere have finished since the last call.
 
     Args:
-        ledger: knows them.
-        scan: as it stands; what is finished by now is not told.
+        scan: what is finished by now is left out.
     """
 
     def __init__(self, ledger: ScanLedger, scan: Scan) -> None:
@@ -40,9 +39,9 @@ class FinishedShards:
         """Their numbers, in order.
 
         Raises:
-            StorageFailed: the ledger is away; nothing is missed by asking again.
+            StorageFailed: the ledger does not answer; nothing is lost by asking again.
         """
-        # In this order: a shard that is cut meanwhile is told the next time.
+        # In this order: a shard that is added in between is reported the next time.
         scan = self._ledger.get(self._name)
         still_open = self._ledger.open_shards(scan.id)
         finished = (self._open | {*range(self._cut, scan.shards)}) - still_open

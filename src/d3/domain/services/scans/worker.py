@@ -1,19 +1,22 @@
-"""A worker of a bulk scan: cuts shards, takes them, judges their images, keeps the rows.
+"""A worker of a bulk scan: adds shards, claims them, judges their images, stores the rows.
 
-Any number of workers may share a scan, on one machine or many: the ledger hands each shard to one
-at a time, and a shard whose worker died to the next, which decodes its images in child processes:
-one of them may have been the end of the first. Rows are kept and counted in one transaction; what
-was judged twice by accident is kept once.
+Any number of workers may share a scan, on one machine or many: the ledger gives each shard to
+one at a time. The shard of a worker that died goes to the next one, which decodes its images in
+child processes, as one of them may have killed the first. Rows are stored and counted in one
+transaction; an image that is judged twice by accident has one row.
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import secrets
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeAlias
 
@@ -32,9 +35,34 @@ from d3.domain.scans import (
     stored_uri,
 )
 from d3.domain.services.retrying import retry_while_unavailable
-from d3.domain.services.scans.owners import new_owner, release_dead
 from d3.domain.services.scans.pipeline import Pipeline
 from d3.domain.services.scans.watcher import Watcher
+
+
+def new_owner() -> str:
+    """A unique name for this process, to hold leases by."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+def release_dead(ledger: ScanLedger, scan_id: int, now: datetime) -> None:
+    """Release the leases of dead processes of this machine."""
+    if dead := [one for one in ledger.holders(scan_id, now) if _is_dead(one)]:
+        ledger.release(scan_id, dead)
+
+
+def _is_dead(owner: str) -> bool:
+    """Whether this was a process of this machine, and has ended."""
+    machine, process, _ = owner.rsplit(":", 2)
+    if machine != socket.gethostname():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
+
 
 Outcome: TypeAlias = "Detection | D3Error"
 _LOG = logging.getLogger(__name__)
@@ -51,14 +79,11 @@ _SHARDS_OF_A_SIZE = 8
 
 @dataclass(slots=True)
 class _Held:
-    """A shard that is being worked on.
+    """A claimed shard.
 
     Attributes:
-        number: the shard's.
-        left: URIs without an outcome.
-        isolated: whether its images are decoded where a crash costs no more than the image.
+        isolated: whether its images are decoded in child processes.
         passed_over: files that are no images.
-        rows: to be kept.
     """
 
     number: int
@@ -72,14 +97,9 @@ class ScanWorker:
     """Works on one scan until it is over.
 
     Args:
-        scan: as the ledger knows it.
-        ledger: hands out shards and keeps rows.
-        collection: the images.
-        pipeline: judges them; the worker closes it.
-        clock: tells the time.
+        pipeline: judges the images; the worker closes it.
         outage_seconds: that the ledger may be away.
-        watcher: hears what happens.
-        shard_images: keys of a shard at most; the first are smaller.
+        shard_images: keys of a shard at most; the first ones are smaller.
     """
 
     def __init__(
@@ -117,8 +137,8 @@ class ScanWorker:
         """Work until every image has its row, or the scan is cancelled.
 
         Raises:
-            ScanIncomplete: all that could be listed is judged; the rest, whoever goes on lists.
-            D3Error: something is away for too long or refuses; what is kept stays kept.
+            ScanIncomplete: all that could be listed is judged; the rest is listed on the next run.
+            D3Error: something is away for too long or refuses; what is stored stays.
         """
         threads = [
             threading.Thread(target=work, name=name, daemon=True)
@@ -166,7 +186,7 @@ class ScanWorker:
     def _monotonic(self) -> float:
         return self._clock.monotonic()
 
-    def _insist(self, work: Callable[[], object]) -> None:
+    def _retry(self, work: Callable[[], object]) -> None:
         retry_while_unavailable(work, self._outage_seconds)
 
     def _next(self) -> tuple[int, str] | None:
@@ -191,7 +211,7 @@ class ScanWorker:
             self._claimed = self._monotonic
             if self._claimed - self._looked >= _DEAD_SECONDS:
                 self._looked = self._claimed
-                self._insist(lambda: release_dead(self._ledger, self._scan.id, now))
+                self._retry(lambda: release_dead(self._ledger, self._scan.id, now))
         return shard
 
     def _known(self, shard: Shard) -> set[str]:
@@ -215,7 +235,7 @@ class ScanWorker:
     def _flush(self) -> None:
         for held in self._held.values():
             if held.rows:
-                self._insist(partial(self._ledger.add, self._scan.id, held.number, held.rows))
+                self._retry(partial(self._ledger.add, self._scan.id, held.number, held.rows))
                 held.rows = []
         self._flushed = self._monotonic
 
@@ -223,12 +243,12 @@ class ScanWorker:
         for held in [one for one in self._held.values() if not one.left]:
             if held.rows:
                 self._flush()
-            self._insist(partial(self._ledger.finish, self._scan.id, held.number, held.passed_over))
+            self._retry(partial(self._ledger.finish, self._scan.id, held.number, held.passed_over))
             del self._held[held.number]
             self._watcher.finished(held.number)
 
     def _over(self) -> bool:
-        """Whether nothing is left to do for anybody.
+        """Whether no worker has anything left to do.
 
         Raises:
             ScanIncomplete: nothing of what could be listed, though there is more.
@@ -247,7 +267,7 @@ class ScanWorker:
         )
 
     def _renew(self) -> None:
-        """Hold the leases while the main thread is busy, however long."""
+        """Renew the leases, however long the main thread is busy."""
         while not self._stop.wait(_LEASE.total_seconds() / _RENEWALS):
             try:
                 self._ledger.renew(self._scan.id, self._owner, self._clock.now() + _LEASE)
@@ -255,7 +275,7 @@ class ScanWorker:
                 _LOG.debug("leases could not be renewed: %s", error)
 
     def _list_shards(self) -> None:
-        """List the collection and cut it into shards, whenever nobody else does."""
+        """List the collection and add shards, while no other worker does."""
         try:
             while not self._stop.is_set() and self._unlisted is None:
                 listing = retry_while_unavailable(self._begin_listing, self._outage_seconds)
@@ -263,7 +283,7 @@ class ScanWorker:
                     self._list_from(listing.number, listing.cursor)
                 self._stop.wait(_LEASE.total_seconds() / _RENEWALS)
         except Exception as error:  # noqa: BLE001  or the scan would wait for this thread for ever
-            self._failure = _ours(error)
+            self._failure = _as_d3_error(error)
 
     def _begin_listing(self) -> Listing | None:
         now = self._clock.now()
@@ -290,11 +310,11 @@ class ScanWorker:
             self._add_shard(number, [], None)
 
     def _listed(self, cursor: str | None, failures: list[D3Error]) -> Iterator[Listed]:
-        """What the collection gives, to its end or until it fails."""
+        """The collection's keys, until the end or a failure."""
         try:
             yield from self._collection.list(cursor)
         except Exception as error:  # noqa: BLE001  whatever it is, what was listed is judged
-            failures.append(_ours(error))
+            failures.append(_as_d3_error(error))
 
     def _add_shard(self, number: int, uris: list[str], cursor: str | None) -> bool:
         done = retry_while_unavailable(
@@ -306,7 +326,7 @@ class ScanWorker:
         return done
 
     def _shard_size(self, number: int) -> int:
-        """Larger as the scan grows: results come soon, and nobody waits long for the last shard."""
+        """Grows with the scan: results come early, and the last shards are not waited for long."""
         return min(self._shard_images, _FIRST_SHARD * (1 + number // _SHARDS_OF_A_SIZE))
 
     def _wait_for_workers(self) -> bool:
@@ -318,7 +338,7 @@ class ScanWorker:
         return False
 
 
-def _ours(error: Exception) -> D3Error:
+def _as_d3_error(error: Exception) -> D3Error:
     if isinstance(error, D3Error):
         return error
     _LOG.error("the images cannot be listed", exc_info=error)

@@ -103,7 +103,7 @@ class AccessMiddleware:
 
     async def _authorise(self, scope: Any, sent: _AccessHeaders, headers: Headers) -> Caller:
         """The caller. The headers of their rate limit are added to ``headers``."""
-        if self._hosts and not access.goes_by(sent.host, self._hosts):
+        if self._hosts and not access.is_named(sent.host, self._hosts):
             raise HostRefused("The service does not go by this name.", "See D3_ALLOWED_HOSTS.")
         address = await self._count_address(scope, sent, headers)
         if _is_preflight(scope):
@@ -123,7 +123,7 @@ class AccessMiddleware:
         RequestTelemetry.of(scope).address = address
         counts = scope["path"] not in _HEALTH and not access.is_loopback(address)
         if address is not None and counts:
-            rate, who = self._d3.settings.rate_per_address, access.household(address)
+            rate, who = self._d3.settings.rate_per_address, access.counted_address(address)
             await self._d3.authenticator.count(rate, f"address:{who}", headers)
         return address
 

@@ -18,5 +18,5 @@ def upgrade() -> None:
     op.add_column("idempotency_keys", sa.Column("first_id", Key))
     op.add_column("idempotency_keys", sa.Column("last_id", Key))
     op.create_index("ix_idempotency_keys_first_id", "idempotency_keys", ["first_id"])
-    # Nobody knows which results the answers there tell of; they end within a day anyway.
+    # The results of existing answers are not known; they expire within a day anyway.
     op.execute("DELETE FROM idempotency_keys")

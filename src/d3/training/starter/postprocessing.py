@@ -1,8 +1,8 @@
-"""Photographs as they are met: some part of one, at some size, in some file, seen at 224 pixels.
+"""What happens to a picture before the detector sees it: cutting, resizing, files, squashing.
 
-The detector sees every image squashed to the side of its encoder. What it is trained on comes the
-same way: cut from an original, made smaller, stored as a file of some format and quality, decoded,
-and squashed by the very filter of the decoder.
+The detector sees every image squashed to the side of its encoder. Training pictures come the same
+way: cut from an original, made smaller, stored in files of some format and quality, decoded, and
+squashed by the decoder's own filter.
 """
 
 from __future__ import annotations
@@ -11,11 +11,50 @@ import io
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from d3.training.starter.delivery import to_pixels
 from d3.training.starter.filters import Image
-from d3.training.starter.forging import Pictures
+from d3.training.starter.generators import Pictures
+
+
+@dataclass(frozen=True, slots=True)
+class FileFormat:
+    """How a pair is stored; `quality` 0 stands for a lossless file."""
+
+    quality: int
+    subsampling: int  # Pillow's: 0 is 4:4:4, 2 is 4:2:0
+
+
+def draw_file_format(rng: np.random.Generator) -> FileFormat:
+    """Draw a file format: mostly JPEG of quality 80 to 98, sometimes lossless."""
+    lossless = rng.random() < 0.2
+    return FileFormat(
+        quality=0 if lossless else int(rng.integers(80, 99)), subsampling=int(rng.choice([0, 2]))
+    )
+
+
+def to_pixels(picture: Image) -> NDArray[np.uint8]:
+    """Round a picture in [0, 1] to 8 bits."""
+    return np.asarray(np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def encode(picture: Image, file_format: FileFormat) -> tuple[bytes, str]:
+    """Return the file of a picture in [0, 1], and its suffix."""
+    pixels = to_pixels(picture)
+    if file_format.quality:
+        return jpeg(pixels, file_format.quality, file_format.subsampling), "jpg"
+    file = io.BytesIO()
+    PillowImage.fromarray(pixels).save(file, "PNG")
+    return file.getvalue(), "png"
+
+
+def jpeg(pixels: NDArray[np.uint8], quality: int, subsampling: int = 2) -> bytes:
+    """Return pixels [S, S, 3] as a JPEG file."""
+    file = io.BytesIO()
+    PillowImage.fromarray(pixels).save(file, "JPEG", quality=quality, subsampling=subsampling)
+    return file.getvalue()
+
 
 LEAST_SCALE = 0.8  # of a part's pixels to those of the picture it becomes
 MULTIPLE = 8  # sides are multiples of it, so that every generator takes them
@@ -28,7 +67,7 @@ _FILTERS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Publication:
+class PostProcessing:
     """What is done to a picture before somebody meets it; alike for both of a pair.
 
     Attributes:
@@ -43,21 +82,21 @@ class Publication:
     subsampling: int
     filter: int
 
-    def then_jpeg(self, quality: int) -> Publication:
+    def then_jpeg(self, quality: int) -> PostProcessing:
         """Return the same with one more JPEG file at the end; quality 0 adds none."""
         more = (("JPEG", quality),) if quality else ()
-        return Publication(self.shrink, (*self.files, *more), self.subsampling, self.filter)
+        return PostProcessing(self.shrink, (*self.files, *more), self.subsampling, self.filter)
 
 
-AS_IT_IS = Publication(1.0, (), 2, PillowImage.Resampling.BILINEAR)
+UNCHANGED_FILE = PostProcessing(1.0, (), 2, PillowImage.Resampling.BILINEAR)
 
 
-def draw_publication(rng: np.random.Generator) -> Publication:
+def draw_postprocessing(rng: np.random.Generator) -> PostProcessing:
     """Draw one: a third is shrunk, most are JPEG or WebP files, some were stored twice."""
     files = [_draw_file(rng)]
     if rng.random() < 0.3:
         files.append(_draw_file(rng))
-    return Publication(
+    return PostProcessing(
         shrink=float(rng.uniform(0.6, 1.0)) if rng.random() < 0.3 else 1.0,
         files=tuple(files),
         subsampling=int(rng.choice([0, 2])),
@@ -100,7 +139,7 @@ def cut(
     return np.asarray(small)
 
 
-def publish(picture: Pictures | Image, how: Publication, size: int) -> Pictures:
+def postprocess(picture: Pictures | Image, how: PostProcessing, size: int) -> Pictures:
     """Return what the detector sees of a picture [H, W, 3] that was published so: [size, size, 3].
 
     Floats are in [0, 1].

@@ -1,4 +1,4 @@
-"""What fits a processor: threads that are worth it, and encodings that share its cache."""
+"""How many threads and encodings at once suit a CPU."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _FLOAT32_BYTES = 4
 def worthwhile_threads(spec: EncoderSpec) -> int:
     """Threads that an encoder of this size keeps busy, 1 or more.
 
-    Threads meet after every product. Where a product takes microseconds and another process holds
-    one of the cores, every meeting waits for the system's scheduler, and two threads are many times
-    slower than one.
+    Threads synchronise after every product. Where a product takes microseconds and another process
+    uses one of the cores, every synchronisation waits for the system's scheduler, and two threads
+    are many times slower than one.
     """
     return max(1, int(spec.operations / _WORTH_A_THREAD))
 
 
 def encodings_at_once(spec: EncoderSpec) -> int:
-    """Encodings that share a forward pass: as many as fit the cache, 2 at least.
+    """Encodings that share a forward pass: as many as fit the cache, at least 2.
 
-    More gain nothing: the widest layer then goes out to memory and back.
+    More gain nothing: the widest layer would no longer fit the cache.
     """
     widest = (spec.patches + 1) * spec.mlp_width * _FLOAT32_BYTES
     return max(2, _CACHE_BYTES // widest)

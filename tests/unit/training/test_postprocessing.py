@@ -11,9 +11,20 @@ from torch import nn
 
 from d3.adapters.pillow import PillowDecoder
 from d3.training.starter.generators import Family
-from d3.training.starter.pairs import photograph_scene
-from d3.training.starter.photo_pairs import Cutting, Source, make_test_pairs, make_training_pairs
-from d3.training.starter.published import AS_IT_IS, MULTIPLE, cut, draw_publication, publish
+from d3.training.starter.pairs import (
+    Cutting,
+    Source,
+    make_test_pairs,
+    make_training_pairs,
+    photograph_scene,
+)
+from d3.training.starter.postprocessing import (
+    MULTIPLE,
+    UNCHANGED_FILE,
+    cut,
+    draw_postprocessing,
+    postprocess,
+)
 
 SIZE = 56
 
@@ -28,7 +39,9 @@ def test_what_training_sees_is_what_the_decoder_shows(original: Image.Image) -> 
     original.save(file, "JPEG", quality=80, subsampling=2)
     decoded = PillowDecoder().decode(file.getvalue(), SIZE).pixels
 
-    assert np.array_equal(publish(np.asarray(original), AS_IT_IS.then_jpeg(80), SIZE), decoded)
+    assert np.array_equal(
+        postprocess(np.asarray(original), UNCHANGED_FILE.then_jpeg(80), SIZE), decoded
+    )
 
 
 def test_parts_are_of_every_size_and_shape_and_of_sides_that_generators_take(
@@ -46,7 +59,7 @@ def test_parts_are_of_every_size_and_shape_and_of_sides_that_generators_take(
 
 def test_publications_differ_in_format_quality_and_number_of_files() -> None:
     chance = np.random.default_rng(0)
-    drawn = [draw_publication(chance) for _ in range(200)]
+    drawn = [draw_postprocessing(chance) for _ in range(200)]
 
     assert {kind for one in drawn for kind, _ in one.files} == {"JPEG", "WEBP", "PNG"}
     assert {len(one.files) for one in drawn} == {1, 2}

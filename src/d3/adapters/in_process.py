@@ -1,13 +1,26 @@
-"""A result cache in this process, bounded by entries and bytes."""
+"""What this process does by itself: the clock, and a result cache of limited size."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from cachetools import LRUCache
 
 from d3.domain.ports.history import CacheKey
+
+
+class SystemClock:
+    """Implements ``Clock``."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        return time.perf_counter()
+
 
 _ENTRY_BYTES = 700
 """A key's two hashes and words and the cache's own bookkeeping, measured and rounded up."""
@@ -15,11 +28,11 @@ _LOGIT_BYTES = 32
 
 
 class MemoryResultCache:
-    """Implements ``ResultCache``; forgets what was not asked for longest.
+    """Implements ``ResultCache``; drops the least recently used results.
 
     Args:
-        entries: kept at most; 0 keeps none.
-        size_bytes: taken at most, by an estimate that errs on the high side.
+        entries: the most that are kept; 0 keeps none.
+        size_bytes: the most that they take, by an estimate on the high side.
     """
 
     def __init__(self, entries: int = 10_000, size_bytes: int = 16 * 2**20) -> None:
@@ -57,7 +70,7 @@ class MemoryResultCache:
 
     @property
     def size_bytes(self) -> int:
-        """What is taken, by estimate."""
+        """The estimated size."""
         return int(self._kept.currsize)
 
 

@@ -1,4 +1,4 @@
-"""What a file looks like that is no encoder and no head: told by its first bytes or its names."""
+"""Says what a file is that holds no encoder and no head, by its first bytes or its names."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ _ENCODER = re.compile(r"(^|\.)(conv1\.weight|embeddings\.patch_embedding\.weight
 _TOWER = re.compile(r"(^|\.)class_embedding$")
 
 
-def first_bytes_look_like(start: bytes) -> tuple[str, str] | None:
-    """The end of a sentence about a file, and what to do; None where its first bytes say nothing.
+def describe_bytes(start: bytes) -> tuple[str, str] | None:
+    """The end of a sentence about a file, and a remedy; None if its first bytes are unknown.
 
     Args:
         start: some 300 bytes.
@@ -71,10 +71,10 @@ def first_bytes_look_like(start: bytes) -> tuple[str, str] | None:
     return next(((what, remedy) for form, what, remedy in _BYTES if form.match(start)), None)
 
 
-def looks_like(names: Sequence[str]) -> tuple[str, str] | None:
-    """What a checkpoint of these names is, and a name that says so; None where it cannot be told.
+def describe_names(names: Sequence[str]) -> tuple[str, str] | None:
+    """What a checkpoint with these names is, and a name that shows it; None if unknown.
 
-    Encoders and heads are told as well, for one may have been given in place of the other.
+    Encoders and heads are recognised too, for one may have been given in place of the other.
     """
     if names and all(_OPTIMISER.search(name) for name in names):
         return "an optimiser's state", names[0]

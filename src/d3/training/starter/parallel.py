@@ -1,7 +1,7 @@
-"""How the recipe uses two cores: two threads, each of which runs torch on one core.
+"""Two threads on two cores, each of which runs torch on one core.
 
-The networks here are so small that splitting one operation over cores gains little, and sums that
-one core adds up come out the same however many cores there are.
+The networks here are so small that splitting one operation over cores gains little, and sums
+that one core adds up are the same however many cores there are.
 """
 
 from __future__ import annotations
