@@ -335,7 +335,9 @@ class Client:
                 # Of others nobody knows whether they took effect.
                 if last or not (repeatable or isinstance(error, httpx.ConnectError)):
                     raise ServiceError(
-                        0, "no_answer", f"{self._http.base_url} gave no answer. Is d3 serve there?"
+                        0,
+                        "no_answer",
+                        f"{self._http.base_url} did not answer. Is d3 serve running there?",
                     ) from error
                 self._sleep(_backoff(attempt))
                 attempt += 1

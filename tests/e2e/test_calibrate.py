@@ -52,9 +52,9 @@ def test_a_new_version_of_the_manifest_says_its_rates_and_shares_the_weights(
     answer = json.loads(run("detect", "--model", "mine", "--json", image, D3_HOME=str(own)).out)
     assert answer["calibration"]["measured"]["fpr"]["value"] == told["after"]["fpr"]["value"]
     seen = run("detect", "--model", "mine", image, D3_HOME=str(own))
-    assert "16 real images were called fake" in seen.err
+    assert "16 real images were judged fake" in seen.err
     other = run("detect", "--model", "mine", "--threshold", "0.5", image, D3_HOME=str(own))
-    assert "were called fake" not in other.err
+    assert "were judged fake" not in other.err
     assert "FPR" in run("models", "info", "mine", D3_HOME=str(own)).out
 
     diff = run("models", "diff", "mine@1", "mine@2", rendered, "--json", D3_HOME=str(own))

@@ -152,7 +152,7 @@ def test_people_get_a_table_and_are_told_where_everything_is(
     figures = json.loads((tmp_path / "d3-evaluation/metrics.json").read_text())
     said = figures["verdicts"]["real"]
     assert sum(said.values()) == figures["images"]["real"]
-    assert f"{said['fake']} called fake, {said['real']} real, {said['uncertain']} left" in done.out
+    assert f"{said['fake']} fake, {said['real']} real, {said['uncertain']} uncertain" in done.out
     assert figures["model"]["notice"] in done.err
     page = (tmp_path / "d3-evaluation/report.html").read_text()
     assert str(escape(figures["model"]["notice"])) in page
@@ -177,7 +177,7 @@ def test_one_kind_alone_is_measured_as_far_as_it_goes(
     assert figures["auroc"] is None
     assert figures["accuracy_real"] is None
     assert "only generated images" in done.err
-    assert "cannot be had" in (tmp_path / "d3-evaluation/report.html").read_text()
+    assert "cannot average" in (tmp_path / "d3-evaluation/report.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def test_a_full_disk_is_an_error_and_nothing_finished_is_lost(
     )
     assert done.returncode == 2
     assert "cannot be written" in done.stderr
-    assert "same command goes on" in done.stderr
+    assert "Run the same command again" in done.stderr
     kept = (tmp_path / "out/scores.partial.csv").read_bytes()
     assert kept.count(b"\n") > 30
 

@@ -59,7 +59,7 @@ def test_judging_and_measuring(told: Told, rendered: Path, tmp_path: Path) -> No
     assert "Loading the model:" in lines
     assert any(line.startswith("Judging: 16 of 16 (100 %)") for line in lines)
     lines = told("evaluate", rendered, "--out", "evaluated")
-    assert "Looking through the data set:" in lines
+    assert "Reading the data set:" in lines
     assert any(line.startswith("Scoring: 50 of 50 (100 %)") for line in lines)
     assert "Writing the report:" in lines
     lines = told("calibrate", rendered, "--as", "ours", "--out", "evaluated")
@@ -123,6 +123,6 @@ def test_making_the_starter(told: Told, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("d3.training.starter.photographs.find", lambda _: {})
     command = ("train", "--recipe", "starter", "--photos", "photos", "--out", "made")
     assert told(*command) == [
-        "Making the starter:",
+        "Training the starter:",
         "train pairs: 50 %",
     ]

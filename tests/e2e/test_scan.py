@@ -179,11 +179,11 @@ def test_a_scan_is_listed_shown_and_exported(d3_here, tmp_path: Path) -> None:
     ("wrong", "said"),
     [
         (("scan", "nowhere"), "There is no such folder or file."),
-        (("scan", "few/a/00000.png"), "`d3 detect` judges single ones."),
+        (("scan", "few/a/00000.png"), "Use `d3 detect` for single images."),
         (("scan", "s3://bucket/x"), "MINIO_ENDPOINT"),
         (("scan",), "Name a SOURCE"),
-        (("scan", "few", "--format", "csv"), "--format belongs to --out"),
-        (("scan", "few", "--top", "3"), "name one with --report"),
+        (("scan", "few", "--format", "csv"), "--format needs --out"),
+        (("scan", "few", "--top", "3"), "Name one with --report"),
         (("scan", "few", "--scan-id", "a b"), "cannot be a scan's id"),
         (("scan", "few", "--views", "17"), "views"),
         (("scans", "show", "none"), "`d3 scans list` shows them."),
@@ -218,9 +218,9 @@ IMAGES_OR_NOT = {
     "e drawing.qoi": "unsupported_image",
     "f drawing": "unsupported_image",
     "g itself.heic": "image_not_found",
-    "notes.txt": "passed over",
-    "empty": "passed over",
-    "itself": "passed over in silence",
+    "notes.txt": "skipped",
+    "empty": "skipped",
+    "itself": "skipped in silence",
 }
 
 
@@ -259,7 +259,7 @@ def test_what_is_an_image_by_content_or_name_has_its_row_in_every_command(
     lines = [json.loads(one) for one in detected.stdout.splitlines()]
     assert {one["name"]: one.get("code") for one in lines} == expected
     assert detected.return_value == 2
-    assert "2 other files passed over" in detected.stderr
+    assert "2 other files skipped" in detected.stderr
 
     assert d3_here("scan", source, "--scan-id", "s").return_value == 0
     d3_here("scans", "export", "s", "rows.jsonl")
@@ -279,7 +279,7 @@ def test_a_place_without_an_image_ends_alike_in_every_command(
     (tmp_path / "papers").mkdir()
     done = d3_here(*command, "papers")
     assert done.return_value == 2
-    assert "No image is there." in done.stderr
+    assert "No image was found." in done.stderr
 
 
 @pytest.fixture

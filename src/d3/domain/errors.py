@@ -460,7 +460,7 @@ class KeyMissing(AccessRefused):
     reason = "missing"
 
     def __init__(self) -> None:
-        super().__init__("This takes an API key.")
+        super().__init__("This request needs an API key.")
 
 
 class KeysMissing(D3Error):
@@ -512,11 +512,11 @@ class SessionEnded(AccessRefused):
     _WHY: ClassVar[dict[str, str]] = {
         "expired": "The API key you signed in with has expired.",
         "revoked": "The API key you signed in with was revoked.",
-        "disabled": "The account you signed in to is closed.",
+        "disabled": "The account you signed in to was disabled.",
     }
 
     def __init__(self, reason: str) -> None:
-        super().__init__(self._WHY.get(reason, "Your session is over."), "Sign in again.")
+        super().__init__(self._WHY.get(reason, "Your session has ended."), "Sign in again.")
         self.reason = reason
 
 
@@ -555,8 +555,8 @@ class CrossSite(D3Error):
 
     def __init__(self) -> None:
         super().__init__(
-            "This was sent by a page of another site, and without an API key.",
-            "Send it from the console itself, or with a key.",
+            "This request came from a page of another site and had no API key.",
+            "Send it from the console, or with an API key.",
         )
 
 

@@ -394,8 +394,8 @@ def checked_limit(limit: int) -> int:
     """
     if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_PAGE:
         raise RequestInvalid(
-            f"A page of {limit!r} results cannot be had.",
-            f"Give a limit from 1 to {MAX_PAGE}.",
+            f"A page cannot have {limit!r} results.",
+            f"Use a limit from 1 to {MAX_PAGE}.",
         )
     return limit
 
@@ -408,7 +408,7 @@ def checked_offset(offset: int) -> int:
     """
     if isinstance(offset, bool) or not isinstance(offset, int) or not 0 <= offset <= LARGEST_ID:
         raise RequestInvalid(
-            f"The offset {offset!r} is not a place in the history.",
-            "Give a whole number from 0, or page with a cursor.",
+            f"The offset {offset!r} is not valid.",
+            "Use a whole number from 0, or use a cursor instead.",
         )
     return offset

@@ -260,7 +260,7 @@ def checked_scan_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise RequestInvalid(
             f"{name[:80]!r} cannot be a scan's id.",
-            "Use 1 to 64 letters, digits, '.', '_' and '-', beginning with a letter or a digit.",
+            "Use 1 to 64 letters, digits, '.', '_' and '-'. The first must be a letter or a digit.",
         )
     return name
 

@@ -40,7 +40,7 @@ class Metrics:
         self._durations = cache(
             Histogram(
                 "d3_http_request_seconds",
-                "Seconds until a request was answered.",
+                "Seconds to answer a request.",
                 ("method", "route"),
                 buckets=_SECONDS,
                 registry=self._registry,
@@ -52,7 +52,7 @@ class Metrics:
         self._images = cache(
             Counter(
                 "d3_images",
-                "Images judged, by verdict, or not, by the code of the error.",
+                "Images by verdict, or by error code if they could not be judged.",
                 ("outcome",),
                 registry=self._registry,
             ).labels

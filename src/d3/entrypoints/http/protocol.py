@@ -75,7 +75,7 @@ class BoundedHttp(HttpToolsProtocol):
             self._refuse(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 "overloaded",
-                "Too many connections are open. Try again in a moment, over fewer.",
+                "Too many connections are open. Use fewer and try again in a moment.",
             )
 
     def connection_lost(self, exc: Exception | None) -> None:

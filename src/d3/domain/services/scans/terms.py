@@ -31,8 +31,8 @@ def check_same(scan: Scan, wanted: NewScan) -> None:
     ]
     if differences:
         raise ScanMismatch(
-            f"The scan {scan.name!r} was begun with {', '.join(differences)}.",
-            "Give what it was begun with, or another --scan-id.",
+            f"The scan {scan.name!r} was started with {', '.join(differences)}.",
+            "Use the same values, or another --scan-id.",
         )
 
 

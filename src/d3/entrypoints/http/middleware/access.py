@@ -74,7 +74,7 @@ class AccessMiddleware:
         self._bounds = bounds = RequestBounds(settings)
         d3.metrics.watch(
             "d3_http_body_bytes",
-            "Bytes that the bodies of requests take.",
+            "Bytes held by request bodies.",
             lambda: bounds.body_bytes,
         )
 
@@ -111,7 +111,10 @@ class AccessMiddleware:
     async def _admit(self, scope: Any, said: _Said, headers: Headers) -> Caller:
         """Who asks; the headers of their rate are added to those of the answer."""
         if self._hosts and not access.goes_by(said.host, self._hosts):
-            raise HostRefused("The service does not go by this name.", "See D3_ALLOWED_HOSTS.")
+            raise HostRefused(
+                "The service does not accept this host name.",
+                "Use a host name listed in D3_ALLOWED_HOSTS.",
+            )
         address = await self._greet(scope, said, headers)
         if _is_preflight(scope):
             return UNAUTHENTICATED
@@ -276,7 +279,9 @@ def _session(cookies: str) -> str | None:
 def _check_host(scope: Any, said: _Said) -> None:
     """One host and no more, as RFC 9112 wants; HTTP/1.0 had none yet."""
     if said.hosts != 1 and not (said.hosts == 0 and scope.get("http_version") == "1.0"):
-        raise HostInvalid("The request names no host, or several.", "Send one header Host.")
+        raise HostInvalid(
+            "The request has no Host header, or several.", "Send exactly one Host header."
+        )
 
 
 def _is_open(path: str) -> bool:
