@@ -283,8 +283,8 @@ def test_a_link_is_fetched_judged_and_explained(
     )
     expect(card(page, "letter.jpg").locator(".problem")).to_contain_text("is not an image")
     for link, told in (
-        ("http://10.0.0.1/inside.png", "not a public one"),
-        ("ftp://example.org/ftp.png", "begin with https"),
+        ("http://10.0.0.1/inside.png", "has no public address"),
+        ("ftp://example.org/ftp.png", "start with https"),
     ):
         page.get_by_label("Or a link to an image").fill(link)
         page.get_by_role("button", name="Check the link").click()

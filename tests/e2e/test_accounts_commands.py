@@ -153,7 +153,7 @@ def test_a_key_is_rotated_and_revoked(d3: D3, service: AccountService) -> None:
         ("db copy", "are the same"),
         ("db copy --to mysql://u:hunter2@h/d", "mysql"),
         ("db copy --from sqlite:///typo.db --to sqlite:///new.db", "no database to copy from"),
-        ("db backup fresh/d3.db", "replaces none"),
+        ("db backup fresh/d3.db", "never replaces a file"),
     ],
 )
 def test_what_cannot_be_done_is_said_with_a_way_out(

@@ -163,7 +163,7 @@ def test_a_pattern_is_expanded_where_the_shell_did_not(
         (["--threshold", "1.5"], "The threshold 1.5 is not a number between 0 and 1."),
         (["--views", "0"], "This model cannot average 0 views."),
         (["--views", "17"], "This model cannot average 17 views."),
-        (["--model", "nope"], "There is no model 'nope'. `d3 models list` shows those there are."),
+        (["--model", "nope"], "There is no model 'nope'. `d3 models list` shows all models."),
         (["--model", "../x"], "'../x' cannot be a model's name."),
         (["--threshold", "abc"], "'abc' is not a valid float"),
     ],
@@ -204,7 +204,7 @@ def test_a_gpu_that_is_not_there_is_a_warning_and_the_cpu_serves(run: Run, pack:
         assert done.code == 0
     elif torch.cuda.is_available():
         assert done.code == 2
-        assert "CUDA_DEVICE=1 is not on this machine; there is 0" in done.err
+        assert "CUDA_DEVICE=1 does not exist on this machine. It has 0" in done.err
     else:
         assert done.code == 0
         assert "warning: CUDA_DEVICE=1, but this machine offers no CUDA device" in done.err

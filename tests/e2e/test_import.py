@@ -62,7 +62,7 @@ def test_a_wrong_file_and_a_wrong_choice_are_told_by_name(
     half = run("models", "import", "x", "--checkpoint", files["encoder"], **environ)
     assert "'visual.safetensors' looks like CLIP's vision transformer and holds no head" in half.err
     unknown = run("models", "import", "x", "--open-clip", "RN50:openai", "--head", files["head"])
-    assert "RN50:openai cannot be an encoder of D3: its vision tower is a ResNet." in unknown.err
+    assert "D3 cannot use RN50:openai as an encoder: its vision tower is a ResNet." in unknown.err
     unsound = load_file(files["encoder"]) | {"ln_post.bias": torch.full((64,), torch.nan)}
     save_file(unsound, tmp_path / "mine.safetensors")
     done = run(

@@ -186,7 +186,7 @@ def test_a_scan_is_listed_shown_and_exported(d3_here, tmp_path: Path) -> None:
         (("scan", "few", "--top", "3"), "Name one with --report"),
         (("scan", "few", "--scan-id", "a b"), "cannot be a scan's id"),
         (("scan", "few", "--views", "17"), "views"),
-        (("scans", "show", "none"), "`d3 scans list` shows them."),
+        (("scans", "show", "none"), "`d3 scans list` shows all scans."),
         (("scans", "export", "few", "rows.doc"), "csv, jsonl, parquet"),
     ],
 )

@@ -62,8 +62,8 @@ def test_a_file_that_is_there_stays(bundle: Path, model_home: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("change", "compression", "sentence"),
     [
-        (lambda e: e | {"../evil": b"x"}, zipfile.ZIP_STORED, "nothing else"),
-        (lambda e: {k: e[k] for k in ("manifest.json",)}, zipfile.ZIP_STORED, "nothing else"),
+        (lambda e: e | {"../evil": b"x"}, zipfile.ZIP_STORED, "must hold exactly"),
+        (lambda e: {k: e[k] for k in ("manifest.json",)}, zipfile.ZIP_STORED, "must hold exactly"),
         (lambda e: e, zipfile.ZIP_DEFLATED, "unpack to more"),
         (lambda e: e | {"manifest.json": b"{}"}, zipfile.ZIP_STORED, "manifest"),
         (
@@ -81,7 +81,7 @@ def test_a_file_that_is_there_stays(bundle: Path, model_home: Path, tmp_path: Pa
                 e | {"manifest.json": e["manifest.json"].replace(b'"layers": ', b'"layers": 1')}
             ),
             zipfile.ZIP_STORED,
-            "other shapes",
+            "shapes of the bundle's weights",
         ),
         (
             lambda e: e | {"manifest.json": e["manifest.json"].replace(b'"mine"', b'"../../mine"')},
@@ -115,7 +115,7 @@ def test_a_damaged_file_is_refused(bundle: Path, pack: Path, tmp_path: Path) -> 
     for damaged in (content[: len(content) // 2], b"", flipped):
         bad.write_bytes(damaged)
         refuse(bad, tmp_path, "is no bundle")
-    refuse(pack / "classifier.pth", tmp_path, "nothing else")
+    refuse(pack / "classifier.pth", tmp_path, "must hold exactly")
 
 
 def test_an_entry_that_claims_more_than_there_is_is_refused(bundle: Path, tmp_path: Path) -> None:

@@ -297,7 +297,7 @@ def test_bfloat16_serves_on_a_processor_that_has_it(
 
 def test_bfloat16_on_a_gpu_without_it_is_a_warning_and_float16(gpus: Callable[..., None]) -> None:
     gpus(1, (7, 5))
-    with pytest.warns(RuntimeWarning, match="fp16 serves"):
+    with pytest.warns(RuntimeWarning, match="D3 uses fp16"):
         assert choose_precision("bf16", torch.device("cuda")) == "fp16"
 
 

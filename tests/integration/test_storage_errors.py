@@ -75,7 +75,7 @@ def test_a_user_who_may_not_write(postgresql_server, postgresql_database):
     postgresql_server.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{SECRET}'")
     url = postgresql_database.url.set(username=name, password=SECRET)
     database = Database(url.render_as_string(hide_password=False))
-    with pytest.raises(StorageFailed, match="does not let D3"):
+    with pytest.raises(StorageFailed, match="is not allowed"):
         SqlHistory(database).add_many([an_entry()])
     database.close()
 

@@ -50,7 +50,7 @@ class OpenVinoEngine:
         except ImportError as error:
             raise EngineMissing(
                 "OpenVINO is not installed.",
-                "pip install '.[openvino]', or set D3_ENGINE=torch.",
+                "Run pip install '.[openvino]', or set D3_ENGINE=torch.",
             ) from error
         self._core = openvino.Core()
         self._version = openvino.get_version()
@@ -72,7 +72,7 @@ class OpenVinoEngine:
             processor = str(self._core.get_property("CPU", "FULL_DEVICE_NAME"))
         except RuntimeError as error:
             raise EngineUnavailable(
-                "OpenVINO does not know this processor.", "Set D3_ENGINE=torch."
+                "OpenVINO does not support this CPU.", "Set D3_ENGINE=torch."
             ) from error
         precision = _choose(self._precision, capabilities)
         threads = worthwhile_threads(spec)
@@ -96,8 +96,8 @@ class OpenVinoEngine:
             detector.warm_up(spec.image_size)
         except (RuntimeError, ValueError, MemoryError, DeviceOutOfMemory) as error:
             raise EngineUnavailable(
-                f"OpenVINO cannot run this model here ({_first_line(error)}).",
-                "Set D3_ENGINE=torch to say that torch is meant.",
+                f"OpenVINO cannot run this model on this machine ({_first_line(error)}).",
+                "Set D3_ENGINE=torch to hide this warning.",
             ) from error
         return detector
 
@@ -147,9 +147,9 @@ class OpenVinoDetector:
                 features = self._request.infer([chunk, positions])[0]
             except (RuntimeError, MemoryError) as error:
                 raise DeviceOutOfMemory(
-                    f"OpenVINO had no room for {len(chunk)} images with {views} views at once "
-                    f"({_first_line(error)}).",
-                    "Free memory, or ask for fewer views.",
+                    f"OpenVINO has not enough memory for {len(chunk)} images with {views} views at "
+                    f"once ({_first_line(error)}).",
+                    "Free some memory, or use fewer views.",
                 ) from error
             features = features.reshape(len(chunk), branches, -1)
             logits[start : start + step] = self._head.logits(features)
@@ -170,8 +170,8 @@ def _choose(asked: str, capabilities: list[str]) -> Precision:
     if asked == "bf16" and "BF16" in capabilities:
         return "bf16"
     warnings.warn(
-        f"{asked} brings nothing on this processor: fp32 serves. "
-        "Leave D3_PRECISION unset to say that this is meant.",
+        f"{asked} is not faster on this CPU, so D3 uses fp32. Leave D3_PRECISION unset to hide "
+        "this warning.",
         RuntimeWarning,
         stacklevel=3,
     )
@@ -188,7 +188,9 @@ def _orders(
 
 
 def _say_preparing() -> None:
-    _LOG.warning("Preparing the model for OpenVINO, once for this machine; it may take a minute.")
+    _LOG.warning(
+        "Preparing the model for OpenVINO. This happens once on each machine and may take a minute."
+    )
 
 
 def _first_line(error: BaseException) -> str:

@@ -37,12 +37,12 @@ class NumpyHead:
                 }
         except (SafetensorError, OSError, TypeError) as error:
             raise CheckpointInvalid(
-                f"The checkpoint {file.name!r} is no sound head.", "Fetch or export it again."
+                f"The checkpoint {file.name!r} is not a valid head.", "Download or export it again."
             ) from error
         if any(self._weights[name].shape != shape for name, shape in shapes.items()):
             raise CheckpointInvalid(
-                "The head was made for an encoder of another width.",
-                "Encoder and head must have been trained for the same width.",
+                "The head was trained for an encoder of a different width.",
+                "Use an encoder and a head of the same width.",
             )
         self._width = width
 

@@ -19,7 +19,7 @@ _UNREAD = {
     "ORF": _RAW,
     "RAF": _RAW,
     "RW2": _RAW,
-    "PSB": "a PSB, Photoshop's format for large pictures",
+    "PSB": "a PSB, Photoshop's format for large images",
 }
 _OTHERS: tuple[tuple[bytes, str], ...] = (
     (b"%PDF-", "a PDF document"),
@@ -43,7 +43,7 @@ def described(kind: str | None, start: bytes) -> str:
     if kind is not None:
         return f"This is {_UNREAD.get(kind, f'an image of the format {kind}')}."
     found = _named(start)
-    return "The file is not an image that D3 reads." if found is None else f"This is {found}."
+    return "The file is not an image that D3 can read." if found is None else f"This is {found}."
 
 
 def _named(start: bytes) -> str | None:

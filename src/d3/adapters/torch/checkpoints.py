@@ -44,8 +44,8 @@ class TorchCheckpoints:
         )
         if replace(spec, projection=entry.spec.projection) != entry.spec:
             raise CheckpointInvalid(
-                f"The weights of {entry.name} have other shapes than open_clip's table says.",
-                "Fetch them again, or import the file with --encoder.",
+                f"The shapes of the weights of {entry.name} do not match open_clip's table.",
+                "Download them again, or import the file with --encoder.",
             )
         target = into / "encoder.safetensors"
         checkpoints.write_tensors(target, with_normalisation(tensors, entry.mean, entry.std))
