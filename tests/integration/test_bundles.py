@@ -114,7 +114,7 @@ def test_a_damaged_file_is_refused(bundle: Path, pack: Path, tmp_path: Path) -> 
     flipped = content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
     for damaged in (content[: len(content) // 2], b"", flipped):
         bad.write_bytes(damaged)
-        refuse(bad, tmp_path, "is no bundle")
+        refuse(bad, tmp_path, "is not a D3 bundle")
     refuse(pack / "classifier.pth", tmp_path, "must hold exactly")
 
 

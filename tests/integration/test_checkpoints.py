@@ -498,7 +498,7 @@ def test_a_name_that_is_no_data_ends_the_reading_wherever_it_stands(
         for entry in plain.infolist():
             content = plain.read(entry).replace(b"X\x04\x00\x00\x00MARK", call)
             packed.writestr(entry.filename.replace("plain/", "head/"), content)
-    with pytest.raises(CheckpointInvalid, match=f"asks for {name}, which is code"):
+    with pytest.raises(CheckpointInvalid, match=f"refers to {name}, which is code"):
         read_head(file)
     # The same file without that name is sound.
     assert same(read_head(tmp_path / "plain.pth")[1], head)
@@ -602,7 +602,7 @@ def test_a_checkpoint_of_something_else_is_named_with_what_is_missing_and_not_ex
     save_file({name: torch.zeros(1) for name in names}, tmp_path / "other.safetensors")
     sentence = refused(read_encoder, tmp_path / "other.safetensors")
     assert f"'other.safetensors' looks like {what}" in sentence
-    assert f"{missing} is missing, {unexpected} is unexpected" in sentence
+    assert f"{missing} is missing and {unexpected} is unexpected" in sentence
 
 
 def test_what_nobody_knows_is_refused_with_the_names_it_has(tmp_path: Path) -> None:
@@ -641,12 +641,12 @@ def test_thousands_of_models_in_a_file_cost_no_time(words: tuple[str, str], tmp_
 @pytest.mark.parametrize(
     ("write", "words"),
     [
-        (lambda file: torch.save(torch.nn.Linear(2, 2), file), "asks for torch.nn.modules"),
+        (lambda file: torch.save(torch.nn.Linear(2, 2), file), "refers to torch.nn.modules"),
         (lambda file: file.write_bytes(pickle.dumps({"a": 1})), "not written by torch.save"),
         (lambda file: zipped(file, "weights.npy"), "a NumPy archive"),
         (lambda file: zipped(file, "model/pytorch_model.bin"), "a zip archive of other files"),
         (lambda file: zipped(file, "manifest.json", "encoder.safetensors"), "a D3 bundle"),
-        (lambda file: zipped(file, "word/document.xml"), "torch did not write"),
+        (lambda file: zipped(file, "word/document.xml"), "was not written by torch"),
     ],
 )
 def test_archives_and_pickles_of_others_are_named(

@@ -161,7 +161,7 @@ def test_weights_of_another_shape_than_the_table_says_are_refused(
         ("ViT-B-16-SigLIP:webli", "its vision tower is timm's vit_base_patch16_siglip_224"),
         ("coca_ViT-B-32:laion2b_s13b_b90k", "it pools its tokens by attention"),
         ("ViT-L-14-CLIPA:datacomp1b", "does not pool its tokens with the class token"),
-        ("ViT-L-14", "Say one of: ViT-L-14:openai"),
+        ("ViT-L-14", "Choose one of: ViT-L-14:openai"),
         ("ViT-L-14:opnai", "no weights 'opnai' for ViT-L-14"),
         ("ViT-L14:openai", "Did you mean .*ViT-L-14"),
         ("", "no weights of a model ''"),

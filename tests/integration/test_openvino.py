@@ -168,7 +168,7 @@ def test_a_folder_that_cannot_be_written_is_an_engine_error(
     model: StoredModel, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(EngineUnavailable, match="cannot be kept"):
+    with pytest.raises(EngineUnavailable, match="cannot be stored"):
         OpenVinoEngine(tmp_path / "file").load(model)
 
 

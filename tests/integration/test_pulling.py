@@ -176,7 +176,7 @@ def test_a_missing_file_is_an_error_at_once_and_shows_no_password(
 def test_nobody_at_the_address_is_an_error_that_says_so(pulling: PullService) -> None:
     with pytest.raises(SourceUnavailable, match="cannot be downloaded"):
         pulling.pull(NAME, "http://127.0.0.1:9/")
-    with pytest.raises(SourceUnavailable, match="no address"):
+    with pytest.raises(SourceUnavailable, match="not a web address"):
         pulling.pull(NAME, "http://[/")
 
 

@@ -139,7 +139,7 @@ def test_a_full_disk(tmp_path):
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages + 2}")
     history = SqlHistory(database)
-    with pytest.raises(StorageFailed, match="no room"):
+    with pytest.raises(StorageFailed, match="no space left"):
         history.add_many([an_entry("n" * 255) for _ in range(500)])
     assert history.page(HistoryFilter(), 1).total == 0
     database.close()
