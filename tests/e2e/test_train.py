@@ -110,7 +110,7 @@ def test_bad_input_is_said_and_leaves_nothing(rendered: Path, tmp_path: Path) ->
     cases: list[tuple[str, Path, Path]] = [
         ("colour", table, tmp_path / "made"),
         ("not one generated", rendered / "real", tmp_path / "made"),
-        ("No image of known kind", tmp_path / "empty", tmp_path / "made"),
+        ("No real or generated images", tmp_path / "empty", tmp_path / "made"),
         ("cannot be written", rendered, table / "made"),
     ]
     for sentence, source, out in cases:

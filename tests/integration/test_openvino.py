@@ -175,7 +175,7 @@ def test_a_folder_that_cannot_be_written_is_an_engine_error(
 def test_a_precision_the_processor_lacks_is_a_warning_and_float32(
     prepared: Path, model: StoredModel
 ) -> None:
-    with pytest.warns(RuntimeWarning, match="fp16 brings nothing"):
+    with pytest.warns(RuntimeWarning, match="fp16 is not faster"):
         detector = OpenVinoEngine(prepared, "fp16").load(model)
     assert detector.precision == "fp32"
 

@@ -13,7 +13,7 @@ SWEEP_TITLES = {
     "jpeg": ("JPEG compression", "quality"),
     "blur": ("Gaussian blur", "sigma in pixels"),
     "resize": ("Scaling", "factor"),
-    "double-jpeg": ("JPEG twice: quality 75 first", "quality of the second"),
+    "double-jpeg": ("JPEG twice: quality 75 first", "quality of the second compression"),
 }
 _SWEPT = {"auroc": "AUROC", "balanced_accuracy": "balanced accuracy"}
 
@@ -42,16 +42,17 @@ def plain_charts(evaluation: Evaluation) -> list[Chart]:
         points = [(said, happened) for said, happened, _ in reversed(curves.reliability)]
         charts.append(
             line_chart(
-                "Calibration, both kinds weighing the same: on the diagonal it means what it says",
-                Axis("mean prediction of a bin"),
-                Axis("share of generated images in it"),
+                "Calibration, with equal weight for both kinds: on the diagonal, a prediction is "
+                "the true probability",
+                Axis("mean prediction of the bin"),
+                Axis("share of generated images in the bin"),
                 [Line("", points, marks=True)],
                 diagonal=True,
             )
         )
     charts.append(
         histogram(
-            "Predictions of both kinds",
+            "Predictions of real and generated images",
             Axis("prediction (probability of fake)"),
             {name: counts for name, counts in curves.histograms.items() if sum(counts)},
             mark=(evaluation.threshold, f"threshold {evaluation.threshold:.3g}"),

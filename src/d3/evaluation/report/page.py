@@ -31,8 +31,8 @@ SIDE = 144
 """The longer side of a thumbnail, in pixels."""
 _NAME = 60
 COLUMNS = {
-    "accuracy_real": ("right on real", True),
-    "accuracy_fake": ("right on fake", True),
+    "accuracy_real": ("correct on real", True),
+    "accuracy_fake": ("correct on fake", True),
     "accuracy": ("accuracy", True),
     "ap": ("AP", True),
     "auroc": ("AUROC", True),
