@@ -39,6 +39,7 @@ from scan_inputs import Nothing, Simulated, Undecoded, photographs
 from d3.container import Container
 from d3.domain.ports.scans import ImageCollection
 from d3.domain.scans import Scan, ScanRow, ScanState
+from d3.domain.scoring import Verdict
 from d3.domain.services.scans.service import S3_THREADS
 from d3.entrypoints.bench.baseline import SHAPES, random_model
 from d3.entrypoints.bench.measure import in_turns, peak_gib, processor
@@ -233,7 +234,7 @@ def row_for(number: int) -> ScanRow:
     """A row as a photograph's."""
     return ScanRow(
         uri=f"s3://simulated/a/prefix/of/some/length/{number:09}.jpg",
-        verdict="real",
+        verdict=Verdict.REAL,
         error=None,
         created_at=datetime.now(UTC),
         prediction=0.25,

@@ -20,8 +20,6 @@ from d3.adapters.sql import Database, SqlHistory
 from d3.adapters.sql.rows import row_of
 from d3.adapters.sql.tables import InferenceResult
 from d3.domain.history import BucketSize, HistoryFilter, NewEntry
-from d3.domain.images import ImageFacts
-from d3.domain.models import ModelReference
 from d3.domain.ordering import encode_cursor
 from d3.domain.scoring import Verdict
 
@@ -42,7 +40,7 @@ def show(database: Database, rows: int, repeat: int) -> None:
 
 def entries(rows: int) -> Iterator[NewEntry]:
     chance = random.Random(3)
-    models = [ModelReference(name, 1, name[0] * 64) for name in ("starter", "d3-vit-l14")]
+    models = ("starter", "d3-vit-l14")
     step = SPAN / rows
     for n in range(rows):
         prediction = chance.random()
@@ -56,8 +54,15 @@ def entries(rows: int) -> Iterator[NewEntry]:
             created_at=START + n * step,
             verdict=Verdict.FAKE if prediction > 0.5 else Verdict.REAL,
             logit=prediction,
-            image=ImageFacts("JPEG", 640, 480, 1, 100_000, f"{n:064x}"),
-            model=models[n % 2],
+            image_sha256=f"{n:064x}",
+            image_format="JPEG",
+            image_width=640,
+            image_height=480,
+            image_frames=1,
+            image_bytes=100_000,
+            model_name=models[n % 2],
+            model_version=1,
+            model_sha256=models[n % 2][0] * 64,
             engine="torch",
             precision="fp32",
             d3_version="0.1.0",

@@ -110,7 +110,7 @@ def _a_scan(service: Console) -> None:
     ledger.add_shard(scan.id, "here:1:a", 0, uris, None)
     verdicts = [Verdict.FAKE if n % 9 == 0 else Verdict.REAL for n in range(1300)]
     rows = [
-        ScanRow(uri=uri, verdict=verdict.value, error=None, created_at=now, prediction=0.9)
+        ScanRow(uri=uri, verdict=verdict, error=None, created_at=now, prediction=0.9)
         for uri, verdict in zip(uris, verdicts, strict=False)
     ]
     ledger.add(scan.id, 0, rows)

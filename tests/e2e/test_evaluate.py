@@ -283,7 +283,7 @@ def test_render_makes_a_data_set_that_evaluate_takes(run: Run, tmp_path: Path) -
     assert len(stored) == 2  # both kinds of a scene are stored alike
     assert sorted(one.name for one in tmp_path.iterdir()) == ["made"]
     again = run("dataset", "render", "made", "--quick")
-    assert (again.code, "there already" in again.err) == (2, True)
+    assert (again.code, "already exists" in again.err) == (2, True)
 
 
 def test_check_calls_a_fair_data_set_sound_and_a_leaking_one_unfit(

@@ -99,7 +99,12 @@ def test_the_history_is_kept_with_its_ids(prototype):
     assert (entry.confidence, entry.threshold, entry.processing_time) == (0.5, 0.5, 0.125)
     assert (entry.verdict, entry.user_id) == (Verdict.FAKE, 1)
     assert history.get(2).verdict is Verdict.REAL
-    assert (entry.logit, entry.image, entry.model, entry.request_id) == (None, None, None, None)
+    assert (entry.logit, entry.image_sha256, entry.model, entry.request_id) == (
+        None,
+        None,
+        None,
+        None,
+    )
     assert entry.d3_version == "prototype"
     told = history.statistics(HistoryFilter())
     assert (told.total_inferences, told.total_fake) == (3, 2)

@@ -14,6 +14,7 @@ import math
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -39,11 +40,12 @@ from d3.domain.history import (
     VerdictCounts,
 )
 from d3.domain.idempotency import KEPT, LEASE, IdempotencyKey, Reservation, StoredAnswer
-from d3.domain.images import Content, ImageFacts, Note
+from d3.domain.images import ImageFacts, Note
 from d3.domain.models import ModelReference
 from d3.domain.ordering import Order, SortKey
 from d3.domain.ports.history import History
-from d3.domain.scoring import AbstainBand, Calibration, Reason, Verdict
+from d3.domain.records import image_fields
+from d3.domain.scoring import Reason, Verdict
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ALL = HistoryFilter()
@@ -52,9 +54,15 @@ ORDERS = [Order(by, descending) for by in SortKey for descending in (True, False
 
 
 def an_entry(name: str = "photo.jpg", **changes: Any) -> NewEntry:
-    """A complete entry to keep; ``model="name"`` is short for a whole reference."""
-    if isinstance(model := changes.get("model"), str):
-        changes["model"] = ModelReference(model, 1, "b" * 64)
+    """A complete entry to keep.
+
+    ``image`` and ``model`` stand for all their fields, None for nothing recorded of them;
+    ``model="name"`` is short for a whole reference.
+    """
+    image = changes.pop("image", ImageFacts("JPEG", 640, 427, 1, 2**40, "a" * 64))
+    model = changes.pop("model", ModelReference("starter", 2, "b" * 64))
+    if isinstance(model, str):
+        model = ModelReference(model, 1, "b" * 64)
     values: dict[str, Any] = {
         "prediction": 0.75,
         "is_fake": True,
@@ -66,16 +74,21 @@ def an_entry(name: str = "photo.jpg", **changes: Any) -> NewEntry:
         "logit": 1.0986122886681098,
         "views": 4,
         "spread": 0.0625,
-        "image": ImageFacts("JPEG", 640, 427, 1, 2**40, "a" * 64),
-        "model": ModelReference("starter", 2, "b" * 64),
         "engine": "torch",
         "precision": "fp32",
-        "calibration": Calibration(1.5, -0.25, "temperature"),
-        "abstain_band": AbstainBand(0.1, 0.2),
+        "calibration_name": "temperature",
+        "calibration_scale": 1.5,
+        "calibration_bias": -0.25,
+        "abstain_below": 0.1,
+        "abstain_above": 0.2,
         "cached": True,
         "d3_version": "0.1.0",
         "request_id": "01HXYZ",
     }
+    if image is not None:
+        values |= image_fields(image)
+    if model is not None:
+        values |= {f"model_{part}": value for part, value in asdict(model).items()}
     return NewEntry(image_name=name, **(values | changes))
 
 
@@ -113,11 +126,8 @@ class HistoryContract:
         self, history: History, reason: Reason | None
     ) -> None:
         notice = "Demo model: calls 9 of 100 real photographs fake. Do not act on it."
-        plain = reason in {Reason.ONE_COLOUR, Reason.ALPHA_ONLY}
-        content = Content(str(reason)) if plain else Content.PICTURE
-        image = ImageFacts("PNG", 64, 48, 1, 99, "a" * 64, content)
         verdict = Verdict.FAKE if reason is None else Verdict.UNCERTAIN
-        entry = an_entry(verdict=verdict, reason=reason, notice=notice, image=image)
+        entry = an_entry(verdict=verdict, reason=reason, notice=notice)
         (id_,) = history.add_many([entry])
         _same(history.get(id_), entry, id_)
         assert history.get(id_).reason_text == (reason and reason.sentence)

@@ -1,60 +1,97 @@
-"""What later versions added has one name and one shape wherever a result is told."""
+"""A result has one record, and each of its fields one name and one value wherever it is told."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from dataclasses import fields
+from datetime import UTC, datetime
+from typing import Any
 
+import msgspec
 import pytest
-from msgspec import structs
 
+from d3.adapters.sql.tables import InferenceResult, ScanResult
 from d3.domain.detections import Detection
-from d3.domain.history import HistoryEntry, NewEntry
-from d3.domain.images import ImageFacts, Note, named_facts
-from d3.domain.scans import ROW_FIELDS
-from d3.domain.services.export import COLUMNS, document, flat
+from d3.domain.history import HistoryEntry, NewEntry, entry_of
+from d3.domain.images import ImageFacts, Note
+from d3.domain.models import ModelReference
+from d3.domain.records import ImageRecord, ResultRecord
+from d3.domain.scans import ROW_FIELDS, ScanRow, row_of
+from d3.domain.scoring import Measured, Reason, Score, Share, Verdict
+from d3.domain.services.export import COLUMNS, csv_chunks, document
 from d3.entrypoints.cli.detect import _show
 from d3.entrypoints.http.api.scan_schemas import ScanResultItem
-from d3.entrypoints.http.api.schemas import HistoryItem, Result, result_of
-from tests.support.history import an_entry
+from d3.entrypoints.http.api.schemas import HistoryItem, Result, history_item, result_of
 
 FACTS = ImageFacts("JPEG", 640, 480, 2, 999, "a" * 64, note=Note.TWO_PICTURES)
-NAMES = {"reason", "reason_text", "notice", *named_facts(FACTS)}
+OF_IMAGES = {one.name for one in fields(ImageRecord)} | {"reason_text", "image_note_text"}
+OF_RESULTS = {one.name for one in fields(ResultRecord)} | OF_IMAGES
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-def test_every_table_and_answer_has_them() -> None:
+def test_every_field_of_the_record_is_in_every_table_answer_and_file() -> None:
     for kind in (Result, HistoryItem, ScanResultItem):
-        assert {one.name for one in structs.fields(kind)} >= NAMES, kind
-    assert set(COLUMNS) >= NAMES
-    assert set(ROW_FIELDS) >= NAMES
+        assert {*kind.__struct_fields__} >= OF_IMAGES, kind
+    assert {*COLUMNS} >= {one.name for one in fields(HistoryEntry)} | OF_RESULTS
+    assert {*ROW_FIELDS} >= {one.name for one in fields(ScanRow)} | OF_IMAGES
+    columns = {*InferenceResult.__table__.c.keys()}
+    assert columns == {one.name for one in fields(HistoryEntry)} | {"demo"}
+    columns = {*ScanResult.__table__.c.keys()}
+    assert columns == {one.name for one in fields(ScanRow)} - {"notice"} | {"scan_id", "shard"}
 
 
 def test_they_hold_the_same_wherever_a_result_is_told(
     detection: Detection, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _show(detection, first=True, as_json=True)
-    told = json.loads(capsys.readouterr().out)
-    answered = structs.asdict(result_of(detection, cached=False))
-    values = {one.name: getattr(an_entry(image=FACTS), one.name) for one in fields(NewEntry)}
-    entry = HistoryEntry(id=1, **values)
-    for name, value in named_facts(FACTS).items():
-        assert told[name] == answered[name] == flat(entry)[name] == document(entry)[name] == value
-    assert told["image_name"] == told["name"] == "photo.jpg"
+    shown = json.loads(capsys.readouterr().out)
+    new = entry_of(detection, created_at=NOW, d3_version="0.1.0")
+    entry = HistoryEntry(id=1, **{one.name: getattr(new, one.name) for one in fields(NewEntry)})
+    text = b"".join(csv_chunks([entry])).decode()
+    (cells,) = csv.DictReader(io.StringIO(text, newline=""))
+    exported = _as_json(document(entry))
+    for name in OF_RESULTS:
+        value = _as_json(getattr(detection, name))
+        assert shown[name] == value
+        assert cells[name] == ("true" if value is True else str(value))
+        if not name.startswith(("model_", "calibration_", "abstain_")):
+            assert exported[name] == value
+    told = [result_of(detection, cached=False), history_item(entry)]
+    for answer in map(_as_json, [*told, row_of("/a.jpg", detection, NOW)]):
+        for name in answer.keys() & OF_RESULTS:
+            assert answer[name] == _as_json(getattr(detection, name))
+    for answer in map(_as_json, told):
+        assert answer["calibration"] == "none"
+        assert answer["model"] == shown["model"] == exported["model"]
+    assert shown["image_name"] == shown["name"] == "photo.jpg"
+
+
+def test_the_parts_of_a_detection_are_what_it_was_made_of(detection: Detection) -> None:
+    assert detection.image == FACTS
+    assert detection.model == ModelReference("m", 1, "b" * 64)
+    assert detection.measured is None
+
+
+def test_rates_hold_for_their_threshold_alone(detection: Detection) -> None:
+    rates = Share(0.05, 0.04, 0.06), Share(0.9, 0.8, 0.95)
+    for threshold, measured in ((0.5, (0.05, 0.9)), (0.6, (None, None))):
+        known = Measured(threshold, *rates, real=10, fake=10)
+        made = {one.name: getattr(detection, one.name) for one in fields(Detection)}
+        result = result_of(Detection(**(made | {"calibration_measured": known})), cached=False)
+        assert (result.calibration_fpr, result.calibration_tpr) == measured
+
+
+def _as_json(value: object) -> Any:
+    return msgspec.json.decode(msgspec.json.encode(value))
 
 
 @pytest.fixture
 def detection() -> Detection:
-    from d3.domain.models import ModelReference
-    from d3.domain.scoring import Verdict
-
-    return Detection(
-        prediction=0.9,
-        is_fake=True,
-        confidence=0.8,
-        verdict=Verdict.FAKE,
-        logit=2.2,
-        spread=0.0,
-        threshold=0.5,
+    score = Score(0.9, True, 0.8, Verdict.UNCERTAIN, 2.2, 0.0, 0.5, Reason.SPREAD)
+    return Detection.of(
+        score,
         name="photo.jpg",
         views=1,
         image=FACTS,
@@ -62,4 +99,5 @@ def detection() -> Detection:
         engine="torch",
         precision="fp32",
         processing_time=0.1,
+        notice="Demo model.",
     )

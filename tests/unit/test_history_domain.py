@@ -142,9 +142,8 @@ def test_an_entry_repeats_its_verdict():
 
     calibration, band = Calibration(0.5, 0.1, "temperature"), AbstainBand(0.2, 0.2)
     score = assess([1.0, 0.5], threshold=0.4, calibration=calibration, abstain_band=band)
-    values = {name: getattr(score, name) for name in score.__dataclass_fields__}
-    detection = Detection(
-        **values,
+    detection = Detection.of(
+        score,
         name="a.jpg",
         views=2,
         image=ImageFacts("PNG", 1, 1, 1, 1, "a" * 64),
@@ -152,18 +151,15 @@ def test_an_entry_repeats_its_verdict():
         engine="torch",
         precision="fp32",
         processing_time=0.1,
-    )
-    entry = entry_of(
-        detection,
-        created_at=NOON,
         calibration=calibration,
         abstain_band=band,
-        d3_version="0.1.0",
-        cached=True,
     )
+    entry = entry_of(detection, created_at=NOON, d3_version="0.1.0", cached=True)
     assert entry.logit is not None
-    again = entry.calibration.probability(entry.logit)
+    kept = Calibration(entry.calibration_scale, entry.calibration_bias)
+    again = kept.probability(entry.logit)
     assert again == entry.prediction
     assert (again > entry.threshold) == entry.is_fake
-    assert entry.abstain_band.holds(again, entry.threshold) == (entry.verdict == "uncertain")
+    around = AbstainBand(entry.abstain_below, entry.abstain_above)
+    assert around.holds(again, entry.threshold) == (entry.verdict == "uncertain")
     assert entry.cached

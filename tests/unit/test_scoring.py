@@ -44,7 +44,6 @@ def test_every_score_keeps_its_promises(
     assert score.threshold == threshold
     assert (score.verdict is Verdict.UNCERTAIN) == (score.reason is not None)
     if score.reason is None:
-        assert score.reason_text is None
         assert (score.verdict is Verdict.FAKE) == score.is_fake
 
 

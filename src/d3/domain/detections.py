@@ -3,44 +3,115 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 from d3.domain.errors import D3Error
-from d3.domain.images import ImageFacts
+from d3.domain.images import Content, ImageFacts
 from d3.domain.models import ModelReference
-from d3.domain.scoring import Calibration, Measured, Score
+from d3.domain.records import IMAGE_FACTS, ResultRecord, image_fields
+from d3.domain.scoring import AbstainBand, Calibration, Measured, Score
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Detection(Score):
-    """A score with its circumstances: which image, which model, by which means.
+class Detection(ResultRecord):
+    """A verdict just reached: a flat record whose parts can also be had together.
 
     Attributes:
-        name: the image's display name.
-        views: how many permutations were averaged.
-        image: facts of the original.
-        model: which model answered.
-        engine: what ran it, such as ``"torch"``.
-        precision: ``"fp32"``, ``"fp16"`` or ``"bf16"``; the head always runs in float32.
-        processing_time: seconds for this image: its decoding and its share of the forward pass.
-        calibration: applied to the logit, with the rates that were measured for its threshold.
-        notice: what must be said beside the verdict, from the model's manifest; may be empty.
+        logit: the mean of the views' logits, before calibration.
+        model_name: which model answered.
+        model_version: likewise.
+        model_sha256: likewise.
+        image_content: whether the image carries anything to judge.
+        calibration_measured: the rates measured for the threshold that was fitted with the
+            calibration; None where nobody measured them.
     """
 
-    name: str
-    views: int
-    image: ImageFacts
-    model: ModelReference
-    engine: str
-    precision: str
-    processing_time: float
-    calibration: Calibration = Calibration()
-    notice: str = ""
+    logit: float
+    model_name: str
+    model_version: int
+    model_sha256: str
+    image_content: Content = Content.PICTURE
+    calibration_measured: Measured | None = None
+
+    @classmethod
+    def of(
+        cls,
+        score: Score,
+        *,
+        name: str,
+        views: int,
+        image: ImageFacts,
+        model: ModelReference,
+        engine: str,
+        precision: str,
+        processing_time: float,
+        calibration: Calibration = Calibration(),
+        abstain_band: AbstainBand = AbstainBand(),
+        notice: str = "",
+    ) -> Self:
+        """A score with its circumstances: which image, which model, by which means."""
+        return cls(
+            **{one: getattr(score, one) for one in Score.__dataclass_fields__},
+            **image_fields(image),
+            image_name=name,
+            image_content=image.content,
+            views=views,
+            model_name=model.name,
+            model_version=model.version,
+            model_sha256=model.sha256,
+            engine=engine,
+            precision=precision,
+            processing_time=processing_time,
+            calibration_name=calibration.name,
+            calibration_scale=calibration.scale,
+            calibration_bias=calibration.bias,
+            calibration_measured=calibration.measured,
+            abstain_below=abstain_band.below,
+            abstain_above=abstain_band.above,
+            notice=notice,
+        )
+
+    @property
+    def name(self) -> str:
+        """The image's display name."""
+        return self.image_name
+
+    @property
+    def image(self) -> ImageFacts:
+        """Facts of the original."""
+        facts = {fact: getattr(self, field) for field, fact in IMAGE_FACTS.items()}
+        return ImageFacts(**facts, content=self.image_content)
+
+    @property
+    def model(self) -> ModelReference:
+        """Which model answered."""
+        return ModelReference(self.model_name, self.model_version, self.model_sha256)
+
+    @property
+    def calibration(self) -> Calibration:
+        """Applied to the logit, with the rates that were measured for its threshold."""
+        return Calibration(
+            self.calibration_scale,
+            self.calibration_bias,
+            self.calibration_name,
+            self.calibration_measured,
+        )
 
     @property
     def measured(self) -> Measured | None:
         """The rates measured for the threshold applied; None where nobody measured them."""
-        known = self.calibration.measured
+        known = self.calibration_measured
         return known if known is not None and known.threshold == self.threshold else None
+
+    @property
+    def calibration_fpr(self) -> float | None:
+        """The false positive rate measured for the threshold applied."""
+        return None if self.measured is None else self.measured.fpr.value
+
+    @property
+    def calibration_tpr(self) -> float | None:
+        """The true positive rate measured for the threshold applied."""
+        return None if self.measured is None else self.measured.tpr.value
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,85 +1,46 @@
-"""What is remembered of judged images: entries, the questions asked of them, and the answers."""
+"""The history of judged images: its entries, filters, pages and statistics."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from enum import StrEnum
+from operator import attrgetter
 
 from d3.domain.detections import Detection
 from d3.domain.errors import RequestInvalid
-from d3.domain.images import ImageFacts
-from d3.domain.models import ModelReference
-from d3.domain.scoring import AbstainBand, Calibration, Reason, Verdict, sentence_of
+from d3.domain.records import MAX_NOTICE, ResultRecord, Text64, Text255
+from d3.domain.scoring import Verdict
 from d3.domain.text import storable
 
 MAX_PAGE = 500
 """The most entries of one page."""
-
-MAX_NOTICE = 1000
-"""The most characters of a notice that are kept with an entry."""
 
 LARGEST_ID = 2**63 - 1
 """Identifiers run from 1 to this; nothing beyond it was ever handed out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NewEntry:
-    """One result on its way into the history: enough to repeat its verdict years later.
+class NewEntry(ResultRecord):
+    """One result on its way into the history.
 
     Attributes:
-        image_name: display name, at most 255 characters.
-        prediction: probability in [0, 1] that the image is generated, after calibration.
-        is_fake: ``prediction > threshold``.
-        confidence: ``2 * |prediction - 0.5|``, in [0, 1].
-        threshold: in [0, 1], the one applied.
-        processing_time: seconds for this image.
         created_at: when it was judged; any zone is accepted and UTC is kept.
-        verdict: fake, real or uncertain.
-        logit: mean over the views, before calibration; None where it was never recorded.
-        views: how many permutations were averaged.
-        spread: largest minus smallest probability of the views.
-        image: facts of the original; None where they were never recorded.
-        model: which model answered; likewise.
-        engine: what ran it.
-        precision: of the encoder.
-        calibration: applied to the logit.
-        abstain_band: applied around the threshold.
         cached: whether the logit came from the cache.
         d3_version: of the software that wrote the entry.
         user_id: whose request it was; None without an account.
         request_id: of the HTTP request, to find it in the logs.
-        reason: why the verdict is uncertain; None where it is not, or was never recorded.
-        notice: what must be said beside the verdict; empty where nothing must.
 
     Raises:
         ValueError: a number that is not finite or out of its range, or a time without a zone.
     """
 
-    image_name: str
-    prediction: float
-    is_fake: bool
-    confidence: float
-    threshold: float
-    processing_time: float
     created_at: datetime
-    verdict: Verdict
-    logit: float | None = None
-    views: int = 1
-    spread: float = 0.0
-    image: ImageFacts | None = None
-    model: ModelReference | None = None
-    engine: str = ""
-    precision: str = ""
-    calibration: Calibration = Calibration()
-    abstain_band: AbstainBand = AbstainBand()
     cached: bool = False
-    d3_version: str = ""
+    d3_version: Text64 = ""
     user_id: int | None = None
-    request_id: str | None = None
-    reason: Reason | None = None
-    notice: str = ""
+    request_id: Text255 | None = None
 
     def __post_init__(self) -> None:
         # Negated comparisons, so that NaN fails them too.
@@ -95,13 +56,8 @@ class NewEntry:
         object.__setattr__(self, "notice", storable(self.notice, MAX_NOTICE))
 
     @property
-    def reason_text(self) -> str | None:
-        """The reason as a sentence."""
-        return sentence_of(self.reason)
-
-    @property
     def is_demo(self) -> bool:
-        """Whether a model judged that nobody should rely on."""
+        """Whether the model is a demo, on whose verdicts nobody should rely."""
         return bool(self.notice)
 
 
@@ -116,42 +72,27 @@ class HistoryEntry(NewEntry):
     id: int
 
 
+_RESULT = tuple(one.name for one in fields(ResultRecord))
+_read_result = attrgetter(*_RESULT)
+
+
 def entry_of(
     detection: Detection,
     *,
     created_at: datetime,
-    calibration: Calibration,
-    abstain_band: AbstainBand,
     d3_version: str,
     cached: bool = False,
     user_id: int | None = None,
     request_id: str | None = None,
 ) -> NewEntry:
-    """What the history keeps of a detection; calibration and band are its model's."""
+    """What the history keeps of a detection."""
     return NewEntry(
-        image_name=detection.name,
-        prediction=detection.prediction,
-        is_fake=detection.is_fake,
-        confidence=detection.confidence,
-        threshold=detection.threshold,
-        processing_time=detection.processing_time,
+        **dict(zip(_RESULT, _read_result(detection), strict=True)),
         created_at=created_at,
-        verdict=detection.verdict,
-        logit=detection.logit,
-        views=detection.views,
-        spread=detection.spread,
-        image=detection.image,
-        model=detection.model,
-        engine=detection.engine,
-        precision=detection.precision,
-        calibration=calibration,
-        abstain_band=abstain_band,
         cached=cached,
         d3_version=d3_version,
         user_id=user_id,
         request_id=request_id,
-        reason=detection.reason,
-        notice=detection.notice,
     )
 
 
@@ -196,7 +137,7 @@ class HistoryFilter:
         return (
             (self.is_fake is None or entry.is_fake == self.is_fake)
             and (self.verdict is None or entry.verdict == self.verdict)
-            and (self.model is None or (entry.model is not None and entry.model.name == self.model))
+            and (self.model is None or entry.model_name == self.model)
             and (self.since is None or entry.created_at >= self.since)
             and (self.until is None or entry.created_at < self.until)
             and (self.q is None or entry.image_name.startswith(self.q))
@@ -206,7 +147,7 @@ class HistoryFilter:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Entries by position.
+    """A page found by its offset.
 
     Attributes:
         entries: at most as many as asked for.
@@ -219,7 +160,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class CursorPage:
-    """Entries by place: what arrives or goes meanwhile shifts nothing.
+    """A page found by its place in the order: rows that arrive or go meanwhile shift nothing.
 
     Attributes:
         entries: at most as many as asked for.
@@ -231,7 +172,7 @@ class CursorPage:
 
 
 class BucketSize(StrEnum):
-    """How finely a time series is cut, in UTC."""
+    """The length of a time series' steps, in UTC."""
 
     HOUR = "hour"
     DAY = "day"
@@ -239,12 +180,12 @@ class BucketSize(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerdictCounts:
-    """How many entries have which verdict.
+    """Entries by verdict.
 
     Attributes:
         fake: called fake.
         real: called real.
-        uncertain: left open.
+        uncertain: neither.
     """
 
     fake: int = 0
@@ -261,7 +202,7 @@ class Tally:
         total_fake: those with ``is_fake``, whatever their verdict; ``by_verdict`` is what to show.
         avg_processing_time: mean seconds; 0 over no entries.
         by_verdict: how many were called what.
-        demo: those of models whose notice says not to rely on them.
+        demo: those of demo models, whose notice says not to rely on them.
     """
 
     total_inferences: int
@@ -305,11 +246,11 @@ class Statistics(Tally):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Distribution:
-    """How the scores and times of some entries lie.
+    """The distribution of the scores and times of some entries.
 
     Attributes:
-        scores: how many probabilities lie in each part of [0, 1], all alike wide; the last part
-            holds 1.
+        scores: how many probabilities lie in each part of [0, 1], all equally wide; the last part
+            includes 1.
         p50: seconds within which half of the entries were judged, by nearest rank; None without
             any.
         p95: seconds within which 95 % were.
@@ -340,7 +281,7 @@ JUDGING = ("/api/inference/predict", "/api/inference/predict-batch")
 
 
 def nearest_rank(share: float, total: int) -> int:
-    """Which of so many ordered values is the quantile, counted from 0."""
+    """The index of a quantile among so many ordered values, from 0."""
     return max(math.ceil(share * total) - 1, 0)
 
 
@@ -376,7 +317,7 @@ def in_utc(moment: datetime) -> datetime:
 
     Raises:
         ValueError: it has no zone, so nobody knows which moment it is, or UTC's calendar, which
-            has the years 1 to 9999, does not reach there.
+            has the years 1 to 9999, does not reach it.
     """
     if moment.utcoffset() is None:
         raise ValueError("a time needs a zone")

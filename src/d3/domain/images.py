@@ -1,4 +1,4 @@
-"""Images on their way to a verdict: what was handed in, what is known of it, its pixels."""
+"""Images before they are judged: their sources, facts and pixels."""
 
 from __future__ import annotations
 
@@ -28,13 +28,6 @@ SMALLEST_SIDE = 32
 by enlarging it."""
 
 
-IMAGE_FIELDS = (
-    *("image_sha256", "image_format", "image_width", "image_height", "image_frames"),
-    *("image_bytes", "image_note", "image_note_text"),
-)
-"""What is known of an image, by name."""
-
-
 class Content(StrEnum):
     """What is left of an image once it is decoded to RGB."""
 
@@ -44,7 +37,7 @@ class Content(StrEnum):
 
 
 class Note(StrEnum):
-    """What is to be known of a file that was judged all the same; :attr:`sentence` says it."""
+    """What is unusual about a file that was judged all the same; :attr:`sentence` explains it."""
 
     CUT_SHORT = "cut_short"
     TWO_PICTURES = "two_pictures"
@@ -64,11 +57,6 @@ _NOTES = {
 }
 
 
-def note_text(note: Note | None) -> str | None:
-    """A note for people; None where there is none."""
-    return None if note is None else note.sentence
-
-
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
     """What is known of the original image.
@@ -84,7 +72,7 @@ class ImageFacts:
         sha256: hexadecimal, of the encoded file; for ``"pixels"`` of mode, shape and samples.
         content: a picture, or one colour throughout; ``alpha_only`` where that is so because all
             there was to see lay in the alpha channel, which is dropped.
-        note: what is to be known of the file; None where there is nothing.
+        note: what is unusual about the file; None where nothing is.
     """
 
     format: str
@@ -99,7 +87,7 @@ class ImageFacts:
     @property
     def note_text(self) -> str | None:
         """The note as a sentence."""
-        return note_text(self.note)
+        return None if self.note is None else self.note.sentence
 
     @property
     def lack(self) -> Reason | None:
@@ -107,15 +95,6 @@ class ImageFacts:
         if min(self.width, self.height) < SMALLEST_SIDE:
             return Reason.TOO_SMALL
         return None if self.content is Content.PICTURE else Reason(self.content.value)
-
-
-def named_facts(image: ImageFacts | None) -> dict[str, str | int | None]:
-    """An image's facts by the names that answers, rows, exports and files all have for them."""
-    if image is None:
-        return dict.fromkeys(IMAGE_FIELDS)
-    note = None if image.note is None else image.note.value
-    known = (image.sha256, image.format, image.width, image.height, image.frames, image.size_bytes)
-    return dict(zip(IMAGE_FIELDS, (*known, note, image.note_text), strict=True))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated
 
 from d3.domain.detections import Detection
 from d3.domain.errors import D3Error, RequestInvalid
-from d3.domain.images import Note, note_text
 from d3.domain.models import ModelReference
-from d3.domain.scoring import Reason, sentence_of
+from d3.domain.records import ImageRecord, Length, Text64, in_order
+from d3.domain.scoring import Verdict
 
 SHARD_IMAGES = 2000
 """Images of a shard: what is listed again, leased and looked up at once."""
@@ -49,7 +50,7 @@ class NewScan:
         threshold: in [0, 1].
         views: 1 to 16.
         created_at: with its zone.
-        by_service: whether the service started it, and so sees to its end.
+        by_service: whether the service started it, and so finishes it.
         notice: what must be said beside the verdicts, from the model's manifest; may be empty.
     """
 
@@ -65,7 +66,7 @@ class NewScan:
 
 @dataclass(frozen=True, slots=True)
 class ScanCounts:
-    """How many images ended how; those that other files were passed over for are no images.
+    """How many images of a scan ended in which way.
 
     Attributes:
         fake: images with this verdict.
@@ -73,7 +74,7 @@ class ScanCounts:
         uncertain: images with this verdict.
         error: could not be judged.
         passed_over: files that are no images.
-        listed: keys found so far, images or not.
+        listed: files found so far, images or not.
     """
 
     fake: int = 0
@@ -90,7 +91,7 @@ class ScanCounts:
 
     @property
     def done(self) -> int:
-        """Keys that are settled, images or not."""
+        """Files that are finished, images or not."""
         return self.rows + self.passed_over
 
 
@@ -101,7 +102,7 @@ class Scan(NewScan):
     Attributes:
         id: the ledger's own number.
         state: how it stands.
-        listed: whether every key has been found.
+        listed: whether every file has been found.
         shards: cut so far.
         finished_at: None while it is not over.
         counts: of its images.
@@ -119,11 +120,11 @@ class Scan(NewScan):
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The right to list, and where to go on.
+    """The right to list the collection, and where to continue.
 
     Attributes:
         number: of the next shard.
-        cursor: behind the last key listed; None at the beginning.
+        cursor: after the last file listed; None at the beginning.
     """
 
     number: int
@@ -132,7 +133,7 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Some keys of a scan, to be judged by whoever holds the lease.
+    """Some files of a scan, to be judged by whoever holds its lease.
 
     Attributes:
         number: counts from 0.
@@ -146,57 +147,30 @@ class Shard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScanRow:
+class ScanRow(ImageRecord):
     """One image's result; what does not apply is None.
+
+    The ledger keeps the notice with the scan.
 
     Attributes:
         uri: see :func:`stored_uri`.
-        verdict: ``fake``, ``real``, ``uncertain``; None for an error.
+        verdict: None for an error.
         error: the code of what was wrong with it; None for a verdict.
         created_at: with its zone.
         prediction: probability in [0, 1] that the image is generated.
         logit: mean raw logit.
         spread: largest minus smallest probability of the views.
-        image_sha256: of the file.
-        image_format: such as ``JPEG``.
-        image_width: pixels.
-        image_height: pixels.
-        image_bytes: of the file.
         processing_time: seconds.
-        reason: why the verdict is ``uncertain``, a word of :class:`d3.domain.scoring.Reason`.
-        notice: what must be said beside the verdict; empty where nothing must. The ledger keeps it
-            with the scan.
-        image_frames: frames of an animation, pages or pictures.
-        image_note: what is to be known of the file, a word of :class:`d3.domain.images.Note`.
     """
 
     uri: str
-    verdict: str | None
-    error: str | None
+    verdict: Annotated[Verdict, Length(16)] | None
+    error: Text64 | None
     created_at: datetime
     prediction: float | None = None
     logit: float | None = None
     spread: float | None = None
-    image_sha256: str | None = None
-    image_format: str | None = None
-    image_width: int | None = None
-    image_height: int | None = None
-    image_bytes: int | None = None
     processing_time: float | None = None
-    reason: str | None = None
-    notice: str = ""
-    image_frames: int | None = None
-    image_note: str | None = None
-
-    @property
-    def image_note_text(self) -> str | None:
-        """The note as a sentence."""
-        return note_text(None if self.image_note is None else Note(self.image_note))
-
-    @property
-    def reason_text(self) -> str | None:
-        """The reason as a sentence."""
-        return sentence_of(None if self.reason is None else Reason(self.reason))
 
     @property
     def kind(self) -> str:
@@ -204,39 +178,24 @@ class ScanRow:
         return self.verdict or "error"
 
 
-ROW_FIELDS = (
+_FIRST_FIELDS = (
     *("uri", "verdict", "prediction", "logit", "spread", "error", "image_sha256"),
     *("image_format", "image_width", "image_height", "image_bytes", "processing_time"),
     *("created_at", "reason", "reason_text", "notice"),
     *("image_frames", "image_note", "image_note_text"),
 )
+ROW_FIELDS = in_order(_FIRST_FIELDS, ScanRow)
 """A row's fields, in the order of files."""
+
+_SHARED = {one.name for one in fields(ScanRow)} & {one.name for one in fields(Detection)}
 
 
 def row_of(uri: str, outcome: Detection | D3Error, now: datetime) -> ScanRow:
     """The row of an image that was judged, or could not be."""
     if isinstance(outcome, D3Error):
         return ScanRow(uri=stored_uri(uri), verdict=None, error=outcome.code, created_at=now)
-    image = outcome.image
-    return ScanRow(
-        uri=stored_uri(uri),
-        verdict=outcome.verdict.value,
-        error=None,
-        created_at=now,
-        prediction=outcome.prediction,
-        logit=outcome.logit,
-        spread=outcome.spread,
-        image_sha256=image.sha256,
-        image_format=image.format,
-        image_width=image.width,
-        image_height=image.height,
-        image_bytes=image.size_bytes,
-        processing_time=outcome.processing_time,
-        reason=outcome.reason and outcome.reason.value,
-        notice=outcome.notice,
-        image_frames=image.frames,
-        image_note=image.note and image.note.value,
-    )
+    shared = {name: getattr(outcome, name) for name in _SHARED}
+    return ScanRow(uri=stored_uri(uri), error=None, created_at=now, **shared)
 
 
 def stored_uri(uri: str) -> str:
@@ -266,5 +225,5 @@ def checked_scan_name(name: str) -> str:
 
 
 def new_scan_name(now: datetime) -> str:
-    """A name nobody else has: the moment and a little chance."""
+    """A new name: the time and a few random digits."""
     return f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"

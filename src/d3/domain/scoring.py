@@ -163,16 +163,6 @@ class Score:
     threshold: float
     reason: Reason | None = None
 
-    @property
-    def reason_text(self) -> str | None:
-        """The reason as a sentence."""
-        return sentence_of(self.reason)
-
-
-def sentence_of(reason: Reason | None) -> str | None:
-    """A reason for people; None where there is none."""
-    return None if reason is None else reason.sentence
-
 
 def assess(
     logits: Sequence[float],

@@ -18,6 +18,8 @@ def storable(text: str, length: int = NAME_LENGTH) -> str:
 
     PostgreSQL takes no NUL, and no UTF-8 exists for a lone surrogate; U+FFFD stands for both.
     """
+    if text.isascii() and "\0" not in text:
+        return text[:length]
     return _UNSTORABLE.sub("\ufffd", text[:length].replace("\0", "\ufffd"))
 
 

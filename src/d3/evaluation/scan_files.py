@@ -18,21 +18,14 @@ import msgspec
 from d3.domain.errors import RequestInvalid
 from d3.domain.files import replacing
 from d3.domain.ports.scans import ScanLedger
+from d3.domain.records import fields_of
 from d3.domain.scans import ROW_FIELDS, Scan, ScanRow, stored_uri
 from d3.evaluation.files import claim_folder, write_parquet, writing
 
 FORMATS = ("csv", "jsonl", "parquet")
 _OF = "scan.json"
 _TYPES = dict.fromkeys(ROW_FIELDS, "str") | {
-    "prediction": "float",
-    "logit": "float",
-    "spread": "float",
-    "image_width": "int",
-    "image_height": "int",
-    "image_bytes": "int",
-    "image_frames": "int",
-    "processing_time": "float",
-    "created_at": "datetime",
+    name: one.kind.__name__ for name, one in fields_of(ScanRow).items() if one.length is None
 }
 
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from d3.adapters.sql import queries
 from d3.adapters.sql.engine import Database
 from d3.adapters.sql.rows import COLUMNS, entry_of_row
-from d3.adapters.sql.tables import IdempotencyRow, InferenceResult, RequestLogRow
+from d3.adapters.sql.tables import Base, IdempotencyRow, InferenceResult, RequestLogRow
 from d3.adapters.sql.transaction import SqlTransaction
 from d3.domain.errors import ResultNotFound, StorageFailed
 from d3.domain.history import (
@@ -38,6 +38,7 @@ from d3.domain.ordering import NEWEST_FIRST, Order, Place, decode_cursor, encode
 
 _CHUNK = 1000
 _K = IdempotencyRow
+_T = InferenceResult.__table__.c
 _MAY_COUNT = sa.text(
     "SELECT has_sequence_privilege("
     "pg_get_serial_sequence('inference_results', 'id'), 'USAGE, UPDATE')"
@@ -73,7 +74,7 @@ class SqlHistory:
     def delete(self, id_: int, user_id: int | None = None) -> None:
         meant = _one(id_, user_id)
         with self._database.writing() as connection:
-            gone = sa.delete(InferenceResult).where(*meant).returning(InferenceResult.user_id)
+            gone = sa.delete(InferenceResult).where(*meant).returning(_T.user_id)
             row = connection.execute(gone).one_or_none()
             if row is None:
                 raise _not_found(id_)
@@ -92,16 +93,16 @@ class SqlHistory:
             self._forget(RequestLogRow, records_before),
         )
 
-    def _forget(self, table: type[InferenceResult | RequestLogRow], before: datetime | None) -> int:
-        gone = 0
+    def _forget(self, table: type[Base], before: datetime | None) -> int:
+        columns, gone = table.__table__.c, 0
         while before is not None:
-            old = sa.select(table.id).where(table.created_at < before).limit(_CHUNK)
+            old = sa.select(columns.id).where(columns.created_at < before).limit(_CHUNK)
             with self._database.writing() as connection:
                 if not self._database.is_sqlite and not connection.scalar(
                     sa.select(sa.func.pg_try_advisory_xact_lock(_FORGETTING))
                 ):
                     break  # another replica is at it
-                some = connection.execute(sa.delete(table).where(table.id.in_(old))).rowcount
+                some = connection.execute(sa.delete(table).where(columns.id.in_(old))).rowcount
             gone += some
             if some < _CHUNK:
                 break
@@ -231,8 +232,8 @@ def _python_type(kind: sa.types.TypeEngine[Any]) -> type:
 def _one(id_: int, user_id: int | None) -> list[sa.ColumnElement[bool]]:
     if not 1 <= id_ <= LARGEST_ID:
         raise _not_found(id_)
-    meant = [InferenceResult.id == id_]
-    return meant if user_id is None else [*meant, InferenceResult.user_id == user_id]
+    meant = [_T.id == id_]
+    return meant if user_id is None else [*meant, _T.user_id == user_id]
 
 
 def _not_found(id_: int) -> ResultNotFound:

@@ -1,4 +1,4 @@
-"""The questions asked of the history, as statements; a test holds each against its index."""
+"""The history's queries; a test checks that each uses its index."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from d3.domain.history import JUDGING, BucketSize, HistoryFilter
 from d3.domain.ordering import NEWEST_FIRST, Order, Place
 from d3.domain.scoring import Verdict
 
-_T = InferenceResult
+_T = InferenceResult.__table__.c
 _LAST = 0x10FFFF
 _SURROGATES = range(0xD800, 0xE000)
 
 
 def conditions(where: HistoryFilter) -> list[sa.ColumnElement[bool]]:
-    """What a row must be like to be meant."""
+    """The conditions that a filter stands for."""
     found: list[sa.ColumnElement[bool]] = []
     if where.is_fake is not None:
         # Equality, which an index answers; SQLite would render "IS 1".
@@ -84,8 +84,8 @@ def page(
 
 
 def count(where: HistoryFilter) -> sa.Select[Any]:
-    """How many rows are meant."""
-    return sa.select(sa.func.count()).select_from(_T).where(*conditions(where))
+    """How many rows match."""
+    return sa.select(sa.func.count()).select_from(InferenceResult).where(*conditions(where))
 
 
 def totals(where: HistoryFilter) -> sa.Select[Any]:

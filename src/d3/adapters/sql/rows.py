@@ -1,89 +1,69 @@
-"""Between entries of the domain and rows of the tables."""
+"""Between the domain's records and rows of the tables."""
 
 from __future__ import annotations
 
-from typing import Any
+from enum import StrEnum
+from operator import attrgetter
+from typing import Any, Generic, TypeVar
+
+import sqlalchemy as sa
 
 from d3.adapters.sql.tables import InferenceResult
 from d3.domain.history import HistoryEntry, NewEntry, RequestRecord
-from d3.domain.images import Content, ImageFacts, Note
 from d3.domain.models import ModelReference
-from d3.domain.scans import Scan, ScanCounts, ScanState
-from d3.domain.scoring import AbstainBand, Calibration, Reason, Verdict
+from d3.domain.records import ImageRecord, fields_of
+from d3.domain.scans import Scan, ScanCounts, ScanRow, ScanState
 from d3.domain.text import storable
 
-COLUMNS = tuple(InferenceResult.__table__.columns)
-_AS_THEY_ARE = (
-    *("prediction", "is_fake", "confidence", "threshold", "processing_time", "created_at"),
-    *("user_id", "logit", "views", "spread", "cached"),
-)
-_CONTENTS = frozenset(one.value for one in Content)
+_R = TypeVar("_R", bound=ImageRecord)
+
+
+class RecordRows(Generic[_R]):
+    """Between records of one kind and rows with a column for each of their fields.
+
+    Args:
+        record: the kind.
+    """
+
+    def __init__(self, record: type[_R]) -> None:
+        found = fields_of(record).items()
+        self.names = tuple(name for name, _ in found)
+        self._record = record
+        self._read = attrgetter(*self.names)
+        self._texts = [(name, one.length) for name, one in found if one.length is not None]
+        self._words = [(name, one.kind) for name, one in found if issubclass(one.kind, StrEnum)]
+
+    def values(self, record: _R) -> dict[str, Any]:
+        """The record's fields as a database takes them, by name."""
+        values = dict(zip(self.names, self._read(record), strict=True))
+        for name, length in self._texts:
+            if (text := values[name]) is not None:
+                values[name] = storable(text, length)
+        return values
+
+    def record(self, values: dict[str, Any]) -> _R:
+        """The record of a row's values by name; words become members of their enumeration."""
+        for name, kind in self._words:
+            if (word := values[name]) is not None:
+                values[name] = kind(word)
+        return self._record(**values)
+
+
+SCAN_ROWS = RecordRows(ScanRow)
+_NEW, _KEPT = RecordRows(NewEntry), RecordRows(HistoryEntry)
+
+COLUMNS = tuple(InferenceResult.__table__.c[name] for name in _KEPT.names)
+"""Those that make an entry."""
 
 
 def row_of(entry: NewEntry) -> dict[str, Any]:
     """The columns of an entry, all but its id."""
-    image, model = entry.image, entry.model
-    row: dict[str, Any] = {name: getattr(entry, name) for name in _AS_THEY_ARE}
-    return row | {
-        "image_name": storable(entry.image_name),
-        "verdict": entry.verdict.value,
-        "image_sha256": image and image.sha256,
-        "image_format": image and storable(image.format, 32),
-        "image_width": image and image.width,
-        "image_height": image and image.height,
-        "image_frames": image and image.frames,
-        "image_bytes": image and image.size_bytes,
-        "image_note": image and image.note and image.note.value,
-        "model_name": model and storable(model.name),
-        "model_version": model and model.version,
-        "model_sha256": model and model.sha256,
-        "engine": storable(entry.engine, 32),
-        "precision": storable(entry.precision, 16),
-        "calibration_name": storable(entry.calibration.name),
-        "calibration_scale": entry.calibration.scale,
-        "calibration_bias": entry.calibration.bias,
-        "abstain_below": entry.abstain_band.below,
-        "abstain_above": entry.abstain_band.above,
-        "d3_version": storable(entry.d3_version, 64),
-        "request_id": None if entry.request_id is None else storable(entry.request_id),
-        "reason": entry.reason and entry.reason.value,
-        "notice": entry.notice,
-        "demo": entry.is_demo,
-    }
+    return _NEW.values(entry) | {"demo": entry.is_demo}
 
 
-def entry_of_row(row: Any) -> HistoryEntry:
-    """The entry a row with :data:`COLUMNS` stands for."""
-    image = model = None
-    if row.image_sha256 is not None:
-        image = ImageFacts(
-            format=row.image_format,
-            width=row.image_width,
-            height=row.image_height,
-            frames=row.image_frames,
-            size_bytes=row.image_bytes,
-            sha256=row.image_sha256,
-            content=Content(row.reason) if row.reason in _CONTENTS else Content.PICTURE,
-            note=None if row.image_note is None else Note(row.image_note),
-        )
-    if row.model_sha256 is not None:
-        model = ModelReference(row.model_name, row.model_version, row.model_sha256)
-    return HistoryEntry(
-        id=row.id,
-        image_name=row.image_name,
-        verdict=Verdict(row.verdict),
-        image=image,
-        model=model,
-        engine=row.engine,
-        precision=row.precision,
-        calibration=Calibration(row.calibration_scale, row.calibration_bias, row.calibration_name),
-        abstain_band=AbstainBand(row.abstain_below, row.abstain_above),
-        d3_version=row.d3_version,
-        request_id=row.request_id,
-        reason=None if row.reason is None else Reason(row.reason),
-        notice=row.notice,
-        **{name: getattr(row, name) for name in _AS_THEY_ARE},
-    )
+def entry_of_row(row: sa.Row[Any]) -> HistoryEntry:
+    """The entry of a row with :data:`COLUMNS`."""
+    return _KEPT.record(dict(zip(_KEPT.names, row, strict=True)))
 
 
 def log_row_of(record: RequestRecord) -> dict[str, Any]:

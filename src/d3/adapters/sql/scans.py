@@ -6,7 +6,6 @@ import json
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
@@ -14,20 +13,20 @@ import sqlalchemy as sa
 
 from d3.adapters.sql.engine import Database
 from d3.adapters.sql.inserts import from_arrays, insert_into
-from d3.adapters.sql.rows import scan_of
+from d3.adapters.sql.rows import SCAN_ROWS, scan_of
 from d3.adapters.sql.tables import ScanEntry, ScanResult, ScanShard
 from d3.domain.errors import ScanNotFound
-from d3.domain.history import MAX_NOTICE
+from d3.domain.records import MAX_NOTICE
 from d3.domain.scans import Listing, NewScan, Scan, ScanCounts, ScanRow, ScanState, Shard
 from d3.domain.text import storable
 
-_S, _H, _R = ScanEntry, ScanShard, ScanResult
+_S, _H = ScanEntry, ScanShard
+_R = ScanResult.__table__.c
 _KINDS = ("fake", "real", "uncertain", "error")
 _COUNTS = (*_KINDS, "passed_over", "listed")
 _LOOKED_UP = 500
-_NAMES = tuple(one.name for one in fields(ScanRow) if one.name != "notice")
-_ROW = tuple(_R.__table__.columns[one] for one in _NAMES)
-_EVERY = tuple(_R.__table__.columns[one] for one in ("scan_id", "shard"))
+_NAMES = tuple(name for name in SCAN_ROWS.names if name != "notice")
+_ROW = tuple(_R[one] for one in _NAMES)
 
 
 class SqlScanLedger:
@@ -179,15 +178,16 @@ class SqlScanLedger:
         self, connection: sa.Connection, scan_id: int, number: int, rows: Sequence[ScanRow]
     ) -> sa.Result[Any]:
         """Insert the rows that are not there yet; the verdicts of these."""
+        insert = insert_into(connection, ScanResult)
         every = {"scan_id": scan_id, "shard": number}
-        insert = insert_into(connection, _R)
-        if self._database.is_sqlite:
-            values: Any = [every | {name: getattr(row, name) for name in _NAMES} for row in rows]
-        else:
-            given = from_arrays([*_EVERY, *_ROW])
+        values: Any = [every | SCAN_ROWS.values(row) for row in rows]
+        for one in values:
+            del one["notice"]  # the scan has it
+        if not self._database.is_sqlite:
+            columns = [_R.scan_id, _R.shard, *_ROW]
+            given = from_arrays(columns)
             insert = insert.from_select(given.selected_columns.keys(), given)
-            values = {name: [value] * len(rows) for name, value in every.items()}
-            values |= {name: [getattr(row, name) for row in rows] for name in _NAMES}
+            values = {one.name: [row[one.name] for row in values] for one in columns}
         once = insert.on_conflict_do_nothing(index_elements=[_R.scan_id, _R.uri])
         return connection.execute(once.returning(_R.verdict), values)
 
@@ -258,8 +258,11 @@ class SqlScanLedger:
             asked = asked.where(_R.shard == shard)
         with self._database.reading() as connection:
             notice = connection.scalar(sa.select(_S.notice).where(_S.id == scan_id)) or ""
-            found = connection.execute(asked.order_by(_R.uri).limit(limit)).mappings()
-            return [ScanRow(**one, notice=notice if one["verdict"] else "") for one in found]
+            found = connection.execute(asked.order_by(_R.uri).limit(limit)).all()
+        rows = [dict(zip(_NAMES, one, strict=True)) for one in found]
+        for one in rows:
+            one["notice"] = notice if one["verdict"] else ""
+        return [SCAN_ROWS.record(one) for one in rows]
 
     def _select(self, asked: sa.Select[Any]) -> list[Scan]:
         with self._database.reading() as connection:

@@ -1,13 +1,20 @@
-"""The tables, as typed classes; the migrations make them, a test keeps the two alike."""
+"""The tables; the migrations make them, a test keeps the two alike.
+
+Those that hold results have a column for each field of their record.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from d3.adapters.sql.types import AnyText, Key, Name, Ordered, UtcDateTime
+from d3.domain.history import HistoryEntry
+from d3.domain.records import ImageRecord, fields_of
+from d3.domain.scans import ScanRow
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -61,18 +68,45 @@ class ApiKey(Base):
 
 
 _COUNTED = ("processing_time", "verdict", "demo")
+_TYPES: dict[type, sa.types.TypeEngine[Any]] = {
+    bool: sa.Boolean(),
+    datetime: UtcDateTime(),
+    float: sa.Double(),
+    int: sa.Integer(),
+}
+
+
+def _columns(record: type[ImageRecord], besides: set[str]) -> list[sa.Column[Any]]:
+    """A column for each field of a record, but for some that are declared by hand."""
+    return [
+        sa.Column(
+            name,
+            _TYPES[one.kind] if one.length is None else sa.String(one.length),
+            nullable=one.optional,
+        )
+        for name, one in fields_of(record).items()
+        if name not in besides
+    ]
 
 
 class InferenceResult(Base):
-    """One judged image.
+    """One judged image: the fields of an entry, and ``demo``, whether it has a notice.
 
     The order of the history is (created_at, id). Each index holds it behind the column of a filter
     or of another order, so a page is read where it lies; the first and the user's also hold what
     statistics add up.
     """
 
-    __tablename__ = "inference_results"
-    __table_args__ = (
+    __table__ = sa.Table(
+        "inference_results",
+        Base.metadata,
+        sa.Column("id", Key, primary_key=True),
+        sa.Column("image_name", Name, nullable=False),
+        sa.Column("user_id", Key, sa.ForeignKey("users.id", ondelete="SET NULL")),
+        sa.Column("image_bytes", sa.BigInteger()),
+        sa.Column("notice", sa.Text(), server_default=sa.text("''"), nullable=False),
+        sa.Column("demo", sa.Boolean(), server_default=sa.false(), nullable=False),
+        *_columns(HistoryEntry, besides={"id", "image_name", "user_id", "image_bytes", "notice"}),
         sa.CheckConstraint("prediction >= 0 AND prediction <= 1", name="prediction"),
         sa.Index("ix_inference_results_order", "created_at", "id", "is_fake", *_COUNTED),
         sa.Index("ix_inference_results_user", "user_id", "created_at", "id", "is_fake", *_COUNTED),
@@ -81,45 +115,8 @@ class InferenceResult(Base):
         sa.Index("ix_inference_results_model", "model_name", "created_at", "id"),
         sa.Index("ix_inference_results_name", "image_name", "created_at", "id"),
         sa.Index("ix_inference_results_prediction", "prediction", "created_at", "id"),
-        {"sqlite_autoincrement": True},
+        sqlite_autoincrement=True,
     )
-
-    id: Mapped[int] = mapped_column(Key, primary_key=True)
-    image_name: Mapped[str] = mapped_column(Name)
-    prediction: Mapped[float]
-    is_fake: Mapped[bool] = mapped_column(sa.Boolean())
-    confidence: Mapped[float]
-    threshold: Mapped[float]
-    processing_time: Mapped[float]
-    created_at: Mapped[datetime]
-    user_id: Mapped[int | None] = mapped_column(Key, sa.ForeignKey("users.id", ondelete="SET NULL"))
-    verdict: Mapped[str] = mapped_column(sa.String(16))
-    logit: Mapped[float | None]
-    views: Mapped[int]
-    spread: Mapped[float]
-    image_sha256: Mapped[str | None] = mapped_column(sa.String(64))
-    image_format: Mapped[str | None] = mapped_column(sa.String(32))
-    image_width: Mapped[int | None]
-    image_height: Mapped[int | None]
-    image_frames: Mapped[int | None]
-    image_bytes: Mapped[int | None] = mapped_column(sa.BigInteger())
-    model_name: Mapped[str | None] = mapped_column(sa.String(255))
-    model_version: Mapped[int | None]
-    model_sha256: Mapped[str | None] = mapped_column(sa.String(64))
-    engine: Mapped[str] = mapped_column(sa.String(32))
-    precision: Mapped[str] = mapped_column(sa.String(16))
-    calibration_name: Mapped[str] = mapped_column(sa.String(255))
-    calibration_scale: Mapped[float]
-    calibration_bias: Mapped[float]
-    abstain_below: Mapped[float]
-    abstain_above: Mapped[float]
-    cached: Mapped[bool] = mapped_column(sa.Boolean())
-    d3_version: Mapped[str] = mapped_column(sa.String(64))
-    request_id: Mapped[str | None] = mapped_column(sa.String(255))
-    reason: Mapped[str | None] = mapped_column(sa.String(32))
-    image_note: Mapped[str | None] = mapped_column(sa.String(32))
-    notice: Mapped[str] = mapped_column(sa.Text(), server_default=sa.text("''"))
-    demo: Mapped[bool] = mapped_column(sa.Boolean(), server_default=sa.false())
 
 
 class IdempotencyRow(Base):
@@ -213,26 +210,13 @@ class ScanShard(Base):
 class ScanResult(Base):
     """One image of a scan: judged once, or not to be judged."""
 
-    __tablename__ = "scan_results"
-    __table_args__ = (sa.Index("ix_scan_results_shard", "scan_id", "shard"),)
-
-    scan_id: Mapped[int] = mapped_column(
-        Key, sa.ForeignKey("scans.id", ondelete="CASCADE"), primary_key=True
+    __table__ = sa.Table(
+        "scan_results",
+        Base.metadata,
+        sa.Column("scan_id", Key, sa.ForeignKey("scans.id", ondelete="CASCADE"), primary_key=True),
+        sa.Column("uri", Ordered, primary_key=True),
+        sa.Column("shard", sa.Integer(), nullable=False),
+        sa.Column("image_bytes", sa.BigInteger()),
+        *_columns(ScanRow, besides={"uri", "image_bytes", "notice"}),
+        sa.Index("ix_scan_results_shard", "scan_id", "shard"),
     )
-    uri: Mapped[str] = mapped_column(Ordered, primary_key=True)
-    shard: Mapped[int]
-    verdict: Mapped[str | None] = mapped_column(sa.String(16))
-    error: Mapped[str | None] = mapped_column(sa.String(64))
-    prediction: Mapped[float | None]
-    logit: Mapped[float | None]
-    spread: Mapped[float | None]
-    image_sha256: Mapped[str | None] = mapped_column(sa.String(64))
-    image_format: Mapped[str | None] = mapped_column(sa.String(32))
-    image_width: Mapped[int | None]
-    image_height: Mapped[int | None]
-    image_bytes: Mapped[int | None] = mapped_column(sa.BigInteger())
-    processing_time: Mapped[float | None]
-    created_at: Mapped[datetime]
-    reason: Mapped[str | None] = mapped_column(sa.String(32))
-    image_frames: Mapped[int | None]
-    image_note: Mapped[str | None] = mapped_column(sa.String(32))

@@ -122,15 +122,8 @@ class Question:
             abstain_band=manifest.abstain_band,
             lack=facts.lack,
         )
-        return Detection(
-            prediction=score.prediction,
-            is_fake=score.is_fake,
-            confidence=score.confidence,
-            verdict=score.verdict,
-            logit=score.logit,
-            spread=score.spread,
-            threshold=score.threshold,
-            reason=score.reason,
+        return Detection.of(
+            score,
             name=name,
             views=self.views,
             image=facts,
@@ -139,6 +132,7 @@ class Question:
             precision=detector.precision,
             processing_time=seconds,
             calibration=manifest.calibration,
+            abstain_band=manifest.abstain_band,
             notice=manifest.notice,
         )
 

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from d3.domain.history import HistoryEntry
-from d3.domain.images import named_facts
+from d3.domain.records import in_order
 
-COLUMNS = (
+_FIRST_COLUMNS = (
     *("id", "image_name", "prediction", "is_fake", "verdict", "confidence", "threshold"),
     *("logit", "views", "spread", "processing_time", "created_at", "user_id"),
     *("image_sha256", "image_format", "image_width", "image_height", "image_frames"),
@@ -20,8 +20,14 @@ COLUMNS = (
     *("abstain_below", "abstain_above", "cached", "d3_version", "request_id"),
     *("reason", "reason_text", "notice", "image_note", "image_note_text"),
 )
+COLUMNS = in_order(_FIRST_COLUMNS, HistoryEntry)
 """The columns of the CSV, in order; later versions add theirs behind these."""
 
+_GROUPS = {
+    group: {name: name.removeprefix(f"{group}_") for name in COLUMNS if name.startswith(group)}
+    for group in ("image", "model", "calibration", "abstain")
+}
+del _GROUPS["image"]["image_name"]
 _CHUNK_CHARACTERS = 64 * 1024
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")  # noqa: RUF001 -- full-width signs
 
@@ -37,8 +43,7 @@ def csv_chunks(entries: Iterable[HistoryEntry]) -> Iterator[bytes]:
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
     for entry in entries:
-        values = flat(entry)
-        writer.writerow([_cell(values[column]) for column in COLUMNS])
+        writer.writerow(map(_cell, flat(entry).values()))
         if text.tell() >= _CHUNK_CHARACTERS:
             yield _drained(text)
     yield _drained(text)
@@ -57,36 +62,25 @@ def json_lines_chunks(entries: Iterable[HistoryEntry]) -> Iterator[bytes]:
 
 
 def document(entry: HistoryEntry) -> dict[str, Any]:
-    """The entry as JSON would hold it, with ``model`` as an object or None.
+    """The entry as JSON holds it.
 
-    ``image`` holds once more what stands beside it by the names of :func:`named_facts`.
+    ``image``, ``model``, ``calibration`` and ``abstain`` are objects, or None where nothing of them
+    was recorded. What is known of the image also stands beside them, by its columns.
     """
     values = flat(entry)
-    for group in ("image", "model", "calibration", "abstain"):
-        names = [name for name in COLUMNS if name.startswith(f"{group}_") and name != "image_name"]
-        parts = {name.removeprefix(f"{group}_"): values.pop(name) for name in names}
-        values[group] = parts if any(part is not None for part in parts.values()) else None
-    return values | named_facts(entry.image)
+    for group, names in _GROUPS.items():
+        parts = {part: values[name] for name, part in names.items()}
+        values[group] = None if set(parts.values()) == {None} else parts
+        if group != "image":
+            for name in names:
+                del values[name]
+    return values
 
 
 def flat(entry: HistoryEntry) -> dict[str, Any]:
     """The entry by :data:`COLUMNS`; times are ISO 8601 in UTC."""
-    model = entry.model
-    nested = {
-        "verdict": entry.verdict.value,
-        "reason": entry.reason and entry.reason.value,
-        "created_at": entry.created_at.isoformat(),
-        **named_facts(entry.image),
-        "model_name": model and model.name,
-        "model_version": model and model.version,
-        "model_sha256": model and model.sha256,
-        "calibration_name": entry.calibration.name,
-        "calibration_scale": entry.calibration.scale,
-        "calibration_bias": entry.calibration.bias,
-        "abstain_below": entry.abstain_band.below,
-        "abstain_above": entry.abstain_band.above,
-    }
-    return {name: nested[name] if name in nested else getattr(entry, name) for name in COLUMNS}
+    values = {name: getattr(entry, name) for name in COLUMNS}
+    return values | {"created_at": entry.created_at.isoformat()}
 
 
 def _cell(value: object) -> object:

@@ -170,7 +170,7 @@ class PredictionService:
                 if isinstance(outcome, D3Error):
                     raise outcome
         judged = [outcome for outcome in outcomes if isinstance(outcome, Judged)]
-        entries = [self._entry(request, question, one) for one in judged]
+        entries = [self._entry(request, one) for one in judged]
         completion = None
         if reservation is not None:
             completion = Completion(reservation, partial(request.answer, outcomes))
@@ -209,13 +209,10 @@ class PredictionService:
             for one in judging:
                 one.cancel()  # where it is not done, nobody waits any more
 
-    def _entry(self, request: PredictionRequest, question: Question, judged: Judged) -> NewEntry:
-        manifest = question.model.manifest
+    def _entry(self, request: PredictionRequest, judged: Judged) -> NewEntry:
         return entry_of(
             judged.detection,
             created_at=self._clock.now(),
-            calibration=manifest.calibration,
-            abstain_band=manifest.abstain_band,
             d3_version=self._version,
             cached=judged.cached,
             user_id=request.user_id,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -87,19 +87,31 @@ def detect(
 def _show(outcome: Detection | Failure, *, first: bool, as_json: bool) -> str:
     """Print one outcome and say under which word it counts."""
     from d3.domain.detections import Failure
-    from d3.domain.images import named_facts
 
     if isinstance(outcome, Failure):
         _report_failure(outcome.name, outcome.error.code, str(outcome.error), as_json=as_json)
         return "error"
     if as_json:
-        image = asdict(outcome.image) | {"note_text": outcome.image.note_text}
-        name = printable(outcome.name)
-        more = {"name": name, "image_name": name, "reason_text": outcome.reason_text}
-        print_json(asdict(outcome) | more | {"image": image} | named_facts(outcome.image))
+        print_json(_document(outcome))
     else:
         _print_row(outcome, header=first)
     return outcome.verdict.value
+
+
+def _document(detection: Detection) -> dict[str, Any]:
+    """What is recorded of it by the names that every export has, and its parts together."""
+    from d3.domain.records import ResultRecord
+
+    name = printable(detection.name)
+    return {one.name: getattr(detection, one.name) for one in fields(ResultRecord)} | {
+        "name": name,
+        "image_name": name,
+        "reason_text": detection.reason_text,
+        "image_note_text": detection.image_note_text,
+        "image": asdict(detection.image) | {"note_text": detection.image_note_text},
+        "model": detection.model,
+        "calibration": detection.calibration,
+    }
 
 
 def _print_row(detection: Detection, *, header: bool) -> None:
@@ -112,7 +124,7 @@ def _print_row(detection: Detection, *, header: bool) -> None:
         out().print(Text(titles, style="bold"))
     verdict = detection.verdict.value
     numbers = f" {detection.prediction:11.3f}{spread}  {printable(detection.name)}"
-    said = " ".join(filter(None, (detection.reason_text, detection.image.note_text)))
+    said = " ".join(filter(None, (detection.reason_text, detection.image_note_text)))
     why = f"  ({said})" if said else ""
     demo, style = ("demo ", "dim") if detection.notice else ("", _STYLES[verdict])
     out().print(Text.assemble((f"{verdict:<10} {demo}", style), numbers[1:], (why, "dim")))

@@ -53,8 +53,8 @@ def explain(image: str, *, target: Path | None, views: int, model: str | None) -
     )
     if detection.reason_text:
         complain(detection.reason_text, "note")
-    if detection.image.note_text:
-        complain(detection.image.note_text, "note")
+    if detection.image_note_text:
+        complain(detection.image_note_text, "note")
     complain(heatmap.meaning, "note")
     if detection.notice:
         complain(detection.notice, "note")

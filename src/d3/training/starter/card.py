@@ -35,10 +35,10 @@ _FAMILIES = {
 
 _SIZES_HEADER = (
     "longer side, pixels",
-    "pictures",
-    "of them judged fake",
-    "redone, in training",
-    "redone, held out",
+    "images",
+    "originals judged fake",
+    "recreated, in training",
+    "recreated, held out",
 )
 
 

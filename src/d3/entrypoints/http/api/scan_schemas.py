@@ -1,11 +1,11 @@
-"""What the service is told and tells of bulk scans, as msgspec structs."""
+"""Requests and answers about bulk scans, as msgspec structs."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Annotated
 
-from msgspec import Meta, Struct, structs
+from msgspec import Meta, Struct
 
 from d3.domain.scans import NAME_PATTERN, Scan, ScanRow
 from d3.entrypoints.http.api.schemas import (
@@ -17,6 +17,7 @@ from d3.entrypoints.http.api.schemas import (
     Reason,
     ReasonText,
     model_of,
+    reader_of,
 )
 
 Source = Annotated[
@@ -103,10 +104,11 @@ class ScanPage(Struct, kw_only=True):
     scans: list[ScanItem]
 
 
-class ScanResultItem(Struct, kw_only=True):
+class ScanResultItem(Struct):
     """One image of a scan: a verdict, or in ``error`` the code of why there is none."""
 
     uri: str
+    created_at: datetime
     verdict: str | None = None
     prediction: float | None = None
     logit: float | None = None
@@ -118,7 +120,6 @@ class ScanResultItem(Struct, kw_only=True):
     image_height: int | None = None
     image_bytes: int | None = None
     processing_time: float | None = None
-    created_at: datetime
     reason: Reason = None
     reason_text: ReasonText = None
     notice: Notice = ""
@@ -136,8 +137,11 @@ class ScanResultPage(Struct, kw_only=True):
     results: list[ScanResultItem]
 
 
+_read_result_item = reader_of(ScanResultItem)
+
+
 def scan_item(scan: Scan) -> ScanItem:
-    """A scan as the service tells of it."""
+    """A scan as the service answers it."""
     counts = scan.counts
     return ScanItem(
         id=scan.name,
@@ -162,8 +166,7 @@ def scan_item(scan: Scan) -> ScanItem:
 
 
 def result_page(rows: list[ScanRow], limit: int) -> ScanResultPage:
-    """Rows as the service answers them; a full page may have another one behind it."""
-    names = [one.name for one in structs.fields(ScanResultItem)]
-    items = [ScanResultItem(**{name: getattr(row, name) for name in names}) for row in rows]
+    """Rows as the service answers them; a full page may be followed by another."""
+    items = [ScanResultItem(*_read_result_item(row)) for row in rows]
     last = rows[-1].uri if len(rows) == limit else None
     return ScanResultPage(count=len(items), next_cursor=last, results=items)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from datetime import datetime
+from operator import attrgetter
 from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
@@ -59,13 +61,14 @@ class Model(Struct, kw_only=True):
     sha256: str
 
 
-class Result(Struct, kw_only=True):
+class Result(Struct):
     """One image's verdict and the numbers behind it.
 
     ``calibration_fpr`` and ``calibration_tpr`` are the rates that were measured for the threshold
     applied, null where nobody measured them.
     """
 
+    cached: bool
     prediction: float
     is_fake: IsFake
     confidence: float
@@ -79,11 +82,10 @@ class Result(Struct, kw_only=True):
     model: Model
     engine: str
     precision: str
-    cached: bool
-    calibration: str = "none"
+    notice: Notice
+    calibration_name: str = field(name="calibration", default="none")
     calibration_fpr: float | None = None
     calibration_tpr: float | None = None
-    notice: Notice
     reason: Reason = None
     reason_text: ReasonText = None
     image_format: str | None = None
@@ -143,7 +145,7 @@ class BatchPrediction(Struct, kw_only=True):
     results: list[BatchItem]
 
 
-class HistoryItem(Struct, kw_only=True):
+class HistoryItem(Struct):
     """One result as the history keeps it; null where an old row never recorded it."""
 
     id: int
@@ -169,7 +171,7 @@ class HistoryItem(Struct, kw_only=True):
     engine: str
     precision: str
     cached: bool
-    calibration: str
+    calibration_name: str = field(name="calibration")
     d3_version: str
     request_id: str | None
     reason: Reason = None
@@ -336,38 +338,18 @@ class Readiness(Struct, kw_only=True):
     missing: list[str]
 
 
+def reader_of(answer: type[Struct]) -> Callable[[object], tuple[Any, ...]]:
+    """What reads the fields of an answer from a record, in order: both have them by one name."""
+    return attrgetter(*answer.__struct_fields__)
+
+
+_read_result = attrgetter(*(one for one in Result.__struct_fields__ if one != "cached"))
+_read_history_item = reader_of(HistoryItem)
+
+
 def result_of(detection: Detection, *, cached: bool) -> Result:
-    """A detection as the service answers it."""
-    measured, image = detection.measured, detection.image
-    return Result(
-        prediction=detection.prediction,
-        is_fake=detection.is_fake,
-        confidence=detection.confidence,
-        processing_time=detection.processing_time,
-        logit=detection.logit,
-        verdict=detection.verdict.value,
-        threshold=detection.threshold,
-        views=detection.views,
-        spread=detection.spread,
-        image_sha256=image.sha256,
-        model=model_of(detection.model),
-        engine=detection.engine,
-        precision=detection.precision,
-        cached=cached,
-        calibration=detection.calibration.name,
-        calibration_fpr=None if measured is None else measured.fpr.value,
-        calibration_tpr=None if measured is None else measured.tpr.value,
-        notice=detection.notice,
-        reason=detection.reason and detection.reason.value,
-        reason_text=detection.reason_text,
-        image_format=image.format,
-        image_width=image.width,
-        image_height=image.height,
-        image_frames=image.frames,
-        image_bytes=image.size_bytes,
-        image_note=image.note and image.note.value,
-        image_note_text=image.note_text,
-    )
+    """A detection as the service answers it; its fields are read by their names."""
+    return Result(cached, *_read_result(detection))
 
 
 def explanation_of(heatmap: Heatmap) -> Explanation:
@@ -382,40 +364,7 @@ def explanation_of(heatmap: Heatmap) -> Explanation:
 
 def history_item(entry: HistoryEntry) -> HistoryItem:
     """An entry of the history as the service answers it."""
-    image = entry.image
-    return HistoryItem(
-        id=entry.id,
-        image_name=entry.image_name,
-        prediction=entry.prediction,
-        is_fake=entry.is_fake,
-        confidence=entry.confidence,
-        threshold=entry.threshold,
-        processing_time=entry.processing_time,
-        created_at=entry.created_at,
-        user_id=entry.user_id,
-        verdict=entry.verdict.value,
-        logit=entry.logit,
-        views=entry.views,
-        spread=entry.spread,
-        image_sha256=image.sha256 if image else None,
-        image_format=image.format if image else None,
-        image_width=image.width if image else None,
-        image_height=image.height if image else None,
-        image_frames=image.frames if image else None,
-        image_bytes=image.size_bytes if image else None,
-        model=model_of(entry.model) if entry.model else None,
-        engine=entry.engine,
-        precision=entry.precision,
-        cached=entry.cached,
-        calibration=entry.calibration.name,
-        d3_version=entry.d3_version,
-        request_id=entry.request_id,
-        reason=entry.reason and entry.reason.value,
-        reason_text=entry.reason_text,
-        notice=entry.notice,
-        image_note=image.note.value if image and image.note else None,
-        image_note_text=image.note_text if image else None,
-    )
+    return HistoryItem(*_read_history_item(entry))
 
 
 def stats_of(statistics: Statistics) -> StatsBody:

@@ -1,11 +1,11 @@
-"""What was judged before: a table to filter and page through, and a page for each result."""
+"""The history: a table to filter and page through, and a page for each result."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import msgspec
@@ -32,10 +32,12 @@ from d3.entrypoints.http.console.rendering import (
 from d3.entrypoints.http.console.texts import FACTS, PROBLEMS, TEXTS, VERDICTS
 from d3.entrypoints.http.services import D3, Services
 
+_N = TypeVar("_N", int, float)
+
 _ROWS = 50
 _DIRECTIONS = {"asc": "ascending", "desc": "descending"}
 _COLUMNS = {SortKey.IMAGE_NAME: "asc", SortKey.PREDICTION: "desc", SortKey.CREATED_AT: "desc"}
-"""What a table can be put in order by, and which way one wants it first."""
+"""The columns that sort the table, and their first direction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +170,7 @@ class HistoryPages(Controller):
     async def result(
         self, request: Request[Any, Any, Any], d3: D3, result_id: FromPath[str]
     ) -> Template:
-        """All that was recorded of one result."""
+        """Everything recorded of one result."""
         whose = sees(request)
         entry = await d3.query(lambda: d3.history.get(checked_id(result_id), whose))
         document = msgspec.json.format(
@@ -197,8 +199,8 @@ class HistoryPages(Controller):
 
 
 def facts_of(entry: HistoryEntry) -> list[tuple[str, str | None]]:
-    """All that was recorded of a result, in words; None where it was not."""
-    image, model, calibration = entry.image, entry.model, entry.calibration
+    """Everything recorded of a result, in words; None for what was not recorded."""
+    model = entry.model
     facts: dict[str, str | None] = {
         "image_name": entry.image_name,
         "created_at": f"{moment(entry.created_at)} UTC",
@@ -212,17 +214,17 @@ def facts_of(entry: HistoryEntry) -> list[tuple[str, str | None]]:
         "views": str(entry.views),
         "spread": percent(entry.spread) if entry.views > 1 else TEXTS.card.one_view,
         "model": f"{model.name}, {TEXTS.models.version.lower()} {model.version}" if model else None,
-        "model_sha256": model.sha256 if model else None,
-        "calibration": calibration.name,
+        "model_sha256": entry.model_sha256,
+        "calibration": entry.calibration_name,
         "engine": f"{entry.engine} {entry.precision}".strip() or None,
         "processing_time": seconds(entry.processing_time),
         "cached": FACTS["yes" if entry.cached else "no"],
-        "image_format": image.format if image else None,
-        "image_size": f"{image.width} x {image.height}" if image else None,
-        "image_frames": str(image.frames) if image else None,
-        **({"image_note": image.note_text} if image and image.note else {}),
-        "image_bytes": size(image.size_bytes) if image else None,
-        "image_sha256": image.sha256 if image else None,
+        "image_format": entry.image_format,
+        "image_size": f"{entry.image_width} x {entry.image_height}" if entry.image_width else None,
+        "image_frames": _maybe(entry.image_frames, str),
+        **({"image_note": entry.image_note_text} if entry.image_note else {}),
+        "image_bytes": _maybe(entry.image_bytes, size),
+        "image_sha256": entry.image_sha256,
         "d3_version": entry.d3_version or None,
         "request_id": entry.request_id,
     }
@@ -241,7 +243,7 @@ def _address_bar(request: Request[Any, Any, Any], wanted: str) -> dict[str, str]
     return {"HX-Push-Url": f"{base_of(request)}history{'?' if wanted else ''}{wanted}"}
 
 
-def _maybe(value: float | None, form: Callable[[float], str]) -> str | None:
+def _maybe(value: _N | None, form: Callable[[_N], str]) -> str | None:
     return None if value is None else form(value)
 
 

@@ -1,0 +1,176 @@
+"""The flat record of a judged image: tables, files, answers and pages all read its fields.
+
+A field that is added here has a column, stands in every export and, once the API's schema names it,
+in every answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import datetime
+from enum import StrEnum
+from types import UnionType
+from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+from d3.domain.images import ImageFacts, Note
+from d3.domain.models import ModelReference
+from d3.domain.scoring import Reason, Verdict
+
+MAX_NOTICE = 1000
+"""The most characters of a notice that are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Length:
+    """The most characters of a text that are kept."""
+
+    characters: int
+
+
+Text16 = Annotated[str, Length(16)]
+Text32 = Annotated[str, Length(32)]
+Text64 = Annotated[str, Length(64)]
+Text255 = Annotated[str, Length(255)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRecord:
+    """What results and the rows of scans both record of an image; None where it is not known.
+
+    Attributes:
+        image_sha256: hexadecimal, see :class:`d3.domain.images.ImageFacts`.
+        image_format: such as ``"JPEG"``.
+        image_width: pixels.
+        image_height: pixels.
+        image_frames: frames of an animation, pages or pictures; the first is judged.
+        image_bytes: length of the file.
+        image_note: what is unusual about the file; None where there is nothing to say.
+        reason: why the verdict is ``uncertain``; None where it is not.
+        notice: what must be said beside the verdict, from the model's manifest; may be empty.
+    """
+
+    image_sha256: Text64 | None = None
+    image_format: Text32 | None = None
+    image_width: int | None = None
+    image_height: int | None = None
+    image_frames: int | None = None
+    image_bytes: int | None = None
+    image_note: Annotated[Note, Length(32)] | None = None
+    reason: Annotated[Reason, Length(32)] | None = None
+    notice: Annotated[str, Length(MAX_NOTICE)] = ""
+
+    @property
+    def reason_text(self) -> str | None:
+        """The reason as a sentence."""
+        return None if self.reason is None else self.reason.sentence
+
+    @property
+    def image_note_text(self) -> str | None:
+        """The note as a sentence."""
+        return None if self.image_note is None else self.image_note.sentence
+
+
+IMAGE_FACTS = {
+    one.name: {"image_bytes": "size_bytes"}.get(one.name, one.name.removeprefix("image_"))
+    for one in fields(ImageRecord)
+    if one.name.startswith("image_")
+}
+"""A record's fields about the file, with their names in :class:`d3.domain.images.ImageFacts`."""
+
+
+def image_fields(image: ImageFacts) -> dict[str, Any]:
+    """What a record holds of these facts, by its own names."""
+    return {field: getattr(image, fact) for field, fact in IMAGE_FACTS.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultRecord(ImageRecord):
+    """All that is recorded of a verdict: enough to repeat it years later.
+
+    Attributes:
+        image_name: display name.
+        prediction: probability in [0, 1] that the image is generated, after calibration.
+        is_fake: ``prediction > threshold``, and no more than that: where the two could differ, go
+            by the verdict.
+        verdict: ``fake`` or ``real``; ``uncertain`` where the views or the model's abstain band
+            lie on both sides of the threshold, and where the image carries nothing to judge.
+        confidence: ``2 * |prediction - 0.5|``, in [0, 1].
+        threshold: in [0, 1], the one applied.
+        logit: mean over the views, before calibration; None where it was never recorded.
+        views: how many permutations were averaged.
+        spread: largest minus smallest probability of the views; 0 for one view.
+        processing_time: seconds for this image: its decoding and its share of the forward pass.
+        model_name: which model answered; None where it was never recorded.
+        model_version: likewise.
+        model_sha256: likewise.
+        engine: what ran it, such as ``"torch"``.
+        precision: ``"fp32"``, ``"fp16"`` or ``"bf16"``; the head always runs in float32.
+        calibration_name: where the calibration came from.
+        calibration_scale: the logit is multiplied by this before the sigmoid.
+        calibration_bias: and this is added.
+        abstain_below: the abstain band: a distance in probability under the threshold.
+        abstain_above: likewise over it.
+    """
+
+    image_name: Text255
+    prediction: float
+    is_fake: bool
+    verdict: Annotated[Verdict, Length(16)]
+    confidence: float
+    threshold: float
+    logit: float | None = None
+    views: int = 1
+    spread: float = 0.0
+    processing_time: float
+    model_name: Text255 | None = None
+    model_version: int | None = None
+    model_sha256: Text64 | None = None
+    engine: Text32 = ""
+    precision: Text16 = ""
+    calibration_name: Text255 = "none"
+    calibration_scale: float = 1.0
+    calibration_bias: float = 0.0
+    abstain_below: float = 0.0
+    abstain_above: float = 0.0
+
+    @property
+    def model(self) -> ModelReference | None:
+        """Which model answered; None where it was never recorded."""
+        if self.model_name is None or self.model_version is None or self.model_sha256 is None:
+            return None
+        return ModelReference(self.model_name, self.model_version, self.model_sha256)
+
+
+class Field(NamedTuple):
+    """A field of a record, for whoever stores or writes it.
+
+    Attributes:
+        kind: ``str``, an enumeration of words, ``int``, ``float``, ``bool`` or ``datetime``.
+        length: the most characters of a text that are kept; None for other kinds.
+        optional: whether it may be None.
+    """
+
+    kind: type[str | StrEnum | float | datetime]
+    length: int | None
+    optional: bool
+
+
+def fields_of(record: type[ImageRecord]) -> dict[str, Field]:
+    """The fields of a record by name, in the order of the class."""
+    hints = get_type_hints(record, include_extras=True)
+    return {one.name: _field(hints[one.name]) for one in fields(record)}
+
+
+def in_order(first: tuple[str, ...], record: type[ImageRecord]) -> tuple[str, ...]:
+    """The columns of a file: those it always had, then the fields that the record has gained."""
+    return (*first, *(one.name for one in fields(record) if one.name not in first))
+
+
+def _field(hint: Any) -> Field:
+    optional = get_origin(hint) in {Union, UnionType}
+    if optional:
+        (hint,) = (one for one in get_args(hint) if one is not type(None))
+    length = None
+    if get_origin(hint) is Annotated:
+        hint, length = hint.__origin__, hint.__metadata__[0].characters
+    return Field(hint, length, optional)
