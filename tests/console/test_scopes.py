@@ -75,7 +75,7 @@ def test_one_sees_ones_own_results_alone_and_an_administrator_all(
     page.locator("#file").set_input_files(FAKE)
     expect(page.locator("#cards .verdict")).to_be_visible()
     page = enter("grace", at="history/1")
-    expect(page.get_by_role("alert")).to_contain_text("There is no such result")
+    expect(page.get_by_role("alert")).to_contain_text("This result does not exist")
     assert page.request.get(f"{closed.url}history/1", headers={"Accept": "text/html"}).status == 404
     page.goto(closed.url)
     page.locator("#file").set_input_files(REAL)
