@@ -122,8 +122,8 @@ def test_a_file_whose_name_says_otherwise_is_read_by_its_content(
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda t: t.pop("key.bias"), "lacks key.bias"),
-        (lambda t: t.update(extra=torch.zeros(1)), "holds extra"),
+        (lambda t: t.pop("key.bias"), "does not have key.bias"),
+        (lambda t: t.update(extra=torch.zeros(1)), "has extra"),
         (lambda t: t.update({"key.weight": torch.zeros(64, 32)}), "key.weight has the shape"),
         (lambda t: t.update({"fc.weight": torch.zeros(1, 64)}), "fc.weight has the shape"),
         (lambda t: t.update({"query.weight": torch.zeros(64)}), "query.weight has the shape"),
@@ -147,8 +147,8 @@ def test_a_head_that_is_none_is_refused(
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda t: t.pop("ln_post.weight"), "lacks ln_post.weight"),
-        (lambda t: t.pop("transformer.resblocks.1.ln_1.bias"), "lacks transformer.resblocks.1"),
+        (lambda t: t.pop("ln_post.weight"), "does not have ln_post.weight"),
+        (lambda t: t.pop("transformer.resblocks.1.ln_1.bias"), "not have transformer.resblocks.1"),
         (lambda t: t.pop("conv1.weight"), "holds no encoder"),
         (lambda t: t.update({"positional_embedding": torch.zeros(16, 64)}), "do not form a square"),
         (lambda t: t.update({"positional_embedding": torch.zeros(1, 64)}), "do not fit"),
@@ -389,9 +389,9 @@ def with_records(file: Path, head: Tensors, *records: tuple[str, int]) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("head/code/__torch__.py", "its code alone to 1,073,7"),
-        ("head/code/__torch__.py.debug_pkl", "its code alone to 1,073,7"),
-        ("head/constants.pkl", "its pickles alone to 1,073,7"),
+        ("head/code/__torch__.py", "bytes of code"),
+        ("head/code/__torch__.py.debug_pkl", "bytes of code"),
+        ("head/constants.pkl", "bytes of pickles"),
         ("head/data/99", "its tensors are compressed"),
     ],
 )

@@ -1,7 +1,7 @@
-"""Every error D3 raises on purpose: one tree, each with a stable ``code`` and a way out.
+"""Every error that D3 raises on purpose: one tree, each with a stable ``code`` and a remedy.
 
-``str(error)`` is a sentence for people that says what was wrong and what to do about it. Adapters
-translate foreign exceptions into these at their edge; nothing foreign leaks through a port.
+``str(error)`` says what is wrong and what to do about it. Adapters translate the exceptions of other
+libraries into these, so no other exceptions pass through a port.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ class D3Error(Exception):
     """Something D3 could not do.
 
     Attributes:
-        code: a stable word for programs.
-        problem: what was wrong, as a sentence.
-        remedy: what to do about it, as a sentence; empty where nothing can be done.
+        code: a stable code for programs.
+        problem: what is wrong, as a sentence.
+        remedy: what to do about it, as a sentence; empty if nothing can be done.
     """
 
     code: ClassVar[str] = "error"
@@ -30,7 +30,7 @@ class D3Error(Exception):
 
 
 def shown(value: object, most: int = 80) -> str:
-    """What somebody handed in, short enough for a sentence."""
+    """A value from the user, short enough for a sentence."""
     try:
         text = repr(value)
     except Exception:  # noqa: BLE001  a foreign repr, or a whole number too long to be written
@@ -39,13 +39,13 @@ def shown(value: object, most: int = 80) -> str:
 
 
 class SettingsInvalid(D3Error):
-    """One or more settings cannot be used; the message names all of them."""
+    """One or more settings are not valid; the message names all of them."""
 
     code = "settings_invalid"
 
 
 class RequestInvalid(D3Error):
-    """The question itself makes no sense, whatever the image."""
+    """The request itself is not valid, whatever the image."""
 
     code = "invalid_request"
 
@@ -63,37 +63,37 @@ class ViewsInvalid(RequestInvalid):
 
 
 class FormInvalid(RequestInvalid):
-    """A form that cannot be read, or that says one thing twice."""
+    """A form that cannot be read, or that sends a field twice."""
 
     code = "invalid_form"
 
 
 class FileMissing(FormInvalid):
-    """A form without the file it should bring."""
+    """A form without the required file."""
 
     code = "file_missing"
 
 
 class LinkInvalid(RequestInvalid):
-    """A link that is not fetched, whoever asks."""
+    """A link that D3 never fetches."""
 
     code = "invalid_link"
 
 
 class LinkUnavailable(RequestInvalid):
-    """A link whose server is not public, does not answer, or has no such file."""
+    """A link whose server is not public, does not respond, or has no such file."""
 
     code = "link_unavailable"
 
 
 class LinksOff(RequestInvalid):
-    """The service fetches no links."""
+    """The service does not fetch links."""
 
     code = "links_off"
 
 
 class FormNotMultipart(RequestInvalid):
-    """A body that is no multipart form."""
+    """A body that is not a multipart form."""
 
     code = "not_multipart"
 
@@ -111,70 +111,70 @@ class FormTooLarge(RequestInvalid):
 
 
 class HostInvalid(RequestInvalid):
-    """A request that says not once which host it is for."""
+    """A request without exactly one Host header."""
 
     code = "invalid_host"
 
 
 class FormTooSlow(RequestInvalid):
-    """A body that did not arrive in the time it has."""
+    """A body that did not arrive within its time limit."""
 
     code = "body_too_slow"
 
 
 class CursorInvalid(RequestInvalid):
-    """A cursor that was made up, changed, or handed out for another question."""
+    """A cursor that was invented, changed, or issued for another request."""
 
     code = "invalid_cursor"
 
 
 class IdempotencyKeyInvalid(RequestInvalid):
-    """An idempotency key that is empty, too long, or holds other than printable ASCII."""
+    """An idempotency key that is empty, too long, or not printable ASCII."""
 
     code = "invalid_idempotency_key"
 
 
 class IdempotencyKeyReused(RequestInvalid):
-    """The idempotency key stands for a request with another body."""
+    """The idempotency key was used for a request with another body."""
 
     code = "idempotency_key_reused"
 
 
 class ScanMismatch(RequestInvalid):
-    """A scan is to go on with another source, model, threshold or number of views."""
+    """A scan cannot be continued with another source, model, threshold or number of views."""
 
     code = "scan_mismatch"
 
 
 class SourceRefused(RequestInvalid):
-    """Callers of the service may not have this source scanned."""
+    """Callers of the service may not scan this source."""
 
     code = "source_refused"
 
 
 class ScanFailed(D3Error):
-    """Nothing that works on a scan can go on with it."""
+    """No worker can continue the scan."""
 
     code = "scan_failed"
 
 
 class ScanIncomplete(ScanFailed):
-    """Everything that could be listed is judged, and not everything could be listed."""
+    """All listed images are judged, but not everything could be listed."""
 
     code = "scan_incomplete"
 
 
 class ScanNotFound(D3Error):
-    """There is no scan of that id."""
+    """There is no scan with this id."""
 
     code = "scan_not_found"
 
 
 class RequestInFlight(D3Error):
-    """The same request, by its idempotency key, is being answered right now.
+    """A request with the same idempotency key is being answered right now.
 
     Attributes:
-        retry_after: seconds after which it is surely over.
+        retry_after: seconds after which it is certainly finished.
     """
 
     code = "request_in_flight"
@@ -185,13 +185,13 @@ class RequestInFlight(D3Error):
 
 
 class ReservationLost(D3Error):
-    """Another request took over the idempotency key; nothing of this one was kept."""
+    """Another request took over the idempotency key; nothing of this one was stored."""
 
     code = "reservation_lost"
 
 
 class ResultNotFound(D3Error):
-    """No result of that id is in the history, or it belongs to somebody else."""
+    """No result with this id is in the history, or it belongs to another user."""
 
     code = "result_not_found"
 
@@ -203,13 +203,13 @@ class ImageError(D3Error):
 
 
 class ImageElsewhere(ImageError):
-    """A link to a file outside of the folder that callers may have scanned."""
+    """A link to a file outside the folder that callers may scan."""
 
     code = "image_elsewhere"
 
 
 class ImageNotFound(ImageError):
-    """There is no file to read at the given place."""
+    """There is no file at the given path."""
 
     code = "image_not_found"
 
@@ -221,7 +221,7 @@ class ImageUnsupported(ImageError):
 
 
 class ImageFormatUnsupported(ImageUnsupported):
-    """The bytes are an image, of a format or kind that D3 does not read."""
+    """The bytes are an image in a format that D3 does not read."""
 
     code = "unsupported_image"
 
@@ -233,37 +233,37 @@ class ImageEmpty(ImageUnsupported):
 
 
 class ImageDamaged(ImageError):
-    """The file begins as an image and cannot be decoded to its end."""
+    """The file starts as an image but cannot be decoded completely."""
 
     code = "damaged_image"
 
 
 class ImageUnreadable(ImageError):
-    """The store answers, but does not give this image."""
+    """The store responds, but does not return this image."""
 
     code = "image_unreadable"
 
 
 class FolderUnreadable(ImageError):
-    """A folder cannot be listed, so whether there are images in it is not known."""
+    """A folder cannot be listed, so it may contain unknown images."""
 
     code = "folder_unreadable"
 
 
 class DecodingInterrupted(ImageError):
-    """What decoded the image was ended from outside, twice; the image may be sound."""
+    """The process that decoded the image was killed twice; the image may be intact."""
 
     code = "decoding_interrupted"
 
 
 class DecoderUnavailable(D3Error):
-    """Nothing can be decoded now; no image is to blame."""
+    """No image can be decoded at the moment; the cause is not the image."""
 
     code = "decoder_unavailable"
 
 
 class ImageTooLarge(ImageError):
-    """Decoding would cost more than the limits allow: bytes, pixels, side or JPEG scans."""
+    """The image exceeds a limit: bytes, pixels, side or JPEG scans."""
 
     code = "image_too_large"
 
@@ -275,28 +275,28 @@ class ModelError(D3Error):
 
 
 class ModelNotFound(ModelError):
-    """No model of that name (and version) is in the registry."""
+    """No model with this name (and version) is in the registry."""
 
     code = "model_not_found"
 
 
 class ModelNotLoaded(ModelError):
-    """No model is loaded, so nothing can be judged."""
+    """No model is loaded, so no image can be judged."""
 
     code = "model_not_loaded"
 
 
 class ModelForked(ModelError):
-    """The model was loaded before this process was forked, and its threads stayed behind."""
+    """The model was loaded before this process was forked, so its threads are missing."""
 
     code = "model_forked"
 
 
 class LoadInProgress(ModelError):
-    """A model is being loaded; another load has to wait.
+    """Another model is being loaded.
 
     Attributes:
-        retry_after: seconds after which it may be over.
+        retry_after: seconds after which it may be loaded.
     """
 
     code = "load_in_progress"
@@ -313,91 +313,91 @@ class ModelNameInvalid(ModelError):
 
 
 class ModelProtected(ModelError):
-    """The model belongs to the package and can be neither replaced nor removed."""
+    """The model ships with D3 and can be neither replaced nor removed."""
 
     code = "model_protected"
 
 
 class ModelDamaged(ModelError):
-    """Stored files are missing or do not match their recorded SHA-256; they are never loaded."""
+    """Stored files are missing or do not match their recorded SHA-256, so they are not loaded."""
 
     code = "model_damaged"
 
 
 class CheckpointInvalid(ModelError):
-    """A file is not the checkpoint it is said to be: format, names, shapes or values."""
+    """A file is not the expected checkpoint: its format, names, shapes or values differ."""
 
     code = "invalid_checkpoint"
 
 
 class BundleInvalid(ModelError):
-    """A file is no model in one file, is damaged, or is not what its manifest says."""
+    """A file is not a model bundle, is damaged, or does not match its manifest."""
 
     code = "invalid_bundle"
 
 
 class SourceUnavailable(D3Error):
-    """What was to be fetched is not there, or the connection to it broke again and again."""
+    """A download was not found, or its connection broke repeatedly."""
 
     code = "source_unavailable"
 
 
 class SourceMismatch(D3Error):
-    """A source gave other bytes than the ones that are known; nothing of them is kept."""
+    """A source sent other bytes than expected; none of them are stored."""
 
     code = "source_mismatch"
 
 
 class ScoreUndefined(ModelError):
-    """The network's answer to this image is not a finite number."""
+    """The network's output for this image is not a finite number."""
 
     code = "score_undefined"
 
 
 class StorageFailed(D3Error):
-    """A store cannot be read or written: no permission, no space, not there."""
+    """A store cannot be read or written: no permission, no space, or not found."""
 
     code = "storage_failed"
 
 
 class StorageUnavailable(StorageFailed):
-    """The store is away or busy; nothing was kept, and trying again may help."""
+    """The store is unavailable or busy; nothing was stored. Trying again may help."""
 
     code = "storage_unavailable"
 
 
 class CommitInDoubt(StorageFailed):
-    """The connection broke while committing: whether the entries were kept is not known."""
+    """The connection broke during a commit, so the entries may or may not be stored."""
 
     code = "commit_in_doubt"
 
 
 class EntryRefused(StorageFailed):
-    """The store cannot hold this entry; others are unaffected."""
+    """The store cannot store this entry; others are unaffected."""
 
     code = "entry_refused"
 
 
 class HistoryOverloaded(StorageFailed):
-    """More entries wait to be written than the bound allows; try again in a moment."""
+    """Too many entries are waiting to be written; try again in a moment."""
 
     code = "history_overloaded"
 
 
 class SchemaMismatch(StorageFailed):
-    """The database's tables are not those this version of D3 works with."""
+    """The tables of the database do not fit this version of D3."""
 
     code = "schema_mismatch"
 
 
 class AccountError(D3Error):
-    """Something about users or keys cannot be done."""
+    """An operation on users or keys is not possible."""
 
     code = "account_error"
 
 
 class AccountInvalid(AccountError, RequestInvalid):
-    """A username, an email address, a key's name or a scope that cannot be used."""
+    """A username, email address, key name or scope that is not valid."""
 
     code = "invalid_account"
 
@@ -409,13 +409,13 @@ class UserExists(AccountError):
 
 
 class UserNotFound(AccountError):
-    """There is no such account."""
+    """There is no account with this name."""
 
     code = "user_not_found"
 
 
 class KeyNotFound(AccountError):
-    """There is no API key of that id."""
+    """There is no API key with this id."""
 
     code = "key_not_found"
 
@@ -427,16 +427,16 @@ class KeyNotLive(AccountError):
 
 
 class KeyLimitReached(AccountError):
-    """The account has as many live keys as may be."""
+    """The account already has the maximum number of live keys."""
 
     code = "key_limit_reached"
 
 
 class AccessRefused(D3Error):
-    """The API key does not open the door.
+    """The API key is not accepted.
 
-    The kinds are for the log: code and sentence are the same for all, so that whoever tries keys
-    learns nothing.
+    The subclasses are only for the log. Code and message are the same for all, so that an attacker
+    who tries keys learns nothing.
 
     Attributes:
         reason: a stable word for the log, never for the answer.
@@ -454,7 +454,7 @@ class AccessRefused(D3Error):
 
 
 class KeyMissing(AccessRefused):
-    """There is no key, and the caller is not one who needs none."""
+    """The request has no API key and needs one."""
 
     code = "key_missing"
     reason = "missing"
@@ -464,48 +464,48 @@ class KeyMissing(AccessRefused):
 
 
 class KeysMissing(D3Error):
-    """The service would be reached from elsewhere, and nobody has a key."""
+    """Other machines could reach the service, and there is no API key yet."""
 
     code = "keys_missing"
 
 
 class SecretWeak(D3Error):
-    """The SECRET_KEY is one that everybody knows."""
+    """The SECRET_KEY is too short or publicly known."""
 
     code = "secret_weak"
 
 
 class KeyInvalid(AccessRefused):
-    """No such key was ever handed out, or it was mistyped."""
+    """The key was never issued, or was mistyped."""
 
     reason = "invalid"
 
 
 class KeyExpired(AccessRefused):
-    """The key's time is over."""
+    """The key has expired."""
 
     reason = "expired"
 
 
 class KeyRevoked(AccessRefused):
-    """The key was taken back."""
+    """The key was revoked."""
 
     reason = "revoked"
 
 
 class UserDisabled(AccessRefused):
-    """The key is good; its owner's account is closed."""
+    """The key is valid, but its owner's account is disabled."""
 
     reason = "disabled"
 
 
 class SessionEnded(AccessRefused):
-    """Somebody signed in before, and that holds no longer.
+    """A console session has ended.
 
-    Unlike a key's sender they have shown the key, so they are told why.
+    Its user has proved to own the key, so unlike other callers they get the reason.
 
     Attributes:
-        reason: expired, revoked or disabled, as the key is; or over.
+        reason: expired, revoked or disabled, like the key; or over.
     """
 
     code = "session_ended"
@@ -521,23 +521,23 @@ class SessionEnded(AccessRefused):
 
 
 class AccessForbidden(D3Error):
-    """The key is good, and does not allow this."""
+    """The key is valid but does not allow this."""
 
     code = "forbidden"
 
 
 class HostRefused(AccessForbidden):
-    """The service was called by a name that it does not go by."""
+    """The service was called with a host name that it does not accept."""
 
     code = "host_refused"
 
 
 class RateLimited(D3Error):
-    """Somebody asked too often.
+    """A caller sent too many requests.
 
     Attributes:
-        retry_after: seconds after which there is room again.
-        limit: requests of a window.
+        retry_after: seconds after which another request is allowed.
+        limit: requests allowed per time window.
     """
 
     code = "rate_limited"
@@ -549,7 +549,7 @@ class RateLimited(D3Error):
 
 
 class CrossSite(D3Error):
-    """A page of another site had a browser send something that changes something."""
+    """A page of another site made a browser send a request that changes data."""
 
     code = "cross_site"
 
@@ -561,44 +561,44 @@ class CrossSite(D3Error):
 
 
 class DeviceUnavailable(D3Error):
-    """The device or precision that was asked for is not on this machine."""
+    """The requested device or precision is not available on this machine."""
 
     code = "device_unavailable"
 
 
 class EngineUnavailable(D3Error):
-    """The engine cannot run this model here; another one may."""
+    """The engine cannot run this model on this machine; another engine may."""
 
     code = "engine_unavailable"
 
 
 class EngineMissing(EngineUnavailable):
-    """The engine asked for is not installed."""
+    """The requested engine is not installed."""
 
 
 class ExplanationUnavailable(D3Error):
-    """What runs the model gives scores and cannot say where they come from."""
+    """The engine gives scores but cannot explain them."""
 
     code = "explanation_unavailable"
 
 
 class DetectorFailed(D3Error):
-    """The detector broke down on this image or batch; others are unaffected."""
+    """The detector failed on this image or batch; others are unaffected."""
 
     code = "detector_failed"
 
 
 class DeviceOutOfMemory(D3Error):
-    """The device has no room for the model or for this batch."""
+    """The device does not have enough memory for the model or this batch."""
 
     code = "out_of_memory"
 
 
 class Overloaded(D3Error):
-    """More images wait than may, or than can be judged in time; nothing was done for this one.
+    """Too many images are waiting to judge another one in time; no work was done for it.
 
     Attributes:
-        retry_after: seconds after which there should be room.
+        retry_after: seconds after which another image should be accepted.
     """
 
     code = "overloaded"
@@ -609,18 +609,18 @@ class Overloaded(D3Error):
 
 
 class ResourcesExhausted(Overloaded):
-    """The process may open no more files, connections or processes, or has no memory for one."""
+    """The process has run out of files, connections, processes or memory."""
 
     code = "resources_exhausted"
 
 
 class ServiceStopping(Overloaded):
-    """The service was told to stop before this was done."""
+    """The service stopped before the request was finished."""
 
     code = "service_stopping"
 
 
 class DeadlineExceeded(Overloaded):
-    """The image's time was over before the detector came to it; it cost no forward pass."""
+    """The image's time limit passed before its forward pass, so none was run."""
 
     code = "deadline_exceeded"

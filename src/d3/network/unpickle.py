@@ -342,8 +342,8 @@ def _check_sizes(infos: list[zipfile.ZipInfo], size: int) -> None:
     for what, unpacked, most in (("pickles", pickles, size), ("code", code, CODE_BYTES)):
         if unpacked > most:
             raise Refused(
-                f"unpacks to more than a checkpoint may: its {what} alone needs {unpacked:,} "
-                f"bytes, more than the limit of {most:,}",
+                f"unpacks to more than a checkpoint may: {unpacked:,} bytes of {what}, more than "
+                f"the limit of {most:,}",
                 _PLAIN,
             )
 
