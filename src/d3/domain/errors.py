@@ -1,6 +1,6 @@
 """Every error that D3 raises on purpose: one tree, each with a stable ``code`` and a remedy.
 
-``str(error)`` says what is wrong and what to do about it. Adapters translate the exceptions of other
+``str(error)`` says what is wrong and what to do about it. Adapters translate exceptions of other
 libraries into these, so no other exceptions pass through a port.
 """
 
