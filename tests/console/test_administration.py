@@ -147,7 +147,7 @@ def test_a_scan_says_what_keeps_it_from_going_on_until_it_goes_on(
     administrator.goto(f"{service.url}scans")
     panel = administrator.locator(".panel")
     expect(panel.locator(".trouble")).to_have_text(
-        "It does not go on: The bucket 'photos' <b>is</b> not there."
+        "The scan is stuck: The bucket 'photos' <b>is</b> not there."
     )
     ledger.note(scan.id, None)
     expect(panel.locator(".trouble")).to_have_count(0)  # by itself

@@ -125,7 +125,7 @@ def test_a_file_too_large_is_told_before_it_is_sent(
     page.on("request", lambda request: sent.append(request.method))
     choose(page, file("huge.png", b"x" * 3_000_000))
     expect(card(page, "huge.png").locator(".problem")).to_have_text(
-        "This file has 3 MB; the largest taken here is 2 MB."
+        "This file has 3 MB. The largest allowed size is 2 MB."
     )
     assert "POST" not in sent
 

@@ -69,7 +69,7 @@ def test_a_file_that_is_there_stays(bundle: Path, model_home: Path, tmp_path: Pa
         (
             lambda e: e | {"head.safetensors": e["head.safetensors"] + b"x"},
             zipfile.ZIP_STORED,
-            "another head.safetensors",
+            "a different head.safetensors",
         ),
         (
             lambda e: e | {"head.safetensors": e["head.safetensors"][:-1] + b"\1"},

@@ -164,7 +164,7 @@ def test_weights_of_another_shape_than_the_table_says_are_refused(
         ("ViT-L-14", "Choose one of: ViT-L-14:openai"),
         ("ViT-L-14:opnai", "no weights 'opnai' for ViT-L-14"),
         ("ViT-L14:openai", "Did you mean .*ViT-L-14"),
-        ("", "no weights of a model ''"),
+        ("", "no model ''"),
     ],
 )
 def test_what_d3_cannot_serve_is_refused_before_anything_is_fetched(name: str, words: str) -> None:

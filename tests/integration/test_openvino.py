@@ -226,7 +226,7 @@ def test_the_engine_is_the_one_asked_for_else_the_better_one_that_is_here(
 
 def test_openvino_and_a_gpu_asked_for_together_is_a_warning(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, engine="openvino", cuda_device=0)
-    with pytest.warns(RuntimeWarning, match="CUDA_DEVICE=0 stays idle"):
+    with pytest.warns(RuntimeWarning, match="CUDA_DEVICE=0 is not used"):
         Container(settings=settings).engine()
 
 

@@ -193,7 +193,7 @@ def read_tensors(file: Path, *, called: str | None = None) -> Mapping[str, Tenso
     if start.startswith(foreign.STARTS):
         return ForeignTensors(file, called)
     problem, remedy = first_bytes_look_like(start) or (
-        "is neither a safetensors file nor a file saved by torch",
+        "is neither a safetensors file nor a torch checkpoint",
         "Save the module's state_dict() with torch.save or safetensors.",
     )
     raise CheckpointInvalid(f"The checkpoint {called!r} {problem}.", remedy)

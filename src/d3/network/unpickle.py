@@ -113,7 +113,7 @@ def main(source: str, spare_bytes: int, seconds: int) -> None:
     except MemoryError:
         raise
     except Exception:  # noqa: BLE001  whatever it was, the file is to blame
-        found = {"refused": ["is damaged, or is not a checkpoint written by torch", _AGAIN]}
+        found = {"refused": ["is damaged, or is not a torch checkpoint", _AGAIN]}
     json.dump(found, sys.stdout)
 
 

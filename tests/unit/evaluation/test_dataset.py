@@ -109,7 +109,7 @@ def test_a_path_that_says_both_kinds_is_refused(subject: str, kind: str, tmp_pat
     if same:
         assert {one.fake for one in Dataset([tmp_path]).items()} == {kind == "fake"}
         return
-    with pytest.raises(DatasetInvalid, match=f"'{subject}/{kind}/a.jpg' says both kinds"):
+    with pytest.raises(DatasetInvalid, match=f"'{subject}/{kind}/a.jpg' is ambiguous"):
         Dataset([tmp_path]).count()
     # The folder below the subject is a data set of its own.
     assert {one.fake for one in Dataset([tmp_path / subject]).items()} == {kind == "fake"}

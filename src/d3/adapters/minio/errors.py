@@ -25,7 +25,7 @@ _REFUSALS = {
     ),
     "RequestTimeTooSkewed": (
         "rejects the request because the clocks of this machine and the server differ too much.",
-        "Correct the clock of this machine or of the server, for example with NTP.",
+        "Correct this machine's clock or the server's, for example with NTP.",
     ),
     "AuthorizationHeaderMalformed": ("expects another region.", "Check D3_S3_REGION."),
     "PermanentRedirect": (
