@@ -1,4 +1,4 @@
-"""A client of the D3 service: typed answers, pages that turn by themselves, patient retries.
+"""A client of the D3 service with typed answers, automatic paging and retries.
 
 ::
 
@@ -73,9 +73,9 @@ class ServiceError(D3Error):
     """The service answered with an error.
 
     Attributes:
-        status: the HTTP status; 0 where no answer came.
-        code: the service's stable word.
-        request_id: to find the request in the service's logs.
+        status: the HTTP status; 0 if the service did not answer.
+        code: the stable code of the error.
+        request_id: the id of the request in the service's logs.
     """
 
     def __init__(self, status: int, code: str, sentence: str, request_id: str = "") -> None:
@@ -90,14 +90,14 @@ class Client:
 
     Args:
         base_url: such as ``http://localhost:5000``.
-        api_key: sent as ``Authorization: Bearer``. None: ``D3_API_KEY``, or where this machine's
-            own service asks for one, the key that it made at its first start.
+        api_key: sent as ``Authorization: Bearer``. None: ``D3_API_KEY``, or, if a service on this
+            machine needs a key, the key in D3_HOME.
         timeout: seconds to wait for an answer.
-        retries: how often 429, 503 and lost connections are tried again, after what
-            ``Retry-After`` says. A request that is being answered already is asked for again for
-            a minute and a half.
-        transport: for tests: anything that httpx takes.
-        sleep: waits between retries.
+        retries: how often 429, 503 and lost connections are retried, after the time in
+            ``Retry-After``. A request that is already being answered is retried for a minute and a
+            half.
+        transport: for tests: any transport of httpx.
+        sleep: called between retries with the seconds to wait.
     """
 
     def __init__(
@@ -128,14 +128,14 @@ class Client:
         name: str | None = None,
         explain: bool = False,
     ) -> Prediction:
-        """Judge one image; retried safely, since each call carries an idempotency key.
+        """Judge one image. Retries are safe, because each call has an idempotency key.
 
         Args:
-            image: a path or an encoded file's bytes.
-            threshold: in [0, 1]; the model's own unless said.
+            image: a path or the bytes of an image file.
+            threshold: in [0, 1]; by default the model's.
             views: 1 to 16 permutations to average.
-            name: what the image is called; a path's own unless said.
-            explain: whether the answer's ``explanation`` is to say where the score comes from.
+            name: name of the image; by default that of the path.
+            explain: whether the answer has an ``explanation`` of the score.
 
         Raises:
             ServiceError: see its ``code``.
@@ -146,7 +146,7 @@ class Client:
     def predict_batch(
         self, images: Iterable[File], *, threshold: float | None = None, views: int = 1
     ) -> BatchPrediction:
-        """Judge several images in one request; a bad one has an error in its place."""
+        """Judge several images in one request; a bad image has an error instead of a result."""
         files = [("files", _named(image, None)) for image in images]
         return self._send_images("predict-batch", files, threshold, views, BatchPrediction)
 
@@ -162,17 +162,17 @@ class Client:
         sort: Literal["created_at", "prediction", "image_name"] = "created_at",
         order: Literal["asc", "desc"] = "desc",
     ) -> Iterator[HistoryItem]:
-        """Every result that matches, newest first; pages are fetched as they are needed.
+        """All results that match, newest first; pages are fetched when they are needed.
 
         Args:
-            is_fake: only these.
-            verdict: only these.
-            model: only this model's.
-            since: judged at this time or later; with a zone.
-            until: judged before this time; with a zone.
-            q: the image's name begins with this.
-            sort: what decides the order; of results alike in it, their time.
-            order: ``"desc"``: the newest or largest first.
+            is_fake: only results with this ``is_fake``.
+            verdict: only results with this verdict.
+            model: only results of this model.
+            since: only images judged at this time or later; needs a time zone.
+            until: only images judged before this time; needs a time zone.
+            q: only images whose name starts with this.
+            sort: the field to sort by; equal results are sorted by time.
+            order: ``"desc"`` puts the newest or largest first.
         """
         asked = {
             "is_fake": None if is_fake is None else str(is_fake).lower(),
@@ -200,16 +200,16 @@ class Client:
         return self._get(f"/api/inference/result/{inference_id}", OneResult).result
 
     def delete(self, inference_id: int) -> None:
-        """Remove one result for good."""
+        """Permanently delete one result."""
         self._call("DELETE", f"/api/inference/result/{inference_id}", Done)
 
     def stats(self, *, bucket: Literal["day", "hour"] | None = None) -> StatsBody:
-        """Totals, and their course in time with ``bucket``."""
+        """Totals, and with ``bucket`` also totals per day or hour."""
         parameters: dict[str, str] = {"bucket": bucket} if bucket else {}
         return self._get("/api/inference/stats", Stats, parameters).stats
 
     def models(self) -> ModelList:
-        """The registry's models."""
+        """All models in the registry."""
         return self._get("/api/model/list", ModelList)
 
     def model(self) -> LoadedModelInfo:
@@ -217,7 +217,7 @@ class Client:
         return self._get("/api/model/info", ModelInfo).info
 
     def load_model(self, name: str | None = None) -> None:
-        """Load a model; the chosen one unless said."""
+        """Load a model, by default the default model."""
         self._call("POST", "/api/model/load", Done, params={"name": name} if name else {})
 
     def unload_model(self) -> None:
@@ -239,13 +239,13 @@ class Client:
         threshold: float | None = None,
         views: int | None = None,
     ) -> ScanItem:
-        """Have the service judge a whole prefix; retried safely, since each has an id.
+        """Start a scan of a prefix or folder. Retries are safe, because each scan has an id.
 
         Args:
-            source: ``s3://BUCKET/PREFIX``, or a folder of the server's below its D3_SCAN_FOLDER.
-            scan_id: what to call it; one that was begun goes on.
-            model: which one judges; the service's chosen one unless said.
-            threshold: in [0, 1]; the model's own unless said.
+            source: ``s3://BUCKET/PREFIX``, or a folder on the server inside its D3_SCAN_FOLDER.
+            scan_id: name of the scan; the id of an existing scan continues it.
+            model: name of the model; by default the service's default model.
+            threshold: in [0, 1]; by default the model's.
             views: 1 to 16 permutations to average.
 
         Raises:
@@ -257,7 +257,7 @@ class Client:
         return self._call("POST", "/api/scans", OneScan, again=True, json=body).scan
 
     def scans(self) -> Iterator[ScanItem]:
-        """Every scan, the newest first; pages are fetched as they are needed."""
+        """All scans, newest first; pages are fetched when they are needed."""
         offset, more = 0, True
         while more:
             asked = {"limit": str(_PAGE), "offset": str(offset)}
@@ -266,11 +266,11 @@ class Client:
             offset, more = offset + page.count, page.count == _PAGE
 
     def scan(self, scan_id: str) -> ScanItem:
-        """How a scan stands."""
+        """The progress of a scan."""
         return self._get(_scan(scan_id), OneScan).scan
 
     def scan_results(self, scan_id: str) -> Iterator[ScanResultItem]:
-        """Every image of a scan that is judged, by URI."""
+        """The results of a scan so far, by URI."""
         asked: dict[str, str] | None = {"limit": str(_PAGE)}
         while asked is not None:
             page = self._get(f"{_scan(scan_id)}/results", ScanResultPage, asked)
@@ -279,7 +279,7 @@ class Client:
             asked = None if more is None else {"limit": str(_PAGE), "cursor": more}
 
     def cancel_scan(self, scan_id: str) -> ScanItem:
-        """Have a scan's workers stop when their shard is done."""
+        """Cancel a scan; its workers stop when their shard is done."""
         return self._call("DELETE", _scan(scan_id), OneScan, again=True).scan
 
     def close(self) -> None:
