@@ -32,7 +32,7 @@ def test_a_folder_gives_a_verdict_for_each_image_and_counts_what_it_passed_over(
     )
     assert all(row.split()[0] in {"fake", "real", "uncertain"} for row in rows)
     assert "10 images" in done.err
-    assert "1 other file passed over" in done.err
+    assert "1 other file skipped" in done.err
 
 
 def test_json_holds_the_logit_of_the_published_code(run: Run, pack: Path) -> None:
@@ -183,7 +183,7 @@ def test_a_folder_without_an_image_is_an_error(run: Run, tmp_path: Path) -> None
     done = run("detect", "papers")
     assert done.code == 2
     assert "error: papers: No image was found." in done.err
-    assert "1 other file passed over" in done.err
+    assert "1 other file skipped" in done.err
 
 
 def test_settings_that_cannot_be_used_are_all_named_at_once(run: Run, pack: Path) -> None:
@@ -207,7 +207,7 @@ def test_a_gpu_that_is_not_there_is_a_warning_and_the_cpu_serves(run: Run, pack:
         assert "CUDA_DEVICE=1 does not exist on this machine. It has 0" in done.err
     else:
         assert done.code == 0
-        assert "warning: CUDA_DEVICE=1, but this machine offers no CUDA device" in done.err
+        assert "warning: CUDA_DEVICE=1, but this machine has no CUDA device" in done.err
 
 
 def test_a_mistyped_setting_is_pointed_out(run: Run) -> None:
@@ -227,7 +227,7 @@ def test_the_life_of_a_model(run: Run, pack: Path, tmp_path: Path) -> None:
     assert models["own"]["version"] == 2
     assert not models["starter"]["active"]
     assert models["starter"]["packaged"]
-    assert "own version 2 is sound." in run("models", "verify", **environ).out
+    assert "own version 2 is intact." in run("models", "verify", **environ).out
     in_use = run("models", "remove", "own", "--yes", **environ)
     assert in_use.code == 2
     assert "The model 'own' is in use." in in_use.err

@@ -163,7 +163,7 @@ def test_people_get_a_table_and_are_told_where_everything_is(
     assert again.out == done.out
     other = run("evaluate", rendered, "--views", "3")
     assert other.code == 2
-    assert "another run (other views)" in other.err
+    assert "another run (different views)" in other.err
 
 
 def test_one_kind_alone_is_measured_as_far_as_it_goes(
@@ -177,7 +177,7 @@ def test_one_kind_alone_is_measured_as_far_as_it_goes(
     assert figures["auroc"] is None
     assert figures["accuracy_real"] is None
     assert "only generated images" in done.err
-    assert "cannot average" in (tmp_path / "d3-evaluation/report.html").read_text()
+    assert "are not available" in (tmp_path / "d3-evaluation/report.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_one_kind_alone_is_measured_as_far_as_it_goes(
         (("empty",), "real/ and fake/"),
         (("images.csv",), "does not know the column 'origin'"),
         (("set", "--in-domain", "dalle"), "no generator called 'dalle'"),
-        (("set", "--robustness", "rain"), "'rain' is no perturbation"),
+        (("set", "--robustness", "rain"), "'rain' is not a perturbation"),
         (("set", "--model", "starter@x"), "not NAME@VERSION"),
         (("set", "--out", "full"), "not empty"),
         (("set", "--threshold", "7"), "between 0 and 1"),

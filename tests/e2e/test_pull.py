@@ -38,7 +38,7 @@ def test_pulled_bundled_carried_and_served(run: Run, pack: Path, tmp_path: Path)
         mirror.files["classifier.pth"] = b"x" + good[1:]
         refused = pull("--from", mirror.url)
         assert refused.returncode == 2
-        assert "is not the file known as classifier.pth" in refused.stderr
+        assert "is not the expected file classifier.pth" in refused.stderr
         assert "Traceback" not in refused.stderr
         mirror.files["classifier.pth"] = good
         mirror.asked.clear()
