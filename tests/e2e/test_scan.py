@@ -94,7 +94,7 @@ def test_killed_again_and_again_every_image_has_its_one_row(start, pictures, tmp
         assert process.returncode == 0, err.decode()
         told = json.loads(out)
         assert (told["state"], told["error"], told["passed_over"]) == ("done", 1, 1)
-        assert "images judged before" in err.decode()
+        assert "images already judged" in err.decode()
 
     expected = {str(one) for one in pictures.rglob("*.png")}
     database = Database(tmp_path / "home/d3.db")

@@ -147,8 +147,8 @@ class OpenVinoDetector:
                 features = self._request.infer([chunk, positions])[0]
             except (RuntimeError, MemoryError) as error:
                 raise DeviceOutOfMemory(
-                    f"OpenVINO has not enough memory for {len(chunk)} images with {views} views at "
-                    f"once ({_first_line(error)}).",
+                    f"OpenVINO does not have enough memory for {len(chunk)} images with {views} "
+                    f"views at once ({_first_line(error)}).",
                     "Free some memory, or use fewer views.",
                 ) from error
             features = features.reshape(len(chunk), branches, -1)

@@ -54,7 +54,7 @@ def _named(start: bytes) -> str | None:
     if start[4:8] == b"ftyp":
         return _VIDEO
     if start[:4] == b"RIFF":
-        return _VIDEO if start[8:12] == b"AVI " else "a sound file"
+        return _VIDEO if start[8:12] == b"AVI " else "an audio file"
     words = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if words.startswith(b"<?xml"):
         return "an SVG drawing" if b"<svg" in words else "an XML document"

@@ -258,7 +258,7 @@ def _tell_begun(scan: Scan, *, known: bool) -> None:
     if not known:
         err().print(f"Scan {scan.name} of {printable(scan.source)}", markup=False)
         return
-    done = f"{counted(scan.counts.rows, 'image')} judged before"
+    done = f"{counted(scan.counts.rows, 'image')} already judged"
     err().print(f"Continuing scan {scan.name}: {done}", markup=False)
 
 

@@ -29,7 +29,7 @@ WRITE_SECONDS = 30.0
 
 _LINGER_SECONDS = 1.0
 _RETRY_SECONDS = 5
-_TOO_LARGE = f"The head of the request is larger than {HEAD_BYTES:,} bytes."
+_TOO_LARGE = f"The headers of the request are larger than {HEAD_BYTES:,} bytes."
 
 
 def bounded_http(settings: Settings, most: int | None = None) -> Any:
@@ -181,7 +181,7 @@ class BoundedHttp(HttpToolsProtocol):
         return self._refuse(
             HTTPStatus.REQUEST_TIMEOUT,
             "head_too_slow",
-            f"The head of the request did not arrive within {HEAD_SECONDS:.0f} seconds.",
+            f"The headers of the request did not arrive within {HEAD_SECONDS:.0f} seconds.",
         )
 
     def _end_in_time(self) -> None:
