@@ -400,10 +400,11 @@ class TestPagesOfOthers:
             "Access-Control-Request-Method": "DELETE",
             "Access-Control-Request-Headers": "authorization, idempotency-key",
         }
-        granted = named.http.options(f"{PREDICT}", headers=asked | {"Origin": self.ORIGIN})
-        assert granted.is_success
-        assert "DELETE" in granted.headers["access-control-allow-methods"]
-        assert "authorization" in granted.headers["access-control-allow-headers"]
+        for path in (PREDICT, "/api/model/list", "/api/scans/"):  # all need a key when asked
+            granted = named.http.options(path, headers=asked | {"Origin": self.ORIGIN})
+            assert granted.is_success, path
+            assert "DELETE" in granted.headers["access-control-allow-methods"]
+            assert "authorization" in granted.headers["access-control-allow-headers"]
         other = named.http.options(PREDICT, headers=asked | {"Origin": "https://evil.example"})
         assert not any(name.startswith("access-control") for name in other.headers)
 

@@ -153,6 +153,27 @@ def test_a_batch_of_bad_files_is_a_success_without_rows(service: Service) -> Non
     assert service.rows() == 0
 
 
+def test_clients_that_ask_for_one_image_at_once_cost_one_forward_pass(service: Service) -> None:
+    service.engine.may_score.clear()
+    with ThreadPoolExecutor(9) as pool:
+        before = pool.submit(service.predict, painted(3))
+        assert service.engine.scoring.acquire(timeout=20)
+        thresholds = [level / 10 for level in range(1, 9)]
+        asked = [pool.submit(service.predict, painted(5), threshold=one) for one in thresholds]
+        queue = service.application.d3.host.loaded().queue
+        wait_until(lambda: queue.waiting(Lane.INTERACTIVE).images == 8)
+        service.engine.may_score.set()
+        answers = [one.result().json() for one in asked]
+        assert before.result().status_code == 200
+    (detector,) = service.engine.detectors
+    assert detector.batches == [1, 1]
+    assert len({one["result"]["logit"] for one in answers}) == 1
+    assert [one["result"]["threshold"] for one in answers] == thresholds
+    kept = service.http.get("/api/inference/history").json()["results"]
+    assert {one["id"] for one in kept} > {one["inference_id"] for one in answers}
+    assert len({one["inference_id"] for one in answers}) == 8
+
+
 def test_requests_that_come_together_share_a_forward_pass(service: Service) -> None:
     service.engine.may_score.clear()
     with ThreadPoolExecutor(9) as pool:

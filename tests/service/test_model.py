@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from d3.domain.errors import DeviceOutOfMemory
-from d3.domain.services.prediction import Upload
+from d3.domain.services.prediction import PredictionRequest, Upload
 from d3.testing.engines import FakeEngine
 from tests.homes import Home
 from tests.service.conftest import Service, painted
@@ -168,7 +168,9 @@ def test_a_prediction_in_flight_keeps_the_model_it_began_with(
 
 def test_who_stops_waiting_does_not_take_the_model_from_the_work(service: Service) -> None:
     service.engine.may_score.clear()
-    waiting = service.application.d3.inference.judge([Upload("a.png", painted(1))])
+    waiting = service.application.d3.prediction.predict(
+        PredictionRequest(uploads=[Upload("a.png", painted(1))], answer=lambda *_: b"")
+    )
     assert service.engine.scoring.acquire(timeout=20)
     assert waiting.cancel()
     service.http.post(UNLOAD)

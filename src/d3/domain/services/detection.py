@@ -212,9 +212,10 @@ class ImageJudge:
         The future raises:
             D3Error: the image cannot be judged; see :mod:`d3.domain.errors`.
         """
-        return start(self._judge(job))
+        return start(self.judged(job))
 
-    async def _judge(self, job: Job) -> Judged:
+    async def judged(self, job: Job) -> Judged:
+        """The same, as a step of another coroutine."""
         try:
             image, decoding = await finished(job.submit(partial(self._decode, job)))
             key = job.question.key_of(image)

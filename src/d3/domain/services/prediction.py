@@ -6,7 +6,7 @@ costs anything. No thread waits, and whoever asked is woken once, when the resul
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -189,22 +189,23 @@ class PredictionService:
             request.lane,
             deadline,
         )
-        judging = [
-            self._judge.judge(
-                Job(
-                    question,
-                    display_name(upload.name),
-                    partial(self._decoder.decode, upload.data, size),
-                    submit,
-                    slots,
-                    request.lane,
-                    deadline,
-                )
+        jobs = [
+            Job(
+                question,
+                display_name(upload.name),
+                partial(self._decoder.decode, upload.data, size),
+                submit,
+                slots,
+                request.lane,
+                deadline,
             )
             for upload in request.uploads
         ]
+        if len(jobs) == 1:
+            return [await _outcome(self._judge.judged(jobs[0]))]
+        judging = [self._judge.judge(job) for job in jobs]
         try:
-            return [await _outcome(one) for one in judging]
+            return [await _outcome(finished(one)) for one in judging]
         finally:
             for one in judging:
                 one.cancel()  # where it is not done, nobody waits any more
@@ -230,8 +231,8 @@ class PredictionService:
             return
 
 
-async def _outcome(judging: Future[Judged]) -> Outcome:
+async def _outcome(judging: Awaitable[Judged]) -> Outcome:
     try:
-        return await finished(judging)
+        return await judging
     except D3Error as error:
         return error

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from litestar import Controller, MediaType, Request, Response, get
+from litestar import Controller, MediaType, Response, get
 from litestar.openapi import ResponseSpec
 
 from d3.domain.accounts import Scope
 from d3.entrypoints.http.api import openapi
 from d3.entrypoints.http.api.schemas import Health, Readiness
-from d3.entrypoints.http.middleware.access import caller_of
+from d3.entrypoints.http.callers import requires
 from d3.entrypoints.http.services import D3, Services
 
 
@@ -59,14 +59,14 @@ class HealthController(Controller):
     @get(
         "/metrics",
         operation_id="getMetrics",
+        guards=[requires(Scope.READ)],
         responses=openapi.problems(401, 403, 429),
         summary="Measure",
         media_type=MediaType.TEXT,
         sync_to_thread=False,
     )
-    def metrics(self, request: Request[Any, Any, Any], d3: D3) -> Response[Any]:
+    def metrics(self, d3: D3) -> Response[Any]:
         """Metrics in the Prometheus text format."""
-        caller_of(request).check(Scope.READ)
         content, kind = d3.metrics.render()
         return Response(content, media_type=kind)
 

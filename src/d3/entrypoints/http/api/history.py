@@ -35,7 +35,7 @@ from d3.entrypoints.http.api.schemas import (
     history_item,
     stats_of,
 )
-from d3.entrypoints.http.middleware.access import caller_of
+from d3.entrypoints.http.callers import caller_of
 from d3.entrypoints.http.services import D3
 
 _ID = re.compile(r"[1-9][0-9]{0,18}")
@@ -155,7 +155,7 @@ def _export(
     async def export(_: Controller, d3: D3, where: NamedDependency[HistoryFilter]) -> Stream:
         async def lines() -> AsyncIterator[bytes]:
             chunks = form(d3.history.iterate(where))
-            while chunk := await d3.query(lambda: next(chunks, b"")):
+            while chunk := await d3.query(next, chunks, b""):
                 yield chunk
 
         disposition = {"Content-Disposition": f'attachment; filename="d3-history.{ending}"'}
@@ -191,10 +191,10 @@ class HistoryController(Controller):
         """Results, newest first by default. Page by offset (with a total) or by cursor."""
         by = Order(sort, descending=order == "desc")
         if cursor is not None:
-            after = await d3.query(lambda: d3.history.page_after(where, limit, cursor or None, by))
+            after = await d3.query(d3.history.page_after, where, limit, cursor or None, by)
             items = [history_item(entry) for entry in after.entries]
             return HistoryPage(count=len(items), next_cursor=after.next_cursor, results=items)
-        page = await d3.query(lambda: d3.history.page(where, limit, offset, by))
+        page = await d3.query(d3.history.page, where, limit, offset, by)
         items = [history_item(entry) for entry in page.entries]
         return HistoryPage(count=len(items), total=page.total, results=items)
 
@@ -215,7 +215,7 @@ class HistoryController(Controller):
     ) -> OneResult:
         """The result with this id. Without the scope `admin`, only your own results are found."""
         whose = sees(request)
-        entry = await d3.query(lambda: d3.history.get(checked_id(result_id), whose))
+        entry = await d3.query(d3.history.get, checked_id(result_id), whose)
         return OneResult(result=history_item(entry))
 
     @delete(
@@ -229,7 +229,7 @@ class HistoryController(Controller):
     async def remove(self, request: Request[Any, Any, Any], d3: D3, result_id: ResultId) -> Done:
         """Permanently delete the result with this id. A key with only the scope `read` may not."""
         whose = sees(request, Scope.PREDICT)
-        await d3.query(lambda: d3.history.delete(checked_id(result_id), whose))
+        await d3.query(d3.history.delete, checked_id(result_id), whose)
         return Done(message="Result deleted successfully")
 
     @get(
@@ -253,7 +253,7 @@ class HistoryController(Controller):
         """Totals, and with ``bucket`` also totals per hour or day."""
         where = provide_filter(request, since=since, until=until)
         size = BucketSize(bucket) if bucket is not None else None
-        return Stats(stats=stats_of(await d3.query(lambda: d3.history.statistics(where, size))))
+        return Stats(stats=stats_of(await d3.query(d3.history.statistics, where, size)))
 
 
 def checked_id(text: str) -> int:

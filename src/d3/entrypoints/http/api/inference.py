@@ -30,7 +30,7 @@ from d3.entrypoints.http.api.schemas import (
     explanation_of,
     result_of,
 )
-from d3.entrypoints.http.middleware.access import caller_of
+from d3.entrypoints.http.callers import caller_of, requires
 from d3.entrypoints.http.middleware.telemetry import RequestTelemetry
 from d3.entrypoints.http.services import D3, Services
 from d3.entrypoints.http.waiting import wait_unless_disconnected
@@ -48,6 +48,7 @@ class InferenceController(Controller):
 
     path = "/api/inference"
     tags = ("inference",)
+    guards = (requires(Scope.PREDICT),)
 
     @post(
         "/predict",
@@ -65,7 +66,6 @@ class InferenceController(Controller):
 
         With an ``Idempotency-Key``, a repeated request gets the same answer and no second result.
         """
-        caller_of(request).check(Scope.PREDICT)
         return _answer(await predict(request, d3))
 
     @post(
@@ -79,7 +79,6 @@ class InferenceController(Controller):
     )
     async def explain(self, request: Request[Any, Any, Any], d3: D3) -> Explained:
         """Show where the score of the image in the field ``file`` comes from. Stores nothing."""
-        caller_of(request).check(Scope.PREDICT)
         form = await read_form(request, _limits_of_one(d3))
         image = await _image(request, d3, form)
         form.only("file", "url", "views")
@@ -96,7 +95,6 @@ class InferenceController(Controller):
     )
     async def predict_batch(self, request: Request[Any, Any, Any], d3: D3) -> Answer:
         """Judge the images in the fields ``files``. A bad file does not affect the others."""
-        caller_of(request).check(Scope.PREDICT)
         d3.prediction.check_capacity(Lane.BULK)
         limits = FormLimits(d3.settings.max_batch_bytes, d3.settings.max_batch_files + 8)
         form = await read_form(request, limits)

@@ -27,7 +27,7 @@ from d3.entrypoints.http.api.schemas import (
     architecture_of,
     details_of,
 )
-from d3.entrypoints.http.middleware.access import caller_of
+from d3.entrypoints.http.callers import requires
 from d3.entrypoints.http.services import D3
 
 _FORM_OVERHEAD = 64 * 1024
@@ -86,6 +86,7 @@ class ModelController(Controller):
     @post(
         "/load",
         operation_id="loadModel",
+        guards=[requires(Scope.MODELS)],
         operation_class=openapi.DescribedOperation,
         status_code=200,
         summary="Load a model",
@@ -104,7 +105,6 @@ class ModelController(Controller):
 
         Send the name in the URL, as JSON (``{"name": "mine"}``) or as a form field.
         """
-        caller_of(request).check(Scope.MODELS)
         sent = (await read_texts(request, "name")).get("name")
         if sent and name and sent != name:
             raise RequestInvalid(
@@ -112,7 +112,7 @@ class ModelController(Controller):
             )
         given = sent or name
         wanted = checked_name(given) if given else None
-        model = await d3.chore(lambda: d3.host.load(wanted))
+        model = await d3.chore(d3.host.load, wanted)
         return ModelLoaded(
             message="Model loaded successfully",
             model_name=model.manifest.name,
@@ -122,6 +122,7 @@ class ModelController(Controller):
     @post(
         "/unload",
         operation_id="unloadModel",
+        guards=[requires(Scope.MODELS)],
         operation_class=openapi.DescribedOperation,
         status_code=200,
         summary="Unload the model",
@@ -129,7 +130,6 @@ class ModelController(Controller):
     )
     async def unload(self, request: Request[Any, Any, Any], d3: D3) -> Done:
         """Free the model's memory. Predictions answer 503 until a model is loaded again."""
-        caller_of(request).check(Scope.MODELS)
         await read_texts(request)
         was_there = await d3.chore(d3.host.unload)
         return Done(message="Model unloaded successfully" if was_there else "No model was loaded")
@@ -137,13 +137,13 @@ class ModelController(Controller):
     @get(
         "/list",
         operation_id="listModels",
+        guards=[requires(Scope.MODELS)],
         operation_class=openapi.DescribedOperation,
         summary="List the registry's models",
         responses=openapi.problems(401, 403, 429, 503),
     )
-    async def models(self, request: Request[Any, Any, Any], d3: D3) -> ModelList:
+    async def models(self, d3: D3) -> ModelList:
         """All models by name, each in its newest version."""
-        caller_of(request).check(Scope.MODELS)
         details = [details_of(one) for one in await d3.chore(d3.models.list)]
         names = [one.name for one in details]
         return ModelList(count=len(names), models=names, details=details)
@@ -151,6 +151,7 @@ class ModelController(Controller):
     @post(
         "/upload",
         operation_id="uploadModel",
+        guards=[requires(Scope.MODELS)],
         operation_class=openapi.UploadOperation,
         status_code=200,
         summary="Upload a head",
@@ -163,7 +164,6 @@ class ModelController(Controller):
         The file is checked and never runs code. The head is combined with an encoder of its width.
         Uploading a name again creates a new version. Load the model to use it.
         """
-        caller_of(request).check(Scope.MODELS)
         limits = FormLimits(d3.settings.max_model_bytes + _FORM_OVERHEAD, 8)
         with _no_room(), tempfile.NamedTemporaryFile(prefix="d3-upload-") as stream:
             form = await read_form(request, limits, Sink("file", stream))
@@ -174,7 +174,7 @@ class ModelController(Controller):
             name = checked_name(form.text("name") or filename)
             provenance = f"uploaded as {filename}"
             manifest = await d3.chore(
-                lambda: d3.models.import_head(name, file, provenance=provenance, called=filename)
+                d3.models.import_head, name, file, provenance=provenance, called=filename
             )
         return Uploaded(
             message="Model uploaded successfully",

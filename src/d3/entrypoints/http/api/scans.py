@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from litestar import Controller, delete, get, post
-from litestar.connection import ASGIConnection
-from litestar.handlers import BaseRouteHandler
 from litestar.params import Body, Parameter
 
 from d3.domain.accounts import Scope
 from d3.domain.errors import RequestInvalid, SourceRefused
 from d3.domain.history import LARGEST_ID, MAX_PAGE
 from d3.domain.models import checked_name
-from d3.domain.scans import NAME_PATTERN, S3_SCHEME, Scan, new_scan_name
+from d3.domain.ports.scans import ScanLedger
+from d3.domain.scans import NAME_PATTERN, S3_SCHEME, Scan, ScanRow, new_scan_name
 from d3.entrypoints.http.api import openapi
 from d3.entrypoints.http.api.scan_schemas import (
     OneScan,
@@ -24,7 +23,7 @@ from d3.entrypoints.http.api.scan_schemas import (
     result_page,
     scan_item,
 )
-from d3.entrypoints.http.middleware.access import caller_of
+from d3.entrypoints.http.callers import requires
 from d3.entrypoints.http.services import D3, Services
 from d3.settings import Settings
 
@@ -39,21 +38,12 @@ Limit = Annotated[int, Parameter(ge=1, le=MAX_PAGE, description="Number of items
 Offset = Annotated[int, Parameter(ge=0, le=LARGEST_ID, description="Number of scans to skip.")]
 
 
-def administrators(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """Scans are an administrator's business; nobody else's body is read.
-
-    Raises:
-        AccessForbidden: the caller is none.
-    """
-    caller_of(connection).check(Scope.ADMIN)
-
-
 class ScanController(Controller):
     """Bulk scans."""
 
     path = "/api/scans"
     tags = ("scans",)
-    guards = (administrators,)
+    guards = (requires(Scope.ADMIN),)
 
     @post(
         "/",
@@ -74,7 +64,7 @@ class ScanController(Controller):
         restarts of the service, and store one row for each image. The `id` of an existing scan
         continues that scan.
         """
-        scan = await d3.chore(lambda: _start(d3, data))
+        scan = await d3.chore(_start, d3, data)
         d3.scan_supervisor.wake()
         return OneScan(scan=scan_item(scan))
 
@@ -87,7 +77,7 @@ class ScanController(Controller):
     )
     async def scans(self, d3: D3, limit: Limit = 50, offset: Offset = 0) -> ScanPage:
         """All scans, newest first, including those of `d3 scan`."""
-        found = await d3.query(lambda: d3.scan_ledger.newest(limit, offset))
+        found = await d3.query(d3.scan_ledger.newest, limit, offset)
         return ScanPage(count=len(found), scans=[scan_item(one) for one in found])
 
     @get(
@@ -99,7 +89,7 @@ class ScanController(Controller):
     )
     async def scan(self, d3: D3, scan_id: Name) -> OneScan:
         """The progress of the scan and its counts."""
-        return OneScan(scan=scan_item(await d3.query(lambda: d3.scan_ledger.get(scan_id))))
+        return OneScan(scan=scan_item(await d3.query(d3.scan_ledger.get, scan_id)))
 
     @get(
         "/{scan_id:str}/results",
@@ -120,9 +110,7 @@ class ScanController(Controller):
     ) -> ScanResultPage:
         """The results so far, by URI. `d3 scans export` writes all of them to a file."""
         after = _storable(cursor)
-        rows = await d3.query(
-            lambda: d3.scan_ledger.rows(d3.scan_ledger.get(scan_id).id, after=after, limit=limit)
-        )
+        rows = await d3.query(_rows, d3.scan_ledger, scan_id, after, limit)
         return result_page(rows, limit)
 
     @delete(
@@ -138,7 +126,11 @@ class ScanController(Controller):
 
         A scan that is done stays done. `POST /api/scans` with its `id` and source continues it.
         """
-        return OneScan(scan=scan_item(await d3.query(lambda: d3.scans.cancel(scan_id))))
+        return OneScan(scan=scan_item(await d3.query(d3.scans.cancel, scan_id)))
+
+
+def _rows(ledger: ScanLedger, scan_id: str, after: str | None, limit: int) -> list[ScanRow]:
+    return ledger.rows(ledger.get(scan_id).id, after=after, limit=limit)
 
 
 def _start(d3: Services, asked: ScanRequest) -> Scan:

@@ -10,9 +10,9 @@ from litestar.response import Redirect, Template
 from d3.domain.accounts import Scope
 from d3.domain.errors import D3Error
 from d3.entrypoints.http.api.inference import predict
+from d3.entrypoints.http.callers import caller_of
 from d3.entrypoints.http.console.problems import refusal
 from d3.entrypoints.http.console.rendering import PLACES, base_of, explains, page
-from d3.entrypoints.http.middleware.access import caller_of
 from d3.entrypoints.http.services import D3, Services
 
 _VIEWS = (1, 4, 8, 16)

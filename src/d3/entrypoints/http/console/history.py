@@ -148,7 +148,7 @@ class HistoryPages(Controller):
         asked = Asked.of(request)
         cursor = str(request.query_params.get("cursor", ""))
         where, order = asked.where(request), asked.sorting
-        found = await d3.query(lambda: d3.history.page_after(where, _ROWS, cursor or None, order))
+        found = await d3.query(d3.history.page_after, where, _ROWS, cursor or None, order)
         return page(
             request,
             d3,
@@ -172,7 +172,7 @@ class HistoryPages(Controller):
     ) -> Template:
         """Everything recorded of one result."""
         whose = sees(request)
-        entry = await d3.query(lambda: d3.history.get(checked_id(result_id), whose))
+        entry = await d3.query(d3.history.get, checked_id(result_id), whose)
         document = msgspec.json.format(
             msgspec.json.encode(OneResult(result=history_item(entry))), indent=2
         )
@@ -192,7 +192,7 @@ class HistoryPages(Controller):
     ) -> Redirect:
         """Remove one result for good, and go back to the page of the history it stood on."""
         whose = sees(request, Scope.PREDICT)
-        await d3.query(lambda: d3.history.delete(checked_id(result_id), whose))
+        await d3.query(d3.history.delete, checked_id(result_id), whose)
         cursor = str(request.query_params.get("cursor", ""))
         back = Asked.of(request).query(cursor=cursor, done="delete")
         return Redirect(f"{base_of(request)}history?{back}", status_code=303)

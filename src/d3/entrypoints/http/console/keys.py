@@ -17,10 +17,10 @@ from litestar.response import Redirect, Template
 from d3.domain.accounts import DEFAULT_SCOPES, ApiKey, IssuedKey, KeyState, Scope
 from d3.domain.errors import AccessForbidden, AccountInvalid, D3Error, KeyNotFound, UserExists
 from d3.domain.services.accounts import AccountService
+from d3.entrypoints.http.callers import caller_of
 from d3.entrypoints.http.console.problems import refusal
 from d3.entrypoints.http.console.rendering import base_of, page
 from d3.entrypoints.http.console.texts import PROBLEMS
-from d3.entrypoints.http.middleware.access import caller_of
 from d3.entrypoints.http.services import D3, Services
 
 _MOST_BYTES = 16 * 1024
@@ -87,7 +87,7 @@ def administrators(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteH
     """Keys and scans are for administrators.
 
     Raises:
-        AccessForbidden: the caller is none; somebody on this machine is refusal how to become one.
+        AccessForbidden: the caller is none; without a key the error says how to become one.
     """
     caller = caller_of(connection)
     if caller.key_id is None and not caller.may(Scope.ADMIN):
@@ -112,7 +112,7 @@ class KeyPages(Controller):
         """Make a key; this answer alone shows it."""
         form = await KeyForm.of(request)
         try:
-            made = await d3.query(lambda: _create(d3.accounts, form))
+            made = await d3.query(_create, d3.accounts, form)
         except D3Error as error:
             return await _page(request, d3, form=form, **refusal(request, error))
         return await _page(request, d3, form=KeyForm(), made=made)
@@ -123,7 +123,7 @@ class KeyPages(Controller):
     ) -> Template | Redirect:
         """Take a key back for good."""
         try:
-            await d3.query(lambda: d3.accounts.revoke_key(key_id))
+            await d3.query(d3.accounts.revoke_key, key_id)
         except KeyNotFound as error:
             return await _page(request, d3, form=KeyForm(), **refusal(request, error))
         return Redirect(f"{base_of(request)}keys?done=revoke", status_code=303)
@@ -157,7 +157,7 @@ async def _page(
     done: str = "",
     made: IssuedKey | None = None,
 ) -> Template:
-    usernames, rows = await d3.query(lambda: _rows(d3.accounts))
+    usernames, rows = await d3.query(_rows, d3.accounts)
     return page(
         request,
         d3,

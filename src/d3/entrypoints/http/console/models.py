@@ -6,9 +6,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 from litestar import Controller, Request, get, post
-from litestar.connection import ASGIConnection
 from litestar.enums import RequestEncodingType
-from litestar.handlers import BaseRouteHandler
 from litestar.params import Body
 from litestar.response import Redirect, Template
 from msgspec import Struct
@@ -18,9 +16,9 @@ from d3.domain.errors import D3Error
 from d3.domain.models import checked_name
 from d3.entrypoints.http.api.model import ModelController
 from d3.entrypoints.http.api.schemas import architecture_of
+from d3.entrypoints.http.callers import requires
 from d3.entrypoints.http.console.problems import refusal
 from d3.entrypoints.http.console.rendering import base_of, page
-from d3.entrypoints.http.middleware.access import caller_of
 from d3.entrypoints.http.services import D3, Services
 
 
@@ -33,16 +31,11 @@ class ModelForm(Struct):
 Sent = Annotated[ModelForm, Body(media_type=RequestEncodingType.URL_ENCODED)]
 
 
-def models_allowed(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """Models are for whoever may use their calls."""
-    caller_of(connection).check(Scope.MODELS)
-
-
 class ModelPages(Controller):
     """Models."""
 
     path = "/models"
-    guards = (models_allowed,)
+    guards = (requires(Scope.MODELS),)
 
     @get("/")
     async def models(self, request: Request[Any, Any, Any], d3: D3) -> Template:

@@ -26,7 +26,7 @@ class ScanPages(Controller):
     @get("/")
     async def scans(self, request: Request[Any, Any, Any], d3: D3) -> Template:
         """The newest scans; while one is running the page asks again by itself."""
-        found = await d3.query(lambda: d3.scan_ledger.newest(_MOST))
+        found = await d3.query(d3.scan_ledger.newest, _MOST)
         return page(
             request,
             d3,
@@ -41,6 +41,6 @@ class ScanPages(Controller):
         self, request: Request[Any, Any, Any], d3: D3, name: FromPath[str]
     ) -> Redirect:
         """Have a scan's workers stop when their shard is done."""
-        found = await d3.query(lambda: d3.scans.cancel(name))
+        found = await d3.query(d3.scans.cancel, name)
         done = f"scan_{found.state.value}"
         return Redirect(f"{base_of(request)}scans?done={done}", status_code=303)

@@ -10,8 +10,8 @@ from litestar.response import Template
 
 from d3.domain.accounts import Scope
 from d3.entrypoints.http.api.health import readiness
+from d3.entrypoints.http.callers import requires
 from d3.entrypoints.http.console.rendering import page
-from d3.entrypoints.http.middleware.access import caller_of
 from d3.entrypoints.http.services import D3
 
 
@@ -19,11 +19,11 @@ class ServicePages(Controller):
     """Health and settings."""
 
     path = "/service"
+    guards = (requires(Scope.READ),)
 
     @get("/")
     async def service(self, request: Request[Any, Any, Any], d3: D3) -> Template:
         """Health at a glance."""
-        caller_of(request).check(Scope.READ)
         found = await readiness(d3)
         return page(
             request,

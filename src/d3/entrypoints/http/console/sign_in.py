@@ -14,10 +14,11 @@ from msgspec import Struct
 
 from d3.domain.access import KEYLESS
 from d3.domain.errors import AccessRefused, RateLimited, SessionEnded
+from d3.entrypoints.http.callers import caller_of
 from d3.entrypoints.http.console.problems import refusal
 from d3.entrypoints.http.console.rendering import base_of, page
 from d3.entrypoints.http.console.texts import TEXTS
-from d3.entrypoints.http.middleware.access import SESSION_COOKIE, caller_of
+from d3.entrypoints.http.middleware.access import SESSION_COOKIE
 from d3.entrypoints.http.middleware.telemetry import RequestTelemetry
 from d3.entrypoints.http.services import D3, Services
 

@@ -43,9 +43,9 @@ class StatisticsPages(Controller):
             where = HistoryFilter(since=since, user_id=sees(request))
         span = (where.until or datetime.now(UTC)) - where.since if where.since else None
         bucket = BucketSize.HOUR if span and span <= _HOURS_UP_TO else BucketSize.DAY
-        totals = await d3.query(lambda: d3.history.statistics(where, bucket))
-        lie = await d3.query(lambda: d3.history.distribution(where, _BINS))
-        failures = await d3.query(lambda: d3.history.failures(where, bucket))
+        totals = await d3.query(d3.history.statistics, where, bucket)
+        lie = await d3.query(d3.history.distribution, where, _BINS)
+        failures = await d3.query(d3.history.failures, where, bucket)
         buckets = (totals.series or ())[-_MOST_BUCKETS:]
         form = "%Y-%m-%d %H:00" if bucket is BucketSize.HOUR else "%Y-%m-%d"
         course = [

@@ -17,13 +17,13 @@ from http import HTTPStatus
 from typing import Any
 
 from litestar import Request
-from litestar.connection import ASGIConnection
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from d3.domain import access
 from d3.domain.access import KEYLESS, UNAUTHENTICATED, UNRESTRICTED, Caller, Network
 from d3.domain.errors import CrossSite, D3Error, HostInvalid, HostRefused, KeyMissing
 from d3.entrypoints.http.authentication import Headers
+from d3.entrypoints.http.callers import CALLER
 from d3.entrypoints.http.errors import answer_d3_error
 from d3.entrypoints.http.middleware.request_limits import RequestBounds
 from d3.entrypoints.http.middleware.telemetry import RequestTelemetry
@@ -35,16 +35,9 @@ SIGN_IN_PATHS = ("/sign-in", "/sign-out")
 
 _HEALTH = ("/health", "/health/live", "/health/ready")
 _OPEN = ("/schema/", "/console/")
-_STATE = "caller"
 _BEARER = b"bearer "
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _FORWARDED = (b"x-forwarded-for", b"forwarded", b"x-real-ip")
-
-
-def caller_of(request: ASGIConnection[Any, Any, Any, Any]) -> Caller:
-    """Who asks, as the gate found."""
-    caller: Caller = request.scope["state"][_STATE]
-    return caller
 
 
 class AccessMiddleware:
@@ -196,7 +189,7 @@ class AccessMiddleware:
         caller: Caller,
         headers: Headers | None = None,
     ) -> None:
-        scope["state"][_STATE] = caller
+        scope["state"][CALLER] = caller
         if headers:
             await self._application(scope, receive, _with(headers, send))
         else:
