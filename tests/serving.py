@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 import uvicorn
 
-from d3.entrypoints.http.protocol import bounded_http
+from d3.entrypoints.http.protocol import limited_http
 from d3.settings import Settings
 
 PROBLEM = "application/problem+json"
@@ -34,7 +34,7 @@ def serving(application: Any, **config: Any) -> Iterator[str]:
     listener = socket.create_server(("127.0.0.1", 0), backlog=512)
     ours = getattr(application, "d3", None)
     settings = {
-        "http": bounded_http(Settings() if ours is None else ours.settings),
+        "http": limited_http(Settings() if ours is None else ours.settings),
         "log_config": None,
         "lifespan": "on",
         **AS_D3_SERVES,

@@ -12,8 +12,9 @@ from tests.console.browsing import Console, chromium, console
 from tests.homes import Home
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
+    """Ends with these tests: while it is there, no other event loop runs on this thread."""
     with chromium() as browser:
         yield browser
 

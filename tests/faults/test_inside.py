@@ -176,15 +176,12 @@ class Loads(RuleBasedStateMachine):
 
     def _judge(self, images: int) -> int | None:
         try:
-            lease = self.host.lease()
+            with self.host.held() as model:
+                size = model.manifest.spec.image_size
+                pixels = np.zeros((images, size, size, 3), np.uint8)
+                return len(model.queue.submit(pixels, 1).result(20).logits)
         except ModelNotLoaded:
             return None
-        try:
-            size = lease.model.manifest.spec.image_size
-            pixels = np.zeros((images, size, size, 3), np.uint8)
-            return len(lease.model.queue.submit(pixels, 1).result(20).logits)
-        finally:
-            lease.end()
 
     @rule()
     def settle(self) -> None:

@@ -60,7 +60,11 @@ def running(home: Home, engine: FakeEngine | None = None, **settings: Any) -> It
     settings = {"warm_up": False, "isolate_decoding": False} | settings
     application = create_app(home.settings(**settings), engine=engine)
     with serving(application) as url, client(url) as http:
-        yield Service(url, http, application, engine)
+        try:
+            yield Service(url, http, application, engine)
+        finally:  # what a test held and then failed would keep the service from its end
+            engine.may_load.set()
+            engine.may_score.set()
 
 
 @pytest.fixture

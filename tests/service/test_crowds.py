@@ -236,11 +236,11 @@ def test_a_burst_on_an_idle_slow_device_is_told_at_once_or_judged(
     start: Callable[..., Service],
 ) -> None:
     """Nobody is let in and given up later; what fits is let in."""
-    service = start(request_seconds=10)
+    service = start(request_seconds=400)
     model = service.application.d3.host.loaded()
     assert model is not None
-    for encodings in (2, 2, 2, 4, 4):  # as a warm-up finds out: a second and a half an image
-        model.queue._policy.costs.observe(encodings, 0.75 * encodings)
+    for encodings in (2, 2, 2, 4, 4):  # as a warm-up finds out: a minute an image
+        model.queue._policy.costs.observe(encodings, 30 * encodings)
     service.engine.may_score.clear()
     answers: list[httpx.Response] = []
 
@@ -253,7 +253,7 @@ def test_a_burst_on_an_idle_slow_device_is_told_at_once_or_judged(
         wait_until(
             lambda: len(answers) + waiting(service) + bool(model.queue._policy.running) == 10
         )
-        assert [one.status_code for one in answers] == [503] * 4, "six times 1.5 seconds fit into 9"
+        assert [one.status_code for one in answers] == [503] * 4, "six minutes fit into 400 seconds"
         assert all("retry-after" in one.headers for one in answers)
         service.engine.may_score.set()
     assert sorted(one.status_code for one in answers) == [200] * 6 + [503] * 4

@@ -499,14 +499,17 @@ def test_a_request_that_is_cancelled_hears_that_the_service_stops(service: Servi
             "state": {},
         }
 
+        waiting, never = asyncio.Event(), asyncio.Event()
+
         async def receive() -> Any:
-            await asyncio.sleep(60)
+            waiting.set()
+            await never.wait()
 
         async def send(message: Any) -> None:
             sent.append(message)
 
         task = asyncio.create_task(service.application(scope, receive, send))
-        await asyncio.sleep(0.1)
+        await waiting.wait()
         task.cancel()
         await task
 

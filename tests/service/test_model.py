@@ -173,11 +173,14 @@ def test_who_stops_waiting_does_not_take_the_model_from_the_work(service: Servic
     )
     assert service.engine.scoring.acquire(timeout=20)
     assert waiting.cancel()
-    service.http.post(UNLOAD)
-    (detector,) = service.engine.detectors
-    assert not detector.closed
-    service.engine.may_score.set()
-    wait_until(lambda: detector.closed)
+    with ThreadPoolExecutor(1) as pool:
+        unloading = pool.submit(service.http.post, UNLOAD)
+        wait_until(lambda: service.application.d3.host.loaded() is None)
+        (detector,) = service.engine.detectors
+        assert not detector.closed
+        service.engine.may_score.set()
+        assert unloading.result().status_code == 200
+    assert detector.closed
 
 
 def test_the_old_model_serves_while_the_new_one_loads_and_after_it_failed(

@@ -99,6 +99,14 @@ def all_slots_are_free(queue: ThreadedQueue) -> bool:
     return not any(queue.waiting(lane).images for lane in Lane)
 
 
+def let_decode(pool: LanePool, lane: Lane) -> None:
+    """Wait until the pool's two threads have done all that the lane has asked for."""
+    done = threading.Barrier(3)
+    for _ in range(2):
+        pool.submit(partial(done.wait, SECONDS), lane)
+    done.wait(SECONDS)
+
+
 def busy(ask: Ask, detector: Held) -> Future[Judged]:
     """The device works on another image until it is allowed to go on."""
     other = ask(png(noise(40, 40, 99)))
@@ -110,10 +118,11 @@ PICTURE = png(noise(48, 48, 1))
 
 
 def test_identical_images_in_flight_are_scored_once(
-    ask: Ask, detector: Held, queue: ThreadedQueue
+    ask: Ask, detector: Held, queue: ThreadedQueue, pool: LanePool
 ) -> None:
     busy(ask, detector)
     asked = [ask(PICTURE, threshold=level / 10) for level in range(1, 9)]
+    let_decode(pool, Lane.INTERACTIVE)
     detector.may_score.set()
     found = [one.result(SECONDS).detection for one in asked]
     assert detector.images == 2, "one for the device's own, one for all eight"
@@ -175,7 +184,7 @@ def test_one_that_waits_for_another_and_leaves_does_not_stop_it(
 
 
 def test_nobody_who_is_in_a_hurry_waits_for_bulk(
-    ask: Ask, detector: Held, queue: ThreadedQueue
+    ask: Ask, detector: Held, queue: ThreadedQueue, pool: LanePool
 ) -> None:
     busy(ask, detector)
     ask(PICTURE, lane=Lane.BULK)
@@ -183,6 +192,7 @@ def test_nobody_who_is_in_a_hurry_waits_for_bulk(
     hurried = ask(PICTURE)
     wait_until(lambda: queue.waiting(Lane.INTERACTIVE).oldest_seconds > 0)
     bulk = ask(PICTURE, lane=Lane.BULK)  # that one may wait for either
+    let_decode(pool, Lane.BULK)
     detector.may_score.set()
     assert hurried.result(SECONDS).detection.logit == bulk.result(SECONDS).detection.logit
     assert detector.images == 3

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 import pytest
 
 from d3.domain.history import RequestRecord
-from d3.entrypoints.http.middleware import sampling
-from d3.entrypoints.http.middleware.sampling import SampledRecords
+from d3.entrypoints.http.middleware import telemetry
+from d3.entrypoints.http.middleware.telemetry import SampledRecords
 from d3.entrypoints.logs import FewWarnings
 
 
@@ -25,7 +25,7 @@ def refused(path: str, status: int = 401) -> RequestRecord:
 
 
 def test_a_crowd_is_counted_whole_by_address_and_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sampling, "_SECONDS", 0.01)
+    monkeypatch.setattr(telemetry, "_SECONDS", 0.01)
     kept: list[RequestRecord] = []
 
     async def flood() -> None:

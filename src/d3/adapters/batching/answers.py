@@ -1,4 +1,4 @@
-"""Carrying answers to those who wait, on a thread of its own, all of a forward pass together."""
+"""Delivery of results to the waiting futures, on its own thread, in the order of the passes."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _PASSES_AHEAD = 4
 
 @dataclass(eq=False, slots=True)
 class Asked:
-    """An entry's pixels, and what is known of its answer.
+    """The pixels of a submission and the parts of its result.
 
     Attributes:
         pixels: uint8 (n, S, S, 3).
-        future: finished here alone.
+        future: finished here only.
     """
 
     pixels: Pixels
@@ -39,7 +39,7 @@ class Asked:
     _waited: float = 0.0
 
     def add(self, part: Part, logits: Logits, seconds: float, waited: float) -> None:
-        """A part of the answer, with each image's seconds; the last one finishes it."""
+        """Add a part of the result; the last part finishes the future."""
         count = len(self.pixels)
         if self.future.done():
             return  # another part failed
@@ -58,14 +58,14 @@ class Asked:
 
 @dataclass(eq=False, slots=True)
 class AskedMap:
-    """An image whose heat map is drawn part by part.
+    """An image whose heat map is drawn in parts.
 
-    Its future waits until the last part is there, and may be cancelled until then.
+    Its future can be cancelled until the last part is there.
 
     Attributes:
         pixels: uint8 (S, S, 3).
         parts: of the map.
-        future: finished here alone.
+        future: finished here only.
     """
 
     pixels: Pixels
@@ -78,11 +78,11 @@ class AskedMap:
         self._missing = self.parts
 
     def is_wanted(self) -> bool:
-        """Whether anybody waits for it."""
+        """Whether the future is still waited for."""
         return not self.future.cancelled()
 
     def add(self, part: Part, logits: Map, explainer: Explainer) -> None:
-        """Logits of some windows; the last ones finish the map."""
+        """Add the logits of some windows; the last ones finish the map."""
         self._done[part.start] = logits
         self._missing -= part.images
         if not self._missing and not self.future.done():
@@ -92,7 +92,7 @@ class AskedMap:
 
 
 class Answers:
-    """Finishes futures in the order of the passes; a few passes may be ahead of it."""
+    """Finishes futures in the order of the passes. A few passes may run ahead of it."""
 
     def __init__(self) -> None:
         self._jobs: queue.Queue[Callable[[], None] | None] = queue.Queue(_PASSES_AHEAD)
@@ -101,15 +101,15 @@ class Answers:
 
     @property
     def is_mine(self) -> bool:
-        """Whether the caller is this thread."""
+        """Whether the caller runs on this thread."""
         return threading.current_thread() is self._thread
 
     def scored(self, one: Batch, logits: Logits, seconds: float, began: float) -> None:
-        """A pass ended well."""
+        """Deliver the logits of a pass."""
         self._jobs.put(lambda: _hand_out(one, logits, seconds, began))
 
     def drawn(self, one: Batch, logits: list[Map], explainer: Explainer) -> None:
-        """A pass drew parts of a heat map."""
+        """Deliver parts of heat maps."""
 
         def hand_out() -> None:
             for part, some in zip(one.parts, logits, strict=True):
@@ -118,7 +118,7 @@ class Answers:
         self._jobs.put(hand_out)
 
     def expired(self, entries: list[Submission]) -> None:
-        """Their time was over."""
+        """Deliver that the time of these submissions was over."""
         self._jobs.put(
             lambda: _refuse(
                 entries,
@@ -130,15 +130,15 @@ class Answers:
         )
 
     def failed(self, entry: Submission, error: BaseException) -> None:
-        """Its image, tried alone, was too much for the detector."""
+        """Deliver that the detector failed on this submission's image."""
         self._jobs.put(lambda: _refuse([entry], lambda: _ours(error)))
 
     def end(self) -> None:
-        """Nothing more will come."""
+        """Stop when everything is delivered."""
         self._jobs.put(None)
 
     def join(self) -> None:
-        """Wait until all is handed out, after :meth:`end`."""
+        """Wait until everything is delivered, after :meth:`end`."""
         self._thread.join()
 
     def _run(self) -> None:
@@ -146,7 +146,7 @@ class Answers:
             pass
 
     def _do_next(self) -> bool:
-        # A frame of its own: held until the next job, this one would keep pixels alive.
+        # In its own frame: a job kept until the next one would keep its pixels alive.
         job = self._jobs.get()
         if job is None:
             return False

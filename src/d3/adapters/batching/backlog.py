@@ -1,28 +1,32 @@
-"""What waits for the detector: entries in lines, and the forward passes they are cut into."""
+"""Submissions that wait for the detector, slots reserved for them, and the passes made of them."""
 
 from __future__ import annotations
 
 import math
+import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from d3.domain.ports.queue import Lane
+from d3.domain.heatmaps import Map
+from d3.domain.images import Pixels
+from d3.domain.ports.queue import Lane, Scored
 
 
 @dataclass(frozen=True, slots=True)
 class SlotRequest:
-    """What slots are asked for.
+    """A request for slots in the queue.
 
     Attributes:
         images: 1 or more.
-        size_bytes: that all of them keep while they wait.
+        size_bytes: memory of all images while they wait.
         views: 1 to 16.
         lane: who goes first.
-        deadline: after which nobody waits; None for never.
-        apart: whether the images are parts of a heat map, which share a pass with nobody's.
-        batch_size: images of any pass that they are in, at most; None for the queue's own bound.
+        deadline: after which the result is not needed; None for never.
+        apart: whether these are parts of a heat map, which share a pass only with each other.
+        batch_size: largest pass that they may be part of, in images; None for the queue's limit.
     """
 
     images: int
@@ -35,7 +39,7 @@ class SlotRequest:
 
     @property
     def encodings(self) -> int:
-        """What it costs: each image itself, and once for each view."""
+        """The cost in encodings: one for each image and one for each view of it."""
         return self.images * (1 + self.views)
 
 
@@ -45,21 +49,21 @@ def _always() -> bool:
 
 @dataclass(eq=False, slots=True, weakref_slot=True)
 class Submission:
-    """Images of one submission, to be cut where a pass is full.
+    """Images submitted together. They may be split over several passes.
 
     Attributes:
         images: 1 or more.
         views: of each.
         lane: who goes first.
         size_bytes: of all.
-        deadline: after which nobody waits; None for never.
+        deadline: after which the result is not needed; None for never.
         since: when it was submitted.
-        token: the driver's own.
-        apart: whether they are parts of a heat map, which share a pass with nobody's.
-        batch_size: images of any pass that it is in, at most; None for the queue's own bound.
-        claim: says, once, whether it is still wanted; from then on it is.
-        taken: images that went into passes.
-        gone: answered for good, or not wanted any more.
+        token: belongs to the queue.
+        apart: whether these are parts of a heat map, which share a pass only with each other.
+        batch_size: largest pass that it may be part of, in images; None for the queue's limit.
+        claim: called once, before its first pass; says whether it is still wanted.
+        taken: images that are in passes already.
+        gone: answered, or not wanted any more.
     """
 
     images: int
@@ -78,12 +82,12 @@ class Submission:
 
     @property
     def unit(self) -> int:
-        """Encodings of one image: itself, and once for each view."""
+        """Encodings of one image: one for itself and one for each view."""
         return 1 + self.views
 
     @property
     def left(self) -> int:
-        """Images that wait."""
+        """Images that wait for a pass."""
         return 0 if self.gone else self.images - self.taken
 
 
@@ -117,26 +121,26 @@ class Batch:
 
     @property
     def encodings(self) -> int:
-        """What it costs."""
+        """The cost in encodings."""
         return self.images * (1 + self.views)
 
     @property
     def apart(self) -> bool:
-        """Whether it draws parts of a heat map."""
+        """Whether this pass draws heat maps."""
         return bool(self.parts) and self.parts[0].entry.apart
 
     def takes(self, entry: Submission) -> bool:
-        """Whether the entry's images may come along."""
+        """Whether images of this submission may join the pass."""
         mixed = self.parts and self.parts[0].entry is not entry and (entry.apart or self.apart)
         return entry.views == self.views and not mixed
 
     def add(self, entry: Submission, images: int) -> None:
-        """Take the next images of an entry."""
+        """Add the next images of a submission."""
         self.parts.append(Part(entry, entry.taken, entry.taken + images))
         self._heed(entry)
 
     def halves(self) -> tuple[Batch, Batch]:
-        """The same images in two passes; there have to be two at least."""
+        """The pass split in two; it must have two images or more."""
         first, second = Batch(self.views), Batch(self.views)
         room = self.images // 2
         for part in self.parts:
@@ -152,7 +156,7 @@ class Batch:
         return first, second
 
     def forget_the_gone(self) -> None:
-        """Leave out who is not waited for any more."""
+        """Remove submissions that are not wanted any more."""
         self.parts = [part for part in self.parts if not part.entry.gone]
 
     def _heed(self, entry: Submission) -> None:
@@ -164,7 +168,7 @@ class Batch:
 
 @dataclass(slots=True)
 class Backlog:
-    """What waits in one lane, in the order it came; promised is what was reserved for."""
+    """Submissions of one lane in order of arrival, and counts of reserved slots."""
 
     entries: deque[Submission] = field(default_factory=deque)
     images: int = 0
@@ -176,23 +180,23 @@ class Backlog:
 
     @property
     def all_images(self) -> int:
-        """Images that wait, or for which slots are reserved."""
+        """Images that wait, and reserved slots."""
         return self.images + self.promised_images
 
     @property
     def all_encodings(self) -> int:
-        """What they cost."""
+        """Their cost in encodings."""
         return self.encodings + self.promised_encodings
 
     @property
     def head(self) -> Submission | None:
-        """The first that waits."""
+        """The first submission that waits."""
         while self.entries and not self.entries[0].left:
             self.entries.popleft()
         return self.entries[0] if self.entries else None
 
     def count(self, entry: Submission, images: int, sign: int) -> None:
-        """So many images of an entry wait more, or fewer."""
+        """Add (1) or subtract (-1) so many images of a submission."""
         before = entry.size_bytes * (entry.images - entry.taken - images) // entry.images
         after = entry.size_bytes * (entry.images - entry.taken) // entry.images
         self.images += sign * images
@@ -200,7 +204,68 @@ class Backlog:
         self.encodings += sign * images * entry.unit
 
     def promise(self, want: SlotRequest, sign: int) -> None:
-        """So much was reserved for; or, with -1, is so no longer."""
+        """Add (1) or subtract (-1) reserved slots."""
         self.promised_images += sign * want.images
         self.promised_bytes += sign * want.size_bytes
         self.promised_encodings += sign * want.encodings
+
+
+_NOTHING = SlotRequest(0, 0, 1, Lane.INTERACTIVE, None)
+
+
+@dataclass(eq=False, slots=True)
+class ReservedSlots:
+    """Implements ``Slots``."""
+
+    left: SlotRequest
+    enter: Callable[[Pixels, SlotRequest], Future[Scored]]
+    withdraw: Callable[[SlotRequest], None]
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def submit(self, pixels: Pixels) -> Future[Scored]:
+        return self.enter(pixels, self._use(len(pixels)))
+
+    def release(self, images: int = 1) -> None:
+        self.withdraw(self._use(images))
+
+    def _use(self, images: int) -> SlotRequest:
+        """Take slots off what is left."""
+        with self._lock:
+            left = self.left
+            if images == left.images > 0:
+                self.left = _NOTHING
+                return left
+            if not 0 < images <= left.images:
+                raise ValueError(f"{left.images} slots are left, not {images}")
+            size_bytes = left.size_bytes * images // left.images
+            self.left = replace(
+                left, images=left.images - images, size_bytes=left.size_bytes - size_bytes
+            )
+            return replace(left, images=images, size_bytes=size_bytes)
+
+
+@dataclass(eq=False, slots=True)
+class ReservedMapSlots:
+    """Implements ``MapSlots``."""
+
+    want: SlotRequest
+    enter: Callable[[Pixels, SlotRequest], Future[Map]]
+    withdraw: Callable[[SlotRequest], None]
+
+    def submit(self, pixels: Pixels) -> Future[Map]:
+        return self.enter(pixels, self.want)
+
+    def release(self) -> None:
+        self.withdraw(self.want)
+
+
+class NullEvents:
+    """Implements ``QueueEvents`` where nobody listens."""
+
+    def scored(self, images: int, fill: float, seconds: float) -> None: ...
+
+    def dropped(self, lane: Lane, reason: str, images: int) -> None: ...
+
+    def out_of_memory(self) -> None: ...
+
+    def restarted(self) -> None: ...

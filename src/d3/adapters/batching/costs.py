@@ -1,4 +1,4 @@
-"""What a forward pass costs: ``a + b * n`` seconds for n encodings, learned from those that ran."""
+"""The cost of a forward pass: ``a + b * n`` seconds for n encodings, learned from past passes."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ _REASONABLE = 0.8
 
 @dataclass(slots=True)
 class _Size:
-    """Passes of one size: their latest seconds, and how many passes ago the last was."""
+    """Passes of one size: their latest durations, and the number of the last pass."""
 
     seconds: deque[float] = field(default_factory=lambda: deque(maxlen=_KEPT))
     at: int = 0
 
 
 class CostModel:
-    """A straight line through the medians of what passes of each size took lately.
+    """A line fitted to the median durations of recent passes of each size.
 
-    Medians, because the first pass compiles and any other may be held up; sizes that were not seen
-    for a while count less, and still say where the line goes.
+    Medians, because the first pass compiles and any pass may be delayed. Sizes not seen for a while
+    count less, but still shape the line.
 
     Attributes:
         fixed: a, in seconds.
         each: b, seconds an encoding.
-        slack: by how many seconds the line is usually wrong.
+        slack: typical error of the line in seconds.
     """
 
     def __init__(self) -> None:
@@ -43,11 +43,11 @@ class CostModel:
 
     @property
     def known(self) -> bool:
-        """Whether a pass was ever seen."""
+        """Whether any pass was observed."""
         return bool(self._sizes)
 
     def observe(self, encodings: int, seconds: float) -> None:
-        """A pass of so many encodings took so long."""
+        """Learn from a pass: its encodings and its seconds."""
         if self.known:
             off = abs(seconds - self.seconds(encodings))
             self.slack += _SMOOTHING * (off - self.slack)
@@ -61,34 +61,34 @@ class CostModel:
         self._fit()
 
     def seconds(self, encodings: float) -> float:
-        """What a pass of so many encodings should take; 0 while nothing is known."""
+        """Estimated seconds of a pass; 0 while nothing is known."""
         return self.fixed + self.each * encodings
 
     def within(self, seconds: float) -> float:
-        """How many encodings a pass may have to end in time; endless while nothing is known."""
+        """The most encodings of a pass that ends in time; infinite while nothing is known."""
         if self.each <= 0:
             return math.inf if seconds >= self.fixed else 0.0
         return max(0.0, (seconds - self.fixed) / self.each)
 
     def enough(self, most: int) -> int:
-        """The fewest encodings at which the device is about as quick, per image, as at ``most``.
+        """The fewest encodings at which the device is about as fast per image as with ``most``.
 
-        Beyond that, images of a batch only wait for each other.
+        In larger passes images only wait for each other.
         """
         if len(self._sizes) < 2:  # noqa: PLR2004  one point makes no line
             return most
         return self._fewest(most, _GOOD_ENOUGH)
 
     def bearable(self, most: int, seconds: float) -> int:
-        """The encodings of a pass where larger ones take so long that waiting is felt.
+        """The encodings of a pass on a slow device.
 
-        As many as are done in these seconds, or as make the device reasonably quick if that is
-        more: a pass that keeps everybody waiting has to gain something for it.
+        As many as fit into these seconds, or as make the device reasonably fast if that is more: a
+        longer pass must gain something for the wait.
         """
         return min(most, max(self._fewest(most, _REASONABLE), int(min(most, self.within(seconds)))))
 
     def _fewest(self, most: int, share: float) -> int:
-        """The fewest encodings that give this share of the images a second that ``most`` give."""
+        """The fewest encodings with this share of the throughput of ``most``."""
         rate = share * most / self.seconds(most) if self.seconds(most) > 0 else 0.0
         if rate * self.each >= 1 or rate <= 0:
             return most
@@ -101,7 +101,7 @@ class CostModel:
             for n, size in self._sizes.items()
         ]
         if len(points) == 1:
-            # Which part is which is not known yet: half and half errs least.
+            # The two parts cannot be told apart yet: equal halves err least.
             n, seconds, _ = points[0]
             self.fixed, self.each = seconds / 2, seconds / 2 / n
             return

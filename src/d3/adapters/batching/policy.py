@@ -1,24 +1,26 @@
-"""What the detector does next: decisions without threads and without a clock of their own.
+"""Which images go into the next forward pass: decisions without threads and without a clock.
 
-Whoever drives it says what happened and when, and is told which images go into the next forward
-pass and who need not wait any more. The rules, in their order:
+The queue reports what happened and when; the policy says what to run next and what has expired.
+The rules, in order:
 
-1. An idle device takes what waits at once; a busy one lets it gather. Bulk alone waits a moment for
-   images that are being decoded: a device that is faster than the decoders gains nothing from
-   single images.
-2. NullEvents gets a pass whose time is over, or would be before the pass ends, or who has left.
-3. Interactive goes first. Bulk joins with the work it has credit for (:class:`BulkShare`), leads a
-   pass where its credit is enough for one, and has the device to itself while nobody else waits.
-4. A pass has images of one number of views: those of the one that leads it. A heat map is drawn in
-   parts, each as dear as an image, in passes of its own.
-5. A pass is no larger than the bound, than the device was found to have room for, and than what
-   makes it efficient. Where all that waits would fit into one, it is cut so that the earliest
-   deadline is kept; where more waits, it is full: small passes would make many late for one.
-6. On a slow device, where such a pass would take longer than a moment, passes are as small as is
-   reasonable, and always cut for a deadline. So nothing is ever later there than if images were
-   judged one by one, which is what they are let in by.
-7. A pass that failed is halved until the image that fails does so alone; halves and other work take
-   turns, so that one bad image does not hold up the rest.
+1. An idle device takes what waits at once. A busy one lets submissions gather. If only bulk waits,
+   an idle device also waits a short time for images that are being decoded: a device faster than
+   the decoders gains nothing from single images.
+2. No pass for a submission that was cancelled, whose deadline has passed, or whose deadline would
+   pass before the pass ends.
+3. Interactive goes first. Bulk joins a pass with the work that it has credit for
+   (:class:`BulkShare`), leads a pass once its credit pays for one, and has the device to itself
+   while no interactive image waits.
+4. All images of a pass have the same number of views: that of the submission that leads it. A heat
+   map is drawn in parts, each as expensive as an image, in passes of its own.
+5. A pass is no larger than the limit, than what fits the device, and than what makes the device
+   efficient. If everything that waits fits into one pass, the pass is cut so that the earliest
+   deadline is met. If more waits, the pass is full: small passes would delay many for one.
+6. On a slow device, where an efficient pass takes longer than a moment, passes are as small as is
+   reasonable and always cut for a deadline. So no image is ever later than if images were judged
+   one by one, which is the estimate that admits them.
+7. A pass that failed is split in two until the image that fails is alone. The halves alternate with
+   other work, so that one bad image does not hold up the rest.
 """
 
 from __future__ import annotations
@@ -33,23 +35,23 @@ from d3.adapters.batching.backlog import Backlog, Batch, SlotRequest, Submission
 from d3.adapters.batching.costs import CostModel
 from d3.domain.errors import ExplanationUnavailable, Overloaded
 from d3.domain.ports.queue import Lane
-from d3.domain.sharing import BulkShare
+from d3.domain.services.lanes import BulkShare
 
 _PATIENCE = 0.08
-"""Of an image's time, by which it may be late: costs are guesses, and it was let in by one."""
+"""The share of its time by which an image may be late, since it was admitted by an estimate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What may wait, and what may share a pass.
+    """Limits of what waits and of a forward pass.
 
     Attributes:
-        batch_size: images of one view that share a pass at most.
-        images: that wait in a lane at most; a single request may be larger if its lane is empty.
+        batch_size: largest pass, in images with one view.
+        images: most that wait in a lane; a single request may be larger if its lane is empty.
         size_bytes: likewise.
-        bulk_share: of the work, guaranteed to bulk; in (0, 1).
-        moment: seconds of a pass from which on it is felt that its images wait for each other.
-        linger: seconds that bulk alone waits on an idle device for images that are being decoded.
+        bulk_share: share of the work guaranteed to bulk; in (0, 1).
+        moment: seconds of a pass beyond which its images noticeably wait for each other.
+        linger: seconds that bulk alone waits on an idle device for images being decoded.
     """
 
     batch_size: int = 32
@@ -61,17 +63,17 @@ class Bounds:
 
     @classmethod
     def offline(cls, batch_size: int) -> Bounds:
-        """For scripts: nothing is refused, and no pass is kept short for somebody who waits."""
+        """For scripts: nothing is refused, and passes are as large as is efficient."""
         return cls(batch_size, images=sys.maxsize, size_bytes=sys.maxsize, moment=math.inf)
 
 
 class Policy:
-    """Decides. Not safe to call from many threads: its driver holds a lock.
+    """Decides what runs next. Not thread-safe: the queue holds a lock.
 
     Attributes:
-        costs: learned from the passes that ran.
+        costs: learned from past passes.
         lines: what waits, by lane.
-        running: the pass that was handed out last, until it is done.
+        running: the pass in progress; None if there is none.
     """
 
     def __init__(self, bounds: Bounds = Bounds()) -> None:
@@ -89,46 +91,46 @@ class Policy:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing waits, runs, or is reserved for."""
+        """Whether nothing waits, runs or has reserved slots."""
         promised = any(line.promised_images for line in self.lines.values())
         return self.running is None and not self.waits and not promised
 
     @property
     def waits(self) -> bool:
-        """Whether there is a next pass."""
+        """Whether anything waits."""
         return bool(self._retries) or any(line.images for line in self.lines.values())
 
     @property
     def room(self) -> int:
-        """Encodings of the next pass at most; an image by itself may have more."""
+        """The most encodings of the next pass; a single image may have more."""
         enough = self._enough
         return self.costs.bearable(enough, self._bounds.moment) if self._slow else enough
 
     @property
     def _enough(self) -> int:
-        """Encodings that make the device about as quick as it gets."""
+        """Encodings at which the device is about as efficient as it gets."""
         most = min(self._largest, self._fits)
         return min(most, self.costs.enough(most))
 
     @property
     def _slow(self) -> bool:
-        """Whether a pass of so many takes longer than a moment."""
+        """Whether such a pass takes longer than a moment."""
         return self.costs.seconds(self._enough) > self._bounds.moment
 
     def fill(self, one: Batch) -> float:
-        """How full a pass was, of the largest one; at most 1."""
+        """How full a pass was: its share of the largest pass, at most 1."""
         return min(1.0, one.encodings / self._largest)
 
     def forget_costs(self) -> None:
-        """Learn them anew."""
+        """Start learning costs again."""
         self.costs = CostModel()
 
     def reserve(self, want: SlotRequest, now: float) -> None:
-        """Promise slots.
+        """Reserve slots.
 
         Raises:
-            Overloaded: there are none, or they would come too late.
-            ExplanationUnavailable: a heat map takes longer than there is time, even alone.
+            Overloaded: the lane is full, or the deadline would be missed.
+            ExplanationUnavailable: a heat map would take longer than its time, even alone.
         """
         line, bounds = self.lines[want.lane], self._bounds
         images = line.images + line.promised_images
@@ -156,7 +158,7 @@ class Policy:
         line.promise(want, 1)
 
     def _check_map(self, want: SlotRequest, time: float) -> None:
-        """See that a heat map could be drawn if nobody else asked; what images cost tells."""
+        """Check that a heat map could be drawn in time on an idle device."""
         alone = self._passes(want.images, want.encodings)
         if alone > time:
             raise ExplanationUnavailable(
@@ -166,18 +168,18 @@ class Policy:
             )
 
     def release(self, want: SlotRequest) -> None:
-        """Take a promise back."""
+        """Release reserved slots."""
         self.lines[want.lane].promise(want, -1)
 
     def enter(self, entry: Submission) -> None:
-        """An entry waits for which slots were reserved."""
+        """Add a submission that has reserved slots."""
         line = self.lines[entry.lane]
         line.promise(SlotRequest(entry.images, entry.size_bytes, entry.views), -1)
         line.entries.append(entry)
         line.count(entry, entry.images, 1)
 
     def expected(self, want: SlotRequest, now: float) -> float:
-        """Seconds until it should be done, if it came now; 0 while nothing is known."""
+        """Estimated seconds until it would be done; 0 while costs are unknown."""
         rest = 0.0
         if self.running is not None:
             rest = max(0.0, self._began + self.costs.seconds(self.running.encodings) - now)
@@ -194,7 +196,7 @@ class Policy:
         return rest + self._passes(images, encodings)
 
     def withdraw(self, entry: Submission) -> int:
-        """The entry is not wanted any more; how many images that spares."""
+        """Remove a submission that is not wanted any more; gives the number of images spared."""
         spared = entry.left
         if spared:
             self.lines[entry.lane].count(entry, spared, -1)
@@ -209,7 +211,7 @@ class Policy:
         return few and not self._retries and not self.lines[Lane.INTERACTIVE].images
 
     def next(self, now: float) -> tuple[Batch | None, list[Submission]]:
-        """The pass to run now, if any, and the entries whose time is over."""
+        """The pass to run now, if any, and the submissions that have expired."""
         expired = list(self._expire(now))
         chosen = self._retry() if self._retries and not self._retried_last else None
         self._retried_last = chosen is not None
@@ -219,14 +221,14 @@ class Policy:
         return chosen, expired
 
     def done(self, seconds: float) -> None:
-        """The running pass ended well, after so long."""
+        """The running pass succeeded, after so many seconds."""
         assert self.running is not None
-        if not self.running.apart:  # only about as dear as images
+        if not self.running.apart:  # costs only about as much as images
             self.costs.observe(self.running.encodings, seconds)
         self.running = None
 
     def failed(self, *, out_of_memory: bool = False) -> Submission | None:
-        """The running pass failed: its halves are tried again, or its one image's entry is lost."""
+        """The running pass failed: retry its halves, or give the submission of its only image."""
         assert self.running is not None
         broken, self.running = self.running, None
         if broken.images == 1:
@@ -239,9 +241,9 @@ class Policy:
         return None
 
     def _passes(self, images: int, encodings: int) -> float:
-        """Seconds of the passes that so much work takes; what comes later fills up the last.
+        """Estimated seconds of the passes for so much work.
 
-        On a slow device: of one pass for each image, which larger ones never exceed.
+        On a slow device it is estimated with one pass for each image, an upper bound.
         """
         if self._slow:
             return images * self.costs.fixed + encodings * self.costs.each
@@ -251,7 +253,7 @@ class Policy:
         return math.ceil(encodings / room) * self.costs.seconds(room)
 
     def _expire(self, now: float) -> Iterator[Submission]:
-        """Those whose time is over; and those for whom it will be, if others wait behind them."""
+        """Submissions past their deadline, or sure to miss it while others wait."""
         waiting = [entry for line in self.lines.values() for entry in line.entries if entry.left]
         waiting += [part.entry for retry in self._retries for part in retry.parts]
         left = len(waiting)
@@ -269,7 +271,7 @@ class Policy:
 
     @property
     def _crowded(self) -> bool:
-        """Whether more waits than a pass takes: then small passes would make many late for one."""
+        """Whether more waits than fits one pass; then small passes would delay many for one."""
         room = self.room
         return sum(line.encodings for line in self.lines.values()) > room and not self._slow
 
@@ -286,7 +288,7 @@ class Policy:
         return None
 
     def _compose(self, now: float) -> Batch | None:
-        # Round again where everybody that was looked at had left.
+        # Try again if all submissions looked at were cancelled.
         while any(line.images for line in self.lines.values()):
             if composed := self._compose_once(now):
                 return composed
@@ -320,14 +322,14 @@ class Policy:
         return chosen
 
     def _bulk_leads(self, bulk: Backlog, room: int) -> bool:
-        """Whether bulk has saved up for a pass of its own, as where others want other views."""
+        """Whether bulk has enough credit for a pass of its own."""
         head = bulk.head
         assert head is not None
         alike = sum(one.left * one.unit for one in bulk.entries if one.views == head.views)
         return self._share.credit >= max(head.unit, min(room, alike))
 
     def _fill(self, chosen: Batch, line: Backlog, room: int, now: float) -> None:
-        """Add what waits in a line until the pass has so many encodings."""
+        """Add waiting images of a lane until the pass has so many encodings."""
         for entry in line.entries:
             if chosen.parts and room - chosen.encodings < 1 + chosen.views:
                 break
@@ -342,7 +344,7 @@ class Policy:
             line.entries = deque(entry for entry in line.entries if entry.left)
 
     def _images_for(self, entry: Submission, chosen: Batch, room: int, now: float) -> int:
-        """How many of its images fit in, with everybody's deadline kept."""
+        """How many of its images fit into the pass with all deadlines met."""
         earliest = min(chosen.earliest, math.inf if entry.deadline is None else entry.deadline)
         if self._cut:
             room = int(min(room, self.costs.within(earliest - now)))

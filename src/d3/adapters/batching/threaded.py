@@ -1,8 +1,8 @@
-"""A detector owned by one thread, which does what :class:`Policy` says.
+"""A queue in front of a detector that one thread owns. :class:`Policy` decides what runs next.
 
-It goes on to the next forward pass while :class:`Answers` carries the last one's answers to those
-who wait, so that what callers do with them costs the device no time; the answers are let go only
-when the next pass is about to begin, since their way takes the interpreter.
+The thread starts the next forward pass while :class:`Answers` delivers the results of the last one,
+so the callers' work with them costs the device no time. Results are handed over only when the next
+pass is about to begin, because delivering them needs the interpreter lock.
 """
 
 from __future__ import annotations
@@ -20,9 +20,15 @@ from typing import Any, cast
 import numpy as np
 
 from d3.adapters.batching.answers import Answers, Asked, AskedMap
-from d3.adapters.batching.backlog import Batch, SlotRequest, Submission
+from d3.adapters.batching.backlog import (
+    Batch,
+    NullEvents,
+    ReservedMapSlots,
+    ReservedSlots,
+    SlotRequest,
+    Submission,
+)
 from d3.adapters.batching.policy import Bounds, Policy
-from d3.adapters.batching.slots import NullEvents, ReservedMapSlots, ReservedSlots
 from d3.domain.backoff import pause_after
 from d3.domain.errors import DeviceOutOfMemory, ModelNotLoaded, Overloaded
 from d3.domain.heatmaps import Map
@@ -50,10 +56,10 @@ class ThreadedQueue:
     """Implements ``DetectionQueue``.
 
     Args:
-        detector: from now on only its thread touches it.
-        clock: for timings and deadlines.
-        bounds: what may wait, and what may share a forward pass.
-        events: hears what happens; None for nobody.
+        detector: used by the queue's thread only.
+        clock: for durations and deadlines.
+        bounds: limits of what waits and of a forward pass.
+        events: gets the queue's events; None for nothing.
     """
 
     def __init__(
@@ -85,7 +91,7 @@ class ThreadedQueue:
 
     @property
     def trouble(self) -> str | None:
-        """Says so from when its thread has died until a forward pass ends well again."""
+        """Set when the thread has died, until a forward pass succeeds again."""
         return self._trouble
 
     def waiting(self, lane: Lane) -> Waiting:
@@ -133,7 +139,7 @@ class ThreadedQueue:
         black = np.zeros((self._bounds.batch_size, image_size, image_size, 3), np.uint8)
         self.submit(black[:1], 1).result()
         with self._changed:
-            self._policy.forget_costs()  # the first pass compiles and allocates
+            self._policy.forget_costs()  # the first pass also compiles and allocates memory
         images, spent = 1, 0.0
         while images <= len(black):
             try:
@@ -194,7 +200,7 @@ class ThreadedQueue:
         with self._changed:
             self._policy.enter(entry)
             self._changed.notify_all()
-        # Weakly: a circle through the future would keep pixels until the garbage collector comes.
+        # A weak reference: a cycle through the future would keep pixels until garbage collection.
         asked.future.add_done_callback(partial(self._leave, weakref.ref(entry)))
 
     def _release_slots(self, want: SlotRequest) -> None:
@@ -220,7 +226,7 @@ class ThreadedQueue:
                 self._probe()
             while (turn := self._next_turn()) is not None:
                 self._take(*turn)
-                # Held until the next turn, it would keep pixels alive.
+                # Kept until the next turn, it would keep pixels alive.
                 del turn
             self._detector.close()
             self._answers.end()
@@ -228,7 +234,7 @@ class ThreadedQueue:
             self._replace_owner(error)
 
     def _next_turn(self) -> tuple[Batch | None, list[Submission]] | None:
-        """What to do next; nothing, now and then, while in trouble; None when all is over."""
+        """What to do next: a pass, or nothing for a probe or a delivery; None to stop."""
         with self._changed:
             while True:
                 if self._policy.lonely:
@@ -246,7 +252,7 @@ class ThreadedQueue:
                     return None, []
 
     def _linger(self) -> None:
-        """Wait a moment for images that are being decoded."""
+        """Wait a short time for images that are being decoded."""
         until = time.monotonic() + self._bounds.linger
         while self._policy.lonely and not self._closed:
             rest = until - time.monotonic()
@@ -279,7 +285,7 @@ class ThreadedQueue:
         self._finished = finished
 
     def _judge(self, chosen: Batch, began: float) -> Callable[[], None]:
-        """Score images; what hands the answers on."""
+        """Score images; gives the delivery of their results."""
         pieces = [part.entry.token.pixels[part.start : part.stop] for part in chosen.parts]
         pixels = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
         self._shape = pixels.shape[1:]
@@ -290,7 +296,7 @@ class ThreadedQueue:
         return partial(self._answers.scored, chosen, logits, seconds, began)
 
     def _draw(self, chosen: Batch, _: float) -> Callable[[], None]:
-        """Score windows of a heat map; what hands them on."""
+        """Score windows of heat maps; gives the delivery of their logits."""
         self._deliver()
         explainer = self._explainer
         logits = [
@@ -304,7 +310,7 @@ class ThreadedQueue:
         return cast("Explainer", self._detector)
 
     def _deliver(self) -> None:
-        """Hand the answers of the last pass on."""
+        """Deliver the results of the last pass."""
         finished, self._finished = self._finished, None
         if finished is not None:
             finished()
@@ -317,7 +323,7 @@ class ThreadedQueue:
         return logits
 
     def _fail(self, error: BaseException) -> None:
-        """The running pass is halved; if it was one image, that one has failed."""
+        """Split the failed pass in two; a failed pass of one image fails that image."""
         full = isinstance(error, DeviceOutOfMemory | MemoryError)
         with self._changed:
             lost = self._policy.failed(out_of_memory=full)
@@ -328,7 +334,7 @@ class ThreadedQueue:
             self._answers.failed(lost, error)
 
     def _probe(self) -> None:
-        """Find out, at nobody's expense, whether the detector answers again."""
+        """Score a black image to find out whether the detector works again."""
         if self._shape is None:
             return
         try:
@@ -340,7 +346,7 @@ class ThreadedQueue:
         self._trouble, self._deaths = None, 0
 
     def _replace_owner(self, error: BaseException) -> None:
-        """Go on with a new thread: at once the first time, then after pauses that double."""
+        """Start a new thread: at once the first time, later after a growing pause."""
         _LOG.critical("the detector's thread died and was replaced", exc_info=error)
         self._trouble = f"its thread died ({type(error).__name__}); a new one has taken over"
         self._events.restarted()

@@ -53,6 +53,11 @@ class SqlCopier:
                 for table in Base.metadata.sorted_tables
             }
 
+    def close(self) -> None:
+        """Close the connections to both."""
+        self._source.close()
+        self._target.close()
+
     def _check_source(self) -> None:
         if self._source.url == self._target.url:
             raise StorageFailed(

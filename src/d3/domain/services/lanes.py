@@ -1,4 +1,4 @@
-"""Threads that work off two lanes: interactive first, bulk with its guaranteed share."""
+"""A thread pool with two lanes: interactive work first, and a guaranteed share for bulk."""
 
 from __future__ import annotations
 
@@ -11,14 +11,41 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from d3.domain.ports.queue import Lane
-from d3.domain.sharing import BulkShare
+
+
+class BulkShare:
+    """Bulk's credit, in whatever unit the work is counted.
+
+    Each unit of interactive work done while bulk waits earns bulk ``share / (1 - share)`` units;
+    bulk goes first with work it has the credit for, and spends it. So while both wait, bulk gets
+    its share of all work, short by one job at most, and interactive all the rest.
+
+    Args:
+        share: of the work, in (0, 1).
+
+    Attributes:
+        credit: what bulk may take before interactive goes on.
+    """
+
+    def __init__(self, share: float) -> None:
+        self._ratio = share / (1 - share)
+        self.credit = 0.0
+
+    def settle(self, interactive: float, bulk: float) -> None:
+        """Account for units of work done side by side, or in turns, while both waited."""
+        self.credit = max(0.0, self.credit + interactive * self._ratio - bulk)
+
+    def clear(self) -> None:
+        """Nothing of bulk waits: there is nothing to save up for."""
+        self.credit = 0.0
+
 
 _T = TypeVar("_T")
 
 
 @dataclass(eq=False, slots=True)
 class _Job:
-    """Work for one thread; none once its caller has left, so that it keeps nothing alive."""
+    """Work and its future. The work is dropped when the future is cancelled, to free its memory."""
 
     work: Callable[[], Any] | None
     future: Future[Any]
@@ -29,11 +56,11 @@ class _Job:
 
 
 class LanePool:
-    """A pool of threads. How much may wait is its callers' business: they reserve places first.
+    """A thread pool without a limit of its own: callers reserve slots in the queue first.
 
     Args:
         threads: how many.
-        bulk_share: of the jobs, guaranteed to bulk while both wait; in (0, 1).
+        bulk_share: share of the jobs guaranteed to bulk while both lanes wait; in (0, 1).
         name: of the threads.
     """
 
@@ -51,7 +78,7 @@ class LanePool:
             thread.start()
 
     def submit(self, work: Callable[[], _T], lane: Lane) -> Future[_T]:
-        """Have it done; a future that is cancelled before its turn costs nothing."""
+        """Run the work on a thread. A future that is cancelled before its turn costs nothing."""
         job = _Job(work, Future())
         job.future.add_done_callback(job.forget)
         with self._lock:
@@ -60,7 +87,7 @@ class LanePool:
         return job.future
 
     def shutdown(self) -> None:
-        """Do what waits, then end the threads."""
+        """Finish all submitted work, then stop the threads."""
         for _ in self._threads:
             self._tokens.put(False)
         for thread in self._threads:

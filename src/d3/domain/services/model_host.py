@@ -1,7 +1,7 @@
-"""Which model answers: chosen, loaded beside the old one, swapped in one step, used by many.
+"""The model in use: chosen, loaded beside the old one, and swapped in one step.
 
-Work in flight ends with the model it began with: a model that was replaced or unloaded is closed
-when nobody works with it any more.
+Work in flight ends with the model it began with. A model that was replaced or unloaded is closed
+when the last work with it ends.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _process: int | None = None
 
 
 def _refuse_forked() -> None:
-    """The threads that multiply matrices do not survive a fork: whoever asks waits for ever."""
+    """Refuse to work after a fork: torch's threads do not survive it, and a forward would hang."""
     if _process not in (None, os.getpid()):
         raise ModelForked(
             "A model was loaded before this process was forked, so models do not work in this "
@@ -45,9 +45,9 @@ class LoadedModel:
     """A model ready to answer.
 
     Attributes:
-        manifest: the model's.
-        queue: owns its detector.
-        reference: the manifest's, whose hash takes as long as a small image.
+        manifest: of the model.
+        queue: in front of its detector.
+        reference: the manifest's, kept because its hash takes as long as a small image.
     """
 
     manifest: Manifest
@@ -59,7 +59,7 @@ class LoadedModel:
 
 
 class _Held:
-    """A loaded model and how many work with it; the host itself counts as one."""
+    """A loaded model and the number of its users; the host counts as one."""
 
     def __init__(self, model: LoadedModel) -> None:
         self.model = model
@@ -87,11 +87,11 @@ class ModelHost:
 
     Args:
         registry: where models are kept.
-        engine: gives what makes detectors; called when the first model is loaded.
-        queue: wraps a detector for use from many threads.
-        choice: the model's name; else the registry's active one, else the published detector if
-            it is there, else the starter.
-        warm_up: whether a model is timed, and so tried, before it takes the old one's place.
+        engine: makes the engine; called when the first model is loaded.
+        queue: makes the queue in front of a detector.
+        choice: a model's name. Otherwise the registry's active model is used, else the published
+            detector if it is there, else the starter.
+        warm_up: whether a new model is run and timed before it replaces the old one.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class ModelHost:
         self._loading = threading.Lock()
 
     def chosen(self) -> str:
-        """The name of the model that answers when none is named."""
+        """The name of the model to use when no other is named."""
         if self._choice is not None:
             return self._choice
         if (active := self._registry.active()) is not None:
@@ -125,13 +125,13 @@ class ModelHost:
             return STARTER
 
     def loaded(self) -> LoadedModel | None:
-        """The model that would answer now, if one is loaded; for looking at, not for scoring."""
+        """The loaded model, if any; to look at, not to score with."""
         with self._swap:
             return self._current.model if self._current else None
 
     @contextmanager
     def held(self) -> Iterator[LoadedModel]:
-        """The loaded model, which is not closed before the block ends, on whatever thread.
+        """The loaded model. It stays open until the block ends; any thread may end it.
 
         Raises:
             ModelNotLoaded: none is loaded.
@@ -152,7 +152,7 @@ class ModelHost:
 
     @contextmanager
     def using(self) -> Iterator[LoadedModel]:
-        """The model in use, loaded if need be, held for the length of the block.
+        """The loaded model, loaded first if necessary. It stays open until the block ends.
 
         Raises:
             D3Error: it is not there, is damaged, or does not fit the device.
@@ -169,14 +169,14 @@ class ModelHost:
             yield model
 
     def load(self, name: str | None = None, version: int | None = None) -> LoadedModel:
-        """Load a model beside the old one, which serves until the new one takes its place.
+        """Load a model while the old one serves, then replace the old one.
 
         Args:
-            name: of :meth:`ModelRegistry.list`; the chosen one unless said.
-            version: the newest unless said.
+            name: of a model in the registry; the chosen one by default.
+            version: the newest by default.
 
         Raises:
-            LoadInProgress: another load has not ended.
+            LoadInProgress: another load is running.
             D3Error: the model is not there, is damaged, or does not fit; the old one stays.
         """
         if not self._loading.acquire(blocking=False):
@@ -189,17 +189,17 @@ class ModelHost:
             self._loading.release()
 
     def unload(self) -> bool:
-        """Let the model go, if one is loaded; whether there was one."""
+        """Unload the model; says whether one was loaded."""
         return self._replace(None)
 
     def close(self, patience: float = 0.0) -> bool:
-        """Unload the model; :meth:`using` loads one again.
+        """Unload the model. :meth:`using` loads one again.
 
         Args:
-            patience: seconds to wait for models that somebody still works with.
+            patience: seconds to wait for work in flight.
 
         Returns:
-            Whether all have ended: a process that ends beside a forward pass would be aborted.
+            Whether all models are closed. A process that exits during a forward pass is aborted.
         """
         self.unload()
         until = time.monotonic() + patience
@@ -208,7 +208,7 @@ class ModelHost:
         for one in open_models:
             if not one.closed.wait(max(0.0, until - time.monotonic())):
                 return False
-            one.model.queue.close()  # where that began on a thread of its own, wait for it
+            one.model.queue.close()  # if it began on another thread, wait for it
         return True
 
     def _load(self, name: str, version: int | None = None) -> LoadedModel:

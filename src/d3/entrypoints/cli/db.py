@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +11,9 @@ from d3.domain.errors import SettingsInvalid
 from d3.entrypoints.cli.opening import build_container
 from d3.entrypoints.cli.output import complain, out
 from d3.entrypoints.cli.progress import progress
+
+if TYPE_CHECKING:
+    from d3.container import Container
 
 
 @click.group()
@@ -20,7 +24,7 @@ def db() -> None:
 @db.command()
 def current() -> None:
     """Show the database, its revision and the one that D3 needs."""
-    schema = build_container().schema()
+    schema = _container().schema()
     out().print(f"database  {schema.database}", markup=False)
     out().print(f"revision  {schema.current() or 'none'}", markup=False)
     out().print(f"newest    {schema.head()}", markup=False)
@@ -36,7 +40,7 @@ def upgrade(*, no_backup: bool) -> None:
     An embedded database is first copied to a file next to it. Back up a server's database
     yourself. Several processes can run this at once: one upgrades, the others wait.
     """
-    schema = build_container().schema()
+    schema = _container().schema()
     with progress("Upgrading"):
         done = schema.upgrade(backup=not no_backup)
     if done.backup is not None:
@@ -68,6 +72,7 @@ def copy(*, source: str | None, target: str | None) -> None:
         copier = build_container().copier(source, target)
     except SettingsInvalid as error:
         raise click.UsageError(f"{error.problem} {error.remedy}") from error
+    click.get_current_context().call_on_close(copier.close)
     with progress("Copying") as tell:
         counts: dict[str, int] = copier.copy(
             lambda table, done, total: tell(f"Copying {table}", done, total)
@@ -80,7 +85,14 @@ def copy(*, source: str | None, target: str | None) -> None:
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def backup(file: Path) -> None:
     """Back up the embedded database to FILE. D3 may keep running."""
-    schema = build_container().schema()
+    schema = _container().schema()
     with progress("Copying") as tell:
         schema.backup(file, lambda what, done, total: tell(f"Copying {what}", done, total))
     out().print(f"The database was backed up to {file}.", markup=False, highlight=False)
+
+
+def _container() -> Container:
+    """All parts; the database is closed when the command ends."""
+    container = build_container()
+    click.get_current_context().call_on_close(container.database().close)
+    return container

@@ -80,7 +80,7 @@ def serve(
 
     from d3.entrypoints.http import create_app
     from d3.entrypoints.http.connections import descriptors_for
-    from d3.entrypoints.http.protocol import bounded_http
+    from d3.entrypoints.http.protocol import limited_http
     from d3.entrypoints.logs import configure_logs
 
     configure_logs(settings.log_format, settings.log_level)
@@ -89,7 +89,7 @@ def serve(
         application.d3.start(lambda container: see_to_keys(container, local=local))
     config = uvicorn.Config(
         application,
-        http=bounded_http(settings, descriptors_for(settings.max_connections)),
+        http=limited_http(settings, descriptors_for(settings.max_connections)),
         ws="none",
         log_config=None,
         access_log=False,

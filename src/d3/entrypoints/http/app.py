@@ -1,4 +1,4 @@
-"""The Litestar application: controllers, errors, and the start and stop of what they work with."""
+"""The Litestar application: its controllers, middleware, error handlers, start and stop."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ from d3.entrypoints.http.api.inference import InferenceController
 from d3.entrypoints.http.api.model import ModelController
 from d3.entrypoints.http.api.scans import ScanController
 from d3.entrypoints.http.middleware.access import AccessMiddleware
-from d3.entrypoints.http.middleware.cross_origin import CrossOrigin
-from d3.entrypoints.http.middleware.head_requests import HeadAsGet
-from d3.entrypoints.http.middleware.lingering_close import LingeringClose
-from d3.entrypoints.http.middleware.shutdown import StoppedRequests
+from d3.entrypoints.http.middleware.responses import (
+    CorsMiddleware,
+    HeadMiddleware,
+    LingeringCloseMiddleware,
+    ShutdownMiddleware,
+)
 from d3.entrypoints.http.middleware.telemetry import TelemetryMiddleware
 from d3.entrypoints.http.services import Services, new
 from d3.settings import Settings
@@ -35,22 +37,25 @@ class Application(Litestar):
     """D3 as an ASGI application, by itself or mounted under another one's prefix."""
 
     d3: Services
-    _observer: TelemetryMiddleware | None = None
+    _stack: TelemetryMiddleware | None = None
 
     async def __call__(self, scope: Scope | Any, receive: Receive | Any, send: Send | Any) -> None:
-        """Answer one request, observed; a parent that runs no lifespan is made up for."""
-        if self._observer is None:
-            gate = AccessMiddleware(self._answer, self.d3, partial(console.answer_refused, self))
-            answer = StoppedRequests(LingeringClose(HeadAsGet(gate)))
-            self._observer = TelemetryMiddleware(
-                CrossOrigin(answer, self.d3.settings.cors_origins),
-                self.d3.metrics,
-                self.d3.request_log.log,
-                self.d3.shown_address,
-            )
+        """Answer one request; the first one starts the services if no lifespan was run."""
+        if self._stack is None:
+            self._stack = self._with_middleware()
         if scope["type"] == "http" and not self.d3.started:
             await asyncio.to_thread(self.d3.start)
-        await self._observer(_below_prefix(scope), receive, send)
+        await self._stack(_below_prefix(scope), receive, send)
+
+    def _with_middleware(self) -> TelemetryMiddleware:
+        """The middleware, from the framework outwards."""
+        d3 = self.d3
+        answer: Any = AccessMiddleware(self._answer, d3, partial(console.answer_refused, self))
+        answer = HeadMiddleware(answer)
+        answer = LingeringCloseMiddleware(answer)
+        answer = ShutdownMiddleware(answer)
+        answer = CorsMiddleware(answer, d3.settings.cors_origins)
+        return TelemetryMiddleware(answer, d3.metrics, d3.request_log.log, d3.shown_address)
 
     async def _answer(self, scope: Scope | Any, receive: Receive | Any, send: Send | Any) -> None:
         await super().__call__(scope, receive, send)
@@ -60,8 +65,8 @@ def create_app(settings: Settings | None = None, **replaced: Any) -> Application
     """D3's HTTP service.
 
     ``uvicorn --factory d3.entrypoints.http:create_app`` serves it; under another ASGI application
-    it may be mounted at any prefix. The database is opened and the model loaded when the
-    application starts, or with the first request where nobody starts it.
+    it can be mounted at any prefix. The database is opened and the model loaded when the
+    application starts, or with the first request if the parent runs no lifespan.
 
     Args:
         settings: from the environment and ``.env`` unless given.
@@ -75,8 +80,8 @@ def create_app(settings: Settings | None = None, **replaced: Any) -> Application
     @asynccontextmanager
     async def running(_: Litestar) -> AsyncIterator[None]:
         await asyncio.to_thread(services.start)
-        # What is there now stays: looking through it for garbage would stop every request at once.
-        ours = gc.get_freeze_count() == 0  # or else another application of this process did it
+        # What exists now stays for good. Scanning it for garbage would pause all requests.
+        ours = gc.get_freeze_count() == 0  # not another application's
         if ours:
             gc.collect()
             gc.freeze()
@@ -111,7 +116,7 @@ def create_app(settings: Settings | None = None, **replaced: Any) -> Application
 
 
 def _below_prefix(scope: Any) -> Any:
-    """The scope as the framework expects it where a parent left its prefix in the path."""
+    """The scope with the parent's prefix removed from the path, as the framework expects it."""
     prefix, path = scope.get("root_path", "").rstrip("/"), scope.get("path", "")
     if prefix and (path == prefix or path.startswith(prefix + "/")):
         return {**scope, "path": path[len(prefix) :] or "/"}

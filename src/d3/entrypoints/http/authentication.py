@@ -1,4 +1,4 @@
-"""Whose key or session a request brings, guesses counted; and rates, kept to."""
+"""API keys, sessions and rate limits: who a caller is, and how often they may call."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _NO_RATE = "none"
 
 
 class Authenticator:
-    """What the gate and the sign-in page ask.
+    """Checks keys and sessions for the access middleware and the sign-in page.
 
     Args:
-        key_cache: knows callers by their keys.
-        sessions: gives what reads sessions; made with the first one.
-        limiter: counts.
-        query: runs what may wait on the threads kept for that.
-        rate_failed_keys: refused keys that one address may send.
+        key_cache: looks up keys.
+        sessions: makes the reader of session cookies, when the first one arrives.
+        limiter: counts requests and refused keys.
+        query: runs blocking calls on the threads for queries.
+        rate_failed_keys: refused keys allowed for one address, such as ``"10/minute"``.
     """
 
     def __init__(
@@ -44,16 +44,19 @@ class Authenticator:
         self._rate_failed_keys = rate_failed_keys
 
     async def by_key(self, key: str, address: str | None, headers: Headers) -> Caller:
-        """Whose key it is; guesses from one address are counted, and good keys never shut out.
+        """The caller with this key.
+
+        Refused keys are counted for each address. A key that was valid before is never blocked
+        by the refusals of others at its address.
 
         Args:
-            key: as it was sent.
-            address: of whoever sent it.
-            headers: takes those of the rate, if that is why the key is refused.
+            key: as sent.
+            address: the caller's.
+            headers: gets the rate's headers if the key is refused because of the rate.
 
         Raises:
-            AccessRefused: nobody's, or no longer good.
-            RateLimited: too many were refused before.
+            AccessRefused: the key is unknown, revoked or expired, or its user disabled.
+            RateLimited: too many keys from this address were refused.
             StorageFailed: the accounts cannot be read.
         """
         key_cache = self._key_cache
@@ -75,10 +78,10 @@ class Authenticator:
         return caller
 
     async def by_session(self, token: str) -> Caller | None:
-        """Who signed in; None if the token is none of ours.
+        """The caller with this session; None if the token is not one of this service.
 
         Raises:
-            SessionEnded: it is over, or the key that began it is no longer good.
+            SessionEnded: the session is over, or its key is no longer valid.
             StorageFailed: the accounts cannot be read.
         """
         key_id = (await self._reader()).key_of(token)
@@ -93,19 +96,19 @@ class Authenticator:
         return caller
 
     async def begin_session(self, key_id: str) -> str:
-        """A token for the key of this id, which was shown just now."""
+        """A session token for a key that was just checked."""
         return (await self._reader()).begin(key_id)
 
     async def count(self, rate: str, who: str, headers: Headers) -> None:
-        """Count one request.
+        """Count one request against a rate.
 
         Args:
-            rate: that is allowed.
-            who: to whom it counts.
-            headers: takes those of the rate.
+            rate: such as ``"100/minute"``, or ``"none"``.
+            who: whom the request counts for.
+            headers: gets the rate's headers.
 
         Raises:
-            RateLimited: it is one too many.
+            RateLimited: the request exceeds the rate.
         """
         if rate == _NO_RATE:
             return

@@ -1,4 +1,4 @@
-"""Who sends a request, as the access middleware found, and what they may do."""
+"""The caller of a request, found by the access middleware, and the guard for scopes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from d3.domain.access import Caller
 from d3.domain.accounts import Scope
 
 CALLER = "caller"
-"""The caller's place in the state of a request's scope."""
+"""The key of the caller in the state of a request's ASGI scope."""
 
 
 def caller_of(request: ASGIConnection[Any, Any, Any, Any]) -> Caller:
-    """Who sends this request."""
+    """The caller of this request."""
     caller: Caller = request.scope["state"][CALLER]
     return caller
 
@@ -28,7 +28,8 @@ def requires(scope: Scope) -> Callable[[ASGIConnection[Any, Any, Any, Any], Any]
     """
 
     def guard(connection: ASGIConnection[Any, Any, Any, Any], _: Any) -> None:
-        if connection.scope["method"] != "OPTIONS":  # asks what is allowed, and does nothing
+        scope_of: Any = connection.scope
+        if scope_of["method"] != "OPTIONS":  # a preflight carries no key and does nothing
             caller_of(connection).check(scope)
 
     return guard

@@ -1,4 +1,4 @@
-"""How many connections there are, in all and of one address; and how many descriptors for them."""
+"""Limits on open connections, in total and for each address, and on file descriptors."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from d3.settings import Settings
 
 _LEAST = 16
 _OTHER_DESCRIPTORS = 512
-"""For the database, decoding, models and the like."""
+"""Descriptors for everything but connections: database, decoding, models."""
 _HEARD = 100
 
 
 class Connections:
-    """Counts open connections; used on one event loop alone.
+    """Counts open connections. Used on one event loop only.
 
     Args:
-        settings: say how many there may be.
-        most: of them at once; the settings' unless the system has fewer descriptors.
+        settings: hold the limits.
+        most: connections at once; the settings' limit unless given.
     """
 
     def __init__(self, settings: Settings, most: int | None = None) -> None:
@@ -35,7 +35,7 @@ class Connections:
         self._of_one: Counter[str] = Counter()
 
     def enter(self, address: str | None) -> bool:
-        """One more is open, from this address; whether it may stay."""
+        """Count a new connection from this address; says whether it may stay."""
         who = _counted_as(address)
         self._open += 1
         self._of_one[who] += 1
@@ -44,7 +44,7 @@ class Connections:
         )
 
     def leave(self, address: str | None) -> None:
-        """It is closed."""
+        """Count a connection as closed."""
         who = _counted_as(address)
         self._open -= 1
         self._of_one[who] -= 1
@@ -53,11 +53,11 @@ class Connections:
 
     @property
     def overrun(self) -> bool:
-        """Whether so many come that there is no time to tell each of them."""
+        """Whether there are too many refused connections to answer each of them."""
         return self._open > self._most + _HEARD
 
     def _is_free(self, address: str | None) -> bool:
-        """Whether many come from there: this machine, or a proxy that stands for many."""
+        """Whether the address has no limit of its own: this machine, or a trusted proxy."""
         return (
             address is None
             or access.is_loopback(address)
@@ -70,7 +70,7 @@ def _counted_as(address: str | None) -> str:
 
 
 def descriptors_for(connections: int) -> int:
-    """Have the system allow as many files as these connections need; how many there may be then."""
+    """Raise the limit on file descriptors for so many connections; gives how many are possible."""
     wanted = connections + _OTHER_DESCRIPTORS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -1,6 +1,7 @@
-"""One body for every error: ``application/problem+json`` (RFC 9457), for old clients too.
+"""Error responses: one body for all, ``application/problem+json`` (RFC 9457).
 
-The sentence says what was wrong and what to do; never a path, a traceback or a library's text.
+The message says what was wrong and what to do. It never holds a path, a traceback or a library's
+own text.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from d3.entrypoints.http.waiting import ClientLeft, answer_nobody
 _LOG = logging.getLogger("d3.http")
 PROBLEM = "application/problem+json"
 
-# The first class of an error's ancestry that stands here decides.
+# The first class in an error's MRO that is listed here decides.
 STATUS: dict[type[d3.D3Error], HTTPStatus] = {
     d3.IdempotencyKeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
     d3.FormTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -69,17 +70,17 @@ STATUS: dict[type[d3.D3Error], HTTPStatus] = {
 }
 
 _RETRY_AFTER_SECONDS = 5
-_BROKE_OFF = "client disconnected prematurely"  # the framework's words, as an error of the server
+_BROKE_OFF = "client disconnected prematurely"  # the framework reports it as a server error
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 
 
 class Problem(msgspec.Struct, kw_only=True):
-    """What every error answers.
+    """The body of every error response.
 
     Attributes:
         success: always false.
         error: what was wrong and what to do about it, for people.
-        code: a stable word, for programs.
+        code: a stable word for programs.
         type: a URI reference of the kind of problem.
         title: the kind of problem, for people.
         status: the HTTP status.
@@ -98,12 +99,12 @@ class Problem(msgspec.Struct, kw_only=True):
 
 
 def status_of(error: d3.D3Error) -> HTTPStatus:
-    """The HTTP status by which an error is answered."""
+    """The HTTP status of an error."""
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
 def answer_d3_error(request: Request[Any, Any, Any], error: d3.D3Error) -> Response[bytes]:
-    """An error of ours: its own sentence and code."""
+    """The response to one of D3's errors, with its message and code."""
     status = status_of(error)
     if status == HTTPStatus.INTERNAL_SERVER_ERROR and _is_exhausted(error):
         error, status = _exhausted(error), HTTPStatus.SERVICE_UNAVAILABLE
@@ -119,7 +120,7 @@ def answer_d3_error(request: Request[Any, Any, Any], error: d3.D3Error) -> Respo
 
 
 def answer_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-    """An error of the framework, in our words."""
+    """The response to one of the framework's errors, in D3's words."""
     status = HTTPStatus(error.status_code)
     if error.detail == _BROKE_OFF:
         return answer_d3_error(
@@ -141,13 +142,13 @@ def answer_http_error(request: Request[Any, Any, Any], error: HTTPException) -> 
 
 
 def _fields_named(said: list[Any], what: str = "unknown") -> set[str]:
-    """Fields of a JSON body that are unknown or missing, which msgspec's sentence alone names."""
+    """Unknown or missing fields of a JSON body, taken from msgspec's message."""
     messages = (str(one.get("message", "")) for one in said if isinstance(one, dict))
     return {found[1] for one in messages if (found := re.search(rf"{what} field `(.*?)`", one))}
 
 
 def _methods_of(request: Request[Any, Any, Any]) -> list[str]:
-    """What the routes at the request's address know; RFC 9110 wants it beside every 405."""
+    """The methods allowed at the request's path; RFC 9110 requires them with every 405."""
     path = request.scope["path"].rstrip("/")
     known = {
         method
@@ -159,7 +160,7 @@ def _methods_of(request: Request[Any, Any, Any]) -> list[str]:
 
 
 def answer_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """A defect of ours: logged in full, answered without a word of it."""
+    """The response to a bug: details go to the log only."""
     if _is_exhausted(error):
         return answer_d3_error(request, _exhausted(error))
     _LOG.error("unexpected error", exc_info=error)
@@ -170,7 +171,7 @@ def answer_unexpected(request: Request[Any, Any, Any], error: Exception) -> Resp
 
 
 def _is_exhausted(error: BaseException | None) -> bool:
-    """Whether the system refused a file, a process or memory, however deep that is wrapped."""
+    """Whether the cause, however deep, is a lack of file descriptors, processes or memory."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _EXHAUSTED:
             return True
@@ -194,7 +195,7 @@ def problem(
     sentence: str,
     headers: dict[str, str] | None = None,
 ) -> Response[bytes]:
-    """The answer to a request that failed."""
+    """The response to a request that failed."""
     request_id = request.scope.get("state", {}).get("request_id", "")
     return Response(
         problem_body(status, code, sentence, request_id),
@@ -205,7 +206,7 @@ def problem(
 
 
 def problem_body(status: HTTPStatus, code: str, sentence: str, request_id: str) -> bytes:
-    """The one body of every error."""
+    """The encoded body of an error response."""
     return msgspec.json.encode(
         Problem(
             success=False,

@@ -1,9 +1,9 @@
-"""What Prometheus reads at ``/metrics``; one registry per application, nothing global."""
+"""Prometheus metrics of the service and its queue; each application has its own registry."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import cache
+from functools import cache, partial
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -15,9 +15,12 @@ from prometheus_client import (
 )
 
 from d3.domain.errors import D3Error
+from d3.domain.ports.queue import DetectionQueue, Lane, Waiting
 from d3.domain.services.detection import Judged
 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+_IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_FILL = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
@@ -25,13 +28,13 @@ class Metrics:
     """Counters, gauges and histograms of one service.
 
     Attributes:
-        registry: for whoever has more to report.
+        registry: where further metrics are registered.
     """
 
     def __init__(self) -> None:
         self.registry = self._registry = CollectorRegistry()
         labels = ("method", "route", "status")
-        # Finding a metric by its labels costs more than counting: what was found is kept.
+        # Looking up a metric by its labels costs more than counting, so lookups are cached.
         self._requests = cache(
             Counter(
                 "d3_http_requests", "Requests answered.", labels, registry=self._registry
@@ -99,9 +102,87 @@ class Metrics:
                 self._images(one.code).inc()
 
     def watch(self, name: str, about: str, value: Callable[[], float]) -> None:
-        """Report what a function tells whenever somebody asks."""
+        """Register a gauge that calls a function for its value."""
         Gauge(name, about, registry=self._registry).set_function(value)
 
     def render(self) -> tuple[bytes, str]:
-        """The text for Prometheus, and its media type."""
+        """The metrics as text, and the text's media type."""
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
+
+
+class QueueMetrics:
+    """Implements ``QueueEvents``.
+
+    Args:
+        registry: where the metrics are registered.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+        self._images = Histogram(
+            "d3_batch_images", "Images per forward pass.", buckets=_IMAGES, registry=registry
+        )
+        self._fill = Histogram(
+            "d3_batch_fill",
+            "Images per forward pass as a share of D3_BATCH_SIZE.",
+            buckets=_FILL,
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "d3_batch_seconds",
+            "Seconds of a forward pass on the device.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._dropped = Counter(
+            "d3_queue_dropped",
+            "Images without a result: rejected, expired, cancelled or failed.",
+            ("lane", "reason"),
+            registry=registry,
+        )
+        self._out_of_memory = Counter(
+            "d3_device_out_of_memory",
+            "Batches that did not fit in the device's memory.",
+            registry=registry,
+        )
+        self._restarts = Counter(
+            "d3_detector_restarts", "Times the detector's thread was replaced.", registry=registry
+        )
+
+    def watch(self, queue: Callable[[], DetectionQueue | None]) -> None:
+        """Register gauges of what waits in the current queue."""
+
+        def report(name: str, about: str, value: Callable[[Waiting], float]) -> None:
+            gauge = Gauge(name, about, ("lane",), registry=self._registry)
+            for lane in Lane:
+                gauge.labels(lane.value).set_function(partial(now, lane, value))
+
+        def now(lane: Lane, value: Callable[[Waiting], float]) -> float:
+            one = queue()
+            return value(one.waiting(lane) if one is not None else Waiting())
+
+        report(
+            "d3_queue_images", "Images that are waiting or being decoded.", lambda one: one.images
+        )
+        report(
+            "d3_queue_bytes", "Memory used by these images, in bytes.", lambda one: one.size_bytes
+        )
+        report(
+            "d3_queue_oldest_seconds",
+            "Seconds the oldest image has waited for the device.",
+            lambda one: one.oldest_seconds,
+        )
+
+    def scored(self, images: int, fill: float, seconds: float) -> None:
+        self._images.observe(images)
+        self._fill.observe(fill)
+        self._seconds.observe(seconds)
+
+    def dropped(self, lane: Lane, reason: str, images: int) -> None:
+        self._dropped.labels(lane.value, reason).inc(images)
+
+    def out_of_memory(self) -> None:
+        self._out_of_memory.inc()
+
+    def restarted(self) -> None:
+        self._restarts.inc()

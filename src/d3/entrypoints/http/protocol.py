@@ -1,8 +1,8 @@
-"""HTTP as uvicorn speaks it, with bounds that it has not: of connections, heads and waiting.
+"""uvicorn's HTTP protocol with limits: on connections, header sections and slow clients.
 
-A head has a size and a time to arrive; trailers are dropped, which the parser hands on as headers;
-whoever does not read what was written is cut off; and connections are counted, so that strangers
-who only hold them keep nobody out.
+A header section has a maximal size and time. Trailers, which the parser reports as headers, are
+dropped. A client that does not read its response is disconnected. Connections are counted, so that
+idle ones cannot shut others out.
 """
 
 from __future__ import annotations
@@ -21,34 +21,34 @@ from d3.entrypoints.http.errors import PROBLEM, problem_body
 from d3.settings import Settings
 
 HEAD_BYTES = 64 * 1024
-"""Of the request's target and its headers together, and of its trailers."""
+"""The largest header section, request target included; also the largest trailer section."""
 HEAD_SECONDS = 20.0
-"""From the first byte of a head, or from the connection's beginning, to the head's end."""
+"""For a header section to arrive, from its first byte or from the start of the connection."""
 WRITE_SECONDS = 30.0
-"""For what was written to be read so far that there is room for more."""
+"""For a client to read enough of a response that more can be written."""
 
 _LINGER_SECONDS = 1.0
 _RETRY_SECONDS = 5
 _TOO_LARGE = f"The headers of the request are larger than {HEAD_BYTES:,} bytes."
 
 
-def bounded_http(settings: Settings, most: int | None = None) -> Any:
+def limited_http(settings: Settings, most: int | None = None) -> Any:
     """The protocol for a server with these settings.
 
     Args:
-        settings: say how many connections there may be.
-        most: of them at once, where the system allows fewer.
+        settings: hold the limits.
+        most: connections at once, if the system allows fewer than the settings.
     """
-    return partial(BoundedHttp, connections=Connections(settings, most))
+    return partial(LimitedHttp, connections=Connections(settings, most))
 
 
-class BoundedHttp(HttpToolsProtocol):
+class LimitedHttp(HttpToolsProtocol):
     """One connection.
 
     Args:
-        connections: all of them.
-        arguments: of uvicorn's own protocol.
-        named: likewise.
+        connections: counts them.
+        arguments: for uvicorn's protocol.
+        named: for uvicorn's protocol.
     """
 
     def __init__(self, *arguments: Any, connections: Connections, **named: Any) -> None:
@@ -64,7 +64,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._write_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """A stranger is there; if it is one too many, it is told and let go."""
+        """Accept a connection, or refuse it where there are too many."""
         super().connection_made(transport)
         if self._counted.enter(self._address):
             self._await_head()
@@ -79,7 +79,7 @@ class BoundedHttp(HttpToolsProtocol):
             )
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is closed."""
+        """Stop the timers of a closed connection."""
         self._counted.leave(self._address)
         for timer in (self._head_timer, self._write_timer):
             if timer is not None:
@@ -87,14 +87,14 @@ class BoundedHttp(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came; a head that does not end is given up, though it has no line yet."""
+        """Parse bytes. A header section that grows too long is refused, also without a line end."""
         if self._refused:
             return
         self._ended, self._heard = False, True
         super().data_received(data)
         if self.transport.is_closing():
             return
-        # What came behind the end of a message is of no known length: it counts from the next read.
+        # What follows the end of a message has no known length; it counts from the next read.
         self._unparsed = self._unparsed + len(data) if self._in_head and not self._ended else 0
         if self._unparsed > HEAD_BYTES:
             self.send_400_response(_TOO_LARGE)
@@ -102,30 +102,31 @@ class BoundedHttp(HttpToolsProtocol):
             self._await_head()
 
     def send_400_response(self, msg: str) -> None:
-        """Say why, then end the connection gently."""
+        """Send the reason, then close the connection so that the client can read it."""
         self._refuse(HTTPStatus.BAD_REQUEST, "invalid_http", msg)
 
     def on_message_begin(self) -> None:
-        """A head begins."""
+        """A header section begins."""
         super().on_message_begin()
         self._in_head, self._head, self._unparsed = True, 0, 0
 
     def on_url(self, url: bytes) -> None:
-        """A piece of the target."""
+        """A part of the request target."""
         self._count(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A whole header; behind the body it is a trailer, and nobody's business here.
+        """A header, or behind the body a trailer, which is dropped.
 
-        Taken for a header, a trailer would say who asks after everybody in front has looked.
+        Taken for a header, a trailer could change the caller after a proxy has checked the
+        request.
         """
         self._count(len(name) + len(value))
         if self._in_head:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """The head has ended."""
+        """The header section has ended."""
         self._in_head, self._head = False, 0
         if self._head_timer is not None:
             self._head_timer.cancel()
@@ -133,17 +134,17 @@ class BoundedHttp(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """The next head may begin."""
+        """The next header section may begin."""
         self._in_head = self._ended = True
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """An answer was written; if the connection ends with it, it has to be read in time."""
+        """A response was written. If the connection closes with it, it must be read in time."""
         super().on_response_complete()
         self._end_in_time()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Nothing more was asked."""
+        """No further request came in time."""
         super().timeout_keep_alive_handler()
         self._end_in_time()
 
@@ -153,12 +154,12 @@ class BoundedHttp(HttpToolsProtocol):
         self._end_in_time()
 
     def pause_writing(self) -> None:
-        """What was written is not read: that may last a while, not for ever."""
+        """The client does not read: allow it some time."""
         super().pause_writing()
         self._write_timer = self.loop.call_later(WRITE_SECONDS, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """It is read."""
+        """The client reads again."""
         super().resume_writing()
         if self._write_timer is not None and not self.transport.is_closing():
             self._write_timer.cancel()
@@ -175,7 +176,7 @@ class BoundedHttp(HttpToolsProtocol):
     def _give_up_head(self) -> None:
         self._head_timer = None
         if self.cycle is not None and not self.cycle.response_complete:
-            return self._await_head()  # what is being answered comes first
+            return self._await_head()  # a response is being sent
         if not self._heard:
             return self.transport.close()
         return self._refuse(
@@ -185,14 +186,14 @@ class BoundedHttp(HttpToolsProtocol):
         )
 
     def _end_in_time(self) -> None:
-        """A connection that is closing waits for its last bytes to be read, but not for ever."""
+        """Abort a closing connection if the client does not read its last bytes in time."""
         if self.transport.is_closing() and self._write_timer is None:
             self._write_timer = self.loop.call_later(WRITE_SECONDS, self.transport.abort)
 
     def _refuse(self, status: HTTPStatus, code: str, sentence: str) -> None:
-        """Say why, then end the connection gently: what still comes is thrown away for a moment.
+        """Send the reason and close, discarding what still arrives for a moment.
 
-        Closed at once it would be reset, and the answer lost with it.
+        A connection closed at once is reset, and the response is lost with it.
         """
         if self._refused or self.transport.is_closing():
             return
@@ -205,12 +206,12 @@ class BoundedHttp(HttpToolsProtocol):
     def _count(self, size: int) -> None:
         self._head += size
         if self._head > HEAD_BYTES:
-            # The parser hands it on as its own error, which is answered with 400.
+            # The parser reports it as its own error, which is answered with 400.
             raise httptools.HttpParserError(_TOO_LARGE)
 
 
 def _problem(status: HTTPStatus, code: str, sentence: str) -> bytes:
-    """The whole answer to a request that no application sees."""
+    """The bytes of a response to a request that never reaches the application."""
     request_id = uuid.uuid4().hex
     body = problem_body(status, code, sentence, request_id)
     lines = [

@@ -1,4 +1,4 @@
-"""What a running service does by itself: notes of used keys, and old rows deleted."""
+"""The background job that deletes old rows and records when keys were last used."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _PURGE_SECONDS = 3600.0
 
 
 class RetentionJob:
-    """Looks after things in a thread of its own.
+    """Deletes old rows and writes the last uses of keys, again and again.
 
     Args:
         key_cache: knows which keys were used.
-        history: loses what is too old.
+        history: rows are deleted here.
         clock: tells the time.
-        settings: say what is too old.
+        settings: hold how long rows are kept.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class RetentionJob:
         self._settings = settings
 
     def run(self, stopping: threading.Event) -> None:
-        """Go on until the service stops; what cannot be done now is tried again."""
+        """Run until the event is set. What fails is tried again at the next turn."""
         purged_at = -_PURGE_SECONDS
         while not stopping.is_set():
             if self._clock.monotonic() - purged_at >= _PURGE_SECONDS:
@@ -47,7 +47,7 @@ class RetentionJob:
             self._try(self._key_cache.write_uses)
 
     def purge(self) -> None:
-        """Delete idempotency keys that have expired and what the settings say is too old."""
+        """Delete expired idempotency keys and rows older than the settings allow."""
         settings = self._settings
         self._try(self._purge_keys)
         results, records = map(self._before, (settings.history_days, settings.request_log_days))
@@ -67,5 +67,5 @@ class RetentionJob:
             work()
         except D3Error as error:
             _LOG.warning("old results and records could not be deleted: %s", error)
-        except Exception:  # noqa: BLE001  the thread looks after more than this
+        except Exception:  # noqa: BLE001  the thread has other work
             _LOG.exception("old results and records could not be deleted")

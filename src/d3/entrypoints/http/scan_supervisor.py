@@ -1,4 +1,4 @@
-"""Keeping a worker process going while the service has scans to see to."""
+"""The background job that keeps a worker process running while there are scans to do."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _PATIENCE_SECONDS = 10.0
 
 
 class ScanSupervisor:
-    """Starts the worker when there is work, and again when it died; in a thread of its own.
+    """Starts a worker when there are scans to do, and again when it dies.
 
-    Several replicas keep a worker each; these share what there is to do.
+    Each replica of the service runs a worker. The workers share the scans.
 
     Args:
-        ledger: knows the scans.
-        settings: the worker's too.
+        ledger: lists the scans.
+        settings: of the service and its worker.
     """
 
     def __init__(self, ledger: Callable[[], ScanLedger], settings: Settings) -> None:
@@ -43,28 +43,28 @@ class ScanSupervisor:
 
     @property
     def working(self) -> bool:
-        """Whether a worker lives."""
+        """Whether a worker is running."""
         return self._worker is not None
 
     def wake(self) -> None:
-        """There may be work now."""
+        """Look for work now."""
         self._woken.set()
 
     def run(self, stopping: threading.Event) -> None:
-        """Go on until the service stops and wakes it; what cannot be done now is tried again."""
+        """Run until the event is set and :meth:`wake` is called. What fails is tried again."""
         failures = 0
         while not stopping.is_set():
             try:
                 if self._is_due():
                     failures = 0 if self._see_to_it(stopping) else failures + 1
-            except Exception:  # noqa: BLE001  whatever it was, scans go on when it is over
+            except Exception:  # noqa: BLE001  scans continue when the cause is gone
                 failures += 1
                 _LOG.exception("the scan worker could not be started; D3 will try again")
             self._woken.wait(pause_after(failures, 1.0, _LONGEST_PAUSE) or _LOOK_SECONDS)
             self._woken.clear()
 
     def _see_to_it(self, stopping: threading.Event) -> bool:
-        """Have a worker work; whether it did all there was, or at least lived long."""
+        """Run a worker to its end; says whether it finished all scans or at least ran for long."""
         begun = time.monotonic()
         code = self._work(stopping)
         if code not in (0, 1) and not stopping.is_set():
@@ -79,12 +79,12 @@ class ScanSupervisor:
             return False
 
     def _work(self, stopping: threading.Event) -> int:
-        """Start a worker and wait for its end, or end it with the service."""
+        """Start a worker and wait for its exit code; end it when the service stops."""
         self._worker = worker = subprocess.Popen(
             [sys.executable, "-P", "-m", _MODULE],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for the service, which ends its worker
+            start_new_session=True,  # Ctrl-C goes to the service, which stops its worker
         )
         _LOG.info("the scan worker is process %d", worker.pid)
         assert worker.stdin is not None

@@ -1,4 +1,4 @@
-"""Everything a request may need, started together and stopped in order."""
+"""What the handlers work with: the parts of a running service, started and stopped in order."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from d3.domain.errors import D3Error, LinksOff, Overloaded
 from d3.domain.models import PUBLISHED, STARTER
 from d3.domain.ports.images import LinkedImage
 from d3.entrypoints.http.authentication import Authenticator
-from d3.entrypoints.http.metrics import Metrics
-from d3.entrypoints.http.queue_metrics import QueueMetrics
+from d3.entrypoints.http.metrics import Metrics, QueueMetrics
 from d3.entrypoints.http.retention import RetentionJob
 from d3.entrypoints.http.scan_supervisor import ScanSupervisor
 from d3.settings import Settings
@@ -39,11 +38,11 @@ _BETTER = f"`d3 models pull {PUBLISHED}` downloads the published detector."
 
 @dataclass(frozen=True, slots=True)
 class BackgroundJob:
-    """What a service does by itself, in a thread of its own.
+    """Work that a service does in a background thread.
 
     Attributes:
-        run: goes on until the event is set.
-        patience: seconds in which it has to end then; None for however long it takes.
+        run: runs until the event is set.
+        patience: seconds to wait for its end then; None to wait as long as it takes.
     """
 
     run: Callable[[threading.Event], None]
@@ -51,11 +50,11 @@ class BackgroundJob:
 
 
 class Services:
-    """A running service; made stopped.
+    """The parts of a service. It does nothing before :meth:`start`.
 
     Args:
-        container: wires the parts.
-        metrics: counts.
+        container: makes the parts.
+        metrics: what ``/metrics`` shows.
     """
 
     def __init__(self, container: Container, metrics: Metrics) -> None:
@@ -88,7 +87,7 @@ class Services:
         )
         self._container = container
         retention = RetentionJob(self.key_cache, self.history, self.clock, self.settings)
-        # In the order of their end; a download of the follower's may take minutes more.
+        # In the order in which they are stopped. The follower may be in a download of minutes.
         self._jobs = [
             BackgroundJob(self.follower.run, _JOB_SECONDS),
             BackgroundJob(retention.run, _JOB_SECONDS),
@@ -108,7 +107,7 @@ class Services:
         self._watch(metrics)
 
     def _watch(self, metrics: Metrics) -> None:
-        """Report what the parts tell whenever somebody asks."""
+        """Register the gauges that read the parts' state."""
         metrics.watch(
             "d3_model_loaded",
             "1 while a model is loaded.",
@@ -140,13 +139,13 @@ class Services:
             )
 
     def start(self, ready: Callable[[Container], None] = lambda _: None) -> None:
-        """Bring the embedded database up to date and load the model; does it once.
+        """Upgrade the embedded database and load the model. A second call does nothing.
 
-        A model that cannot be loaded is logged, not raised: the service then says so in
-        ``/health/ready`` and answers predictions with 503.
+        A model that cannot be loaded is logged, not raised. ``/health/ready`` says so, and
+        predictions are answered with 503.
 
         Args:
-            ready: called once the database is, before the model is loaded.
+            ready: called when the database is ready, before the model is loaded.
 
         Raises:
             StorageFailed: the database cannot be used.
@@ -178,10 +177,12 @@ class Services:
             self.started = True
 
     def stop(self) -> bool:
-        """Finish what is in flight, write what waits, close everything; does it once.
+        """Finish requests in flight, write waiting results, close everything.
+
+        A second call does nothing.
 
         Returns:
-            Whether all of it ended.
+            Whether everything ended in time.
         """
         with self._lock:
             if not self._stopping.is_set():
@@ -207,27 +208,27 @@ class Services:
         return bool(ended)
 
     def shown_address(self, address: str) -> str | None:
-        """What of a caller's address is recorded."""
+        """The part of a caller's address that is recorded: all, a prefix, or None."""
         kept = self.settings.log_addresses
         if kept == "none":
             return None
         return truncated(address) if kept == "truncated" else address
 
     async def query(self, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-        """Ask the database on the threads kept for that, never on the event loop."""
+        """Run a database query on the threads for queries, not on the event loop."""
         return await asyncio.wrap_future(self._queries.submit(work, *arguments, **named))
 
     async def chore(self, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-        """Load, hash or store on the threads kept for that: such work takes seconds."""
+        """Run work of seconds, such as loading a model, on the threads for such work."""
         return await asyncio.wrap_future(self._chores.submit(work, *arguments, **named))
 
     async def fetch(self, url: str) -> LinkedImage:
-        """Fetch what a link leads to.
+        """Fetch the image at a URL.
 
         Raises:
-            LinksOff: the settings say no.
-            Overloaded: too many wait already.
-            D3Error: it leads to no image.
+            LinksOff: ``D3_FETCH_LINKS`` is off.
+            Overloaded: too many fetches wait already.
+            D3Error: the URL gives no image.
         """
         if not self.settings.fetch_links:
             raise LinksOff(
@@ -240,7 +241,7 @@ class Services:
                 "Try again in a moment.",
                 retry_after=5,
             )
-        fetch = self._container.links()  # not before: most services need no HTTP client
+        fetch = self._container.links()  # made late: most services need no HTTP client
         self._fetching += 1
         try:
             return await asyncio.wrap_future(self._fetchers.submit(fetch, url))
@@ -248,9 +249,9 @@ class Services:
             self._fetching -= 1
 
     async def storage_trouble(self) -> str | None:
-        """Why results could not be kept now; None where they could.
+        """Why the database could not store a result now; None if it could.
 
-        Asked often, as readiness is, the database is tried once a second at most.
+        The database is tried at most once a second, however often readiness is asked for.
         """
         now = self.clock.monotonic()
         if self._storage_check is None or (
@@ -269,11 +270,11 @@ class Services:
 
 
 D3: TypeAlias = NamedDependency[Services]
-"""How a handler asks for the services, in its parameter ``d3``."""
+"""The type of a handler's parameter ``d3``: the services, injected."""
 
 
 def new(settings: Settings, **replaced: Any) -> Services:
-    """The services for these settings; parts of the container may be replaced, for tests."""
+    """The services for these settings. Tests replace parts of the container."""
     container = Container(settings=settings)
     container.serving.override(True)
     container.decoder.override(container.untrusted_decoder)

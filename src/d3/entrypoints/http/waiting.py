@@ -1,4 +1,4 @@
-"""How a request waits for what threads do: no longer than its client, or the time it has."""
+"""Waiting for the work of other threads, until the client disconnects or time is up."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ CLIENT_CLOSED_REQUEST = 499
 
 
 class ClientLeft(Exception):
-    """Nobody waits for the answer any more."""
+    """The client disconnected."""
 
 
 async def wait_unless_disconnected(
     request: Request[Any, Any, Any], work: Awaitable[_T] | Future[_T], until: float
 ) -> _T:
-    """Wait for it as long as the client does, whose body must have come.
+    """Wait for work as long as the client is connected and there is time.
 
     Args:
-        request: whose client may leave.
-        work: is cancelled where nobody waits for it.
-        until: on the monotonic clock, when the time a request has is over.
+        request: its body must have been received.
+        work: cancelled when the client disconnects or time is up.
+        until: the end of the request's time, on the monotonic clock.
 
     Raises:
-        ClientLeft: the client did not wait.
-        DeadlineExceeded: the time is over.
+        ClientLeft: the client disconnected.
+        DeadlineExceeded: time is up.
     """
     loop = asyncio.get_running_loop()
     waiting: asyncio.Future[_T] = (
@@ -65,7 +65,7 @@ async def wait_unless_disconnected(
             ),
         )
 
-    # Most answers come soon: watching the connection is for those that do not.
+    # Most work is done soon. The connection is watched only for work that is not.
     timer = loop.call_later(_SOON, watch)
     try:
         return await waiting
@@ -86,5 +86,5 @@ async def _left(request: Request[Any, Any, Any]) -> None:
 
 
 def answer_nobody(_: Request[Any, Any, Any], __: ClientLeft) -> Response[bytes]:
-    """What nobody reads; the status is for the log."""
+    """An empty response, for a client that is gone. Its status is for the log."""
     return Response(b"", status_code=CLIENT_CLOSED_REQUEST)

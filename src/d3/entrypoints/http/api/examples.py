@@ -207,7 +207,7 @@ ERRORS: dict[int, tuple[str, str]] = {
         "not_an_image",
         _NO_IMAGE,
     ),
-    422: ("damaged_image", "The JPEG image is damaged or cut short. Fetch or export it again."),
+    422: ("damaged_image", "The JPEG image is damaged or cut short. Download or export it again."),
     503: (
         "model_not_loaded",
         (

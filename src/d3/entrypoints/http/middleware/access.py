@@ -1,11 +1,11 @@
-"""The door of the service: whose request this is, whether it may come, and how often.
+"""Access control: who the caller is, whether they may call, and how often.
 
-A key in a header comes first. What a browser adds by itself, a session's cookie or its place on
-this machine, counts only where no page of another site has it ask: that rule, for forms and for
-calls, is :func:`d3.domain.access.comes_from_elsewhere`.
+A key in a header is checked first. Credentials that a browser adds by itself, which are the session
+cookie and access from this machine without a key, count only if no page of another site made the
+request (:func:`d3.domain.access.comes_from_elsewhere`).
 
-A plain ASGI wrapper before the framework, so that whatever is refused costs no reading and no
-parsing, and a handler that forgets to ask is closed all the same.
+This is ASGI middleware in front of the framework: a refused request is neither read nor parsed, and
+a handler without a guard is still not public.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from d3.domain.errors import CrossSite, D3Error, HostInvalid, HostRefused, KeyMi
 from d3.entrypoints.http.authentication import Headers
 from d3.entrypoints.http.callers import CALLER
 from d3.entrypoints.http.errors import answer_d3_error
-from d3.entrypoints.http.middleware.request_limits import RequestBounds
+from d3.entrypoints.http.middleware.request_limits import RequestLimits
 from d3.entrypoints.http.middleware.telemetry import RequestTelemetry
 from d3.entrypoints.http.services import Services
 
 SESSION_COOKIE = "d3_session"
 SIGN_IN_PATHS = ("/sign-in", "/sign-out")
-"""Where people come who have no key yet, or one no longer."""
+"""Pages that need no key."""
 
 _HEALTH = ("/health", "/health/live", "/health/ready")
 _OPEN = ("/schema/", "/console/")
@@ -44,9 +44,9 @@ class AccessMiddleware:
     """Wraps an ASGI application.
 
     Args:
-        application: what answers whoever may come in.
-        d3: what the service works with.
-        page: what to answer people who are refused; None where a program asks.
+        application: answers the requests that are let through.
+        d3: the services.
+        page: makes the page for a refused browser; gives None for a program.
     """
 
     def __init__(
@@ -64,63 +64,65 @@ class AccessMiddleware:
         self._proxies: tuple[Network, ...] = tuple(
             map(ipaddress.ip_network, settings.trusted_proxies)
         )
-        self._bounds = bounds = RequestBounds(settings)
+        self._limits = limits = RequestLimits(settings)
         d3.metrics.watch(
             "d3_http_body_bytes",
             "Bytes held by request bodies.",
-            lambda: bounds.body_bytes,
+            lambda: limits.body_bytes,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let one request in, or answer why not."""
+        """Pass one request on, or answer why not."""
         if str(scope["type"]) != "http":
             await self._application(scope, receive, send)
             return
         headers: Headers = []
-        said, admitted = _said(scope), None
+        sent, limited = _access_headers(scope), None
         try:
-            _check_host(scope, said)
+            _check_host(scope, sent)
             if _is_open(scope["path"]):
-                await self._greet(scope, said, headers)
+                await self._count_address(scope, sent, headers)
             else:
-                admitted = self._bounds.admit(scope, receive, send)
+                limited = self._limits.begin(scope, receive, send)
         except D3Error as error:
             await self._refuse(scope, receive, send, error, headers)
             return
-        if admitted is None:
-            await self._enter(scope, receive, send, UNAUTHENTICATED, headers)
+        if limited is None:
+            await self._pass_on(scope, receive, send, UNAUTHENTICATED, headers)
             return
         try:
             try:
-                caller = await self._admit(scope, said, headers)
-                admitted.check_body()
+                caller = await self._authorise(scope, sent, headers)
+                limited.check_body()
             except D3Error as error:
-                await self._refuse(scope, admitted.receive, admitted.send, error, headers)
+                await self._refuse(scope, limited.receive, limited.send, error, headers)
             else:
-                await self._enter(scope, admitted.receive, admitted.send, caller, headers)
+                await self._pass_on(scope, limited.receive, limited.send, caller, headers)
         finally:
-            admitted.close()
+            limited.close()
 
-    async def _admit(self, scope: Any, said: _Said, headers: Headers) -> Caller:
-        """Who asks; the headers of their rate are added to those of the answer."""
-        if self._hosts and not access.goes_by(said.host, self._hosts):
+    async def _authorise(self, scope: Any, sent: _AccessHeaders, headers: Headers) -> Caller:
+        """The caller. The headers of their rate limit are added to ``headers``."""
+        if self._hosts and not access.goes_by(sent.host, self._hosts):
             raise HostRefused(
                 "The service does not accept this host name.",
                 "Use a host name listed in D3_ALLOWED_HOSTS.",
             )
-        address = await self._greet(scope, said, headers)
+        address = await self._count_address(scope, sent, headers)
         if _is_preflight(scope):
             return UNAUTHENTICATED
-        caller = await self._caller(scope, said, address, headers)
+        caller = await self._caller(scope, sent, address, headers)
         if caller.key_id is not None:
             rate = self._d3.settings.rate_per_key
             await self._d3.authenticator.count(rate, f"key:{caller.key_id}", headers)
         RequestTelemetry.of(scope).user_id = caller.user_id
         return caller
 
-    async def _greet(self, scope: Any, said: _Said, headers: Headers) -> str | None:
-        """Where the request comes from; it counts there before anybody looks who it is."""
-        address = self._address(scope, said)
+    async def _count_address(
+        self, scope: Any, sent: _AccessHeaders, headers: Headers
+    ) -> str | None:
+        """The client's address. The request counts for the address before its key is checked."""
+        address = self._address(scope, sent)
         RequestTelemetry.of(scope).address = address
         counts = scope["path"] not in _HEALTH and not access.is_loopback(address)
         if address is not None and counts:
@@ -129,59 +131,59 @@ class AccessMiddleware:
         return address
 
     async def _caller(
-        self, scope: Any, said: _Said, address: str | None, headers: Headers
+        self, scope: Any, sent: _AccessHeaders, address: str | None, headers: Headers
     ) -> Caller:
-        """Whose request it is: by its key, by its session, or by where it comes from."""
-        if said.key is not None:
+        """The caller, by key, by session, or by being on this machine."""
+        if sent.key is not None:
             if self._auth == "off":
                 return UNRESTRICTED
-            return await self._d3.authenticator.by_key(said.key, address, headers)
+            return await self._d3.authenticator.by_key(sent.key, address, headers)
         changes = scope["method"] not in _SAFE
-        elsewhere = said.comes_from_elsewhere(self._d3.settings.cors_origins, changes=changes)
-        if elsewhere and changes:
+        cross_site = sent.comes_from_elsewhere(self._d3.settings.cors_origins, changes=changes)
+        if cross_site and changes:
             raise CrossSite
         if self._auth == "off":
             return UNRESTRICTED
         signing_in = scope["path"] in SIGN_IN_PATHS
-        if said.session is not None and not signing_in:
-            # What other pages may do, they do with keys of their own.
-            foreign = said.comes_from_elsewhere((), changes=changes)
-            caller = None if foreign else await self._d3.authenticator.by_session(said.session)
+        if sent.session is not None and not signing_in:
+            # Pages of other origins need a key; they may not use the session.
+            foreign = sent.comes_from_elsewhere((), changes=changes)
+            caller = None if foreign else await self._d3.authenticator.by_session(sent.session)
             if caller is not None:
                 return caller
-        if not elsewhere and self._needs_none(scope, said):
+        if not cross_site and self._is_local(scope, sent):
             return KEYLESS
         if signing_in:
             return UNAUTHENTICATED
         raise KeyMissing
 
-    def _needs_none(self, scope: Any, said: _Said) -> bool:
-        """Whether somebody on this machine asks this machine."""
+    def _is_local(self, scope: Any, sent: _AccessHeaders) -> bool:
+        """Whether the request comes from this machine and needs no key."""
         return (
             self._auth == "auto"
-            and not said.forwarded
-            and access.is_local_name(said.host)
+            and not sent.forwarded
+            and access.is_local_name(sent.host)
             and access.is_loopback(_end(scope, "client"))
             and access.is_loopback(_end(scope, "server"))
         )
 
-    def _address(self, scope: Any, said: _Said) -> str | None:
+    def _address(self, scope: Any, sent: _AccessHeaders) -> str | None:
         peer = _end(scope, "client")
-        if not self._proxies or not said.forwarded or peer is None:
+        if not self._proxies or not sent.forwarded or peer is None:
             return peer
         found = {
             access.client_behind(self._proxies, peer, chain)
             for chain in (
-                said.chain(b"x-forwarded-for"),
-                access.forwarded_for(said.chain(b"forwarded")),
+                sent.chain(b"x-forwarded-for"),
+                access.forwarded_for(sent.chain(b"forwarded")),
             )
             if chain
         }
-        # A proxy writes one of the two, and passes the other on as its caller made it up: where
-        # they disagree nobody is believed.
+        # A proxy sets one of the two headers and passes the other on as the client sent it. If they
+        # disagree, neither is trusted.
         return found.pop() if len(found) == 1 else peer
 
-    async def _enter(
+    async def _pass_on(
         self,
         scope: Any,
         receive: Receive,
@@ -213,8 +215,8 @@ class AccessMiddleware:
 
 
 @dataclass(slots=True)
-class _Said:
-    """What a request's headers say that matters here."""
+class _AccessHeaders:
+    """The headers of a request that matter for access."""
 
     host: str = ""
     hosts: int = 0
@@ -225,7 +227,7 @@ class _Said:
     forwarded: Headers = field(default_factory=list)
 
     def chain(self, header: bytes) -> str:
-        """The values of a proxies' header, by commas; empty where it was not sent."""
+        """The values of a proxy header, joined by commas; empty if it was not sent."""
         return ",".join(value.decode("latin-1") for name, value in self.forwarded if name == header)
 
     def comes_from_elsewhere(self, allowed: Collection[str], *, changes: bool) -> bool:
@@ -234,29 +236,29 @@ class _Said:
         )
 
 
-def _said(scope: Any) -> _Said:
-    said = _Said()
+def _access_headers(scope: Any) -> _AccessHeaders:
+    sent = _AccessHeaders()
     for name, value in scope["headers"]:
         if name == b"host":
-            said.host = value.decode("latin-1")
-            said.hosts += 1
+            sent.host = value.decode("latin-1")
+            sent.hosts += 1
         elif name == b"origin":
-            said.origin = value.decode("latin-1")
+            sent.origin = value.decode("latin-1")
         elif name == b"sec-fetch-site":
-            said.site = value.decode("latin-1")
+            sent.site = value.decode("latin-1")
         elif name == b"cookie":
-            said.session = said.session or _session(value.decode("latin-1"))
+            sent.session = sent.session or _session(value.decode("latin-1"))
         elif name == b"authorization" and value[:7].lower() == _BEARER:
-            said.key = value[7:].strip().decode("latin-1")
+            sent.key = value[7:].strip().decode("latin-1")
         elif name == b"x-api-key":
-            said.key = value.strip().decode("latin-1")
+            sent.key = value.strip().decode("latin-1")
         elif name in _FORWARDED:
-            said.forwarded.append((name, value))
-    return said
+            sent.forwarded.append((name, value))
+    return sent
 
 
 def _end(scope: Any, which: str) -> str | None:
-    """The address of one end of the connection."""
+    """The address of the connection's ``client`` or ``server`` end."""
     end = scope.get(which)
     return end[0] if end else None
 
@@ -269,9 +271,9 @@ def _session(cookies: str) -> str | None:
     return None
 
 
-def _check_host(scope: Any, said: _Said) -> None:
-    """One host and no more, as RFC 9112 wants; HTTP/1.0 had none yet."""
-    if said.hosts != 1 and not (said.hosts == 0 and scope.get("http_version") == "1.0"):
+def _check_host(scope: Any, sent: _AccessHeaders) -> None:
+    """Check that there is exactly one Host header (RFC 9112); HTTP/1.0 needs none."""
+    if sent.hosts != 1 and not (sent.hosts == 0 and scope.get("http_version") == "1.0"):
         raise HostInvalid(
             "The request has no Host header, or several.", "Send exactly one Host header."
         )
@@ -282,7 +284,7 @@ def _is_open(path: str) -> bool:
 
 
 def _is_preflight(scope: Any) -> bool:
-    """A browser asks whether a page may ask; such a request carries no key and does nothing."""
+    """Whether this is a CORS preflight, which carries no key and does nothing."""
     return scope["method"] == "OPTIONS" and any(
         name == b"access-control-request-method" for name, _ in scope["headers"]
     )

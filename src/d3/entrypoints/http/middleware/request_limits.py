@@ -1,8 +1,8 @@
-"""What all requests share and may use up: places to be worked on at once, and memory for bodies.
+"""Limits on requests in work and on the memory of their bodies.
 
-A place is held while the service works on a request, never while the request waits for its caller:
-for the rest of a body, or to be read. So whoever sends slowly, or does not read, takes nobody's
-place; and each body has a time to arrive, whatever route it is for.
+A request counts as in work only while the service works on it, not while it waits for its client to
+send the body or to read the response. So slow clients do not use up the limit. Each body has a
+limited time to arrive.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from d3.settings import Settings
 
 _PATIENCE_SECONDS = 20.0
 _SLOWEST_BYTES = 1024
-"""A body comes at this many bytes a second at least, after a while to begin."""
+"""The slowest rate of a body, in bytes a second, after a first grace period."""
 _RETRY_SECONDS = 5.0
 
 
-class RequestBounds:
-    """Bounds of one service; used on its event loop alone.
+class RequestLimits:
+    """Counts requests in work and bytes of bodies. Used on one event loop only.
 
     Args:
-        settings: say how many requests and bytes, and how long a body may take.
+        settings: hold the limits.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -39,33 +39,33 @@ class RequestBounds:
         self.working = 0
         self.body_bytes = 0
 
-    def admit(self, scope: Scope, receive: Receive, send: Send) -> BoundedRequest:
-        """Give a request its place; close it in the end.
+    def begin(self, scope: Scope, receive: Receive, send: Send) -> LimitedRequest:
+        """Count a request as in work; call ``close()`` on the result when it is done.
 
         Raises:
-            Overloaded: all places are taken.
+            Overloaded: too many requests are in work.
         """
         if self.working >= self._requests:
             raise _too_many()
-        return BoundedRequest(self, scope, receive, send)
+        return LimitedRequest(self, scope, receive, send)
 
     @property
     def crowded(self) -> bool:
-        """Whether more is worked on than may be."""
+        """Whether more requests are in work than allowed."""
         return self.working > self._requests
 
     def seconds_for(self, size_bytes: int) -> float:
-        """The time in which so much of a body must have come, for the next piece to be awaited."""
+        """The seconds in which so many bytes of a body must have arrived."""
         return min(self._seconds, _PATIENCE_SECONDS + size_bytes / _SLOWEST_BYTES)
 
     def check_room(self, held: int, more: int) -> None:
-        """See that a body that holds so much has room for more; one alone always has.
+        """Check that a body of ``held`` bytes may grow by ``more``; a single body always may.
 
         Raises:
-            Overloaded: other bodies take too much.
+            Overloaded: other bodies use too much memory.
         """
         others = self.body_bytes - held
-        # A length that no route takes is answered by the route: with 413, not "try again".
+        # A body too large for every route gets 413 from its route, not "try again".
         if others and others + held + more > self._bytes and more <= self._largest:
             raise Overloaded(
                 "Other requests are using all the memory for request bodies.",
@@ -74,14 +74,14 @@ class RequestBounds:
             )
 
 
-class BoundedRequest:
-    """One request: its place, and its body's bytes and time.
+class LimitedRequest:
+    """One request: whether it is in work, and the bytes and time of its body.
 
-    Give the application :meth:`receive` and :meth:`send` in place of the server's.
+    The application gets its :meth:`receive` and :meth:`send` instead of the server's.
     """
 
-    def __init__(self, bounds: RequestBounds, scope: Any, receive: Receive, send: Send) -> None:
-        self._bounds = bounds
+    def __init__(self, limits: RequestLimits, scope: Any, receive: Receive, send: Send) -> None:
+        self._limits = limits
         self._receive = receive
         self._send = send
         self._announced = _length_of(scope)
@@ -89,23 +89,23 @@ class BoundedRequest:
         self._begun = time.monotonic()
         self._held_bytes = 0
         self._waits = 0
-        bounds.working += 1
+        limits.working += 1
 
     def check_body(self) -> None:
-        """See, before anything of the body is read, that there is room for all that it announces.
+        """Check that there is memory for the announced body, before any of it is read.
 
         Raises:
-            Overloaded: there is none.
+            Overloaded: there is not.
         """
         if self._announced:
-            self._bounds.check_room(0, self._announced)
+            self._limits.check_room(0, self._announced)
 
     async def receive(self) -> Any:
-        """The next piece of the body, in time; afterwards, whether the caller has left.
+        """The next part of the body; after its end, the client's disconnect.
 
         Raises:
             FormTooSlow: the body takes too long.
-            Overloaded: it is one too many, now that it could be worked on, or has no room.
+            Overloaded: there is no memory for the body, or too many requests are in work.
         """
         if self._whole:
             return await self._receive()
@@ -115,16 +115,16 @@ class BoundedRequest:
         finally:
             self._take_place()
         size = len(message.get("body", b""))
-        self._bounds.check_room(self._held_bytes, size)
+        self._limits.check_room(self._held_bytes, size)
         self._held_bytes += size
-        self._bounds.body_bytes += size
+        self._limits.body_bytes += size
         self._whole = not message.get("more_body", False)
-        if self._whole and self._bounds.crowded:
+        if self._whole and self._limits.crowded:
             raise _too_many()
         return message
 
     async def send(self, message: Message) -> None:
-        """Hand a piece of the answer on, holding no place until it is taken."""
+        """Send a part of the response. Meanwhile the request does not count as in work."""
         if message["type"] == "http.response.body" and not message.get("more_body", False):
             self._forget_body()
         self._release_place()
@@ -134,13 +134,13 @@ class BoundedRequest:
             self._take_place()
 
     def close(self) -> None:
-        """Leave."""
+        """Stop counting the request."""
         self._forget_body()
-        self._bounds.working -= 1
+        self._limits.working -= 1
 
     async def _next_piece(self) -> Any:
         waited = time.monotonic() - self._begun
-        allowed = self._bounds.seconds_for(self._held_bytes)
+        allowed = self._limits.seconds_for(self._held_bytes)
         try:
             async with asyncio.timeout(allowed - waited):
                 return await self._receive()
@@ -154,25 +154,25 @@ class BoundedRequest:
     def _release_place(self) -> None:
         self._waits += 1
         if self._waits == 1:
-            self._bounds.working -= 1
+            self._limits.working -= 1
 
     def _take_place(self) -> None:
         self._waits -= 1
         if not self._waits:
-            self._bounds.working += 1
+            self._limits.working += 1
 
     def _forget_body(self) -> None:
-        self._bounds.body_bytes -= self._held_bytes
+        self._limits.body_bytes -= self._held_bytes
         self._held_bytes = 0
 
 
 def brings_body(scope: Any) -> bool:
-    """Whether a request's head announces a body."""
+    """Whether the request's headers announce a body."""
     return _length_of(scope) != 0
 
 
 def _length_of(scope: Any) -> int | None:
-    """Bytes of the body as announced; None where only its end will tell."""
+    """The announced length of the body in bytes; None if it is chunked."""
     length = 0
     for name, value in scope["headers"]:
         if name == b"transfer-encoding":

@@ -1,16 +1,19 @@
-"""What surrounds every request: its id, its time, its line in the log, its count, its record.
+"""Telemetry of every request: id, duration, log line, metrics and record.
 
-A plain ASGI wrapper outside the framework, so that not even an unknown address escapes it.
+This is ASGI middleware around everything else, so that refused and unknown paths count too. Refused
+requests are sampled: a few records a second one by one, the rest as counts. Anybody can cause
+refusals without a key, and one row for each would fill the disk.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
@@ -22,28 +25,65 @@ from d3.domain.errors import D3Error
 from d3.domain.history import RequestRecord
 from d3.domain.services.detection import Judged
 from d3.entrypoints.http.metrics import Metrics
-from d3.entrypoints.http.middleware.sampling import SampledRecords
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LOG = logging.getLogger("d3.http")
 _STATE = "telemetry"
 _QUIET = ("/health", "/metrics", "/console/")
 _IDS = random.Random()  # noqa: S311  seeded by the system; ids are names, not secrets
+_ONE_BY_ONE = 10
+_KINDS = 16
+_SECONDS = 1.0
+
+
+class SampledRecords:
+    """Passes records on. Used on one event loop only.
+
+    Args:
+        hand_on: takes each record or count.
+    """
+
+    def __init__(self, hand_on: Callable[[RequestRecord], None]) -> None:
+        self._hand_on = hand_on
+        self._told = 0
+        self._crowd: dict[tuple[str, int], RequestRecord] = {}
+        self._running = False
+
+    def add(self, record: RequestRecord) -> None:
+        """Pass a record on now, or within a second as a count of similar ones."""
+        if not self._running:
+            self._running = True
+            asyncio.get_running_loop().call_later(_SECONDS, self._begin_anew)
+        if self._told < _ONE_BY_ONE:
+            self._told += 1
+            self._hand_on(record)
+            return
+        kind = (record.endpoint, record.status_code)
+        if kind not in self._crowd and len(self._crowd) >= _KINDS:
+            kind = ("", record.status_code)  # there is no limit to made-up paths
+        before = self._crowd.get(kind)
+        self._crowd[kind] = replace(record, requests=before.requests + 1 if before else 1)
+
+    def _begin_anew(self) -> None:
+        crowd, self._crowd = self._crowd, {}
+        self._told, self._running = 0, False
+        for record in crowd.values():
+            self._hand_on(record)
 
 
 @dataclass(slots=True)
 class RequestTelemetry:
-    """What is learned of one request on its way.
+    """What is known of one request.
 
     Attributes:
-        request_id: the client's, if it can be used, else a new one.
-        address: the caller's, behind proxies that are trusted.
-        user_id: whose key was sent.
-        status: of the answer, once begun; 499 where nobody waited for it.
+        request_id: the client's if it is usable, else a new one.
+        address: the client's, behind trusted proxies.
+        user_id: of the key that was sent.
+        status: of the response; 499 if the client disconnected before.
         decode_seconds: spent decoding images.
-        queue_seconds: spent waiting for the device, of the image that waited longest.
+        queue_seconds: longest time that an image waited for the device.
         model_seconds: spent on the device.
-        images: judged, by verdict, cached or not; and codes of those that failed.
+        judgements: the outcome of each image.
     """
 
     request_id: str
@@ -57,12 +97,12 @@ class RequestTelemetry:
 
     @staticmethod
     def of(scope: Any) -> RequestTelemetry:
-        """The telemetry of the request with this scope."""
+        """The telemetry of the request with this ASGI scope."""
         telemetry: RequestTelemetry = scope["state"][_STATE]
         return telemetry
 
     def judged(self, outcome: Judged | D3Error) -> None:
-        """One more image."""
+        """Add the outcome of an image."""
         self.judgements.append(outcome)
         if isinstance(outcome, Judged):
             self.decode_seconds += outcome.decode_seconds
@@ -87,8 +127,8 @@ class TelemetryMiddleware:
     Args:
         application: what answers.
         metrics: counts.
-        record: keeps the request log; called on the event loop, so it may not wait.
-        shown_address: what of an address is recorded.
+        record: writes the request log. It is called on the event loop and must not block.
+        shown_address: gives the part of an address that is recorded.
     """
 
     def __init__(
@@ -105,13 +145,13 @@ class TelemetryMiddleware:
         self._shown_address = shown_address
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request and remember how."""
+        """Answer one request and record it."""
         if str(scope["type"]) != "http":
             await self._application(scope, receive, send)
             return
         begun, arrived = time.perf_counter(), datetime.now(UTC)
         telemetry = RequestTelemetry(_request_id(scope))
-        # A fresh dictionary: the server shares one between the requests of a connection.
+        # A new dictionary: the server shares one between the requests of a connection.
         state = dict(scope.get("state") or {})
         state |= {_STATE: telemetry, "request_id": telemetry.request_id}
         scope["state"] = state
@@ -162,7 +202,7 @@ class TelemetryMiddleware:
             self._tell(record)
 
     def _tell(self, record: RequestRecord) -> None:
-        """Write it into the request log and the log."""
+        """Write a record to the request log and the log."""
         self._record(record)
         if _LOG.isEnabledFor(logging.INFO):
             extra: dict[str, Any] = {
