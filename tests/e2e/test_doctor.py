@@ -77,7 +77,7 @@ def test_a_recorded_score_is_held_against_the_measured_one(own: Path) -> None:
     wrong = findings()["self-test"]
     assert wrong.state == "failed"
     assert "recorded 99.0000" in wrong.found
-    measured = wrong.found.split("scores ")[1].split(";")[0]
+    measured = wrong.found.split("scores ")[1].split(" instead")[0]
     content["metrics"]["self_test_logit"] = float(measured)
     manifest.write_text(json.dumps(content))
     right = findings()["self-test"]
