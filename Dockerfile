@@ -1,12 +1,13 @@
-# D3's service in one image for CPU and CUDA: PyPI's torch for Linux carries the CUDA libraries and
-# runs without a GPU as well. With one: docker run --gpus all, and NVIDIA's container toolkit.
+# D3's service in one image for CPU and CUDA: PyPI's torch for Linux includes the CUDA
+# libraries and also runs without a GPU. To use one: docker run --gpus all, with NVIDIA's container
+# toolkit.
 ARG PYTHON_IMAGE=python:3.12-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
 WORKDIR /src
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python3 -m venv /opt/d3
-# What D3 needs changes less often than D3: a layer of its own, some gigabytes that stay as they are.
+# The dependencies change less often than D3, so they have their own layer of several gigabytes.
 COPY pyproject.toml ./
 RUN python3 -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
 print(*project['dependencies'], sep='\n')" > needs.txt \
@@ -35,7 +36,7 @@ WORKDIR /data
 VOLUME /data
 EXPOSE 5000
 STOPSIGNAL SIGTERM
-# The first start may fetch a model of gigabytes before it can answer.
+# The first start may download a model of several gigabytes before it can answer.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10m --retries=3 \
     CMD ["python3", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ['D3_PORT'] + '/health/ready', timeout=4)"]
 ENTRYPOINT ["d3"]

@@ -142,7 +142,7 @@ class Client:
     def predict_batch(
         self, images: Iterable[File], *, threshold: float | None = None, views: int = 1
     ) -> BatchPrediction:
-        """Judge several images in one request; a bad one has an error in its place."""
+        """Judge several images in one request; a bad image has an error instead of a result."""
         files = [("files", _named(image, None)) for image in images]
         return self._send_images("predict-batch", files, threshold, views, BatchPrediction)
 
@@ -329,7 +329,9 @@ class Client:
                 # Whether others took effect is unknown.
                 if last or not (repeatable or isinstance(error, httpx.ConnectError)):
                     raise ServiceError(
-                        0, "no_answer", f"{self._http.base_url} gave no answer. Is d3 serve there?"
+                        0,
+                        "no_answer",
+                        f"{self._http.base_url} did not answer. Is d3 serve running there?",
                     ) from error
                 self._sleep(_backoff(attempt))
                 attempt += 1

@@ -128,7 +128,8 @@ def _s3_place(settings: Settings) -> S3Place:
 
     if settings.minio_endpoint is None:
         raise SettingsInvalid(
-            "No S3 store is set.", "Set MINIO_ENDPOINT, MINIO_ACCESS_KEY and MINIO_SECRET_KEY."
+            "No S3 store is configured.",
+            "Set MINIO_ENDPOINT, MINIO_ACCESS_KEY and MINIO_SECRET_KEY.",
         )
     return S3Place(
         endpoint=settings.minio_endpoint,
@@ -216,8 +217,8 @@ def _engine(settings: Settings) -> Engine:
     if settings.engine == "openvino":
         if isinstance(settings.cuda_device, int):
             warnings.warn(
-                f"OpenVINO runs on the processor: CUDA_DEVICE={settings.cuda_device} stays idle. "
-                "D3_ENGINE=torch uses it; CUDA_DEVICE=cpu says that the processor is meant.",
+                f"OpenVINO runs on the CPU, so CUDA_DEVICE={settings.cuda_device} is not used. Set "
+                "D3_ENGINE=torch to use the GPU, or CUDA_DEVICE=cpu to hide this warning.",
                 RuntimeWarning,
                 stacklevel=2,
             )
@@ -369,7 +370,8 @@ def _collection(settings: Settings, decoder: ImageDecoder, source: str) -> Image
     if os.path.isfile(source):  # noqa: PTH113  likewise
         if decoder.recognises(path):
             raise RequestInvalid(
-                f"{path.name!r} is an image, not a collection.", "`d3 detect` judges single ones."
+                f"{path.name!r} is an image, not a folder or a list of images.",
+                "Use `d3 detect` for single images.",
             )
         read, check = _listed_elsewhere(settings)
         return ListCollection(path, read, check)

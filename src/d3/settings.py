@@ -28,7 +28,7 @@ from d3.domain.models import checked_name
 Count = Annotated[int, Meta(ge=1)]
 
 _RATE = r"none|[1-9][0-9]{0,8}/(?:second|minute|hour|day)"
-_RATE_EXPECTED = "a number by second, minute, hour or day such as 100/minute, or none"
+_RATE_EXPECTED = "a number per second, minute, hour or day such as 100/minute, or none"
 _FORMS = {
     "database_url": (
         r"(?:sqlite:///|postgres://|postgresql://|postgresql\+psycopg://)(?s:.*)",
@@ -40,7 +40,7 @@ _FORMS = {
     ),
     "minio_bucket_name": (
         r"[a-z0-9](?:[a-z0-9-]|\.(?![.-])){1,61}[a-z0-9]",
-        "3 to 63 small letters, digits, '-' and '.'",
+        "3 to 63 lowercase letters, digits, '-' and '.'",
     ),
     "s3_region": (r"[A-Za-z0-9][A-Za-z0-9-]{0,62}", "a region such as us-east-1"),
     "redis_url": (
@@ -56,7 +56,7 @@ _FORMS = {
     ),
     "cors_origins": (
         r"\*|null|https?://(?:[A-Za-z0-9_.-]+|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?",
-        "origins such as https://app.example.net, each in full and without a path",
+        "origins such as https://app.example.net, without a path",
     ),
     "api_key": (r"[\x21-\x7e]{1,1024}", "one word of at most 1024 characters"),
 }
@@ -76,7 +76,7 @@ def _users_folder() -> Path:
         return user_data_path("d3")
     except RuntimeError as error:
         raise SettingsInvalid(
-            "This user has no home folder.", "Set D3_HOME to a folder where D3 may keep its data."
+            "This user has no home folder.", "Set D3_HOME to a folder where D3 can store its data."
         ) from error
 
 
@@ -92,62 +92,74 @@ class Settings:
         default_factory=_users_folder,
         metadata={
             "variable": "D3_HOME",
-            "about": "where models and the embedded database are kept",
+            "about": "folder for models and the embedded database",
             "secret": False,
         },
     )
     model: str | None = _variable(
-        "D3_MODEL", None, "the model that answers; unset: the one of `d3 models use`"
+        "D3_MODEL", None, "name of the model; unset: the one of `d3 models use`"
     )
     cuda_device: Annotated[int, Meta(ge=0)] | Literal["cpu"] | None = _variable(
         "CUDA_DEVICE", None, "number of the GPU, or cpu; unset: the first GPU, else the CPU"
     )
     precision: Literal["auto", "fp32", "fp16", "bf16"] = _variable(
-        "D3_PRECISION", "auto", "of the encoder: auto, fp32, fp16 or bf16"
+        "D3_PRECISION", "auto", "precision of the encoder: auto, fp32, fp16 or bf16"
     )
     engine: Literal["auto", "torch", "openvino"] = _variable(
-        "D3_ENGINE", "auto", "what runs the model: auto, torch or openvino"
+        "D3_ENGINE", "auto", "engine that runs the model: auto, torch or openvino"
     )
-    use_fp16: bool = _variable("USE_FP16", False, "half precision on a GPU; D3_PRECISION beats it")
+    use_fp16: bool = _variable(
+        "USE_FP16", False, "half precision on a GPU; D3_PRECISION overrides it"
+    )
     batch_size: Annotated[int, Meta(ge=1, le=4096)] = _variable(
-        "D3_BATCH_SIZE", 32, "images that share a forward pass at most"
+        "D3_BATCH_SIZE", 32, "largest number of images per forward pass"
     )
     warm_up: bool = _variable(
-        "D3_WARM_UP", True, "whether the service times a model for a moment before it answers"
+        "D3_WARM_UP", True, "whether the service measures the speed of a model before it uses it"
     )
     queue_images: Annotated[int, Meta(ge=1, le=1_000_000)] = _variable(
-        "D3_QUEUE_IMAGES", 1000, "images that wait in a lane at most, interactive or bulk"
+        "D3_QUEUE_IMAGES", 1000, "largest number of waiting images per lane (interactive and bulk)"
     )
-    queue_bytes: Count = _variable("D3_QUEUE_BYTES", 256 * 2**20, "memory they may take, for each")
+    queue_bytes: Count = _variable(
+        "D3_QUEUE_BYTES", 256 * 2**20, "memory of the waiting images per lane, in bytes"
+    )
     bulk_percent: Annotated[int, Meta(ge=1, le=99)] = _variable(
-        "D3_BULK_PERCENT", 20, "of the work that batches of files get while single images wait"
+        "D3_BULK_PERCENT",
+        20,
+        "percent of the work that batches of files get while single images wait",
     )
     request_seconds: Annotated[int, Meta(ge=1, le=3600)] = _variable(
-        "D3_REQUEST_SECONDS", 30, "a request waits for an image at most; a batch: for each of its"
+        "D3_REQUEST_SECONDS",
+        30,
+        "seconds a request may wait for an image; a batch waits this long for each file",
     )
     isolate_decoding: bool = _variable(
-        "D3_ISOLATE_DECODING", True, "whether the service decodes in child processes of its own"
+        "D3_ISOLATE_DECODING", True, "whether the service decodes images in child processes"
     )
     decode_seconds: Annotated[int, Meta(ge=1, le=600)] = _variable(
-        "D3_DECODE_SECONDS", 10, "of a processor that such a child may spend on one image"
+        "D3_DECODE_SECONDS", 10, "CPU seconds that a child process may spend on one image"
     )
-    max_image_bytes: Count = _variable("D3_MAX_IMAGE_BYTES", 50 * 2**20, "largest encoded image")
+    max_image_bytes: Count = _variable(
+        "D3_MAX_IMAGE_BYTES", 50 * 2**20, "largest image file, in bytes"
+    )
     max_image_pixels: Count = _variable(
-        "D3_MAX_IMAGE_PIXELS", 120_000_000, "largest width times height"
+        "D3_MAX_IMAGE_PIXELS", 120_000_000, "largest number of pixels (width times height)"
     )
     max_image_side: Count = _variable("D3_MAX_IMAGE_SIDE", 30_000, "longest side in pixels")
     fetch_links: bool = _variable(
-        "D3_FETCH_LINKS", False, "whether the service fetches images that people give a link to"
+        "D3_FETCH_LINKS", False, "whether the service fetches images from links"
     )
     fetch_seconds: Annotated[int, Meta(ge=1, le=600)] = _variable(
-        "D3_FETCH_SECONDS", 15, "such an image may take to arrive"
+        "D3_FETCH_SECONDS", 15, "seconds that fetching such an image may take"
     )
     fetch_allow: tuple[str, ...] = _variable(
         "D3_FETCH_ALLOW",
         (),
-        "addresses or networks to fetch from though they are not public, by commas; unset: none",
+        "private addresses or networks to fetch from, separated by commas; unset: none",
     )
-    max_jpeg_scans: Count = _variable("D3_MAX_JPEG_SCANS", 100, "most scans of a progressive JPEG")
+    max_jpeg_scans: Count = _variable(
+        "D3_MAX_JPEG_SCANS", 100, "largest number of scans in a progressive JPEG"
+    )
     database_url: str | None = _variable(
         "D3_DATABASE_URL",
         None,
@@ -156,183 +168,200 @@ class Settings:
         secret=True,
     )
     postgres_host: str | None = _variable(
-        "POSTGRES_HOST", None, "the server that keeps the history; unset: the embedded database"
+        "POSTGRES_HOST", None, "PostgreSQL server for the history; unset: the embedded database"
     )
     postgres_port: Annotated[int, Meta(ge=1, le=65535)] = _variable(
-        "POSTGRES_PORT", 5432, "where it listens"
+        "POSTGRES_PORT", 5432, "port of the PostgreSQL server"
     )
-    postgres_user: str = _variable("POSTGRES_USER", "postgres", "who D3 is to it")
+    postgres_user: str = _variable("POSTGRES_USER", "postgres", "user name at the server")
     postgres_password: str | None = _variable(
-        "POSTGRES_PASSWORD", None, "and how it proves it", secret=True
+        "POSTGRES_PASSWORD", None, "password of this user", secret=True
     )
-    postgres_db: str = _variable("POSTGRES_DB", "d3_deepfake", "the database's name there")
+    postgres_db: str = _variable("POSTGRES_DB", "d3_deepfake", "name of the database")
     database_pool_size: Annotated[int, Meta(ge=1, le=1000)] = _variable(
-        "D3_DATABASE_POOL_SIZE", 5, "connections to the database that are kept open at most"
+        "D3_DATABASE_POOL_SIZE", 5, "largest number of open database connections"
     )
     database_prepared: Literal["auto", "on", "off"] = _variable(
         "D3_DATABASE_PREPARED",
         "auto",
-        "whether PostgreSQL prepares statements; auto: except behind a pooler such as PgBouncer",
+        "whether to use prepared statements in PostgreSQL; auto: yes, except behind a pooler such "
+        "as PgBouncer",
     )
     minio_endpoint: str | None = _variable(
         "MINIO_ENDPOINT",
         None,
-        "HOST:PORT of the S3 server that keeps the models; unset: a folder in D3_HOME",
+        "HOST:PORT of the S3 server for models; unset: a folder in D3_HOME",
     )
     minio_access_key: str | None = _variable(
-        "MINIO_ACCESS_KEY", None, "who D3 is to it; unset: anonymous", secret=True
+        "MINIO_ACCESS_KEY", None, "access key at the S3 server; unset: anonymous", secret=True
     )
     minio_secret_key: str | None = _variable(
-        "MINIO_SECRET_KEY", None, "and how it proves it", secret=True
+        "MINIO_SECRET_KEY", None, "secret key at the S3 server", secret=True
     )
-    minio_secure: bool = _variable("MINIO_SECURE", False, "whether to speak TLS to it")
+    minio_secure: bool = _variable("MINIO_SECURE", False, "whether to use TLS for the S3 server")
     minio_bucket_name: str = _variable(
-        "MINIO_BUCKET_NAME", "d3-models", "the bucket; made if it is missing"
+        "MINIO_BUCKET_NAME", "d3-models", "bucket for models; created if it is missing"
     )
     s3_region: str = _variable("D3_S3_REGION", "us-east-1", "where the bucket is")
     model_cache_bytes: Annotated[int, Meta(ge=0)] = _variable(
         "D3_MODEL_CACHE_BYTES",
         10 * 2**30,
-        "what copies of models from S3 may take on this machine; those in use stay in any case",
+        "bytes that copies of models from S3 may take in D3_HOME; models in use are always kept",
     )
     follow_seconds: Annotated[int, Meta(ge=1, le=3600)] = _variable(
-        "D3_FOLLOW_SECONDS", 10, "between two looks at which model is active, in the service"
+        "D3_FOLLOW_SECONDS", 10, "seconds between the service's checks for a new default model"
     )
     redis_url: str | None = _variable(
         "D3_REDIS_URL",
         None,
-        "redis://USER:PASSWORD@HOST:PORT/NUMBER that remembers results; unset: this process does",
+        "redis://USER:PASSWORD@HOST:PORT/NUMBER of the shared result cache; unset: each process "
+        "has its own",
         secret=True,
     )
     cache_entries: Annotated[int, Meta(ge=0)] = _variable(
-        "D3_CACHE_ENTRIES", 10_000, "results kept in memory for images that come again; 0: none"
+        "D3_CACHE_ENTRIES",
+        10_000,
+        "largest number of results in the result cache of a process; 0: no cache",
     )
     cache_seconds: Annotated[int, Meta(ge=0)] = _variable(
-        "D3_CACHE_SECONDS", 7 * 86400, "after which Redis forgets a result; 0: never"
+        "D3_CACHE_SECONDS", 7 * 86400, "seconds after which Redis drops a result; 0: never"
     )
     cache_bytes: Annotated[int, Meta(ge=0)] = _variable(
-        "D3_CACHE_BYTES", 16 * 2**20, "memory they may take"
+        "D3_CACHE_BYTES", 16 * 2**20, "memory of the result cache, in bytes"
     )
     encoder: str | None = _variable(
         "D3_ENCODER",
         None,
-        "the model whose encoder uploaded heads are bound to; unset: one of the head's width",
+        "model whose encoder is used for uploaded heads; unset: one of the head's width",
     )
     pull_from: str | None = _variable(
         "D3_PULL_FROM",
         None,
-        "folder, or address of one, from which d3 models pull takes files; unset: their makers'",
+        "folder or web address for d3 models pull; unset: where the authors publish the files",
         secret=True,
     )
-    host: str = _variable("D3_HOST", "127.0.0.1", "the address that d3 serve listens on")
-    port: Annotated[int, Meta(ge=0, le=65535)] = _variable("D3_PORT", 5000, "its port")
+    host: str = _variable("D3_HOST", "127.0.0.1", "address that d3 serve listens on")
+    port: Annotated[int, Meta(ge=0, le=65535)] = _variable(
+        "D3_PORT", 5000, "port that d3 serve listens on"
+    )
     decode_threads: Annotated[int, Meta(ge=1, le=256)] = _variable(
-        "D3_DECODE_THREADS", min(os.cpu_count() or 1, 16), "images the service decodes at once"
+        "D3_DECODE_THREADS",
+        min(os.cpu_count() or 1, 16),
+        "number of images that the service decodes at once",
     )
     max_batch_files: Annotated[int, Meta(ge=1, le=10_000)] = _variable(
-        "D3_MAX_BATCH_FILES", 100, "most files of one predict-batch"
+        "D3_MAX_BATCH_FILES", 100, "largest number of files in one predict-batch"
     )
     max_batch_bytes: Count = _variable(
-        "D3_MAX_BATCH_BYTES", 200 * 2**20, "largest body of one predict-batch"
+        "D3_MAX_BATCH_BYTES", 200 * 2**20, "largest body of one predict-batch, in bytes"
     )
     max_model_bytes: Count = _variable(
-        "D3_MAX_MODEL_BYTES", 512 * 2**20, "largest head that may be uploaded"
+        "D3_MAX_MODEL_BYTES", 512 * 2**20, "largest head that can be uploaded, in bytes"
     )
     cors_origins: tuple[str, ...] = _variable(
-        "D3_CORS_ORIGINS", (), "origins of pages that may call, by commas; unset: none"
+        "D3_CORS_ORIGINS",
+        (),
+        "origins of web pages that may call the service, separated by commas; unset: none",
     )
     auth: Literal["auto", "required", "off"] = _variable(
         "D3_AUTH",
         "auto",
-        "who needs an API key: auto (all but callers on this machine), required (all) or off",
+        "who needs an API key: auto (all callers except those on this machine), required (all) or "
+        "off",
     )
     insecure: bool = _variable(
-        "D3_INSECURE", False, "says that D3_AUTH=off, which lets everybody in, is meant"
+        "D3_INSECURE", False, "confirms D3_AUTH=off, which gives every caller full access"
     )
     secret_key: str | None = _variable(
         "SECRET_KEY",
         None,
-        "hides addresses in a shared Redis and signs sessions of the console; unset: made once "
-        "and kept in D3_HOME",
+        "secret that hashes addresses in a shared Redis and signs console sessions; unset: "
+        "created once and stored in D3_HOME",
         secret=True,
     )
     session_hours: Annotated[int, Meta(ge=1, le=8760)] = _variable(
-        "D3_SESSION_HOURS", 12, "after which whoever signed in to the console does so again"
+        "D3_SESSION_HOURS", 12, "hours after which a console session ends"
     )
     api_key: str | None = _variable(
         "D3_API_KEY",
         None,
-        "what the client sends; unset: the key in D3_HOME, and to this machine alone",
+        "API key that the client sends; unset: the key in D3_HOME, only for a service on this "
+        "machine",
         secret=True,
     )
     tls_cert: Path | None = _variable("D3_TLS_CERT", None, "certificate chain (PEM) for HTTPS")
-    tls_key: Path | None = _variable("D3_TLS_KEY", None, "and its private key")
+    tls_key: Path | None = _variable("D3_TLS_KEY", None, "private key (PEM) for HTTPS")
     allowed_hosts: tuple[str, ...] = _variable(
         "D3_ALLOWED_HOSTS",
         (),
-        "names the service may be called by, such as *.example.net, by commas; unset: any",
+        "host names the service accepts, such as *.example.net, separated by commas; unset: any",
     )
     trusted_proxies: tuple[str, ...] = _variable(
         "D3_TRUSTED_PROXIES",
         (),
-        "addresses or networks whose X-Forwarded-For or Forwarded is believed, by commas; "
-        "unset: none",
+        "addresses or networks of trusted proxies, whose X-Forwarded-For or Forwarded is used, "
+        "separated by commas; unset: none",
     )
     rate_per_key: str = _variable(
-        "D3_RATE_PER_KEY", "6000/minute", "requests of one API key, such as 100/second; or none"
+        "D3_RATE_PER_KEY",
+        "6000/minute",
+        "limit on requests per API key, such as 100/second, or none",
     )
     rate_per_address: str = _variable(
         "D3_RATE_PER_ADDRESS",
         "6000/minute",
-        "requests of one address, loopback aside; or none",
+        "limit on requests per address except loopback, or none",
     )
     rate_failed_keys: str = _variable(
-        "D3_RATE_FAILED_KEYS", "10/minute", "refused API keys of one address; or none"
+        "D3_RATE_FAILED_KEYS", "10/minute", "limit on refused API keys per address, or none"
     )
     max_requests: Annotated[int, Meta(ge=1, le=1_000_000)] = _variable(
-        "D3_MAX_REQUESTS", 2000, "requests that are being worked on at once"
+        "D3_MAX_REQUESTS", 2000, "largest number of requests in progress"
     )
     max_connections: Annotated[int, Meta(ge=1, le=1_000_000)] = _variable(
-        "D3_MAX_CONNECTIONS", 4000, "connections that are open at once"
+        "D3_MAX_CONNECTIONS", 4000, "largest number of open connections"
     )
     max_connections_per_address: Annotated[int, Meta(ge=1, le=1_000_000)] = _variable(
         "D3_MAX_CONNECTIONS_PER_ADDRESS",
         500,
-        "of one address; loopback and trusted proxies aside",
+        "largest number of open connections per address, except loopback and trusted proxies",
     )
     upload_seconds: Annotated[int, Meta(ge=1, le=86400)] = _variable(
-        "D3_UPLOAD_SECONDS", 300, "a request's body may take to arrive"
+        "D3_UPLOAD_SECONDS", 300, "seconds that the body of a request may take to arrive"
     )
     body_bytes: Count = _variable(
-        "D3_BODY_BYTES", 512 * 2**20, "that the bodies of all requests may take together"
+        "D3_BODY_BYTES", 512 * 2**20, "bytes that the bodies of all requests may take together"
     )
     scan_folder: Path | None = _variable(
         "D3_SCAN_FOLDER",
         None,
-        "folder below which callers of the service may have folders scanned; unset: s3:// alone",
+        "folder inside which callers may scan folders; unset: only s3://",
     )
     ray_address: str | None = _variable(
         "D3_RAY_ADDRESS",
         None,
-        "auto or HOST:PORT of the Ray cluster that does the service's scans; unset: a process",
+        "auto or HOST:PORT of the Ray cluster that runs the service's scans; unset: a process on "
+        "this machine",
     )
     ray_cores: Annotated[int, Meta(ge=1, le=1024)] = _variable(
-        "D3_RAY_CORES", 8, "of a scan's worker on a node of the Ray cluster that has no GPU"
+        "D3_RAY_CORES", 8, "cores per scan worker on Ray nodes without a GPU"
     )
     history_days: Annotated[int, Meta(ge=0, le=36500)] = _variable(
-        "D3_HISTORY_DAYS", 0, "after which results are deleted; 0: never"
+        "D3_HISTORY_DAYS", 0, "days after which results are deleted; 0: never"
     )
     request_log_days: Annotated[int, Meta(ge=0, le=36500)] = _variable(
-        "D3_REQUEST_LOG_DAYS", 30, "after which records of requests are deleted; 0: never"
+        "D3_REQUEST_LOG_DAYS", 30, "days after which request records are deleted; 0: never"
     )
     log_addresses: Literal["truncated", "full", "none"] = _variable(
-        "D3_LOG_ADDRESSES", "truncated", "of callers, in records of requests"
+        "D3_LOG_ADDRESSES",
+        "truncated",
+        "addresses of callers in request records: truncated, full or none",
     )
     log_format: Literal["auto", "text", "json"] = _variable(
-        "D3_LOG_FORMAT", "auto", "text or json; auto is text on a terminal"
+        "D3_LOG_FORMAT", "auto", "log format: text or json; auto is text on a terminal, else json"
     )
     log_level: Literal["debug", "info", "warning", "error"] = _variable(
-        "D3_LOG_LEVEL", "info", "the least important thing that is logged"
+        "D3_LOG_LEVEL", "info", "lowest level that is logged"
     )
 
     def __post_init__(self) -> None:
@@ -419,15 +448,17 @@ class Settings:
                     shown = "..." if variable in secrets else repr(given[variable])
                     mistakes.append(f"{variable}={shown}: {error}")
         if "minio_access_key" in values and "minio_secret_key" not in values:
-            mistakes.append("MINIO_SECRET_KEY is not set, and MINIO_ACCESS_KEY is")
+            mistakes.append("MINIO_ACCESS_KEY is set, but MINIO_SECRET_KEY is not")
         if values.get("auth") == "off" and not values.get("insecure"):
-            mistakes.append("D3_AUTH='off': lets everybody in; D3_INSECURE=True says it is meant")
+            mistakes.append(
+                "D3_AUTH='off': gives every caller full access; set D3_INSECURE=True to confirm"
+            )
         if ("tls_cert" in values) != ("tls_key" in values):
             mistakes.append("D3_TLS_CERT and D3_TLS_KEY: only one of them is set")
         if mistakes:
             raise SettingsInvalid(
-                "Some settings cannot be used. " + "; ".join(mistakes) + ".",
-                "Correct them in the environment or in .env; .env.example describes each.",
+                "Some settings are not valid. " + "; ".join(mistakes) + ".",
+                "Correct them in the environment or in .env. See .env.example.",
             )
         _warn_of_unknown(given, known)
         return cls(**values)
@@ -512,7 +543,7 @@ def _folder(text: str) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
-        raise ValueError("expected a folder; there is no such user's home") from error
+        raise ValueError("expected a folder; the user in it does not exist") from error
 
 
 def _expectation(kind: Any) -> str:

@@ -35,7 +35,7 @@ def test_a_key_is_made_shown_once_opens_the_door_and_is_revoked(
     expect(page.get_by_role("alert")).to_contain_text("There is no user 'ada'")
     expect(page.get_by_label("models")).to_be_checked()
     expect(page.get_by_label("Name", exact=True)).to_have_value("laptop")
-    page.get_by_label("Make an account of this name").check()
+    page.get_by_label("Create an account with this name").check()
     page.get_by_role("button", name="Create the key").click()
     expect(page.get_by_label("API key", exact=True)).to_be_focused()
     key = page.get_by_label("API key", exact=True).input_value()
@@ -49,7 +49,7 @@ def test_a_key_is_made_shown_once_opens_the_door_and_is_revoked(
     expect(page.locator("tbody tr")).to_have_count(2)
     page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name=f"Revoke the key {made.key_id} of ada").click()
-    expect(page.locator("#keys .done")).to_have_text("The key opens nothing from now on.")
+    expect(page.locator("#keys .done")).to_have_text("The key was revoked.")
     expect(page.locator("tbody tr").filter(has_text="ada")).to_contain_text("revoked")
     with pytest.raises(AccessRefused):
         service.accounts.authenticate(key)
@@ -61,7 +61,7 @@ def test_a_key_is_made_shown_once_opens_the_door_and_is_revoked(
         ({"days": "0"}, "a whole number from 1 to 36500"),
         ({"days": "1.5"}, "a whole number from 1 to 36500"),
         ({"days": "9" * 400}, "a whole number from 1 to 36500"),
-        ({"scope": []}, "A key without a scope opens nothing"),
+        ({"scope": []}, "A key needs at least one scope"),
         ({"scope": ["everything"]}, "There is no scope"),
         ({"username": " ", "new_user": "on"}, "cannot be a username"),
         ({"name": "a\nb"}, "cannot be a name of a key"),
@@ -116,7 +116,7 @@ def an_archive(service: Console, now: datetime, *, by_service: bool = False) -> 
 def test_a_scan_is_followed_and_cancelled(administrator: Page, service: Console) -> None:
     page, ledger = administrator, service.application.d3.scan_ledger
     page.get_by_role("link", name="Scans").click()
-    expect(page.locator(".nothing")).to_contain_text("There is no scan yet")
+    expect(page.locator(".nothing")).to_contain_text("There are no scans yet")
     now = datetime.now(UTC)
     scan = ledger.open(an_archive(service, now))
     page.reload()
@@ -128,7 +128,7 @@ def test_a_scan_is_followed_and_cancelled(administrator: Page, service: Console)
     expect(panel).to_contain_text("0 of 40")  # by itself
     page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Cancel the scan archive").click()
-    expect(page.locator(".done")).to_contain_text("The scan is cancelled")
+    expect(page.locator(".done")).to_contain_text("The scan was cancelled")
     expect(panel.locator(".tag")).to_have_text("cancelled")
     assert ledger.get("archive").state is ScanState.CANCELLED
     expect(page.locator("#scans[hx-get]")).to_have_count(0)
@@ -147,7 +147,7 @@ def test_a_scan_says_what_keeps_it_from_going_on_until_it_goes_on(
     administrator.goto(f"{service.url}scans")
     panel = administrator.locator(".panel")
     expect(panel.locator(".trouble")).to_have_text(
-        "It does not go on: The bucket 'photos' <b>is</b> not there."
+        "The scan is stuck: The bucket 'photos' <b>is</b> not there."
     )
     ledger.note(scan.id, None)
     expect(panel.locator(".trouble")).to_have_count(0)  # by itself

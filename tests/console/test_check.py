@@ -36,7 +36,7 @@ def test_images_become_cards_at_once_and_then_verdicts(page: Page, service: Cons
     expect(fake.locator("[data-slot=prediction]")).to_have_text(f"{100 * row['prediction']:.1f} %")
     expect(fake.locator("[data-slot=model]")).to_have_text("starter 1")
     expect(fake.locator("[data-slot=threshold]")).to_have_text("threshold 50.0 %")
-    expect(fake.locator("[data-slot=spread]")).to_contain_text("views lie")
+    expect(fake.locator("[data-slot=spread]")).to_contain_text("views differ by")
     expect(fake.locator("[data-slot=notice]")).to_contain_text("Do not act on it")
     expect(fake.locator("[data-slot=time]")).to_have_text(re.compile(r"^(\d+ ms|\d+\.\d s)$"))
     assert fake.locator("[data-slot=hash]").get_attribute("title") == row["image_sha256"]
@@ -46,7 +46,7 @@ def test_images_become_cards_at_once_and_then_verdicts(page: Page, service: Cons
     fake.get_by_role("link", name="Open result").click()
     expect(page.get_by_role("heading", level=1)).to_have_text(FAKE.name)
     expect(page.locator(".facts")).to_contain_text(row["image_sha256"])
-    expect(page.get_by_role("main")).to_contain_text("no heat map here: the image itself was not")
+    expect(page.get_by_role("main")).to_contain_text("no heat map here because the image was not")
 
 
 def painted(one: Any) -> bool:
@@ -112,7 +112,7 @@ def test_a_text_called_jpg_fails_alone_with_a_sentence_and_a_way_on(page: Page) 
     expect(bad.locator(".problem")).to_contain_text("is not an image")
     expect(bad.get_by_role("button", name="Try again")).to_be_visible()
     expect(card(page, FAKE.name).locator(".verdict")).to_be_visible()
-    bad.get_by_role("button", name="Take off the list").click()
+    bad.get_by_role("button", name="Remove from the list").click()
     expect(page.locator("#cards > li")).to_have_count(1)
 
 
@@ -125,7 +125,7 @@ def test_a_file_too_large_is_told_before_it_is_sent(
     page.on("request", lambda request: sent.append(request.method))
     choose(page, file("huge.png", b"x" * 3_000_000))
     expect(card(page, "huge.png").locator(".problem")).to_have_text(
-        "This file has 3 MB; the largest taken here is 2 MB."
+        "This file has 3 MB. The largest allowed size is 2 MB."
     )
     assert "POST" not in sent
 
@@ -151,7 +151,7 @@ def test_a_cut_in_the_middle_of_an_upload_is_told_and_tried_again_and_counts_onc
     choose(page, FAKE)
     one = card(page, FAKE.name)
     for _ in range(2):
-        expect(one.locator(".problem")).to_contain_text("did not answer. Nothing is lost")
+        expect(one.locator(".problem")).to_contain_text("did not respond. Nothing is lost")
         one.get_by_role("button", name="Try again").click()
     expect(one.locator(".verdict")).to_have_text("Likely generated")
     assert len(keys) == 3
@@ -169,7 +169,7 @@ def test_a_server_that_goes_away_and_comes_back_loses_no_card(
     choose(page, FAKE, REAL)
     expect(page.locator("#cards .problem:visible")).to_have_count(2)
     context.set_offline(False)
-    page.get_by_role("button", name="Try those that failed again").click()
+    page.get_by_role("button", name="Retry failed images").click()
     expect(page.locator("#cards .verdict:visible")).to_have_count(2)
     context.close()
 
@@ -195,9 +195,9 @@ def test_without_a_model_the_page_says_so_and_shows_the_way(page: Page, service:
     choose(page, FAKE)
     expect(card(page, FAKE.name).locator(".problem")).to_contain_text("No model is loaded")
     page.reload()
-    page.get_by_role("link", name="Load one on the page Models").click()
+    page.get_by_role("link", name="Load one on the Models page").click()
     page.get_by_role("button", name="Load starter").click()
-    expect(page.get_by_role("status").first).to_have_text("The model is loaded and answers now.")
+    expect(page.get_by_role("status").first).to_have_text("The model is loaded and in use.")
     page.get_by_role("link", name="Check").click()
     choose(page, FAKE)
     expect(card(page, FAKE.name).locator(".verdict")).to_be_visible()
@@ -233,10 +233,10 @@ def test_a_heat_map_is_drawn_on_request_and_no_second_result_kept(
     expect(one.locator(".map")).to_be_hidden()
     page.route("**/api/inference/explain", lambda route: route.abort("connectionrefused"), times=1)
     one.get_by_role("button", name="Show a heat map").click()
-    expect(one.locator("[data-slot=map-problem]")).to_contain_text("did not answer")
+    expect(one.locator("[data-slot=map-problem]")).to_contain_text("did not respond")
     one.get_by_role("button", name="Show a heat map").click()
-    expect(one.get_by_role("img", name="The image under its heat map")).to_be_visible()
-    expect(one.locator("figcaption")).to_contain_text("a map proves nothing")
+    expect(one.get_by_role("img", name="The image with its heat map")).to_be_visible()
+    expect(one.locator("figcaption")).to_contain_text("The map is not proof")
     page.wait_for_function("document.querySelector('.map img').naturalWidth > 0")
     expect(one.locator("[data-slot=map-problem]")).to_be_hidden()
     assert service.total() == 1
@@ -271,7 +271,7 @@ def test_a_link_is_fetched_judged_and_explained(
     expect(page.get_by_label("Or a link to an image")).to_have_value("")
     assert service.results()[0]["image_name"] == "portrait.png"
     one.get_by_role("button", name="Show a heat map").click()
-    expect(one.get_by_role("img", name="The image under its heat map")).to_be_visible()
+    expect(one.get_by_role("img", name="The image with its heat map")).to_be_visible()
     page.evaluate(
         """(link) => {
             const transfer = new DataTransfer();
@@ -282,9 +282,9 @@ def test_a_link_is_fetched_judged_and_explained(
         f"{photos}/letter.jpg",
     )
     expect(card(page, "letter.jpg").locator(".problem")).to_contain_text("is not an image")
-    for link, reported in (
-        ("http://10.0.0.1/inside.png", "not a public one"),
-        ("ftp://example.org/ftp.png", "begin with https"),
+    for link, told in (
+        ("http://10.0.0.1/inside.png", "has no public address"),
+        ("ftp://example.org/ftp.png", "start with https"),
     ):
         page.get_by_label("Or a link to an image").fill(link)
         page.get_by_role("button", name="Check the link").click()
@@ -338,7 +338,7 @@ def test_one_image_is_checked_without_scripts(
     page.get_by_role("button", name="Check").click()
     expect(page.get_by_role("alert")).to_contain_text("is not an image")
     page.get_by_role("button", name="Check").click()
-    expect(page.get_by_role("alert")).to_contain_text("No image was chosen")
+    expect(page.get_by_role("alert")).to_contain_text("No image was selected")
     assert service.total() == 1
     context.close()
 

@@ -63,7 +63,7 @@ def test_statistics_count_by_verdict_and_say_how_many_are_demo(
         figure = figures.locator("div").filter(has=page.get_by_text(words, exact=True))
         expect(figure.locator("dd")).to_have_text(str(stats["by_verdict"][verdict]))
     assert stats["by_verdict"]["uncertain"] >= 1
-    expect(page.locator(".notice")).to_contain_text("Verdicts of a demo model among these: 2.")
+    expect(page.locator(".notice")).to_contain_text("2 of these verdicts come from a demo model.")
     expect(page.locator(".legend").first.locator("li")).to_have_text(
         ["Likely generated", "Uncertain", "Likely real"]
     )

@@ -61,7 +61,7 @@ def test_the_history_is_put_in_order_by_a_column_and_paged_in_it(
     page.get_by_role("link", name="Next page").click()
     expect(page).to_have_url(re.compile("cursor="))
     assert [name for name in rows(page) if name.startswith("shot")] == wanted[50:]
-    page.get_by_label("Name begins with").fill("shot-00")
+    page.get_by_label("Name starts with").fill("shot-00")
     expect(page.locator("tbody tr")).to_have_count(10)
     assert rows(page) == [name for name in wanted if name.startswith("shot-00")]
     page.get_by_role("link", name="Image").click()
@@ -72,7 +72,7 @@ def test_the_history_is_put_in_order_by_a_column_and_paged_in_it(
     expect(head.nth(0)).to_have_attribute("aria-sort", "descending")
     assert rows(page) == [f"shot-{n:03}.png" for n in range(9, -1, -1)]
     page.goto(f"{service.url}history?sort=prediction&order=asc&cursor=AQAGS_U1sPJAAAAAAAAA")
-    expect(page.get_by_role("alert")).to_contain_text("Begin at its first page")
+    expect(page.get_by_role("alert")).to_contain_text("Start at the first page")
     page.goto(f"{service.url}history?sort=secret&order=up")
     expect(head.nth(4)).to_have_attribute("aria-sort", "descending")
 
@@ -85,7 +85,7 @@ def test_the_history_is_put_in_order_without_scripts(browser: Browser, service: 
     assert rows(page) == sorted([FAKE.name, REAL.name], reverse=True)
     page.get_by_role("link", name="Image").click()
     assert rows(page) == sorted([FAKE.name, REAL.name])
-    page.get_by_label("Name begins with").fill("generated")
+    page.get_by_label("Name starts with").fill("generated")
     page.get_by_role("button", name="Filter").click()
     assert rows(page) == [FAKE.name]
     expect(page.locator("thead th").first).to_have_attribute("aria-sort", "ascending")
@@ -103,7 +103,7 @@ def test_the_history_is_filtered_as_one_types_and_the_address_says_how(
     expect(page).to_have_url(f"{service.url}history?verdict=fake")
     page.get_by_label("Verdict").select_option("")
     expect(page.locator("tbody tr")).to_have_count(2)
-    page.get_by_label("Name begins with").fill("camera")
+    page.get_by_label("Name starts with").fill("camera")
     expect(page.locator("tbody tr")).to_have_count(1)
     assert rows(page) == [REAL.name]
     page.reload()
@@ -119,14 +119,14 @@ def test_the_history_is_filtered_as_one_types_and_the_address_says_how(
     assert json.loads(line)["image_name"] == REAL.name
     page.get_by_label("Model").fill("nobody")
     page.get_by_role("button", name="Filter").click()
-    expect(page.locator(".nothing")).to_contain_text("Nothing matches")
+    expect(page.locator(".nothing")).to_contain_text("No results match")
     page.get_by_label("Model").fill("starter")
     page.get_by_label("From").fill("2020-01-01")
     expect(page.locator("tbody tr")).to_have_count(1)
     page.goto(f"{service.url}history?q=camera")
-    page.get_by_label("Name begins with").fill("")
+    page.get_by_label("Name starts with").fill("")
     page.get_by_label("To", exact=True).fill("2020-01-01")
-    expect(page.locator(".nothing")).to_contain_text("Nothing matches")
+    expect(page.locator(".nothing")).to_contain_text("No results match")
     expect(page).to_have_url(f"{service.url}history?until=2020-01-01")
     page.wait_for_timeout(600)  # what was typed before is asked for late
     page.go_back()
@@ -144,10 +144,10 @@ def test_a_result_is_deleted_in_the_table_and_on_its_page(page: Page, service: C
     page.get_by_role("link", name=FAKE.name).click()
     page.get_by_role("button", name="Delete this result").click()
     expect(page.locator(".done")).to_have_text("The result was deleted.")
-    expect(page.locator(".nothing")).to_contain_text("Nothing has been judged yet")
+    expect(page.locator(".nothing")).to_contain_text("No images have been judged yet")
     assert service.total() == 0
     page.goto(f"{service.url}history/1")
-    expect(page.get_by_role("alert")).to_contain_text("There is no such result")
+    expect(page.get_by_role("alert")).to_contain_text("This result does not exist")
     page.get_by_role("main").get_by_role("link", name="Check").click()
     expect(page.locator("#check")).to_be_visible()
 
@@ -162,13 +162,13 @@ def test_what_cannot_be_deleted_is_told_and_the_filter_stays(page: Page, service
     assert rows(page) == [FAKE.name]
     service.http.delete(f"/api/inference/result/{one}")
     page.get_by_role("button", name="Delete").first.click()
-    expect(page.get_by_role("alert")).to_contain_text("There is no such result")
+    expect(page.get_by_role("alert")).to_contain_text("This result does not exist")
     assert service.http.get(f"/api/inference/result/{other}").status_code == 404
 
 
 def test_statistics_say_in_tables_what_they_draw(page: Page, service: Console) -> None:
     visit(page, "Statistics")
-    expect(page.locator(".nothing")).to_contain_text("Nothing was judged in this range")
+    expect(page.locator(".nothing")).to_contain_text("No images were judged in this range")
     service.judge(FAKE, REAL, REAL)
     page.get_by_role("link", name="7 days").click()
     figures = page.locator(".figures > div")
@@ -185,9 +185,9 @@ def test_statistics_say_in_tables_what_they_draw(page: Page, service: Console) -
     shown = [f"{1000 * one:.0f} ms" if one < 1 else f"{one:.1f} s" for one in times]
     expect(figures.nth(6).locator("dd")).to_have_text(shown[1])
     expect(figures.nth(7).locator("dd")).to_have_text(shown[2])
-    assert page.get_by_text("that failed each").count() == 0
+    assert page.get_by_text("Failed requests per").count() == 0
     service.http.post("/api/inference/predict", files={"file": ("a.jpg", b"Dear reader")})
-    wait_until(lambda: "that failed each day" in reported(service), 10)
+    wait_until(lambda: "Failed requests per day" in told(service), 10)
     page.reload()
     page.locator(".chart summary").nth(2).click()
     numbers = page.locator(".chart table").nth(2).locator("td").all_inner_texts()
@@ -208,17 +208,17 @@ def test_models_are_loaded_unloaded_verified_chosen_and_uploaded(
     page = context.new_page()
     page.goto(f"{service.url}models")
     message = page.locator("#models [role=status], #models [role=alert]")
-    expect(page.locator("#loaded")).to_have_text("Answering now: mine")
+    expect(page.locator("#loaded")).to_have_text("In use: mine")
     page.get_by_role("button", name="Load starter").click()
-    expect(page.locator("#loaded")).to_have_text("Answering now: starter demo")
-    expect(message).to_have_text("The model is loaded and answers now.")
-    weights = page.locator("#models .figures div").filter(has_text="Memory of its weights")
+    expect(page.locator("#loaded")).to_have_text("In use: starter demo")
+    expect(message).to_have_text("The model is loaded and in use.")
+    weights = page.locator("#models .figures div").filter(has_text="Memory of the weights")
     expect(weights.locator("dd")).to_have_text(re.compile(r"^[1-9]\d* (MB|KB)$"))
     page.get_by_role("button", name="Set starter as default").click()
-    expect(message).to_contain_text("The default was set.")
+    expect(message).to_contain_text("The default model was set.")
     expect(page.get_by_role("button", name="Set mine as default")).to_be_visible()
     page.get_by_role("button", name="Verify the files of mine").click()
-    expect(message).to_contain_text("The files are the ones that were recorded.")
+    expect(message).to_contain_text("The files match their recorded SHA-256.")
     home.damage_encoder()
     page.get_by_role("button", name="Verify the files of mine").click()
     expect(page.locator("#models [role=alert]")).to_be_visible()
@@ -244,7 +244,7 @@ def test_a_head_is_uploaded(page: Page, service: Console, home: Home) -> None:
     page.get_by_role("button", name="Upload").click()
     expect(page.locator(".done")).to_have_text("The model was stored. Load it to use it.")
     page.get_by_role("button", name="Load up.safetensors").click()
-    expect(page.locator("#loaded")).to_have_text("Answering now: up.safetensors")
+    expect(page.locator("#loaded")).to_have_text("In use: up.safetensors")
 
 
 def test_health_is_seen_at_a_glance(page: Page, service: Console) -> None:

@@ -60,7 +60,7 @@ def test_what_a_key_does_not_allow_is_a_page_with_a_sentence_and_ways_on(
         page = enter(f"not-{scope}", *scopes, at=addresses[0])
         for address in addresses:
             page.goto(f"{closed.url}{address}")
-            expect(page.get_by_role("alert")).to_contain_text(f"lacks the scope '{scope}'")
+            expect(page.get_by_role("alert")).to_contain_text(f"does not have the scope '{scope}'")
             ways = page.get_by_role("main").get_by_role("link")
             expect(ways.first).to_have_text("Check")
             expect(ways.last).to_have_text("Sign in with another key")
@@ -75,7 +75,7 @@ def test_one_sees_ones_own_results_alone_and_an_administrator_all(
     page.locator("#file").set_input_files(FAKE)
     expect(page.locator("#cards .verdict")).to_be_visible()
     page = enter("grace", at="history/1")
-    expect(page.get_by_role("alert")).to_contain_text("There is no such result")
+    expect(page.get_by_role("alert")).to_contain_text("This result does not exist")
     assert page.request.get(f"{closed.url}history/1", headers={"Accept": "text/html"}).status == 404
     page.goto(closed.url)
     page.locator("#file").set_input_files(REAL)

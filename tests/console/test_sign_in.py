@@ -125,7 +125,7 @@ def test_a_page_of_another_site_does_nothing_in_somebodys_name(
         }""",
         f"{closed.url}models/unload",
     )
-    expect(page.get_by_role("alert")).to_contain_text("was sent from another site")
+    expect(page.get_by_role("alert")).to_contain_text("came from another site")
     assert closed.http.get("/health").json()["model_loaded"] is True
 
 
@@ -133,7 +133,7 @@ def test_on_this_machine_one_may_sign_in_or_go_on_without(page: Page, service: C
     page.get_by_role("link", name="History").click()
     expect(page).to_have_url(f"{service.url}history")
     page.get_by_role("link", name="Sign in").click()
-    page.get_by_role("link", name="Go on without signing in").click()
+    page.get_by_role("link", name="Continue without signing in").click()
     expect(page).to_have_url(f"{service.url}history")
     page.get_by_role("link", name="Sign in").click()
     sign_in(page, service.key("ada").key)

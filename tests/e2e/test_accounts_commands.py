@@ -145,15 +145,15 @@ def test_a_key_is_rotated_and_revoked(d3: D3, service: AccountService) -> None:
         ("keys revoke nokey", "d3 keys list"),
         ("keys rotate nokey", "d3 keys list"),
         ("keys create ada --scope everything", "predict"),
-        ("keys create ada --expires soon", "write 90d, 12h"),
+        ("keys create ada --expires soon", "Write 90d, 12h"),
         ("keys create ada --expires 0", "longer than 0"),
         ("keys create ada --expires 999999w", "too long"),
-        ("keys rotate nokey --keep -1h", "write 90d, 12h"),
+        ("keys rotate nokey --keep -1h", "Write 90d, 12h"),
         ("users add grace --email nonsense", "ada@example.org"),
         ("db copy", "are the same"),
         ("db copy --to mysql://u:hunter2@h/d", "mysql"),
         ("db copy --from sqlite:///typo.db --to sqlite:///new.db", "no database to copy from"),
-        ("db backup fresh/d3.db", "replaces none"),
+        ("db backup fresh/d3.db", "never replaces a file"),
     ],
 )
 def test_what_cannot_be_done_is_said_with_a_way_out(
@@ -208,7 +208,7 @@ def test_the_prototypes_database_is_adopted(d3: D3, fresh: Path, service: Accoun
     assert "the original prototype's" in d3("db", "current").out
     done = d3("db", "upgrade")
     assert done.code == 0
-    assert "is how the database was before" in done.err
+    assert "The database before the upgrade is saved in" in done.err
     (kept,) = fresh.glob("d3.db.before-upgrade-of-prototype.*")
     with closing(sqlite3.connect(kept)) as before:
         assert before.execute("SELECT api_key FROM users ORDER BY id").fetchone() == (PLAIN_KEY,)
@@ -227,7 +227,7 @@ def test_an_older_database_is_kept_before_a_command_upgrades_it(d3: D3, fresh: P
     old.close()
     done = d3("users", "list", "--json")
     assert json.loads(done.out)["username"] == "ada"
-    assert "is how it was before" in done.err
+    assert "The database before the upgrade is saved in" in done.err
     (kept,) = fresh.glob("d3.db.before-upgrade-of-0001.*")
     with closing(sqlite3.connect(kept)) as connection:
         assert connection.execute("SELECT username FROM users").fetchone() == ("ada",)

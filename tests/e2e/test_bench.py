@@ -29,7 +29,7 @@ def test_every_part_is_measured_and_nothing_is_left_behind(run: Run, tmp_path: P
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--model", "starter", "--shape", "vit-b-32"], "exclude each other"),
+        (["--model", "starter", "--shape", "vit-b-32"], "cannot be used together"),
         (["--model", "nothing"], "nothing"),
         (["--shape", "vit-z"], "vit-l-14"),
     ],

@@ -32,7 +32,7 @@ def test_a_folder_gives_a_verdict_for_each_image_and_counts_what_it_passed_over(
     )
     assert all(row.split()[0] in {"fake", "real", "uncertain"} for row in rows)
     assert "10 images" in done.err
-    assert "1 other file passed over" in done.err
+    assert "1 other file skipped" in done.err
 
 
 def test_json_holds_the_logit_of_the_published_code(run: Run, pack: Path) -> None:
@@ -60,11 +60,11 @@ def test_what_is_known_of_a_file_is_said_beside_its_verdict(run: Run, tmp_path: 
     (tmp_path / "cut.jpg").write_bytes(encoded(picture(160, 120), "JPEG")[:-2])
     done = run("detect", "--model", "mine", "cut.jpg")
     assert done.code == 0
-    assert "The file lacks its end." in done.out
+    assert "The file is cut short." in done.out
     (line,) = run("detect", "--model", "mine", "--json", "cut.jpg").out.splitlines()
     image = json.loads(line)["image"]
     assert (image["note"], image["frames"]) == ("cut_short", 1)
-    assert image["note_text"].startswith("The file lacks its end.")
+    assert image["note_text"].startswith("The file is cut short.")
 
 
 def test_one_bad_file_is_reported_and_the_rest_is_done(
@@ -161,9 +161,9 @@ def test_a_pattern_is_expanded_where_the_shell_did_not(
     [
         (["--threshold", "nan"], "The threshold nan is not a number between 0 and 1."),
         (["--threshold", "1.5"], "The threshold 1.5 is not a number between 0 and 1."),
-        (["--views", "0"], "0 views cannot be had from this model."),
-        (["--views", "17"], "17 views cannot be had from this model."),
-        (["--model", "nope"], "There is no model 'nope'. `d3 models list` shows those there are."),
+        (["--views", "0"], "This model cannot average 0 views."),
+        (["--views", "17"], "This model cannot average 17 views."),
+        (["--model", "nope"], "There is no model 'nope'. `d3 models list` shows all models."),
         (["--model", "../x"], "'../x' cannot be a model's name."),
         (["--threshold", "abc"], "'abc' is not a valid float"),
     ],
@@ -182,8 +182,8 @@ def test_a_folder_without_an_image_is_an_error(run: Run, tmp_path: Path) -> None
     (tmp_path / "papers" / "a.txt").write_text("words")
     done = run("detect", "papers")
     assert done.code == 2
-    assert "error: papers: No image is there." in done.err
-    assert "1 other file passed over" in done.err
+    assert "error: papers: No image was found." in done.err
+    assert "1 other file skipped" in done.err
 
 
 def test_settings_that_cannot_be_used_are_all_named_at_once(run: Run, pack: Path) -> None:
@@ -204,10 +204,10 @@ def test_a_gpu_that_is_not_there_is_a_warning_and_the_cpu_serves(run: Run, pack:
         assert done.code == 0
     elif torch.cuda.is_available():
         assert done.code == 2
-        assert "CUDA_DEVICE=1 is not on this machine; there is 0" in done.err
+        assert "CUDA_DEVICE=1 does not exist on this machine. It has 0" in done.err
     else:
         assert done.code == 0
-        assert "warning: CUDA_DEVICE=1, but this machine offers no CUDA device" in done.err
+        assert "warning: CUDA_DEVICE=1, but this machine has no CUDA device" in done.err
 
 
 def test_a_mistyped_setting_is_pointed_out(run: Run) -> None:
@@ -227,7 +227,7 @@ def test_the_life_of_a_model(run: Run, pack: Path, tmp_path: Path) -> None:
     assert models["own"]["version"] == 2
     assert not models["starter"]["active"]
     assert models["starter"]["packaged"]
-    assert "own version 2 is sound." in run("models", "verify", **environ).out
+    assert "own version 2 is intact." in run("models", "verify", **environ).out
     in_use = run("models", "remove", "own", "--yes", **environ)
     assert in_use.code == 2
     assert "The model 'own' is in use." in in_use.err
@@ -262,4 +262,4 @@ def test_head_and_encoder_of_different_widths_are_refused(
         "models", "import", "odd", "--encoder", pack / "visual.safetensors", "--head", "wide.pth"
     )
     assert done.code == 2
-    assert "takes features of width 128, the encoder makes 64." in done.err
+    assert "needs features of width 128, but the encoder produces width 64." in done.err

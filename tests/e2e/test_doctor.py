@@ -21,7 +21,7 @@ def test_a_sound_installation_is_all_ok(run: Run) -> None:
     assert done.code == 0, done.out
     assert [one["check"] for one in findings] == CHECKS
     assert {one["state"] for one in findings} == {"ok"}
-    assert "twice" in findings[-1]["found"]
+    assert "both times" in findings[-1]["found"]
 
 
 def test_for_people_it_is_a_line_each_and_a_gpu_that_is_not_there_a_warning(run: Run) -> None:
@@ -76,8 +76,8 @@ def test_a_recorded_score_is_held_against_the_measured_one(own: Path) -> None:
     manifest.write_text(json.dumps(content))
     wrong = findings()["self-test"]
     assert wrong.state == "failed"
-    assert "99.0000 is recorded" in wrong.found
-    measured = wrong.found.split("scores ")[1].split(";")[0]
+    assert "recorded 99.0000" in wrong.found
+    measured = wrong.found.split("scores ")[1].split(" instead")[0]
     content["metrics"]["self_test_logit"] = float(measured)
     manifest.write_text(json.dumps(content))
     right = findings()["self-test"]

@@ -18,7 +18,7 @@ def test_explain_writes_the_image_under_its_heat_map(run: Run, tmp_path: Path) -
     done = run("explain", EXAMPLE, "-o", tmp_path / "map.png", "--model", "starter")
     assert done.code == 0, done.err
     assert "map.png" in done.out
-    assert "proves nothing" in done.err
+    assert "is not proof" in done.err
     with d3.D3(d3.Settings(home=tmp_path)) as detector:
         expected = detector.explain(EXAMPLE)
         notice = detector.models.info("starter").notice

@@ -62,7 +62,7 @@ def test_a_wrong_file_and_a_wrong_choice_are_told_by_name(
     half = run("models", "import", "x", "--checkpoint", files["encoder"], **environ)
     assert "'visual.safetensors' looks like CLIP's vision transformer and holds no head" in half.err
     unknown = run("models", "import", "x", "--open-clip", "RN50:openai", "--head", files["head"])
-    assert "RN50:openai cannot be an encoder of D3: its vision tower is a ResNet." in unknown.err
+    assert "D3 cannot use RN50:openai as an encoder: its vision tower is a ResNet." in unknown.err
     unsound = load_file(files["encoder"]) | {"ln_post.bias": torch.full((64,), torch.nan)}
     save_file(unsound, tmp_path / "mine.safetensors")
     done = run(
@@ -76,12 +76,12 @@ def test_a_wrong_file_and_a_wrong_choice_are_told_by_name(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ("--encoder E", "Give --encoder and --head, or --open-clip and --head, or --checkpoint"),
-        ("--head H", "Give --encoder and --head"),
-        ("--heads 4", "Give --encoder and --head"),
-        ("--checkpoint E --head H", "Give --encoder and --head"),
-        ("--encoder E --open-clip ViT-L-14:openai --head H", "Give --encoder and --head"),
-        ("--open-clip ViT-L-14:openai --head H --heads 4", "knows heads and activation"),
+        ("--encoder E", "Use --encoder and --head, or --open-clip and --head, or --checkpoint"),
+        ("--head H", "Use --encoder and --head"),
+        ("--heads 4", "Use --encoder and --head"),
+        ("--checkpoint E --head H", "Use --encoder and --head"),
+        ("--encoder E --open-clip ViT-L-14:openai --head H", "Use --encoder and --head"),
+        ("--open-clip ViT-L-14:openai --head H --heads 4", "leave out --heads and --activation"),
     ],
 )
 def test_options_that_do_not_go_together_are_told(options: str, words: str, pack: Path) -> None:
@@ -98,7 +98,7 @@ def test_heads_and_activation_that_were_said_are_taken(
     files = ["--encoder", pack / "visual.safetensors", "--head", pack / "classifier.pth"]
     said = ["--heads", "2", "--activation", "gelu"]
     done = run("models", "import", "x", *files, *said, **environ)
-    assert "is taken to have" not in done.err
+    assert "D3 assumes" not in done.err
     described = json.loads(run("models", "info", "x", "--json", **environ).out)
     assert (described["spec"]["heads"], described["spec"]["activation"]) == (2, "gelu")
 
@@ -112,14 +112,14 @@ def test_a_removal_names_what_it_removes_and_asks(
                 "own", pack / "visual.safetensors", pack / "classifier.pth"
             )
     asked = run("models", "remove", "own", stdin=b"n\n", **environ)
-    assert "Remove own with all its versions (1, 2, 3) for good?" in asked.out
+    assert "Permanently remove own with all versions (1, 2, 3)?" in asked.out
     assert "Nothing was removed." in asked.err
     one = run("models", "remove", "own", "--version", "2", "--yes", **environ)
     what = "own version 2 (imported from visual.safetensors and classifier.pth)"
     assert one.out == f"Removed {what}.\n"
     rest = run("models", "remove", "own", "--yes", **environ)
-    assert rest.out == "Removed own with all its versions (1, 3).\n"
+    assert rest.out == "Removed own with all versions (1, 3).\n"
     gone = run("models", "remove", "own", stdin=b"y\n", **environ)
     assert gone.code == 2
     assert "There is no model 'own'." in gone.err
-    assert "for good?" not in gone.out
+    assert "Permanently remove" not in gone.out

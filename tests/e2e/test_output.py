@@ -58,7 +58,7 @@ def test_results_that_cannot_be_written_are_an_error_in_a_sentence(
 ) -> None:
     done = shell(line)
     assert done.returncode == 2
-    expected = f"error: The output cannot be written ({reason}). Write it to another place.\n"
+    expected = f"error: The output cannot be written ({reason}). Write it somewhere else.\n"
     assert done.stderr.decode() == expected
 
 
@@ -73,7 +73,7 @@ def test_an_input_that_gives_nothing_is_said(shell: Shell, run: Run, command: st
     closed, empty = shell(f"d3 {command} - <&-"), run(command, "-", stdin=b"")
     assert (closed.returncode, empty.code) == (2, 2)
     for said in (closed.stderr.decode(), empty.err):
-        assert "Nothing came on standard input, or it is closed." in said
+        assert "Standard input is empty or closed." in said
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "ascii", "utf-8"])

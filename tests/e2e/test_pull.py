@@ -38,7 +38,7 @@ def test_pulled_bundled_carried_and_served(run: Run, pack: Path, tmp_path: Path)
         mirror.files["classifier.pth"] = b"x" + good[1:]
         refused = pull("--from", mirror.url)
         assert refused.returncode == 2
-        assert "is not the file known as classifier.pth" in refused.stderr
+        assert "is not the expected file classifier.pth" in refused.stderr
         assert "Traceback" not in refused.stderr
         mirror.files["classifier.pth"] = good
         mirror.asked.clear()
@@ -73,5 +73,5 @@ def test_pulled_bundled_carried_and_served(run: Run, pack: Path, tmp_path: Path)
 def test_a_bundle_that_is_not_there_is_said_with_both_ways(run: Run) -> None:
     done = run("models", "import", "nothing.d3bundle")
     assert done.code == 2
-    ways = "Give a bundle, or a NAME with --encoder and --head, --open-clip and --head, or"
+    ways = "Name a bundle, or a NAME with --encoder and --head, --open-clip and --head, or"
     assert ways in " ".join(done.err.split())

@@ -92,9 +92,9 @@ def test_killed_again_and_again_every_image_has_its_one_row(start, pictures, tmp
     for process in (start(*command), other):
         out, err = process.communicate(timeout=300)
         assert process.returncode == 0, err.decode()
-        ended = json.loads(out)
-        assert (ended["state"], ended["error"], ended["passed_over"]) == ("done", 1, 1)
-        assert "images judged before" in err.decode()
+        told = json.loads(out)
+        assert (told["state"], told["error"], told["passed_over"]) == ("done", 1, 1)
+        assert "images already judged" in err.decode()
 
     expected = {str(one) for one in pictures.rglob("*.png")}
     database = Database(tmp_path / "home/d3.db")
@@ -173,7 +173,7 @@ def test_a_scan_is_listed_shown_and_exported(d3_here, tmp_path: Path) -> None:
     assert [one["error"] for one in lines] == [None, None, "image_not_found"]
     again = d3_here("scan", "--scan-id", "few", "--no-report")
     assert again.return_value == 0
-    assert "0 files in these" in again.stderr
+    assert "0 files in this run's" in again.stderr
     assert "few is done" in d3_here("scans", "cancel", "few").stdout
 
 
@@ -181,14 +181,14 @@ def test_a_scan_is_listed_shown_and_exported(d3_here, tmp_path: Path) -> None:
     ("wrong", "said"),
     [
         (("scan", "nowhere"), "There is no such folder or file."),
-        (("scan", "few/a/00000.png"), "`d3 detect` judges single ones."),
+        (("scan", "few/a/00000.png"), "Use `d3 detect` for single images."),
         (("scan", "s3://bucket/x"), "MINIO_ENDPOINT"),
         (("scan",), "Name a SOURCE"),
-        (("scan", "few", "--format", "csv"), "--format belongs to --out"),
-        (("scan", "few", "--top", "3"), "name one with --report"),
+        (("scan", "few", "--format", "csv"), "--format needs --out"),
+        (("scan", "few", "--top", "3"), "Name one with --report"),
         (("scan", "few", "--scan-id", "a b"), "cannot be a scan's id"),
         (("scan", "few", "--views", "17"), "views"),
-        (("scans", "show", "none"), "`d3 scans list` shows them."),
+        (("scans", "show", "none"), "`d3 scans list` shows all scans."),
         (("scans", "export", "few", "rows.doc"), "csv, jsonl, parquet"),
     ],
 )
@@ -220,9 +220,9 @@ IMAGES_OR_NOT = {
     "e drawing.qoi": "unsupported_image",
     "f drawing": "unsupported_image",
     "g itself.heic": "image_not_found",
-    "notes.txt": "passed over",
-    "empty": "passed over",
-    "itself": "passed over in silence",
+    "notes.txt": "skipped",
+    "empty": "skipped",
+    "itself": "skipped in silence",
 }
 
 
@@ -255,13 +255,13 @@ def test_what_is_an_image_by_content_or_name_has_its_row_in_every_command(
     expected = {
         str(Path("mixed", name)): code
         for name, code in IMAGES_OR_NOT.items()
-        if not (code or "").startswith("passed")
+        if not (code or "").startswith("skipped")
     }
     detected = d3_here("detect", source, "--json")
     lines = [json.loads(one) for one in detected.stdout.splitlines()]
     assert {one["name"]: one.get("code") for one in lines} == expected
     assert detected.return_value == 2
-    assert "2 other files passed over" in detected.stderr
+    assert "2 other files skipped" in detected.stderr
 
     assert d3_here("scan", source, "--scan-id", "s").return_value == 0
     d3_here("scans", "export", "s", "rows.jsonl")
@@ -281,7 +281,7 @@ def test_a_place_without_an_image_ends_alike_in_every_command(
     (tmp_path / "papers").mkdir()
     done = d3_here(*command, "papers")
     assert done.return_value == 2
-    assert "No image is there." in done.stderr
+    assert "No image was found." in done.stderr
 
 
 @pytest.fixture

@@ -116,8 +116,8 @@ def test_bad_input_is_said_and_leaves_nothing(rendered: Path, tmp_path: Path) ->
     (tmp_path / "empty").mkdir()
     cases: list[tuple[str, Path, Path]] = [
         ("colour", table, tmp_path / "made"),
-        ("not one generated", rendered / "real", tmp_path / "made"),
-        ("No image of known kind", tmp_path / "empty", tmp_path / "made"),
+        ("include no generated", rendered / "real", tmp_path / "made"),
+        ("No real or generated images", tmp_path / "empty", tmp_path / "made"),
         ("cannot be written", rendered, table / "made"),
     ]
     for sentence, source, out in cases:
@@ -144,5 +144,5 @@ def test_the_starter_says_where_its_photographs_come_from(run: Run, tmp_path: Pa
     photos = ("--photos", tmp_path / "empty")
     lacking = run("train", "--recipe", "starter", *photos, "--out", tmp_path / "out")
     assert lacking.code == 2
-    assert "lacks 266 of the 266 photographs" in lacking.err
+    assert "266 of the 266 photographs are missing" in lacking.err
     assert not (tmp_path / "out").exists()

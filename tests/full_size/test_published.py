@@ -85,7 +85,7 @@ def test_pulled_verified_used_bundled_and_taken_in(
     with mirroring(originals) as mirror:
         pull = [*d3_knowing(source), "models", "pull", NAME, "--from", mirror.url]
         assert "width 1024, 24 layers, 16 heads" in measured("pull", *pull, **here)
-    assert "is sound" in measured("verify", *d3, "models", "verify", NAME, **here)
+    assert "is intact" in measured("verify", *d3, "models", "verify", NAME, **here)
     detect = [*d3, "detect", "--json", "--model", NAME, image]
     first = json.loads(measured("load and detect", *detect, **here))
     assert "Wrote" in measured("bundle", *d3, "models", "bundle", NAME, **here)

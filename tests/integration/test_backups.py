@@ -193,7 +193,7 @@ def database_with_rows(sqlite_database):
 def test_a_backup_replaces_no_file(database_with_rows, tmp_path):
     file = tmp_path / "precious"
     file.write_text("mine")
-    with pytest.raises(StorageFailed, match="replaces none"):
+    with pytest.raises(StorageFailed, match="never replaces a file"):
         backup(database_with_rows, file)
     assert file.read_text() == "mine"
 

@@ -62,14 +62,14 @@ def test_a_file_that_is_there_stays(bundle: Path, model_home: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("change", "compression", "sentence"),
     [
-        (lambda e: e | {"../evil": b"x"}, zipfile.ZIP_STORED, "nothing else"),
-        (lambda e: {k: e[k] for k in ("manifest.json",)}, zipfile.ZIP_STORED, "nothing else"),
+        (lambda e: e | {"../evil": b"x"}, zipfile.ZIP_STORED, "must hold exactly"),
+        (lambda e: {k: e[k] for k in ("manifest.json",)}, zipfile.ZIP_STORED, "must hold exactly"),
         (lambda e: e, zipfile.ZIP_DEFLATED, "unpack to more"),
         (lambda e: e | {"manifest.json": b"{}"}, zipfile.ZIP_STORED, "manifest"),
         (
             lambda e: e | {"head.safetensors": e["head.safetensors"] + b"x"},
             zipfile.ZIP_STORED,
-            "another head.safetensors",
+            "a different head.safetensors",
         ),
         (
             lambda e: e | {"head.safetensors": e["head.safetensors"][:-1] + b"\1"},
@@ -81,7 +81,7 @@ def test_a_file_that_is_there_stays(bundle: Path, model_home: Path, tmp_path: Pa
                 e | {"manifest.json": e["manifest.json"].replace(b'"layers": ', b'"layers": 1')}
             ),
             zipfile.ZIP_STORED,
-            "other shapes",
+            "shapes of the bundle's weights",
         ),
         (
             lambda e: e | {"manifest.json": e["manifest.json"].replace(b'"mine"', b'"../../mine"')},
@@ -114,8 +114,8 @@ def test_a_damaged_file_is_refused(bundle: Path, pack: Path, tmp_path: Path) -> 
     flipped = content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
     for damaged in (content[: len(content) // 2], b"", flipped):
         bad.write_bytes(damaged)
-        refuse(bad, tmp_path, "is no bundle")
-    refuse(pack / "classifier.pth", tmp_path, "nothing else")
+        refuse(bad, tmp_path, "is not a D3 bundle")
+    refuse(pack / "classifier.pth", tmp_path, "must hold exactly")
 
 
 def test_an_entry_that_claims_more_than_there_is_is_refused(bundle: Path, tmp_path: Path) -> None:

@@ -297,7 +297,7 @@ def test_bfloat16_serves_on_a_processor_that_has_it(
 
 def test_bfloat16_on_a_gpu_without_it_is_a_warning_and_float16(gpus: Callable[..., None]) -> None:
     gpus(1, (7, 5))
-    with pytest.warns(RuntimeWarning, match="fp16 serves"):
+    with pytest.warns(RuntimeWarning, match="D3 uses fp16"):
         assert choose_precision("bf16", torch.device("cuda")) == "fp16"
 
 
@@ -316,7 +316,7 @@ def test_a_batch_larger_than_memory_is_halved_with_a_word_and_scored_right(
 
     monkeypatch.setattr(TorchDetector, "_forward", limited)
     detector._encodings = 16
-    with pytest.warns(RuntimeWarning, match="share a forward pass") as said:
+    with pytest.warns(RuntimeWarning, match="uses batches of") as said:
         found = predictions(detector.score(pixels, 1))
     assert len(said) == 2
     assert np.abs(found - alone[:, :1]).max() <= SAME
@@ -381,7 +381,7 @@ def test_parts_that_find_no_room_at_once_halve_the_batch_once(
 
     monkeypatch.setattr(TorchDetector, "_forward", limited)
     eight = np.concatenate([pixels, pixels])[:8]
-    with pytest.warns(RuntimeWarning, match="2 share a forward pass") as said:
+    with pytest.warns(RuntimeWarning, match="uses batches of 2") as said:
         found = predictions(detector.score(eight, 1))
     assert len(said) == 1
     assert np.abs(found - np.concatenate([alone, alone])[:8, :1]).max() <= SAME

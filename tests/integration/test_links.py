@@ -152,7 +152,7 @@ def test_an_image_is_fetched_and_named_by_its_link(server: Site) -> None:
 
 def test_a_few_redirects_are_followed_and_many_are_not(server: Site) -> None:
     assert links().fetch(server.at("/once")).data == IMAGE
-    with pytest.raises(LinkUnavailable, match="without end"):
+    with pytest.raises(LinkUnavailable, match="redirects too many times"):
         links().fetch(server.at("/round"))
     assert len(server.asked) == 2 + 6
 
@@ -281,9 +281,9 @@ def test_a_server_proves_that_it_is_the_name_in_the_link() -> None:
         assert fetch(secure.at("/photo.png", "photos.test", "https")).data == IMAGE
         assert secure.asked == [(f"photos.test:{secure.port}", "/photo.png")]
         for host in ("other.test", "127.0.0.1"):
-            with pytest.raises(LinkUnavailable, match="prove"):
+            with pytest.raises(LinkUnavailable, match="certificate"):
                 fetch(secure.at("/photo.png", host, "https"))
-        with pytest.raises(LinkUnavailable, match="prove"):
+        with pytest.raises(LinkUnavailable, match="certificate"):
             links(resolve=lambda *_: ["127.0.0.1"], seconds=5).fetch(
                 secure.at("/photo.png", "photos.test", "https")
             )

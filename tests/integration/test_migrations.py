@@ -122,7 +122,7 @@ def test_foreign_tables_of_our_names_are_refused(empty_database):
     run(empty_database, "CREATE TABLE users (id INTEGER PRIMARY KEY)")
     assert state(empty_database) is SchemaState.FOREIGN
     for attempt in (upgrade, make_ready):
-        with pytest.raises(SchemaMismatch, match="did not make"):
+        with pytest.raises(SchemaMismatch, match="were not created by D3"):
             attempt(empty_database)
 
 

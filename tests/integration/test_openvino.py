@@ -168,14 +168,14 @@ def test_a_folder_that_cannot_be_written_is_an_engine_error(
     model: StoredModel, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(EngineUnavailable, match="cannot be kept"):
+    with pytest.raises(EngineUnavailable, match="cannot be stored"):
         OpenVinoEngine(tmp_path / "file").load(model)
 
 
 def test_a_precision_the_processor_lacks_is_a_warning_and_float32(
     prepared: Path, model: StoredModel
 ) -> None:
-    with pytest.warns(RuntimeWarning, match="fp16 brings nothing"):
+    with pytest.warns(RuntimeWarning, match="fp16 is not faster"):
         detector = OpenVinoEngine(prepared, "fp16").load(model)
     assert detector.precision == "fp32"
 
@@ -226,7 +226,7 @@ def test_the_engine_is_the_one_asked_for_else_the_better_one_that_is_here(
 
 def test_openvino_and_a_gpu_asked_for_together_is_a_warning(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, engine="openvino", cuda_device=0)
-    with pytest.warns(RuntimeWarning, match="CUDA_DEVICE=0 stays idle"):
+    with pytest.warns(RuntimeWarning, match="CUDA_DEVICE=0 is not used"):
         Container(settings=settings).engine()
 
 

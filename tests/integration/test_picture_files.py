@@ -239,7 +239,7 @@ def test_a_jpeg_without_its_last_bytes_is_judged_with_a_note(kind: str, missing:
     whole = encoded(picture(160, 120).convert(mode), "JPEG", **options)
     decoded = decode(whole[:-missing], SIZE)
     assert decoded.facts.note is Note.CUT_SHORT
-    assert "lacks its end" in str(decoded.facts.note_text)
+    assert "is cut short" in str(decoded.facts.note_text)
     upper = slice(0, SIZE * 100 // 120)
     assert np.array_equal(decoded.pixels[upper], decode(whole, SIZE).pixels[upper])
 

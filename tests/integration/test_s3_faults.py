@@ -138,7 +138,7 @@ def test_an_outage_is_left_alone_for_a_moment_and_its_end_is_noticed(
     clock.advance(6)
     assert [one.manifest.name for one in registry.list()] == ["mine", "other"]
     assert registry.trouble is None
-    assert [line for line in caplog.messages if "is back" in line]
+    assert [line for line in caplog.messages if "is available again" in line]
 
 
 REFUSALS = {

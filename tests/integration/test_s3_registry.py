@@ -195,7 +195,7 @@ def test_a_bare_head_put_there_by_hand_is_a_model(
     assert adopted.manifest.encoder == manifest.encoder
     assert adopted.manifest.head == manifest.head
     assert adopted.manifest.version == 1
-    assert "by hand" in adopted.manifest.provenance
+    assert "without D3" in adopted.manifest.provenance
     adopting.open("classifier.pth")
     assert adopting.describe("classifier.pth").version == 1
     adopting.activate("classifier.pth")

@@ -530,7 +530,7 @@ def test_notice_and_reason_stand_with_every_row_and_outlive_the_model(ledger: Sc
     ledger.add(scan.id, 0, [plain, result("b"), result("c", None)])
     rows = {one.uri: one for one in ledger.rows(scan.id)}
     assert (rows["a"].reason, rows["a"].notice) == ("one_colour", said)
-    assert str(rows["a"].reason_text).startswith("The image has one colour")
+    assert str(rows["a"].reason_text).startswith("The whole image has one colour")
     assert (rows["b"].reason, rows["b"].reason_text, rows["b"].notice) == (None, None, said)
     assert rows["c"].notice == ""
     assert [one.notice for one in ledger.newest()] == [said]
@@ -556,7 +556,7 @@ def test_a_scan_says_why_it_leaves_verdicts_open(tmp_path: Path) -> None:
     assert sum(summary.reasons.values()) == scan.counts.uncertain >= 3
     page = render_scan(scan, summary)
     assert escape(starter) in page
-    assert "The image has one colour throughout" in page
+    assert "The whole image has one colour" in page
     for form in ("csv", "jsonl", "parquet"):
         write_rows(rows.values(), tmp_path / f"rows.{form}", form)
     with (tmp_path / "rows.csv").open(encoding="utf-8", newline="") as stream:

@@ -75,7 +75,7 @@ def test_a_user_who_may_not_write(postgresql_server, postgresql_database):
     postgresql_server.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{SECRET}'")
     url = postgresql_database.url.set(username=name, password=SECRET)
     database = Database(url.render_as_string(hide_password=False))
-    with pytest.raises(StorageFailed, match="does not let D3"):
+    with pytest.raises(StorageFailed, match="is not allowed"):
         SqlHistory(database).add_many([an_entry()])
     database.close()
 
@@ -140,7 +140,7 @@ def test_a_full_disk(tmp_path):
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages + 2}")
     history = SqlHistory(database)
-    with pytest.raises(StorageFailed, match="no room"):
+    with pytest.raises(StorageFailed, match="no space left"):
         history.add_many([an_entry("n" * 255) for _ in range(500)])
     assert history.page(HistoryFilter(), 1).total == 0
     database.close()

@@ -229,7 +229,7 @@ def test_a_proxy_that_cannot_be_used_is_told(
 def test_no_answer_is_an_error_with_a_way_out() -> None:
     slept: list[float] = []
     client = Client("http://127.0.0.1:9", retries=2, sleep=slept.append)
-    with client, pytest.raises(ServiceError, match="Is d3 serve there") as refused:
+    with client, pytest.raises(ServiceError, match="Is d3 serve running there") as refused:
         client.stats()
     assert (refused.value.status, refused.value.code) == (0, "no_answer")
     assert len(slept) == 2

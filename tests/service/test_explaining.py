@@ -43,7 +43,7 @@ def test_the_heat_map_comes_on_request_and_is_the_librarys(home: Home, pack: Pat
     assert np.array(explained.explanation.values) == pytest.approx(expected.values, abs=1e-3)
     overlay = Image.open(io.BytesIO(base64.b64decode(explained.explanation.overlay)))
     assert (overlay.format, overlay.size) == ("PNG", (333, 250))
-    assert "proves nothing" in explained.explanation.meaning
+    assert "not proof" in explained.explanation.meaning
     assert "explanation" not in kept["result"]
     assert_problem(other, 422, "idempotency_key_reused")
     assert_problem(wrong, 400, "invalid_form")

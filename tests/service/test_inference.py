@@ -77,7 +77,7 @@ def test_an_answer_and_its_row_say_what_is_known_of_the_file(service: Service) -
     assert (tiff["image_frames"], tiff["image_note"]) == (2, None)
     lines = service.http.get("/api/inference/history.csv").text
     assert "cut_short" in lines
-    assert "The file holds two pictures." in lines
+    assert "The file holds two different images." in lines
 
 
 def test_a_sound_image_whose_decoder_is_killed_is_503_and_one_that_crashes_it_422(

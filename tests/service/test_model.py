@@ -187,7 +187,9 @@ def test_the_old_model_serves_while_the_new_one_loads_and_after_it_failed(
     service: Service, image: bytes
 ) -> None:
     service.engine.may_load.clear()
-    service.engine.failure = DeviceOutOfMemory("cpu has no room for the model 'mine'.", "Free it.")
+    service.engine.failure = DeviceOutOfMemory(
+        "cpu does not have enough memory for the model 'mine'.", "Free it."
+    )
     with ThreadPoolExecutor(1) as pool:
         loading = pool.submit(service.http.post, LOAD)
         assert service.engine.loading.acquire(timeout=20)

@@ -167,17 +167,17 @@ def test_a_database_that_crashes_and_comes_back_loses_no_acknowledged_row(
         (
             "ALTER DATABASE {name} SET default_transaction_read_only = on",
             "ALTER DATABASE {name} RESET default_transaction_read_only",
-            "The database is read-only at the moment, as a standby is.",
+            "The database is read-only at the moment, as a standby server is.",
         ),
         (
             "REVOKE INSERT ON inference_results FROM reporter",
             "GRANT INSERT ON inference_results TO reporter",
-            "The database does not let D3 write.",
+            "D3 is not allowed to write to the database.",
         ),
         (
             "REVOKE ALL ON SEQUENCE inference_results_id_seq FROM reporter",
             "GRANT ALL ON SEQUENCE inference_results_id_seq TO reporter",
-            "The database does not let D3 number its results.",
+            "D3 is not allowed to number its results in the database.",
         ),
     ],
     ids=["read-only", "no INSERT", "no numbers"],

@@ -87,6 +87,6 @@ def test_a_port_that_is_taken_is_said_in_a_sentence(tmp_path: Path) -> None:
         port = str(taken.getsockname()[1])
         with d3_serve(tmp_path, "--port", port, D3_HOME=str(tmp_path / "home")) as served:
             assert served.process.wait(90) == 2
-            assert f"127.0.0.1:{port} cannot be listened on" in served.text
+            assert f"D3 cannot listen on 127.0.0.1:{port}" in served.text
             assert "--port" in served.text
             assert "Traceback" not in served.text

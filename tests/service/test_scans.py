@@ -108,7 +108,9 @@ def test_a_field_that_means_nothing_is_named(service: Service) -> None:
     admin = bearer(a_key(service, "root", "admin"))
     asked = {"source": "s3://b/p", "modle": "mine"}
     refused = service.http.post(SCANS, json=asked, headers=admin)
-    assert "parameter modle cannot" in assert_problem(refused, 400, "invalid_parameter")["error"]
+    assert (
+        "parameter modle is not valid" in assert_problem(refused, 400, "invalid_parameter")["error"]
+    )
     refused = service.http.post(SCANS, json={"id": "s"}, headers=admin)
     assert "field source is missing" in assert_problem(refused, 400, "invalid_parameter")["error"]
 

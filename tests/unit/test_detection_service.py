@@ -87,7 +87,7 @@ def test_what_carries_nothing_is_scored_and_not_judged(service: DetectionService
     judged = list(service.detect_many([plain, small, alpha, nearly(200)]))
     assert [one.verdict for one in judged] == ["uncertain", "uncertain", "uncertain", "fake"]
     assert [one.reason for one in judged] == ["one_colour", "too_small", "alpha_only", None]
-    assert "smaller than 32 pixels" in str(judged[1].reason_text)
+    assert "fewer than 32 pixels" in str(judged[1].reason_text)
     assert judged[3].reason_text is None
     assert all(one.is_fake and one.prediction > 0.9 for one in judged)
     assert [one.reason for one in (service.detect(one) for one in (plain, small))] == [

@@ -53,4 +53,4 @@ def test_warnings_are_held_back_and_told_with_the_next() -> None:
 
     assert [shown(1) for _ in range(5)] == ["strange"] * 3 + [None] * 2
     assert shown(1, logging.ERROR) == "strange"
-    assert shown(2) == "strange (2 warnings before it are left out)"
+    assert shown(2) == "strange (2 earlier warnings were left out)"

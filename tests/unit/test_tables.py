@@ -34,7 +34,7 @@ def test_a_list_is_read_as_it_was_meant(text: str, layout: Layout) -> None:
 
 @pytest.mark.parametrize("text", ["picture\nhere\n", "one\ntwo\n", "picture;label\n"])
 def test_a_first_line_that_may_be_an_image_or_a_title_is_refused(text: str) -> None:
-    with pytest.raises(RequestInvalid, match="neither an image nor a name of a column"):
+    with pytest.raises(RequestInvalid, match="neither an image nor a column name"):
         layout_of(text, {"here"}.__contains__)
 
 

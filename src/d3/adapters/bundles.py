@@ -37,7 +37,7 @@ _ENCODER = "encoder.safetensors"
 _HEAD = "head.safetensors"
 _MANIFEST_BYTES = 16 * 2**20
 _CHUNK = 2**20
-_AGAIN = "Write it anew with `d3 models bundle`, or fetch it again."
+_AGAIN = "Create it again with `d3 models bundle`, or download it again."
 
 
 class BundleService:
@@ -65,7 +65,7 @@ class BundleService:
         with storage_errors(f"{str(target)!r} cannot be written"):
             if target.exists():
                 raise StorageFailed(
-                    f"The file {str(target)!r} is there already.", "Say another with --out."
+                    f"The file {str(target)!r} already exists.", "Choose another file with --out."
                 )
             target.parent.mkdir(parents=True, exist_ok=True)
             with replacing(target, READABLE) as unfinished:
@@ -103,8 +103,8 @@ class BundleService:
         found = replace(body.spec, projection=spec.projection, activation=spec.activation)
         if found != spec or top.width != spec.width:
             raise BundleInvalid(
-                "The bundle's weights have other shapes than its manifest says.",
-                "Write it anew with `d3 models bundle`.",
+                "The shapes of the bundle's weights do not match its manifest.",
+                "Create it again with `d3 models bundle`.",
             )
 
     def _unpacked(self, file: Path, into: Path) -> StoredModel:
@@ -114,14 +114,14 @@ class BundleService:
             try:
                 manifest = decode_manifest(archive.read(entries[_MANIFEST]), file.name)
             except ModelDamaged as error:
-                raise _invalid(file, "has a manifest that cannot be understood") from error
+                raise _invalid(file, "has an invalid manifest") from error
             sizes = {
                 _ENCODER: manifest.encoder.size_bytes,
                 _HEAD: manifest.head.size_bytes,
             }
             for name, size in sizes.items():
                 if entries[name].file_size != size:
-                    raise _invalid(file, f"holds another {name} than its manifest says")
+                    raise _invalid(file, f"holds a different {name} than its manifest says")
             self._check_room(into, sum(sizes.values()))
             for name, size in sizes.items():
                 with archive.open(entries[name]) as entry, (into / name).open("wb") as stream:
@@ -153,9 +153,9 @@ class BundleService:
     def _check_room(self, folder: Path, needed: int) -> None:
         if (free := shutil.disk_usage(folder).free) < needed:
             raise StorageFailed(
-                f"{needed:,} bytes are to be unpacked and the temporary folder has room for "
-                f"{free:,}.",
-                "Make room, or set TMPDIR to a folder on a larger disk.",
+                f"Unpacking needs {needed:,} bytes, but the temporary folder has only {free:,} "
+                "bytes free.",
+                "Free some space, or set TMPDIR to a folder on a larger disk.",
             )
 
 
@@ -163,13 +163,13 @@ def _checked_entries(file: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.
     """Its three entries: not compressed, and together no larger than the file."""
     entries = {one.filename: one for one in archive.infolist()}
     if len(archive.infolist()) != len(entries) or entries.keys() != {_MANIFEST, _ENCODER, _HEAD}:
-        raise _invalid(file, "does not hold a manifest, an encoder and a head, and nothing else")
+        raise _invalid(file, "must hold exactly a manifest, an encoder and a head")
     stored = all(
         one.compress_type == zipfile.ZIP_STORED and one.file_size == one.compress_size
         for one in entries.values()
     )
     if not stored or sum(one.file_size for one in entries.values()) > file.stat().st_size:
-        raise _invalid(file, "would unpack to more than it is")
+        raise _invalid(file, "would unpack to more bytes than it has")
     if entries[_MANIFEST].file_size > _MANIFEST_BYTES:
         raise _invalid(file, f"has a manifest of more than {_MANIFEST_BYTES:,} bytes")
     return entries
@@ -182,7 +182,7 @@ def _opened(file: Path) -> Iterator[zipfile.ZipFile]:
         with zipfile.ZipFile(file) as archive:
             yield archive
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError) as error:
-        raise _invalid(file, "is no bundle of D3, or is damaged") from error
+        raise _invalid(file, "is not a D3 bundle, or is damaged") from error
 
 
 def _invalid(file: Path, problem: str) -> BundleInvalid:

@@ -58,7 +58,7 @@ class CircuitBreaker:
             self._reason = reason
             self._next_attempt = self._monotonic() + self._seconds
         if first:
-            _LOG.warning("%s is away: %s %s", self._server, reason, self._meanwhile)
+            _LOG.warning("%s is unavailable: %s %s", self._server, reason, self._meanwhile)
 
     def worked(self) -> None:
         if self._reason is None:
@@ -66,4 +66,4 @@ class CircuitBreaker:
         with self._lock:
             first, self._reason = self._reason is not None, None
         if first:
-            _LOG.warning("%s is back.", self._server)
+            _LOG.warning("%s is available again.", self._server)

@@ -53,11 +53,14 @@ class CountingLimiter:
         except Exception:  # noqa: BLE001  the foreign error may show the password
             raise SettingsInvalid(
                 "D3_REDIS_URL cannot be used.",
-                "It is redis://USER:PASSWORD@HOST:PORT/NUMBER, or begins with rediss:// for TLS.",
+                "Set it to redis://USER:PASSWORD@HOST:PORT/NUMBER, or rediss:// for TLS.",
             ) from None
         self._limiter = SlidingWindowCounterRateLimiter(storage)
         self._breaker = CircuitBreaker(
-            "The Redis of the rate limits", "Nobody is limited.", _RETRY_SECONDS, monotonic
+            "The Redis of the rate limits",
+            "Rate limits are off until it is available again.",
+            _RETRY_SECONDS,
+            monotonic,
         )
         self._item = cache(parse)
 
@@ -83,7 +86,7 @@ class CountingLimiter:
             allowed = question(item, name)
             stats = self._limiter.get_window_stats(item, name)
         except (StorageError, OSError):
-            self._breaker.failed("it does not answer. Check D3_REDIS_URL.")
+            self._breaker.failed("it does not respond. Check D3_REDIS_URL.")
             return Allowance(allowed=True, limit=item.amount, remaining=_PLENTY, reset_seconds=0)
         self._breaker.worked()
         seconds = max(1, math.ceil(stats.reset_time - time.time()))

@@ -19,7 +19,7 @@ from d3.domain.models import Manifest, ModelFile, StoredModel, file_of, with_enc
 
 READABLE = 0o644
 """Everybody may read models: nothing in them is secret."""
-REIMPORT = "Remove the model and import or fetch it again."
+REIMPORT = "Remove the model, then import or pull it again."
 
 
 class PackagedModels:
@@ -67,7 +67,7 @@ class PackagedModels:
         """
         if name in self.manifests():
             raise ModelProtected(
-                f"The model {name!r} ships with D3: it stays as it is.", "Choose another name."
+                f"The model {name!r} ships with D3 and cannot be changed.", "Choose another name."
             )
 
     def _all(self) -> Iterator[tuple[Manifest, Path]]:
@@ -107,15 +107,13 @@ def stored_manifest(text: bytes, name: str, version: int) -> Manifest:
 
 def unreadable(name: str) -> ModelDamaged:
     """The error for a manifest that cannot be parsed."""
-    return ModelDamaged(f"The manifest of the model {name!r} cannot be understood.", REIMPORT)
+    return ModelDamaged(f"The manifest of the model {name!r} is not valid.", REIMPORT)
 
 
 def not_found(name: str, version: int | None = None) -> ModelNotFound:
     """The error for a model, or a version of it, that does not exist."""
     which = "model" if version is None else f"version {version} of the model"
-    return ModelNotFound(
-        f"There is no {which} {name!r}.", "`d3 models list` shows those there are."
-    )
+    return ModelNotFound(f"There is no {which} {name!r}.", "`d3 models list` shows all models.")
 
 
 def existing(name: str, versions: Sequence[int], version: int | None) -> int:

@@ -62,13 +62,16 @@ class RedisResultCache:
         except (ValueError, TypeError):
             raise SettingsInvalid(
                 "D3_REDIS_URL cannot be used.",
-                "It is redis://USER:PASSWORD@HOST:PORT/NUMBER, or begins with rediss:// for TLS.",
+                "Set it to redis://USER:PASSWORD@HOST:PORT/NUMBER, or rediss:// for TLS.",
             ) from None  # the foreign error may show the password
         self._seconds = seconds
         self._failures = 0
         self._lock = threading.Lock()
         self._breaker = CircuitBreaker(
-            "Redis", "Results are computed anew until it is back.", _RETRY_SECONDS, monotonic
+            "Redis",
+            "Results are computed again until it is available again.",
+            _RETRY_SECONDS,
+            monotonic,
         )
 
     @property
@@ -99,7 +102,9 @@ class RedisResultCache:
         except (RedisError, OSError, ValueError) as error:
             with self._lock:
                 self._failures += 1
-            self._breaker.failed(f"{_why(error)}. Check D3_REDIS_URL, and that the server runs.")
+            self._breaker.failed(
+                f"{_why(error)}. Check D3_REDIS_URL and that the server is running."
+            )
             return None
         self._breaker.worked()
         return answer
@@ -128,9 +133,9 @@ def _decoded(value: bytes, views: int) -> tuple[float, ...] | None:
 def _why(error: Exception) -> str:
     """The reason in our words: the text of a foreign error may hold a secret."""
     if isinstance(error, (TookTooLong, TimeoutError)):
-        return "it does not answer in time"
+        return "it does not respond in time"
     if isinstance(error, (ConnectionBroke, OSError)):
         # A wrong password is a ConnectionError too, to redis-py.
         name = type(error).__name__
-        return "it refuses the password" if "Auth" in name else "no connection comes about"
-    return f"it refuses the command ({type(error).__name__})"
+        return "it rejects the password" if "Auth" in name else "it cannot be reached"
+    return f"it rejects the command ({type(error).__name__})"

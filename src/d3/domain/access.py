@@ -57,10 +57,11 @@ class Caller:
         """
         if not self.may(scope):
             raise AccessForbidden(
-                f"This API key lacks the scope {scope.value!r}."
+                f"This API key does not have the scope {scope.value!r}."
                 if self.key_id is not None
-                else f"This takes an API key with the scope {scope.value!r}.",
-                f"An administrator makes one: `d3 keys create USERNAME --scope {scope.value}`.",
+                else f"This request needs an API key with the scope {scope.value!r}.",
+                "An administrator can create one: `d3 keys create USERNAME --scope "
+                f"{scope.value}`.",
             )
 
 

@@ -270,7 +270,7 @@ def check_key_limit(keys: Iterable[ApiKey], now: datetime) -> None:
     """
     if sum(key.state(now) is KeyState.LIVE for key in keys) >= LIVE_KEYS:
         raise KeyLimitReached(
-            f"This user has {LIVE_KEYS} live keys, and more are not given.",
+            f"This user already has {LIVE_KEYS} live keys, which is the maximum.",
             "Revoke one first: `d3 keys list USERNAME`, then `d3 keys revoke KEY_ID`.",
         )
 
@@ -307,8 +307,8 @@ def checked_username(username: str) -> str:
     if not 1 <= len(name) <= _LONGEST_NAME or kinds[0] not in "LN" or not one_word:
         raise AccountInvalid(
             f"{shown(name)} cannot be a username.",
-            f"Give 1 to {_LONGEST_NAME} letters, digits, '.', '_', '-', '+' and '@', beginning "
-            "with a letter or a digit.",
+            f"Use 1 to {_LONGEST_NAME} letters, digits, '.', '_', '-', '+' and '@'. The first must "
+            "be a letter or a digit.",
         )
     return name
 
@@ -321,7 +321,7 @@ def checked_email(email: str) -> str:
     """
     if not _EMAIL.fullmatch(email):
         raise AccountInvalid(
-            f"{shown(email)} is not an email address.", "Give one such as ada@example.org."
+            f"{shown(email)} is not an email address.", "Use one such as ada@example.org."
         )
     return _checked_text(email, "email address")
 
@@ -342,7 +342,7 @@ def checked_scopes(scopes: Iterable[str]) -> frozenset[Scope]:
                 f"There is no scope {shown(scope)}.", f"The scopes are {known}."
             ) from error
     if not found:
-        raise AccountInvalid("A key without a scope opens nothing.", f"Give some of {known}.")
+        raise AccountInvalid("A key needs at least one scope.", f"Choose from {known}.")
     return frozenset(found)
 
 
@@ -350,6 +350,6 @@ def _checked_text(text: str, what: str) -> str:
     if not 1 <= len(text) <= _LONGEST_NAME or not text.isprintable() or text != text.strip():
         raise AccountInvalid(
             f"{shown(text)} cannot be a {what}.",
-            f"Give 1 to {_LONGEST_NAME} printable characters without spaces at the ends.",
+            f"Use 1 to {_LONGEST_NAME} printable characters, without spaces at the start or end.",
         )
     return text

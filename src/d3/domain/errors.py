@@ -1,7 +1,7 @@
-"""Every error D3 raises on purpose: one tree, each with a stable ``code`` and a way out.
+"""Every error that D3 raises on purpose: one tree, each with a stable ``code`` and a remedy.
 
-``str(error)`` is a sentence for people that says what was wrong and what to do about it. Adapters
-translate foreign exceptions into these at their edge; nothing foreign leaks through a port.
+``str(error)`` says what is wrong and what to do about it. Adapters translate exceptions of other
+libraries into these, so no other exceptions pass through a port.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ class D3Error(Exception):
     """Something D3 could not do.
 
     Attributes:
-        code: a stable word for programs.
-        problem: what was wrong, as a sentence.
-        remedy: what to do about it, as a sentence; empty where nothing can be done.
+        code: a stable code for programs.
+        problem: what is wrong, as a sentence.
+        remedy: what to do about it, as a sentence; empty if nothing can be done.
     """
 
     code: ClassVar[str] = "error"
@@ -51,7 +51,7 @@ class RetryLater(D3Error):
 
 
 class SettingsInvalid(D3Error):
-    """One or more settings cannot be used; the message names all of them."""
+    """One or more settings are not valid; the message names all of them."""
 
     code = "settings_invalid"
 
@@ -75,13 +75,13 @@ class ViewsInvalid(RequestInvalid):
 
 
 class FormInvalid(RequestInvalid):
-    """A form that cannot be read, or that says one thing twice."""
+    """A form that cannot be read, or that sends a field twice."""
 
     code = "invalid_form"
 
 
 class FileMissing(FormInvalid):
-    """A form without the file it should bring."""
+    """A form without the required file."""
 
     code = "file_missing"
 
@@ -93,19 +93,19 @@ class LinkInvalid(RequestInvalid):
 
 
 class LinkUnavailable(RequestInvalid):
-    """A link whose server is not public, does not answer, or has no such file."""
+    """A link whose server is not public, does not respond, or has no such file."""
 
     code = "link_unavailable"
 
 
 class LinksOff(RequestInvalid):
-    """The service fetches no links."""
+    """The service does not fetch links."""
 
     code = "links_off"
 
 
 class FormNotMultipart(RequestInvalid):
-    """A body that is no multipart form."""
+    """A body that is not a multipart form."""
 
     code = "not_multipart"
 
@@ -135,19 +135,19 @@ class FormTooSlow(RequestInvalid):
 
 
 class CursorInvalid(RequestInvalid):
-    """A cursor that was made up, changed, or handed out for another question."""
+    """A cursor that was invented, changed, or issued for another request."""
 
     code = "invalid_cursor"
 
 
 class IdempotencyKeyInvalid(RequestInvalid):
-    """An idempotency key that is empty, too long, or holds other than printable ASCII."""
+    """An idempotency key that is empty, too long, or not printable ASCII."""
 
     code = "invalid_idempotency_key"
 
 
 class IdempotencyKeyReused(RequestInvalid):
-    """The idempotency key stands for a request with another body."""
+    """The idempotency key was used for a request with another body."""
 
     code = "idempotency_key_reused"
 
@@ -159,7 +159,7 @@ class ScanMismatch(RequestInvalid):
 
 
 class SourceRefused(RequestInvalid):
-    """Callers of the service may not have this source scanned."""
+    """Callers of the service may not scan this source."""
 
     code = "source_refused"
 
@@ -171,13 +171,13 @@ class ScanFailed(D3Error):
 
 
 class ScanIncomplete(ScanFailed):
-    """Everything that could be listed is judged, and not everything could be listed."""
+    """All listed images are judged, but not everything could be listed."""
 
     code = "scan_incomplete"
 
 
 class ScanNotFound(D3Error):
-    """There is no scan of that id."""
+    """There is no scan with this id."""
 
     code = "scan_not_found"
 
@@ -193,13 +193,13 @@ class RequestInFlight(RetryLater):
 
 
 class ReservationLost(D3Error):
-    """Another request took over the idempotency key; nothing of this one was kept."""
+    """Another request took over the idempotency key; nothing of this one was stored."""
 
     code = "reservation_lost"
 
 
 class ResultNotFound(D3Error):
-    """No result of that id is in the history, or it belongs to somebody else."""
+    """No result with this id is in the history, or it belongs to another user."""
 
     code = "result_not_found"
 
@@ -211,13 +211,13 @@ class ImageError(D3Error):
 
 
 class ImageElsewhere(ImageError):
-    """A link to a file outside of the folder that callers may have scanned."""
+    """A link to a file outside the folder that callers may scan."""
 
     code = "image_elsewhere"
 
 
 class ImageNotFound(ImageError):
-    """There is no file to read at the given place."""
+    """There is no file at the given path."""
 
     code = "image_not_found"
 
@@ -229,7 +229,7 @@ class ImageUnsupported(ImageError):
 
 
 class ImageFormatUnsupported(ImageUnsupported):
-    """The bytes are an image, of a format or kind that D3 does not read."""
+    """The bytes are an image in a format that D3 does not read."""
 
     code = "unsupported_image"
 
@@ -241,37 +241,37 @@ class ImageEmpty(ImageUnsupported):
 
 
 class ImageDamaged(ImageError):
-    """The file begins as an image and cannot be decoded to its end."""
+    """The file starts as an image but cannot be decoded completely."""
 
     code = "damaged_image"
 
 
 class ImageUnreadable(ImageError):
-    """The store answers, but does not give this image."""
+    """The store responds, but does not return this image."""
 
     code = "image_unreadable"
 
 
 class FolderUnreadable(ImageError):
-    """A folder cannot be listed, so whether there are images in it is not known."""
+    """A folder cannot be listed, so it may contain unknown images."""
 
     code = "folder_unreadable"
 
 
 class DecodingInterrupted(ImageError):
-    """What decoded the image was ended from outside, twice; the image may be sound."""
+    """The process that decoded the image was killed twice; the image may be intact."""
 
     code = "decoding_interrupted"
 
 
 class DecoderUnavailable(D3Error):
-    """Nothing can be decoded now; no image is to blame."""
+    """No image can be decoded at the moment; the cause is not the image."""
 
     code = "decoder_unavailable"
 
 
 class ImageTooLarge(ImageError):
-    """Decoding would cost more than the limits allow: bytes, pixels, side or JPEG scans."""
+    """The image exceeds a limit: bytes, pixels, side or JPEG scans."""
 
     code = "image_too_large"
 
@@ -283,19 +283,19 @@ class ModelError(D3Error):
 
 
 class ModelNotFound(ModelError):
-    """No model of that name (and version) is in the registry."""
+    """No model with this name (and version) is in the registry."""
 
     code = "model_not_found"
 
 
 class ModelNotLoaded(ModelError):
-    """No model is loaded, so nothing can be judged."""
+    """No model is loaded, so no image can be judged."""
 
     code = "model_not_loaded"
 
 
 class ModelForked(ModelError):
-    """The model was loaded before this process was forked, and its threads stayed behind."""
+    """The model was loaded before this process was forked, so its threads are missing."""
 
     code = "model_forked"
 
@@ -317,91 +317,91 @@ class ModelNameInvalid(ModelError):
 
 
 class ModelProtected(ModelError):
-    """The model belongs to the package and can be neither replaced nor removed."""
+    """The model ships with D3 and can be neither replaced nor removed."""
 
     code = "model_protected"
 
 
 class ModelDamaged(ModelError):
-    """Stored files are missing or do not match their recorded SHA-256; they are never loaded."""
+    """Stored files are missing or do not match their recorded SHA-256, so they are not loaded."""
 
     code = "model_damaged"
 
 
 class CheckpointInvalid(ModelError):
-    """A file is not the checkpoint it is said to be: format, names, shapes or values."""
+    """A file is not the expected checkpoint: its format, names, shapes or values differ."""
 
     code = "invalid_checkpoint"
 
 
 class BundleInvalid(ModelError):
-    """A file is no model in one file, is damaged, or is not what its manifest says."""
+    """A file is not a model bundle, is damaged, or does not match its manifest."""
 
     code = "invalid_bundle"
 
 
 class SourceUnavailable(D3Error):
-    """What was to be fetched is not there, or the connection to it broke again and again."""
+    """A download was not found, or its connection broke repeatedly."""
 
     code = "source_unavailable"
 
 
 class SourceMismatch(D3Error):
-    """A source gave other bytes than the ones that are known; nothing of them is kept."""
+    """A source sent other bytes than expected; none of them are stored."""
 
     code = "source_mismatch"
 
 
 class ScoreUndefined(ModelError):
-    """The network's answer to this image is not a finite number."""
+    """The network's output for this image is not a finite number."""
 
     code = "score_undefined"
 
 
 class StorageFailed(D3Error):
-    """A store cannot be read or written: no permission, no space, not there."""
+    """A store cannot be read or written: no permission, no space, or not found."""
 
     code = "storage_failed"
 
 
 class StorageUnavailable(StorageFailed):
-    """The store is away or busy; nothing was kept, and trying again may help."""
+    """The store is unavailable or busy; nothing was stored. Trying again may help."""
 
     code = "storage_unavailable"
 
 
 class CommitInDoubt(StorageFailed):
-    """The connection broke while committing: whether the entries were kept is not known."""
+    """The connection broke during a commit, so the entries may or may not be stored."""
 
     code = "commit_in_doubt"
 
 
 class EntryRefused(StorageFailed):
-    """The store cannot hold this entry; others are unaffected."""
+    """The store cannot store this entry; others are unaffected."""
 
     code = "entry_refused"
 
 
 class HistoryOverloaded(StorageFailed):
-    """More entries wait to be written than the bound allows; try again in a moment."""
+    """Too many entries are waiting to be written; try again in a moment."""
 
     code = "history_overloaded"
 
 
 class SchemaMismatch(StorageFailed):
-    """The database's tables are not those this version of D3 works with."""
+    """The tables of the database do not fit this version of D3."""
 
     code = "schema_mismatch"
 
 
 class AccountError(D3Error):
-    """Something about users or keys cannot be done."""
+    """An operation on users or keys is not possible."""
 
     code = "account_error"
 
 
 class AccountInvalid(AccountError, RequestInvalid):
-    """A username, an email address, a key's name or a scope that cannot be used."""
+    """A username, email address, key name or scope that is not valid."""
 
     code = "invalid_account"
 
@@ -413,13 +413,13 @@ class UserExists(AccountError):
 
 
 class UserNotFound(AccountError):
-    """There is no such account."""
+    """There is no account with this name."""
 
     code = "user_not_found"
 
 
 class KeyNotFound(AccountError):
-    """There is no API key of that id."""
+    """There is no API key with this id."""
 
     code = "key_not_found"
 
@@ -431,7 +431,7 @@ class KeyNotLive(AccountError):
 
 
 class KeyLimitReached(AccountError):
-    """The account has as many live keys as may be."""
+    """The account already has the maximum number of live keys."""
 
     code = "key_limit_reached"
 
@@ -464,7 +464,7 @@ class KeyMissing(AccessRefused):
     reason = "missing"
 
     def __init__(self) -> None:
-        super().__init__("This takes an API key.")
+        super().__init__("This request needs an API key.")
 
 
 class KeysMissing(D3Error):
@@ -509,18 +509,18 @@ class SessionEnded(AccessRefused):
     They have shown the key, so the reason is given.
 
     Attributes:
-        reason: expired, revoked or disabled, as the key is; or over.
+        reason: expired, revoked or disabled, like the key; or over.
     """
 
     code = "session_ended"
     _WHY: ClassVar[dict[str, str]] = {
         "expired": "The API key you signed in with has expired.",
         "revoked": "The API key you signed in with was revoked.",
-        "disabled": "The account you signed in to is closed.",
+        "disabled": "The account you signed in to was disabled.",
     }
 
     def __init__(self, reason: str) -> None:
-        super().__init__(self._WHY.get(reason, "Your session is over."), "Sign in again.")
+        super().__init__(self._WHY.get(reason, "Your session has ended."), "Sign in again.")
         self.reason = reason
 
 
@@ -557,25 +557,25 @@ class CrossSite(D3Error):
 
     def __init__(self) -> None:
         super().__init__(
-            "This was sent by a page of another site, and without an API key.",
-            "Send it from the console itself, or with a key.",
+            "This request came from a page of another site and had no API key.",
+            "Send it from the console, or with an API key.",
         )
 
 
 class DeviceUnavailable(D3Error):
-    """The device or precision that was asked for is not on this machine."""
+    """The requested device or precision is not available on this machine."""
 
     code = "device_unavailable"
 
 
 class EngineUnavailable(D3Error):
-    """The engine cannot run this model here; another one may."""
+    """The engine cannot run this model on this machine; another engine may."""
 
     code = "engine_unavailable"
 
 
 class EngineMissing(EngineUnavailable):
-    """The engine asked for is not installed."""
+    """The requested engine is not installed."""
 
 
 class ExplanationUnavailable(D3Error):
@@ -585,13 +585,13 @@ class ExplanationUnavailable(D3Error):
 
 
 class DetectorFailed(D3Error):
-    """The detector broke down on this image or batch; others are unaffected."""
+    """The detector failed on this image or batch; others are unaffected."""
 
     code = "detector_failed"
 
 
 class DeviceOutOfMemory(D3Error):
-    """The device has no room for the model or for this batch."""
+    """The device does not have enough memory for the model or this batch."""
 
     code = "out_of_memory"
 
@@ -607,7 +607,7 @@ class Overloaded(RetryLater):
 
 
 class ResourcesExhausted(Overloaded):
-    """The process may open no more files, connections or processes, or has no memory for one."""
+    """The process has run out of files, connections, processes or memory."""
 
     code = "resources_exhausted"
 

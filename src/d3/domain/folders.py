@@ -153,7 +153,7 @@ def unreadable_folder(path: str, trouble: OSError, more: int = 0) -> FolderUnrea
     others = f" and {more:,} more" if more else ""
     return FolderUnreadable(
         f"The folder {shown(path, 200)}{others} cannot be read ({trouble.strerror or trouble}).",
-        "Check its permissions and the disk.",
+        "Check the folder's permissions and the disk.",
     )
 
 

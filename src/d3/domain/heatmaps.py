@@ -18,8 +18,8 @@ Encode: TypeAlias = Callable[[Pixels, Mapping[str, str]], bytes]
 
 MEANING = (
     "Red marks the parts of this image that look most generated to the model when it sees them "
-    "alone, blue those that look least so. The scale is the image's own: a real photograph has red "
-    "parts too. It shows where the score comes from, and proves nothing."
+    "alone. Blue marks the parts that look least generated. The scale fits each image, so a real "
+    "photograph has red parts too. The map shows where the score comes from. It is not proof."
 )
 """What must be said beside every heat map."""
 

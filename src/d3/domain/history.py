@@ -336,7 +336,7 @@ def checked_limit(limit: int) -> int:
     if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_PAGE:
         raise RequestInvalid(
             f"A page cannot have {limit!r} results.",
-            f"Give a limit from 1 to {MAX_PAGE}.",
+            f"Use a limit from 1 to {MAX_PAGE}.",
         )
     return limit
 
@@ -350,6 +350,6 @@ def checked_offset(offset: int) -> int:
     if isinstance(offset, bool) or not isinstance(offset, int) or not 0 <= offset <= LARGEST_ID:
         raise RequestInvalid(
             f"The offset {offset!r} is not valid.",
-            "Give a whole number from 0, or page with a cursor.",
+            "Use a whole number from 0, or use a cursor instead.",
         )
     return offset

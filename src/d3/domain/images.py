@@ -49,12 +49,10 @@ class Note(StrEnum):
 
 
 _NOTES = {
-    Note.CUT_SHORT: (
-        "The file lacks its end. Its picture is there, but for at most its last rows."
-    ),
+    Note.CUT_SHORT: ("The file is cut short. At most the last rows of the image are missing."),
     Note.TWO_PICTURES: (
-        "The file holds two pictures. Judged is the animation's first, which browsers show; "
-        "programs that show no animations show another one."
+        "The file holds two different images. D3 judged the first frame of the animation, which "
+        "browsers show. Programs without animation support show the other image."
     ),
 }
 

@@ -27,7 +27,7 @@ PAST_NOTICES = {
 """What must be said of encoders that D3 shipped once and ships no more, by their SHA-256."""
 
 DERIVED_NOTICE = (
-    "Demo model: made from a demo model, whose measured figures do not hold for it. "
+    "Demo model: it was made from a demo model, and the metrics of that model do not apply to it. "
     "Do not act on it."
 )
 """What must be said of another head on the encoder of a model with a notice, or of that model at
@@ -47,7 +47,8 @@ def checked_name(name: str) -> str:
     if not _NAME.fullmatch(name) or ".." in name:
         raise ModelNameInvalid(
             f"{name[:120]!r} cannot be a model's name.",
-            "Use 1 to 100 letters, digits, '.', '_' and '-', beginning with a letter or a digit.",
+            "Use 1 to 100 letters, digits, '.', '_' and '-'. The first must be a letter or a "
+            "digit.",
         )
     return name
 

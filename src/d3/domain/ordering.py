@@ -103,9 +103,8 @@ def decode_cursor(cursor: str, where: HistoryFilter, order: Order = NEWEST_FIRST
         sound = False
     if not sound:
         raise CursorInvalid(
-            "This cursor does not belong to this question.",
-            "Use a next_cursor unchanged, with the filters and the order it was answered for, or "
-            "none.",
+            "This cursor does not belong to this request.",
+            "Send next_cursor unchanged and with the same filters and order, or leave it out.",
         )
     return place
 

@@ -210,7 +210,7 @@ def checked_scan_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise RequestInvalid(
             f"{name[:80]!r} cannot be a scan's id.",
-            "Use 1 to 64 letters, digits, '.', '_' and '-', beginning with a letter or a digit.",
+            "Use 1 to 64 letters, digits, '.', '_' and '-'. The first must be a letter or a digit.",
         )
     return name
 
@@ -243,8 +243,8 @@ def check_same(scan: Scan, wanted: NewScan) -> None:
     ]
     if differences:
         raise ScanMismatch(
-            f"The scan {scan.name!r} was begun with {', '.join(differences)}.",
-            "Give what it was begun with, or another --scan-id.",
+            f"The scan {scan.name!r} was started with {', '.join(differences)}.",
+            "Use the same values, or another --scan-id.",
         )
 
 

@@ -14,7 +14,7 @@ MAX_VIEWS = 16
 
 
 class Verdict(StrEnum):
-    """What D3 says of an image."""
+    """The verdict on an image."""
 
     FAKE = "fake"
     REAL = "real"
@@ -42,15 +42,15 @@ class Reason(StrEnum):
 
 
 _SENTENCES = {
-    Reason.TOO_SMALL: "The image is smaller than 32 pixels a side: too small to be judged.",
-    Reason.ONE_COLOUR: "The image has one colour throughout: there is nothing to judge.",
+    Reason.TOO_SMALL: "The image is too small to be judged: a side has fewer than 32 pixels.",
+    Reason.ONE_COLOUR: "The whole image has one colour, so there is nothing to judge.",
     Reason.ALPHA_ONLY: (
-        "The picture is drawn in transparency alone, which is not judged; "
-        "without it one colour is left."
+        "The image exists only in its transparency, which D3 does not judge. Without transparency "
+        "it has a single colour."
     ),
-    Reason.SPREAD: "The views disagree: they lie on both sides of the threshold.",
+    Reason.SPREAD: "The views disagree: some are above the threshold and some below.",
     Reason.ABSTAIN_BAND: (
-        "The probability is too near the threshold: within the model's abstain band."
+        "The probability is too close to the threshold: it is within the model's abstain band."
     ),
 }
 
@@ -183,8 +183,9 @@ def assess(
         raise ValueError("a score needs one or more logits")
     if not all(map(math.isfinite, logits)):
         raise ScoreUndefined(
-            "The model answered with something that is no number.",
-            "Its weights are too large for the precision: try D3_PRECISION=fp32, or another model.",
+            "The model's output is not a finite number.",
+            "Its weights may be too large for the precision. Try D3_PRECISION=fp32, or another "
+            "model.",
         )
     logit = math.fsum(logits) / len(logits)
     prediction = calibration.probability(logit)
@@ -230,7 +231,7 @@ def checked_threshold(threshold: float) -> float:
     if not 0 <= value <= 1:
         raise ThresholdInvalid(
             f"The threshold {shown(threshold)} is not a number between 0 and 1.",
-            "Give a number such as 0.5, or leave it out to use the model's own.",
+            "Use a number such as 0.5, or leave it out to use the model's threshold.",
         )
     return value
 
@@ -248,7 +249,7 @@ def checked_views(views: int, available: int = MAX_VIEWS) -> int:
         number = 0
     if not 1 <= number <= most:
         raise ViewsInvalid(
-            f"{shown(views)} views cannot be had from this model.",
-            f"Give a whole number from 1 to {most}.",
+            f"This model cannot average {shown(views)} views.",
+            f"Use a whole number from 1 to {most}.",
         )
     return number

@@ -94,8 +94,8 @@ def _is_divided(rows: Sequence[_Row]) -> bool:
 
 def _unclear() -> RequestInvalid:
     return RequestInvalid(
-        "The first line of the list holds neither an image nor a name of a column that D3 knows.",
-        f"Call the column of the images one of {', '.join(IMAGE_COLUMNS)}.",
+        "The first line of the list has neither an image nor a column name that D3 knows.",
+        f"Name the column of the images one of {', '.join(IMAGE_COLUMNS)}.",
     )
 
 

@@ -1,4 +1,4 @@
-"""D3 as a Python library: one line, or an object with a life of its own."""
+"""D3 as a Python library: one function, or an object that you open and close."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class D3:
             detector.detect("photo.jpg", views=4)
 
     Args:
-        settings: from the environment and ``.env`` unless given.
+        settings: read from the environment and ``.env`` by default.
 
     Raises:
-        SettingsInvalid: the environment holds settings that cannot be used.
+        SettingsInvalid: the environment holds invalid settings.
 
-    One object may be used from many threads; its model is loaded once, with the first image.
+    You can use one object from many threads. It loads its model once, with the first image.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -47,10 +47,10 @@ class D3:
         """Judge one image.
 
         Args:
-            source: a path, an encoded file's bytes, a PIL image, or uint8 pixels
+            source: a path, the bytes of an image file, a PIL image, or uint8 pixels
                 (height, width, 3).
-            name: the display name; a path's own unless said.
-            threshold: in [0, 1]; the model's own unless said.
+            name: the display name; by default that of the path.
+            threshold: in [0, 1]; by default the model's.
             views: 1 to 16 permutations to average; costs ``1 + views`` encodings.
 
         Raises:
@@ -93,12 +93,12 @@ class D3:
         """Judge images in order, decoding ahead of the detector, in bounded memory.
 
         Args:
-            sources: any iterable of what :meth:`detect` takes, of any length.
-            threshold: in [0, 1]; the model's own unless said.
+            sources: an iterable of any length with the sources that :meth:`detect` takes.
+            threshold: in [0, 1]; by default the model's.
             views: 1 to 16 permutations to average.
-            batch_size: images of one forward pass; it changes the speed, not the scores.
+            batch_size: images per forward pass; it changes the speed, not the scores.
             errors: ``"raise"`` stops at the first bad image; ``"return"`` yields a
-                :class:`d3.Failure` in its place and goes on.
+                :class:`d3.Failure` instead and continues.
         """
         outcomes: Iterator[Detection | Failure] = self._container.detection().detect_many(
             sources, threshold=threshold, views=views, batch_size=batch_size, errors=errors
@@ -106,16 +106,16 @@ class D3:
         return outcomes
 
     def explain(self, source: ImageSource, *, views: int = 1) -> Heatmap:
-        """Where an image's score comes from: a heat map, with :meth:`Heatmap.overlay` and ``png``.
+        """Draw a heat map of where the score comes from; see :meth:`Heatmap.overlay` and ``png``.
 
-        It is no proof: the scale is the image's own, so a real photograph has red parts too.
+        The map is not proof: its scale fits each image, so a real photograph has red parts too.
 
         Args:
-            source: what :meth:`detect` takes.
+            source: as in :meth:`detect`.
             views: 1 to 16 permutations to average.
 
         Raises:
-            D3Error: as :meth:`detect`; ``explanation_unavailable`` where the engine cannot.
+            D3Error: as :meth:`detect`; ``explanation_unavailable`` if the engine cannot explain.
         """
         heatmap: Heatmap = self._container.explaining().explain(source, views=views)
         return heatmap

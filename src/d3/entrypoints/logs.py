@@ -80,6 +80,6 @@ class FewWarnings:
             held_back = self._seen - self._most
             self._second, self._seen = int(record.created), 0
             if held_back > 0:
-                record.msg = f"{record.msg} ({held_back:,} warnings before it are left out)"
+                record.msg = f"{record.msg} ({held_back:,} earlier warnings were left out)"
         self._seen += 1
         return self._seen <= self._most

@@ -41,11 +41,11 @@ def _work(container: Container) -> bool:
     ledger, stuck = container.scan_ledger(), set[int]()
     while due := [one for one in ledger.unfinished() if one.id not in stuck]:
         scan = due[0]
-        _LOG.info("scan %s goes on at %d images", scan.name, scan.counts.rows)
+        _LOG.info("scan %s continues at %d images", scan.name, scan.counts.rows)
         try:
             ended = _run(container, scan)
         except D3Error as error:
-            _LOG.error("scan %s cannot go on: %s", scan.name, error, exc_info=error.__cause__)
+            _LOG.error("scan %s cannot continue: %s", scan.name, error, exc_info=error.__cause__)
             ledger.note(scan.id, str(error))
             stuck.add(scan.id)
         else:

@@ -130,8 +130,8 @@ def calibrate(
     reals, fakes = int((~fake).sum()), int(fake.sum())
     if min(reals, fakes) < FEWEST:
         raise DatasetInvalid(
-            f"{reals} real and {fakes} generated images are too few to calibrate on.",
-            f"Give {FEWEST} or more of each, and hundreds for a result to rely on.",
+            f"{reals} real and {fakes} generated images are too few for a calibration.",
+            f"Use at least {FEWEST} of each, and several hundred for a reliable result.",
         )
     old = Fitted(before.scale, before.bias, threshold, band)
     new = fit(fake, logits, max_fpr=max_fpr, max_miss=max_miss)
@@ -249,14 +249,16 @@ def _warnings(reals: int, max_fpr: float, fitted: Fitted) -> list[str]:
     warnings = []
     if reals < needed:
         warnings.append(
-            f"{reals:,} real images cannot show a false positive rate of {max_fpr:.3g}: it takes "
-            f"{needed:,} or more. The threshold is the highest of their predictions."
+            f"{reals:,} real images are too few to measure a false positive rate of {max_fpr:.3g}; "
+            f"at least {needed:,} are needed. The threshold is their highest prediction."
         )
     elif reals < 10 * needed:
         warnings.append(
-            f"With {reals:,} real images the false positive rate is known only roughly; "
-            f"{10 * needed:,} or more would narrow it."
+            f"With {reals:,} real images, the false positive rate is only a rough estimate. Use at "
+            f"least {10 * needed:,} for a better one."
         )
     if fitted.threshold >= 1:
-        warnings.append("Some real images get a probability of 1: no threshold keeps them out.")
+        warnings.append(
+            "Some real images have a prediction of 1, so no threshold can exclude them."
+        )
     return warnings

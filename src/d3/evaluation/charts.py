@@ -141,7 +141,7 @@ def histogram(
         name: [count / max(sum(counts), 1) for count in counts] for name, counts in bars.items()
     }
     top = max((value for values in shares.values() for value in values), default=1) or 1
-    y = Axis("share of its kind", 0, top, [(top * n / 4, f"{top * n / 4:.0%}") for n in range(5)])
+    y = Axis("share of the images", 0, top, [(top * n / 4, f"{top * n / 4:.0%}") for n in range(5)])
     plane = _Plane(x, y)
     across, up = plane.across, plane.up
     parts = [plane.frame()]

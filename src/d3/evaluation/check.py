@@ -249,29 +249,29 @@ def _judge(result: Checked) -> None:
     if together is not None and together.low >= LEAK:
         alone = max(FACTS, key=lambda name: result.leaks[name].value)
         result.problems.append(
-            f"A trivial classifier that sees no picture tells the kinds apart (AUROC "
-            f"{together.value:.2f}); {alone} alone reaches {result.leaks[alone].value:.2f}. A "
-            "detector measured or trained on these may only know how the files were stored: "
-            "store both kinds in the same way."
+            "A simple classifier that never sees the images can separate real from generated ones "
+            f"(AUROC {together.value:.2f}); {alone} alone reaches {result.leaks[alone].value:.2f}. "
+            "A detector measured or trained on this data set may only recognise how the files "
+            "were stored. Store real and generated images in the same way."
         )
     elif together is not None and together.low >= SUSPICION:
         result.warnings.append(
-            f"A trivial classifier that sees no picture does better than chance (AUROC "
+            "A simple classifier that never sees the images does better than chance (AUROC "
             f"{together.value:.2f})."
         )
     if result.across_count:
         result.problems.append(
-            f"{result.across_count:,} files are in both kinds, byte for byte: one of the two "
+            f"{result.across_count:,} files are labelled both real and generated. One of the two "
             "labels is wrong."
         )
     if not result.real and not result.fake:
-        result.problems.append("Not one image can be read.")
+        result.problems.append("None of the images can be read.")
     elif not result.real or not result.fake:
         kind = "generated" if result.fake else "real"
         result.warnings.append(f"There are only {kind} images, so nothing can be compared.")
     elif not result.leaks:
-        result.warnings.append("There are too few images to see whether the kinds differ.")
+        result.warnings.append("There are too few images to compare real and generated ones.")
     if result.unreadable_count:
         result.warnings.append(f"{result.unreadable_count:,} images cannot be read.")
     if result.duplicates:
-        result.warnings.append(f"{result.duplicates:,} files are there more than once.")
+        result.warnings.append(f"{result.duplicates:,} files are duplicates.")

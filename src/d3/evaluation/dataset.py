@@ -130,9 +130,12 @@ class Dataset:
             counts.real.update(+here.real)
             counts.fake.update(here.fake)
         if not counts.total:
-            found = f" {counts.outside:,} files lie elsewhere." if counts.outside else ""
+            found = (
+                f" {counts.outside:,} files are outside these folders." if counts.outside else ""
+            )
             raise DatasetInvalid(
-                f"No image of known kind is in {', '.join(self.sources)}.{found}", _LAYOUTS
+                f"No real or generated images were found in {', '.join(self.sources)}.{found}",
+                _LAYOUTS,
             )
         return counts
 
@@ -168,9 +171,9 @@ def _check_one_kind(path: str, inside: Sequence[str]) -> None:
     fake = next((part for part in inside if part.lower() in FAKE_FOLDERS), None)
     if real is not None and fake is not None:
         raise DatasetInvalid(
-            f"The path {shown(path, 200)} says both kinds: {shown(real)} is a folder of real "
-            f"images, {shown(fake)} one of generated images.",
-            "Rename the one that is only a subject, or name the folder below it as the data set.",
+            f"The path {shown(path, 200)} is ambiguous: {shown(real)} is a folder for real images "
+            f"and {shown(fake)} one for generated images.",
+            "Rename one of the folders, or use the folder below it as the data set.",
         )
 
 
@@ -217,9 +220,7 @@ def _csv_items(file: Path) -> Iterator[Item]:
             f"{shown(str(file))} cannot be read ({error.strerror}).", _LAYOUTS
         ) from error
     except csv.Error as error:
-        raise DatasetInvalid(
-            f"{shown(str(file))} cannot be understood as CSV ({error}).", _LAYOUTS
-        ) from error
+        raise DatasetInvalid(f"{shown(str(file))} is not valid CSV ({error}).", _LAYOUTS) from error
 
 
 def _check_columns(file: Path, names: Sequence[str] | None) -> None:
@@ -229,8 +230,8 @@ def _check_columns(file: Path, names: Sequence[str] | None) -> None:
         parts = [f"does not know the column {shown(name, 40)}" for name in unknown[:5]]
         parts += [f"needs a column {name!r}" for name in missing]
         raise DatasetInvalid(
-            f"{shown(str(file))} has other columns than expected: D3 {'; '.join(parts)}.",
-            "The first line is path,label,generator; the generator may be left out.",
+            f"{shown(str(file))} has unexpected columns: D3 {'; '.join(parts)}.",
+            "The first line must be path,label,generator. The generator can be left out.",
         )
 
 
@@ -247,7 +248,8 @@ def _csv_item(file: Path, line: int, row: Mapping[str | None, str | None]) -> It
         )
         raise DatasetInvalid(
             f"Line {line} of {shown(str(file))} has {wrong}.",
-            "A label is real or fake (or 0 or 1); a value with a comma stands in double quotes.",
+            "A label is real or fake (or 0 or 1). Put values that contain a comma in double "
+            "quotes.",
         )
     named = (row.get("generator") or "").strip()
     generator = named or (file.stem if label else "")

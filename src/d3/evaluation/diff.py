@@ -144,7 +144,7 @@ def compare(
     if not len(left):
         raise DatasetInvalid(
             "No image of the data set was judged by both models.",
-            "`d3 dataset check` says what is wrong with each.",
+            "`d3 dataset check` lists the problem of each.",
         )
     total = sum(len(one.hashes) for one in sides)
     before, after = sides[0].chosen(left), sides[1].chosen(right)
@@ -186,8 +186,8 @@ def _side(rows: Iterable[Row]) -> _Side:
     scores = next(iter(gather(seen()).values()), None)
     if scores is None:
         raise DatasetInvalid(
-            "Not one image of the data set can be read.",
-            "`d3 dataset check` says what is wrong with each.",
+            "None of the images in the data set can be read.",
+            "`d3 dataset check` lists the problem of each.",
         )
     return _Side(
         scores, np.frombuffer(hashes, dtype=np.uint64), np.frombuffer(verdicts, dtype=np.int8)

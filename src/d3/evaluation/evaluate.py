@@ -343,6 +343,6 @@ def _nothing_readable(unreadable: Unreadable) -> Exception:
 
     example = f" ({unreadable.first[0][0]}: {unreadable.first[0][1]})" if unreadable.first else ""
     return DatasetInvalid(
-        f"Not one image of the data set can be read{example}.",
-        "Check that these are images: `d3 dataset check` says what is wrong with each.",
+        f"None of the images in the data set can be read{example}.",
+        "Check that the files are images. `d3 dataset check` lists the problem of each.",
     )

@@ -13,7 +13,7 @@ from d3.domain.images import ImageFacts
 from d3.domain.ports.images import ImageDecoder
 
 FACTS = (
-    *("format", "width", "height", "aspect ratio", "file size", "bytes a pixel"),
+    *("format", "width", "height", "aspect ratio", "file size", "bytes per pixel"),
     *("JPEG quality", "JPEG subsampling", "metadata", "colour mode"),
 )
 """The facts, in the order of :attr:`FileFacts.values`."""

@@ -25,8 +25,8 @@ def writing(folder: Path) -> Iterator[None]:
         StorageFailed: it cannot be written.
     """
     with storage_errors(
-        f"{folder} cannot be written; what was finished before is kept",
-        "Make room or choose another folder; the same command goes on where this one stopped.",
+        f"{folder} cannot be written. Finished results are kept",
+        "Free some space or choose another folder. Run the same command again to continue.",
     ):
         yield
 
@@ -55,10 +55,12 @@ def claim_folder(folder: Path, record: str, identity: Mapping[str, Any], what: s
             if found != ours:
                 others = [name for name in ours if found.get(name) != ours[name]]
                 raise RequestInvalid(
-                    f"{folder} holds another {what} (other {', '.join(others)}).", _ANOTHER
+                    f"{folder} holds another {what} (different {', '.join(others)}).", _ANOTHER
                 )
         elif any(folder.iterdir()):
-            raise RequestInvalid(f"{folder} is not empty and holds no {what} of D3.", _ANOTHER)
+            raise RequestInvalid(
+                f"{folder} is not empty and does not hold a {what} of D3.", _ANOTHER
+            )
         else:
             put(file, msgspec.json.format(text, indent=1) + b"\n")
 

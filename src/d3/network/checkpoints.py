@@ -139,16 +139,16 @@ def infer_spec(
     mlp_width, _ = _shape(tensors, "transformer.resblocks.0.mlp.c_fc.weight", 2, "encoder")
     layers = len({match[1] for name in tensors if (match := _BLOCK.match(name))})
     if layers > MAX_LAYERS:
-        raise CheckpointInvalid(f"An encoder has {MAX_LAYERS} layers at most, not {layers:,}.")
+        raise CheckpointInvalid(f"An encoder has at most {MAX_LAYERS} layers, not {layers:,}.")
     if heads is None and width % HEADS_OF_WIDTH:
         raise CheckpointInvalid(
-            f"The encoder's width of {width} is no multiple of {HEADS_OF_WIDTH}, so its number of "
-            "attention heads cannot be told.",
-            "Say it with --heads.",
+            f"The encoder's width of {width} is not a multiple of {HEADS_OF_WIDTH}, so its number "
+            "of attention heads is unknown.",
+            "Set it with --heads.",
         )
     grid = round((tokens - 1) ** 0.5)
     if grid**2 != tokens - 1:
-        raise CheckpointInvalid(f"The encoder's {tokens - 1} positions make no square.")
+        raise CheckpointInvalid(f"The encoder's {tokens - 1} positions do not form a square.")
     try:
         return EncoderSpec(
             image_size=grid * patch_size,
@@ -160,7 +160,9 @@ def infer_spec(
             activation=activation,
         )
     except ValueError as error:
-        raise CheckpointInvalid(f"The encoder's shapes do not fit together: {error}.") from error
+        raise CheckpointInvalid(
+            f"The shapes of the encoder do not fit together: {error}."
+        ) from error
 
 
 def write_tensors(file: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -183,14 +185,14 @@ def read_tensors(file: Path, *, called: str | None = None) -> Mapping[str, Tenso
     except (OSError, ValueError) as error:
         raise CheckpointInvalid(
             f"The checkpoint {called!r} cannot be read.",
-            "Check that the file is there and that you may read it.",
+            "Check that the file exists and that you are allowed to read it.",
         ) from error
     if start[8:9] == b"{":
         return _read_safetensors(file, called)
     if start.startswith(foreign.STARTS):
         return ForeignTensors(file, called)
     problem, remedy = describe_bytes(start) or (
-        "is neither safetensors nor a file that torch saved",
+        "is neither a safetensors file nor a file saved by torch",
         "Save the module's state_dict() with torch.save or safetensors.",
     )
     raise CheckpointInvalid(f"The checkpoint {called!r} {problem}.", remedy)
@@ -207,18 +209,18 @@ def check_names_and_shapes(
     expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     the = _the(called)
     if missing := expected.keys() - tensors.keys():
-        raise CheckpointInvalid(f"{the} {role} lacks {some(missing)}.", REMEDIES[role])
+        raise CheckpointInvalid(f"{the} {role} does not have {some(missing)}.", REMEDIES[role])
     if unknown := tensors.keys() - expected.keys():
         do = "does" if len(unknown) == 1 else "do"
         raise CheckpointInvalid(
-            f"{the} {role} holds {some(unknown)}, which {do} not belong there.", REMEDIES[role]
+            f"{the} {role} has {some(unknown)}, which {do} not belong there.", REMEDIES[role]
         )
     for name, shape in expected.items():
         if tuple(tensors[name].shape) != shape:
             raise CheckpointInvalid(
-                f"{the} {role}'s {name} has the shape {list(tensors[name].shape)}; "
-                f"{list(shape)} was expected.",
-                "Encoder and head must have been trained for the same width.",
+                f"{the} {role}'s {name} has the shape {list(tensors[name].shape)} instead of "
+                f"{list(shape)}.",
+                "Use an encoder and a head of the same width.",
             )
 
 
@@ -238,7 +240,7 @@ def check_values(tensors: Mapping[str, Tensor], role: Role, called: str | None =
         if not bool(torch.isfinite(tensor).all()):
             raise CheckpointInvalid(
                 f"{the} {role}'s {name} holds values that are not finite numbers.",
-                "The training that wrote it has diverged, or the file was damaged.",
+                "Its training diverged, or the file is damaged.",
             )
 
 
@@ -252,8 +254,8 @@ def _read_safetensors(file: Path, called: str) -> dict[str, Tensor]:
         return safetensors.torch.load_file(file)
     except (safetensors.SafetensorError, OSError, ValueError, KeyError) as error:
         raise CheckpointInvalid(
-            f"The checkpoint {called!r} is no sound safetensors file.",
-            "Fetch or export it again.",
+            f"The checkpoint {called!r} is not a valid safetensors file.",
+            "Download or export it again.",
         ) from error
 
 
@@ -270,8 +272,8 @@ def _copied(file: Path, names: Iterable[str], dtype: torch.dtype) -> dict[str, T
                 tensors[name] = stored.get_tensor(name).to(dtype, copy=True)
     except (safetensors.SafetensorError, OSError) as error:  # changed since it was checked
         raise CheckpointInvalid(
-            f"The checkpoint {file.name!r} is no sound safetensors file.",
-            "Fetch or export it again.",
+            f"The checkpoint {file.name!r} is not a valid safetensors file.",
+            "Download or export it again.",
         ) from error
     return tensors
 
@@ -280,7 +282,7 @@ def _shape(
     tensors: Mapping[str, Tensor], name: str, dimensions: int, role: Role
 ) -> tuple[int, ...]:
     if name not in tensors:
-        raise CheckpointInvalid(f"The {role} lacks {name}.", REMEDIES[role])
+        raise CheckpointInvalid(f"The {role} does not have {name}.", REMEDIES[role])
     shape = tuple(tensors[name].shape)
     if len(shape) != dimensions or 0 in shape:
         raise CheckpointInvalid(f"The {role}'s {name} has the shape {list(shape)}.")

@@ -65,7 +65,8 @@ class ForeignTensors(Mapping[str, Tensor]):
             return flat.as_strided(shape, stride)
         except (RuntimeError, ValueError) as error:  # changed since the child looked at it
             raise CheckpointInvalid(
-                f"The checkpoint {self._called!r} changes while it is read.", "Import it again."
+                f"The checkpoint {self._called!r} was changed while it was being read.",
+                "Import it again.",
             ) from error
 
     def __iter__(self) -> Iterator[str]:
@@ -86,8 +87,8 @@ def _tensors_in(file: Path, called: str) -> list[_Place]:
         )
     except (subprocess.TimeoutExpired, subprocess.CalledProcessError) as error:
         raise CheckpointInvalid(
-            f"Reading the checkpoint {called!r} went beyond the limits of memory or time.",
-            "A sound checkpoint does not: fetch or export it again.",
+            f"Reading the checkpoint {called!r} exceeded the memory or time limit.",
+            "A valid checkpoint does not. Download or export it again.",
         ) from error
     found = json.loads(done.stdout)
     if "refused" in found:

@@ -18,9 +18,11 @@ from d3.domain.models import Role
 from d3.network.recognise import describe_names
 
 REMEDIES: dict[Role, str] = {
-    "encoder": "Give the vision transformer of a CLIP checkpoint, in the key names of OpenAI, "
-    "open_clip or Hugging Face transformers.",
-    "head": "Give a head with query, key, value and fc, each with weight and bias.",
+    "encoder": (
+        "Use the vision transformer of a CLIP checkpoint with the key names of OpenAI, open_clip "
+        "or Hugging Face transformers."
+    ),
+    "head": "Use a head with query, key, value and fc, each with weight and bias.",
 }
 
 _WRAPPERS = frozenset(
@@ -78,14 +80,14 @@ def part_of(tensors: Mapping[str, Tensor], role: Role, called: str) -> dict[str,
     if len(names) < len(tensors):
         twice = set(tensors) - set(names.values())
         raise CheckpointInvalid(
-            f"The checkpoint {called!r} holds {some(twice)} twice, wrapped and not.",
-            "Save one state_dict() alone.",
+            f"The checkpoint {called!r} holds {some(twice)} twice, with and without a prefix.",
+            "Save only one state_dict().",
         )
     prefixes = _prefixes(names, role)
     others = _prefixes(names, "head" if role == "encoder" else "encoder")
     if len(others) > MAX_PARTS:
         raise CheckpointInvalid(
-            f"The checkpoint {called!r} holds {len(others):,} models.", "Save one by itself."
+            f"The checkpoint {called!r} holds {len(others):,} models.", "Save only one of them."
         )
     if 1 < len(prefixes) <= MAX_PARTS:
         prefixes = _differing(prefixes, names, tensors)
@@ -94,7 +96,7 @@ def part_of(tensors: Mapping[str, Tensor], role: Role, called: str) -> dict[str,
     if len(prefixes) > 1:
         raise CheckpointInvalid(
             f"The checkpoint {called!r} holds {len(prefixes):,} {role}s, under {some(prefixes)}.",
-            "Save the one that you mean by itself.",
+            "Save only the one that you want to use.",
         )
     (prefix,) = prefixes
     within = tuple(one for one in others if len(one) > len(prefix))
@@ -169,8 +171,8 @@ def _missing(names: list[str], role: Role, called: str) -> CheckpointInvalid:
         )
     what, unexpected = looks
     return CheckpointInvalid(
-        f"The checkpoint {called!r} looks like {what} and holds no {role}: {missing} is missing, "
-        f"{some([unexpected])} was not expected.",
+        f"The checkpoint {called!r} looks like {what} and holds no {role}: {missing} is missing "
+        f"and {some([unexpected])} is unexpected.",
         REMEDIES[role],
     )
 

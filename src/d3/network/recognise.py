@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-_AGAIN = "Download the file itself once more."
-_CONVERT = "Give the weights as .safetensors, or as a state_dict() saved with torch.save."
+_AGAIN = "Download the file itself again."
+_CONVERT = "Use the weights as .safetensors, or as a state_dict() saved with torch.save."
 
 _BYTES: tuple[tuple[re.Pattern[bytes], str, str], ...] = tuple(
     (re.compile(start, re.DOTALL | re.IGNORECASE), what, remedy)
@@ -14,18 +14,21 @@ _BYTES: tuple[tuple[re.Pattern[bytes], str, str], ...] = tuple(
         (
             rb"version https://git-lfs",
             "is a Git LFS pointer, not the file itself",
-            "Run `git lfs pull` where it comes from, or download it from the repository's page.",
+            (
+                "Run `git lfs pull` in its repository, or download the file from the repository's "
+                "page."
+            ),
         ),
         (rb"\s*(<!doctype html|<html|<head|<\?xml|<!--)", "is a web page", _AGAIN),
         (rb"\s*[{\[]\s*[\"{\[\]}]", "is JSON text", _CONVERT),
-        (rb"GGUF", "is a GGUF file, as llama.cpp reads", _CONVERT),
-        (rb"\x89HDF\r\n", "is an HDF5 file, as Keras writes", _CONVERT),
+        (rb"GGUF", "is a GGUF file for llama.cpp", _CONVERT),
+        (rb"\x89HDF\r\n", "is an HDF5 file, such as one of Keras", _CONVERT),
         (rb"\x93NUMPY", "is a NumPy array (.npy)", _CONVERT),
         (rb"\x08[\x01-\x1e][\x12\x1a\x3a\x42]", "is an ONNX model", _CONVERT),
         (rb".{4}(TFL3|ET\d\d)", "is a TensorFlow Lite or ExecuTorch program", _CONVERT),
-        (rb"\x1f\x8b", "is packed with gzip", "Unpack it and give the checkpoint in it."),
-        (rb"(7z\xbc\xaf|Rar!|\xfd7zXZ|BZh|\x28\xb5\x2f\xfd)", "is packed", "Unpack it first."),
-        (rb".{257}ustar", "is a tar archive", "Unpack it and give the checkpoint in it."),
+        (rb"\x1f\x8b", "is compressed with gzip", "Unpack it and use the checkpoint inside."),
+        (rb"(7z\xbc\xaf|Rar!|\xfd7zXZ|BZh|\x28\xb5\x2f\xfd)", "is compressed", "Unpack it first."),
+        (rb".{257}ustar", "is a tar archive", "Unpack it and use the checkpoint inside."),
         (rb"(\xff\xd8\xff|\x89PNG|GIF8|RIFF.{4}WEBP)", "is an image", _CONVERT),
         (rb"%PDF", "is a PDF document", _CONVERT),
     )
@@ -41,14 +44,14 @@ _NAMES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             r"\b(single_|joint_)?transformer_blocks\.\d|\bdouble_blocks\.\d",
             "a diffusion transformer",
         ),
-        (r"\battnpool\.", "a CLIP of the ResNet kind (RN50 and its like)"),
+        (r"\battnpool\.", "a CLIP with a ResNet, such as RN50"),
         (r"\battn_pool\.\w", "a CLIP with attentional pooling (CoCa, SigLIP)"),
         (r"\blogit_bias$|\bvision_model\.head\.", "a SigLIP"),
         (r"\blayer\d\.\d+\.(conv\d|downsample)", "a whole ResNet"),
         (r"\bblocks\.\d+\.attn\.(qkv|q_proj)", "a vision transformer of timm (or DINOv2, EVA)"),
         (r"\b(stages|downsample_layers)\.\d", "a ConvNeXt or another network of timm"),
         (r"\bembed_tokens\.|\blm_head\.|\bh\.\d+\.attn\.|\bmodel\.layers\.\d", "a language model"),
-        (r"\btext_model\.|\btoken_embedding\b", "CLIP's text tower alone"),
+        (r"\btext_model\.|\btoken_embedding\b", "only CLIP's text tower"),
         (r"\bencoder\.layers?\.\d", "another transformer (ViT, DINOv2, BERT, ...)"),
         (r"\bfeatures\.\d", "a convolutional network of torchvision"),
         (r"(^|\.)class_embedding$", "a part of a CLIP"),
@@ -79,7 +82,7 @@ def describe_names(names: Sequence[str]) -> tuple[str, str] | None:
     if names and all(_OPTIMISER.search(name) for name in names):
         return "an optimiser's state", names[0]
     if set(names) in ({"fc.weight", "fc.bias"}, {"weight", "bias"}):
-        return "a linear layer alone (such as UniversalFakeDetect's)", min(names)
+        return "only a linear layer, such as UniversalFakeDetect's", min(names)
     tower, embedding = _first(_TOWER, names), _first(_ENCODER, names)
     forms = _NAMES if not (tower and embedding) else ((_ENCODER, "CLIP's vision transformer"),)
     found = ((what, _first(form, names)) for form, what in forms)

@@ -42,7 +42,7 @@ ViT-L/14 they are 1.6 MB."""
 
 _CHUNK = 2**20
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-_AGAIN = "Fetch or export it again."
+_AGAIN = "Download or export it again."
 _PLAIN = "Save the module's state_dict() with torch.save or safetensors."
 
 _DTYPES = {
@@ -113,7 +113,7 @@ def main(source: str, spare_bytes: int, seconds: int) -> None:
     except MemoryError:
         raise
     except Exception:  # noqa: BLE001  whatever it was, the file is to blame
-        found = {"refused": ["is damaged, or is no checkpoint that torch wrote", _AGAIN]}
+        found = {"refused": ["is damaged, or is not a torch checkpoint", _AGAIN]}
     json.dump(found, sys.stdout)
 
 
@@ -235,7 +235,7 @@ class _Unpickler(pickle.Unpickler):
         if _HARMLESS.fullmatch(full):
             return _Inert
         shown = re.sub(r"[^\w.]", "?", full[:80])
-        raise Refused(f"is no plain checkpoint: it asks for {shown}, and that is code", _PLAIN)
+        raise Refused(f"is not a plain checkpoint: it refers to {shown}, which is code", _PLAIN)
 
 
 # Zip archives
@@ -292,17 +292,19 @@ def _records(archive: zipfile.ZipFile, stream: IO[bytes], size: int) -> dict[str
     """The archive's records by name; no two share a name or a byte of the file."""
     infos = archive.infolist()
     if len(infos) > MAX_RECORDS:
-        raise Refused(f"holds {len(infos):,} records; {MAX_RECORDS:,} are the most", _PLAIN)
+        raise Refused(
+            f"holds {len(infos):,} records, more than the limit of {MAX_RECORDS:,}", _PLAIN
+        )
     _check_sizes(infos, size)
     records: dict[str, _Record] = {}
     end = 0
     for info in sorted(infos, key=lambda one: one.header_offset):
         if info.filename in records or info.header_offset < end:
-            raise Refused("is damaged: records lie over one another", _AGAIN)
+            raise Refused("is damaged: records overlap", _AGAIN)
         stream.seek(info.header_offset)
         head = stream.read(30)
         if head[:4] != b"PK\3\4":
-            raise Refused("is damaged: a record is not where it is said to be", _AGAIN)
+            raise Refused("is damaged: a record is not at its stated position", _AGAIN)
         offset = info.header_offset + 30 + sum(struct.unpack("<HH", head[26:30]))
         records[info.filename] = _Record(info, offset)
         end = offset + info.compress_size
@@ -324,7 +326,9 @@ def _check_sizes(infos: list[zipfile.ZipInfo], size: int) -> None:
             zipfile.ZIP_STORED,
             zipfile.ZIP_DEFLATED,
         ):
-            raise Refused("is encrypted, or packed in a way that torch does not know", _PLAIN)
+            raise Refused(
+                "is encrypted, or compressed in a way that torch does not support", _PLAIN
+            )
         if info.filename.endswith(".pkl"):
             pickles += info.file_size
         elif not _TENSOR_RECORD.fullmatch(info.filename):
@@ -333,13 +337,13 @@ def _check_sizes(infos: list[zipfile.ZipInfo], size: int) -> None:
             raise Refused(
                 f"unpacks to {sum(one.file_size for one in infos):,} bytes from {size:,}: its "
                 "tensors are compressed",
-                "torch stores tensors as they are: save it so.",
+                "Save it with torch, which does not compress tensors.",
             )
     for what, unpacked, most in (("pickles", pickles, size), ("code", code, CODE_BYTES)):
         if unpacked > most:
             raise Refused(
-                f"unpacks to more than a checkpoint does: its {what} alone to {unpacked:,} bytes, "
-                f"where {most:,} are the most",
+                f"unpacks to more than a checkpoint may: {unpacked:,} bytes of {what}, more than "
+                f"the limit of {most:,}",
                 _PLAIN,
             )
 
@@ -347,7 +351,7 @@ def _check_sizes(infos: list[zipfile.ZipInfo], size: int) -> None:
 def _other_archive(names: dict[str, _Record]) -> tuple[str, str]:
     """What an archive is that torch did not write."""
     if "manifest.json" in names and "encoder.safetensors" in names:
-        return "is a bundle of D3", "Give it alone: `d3 models import FILE`."
+        return "is a D3 bundle", "Import it without other options: `d3 models import FILE`."
     if any(name.endswith(".npy") for name in names):
         return "is a NumPy archive (.npz)", _PLAIN
     if any(name.endswith(".weights.h5") for name in names):
@@ -355,8 +359,8 @@ def _other_archive(names: dict[str, _Record]) -> tuple[str, str]:
     if any("archive_format" in name or name.endswith("models/model.json") for name in names):
         return "is a program of torch.export", _PLAIN
     if any(name.endswith((".pt", ".pth", ".bin", ".ckpt", ".safetensors")) for name in names):
-        return "is a zip archive of other files", "Unpack it and give the checkpoint in it."
-    return "is a zip archive that torch did not write", _PLAIN
+        return "is a zip archive of other files", "Unpack it and use the checkpoint inside."
+    return "is a zip archive that was not written by torch", _PLAIN
 
 
 # Plain pickles
@@ -368,14 +372,14 @@ class _LegacyUnpickler(_Unpickler):
     def persistent_load(self, pid: Any) -> Any:
         kind, dtype, key, _, count, view = pid
         if kind != "storage" or view is not None or dtype not in _DTYPES:
-            raise Refused("is of a form that torch gave up in 2018", _PLAIN)
+            raise Refused("has a format that torch dropped in 2018", _PLAIN)
         return self.storages.setdefault(key, _Storage(dtype, count * _DTYPES[dtype]))
 
 
 def _legacy(stream: IO[bytes], size: int) -> Any:
     """What torch wrote before version 1.6: five pickles, then one storage after another."""
     if _Unpickler(stream).load() != _LEGACY_MAGIC:
-        raise Refused("is a pickle that torch.save did not write", _PLAIN)
+        raise Refused("is a pickle that was not written by torch.save", _PLAIN)
     _Unpickler(stream).load()  # the protocol's version
     if _Unpickler(stream).load().get("little_endian") is False:
         raise Refused("was written on a big-endian machine", _PLAIN)
@@ -389,7 +393,7 @@ def _legacy(stream: IO[bytes], size: int) -> Any:
         stream.seek(offset)
         (count,) = struct.unpack("<q", stream.read(8))
         if count * _DTYPES[storage.dtype] != storage.bytes or storage.offset >= 0:
-            raise Refused("is damaged: a tensor has another size than is said", _AGAIN)
+            raise Refused("is damaged: a tensor does not have its stated size", _AGAIN)
         storage.offset = offset + 8
         offset = storage.offset + storage.bytes
         if offset > size:
@@ -412,7 +416,7 @@ def _table(loaded: Any, stream: IO[bytes], size: int) -> list[list[Any]]:
         elements = _elements(tensor)
         unpacked += elements * each
         if unpacked > 2 * size + _CHUNK or len(rows) == MAX_TENSORS:
-            raise Refused("unpacks to more than twice what it is", _PLAIN)
+            raise Refused("unpacks to more than twice its size", _PLAIN)
         if elements and id(storage) not in checked:
             checked.add(id(storage))
             _check(storage, stream)
@@ -428,7 +432,7 @@ def _elements(tensor: _Tensor) -> int:
     shape, stride = list(tensor.shape), list(tensor.stride)
     numbers = (tensor.offset, *shape, *stride)
     if len(shape) != len(stride) or any(type(n) is not int or n < 0 for n in numbers):
-        raise Refused("is damaged: a tensor's shape is none", _AGAIN)
+        raise Refused("is damaged: a tensor has an invalid shape", _AGAIN)
     elements, last = 1, tensor.offset
     for length, step in zip(shape, stride, strict=True):
         elements *= length
@@ -436,7 +440,7 @@ def _elements(tensor: _Tensor) -> int:
     storage = tensor.storage
     beyond = (last + 1) * _DTYPES[tensor.dtype] > storage.bytes
     if elements and (storage.offset < 0 or beyond):
-        raise Refused("is damaged: a tensor leaves its bounds", _AGAIN)
+        raise Refused("is damaged: a tensor exceeds its storage", _AGAIN)
     return elements
 
 
@@ -452,7 +456,7 @@ def _named(loaded: dict[Any, Any]) -> Iterator[tuple[str, _Tensor]]:
             name = f"{prefix}{key}"
             if isinstance(value, _Tensor):
                 if len(name) > MAX_NAME:
-                    raise Refused("holds names without end", _PLAIN)
+                    raise Refused("holds an endless list of names", _PLAIN)
                 yield name, value
             elif isinstance(value, dict) and id(value) not in seen:
                 if depth == MAX_DEPTH or len(name) > MAX_NAME:

@@ -156,5 +156,5 @@ class MemoryAccounts:
 
     def _key(self, key_id: str) -> ApiKey:
         if key_id not in self._keys:
-            raise KeyNotFound("There is no such key.")
+            raise KeyNotFound("There is no key with this id.")
         return self._keys[key_id]

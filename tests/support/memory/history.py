@@ -163,7 +163,7 @@ class MemoryHistory:
         """One entry; with ``user_id``, only if it is this account's."""
         entry = self._books.entries.get(id_)
         if entry is None or user_id not in (None, entry.user_id):
-            known = f"the id {id_}" if 1 <= id_ <= LARGEST_ID else "such an id"
+            known = f"the id {id_}" if 1 <= id_ <= LARGEST_ID else "this id"
             raise ResultNotFound(f"There is no result with {known}.")
         return entry
 

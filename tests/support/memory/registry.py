@@ -55,7 +55,7 @@ class MemoryRegistry:
             if wanted is None or wanted not in versions:
                 raise ModelNotFound(
                     f"There is no model {name!r}" + (f" of version {version}." if version else "."),
-                    "`d3 models list` shows those there are.",
+                    "`d3 models list` shows all models.",
                 )
             return versions[wanted]
 

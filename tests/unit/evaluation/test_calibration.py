@@ -113,7 +113,10 @@ def test_the_same_seed_gives_the_same_and_a_noise_of_labels_gives_nothing_away()
 
 @pytest.mark.parametrize(
     ("reals", "says"),
-    [(60, "cannot show a false positive rate of 0.01: it takes 99"), (500, "only roughly")],
+    [
+        (60, "too few to measure a false positive rate of 0.01; at least 99"),
+        (500, "only a rough estimate"),
+    ],
 )
 def test_too_few_images_for_the_rate_asked_are_a_warning(reals: int, says: str) -> None:
     result = calibrated(scores(reals, 100), max_fpr=0.01)

@@ -65,7 +65,7 @@ def test_a_trivial_difference_makes_the_data_set_unfit_and_is_named(
     result = checked(sound)
     assert result.verdict == "unfit"
     assert result.leaks[what].value > 0.85
-    assert "trivial classifier" in result.problems[0]
+    assert "simple classifier" in result.problems[0]
 
 
 def test_the_same_file_in_both_kinds_is_a_wrong_label(sound: Path) -> None:

@@ -109,7 +109,7 @@ def test_a_path_that_says_both_kinds_is_refused(subject: str, kind: str, tmp_pat
     if same:
         assert {one.fake for one in Dataset([tmp_path]).items()} == {kind == "fake"}
         return
-    with pytest.raises(DatasetInvalid, match=f"'{subject}/{kind}/a.jpg' says both kinds"):
+    with pytest.raises(DatasetInvalid, match=f"'{subject}/{kind}/a.jpg' is ambiguous"):
         Dataset([tmp_path]).count()
     # The folder below the subject is a data set of its own.
     assert {one.fake for one in Dataset([tmp_path / subject]).items()} == {kind == "fake"}
@@ -164,8 +164,8 @@ def test_a_csv_without_generators_names_one_after_itself(tmp_path: Path) -> None
         ("path,label\n,real\n", "Line 2 of .* has no path"),
         ("path,label\na,b,real\n", "label 'b'"),
         ("path,label\na,real,x\n", "too many values"),
-        ('path,label\n"a,real\n', "cannot be understood"),
-        ("path,label\n", "No image of known kind"),
+        ('path,label\n"a,real\n', "is not valid CSV"),
+        ("path,label\n", "No real or generated images"),
     ],
 )
 def test_a_csv_that_makes_no_sense_is_refused_and_says_where(
@@ -177,7 +177,7 @@ def test_a_csv_that_makes_no_sense_is_refused_and_says_where(
 
 def test_a_folder_that_says_nothing_of_kinds_is_refused_with_the_layouts(tmp_path: Path) -> None:
     plant(tmp_path, "cats/a.jpg")
-    with pytest.raises(DatasetInvalid, match=r"1 files lie elsewhere.*real/ and fake/"):
+    with pytest.raises(DatasetInvalid, match=r"1 files are outside these folders.*real/ and fake/"):
         Dataset([tmp_path]).count()
 
 

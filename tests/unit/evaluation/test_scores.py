@@ -93,5 +93,5 @@ def test_arrays_leave_out_what_could_not_be_judged(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageFailed, match="same command goes on"):
+    with pytest.raises(StorageFailed, match="Run the same command again"):
         ScoreFile(tmp_path / "file" / "below")

@@ -55,5 +55,7 @@ def test_photographs_are_found_by_content_wherever_they_lie(tmp_path: Path) -> N
 
 
 def test_a_missing_photograph_is_named_with_the_way_to_get_it(tmp_path: Path) -> None:
-    with pytest.raises(RequestInvalid, match=r"lacks 266 of the 266 .*tests\.real\.fetch"):
+    with pytest.raises(
+        RequestInvalid, match=r"266 of the 266 photographs are missing.*tests\.real\.fetch"
+    ):
         find(tmp_path)

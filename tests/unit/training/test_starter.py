@@ -300,8 +300,8 @@ def test_the_shipped_card_says_first_how_many_photographs_it_accused() -> None:
     counts = metrics["starter"]["photographs"]["clean"]["all"]
     first = " ".join(_shipped("MODEL_CARD.md").read_text(encoding="utf-8").split("\n\n")[1].split())
 
-    assert f"it called {counts['fake']} fake" in first
-    assert "Do not act on what it says." in first
+    assert f"it judged {counts['fake']} fake" in first
+    assert "Do not act on its verdicts." in first
 
 
 def test_the_shipped_model_was_made_of_the_tables_photographs() -> None:

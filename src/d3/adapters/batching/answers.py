@@ -123,7 +123,7 @@ class Answers:
             lambda: _refuse(
                 entries,
                 lambda: DeadlineExceeded(
-                    "The image could not be judged within the time a request has.",
+                    "The image could not be judged before the request's time limit.",
                     "Try again in a moment.",
                 ),
             )
@@ -153,7 +153,7 @@ class Answers:
         try:
             job()
         except Exception:  # noqa: BLE001  the next ones wait
-            _LOG.exception("an answer could not be handed out")
+            _LOG.exception("an answer could not be delivered")
         return True
 
 
@@ -175,8 +175,10 @@ def _refuse(entries: list[Submission], error: Callable[[], Exception]) -> None:
 def _ours(error: BaseException) -> Exception:
     if isinstance(error, D3Error):
         return error
-    failure: D3Error = DetectorFailed("The detector broke down on this image.", "Try again.")
+    failure: D3Error = DetectorFailed("The detector failed on this image.", "Try again.")
     if isinstance(error, MemoryError):
-        failure = DeviceOutOfMemory("There is no memory to judge this image.", "Try again later.")
+        failure = DeviceOutOfMemory(
+            "There is not enough memory to judge this image.", "Try again later."
+        )
     failure.__cause__ = error
     return failure

@@ -140,7 +140,7 @@ class Policy:
         over = images + want.images - bounds.images
         if images and (over > 0 or size_bytes + want.size_bytes > bounds.size_bytes):
             raise Overloaded(
-                "Too many images wait to be judged.",
+                "Too many images are waiting to be judged.",
                 "Try again in a moment, or send fewer at once.",
                 retry_after=self._passes(
                     max(want.images, over), max(want.images, over) * (1 + want.views)
@@ -153,7 +153,7 @@ class Policy:
             late = self.expected(want, now) + max(0.0, self.costs.slack - _PATIENCE * time) - time
             if late > 0:
                 raise Overloaded(
-                    "More images wait to be judged than can be in the time a request has.",
+                    "Too many images are waiting to be judged before the request's time limit.",
                     "Try again in a moment, or send fewer at once.",
                     retry_after=late,
                 )
@@ -164,7 +164,8 @@ class Policy:
         alone = self._passes(want.images, want.encodings)
         if alone > time:
             raise ExplanationUnavailable(
-                f"This heat map would take {alone:.0f} seconds here, and a request has {time:.0f}.",
+                f"This heat map would take {alone:.0f} seconds, but the time limit of a request is "
+                f"{time:.0f} seconds.",
                 "Ask for fewer views, or raise D3_REQUEST_SECONDS.",
             )
 

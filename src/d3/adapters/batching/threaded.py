@@ -340,14 +340,14 @@ class ThreadedQueue:
         try:
             self._detector.score(np.zeros((1, *self._shape), np.uint8), 1)
         except Exception as error:  # noqa: BLE001  it stays in trouble
-            _LOG.warning("the detector still does not answer: %r", error)
+            _LOG.warning("the detector still does not respond: %r", error)
             return
-        _LOG.warning("the detector answers again")
+        _LOG.warning("the detector responds again")
         self._trouble, self._deaths = None, 0
 
     def _replace_owner(self, error: BaseException) -> None:
         """Start a new thread: at once the first time, later after a growing pause."""
-        _LOG.critical("the detector's thread died and is replaced", exc_info=error)
+        _LOG.critical("the detector's thread died and was replaced", exc_info=error)
         self._trouble = f"its thread died ({type(error).__name__}); a new one has taken over"
         self._events.restarted()
         self._deliver()

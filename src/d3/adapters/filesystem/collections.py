@@ -91,8 +91,8 @@ class FolderCollection:
         path = Path(os.path.realpath(uri))
         if not path.is_relative_to(self._inside):
             raise ImageElsewhere(
-                "The link leads out of the folder that may be scanned.",
-                "Put the image itself there.",
+                "The link points outside the folder that may be scanned.",
+                "Replace the link with the image itself.",
             )
         return path
 
@@ -100,7 +100,9 @@ class FolderCollection:
         try:
             os.scandir(self._root).close()
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise ImageNotFound("There is no such folder.", "Was a disk unmounted?") from error
+            raise ImageNotFound(
+                "There is no such folder.", "Check the path, and whether its disk is mounted."
+            ) from error
         except OSError as error:
             raise unreadable_folder(self._root, error) from error
 
@@ -235,5 +237,5 @@ def _readable() -> Iterator[None]:
     except (OSError, UnicodeDecodeError, ValueError, csv.Error) as error:
         raise RequestInvalid(
             "The list of images cannot be read.",
-            "Give a text file with one path or URI a line (UTF-8), a CSV or a Parquet file.",
+            "Use a UTF-8 text file with one path or URI per line, a CSV file or a Parquet file.",
         ) from error

@@ -203,12 +203,12 @@ class FilesystemRegistry:
                     yield
             except Timeout as error:
                 raise StorageFailed(
-                    "Another process has been writing to the model folder for a minute.",
+                    "Another process has been writing to the model folder for more than a minute.",
                     "Try again when it has finished.",
                 ) from error
 
 
 def _usable(verb: str) -> AbstractContextManager[None]:
     return storage_errors(
-        f"The model folder cannot be {verb}", "Check D3_HOME: its permissions and the free space."
+        f"The model folder cannot be {verb}", "Check the permissions and the free space of D3_HOME."
     )

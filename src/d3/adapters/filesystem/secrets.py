@@ -44,8 +44,8 @@ class SecretFiles:
         _write(self.key_file, key, only_new=not replace)
         if self.key() != key:
             raise StorageFailed(
-                f"{self.key_file.name} holds another key, which is not written over.",
-                "`d3 keys init --replace` makes a new one in its place.",
+                f"{self.key_file.name} already holds another key, which D3 does not overwrite.",
+                "`d3 keys init --replace` replaces it with a new one.",
             )
 
     def secret_key(self) -> str:

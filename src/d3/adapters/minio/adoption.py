@@ -131,7 +131,7 @@ class AdoptingRegistry:
             return self._binder.bind(
                 head.name,
                 file,
-                provenance=f"{head.name}, put into the store by hand",
+                provenance=f"{head.name}, uploaded to the store without D3",
                 created_at=head.modified,
                 called=head.name,
             )

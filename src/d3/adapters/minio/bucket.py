@@ -26,7 +26,7 @@ from d3.domain.errors import SettingsInvalid, StorageFailed, StorageUnavailable,
 MiB = 2**20
 _PART = 8 * MiB
 _PARALLEL = 3
-BUCKET_NAMES = "3 to 63 letters, digits, '-' and '.', and no IP address"
+BUCKET_NAMES = "3 to 63 letters, digits, '-' and '.', and not an IP address"
 _MOST = 32 * MiB
 """Of an object that is read whole; a manifest has some 20 KB."""
 
@@ -87,7 +87,7 @@ class Bucket:
         if not can_be_bucket(place.bucket):
             raise SettingsInvalid(
                 f"{shown(place.bucket)} cannot be a bucket's name.",
-                f"MINIO_BUCKET_NAME is {BUCKET_NAMES}.",
+                f"Set MINIO_BUCKET_NAME to {BUCKET_NAMES}.",
             )
         self.place = place
         self._quick = _client(place, place.read_seconds)
@@ -101,7 +101,9 @@ class Bucket:
         except ObjectMissing:
             return None
         if len(content) > _MOST:
-            raise StorageFailed(f"The object {key!r} is far too large.", "Remove it by hand.")
+            raise StorageFailed(
+                f"The object {key!r} is far too large.", "Remove the object from the bucket."
+            )
         return content
 
     def write(self, key: str, content: bytes) -> None:
@@ -224,9 +226,8 @@ class Bucket:
             if _is_ours(error):
                 return
             raise StorageFailed(
-                f"The bucket {self.place.bucket!r} is not there and cannot be made.",
-                "Make it by hand, or let MINIO_ACCESS_KEY make buckets; MINIO_BUCKET_NAME is "
-                "its name.",
+                f"The bucket {self.place.bucket!r} does not exist and cannot be created.",
+                "Create it, allow MINIO_ACCESS_KEY to create buckets, or check MINIO_BUCKET_NAME.",
             ) from error
 
 
@@ -280,7 +281,7 @@ def _client(place: S3Place, read_seconds: float) -> Minio:
         )
     except (ValueError, MinioException) as error:
         raise SettingsInvalid(
-            "There can be no S3 server at this address.",
-            "MINIO_ENDPOINT is HOST:PORT, MINIO_ACCESS_KEY wants a MINIO_SECRET_KEY, D3_S3_REGION "
-            "is a word such as us-east-1.",
+            "The address of the S3 server is not valid.",
+            "Set MINIO_ENDPOINT to HOST:PORT, MINIO_SECRET_KEY together with MINIO_ACCESS_KEY, "
+            "and D3_S3_REGION to a region such as us-east-1.",
         ) from error

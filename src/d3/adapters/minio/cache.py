@@ -48,7 +48,7 @@ class LocalCache:
         except OSError as error:
             if not self._complained:
                 _LOG.warning(
-                    "The model cache cannot be written (%s): a restart will need the S3 store. "
+                    "The model cache cannot be written (%s), so a restart will need the S3 store. "
                     "Check D3_HOME.",
                     error.strerror,
                 )
@@ -125,5 +125,5 @@ def _removed(blob: Path) -> bool:
 def usable() -> AbstractContextManager[None]:
     """Translate errors of the file system to StorageFailed."""
     return storage_errors(
-        "The model cache cannot be used", "Check D3_HOME: its permissions and the free space."
+        "The model cache cannot be used", "Check the permissions and the free space of D3_HOME."
     )

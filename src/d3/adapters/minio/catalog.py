@@ -113,6 +113,6 @@ def _name(text: bytes) -> str | None:
 
 def _unknown() -> StorageUnavailable:
     return StorageUnavailable(
-        "The S3 store is away, and this machine has not yet kept a copy of what is asked for.",
-        "Check MINIO_ENDPOINT, and that the server there runs; then try again.",
+        "The S3 store is unavailable, and this machine has no copy of the requested data.",
+        "Check MINIO_ENDPOINT and that its server is running, then try again.",
     )

@@ -63,16 +63,18 @@ class S3Images:
                     if len(content) > self._max_bytes:
                         raise self._too_large(bytes(content[:SNIFFED_BYTES]))
         except ObjectMissing as error:
-            raise ImageNotFound("There is no such object.", "Was it removed?") from error
+            raise ImageNotFound(
+                "There is no such object.", "Check whether it was removed."
+            ) from error
         return bytes(content)
 
     def _too_large(self, start: bytes) -> ImageError:
         """The error for an object that is not read to its end; a film is no image at all."""
         if sniff(start) is None:
-            return ImageUnsupported("The object is not an image.", "Leave it out.")
+            return ImageUnsupported("The object is not an image.", "Remove it from the list.")
         return ImageTooLarge(
             f"The object is larger than {self._max_bytes:,} bytes.",
-            "Raise D3_MAX_IMAGE_BYTES to judge it.",
+            "To judge it, raise D3_MAX_IMAGE_BYTES.",
         )
 
 
@@ -114,7 +116,8 @@ class S3Collection:
 
     def _missing(self) -> ImageNotFound:
         return ImageNotFound(
-            f"There is no bucket {self._name!r} at MINIO_ENDPOINT.", "Check the source's spelling."
+            f"There is no bucket {self._name!r} at MINIO_ENDPOINT.",
+            "Check the spelling of the source.",
         )
 
 
@@ -131,6 +134,6 @@ def split(uri: str) -> tuple[str, str]:
         )
     if not can_be_bucket(name):
         raise RequestInvalid(
-            f"{shown(name)} cannot be a bucket's name.", f"Such names are {BUCKET_NAMES}."
+            f"{shown(name)} cannot be a bucket's name.", f"A bucket's name has {BUCKET_NAMES}."
         )
     return name, key

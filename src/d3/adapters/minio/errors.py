@@ -20,12 +20,12 @@ _KEYS = "Check MINIO_ACCESS_KEY and MINIO_SECRET_KEY"
 _REFUSALS = {
     "InvalidAccessKeyId": ("does not know the access key.", "Check MINIO_ACCESS_KEY."),
     "SignatureDoesNotMatch": (
-        "refuses the signature.",
-        "Check MINIO_SECRET_KEY, and that no proxy on the way rewrites the Host header.",
+        "rejects the signature.",
+        "Check MINIO_SECRET_KEY, and that no proxy changes the Host header.",
     ),
     "RequestTimeTooSkewed": (
-        "refuses the request because this machine's clock and its own differ too much.",
-        "Set the clock of this machine (NTP), or the server's.",
+        "rejects the request because the clocks of this machine and the server differ too much.",
+        "Correct this machine's clock or the server's, for example with NTP.",
     ),
     "AuthorizationHeaderMalformed": ("expects another region.", "Check D3_S3_REGION."),
     "PermanentRedirect": (
@@ -34,9 +34,9 @@ _REFUSALS = {
     ),
     "NoSuchBucket": ("has no such bucket.", "Check MINIO_BUCKET_NAME."),
     "XMinioStorageFull": ("is full.", "Free space on the store, or remove models."),
-    "QuotaExceeded": ("refuses more: its quota is used up.", "Raise it, or remove models."),
+    "QuotaExceeded": ("is full: its quota is used up.", "Raise the quota, or remove models."),
     "BucketAlreadyExists": (
-        "keeps a bucket of this name for another account.",
+        "has a bucket with this name that belongs to another account.",
         "Choose another MINIO_BUCKET_NAME.",
     ),
 }
@@ -96,21 +96,22 @@ def _refusal(status: int | None, code: str | None) -> Exception:  # noqa: PLR091
     if status in (401, 403) or code in ("AccessDenied", "AllAccessDisabled", "Forbidden"):
         return StorageFailed(
             "The S3 store forbids this.",
-            f"{_KEYS}, and what the key may do in the bucket of MINIO_BUCKET_NAME: list, read and, "
-            "to store models, write and delete.",
+            f"{_KEYS}. The key must be allowed to list and read the bucket MINIO_BUCKET_NAME and, "
+            "to store models, to write and delete.",
         )
     if code in _AWAY or (status is not None and status >= _SERVER_ERROR):
         return StorageUnavailable(
-            f"The S3 store has a fault of its own ({code or status}).",
-            "Try again in a moment; look at the log of the server at MINIO_ENDPOINT.",
+            f"The S3 store reports an internal error ({code or status}).",
+            "Try again in a moment. If it happens again, check the log of the server at "
+            "MINIO_ENDPOINT.",
         )
     if status is None and code is None:
         return StorageFailed(
-            "What answers at MINIO_ENDPOINT is no S3 server.",
-            "Name the address of the S3 API there, not that of a web page or console.",
+            "The server at MINIO_ENDPOINT is not an S3 server.",
+            "Set it to the address of the S3 API, not of a web page or console.",
         )
     return StorageFailed(
-        f"The S3 store refuses the request ({code or f'status {status}'}).",
+        f"The S3 store rejects the request ({code or f'status {status}'}).",
         "Check MINIO_ENDPOINT, MINIO_SECURE and MINIO_BUCKET_NAME.",
     )
 
@@ -140,19 +141,19 @@ def _unreachable(error: http.HTTPError) -> StorageFailed:
         cause = error.reason
     if isinstance(cause, http.SSLError):
         return StorageFailed(
-            "No trusted TLS connection to the S3 store comes about.",
-            "Check MINIO_SECURE (is the server at MINIO_ENDPOINT one of https?) and its "
-            "certificate; SSL_CERT_FILE names authorities of your own.",
+            "A trusted TLS connection to the S3 store is not possible.",
+            "Check that MINIO_SECURE fits the server at MINIO_ENDPOINT (https or http), and check "
+            "its certificate. Set SSL_CERT_FILE to trust your own authorities.",
         )
     if isinstance(cause, http.NameResolutionError):
-        why, hint = "its name is not known", "Check the host's name in MINIO_ENDPOINT."
+        why, hint = "the host name is unknown", "Check the host name in MINIO_ENDPOINT."
     elif isinstance(cause, (http.ConnectTimeoutError, http.ReadTimeoutError)) and not isinstance(
         cause, http.NewConnectionError
     ):
-        why, hint = "it does not answer in time", "Check MINIO_ENDPOINT and the way there."
+        why, hint = "it does not respond in time", "Check MINIO_ENDPOINT and the network."
     elif isinstance(cause, http.NewConnectionError):
         why = "the connection is refused"
-        hint = "Check MINIO_ENDPOINT, and that the server there runs."
+        hint = "Check MINIO_ENDPOINT and that its server is running."
     else:
-        why, hint = "the connection broke", "Try again in a moment; MINIO_ENDPOINT says where."
+        why, hint = "the connection broke", "Try again in a moment, and check MINIO_ENDPOINT."
     return StorageUnavailable(f"The S3 store cannot be reached: {why}.", hint)

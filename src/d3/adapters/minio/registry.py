@@ -108,7 +108,7 @@ class MinioRegistry:
         self._stored_catalog: CatalogReader = StoredCatalog(self._bucket, self._cache)
         self._breaker = CircuitBreaker(
             f"The S3 store at {place.endpoint}",
-            "Models are served from the copy in D3_HOME until it is back.",
+            "Models are read from the copy in D3_HOME until it is available again.",
             _RETRY_SECONDS,
             monotonic,
         )

@@ -48,15 +48,17 @@ def upload(
         try:
             bucket.upload(key, watched, file.size_bytes, file.sha256)  # type: ignore[arg-type]
         except OSError as error:  # minio-py's word for a file that ended early
-            raise ModelDamaged(f"The file {source.name!r} changed meanwhile.", REIMPORT) from error
+            raise ModelDamaged(
+                f"The file {source.name!r} changed while it was read.", REIMPORT
+            ) from error
     if watched.sha256 != file.sha256:
         bucket.remove(key)
-        raise ModelDamaged(f"The file {source.name!r} changed meanwhile.", REIMPORT)
+        raise ModelDamaged(f"The file {source.name!r} changed while it was read.", REIMPORT)
     kept = bucket.facts(key)
     if kept is None or kept.size_bytes != file.size_bytes:
         raise StorageFailed(
-            f"The S3 store did not keep {what} as it was sent.",
-            "Look at the log and the space of the server at MINIO_ENDPOINT.",
+            f"The S3 store did not store {what} correctly.",
+            "Check the log and the free space of the server at MINIO_ENDPOINT.",
         )
 
 
@@ -138,7 +140,9 @@ def fetch(bucket: Bucket, key: str, target: Path, size_bytes: int) -> None:
     except ObjectMissing:
         done = -1
     if done != size_bytes:
-        raise ModelNotFound(f"The object {key!r} went away meanwhile.", "List the models again.")
+        raise ModelNotFound(
+            f"The object {key!r} was removed while it was read.", "List the models again."
+        )
 
 
 def _fill(

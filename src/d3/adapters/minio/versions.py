@@ -84,7 +84,7 @@ class Claims:
             rank = sum(other < token for other in rivals)
             version = max(one for one, _ in entries) + 1 + rank
         raise StorageUnavailable(
-            f"Too many store the model {name!r} at this moment.", "Try again in a while."
+            f"Too many processes are storing the model {name!r} at once.", "Try again in a minute."
         )
 
     def _remove_quietly(self, key: str) -> None:

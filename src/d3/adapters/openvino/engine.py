@@ -43,12 +43,12 @@ class NumpyHead:
                 }
         except (SafetensorError, OSError, TypeError) as error:
             raise CheckpointInvalid(
-                f"The checkpoint {file.name!r} is no sound head.", "Fetch or export it again."
+                f"The checkpoint {file.name!r} is not a valid head.", "Download or export it again."
             ) from error
         if any(self._weights[name].shape != shape for name, shape in shapes.items()):
             raise CheckpointInvalid(
-                "The head was made for an encoder of another width.",
-                "Encoder and head must have been trained for the same width.",
+                "The head was trained for an encoder of a different width.",
+                "Use an encoder and a head of the same width.",
             )
         self._width = width
 
@@ -105,7 +105,7 @@ class OpenVinoEngine:
         except ImportError as error:
             raise EngineMissing(
                 "OpenVINO is not installed.",
-                "pip install '.[openvino]', or set D3_ENGINE=torch.",
+                "Run pip install '.[openvino]', or set D3_ENGINE=torch.",
             ) from error
         self._core = openvino.Core()
         self._version = openvino.get_version()
@@ -127,7 +127,7 @@ class OpenVinoEngine:
             processor = str(self._core.get_property("CPU", "FULL_DEVICE_NAME"))
         except RuntimeError as error:
             raise EngineUnavailable(
-                "OpenVINO does not know this processor.", "Set D3_ENGINE=torch."
+                "OpenVINO does not support this CPU.", "Set D3_ENGINE=torch."
             ) from error
         precision = _choose(self._precision, capabilities)
         threads = worthwhile_threads(spec)
@@ -151,8 +151,8 @@ class OpenVinoEngine:
             detector.warm_up(spec.image_size)
         except (RuntimeError, ValueError, MemoryError, DeviceOutOfMemory) as error:
             raise EngineUnavailable(
-                f"OpenVINO cannot run this model here ({_first_line(error)}).",
-                "Set D3_ENGINE=torch to say that torch is meant.",
+                f"OpenVINO cannot run this model on this machine ({_first_line(error)}).",
+                "Set D3_ENGINE=torch to hide this warning.",
             ) from error
         return detector
 
@@ -201,9 +201,9 @@ class OpenVinoDetector:
                 features = self._request.infer([chunk, positions])[0]
             except (RuntimeError, MemoryError) as error:
                 raise DeviceOutOfMemory(
-                    f"OpenVINO had no room for {len(chunk)} images with {views} views at once "
-                    f"({_first_line(error)}).",
-                    "Free memory, or ask for fewer views.",
+                    f"OpenVINO does not have enough memory for {len(chunk)} images with {views} "
+                    f"views at once ({_first_line(error)}).",
+                    "Free some memory, or use fewer views.",
                 ) from error
             features = features.reshape(len(chunk), branches, -1)
             logits[start : start + step] = self._head.logits(features)
@@ -224,8 +224,8 @@ def _choose(asked: str, capabilities: list[str]) -> Precision:
     if asked == "bf16" and "BF16" in capabilities:
         return "bf16"
     warnings.warn(
-        f"{asked} brings nothing on this processor: fp32 serves. "
-        "Leave D3_PRECISION unset to say that this is meant.",
+        f"{asked} is not faster on this CPU, so D3 uses fp32. Leave D3_PRECISION unset to hide "
+        "this warning.",
         RuntimeWarning,
         stacklevel=3,
     )
@@ -242,7 +242,9 @@ def _orders(
 
 
 def _announce_preparation() -> None:
-    _LOG.warning("Preparing the model for OpenVINO, once for this machine; it may take a minute.")
+    _LOG.warning(
+        "Preparing the model for OpenVINO. This happens once on each machine and may take a minute."
+    )
 
 
 def _first_line(error: BaseException) -> str:

@@ -81,7 +81,7 @@ def main(spec: EncoderSpec, encoder: Path, precision: str, threads: int, into: P
     found = compiled([images[:1].numpy(), branches[:1].numpy()])[0]
     apart = float(np.abs(found - expected).max() / np.abs(expected).max())
     if not apart < _MOST_APART[precision]:
-        raise ValueError(f"its features are {apart:.1%} apart from torch's")
+        raise ValueError(f"its features differ from torch's by {apart:.1%}")
 
 
 if __name__ == "__main__":

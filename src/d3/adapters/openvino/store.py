@@ -85,8 +85,8 @@ class PreparedEncoders:
         }
         name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
         with storage_errors(
-            "OpenVINO's form of the encoder cannot be kept in D3_HOME",
-            "Make room there, or set D3_ENGINE=torch.",
+            "OpenVINO's version of the encoder cannot be stored in D3_HOME",
+            "Free some space there, or set D3_ENGINE=torch.",
             EngineUnavailable,
         ):
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -133,7 +133,7 @@ def _export(model: StoredModel, facts: Facts, into: Path) -> None:
             check=True,
         )
     except subprocess.TimeoutExpired as error:
-        raise _failed(f"no end after {_SECONDS} seconds") from error
+        raise _failed(f"not finished after {_SECONDS} seconds") from error
     except subprocess.CalledProcessError as error:
         last = ["", *error.stderr.strip().splitlines()][-1]
         raise _failed(last[:160] or f"exit code {error.returncode}") from error
@@ -142,5 +142,5 @@ def _export(model: StoredModel, facts: Facts, into: Path) -> None:
 def _failed(reason: str) -> EngineUnavailable:
     return EngineUnavailable(
         f"OpenVINO could not prepare this model ({reason}).",
-        "Set D3_ENGINE=torch to say that torch is meant.",
+        "Set D3_ENGINE=torch to hide this warning.",
     )

@@ -53,7 +53,7 @@ from d3.domain.images import (
 )
 
 _DIMENSIONS = 2
-_AGAIN = "Fetch or export it again."
+_AGAIN = "Download or export it again."
 _GREY = frozenset({127, 128})
 """What a JPEG's last pixel is where no data stood for it."""
 
@@ -164,8 +164,8 @@ class PillowDecoder:
             image = source
         else:
             raise ImageUnsupported(
-                f"A {type(source).__name__} is not an image.",
-                "Give a path, an encoded file's bytes, a PIL image or a uint8 array.",
+                f"An object of type {type(source).__name__} is not an image.",
+                "Use a path, the bytes of an image file, a PIL image or a uint8 array.",
             )
         self._check_size(image.size)
         return image
@@ -177,7 +177,7 @@ class PillowDecoder:
             ImageError: it is empty, too large, or nothing that D3 reads.
         """
         if not data:
-            raise ImageEmpty("The file is empty.", "Send the image's bytes.")
+            raise ImageEmpty("The file is empty.", "Send the bytes of an image.")
         start = data[:SNIFFED_BYTES]
         kind = sniff(start)
         if kind is None or kind not in FORMATS:
@@ -209,7 +209,7 @@ class PillowDecoder:
         except ImageDamaged as error:
             if skeleton.strange is None:
                 raise
-            remedy = "Export it as an ordinary JPEG or PNG file."
+            remedy = "Export it as a normal JPEG or PNG file."
             raise ImageFormatUnsupported(skeleton.strange, remedy) from error
         return image, rgb, frames
 
@@ -242,14 +242,14 @@ class PillowDecoder:
     def _check_size(self, size: tuple[int, int]) -> None:
         width, height = size
         if width < 1 or height < 1:
-            raise ImageEmpty("The image has no pixels.", "Give one with at least one.")
+            raise ImageEmpty("The image has no pixels.", "Use an image with at least one pixel.")
         if width * height > self._limits.pixels:
             raise self._too_many_pixels()
         if max(size) > self._limits.side:
             raise ImageTooLarge(
-                f"The image's longer side has {max(size):,} pixels; {self._limits.side:,} are "
-                "the limit.",
-                "Cut or scale it down, or raise D3_MAX_IMAGE_SIDE.",
+                f"The longer side of the image has {max(size):,} pixels. The limit is "
+                f"{self._limits.side:,}.",
+                "Crop it or scale it down, or raise D3_MAX_IMAGE_SIDE.",
             )
 
     def _too_many_pixels(self) -> ImageTooLarge:
@@ -271,16 +271,16 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
     try:
         with open(path, "rb", opener=_open_without_waiting) as stream:
             if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-                raise ImageNotFound("This is no regular file.", "Save it as a file first.")
+                raise ImageNotFound("This is not a regular file.", "Save it as a file first.")
             yield stream
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ImageNotFound("There is no such file.", "Check the path.") from error
     except ValueError as error:
-        raise ImageNotFound("No file can have such a name.", "Check the path.") from error
+        raise ImageNotFound("This is not a valid file name.", "Check the path.") from error
     except OSError as error:
         if os.path.isdir(path):  # noqa: PTH112  Path.is_dir raises at a name that is too long
             raise ImageNotFound(
-                "This is a folder, not an image.", "Name the files in it."
+                "This is a folder, not an image.", "Name the files inside it."
             ) from error
         raise ImageNotFound(
             f"The file cannot be read ({error.strerror or type(error).__name__}).",
@@ -301,7 +301,9 @@ def _translated(kind: str) -> Iterator[None]:
     except (ImageError, Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise
     except MemoryError as error:
-        raise ImageTooLarge("There is no memory to decode the image.", "Scale it down.") from error
+        raise ImageTooLarge(
+            "There is not enough memory to decode the image.", "Scale it down."
+        ) from error
     # Pillow's plugins raise nearly anything at a malformed file.
     except Exception as error:
         raise ImageDamaged(f"The {kind} image is damaged or cut short.", _AGAIN) from error
@@ -334,7 +336,7 @@ def _opener(kind: str) -> Callable[[BinaryIO], Image.Image]:
 
 def _not_here(kind: str) -> ImageFormatUnsupported:
     return ImageFormatUnsupported(
-        f"This is {kind}, which this installation of D3 does not read.",
+        f"This is {kind}, which this installation of D3 cannot read.",
         "Export it as a JPEG or PNG file.",
     )
 
@@ -362,7 +364,7 @@ def _from_array(array: np.ndarray) -> Image.Image:
     ):
         raise ImageUnsupported(
             f"An array of {array.dtype} with the shape {array.shape} is not an image.",
-            "Give uint8 of shape (height, width, 3).",
+            "Use a uint8 array of shape (height, width, 3).",
         )
     return Image.fromarray(np.ascontiguousarray(array))
 
@@ -377,7 +379,8 @@ def _as_rgb(image: Image.Image) -> Image.Image:
         image = Image.fromarray((samples >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
         raise ImageFormatUnsupported(
-            f"Pixels of mode {image.mode!r} have no fixed range.", "Convert to 8 or 16 bits first."
+            f"Pixels of mode {image.mode!r} have no fixed range.",
+            "Convert the image to 8 or 16 bits first.",
         )
     if "transparency" in image.info:
         # Pillow warns that it is lost, and may take a palette entry for it.
@@ -388,7 +391,8 @@ def _as_rgb(image: Image.Image) -> Image.Image:
         if rgb.mode == "RGB":
             return rgb
     raise ImageFormatUnsupported(
-        f"Pixels of mode {image.mode!r} cannot be shown as RGB.", "Convert to RGB first."
+        f"Pixels of mode {image.mode!r} cannot be converted to RGB.",
+        "Convert the image to RGB first.",
     )
 
 

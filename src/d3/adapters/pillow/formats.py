@@ -19,7 +19,7 @@ _UNREAD = {
     "ORF": _RAW,
     "RAF": _RAW,
     "RW2": _RAW,
-    "PSB": "a PSB, Photoshop's format for large pictures",
+    "PSB": "a PSB, Photoshop's format for large images",
 }
 _OTHERS: tuple[tuple[bytes, str], ...] = (
     (b"%PDF-", "a PDF document"),
@@ -43,7 +43,7 @@ def described(kind: str | None, start: bytes) -> str:
     if kind is not None:
         return f"This is {_UNREAD.get(kind, f'an image of the format {kind}')}."
     found = _named(start)
-    return "The file is not an image that D3 reads." if found is None else f"This is {found}."
+    return "The file is not an image that D3 can read." if found is None else f"This is {found}."
 
 
 def _named(start: bytes) -> str | None:
@@ -54,7 +54,7 @@ def _named(start: bytes) -> str | None:
     if start[4:8] == b"ftyp":
         return _VIDEO
     if start[:4] == b"RIFF":
-        return _VIDEO if start[8:12] == b"AVI " else "a sound file"
+        return _VIDEO if start[8:12] == b"AVI " else "an audio file"
     words = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if words.startswith(b"<?xml"):
         return "an SVG drawing" if b"<svg" in words else "an XML document"

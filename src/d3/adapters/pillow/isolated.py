@@ -114,7 +114,7 @@ class IsolatedDecoder:
                 if child.was_killed():
                     continue
                 raise ImageDamaged(
-                    "Decoding the image went beyond the limits of memory or time.",
+                    "Decoding the image exceeded the memory or time limit.",
                     "Export it again with another program.",
                 ) from lost
             except BaseException:
@@ -128,9 +128,11 @@ class IsolatedDecoder:
             if isinstance(outcome, ImageError):
                 raise outcome
             return outcome
-        _LOG.error("a decoding process was killed twice, as by a system that lacks memory")
+        _LOG.error(
+            "a decoding process was killed twice, perhaps because the system is out of memory"
+        )
         raise DecodingInterrupted(
-            "What decodes images was ended from outside.", "Try again in a moment."
+            "The process that decodes images was killed from outside.", "Try again in a moment."
         )
 
     def _take(self) -> _Child:

@@ -86,8 +86,8 @@ class RayCluster:
                 running[worker.run.remote(self._work, name, *share)] = (share, worker)
             if not running:
                 raise failure or ScanFailed(
-                    "The Ray cluster has no node with a core for D3.",
-                    "`ray status` shows what it has.",
+                    "The Ray cluster has no node with a free core for D3.",
+                    "`ray status` shows its resources.",
                 )
             for ended in ray.wait([*running], timeout=_LOOK_SECONDS)[0]:
                 share, worker = running.pop(ended)
@@ -96,10 +96,10 @@ class RayCluster:
                 except RayTaskError as error:
                     failure = _as_d3_error(error)
                     given_up[share] += 1
-                    _LOG.warning("a worker gives up, %d are left: %s", len(running), failure)
+                    _LOG.warning("a worker failed, %d are left: %s", len(running), failure)
                     ray.kill(worker)
                 except RayActorError as error:
-                    _LOG.warning("a worker was lost for good, another one is started: %s", error)
+                    _LOG.warning("a worker was lost; starting another one: %s", error)
             idle()
         # Those that still judge an image end by themselves; one whose node is gone never does.
         if running:
@@ -121,8 +121,10 @@ class RayCluster:
         machines = {node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
         if not self._shared and (len(machines) > 1 or self._address.startswith(_CLIENT)):
             raise SettingsInvalid(
-                f"The embedded SQLite serves one machine, and the Ray cluster has {len(machines)}.",
-                "Set D3_DATABASE_URL or POSTGRES_HOST to a PostgreSQL that every node reaches.",
+                "The embedded SQLite database works on one machine only, but the Ray cluster has "
+                f"{len(machines)}.",
+                "Set D3_DATABASE_URL or POSTGRES_HOST to a PostgreSQL server that every node can "
+                "reach.",
             )
 
     @contextmanager
@@ -137,8 +139,8 @@ class RayCluster:
             except (OSError, RuntimeError, ValueError) as error:
                 raise SettingsInvalid(
                     f"No Ray cluster answers at {self._address!r}.",
-                    "`ray start --head` begins one on this machine; D3 on this machine alone "
-                    "needs no Ray.",
+                    "Start one on this machine with `ray start --head`. Without a cluster, D3 "
+                    "does not need Ray.",
                 ) from error
             try:
                 yield
@@ -167,7 +169,9 @@ def _worker(share: Share) -> Any:
 def _as_d3_error(error: RayTaskError) -> D3Error:
     if isinstance(error.cause, D3Error):
         return error.cause
-    failed = ScanFailed(f"A worker failed ({type(error.cause).__name__}).", "Ray's logs have more.")
+    failed = ScanFailed(
+        f"A worker failed ({type(error.cause).__name__}).", "Ray's logs have the details."
+    )
     failed.__cause__ = error
     return failed
 

@@ -72,7 +72,7 @@ class SqlAccounts:
             taken = connection.scalar(sa.select(_U.id).where(_U.username == username))
         which = "username" if taken is not None else "email address"
         raise UserExists(
-            f"The {which} {shown(username if taken is not None else email)} is taken.",
+            f"The {which} {shown(username if taken is not None else email)} is already taken.",
             "`d3 users list` shows every account.",
         )
 
@@ -268,5 +268,5 @@ def _no_user(who: str | int) -> UserNotFound:
 
 def _no_key(key_id: str) -> KeyNotFound:
     return KeyNotFound(
-        f"There is no key with the id {shown(key_id)}.", "`d3 keys list` shows every key's id."
+        f"There is no key with the id {shown(key_id)}.", "`d3 keys list` shows the id of every key."
     )

@@ -154,8 +154,8 @@ def _check(connection: sa.Connection, table: str) -> None:
     count, first = connection.execute(found).one()
     if count:
         raise SchemaMismatch(
-            f"The prototype's table {table} holds values that D3 cannot keep, in {count} of its "
-            f"rows; the first has the id {first}. Nothing was changed.",
+            f"The prototype's table {table} holds values that D3 cannot store in {count} of its "
+            f"rows. The first of them has the id {first}. Nothing was changed.",
             "Correct or delete them, then run `d3 db upgrade` again.",
         )
 

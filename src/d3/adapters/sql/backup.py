@@ -27,8 +27,8 @@ def backup(database: Database, file: Path, progress: Progress = no_progress) -> 
     """
     if not database.is_sqlite:
         raise StorageFailed(
-            "Only the embedded database is copied into a file.",
-            "Back a PostgreSQL server up with its own `pg_dump`.",
+            "D3 backs up only the embedded database.",
+            "Back up a PostgreSQL server with `pg_dump`.",
         )
     source = Path(database.url.database or "")
     if not source.is_file():
@@ -44,7 +44,7 @@ def backup(database: Database, file: Path, progress: Progress = no_progress) -> 
             raise
     except FileExistsError as error:
         raise StorageFailed(
-            f"There is a file {file.name} already, and a backup replaces none.",
+            f"The file {file.name} already exists, and a backup never replaces a file.",
             "Name another file.",
         ) from error
     except (OSError, sqlite3.Error) as error:
@@ -80,4 +80,4 @@ def _copy(source: Path, target: Path, progress: Progress) -> None:
         there.execute("PRAGMA journal_mode = DELETE")
         (verdict,) = there.execute("PRAGMA quick_check").fetchone()
         if verdict != "ok":
-            raise sqlite3.DatabaseError("the copy is damaged, as the database may be")
+            raise sqlite3.DatabaseError("the copy is damaged, so the database may be damaged too")

@@ -62,17 +62,16 @@ class SqlCopier:
         if self._source.url == self._target.url:
             raise StorageFailed(
                 "The database to copy from and the one to copy into are the same.",
-                "Name the new one after --to, or by POSTGRES_HOST or D3_DATABASE_URL.",
+                "Name the new one with --to, POSTGRES_HOST or D3_DATABASE_URL.",
             )
         if self._source.is_sqlite and not Path(self._source.url.database or "").is_file():
-            raise StorageFailed(
-                "There is no database to copy from.", "Check the address after --from."
-            )
+            raise StorageFailed("There is no database to copy from.", "Check the URL in --from.")
         found = schema.state(self._source)
         if found is not schema.SchemaState.AT_HEAD:
             raise SchemaMismatch(
-                f"The database to copy from is not as this D3 makes it: it is {found.value}.",
-                "Run `d3 db upgrade` on it first; `d3 db current` shows how it stands.",
+                "The database to copy from is not at the revision of this D3: it is "
+                f"{found.value}.",
+                "Run `d3 db upgrade` on it first. `d3 db current` shows its revision.",
             )
 
     def _prepare_target(self, target: sa.Connection) -> None:
@@ -81,8 +80,8 @@ class SqlCopier:
             target
         ):
             raise SchemaMismatch(
-                "The database to copy into is not empty, and nothing in it is overwritten.",
-                "Name a new one after --to.",
+                "The database to copy into is not empty, and D3 does not overwrite its data.",
+                "Name an empty one with --to.",
             )
         schema.migrate(target)
 

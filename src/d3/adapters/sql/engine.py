@@ -110,8 +110,9 @@ class Database:
                         if self.is_sqlite or not isinstance(ours, StorageUnavailable):
                             raise
                         raise CommitInDoubt(
-                            "The database went away while it was keeping the results.",
-                            "Look into the history before trying again.",
+                            "The connection to the database was lost while results were being "
+                            "stored.",
+                            "Check the history before you try again.",
                         ) from error
 
     def close(self) -> None:
@@ -120,7 +121,9 @@ class Database:
 
     def _make_file(self) -> None:
         if self.is_sqlite and self.url.database:
-            with storage_errors("The database cannot be made", "Check D3_HOME or D3_DATABASE_URL."):
+            with storage_errors(
+                "The database cannot be created", "Check D3_HOME or D3_DATABASE_URL."
+            ):
                 _make_private(Path(self.url.database))
 
 
@@ -138,23 +141,23 @@ def _make_private(file: Path) -> None:
 def _checked_url(where: str | Path) -> sa.URL:
     if isinstance(where, Path):
         return sa.URL.create("sqlite", database=str(where))
-    remedy = "Give sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/DATABASE."
+    remedy = "Use sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/DATABASE."
     try:
         url = sa.make_url(where)
         backend = url.get_backend_name()
     except (exc.ArgumentError, ValueError) as error:
-        raise SettingsInvalid(
-            "D3_DATABASE_URL is not the address of a database.", remedy
-        ) from error
+        raise SettingsInvalid("D3_DATABASE_URL is not a valid database URL.", remedy) from error
     if backend in {"postgresql", "postgres"}:
         from d3.adapters.sql.postgres import check_parameters
 
         check_parameters(url)
         return url.set(drivername="postgresql+psycopg")
     if backend != "sqlite":
-        raise SettingsInvalid(f"D3 does not work with the database {backend!r}.", remedy)
+        raise SettingsInvalid(f"D3 does not support the database {backend!r}.", remedy)
     if not url.database or ":memory:" in url.database:
-        raise SettingsInvalid("D3_DATABASE_URL names a database that forgets everything.", remedy)
+        raise SettingsInvalid(
+            "D3_DATABASE_URL names an in-memory database, which would lose all data.", remedy
+        )
     return url.set(drivername="sqlite")
 
 

@@ -19,49 +19,49 @@ _REMEDIES: tuple[tuple[str, type[StorageFailed], str, str], ...] = (
     (
         r"no such (table|column)|42P01|42703",
         SchemaMismatch,
-        "The database lacks tables that D3 needs.",
+        "The database does not have all the tables that D3 needs.",
         "Run `d3 db upgrade`.",
     ),
     (
         r"password authentication failed|no password supplied|pg_hba|28P01|28000|role .* not exist",
         StorageFailed,
-        "The database refuses the user name or the password.",
+        "The database rejects the user name or the password.",
         "Check POSTGRES_USER and POSTGRES_PASSWORD, or D3_DATABASE_URL.",
     ),
     (
         r'database "[^"]*" does not exist|3D000',
         StorageFailed,
-        "The server has no database of that name.",
+        "The server has no database with this name.",
         "Create it, or check POSTGRES_DB or D3_DATABASE_URL.",
     ),
     (
         r"25006|read-only transaction",
         StorageUnavailable,
-        "The database is read-only at the moment, as a standby is.",
-        "Check that POSTGRES_HOST or D3_DATABASE_URL leads to the primary server.",
+        "The database is read-only at the moment, as a standby server is.",
+        "Check that POSTGRES_HOST or D3_DATABASE_URL names the primary server.",
     ),
     (
         r"permission denied|42501|readonly database|read-only",
         StorageFailed,
-        "The database does not let D3 write.",
-        "Check the rights of the user or of the folder, and D3_HOME or D3_DATABASE_URL.",
+        "D3 is not allowed to write to the database.",
+        "Check the permissions of the user or of the folder, and D3_HOME or D3_DATABASE_URL.",
     ),
     (
         r"unable to open database file",
         StorageFailed,
         "The database file cannot be opened.",
-        "Check D3_HOME or D3_DATABASE_URL: the folder, its permissions, the free space.",
+        "Check the folder of D3_HOME or D3_DATABASE_URL, its permissions and the free space.",
     ),
     (
         r"disk is full|disk I/O|No space left|53100",
         StorageFailed,
-        "The database has no room left or its disk fails.",
-        "Free some space where the database lies (D3_HOME or D3_DATABASE_URL).",
+        "The database has no space left, or its disk fails.",
+        "Free some space on the disk of the database (D3_HOME or D3_DATABASE_URL).",
     ),
     (
         r"file is not a database|malformed|encrypted",
         StorageFailed,
-        "The database file is not a sound SQLite database.",
+        "The database file is not a valid SQLite database.",
         "Check D3_HOME or D3_DATABASE_URL, or restore a backup.",
     ),
     (
@@ -74,7 +74,7 @@ _REMEDIES: tuple[tuple[str, type[StorageFailed], str, str], ...] = (
         r"57014|statement timeout|interrupted",
         StorageUnavailable,
         "The database took too long to answer.",
-        "Ask for less at once, or try again in a moment.",
+        "Request less at once, or try again in a moment.",
     ),
 )
 
@@ -87,7 +87,7 @@ def translated() -> Iterator[None]:
     except exc.SQLAlchemyError as error:
         raise translate(error) from error
     except (UnicodeEncodeError, OverflowError) as error:
-        raise EntryRefused("A value cannot be kept in the database.") from error
+        raise EntryRefused("A value cannot be stored in the database.") from error
 
 
 def translate(error: exc.SQLAlchemyError) -> StorageFailed:
@@ -100,7 +100,7 @@ def translate(error: exc.SQLAlchemyError) -> StorageFailed:
     if isinstance(error, exc.DBAPIError):
         return _translate_driver(error)
     if isinstance(error, exc.StatementError):
-        return EntryRefused("A value cannot be kept in the database.")
+        return EntryRefused("A value cannot be stored in the database.")
     return StorageFailed(f"The database cannot be used ({type(error).__name__}).")
 
 
@@ -108,8 +108,8 @@ def _translate_driver(error: exc.DBAPIError) -> StorageFailed:
     # An entry may quote any of the phrases, so what the server says of a row is not searched.
     if isinstance(error, exc.IntegrityError | exc.DataError):
         return EntryRefused(
-            "The database refuses this entry.",
-            "A value in it is out of range, or the account it names is gone.",
+            "The database rejects this entry.",
+            "One of its values is out of range, or its account no longer exists.",
         )
     said = f"{error.orig} {getattr(error.orig, 'sqlstate', '') or ''}"
     for phrases, kind, problem, remedy in _REMEDIES:
@@ -118,6 +118,7 @@ def _translate_driver(error: exc.DBAPIError) -> StorageFailed:
     if error.connection_invalidated or isinstance(error, exc.OperationalError | exc.InterfaceError):
         return StorageUnavailable(
             "The database cannot be reached.",
-            "Check that it runs, and POSTGRES_HOST and POSTGRES_PORT or D3_DATABASE_URL.",
+            "Check that it is running, and check POSTGRES_HOST and POSTGRES_PORT or "
+            "D3_DATABASE_URL.",
         )
     return StorageFailed(f"The database cannot be used ({type(error.orig).__name__}).")

@@ -190,7 +190,7 @@ class SqlHistory:
         with suppress(_UndoneError), self._database.writing() as connection:
             if connection.dialect.name == "postgresql" and not connection.scalar(_MAY_COUNT):
                 raise StorageFailed(
-                    "The database does not let D3 number its results.",
+                    "D3 is not allowed to number its results in the database.",
                     "Grant USAGE on the sequence of inference_results.",
                 )
             for table in (InferenceResult.__table__, _K.__table__):
@@ -244,8 +244,8 @@ def _not_found(id_: int) -> ResultNotFound:
     return ResultNotFound(
         f"There is no result with the id {id_}."
         if 1 <= id_ <= LARGEST_ID
-        else "There is no result with such an id.",
-        "The history lists the results there are.",
+        else "There is no result with this id.",
+        "The history lists all results.",
     )
 
 

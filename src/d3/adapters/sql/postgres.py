@@ -55,8 +55,8 @@ def check_parameters(url: sa.URL) -> None:
     if unknown := sorted(set(url.query) - known):
         hint = {"prepare_threshold": " D3_DATABASE_PREPARED=off turns prepared statements off."}
         raise SettingsInvalid(
-            f"D3_DATABASE_URL has a parameter that PostgreSQL does not know: {unknown[0]!r}.",
-            "Use libpq's connection parameters, such as sslmode, or leave it out."
+            f"D3_DATABASE_URL has an unknown parameter: {unknown[0]!r}.",
+            "Remove it, or use a connection parameter of libpq, such as sslmode."
             + hint.get(unknown[0], ""),
         )
 
@@ -82,7 +82,7 @@ class BoundedConnection(psycopg.Connection[Any]):
             if timeout is None and type(error).__name__ == "_WaitTimeout":
                 self.pgconn.finish()
                 raise psycopg.OperationalError(
-                    "the server closed the connection unexpectedly: it has not answered in time"
+                    "the server closed the connection unexpectedly: it did not respond in time"
                 ) from error
             raise
 

@@ -71,7 +71,7 @@ class SqlScanLedger:
     def get(self, name: str) -> Scan:
         found = self._select(sa.select(_S.__table__).where(_S.name == name))
         if not found:
-            raise ScanNotFound("There is no scan of that id.", "`d3 scans list` shows them.")
+            raise ScanNotFound("There is no scan with this id.", "`d3 scans list` shows all scans.")
         return found[0]
 
     def newest(self, limit: int = 50, offset: int = 0) -> list[Scan]:

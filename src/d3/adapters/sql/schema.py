@@ -231,8 +231,8 @@ def _check_encoding(connection: sa.Connection) -> None:
     encoding = connection.scalar(sa.text("SHOW server_encoding"))
     if encoding != "UTF8":
         raise StorageFailed(
-            f"The database keeps text as {encoding}, which lacks most of the world's characters.",
-            "Make one with CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0.",
+            f"The database stores text as {encoding}, which cannot represent all characters.",
+            "Create a database with CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0.",
         )
 
 
@@ -256,7 +256,7 @@ def _refuse(found: SchemaState, *refused: SchemaState) -> None:
         return
     errors = {
         SchemaState.BEHIND: (
-            "The database was made by an older D3.",
+            "The database was created by an older D3.",
             "Make a backup, then run `d3 db upgrade`.",
         ),
         SchemaState.AHEAD: (
@@ -264,12 +264,12 @@ def _refuse(found: SchemaState, *refused: SchemaState) -> None:
             "Install that version, or restore the backup made before its `d3 db upgrade`.",
         ),
         SchemaState.PROTOTYPE: (
-            "The database is the original prototype's.",
-            "Make a backup, then run `d3 db upgrade`: it takes the tables over with their rows.",
+            "The database belongs to the original prototype.",
+            "Make a backup, then run `d3 db upgrade`. It keeps all rows.",
         ),
         SchemaState.FOREIGN: (
-            "The database has tables with D3's names that D3 did not make.",
-            "Name another database with POSTGRES_DB or D3_DATABASE_URL.",
+            "The database has tables with D3's names that were not created by D3.",
+            "Use another database: set POSTGRES_DB or D3_DATABASE_URL.",
         ),
     }
     raise SchemaMismatch(*errors[found])

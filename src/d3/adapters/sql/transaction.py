@@ -84,8 +84,8 @@ class SqlTransaction:
         )
         if kept.rowcount != 1:
             raise ReservationLost(
-                "This request took so long that another one with its key took over.",
-                "Send it again to get that one's answer.",
+                "This request took so long that another request with the same key replaced it.",
+                "Send it again to get the answer of that request.",
             )
 
     def release(self, reservation: Reservation) -> None:

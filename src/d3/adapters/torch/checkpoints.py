@@ -54,8 +54,8 @@ def find_entry(name: str) -> ClipEntry:
     if config is None:
         near = difflib.get_close_matches(model, {one for one, _ in list_pretrained()}, cutoff=0.4)
         raise CheckpointInvalid(
-            f"open_clip's table has no weights of a model {model!r}.",
-            f"Did you mean {' or '.join(near)}?" if near else "It has ViT-L-14 and many more.",
+            f"open_clip's table has no model {model!r}.",
+            f"Did you mean {' or '.join(near)}?" if near else "It has ViT-L-14 and many others.",
         )
     known = get_pretrained_cfg(model, tag) if tag else {}
     if not known:
@@ -63,14 +63,14 @@ def find_entry(name: str) -> ClipEntry:
         raise CheckpointInvalid(
             f"open_clip's table has no weights {tag!r} for {model}."
             if tag
-            else f"{model} alone does not say which weights.",
-            f"Say one of: {choices}.",
+            else f"{model} does not say which weights to use.",
+            f"Choose one of: {choices}.",
         )
     vision = config["vision_cfg"]
     if reason := _not_plain(vision):
         raise CheckpointInvalid(
-            f"{name} cannot be an encoder of D3: {reason}.",
-            "D3 takes CLIP's plain vision transformers, such as ViT-L-14:openai.",
+            f"D3 cannot use {name} as an encoder: {reason}.",
+            "Use one of CLIP's plain vision transformers, such as ViT-L-14:openai.",
         )
     # Which activation it is lies in the weights: where model and tag differ, either may say so.
     quick = bool(config.get("quick_gelu") or known.get("quick_gelu"))
@@ -89,9 +89,9 @@ def fetch_entry(name: str) -> Path:
         return Path(download_pretrained(get_pretrained_cfg(*name.split(":", 1))))
     except Exception as error:  # whatever its libraries for the network raise
         raise SourceUnavailable(
-            f"open_clip cannot bring the weights of {name} ({type(error).__name__}).",
-            "They are neither in its caches (HF_HOME, ~/.cache/clip) nor to be had from the "
-            "network: check the connection and HF_HUB_OFFLINE, or give the file with --encoder.",
+            f"open_clip cannot load the weights of {name} ({type(error).__name__}).",
+            "They are not in its caches (HF_HOME, ~/.cache/clip) and could not be downloaded. "
+            "Check the connection and HF_HUB_OFFLINE, or name the file with --encoder.",
         ) from error
 
 
@@ -106,9 +106,9 @@ def _not_plain(vision: Mapping[str, Any]) -> str | None:
     if vision.get("attentional_pool"):
         return "it pools its tokens by attention"
     if vision.get("pool_type", "tok") != "tok":
-        return "it pools its tokens by something else than the class token"
+        return "it does not pool its tokens with the class token"
     if not isinstance(vision.get("image_size", 224), int):
-        return "its images are no squares"
+        return "its images are not square"
     usual = CLIPVisionCfg()
     other = [k for k, v in vision.items() if k not in _HARMLESS and v != getattr(usual, k, None)]
     return f"its vision tower differs from CLIP's in {', '.join(sorted(other))}" if other else None
@@ -161,8 +161,8 @@ class TorchCheckpoints:
         )
         if replace(spec, projection=entry.spec.projection) != entry.spec:
             raise CheckpointInvalid(
-                f"The weights of {entry.name} have other shapes than open_clip's table says.",
-                "Fetch them again, or import the file with --encoder.",
+                f"The shapes of the weights of {entry.name} do not match open_clip's table.",
+                "Download them again, or import the file with --encoder.",
             )
         target = into / "encoder.safetensors"
         checkpoints.write_tensors(target, with_normalisation(tensors, entry.mean, entry.std))

@@ -32,8 +32,8 @@ def choose_device(asked: int | Literal["cpu"] | None) -> torch.device:
     number = 0 if asked is None else asked
     if count == 0:
         warnings.warn(
-            f"CUDA_DEVICE={number}, but this machine offers no CUDA device: the CPU serves. "
-            "Set CUDA_DEVICE=cpu to say that this is meant.",
+            f"CUDA_DEVICE={number}, but this machine has no CUDA device, so D3 uses the CPU. Set "
+            "CUDA_DEVICE=cpu to hide this warning.",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -41,7 +41,7 @@ def choose_device(asked: int | Literal["cpu"] | None) -> torch.device:
     if number >= count:
         there = ", ".join(f"{n} ({torch.cuda.get_device_name(n)})" for n in range(count))
         raise DeviceUnavailable(
-            f"CUDA_DEVICE={number} is not on this machine; there is {there}.",
+            f"CUDA_DEVICE={number} does not exist on this machine. It has {there}.",
             "Set CUDA_DEVICE to one of them, or to cpu.",
         )
     return torch.device("cuda", number)
@@ -57,13 +57,13 @@ def choose_precision(asked: Precision, device: torch.device) -> Literal["fp32", 
     if device.type == "cpu":
         if asked == "fp16":
             _warn(
-                "Half precision (fp16) brings nothing on the CPU: fp32 serves. "
-                "D3_PRECISION=bf16 is the fast choice there."
+                "Half precision (fp16) is not faster on the CPU, so D3 uses fp32. "
+                "D3_PRECISION=bf16 is the fast choice on a CPU."
             )
         elif asked == "bf16" and not processor_has_bfloat16():
             _warn(
-                "This processor has no bfloat16 arithmetic: fp32 serves, which is faster on it. "
-                "Leave D3_PRECISION unset to say that this is meant."
+                "This CPU has no bfloat16 arithmetic, so D3 uses fp32, which is faster on it. "
+                "Leave D3_PRECISION unset to hide this warning."
             )
         elif asked == "bf16":
             return "bf16"
@@ -71,8 +71,8 @@ def choose_precision(asked: Precision, device: torch.device) -> Literal["fp32", 
     has_bfloat16 = torch.cuda.get_device_capability(device) >= _AMPERE
     if asked == "bf16" and not has_bfloat16:
         _warn(
-            f"{device} has no bfloat16 arithmetic: fp16 serves. "
-            "Set D3_PRECISION=fp16 to say that this is meant."
+            f"{device} has no bfloat16 arithmetic, so D3 uses fp16. Set D3_PRECISION=fp16 to hide "
+            "this warning."
         )
         return "fp16"
     if asked == "auto":

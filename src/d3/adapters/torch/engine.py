@@ -67,8 +67,8 @@ class TorchEngine:
             )
         except torch.OutOfMemoryError as error:
             raise DeviceOutOfMemory(
-                f"{device} has no room for the model {model.manifest.name!r}.",
-                "Free memory there, choose another CUDA_DEVICE, or set CUDA_DEVICE=cpu.",
+                f"{device} does not have enough memory for the model {model.manifest.name!r}.",
+                "Free some of its memory, choose another CUDA_DEVICE, or set CUDA_DEVICE=cpu.",
             ) from error
 
 
@@ -152,8 +152,8 @@ class TorchDetector:
                 if not _is_out_of_memory(error):
                     raise
                 raise DeviceOutOfMemory(
-                    f"{self.device} has no room to explain an image.",
-                    "Free memory there, ask for fewer views, or set CUDA_DEVICE=cpu.",
+                    f"{self.device} does not have enough memory to explain an image.",
+                    "Free some of its memory, use fewer views, or set CUDA_DEVICE=cpu.",
                 ) from error
         return logits
 
@@ -201,8 +201,8 @@ class TorchDetector:
         """Halve the number of images that share a pass, if that is possible."""
         if images == 1:
             raise DeviceOutOfMemory(
-                f"{self.device} has no room for one image with {views} views.",
-                "Free memory there, ask for fewer views, or set CUDA_DEVICE=cpu.",
+                f"{self.device} does not have enough memory for one image with {views} views.",
+                "Free some of its memory, use fewer views, or set CUDA_DEVICE=cpu.",
             ) from error
         with self._lowering:
             if images * (1 + views) > self._encodings:
@@ -211,8 +211,8 @@ class TorchDetector:
         if self._permutations.is_cuda:
             torch.cuda.empty_cache()
         warnings.warn(
-            f"{self.device} has no room for {images} images with {views} views at once: "
-            f"{images // 2} share a forward pass from now on. Lower D3_BATCH_SIZE.",
+            f"{self.device} does not have enough memory for {images} images with {views} views at "
+            f"once, so D3 now uses batches of {images // 2}. Lower D3_BATCH_SIZE.",
             RuntimeWarning,
             stacklevel=3,
         )

@@ -76,7 +76,7 @@ class Graphs:
                         made = _Graph(forward, permutations, size, network.encoder.spec.image_size)
                     except Exception as error:  # noqa: BLE001  a compiler may fail in any way
                         if forward is network:
-                            self._trouble = _sentence(error, "CUDA graphs cannot be made")
+                            self._trouble = _sentence(error, "CUDA graphs cannot be created")
                             return
                         self._trouble = _sentence(error, "torch.compile failed")
                         forward = network
@@ -119,5 +119,6 @@ class _Graph:
 def _sentence(error: Exception, what: str) -> str:
     reason = (str(error).strip().splitlines() or [""])[0][:120]
     return (
-        f"{what} ({type(error).__name__}: {reason}); the slower path serves, with the same scores."
+        f"{what} ({type(error).__name__}: {reason}). D3 uses the slower path, which gives the same "
+        "scores."
     )

@@ -30,13 +30,13 @@ def new_http_client(url: str, **options: Any) -> httpx.Client:
         return httpx.Client(mounts=dict.fromkeys(direct), **options)
     except ImportError as error:
         raise SettingsInvalid(
-            "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY names a SOCKS proxy, for which a package is "
-            "missing.",
+            "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY names a SOCKS proxy, which needs an extra "
+            "package.",
             "Run `pip install 'httpx[socks]'`, or unset the variable.",
         ) from error
     except (ValueError, httpx.InvalidURL) as error:
         raise SettingsInvalid(
-            "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY is no address of a proxy.",
+            "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY is not a valid proxy address.",
             "Write it as http://HOST:PORT, or unset the variable.",
         ) from error
 

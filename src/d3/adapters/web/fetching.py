@@ -26,8 +26,8 @@ from d3.domain.text import without_secrets
 _FRUITLESS = 5
 _BUSY = {408, 425, 429}
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
-_SAME_AGAIN = "The same command goes on where this one ended."
-_ELSEWHERE = "Check the address and the connection, or say another source with --from."
+_SAME_AGAIN = "Run the same command again to continue."
+_ELSEWHERE = "Check the address and the connection, or name another source with --from."
 
 
 class HttpFetcher:
@@ -60,7 +60,7 @@ class HttpFetcher:
         """
         written = storage_errors(
             f"{target.name} cannot be written",
-            f"Make room in D3_HOME, or check its permissions. {_SAME_AGAIN}",
+            f"Free some space in D3_HOME, or check its permissions. {_SAME_AGAIN}",
         )
         with written, _claimed(target):
             download = _Download(url, target, most_bytes, self._progress)
@@ -82,11 +82,11 @@ class HttpFetcher:
             )
         except httpx.InvalidURL as error:
             raise SourceUnavailable(
-                f"{download.url} is no address.", "Begin it with https:// or http://."
+                f"{download.url} is not a web address.", "Start it with https:// or http://."
             ) from error
         except (httpx.RequestError, _Busy) as error:
             raise SourceUnavailable(
-                f"{download.url} cannot be fetched ({_reason(error)}); "
+                f"{download.url} cannot be downloaded ({_reason(error)}). The first "
                 f"{download.done:,} bytes are kept.",
                 f"{_SAME_AGAIN} {_ELSEWHERE}",
             ) from error
@@ -126,12 +126,12 @@ class _Download:
                 if response.headers.get("Content-Range") == f"bytes */{done}":
                     return  # it was whole already
                 self._restart()
-                raise _Busy("the part that lay here does not fit")
+                raise _Busy("the part on this machine does not fit")
             self._check_status(response)
             start, total = _extent(response)
             if start != done:
                 if start:
-                    raise _Busy("another part than the one asked for")
+                    raise _Busy("the server sent a different part than requested")
                 self._restart()
             self._note_tag(response)
             self._check_room(start, total)
@@ -155,10 +155,10 @@ class _Download:
 
     def _check_status(self, response: httpx.Response) -> None:
         if response.is_server_error or response.status_code in _BUSY:
-            raise _Busy(f"answer {response.status_code}")
+            raise _Busy(f"status {response.status_code}")
         if response.status_code not in (200, 206):
             raise SourceUnavailable(
-                f"{self.url} is not there (answer {response.status_code}).", _ELSEWHERE
+                f"{self.url} is not there (status {response.status_code}).", _ELSEWHERE
             )
 
     def _note_tag(self, response: httpx.Response) -> None:
@@ -177,15 +177,15 @@ class _Download:
         free = shutil.disk_usage(self.part.parent).free
         if total - start > free:
             raise StorageFailed(
-                f"{total - start:,} bytes of {self._name} are missing and D3_HOME has room for "
-                f"{free:,}.",
-                f"Make room, or set D3_HOME to a larger disk. {_SAME_AGAIN}",
+                f"{total - start:,} bytes of {self._name} are missing, but D3_HOME has only "
+                f"{free:,} bytes free.",
+                f"Free some space, or set D3_HOME to a larger disk. {_SAME_AGAIN}",
             )
 
     def _too_large(self) -> SourceUnavailable:
         self._restart()
         return SourceUnavailable(
-            f"{self.url} is larger than {self._most:,} bytes: it is not the file wanted.",
+            f"{self.url} is larger than {self._most:,} bytes, so it is not the expected file.",
             _ELSEWHERE,
         )
 
@@ -195,7 +195,7 @@ def _extent(response: httpx.Response) -> tuple[int, int | None]:
     if response.status_code == httpx.codes.PARTIAL_CONTENT:
         said = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
         if said is None:
-            raise _Busy("a part of an unknown place")
+            raise _Busy("a part at an unknown position")
         return int(said[1]), None if said[2] == "*" else int(said[2])
     length = response.headers.get("Content-Length", "")
     return 0, int(length) if length.isdecimal() else None
@@ -214,5 +214,5 @@ def _claimed(target: Path) -> Iterator[None]:
             yield
     except Timeout as error:
         raise StorageFailed(
-            f"Another process is fetching {target.name}.", "Wait until it has finished."
+            f"Another process is downloading {target.name}.", "Wait until it has finished."
         ) from error

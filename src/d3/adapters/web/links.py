@@ -110,23 +110,25 @@ class GuardedLinks:
                             continue
                         if response.status != httpx.codes.OK:
                             raise LinkUnavailable(
-                                f"The link's server answered {response.status}.",
-                                "Open the link in a browser, and take the image's own address.",
+                                f"The server of the link answered with status {response.status}.",
+                                "Open the link in a browser and copy the address of the image "
+                                "itself.",
                             )
                         return LinkedImage(name, self._body(response, headers))
         except httpcore.TimeoutException as error:
             raise LinkUnavailable(
-                f"The link's server did not send all of it within {self._seconds:g} seconds.",
-                "Try again, or save the image and choose the file.",
+                f"The server of the link did not send the whole image within {self._seconds:g} "
+                "seconds.",
+                "Try again, or save the image and send the file.",
             ) from error
         except (httpcore.NetworkError, httpcore.ProtocolError) as error:
             raise LinkUnavailable(
-                "The link's server cannot be reached, or does not prove who it is.",
-                "Check the link, or save the image and choose the file.",
+                "The server of the link cannot be reached, or its certificate is not valid.",
+                "Check the link, or save the image and send the file.",
             ) from error
         raise LinkUnavailable(
-            "The link leads from one address to another without end.",
-            "Open it in a browser, and take the image's own address.",
+            "The link redirects too many times.",
+            "Open the link in a browser and copy the address of the image itself.",
         )
 
     def _body(self, response: httpcore.Response, headers: httpx.Headers) -> bytes:
@@ -143,7 +145,7 @@ class GuardedLinks:
 
     def _too_large(self) -> ImageTooLarge:
         return ImageTooLarge(
-            f"The file behind the link has more than {self._most:,} bytes.", "Use a smaller one."
+            f"The image of the link is larger than {self._most:,} bytes.", "Use a smaller image."
         )
 
 
@@ -157,20 +159,20 @@ def _checked(url: str, origin: httpx.URL | None = None) -> httpx.URL:
     try:
         place = httpx.URL(url) if origin is None else origin.join(url)
     except (httpx.InvalidURL, ValueError) as error:
-        raise LinkInvalid("This is no link.", _AS_IN) from error
+        raise LinkInvalid("This is not a link.", _AS_IN) from error
     if place.scheme not in ("http", "https") or not place.raw_host:
-        raise LinkInvalid("Only links that begin with https:// or http:// are fetched.", _AS_IN)
+        raise LinkInvalid("D3 fetches only links that start with https:// or http://.", _AS_IN)
     if place.userinfo:
         raise LinkInvalid(
-            "A link with a user or a password in it is not fetched.",
-            "Save the image and choose the file.",
+            "D3 does not fetch links that contain a user name or a password.",
+            "Save the image and send the file.",
         )
     if place.port not in _WEB_PORTS and place.port not in _FREE_PORTS:
-        raise LinkInvalid(f"No web server is asked at port {place.port}.", _AS_IN)
+        raise LinkInvalid(f"D3 does not fetch links with the port {place.port}.", _AS_IN)
     return place
 
 
-_AS_IN = "Give one such as https://example.org/photo.jpg."
+_AS_IN = "Use one such as https://example.org/photo.jpg."
 
 
 def _in_parts(place: httpx.URL) -> httpcore.URL:
@@ -237,8 +239,8 @@ class _Guard(httpcore.NetworkBackend):
 def _not_public() -> LinkUnavailable:
     """The same sentence for unknown names and for private addresses, so that it reveals nothing."""
     return LinkUnavailable(
-        "The link's server is not a public one that is known by this name.",
-        "Check the link, or save the image and choose the file.",
+        "The server of the link has no public address.",
+        "Check the link, or save the image and send the file.",
     )
 
 

@@ -172,7 +172,9 @@ class AccountService:
         for key in self._accounts.keys(None):
             if key.key_id == key_id:
                 return None if key.expires_at is None else key.expires_at - key.created_at
-        raise KeyNotFound("There is no such key.", "`d3 keys list` shows every key's id.")
+        raise KeyNotFound(
+            "There is no key with this id.", "`d3 keys list` shows the id of every key."
+        )
 
 
 def _end(now: datetime, lifetime: timedelta | None) -> datetime | None:
@@ -181,4 +183,6 @@ def _end(now: datetime, lifetime: timedelta | None) -> datetime | None:
     try:
         return now + lifetime
     except OverflowError as error:
-        raise AccountInvalid("That is too long.", "Leave it out for a key without end.") from error
+        raise AccountInvalid(
+            "That is too long.", "Leave it out for a key that never expires."
+        ) from error

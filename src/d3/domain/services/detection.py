@@ -239,7 +239,7 @@ class ImageJudge:
         begun = self._clock.monotonic()
         if job.deadline is not None and begun >= job.deadline:
             raise DeadlineExceeded(
-                "The image's turn did not come within the time a request has.", "Try again."
+                "The image could not be judged before the request's time limit.", "Try again."
             )
         return job.decode(), self._clock.monotonic() - begun
 
@@ -387,9 +387,9 @@ class DetectionService:
             D3Error: at once where the arguments or the model are at fault, else from the iterator.
         """
         if batch_size < 1:
-            raise RequestInvalid(f"A batch of {batch_size} images holds none.", "Give 1 or more.")
+            raise RequestInvalid(f"The batch size {batch_size} is not valid.", "Use 1 or more.")
         if errors not in ("raise", "return"):
-            raise RequestInvalid(f"errors={errors!r} is not known.", "Give 'raise' or 'return'.")
+            raise RequestInvalid(f"errors={errors!r} is not valid.", "Use 'raise' or 'return'.")
         with self._host.using() as model:  # so that what is at fault is said at once
             Question.of(model, threshold=threshold, views=views)
         sources = iter(sources)

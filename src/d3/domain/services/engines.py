@@ -41,8 +41,10 @@ class PreferredEngine:
                 return self._preferred().load(model)
             except EngineUnavailable as error:
                 warnings.warn(
-                    f"{error.problem} The fallback engine serves, slower and with the same "
-                    f"scores. {error.remedy}".rstrip(),
+                    (
+                        f"{error.problem} D3 uses the fallback engine instead, which is slower but "
+                        f"gives the same scores. {error.remedy}"
+                    ).rstrip(),
                     RuntimeWarning,
                     stacklevel=2,
                 )

@@ -129,8 +129,8 @@ class ExplanationService:
     ) -> Heatmap:
         if not np.isfinite(logits).all():
             raise ScoreUndefined(
-                "The model answered with something that is no number.",
-                "Its weights are too large for the precision: try D3_PRECISION=fp32.",
+                "The model's output is not a finite number.",
+                "Its weights may be too large for the precision. Try D3_PRECISION=fp32.",
             )
         return Heatmap(
             logits=turned(logits, image.orientation),
@@ -145,6 +145,6 @@ class ExplanationService:
 def _check_explains(queue: DetectionQueue) -> None:
     if not isinstance(queue.detector, Explainer):
         raise ExplanationUnavailable(
-            f"The engine {queue.detector.engine!r} gives scores and cannot explain them.",
-            "Set D3_ENGINE=torch, which can, or leave explain out.",
+            f"The engine {queue.detector.engine!r} cannot explain scores.",
+            "Set D3_ENGINE=torch, or leave out explain.",
         )

@@ -166,7 +166,7 @@ class HistoryWriter:
         with self._changed:
             if self._closed or self._waiting + weight > max(self._bound, weight):
                 raise HistoryOverloaded(
-                    "Too many results wait to be written."
+                    "Too many results are waiting to be written."
                     if not self._closed
                     else "The history is closed.",
                     "Try again in a moment.",

@@ -53,7 +53,7 @@ class ActiveModelFollower:
         try:
             newest = self._registry.describe(self._host.chosen()).reference
         except D3Error as error:
-            self._warn_once(f"the chosen model is not known: {error}")
+            self._warn_once(f"the default model could not be read: {error}")
             return False
         serving = self._host.loaded()
         if newest == self._current or (serving and newest == serving.manifest.reference):
@@ -69,7 +69,7 @@ class ActiveModelFollower:
             try:
                 self.check()
             except Exception:  # noqa: BLE001  a follower must not die unnoticed
-                _LOG.exception("Following the active model failed; trying again.")
+                _LOG.exception("Checking for a new default model failed. D3 will try again.")
 
     def _load(self, newest: ModelReference) -> bool:
         try:
@@ -80,8 +80,8 @@ class ActiveModelFollower:
             if newest != self._refused:
                 self._refused, self._refusals = newest, 0
             self._warn_once(
-                f"{newest.name} version {newest.version} was chosen and cannot be loaded; what "
-                f"was loaded before, stays: {error}"
+                f"{newest.name} version {newest.version} is the new default but could not be "
+                f"loaded. The old model stays loaded: {error}"
             )
             self._refusals += 1
             pause = pause_after(self._refusals, self._seconds, _LONGEST_PAUSE)

@@ -33,9 +33,10 @@ def _refuse_forked() -> None:
     """Refuse to work after a fork: torch's threads do not survive it, and a forward would hang."""
     if _process not in (None, os.getpid()):
         raise ModelForked(
-            "A model was loaded before this process was forked, and none works in it any more.",
-            "Load models in the child processes alone (gunicorn without --preload, Celery's tasks "
-            "and not its module), or start processes by spawn.",
+            "A model was loaded before this process was forked, so models do not work in this "
+            "process.",
+            "Load models only in the child processes (gunicorn without --preload; in Celery's "
+            "tasks, not at import), or start processes with spawn.",
         )
 
 
@@ -141,7 +142,7 @@ class ModelHost:
             if (current := self._current) is None:
                 raise ModelNotLoaded(
                     "No model is loaded.",
-                    "Load one with POST /api/model/load; GET /api/model/list shows them.",
+                    "Load one with POST /api/model/load. GET /api/model/list shows all models.",
                 )
             current.hold()
         try:
@@ -180,7 +181,7 @@ class ModelHost:
         """
         if not self._loading.acquire(blocking=False):
             raise LoadInProgress(
-                "Another model is being loaded.", "Try again when it is done.", retry_after=5
+                "Another model is being loaded.", "Try again when it is loaded.", retry_after=5
             )
         try:
             return self._load(name if name is not None else self.chosen(), version)

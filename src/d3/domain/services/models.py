@@ -146,10 +146,10 @@ class ModelService:
             assert body.spec is not None
             if top.width != body.width:
                 raise CheckpointInvalid(
-                    f"The head in {head.name!r} takes features of width {top.width}, "
-                    f"the encoder makes {body.width}.",
-                    "Use the encoder that the head was trained on; the published head wants "
-                    "CLIP ViT-L/14, width 1024.",
+                    f"The head in {head.name!r} needs features of width {top.width}, but the "
+                    f"encoder produces width {body.width}.",
+                    "Use the encoder that the head was trained on. The published head needs CLIP "
+                    "ViT-L/14 with width 1024.",
                 )
             manifest = Manifest(
                 name=name,
@@ -286,8 +286,8 @@ class HeadBinder:
             if donor.manifest.spec.width == width:
                 return donor
             raise CheckpointInvalid(
-                f"The head takes features of width {width}; the encoder of {self._encoder!r}, "
-                f"which D3_ENCODER names, makes {donor.manifest.spec.width}.",
+                f"The head needs features of width {width}, but the encoder of {self._encoder!r} "
+                f"(D3_ENCODER) produces width {donor.manifest.spec.width}.",
                 "Use a head trained on that encoder, or change D3_ENCODER.",
             )
         fitting = [one for one in self._registry.list() if one.manifest.spec.width == width]
@@ -295,9 +295,10 @@ class HeadBinder:
         if fitting:
             return self._registry.open(fitting[0].manifest.name)
         raise CheckpointInvalid(
-            f"The head takes features of width {width}, and no encoder here makes them.",
-            "Bring the encoder first: `d3 models import NAME --encoder FILE --head FILE`; the "
-            "published head wants CLIP ViT-L/14, width 1024.",
+            f"The head needs features of width {width}, and no encoder in the registry produces "
+            "them.",
+            "Import the encoder first: `d3 models import NAME --encoder FILE --head FILE`. The "
+            "published head needs CLIP ViT-L/14 with width 1024.",
         )
 
 

@@ -26,8 +26,8 @@ HEAD_SHA256 = "c0bb66e0de538b0330613da1865da025756c1dc7a7290990d5343c35290ab63b"
 HEAD_URL = "https://raw.githubusercontent.com/BigAandSmallq/D3/HEAD/ckpt/classifier.pth"
 
 LICENCE = (
-    "encoder: OpenAI's CLIP, whose repository is under MIT; head: none stated, for no licence file "
-    "stands in the authors' repository (BigAandSmallq/D3)"
+    "encoder: OpenAI's CLIP, whose repository has the MIT licence; head: none stated, because the "
+    "authors' repository (BigAandSmallq/D3) has no licence file"
 )
 FIGURES = {
     "paper, accuracy in-domain (%)": 96.6,
@@ -158,7 +158,7 @@ class PullService:
         source = self._source()
         if name != source.name:
             raise ModelNotFound(
-                f"There is no model {name!r} to pull.", f"`d3 models pull {source.name}` is known."
+                f"There is no model {name!r} to pull.", f"Run `d3 models pull {source.name}`."
             )
         if (there := self._sound(name)) is not None:
             return Pulled(there, new=False)
@@ -210,14 +210,13 @@ class PullService:
         path = folder / file.name
         with storage_errors(
             f"{path} cannot be read",
-            f"Say with --from the folder, or the address of one, that holds {file.name} from "
-            f"{file.url}.",
+            f"Use --from to name the folder or web address that holds {file.name} from {file.url}.",
             SourceUnavailable,
         ):
             hashes = _hashes_of(path)
         if not _is(file, hashes):
             raise _mismatch(file, str(path), hashes)
-        return path, f"{file.url} by way of a folder", hashes
+        return path, f"{file.url} from a folder", hashes
 
 
 def _hashes_of(path: Path) -> _Hashes:
@@ -242,10 +241,10 @@ def _mismatch(file: SourceFile, where: str, found: _Hashes) -> SourceMismatch:
         else (f"git blob id {file.git_blob}", found.git_blob)
     )
     return SourceMismatch(
-        f"{where} is not the file known as {file.name}: {known} was expected, {got} came. Nothing "
+        f"{where} is not the expected file {file.name}: expected {known}, received {got}. Nothing "
         "was stored.",
-        "It was changed or damaged on the way, or its makers put another in its place: try another "
-        "source with --from, and do not use this one.",
+        "The file was changed or damaged, or its authors replaced it. Do not use it. Try another "
+        "source with --from.",
     )
 
 
@@ -253,8 +252,8 @@ def _doubts(file: SourceFile, found: _Hashes) -> tuple[str, ...]:
     if file.recorded_sha256 in (None, found.sha256):
         return ()
     doubt = (
-        f"{file.name} has the git blob id that is known, and not the SHA-256 that one user "
-        f"recorded ({file.recorded_sha256}); the manifest names the one it has."
+        f"{file.name} has the expected git blob id, but not the SHA-256 that one user recorded "
+        f"({file.recorded_sha256}). The manifest names its actual SHA-256."
     )
     return (doubt,)
 
@@ -264,6 +263,6 @@ def _joined(address: str, name: str) -> str:
         parts = urlsplit(address)
     except ValueError as error:
         raise SourceUnavailable(
-            "The source is no address.", "Begin it with https:// or http:// and a host."
+            "The source is not a web address.", "Start it with https:// or http:// and a host."
         ) from error
     return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{name}"))

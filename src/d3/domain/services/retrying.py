@@ -100,7 +100,7 @@ class RetryingCollection:
                 break
         self.check()
         raise ImageUnreadable(
-            "The store does not give this image.", "Try to fetch it by hand."
+            "The store did not return this image.", "Check that the store allows reading it."
         ) from refused
 
     def check(self) -> None:

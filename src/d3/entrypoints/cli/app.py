@@ -36,7 +36,7 @@ _COMPLETION = "_D3_COMPLETE"
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(package_name="d3-deepfake", prog_name="d3")
-@click.option("--traceback", is_flag=True, help="Show where an unexpected error came from.")
+@click.option("--traceback", is_flag=True, help="Show the full traceback of an unexpected error.")
 def cli(*, traceback: bool) -> None:
     """D3 tells whether an image was made or altered by a generator."""
     click.get_current_context().obj = traceback
@@ -80,11 +80,11 @@ def _ended_by(error: Exception) -> int:
         if isinstance(error, BrokenPipeError):
             return 0  # whoever read our output has seen enough (`d3 detect . | head`)
         reason = "it is closed" if error.strerror is None else error.strerror
-        sentence = f"The output cannot be written ({reason}). Write it to another place."
+        sentence = f"The output cannot be written ({reason}). Write it somewhere else."
     else:
         sentence = (
-            f"Something unexpected went wrong ({type(error).__name__}). "
-            "Run `d3 --traceback ...` and report what it shows."
+            f"An unexpected error occurred ({type(error).__name__}). Run the command again as `d3 "
+            "--traceback ...` and report the traceback."
         )
     with suppress(OSError):  # the same may be wrong with what is said here
         complain(sentence)

@@ -18,20 +18,21 @@ from d3.entrypoints.cli.progress import progress
 @click.option(
     "--shape",
     type=click.Choice(["vit-l-14", "vit-b-16", "vit-b-32"]),
-    help="Random weights of this shape instead of a model.",
+    help="Measure random weights of this shape instead of a model.",
 )
-@click.option("--quick", is_flag=True, help="One round each, batch size 1: quick but rough.")
+@click.option(
+    "--quick", is_flag=True, help="Measure one round each with batch size 1: quick but imprecise."
+)
 @JSON
 def bench(*, model: str | None, shape: str | None, quick: bool, as_json: bool) -> int:
     """Measure how fast D3 is on this machine.
 
-    The parts are the engine, preprocessing, HTTP, and all of them together. The engine takes turns
-    with the published procedure on the same weights; the rate of the machine's own matrix product
-    stands beside it. Operations are counted in full for every branch. Only temporary files are
-    written.
+    Measures the engine, preprocessing, HTTP and all of them together. The engine alternates with
+    the published procedure on the same weights and is compared with the machine's own matrix
+    product. The operations of every branch are counted in full. Writes only temporary files.
     """
     if model is not None and shape is not None:
-        raise RequestInvalid("--model and --shape exclude each other.", "Give one of them.")
+        raise RequestInvalid("--model and --shape cannot be used together.", "Use one of them.")
     container = build_container(model)
     if model is not None:
         container.models().info(model)

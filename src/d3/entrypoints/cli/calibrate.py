@@ -37,24 +37,27 @@ _RATE = click.FloatRange(0, 1, min_open=True, max_open=True)
     type=_RATE,
     default=0.01,
     show_default=True,
-    help="Share of real images that may be called fake: sets the threshold.",
+    help="Highest share of real images that may be judged fake. Sets the threshold.",
 )
 @click.option(
     "--max-miss",
     type=click.FloatRange(0, 1),
     default=0.05,
     show_default=True,
-    help="Share of generated images that may be called real: sets the abstain band.",
+    help="Highest share of generated images that may be judged real. Sets the abstain band.",
 )
 @MODEL_VERSION
-@click.option("--as", "target", metavar="NAME", help="Store it under another name.")
+@click.option(
+    "--as", "target", metavar="NAME", help="Store the calibrated model under another name."
+)
 @click.option(
     "--out",
     "folder",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for scores and figures; that of a `d3 evaluate` on the same images saves time.",
+    help="Folder for scores and metrics. The folder of a `d3 evaluate` on the same images saves "
+    "time.",
 )
-@click.option("--dry-run", is_flag=True, help="Measure only; store nothing.")
+@click.option("--dry-run", is_flag=True, help="Only measure; store nothing.")
 @SEED
 @JSON
 def calibrate(
@@ -71,9 +74,9 @@ def calibrate(
 ) -> None:
     """Fit a model's probabilities and threshold to your images.
 
-    The abstain band is fitted too. DATASET holds images of known kind, as for `d3 evaluate`. The
-    result is a new version of the model with the same weights. The figures AFTER the fit are of
-    images that the fit had not seen (five folds).
+    The abstain band is fitted too. DATASET holds real and generated images, as for `d3 evaluate`.
+    The result is a new version of the model with the same weights. The values AFTER the fit are
+    measured on images that were not used for it (five folds).
     """
     import msgspec
 
@@ -127,17 +130,17 @@ def calibrate(
         complain(sentence, kind="warning")
     if stored is not None:
         known = f"{stored.name} version {stored.version}"
-        err().print(f"Stored as {known}; weights unchanged.", markup=False)
+        err().print(f"Stored as {known}. The weights are unchanged.", markup=False)
         if container.host().chosen() != stored.name:
-            complain(f"`d3 models use {stored.name}` makes it the one that answers.", "note")
+            complain(f"Run `d3 models use {stored.name}` to make it the default model.", "note")
 
 
 def _check_target(container: Container, name: str) -> None:
     """A packaged model cannot get another version: say so before the work."""
     if any(one.packaged and one.manifest.name == name for one in container.models().list()):
         raise ModelProtected(
-            f"The model {name!r} ships with D3 and stays as it is.",
-            f"Store the calibrated one under another name: --as {name}-calibrated.",
+            f"The model {name!r} ships with D3 and cannot be changed.",
+            f"Store the calibrated model under another name: --as {name}-calibrated.",
         )
 
 
@@ -173,13 +176,13 @@ def _print(result: Calibrated) -> None:
     before, after = result.before, result.after
     table = Table("", "BEFORE", "AFTER", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_row("threshold", f"{before.threshold:.4f}", f"{after.threshold:.4f}")
-    table.add_row("real images called fake (FPR)", _told(before.fpr), _told(after.fpr))
-    table.add_row("generated images found (TPR)", _told(before.tpr), _told(after.tpr))
+    table.add_row("real images judged fake (FPR)", _told(before.fpr), _told(after.fpr))
+    table.add_row("generated images judged fake (TPR)", _told(before.tpr), _told(after.tpr))
     table.add_row("calibration error (ECE)", _told(before.ece), _told(after.ece))
-    table.add_row("verdict left open", f"{before.uncertain:.1%}", f"{after.uncertain:.1%}")
+    table.add_row("uncertain verdicts", f"{before.uncertain:.1%}", f"{after.uncertain:.1%}")
     table.caption = (
-        f"{counted(result.real, 'real image')}, {result.fake:,} generated; in brackets 95 % "
-        "intervals; AFTER is measured on images that the fit had not seen."
+        f"{counted(result.real, 'real image')}, {result.fake:,} generated. Brackets hold 95 % "
+        "intervals. AFTER is measured on images that were not used for the fit."
     )
     table.caption_justify = "left"
     out().print(table)

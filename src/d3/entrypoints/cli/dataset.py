@@ -31,16 +31,16 @@ def dataset() -> None:
     type=click.IntRange(1, 100_000),
     default=150,
     show_default=True,
-    help="Number of camera pictures; six generators redraw each.",
+    help="Number of rendered camera images. Six generators redraw each of them.",
 )
 @click.option(
-    "--quick", is_flag=True, help="Train the generators for a few seconds only, as a trial."
+    "--quick", is_flag=True, help="Train the generators for only a few seconds, as a quick try."
 )
 def render(folder: Path, *, seed: int, scenes: int, quick: bool) -> None:
-    """Make a data set: rendered pictures and forgeries of them.
+    """Make a data set of rendered images and forgeries of them.
 
-    OUT/real and OUT/fake/GENERATOR hold them, for `d3 evaluate OUT`. It takes a few minutes on two
-    cores.
+    The images are written to OUT/real and OUT/fake/GENERATOR, ready for `d3 evaluate OUT`. This
+    takes a few minutes on two cores.
     """
     from d3.training.starter.rendering import render_dataset
 
@@ -52,8 +52,8 @@ def render(folder: Path, *, seed: int, scenes: int, quick: bool) -> None:
             quick=quick,
             progress=lambda stage, share: tell(stage, share, 1.0),
         )
-    out().print(f"{counted(files, 'picture')} are in {folder}.", markup=False)
-    complain(f"`d3 evaluate {folder}` measures a model on them.", "note")
+    out().print(f"Wrote {counted(files, 'image')} to {folder}.", markup=False)
+    complain(f"Run `d3 evaluate {folder}` to measure a model on them.", "note")
 
 
 @dataset.command()
@@ -63,10 +63,11 @@ def render(folder: Path, *, seed: int, scenes: int, quick: bool) -> None:
 def check(datasets: tuple[str, ...], *, seed: int, as_json: bool) -> int:
     """Check whether a data set is fit to measure a detector.
 
-    Every file is read. D3 looks for unreadable files, for duplicates, for files in both kinds, and
-    whether a simple classifier tells the kinds apart by format, size or JPEG quality alone.
+    Reads every file. Finds unreadable files, duplicates, and files that are both real and
+    generated. Tests whether a simple classifier can separate real from generated images by format,
+    size or JPEG quality alone.
 
-    Exit codes: 0 fit; 1 unfit; 2 it could not be checked.
+    Exit codes: 0 fit; 1 unfit; 2 the check failed.
     """
     from d3.evaluation.check import check as checked
 
@@ -95,15 +96,15 @@ def _print(result: Checked) -> None:
     for path, code in result.unreadable:
         complain(f"{path}: {code}", kind="warning")
     for path in result.across:
-        complain(f"{path}: in both kinds", kind="warning")
+        complain(f"{path}: both real and generated", kind="warning")
     rows = {
         "real images": f"{result.real:,}",
         "generated images": f"{result.fake:,}",
         "unreadable": f"{result.unreadable_count:,}",
         "other files": f"{result.passed_over:,}",
-        "files more than once": f"{result.duplicates:,}",
-        "files in both kinds": f"{result.across_count:,}",
-        "generated ones that look like a real one": f"{result.alike:,}",
+        "duplicate files": f"{result.duplicates:,}",
+        "files that are both real and generated": f"{result.across_count:,}",
+        "generated images that look like a real one": f"{result.alike:,}",
     }
     if len(result.generators) > 1:
         for name, count in result.generators.items():
@@ -116,14 +117,14 @@ def _print(result: Checked) -> None:
     out().print(table)
     if result.leaks:
         facts = Table(
-            "TOLD APART BY", "AUROC", "REAL", "GENERATED", box=box.SIMPLE_HEAD, pad_edge=False
+            "SEPARATED BY", "AUROC", "REAL", "GENERATED", box=box.SIMPLE_HEAD, pad_edge=False
         )
         order = sorted(result.leaks, key=lambda name: -result.leaks[name].value)
         for name in ["all", *(one for one in order if one != "all")]:
             figure = result.leaks[name]
             common = result.common.get(name, {"real": [], "fake": []})
             facts.add_row(
-                Text("all of these facts" if name == "all" else name),
+                Text("all of these together" if name == "all" else name),
                 f"{figure.value:.2f}  [{figure.low:.2f} to {figure.high:.2f}]",
                 *(Text(printable(", ".join(common[kind]))) for kind in ("real", "fake")),
             )

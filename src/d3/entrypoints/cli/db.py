@@ -32,31 +32,41 @@ def current() -> None:
 
 
 @db.command()
-@click.option("--no-backup", is_flag=True, help="Do not copy an embedded database first.")
+@click.option("--no-backup", is_flag=True, help="Do not back up the embedded database first.")
 def upgrade(*, no_backup: bool) -> None:
-    """Run the missing migrations, all or none.
+    """Run all missing migrations, or none if one fails.
 
-    The tables of the original prototype are taken over. The only way back is a backup: an embedded
-    database is copied to a file beside it first; a server's database you have to back up. Several
-    processes may run this at once: one works and the others wait.
+    Keeps the data of the original prototype's tables. An upgrade can only be undone with a backup.
+    An embedded database is first copied to a file next to it. Back up a server's database
+    yourself. Several processes can run this at once: one upgrades, the others wait.
     """
     schema = _container().schema()
     with progress("Upgrading"):
         done = schema.upgrade(backup=not no_backup)
     if done.backup is not None:
-        complain(f"{done.backup} is how the database was before.", "note")
+        complain(f"The database before the upgrade is saved in {done.backup}.", "note")
     out().print(f"{schema.database} is at revision {done.revision}.", markup=False)
 
 
 @db.command()
-@click.option("--from", "source", metavar="URL", help="By default the embedded database.")
-@click.option("--to", "target", metavar="URL", help="By default the one that the settings name.")
+@click.option(
+    "--from",
+    "source",
+    metavar="URL",
+    help="Database to copy from.  [default: the embedded database]",
+)
+@click.option(
+    "--to",
+    "target",
+    metavar="URL",
+    help="Database to copy into.  [default: the one in the settings]",
+)
 def copy(*, source: str | None, target: str | None) -> None:
     """Copy all rows, with their ids, into an empty database.
 
-    All rows are copied or none. A URL is sqlite:///FILE or
-    postgresql://USER:PASSWORD@HOST:PORT/NAME. The source does not change. D3 may go on using it,
-    but rows that are added after the start are not copied.
+    Copies all rows, or none if something fails. A URL is sqlite:///FILE or
+    postgresql://USER:PASSWORD@HOST:PORT/NAME. The source is not changed. D3 can keep using it, but
+    rows added after the start are not copied.
     """
     try:
         copier = build_container().copier(source, target)
@@ -74,11 +84,11 @@ def copy(*, source: str | None, target: str | None) -> None:
 @db.command()
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def backup(file: Path) -> None:
-    """Copy the embedded database into FILE, also while D3 uses it."""
+    """Back up the embedded database to FILE. D3 may keep running."""
     schema = _container().schema()
     with progress("Copying") as tell:
         schema.backup(file, lambda what, done, total: tell(f"Copying {what}", done, total))
-    out().print(f"{file} holds the database as it was just now.", markup=False, highlight=False)
+    out().print(f"The database was backed up to {file}.", markup=False, highlight=False)
 
 
 def _container() -> Container:

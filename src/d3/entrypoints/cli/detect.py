@@ -30,7 +30,9 @@ _FAKE_FOUND, _COULD_NOT = 1, 2
 @MODEL
 @JSON
 @click.option(
-    "--fail-on-fake", is_flag=True, help="Exit with 1 if a verdict is fake; uncertain is not."
+    "--fail-on-fake",
+    is_flag=True,
+    help="Exit with code 1 if any verdict is fake. Uncertain verdicts do not count.",
 )
 def detect(
     paths: tuple[str, ...],
@@ -44,10 +46,10 @@ def detect(
     """Tell whether images were made or altered by a generator.
 
     PATH is an image, a folder, a pattern such as 'photos/**/*.jpg', or - for one image from
-    standard input. Folders are searched recursively; files that are not images are passed over.
+    standard input. Searches folders recursively and skips files that are not images.
 
-    Exit codes: 0 done; 1 a verdict is fake and --fail-on-fake was given; 2 something could not be
-    done, whatever the verdicts are.
+    Exit codes: 0 done; 1 a verdict is fake and --fail-on-fake was used; 2 an error occurred,
+    regardless of the verdicts.
     """
     container = build_container(model)
     settings, decoder = container.settings(), container.decoder()
@@ -138,7 +140,7 @@ def _summarise(tally: Counter[str], passed_over: int, seconds: float) -> None:
     judged = tally.total() - tally["error"]
     parts = [f"{tally[word]} {word}" for word in ("fake", "real", "uncertain") if tally[word]]
     parts += [f"{tally['error']} could not be judged"] if tally["error"] else []
-    parts += [f"{counted(passed_over, 'other file')} passed over"] if passed_over else []
+    parts += [f"{counted(passed_over, 'other file')} skipped"] if passed_over else []
     err().print(f"{counted(judged, 'image')} in {seconds:.1f} s: {', '.join(parts)}", style="dim")
 
 
@@ -147,9 +149,9 @@ def _tell_of(manifest: Manifest, threshold: float) -> None:
     measured = manifest.calibration.measured
     if measured is not None and measured.threshold == threshold:
         complain(
-            f"Calibration {manifest.calibration.name}: measured at this threshold, "
-            f"{measured.fpr.value:.1%} of {counted(measured.real, 'real image')} were called fake "
-            f"and {measured.tpr.value:.1%} of {counted(measured.fake, 'generated one')} found.",
+            f"Calibration {manifest.calibration.name}: at this threshold, {measured.fpr.value:.1%} "
+            f"of {counted(measured.real, 'real image')} and {measured.tpr.value:.1%} of "
+            f"{counted(measured.fake, 'generated image')} were judged fake.",
             kind="note",
         )
     if manifest.notice:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from d3.evaluation.diff import Difference, Example
 
 _TITLES = {
-    "accuracy_real": "right on real images",
-    "accuracy_fake": "right on generated images",
+    "accuracy_real": "correct on real images",
+    "accuracy_fake": "correct on generated images",
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
     "ap": "average precision",
@@ -46,7 +46,7 @@ _TITLES = {
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("d3-diff"),
     show_default=True,
-    help="Folder for both models' scores and diff.json.",
+    help="Folder for the scores of both models and diff.json.",
 )
 @VIEWS
 @SEED
@@ -61,11 +61,11 @@ def diff(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Compare two models on images of known kind.
+    """Compare two models on real and generated images.
 
-    A and B are NAME or NAME@VERSION, such as `mine@1 mine@2` before and after `d3 calibrate`. Shown
-    are the verdicts that change, the shift of the predictions, every metric of both models with the
-    interval of its difference (both are resampled alike), and the images that change most.
+    A and B are NAME or NAME@VERSION, such as `mine@1 mine@2` before and after `d3 calibrate`. Shows
+    how verdicts and predictions change, every metric of both models with the interval of the
+    difference (both are resampled alike), and the images that change most.
     """
     import msgspec
 
@@ -107,7 +107,9 @@ def diff(
         if one.notice:
             complain(f"{name}: {one.notice}", "note")
     if models[0].sha256 == models[1].sha256:
-        complain("Both have the same weights: only calibration and threshold differ.", "note")
+        complain(
+            "Both models have the same weights. Only calibration and threshold differ.", "note"
+        )
 
 
 def _print(found: Difference, names: list[str]) -> None:
@@ -133,8 +135,8 @@ def _print(found: Difference, names: list[str]) -> None:
             title, f"{100 * one.before:.1f}", f"{100 * one.after:.1f}", Text(told, style=style)
         )
     table.caption = (
-        f"In percent, {found.whole}, {counted(found.images, 'image')}; in brackets 95 % intervals "
-        "of the change, coloured where they leave out 0."
+        f"In percent, {found.whole}, {counted(found.images, 'image')}; brackets hold 95 % "
+        "intervals of the change, coloured where they exclude 0."
     )
     table.caption_justify = "left"
     out().print(table)
@@ -147,12 +149,13 @@ def _print(found: Difference, names: list[str]) -> None:
         ]
         out().print(f"{title:<17} {'; '.join(moves) or 'no verdict changes'}")
     out().print(
-        f"At the threshold {found.newly_right:,} become right and {found.newly_wrong:,} wrong."
+        f"At the threshold, {found.newly_right:,} become correct and {found.newly_wrong:,} become "
+        "wrong."
     )
     shift = ", ".join(f"{name} {value:+.3f}" for name, value in found.shift.items())
-    out().print(f"Shift of the predictions: {shift}.")
+    out().print(f"Change of the predictions: {shift}.")
     _print_examples("Newly wrong", found.wrong)
-    _print_examples("Newly right", found.right)
+    _print_examples("Newly correct", found.right)
 
 
 def _print_examples(title: str, examples: list[Example]) -> None:

@@ -58,9 +58,9 @@ class Finding:
 @click.command()
 @JSON
 def doctor(*, as_json: bool) -> int:
-    """Check the installation, and say how to mend it.
+    """Check the installation and suggest fixes.
 
-    Settings, device, database and models are looked at, and a built-in image is judged.
+    Checks settings, device, database and models, and judges a built-in image.
     """
     failed = False
     with progress("Checking", below_rows=True):
@@ -156,22 +156,28 @@ def _home(container: Container, notes: _Notes) -> None:
             pass
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        notes.add("failed", f"{home} cannot be written ({reason}).", "Set D3_HOME.")
+        notes.add(
+            "failed",
+            f"D3 cannot write to {home} ({reason}).",
+            "Set D3_HOME to a folder that D3 can write to.",
+        )
     else:
-        notes.add("ok", f"{home} can be written")
+        notes.add("ok", f"{home} is writable")
 
 
 def _database(container: Container, notes: _Notes) -> None:
     schema = container.schema()
     state, revision = schema.state(), schema.current()
-    about = f"{schema.database}, {state.value}, revision {revision or 'none'} of {schema.head()}"
+    about = (
+        f"{schema.database}, {state.value}, revision {revision or 'none'}, newest {schema.head()}"
+    )
     container.database().close()
     if state.value in {"at head", "empty"}:
         notes.add("ok", about)
     elif state.value == "behind":
-        notes.add("warning", about, "Run `d3 db upgrade`; make a backup first.")
+        notes.add("warning", about, "Make a backup, then run `d3 db upgrade`.")
     else:
-        notes.add("failed", about, "Point D3_DATABASE_URL at D3's own database, or update D3.")
+        notes.add("failed", about, "Set D3_DATABASE_URL to D3's own database, or update D3.")
 
 
 def _key(container: Container, notes: _Notes) -> None:
@@ -179,18 +185,18 @@ def _key(container: Container, notes: _Notes) -> None:
 
     kept = container.secrets().key()
     if kept is None:
-        notes.add("ok", "none is kept here; `d3 keys init` makes the first")
+        notes.add("ok", "this machine has no key; `d3 keys init` creates the first")
         return
     try:
         container.account_service().authenticate(kept)
     except (AccessRefused, SchemaMismatch):
         notes.add(
             "warning",
-            f"{container.secrets().key_file} holds a key that this database does not know.",
-            "Name the database it belongs to, or run `d3 keys init --replace`.",
+            f"{container.secrets().key_file} holds a key that is not in this database.",
+            "Set D3_DATABASE_URL to the database it belongs to, or run `d3 keys init --replace`.",
         )
     else:
-        notes.add("ok", f"{container.secrets().key_file} opens the door")
+        notes.add("ok", f"the key in {container.secrets().key_file} is accepted")
     finally:
         container.database().close()
 
@@ -200,12 +206,14 @@ def _models(container: Container, notes: _Notes) -> None:
     if names:
         notes.add("ok", f"{len(names)} in the registry: {', '.join(names)}")
     else:
-        notes.add("failed", "The registry is empty.", "`d3 models import` brings one.")
+        notes.add("failed", "The registry is empty.", "Run `d3 models import` to add a model.")
 
 
 def _model(container: Container, notes: _Notes) -> None:
     manifest = container.models().verify(container.host().chosen())
-    notes.add("ok", f"{manifest.name} version {manifest.version} answers; its files are sound")
+    notes.add(
+        "ok", f"{manifest.name} version {manifest.version} is in use and its files are intact"
+    )
     if manifest.notice:
         notes.add("warning", manifest.notice)
 
@@ -221,17 +229,17 @@ def _self_test(container: Container, notes: _Notes) -> None:
     if first != second:
         notes.add(
             "failed",
-            f"The same image scored {first:.6f} and then {second:.6f}.",
+            f"The same image scored {first:.6f} the first time and {second:.6f} the second.",
             "Check the machine's memory and the device's driver.",
         )
     elif recorded is None:
-        notes.add("ok", f"the built-in image scores {first:.4f}, twice")
+        notes.add("ok", f"the built-in image scores {first:.4f} both times")
     elif abs(first - recorded) <= tolerance:
         notes.add("ok", f"the built-in image scores {first:.4f}, as recorded")
     else:
         notes.add(
             "failed",
-            f"The built-in image scores {first:.4f}; {recorded:.4f} is recorded.",
+            f"The built-in image scores {first:.4f} instead of the recorded {recorded:.4f}.",
             "Update torch and the driver, or set CUDA_DEVICE=cpu and D3_PRECISION=fp32.",
         )
 

@@ -60,7 +60,8 @@ _COLUMNS = {
     "--in-domain",
     metavar="NAME,...",
     default="",
-    help="Generators that the model was trained on: their mean and that of the others are shown.",
+    help="Generators that the model was trained on. Their mean and the mean of the others are "
+    "shown.",
 )
 @click.option(
     "--robustness",
@@ -68,7 +69,7 @@ _COLUMNS = {
     is_flag=False,
     flag_value="all",
     default="",
-    help=f"Judge the images again after each of: {', '.join(_SWEEPS)}.",
+    help=f"Also judge the images after each of these changes: {', '.join(_SWEEPS)}.",
 )
 @SEED
 @JSON
@@ -84,13 +85,13 @@ def evaluate(
     seed: int,
     as_json: bool,
 ) -> int:
-    """Measure a model on images of known kind.
+    """Measure a model on real and generated images.
 
     DATASET is a folder with real/ and fake/ (or 0_real/ and 1_fake/, nature/ and ai/) at any depth,
     such as one folder for each generator, or a CSV file with the columns path,label,generator.
 
-    After an interruption the same command goes on where it stopped. The report is a single HTML
-    file; scores.csv holds the prediction of every image.
+    After an interruption, run the same command again to continue. The report is a single HTML
+    file. scores.csv holds the prediction of every image.
     """
     sweeps, known = _sweeps(robustness), _names(in_domain)
     dataset, counts = looked_through(datasets)
@@ -130,13 +131,13 @@ def evaluate(
     if not evaluation.counts["real"] or not evaluation.counts["fake"]:
         kind = "generated" if evaluation.counts["fake"] else "real"
         complain(
-            f"There are only {kind} images: AP, AUROC and ECE need both kinds or mean little.",
+            f"There are only {kind} images. AP, AUROC and ECE are meaningful only with both kinds.",
             kind="warning",
         )
     if manifest.notice:
         complain(manifest.notice, kind="note")
     others = ", ".join(one.name for one in written[1:])
-    err().print(f"Report: {written[0]} (beside it {others})", markup=False)
+    err().print(f"Report: {written[0]} (also written: {others})", markup=False)
     return 0
 
 
@@ -192,7 +193,7 @@ def scoring(
         try:
             yield scored
         except KeyboardInterrupt:
-            complain("What is scored is kept: the same command goes on from there.", "note")
+            complain("Finished scores are kept. Run the same command again to continue.", "note")
             raise
 
 
@@ -200,7 +201,7 @@ def looked_through(datasets: Sequence[str]) -> tuple[Dataset, Counts]:
     """A data set, and what it is made of, which is said."""
     from d3.evaluation.dataset import Dataset
 
-    with progress("Looking through the data set"):
+    with progress("Reading the data set"):
         dataset = Dataset(datasets)
         counts = dataset.count()
     _tell_counts(counts)
@@ -211,7 +212,9 @@ def _tell_counts(counts: Counts) -> None:
     generators = f" of {len(counts.fake)} generators" if len(counts.fake) > 1 else ""
     text = f"{counts.real.total():,} real and {counts.fake.total():,} generated files{generators}"
     if counts.outside:
-        text += f"; {counted(counts.outside, 'file')} in no folder that says their kind"
+        text += (
+            f"; {counted(counts.outside, 'file')} outside the folders for real and generated images"
+        )
     err().print(text, style="dim")
 
 
@@ -220,12 +223,12 @@ def tell_unreadable(unreadable: Unreadable) -> None:
     for path, code in unreadable.first[:_LISTED]:
         complain(f"{path}: {code}", kind="warning")
     if unreadable.count:
-        more = "; all of them stand in scores.csv" if unreadable.count > _LISTED else ""
+        more = "; scores.csv lists all of them" if unreadable.count > _LISTED else ""
         number = counted(unreadable.count, "image")
         complain(f"{number} could not be judged{more}.", kind="warning")
     if unreadable.passed_over:
         passed_over = counted(unreadable.passed_over, "other file")
-        complain(f"{passed_over} passed over.", kind="note")
+        complain(f"{passed_over} skipped.", kind="note")
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -239,7 +242,7 @@ def _sweeps(text: str) -> tuple[str, ...]:
     unknown = [one for one in chosen if one not in _SWEEPS]
     if unknown:
         raise click.BadParameter(
-            f"{unknown[0]!r} is no perturbation: give all, or some of {', '.join(_SWEEPS)}.",
+            f"{unknown[0]!r} is not a perturbation. Use all, or some of {', '.join(_SWEEPS)}.",
             param_hint="--robustness",
         )
     return chosen
@@ -286,8 +289,8 @@ def _tell_verdicts(evaluation: Evaluation) -> None:
         if images := evaluation.counts[kind]:
             said = evaluation.verdicts[kind]
             out().print(
-                f"Of {counted(images, f'{title} image')} {said['fake']:,} called fake, "
-                f"{said['real']:,} real, {said['uncertain']:,} left uncertain."
+                f"Of {counted(images, f'{title} image')}: {said['fake']:,} fake, {said['real']:,} "
+                f"real, {said['uncertain']:,} uncertain."
             )
 
 

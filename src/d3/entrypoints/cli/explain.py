@@ -20,15 +20,16 @@ from d3.entrypoints.cli.sources import STDIN, check_file, read_stdin
     "--out",
     "target",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="PNG file to write.  [default: IMAGE's name with -explained.png, in this folder]",
+    help="PNG file to write.  [default: the name of IMAGE with -explained.png, in the current "
+    "folder]",
 )
 @VIEWS
 @MODEL
 def explain(image: str, *, target: Path | None, views: int, model: str | None) -> None:
     """Draw where an image's score comes from.
 
-    IMAGE is a file, or - for standard input. Red parts look most generated to the model when it
-    sees them alone, blue ones least; the scale is the image's own. It is no proof.
+    IMAGE is a file, or - for standard input. Red marks the parts that look most generated to the
+    model when it sees them alone, blue the least. The scale fits each image. The map is not proof.
     """
     from d3.domain.files import put
     from d3.evaluation.files import writing

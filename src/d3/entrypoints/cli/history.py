@@ -14,21 +14,21 @@ from d3.entrypoints.cli.spans import lifetime
 
 @click.group()
 def history() -> None:
-    """Delete old results and records of requests."""
+    """Delete old results and request records."""
 
 
 @history.command()
 @click.option(
-    "--results", type=lifetime, metavar="SPAN", help="Results older than this, such as 365d."
+    "--results", type=lifetime, metavar="SPAN", help="Delete results older than this, such as 365d."
 )
 @click.option(
-    "--requests", type=lifetime, metavar="SPAN", help="Records of requests older than this."
+    "--requests", type=lifetime, metavar="SPAN", help="Delete request records older than this."
 )
 def purge(*, results: timedelta | None, requests: timedelta | None) -> None:
-    """Delete results and records that are too old.
+    """Delete old results and request records.
 
-    D3_HISTORY_DAYS and D3_REQUEST_LOG_DAYS say how old, unless the options do. The service does the
-    same once an hour.
+    Without options, D3_HISTORY_DAYS and D3_REQUEST_LOG_DAYS set the age. The service does the same
+    once an hour.
     """
     container = opened()
     settings, now = container.settings(), container.clock().now()

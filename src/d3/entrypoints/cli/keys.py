@@ -26,7 +26,7 @@ _SCOPES = ("predict", "read", "models", "admin")
 def keys() -> None:
     """Create, list, revoke and rotate API keys.
 
-    A user has two live keys at most.
+    A user has at most two live keys.
     """
 
 
@@ -34,25 +34,26 @@ def keys() -> None:
 @click.option(
     "--replace",
     is_flag=True,
-    help="Make a key although there are some: for those who have lost theirs.",
+    help="Create another admin key, for example because the first was lost.",
 )
 @JSON
 def init(*, replace: bool, as_json: bool) -> None:
-    """Make the first key, which allows everything.
+    """Create the first key, which allows everything.
 
-    It belongs to the user admin, is kept in D3_HOME/api.key, where clients on this machine find it,
-    and is shown only now. With --replace admin gets another key; the older of two live ones is
-    revoked.
+    The key belongs to the user admin and is shown only once. It is stored in D3_HOME/api.key, where
+    clients on this machine find it. With --replace, admin gets another key; if admin already has
+    two live keys, the older one is revoked.
     """
     container = opened()
     service = container.account_service()
     if service.has_live_key() and not replace:
         raise KeyLimitReached(
-            "There are keys already.",
-            "`d3 keys list` shows them; `d3 keys init --replace` makes another for the user admin.",
+            "There is already an API key.",
+            "`d3 keys list` shows all keys. `d3 keys init --replace` creates another one for the "
+            "user admin.",
         )
     if replace and (revoked := service.make_room_for_first_key()) is not None:
-        complain(f"The user admin's key {revoked.key_id} is revoked.", "note")
+        complain(f"The key {revoked.key_id} of the user admin was revoked.", "note")
     made, secrets = service.first_key(), container.secrets()
     try:
         secrets.keep_key(made.key, replace=replace)
@@ -60,12 +61,12 @@ def init(*, replace: bool, as_json: bool) -> None:
         service.revoke_key(made.key_id)
         raise
     _show_secret(made, as_json=as_json)
-    complain(f"It is kept in {secrets.key_file}, which only you can read.", "note")
+    complain(f"The key is stored in {secrets.key_file}, which only you can read.", "note")
 
 
 @keys.command()
 @click.argument("username")
-@click.option("--name", default="", help="What the key is for; shown in lists.")
+@click.option("--name", default="", help="What the key is for. Shown in lists.")
 @click.option(
     "--scope",
     "scopes",
@@ -73,19 +74,19 @@ def init(*, replace: bool, as_json: bool) -> None:
     multiple=True,
     default=("predict", "read"),
     show_default=True,
-    help="What the key allows; may be repeated. admin allows everything.",
+    help="What the key allows. Can be repeated. admin allows everything.",
 )
 @click.option(
     "--expires",
     type=lifetime,
     metavar="SPAN",
-    help="When it ends, such as after 90d.  [default: never]",
+    help="How long the key works, such as 90d.  [default: forever]",
 )
 @JSON
 def create(
     username: str, *, name: str, scopes: tuple[str, ...], expires: timedelta | None, as_json: bool
 ) -> None:
-    """Make a key for USERNAME, shown only now."""
+    """Create a key for USERNAME. It is shown only once."""
     service = account_service()
     made = service.create_key(username, name=name, scopes=scopes, lifetime=expires)
     _show_secret(made, as_json=as_json)
@@ -122,16 +123,16 @@ def list_keys(username: str | None, *, as_json: bool) -> None:
 @click.argument("key_id")
 @JSON
 def revoke(key_id: str, *, as_json: bool) -> None:
-    """Revoke the key KEY_ID for good.
+    """Permanently revoke the key KEY_ID.
 
-    A whole key will do too, such as one that has leaked.
+    KEY_ID can also be the whole key, for example one that has leaked.
     """
     service = account_service()
     key = service.revoke_key(key_id)
     if as_json:
         print_json(_described(key) | {"state": key.state(service.now())})
     else:
-        out().print(f"The key {key.key_id} is revoked.", markup=False)
+        out().print(f"The key {key.key_id} was revoked.", markup=False)
 
 
 @keys.command()
@@ -142,20 +143,20 @@ def revoke(key_id: str, *, as_json: bool) -> None:
     metavar="SPAN",
     default="24h",
     show_default=True,
-    help="How long the old key still works; 0 ends it now.",
+    help="How long the old key still works. 0 revokes it now.",
 )
 @click.option(
     "--expires",
     type=lifetime,
     metavar="SPAN",
-    help="When the new key ends; by default it lives as long as the old one.",
+    help="How long the new key works.  [default: until the old one expires]",
 )
 @JSON
 def rotate(key_id: str, *, keep: timedelta, expires: timedelta | None, as_json: bool) -> None:
-    """Replace the key KEY_ID by a new one, shown only now."""
+    """Replace the key KEY_ID with a new one. It is shown only once."""
     made = account_service().rotate_key(key_id, overlap=keep, lifetime=expires)
     _show_secret(made, as_json=as_json)
-    complain(f"The old key {'still works for a while' if keep else 'has ended'}.", "note")
+    complain(f"The old key {'still works for a while' if keep else 'no longer works'}.", "note")
 
 
 def _show_secret(made: IssuedKey, *, as_json: bool) -> None:
@@ -165,9 +166,11 @@ def _show_secret(made: IssuedKey, *, as_json: bool) -> None:
         sys.stdout.write(made.key + "\n")
         sys.stdout.flush()
     until = (
-        "without end" if made.expires_at is None else f"until {made.expires_at:%Y-%m-%d %H:%M} UTC"
+        "without a time limit"
+        if made.expires_at is None
+        else f"until {made.expires_at:%Y-%m-%d %H:%M} UTC"
     )
-    complain(f"The key {made.key_id} works {until}. Store it now: it is not shown again.", "note")
+    complain(f"The key {made.key_id} works {until}. Store it now. It is not shown again.", "note")
 
 
 def _described(key: ApiKey) -> dict[str, Any]:

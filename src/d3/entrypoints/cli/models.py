@@ -63,19 +63,20 @@ def info(name: str, *, version: int | None, as_json: bool) -> None:
     "--from",
     "origin",
     metavar="DIR|URL",
-    help="Folder or web address that holds both files.  [default: their makers']",
+    help="Folder or web address that holds both files.  [default: where their authors publish "
+    "them]",
 )
 @JSON
 def pull(name: str, *, origin: str | None, as_json: bool) -> None:
-    """Fetch the published detector from its makers.
+    """Download the published detector from its authors.
 
-    It is OpenAI's CLIP ViT-L/14 and the head of D3's authors. Both files are verified before
-    anything is stored. After an interruption the same command goes on where it stopped. If the
-    model is there and sound, it does nothing.
+    Downloads OpenAI's CLIP ViT-L/14 and the head of D3's authors. Verifies both files before it
+    stores anything. After an interruption, run the same command again to continue. Does nothing if
+    the model is already there and intact.
     """
     complain(
-        "The authors' repository states no licence, so D3 passes nothing of it on: the files come "
-        "from their makers, or from where you say.",
+        "The authors' repository states no licence, so D3 does not distribute its files. They are "
+        "downloaded from their authors, or from the source you name.",
         "note",
     )
     with _moving() as container:
@@ -86,10 +87,10 @@ def pull(name: str, *, origin: str | None, as_json: bool) -> None:
     if as_json:
         print_json(_described(manifest) | {"new": pulled.new})
         return
-    what = "Pulled" if pulled.new else "Already there and sound:"
+    what = "Pulled" if pulled.new else "Already there and intact:"
     out().print(f"{what} {manifest.name} version {manifest.version}.", markup=False)
     _print_manifest(manifest)
-    complain("It is used from now on, unless another model is chosen.", "note")
+    complain("It is now the default model.", "note")
 
 
 @models.command()
@@ -99,12 +100,12 @@ def pull(name: str, *, origin: str | None, as_json: bool) -> None:
     "--out",
     "target",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="A file that does not exist yet.  [default: NAME.d3bundle]",
+    help="File to create.  [default: NAME.d3bundle]",
 )
 def bundle(name: str, *, version: int | None, target: Path | None) -> None:
-    """Write a model into one file, for another machine.
+    """Write a model to one file, to move it to another machine.
 
-    `d3 models import FILE` reads it there.
+    Read it there with `d3 models import FILE`.
     """
     target = target or Path(f"{name}.d3bundle")
     with _moving(f"Reading {name}") as container:
@@ -115,28 +116,30 @@ def bundle(name: str, *, version: int | None, target: Path | None) -> None:
         f"({size:,} bytes).",
         markup=False,
     )
-    complain(f"Its licence, which goes with it: {manifest.licence}.", "note")
+    complain(f"Its licence applies to the bundle too: {manifest.licence}.", "note")
 
 
 @models.command("import")
 @click.argument("name", type=FILE, metavar="NAME|BUNDLE")
 @click.option(
-    "--encoder", type=_FILE, help="A CLIP with its vision transformer, or that tower alone."
+    "--encoder", type=_FILE, help="Checkpoint of a whole CLIP, or of its vision transformer alone."
 )
 @click.option(
-    "--open-clip", metavar="MODEL:TAG", help="The encoder from open_clip's table instead."
+    "--open-clip", metavar="MODEL:TAG", help="Take the encoder from open_clip's table instead."
 )
-@click.option("--head", type=_FILE, help="A D3 head, such as the authors' classifier.pth.")
-@click.option("--checkpoint", type=_FILE, help="One file that holds encoder and head.")
+@click.option(
+    "--head", type=_FILE, help="Checkpoint of a D3 head, such as the authors' classifier.pth."
+)
+@click.option("--checkpoint", type=_FILE, help="One checkpoint that holds encoder and head.")
 @click.option(
     "--heads",
     type=click.IntRange(min=1),
-    help="Attention heads of the encoder.  [default: its width / 64]",
+    help="Number of attention heads of the encoder.  [default: its width / 64]",
 )
 @click.option(
     "--activation",
     type=click.Choice(["quick_gelu", "gelu"]),
-    help="Of the encoder: OpenAI, DFN and MetaCLIP quick_gelu, most others gelu.  "
+    help="Activation of the encoder. OpenAI, DFN and MetaCLIP use quick_gelu, most others gelu.  "
     "[default: quick_gelu]",
 )
 def import_model(
@@ -149,7 +152,7 @@ def import_model(
     heads: int | None,
     activation: Activation | None,
 ) -> None:
-    """Make a model of checkpoint files, or read a bundle.
+    """Create a model from checkpoint files or a bundle.
 
     \b
     d3 models import mine --encoder ViT-L-14.pt --head classifier.pth
@@ -157,15 +160,15 @@ def import_model(
     d3 models import mine --checkpoint model_epoch_best.pth
     d3 models import mine.d3bundle
 
-    Files are taken as they come: .safetensors, what torch.save or torch.jit.save wrote, state
-    dicts with or without "module.", "model.", "_orig_mod." and the like around their names,
-    checkpoints of a training (the optimiser is left out), the names of OpenAI, open_clip and
-    Hugging Face transformers, float32, float16 or bfloat16. No code in them is run.
+    Reads .safetensors and the files of torch.save and torch.jit.save. Accepts state dicts with or
+    without "module.", "model.", "_orig_mod." and similar prefixes, training checkpoints (without
+    the optimiser), the tensor names of OpenAI, open_clip and Hugging Face transformers, and
+    float32, float16 or bfloat16. Never runs code from these files.
 
-    --open-clip fetches the encoder by way of open_clip, which knows its heads, activation and
-    normalisation; HF_HOME and HF_HUB_OFFLINE hold.
+    --open-clip downloads the encoder with open_clip, which knows its heads, activation and
+    normalisation. HF_HOME and HF_HUB_OFFLINE apply.
 
-    The same NAME again makes the next version. A BUNDLE is a file of `d3 models bundle`.
+    Importing a NAME again creates its next version. A BUNDLE is a file of `d3 models bundle`.
     """  # noqa: D301  click's mark for lines as they stand
     sources = [one for one in (encoder, open_clip, checkpoint) if one is not None]
     if not sources and head is None and heads is None and activation is None:
@@ -173,11 +176,13 @@ def import_model(
         return
     if len(sources) != 1 or (head is None) != (checkpoint is not None):
         raise click.UsageError(
-            "Give --encoder and --head, or --open-clip and --head, or --checkpoint, or the file "
-            "of a bundle alone."
+            "Use --encoder and --head, or --open-clip and --head, or --checkpoint, or only the "
+            "file of a bundle."
         )
     if open_clip is not None and (heads is not None or activation is not None):
-        raise click.UsageError("--open-clip knows heads and activation: leave these options out.")
+        raise click.UsageError(
+            "With --open-clip, leave out --heads and --activation. They are known."
+        )
     body, top = encoder or checkpoint, head or checkpoint
     assert top is not None
     said = open_clip if body is None else body.name
@@ -201,18 +206,16 @@ def _say_taken_for(manifest: Manifest, heads: int | None, activation: str | None
     if heads is None:
         assumed.append(f"{counted(spec.heads, 'attention head')} (--heads)")
     if activation is None:
-        assumed.append("QuickGELU, as OpenAI's weights want (--activation)")
+        assumed.append("QuickGELU, as OpenAI's weights need (--activation)")
     if assumed:
-        complain(
-            f"Its file does not say them, so it is taken to have {' and '.join(assumed)}.", "note"
-        )
+        complain(f"The file does not say, so D3 assumes {' and '.join(assumed)}.", "note")
 
 
 def _import_bundle(file: Path) -> None:
     if not file.is_file():
         raise click.UsageError(
-            f"There is no file {printable(str(file))!r}. Give a bundle, or a NAME with "
-            "--encoder and --head, --open-clip and --head, or --checkpoint."
+            f"There is no file {printable(str(file))!r}. Name a bundle, or a NAME with --encoder "
+            "and --head, --open-clip and --head, or --checkpoint."
         )
     with _moving(f"Checking {file.name}") as container:
         taken = container.bundling().read(file)
@@ -222,15 +225,21 @@ def _import_bundle(file: Path) -> None:
 
 def _say_imported(what: str, name: str, version: int) -> None:
     out().print(f"{what} {name} version {version}.", markup=False)
-    complain(f"`d3 detect --model {name} IMAGE` uses it; `d3 models use {name}` always.", "note")
+    complain(
+        f"`d3 detect --model {name} IMAGE` uses it once. `d3 models use {name}` makes it the "
+        "default.",
+        "note",
+    )
 
 
 @models.command()
 @NAME
 def use(name: str) -> None:
-    """Use NAME wherever no other model is named."""
+    """Make NAME the default model."""
     manifest = _service().use(name)
-    out().print(f"{manifest.name} version {manifest.version} is in use from now on.", markup=False)
+    out().print(
+        f"{manifest.name} version {manifest.version} is now the default model.", markup=False
+    )
 
 
 @models.command()
@@ -239,23 +248,23 @@ def use(name: str) -> None:
 def verify(names: tuple[str, ...], *, version: int | None) -> None:
     """Check the files of models against their SHA-256.
 
-    Without a NAME all models are checked.
+    Checks all models unless a NAME is given.
     """
     for name in names or [one.manifest.name for one in _service().list()]:
         with _moving(f"Reading {name}") as container:
             manifest = container.models().verify(name, version)
-        out().print(f"{manifest.name} version {manifest.version} is sound.", markup=False)
+        out().print(f"{manifest.name} version {manifest.version} is intact.", markup=False)
 
 
 @models.command()
 @NAME
-@click.option("--version", type=click.IntRange(min=1), help="Only this one.  [default: all]")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--version", type=click.IntRange(min=1), help="Version to remove.  [default: all]")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 def remove(name: str, *, version: int | None, yes: bool) -> None:
-    """Remove a model and the files that no other needs."""
+    """Remove a model and the files that no other model needs."""
     service = _service()
     what = _going(service, name, version)
-    if not yes and not click.confirm(printable(f"Remove {what} for good?")):
+    if not yes and not click.confirm(printable(f"Permanently remove {what}?")):
         complain("Nothing was removed.", "note")
         return
     service.remove(name, version)
@@ -274,24 +283,23 @@ def _going(service: ModelService, name: str, version: int | None) -> str:
         (only,) = versions
         return f"{name} version {only.version} ({only.provenance or 'of unknown provenance'})"
     numbers = ", ".join(str(one.version) for one in versions)
-    return f"{name} with all its versions ({numbers})"
+    return f"{name} with all versions ({numbers})"
 
 
 @models.command("copy")
 @NAMES
-@click.option("--from", "source", type=_STORE, required=True, help="Where the models are.")
-@click.option("--to", "target", type=_STORE, required=True, help="Where they go.")
+@click.option("--from", "source", type=_STORE, required=True, help="Store to copy from.")
+@click.option("--to", "target", type=_STORE, required=True, help="Store to copy to.")
 @JSON
 def copy(names: tuple[str, ...], *, source: str, target: str, as_json: bool) -> None:
     """Copy models between D3_HOME and the S3 store.
 
-    All their versions are copied. What is already there is left out, so the command may be
-    repeated.
+    Copies all versions and skips those that are already there. It is safe to run again.
     """
     from d3.domain.services.copying import copy_models
 
     if source == target:
-        raise click.UsageError("--from and --to are the same place.")
+        raise click.UsageError("--from and --to are the same store.")
     with _moving() as container:
         registries = {"folder": container.folder_registry, "s3": container.s3_registry}
         for one in copy_models(registries[source](), registries[target](), names):

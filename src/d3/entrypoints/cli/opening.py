@@ -46,5 +46,8 @@ def opened(container: Container | None = None) -> Container:
     with progress("Opening the database"):
         backup = container.schema().make_ready()
     if backup is not None:
-        complain(f"The database was upgraded; {backup} is how it was before.", "note")
+        complain(
+            f"The database was upgraded. The database before the upgrade is saved in {backup}.",
+            "note",
+        )
     return container

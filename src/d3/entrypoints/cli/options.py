@@ -38,17 +38,23 @@ def check_views(_: click.Context, __: click.Parameter, given: int | None) -> int
 NAME = click.argument("name", shell_complete=complete_model)
 NAMES = click.argument("names", nargs=-1, shell_complete=complete_model, metavar="[NAME...]")
 MODEL = click.option(
-    "--model", shell_complete=complete_model, metavar="NAME", help="One of `d3 models list`."
+    "--model",
+    shell_complete=complete_model,
+    metavar="NAME",
+    help="Name of a model; see `d3 models list`.",
 )
 MODEL_VERSION = click.option(
     "--model",
     shell_complete=complete_model,
     metavar="NAME[@VERSION]",
-    help="One of `d3 models list`.  [default: the one in use]",
+    help="Name of a model; see `d3 models list`.  [default: the one in use]",
 )
 DATASETS = click.argument("datasets", nargs=-1, required=True, type=FILE, metavar="DATASET...")
 THRESHOLD = click.option(
-    "--threshold", type=float, callback=check_threshold, help="0 to 1.  [default: the model's own]"
+    "--threshold",
+    type=float,
+    callback=check_threshold,
+    help="Probability above which an image is fake, 0 to 1.  [default: the model's own]",
 )
 VIEWS = click.option(
     "--views",
@@ -56,9 +62,13 @@ VIEWS = click.option(
     callback=check_views,
     default=1,
     show_default=True,
-    help="How many permutations to average, 1 to 16: more take longer and show the spread.",
+    help="Number of permutations to average, 1 to 16. More take longer and show the spread.",
 )
 SEED = click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of random numbers."
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Seed of the random numbers.",
 )
-JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per line.")

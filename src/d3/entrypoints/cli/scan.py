@@ -33,50 +33,59 @@ if TYPE_CHECKING:
     Work: TypeAlias = Callable[[Scan, ImageCollection, Watcher], Scan]
 
 _COULD_NOT = 2
-_NO_SOURCE = "Name a SOURCE: a folder, a pattern, s3://BUCKET/PREFIX or a list."
+_NO_SOURCE = "Name a SOURCE: a folder, a pattern, s3://BUCKET/PREFIX or a file with a list."
 _LOOK_SECONDS, _LOOK_SECONDS_UNWATCHED = 1.0, 10.0
 
 
 @click.command()
 @click.argument("source", required=False, type=FILE)
-@click.option("--scan-id", metavar="ID", help="Go on with this scan, or the name of a new one.")
+@click.option("--scan-id", metavar="ID", help="Scan to continue, or the name of a new one.")
 @click.option(
     "--out",
     "folder",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Also write the rows there, one file for each shard.",
+    help="Folder to write the rows to as well, one file per shard.",
 )
 @click.option(
-    "--format", "form", type=click.Choice(["csv", "parquet"]), help="Format of these files."
+    "--format", "form", type=click.Choice(["csv", "parquet"]), help="Format of the files in --out."
 )
 @MODEL_VERSION
 @THRESHOLD
-@click.option("--views", type=int, callback=check_views, help="Permutations, 1-16.  [default: 1]")
+@click.option(
+    "--views",
+    type=int,
+    callback=check_views,
+    help="Number of permutations to average, 1 to 16.  [default: 1]",
+)
 @click.option(
     "--report",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="HTML file for a report.  [default: report.html in --out]",
+    help="HTML file for the report.  [default: report.html in --out]",
 )
-@click.option("--no-report", is_flag=True, help="Write no report in --out.")
+@click.option("--no-report", is_flag=True, help="Do not write a report to --out.")
 @click.option(
     "--top",
     type=click.IntRange(0, 1000),
     default=0,
     metavar="N",
-    help="Show the N most suspicious images in the report.",
+    help="Show the N images with the highest predictions in the report.",
 )
 @click.option(
     "--ray",
     metavar="auto|ADDRESS",
-    help="Use a Ray cluster: this machine's (auto), or the one at HOST:PORT.",
+    help="Run on a Ray cluster: this machine's (auto) or the one at HOST:PORT.",
 )
-@click.option("--dry-run", is_flag=True, help="Count, judge a sample and estimate; store nothing.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Count the files, judge a sample and estimate the time. Stores nothing.",
+)
 @click.option(
     "--sample-seconds",
     type=click.IntRange(1, 3600),
     default=60,
     show_default=True,
-    help="How long a dry run judges.",
+    help="How long a dry run judges images.",
 )
 @JSON
 def scan(
@@ -99,23 +108,25 @@ def scan(
     """Judge a folder, a bucket or a list of images.
 
     SOURCE is a folder, a pattern such as 'photos/**/*.jpg', s3://BUCKET/PREFIX on the server of
-    MINIO_ENDPOINT, or a file that lists paths and URIs: one a line, or a table (CSV, Parquet).
+    MINIO_ENDPOINT, or a file that lists paths and URIs: one per line, or a table (CSV, Parquet).
 
-    Every image gets one row in the database (`d3 scans export`): its verdict, or why it could not
-    be judged. Files that are images neither by content nor by name are passed over. After an
-    interruption --scan-id goes on with the scan; SOURCE and model are then those of the scan.
-    Several processes, also on several machines, may work on the same scan: they share it. With
-    --ray the nodes of a Ray cluster work on it; they must reach the database (PostgreSQL), the
-    source and, under the same settings, the models.
+    Every image gets one row in the database: its verdict, or why it could not be judged. `d3 scans
+    export` writes the rows to a file. Files that are images neither by content nor by name are
+    skipped.
 
-    Exit codes: 0 done; 2 there was no image, or something could not be done. A folder that cannot
-    be read leaves the scan open: the same command lists it again.
+    After an interruption, --scan-id continues the scan with its SOURCE and model. Several
+    processes can work on the same scan, also on several machines. With --ray, the nodes of a Ray
+    cluster do the work. They need access to the database (PostgreSQL), the source and, with the
+    same settings, the models.
+
+    Exit codes: 0 done; 2 no image was found, or an error occurred. If a folder cannot be read, the
+    scan stays open. Run the same command again to list the folder again.
     """
     from d3.domain.errors import ScanIncomplete
     from d3.domain.scans import new_scan_name
 
     if form is not None and folder is None:
-        raise click.UsageError("--format belongs to --out.")
+        raise click.UsageError("--format needs --out.")
     report = _report_file(report, None if no_report else folder, top)
     container = build_container()
     known, collection = _opened(container, source, scan_id, dry_run=dry_run)
@@ -149,7 +160,7 @@ def _report_file(report: Path | None, folder: Path | None, top: int) -> Path | N
     """Where the report goes, if one is asked for."""
     file = folder / "report.html" if report is None and folder is not None else report
     if top and file is None:
-        raise click.UsageError("--top shows images in a report: name one with --report.")
+        raise click.UsageError("--top needs a report. Name one with --report.")
     return file
 
 
@@ -247,8 +258,8 @@ def _tell_begun(scan: Scan, *, known: bool) -> None:
     if not known:
         err().print(f"Scan {scan.name} of {printable(scan.source)}", markup=False)
         return
-    done = f"{counted(scan.counts.rows, 'image')} judged before"
-    err().print(f"Scan {scan.name} goes on: {done}", markup=False)
+    done = f"{counted(scan.counts.rows, 'image')} already judged"
+    err().print(f"Continuing scan {scan.name}: {done}", markup=False)
 
 
 @contextmanager
@@ -262,7 +273,9 @@ def _interruptible(scan: Scan) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        complain(f"What is judged is kept: `d3 scan --scan-id {scan.name}` goes on.", "note")
+        complain(
+            f"Finished results are kept. Run `d3 scan --scan-id {scan.name}` to continue.", "note"
+        )
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -337,11 +350,11 @@ def _summarise(scan: Scan, seconds: float, done: int) -> None:
     parts = [f"{number:,} {kind}" for number, kind in kinds if number]
     parts += [f"{counts.error:,} could not be judged"] if counts.error else []
     if counts.passed_over:
-        parts.append(f"{counted(counts.passed_over, 'other file')} passed over")
+        parts.append(f"{counted(counts.passed_over, 'other file')} skipped")
     said = ", ".join(parts) or "nothing to judge"
     err().print(
         f"Scan {scan.name} is {scan.state.value}: {counted(counts.rows, 'image')} ({said}); "
-        f"{counted(done, 'file')} in these {seconds:.1f} s",
+        f"{counted(done, 'file')} in this run's {seconds:.1f} s",
         style="dim",
         markup=False,
     )
@@ -380,8 +393,7 @@ def _tell_estimate(found: Estimate, left: float) -> None:
     out().print(f"files      {found.keys:,}")
     out().print(
         f"sample     {found.sampled:,} in {found.seconds:.1f} s: {found.fakes:,} fake, "
-        f"{found.uncertain:,} uncertain, "
-        f"{found.errors:,} that are no image or cannot be judged"
+        f"{found.uncertain:,} uncertain, {found.errors:,} that are not images or cannot be judged"
     )
     out().print(f"rate       {found.rate:,.1f} files/s")
     out().print(f"estimated  {timedelta(seconds=round(left))}")

@@ -31,7 +31,7 @@ def list_scans(*, limit: int, as_json: bool) -> None:
             print_json(to_dict(one))
         return
     if not found:
-        complain("There is no scan yet: `d3 scan SOURCE` begins one.", kind="note")
+        complain("There are no scans yet. Start one with `d3 scan SOURCE`.", kind="note")
         return
     titles = ("IMAGES", "FAKE", "UNCERTAIN", "ERRORS")
     widths = (10, 9, 9, 7)
@@ -69,7 +69,7 @@ def show(scan_id: str, *, as_json: bool) -> None:
 def cancel(scan_id: str) -> None:
     """Stop a scan.
 
-    Every worker stops when its shard is done. `d3 scan --scan-id ID` goes on with the scan.
+    Every worker stops when its shard is done. `d3 scan --scan-id ID` continues the scan.
     """
     found = opened().scans().cancel(scan_id)
     out().print(f"Scan {found.name} is {found.state.value}.", markup=False)
@@ -84,7 +84,7 @@ def export(scan_id: str, file: Path) -> None:
 
     form = file.suffix.lower().removeprefix(".")
     if form not in FORMATS:
-        raise click.BadParameter(f"{file.name!r} ends in none of {', '.join(FORMATS)}.")
+        raise click.BadParameter(f"The name {file.name!r} must end in one of {', '.join(FORMATS)}.")
     ledger = opened().scan_ledger()
     found = ledger.get(scan_id)
     with progress("Writing") as tell:

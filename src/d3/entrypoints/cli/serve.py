@@ -46,20 +46,22 @@ class AddressUnavailable(D3Error):
     "--port",
     type=click.IntRange(0, 65535),
     default=None,
-    help="Port; 0 takes a free one.  [default: 5000]",
+    help="Port to listen on; 0 picks a free one.  [default: 5000]",
 )
-@click.option("--tls-cert", type=_FILE, default=None, help="Certificate chain (PEM): HTTPS.")
-@click.option("--tls-key", type=_FILE, default=None, help="Its private key (PEM).")
+@click.option(
+    "--tls-cert", type=_FILE, default=None, help="Certificate chain (PEM), to serve HTTPS."
+)
+@click.option("--tls-key", type=_FILE, default=None, help="Private key of the certificate (PEM).")
 def serve(
     *, host: str | None, port: int | None, tls_cert: Path | None, tls_key: Path | None
 ) -> int:
     """Serve the REST API and the console.
 
-    The console is at /, the interactive page of the API at /schema. On a loopback address callers
-    on this machine need no key. On any other address everybody needs one, and D3 does not start
-    before there is one: `d3 keys init` makes the first.
+    The console is at /, the interactive API reference at /schema. On a loopback address, callers on
+    this machine need no API key. On any other address every caller needs one, and D3 does not start
+    until there is a key. Create the first with `d3 keys init`.
 
-    Ctrl-C or SIGTERM stops it when all requests in flight are answered.
+    Ctrl-C or SIGTERM stops the service after all requests in flight are answered.
     """
     from d3.settings import Settings
 
@@ -69,7 +71,7 @@ def serve(
     local = ipaddress.ip_address(address).is_loopback
     tls = _tls(tls_cert or settings.tls_cert, tls_key or settings.tls_key)
     if settings.auth == "off":
-        complain("Everybody who reaches this address can do everything.", kind="warning")
+        complain("Anyone who can reach this address has full access.", kind="warning")
     elif not local:
         settings = replace(settings, auth="required")
     if not local:
@@ -99,7 +101,7 @@ def serve(
         ssl_keyfile=tls and tls[1],
     )
     url = f"http{'s' if tls else ''}://{f'[{address}]' if ':' in address else address}:{bound}"
-    err().print(f"D3 listens on {url} (open it in a browser; every call: {url}/schema)")
+    err().print(f"D3 listens on {url} (open it in a browser; API reference: {url}/schema)")
     # When uvicorn has stopped it raises the signal that stopped it once more: all is done by then.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
@@ -123,8 +125,8 @@ def check_secret(secret: str | None) -> None:
         len(secret) < _SHORTEST_SECRET or re.search(_EXAMPLES, secret, re.IGNORECASE)
     ):
         raise SecretWeak(
-            "SECRET_KEY is short or an example's, and the address is not this machine's alone.",
-            "Set 32 random characters, or leave it out: D3 makes one.",
+            "SECRET_KEY is too short or an example, and other machines can reach this address.",
+            "Set it to 32 random characters, or leave it unset and D3 creates one.",
         )
 
 
@@ -142,13 +144,13 @@ def see_to_keys(container: Container, *, local: bool) -> None:
         return
     if not local:
         raise KeysMissing(
-            "This address can be reached from elsewhere, and there is no API key.",
-            "Make one: d3 keys init",
+            "Other machines can reach this address, and there is no API key yet.",
+            "Create one: d3 keys init",
         )
     if secrets.key() is not None:
         complain(
-            f"{secrets.key_file} holds a key that this database does not know. "
-            "`d3 keys init --replace` makes one that it does.",
+            f"{secrets.key_file} holds a key that is not in this database. `d3 keys init "
+            "--replace` creates one that is.",
             "warning",
         )
         return
@@ -168,12 +170,12 @@ def _tls(cert: Path | None, key: Path | None) -> tuple[Path, Path] | None:
         return None
     try:
         if cert is None or key is None:
-            raise FileNotFoundError(0, "one of the two is missing")
+            raise FileNotFoundError(0, "one of the files is missing")
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, lambda: b"")
     except OSError as error:
         raise SettingsInvalid(
-            f"The certificate and its key cannot be used ({error.strerror or 'no PEM'}).",
-            "Give --tls-cert and --tls-key: PEM files that belong together, without a password.",
+            f"The certificate and its key cannot be used ({error.strerror or 'not PEM files'}).",
+            "Set --tls-cert and --tls-key to PEM files that belong together and have no password.",
         ) from error
     return cert, key
 
@@ -189,8 +191,8 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.listen(2048)
     except OSError as error:
         raise AddressUnavailable(
-            f"{host}:{port} cannot be listened on ({error.strerror or error}).",
-            "Choose another with --host and --port, or stop what holds it.",
+            f"D3 cannot listen on {host}:{port} ({error.strerror or error}).",
+            "Choose another address with --host and --port, or stop the program that uses it.",
         ) from error
     listener.set_inheritable(True)
     return listener

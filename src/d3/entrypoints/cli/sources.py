@@ -100,15 +100,17 @@ def read_stdin(max_bytes: int) -> bytes:
     content = sys.stdin.buffer.read(max_bytes + 1)
     if not content:
         raise ImageEmpty(
-            "Nothing came on standard input, or it is closed.",
-            "Pipe the image in, or name its file.",
+            "Standard input is empty or closed.",
+            "Pipe an image in, or name its file.",
         )
     return content
 
 
 def nothing_there() -> ImageNotFound:
     """What is said where a search found no image."""
-    return ImageNotFound("No image is there.", "D3 looks into files, whatever their names.")
+    return ImageNotFound(
+        "No image was found.", "D3 checks the content of every file, not its name."
+    )
 
 
 def _add_stdin(found: Found, max_bytes: int) -> None:

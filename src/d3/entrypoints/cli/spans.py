@@ -19,7 +19,7 @@ def span(text: str) -> timedelta:
     """
     found = _SPAN.fullmatch(text.strip())
     if found is None or (not found[2] and int(found[1])):
-        raise click.BadParameter(f"{text!r} is not a span of time: write 90d, 12h, 30m or 4w.")
+        raise click.BadParameter(f"{text!r} is not a duration. Write 90d, 12h, 30m or 4w.")
     return timedelta(**{_UNITS[found[2] or "m"]: int(found[1])})
 
 
@@ -30,5 +30,5 @@ def lifetime(text: str) -> timedelta:
         click.BadParameter: it is not.
     """
     if not (given := span(text)):
-        raise click.BadParameter("give a span longer than 0.")
+        raise click.BadParameter("give a duration longer than 0.")
     return given

@@ -27,7 +27,7 @@ _LISTED = 10
     "--recipe",
     type=click.Choice(["paper", "starter"]),
     required=True,
-    help="What to make, and how.",
+    help="What to train: a head (paper) or the starter model.",
 )
 @SEED
 @click.option(
@@ -35,41 +35,48 @@ _LISTED = 10
     "folder",
     type=click.Path(file_okay=False, path_type=Path),
     required=True,
-    help="Folder for the weights, the figures, the checkpoints and the model card.",
+    help="Folder for the weights, metrics, checkpoints and the model card.",
 )
-@click.option("--name", help="paper: the new model's.  [default: the folder's name]")
+@click.option("--name", help="paper: name of the new model.  [default: the folder's name]")
 @click.option(
     "--model",
     shell_complete=complete_model,
-    help="paper: whose encoder to use.  [default: the model in use]",
+    help="paper: model whose encoder is used.  [default: the model in use]",
 )
 @click.option(
     "--validation",
     multiple=True,
     type=FILE,
     metavar="DATASET",
-    help="paper: each generator of each counts the same; without, every tenth image is held out.",
+    help="paper: validation data set. Each generator counts the same. Without one, every tenth "
+    "image is held out.",
 )
-@click.option("--epochs", type=click.IntRange(1), default=100, show_default=True, help="At most.")
+@click.option(
+    "--epochs",
+    type=click.IntRange(1),
+    default=100,
+    show_default=True,
+    help="Maximum number of epochs.",
+)
 @click.option("--batch-size", type=click.IntRange(2), default=256, show_default=True)
 @click.option(
     "--patience",
     type=click.IntRange(1),
     default=5,
     show_default=True,
-    help="After so many worse epochs in a row the rate is divided by ten.",
+    help="Divide the learning rate by ten after this many epochs in a row without improvement.",
 )
 @click.option(
     "--cache-epochs",
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="Keep the features of so many augmented passes and use them in turns.",
+    help="Keep the features of this many augmented passes and use them in turn.",
 )
 @click.option(
     "--photos",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="starter: folder that holds the photographs, in any order.",
+    help="starter: folder that holds the photographs.",
 )
 @click.option(
     "--test",
@@ -82,7 +89,7 @@ _LISTED = 10
 @click.option(
     "--examples",
     type=click.Path(file_okay=False, path_type=Path),
-    help="starter: folder for a few example pictures of both kinds.",
+    help="starter: folder for a few example images of both kinds.",
 )
 def train(
     datasets: tuple[str, ...],
@@ -103,16 +110,16 @@ def train(
 ) -> None:
     """Train a model.
 
-    The recipe `paper` trains a new head on the frozen encoder of a model, on images of known kind
-    (see `d3 evaluate --help` for the layouts), as the authors' code does. The mean accuracy of the
-    validation sets (each generator of each DATASET, with its real images) decides which epoch is
-    kept and when the learning rate falls. After an interruption the same command goes on where it
-    stopped. Under torchrun the processes share the encoder's work.
+    The recipe `paper` trains a new head on the frozen encoder of a model, as the authors' code
+    does. DATASET holds real and generated images (see `d3 evaluate --help` for the layouts). The
+    mean accuracy on the validation sets (each generator of each DATASET, with its real images)
+    decides which epoch is kept and when the learning rate falls. After an interruption, run the
+    same command again to continue. Under torchrun, the processes share the encoder's work.
 
-    The recipe `starter` cuts pictures from photographs, trains small generators to redo them, and
-    trains a small D3 to tell the two apart, within an hour on two cores. The same seed gives the
-    same model. `python -m tests.real.fetch FOLDER photos`, in D3's repository, gets the
-    photographs.
+    The recipe `starter` crops images from photographs, trains small generators to recreate them,
+    and trains a small D3 to tell the two apart, within an hour on two cores. The same seed gives
+    the same model. Run `python -m tests.real.fetch FOLDER photos` in D3's repository to download
+    the photographs.
     """
     if recipe == "starter":
         _starter(folder, seed, _photos(photos, datasets), examples, others)
@@ -125,7 +132,7 @@ def train(
 
     name = checked_name(name or folder.resolve().name)
     if name == STARTER:
-        raise click.BadParameter("the starter ships with D3: choose another --name.")
+        raise click.BadParameter("the model starter ships with D3. Choose another --name.")
     Dataset([*datasets, *validation])  # refused where one is missing
     container = build_container()
     if model is not None:
@@ -136,8 +143,8 @@ def train(
 
     if "cv2" not in installed_codecs():
         complain(
-            "OpenCV is not installed, so JPEG is Pillow's alone, where the authors take either: "
-            "pip install '.[train]', in D3's folder, brings it.",
+            "OpenCV is not installed, so only Pillow's JPEG is used; the authors use both. Run "
+            "pip install '.[train]' in D3's folder to install it.",
             "note",
         )
     plan = PaperPlan(
@@ -158,7 +165,7 @@ def train(
                 on_epoch=_tell,
             )
     except KeyboardInterrupt:
-        complain("What is done is kept: the same command goes on from there.", "note")
+        complain("Finished work is kept. Run the same command again to continue.", "note")
         raise
     if trained.manifest is None:
         return
@@ -166,7 +173,7 @@ def train(
         complain(f"{path}: {code}", "warning")
     if trained.unreadable:
         number = counted(len(trained.unreadable), "image")
-        complain(f"{number} could not be read and were skipped; see unreadable.csv.", "warning")
+        complain(f"{number} could not be read and were skipped. See unreadable.csv.", "warning")
     manifest = trained.manifest
     out().print(
         f"{manifest.name} version {manifest.version} is in the registry: epoch "
@@ -175,7 +182,9 @@ def train(
         f"Log, curves and card are in {printable(str(folder))}.",
         markup=False,
     )
-    complain(f"`d3 evaluate DATASET --model {manifest.name}` measures it on other images.", "note")
+    complain(
+        f"Run `d3 evaluate DATASET --model {manifest.name}` to measure it on other images.", "note"
+    )
 
 
 def _tell(epoch: Epoch) -> None:
@@ -189,11 +198,11 @@ def _tell(epoch: Epoch) -> None:
 def _photos(photos: Path | None, datasets: tuple[str, ...]) -> Path:
     """Where the starter's photographs are."""
     if datasets:
-        raise click.UsageError("The recipe `starter` takes no DATASET, but --photos FOLDER.")
+        raise click.UsageError("The recipe `starter` takes --photos FOLDER instead of a DATASET.")
     if photos is None:
         raise click.UsageError(
-            "The recipe `starter` needs --photos FOLDER: `python -m tests.real.fetch FOLDER "
-            "photos`, in D3's repository, gets the photographs."
+            "The recipe `starter` needs --photos FOLDER. Run `python -m tests.real.fetch FOLDER "
+            "photos` in D3's repository to download the photographs."
         )
     return photos
 
@@ -205,7 +214,7 @@ def _starter(
     from d3.training.starter.recipe import build
 
     photographs = find(photos)
-    with progress("Making the starter", Unit.SHARE) as tell:
+    with progress("Training the starter", Unit.SHARE) as tell:
         build(
             folder,
             photographs,
@@ -214,6 +223,9 @@ def _starter(
             examples=examples,
             others=others,
         )
-    out().print(f"The model is in {folder}; MODEL_CARD.md there says what it can do.", markup=False)
+    out().print(
+        f"The model is in {folder}. Read MODEL_CARD.md there for its measured quality.",
+        markup=False,
+    )
     files = f"--encoder {folder / 'encoder.safetensors'} --head {folder / 'head.safetensors'}"
-    complain(f"`d3 models import NAME {files}` makes it usable.", "note")
+    complain(f"Run `d3 models import NAME {files}` to use it.", "note")

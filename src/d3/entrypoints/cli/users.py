@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 def users() -> None:
     """Add, list, disable and enable users.
 
-    Their keys are managed with `d3 keys`.
+    Manage their keys with `d3 keys`.
     """
 
 
 @users.command()
 @click.argument("username")
-@click.option("--email", help="No two users may have the same.")
+@click.option("--email", help="Email address; must be unique.")
 @JSON
 def add(username: str, *, email: str | None, as_json: bool) -> None:
-    """Make an account for USERNAME."""
+    """Create an account for USERNAME."""
     _tell(account_service().add_user(username, email), "Added", as_json=as_json)
-    complain(f"`d3 keys create {username}` makes a key for it.", "note")
+    complain(f"Run `d3 keys create {username}` to create a key for this user.", "note")
 
 
 @users.command("list")
@@ -59,7 +59,7 @@ def list_users(*, as_json: bool) -> None:
 @click.argument("username")
 @JSON
 def disable(username: str, *, as_json: bool) -> None:
-    """Refuse all keys of USERNAME; nothing is deleted."""
+    """Refuse all keys of USERNAME without deleting them."""
     _tell(account_service().set_active(username, active=False), "Disabled", as_json=as_json)
 
 

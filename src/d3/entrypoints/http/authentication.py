@@ -67,7 +67,7 @@ class Authenticator:
         guess = rate != _NO_RATE and not key_cache.was_valid(key)
         if guess and not (stands := await self._limit("look", rate, who)).allowed:
             headers[:] = _headers(stands)
-            raise _too_often("API keys were refused", stands)
+            raise _too_often("refused API keys", stands)
         try:
             caller: Caller = await self._query(lambda: key_cache.look_up(key))
         except AccessRefused as error:
@@ -115,7 +115,7 @@ class Authenticator:
         stands = await self._limit("hit", rate, who)
         headers[:] = _headers(stands)
         if not stands.allowed:
-            raise _too_often("requests came", stands)
+            raise _too_often("requests", stands)
 
     async def _reader(self) -> Sessions:
         if self._sessions is None:
@@ -132,7 +132,10 @@ class Authenticator:
 
 def _too_often(what: str, stands: Allowance) -> RateLimited:
     return RateLimited(
-        f"Too many {what}.", "Try again when Retry-After says.", stands.reset_seconds, stands.limit
+        f"Too many {what}.",
+        "Wait for the time in Retry-After, then try again.",
+        stands.reset_seconds,
+        stands.limit,
     )
 
 

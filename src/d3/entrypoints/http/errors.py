@@ -123,7 +123,9 @@ def answer_http_error(request: Request[Any, Any, Any], error: HTTPException) -> 
     """The response to one of the framework's errors, in D3's words."""
     status = HTTPStatus(error.status_code)
     if error.detail == _BROKE_OFF:
-        return answer_d3_error(request, d3.FormInvalid("The upload broke off.", "Send it again."))
+        return answer_d3_error(
+            request, d3.FormInvalid("The upload was interrupted.", "Send it again.")
+        )
     allow = {}
     if status is HTTPStatus.METHOD_NOT_ALLOWED:
         allow["Allow"] = ", ".join(_methods_of(request))
@@ -131,15 +133,11 @@ def answer_http_error(request: Request[Any, Any, Any], error: HTTPException) -> 
         keys = {str(one["key"]) for one in error.extra if isinstance(one, dict) and "key" in one}
         fields = _fields_named(error.extra)
         named = ", ".join(sorted(fields or keys)) or "of the request"
-        sentence = f"The parameter {named} cannot be used. /schema says what it may be."
+        sentence = f"The parameter {named} is not valid. /schema describes it."
         if missing := _fields_named(error.extra, "missing required"):
-            sentence = (
-                f"The field {', '.join(sorted(missing))} is missing. /schema says what it is."
-            )
+            sentence = f"The field {', '.join(sorted(missing))} is missing. /schema describes it."
         return problem(request, HTTPStatus.BAD_REQUEST, "invalid_parameter", sentence, allow)
-    code, sentence = _SENTENCES.get(
-        status, ("invalid_request", "The request cannot be understood.")
-    )
+    code, sentence = _SENTENCES.get(status, ("invalid_request", "The request is not valid."))
     return problem(request, status, code, sentence, allow)
 
 
@@ -166,7 +164,9 @@ def answer_unexpected(request: Request[Any, Any, Any], error: Exception) -> Resp
     if _is_exhausted(error):
         return answer_d3_error(request, _exhausted(error))
     _LOG.error("unexpected error", exc_info=error)
-    sentence = "Something went wrong here. Try again; if it stays, report the request_id."
+    sentence = (
+        "An unexpected error occurred. Try again. If it happens again, report the request_id."
+    )
     return problem(request, HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", sentence)
 
 
@@ -180,7 +180,7 @@ def _is_exhausted(error: BaseException | None) -> bool:
 
 
 def _exhausted(error: Exception) -> d3.ResourcesExhausted:
-    _LOG.error("the system refuses files, processes or memory", exc_info=error)
+    _LOG.error("the system is out of files, processes or memory", exc_info=error)
     return d3.ResourcesExhausted(
         "The service may open no more files or processes at the moment.",
         "Try again in a moment.",
@@ -222,18 +222,21 @@ def problem_body(status: HTTPStatus, code: str, sentence: str, request_id: str) 
 
 
 _SENTENCES = {
-    HTTPStatus.NOT_FOUND: ("not_found", "There is nothing at this address. /schema lists all."),
+    HTTPStatus.NOT_FOUND: (
+        "not_found",
+        "There is nothing at this address. /schema lists all addresses.",
+    ),
     HTTPStatus.METHOD_NOT_ALLOWED: (
         "method_not_allowed",
-        "This address does not know that method. /schema says which it knows.",
+        "This address does not support the method. /schema lists the supported ones.",
     ),
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: (
         "body_too_large",
-        "The request's body is larger than this address takes. Send less at once.",
+        "The request's body is too large for this address. Send less at once.",
     ),
     HTTPStatus.BAD_REQUEST: (
         "invalid_request",
-        "The request cannot be understood. /schema says what this address takes.",
+        "The request is not valid. /schema describes what this address accepts.",
     ),
 }
 

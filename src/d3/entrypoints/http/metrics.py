@@ -43,7 +43,7 @@ class Metrics:
         self._durations = cache(
             Histogram(
                 "d3_http_request_seconds",
-                "Seconds until a request was answered.",
+                "Seconds to answer a request.",
                 ("method", "route"),
                 buckets=_SECONDS,
                 registry=self._registry,
@@ -55,7 +55,7 @@ class Metrics:
         self._images = cache(
             Counter(
                 "d3_images",
-                "Images judged, by verdict, or not, by the code of the error.",
+                "Images by verdict, or by error code if they could not be judged.",
                 ("outcome",),
                 registry=self._registry,
             ).labels
@@ -120,11 +120,11 @@ class QueueMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
         self._images = Histogram(
-            "d3_batch_images", "Images of a forward pass.", buckets=_IMAGES, registry=registry
+            "d3_batch_images", "Images per forward pass.", buckets=_IMAGES, registry=registry
         )
         self._fill = Histogram(
             "d3_batch_fill",
-            "How full a forward pass was, of D3_BATCH_SIZE.",
+            "Images per forward pass as a share of D3_BATCH_SIZE.",
             buckets=_FILL,
             registry=registry,
         )
@@ -136,12 +136,14 @@ class QueueMetrics:
         )
         self._dropped = Counter(
             "d3_queue_dropped",
-            "Images left without an answer: rejected, expired, cancelled or failed.",
+            "Images without a result: rejected, expired, cancelled or failed.",
             ("lane", "reason"),
             registry=registry,
         )
         self._out_of_memory = Counter(
-            "d3_device_out_of_memory", "Batches that did not fit the device.", registry=registry
+            "d3_device_out_of_memory",
+            "Batches that did not fit in the device's memory.",
+            registry=registry,
         )
         self._restarts = Counter(
             "d3_detector_restarts", "Times the detector's thread was replaced.", registry=registry
@@ -159,11 +161,15 @@ class QueueMetrics:
             one = queue()
             return value(one.waiting(lane) if one is not None else Waiting())
 
-        report("d3_queue_images", "Images that wait, or are decoded.", lambda one: one.images)
-        report("d3_queue_bytes", "Memory they take.", lambda one: one.size_bytes)
+        report(
+            "d3_queue_images", "Images that are waiting or being decoded.", lambda one: one.images
+        )
+        report(
+            "d3_queue_bytes", "Memory used by these images, in bytes.", lambda one: one.size_bytes
+        )
         report(
             "d3_queue_oldest_seconds",
-            "Age of the oldest image that waits for the device.",
+            "Seconds the oldest image has waited for the device.",
             lambda one: one.oldest_seconds,
         )
 

@@ -29,7 +29,7 @@ WRITE_SECONDS = 30.0
 
 _LINGER_SECONDS = 1.0
 _RETRY_SECONDS = 5
-_TOO_LARGE = f"The head of the request is larger than {HEAD_BYTES:,} bytes."
+_TOO_LARGE = f"The headers of the request are larger than {HEAD_BYTES:,} bytes."
 
 
 def limited_http(settings: Settings, most: int | None = None) -> Any:
@@ -75,7 +75,7 @@ class LimitedHttp(HttpToolsProtocol):
             self._refuse(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 "overloaded",
-                "Too many connections are open. Try again in a moment, over fewer.",
+                "Too many connections are open. Use fewer and try again in a moment.",
             )
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -182,7 +182,7 @@ class LimitedHttp(HttpToolsProtocol):
         return self._refuse(
             HTTPStatus.REQUEST_TIMEOUT,
             "head_too_slow",
-            f"The head of the request did not arrive within {HEAD_SECONDS:.0f} seconds.",
+            f"The headers of the request did not arrive within {HEAD_SECONDS:.0f} seconds.",
         )
 
     def _end_in_time(self) -> None:

@@ -66,6 +66,6 @@ class RetentionJob:
         try:
             work()
         except D3Error as error:
-            _LOG.warning("what was to be tidied up stays for now: %s", error)
+            _LOG.warning("old results and records could not be deleted: %s", error)
         except Exception:  # noqa: BLE001  the thread has other work
-            _LOG.exception("what was to be tidied up stays for now")
+            _LOG.exception("old results and records could not be deleted")

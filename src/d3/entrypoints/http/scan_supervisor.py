@@ -59,7 +59,7 @@ class ScanSupervisor:
                     failures = 0 if self._see_to_it(stopping) else failures + 1
             except Exception:  # noqa: BLE001  scans continue when the cause is gone
                 failures += 1
-                _LOG.exception("no scan worker could be started; it is tried again")
+                _LOG.exception("the scan worker could not be started; D3 will try again")
             self._woken.wait(pause_after(failures, 1.0, _LONGEST_PAUSE) or _LOOK_SECONDS)
             self._woken.clear()
 
@@ -68,14 +68,14 @@ class ScanSupervisor:
         begun = time.monotonic()
         code = self._work(stopping)
         if code not in (0, 1) and not stopping.is_set():
-            _LOG.error("the scan worker ended with %d; another one goes on", code)
+            _LOG.error("the scan worker ended with exit code %d; a new one continues", code)
         return code == 0 or time.monotonic() - begun > _LONG_LIFE
 
     def _is_due(self) -> bool:
         try:
             return bool(self._ledger().unfinished())
         except D3Error as error:
-            _LOG.warning("whether there are scans cannot be seen: %s", error)
+            _LOG.warning("open scans could not be listed: %s", error)
             return False
 
     def _work(self, stopping: threading.Event) -> int:

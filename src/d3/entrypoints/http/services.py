@@ -33,7 +33,7 @@ _CHECK_SECONDS = 1.0
 _ANSWER_SECONDS = 3.0
 _PASS_SECONDS = 120.0
 _FETCHES, _FETCHES_WAITING = 4, 8
-_BETTER = f"`d3 models pull {PUBLISHED}` fetches the published detector."
+_BETTER = f"`d3 models pull {PUBLISHED}` downloads the published detector."
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,26 +113,28 @@ class Services:
             "1 while a model is loaded.",
             lambda: float(self.host.loaded() is not None),
         )
-        metrics.watch("d3_history_waiting", "Results to be written.", lambda: self.writer.waiting)
+        metrics.watch(
+            "d3_history_waiting", "Results waiting to be written.", lambda: self.writer.waiting
+        )
         metrics.watch(
             "d3_request_log_dropped",
-            "Records of the request log that were given up.",
+            "Records of the request log that were lost.",
             lambda: self.request_log.dropped,
         )
         metrics.watch(
             "d3_scan_worker_up",
-            "1 while a process beside the service works on scans.",
+            "1 while a separate process works on scans.",
             lambda: float(self.scan_supervisor.working),
         )
         if (cache := self.cache) is not None:
             metrics.watch(
                 "d3_result_cache_up",
-                "1 while the result cache answers.",
+                "1 while the result cache is available.",
                 lambda: cache.trouble is None,
             )
             metrics.watch(
                 "d3_result_cache_failures",
-                "Questions that the result cache did not answer.",
+                "Failed lookups of the result cache.",
                 lambda: cache.failures,
             )
 
@@ -152,7 +154,10 @@ class Services:
             if self.started:
                 return
             if (backup := self.schema.make_ready()) is not None:
-                _LOG.warning("the database was upgraded; %s is how it was before", backup)
+                _LOG.warning(
+                    "the database was upgraded; the database before the upgrade is saved in %s",
+                    backup,
+                )
             ready(self._container)
             try:
                 model = self.host.load()
@@ -227,12 +232,12 @@ class Services:
         """
         if not self.settings.fetch_links:
             raise LinksOff(
-                "This service fetches no links.",
-                "Send the image itself; D3_FETCH_LINKS=True would allow it.",
+                "This service does not fetch links.",
+                "Send the image itself, or set D3_FETCH_LINKS=True.",
             )
         if self._fetching >= _FETCHES_WAITING:
             raise Overloaded(
-                "Too many links wait to be fetched already.",
+                "Too many links are waiting to be fetched.",
                 "Try again in a moment.",
                 retry_after=5,
             )

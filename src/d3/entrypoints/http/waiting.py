@@ -60,7 +60,7 @@ async def wait_unless_disconnected(
             until - time.monotonic(),
             give_up,
             DeadlineExceeded(
-                "The image could not be judged within the time a request has.",
+                "The image could not be judged before the request's time limit.",
                 "Try again in a moment.",
             ),
         )

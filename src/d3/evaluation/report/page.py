@@ -59,16 +59,17 @@ def plain_charts(evaluation: Evaluation) -> list[Chart]:
         points = [(said, happened) for said, happened, _ in reversed(curves.reliability)]
         charts.append(
             line_chart(
-                "Calibration, both kinds weighing the same: on the diagonal it means what it says",
-                Axis("mean prediction of a bin"),
-                Axis("share of generated images in it"),
+                "Calibration, with equal weight for both kinds: on the diagonal, a prediction is "
+                "the true probability",
+                Axis("mean prediction of the bin"),
+                Axis("share of generated images in the bin"),
                 [Line("", points, marks=True)],
                 diagonal=True,
             )
         )
     charts.append(
         histogram(
-            "Predictions of both kinds",
+            "Predictions of real and generated images",
             Axis("prediction (probability of fake)"),
             {name: counts for name, counts in curves.histograms.items() if sum(counts)},
             mark=(evaluation.threshold, f"threshold {evaluation.threshold:.3g}"),
@@ -122,8 +123,8 @@ SIDE = 144
 """The longer side of a thumbnail, in pixels."""
 _NAME = 60
 COLUMNS = {
-    "accuracy_real": ("right on real", True),
-    "accuracy_fake": ("right on fake", True),
+    "accuracy_real": ("correct on real", True),
+    "accuracy_fake": ("correct on fake", True),
     "accuracy": ("accuracy", True),
     "ap": ("AP", True),
     "auroc": ("AUROC", True),

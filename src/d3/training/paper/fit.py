@@ -135,7 +135,7 @@ def hold_out(items: Sequence[Item], share: float) -> tuple[list[Item], list[Item
 def check_kinds(
     items: Sequence[Item],
     what: str,
-    remedy: str = "A detector learns from both kinds: add the other one.",
+    remedy: str = "Training needs real and generated images. Add the missing ones.",
 ) -> None:
     """Require both kinds.
 
@@ -145,7 +145,7 @@ def check_kinds(
     fakes = sum(item.fake for item in items)
     if not fakes or fakes == len(items):
         missing = "generated" if not fakes else "real"
-        raise DatasetInvalid(f"The {what} images hold not one {missing} image.", remedy)
+        raise DatasetInvalid(f"The {what} images include no {missing} image.", remedy)
 
 
 def train_head(  # noqa: PLR0917  its parts, one by one
@@ -180,7 +180,7 @@ def train_head(  # noqa: PLR0917  its parts, one by one
     check_kinds(
         checked,
         "validation",
-        "Add images, of which one in ten is held out by its path, or name a set with --validation.",
+        "Add images (one in ten is held out for validation), or name a data set with --validation.",
     )
     width = extractor.network.encoder.spec.width
     leading = extractor.rank == 0
@@ -357,7 +357,7 @@ def _start(
             kept = torch.load(file, weights_only=True, map_location=device)
         except Exception as error:
             raise StorageFailed(
-                f"{file} is damaged.", "Remove it to begin anew; kept features are used again."
+                f"{file} is damaged.", "Remove it to start again. Stored features are reused."
             ) from error
         head.load_state_dict(kept["head"])
         optimiser.load_state_dict(kept["optimiser"])

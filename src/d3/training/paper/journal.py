@@ -126,11 +126,11 @@ def paper_card(
 {encoder}, by the recipe of Yang et al. (CVPR 2025).
 
 - Images: {counts[0]:,} for training, {counts[1]:,} for validation; {unreadable:,} were unreadable.
-- Training images were changed as the authors' code does; JPEG was {jpeg}.
-- The best epoch, {best.number}, was chosen by the mean accuracy of the validation sets below,
-  {best.score:.4f}; the figures are therefore a little too good. `d3 evaluate` on other images says
-  what to expect.
-- Made by `{command}`.
+- Training images were augmented as in the authors' code; JPEG was {jpeg}.
+- The best epoch, {best.number}, was chosen by the mean accuracy on the validation sets below,
+  {best.score:.4f}. The values are therefore slightly too good. Run `d3 evaluate` on other images to
+  see what to expect.
+- Created by `{command}`.
 
 | validation | accuracy | AP | AUROC |
 |---|---|---|---|

@@ -125,7 +125,7 @@ def train_on(  # noqa: PLR0917  its parts, one by one
             precision = "bf16" if on_gpu else "fp32"
         if precision == "fp16" and not on_gpu:
             warnings.warn(
-                "fp16 brings nothing on a CPU: fp32 trains.", RuntimeWarning, stacklevel=2
+                "fp16 is not faster on a CPU, so D3 trains in fp32.", RuntimeWarning, stacklevel=2
             )
             precision = "fp32"
         extractor = Extractor(

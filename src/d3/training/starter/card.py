@@ -27,7 +27,7 @@ _FAMILIES = {
     "transposed": "autoencoder, transposed convolution 4x4",
     "nearest": "autoencoder, nearest neighbour, then convolution",
     "pixelshuffle": "autoencoder, convolution, then pixel shuffle",
-    "adversarial": "autoencoder trained against a critic, transposed convolution 3x3",
+    "adversarial": "autoencoder with adversarial training, transposed convolution 3x3",
     "bilinear": "autoencoder, bilinear, then convolution",
     "diffusion": "noised and denoised in three or four steps (DDIM, image to image)",
 }
@@ -35,10 +35,10 @@ _FAMILIES = {
 
 _SIZES_HEADER = (
     "longer side, pixels",
-    "pictures",
-    "of them called fake",
-    "redone, in training",
-    "redone, held out",
+    "images",
+    "originals judged fake",
+    "recreated, in training",
+    "recreated, held out",
 )
 
 
@@ -106,23 +106,25 @@ def _purpose(metrics: Mapping[str, Any]) -> str:
     unseen = metrics["starter"]["families"]["clean"]["unseen"]
     found = _text_to_image(metrics)
     also = (
-        f"Of {found['images']} images of text-to-image generators it called {found['fake']} fake "
-        f"(AUROC {found['auroc']:.2f}, where 0.5 is chance). "
+        (
+            f"Of {found['images']} images of text-to-image generators, it judged {found['fake']} "
+            f"fake (AUROC {found['auroc']:.2f}, where 0.5 is chance). "
+        )
         if found
         else ""
     )
     first = (
-        f"**A small demo model. Of {counts['images']} photographs from packages it never saw it "
-        f"called {counts['fake']} fake ({_percent(counts)}), and left {counts['uncertain']} open. "
-        f"{also}Do not act on what it says.**"
+        f"**A small demo model. Of {counts['images']} photographs from packages it never saw, it "
+        f"judged {counts['fake']} fake ({_percent(counts)}) and {counts['uncertain']} uncertain. "
+        f"{also}Do not act on its verdicts.**"
     )
     rest = (
-        f"It finds {unseen['true_positive_rate']:.0%} of the pictures that small generators it was "
-        "not trained on made of such photographs, where these are 224 to 512 pixels large "
-        f"(AUROC {unseen['auroc']:.2f}). It has never learned from an image of a text-to-image "
-        "generator. It is there so that a fresh installation answers at once, offline, and so that "
-        "training, evaluation and serving can be tried in full. For real work, bring the published "
-        "weights or your own."
+        f"It detects {unseen['true_positive_rate']:.0%} of the images that small generators it was "
+        "not trained on made from such photographs, at sizes of 224 to 512 pixels (AUROC "
+        f"{unseen['auroc']:.2f}). It was never trained on images of text-to-image generators. It "
+        "ships with D3 so that a fresh installation works at once and offline, and so that you "
+        "can try training, evaluation and serving. For real work, use the published weights or "
+        "your own."
     )
     return f"# The starter model\n\n{_fill(first)}\n\n{_fill(rest)}"
 
@@ -151,13 +153,14 @@ def _photographs(metrics: Mapping[str, Any]) -> str:
     counts = shares["clean"]["all"]
     met = counts["share"] <= FALSE_AIM and counts["high"] <= FALSE_BOUND
     text = (
-        "Whole photographs, byte for byte as their packages hold them. None of these packages had "
-        "a part in the training or in the choice of the threshold. The last columns compress each "
-        f"once more. Called fake: {_percent(counts)}. The aim, at most {FALSE_AIM:.0%} with an "
-        f"interval up to {FALSE_BOUND:.0%}, is {'met' if met else 'not met'}. Most of them come "
-        "from one package and were stored in the same way, so other collections can fare worse."
+        "Whole photographs, byte for byte as in their packages. None of these packages was used "
+        "for training or for choosing the threshold. The last columns compress each photograph "
+        f"once more. Judged fake: {_percent(counts)}. The goal, at most {FALSE_AIM:.0%} with an "
+        f"interval up to {FALSE_BOUND:.0%}, is {'met' if met else 'not met'}. Most of the "
+        "photographs come from one package and were stored in the same way, so results on other "
+        "collections can be worse."
     )
-    return f"## Photographs called fake\n\n{_fill(text)}\n\n{_table(header, rows)}"
+    return f"## Photographs judged fake\n\n{_fill(text)}\n\n{_table(header, rows)}"
 
 
 def _families(metrics: Mapping[str, Any]) -> str:
@@ -167,16 +170,16 @@ def _families(metrics: Mapping[str, Any]) -> str:
     for condition, aim in AUROC_AIMS.items():
         area = figures[condition]["unseen"]["auroc"]
         met = "met" if area >= aim else "not met"
-        verdicts.append(f"{_CONDITION_NAMES[condition]} {area:.3f} (aim {aim:.2f}, {met})")
+        verdicts.append(f"{_CONDITION_NAMES[condition]} {area:.3f} (goal {aim:.2f}, {met})")
     text = (
-        f"{plan['test_pictures']} pictures cut from the photographs of those packages, each redone "
-        "by every family; both are of the same size, format and quality. "
-        f"{plan['cutting']['matched']:.0%} of what the generators made was first brought to its "
-        "partner's colour, noise and sharpness. The figures are the AUROC with its 95 % interval, "
-        "and in brackets the share called fake. AUROC of the held-out families: "
-        f"{'; '.join(verdicts)}. Of the {plan['test_pictures']} pictures as they were cut, which "
-        "are smaller and softer than whole photographs, "
-        f"{figures['clean']['seen']['false_positive_rate']:.0%} were called fake."
+        f"{plan['test_pictures']} images were cropped from the photographs of those packages and "
+        "recreated by every family. Each pair has the same size, format and quality. "
+        f"{plan['cutting']['matched']:.0%} of the generated images were first matched to the "
+        "colour, noise and sharpness of their originals. The values are the AUROC with its 95 % "
+        "interval and, in brackets, the share judged fake. AUROC of the held-out families: "
+        f"{'; '.join(verdicts)}. Of the {plan['test_pictures']} crops themselves, which are "
+        "smaller and softer than whole photographs, "
+        f"{figures['clean']['seen']['false_positive_rate']:.0%} were judged fake."
     )
     names = [*metrics["families"]["seen"], "seen", *metrics["families"]["unseen"], "unseen"]
     rows = []
@@ -195,12 +198,12 @@ def _families(metrics: Mapping[str, Any]) -> str:
         if f"seen {low}-{high}" in figures["clean"]
     ]
     smaller = (
-        "The detector sees every image at 224 x 224 pixels. What these generators leave is fine, "
-        "and shrinking takes it away: the larger a picture, the less is seen. Nothing can be "
-        "expected above 512 pixels."
+        "The detector sees every image at 224 x 224 pixels. These generators leave fine traces, "
+        "and shrinking an image removes them. The larger an image, the less the detector sees. "
+        "Above 512 pixels it does not work."
     )
     return f"""\
-## Pictures redone by generators
+## Images recreated by generators
 
 {_fill(text)}
 
@@ -232,9 +235,9 @@ def _others(metrics: Mapping[str, Any]) -> str:
     if not rows:
         return ""
     text = (
-        "Images of kinds that had no part in the training: real generators' and hand-made ones. "
-        "The AUROC is against the real images of the same set, which have the same size and "
-        "format. `benchmarks/starter_sets.py` makes the sets."
+        "Images of kinds that were not used for training, from real generators and made by "
+        "people. The AUROC compares them with the real images of the same set, which have the "
+        "same size and format. `benchmarks/starter_sets.py` creates the sets."
     )
     header = ("set", "kind", "images", "fake", "uncertain", "real", "AUROC")
     return f"## Other images\n\n{_fill(text)}\n\n{_table(header, rows)}"
@@ -254,11 +257,11 @@ def _parts(parts: Mapping[str, Mapping[str, int]]) -> str:
 def _pictures(plan: Mapping[str, Any]) -> str:
     low, high = plan["cutting"]["sides"]
     return (
-        f"Pictures: {plan['training_pairs']} pairs, {low} to {high} pixels on the longer side, "
-        f"{plan['cutting']['scenes']:.0%} of them cut from rendered scenes; and "
-        f"{plan['training_photographs']} pictures of up to {plan['photograph_sides'][1]} pixels "
-        "that nobody redid. All were stored as JPEG, WebP or PNG of many qualities, some twice, "
-        "and seen as the detector sees them: squashed to 224 x 224."
+        f"Images: {plan['training_pairs']} pairs with {low} to {high} pixels on the longer side, "
+        f"{plan['cutting']['scenes']:.0%} of them cropped from rendered scenes, and "
+        f"{plan['training_photographs']} unpaired images of up to {plan['photograph_sides'][1]} "
+        "pixels. All were stored as JPEG, WebP or PNG at many qualities, some of them twice, and "
+        "resized to 224 x 224 as the detector does."
     )
 
 
@@ -274,40 +277,40 @@ def _making(metrics: Mapping[str, Any]) -> str:
         _parts(parts),
         _pictures(plan),
         (
-            "Generators: one of each family, with a latent of a quarter of the picture's side, "
-            f"trained on {plan['generator_pictures']} pictures of the training part."
+            "Generators: one per family, with a latent of a quarter of the image's side, trained "
+            f"on {plan['generator_pictures']} images of the training part."
         ),
         (
             f"Network: CLIP's vision transformer with {encoder['layers']} layers of width "
             f"{encoder['width']} (patch {encoder['patch_size']}, MLP {encoder['mlp_width']}), and "
-            f"the discrepancy head. Both were trained together, {fit['steps']} steps of "
-            f"{fit['pairs_per_batch']} pairs and {fit['alone_per_batch']} pictures beside them, "
-            "with a fresh permutation for each."
+            f"the discrepancy head. Both were trained together for {fit['steps']} steps of "
+            f"{fit['pairs_per_batch']} pairs and {fit['alone_per_batch']} unpaired images, with a "
+            "new permutation for each step."
         ),
         (
-            "Start: the patch embedding begins as cosine filters, the first block takes absolute "
-            "values, the second averages over the patches: a crude spectrum analyser, from which "
-            "everything goes on learning."
+            "Initialisation: the patch embedding starts as cosine filters, the first block takes "
+            "absolute values and the second averages over the patches. Training starts from this "
+            "simple spectrum analyser."
         ),
         (
-            f"Threshold: 0.5, above which lie {plan['max_false']:.0%} of the threshold's "
-            "photographs: whole ones, as they are and as JPEG of quality 75, and the pictures cut "
-            f"from them for {plan['calibration_pairs']} pairs. Below it the verdict is "
-            f"`uncertain` down to {fitted['threshold'] - fitted['band']['below']:.3f}, under which "
-            f"lie {plan['max_missed']:.0%} of the redone pictures. A probability means what it "
-            f"says for pictures like these, {fitted['generated_share']:.0%} of them redone."
+            f"Threshold: 0.5. {plan['max_false']:.0%} of the threshold's photographs lie above it: "
+            "whole photographs, unchanged and as JPEG of quality 75, and the crops of "
+            f"{plan['calibration_pairs']} pairs. Below the threshold the verdict is `uncertain` "
+            f"down to {fitted['threshold'] - fitted['band']['below']:.3f}; "
+            f"{plan['max_missed']:.0%} of the recreated images lie below that. Probabilities are "
+            f"calibrated for images like these, {fitted['generated_share']:.0%} of them recreated."
         ),
         (
-            "Storage: float16. The figures were computed from the stored weights in float32, with "
+            "Storage: float16. The values were computed from the stored weights in float32, with "
             "the first of the model's permutations (`views=1`)."
         ),
     )
     return f"""\
 ## How it was made
 
-A picture is cut from a photograph, at some size and shape. Its counterpart is the same picture
-redone by a small generator, which itself learned from such pictures. Both leave with the same size,
-format and quality. What remains to be learned is what a generator imprints.
+An image is cropped from a photograph at a random size and shape. Its counterpart is the same image
+recreated by a small generator, which was itself trained on such images. Both are stored with the
+same size, format and quality. The model can only learn the traces that a generator leaves.
 
 {_table(("family", "in training", "generator"), rows)}
 
@@ -323,9 +326,9 @@ def _baselines(metrics: Mapping[str, Any]) -> str:
     ]
     highest = max(figures["laplacian_variance"] for figures in baselines.values())
     text = (
-        "AUROC of one number per picture, in its better direction, on the same clean test "
-        "pictures. Sharpness (the Laplacian's variance) alone reaches up to "
-        f"{highest:.3f}: some of what the model sees is that these generators soften."
+        "AUROC of a single number per image, in its better direction, on the same clean test "
+        f"images. Sharpness (the variance of the Laplacian) alone reaches up to {highest:.3f}. So "
+        "part of what the model sees is that these generators soften images."
     )
     return f"""\
 ## Trivial detectors
@@ -340,14 +343,14 @@ def _cost(metrics: Mapping[str, Any]) -> str:
     rows = [(stage, f"{seconds:.0f}") for stage, seconds in cost["seconds"].items()]
     rows.append(("**together**", f"{sum(cost['seconds'].values()):.0f}"))
     facts = (
-        "PHOTOS is a folder with the photographs; `python -m tests.real.fetch PHOTOS photos` in "
-        f"D3's repository gets them. No GPU. This run: {cost['cores']} cores, shared with others "
-        f"({cost['processor']}), Python {cost['python']}, torch {cost['torch']}. Everything is "
-        "seeded, and the work is done on one core per thread; with another processor or other "
-        "versions floating-point sums differ, and the figures with them, a little."
+        "PHOTOS is a folder with the photographs. Run `python -m tests.real.fetch PHOTOS photos` "
+        f"in D3's repository to download them. No GPU is needed. This run used {cost['cores']} "
+        f"shared cores ({cost['processor']}), Python {cost['python']} and torch {cost['torch']}. "
+        "Everything is seeded, and each thread uses one core. On another processor or with other "
+        "versions, floating-point sums and therefore the results differ slightly."
     )
     return f"""\
-## Making it again
+## Reproducing the model
 
 `{COMMAND.format(seed=metrics["seed"])}`
 
@@ -361,8 +364,8 @@ def _credits(metrics: Mapping[str, Any]) -> str:
         (one["name"], one["package"], one["author"], one["licence"]) for one in metrics["credits"]
     ]
     text = (
-        "The weights are under Apache-2.0. They were derived from these photographs, whose "
-        "licences allow it; with thanks to their authors. No photograph is part of the model."
+        "The weights are licensed under Apache-2.0. They were derived from these photographs, "
+        "whose licences allow it. We thank their authors. No photograph is part of the model."
     )
     header = ("photograph", "package", "author", "licence")
     return f"## Licence and credits\n\n{_fill(text)}\n\n{_table(header, rows)}"

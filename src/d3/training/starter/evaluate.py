@@ -230,7 +230,7 @@ def measure_others(
         name = (item.generator or "generated") if item.fake else "real"
         groups.setdefault(name, []).append(item.path)
     if not groups:
-        raise RequestInvalid(f"{folder} holds no image.", "Give a folder for `d3 evaluate`.")
+        raise RequestInvalid(f"{folder} holds no images.", "Use a folder as for `d3 evaluate`.")
     logits = {
         name: judge(np.stack([squash(opened(Path(path)), size) for path in paths]))
         for name, paths in groups.items()

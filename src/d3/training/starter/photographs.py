@@ -109,8 +109,8 @@ def find(
     if missing:
         first = missing[0]
         raise RequestInvalid(
-            f"{folder} lacks {len(missing)} of the {len(wanted)} photographs, the first of them "
-            f"{first.name} of the package {first.package}.",
-            "`python -m tests.real.fetch FOLDER photos`, in D3's repository, gets all of them.",
+            f"{len(missing)} of the {len(wanted)} photographs are missing from {folder}. The first "
+            f"is {first.name} of the package {first.package}.",
+            "Run `python -m tests.real.fetch FOLDER photos` in D3's repository to download them.",
         )
     return Collection(tuple((one, found[one.sha256]) for one in wanted))

@@ -47,7 +47,7 @@ def render_dataset(
         StorageFailed: it cannot be written; nothing is left behind.
     """
     if out.exists():
-        raise RequestInvalid(f"{out} is there already.", "Choose a new folder.")
+        raise RequestInvalid(f"{out} already exists.", "Choose a new folder.")
     learnt, steps = _QUICK if quick else _FULL
     generators = train_generators(
         _photographed(range(LEARNT_FROM, LEARNT_FROM + learnt), seed),

@@ -84,7 +84,7 @@ class _Items:
                 found[item] = None
                 waiting += self.parts.get(item, ())
             if len(found) + len(waiting) > _MANY_ITEMS:
-                raise too_many("The image has more parts than any sound one.")
+                raise too_many("The image has too many parts to be valid.")
         return list(found)
 
 
@@ -93,7 +93,7 @@ def walk_heif(data: bytes) -> Skeleton:
     items = _read(data)
     if items is None:
         if any(kind == b"moov" for kind, _, _ in boxes(data, 0, len(data))):
-            raise unsupported("This HEIF file holds a sequence and no picture of its own.")
+            raise unsupported("This HEIF file holds an image sequence but no still image.")
         raise damaged("HEIF")
     _check_parts(data, items)
     patched, orientation = bytearray(data), _orientation(data, items)
@@ -119,7 +119,7 @@ def _check_parts(data: bytes, items: _Items) -> None:
             coder = _OTHER_CODERS.get(kind)
             if coder is None:
                 raise damaged("HEIF")
-            raise unsupported(f"This HEIF file holds {coder}; D3 reads HEVC in it.")
+            raise unsupported(f"This HEIF file holds {coder}. D3 reads only HEVC in HEIF files.")
         for offset, length in items.extents.get(item) or ():
             if offset + length > len(data):
                 raise damaged("HEIF")
@@ -147,7 +147,7 @@ def boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]
             return
         yield data[start + 4 : start + 8], start + head, min(stop, end)
         start = stop
-    raise too_many("The image has more boxes than any sound one.")
+    raise too_many("The image has too many boxes to be valid.")
 
 
 def _read(data: bytes) -> _Items | None:

@@ -80,12 +80,14 @@ def too_many(problem: str) -> ImageTooLarge:
 
 def damaged(kind: str) -> ImageDamaged:
     """A picture that is not there whole."""
-    return ImageDamaged(f"The {kind} image is damaged or cut short.", "Fetch or export it again.")
+    return ImageDamaged(
+        f"The {kind} image is damaged or cut short.", "Download or export it again."
+    )
 
 
 def unsupported(problem: str) -> ImageFormatUnsupported:
     """A sound image of a kind that D3 does not read."""
-    return ImageFormatUnsupported(problem, "Export it as an ordinary JPEG or PNG file.")
+    return ImageFormatUnsupported(problem, "Export it as a normal JPEG or PNG file.")
 
 
 def number(data: bytes, at: int, size: int, *, little: bool = False) -> int:

@@ -51,7 +51,7 @@ def walk_gif(data: bytes) -> Skeleton:
             blocks += 1
             extension_bytes += 0 if frames else length
             if blocks > MAX_BLOCKS or extension_bytes > MAX_EXTENSION_BYTES:
-                raise too_many("The GIF has more data blocks than any sound one.")
+                raise too_many("The GIF has too many data blocks to be valid.")
         if introducer == _IMAGE and frames == 1 and (length or at > len(data)):
             return Skeleton(_completed(data, start, at), note=Note.CUT_SHORT)
     ended = ended or frames == MAX_FRAMES

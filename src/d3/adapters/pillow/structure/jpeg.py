@@ -96,7 +96,7 @@ def walk_jpeg(data: bytes, max_scans: int) -> Skeleton:
     if frame is None:
         return Skeleton(data)
     if frame.precision > _BLOCK:
-        raise unsupported(f"This JPEG has {frame.precision} bits a sample; D3 reads 8.")
+        raise unsupported(f"This JPEG has {frame.precision} bits per sample. D3 reads 8.")
     if not frame.begun or (end is None and not frame.whole):
         raise damaged("JPEG")
     strange = None if frame.process in _READ else "This is a lossless or hierarchical JPEG."

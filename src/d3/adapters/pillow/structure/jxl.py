@@ -30,7 +30,7 @@ def walk_jxl(data: bytes) -> Skeleton:
         if bits.take(1):
             _preview(bits)
         if bits.take(1):
-            raise unsupported("This is an animated JPEG XL; D3 reads still ones.")
+            raise unsupported("This is an animated JPEG XL. D3 reads only still ones.")
         if orientation != 1:
             stream = _cleared(stream, at, 3)
     return Skeleton(stream, size=size, orientation=orientation)

@@ -43,15 +43,15 @@ def walk_bmp(data: bytes) -> Skeleton:
     # Pillow decodes run lengths in Python: minutes for what other formats do in milliseconds.
     if compression in _RUN_LENGTHS:
         if len(data) > MAX_RUN_LENGTH_BYTES:
-            raise too_many("A run-length encoded BMP may have 1 MB at most.")
+            raise too_many("A run-length encoded BMP can have at most 1 MB.")
         return Skeleton(data)
     if compression not in {_PLAIN, *_BIT_FIELDS}:
-        raise unsupported("This BMP holds its pixels in another format.")
+        raise unsupported("This BMP stores its pixels in another format.")
     row = (width * bits + 31) // 32 * 4
     missing = number(data, 10, 4, little=True) + row * height - len(data)
     if missing > max(row, 3):
         raise damaged("BMP")
-    strange = f"This BMP has {bits} bits a pixel in an unusual order."
+    strange = f"This BMP has {bits} bits per pixel in an unusual order."
     if missing > 0:
         return Skeleton(data + bytes(missing), note=Note.CUT_SHORT, strange=strange)
     return Skeleton(data, strange=strange)
@@ -71,7 +71,7 @@ def walk_jpeg2000(data: bytes) -> Skeleton:
     if not (across and down) or min(size) < 1:
         raise damaged("JPEG2000")
     if -(-right // across) * -(-bottom // down) > MAX_TILES:
-        raise too_many("The JPEG 2000 has more tiles than any sound one.")
+        raise too_many("The JPEG 2000 has too many tiles to be valid.")
     if components > _MOST_COMPONENTS:
         raise unsupported(f"This JPEG 2000 has {components} components.")
     if not _has_all_parts(data, start + 2, end):
@@ -87,7 +87,7 @@ def _has_all_parts(data: bytes, at: int, end: int) -> bool:
     while data[at : at + 2] == _TILE_PART:
         parts += 1
         if parts > 255 * MAX_TILES:
-            raise too_many("The JPEG 2000 has more parts than any sound one.")
+            raise too_many("The JPEG 2000 has too many parts to be valid.")
         length = number(data, at + 6, 4)
         if length == 0:  # to the end
             at = end - 2
@@ -100,7 +100,7 @@ def walk_icon(data: bytes) -> Skeleton:
     """Of an icon's pictures the largest, with most bits; it alone goes on."""
     count = number(data, 4, 2, little=True)
     if count > MAX_SEGMENTS:
-        raise too_many("The icon has more pictures than any sound one.")
+        raise too_many("The icon has too many images to be valid.")
     if 6 + count * _ICON.size > len(data) or not count:
         raise damaged("ICO")
     entries = [_ICON.unpack_from(data, 6 + n * _ICON.size) for n in range(count)]
@@ -114,7 +114,7 @@ def walk_icon(data: bytes) -> Skeleton:
     if number(picture, 0, 4, little=True) != _BITMAP_HEADER:
         raise damaged("ICO")
     if number(picture, 16, 4, little=True):
-        raise unsupported("This icon's picture is compressed in an unusual way.")
+        raise unsupported("The image in this icon is compressed in an unusual way.")
     size = tuple(int.from_bytes(picture[at : at + 4], "little", signed=True) for at in (4, 8))
     alone = data[:4] + b"\1\0" + _ICON.pack(*best[:7], 6 + _ICON.size) + picture
     return Skeleton(alone, size=(size[0], size[1] // 2), frames=count)
@@ -126,7 +126,7 @@ def walk_photoshop(data: bytes) -> Skeleton:
         raise damaged("PSD")
     channels, height, width, depth, _ = _PSD_HEADER.unpack_from(data, 12)
     if depth not in {1, 8}:
-        raise unsupported(f"This Photoshop file has {depth} bits a sample; D3 reads 8.")
+        raise unsupported(f"This Photoshop file has {depth} bits per sample. D3 reads 8.")
     at = 26
     at += 4 + number(data, at, 4)
     resources, end = at + 4, at + 4 + number(data, at, 4)
@@ -138,7 +138,7 @@ def walk_photoshop(data: bytes) -> Skeleton:
         length = number(data, resources, 4)
         resources += 4 + length + length % 2
     else:
-        raise too_many("The Photoshop file has more resources than any sound one.")
+        raise too_many("The Photoshop file has too many resources to be valid.")
     at = end + 4 + number(data, end, 4)
     compression, at = number(data, at, 2), at + 2
     rows = height * channels
@@ -149,11 +149,13 @@ def walk_photoshop(data: bytes) -> Skeleton:
             raise damaged("PSD")
         needed = 2 * rows + sum(struct.unpack_from(f">{rows}H", data, at))
     else:
-        raise unsupported("This Photoshop file's flattened picture is compressed unusually.")
+        raise unsupported(
+            "The flattened image in this Photoshop file is compressed in an unusual way."
+        )
     if at + needed > len(data):
         raise damaged("PSD")
     return Skeleton(
         data,
         size=(width, height),
-        strange="This Photoshop file's flattened picture is of an unusual kind.",
+        strange="The flattened image in this Photoshop file has an unusual type.",
     )

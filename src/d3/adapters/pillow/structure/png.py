@@ -126,7 +126,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         else:
             others += 1
         if others > MAX_SEGMENTS or pixel_chunks > MAX_PIXEL_CHUNKS:
-            raise too_many("The PNG has more chunks than any sound one.")
+            raise too_many("The PNG has too many chunks to be valid.")
         end = at + 12 + number(data, at, 4)
         yield kind, at, min(end, len(data))
         at = end

@@ -34,7 +34,7 @@ def walk_webp(data: bytes) -> Skeleton:
         end = at + 8 + size
         chunks += 1
         if chunks > MAX_SEGMENTS:
-            raise too_many("The WebP has more chunks than any sound one.")
+            raise too_many("The WebP has too many chunks to be valid.")
         if end > len(data):
             return _completed(data, at, kind, end, orientation)
         if kind == b"EXIF":

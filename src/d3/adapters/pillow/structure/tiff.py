@@ -72,7 +72,7 @@ class _Directory:
         if kind not in _NUMBERS or count == 0:
             return ()
         if count > most:
-            raise too_many("The TIFF has more strips or tiles than any sound one.")
+            raise too_many("The TIFF has too many strips or tiles to be valid.")
         form = f"{'<' if self.little else '>'}{count}{_NUMBERS[kind]}"
         try:
             return struct.unpack_from(form, self.data, at)
@@ -105,7 +105,7 @@ def walk_tiff(data: bytes, max_jpeg_scans: int) -> Skeleton:
         raise unsupported("This is a camera's raw file, whose first page is a small preview.")
     bits = max(page.values(_BITS) or (1,))
     if page.value(_PHOTOMETRIC, 1) == _WHITE_IS_ZERO and bits > 8:  # noqa: PLR2004
-        raise unsupported(f"This TIFF has {bits} bits a sample, of which zero is white.")
+        raise unsupported(f"This TIFF has {bits} bits per sample, and zero means white.")
     _check_segments(page, size, max_jpeg_scans)
     patched, orientation = data, page.value(ORIENTATION, 1)
     if orientation != 1:
@@ -129,7 +129,7 @@ def _directory(layout: _Layout, at: int) -> _Directory:
     if count == 0 or first + count * layout.entry > len(data):
         raise damaged("TIFF")
     if count > MAX_ENTRIES:
-        raise too_many("The TIFF has more tags than any sound one.")
+        raise too_many("The TIFF has too many tags to be valid.")
     found, total = _Directory(data, layout.little), 0
     for place in range(first, first + count * layout.entry, layout.entry):
         tag, kind = layout.number(place, 2), layout.number(place + 2, 2)
@@ -158,7 +158,7 @@ def _check_segments(page: _Directory, size: tuple[int, int], max_jpeg_scans: int
     if across < 1 or down < 1:
         raise damaged("TIFF")
     if across * down > max(MAX_TILE_PIXELS, 4 * width * height):
-        raise too_many("The TIFF's tiles are far larger than its picture.")
+        raise too_many("The tiles of the TIFF are far larger than its image.")
     needed = -(-width // across) * -(-height // down) * planes
     if len(offsets) < needed or any(offset >= len(page.data) for offset in offsets):
         raise damaged("TIFF")

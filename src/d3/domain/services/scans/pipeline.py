@@ -117,7 +117,7 @@ class Pipeline(Generic[T]):
             if self._failures >= _FAILURES_IN_A_ROW:
                 raise DetectorFailed(
                     f"The detector failed for {self._failures} images in a row ({error.code}).",
-                    "Run `d3 doctor`; the scan goes on from here when it is started again.",
+                    "Run `d3 doctor`, then start the scan again. It continues from here.",
                 ) from error
             return error
         self._failures = 0

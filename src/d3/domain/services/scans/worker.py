@@ -343,7 +343,8 @@ def _as_d3_error(error: Exception) -> D3Error:
         return error
     _LOG.error("the images cannot be listed", exc_info=error)
     failed = ScanFailed(
-        f"The images cannot be listed ({type(error).__name__}).", "The log has more; report it."
+        f"The images cannot be listed ({type(error).__name__}).",
+        "The log has the details. Please report this.",
     )
     failed.__cause__ = error
     return failed

@@ -91,7 +91,7 @@ ANSWERS: dict[str, Any] = {
     "explain": {
         "success": True,
         "explanation": {
-            "meaning": "Relative to the image itself, and no proof.",
+            "meaning": "The scale fits each image. The map is not proof.",
             "values": [[-0.25, 1.0], [-1.0, 0.5]],
             "overlay": "iVBORw0KGgo=",
             "notice": "",
@@ -176,32 +176,44 @@ ANSWERS: dict[str, Any] = {
 ERRORS: dict[int, tuple[str, str]] = {
     400: (
         "invalid_threshold",
-        "The threshold 'abc' is not a number between 0 and 1. Give a number such as 0.5.",
+        (
+            "The threshold 'abc' is not a number between 0 and 1. Use a number such as 0.5, or "
+            "leave it out to use the model's threshold."
+        ),
     ),
-    401: ("key_missing", "This takes an API key. Send one as `Authorization: Bearer KEY`."),
-    403: ("forbidden", "This API key lacks the scope 'models'. An administrator makes one."),
+    401: ("key_missing", "This request needs an API key. Send one as `Authorization: Bearer KEY`."),
+    403: (
+        "forbidden",
+        "This API key does not have the scope 'models'. An administrator can create one.",
+    ),
     408: (
         "body_too_slow",
-        "Of the request's body, 512 bytes arrived in 20 seconds, and the rest did not.",
+        "Only 512 bytes of the request's body arrived in 20 seconds.",
     ),
-    429: ("rate_limited", "Too many requests came. Try again when Retry-After says."),
-    404: ("result_not_found", "There is no such result. GET /api/inference/history lists them."),
-    409: ("load_in_progress", "Another model is being loaded. Try again when it is done."),
+    429: ("rate_limited", "Too many requests. Wait for the time in Retry-After, then try again."),
+    404: (
+        "result_not_found",
+        "There is no result with this id. GET /api/inference/history lists all results.",
+    ),
+    409: ("load_in_progress", "Another model is being loaded. Try again when it is loaded."),
     413: (
         "body_too_large",
         (
-            "The request's body is larger than 52,494,336 bytes. Send a smaller image, or fewer at "
-            "once."
+            "The request's body is larger than 52,494,336 bytes. Send a smaller image, or fewer "
+            "images at once."
         ),
     ),
     415: (
         "not_an_image",
         _NO_IMAGE,
     ),
-    422: ("damaged_image", "The JPEG image is damaged or cut short. Fetch or export it again."),
+    422: ("damaged_image", "The JPEG image is damaged or cut short. Download or export it again."),
     503: (
         "model_not_loaded",
-        "No model is loaded. Load one with POST /api/model/load; GET /api/model/list shows them.",
+        (
+            "No model is loaded. Load one with POST /api/model/load. GET /api/model/list shows all "
+            "models."
+        ),
     ),
 }
 """A code and a sentence that each status may carry."""

@@ -65,7 +65,8 @@ class Form:
         if len(files) > 1:
             raise FormInvalid(
                 f"The field {name!r} holds {len(files)} files.",
-                "Send one, or several to /api/inference/predict-batch in the field 'files'.",
+                "Send one file, or send several to /api/inference/predict-batch in the field "
+                "'files'.",
             )
         return files[0]
 
@@ -79,7 +80,8 @@ class Form:
             return self.files[name]
         if name in self.texts:
             raise FileMissing(
-                f"The field {name!r} holds text.", f"Send a file in it: curl -F '{name}=@image.jpg'"
+                f"The field {name!r} holds text.",
+                f"Send a file instead: curl -F '{name}=@image.jpg'",
             )
         raise FileMissing(
             "No file was sent.", f"Send it in the field {name!r}: curl -F '{name}=@image.jpg'"
@@ -103,7 +105,10 @@ class Form:
         """
         texts = self.texts.get(name, [])
         if len(texts) > 1 or name in self.files:
-            raise FormInvalid(f"The field {name!r} takes one text.", "Send it once.")
+            raise FormInvalid(
+                f"The field {name!r} was sent more than once or is not text.",
+                "Send it once, as text.",
+            )
         return texts[0].strip() or None if texts else None
 
     def threshold(self) -> float | None:
@@ -118,7 +123,7 @@ class Form:
         if not _DECIMAL.fullmatch(text):
             raise ThresholdInvalid(
                 f"The threshold {text[:40]!r} is not a number between 0 and 1.",
-                "Give a number such as 0.5, or leave it out to use the model's own.",
+                "Use a number such as 0.5, or leave it out to use the model's threshold.",
             )
         return checked_threshold(float(text))
 
@@ -132,7 +137,10 @@ class Form:
         if text is None:
             return 1
         if not _WHOLE.fullmatch(text):
-            raise ViewsInvalid(f"{text[:40]!r} views cannot be had.", "Give a number from 1 to 16.")
+            raise ViewsInvalid(
+                f"The number of views {text[:40]!r} is not valid.",
+                "Use a whole number from 1 to 16.",
+            )
         return int(text)
 
     def explain(self) -> bool:
@@ -143,7 +151,7 @@ class Form:
         """
         text = (self.text("explain") or "false").lower()
         if text not in {"true", "false"}:
-            raise FormInvalid(f"explain={text[:40]!r} is not known.", "Send true or false.")
+            raise FormInvalid(f"explain={text[:40]!r} is not valid.", "Send true or false.")
         return text == "true"
 
 
@@ -195,12 +203,12 @@ async def read_form(
     if kind != "multipart/form-data":
         raise FormNotMultipart(
             "The body is not a multipart form.",
-            "Send multipart/form-data, as curl -F or the files= of requests do.",
+            "Send multipart/form-data, as `curl -F` or `files=` of Python's requests do.",
         )
     if not boundary:
         raise FormNotMultipart(
-            "The header Content-Type names no boundary.",
-            "Leave the header to the library that makes the form: it knows the boundary.",
+            "The header Content-Type has no boundary.",
+            "Do not set the header yourself. The library that builds the form sets it.",
         )
     announced = header_of(request, b"content-length") or ""
     if announced.isdecimal() and int(announced) > limits.bytes:
@@ -214,7 +222,8 @@ async def read_form(
     except (MultipartError, UnicodeError, LookupError, ValueError) as error:
         collector.forget()
         raise FormInvalid(
-            "The multipart form is malformed.", "Send it as curl -F or the files= of requests do."
+            "The multipart form is malformed.",
+            "Send it as `curl -F` or `files=` of Python's requests do.",
         ) from error
     return collector.form
 
@@ -248,14 +257,18 @@ async def read_texts(request: Request[Any, Any, Any], *known: str) -> dict[str, 
         pairs = [*parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True)]
     else:
         raise FormNotMultipart(
-            "The body is neither JSON nor a form.", "Send application/json, or a form as curl -F."
+            "The body is neither JSON nor a form.",
+            "Send application/json, or a form as `curl -F` does.",
         )
     texts: dict[str, str] = {}
     for name, value in pairs:
         if name not in known:
             raise unknown_name("field", name, known)
         if name in texts or not isinstance(value, str | None):
-            raise FormInvalid(f"The field {name!r} takes one text.", "Send it once.")
+            raise FormInvalid(
+                f"The field {name!r} was sent more than once or is not text.",
+                "Send it once, as text.",
+            )
         if value:
             texts[name] = value
     return texts
@@ -265,7 +278,7 @@ def unknown_name(what: str, name: str, known: Sequence[str]) -> FormInvalid:
     """The error for an unknown field or parameter."""
     close = difflib.get_close_matches(name, known, n=1)
     meant = f" Did you mean {close[0]!r}?" if close else ""
-    taken = f"{', '.join(known)} can be sent." if known else "None is taken here."
+    taken = f"This address accepts {', '.join(known)}." if known else "This address accepts none."
     return FormInvalid(f"The {what} {shown(name)} is not known.{meant}", taken)
 
 
@@ -278,8 +291,8 @@ def refuse_encoded(request: Request[Any, Any, Any]) -> None:
     encoding = (header_of(request, b"content-encoding") or "identity").strip().lower()
     if encoding != "identity":
         raise EncodingUnsupported(
-            f"Bodies are not taken with the Content-Encoding {shown(encoding)}.",
-            "Send the body as it is: images are compressed already.",
+            f"The Content-Encoding {shown(encoding)} is not supported.",
+            "Send the body without it. Images are already compressed.",
         )
 
 
@@ -288,7 +301,7 @@ async def _small_body(request: Request[Any, Any, Any]) -> bytes:
     while more:
         message: Any = await request.receive()
         if message["type"] == "http.disconnect":
-            raise FormInvalid("The upload broke off.", "Send it again.")
+            raise FormInvalid("The upload was interrupted.", "Send it again.")
         pieces.append(message.get("body", b""))
         more, size = message.get("more_body", False), size + len(pieces[-1])
         if size > _SMALL_BYTES:
@@ -301,7 +314,7 @@ def _pairs_of_json(body: bytes) -> list[tuple[str, object]]:
         return list(msgspec.json.decode(body, type=dict[str, object]).items())
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise FormInvalid(
-            "The body is no JSON object.", 'Send one such as {"name": "..."}.'
+            "The body is not a JSON object.", 'Send one such as {"name": "..."}.'
         ) from error
 
 
@@ -322,7 +335,7 @@ async def _parse(receive: Receive, boundary: str, collector: _Collector) -> None
         while more:
             message: Any = await receive()
             if message["type"] == "http.disconnect":
-                raise FormInvalid("The upload broke off.", "Send it again.")
+                raise FormInvalid("The upload was interrupted.", "Send it again.")
             chunk, more = message.get("body", b""), message.get("more_body", False)
             collector.count(len(chunk))
             if not chunk or parser.closed:
@@ -385,7 +398,7 @@ class _Collector:
             if self._text_bytes > _FIELD_BYTES:
                 raise FormInvalid(
                     "A text field of the form is too long.",
-                    "Send images as files, with a file name.",
+                    "Send images as files with a file name.",
                 )
 
     def end(self) -> None:
@@ -432,5 +445,5 @@ def _unescaped(filename: str) -> str:
 def _too_large(limits: FormLimits) -> FormTooLarge:
     return FormTooLarge(
         f"The request's body is larger than {limits.bytes:,} bytes.",
-        "Send a smaller image, or fewer at once.",
+        "Send a smaller image, or fewer images at once.",
     )

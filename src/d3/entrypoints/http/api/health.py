@@ -23,10 +23,10 @@ class HealthController(Controller):
         "/health",
         operation_id="getHealth",
         operation_class=openapi.DescribedOperation,
-        summary="Say how the service is",
+        summary="Show the health of the service",
     )
     async def health(self, d3: D3) -> Health:
-        """Answers 200 as long as the process lives."""
+        """Answers 200 while the process is running."""
         model = d3.host.loaded()
         return Health(
             status="healthy",
@@ -35,23 +35,23 @@ class HealthController(Controller):
             version=d3.version,
         )
 
-    @get("/health/live", operation_id="getLiveness", summary="Say that the process lives")
+    @get("/health/live", operation_id="getLiveness", summary="Show that the process is running")
     async def live(self, d3: D3) -> Health:
-        """The same as ``/health``, at the address orchestrators expect."""
+        """The same as ``/health``, at the address that orchestrators expect."""
         return await self.health.fn(self, d3)  # type: ignore[no-any-return]
 
     @get(
         "/health/ready",
         operation_id="getReadiness",
         operation_class=openapi.DescribedOperation,
-        summary="Say whether requests can be answered",
+        summary="Show whether requests can be answered",
         responses={503: ResponseSpec(Readiness, description="Not ready", generate_examples=False)},
     )
     async def ready(self, d3: D3) -> Response[Readiness]:
-        """200 if they can, else 503; both with what is missing.
+        """Answers 200 if they can, else 503. Both name what is missing.
 
-        What images can be judged without is named, and does not keep the service from being ready:
-        the model store and the result cache.
+        The model store and the result cache are named too, but images can be judged without them,
+        so they do not make the service unready.
         """
         found = await readiness(d3)
         return Response(found, status_code=200 if found.ready else 503)
@@ -66,7 +66,7 @@ class HealthController(Controller):
         sync_to_thread=False,
     )
     def metrics(self, d3: D3) -> Response[Any]:
-        """Prometheus text."""
+        """Metrics in the Prometheus text format."""
         content, kind = d3.metrics.render()
         return Response(content, media_type=kind)
 
@@ -76,7 +76,7 @@ async def readiness(d3: Services) -> Readiness:
     missing = []
     model = d3.host.loaded()
     if model is None:
-        missing.append("model: none is loaded; POST /api/model/load loads one")
+        missing.append("model: none is loaded; load one with POST /api/model/load")
     elif trouble := model.queue.trouble:
         missing.append(f"detector: {trouble}")
     if trouble := await d3.storage_trouble():
@@ -84,7 +84,7 @@ async def readiness(d3: Services) -> Readiness:
     ready = not missing
     for part, trouble in {
         "model store": d3.registry.trouble,
-        "chosen model": d3.follower.trouble,
+        "default model": d3.follower.trouble,
         "result cache": d3.cache.trouble if d3.cache is not None else None,
     }.items():
         if trouble is not None:

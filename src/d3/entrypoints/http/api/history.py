@@ -40,43 +40,53 @@ from d3.entrypoints.http.services import D3
 
 _ID = re.compile(r"[1-9][0-9]{0,18}")
 
-Limit = Annotated[int, Parameter(ge=1, le=MAX_PAGE, description="Results of a page.")]
-Offset = Annotated[int, Parameter(ge=0, le=LARGEST_ID, description="Results to pass over.")]
+Limit = Annotated[int, Parameter(ge=1, le=MAX_PAGE, description="Number of results per page.")]
+Offset = Annotated[int, Parameter(ge=0, le=LARGEST_ID, description="Number of results to skip.")]
 Cursor = Annotated[
     str | None,
     Parameter(
         max_length=2048,
-        description="`next_cursor` of the page before, or empty for the first: paging that stays "
-        "right while rows arrive. Beats `offset`.",
+        description="`next_cursor` of the previous page, or empty for the first page. Paging stays "
+        "correct while new results arrive. Overrides `offset`.",
     ),
 ]
 Sort = Annotated[
     SortKey,
-    Parameter(description="What decides the order; of results alike in it, `created_at`, `id`."),
+    Parameter(description="Field to sort by. Equal results are sorted by `created_at`, then `id`."),
 ]
 Direction = Annotated[
-    Literal["asc", "desc"], Parameter(description="`desc`: the newest or largest first.")
+    Literal["asc", "desc"], Parameter(description="`desc` puts the newest or largest first.")
 ]
 IsFake = Annotated[
     bool | None,
-    Parameter(description="Only these, whatever their verdict: `verdict` asks by what was said."),
+    Parameter(
+        description="Only results with this `is_fake`, whatever their verdict. Use `verdict` to "
+        "filter by verdict."
+    ),
 ]
-ModelName = Annotated[str | None, Parameter(max_length=100, description="Only this model's.")]
+ModelName = Annotated[
+    str | None, Parameter(max_length=100, description="Only results of this model.")
+]
 _A_TIME = {"format": "date-time"}
 Since = Annotated[
     str | None,
-    Parameter(description="Judged at this time or later, with a zone.", schema_extra=_A_TIME),
+    Parameter(
+        description="Only images judged at this time or later. Needs a time zone.",
+        schema_extra=_A_TIME,
+    ),
 ]
 Until = Annotated[
     str | None,
-    Parameter(description="Judged before this time, with a zone.", schema_extra=_A_TIME),
+    Parameter(
+        description="Only images judged before this time. Needs a time zone.", schema_extra=_A_TIME
+    ),
 ]
 Q = Annotated[
-    str | None, Parameter(max_length=255, description="The image's name begins with this.")
+    str | None, Parameter(max_length=255, description="Only images whose name starts with this.")
 ]
-VerdictIs = Annotated[Verdict | None, Parameter(description="Only these.")]
+VerdictIs = Annotated[Verdict | None, Parameter(description="Only results with this verdict.")]
 ResultId = Annotated[
-    str, Parameter(description="The result's `id`.", schema_extra={"pattern": _ID.pattern})
+    str, Parameter(description="The `id` of the result.", schema_extra={"pattern": _ID.pattern})
 ]
 
 
@@ -107,8 +117,8 @@ def provide_filter(  # noqa: PLR0917  a query's parameters, one by one
         )
     except (ValueError, OverflowError) as error:
         raise RequestInvalid(
-            "`since` and `until` are times with a zone.",
-            "Write 2026-01-31T12:00:00Z; a + in an address is written %2B.",
+            "`since` and `until` need a time zone.",
+            "Write 2026-01-31T12:00:00Z. In a URL, write + as %2B.",
         ) from error
 
 
@@ -178,7 +188,7 @@ class HistoryController(Controller):
         sort: Sort = SortKey.CREATED_AT,
         order: Direction = "desc",
     ) -> HistoryPage:
-        """Results, newest first unless told otherwise, by offset with a total or by cursor."""
+        """Results, newest first by default. Page by offset (with a total) or by cursor."""
         by = Order(sort, descending=order == "desc")
         if cursor is not None:
             after = await d3.query(d3.history.page_after, where, limit, cursor or None, by)
@@ -188,9 +198,9 @@ class HistoryController(Controller):
         items = [history_item(entry) for entry in page.entries]
         return HistoryPage(count=len(items), total=page.total, results=items)
 
-    export_csv = _export(csv_chunks, "csv", "CSV", "text/csv", "one row each")
+    export_csv = _export(csv_chunks, "csv", "CSV", "text/csv", "one row per result")
     export_jsonl = _export(
-        json_lines_chunks, "jsonl", "JSON lines", "application/jsonl", "one object a line"
+        json_lines_chunks, "jsonl", "JSON lines", "application/jsonl", "one object per line"
     )
 
     @get(
@@ -203,7 +213,7 @@ class HistoryController(Controller):
     async def result(
         self, request: Request[Any, Any, Any], d3: D3, result_id: ResultId
     ) -> OneResult:
-        """The result with this id; somebody else's is not found."""
+        """The result with this id. Without the scope `admin`, only your own results are found."""
         whose = sees(request)
         entry = await d3.query(d3.history.get, checked_id(result_id), whose)
         return OneResult(result=history_item(entry))
@@ -217,7 +227,7 @@ class HistoryController(Controller):
         responses=openapi.problems(400, 401, 403, 404, 429, 503),
     )
     async def remove(self, request: Request[Any, Any, Any], d3: D3, result_id: ResultId) -> Done:
-        """Remove the result with this id for good; a key that only reads may not."""
+        """Permanently delete the result with this id. A key with only the scope `read` may not."""
         whose = sees(request, Scope.PREDICT)
         await d3.query(d3.history.delete, checked_id(result_id), whose)
         return Done(message="Result deleted successfully")
@@ -236,10 +246,11 @@ class HistoryController(Controller):
         since: Since = None,
         until: Until = None,
         bucket: Annotated[
-            Literal["day", "hour"] | None, Parameter(description="Adds a `series` in UTC.")
+            Literal["day", "hour"] | None,
+            Parameter(description="Adds a `series` per hour or day, in UTC."),
         ] = None,
     ) -> Stats:
-        """Totals, and with ``bucket`` their course in time."""
+        """Totals, and with ``bucket`` also totals per hour or day."""
         where = provide_filter(request, since=since, until=until)
         size = BucketSize(bucket) if bucket is not None else None
         return Stats(stats=stats_of(await d3.query(d3.history.statistics, where, size)))
@@ -252,5 +263,7 @@ def checked_id(text: str) -> int:
         ResultNotFound: no result ever had it.
     """
     if not _ID.fullmatch(text) or int(text) > LARGEST_ID:
-        raise ResultNotFound("There is no such result.", "GET /api/inference/history lists them.")
+        raise ResultNotFound(
+            "There is no result with this id.", "GET /api/inference/history lists all results."
+        )
     return int(text)

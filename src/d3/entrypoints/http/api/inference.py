@@ -62,9 +62,9 @@ class InferenceController(Controller):
     async def predict(self, request: Request[Any, Any, Any], d3: D3) -> Answer:
         """Tell whether the image in the field ``file`` was made or altered by a generator.
 
-        Where the service fetches links (`D3_FETCH_LINKS`), ``url`` may stand for the file.
+        If the service fetches links (`D3_FETCH_LINKS`), ``url`` can replace the file.
 
-        With an ``Idempotency-Key``, the same request again gets the same answer and no second row.
+        With an ``Idempotency-Key``, a repeated request gets the same answer and no second result.
         """
         return _answer(await predict(request, d3))
 
@@ -73,12 +73,12 @@ class InferenceController(Controller):
         operation_id="explain",
         operation_class=openapi.ExplainOperation,
         status_code=200,
-        summary="Draw one image's heat map",
+        summary="Draw the heat map of one image",
         responses=openapi.problems(*_REFUSALS),
         request_max_body_size=None,
     )
     async def explain(self, request: Request[Any, Any, Any], d3: D3) -> Explained:
-        """Say where the score of the image in the field ``file`` comes from; nothing is kept."""
+        """Show where the score of the image in the field ``file`` comes from. Stores nothing."""
         form = await read_form(request, _limits_of_one(d3))
         image = await _image(request, d3, form)
         form.only("file", "url", "views")
@@ -94,7 +94,7 @@ class InferenceController(Controller):
         request_max_body_size=None,
     )
     async def predict_batch(self, request: Request[Any, Any, Any], d3: D3) -> Answer:
-        """Judge the images in the fields ``files``; one bad file fails only itself."""
+        """Judge the images in the fields ``files``. A bad file does not affect the others."""
         d3.prediction.check_capacity(Lane.BULK)
         limits = FormLimits(d3.settings.max_batch_bytes, d3.settings.max_batch_files + 8)
         form = await read_form(request, limits)
@@ -148,7 +148,7 @@ async def _image(request: Request[Any, Any, Any], d3: Services, form: Form) -> U
     if not means_link or (url := form.text("url")) is None:
         return form.file("file")
     if "file" in form.files:
-        raise FormInvalid("A file and a link were sent.", "Send one of them.")
+        raise FormInvalid("Both a file and a link were sent.", "Send one of them.")
     until = time.monotonic() + d3.settings.fetch_seconds + d3.settings.request_seconds
     found = await wait_unless_disconnected(request, d3.fetch(url), until)
     return Upload(found.name, found.data)

@@ -40,7 +40,7 @@ def _no_room() -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageFailed(
-            f"The upload cannot be kept here ({error.strerror or type(error).__name__}).",
+            f"The upload cannot be stored ({error.strerror or type(error).__name__}).",
             "Check the free space of the server's disk.",
         ) from error
 
@@ -59,7 +59,7 @@ class ModelController(Controller):
         responses=openapi.problems(401, 403, 429),
     )
     async def info(self, d3: D3) -> ModelInfo:
-        """What is loaded, on which device and in which precision."""
+        """The loaded model, its device and its precision."""
         model = d3.host.loaded()
         if model is None:
             return ModelInfo(
@@ -97,16 +97,19 @@ class ModelController(Controller):
         request: Request[Any, Any, Any],
         d3: D3,
         name: Annotated[
-            str | None, Parameter(max_length=100, description="By default the chosen one.")
+            str | None,
+            Parameter(max_length=100, description="Name of the model. Default: the default model."),
         ] = None,
     ) -> ModelLoaded:
-        """Load a model beside the old one, which serves until the new one takes its place.
+        """Load a model. The old model keeps serving until the new one is ready.
 
-        The name may come in the address, as JSON (``{"name": "mine"}``) or as a form's field.
+        Send the name in the URL, as JSON (``{"name": "mine"}``) or as a form field.
         """
         sent = (await read_texts(request, "name")).get("name")
         if sent and name and sent != name:
-            raise RequestInvalid("Two models are named.", "Send one name, in the address or body.")
+            raise RequestInvalid(
+                "The request names two models.", "Send one name, either in the URL or in the body."
+            )
         given = sent or name
         wanted = checked_name(given) if given else None
         model = await d3.chore(d3.host.load, wanted)
@@ -126,7 +129,7 @@ class ModelController(Controller):
         responses=openapi.problems(401, 403, 429),
     )
     async def unload(self, request: Request[Any, Any, Any], d3: D3) -> Done:
-        """Free the model's memory; predictions answer 503 until one is loaded again."""
+        """Free the model's memory. Predictions answer 503 until a model is loaded again."""
         await read_texts(request)
         was_there = await d3.chore(d3.host.unload)
         return Done(message="Model unloaded successfully" if was_there else "No model was loaded")
@@ -140,7 +143,7 @@ class ModelController(Controller):
         responses=openapi.problems(401, 403, 429, 503),
     )
     async def models(self, d3: D3) -> ModelList:
-        """Every model there is, by name, in its newest version."""
+        """All models by name, each in its newest version."""
         details = [details_of(one) for one in await d3.chore(d3.models.list)]
         names = [one.name for one in details]
         return ModelList(count=len(names), models=names, details=details)
@@ -158,8 +161,8 @@ class ModelController(Controller):
     async def upload(self, request: Request[Any, Any, Any], d3: D3) -> Uploaded:
         """Store a D3 head such as ``classifier.pth`` as a model.
 
-        It is read without running its code, checked, and bound to an encoder of its width before
-        it becomes visible. The same name again makes a new version. It is used once loaded.
+        The file is checked and never runs code. The head is combined with an encoder of its width.
+        Uploading a name again creates a new version. Load the model to use it.
         """
         limits = FormLimits(d3.settings.max_model_bytes + _FORM_OVERHEAD, 8)
         with _no_room(), tempfile.NamedTemporaryFile(prefix="d3-upload-") as stream:

@@ -35,14 +35,14 @@ _FILE = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
 _URL = Schema(
     type=OpenAPIType.STRING,
     format=OpenAPIFormat.URI,
-    description="Instead of `file`, a link to the image. 403 unless the service's `D3_FETCH_LINKS` "
-    "allows it; fetched from public web servers alone, 422 where that fails.",
+    description="A link to the image, instead of `file`. Answers 403 unless the service has "
+    "`D3_FETCH_LINKS` on. Fetches only from public web servers and answers 422 if that fails.",
 )
 _THRESHOLD = Schema(
     type=OpenAPIType.NUMBER,
     minimum=0,
     maximum=1,
-    description="The verdict's threshold; the model's own unless sent.",
+    description="Threshold of the verdict. Default: the model's threshold.",
     examples=[0.5],
 )
 _VIEWS = Schema(
@@ -50,19 +50,21 @@ _VIEWS = Schema(
     minimum=1,
     maximum=16,
     default=1,
-    description="Permutations to average: more cost more time and tell how sure the score is.",
+    description="Number of permutations to average. More take longer and show how certain the "
+    "score is.",
 )
 _EXPLAIN = Schema(
     type=OpenAPIType.BOOLEAN,
     default=False,
-    description="Answer with a heat map of where the score comes from, which takes many times as "
-    "long. 422 where the engine in use cannot explain.",
+    description="Adds a heat map of where the score comes from. This takes many times as long. "
+    "Answers 422 if the engine in use cannot explain scores.",
 )
 _IDEMPOTENCY_KEY = Parameter(
     name="Idempotency-Key",
     param_in="header",
-    description="The same key with the same request gets the same answer and no second row, for "
-    "24 hours; with another request 422; while the first is being answered 409.",
+    description="For 24 hours, the same key with the same request gets the same answer and stores "
+    "no second result. Answers 422 if the key was used for another request, and 409 while the "
+    "first request is being answered.",
     schema=Schema(
         type=OpenAPIType.STRING,
         pattern=r"^[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?$",
@@ -189,7 +191,7 @@ class UploadOperation(DescribedOperation):
         name = Schema(
             type=OpenAPIType.STRING,
             pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
-            description="The model's name; the file's own unless sent.",
+            description="Name of the model. Default: the name of the file.",
             examples=["classifier.pth"],
         )
         example = {"file": "classifier.pth", "name": "classifier.pth"}
@@ -282,16 +284,16 @@ def configuration(version: str) -> OpenAPIConfig:
     return OpenAPIConfig(
         title="D3",
         version=version,
-        description="Was this image made or altered by a generator? Every error has one body, "
-        "`application/problem+json`, with a sentence in `error` and a stable word in `code`. "
-        "`X-Request-Id` comes back on every answer.",
+        description="Was this image made or altered by a generator? Every error has the same body, "
+        "`application/problem+json`, with a sentence in `error` and a stable code in `code`. "
+        "Every answer has an `X-Request-Id`.",
         license=License(name="Apache-2.0", identifier="Apache-2.0"),
         tags=[
             Tag(name="inference", description="Judge images."),
-            Tag(name="history", description="What was judged before."),
-            Tag(name="model", description="The model in use, and others."),
-            Tag(name="scans", description="Whole buckets, in the background."),
-            Tag(name="health", description="How the service is."),
+            Tag(name="history", description="Past results."),
+            Tag(name="model", description="The model in use and all other models."),
+            Tag(name="scans", description="Judge whole buckets in the background."),
+            Tag(name="health", description="Health and metrics of the service."),
         ],
         use_handler_docstrings=True,
         path="/schema",

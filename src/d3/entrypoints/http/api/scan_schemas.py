@@ -25,8 +25,8 @@ Source = Annotated[
     Meta(
         min_length=1,
         max_length=1024,
-        description="`s3://BUCKET/PREFIX` on the service's S3 server; or a folder of the server's "
-        "below the one that D3_SCAN_FOLDER opens.",
+        description="`s3://BUCKET/PREFIX` on the service's S3 server, or a folder on the server "
+        "inside D3_SCAN_FOLDER.",
         examples=["s3://archive/2026/"],
     ),
 ]
@@ -34,18 +34,21 @@ ScanId = Annotated[
     str,
     Meta(
         pattern=f"^{NAME_PATTERN}$",
-        description="The scan's name. The name of a scan that exists continues it, even if it was "
-        "cancelled, so a request whose answer was lost can be sent again.",
+        description="Name of the scan. The id of an existing scan continues it, even if it was "
+        "cancelled. It is safe to send a lost request again.",
         examples=["summer"],
     ),
 ]
 ModelName = Annotated[
-    str, Meta(max_length=100, description="Which model judges; the chosen one unless sent.")
+    str, Meta(max_length=100, description="Name of the model. Default: the default model.")
 ]
 Threshold = Annotated[
-    float, Meta(ge=0, le=1, description="Of the verdicts; the model's own unless sent.")
+    float,
+    Meta(ge=0, le=1, description="Threshold of the verdicts. Default: the model's threshold."),
 ]
-Views = Annotated[int, Meta(ge=1, le=16, description="Permutations to average; 1 unless sent.")]
+Views = Annotated[
+    int, Meta(ge=1, le=16, description="Number of permutations to average. Default: 1.")
+]
 
 
 class ScanRequest(Struct, kw_only=True, forbid_unknown_fields=True):

@@ -30,12 +30,12 @@ from d3.settings import Settings
 Name = Annotated[
     str,
     Parameter(
-        description="The scan's `id`.",
+        description="The `id` of the scan.",
         schema_extra={"pattern": f"^{NAME_PATTERN}$"},
     ),
 ]
-Limit = Annotated[int, Parameter(ge=1, le=MAX_PAGE, description="Of a page.")]
-Offset = Annotated[int, Parameter(ge=0, le=LARGEST_ID, description="Scans to pass over.")]
+Limit = Annotated[int, Parameter(ge=1, le=MAX_PAGE, description="Number of items per page.")]
+Offset = Annotated[int, Parameter(ge=0, le=LARGEST_ID, description="Number of scans to skip.")]
 
 
 class ScanController(Controller):
@@ -56,12 +56,13 @@ class ScanController(Controller):
     async def start(
         self,
         d3: D3,
-        data: Annotated[ScanRequest, Body(description="What is scanned, and how.")],
+        data: Annotated[ScanRequest, Body(description="What to scan, and how.")],
     ) -> OneScan:
-        """Begin to judge every image of a source; answers at once, and works on in the background.
+        """Start to judge every image of a source. Answers at once and works in the background.
 
-        The model is fixed now. Scans are worked on one after another, survive restarts of the
-        service, and give one row for each image. An `id` that is known goes on with that scan.
+        The model is fixed when the scan starts. Scans run one after another, survive
+        restarts of the service, and store one row for each image. The `id` of an existing scan
+        continues that scan.
         """
         scan = await d3.chore(_start, d3, data)
         d3.scan_supervisor.wake()
@@ -75,7 +76,7 @@ class ScanController(Controller):
         responses=openapi.problems(400, 401, 403, 429, 503),
     )
     async def scans(self, d3: D3, limit: Limit = 50, offset: Offset = 0) -> ScanPage:
-        """Scans, the newest first: the service's own and those of `d3 scan`."""
+        """All scans, newest first, including those of `d3 scan`."""
         found = await d3.query(d3.scan_ledger.newest, limit, offset)
         return ScanPage(count=len(found), scans=[scan_item(one) for one in found])
 
@@ -83,11 +84,11 @@ class ScanController(Controller):
         "/{scan_id:str}",
         operation_id="getScan",
         operation_class=openapi.DescribedOperation,
-        summary="Say how a scan stands",
+        summary="Show the progress of a scan",
         responses=openapi.problems(400, 401, 403, 404, 429, 503),
     )
     async def scan(self, d3: D3, scan_id: Name) -> OneScan:
-        """How far it is, and what was found."""
+        """The progress of the scan and its counts."""
         return OneScan(scan=scan_item(await d3.query(d3.scan_ledger.get, scan_id)))
 
     @get(
@@ -103,10 +104,11 @@ class ScanController(Controller):
         scan_id: Name,
         limit: Limit = 50,
         cursor: Annotated[
-            str | None, Parameter(max_length=2048, description="`next_cursor` of the page before.")
+            str | None,
+            Parameter(max_length=2048, description="`next_cursor` of the previous page."),
         ] = None,
     ) -> ScanResultPage:
-        """What is judged so far, by URI. `d3 scans export` writes all of it into a file."""
+        """The results so far, by URI. `d3 scans export` writes all of them to a file."""
         after = _storable(cursor)
         rows = await d3.query(_rows, d3.scan_ledger, scan_id, after, limit)
         return result_page(rows, limit)
@@ -120,9 +122,9 @@ class ScanController(Controller):
         responses=openapi.problems(400, 401, 403, 404, 429, 503),
     )
     async def cancel(self, d3: D3, scan_id: Name) -> OneScan:
-        """Have its workers stop when their shard is done; what is judged stays.
+        """Cancel a scan. Workers stop when their shard is done. Finished results are kept.
 
-        A scan that is done stays done. `POST /api/scans` with its `id` and source goes on with it.
+        A scan that is done stays done. `POST /api/scans` with its `id` and source continues it.
         """
         return OneScan(scan=scan_item(await d3.query(d3.scans.cancel, scan_id)))
 
@@ -151,9 +153,7 @@ def _checked_source(source: str, settings: Settings) -> str:
     _storable(source)
     if source.startswith(S3_SCHEME):
         if settings.minio_endpoint is None:
-            raise RequestInvalid(
-                "This service knows no S3 server.", "MINIO_ENDPOINT tells it of one."
-            )
+            raise RequestInvalid("This service has no S3 server.", "Set MINIO_ENDPOINT.")
         return source
     opened = settings.scan_folder
     if opened is not None:
@@ -163,12 +163,12 @@ def _checked_source(source: str, settings: Settings) -> str:
                 return str(wanted)
             raise RequestInvalid("There is no such folder.", "Name a folder, not a file.")
     raise SourceRefused(
-        "This source is not open to callers.",
-        "Give s3://BUCKET/PREFIX, or the absolute path of a folder below D3_SCAN_FOLDER.",
+        "Callers may not scan this source.",
+        "Use s3://BUCKET/PREFIX, or the absolute path of a folder inside D3_SCAN_FOLDER.",
     )
 
 
 def _storable(text: str | None) -> str | None:
     if text is not None and "\0" in text:
-        raise RequestInvalid("A NUL is no part of a name.", "Leave it out.")
+        raise RequestInvalid("The name contains a NUL character.", "Remove it.")
     return text

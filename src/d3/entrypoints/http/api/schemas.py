@@ -18,38 +18,37 @@ from d3.domain.models import Manifest, ModelReference, ModelSummary
 IsFake = Annotated[
     bool,
     Meta(
-        description="Whether `prediction` is above `threshold`, as in the original, even where "
-        "`verdict` is `uncertain`. Show and count `verdict` instead."
+        description="Whether `prediction` is above `threshold`, even if `verdict` is `uncertain`. "
+        "Show and count `verdict` instead."
     ),
 ]
 Verdict = Annotated[str, Meta(description="`fake`, `real` or `uncertain`.")]
 Reason = Annotated[
     str | None,
     Meta(
-        description="Why the verdict is `uncertain`, null where it is not: `too_small`, "
-        "`one_colour`, `alpha_only` (the image carries nothing to judge), `spread` (the views "
-        "disagree) or `abstain_band` (too near the threshold)."
+        description="Why the verdict is `uncertain`: `too_small`, `one_colour`, `alpha_only` "
+        "(drawn only in transparency), `spread` (the views disagree) or `abstain_band` (too close "
+        "to the threshold). Null for other verdicts."
     ),
 ]
 ReasonText = Annotated[str | None, Meta(description="`reason` as a sentence for people.")]
 ImageFrames = Annotated[
     int | None,
-    Meta(description="Frames of an animation, pages or pictures; the first is judged."),
+    Meta(description="Number of frames, pages or images in the file. D3 judges the first."),
 ]
 ImageNote = Annotated[
     str | None,
     Meta(
-        description="What is unusual about the file: `cut_short` (its end is missing, and at most "
-        "the last rows of the picture with it) or `two_pictures` (some programs show another "
-        "one); null where nothing is."
+        description="A note about the file: `cut_short` (at most the last rows of the image are "
+        "missing) or `two_pictures` (some programs show another image). Null if there is no note."
     ),
 ]
 ImageNoteText = Annotated[str | None, Meta(description="`image_note` as a sentence for people.")]
 Notice = Annotated[
     str,
     Meta(
-        description="What must be shown beside the verdict, such as how often a demo model is "
-        "wrong; empty where there is nothing to show."
+        description="A text that must be shown with the verdict, such as how often a demo model is "
+        "wrong. Empty if there is none."
     ),
 ]
 
@@ -231,18 +230,18 @@ class Totals(Struct, kw_only=True):
 
     total_inferences: int
     total_fake: Annotated[
-        int, Meta(description="Results with `is_fake`, those with an uncertain verdict too.")
+        int, Meta(description="Number of results with `is_fake`, including uncertain verdicts.")
     ]
     total_real: Annotated[
-        int, Meta(description="Results without `is_fake`, those with an uncertain verdict too.")
+        int, Meta(description="Number of results without `is_fake`, including uncertain verdicts.")
     ]
     fake_percentage: Annotated[
-        float, Meta(description="100 * total_fake / total_inferences; 0 without any.")
+        float, Meta(description="100 * total_fake / total_inferences. 0 if there are no results.")
     ]
     avg_processing_time: float
     by_verdict: ByVerdict = field(default_factory=ByVerdict)
     demo: Annotated[
-        int, Meta(description="Results of models whose `notice` says not to rely on them.")
+        int, Meta(description="Number of results of demo models, which have a `notice`.")
     ] = 0
 
 

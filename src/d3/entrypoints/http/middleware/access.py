@@ -67,7 +67,7 @@ class AccessMiddleware:
         self._limits = limits = RequestLimits(settings)
         d3.metrics.watch(
             "d3_http_body_bytes",
-            "Bytes that the bodies of requests take.",
+            "Bytes held by request bodies.",
             lambda: limits.body_bytes,
         )
 
@@ -104,7 +104,10 @@ class AccessMiddleware:
     async def _authorise(self, scope: Any, sent: _AccessHeaders, headers: Headers) -> Caller:
         """The caller. The headers of their rate limit are added to ``headers``."""
         if self._hosts and not access.is_named(sent.host, self._hosts):
-            raise HostRefused("The service does not go by this name.", "See D3_ALLOWED_HOSTS.")
+            raise HostRefused(
+                "The service does not accept this host name.",
+                "Use a host name listed in D3_ALLOWED_HOSTS.",
+            )
         address = await self._count_address(scope, sent, headers)
         if _is_preflight(scope):
             return UNAUTHENTICATED
@@ -271,7 +274,9 @@ def _session(cookies: str) -> str | None:
 def _check_host(scope: Any, sent: _AccessHeaders) -> None:
     """Check that there is exactly one Host header (RFC 9112); HTTP/1.0 needs none."""
     if sent.hosts != 1 and not (sent.hosts == 0 and scope.get("http_version") == "1.0"):
-        raise HostInvalid("The request names no host, or several.", "Send one header Host.")
+        raise HostInvalid(
+            "The request has no Host header, or several.", "Send exactly one Host header."
+        )
 
 
 def _is_open(path: str) -> bool:

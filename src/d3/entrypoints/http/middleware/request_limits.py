@@ -68,7 +68,7 @@ class RequestLimits:
         # A body too large for every route gets 413 from its route, not "try again".
         if others and others + held + more > self._bytes and more <= self._largest:
             raise Overloaded(
-                "The bodies of other requests take all the memory there is for them.",
+                "Other requests are using all the memory for request bodies.",
                 "Try again in a moment.",
                 retry_after=_RETRY_SECONDS,
             )
@@ -146,9 +146,9 @@ class LimitedRequest:
                 return await self._receive()
         except TimeoutError as error:
             raise FormTooSlow(
-                f"Of the request's body, {self._held_bytes:,} bytes arrived in {allowed:.0f} "
-                "seconds, and the rest did not.",
-                "Send less at once, or over a faster connection.",
+                f"Only {self._held_bytes:,} bytes of the request's body arrived in {allowed:.0f} "
+                "seconds.",
+                "Send less at once, or use a faster connection.",
             ) from error
 
     def _release_place(self) -> None:

@@ -109,8 +109,8 @@ class ShutdownMiddleware:
             if (task := asyncio.current_task()) is not None:
                 task.uncancel()
             stopping = ServiceStopping(
-                "The service stopped before this was done.",
-                "Send it again in a moment.",
+                "The service stopped before the request was finished.",
+                "Send the request again in a moment.",
                 retry_after=_RETRY_SECONDS,
             )
             answer = answer_d3_error(Request(scope), stopping)
