@@ -282,7 +282,7 @@ def test_a_link_is_fetched_judged_and_explained(
         f"{photos}/letter.jpg",
     )
     expect(card(page, "letter.jpg").locator(".problem")).to_contain_text("is not an image")
-    for link, told in (
+    for link, reported in (
         ("http://10.0.0.1/inside.png", "has no public address"),
         ("ftp://example.org/ftp.png", "start with https"),
     ):

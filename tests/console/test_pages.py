@@ -187,7 +187,7 @@ def test_statistics_say_in_tables_what_they_draw(page: Page, service: Console) -
     expect(figures.nth(7).locator("dd")).to_have_text(shown[2])
     assert page.get_by_text("Failed requests per").count() == 0
     service.http.post("/api/inference/predict", files={"file": ("a.jpg", b"Dear reader")})
-    wait_until(lambda: "Failed requests per day" in told(service), 10)
+    wait_until(lambda: "Failed requests per day" in reported(service), 10)
     page.reload()
     page.locator(".chart summary").nth(2).click()
     numbers = page.locator(".chart table").nth(2).locator("td").all_inner_texts()

@@ -58,7 +58,7 @@ def test_judging_and_measuring(shown: Shown, rendered: Path, tmp_path: Path) -> 
     assert "Looking for images:" in lines
     assert "Loading the model:" in lines
     assert any(line.startswith("Judging: 16 of 16 (100 %)") for line in lines)
-    lines = told("evaluate", rendered, "--out", "evaluated")
+    lines = shown("evaluate", rendered, "--out", "evaluated")
     assert "Reading the data set:" in lines
     assert any(line.startswith("Scoring: 50 of 50 (100 %)") for line in lines)
     assert "Writing the report:" in lines
@@ -123,7 +123,7 @@ def test_making_the_starter(shown: Shown, tmp_path: Path, monkeypatch: pytest.Mo
     tmp_path.joinpath("photos").mkdir()
     monkeypatch.setattr("d3.training.starter.photographs.find", lambda _: {})
     command = ("train", "--recipe", "starter", "--photos", "photos", "--out", "made")
-    assert told(*command) == [
+    assert shown(*command) == [
         "Training the starter:",
         "train pairs: 50 %",
     ]

@@ -92,8 +92,8 @@ def test_killed_again_and_again_every_image_has_its_one_row(start, pictures, tmp
     for process in (start(*command), other):
         out, err = process.communicate(timeout=300)
         assert process.returncode == 0, err.decode()
-        told = json.loads(out)
-        assert (told["state"], told["error"], told["passed_over"]) == ("done", 1, 1)
+        ended = json.loads(out)
+        assert (ended["state"], ended["error"], ended["passed_over"]) == ("done", 1, 1)
         assert "images already judged" in err.decode()
 
     expected = {str(one) for one in pictures.rglob("*.png")}
