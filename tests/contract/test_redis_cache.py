@@ -101,8 +101,8 @@ def test_while_redis_is_away_nothing_is_known_and_it_is_found_again(
             cache.close()
     lines = [one.getMessage() for one in caplog.records if "Redis" in one.getMessage()]
     assert [line.split(".")[0].partition(":")[0] for line in lines] == [
-        "Redis is away",
-        "Redis is back",
+        "Redis is unavailable",
+        "Redis is available again",
     ]
 
 

@@ -142,6 +142,10 @@ def test_a_device_without_memory_gets_half_and_then_says_503(tight: Service) -> 
     assert service.rows() == 13
 
 
+def detector_threads() -> set[int | None]:
+    return {one.ident for one in threading.enumerate() if one.name == "d3-detector"}
+
+
 class Loads(RuleBasedStateMachine):
     """Loads and unloads while images are judged: each image is answered, by one model or none."""
 
@@ -150,6 +154,7 @@ class Loads(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.engine = FakeEngine()
+        self.threads_before = detector_threads()
         container = Container(settings=Settings(home=self.home, warm_up=False))
         container.serving.override(True)
         container.engine.override(self.engine)
@@ -202,7 +207,7 @@ class Loads(RuleBasedStateMachine):
         self.host.close()
         wait_until(lambda: all(one.closed for one in self.engine.detectors))
         self.pool.shutdown()
-        assert not any(thread.name == "d3-detector" for thread in threading.enumerate())
+        wait_until(lambda: detector_threads() <= self.threads_before)
 
 
 def test_loads_and_unloads_at_any_time_leave_no_image_without_an_answer(model_home: Path) -> None:

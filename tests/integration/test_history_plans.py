@@ -182,5 +182,7 @@ def steps(database: Database, where: HistoryFilter, size: BucketSize) -> int:
 
 
 def test_one_result_is_found_by_its_key(filled):
-    statement = sa.select(sa.text("*")).select_from(queries._T).where(queries._T.id == 5)
+    statement = (
+        sa.select(sa.text("*")).select_from(queries.InferenceResult).where(queries._T.id == 5)
+    )
     assert "PRIMARY KEY" in plan(filled, statement) or "pk_" in plan(filled, statement)

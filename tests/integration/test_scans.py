@@ -285,7 +285,7 @@ def test_parts_hold_exactly_the_rows_however_often_it_stops(
     assert sorted(written) == [one.uri for one in rows_of(ledger, ended.id)]
     assert len(written) == 90
     assert not [one for one in (tmp_path / "out").iterdir() if one.name.startswith(".")]
-    with pytest.raises(RequestInvalid, match="other format"):
+    with pytest.raises(RequestInvalid, match="different format"):
         Parts(tmp_path / "out", ended, ledger, "parquet")
     with pytest.raises(RequestInvalid, match="not empty"):
         Parts(tmp_path / "images", ended, ledger, "csv")

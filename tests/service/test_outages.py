@@ -279,7 +279,7 @@ def test_redis_may_be_killed_and_come_back_while_answers_go_on(
         assert metrics(service)["up"] == 1.0
         assert service.http.get("/health/ready").json() == {"ready": True, "missing": []}
         lines = [one.split(":")[0] for one in caplog.messages if one.startswith("Redis")]
-        assert lines == ["Redis is away", "Redis is back."]
+        assert lines == ["Redis is unavailable", "Redis is available again."]
 
 
 def cached(service: Service, shade: int) -> bool:

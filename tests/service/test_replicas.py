@@ -58,7 +58,7 @@ def test_a_choice_on_one_machine_moves_the_others_and_a_bad_one_moves_nobody(
     for one in replicas:
         wait_until(lambda one=one: missing(one) != [], 30)  # type: ignore[misc]
         (said,) = missing(one)
-        assert said.startswith("chosen model: damaged version 1 was chosen")
+        assert said.startswith("default model: damaged version 1 is the new default")
         assert serving_model(one) == "next"
         assert one.predict(painted(9)).json()["result"]["model"]["name"] == "next"
 
