@@ -85,6 +85,7 @@ class Policy:
         self._retried_last = False
         self._began = 0.0
         self._cut = False
+        self._efficient: int | None = None
         self.costs = CostModel()
         self.lines = {lane: Backlog() for lane in Lane}
         self.running: Batch | None = None
@@ -109,10 +110,12 @@ class Policy:
     @property
     def _enough(self) -> int:
         """Encodings at which the device is about as efficient as it gets."""
-        most = min(self._largest, self._fits)
-        if math.isinf(self._bounds.moment):
-            return most  # nobody waits for an image
-        return min(most, self.costs.enough(most))
+        if self._efficient is None:  # asked for often, and changes only after a pass
+            most = min(self._largest, self._fits)
+            # Offline nobody waits for an image, and a pass may be as large as it can.
+            offline = math.isinf(self._bounds.moment)
+            self._efficient = most if offline else min(most, self.costs.enough(most))
+        return self._efficient
 
     @property
     def _slow(self) -> bool:
@@ -125,6 +128,7 @@ class Policy:
 
     def forget_costs(self) -> None:
         """Start learning costs again."""
+        self._efficient = None
         self.costs = CostModel()
 
     def reserve(self, want: SlotRequest, now: float) -> None:
@@ -227,6 +231,7 @@ class Policy:
         assert self.running is not None
         if not self.running.apart:  # costs only about as much as images
             self.costs.observe(self.running.encodings, seconds)
+            self._efficient = None
         self.running = None
 
     def failed(self, *, out_of_memory: bool = False) -> Submission | None:
@@ -239,6 +244,7 @@ class Policy:
             return entry
         if out_of_memory:
             self._fits = min(self._fits, max(1, broken.encodings // 2))
+            self._efficient = None
         self._retries.extend(broken.halves())
         return None
 

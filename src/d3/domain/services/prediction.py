@@ -77,16 +77,23 @@ class Predicted:
     """What became of a request.
 
     Attributes:
-        body: of the response.
-        outcomes: of each upload, in order; empty where the body is an earlier request's.
-        ids: of the rows kept, in the order of the outcomes that were judged.
-        replayed: whether the body is an earlier request's.
+        request: the request.
+        outcomes: of each upload, in order; empty for a replay.
+        ids: of the stored rows, in the order of the outcomes that were judged.
+        replayed: the body of an earlier response to the same key; None if this request was judged.
     """
 
-    body: bytes
+    request: PredictionRequest
     outcomes: Sequence[Outcome] = ()
     ids: Sequence[int] = ()
-    replayed: bool = False
+    replayed: bytes | None = None
+
+    @property
+    def body(self) -> bytes:
+        """Of the response; made where it is asked for, so that no writer waits for it."""
+        if self.replayed is not None:
+            return self.replayed
+        return self.request.answer(self.outcomes, self.ids)
 
 
 class PredictionService:
@@ -150,7 +157,7 @@ class PredictionService:
             return await self._judge_and_keep(request, None)
         reserved = await finished(self._writer.reserve(request.key))
         if isinstance(reserved, StoredAnswer):
-            return Predicted(reserved.body, replayed=True)
+            return Predicted(request, replayed=reserved.body)
         try:
             return await self._judge_and_keep(request, reserved)
         except BaseException:
@@ -177,7 +184,7 @@ class PredictionService:
         ids: list[int] = []
         if entries or completion:
             ids = await finished(self._writer.submit(entries, completion))
-        return Predicted(request.answer(outcomes, ids), outcomes, ids)
+        return Predicted(request, outcomes, ids)
 
     async def _judge_all(self, request: PredictionRequest, question: Question) -> Sequence[Outcome]:
         size, deadline = question.image_size, self._deadline(request.within)

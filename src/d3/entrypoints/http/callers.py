@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from litestar.connection import ASGIConnection
@@ -20,14 +20,16 @@ def caller_of(request: ASGIConnection[Any, Any, Any, Any]) -> Caller:
     return caller
 
 
-def requires(scope: Scope) -> Callable[[ASGIConnection[Any, Any, Any, Any], Any], None]:
+def requires(scope: Scope) -> Callable[[ASGIConnection[Any, Any, Any, Any], Any], Awaitable[None]]:
     """A guard of handlers: it refuses callers without the scope before any body is read.
+
+    It is asynchronous, because the framework runs other guards on a thread.
 
     The guard raises:
         AccessForbidden: the caller's key does not have the scope.
     """
 
-    def guard(connection: ASGIConnection[Any, Any, Any, Any], _: Any) -> None:
+    async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: Any) -> None:
         scope_of: Any = connection.scope
         if scope_of["method"] != "OPTIONS":  # a preflight carries no key and does nothing
             caller_of(connection).check(scope)

@@ -209,7 +209,7 @@ async def _predict(
 
 
 def _answer(predicted: Predicted) -> Answer:
-    headers = [(b"idempotency-replayed", b"true")] if predicted.replayed else []
+    headers = [(b"idempotency-replayed", b"true")] if predicted.replayed is not None else []
     return Answer(predicted.body, headers)
 
 

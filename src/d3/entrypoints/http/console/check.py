@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from litestar import Controller, Request, get, post
 from litestar.response import Redirect, Template
 
 from d3.domain.accounts import Scope
 from d3.domain.errors import D3Error
 from d3.entrypoints.http.api.inference import predict
+from d3.entrypoints.http.api.schemas import Prediction
 from d3.entrypoints.http.callers import caller_of
 from d3.entrypoints.http.console.problems import refusal
 from d3.entrypoints.http.console.rendering import PLACES, base_of, explains, page
@@ -42,7 +44,9 @@ class CheckPages(Controller):
             predicted = await predict(request, d3)
         except D3Error as error:
             return _page(request, d3, **refusal(request, error))
-        return Redirect(f"{base_of(request)}history/{predicted.ids[0]}", status_code=303)
+        # The id is in the body; a replayed response has nothing else.
+        found = msgspec.json.decode(predicted.body, type=Prediction)
+        return Redirect(f"{base_of(request)}history/{found.inference_id}", status_code=303)
 
 
 def _page(

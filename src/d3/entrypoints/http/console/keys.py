@@ -83,7 +83,9 @@ class KeyForm:
         return timedelta(days=int(self.days))
 
 
-def administrators(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+async def administrators(
+    connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler
+) -> None:
     """Keys and scans are for administrators.
 
     Raises:

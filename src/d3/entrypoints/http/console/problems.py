@@ -20,7 +20,7 @@ from d3.entrypoints.http.console.texts import PROBLEMS
 from d3.entrypoints.http.errors import Problem
 
 
-def people_only(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+async def people_only(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
     """To a program that wants no page there is none: it hears what it always heard."""
     if not wants_page(connection):
         raise NotFoundException
