@@ -64,5 +64,5 @@ def test_sqlite_is_refused_where_there_are_several_machines(
     refused = start("scan", tmp_path / "few", "--ray", cluster.address, "--no-report")
     _, err = refused.communicate(timeout=120)
     assert refused.returncode == 2
-    assert "SQLite serves one machine, and the Ray cluster has 2" in err.decode()
+    assert "works on one machine only, but the Ray cluster has 2" in err.decode()
     assert "PostgreSQL" in err.decode()
