@@ -94,7 +94,7 @@ def serve(
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # uvicorn would believe whoever sits on this machine; the gate asks
+        proxy_headers=False,  # uvicorn would trust every local proxy; the access middleware checks
         timeout_graceful_shutdown=_GRACE_SECONDS,
         lifespan="on",
         ssl_certfile=tls and tls[0],

@@ -1,4 +1,4 @@
-"""What the OpenAPI document shows of answers and errors."""
+"""Examples of responses and errors for the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ ANSWERS: dict[str, Any] = {
     },
     "getReadiness": {"ready": True, "missing": []},
 }
-"""The answer that succeeds, by operation id."""
+"""Examples of successful responses, by operation id."""
 
 ERRORS: dict[int, tuple[str, str]] = {
     400: (
@@ -216,4 +216,4 @@ ERRORS: dict[int, tuple[str, str]] = {
         ),
     ),
 }
-"""A code and a sentence that each status may carry."""
+"""An example of a code and a message for each error status."""

@@ -1,4 +1,4 @@
-"""``/health``: for people, for orchestrators, for Prometheus."""
+"""``/health`` and ``/metrics``: the state of the service."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from d3.entrypoints.http.services import D3, Services
 
 
 class HealthController(Controller):
-    """Whether the service lives and can answer."""
+    """The state of the service."""
 
     tags = ("health",)
 
@@ -72,7 +72,7 @@ class HealthController(Controller):
 
 
 async def readiness(d3: Services) -> Readiness:
-    """Whether images can be judged now, and what is missing."""
+    """Whether images can be judged now, and what is missing if not."""
     missing = []
     model = d3.host.loaded()
     if model is None:

@@ -1,4 +1,4 @@
-"""``/api/inference``: what was judged before, page by page, one by one, counted and exported."""
+"""``/api/inference``: the history of results, its statistics and exports."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def provide_filter(  # noqa: PLR0917  a query's parameters, one by one
     q: Q = None,
     verdict: VerdictIs = None,
 ) -> HistoryFilter:
-    """Which results are meant, from the query; nobody's but the caller's own.
+    """The filter from the query, limited to the results that the caller may see.
 
     Raises:
         AccessForbidden: the caller may read none.
@@ -123,14 +123,14 @@ def provide_filter(  # noqa: PLR0917  a query's parameters, one by one
 
 
 def sees(request: Request[Any, Any, Any], scope: Scope = Scope.READ) -> int | None:
-    """Whose results the caller may see, if any: one account's, or all."""
+    """Whose results the caller may see: a user's id, or None for all."""
     caller = caller_of(request)
     caller.check(scope)
     return caller.sees
 
 
 def _time(text: str | None) -> datetime | None:
-    """A time of RFC 3339; the framework would take numbers for times too."""
+    """A time as in RFC 3339. The framework would also take numbers for times."""
     return msgspec.convert(text, datetime) if text is not None else None
 
 
@@ -141,7 +141,7 @@ def _export(
     media_type: str,
     shape: str,
 ) -> HTTPRouteHandler:
-    """The handler that exports what matches, in one format."""
+    """A handler that exports the matching results in one format."""
 
     @get(
         f"/history.{ending}",
@@ -257,7 +257,7 @@ class HistoryController(Controller):
 
 
 def checked_id(text: str) -> int:
-    """A result's id, out of an address.
+    """A result's id from the URL.
 
     Raises:
         ResultNotFound: no result ever had it.

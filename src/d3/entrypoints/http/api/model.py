@@ -1,4 +1,4 @@
-"""``/api/model``: what is loaded, what could be, and new ones."""
+"""``/api/model``: the loaded model, the registry's models, and uploads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document: what handlers cannot say by their types, and the interactive page."""
+"""The OpenAPI document: what the handlers' types do not say, and the interactive page."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _problem(status: int) -> dict[str, Any]:
 
 
 def problems(*statuses: int) -> dict[int, ResponseSpec]:
-    """The errors a handler may answer, each with the one error body."""
+    """The error responses of a handler."""
     return {
         status: ResponseSpec(
             Problem,
@@ -101,7 +101,7 @@ def problems(*statuses: int) -> dict[int, ResponseSpec]:
 
 
 def responses(success: type[msgspec.Struct], *statuses: int) -> dict[int, ResponseSpec]:
-    """The answer that a handler encodes by itself, and the errors it may answer."""
+    """The response that a handler encodes itself, and its error responses."""
     spec = ResponseSpec(
         success, description="Request fulfilled, document follows", generate_examples=False
     )
@@ -131,10 +131,10 @@ def _form(
 
 @dataclass
 class DescribedOperation(Operation):
-    """An operation whose answer is shown by an example."""
+    """An operation with an example of its response."""
 
     def __post_init__(self) -> None:
-        """Put the example beside the answer that succeeds."""
+        """Add the example to the successful response."""
         success = (self.responses or {}).get("200")
         example = ANSWERS.get(self.operation_id or "")
         if isinstance(success, OpenAPIResponse) and success.content and example is not None:
@@ -226,13 +226,13 @@ class TextOperation(Operation):
 
 
 class InteractivePage(OpenAPIRenderPlugin):
-    """Swagger UI from the installed package: no outside address is asked for anything."""
+    """Swagger UI from the installed package; nothing is loaded from elsewhere."""
 
     def __init__(self) -> None:
         super().__init__(path="/")
 
     def receive_router(self, router: Router) -> None:
-        """Serve the page's scripts and styles beside it."""
+        """Serve the page's scripts and styles."""
         spec = find_spec("swagger_ui")
         assert spec is not None
         assert spec.origin is not None
@@ -242,8 +242,8 @@ class InteractivePage(OpenAPIRenderPlugin):
         )
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
-        """The page; the document itself is fetched by it."""
-        # Relative to the page, since not every parent tells beneath which prefix it mounted us.
+        """The page, which loads the document."""
+        # Relative to the page: not every parent application passes on the prefix of its mount.
         base = "." if _address(request).endswith("/") else "schema"
         title = openapi_schema["info"]["title"]
         return f"""<!doctype html>
@@ -267,10 +267,10 @@ SwaggerUIBundle({{url: "{base}/openapi.json", dom_id: "#page", deepLinking: true
 
 
 class Document(JsonRenderPlugin):
-    """The document, with this service's own address wherever it is mounted."""
+    """The document, with a server URL that is right under any prefix."""
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
-        """The document; its server's address is relative to its own."""
+        """The document. Its server URL is relative to its own URL."""
         return super().render(request, openapi_schema | {"servers": [{"url": ".."}]})
 
 
@@ -280,7 +280,7 @@ def _address(request: Request[Any, Any, Any]) -> str:
 
 
 def configuration(version: str) -> OpenAPIConfig:
-    """How the document is made and where it is shown."""
+    """The configuration of the document and its page."""
     return OpenAPIConfig(
         title="D3",
         version=version,

@@ -141,7 +141,7 @@ _read_result_item = reader_of(ScanResultItem)
 
 
 def scan_item(scan: Scan) -> ScanItem:
-    """A scan as the service answers it."""
+    """The response's form of a scan."""
     counts = scan.counts
     return ScanItem(
         id=scan.name,
@@ -166,7 +166,7 @@ def scan_item(scan: Scan) -> ScanItem:
 
 
 def result_page(rows: list[ScanRow], limit: int) -> ScanResultPage:
-    """Rows as the service answers them; a full page may be followed by another."""
+    """The response's form of rows; a full page may be followed by another."""
     items = [ScanResultItem(*_read_result_item(row)) for row in rows]
     last = rows[-1].uri if len(rows) == limit else None
     return ScanResultPage(count=len(items), next_cursor=last, results=items)

@@ -1,4 +1,4 @@
-"""``/api/scans``: whole buckets judged in the background, one row for each image."""
+"""``/api/scans``: bulk scans in the background, with one row for each image."""
 
 from __future__ import annotations
 
@@ -146,9 +146,9 @@ def _start(d3: Services, asked: ScanRequest) -> Scan:
 
 
 def _checked_source(source: str, settings: Settings) -> str:
-    """A source that callers may name: an S3 prefix, or a folder below the one that is opened.
+    """Check a source: an S3 prefix, or a folder below ``D3_SCAN_FOLDER``.
 
-    Anything else of this machine stays closed, and nobody learns whether it is there.
+    For other paths the error does not reveal whether they exist.
     """
     _storable(source)
     if source.startswith(S3_SCHEME):

@@ -339,7 +339,7 @@ class Readiness(Struct, kw_only=True):
 
 
 def reader_of(answer: type[Struct]) -> Callable[[object], tuple[Any, ...]]:
-    """What reads the fields of an answer from a record, in order: both have them by one name."""
+    """A function that reads a response's fields, in order, from a record with the same names."""
     return attrgetter(*answer.__struct_fields__)
 
 
@@ -348,12 +348,12 @@ _read_history_item = reader_of(HistoryItem)
 
 
 def result_of(detection: Detection, *, cached: bool) -> Result:
-    """A detection as the service answers it; its fields are read by their names."""
+    """The response's form of a detection."""
     return Result(cached, *_read_result(detection))
 
 
 def explanation_of(heatmap: Heatmap) -> Explanation:
-    """A heat map as the service answers it."""
+    """The response's form of a heat map."""
     return Explanation(
         meaning=heatmap.meaning,
         values=[[round(one, 4) for one in row] for row in heatmap.values.tolist()],
@@ -363,12 +363,12 @@ def explanation_of(heatmap: Heatmap) -> Explanation:
 
 
 def history_item(entry: HistoryEntry) -> HistoryItem:
-    """An entry of the history as the service answers it."""
+    """The response's form of an entry of the history."""
     return HistoryItem(*_read_history_item(entry))
 
 
 def stats_of(statistics: Statistics) -> StatsBody:
-    """Statistics as the service answers them."""
+    """The response's form of statistics."""
     series = statistics.series
     return StatsBody(
         **_totals(statistics),
@@ -377,7 +377,7 @@ def stats_of(statistics: Statistics) -> StatsBody:
 
 
 def details_of(summary: ModelSummary) -> ModelDetails:
-    """A model as the service lists it."""
+    """The response's form of a model in the registry."""
     manifest = summary.manifest
     return ModelDetails(
         name=manifest.name,
@@ -403,7 +403,7 @@ def architecture_of(manifest: Manifest) -> str:
 
 
 def model_of(reference: ModelReference) -> Model:
-    """A model as the service names it."""
+    """The response's form of a model's reference."""
     return Model(name=reference.name, version=reference.version, sha256=reference.sha256)
 
 

@@ -1,4 +1,4 @@
-"""The console: pages for people at ``/``, made on the server, with all they need in the package."""
+"""The console: server-rendered pages at ``/``, with all scripts and styles in the package."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _A_YEAR = 365 * 24 * 3600
 
 
 def pages() -> Router:
-    """Every page; none stands in the OpenAPI document."""
+    """The router of all pages. They are not in the OpenAPI document."""
     return Router(
         path="/",
         route_handlers=[
@@ -44,7 +44,7 @@ def pages() -> Router:
 
 
 def assets() -> Router:
-    """Scripts, styles and pictures; their addresses change with their content."""
+    """The router of scripts, styles and images. Their URLs change with their content."""
     return create_static_files_router(
         path="/console",
         directories=[STATIC],

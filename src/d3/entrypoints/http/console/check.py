@@ -1,4 +1,4 @@
-"""The first page: images in, verdicts out. Scripts use the API; without them a form does."""
+"""The first page, where images are checked: by a script over the API, or by a plain form."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class CheckPages(Controller):
 
     @get("/")
     async def check(self, request: Request[Any, Any, Any], d3: D3) -> Template | Redirect:
-        """The page; who may not check is led to what they may see."""
+        """The page. A caller who may not check images is redirected to a page that they may see."""
         caller = caller_of(request)
         if not caller.may(Scope.PREDICT):
             for _, address, scope in PLACES:
@@ -38,7 +38,7 @@ class CheckPages(Controller):
 
     @post("/", status_code=200, request_max_body_size=None)
     async def upload(self, request: Request[Any, Any, Any], d3: D3) -> Template | Redirect:
-        """Judge the form's image and go to its result; for browsers without scripts."""
+        """Judge the form's image and redirect to its result, for browsers without scripts."""
         try:
             caller_of(request).check(Scope.PREDICT)
             predicted = await predict(request, d3)

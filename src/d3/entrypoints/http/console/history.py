@@ -42,11 +42,11 @@ _COLUMNS = {SortKey.IMAGE_NAME: "asc", SortKey.PREDICTION: "desc", SortKey.CREAT
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column that the table can be put in order by.
+    """A column by which the table can be sorted.
 
     Attributes:
-        state: how the table is in order by it, in the words of ``aria-sort``.
-        query: of the address that puts it in order by it, or the other way round.
+        state: the table's order by this column, as a value of ``aria-sort``.
+        query: of the URL that sorts by this column, or reverses its order.
     """
 
     state: str
@@ -55,15 +55,15 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a page's form asks for, as it was typed; empty is everything.
+    """The filter of the page's form, as typed. An empty field does not filter.
 
     Attributes:
-        verdict: a verdict's word.
+        verdict: a verdict.
         model: a model's name.
         since: first day, ISO 8601.
-        until: last day, likewise.
-        q: how the image's name begins.
-        sort: what the table is put in order by, as the API names it.
+        until: last day, ISO 8601.
+        q: the beginning of the image's name.
+        sort: the column to sort by, as the API names it.
         order: ``asc`` or ``desc``.
     """
 
@@ -77,7 +77,7 @@ class Asked:
 
     @classmethod
     def of(cls, request: Request[Any, Any, Any]) -> Asked:
-        """From the page's address; verdicts and orders that do not exist are passed over."""
+        """Read the filter from the URL; unknown verdicts and orders are ignored."""
         query = {name: str(request.query_params.get(name, "")) for name in cls.__slots__}
         if query["verdict"] not in VERDICTS:
             query["verdict"] = ""
@@ -86,10 +86,10 @@ class Asked:
         return cls(**query)
 
     def api(self) -> dict[str, str]:
-        """The same in the words of the API's calls.
+        """The filter as query parameters of the API.
 
         Raises:
-            RequestInvalid: a day that no calendar has.
+            RequestInvalid: a day does not exist.
         """
         try:
             since = date.fromisoformat(self.since) if self.since else None
@@ -106,7 +106,7 @@ class Asked:
         return {name: text for name, text in words.items() if text}
 
     def where(self, request: Request[Any, Any, Any]) -> HistoryFilter:
-        """Which results are meant; nobody's but the caller's own."""
+        """The filter, limited to the results that the caller may see."""
         words: dict[str, Any] = self.api()
         if "verdict" in words:
             words["verdict"] = Verdict(words["verdict"])
@@ -114,11 +114,11 @@ class Asked:
 
     @property
     def sorting(self) -> Order:
-        """The order of the table; the newest first, unless another was chosen."""
+        """The order of the table; newest first by default."""
         return Order(SortKey(self.sort), self.order == "desc") if self.sort else NEWEST_FIRST
 
     def columns(self) -> dict[str, Column]:
-        """The columns that the table can be put in order by, by the API's name."""
+        """The columns by which the table can be sorted, by their names in the API."""
         now = self.sorting
         found: dict[str, Column] = {}
         for name, first in _COLUMNS.items():
@@ -132,7 +132,7 @@ class Asked:
         return found
 
     def query(self, **more: str) -> str:
-        """The query of an address that asks the same, with what is given besides."""
+        """The query string of this filter, with further parameters."""
         own = {name: getattr(self, name) for name in self.__slots__}
         return urlencode({name: text for name, text in (own | more).items() if text})
 
@@ -144,7 +144,7 @@ class HistoryPages(Controller):
 
     @get("/")
     async def table(self, request: Request[Any, Any, Any], d3: D3) -> Template:
-        """A page of the history, from the newest or from where a cursor stands."""
+        """A page of the history, from the newest result or from a cursor."""
         asked = Asked.of(request)
         cursor = str(request.query_params.get("cursor", ""))
         where, order = asked.where(request), asked.sorting
@@ -190,7 +190,7 @@ class HistoryPages(Controller):
     async def delete(
         self, request: Request[Any, Any, Any], d3: D3, result_id: FromPath[str]
     ) -> Redirect:
-        """Remove one result for good, and go back to the page of the history it stood on."""
+        """Delete one result and redirect to the page of the history that listed it."""
         whose = sees(request, Scope.PREDICT)
         await d3.query(d3.history.delete, checked_id(result_id), whose)
         cursor = str(request.query_params.get("cursor", ""))
@@ -199,7 +199,7 @@ class HistoryPages(Controller):
 
 
 def facts_of(entry: HistoryEntry) -> list[tuple[str, str | None]]:
-    """Everything recorded of a result, in words; None for what was not recorded."""
+    """The recorded facts of a result as texts; None for facts that were not recorded."""
     model = entry.model
     facts: dict[str, str | None] = {
         "image_name": entry.image_name,
@@ -232,7 +232,7 @@ def facts_of(entry: HistoryEntry) -> list[tuple[str, str | None]]:
 
 
 def _address_bar(request: Request[Any, Any, Any], wanted: str) -> dict[str, str]:
-    """What htmx writes into the address bar: tidy, and no place twice, so that Back goes back."""
+    """The URL that htmx shows in the address bar, so that the browser's Back works."""
     current = request.headers.get("hx-current-url")
     if current is None:
         return {}
@@ -248,7 +248,7 @@ def _maybe(value: _N | None, form: Callable[[_N], str]) -> str | None:
 
 
 async def _model_names(d3: Services) -> list[str]:
-    """Names to choose from; a store that is away leaves none, and the name can be typed."""
+    """The models' names for the form; none if the store is unavailable."""
     try:
         return [one.manifest.name for one in await d3.chore(d3.models.list)]
     except D3Error:

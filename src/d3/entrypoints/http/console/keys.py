@@ -1,4 +1,4 @@
-"""API keys for administrators: who has which, new ones, and taking them back."""
+"""API keys for administrators: list, create and revoke."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Row:
     """A key in the table.
 
     Attributes:
-        key: as it is kept.
-        username: whose it is.
-        state: how it stands now.
+        key: as stored.
+        username: of the key's owner.
+        state: its current state.
     """
 
     key: ApiKey
@@ -44,14 +44,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class KeyForm:
-    """What the form says, as it was typed.
+    """The form for a new key, as typed.
 
     Attributes:
-        username: whose key it is to be.
-        name: what it is called.
-        scopes: what it is to allow.
-        days: after which it ends; empty: never.
-        new_user: whether the account is made if there is none.
+        username: of the key's owner.
+        name: of the key.
+        scopes: what the key allows.
+        days: until the key expires; empty for never.
+        new_user: whether to create the user if there is none.
     """
 
     username: str = ""
@@ -62,17 +62,17 @@ class KeyForm:
 
     @classmethod
     async def of(cls, request: Request[Any, Any, Any]) -> KeyForm:
-        """From a request's body."""
+        """Read the form from a request's body."""
         sent = await request.form()
         texts = {name: str(sent.get(name, "")).strip() for name in ("username", "name", "days")}
         scopes = tuple(str(one) for one in sent.getall("scope", []))
         return cls(**texts, scopes=scopes, new_user="new_user" in sent)
 
     def lifetime(self) -> timedelta | None:
-        """How long the key is to live.
+        """The lifetime of the key.
 
         Raises:
-            AccountInvalid: no whole number of days that could be.
+            AccountInvalid: the days are not a valid whole number.
         """
         if not self.days:
             return None
@@ -86,10 +86,10 @@ class KeyForm:
 async def administrators(
     connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler
 ) -> None:
-    """Keys and scans are for administrators.
+    """A guard: only administrators may see keys and scans.
 
     Raises:
-        AccessForbidden: the caller is none; without a key the error says how to become one.
+        AccessForbidden: the caller is no administrator. The error says how to become one.
     """
     caller = caller_of(connection)
     if caller.key_id is None and not caller.may(Scope.ADMIN):
@@ -105,13 +105,13 @@ class KeyPages(Controller):
 
     @get("/")
     async def keys(self, request: Request[Any, Any, Any], d3: D3) -> Template:
-        """Every key and the form for a new one."""
+        """The list of keys and the form for a new one."""
         done = str(request.query_params.get("done", ""))
         return await _page(request, d3, form=KeyForm(), done=done)
 
     @post("/", status_code=200, request_max_body_size=_MOST_BYTES)
     async def create(self, request: Request[Any, Any, Any], d3: D3) -> Template:
-        """Make a key; this answer alone shows it."""
+        """Create a key. Only this response shows it."""
         form = await KeyForm.of(request)
         try:
             made = await d3.query(_create, d3.accounts, form)
@@ -123,7 +123,7 @@ class KeyPages(Controller):
     async def revoke(
         self, request: Request[Any, Any, Any], d3: D3, key_id: FromPath[str]
     ) -> Template | Redirect:
-        """Take a key back for good."""
+        """Revoke a key."""
         try:
             await d3.query(d3.accounts.revoke_key, key_id)
         except KeyNotFound as error:
@@ -140,7 +140,7 @@ def _create(accounts: AccountService, form: KeyForm) -> IssuedKey:
 
 
 def _rows(accounts: AccountService) -> tuple[list[str], Sequence[Row]]:
-    """The usernames; and every key, those that open something first, newest first."""
+    """The usernames, and the keys: valid ones first, then by age, newest first."""
     names, now = {user.id: user.username for user in accounts.users()}, accounts.now()
     rows = [Row(key, names.get(key.user_id, "?"), key.state(now)) for key in accounts.keys(None)]
     rows.sort(key=lambda row: row.key.created_at, reverse=True)

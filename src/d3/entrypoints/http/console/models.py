@@ -1,4 +1,4 @@
-"""The model in use and those it could be: load, unload, choose, verify, upload."""
+"""Models: load, unload, choose the default, verify, upload."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from d3.entrypoints.http.services import D3, Services
 
 
 class ModelForm(Struct):
-    """Which model a button stands for."""
+    """The form of a button: the name of its model."""
 
     name: str = ""
 
@@ -39,7 +39,7 @@ class ModelPages(Controller):
 
     @get("/")
     async def models(self, request: Request[Any, Any, Any], d3: D3) -> Template:
-        """Every model, and the one that answers."""
+        """The list of models, and the one that is loaded."""
         return await _page(request, d3, done=str(request.query_params.get("done", "")))
 
     @post("/load", status_code=200)
@@ -57,7 +57,7 @@ class ModelPages(Controller):
 
     @post("/use", status_code=200)
     async def use(self, request: Request[Any, Any, Any], d3: D3, data: Sent) -> Template | Redirect:
-        """Make a model the one that answers when none is named."""
+        """Make a model the default."""
         name = data.name
         return await _do(request, d3, "use", lambda: d3.models.use(checked_name(name)))
 
@@ -71,7 +71,7 @@ class ModelPages(Controller):
 
     @post("/upload", status_code=200, request_max_body_size=None)
     async def upload(self, request: Request[Any, Any, Any], d3: D3) -> Template | Redirect:
-        """Store a head as a model; scripts use the API instead, and show progress."""
+        """Store an uploaded head as a model. Scripts use the API instead and show progress."""
         try:
             await ModelController.upload.fn(self, request, d3)
         except D3Error as error:

@@ -1,4 +1,4 @@
-"""Errors as pages, for people alone; and the way to the sign-in page for those it would help."""
+"""Errors as pages, for browsers only, and redirects to the sign-in page."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from d3.entrypoints.http.errors import Problem
 
 
 async def people_only(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """To a program that wants no page there is none: it hears what it always heard."""
+    """A guard: clients that do not accept HTML get 404, as if there were no console."""
     if not wants_page(connection):
         raise NotFoundException
 
 
 def wants_page(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
-    """Whether HTML is welcome: a browser says so, and who says nothing takes anything."""
+    """Whether the client accepts HTML. A client without an Accept header accepts everything."""
     kinds = [
         one.partition(";")[0].strip() for one in connection.headers.get("accept", "*/*").split(",")
     ]
@@ -37,7 +37,7 @@ def wants_page(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
 def problem_of(
     request: Request[Any, Any, Any], error: Exception
 ) -> tuple[Problem, Response[bytes]]:
-    """What went wrong, as every face says it, and the answer that programs get."""
+    """The problem, and the response that programs get."""
     handlers = errors.HANDLERS
     handler = next(handlers[kind] for kind in type(error).__mro__ if kind in handlers)
     response: Response[bytes] = handler(request, error)
@@ -45,12 +45,12 @@ def problem_of(
 
 
 def sentence_of(problem: Problem) -> str:
-    """What people read: our own words for a page where there are some."""
+    """The sentence for people: the console's own if it has one for this code."""
     return PROBLEMS.get(problem.code, problem.error)
 
 
 def refusal(request: Request[Any, Any, Any], error: D3Error) -> dict[str, Any]:
-    """What :func:`page` takes to say on a page what went wrong there."""
+    """The arguments of :func:`page` that show an error on a page."""
     problem, response = problem_of(request, error)
     return {
         "status": problem.status,
@@ -60,11 +60,11 @@ def refusal(request: Request[Any, Any, Any], error: D3Error) -> dict[str, Any]:
 
 
 def answer_refused(application: Litestar, scope: Any, error: D3Error) -> ASGIApp | None:
-    """What the gate answers people whom it refuses; None where a program asks, or no text helps.
+    """The response of the access middleware to a refused browser; None for a program.
 
     Args:
-        application: whose pages these are.
-        scope: of the request, which the application has not seen.
+        application: the Litestar application.
+        scope: of the request, which has not reached the application.
         error: why it was refused.
     """
     seen: Any = {**scope, "app": application, "litestar_app": application}
@@ -78,9 +78,9 @@ def answer_refused(application: Litestar, scope: Any, error: D3Error) -> ASGIApp
 
 
 def _to_sign_in(request: Request[Any, Any, Any], error: AccessRefused) -> Response[Any]:
-    """The way to the sign-in page, and from there back to where somebody wanted to go."""
+    """A redirect to the sign-in page, which leads back to the page that was asked for."""
     path = request.scope["path"].lstrip("/")
-    if request.method in ("GET", "HEAD"):  # the page itself; after anything else, its section's
+    if request.method in ("GET", "HEAD"):  # back to the page; after a POST, to its section
         query = request.scope["query_string"].decode("latin-1")
         path = f"{path}?{query}" if query else path
     else:
@@ -88,7 +88,7 @@ def _to_sign_in(request: Request[Any, Any, Any], error: AccessRefused) -> Respon
     why = error.reason if isinstance(error, SessionEnded) else ""
     wanted = urlencode({name: text for name, text in (("to", path), ("why", why)) if text})
     place = f"{base_of(request)}sign-in{'?' if wanted else ''}{wanted}"
-    if _by_htmx(request):  # it would follow a redirect and look for its part of the page there
+    if _by_htmx(request):  # htmx would follow a redirect and look for a part of the page in it
         return Response(b"", status_code=401, headers=HEADERS | {"HX-Redirect": place})
     return Redirect(place, status_code=303, headers=HEADERS)
 

@@ -1,4 +1,4 @@
-"""How a page is made: templates, what every template sees, and the headers of every answer."""
+"""Rendering of pages: templates, their common context, and the headers of every page."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HEADERS = {
     "Cache-Control": "no-store",
     "Vary": "Accept",
 }
-"""Of every page: nothing inline runs, nothing outside is asked, nobody frames it."""
+"""Headers of every page: no inline scripts, no foreign resources, no framing."""
 
 PLACES = (
     ("check", "", Scope.PREDICT),
@@ -41,7 +41,7 @@ PLACES = (
     ("scans", "scans", Scope.ADMIN),
     ("keys", "keys", Scope.ADMIN),
 )
-"""The pages of the navigation: name, way from the root, and what one must be allowed to see it."""
+"""The pages of the navigation: name, path from the root, and the scope that each needs."""
 
 _HARDLY = 0.0005
 _KIB = 1024
@@ -86,12 +86,12 @@ def page(
     """A page of the console.
 
     Args:
-        request: which it answers.
-        d3: what the service works with.
-        name: of the template and, where it has one, of its place in the navigation.
-        status: of the answer.
-        headers: beside :data:`HEADERS`.
-        context: what the template needs beside what all of them see.
+        request: the request.
+        d3: the services.
+        name: of the template, and of its entry in the navigation if it has one.
+        status: of the response.
+        headers: besides :data:`HEADERS`.
+        context: what the template needs besides the common context.
     """
     return Template(
         f"{name}.html.j2",
@@ -111,9 +111,9 @@ def page(
 
 
 def base_of(request: Request[Any, Any, Any]) -> str:
-    """The way from a page to the console's root, ending with a slash.
+    """The relative path from a page to the console's root, ending with a slash.
 
-    Relative, since not every parent tells beneath which prefix it mounted the service.
+    It is relative because not every parent application passes on the prefix of its mount.
     """
     address = (request.scope.get("raw_path") or request.scope["path"].encode()).decode("latin-1")
     address = address.partition("?")[0]
@@ -131,20 +131,20 @@ def explains(d3: Services) -> bool:
 
 
 def visitor_of(request: Request[Any, Any, Any]) -> Caller:
-    """Who looks at a page; nobody, where the gate let nobody in."""
+    """The caller, or an unauthenticated one if the request was refused."""
     caller: Caller = request.scope["state"].get("caller", UNAUTHENTICATED)
     return caller
 
 
 def _way_back_to(request: Request[Any, Any, Any]) -> str:
-    """The way from the console's root to this page, to come back to."""
+    """The path from the console's root to this page, to return to."""
     query = request.scope["query_string"].decode("latin-1")
     path = request.scope["path"].lstrip("/")
     return f"{path}?{query}" if query and request.method == "GET" else path
 
 
 def percent(share: float) -> str:
-    """A probability for people; never quite 0 or 100 unless it is exactly that."""
+    """A probability as text. It is 0 or 100 percent only if it is exactly that."""
     if 0 < share < _HARDLY:
         return "< 0.1 %"
     if 1 - _HARDLY < share < 1:
@@ -153,12 +153,12 @@ def percent(share: float) -> str:
 
 
 def seconds(duration: float) -> str:
-    """A duration for people."""
+    """A duration as text."""
     return f"{1000 * duration:.0f} ms" if duration < 1 else f"{duration:.1f} s"
 
 
 def size(number: int) -> str:
-    """A number of bytes for people."""
+    """A number of bytes as text."""
     if number < _KIB:
         return f"{number} bytes"
     if number < _KIB**2:
@@ -167,12 +167,12 @@ def size(number: int) -> str:
 
 
 def moment(when: datetime) -> str:
-    """A time for people, in UTC."""
+    """A time as text, in UTC."""
     return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _fingerprint() -> str:
-    """Changes with any asset, so that browsers may keep them for good."""
+    """A hash of all assets for their URLs, so that browsers can cache them for ever."""
     digest = hashlib.sha256()
     for path in sorted(STATIC.iterdir()):
         digest.update(path.read_bytes())

@@ -1,4 +1,4 @@
-"""Bulk scans: how far they are, and stopping them."""
+"""Bulk scans: their progress, and cancelling them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ScanPages(Controller):
 
     @get("/")
     async def scans(self, request: Request[Any, Any, Any], d3: D3) -> Template:
-        """The newest scans; while one is running the page asks again by itself."""
+        """The newest scans. The page reloads the list while a scan is running."""
         found = await d3.query(d3.scan_ledger.newest, _MOST)
         return page(
             request,
@@ -40,7 +40,7 @@ class ScanPages(Controller):
     async def cancel(
         self, request: Request[Any, Any, Any], d3: D3, name: FromPath[str]
     ) -> Redirect:
-        """Have a scan's workers stop when their shard is done."""
+        """Cancel a scan. Its workers stop after their current shard."""
         found = await d3.query(d3.scans.cancel, name)
         done = f"scan_{found.state.value}"
         return Redirect(f"{base_of(request)}scans?done={done}", status_code=303)

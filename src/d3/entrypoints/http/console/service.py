@@ -1,4 +1,4 @@
-"""How the service is, what it takes, and where programs find it."""
+"""The service: its health, its limits and its API."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ServicePages(Controller):
 
     @get("/")
     async def service(self, request: Request[Any, Any, Any], d3: D3) -> Template:
-        """Health at a glance."""
+        """The page."""
         found = await readiness(d3)
         return page(
             request,

@@ -1,4 +1,4 @@
-"""Signing in with an API key, and out: a cookie that holds no key."""
+"""Signing in with an API key and out, by a session cookie that does not hold the key."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _REASONS = ("expired", "revoked", "disabled", "over")
 
 
 class SignInForm(Struct):
-    """What somebody typed, and where they wanted to go."""
+    """The key that was typed, and the page to return to."""
 
     key: str = ""
     to: str = ""
@@ -44,7 +44,7 @@ class SignInPages(Controller):
 
     @get("/sign-in")
     async def form(self, request: Request[Any, Any, Any], d3: D3) -> Template:
-        """Ask for a key; say why, if a session has ended."""
+        """The form for a key, with the reason if a session has ended."""
         why = str(request.query_params.get("why", ""))
         answer = _page(request, d3, str(request.query_params.get("to", "")), why=why)
         if why:
@@ -55,7 +55,7 @@ class SignInPages(Controller):
     async def sign_in(
         self, request: Request[Any, Any, Any], d3: D3, data: Sent
     ) -> Template | Redirect:
-        """Take a key, and give a session for it."""
+        """Check a key and start a session."""
         headers: list[tuple[bytes, bytes]] = []
         address = RequestTelemetry.of(request.scope).address
         try:
@@ -72,17 +72,17 @@ class SignInPages(Controller):
 
     @post("/sign-out", status_code=200)
     async def sign_out(self, request: Request[Any, Any, Any]) -> Redirect:
-        """Forget the session."""
+        """End the session."""
         return Redirect(f"{base_of(request)}sign-in", status_code=303, cookies=[_forgotten()])
 
     @get("/signed-in")
     async def signed_in(self, request: Request[Any, Any, Any], d3: D3) -> Template:
-        """For who signed in beside a page that waits for it."""
+        """The page after signing in next to another page that waits for it."""
         return page(request, d3, "signed_in")
 
 
 def place_of(text: str) -> str:
-    """A way within the console, from its root; whatever else is asked for is the root."""
+    """A path within the console; empty, which is its root, for anything else."""
     return text if _PLACE.fullmatch(text) and ".." not in text else ""
 
 
@@ -110,16 +110,16 @@ def _page(  # noqa: PLR0917
 
 
 def _by_https(request: Request[Any, Any, Any]) -> bool:
-    """Whether the browser came by HTTPS; a proxy that ends TLS leaves the page's origin alone."""
+    """Whether the browser used HTTPS; behind a TLS proxy the Origin header shows it."""
     by_proxy = request.headers.get("origin", "").startswith("https://")
     return by_proxy or request.scope["scheme"] == "https"
 
 
 def _cookie(value: str, *, secure: bool = False, max_age: int | None = None) -> Cookie:
-    """The session's cookie, gone when the browser closes.
+    """The session cookie, which ends with the browser.
 
-    Without a path the browser takes the folder of the page that set it, which is the console's root
-    beneath whatever prefix; a parent need not tell us which that is.
+    It has no path, so the browser uses the folder of the sign-in page. That is the console's root
+    under any prefix of a parent application.
     """
     return Cookie(
         SESSION_COOKIE,

@@ -1,4 +1,4 @@
-"""How much was judged, and how it came out: totals, their course in time, and how scores lie."""
+"""Statistics: totals, their course over time, and the distribution of predictions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class StatisticsPages(Controller):
 
     @get("/")
     async def statistics(self, request: Request[Any, Any, Any], d3: D3) -> Template:
-        """The page for a range: one of a few, or from one day to another."""
+        """The page for a range of days."""
         asked = Asked.of(request)
         chosen = str(request.query_params.get("range", ""))
         if asked.since or asked.until:

@@ -1,4 +1,4 @@
-"""The console's words, kept in ``texts.toml``: another language would be another file."""
+"""The console's texts from ``texts.toml``. Another language would be another file."""
 
 from __future__ import annotations
 
