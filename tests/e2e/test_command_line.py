@@ -82,6 +82,9 @@ def test_one_bad_file_is_reported_and_the_rest_is_done(
     assert "error: missing.jpg: There is no such file. Check the path." in done.err
     assert "1 image" in done.err
     assert "2 could not be judged" in done.err
+    header, row = run("detect", "--model", "mine", "empty.png", good).out.splitlines()
+    assert header.startswith("VERDICT")
+    assert "gray_512.jpg" in row
 
 
 def test_standard_input_is_an_image(run: Run, pack: Path) -> None:

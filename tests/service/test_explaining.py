@@ -26,7 +26,8 @@ def test_the_heat_map_comes_on_request_and_is_the_librarys(home: Home, pack: Pat
     path = pack / "images/rgb_333x250.webp"
     with d3.D3(settings) as detector:
         expected = detector.explain(path, views=2)
-    with serving(create_app(settings)) as url, d3.Client(url) as client:
+    application = create_app(settings)
+    with serving(application) as url, d3.Client(url) as client:
         plain = client.predict(path, views=2)
         explained = client.predict(path, views=2, explain=True)
         kept = httpx.get(f"{url}/api/inference/result/{explained.inference_id}").json()
@@ -38,6 +39,12 @@ def test_the_heat_map_comes_on_request_and_is_the_librarys(home: Home, pack: Pat
         wrong = httpx.post(
             url + PREDICT, files={"file": path.read_bytes()}, data={"explain": "perhaps"}
         )
+        sent = {"files": {"file": path.read_bytes()}, "data": {"explain": "true"}}
+        drawn = httpx.post(url + PREDICT, headers={"Idempotency-Key": "drawn"}, **sent)
+        application.d3.explaining.begin = None  # a replay draws nothing again
+        replayed = httpx.post(url + PREDICT, headers={"Idempotency-Key": "drawn"}, **sent)
+    assert drawn.json()["explanation"]["values"]
+    assert replayed.content == drawn.content
     assert plain.explanation is UNSET
     assert explained.result.logit == pytest.approx(plain.result.logit)
     assert np.array(explained.explanation.values) == pytest.approx(expected.values, abs=1e-3)

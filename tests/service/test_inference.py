@@ -241,6 +241,15 @@ class TestIdempotencyKey:
         assert again.headers["idempotency-replayed"] == "true"
         assert service.rows() == 1
 
+    @pytest.mark.parametrize("call", [PREDICT, BATCH])
+    def test_the_stored_answer_needs_no_model(
+        self, service: Service, image: bytes, call: str
+    ) -> None:
+        first = self.send(service, image, "k-1", call)
+        assert service.http.post("/api/model/unload").status_code == 200
+        assert self.send(service, image, "k-1", call).content == first.content
+        assert_problem(self.send(service, image, "k-2", call), 503, "model_not_loaded")
+
     def test_another_body_is_refused(self, service: Service, image: bytes) -> None:
         self.send(service, image, "k-1")
         code = "idempotency_key_reused"

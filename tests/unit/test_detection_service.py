@@ -12,7 +12,13 @@ import pytest
 from d3.adapters.batching import Bounds, ThreadedQueue
 from d3.adapters.pillow import PillowDecoder
 from d3.domain.detections import Detection, Failure
-from d3.domain.errors import ImageDamaged, ImageUnsupported, ScoreUndefined, ThresholdInvalid
+from d3.domain.errors import (
+    ImageDamaged,
+    ImageUnsupported,
+    RequestInvalid,
+    ScoreUndefined,
+    ThresholdInvalid,
+)
 from d3.domain.images import Pixels
 from d3.domain.models import StoredModel
 from d3.domain.ports.detector import Detector, Logits
@@ -171,3 +177,24 @@ def test_more_views_are_averaged_and_their_spread_said(service: DetectionService
     assert four.logit == one.logit + (0 + 1 + 2 + 3) / 4 / 8
     assert four.spread > 0
     assert four.verdict == "uncertain"
+
+
+@pytest.mark.parametrize("one", ["a.jpg", Path("a.jpg"), b"bytes"])
+def test_one_image_is_not_taken_for_many(one: object, service: DetectionService) -> None:
+    with pytest.raises(RequestInvalid, match="several images"):
+        service.detect_many(one)  # type: ignore[arg-type]
+
+
+def test_a_huge_batch_reads_no_further_ahead_than_memory_allows(service: DetectionService) -> None:
+    taken = 0
+
+    def endless() -> Iterator[Pixels]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield grey(taken % 200)
+
+    outcomes = service.detect_many(endless(), batch_size=10**9)
+    next(outcomes)
+    outcomes.close()
+    assert taken <= 3 * 256

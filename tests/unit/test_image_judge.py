@@ -230,3 +230,16 @@ def test_what_the_cache_knows_is_not_scored(ask: Ask, detector: Held) -> None:
     assert second.detection.threshold == 0.9
     assert np.isfinite(second.detection.logit)
     assert detector.images == 1
+
+
+def test_what_one_that_left_began_is_remembered_all_the_same(
+    ask: Ask, detector: Held, queue: ThreadedQueue
+) -> None:
+    judge = ImageJudge(SystemClock(), MemoryResultCache(10, 10_000))
+    first = ask(PICTURE, judge=judge)
+    assert detector.began.wait(SECONDS)
+    assert first.cancel()
+    detector.may_score.set()
+    wait_until(lambda: all_slots_are_free(queue))
+    wait_until(lambda: ask(PICTURE, judge=judge).result(SECONDS).cached)
+    assert detector.images == 1

@@ -151,6 +151,8 @@ def absolute(path: str) -> str:
 def unreadable_folder(path: str, trouble: OSError, more: int = 0) -> FolderUnreadable:
     """The error for a folder that cannot be read, and so many more."""
     others = f" and {more:,} more" if more else ""
+    if isinstance(trouble, FileNotFoundError) and not more:
+        return FolderUnreadable(f"There is no folder {shown(path, 200)}.", "Check the path.")
     return FolderUnreadable(
         f"The folder {shown(path, 200)}{others} cannot be read ({trouble.strerror or trouble}).",
         "Check the folder's permissions and the disk.",

@@ -38,6 +38,7 @@ from d3.domain.services.lanes import LanePool
 from d3.domain.services.model_host import LoadedModel, ModelHost
 
 T = TypeVar("T")
+_LARGEST_BATCH = 256
 _WINDOW = 3
 """Batches of :meth:`DetectionService.detect_many` in work: one decoded, one scored, one waiting."""
 
@@ -247,10 +248,7 @@ class ImageJudge:
         while True:
             scoring, first = self._join(job, key, image)
             if first:
-                scored = await finished(scoring)
-                if self._cache is not None:
-                    self._cache.put(key, scored.logits[0].tolist())
-                return scored
+                return await finished(scoring)
             shared = await finished(_result_or_none(scoring))
             if shared is not None:
                 return shared
@@ -268,10 +266,14 @@ class ImageJudge:
                     return scoring, False
             place = key, job.lane
             scoring = self._in_flight[place] = job.use_slot(image)
-        scoring.add_done_callback(partial(self._forget, place))
+        scoring.add_done_callback(partial(self._finish, place))
         return scoring, True
 
-    def _forget(self, place: tuple[CacheKey, Lane], scoring: Future[Scored]) -> None:
+    def _finish(self, place: tuple[CacheKey, Lane], scoring: Future[Scored]) -> None:
+        """Remember the logits, also where the job that began this was cancelled meanwhile."""
+        known = not scoring.cancelled() and scoring.exception() is None
+        if known and self._cache is not None:
+            self._cache.put(place[0], scoring.result().logits[0].tolist())
         with self._lock:
             if self._in_flight.get(place) is scoring:
                 del self._in_flight[place]
@@ -386,7 +388,11 @@ class DetectionService:
         Raises:
             D3Error: at once where the arguments or the model are at fault, else from the iterator.
         """
-        if batch_size < 1:
+        if isinstance(sources, str | bytes | Path):
+            raise RequestInvalid(
+                "detect_many takes several images.", "Use detect, or put the image in a list."
+            )
+        if not isinstance(batch_size, int) or batch_size < 1:
             raise RequestInvalid(f"The batch size {batch_size} is not valid.", "Use 1 or more.")
         if errors not in ("raise", "return"):
             raise RequestInvalid(f"errors={errors!r} is not valid.", "Use 'raise' or 'return'.")
@@ -411,12 +417,13 @@ class DetectionService:
     ) -> Iterator[Detection | Failure]:
         submit = partial(self._pool.submit, lane=Lane.BULK)
         begun: deque[tuple[str, Future[Judged]]] = deque()
+        window = _WINDOW * min(batch_size, _LARGEST_BATCH)
         with self._host.using() as model:
             question = ask(model)
             try:
                 more = True
                 while more or begun:
-                    while more and len(begun) < _WINDOW * batch_size:
+                    while more and len(begun) < window:
                         source, name = next(named, (None, ""))
                         if more := source is not None:
                             judged = self._begin(

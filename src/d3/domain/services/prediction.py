@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from d3.domain.coroutines import finished, start
 from d3.domain.errors import D3Error, StorageFailed
@@ -56,7 +57,9 @@ class PredictionRequest:
         user_id: whose request this is.
         request_id: kept with each result.
         key: under which the same request gets the same answer; None where each is new.
-        judged: hears each outcome before it is kept; called on any thread.
+        judged: gets each outcome before it is stored; called on any thread.
+        prepare: begins what ``answer`` needs besides, such as a heat map; None for nothing. It is
+            not called if the request has been answered before.
     """
 
     uploads: Sequence[Upload]
@@ -70,6 +73,7 @@ class PredictionRequest:
     request_id: str | None = None
     key: IdempotencyKey | None = None
     judged: Callable[[Outcome], None] = lambda _: None
+    prepare: Callable[[], Future[Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +171,8 @@ class PredictionService:
     async def _judge_and_keep(
         self, request: PredictionRequest, reservation: Reservation | None
     ) -> Predicted:
+        if request.prepare is not None:
+            await finished(request.prepare())
         with self._host.held() as model:
             question = Question.of(model, threshold=request.threshold, views=request.views)
             outcomes = await self._judge_all(request, question)

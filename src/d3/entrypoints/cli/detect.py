@@ -74,7 +74,8 @@ def detect(
         )
         with progress("Judging", below_rows=True) as tell:
             for row, outcome in enumerate(outcomes):
-                tally[_show(outcome, first=row == 0, as_json=as_json)] += 1
+                shown = tally.total() > tally["error"]
+                tally[_show(outcome, first=not shown, as_json=as_json)] += 1
                 tell("Judging", row + 1, len(found.sources))
     _summarise(tally, found.passed_over, time.perf_counter() - begun)
     if manifest is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Any, TypeAlias
 
 import msgspec
@@ -12,7 +13,7 @@ from litestar import Controller, Request, post
 from msgspec import UNSET
 
 from d3.domain.accounts import Scope
-from d3.domain.errors import FormInvalid
+from d3.domain.errors import FormInvalid, ModelNotLoaded
 from d3.domain.idempotency import ANONYMOUS, IdempotencyKey
 from d3.domain.ports.queue import Lane
 from d3.domain.services.detection import Judged
@@ -82,7 +83,9 @@ class InferenceController(Controller):
         form = await read_form(request, _limits_of_one(d3))
         image = await _image(request, d3, form)
         form.only("file", "url", "views")
-        return Explained(explanation=await _explained(request, d3, form, image))
+        until = time.monotonic() + d3.settings.request_seconds
+        drawing = _drawing(d3, form, image)
+        return Explained(explanation=await wait_unless_disconnected(request, drawing, until))
 
     @post(
         "/predict-batch",
@@ -95,7 +98,7 @@ class InferenceController(Controller):
     )
     async def predict_batch(self, request: Request[Any, Any, Any], d3: D3) -> Answer:
         """Judge the images in the fields ``files``. A bad file does not affect the others."""
-        d3.prediction.check_capacity(Lane.BULK)
+        _check_capacity(request, d3, Lane.BULK)
         limits = FormLimits(d3.settings.max_batch_bytes, d3.settings.max_batch_files + 8)
         form = await read_form(request, limits)
         uploads = form.all_files("files")
@@ -122,19 +125,36 @@ class InferenceController(Controller):
 async def predict(request: Request[Any, Any, Any], d3: Services) -> Predicted:
     """Judge the form's one image and keep the result."""
     within = _TO_BE_JUDGED * d3.settings.request_seconds
-    d3.prediction.check_capacity(Lane.INTERACTIVE, within)
+    _check_capacity(request, d3, Lane.INTERACTIVE, within)
     form = await read_form(request, _limits_of_one(d3))
     image = await _image(request, d3, form)
     form.only("file", "url", "threshold", "views", "explain")
-    explanation = await _explained(request, d3, form, image) if form.explain() else UNSET
+    drawings: list[Future[Explanation]] = []
+
+    def draw() -> Future[Explanation]:
+        drawings.append(_drawing(d3, form, image))
+        return drawings[0]
 
     def body(outcomes: Sequence[Outcome], ids: Sequence[int]) -> bytes:
         (outcome,) = outcomes
         assert isinstance(outcome, Judged)
         result = result_of(outcome.detection, cached=outcome.cached)
+        explanation = drawings[0].result() if drawings else UNSET
         return _encode(Prediction(result=result, inference_id=ids[0], explanation=explanation))
 
-    return await _predict(request, d3, form, [image], body, lane=Lane.INTERACTIVE)
+    prepare = draw if form.explain() else None
+    return await _predict(request, d3, form, [image], body, lane=Lane.INTERACTIVE, prepare=prepare)
+
+
+def _check_capacity(
+    request: Request[Any, Any, Any], d3: Services, lane: Lane, within: float | None = None
+) -> None:
+    """Refuse what could not be judged now, before its body is read."""
+    try:
+        d3.prediction.check_capacity(lane, within)
+    except ModelNotLoaded:
+        if header_of(request, b"idempotency-key") is None:
+            raise  # with a key there may be a stored response
 
 
 def _limits_of_one(d3: Services) -> FormLimits:
@@ -154,13 +174,10 @@ async def _image(request: Request[Any, Any, Any], d3: Services, form: Form) -> U
     return Upload(found.name, found.data)
 
 
-async def _explained(
-    request: Request[Any, Any, Any], d3: Services, form: Form, image: Upload
-) -> Explanation:
-    """The heat map, within the time a request has."""
+def _drawing(d3: Services, form: Form, image: Upload) -> Future[Explanation]:
+    """The heat map, within the time that a request has."""
     within = _TO_BE_JUDGED * d3.settings.request_seconds
-    drawing = d3.explaining.begin(image.data, form.views(), explanation_of, within=within)
-    return await wait_unless_disconnected(request, drawing, time.monotonic() + within)
+    return d3.explaining.begin(image.data, form.views(), explanation_of, within=within)
 
 
 async def _predict(
@@ -171,6 +188,7 @@ async def _predict(
     body: Body,
     *,
     lane: Lane,
+    prepare: Callable[[], Future[Any]] | None = None,
 ) -> Predicted:
     """Judge the uploads and store the results within the request's time.
 
@@ -181,6 +199,7 @@ async def _predict(
         uploads: one or more.
         body: makes the response's body of the outcomes and the ids of the stored results.
         lane: the queue's lane. In the interactive one a bad image fails the whole request.
+        prepare: see :class:`PredictionRequest`; it has as much time again.
     """
     telemetry = RequestTelemetry.of(request.scope)
     within = d3.settings.request_seconds * len(uploads)
@@ -203,9 +222,11 @@ async def _predict(
             request_id=telemetry.request_id,
             key=key,
             judged=telemetry.judged,
+            prepare=prepare,
         )
     )
-    return await wait_unless_disconnected(request, predicting, time.monotonic() + within)
+    until = time.monotonic() + (within if prepare is None else 2 * within)
+    return await wait_unless_disconnected(request, predicting, until)
 
 
 def _answer(predicted: Predicted) -> Answer:
