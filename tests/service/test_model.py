@@ -180,7 +180,7 @@ def test_who_stops_waiting_does_not_take_the_model_from_the_work(service: Servic
         assert not detector.closed
         service.engine.may_score.set()
         assert unloading.result().status_code == 200
-    assert detector.closed
+    wait_until(lambda: detector.closed)
 
 
 def test_the_old_model_serves_while_the_new_one_loads_and_after_it_failed(
