@@ -16,37 +16,37 @@ SETTINGS = Settings(
 
 def test_one_address_has_a_bound_of_its_own_and_a_household_is_one() -> None:
     connections = Connections(SETTINGS)
-    assert [connections.enter("203.0.113.9") for _ in range(3)] == [True, True, False]
-    assert connections.enter("203.0.113.10")
+    assert [connections.opened("203.0.113.9") for _ in range(3)] == [True, True, False]
+    assert connections.opened("203.0.113.10")
     for _ in range(3):
-        connections.leave("203.0.113.9")
-    assert connections.enter("203.0.113.9")
-    assert [connections.enter(f"2001:db8::{n}") for n in range(3)] == [True, True, False]
+        connections.closed("203.0.113.9")
+    assert connections.opened("203.0.113.9")
+    assert [connections.opened(f"2001:db8::{n}") for n in range(3)] == [True, True, False]
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1", "10.1.2.3", None])
 def test_this_machine_and_proxies_stand_for_many(address: str | None) -> None:
     connections = Connections(SETTINGS)
-    assert [connections.enter(address) for _ in range(6)] == [True] * 5 + [False]
+    assert [connections.opened(address) for _ in range(6)] == [True] * 5 + [False]
 
 
 def test_who_is_refused_and_leaves_takes_nobodys_place() -> None:
     connections = Connections(SETTINGS)
     for _ in range(50):
-        connections.enter("203.0.113.9")
+        connections.opened("203.0.113.9")
     for _ in range(48):
-        connections.leave("203.0.113.9")
-    assert not connections.enter("203.0.113.9")
-    assert connections.enter("203.0.113.10")
+        connections.closed("203.0.113.9")
+    assert not connections.opened("203.0.113.9")
+    assert connections.opened("203.0.113.10")
 
 
 def test_when_far_too_many_come_nobody_is_told_any_more() -> None:
     connections = Connections(SETTINGS)
     for _ in range(105):
-        connections.enter("127.0.0.1")
-    assert not connections.overrun
-    connections.enter("127.0.0.1")
-    assert connections.overrun
+        connections.opened("127.0.0.1")
+    assert not connections.too_many_to_answer
+    connections.opened("127.0.0.1")
+    assert connections.too_many_to_answer
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from d3.domain import access
 from d3.domain.access import Network
 from d3.settings import Settings
 
-_LEAST = 16
+_FEWEST = 16
 _OTHER_DESCRIPTORS = 512
 """Descriptors for everything but connections: database, decoding, models."""
-_HEARD = 100
+_ANSWERED = 100
 
 
 class Connections:
@@ -34,29 +34,29 @@ class Connections:
         self._open = 0
         self._of_one: Counter[str] = Counter()
 
-    def enter(self, address: str | None) -> bool:
+    def opened(self, address: str | None) -> bool:
         """Count a new connection from this address; says whether it may stay."""
-        who = _counted_as(address)
+        who = _counter_key(address)
         self._open += 1
         self._of_one[who] += 1
         return self._open <= self._most and (
-            self._of_one[who] <= self._most_of_one or self._is_free(address)
+            self._of_one[who] <= self._most_of_one or self._has_no_limit(address)
         )
 
-    def leave(self, address: str | None) -> None:
+    def closed(self, address: str | None) -> None:
         """Count a connection as closed."""
-        who = _counted_as(address)
+        who = _counter_key(address)
         self._open -= 1
         self._of_one[who] -= 1
         if not self._of_one[who]:
             del self._of_one[who]
 
     @property
-    def overrun(self) -> bool:
+    def too_many_to_answer(self) -> bool:
         """Whether there are too many refused connections to answer each of them."""
-        return self._open > self._most + _HEARD
+        return self._open > self._most + _ANSWERED
 
-    def _is_free(self, address: str | None) -> bool:
+    def _has_no_limit(self, address: str | None) -> bool:
         """Whether the address has no limit of its own: this machine, or a trusted proxy."""
         return (
             address is None
@@ -65,7 +65,7 @@ class Connections:
         )
 
 
-def _counted_as(address: str | None) -> str:
+def _counter_key(address: str | None) -> str:
     return "" if address is None else access.counted_address(address)
 
 
@@ -80,4 +80,4 @@ def descriptors_for(connections: int) -> int:
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return connections
-    return max(_LEAST, soft - _OTHER_DESCRIPTORS, soft // 4)
+    return max(_FEWEST, soft - _OTHER_DESCRIPTORS, soft // 4)

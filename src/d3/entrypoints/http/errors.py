@@ -18,7 +18,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
 from d3.domain import errors as d3
-from d3.entrypoints.http.waiting import ClientLeft, answer_nobody
+from d3.entrypoints.http.waiting import ClientLeft, empty_response
 
 _LOG = logging.getLogger("d3.http")
 PROBLEM = "application/problem+json"
@@ -242,7 +242,7 @@ _SENTENCES = {
 
 HANDLERS: Any = {
     d3.D3Error: answer_d3_error,
-    ClientLeft: answer_nobody,
+    ClientLeft: empty_response,
     HTTPException: answer_http_error,
     Exception: answer_unexpected,
 }

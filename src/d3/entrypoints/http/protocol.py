@@ -59,16 +59,16 @@ class LimitedHttp(HttpToolsProtocol):
         self._refused = False
         self._head = 0
         self._unparsed = 0
-        self._heard = False
+        self._received_any = False
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         """Accept a connection, or refuse it where there are too many."""
         super().connection_made(transport)
-        if self._counted.enter(self._address):
+        if self._counted.opened(self._address):
             self._await_head()
-        elif self._counted.overrun:
+        elif self._counted.too_many_to_answer:
             self._refused = True
             self.transport.abort()
         else:
@@ -80,7 +80,7 @@ class LimitedHttp(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the timers of a closed connection."""
-        self._counted.leave(self._address)
+        self._counted.closed(self._address)
         for timer in (self._head_timer, self._write_timer):
             if timer is not None:
                 timer.cancel()
@@ -90,7 +90,7 @@ class LimitedHttp(HttpToolsProtocol):
         """Parse bytes. A header section that grows too long is refused, also without a line end."""
         if self._refused:
             return
-        self._ended, self._heard = False, True
+        self._ended, self._received_any = False, True
         super().data_received(data)
         if self.transport.is_closing():
             return
@@ -177,7 +177,7 @@ class LimitedHttp(HttpToolsProtocol):
         self._head_timer = None
         if self.cycle is not None and not self.cycle.response_complete:
             return self._await_head()  # a response is being sent
-        if not self._heard:
+        if not self._received_any:
             return self.transport.close()
         return self._refuse(
             HTTPStatus.REQUEST_TIMEOUT,

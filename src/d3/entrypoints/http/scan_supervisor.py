@@ -18,10 +18,10 @@ from d3.settings import Settings
 
 _LOG = logging.getLogger("d3.http")
 _MODULE = "d3.entrypoints.scan_worker"
-_LOOK_SECONDS = 10.0
+_CHECK_SECONDS = 10.0
 _POLL_SECONDS = 0.1
 _LONGEST_PAUSE = 60.0
-_LONG_LIFE = 60.0
+_LONG_RUN_SECONDS = 60.0
 _PATIENCE_SECONDS = 10.0
 
 
@@ -56,20 +56,20 @@ class ScanSupervisor:
         while not stopping.is_set():
             try:
                 if self._is_due():
-                    failures = 0 if self._see_to_it(stopping) else failures + 1
+                    failures = 0 if self._run_worker(stopping) else failures + 1
             except Exception:  # noqa: BLE001  scans continue when the cause is gone
                 failures += 1
                 _LOG.exception("the scan worker could not be started; D3 will try again")
-            self._woken.wait(pause_after(failures, 1.0, _LONGEST_PAUSE) or _LOOK_SECONDS)
+            self._woken.wait(pause_after(failures, 1.0, _LONGEST_PAUSE) or _CHECK_SECONDS)
             self._woken.clear()
 
-    def _see_to_it(self, stopping: threading.Event) -> bool:
+    def _run_worker(self, stopping: threading.Event) -> bool:
         """Run a worker to its end; says whether it finished all scans or at least ran for long."""
         begun = time.monotonic()
         code = self._work(stopping)
         if code not in (0, 1) and not stopping.is_set():
             _LOG.error("the scan worker ended with exit code %d; a new one continues", code)
-        return code == 0 or time.monotonic() - begun > _LONG_LIFE
+        return code == 0 or time.monotonic() - begun > _LONG_RUN_SECONDS
 
     def _is_due(self) -> bool:
         try:

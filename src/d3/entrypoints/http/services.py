@@ -27,13 +27,13 @@ T = TypeVar("T")
 P = ParamSpec("P")
 _LOG = logging.getLogger("d3.http")
 _QUERY_THREADS = 8
-_CHORE_THREADS = 4
+_SLOW_THREADS = 4
 _JOB_SECONDS = 5.0
 _CHECK_SECONDS = 1.0
 _ANSWER_SECONDS = 3.0
 _PASS_SECONDS = 120.0
 _FETCHES, _FETCHES_WAITING = 4, 8
-_BETTER = f"`d3 models pull {PUBLISHED}` downloads the published detector."
+_PULL_HINT = f"`d3 models pull {PUBLISHED}` downloads the published detector."
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +42,11 @@ class BackgroundJob:
 
     Attributes:
         run: runs until the event is set.
-        patience: seconds to wait for its end then; None to wait as long as it takes.
+        end_seconds: seconds to wait for its end then; None to wait as long as it takes.
     """
 
     run: Callable[[threading.Event], None]
-    patience: float | None
+    end_seconds: float | None
 
 
 class Services:
@@ -95,7 +95,7 @@ class Services:
         ]
         self._threads: list[tuple[BackgroundJob, threading.Thread]] = []
         self._queries = ThreadPoolExecutor(_QUERY_THREADS, thread_name_prefix="d3-query")
-        self._chores = ThreadPoolExecutor(_CHORE_THREADS, thread_name_prefix="d3-chore")
+        self._slow_threads = ThreadPoolExecutor(_SLOW_THREADS, thread_name_prefix="d3-chore")
         self._fetchers = ThreadPoolExecutor(_FETCHES, thread_name_prefix="d3-fetch")
         self._fetching = 0
         self._storage_check: Future[None] | None = None
@@ -104,9 +104,9 @@ class Services:
         self.started = False
         self._ended = False
         self._lock = threading.Lock()
-        self._watch(metrics)
+        self._register_gauges(metrics)
 
-    def _watch(self, metrics: Metrics) -> None:
+    def _register_gauges(self, metrics: Metrics) -> None:
         """Register the gauges that read the parts' state."""
         metrics.watch(
             "d3_model_loaded",
@@ -167,7 +167,7 @@ class Services:
                 manifest = model.manifest
                 _LOG.info("%s version %d is loaded", manifest.name, manifest.version)
                 if manifest.name == STARTER:
-                    _LOG.warning("%s %s", manifest.notice, _BETTER)
+                    _LOG.warning("%s %s", manifest.notice, _PULL_HINT)
                 elif manifest.notice:
                     _LOG.warning("%s", manifest.notice)
             for job in self._jobs:
@@ -193,7 +193,7 @@ class Services:
     def _stop(self) -> bool:
         self.scan_supervisor.wake()
         for job, thread in self._threads:
-            thread.join(job.patience)
+            thread.join(job.end_seconds)
         self._fetchers.shutdown(cancel_futures=True)
         self._container.decoding().shutdown()
         self._container.decoder().close()
@@ -201,7 +201,7 @@ class Services:
         self.writer.close()
         self.request_log.close()
         self._queries.shutdown()
-        self._chores.shutdown()
+        self._slow_threads.shutdown()
         self.history.close()
         if self.cache is not None:
             self.cache.close()
@@ -218,9 +218,9 @@ class Services:
         """Run a database query on the threads for queries, not on the event loop."""
         return await asyncio.wrap_future(self._queries.submit(work, *arguments, **named))
 
-    async def chore(self, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    async def run_slowly(self, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         """Run work of seconds, such as loading a model, on the threads for such work."""
-        return await asyncio.wrap_future(self._chores.submit(work, *arguments, **named))
+        return await asyncio.wrap_future(self._slow_threads.submit(work, *arguments, **named))
 
     async def fetch(self, url: str) -> LinkedImage:
         """Fetch the image at a URL.

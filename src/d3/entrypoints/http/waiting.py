@@ -13,7 +13,7 @@ from litestar import Request, Response
 from d3.domain.errors import DeadlineExceeded
 
 _T = TypeVar("_T")
-_SOON = 0.025
+_GRACE_SECONDS = 0.025
 CLIENT_CLOSED_REQUEST = 499
 
 
@@ -54,7 +54,7 @@ async def wait_unless_disconnected(
 
     def watch() -> None:
         nonlocal leaving, timer
-        leaving = loop.create_task(_left(request))
+        leaving = loop.create_task(_wait_for_disconnect(request))
         leaving.add_done_callback(left)
         timer = loop.call_later(
             until - time.monotonic(),
@@ -66,7 +66,7 @@ async def wait_unless_disconnected(
         )
 
     # Most work is done soon. The connection is watched only for work that is not.
-    timer = loop.call_later(_SOON, watch)
+    timer = loop.call_later(_GRACE_SECONDS, watch)
     try:
         return await waiting
     except asyncio.CancelledError:
@@ -80,11 +80,11 @@ async def wait_unless_disconnected(
         waiting.cancel()
 
 
-async def _left(request: Request[Any, Any, Any]) -> None:
+async def _wait_for_disconnect(request: Request[Any, Any, Any]) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
-def answer_nobody(_: Request[Any, Any, Any], __: ClientLeft) -> Response[bytes]:
+def empty_response(_: Request[Any, Any, Any], __: ClientLeft) -> Response[bytes]:
     """An empty response, for a client that is gone. Its status is for the log."""
     return Response(b"", status_code=CLIENT_CLOSED_REQUEST)

@@ -34,7 +34,7 @@ _FORM_OVERHEAD = 64 * 1024
 
 
 @contextmanager
-def _no_room() -> Iterator[None]:
+def _disk_errors() -> Iterator[None]:
     """Turn errors of the disk into errors of D3."""
     try:
         yield
@@ -112,7 +112,7 @@ class ModelController(Controller):
             )
         given = sent or name
         wanted = checked_name(given) if given else None
-        model = await d3.chore(d3.host.load, wanted)
+        model = await d3.run_slowly(d3.host.load, wanted)
         return ModelLoaded(
             message="Model loaded successfully",
             model_name=model.manifest.name,
@@ -131,7 +131,7 @@ class ModelController(Controller):
     async def unload(self, request: Request[Any, Any, Any], d3: D3) -> Done:
         """Free the model's memory. Predictions answer 503 until a model is loaded again."""
         await read_texts(request)
-        was_there = await d3.chore(d3.host.unload)
+        was_there = await d3.run_slowly(d3.host.unload)
         return Done(message="Model unloaded successfully" if was_there else "No model was loaded")
 
     @get(
@@ -144,7 +144,7 @@ class ModelController(Controller):
     )
     async def models(self, d3: D3) -> ModelList:
         """All models by name, each in its newest version."""
-        details = [details_of(one) for one in await d3.chore(d3.models.list)]
+        details = [details_of(one) for one in await d3.run_slowly(d3.models.list)]
         names = [one.name for one in details]
         return ModelList(count=len(names), models=names, details=details)
 
@@ -165,7 +165,7 @@ class ModelController(Controller):
         Uploading a name again creates a new version. Load the model to use it.
         """
         limits = FormLimits(d3.settings.max_model_bytes + _FORM_OVERHEAD, 8)
-        with _no_room(), tempfile.NamedTemporaryFile(prefix="d3-upload-") as stream:
+        with _disk_errors(), tempfile.NamedTemporaryFile(prefix="d3-upload-") as stream:
             form = await read_form(request, limits, Sink("file", stream))
             stream.flush()
             file = Path(stream.name)
@@ -173,7 +173,7 @@ class ModelController(Controller):
             form.only("file", "name")
             name = checked_name(form.text("name") or filename)
             provenance = f"uploaded as {filename}"
-            manifest = await d3.chore(
+            manifest = await d3.run_slowly(
                 d3.models.import_head, name, file, provenance=provenance, called=filename
             )
         return Uploaded(

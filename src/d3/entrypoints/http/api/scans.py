@@ -64,7 +64,7 @@ class ScanController(Controller):
         restarts of the service, and store one row for each image. The `id` of an existing scan
         continues that scan.
         """
-        scan = await d3.chore(_start, d3, data)
+        scan = await d3.run_slowly(_start, d3, data)
         d3.scan_supervisor.wake()
         return OneScan(scan=scan_item(scan))
 

@@ -250,6 +250,6 @@ def _maybe(value: _N | None, form: Callable[[_N], str]) -> str | None:
 async def _model_names(d3: Services) -> list[str]:
     """The models' names for the form; none if the store is unavailable."""
     try:
-        return [one.manifest.name for one in await d3.chore(d3.models.list)]
+        return [one.manifest.name for one in await d3.run_slowly(d3.models.list)]
     except D3Error:
         return []

@@ -83,7 +83,7 @@ async def _do(
     request: Request[Any, Any, Any], d3: Services, action: str, work: Callable[[], object]
 ) -> Template | Redirect:
     try:
-        await d3.chore(work)
+        await d3.run_slowly(work)
     except D3Error as error:
         return await _page(request, d3, **refusal(request, error))
     return _done(request, action)
@@ -103,7 +103,7 @@ async def _page(
     done: str = "",
 ) -> Template:
     try:
-        summaries = await d3.chore(d3.models.list)
+        summaries = await d3.run_slowly(d3.models.list)
     except D3Error as error:
         summaries, sentence = [], sentence or str(error)
     return page(

@@ -163,12 +163,12 @@ class AccessMiddleware:
             self._auth == "auto"
             and not sent.forwarded
             and access.is_local_name(sent.host)
-            and access.is_loopback(_end(scope, "client"))
-            and access.is_loopback(_end(scope, "server"))
+            and access.is_loopback(_address_of(scope, "client"))
+            and access.is_loopback(_address_of(scope, "server"))
         )
 
     def _address(self, scope: Any, sent: _AccessHeaders) -> str | None:
-        peer = _end(scope, "client")
+        peer = _address_of(scope, "client")
         if not self._proxies or not sent.forwarded or peer is None:
             return peer
         found = {
@@ -257,7 +257,7 @@ def _access_headers(scope: Any) -> _AccessHeaders:
     return sent
 
 
-def _end(scope: Any, which: str) -> str | None:
+def _address_of(scope: Any, which: str) -> str | None:
     """The address of the connection's ``client`` or ``server`` end."""
     end = scope.get(which)
     return end[0] if end else None

@@ -50,7 +50,7 @@ class RequestLimits:
         return LimitedRequest(self, scope, receive, send)
 
     @property
-    def crowded(self) -> bool:
+    def over_limit(self) -> bool:
         """Whether more requests are in work than allowed."""
         return self.working > self._requests
 
@@ -58,7 +58,7 @@ class RequestLimits:
         """The seconds in which so many bytes of a body must have arrived."""
         return min(self._seconds, _PATIENCE_SECONDS + size_bytes / _SLOWEST_BYTES)
 
-    def check_room(self, held: int, more: int) -> None:
+    def check_memory(self, held: int, more: int) -> None:
         """Check that a body of ``held`` bytes may grow by ``more``; a single body always may.
 
         Raises:
@@ -85,7 +85,7 @@ class LimitedRequest:
         self._receive = receive
         self._send = send
         self._announced = _length_of(scope)
-        self._whole = self._announced == 0
+        self._received = self._announced == 0
         self._begun = time.monotonic()
         self._held_bytes = 0
         self._waits = 0
@@ -98,7 +98,7 @@ class LimitedRequest:
             Overloaded: there is not.
         """
         if self._announced:
-            self._limits.check_room(0, self._announced)
+            self._limits.check_memory(0, self._announced)
 
     async def receive(self) -> Any:
         """The next part of the body; after its end, the client's disconnect.
@@ -107,19 +107,19 @@ class LimitedRequest:
             FormTooSlow: the body takes too long.
             Overloaded: there is no memory for the body, or too many requests are in work.
         """
-        if self._whole:
+        if self._received:
             return await self._receive()
-        self._release_place()
+        self._uncount()
         try:
             message: Any = await self._next_piece()
         finally:
-            self._take_place()
+            self._count()
         size = len(message.get("body", b""))
-        self._limits.check_room(self._held_bytes, size)
+        self._limits.check_memory(self._held_bytes, size)
         self._held_bytes += size
         self._limits.body_bytes += size
-        self._whole = not message.get("more_body", False)
-        if self._whole and self._limits.crowded:
+        self._received = not message.get("more_body", False)
+        if self._received and self._limits.over_limit:
             raise _too_many()
         return message
 
@@ -127,11 +127,11 @@ class LimitedRequest:
         """Send a part of the response. Meanwhile the request does not count as in work."""
         if message["type"] == "http.response.body" and not message.get("more_body", False):
             self._forget_body()
-        self._release_place()
+        self._uncount()
         try:
             await self._send(message)
         finally:
-            self._take_place()
+            self._count()
 
     def close(self) -> None:
         """Stop counting the request."""
@@ -151,12 +151,12 @@ class LimitedRequest:
                 "Send less at once, or use a faster connection.",
             ) from error
 
-    def _release_place(self) -> None:
+    def _uncount(self) -> None:
         self._waits += 1
         if self._waits == 1:
             self._limits.working -= 1
 
-    def _take_place(self) -> None:
+    def _count(self) -> None:
         self._waits -= 1
         if not self._waits:
             self._limits.working += 1

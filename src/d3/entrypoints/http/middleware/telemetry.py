@@ -31,8 +31,8 @@ _LOG = logging.getLogger("d3.http")
 _STATE = "telemetry"
 _QUIET = ("/health", "/metrics", "/console/")
 _IDS = random.Random()  # noqa: S311  seeded by the system; ids are names, not secrets
-_ONE_BY_ONE = 10
-_KINDS = 16
+_RECORDS_A_SECOND = 10
+_COUNTED_KINDS = 16
 _SECONDS = 1.0
 
 
@@ -40,35 +40,35 @@ class SampledRecords:
     """Passes records on. Used on one event loop only.
 
     Args:
-        hand_on: takes each record or count.
+        pass_on: takes each record or count.
     """
 
-    def __init__(self, hand_on: Callable[[RequestRecord], None]) -> None:
-        self._hand_on = hand_on
-        self._told = 0
-        self._crowd: dict[tuple[str, int], RequestRecord] = {}
+    def __init__(self, pass_on: Callable[[RequestRecord], None]) -> None:
+        self._pass_on = pass_on
+        self._passed = 0
+        self._counts: dict[tuple[str, int], RequestRecord] = {}
         self._running = False
 
     def add(self, record: RequestRecord) -> None:
         """Pass a record on now, or within a second as a count of similar ones."""
         if not self._running:
             self._running = True
-            asyncio.get_running_loop().call_later(_SECONDS, self._begin_anew)
-        if self._told < _ONE_BY_ONE:
-            self._told += 1
-            self._hand_on(record)
+            asyncio.get_running_loop().call_later(_SECONDS, self._pass_counts)
+        if self._passed < _RECORDS_A_SECOND:
+            self._passed += 1
+            self._pass_on(record)
             return
         kind = (record.endpoint, record.status_code)
-        if kind not in self._crowd and len(self._crowd) >= _KINDS:
+        if kind not in self._counts and len(self._counts) >= _COUNTED_KINDS:
             kind = ("", record.status_code)  # there is no limit to made-up paths
-        before = self._crowd.get(kind)
-        self._crowd[kind] = replace(record, requests=before.requests + 1 if before else 1)
+        before = self._counts.get(kind)
+        self._counts[kind] = replace(record, requests=before.requests + 1 if before else 1)
 
-    def _begin_anew(self) -> None:
-        crowd, self._crowd = self._crowd, {}
-        self._told, self._running = 0, False
-        for record in crowd.values():
-            self._hand_on(record)
+    def _pass_counts(self) -> None:
+        counts, self._counts = self._counts, {}
+        self._passed, self._running = 0, False
+        for record in counts.values():
+            self._pass_on(record)
 
 
 @dataclass(slots=True)
@@ -141,7 +141,7 @@ class TelemetryMiddleware:
         self._application = application
         self._metrics = metrics
         self._record = record
-        self._refusals = SampledRecords(self._tell)
+        self._refusals = SampledRecords(self._write)
         self._shown_address = shown_address
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -174,9 +174,9 @@ class TelemetryMiddleware:
         finally:
             reset_contextvars(**bound)
             self._metrics.in_flight.dec()
-            self._remember(scope, telemetry, time.perf_counter() - begun, arrived)
+            self._record_request(scope, telemetry, time.perf_counter() - begun, arrived)
 
-    def _remember(
+    def _record_request(
         self, scope: Any, telemetry: RequestTelemetry, seconds: float, arrived: datetime
     ) -> None:
         method, path, status = scope["method"], scope["path"], telemetry.status
@@ -199,9 +199,9 @@ class TelemetryMiddleware:
         if status >= HTTPStatus.BAD_REQUEST and record.user_id is None:
             self._refusals.add(record)
         else:
-            self._tell(record)
+            self._write(record)
 
-    def _tell(self, record: RequestRecord) -> None:
+    def _write(self, record: RequestRecord) -> None:
         """Write a record to the request log and the log."""
         self._record(record)
         if _LOG.isEnabledFor(logging.INFO):
