@@ -90,6 +90,29 @@ class Question:
         """The side of the pixels that the model takes."""
         return self.model.manifest.spec.image_size
 
+    def reserve(
+        self,
+        lane: Lane,
+        images: int = 1,
+        file_bytes: int = 0,
+        deadline: float | None = None,
+        *,
+        batch_size: int | None = None,
+    ) -> Slots:
+        """Take slots in the model's queue; see :meth:`DetectionQueue.reserve`.
+
+        Args:
+            lane: who goes first.
+            images: 1 or more; each counts with its pixels.
+            file_bytes: of the images' files, where they are kept in memory too.
+            deadline: on the monotonic clock, after which nobody waits for them.
+            batch_size: images of one forward pass at most.
+        """
+        size_bytes = file_bytes + images * 3 * self.image_size**2
+        return self.model.queue.reserve(
+            images, size_bytes, self.views, lane, deadline, batch_size=batch_size
+        )
+
     def key_of(self, image: DecodedImage) -> CacheKey:
         """What decides the logits of an image."""
         detector = self.model.queue.detector
@@ -451,11 +474,8 @@ class DetectionService:
         *,
         batch_size: int | None = None,
     ) -> Future[Judged]:
-        size = question.image_size
-        slots = question.model.queue.reserve(
-            1, 3 * size**2, question.views, lane, batch_size=batch_size
-        )
-        decode = partial(self._decoder.decode, source, size)
+        slots = question.reserve(lane, batch_size=batch_size)
+        decode = partial(self._decoder.decode, source, question.image_size)
         return self._judge.judge(Job(question, name, decode, submit, slots, lane))
 
 

@@ -195,13 +195,8 @@ class PredictionService:
     async def _judge_all(self, request: PredictionRequest, question: Question) -> Sequence[Outcome]:
         size, deadline = question.image_size, self._deadline(request.within)
         submit = partial(self._pool.submit, lane=request.lane)
-        slots = question.model.queue.reserve(
-            len(request.uploads),
-            sum(len(upload.data) + 3 * size**2 for upload in request.uploads),
-            question.views,
-            request.lane,
-            deadline,
-        )
+        file_bytes = sum(len(upload.data) for upload in request.uploads)
+        slots = question.reserve(request.lane, len(request.uploads), file_bytes, deadline)
         jobs = [
             Job(
                 question,

@@ -72,9 +72,7 @@ class Pipeline(Generic[T]):
     def put(self, key: T, uri: str, *, isolated: bool = False) -> None:
         """Read, decode and score the image."""
         question, size = self._question, self._question.image_size
-        slots = question.model.queue.reserve(
-            1, 3 * size**2, question.views, Lane.BULK, batch_size=self._batch_size
-        )
+        slots = question.reserve(Lane.BULK, batch_size=self._batch_size)
         decoder = self._isolated if isolated else self._decoder
         decode = partial(self._decode, uri, decoder, size)
         job = Job(question, uri, decode, self._pool.submit, slots, Lane.BULK)
