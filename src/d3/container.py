@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from d3.domain.ports.models import Checkpoints, ModelRegistry
     from d3.domain.ports.queue import DetectionQueue, QueueEvents
     from d3.domain.ports.scans import ImageCollection, ScanCluster, ScanLedger
-    from d3.domain.services.detection import DetectionService, ImageJudge
+    from d3.domain.services.detection import DetectionService, ImageJudge, Scorer
     from d3.domain.services.explaining import ExplanationService
     from d3.domain.services.prediction import PredictionService
     from d3.domain.services.pulling import ModelSource
@@ -236,6 +236,12 @@ def _on_cpu(settings: Settings) -> bool:
     import torch
 
     return not torch.cuda.is_available()
+
+
+def _scorer(cache: ResultCache | None) -> Scorer:
+    from d3.domain.services.detection import Scorer
+
+    return Scorer(cache)
 
 
 def _judge(**parts: Any) -> ImageJudge:
@@ -512,7 +518,8 @@ class Container(containers.DeclarativeContainer):
     )
     decoding = providers.ThreadSafeSingleton(_decoding, settings)
     cache = providers.ThreadSafeSingleton(_cache, settings, serving)
-    judge = providers.ThreadSafeSingleton(_judge, clock=clock, cache=cache)
+    scorer = providers.ThreadSafeSingleton(_scorer, cache)
+    judge = providers.ThreadSafeSingleton(_judge, clock=clock, scorer=scorer)
     version = providers.Callable(_version)
     host = providers.ThreadSafeSingleton(
         ModelHost,

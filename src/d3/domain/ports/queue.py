@@ -29,11 +29,13 @@ class Scored:
         logits: raw logits (n, views).
         seconds: each image's share of the time on the device.
         waited: seconds from submission until the device began.
+        known: whether the logits were known from an earlier pass.
     """
 
     logits: Logits
     seconds: float
     waited: float = 0.0
+    known: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +57,15 @@ class Waiting:
 class Slots(Protocol):
     """Slots in a queue, reserved before the images are decoded. Submit or release each of them."""
 
-    def submit(self, pixels: Pixels) -> Future[Scored]:
+    def submit(self, pixels: Pixels, image_sha256: str | None = None) -> Future[Scored]:
         """Use as many slots as there are pixels (n, S, S, 3); see :class:`DetectionQueue`.
 
         A future that is cancelled before its forward pass costs none.
+
+        Args:
+            pixels: uint8 RGB.
+            image_sha256: of a single image. A queue that many processes share scores it once for
+                all of them.
         """
         ...
 
