@@ -28,7 +28,7 @@ from d3.domain.services.history_writer import HistoryWriter
 from d3.domain.services.key_cache import KeyCache
 from d3.domain.services.lanes import LanePool
 from d3.domain.services.model_follower import ActiveModelFollower
-from d3.domain.services.model_host import ModelHost
+from d3.domain.services.model_host import LocalModelHost
 from d3.domain.services.models import HeadBinder, ModelService
 from d3.domain.services.pulling import PullService
 from d3.domain.services.request_log_writer import RequestLogWriter
@@ -522,7 +522,7 @@ class Container(containers.DeclarativeContainer):
     judge = providers.ThreadSafeSingleton(_judge, clock=clock, scorer=scorer)
     version = providers.Callable(_version)
     host = providers.ThreadSafeSingleton(
-        ModelHost,
+        LocalModelHost,
         registry=registry,
         engine=engine.provider,
         queue=queue.provider,

@@ -24,7 +24,7 @@ from d3.domain.models import StoredModel
 from d3.domain.ports.detector import Detector, Logits
 from d3.domain.services.detection import DetectionService, ImageJudge, Scorer
 from d3.domain.services.lanes import LanePool
-from d3.domain.services.model_host import ModelHost
+from d3.domain.services.model_host import LocalModelHost
 from d3.testing import FakeClock, FakeDetector
 from tests.support.contracts.registries import RegistryFiles
 from tests.support.images import noise, png
@@ -59,7 +59,7 @@ def detector() -> FakeDetector:
 def service(detector: FakeDetector, tmp_path: Path) -> DetectionService:
     registry, clock = MemoryRegistry(), FakeClock()
     RegistryFiles(registry, tmp_path).put("mine")
-    host = ModelHost(
+    host = LocalModelHost(
         registry,
         engine=lambda: OneDetector(detector),
         queue=lambda one: ThreadedQueue(one, clock, Bounds.offline(100)),
@@ -119,7 +119,7 @@ def test_a_queue_of_its_own_thread_has_the_next_batch_before_this_one_is_told(
     """So that the detector goes on while whoever asked is busy with the answers."""
     registry, clock = MemoryRegistry(), FakeClock()
     RegistryFiles(registry, tmp_path).put("mine")
-    host = ModelHost(
+    host = LocalModelHost(
         registry,
         engine=lambda: OneDetector(detector),
         queue=lambda one: ThreadedQueue(one, clock, Bounds(batch_size=2)),

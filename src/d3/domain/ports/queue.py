@@ -53,6 +53,19 @@ class Waiting:
     oldest_seconds: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """How long an image would take that was submitted now.
+
+    Attributes:
+        seconds: estimated until its logits are there, with one view; 0 on an idle device.
+        each: estimated seconds more for each further encoding; 0 while that is unknown.
+    """
+
+    seconds: float = 0.0
+    each: float = 0.0
+
+
 @runtime_checkable
 class Slots(Protocol):
     """Slots in a queue, reserved before the images are decoded. Submit or release each of them."""
@@ -164,6 +177,8 @@ class DetectionQueue(Protocol):
         ...
 
     def waiting(self, lane: Lane) -> Waiting: ...
+
+    def delay(self, lane: Lane) -> Delay: ...
 
     def close(self) -> None:
         """Finish what was submitted, then close the detector."""
