@@ -244,6 +244,12 @@ class Settings:
     port: Annotated[int, Meta(ge=0, le=65535)] = _variable(
         "D3_PORT", 5000, "port that d3 serve listens on"
     )
+    workers: Annotated[int, Meta(ge=1, le=256)] | Literal["auto"] = _variable(
+        "D3_WORKERS",
+        1,
+        "number of processes of d3 serve that answer requests, or auto; above 1, another process "
+        "runs the model",
+    )
     decode_threads: Annotated[int, Meta(ge=1, le=256)] = _variable(
         "D3_DECODE_THREADS",
         min(os.cpu_count() or 1, 16),

@@ -1,1 +1,1 @@
-"""``d3 serve --workers N``: a supervisor, N front processes and an engine process per device."""
+"""``d3 serve --workers N``: one engine process per device and N processes that answer HTTP."""
