@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -22,9 +23,9 @@ def restored() -> Iterator[None]:
     structlog.reset_defaults()
 
 
-def logged(form: LogFormat, level: str = "info") -> str:
+def logged(form: LogFormat, level: str = "info", process: str | None = None) -> str:
     stream = io.StringIO()
-    configure_logs(form, level, stream)
+    configure_logs(form, level, stream, process)
     with structlog.contextvars.bound_contextvars(request_id="r-1"):
         logging.getLogger("d3.http").info("request", extra={"status": 200, "path": "/health"})
         logging.getLogger("some.library").debug("too much")
@@ -53,6 +54,14 @@ def test_as_text_it_is_for_reading() -> None:
     assert "status=200" in text
     assert "request_id=r-1" in text
     assert not text.startswith("{")
+
+
+def test_each_line_of_several_processes_names_its_own() -> None:
+    lines = list(map(json.loads, logged("json", process="front-1").splitlines()))
+    assert [line["process"] for line in lines] == ["front-1"] * 3
+    assert [line["event"] for line in lines] == ["request", "unexpected error", "by itself"]
+    assert re.search(r"\] .*front-1  by itself", logged("text", process="front-1"))
+    assert not any("process" in json.loads(line) for line in logged("json").splitlines())
 
 
 def test_less_important_things_are_left_out() -> None:

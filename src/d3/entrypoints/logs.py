@@ -16,13 +16,16 @@ _EXTRA = ("request_id", "method", "path", "status", "milliseconds", "requests")
 _WARNINGS_A_SECOND = 10
 
 
-def configure_logs(form: LogFormat, level: str, stream: TextIO = sys.stderr) -> None:
+def configure_logs(
+    form: LogFormat, level: str, stream: TextIO = sys.stderr, process: str | None = None
+) -> None:
     """Send everything that D3 and its libraries log to the stream in one form.
 
     Args:
         form: ``auto`` is ``text`` on a terminal and ``json`` elsewhere.
         level: the least important one shown, such as ``"info"``.
         stream: where to.
+        process: name of this one of several processes, such as ``"front-1"``, for each line.
     """
     as_text = form == "text" or (form == "auto" and stream.isatty())
     shared: list[Any] = [
@@ -37,6 +40,8 @@ def configure_logs(form: LogFormat, level: str, stream: TextIO = sys.stderr) -> 
         if as_text
         else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
     )
+    if process is not None:
+        ending.insert(0, _process_column(process) if as_text else _process_field(process))
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -62,6 +67,14 @@ def configure_logs(form: LogFormat, level: str, stream: TextIO = sys.stderr) -> 
     # Callers decide how often these warn: each malformed request is one line.
     for name in ("uvicorn.error", "d3.http"):
         logging.getLogger(name).addFilter(FewWarnings())
+
+
+def _process_field(process: str) -> structlog.types.Processor:
+    return lambda _logger, _method, line: {**line, "process": process}
+
+
+def _process_column(process: str) -> structlog.types.Processor:
+    return lambda _logger, _method, line: {**line, "event": f"{process:<8} {line['event']}"}
 
 
 class FewWarnings:

@@ -112,6 +112,7 @@ class Services:
             "d3_model_loaded",
             "1 while a model is loaded.",
             lambda: float(self.host.loaded() is not None),
+            "min",
         )
         metrics.watch(
             "d3_history_waiting", "Results waiting to be written.", lambda: self.writer.waiting
@@ -125,12 +126,14 @@ class Services:
             "d3_scan_worker_up",
             "1 while a separate process works on scans.",
             lambda: float(self.scan_supervisor.working),
+            "max",
         )
         if (cache := self.cache) is not None:
             metrics.watch(
                 "d3_result_cache_up",
                 "1 while the result cache is available.",
                 lambda: cache.trouble is None,
+                "min",
             )
             metrics.watch(
                 "d3_result_cache_failures",
