@@ -6,12 +6,15 @@ import socket
 import tempfile
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from d3.adapters.batching import ThreadedQueue
 from d3.adapters.in_process import SystemClock
+from d3.adapters.limits import CountingLimiter
 from d3.adapters.remote import EngineLink, EngineServer, RemoteModelHost
+from d3.domain.errors import D3Error
 from d3.domain.ports.detector import Detector, Engine
 from d3.domain.ports.queue import DetectionQueue
 from d3.domain.services.detection import Scorer
@@ -32,6 +35,10 @@ class OneDetector:
         return self._detector
 
 
+def _queue(detector: Detector) -> DetectionQueue:
+    return ThreadedQueue(detector, SystemClock())
+
+
 class EngineProcess:
     """An engine process's end, with two models named ``tiny`` and ``other``.
 
@@ -39,7 +46,6 @@ class EngineProcess:
         engine: loads them.
         path: of its socket, in a folder with a short name.
         queue: makes the queue in front of a detector.
-        methods: what fronts may call beside loading and unloading.
         scorer: for all fronts.
     """
 
@@ -47,8 +53,7 @@ class EngineProcess:
         self,
         engine: Engine,
         path: Path,
-        queue: Callable[[Detector], DetectionQueue] = lambda one: ThreadedQueue(one, SystemClock()),
-        methods: dict[str, Callable[..., Any]] | None = None,
+        queue: Callable[[Detector], DetectionQueue] = _queue,
         scorer: Scorer | None = None,
     ) -> None:
         registry = MemoryRegistry()
@@ -56,14 +61,8 @@ class EngineProcess:
         for name in ("tiny", "other"):
             files.put(name, head=f"the head of {name}")
         self.host = LocalModelHost(registry, lambda: engine, queue, "tiny")
-        known = {
-            "load": lambda *arguments: self._load(*arguments),
-            "unload": self.host.unload,
-            **(methods or {}),
-        }
-        self.server = EngineServer(
-            self.host, scorer or Scorer(), known, frozenset({"quick"}), VERSION
-        )
+        limiter = CountingLimiter(b"")
+        self.server = EngineServer(self.host, scorer or Scorer(), limiter, VERSION)
         self.host.changed = self.server.tell_all
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.listener.bind(str(path))
@@ -80,16 +79,13 @@ class EngineProcess:
         self.server.close()
         self.host.close()
 
-    def _load(self, name: str | None, version: int | None) -> list[Any]:
-        manifest = self.host.load(name, version).manifest
-        return [manifest.name, manifest.version]
-
 
 def front_of(*paths: Path, version: str = VERSION, images: int = 1000) -> RemoteModelHost:
     """A front's model host, joined to engine processes."""
     links = [EngineLink(path, "front-1", version) for path in paths]
     host = RemoteModelHost(links, lambda: "tiny", images, 256 * 2**20, SystemClock())
-    host.start()
+    with suppress(D3Error):
+        host.start()
     return host
 
 

@@ -49,12 +49,14 @@ class RemoteModelHost(ModelHost):
             link.announced = lambda model, why, link=link: self._announced(link, model, why)
             link.lost = lambda link=link: self._lost(link)
 
-    def start(self) -> None:
-        """Meet the engine processes; what is not there yet is awaited in the background."""
+    def start(self) -> LoadedModel:
+        """Meet the engine processes; one that is not there yet is awaited in the background."""
         for link in self._links:
             link.start(_START_SECONDS)
         if (trouble := self._links[0].trouble) is not None:
             self.trouble = trouble
+        with self.held() as model:
+            return model
 
     def chosen(self) -> str:
         return self._chosen()

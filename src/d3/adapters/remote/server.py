@@ -7,10 +7,10 @@ import logging
 import secrets
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
 from typing import Any
 
@@ -30,6 +30,7 @@ from d3.adapters.remote.wire import (
 from d3.domain.coroutines import start
 from d3.domain.errors import D3Error, EngineAway, RequestInvalid
 from d3.domain.images import Pixels
+from d3.domain.ports.accounts import RateLimiter
 from d3.domain.ports.detector import Explainer
 from d3.domain.ports.history import CacheKey
 from d3.domain.ports.queue import DetectionQueue, Lane, Scored
@@ -51,23 +52,24 @@ class EngineServer:
     Args:
         host: holds the model.
         scorer: has each image scored once, for all fronts.
-        methods: what a front may call, by name; answered with what MessagePack can hold.
-        quick: the names of those that never take long.
+        limiter: counts requests, for all fronts.
         version: of D3, which both ends must share.
+
+    Attributes:
+        methods: what a front may call, by name; they answer with what MessagePack can hold.
+        quick: the names of those that never take long.
     """
 
-    def __init__(
-        self,
-        host: ModelHost,
-        scorer: Scorer,
-        methods: Mapping[str, Method],
-        quick: frozenset[str],
-        version: str,
-    ) -> None:
+    def __init__(self, host: ModelHost, scorer: Scorer, limiter: RateLimiter, version: str) -> None:
         self._host = host
         self.scorer = scorer
-        self.methods = methods
-        self.quick = quick
+        self.methods: dict[str, Method] = {
+            "load": self._load,
+            "unload": host.unload,
+            "hit": lambda rate, who: astuple(limiter.hit(rate, who)),
+            "look": lambda rate, who: astuple(limiter.look(rate, who)),
+        }
+        self.quick = set() if limiter.waits else {"hit", "look"}
         self.hello = Hello(version, "engine")
         self.slow = ThreadPoolExecutor(_SLOW_CALLS, thread_name_prefix="d3-call")
         self._fronts: set[_Front] = set()
@@ -124,6 +126,10 @@ class EngineServer:
         """Of the model in use."""
         model = self._host.loaded()
         return None if model is None else model.queue
+
+    def _load(self, name: str | None, version: int | None) -> tuple[str, int]:
+        manifest = self._host.load(name, version).manifest
+        return manifest.name, manifest.version
 
     def _announcement(self, model: LoadedModel) -> Announced:
         if self._number is None or self._number[0] is not model:

@@ -101,6 +101,14 @@ class ModelHost(ABC):
         """The name of the model to use when no other is named."""
 
     @abstractmethod
+    def start(self) -> LoadedModel:
+        """Have a model in use from the start.
+
+        Raises:
+            D3Error: there is none yet; :attr:`trouble` says why.
+        """
+
+    @abstractmethod
     def load(self, name: str | None = None, version: int | None = None) -> LoadedModel:
         """Load a model while the old one serves, then replace the old one.
 
@@ -221,6 +229,9 @@ class LocalModelHost(ModelHost):
 
     def chosen(self) -> str:
         return chosen(self._registry, self._choice)
+
+    def start(self) -> LoadedModel:
+        return self.load()
 
     @contextmanager
     def using(self) -> Iterator[LoadedModel]:
