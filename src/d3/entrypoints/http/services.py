@@ -105,24 +105,7 @@ class Services:
             "Records of the request log that were lost.",
             lambda: self.request_log.dropped,
         )
-        metrics.watch(
-            "d3_scan_worker_up",
-            "1 while a separate process works on scans.",
-            lambda: float(self.background.scanning),
-            "max",
-        )
-        if (cache := self.cache) is not None:
-            metrics.watch(
-                "d3_result_cache_up",
-                "1 while the result cache is available.",
-                lambda: cache.trouble is None,
-                "min",
-            )
-            metrics.watch(
-                "d3_result_cache_failures",
-                "Failed lookups of the result cache.",
-                lambda: cache.failures,
-            )
+        self.background.register_gauges(metrics)
 
     def start(self, ready: Callable[[Container], None] = lambda _: None) -> None:
         """Upgrade the embedded database and load the model. A second call does nothing.
