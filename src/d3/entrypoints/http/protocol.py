@@ -32,9 +32,7 @@ _RETRY_SECONDS = 5
 _TOO_LARGE = f"The headers of the request are larger than {HEAD_BYTES:,} bytes."
 
 
-def limited_http(
-    settings: Settings, most: int | None = None, late_seconds: float = 0.0
-) -> Any:
+def limited_http(settings: Settings, most: int | None = None, late_seconds: float = 0.0) -> Any:
     """The protocol for a server with these settings.
 
     Args:
@@ -42,9 +40,7 @@ def limited_http(
         most: connections at once, if the system allows fewer than the settings.
         late_seconds: how long a server that stops answers requests that were on their way.
     """
-    return partial(
-        LimitedHttp, connections=Connections(settings, most), late_seconds=late_seconds
-    )
+    return partial(LimitedHttp, connections=Connections(settings, most), late_seconds=late_seconds)
 
 
 class LimitedHttp(HttpToolsProtocol):

@@ -145,7 +145,7 @@ def become_engine(
     os.dup2(reading, sys.stdin.fileno())
     for descriptor in handed:
         os.set_inheritable(descriptor, True)
-    os.execv(sys.executable, [sys.executable, *arguments])
+    os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606  a shell is not wanted
 
 
 def _be_child(
@@ -161,7 +161,7 @@ def _be_child(
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         release()
         status = run()
-    except BaseException:
+    except BaseException:  # noqa: BLE001  what the supervisor does must not go on here
         _LOG.exception("a process of the service failed")
     finally:
         logging.shutdown()
