@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -27,15 +27,15 @@ _EXAMPLES = r"dev-secret|your[-_]secret|change[-_ ]?(me|this|in)|secret[-_]key|e
 _FILE = click.Path(path_type=Path)
 
 
-class Workers(click.ParamType[int | str]):
+class Workers(click.IntRange):
     """A number of processes, or ``auto``."""
 
-    name = "number|auto"
+    name = "number or auto"
 
     def convert(
-        self, value: int | str, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | str:
-        return value if value == "auto" else click.IntRange(1, 256).convert(value, param, ctx)
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | Literal["auto"]:
+        return "auto" if value == "auto" else super().convert(value, param, ctx)
 
 
 @click.command()
@@ -48,7 +48,7 @@ class Workers(click.ParamType[int | str]):
 )
 @click.option(
     "--workers",
-    type=Workers(),
+    type=Workers(1, 256),
     default=None,
     help="Processes that answer requests. Above 1, another process runs the model.  [default: 1]",
 )
@@ -67,7 +67,7 @@ def serve(
     *,
     host: str | None,
     port: int | None,
-    workers: int | str | None,
+    workers: int | Literal["auto"] | None,
     uds: Path | None,
     tls_cert: Path | None,
     tls_key: Path | None,

@@ -11,7 +11,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,7 +27,7 @@ from d3.entrypoints.http.machine_metrics import share_metrics
 from d3.entrypoints.http.services import make_database_ready
 from d3.entrypoints.logs import configure_logs
 from d3.entrypoints.serving import server
-from d3.entrypoints.serving.children import ENGINE, Child, become_engine, forked
+from d3.entrypoints.serving.children import Child, become_engine, forked
 from d3.entrypoints.serving.control import Channel, Control
 from d3.entrypoints.serving.listening import Listeners, listen_at
 from d3.entrypoints.serving.shares import GPU_FILES, for_engine, for_front
@@ -69,7 +69,6 @@ class Service:
         prepare: called once, when the database is ready, before anything else uses it.
         ready: called when the service answers.
         application: makes what a front serves, of its settings and the engines' sockets.
-        engine: the interpreter's arguments for an engine.
     """
 
     settings: Settings
@@ -79,7 +78,6 @@ class Service:
     prepare: Callable[[Container], None]
     ready: Callable[[], None]
     application: Callable[[Settings, list[Path]], Any]
-    engine: Sequence[str] = ENGINE
 
 
 def serve(service: Service, workers: int) -> int:
@@ -161,7 +159,7 @@ class _Processes:
             settings = replace(settings, cuda_device=device)
 
         def become(channel: Channel) -> int:
-            become_engine(self._service.engine, settings, number, listener, channel)
+            become_engine(settings, number, listener, channel)
 
         return forked(become, lambda: self._release(listener))
 
