@@ -1,4 +1,4 @@
-"""``d3 serve --workers`` with processes that start at once: fronts without D3, an engine in no time.
+"""``d3 serve --workers`` with processes that start at once: fronts without D3, empty engines.
 
 The supervisor, its command and the sockets are the real ones.
 """
@@ -9,7 +9,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
+from d3.domain.errors import StorageFailed
 from d3.entrypoints.serving.control import EngineStart
 from d3.settings import Settings
 
@@ -24,9 +24,10 @@ SERVE = """
 import sys
 import tests.support.toys as toys
 from d3.entrypoints.cli import main
-from d3.entrypoints.serving import children
+from d3.entrypoints.serving import children, supervisor
 sys.modules["d3.entrypoints.serving.front"] = toys
 children.ENGINE = ("-m", "tests.support.toys")
+supervisor.PING_SECONDS = 0.2
 main(["serve", "--port", "0", *sys.argv[1:]])
 """
 """The program of such a service, for ``python -c``."""
@@ -35,7 +36,9 @@ main(["serve", "--port", "0", *sys.argv[1:]])
 class Services:
     """What a front starts and stops."""
 
-    def start(self) -> None: ...
+    def start(self) -> None:
+        if os.environ.get("TOY_FRONT") == "fails":
+            raise StorageFailed("The front has no room.", "Make some.")
 
     def stop(self) -> bool:
         return True
