@@ -31,7 +31,7 @@ from d3.adapters.torch import TorchEngine
 from d3.domain.models import StoredModel
 from d3.domain.services.detection import DetectionService, ImageJudge
 from d3.domain.services.lanes import LanePool
-from d3.domain.services.model_host import ModelHost
+from d3.domain.services.model_host import LocalModelHost
 from d3.entrypoints.bench.measure import SHAPES, peak_gib, processor, random_model
 from d3.evaluation.dataset import Dataset
 from d3.evaluation.perturbations import UNCHANGED
@@ -67,7 +67,7 @@ def compare(folder: Path, images: int, rounds: int) -> None:
     data = pictures(folder / "data", images, side=640)
     clock, decoder = SystemClock(), PillowDecoder()
     engine = TorchEngine("cpu", "auto", BATCH)
-    host = ModelHost(
+    host = LocalModelHost(
         OneModel(model),
         lambda: engine,
         lambda detector: ThreadedQueue(detector, clock, Bounds(BATCH)),

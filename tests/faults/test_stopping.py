@@ -114,7 +114,7 @@ def test_whatever_fails_the_caretaker_goes_on(tmp_path: Path) -> None:
 
     history: Any = Broken()
     settings = Settings(home=tmp_path, history_days=1)
-    retention_job = RetentionJob(Broken(), history, FakeClock(), settings)  # type: ignore[arg-type]
+    retention_job = RetentionJob(history, FakeClock(), settings)
     retention_job.purge()
     retention_job.purge()
     assert history.tries == 2
