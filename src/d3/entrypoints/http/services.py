@@ -122,11 +122,7 @@ class Services:
         with self._lock:
             if self.started:
                 return
-            if (backup := self.schema.make_ready()) is not None:
-                _LOG.warning(
-                    "the database was upgraded; the database before the upgrade is saved in %s",
-                    backup,
-                )
+            make_database_ready(self._container)
             ready(self._container)
             try:
                 model = self.host.start()
@@ -233,6 +229,18 @@ class Services:
         if error is not None and not isinstance(error, D3Error):
             raise error
         return None if error is None else error.problem
+
+
+def make_database_ready(container: Container) -> None:
+    """Fill an empty database, upgrade an embedded one.
+
+    Raises:
+        StorageFailed: the database cannot be used.
+    """
+    if (backup := container.schema().make_ready()) is not None:
+        _LOG.warning(
+            "the database was upgraded; the database before the upgrade is saved in %s", backup
+        )
 
 
 D3: TypeAlias = NamedDependency[Services]

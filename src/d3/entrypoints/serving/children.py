@@ -14,7 +14,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NoReturn
@@ -123,16 +123,11 @@ def forked(run: Callable[[Channel], int], release: Callable[[], None]) -> Child:
 
 
 def become_engine(
-    arguments: Sequence[str],
-    settings: Settings,
-    number: int,
-    listener: socket.socket,
-    channel: Channel,
+    settings: Settings, number: int, listener: socket.socket, channel: Channel
 ) -> NoReturn:
     """Make of this process a fresh interpreter; see :class:`EngineStart`.
 
     Args:
-        arguments: of the interpreter.
         settings: the engine's.
         number: the engine's.
         listener: the fronts connect to it.
@@ -145,11 +140,11 @@ def become_engine(
     os.dup2(reading, sys.stdin.fileno())
     for descriptor in handed:
         os.set_inheritable(descriptor, True)
-    os.execv(sys.executable, [sys.executable, *arguments])
+    os.execv(sys.executable, [sys.executable, *ENGINE])  # noqa: S606  a shell is not wanted
 
 
 def _be_child(
-    run: Callable[[], int], release: Callable[[], None], blocked: set[signal.Signals]
+    run: Callable[[], int], release: Callable[[], None], blocked: set[signal.Signals | int]
 ) -> NoReturn:
     status = _FAILED
     try:
@@ -161,7 +156,7 @@ def _be_child(
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         release()
         status = run()
-    except BaseException:
+    except BaseException:  # noqa: BLE001  what the supervisor does must not go on here
         _LOG.exception("a process of the service failed")
     finally:
         logging.shutdown()

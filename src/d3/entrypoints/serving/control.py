@@ -75,7 +75,9 @@ class Channel:
 
 def end_this_process() -> None:
     """End as if asked to by SIGTERM; if that takes too long, at once."""
-    os.kill(os.getpid(), signal.SIGTERM)
+    main = threading.main_thread().ident
+    assert main is not None
+    signal.pthread_kill(main, signal.SIGTERM)  # which may wait for something in the system
     last = threading.Timer(LAST_SECONDS, os._exit, [1])
     last.daemon = True
     last.start()

@@ -11,7 +11,8 @@ from d3.settings import Settings
 
 MOST_AUTOMATIC = 16
 """Fronts answer 500 requests a second each or more: so many feed several devices."""
-_GPUS = ("/dev/nvidiactl", "/dev/dxg")
+GPU_FILES = ("/dev/nvidiactl", "/dev/dxg")
+"""One of them is there if there is a GPU."""
 _FEWEST_CONNECTIONS = 2
 """One for rows that are being written, one for everything else."""
 _FEWEST_DECODERS = 2
@@ -35,7 +36,7 @@ def workers_for(settings: Settings, cores: int | None = None, *, gpu: bool | Non
     if settings.cuda_device == "cpu" or settings.engine == "openvino":
         return 1
     if gpu is None:
-        gpu = any(Path(one).exists() for one in _GPUS)
+        gpu = any(Path(one).exists() for one in GPU_FILES)
     if not gpu:
         return 1
     return min(max(1, (cores or _cores()) - 1), MOST_AUTOMATIC)

@@ -20,8 +20,9 @@ from d3.entrypoints.serving.children import HANDLED, MOST_UNANSWERED, Child
 from d3.entrypoints.serving.server import FORCED, GRACE_SECONDS
 
 PING_SECONDS = 1.0
-_FRONT_SECONDS = GRACE_SECONDS + 5.0
-_ENGINE_SECONDS = 30.0
+FRONT_SECONDS = GRACE_SECONDS + 5.0
+"""For a front to end."""
+ENGINE_SECONDS = 30.0
 """For an engine to end when no front is left."""
 _LONGEST_PAUSE = 30.0
 _SIGNALS_READ = 4096
@@ -191,7 +192,8 @@ class Supervisor:
         known = child.failure
         if not child.hear():
             self._selector.unregister(child.channel)
-        if child.failure is not None and child.failure != known:
+        told = post in self._fronts and not self._announced  # as what run() raises
+        if child.failure is not None and child.failure != known and not told:
             _LOG.error("%s: %s", post.name, child.failure)
 
     def _act_on(self, number: int) -> None:
@@ -301,5 +303,5 @@ class Supervisor:
             elif child.unanswered >= MOST_UNANSWERED:
                 _LOG.error("%s does not answer and is killed", post.name)
                 child.kill()
-            elif child.ready:
+            elif child.settled:
                 child.ping()
