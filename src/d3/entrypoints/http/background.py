@@ -160,6 +160,9 @@ class RemoteBackground:
     def stop(self) -> None:
         """The engine process stops it."""
 
+    def register_gauges(self, metrics: Metrics) -> None:
+        """The engine process has them."""
+
     def wake_scans(self) -> None:
         try:
             self._call("wake_scans")
