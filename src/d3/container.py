@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, partial
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -300,6 +301,16 @@ def _queue(
         bulk_share=settings.bulk_percent / 100,
     )
     return ThreadedQueue(detector, clock, bounds, events)
+
+
+def import_for_fronts() -> None:
+    """Import what every front needs, so that those forked from this process have it already."""
+    for name in (
+        *("d3.adapters.limits", "d3.adapters.pillow.isolated", "d3.adapters.remote"),
+        *("d3.adapters.sql", "d3.domain.services.explaining", "d3.domain.services.prediction"),
+        "d3.domain.services.scans.service",
+    ):
+        import_module(name)
 
 
 def _version() -> str:
