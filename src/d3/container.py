@@ -568,7 +568,7 @@ class Container(containers.DeclarativeContainer):
     engine_sockets: providers.Provider[Sequence[Path]] = providers.Object(())
     cache = providers.ThreadSafeSingleton(_cache, settings, serving, engine_sockets)
     single_flight = providers.ThreadSafeSingleton(_single_flight, cache)
-    judge = providers.ThreadSafeSingleton(_judge, clock=clock, single_flight=single_flight)
+    judge = providers.ThreadSafeSingleton(_judge, clock=clock, flights=single_flight)
     version = providers.Callable(_version)
     engine_links = providers.ThreadSafeSingleton(_engine_links, engine_sockets, version)
     local_host = providers.ThreadSafeSingleton(
