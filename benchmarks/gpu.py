@@ -109,13 +109,16 @@ class Run:
             work()
         taken = []
         for _ in range(rounds):
-            begun, ended = torch.cuda.Event(enable_timing=True), torch.cuda.Event(True)
+            begun, ended = (
+                torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+                for _ in range(2)
+            )
             begun.record()
             work()
             ended.record()
             ended.synchronize()
             taken.append(begun.elapsed_time(ended) / 1000)
-        return statistics.median(taken)
+        return float(statistics.median(taken))
 
 
 def main() -> None:
@@ -141,7 +144,7 @@ def main() -> None:
         if "http" in chosen.parts and "engine" not in chosen.parts:  # to compare it with
             chosen.parts, chosen.forms = [*chosen.parts, "engine"], [SERVED]
             run.batches = [batch for batch in BATCHES if batch <= SERVED_BATCH]
-        parts = {
+        parts: dict[str, Callable[[Run, StoredModel], None]] = {
             "machine": machine,
             "engine": partial(engine, only=chosen.forms),
             "profile": profile,

