@@ -244,6 +244,12 @@ class Settings:
     port: Annotated[int, Meta(ge=0, le=65535)] = _variable(
         "D3_PORT", 5000, "port that d3 serve listens on"
     )
+    workers: Annotated[int, Meta(ge=1, le=256)] | Literal["auto"] = _variable(
+        "D3_WORKERS",
+        1,
+        "number of processes of d3 serve that answer requests, or auto; above 1, another process "
+        "runs the model",
+    )
     decode_threads: Annotated[int, Meta(ge=1, le=256)] = _variable(
         "D3_DECODE_THREADS",
         min(os.cpu_count() or 1, 16),
@@ -415,6 +421,13 @@ class Settings:
             host = f"[{host}]"
         return f"postgresql://{user}{password}@{host}:{self.postgres_port}/{name}"
 
+    def environment(self) -> dict[str, str]:
+        """Every variable as :meth:`from_environment` reads it, for another process; empty: unset.
+
+        Passwords and secrets are among them.
+        """
+        return {one.metadata["variable"]: _text(getattr(self, one.name)) for one in fields(self)}
+
     @property
     def effective_precision(self) -> Literal["auto", "fp32", "fp16", "bf16"]:
         """``precision``, or ``fp16`` where only ``USE_FP16`` was set."""
@@ -503,6 +516,13 @@ def _parse(text: str, kind: Any, name: str) -> Any:
         return msgspec.convert(text, kind, strict=False)
     except msgspec.ValidationError as error:
         raise ValueError(_expectation(kind)) from error
+
+
+def _text(value: Any) -> str:
+    """What :func:`_parse` reads as this value."""
+    if value is None:
+        return ""
+    return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _of_form(text: str, form: str, expected: str) -> str:
