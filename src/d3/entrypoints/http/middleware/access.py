@@ -37,6 +37,7 @@ _HEALTH = ("/health", "/health/live", "/health/ready")
 _OPEN = ("/schema/", "/console/")
 _BEARER = b"bearer "
 _SAFE = ("GET", "HEAD", "OPTIONS")
+_UNIX_PEER = "127.0.0.1"
 _FORWARDED = (b"x-forwarded-for", b"forwarded", b"x-real-ip")
 
 
@@ -168,7 +169,7 @@ class AccessMiddleware:
         )
 
     def _address(self, scope: Any, sent: _AccessHeaders) -> str | None:
-        peer = _address_of(scope, "client")
+        peer = _peer(scope)
         if not self._proxies or not sent.forwarded or peer is None:
             return peer
         found = {
@@ -255,6 +256,13 @@ def _access_headers(scope: Any) -> _AccessHeaders:
         elif name in _FORWARDED:
             sent.forwarded.append((name, value))
     return sent
+
+
+def _peer(scope: Any) -> str | None:
+    """The address that a connection comes from; this machine's own for a Unix socket."""
+    server = scope.get("server")
+    on_unix_socket = bool(server) and server[1] is None
+    return _UNIX_PEER if on_unix_socket else _address_of(scope, "client")
 
 
 def _address_of(scope: Any, which: str) -> str | None:
