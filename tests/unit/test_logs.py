@@ -29,8 +29,9 @@ def logged(form: LogFormat, level: str = "info", process: str | None = None) -> 
     with structlog.contextvars.bound_contextvars(request_id="r-1"):
         logging.getLogger("d3.http").info("request", extra={"status": 200, "path": "/health"})
         logging.getLogger("some.library").debug("too much")
+        key = "d3_of_a_caller"
         try:
-            int("no\nnumber")
+            int("no\nnumber", len(key))
         except ValueError:
             logging.getLogger("d3.http").exception("unexpected error")
     logging.getLogger("d3.http").warning("by itself")
@@ -54,6 +55,13 @@ def test_as_text_it_is_for_reading() -> None:
     assert "status=200" in text
     assert "request_id=r-1" in text
     assert not text.startswith("{")
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_an_error_is_logged_without_the_variables_that_may_hold_a_key(form: LogFormat) -> None:
+    text = logged(form)
+    assert "ValueError" in text
+    assert "d3_of_a_caller" not in text
 
 
 def test_each_line_of_several_processes_names_its_own() -> None:

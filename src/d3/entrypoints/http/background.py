@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from d3.container import Container
 from d3.domain.errors import D3Error
+from d3.entrypoints.http.metrics import Metrics
 from d3.entrypoints.http.retention import KeyUses, RetentionJob
 from d3.entrypoints.http.scan_supervisor import ScanSupervisor
 
@@ -77,9 +78,8 @@ class Background(Protocol):
         """Look for scans to do now."""
         ...
 
-    @property
-    def scanning(self) -> bool:
-        """Whether a separate process works on scans."""
+    def register_gauges(self, metrics: Metrics) -> None:
+        """Register the gauges of what is done in this process."""
         ...
 
     def troubles(self) -> Troubles:
@@ -118,9 +118,23 @@ class LocalBackground:
     def wake_scans(self) -> None:
         self._scans.wake()
 
-    @property
-    def scanning(self) -> bool:
-        return self._scans.working
+    def register_gauges(self, metrics: Metrics) -> None:
+        metrics.watch(
+            "d3_scan_worker_up",
+            "1 while a separate process works on scans.",
+            lambda: float(self._scans.working),
+        )
+        if (cache := self._cache) is not None:
+            metrics.watch(
+                "d3_result_cache_up",
+                "1 while the result cache is available.",
+                lambda: cache.trouble is None,
+            )
+            metrics.watch(
+                "d3_result_cache_failures",
+                "Failed lookups of the result cache.",
+                lambda: cache.failures,
+            )
 
     def troubles(self) -> Troubles:
         return {
@@ -137,8 +151,6 @@ class RemoteBackground:
         call: has this process do something, and gives its answer.
     """
 
-    scanning = False
-
     def __init__(self, call: Callable[[str], Any]) -> None:
         self._call = call
 
@@ -147,6 +159,9 @@ class RemoteBackground:
 
     def stop(self) -> None:
         """The engine process stops it."""
+
+    def register_gauges(self, metrics: Metrics) -> None:
+        """The engine process has them."""
 
     def wake_scans(self) -> None:
         try:

@@ -105,24 +105,7 @@ class Services:
             "Records of the request log that were lost.",
             lambda: self.request_log.dropped,
         )
-        metrics.watch(
-            "d3_scan_worker_up",
-            "1 while a separate process works on scans.",
-            lambda: float(self.background.scanning),
-            "max",
-        )
-        if (cache := self.cache) is not None:
-            metrics.watch(
-                "d3_result_cache_up",
-                "1 while the result cache is available.",
-                lambda: cache.trouble is None,
-                "min",
-            )
-            metrics.watch(
-                "d3_result_cache_failures",
-                "Failed lookups of the result cache.",
-                lambda: cache.failures,
-            )
+        self.background.register_gauges(metrics)
 
     def start(self, ready: Callable[[Container], None] = lambda _: None) -> None:
         """Upgrade the embedded database and load the model. A second call does nothing.
@@ -279,15 +262,18 @@ def new(settings: Settings, **replaced: Any) -> Services:
     return services
 
 
-def front(settings: Settings, sockets: Sequence[Path]) -> Services:
+def front(settings: Settings, sockets: Sequence[Path], **replaced: Any) -> Services:
     """The services of one of several processes that answer HTTP for the same engine processes.
 
     Args:
         settings: this process's.
         sockets: of the engine processes, the main one first.
+        replaced: parts of the container to use instead of its own.
     """
     container = Container(settings=settings)
     container.serving.override(True)
     container.decoder.override(container.untrusted_decoder)
     container.engine_sockets.override(tuple(sockets))
+    for name, part in replaced.items():
+        getattr(container, name).override(part)
     return Services(container, Metrics(), RemoteBackground(container.engine_links()[0].call))

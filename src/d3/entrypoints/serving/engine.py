@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 from pathlib import Path
@@ -23,6 +24,7 @@ from d3.domain.files import replacing
 from d3.domain.models import STARTER
 from d3.domain.services.model_host import LocalModelHost
 from d3.entrypoints.http.background import BackgroundJob, JobThreads, LocalBackground
+from d3.entrypoints.http.machine_metrics import share_metrics
 from d3.entrypoints.http.metrics import Metrics, QueueMetrics
 from d3.entrypoints.logs import configure_logs
 from d3.entrypoints.serving.control import EngineStart
@@ -44,6 +46,53 @@ class InUse(msgspec.Struct, frozen=True):
     version: int | None = None
 
 
+class EngineService:
+    """What an engine process does for the fronts. It does nothing before :meth:`start`.
+
+    Args:
+        container: makes the parts.
+        number: of the engine process.
+    """
+
+    def __init__(self, container: Container, number: int) -> None:
+        container.serving.override(True)
+        metrics = Metrics()
+        queue_metrics = QueueMetrics(metrics.registry)
+        container.queue_events.override(queue_metrics)
+        self._host = container.local_host()
+        self._server = container.engine_server()
+        queue_metrics.watch(self._server.queue)
+        if number == 0:
+            background = LocalBackground(container)
+            background.register_gauges(metrics)
+            methods = {"wake_scans": background.wake_scans, "troubles": background.troubles}
+            self._server.methods |= methods
+            self._server.quick |= set(methods)
+            self._jobs: LocalBackground | JobThreads = background
+        else:
+            self._jobs = JobThreads([BackgroundJob(container.follower().run)])
+
+    def start(self, listener: socket.socket) -> None:
+        """Load the model and answer fronts that connect to this socket."""
+        record = Path(listener.getsockname()).with_suffix(".json")
+        load(self._host, record)
+        changed = self._host.changed
+
+        def remember_and_tell() -> None:
+            remember(self._host, record)
+            changed()
+
+        self._host.changed = remember_and_tell
+        self._server.serve(listener)
+        self._jobs.start()
+
+    def stop(self) -> bool:
+        """Let the fronts go and end the pass that runs; says whether it ended in time."""
+        self._jobs.stop()
+        self._server.close()
+        return bool(self._host.close(_PASS_SECONDS))
+
+
 def main() -> int:
     """Run until SIGTERM, or until the supervisor is gone."""
     given = EngineStart.receive()
@@ -53,38 +102,15 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     sys.setswitchinterval(SWITCH_SECONDS)
-    container = Container(settings=settings)
-    container.serving.override(True)
-    metrics = Metrics()
-    queue_metrics = QueueMetrics(metrics.registry)
-    container.queue_events.override(queue_metrics)
-    server, host = container.engine_server(), container.local_host()
-    queue_metrics.watch(server.queue)
-    background = LocalBackground(container)
-    server.methods |= {"wake_scans": background.wake_scans, "troubles": background.troubles}
-    server.quick |= {"wake_scans", "troubles"}
-    jobs = (
-        background if given.number == 0 else JobThreads([BackgroundJob(container.follower().run)])
-    )
+    share_metrics(settings.home / "run" / "metrics")
+    service = EngineService(Container(settings=settings), given.number)
     # A long load or forward pass is no reason to be killed: only a process that cannot run threads
     # is stuck.
     given.control.answer_in_thread()
-    record = Path(given.listener.getsockname()).with_suffix(".json")
-    load(host, record)
-    changed = host.changed
-
-    def remember_and_tell() -> None:
-        remember(host, record)
-        changed()
-
-    host.changed = remember_and_tell
-    server.serve(given.listener)
-    jobs.start()
+    service.start(given.listener)
     given.control.ready()
     stopping.wait()
-    jobs.stop()
-    server.close()
-    ended = host.close(_PASS_SECONDS)
+    ended = service.stop()
     logging.shutdown()
     # Beside a forward pass an ordinary end would be an abort.
     return 0 if ended else os._exit(0)
