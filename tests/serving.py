@@ -86,6 +86,10 @@ class Served:
         assert found, f"d3 serve ended with {self.process.poll()}:\n{self.text}"
         return found[1]
 
+    def pid(self, name: str) -> int:
+        """The latest process of this name, such as ``front-1``."""
+        return int(re.findall(rf"{name} is process (\d+)", self.text)[-1])
+
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and return the exit status."""
         self.process.send_signal(number)

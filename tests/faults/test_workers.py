@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import signal
 import socket
 import stat
@@ -49,7 +48,7 @@ class Service:
 
     def pid(self, name: str) -> int:
         """The latest process of this name."""
-        return int(re.findall(rf"{name} is process (\d+)", self.served.text)[-1])
+        return self.served.pid(name)
 
     def ask(self, **what: Any) -> dict[str, Any]:
         """Ask over a connection of its own."""
