@@ -129,6 +129,14 @@ def d3_serve(folder: Path, *arguments: str, **environ: str) -> Iterator[Served]:
             process.wait()
 
 
+def is_there(pid: int) -> bool:
+    """Whether the process has not ended, though nobody may have waited for it."""
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return False
+
+
 def wait_until(true: Callable[[], bool], seconds: float = 30.0) -> None:
     """Wait until something is so."""
     until = time.monotonic() + seconds

@@ -13,7 +13,7 @@ import httpx
 from d3.container import Container
 from tests.homes import Home
 from tests.service.conftest import painted
-from tests.serving import assert_problem, client, d3_serve, wait_until
+from tests.serving import assert_problem, client, d3_serve, is_there, wait_until
 
 WORKERS = ("--port", "0", "--workers", "2")
 
@@ -32,16 +32,19 @@ def test_what_an_engine_has_not_answered_its_successor_does(home: Home, tmp_path
         ThreadPoolExecutor(1) as pool,
     ):
         url = served.url()
-        for is_noticed in (True, False):
+        for number in (signal.SIGKILL, signal.SIGTERM, None):
             engine = served.pid("engine-0")
             os.kill(engine, signal.SIGSTOP)
             asked = pool.submit(judged, url)
             time.sleep(0.5)
             assert not asked.done()
-            if is_noticed:
-                os.kill(engine, signal.SIGKILL)
+            if number is not None:  # else nobody notices before it misses its pings
+                os.kill(engine, number)
+                os.kill(engine, signal.SIGCONT)
             assert asked.result().status_code == 200, asked.result().text
-            assert served.pid("engine-0") != engine
+            wait_until(lambda: served.pid("engine-0") != engine)  # noqa: B023  used at once
+            again = judged(url)
+            assert again.status_code == 200, again.text
         assert "engine-0 does not answer and is killed" in served.text
         assert served.stop() == 0
     assert "Traceback" not in served.text
@@ -64,6 +67,26 @@ def test_told_to_stop_fronts_answer_before_the_engine_ends(home: Home, tmp_path:
         assert served.process.wait(60) == 0
     assert "Traceback" not in served.text
     assert "died" not in served.text
+
+
+def test_of_a_killed_supervisor_the_fronts_answer_before_the_engine_ends(
+    home: Home, tmp_path: Path
+) -> None:
+    with (
+        d3_serve(tmp_path, *WORKERS, **environ_of(home)) as served,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        url, engine = served.url(), served.pid("engine-0")
+        os.kill(engine, signal.SIGSTOP)
+        asked = pool.submit(judged, url)
+        time.sleep(0.5)
+        served.stop(signal.SIGKILL)
+        time.sleep(0.5)
+        assert not asked.done()
+        os.kill(engine, signal.SIGCONT)
+        assert asked.result().status_code == 200, asked.result().text
+        wait_until(lambda: not is_there(engine))
+    assert "Traceback" not in served.text
 
 
 def test_without_a_model_fronts_say_so_and_recover(home: Home, tmp_path: Path) -> None:
