@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from d3.entrypoints.http import create_app
+from d3.domain.services.model_host import ModelHost
 from d3.entrypoints.http.app import Application
 from tests.homes import Home
+from tests.machines import applications
 from tests.serving import client, serving
 from tests.support.engines import FakeEngine
 
@@ -28,14 +29,16 @@ class Service:
     Attributes:
         url: its address.
         http: a client for it.
-        application: what answers.
+        application: what answers; the first front, if there are several.
         engine: makes its detectors.
+        host: holds its model.
     """
 
     url: str
     http: httpx.Client
     application: Application
     engine: FakeEngine
+    host: ModelHost
 
     def rows(self) -> int:
         """How many results the history holds."""
@@ -58,10 +61,12 @@ def running(home: Home, engine: FakeEngine | None = None, **settings: Any) -> It
     """
     engine = engine or FakeEngine()
     settings = {"warm_up": False, "isolate_decoding": False} | settings
-    application = create_app(home.settings(**settings), engine=engine)
-    with serving(application) as url, client(url) as http:
+    with ExitStack() as stack:
+        fronts, host = stack.enter_context(applications(home.settings(**settings), engine))
+        urls = [stack.enter_context(serving(front)) for front in fronts]
+        http = stack.enter_context(client(*urls))
         try:
-            yield Service(url, http, application, engine)
+            yield Service(urls[0], http, fronts[0], engine, host)
         finally:  # what a test held and then failed would keep the service from its end
             engine.may_load.set()
             engine.may_score.set()

@@ -24,7 +24,7 @@ PREDICT, BATCH = "/api/inference/predict", "/api/inference/predict-batch"
 
 
 def waiting(service: Service, lane: Lane = Lane.INTERACTIVE) -> int:
-    model = service.application.d3.host.loaded()
+    model = service.host.loaded()
     assert model is not None
     images: int = model.queue.waiting(lane).images
     return images
@@ -237,7 +237,7 @@ def test_a_burst_on_an_idle_slow_device_is_told_at_once_or_judged(
 ) -> None:
     """Nobody is let in and given up later; what fits is let in."""
     service = start(request_seconds=400)
-    model = service.application.d3.host.loaded()
+    model = service.host.loaded()
     assert model is not None
     for encodings in (2, 2, 2, 4, 4):  # as a warm-up finds out: a minute an image
         model.queue._policy.costs.observe(encodings, 30 * encodings)
