@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -99,9 +100,12 @@ def write(file: str, under_way: str) -> None:
 
     def submit() -> None:
         begun = time.perf_counter()
-        writer.submit([entry]).add_done_callback(
-            lambda stored: (stored.result(), done.put(time.perf_counter() - begun))
-        )
+
+        def count(stored: Future[list[int]]) -> None:
+            stored.result()
+            done.put(time.perf_counter() - begun)
+
+        writer.submit([entry]).add_done_callback(count)
         log.log(record)
 
     print("ready", flush=True)

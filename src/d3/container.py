@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, partial
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     from d3.domain.ports.models import Checkpoints, ModelRegistry
     from d3.domain.ports.queue import DetectionQueue, QueueEvents
     from d3.domain.ports.scans import ImageCollection, ScanCluster, ScanLedger
-    from d3.domain.services.detection import DetectionService, ImageJudge, Scorer
+    from d3.domain.services.detection import DetectionService, ImageJudge, SingleFlight
     from d3.domain.services.explaining import ExplanationService
     from d3.domain.services.prediction import PredictionService
     from d3.domain.services.pulling import ModelSource
@@ -244,10 +245,10 @@ def _on_cpu(settings: Settings) -> bool:
     return not torch.cuda.is_available()
 
 
-def _scorer(cache: ResultCache | None) -> Scorer:
-    from d3.domain.services.detection import Scorer
+def _single_flight(cache: ResultCache | None) -> SingleFlight:
+    from d3.domain.services.detection import SingleFlight
 
-    return Scorer(cache)
+    return SingleFlight(cache)
 
 
 def _judge(**parts: Any) -> ImageJudge:
@@ -300,6 +301,16 @@ def _queue(
         bulk_share=settings.bulk_percent / 100,
     )
     return ThreadedQueue(detector, clock, bounds, events)
+
+
+def import_for_fronts() -> None:
+    """Import what every front needs, so that those forked from this process have it already."""
+    for name in (
+        *("d3.adapters.limits", "d3.adapters.pillow.isolated", "d3.adapters.remote"),
+        *("d3.adapters.sql", "d3.domain.services.explaining", "d3.domain.services.prediction"),
+        "d3.domain.services.scans.service",
+    ):
+        import_module(name)
 
 
 def _version() -> str:
@@ -358,11 +369,11 @@ def _remote_host(
 
 
 def _engine_server(
-    host: LocalModelHost, scorer: Scorer, limiter: RateLimiter, version: str
+    host: LocalModelHost, single_flight: SingleFlight, limiter: RateLimiter, version: str
 ) -> EngineServer:
     from d3.adapters.remote import EngineServer
 
-    server = EngineServer(host, scorer, limiter, version)
+    server = EngineServer(host, single_flight, limiter, version)
     host.changed = server.tell_all
     return server
 
@@ -556,8 +567,8 @@ class Container(containers.DeclarativeContainer):
     decoding = providers.ThreadSafeSingleton(_decoding, settings)
     engine_sockets: providers.Provider[Sequence[Path]] = providers.Object(())
     cache = providers.ThreadSafeSingleton(_cache, settings, serving, engine_sockets)
-    scorer = providers.ThreadSafeSingleton(_scorer, cache)
-    judge = providers.ThreadSafeSingleton(_judge, clock=clock, scorer=scorer)
+    single_flight = providers.ThreadSafeSingleton(_single_flight, cache)
+    judge = providers.ThreadSafeSingleton(_judge, clock=clock, flights=single_flight)
     version = providers.Callable(_version)
     engine_links = providers.ThreadSafeSingleton(_engine_links, engine_sockets, version)
     local_host = providers.ThreadSafeSingleton(
@@ -620,7 +631,7 @@ class Container(containers.DeclarativeContainer):
     secrets = providers.ThreadSafeSingleton(_secrets, settings)
     limiter = providers.ThreadSafeSingleton(_limiter, settings, secrets, engine_links)
     engine_server = providers.ThreadSafeSingleton(
-        _engine_server, local_host, scorer, limiter, version
+        _engine_server, local_host, single_flight, limiter, version
     )
     sessions = providers.ThreadSafeSingleton(_sessions, settings, secrets, clock)
     key_cache = providers.ThreadSafeSingleton(KeyCache, accounts=accounts, clock=clock)

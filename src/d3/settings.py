@@ -421,6 +421,13 @@ class Settings:
             host = f"[{host}]"
         return f"postgresql://{user}{password}@{host}:{self.postgres_port}/{name}"
 
+    def environment(self) -> dict[str, str]:
+        """Every variable as :meth:`from_environment` reads it, for another process; empty: unset.
+
+        Passwords and secrets are among them.
+        """
+        return {one.metadata["variable"]: _text(getattr(self, one.name)) for one in fields(self)}
+
     @property
     def effective_precision(self) -> Literal["auto", "fp32", "fp16", "bf16"]:
         """``precision``, or ``fp16`` where only ``USE_FP16`` was set."""
@@ -509,6 +516,13 @@ def _parse(text: str, kind: Any, name: str) -> Any:
         return msgspec.convert(text, kind, strict=False)
     except msgspec.ValidationError as error:
         raise ValueError(_expectation(kind)) from error
+
+
+def _text(value: Any) -> str:
+    """What :func:`_parse` reads as this value."""
+    if value is None:
+        return ""
+    return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _of_form(text: str, form: str, expected: str) -> str:

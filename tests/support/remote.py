@@ -17,7 +17,7 @@ from d3.adapters.remote import EngineLink, EngineServer, RemoteModelHost
 from d3.domain.errors import D3Error
 from d3.domain.ports.detector import Detector, Engine
 from d3.domain.ports.queue import DetectionQueue
-from d3.domain.services.detection import Scorer
+from d3.domain.services.detection import SingleFlight
 from d3.domain.services.model_host import LocalModelHost
 from tests.support.contracts.registries import RegistryFiles
 from tests.support.memory import MemoryRegistry
@@ -46,7 +46,7 @@ class EngineProcess:
         engine: loads them.
         path: of its socket, in a folder with a short name.
         queue: makes the queue in front of a detector.
-        scorer: for all fronts.
+        flights: for all fronts.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class EngineProcess:
         engine: Engine,
         path: Path,
         queue: Callable[[Detector], DetectionQueue] = _queue,
-        scorer: Scorer | None = None,
+        flights: SingleFlight | None = None,
     ) -> None:
         registry = MemoryRegistry()
         files = RegistryFiles(registry, path.parent)
@@ -62,7 +62,7 @@ class EngineProcess:
             files.put(name, head=f"the head of {name}")
         self.host = LocalModelHost(registry, lambda: engine, queue, "tiny")
         limiter = CountingLimiter(b"")
-        self.server = EngineServer(self.host, scorer or Scorer(), limiter, VERSION)
+        self.server = EngineServer(self.host, flights or SingleFlight(), limiter, VERSION)
         self.host.changed = self.server.tell_all
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.listener.bind(str(path))

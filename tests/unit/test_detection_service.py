@@ -22,7 +22,7 @@ from d3.domain.errors import (
 from d3.domain.images import Pixels
 from d3.domain.models import StoredModel
 from d3.domain.ports.detector import Detector, Logits
-from d3.domain.services.detection import DetectionService, ImageJudge, Scorer
+from d3.domain.services.detection import DetectionService, ImageJudge, SingleFlight
 from d3.domain.services.lanes import LanePool
 from d3.domain.services.model_host import LocalModelHost
 from d3.testing import FakeClock, FakeDetector
@@ -66,7 +66,7 @@ def service(detector: FakeDetector, tmp_path: Path) -> DetectionService:
         choice="mine",
     )
     return DetectionService(
-        host, PillowDecoder(), ImageJudge(clock, Scorer()), LanePool(2, 0.2, "test")
+        host, PillowDecoder(), ImageJudge(clock, SingleFlight()), LanePool(2, 0.2, "test")
     )
 
 
@@ -126,7 +126,7 @@ def test_a_queue_of_its_own_thread_has_the_next_batch_before_this_one_is_told(
         choice="mine",
     )
     service = DetectionService(
-        host, PillowDecoder(), ImageJudge(clock, Scorer()), LanePool(2, 0.2, "test")
+        host, PillowDecoder(), ImageJudge(clock, SingleFlight()), LanePool(2, 0.2, "test")
     )
     outcomes = service.detect_many(map(grey, [0, 32, 64, 96, 128, 160, 192]), batch_size=2)
     first = next(outcomes)

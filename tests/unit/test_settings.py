@@ -31,6 +31,21 @@ def test_an_empty_value_counts_as_unset() -> None:
     assert read(**{one.metadata["variable"]: "  " for one in fields(Settings)}) == Settings()
 
 
+def test_another_process_reads_the_same_settings_from_the_variables(tmp_path: Path) -> None:
+    settings = Settings(
+        home=tmp_path / "a b",
+        cuda_device=1,
+        warm_up=False,
+        minio_endpoint="store:9000",
+        minio_access_key="key",
+        minio_secret_key="secret, with a comma",
+        fetch_allow=("10.0.0.0/8", "192.0.2.1/32"),
+        workers="auto",
+    )
+    assert Settings.from_environment(settings.environment(), dotenv=None) == settings
+    assert Settings.from_environment(Settings().environment(), dotenv=None) == Settings()
+
+
 def test_the_env_file_of_the_prototype_starts_d3(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(ENVIRONMENT)
     settings = Settings.from_environment({}, dotenv=tmp_path / ".env")

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 from d3.adapters.remote.link import EngineLink
 from d3.adapters.remote.queue import RemoteQueue
@@ -41,13 +42,14 @@ class RemoteModelHost(ModelHost):
         super().__init__()
         self._links = links
         self._chosen = chosen
-        self._new_queue = lambda model, link: RemoteQueue(model, link, images, size_bytes, clock)
+        self._bounds = images, size_bytes
+        self._clock = clock
         self._announcing = threading.Lock()
         self._queue: RemoteQueue | None = None
         self._told: dict[EngineLink, Announced] = {}
         for link in links:
-            link.announced = lambda model, why, link=link: self._announced(link, model, why)
-            link.lost = lambda link=link: self._lost(link)
+            link.announced = partial(self._announced, link)
+            link.lost = partial(self._lost, link)
 
     def start(self) -> LoadedModel:
         """Meet the engine processes; one that is not there yet is awaited in the background."""
@@ -117,7 +119,7 @@ class RemoteModelHost(ModelHost):
             self._replace(None)
             self.trouble = why or None
         elif self._queue is None or not self._queue.take_seat(main, model):
-            self._queue = self._new_queue(model, main)
+            self._queue = RemoteQueue(model, main, *self._bounds, self._clock)
             for link, theirs in self._told.items():
                 if link is not main:
                     self._queue.take_seat(link, theirs)

@@ -200,7 +200,7 @@ class EngineLink:
     def _transmit(self, number: int, asked: Asked) -> None:
         # A cancelled one may have left already.
         if number in self._asked:
-            connection = self._send(asked.header(number), memoryview(asked.pixels).cast("B"))
+            connection = self._send(asked.header(number), wire.raw(asked.pixels))
             asked.attempts += connection != 0
             asked.connection = connection
 

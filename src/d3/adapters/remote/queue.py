@@ -105,10 +105,10 @@ class Seat:
 
     def seconds(self, lane: Lane, encodings: int) -> float:
         """Estimated seconds until so many encodings more would be done."""
-        load = self.load(lane)
-        unsent = sum(one.encodings for one in self.mine.values()) - sum(
-            self.load(one).own_encodings for one in Lane
-        )
+        state, mine = self.link.state, self.mine
+        unsent = mine[Lane.INTERACTIVE].encodings + mine[Lane.BULK].encodings
+        unsent -= state.interactive.own_encodings + state.bulk.own_encodings
+        load = state.interactive if lane is Lane.INTERACTIVE else state.bulk
         return load.seconds + max(0, unsent + encodings - 2) * load.each
 
 

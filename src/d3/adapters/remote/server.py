@@ -34,7 +34,7 @@ from d3.domain.ports.accounts import RateLimiter
 from d3.domain.ports.detector import Explainer
 from d3.domain.ports.history import CacheKey
 from d3.domain.ports.queue import DetectionQueue, Lane, Scored
-from d3.domain.services.detection import Scorer
+from d3.domain.services.detection import SingleFlight
 from d3.domain.services.model_host import LoadedModel, ModelHost
 
 _LOG = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class EngineServer:
 
     Args:
         host: holds the model.
-        scorer: has each image scored once, for all fronts.
+        flights: has each image scored once, for all fronts.
         limiter: counts requests, for all fronts.
         version: of D3, which both ends must share.
 
@@ -60,9 +60,11 @@ class EngineServer:
         quick: the names of those that never take long.
     """
 
-    def __init__(self, host: ModelHost, scorer: Scorer, limiter: RateLimiter, version: str) -> None:
+    def __init__(
+        self, host: ModelHost, flights: SingleFlight, limiter: RateLimiter, version: str
+    ) -> None:
         self._host = host
-        self.scorer = scorer
+        self.flights = flights
         self.methods: dict[str, Method] = {
             "load": self._load,
             "unload": host.unload,
@@ -259,10 +261,10 @@ class _Front:
     ) -> None:
         """Tell of the queue, if that has changed."""
         with self._counting:
-            lanes = [
+            interactive, bulk = (
                 Load(*load, *self._mine[lane]) for load, lane in zip(loads, _LANES, strict=True)
-            ]
-        state = State(*lanes, trouble)
+            )
+        state = State(interactive, bulk, trouble)
         if self._greeted and state != self._state:
             self._state = state
             self._send(wire.tell(Tell.STATE, wire.encode(state)))
@@ -357,7 +359,7 @@ class _Front:
         key = CacheKey(
             work.sha.hex(), model.reference.sha256, work.views, detector.engine, detector.precision
         )
-        return start(self._server.scorer.score(key, work.lane, submit))
+        return start(self._server.flights.score(key, work.lane, submit))
 
     def _answer(self, number: int, work: _Work, done: Future[Any]) -> None:
         self._asked.pop(number, None)

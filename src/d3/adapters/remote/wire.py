@@ -141,17 +141,18 @@ class Failed(msgspec.Struct, frozen=True, array_like=True):
 
     def error(self) -> D3Error:
         """The same error in this process."""
-        kind = getattr(errors, self.kind, DetectorFailed)
-        if issubclass(kind, RetryLater):
-            return kind(self.problem, self.remedy, self.retry_after)
-        return kind(self.problem, self.remedy)  # type: ignore[no-any-return]
+        kind: type[D3Error] = getattr(errors, self.kind, DetectorFailed)
+        error = kind(self.problem, self.remedy)
+        if isinstance(error, RetryLater):
+            error.retry_after = self.retry_after
+        return error
 
 
 encode = msgspec.msgpack.Encoder().encode
 """A payload as MessagePack."""
 
 
-def decode(payload: bytes | memoryview, kind: type[T]) -> T:
+def decode(payload: bytes | bytearray | memoryview, kind: type[T]) -> T:
     """A payload as a value of this type.
 
     Raises:
@@ -213,8 +214,14 @@ def receive(source: socket.socket, into: bytearray | memoryview) -> None:
 def receive_pixels(source: socket.socket, images: int, side: int) -> Pixels:
     """Raw uint8 pixels (images, side, side, 3), received into the array that is scored."""
     pixels = np.empty((images, side, side, 3), np.uint8)
-    receive(source, memoryview(pixels).cast("B"))
+    receive(source, raw(pixels))
     return pixels
+
+
+def raw(pixels: Pixels) -> memoryview:
+    """The bytes of contiguous pixels; no copy."""
+    view: memoryview = pixels.data
+    return view.cast("B")
 
 
 def logits_of(payload: memoryview, rows: int) -> NDArray[np.float64]:

@@ -209,7 +209,7 @@ class Job:
         return self.slots.submit(image.pixels[None], image.facts.sha256)
 
 
-class Scorer:
+class SingleFlight:
     """Has each image scored once. Safe to call from many threads.
 
     An image that was scored before is looked up. Identical images in work are scored together: the
@@ -282,16 +282,16 @@ class ImageJudge:
 
     Args:
         clock: tells the time.
-        scorer: has each image scored once.
+        flights: has each image scored once.
     """
 
-    def __init__(self, clock: Clock, scorer: Scorer) -> None:
+    def __init__(self, clock: Clock, flights: SingleFlight) -> None:
         self._clock = clock
-        self._scorer = scorer
+        self._flights = flights
 
     def alone(self) -> ImageJudge:
         """A judge that shares nothing with this one: the same file may give it other pixels."""
-        return ImageJudge(self._clock, Scorer())
+        return ImageJudge(self._clock, SingleFlight())
 
     def judge(self, job: Job) -> Future[Judged]:
         """Judge one image; a future that is cancelled spares whatever has not begun.
@@ -306,7 +306,7 @@ class ImageJudge:
         try:
             image, decoding = await finished(job.submit(partial(self._decode, job)))
             key = job.question.key_of(image)
-            scored = await self._scorer.score(key, job.lane, partial(job.use_slot, image))
+            scored = await self._flights.score(key, job.lane, partial(job.use_slot, image))
             logits, seconds = scored.logits[0].tolist(), decoding + scored.seconds
             detection = job.question.answer(job.name, image.facts, logits, seconds)
         except D3Error:

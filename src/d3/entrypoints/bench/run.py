@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -42,14 +43,16 @@ class Plan:
         batches: images of a forward pass.
         rounds: of which the median counts.
         seconds: of each load on the service.
+        workers: of the service in a row of its own; 1 for no such row.
     """
 
     batches: tuple[int, ...] = (1, 8)
     rounds: int = 5
     seconds: float = 10.0
+    workers: int = min(os.cpu_count() or 1, 8)
 
 
-QUICK = Plan(batches=(1,), rounds=1, seconds=2.0)
+QUICK = Plan(batches=(1,), rounds=1, seconds=2.0, workers=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,34 +171,40 @@ def _service(
     settings: Settings, model: str, image: bytes, plan: Plan, say: Say
 ) -> Iterator[Figure]:
     with TemporaryDirectory(prefix="d3-bench-") as folder:
-        _borrow(settings.models_folder, Path(folder))
-        _borrow(settings.cache_folder, Path(folder))
-        environment = {
-            "D3_HOME": folder,
-            "D3_MODEL": model,
-            "D3_DATABASE_URL": f"sqlite:///{folder}/d3.db",
-            "D3_REDIS_URL": "",
-            **({"MINIO_ENDPOINT": ""} if settings.minio_endpoint is None else {}),
-        }
-        say("starting the service")
-        with service.serving(environment) as port:
-            service.load(port, lambda _: image, 1, 0.0 if plan is QUICK else 0.1)
-            say("asking the service for one image again and again")
-            rate = service.load(port, lambda _: image, CONNECTIONS, plan.seconds)
-            yield Figure(
-                "http", f"predict, result known, {CONNECTIONS} connections", rate, "requests/s"
-            )
-            say("asking the service for images it has not seen")
-            rate = service.load(
+        home = Path(folder)
+        _borrow(settings.models_folder, home)
+        _borrow(settings.cache_folder, home)
+        own = replace(
+            settings,
+            home=home,
+            model=model,
+            database_url=f"sqlite:///{folder}/d3.db",
+            redis_url=None,
+            auth="auto",
+            tls_cert=None,
+            tls_key=None,
+        )
+        for workers in sorted({1, plan.workers}):
+            beside = f", {workers} workers" if workers > 1 else ""
+            connections = CONNECTIONS * workers
+            say(f"starting the service{beside}")
+            with service.serving(replace(own, workers=workers)) as port:
+                if own.cache_entries:
+                    service.ask_until_known(port, image)
+                    say(f"asking the service for one image again and again{beside}")
+                    rate = service.load(port, lambda _: image, connections, plan.seconds)
+                    what = f"predict, result known, {connections} connections{beside}"
+                    yield Figure("http", what, rate, "requests/s")
+                say(f"asking the service for images it has not seen{beside}")
                 # Bytes behind the end of a JPEG make it another file with the same pixels.
-                port,
-                lambda number: image + number.to_bytes(8),
-                CONNECTIONS,
-                plan.seconds,
-            )
-            yield Figure(
-                "end to end", f"predict, new images, {CONNECTIONS} connections", rate, "images/s"
-            )
+                rate = service.load(
+                    port,
+                    lambda number: image + number.to_bytes(8),
+                    connections,
+                    plan.seconds,
+                )
+                what = f"predict, new images, {connections} connections{beside}"
+                yield Figure("end to end", what, rate, "images/s")
 
 
 def _borrow(source: Path, home: Path) -> None:

@@ -32,9 +32,7 @@ class Workers(click.IntRange):
 
     name = "number or auto"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | Literal["auto"]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         return "auto" if value == "auto" else super().convert(value, param, ctx)
 
 

@@ -79,7 +79,7 @@ class SharedMetrics(Collector):
             for file in sorted(self._folder.glob("*.db"))
             if not file.name.startswith("gauge") or alive.get(file.stem.split("_")[-1], False)
         ]
-        merged: Iterable[Metric] = MultiProcessCollector.merge(files)
+        merged: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
         return sorted(merged, key=lambda metric: metric.name)
 
     def _take_slot(self) -> tuple[str, FileLock]:
@@ -129,7 +129,7 @@ def share_metrics(folder: Path) -> SharedMetrics:
     shared = SharedMetrics(folder)
     slot = shared.slot
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)  # where the library looks for it
-    values.ValueClass = values.MultiProcessValue(lambda: slot)
+    values.ValueClass = values.MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]
     threading.Thread(target=_keep_refreshing, args=[shared], daemon=True).start()
     return shared
 

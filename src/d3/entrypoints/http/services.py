@@ -262,15 +262,18 @@ def new(settings: Settings, **replaced: Any) -> Services:
     return services
 
 
-def front(settings: Settings, sockets: Sequence[Path]) -> Services:
+def front(settings: Settings, sockets: Sequence[Path], **replaced: Any) -> Services:
     """The services of one of several processes that answer HTTP for the same engine processes.
 
     Args:
         settings: this process's.
         sockets: of the engine processes, the main one first.
+        replaced: parts of the container to use instead of its own.
     """
     container = Container(settings=settings)
     container.serving.override(True)
     container.decoder.override(container.untrusted_decoder)
     container.engine_sockets.override(tuple(sockets))
+    for name, part in replaced.items():
+        getattr(container, name).override(part)
     return Services(container, Metrics(), RemoteBackground(container.engine_links()[0].call))

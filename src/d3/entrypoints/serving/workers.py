@@ -15,12 +15,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from litestar import Litestar
 
-from d3.container import Container
+from d3.container import Container, import_for_fronts
 from d3.domain.errors import D3Error
 from d3.domain.files import storage_errors
 from d3.entrypoints.http.machine_metrics import share_metrics
@@ -143,6 +145,7 @@ class _Processes:
 
     def run(self) -> int:
         # What fronts share with this process must not be moved or counted anew by each of them.
+        _import_for_fronts()
         gc.collect()
         gc.freeze()
         return self._supervisor.run()
@@ -237,6 +240,14 @@ def _make_ready(settings: Settings, prepare: Callable[[Container], None]) -> Non
         prepare(container)
     finally:
         container.database().close()
+
+
+def _import_for_fronts() -> None:
+    """Import what a front would have to import, which takes longer than everything else it does."""
+    import_for_fronts()
+    for name in ("anyio._backends._asyncio", "uvicorn.lifespan.on", "uvloop"):
+        import_module(name)
+    Litestar(logging_config=None, openapi_config=None)  # has its plugins imported
 
 
 def _check_room(workers: int, engines: int) -> None:
