@@ -10,6 +10,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -30,14 +31,27 @@ WORKERS = int(os.environ.get("D3_TEST_WORKERS") or 1)
 """How many fronts a service has."""
 
 
+@dataclass(frozen=True)
+class Machine:
+    """What serves.
+
+    Attributes:
+        fronts: one application, or several.
+        host: holds the model.
+        engine: the engine service, if it is not in the application.
+    """
+
+    fronts: list[Application]
+    host: ModelHost
+    engine: EngineService | None = None
+
+
 @contextmanager
-def applications(
-    settings: Settings, engine: Engine
-) -> Iterator[tuple[list[Application], ModelHost]]:
-    """What answers, one application or several fronts; and what holds the model."""
+def machine(settings: Settings, engine: Engine) -> Iterator[Machine]:
+    """One application, or several fronts and an engine service."""
     if WORKERS == 1:
         alone = create_app(settings, engine=engine)
-        yield [alone], alone.d3.host
+        yield Machine([alone], alone.d3.host)
         return
     with tempfile.TemporaryDirectory(prefix="d3-") as folder:
         socket = Path(folder) / "engine-0.sock"
@@ -48,7 +62,7 @@ def applications(
         service.start(listen_at(socket, ""))
         try:
             fronts = [application(for_front(settings, WORKERS), [socket]) for _ in range(WORKERS)]
-            yield fronts, container.local_host()
+            yield Machine(fronts, container.local_host(), service)
         finally:
             service.stop()
 
