@@ -169,7 +169,7 @@ class AccessMiddleware:
 
     def _address(self, scope: Any, sent: _AccessHeaders) -> str | None:
         peer = _address_of(scope, "client")
-        if not self._proxies or not sent.forwarded or peer is None:
+        if not sent.forwarded or not (self._proxies or peer is None):
             return peer
         found = {
             access.client_behind(self._proxies, peer, chain)
