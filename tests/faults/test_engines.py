@@ -131,7 +131,7 @@ def test_on_a_unix_socket_callers_need_a_key_and_count_by_their_proxys_word(
     home: Home, tmp_path: Path
 ) -> None:
     socket = tmp_path / "sockets" / "front-1.sock"
-    environ = environ_of(home, D3_RATE_PER_ADDRESS="1/hour", D3_TRUSTED_PROXIES="127.0.0.1")
+    environ = environ_of(home, D3_RATE_PER_ADDRESS="1/hour")
     with d3_serve(tmp_path, "--uds", "sockets", **environ) as served:
         assert served.process.wait(60) == 2
         assert "Create one: d3 keys init" in served.text

@@ -207,6 +207,7 @@ class _Work:
     """What a front has asked: its pixels, and how to judge them."""
 
     draws: bool
+    admitted: bool
     pixels: Pixels
     views: int
     lane: Lane
@@ -223,6 +224,7 @@ def _submit(model: LoadedModel, work: _Work) -> Future[Scored]:
         work.lane,
         work.deadline,
         batch_size=work.batch_size or None,
+        admitted=work.admitted,
     )
     return slots.submit(work.pixels)
 
@@ -335,16 +337,14 @@ class _Front:
 
     def _take(self, header: tuple[Any, ...]) -> None:
         kind, lane, views, length, number, model, images, side, batch_size, deadline, sha = header
-        if kind in (Ask.SCORE, Ask.DRAW):
+        if kind in (Ask.SCORE, Ask.SCORE_ADMITTED, Ask.DRAW):
             if length != images * side * side * 3:
                 raise ValueError("the pixels do not have the size that their header tells")
             pixels = wire.receive_pixels(self._connection, images, side)
             when = None if deadline == wire.NO_DEADLINE else deadline
-            self._work(
-                number,
-                model,
-                _Work(kind == Ask.DRAW, pixels, views, _LANES[lane], when, batch_size, sha),
-            )
+            draws, admitted = kind == Ask.DRAW, kind == Ask.SCORE_ADMITTED
+            work = _Work(draws, admitted, pixels, views, _LANES[lane], when, batch_size, sha)
+            self._work(number, model, work)
         elif kind == Ask.CANCEL:
             if (asked := self._asked.get(number)) is not None:
                 asked.cancel()

@@ -54,11 +54,14 @@ class EngineService:
     Args:
         container: makes the parts.
         number: of the engine process.
+
+    Attributes:
+        metrics: of its queue and its jobs.
     """
 
     def __init__(self, container: Container, number: int) -> None:
         container.serving.override(True)
-        metrics = Metrics()
+        self.metrics = metrics = Metrics()
         queue_metrics = QueueMetrics(metrics.registry)
         container.queue_events.override(queue_metrics)
         self._host = container.local_host()

@@ -37,7 +37,6 @@ _HEALTH = ("/health", "/health/live", "/health/ready")
 _OPEN = ("/schema/", "/console/")
 _BEARER = b"bearer "
 _SAFE = ("GET", "HEAD", "OPTIONS")
-_UNIX_PEER = "127.0.0.1"
 _FORWARDED = (b"x-forwarded-for", b"forwarded", b"x-real-ip")
 
 
@@ -169,8 +168,8 @@ class AccessMiddleware:
         )
 
     def _address(self, scope: Any, sent: _AccessHeaders) -> str | None:
-        peer = _peer(scope)
-        if not self._proxies or not sent.forwarded or peer is None:
+        peer = _address_of(scope, "client")
+        if not sent.forwarded or not (self._proxies if peer else _on_unix_socket(scope)):
             return peer
         found = {
             access.client_behind(self._proxies, peer, chain)
@@ -258,11 +257,10 @@ def _access_headers(scope: Any) -> _AccessHeaders:
     return sent
 
 
-def _peer(scope: Any) -> str | None:
-    """The address that a connection comes from; this machine's own for a Unix socket."""
+def _on_unix_socket(scope: Any) -> bool:
+    """Whether the connection is one; the other end of a broken one is not known either."""
     server = scope.get("server")
-    on_unix_socket = bool(server) and server[1] is None
-    return _UNIX_PEER if on_unix_socket else _address_of(scope, "client")
+    return bool(server) and server[1] is None
 
 
 def _address_of(scope: Any, which: str) -> str | None:
