@@ -34,7 +34,7 @@ def serve(workers: int, port: int) -> int:
     from idle import NoDecoder, NoEngine, OneModel
 
     from d3.entrypoints.http.app import application_of
-    from d3.entrypoints.http.services import front, new
+    from d3.entrypoints.http.services import new
     from d3.entrypoints.serving import children, server
     from d3.entrypoints.serving import workers as several
     from d3.entrypoints.serving.listening import listen
@@ -59,7 +59,7 @@ def serve(workers: int, port: int) -> int:
             prepare=lambda _: None,
             ready=lambda: None,
             application=lambda own, sockets: application_of(
-                front(own, sockets, registry=OneModel(), decoder=NoDecoder())
+                new(own, sockets, registry=OneModel(), decoder=NoDecoder())
             ),
         ),
         workers,

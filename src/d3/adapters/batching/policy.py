@@ -140,6 +140,9 @@ class Policy:
             ExplanationUnavailable: a heat map would take longer than its time, even alone.
         """
         line, bounds = self.lines[want.lane], self._bounds
+        if want.admitted:
+            line.promise(want, 1)
+            return
         images = line.images + line.promised_images
         size_bytes = line.size_bytes + line.promised_bytes
         over = images + want.images - bounds.images

@@ -138,8 +138,11 @@ class ThreadedQueue:
         deadline: float | None = None,
         *,
         batch_size: int | None = None,
+        admitted: bool = False,
     ) -> ReservedSlots:
-        want = SlotRequest(images, size_bytes, views, lane, deadline, batch_size=batch_size)
+        want = SlotRequest(
+            images, size_bytes, views, lane, deadline, batch_size=batch_size, admitted=admitted
+        )
         self._promise(want)
         return ReservedSlots(want, self._enter, self._release_slots)
 
