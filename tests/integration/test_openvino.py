@@ -20,7 +20,7 @@ from d3.adapters.torch import TorchEngine
 from d3.container import Container
 from d3.domain.errors import CheckpointInvalid, EngineMissing, EngineUnavailable
 from d3.domain.models import EncoderSpec, StoredModel
-from d3.domain.services.engines import PreferredEngine, worth_preparing
+from d3.domain.services.engines import MeasuredEngine, PreferredEngine, worth_preparing
 from d3.settings import Settings
 from d3.testing.models import TINY, tiny_model
 from tests.support.images import noise
@@ -207,7 +207,10 @@ def test_the_engine_asked_for_without_its_package_names_the_extra(
     ("engine", "precision", "kind"),
     [
         ("auto", "bf16", PreferredEngine),
-        ("auto", "auto", TorchEngine),
+        ("auto", "auto", MeasuredEngine),
+        ("auto", "fast", MeasuredEngine),
+        ("auto", "fp32", TorchEngine),
+        ("torch", "auto", TorchEngine),
         ("torch", "bf16", TorchEngine),
         ("openvino", "auto", PreferredEngine),
     ],

@@ -87,6 +87,7 @@ def examine() -> Iterator[Finding]:
     container = Container(settings=settings)
     checks: list[tuple[str, Callable[[Container, _Notes], None]]] = [
         ("device", _device),
+        ("engines", _engines),
         ("home", _home),
         ("database", _database),
         ("key", _key),
@@ -146,6 +147,22 @@ def _device(container: Container, notes: _Notes) -> None:
         f"engine {detector.engine}, "
         f"D3 {version('d3-deepfake')}",
     )
+
+
+def _engines(container: Container, notes: _Notes) -> None:
+    """What was measured when the model was first loaded here, where there was a choice."""
+    from d3.domain.services.engines import compared
+
+    with container.host().using() as loaded:
+        used = loaded.queue.detector
+        stored = container.registry().open(loaded.manifest.name, loaded.manifest.version)
+    for timing, drift in compared(container.timings(), stored):
+        mine = (timing.engine, timing.precision) == (used.engine, used.precision)
+        notes.add(
+            "ok",
+            f"{timing.name}: {1000 * timing.seconds:.0f} ms per image, changes a probability by "
+            f"at most {drift:.1g}{', in use' if mine else ''}",
+        )
 
 
 def _home(container: Container, notes: _Notes) -> None:
