@@ -11,10 +11,11 @@ import glob
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, partial
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,7 @@ from d3.domain.services.history_writer import HistoryWriter
 from d3.domain.services.key_cache import KeyCache
 from d3.domain.services.lanes import LanePool
 from d3.domain.services.model_follower import ActiveModelFollower
-from d3.domain.services.model_host import ModelHost
+from d3.domain.services.model_host import LocalModelHost, ModelHost, chosen
 from d3.domain.services.models import HeadBinder, ModelService
 from d3.domain.services.pulling import PullService
 from d3.domain.services.request_log_writer import RequestLogWriter
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from d3.adapters.filesystem.secrets import SecretFiles
     from d3.adapters.minio import S3Images, S3Place
     from d3.adapters.pillow import Limits
+    from d3.adapters.remote import EngineLink, EngineServer
     from d3.adapters.sql import Database, SqlCopier, SqlSchema
     from d3.adapters.torch.device import Precision
     from d3.domain.files import Progress
@@ -59,7 +61,7 @@ if TYPE_CHECKING:
     from d3.domain.ports.models import Checkpoints, ModelRegistry
     from d3.domain.ports.queue import DetectionQueue, QueueEvents
     from d3.domain.ports.scans import ImageCollection, ScanCluster, ScanLedger
-    from d3.domain.services.detection import DetectionService, ImageJudge
+    from d3.domain.services.detection import DetectionService, ImageJudge, SingleFlight
     from d3.domain.services.explaining import ExplanationService
     from d3.domain.services.prediction import PredictionService
     from d3.domain.services.pulling import ModelSource
@@ -151,6 +153,11 @@ def _s3_place(settings: Settings) -> S3Place:
 
 def _store(settings: Settings) -> str:
     return "folder" if settings.minio_endpoint is None else "s3"
+
+
+def _where(engine_sockets: Sequence[Path]) -> str:
+    """Where models run: in this process, or in engine processes."""
+    return "elsewhere" if engine_sockets else "here"
 
 
 def _checkpoints() -> Checkpoints:
@@ -297,6 +304,12 @@ def _on_cpu(settings: Settings) -> bool:
     return not torch.cuda.is_available()
 
 
+def _single_flight(cache: ResultCache | None) -> SingleFlight:
+    from d3.domain.services.detection import SingleFlight
+
+    return SingleFlight(cache)
+
+
 def _judge(**parts: Any) -> ImageJudge:
     from d3.domain.services.detection import ImageJudge
 
@@ -349,6 +362,16 @@ def _queue(
     return ThreadedQueue(detector, clock, bounds, events)
 
 
+def import_for_fronts() -> None:
+    """Import what every front needs, so that those forked from this process have it already."""
+    for name in (
+        *("d3.adapters.limits", "d3.adapters.pillow.isolated", "d3.adapters.remote"),
+        *("d3.adapters.sql", "d3.domain.services.explaining", "d3.domain.services.prediction"),
+        "d3.domain.services.scans.service",
+    ):
+        import_module(name)
+
+
 def _version() -> str:
     from importlib.metadata import version
 
@@ -389,8 +412,39 @@ def _secrets(settings: Settings) -> SecretFiles:
     return SecretFiles(settings.key_file, settings.secret_key_file)
 
 
-def _limiter(settings: Settings, secrets: SecretFiles) -> RateLimiter:
+def _engine_links(sockets: Sequence[Path], version: str) -> list[EngineLink]:
+    from d3.adapters.remote import EngineLink
+
+    return [EngineLink(path, f"process {os.getpid()}", version) for path in sockets]
+
+
+def _remote_host(
+    settings: Settings, links: Sequence[EngineLink], registry: ModelRegistry, clock: Clock
+) -> ModelHost:
+    from d3.adapters.remote import RemoteModelHost
+
+    name = partial(chosen, registry, settings.model)
+    return RemoteModelHost(links, name, settings.queue_images, settings.queue_bytes, clock)
+
+
+def _engine_server(
+    host: LocalModelHost, single_flight: SingleFlight, limiter: RateLimiter, version: str
+) -> EngineServer:
+    from d3.adapters.remote import EngineServer
+
+    server = EngineServer(host, single_flight, limiter, version)
+    host.changed = server.tell_all
+    return server
+
+
+def _limiter(settings: Settings, secrets: SecretFiles, links: Sequence[EngineLink]) -> RateLimiter:
+    """Counts in this process, or where all processes count: in Redis, or in the engine process."""
     from d3.adapters.limits import CountingLimiter
+
+    if links and settings.redis_url is None:
+        from d3.adapters.remote import RemoteLimiter
+
+        return RemoteLimiter(links[0])
 
     if settings.redis_url is None:
         return CountingLimiter(b"")
@@ -530,9 +584,9 @@ def _decoding(settings: Settings) -> LanePool:
     return LanePool(settings.decode_threads, settings.bulk_percent / 100, "d3-decode")
 
 
-def _cache(settings: Settings, serving: bool) -> ResultCache | None:  # noqa: FBT001
-    """A service's cache of results; a script has none."""
-    if not serving or not settings.cache_entries:
+def _cache(settings: Settings, serving: bool, sockets: Sequence[Path]) -> ResultCache | None:  # noqa: FBT001
+    """A service's cache of results. A script has none, and a front asks an engine process."""
+    if not serving or sockets or not settings.cache_entries:
         return None
     if settings.redis_url is not None:
         from d3.adapters.redis import RedisResultCache
@@ -571,16 +625,25 @@ class Container(containers.DeclarativeContainer):
         _queue, clock=clock, settings=settings, events=queue_events, serving=serving
     )
     decoding = providers.ThreadSafeSingleton(_decoding, settings)
-    cache = providers.ThreadSafeSingleton(_cache, settings, serving)
-    judge = providers.ThreadSafeSingleton(_judge, clock=clock, cache=cache)
+    engine_sockets: providers.Provider[Sequence[Path]] = providers.Object(())
+    cache = providers.ThreadSafeSingleton(_cache, settings, serving, engine_sockets)
+    single_flight = providers.ThreadSafeSingleton(_single_flight, cache)
+    judge = providers.ThreadSafeSingleton(_judge, clock=clock, flights=single_flight)
     version = providers.Callable(_version)
-    host = providers.ThreadSafeSingleton(
-        ModelHost,
+    engine_links = providers.ThreadSafeSingleton(_engine_links, engine_sockets, version)
+    local_host = providers.ThreadSafeSingleton(
+        LocalModelHost,
         registry=registry,
         engine=engine.provider,
         queue=queue.provider,
         choice=settings.provided.model,
         warm_up=providers.Callable(_warms_up, settings, serving),
+    )
+    remote_host = providers.ThreadSafeSingleton(
+        _remote_host, settings, engine_links, registry, clock
+    )
+    host = providers.Selector(
+        providers.Callable(_where, engine_sockets), here=local_host, elsewhere=remote_host
     )
     follower = providers.ThreadSafeSingleton(
         ActiveModelFollower,
@@ -626,7 +689,10 @@ class Container(containers.DeclarativeContainer):
     accounts = providers.ThreadSafeSingleton(_accounts, database)
     account_service = providers.ThreadSafeSingleton(AccountService, accounts=accounts, clock=clock)
     secrets = providers.ThreadSafeSingleton(_secrets, settings)
-    limiter = providers.ThreadSafeSingleton(_limiter, settings, secrets)
+    limiter = providers.ThreadSafeSingleton(_limiter, settings, secrets, engine_links)
+    engine_server = providers.ThreadSafeSingleton(
+        _engine_server, local_host, single_flight, limiter, version
+    )
     sessions = providers.ThreadSafeSingleton(_sessions, settings, secrets, clock)
     key_cache = providers.ThreadSafeSingleton(KeyCache, accounts=accounts, clock=clock)
     scan_ledger = providers.ThreadSafeSingleton(_scan_ledger, database)

@@ -182,3 +182,14 @@ def test_names_the_service_goes_by() -> None:
     names = "*.Example.net, d3.example.net:5000, [::1]"
     settings = Settings.from_environment({"D3_ALLOWED_HOSTS": names}, dotenv=None)
     assert settings.allowed_hosts == ("*.example.net", "d3.example.net", "[::1]")
+
+
+@pytest.mark.parametrize(("text", "workers"), [("1", 1), ("12", 12), ("auto", "auto"), ("", 1)])
+def test_workers_are_a_number_or_auto(text: str, workers: object) -> None:
+    assert read(D3_WORKERS=text).workers == workers
+
+
+@pytest.mark.parametrize("text", ["0", "257", "many", "1.5", "-1"])
+def test_other_workers_are_refused_with_what_was_expected(text: str) -> None:
+    with pytest.raises(SettingsInvalid, match="expected a whole number, 1 to 256 or auto"):
+        read(D3_WORKERS=text)

@@ -222,7 +222,7 @@ class ReservedSlots:
     withdraw: Callable[[SlotRequest], None]
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def submit(self, pixels: Pixels) -> Future[Scored]:
+    def submit(self, pixels: Pixels, image_sha256: str | None = None) -> Future[Scored]:  # noqa: ARG002  one process shares it
         return self.enter(pixels, self._use(len(pixels)))
 
     def release(self, images: int = 1) -> None:

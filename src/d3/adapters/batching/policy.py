@@ -34,7 +34,7 @@ from dataclasses import dataclass
 from d3.adapters.batching.backlog import Backlog, Batch, SlotRequest, Submission
 from d3.adapters.batching.costs import CostModel
 from d3.domain.errors import ExplanationUnavailable, Overloaded
-from d3.domain.ports.queue import Lane
+from d3.domain.ports.queue import Delay, Lane
 from d3.domain.services.lanes import BulkShare
 
 _PATIENCE = 0.08
@@ -200,6 +200,13 @@ class Policy:
         encodings += math.ceil(bulk.all_encodings * share)
         encodings += sum(one.encodings for one in self._retries)
         return rest + self._passes(images, encodings)
+
+    def delay(self, lane: Lane, now: float) -> Delay:
+        """How long one more image would take."""
+        each = self.costs.seconds(self.room) / self.room
+        if self.idle:
+            return Delay(0.0, each)
+        return Delay(self.expected(SlotRequest(1, 0, 1, lane), now), each)
 
     def withdraw(self, entry: Submission) -> int:
         """Remove a submission that is not wanted any more; gives the number of images spared."""

@@ -35,7 +35,7 @@ from d3.domain.heatmaps import Map
 from d3.domain.images import Pixels
 from d3.domain.ports.clock import Clock
 from d3.domain.ports.detector import Detector, Explainer, Logits
-from d3.domain.ports.queue import Lane, QueueEvents, Scored, Waiting
+from d3.domain.ports.queue import Delay, Lane, QueueEvents, Scored, Waiting
 
 _LOG = logging.getLogger(__name__)
 _PROBE_SECONDS = 5.0
@@ -103,6 +103,11 @@ class ThreadedQueue:
                 line.size_bytes + line.promised_bytes,
                 now - line.head.since if line.head is not None else 0.0,
             )
+
+    def delay(self, lane: Lane) -> Delay:
+        """How long one more image would take."""
+        with self._changed:
+            return self._policy.delay(lane, self._clock.monotonic())
 
     def reserve(
         self,
