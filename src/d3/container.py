@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 import glob
 import os
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -254,14 +253,15 @@ def _measured(
     settings: Settings, timings: Callable[[], Timings], clock: Clock, engines: list[str]
 ) -> Engine | None:
     """The quickest of these engines on the CPU, the first's float32 first; None for no choice."""
-    from d3.network.precision import arithmetics
-
     asked = settings.effective_precision
     if asked not in ALLOWED_DRIFT:
         return None
     make = {"torch": _torch_engine, "openvino": _openvino_engine}
-    # No other arithmetic than float32's is as exact as `auto` promises.
-    precisions = arithmetics("cpu") if asked == "fast" else ["fp32"]
+    precisions: list[Precision] = ["fp32"]
+    if asked == "fast":  # no other arithmetic is as exact as `auto` promises
+        from d3.network.precision import processor_has_bfloat16
+
+        precisions += ["bf16"] if processor_has_bfloat16() else []
     candidates = [
         Candidate(engine, precision, partial(make[engine], settings, precision))
         for engine in engines
@@ -273,17 +273,19 @@ def _measured(
 
 
 def _timings(settings: Settings) -> Timings:
-    from d3.adapters.cpu_sizing import available_cores, processor
     from d3.adapters.filesystem.timings import TimingFiles
+    from d3.domain.machine import available_cores, processor
 
-    torch = sys.modules.get("torch")  # not imported where OpenVINO does without it
     machine = {
         "processor": processor(),
         "cores": available_cores(),
-        "threads": torch.get_num_threads() if torch is not None else None,
         "torch": _version_of("torch"),
         "openvino": _version_of("openvino"),
     }
+    if settings.engine != "openvino":  # which does without torch
+        import torch
+
+        machine["threads"] = torch.get_num_threads()
     return TimingFiles(settings.cache_folder / "timings", machine)
 
 

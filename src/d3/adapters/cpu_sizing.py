@@ -1,18 +1,9 @@
-"""What this CPU is, and how many threads and encodings at once suit it."""
+"""How many threads and encodings at once suit a CPU."""
 
 from __future__ import annotations
 
-import os
-import platform
-import re
-from collections.abc import Mapping
-from functools import cache
-from pathlib import Path
-
 from d3.domain.models import EncoderSpec
 
-_PAIR = re.compile(r"^([^\t:]+)\s*: (.*)$", re.MULTILINE)
-_TELLING = ("cpu family", "model", "stepping", "flags", "CPU part", "CPU variant", "Features")
 _WORTH_A_THREAD = 2e9
 _CACHE_BYTES = 8 * 2**20
 _FLOAT32_BYTES = 4
@@ -35,25 +26,3 @@ def encodings_at_once(spec: EncoderSpec) -> int:
     """
     widest = (spec.patches + 1) * spec.mlp_width * _FLOAT32_BYTES
     return max(2, _CACHE_BYTES // widest)
-
-
-@cache
-def processor() -> Mapping[str, str]:
-    """What the system says of the processor: its name, and what tells it from others of the name.
-
-    Virtual machines call many processors the same.
-    """
-    try:
-        first = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")[0]
-    except OSError:
-        first = ""
-    said = dict(_PAIR.findall(first))
-    name = said.get("model name") or platform.processor() or platform.machine()
-    return {"name": name} | {one: said[one] for one in _TELLING if one in said}
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

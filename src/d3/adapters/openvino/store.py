@@ -19,10 +19,10 @@ from typing import Any
 
 from filelock import FileLock
 
-from d3.adapters.cpu_sizing import available_cores
 from d3.adapters.openvino.export import ENCODER, POSITIONS, WEIGHTS
 from d3.domain.errors import EngineUnavailable
 from d3.domain.files import storage_errors
+from d3.domain.machine import available_cores
 from d3.domain.models import StoredModel, file_of
 
 _FORMAT = 1

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from d3.adapters import cpu_sizing
+from d3.domain import machine
 from d3.domain.images import Pixels
 from d3.domain.models import EncoderSpec, Manifest, StoredModel, file_of
 from d3.network import PLAIN, DiscrepancyHead, Encoder, draw_permutations
@@ -160,4 +160,4 @@ def peak_gib() -> float | None:
 
 def processor() -> str:
     """The processor's name and how many of its cores torch uses."""
-    return f"{cpu_sizing.processor()['name']}, {torch.get_num_threads()} threads"
+    return f"{machine.processor()['name']}, {torch.get_num_threads()} threads"
