@@ -283,7 +283,8 @@ def _timings(settings: Settings) -> Timings:
         "openvino": _version_of("openvino"),
     }
     if settings.engine != "openvino":  # which does without torch
-        import torch
+        with _without_garbage_collection():
+            import torch
 
         machine["threads"] = torch.get_num_threads()
     return TimingFiles(settings.cache_folder / "timings", machine)
@@ -301,7 +302,8 @@ def _version_of(package: str) -> str | None:
 def _on_cpu(settings: Settings) -> bool:
     if settings.cuda_device == "cpu":
         return True
-    import torch
+    with _without_garbage_collection():
+        import torch
 
     return not torch.cuda.is_available()
 
