@@ -153,9 +153,11 @@ def _engines(container: Container, notes: _Notes) -> None:
     """What was measured when the model was first loaded here, where there was a choice."""
     from d3.domain.services.engines import compared
 
-    with container.host().using() as loaded:
-        used = loaded.queue.detector
-        stored = container.registry().open(loaded.manifest.name, loaded.manifest.version)
+    loaded = container.host().loaded()
+    if loaded is None:
+        return  # the check before said why
+    used = loaded.queue.detector
+    stored = container.registry().open(loaded.manifest.name, loaded.manifest.version)
     for timing, drift in compared(container.timings(), stored):
         mine = (timing.engine, timing.precision) == (used.engine, used.precision)
         notes.add(
