@@ -423,12 +423,17 @@ def _engine_links(sockets: Sequence[Path], version: str) -> list[EngineLink]:
 
 
 def _remote_host(
-    settings: Settings, links: Sequence[EngineLink], registry: ModelRegistry, clock: Clock
+    settings: Settings,
+    links: Sequence[EngineLink],
+    registry: ModelRegistry,
+    clock: Clock,
+    events: QueueEvents | None,
 ) -> ModelHost:
     from d3.adapters.remote import RemoteModelHost
 
     name = partial(chosen, registry, settings.model)
-    return RemoteModelHost(links, name, settings.queue_images, settings.queue_bytes, clock)
+    bounds = settings.queue_images, settings.queue_bytes
+    return RemoteModelHost(links, name, *bounds, clock, events)
 
 
 def _engine_server(
@@ -644,7 +649,7 @@ class Container(containers.DeclarativeContainer):
         warm_up=providers.Callable(_warms_up, settings, serving),
     )
     remote_host = providers.ThreadSafeSingleton(
-        _remote_host, settings, engine_links, registry, clock
+        _remote_host, settings, engine_links, registry, clock, queue_events
     )
     host = providers.Selector(
         providers.Callable(_where, engine_sockets), here=local_host, elsewhere=remote_host

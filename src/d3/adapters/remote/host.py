@@ -13,11 +13,12 @@ from d3.adapters.remote.queue import RemoteQueue
 from d3.adapters.remote.wire import Announced
 from d3.domain.errors import EngineAway, ModelNotLoaded
 from d3.domain.ports.clock import Clock
+from d3.domain.ports.queue import QueueEvents
 from d3.domain.services.model_host import LoadedModel, ModelHost
 
 _LOG = logging.getLogger(__name__)
 _LOAD_SECONDS = 1800.0
-_START_SECONDS = 10.0
+_START_SECONDS = 0.5
 
 
 class RemoteModelHost(ModelHost):
@@ -29,21 +30,24 @@ class RemoteModelHost(ModelHost):
         images: most that wait in a lane of one engine process.
         size_bytes: likewise.
         clock: for deadlines.
+        events: of the queue.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  made in one place
         self,
         links: Sequence[EngineLink],
         chosen: Callable[[], str],
         images: int,
         size_bytes: int,
         clock: Clock,
+        events: QueueEvents | None = None,
     ) -> None:
         super().__init__()
         self._links = links
         self._chosen = chosen
         self._bounds = images, size_bytes
         self._clock = clock
+        self._events = events
         self._announcing = threading.Lock()
         self._queue: RemoteQueue | None = None
         self._told: dict[EngineLink, Announced] = {}
@@ -119,7 +123,7 @@ class RemoteModelHost(ModelHost):
             self._replace(None)
             self.trouble = why or None
         elif self._queue is None or not self._queue.take_seat(main, model):
-            self._queue = RemoteQueue(model, main, *self._bounds, self._clock)
+            self._queue = RemoteQueue(model, main, *self._bounds, self._clock, self._events)
             for link, theirs in self._told.items():
                 if link is not main:
                     self._queue.take_seat(link, theirs)

@@ -23,7 +23,7 @@ from d3.domain.images import Pixels
 from d3.domain.models import Manifest
 from d3.domain.ports.clock import Clock
 from d3.domain.ports.detector import Logits
-from d3.domain.ports.queue import Delay, Lane, Scored, Waiting
+from d3.domain.ports.queue import Delay, Lane, QueueEvents, Scored, Waiting
 
 _CLOSE_SECONDS = 120.0
 _MOST_ATTEMPTS = 2
@@ -121,16 +121,24 @@ class RemoteQueue:
         images: most that wait in a lane of one engine process; see ``D3_QUEUE_IMAGES``.
         size_bytes: likewise; see ``D3_QUEUE_BYTES``.
         clock: for deadlines; the same for all processes of a machine.
+        events: is told of images that are refused; the engine process counts the others.
     """
 
-    def __init__(
-        self, model: Announced, link: EngineLink, images: int, size_bytes: int, clock: Clock
+    def __init__(  # noqa: PLR0917  made in one place
+        self,
+        model: Announced,
+        link: EngineLink,
+        images: int,
+        size_bytes: int,
+        clock: Clock,
+        events: QueueEvents | None = None,
     ) -> None:
         self._manifest: Manifest = model.manifest
         self._detector = detector_of(model)
         self._images = images
         self._size_bytes = size_bytes
         self._clock = clock
+        self._events = events
         self._seats = [Seat(link, model.number)]
         self._lock = threading.Condition()
         self._closed = False
@@ -200,9 +208,11 @@ class RemoteQueue:
         deadline: float | None = None,
         *,
         batch_size: int | None = None,
+        admitted: bool = False,
     ) -> RemoteSlots:
+        encodings = images * (1 + views)
         with self._lock:
-            seat = self._admit(images, size_bytes, images * (1 + views), lane, deadline)
+            seat = self._admit(images, size_bytes, encodings, lane, deadline, admitted=admitted)
         return RemoteSlots(
             self, seat, images, size_bytes, views, lane, _time(deadline), batch_size or 0
         )
@@ -279,7 +289,14 @@ class RemoteQueue:
         return min(there, key=lambda seat: (seat.seconds(lane, 2), seat.waiting(lane)))
 
     def _admit(
-        self, images: int, size_bytes: int, encodings: int, lane: Lane, deadline: float | None
+        self,
+        images: int,
+        size_bytes: int,
+        encodings: int,
+        lane: Lane,
+        deadline: float | None,
+        *,
+        admitted: bool = False,
     ) -> Seat:
         """Take slots.
 
@@ -293,6 +310,30 @@ class RemoteQueue:
         seat = self._best(lane)
         if seat is None:
             raise self._seats[0].link.away()
+        if not admitted:
+            try:
+                self._check(seat, images, size_bytes, encodings, lane, deadline)
+            except Overloaded:
+                if self._events is not None:
+                    self._events.dropped(lane, "rejected", images)
+                raise
+        seat.mine[lane].add(images, size_bytes, encodings)
+        return seat
+
+    def _check(  # noqa: PLR0917  as above
+        self,
+        seat: Seat,
+        images: int,
+        size_bytes: int,
+        encodings: int,
+        lane: Lane,
+        deadline: float | None,
+    ) -> None:
+        """Check that there are slots, and time.
+
+        Raises:
+            Overloaded: there are not.
+        """
         there, there_bytes = seat.waiting(lane)
         over = there + images - self._images
         if there and (over > 0 or there_bytes + size_bytes > self._size_bytes):
@@ -309,8 +350,6 @@ class RemoteQueue:
                     "Try again in a moment, or send fewer at once.",
                     retry_after=late,
                 )
-        seat.mine[lane].add(images, size_bytes, encodings)
-        return seat
 
 
 class RemoteSlots:
@@ -334,11 +373,14 @@ class RemoteSlots:
         self._lane = lane
         self._deadline = deadline
         self._batch_size = batch_size
+        # The engine process may know better and refuse an image, but no request loses some of its
+        # images for want of slots.
+        self._kind = Ask.SCORE_ADMITTED if images > 1 else Ask.SCORE
         self._lock = threading.Lock()
 
     def submit(self, pixels: Pixels, image_sha256: str | None = None) -> Future[Scored]:
         give_back = self._use(len(pixels))
-        asked = self._queue.new(Ask.SCORE, pixels, self._views, self._lane, self._deadline)
+        asked = self._queue.new(self._kind, pixels, self._views, self._lane, self._deadline)
         asked.batch_size = self._batch_size
         if image_sha256 is not None:
             asked.sha = bytes.fromhex(image_sha256)

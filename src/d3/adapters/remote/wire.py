@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 class Ask(IntEnum):
-    """What a front says."""
+    """What a front says. What it has admitted as one of several images is not refused any more."""
 
     HELLO = 1
     SCORE = 2
@@ -38,6 +38,7 @@ class Ask(IntEnum):
     CANCEL = 4
     DROP = 5
     CALL = 6
+    SCORE_ADMITTED = 7
 
 
 class Tell(IntEnum):

@@ -128,6 +128,7 @@ class DetectionQueue(Protocol):
         deadline: float | None = None,
         *,
         batch_size: int | None = None,
+        admitted: bool = False,
     ) -> Slots:
         """Reserve slots for images that are still to be decoded.
 
@@ -139,6 +140,7 @@ class DetectionQueue(Protocol):
             deadline: on the monotonic clock; images that are later are dropped.
             batch_size: the most images of a pass that they are in; None for the queue's own limit,
                 which is never exceeded.
+            admitted: whether another queue has admitted them, so that none is refused here.
 
         Raises:
             Overloaded: the lane is full, or they cannot be judged in time.

@@ -247,33 +247,27 @@ D3: TypeAlias = NamedDependency[Services]
 """The type of a handler's parameter ``d3``: the services, injected."""
 
 
-def new(settings: Settings, **replaced: Any) -> Services:
-    """The services for these settings. Tests replace parts of the container."""
-    container = Container(settings=settings)
-    container.serving.override(True)
-    container.decoder.override(container.untrusted_decoder)
-    metrics = Metrics()
-    queue_metrics = QueueMetrics(metrics.registry)
-    container.queue_events.override(queue_metrics)
-    for name, part in replaced.items():
-        getattr(container, name).override(part)
-    services = Services(container, metrics, LocalBackground(container))
-    queue_metrics.watch(lambda: model.queue if (model := services.host.loaded()) else None)
-    return services
-
-
-def front(settings: Settings, sockets: Sequence[Path], **replaced: Any) -> Services:
-    """The services of one of several processes that answer HTTP for the same engine processes.
+def new(settings: Settings, sockets: Sequence[Path] = (), **replaced: Any) -> Services:
+    """The services for these settings.
 
     Args:
         settings: this process's.
-        sockets: of the engine processes, the main one first.
+        sockets: of the engine processes that run the model, the main one first; none if this
+            process runs it.
         replaced: parts of the container to use instead of its own.
     """
     container = Container(settings=settings)
     container.serving.override(True)
     container.decoder.override(container.untrusted_decoder)
     container.engine_sockets.override(tuple(sockets))
+    metrics = Metrics()
+    queue_metrics = QueueMetrics(metrics.registry)
+    container.queue_events.override(queue_metrics)
     for name, part in replaced.items():
         getattr(container, name).override(part)
-    return Services(container, Metrics(), RemoteBackground(container.engine_links()[0].call))
+    if sockets:
+        link = container.engine_links()[0]
+        return Services(container, metrics, RemoteBackground(link.call))
+    services = Services(container, metrics, LocalBackground(container))
+    queue_metrics.watch(lambda: model.queue if (model := services.host.loaded()) else None)
+    return services

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from d3.entrypoints.http.app import Application, application_of
-from d3.entrypoints.http.services import front
+from d3.entrypoints.http.services import new
 from d3.settings import Settings
 
 
@@ -17,4 +17,4 @@ def application(settings: Settings, sockets: Sequence[Path]) -> Application:
         settings: this front's share of the machine's.
         sockets: of the engine processes, the main one first.
     """
-    return application_of(front(settings, sockets))
+    return application_of(new(settings, sockets))
