@@ -300,7 +300,10 @@ def test_the_table_has_the_quickest_first_and_what_each_changes(
     model: StoredModel, timings: TimingFiles
 ) -> None:
     rig = Rig({"torch fp32": 1.0, "torch bf16": 0.5}, off={"torch bf16": 0.02})
-    assert compared(timings, model) == []
+    used = RigDetector(rig, "torch", "bf16")
+    assert compared(timings, model, used) == []
     rig.engine(timings, allowed=COARSE).load(model)
-    table = [(one.name, one.seconds, round(drift, 6)) for one, drift in compared(timings, model)]
-    assert table == [("torch bf16", 0.5, 0.005), ("torch fp32", 1.0, 0.0)]
+    quick, exact = compared(timings, model, used)
+    assert (quick.timing.name, quick.timing.seconds) == ("torch bf16", pytest.approx(0.5))
+    assert quick.note == "changes a probability by at most 0.005, in use"
+    assert exact.note == "changes a probability by at most 0"

@@ -221,14 +221,35 @@ def drift(timing: Timing, reference: Timing, model: StoredModel) -> float:
     return _STEEPEST * model.manifest.calibration.scale * apart
 
 
-def compared(timings: Timings, model: StoredModel) -> list[tuple[Timing, float]]:
-    """What is known of a model's engines, the quickest first, each with its :func:`drift`."""
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A line of the table of what was measured.
+
+    Attributes:
+        drift: see :func:`drift`.
+        used: whether it is the one that runs the model.
+    """
+
+    timing: Timing
+    drift: float
+    used: bool
+
+    @property
+    def note(self) -> str:
+        """What it changes, for people."""
+        used = ", in use" if self.used else ""
+        return f"changes a probability by at most {self.drift:.1g}{used}"
+
+
+def compared(timings: Timings, model: StoredModel, used: Detector) -> list[Compared]:
+    """What is known of a model's engines, the quickest first; ``used`` runs the model."""
     known = timings.read(model)
     exact = known.get("torch fp32") or known.get("openvino fp32")
     if exact is None:
         return []
+    name = f"{used.engine} {used.precision}"
     quickest = sorted(known.values(), key=lambda one: one.seconds)
-    return [(one, drift(one, exact, model)) for one in quickest]
+    return [Compared(one, drift(one, exact, model), one.name == name) for one in quickest]
 
 
 def _finite(logits: Logits) -> tuple[float, ...]:

@@ -102,10 +102,8 @@ def run(settings: Settings, plan: Plan, say: Say = lambda _: None) -> Iterator[F
         yield Figure(
             "machine", f"matrix product, {precision}", rate / 1e9, "GFLOP/s", _machine(detector)
         )
-    for timing, drift in compared(container.timings(), stored):
-        mine = (timing.engine, timing.precision) == (detector.engine, detector.precision)
-        note = f"changes a probability by at most {drift:.1g}{', in use' if mine else ''}"
-        yield Figure("choice", timing.name, 1000 * timing.seconds, "ms/image", note)
+    for one in compared(container.timings(), stored, detector):
+        yield Figure("choice", one.timing.name, 1000 * one.timing.seconds, "ms/image", one.note)
     yield from _engine(stored, detector, plan, rates, say)
     if (peak := peak_gib()) is not None:
         yield Figure("engine", "peak memory, baseline included", peak, "GiB")

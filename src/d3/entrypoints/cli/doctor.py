@@ -156,15 +156,10 @@ def _engines(container: Container, notes: _Notes) -> None:
     loaded = container.host().loaded()
     if loaded is None:
         return  # the check before said why
-    used = loaded.queue.detector
     stored = container.registry().open(loaded.manifest.name, loaded.manifest.version)
-    for timing, drift in compared(container.timings(), stored):
-        mine = (timing.engine, timing.precision) == (used.engine, used.precision)
-        notes.add(
-            "ok",
-            f"{timing.name}: {1000 * timing.seconds:.0f} ms per image, changes a probability by "
-            f"at most {drift:.1g}{', in use' if mine else ''}",
-        )
+    for one in compared(container.timings(), stored, loaded.queue.detector):
+        seconds = one.timing.seconds
+        notes.add("ok", f"{one.timing.name}: {1000 * seconds:.0f} ms per image, {one.note}")
 
 
 def _home(container: Container, notes: _Notes) -> None:
