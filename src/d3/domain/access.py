@@ -185,9 +185,7 @@ def forwarded_for(header: str) -> str:
     return ",".join((one[1] or one[2] or "") if one else "" for one in found)
 
 
-def client_behind(
-    proxies: Collection[Network], peer: str | None, forwarded: str
-) -> str | None:
+def client_behind(proxies: Collection[Network], peer: str | None, forwarded: str) -> str | None:
     """The caller's address behind trusted proxies.
 
     Read from the right: each proxy adds the address that it was called from, and what stands left
