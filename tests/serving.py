@@ -101,6 +101,10 @@ class Served:
         assert found, f"d3 serve ended with {self.process.poll()}:\n{self.text}"
         return found[1]
 
+    def pid(self, name: str) -> int:
+        """The latest process of this name, such as ``front-1``."""
+        return int(re.findall(rf"{name} is process (\d+)", self.text)[-1])
+
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and return the exit status."""
         self.process.send_signal(number)
@@ -138,6 +142,14 @@ def d3_serve(folder: Path, *arguments: str, **environ: str) -> Iterator[Served]:
             if process.poll() is None:
                 process.kill()
             process.wait()
+
+
+def is_there(pid: int) -> bool:
+    """Whether the process has not ended, though nobody may have waited for it."""
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return False
 
 
 def wait_until(true: Callable[[], bool], seconds: float = 30.0) -> None:

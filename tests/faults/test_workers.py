@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import signal
 import socket
 import stat
@@ -25,7 +24,7 @@ import pytest
 
 from d3.entrypoints.serving import workers
 from d3.entrypoints.serving.listening import AddressUnavailable, listen, listen_at, listen_in
-from tests.serving import Served, client, d3_serve, wait_until
+from tests.serving import Served, client, d3_serve, is_there, wait_until
 from tests.support.toys import SERVE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,7 +48,7 @@ class Service:
 
     def pid(self, name: str) -> int:
         """The latest process of this name."""
-        return int(re.findall(rf"{name} is process (\d+)", self.served.text)[-1])
+        return self.served.pid(name)
 
     def ask(self, **what: Any) -> dict[str, Any]:
         """Ask over a connection of its own."""
@@ -199,14 +198,6 @@ def test_sighup_replaces_every_front_without_a_failed_request(service: Service) 
     assert load.answered > 0
     assert service.ask()["model"] == "another"
     assert service.pid("engine-0") == engine
-
-
-def is_there(pid: int) -> bool:
-    """Whether the process has not ended, though nobody may have waited for it."""
-    try:
-        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return False
 
 
 def test_a_request_in_flight_is_answered_by_the_front_that_is_replaced(service: Service) -> None:

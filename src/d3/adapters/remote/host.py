@@ -18,7 +18,7 @@ from d3.domain.services.model_host import LoadedModel, ModelHost
 
 _LOG = logging.getLogger(__name__)
 _LOAD_SECONDS = 1800.0
-_START_SECONDS = 10.0
+_START_SECONDS = 0.5
 
 
 class RemoteModelHost(ModelHost):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import logging
 import secrets
+import select
 import socket
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -39,6 +41,7 @@ from d3.domain.services.model_host import LoadedModel, ModelHost
 
 _LOG = logging.getLogger(__name__)
 _STATE_SECONDS = 0.02
+_LOOK_SECONDS = 0.1
 _HELLO_SECONDS = 10.0
 _MOST_UNSENT = 64 * 2**20
 _SLOW_CALLS = 4
@@ -82,11 +85,14 @@ class EngineServer:
         self._number: tuple[LoadedModel, int] | None = None
         self._closed = threading.Event()
         self._listener: socket.socket | None = None
+        self._accepting: threading.Thread | None = None
+        self._waking, self._woken = socket.socketpair()
 
     def serve(self, listener: socket.socket) -> None:
         """Accept fronts on a listening Unix socket, on threads of its own."""
         self._listener = listener
-        threading.Thread(target=self._accept, name="d3-accept", daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, name="d3-accept", daemon=True)
+        self._accepting.start()
         threading.Thread(target=self._tell_states, name="d3-state", daemon=True).start()
 
     def tell_all(self) -> None:
@@ -106,13 +112,24 @@ class EngineServer:
                 return
             front.tell_model(self._announcement(model), model, holding.pop_all())
 
+    def wait_for_fronts(self, seconds: float) -> None:
+        """Wait until no front is connected, or for so many seconds."""
+        until = time.monotonic() + seconds
+        while self._fronts and time.monotonic() < until:
+            self._closed.wait(_LOOK_SECONDS)
+
     def close(self) -> None:
-        """Let all fronts go."""
+        """Let all fronts go.
+
+        The socket goes on listening where another process holds it too: its backlog is the next
+        engine's.
+        """
         self._closed.set()
-        if self._listener is not None:
-            with suppress(OSError):
-                self._listener.shutdown(socket.SHUT_RDWR)
+        self._waking.close()
+        if self._listener is not None and self._accepting is not None:
+            self._accepting.join()
             self._listener.close()
+        self._woken.close()
         with self._lock:
             fronts = list(self._fronts)
         for front in fronts:
@@ -149,7 +166,13 @@ class EngineServer:
 
     def _accept(self) -> None:
         assert self._listener is not None
+        arrivals = select.poll()
+        arrivals.register(self._listener, select.POLLIN)
+        arrivals.register(self._woken, select.POLLIN)
         while not self._closed.is_set():
+            arrivals.poll()
+            if self._closed.is_set():
+                return
             try:
                 connection, _ = self._listener.accept()
             except OSError:

@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -27,11 +28,12 @@ from d3.entrypoints.http.background import BackgroundJob, JobThreads, LocalBackg
 from d3.entrypoints.http.machine_metrics import share_metrics
 from d3.entrypoints.http.metrics import Metrics, QueueMetrics
 from d3.entrypoints.logs import configure_logs
-from d3.entrypoints.serving.control import EngineStart
-from d3.entrypoints.serving.server import SWITCH_SECONDS
+from d3.entrypoints.serving.control import EngineStart, end_this_process
+from d3.entrypoints.serving.server import GRACE_SECONDS, SWITCH_SECONDS
 
 _LOG = logging.getLogger("d3.serving")
 _PASS_SECONDS = 120.0
+_LOOK_SECONDS = 0.5
 
 
 class InUse(msgspec.Struct, frozen=True):
@@ -89,10 +91,15 @@ class EngineService:
         self._server.serve(listener)
         self._jobs.start()
 
+    def wait_for_fronts(self) -> None:
+        """Wait until the fronts have answered what is in flight."""
+        self._server.wait_for_fronts(GRACE_SECONDS)
+
     def stop(self) -> bool:
         """Let the fronts go and end the pass that runs; says whether it ended in time."""
         self._jobs.stop()
         self._server.close()
+        self._host.changed = lambda: None  # the next engine process is to load the model
         return bool(self._host.close(_PASS_SECONDS))
 
 
@@ -109,14 +116,21 @@ def main() -> int:
     service = EngineService(Container(settings=settings), given.number)
     # A long load or forward pass is no reason to be killed: only a process that cannot run threads
     # is stuck.
-    given.control.answer_in_thread()
+    given.control.answer_in_thread(ended=partial(_end_after_fronts, service))
     service.start(given.listener)
     given.control.ready()
-    stopping.wait()
+    while not stopping.wait(_LOOK_SECONDS):
+        pass  # a signal that another thread took does not wake this one, which acts on it
     ended = service.stop()
     logging.shutdown()
     # Beside a forward pass an ordinary end would be an abort.
     return 0 if ended else os._exit(0)
+
+
+def _end_after_fronts(service: EngineService) -> None:
+    """The supervisor is gone, so the fronts end too; what they have in flight needs this engine."""
+    service.wait_for_fronts()
+    end_this_process()
 
 
 def load(host: LocalModelHost, record: Path) -> None:
