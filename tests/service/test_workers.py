@@ -269,8 +269,7 @@ def test_a_scan_that_one_begins_is_run_once_and_shown_by_both(workers: Workers) 
     assert begun.status_code in {200, 201, 202}, begun.text
     wait_until(
         lambda: (
-            workers.fronts[0].get("/api/scans/one", headers=key).json()["scan"]["state"]
-            == "done"
+            workers.fronts[0].get("/api/scans/one", headers=key).json()["scan"]["state"] == "done"
         ),
         120,
     )
