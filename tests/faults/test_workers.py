@@ -9,6 +9,7 @@ import os
 import random
 import signal
 import socket
+import ssl
 import stat
 import threading
 import time
@@ -21,6 +22,7 @@ from typing import Any
 
 import httpx
 import pytest
+import trustme
 
 from d3.entrypoints.serving import workers
 from d3.entrypoints.serving.listening import AddressUnavailable, listen, listen_at, listen_in
@@ -208,6 +210,45 @@ def test_a_request_in_flight_is_answered_by_the_front_that_is_replaced(service: 
         service.served.process.send_signal(signal.SIGHUP)
         assert asked.result()["pid"] in before
     wait_until(service.answers_with)
+
+
+def test_sighup_takes_a_new_certificate_and_leaves_all_as_it_is_with_a_broken_one(
+    tmp_path: Path,
+) -> None:
+    authority = trustme.CA()
+
+    def issue(name: str) -> None:
+        issued = authority.issue_cert("127.0.0.1", common_name=name)
+        issued.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "both.pem"))
+
+    def names() -> set[str]:
+        return {certificate_name(url, authority) for _ in range(12)}
+
+    issue("first")
+    with toys(tmp_path, "--tls-cert", "both.pem", "--tls-key", "both.pem") as service:
+        url = httpx.URL(service.served.url())
+        assert url.scheme == "https"
+        assert names() == {"first"}
+        (tmp_path / "both.pem").write_text("broken", encoding="ascii")
+        service.served.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: "the fronts are not replaced: The certificate" in service.served.text)
+        assert names() == {"first"}
+        issue("second")
+        service.served.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: names() == {"second"})
+        assert service.served.stop() == 0
+
+
+def certificate_name(url: httpx.URL, authority: trustme.CA) -> str:
+    """The common name in the certificate that a new connection is shown."""
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    with (
+        socket.create_connection((url.host, url.port)) as connection,
+        trusting.wrap_socket(connection, server_hostname=url.host) as secure,
+    ):
+        shown: Any = secure.getpeercert()
+    return str(dict(pair for part in shown["subject"] for pair in part)["commonName"])
 
 
 def test_sighup_with_settings_that_cannot_be_used_replaces_nothing(service: Service) -> None:

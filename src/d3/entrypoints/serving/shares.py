@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ MOST_AUTOMATIC = 16
 """Fronts answer 500 requests a second each or more: so many feed several devices."""
 GPU_FILES = ("/dev/nvidiactl", "/dev/dxg")
 """One of them is there if there is a GPU."""
+_CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 _FEWEST_CONNECTIONS = 2
 """One for rows that are being written, one for everything else."""
 _FEWEST_DECODERS = 2
@@ -80,6 +82,9 @@ def _by_chance(most: int, workers: int) -> int:
 
 
 def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Cores that this process may use, also by the quota of its container."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    with suppress(OSError, ValueError):
+        quota, period = _CPU_QUOTA.read_text(encoding="ascii").split()
+        cores = min(cores or 1, int(quota) // int(period))  # "max": no limit, and no number
+    return max(1, cores or 1)
