@@ -20,9 +20,12 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any, TypeAlias
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
+Lap: TypeAlias = tuple[Any, dict[str, float]]
+"""What wrk measured, and CPU milliseconds a request of each kind of process."""
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -46,7 +49,7 @@ def serve(workers: int, port: int) -> int:
         application = application_of(services)
         application.d3.start()
         return server.run(application, settings, listeners.sockets[0], None)
-    children.ENGINE = (str(HERE / "idle_engine.py"),)
+    children.ENGINE = ("-P", str(HERE / "idle_engine.py"), "")
     return several.serve(
         several.Service(
             settings,
@@ -118,13 +121,18 @@ def main() -> None:
             time.sleep(3)
             print(f"{len(cores)} cores, python {sys.version.split()[0]}")
             for connections in chosen.connections:
-                laps: dict[int, list[tuple[run.Measured, dict[str, float]]]] = {
-                    count: [] for count in counts
-                }
+                laps: dict[int, list[Lap]] = {count: [] for count in counts}
                 for _ in range(chosen.rounds):
                     for count in counts:
                         laps[count].append(
-                            lap(started[count].pid, 5110 + count, script, connections, chosen, pin)
+                            lap(
+                                started[count].pid,
+                                5110 + count,
+                                script,
+                                connections,
+                                seconds=chosen.seconds,
+                                pin=pin,
+                            )
                         )
                 show(connections, laps)
         finally:
@@ -135,23 +143,23 @@ def main() -> None:
 
 
 def lap(
-    pid: int, port: int, script: Path, connections: int, chosen: argparse.Namespace, pin: list[str]
-):
+    pid: int, port: int, script: Path, connections: int, *, seconds: int, pin: list[str]
+) -> Lap:
     """One lap of wrk; also the CPU seconds a request of each kind of process."""
     import run
 
     before, children = cpu_seconds(pid), os.times()
     contestant = run.Contestant("", [], "/api/inference/predict", port)
-    measured = run.measure(contestant, script, connections, chosen.seconds, pin)
+    measured = run.measure(contestant, script, connections, seconds, pin)
     after, ended = cpu_seconds(pid), os.times()
-    requests = measured.per_second * chosen.seconds
+    requests = measured.per_second * seconds
     used = {kind: 1000 * (after[kind] - before.get(kind, 0)) / requests for kind in after}
     wrk = ended.children_user + ended.children_system
     wrk -= children.children_user + children.children_system
     return measured, used | {"wrk": 1000 * wrk / requests}
 
 
-def show(connections: int, laps) -> None:
+def show(connections: int, laps: dict[int, list[Lap]]) -> None:
     """The medians."""
     rates = {
         count: statistics.median(one.per_second for one, _ in measured)

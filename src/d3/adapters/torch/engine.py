@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Literal
@@ -143,6 +144,20 @@ class TorchDetector:
             score(pixels, logits)
         return logits
 
+    def start(self, pixels: Pixels, views: int) -> Callable[[], Logits] | None:
+        if views != 1 or len(pixels) > self._encodings // 2:
+            return None
+        return self._graphed(pixels)
+
+    def _graphed(self, pixels: Pixels) -> Callable[[], Logits] | None:
+        """A forward pass with graphs, begun; None where they are not there."""
+        if self._graphs is None:
+            return None
+        if trouble := self._graphs.trouble():
+            warnings.warn(trouble, RuntimeWarning, stacklevel=3)
+        with torch.inference_mode():
+            return self._graphs.start(pixels)
+
     @property
     def parts(self) -> int:
         return windows.parts(self._spec)
@@ -197,11 +212,8 @@ class TorchDetector:
 
     def _forward(self, pixels: Pixels, permutations: torch.Tensor) -> Logits:
         assert self._network is not None
-        if self._graphs is not None and len(permutations) == 1:
-            if trouble := self._graphs.trouble():
-                warnings.warn(trouble, RuntimeWarning, stacklevel=3)
-            if (graphed := self._graphs.score(pixels)) is not None:
-                return graphed
+        if len(permutations) == 1 and (finish := self._graphed(pixels)) is not None:
+            return finish()
         # A copy: torch would warn of read-only arrays and refuse reversed ones.
         chunk = torch.from_numpy(pixels.copy()).to(permutations.device)
         logits: Logits = self._network(chunk, permutations).double().cpu().numpy()

@@ -99,20 +99,28 @@ class Graphs:
         """Sizes whose graph is there."""
         return sorted(self._ready)
 
-    def score(self, pixels: Pixels) -> Logits | None:
-        """Logits (n, 1) of uint8 pixels (n, S, S, 3), or None where no graph fits yet."""
+    def start(self, pixels: Pixels) -> Callable[[], Logits] | None:
+        """Begin to score uint8 pixels (n, S, S, 3); what is given waits for the logits (n, 1).
+
+        None where no graph fits yet. A graph holds two batches at a time; whoever begins a third
+        waits for the first.
+        """
         fits = next((size for size in self._sizes if size >= len(pixels)), self._sizes[-1])
         if fits not in self._ready:
             return None
         logits = np.empty((len(pixels), 1))
-        graphs, done = [], 0
+        stages, done = [], 0
         for size, images in split(len(pixels), self.ready):
-            graphs.append(self._ready[size])
-            graphs[-1].begin(pixels[done : done + images], logits[done : done + images])
+            part = slice(done, done + images)
+            stages.append(self._ready[size].begin(pixels[part], logits[part]))
             done += images
-        for graph in graphs:
-            graph.finish()
-        return logits
+
+        def finish() -> Logits:
+            for stage, wanted in stages:
+                stage.finish(wanted)
+            return logits
+
+        return finish
 
     def trouble(self) -> str | None:
         """Why there will be no more graphs, said once."""
@@ -161,12 +169,16 @@ class _Stage:
         self.there = torch.cuda.Event()  # type: ignore[no-untyped-call]
         self.wanted: Logits | None = None
 
-    def finish(self) -> None:
-        """Wait for the batch on its way, if there is one, and hand its logits over."""
-        if (wanted := self.wanted) is not None:
-            self.wanted = None
+    def finish(self, wanted: Logits | None = None) -> None:
+        """Wait for the batch on its way, and hand its logits over.
+
+        Args:
+            wanted: where they belong; does nothing if that was done. None for whatever there is.
+        """
+        if self.wanted is not None and (wanted is None or wanted is self.wanted):
             self.there.synchronize()
-            wanted[:] = self.logits[: len(wanted)].numpy()
+            self.wanted[:] = self.logits[: len(self.wanted)].numpy()
+            self.wanted = None
 
 
 class _Graph:
@@ -190,12 +202,15 @@ class _Graph:
             self._logits = forward(self._pixels, permutations)
         self._stages = [_Stage(self._pixels, self._logits) for _ in range(2)]
 
-    def begin(self, pixels: Pixels, logits: Logits) -> None:
+    def begin(self, pixels: Pixels, logits: Logits) -> tuple[_Stage, Logits]:
         """Start to score; what was begun two calls before is finished first.
 
         Args:
             pixels: uint8 (n, S, S, 3), n at most the size.
-            logits: (n, 1), filled by :meth:`finish`.
+            logits: (n, 1), filled when the stage finishes.
+
+        Returns:
+            The stage to wait for, and the logits.
         """
         self._stages.reverse()
         stage, count = self._stages[0], len(pixels)
@@ -207,11 +222,7 @@ class _Graph:
         stage.logits.copy_(self._logits, non_blocking=True)
         stage.there.record(torch.cuda.current_stream(self._pixels.device))
         stage.wanted = logits
-
-    def finish(self) -> None:
-        """Wait for what was begun."""
-        for stage in self._stages:
-            stage.finish()
+        return stage, logits
 
 
 def _sentence(error: Exception, what: str) -> str:

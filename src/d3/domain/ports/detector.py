@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 from d3.domain.images import Pixels
@@ -52,6 +53,22 @@ class Detector(Protocol):
 
     def close(self) -> None:
         """Free the device's memory; the detector cannot be used afterwards."""
+        ...
+
+
+@runtime_checkable
+class EarlyStarter(Protocol):
+    """A detector that can begin a pass while its device still computes the one before."""
+
+    def start(self, pixels: Pixels, views: int) -> Callable[[], Logits] | None:
+        """Begin to score, as :meth:`Detector.score`; what is given waits for the logits.
+
+        At most two passes are begun at a time, and they are waited for in turn. None where this one
+        has to be scored with :meth:`Detector.score`.
+
+        Raises:
+            DeviceOutOfMemory: the device has no room for this many.
+        """
         ...
 
 
