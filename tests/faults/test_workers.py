@@ -24,7 +24,7 @@ import httpx
 import pytest
 import trustme
 
-from d3.entrypoints.serving import workers
+from d3.entrypoints.serving import capacity
 from d3.entrypoints.serving.listening import AddressUnavailable, listen, listen_at, listen_in
 from tests.serving import Served, client, d3_serve, is_there, wait_until
 from tests.support.toys import SERVE
@@ -391,14 +391,14 @@ def test_more_workers_than_file_descriptors_are_refused(tmp_path: Path) -> None:
 
 
 def test_more_workers_than_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "_free_memory", lambda: 10 * workers.FRONT_BYTES)
-    workers._check_room(10, 1)
-    with pytest.raises(workers.WorkersTooMany, match="640 MiB are free"):
-        workers._check_room(11, 1)
+    monkeypatch.setattr(capacity, "free_memory", lambda: 10 * capacity.FRONT_BYTES)
+    capacity.check_room(10, 1)
+    with pytest.raises(capacity.WorkersTooMany, match="640 MiB are free"):
+        capacity.check_room(11, 1)
 
 
 def test_the_free_memory_of_this_machine_is_known() -> None:
-    free = workers._free_memory()
+    free = capacity.free_memory()
     assert free is not None
     assert 2**20 < free < 2**50
 
