@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from d3.entrypoints.serving import shares
+from d3.domain import machine
 from d3.entrypoints.serving.shares import MOST_AUTOMATIC, for_engine, for_front, workers_for
 from d3.settings import Settings
 
@@ -109,9 +109,9 @@ def test_the_quota_of_a_container_counts_as_its_cores(
 ) -> None:
     quota = tmp_path / "cpu.max"
     quota.write_text(f"{said}\n", encoding="ascii")
-    monkeypatch.setattr(shares, "_CPU_QUOTA", quota)
+    monkeypatch.setattr(machine, "CPU_QUOTA", quota)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-    assert shares._cores() == cores
+    assert machine.available_cores() == cores
 
 
 def test_a_number_is_taken_as_it_is() -> None:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-import os
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from d3.domain.machine import available_cores
 from d3.settings import Settings
 
 MOST_AUTOMATIC = 16
 """Fronts answer 500 requests a second each or more: so many feed several devices."""
 GPU_FILES = ("/dev/nvidiactl", "/dev/dxg")
 """One of them is there if there is a GPU."""
-_CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 _FEWEST_CONNECTIONS = 2
 """One for rows that are being written, one for everything else."""
 _FEWEST_DECODERS = 2
@@ -41,7 +39,7 @@ def workers_for(settings: Settings, cores: int | None = None, *, gpu: bool | Non
         gpu = any(Path(one).exists() for one in GPU_FILES)
     if not gpu:
         return 1
-    return min(max(1, (cores or _cores()) - 1), MOST_AUTOMATIC)
+    return min(max(1, (cores or available_cores()) - 1), MOST_AUTOMATIC)
 
 
 def for_front(settings: Settings, workers: int) -> Settings:
@@ -79,12 +77,3 @@ def for_engine(settings: Settings) -> Settings:
 def _by_chance(most: int, workers: int) -> int:
     share = most / workers
     return min(most, math.ceil(share + _DEVIATIONS * math.sqrt(share)))
-
-
-def _cores() -> int:
-    """Cores that this process may use, also by the quota of its container."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    with suppress(OSError, ValueError):
-        quota, period = _CPU_QUOTA.read_text(encoding="ascii").split()
-        cores = min(cores or 1, int(quota) // int(period))  # "max": no limit, and no number
-    return max(1, cores or 1)
