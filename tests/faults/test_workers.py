@@ -326,6 +326,16 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
         wait_until(lambda: not any(map(is_there, pids)))
 
 
+def test_it_can_be_stopped_while_an_engine_loads_its_model(tmp_path: Path) -> None:
+    with toys(tmp_path, TOY_ENGINE="loads for ever") as service:
+        wait_until(lambda: "engine-0 is process" in service.served.text, 60)
+        engine = service.pid("engine-0")
+        time.sleep(1)  # else it ends before it begins to load
+        assert service.served.stop() == 0
+        assert not is_there(engine)
+    assert "front-1" not in service.served.text
+
+
 def test_processes_end_with_a_killed_supervisor_and_the_next_one_starts_at_once(
     tmp_path: Path,
 ) -> None:

@@ -28,6 +28,7 @@ from d3.entrypoints.serving import children, supervisor, workers
 sys.modules["d3.entrypoints.serving.front"] = toys
 children.ENGINE = ("-m", "tests.support.toys")
 supervisor.PING_SECONDS = 0.2
+workers.ENGINE_SECONDS = 1000
 if "TOY_GPUS" in os.environ:
     workers.devices = lambda _: list(range(int(os.environ["TOY_GPUS"])))
 main(["serve", "--port", "0", *sys.argv[1:]])
@@ -92,6 +93,9 @@ def main() -> None:
     start, wish = EngineStart.receive(), os.environ.get("TOY_ENGINE", "")
     if wish == "dies":
         sys.exit(3)
+    if wish == "loads for ever":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        threading.Event().wait()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     start.control.answer_in_thread()
     if wish == "has no model":
