@@ -306,7 +306,8 @@ def one_form(
             rate["share_of_bf16"] = rate["tflops"] * 1e12 / run.rates.get("bf16", float("nan"))
             run.tell("engine", form=name, batch=batch, **rate)
             if name == SERVED and batch <= SERVED_BATCH:
-                run.best = max(run.best, rate["images_per_second"])
+                alone = rate.get("overlapped_images_per_second", rate["images_per_second"])
+                run.best = max(run.best, alone)
             if batch == 64 and name == SERVED:
                 run.tell("aim", batch=64, share=rate["share_of_bf16"], wanted=AIM)
     without_graphs(detector)
@@ -348,11 +349,26 @@ def throughput(run: Run, detector: TorchDetector, pixels: np.ndarray) -> dict[st
         "images_per_second": round(batch / taken, 1),
         "tflops": batch * operations(run.spec) / taken / 1e12,
     }
+    if detector.start(pixels, 1) is not None:
+        figures["overlapped_images_per_second"] = round(batch / overlapped(detector, pixels), 1)
     graphs = detector._graphs  # noqa: SLF001
     if graphs is not None and batch in graphs._ready:  # noqa: SLF001
         replay = graphs._ready[batch]._graph.replay  # noqa: SLF001
         figures["device_ms"] = round(1000 * run.seconds(replay), 3)
     return figures
+
+
+def overlapped(detector: TorchDetector, pixels: np.ndarray, passes: int = 12) -> float:
+    """Seconds of a pass where each is begun before the one before is waited for, as served."""
+    begun, before = time.perf_counter(), detector.start(pixels, 1)
+    for _ in range(passes - 1):
+        after = detector.start(pixels, 1)
+        assert before is not None
+        before()
+        before = after
+    assert before is not None
+    before()
+    return (time.perf_counter() - begun) / passes
 
 
 def cuts(run: Run, detector: TorchDetector, pixels: np.ndarray) -> None:

@@ -24,7 +24,13 @@ from dependency_injector import containers, providers
 from d3.domain.errors import ImageNotFound, RequestInvalid, SettingsInvalid
 from d3.domain.scans import S3_SCHEME
 from d3.domain.services.accounts import AccountService
-from d3.domain.services.engines import PreferredEngine, worth_preparing
+from d3.domain.services.engines import (
+    ALLOWED_DRIFT,
+    Candidate,
+    MeasuredEngine,
+    PreferredEngine,
+    worth_preparing,
+)
 from d3.domain.services.history_writer import HistoryWriter
 from d3.domain.services.key_cache import KeyCache
 from d3.domain.services.lanes import LanePool
@@ -42,12 +48,13 @@ if TYPE_CHECKING:
     from d3.adapters.pillow import Limits
     from d3.adapters.remote import EngineLink, EngineServer
     from d3.adapters.sql import Database, SqlCopier, SqlSchema
+    from d3.adapters.torch.device import Precision
     from d3.domain.files import Progress
     from d3.domain.heatmaps import Encode
     from d3.domain.images import ImageSource
     from d3.domain.ports.accounts import Accounts, RateLimiter, Sessions
     from d3.domain.ports.clock import Clock
-    from d3.domain.ports.detector import Detector, Engine
+    from d3.domain.ports.detector import Detector, Engine, Timings
     from d3.domain.ports.history import History, ResultCache
     from d3.domain.ports.images import ImageDecoder, LinkedImage
     from d3.domain.ports.models import Checkpoints, ModelRegistry
@@ -200,27 +207,28 @@ def _without_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _torch_engine(settings: Settings) -> Engine:
+def _torch_engine(settings: Settings, precision: Precision | None = None) -> Engine:
     with _without_garbage_collection():
         from d3.adapters.torch import TorchEngine
 
-    return TorchEngine(settings.cuda_device, settings.effective_precision, settings.batch_size)
+    asked = precision or settings.effective_precision
+    return TorchEngine(settings.cuda_device, asked, settings.batch_size)
 
 
-def _openvino_engine(settings: Settings) -> Engine:
+def _openvino_engine(settings: Settings, precision: Precision | None = None) -> Engine:
     from d3.adapters.openvino import OpenVinoEngine
 
     return OpenVinoEngine(
-        settings.cache_folder / "openvino", settings.effective_precision, settings.batch_size
+        settings.cache_folder / "openvino",
+        precision or settings.effective_precision,
+        settings.batch_size,
     )
 
 
-def _engine(settings: Settings) -> Engine:
-    """The engine that was asked for, else the one that measured better; see RESULTS.md.
-
-    On a CPU torch is ahead in float32; in bfloat16 OpenVINO is level with it or ahead.
-    """
+def _engine(settings: Settings, timings: Callable[[], Timings], clock: Clock) -> Engine:
+    """The engine and the precision that were asked for; what was left to D3 is measured."""
     torch, openvino = partial(_torch_engine, settings), partial(_openvino_engine, settings)
+    precision = settings.effective_precision
     if settings.engine == "openvino":
         if isinstance(settings.cuda_device, int):
             warnings.warn(
@@ -230,17 +238,72 @@ def _engine(settings: Settings) -> Engine:
                 stacklevel=2,
             )
         installed = openvino()  # else an error that names the extra, at once
-        return PreferredEngine(lambda: installed, torch)
-    wanted = settings.engine == "auto" and settings.effective_precision == "bf16"
-    if not wanted or find_spec("openvino") is None or not _on_cpu(settings):
+        preferred = _measured(settings, timings, clock, ["openvino"]) or installed
+        return PreferredEngine(lambda: preferred, torch)
+    here = settings.engine == "auto" and find_spec("openvino") is not None
+    if not _on_cpu(settings):
         return torch()
-    return PreferredEngine(openvino, torch, worth_preparing)
+    if precision == "bf16" and here:
+        return PreferredEngine(openvino, torch, worth_preparing)
+    engines = ["torch", "openvino"] if here else ["torch"]
+    return _measured(settings, timings, clock, engines) or torch()
+
+
+def _measured(
+    settings: Settings, timings: Callable[[], Timings], clock: Clock, engines: list[str]
+) -> Engine | None:
+    """The quickest of these engines on the CPU, the first's float32 first; None for no choice."""
+    asked = settings.effective_precision
+    if asked not in ALLOWED_DRIFT:
+        return None
+    make = {"torch": _torch_engine, "openvino": _openvino_engine}
+    precisions: list[Precision] = ["fp32"]
+    if asked == "fast":  # no other arithmetic is as exact as `auto` promises
+        from d3.network.precision import processor_has_bfloat16
+
+        precisions += ["bf16"] if processor_has_bfloat16() else []
+    candidates = [
+        Candidate(engine, precision, partial(make[engine], settings, precision))
+        for engine in engines
+        for precision in precisions
+    ]
+    if len(candidates) == 1:
+        return None
+    return MeasuredEngine(candidates, ALLOWED_DRIFT[asked], timings(), clock)
+
+
+def _timings(settings: Settings) -> Timings:
+    from d3.adapters.filesystem.timings import TimingFiles
+    from d3.domain.machine import available_cores, processor
+
+    machine = {
+        "processor": processor(),
+        "cores": available_cores(),
+        "torch": _version_of("torch"),
+        "openvino": _version_of("openvino"),
+    }
+    if settings.engine != "openvino":  # which does without torch
+        with _without_garbage_collection():
+            import torch
+
+        machine["threads"] = torch.get_num_threads()
+    return TimingFiles(settings.cache_folder / "timings", machine)
+
+
+def _version_of(package: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def _on_cpu(settings: Settings) -> bool:
     if settings.cuda_device == "cpu":
         return True
-    import torch
+    with _without_garbage_collection():
+        import torch
 
     return not torch.cuda.is_available()
 
@@ -563,7 +626,8 @@ class Container(containers.DeclarativeContainer):
     registry = providers.Selector(
         providers.Callable(_store, settings), folder=folder_registry, s3=s3_registry
     )
-    engine = providers.ThreadSafeSingleton(_engine, settings)
+    timings = providers.ThreadSafeSingleton(_timings, settings)
+    engine = providers.ThreadSafeSingleton(_engine, settings, timings.provider, clock)
     serving: providers.Provider[bool] = providers.Object(False)
     queue_events: providers.Provider[QueueEvents | None] = providers.Object(None)
     queue = providers.Factory(

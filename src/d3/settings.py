@@ -102,8 +102,8 @@ class Settings:
     cuda_device: Annotated[int, Meta(ge=0)] | Literal["cpu"] | None = _variable(
         "CUDA_DEVICE", None, "number of the GPU, or cpu; unset: the first GPU, else the CPU"
     )
-    precision: Literal["auto", "fp32", "fp16", "bf16"] = _variable(
-        "D3_PRECISION", "auto", "precision of the encoder: auto, fp32, fp16 or bf16"
+    precision: Literal["auto", "fast", "fp32", "fp16", "bf16"] = _variable(
+        "D3_PRECISION", "auto", "precision of the encoder: auto, fast, fp32, fp16 or bf16"
     )
     engine: Literal["auto", "torch", "openvino"] = _variable(
         "D3_ENGINE", "auto", "engine that runs the model: auto, torch or openvino"
@@ -429,7 +429,7 @@ class Settings:
         return {one.metadata["variable"]: _text(getattr(self, one.name)) for one in fields(self)}
 
     @property
-    def effective_precision(self) -> Literal["auto", "fp32", "fp16", "bf16"]:
+    def effective_precision(self) -> Literal["auto", "fast", "fp32", "fp16", "bf16"]:
         """``precision``, or ``fp16`` where only ``USE_FP16`` was set."""
         return "fp16" if self.use_fp16 and self.precision == "auto" else self.precision
 

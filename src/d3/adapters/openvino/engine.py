@@ -87,7 +87,7 @@ class OpenVinoEngine:
 
     Args:
         folder: where encoders in OpenVINO's form are kept.
-        precision: of the encoder; ``auto`` and ``fp16`` are ``fp32`` here.
+        precision: of the encoder; ``auto``, ``fast`` and ``fp16`` are ``fp32`` here.
         batch_size: images with one view each that share a forward pass at most.
 
     Raises:
@@ -97,7 +97,7 @@ class OpenVinoEngine:
     def __init__(
         self,
         folder: Path,
-        precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto",
+        precision: Literal["auto", "fast", "fp32", "fp16", "bf16"] = "auto",
         batch_size: int = 32,
     ) -> None:
         try:
@@ -219,7 +219,7 @@ class OpenVinoDetector:
 
 def _choose(asked: str, capabilities: list[str]) -> Precision:
     """The precision asked for if the processor has it, else float32 with a warning."""
-    if asked in ("auto", "fp32"):
+    if asked in ("auto", "fast", "fp32"):
         return "fp32"
     if asked == "bf16" and "BF16" in capabilities:
         return "bf16"

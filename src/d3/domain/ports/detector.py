@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 from d3.domain.images import Pixels
@@ -112,4 +114,50 @@ class Engine(Protocol):
             DeviceUnavailable: the device or precision asked for is not here.
             DeviceOutOfMemory: the device has no room.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """What an engine took for a few images in one precision, and what it answered.
+
+    Attributes:
+        engine: such as ``"torch"``.
+        precision: such as ``"fp32"``.
+        alone: seconds for one image.
+        together: seconds for each of several images in one call.
+        logits: raw logits of the same images, whatever the engine.
+    """
+
+    engine: str
+    precision: str
+    alone: float
+    together: float
+    logits: tuple[float, ...]
+
+    @property
+    def name(self) -> str:
+        """Engine and precision."""
+        return f"{self.engine} {self.precision}"
+
+    @property
+    def seconds(self) -> float:
+        """For an image, half of the images alone."""
+        return (self.alone + self.together) / 2
+
+
+@runtime_checkable
+class Timings(Protocol):
+    """What was measured of models on this machine. None of its methods raises: they warn."""
+
+    def read(self, model: StoredModel) -> Mapping[str, Timing]:
+        """By :attr:`Timing.name`; empty where nothing is known."""
+        ...
+
+    def keep(self, model: StoredModel, timings: Iterable[Timing]) -> None:
+        """Replace what is kept of the model."""
+        ...
+
+    def alone(self, model: StoredModel) -> AbstractContextManager[None]:
+        """Wait until no other process measures this model on this machine."""
         ...

@@ -17,6 +17,7 @@ import torch
 from d3.container import Container
 from d3.domain.models import StoredModel
 from d3.domain.ports.detector import Detector
+from d3.domain.services.engines import compared
 from d3.entrypoints.bench import service
 from d3.entrypoints.bench.measure import (
     SHAPES,
@@ -60,7 +61,7 @@ class Figure:
     """One measured line.
 
     Attributes:
-        part: ``machine``, ``engine``, ``preprocessing``, ``http`` or ``end to end``.
+        part: ``machine``, ``choice``, ``engine``, ``preprocessing``, ``http`` or ``end to end``.
         note: what to compare it with; may be empty.
     """
 
@@ -101,6 +102,8 @@ def run(settings: Settings, plan: Plan, say: Say = lambda _: None) -> Iterator[F
         yield Figure(
             "machine", f"matrix product, {precision}", rate / 1e9, "GFLOP/s", _machine(detector)
         )
+    for one in compared(container.timings(), stored, detector):
+        yield Figure("choice", one.timing.name, 1000 * one.timing.seconds, "ms/image", one.note)
     yield from _engine(stored, detector, plan, rates, say)
     if (peak := peak_gib()) is not None:
         yield Figure("engine", "peak memory, baseline included", peak, "GiB")
@@ -135,14 +138,15 @@ def _engine(
         taken = in_turns(contestants, plan.rounds, say)
         theirs, mine = taken["published procedure"] / batch, taken["d3"] / batch
         rate = operations(spec) / mine
+        peak = rates.get(detector.precision)  # no int8: torch has no such product
+        share = f", {rate / peak:.0%} of the machine's" if peak else ""
         yield Figure("engine", f"published procedure, batch {batch}", 1000 * theirs, "ms/image")
         yield Figure(
             "engine",
             f"d3 ({ours}), batch {batch}",
             1000 * mine,
             "ms/image",
-            f"{theirs / mine:.2f} times as fast; {rate / 1e9:,.0f} GFLOP/s, "
-            f"{rate / rates[detector.precision]:.0%} of the machine's",
+            f"{theirs / mine:.2f} times as fast; {rate / 1e9:,.0f} GFLOP/s{share}",
         )
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import replace
 from pathlib import Path
 
+from d3.domain.machine import available_cores
 from d3.settings import Settings
 
 MOST_AUTOMATIC = 16
@@ -39,7 +39,7 @@ def workers_for(settings: Settings, cores: int | None = None, *, gpu: bool | Non
         gpu = any(Path(one).exists() for one in GPU_FILES)
     if not gpu:
         return 1
-    return min(max(1, (cores or _cores()) - 1), MOST_AUTOMATIC)
+    return min(max(1, (cores or available_cores()) - 1), MOST_AUTOMATIC)
 
 
 def for_front(settings: Settings, workers: int) -> Settings:
@@ -77,9 +77,3 @@ def for_engine(settings: Settings) -> Settings:
 def _by_chance(most: int, workers: int) -> int:
     share = most / workers
     return min(most, math.ceil(share + _DEVIATIONS * math.sqrt(share)))
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
