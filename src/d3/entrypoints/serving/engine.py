@@ -116,8 +116,12 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     sys.setswitchinterval(SWITCH_SECONDS)
-    share_metrics(settings.home / "run" / "metrics")
-    service = EngineService(Container(settings=settings), given.number)
+    try:
+        share_metrics(settings.home / "run" / "metrics")
+        service = EngineService(Container(settings=settings), given.number)
+    except D3Error as error:
+        given.control.failed(str(error))
+        return 1
     # A long load or forward pass is no reason to be killed: only a process that cannot run threads
     # is stuck.
     given.control.answer_in_thread()
