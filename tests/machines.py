@@ -1,6 +1,6 @@
 """A service of several fronts and an engine, all in this process, joined by the real socket.
 
-``D3_TEST_WORKERS=2`` runs all tests of the service so, whose requests then go to the fronts in
+``D3_TEST_WORKERS=2`` runs the tests of the service so, and their requests go to the fronts in
 turns: ``nox -s full``. What needs real processes is in tests/service/test_workers.py.
 """
 

@@ -9,6 +9,7 @@ import os
 import random
 import signal
 import socket
+import ssl
 import stat
 import threading
 import time
@@ -21,8 +22,9 @@ from typing import Any
 
 import httpx
 import pytest
+import trustme
 
-from d3.entrypoints.serving import workers
+from d3.entrypoints.serving import capacity
 from d3.entrypoints.serving.listening import AddressUnavailable, listen, listen_at, listen_in
 from tests.serving import Served, client, d3_serve, is_there, wait_until
 from tests.support.toys import SERVE
@@ -210,6 +212,45 @@ def test_a_request_in_flight_is_answered_by_the_front_that_is_replaced(service: 
     wait_until(service.answers_with)
 
 
+def test_sighup_takes_a_new_certificate_and_leaves_all_as_it_is_with_a_broken_one(
+    tmp_path: Path,
+) -> None:
+    authority = trustme.CA()
+
+    def issue(name: str) -> None:
+        issued = authority.issue_cert("127.0.0.1", common_name=name)
+        issued.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "both.pem"))
+
+    def names() -> set[str]:
+        return {certificate_name(url, authority) for _ in range(12)}
+
+    issue("first")
+    with toys(tmp_path, "--tls-cert", "both.pem", "--tls-key", "both.pem") as service:
+        url = httpx.URL(service.served.url())
+        assert url.scheme == "https"
+        assert names() == {"first"}
+        (tmp_path / "both.pem").write_text("broken", encoding="ascii")
+        service.served.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: "the fronts are not replaced: The certificate" in service.served.text)
+        assert names() == {"first"}
+        issue("second")
+        service.served.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: names() == {"second"})
+        assert service.served.stop() == 0
+
+
+def certificate_name(url: httpx.URL, authority: trustme.CA) -> str:
+    """The common name in the certificate that a new connection is shown."""
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    with (
+        socket.create_connection((url.host, url.port)) as connection,
+        trusting.wrap_socket(connection, server_hostname=url.host) as secure,
+    ):
+        shown: Any = secure.getpeercert()
+    return str(dict(pair for part in shown["subject"] for pair in part)["commonName"])
+
+
 def test_sighup_with_settings_that_cannot_be_used_replaces_nothing(service: Service) -> None:
     before = service.answering()
     dotenv = service.served.log.parent / ".env"
@@ -350,14 +391,14 @@ def test_more_workers_than_file_descriptors_are_refused(tmp_path: Path) -> None:
 
 
 def test_more_workers_than_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "_free_memory", lambda: 10 * workers.FRONT_BYTES)
-    workers._check_room(10, 1)
-    with pytest.raises(workers.WorkersTooMany, match="640 MiB are free"):
-        workers._check_room(11, 1)
+    monkeypatch.setattr(capacity, "free_memory", lambda: 10 * capacity.FRONT_BYTES)
+    capacity.check_room(10, 1)
+    with pytest.raises(capacity.WorkersTooMany, match="640 MiB are free"):
+        capacity.check_room(11, 1)
 
 
 def test_the_free_memory_of_this_machine_is_known() -> None:
-    free = workers._free_memory()
+    free = capacity.free_memory()
     assert free is not None
     assert 2**20 < free < 2**50
 

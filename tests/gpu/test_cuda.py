@@ -16,7 +16,11 @@ from d3.domain.models import StoredModel
 from d3.domain.ports.detector import Logits
 from d3.testing.models import tiny_model
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+pytestmark = [
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here"),
+    # A compiler warns of much; made an error, it would stop it.
+    pytest.mark.filterwarnings("default"),
+]
 
 
 @pytest.mark.parametrize(

@@ -51,10 +51,12 @@ class Service:
 
     def metrics(self) -> str:
         """A scrape. Several fronts in this process do not share files, so it is added up here."""
-        texts = [self.http.get("/metrics").text for _ in self.machine.fronts]
         if self.machine.engine is None:
-            return texts[0]
-        texts.append(self.machine.engine.metrics.render()[0].decode())
+            scraped: str = self.http.get("/metrics").text
+            return scraped
+        parts = [*(one.d3 for one in self.machine.fronts), self.machine.engine]
+        texts = [one.metrics.render()[0].decode() for one in parts]
+        texts.append("d3_http_requests_in_flight 1")  # as a scrape counts itself
         series: Counter[str] = Counter()
         for line in "\n".join(texts).splitlines():
             if line and not line.startswith("#"):

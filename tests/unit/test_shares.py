@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import os
 import random
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from d3.domain import machine
 from d3.entrypoints.serving.shares import MOST_AUTOMATIC, for_engine, for_front, workers_for
 from d3.settings import Settings
 
@@ -98,6 +101,17 @@ def test_auto_leaves_a_core_to_the_engine_of_a_gpu(cores: int, workers: int) -> 
 def test_auto_is_one_process_where_the_model_needs_all_cores(settings: Settings) -> None:
     assert workers_for(settings, 64, gpu=True) == 1
     assert workers_for(Settings(workers="auto"), 64, gpu=False) == 1
+
+
+@pytest.mark.parametrize(("said", "cores"), [("250000 100000", 2), ("5000 10000", 1), ("max 1", 8)])
+def test_the_quota_of_a_container_counts_as_its_cores(
+    said: str, cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quota = tmp_path / "cpu.max"
+    quota.write_text(f"{said}\n", encoding="ascii")
+    monkeypatch.setattr(machine, "CPU_QUOTA", quota)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    assert machine.available_cores() == cores
 
 
 def test_a_number_is_taken_as_it_is() -> None:

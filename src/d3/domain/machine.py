@@ -6,10 +6,12 @@ import os
 import platform
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 _PAIR = re.compile(r"^([^\t:]+)\s*: (.*)$", re.MULTILINE)
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 _TELLING = ("cpu family", "model", "stepping", "flags", "CPU part", "CPU variant", "Features")
 
 
@@ -29,7 +31,9 @@ def processor() -> Mapping[str, str]:
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Cores that this process may use, also by the quota of its container."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    with suppress(OSError, ValueError):
+        quota, period = CPU_QUOTA.read_text(encoding="ascii").split()
+        cores = min(cores or 1, int(quota) // int(period))  # "max": no limit, and no number
+    return max(1, cores or 1)

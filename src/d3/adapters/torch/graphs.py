@@ -133,26 +133,29 @@ class Graphs:
         self._ready.clear()
 
     def _make(self, network: D3Network, permutations: Tensor, compiled: Compile) -> None:
-        forward = compiled(network)
-        with (
-            torch.cuda.device(permutations.device),
-            torch.inference_mode(),
-            torch._dynamo.config.patch(recompile_limit=_COMPILATIONS),  # noqa: SLF001
-        ):
-            for size in self._sizes:
-                made = None
-                while made is None and not self._closed.is_set():
-                    try:
-                        made = _Graph(forward, permutations, size, network.encoder.spec.image_size)
-                    except Exception as error:  # noqa: BLE001  a compiler may fail in any way
-                        if forward is network:
-                            self._trouble = _sentence(error, "CUDA graphs cannot be created")
+        ways = [("torch.compile failed", compiled), ("CUDA graphs cannot be created", _as_it_is)]
+        side = network.encoder.spec.image_size
+        for failure, way in ways:
+            try:
+                with (
+                    torch.cuda.device(permutations.device),
+                    torch.inference_mode(),
+                    torch._dynamo.config.patch(recompile_limit=_COMPILATIONS),  # noqa: SLF001
+                ):
+                    forward = way(network)
+                    for size in self._sizes:
+                        if self._closed.is_set():
                             return
-                        self._trouble = _sentence(error, "torch.compile failed")
-                        forward = network
-                if self._closed.is_set() or made is None:
-                    return
-                self._ready[size] = made
+                        if size not in self._ready:
+                            self._ready[size] = _Graph(forward, permutations, size, side)
+            except Exception as error:  # noqa: BLE001  a compiler may fail in any way
+                self._trouble = _sentence(error, failure)
+            else:
+                return
+
+
+def _as_it_is(network: D3Network) -> Forward:
+    return network
 
 
 class _Stage:

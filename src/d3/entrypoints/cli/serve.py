@@ -91,46 +91,23 @@ def serve(
     def tls(settings: Settings) -> tuple[Path, Path] | None:
         return checked_certificate(tls_cert or settings.tls_cert, tls_key or settings.tls_key)
 
-    def read() -> Settings:
-        return _guarded(replace(Settings.from_environment(), workers=count), local=listeners.local)
-
     if uds is not None:
         listeners = listen_in(uds, count)
     else:
         host, port = host or settings.host, settings.port if port is None else port
         listeners = listen(host, port, count, tls=tls(settings) is not None)
-    settings = _guarded(settings, local=listeners.local)
-    if settings.auth == "off":
-        complain("Anyone who can reach this address has full access.", kind="warning")
-    see = partial(see_to_keys, local=listeners.local)
     try:
+        settings = _guarded(settings, local=listeners.local)
+        if settings.auth == "off":
+            complain("Anyone who can reach this address has full access.", kind="warning")
         if count == 1:
-            return _serve_alone(settings, listeners, tls(settings), see)
-        from d3.entrypoints.logs import configure_logs
-        from d3.entrypoints.serving import workers as several
-        from d3.entrypoints.serving.front import application
-
-        configure_logs(settings.log_format, settings.log_level, process="main")
-        service = several.Service(
-            settings=settings,
-            read=read,
-            listeners=listeners,
-            tls=tls,
-            prepare=see,
-            ready=partial(_say_where, listeners),
-            application=application,
-        )
-        return several.serve(service, count)
+            return _serve_alone(settings, listeners, tls(settings))
+        return _serve_with_workers(settings, listeners, tls, count)
     finally:
         listeners.close()
 
 
-def _serve_alone(
-    settings: Settings,
-    listeners: Listeners,
-    tls: tuple[Path, Path] | None,
-    see: Callable[[Container], None],
-) -> int:
+def _serve_alone(settings: Settings, listeners: Listeners, tls: tuple[Path, Path] | None) -> int:
     """Serve from this process."""
     from d3.entrypoints.http import create_app
     from d3.entrypoints.logs import configure_logs
@@ -139,9 +116,38 @@ def _serve_alone(
     configure_logs(settings.log_format, settings.log_level)
     application = create_app(settings)
     with progress("Opening the database and loading the model"):
-        application.d3.start(see)
+        application.d3.start(partial(see_to_keys, local=listeners.local))
     _say_where(listeners)
     return server.run(application, settings, listeners.sockets[0], tls)
+
+
+def _serve_with_workers(
+    settings: Settings,
+    listeners: Listeners,
+    tls: Callable[[Settings], tuple[Path, Path] | None],
+    count: int,
+) -> int:
+    """Serve from so many processes, with one more for each device."""
+    from d3.entrypoints.logs import configure_logs
+    from d3.entrypoints.serving import workers
+    from d3.entrypoints.serving.front import application
+    from d3.settings import Settings
+
+    def read() -> Settings:
+        new = replace(Settings.from_environment(), home=settings.home, workers=settings.workers)
+        return _guarded(new, local=listeners.local)
+
+    configure_logs(settings.log_format, settings.log_level, process="main")
+    service = workers.Service(
+        settings=settings,
+        read=read,
+        listeners=listeners,
+        tls=tls,
+        prepare=partial(see_to_keys, local=listeners.local),
+        ready=partial(_say_where, listeners),
+        application=application,
+    )
+    return workers.serve(service, count)
 
 
 def _guarded(settings: Settings, *, local: bool) -> Settings:

@@ -137,7 +137,7 @@ def become_engine(
     # By a pipe, which nobody else can read: the settings hold passwords.
     reading, writing = os.pipe()
     os.write(writing, pickle.dumps((settings, number, *handed)))
-    os.dup2(reading, sys.stdin.fileno())
+    os.dup2(reading, 0)
     for descriptor in handed:
         os.set_inheritable(descriptor, True)
     os.execv(sys.executable, [sys.executable, *ENGINE])  # noqa: S606  a shell is not wanted

@@ -61,6 +61,7 @@ class EngineService:
 
     def __init__(self, container: Container, number: int) -> None:
         container.serving.override(True)
+        self._container = container
         self.metrics = metrics = Metrics()
         queue_metrics = QueueMetrics(metrics.registry)
         container.queue_events.override(queue_metrics)
@@ -100,7 +101,11 @@ class EngineService:
         self._jobs.stop()
         self._server.close()
         self._host.changed = lambda: None  # the next engine process is to load the model
-        return bool(self._host.close(_PASS_SECONDS))
+        ended = self._host.close(_PASS_SECONDS)
+        self._container.history().close()
+        if (cache := self._container.cache()) is not None:
+            cache.close()
+        return bool(ended)
 
 
 def main() -> int:

@@ -20,7 +20,7 @@ from d3.entrypoints.serving.children import HANDLED, MOST_UNANSWERED, Child
 from d3.entrypoints.serving.server import FORCED, GRACE_SECONDS
 
 PING_SECONDS = 1.0
-FRONT_SECONDS = GRACE_SECONDS + 5.0
+FRONT_SECONDS = GRACE_SECONDS + 30.0
 """For a front to end."""
 ENGINE_SECONDS = 30.0
 """For an engine to end when no front is left."""

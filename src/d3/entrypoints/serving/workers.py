@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import os
-import resource
 import shutil
 import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -29,34 +25,23 @@ from d3.entrypoints.http.machine_metrics import share_metrics
 from d3.entrypoints.http.services import make_database_ready
 from d3.entrypoints.logs import configure_logs
 from d3.entrypoints.serving import server
+from d3.entrypoints.serving.capacity import check_room, devices
 from d3.entrypoints.serving.children import Child, become_engine, forked
 from d3.entrypoints.serving.control import Channel, Control
 from d3.entrypoints.serving.listening import Listeners, listen_at
-from d3.entrypoints.serving.shares import GPU_FILES, for_engine, for_front
+from d3.entrypoints.serving.shares import for_engine, for_front
 from d3.entrypoints.serving.supervisor import ENGINE_SECONDS, FRONT_SECONDS, Post, Supervisor
 from d3.settings import Settings
 
 LATE_SECONDS = 0.5
 """How long a front that is replaced answers requests that were on their way to it."""
-FRONT_BYTES = 64 * 2**20
-"""Memory of a front that is its own alone, while it does nothing."""
-_DESCRIPTORS = 64
-_DESCRIPTORS_OF_ONE = 4
-COULD_NOT = 2
-_COUNT = "import torch; print(torch.cuda.device_count())"
-_LOG = logging.getLogger("d3.serving")
+_COULD_NOT = 2
 
 
 class HomeInUse(D3Error):
     """Another service with workers uses the same home."""
 
     code = "home_in_use"
-
-
-class WorkersTooMany(D3Error):
-    """The system has no room for so many processes."""
-
-    code = "too_many_workers"
 
 
 @dataclass
@@ -96,16 +81,16 @@ def serve(service: Service, workers: int) -> int:
         ServiceFailed: a front could not start.
     """
     settings = service.settings
-    devices = _devices(settings)
-    _check_room(workers, len(devices))
+    engines = devices(settings)
+    check_room(workers, len(engines))
     run = settings.home / "run"
     lock = _locked(run)
-    places = [run / f"engine-{number}.sock" for number in range(len(devices))]
+    places = [run / f"engine-{number}.sock" for number in range(len(engines))]
     opened: list[socket.socket] = []
     try:
         opened += [listen_at(one, "Set D3_HOME to a folder with a shorter path.") for one in places]
         _make_ready(settings, service.prepare)
-        return _Processes(service, workers, devices, places, opened).run()
+        return _Processes(service, workers, engines, places, opened).run()
     finally:
         for listener in opened:
             listener.close()
@@ -188,7 +173,7 @@ class _Processes:
             application.d3.start()
         except D3Error as error:
             control.failed(str(error))
-            return COULD_NOT
+            return _COULD_NOT
 
         def ready() -> None:
             control.answer_on(asyncio.get_running_loop())
@@ -215,6 +200,7 @@ def _locked(run: Path) -> FileLock:
         try:
             lock.acquire(blocking=False)
         except Timeout as error:
+            who = ""
             with suppress(OSError):
                 who = f" (process {number.read_text(encoding='ascii').strip()})"
             raise HomeInUse(
@@ -248,53 +234,3 @@ def _import_for_fronts() -> None:
     for name in ("anyio._backends._asyncio", "uvicorn.lifespan.on", "uvloop"):
         import_module(name)
     Litestar(logging_config=None, openapi_config=None)  # has its plugins imported
-
-
-def _check_room(workers: int, engines: int) -> None:
-    """See that there is room for so many processes, before the first one starts.
-
-    Raises:
-        WorkersTooMany: there is not.
-    """
-    wanted = _DESCRIPTORS + _DESCRIPTORS_OF_ONE * (workers + engines)
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and wanted > hard:
-        raise WorkersTooMany(
-            f"{workers} workers need {wanted} file descriptors, and this process may have {hard}.",
-            "Use fewer workers, or raise the limit (ulimit -n).",
-        )
-    if soft != resource.RLIM_INFINITY and wanted > soft:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    free = _free_memory()
-    if free is not None and workers * FRONT_BYTES > free:
-        raise WorkersTooMany(
-            f"{workers} workers need {workers * FRONT_BYTES // 2**20:,} MiB of memory, and "
-            f"{free // 2**20:,} MiB are free.",
-            "Use fewer workers.",
-        )
-
-
-def _free_memory() -> int | None:
-    """Bytes that this machine or container has left; None where the system does not say."""
-    found: list[int] = []
-    with suppress(OSError, ValueError, StopIteration):
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        found.append(next(int(one.split()[1]) for one in lines if "MemAvailable" in one) * 1024)
-    with suppress(OSError, ValueError):
-        group = Path("/sys/fs/cgroup")
-        most = int((group / "memory.max").read_text(encoding="ascii"))  # "max": no limit
-        found.append(most - int((group / "memory.current").read_text(encoding="ascii")))
-    return min(found, default=None)
-
-
-def _devices(settings: Settings) -> list[int | None]:
-    """The number of each GPU that gets an engine; None alone if it is left to the one engine."""
-    has_one = settings.cuda_device is None and any(Path(one).exists() for one in GPU_FILES)
-    if not has_one or settings.engine == "openvino":
-        return [None]
-    # In a process of its own: torch has threads, and this process is going to be forked.
-    asked = subprocess.run(
-        [sys.executable, "-P", "-c", _COUNT], capture_output=True, text=True, check=False
-    )
-    number = int(asked.stdout) if asked.stdout.strip().isdigit() else 0
-    return list(range(number)) or [None]
