@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 from dependency_injector import containers, providers
 
-from d3.domain.errors import ImageNotFound, RequestInvalid, SettingsInvalid
+from d3.domain.errors import EngineUnavailable, ImageNotFound, RequestInvalid, SettingsInvalid
 from d3.domain.scans import S3_SCHEME
 from d3.domain.services.accounts import AccountService
-from d3.domain.services.engines import PreferredEngine, worth_preparing
+from d3.domain.services.engines import Int8Engine, PreferredEngine, worth_preparing
 from d3.domain.services.history_writer import HistoryWriter
 from d3.domain.services.key_cache import KeyCache
 from d3.domain.services.lanes import LanePool
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from d3.adapters.bundles import BundleService
     from d3.adapters.filesystem.secrets import SecretFiles
     from d3.adapters.minio import S3Images, S3Place
+    from d3.adapters.openvino.quantizing import QuantizeService
     from d3.adapters.pillow import Limits
     from d3.adapters.sql import Database, SqlCopier, SqlSchema
     from d3.domain.files import Progress
@@ -228,6 +229,37 @@ def _engine(settings: Settings) -> Engine:
     if not wanted or find_spec("openvino") is None or not _on_cpu(settings):
         return torch()
     return PreferredEngine(openvino, torch, worth_preparing)
+
+
+def _int8_engine(settings: Settings) -> Engine:
+    """The engine of int8 forms.
+
+    Raises:
+        EngineUnavailable: it is not installed, not wanted, or a GPU is used.
+    """
+    hide = "Set D3_PRECISION=fp32 to hide this warning."
+    if settings.engine == "torch":
+        raise EngineUnavailable("Only OpenVINO can run int8, and D3_ENGINE is torch.", hide)
+    if not _on_cpu(settings):
+        raise EngineUnavailable(
+            "Only a CPU can run int8, and D3 uses a GPU.", hide.replace("fp32", "bf16")
+        )
+    from d3.adapters.openvino import OpenVinoEngine
+
+    return OpenVinoEngine(settings.cache_folder / "openvino", "int8", settings.batch_size)
+
+
+def _model_engine(settings: Settings, plain: Callable[[], Engine]) -> Engine:
+    """What loads any model: int8 where a model has it, unless a precision was asked for."""
+    if settings.effective_precision in {"fp32", "fp16", "bf16"}:
+        return plain()
+    return Int8Engine(partial(_int8_engine, settings), plain)
+
+
+def _quantizing(settings: Settings, **parts: Any) -> QuantizeService:
+    from d3.adapters.openvino.quantizing import QuantizeService
+
+    return QuantizeService(folder=settings.cache_folder / "openvino", **parts)
 
 
 def _on_cpu(settings: Settings) -> bool:
@@ -505,6 +537,7 @@ class Container(containers.DeclarativeContainer):
         providers.Callable(_store, settings), folder=folder_registry, s3=s3_registry
     )
     engine = providers.ThreadSafeSingleton(_engine, settings)
+    model_engine = providers.ThreadSafeSingleton(_model_engine, settings, engine.provider)
     serving: providers.Provider[bool] = providers.Object(False)
     queue_events: providers.Provider[QueueEvents | None] = providers.Object(None)
     queue = providers.Factory(
@@ -517,7 +550,7 @@ class Container(containers.DeclarativeContainer):
     host = providers.ThreadSafeSingleton(
         ModelHost,
         registry=registry,
-        engine=engine.provider,
+        engine=model_engine.provider,
         queue=queue.provider,
         choice=settings.provided.model,
         warm_up=providers.Callable(_warms_up, settings, serving),
@@ -539,6 +572,15 @@ class Container(containers.DeclarativeContainer):
         encode=png,
         pool=decoding,
         clock=clock,
+    )
+    collection = providers.Factory(_collection, settings, decoder)
+    quantizing = providers.ThreadSafeSingleton(
+        _quantizing,
+        settings,
+        registry=registry,
+        decoder=decoder,
+        collection=collection.provider,
+        progress=progress,
     )
     models = providers.ThreadSafeSingleton(
         ModelService,
@@ -570,7 +612,6 @@ class Container(containers.DeclarativeContainer):
     sessions = providers.ThreadSafeSingleton(_sessions, settings, secrets, clock)
     key_cache = providers.ThreadSafeSingleton(KeyCache, accounts=accounts, clock=clock)
     scan_ledger = providers.ThreadSafeSingleton(_scan_ledger, database)
-    collection = providers.Factory(_collection, settings, decoder)
     scans = providers.ThreadSafeSingleton(
         _scans,
         host=host,

@@ -1,4 +1,4 @@
-"""Runs a model with the preferred engine, or with the one that runs everywhere."""
+"""Runs a model with the preferred engine, or with the one that runs everywhere; int8 likewise."""
 
 from __future__ import annotations
 
@@ -49,3 +49,30 @@ class PreferredEngine:
                     stacklevel=2,
                 )
         return self._fallback().load(model)
+
+
+class Int8Engine:
+    """Implements ``Engine``: a model's int8 form, where it has one that runs here.
+
+    Args:
+        int8: makes the engine of int8 forms; raises EngineUnavailable where there can be none.
+        plain: makes the engine of all other models.
+    """
+
+    def __init__(self, int8: Callable[[], Engine], plain: Callable[[], Engine]) -> None:
+        self._int8 = int8
+        self._plain = plain
+
+    def load(self, model: StoredModel) -> Detector:
+        """Load the int8 form; without one, or if it cannot run, load the model as any other."""
+        if model.int8 is not None:
+            try:
+                return self._int8().load(model)
+            except EngineUnavailable as error:
+                warnings.warn(
+                    f"{error.problem} D3 uses the model {model.manifest.name!r} without its int8 "
+                    f"form, so its scores differ slightly. {error.remedy}".rstrip(),
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+        return self._plain().load(model)
