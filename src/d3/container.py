@@ -237,13 +237,10 @@ def _int8_engine(settings: Settings) -> Engine:
     Raises:
         EngineUnavailable: it is not installed, not wanted, or a GPU is used.
     """
-    hide = "Set D3_PRECISION=fp32 to hide this warning."
     if settings.engine == "torch":
-        raise EngineUnavailable("Only OpenVINO can run int8, and D3_ENGINE is torch.", hide)
+        raise EngineUnavailable("Only OpenVINO can run int8, and D3_ENGINE is torch.")
     if not _on_cpu(settings):
-        raise EngineUnavailable(
-            "Only a CPU can run int8, and D3 uses a GPU.", hide.replace("fp32", "bf16")
-        )
+        raise EngineUnavailable("Only a CPU can run int8, and D3 uses a GPU.")
     from d3.adapters.openvino import OpenVinoEngine
 
     return OpenVinoEngine(settings.cache_folder / "openvino", "int8", settings.batch_size)

@@ -129,6 +129,7 @@ class Int8Candidate:
     Attributes:
         name: such as ``"static"``; see :mod:`d3.adapters.openvino.search`.
         seconds: for one image at a time.
+        speedup: over fp32, with which it took turns: what counts on a busy machine.
         mean_drift: of a probability, in [0, 1].
         max_drift: likewise.
         flips: the share of images whose probability went over to the other side of the threshold,
@@ -137,6 +138,7 @@ class Int8Candidate:
 
     name: str
     seconds: float
+    speedup: float
     mean_drift: float
     max_drift: float
     flips: float
@@ -152,7 +154,7 @@ class Int8Form:
             none is.
         kept: the name of the candidate that it is.
         candidates: all that were measured.
-        fp32_seconds: for one image at a time, measured in turns with the candidates.
+        fp32_seconds: for one image at a time.
         max_mean_drift: the bound that was asked for.
         max_flips: likewise.
         learnt: images that scales were learnt from.

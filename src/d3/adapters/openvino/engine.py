@@ -286,10 +286,7 @@ def _choose(asked: str, capabilities: list[str]) -> Precision:
         return "fp32"
     if asked == "int8":
         if not multiplies_int8():
-            raise EngineUnavailable(
-                "This CPU has no int8 instructions (VNNI).",
-                "Set D3_PRECISION=fp32 to hide this warning.",
-            )
+            raise EngineUnavailable("This CPU has no int8 instructions (VNNI).")
         return "int8"
     if asked == "bf16" and "BF16" in capabilities:
         return "bf16"

@@ -20,7 +20,17 @@ _OPERATIONS = {
     *("Divide", "Erf", "Exp", "FakeQuantize", "Gather", "Gelu", "MatMul", "Maximum", "Minimum"),
     *("Multiply", "MVN", "Negative", "Pad", "Parameter", "Power", "Range", "ReduceMean"),
     *("ReduceProd", "ReduceSum", "Reshape", "Result", "ScaledDotProductAttention", "Select"),
-    *("ShapeOf", "Sigmoid", "Slice", "Softmax", "Split", "Sqrt", "Squeeze", "StridedSlice"),
+    *(
+        "ShapeOf",
+        "Sigmoid",
+        "Slice",
+        "SoftMax",
+        "Softmax",
+        "Split",
+        "Sqrt",
+        "Squeeze",
+        "StridedSlice",
+    ),
     *("Subtract", "Swish", "Tanh", "Tile", "Transpose", "Unsqueeze", "VariadicSplit"),
 }
 

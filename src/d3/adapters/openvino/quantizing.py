@@ -104,6 +104,7 @@ class QuantizeService:
         limit: int = IMAGES,
         max_mean_drift: float = 0.01,
         max_flips: float = 0.01,
+        min_speedup: float = 1.05,
     ) -> Quantized:
         """Store the quickest int8 form within the bounds as the next version of a model.
 
@@ -115,6 +116,7 @@ class QuantizeService:
             limit: images to use at most; they are drawn from all of them.
             max_mean_drift: how far a probability may be from fp32 in the mean.
             max_flips: the share of images that may go over to the other side of the threshold.
+            min_speedup: over fp32; a form that gains less is not worth its drift.
 
         Raises:
             EngineMissing: OpenVINO or NNCF is not installed.
@@ -134,7 +136,12 @@ class QuantizeService:
             digest, learnt, measured, skipped = self._gather(model, images, limit, work)
             self._progress("Preparing the model", 0, 0)
             prepared = engine.prepared(model)
-            job = _job(model, prepared, max_mean_drift, max_flips)
+            job = replace(
+                _job(model, prepared),
+                max_mean_drift=max_mean_drift,
+                max_flips=max_flips,
+                min_speedup=min_speedup,
+            )
             (work / JOB).write_text(json.dumps(asdict(job)), encoding="utf-8")
             tools = self._step("learn", work)
             found = self._step("measure", work)
@@ -221,6 +228,7 @@ class QuantizeService:
                 continue
             drawn.setdefault(image.facts.sha256, image)
             self._progress("Reading images", len(drawn), min(limit, len(uris)))
+        self._progress("Reading images", len(drawn), len(drawn))
         if len(drawn) < FEWEST:
             also = f" {skipped:,} other files hold no image or only one colour." if skipped else ""
             raise RequestInvalid(
@@ -277,7 +285,7 @@ def _working_folder(model: StoredModel) -> Iterator[Path]:
         yield Path(name)
 
 
-def _job(model: StoredModel, prepared: Path, max_mean_drift: float, max_flips: float) -> Job:
+def _job(model: StoredModel, prepared: Path) -> Job:
     manifest = model.manifest
     return Job(
         graph=str(prepared / ENCODER),
@@ -290,8 +298,6 @@ def _job(model: StoredModel, prepared: Path, max_mean_drift: float, max_flips: f
         threshold=manifest.threshold,
         certain_below=manifest.threshold - manifest.abstain_band.below,
         certain_above=manifest.threshold + manifest.abstain_band.above,
-        max_mean_drift=max_mean_drift,
-        max_flips=max_flips,
         threads=worthwhile_threads(manifest.spec),
     )
 
@@ -306,16 +312,16 @@ def _marked(calibration: Calibration) -> Calibration:
 def _none_kept(found: dict[str, Any], job: Job) -> QuantizationFailed:
     tried = [Int8Candidate(**one) for one in found["candidates"]]
     lines = "; ".join(
-        f"{one.name}: {one.seconds:.3g} s, drift {one.mean_drift:.4f} in the mean and "
+        f"{one.name}: {one.speedup:.2f} times as fast, drift {one.mean_drift:.4f} in the mean and "
         f"{one.max_drift:.3f} at most, {one.flips:.1%} flipped"
         for one in tried
     )
-    reached = f"Measured: fp32: {found['fp32_seconds']:.3g} s; {lines}."
+    reached = f"Measured with {found['fp32_seconds']:.3g} s an image in fp32: {lines}."
     if found["within"]:
         return QuantizationFailed(
-            f"No int8 form of this model is both close to fp32 and clearly quicker than it, so "
-            f"nothing was stored. {reached}",
-            "Small models gain little from int8. Keep the model as it is.",
+            f"No int8 form of this model that is close to fp32 is {job.min_speedup:g} times as "
+            f"fast, so nothing was stored. {reached}",
+            "Small models gain little from int8: keep the model as it is.",
         )
     return QuantizationFailed(
         f"No int8 form of this model is within a mean drift of {job.max_mean_drift:g} and "

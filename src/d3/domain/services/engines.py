@@ -71,7 +71,7 @@ class Int8Engine:
             except EngineUnavailable as error:
                 warnings.warn(
                     f"{error.problem} D3 uses the model {model.manifest.name!r} without its int8 "
-                    f"form, so its scores differ slightly. {error.remedy}".rstrip(),
+                    "form, so its scores differ slightly. Set D3_PRECISION to hide this warning.",
                     RuntimeWarning,
                     stacklevel=2,
                 )

@@ -363,7 +363,7 @@ def _int8(form: Int8Form | None) -> str:
         return ""
     kept = next(one for one in form.candidates if one.name == form.kept)
     return (
-        f"{form.kept} ({form.file.size_bytes:,} bytes), {form.fp32_seconds / kept.seconds:.1f} "
+        f"{form.kept} ({form.file.size_bytes:,} bytes), {kept.speedup:.1f} "
         f"times as fast as fp32 where it was measured; on {form.measured:,} images, probabilities "
         f"differ by {kept.mean_drift:.4f} in the mean and {kept.max_drift:.3f} at most, "
         f"{kept.flips:.1%} change sides"

@@ -43,6 +43,13 @@ _SHARE = click.FloatRange(0, 1)
     "not count.",
 )
 @click.option(
+    "--min-speedup",
+    type=click.FloatRange(min=0),
+    default=1.05,
+    show_default=True,
+    help="Least gain over fp32 that is worth storing.",
+)
+@click.option(
     "--limit",
     type=click.IntRange(min=1),
     default=160,
@@ -57,6 +64,7 @@ def quantize(
     images: str,
     max_mean_drift: float,
     max_flips: float,
+    min_speedup: float,
     limit: int,
     target: str | None,
     as_json: bool,
@@ -82,6 +90,7 @@ def quantize(
             limit=limit,
             max_mean_drift=max_mean_drift,
             max_flips=max_flips,
+            min_speedup=min_speedup,
         )
     manifest = done.manifest
     form = manifest.int8
@@ -116,7 +125,7 @@ def _print(form: Int8Form) -> None:
         table.add_row(
             f"{one.name} (kept)" if one.name == form.kept else one.name,
             f"{one.seconds:.3f}",
-            f"{form.fp32_seconds / one.seconds:.2f}",
+            f"{one.speedup:.2f}",
             f"{one.mean_drift:.4f}",
             f"{one.max_drift:.4f}",
             f"{one.flips:.1%}",
