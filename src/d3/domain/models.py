@@ -153,7 +153,7 @@ class Int8Form:
         group: how many values of an activation share a scale that is found for each image; 0 where
             none is.
         kept: the name of the candidate that it is.
-        candidates: all that were measured.
+        candidates: that were measured; what was slower than one within the bounds was not.
         fp32_seconds: for one image at a time.
         max_mean_drift: the bound that was asked for.
         max_flips: likewise.

@@ -73,7 +73,8 @@ def quantize(
 
     Tries several forms, from fast to careful. Measures the speed of each, and how far its
     probabilities are from fp32 on images that were not used to make it. Stores the fastest one
-    within the limits as a new version of the model. Stores nothing if there is none.
+    within the limits as a new version of the model. Stores nothing if there is none. Forms slower
+    than one within the limits are only timed.
 
     OpenVINO runs the int8 form. Machines without it, and GPUs, use the weights of the same version
     as before. Needs `pip install '.[openvino]'`. ViT-L/14 takes about half an hour on two cores.
