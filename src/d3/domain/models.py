@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from d3.domain.errors import ModelNameInvalid
 from d3.domain.scoring import MAX_VIEWS, AbstainBand, Calibration, checked_threshold
@@ -229,7 +229,7 @@ class Manifest:
     def sha256(self) -> str:
         """One hash over all that decides a logit: the files, the shape, the permutations."""
         spec = self.spec
-        decisive = [
+        decisive: list[Any] = [
             self.encoder.sha256,
             self.head.sha256,
             [spec.image_size, spec.patch_size, spec.heads, spec.activation],
@@ -304,6 +304,11 @@ class StoredModel:
     encoder: Path
     head: Path
     int8: Path | None = None
+
+    @classmethod
+    def at(cls, manifest: Manifest, paths: Mapping[Role, Path]) -> Self:
+        """The model whose files lie at these paths."""
+        return cls(manifest, paths["encoder"], paths["head"], paths.get("int8"))
 
     @property
     def paths(self) -> dict[Role, Path]:

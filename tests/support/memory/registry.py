@@ -18,6 +18,7 @@ from d3.domain.models import (
     Manifest,
     ModelFile,
     ModelSummary,
+    Role,
     StoredModel,
     checked_name,
     with_encoders_notice,
@@ -64,13 +65,13 @@ class MemoryRegistry:
         """The model's files, checked against their SHA-256."""
         with self._lock:
             manifest = self.describe(name, version)
-            paths: dict[str, Path] = {}
+            paths: dict[Role, Path] = {}
             for role, file in manifest.files.items():
                 content = self._contents.get(file.sha256, b"")
                 _check(content, file, f"The {role} of the model {name!r}")
                 paths[role] = self._place() / f"{file.sha256}.safetensors"
                 paths[role].write_bytes(content)
-            return StoredModel(manifest, **paths)
+            return StoredModel.at(manifest, paths)
 
     def verify(self, name: str, version: int | None = None) -> Manifest:
         """Compare the files' SHA-256."""

@@ -166,7 +166,7 @@ class MinioRegistry:
         self._opened.append(manifest)
         self._cache.prune(self._cache_bytes, self._needed())
         paths = {role: self._cache.blob(file) for role, file in manifest.files.items()}
-        return StoredModel(manifest, **paths)
+        return StoredModel.at(manifest, paths)
 
     def verify(self, name: str, version: int | None = None) -> Manifest:
         if (shipped := self._packaged.open(checked_name(name), version)) is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -55,7 +56,7 @@ class Form:
         Raises:
             OSError: it cannot be written.
         """
-        tensors = {
+        tensors: dict[str, NDArray[Any]] = {
             "graph": np.frombuffer(self.graph, np.uint8),
             "constants": np.frombuffer(self.constants, np.uint8),
             "positions": self.positions,
