@@ -38,7 +38,9 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def full(session: nox.Session) -> None:
-    """What `tests` leaves out: kills, everything again on PostgreSQL and S3, a Ray cluster."""
+    """What `tests` leaves out: kills, a Ray cluster, the service again with two workers and all
+    of it on PostgreSQL and S3.
+    """
     install(session, "test", "imports", "ray")
     find_program(session, "chromium")
     if session.posargs:
@@ -46,6 +48,9 @@ def full(session: nox.Session) -> None:
         return
     pytest(session, "-m", "full")
     pytest(session, "tests/cluster")
+    session.env["D3_TEST_WORKERS"] = "2"
+    pytest(session, "tests/service")
+    del session.env["D3_TEST_WORKERS"]
     session.env["D3_TEST_BACKEND"] = "servers"
     pytest(session)
 

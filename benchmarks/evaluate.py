@@ -29,9 +29,9 @@ from d3.adapters.in_process import SystemClock
 from d3.adapters.pillow import PillowDecoder
 from d3.adapters.torch import TorchEngine
 from d3.domain.models import StoredModel
-from d3.domain.services.detection import DetectionService, ImageJudge
+from d3.domain.services.detection import DetectionService, ImageJudge, SingleFlight
 from d3.domain.services.lanes import LanePool
-from d3.domain.services.model_host import ModelHost
+from d3.domain.services.model_host import LocalModelHost
 from d3.entrypoints.bench.measure import SHAPES, peak_gib, processor, random_model
 from d3.evaluation.dataset import Dataset
 from d3.evaluation.perturbations import UNCHANGED
@@ -67,14 +67,14 @@ def compare(folder: Path, images: int, rounds: int) -> None:
     data = pictures(folder / "data", images, side=640)
     clock, decoder = SystemClock(), PillowDecoder()
     engine = TorchEngine("cpu", "auto", BATCH)
-    host = ModelHost(
+    host = LocalModelHost(
         OneModel(model),
         lambda: engine,
         lambda detector: ThreadedQueue(detector, clock, Bounds(BATCH)),
         "random",
     )
     pool = LanePool(os.cpu_count() or 1, 0.2, "benchmark")
-    detection = DetectionService(host, decoder, ImageJudge(clock), pool)
+    detection = DetectionService(host, decoder, ImageJudge(clock, SingleFlight()), pool)
     scorer = Scorer(host, detection, decoder, BATCH)
     detector = host.load().queue.detector
     files = [one.path for one in Dataset([data]).items()]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.databases", "tests.homes", "tests.stores"]
+pytest_plugins = ["tests.databases", "tests.homes", "tests.machines", "tests.stores"]
 pytest.register_assert_rewrite("tests.support.contracts")
 
 if "PYTEST_XDIST_WORKER" in os.environ:

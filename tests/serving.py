@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import re
 import signal
@@ -12,10 +13,11 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import uvicorn
@@ -62,9 +64,22 @@ def serving(application: Any, **config: Any) -> Iterator[str]:
         raise failure[0]
 
 
-def client(url: str) -> httpx.Client:
+def client(*urls: str) -> httpx.Client:
     """A client of what answers in this process: patient, and without certificates to read."""
-    return httpx.Client(base_url=url, timeout=30, verify=False)
+    return httpx.Client(base_url=urls[0], timeout=30, transport=InTurns(urls))
+
+
+class InTurns(httpx.HTTPTransport):
+    """Sends requests to one address after the other."""
+
+    def __init__(self, urls: Sequence[str]) -> None:
+        super().__init__(verify=False)
+        self._ports = itertools.cycle([urlsplit(url).port for url in urls])
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send it to the next one."""
+        request.url = request.url.copy_with(port=next(self._ports))
+        return super().handle_request(request)
 
 
 class Served:
@@ -85,6 +100,10 @@ class Served:
         found = re.search(r"D3 listens on (\S+)", self.text)
         assert found, f"d3 serve ended with {self.process.poll()}:\n{self.text}"
         return found[1]
+
+    def pid(self, name: str) -> int:
+        """The latest process of this name, such as ``front-1``."""
+        return int(re.findall(rf"{name} is process (\d+)", self.text)[-1])
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and return the exit status."""
@@ -123,6 +142,14 @@ def d3_serve(folder: Path, *arguments: str, **environ: str) -> Iterator[Served]:
             if process.poll() is None:
                 process.kill()
             process.wait()
+
+
+def is_there(pid: int) -> bool:
+    """Whether the process has not ended, though nobody may have waited for it."""
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return False
 
 
 def wait_until(true: Callable[[], bool], seconds: float = 30.0) -> None:

@@ -30,7 +30,9 @@ class NoDecoder:
 
     def decode(self, source: ImageSource, size: int | None) -> DecodedImage:
         # Each an image of its own: identical ones in flight would be scored once.
-        return DecodedImage(PIXELS, replace(FACTS, sha256=f"{next(self._numbers):064x}"))
+        return DecodedImage(
+            PIXELS, replace(FACTS, sha256=f"{os.getpid():032x}{next(self._numbers):032x}")
+        )
 
     def picture(self, source: ImageSource, side: int) -> Pixels:
         return PIXELS
@@ -46,6 +48,7 @@ class NoDetector:
     """Answers zeros at once."""
 
     engine, device, precision = "nothing", "none", "fp32"
+    weights_bytes = 0
 
     def score(self, pixels: Pixels, views: int) -> Logits:
         return np.zeros((len(pixels), views))

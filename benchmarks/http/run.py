@@ -124,11 +124,23 @@ def compare(
         print(f"{row}{p50:10.2f}{p99:10.2f}{note}")
 
 
-def measure(one: Contestant, script: Path, connections: int, seconds: int) -> Measured:
+def measure(
+    one: Contestant, script: Path, connections: int, seconds: int, pin: list[str] | None = None
+) -> Measured:
     """One lap of wrk."""
     url = f"http://127.0.0.1:{one.port}{one.path}"
     done = subprocess.run(
-        ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(script), url],
+        [
+            *(pin or []),
+            "wrk",
+            "-t1",
+            f"-c{connections}",
+            f"-d{seconds}s",
+            "--latency",
+            "-s",
+            str(script),
+            url,
+        ],
         capture_output=True,
         text=True,
         check=True,

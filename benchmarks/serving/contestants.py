@@ -36,8 +36,8 @@ def d3(port: int) -> None:
     """D3, its cache off."""
     import uvicorn
 
-    from d3.entrypoints.cli.serve import SWITCH_SECONDS
     from d3.entrypoints.http import create_app
+    from d3.entrypoints.serving.server import SWITCH_SECONDS
     from d3.settings import Settings
 
     file = ModelFile("0" * 64, 1)

@@ -3,9 +3,10 @@
     python benchmarks/storage [PART...] [--rows 1000000] [--megabytes 300] [--large 2000]
 
 Parts, all unless some are named: `inserts` (batches of 1 and 32 on SQLite and PostgreSQL beside
-sqlite3 and psycopg), `history` (pages and statistics of a million rows), `models` (a download from
-S3 beside plain minio-py), `memory` (of a process that moves 2 GB). PostgreSQL and S3 come out of
-the test group's wheels and npm; nothing has to be there.
+sqlite3 and psycopg), `writers` (1, 2 and 4 processes that write to one SQLite file), `history`
+(pages and statistics of a million rows), `models` (a download from S3 beside plain minio-py),
+`memory` (of a process that moves 2 GB). PostgreSQL and S3 come out of the test group's wheels and
+npm; nothing has to be there.
 """
 
 from __future__ import annotations
@@ -25,13 +26,14 @@ import inserts
 import models
 import psycopg
 import sqlalchemy as sa
+import writers
 
 from d3.adapters.sql import Database, upgrade
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))  # for tests.support
 from tests.support.servers import local_postgresql
 
-PARTS = ("inserts", "history", "models", "memory")
+PARTS = ("inserts", "writers", "history", "models", "memory")
 
 
 def main() -> None:
@@ -51,6 +53,8 @@ def main() -> None:
         with databases() as both:
             for database in both:
                 inserts.compare(database, asked.repeat)
+    if "writers" in parts:
+        writers.compare((1, 2, 4), asked.repeat)
     if "history" in parts:
         with databases() as both:
             for database in both:

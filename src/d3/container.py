@@ -10,10 +10,11 @@ import gc
 import glob
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, partial
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,12 +24,19 @@ from dependency_injector import containers, providers
 from d3.domain.errors import EngineUnavailable, ImageNotFound, RequestInvalid, SettingsInvalid
 from d3.domain.scans import S3_SCHEME
 from d3.domain.services.accounts import AccountService
-from d3.domain.services.engines import Int8Engine, PreferredEngine, worth_preparing
+from d3.domain.services.engines import (
+    ALLOWED_DRIFT,
+    Candidate,
+    Int8Engine,
+    MeasuredEngine,
+    PreferredEngine,
+    worth_preparing,
+)
 from d3.domain.services.history_writer import HistoryWriter
 from d3.domain.services.key_cache import KeyCache
 from d3.domain.services.lanes import LanePool
 from d3.domain.services.model_follower import ActiveModelFollower
-from d3.domain.services.model_host import ModelHost
+from d3.domain.services.model_host import LocalModelHost, ModelHost, chosen
 from d3.domain.services.models import HeadBinder, ModelService
 from d3.domain.services.pulling import PullService
 from d3.domain.services.request_log_writer import RequestLogWriter
@@ -40,19 +48,21 @@ if TYPE_CHECKING:
     from d3.adapters.minio import S3Images, S3Place
     from d3.adapters.openvino.quantizing import QuantizeService
     from d3.adapters.pillow import Limits
+    from d3.adapters.remote import EngineLink, EngineServer
     from d3.adapters.sql import Database, SqlCopier, SqlSchema
+    from d3.adapters.torch.device import Precision
     from d3.domain.files import Progress
     from d3.domain.heatmaps import Encode
     from d3.domain.images import ImageSource
     from d3.domain.ports.accounts import Accounts, RateLimiter, Sessions
     from d3.domain.ports.clock import Clock
-    from d3.domain.ports.detector import Detector, Engine
+    from d3.domain.ports.detector import Detector, Engine, Timings
     from d3.domain.ports.history import History, ResultCache
     from d3.domain.ports.images import ImageDecoder, LinkedImage
     from d3.domain.ports.models import Checkpoints, ModelRegistry
     from d3.domain.ports.queue import DetectionQueue, QueueEvents
     from d3.domain.ports.scans import ImageCollection, ScanCluster, ScanLedger
-    from d3.domain.services.detection import DetectionService, ImageJudge
+    from d3.domain.services.detection import DetectionService, ImageJudge, SingleFlight
     from d3.domain.services.explaining import ExplanationService
     from d3.domain.services.prediction import PredictionService
     from d3.domain.services.pulling import ModelSource
@@ -146,6 +156,11 @@ def _store(settings: Settings) -> str:
     return "folder" if settings.minio_endpoint is None else "s3"
 
 
+def _where(engine_sockets: Sequence[Path]) -> str:
+    """Where models run: in this process, or in engine processes."""
+    return "elsewhere" if engine_sockets else "here"
+
+
 def _checkpoints() -> Checkpoints:
     from d3.adapters.torch import TorchCheckpoints
 
@@ -194,27 +209,28 @@ def _without_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _torch_engine(settings: Settings) -> Engine:
+def _torch_engine(settings: Settings, precision: Precision | None = None) -> Engine:
     with _without_garbage_collection():
         from d3.adapters.torch import TorchEngine
 
-    return TorchEngine(settings.cuda_device, settings.effective_precision, settings.batch_size)
+    asked = precision or settings.effective_precision
+    return TorchEngine(settings.cuda_device, asked, settings.batch_size)
 
 
-def _openvino_engine(settings: Settings) -> Engine:
+def _openvino_engine(settings: Settings, precision: Precision | None = None) -> Engine:
     from d3.adapters.openvino import OpenVinoEngine
 
     return OpenVinoEngine(
-        settings.cache_folder / "openvino", settings.effective_precision, settings.batch_size
+        settings.cache_folder / "openvino",
+        precision or settings.effective_precision,
+        settings.batch_size,
     )
 
 
-def _engine(settings: Settings) -> Engine:
-    """The engine that was asked for, else the one that measured better; see RESULTS.md.
-
-    On a CPU torch is ahead in float32; in bfloat16 OpenVINO is level with it or ahead.
-    """
+def _engine(settings: Settings, timings: Callable[[], Timings], clock: Clock) -> Engine:
+    """The engine and the precision that were asked for; what was left to D3 is measured."""
     torch, openvino = partial(_torch_engine, settings), partial(_openvino_engine, settings)
+    precision = settings.effective_precision
     if settings.engine == "openvino":
         if isinstance(settings.cuda_device, int):
             warnings.warn(
@@ -224,11 +240,65 @@ def _engine(settings: Settings) -> Engine:
                 stacklevel=2,
             )
         installed = openvino()  # else an error that names the extra, at once
-        return PreferredEngine(lambda: installed, torch)
-    wanted = settings.engine == "auto" and settings.effective_precision == "bf16"
-    if not wanted or find_spec("openvino") is None or not _on_cpu(settings):
+        preferred = _measured(settings, timings, clock, ["openvino"]) or installed
+        return PreferredEngine(lambda: preferred, torch)
+    here = settings.engine == "auto" and find_spec("openvino") is not None
+    if not _on_cpu(settings):
         return torch()
-    return PreferredEngine(openvino, torch, worth_preparing)
+    if precision == "bf16" and here:
+        return PreferredEngine(openvino, torch, worth_preparing)
+    engines = ["torch", "openvino"] if here else ["torch"]
+    return _measured(settings, timings, clock, engines) or torch()
+
+
+def _measured(
+    settings: Settings, timings: Callable[[], Timings], clock: Clock, engines: list[str]
+) -> Engine | None:
+    """The quickest of these engines on the CPU, the first's float32 first; None for no choice."""
+    asked = settings.effective_precision
+    if asked not in ALLOWED_DRIFT:
+        return None
+    make = {"torch": _torch_engine, "openvino": _openvino_engine}
+    precisions: list[Precision] = ["fp32"]
+    if asked == "fast":  # no other arithmetic is as exact as `auto` promises
+        from d3.network.precision import processor_has_bfloat16
+
+        precisions += ["bf16"] if processor_has_bfloat16() else []
+    candidates = [
+        Candidate(engine, precision, partial(make[engine], settings, precision))
+        for engine in engines
+        for precision in precisions
+    ]
+    if len(candidates) == 1:
+        return None
+    return MeasuredEngine(candidates, ALLOWED_DRIFT[asked], timings(), clock)
+
+
+def _timings(settings: Settings) -> Timings:
+    from d3.adapters.filesystem.timings import TimingFiles
+    from d3.domain.machine import available_cores, processor
+
+    machine = {
+        "processor": processor(),
+        "cores": available_cores(),
+        "torch": _version_of("torch"),
+        "openvino": _version_of("openvino"),
+    }
+    if settings.engine != "openvino":  # which does without torch
+        with _without_garbage_collection():
+            import torch
+
+        machine["threads"] = torch.get_num_threads()
+    return TimingFiles(settings.cache_folder / "timings", machine)
+
+
+def _version_of(package: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def _int8_engine(settings: Settings) -> Engine:
@@ -262,9 +332,16 @@ def _quantizing(settings: Settings, **parts: Any) -> QuantizeService:
 def _on_cpu(settings: Settings) -> bool:
     if settings.cuda_device == "cpu":
         return True
-    import torch
+    with _without_garbage_collection():
+        import torch
 
     return not torch.cuda.is_available()
+
+
+def _single_flight(cache: ResultCache | None) -> SingleFlight:
+    from d3.domain.services.detection import SingleFlight
+
+    return SingleFlight(cache)
 
 
 def _judge(**parts: Any) -> ImageJudge:
@@ -319,6 +396,16 @@ def _queue(
     return ThreadedQueue(detector, clock, bounds, events)
 
 
+def import_for_fronts() -> None:
+    """Import what every front needs, so that those forked from this process have it already."""
+    for name in (
+        *("d3.adapters.limits", "d3.adapters.pillow.isolated", "d3.adapters.remote"),
+        *("d3.adapters.sql", "d3.domain.services.explaining", "d3.domain.services.prediction"),
+        "d3.domain.services.scans.service",
+    ):
+        import_module(name)
+
+
 def _version() -> str:
     from importlib.metadata import version
 
@@ -359,8 +446,44 @@ def _secrets(settings: Settings) -> SecretFiles:
     return SecretFiles(settings.key_file, settings.secret_key_file)
 
 
-def _limiter(settings: Settings, secrets: SecretFiles) -> RateLimiter:
+def _engine_links(sockets: Sequence[Path], version: str) -> list[EngineLink]:
+    from d3.adapters.remote import EngineLink
+
+    return [EngineLink(path, f"process {os.getpid()}", version) for path in sockets]
+
+
+def _remote_host(
+    settings: Settings,
+    links: Sequence[EngineLink],
+    registry: ModelRegistry,
+    clock: Clock,
+    events: QueueEvents | None,
+) -> ModelHost:
+    from d3.adapters.remote import RemoteModelHost
+
+    name = partial(chosen, registry, settings.model)
+    bounds = settings.queue_images, settings.queue_bytes
+    return RemoteModelHost(links, name, *bounds, clock, events)
+
+
+def _engine_server(
+    host: LocalModelHost, single_flight: SingleFlight, limiter: RateLimiter, version: str
+) -> EngineServer:
+    from d3.adapters.remote import EngineServer
+
+    server = EngineServer(host, single_flight, limiter, version)
+    host.changed = server.tell_all
+    return server
+
+
+def _limiter(settings: Settings, secrets: SecretFiles, links: Sequence[EngineLink]) -> RateLimiter:
+    """Counts in this process, or where all processes count: in Redis, or in the engine process."""
     from d3.adapters.limits import CountingLimiter
+
+    if links and settings.redis_url is None:
+        from d3.adapters.remote import RemoteLimiter
+
+        return RemoteLimiter(links[0])
 
     if settings.redis_url is None:
         return CountingLimiter(b"")
@@ -500,9 +623,9 @@ def _decoding(settings: Settings) -> LanePool:
     return LanePool(settings.decode_threads, settings.bulk_percent / 100, "d3-decode")
 
 
-def _cache(settings: Settings, serving: bool) -> ResultCache | None:  # noqa: FBT001
-    """A service's cache of results; a script has none."""
-    if not serving or not settings.cache_entries:
+def _cache(settings: Settings, serving: bool, sockets: Sequence[Path]) -> ResultCache | None:  # noqa: FBT001
+    """A service's cache of results. A script has none, and a front asks an engine process."""
+    if not serving or sockets or not settings.cache_entries:
         return None
     if settings.redis_url is not None:
         from d3.adapters.redis import RedisResultCache
@@ -533,7 +656,8 @@ class Container(containers.DeclarativeContainer):
     registry = providers.Selector(
         providers.Callable(_store, settings), folder=folder_registry, s3=s3_registry
     )
-    engine = providers.ThreadSafeSingleton(_engine, settings)
+    timings = providers.ThreadSafeSingleton(_timings, settings)
+    engine = providers.ThreadSafeSingleton(_engine, settings, timings.provider, clock)
     model_engine = providers.ThreadSafeSingleton(_model_engine, settings, engine.provider)
     serving: providers.Provider[bool] = providers.Object(False)
     queue_events: providers.Provider[QueueEvents | None] = providers.Object(None)
@@ -541,16 +665,25 @@ class Container(containers.DeclarativeContainer):
         _queue, clock=clock, settings=settings, events=queue_events, serving=serving
     )
     decoding = providers.ThreadSafeSingleton(_decoding, settings)
-    cache = providers.ThreadSafeSingleton(_cache, settings, serving)
-    judge = providers.ThreadSafeSingleton(_judge, clock=clock, cache=cache)
+    engine_sockets: providers.Provider[Sequence[Path]] = providers.Object(())
+    cache = providers.ThreadSafeSingleton(_cache, settings, serving, engine_sockets)
+    single_flight = providers.ThreadSafeSingleton(_single_flight, cache)
+    judge = providers.ThreadSafeSingleton(_judge, clock=clock, flights=single_flight)
     version = providers.Callable(_version)
-    host = providers.ThreadSafeSingleton(
-        ModelHost,
+    engine_links = providers.ThreadSafeSingleton(_engine_links, engine_sockets, version)
+    local_host = providers.ThreadSafeSingleton(
+        LocalModelHost,
         registry=registry,
         engine=model_engine.provider,
         queue=queue.provider,
         choice=settings.provided.model,
         warm_up=providers.Callable(_warms_up, settings, serving),
+    )
+    remote_host = providers.ThreadSafeSingleton(
+        _remote_host, settings, engine_links, registry, clock, queue_events
+    )
+    host = providers.Selector(
+        providers.Callable(_where, engine_sockets), here=local_host, elsewhere=remote_host
     )
     follower = providers.ThreadSafeSingleton(
         ActiveModelFollower,
@@ -605,7 +738,10 @@ class Container(containers.DeclarativeContainer):
     accounts = providers.ThreadSafeSingleton(_accounts, database)
     account_service = providers.ThreadSafeSingleton(AccountService, accounts=accounts, clock=clock)
     secrets = providers.ThreadSafeSingleton(_secrets, settings)
-    limiter = providers.ThreadSafeSingleton(_limiter, settings, secrets)
+    limiter = providers.ThreadSafeSingleton(_limiter, settings, secrets, engine_links)
+    engine_server = providers.ThreadSafeSingleton(
+        _engine_server, local_host, single_flight, limiter, version
+    )
     sessions = providers.ThreadSafeSingleton(_sessions, settings, secrets, clock)
     key_cache = providers.ThreadSafeSingleton(KeyCache, accounts=accounts, clock=clock)
     scan_ledger = providers.ThreadSafeSingleton(_scan_ledger, database)

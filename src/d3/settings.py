@@ -102,8 +102,8 @@ class Settings:
     cuda_device: Annotated[int, Meta(ge=0)] | Literal["cpu"] | None = _variable(
         "CUDA_DEVICE", None, "number of the GPU, or cpu; unset: the first GPU, else the CPU"
     )
-    precision: Literal["auto", "fp32", "fp16", "bf16"] = _variable(
-        "D3_PRECISION", "auto", "precision of the encoder: auto, fp32, fp16 or bf16"
+    precision: Literal["auto", "fast", "fp32", "fp16", "bf16"] = _variable(
+        "D3_PRECISION", "auto", "precision of the encoder: auto, fast, fp32, fp16 or bf16"
     )
     engine: Literal["auto", "torch", "openvino"] = _variable(
         "D3_ENGINE", "auto", "engine that runs the model: auto, torch or openvino"
@@ -243,6 +243,12 @@ class Settings:
     host: str = _variable("D3_HOST", "127.0.0.1", "address that d3 serve listens on")
     port: Annotated[int, Meta(ge=0, le=65535)] = _variable(
         "D3_PORT", 5000, "port that d3 serve listens on"
+    )
+    workers: Annotated[int, Meta(ge=1, le=256)] | Literal["auto"] = _variable(
+        "D3_WORKERS",
+        1,
+        "number of processes of d3 serve that answer requests, or auto; above 1, another process "
+        "runs the model",
     )
     decode_threads: Annotated[int, Meta(ge=1, le=256)] = _variable(
         "D3_DECODE_THREADS",
@@ -415,8 +421,15 @@ class Settings:
             host = f"[{host}]"
         return f"postgresql://{user}{password}@{host}:{self.postgres_port}/{name}"
 
+    def environment(self) -> dict[str, str]:
+        """Every variable as :meth:`from_environment` reads it, for another process; empty: unset.
+
+        Passwords and secrets are among them.
+        """
+        return {one.metadata["variable"]: _text(getattr(self, one.name)) for one in fields(self)}
+
     @property
-    def effective_precision(self) -> Literal["auto", "fp32", "fp16", "bf16"]:
+    def effective_precision(self) -> Literal["auto", "fast", "fp32", "fp16", "bf16"]:
         """``precision``, or ``fp16`` where only ``USE_FP16`` was set."""
         return "fp16" if self.use_fp16 and self.precision == "auto" else self.precision
 
@@ -503,6 +516,13 @@ def _parse(text: str, kind: Any, name: str) -> Any:
         return msgspec.convert(text, kind, strict=False)
     except msgspec.ValidationError as error:
         raise ValueError(_expectation(kind)) from error
+
+
+def _text(value: Any) -> str:
+    """What :func:`_parse` reads as this value."""
+    if value is None:
+        return ""
+    return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _of_form(text: str, form: str, expected: str) -> str:

@@ -18,6 +18,7 @@ from d3.adapters.pillow.isolated import IsolatedDecoder
 from d3.adapters.torch import TorchCheckpoints, TorchEngine
 from d3.domain.models import ModelFile
 from d3.domain.ports.detector import Detector
+from d3.domain.ports.queue import DetectionQueue
 from d3.testing import FakeClock
 from tests.stores import tamper
 from tests.support.contracts import (
@@ -29,6 +30,7 @@ from tests.support.contracts import (
     ModelRegistryContract,
 )
 from tests.support.memory import MemoryRegistry
+from tests.support.remote import remote_queue
 from tests.support.stores import S3Server
 
 
@@ -99,6 +101,12 @@ class TestThreadedQueue(DetectionQueueContract):
     @pytest.fixture
     def make_queue(self) -> Callable[[Detector], ThreadedQueue]:
         return lambda detector: ThreadedQueue(detector, SystemClock())
+
+
+class TestRemoteQueue(DetectionQueueContract):
+    @pytest.fixture
+    def make_queue(self) -> Callable[[Detector], DetectionQueue]:
+        return remote_queue
 
 
 class TestThreadedQueueInSmallBatches(DetectionQueueContract):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from d3.entrypoints.bench.service import ServiceFailed, ask_until_known
 from tests.e2e.conftest import Run
 
 PARTS = ["machine", "engine", "preprocessing", "http", "end to end"]
@@ -15,7 +18,9 @@ PARTS = ["machine", "engine", "preprocessing", "http", "end to end"]
 def test_every_part_is_measured_and_nothing_is_left_behind(run: Run, tmp_path: Path) -> None:
     key = tmp_path / "api.key"
     key.write_text("the administrator's own\n")
-    done = run("bench", "--quick", "--json", D3_HOME=str(tmp_path))
+    # What would keep the measured service from its work is no concern of it.
+    others = {"D3_AUTH": "required", "D3_REDIS_URL": "redis://127.0.0.1:1", "D3_WORKERS": "3"}
+    done = run("bench", "--quick", "--json", D3_HOME=str(tmp_path), **others)
     assert done.code == 0, done.err
     figures = [json.loads(line) for line in done.out.splitlines()]
     assert list(dict.fromkeys(one["part"] for one in figures)) == PARTS
@@ -24,6 +29,32 @@ def test_every_part_is_measured_and_nothing_is_left_behind(run: Run, tmp_path: P
     assert "times as fast" in ours["note"]
     assert not (tmp_path / "d3.db").exists()
     assert key.read_text() == "the administrator's own\n"
+
+
+def test_a_known_result_is_asked_for_until_it_is_known() -> None:
+    answers = [False, False, True, False]
+
+    class Service(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            said = json.dumps({"result": {"cached": answers.pop(0)}}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(said)))
+            self.end_headers()
+            self.wfile.write(said)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Service) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        ask_until_known(server.server_port, b"an image")
+        assert answers == [False]
+        answers.extend([False] * 100)
+        with pytest.raises(ServiceFailed, match="should know"):
+            ask_until_known(server.server_port, b"an image")
+        server.shutdown()
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 import d3
 from tests.homes import Home
 from tests.service.conftest import painted
-from tests.serving import d3_serve
+from tests.serving import d3_serve, wait_until
 
 KILLS = int(os.environ.get("D3TEST_KILLS", "3"))
 SEED = int(os.environ.get("D3TEST_HOSTILE_SEED", "0"))
@@ -114,6 +114,54 @@ def test_killed_at_random_moments_it_keeps_its_word(home: Home, tmp_path: Path) 
         assert promises.uploaded <= names
         for name in names:
             detector.models.verify(name)
+
+
+@pytest.mark.full
+def test_any_process_killed_at_random_moments_costs_nobody_an_answer(
+    home: Home, tmp_path: Path
+) -> None:
+    """Of several workers, under load: who insists is answered, and there is no error but 503."""
+    chance, promises, over = random.Random(SEED), Promises(), threading.Event()
+    environ = home.environ | {"D3_CACHE_ENTRIES": "0"}
+    with d3_serve(tmp_path, "--port", "0", "--workers", "2", **environ) as served:
+        url = served.url()
+        with ThreadPoolExecutor(4) as pool:
+            working = [pool.submit(insist, url, worker, promises, over) for worker in range(4)]
+            for _ in range(KILLS):
+                name = chance.choice(["front-1", "front-2", "engine-0"])
+                killed, answered = served.pid(name), len(promises.acknowledged)
+                os.kill(killed, signal.SIGKILL)
+                wait_until(lambda: served.pid(name) != killed)  # noqa: B023  used at once
+                wait_until(lambda: len(promises.acknowledged) > answered + 4)  # noqa: B023
+                time.sleep(chance.uniform(0.05, 1.0))
+            over.set()
+            for one in working:
+                one.result()
+        ask_again(url, promises)
+        assert served.stop() == 0
+    assert_rows(home, promises)
+    assert served.text.count("died (signal 9) and is replaced") == KILLS
+
+
+def insist(url: str, worker: int, promises: Promises, over: threading.Event) -> None:
+    """Have images judged; ask again where a process died meanwhile."""
+    number = 0
+    while not over.is_set():
+        key = f"{worker}-{number}"
+        promises.sent.add(key)
+        try:
+            answer = ask(url, key)
+        except httpx.TransportError:
+            continue
+        if answer.status_code == 503:
+            assert int(answer.headers["retry-after"]) >= 1
+            time.sleep(0.05)
+            continue
+        if answer.status_code == 200:
+            promises.acknowledged[key] = answer.json()["inference_id"]
+        else:  # who died while answering holds the key until its lease is over
+            assert answer.status_code == 409, answer.text
+        number += 1
 
 
 def ask_again(url: str, promises: Promises) -> None:

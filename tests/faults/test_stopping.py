@@ -25,7 +25,7 @@ from tests.serving import assert_problem, d3_serve, wait_until
 from tests.support.images import noise, png
 
 SERVE_IMPATIENTLY = (
-    "import sys; import d3.entrypoints.cli.serve as serve; serve._GRACE_SECONDS = 1; "
+    "import sys; from d3.entrypoints.serving import server; server.GRACE_SECONDS = 1; "
     "from d3.entrypoints.cli import main; sys.argv = ['d3', *sys.argv[1:]]; sys.exit(main())"
 )
 
@@ -114,7 +114,7 @@ def test_whatever_fails_the_caretaker_goes_on(tmp_path: Path) -> None:
 
     history: Any = Broken()
     settings = Settings(home=tmp_path, history_days=1)
-    retention_job = RetentionJob(Broken(), history, FakeClock(), settings)  # type: ignore[arg-type]
+    retention_job = RetentionJob(history, FakeClock(), settings)
     retention_job.purge()
     retention_job.purge()
     assert history.tries == 2

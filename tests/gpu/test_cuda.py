@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,14 @@ from tests.support.images import noise
 import d3
 from d3.adapters.torch import TorchEngine
 from d3.domain.models import StoredModel
+from d3.domain.ports.detector import Logits
 from d3.testing.models import tiny_model
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+pytestmark = [
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here"),
+    # A compiler warns of much; made an error, it would stop it.
+    pytest.mark.filterwarnings("default"),
+]
 
 
 @pytest.mark.parametrize(
@@ -53,6 +59,27 @@ def test_graphs_give_what_eager_gives(model: StoredModel) -> None:
     assert detector._graphs.trouble() is None
     for count in (1, 2, 3, 5, 8):
         assert np.abs(detector.score(PIXELS[:count], 1) - eager[:count]).max() < 1e-3
+    detector.close()
+
+
+def test_passes_begun_early_give_what_each_gives_alone(model: StoredModel) -> None:
+    detector = TorchEngine(0, "fp32", 8).load(model)
+    assert detector.start(PIXELS[:1], 2) is None
+    assert detector._graphs is not None
+    detector._graphs.maker.join(300)
+    batches = [PIXELS[:count][::step] for count in (8, 5, 8, 3) for step in (1, -1)]
+    alone = [detector.score(batch, 1) for batch in batches]
+    begun: list[Callable[[], Logits]] = []
+    together = []
+    for batch in batches:
+        wait = detector.start(batch, 1)
+        assert wait is not None
+        begun.append(wait)
+        if len(begun) == 2:
+            together.append(begun.pop(0)())
+    together.append(begun.pop()())
+    for one, other in zip(alone, together, strict=True):
+        assert np.abs(one - other).max() < 1e-6
     detector.close()
 
 

@@ -20,7 +20,8 @@ from d3.adapters.torch import TorchEngine
 from d3.container import Container
 from d3.domain.errors import CheckpointInvalid, EngineMissing, EngineUnavailable
 from d3.domain.models import EncoderSpec, StoredModel
-from d3.domain.services.engines import PreferredEngine, worth_preparing
+from d3.domain.services.engines import MeasuredEngine, PreferredEngine, worth_preparing
+from d3.entrypoints.cli.doctor import examine
 from d3.settings import Settings
 from d3.testing.models import TINY, tiny_model
 from tests.support.images import noise
@@ -207,7 +208,10 @@ def test_the_engine_asked_for_without_its_package_names_the_extra(
     ("engine", "precision", "kind"),
     [
         ("auto", "bf16", PreferredEngine),
-        ("auto", "auto", TorchEngine),
+        ("auto", "auto", MeasuredEngine),
+        ("auto", "fast", MeasuredEngine),
+        ("auto", "fp32", TorchEngine),
+        ("torch", "auto", TorchEngine),
         ("torch", "bf16", TorchEngine),
         ("openvino", "auto", PreferredEngine),
     ],
@@ -249,3 +253,25 @@ def test_only_a_large_encoder_is_worth_preparing(tmp_path: Path) -> None:
         worth_preparing,
     )
     assert engine.load(tiny_model(tmp_path)).engine == "torch"
+
+
+def test_left_to_d3_the_engines_are_measured_once_and_the_doctor_shows_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = EncoderSpec(image_size=112, width=512, layers=6, heads=8, mlp_width=2048)
+    assert worth_preparing(spec)
+    made = tiny_model(tmp_path, "middling", spec=spec)
+    for name, value in {"HOME": str(tmp_path / "home"), "MODEL": "middling"}.items():
+        monkeypatch.setenv(f"D3_{name}", value)
+    monkeypatch.setenv("CUDA_DEVICE", "cpu")
+    container = Container(settings=Settings.from_environment(dotenv=None))
+    container.registry().put(made.manifest, made.encoder, made.head)
+    engines = [one.found for one in examine() if one.check == "engines"]
+    assert {one.partition(":")[0] for one in engines} == {"torch fp32", "openvino fp32"}
+    (used,) = [one for one in engines if one.endswith("in use")]
+    assert "once on each machine" in caplog.text
+    caplog.clear()
+    detector = container.engine().load(container.registry().open("middling"))
+    assert used.startswith(f"{detector.engine} {detector.precision}")
+    detector.close()
+    assert "once on each machine" not in caplog.text

@@ -127,6 +127,8 @@ def test_a_file_that_somebody_holds(sqlite_database):
         connection.exec_driver_sql("PRAGMA busy_timeout = 100")
     with pytest.raises(StorageUnavailable, match="busy"):
         history.add_many([an_entry()])
+    with sqlite_database.reading() as connection:
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 100
     release = threading.Timer(0.05, other.rollback)
     other.close()
     release.cancel()

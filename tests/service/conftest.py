@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -14,9 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from d3.entrypoints.http import create_app
+from d3.domain.services.model_host import ModelHost
 from d3.entrypoints.http.app import Application
 from tests.homes import Home
+from tests.machines import Machine, machine
 from tests.serving import client, serving
 from tests.support.engines import FakeEngine
 
@@ -28,14 +30,39 @@ class Service:
     Attributes:
         url: its address.
         http: a client for it.
-        application: what answers.
+        machine: what answers.
         engine: makes its detectors.
     """
 
     url: str
     http: httpx.Client
-    application: Application
+    machine: Machine
     engine: FakeEngine
+
+    @property
+    def application(self) -> Application:
+        """What answers; the first front, if there are several."""
+        return self.machine.fronts[0]
+
+    @property
+    def host(self) -> ModelHost:
+        """What holds the model."""
+        return self.machine.host
+
+    def metrics(self) -> str:
+        """A scrape. Several fronts in this process do not share files, so it is added up here."""
+        if self.machine.engine is None:
+            scraped: str = self.http.get("/metrics").text
+            return scraped
+        parts = [*(one.d3 for one in self.machine.fronts), self.machine.engine]
+        texts = [one.metrics.render()[0].decode() for one in parts]
+        texts.append("d3_http_requests_in_flight 1")  # as a scrape counts itself
+        series: Counter[str] = Counter()
+        for line in "\n".join(texts).splitlines():
+            if line and not line.startswith("#"):
+                name, _, number = line.rpartition(" ")
+                series[name] += float(number)  # type: ignore[assignment]
+        return "\n".join(f"{name} {number}" for name, number in series.items())
 
     def rows(self) -> int:
         """How many results the history holds."""
@@ -58,10 +85,12 @@ def running(home: Home, engine: FakeEngine | None = None, **settings: Any) -> It
     """
     engine = engine or FakeEngine()
     settings = {"warm_up": False, "isolate_decoding": False} | settings
-    application = create_app(home.settings(**settings), engine=engine)
-    with serving(application) as url, client(url) as http:
+    with ExitStack() as stack:
+        all_of_it = stack.enter_context(machine(home.settings(**settings), engine))
+        urls = [stack.enter_context(serving(front)) for front in all_of_it.fronts]
+        http = stack.enter_context(client(*urls))
         try:
-            yield Service(url, http, application, engine)
+            yield Service(urls[0], http, all_of_it, engine)
         finally:  # what a test held and then failed would keep the service from its end
             engine.may_load.set()
             engine.may_score.set()

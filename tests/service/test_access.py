@@ -198,6 +198,7 @@ def test_guessing_is_limited_and_a_good_key_in_use_is_not_shut_out(
     assert service.http.get(HISTORY, headers=bearer(good)).status_code == 200
 
 
+@pytest.mark.one_process
 def test_more_requests_at_once_than_may_be_are_refused_before_their_body(
     start: Callable[..., Service],
 ) -> None:

@@ -169,7 +169,7 @@ def endless() -> Iterator[bytes]:
 
 
 def measured(service: Service, name: str) -> float:
-    lines = service.http.get("/metrics").text.splitlines()
+    lines = service.metrics().splitlines()
     (line,) = [one for one in lines if one.startswith(f"{name} ")]
     return float(line.split()[1])
 
@@ -346,7 +346,7 @@ class TestHeads:
             assert reported.headers.get("content-type") == get.headers.get("content-type")
         assert service.http.head(PREDICT).status_code == 405
         assert "HEAD" in service.http.put(HISTORY).headers["allow"]
-        text = service.http.get("/metrics").text
+        text = service.metrics()
         assert f'method="HEAD",route="{HISTORY}",status="200"' in text
 
     def test_head_of_an_endless_export_ends(

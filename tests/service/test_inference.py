@@ -153,6 +153,7 @@ def test_a_batch_of_bad_files_is_a_success_without_rows(service: Service) -> Non
     assert service.rows() == 0
 
 
+@pytest.mark.one_process
 def test_clients_that_ask_for_one_image_at_once_cost_one_forward_pass(service: Service) -> None:
     service.engine.may_score.clear()
     with ThreadPoolExecutor(9) as pool:
@@ -160,7 +161,7 @@ def test_clients_that_ask_for_one_image_at_once_cost_one_forward_pass(service: S
         assert service.engine.scoring.acquire(timeout=20)
         thresholds = [level / 10 for level in range(1, 9)]
         asked = [pool.submit(service.predict, painted(5), threshold=one) for one in thresholds]
-        queue = service.application.d3.host.loaded().queue
+        queue = service.host.loaded().queue
         wait_until(lambda: queue.waiting(Lane.INTERACTIVE).images == 8)
         service.engine.may_score.set()
         answers = [one.result().json() for one in asked]
@@ -180,7 +181,7 @@ def test_requests_that_come_together_share_a_forward_pass(service: Service) -> N
         first = pool.submit(service.predict, painted(0))
         service.engine.scoring.acquire(timeout=20)
         others = [pool.submit(service.predict, painted(shade)) for shade in range(1, 9)]
-        queue = service.application.d3.host.loaded().queue
+        queue = service.host.loaded().queue
         # Decoded all, not only reserved.
         wait_until(lambda: queue._policy.lines[Lane.INTERACTIVE].images == 8)
         service.engine.may_score.set()

@@ -65,6 +65,7 @@ def test_server_timing_tells_where_the_time_went(service: Service, image: bytes)
     assert service.http.get("/health").headers["server-timing"].startswith("total;dur=")
 
 
+@pytest.mark.one_process
 def test_metrics_count_what_happened(service: Service, image: bytes) -> None:
     service.predict(image)
     service.predict(image)
@@ -91,7 +92,7 @@ def test_metrics_count_what_happened(service: Service, image: bytes) -> None:
 def test_strange_methods_and_addresses_make_no_new_series(service: Service) -> None:
     for n, method in enumerate(("PROPFIND", "MKCOL", "PURGE")):
         assert service.http.request(method, f"/nowhere/{n}").status_code == 404
-    text = service.http.get("/metrics").text
+    text = service.metrics()
     assert 'method="other",route="unknown",status="404"} 3.0' in text
     assert "PROPFIND" not in text
     assert "nowhere" not in text

@@ -175,7 +175,7 @@ def test_who_stops_waiting_does_not_take_the_model_from_the_work(service: Servic
     assert waiting.cancel()
     with ThreadPoolExecutor(1) as pool:
         unloading = pool.submit(service.http.post, UNLOAD)
-        wait_until(lambda: service.application.d3.host.loaded() is None)
+        wait_until(lambda: service.host.loaded() is None)
         (detector,) = service.engine.detectors
         assert not detector.closed
         service.engine.may_score.set()

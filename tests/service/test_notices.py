@@ -90,7 +90,7 @@ def test_reasons_stand_in_rows_exports_batches_and_counts(service: Service) -> N
     assert [one["by_verdict"] for one in stats["series"]] == [stats["by_verdict"]]
     open_ones = service.http.get("/api/inference/history", params={"verdict": "uncertain"}).json()
     assert open_ones["total"] == 3
-    metrics = service.http.get("/metrics").text
+    metrics = service.metrics()
     assert 'd3_images_total{outcome="uncertain"} 3.0' in metrics
     assert 'd3_images_total{outcome="fake"} 1.0' in metrics
 

@@ -292,7 +292,7 @@ def cached(service: Service, shade: int) -> bool:
 
 def metrics(service: Service) -> dict[str, float]:
     prefix = "d3_result_cache_"
-    lines = service.http.get("/metrics").text.splitlines()
+    lines = service.metrics().splitlines()
     found = (line.removeprefix(prefix).split() for line in lines if line.startswith(prefix))
     return {name: float(value) for name, value in found}
 

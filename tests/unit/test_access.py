@@ -125,6 +125,20 @@ def test_only_trusted_proxies_say_who_asked(peer: str, forwarded: str, client: s
 
 
 @pytest.mark.parametrize(
+    ("forwarded", "client"),
+    [
+        ("6.6.6.6, 203.0.113.9", "203.0.113.9"),
+        ("6.6.6.6, 203.0.113.9, 10.1.2.3", "203.0.113.9"),
+        ("6.6.6.6, not an address", None),
+    ],
+)
+def test_who_may_open_the_unix_socket_is_a_trusted_proxy(
+    forwarded: str, client: str | None
+) -> None:
+    assert client_behind(PROXIES, None, forwarded) == client
+
+
+@pytest.mark.parametrize(
     ("header", "client"),
     [
         ("for=203.0.113.9", "203.0.113.9"),

@@ -80,7 +80,7 @@ def test_replicas_are_d3_behind_a_proxy_that_they_trust_and_only_where_asked_for
     assert "ports" not in replica
     own = environment("replica")
     trusted = own.pop("D3_TRUSTED_PROXIES")
-    assert own == environment("d3")
+    assert own == environment("d3") | {"D3_WORKERS": "1"}
     read = Settings.from_environment(
         image_environment() | environment("replica"), dotenv=None
     ).trusted_proxies
@@ -93,6 +93,13 @@ def test_replicas_are_d3_behind_a_proxy_that_they_trust_and_only_where_asked_for
     reported = COMPOSE["configs"][proxy["configs"][0]["source"]]["content"]
     assert re.search(r"^:5000 \{$", reported, re.MULTILINE)
     assert re.search(r"name replica\s+port 5000\b", reported)
+
+
+def test_workers_are_used_where_the_home_is_no_other_services() -> None:
+    assert settings().workers == "auto"
+    volumes = [SERVICES[name]["volumes"] for name in ("d3", "replica")]
+    assert volumes[0] == volumes[1]  # so of several replicas none may have workers
+    assert environment("replica")["D3_WORKERS"] == "1"
 
 
 def test_an_upload_may_be_sent_on_to_another_replica() -> None:

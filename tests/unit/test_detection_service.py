@@ -22,9 +22,9 @@ from d3.domain.errors import (
 from d3.domain.images import Pixels
 from d3.domain.models import StoredModel
 from d3.domain.ports.detector import Detector, Logits
-from d3.domain.services.detection import DetectionService, ImageJudge
+from d3.domain.services.detection import DetectionService, ImageJudge, SingleFlight
 from d3.domain.services.lanes import LanePool
-from d3.domain.services.model_host import ModelHost
+from d3.domain.services.model_host import LocalModelHost
 from d3.testing import FakeClock, FakeDetector
 from tests.support.contracts.registries import RegistryFiles
 from tests.support.images import noise, png
@@ -59,13 +59,15 @@ def detector() -> FakeDetector:
 def service(detector: FakeDetector, tmp_path: Path) -> DetectionService:
     registry, clock = MemoryRegistry(), FakeClock()
     RegistryFiles(registry, tmp_path).put("mine")
-    host = ModelHost(
+    host = LocalModelHost(
         registry,
         engine=lambda: OneDetector(detector),
         queue=lambda one: ThreadedQueue(one, clock, Bounds.offline(100)),
         choice="mine",
     )
-    return DetectionService(host, PillowDecoder(), ImageJudge(clock), LanePool(2, 0.2, "test"))
+    return DetectionService(
+        host, PillowDecoder(), ImageJudge(clock, SingleFlight()), LanePool(2, 0.2, "test")
+    )
 
 
 def grey(level: int) -> Pixels:
@@ -117,13 +119,15 @@ def test_a_queue_of_its_own_thread_has_the_next_batch_before_this_one_is_told(
     """So that the detector goes on while whoever asked is busy with the answers."""
     registry, clock = MemoryRegistry(), FakeClock()
     RegistryFiles(registry, tmp_path).put("mine")
-    host = ModelHost(
+    host = LocalModelHost(
         registry,
         engine=lambda: OneDetector(detector),
         queue=lambda one: ThreadedQueue(one, clock, Bounds(batch_size=2)),
         choice="mine",
     )
-    service = DetectionService(host, PillowDecoder(), ImageJudge(clock), LanePool(2, 0.2, "test"))
+    service = DetectionService(
+        host, PillowDecoder(), ImageJudge(clock, SingleFlight()), LanePool(2, 0.2, "test")
+    )
     outcomes = service.detect_many(map(grey, [0, 32, 64, 96, 128, 160, 192]), batch_size=2)
     first = next(outcomes)
     deadline = time.monotonic() + 10

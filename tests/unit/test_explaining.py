@@ -21,7 +21,7 @@ from d3.domain.images import ImageFacts
 from d3.domain.models import ModelReference
 from d3.domain.services.explaining import ExplanationService
 from d3.domain.services.lanes import LanePool
-from d3.domain.services.model_host import ModelHost
+from d3.domain.services.model_host import LocalModelHost
 from d3.network.checkpoints import load_network
 from d3.network.windows import SIDE, averaged, parts, window_logits
 from d3.testing.fakes import FakeClock
@@ -106,7 +106,7 @@ def test_an_engine_that_cannot_explain_says_so(tmp_path: Path) -> None:
     registry = MemoryRegistry()
     registry.put(model.manifest, model.encoder, model.head)
     clock = FakeClock()
-    host = ModelHost(registry, FakeEngine, lambda one: ThreadedQueue(one, clock), "tiny")
+    host = LocalModelHost(registry, FakeEngine, lambda one: ThreadedQueue(one, clock), "tiny")
     pool = LanePool(1, 0.2, "test")
     service = ExplanationService(host, PillowDecoder(), png, pool, clock)
     with pytest.raises(ExplanationUnavailable, match="D3_ENGINE"):

@@ -18,7 +18,7 @@ from d3.domain.images import Pixels
 from d3.domain.models import ModelFile
 from d3.domain.ports.detector import Logits
 from d3.domain.ports.queue import Lane
-from d3.domain.services.detection import ImageJudge, Job, Judged, Question
+from d3.domain.services.detection import ImageJudge, Job, Judged, Question, SingleFlight
 from d3.domain.services.lanes import LanePool
 from d3.domain.services.model_host import LoadedModel
 from d3.testing import FakeDetector
@@ -74,7 +74,11 @@ Ask = Callable[..., Future[Judged]]
 
 @pytest.fixture
 def ask(queue: ThreadedQueue, pool: LanePool) -> Ask:
-    judge, decoder, file = ImageJudge(SystemClock()), PillowDecoder(), ModelFile("0" * 64, 1)
+    judge, decoder, file = (
+        ImageJudge(SystemClock(), SingleFlight()),
+        PillowDecoder(),
+        ModelFile("0" * 64, 1),
+    )
     model = LoadedModel(tiny_manifest(file, file), queue)
 
     def ask(
@@ -213,7 +217,9 @@ def test_what_a_decoder_never_says_is_an_error_of_ours(
 
     slots = queue.reserve(1, 1, 1, Lane.BULK)
     submit = partial(pool.submit, lane=Lane.BULK)
-    judged = ImageJudge(SystemClock()).judge(Job(question, "a", decode, submit, slots, Lane.BULK))
+    judged = ImageJudge(SystemClock(), SingleFlight()).judge(
+        Job(question, "a", decode, submit, slots, Lane.BULK)
+    )
     error = judged.exception(SECONDS)
     assert isinstance(error, DetectorFailed)
     assert isinstance(error.__cause__, RuntimeError)
@@ -222,7 +228,7 @@ def test_what_a_decoder_never_says_is_an_error_of_ours(
 
 def test_what_the_cache_knows_is_not_scored(ask: Ask, detector: Held) -> None:
     detector.may_score.set()
-    judge = ImageJudge(SystemClock(), MemoryResultCache(10, 10_000))
+    judge = ImageJudge(SystemClock(), SingleFlight(MemoryResultCache(10, 10_000)))
     first = ask(PICTURE, judge=judge).result(SECONDS)
     second = ask(PICTURE, judge=judge, threshold=0.9).result(SECONDS)
     assert (first.cached, second.cached) == (False, True)
@@ -235,7 +241,7 @@ def test_what_the_cache_knows_is_not_scored(ask: Ask, detector: Held) -> None:
 def test_what_one_that_left_began_is_remembered_all_the_same(
     ask: Ask, detector: Held, queue: ThreadedQueue
 ) -> None:
-    judge = ImageJudge(SystemClock(), MemoryResultCache(10, 10_000))
+    judge = ImageJudge(SystemClock(), SingleFlight(MemoryResultCache(10, 10_000)))
     first = ask(PICTURE, judge=judge)
     assert detector.began.wait(SECONDS)
     assert first.cancel()

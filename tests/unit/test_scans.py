@@ -38,7 +38,7 @@ from d3.domain.models import ModelFile
 from d3.domain.ports.detector import Logits
 from d3.domain.ports.scans import ImageCollection, Listed
 from d3.domain.scans import ScanRow, checked_scan_name, stored_uri
-from d3.domain.services.detection import ImageJudge, Question
+from d3.domain.services.detection import ImageJudge, Question, SingleFlight
 from d3.domain.services.model_host import LoadedModel
 from d3.domain.services.retrying import RetryingCollection, retry_while_unavailable
 from d3.domain.services.scans.pipeline import Pipeline
@@ -369,7 +369,7 @@ def pipeline():
                 Pipeline(
                     question,
                     collection,
-                    ImageJudge(clock),
+                    ImageJudge(clock, SingleFlight()),
                     PillowDecoder(),
                     threads=2,
                     batch_size=4,

@@ -31,6 +31,21 @@ def test_an_empty_value_counts_as_unset() -> None:
     assert read(**{one.metadata["variable"]: "  " for one in fields(Settings)}) == Settings()
 
 
+def test_another_process_reads_the_same_settings_from_the_variables(tmp_path: Path) -> None:
+    settings = Settings(
+        home=tmp_path / "a b",
+        cuda_device=1,
+        warm_up=False,
+        minio_endpoint="store:9000",
+        minio_access_key="key",
+        minio_secret_key="secret, with a comma",
+        fetch_allow=("10.0.0.0/8", "192.0.2.1/32"),
+        workers="auto",
+    )
+    assert Settings.from_environment(settings.environment(), dotenv=None) == settings
+    assert Settings.from_environment(Settings().environment(), dotenv=None) == Settings()
+
+
 def test_the_env_file_of_the_prototype_starts_d3(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(ENVIRONMENT)
     settings = Settings.from_environment({}, dotenv=tmp_path / ".env")
@@ -167,3 +182,14 @@ def test_names_the_service_goes_by() -> None:
     names = "*.Example.net, d3.example.net:5000, [::1]"
     settings = Settings.from_environment({"D3_ALLOWED_HOSTS": names}, dotenv=None)
     assert settings.allowed_hosts == ("*.example.net", "d3.example.net", "[::1]")
+
+
+@pytest.mark.parametrize(("text", "workers"), [("1", 1), ("12", 12), ("auto", "auto"), ("", 1)])
+def test_workers_are_a_number_or_auto(text: str, workers: object) -> None:
+    assert read(D3_WORKERS=text).workers == workers
+
+
+@pytest.mark.parametrize("text", ["0", "257", "many", "1.5", "-1"])
+def test_other_workers_are_refused_with_what_was_expected(text: str) -> None:
+    with pytest.raises(SettingsInvalid, match="expected a whole number, 1 to 256 or auto"):
+        read(D3_WORKERS=text)

@@ -185,7 +185,7 @@ def forwarded_for(header: str) -> str:
     return ",".join((one[1] or one[2] or "") if one else "" for one in found)
 
 
-def client_behind(proxies: Collection[Network], peer: str, forwarded: str) -> str:
+def client_behind(proxies: Collection[Network], peer: str | None, forwarded: str) -> str | None:
     """The caller's address behind trusted proxies.
 
     Read from the right: each proxy adds the address that it was called from, and what stands left
@@ -193,14 +193,15 @@ def client_behind(proxies: Collection[Network], peer: str, forwarded: str) -> st
 
     Args:
         proxies: the trusted networks.
-        peer: the connection's other end.
+        peer: the connection's other end; None behind a Unix socket, which is trusted: it is open
+            to a proxy alone.
         forwarded: the values of ``X-Forwarded-For``, separated by commas, in order; each an
             address, with a port or without.
     """
     client = peer
     for said in reversed(forwarded.split(",")):
         try:
-            if not any(_plain(client) in network for network in proxies):
+            if client is not None and not any(_plain(client) in one for one in proxies):
                 return client
             client = str(_plain(_without_port(said.strip())))
         except ValueError:

@@ -618,6 +618,12 @@ class ResourcesExhausted(Overloaded):
     code = "resources_exhausted"
 
 
+class EngineAway(Overloaded):
+    """The process that runs the model has ended; another one is being started."""
+
+    code = "engine_away"
+
+
 class ServiceStopping(Overloaded):
     """The service stopped before this was done."""
 

@@ -16,13 +16,16 @@ _EXTRA = ("request_id", "method", "path", "status", "milliseconds", "requests")
 _WARNINGS_A_SECOND = 10
 
 
-def configure_logs(form: LogFormat, level: str, stream: TextIO = sys.stderr) -> None:
+def configure_logs(
+    form: LogFormat, level: str, stream: TextIO = sys.stderr, process: str | None = None
+) -> None:
     """Send everything that D3 and its libraries log to the stream in one form.
 
     Args:
         form: ``auto`` is ``text`` on a terminal and ``json`` elsewhere.
         level: the least important one shown, such as ``"info"``.
         stream: where to.
+        process: name of this one of several processes, such as ``"front-1"``, for each line.
     """
     as_text = form == "text" or (form == "auto" and stream.isatty())
     shared: list[Any] = [
@@ -32,11 +35,23 @@ def configure_logs(form: LogFormat, level: str, stream: TextIO = sys.stderr) -> 
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.stdlib.ExtraAdder(allow=_EXTRA),
     ]
+    # Without local variables, which hold callers' keys.
     ending: list[Any] = (
-        [structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+        [
+            structlog.dev.ConsoleRenderer(
+                colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
         if as_text
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        else [
+            structlog.processors.ExceptionRenderer(
+                structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+            ),
+            structlog.processors.JSONRenderer(),
+        ]
     )
+    if process is not None:
+        ending.insert(0, _process_column(process) if as_text else _process_field(process))
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -62,6 +77,14 @@ def configure_logs(form: LogFormat, level: str, stream: TextIO = sys.stderr) -> 
     # Callers decide how often these warn: each malformed request is one line.
     for name in ("uvicorn.error", "d3.http"):
         logging.getLogger(name).addFilter(FewWarnings())
+
+
+def _process_field(process: str) -> structlog.types.Processor:
+    return lambda _logger, _method, line: {**line, "process": process}
+
+
+def _process_column(process: str) -> structlog.types.Processor:
+    return lambda _logger, _method, line: {**line, "event": f"{process:<8} {line['event']}"}
 
 
 class FewWarnings:

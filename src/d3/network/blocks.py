@@ -19,6 +19,7 @@ from d3.network.layers import QUICK, QuickGELU
 from d3.network.tricks import Tricks
 
 Product = Callable[[Tensor], Tensor]
+Through = Callable[[Any, "Products", Tensor, Tricks], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +59,29 @@ def is_quick(block: Any) -> bool:
 
 
 def class_token(
-    blocks: Sequence[Any], products: Sequence[Products], tokens: Tensor, tricks: Tricks
+    blocks: Sequence[Any],
+    products: Sequence[Products],
+    tokens: Tensor,
+    tricks: Tricks,
+    through: Through,
 ) -> Tensor:
-    """The class token (n, width) after all blocks, of tokens (n, length, width)."""
+    """The class token (n, width) after all blocks, of tokens (n, length, width).
+
+    ``through`` is the function below, or the same compiled.
+    """
     *others, last = zip(blocks, products, strict=True)
     for block, product in others:
-        tokens = _through(block, product, tokens, tricks)
+        tokens = through(block, product, tokens, tricks)
     if not tricks.class_token_only:
-        return _through(*last, tokens, tricks)[:, 0]
+        return through(*last, tokens, tricks)[:, 0]
     block, product = last
     attend = _fold if tricks.folded_keys else _query_once
     first = tokens[:, 0] + product.merge(attend(block, block.ln_1(tokens)))
     return first + product.contract(product.expand(block.ln_2(first)))
 
 
-def _through(block: Any, product: Products, tokens: Tensor, tricks: Tricks) -> Tensor:
-    """One whole block."""
+def through(block: Any, product: Products, tokens: Tensor, tricks: Tricks) -> Tensor:
+    """Tokens (n, length, width) after one whole block."""
     normal = block.ln_1(tokens)
     if tricks.own_attention:
         tokens = tokens + product.merge(_attention(product.attend(normal), block.attn.num_heads))

@@ -7,13 +7,14 @@ because a shuffled image needs its patches embedded only once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from d3.domain.models import EncoderSpec
-from d3.network.blocks import Products, class_token, plain_products
+from d3.network.blocks import Products, Through, class_token, plain_products, through
 from d3.network.layers import Transformer
 from d3.network.packing import packed_products
 from d3.network.tricks import Tricks
@@ -88,6 +89,7 @@ class Encoder(nn.Module):
         self.transformer = Transformer(spec)
         self.ln_post = nn.LayerNorm(width)
         self._packed: dict[int, Products] = {}
+        self._through: Through = through
 
     @property
     def positions(self) -> Tensor:
@@ -139,6 +141,15 @@ class Encoder(nn.Module):
         self._packed = packed_products(list(self.transformer.resblocks), rows, self.tricks)
         return bool(self._packed)
 
+    def with_blocks(self, wrap: Callable[[Through], Through]) -> Encoder:
+        """An encoder on the same weights that goes through a block in another way.
+
+        All blocks are alike, so what ``wrap`` compiles for one of them serves them all.
+        """
+        twin = copy.copy(self)
+        twin._through = wrap(through)  # noqa: SLF001  its own kind
+        return twin
+
     def _class_token(self, tokens: Tensor) -> Tensor:
         if self.training:
             trained: Tensor = self.transformer(tokens)[:, 0]
@@ -148,4 +159,4 @@ class Encoder(nn.Module):
             self._packed.get(number) or plain_products(block, self.tricks)
             for number, block in enumerate(blocks)
         ]
-        return class_token(blocks, products, tokens, self.tricks)
+        return class_token(blocks, products, tokens, self.tricks, self._through)

@@ -81,11 +81,11 @@ class Device:
         seconds = self.fixed + self.each * chosen.encodings
         self.now += seconds
         if chosen.encodings > self.memory:
-            self._fail(out_of_memory=True)
+            self._fail(chosen, out_of_memory=True)
         elif any(part.entry.token in self.poison for part in chosen.parts):
-            self._fail(out_of_memory=False)
+            self._fail(chosen, out_of_memory=False)
         else:
-            self.policy.done(seconds)
+            self.policy.done(seconds, self.now)
             for part in chosen.parts:
                 if not part.entry.gone:
                     self.answered[part.entry] += range(part.start, part.stop)
@@ -104,8 +104,8 @@ class Device:
         while self.step() is not None or self.policy.waits:
             pass
 
-    def _fail(self, *, out_of_memory: bool) -> None:
-        lost = self.policy.failed(out_of_memory=out_of_memory)
+    def _fail(self, broken: Batch, *, out_of_memory: bool) -> None:
+        lost = self.policy.failed(broken, out_of_memory=out_of_memory)
         if lost is not None:
             self._end(lost, "out of memory" if out_of_memory else "failed")
 

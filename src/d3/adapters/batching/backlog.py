@@ -27,6 +27,7 @@ class SlotRequest:
         deadline: after which the result is not needed; None for never.
         apart: whether these are parts of a heat map, which share a pass only with each other.
         batch_size: largest pass that they may be part of, in images; None for the queue's limit.
+        admitted: whether another queue has admitted them, so that they are not refused.
     """
 
     images: int
@@ -36,6 +37,7 @@ class SlotRequest:
     deadline: float | None = None
     apart: bool = False
     batch_size: int | None = None
+    admitted: bool = False
 
     @property
     def encodings(self) -> int:
@@ -222,7 +224,7 @@ class ReservedSlots:
     withdraw: Callable[[SlotRequest], None]
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def submit(self, pixels: Pixels) -> Future[Scored]:
+    def submit(self, pixels: Pixels, image_sha256: str | None = None) -> Future[Scored]:  # noqa: ARG002  one process shares it
         return self.enter(pixels, self._use(len(pixels)))
 
     def release(self, images: int = 1) -> None:

@@ -34,7 +34,7 @@ from dataclasses import dataclass
 from d3.adapters.batching.backlog import Backlog, Batch, SlotRequest, Submission
 from d3.adapters.batching.costs import CostModel
 from d3.domain.errors import ExplanationUnavailable, Overloaded
-from d3.domain.ports.queue import Lane
+from d3.domain.ports.queue import Delay, Lane
 from d3.domain.services.lanes import BulkShare
 
 _PATIENCE = 0.08
@@ -73,7 +73,8 @@ class Policy:
     Attributes:
         costs: learned from past passes.
         lines: what waits, by lane.
-        running: the pass in progress; None if there is none.
+        running: passes on the device, in the order in which they end: one, or a second one that
+            was started early.
     """
 
     def __init__(self, bounds: Bounds = Bounds()) -> None:
@@ -88,13 +89,13 @@ class Policy:
         self._efficient: int | None = None
         self.costs = CostModel()
         self.lines = {lane: Backlog() for lane in Lane}
-        self.running: Batch | None = None
+        self.running: deque[Batch] = deque()
 
     @property
     def idle(self) -> bool:
         """Whether nothing waits, runs or has reserved slots."""
         promised = any(line.promised_images for line in self.lines.values())
-        return self.running is None and not self.waits and not promised
+        return not self.running and not self.waits and not promised
 
     @property
     def waits(self) -> bool:
@@ -139,6 +140,9 @@ class Policy:
             ExplanationUnavailable: a heat map would take longer than its time, even alone.
         """
         line, bounds = self.lines[want.lane], self._bounds
+        if want.admitted:
+            line.promise(want, 1)
+            return
         images = line.images + line.promised_images
         size_bytes = line.size_bytes + line.promised_bytes
         over = images + want.images - bounds.images
@@ -187,8 +191,9 @@ class Policy:
     def expected(self, want: SlotRequest, now: float) -> float:
         """Estimated seconds until it would be done; 0 while costs are unknown."""
         rest = 0.0
-        if self.running is not None:
-            rest = max(0.0, self._began + self.costs.seconds(self.running.encodings) - now)
+        if self.running:
+            passes = sum(self.costs.seconds(one.encodings) for one in self.running)
+            rest = max(0.0, self._began + passes - now)
         interactive, bulk = self.lines[Lane.INTERACTIVE], self.lines[Lane.BULK]
         images = want.images + interactive.all_images
         encodings = want.encodings + interactive.all_encodings
@@ -200,6 +205,13 @@ class Policy:
         encodings += math.ceil(bulk.all_encodings * share)
         encodings += sum(one.encodings for one in self._retries)
         return rest + self._passes(images, encodings)
+
+    def delay(self, lane: Lane, now: float) -> Delay:
+        """How long one more image would take."""
+        each = self.costs.seconds(self.room) / self.room
+        if self.idle:
+            return Delay(0.0, each)
+        return Delay(self.expected(SlotRequest(1, 0, 1, lane), now), each)
 
     def withdraw(self, entry: Submission) -> int:
         """Remove a submission that is not wanted any more; gives the number of images spared."""
@@ -223,21 +235,22 @@ class Policy:
         self._retried_last = chosen is not None
         chosen = chosen or self._compose(now) or self._retry()
         if chosen is not None:
-            self.running, self._began = chosen, now
+            if not self.running:
+                self._began = now
+            self.running.append(chosen)
         return chosen, expired
 
-    def done(self, seconds: float) -> None:
-        """The running pass succeeded, after so many seconds."""
-        assert self.running is not None
-        if not self.running.apart:  # costs only about as much as images
-            self.costs.observe(self.running.encodings, seconds)
+    def done(self, seconds: float, now: float) -> None:
+        """The first running pass succeeded, after so many seconds on the device."""
+        one = self.running.popleft()
+        self._began = now
+        if not one.apart:  # costs only about as much as images
+            self.costs.observe(one.encodings, seconds)
             self._efficient = None
-        self.running = None
 
-    def failed(self, *, out_of_memory: bool = False) -> Submission | None:
-        """The running pass failed: retry its halves, or give the submission of its only image."""
-        assert self.running is not None
-        broken, self.running = self.running, None
+    def failed(self, broken: Batch, *, out_of_memory: bool = False) -> Submission | None:
+        """A running pass failed: retry its halves, or give the submission of its only image."""
+        self.running.remove(broken)
         if broken.images == 1:
             entry = broken.parts[0].entry
             self.withdraw(entry)
@@ -265,7 +278,7 @@ class Policy:
         waiting = [entry for line in self.lines.values() for entry in line.entries if entry.left]
         waiting += [part.entry for retry in self._retries for part in retry.parts]
         left = len(waiting)
-        least = self.room if self._crowded else 0
+        least = self.room if self.crowded else 0
         for entry in waiting:
             if entry.deadline is None or entry.gone:
                 continue
@@ -278,7 +291,7 @@ class Policy:
                 yield entry
 
     @property
-    def _crowded(self) -> bool:
+    def crowded(self) -> bool:
         """Whether more waits than fits one pass; then small passes would delay many for one."""
         room = self.room
         return sum(line.encodings for line in self.lines.values()) > room and not self._slow
@@ -306,7 +319,7 @@ class Policy:
         interactive, bulk = self.lines[Lane.INTERACTIVE], self.lines[Lane.BULK]
         room = self.room
         both = interactive.head is not None and bulk.head is not None
-        self._cut = not self._crowded
+        self._cut = not self.crowded
         bulk_leads = interactive.head is None or (both and self._bulk_leads(bulk, room))
         leads = bulk if bulk_leads else interactive
         assert leads.head is not None

@@ -14,6 +14,7 @@ import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
@@ -34,8 +35,8 @@ from d3.domain.errors import DeviceOutOfMemory, ModelNotLoaded, Overloaded
 from d3.domain.heatmaps import Map
 from d3.domain.images import Pixels
 from d3.domain.ports.clock import Clock
-from d3.domain.ports.detector import Detector, Explainer, Logits
-from d3.domain.ports.queue import Lane, QueueEvents, Scored, Waiting
+from d3.domain.ports.detector import Detector, EarlyStarter, Explainer, Logits
+from d3.domain.ports.queue import Delay, Lane, QueueEvents, Scored, Waiting
 
 _LOG = logging.getLogger(__name__)
 _PROBE_SECONDS = 5.0
@@ -50,6 +51,23 @@ def _close_all() -> None:
     """A process that ends beside a forward pass would be aborted."""
     for queue in list(_open):
         queue.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Started:
+    """A pass that was begun.
+
+    Attributes:
+        batch: what it scores.
+        began: when.
+        finish: waits for its end; gives the delivery of its results, which takes its seconds.
+        early: whether another pass may be begun before its end.
+    """
+
+    batch: Batch
+    began: float
+    finish: Callable[[], Callable[[float], None]]
+    early: bool = False
 
 
 class ThreadedQueue:
@@ -81,6 +99,8 @@ class ThreadedQueue:
         self._deaths = 0
         self._shape: tuple[int, ...] | None = None
         self._finished: Callable[[], None] | None = None
+        self._on_device: _Started | None = None
+        self._free_at = 0.0
         self._owner = self._new_owner()
         _open.add(self)
 
@@ -104,6 +124,11 @@ class ThreadedQueue:
                 now - line.head.since if line.head is not None else 0.0,
             )
 
+    def delay(self, lane: Lane) -> Delay:
+        """How long one more image would take."""
+        with self._changed:
+            return self._policy.delay(lane, self._clock.monotonic())
+
     def reserve(
         self,
         images: int,
@@ -113,8 +138,11 @@ class ThreadedQueue:
         deadline: float | None = None,
         *,
         batch_size: int | None = None,
+        admitted: bool = False,
     ) -> ReservedSlots:
-        want = SlotRequest(images, size_bytes, views, lane, deadline, batch_size=batch_size)
+        want = SlotRequest(
+            images, size_bytes, views, lane, deadline, batch_size=batch_size, admitted=admitted
+        )
         self._promise(want)
         return ReservedSlots(want, self._enter, self._release_slots)
 
@@ -238,18 +266,23 @@ class ThreadedQueue:
         with self._changed:
             while True:
                 if self._policy.lonely:
-                    if self._finished is not None:
-                        return None, []  # there is time to deliver it
+                    if self._has_rest:
+                        return None, []
                     self._linger()
                 chosen, expired = self._policy.next(self._clock.monotonic())
                 if chosen is not None or expired:
                     return chosen, expired
-                if self._finished is not None:
-                    return None, []  # there is time to deliver it
+                if self._has_rest:
+                    return None, []
                 if self._closed:
                     return None
                 if not self._changed.wait(_PROBE_SECONDS if self._trouble else None):
                     return None, []
+
+    @property
+    def _has_rest(self) -> bool:
+        """Whether there is something to do that can be done while nothing waits."""
+        return self._finished is not None or self._on_device is not None
 
     def _linger(self) -> None:
         """Wait a short time for images that are being decoded."""
@@ -266,44 +299,89 @@ class ThreadedQueue:
             self._answers.expired(expired)
         if chosen is not None:
             self._score(chosen)
+        elif self._on_device is not None:
+            before, self._on_device = self._on_device, None
+            self._finish(before)
         elif self._finished is not None:
             self._deliver()
         elif self._trouble is not None:
             self._probe()
 
     def _score(self, chosen: Batch) -> None:
-        began = self._clock.monotonic()
-        work = self._draw if chosen.apart else self._judge
-        try:
-            finished = work(chosen, began)
-        except Exception as error:  # noqa: BLE001  who waits will hear it
-            self._fail(error)
-            return
-        with self._changed:
-            self._policy.done(self._clock.monotonic() - began)
-        self._trouble, self._deaths = None, 0
-        self._finished = finished
+        """Run a pass; one that is on the device already ends meanwhile.
 
-    def _judge(self, chosen: Batch, began: float) -> Callable[[], None]:
-        """Score images; gives the delivery of their results."""
+        While much waits, a pass is left on a device that can take two, and the next one is started
+        beside it: what has to be done between two passes costs the device no time.
+        """
+        before, self._on_device = self._on_device, None
+        try:
+            started = self._draw(chosen) if chosen.apart else self._judge(chosen)
+        except Exception as error:  # noqa: BLE001  who waits will hear it
+            if before is not None:
+                self._finish(before)
+            self._fail(chosen, error)
+            return
+        if before is not None:
+            self._finish(before)
+            self._deliver()
+        with self._changed:
+            stays = started.early and self._policy.crowded
+        if stays:
+            self._on_device = started
+        else:
+            self._finish(started)
+
+    def _finish(self, started: _Started) -> None:
+        """Wait for the end of a pass."""
+        try:
+            finished = started.finish()
+        except Exception as error:  # noqa: BLE001  who waits will hear it
+            self._fail(started.batch, error)
+            return
+        now = self._clock.monotonic()
+        seconds, self._free_at = now - max(started.began, self._free_at), now
+        with self._changed:
+            self._policy.done(seconds, now)
+        self._trouble, self._deaths = None, 0
+        self._finished = partial(finished, seconds)
+
+    def _judge(self, chosen: Batch) -> _Started:
+        """Begin to score images."""
+        began = self._clock.monotonic()
         pieces = [part.entry.token.pixels[part.start : part.stop] for part in chosen.parts]
         pixels = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
         self._shape = pixels.shape[1:]
-        self._deliver()
-        logits = self._checked(self._detector.score(pixels, chosen.views), chosen)
-        seconds = self._clock.monotonic() - began
-        self._events.scored(chosen.images, self._policy.fill(chosen), seconds)
-        return partial(self._answers.scored, chosen, logits, seconds, began)
+        wait = None
+        if isinstance(self._detector, EarlyStarter):
+            wait = self._detector.start(pixels, chosen.views)
+        if self._on_device is None:
+            self._deliver()
 
-    def _draw(self, chosen: Batch, _: float) -> Callable[[], None]:
-        """Score windows of heat maps; gives the delivery of their logits."""
+        def finish() -> Callable[[float], None]:
+            scored = wait() if wait is not None else self._detector.score(pixels, chosen.views)
+            return partial(self._hand_over, chosen, self._checked(scored, chosen), began)
+
+        return _Started(chosen, began, finish, early=wait is not None)
+
+    def _hand_over(self, chosen: Batch, logits: Logits, began: float, seconds: float) -> None:
+        self._events.scored(chosen.images, self._policy.fill(chosen), seconds)
+        self._answers.scored(chosen, logits, seconds, began)
+
+    def _draw(self, chosen: Batch) -> _Started:
+        """Score windows of heat maps."""
         self._deliver()
         explainer = self._explainer
-        logits = [
-            explainer.explain_parts(part.entry.token.pixels, chosen.views, part.start, part.stop)
-            for part in chosen.parts
-        ]
-        return partial(self._answers.drawn, chosen, logits, explainer)
+
+        def finish() -> Callable[[float], None]:
+            logits = [
+                explainer.explain_parts(
+                    part.entry.token.pixels, chosen.views, part.start, part.stop
+                )
+                for part in chosen.parts
+            ]
+            return lambda _: self._answers.drawn(chosen, logits, explainer)
+
+        return _Started(chosen, self._clock.monotonic(), finish)
 
     @property
     def _explainer(self) -> Explainer:
@@ -322,11 +400,11 @@ class ThreadedQueue:
             raise RuntimeError(f"the detector answered {logits.shape} instead of {expected}")
         return logits
 
-    def _fail(self, error: BaseException) -> None:
+    def _fail(self, broken: Batch, error: BaseException) -> None:
         """Split the failed pass in two; a failed pass of one image fails that image."""
         full = isinstance(error, DeviceOutOfMemory | MemoryError)
         with self._changed:
-            lost = self._policy.failed(out_of_memory=full)
+            lost = self._policy.failed(broken, out_of_memory=full)
         if full:
             self._events.out_of_memory()
         if lost is not None:
@@ -351,8 +429,9 @@ class ThreadedQueue:
         self._trouble = f"its thread died ({type(error).__name__}); a new one has taken over"
         self._events.restarted()
         self._deliver()
-        if self._policy.running is not None:
-            self._fail(error)
+        self._on_device = None
+        for broken in tuple(self._policy.running):
+            self._fail(broken, error)
         pause = pause_after(self._deaths, 0.2, _LONGEST_PAUSE)
         self._deaths += 1
         with self._changed:

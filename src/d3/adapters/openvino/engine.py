@@ -17,6 +17,7 @@ from d3.adapters.openvino.form import read_form
 from d3.adapters.openvino.store import PreparedEncoders, compile_options
 from d3.domain.errors import CheckpointInvalid, DeviceOutOfMemory, EngineMissing, EngineUnavailable
 from d3.domain.images import Pixels
+from d3.domain.machine import processor
 from d3.domain.models import StoredModel
 from d3.domain.ports.detector import Logits
 from d3.domain.scoring import checked_views
@@ -109,8 +110,8 @@ class OpenVinoEngine:
 
     Args:
         folder: where encoders in OpenVINO's form are kept.
-        precision: of the encoder; ``auto`` and ``fp16`` are ``fp32`` here, and ``int8`` loads
-            models that have an int8 form, which is prepared already.
+        precision: of the encoder; ``auto``, ``fast`` and ``fp16`` are ``fp32`` here, and ``int8``
+            loads models that have an int8 form, which is prepared already.
         batch_size: images with one view each that share a forward pass at most.
 
     Raises:
@@ -120,7 +121,7 @@ class OpenVinoEngine:
     def __init__(
         self,
         folder: Path,
-        precision: Literal["auto", "fp32", "fp16", "bf16", "int8"] = "auto",
+        precision: Literal["auto", "fast", "fp32", "fp16", "bf16", "int8"] = "auto",
         batch_size: int = 32,
     ) -> None:
         try:
@@ -179,11 +180,6 @@ class OpenVinoEngine:
             EngineUnavailable: OpenVINO cannot prepare it.
         """
         return self._prepare(model, "fp32", self._machine())
-
-    @property
-    def processor(self) -> str:
-        """The CPU's name."""
-        return str(self._machine()["processor"])
 
     def _machine(self) -> dict[str, Any]:
         """What a prepared encoder depends on beside its weights."""
@@ -282,7 +278,7 @@ def _choose(asked: str, capabilities: list[str]) -> Precision:
     Raises:
         EngineUnavailable: int8 was asked for, which only a model's int8 form can be.
     """
-    if asked in ("auto", "fp32"):
+    if asked in ("auto", "fast", "fp32"):
         return "fp32"
     if asked == "int8":
         if not multiplies_int8():
@@ -301,12 +297,8 @@ def _choose(asked: str, capabilities: list[str]) -> Precision:
 
 def multiplies_int8() -> bool:
     """Whether the CPU adds up products of int8 without overflow; elsewhere int8 gains nothing."""
-    try:
-        known = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return True
-    flags = next((one for one in known.splitlines() if one.startswith("flags")), "")
-    return not flags or any(one in flags for one in ("avx512_vnni", "avx_vnni", "amx_int8"))
+    flags = processor().get("flags")
+    return flags is None or any(one in flags for one in ("avx512_vnni", "avx_vnni", "amx_int8"))
 
 
 def orders(

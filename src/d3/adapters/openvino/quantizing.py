@@ -33,6 +33,7 @@ from d3.domain.errors import (
 )
 from d3.domain.files import Progress, no_progress, storage_errors
 from d3.domain.images import DecodedImage
+from d3.domain.machine import processor
 from d3.domain.models import (
     Int8Candidate,
     Int8Form,
@@ -159,7 +160,7 @@ class QuantizeService:
                 measured=measured,
                 images_sha256=digest,
                 base_sha256=model.manifest.sha256,
-                tools=tools | {"d3": version_of("d3-deepfake"), "processor": engine.processor},
+                tools=tools | {"d3": version_of("d3-deepfake"), "processor": processor()["name"]},
             )
             manifest = replace(
                 model.manifest,

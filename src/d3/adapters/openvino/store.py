@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from filelock import FileLock
 from d3.adapters.openvino.export import ENCODER, POSITIONS, WEIGHTS
 from d3.domain.errors import EngineUnavailable
 from d3.domain.files import storage_errors
+from d3.domain.machine import available_cores
 from d3.domain.models import StoredModel, file_of
 
 _FORMAT = 1
@@ -45,13 +45,12 @@ def compile_options(precision: str, threads: int, group: int = 0) -> dict[str, A
         threads: at most; never more than this process may use.
         group: how many values of an activation share a scale before 8-bit weights; 0 for none.
     """
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "INFERENCE_PRECISION_HINT": PRECISION_HINTS[precision],
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": group,
         "PERFORMANCE_HINT": "LATENCY",
         "EXECUTION_MODE_HINT": "PERFORMANCE",
-        "INFERENCE_NUM_THREADS": max(1, min(threads, available or 1)),
+        "INFERENCE_NUM_THREADS": min(threads, available_cores()),
         # Other processes live on these cores too.
         "ENABLE_CPU_PINNING": False,
     }

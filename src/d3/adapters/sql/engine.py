@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _WRITES = "d3_writes"
 _BUSY_MILLISECONDS = 10_000
+_LOOK_AGAIN_SECONDS = 0.0005
 _CACHE_KIBIBYTES = 16_384
 
 
@@ -176,5 +178,32 @@ def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
-    writes = connection.get_execution_options().get(_WRITES, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    if connection.get_execution_options().get(_WRITES, False):
+        _begin_writing(connection)
+    else:
+        connection.exec_driver_sql("BEGIN")
+
+
+def _begin_writing(connection: sa.Connection) -> None:
+    """Take the write lock as soon as it is free.
+
+    SQLite's own wait looks less and less often, in the end ten times a second. Beside processes
+    that write all the time it would find the lock taken again for a second or more.
+    """
+    driver: Any = connection.connection.driver_connection
+    (milliseconds,) = driver.execute("PRAGMA busy_timeout").fetchone()
+    until = time.monotonic() + milliseconds / 1000
+    driver.execute("PRAGMA busy_timeout = 0").close()
+    try:
+        while time.monotonic() < until:
+            try:
+                driver.execute("BEGIN IMMEDIATE").close()
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    break
+                time.sleep(_LOOK_AGAIN_SECONDS)
+            else:
+                return
+        connection.exec_driver_sql("BEGIN IMMEDIATE")  # once more, for an error as all others
+    finally:
+        driver.execute(f"PRAGMA busy_timeout = {milliseconds}").close()

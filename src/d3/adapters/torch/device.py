@@ -12,7 +12,7 @@ import torch
 from d3.domain.errors import DeviceUnavailable
 from d3.network.precision import processor_has_bfloat16
 
-Precision = Literal["auto", "fp32", "fp16", "bf16"]
+Precision = Literal["auto", "fast", "fp32", "fp16", "bf16"]
 
 _AMPERE = (8, 0)
 
@@ -50,15 +50,16 @@ def choose_device(asked: int | Literal["cpu"] | None) -> torch.device:
 def choose_precision(asked: Precision, device: torch.device) -> Literal["fp32", "fp16", "bf16"]:
     """The precision of the encoder; the head always runs in float32.
 
-    ``auto`` is bfloat16 on a GPU that has it, float16 on an older one, and float32 on the CPU,
-    where scores then agree with the published code's to 1e-4. What the device cannot do is a
+    ``auto`` and ``fast`` are bfloat16 on a GPU that has it, float16 on an older one, and float32 on
+    the CPU, where scores then agree with the published code's to 1e-4; what else is quicker there
+    is measured (:class:`d3.domain.services.engines.MeasuredEngine`). What the device cannot do is a
     warning and the next best.
     """
     if device.type == "cpu":
         if asked == "fp16":
             _warn(
                 "Half precision (fp16) is not faster on the CPU, so D3 uses fp32. "
-                "D3_PRECISION=bf16 is the fast choice on a CPU."
+                "D3_PRECISION=fast uses what is quickest on this CPU."
             )
         elif asked == "bf16" and not processor_has_bfloat16():
             _warn(
@@ -75,7 +76,7 @@ def choose_precision(asked: Precision, device: torch.device) -> Literal["fp32", 
             "this warning."
         )
         return "fp16"
-    if asked == "auto":
+    if asked == "auto" or asked == "fast":  # noqa: PLR1714  mypy understands this
         return "bf16" if has_bfloat16 else "fp16"
     return asked
 

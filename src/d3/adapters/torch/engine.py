@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Literal
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from d3.adapters.cpu_sizing import encodings_at_once, worthwhile_threads
 from d3.adapters.torch.device import Precision, at_most, choose_device, choose_precision
-from d3.adapters.torch.graphs import Graphs, sizes_up_to
+from d3.adapters.torch.graphs import Compile, Graphs, compiled_blocks, sizes_up_to
 from d3.domain.errors import DeviceOutOfMemory
 from d3.domain.images import Pixels
 from d3.domain.models import StoredModel
@@ -32,6 +33,7 @@ class TorchEngine:
         device: ``CUDA_DEVICE``'s value; see :func:`d3.adapters.torch.device.choose_device`.
         precision: of the encoder; see :func:`d3.adapters.torch.device.choose_precision`.
         batch_size: images with one view each that share a forward pass at most; bounds memory.
+        compiled: makes of a network what a GPU's graphs record; None for no graphs.
     """
 
     def __init__(
@@ -39,10 +41,12 @@ class TorchEngine:
         device: int | Literal["cpu"] | None = None,
         precision: Precision = "auto",
         batch_size: int = 32,
+        compiled: Compile | None = compiled_blocks,
     ) -> None:
         self._device = device
         self._precision = precision
         self._batch_size = batch_size
+        self._compiled = compiled
 
     def load(self, model: StoredModel) -> TorchDetector:
         device = choose_device(self._device)
@@ -63,7 +67,12 @@ class TorchEngine:
             network.encoder.to(device, DTYPES[precision])
             network.head.to(device, torch.float32)
             return TorchDetector(
-                network, permutations.to(device), precision, encodings, weights_bytes=weights
+                network,
+                permutations.to(device),
+                precision,
+                encodings,
+                weights_bytes=weights,
+                compiled=self._compiled,
             )
         except torch.OutOfMemoryError as error:
             raise DeviceOutOfMemory(
@@ -79,6 +88,7 @@ class TorchDetector:
         network: in evaluation mode, on its device.
         permutations: (up to 16, patches), on the same device.
         encodings: how many images and shuffled images share a forward pass at most.
+        compiled: as of :class:`TorchEngine`.
     """
 
     def __init__(
@@ -89,6 +99,7 @@ class TorchDetector:
         encodings: int = 64,
         *,
         weights_bytes: int,
+        compiled: Compile | None = compiled_blocks,
     ) -> None:
         self._network: D3Network | None = network
         self._permutations = permutations
@@ -102,8 +113,8 @@ class TorchDetector:
         self._parts = 1 if permutations.is_cuda else torch.get_num_threads() // self._threads or 1
         self._pool = ThreadPoolExecutor(self._parts, "d3-score")
         self._graphs = (
-            Graphs(network, permutations[:1], sizes_up_to(encodings // 2))
-            if permutations.is_cuda
+            Graphs(network, permutations[:1], sizes_up_to(encodings // 2), compiled)
+            if permutations.is_cuda and compiled is not None
             else None
         )
 
@@ -132,6 +143,20 @@ class TorchDetector:
         else:
             score(pixels, logits)
         return logits
+
+    def start(self, pixels: Pixels, views: int) -> Callable[[], Logits] | None:
+        if views != 1 or len(pixels) > self._encodings // 2:
+            return None
+        return self._graphed(pixels)
+
+    def _graphed(self, pixels: Pixels) -> Callable[[], Logits] | None:
+        """A forward pass with graphs, begun; None where they are not there."""
+        if self._graphs is None:
+            return None
+        if trouble := self._graphs.trouble():
+            warnings.warn(trouble, RuntimeWarning, stacklevel=3)
+        with torch.inference_mode():
+            return self._graphs.start(pixels)
 
     @property
     def parts(self) -> int:
@@ -187,11 +212,8 @@ class TorchDetector:
 
     def _forward(self, pixels: Pixels, permutations: torch.Tensor) -> Logits:
         assert self._network is not None
-        if self._graphs is not None and len(permutations) == 1:
-            if trouble := self._graphs.trouble():
-                warnings.warn(trouble, RuntimeWarning, stacklevel=3)
-            if (graphed := self._graphs.score(pixels)) is not None:
-                return graphed
+        if len(permutations) == 1 and (finish := self._graphed(pixels)) is not None:
+            return finish()
         # A copy: torch would warn of read-only arrays and refuse reversed ones.
         chunk = torch.from_numpy(pixels.copy()).to(permutations.device)
         logits: Logits = self._network(chunk, permutations).double().cpu().numpy()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 from d3.domain.images import Pixels
@@ -56,6 +59,22 @@ class Detector(Protocol):
 
 
 @runtime_checkable
+class EarlyStarter(Protocol):
+    """A detector that can begin a pass while its device still computes the one before."""
+
+    def start(self, pixels: Pixels, views: int) -> Callable[[], Logits] | None:
+        """Begin to score, as :meth:`Detector.score`; what is given waits for the logits.
+
+        At most two passes are begun at a time, and they are waited for in turn. None where this one
+        has to be scored with :meth:`Detector.score`.
+
+        Raises:
+            DeviceOutOfMemory: the device has no room for this many.
+        """
+        ...
+
+
+@runtime_checkable
 class Explainer(Protocol):
     """A detector that can draw heat maps; not every engine's can.
 
@@ -95,4 +114,50 @@ class Engine(Protocol):
             DeviceUnavailable: the device or precision asked for is not here.
             DeviceOutOfMemory: the device has no room.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """What an engine took for a few images in one precision, and what it answered.
+
+    Attributes:
+        engine: such as ``"torch"``.
+        precision: such as ``"fp32"``.
+        alone: seconds for one image.
+        together: seconds for each of several images in one call.
+        logits: raw logits of the same images, whatever the engine.
+    """
+
+    engine: str
+    precision: str
+    alone: float
+    together: float
+    logits: tuple[float, ...]
+
+    @property
+    def name(self) -> str:
+        """Engine and precision."""
+        return f"{self.engine} {self.precision}"
+
+    @property
+    def seconds(self) -> float:
+        """For an image, half of the images alone."""
+        return (self.alone + self.together) / 2
+
+
+@runtime_checkable
+class Timings(Protocol):
+    """What was measured of models on this machine. None of its methods raises: they warn."""
+
+    def read(self, model: StoredModel) -> Mapping[str, Timing]:
+        """By :attr:`Timing.name`; empty where nothing is known."""
+        ...
+
+    def keep(self, model: StoredModel, timings: Iterable[Timing]) -> None:
+        """Replace what is kept of the model."""
+        ...
+
+    def alone(self, model: StoredModel) -> AbstractContextManager[None]:
+        """Wait until no other process measures this model on this machine."""
         ...

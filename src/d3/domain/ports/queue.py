@@ -29,11 +29,13 @@ class Scored:
         logits: raw logits (n, views).
         seconds: each image's share of the time on the device.
         waited: seconds from submission until the device began.
+        known: whether the logits were known from an earlier pass.
     """
 
     logits: Logits
     seconds: float
     waited: float = 0.0
+    known: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +53,32 @@ class Waiting:
     oldest_seconds: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """How long an image would take that was submitted now.
+
+    Attributes:
+        seconds: estimated until its logits are there, with one view; 0 on an idle device.
+        each: estimated seconds more for each further encoding; 0 while that is unknown.
+    """
+
+    seconds: float = 0.0
+    each: float = 0.0
+
+
 @runtime_checkable
 class Slots(Protocol):
     """Slots in a queue, reserved before the images are decoded. Submit or release each of them."""
 
-    def submit(self, pixels: Pixels) -> Future[Scored]:
+    def submit(self, pixels: Pixels, image_sha256: str | None = None) -> Future[Scored]:
         """Use as many slots as there are pixels (n, S, S, 3); see :class:`DetectionQueue`.
 
         A future that is cancelled before its forward pass costs none.
+
+        Args:
+            pixels: uint8 RGB.
+            image_sha256: of a single image. A queue that many processes share scores it once for
+                all of them.
         """
         ...
 
@@ -108,6 +128,7 @@ class DetectionQueue(Protocol):
         deadline: float | None = None,
         *,
         batch_size: int | None = None,
+        admitted: bool = False,
     ) -> Slots:
         """Reserve slots for images that are still to be decoded.
 
@@ -119,6 +140,7 @@ class DetectionQueue(Protocol):
             deadline: on the monotonic clock; images that are later are dropped.
             batch_size: the most images of a pass that they are in; None for the queue's own limit,
                 which is never exceeded.
+            admitted: whether another queue has admitted them, so that none is refused here.
 
         Raises:
             Overloaded: the lane is full, or they cannot be judged in time.
@@ -157,6 +179,8 @@ class DetectionQueue(Protocol):
         ...
 
     def waiting(self, lane: Lane) -> Waiting: ...
+
+    def delay(self, lane: Lane) -> Delay: ...
 
     def close(self) -> None:
         """Finish what was submitted, then close the detector."""

@@ -206,29 +206,92 @@ class Job:
     def use_slot(self, image: DecodedImage) -> Future[Scored]:
         """Have the image scored."""
         self.holds_slot = False
-        return self.slots.submit(image.pixels[None])
+        return self.slots.submit(image.pixels[None], image.facts.sha256)
+
+
+class SingleFlight:
+    """Has each image scored once. Safe to call from many threads.
+
+    An image that was scored before is looked up. Identical images in work are scored together: the
+    later ones wait for the first one's logits, and if that fails or is cancelled, the next one is
+    scored by itself.
+
+    Args:
+        cache: of raw logits; None for none.
+    """
+
+    def __init__(self, cache: ResultCache | None = None) -> None:
+        self._cache = cache
+        self._in_flight: dict[tuple[CacheKey, Lane], Future[Scored]] = {}
+        self._lock = threading.Lock()
+
+    async def score(
+        self, key: CacheKey, lane: Lane, submit: Callable[[], Future[Scored]]
+    ) -> Scored:
+        """The raw logits (1, views) of an image.
+
+        Args:
+            key: what decides them.
+            lane: who goes first.
+            submit: has the image scored; not called if its logits are known or on their way.
+
+        Raises:
+            D3Error: what ``submit`` or its future raises.
+        """
+        known = self._cache.get(key) if self._cache is not None else None
+        if known is not None:
+            return Scored(np.array([known]), 0.0, known=True)
+        while True:
+            scoring, first = self._join(key, lane, submit)
+            if first:
+                return await finished(scoring)
+            shared = await finished(_result_or_none(scoring))
+            if shared is not None:
+                return shared
+
+    def _join(
+        self, key: CacheKey, lane: Lane, submit: Callable[[], Future[Scored]]
+    ) -> tuple[Future[Scored], bool]:
+        """The scoring of this image that is in work, or a new one; and whether it is new.
+
+        Nobody waits for a lane that has less right to the device than their own.
+        """
+        lanes = (lane,) if lane is Lane.INTERACTIVE else (Lane.INTERACTIVE, Lane.BULK)
+        with self._lock:
+            for one in lanes:
+                scoring = self._in_flight.get((key, one))
+                if scoring is not None and not scoring.done():
+                    return scoring, False
+            place = key, lane
+            scoring = self._in_flight[place] = submit()
+        scoring.add_done_callback(partial(self._finish, place))
+        return scoring, True
+
+    def _finish(self, place: tuple[CacheKey, Lane], scoring: Future[Scored]) -> None:
+        """Remember the logits, also where the job that began this was cancelled meanwhile."""
+        succeeded = not scoring.cancelled() and scoring.exception() is None
+        if succeeded and self._cache is not None and not scoring.result().known:
+            self._cache.put(place[0], scoring.result().logits[0].tolist())
+        with self._lock:
+            if self._in_flight.get(place) is scoring:
+                del self._in_flight[place]
 
 
 class ImageJudge:
     """Takes an image from its source to a detection. Safe to call from many threads.
 
-    Identical images of the same question are scored once while the first is in work: the others
-    wait for its logits. If it fails or is cancelled, the next one is scored by itself.
-
     Args:
         clock: tells the time.
-        cache: of raw logits; None for none.
+        flights: has each image scored once.
     """
 
-    def __init__(self, clock: Clock, cache: ResultCache | None = None) -> None:
+    def __init__(self, clock: Clock, flights: SingleFlight) -> None:
         self._clock = clock
-        self._cache = cache
-        self._in_flight: dict[tuple[CacheKey, Lane], Future[Scored]] = {}
-        self._lock = threading.Lock()
+        self._flights = flights
 
     def alone(self) -> ImageJudge:
         """A judge that shares nothing with this one: the same file may give it other pixels."""
-        return ImageJudge(self._clock)
+        return ImageJudge(self._clock, SingleFlight())
 
     def judge(self, job: Job) -> Future[Judged]:
         """Judge one image; a future that is cancelled spares whatever has not begun.
@@ -243,11 +306,7 @@ class ImageJudge:
         try:
             image, decoding = await finished(job.submit(partial(self._decode, job)))
             key = job.question.key_of(image)
-            known = self._cache.get(key) if self._cache is not None else None
-            if known is None:
-                scored = await self._score(job, key, image)
-            else:
-                scored = Scored(np.array([known]), 0.0)
+            scored = await self._flights.score(key, job.lane, partial(job.use_slot, image))
             logits, seconds = scored.logits[0].tolist(), decoding + scored.seconds
             detection = job.question.answer(job.name, image.facts, logits, seconds)
         except D3Error:
@@ -257,7 +316,7 @@ class ImageJudge:
         finally:
             if job.holds_slot:
                 job.slots.release()
-        return Judged(detection, known is not None, decoding, scored.waited, scored.seconds)
+        return Judged(detection, scored.known, decoding, scored.waited, scored.seconds)
 
     def _decode(self, job: Job) -> tuple[DecodedImage, float]:
         begun = self._clock.monotonic()
@@ -266,40 +325,6 @@ class ImageJudge:
                 "The image could not be judged before the request's time limit.", "Try again."
             )
         return job.decode(), self._clock.monotonic() - begun
-
-    async def _score(self, job: Job, key: CacheKey, image: DecodedImage) -> Scored:
-        while True:
-            scoring, first = self._join(job, key, image)
-            if first:
-                return await finished(scoring)
-            shared = await finished(_result_or_none(scoring))
-            if shared is not None:
-                return shared
-
-    def _join(self, job: Job, key: CacheKey, image: DecodedImage) -> tuple[Future[Scored], bool]:
-        """The scoring of this image that is in work, or a new one; and whether it is new.
-
-        Nobody waits for a lane that has less right to the device than their own.
-        """
-        lanes = (job.lane,) if job.lane is Lane.INTERACTIVE else (Lane.INTERACTIVE, Lane.BULK)
-        with self._lock:
-            for lane in lanes:
-                scoring = self._in_flight.get((key, lane))
-                if scoring is not None and not scoring.done():
-                    return scoring, False
-            place = key, job.lane
-            scoring = self._in_flight[place] = job.use_slot(image)
-        scoring.add_done_callback(partial(self._finish, place))
-        return scoring, True
-
-    def _finish(self, place: tuple[CacheKey, Lane], scoring: Future[Scored]) -> None:
-        """Remember the logits, also where the job that began this was cancelled meanwhile."""
-        known = not scoring.cancelled() and scoring.exception() is None
-        if known and self._cache is not None:
-            self._cache.put(place[0], scoring.result().logits[0].tolist())
-        with self._lock:
-            if self._in_flight.get(place) is scoring:
-                del self._in_flight[place]
 
 
 def _result_or_none(source: Future[T]) -> Future[T | None]:

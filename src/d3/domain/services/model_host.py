@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from d3.domain.errors import (
@@ -82,47 +83,55 @@ class _Held:
                 self.closed.set()
 
 
-class ModelHost:
+class ModelHost(ABC):
     """Holds the model in use. Safe to call from many threads.
 
-    Args:
-        registry: where models are kept.
-        engine: makes the engine; called when the first model is loaded.
-        queue: makes the queue in front of a detector.
-        choice: a model's name. Otherwise the registry's active model is used, else the published
-            detector if it is there, else the starter.
-        warm_up: whether a new model is run and timed before it replaces the old one.
+    Attributes:
+        trouble: why no model is loaded; None if nobody knows of a reason.
     """
 
-    def __init__(
-        self,
-        registry: ModelRegistry,
-        engine: Callable[[], Engine],
-        queue: Callable[[Detector], DetectionQueue],
-        choice: str | None = None,
-        *,
-        warm_up: bool = False,
-    ) -> None:
-        self._warm_up = warm_up
-        self._registry = registry
-        self._engine = engine
-        self._queue = queue
-        self._choice = choice
+    def __init__(self) -> None:
+        self.trouble: str | None = None
         self._current: _Held | None = None
         self._open: set[_Held] = set()
         self._swap = threading.Lock()
-        self._loading = threading.Lock()
 
+    @abstractmethod
     def chosen(self) -> str:
         """The name of the model to use when no other is named."""
-        if self._choice is not None:
-            return self._choice
-        if (active := self._registry.active()) is not None:
-            return active
-        try:
-            return self._registry.describe(PUBLISHED).name
-        except ModelNotFound:
-            return STARTER
+
+    @abstractmethod
+    def start(self) -> LoadedModel:
+        """Have a model in use from the start.
+
+        Raises:
+            D3Error: there is none yet; :attr:`trouble` says why.
+        """
+
+    @abstractmethod
+    def load(self, name: str | None = None, version: int | None = None) -> LoadedModel:
+        """Load a model while the old one serves, then replace the old one.
+
+        Args:
+            name: of a model in the registry; the chosen one by default.
+            version: the newest by default.
+
+        Raises:
+            LoadInProgress: another load is running.
+            D3Error: the model is not there, is damaged, or does not fit; the old one stays.
+        """
+
+    @abstractmethod
+    def unload(self) -> bool:
+        """Unload the model; says whether one was loaded."""
+
+    @abstractmethod
+    def using(self) -> AbstractContextManager[LoadedModel]:
+        """The loaded model, loaded first if necessary. It stays open until the block ends.
+
+        Raises:
+            D3Error: it is not there, is damaged, or does not fit the device.
+        """
 
     def loaded(self) -> LoadedModel | None:
         """The loaded model, if any; to look at, not to score with."""
@@ -140,8 +149,9 @@ class ModelHost:
         _refuse_forked()
         with self._swap:
             if (current := self._current) is None:
+                why = f" {self.trouble}" if self.trouble else ""
                 raise ModelNotLoaded(
-                    "No model is loaded.",
+                    f"No model is loaded.{why}",
                     "Load one with POST /api/model/load. GET /api/model/list shows all models.",
                 )
             current.hold()
@@ -150,13 +160,81 @@ class ModelHost:
         finally:
             current.release()
 
+    def close(self, patience: float = 0.0) -> bool:
+        """Let go of the model. :meth:`using` loads one again.
+
+        Args:
+            patience: seconds to wait for work in flight.
+
+        Returns:
+            Whether all models are closed. A process that exits during a forward pass is aborted.
+        """
+        self._replace(None)
+        until = time.monotonic() + patience
+        with self._swap:
+            open_models = list(self._open)
+        for one in open_models:
+            if not one.closed.wait(max(0.0, until - time.monotonic())):
+                return False
+            one.model.queue.close()  # if it began on another thread, wait for it
+        return True
+
+    def _replace(self, new: LoadedModel | None) -> bool:
+        """Put another model in the place of the one in use; says whether there was one."""
+        held = None if new is None else _Held(new)
+        with self._swap:
+            old, self._current = self._current, held
+            self._open = {one for one in self._open if not one.closed.is_set()}
+            if held is not None:
+                self._open.add(held)
+                self.trouble = None
+        if old is not None:
+            old.release()
+        return old is not None
+
+
+class LocalModelHost(ModelHost):
+    """Loads models on this process's device, and holds the one in use.
+
+    Args:
+        registry: where models are kept.
+        engine: makes the engine; called when the first model is loaded.
+        queue: makes the queue in front of a detector.
+        choice: a model's name. Otherwise the registry's active model is used, else the published
+            detector if it is there, else the starter.
+        warm_up: whether a new model is run and timed before it replaces the old one.
+
+    Attributes:
+        changed: called after another model, or none, is in use, and after a failed load that leaves
+            none.
+    """
+
+    def __init__(
+        self,
+        registry: ModelRegistry,
+        engine: Callable[[], Engine],
+        queue: Callable[[Detector], DetectionQueue],
+        choice: str | None = None,
+        *,
+        warm_up: bool = False,
+    ) -> None:
+        super().__init__()
+        self._warm_up = warm_up
+        self._registry = registry
+        self._engine = engine
+        self._queue = queue
+        self._choice = choice
+        self._loading = threading.Lock()
+        self.changed: Callable[[], None] = lambda: None
+
+    def chosen(self) -> str:
+        return chosen(self._registry, self._choice)
+
+    def start(self) -> LoadedModel:
+        return self.load()
+
     @contextmanager
     def using(self) -> Iterator[LoadedModel]:
-        """The loaded model, loaded first if necessary. It stays open until the block ends.
-
-        Raises:
-            D3Error: it is not there, is damaged, or does not fit the device.
-        """
         with ExitStack() as stack:
             while True:
                 try:
@@ -169,16 +247,6 @@ class ModelHost:
             yield model
 
     def load(self, name: str | None = None, version: int | None = None) -> LoadedModel:
-        """Load a model while the old one serves, then replace the old one.
-
-        Args:
-            name: of a model in the registry; the chosen one by default.
-            version: the newest by default.
-
-        Raises:
-            LoadInProgress: another load is running.
-            D3Error: the model is not there, is damaged, or does not fit; the old one stays.
-        """
         if not self._loading.acquire(blocking=False):
             raise LoadInProgress(
                 "Another model is being loaded.", "Try again when it is loaded.", retry_after=5
@@ -189,49 +257,47 @@ class ModelHost:
             self._loading.release()
 
     def unload(self) -> bool:
-        """Unload the model; says whether one was loaded."""
         return self._replace(None)
-
-    def close(self, patience: float = 0.0) -> bool:
-        """Unload the model. :meth:`using` loads one again.
-
-        Args:
-            patience: seconds to wait for work in flight.
-
-        Returns:
-            Whether all models are closed. A process that exits during a forward pass is aborted.
-        """
-        self.unload()
-        until = time.monotonic() + patience
-        with self._swap:
-            open_models = list(self._open)
-        for one in open_models:
-            if not one.closed.wait(max(0.0, until - time.monotonic())):
-                return False
-            one.model.queue.close()  # if it began on another thread, wait for it
-        return True
 
     def _load(self, name: str, version: int | None = None) -> LoadedModel:
         global _process  # noqa: PLW0603  the engine's threads are the process's, not this host's
         _refuse_forked()
         _process = os.getpid()
-        stored = self._registry.open(name, version)
-        model = LoadedModel(stored.manifest, self._queue(self._engine().load(stored)))
-        if self._warm_up:
-            try:
-                model.queue.warm_up(stored.manifest.spec.image_size)
-            except D3Error:
-                model.queue.close()
-                raise
-        self._replace(_Held(model))
+        try:
+            stored = self._registry.open(name, version)
+            model = LoadedModel(stored.manifest, self._queue(self._engine().load(stored)))
+            if self._warm_up:
+                try:
+                    model.queue.warm_up(stored.manifest.spec.image_size)
+                except D3Error:
+                    model.queue.close()
+                    raise
+        except D3Error as error:
+            if self.loaded() is None:
+                self.trouble = error.problem
+                self.changed()
+            raise
+        self._replace(model)
         return model
 
-    def _replace(self, new: _Held | None) -> bool:
-        with self._swap:
-            old, self._current = self._current, new
-            self._open = {one for one in self._open if not one.closed.is_set()}
-            if new is not None:
-                self._open.add(new)
-        if old is not None:
-            old.release()
-        return old is not None
+    def _replace(self, new: LoadedModel | None) -> bool:
+        was_there = super()._replace(new)
+        self.changed()
+        return was_there
+
+
+def chosen(registry: ModelRegistry, choice: str | None) -> str:
+    """The name of the model to use when no other is named.
+
+    Args:
+        registry: where models are kept.
+        choice: of the settings; else the registry's active one, the published one, the starter.
+    """
+    if choice is not None:
+        return choice
+    if (active := registry.active()) is not None:
+        return active
+    try:
+        return registry.describe(PUBLISHED).name
+    except ModelNotFound:
+        return STARTER

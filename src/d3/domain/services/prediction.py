@@ -164,8 +164,11 @@ class PredictionService:
             return Predicted(request, replayed=reserved.body)
         try:
             return await self._judge_and_keep(request, reserved)
-        except BaseException:
-            self._release(reserved)
+        except BaseException as error:
+            released = self._release(reserved)
+            # Who is answered may send something else at once, and another process may get it.
+            if isinstance(error, D3Error) and not isinstance(error, StorageFailed):
+                await finished(released)
             raise
 
     async def _judge_and_keep(
@@ -231,12 +234,22 @@ class PredictionService:
     def _deadline(self, within: float | None) -> float | None:
         return None if within is None else self._clock.monotonic() + within
 
-    def _release(self, reservation: Reservation) -> None:
-        """Let the same request be sent again; should that fail, the reservation ends by itself."""
+    def _release(self, reservation: Reservation) -> Future[None]:
+        """Let the same request be sent again; should that fail, the reservation ends by itself.
+
+        The future says that it was tried. Cancelling it changes nothing.
+        """
+        tried: Future[None] = Future()
+
+        def tell(_: Future[None] | None = None) -> None:
+            if tried.set_running_or_notify_cancel():
+                tried.set_result(None)
+
         try:
-            self._writer.release(reservation)
+            self._writer.release(reservation).add_done_callback(tell)
         except StorageFailed:
-            return
+            tell()
+        return tried
 
 
 async def _outcome(judging: Awaitable[Judged]) -> Outcome:

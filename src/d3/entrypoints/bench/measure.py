@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from d3.domain import machine
 from d3.domain.images import Pixels
 from d3.domain.models import EncoderSpec, Manifest, StoredModel, file_of
 from d3.network import PLAIN, DiscrepancyHead, Encoder, draw_permutations
@@ -160,10 +160,4 @@ def peak_gib() -> float | None:
 
 def processor() -> str:
     """The processor's name and how many of its cores torch uses."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    named = [line.split(": ")[1] for line in lines if line.startswith("model name")]
-    name = named[0] if named else platform.processor() or platform.machine()
-    return f"{name}, {torch.get_num_threads()} threads"
+    return f"{machine.processor()['name']}, {torch.get_num_threads()} threads"

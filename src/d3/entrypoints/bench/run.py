@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ import torch
 from d3.container import Container
 from d3.domain.models import StoredModel
 from d3.domain.ports.detector import Detector
+from d3.domain.services.engines import compared
 from d3.entrypoints.bench import service
 from d3.entrypoints.bench.measure import (
     SHAPES,
@@ -42,14 +44,16 @@ class Plan:
         batches: images of a forward pass.
         rounds: of which the median counts.
         seconds: of each load on the service.
+        workers: of the service in a row of its own; 1 for no such row.
     """
 
     batches: tuple[int, ...] = (1, 8)
     rounds: int = 5
     seconds: float = 10.0
+    workers: int = min(os.cpu_count() or 1, 8)
 
 
-QUICK = Plan(batches=(1,), rounds=1, seconds=2.0)
+QUICK = Plan(batches=(1,), rounds=1, seconds=2.0, workers=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,7 @@ class Figure:
     """One measured line.
 
     Attributes:
-        part: ``machine``, ``engine``, ``preprocessing``, ``http`` or ``end to end``.
+        part: ``machine``, ``choice``, ``engine``, ``preprocessing``, ``http`` or ``end to end``.
         note: what to compare it with; may be empty.
     """
 
@@ -98,6 +102,8 @@ def run(settings: Settings, plan: Plan, say: Say = lambda _: None) -> Iterator[F
         yield Figure(
             "machine", f"matrix product, {precision}", rate / 1e9, "GFLOP/s", _machine(detector)
         )
+    for one in compared(container.timings(), stored, detector):
+        yield Figure("choice", one.timing.name, 1000 * one.timing.seconds, "ms/image", one.note)
     yield from _engine(stored, detector, plan, rates, say)
     if (peak := peak_gib()) is not None:
         yield Figure("engine", "peak memory, baseline included", peak, "GiB")
@@ -132,15 +138,15 @@ def _engine(
         taken = in_turns(contestants, plan.rounds, say)
         theirs, mine = taken["published procedure"] / batch, taken["d3"] / batch
         rate = operations(spec) / mine
-        most = rates.get(detector.precision)  # torch has no product to compare int8 with
+        peak = rates.get(detector.precision)  # no int8: torch has no such product
+        share = f", {rate / peak:.0%} of the machine's" if peak else ""
         yield Figure("engine", f"published procedure, batch {batch}", 1000 * theirs, "ms/image")
         yield Figure(
             "engine",
             f"d3 ({ours}), batch {batch}",
             1000 * mine,
             "ms/image",
-            f"{theirs / mine:.2f} times as fast; {rate / 1e9:,.0f} GFLOP/s"
-            + (f", {rate / most:.0%} of the machine's" if most else ""),
+            f"{theirs / mine:.2f} times as fast; {rate / 1e9:,.0f} GFLOP/s{share}",
         )
 
 
@@ -169,34 +175,40 @@ def _service(
     settings: Settings, model: str, image: bytes, plan: Plan, say: Say
 ) -> Iterator[Figure]:
     with TemporaryDirectory(prefix="d3-bench-") as folder:
-        _borrow(settings.models_folder, Path(folder))
-        _borrow(settings.cache_folder, Path(folder))
-        environment = {
-            "D3_HOME": folder,
-            "D3_MODEL": model,
-            "D3_DATABASE_URL": f"sqlite:///{folder}/d3.db",
-            "D3_REDIS_URL": "",
-            **({"MINIO_ENDPOINT": ""} if settings.minio_endpoint is None else {}),
-        }
-        say("starting the service")
-        with service.serving(environment) as port:
-            service.load(port, lambda _: image, 1, 0.0 if plan is QUICK else 0.1)
-            say("asking the service for one image again and again")
-            rate = service.load(port, lambda _: image, CONNECTIONS, plan.seconds)
-            yield Figure(
-                "http", f"predict, result known, {CONNECTIONS} connections", rate, "requests/s"
-            )
-            say("asking the service for images it has not seen")
-            rate = service.load(
+        home = Path(folder)
+        _borrow(settings.models_folder, home)
+        _borrow(settings.cache_folder, home)
+        own = replace(
+            settings,
+            home=home,
+            model=model,
+            database_url=f"sqlite:///{folder}/d3.db",
+            redis_url=None,
+            auth="auto",
+            tls_cert=None,
+            tls_key=None,
+        )
+        for workers in sorted({1, plan.workers}):
+            beside = f", {workers} workers" if workers > 1 else ""
+            connections = CONNECTIONS * workers
+            say(f"starting the service{beside}")
+            with service.serving(replace(own, workers=workers)) as port:
+                if own.cache_entries:
+                    service.ask_until_known(port, image)
+                    say(f"asking the service for one image again and again{beside}")
+                    rate = service.load(port, lambda _: image, connections, plan.seconds)
+                    what = f"predict, result known, {connections} connections{beside}"
+                    yield Figure("http", what, rate, "requests/s")
+                say(f"asking the service for images it has not seen{beside}")
                 # Bytes behind the end of a JPEG make it another file with the same pixels.
-                port,
-                lambda number: image + number.to_bytes(8),
-                CONNECTIONS,
-                plan.seconds,
-            )
-            yield Figure(
-                "end to end", f"predict, new images, {CONNECTIONS} connections", rate, "images/s"
-            )
+                rate = service.load(
+                    port,
+                    lambda number: image + number.to_bytes(8),
+                    connections,
+                    plan.seconds,
+                )
+                what = f"predict, new images, {connections} connections{beside}"
+                yield Figure("end to end", what, rate, "images/s")
 
 
 def _borrow(source: Path, home: Path) -> None:

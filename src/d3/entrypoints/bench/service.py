@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import io
+import json
 import os
 import re
 import subprocess
@@ -11,14 +12,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import numpy as np
 
 from d3.domain.errors import D3Error
+from d3.settings import Settings
 
 _BOUNDARY = "d3-bench"
 _START_SECONDS = 600
+_TRIES = 20
 _URL = re.compile(rb"http://127\.0\.0\.1:(\d+)")
 
 
@@ -43,11 +46,16 @@ def jpeg(width: int = 1024, height: int = 768) -> bytes:
 
 
 @contextmanager
-def serving(environment: dict[str, str]) -> Iterator[int]:
-    """The port of a ``d3 serve`` with these variables over this process's own."""
+def serving(settings: Settings) -> Iterator[int]:
+    """The port of a ``d3 serve`` with exactly these settings.
+
+    Args:
+        settings: their home is a folder that exists.
+    """
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "d3", "serve", "--host", "127.0.0.1", "--port", "0"],
-        env={**os.environ, "D3_LOG_LEVEL": "error", **environment},
+        env={**os.environ, **settings.environment(), "D3_LOG_LEVEL": "error"},
+        cwd=settings.home,  # where no .env has a say
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -74,25 +82,34 @@ def serving(environment: dict[str, str]) -> Iterator[int]:
         process.wait(60)
 
 
+def ask_until_known(port: int, image: bytes) -> None:
+    """Ask for an image until the answer comes from the cache.
+
+    Raises:
+        ServiceFailed: that does not happen.
+    """
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=600)) as connection:
+        for _ in range(_TRIES):
+            if json.loads(_ask(connection, image))["result"]["cached"]:
+                return
+    raise ServiceFailed("The service computes a result that it should know.", "Run `d3 doctor`.")
+
+
 def load(port: int, body_of: Callable[[int], bytes], connections: int, seconds: float) -> float:
     """Predictions a second over connections that ask again as soon as they are answered."""
     counts = [0] * connections
-    failures: list[str] = []
+    failures: list[ServiceFailed] = []
     until = time.perf_counter() + seconds
 
     def ask(number: int) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
-        while time.perf_counter() < until and not failures:
-            body = _form(body_of(number + connections * counts[number]))
-            headers = {"Content-Type": f"multipart/form-data; boundary={_BOUNDARY}"}
-            connection.request("POST", "/api/inference/predict", body, headers)
-            answer = connection.getresponse()
-            said = answer.read()
-            if answer.status != http.client.OK:
-                failures.append(f"{answer.status}: {said[:200].decode(errors='replace')}")
-                return
-            counts[number] += 1
-        connection.close()
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=600)) as connection:
+            while time.perf_counter() < until and not failures:
+                try:
+                    _ask(connection, body_of(number + connections * counts[number]))
+                except ServiceFailed as error:
+                    failures.append(error)
+                else:
+                    counts[number] += 1
 
     begun = time.perf_counter()
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(connections)]
@@ -101,8 +118,19 @@ def load(port: int, body_of: Callable[[int], bytes], connections: int, seconds: 
     for thread in threads:
         thread.join()
     if failures:
-        raise ServiceFailed(f"The service answered {failures[0]}")
+        raise failures[0]
     return sum(counts) / (time.perf_counter() - begun)
+
+
+def _ask(connection: http.client.HTTPConnection, image: bytes) -> bytes:
+    headers = {"Content-Type": f"multipart/form-data; boundary={_BOUNDARY}"}
+    connection.request("POST", "/api/inference/predict", _form(image), headers)
+    answer = connection.getresponse()
+    said = answer.read()
+    if answer.status != http.client.OK:
+        shown = said[:200].decode(errors="replace")
+        raise ServiceFailed(f"The service answered {answer.status}: {shown}")
+    return said
 
 
 def _form(image: bytes) -> bytes:

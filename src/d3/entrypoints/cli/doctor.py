@@ -87,6 +87,7 @@ def examine() -> Iterator[Finding]:
     container = Container(settings=settings)
     checks: list[tuple[str, Callable[[Container, _Notes], None]]] = [
         ("device", _device),
+        ("engines", _engines),
         ("home", _home),
         ("database", _database),
         ("key", _key),
@@ -146,6 +147,19 @@ def _device(container: Container, notes: _Notes) -> None:
         f"engine {detector.engine}, "
         f"D3 {version('d3-deepfake')}",
     )
+
+
+def _engines(container: Container, notes: _Notes) -> None:
+    """What was measured when the model was first loaded here, where there was a choice."""
+    from d3.domain.services.engines import compared
+
+    loaded = container.host().loaded()
+    if loaded is None:
+        return  # the check before said why
+    stored = container.registry().open(loaded.manifest.name, loaded.manifest.version)
+    for one in compared(container.timings(), stored, loaded.queue.detector):
+        seconds = one.timing.seconds
+        notes.add("ok", f"{one.timing.name}: {1000 * seconds:.0f} ms per image, {one.note}")
 
 
 def _home(container: Container, notes: _Notes) -> None:

@@ -1,43 +1,39 @@
-"""``d3 serve``: the REST service."""
+"""``d3 serve``: the REST service, in one process or in several."""
 
 from __future__ import annotations
 
-import ipaddress
-import logging
-import os
 import re
-import signal
-import socket
-import ssl
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from d3.domain.errors import D3Error, KeysMissing, SecretWeak, SettingsInvalid
+from d3.domain.errors import D3Error, KeysMissing, SecretWeak
 from d3.entrypoints.cli.output import complain, err
 from d3.entrypoints.cli.progress import progress
+from d3.entrypoints.serving.listening import Listeners, checked_certificate, listen, listen_in
 
 if TYPE_CHECKING:
     from d3.container import Container
     from d3.domain.services.accounts import AccountService
+    from d3.settings import Settings
 
-SWITCH_SECONDS = 0.0005
-"""How long a thread may keep the interpreter while others wait for it: a request passes through
-several, and Python's own 5 ms at each add up (benchmarks/serving: an eighth off the p99)."""
-_GRACE_SECONDS = 30
-_FORCED = 128 + signal.SIGINT
 _SHORTEST_SECRET = 16
 _EXAMPLES = r"dev-secret|your[-_]secret|change[-_ ]?(me|this|in)|secret[-_]key|example"
 _FILE = click.Path(path_type=Path)
 
 
-class AddressUnavailable(D3Error):
-    """The address cannot be listened on."""
+class Workers(click.IntRange):
+    """A number of processes, or ``auto``."""
 
-    code = "address_unavailable"
+    name = "number or auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return "auto" if value == "auto" else super().convert(value, param, ctx)
 
 
 @click.command()
@@ -49,11 +45,30 @@ class AddressUnavailable(D3Error):
     help="Port to listen on; 0 picks a free one.  [default: 5000]",
 )
 @click.option(
+    "--workers",
+    type=Workers(1, 256),
+    default=None,
+    help="Processes that answer requests. Above 1, another process runs the model.  [default: 1]",
+)
+@click.option(
+    "--uds",
+    type=_FILE,
+    default=None,
+    metavar="FOLDER",
+    help="Listen on Unix sockets front-1.sock, ... in this folder instead, for a proxy.",
+)
+@click.option(
     "--tls-cert", type=_FILE, default=None, help="Certificate chain (PEM), to serve HTTPS."
 )
 @click.option("--tls-key", type=_FILE, default=None, help="Private key of the certificate (PEM).")
 def serve(
-    *, host: str | None, port: int | None, tls_cert: Path | None, tls_key: Path | None
+    *,
+    host: str | None,
+    port: int | None,
+    workers: int | Literal["auto"] | None,
+    uds: Path | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
 ) -> int:
     """Serve the REST API and the console.
 
@@ -61,58 +76,96 @@ def serve(
     this machine need no API key. On any other address every caller needs one, and D3 does not start
     until there is a key. Create the first with `d3 keys init`.
 
-    Ctrl-C or SIGTERM stops the service after all requests in flight are answered.
+    Ctrl-C or SIGTERM stops the service after all requests in flight are answered. With several
+    workers, SIGHUP replaces them one by one: they read .env and the TLS files anew, and no request
+    is refused.
     """
+    from d3.entrypoints.serving.shares import workers_for
     from d3.settings import Settings
 
     settings = Settings.from_environment()
-    listener = _listen(host or settings.host, settings.port if port is None else port)
-    address, bound = listener.getsockname()[:2]
-    local = ipaddress.ip_address(address).is_loopback
-    tls = _tls(tls_cert or settings.tls_cert, tls_key or settings.tls_key)
-    if settings.auth == "off":
-        complain("Anyone who can reach this address has full access.", kind="warning")
-    elif not local:
-        settings = replace(settings, auth="required")
-    if not local:
-        check_secret(settings.secret_key)
-    import uvicorn
+    if workers is not None:
+        settings = replace(settings, workers=workers)
+    count = workers_for(settings)
 
+    def tls(settings: Settings) -> tuple[Path, Path] | None:
+        return checked_certificate(tls_cert or settings.tls_cert, tls_key or settings.tls_key)
+
+    if uds is not None:
+        listeners = listen_in(uds, count)
+    else:
+        host, port = host or settings.host, settings.port if port is None else port
+        listeners = listen(host, port, count, tls=tls(settings) is not None)
+    try:
+        settings = _guarded(settings, local=listeners.local)
+        if settings.auth == "off":
+            complain("Anyone who can reach this address has full access.", kind="warning")
+        if count == 1:
+            return _serve_alone(settings, listeners, tls(settings))
+        return _serve_with_workers(settings, listeners, tls, count)
+    finally:
+        listeners.close()
+
+
+def _serve_alone(settings: Settings, listeners: Listeners, tls: tuple[Path, Path] | None) -> int:
+    """Serve from this process."""
     from d3.entrypoints.http import create_app
-    from d3.entrypoints.http.connections import descriptors_for
-    from d3.entrypoints.http.protocol import limited_http
     from d3.entrypoints.logs import configure_logs
+    from d3.entrypoints.serving import server
 
     configure_logs(settings.log_format, settings.log_level)
     application = create_app(settings)
     with progress("Opening the database and loading the model"):
-        application.d3.start(lambda container: see_to_keys(container, local=local))
-    config = uvicorn.Config(
-        application,
-        http=limited_http(settings, descriptors_for(settings.max_connections)),
-        ws="none",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,  # uvicorn would trust every local proxy; the access middleware checks
-        timeout_graceful_shutdown=_GRACE_SECONDS,
-        lifespan="on",
-        ssl_certfile=tls and tls[0],
-        ssl_keyfile=tls and tls[1],
+        application.d3.start(partial(see_to_keys, local=listeners.local))
+    _say_where(listeners)
+    return server.run(application, settings, listeners.sockets[0], tls)
+
+
+def _serve_with_workers(
+    settings: Settings,
+    listeners: Listeners,
+    tls: Callable[[Settings], tuple[Path, Path] | None],
+    count: int,
+) -> int:
+    """Serve from so many processes, with one more for each device."""
+    from d3.entrypoints.logs import configure_logs
+    from d3.entrypoints.serving import workers
+    from d3.entrypoints.serving.front import application
+    from d3.settings import Settings
+
+    def read() -> Settings:
+        new = replace(Settings.from_environment(), home=settings.home, workers=settings.workers)
+        return _guarded(new, local=listeners.local)
+
+    configure_logs(settings.log_format, settings.log_level, process="main")
+    service = workers.Service(
+        settings=settings,
+        read=read,
+        listeners=listeners,
+        tls=tls,
+        prepare=partial(see_to_keys, local=listeners.local),
+        ready=partial(_say_where, listeners),
+        application=application,
     )
-    url = f"http{'s' if tls else ''}://{f'[{address}]' if ':' in address else address}:{bound}"
-    err().print(f"D3 listens on {url} (open it in a browser; API reference: {url}/schema)")
-    # When uvicorn has stopped it raises the signal that stopped it once more: all is done by then.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
-    sys.setswitchinterval(SWITCH_SECONDS)
-    server = uvicorn.Server(config)
-    server.run(sockets=[listener])
-    if server.force_exit or not application.d3.stop():
-        # Beside a forward pass an ordinary end would be an abort.
-        logging.shutdown()
-        os._exit(_FORCED if server.force_exit else 0)
-    return 0
+    return workers.serve(service, count)
+
+
+def _guarded(settings: Settings, *, local: bool) -> Settings:
+    """The settings, with keys required where others can reach the service.
+
+    Raises:
+        SecretWeak: others can, and everybody knows the secret.
+    """
+    if local:
+        return settings
+    check_secret(settings.secret_key)
+    return settings if settings.auth == "off" else replace(settings, auth="required")
+
+
+def _say_where(listeners: Listeners) -> None:
+    url = listeners.address
+    about = f" (open it in a browser; API reference: {url}/schema)" if not listeners.files else ""
+    err().print(f"D3 listens on {url}{about}")
 
 
 def check_secret(secret: str | None) -> None:
@@ -163,36 +216,3 @@ def see_to_keys(container: Container, *, local: bool) -> None:
     # A log is kept and shipped around; a terminal is only looked at.
     shown = f", shown only now: {made.key}" if sys.stderr.isatty() else "."
     complain(f"{secrets.key_file} holds the first API key{shown}", "note")
-
-
-def _tls(cert: Path | None, key: Path | None) -> tuple[Path, Path] | None:
-    if cert is None and key is None:
-        return None
-    try:
-        if cert is None or key is None:
-            raise FileNotFoundError(0, "one of the files is missing")
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, lambda: b"")
-    except OSError as error:
-        raise SettingsInvalid(
-            f"The certificate and its key cannot be used ({error.strerror or 'not PEM files'}).",
-            "Set --tls-cert and --tls-key to PEM files that belong together and have no password.",
-        ) from error
-    return cert, key
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(2048)
-    except OSError as error:
-        raise AddressUnavailable(
-            f"D3 cannot listen on {host}:{port} ({error.strerror or error}).",
-            "Choose another address with --host and --port, or stop the program that uses it.",
-        ) from error
-    listener.set_inheritable(True)
-    return listener

@@ -75,7 +75,11 @@ def create_app(settings: Settings | None = None, **replaced: Any) -> Application
     Raises:
         SettingsInvalid: the environment holds settings that cannot be used.
     """
-    services = new(settings or Settings.from_environment(), **replaced)
+    return application_of(new(settings or Settings.from_environment(), **replaced))
+
+
+def application_of(services: Services) -> Application:
+    """The application that works with these services."""
 
     @asynccontextmanager
     async def running(_: Litestar) -> AsyncIterator[None]:

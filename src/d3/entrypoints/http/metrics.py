@@ -1,9 +1,14 @@
-"""Prometheus metrics of the service and its queue; each application has its own registry."""
+"""Prometheus metrics of the service and its queue.
+
+Each application has its own registry, unless the process shares its metrics with others: see
+:mod:`d3.entrypoints.http.machine_metrics`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import cache, partial
+from typing import Literal
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -17,6 +22,10 @@ from prometheus_client import (
 from d3.domain.errors import D3Error
 from d3.domain.ports.queue import DetectionQueue, Lane, Waiting
 from d3.domain.services.detection import Judged
+from d3.entrypoints.http import machine_metrics
+
+Across = Literal["sum", "min", "max"]
+"""What a gauge of several processes together is."""
 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 _IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -50,7 +59,10 @@ class Metrics:
             ).labels
         )
         self.in_flight = Gauge(
-            "d3_http_requests_in_flight", "Requests being answered.", registry=self._registry
+            "d3_http_requests_in_flight",
+            "Requests being answered.",
+            registry=self._registry,
+            multiprocess_mode="sum",
         )
         self._images = cache(
             Counter(
@@ -101,13 +113,26 @@ class Metrics:
             else:
                 self._images(one.code).inc()
 
-    def watch(self, name: str, about: str, value: Callable[[], float]) -> None:
+    def watch(
+        self, name: str, about: str, value: Callable[[], float], across: Across = "sum"
+    ) -> None:
         """Register a gauge that calls a function for its value."""
-        Gauge(name, about, registry=self._registry).set_function(value)
+        _watch(Gauge(name, about, registry=self._registry, multiprocess_mode=across), value)
 
     def render(self) -> tuple[bytes, str]:
         """The metrics as text, and the text's media type."""
-        return generate_latest(self._registry), CONTENT_TYPE_LATEST
+        registry = self._registry
+        if (shared := machine_metrics.shared) is not None:
+            shared.refresh()
+            registry = shared.registry
+        return generate_latest(registry), CONTENT_TYPE_LATEST
+
+
+def _watch(gauge: Gauge, value: Callable[[], float]) -> None:
+    if machine_metrics.shared is None:
+        gauge.set_function(value)
+    else:
+        machine_metrics.shared.watch(gauge, value)
 
 
 class QueueMetrics:
@@ -152,10 +177,12 @@ class QueueMetrics:
     def watch(self, queue: Callable[[], DetectionQueue | None]) -> None:
         """Register gauges of what waits in the current queue."""
 
-        def report(name: str, about: str, value: Callable[[Waiting], float]) -> None:
-            gauge = Gauge(name, about, ("lane",), registry=self._registry)
+        def report(
+            name: str, about: str, value: Callable[[Waiting], float], across: Across = "sum"
+        ) -> None:
+            gauge = Gauge(name, about, ("lane",), registry=self._registry, multiprocess_mode=across)
             for lane in Lane:
-                gauge.labels(lane.value).set_function(partial(now, lane, value))
+                _watch(gauge.labels(lane.value), partial(now, lane, value))
 
         def now(lane: Lane, value: Callable[[Waiting], float]) -> float:
             one = queue()
@@ -171,6 +198,7 @@ class QueueMetrics:
             "d3_queue_oldest_seconds",
             "Seconds the oldest image has waited for the device.",
             lambda one: one.oldest_seconds,
+            "max",
         )
 
     def scored(self, images: int, fill: float, seconds: float) -> None:

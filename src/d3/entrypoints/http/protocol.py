@@ -32,14 +32,15 @@ _RETRY_SECONDS = 5
 _TOO_LARGE = f"The headers of the request are larger than {HEAD_BYTES:,} bytes."
 
 
-def limited_http(settings: Settings, most: int | None = None) -> Any:
+def limited_http(settings: Settings, most: int | None = None, late_seconds: float = 0.0) -> Any:
     """The protocol for a server with these settings.
 
     Args:
         settings: hold the limits.
         most: connections at once, if the system allows fewer than the settings.
+        late_seconds: how long a server that stops answers requests that were on their way.
     """
-    return partial(LimitedHttp, connections=Connections(settings, most))
+    return partial(LimitedHttp, connections=Connections(settings, most), late_seconds=late_seconds)
 
 
 class LimitedHttp(HttpToolsProtocol):
@@ -47,13 +48,18 @@ class LimitedHttp(HttpToolsProtocol):
 
     Args:
         connections: counts them.
+        late_seconds: as for :func:`limited_http`.
         arguments: for uvicorn's protocol.
         named: for uvicorn's protocol.
     """
 
-    def __init__(self, *arguments: Any, connections: Connections, **named: Any) -> None:
+    def __init__(
+        self, *arguments: Any, connections: Connections, late_seconds: float = 0.0, **named: Any
+    ) -> None:
         super().__init__(*arguments, **named)
         self._counted = connections
+        self._late_seconds = late_seconds
+        self._stopping = False
         self._in_head = True
         self._ended = False
         self._refused = False
@@ -132,6 +138,8 @@ class LimitedHttp(HttpToolsProtocol):
             self._head_timer.cancel()
             self._head_timer = None
         super().on_headers_complete()
+        if self._stopping and self.cycle is not None:
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         """The next header section may begin."""
@@ -149,7 +157,13 @@ class LimitedHttp(HttpToolsProtocol):
         self._end_in_time()
 
     def shutdown(self) -> None:
-        """The server stops."""
+        """The server stops. What a client sent before it could know is answered still."""
+        if self._late_seconds and not self._stopping:
+            self._stopping = True
+            self.loop.call_later(self._late_seconds, self.shutdown)
+            if self.cycle is not None:
+                self.cycle.keep_alive = False
+            return
         super().shutdown()
         self._end_in_time()
 

@@ -1,4 +1,4 @@
-"""The background job that deletes old rows and records when keys were last used."""
+"""The background jobs that delete old rows and record when keys were last used."""
 
 from __future__ import annotations
 
@@ -18,41 +18,50 @@ _NOTES_SECONDS = 30.0
 _PURGE_SECONDS = 3600.0
 
 
-class RetentionJob:
-    """Deletes old rows and writes the last uses of keys, again and again.
+class KeyUses:
+    """Writes the last uses of keys, again and again.
 
     Args:
-        key_cache: knows which keys were used.
+        key_cache: knows which keys were used in this process.
+    """
+
+    def __init__(self, key_cache: KeyCache) -> None:
+        self._key_cache = key_cache
+
+    def run(self, stopping: threading.Event) -> None:
+        """Run until the event is set. What fails is tried again at the next turn."""
+        while not stopping.is_set():
+            stopping.wait(_NOTES_SECONDS)
+            _attempt("the last uses of keys could not be written", self._key_cache.write_uses)
+
+
+class RetentionJob:
+    """Deletes old rows, again and again.
+
+    Args:
         history: rows are deleted here.
         clock: tells the time.
         settings: hold how long rows are kept.
     """
 
-    def __init__(
-        self, key_cache: KeyCache, history: History, clock: Clock, settings: Settings
-    ) -> None:
-        self._key_cache = key_cache
+    def __init__(self, history: History, clock: Clock, settings: Settings) -> None:
         self._history = history
         self._clock = clock
         self._settings = settings
 
     def run(self, stopping: threading.Event) -> None:
         """Run until the event is set. What fails is tried again at the next turn."""
-        purged_at = -_PURGE_SECONDS
         while not stopping.is_set():
-            if self._clock.monotonic() - purged_at >= _PURGE_SECONDS:
-                purged_at = self._clock.monotonic()
-                self.purge()
-            stopping.wait(_NOTES_SECONDS)
-            self._try(self._key_cache.write_uses)
+            self.purge()
+            stopping.wait(_PURGE_SECONDS)
 
     def purge(self) -> None:
         """Delete expired idempotency keys and rows older than the settings allow."""
         settings = self._settings
-        self._try(self._purge_keys)
+        self._attempt(self._purge_keys)
         results, records = map(self._before, (settings.history_days, settings.request_log_days))
         if results is not None or records is not None:
-            self._try(lambda: self._history.forget(results, records))
+            self._attempt(lambda: self._history.forget(results, records))
 
     def _purge_keys(self) -> None:
         with self._history.transaction() as transaction:
@@ -62,10 +71,14 @@ class RetentionJob:
         return self._clock.now() - timedelta(days=days) if days else None
 
     @staticmethod
-    def _try(work: Callable[[], object]) -> None:
-        try:
-            work()
-        except D3Error as error:
-            _LOG.warning("old results and records could not be deleted: %s", error)
-        except Exception:  # noqa: BLE001  the thread has other work
-            _LOG.exception("old results and records could not be deleted")
+    def _attempt(work: Callable[[], object]) -> None:
+        _attempt("old results and records could not be deleted", work)
+
+
+def _attempt(failed: str, work: Callable[[], object]) -> None:
+    try:
+        work()
+    except D3Error as error:
+        _LOG.warning("%s: %s", failed, error)
+    except Exception:  # noqa: BLE001  the thread has other work
+        _LOG.exception("%s", failed)

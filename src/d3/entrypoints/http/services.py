@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 from litestar.di import NamedDependency
@@ -18,9 +18,13 @@ from d3.domain.errors import D3Error, LinksOff, Overloaded
 from d3.domain.models import PUBLISHED, STARTER
 from d3.domain.ports.images import LinkedImage
 from d3.entrypoints.http.authentication import Authenticator
+from d3.entrypoints.http.background import (
+    Background,
+    LocalBackground,
+    RemoteBackground,
+    key_uses,
+)
 from d3.entrypoints.http.metrics import Metrics, QueueMetrics
-from d3.entrypoints.http.retention import RetentionJob
-from d3.entrypoints.http.scan_supervisor import ScanSupervisor
 from d3.settings import Settings
 
 T = TypeVar("T")
@@ -28,25 +32,11 @@ P = ParamSpec("P")
 _LOG = logging.getLogger("d3.http")
 _QUERY_THREADS = 8
 _SLOW_THREADS = 4
-_JOB_SECONDS = 5.0
 _CHECK_SECONDS = 1.0
 _ANSWER_SECONDS = 3.0
 _PASS_SECONDS = 120.0
 _FETCHES, _FETCHES_WAITING = 4, 8
 _PULL_HINT = f"`d3 models pull {PUBLISHED}` downloads the published detector."
-
-
-@dataclass(frozen=True, slots=True)
-class BackgroundJob:
-    """Work that a service does in a background thread.
-
-    Attributes:
-        run: runs until the event is set.
-        end_seconds: seconds to wait for its end then; None to wait as long as it takes.
-    """
-
-    run: Callable[[threading.Event], None]
-    end_seconds: float | None
 
 
 class Services:
@@ -55,9 +45,10 @@ class Services:
     Args:
         container: makes the parts.
         metrics: what ``/metrics`` shows.
+        background: what is done once for the machine.
     """
 
-    def __init__(self, container: Container, metrics: Metrics) -> None:
+    def __init__(self, container: Container, metrics: Metrics, background: Background) -> None:
         self.settings: Settings = container.settings()
         self.version: str = container.version()
         self.metrics = metrics
@@ -76,8 +67,7 @@ class Services:
         self.explaining = container.explaining()
         self.scans = container.scans()
         self.scan_ledger = container.scan_ledger()
-        self.follower = container.follower()
-        self.scan_supervisor = ScanSupervisor(container.scan_ledger, self.settings)
+        self.background = background
         self.authenticator = Authenticator(
             self.key_cache,
             container.sessions,
@@ -86,22 +76,15 @@ class Services:
             self.settings.rate_failed_keys,
         )
         self._container = container
-        retention = RetentionJob(self.key_cache, self.history, self.clock, self.settings)
-        # In the order in which they are stopped. The follower may be in a download of minutes.
-        self._jobs = [
-            BackgroundJob(self.follower.run, _JOB_SECONDS),
-            BackgroundJob(retention.run, _JOB_SECONDS),
-            BackgroundJob(self.scan_supervisor.run, None),
-        ]
-        self._threads: list[tuple[BackgroundJob, threading.Thread]] = []
+        self._key_uses = key_uses(container)
         self._queries = ThreadPoolExecutor(_QUERY_THREADS, thread_name_prefix="d3-query")
         self._slow_threads = ThreadPoolExecutor(_SLOW_THREADS, thread_name_prefix="d3-chore")
         self._fetchers = ThreadPoolExecutor(_FETCHES, thread_name_prefix="d3-fetch")
         self._fetching = 0
         self._storage_check: Future[None] | None = None
         self._storage_checked_at = 0.0
-        self._stopping = threading.Event()
         self.started = False
+        self._stopped = False
         self._ended = False
         self._lock = threading.Lock()
         self._register_gauges(metrics)
@@ -112,6 +95,7 @@ class Services:
             "d3_model_loaded",
             "1 while a model is loaded.",
             lambda: float(self.host.loaded() is not None),
+            "min",
         )
         metrics.watch(
             "d3_history_waiting", "Results waiting to be written.", lambda: self.writer.waiting
@@ -121,22 +105,7 @@ class Services:
             "Records of the request log that were lost.",
             lambda: self.request_log.dropped,
         )
-        metrics.watch(
-            "d3_scan_worker_up",
-            "1 while a separate process works on scans.",
-            lambda: float(self.scan_supervisor.working),
-        )
-        if (cache := self.cache) is not None:
-            metrics.watch(
-                "d3_result_cache_up",
-                "1 while the result cache is available.",
-                lambda: cache.trouble is None,
-            )
-            metrics.watch(
-                "d3_result_cache_failures",
-                "Failed lookups of the result cache.",
-                lambda: cache.failures,
-            )
+        self.background.register_gauges(metrics)
 
     def start(self, ready: Callable[[Container], None] = lambda _: None) -> None:
         """Upgrade the embedded database and load the model. A second call does nothing.
@@ -153,14 +122,10 @@ class Services:
         with self._lock:
             if self.started:
                 return
-            if (backup := self.schema.make_ready()) is not None:
-                _LOG.warning(
-                    "the database was upgraded; the database before the upgrade is saved in %s",
-                    backup,
-                )
+            make_database_ready(self._container)
             ready(self._container)
             try:
-                model = self.host.load()
+                model = self.host.start()
             except D3Error as error:
                 _LOG.error("no model is loaded: %s", error)
             else:
@@ -170,10 +135,8 @@ class Services:
                     _LOG.warning("%s %s", manifest.notice, _PULL_HINT)
                 elif manifest.notice:
                     _LOG.warning("%s", manifest.notice)
-            for job in self._jobs:
-                thread = threading.Thread(target=job.run, args=[self._stopping], daemon=True)
-                thread.start()
-                self._threads.append((job, thread))
+            self.background.start()
+            self._key_uses.start()
             self.started = True
 
     def stop(self) -> bool:
@@ -185,15 +148,14 @@ class Services:
             Whether everything ended in time.
         """
         with self._lock:
-            if not self._stopping.is_set():
-                self._stopping.set()
+            if not self._stopped:
+                self._stopped = True
                 self._ended = self._stop()
             return self._ended
 
     def _stop(self) -> bool:
-        self.scan_supervisor.wake()
-        for job, thread in self._threads:
-            thread.join(job.end_seconds)
+        self.background.stop()
+        self._key_uses.stop()
         self._fetchers.shutdown(cancel_futures=True)
         self._container.decoding().shutdown()
         self._container.decoder().close()
@@ -269,20 +231,43 @@ class Services:
         return None if error is None else error.problem
 
 
+def make_database_ready(container: Container) -> None:
+    """Fill an empty database, upgrade an embedded one.
+
+    Raises:
+        StorageFailed: the database cannot be used.
+    """
+    if (backup := container.schema().make_ready()) is not None:
+        _LOG.warning(
+            "the database was upgraded; the database before the upgrade is saved in %s", backup
+        )
+
+
 D3: TypeAlias = NamedDependency[Services]
 """The type of a handler's parameter ``d3``: the services, injected."""
 
 
-def new(settings: Settings, **replaced: Any) -> Services:
-    """The services for these settings. Tests replace parts of the container."""
+def new(settings: Settings, sockets: Sequence[Path] = (), **replaced: Any) -> Services:
+    """The services for these settings.
+
+    Args:
+        settings: this process's.
+        sockets: of the engine processes that run the model, the main one first; none if this
+            process runs it.
+        replaced: parts of the container to use instead of its own.
+    """
     container = Container(settings=settings)
     container.serving.override(True)
     container.decoder.override(container.untrusted_decoder)
+    container.engine_sockets.override(tuple(sockets))
     metrics = Metrics()
     queue_metrics = QueueMetrics(metrics.registry)
     container.queue_events.override(queue_metrics)
     for name, part in replaced.items():
         getattr(container, name).override(part)
-    services = Services(container, metrics)
+    if sockets:
+        link = container.engine_links()[0]
+        return Services(container, metrics, RemoteBackground(link.call))
+    services = Services(container, metrics, LocalBackground(container))
     queue_metrics.watch(lambda: model.queue if (model := services.host.loaded()) else None)
     return services

@@ -121,7 +121,7 @@ def train_on(  # noqa: PLR0917  its parts, one by one
         device = torch.device("cuda", local if count > 1 else chosen) if on_gpu else None
         network = network.float().to(device or torch.device("cpu"))
         precision = settings.effective_precision
-        if precision == "auto":
+        if precision in {"auto", "fast"}:
             precision = "bf16" if on_gpu else "fp32"
         if precision == "fp16" and not on_gpu:
             warnings.warn(

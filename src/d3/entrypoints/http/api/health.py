@@ -76,17 +76,14 @@ async def readiness(d3: Services) -> Readiness:
     missing = []
     model = d3.host.loaded()
     if model is None:
-        missing.append("model: none is loaded; load one with POST /api/model/load")
+        why = f": {d3.host.trouble}" if d3.host.trouble else ""
+        missing.append(f"model: none is loaded{why}; load one with POST /api/model/load")
     elif trouble := model.queue.trouble:
         missing.append(f"detector: {trouble}")
     if trouble := await d3.storage_trouble():
         missing.append(f"database: {trouble}")
     ready = not missing
-    for part, trouble in {
-        "model store": d3.registry.trouble,
-        "default model": d3.follower.trouble,
-        "result cache": d3.cache.trouble if d3.cache is not None else None,
-    }.items():
+    for part, trouble in (await d3.query(d3.background.troubles)).items():
         if trouble is not None:
             missing.append(f"{part}: {trouble}")
     return Readiness(ready=ready, missing=missing)

@@ -65,7 +65,7 @@ class ScanController(Controller):
         continues that scan.
         """
         scan = await d3.run_slowly(_start, d3, data)
-        d3.scan_supervisor.wake()
+        await d3.query(d3.background.wake_scans)
         return OneScan(scan=scan_item(scan))
 
     @get(

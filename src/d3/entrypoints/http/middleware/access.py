@@ -169,7 +169,7 @@ class AccessMiddleware:
 
     def _address(self, scope: Any, sent: _AccessHeaders) -> str | None:
         peer = _address_of(scope, "client")
-        if not self._proxies or not sent.forwarded or peer is None:
+        if not sent.forwarded or not (self._proxies if peer else _on_unix_socket(scope)):
             return peer
         found = {
             access.client_behind(self._proxies, peer, chain)
@@ -255,6 +255,12 @@ def _access_headers(scope: Any) -> _AccessHeaders:
         elif name in _FORWARDED:
             sent.forwarded.append((name, value))
     return sent
+
+
+def _on_unix_socket(scope: Any) -> bool:
+    """Whether the connection is one; the other end of a broken one is not known either."""
+    server = scope.get("server")
+    return bool(server) and server[1] is None
 
 
 def _address_of(scope: Any, which: str) -> str | None:

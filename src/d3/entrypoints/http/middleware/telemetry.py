@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import re
 import time
@@ -31,6 +32,7 @@ _LOG = logging.getLogger("d3.http")
 _STATE = "telemetry"
 _QUIET = ("/health", "/metrics", "/console/")
 _IDS = random.Random()  # noqa: S311  seeded by the system; ids are names, not secrets
+os.register_at_fork(after_in_child=_IDS.seed)  # else forked processes give the same ids
 _RECORDS_A_SECOND = 10
 _COUNTED_KINDS = 16
 _SECONDS = 1.0

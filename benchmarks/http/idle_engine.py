@@ -1,0 +1,28 @@
+"""An engine process whose detector does nothing."""
+
+import signal
+import sys
+import threading
+
+from idle import NoEngine, OneModel
+
+from d3.container import Container
+from d3.entrypoints.http.machine_metrics import share_metrics
+from d3.entrypoints.serving.control import EngineStart
+from d3.entrypoints.serving.engine import EngineService
+from d3.entrypoints.serving.server import SWITCH_SECONDS
+
+given = EngineStart.receive()
+stopping = threading.Event()
+signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+sys.setswitchinterval(SWITCH_SECONDS)
+share_metrics(given.settings.home / "run" / "metrics")
+container = Container(settings=given.settings)
+container.engine.override(NoEngine())
+container.registry.override(OneModel())
+service = EngineService(container, given.number)
+given.control.answer_in_thread()
+service.start(given.listener)
+given.control.ready()
+stopping.wait()
+service.stop()

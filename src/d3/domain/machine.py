@@ -1,0 +1,39 @@
+"""The processor of this machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+_PAIR = re.compile(r"^([^\t:]+)\s*: (.*)$", re.MULTILINE)
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+_TELLING = ("cpu family", "model", "stepping", "flags", "CPU part", "CPU variant", "Features")
+
+
+@cache
+def processor() -> Mapping[str, str]:
+    """What the system says of the processor: its name, and what tells it from others of the name.
+
+    Virtual machines call many processors the same.
+    """
+    try:
+        first = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")[0]
+    except OSError:
+        first = ""
+    said = dict(_PAIR.findall(first))
+    name = said.get("model name") or platform.processor() or platform.machine()
+    return {"name": name} | {one: said[one] for one in _TELLING if one in said}
+
+
+def available_cores() -> int:
+    """Cores that this process may use, also by the quota of its container."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    with suppress(OSError, ValueError):
+        quota, period = CPU_QUOTA.read_text(encoding="ascii").split()
+        cores = min(cores or 1, int(quota) // int(period))  # "max": no limit, and no number
+    return max(1, cores or 1)

@@ -1,0 +1,181 @@
+"""Work beside the requests: once in every process, or once for a machine."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from d3.container import Container
+from d3.domain.errors import D3Error
+from d3.entrypoints.http.metrics import Metrics
+from d3.entrypoints.http.retention import KeyUses, RetentionJob
+from d3.entrypoints.http.scan_supervisor import ScanSupervisor
+
+_JOB_SECONDS = 5.0
+
+Troubles = dict[str, str | None]
+"""What is wrong, by the part's name; None where nothing is."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackgroundJob:
+    """Work that is done in a background thread.
+
+    Attributes:
+        run: runs until the event is set.
+        end_seconds: seconds to wait for its end then; None to wait as long as it takes.
+    """
+
+    run: Callable[[threading.Event], None]
+    end_seconds: float | None = _JOB_SECONDS
+
+
+class JobThreads:
+    """Threads of background jobs.
+
+    Args:
+        jobs: in the order in which they are stopped.
+    """
+
+    def __init__(self, jobs: list[BackgroundJob]) -> None:
+        self._jobs = jobs
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Begin all jobs."""
+        for job in self._jobs:
+            thread = threading.Thread(target=job.run, args=[self._stopping], daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self, wake: Callable[[], None] = lambda: None) -> None:
+        """Have them end, and wait for that.
+
+        Args:
+            wake: wakes a job that waits for something else.
+        """
+        self._stopping.set()
+        wake()
+        for job, thread in zip(self._jobs, self._threads, strict=False):
+            thread.join(job.end_seconds)
+
+
+class Background(Protocol):
+    """Once for a machine: the model in use is followed, old rows are deleted, scans are run."""
+
+    def start(self) -> None:
+        """Begin."""
+        ...
+
+    def stop(self) -> None:
+        """End, and wait for that."""
+        ...
+
+    def wake_scans(self) -> None:
+        """Look for scans to do now."""
+        ...
+
+    def register_gauges(self, metrics: Metrics) -> None:
+        """Register the gauges of what is done in this process."""
+        ...
+
+    def troubles(self) -> Troubles:
+        """What is wrong with parts that judging an image does not need."""
+        ...
+
+
+class LocalBackground:
+    """Implements ``Background`` in this process.
+
+    Args:
+        container: makes the parts.
+    """
+
+    def __init__(self, container: Container) -> None:
+        self._follower = container.follower()
+        self._registry = container.registry()
+        self._cache = container.cache()
+        self._scans = ScanSupervisor(container.scan_ledger, container.settings())
+        retention = RetentionJob(container.history(), container.clock(), container.settings())
+        # The follower may be in a download of minutes.
+        self._threads = JobThreads(
+            [
+                BackgroundJob(self._follower.run),
+                BackgroundJob(retention.run),
+                BackgroundJob(self._scans.run, None),
+            ]
+        )
+
+    def start(self) -> None:
+        self._threads.start()
+
+    def stop(self) -> None:
+        self._threads.stop(self._scans.wake)
+
+    def wake_scans(self) -> None:
+        self._scans.wake()
+
+    def register_gauges(self, metrics: Metrics) -> None:
+        metrics.watch(
+            "d3_scan_worker_up",
+            "1 while a separate process works on scans.",
+            lambda: float(self._scans.working),
+        )
+        if (cache := self._cache) is not None:
+            metrics.watch(
+                "d3_result_cache_up",
+                "1 while the result cache is available.",
+                lambda: cache.trouble is None,
+            )
+            metrics.watch(
+                "d3_result_cache_failures",
+                "Failed lookups of the result cache.",
+                lambda: cache.failures,
+            )
+
+    def troubles(self) -> Troubles:
+        return {
+            "model store": self._registry.trouble,
+            "default model": self._follower.trouble,
+            "result cache": self._cache.trouble if self._cache is not None else None,
+        }
+
+
+class RemoteBackground:
+    """Implements ``Background`` for a front: the main engine process does the work.
+
+    Args:
+        call: has this process do something, and gives its answer.
+    """
+
+    def __init__(self, call: Callable[[str], Any]) -> None:
+        self._call = call
+
+    def start(self) -> None:
+        """The engine process has started it."""
+
+    def stop(self) -> None:
+        """The engine process stops it."""
+
+    def register_gauges(self, metrics: Metrics) -> None:
+        """The engine process has them."""
+
+    def wake_scans(self) -> None:
+        try:
+            self._call("wake_scans")
+        except D3Error:
+            return  # it looks for scans when it starts
+
+    def troubles(self) -> Troubles:
+        try:
+            return dict(self._call("troubles"))
+        except D3Error as error:
+            return {"engine": error.problem}
+
+
+def key_uses(container: Container) -> JobThreads:
+    """The job of every process that lets callers in: it writes when keys were last used."""
+    return JobThreads([BackgroundJob(KeyUses(container.key_cache()).run)])

@@ -1,0 +1,91 @@
+"""uvicorn as D3 runs it: its limits, its logs, how it stops."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from d3.entrypoints.http.connections import descriptors_for
+from d3.entrypoints.http.protocol import limited_http
+from d3.settings import Settings
+
+if TYPE_CHECKING:
+    from d3.entrypoints.http.app import Application
+
+GRACE_SECONDS = 30
+"""For requests in flight when the service stops."""
+SWITCH_SECONDS = 0.0005
+"""How long a thread may keep the interpreter while others wait for it: a request passes through
+several, and Python's own 5 ms at each add up (benchmarks/serving: an eighth off the p99)."""
+FORCED = 128 + signal.SIGINT
+"""The exit status of a service that was told to stop twice."""
+
+
+class _Server(uvicorn.Server):
+    """Says when it answers."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()
+
+
+def run(
+    application: Application,
+    settings: Settings,
+    listener: socket.socket,
+    tls: tuple[Path, Path] | None,
+    *,
+    ready: Callable[[], None] = lambda: None,
+    late_seconds: float = 0.0,
+) -> int:
+    """Serve until SIGTERM or SIGINT, then stop when all requests in flight are answered.
+
+    A second signal ends this process at once.
+
+    Args:
+        application: its services are started.
+        settings: hold the limits.
+        listener: where clients connect; closed in the end.
+        tls: certificate and key.
+        ready: called on the event loop when the service answers.
+        late_seconds: when stopping, how long to answer requests that were on their way.
+
+    Returns:
+        The exit status.
+    """
+    config = uvicorn.Config(
+        application,
+        http=limited_http(settings, descriptors_for(settings.max_connections), late_seconds),
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # uvicorn would trust every local proxy; the access middleware checks
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        lifespan="on",
+        ssl_certfile=tls and tls[0],
+        ssl_keyfile=tls and tls[1],
+    )
+    # When uvicorn has stopped it raises the signal that stopped it once more: all is done by then.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    sys.setswitchinterval(SWITCH_SECONDS)
+    server = _Server(config, ready)
+    server.run(sockets=[listener])
+    if server.force_exit or not application.d3.stop():
+        # Beside a forward pass an ordinary end would be an abort.
+        logging.shutdown()
+        os._exit(FORCED if server.force_exit else 0)
+    return 0
