@@ -34,7 +34,7 @@ class Detector(Protocol):
 
     @property
     def precision(self) -> str:
-        """Of the encoder: ``"fp32"``, ``"fp16"`` or ``"bf16"``."""
+        """Of the encoder: ``"fp32"``, ``"fp16"``, ``"bf16"`` or ``"int8"``."""
         ...
 
     @property

@@ -98,7 +98,7 @@ def run(settings: Settings, plan: Plan, say: Say = lambda _: None) -> Iterator[F
     engine = container.engine()
     if isinstance(engine, MeasuredEngine) and plan is not QUICK:
         container.timings().keep(stored, [])  # measured once more, on a machine with nothing to do
-    detector: Detector = engine.load(stored)
+    detector: Detector = container.model_engine().load(stored)
     cuda = detector.device != "cpu"
     rates = matmul_rates(detector.device, plan.rounds)
     for precision, rate in rates.items():
