@@ -1,7 +1,8 @@
 """Engines side by side on ViT-L/14 with random weights, on the CPU; see RESULTS.md.
 
     python benchmarks/engine.py prepare          # the weights and what engines make of them, once
-    python benchmarks/engine.py speed --batch 1  # published, plain, ours, OpenVINO, ORT
+    python benchmarks/engine.py int8 --images F  # the int8 form, made with the images in a folder
+    python benchmarks/engine.py speed --batch 1  # published, plain, ours, OpenVINO, ORT, int8
     python benchmarks/engine.py tricks           # what each trick is worth
     python benchmarks/engine.py views            # what more permutations cost
     python benchmarks/engine.py drift            # probabilities against float32 eager
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import subprocess
 import sys
 import time
@@ -33,8 +35,11 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from d3.adapters.filesystem import FilesystemRegistry, FolderCollection
 from d3.adapters.openvino import OpenVinoEngine
+from d3.adapters.openvino.quantizing import QuantizeService
 from d3.adapters.openvino.store import PRECISION_HINTS
+from d3.adapters.pillow import PillowDecoder
 from d3.adapters.torch import TorchEngine
 from d3.domain.images import Pixels
 from d3.domain.models import StoredModel
@@ -56,6 +61,7 @@ from d3.network.checkpoints import load_network
 from d3.network.precision import DTYPES, arithmetics
 
 FOLDER = Path(__file__).parent / ".engine"
+INT8 = FOLDER / "models"
 PICTURE = Path(__file__).parents[1] / "docs" / "engine.svg"
 SPEC = SHAPES["vit-l-14"]
 PUBLISHED = "published procedure, fp32"
@@ -69,6 +75,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     parts: dict[str, Callable[[Any], None]] = {
         "prepare": lambda _: prepare(),
+        "int8": lambda chosen: int8(chosen.images),
         "speed": lambda chosen: speed(chosen.batch, chosen.rounds, chosen.only),
         "tricks": lambda chosen: tricks(chosen.rounds, chosen.only),
         "views": lambda chosen: views(chosen.rounds),
@@ -81,6 +88,7 @@ def main() -> None:
     arguments.add_argument("--batch", type=int, default=1)
     arguments.add_argument("--rounds", type=int, default=5)
     arguments.add_argument("--only", nargs="+", default=[], help="contestants whose name holds one")
+    arguments.add_argument("--images", help="a folder of images for the part int8")
     arguments.add_argument("--clock", choices=CLOCKS, default="wall")
     chosen = arguments.parse_args()
     global clock  # noqa: PLW0603
@@ -109,7 +117,46 @@ def contestants() -> dict[str, Callable[[], Contestant]]:
         makers[f"d3 OpenVINO, {precision}"] = (
             lambda precision=precision: detector("openvino", precision)  # type: ignore[misc]
         )
+    if any(INT8.glob("manifests/*/*.json")):
+        makers["d3 OpenVINO, int8"] = int8_detector
     return makers
+
+
+def int8(images: str) -> None:
+    """Quantize the model as ``d3 models quantize`` does; how long it took, and its memory."""
+    registry = FilesystemRegistry(INT8)
+    stored = model()
+    registry.put(stored.manifest, stored.encoder, stored.head)
+    begun, told = time.monotonic(), [""]
+
+    def tell(stage: str, _done: int, _total: int) -> None:
+        if told[-1] != stage:
+            told.append(stage)
+            print(f"{time.monotonic() - begun:6.0f} s  {stage}", flush=True)
+
+    service = QuantizeService(
+        registry,
+        PillowDecoder(),
+        lambda folder: FolderCollection(Path(folder)),
+        FOLDER / "openvino",
+        tell,
+    )
+    form = service.quantize(stored.manifest.name, images).manifest.int8
+    assert form is not None
+    for one in form.candidates:
+        kept = "kept" if one.name == form.kept else ""
+        print(
+            f"{one.name:28}{1000 * one.seconds:8.0f} ms{one.speedup:7.2f}x  drift "
+            f"{one.mean_drift:.4f}, {one.max_drift:.4f} at most, {one.flips:.1%} flips {kept}"
+        )
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+    print(f"{time.monotonic() - begun:.0f} s, largest child {peak:.2f} GiB")
+
+
+def int8_detector() -> Contestant:
+    stored = FilesystemRegistry(INT8).open("random")
+    loaded = OpenVinoEngine(FOLDER / "openvino", "int8").load(stored)
+    return lambda pixels: loaded.score(pixels, 1)
 
 
 def detector(engine: str, precision: Any, views: int = 1) -> Contestant:

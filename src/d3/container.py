@@ -21,12 +21,13 @@ from typing import TYPE_CHECKING, Any
 
 from dependency_injector import containers, providers
 
-from d3.domain.errors import ImageNotFound, RequestInvalid, SettingsInvalid
+from d3.domain.errors import EngineUnavailable, ImageNotFound, RequestInvalid, SettingsInvalid
 from d3.domain.scans import S3_SCHEME
 from d3.domain.services.accounts import AccountService
 from d3.domain.services.engines import (
     ALLOWED_DRIFT,
     Candidate,
+    Int8Engine,
     MeasuredEngine,
     PreferredEngine,
     worth_preparing,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from d3.adapters.bundles import BundleService
     from d3.adapters.filesystem.secrets import SecretFiles
     from d3.adapters.minio import S3Images, S3Place
+    from d3.adapters.openvino.quantizing import QuantizeService
     from d3.adapters.pillow import Limits
     from d3.adapters.remote import EngineLink, EngineServer
     from d3.adapters.sql import Database, SqlCopier, SqlSchema
@@ -297,6 +299,34 @@ def _version_of(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def _int8_engine(settings: Settings) -> Engine:
+    """The engine of int8 forms.
+
+    Raises:
+        EngineUnavailable: it is not installed, not wanted, or a GPU is used.
+    """
+    if settings.engine == "torch":
+        raise EngineUnavailable("Only OpenVINO can run int8, and D3_ENGINE is torch.")
+    if not _on_cpu(settings):
+        raise EngineUnavailable("Only a CPU can run int8, and D3 uses a GPU.")
+    from d3.adapters.openvino import OpenVinoEngine
+
+    return OpenVinoEngine(settings.cache_folder / "openvino", "int8", settings.batch_size)
+
+
+def _model_engine(settings: Settings, plain: Callable[[], Engine]) -> Engine:
+    """What loads any model: int8 where a model has it, unless a precision was asked for."""
+    if settings.effective_precision in {"fp32", "fp16", "bf16"}:
+        return plain()
+    return Int8Engine(partial(_int8_engine, settings), plain)
+
+
+def _quantizing(settings: Settings, **parts: Any) -> QuantizeService:
+    from d3.adapters.openvino.quantizing import QuantizeService
+
+    return QuantizeService(folder=settings.cache_folder / "openvino", **parts)
 
 
 def _on_cpu(settings: Settings) -> bool:
@@ -627,6 +657,7 @@ class Container(containers.DeclarativeContainer):
     )
     timings = providers.ThreadSafeSingleton(_timings, settings)
     engine = providers.ThreadSafeSingleton(_engine, settings, timings.provider, clock)
+    model_engine = providers.ThreadSafeSingleton(_model_engine, settings, engine.provider)
     serving: providers.Provider[bool] = providers.Object(False)
     queue_events: providers.Provider[QueueEvents | None] = providers.Object(None)
     queue = providers.Factory(
@@ -642,7 +673,7 @@ class Container(containers.DeclarativeContainer):
     local_host = providers.ThreadSafeSingleton(
         LocalModelHost,
         registry=registry,
-        engine=engine.provider,
+        engine=model_engine.provider,
         queue=queue.provider,
         choice=settings.provided.model,
         warm_up=providers.Callable(_warms_up, settings, serving),
@@ -670,6 +701,15 @@ class Container(containers.DeclarativeContainer):
         encode=png,
         pool=decoding,
         clock=clock,
+    )
+    collection = providers.Factory(_collection, settings, decoder)
+    quantizing = providers.ThreadSafeSingleton(
+        _quantizing,
+        settings,
+        registry=registry,
+        decoder=decoder,
+        collection=collection.provider,
+        progress=progress,
     )
     models = providers.ThreadSafeSingleton(
         ModelService,
@@ -704,7 +744,6 @@ class Container(containers.DeclarativeContainer):
     sessions = providers.ThreadSafeSingleton(_sessions, settings, secrets, clock)
     key_cache = providers.ThreadSafeSingleton(KeyCache, accounts=accounts, clock=clock)
     scan_ledger = providers.ThreadSafeSingleton(_scan_ledger, database)
-    collection = providers.Factory(_collection, settings, decoder)
     scans = providers.ThreadSafeSingleton(
         _scans,
         host=host,

@@ -92,8 +92,8 @@ def test_nothing_else_changes(workers: int) -> None:
         } <= set(SHARED)
 
 
-@pytest.mark.parametrize(("cores", "workers"), [(1, 1), (2, 1), (4, 3), (16, 15), (64, 16)])
-def test_auto_leaves_a_core_to_the_engine_of_a_gpu(cores: int, workers: int) -> None:
+@pytest.mark.parametrize(("cores", "workers"), [(1, 1), (2, 1), (4, 2), (16, 8), (64, 16)])
+def test_auto_leaves_cores_to_the_engine_of_a_gpu_and_to_decoders(cores: int, workers: int) -> None:
     assert workers_for(Settings(workers="auto"), cores, gpu=True) == workers
     assert workers <= MOST_AUTOMATIC
 

@@ -1,12 +1,13 @@
 """Bundles: a model in one file, written from a registry and imported into one.
 
-A bundle is a zip archive without compression that holds these three entries and no others.
+A bundle is a zip archive without compression that holds these entries and no others.
 
 ::
 
     manifest.json          first
     encoder.safetensors
     head.safetensors
+    int8.safetensors       where the manifest names it
 """
 
 from __future__ import annotations
@@ -22,19 +23,18 @@ from typing import IO
 
 from d3.adapters.model_files import (
     READABLE,
-    check_model,
+    checked_model,
     decode_manifest,
     encode_manifest,
 )
 from d3.domain.errors import BundleInvalid, ModelDamaged, StorageFailed
 from d3.domain.files import Progress, no_progress, replacing, storage_errors
-from d3.domain.models import StoredModel, with_encoders_notice
+from d3.domain.models import Role, StoredModel, with_encoders_notice
 from d3.domain.ports.models import Checkpoints, ModelRegistry
 from d3.domain.services.copying import Copied, substance, versions_of
 
 _MANIFEST = "manifest.json"
-_ENCODER = "encoder.safetensors"
-_HEAD = "head.safetensors"
+_NEEDED = "must hold exactly a manifest and the files that it names"
 _MANIFEST_BYTES = 16 * 2**20
 _CHUNK = 2**20
 _AGAIN = "Create it again with `d3 models bundle`, or download it again."
@@ -89,7 +89,7 @@ class BundleService:
                 if substance(known) == substance(manifest):
                     return Copied(manifest, known.version, new=False)
             self._check_weights(model, Path(folder), file.name)
-            stored = self._registry.put(manifest, model.encoder, model.head)
+            stored = self._registry.put(manifest, model.encoder, model.head, model.int8)
             return Copied(manifest, stored.version, new=True)
 
     def _check_weights(self, model: StoredModel, folder: Path, called: str) -> None:
@@ -108,17 +108,16 @@ class BundleService:
             )
 
     def _unpacked(self, file: Path, into: Path) -> StoredModel:
-        """Unpack under three fixed names; paths in the archive are ignored."""
+        """Unpack under fixed names; paths in the archive are ignored."""
         with storage_errors(f"{str(file)!r} cannot be unpacked"), _opened(file) as archive:
             entries = _checked_entries(file, archive)
             try:
                 manifest = decode_manifest(archive.read(entries[_MANIFEST]), file.name)
             except ModelDamaged as error:
                 raise _invalid(file, "has an invalid manifest") from error
-            sizes = {
-                _ENCODER: manifest.encoder.size_bytes,
-                _HEAD: manifest.head.size_bytes,
-            }
+            sizes = {_entry(role): one.size_bytes for role, one in manifest.files.items()}
+            if entries.keys() != {_MANIFEST, *sizes}:
+                raise _invalid(file, _NEEDED)
             for name, size in sizes.items():
                 if entries[name].file_size != size:
                     raise _invalid(file, f"holds a different {name} than its manifest says")
@@ -126,18 +125,16 @@ class BundleService:
             for name, size in sizes.items():
                 with archive.open(entries[name]) as entry, (into / name).open("wb") as stream:
                     self._copy(entry, stream, name, size)
-        model = StoredModel(manifest, into / _ENCODER, into / _HEAD)
         try:
-            check_model(model)
+            return checked_model(manifest, {role: into / _entry(role) for role in manifest.files})
         except ModelDamaged as error:
             raise _invalid(file, "does not match the SHA-256 in its manifest") from error
-        return model
 
     def _fill(self, target: Path, model: StoredModel) -> None:
         with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
             archive.writestr(zipfile.ZipInfo(_MANIFEST), encode_manifest(model.manifest))
-            for name, source in ((_ENCODER, model.encoder), (_HEAD, model.head)):
-                size = source.stat().st_size
+            for role, source in model.paths.items():
+                name, size = _entry(role), source.stat().st_size
                 info = zipfile.ZipInfo(name)  # of 1980: the same model, the same bytes
                 info.file_size = size
                 with source.open("rb") as stream, archive.open(info, "w") as entry:
@@ -159,11 +156,15 @@ class BundleService:
             )
 
 
+def _entry(role: Role) -> str:
+    return f"{role}.safetensors"
+
+
 def _checked_entries(file: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """Its three entries: not compressed, and together no larger than the file."""
+    """Its entries: not compressed, and together no larger than the file."""
     entries = {one.filename: one for one in archive.infolist()}
-    if len(archive.infolist()) != len(entries) or entries.keys() != {_MANIFEST, _ENCODER, _HEAD}:
-        raise _invalid(file, "must hold exactly a manifest, an encoder and a head")
+    if len(archive.infolist()) != len(entries) or _MANIFEST not in entries:
+        raise _invalid(file, _NEEDED)
     stored = all(
         one.compress_type == zipfile.ZIP_STORED and one.file_size == one.compress_size
         for one in entries.values()

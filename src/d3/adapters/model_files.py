@@ -7,7 +7,7 @@ A packaged model (the starter) lies in a read-only folder of its own: ``manifest
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,14 @@ import msgspec
 
 from d3.domain.errors import D3Error, ModelDamaged, ModelNotFound, ModelProtected
 from d3.domain.files import put
-from d3.domain.models import Manifest, ModelFile, StoredModel, file_of, with_encoders_notice
+from d3.domain.models import (
+    Manifest,
+    ModelFile,
+    Role,
+    StoredModel,
+    file_of,
+    with_encoders_notice,
+)
 
 READABLE = 0o644
 """Everybody may read models: nothing in them is secret."""
@@ -48,11 +55,8 @@ class PackagedModels:
         """
         for manifest, folder in self._all():
             if manifest.name == name and version in (None, manifest.version):
-                model = StoredModel(
-                    manifest, folder / "encoder.safetensors", folder / "head.safetensors"
-                )
-                check_model(model)
-                return model
+                paths = {role: folder / f"{role}.safetensors" for role in manifest.files}
+                return checked_model(manifest, paths)
         return None
 
     def with_notice(self, manifest: Manifest) -> Manifest:
@@ -171,15 +175,31 @@ def check(path: Path, recorded: ModelFile, subject: str) -> None:
         raise ModelDamaged(f"{subject} {problem}.", REIMPORT)
 
 
-def check_model(model: StoredModel) -> None:
-    """Check that both files of a model are those recorded.
+def checked_model(manifest: Manifest, paths: Mapping[Role, Path]) -> StoredModel:
+    """The model whose files lie at these paths, each of them the one recorded.
 
     Raises:
         ModelDamaged: one is not, or is missing.
     """
-    manifest = model.manifest
-    check(model.encoder, manifest.encoder, f"The encoder of the model {manifest.name!r}")
-    check(model.head, manifest.head, f"The head of the model {manifest.name!r}")
+    for role, file in manifest.files.items():
+        check(paths[role], file, f"The {role} of the model {manifest.name!r}")
+    return StoredModel.at(manifest, paths)
+
+
+def files_to_store(model: StoredModel) -> list[tuple[Role, Path, ModelFile]]:
+    """What a registry takes in of a model, each file with its role and what is recorded of it.
+
+    Raises:
+        ModelDamaged: the manifest lists a file that is not there, or the other way round.
+    """
+    files, paths = model.manifest.files, model.paths
+    if files.keys() != paths.keys():
+        odd = ", ".join(sorted(files.keys() ^ paths.keys()))
+        raise ModelDamaged(
+            f"The files of the model {model.manifest.name!r} do not match its manifest ({odd}).",
+            REIMPORT,
+        )
+    return [(role, paths[role], file) for role, file in files.items()]
 
 
 def put_file(target: Path, content: bytes) -> None:

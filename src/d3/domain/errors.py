@@ -340,6 +340,12 @@ class BundleInvalid(ModelError):
     code = "invalid_bundle"
 
 
+class QuantizationFailed(ModelError):
+    """No int8 form of the model could be made, or none is close enough to fp32."""
+
+    code = "quantization_failed"
+
+
 class SourceUnavailable(D3Error):
     """A download was not found, or its connection broke repeatedly."""
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from d3.domain.errors import ModelNameInvalid
 from d3.domain.scoring import MAX_VIEWS, AbstainBand, Calibration, checked_threshold
 
 Activation = Literal["quick_gelu", "gelu"]
-Role = Literal["encoder", "head"]
+Role = Literal["encoder", "head", "int8"]
 
 STARTER = "starter"
 PUBLISHED = "d3-vit-l14"
@@ -123,6 +123,62 @@ class ModelFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Int8Candidate:
+    """One way to compute an encoder in int8, and how far it was from fp32 on the same images.
+
+    Attributes:
+        name: such as ``"static"``; see :mod:`d3.adapters.openvino.search`.
+        seconds: for one image at a time.
+        speedup: over fp32, with which it took turns: what counts on a busy machine.
+        mean_drift: of a probability, in [0, 1].
+        max_drift: likewise.
+        flips: the share of images whose probability went over to the other side of the threshold,
+            of those outside the abstain band in fp32.
+    """
+
+    name: str
+    seconds: float
+    speedup: float
+    mean_drift: float
+    max_drift: float
+    flips: float
+
+
+@dataclass(frozen=True, slots=True)
+class Int8Form:
+    """An encoder's int8 form, for OpenVINO on a CPU, and what was measured when it was made.
+
+    Attributes:
+        file: the form.
+        group: how many values of an activation share a scale that is found for each image; 0 where
+            none is.
+        kept: the name of the candidate that it is.
+        candidates: that were measured; what was slower than one within the bounds was not.
+        fp32_seconds: for one image at a time.
+        max_mean_drift: the bound that was asked for.
+        max_flips: likewise.
+        learnt: images that scales were learnt from.
+        measured: other images, which the candidates were measured on.
+        images_sha256: one hash over the SHA-256 of all these images.
+        base_sha256: :attr:`Manifest.sha256` of the model without the form.
+        tools: versions of what made it, and the processor that it was measured on.
+    """
+
+    file: ModelFile
+    group: int
+    kept: str
+    candidates: tuple[Int8Candidate, ...]
+    fp32_seconds: float
+    max_mean_drift: float
+    max_flips: float
+    learnt: int
+    measured: int
+    images_sha256: str
+    base_sha256: str
+    tools: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """Everything about a model but its weights.
 
@@ -138,6 +194,7 @@ class Manifest:
         notice: what must be said wherever this model is used; may be empty. It belongs to the
             encoder: see :func:`with_encoders_notice`.
         created_at: ISO 8601 in UTC.
+        int8: a quicker form of the encoder, where the model has one.
     """
 
     name: str
@@ -155,6 +212,7 @@ class Manifest:
     notice: str = ""
     metrics: dict[str, Any] = field(default_factory=dict)
     created_at: str = ""
+    int8: Int8Form | None = None
 
     def __post_init__(self) -> None:
         checked_name(self.name)
@@ -169,20 +227,25 @@ class Manifest:
 
     @property
     def sha256(self) -> str:
-        """One hash over all that decides a logit: both files, the shape, the permutations."""
+        """One hash over all that decides a logit: the files, the shape, the permutations."""
         spec = self.spec
-        decisive = [
+        decisive: list[Any] = [
             self.encoder.sha256,
             self.head.sha256,
             [spec.image_size, spec.patch_size, spec.heads, spec.activation],
             self.permutations,
         ]
+        if self.int8 is not None:
+            decisive += [self.int8.file.sha256, self.int8.group]
         return hashlib.sha256(json.dumps(decisive, separators=(",", ":")).encode()).hexdigest()
 
     @property
     def files(self) -> dict[Role, ModelFile]:
-        """Both files by their role."""
-        return {"encoder": self.encoder, "head": self.head}
+        """Its files by their role."""
+        files: dict[Role, ModelFile] = {"encoder": self.encoder, "head": self.head}
+        if self.int8 is not None:
+            files["int8"] = self.int8.file
+        return files
 
     @property
     def reference(self) -> ModelReference:
@@ -234,11 +297,26 @@ class StoredModel:
     Attributes:
         encoder: safetensors file of the encoder.
         head: safetensors file of the head.
+        int8: safetensors file of the encoder's int8 form; None where the model has none.
     """
 
     manifest: Manifest
     encoder: Path
     head: Path
+    int8: Path | None = None
+
+    @classmethod
+    def at(cls, manifest: Manifest, paths: Mapping[Role, Path]) -> Self:
+        """The model whose files lie at these paths."""
+        return cls(manifest, paths["encoder"], paths["head"], paths.get("int8"))
+
+    @property
+    def paths(self) -> dict[Role, Path]:
+        """Its files by their role."""
+        paths: dict[Role, Path] = {"encoder": self.encoder, "head": self.head}
+        if self.int8 is not None:
+            paths["int8"] = self.int8
+        return paths
 
 
 @dataclass(frozen=True, slots=True)

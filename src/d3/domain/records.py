@@ -104,7 +104,8 @@ class ResultRecord(ImageRecord):
         model_version: likewise.
         model_sha256: likewise.
         engine: what ran it, such as ``"torch"``.
-        precision: ``"fp32"``, ``"fp16"`` or ``"bf16"``; the head always runs in float32.
+        precision: ``"fp32"``, ``"fp16"``, ``"bf16"`` or ``"int8"``; the head always runs in
+            float32.
         calibration_name: where the calibration came from.
         calibration_scale: the logit is multiplied by this before the sigmoid.
         calibration_bias: and this is added.

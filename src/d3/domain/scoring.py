@@ -102,6 +102,11 @@ class Calibration:
         if not (math.isfinite(self.scale) and self.scale > 0 and math.isfinite(self.bias)):
             raise ValueError("a calibration needs a finite positive scale and a finite bias")
 
+    @property
+    def fitted(self) -> bool:
+        """Whether it is more than the identity."""
+        return self != Calibration()
+
     def probability(self, logit: float) -> float:
         """The probability in [0, 1] that the image is generated."""
         return sigmoid(self.scale * logit + self.bias)

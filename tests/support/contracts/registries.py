@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from d3.domain.errors import ModelDamaged, ModelNameInvalid, ModelNotFound, ModelProtected
-from d3.domain.models import DERIVED_NOTICE, Manifest, ModelFile, file_of
+from d3.domain.models import DERIVED_NOTICE, Int8Form, Manifest, ModelFile, file_of
 from d3.domain.ports.models import ModelRegistry
 from d3.testing.models import tiny_manifest
 
@@ -51,12 +51,39 @@ class RegistryFiles:
         return path
 
     def put(
-        self, name: str, encoder: str = "an encoder", head: str = "a head", notice: str = ""
+        self,
+        name: str,
+        encoder: str = "an encoder",
+        head: str = "a head",
+        notice: str = "",
+        int8: str | None = None,
     ) -> Manifest:
-        """Store a model of these two contents."""
+        """Store a model of these two contents, or three."""
         files = self.file(encoder), self.file(head)
         manifest = tiny_manifest(file_of(files[0]), file_of(files[1]), name)
-        return self._registry.put(replace(manifest, notice=notice), *files)
+        manifest = replace(manifest, notice=notice)
+        if int8 is None:
+            return self._registry.put(manifest, *files)
+        form = self.file(int8)
+        return self._registry.put(replace(manifest, int8=int8_form(file_of(form))), *files, form)
+
+
+def int8_form(file: ModelFile) -> Int8Form:
+    """What is known of an int8 form that nobody measured."""
+    return Int8Form(
+        file=file,
+        group=256,
+        kept="static",
+        candidates=(),
+        fp32_seconds=1.0,
+        max_mean_drift=0.01,
+        max_flips=0.01,
+        learnt=0,
+        measured=0,
+        images_sha256="",
+        base_sha256="",
+        tools={},
+    )
 
 
 class ModelRegistryContract:
@@ -220,6 +247,38 @@ class ModelRegistryContract:
         assert registry.open("mine").head.read_text() == "b"
         with pytest.raises(ModelNotFound):
             registry.describe("mine", 1)
+
+    def test_an_int8_form_comes_and_goes_with_its_version(
+        self, registry: ModelRegistry, shelf: RegistryFiles
+    ) -> None:
+        plain, quick = shelf.put("mine"), shelf.put("mine", int8="a form")
+        assert plain.sha256 != quick.sha256
+        model = registry.open("mine")
+        assert model.manifest == registry.verify("mine") == quick
+        assert model.encoder.read_text() == "an encoder"
+        assert model.int8 is not None
+        assert model.int8.read_text() == "a form"
+        assert registry.open("mine", 1).int8 is None
+        shelf.put("mine", int8="another form")
+        registry.delete("mine", 3)
+        assert registry.open("mine").paths == model.paths
+        assert quick.int8 is not None
+        self.tamper(registry, quick.int8.file, b"tamper")
+        with pytest.raises(ModelDamaged, match="int8"):
+            registry.verify("mine")
+        registry.delete("mine", 2)
+        assert registry.open("mine").manifest == plain
+
+    def test_an_int8_form_that_is_not_there_is_not_stored(
+        self, registry: ModelRegistry, shelf: RegistryFiles
+    ) -> None:
+        encoder, head, form = (shelf.file(one) for one in ("an encoder", "a head", "a form"))
+        manifest = tiny_manifest(file_of(encoder), file_of(head), "mine")
+        with pytest.raises(ModelDamaged, match="int8"):
+            registry.put(replace(manifest, int8=int8_form(file_of(form))), encoder, head)
+        with pytest.raises(ModelDamaged, match="int8"):
+            registry.put(manifest, encoder, head, form)
+        assert registry.list() == []
 
     def test_a_shared_encoder_survives_the_removal_of_one_of_two_models(
         self, registry: ModelRegistry, shelf: RegistryFiles

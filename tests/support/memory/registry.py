@@ -12,11 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
+from d3.adapters.model_files import files_to_store
 from d3.domain.errors import ModelDamaged, ModelNotFound, ModelProtected
 from d3.domain.models import (
     Manifest,
     ModelFile,
     ModelSummary,
+    Role,
     StoredModel,
     checked_name,
     with_encoders_notice,
@@ -63,22 +65,24 @@ class MemoryRegistry:
         """The model's files, checked against their SHA-256."""
         with self._lock:
             manifest = self.describe(name, version)
-            paths: dict[str, Path] = {}
+            paths: dict[Role, Path] = {}
             for role, file in manifest.files.items():
                 content = self._contents.get(file.sha256, b"")
                 _check(content, file, f"The {role} of the model {name!r}")
                 paths[role] = self._place() / f"{file.sha256}.safetensors"
                 paths[role].write_bytes(content)
-            return StoredModel(manifest, paths["encoder"], paths["head"])
+            return StoredModel.at(manifest, paths)
 
     def verify(self, name: str, version: int | None = None) -> Manifest:
         """Compare the files' SHA-256."""
         return self.open(name, version).manifest
 
-    def put(self, manifest: Manifest, encoder: Path, head: Path) -> Manifest:
+    def put(
+        self, manifest: Manifest, encoder: Path, head: Path, int8: Path | None = None
+    ) -> Manifest:
         """Store a model as the next version of its name."""
         contents: dict[str, bytes] = {}
-        for source, file in ((encoder, manifest.encoder), (head, manifest.head)):
+        for _, source, file in files_to_store(StoredModel(manifest, encoder, head, int8)):
             content = source.read_bytes() if source.is_file() else b""
             _check(content, file, f"The file {source.name!r}")
             contents[file.sha256] = content

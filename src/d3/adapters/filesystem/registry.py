@@ -22,9 +22,10 @@ from d3.adapters.model_files import (
     READABLE,
     PackagedModels,
     check,
-    check_model,
+    checked_model,
     encode_manifest,
     existing,
+    files_to_store,
     matches,
     put_file,
     stored_manifest,
@@ -88,20 +89,20 @@ class FilesystemRegistry:
             if (shipped := self._packaged.open(name, version)) is not None:
                 return shipped
             manifest = self._find(name, version)
-            encoder, head = self._blob_path(manifest.encoder), self._blob_path(manifest.head)
-            model = StoredModel(manifest, encoder, head)
-            check_model(model)
-        return model
+            paths = {role: self._blob_path(file) for role, file in manifest.files.items()}
+            return checked_model(manifest, paths)
 
     def verify(self, name: str, version: int | None = None) -> Manifest:
         return self.open(name, version).manifest
 
-    def put(self, manifest: Manifest, encoder: Path, head: Path) -> Manifest:
+    def put(
+        self, manifest: Manifest, encoder: Path, head: Path, int8: Path | None = None
+    ) -> Manifest:
         name = checked_name(manifest.name)
         self._packaged.protect(name)
         manifest = with_encoders_notice(manifest, (one.manifest for one in self.list()))
         with self._locked():
-            for source, file in ((encoder, manifest.encoder), (head, manifest.head)):
+            for _, source, file in files_to_store(StoredModel(manifest, encoder, head, int8)):
                 self._put_blob(source, file)
             version = max(self._versions(name), default=0) + 1
             stored = with_version(manifest, version)

@@ -73,8 +73,10 @@ class AdoptingRegistry:
         self.describe(name, version)
         return self._registry.verify(name, version)
 
-    def put(self, manifest: Manifest, encoder: Path, head: Path) -> Manifest:
-        return self._registry.put(manifest, encoder, head)
+    def put(
+        self, manifest: Manifest, encoder: Path, head: Path, int8: Path | None = None
+    ) -> Manifest:
+        return self._registry.put(manifest, encoder, head, int8)
 
     def delete(self, name: str, version: int | None = None) -> None:
         """Remove one version or all; after the last one also a bare head of that name."""

@@ -40,6 +40,7 @@ from d3.adapters.model_files import (
     PackagedModels,
     encode_manifest,
     existing,
+    files_to_store,
     not_found,
     stored_manifest,
     versions_to_remove,
@@ -164,9 +165,8 @@ class MinioRegistry:
                 )
         self._opened.append(manifest)
         self._cache.prune(self._cache_bytes, self._needed())
-        return StoredModel(
-            manifest, self._cache.blob(manifest.encoder), self._cache.blob(manifest.head)
-        )
+        paths = {role: self._cache.blob(file) for role, file in manifest.files.items()}
+        return StoredModel.at(manifest, paths)
 
     def verify(self, name: str, version: int | None = None) -> Manifest:
         if (shipped := self._packaged.open(checked_name(name), version)) is not None:
@@ -177,13 +177,16 @@ class MinioRegistry:
             transfers.verify(self._bucket, _blob_key(file), file, what)
         return manifest
 
-    def put(self, manifest: Manifest, encoder: Path, head: Path) -> Manifest:
+    def put(
+        self, manifest: Manifest, encoder: Path, head: Path, int8: Path | None = None
+    ) -> Manifest:
         name = checked_name(manifest.name)
         self._packaged.protect(name)
         manifest = with_encoders_notice(manifest, (one.manifest for one in self.list()))
-        files = {file.sha256 for file in manifest.files.values()}
-        with self._claims.next_version(name, files) as version:
-            self._upload(manifest, encoder, head)
+        model = StoredModel(manifest, encoder, head, int8)
+        hashes = {file.sha256 for _, _, file in files_to_store(model)}
+        with self._claims.next_version(name, hashes) as version:
+            self._upload(model)
             stored = with_version(manifest, version)
             text = encode_manifest(stored)
             self._bucket.write(manifest_key(name, version), text)
@@ -191,7 +194,7 @@ class MinioRegistry:
             # on his list; what he took is put back.
             for file in manifest.files.values():
                 if not transfers.is_there(self._bucket, _blob_key(file), file):
-                    self._upload(manifest, encoder, head)
+                    self._upload(model)
         self._cache.keep(manifest_key(name, version), text)
         return stored
 
@@ -279,12 +282,9 @@ class MinioRegistry:
                 models.append(_find(self._cached_catalog, active, None))
         return {file.sha256 for model in models for file in model.files.values()}
 
-    def _upload(self, manifest: Manifest, encoder: Path, head: Path) -> None:
-        for role, source, file in (
-            ("encoder", encoder, manifest.encoder),
-            ("head", head, manifest.head),
-        ):
-            what = f"{role} of the model {manifest.name!r}"
+    def _upload(self, model: StoredModel) -> None:
+        for role, source, file in files_to_store(model):
+            what = f"{role} of the model {model.manifest.name!r}"
             transfers.upload(
                 self._bucket, _blob_key(file), source, file, what, progress=self._progress
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,11 @@ from safetensors import SafetensorError, safe_open
 
 from d3.adapters.cpu_sizing import encodings_at_once, worthwhile_threads
 from d3.adapters.openvino.export import ENCODER, POSITIONS, WEIGHTS
+from d3.adapters.openvino.form import read_form
 from d3.adapters.openvino.store import PreparedEncoders, compile_options
 from d3.domain.errors import CheckpointInvalid, DeviceOutOfMemory, EngineMissing, EngineUnavailable
 from d3.domain.images import Pixels
+from d3.domain.machine import processor
 from d3.domain.models import StoredModel
 from d3.domain.ports.detector import Logits
 from d3.domain.scoring import checked_views
@@ -79,7 +81,28 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "int8"]
+
+
+class _Encoder(NamedTuple):
+    """An encoder for OpenVINO to compile.
+
+    Attributes:
+        graph: OpenVINO's own, or the file of one.
+        positions: (1 + patches, width).
+        size_bytes: of the weights.
+        group: see :func:`d3.adapters.openvino.store.compile_options`.
+    """
+
+    graph: Any
+    positions: Array
+    size_bytes: int
+    group: int = 0
+
+
+def _read(prepared: Path) -> _Encoder:
+    positions = np.load(prepared / POSITIONS)
+    return _Encoder(prepared / ENCODER, positions, (prepared / WEIGHTS).stat().st_size)
 
 
 class OpenVinoEngine:
@@ -87,7 +110,8 @@ class OpenVinoEngine:
 
     Args:
         folder: where encoders in OpenVINO's form are kept.
-        precision: of the encoder; ``auto``, ``fast`` and ``fp16`` are ``fp32`` here.
+        precision: of the encoder; ``auto``, ``fast`` and ``fp16`` are ``fp32`` here, and ``int8``
+            loads models that have an int8 form, which is prepared already.
         batch_size: images with one view each that share a forward pass at most.
 
     Raises:
@@ -97,7 +121,7 @@ class OpenVinoEngine:
     def __init__(
         self,
         folder: Path,
-        precision: Literal["auto", "fast", "fp32", "fp16", "bf16"] = "auto",
+        precision: Literal["auto", "fast", "fp32", "fp16", "bf16", "int8"] = "auto",
         batch_size: int = 32,
     ) -> None:
         try:
@@ -122,30 +146,23 @@ class OpenVinoEngine:
         """
         spec = model.manifest.spec
         head = NumpyHead(model.head, spec.width)
-        try:
-            capabilities = list(self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
-            processor = str(self._core.get_property("CPU", "FULL_DEVICE_NAME"))
-        except RuntimeError as error:
-            raise EngineUnavailable(
-                "OpenVINO does not support this CPU.", "Set D3_ENGINE=torch."
-            ) from error
-        precision = _choose(self._precision, capabilities)
+        machine = self._machine()
+        precision = _choose(self._precision, machine["can"])
         threads = worthwhile_threads(spec)
-        machine = {"openvino": self._version, "processor": processor, "can": capabilities}
-        prepared = PreparedEncoders(self._folder, machine, _announce_preparation).get(
-            model, precision, threads
-        )
         try:
-            encoder = self._core.compile_model(
-                prepared / ENCODER, "CPU", compile_options(precision, threads)
-            )
+            if precision == "int8":
+                encoder = self._int8_form(model)
+            else:
+                encoder = _read(self._prepare(model, precision, machine))
             detector = OpenVinoDetector(
-                encoder,
+                self._core.compile_model(
+                    encoder.graph, "CPU", compile_options(precision, threads, encoder.group)
+                ),
                 head,
-                _orders(np.load(prepared / POSITIONS), model.manifest.permutations),
+                orders(encoder.positions, model.manifest.permutations),
                 precision,
                 min(2 * self._batch_size, encodings_at_once(spec)),
-                weights_bytes=(prepared / WEIGHTS).stat().st_size + head.size_bytes,
+                weights_bytes=encoder.size_bytes + head.size_bytes,
             )
             # OpenVINO compiles with the first inference: what fails shall fail here.
             detector.warm_up(spec.image_size)
@@ -155,6 +172,44 @@ class OpenVinoEngine:
                 "Set D3_ENGINE=torch to hide this warning.",
             ) from error
         return detector
+
+    def prepared(self, model: StoredModel) -> Path:
+        """The folder of the model's encoder in fp32, prepared for OpenVINO on this machine.
+
+        Raises:
+            EngineUnavailable: OpenVINO cannot prepare it.
+        """
+        return self._prepare(model, "fp32", self._machine())
+
+    def _machine(self) -> dict[str, Any]:
+        """What a prepared encoder depends on beside its weights."""
+        try:
+            capabilities = list(self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+            processor = str(self._core.get_property("CPU", "FULL_DEVICE_NAME"))
+        except RuntimeError as error:
+            raise EngineUnavailable(
+                "OpenVINO does not support this CPU.", "Set D3_ENGINE=torch."
+            ) from error
+        return {"openvino": self._version, "processor": processor, "can": capabilities}
+
+    def _prepare(self, model: StoredModel, precision: str, machine: dict[str, Any]) -> Path:
+        store = PreparedEncoders(self._folder, machine, _announce_preparation)
+        return store.get(model, precision, worthwhile_threads(model.manifest.spec))
+
+    def _int8_form(self, model: StoredModel) -> _Encoder:
+        """The model's int8 form, as its file has it.
+
+        Raises:
+            ValueError: the file holds no sound form of this model's encoder.
+        """
+        known = model.manifest.int8
+        if model.int8 is None or known is None:
+            raise ValueError("it has no int8 form")
+        form, spec = read_form(model.int8), model.manifest.spec
+        if form.positions.shape != (1 + spec.patches, spec.width):
+            raise ValueError("its int8 form is of another encoder")
+        graph = self._core.read_model(form.graph, form.constants)
+        return _Encoder(graph, form.positions, len(form.constants), known.group)
 
 
 class OpenVinoDetector:
@@ -218,9 +273,17 @@ class OpenVinoDetector:
 
 
 def _choose(asked: str, capabilities: list[str]) -> Precision:
-    """The precision asked for if the processor has it, else float32 with a warning."""
+    """The precision asked for if the processor has it, else float32 with a warning.
+
+    Raises:
+        EngineUnavailable: int8 was asked for, which only a model's int8 form can be.
+    """
     if asked in ("auto", "fast", "fp32"):
         return "fp32"
+    if asked == "int8":
+        if not multiplies_int8():
+            raise EngineUnavailable("This CPU has no int8 instructions (VNNI).")
+        return "int8"
     if asked == "bf16" and "BF16" in capabilities:
         return "bf16"
     warnings.warn(
@@ -232,7 +295,13 @@ def _choose(asked: str, capabilities: list[str]) -> Precision:
     return "fp32"
 
 
-def _orders(
+def multiplies_int8() -> bool:
+    """Whether the CPU adds up products of int8 without overflow; elsewhere int8 gains nothing."""
+    flags = processor().get("flags")
+    return flags is None or any(one in flags for one in ("avx512_vnni", "avx_vnni", "amx_int8"))
+
+
+def orders(
     positions: NDArray[np.float32], permutations: tuple[tuple[int, ...], ...]
 ) -> NDArray[np.float32]:
     """Positions (1 + K, 1 + patches, width): the original's, then each shuffle's."""

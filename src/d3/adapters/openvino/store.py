@@ -33,19 +33,21 @@ _SECONDS = 1800
 Facts = dict[str, Any]
 
 
-PRECISION_HINTS = {"fp32": "f32", "bf16": "bf16"}
-"""OpenVINO's names of our precisions."""
+PRECISION_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+"""OpenVINO's names of our precisions; of int8, for what is not quantized."""
 
 
-def compile_options(precision: str, threads: int) -> dict[str, Any]:
+def compile_options(precision: str, threads: int, group: int = 0) -> dict[str, Any]:
     """Options of the CPU device for one caller at a time.
 
     Args:
-        precision: ``"fp32"`` or ``"bf16"``.
+        precision: ``"fp32"``, ``"bf16"`` or ``"int8"``.
         threads: at most; never more than this process may use.
+        group: how many values of an activation share a scale before 8-bit weights; 0 for none.
     """
     return {
         "INFERENCE_PRECISION_HINT": PRECISION_HINTS[precision],
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": group,
         "PERFORMANCE_HINT": "LATENCY",
         "EXECUTION_MODE_HINT": "PERFORMANCE",
         "INFERENCE_NUM_THREADS": min(threads, available_cores()),

@@ -34,7 +34,7 @@ class Detector(Protocol):
 
     @property
     def precision(self) -> str:
-        """Of the encoder: ``"fp32"``, ``"fp16"`` or ``"bf16"``."""
+        """Of the encoder: ``"fp32"``, ``"fp16"``, ``"bf16"`` or ``"int8"``."""
         ...
 
     @property
@@ -70,6 +70,13 @@ class EarlyStarter(Protocol):
 
         Raises:
             DeviceOutOfMemory: the device has no room for this many.
+        """
+        ...
+
+    def settle(self, seconds: float) -> None:
+        """Wait until passes take as long as they will take from then on, at most so many seconds.
+
+        Any thread may wait.
         """
         ...
 

@@ -108,12 +108,14 @@ class ModelRegistry(Protocol):
         """
         ...
 
-    def put(self, manifest: Manifest, encoder: Path, head: Path) -> Manifest:
+    def put(
+        self, manifest: Manifest, encoder: Path, head: Path, int8: Path | None = None
+    ) -> Manifest:
         """Store a model as the next version of its name; its manifest with that version.
 
         Raises:
             ModelProtected: the name belongs to a packaged model.
-            ModelDamaged: a file does not match the manifest.
+            ModelDamaged: a file does not match the manifest, or one is missing.
             StorageFailed: it cannot be written.
         """
         ...

@@ -75,6 +75,33 @@ class PreferredEngine:
         return self._fallback().load(model)
 
 
+class Int8Engine:
+    """Implements ``Engine``: a model's int8 form, where it has one that runs here.
+
+    Args:
+        int8: makes the engine of int8 forms; raises EngineUnavailable where there can be none.
+        plain: makes the engine of all other models.
+    """
+
+    def __init__(self, int8: Callable[[], Engine], plain: Callable[[], Engine]) -> None:
+        self._int8 = int8
+        self._plain = plain
+
+    def load(self, model: StoredModel) -> Detector:
+        """Load the int8 form; without one, or if it cannot run, load the model as any other."""
+        if model.int8 is not None:
+            try:
+                return self._int8().load(model)
+            except EngineUnavailable as error:
+                warnings.warn(
+                    f"{error.problem} D3 uses the model {model.manifest.name!r} without its int8 "
+                    "form, so its scores differ slightly. Set D3_PRECISION to hide this warning.",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+        return self._plain().load(model)
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """An engine with one precision."""

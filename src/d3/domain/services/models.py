@@ -276,6 +276,7 @@ class HeadBinder:
                 notice=derived_notice(donor.manifest),
                 metrics={},
                 created_at=created_at,
+                int8=None,
             )
             return self._registry.put(manifest, donor.encoder, top.path)
 

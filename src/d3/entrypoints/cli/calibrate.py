@@ -165,7 +165,7 @@ def _store(
         notice=derived_notice(manifest),
         created_at="",
     )
-    stored: Manifest = registry.put(changed, model.encoder, model.head)
+    stored: Manifest = registry.put(changed, model.encoder, model.head, model.int8)
     return stored
 
 

@@ -24,8 +24,9 @@ _DEVIATIONS = 4
 def workers_for(settings: Settings, cores: int | None = None, *, gpu: bool | None = None) -> int:
     """How many processes answer HTTP.
 
-    ``auto`` leaves a core to the engine of a GPU. An engine on the processor needs all cores, so
-    there ``auto`` is 1.
+    ``auto`` is half the cores beside a GPU: the engine needs one, and decoding runs in processes of
+    its own (on 16 cores 8 were quicker than 14, see benchmarks/RESULTS.md). An engine on the
+    processor needs all cores, so there ``auto`` is 1.
 
     Args:
         settings: hold the wish.
@@ -40,7 +41,7 @@ def workers_for(settings: Settings, cores: int | None = None, *, gpu: bool | Non
         gpu = any(Path(one).exists() for one in GPU_FILES)
     if not gpu:
         return 1
-    return min(max(1, (cores or available_cores()) - 1), MOST_AUTOMATIC)
+    return min(max(1, (cores or available_cores()) // 2), MOST_AUTOMATIC)
 
 
 def for_front(settings: Settings, workers: int) -> Settings:

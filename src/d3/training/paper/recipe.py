@@ -175,6 +175,7 @@ def train_on(  # noqa: PLR0917  its parts, one by one
             notice=derived_notice(stored.manifest),
             metrics={"validation": state.best.figures, "generators": state.best.generators},
             created_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            int8=None,
         )
         manifest = _stored(container, manifest, stored.encoder, folder / "head.safetensors")
         return Trained(manifest, state.best, state.epoch, extractor.unreadable)
