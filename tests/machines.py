@@ -1,12 +1,12 @@
 """A service of several fronts and an engine, all in this process, joined by the real socket.
 
 ``D3_TEST_WORKERS=2`` runs the tests of the service so, and their requests go to the fronts in
-turns: ``nox -s full``. What needs real processes is in tests/service/test_workers.py.
+turns; ``d3 serve`` has two workers then: ``nox -s full``. What needs real processes all the time is
+in tests/service/test_workers.py.
 """
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,9 +26,7 @@ from d3.entrypoints.serving.front import application
 from d3.entrypoints.serving.listening import listen_at
 from d3.entrypoints.serving.shares import for_engine, for_front
 from d3.settings import Settings
-
-WORKERS = int(os.environ.get("D3_TEST_WORKERS") or 1)
-"""How many fronts a service has."""
+from tests.serving import WORKERS
 
 
 @dataclass(frozen=True)

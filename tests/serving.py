@@ -25,6 +25,8 @@ import uvicorn
 from d3.entrypoints.http.protocol import limited_http
 from d3.settings import Settings
 
+WORKERS = int(os.environ.get("D3_TEST_WORKERS") or 1)
+"""How many fronts a service has; see tests/machines.py."""
 PROBLEM = "application/problem+json"
 AS_D3_SERVES = {"proxy_headers": False, "access_log": False, "ws": "none"}
 PROBLEM_FIELDS = {"success", "error", "code", "type", "title", "status", "detail", "request_id"}
@@ -120,7 +122,7 @@ def clean_environment(**changes: str) -> dict[str, str]:
 
 @contextmanager
 def d3_serve(folder: Path, *arguments: str, **environ: str) -> Iterator[Served]:
-    """Run ``d3 serve`` in a folder; it is killed in the end if it still runs.
+    """Run ``d3 serve`` in a folder, with so many workers; it is killed in the end if it still runs.
 
     Arguments that begin with ``-c`` are the interpreter's own, for a service with a difference.
     """
@@ -131,7 +133,7 @@ def d3_serve(folder: Path, *arguments: str, **environ: str) -> Iterator[Served]:
         process = subprocess.Popen(
             [sys.executable, *command],
             cwd=folder,
-            env=clean_environment(**environ),
+            env=clean_environment(**{"D3_WORKERS": str(WORKERS), **environ}),
             stdout=stream,
             stderr=stream,
         )

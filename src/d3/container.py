@@ -573,13 +573,12 @@ def _cluster(settings: Settings, address: str, *, isolate: bool = False) -> Scan
             "Scanning on a Ray cluster needs an extra package.", "pip install '.[ray]'"
         ) from error
     work = partial(_work_on_scan, replace(settings, isolate_decoding=isolate))
-    shared = not (isinstance(settings.database, Path) or settings.database.startswith("sqlite"))
     return RayCluster(
         address,
         work,
         cores=settings.ray_cores,
         gpus=settings.cuda_device != "cpu",
-        shared=shared,
+        shared=not settings.uses_sqlite,
     )
 
 

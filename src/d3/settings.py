@@ -429,6 +429,11 @@ class Settings:
         return {one.metadata["variable"]: _text(getattr(self, one.name)) for one in fields(self)}
 
     @property
+    def uses_sqlite(self) -> bool:
+        """Whether the history is in a file of this machine, not on a server."""
+        return isinstance(self.database, Path) or self.database.startswith("sqlite")
+
+    @property
     def effective_precision(self) -> Literal["auto", "fast", "fp32", "fp16", "bf16"]:
         """``precision``, or ``fp16`` where only ``USE_FP16`` was set."""
         return "fp16" if self.use_fp16 and self.precision == "auto" else self.precision

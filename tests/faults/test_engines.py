@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import pytest
 
 from d3.container import Container
+from d3.entrypoints.serving.engine import EngineService
+from d3.entrypoints.serving.listening import listen_at
 from tests.homes import Home
 from tests.service.conftest import painted
 from tests.serving import assert_problem, client, d3_serve, is_there, wait_until
@@ -32,25 +36,26 @@ def test_what_an_engine_has_not_answered_its_successor_does(home: Home, tmp_path
         ThreadPoolExecutor(1) as pool,
     ):
         url = served.url()
-        for number in (signal.SIGKILL, signal.SIGTERM, None):
+        for is_noticed in (True, False):
             engine = served.pid("engine-0")
             os.kill(engine, signal.SIGSTOP)
             asked = pool.submit(judged, url)
             time.sleep(0.5)
             assert not asked.done()
-            if number is not None:  # else nobody notices before it misses its pings
-                os.kill(engine, number)
-                os.kill(engine, signal.SIGCONT)
+            if is_noticed:
+                os.kill(engine, signal.SIGKILL)
             assert asked.result().status_code == 200, asked.result().text
             wait_until(lambda: served.pid("engine-0") != engine)  # noqa: B023  used at once
-            again = judged(url)
-            assert again.status_code == 200, again.text
         assert "engine-0 does not answer and is killed" in served.text
         assert served.stop() == 0
     assert "Traceback" not in served.text
 
 
-def test_told_to_stop_fronts_answer_before_the_engine_ends(home: Home, tmp_path: Path) -> None:
+@pytest.mark.parametrize("told", [(), ("engine-0", "front-1", "front-2")])
+def test_told_to_stop_fronts_answer_before_the_engine_ends(
+    home: Home, tmp_path: Path, told: tuple[str, ...]
+) -> None:
+    """The supervisor alone is told, or every process as systemd does."""
     with (
         d3_serve(tmp_path, *WORKERS, **environ_of(home)) as served,
         ThreadPoolExecutor(1) as pool,
@@ -59,7 +64,8 @@ def test_told_to_stop_fronts_answer_before_the_engine_ends(home: Home, tmp_path:
         os.kill(engine, signal.SIGSTOP)
         asked = pool.submit(judged, url)
         time.sleep(0.5)
-        served.process.send_signal(signal.SIGTERM)
+        for pid in (served.process.pid, *map(served.pid, told)):
+            os.kill(pid, signal.SIGTERM)
         time.sleep(0.5)
         assert not asked.done()
         os.kill(engine, signal.SIGCONT)
@@ -127,10 +133,25 @@ def test_a_front_that_dies_with_the_engine_is_back_before_it(home: Home, tmp_pat
         assert served.stop() == 0
 
 
+def test_an_engine_that_ends_leaves_its_socket_and_its_model_to_the_next_one(home: Home) -> None:
+    path = home.path / "engine-0.sock"
+    with listen_at(path, "") as kept:
+        for _ in range(2):
+            service = EngineService(Container(settings=home.settings(model="mine")), 0)
+            service.start(kept.dup())
+            model = service._host.loaded()
+            assert service.stop()
+            assert model is not None
+            assert model.manifest.name == "mine"
+            with socket.socket(socket.AF_UNIX) as waiting:
+                waiting.connect(str(path))
+                kept.accept()[0].close()
+
+
 def test_on_a_unix_socket_callers_need_a_key_and_count_by_their_proxys_word(
     home: Home, tmp_path: Path
 ) -> None:
-    socket = tmp_path / "sockets" / "front-1.sock"
+    path = tmp_path / "sockets" / "front-1.sock"
     environ = environ_of(home, D3_RATE_PER_ADDRESS="1/hour")
     with d3_serve(tmp_path, "--uds", "sockets", **environ) as served:
         assert served.process.wait(60) == 2
@@ -139,8 +160,8 @@ def test_on_a_unix_socket_callers_need_a_key_and_count_by_their_proxys_word(
     key = container.account_service().first_key().key
     container.database().close()
     with d3_serve(tmp_path, "--uds", "sockets", **environ) as served:
-        wait_until(lambda: f"D3 listens on unix:{socket}" in served.text)
-        with httpx.Client(transport=httpx.HTTPTransport(uds=str(socket))) as http:
+        assert served.url() == f"unix:{path}"
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(path))) as http:
             url, sent = "http://localhost/api/model/info", {"X-API-Key": key}
             assert_problem(http.get(url), 401)
             for caller in ("203.0.113.7", "203.0.113.8"):
@@ -148,4 +169,4 @@ def test_on_a_unix_socket_callers_need_a_key_and_count_by_their_proxys_word(
                 assert http.get(url, headers=sent).status_code == 200
                 assert http.get(url, headers=sent).status_code == 429
         assert served.stop() == 0
-    assert not socket.exists()
+    assert not path.exists()

@@ -26,6 +26,7 @@ import trustme
 
 from d3.entrypoints.serving import capacity
 from d3.entrypoints.serving.listening import AddressUnavailable, listen, listen_at, listen_in
+from d3.settings import Settings
 from tests.serving import Served, client, d3_serve, is_there, wait_until
 from tests.support.toys import SERVE
 
@@ -156,10 +157,10 @@ def test_a_killed_front_is_replaced_alone_and_no_connection_is_refused(
 
 def test_a_killed_engine_is_replaced_and_who_asks_it_meanwhile_waits(service: Service) -> None:
     before = {one: service.pid(one) for one in (*FRONTS, "engine-0")}
-    assert service.ask(engine=1)["engine"]["pid"] == before["engine-0"]
+    assert service.ask(engine=0)["engine"]["pid"] == before["engine-0"]
     os.kill(before["engine-0"], signal.SIGKILL)
     wait_until(lambda: service.pid("engine-0") != before["engine-0"])
-    assert service.ask(engine=1)["engine"]["pid"] == service.pid("engine-0")
+    assert service.ask(engine=0)["engine"]["pid"] == service.pid("engine-0")
     assert {one for one in before if service.pid(one) != before[one]} == {"engine-0"}
 
 
@@ -169,7 +170,7 @@ def test_a_process_that_is_stopped_is_replaced(service: Service, name: str) -> N
     os.kill(before, signal.SIGSTOP)
     wait_until(lambda: service.pid(name) != before)
     wait_until(service.answers_with)
-    assert service.ask(engine=1)["engine"]["pid"] == service.pid("engine-0")
+    assert service.ask(engine=0)["engine"]["pid"] == service.pid("engine-0")
     assert f"{name} does not answer and is killed" in service.served.text
 
 
@@ -268,7 +269,7 @@ def test_a_second_service_in_the_home_is_refused_and_told_of_the_first(
         assert second.served.process.wait(60) == 2
     pid = service.served.process.pid
     assert f"Another `d3 serve --workers` (process {pid}) uses" in second.served.text
-    assert service.ask(engine=1)["engine"]["pid"] == service.pid("engine-0")
+    assert service.ask(engine=0)["engine"]["pid"] == service.pid("engine-0")
 
 
 def test_a_port_that_another_service_with_workers_has_is_taken(
@@ -291,7 +292,7 @@ def test_killed_again_and_again_it_is_back_within_a_second(service: Service) -> 
             os.kill(before, signal.SIGKILL)
             begun = time.monotonic()
             wait_until(lambda: service.pid(name) != before)  # noqa: B023  used at once
-            service.ask(engine=1)
+            service.ask(engine=0)
             slowest = max(slowest, time.monotonic() - begun)
     assert not [one for one in load.failures if isinstance(one, httpx.ConnectError)]
     wait_until(service.answers_with)
@@ -302,7 +303,7 @@ def test_sigterm_answers_what_is_in_flight_and_leaves_nothing(tmp_path: Path) ->
     with toys(tmp_path) as service, ThreadPoolExecutor(1) as pool:
         service.served.url()
         pids = [service.pid(name) for name in (*FRONTS, "engine-0")]
-        asked = pool.submit(service.ask, wait=2, engine=1)
+        asked = pool.submit(service.ask, wait=2, engine=0)
         time.sleep(0.5)
         assert service.served.stop() == 0
         assert asked.result()["engine"]["pid"] == pids[-1]
@@ -325,6 +326,16 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
         wait_until(lambda: not any(map(is_there, pids)))
 
 
+def test_it_can_be_stopped_while_an_engine_loads_its_model(tmp_path: Path) -> None:
+    with toys(tmp_path, TOY_ENGINE="loads for ever") as service:
+        wait_until(lambda: "engine-0 is process" in service.served.text, 60)
+        engine = service.pid("engine-0")
+        time.sleep(1)  # else it ends before it begins to load
+        assert service.served.stop() == 0
+        assert not is_there(engine)
+    assert "front-1" not in service.served.text
+
+
 def test_processes_end_with_a_killed_supervisor_and_the_next_one_starts_at_once(
     tmp_path: Path,
 ) -> None:
@@ -333,9 +344,52 @@ def test_processes_end_with_a_killed_supervisor_and_the_next_one_starts_at_once(
         pids = [service.pid(name) for name in (*FRONTS, "engine-0")]
         service.served.stop(signal.SIGKILL)
         with toys(tmp_path) as second:
-            assert second.ask(engine=1)["engine"]["pid"] == second.pid("engine-0")
+            assert second.ask(engine=0)["engine"]["pid"] == second.pid("engine-0")
             wait_until(lambda: not any(map(is_there, pids)))
             assert second.served.stop() == 0
+
+
+def test_each_gpu_has_an_engine_which_is_replaced_alone(tmp_path: Path) -> None:
+    with toys(tmp_path, TOY_GPUS="2") as service:
+        for number in range(2):
+            name = f"engine-{number}"
+            told = service.ask(engine=number)["engine"]
+            assert told == {"pid": service.pid(name), "number": number, "device": number}
+        first, second = service.pid("engine-0"), service.pid("engine-1")
+        os.kill(second, signal.SIGKILL)
+        wait_until(lambda: service.pid("engine-1") != second)
+        assert service.ask(engine=1)["engine"]["pid"] == service.pid("engine-1")
+        assert service.ask(engine=0)["engine"]["pid"] == first
+        assert service.served.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "seen", "devices"),
+    [
+        (Settings(), "3", [0, 1, 2]),
+        (Settings(), "0", [None]),
+        (Settings(), "torch is broken", [None]),
+        (Settings(cuda_device=1), "3", [None]),
+        (Settings(cuda_device="cpu"), "3", [None]),
+        (Settings(engine="openvino"), "3", [None]),
+    ],
+)
+def test_every_gpu_is_used_unless_the_settings_name_a_device(
+    settings: Settings,
+    seen: str,
+    devices: list[int | None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(capacity, "GPU_FILES", (str(tmp_path),))
+    monkeypatch.setattr(capacity, "_COUNT", f"print({seen!r})")
+    assert capacity.devices(settings) == devices
+
+
+def test_without_a_gpu_nobody_asks_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capacity, "GPU_FILES", ("/nonexistent",))
+    monkeypatch.setattr(capacity, "_COUNT", "print(3)")
+    assert capacity.devices(Settings()) == [None]
 
 
 @pytest.mark.parametrize(
@@ -364,7 +418,7 @@ def test_on_unix_sockets_each_front_has_its_own(tmp_path: Path) -> None:
     folder = tmp_path / "sockets"
     anybody = {"D3_AUTH": "off", "D3_INSECURE": "true"}
     with toys(tmp_path, "--uds", str(folder), **anybody) as service:
-        wait_until(lambda: "D3 listens on unix:" in service.served.text)
+        assert service.served.url() == f"unix:{folder}/front-1.sock"
         for name in FRONTS:
             path = folder / f"{name}.sock"
             assert stat.S_IMODE(path.stat().st_mode) == 0o660

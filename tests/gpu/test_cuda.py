@@ -54,7 +54,7 @@ def test_graphs_give_what_eager_gives(model: StoredModel) -> None:
     detector = TorchEngine(0, "fp32", 8).load(model)
     assert detector._graphs is not None
     eager = detector.score(PIXELS, 2)[:, :1]
-    detector._graphs.maker.join(300)
+    detector.settle(300)
     assert detector._graphs.ready == [1, 2, 4, 8]
     assert detector._graphs.trouble() is None
     for count in (1, 2, 3, 5, 8):
@@ -66,7 +66,7 @@ def test_passes_begun_early_give_what_each_gives_alone(model: StoredModel) -> No
     detector = TorchEngine(0, "fp32", 8).load(model)
     assert detector.start(PIXELS[:1], 2) is None
     assert detector._graphs is not None
-    detector._graphs.maker.join(300)
+    detector.settle(300)
     batches = [PIXELS[:count][::step] for count in (8, 5, 8, 3) for step in (1, -1)]
     alone = [detector.score(batch, 1) for batch in batches]
     begun: list[Callable[[], Logits]] = []
@@ -102,7 +102,7 @@ def test_a_compiler_that_fails_is_one_line_and_graphs_without_it(
     monkeypatch.setattr(torch, "compile", refuses)
     detector = TorchEngine(0, "fp32", 2).load(model)
     assert detector._graphs is not None
-    detector._graphs.maker.join(300)
+    detector.settle(300)
     with pytest.warns(RuntimeWarning, match=r"torch.compile failed .*no compiler here"):
         found = detector.score(PIXELS[:2], 1)
     assert np.abs(found - TorchEngine("cpu").load(model).score(PIXELS[:2], 1)).max() < 1e-3

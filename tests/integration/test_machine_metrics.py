@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import random
+import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,9 @@ from d3.domain.ports.queue import Lane
 from d3.entrypoints.http import machine_metrics
 from d3.entrypoints.http.machine_metrics import SharedMetrics
 from d3.entrypoints.http.metrics import Metrics, QueueMetrics
+from d3.entrypoints.serving import engine
+from d3.entrypoints.serving.control import Channel, Control, EngineStart
+from d3.settings import Settings
 
 PROCESS = """
 import sys
@@ -223,3 +228,20 @@ def test_alone_a_process_writes_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     assert values.ValueClass is values.MutexValue
     assert "PROMETHEUS_MULTIPROC_DIR" not in os.environ
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_engine_without_room_for_its_files_says_so_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run").touch()  # where the folder would be
+    supervisors, engines = Channel.pair()
+    given = EngineStart(Settings(home=tmp_path), 0, socket.socket(), Control(engines))
+    monkeypatch.setattr(EngineStart, "receive", lambda: given)
+    for module, name in ((engine, "configure_logs"), (signal, "signal")):
+        monkeypatch.setattr(module, name, lambda *_, **__: None)
+    monkeypatch.setattr(sys, "setswitchinterval", lambda _: None)
+    with given.listener, closing(supervisors), closing(engines):
+        assert engine.main() == 1
+        (message,) = supervisors.received() or []
+    assert message["failed"].startswith("The files for metrics cannot be created (")
+    assert machine_metrics.shared is None

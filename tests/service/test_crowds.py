@@ -215,11 +215,12 @@ def test_metrics_tell_of_queue_batches_and_device(service: Service) -> None:
         assert value(text, 'd3_queue_bytes{lane="bulk"}') >= 3 * 224 * 224 * 3
         service.engine.may_score.set()
         assert bulk.result().status_code == 200
+    decoded = 'd3_stage_seconds_count{stage="decode"}'
+    wait_until(lambda: value(service.metrics(), decoded) == 4)
     text = service.metrics()
     assert value(text, "d3_batch_images_sum") == 4
     assert value(text, "d3_batch_seconds_count") == 2
     assert value(text, "d3_batch_fill_sum") == pytest.approx(4 / 32)
-    assert value(text, 'd3_stage_seconds_count{stage="decode"}') == 4
 
 
 def value(text: str, name: str) -> float:

@@ -139,6 +139,7 @@ class TestPlaces:
             wait_until(lambda: in_flight(service) == 1)
             assert len(readers) == 4
 
+    @pytest.mark.one_process
     def test_what_is_worked_on_holds_one_and_what_is_whole_and_too_much_is_told_so(
         self, start: Callable[..., Service]
     ) -> None:
@@ -248,6 +249,7 @@ class TestConnections:
 class TestMemory:
     """The bodies of all requests have one bound."""
 
+    @pytest.mark.one_process
     def test_bodies_that_would_not_fit_beside_others_are_refused_before_they_are_read(
         self, start: Callable[..., Service]
     ) -> None:

@@ -80,6 +80,7 @@ def test_an_answer_and_its_row_say_what_is_known_of_the_file(service: Service) -
     assert "The file holds two different images." in lines
 
 
+@pytest.mark.one_process
 def test_a_sound_image_whose_decoder_is_killed_is_503_and_one_that_crashes_it_422(
     start: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
 ) -> None:

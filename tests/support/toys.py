@@ -21,13 +21,16 @@ from d3.entrypoints.serving.control import EngineStart
 from d3.settings import Settings
 
 SERVE = """
-import sys
+import os, sys
 import tests.support.toys as toys
 from d3.entrypoints.cli import main
-from d3.entrypoints.serving import children, supervisor
+from d3.entrypoints.serving import children, supervisor, workers
 sys.modules["d3.entrypoints.serving.front"] = toys
 children.ENGINE = ("-m", "tests.support.toys")
 supervisor.PING_SECONDS = 0.2
+workers.ENGINE_SECONDS = 1000
+if "TOY_GPUS" in os.environ:
+    workers.devices = lambda _: list(range(int(os.environ["TOY_GPUS"])))
 main(["serve", "--port", "0", *sys.argv[1:]])
 """
 """The program of such a service, for ``python -c``."""
@@ -62,7 +65,7 @@ class Application:
         time.sleep(float(asked.get("block", 0)))  # noqa: ASYNC251  it is what a stuck loop does
         answer: dict[str, Any] = {"pid": os.getpid(), "model": self._model, **self._born}
         if "engine" in asked:
-            answer["engine"] = await self._ask_engine()
+            answer["engine"] = await self._ask_engine(int(asked["engine"]))
         body = json.dumps(answer).encode()
         start = {"type": "http.response.start", "status": 200}
         await send(start | {"headers": [(b"content-length", str(len(body)).encode())]})
@@ -73,8 +76,8 @@ class Application:
             await receive()
             await send({"type": f"lifespan.{stage}.complete"})
 
-    async def _ask_engine(self) -> Any:
-        reader, writer = await asyncio.open_unix_connection(self._engines[0])
+    async def _ask_engine(self, number: int) -> Any:
+        reader, writer = await asyncio.open_unix_connection(self._engines[number])
         try:
             return json.loads(await reader.readline())
         finally:
@@ -90,13 +93,16 @@ def main() -> None:
     start, wish = EngineStart.receive(), os.environ.get("TOY_ENGINE", "")
     if wish == "dies":
         sys.exit(3)
+    if wish == "loads for ever":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        threading.Event().wait()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     start.control.answer_in_thread()
     if wish == "has no model":
         start.control.failed("No model can be loaded.")
     else:
         start.control.ready()
-    about = {"pid": os.getpid(), "number": start.number, "home": str(start.settings.home)}
+    about = {"pid": os.getpid(), "number": start.number, "device": start.settings.cuda_device}
     while True:
         connection, _ = start.listener.accept()
         with connection:

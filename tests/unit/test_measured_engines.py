@@ -201,6 +201,16 @@ def test_a_small_encoder_is_not_measured(model: StoredModel, timings: TimingFile
     assert rig.loads == ["torch fp32"]
 
 
+def test_what_is_forgotten_is_measured_again(model: StoredModel, timings: TimingFiles) -> None:
+    rig = Rig({"torch fp32": 1.0, "torch bf16": 0.1})
+    engine = rig.engine(timings, allowed=COARSE)
+    engine.load(model)
+    timings.keep(model, [])
+    rig.seconds["torch bf16"] = 2.0
+    assert rig.loaded(engine, model) == "torch fp32"
+    assert rig.loads == ["torch fp32", "torch bf16", "torch fp32"]
+
+
 def test_it_is_said_that_measuring_takes_a_while(
     model: StoredModel, timings: TimingFiles, caplog: pytest.LogCaptureFixture
 ) -> None:

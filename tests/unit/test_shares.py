@@ -30,22 +30,26 @@ SHARED = (
 
 @given(WORKERS, st.lists(BOUNDS, min_size=len(SHARED), max_size=len(SHARED)))
 def test_a_share_is_never_nothing_and_never_more_than_all(workers: int, bounds: list[int]) -> None:
-    whole = Settings(**dict(zip(SHARED, bounds, strict=True)))
+    whole = Settings(postgres_host="db", **dict(zip(SHARED, bounds, strict=True)))
     front = for_front(whole, workers)
     for name in SHARED:
         assert 1 <= getattr(front, name) <= getattr(whole, name)
 
 
 @given(WORKERS, BOUNDS)
-def test_database_connections_of_all_processes_stay_within_the_bound_or_two_each(
+def test_database_connections_of_all_processes_stay_within_the_bound_or_three_each(
     workers: int, bound: int
 ) -> None:
-    whole = Settings(database_pool_size=bound)
+    whole = Settings(database_pool_size=bound, postgres_host="db")
     together = (
         workers * for_front(whole, workers).database_pool_size
         + for_engine(whole).database_pool_size
     )
-    assert together <= max(bound, 2 * (workers + 1))
+    assert together <= max(bound, 3 * workers + 2)
+
+
+def test_connections_to_sqlite_are_not_divided_since_no_server_counts_them() -> None:
+    assert for_front(Settings(), 4).database_pool_size == Settings().database_pool_size
 
 
 @given(WORKERS, BOUNDS)
@@ -88,8 +92,8 @@ def test_nothing_else_changes(workers: int) -> None:
         } <= set(SHARED)
 
 
-@pytest.mark.parametrize(("cores", "workers"), [(1, 1), (2, 1), (4, 3), (16, 15), (64, 16)])
-def test_auto_leaves_a_core_to_the_engine_of_a_gpu(cores: int, workers: int) -> None:
+@pytest.mark.parametrize(("cores", "workers"), [(1, 1), (2, 1), (4, 2), (16, 8), (64, 16)])
+def test_auto_leaves_cores_to_the_engine_of_a_gpu_and_to_decoders(cores: int, workers: int) -> None:
     assert workers_for(Settings(workers="auto"), cores, gpu=True) == workers
     assert workers <= MOST_AUTOMATIC
 

@@ -52,6 +52,9 @@ class Pipelined(FakeDetector):
 
         return wait
 
+    def settle(self, seconds: float) -> None:
+        """It is as quick as it will be."""
+
     @staticmethod
     def _check(pixels: Pixels) -> None:
         if (pixels.reshape(len(pixels), -1).mean(axis=1) == 0).any():
@@ -124,3 +127,29 @@ def test_little_work_is_not_begun_early(queue: ThreadedQueue, detector: Pipeline
     for level in range(1, 10):
         assert queue.submit(image(level), 1).result(SECONDS).logits[0, 0] == expected(level)
     assert detector.most == 1
+
+
+class Settling(FakeDetector):
+    """Takes a while until it is quick.
+
+    Attributes:
+        settled: passes before it was.
+    """
+
+    settled: int | None = None
+
+    def start(self, pixels: Pixels, views: int) -> Callable[[], Logits] | None:
+        return None
+
+    def settle(self, seconds: float) -> None:
+        assert seconds > 0
+        self.settled = len(self.batches)
+
+
+def test_a_detector_is_timed_when_it_is_as_quick_as_it_will_be() -> None:
+    detector = Settling()
+    queue = ThreadedQueue(detector, SystemClock(), Bounds(batch_size=4))
+    queue.warm_up(8)
+    queue.close()
+    assert detector.settled == 1
+    assert detector.batches == [1, 1, 2, 4]

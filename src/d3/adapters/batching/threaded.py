@@ -41,6 +41,7 @@ from d3.domain.ports.queue import Delay, Lane, QueueEvents, Scored, Waiting
 _LOG = logging.getLogger(__name__)
 _PROBE_SECONDS = 5.0
 _WARM_UP_SECONDS = 2.0
+_SETTLE_SECONDS = 60.0
 _LONGEST_PAUSE = 30.0
 
 _open: weakref.WeakSet[ThreadedQueue] = weakref.WeakSet()
@@ -163,9 +164,15 @@ class ThreadedQueue:
         return self.reserve(len(pixels), pixels.nbytes, views, lane, deadline).submit(pixels)
 
     def warm_up(self, image_size: int) -> None:
-        """Time passes of 1, 1, 2, 4 ... black images, for a second or two."""
+        """Time passes of 1, 1, 2, 4 ... black images, for a second or two.
+
+        Whoever asked meanwhile would wait for long: what is made for the passes takes the
+        interpreter from those who serve.
+        """
         black = np.zeros((self._bounds.batch_size, image_size, image_size, 3), np.uint8)
         self.submit(black[:1], 1).result()
+        if isinstance(self._detector, EarlyStarter):
+            self._detector.settle(_SETTLE_SECONDS)
         with self._changed:
             self._policy.forget_costs()  # the first pass also compiles and allocates memory
         images, spent = 1, 0.0

@@ -98,10 +98,10 @@ class Seat:
         return state.interactive if lane is Lane.INTERACTIVE else state.bulk
 
     def waiting(self, lane: Lane) -> tuple[int, int]:
-        """Images that wait and their memory: others' as last told, one's own exactly."""
+        """Images that wait and their memory: others' as last told, one's own up to now."""
         load, mine = self.load(lane), self.mine[lane]
-        images = max(0, load.images - load.own_images) + mine.images
-        return images, max(0, load.size_bytes - load.own_bytes) + mine.size_bytes
+        images = max(0, load.images - load.own_images + mine.images)
+        return images, max(0, load.size_bytes - load.own_bytes + mine.size_bytes)
 
     def seconds(self, lane: Lane, encodings: int) -> float:
         """Estimated seconds until so many encodings more would be done."""

@@ -149,6 +149,10 @@ class TorchDetector:
             return None
         return self._graphed(pixels)
 
+    def settle(self, seconds: float) -> None:
+        if self._graphs is not None:
+            self._graphs.maker.join(seconds)
+
     def _graphed(self, pixels: Pixels) -> Callable[[], Logits] | None:
         """A forward pass with graphs, begun; None where they are not there."""
         if self._graphs is None:

@@ -73,6 +73,13 @@ class EarlyStarter(Protocol):
         """
         ...
 
+    def settle(self, seconds: float) -> None:
+        """Wait until passes take as long as they will take from then on, at most so many seconds.
+
+        Any thread may wait.
+        """
+        ...
+
 
 @runtime_checkable
 class Explainer(Protocol):

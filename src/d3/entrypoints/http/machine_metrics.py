@@ -148,7 +148,10 @@ def _prepare(file: Path, size: int) -> None:
     if not file.exists():
         made = file.with_suffix(".new")
         with made.open("wb") as stream:
-            os.posix_fallocate(stream.fileno(), 0, size)
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(stream.fileno(), 0, size)
+            else:
+                stream.truncate(size)
         made.replace(file)
     elif file.name.startswith("gauge"):
         with file.open("r+b") as stream:

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NoReturn
 
 from d3.entrypoints.serving.control import Channel
@@ -51,7 +51,6 @@ class Child:
     failure: str | None = None
     unanswered: int = 0
     kill_at: float | None = None
-    begun: float = field(default_factory=time.monotonic)
 
     @property
     def settled(self) -> bool:
@@ -105,8 +104,9 @@ def forked(run: Callable[[Channel], int], release: Callable[[], None]) -> Child:
         # Of locks that other threads hold, the copies would be held for ever.
         raise RuntimeError("the supervisor of workers has threads")
     ours, theirs = Channel.pair()
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()  # else both would write it
+    with suppress(OSError):  # whoever read it may have gone
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()  # else both would write it
     # Until the child has its own handlers, a signal to it would count as one to the supervisor.
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:

@@ -14,7 +14,6 @@ import signal
 import socket
 import sys
 import threading
-from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -28,7 +27,7 @@ from d3.entrypoints.http.background import BackgroundJob, JobThreads, LocalBackg
 from d3.entrypoints.http.machine_metrics import share_metrics
 from d3.entrypoints.http.metrics import Metrics, QueueMetrics
 from d3.entrypoints.logs import configure_logs
-from d3.entrypoints.serving.control import EngineStart, end_this_process
+from d3.entrypoints.serving.control import EngineStart
 from d3.entrypoints.serving.server import GRACE_SECONDS, SWITCH_SECONDS
 
 _LOG = logging.getLogger("d3.serving")
@@ -117,25 +116,25 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     sys.setswitchinterval(SWITCH_SECONDS)
-    share_metrics(settings.home / "run" / "metrics")
-    service = EngineService(Container(settings=settings), given.number)
+    try:
+        share_metrics(settings.home / "run" / "metrics")
+        service = EngineService(Container(settings=settings), given.number)
+    except D3Error as error:
+        given.control.failed(str(error))
+        return 1
     # A long load or forward pass is no reason to be killed: only a process that cannot run threads
     # is stuck.
-    given.control.answer_in_thread(ended=partial(_end_after_fronts, service))
+    given.control.answer_in_thread()
     service.start(given.listener)
     given.control.ready()
     while not stopping.wait(_LOOK_SECONDS):
         pass  # a signal that another thread took does not wake this one, which acts on it
+    # The fronts may have been told to end at the same moment, by systemd or a dead supervisor.
+    service.wait_for_fronts()
     ended = service.stop()
     logging.shutdown()
     # Beside a forward pass an ordinary end would be an abort.
     return 0 if ended else os._exit(0)
-
-
-def _end_after_fronts(service: EngineService) -> None:
-    """The supervisor is gone, so the fronts end too; what they have in flight needs this engine."""
-    service.wait_for_fronts()
-    end_this_process()
 
 
 def load(host: LocalModelHost, record: Path) -> None:

@@ -275,7 +275,8 @@ class Supervisor:
         if self._stopping and not any(post in self._fronts for post, _ in self._all()):
             for post in self._engines:
                 for child in post.children():
-                    child.end(post.grace_seconds)
+                    # One that still loads its model has nothing to finish, and may not listen.
+                    child.end(post.grace_seconds if child.settled else 0.0)
         self._watch()
 
     def _promote_successor(self) -> None:

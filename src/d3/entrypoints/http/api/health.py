@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from litestar import Controller, MediaType, Response, get
@@ -63,11 +64,10 @@ class HealthController(Controller):
         responses=openapi.problems(401, 403, 429),
         summary="Measure",
         media_type=MediaType.TEXT,
-        sync_to_thread=False,
     )
-    def metrics(self, d3: D3) -> Response[Any]:
+    async def metrics(self, d3: D3) -> Response[Any]:
         """Metrics in the Prometheus text format."""
-        content, kind = d3.metrics.render()
+        content, kind = await asyncio.to_thread(d3.metrics.render)
         return Response(content, media_type=kind)
 
 
