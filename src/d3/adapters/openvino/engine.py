@@ -185,12 +185,12 @@ class OpenVinoEngine:
         """What a prepared encoder depends on beside its weights."""
         try:
             capabilities = list(self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
-            processor = str(self._core.get_property("CPU", "FULL_DEVICE_NAME"))
+            name = str(self._core.get_property("CPU", "FULL_DEVICE_NAME"))
         except RuntimeError as error:
             raise EngineUnavailable(
                 "OpenVINO does not support this CPU.", "Set D3_ENGINE=torch."
             ) from error
-        return {"openvino": self._version, "processor": processor, "can": capabilities}
+        return {"openvino": self._version, "processor": name, "can": capabilities}
 
     def _prepare(self, model: StoredModel, precision: str, machine: dict[str, Any]) -> Path:
         store = PreparedEncoders(self._folder, machine, _announce_preparation)

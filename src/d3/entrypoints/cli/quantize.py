@@ -95,6 +95,7 @@ def quantize(
         )
     manifest = done.manifest
     form = manifest.int8
+    assert form is not None
     if as_json:
         from d3.entrypoints.cli.models import described
 
