@@ -116,6 +116,7 @@ class EngineLink:
         self._posted: deque[bytes] = deque()
         self._connections = 0
         self._sending = threading.Lock()
+        self._connection: socket.socket | None = None
         self._socket: socket.socket | None = None
         self._closed = threading.Event()
         self._met = threading.Event()
@@ -247,7 +248,7 @@ class EngineLink:
 
     def _break(self) -> None:
         """End this connection; the link's thread notices."""
-        if (connection := self._socket) is not None:
+        if (connection := self._connection) is not None:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
@@ -273,8 +274,10 @@ class EngineLink:
             self._closed.wait(_RETRY_SECONDS)
 
     def _connect(self) -> socket.socket:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._connection = connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
+            if self._closed.is_set():  # before there was a connection to end
+                raise ConnectionAbortedError("this process ends")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, wire.BUFFER)
             connection.connect(str(self._path))
             payload = wire.encode(self._hello)
