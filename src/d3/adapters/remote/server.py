@@ -308,7 +308,6 @@ class _Front:
             _LOG.exception("%s sent what could not be understood", self._name)
         finally:
             self._server.gone(self)
-            self._connection.close()
             self._has_unsent.put(False)
             for future in list(self._asked.values()):
                 future.cancel()
@@ -457,10 +456,8 @@ class _Front:
 
     def _send_all(self) -> None:
         """Send what there is to send, on a thread of its own: others do not wait for this front."""
-        while self._has_unsent.get():
-            with self._sending:
-                frames, self._unsent, self._awake = self._unsent, bytearray(), False
-            try:
-                self._connection.sendall(frames)
-            except OSError:
-                return  # its thread notices
+        with self._connection as connection, suppress(OSError):  # its other thread notices
+            while self._has_unsent.get():
+                with self._sending:
+                    frames, self._unsent, self._awake = self._unsent, bytearray(), False
+                connection.sendall(frames)
