@@ -31,6 +31,7 @@ LONGEST = [
     *("console/test_pages.py", "console/test_sign_in.py", "service/test_bad_input.py"),
     *("e2e/test_output.py", "e2e/test_bench.py", "integration/test_adoption.py"),
     *("service/test_history.py", "service/test_prototype_environment.py", "e2e/test_readme.py"),
+    *("faults/test_workers.py", "faults/test_engines.py"),
 ]
 """They begin first, so that no worker is left alone with one in the end."""
 

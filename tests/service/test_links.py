@@ -94,6 +94,7 @@ def test_a_link_beside_a_file_means_nothing_where_links_are_off_and_is_refused_w
     assert_problem(off.http.post(PREDICT, files=link("http://example.org/")), 403, "links_off")
 
 
+@pytest.mark.one_process
 def test_links_that_wait_are_few(service: Service, photos: Photos) -> None:
     with ThreadPoolExecutor(9) as pool:
         asked = [pool.submit(service.http.post, PREDICT, files=link(photos.url)) for _ in range(9)]

@@ -11,6 +11,7 @@ import itertools
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -137,7 +138,7 @@ def share_metrics(folder: Path) -> SharedMetrics:
 def _keep_refreshing(metrics: SharedMetrics) -> None:
     while True:
         metrics.refresh()
-        threading.Event().wait(_REFRESH_SECONDS)
+        time.sleep(_REFRESH_SECONDS)
 
 
 def _prepare(file: Path, size: int) -> None:
