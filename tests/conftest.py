@@ -22,6 +22,7 @@ TESTS = Path(__file__).resolve().parent
 PACK = TESTS / "data" / "reference"
 SOURCE = TESTS.parent / "src"
 LONGEST = [
+    "integration/test_quantizing.py",
     *("service/test_scans.py", "service/test_durability.py", "e2e/test_scan.py"),
     *("service/test_access.py", "console/test_check.py", "hostile/test_hostile.py"),
     *("integration/test_checkpoints.py", "contract/test_ports.py", "console/test_manners.py"),

@@ -322,7 +322,7 @@ def _none_kept(found: dict[str, Any], job: Job) -> QuantizationFailed:
         return QuantizationFailed(
             f"No int8 form of this model that is close to fp32 is {job.min_speedup:g} times as "
             f"fast, so nothing was stored. {reached}",
-            "Small models gain little from int8: keep the model as it is.",
+            "Small models gain less from int8: keep the model as it is.",
         )
     return QuantizationFailed(
         f"No int8 form of this model is within a mean drift of {job.max_mean_drift:g} and "
