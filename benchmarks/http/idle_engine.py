@@ -1,7 +1,6 @@
 """An engine process whose detector does nothing."""
 
 import signal
-import sys
 import threading
 
 from idle import NoEngine, OneModel
@@ -10,12 +9,10 @@ from d3.container import Container
 from d3.entrypoints.http.machine_metrics import share_metrics
 from d3.entrypoints.serving.control import EngineStart
 from d3.entrypoints.serving.engine import EngineService
-from d3.entrypoints.serving.server import SWITCH_SECONDS
 
 given = EngineStart.receive()
 stopping = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: stopping.set())
-sys.setswitchinterval(SWITCH_SECONDS)
 share_metrics(given.settings.home / "run" / "metrics")
 container = Container(settings=given.settings)
 container.engine.override(NoEngine())

@@ -49,7 +49,7 @@ def serve(workers: int, port: int) -> int:
         application = application_of(services)
         application.d3.start()
         return server.run(application, settings, listeners.sockets[0], None)
-    children.ENGINE = ("-P", str(HERE / "idle_engine.py"), "")
+    children.ENGINE = ("-u", str(HERE / "idle_engine.py"), "engine")
     return several.serve(
         several.Service(
             settings,

@@ -37,7 +37,6 @@ def d3(port: int) -> None:
     import uvicorn
 
     from d3.entrypoints.http import create_app
-    from d3.entrypoints.serving.server import SWITCH_SECONDS
     from d3.settings import Settings
 
     file = ModelFile("0" * 64, 1)
@@ -68,7 +67,6 @@ def d3(port: int) -> None:
         request_seconds=seconds_allowed(),
     )
     application = create_app(settings, engine=Engine(), registry=OneModel())
-    sys.setswitchinterval(SWITCH_SECONDS)  # as `d3 serve` does
     uvicorn.run(application, port=port, log_level="warning", access_log=False)
 
 

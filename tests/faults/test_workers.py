@@ -262,6 +262,23 @@ def test_sighup_with_settings_that_cannot_be_used_replaces_nothing(service: Serv
     assert service.answering() == before
 
 
+def test_sighup_with_settings_that_no_front_can_start_with_replaces_nothing(
+    service: Service,
+) -> None:
+    dotenv = service.served.log.parent / ".env"
+    dotenv.write_text("D3_MODEL=that-fails\n", encoding="utf-8")
+    fronts, before = list(map(service.pid, FRONTS)), service.answering()
+    service.served.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: "the other fronts are not replaced" in service.served.text)
+    assert "front-1: The front has no room. Make some." in service.served.text
+    dotenv.unlink()
+    assert service.answering() == before
+    os.kill(fronts[1], signal.SIGKILL)  # its successor has the settings of before
+    wait_until(lambda: fronts[1] not in service.answering() and len(service.answering()) == 2)
+    service.served.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: not before & service.answering() and service.answers_with())
+
+
 def test_a_second_service_in_the_home_is_refused_and_told_of_the_first(
     service: Service, tmp_path: Path
 ) -> None:
@@ -408,7 +425,7 @@ def test_fronts_answer_without_an_engine(tmp_path: Path, wish: str, said: str) -
 
 
 def test_a_front_that_cannot_start_ends_the_service_with_its_reason(tmp_path: Path) -> None:
-    with toys(tmp_path, TOY_FRONT="fails") as service:
+    with toys(tmp_path, D3_MODEL="that-fails") as service:
         assert service.served.process.wait(60) == 2
     assert "error: The front has no room. Make some." in service.served.text
     assert "Traceback" not in service.served.text
@@ -432,7 +449,7 @@ def test_a_home_whose_sockets_have_too_long_a_path_is_refused(tmp_path: Path) ->
     with toys(tmp_path, D3_HOME=str(tmp_path / ("long" * 25))) as service:
         assert service.served.process.wait(60) == 2
     assert "is longer than 107 bytes" in service.served.text
-    assert "Set D3_HOME to a folder with a shorter path." in service.served.text
+    assert "Set D3_HOME to another folder, with a short path." in service.served.text
 
 
 def test_more_workers_than_file_descriptors_are_refused(tmp_path: Path) -> None:

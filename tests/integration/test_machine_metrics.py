@@ -239,7 +239,6 @@ def test_an_engine_without_room_for_its_files_says_so_in_a_sentence(
     monkeypatch.setattr(EngineStart, "receive", lambda: given)
     for module, name in ((engine, "configure_logs"), (signal, "signal")):
         monkeypatch.setattr(module, name, lambda *_, **__: None)
-    monkeypatch.setattr(sys, "setswitchinterval", lambda _: None)
     with given.listener, closing(supervisors), closing(engines):
         assert engine.main() == 1
         (message,) = supervisors.received() or []

@@ -397,6 +397,18 @@ def test_a_front_of_another_version_is_told_so(
         pass
 
 
+def test_a_front_ends_while_no_engine_process_answers(place: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as nobody:
+        nobody.bind(str(place))
+        nobody.listen()
+        link = EngineLink(place, "front-1", "1")
+        assert not link.start(0.1)
+        closing = threading.Thread(target=link.close)
+        closing.start()
+        closing.join(SECONDS)
+        assert not closing.is_alive()
+
+
 @pytest.mark.parametrize("sent", [b"GET / HTTP/1.1\r\n\r\n" * 10, b"", struct.pack("<Q", 1) * 9])
 def test_a_stranger_at_the_socket_disturbs_nobody(
     start: Start, join: Join, place: Path, sent: bytes

@@ -39,8 +39,11 @@ main(["serve", "--port", "0", *sys.argv[1:]])
 class Services:
     """What a front starts and stops."""
 
+    def __init__(self, settings: Settings) -> None:
+        self._fails = settings.model == "that-fails"
+
     def start(self) -> None:
-        if os.environ.get("TOY_FRONT") == "fails":
+        if self._fails:
             raise StorageFailed("The front has no room.", "Make some.")
 
     def stop(self) -> bool:
@@ -51,7 +54,7 @@ class Application:
     """Tells which process answers, and does what is asked of it."""
 
     def __init__(self, settings: Settings, engines: list[Path]) -> None:
-        self.d3 = Services()
+        self.d3 = Services(settings)
         self._engines = engines
         self._born = {"threads": threading.active_count(), "torch": "torch" in sys.modules}
         self._model = settings.model

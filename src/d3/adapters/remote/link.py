@@ -11,14 +11,14 @@ import logging
 import socket
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from queue import Empty, SimpleQueue
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -34,6 +34,7 @@ _RETRY_SECONDS = 0.1
 _LONGEST_OUTAGE = 120.0
 _CALL_SECONDS = 2.0
 _CHUNK = 256 * 1024
+_MOST_AT_ONCE = 256
 _LANES = list(Lane)
 
 
@@ -91,6 +92,13 @@ class Asked:
         )
 
 
+class _Live(NamedTuple):
+    """A connection over which an engine process can be asked."""
+
+    number: int
+    socket: socket.socket
+
+
 class EngineLink:
     """A connection to one engine process, made again whenever it breaks.
 
@@ -113,10 +121,10 @@ class EngineLink:
         self._numbers = itertools.count(1)
         self._asked: dict[int, Asked] = {}
         self._calls: dict[int, Future[Any]] = {}
-        self._posted: deque[bytes] = deque()
+        self._outbox: SimpleQueue[bytes | tuple[int, Asked] | None] = SimpleQueue()
         self._connections = 0
-        self._sending = threading.Lock()
-        self._socket: socket.socket | None = None
+        self._connection: socket.socket | None = None
+        self._live: _Live | None = None
         self._closed = threading.Event()
         self._met = threading.Event()
         self._trouble: str | None = "The engine process is being started."
@@ -139,12 +147,14 @@ class EngineLink:
     def start(self, seconds: float) -> bool:
         """Begin; says whether the engine process has answered within these seconds."""
         self._thread.start()
+        threading.Thread(target=self._send_all, name="d3-engine-send", daemon=True).start()
         return self._met.wait(seconds)
 
     def close(self) -> None:
         """End the connection. What is still waited for fails."""
         self._closed.set()
         self._break()
+        self._outbox.put(None)
         if self._thread.is_alive() and not self.is_mine:
             self._thread.join()
         self._connections += 1
@@ -156,12 +166,11 @@ class EngineLink:
         number = next(self._numbers)
         self._asked[number] = asked
         asked.future.add_done_callback(lambda future: self._left(number, future))
-        self._transmit(number, asked)
+        self._outbox.put((number, asked))
 
     def post(self, frame: bytes) -> None:
-        """Send a small frame without ever waiting."""
-        self._posted.append(frame)
-        self._flush()
+        """Send a small frame."""
+        self._outbox.put(frame)
 
     def call(self, method: str, *arguments: Any, seconds: float = _CALL_SECONDS) -> Any:
         """Ask a question and wait for the answer.
@@ -176,7 +185,7 @@ class EngineLink:
         self._calls[number] = answer
         payload = wire.encode(Call(method, list(arguments)))
         try:
-            self._send(wire.ask(Ask.CALL, number=number, length=len(payload)) + payload)
+            self.post(wire.ask(Ask.CALL, number=number, length=len(payload)) + payload)
             return answer.result(seconds)
         except FutureTimeout:
             raise EngineAway(
@@ -197,57 +206,41 @@ class EngineLink:
             if asked.connection != self._connections and self._asked.pop(number, None) is not None
         ]
 
-    def _transmit(self, number: int, asked: Asked) -> None:
-        # A cancelled one may have left already.
-        if number in self._asked:
-            connection = self._send(asked.header(number), wire.raw(asked.pixels))
-            asked.attempts += connection != 0
-            asked.connection = connection
+    def _send_all(self) -> None:
+        """Send what is to be sent, on a thread of its own, and what has gathered at once.
 
-    def _send(self, *parts: bytes | memoryview) -> int:
-        """Send, waiting for room. If the connection breaks, its thread sees to it.
-
-        Returns:
-            The number of the connection; 0 if there is none.
+        Whoever asks never waits, neither for room nor to get the interpreter back.
         """
-        with self._sending:
-            number = 0
-            if self._socket is not None:
-                number = self._connections
-                try:
-                    self._send_posted()
-                    wire.send(self._socket, *parts)
-                except OSError:
-                    self._break()
-        self._flush()
-        return number
-
-    def _flush(self) -> None:
-        """Send small frames where that needs no waiting; whoever sends next sends the others."""
-        while self._posted and self._sending.acquire(blocking=False):
+        while (first := self._outbox.get()) is not None:
+            waiting: list[bytes | tuple[int, Asked] | None] = [first]
+            with suppress(Empty):
+                while len(waiting) < _MOST_AT_ONCE:
+                    waiting.append(self._outbox.get_nowait())
+            if (live := self._live) is None:
+                continue  # images are asked again, and the rest was for a process that has ended
             try:
-                self._send_posted(socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                return
+                wire.send(live.socket, *self._parts(waiting, live.number))
             except OSError:
                 self._break()
-            finally:
-                self._sending.release()
+            if None in waiting:
+                return
 
-    def _send_posted(self, flags: int = 0) -> None:
-        while self._posted:
-            frame = self._posted.popleft()
-            if self._socket is None:
-                continue  # it was for an engine process that has ended
-            try:
-                self._socket.sendmsg([frame], [], flags)
-            except BlockingIOError:
-                self._posted.appendleft(frame)
-                raise
+    def _parts(
+        self, waiting: list[bytes | tuple[int, Asked] | None], connection: int
+    ) -> Iterator[bytes | memoryview]:
+        for one in waiting:
+            if isinstance(one, bytes):
+                yield one
+            elif one is not None and one[0] in self._asked:  # a cancelled one has left
+                number, asked = one
+                asked.attempts += 1
+                asked.connection = connection
+                yield asked.header(number)
+                yield wire.raw(asked.pixels)
 
     def _break(self) -> None:
         """End this connection; the link's thread notices."""
-        if (connection := self._socket) is not None:
+        if (connection := self._connection) is not None:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
@@ -273,8 +266,10 @@ class EngineLink:
             self._closed.wait(_RETRY_SECONDS)
 
     def _connect(self) -> socket.socket:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._connection = connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
+            if self._closed.is_set():  # before there was a connection to end
+                raise ConnectionAbortedError("this process ends")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, wire.BUFFER)
             connection.connect(str(self._path))
             payload = wire.encode(self._hello)
@@ -302,17 +297,15 @@ class EngineLink:
             self._met.set()
             self._closed.wait(1.0)
             return
-        with self._sending:
-            self._posted.clear()
-            self._connections += 1
-            self._socket, self.is_new = connection, True
+        self._connections += 1
+        self.is_new = True
+        self._live = _Live(self._connections, connection)
         try:
             while not self._closed.is_set():
                 for frame in frames.read():
                     self._take(*frame)
         finally:
-            with self._sending:
-                self._socket = None
+            self._live = None
 
     def _take(self, header: tuple[Any, ...], payload: memoryview) -> None:
         kind, known, _, _, number, images, seconds, waited = header

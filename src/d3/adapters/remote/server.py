@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import astuple, dataclass
 from functools import partial
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -254,12 +255,15 @@ class _Front:
         self._state = State()
         self._greeted = False
         self._unsent = bytearray()
+        self._awake = False
+        self._has_unsent: SimpleQueue[bool] = SimpleQueue()
         self._sending = threading.Lock()
         self._counting = threading.Lock()
 
     def start(self) -> None:
-        """Begin to listen, on a thread of its own."""
+        """Begin to listen and to answer, on threads of its own."""
         threading.Thread(target=self._run, name="d3-front", daemon=True).start()
+        threading.Thread(target=self._send_all, name="d3-answer", daemon=True).start()
 
     def close(self) -> None:
         """End the connection; its thread notices."""
@@ -304,7 +308,7 @@ class _Front:
             _LOG.exception("%s sent what could not be understood", self._name)
         finally:
             self._server.gone(self)
-            self._connection.close()
+            self._has_unsent.put(False)
             for future in list(self._asked.values()):
                 future.cancel()
             for _, holding in self._held.values():
@@ -439,33 +443,21 @@ class _Front:
             mine[2] += images * (1 + work.views)
 
     def _send(self, frame: bytes) -> None:
-        """Send without ever waiting: a front that does not read must not stop the others."""
+        """Have it sent, without ever waiting: the answers of a forward pass leave together."""
         with self._sending:
-            if self._unsent:
-                self._unsent += frame
-                if len(self._unsent) > _MOST_UNSENT:
-                    self.close()
+            self._unsent += frame
+            if len(self._unsent) > _MOST_UNSENT:
+                self.close()  # it reads nothing
                 return
-            try:
-                sent = self._connection.send(frame, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                sent = 0
-            except OSError:
-                return  # its thread notices
-            if sent < len(frame):
-                self._unsent += frame[sent:]
-                threading.Thread(target=self._send_rest, name="d3-rest", daemon=True).start()
+            if self._awake:
+                return
+            self._awake = True
+        self._has_unsent.put(True)
 
-    def _send_rest(self) -> None:
-        """Send what a slow front has not read in time."""
-        while True:
-            with self._sending:
-                chunk = bytes(self._unsent[: wire.BUFFER])
-                if not chunk:
-                    return
-            try:
-                self._connection.sendall(chunk)
-            except OSError:
-                return
-            with self._sending:
-                del self._unsent[: len(chunk)]
+    def _send_all(self) -> None:
+        """Send what there is to send, on a thread of its own: others do not wait for this front."""
+        with self._connection as connection, suppress(OSError):  # its other thread notices
+            while self._has_unsent.get():
+                with self._sending:
+                    frames, self._unsent, self._awake = self._unsent, bytearray(), False
+                connection.sendall(frames)

@@ -28,7 +28,7 @@ from d3.entrypoints.http.machine_metrics import share_metrics
 from d3.entrypoints.http.metrics import Metrics, QueueMetrics
 from d3.entrypoints.logs import configure_logs
 from d3.entrypoints.serving.control import EngineStart
-from d3.entrypoints.serving.server import GRACE_SECONDS, SWITCH_SECONDS
+from d3.entrypoints.serving.server import GRACE_SECONDS
 
 _LOG = logging.getLogger("d3.serving")
 _PASS_SECONDS = 120.0
@@ -115,7 +115,6 @@ def main() -> int:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    sys.setswitchinterval(SWITCH_SECONDS)
     try:
         share_metrics(settings.home / "run" / "metrics")
         service = EngineService(Container(settings=settings), given.number)

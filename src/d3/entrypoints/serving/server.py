@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
 
 GRACE_SECONDS = 30
 """For requests in flight when the service stops."""
-SWITCH_SECONDS = 0.0005
-"""How long a thread may keep the interpreter while others wait for it: a request passes through
-several, and Python's own 5 ms at each add up (benchmarks/serving: an eighth off the p99)."""
 FORCED = 128 + signal.SIGINT
 """The exit status of a service that was told to stop twice."""
 
@@ -81,7 +77,6 @@ def run(
     # When uvicorn has stopped it raises the signal that stopped it once more: all is done by then.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
-    sys.setswitchinterval(SWITCH_SECONDS)
     server = _Server(config, ready)
     server.run(sockets=[listener])
     if server.force_exit or not application.d3.stop():

@@ -24,7 +24,7 @@ FRONT_SECONDS = GRACE_SECONDS + 30.0
 """For a front to end."""
 ENGINE_SECONDS = 30.0
 """For an engine to end when no front is left."""
-_LONGEST_PAUSE = 30.0
+_LONGEST_PAUSE = 10.0
 _SIGNALS_READ = 4096
 _LOG = logging.getLogger("d3.serving")
 
@@ -85,6 +85,7 @@ class Supervisor:
         fronts: started when the main engine works, or it is known why it does not.
         ready: called once, when every front works.
         reload: called on SIGHUP, before every front is replaced; a ``D3Error`` leaves them all.
+        undo: called if a new front could not start after that.
     """
 
     def __init__(
@@ -93,11 +94,13 @@ class Supervisor:
         fronts: list[Post],
         ready: Callable[[], None] = lambda: None,
         reload: Callable[[], None] = lambda: None,
+        undo: Callable[[], None] = lambda: None,
     ) -> None:
         self._engines = engines
         self._fronts = fronts
         self._on_ready = ready
         self._reload = reload
+        self._undo = undo
         self._posts = engines
         self._leaving: list[tuple[Post, Child]] = []
         self._to_replace: deque[Post] = deque()
@@ -164,7 +167,7 @@ class Supervisor:
         if self._to_replace and (post := self._to_replace[0]).successor is None:
             post.successor = self._start(post)
             if post.successor is None:
-                self._to_replace.clear()
+                self._replace_no_more()
 
     def _start(self, post: Post) -> Child | None:
         try:
@@ -220,6 +223,11 @@ class Supervisor:
             _LOG.info("the fronts are replaced one by one")
             self._to_replace.extend(self._fronts)
 
+    def _replace_no_more(self) -> None:
+        self._to_replace.clear()
+        self._undo()
+        _LOG.error("the other fronts are not replaced, and new ones have the old settings")
+
     def _reap(self) -> None:
         """Notice which processes have ended; as process 1, also those that lost their parent."""
         while True:
@@ -246,8 +254,8 @@ class Supervisor:
         how = f"signal {-status}" if status < 0 else f"exit status {status}"
         if child is post.successor:
             post.successor = None
-            self._to_replace.clear()
-            _LOG.error("the new %s died (%s), so no front is replaced", post.name, how)
+            _LOG.error("the new %s died (%s)", post.name, how)
+            self._replace_no_more()
             return
         post.child, post.successor = post.successor, None
         if self._stopping:

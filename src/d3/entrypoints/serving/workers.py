@@ -88,7 +88,9 @@ def serve(service: Service, workers: int) -> int:
     places = [run / f"engine-{number}.sock" for number in range(len(engines))]
     opened: list[socket.socket] = []
     try:
-        opened += [listen_at(one, "Set D3_HOME to a folder with a shorter path.") for one in places]
+        opened += [
+            listen_at(one, "Set D3_HOME to another folder, with a short path.") for one in places
+        ]
         _make_ready(settings, service.prepare)
         return _Processes(service, workers, engines, places, opened).run()
     finally:
@@ -111,6 +113,7 @@ class _Processes:
         engine_listeners: list[socket.socket],
     ) -> None:
         self._service = service
+        self._before = service.settings
         self._workers = workers
         self._devices = devices
         self._places = places
@@ -126,6 +129,7 @@ class _Processes:
             ],
             service.ready,
             self._reload,
+            self._undo_reload,
         )
 
     def run(self) -> int:
@@ -138,7 +142,10 @@ class _Processes:
     def _reload(self) -> None:
         settings = self._service.read()
         self._service.tls(settings)
-        self._service.settings = settings
+        self._before, self._service.settings = self._service.settings, settings
+
+    def _undo_reload(self) -> None:
+        self._service.settings = self._before
 
     def _start_engine(self, number: int) -> Child:
         listener, device = self._engine_listeners[number], self._devices[number]
