@@ -18,6 +18,7 @@ import threading
 import time
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -66,8 +67,10 @@ def main() -> None:
     arguments.add_argument("--side", type=int, nargs="+", default=[28, 224])
     chosen = arguments.parse_args()
     clock = SystemClock()
+    registry: Any = OneModel()
+    engine: Any = NoEngine
     host = LocalModelHost(
-        OneModel(), NoEngine, lambda one: ThreadedQueue(one, clock, Bounds()), "nothing"
+        registry, engine, lambda one: ThreadedQueue(one, clock, Bounds()), "nothing"
     )
     host.load()
     server = EngineServer(host, SingleFlight(), CountingLimiter(b""), "1")

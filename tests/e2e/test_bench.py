@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from d3.entrypoints.bench.run import QUICK, _engine
 from d3.entrypoints.bench.service import ServiceFailed, ask_until_known
+from d3.testing.fakes import FakeDetector
+from d3.testing.models import tiny_model
 from tests.e2e.conftest import Run
 
 PARTS = ["machine", "engine", "preprocessing", "http", "end to end"]
@@ -55,6 +58,20 @@ def test_a_known_result_is_asked_for_until_it_is_known() -> None:
         with pytest.raises(ServiceFailed, match="should know"):
             ask_until_known(server.server_port, b"an image")
         server.shutdown()
+
+
+def test_a_model_with_an_int8_form_has_a_row_for_it(tmp_path: Path) -> None:
+    plain, int8 = FakeDetector(), FakeDetector()
+    int8.precision = "int8"
+    model = tiny_model(tmp_path)
+    figures = list(_engine(model, [plain, int8], QUICK, {"fp32": 1e9}, lambda _: None))
+    assert [one.what for one in figures] == [
+        "published procedure, batch 1",
+        "d3 (fake, fp32, cpu), batch 1",
+        "d3 (fake, int8, cpu), batch 1",
+    ]
+    assert "of the machine's" in figures[1].note
+    assert "of the machine's" not in figures[2].note
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -98,19 +99,23 @@ def run(settings: Settings, plan: Plan, say: Say = lambda _: None) -> Iterator[F
     engine = container.engine()
     if isinstance(engine, MeasuredEngine) and plan is not QUICK:
         container.timings().keep(stored, [])  # measured once more, on a machine with nothing to do
-    detector: Detector = container.model_engine().load(stored)
+    detector: Detector = engine.load(stored)
     cuda = detector.device != "cpu"
     rates = matmul_rates(detector.device, plan.rounds)
     for precision, rate in rates.items():
         yield Figure(
             "machine", f"matrix product, {precision}", rate / 1e9, "GFLOP/s", _machine(detector)
         )
-    for one in compared(container.timings(), stored, detector):
-        yield Figure("choice", one.timing.name, 1000 * one.timing.seconds, "ms/image", one.note)
-    yield from _engine(stored, detector, plan, rates, say)
+    for row in compared(container.timings(), stored, detector):
+        yield Figure("choice", row.timing.name, 1000 * row.timing.seconds, "ms/image", row.note)
+    detectors = [detector]
+    if stored.int8 is not None:
+        detectors.append(container.model_engine().load(stored))
+    yield from _engine(stored, detectors, plan, rates, say)
     if (peak := peak_gib()) is not None:
         yield Figure("engine", "peak memory, baseline included", peak, "GiB")
-    detector.close()
+    for one in detectors:
+        one.close()
     image = service.jpeg()
     yield from _preprocessing(
         container, stored, image, plan=plan, threads=settings.decode_threads, say=say
@@ -127,30 +132,33 @@ def _machine(detector: Detector) -> str:
 
 
 def _engine(
-    stored: StoredModel, detector: Detector, plan: Plan, rates: dict[str, float], say: Say
+    stored: StoredModel, detectors: list[Detector], plan: Plan, rates: dict[str, float], say: Say
 ) -> Iterator[Figure]:
     spec = stored.manifest.spec
-    ours = f"{detector.engine}, {detector.precision}, {detector.device}"
-    baseline = published_procedure(stored, detector.device)
+    ours = {f"d3 ({one.engine}, {one.precision}, {one.device})": one for one in detectors}
+    baseline = published_procedure(stored, detectors[0].device)
     for batch in plan.batches:
         pixels = random_pixels(spec, batch)
         contestants: dict[str, Callable[[], object]] = {
             "published procedure": lambda pixels=pixels: baseline(pixels).cpu(),  # type: ignore[misc]
-            "d3": lambda pixels=pixels: detector.score(pixels, 1),  # type: ignore[misc]
         }
+        for name, detector in ours.items():
+            contestants[name] = partial(detector.score, pixels, 1)
         taken = in_turns(contestants, plan.rounds, say)
-        theirs, mine = taken["published procedure"] / batch, taken["d3"] / batch
-        rate = operations(spec) / mine
-        peak = rates.get(detector.precision)  # no int8: torch has no such product
-        share = f", {rate / peak:.0%} of the machine's" if peak else ""
+        theirs = taken["published procedure"] / batch
         yield Figure("engine", f"published procedure, batch {batch}", 1000 * theirs, "ms/image")
-        yield Figure(
-            "engine",
-            f"d3 ({ours}), batch {batch}",
-            1000 * mine,
-            "ms/image",
-            f"{theirs / mine:.2f} times as fast; {rate / 1e9:,.0f} GFLOP/s{share}",
-        )
+        for name, detector in ours.items():
+            mine = taken[name] / batch
+            rate = operations(spec) / mine
+            peak = rates.get(detector.precision)  # torch has no int8 product to compare it with
+            share = f", {rate / peak:.0%} of the machine's" if peak else ""
+            yield Figure(
+                "engine",
+                f"{name}, batch {batch}",
+                1000 * mine,
+                "ms/image",
+                f"{theirs / mine:.2f} times as fast; {rate / 1e9:,.0f} GFLOP/s{share}",
+            )
 
 
 def _preprocessing(
