@@ -30,6 +30,7 @@ from d3.adapters.batching import Bounds, ThreadedQueue
 from d3.adapters.in_process import SystemClock
 from d3.adapters.limits import CountingLimiter
 from d3.adapters.remote import EngineLink, EngineServer, RemoteModelHost
+from d3.domain.ports.queue import Scored
 from d3.domain.services.detection import SingleFlight
 from d3.domain.services.model_host import LocalModelHost
 
@@ -45,7 +46,7 @@ def front(path: Path, side: int, seconds: float, answers: multiprocessing.Simple
     pixels = np.zeros((1, side, side, 3), np.uint8)
     slots, done = threading.Semaphore(UNDER_WAY), 0
 
-    def answered(_: Future[object]) -> None:
+    def answered(_: Future[Scored]) -> None:
         nonlocal done
         done += 1
         slots.release()
