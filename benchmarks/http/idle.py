@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,11 +59,35 @@ class NoDetector:
         pass
 
 
+class Sleeping(NoDetector):
+    """A device that takes its time for each image, one pass after the other, as a GPU does."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._free_at = 0.0
+
+    def start(self, pixels: Pixels, views: int) -> Callable[[], Logits]:
+        self._free_at = ends = max(self._free_at, time.monotonic()) + len(pixels) * self._seconds
+
+        def wait() -> Logits:
+            time.sleep(max(0.0, ends - time.monotonic()))
+            return np.zeros((len(pixels), views))
+
+        return wait
+
+    def settle(self, seconds: float) -> None:
+        """It is as quick as it gets."""
+
+    def score(self, pixels: Pixels, views: int) -> Logits:
+        return self.start(pixels, views)()
+
+
 class NoEngine:
-    """Makes the detector."""
+    """Makes the detector; ``BENCHMARK_DEVICE_MS`` are its milliseconds an image."""
 
     def load(self, model: StoredModel) -> NoDetector:
-        return NoDetector()
+        milliseconds = float(os.environ.get("BENCHMARK_DEVICE_MS", "0"))
+        return Sleeping(milliseconds / 1000) if milliseconds else NoDetector()
 
 
 class OneModel:

@@ -5,7 +5,8 @@
 The detector and the decoder do nothing, each answer waits for its row in SQLite. "single" is one
 process as `d3 serve` runs it; "1" and "2" have an engine process beside so many fronts. CPU
 milliseconds a request are given for each kind of process and for wrk. With `--pin`, wrk has a core
-of its own and the service the others. Needs wrk (Debian: `apt install wrk`).
+of its own and the service the others. With `--device-ms`, the device takes so long for an image and
+how busy it was is shown. Needs wrk (Debian: `apt install wrk`).
 """
 
 from __future__ import annotations
@@ -92,6 +93,7 @@ def main() -> None:
     arguments.add_argument("--connections", type=int, nargs="+", default=[64])
     arguments.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     arguments.add_argument("--pin", action="store_true")
+    arguments.add_argument("--device-ms", type=float, default=0.0)
     arguments.add_argument("--serve", type=int, nargs=2, metavar=("WORKERS", "PORT"))
     chosen = arguments.parse_args()
     if chosen.serve:
@@ -106,7 +108,10 @@ def main() -> None:
     counts = [0, *chosen.workers]
     with tempfile.TemporaryDirectory() as name:
         script = run.write_script(Path(name))
-        environ = os.environ | {"BENCHMARK_FOLDER": name}
+        environ = os.environ | {
+            "BENCHMARK_FOLDER": name,
+            "BENCHMARK_DEVICE_MS": str(chosen.device_ms),
+        }
         started = {
             count: subprocess.Popen(
                 [*rest, sys.executable, __file__, "--serve", str(count), str(5110 + count)],
@@ -134,7 +139,7 @@ def main() -> None:
                                 pin=pin,
                             )
                         )
-                show(connections, laps)
+                show(connections, laps, chosen.device_ms / 1000)
         finally:
             for process in started.values():
                 process.send_signal(signal.SIGTERM)
@@ -159,7 +164,7 @@ def lap(
     return measured, used | {"wrk": 1000 * wrk / requests}
 
 
-def show(connections: int, laps: dict[int, list[Lap]]) -> None:
+def show(connections: int, laps: dict[int, list[Lap]], device_seconds: float) -> None:
     """The medians."""
     rates = {
         count: statistics.median(one.per_second for one, _ in measured)
@@ -175,6 +180,8 @@ def show(connections: int, laps: dict[int, list[Lap]]) -> None:
             for kind in kinds
         )
         name = f"workers {count}" if count else "single"
+        if device_seconds:
+            used += f"  device {rates[count] * device_seconds:.0%} busy"
         print(
             f"{name:10} {connections:4} connections {rates[count]:6.0f}/s "
             f"{rates[count] / rates[0]:5.2f} of single  p50 {p50:.1f} p99 {p99:.1f} ms  "
