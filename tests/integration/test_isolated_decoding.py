@@ -26,6 +26,7 @@ from d3.domain.errors import (
     ImageError,
     ImageTooLarge,
 )
+from d3.entrypoints.serving import children
 from images import (
     black_png,
     encoded,
@@ -191,9 +192,10 @@ def test_every_process_of_ours_is_started_without_the_current_folder() -> None:
         for line in file.read_text().splitlines()
         if "[sys.executable" in line
     ]
-    assert len(started) == 5
+    assert len(started) == 8
+    assert children.ENGINE[0] == "-P"
     # -I leaves out the current folder and more.
-    safe = ('[sys.executable, "-P", ', '[sys.executable, "-I", ')
+    safe = ("[sys.executable, *ENGINE]", '[sys.executable, "-P", ', '[sys.executable, "-I", ')
     assert [line for line in started if not any(one in line for one in safe)] == []
 
 

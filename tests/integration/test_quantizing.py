@@ -454,7 +454,9 @@ def test_a_demo_model_stays_one(made: Made, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_an_interruption_leaves_no_half_version(made: Made, temporary: Path) -> None:
     before = container(made.home).registry().describe("mine")
-    command = [sys.executable, "-m", "d3", "models", "quantize", "mine@1"]
+    # What a shell runs in the background would ignore the signal.
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "d3"]
+    command += ["models", "quantize", "mine@1"]
     environment = clean_environment(
         D3_HOME=str(made.home), CUDA_DEVICE="cpu", TMPDIR=str(temporary)
     )
