@@ -15,10 +15,11 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -320,14 +321,24 @@ def test_sigterm_answers_what_is_in_flight_and_leaves_nothing(tmp_path: Path) ->
     with toys(tmp_path) as service, ThreadPoolExecutor(1) as pool:
         service.served.url()
         pids = [service.pid(name) for name in (*FRONTS, "engine-0")]
-        asked = pool.submit(service.ask, wait=2, engine=0)
+        asked = pool.submit(service.ask, wait=3, engine=0)
         time.sleep(0.5)
-        assert service.served.stop() == 0
+        service.served.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: not can_connect(service.served.url()))
+        assert not asked.done(), "nobody new waits while what is in flight is answered"
+        assert service.served.process.wait(60) == 0
         assert asked.result()["engine"]["pid"] == pids[-1]
         assert not any(map(is_there, pids))
         assert "Traceback" not in service.served.text
         assert "died" not in service.served.text
         assert list((service.home / "run").glob("*.sock")) == []
+
+
+def can_connect(url: str) -> bool:
+    where = urlsplit(url)
+    with suppress(OSError), socket.create_connection((where.hostname or "", where.port or 0), 5):
+        return True
+    return False
 
 
 def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
@@ -450,6 +461,7 @@ def test_a_home_whose_sockets_have_too_long_a_path_is_refused(tmp_path: Path) ->
         assert service.served.process.wait(60) == 2
     assert "is longer than 107 bytes" in service.served.text
     assert "Set D3_HOME to another folder, with a short path." in service.served.text
+    assert not (tmp_path / ("long" * 25) / "run").exists()
 
 
 def test_more_workers_than_file_descriptors_are_refused(tmp_path: Path) -> None:

@@ -20,7 +20,6 @@ from d3.domain.ports.accounts import Allowance
 
 _SECONDS = 0.25
 _RETRY_SECONDS = 2.0
-_PLENTY = 2**31 - 1
 
 
 class CountingLimiter:
@@ -80,14 +79,18 @@ class CountingLimiter:
     def _ask(self, rate: str, who: str, question: Callable[..., bool]) -> Allowance:
         item: RateLimitItem = self._item(rate)
         if not self._breaker.attempt():
-            return Allowance(allowed=True, limit=item.amount, remaining=_PLENTY, reset_seconds=0)
+            return Allowance(
+                allowed=True, limit=item.amount, remaining=item.amount, reset_seconds=0
+            )
         name = self._name(who)
         try:
             allowed = question(item, name)
             stats = self._limiter.get_window_stats(item, name)
         except (StorageError, OSError):
             self._breaker.failed("it does not respond. Check D3_REDIS_URL.")
-            return Allowance(allowed=True, limit=item.amount, remaining=_PLENTY, reset_seconds=0)
+            return Allowance(
+                allowed=True, limit=item.amount, remaining=item.amount, reset_seconds=0
+            )
         self._breaker.worked()
         seconds = max(1, math.ceil(stats.reset_time - time.time()))
         return Allowance(allowed, item.amount, max(0, stats.remaining), seconds)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,7 +15,6 @@ from d3.domain.ports.clock import Clock
 from d3.domain.ports.queue import QueueEvents
 from d3.domain.services.model_host import LoadedModel, ModelHost
 
-_LOG = logging.getLogger(__name__)
 _LOAD_SECONDS = 1800.0
 _START_SECONDS = 0.5
 
@@ -128,8 +126,6 @@ class RemoteModelHost(ModelHost):
                 if link is not main:
                     self._queue.take_seat(link, theirs)
             self._replace(LoadedModel(model.manifest, self._queue))
-            manifest = model.manifest
-            _LOG.info("%s version %d is loaded", manifest.name, manifest.version)
 
     def _lost(self, link: EngineLink) -> None:
         """An engine process has ended; another may do what it has not answered."""

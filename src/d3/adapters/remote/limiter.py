@@ -8,8 +8,6 @@ from d3.adapters.remote.link import EngineLink
 from d3.domain.errors import D3Error
 from d3.domain.ports.accounts import Allowance
 
-_PLENTY = 2**31 - 1
-
 
 class RemoteLimiter:
     """Implements ``RateLimiter``. While the engine process is away, everybody may pass.
@@ -40,5 +38,6 @@ class RemoteLimiter:
         try:
             allowed: list[Any] = self._link.call(method, rate, who)
         except D3Error:
-            return Allowance(allowed=True, limit=_PLENTY, remaining=_PLENTY, reset_seconds=0)
+            limit = int(rate.partition("/")[0])
+            return Allowance(allowed=True, limit=limit, remaining=limit, reset_seconds=0)
         return Allowance(*allowed)

@@ -33,6 +33,8 @@ _LOG = logging.getLogger(__name__)
 _RETRY_SECONDS = 0.1
 _LONGEST_OUTAGE = 120.0
 _CALL_SECONDS = 2.0
+_AWAY_SECONDS = 5.0
+"""About as long as a process takes to start and to load a model."""
 _CHUNK = 256 * 1024
 _MOST_AT_ONCE = 256
 _LANES = list(Lane)
@@ -196,7 +198,11 @@ class EngineLink:
 
     def away(self) -> EngineAway:
         """The error for whoever asks meanwhile."""
-        return EngineAway(self._trouble or "The engine process was restarted.", "Try again.")
+        return EngineAway(
+            self._trouble or "The engine process was restarted.",
+            "Try again in a moment.",
+            retry_after=_AWAY_SECONDS,
+        )
 
     def take_orphans(self) -> list[Asked]:
         """Take what this connection's engine process was not asked, in the order it was asked."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -25,6 +26,7 @@ SHAPES = {
     "vit-b-32": EncoderSpec(patch_size=32, width=768, layers=12, heads=12, mlp_width=3072),
 }
 """Encoders of CLIP's family that can be measured with random weights."""
+_SECONDS, _MOST_ROUNDS = 1.0, 20
 
 
 def published_procedure(
@@ -97,16 +99,20 @@ def in_turns(
 ) -> dict[str, float]:
     """Median seconds of each contestant, who take turns so that a noisy machine is noisy for all.
 
-    One more round before the others warms up.
+    One more round before the others warms up. Short rounds are repeated for a second.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    for lap in range(rounds + 1):
+    lap, until = 0, math.inf
+    while lap <= rounds or (lap <= _MOST_ROUNDS and clock() < until):
         for name, run in contestants.items():
-            say(f"{name}, round {lap} of {rounds}" if lap else f"{name}, warming up")
+            say(f"{name}, round {lap}" if lap else f"{name}, warming up")
             begun = clock()
             run()
             if lap:
                 seconds[name].append(clock() - begun)
+        if not lap:
+            until = clock() + _SECONDS
+        lap += 1
     return {name: statistics.median(measured) for name, measured in seconds.items()}
 
 

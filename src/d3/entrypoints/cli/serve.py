@@ -197,7 +197,7 @@ def see_to_keys(container: Container, *, local: bool) -> None:
         return
     if not local:
         raise KeysMissing(
-            "Other machines can reach this address, and there is no API key yet.",
+            "Others can reach this service, and there is no API key yet.",
             "Create one: d3 keys init",
         )
     if secrets.key() is not None:

@@ -15,7 +15,7 @@ from litestar.di import NamedDependency
 from d3.container import Container
 from d3.domain.access import truncated
 from d3.domain.errors import D3Error, LinksOff, Overloaded
-from d3.domain.models import PUBLISHED, STARTER
+from d3.domain.models import PUBLISHED, STARTER, Manifest
 from d3.domain.ports.images import LinkedImage
 from d3.entrypoints.http.authentication import Authenticator
 from d3.entrypoints.http.background import (
@@ -129,12 +129,8 @@ class Services:
             except D3Error as error:
                 _LOG.error("no model is loaded: %s", error)
             else:
-                manifest = model.manifest
-                _LOG.info("%s version %d is loaded", manifest.name, manifest.version)
-                if manifest.name == STARTER:
-                    _LOG.warning("%s %s", manifest.notice, _PULL_HINT)
-                elif manifest.notice:
-                    _LOG.warning("%s", manifest.notice)
+                if not self._container.engine_sockets():  # else the engine process says it
+                    log_loaded(model.manifest)
             self.background.start()
             self._key_uses.start()
             self.started = True
@@ -229,6 +225,15 @@ class Services:
         if error is not None and not isinstance(error, D3Error):
             raise error
         return None if error is None else error.problem
+
+
+def log_loaded(manifest: Manifest) -> None:
+    """Log which model is in use, and what must be said of it."""
+    _LOG.info("%s version %d is loaded", manifest.name, manifest.version)
+    if manifest.name == STARTER:
+        _LOG.warning("%s %s", manifest.notice, _PULL_HINT)
+    elif manifest.notice:
+        _LOG.warning("%s", manifest.notice)
 
 
 def make_database_ready(container: Container) -> None:

@@ -21,11 +21,11 @@ import msgspec
 from d3.container import Container
 from d3.domain.errors import D3Error
 from d3.domain.files import replacing
-from d3.domain.models import STARTER
 from d3.domain.services.model_host import LocalModelHost
 from d3.entrypoints.http.background import BackgroundJob, JobThreads, LocalBackground
 from d3.entrypoints.http.machine_metrics import share_metrics
 from d3.entrypoints.http.metrics import Metrics, QueueMetrics
+from d3.entrypoints.http.services import log_loaded
 from d3.entrypoints.logs import configure_logs
 from d3.entrypoints.serving.control import EngineStart
 from d3.entrypoints.serving.server import GRACE_SECONDS
@@ -151,12 +151,8 @@ def load(host: LocalModelHost, record: Path) -> None:
         model = host.load(*((before.name, before.version) if before is not None else ()))
     except D3Error as error:
         _LOG.error("no model is loaded: %s", error)
-        return
-    manifest = model.manifest
-    _LOG.info("%s version %d is loaded", manifest.name, manifest.version)
-    if manifest.notice:
-        level = logging.WARNING if manifest.name != STARTER else logging.INFO
-        _LOG.log(level, "%s", manifest.notice)
+    else:
+        log_loaded(model.manifest)
 
 
 def remember(host: LocalModelHost, record: Path) -> None:

@@ -105,7 +105,7 @@ def listen_in(folder: Path, processes: int = 1) -> Listeners:
         AddressUnavailable: a path is too long, another service listens there, or the folder cannot
             be used.
     """
-    remedy = "Choose another folder with --uds, or stop the program that uses it."
+    remedy = "Choose another folder with --uds."
     folder = folder.absolute()
     files = [folder / f"front-{number}.sock" for number in range(1, processes + 1)]
     last = f" to {files[-1].name}" if processes > 1 else ""
@@ -137,12 +137,7 @@ def listen_at(path: Path, remedy: str, mode: int = 0o600) -> socket.socket:
     Raises:
         AddressUnavailable: the path is too long or in use.
     """
-    if len(os.fsencode(path)) > LONGEST_PATH:
-        raise AddressUnavailable(
-            f"The path of the socket {path} is longer than {LONGEST_PATH} bytes, which is the most "
-            "that the system allows.",
-            remedy,
-        )
+    check_length(path, remedy)
     _remove_stale(path, remedy)
     listener = socket.socket(socket.AF_UNIX)
     before = os.umask(0o777 & ~mode)
@@ -179,6 +174,20 @@ def checked_certificate(cert: Path | None, key: Path | None) -> tuple[Path, Path
     return cert, key
 
 
+def check_length(path: Path, remedy: str) -> None:
+    """Check that a socket may have this path.
+
+    Raises:
+        AddressUnavailable: it is too long.
+    """
+    if len(os.fsencode(path)) > LONGEST_PATH:
+        raise AddressUnavailable(
+            f"The path of the socket {path} is longer than {LONGEST_PATH} bytes, which is the most "
+            "that the system allows.",
+            remedy,
+        )
+
+
 def _remove_stale(path: Path, remedy: str) -> None:
     """Remove the file of a socket on which nobody listens any more."""
     with suppress(FileNotFoundError):
@@ -190,4 +199,6 @@ def _remove_stale(path: Path, remedy: str) -> None:
             except ConnectionRefusedError:
                 path.unlink()
                 return
-        raise AddressUnavailable(f"Another program listens on {path}.", remedy)
+        raise AddressUnavailable(
+            f"Another program listens on {path}.", f"Stop that program. {remedy}"
+        )

@@ -86,20 +86,24 @@ class Supervisor:
         ready: called once, when every front works.
         reload: called on SIGHUP, before every front is replaced; a ``D3Error`` leaves them all.
         undo: called if a new front could not start after that.
+        stopping: called when the fronts are told to end: nobody new is to be let in.
     """
 
     def __init__(
         self,
         engines: list[Post],
         fronts: list[Post],
+        *,
         ready: Callable[[], None] = lambda: None,
         reload: Callable[[], None] = lambda: None,
         undo: Callable[[], None] = lambda: None,
+        stopping: Callable[[], None] = lambda: None,
     ) -> None:
         self._engines = engines
         self._fronts = fronts
         self._on_ready = ready
         self._reload = reload
+        self._on_stop = stopping
         self._undo = undo
         self._posts = engines
         self._leaving: list[tuple[Post, Child]] = []
@@ -209,6 +213,7 @@ class Supervisor:
     def _stop(self) -> None:
         """End the fronts, which answer what is in flight; engines follow when none is left."""
         self._stopping = True
+        self._on_stop()
         for post in self._fronts:
             for child in post.children():
                 child.end(post.grace_seconds)
@@ -307,7 +312,8 @@ class Supervisor:
         for post, child in self._all():
             if child.kill_at is not None:
                 if child.kill_at <= now:
-                    _LOG.error("%s did not end in time and is killed", post.name)
+                    if child.settled:
+                        _LOG.error("%s did not end in time and is killed", post.name)
                     child.kill()
             elif child.unanswered >= MOST_UNANSWERED:
                 _LOG.error("%s does not answer and is killed", post.name)

@@ -28,7 +28,7 @@ from d3.entrypoints.serving import server
 from d3.entrypoints.serving.capacity import check_room, devices
 from d3.entrypoints.serving.children import Child, become_engine, forked
 from d3.entrypoints.serving.control import Channel, Control
-from d3.entrypoints.serving.listening import Listeners, listen_at
+from d3.entrypoints.serving.listening import Listeners, check_length, listen_at
 from d3.entrypoints.serving.shares import for_engine, for_front
 from d3.entrypoints.serving.supervisor import ENGINE_SECONDS, FRONT_SECONDS, Post, Supervisor
 from d3.settings import Settings
@@ -83,14 +83,14 @@ def serve(service: Service, workers: int) -> int:
     settings = service.settings
     engines = devices(settings)
     check_room(workers, len(engines))
-    run = settings.home / "run"
-    lock = _locked(run)
+    run, remedy = settings.home / "run", "Set D3_HOME to another folder, with a short path."
     places = [run / f"engine-{number}.sock" for number in range(len(engines))]
+    for place in places:
+        check_length(place, remedy)
+    lock = _locked(run)
     opened: list[socket.socket] = []
     try:
-        opened += [
-            listen_at(one, "Set D3_HOME to another folder, with a short path.") for one in places
-        ]
+        opened += [listen_at(place, remedy) for place in places]
         _make_ready(settings, service.prepare)
         return _Processes(service, workers, engines, places, opened).run()
     finally:
@@ -127,9 +127,10 @@ class _Processes:
                 Post(f"front-{number + 1}", partial(self._start_front, number), FRONT_SECONDS)
                 for number in range(workers)
             ],
-            service.ready,
-            self._reload,
-            self._undo_reload,
+            ready=service.ready,
+            reload=self._reload,
+            undo=self._undo_reload,
+            stopping=service.listeners.close,
         )
 
     def run(self) -> int:

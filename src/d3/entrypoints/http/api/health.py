@@ -76,7 +76,7 @@ async def readiness(d3: Services) -> Readiness:
     missing = []
     model = d3.host.loaded()
     if model is None:
-        why = f": {d3.host.trouble}" if d3.host.trouble else ""
+        why = f" ({d3.host.trouble.rstrip('.')})" if d3.host.trouble else ""
         missing.append(f"model: none is loaded{why}; load one with POST /api/model/load")
     elif trouble := model.queue.trouble:
         missing.append(f"detector: {trouble}")
