@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import tempfile
 import threading
@@ -107,6 +108,7 @@ def remote_queue(detector: Detector) -> DetectionQueue:
             close()
             host.close()
             engine.close()
+            shutil.rmtree(folder)
 
     queue.close = close_all  # type: ignore[method-assign]
     return queue
