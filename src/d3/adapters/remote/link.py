@@ -49,7 +49,6 @@ class Asked:
         pixels: uint8 (n, S, S, 3); kept until it is answered.
         views: of each image.
         lane: its priority.
-        size_bytes: as reserved.
         deadline: on the monotonic clock.
         batch_size: largest pass that it may be in; 0 for the queue's limit.
         sha: of the file of a single image; zeros for none.
@@ -64,7 +63,6 @@ class Asked:
     pixels: Pixels
     views: int
     lane: Lane
-    size_bytes: int
     deadline: float
     batch_size: int = 0
     sha: bytes = wire.NO_SHA
@@ -222,12 +220,12 @@ class EngineLink:
             with suppress(Empty):
                 while len(waiting) < _MOST_AT_ONCE:
                     waiting.append(self._outbox.get_nowait())
-            if (live := self._live) is None:
-                continue  # images are asked again, and the rest was for a process that has ended
-            try:
-                wire.send(live.socket, *self._parts(waiting, live.number))
-            except OSError:
-                self._break()
+            # Else images are asked again, and the rest was for a process that has ended.
+            if (live := self._live) is not None:
+                try:
+                    wire.send(live.socket, *self._parts(waiting, live.number))
+                except OSError:
+                    self._break()
             if None in waiting:
                 return
 
@@ -377,14 +375,11 @@ class _Frames:
         self._buffer = bytearray(_CHUNK)
         self._have = 0
 
-    def hello(self) -> tuple[Tell, bytes]:
+    def hello(self) -> tuple[Tell, bytearray]:
         """The first frame."""
-        header = bytearray(wire.TELL.size)
-        wire.receive(self._source, header)
+        header = wire.received(self._source, wire.TELL.size)
         kind, _, _, length, *_ = wire.TELL.unpack(header)
-        payload = bytearray(length)
-        wire.receive(self._source, payload)
-        return Tell(kind), bytes(payload)
+        return Tell(kind), wire.received(self._source, length)
 
     def read(self) -> list[tuple[tuple[Any, ...], memoryview]]:
         """Wait for more, and give all whole frames."""

@@ -276,7 +276,7 @@ class RemoteQueue:
     def new(self, kind: Ask, pixels: Pixels, views: int, lane: Lane, deadline: float) -> Asked:
         """An image to be asked about."""
         whole = np.ascontiguousarray(pixels)
-        return Asked(kind, self._manifest, whole, views, lane, pixels.nbytes, deadline)
+        return Asked(kind, self._manifest, whole, views, lane, deadline)
 
     def _is_empty(self) -> bool:
         return not any(seat.mine[lane].images for seat in self._seats for lane in Lane)

@@ -316,14 +316,11 @@ class _Front:
 
     def _greet(self) -> None:
         self._connection.settimeout(_HELLO_SECONDS)
-        header = bytearray(wire.ASK.size)
-        wire.receive(self._connection, header)
+        header = wire.received(self._connection, wire.ASK.size)
         kind, _, _, length, *_ = wire.ASK.unpack(header)
         if kind != Ask.HELLO:
             raise ValueError("a front says hello first")
-        payload = bytearray(length)
-        wire.receive(self._connection, payload)
-        theirs = wire.decode(payload, Hello)
+        theirs = wire.decode(wire.received(self._connection, length), Hello)
         self._connection.settimeout(None)
         self._name = theirs.name
         ours = self._server.hello
@@ -356,9 +353,7 @@ class _Front:
             if (dropped := self._held.pop(model, None)) is not None:
                 self._server.slow.submit(dropped[1].close)  # it may wait for a forward pass
         elif kind == Ask.CALL:
-            payload = bytearray(length)
-            wire.receive(self._connection, payload)
-            self._begin_call(number, wire.decode(payload, Call))
+            self._begin_call(number, wire.decode(wire.received(self._connection, length), Call))
         else:
             raise ValueError(f"there is no question {kind}")
 

@@ -212,6 +212,17 @@ def receive(source: socket.socket, into: bytearray | memoryview) -> None:
         view = view[count:]
 
 
+def received(source: socket.socket, length: int) -> bytearray:
+    """The next bytes, so many.
+
+    Raises:
+        OSError: the connection has ended.
+    """
+    content = bytearray(length)
+    receive(source, content)
+    return content
+
+
 def receive_pixels(source: socket.socket, images: int, side: int) -> Pixels:
     """Raw uint8 pixels (images, side, side, 3), received into the array that is scored."""
     pixels = np.empty((images, side, side, 3), np.uint8)
