@@ -22,6 +22,9 @@ _NUMBERS = {
     "engine": "torch",
     "precision": "fp32",
     "cached": False,
+    "logits": [1.0986],
+    "device": "cpu",
+    "libraries": "torch 2.15.0, pillow 13.0.0",
 }
 _IMAGE = {
     "image_format": "JPEG",
@@ -31,6 +34,7 @@ _IMAGE = {
     "image_bytes": 81920,
     "image_note": None,
     "image_note_text": None,
+    "provenance": {"says": "camera", "sources": [{"kind": "exif", "says": "camera"}]},
 }
 _NO_IMAGE = (
     "This is a PDF document. D3 reads JPEG, PNG, WebP, GIF, AVIF, HEIC, TIFF, BMP, JPEG 2000, ICO "
@@ -54,6 +58,7 @@ _KEPT = {
     "calibration": "none",
     "d3_version": "0.1.0",
     "request_id": "0c1c6f1e5f3b4f7c9d3a2b1e8f7a6b5c",
+    "label": None,
     **_SAID,
 }
 _TOTALS = {

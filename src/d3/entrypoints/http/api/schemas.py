@@ -8,6 +8,7 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Annotated, Any
 
+import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from d3.domain.detections import Detection
@@ -65,8 +66,24 @@ class Model(Struct, kw_only=True):
 Logits = Annotated[
     list[float], Meta(description="Each view's raw logit. Empty for old results of several views.")
 ]
+
+
+class SourceItem(Struct, omit_defaults=True):
+    """One statement of a file about itself; what it leaves open is left out."""
+
+    kind: str
+    says: str
+
+
+class ProvenanceItem(Struct, kw_only=True):
+    """What a file says about itself: ``generated``, ``camera``, ``edited`` or ``nothing``."""
+
+    says: str
+    sources: list[SourceItem]
+
+
 SaysOfItself = Annotated[
-    Provenance | None,
+    ProvenanceItem | None,
     Meta(
         description="What the file says about itself. It can be forged and removed, and is not "
         "part of the score. Null if nobody looked."
@@ -378,7 +395,9 @@ _read_history_item = reader_of(HistoryItem)
 
 def result_of(detection: Detection, *, cached: bool) -> Result:
     """The response's form of a detection."""
-    return Result(cached, *_read_result(detection))
+    result = Result(cached, *_read_result(detection))
+    result.provenance = provenance_of(detection.provenance)
+    return result
 
 
 def explanation_of(heatmap: Heatmap) -> Explanation:
@@ -393,7 +412,17 @@ def explanation_of(heatmap: Heatmap) -> Explanation:
 
 def history_item(entry: HistoryEntry) -> HistoryItem:
     """The response's form of an entry of the history."""
-    return HistoryItem(*_read_history_item(entry))
+    item = HistoryItem(*_read_history_item(entry))
+    item.provenance = provenance_of(entry.provenance)
+    return item
+
+
+def provenance_of(found: Provenance | None) -> ProvenanceItem | None:
+    """The response's form of what a file says about itself."""
+    if found is None:
+        return None
+    sources = [msgspec.convert(one, SourceItem, from_attributes=True) for one in found.sources]
+    return ProvenanceItem(says=found.says, sources=sources)
 
 
 def stats_of(statistics: Statistics) -> StatsBody:
