@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from d3.domain.detections import Detection
+from d3.domain.drift import DriftReport
 from d3.domain.heatmaps import Heatmap
 from d3.domain.history import Bucket, HistoryEntry, Statistics, Tally
 from d3.domain.models import Manifest, ModelReference, ModelSummary
@@ -291,6 +292,13 @@ class Stats(Struct, kw_only=True):
 
     success: bool = True
     stats: StatsBody
+
+
+class DriftAnswer(Struct, kw_only=True):
+    """Whether a model's results are still like its calibration."""
+
+    success: bool = True
+    drift: DriftReport
 
 
 class LoadedModelInfo(Struct, kw_only=True):
