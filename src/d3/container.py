@@ -24,6 +24,7 @@ from dependency_injector import containers, providers
 from d3.domain.errors import EngineUnavailable, ImageNotFound, RequestInvalid, SettingsInvalid
 from d3.domain.scans import S3_SCHEME
 from d3.domain.services.accounts import AccountService
+from d3.domain.services.drift import DriftService
 from d3.domain.services.engines import (
     ALLOWED_DRIFT,
     Candidate,
@@ -758,6 +759,9 @@ class Container(containers.DeclarativeContainer):
     )
     scan_cluster = providers.Factory(_cluster, settings)
     copier = providers.Factory(_copier, settings)
+    drift = providers.ThreadSafeSingleton(
+        DriftService, history=history, registry=registry, host=host, clock=clock
+    )
     history_writer = providers.ThreadSafeSingleton(HistoryWriter, history=history, clock=clock)
     request_log = providers.ThreadSafeSingleton(RequestLogWriter, history=history, clock=clock)
     prediction = providers.ThreadSafeSingleton(

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from d3.domain.detections import Detection
+from d3.domain.drift import DriftReport
 from d3.domain.heatmaps import Heatmap
 from d3.domain.history import LARGEST_ID, Bucket, HistoryEntry, Statistics, Tally
 from d3.domain.labels import MOST_LABELS
@@ -336,6 +337,13 @@ class Stats(Struct, kw_only=True):
 
     success: bool = True
     stats: StatsBody
+
+
+class DriftAnswer(Struct, kw_only=True):
+    """Whether a model's results are still like its calibration."""
+
+    success: bool = True
+    drift: DriftReport
 
 
 class LoadedModelInfo(Struct, kw_only=True):
