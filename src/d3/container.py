@@ -24,6 +24,7 @@ from dependency_injector import containers, providers
 from d3.domain.errors import EngineUnavailable, ImageNotFound, RequestInvalid, SettingsInvalid
 from d3.domain.scans import S3_SCHEME
 from d3.domain.services.accounts import AccountService
+from d3.domain.services.drift import DriftService
 from d3.domain.services.engines import (
     ALLOWED_DRIFT,
     Candidate,
@@ -32,6 +33,7 @@ from d3.domain.services.engines import (
     PreferredEngine,
     worth_preparing,
 )
+from d3.domain.services.evidence import EvidenceService
 from d3.domain.services.history_writer import HistoryWriter
 from d3.domain.services.key_cache import KeyCache
 from d3.domain.services.lanes import LanePool
@@ -44,6 +46,7 @@ from d3.settings import Settings
 
 if TYPE_CHECKING:
     from d3.adapters.bundles import BundleService
+    from d3.adapters.evidence import EvidenceBundles
     from d3.adapters.filesystem.secrets import SecretFiles
     from d3.adapters.minio import S3Images, S3Place
     from d3.adapters.openvino.quantizing import QuantizeService
@@ -67,6 +70,7 @@ if TYPE_CHECKING:
     from d3.domain.services.explaining import ExplanationService
     from d3.domain.services.prediction import PredictionService
     from d3.domain.services.pulling import ModelSource
+    from d3.domain.services.replaying import ReplayService
     from d3.domain.services.scans.service import ScanService
 
 _PASS_SECONDS = 120.0
@@ -228,6 +232,18 @@ def _bundling(
     from d3.adapters.bundles import BundleService
 
     return BundleService(registry, checkpoints, progress)
+
+
+def _evidence_bundles(settings: Settings) -> EvidenceBundles:
+    from d3.adapters.evidence import EvidenceBundles, SigningKeyFile
+
+    return EvidenceBundles(SigningKeyFile(settings.signing_key_file))
+
+
+def _replaying(**parts: Any) -> ReplayService:
+    from d3.domain.services.replaying import ReplayService
+
+    return ReplayService(**parts)
 
 
 @contextmanager
@@ -790,8 +806,27 @@ class Container(containers.DeclarativeContainer):
         threads=settings.provided.decode_threads,
         batch_size=settings.provided.batch_size,
     )
+    evidence_bundles = providers.ThreadSafeSingleton(_evidence_bundles, settings)
+    evidence = providers.ThreadSafeSingleton(
+        EvidenceService,
+        registry=registry,
+        history=history.provider,
+        accounts=account_service.provider,
+        clock=clock,
+        version=version,
+    )
+    replaying = providers.ThreadSafeSingleton(
+        _replaying,
+        registry=registry,
+        engine=model_engine.provider,
+        decoder=decoder,
+        pulling=pulling.provider,
+    )
     scan_cluster = providers.Factory(_cluster, settings)
     copier = providers.Factory(_copier, settings)
+    drift = providers.ThreadSafeSingleton(
+        DriftService, history=history, registry=registry, host=host, clock=clock
+    )
     history_writer = providers.ThreadSafeSingleton(HistoryWriter, history=history, clock=clock)
     request_log = providers.ThreadSafeSingleton(RequestLogWriter, history=history, clock=clock)
     prediction = providers.ThreadSafeSingleton(

@@ -309,6 +309,11 @@ class Settings:
         "machine",
         secret=True,
     )
+    signing_key: Path | None = _variable(
+        "D3_SIGNING_KEY",
+        None,
+        "file with the key (PEM, Ed25519) that signs evidence; unset: signing.pem in D3_HOME",
+    )
     tls_cert: Path | None = _variable("D3_TLS_CERT", None, "certificate chain (PEM) for HTTPS")
     tls_key: Path | None = _variable("D3_TLS_KEY", None, "private key (PEM) for HTTPS")
     allowed_hosts: tuple[str, ...] = _variable(
@@ -396,6 +401,11 @@ class Settings:
     def secret_key_file(self) -> Path:
         """Where the secret is kept that was made for want of SECRET_KEY."""
         return self.home / "secret.key"
+
+    @property
+    def signing_key_file(self) -> Path:
+        """Where the key is kept that signs evidence, readable by its owner alone."""
+        return self.signing_key or self.home / "signing.pem"
 
     @property
     def models_folder(self) -> Path:

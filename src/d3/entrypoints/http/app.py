@@ -16,9 +16,11 @@ from litestar.types import Receive, Scope, Send
 from d3.entrypoints.http import console, errors
 from d3.entrypoints.http.api import openapi
 from d3.entrypoints.http.api.checking import check_request
+from d3.entrypoints.http.api.drift import DriftController
 from d3.entrypoints.http.api.health import HealthController
 from d3.entrypoints.http.api.history import HistoryController
 from d3.entrypoints.http.api.inference import InferenceController
+from d3.entrypoints.http.api.labels import LabelController
 from d3.entrypoints.http.api.model import ModelController
 from d3.entrypoints.http.api.scans import ScanController
 from d3.entrypoints.http.middleware.access import AccessMiddleware
@@ -100,6 +102,8 @@ def application_of(services: Services) -> Application:
         route_handlers=[
             InferenceController,
             HistoryController,
+            LabelController,
+            DriftController,
             ModelController,
             ScanController,
             HealthController,
