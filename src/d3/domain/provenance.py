@@ -198,7 +198,15 @@ class Provenance:
         Raises:
             ValueError: it is nothing that :meth:`to_json` wrote.
         """
-        return cls.of(map(Source.of, json.loads(text))) if text else cls()
+        if not text:
+            return cls()
+        try:
+            listed = json.loads(text)
+            if not isinstance(listed, list):
+                raise ValueError(text)  # noqa: TRY004  one kind of error for what makes no sense
+            return cls.of(map(Source.of, listed))
+        except (TypeError, RecursionError) as error:
+            raise ValueError(text) from error
 
 
 UNREADABLE = Provenance.of(
