@@ -27,7 +27,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from d3.entrypoints.http.__main__ import document
-from d3.entrypoints.http.api import labels, scan_schemas, schemas
+from d3.entrypoints.http.api import label_schemas, scan_schemas, schemas
 from d3.entrypoints.http.errors import Problem
 from tests.homes import Homes
 from tests.service.conftest import Service, painted, running
@@ -122,9 +122,9 @@ def test_every_error_is_the_one_body_with_an_example() -> None:
         ("getResult", schemas.OneResult),
         ("deleteResult", schemas.Done),
         ("deleteResults", schemas.Deleted),
-        ("labelResult", labels.OneLabel),
-        ("listLabels", labels.LabelList),
-        ("labelResults", labels.Labelled),
+        ("labelResult", label_schemas.OneLabel),
+        ("listLabels", label_schemas.LabelList),
+        ("labelResults", label_schemas.Labelled),
         ("getStatistics", schemas.Stats),
         ("getModelInfo", schemas.ModelInfo),
         ("loadModel", schemas.ModelLoaded),
