@@ -34,6 +34,10 @@ GAUGES: dict[str, tuple[str, Callable[[Drift], float]]] = {
         "Share of generated images that their scores suggest.",
         lambda one: math.nan if one.generated_share is None else one.generated_share,
     ),
+    "psi_with_mix": (
+        "The index against real and generated images in equal parts.",
+        lambda one: _of(one.psi_with_mix, "value"),
+    ),
     "uncertain_share": (
         "Share of them with the verdict `uncertain`.",
         lambda one: _of(one.uncertain, "value"),
