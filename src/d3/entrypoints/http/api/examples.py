@@ -22,6 +22,9 @@ _NUMBERS = {
     "engine": "torch",
     "precision": "fp32",
     "cached": False,
+    "logits": [1.0986],
+    "device": "cpu",
+    "libraries": "torch 2.15.0, pillow 13.0.0",
 }
 _IMAGE = {
     "image_format": "JPEG",
@@ -31,6 +34,7 @@ _IMAGE = {
     "image_bytes": 81920,
     "image_note": None,
     "image_note_text": None,
+    "provenance": {"says": "camera", "sources": [{"kind": "exif", "says": "camera"}]},
 }
 _NO_IMAGE = (
     "This is a PDF document. D3 reads JPEG, PNG, WebP, GIF, AVIF, HEIC, TIFF, BMP, JPEG 2000, ICO "
@@ -54,6 +58,7 @@ _KEPT = {
     "calibration": "none",
     "d3_version": "0.1.0",
     "request_id": "0c1c6f1e5f3b4f7c9d3a2b1e8f7a6b5c",
+    "label": None,
     **_SAID,
 }
 _DRIFT_OF_DAY = {
@@ -95,6 +100,15 @@ _TOTALS = {
     "avg_processing_time": 0.15,
     "by_verdict": {"fake": 540, "real": 370, "uncertain": 90},
     "demo": 0,
+}
+_LABEL = {
+    "id": 3,
+    "result_id": 17,
+    "label": "real",
+    "source": "photographer",
+    "note": "Has the raw file.",
+    "created_at": "2026-01-31T12:00:00Z",
+    "user_id": 7,
 }
 _SCAN = {
     "id": "archive-2026",
@@ -143,6 +157,10 @@ ANSWERS: dict[str, Any] = {
     "listHistory": {"success": True, "count": 1, "total": 1, "results": [_KEPT]},
     "getResult": {"success": True, "result": _KEPT},
     "deleteResult": {"success": True, "message": "Result deleted successfully"},
+    "deleteResults": {"success": True, "count": 2, "missing": [19]},
+    "labelResult": {"success": True, "label": _LABEL},
+    "listLabels": {"success": True, "count": 1, "labels": [_LABEL]},
+    "labelResults": {"success": True, "count": 2},
     "getStatistics": {"success": True, "stats": _TOTALS},
     "getDrift": {"success": True, "drift": _DRIFT},
     "getModelInfo": {
