@@ -81,6 +81,7 @@ def test_gauges_show_the_drift_of_the_last_week(home: Home, start: Callable[...,
     wait_until(lambda: gauges(service)["images"] == 400)
     found = gauges(service)
     assert set(found) == set(GAUGES)
+    assert found["worst_day_psi_low"] == found["psi_low"]
     assert 0.1 < found["psi_low"] < found["psi"] < found["psi_high"]
     assert found["uncertain_share"] == 0
     assert math.isnan(found["fpr"])  # nobody labelled anything

@@ -56,7 +56,9 @@ _SENTENCES = {
         "The scores are no longer like those of the calibration, so its rates may not hold. Label "
         "images, then run `d3 calibrate --from-history`."
     ),
-    Level.UNCLEAR: "There are too few images, now or at the calibration, to tell.",
+    Level.UNCLEAR: (
+        "Nothing can be said yet: there are too few images now, or were too few at the calibration."
+    ),
 }
 
 
