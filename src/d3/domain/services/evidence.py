@@ -41,15 +41,13 @@ class EvidenceService:
         self._clock = clock
         self._version = version
 
-    def of_result(
-        self, result_id: int, whose: int | None = None, maker_id: int | None = None
-    ) -> Case:
+    def of_result(self, result_id: int, whose: int | None = None, made_by: str = "") -> Case:
         """The case of a stored result.
 
         Args:
             result_id: in the history.
             whose: whose results may be seen; None for all.
-            maker_id: the account that asks for the case; None without one.
+            made_by: the account that asks for the case; empty without one.
 
         Raises:
             ResultNotFound: there is none, or it is another user's.
@@ -58,7 +56,7 @@ class EvidenceService:
         entry = history.get(result_id, whose)
         return Case(
             made_at=self._clock.now(),
-            made_by=self._username(maker_id),
+            made_by=made_by,
             d3_version=self._version,
             result=recorded(entry),
             result_id=entry.id,
