@@ -24,6 +24,7 @@ from dependency_injector import containers, providers
 from d3.domain.errors import EngineUnavailable, ImageNotFound, RequestInvalid, SettingsInvalid
 from d3.domain.scans import S3_SCHEME
 from d3.domain.services.accounts import AccountService
+from d3.domain.services.drift import DriftService
 from d3.domain.services.engines import (
     ALLOWED_DRIFT,
     Candidate,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from d3.adapters.minio import S3Images, S3Place
     from d3.adapters.openvino.quantizing import QuantizeService
     from d3.adapters.pillow import Limits
+    from d3.adapters.provenance import ProvenanceReader
     from d3.adapters.remote import EngineLink, EngineServer
     from d3.adapters.sql import Database, SqlCopier, SqlSchema
     from d3.adapters.torch.device import Precision
@@ -101,13 +103,39 @@ def _png() -> Encode:
 def _decoder(settings: Settings) -> ImageDecoder:
     from d3.adapters.pillow import PillowDecoder
 
-    return PillowDecoder(_limits(settings))
+    return PillowDecoder(_limits(settings), _provenance(settings))
+
+
+def _provenance(settings: Settings) -> ProvenanceReader:
+    from d3.adapters.provenance import ProvenanceReader
+
+    return ProvenanceReader(
+        _trusted(settings.c2pa_trust), settings.keep_position, settings.watermarks
+    )
+
+
+def _trusted(file: Path | None) -> str:
+    """The certificates in the file that D3_C2PA_TRUST names."""
+    if file is None:
+        return ""
+    try:
+        certificates = file.read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise SettingsInvalid(
+            f"D3_C2PA_TRUST names a file that cannot be read: {file}.", "Check the path."
+        ) from error
+    if "-----BEGIN CERTIFICATE-----" not in certificates:
+        raise SettingsInvalid(
+            f"D3_C2PA_TRUST names a file without certificates: {file}.",
+            "Name a file of certificates in PEM.",
+        )
+    return certificates
 
 
 def _isolated_decoder(settings: Settings) -> ImageDecoder:
     from d3.adapters.pillow.isolated import IsolatedDecoder
 
-    return IsolatedDecoder(_limits(settings), settings.decode_seconds)
+    return IsolatedDecoder(_limits(settings), settings.decode_seconds, _provenance(settings))
 
 
 def _untrusted_decoder(settings: Settings, isolated: Callable[[], ImageDecoder]) -> ImageDecoder:
@@ -789,6 +817,9 @@ class Container(containers.DeclarativeContainer):
     )
     scan_cluster = providers.Factory(_cluster, settings)
     copier = providers.Factory(_copier, settings)
+    drift = providers.ThreadSafeSingleton(
+        DriftService, history=history, registry=registry, host=host, clock=clock
+    )
     history_writer = providers.ThreadSafeSingleton(HistoryWriter, history=history, clock=clock)
     request_log = providers.ThreadSafeSingleton(RequestLogWriter, history=history, clock=clock)
     prediction = providers.ThreadSafeSingleton(

@@ -146,6 +146,20 @@ class Settings:
         "D3_MAX_IMAGE_PIXELS", 120_000_000, "largest number of pixels (width times height)"
     )
     max_image_side: Count = _variable("D3_MAX_IMAGE_SIDE", 30_000, "longest side in pixels")
+    c2pa_trust: Path | None = _variable(
+        "D3_C2PA_TRUST",
+        None,
+        "certificates (PEM) of those who are trusted to certify signers of Content Credentials; "
+        "unset: nobody",
+    )
+    keep_position: bool = _variable(
+        "D3_KEEP_POSITION", False, "whether results keep where a photograph was taken"
+    )
+    watermarks: bool = _variable(
+        "D3_WATERMARKS",
+        False,
+        "whether to look for Stable Diffusion's invisible watermark; takes some milliseconds",
+    )
     fetch_links: bool = _variable(
         "D3_FETCH_LINKS", False, "whether the service fetches images from links"
     )

@@ -17,9 +17,11 @@ from d3.entrypoints.http import console, errors
 from d3.entrypoints.http.api import openapi
 from d3.entrypoints.http.api.checking import check_request
 from d3.entrypoints.http.api.evidence import EvidenceController
+from d3.entrypoints.http.api.drift import DriftController
 from d3.entrypoints.http.api.health import HealthController
 from d3.entrypoints.http.api.history import HistoryController
 from d3.entrypoints.http.api.inference import InferenceController
+from d3.entrypoints.http.api.labels import LabelController
 from d3.entrypoints.http.api.model import ModelController
 from d3.entrypoints.http.api.scans import ScanController
 from d3.entrypoints.http.middleware.access import AccessMiddleware
@@ -102,6 +104,8 @@ def application_of(services: Services) -> Application:
             InferenceController,
             HistoryController,
             EvidenceController,
+            LabelController,
+            DriftController,
             ModelController,
             ScanController,
             HealthController,

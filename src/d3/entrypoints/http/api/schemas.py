@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from operator import attrgetter
 from typing import Annotated, Any
 
+import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from d3.domain.detections import Detection
+from d3.domain.drift import DriftReport
 from d3.domain.heatmaps import Heatmap
-from d3.domain.history import Bucket, HistoryEntry, Statistics, Tally
+from d3.domain.history import LARGEST_ID, Bucket, HistoryEntry, Statistics, Tally
+from d3.domain.labels import MOST_LABELS
 from d3.domain.models import Manifest, ModelReference, ModelSummary
 from d3.domain.provenance import Provenance
 
@@ -65,8 +68,24 @@ class Model(Struct, kw_only=True):
 Logits = Annotated[
     list[float], Meta(description="Each view's raw logit. Empty for old results of several views.")
 ]
+
+
+class SourceItem(Struct, omit_defaults=True):
+    """One statement of a file about itself; what it leaves open is left out."""
+
+    kind: str
+    says: str
+
+
+class ProvenanceItem(Struct, kw_only=True):
+    """What a file says about itself: ``generated``, ``camera``, ``edited`` or ``nothing``."""
+
+    says: str
+    sources: list[SourceItem]
+
+
 SaysOfItself = Annotated[
-    Provenance | None,
+    ProvenanceItem | None,
     Meta(
         description="What the file says about itself. It can be forged and removed, and is not "
         "part of the score. Null if nobody looked."
@@ -245,6 +264,26 @@ class Done(Struct, kw_only=True):
     message: str
 
 
+Ids = Annotated[
+    list[Annotated[int, Meta(ge=1, le=LARGEST_ID)]],
+    Meta(min_length=1, max_length=MOST_LABELS, description="The `id` of each result."),
+]
+
+
+class BulkDeleteRequest(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Which results to delete."""
+
+    ids: Ids
+
+
+class Deleted(Struct, kw_only=True):
+    """How many results are gone, and which were not there."""
+
+    success: bool = True
+    count: int
+    missing: list[int]
+
+
 class ModelLoaded(Done, kw_only=True):
     """A model was loaded."""
 
@@ -291,10 +330,17 @@ class SeriesItem(Totals, kw_only=True):
     start: datetime
 
 
+class GroupItem(Totals, kw_only=True):
+    """Counts over one model, label or provenance; ``name`` is null for results without one."""
+
+    name: str | None
+
+
 class StatsBody(Totals, kw_only=True):
-    """Counts, and their course in time where a bucket was asked for."""
+    """Counts, with their course in time and their groups where asked for, the largest first."""
 
     series: list[SeriesItem] | UnsetType = UNSET
+    groups: list[GroupItem] | UnsetType = UNSET
 
 
 class Stats(Struct, kw_only=True):
@@ -302,6 +348,13 @@ class Stats(Struct, kw_only=True):
 
     success: bool = True
     stats: StatsBody
+
+
+class DriftAnswer(Struct, kw_only=True):
+    """Whether a model's results are still like its calibration."""
+
+    success: bool = True
+    drift: DriftReport
 
 
 class LoadedModelInfo(Struct, kw_only=True):
@@ -389,7 +442,9 @@ _read_history_item = reader_of(HistoryItem)
 
 def result_of(detection: Detection, *, cached: bool) -> Result:
     """The response's form of a detection."""
-    return Result(cached, *_read_result(detection))
+    result = Result(cached, *_read_result(detection))
+    result.provenance = provenance_of(detection.provenance)
+    return result
 
 
 def explanation_of(heatmap: Heatmap) -> Explanation:
@@ -404,15 +459,28 @@ def explanation_of(heatmap: Heatmap) -> Explanation:
 
 def history_item(entry: HistoryEntry) -> HistoryItem:
     """The response's form of an entry of the history."""
-    return HistoryItem(*_read_history_item(entry))
+    item = HistoryItem(*_read_history_item(entry))
+    item.provenance = provenance_of(entry.provenance)
+    return item
 
 
-def stats_of(statistics: Statistics) -> StatsBody:
+def provenance_of(found: Provenance | None) -> ProvenanceItem | None:
+    """The response's form of what a file says about itself."""
+    if found is None:
+        return None
+    sources = [msgspec.convert(one, SourceItem, from_attributes=True) for one in found.sources]
+    return ProvenanceItem(says=found.says, sources=sources)
+
+
+def stats_of(statistics: Statistics, groups: Mapping[str | None, Tally] | None = None) -> StatsBody:
     """The response's form of statistics."""
     series = statistics.series
     return StatsBody(
         **_totals(statistics),
         series=UNSET if series is None else [_series_item(bucket) for bucket in series],
+        groups=UNSET
+        if groups is None
+        else [GroupItem(name=name, **_totals(tally)) for name, tally in groups.items()],
     )
 
 
