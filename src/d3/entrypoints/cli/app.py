@@ -30,14 +30,9 @@ _COMPLETION = "_D3_COMPLETE"
 @click.group(
     cls=LazyGroup,
     modules=(
-<<<<<<< HEAD
-        *("bench", "calibrate", "dataset", "db", "detect", "doctor", "evaluate", "evidence"),
-        *("explain", "history", "keys", "models", "replay", "scan", "scans", "serve", "train"),
-        "users",
-=======
         *("bench", "calibrate", "dataset", "db", "detect", "doctor", "drift", "evaluate"),
-        *("explain", "history", "keys", "models", "scan", "scans", "serve", "train", "users"),
->>>>>>> core
+        *("evidence", "explain", "history", "keys", "models", "replay", "scan", "scans"),
+        *("serve", "train", "users"),
     ),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )

@@ -16,8 +16,8 @@ from litestar.types import Receive, Scope, Send
 from d3.entrypoints.http import console, errors
 from d3.entrypoints.http.api import openapi
 from d3.entrypoints.http.api.checking import check_request
-from d3.entrypoints.http.api.evidence import EvidenceController
 from d3.entrypoints.http.api.drift import DriftController
+from d3.entrypoints.http.api.evidence import EvidenceController
 from d3.entrypoints.http.api.health import HealthController
 from d3.entrypoints.http.api.history import HistoryController
 from d3.entrypoints.http.api.inference import InferenceController
