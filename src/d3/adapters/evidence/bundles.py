@@ -223,7 +223,7 @@ def _check_sums(members: Mapping[str, bytes]) -> None:
 
 
 def _lines(sums: bytes) -> dict[str, str]:
-    lines = sums.decode("ascii", "replace").splitlines()
+    lines = filter(None, sums.decode("ascii", "replace").splitlines())
     return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from d3.domain.detections import Detection
+from d3.domain.errors import ModelNotFound
 from d3.domain.evidence import Case, recorded
 from d3.domain.history import entry_of
 from d3.domain.models import Manifest, ModelReference
@@ -90,9 +92,13 @@ def find_model(registry: ModelRegistry, wanted: ModelReference) -> Manifest | No
 
     Of several, the one that the reference names comes first: others may be calibrated otherwise.
     """
+    with suppress(ModelNotFound):
+        named = registry.describe(wanted.name, wanted.version)
+        if named.sha256 == wanted.sha256:
+            return named
     names = [one.manifest.name for one in registry.list()]
     for name in sorted(names, key=lambda name: name != wanted.name):
         same = [one for one in versions_of(registry, name) if one.sha256 == wanted.sha256]
         if same:
-            return min(same, key=lambda one: (one.version != wanted.version, -one.version))
+            return same[-1]
     return None
