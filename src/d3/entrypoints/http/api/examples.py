@@ -133,6 +133,12 @@ _SCAN = {
 
 ANSWERS: dict[str, Any] = {
     "predict": {"success": True, "result": _RESULT, "inference_id": 1},
+    "getEvidenceKey": {
+        "success": True,
+        "key_id": "f2ca1bb6c7e907d06dafe4687e579fce76b37e4e93b7605022da52e6ccc26fd2",
+        "public_key": "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbL"
+        "DFw4rXAxZuE=\n-----END PUBLIC KEY-----\n",
+    },
     "explain": {
         "success": True,
         "explanation": {
