@@ -272,7 +272,7 @@ def test_hostile_images_end_the_same_there(decoder: IsolatedDecoder) -> None:
 def test_what_a_file_says_is_the_same_there() -> None:
     authority = Authority()
     signed = authority.sign(SOUND, "image/png", manifest())
-    camera = exif(make="A", model="B", position=((1, "N"), (2, "E")))
+    camera = b"Exif\0\0" + exif(make="A", model="B", position=((1, "N"), (2, "E")))
     placed = encoded(picture(), "JPEG", exif=camera)
     marked = Path(__file__).parents[1] / "data/watermarks/sdxl.webp"
     for reader in (
