@@ -6,8 +6,8 @@
 
 Times are a processor's, medians of five rounds. ``cost`` decodes each file and looks at what it
 says, in turns. ``decode`` prints what files without metadata take in this process and a child, to
-run in turns with another version. ``said`` counts what the images in folders say of themselves, and how near the
-unmarked ones come to a watermark.
+run in turns with another version. ``said`` counts what the images in folders say of themselves, and
+how near the unmarked ones come to a watermark.
 """
 
 from __future__ import annotations
