@@ -80,6 +80,12 @@ class LabelInvalid(RequestInvalid):
     code = "invalid_label"
 
 
+class LabelsRefused(RequestInvalid):
+    """A table of labels that cannot be read or has wrong lines; none of it was kept."""
+
+    code = "labels_refused"
+
+
 class FormInvalid(RequestInvalid):
     """A form that cannot be read, or that sends a field twice."""
 
