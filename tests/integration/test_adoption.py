@@ -25,6 +25,7 @@ from d3.adapters.sql import (
 from d3.domain.accounts import ADOPTED_SCOPES, Principal
 from d3.domain.errors import KeyInvalid, SchemaMismatch, UserDisabled
 from d3.domain.history import HistoryFilter, RequestRecord
+from d3.domain.labels import Label, NewLabel
 from d3.domain.scoring import Verdict
 from tests.prototype import PLAIN_KEY, make_prototype
 from tests.support.history import an_entry
