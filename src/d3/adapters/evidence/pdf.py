@@ -13,6 +13,7 @@ from typing import Any
 
 from fpdf import FPDF, FontFace
 from fpdf.enums import TableBordersLayout, XPos, YPos
+from PIL import Image
 
 from d3.adapters.evidence.scale import HEIGHT, INK, WIDTH
 from d3.domain.services.reporting import Report, Section
@@ -24,7 +25,7 @@ _FONTS = {
 }
 _ASIAN = "WenQuanYiMicroHei.ttc"
 """5 MB; it is only opened for text that needs it."""
-_MARGIN, _LINE = 18, 4.7
+_MARGIN, _LINE, _SIZE = 18, 4.7, 9.5
 _GREY, _BLACK = (90, 99, 110), (29, 33, 38)
 _LONGEST_NAME = 60
 """Characters of a name in the line below a page."""
@@ -120,7 +121,7 @@ class _Page(FPDF):
         for warning in report.warnings:
             self.set_fill_color(255, 244, 214)
             self.set_draw_color(226, 195, 114)
-            self.set_font("DejaVu", size=9.5)
+            self.set_font("DejaVu", size=_SIZE)
             self._write(warning, _LINE, fill=True, border=1, padding=2)
             self.ln(2)
 
@@ -151,17 +152,20 @@ class _Page(FPDF):
         self._write(section.title, 6)
         self.ln(0.5)
         if section.heatmap and heatmap is not None:
+            with Image.open(io.BytesIO(heatmap)) as image:
+                scale = _PICTURE / max(image.size)
+                width, height = (scale * side for side in image.size)
             self.image(
                 io.BytesIO(heatmap),
-                w=_PICTURE,
-                h=_PICTURE,
-                keep_aspect_ratio=True,
+                w=width,
+                h=height,
                 alt_text="The image with the heat map laid over it",
             )
             self.ln(1.5)
         for paragraph in section.paragraphs:
             self.paragraph(paragraph)
         for point in section.points:
+            self.set_font("DejaVu", size=_SIZE)
             self.set_x(_MARGIN + 1)
             self.cell(4, _LINE, "•")
             self.set_left_margin(_MARGIN + 5)
@@ -177,7 +181,7 @@ class _Page(FPDF):
 
     def paragraph(self, text: str, colour: tuple[int, int, int] = _BLACK) -> None:
         self.set_text_color(*colour)
-        self.set_font("DejaVu", size=9.5)
+        self.set_font("DejaVu", size=_SIZE)
         self._write(text, _LINE)
         self.ln(1)
 
