@@ -95,7 +95,9 @@ def _comfyui(texts: Mapping[str, str]) -> Record | None:
     nodes = [node for graph in graphs for node in _nodes(graph)]
     if not nodes:
         return None
-    model = next(filter(None, (_word(node.get(key)) for _, node in nodes for key in _MODEL_KEYS)), None)
+    model = next(
+        filter(None, (_word(node.get(key)) for _, node in nodes for key in _MODEL_KEYS)), None
+    )
     prompts = [
         text
         for kind, node in nodes
@@ -116,7 +118,11 @@ def _nodes(graph: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
             values = node.get("widgets_values")
             first = values[0] if isinstance(values, list) and values else None
             kind = node["type"]
-            key = "ckpt_name" if "loader" in kind.casefold() and "clip" not in kind.casefold() else "text"
+            key = (
+                "ckpt_name"
+                if "loader" in kind.casefold() and "clip" not in kind.casefold()
+                else "text"
+            )
             yield kind, {key: first}
         return
     for node in list(graph.values())[:_MAX_NODES]:
@@ -162,8 +168,8 @@ def _midjourney(texts: Mapping[str, str]) -> Record | None:
 
 
 def _google(texts: Mapping[str, str]) -> Record | None:
-    credits = _of(texts, "Credit", "iptc:credit", "xmp:credit")
-    return Record("Google AI") if any(_GOOGLE.search(one) for one in credits) else None
+    lines = _of(texts, "Credit", "iptc:credit", "xmp:credit")
+    return Record("Google AI") if any(_GOOGLE.search(one) for one in lines) else None
 
 
 def _named(texts: Mapping[str, str]) -> Record | None:
@@ -173,7 +179,7 @@ def _named(texts: Mapping[str, str]) -> Record | None:
         *("xmp:generator", "xmp:credit", "iptc:credit"),
     ):
         name = line(text)
-        if name is not None and len(text) < len(name) + 40 and is_generator(name):  # noqa: PLR2004
+        if name is not None and len(text) < len(name) + 40 and is_generator(name):
             model = line(texts.get("exif:model", "")) if "exif:make" in texts else None
             return Record(name, model if model != name else None)
     return None

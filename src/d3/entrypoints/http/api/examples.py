@@ -68,6 +68,7 @@ _DRIFT_OF_DAY = {
     "psi": {"value": 0.021, "low": 0.0, "high": 0.0719},
     "level": "stable",
     "generated_share": 0.2,
+    "psi_with_mix": {"value": 0.512, "low": 0.4187, "high": 0.6203},
     "labelled_real": {"fake": 1, "real": 55, "uncertain": 4},
     "labelled_generated": {"fake": 8, "real": 1, "uncertain": 0},
     "agreement": {"value": 0.9692, "low": 0.8946, "high": 0.9915},
