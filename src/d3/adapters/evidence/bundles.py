@@ -25,12 +25,15 @@ import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from d3.adapters.evidence.cases import decode_case, encode_case
 from d3.adapters.evidence.signing import PublicKey, SigningKey, SigningKeyFile, read_pem
 from d3.domain.errors import EvidenceInvalid, SigningKeyInvalid, StorageFailed
 from d3.domain.evidence import IMAGE_STEM, Case, OpenedEvidence, check_image
-from d3.domain.heatmaps import Heatmap
+
+if TYPE_CHECKING:
+    from d3.domain.heatmaps import Heatmap
 
 CASE, HTML, PDF, HEATMAP = "case.json", "report.html", "report.pdf", "heatmap.png"
 KEY, SUMS, SIGNATURE = "public-key.pem", "SHA256SUMS", "SHA256SUMS.sig"
