@@ -20,6 +20,7 @@ from d3.domain.ordering import NEWEST_FIRST, Order, SortKey
 from d3.domain.scoring import Verdict
 from d3.entrypoints.http.api.history import checked_id, provide_filter, sees
 from d3.entrypoints.http.api.schemas import OneResult, history_item
+from d3.entrypoints.http.console.models import model_names
 from d3.entrypoints.http.console.rendering import (
     base_of,
     explains,
@@ -162,7 +163,7 @@ class HistoryPages(Controller):
             older=asked.query(cursor=found.next_cursor) if found.next_cursor else "",
             here=asked.query(cursor=cursor),
             export=urlencode(asked.api()),
-            models=await _model_names(d3),
+            models=await model_names(d3),
             done=str(request.query_params.get("done", "")),
         )
 
@@ -245,11 +246,3 @@ def _address_bar(request: Request[Any, Any, Any], wanted: str) -> dict[str, str]
 
 def _maybe(value: _N | None, form: Callable[[_N], str]) -> str | None:
     return None if value is None else form(value)
-
-
-async def _model_names(d3: Services) -> list[str]:
-    """The models' names for the form; none if the store is unavailable."""
-    try:
-        return [one.manifest.name for one in await d3.run_slowly(d3.models.list)]
-    except D3Error:
-        return []

@@ -16,7 +16,7 @@ from litestar.template.config import TemplateConfig
 from d3.domain.access import UNAUTHENTICATED, Caller
 from d3.domain.accounts import Scope
 from d3.domain.ports.detector import Explainer
-from d3.entrypoints.http.console.texts import PROBLEMS, REASONS, TEXTS, VERDICTS
+from d3.entrypoints.http.console.texts import PROBLEMS, REASONS, SCAN_ERRORS, TEXTS, VERDICTS
 from d3.entrypoints.http.services import Services
 
 STATIC = Path(__file__).with_name("static")
@@ -61,6 +61,7 @@ def templates() -> TemplateConfig[Any]:
         "verdicts": VERDICTS,
         "reasons": REASONS,
         "problems": PROBLEMS,
+        "scan_errors": SCAN_ERRORS,
         "assets": _fingerprint(),
         "places": PLACES,
     }
@@ -69,6 +70,7 @@ def templates() -> TemplateConfig[Any]:
         "seconds": seconds,
         "size": size,
         "moment": moment,
+        "minute": minute,
         "count": "{:,}".format,
     }
     return TemplateConfig(instance=JinjaTemplateEngine.from_environment(environment))
@@ -107,6 +109,34 @@ def page(
             "loaded": d3.host.loaded(),
             **context,
         },
+    )
+
+
+def confirm(  # noqa: PLR0913
+    request: Request[Any, Any, Any],
+    d3: Services,
+    what: str,
+    *,
+    name: str,
+    back: str,
+    fields: dict[str, str] | None = None,
+    **context: Any,
+) -> Template:
+    """A page that asks before something is done which cannot be undone.
+
+    Its form posts to the page's own address. Pages with scripts ask by themselves.
+
+    Args:
+        request: the request.
+        d3: the services.
+        what: is to be done: names the texts in the section ``sure``.
+        name: of what it is done to.
+        back: the path from the root to the page to go back to.
+        fields: of the form that confirms.
+        context: what the texts need besides the name.
+    """
+    return page(
+        request, d3, "confirm", what=what, name=name, back=back, fields=fields or {}, **context
     )
 
 
@@ -169,6 +199,11 @@ def size(number: int) -> str:
 def moment(when: datetime) -> str:
     """A time as text, in UTC."""
     return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def minute(when: datetime) -> str:
+    """A time as text without its seconds, in UTC."""
+    return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
 
 
 def _fingerprint() -> str:

@@ -8,8 +8,10 @@ from typing import Any
 from litestar import Controller, Request, get
 from litestar.response import Template
 
+from d3.domain.accounts import Scope
 from d3.domain.history import BucketSize, HistoryFilter
 from d3.entrypoints.http.api.history import sees
+from d3.entrypoints.http.console.guards import allows
 from d3.entrypoints.http.console.history import Asked
 from d3.entrypoints.http.console.rendering import page
 from d3.entrypoints.http.console.texts import TEXTS, VERDICTS
@@ -28,6 +30,7 @@ class StatisticsPages(Controller):
     """Statistics."""
 
     path = "/statistics"
+    guards = (allows(Scope.READ),)
 
     @get("/")
     async def statistics(self, request: Request[Any, Any, Any], d3: D3) -> Template:
