@@ -26,16 +26,20 @@ from d3.entrypoints.http.api.scan_schemas import ScanResultItem
 from d3.entrypoints.http.api.schemas import HistoryItem, Result, history_item, result_of
 
 FACTS = ImageFacts("JPEG", 640, 480, 2, 999, "a" * 64, note=Note.TWO_PICTURES)
+PARSED = {"provenance_says", "provenance_sources", "view_logits"}
+"""Kept as columns; as JSON they are ``provenance`` and ``logits``."""
 OF_IMAGES = {one.name for one in fields(ImageRecord)} | {"reason_text", "image_note_text"}
-OF_RESULTS = {one.name for one in fields(ResultRecord)} | OF_IMAGES
+OF_IMAGES = (OF_IMAGES - PARSED) | {"provenance"}
+OF_RESULTS = ({one.name for one in fields(ResultRecord)} - PARSED) | OF_IMAGES | {"logits"}
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def test_every_field_of_the_record_is_in_every_table_answer_and_file() -> None:
     for kind in (Result, HistoryItem, ScanResultItem):
         assert {*kind.__struct_fields__} >= OF_IMAGES, kind
-    assert {*COLUMNS} >= {one.name for one in fields(HistoryEntry)} | OF_RESULTS
-    assert {*ROW_FIELDS} >= {one.name for one in fields(ScanRow)} | OF_IMAGES
+    texts = {"reason_text", "image_note_text"}
+    assert {*COLUMNS} >= {one.name for one in fields(HistoryEntry)} | texts
+    assert {*ROW_FIELDS} >= {one.name for one in fields(ScanRow)} | texts
     columns = {*InferenceResult.__table__.c.keys()}
     assert columns == {one.name for one in fields(HistoryEntry)} | {"demo"}
     columns = {*ScanResult.__table__.c.keys()}
@@ -55,7 +59,8 @@ def test_they_hold_the_same_wherever_a_result_is_told(
     for name in OF_RESULTS:
         value = _as_json(getattr(detection, name))
         assert shown[name] == value
-        assert cells[name] == ("true" if value is True else str(value))
+        if name not in {"provenance", "logits"}:
+            assert cells[name] == ("true" if value is True else str(value))
         if not name.startswith(("model_", "calibration_", "abstain_")):
             assert exported[name] == value
     reported = [result_of(detection, cached=False), history_item(entry)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -45,6 +47,9 @@ class Detection(ResultRecord):
         engine: str,
         precision: str,
         processing_time: float,
+        logits: Sequence[float] = (),
+        device: str = "",
+        libraries: str = "",
         calibration: Calibration = Calibration(),
         abstain_band: AbstainBand = AbstainBand(),
         notice: str = "",
@@ -69,6 +74,9 @@ class Detection(ResultRecord):
             abstain_below=abstain_band.below,
             abstain_above=abstain_band.above,
             notice=notice,
+            view_logits=json.dumps(list(logits)) if len(logits) > 1 else "",
+            device=device,
+            libraries=libraries,
         )
 
     @property
@@ -80,7 +88,7 @@ class Detection(ResultRecord):
     def image(self) -> ImageFacts:
         """Facts of the original."""
         facts = {fact: getattr(self, field) for field, fact in IMAGE_FACTS.items()}
-        return ImageFacts(**facts, content=self.image_content)
+        return ImageFacts(**facts, content=self.image_content, provenance=self.provenance)
 
     @property
     def model(self) -> ModelReference:

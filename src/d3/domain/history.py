@@ -7,10 +7,12 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from enum import StrEnum
 from operator import attrgetter
+from typing import Annotated
 
 from d3.domain.detections import Detection
 from d3.domain.errors import RequestInvalid
-from d3.domain.records import MAX_NOTICE, ResultRecord, Text64, Text255
+from d3.domain.labels import Label
+from d3.domain.records import MAX_NOTICE, Length, ResultRecord, Text64, Text255
 from d3.domain.scoring import Verdict
 from d3.domain.text import storable
 
@@ -67,9 +69,11 @@ class HistoryEntry(NewEntry):
 
     Attributes:
         id: counts from 1; never given twice, not even after a deletion.
+        label: what somebody says the image is; None where nobody said anything.
     """
 
     id: int
+    label: Annotated[Label, Length(16)] | None = None
 
 
 _RESULT = tuple(one.name for one in fields(ResultRecord))

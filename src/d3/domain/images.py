@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
+from d3.domain.provenance import Provenance
 from d3.domain.scoring import Reason
 
 if TYPE_CHECKING:  # the rest of the domain, and with it `d3 keys list`, needs no arrays
@@ -73,6 +74,7 @@ class ImageFacts:
         content: a picture, or one colour throughout; ``alpha_only`` where that is so because all
             there was to see lay in the alpha channel, which is dropped.
         note: what is unusual about the file; None where nothing is.
+        provenance: what the file says about itself; None where nobody looked.
     """
 
     format: str
@@ -83,6 +85,7 @@ class ImageFacts:
     sha256: str
     content: Content = Content.PICTURE
     note: Note | None = None
+    provenance: Provenance | None = None
 
     @property
     def note_text(self) -> str | None:

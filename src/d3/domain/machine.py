@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 _PAIR = re.compile(r"^([^\t:]+)\s*: (.*)$", re.MULTILINE)
@@ -28,6 +29,20 @@ def processor() -> Mapping[str, str]:
     said = dict(_PAIR.findall(first))
     name = said.get("model name") or platform.processor() or platform.machine()
     return {"name": name} | {one: said[one] for one in _TELLING if one in said}
+
+
+@cache
+def libraries_of(engine: str) -> str:
+    """The versions of the libraries that decide an engine's numbers, such as ``torch 2.15.0``.
+
+    Args:
+        engine: as a detector names it.
+    """
+    found = []
+    for name in ("torch", "pillow", *(("openvino",) if engine == "openvino" else ())):
+        with suppress(PackageNotFoundError):
+            found.append(f"{name} {version(name)}")
+    return ", ".join(found)
 
 
 def available_cores() -> int:

@@ -6,6 +6,7 @@ in every answer.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
@@ -14,6 +15,7 @@ from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_
 
 from d3.domain.images import ImageFacts, Note
 from d3.domain.models import ModelReference
+from d3.domain.provenance import MAX_SOURCES, Provenance, Says
 from d3.domain.scoring import Reason, Verdict
 
 MAX_NOTICE = 1000
@@ -31,6 +33,7 @@ Text16 = Annotated[str, Length(16)]
 Text32 = Annotated[str, Length(32)]
 Text64 = Annotated[str, Length(64)]
 Text255 = Annotated[str, Length(255)]
+Text512 = Annotated[str, Length(512)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +50,8 @@ class ImageRecord:
         image_note: what is unusual about the file; None where there is nothing to say.
         reason: why the verdict is ``uncertain``; None where it is not.
         notice: what must be said beside the verdict, from the model's manifest; may be empty.
+        provenance_says: what the file says about itself; None where nobody looked.
+        provenance_sources: where it says so: :meth:`d3.domain.provenance.Provenance.to_json`.
     """
 
     image_sha256: Text64 | None = None
@@ -58,6 +63,8 @@ class ImageRecord:
     image_note: Annotated[Note, Length(32)] | None = None
     reason: Annotated[Reason, Length(32)] | None = None
     notice: Annotated[str, Length(MAX_NOTICE)] = ""
+    provenance_says: Annotated[Says, Length(16)] | None = None
+    provenance_sources: Annotated[str, Length(MAX_SOURCES)] = ""
 
     @property
     def reason_text(self) -> str | None:
@@ -68,6 +75,14 @@ class ImageRecord:
     def image_note_text(self) -> str | None:
         """The note as a sentence."""
         return None if self.image_note is None else self.image_note.sentence
+
+    @property
+    def provenance(self) -> Provenance | None:
+        """What the file says about itself; None where nobody looked."""
+        if self.provenance_says is None:
+            return None
+        found = Provenance.from_json(self.provenance_sources)
+        return Provenance(self.provenance_says, found.sources)
 
 
 IMAGE_FACTS = {
@@ -80,7 +95,11 @@ IMAGE_FACTS = {
 
 def image_fields(image: ImageFacts) -> dict[str, Any]:
     """What a record holds of these facts, by its own names."""
-    return {field: getattr(image, fact) for field, fact in IMAGE_FACTS.items()}
+    facts = {field: getattr(image, fact) for field, fact in IMAGE_FACTS.items()}
+    if image.provenance is not None:
+        facts["provenance_says"] = image.provenance.says
+        facts["provenance_sources"] = image.provenance.to_json()
+    return facts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +130,10 @@ class ResultRecord(ImageRecord):
         calibration_bias: and this is added.
         abstain_below: the abstain band: a distance in probability under the threshold.
         abstain_above: likewise over it.
+        view_logits: each view's raw logit, a JSON list; empty for one view, whose logit is
+            ``logit``, and where they were never recorded.
+        device: where the engine ran, such as ``"cpu"``; empty where it was never recorded.
+        libraries: versions of what decides the numbers; likewise.
     """
 
     image_name: Text255
@@ -133,6 +156,16 @@ class ResultRecord(ImageRecord):
     calibration_bias: float = 0.0
     abstain_below: float = 0.0
     abstain_above: float = 0.0
+    view_logits: Text512 = ""
+    device: Text64 = ""
+    libraries: Text255 = ""
+
+    @property
+    def logits(self) -> tuple[float, ...]:
+        """Each view's raw logit; empty where they were never recorded."""
+        if self.view_logits:
+            return tuple(json.loads(self.view_logits))
+        return (self.logit,) if self.views == 1 and self.logit is not None else ()
 
     @property
     def model(self) -> ModelReference | None:

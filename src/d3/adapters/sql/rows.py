@@ -58,7 +58,7 @@ COLUMNS = tuple(InferenceResult.__table__.c[name] for name in _KEPT.names)
 
 def row_of(entry: NewEntry) -> dict[str, Any]:
     """The columns of an entry, all but its id."""
-    return _NEW.values(entry) | {"demo": entry.is_demo}
+    return _NEW.values(entry) | {"demo": entry.is_demo, "label": None}
 
 
 def entry_of_row(row: sa.Row[Any]) -> HistoryEntry:

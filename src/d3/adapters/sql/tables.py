@@ -89,6 +89,12 @@ def _columns(record: type[ImageRecord], besides: set[str]) -> list[sa.Column[Any
     ]
 
 
+_DECLARED = {
+    *("id", "image_name", "user_id", "image_bytes", "notice"),
+    *("provenance_sources", "view_logits", "device", "libraries"),
+}
+
+
 class InferenceResult(Base):
     """One judged image: the fields of an entry, and ``demo``, whether it has a notice.
 
@@ -106,7 +112,11 @@ class InferenceResult(Base):
         sa.Column("image_bytes", sa.BigInteger()),
         sa.Column("notice", sa.Text(), server_default=sa.text("''"), nullable=False),
         sa.Column("demo", sa.Boolean(), server_default=sa.false(), nullable=False),
-        *_columns(HistoryEntry, besides={"id", "image_name", "user_id", "image_bytes", "notice"}),
+        sa.Column("provenance_sources", sa.Text(), server_default=sa.text("''"), nullable=False),
+        sa.Column("view_logits", sa.Text(), server_default=sa.text("''"), nullable=False),
+        sa.Column("device", sa.String(64), server_default=sa.text("''"), nullable=False),
+        sa.Column("libraries", sa.String(255), server_default=sa.text("''"), nullable=False),
+        *_columns(HistoryEntry, besides=_DECLARED),
         sa.CheckConstraint("prediction >= 0 AND prediction <= 1", name="prediction"),
         sa.Index("ix_inference_results_order", "created_at", "id", "is_fake", *_COUNTED),
         sa.Index("ix_inference_results_user", "user_id", "created_at", "id", "is_fake", *_COUNTED),
@@ -117,6 +127,23 @@ class InferenceResult(Base):
         sa.Index("ix_inference_results_prediction", "prediction", "created_at", "id"),
         sqlite_autoincrement=True,
     )
+
+
+class ResultLabel(Base):
+    """One statement about what a result's image is; the newest also stands in the result."""
+
+    __tablename__ = "result_labels"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    result_id: Mapped[int] = mapped_column(
+        Key, sa.ForeignKey("inference_results.id", ondelete="CASCADE"), index=True
+    )
+    label: Mapped[str] = mapped_column(sa.String(16))
+    source: Mapped[str] = mapped_column(sa.String(255))
+    note: Mapped[str] = mapped_column(sa.Text())
+    created_at: Mapped[datetime]
+    user_id: Mapped[int | None] = mapped_column(Key, sa.ForeignKey("users.id", ondelete="SET NULL"))
 
 
 class IdempotencyRow(Base):
@@ -217,6 +244,7 @@ class ScanResult(Base):
         sa.Column("uri", Ordered, primary_key=True),
         sa.Column("shard", sa.Integer(), nullable=False),
         sa.Column("image_bytes", sa.BigInteger()),
-        *_columns(ScanRow, besides={"uri", "image_bytes", "notice"}),
+        sa.Column("provenance_sources", sa.Text(), server_default=sa.text("''"), nullable=False),
+        *_columns(ScanRow, besides={"uri", "image_bytes", "notice", "provenance_sources"}),
         sa.Index("ix_scan_results_shard", "scan_id", "shard"),
     )

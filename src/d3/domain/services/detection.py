@@ -29,6 +29,7 @@ from d3.domain.errors import (
     ScoreUndefined,
 )
 from d3.domain.images import DecodedImage, ImageFacts, ImageSource
+from d3.domain.machine import libraries_of
 from d3.domain.ports.clock import Clock
 from d3.domain.ports.history import CacheKey, ResultCache
 from d3.domain.ports.images import ImageDecoder
@@ -155,6 +156,9 @@ class Question:
             engine=detector.engine,
             precision=detector.precision,
             processing_time=seconds,
+            logits=logits,
+            device=detector.device,
+            libraries=libraries_of(detector.engine),
             calibration=manifest.calibration,
             abstain_band=manifest.abstain_band,
             notice=manifest.notice,

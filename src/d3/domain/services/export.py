@@ -66,7 +66,7 @@ def document(entry: HistoryEntry) -> dict[str, Any]:
     ``image``, ``model``, ``calibration`` and ``abstain`` are objects, or None where nothing of them
     was recorded. What is known of the image also stands beside them, by its columns.
     """
-    values = flat(entry)
+    values = flat(entry) | {"provenance": entry.provenance, "logits": entry.logits}
     for group, names in _GROUPS.items():
         parts = {part: values[name] for name, part in names.items()}
         values[group] = None if set(parts.values()) == {None} else parts

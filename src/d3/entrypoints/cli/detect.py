@@ -112,6 +112,8 @@ def _document(detection: Detection) -> dict[str, Any]:
         "image": asdict(detection.image) | {"note_text": detection.image_note_text},
         "model": detection.model,
         "calibration": detection.calibration,
+        "provenance": detection.provenance,
+        "logits": detection.logits,
     }
 
 

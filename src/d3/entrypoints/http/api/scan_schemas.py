@@ -16,6 +16,7 @@ from d3.entrypoints.http.api.schemas import (
     Notice,
     Reason,
     ReasonText,
+    SaysOfItself,
     model_of,
     reader_of,
 )
@@ -126,6 +127,7 @@ class ScanResultItem(Struct):
     image_frames: ImageFrames = None
     image_note: ImageNote = None
     image_note_text: ImageNoteText = None
+    provenance: SaysOfItself = None
 
 
 class ScanResultPage(Struct, kw_only=True):

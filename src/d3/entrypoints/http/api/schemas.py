@@ -14,6 +14,7 @@ from d3.domain.detections import Detection
 from d3.domain.heatmaps import Heatmap
 from d3.domain.history import Bucket, HistoryEntry, Statistics, Tally
 from d3.domain.models import Manifest, ModelReference, ModelSummary
+from d3.domain.provenance import Provenance
 
 IsFake = Annotated[
     bool,
@@ -61,6 +62,25 @@ class Model(Struct, kw_only=True):
     sha256: str
 
 
+Logits = Annotated[
+    list[float], Meta(description="Each view's raw logit. Empty for old results of several views.")
+]
+SaysOfItself = Annotated[
+    Provenance | None,
+    Meta(
+        description="What the file says about itself. It can be forged and removed, and is not "
+        "part of the score. Null if nobody looked."
+    ),
+]
+LabelOf = Annotated[
+    str | None,
+    Meta(
+        description="What somebody says the image is: `real`, `generated` or `unknown`. It never "
+        "changes the verdict."
+    ),
+]
+
+
 class Result(Struct):
     """One image's verdict and the numbers behind it.
 
@@ -95,6 +115,10 @@ class Result(Struct):
     image_bytes: int | None = None
     image_note: ImageNote = None
     image_note_text: ImageNoteText = None
+    provenance: SaysOfItself = None
+    logits: Logits = []
+    device: str = ""
+    libraries: str = ""
 
 
 class Explanation(Struct, kw_only=True):
@@ -179,6 +203,11 @@ class HistoryItem(Struct):
     notice: Notice = ""
     image_note: ImageNote = None
     image_note_text: ImageNoteText = None
+    provenance: SaysOfItself = None
+    logits: Logits = []
+    device: str = ""
+    libraries: str = ""
+    label: LabelOf = None
 
 
 class HistoryPage(Struct, kw_only=True):
