@@ -92,7 +92,9 @@ class AccountService:
 
     def administrators(self) -> list[str]:
         """The usernames of those who hold a valid key that allows everything."""
-        return sorted({user.username for user, key in self._live_keys() if Scope.ADMIN in key.scopes})
+        return sorted(
+            {user.username for user, key in self._live_keys() if Scope.ADMIN in key.scopes}
+        )
 
     def _live_keys(self) -> Iterator[tuple[User, ApiKey]]:
         now = self._clock.now()

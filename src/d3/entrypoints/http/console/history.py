@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit
+from zoneinfo import ZoneInfo
 
 import msgspec
 from litestar import Controller, Request, get, post
@@ -14,7 +15,7 @@ from litestar.params import FromPath
 from litestar.response import Redirect, Template
 
 from d3.domain.accounts import Scope
-from d3.domain.errors import D3Error, RequestInvalid
+from d3.domain.errors import RequestInvalid
 from d3.domain.history import HistoryEntry, HistoryFilter
 from d3.domain.ordering import NEWEST_FIRST, Order, SortKey
 from d3.domain.scoring import Verdict
@@ -31,7 +32,7 @@ from d3.entrypoints.http.console.rendering import (
     size,
 )
 from d3.entrypoints.http.console.texts import FACTS, PROBLEMS, TEXTS, VERDICTS
-from d3.entrypoints.http.services import D3, Services
+from d3.entrypoints.http.services import D3
 
 _N = TypeVar("_N", int, float)
 
@@ -64,6 +65,7 @@ class Asked:
         since: first day, ISO 8601.
         until: last day, ISO 8601.
         q: the beginning of the image's name.
+        zone: the reader's time zone, whose days are meant; empty for UTC.
         sort: the column to sort by, as the API names it.
         order: ``asc`` or ``desc``.
     """
@@ -73,6 +75,7 @@ class Asked:
     since: str = ""
     until: str = ""
     q: str = ""
+    zone: str = ""
     sort: str = ""
     order: str = ""
 
@@ -84,6 +87,8 @@ class Asked:
             query["verdict"] = ""
         if query["sort"] not in _COLUMNS or query["order"] not in _DIRECTIONS:
             query["sort"] = query["order"] = ""
+        if not (query["since"] or query["until"]):
+            query["zone"] = ""
         return cls(**query)
 
     def api(self) -> dict[str, str]:
@@ -92,19 +97,25 @@ class Asked:
         Raises:
             RequestInvalid: a day does not exist.
         """
-        try:
-            since = date.fromisoformat(self.since) if self.since else None
-            until = date.fromisoformat(self.until) + timedelta(days=1) if self.until else None
-        except (ValueError, OverflowError) as error:
-            raise RequestInvalid(PROBLEMS["invalid_dates"]) from error
         words = {
             "verdict": self.verdict,
             "model": self.model,
-            "since": f"{since}T00:00:00Z" if since else "",
-            "until": f"{until}T00:00:00Z" if until else "",
+            "since": self._midnight(self.since),
+            "until": self._midnight(self.until, days=1),
             "q": self.q,
         }
         return {name: text for name, text in words.items() if text}
+
+    def _midnight(self, day: str, days: int = 0) -> str:
+        """The moment at which a day begins for the reader, or so many days later."""
+        if not day:
+            return ""
+        try:
+            start = date.fromisoformat(day) + timedelta(days=days)
+            moment = datetime.combine(start, time.min, _zone_of(self.zone)).astimezone(UTC)
+        except (ValueError, OverflowError) as error:
+            raise RequestInvalid(PROBLEMS["invalid_dates"]) from error
+        return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def where(self, request: Request[Any, Any, Any]) -> HistoryFilter:
         """The filter, limited to the results that the caller may see."""
@@ -197,6 +208,14 @@ class HistoryPages(Controller):
         cursor = str(request.query_params.get("cursor", ""))
         back = Asked.of(request).query(cursor=cursor, done="delete")
         return Redirect(f"{base_of(request)}history?{back}", status_code=303)
+
+
+def _zone_of(name: str) -> tzinfo:
+    """The time zone of this name; UTC if there is none."""
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        return UTC
 
 
 def facts_of(entry: HistoryEntry) -> list[tuple[str, str | None]]:

@@ -43,6 +43,16 @@ PLACES = (
 )
 """The pages of the navigation: name, path from the root, and the scope that each needs."""
 
+_SHORTCUTS = (
+    ("jk", "move"),
+    (("Enter",), "open"),
+    ("rgu", "label"),
+    ("x", "select"),
+    ("/", "search"),
+    ("?", "help"),
+)
+"""Keys, and what they do."""
+
 _HARDLY = 0.0005
 _KIB = 1024
 
@@ -64,6 +74,7 @@ def templates() -> TemplateConfig[Any]:
         "scan_errors": SCAN_ERRORS,
         "assets": _fingerprint(),
         "places": PLACES,
+        "shortcuts": [(keys, getattr(TEXTS.shortcuts, name)) for keys, name in _SHORTCUTS],
     }
     environment.filters |= {
         "percent": percent,
@@ -112,7 +123,7 @@ def page(
     )
 
 
-def confirm(  # noqa: PLR0913
+def confirm(
     request: Request[Any, Any, Any],
     d3: Services,
     what: str,
