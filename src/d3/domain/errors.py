@@ -74,6 +74,12 @@ class ViewsInvalid(RequestInvalid):
     code = "invalid_views"
 
 
+class LabelInvalid(RequestInvalid):
+    """A label that is none, or whose texts are too long or hold control characters."""
+
+    code = "invalid_label"
+
+
 class FormInvalid(RequestInvalid):
     """A form that cannot be read, or that sends a field twice."""
 

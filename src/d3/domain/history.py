@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -11,10 +12,11 @@ from typing import Annotated
 
 from d3.domain.detections import Detection
 from d3.domain.errors import RequestInvalid
-from d3.domain.labels import Label
+from d3.domain.labels import Label, LabelIs
+from d3.domain.provenance import Says
 from d3.domain.records import MAX_NOTICE, Length, ResultRecord, Text64, Text255
 from d3.domain.scoring import Verdict
-from d3.domain.text import storable
+from d3.domain.text import searchable, storable
 
 MAX_PAGE = 500
 """The most entries of one page."""
@@ -113,6 +115,12 @@ class HistoryFilter:
         q: the image's name begins with this, letter for letter: case counts, and ``%`` and ``_``
             are ordinary characters. Empty finds all.
         user_id: only this account's.
+        model_version: only this version's; of which model, ``model`` says.
+        label: only those that people call so, or with ``none`` those that nobody called anything.
+        provenance: only those whose file says this of itself.
+        contains: stands anywhere in the image's name, whatever the case; all characters are
+            ordinary ones. Empty finds all.
+        image_sha256: only results of this very file.
 
     Raises:
         ValueError: a time without a zone.
@@ -125,6 +133,11 @@ class HistoryFilter:
     until: datetime | None = None
     q: str | None = None
     user_id: int | None = None
+    model_version: int | None = None
+    label: LabelIs | None = None
+    provenance: Says | None = None
+    contains: str | None = None
+    image_sha256: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("since", "until"):
@@ -135,8 +148,12 @@ class HistoryFilter:
         if self.q is not None:
             # One more than a name can have, so that an overlong prefix finds nothing.
             object.__setattr__(self, "q", storable(self.q, 256))
+        if self.contains is not None:
+            object.__setattr__(self, "contains", searchable(storable(self.contains, 256)))
+        if self.image_sha256 is not None:
+            object.__setattr__(self, "image_sha256", storable(self.image_sha256.lower(), 65))
 
-    def matches(self, entry: NewEntry) -> bool:
+    def matches(self, entry: HistoryEntry) -> bool:
         """Whether the entry is meant; what a database does with an index."""
         return (
             (self.is_fake is None or entry.is_fake == self.is_fake)
@@ -146,6 +163,11 @@ class HistoryFilter:
             and (self.until is None or entry.created_at < self.until)
             and (self.q is None or entry.image_name.startswith(self.q))
             and (self.user_id is None or entry.user_id == self.user_id)
+            and (self.model_version is None or entry.model_version == self.model_version)
+            and (self.label is None or (entry.label or LabelIs.NONE).value == self.label.value)
+            and (self.provenance is None or entry.provenance_says == self.provenance)
+            and (not self.contains or self.contains in searchable(entry.image_name))
+            and (self.image_sha256 is None or entry.image_sha256 == self.image_sha256)
         )
 
 
@@ -263,6 +285,38 @@ class Distribution:
     scores: tuple[int, ...]
     p50: float | None
     p95: float | None
+
+
+class GroupBy(StrEnum):
+    """What results can be counted by, beside their verdict and time."""
+
+    MODEL = "model"
+    LABEL = "label"
+    PROVENANCE = "provenance"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Day:
+    """One day of results, in UTC, as a watch over drift needs it.
+
+    Attributes:
+        start: its first moment.
+        scores: how many probabilities lie in each part of [0, 1], as in :class:`Distribution`;
+            together, all results of the day.
+        uncertain: how many verdicts were ``uncertain``.
+        labelled: how many results with the label ``real`` or ``generated`` have which verdict;
+            pairs without one are left out.
+    """
+
+    start: datetime
+    scores: tuple[int, ...]
+    uncertain: int
+    labelled: Mapping[tuple[Label, Verdict], int]
+
+    @property
+    def total(self) -> int:
+        """Results of the day."""
+        return sum(self.scores)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+
+from d3.domain.errors import LabelInvalid, shown
+from d3.domain.text import storable
+
+LONGEST_SOURCE = 255
+LONGEST_NOTE = 2000
+MOST_LABELS = 1000
+"""The most results that one request may label or delete."""
+
+_ALLOWED_CONTROLS = {"\n", "\t"}
 
 
 class Label(StrEnum):
@@ -13,6 +24,40 @@ class Label(StrEnum):
     REAL = "real"
     GENERATED = "generated"
     UNKNOWN = "unknown"
+
+
+class LabelIs(StrEnum):
+    """What a result's label is, for a filter; ``none`` where nobody said anything."""
+
+    REAL = "real"
+    GENERATED = "generated"
+    UNKNOWN = "unknown"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewLabel:
+    """Something to say about a result's image.
+
+    Attributes:
+        result_id: of the result.
+        label: what the image is said to be.
+        source: how it is known, at most 255 characters in one line; may be empty.
+        note: anything else, at most 2,000 characters; may be empty.
+
+    Raises:
+        LabelInvalid: a text is too long or holds control characters.
+    """
+
+    result_id: int
+    label: Label
+    source: str = ""
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "source", _checked("source", self.source, LONGEST_SOURCE, set()))
+        note = self.note.replace("\r\n", "\n")
+        object.__setattr__(self, "note", _checked("note", note, LONGEST_NOTE, _ALLOWED_CONTROLS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,3 +81,33 @@ class LabelChange:
     note: str
     created_at: datetime
     user_id: int | None
+
+
+def label_of(text: str) -> Label:
+    """The label that somebody wrote; spaces around it and case do not matter.
+
+    Raises:
+        LabelInvalid: it is none.
+    """
+    try:
+        return Label(text.strip().lower())
+    except ValueError as error:
+        raise LabelInvalid(
+            f"{shown(text)} is not a label.", f"Use one of {', '.join(Label)}."
+        ) from error
+
+
+def _checked(name: str, text: str, length: int, allowed: set[str]) -> str:
+    if len(text) > length:
+        raise LabelInvalid(
+            f"The {name} of a label has {len(text):,} characters.",
+            f"Use at most {length:,} characters.",
+        )
+    if not text.isprintable():
+        for one in text:
+            if unicodedata.category(one) == "Cc" and one not in allowed:
+                raise LabelInvalid(
+                    f"The {name} of a label holds a control character ({one!r}).",
+                    "Remove it.",
+                )
+    return storable(text, length)

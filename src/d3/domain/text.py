@@ -23,6 +23,14 @@ def storable(text: str, length: int = NAME_LENGTH) -> str:
     return _UNSTORABLE.sub("\ufffd", text[:length].replace("\0", "\ufffd"))
 
 
+def searchable(text: str) -> str:
+    """The form in which texts are searched: without case, in one Unicode form (NFC).
+
+    One text stands in another for a reader if its form is a part of the other's form.
+    """
+    return text.lower() if text.isascii() else unicodedata.normalize("NFC", text.casefold())
+
+
 def display_name(text: str) -> str:
     """A file's name for display: its last part, one line, no hidden characters.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,16 +11,20 @@ from typing import Protocol, runtime_checkable
 from d3.domain.history import (
     BucketSize,
     CursorPage,
+    Day,
     Distribution,
     Failures,
+    GroupBy,
     HistoryEntry,
     HistoryFilter,
     NewEntry,
     Page,
     RequestRecord,
     Statistics,
+    Tally,
 )
 from d3.domain.idempotency import IdempotencyKey, Reservation, StoredAnswer
+from d3.domain.labels import LabelChange, NewLabel
 from d3.domain.ordering import NEWEST_FIRST, Order
 
 
@@ -130,6 +134,50 @@ class History(Protocol):
         """
         ...
 
+    def delete_many(self, ids: Collection[int], user_id: int | None = None) -> list[int]:
+        """Delete entries in one transaction; the ids that were not there, in order.
+
+        With ``user_id``, entries of others count as not there. As with :meth:`delete`, what tells
+        of an entry goes with it: labels and kept answers.
+        """
+        ...
+
+    def label(
+        self,
+        labels: Sequence[NewLabel],
+        now: datetime,
+        by: int | None = None,
+        user_id: int | None = None,
+    ) -> list[LabelChange]:
+        """Say what images are, all in one transaction; what is now kept of it, in order.
+
+        The last label of a result counts and stands in its entry; its verdict stays.
+
+        Args:
+            labels: to keep.
+            now: when it is said.
+            by: the account that says so.
+            user_id: only results of this user may be labelled.
+
+        Raises:
+            ResultNotFound: a result is not there, so nothing was kept.
+        """
+        ...
+
+    def labels(self, id_: int, user_id: int | None = None) -> list[LabelChange]:
+        """All that was said about a result's image, newest first.
+
+        Raises:
+            ResultNotFound: there is no such result, or it is not this user's.
+        """
+        ...
+
+    def results_of(
+        self, image_sha256s: Collection[str], user_id: int | None = None
+    ) -> Mapping[str, Sequence[int]]:
+        """The ids of every result of these files, oldest first; files without one are left out."""
+        ...
+
     def forget(
         self, results_before: datetime | None, records_before: datetime | None
     ) -> tuple[int, int]:
@@ -175,6 +223,21 @@ class History(Protocol):
 
     def distribution(self, where: HistoryFilter, parts: int) -> Distribution:
         """A histogram of the scores that match, in so many parts, and times."""
+        ...
+
+    def breakdown(self, where: HistoryFilter, by: GroupBy) -> Mapping[str | None, Tally]:
+        """Counts for each model, label or provenance, the most first.
+
+        None stands for results without one: of an unknown model, without a label, or of a file
+        whose provenance nobody looked for.
+        """
+        ...
+
+    def daily(self, where: HistoryFilter, parts: int) -> list[Day]:
+        """Each day in which something was judged: its scores, doubts and labels, oldest first.
+
+        For one version of a model, give the filter ``model`` and ``model_version``.
+        """
         ...
 
     def failures(self, where: HistoryFilter, bucket: BucketSize) -> list[Failures]:
