@@ -2,41 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit
 from zoneinfo import ZoneInfo
 
 import msgspec
 from litestar import Controller, Request, get, post
-from litestar.params import FromPath
-from litestar.response import Redirect, Template
+from litestar.enums import RequestEncodingType
+from litestar.params import Body, FromPath
+from litestar.response import Redirect, Response, Template
+from msgspec import Struct
 
 from d3.domain.accounts import Scope
-from d3.domain.errors import RequestInvalid
+from d3.domain.errors import RequestInvalid, ResultNotFound
 from d3.domain.history import HistoryEntry, HistoryFilter
+from d3.domain.labels import Label, LabelChange, LabelIs, NewLabel, label_of
 from d3.domain.ordering import NEWEST_FIRST, Order, SortKey
-from d3.domain.scoring import Verdict
-from d3.entrypoints.http.api.history import checked_id, provide_filter, sees
+from d3.domain.provenance import Says
+from d3.domain.scoring import Calibration, Verdict
+from d3.domain.services.export import csv_chunks, json_lines_chunks
+from d3.entrypoints.http.api.history import checked_id, sees
 from d3.entrypoints.http.api.schemas import OneResult, history_item
+from d3.entrypoints.http.callers import caller_of
+from d3.entrypoints.http.console.guards import allows
 from d3.entrypoints.http.console.models import model_names
 from d3.entrypoints.http.console.rendering import (
     base_of,
+    confirm,
     explains,
-    moment,
     page,
     percent,
     seconds,
     size,
 )
 from d3.entrypoints.http.console.texts import FACTS, PROBLEMS, TEXTS, VERDICTS
-from d3.entrypoints.http.services import D3
+from d3.entrypoints.http.services import D3, Services
 
 _N = TypeVar("_N", int, float)
 
 _ROWS = 50
+_OTHERS = 20
+_CHOICES: dict[str, Collection[str]] = {
+    "verdict": VERDICTS,
+    "label": frozenset(LabelIs),
+    "provenance": frozenset(Says),
+}
+"""The fields of the filter that are chosen from a list."""
 _DIRECTIONS = {"asc": "ascending", "desc": "descending"}
 _COLUMNS = {SortKey.IMAGE_NAME: "asc", SortKey.PREDICTION: "desc", SortKey.CREATED_AT: "desc"}
 """The columns that sort the table, and their first direction."""
@@ -61,35 +76,40 @@ class Asked:
 
     Attributes:
         verdict: a verdict.
+        label: a label, or ``none``.
+        provenance: what the file says of itself.
         model: a model's name.
         since: first day, ISO 8601.
         until: last day, ISO 8601.
-        q: the beginning of the image's name.
+        contains: a part of the image's name.
         zone: the reader's time zone, whose days are meant; empty for UTC.
         sort: the column to sort by, as the API names it.
         order: ``asc`` or ``desc``.
     """
 
     verdict: str = ""
+    label: str = ""
+    provenance: str = ""
     model: str = ""
     since: str = ""
     until: str = ""
-    q: str = ""
+    contains: str = ""
     zone: str = ""
     sort: str = ""
     order: str = ""
 
     @classmethod
-    def of(cls, request: Request[Any, Any, Any]) -> Asked:
-        """Read the filter from the URL; unknown verdicts and orders are ignored."""
-        query = {name: str(request.query_params.get(name, "")) for name in cls.__slots__}
-        if query["verdict"] not in VERDICTS:
-            query["verdict"] = ""
-        if query["sort"] not in _COLUMNS or query["order"] not in _DIRECTIONS:
-            query["sort"] = query["order"] = ""
-        if not (query["since"] or query["until"]):
-            query["zone"] = ""
-        return cls(**query)
+    def of(cls, query: Mapping[str, str]) -> Asked:
+        """Read the filter from a query; unknown verdicts, labels and orders are ignored."""
+        asked = {name: str(query.get(name, "")) for name in cls.__slots__}
+        for name, known in _CHOICES.items():
+            if asked[name] not in known:
+                asked[name] = ""
+        if asked["sort"] not in _COLUMNS or asked["order"] not in _DIRECTIONS:
+            asked["sort"] = asked["order"] = ""
+        if not (asked["since"] or asked["until"]):
+            asked["zone"] = ""
+        return cls(**asked)
 
     def api(self) -> dict[str, str]:
         """The filter as query parameters of the API.
@@ -97,32 +117,35 @@ class Asked:
         Raises:
             RequestInvalid: a day does not exist.
         """
-        words = {
-            "verdict": self.verdict,
-            "model": self.model,
-            "since": self._midnight(self.since),
-            "until": self._midnight(self.until, days=1),
-            "q": self.q,
-        }
+        words = {name: getattr(self, name) for name in (*_CHOICES, "model", "contains")}
+        for name, day, days in (("since", self.since, 0), ("until", self.until, 1)):
+            words[name] = f"{self._midnight(day, days):%Y-%m-%dT%H:%M:%SZ}" if day else ""
         return {name: text for name, text in words.items() if text}
 
-    def _midnight(self, day: str, days: int = 0) -> str:
+    def _midnight(self, day: str, days: int) -> datetime:
         """The moment at which a day begins for the reader, or so many days later."""
-        if not day:
-            return ""
         try:
             start = date.fromisoformat(day) + timedelta(days=days)
-            moment = datetime.combine(start, time.min, _zone_of(self.zone)).astimezone(UTC)
+            return datetime.combine(start, time.min, _zone_of(self.zone)).astimezone(UTC)
         except (ValueError, OverflowError) as error:
             raise RequestInvalid(PROBLEMS["invalid_dates"]) from error
-        return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def where(self, request: Request[Any, Any, Any]) -> HistoryFilter:
-        """The filter, limited to the results that the caller may see."""
-        words: dict[str, Any] = self.api()
-        if "verdict" in words:
-            words["verdict"] = Verdict(words["verdict"])
-        return provide_filter(request, **words)
+        """The filter, limited to the results that the caller may see.
+
+        Raises:
+            RequestInvalid: a day does not exist.
+        """
+        return HistoryFilter(
+            verdict=Verdict(self.verdict) if self.verdict else None,
+            label=LabelIs(self.label) if self.label else None,
+            provenance=Says(self.provenance) if self.provenance else None,
+            model=self.model or None,
+            since=self._midnight(self.since, 0) if self.since else None,
+            until=self._midnight(self.until, 1) if self.until else None,
+            contains=self.contains or None,
+            user_id=sees(request),
+        )
 
     @property
     def sorting(self) -> Order:
@@ -149,18 +172,28 @@ class Asked:
         return urlencode({name: text for name, text in (own | more).items() if text})
 
 
+class LabelForm(Struct):
+    """What somebody says an image is, how they know it, and anything else."""
+
+    label: str = ""
+    source: str = ""
+    note: str = ""
+
+
 class HistoryPages(Controller):
     """The history and its results."""
 
     path = "/history"
 
-    @get("/")
+    @get("/", guards=[allows(Scope.READ)])
     async def table(self, request: Request[Any, Any, Any], d3: D3) -> Template:
         """A page of the history, from the newest result or from a cursor."""
-        asked = Asked.of(request)
+        asked = Asked.of(request.query_params)
         cursor = str(request.query_params.get("cursor", ""))
         where, order = asked.where(request), asked.sorting
         found = await d3.query(d3.history.page_after, where, _ROWS, cursor or None, order)
+        counted = await d3.query(d3.history.page, where, 1)
+        names = await model_names(d3)
         return page(
             request,
             d3,
@@ -170,44 +203,146 @@ class HistoryPages(Controller):
             columns=asked.columns(),
             by_time=order == NEWEST_FIRST,
             entries=found.entries,
+            total=counted.total,
             newest="" if not cursor else asked.query() or "all",
             older=asked.query(cursor=found.next_cursor) if found.next_cursor else "",
             here=asked.query(cursor=cursor),
             export=urlencode(asked.api()),
-            models=await model_names(d3),
+            models=names if asked.model in ("", *names) else [*names, asked.model],
             done=str(request.query_params.get("done", "")),
         )
 
-    @get("/{result_id:str}")
+    @get("/{result_id:str}", guards=[allows(Scope.READ)])
     async def result(
         self, request: Request[Any, Any, Any], d3: D3, result_id: FromPath[str]
     ) -> Template:
-        """Everything recorded of one result."""
-        whose = sees(request)
-        entry = await d3.query(d3.history.get, checked_id(result_id), whose)
+        """Everything recorded of one result, and what was said and found of the same image."""
+        whose, number = sees(request), checked_id(result_id)
+        entry = await d3.query(d3.history.get, number, whose)
         document = msgspec.json.format(
             msgspec.json.encode(OneResult(result=history_item(entry))), indent=2
         )
+        others: Sequence[HistoryEntry] = ()
+        if entry.image_sha256:
+            same = HistoryFilter(image_sha256=entry.image_sha256, user_id=whose)
+            others = (await d3.query(d3.history.page_after, same, _OTHERS + 1)).entries
         return page(
             request,
             d3,
             "result",
             entry=entry,
+            views=views_of(entry),
             facts=facts_of(entry),
             document=document.decode(),
             explains=explains(d3),
+            others=[one for one in others if one.id != entry.id][:_OTHERS],
+            changes=await d3.query(_changes, d3, number, whose),
+            done=str(request.query_params.get("done", "")),
         )
 
-    @post("/{result_id:str}/delete", status_code=200)
-    async def delete(
-        self, request: Request[Any, Any, Any], d3: D3, result_id: FromPath[str]
+    @post("/{result_id:str}/label", status_code=200, guards=[allows(Scope.PREDICT)])
+    async def label(
+        self,
+        request: Request[Any, Any, Any],
+        d3: D3,
+        result_id: FromPath[str],
+        data: Annotated[LabelForm, Body(media_type=RequestEncodingType.URL_ENCODED)],
     ) -> Redirect:
-        """Delete one result and redirect to the page of the history that listed it."""
+        """Say what an image is, and redirect to its result."""
+        number, whose = checked_id(result_id), sees(request, Scope.PREDICT)
+        said = NewLabel(
+            result_id=number,
+            label=label_of(data.label),
+            source=data.source.strip(),
+            note=data.note.strip(),
+        )
+        by = caller_of(request).user_id
+        await d3.query(d3.history.label, [said], d3.clock.now(), by, whose)
+        return Redirect(f"{base_of(request)}history/{number}?done=label", status_code=303)
+
+    @post("/selected", status_code=200, guards=[allows(Scope.PREDICT)])
+    async def selected(
+        self, request: Request[Any, Any, Any], d3: D3
+    ) -> Template | Redirect | Response[bytes]:
+        """Export, label or delete the selected results; deletion is asked for first."""
         whose = sees(request, Scope.PREDICT)
-        await d3.query(d3.history.delete, checked_id(result_id), whose)
-        cursor = str(request.query_params.get("cursor", ""))
-        back = Asked.of(request).query(cursor=cursor, done="delete")
+        sent = await request.form()
+        action, back = str(sent.get("do", "")), str(sent.get("back", ""))
+        ids = [checked_id(str(one)) for one in (sent.getall("only", []) or sent.getall("id", []))]
+        back = _back_to(back)
+        if not ids:
+            return Redirect(f"{base_of(request)}history?{back}", status_code=303)
+        if action in ("csv", "jsonl"):
+            return await d3.query(_exported, d3, ids, whose, action)
+        if action == "deleted":
+            await d3.query(d3.history.delete_many, ids, whose)
+            done = "delete" if len(ids) == 1 else "delete_many"
+        elif action in set(Label):
+            labels = [NewLabel(result_id=one, label=Label(action)) for one in ids]
+            by = caller_of(request).user_id
+            await d3.query(d3.history.label, labels, d3.clock.now(), by, whose)
+            done = "label"
+        else:
+            first = await d3.query(d3.history.get, ids[0], whose)
+            return confirm(
+                request,
+                d3,
+                "delete" if len(ids) == 1 else "delete_many",
+                name=first.image_name if len(ids) == 1 else str(len(ids)),
+                back=f"history?{back}",
+                fields=[("do", "deleted"), ("back", back), *(("id", str(one)) for one in ids)],
+            )
+        back = f"{back}&done={done}" if back else f"done={done}"
         return Redirect(f"{base_of(request)}history?{back}", status_code=303)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something that was said about an image.
+
+    Attributes:
+        change: what was said.
+        username: who said it; empty without an account.
+    """
+
+    change: LabelChange
+    username: str
+
+
+def views_of(entry: HistoryEntry) -> list[float]:
+    """The probability of each view; none if they were not recorded, or if there is one view."""
+    if entry.views == 1:
+        return []
+    calibration = Calibration(entry.calibration_scale, entry.calibration_bias)
+    return [calibration.probability(logit) for logit in entry.logits]
+
+
+def _changes(d3: Services, number: int, whose: int | None) -> list[Change]:
+    names = {user.id: user.username for user in d3.accounts.users()}
+    return [
+        Change(one, names.get(one.user_id, "") if one.user_id is not None else "")
+        for one in d3.history.labels(number, whose)
+    ]
+
+
+def _exported(d3: Services, ids: Sequence[int], whose: int | None, ending: str) -> Response[bytes]:
+    """The results of these ids that are there, as a file."""
+    entries = []
+    for one in ids:
+        with suppress(ResultNotFound):
+            entries.append(d3.history.get(one, whose))
+    chunks = csv_chunks(entries) if ending == "csv" else json_lines_chunks(entries)
+    return Response(
+        b"".join(chunks),
+        media_type="text/csv" if ending == "csv" else "application/jsonl",
+        headers={"Content-Disposition": f'attachment; filename="d3-selected.{ending}"'},
+    )
+
+
+def _back_to(query: str) -> str:
+    """A query of the history page, made anew: nothing else is led back to."""
+    there = dict(parse_qsl(query))
+    return Asked.of(there).query(cursor=there.get("cursor", ""))
 
 
 def _zone_of(name: str) -> tzinfo:
@@ -223,7 +358,6 @@ def facts_of(entry: HistoryEntry) -> list[tuple[str, str | None]]:
     model = entry.model
     facts: dict[str, str | None] = {
         "image_name": entry.image_name,
-        "created_at": f"{moment(entry.created_at)} UTC",
         "verdict": VERDICTS[entry.verdict.value],
         **({"reason": entry.reason_text} if entry.reason else {}),
         **({"notice": entry.notice} if entry.notice else {}),
@@ -237,6 +371,8 @@ def facts_of(entry: HistoryEntry) -> list[tuple[str, str | None]]:
         "model_sha256": entry.model_sha256,
         "calibration": entry.calibration_name,
         "engine": f"{entry.engine} {entry.precision}".strip() or None,
+        "device": entry.device or None,
+        "libraries": entry.libraries or None,
         "processing_time": seconds(entry.processing_time),
         "cached": FACTS["yes" if entry.cached else "no"],
         "image_format": entry.image_format,

@@ -72,7 +72,7 @@ class ModelPages(Controller):
     async def ask_remove(self, request: Request[Any, Any, Any], d3: D3) -> Template:
         """Ask whether to remove a model."""
         name = str(request.query_params.get("name", ""))
-        return confirm(request, d3, "remove", name=name, back="models", fields={"name": name})
+        return confirm(request, d3, "remove", name=name, back="models", fields=[("name", name)])
 
     @post("/remove", status_code=200, guards=[allows(Scope.ADMIN)])
     async def remove(

@@ -35,10 +35,13 @@ class StatisticsPages(Controller):
     @get("/")
     async def statistics(self, request: Request[Any, Any, Any], d3: D3) -> Template:
         """The page for a range of days."""
-        asked = Asked.of(request)
+        asked = Asked.of(request.query_params)
         chosen = str(request.query_params.get("range", ""))
         if asked.since or asked.until:
-            chosen, where = "", Asked(since=asked.since, until=asked.until).where(request)
+            chosen, where = (
+                "",
+                Asked(since=asked.since, until=asked.until, zone=asked.zone).where(request),
+            )
         else:
             chosen = chosen if chosen in _RANGES else "month"
             days = _RANGES[chosen]

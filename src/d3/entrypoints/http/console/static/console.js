@@ -37,12 +37,17 @@ opener.hidden = false;
 opener.addEventListener("click", () => help.showModal());
 
 const items = () => [...document.querySelectorAll("[data-item]")].filter((node) => !node.hidden);
-const current = () => document.activeElement?.closest("[data-item]");
+
+/** The item with the focus, or the only one. */
+function current() {
+  const all = items();
+  return document.activeElement?.closest("[data-item]") ?? (all.length === 1 ? all[0] : undefined);
+}
 
 function move(step) {
   const all = items();
   if (!all.length) return;
-  const at = all.indexOf(current());
+  const at = all.indexOf(document.activeElement?.closest("[data-item]"));
   const first = step > 0 ? 0 : all.length - 1;
   const next = all[at < 0 ? first : Math.min(Math.max(at + step, 0), all.length - 1)];
   const link = [...next.querySelectorAll("a[href]")].find((node) => node.checkVisibility());
@@ -51,8 +56,14 @@ function move(step) {
   next.scrollIntoView({ block: "nearest" });
 }
 
-const label = (word) => current()?.dispatchEvent(
-  new CustomEvent("d3:label", { bubbles: true, detail: word }));
+/** Press the item's button for this label; where it has none, its page labels it. */
+function label(word) {
+  const item = current();
+  const button = item?.querySelector(`button[value="${word}"]`);
+  if (button) button.click();
+  else item?.dispatchEvent(new CustomEvent("d3:label", { bubbles: true, detail: word }));
+}
+
 const KEYS = {
   j: () => move(1),
   k: () => move(-1),
