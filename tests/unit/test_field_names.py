@@ -41,7 +41,7 @@ def test_every_field_of_the_record_is_in_every_table_answer_and_file() -> None:
     assert {*COLUMNS} >= {one.name for one in fields(HistoryEntry)} | texts
     assert {*ROW_FIELDS} >= {one.name for one in fields(ScanRow)} | texts
     columns = {*InferenceResult.__table__.c.keys()}
-    assert columns == {one.name for one in fields(HistoryEntry)} | {"demo"}
+    assert columns == {one.name for one in fields(HistoryEntry)} | {"demo", "searchable_name"}
     columns = {*ScanResult.__table__.c.keys()}
     assert columns == {one.name for one in fields(ScanRow)} - {"notice"} | {"scan_id", "shard"}
 

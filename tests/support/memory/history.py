@@ -6,7 +6,7 @@ import math
 import operator
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
@@ -24,14 +24,17 @@ from d3.domain.history import (
     Bucket,
     BucketSize,
     CursorPage,
+    Day,
     Distribution,
     Failures,
+    GroupBy,
     HistoryEntry,
     HistoryFilter,
     NewEntry,
     Page,
     RequestRecord,
     Statistics,
+    Tally,
     VerdictCounts,
     checked_limit,
     checked_offset,
@@ -39,6 +42,7 @@ from d3.domain.history import (
     nearest_rank,
 )
 from d3.domain.idempotency import KEPT, LEASE, IdempotencyKey, Reservation, StoredAnswer
+from d3.domain.labels import Label, LabelChange, NewLabel
 from d3.domain.ordering import NEWEST_FIRST, Order, decode_cursor, encode_cursor
 
 
@@ -58,10 +62,14 @@ class _Books:
     entries: dict[int, HistoryEntry] = field(default_factory=dict)
     keys: dict[tuple[int, str], _Reserved] = field(default_factory=dict)
     records: list[RequestRecord] = field(default_factory=list)
+    labels: list[LabelChange] = field(default_factory=list)
     last_id: int = 0
 
     def copy(self) -> _Books:
-        return _Books(dict(self.entries), dict(self.keys), list(self.records), self.last_id)
+        return _Books(
+            *(dict(self.entries), dict(self.keys), list(self.records), list(self.labels)),
+            self.last_id,
+        )
 
 
 class MemoryTransaction:
@@ -189,13 +197,59 @@ class MemoryHistory:
 
     def delete(self, id_: int, user_id: int | None = None) -> None:
         """Remove one entry; with ``user_id``, only if it is this account's."""
+        self.get(id_, user_id)
+        self.delete_many([id_], user_id)
+
+    def delete_many(self, ids: Collection[int], user_id: int | None = None) -> list[int]:
+        """Remove entries; the ids that were not there."""
+        missing = []
         with self._lock:
-            self.get(id_, user_id)
             books = self._books.copy()
-            del books.entries[id_]
-            for place in [place for place, one in books.keys.items() if id_ in one.ids]:
-                del books.keys[place]
+            for id_ in sorted(set(ids)):
+                try:
+                    self.get(id_, user_id)
+                except ResultNotFound:
+                    missing.append(id_)
+                    continue
+                del books.entries[id_]
+                for place in [place for place, one in books.keys.items() if id_ in one.ids]:
+                    del books.keys[place]
             self._books = books
+        return missing
+
+    def label(
+        self,
+        labels: Sequence[NewLabel],
+        now: datetime,
+        by: int | None = None,
+        user_id: int | None = None,
+    ) -> list[LabelChange]:
+        """Say what images are; all or nothing."""
+        with self._lock:
+            books, changes = self._books.copy(), []
+            for number, one in enumerate(labels, len(books.labels) + 1):
+                entry = self.get(one.result_id, user_id)
+                books.entries[entry.id] = replace(entry, label=one.label)
+                values = {part.name: getattr(one, part.name) for part in fields(NewLabel)}
+                changes.append(LabelChange(id=number, created_at=in_utc(now), user_id=by, **values))
+            books.labels += changes
+            self._books = books
+        return changes
+
+    def labels(self, id_: int, user_id: int | None = None) -> list[LabelChange]:
+        """All that was said about a result's image, newest first."""
+        self.get(id_, user_id)
+        return [one for one in reversed(self._books.labels) if one.result_id == id_]
+
+    def results_of(
+        self, image_sha256s: Collection[str], user_id: int | None = None
+    ) -> Mapping[str, Sequence[int]]:
+        """The ids of every result of these files."""
+        found: defaultdict[str, list[int]] = defaultdict(list)
+        for id_, entry in sorted(self._books.entries.items()):
+            if entry.image_sha256 in image_sha256s and user_id in (None, entry.user_id):
+                found[entry.image_sha256].append(id_)
+        return found
 
     def page(
         self, where: HistoryFilter, limit: int, offset: int = 0, order: Order = NEWEST_FIRST
@@ -246,14 +300,27 @@ class MemoryHistory:
     def distribution(self, where: HistoryFilter, parts: int) -> Distribution:
         """How the scores of the entries that match lie in so many parts, and their times."""
         found = list(self.iterate(where))
-        scores = [0] * parts
-        for entry in found:
-            scores[min(int(entry.prediction * parts), parts - 1)] += 1
         times = sorted(entry.processing_time for entry in found)
         p50, p95 = (
             times[nearest_rank(share, len(times))] if times else None for share in (0.5, 0.95)
         )
-        return Distribution(scores=tuple(scores), p50=p50, p95=p95)
+        return Distribution(scores=_scores(found, parts), p50=p50, p95=p95)
+
+    def breakdown(self, where: HistoryFilter, by: GroupBy) -> Mapping[str | None, Tally]:
+        """Counts for each model, label or provenance, the most first."""
+        name = {"model": "model_name", "label": "label", "provenance": "provenance_says"}[by]
+        groups: defaultdict[str | None, list[HistoryEntry]] = defaultdict(list)
+        for entry in self.iterate(where):
+            groups[getattr(entry, name)].append(entry)
+        ranked = sorted(groups.items(), key=lambda one: (-len(one[1]), one[0] or ""))
+        return {group: Tally(**_tally(entries)) for group, entries in ranked}
+
+    def daily(self, where: HistoryFilter, parts: int) -> list[Day]:
+        """Each day's scores, doubts and labels."""
+        days: defaultdict[datetime, list[HistoryEntry]] = defaultdict(list)
+        for entry in self.iterate(where):
+            days[_start(entry.created_at, BucketSize.DAY)].append(entry)
+        return [_day(start, entries, parts) for start, entries in sorted(days.items())]
 
     def failures(self, where: HistoryFilter, bucket: BucketSize) -> list[Failures]:
         """Requests to judge that failed, oldest first, without the empty days or hours."""
@@ -283,6 +350,23 @@ class MemoryHistory:
 def _start(moment: datetime, bucket: BucketSize) -> datetime:
     start = in_utc(moment).replace(minute=0, second=0, microsecond=0)
     return start.replace(hour=0) if bucket is BucketSize.DAY else start
+
+
+def _scores(entries: Sequence[HistoryEntry], parts: int) -> tuple[int, ...]:
+    scores = [0] * parts
+    for entry in entries:
+        scores[min(int(entry.prediction * parts), parts - 1)] += 1
+    return tuple(scores)
+
+
+def _day(start: datetime, entries: Sequence[HistoryEntry], parts: int) -> Day:
+    known = (Label.REAL, Label.GENERATED)
+    return Day(
+        start=start,
+        scores=_scores(entries, parts),
+        uncertain=sum(one.verdict.value == "uncertain" for one in entries),
+        labelled=Counter((one.label, one.verdict) for one in entries if one.label in known),
+    )
 
 
 def _tally(entries: Sequence[HistoryEntry]) -> dict[str, Any]:

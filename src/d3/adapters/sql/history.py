@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 import sqlalchemy as sa
 
 from d3.adapters.sql import queries
 from d3.adapters.sql.engine import Database
+from d3.adapters.sql.inserts import insert_labels
 from d3.adapters.sql.rows import COLUMNS, entry_of_row
-from d3.adapters.sql.tables import Base, IdempotencyRow, InferenceResult, RequestLogRow
+from d3.adapters.sql.tables import (
+    Base,
+    IdempotencyRow,
+    InferenceResult,
+    RequestLogRow,
+    ResultLabel,
+)
 from d3.adapters.sql.transaction import SqlTransaction
 from d3.domain.errors import ResultNotFound, StorageFailed
 from d3.domain.history import (
@@ -21,23 +31,30 @@ from d3.domain.history import (
     Bucket,
     BucketSize,
     CursorPage,
+    Day,
     Distribution,
     Failures,
+    GroupBy,
     HistoryEntry,
     HistoryFilter,
     NewEntry,
     Page,
     Statistics,
+    Tally,
     VerdictCounts,
     checked_limit,
     checked_offset,
+    in_utc,
     nearest_rank,
 )
 from d3.domain.idempotency import ANONYMOUS
+from d3.domain.labels import Label, LabelChange, NewLabel
 from d3.domain.ordering import NEWEST_FIRST, Order, Place, decode_cursor, encode_cursor
+from d3.domain.scoring import Verdict
 
 _CHUNK = 1000
 _K = IdempotencyRow
+_L = ResultLabel
 _T = InferenceResult.__table__.c
 _MAY_COUNT = sa.text(
     "SELECT has_sequence_privilege("
@@ -72,18 +89,78 @@ class SqlHistory:
         return entry_of_row(row)
 
     def delete(self, id_: int, user_id: int | None = None) -> None:
-        meant = _one(id_, user_id)
+        if self.delete_many([id_], user_id):
+            raise _not_found(id_)
+
+    def delete_many(self, ids: Collection[int], user_id: int | None = None) -> list[int]:
+        missing: list[int] = []
         with self._database.writing() as connection:
-            gone = sa.delete(InferenceResult).where(*meant).returning(_T.user_id)
-            row = connection.execute(gone).one_or_none()
-            if row is None:
+            for some in _chunks(ids):
+                there = _lock(connection, some, user_id)
+                missing += [id_ for id_ in some if id_ not in there]
+                connection.execute(sa.delete(InferenceResult).where(_T.id.in_(list(there))))
+                _forget_answers(connection, there)
+        return missing
+
+    def label(
+        self,
+        labels: Sequence[NewLabel],
+        now: datetime,
+        by: int | None = None,
+        user_id: int | None = None,
+    ) -> list[LabelChange]:
+        now = in_utc(now)
+        last = {one.result_id: one.label for one in labels}
+        rows = [
+            {
+                "result_id": one.result_id,
+                "label": one.label.value,
+                "source": one.source,
+                "note": one.note,
+                "created_at": now,
+                "user_id": by,
+            }
+            for one in labels
+        ]
+        with self._database.writing() as connection:
+            for some in _chunks(last):
+                there = _lock(connection, some, user_id)
+                for id_ in some:
+                    if id_ not in there:
+                        raise _not_found(id_)
+                for label in Label:
+                    meant = [id_ for id_ in some if last[id_] is label]
+                    changed = sa.update(InferenceResult).where(_T.id.in_(meant))
+                    connection.execute(changed.values(label=label.value))
+            ids = insert_labels(connection, rows)
+        return [
+            LabelChange(id=id_, **(row | {"label": Label(row["label"])}))
+            for id_, row in zip(ids, rows, strict=True)
+        ]
+
+    def labels(self, id_: int, user_id: int | None = None) -> list[LabelChange]:
+        meant = _one(id_, user_id)
+        with self._database.reading() as connection:
+            if connection.execute(sa.select(_T.id).where(*meant)).one_or_none() is None:
                 raise _not_found(id_)
-            answers = (
-                _K.owner == (row.user_id or ANONYMOUS),
-                _K.first_id <= id_,
-                _K.last_id >= id_,
-            )
-            connection.execute(sa.delete(_K).where(*answers))
+            changes = sa.select(*_L.__table__.c).where(_L.result_id == id_).order_by(_L.id.desc())
+            rows = connection.execute(changes).mappings().all()
+        return [LabelChange(**{**row, "label": Label(row["label"])}) for row in rows]
+
+    def results_of(
+        self, image_sha256s: Collection[str], user_id: int | None = None
+    ) -> Mapping[str, Sequence[int]]:
+        found: dict[str, list[int]] = {}
+        wanted = sorted(set(image_sha256s))
+        with self._database.reading() as connection:
+            for start in range(0, len(wanted), _CHUNK):
+                meant = [_T.image_sha256.in_(wanted[start : start + _CHUNK])]
+                if user_id is not None:
+                    meant.append(_T.user_id == user_id)
+                rows = sa.select(_T.image_sha256, _T.id).where(*meant).order_by(_T.id)
+                for sha256, id_ in connection.execute(rows):
+                    found.setdefault(sha256, []).append(id_)
+        return found
 
     def forget(
         self, results_before: datetime | None, records_before: datetime | None
@@ -177,6 +254,21 @@ class SqlHistory:
         scores = tuple(found.get(part, 0) for part in range(parts))
         return Distribution(scores=scores, p50=p50, p95=p95)
 
+    def breakdown(self, where: HistoryFilter, by: GroupBy) -> Mapping[str | None, Tally]:
+        with self._database.reading() as connection:
+            rows = connection.execute(queries.breakdown(where, by)).all()
+        groups = [(row.name, Tally(**_tally(queries.sums_of(row)))) for row in rows]
+        groups.sort(key=lambda one: (-one[1].total_inferences, one[0] or ""))
+        return dict(groups)
+
+    def daily(self, where: HistoryFilter, parts: int) -> list[Day]:
+        wanted = queries.days(where, parts, sqlite=self._database.is_sqlite)
+        with self._database.reading() as connection:
+            rows = connection.execute(wanted).all()
+        return [
+            _day(start, list(some), parts) for start, some in groupby(rows, attrgetter("start"))
+        ]
+
     def failures(self, where: HistoryFilter, bucket: BucketSize) -> list[Failures]:
         wanted = queries.failures(where, bucket, sqlite=self._database.is_sqlite)
         with self._database.reading() as connection:
@@ -238,6 +330,47 @@ def _one(id_: int, user_id: int | None) -> list[sa.ColumnElement[bool]]:
         raise _not_found(id_)
     meant = [_T.id == id_]
     return meant if user_id is None else [*meant, _T.user_id == user_id]
+
+
+def _chunks(ids: Collection[int]) -> Iterator[list[int]]:
+    """All ids in order, a thousand at a time; so that of two writers none waits for the other."""
+    ordered = sorted(set(ids))
+    for start in range(0, len(ordered), _CHUNK):
+        yield ordered[start : start + _CHUNK]
+
+
+def _lock(connection: sa.Connection, ids: Sequence[int], user_id: int | None) -> dict[int, int]:
+    """The results that are there, with their owners; nobody else changes them meanwhile."""
+    possible = [id_ for id_ in ids if 1 <= id_ <= LARGEST_ID]
+    wanted = sa.select(_T.id, _T.user_id).where(_T.id.in_(possible))
+    if user_id is not None:
+        wanted = wanted.where(_T.user_id == user_id)
+    rows = connection.execute(wanted.order_by(_T.id).with_for_update())
+    return {row.id: row.user_id or ANONYMOUS for row in rows}
+
+
+def _forget_answers(connection: sa.Connection, owners: Mapping[int, int]) -> None:
+    """Delete the answers to idempotency keys that tell of these results."""
+    one, owner = sa.bindparam("one"), sa.bindparam("whose")
+    meant = (_K.owner == owner, _K.first_id <= one, _K.last_id >= one)
+    if owners:
+        connection.execute(
+            sa.delete(_K.__table__).where(*meant),  # type: ignore[arg-type]
+            [{"one": id_, "whose": whose} for id_, whose in owners.items()],
+        )
+
+
+def _day(start: str | datetime, rows: Sequence[Any], parts: int) -> Day:
+    scores, uncertain = [0] * parts, 0
+    labelled: Counter[tuple[Label, Verdict]] = Counter()
+    for row in rows:
+        scores[row.part] += row.total
+        uncertain += row.total if row.verdict == Verdict.UNCERTAIN else 0
+        if row.label is not None:
+            labelled[Label(row.label), Verdict(row.verdict)] += row.total
+    return Day(
+        start=_moment(start), scores=tuple(scores), uncertain=uncertain, labelled=dict(labelled)
+    )
 
 
 def _not_found(id_: int) -> ResultNotFound:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import sqlalchemy as sa
 
-from d3.adapters.sql.tables import Base, InferenceResult, RequestLogRow
+from d3.adapters.sql.tables import Base, InferenceResult, RequestLogRow, ResultLabel
 from d3.adapters.sql.types import UtcDateTime
 
 if TYPE_CHECKING:
@@ -118,4 +118,5 @@ def _element(kind: sa.types.TypeEngine[Any]) -> sa.types.TypeEngine[Any]:
 
 
 insert_entries = BulkInsert(InferenceResult)
+insert_labels = BulkInsert(ResultLabel)
 insert_records = BulkInsert(RequestLogRow)

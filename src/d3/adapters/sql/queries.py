@@ -10,9 +10,12 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from d3.adapters.sql.rows import COLUMNS
+from d3.adapters.sql.search import contains
 from d3.adapters.sql.tables import InferenceResult, RequestLogRow
-from d3.domain.history import JUDGING, BucketSize, HistoryFilter
+from d3.domain.history import JUDGING, BucketSize, GroupBy, HistoryFilter
+from d3.domain.labels import Label, LabelIs
 from d3.domain.ordering import NEWEST_FIRST, Order, Place
+from d3.domain.provenance import Says
 from d3.domain.scoring import Verdict
 
 _T = InferenceResult.__table__.c
@@ -20,26 +23,47 @@ _LAST = 0x10FFFF
 _SURROGATES = range(0xD800, 0xE000)
 
 
-def conditions(where: HistoryFilter) -> list[sa.ColumnElement[bool]]:
+_EQUAL = {
+    "verdict": _T.verdict,
+    "model": _T.model_name,
+    "model_version": _T.model_version,
+    "user_id": _T.user_id,
+    "provenance": _T.provenance_says,
+    "image_sha256": _T.image_sha256,
+}
+_SAYING = sa.text("provenance_says <> 'nothing'")
+
+
+def conditions(where: HistoryFilter) -> list[sa.ColumnElement[bool] | sa.TextClause]:
     """The conditions that a filter stands for."""
-    found: list[sa.ColumnElement[bool]] = []
+    asked = {name: getattr(where, name) for name in _EQUAL}
+    found: list[sa.ColumnElement[bool] | sa.TextClause] = [
+        _EQUAL[name] == getattr(value, "value", value)
+        for name, value in asked.items()
+        if value is not None
+    ]
+    if where.provenance not in {None, Says.NOTHING}:
+        found.append(_SAYING)  # in the words of the index, which holds no others
+    if where.label is not None:
+        found.append(_T.label == (None if where.label is LabelIs.NONE else where.label.value))
     if where.is_fake is not None:
         # Equality, which an index answers; SQLite would render "IS 1".
         found.append(_T.is_fake == sa.bindparam(None, where.is_fake, sa.Boolean()))
-    if where.verdict is not None:
-        found.append(_T.verdict == where.verdict.value)
-    if where.model is not None:
-        found.append(_T.model_name == where.model)
-    if where.user_id is not None:
-        found.append(_T.user_id == where.user_id)
     if where.since is not None:
         found.append(_T.created_at >= where.since)
     if where.until is not None:
         found.append(_T.created_at < where.until)
+    return found + _about_the_name(where)
+
+
+def _about_the_name(where: HistoryFilter) -> list[sa.ColumnElement[bool] | sa.TextClause]:
+    found: list[sa.ColumnElement[bool] | sa.TextClause] = []
     if where.q:
         found.append(_T.image_name >= where.q)
         if (end := after_prefix(where.q)) is not None:
             found.append(_T.image_name < end)
+    if where.contains:
+        found.append(contains(where.contains))
     return found
 
 
@@ -95,13 +119,17 @@ def totals(where: HistoryFilter) -> sa.Select[Any]:
 
 def series(where: HistoryFilter, size: BucketSize, *, sqlite: bool) -> sa.Select[Any]:
     """A row for each day or hour in which there is one: its start, then what `sums_of` reads."""
-    if not sqlite:
-        start = sa.func.date_trunc(size.value, _T.created_at, "UTC").label("start")
-        return sa.select(start, *_sums()).where(*conditions(where)).group_by(start).order_by(start)
-    if where.q:
-        start = sa.func.substr(_T.created_at, 1, _WIDTH[size]).label("start")
-        return sa.select(start, *_sums()).where(*conditions(where)).group_by(start).order_by(start)
-    return _series_by_hops(where, size)
+    if sqlite and not (where.q or where.contains or where.image_sha256):
+        return _series_by_hops(where, size)
+    start = _start(_T.created_at, size, sqlite=sqlite)
+    return sa.select(start, *_sums()).where(*conditions(where)).group_by(start).order_by(start)
+
+
+def _start(moment: Any, size: BucketSize, *, sqlite: bool) -> sa.Label[Any]:
+    """The first moment of the day or hour; times are text on SQLite."""
+    if sqlite:
+        return sa.func.substr(moment, 1, _WIDTH[size]).label("start")
+    return sa.func.date_trunc(size.value, moment, "UTC").label("start")
 
 
 class Sums(NamedTuple):
@@ -145,11 +173,40 @@ def _sums() -> tuple[sa.Label[Any], ...]:
 
 def scores(where: HistoryFilter, parts: int, *, sqlite: bool) -> sa.Select[Any]:
     """A row for each part of [0, 1] in which there is a score: the part, and how many."""
+    part = _part(parts, sqlite=sqlite).label("part")
+    return sa.select(part, sa.func.count().label("total")).where(*conditions(where)).group_by(part)
+
+
+def _part(parts: int, *, sqlite: bool) -> sa.ColumnElement[int]:
+    """In which part of [0, 1] a score lies; the last includes 1."""
     place = _T.prediction * parts
     # A cast cuts off on SQLite and rounds on PostgreSQL.
     whole = sa.cast(place if sqlite else sa.func.floor(place), sa.Integer())
-    part = sa.case((place >= parts, parts - 1), else_=whole).label("part")
-    return sa.select(part, sa.func.count().label("total")).where(*conditions(where)).group_by(part)
+    return sa.case((place >= parts, parts - 1), else_=whole)
+
+
+_GROUPS = {
+    GroupBy.MODEL: _T.model_name,
+    GroupBy.LABEL: _T.label,
+    GroupBy.PROVENANCE: _T.provenance_says,
+}
+
+
+def breakdown(where: HistoryFilter, by: GroupBy) -> sa.Select[Any]:
+    """A row for each group: its name, then what `sums_of` reads."""
+    name = _GROUPS[by].label("name")
+    return sa.select(name, *_sums()).where(*conditions(where)).group_by(name)
+
+
+def days(where: HistoryFilter, parts: int, *, sqlite: bool) -> sa.Select[Any]:
+    """A row for each day, part of [0, 1], verdict and label that there is, and how many."""
+    start = _start(_T.created_at, BucketSize.DAY, sqlite=sqlite)
+    part = _part(parts, sqlite=sqlite).label("part")
+    known = _T.label.in_([Label.REAL.value, Label.GENERATED.value])
+    label = sa.case((known, _T.label)).label("label")
+    groups = (start, part, _T.verdict, label)
+    counted = sa.select(*groups, sa.func.count().label("total"))
+    return counted.where(*conditions(where)).group_by(*groups).order_by(start)
 
 
 def quantiles(where: HistoryFilter, *shares: float) -> sa.Select[Any]:
@@ -175,10 +232,7 @@ def failures(where: HistoryFilter, size: BucketSize, *, sqlite: bool) -> sa.Sele
         meant.append(log.created_at >= where.since)
     if where.until is not None:
         meant.append(log.created_at < where.until)
-    if sqlite:
-        start: sa.Label[Any] = sa.func.substr(log.created_at, 1, _WIDTH[size]).label("start")
-    else:
-        start = sa.func.date_trunc(size.value, log.created_at, "UTC").label("start")
+    start = _start(log.created_at, size, sqlite=sqlite)
     failing = sa.cast(log.status_code >= _FAILED, sa.Integer()) * log.requests
     failed, total = sa.func.sum(failing), sa.func.sum(log.requests)
     wanted = sa.select(start, failed.label("failed"), total.label("total"))

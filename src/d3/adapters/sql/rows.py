@@ -13,7 +13,7 @@ from d3.domain.history import HistoryEntry, NewEntry, RequestRecord
 from d3.domain.models import ModelReference
 from d3.domain.records import ImageRecord, fields_of
 from d3.domain.scans import Scan, ScanCounts, ScanRow, ScanState
-from d3.domain.text import storable
+from d3.domain.text import searchable, storable
 
 _R = TypeVar("_R", bound=ImageRecord)
 
@@ -58,7 +58,11 @@ COLUMNS = tuple(InferenceResult.__table__.c[name] for name in _KEPT.names)
 
 def row_of(entry: NewEntry) -> dict[str, Any]:
     """The columns of an entry, all but its id."""
-    return _NEW.values(entry) | {"demo": entry.is_demo, "label": None}
+    return _NEW.values(entry) | {
+        "demo": entry.is_demo,
+        "label": None,
+        "searchable_name": searchable(entry.image_name),
+    }
 
 
 def entry_of_row(row: sa.Row[Any]) -> HistoryEntry:

@@ -68,6 +68,13 @@ class ApiKey(Base):
 
 
 _COUNTED = ("processing_time", "verdict", "demo")
+_STATISTICS = (
+    *("created_at", "id", "is_fake", *_COUNTED, "prediction", "model_name", "model_version"),
+    *("label", "provenance_says"),
+)
+"""All that statistics look at."""
+_LABELLED = sa.text("label IS NOT NULL")
+_SAYING = sa.text("provenance_says <> 'nothing'")
 _TYPES: dict[type, sa.types.TypeEngine[Any]] = {
     bool: sa.Boolean(),
     datetime: UtcDateTime(),
@@ -96,11 +103,15 @@ _DECLARED = {
 
 
 class InferenceResult(Base):
-    """One judged image: the fields of an entry, and ``demo``, whether it has a notice.
+    """One judged image: the fields of an entry, ``demo`` and ``searchable_name``.
+
+    ``demo`` says whether it has a notice, ``searchable_name`` is the name as it is searched; see
+    :mod:`d3.adapters.sql.search` for its index.
 
     The order of the history is (created_at, id). Each index holds it behind the column of a filter
-    or of another order, so a page is read where it lies; the first and the user's also hold what
-    statistics add up.
+    or of another order, so a page is read where it lies; the first, the user's and the model's
+    also hold what statistics add up. Most rows have no label and say nothing of themselves: they
+    are not in those indexes.
     """
 
     __table__ = sa.Table(
@@ -112,19 +123,36 @@ class InferenceResult(Base):
         sa.Column("image_bytes", sa.BigInteger()),
         sa.Column("notice", sa.Text(), server_default=sa.text("''"), nullable=False),
         sa.Column("demo", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("searchable_name", Ordered, server_default=sa.text("''"), nullable=False),
         sa.Column("provenance_sources", sa.Text(), server_default=sa.text("''"), nullable=False),
         sa.Column("view_logits", sa.Text(), server_default=sa.text("''"), nullable=False),
         sa.Column("device", sa.String(64), server_default=sa.text("''"), nullable=False),
         sa.Column("libraries", sa.String(255), server_default=sa.text("''"), nullable=False),
         *_columns(HistoryEntry, besides=_DECLARED),
         sa.CheckConstraint("prediction >= 0 AND prediction <= 1", name="prediction"),
-        sa.Index("ix_inference_results_order", "created_at", "id", "is_fake", *_COUNTED),
-        sa.Index("ix_inference_results_user", "user_id", "created_at", "id", "is_fake", *_COUNTED),
+        sa.Index("ix_inference_results_order", *_STATISTICS),
+        sa.Index("ix_inference_results_user", "user_id", *_STATISTICS),
         sa.Index("ix_inference_results_fake", "is_fake", "created_at", "id", *_COUNTED),
         sa.Index("ix_inference_results_verdict", "verdict", "created_at", "id"),
-        sa.Index("ix_inference_results_model", "model_name", "created_at", "id"),
+        sa.Index(
+            "ix_inference_results_model",
+            *("model_name", *(one for one in _STATISTICS if one != "model_name")),
+        ),
         sa.Index("ix_inference_results_name", "image_name", "created_at", "id"),
         sa.Index("ix_inference_results_prediction", "prediction", "created_at", "id"),
+        sa.Index("ix_inference_results_image", "image_sha256"),
+        sa.Index(
+            "ix_inference_results_label",
+            *("label", "created_at", "id"),
+            sqlite_where=_LABELLED,
+            postgresql_where=_LABELLED,
+        ),
+        sa.Index(
+            "ix_inference_results_provenance",
+            *("provenance_says", "created_at", "id"),
+            sqlite_where=_SAYING,
+            postgresql_where=_SAYING,
+        ),
         sqlite_autoincrement=True,
     )
 

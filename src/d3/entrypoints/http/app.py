@@ -19,6 +19,7 @@ from d3.entrypoints.http.api.checking import check_request
 from d3.entrypoints.http.api.health import HealthController
 from d3.entrypoints.http.api.history import HistoryController
 from d3.entrypoints.http.api.inference import InferenceController
+from d3.entrypoints.http.api.labels import LabelController
 from d3.entrypoints.http.api.model import ModelController
 from d3.entrypoints.http.api.scans import ScanController
 from d3.entrypoints.http.middleware.access import AccessMiddleware
@@ -100,6 +101,7 @@ def application_of(services: Services) -> Application:
         route_handlers=[
             InferenceController,
             HistoryController,
+            LabelController,
             ModelController,
             ScanController,
             HealthController,

@@ -65,6 +65,15 @@ _TOTALS = {
     "by_verdict": {"fake": 540, "real": 370, "uncertain": 90},
     "demo": 0,
 }
+_LABEL = {
+    "id": 3,
+    "result_id": 17,
+    "label": "real",
+    "source": "photographer",
+    "note": "Has the raw file.",
+    "created_at": "2026-01-31T12:00:00Z",
+    "user_id": 7,
+}
 _SCAN = {
     "id": "archive-2026",
     "state": "running",
@@ -112,6 +121,10 @@ ANSWERS: dict[str, Any] = {
     "listHistory": {"success": True, "count": 1, "total": 1, "results": [_KEPT]},
     "getResult": {"success": True, "result": _KEPT},
     "deleteResult": {"success": True, "message": "Result deleted successfully"},
+    "deleteResults": {"success": True, "count": 2, "missing": [19]},
+    "labelResult": {"success": True, "label": _LABEL},
+    "listLabels": {"success": True, "count": 1, "labels": [_LABEL]},
+    "labelResults": {"success": True, "count": 2},
     "getStatistics": {"success": True, "stats": _TOTALS},
     "getModelInfo": {
         "success": True,

@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
-from litestar import Controller, Request, delete, get
+from litestar import Controller, Request, delete, get, post
 from litestar.di import NamedDependency, Provide
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import Parameter
+from litestar.params import Body, Parameter
 from litestar.response import Stream
 
 from d3.domain.accounts import Scope
@@ -20,14 +20,19 @@ from d3.domain.history import (
     LARGEST_ID,
     MAX_PAGE,
     BucketSize,
+    GroupBy,
     HistoryEntry,
     HistoryFilter,
 )
+from d3.domain.labels import LabelIs
 from d3.domain.ordering import Order, SortKey
+from d3.domain.provenance import Says
 from d3.domain.scoring import Verdict
 from d3.domain.services.export import csv_chunks, json_lines_chunks
 from d3.entrypoints.http.api import openapi
 from d3.entrypoints.http.api.schemas import (
+    BulkDeleteRequest,
+    Deleted,
     Done,
     HistoryPage,
     OneResult,
@@ -39,6 +44,7 @@ from d3.entrypoints.http.callers import caller_of
 from d3.entrypoints.http.services import D3
 
 _ID = re.compile(r"[1-9][0-9]{0,18}")
+_SHA256 = re.compile(r"^[0-9a-fA-F]{64}$")
 
 Limit = Annotated[int, Parameter(ge=1, le=MAX_PAGE, description="Number of results per page.")]
 Offset = Annotated[int, Parameter(ge=0, le=LARGEST_ID, description="Number of results to skip.")]
@@ -84,6 +90,27 @@ Until = Annotated[
 Q = Annotated[
     str | None, Parameter(max_length=255, description="Only images whose name starts with this.")
 ]
+Contains = Annotated[
+    str | None,
+    Parameter(
+        max_length=255,
+        description="Only images whose name contains this, in upper or lower case.",
+    ),
+]
+LabelFilter = Annotated[
+    LabelIs | None,
+    Parameter(description="Only results with this label. `none`: only results without a label."),
+]
+ProvenanceFilter = Annotated[
+    Says | None, Parameter(description="Only images whose file says this of itself.")
+]
+ImageSha256 = Annotated[
+    str | None,
+    Parameter(
+        description="Only results of the file with this SHA-256.",
+        schema_extra={"pattern": _SHA256.pattern},
+    ),
+]
 VerdictIs = Annotated[Verdict | None, Parameter(description="Only results with this verdict.")]
 ResultId = Annotated[
     str, Parameter(description="The `id` of the result.", schema_extra={"pattern": _ID.pattern})
@@ -98,13 +125,21 @@ def provide_filter(  # noqa: PLR0917  a query's parameters, one by one
     until: Until = None,
     q: Q = None,
     verdict: VerdictIs = None,
+    label: LabelFilter = None,
+    provenance: ProvenanceFilter = None,
+    contains: Contains = None,
+    image_sha256: ImageSha256 = None,
 ) -> HistoryFilter:
     """The filter from the query, limited to the results that the caller may see.
 
     Raises:
         AccessForbidden: the caller may read none.
-        RequestInvalid: a time without a zone.
+        RequestInvalid: a time without a zone, or a SHA-256 that is none.
     """
+    if image_sha256 is not None and not _SHA256.fullmatch(image_sha256):
+        raise RequestInvalid(
+            "`image_sha256` is not a SHA-256.", "Use the 64 hexadecimal digits of a result."
+        )
     try:
         return HistoryFilter(
             is_fake=is_fake,
@@ -114,6 +149,10 @@ def provide_filter(  # noqa: PLR0917  a query's parameters, one by one
             q=q,
             verdict=verdict,
             user_id=sees(request),
+            label=label,
+            provenance=provenance,
+            contains=contains,
+            image_sha256=image_sha256,
         )
     except (ValueError, OverflowError) as error:
         raise RequestInvalid(
@@ -232,6 +271,30 @@ class HistoryController(Controller):
         await d3.query(d3.history.delete, checked_id(result_id), whose)
         return Done(message="Result deleted successfully")
 
+    @post(
+        "/results/delete",
+        operation_id="deleteResults",
+        operation_class=openapi.DescribedOperation,
+        summary="Delete many results",
+        status_code=200,
+        responses=openapi.problems(400, 401, 403, 408, 413, 429, 503),
+    )
+    async def remove_many(
+        self,
+        request: Request[Any, Any, Any],
+        d3: D3,
+        data: Annotated[BulkDeleteRequest, Body(description="Which results.")],
+    ) -> Deleted:
+        """Permanently delete up to 1,000 results at once.
+
+        Results that are not there, or not yours, are named in ``missing``; the others go all or
+        none.
+        """
+        whose = sees(request, Scope.PREDICT)
+        ids = set(data.ids)
+        missing = await d3.query(d3.history.delete_many, ids, whose)
+        return Deleted(count=len(ids) - len(missing), missing=missing)
+
     @get(
         "/stats",
         operation_id="getStatistics",
@@ -241,19 +304,22 @@ class HistoryController(Controller):
     )
     async def stats(
         self,
-        request: Request[Any, Any, Any],
         d3: D3,
-        since: Since = None,
-        until: Until = None,
+        where: NamedDependency[HistoryFilter],
         bucket: Annotated[
             Literal["day", "hour"] | None,
             Parameter(description="Adds a `series` per hour or day, in UTC."),
         ] = None,
+        group: Annotated[
+            GroupBy | None,
+            Parameter(description="Adds `groups`: totals per model, label or provenance."),
+        ] = None,
     ) -> Stats:
-        """Totals, and with ``bucket`` also totals per hour or day."""
-        where = provide_filter(request, since=since, until=until)
+        """Totals, and with ``bucket`` or ``group`` also totals per hour, day or group."""
         size = BucketSize(bucket) if bucket is not None else None
-        return Stats(stats=stats_of(await d3.query(d3.history.statistics, where, size)))
+        counts = await d3.query(d3.history.statistics, where, size)
+        groups = None if group is None else await d3.query(d3.history.breakdown, where, group)
+        return Stats(stats=stats_of(counts, groups))
 
 
 def checked_id(text: str) -> int:

@@ -213,6 +213,20 @@ class ScanOperation(DescribedOperation):
 
 
 @dataclass
+class LabelOperation(DescribedOperation):
+    """A label for one or many results, as JSON."""
+
+    def __post_init__(self) -> None:
+        """Put an example beside the body."""
+        super().__post_init__()
+        if isinstance(self.request_body, RequestBody):
+            example = {"label": "real", "source": "photographer", "note": "Has the raw file."}
+            many = {"ids": [17, 18]} if self.operation_id == "labelResults" else {}
+            for media in self.request_body.content.values():
+                media.examples = {"label": Example(value=many | example)}
+
+
+@dataclass
 class TextOperation(Operation):
     """An answer that is streamed text, not JSON."""
 

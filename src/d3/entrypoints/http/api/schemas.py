@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from operator import attrgetter
 from typing import Annotated, Any
@@ -12,7 +12,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from d3.domain.detections import Detection
 from d3.domain.heatmaps import Heatmap
-from d3.domain.history import Bucket, HistoryEntry, Statistics, Tally
+from d3.domain.history import LARGEST_ID, Bucket, HistoryEntry, Statistics, Tally
+from d3.domain.labels import MOST_LABELS
 from d3.domain.models import Manifest, ModelReference, ModelSummary
 from d3.domain.provenance import Provenance
 
@@ -234,6 +235,26 @@ class Done(Struct, kw_only=True):
     message: str
 
 
+Ids = Annotated[
+    list[Annotated[int, Meta(ge=1, le=LARGEST_ID)]],
+    Meta(min_length=1, max_length=MOST_LABELS, description="The `id` of each result."),
+]
+
+
+class BulkDeleteRequest(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Which results to delete."""
+
+    ids: Ids
+
+
+class Deleted(Struct, kw_only=True):
+    """How many results are gone, and which were not there."""
+
+    success: bool = True
+    count: int
+    missing: list[int]
+
+
 class ModelLoaded(Done, kw_only=True):
     """A model was loaded."""
 
@@ -280,10 +301,17 @@ class SeriesItem(Totals, kw_only=True):
     start: datetime
 
 
+class GroupItem(Totals, kw_only=True):
+    """Counts over one model, label or provenance; ``name`` is null for results without one."""
+
+    name: str | None
+
+
 class StatsBody(Totals, kw_only=True):
-    """Counts, and their course in time where a bucket was asked for."""
+    """Counts, with their course in time and their groups where asked for, the largest first."""
 
     series: list[SeriesItem] | UnsetType = UNSET
+    groups: list[GroupItem] | UnsetType = UNSET
 
 
 class Stats(Struct, kw_only=True):
@@ -396,12 +424,15 @@ def history_item(entry: HistoryEntry) -> HistoryItem:
     return HistoryItem(*_read_history_item(entry))
 
 
-def stats_of(statistics: Statistics) -> StatsBody:
+def stats_of(statistics: Statistics, groups: Mapping[str | None, Tally] | None = None) -> StatsBody:
     """The response's form of statistics."""
     series = statistics.series
     return StatsBody(
         **_totals(statistics),
         series=UNSET if series is None else [_series_item(bucket) for bucket in series],
+        groups=UNSET
+        if groups is None
+        else [GroupItem(name=name, **_totals(tally)) for name, tally in groups.items()],
     )
 
 
