@@ -13,6 +13,7 @@ from d3.entrypoints.http.console.keys import KeyPages
 from d3.entrypoints.http.console.models import ModelPages
 from d3.entrypoints.http.console.problems import HANDLERS, HANDLERS_ELSEWHERE, answer_refused
 from d3.entrypoints.http.console.rendering import HEADERS, STATIC, templates
+from d3.entrypoints.http.console.result import ResultPages
 from d3.entrypoints.http.console.scans import ScanPages
 from d3.entrypoints.http.console.service import ServicePages
 from d3.entrypoints.http.console.sign_in import SignInPages
@@ -30,6 +31,7 @@ def pages() -> Router:
         route_handlers=[
             CheckPages,
             HistoryPages,
+            ResultPages,
             StatisticsPages,
             ModelPages,
             ServicePages,

@@ -100,12 +100,13 @@ class ModelPages(Controller):
         return _done(request, "upload")
 
 
-async def model_names(d3: Services) -> list[str]:
-    """The models' names, for forms; none if the store is unavailable."""
+async def model_names(d3: Services, asked: str = "") -> list[str]:
+    """The models' names for a form, with the one asked for; no others if the store is away."""
     try:
-        return [one.manifest.name for one in await d3.run_slowly(d3.models.list)]
+        names = [one.manifest.name for one in await d3.run_slowly(d3.models.list)]
     except D3Error:
-        return []
+        names = []
+    return names if asked in ("", *names) else [*names, asked]
 
 
 async def _do(

@@ -109,6 +109,7 @@ def page(
     request: Request[Any, Any, Any],
     d3: Services,
     name: str,
+    /,
     *,
     status: int = 200,
     headers: dict[str, str] | None = None,

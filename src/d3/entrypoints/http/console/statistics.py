@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,10 +10,10 @@ from litestar import Controller, Request, get
 from litestar.response import Template
 
 from d3.domain.accounts import Scope
-from d3.domain.history import BucketSize, HistoryFilter
-from d3.entrypoints.http.api.history import sees
+from d3.domain.history import BucketSize, GroupBy
+from d3.entrypoints.http.console.filters import Asked
 from d3.entrypoints.http.console.guards import allows
-from d3.entrypoints.http.console.history import Asked
+from d3.entrypoints.http.console.models import model_names
 from d3.entrypoints.http.console.rendering import page
 from d3.entrypoints.http.console.texts import TEXTS, VERDICTS
 from d3.entrypoints.http.services import D3
@@ -37,20 +38,19 @@ class StatisticsPages(Controller):
         """The page for a range of days."""
         asked = Asked.of(request.query_params)
         chosen = str(request.query_params.get("range", ""))
+        where = replace(asked, verdict="", label="", provenance="", contains="").where(request)
         if asked.since or asked.until:
-            chosen, where = (
-                "",
-                Asked(since=asked.since, until=asked.until, zone=asked.zone).where(request),
-            )
+            chosen = ""
         else:
             chosen = chosen if chosen in _RANGES else "month"
             days = _RANGES[chosen]
             since = None if days is None else datetime.now(UTC) - timedelta(days=days)
-            where = HistoryFilter(since=since, user_id=sees(request))
+            where = replace(where, since=since)
         span = (where.until or datetime.now(UTC)) - where.since if where.since else None
         bucket = BucketSize.HOUR if span and span <= _HOURS_UP_TO else BucketSize.DAY
         totals = await d3.query(d3.history.statistics, where, bucket)
         lie = await d3.query(d3.history.distribution, where, _BINS)
+        by_model = await d3.query(d3.history.breakdown, where, GroupBy.MODEL)
         failures = await d3.query(d3.history.failures, where, bucket)
         buckets = (totals.series or ())[-_MOST_BUCKETS:]
         form = "%Y-%m-%d %H:00" if bucket is BucketSize.HOUR else "%Y-%m-%d"
@@ -75,6 +75,8 @@ class StatisticsPages(Controller):
             ranges=list(_RANGES),
             totals=totals,
             lie=lie,
+            by_model=by_model,
+            models=await model_names(d3, asked.model),
             course=course,
             course_title=_T.course_hours if bucket is BucketSize.HOUR else _T.course_days,
             course_chart=columns(

@@ -77,7 +77,7 @@ const KEYS = {
 
 document.addEventListener("keydown", (event) => {
   const writing = event.target.closest?.(
-    "input:not([type=checkbox]), textarea, select, [contenteditable], dialog");
+    "input:not([type=checkbox]), textarea, select, [contenteditable], dialog[open]");
   if (writing || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
   if (!Object.hasOwn(KEYS, event.key) || (off() && event.key !== "?")) return;
   event.preventDefault();

@@ -113,7 +113,7 @@ addEventListener("pagehide", () => {
   going = null;
 });
 document.addEventListener("submit", (event) => {
-  if (event.target.id !== "selected" || !event.submitter) return;
+  if (!event.target.matches("#selected") || !event.submitter) return;  // a field is called id
   const { name, value } = event.submitter;
   const ids = name === "only" ? [value] : chosen().map((box) => box.value);
   if (value === "csv") return;
