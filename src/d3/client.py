@@ -31,6 +31,7 @@ import msgspec
 
 from d3.adapters.web.clients import new_http_client
 from d3.domain.backoff import pause_after
+from d3.domain.drift import DriftReport
 from d3.domain.errors import D3Error
 from d3.domain.scans import new_scan_name
 from d3.entrypoints.http.api.scan_schemas import (
@@ -43,6 +44,7 @@ from d3.entrypoints.http.api.scan_schemas import (
 from d3.entrypoints.http.api.schemas import (
     BatchPrediction,
     Done,
+    DriftAnswer,
     HistoryItem,
     HistoryPage,
     LoadedModelInfo,
@@ -202,6 +204,31 @@ class Client:
         """Totals, and a time series with ``bucket``."""
         parameters: dict[str, str] = {"bucket": bucket} if bucket else {}
         return self._get("/api/inference/stats", Stats, parameters).stats
+
+    def drift(
+        self,
+        model: str | None = None,
+        *,
+        version: int | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> DriftReport:
+        """Whether results are still like the calibration of their model, in all and by day.
+
+        Args:
+            model: its name; the one in use unless given.
+            version: the newest unless given.
+            since: judged at this time or later; with a zone; the last 30 days unless given.
+            until: judged before this time; with a zone.
+        """
+        asked = {
+            "model": model,
+            "version": None if version is None else str(version),
+            "since": since.isoformat() if since else None,
+            "until": until.isoformat() if until else None,
+        }
+        parameters = {name: value for name, value in asked.items() if value is not None}
+        return self._get("/api/inference/drift", DriftAnswer, parameters).drift
 
     def models(self) -> ModelList:
         """All models."""

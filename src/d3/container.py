@@ -24,6 +24,7 @@ from dependency_injector import containers, providers
 from d3.domain.errors import EngineUnavailable, ImageNotFound, RequestInvalid, SettingsInvalid
 from d3.domain.scans import S3_SCHEME
 from d3.domain.services.accounts import AccountService
+from d3.domain.services.drift import DriftService
 from d3.domain.services.engines import (
     ALLOWED_DRIFT,
     Candidate,
@@ -32,6 +33,7 @@ from d3.domain.services.engines import (
     PreferredEngine,
     worth_preparing,
 )
+from d3.domain.services.evidence import EvidenceService
 from d3.domain.services.history_writer import HistoryWriter
 from d3.domain.services.key_cache import KeyCache
 from d3.domain.services.lanes import LanePool
@@ -44,10 +46,12 @@ from d3.settings import Settings
 
 if TYPE_CHECKING:
     from d3.adapters.bundles import BundleService
+    from d3.adapters.evidence import EvidenceBundles
     from d3.adapters.filesystem.secrets import SecretFiles
     from d3.adapters.minio import S3Images, S3Place
     from d3.adapters.openvino.quantizing import QuantizeService
     from d3.adapters.pillow import Limits
+    from d3.adapters.provenance import ProvenanceReader
     from d3.adapters.remote import EngineLink, EngineServer
     from d3.adapters.sql import Database, SqlCopier, SqlSchema
     from d3.adapters.torch.device import Precision
@@ -66,6 +70,7 @@ if TYPE_CHECKING:
     from d3.domain.services.explaining import ExplanationService
     from d3.domain.services.prediction import PredictionService
     from d3.domain.services.pulling import ModelSource
+    from d3.domain.services.replaying import ReplayService
     from d3.domain.services.scans.service import ScanService
 
 _PASS_SECONDS = 120.0
@@ -98,13 +103,39 @@ def _png() -> Encode:
 def _decoder(settings: Settings) -> ImageDecoder:
     from d3.adapters.pillow import PillowDecoder
 
-    return PillowDecoder(_limits(settings))
+    return PillowDecoder(_limits(settings), _provenance(settings))
+
+
+def _provenance(settings: Settings) -> ProvenanceReader:
+    from d3.adapters.provenance import ProvenanceReader
+
+    return ProvenanceReader(
+        _trusted(settings.c2pa_trust), settings.keep_position, settings.watermarks
+    )
+
+
+def _trusted(file: Path | None) -> str:
+    """The certificates in the file that D3_C2PA_TRUST names."""
+    if file is None:
+        return ""
+    try:
+        certificates = file.read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise SettingsInvalid(
+            f"D3_C2PA_TRUST names a file that cannot be read: {file}.", "Check the path."
+        ) from error
+    if "-----BEGIN CERTIFICATE-----" not in certificates:
+        raise SettingsInvalid(
+            f"D3_C2PA_TRUST names a file without certificates: {file}.",
+            "Name a file of certificates in PEM.",
+        )
+    return certificates
 
 
 def _isolated_decoder(settings: Settings) -> ImageDecoder:
     from d3.adapters.pillow.isolated import IsolatedDecoder
 
-    return IsolatedDecoder(_limits(settings), settings.decode_seconds)
+    return IsolatedDecoder(_limits(settings), settings.decode_seconds, _provenance(settings))
 
 
 def _untrusted_decoder(settings: Settings, isolated: Callable[[], ImageDecoder]) -> ImageDecoder:
@@ -195,6 +226,18 @@ def _bundling(
     from d3.adapters.bundles import BundleService
 
     return BundleService(registry, checkpoints, progress)
+
+
+def _evidence_bundles(settings: Settings) -> EvidenceBundles:
+    from d3.adapters.evidence import EvidenceBundles, SigningKeyFile
+
+    return EvidenceBundles(SigningKeyFile(settings.signing_key_file))
+
+
+def _replaying(**parts: Any) -> ReplayService:
+    from d3.domain.services.replaying import ReplayService
+
+    return ReplayService(**parts)
 
 
 @contextmanager
@@ -756,8 +799,27 @@ class Container(containers.DeclarativeContainer):
         threads=settings.provided.decode_threads,
         batch_size=settings.provided.batch_size,
     )
+    evidence_bundles = providers.ThreadSafeSingleton(_evidence_bundles, settings)
+    evidence = providers.ThreadSafeSingleton(
+        EvidenceService,
+        registry=registry,
+        history=history.provider,
+        accounts=account_service.provider,
+        clock=clock,
+        version=version,
+    )
+    replaying = providers.ThreadSafeSingleton(
+        _replaying,
+        registry=registry,
+        engine=model_engine.provider,
+        decoder=decoder,
+        pulling=pulling.provider,
+    )
     scan_cluster = providers.Factory(_cluster, settings)
     copier = providers.Factory(_copier, settings)
+    drift = providers.ThreadSafeSingleton(
+        DriftService, history=history, registry=registry, host=host, clock=clock
+    )
     history_writer = providers.ThreadSafeSingleton(HistoryWriter, history=history, clock=clock)
     request_log = providers.ThreadSafeSingleton(RequestLogWriter, history=history, clock=clock)
     prediction = providers.ThreadSafeSingleton(

@@ -146,6 +146,20 @@ class Settings:
         "D3_MAX_IMAGE_PIXELS", 120_000_000, "largest number of pixels (width times height)"
     )
     max_image_side: Count = _variable("D3_MAX_IMAGE_SIDE", 30_000, "longest side in pixels")
+    c2pa_trust: Path | None = _variable(
+        "D3_C2PA_TRUST",
+        None,
+        "certificates (PEM) of those who are trusted to certify signers of Content Credentials; "
+        "unset: nobody",
+    )
+    keep_position: bool = _variable(
+        "D3_KEEP_POSITION", False, "whether results keep where a photograph was taken"
+    )
+    watermarks: bool = _variable(
+        "D3_WATERMARKS",
+        False,
+        "whether to look for Stable Diffusion's invisible watermark; takes some milliseconds",
+    )
     fetch_links: bool = _variable(
         "D3_FETCH_LINKS", False, "whether the service fetches images from links"
     )
@@ -295,6 +309,11 @@ class Settings:
         "machine",
         secret=True,
     )
+    signing_key: Path | None = _variable(
+        "D3_SIGNING_KEY",
+        None,
+        "file with the key (PEM, Ed25519) that signs evidence; unset: signing.pem in D3_HOME",
+    )
     tls_cert: Path | None = _variable("D3_TLS_CERT", None, "certificate chain (PEM) for HTTPS")
     tls_key: Path | None = _variable("D3_TLS_KEY", None, "private key (PEM) for HTTPS")
     allowed_hosts: tuple[str, ...] = _variable(
@@ -382,6 +401,11 @@ class Settings:
     def secret_key_file(self) -> Path:
         """Where the secret is kept that was made for want of SECRET_KEY."""
         return self.home / "secret.key"
+
+    @property
+    def signing_key_file(self) -> Path:
+        """Where the key is kept that signs evidence, readable by its owner alone."""
+        return self.signing_key or self.home / "signing.pem"
 
     @property
     def models_folder(self) -> Path:

@@ -21,7 +21,7 @@ from d3.adapters.sql import (
     state,
     upgrade,
 )
-from d3.adapters.sql.tables import Base
+from d3.adapters.sql.tables import Base, ResultLabel
 from d3.domain.accounts import NewKey
 from d3.domain.errors import SchemaMismatch, StorageFailed
 from d3.domain.history import RequestRecord
@@ -60,6 +60,9 @@ def fill(database: Database, entries: int = 3) -> str:
         [an_entry(f"日本 {n}.png", user_id=ada.id, created_at=NOON) for n in range(entries)]
     )
     history.add_many([an_entry(logit=None, image=None, model=None, request_id=None)])
+    with database.writing() as connection:
+        labelled = {"result_id": ids[0], "label": "real", "source": "ada", "note": "日本"}
+        connection.execute(sa.insert(ResultLabel), [labelled | {"created_at": NOON}])
     last = history.add_many([an_entry()])
     history.delete(ids[1])
     history.delete(last[0])  # its id was given and may not be given again

@@ -352,6 +352,36 @@ class BundleInvalid(ModelError):
     code = "invalid_bundle"
 
 
+class EvidenceInvalid(D3Error):
+    """A file is not a bundle of evidence, or is not as it was signed."""
+
+    code = "invalid_evidence"
+
+
+class EvidenceTooNew(D3Error):
+    """A bundle of evidence has a format that a later version of D3 writes."""
+
+    code = "evidence_too_new"
+
+
+class SigningKeyMissing(D3Error):
+    """There is no key to sign evidence with."""
+
+    code = "signing_key_missing"
+
+
+class SigningKeyInvalid(D3Error):
+    """A file does not hold an Ed25519 key that can be used."""
+
+    code = "invalid_signing_key"
+
+
+class ReplayImpossible(D3Error):
+    """A case cannot be scored again here: its image or its model is another one."""
+
+    code = "replay_impossible"
+
+
 class QuantizationFailed(ModelError):
     """No int8 form of the model could be made, or none is close enough to fp32."""
 

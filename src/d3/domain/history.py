@@ -218,6 +218,11 @@ class VerdictCounts:
     real: int = 0
     uncertain: int = 0
 
+    @property
+    def total(self) -> int:
+        """Entries with any verdict."""
+        return self.fake + self.real + self.uncertain
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self
 
 from d3.domain.errors import ScoreUndefined, ThresholdInvalid, ViewsInvalid, shown
 
@@ -82,6 +83,41 @@ class Measured:
     dataset: str = ""
 
 
+BINS = 20
+"""Parts of [0, 1], all equally wide, in which probabilities are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """The probabilities of the images of a calibration: what later images are compared with.
+
+    Attributes:
+        real: how many real images lie in each of the :data:`BINS`; the last one includes 1.
+        fake: how many generated images.
+    """
+
+    real: tuple[int, ...]
+    fake: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        for counts in (self.real, self.fake):
+            if len(counts) != BINS or min(counts) < 0 or not any(counts):
+                raise ValueError(f"a reference has {BINS} counts of real and of generated images")
+
+    @classmethod
+    def of(cls, real: Iterable[float], fake: Iterable[float]) -> Self:
+        """Count these probabilities of real and of generated images."""
+        return cls(histogram(real), histogram(fake))
+
+
+def histogram(predictions: Iterable[float]) -> tuple[int, ...]:
+    """How many probabilities lie in each of the :data:`BINS`."""
+    counts = [0] * BINS
+    for one in predictions:
+        counts[min(int(one * BINS), BINS - 1)] += 1
+    return tuple(counts)
+
+
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """An affine map of the logit: ``scale * logit + bias``; the identity until it is fitted.
@@ -91,12 +127,15 @@ class Calibration:
         bias: added after scaling.
         name: where it came from, kept with each result.
         measured: how well the threshold fitted with it did; None where that was never measured.
+        reference: the probabilities of the images that it was fitted on; None where they were
+            never counted.
     """
 
     scale: float = 1.0
     bias: float = 0.0
     name: str = "none"
     measured: Measured | None = None
+    reference: Reference | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.scale) and self.scale > 0 and math.isfinite(self.bias)):

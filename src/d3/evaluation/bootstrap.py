@@ -95,14 +95,3 @@ def folds(fake: NDArray[np.bool_], count: int, seed: int) -> NDArray[np.int64]:
         places = rng.permutation(np.flatnonzero(fake == kind))
         fold[places] = np.arange(len(places)) % count
     return fold
-
-
-def wilson(hits: float, total: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson, 1927), valid also where none or all were hit."""
-    if not total:
-        return float("nan"), float("nan")
-    z2 = 1.959963984540054**2
-    share = hits / total
-    middle = (share + z2 / (2 * total)) / (1 + z2 / total)
-    reach = np.sqrt(z2 * (share * (1 - share) / total + z2 / (4 * total**2))) / (1 + z2 / total)
-    return max(0.0, float(middle - reach)), min(1.0, float(middle + reach))

@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from d3.domain.scoring import AbstainBand, Calibration, Measured, Share
+from d3.domain.intervals import wilson
+from d3.domain.scoring import AbstainBand, Calibration, Measured, Reference, Share
 from d3.evaluation.bootstrap import (
     folds,
     interval,
     replicates_at_once,
     replicates_for,
     resample,
-    wilson,
 )
 from d3.evaluation.dataset import DatasetInvalid
 from d3.evaluation.metrics import Numbers, Sample
@@ -48,6 +48,11 @@ class Fitted:
         """Probabilities of raw logits, exactly as in a detection."""
         calibration = Calibration(self.scale, self.bias)
         return np.array([calibration.probability(one) for one in logits.tolist()])
+
+    def reference(self, fake: NDArray[np.bool_], logits: Numbers) -> Reference:
+        """The probabilities of the images that it was fitted on, counted."""
+        predictions = self.predictions(logits)
+        return Reference.of(predictions[~fake].tolist(), predictions[fake].tolist())
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,7 @@ class Calibrated:
     Attributes:
         fitted: on all images.
         after: the new calibration, on images that its fit had not seen.
+        reference: the probabilities that later ones are compared with.
         warnings: what the numbers cannot show, as sentences.
     """
 
@@ -83,6 +89,7 @@ class Calibrated:
     after: Quality
     real: int
     fake: int
+    reference: Reference
     warnings: list[str]
 
     def calibration(self, name: str, dataset: str) -> Calibration:
@@ -95,7 +102,7 @@ class Calibrated:
             fake=self.fake,
             dataset=dataset,
         )
-        return Calibration(self.fitted.scale, self.fitted.bias, name, measured)
+        return Calibration(self.fitted.scale, self.fitted.bias, name, measured, self.reference)
 
     def record(self) -> dict[str, Any]:
         """For JSON."""
@@ -150,6 +157,7 @@ def calibrate(
         after=_quality(fake, said, above, doubtful, new.threshold, seed),
         real=reals,
         fake=fakes,
+        reference=new.reference(fake, logits),
         warnings=_warnings(reals, max_fpr, new),
     )
 

@@ -13,7 +13,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -33,6 +33,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from d3.adapters.pillow.content import content_of
 from d3.adapters.pillow.formats import FORMATS, READABLE, described
 from d3.adapters.pillow.structure import Region, Skeleton, walk
+from d3.adapters.provenance import ProvenanceReader
 from d3.domain.errors import (
     ImageDamaged,
     ImageEmpty,
@@ -51,6 +52,7 @@ from d3.domain.images import (
     pixels_sha256,
     turned,
 )
+from d3.domain.provenance import Provenance
 
 _DIMENSIONS = 2
 _AGAIN = "Download or export it again."
@@ -96,18 +98,31 @@ class PillowDecoder:
     damaged, but for its last rows.
     """
 
-    def __init__(self, limits: Limits = Limits()) -> None:
+    def __init__(
+        self, limits: Limits = Limits(), provenance: ProvenanceReader = ProvenanceReader()
+    ) -> None:
         self._limits = limits
+        self._provenance = provenance
 
     def recognises(self, path: Path) -> bool:
         with _opened(path) as stream:
             return sniff(stream.read(SNIFFED_BYTES)) is not None
 
     def decode(self, source: ImageSource, size: int | None) -> DecodedImage:
+        image, look = self.decode_apart(source, size)
+        return replace(image, facts=replace(image.facts, provenance=look()))
+
+    def decode_apart(
+        self, source: ImageSource, size: int | None
+    ) -> tuple[DecodedImage, Callable[[], Provenance | None]]:
+        """The image, and what then finds out what its file says about itself.
+
+        Pixels that are handed in have no file: of them there is nothing to look at, so None.
+        """
         source = self._handed_in(source)
         if isinstance(source, bytes):
-            kind = self.format_of(source)
-            skeleton = walk(kind, source, self._limits.jpeg_scans)
+            data, kind = source, self.format_of(source)
+            skeleton = walk(kind, data, self._limits.jpeg_scans)
             image, rgb, frames = self._decoded(kind, skeleton)
             width, height = rgb.size
             with _translated(kind):
@@ -118,12 +133,13 @@ class PillowDecoder:
                 width=width,
                 height=height,
                 frames=frames,
-                size_bytes=len(source),
-                sha256=hashlib.sha256(source).hexdigest(),
+                size_bytes=len(data),
+                sha256=hashlib.sha256(data).hexdigest(),
                 content=content,
                 note=skeleton.note,
             )
-            return DecodedImage(pixels, facts, skeleton.orientation)
+            decoded = DecodedImage(pixels, facts, skeleton.orientation)
+            return decoded, lambda: self._provenance.read(kind, data, skeleton.metadata, rgb)
         with _translated(source.format or "PIL"):
             rgb = _as_rgb(source)
             # The hash is of what is judged: indices alone would not tell two palettes apart.
@@ -132,7 +148,20 @@ class PillowDecoder:
             pixels = _resized(rgb, size)
             content = content_of(source, rgb, pixels)
             facts = ImageFacts("pixels", *rgb.size, 1, len(samples), digest, content)
-            return DecodedImage(pixels, facts)
+            return DecodedImage(pixels, facts), lambda: None
+
+    def prompts(self, source: ImageSource) -> list[str]:
+        """The prompts in generators' records in a file, in full.
+
+        Raises:
+            ImageError: as for :meth:`decode`.
+        """
+        source = self._handed_in(source)
+        if not isinstance(source, bytes):
+            return []
+        kind = self.format_of(source)
+        metadata = walk(kind, source, self._limits.jpeg_scans).metadata
+        return self._provenance.prompts(metadata)
 
     def picture(self, source: ImageSource, side: int) -> Pixels:
         source, orientation = self._handed_in(source), 1

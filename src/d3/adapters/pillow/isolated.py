@@ -17,6 +17,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeGuard, TypeVar
 
@@ -25,6 +26,7 @@ import numpy as np
 from d3.adapters.pillow import worker
 from d3.adapters.pillow.decoder import Limits, PillowDecoder, read_file
 from d3.adapters.pillow.formats import FORMATS
+from d3.adapters.provenance import ProvenanceReader
 from d3.domain.errors import (
     DecoderUnavailable,
     DecodingInterrupted,
@@ -44,6 +46,7 @@ from d3.domain.images import (
     Note,
     Pixels,
 )
+from d3.domain.provenance import MAX_SOURCES, UNREADABLE, Provenance
 
 _LOG = logging.getLogger("d3.decoding")
 _ERRORS: dict[str, type[ImageError]] = {
@@ -54,6 +57,9 @@ _SECONDS = 10
 _WALL_FACTOR = 3
 _START_SECONDS = 60
 _MOST_WORDS = 4096
+_MOST_SAID = 4 * MAX_SOURCES
+"""Bytes of what a file says about itself."""
+
 _TRIES = 2
 _LAST_SECONDS = 1
 """For a child whose pipe is closed to be gone."""
@@ -69,12 +75,19 @@ class IsolatedDecoder:
     Args:
         limits: what one image may cost.
         seconds: of a processor that one image may take; three times as long by the clock.
+        provenance: how what a file says about itself is read.
     """
 
-    def __init__(self, limits: Limits = Limits(), seconds: int = _SECONDS) -> None:
-        self._inside = PillowDecoder(limits)
+    def __init__(
+        self,
+        limits: Limits = Limits(),
+        seconds: int = _SECONDS,
+        provenance: ProvenanceReader = ProvenanceReader(),
+    ) -> None:
+        self._inside = PillowDecoder(limits, provenance)
         self._limits = limits
         self._seconds = seconds
+        self._provenance = provenance
         self._idle: list[_Child] = []
         self._lock = threading.Lock()
 
@@ -147,7 +160,7 @@ class IsolatedDecoder:
 
     def _start(self) -> _Child:
         try:
-            return _Child(self._limits, self._seconds)
+            return _Child(self._limits, self._seconds, self._provenance)
         except (OSError, _Lost) as error:
             _LOG.exception("no decoding process can be started")
             raise DecoderUnavailable(
@@ -168,7 +181,7 @@ class _Child:
     """One child process and its two pipes.
 
     Attributes:
-        worn: it said that it should be replaced.
+        worn: it said that it should be replaced, or is lost.
 
     Raises:
         OSError: it cannot be started.
@@ -177,11 +190,12 @@ class _Child:
 
     worn = False
 
-    def __init__(self, limits: Limits, seconds: int) -> None:
+    def __init__(self, limits: Limits, seconds: int, provenance: ProvenanceReader) -> None:
         numbers = (limits.bytes, limits.pixels, limits.side, limits.jpeg_scans, seconds)
+        flags = (int(provenance.keep_position), int(provenance.watermarks))
         self._process = subprocess.Popen(
             # Without -P it would import what lies in the current folder.
-            [sys.executable, "-P", "-m", worker.__name__, *map(str, numbers)],
+            [sys.executable, "-P", "-m", worker.__name__, *map(str, numbers + flags)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -195,7 +209,9 @@ class _Child:
         os.set_blocking(self._to, False)
         os.set_blocking(self._from, False)
         try:
-            self._read(len(worker.READY), _Deadline(_START_SECONDS))
+            trust, until = provenance.trust.encode(), _Deadline(_START_SECONDS)
+            self._write(worker.TRUST.pack(len(trust)) + trust, until)
+            self._read(len(worker.READY), until)
         except BaseException:
             self.kill()
             raise
@@ -237,7 +253,22 @@ class _Child:
         sound = len(digest) == 64 and digest.isalnum() and orientation in ORIENTATIONS  # noqa: PLR2004
         if form not in FORMATS or not sound:
             raise _Lost
-        return DecodedImage(pixels, facts, orientation)
+        return DecodedImage(pixels, replace(facts, provenance=self._said()), orientation)
+
+    def _said(self) -> Provenance:
+        """What the file says about itself; a child that is lost over it still gave the picture."""
+        try:
+            until = _Deadline(_WALL_FACTOR * worker.SAID_SECONDS)
+            (length,) = worker.SAID.unpack(self._read(worker.SAID.size, until))
+            if length > _MOST_SAID:
+                return self._lost_over_it()
+            return Provenance.from_json(bytes(self._read(length, until)).decode())
+        except (OSError, TypeError, ValueError, KeyError, AttributeError, RecursionError, _Lost):
+            return self._lost_over_it()
+
+    def _lost_over_it(self) -> Provenance:
+        self.worn = True
+        return UNREADABLE
 
     def picture(self, data: bytes, side: int, until: _Deadline) -> Pixels | ImageError:
         """The picture for people; whatever the child answers is checked."""

@@ -1,7 +1,10 @@
 """The child of :class:`d3.adapters.pillow.isolated.IsolatedDecoder`: one image after another.
 
-Run as ``python -P -m d3.adapters.pillow.worker BYTES PIXELS SIDE SCANS SECONDS``: asked on stdin,
-answering on stdout, until stdin ends.
+Run as ``python -P -m d3.adapters.pillow.worker BYTES PIXELS SIDE SCANS SECONDS POSITION
+WATERMARKS``: given certificates on stdin, then asked there, answering on stdout, until stdin ends.
+
+An image's pixels are answered first and what its file says about itself after that, so that hostile
+metadata can cost the child and still not the picture.
 """
 
 from __future__ import annotations
@@ -13,7 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from d3.domain.images import DecodedImage
+    from d3.domain.provenance import Provenance
+
+TRUST = struct.Struct("<I")
+"""The length of the certificates that follow, in PEM; before all else."""
 
 READY = b"D3"
 """Said once, before anything is asked."""
@@ -28,7 +37,13 @@ ANSWER = struct.Struct("<B?IQ")
 """Decoded or not, whether this child is worn out, the length of the words that follow, and of the
 pixels behind them."""
 
+SAID = struct.Struct("<I")
+"""The length of the words that follow the pixels: what the file says about itself."""
+
 DECODED, REFUSED = 0, 1
+SAID_SECONDS = 2
+"""Of a processor, for what the file says about itself."""
+
 _SPARE_BYTES = 512 * 2**20
 _BYTES_A_PIXEL = 12
 """RGBA, its RGB copy, and what a decoder keeps of its own."""
@@ -40,29 +55,43 @@ _WORN_BYTES = 256 * 2**20
 """More that stays reserved than at the start, and a fresh child takes over."""
 
 
-def main(size_bytes: int, pixels: int, side: int, jpeg_scans: int, seconds: int) -> None:
+def main(
+    size_bytes: int,
+    pixels: int,
+    side: int,
+    jpeg_scans: int,
+    seconds: int,
+    keep_position: int,
+    watermarks: int,
+) -> None:
     """Serve until stdin ends."""
     from d3.adapters.pillow.decoder import Limits, PillowDecoder
+    from d3.adapters.provenance import ProvenanceReader
     from d3.domain.errors import ImageError
 
-    decoder = PillowDecoder(Limits(size_bytes, pixels, side, jpeg_scans))
+    source, target = sys.stdin.buffer, sys.stdout.buffer
+    reader = ProvenanceReader(
+        source.read(*TRUST.unpack(source.read(TRUST.size))).decode(),
+        keep_position=bool(keep_position),
+        watermarks=bool(watermarks),
+    )
+    decoder = PillowDecoder(Limits(size_bytes, pixels, side, jpeg_scans), reader)
     _warm_up()
     _limit_memory(_SPARE_BYTES + _BYTES_A_PIXEL * pixels + 2 * size_bytes)
-    source, target = sys.stdin.buffer, sys.stdout.buffer
     target.write(READY)
     target.flush()
     begun = _mapped()
     while asked := source.read(ASK.size):
         wanted, length_of_side, length = ASK.unpack(asked)
         _limit_seconds(seconds)
-        status, samples = DECODED, b""
+        status, samples, look = DECODED, b"", None
         try:
             data = source.read(length)
             if wanted == PICTURE:
                 picture = decoder.picture(data, length_of_side)
                 words, samples = list(map(str, picture.shape[:2])), picture.tobytes()
             else:
-                image = decoder.decode(data, length_of_side)
+                image, look = decoder.decode_apart(data, length_of_side)
                 words, samples = words_of(image), image.pixels.tobytes()
         except ImageError as error:
             status, words = REFUSED, [type(error).__name__, error.problem, error.remedy]
@@ -74,6 +103,23 @@ def main(size_bytes: int, pixels: int, side: int, jpeg_scans: int, seconds: int)
         target.write(ANSWER.pack(status, worn, len(text), len(samples)) + text)
         target.write(samples)
         target.flush()
+        if look is not None:
+            _limit_seconds(SAID_SECONDS)
+            said = _said(look).encode()
+            target.write(SAID.pack(len(said)) + said)
+            target.flush()
+
+
+def _said(look: Callable[[], Provenance | None]) -> str:
+    """What the file says about itself, as JSON; where reading it fails, why."""
+    from d3.domain.provenance import UNREADABLE
+
+    try:
+        found = look()
+    # Whatever metadata does to its readers, the image has been judged by its pixels.
+    except Exception:  # noqa: BLE001
+        found = UNREADABLE
+    return "" if found is None else found.to_json()
 
 
 def words_of(image: DecodedImage) -> list[str]:

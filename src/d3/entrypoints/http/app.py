@@ -16,6 +16,7 @@ from litestar.types import Receive, Scope, Send
 from d3.entrypoints.http import console
 from d3.entrypoints.http.api import openapi
 from d3.entrypoints.http.api.checking import check_request
+from d3.entrypoints.http.api.drift import DriftController
 from d3.entrypoints.http.api.health import HealthController
 from d3.entrypoints.http.api.history import HistoryController
 from d3.entrypoints.http.api.inference import InferenceController
@@ -102,6 +103,7 @@ def application_of(services: Services) -> Application:
             InferenceController,
             HistoryController,
             LabelController,
+            DriftController,
             ModelController,
             ScanController,
             HealthController,

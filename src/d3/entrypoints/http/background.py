@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from d3.container import Container
 from d3.domain.errors import D3Error
+from d3.entrypoints.http.drift_watch import DriftWatch
 from d3.entrypoints.http.metrics import Metrics
 from d3.entrypoints.http.retention import KeyUses, RetentionJob
 from d3.entrypoints.http.scan_supervisor import ScanSupervisor
@@ -64,7 +65,7 @@ class JobThreads:
 
 
 class Background(Protocol):
-    """Once for a machine: the model in use is followed, old rows are deleted, scans are run."""
+    """Once for a machine: follows the model in use, deletes old rows, runs scans, watches drift."""
 
     def start(self) -> None:
         """Begin."""
@@ -99,12 +100,14 @@ class LocalBackground:
         self._registry = container.registry()
         self._cache = container.cache()
         self._scans = ScanSupervisor(container.scan_ledger, container.settings())
+        self._drift = DriftWatch(container.drift(), container.clock())
         retention = RetentionJob(container.history(), container.clock(), container.settings())
         # The follower may be in a download of minutes.
         self._threads = JobThreads(
             [
                 BackgroundJob(self._follower.run),
                 BackgroundJob(retention.run),
+                BackgroundJob(self._drift.run),
                 BackgroundJob(self._scans.run, None),
             ]
         )
@@ -124,6 +127,7 @@ class LocalBackground:
             "1 while a separate process works on scans.",
             lambda: float(self._scans.working),
         )
+        self._drift.register_gauges(metrics)
         if (cache := self._cache) is not None:
             metrics.watch(
                 "d3_result_cache_up",

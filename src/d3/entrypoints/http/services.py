@@ -58,6 +58,7 @@ class Services:
         self.registry = container.registry()
         self.schema = container.schema()
         self.history = container.history()
+        self.drift = container.drift()
         self.accounts = container.account_service()
         self.key_cache = container.key_cache()
         self.writer = container.history_writer()

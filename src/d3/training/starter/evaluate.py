@@ -15,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from d3.domain.errors import RequestInvalid
+from d3.domain.intervals import wilson
 from d3.domain.scoring import Calibration, Verdict, assess
-from d3.evaluation.bootstrap import interval, resample, wilson
+from d3.evaluation.bootstrap import interval, resample
 from d3.evaluation.calibration import Fitted
 from d3.evaluation.dataset import Dataset
 from d3.evaluation.metrics import Sample, auroc, average_precision, best_direction_auroc

@@ -13,7 +13,7 @@ from PIL import Image as PillowImage
 from torch import nn
 
 from d3.domain.models import EncoderSpec, Manifest, file_of
-from d3.domain.scoring import Calibration
+from d3.domain.scoring import Calibration, Reference
 from d3.evaluation.calibration import Fitted
 from d3.training.starter.generators import Family, Pictures, redraw
 from d3.training.starter.photographs import Collection, Part, Photograph, opened
@@ -30,6 +30,7 @@ def write_manifest(
     permutations: tuple[tuple[int, ...], ...],
     permutation_seed: int,
     fitted: Fitted,
+    reference: Reference,
     provenance: str,
     notice: str,
     metrics: Mapping[str, Any],
@@ -44,7 +45,7 @@ def write_manifest(
         permutations=permutations,
         permutation_seed=permutation_seed,
         threshold=fitted.threshold,
-        calibration=Calibration(fitted.scale, fitted.bias, name),
+        calibration=Calibration(fitted.scale, fitted.bias, name, reference=reference),
         abstain_band=fitted.band,
         licence=LICENCE,
         provenance=provenance,

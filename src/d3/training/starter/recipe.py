@@ -166,13 +166,10 @@ def build(
         )
         real = np.concatenate([judge(these) for these in (*whole.values(), redone.camera)])
         forged = judge(redone.generated)
+        fake = np.repeat([False, True], [len(real), len(forged)])
+        logits = np.concatenate([real, forged])
         fitted, share = around_one_half(
-            fit_calibration(
-                np.repeat([False, True], [len(real), len(forged)]),
-                np.concatenate([real, forged]),
-                max_fpr=plan.max_false,
-                max_miss=plan.max_missed,
-            )
+            fit_calibration(fake, logits, max_fpr=plan.max_false, max_miss=plan.max_missed)
         )
         progress("calibration", 1.0)
     with clock.stage("evaluation"):
@@ -228,6 +225,7 @@ def build(
         permutations=permutations,
         permutation_seed=PERMUTATION_SEED,
         fitted=fitted,
+        reference=fitted.reference(fake, logits),
         provenance=f"{COMMAND.format(seed=seed)} (see MODEL_CARD.md, which has the credits)",
         notice=notice(metrics),
         metrics=headline(metrics),

@@ -23,6 +23,7 @@ from d3.adapters.pillow.structure.common import (
     too_many,
     unsupported,
 )
+from d3.adapters.provenance import Metadata
 from d3.domain.images import ORIENTATIONS, turned
 
 _MANY_ITEMS = 20_000
@@ -39,6 +40,10 @@ _OTHER_CODERS = {
 _TURNING = (b"irot", b"imir")
 _IN_FILE, _IN_BOX = 0, 1
 _METADATA, _NOTHING = b"cdsc", b"skip"
+_C2PA = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
+"""The kind of a ``uuid`` box that holds Content Credentials."""
+
+_PACKETS = b"<?xpacket", b"<x:xmpmeta", b"<rdf:RDF"
 
 
 @dataclass(slots=True)
@@ -108,6 +113,7 @@ def walk_heif(data: bytes) -> Skeleton:
         frames=0,
         orientation=orientation,
         tiles=lambda: _tiles(data, items),
+        metadata=_metadata(data, items),
     )
 
 
@@ -131,7 +137,31 @@ def walk_avif(data: bytes) -> Skeleton:
     if items is None:
         return Skeleton(data, frames=0)
     orientation = _orientation(data, items)
-    return Skeleton(data, size=_size(data, items, items.primary), frames=0, orientation=orientation)
+    return Skeleton(
+        data,
+        size=_size(data, items, items.primary),
+        frames=0,
+        orientation=orientation,
+        metadata=_metadata(data, items),
+    )
+
+
+def _metadata(data: bytes, items: _Items) -> Metadata:
+    """What the items beside the picture say, and whether there are Content Credentials."""
+    found = Metadata(
+        c2pa=any(
+            kind == b"uuid" and data[at : at + 16] == _C2PA for kind, at, _ in boxes(data, 0, len(data))
+        )
+    )
+    for item, kind in items.kinds.items():
+        if kind not in (b"Exif", b"mime"):
+            continue
+        content = b"".join(data[at : at + size] for at, size in (items.extents.get(item) or ())[:1])
+        if kind == b"Exif":  # the first four bytes say how far the structure is
+            found.add_exif(content[4 + number(content, 0, 4) :])
+        elif content.lstrip()[:10].startswith(_PACKETS):
+            found.add_xmp(content)
+    return found
 
 
 def boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from d3.adapters.provenance import Metadata
 from d3.domain.errors import ImageDamaged, ImageFormatUnsupported, ImageTooLarge
 from d3.domain.images import Note
 
@@ -57,6 +58,7 @@ class Skeleton:
         region: of the first frame, where it is not all of the canvas.
         strange: what is unusual about the file, should the decoder fail.
         tiles: of which the picture is put together, where a decoder may leave one out.
+        metadata: what the file says beside its picture.
     """
 
     data: bytes
@@ -71,6 +73,7 @@ class Skeleton:
     region: Region | None = None
     strange: str | None = None
     tiles: Callable[[], Iterator[Tile]] | None = None
+    metadata: Metadata = field(default_factory=Metadata)
 
 
 def too_many(problem: str) -> ImageTooLarge:

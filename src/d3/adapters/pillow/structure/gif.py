@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 
 from d3.adapters.pillow.structure.common import Skeleton, damaged, number, too_many
+from d3.adapters.provenance import Metadata
 from d3.domain.images import Note
 
 MAX_BLOCKS = 400_000
 MAX_FRAMES = 10_000
 MAX_EXTENSION_BYTES = 2**20
-_IMAGE, _EXTENSION, _TRAILER = 0x2C, 0x21, 0x3B
+_IMAGE, _EXTENSION, _TRAILER, _APPLICATION = 0x2C, 0x21, 0x3B, 0xFF
 _INTRODUCER = re.compile(rb"[\x21\x2c\x3b]")
 
 
@@ -25,13 +26,14 @@ def walk_gif(data: bytes) -> Skeleton:
     """
     at = 13 + _colour_table(data, 10)
     frames = blocks = extension_bytes = 0
-    ended = False
+    ended, metadata = False, Metadata()
     while at < len(data) and frames < MAX_FRAMES:
         introducer = data[at]
         if introducer == _IMAGE:
             frames += 1
             at += 11 + _colour_table(data, at + 9)
         elif introducer == _EXTENSION:
+            _take(metadata, data, at)
             at += 2
         elif frames:
             following = _INTRODUCER.search(data, at)
@@ -53,9 +55,20 @@ def walk_gif(data: bytes) -> Skeleton:
             if blocks > MAX_BLOCKS or extension_bytes > MAX_EXTENSION_BYTES:
                 raise too_many("The GIF has too many data blocks to be valid.")
         if introducer == _IMAGE and frames == 1 and (length or at > len(data)):
-            return Skeleton(_completed(data, start, at), note=Note.CUT_SHORT)
+            return Skeleton(_completed(data, start, at), note=Note.CUT_SHORT, metadata=metadata)
     ended = ended or frames == MAX_FRAMES
-    return Skeleton(data, frames=max(frames, 1), note=None if ended else Note.CUT_SHORT)
+    note = None if ended else Note.CUT_SHORT
+    return Skeleton(data, frames=max(frames, 1), note=note, metadata=metadata)
+
+
+def _take(metadata: Metadata, data: bytes, at: int) -> None:
+    """An extension that may say something beside the picture; XMP lies in none of its blocks."""
+    name = data[at + 3 : at + 14] if data[at + 1] == _APPLICATION else b""
+    if name.startswith(b"C2PA_GIF"):
+        metadata.c2pa = True
+    elif name == b"XMP DataXMP":
+        end = data.find(b"<?xpacket end", at)
+        metadata.add_xmp(data[at + 14 : end] if end > 0 else b"")
 
 
 def _completed(data: bytes, start: int, end: int) -> bytes:

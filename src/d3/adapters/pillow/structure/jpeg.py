@@ -15,10 +15,15 @@ from d3.adapters.pillow.structure.common import (
     too_many,
     unsupported,
 )
+from d3.adapters.provenance import Metadata
 from d3.domain.images import Note
 
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
-_END, _SCAN, _STANDALONE, _APP1 = 0xD9, 0xDA, 0x01, 0xE1
+_END, _SCAN, _STANDALONE = 0xD9, 0xDA, 0x01
+_APP1, _APP11, _APP13 = 0xE1, 0xEB, 0xED
+_EXIF, _XMP, _JUMBF = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"JP"
+_PHOTOSHOP = b"Photoshop 3.0\0"
+_TOLD = frozenset({_APP1, _APP11, _APP13})
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = frozenset({0xC2, 0xCA})
 _READ = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})
@@ -83,7 +88,7 @@ def walk_jpeg(data: bytes, max_scans: int) -> Skeleton:
     way, once its last pixel is that grey.
     """
     frame: _Frame | None = None
-    orientation, end = 1, None
+    metadata, end = Metadata(), None
     for code, start, at in _segments(data, max_scans):
         if code == _END:
             end = start
@@ -91,10 +96,10 @@ def walk_jpeg(data: bytes, max_scans: int) -> Skeleton:
             frame.scanned(data, at)
         elif code in _FRAMES and frame is None:
             frame = _frame(code, data, at)
-        elif code == _APP1 and data[at + 2 : at + 8] == b"Exif\0\0" and orientation == 1:
-            orientation = orientation_of(data[at + 8 : at + number(data, at, 2)])
+        elif code in _TOLD:
+            _take(metadata, code, data[at + 2 : at + number(data, at, 2)])
     if frame is None:
-        return Skeleton(data)
+        return Skeleton(data, metadata=metadata)
     if frame.precision > _BLOCK:
         raise unsupported(f"This JPEG has {frame.precision} bits per sample. D3 reads 8.")
     if not frame.begun or (end is None and not frame.whole):
@@ -106,13 +111,26 @@ def walk_jpeg(data: bytes, max_scans: int) -> Skeleton:
 
     return Skeleton(
         data if end is not None else completed(b""),
-        orientation=orientation,
+        orientation=orientation_of(metadata.exif),
         note=Note.CUT_SHORT if end is None else None,
         other=lambda: completed(_FILLER),
         suspect=end is not None and frame.whole,
         slack=frame.slack,
         strange=strange,
+        metadata=metadata,
     )
+
+
+def _take(metadata: Metadata, code: int, segment: bytes) -> None:
+    """A segment that may say something beside the picture."""
+    if code == _APP1 and segment.startswith(_EXIF):
+        metadata.add_exif(segment)
+    elif code == _APP1 and segment.startswith(_XMP):
+        metadata.add_xmp(segment.removeprefix(_XMP))
+    elif code == _APP11 and segment.startswith(_JUMBF):
+        metadata.c2pa = True
+    elif code == _APP13 and segment.startswith(_PHOTOSHOP):
+        metadata.add_photoshop(segment)
 
 
 def _segments(data: bytes, max_scans: int) -> Iterator[tuple[int, int, int]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from itertools import islice
 
 from d3.adapters.pillow.structure.boxes import boxes
-from d3.adapters.pillow.structure.common import Skeleton, damaged, unsupported
+from d3.adapters.pillow.structure.common import Skeleton, damaged, number, unsupported
+from d3.adapters.provenance import Metadata
 
 _SIGNATURE = b"\xff\x0a"
 _RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
@@ -33,7 +34,22 @@ def walk_jxl(data: bytes) -> Skeleton:
             raise unsupported("This is an animated JPEG XL. D3 reads only still ones.")
         if orientation != 1:
             stream = _cleared(stream, at, 3)
-    return Skeleton(stream, size=size, orientation=orientation)
+    return Skeleton(stream, size=size, orientation=orientation, metadata=_metadata(data))
+
+
+def _metadata(data: bytes) -> Metadata:
+    """What the boxes beside the code stream say; those that are compressed are not read."""
+    found = Metadata()
+    if data.startswith(_SIGNATURE):
+        return found
+    for kind, start, end in islice(boxes(data, 0, len(data)), _MOST_PARTS):
+        if kind == b"Exif":  # the first four bytes say how far the structure is
+            found.add_exif(data[start + 4 + number(data, start, 4) : end])
+        elif kind == b"xml ":
+            found.add_xmp(data[start:end])
+        elif kind == b"jumb":
+            found.c2pa = True
+    return found
 
 
 class _Bits:

@@ -15,6 +15,7 @@ from d3.adapters.pillow.structure.common import (
     unsupported,
 )
 from d3.adapters.pillow.structure.png import walk_png
+from d3.adapters.provenance import Metadata
 from d3.domain.images import Note
 
 MAX_TILES = 20_000
@@ -127,9 +128,10 @@ def walk_photoshop(data: bytes) -> Skeleton:
     channels, height, width, depth, _ = _PSD_HEADER.unpack_from(data, 12)
     if depth not in {1, 8}:
         raise unsupported(f"This Photoshop file has {depth} bits per sample. D3 reads 8.")
-    at = 26
+    at, metadata = 26, Metadata()
     at += 4 + number(data, at, 4)
     resources, end = at + 4, at + 4 + number(data, at, 4)
+    metadata.add_photoshop(data[resources:end])
     for _ in range(MAX_SEGMENTS + 1):
         if resources >= end:
             break
@@ -157,5 +159,6 @@ def walk_photoshop(data: bytes) -> Skeleton:
     return Skeleton(
         data,
         size=(width, height),
+        metadata=metadata,
         strange="The flattened image in this Photoshop file has an unusual type.",
     )

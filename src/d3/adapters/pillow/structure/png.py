@@ -21,12 +21,14 @@ from d3.adapters.pillow.structure.common import (
     orientation_of,
     too_many,
 )
+from d3.adapters.provenance import MAX_TEXT_BYTES, Metadata
 from d3.domain.images import Note
 
 MAX_PIXEL_CHUNKS = 100_000
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEADER = slice(16, 29)
 _FRAME_CONTROL_BYTES = 38
+_TOLD = frozenset({b"caBX", b"eXIf", b"iTXt", b"tEXt", b"zTXt"})
 
 
 @dataclass(slots=True)
@@ -41,7 +43,7 @@ class _Parts:
         hidden: the first frame's place (width, height, left, top) where the still picture is not
             part of the animation.
         pixels: of that first frame.
-        orientation: as Exif says.
+        metadata: what the file says beside its picture.
     """
 
     kept: list[memoryview] = field(default_factory=list)
@@ -50,19 +52,27 @@ class _Parts:
     frames: int = 0
     hidden: tuple[int, int, int, int] | None = None
     pixels: list[memoryview] = field(default_factory=list)
-    orientation: int = 1
+    metadata: Metadata = field(default_factory=Metadata)
 
     def take(self, kind: bytes, chunk: memoryview) -> None:
         """One chunk, with its length and checksum."""
         self.still = self.still or kind == b"IDAT"
         if not kind[:1].islower() or (kind == b"tRNS" and _sound(chunk)):
             self.kept.append(chunk)
-        elif kind == b"eXIf":
-            self.orientation = orientation_of(bytes(chunk[8:-4]))
+        elif kind in _TOLD:
+            self._take_of_metadata(kind, chunk)
         elif kind == b"acTL":
             self.animated = self.animated or not self.still
         elif self.animated:
             self._take_of_animation(kind, chunk)
+
+    def _take_of_metadata(self, kind: bytes, chunk: memoryview) -> None:
+        if kind == b"eXIf":
+            self.metadata.add_exif(bytes(chunk[8:-4]))
+        elif kind == b"caBX":
+            self.metadata.c2pa = True
+        else:
+            self.metadata.add_text(kind, bytes(chunk[8:-4][:MAX_TEXT_BYTES]))
 
     def _take_of_animation(self, kind: bytes, chunk: memoryview) -> None:
         if kind == b"fcTL" and len(chunk) == _FRAME_CONTROL_BYTES:
@@ -89,7 +99,8 @@ def walk_png(data: bytes) -> Skeleton:
     found = Skeleton(
         data if is_all else b"".join([_SIGNATURE, *parts.kept, tail]),
         frames=max(parts.frames, 1),
-        orientation=parts.orientation,
+        orientation=orientation_of(parts.metadata.exif),
+        metadata=parts.metadata,
         note=None if ended else Note.CUT_SHORT,
     )
     return found if parts.hidden is None else _animation_alone(data, found, parts, parts.hidden)

@@ -13,6 +13,7 @@ from d3.adapters.pillow.structure.common import (
     orientation_of,
     too_many,
 )
+from d3.adapters.provenance import Metadata
 from d3.domain.images import Note
 
 MAX_MISSING_BYTES = 2**16
@@ -27,7 +28,7 @@ _PIXELS = {b"VP8 ": 24, b"VP8L": 1}
 
 def walk_webp(data: bytes) -> Skeleton:
     """Find Exif's orientation, and complete a file that is cut short in its last chunk."""
-    orientation, chunks, at = 1, 0, 12
+    metadata, chunks, at = Metadata(), 0, 12
     whole = min(8 + number(data, 4, 4, little=True), len(data))
     while at + 8 <= whole:
         kind, size = data[at : at + 4], number(data, at + 4, 4, little=True)
@@ -36,20 +37,25 @@ def walk_webp(data: bytes) -> Skeleton:
         if chunks > MAX_SEGMENTS:
             raise too_many("The WebP has too many chunks to be valid.")
         if end > len(data):
-            return _completed(data, at, kind, end, orientation)
+            return _completed(data, at, kind, end, metadata)
         if kind == b"EXIF":
-            exif = data[at + 8 : end]
-            orientation = orientation_of(exif.removeprefix(b"Exif\0\0"))
+            metadata.add_exif(data[at + 8 : end])
+        elif kind == b"XMP ":
+            metadata.add_xmp(data[at + 8 : end])
+        elif kind == b"C2PA":
+            metadata.c2pa = True
         at = end + size % 2
-    found = Skeleton(data, frames=0, orientation=orientation)
+    found = Skeleton(
+        data, frames=0, orientation=orientation_of(metadata.exif), metadata=metadata
+    )
     if 8 + number(data, 4, 4, little=True) <= len(data):
         return found
     # What is missing is a byte that rounds the length, or chunks behind the picture.
     return replace(found, data=_with_length(data[:at].ljust(at, b"\0")), note=Note.CUT_SHORT)
 
 
-def _completed(data: bytes, at: int, kind: bytes, end: int, orientation: int) -> Skeleton:
-    missing = end - len(data)
+def _completed(data: bytes, at: int, kind: bytes, end: int, metadata: Metadata) -> Skeleton:
+    missing, orientation = end - len(data), orientation_of(metadata.exif)
     if kind in _PIXELS:
         if missing > MAX_MISSING_BYTES:
             raise damaged("WEBP")
@@ -62,9 +68,16 @@ def _completed(data: bytes, at: int, kind: bytes, end: int, orientation: int) ->
             note=Note.CUT_SHORT,
             other=lambda: other,
             slack=_PIXELS[kind],
+            metadata=metadata,
         )
     # A later frame, or what is no picture.
-    return Skeleton(_with_length(data[:at]), frames=0, orientation=orientation, note=Note.CUT_SHORT)
+    return Skeleton(
+        _with_length(data[:at]),
+        frames=0,
+        orientation=orientation,
+        note=Note.CUT_SHORT,
+        metadata=metadata,
+    )
 
 
 def _with_length(data: bytes) -> bytes:

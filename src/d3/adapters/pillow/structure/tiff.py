@@ -15,6 +15,7 @@ from d3.adapters.pillow.structure.common import (
     unsupported,
 )
 from d3.adapters.pillow.structure.jpeg import walk_jpeg
+from d3.adapters.provenance import Metadata
 
 _BIG = 43
 MAX_PAGES = 10_000
@@ -28,6 +29,7 @@ _KIND, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 256, 257, 258, 
 _OFFSETS, _SAMPLES, _ROWS, _COUNTS, _PLANES = 273, 277, 278, 279, 284
 _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS = 322, 323, 324, 325
 _CAMERA_PATTERN, _CAMERA_VERSION = 32_803, 50_706
+_XMP, _IPTC, _C2PA = 700, 33_723, 52_545
 _JPEG, _WHITE_IS_ZERO, _SEPARATE = 7, 0, 2
 
 
@@ -118,9 +120,20 @@ def walk_tiff(data: bytes, max_jpeg_scans: int) -> Skeleton:
         size=size,
         frames=frames,
         orientation=orientation if 1 <= orientation <= 8 else 1,  # noqa: PLR2004
+        metadata=_metadata(page),
         strange=f"This TIFF stores its pixels in an unusual way (compression {compression}, "
         f"{bits} bits a sample).",
     )
+
+
+def _metadata(page: _Directory) -> Metadata:
+    """A TIFF is itself what Exif is in other files; beside it lie XMP, IPTC and C2PA."""
+    found = Metadata(exif=page.data, c2pa=_C2PA in page.entries)
+    for tag, add in ((_XMP, found.add_xmp), (_IPTC, found.add_iptc)):
+        kind, count, at = page.entries.get(tag, (0, 0, 0))
+        if count:
+            add(page.data[at : at + count * _SIZES.get(kind, 0)])
+    return found
 
 
 def _directory(layout: _Layout, at: int) -> _Directory:

@@ -22,6 +22,9 @@ _NUMBERS = {
     "engine": "torch",
     "precision": "fp32",
     "cached": False,
+    "logits": [1.0986],
+    "device": "cpu",
+    "libraries": "torch 2.15.0, pillow 13.0.0",
 }
 _IMAGE = {
     "image_format": "JPEG",
@@ -31,6 +34,7 @@ _IMAGE = {
     "image_bytes": 81920,
     "image_note": None,
     "image_note_text": None,
+    "provenance": {"says": "camera", "sources": [{"kind": "exif", "says": "camera"}]},
 }
 _NO_IMAGE = (
     "This is a PDF document. D3 reads JPEG, PNG, WebP, GIF, AVIF, HEIC, TIFF, BMP, JPEG 2000, ICO "
@@ -54,7 +58,38 @@ _KEPT = {
     "calibration": "none",
     "d3_version": "0.1.0",
     "request_id": "0c1c6f1e5f3b4f7c9d3a2b1e8f7a6b5c",
+    "label": None,
     **_SAID,
+}
+_DRIFT_OF_DAY = {
+    "images": 1000,
+    "scores": [612, 58, 31, 20, 12, 11, 8, 8, 9, 7, 8, 9, 10, 12, 14, 16, 21, 27, 40, 67],
+    "uncertain": {"value": 0.061, "low": 0.0478, "high": 0.0776},
+    "psi": {"value": 0.021, "low": 0.0, "high": 0.0719},
+    "level": "stable",
+    "generated_share": 0.2,
+    "labelled_real": {"fake": 1, "real": 55, "uncertain": 4},
+    "labelled_generated": {"fake": 8, "real": 1, "uncertain": 0},
+    "agreement": {"value": 0.9692, "low": 0.8946, "high": 0.9915},
+    "fpr": {"value": 0.0167, "low": 0.0029, "high": 0.0886},
+    "tpr": None,
+}
+_DRIFT = {
+    "model_name": "d3-vit-l14",
+    "model_version": 2,
+    "calibration": "newsroom",
+    "reference": {
+        "real": [380, 41, 19, 14, 9, 6, 5, 5, 4, 3, 3, 2, 2, 2, 1, 1, 1, 1, 1, 0],
+        "fake": [4, 3, 3, 4, 3, 4, 5, 5, 6, 7, 8, 10, 12, 15, 19, 26, 39, 58, 90, 179],
+    },
+    "calibration_fpr": {"value": 0.008, "low": 0.0031, "high": 0.0204},
+    "calibration_tpr": {"value": 0.72, "low": 0.6791, "high": 0.7576},
+    "since": "2026-01-01T12:00:00Z",
+    "until": None,
+    "total": _DRIFT_OF_DAY,
+    "days": [_DRIFT_OF_DAY | {"start": "2026-01-31T00:00:00Z"}],
+    "note": "",
+    "notice": "",
 }
 _TOTALS = {
     "total_inferences": 1000,
@@ -126,6 +161,7 @@ ANSWERS: dict[str, Any] = {
     "listLabels": {"success": True, "count": 1, "labels": [_LABEL]},
     "labelResults": {"success": True, "count": 2},
     "getStatistics": {"success": True, "stats": _TOTALS},
+    "getDrift": {"success": True, "drift": _DRIFT},
     "getModelInfo": {
         "success": True,
         "info": {

@@ -8,9 +8,11 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Annotated, Any
 
+import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from d3.domain.detections import Detection
+from d3.domain.drift import DriftReport
 from d3.domain.heatmaps import Heatmap
 from d3.domain.history import LARGEST_ID, Bucket, HistoryEntry, Statistics, Tally
 from d3.domain.labels import MOST_LABELS
@@ -66,8 +68,24 @@ class Model(Struct, kw_only=True):
 Logits = Annotated[
     list[float], Meta(description="Each view's raw logit. Empty for old results of several views.")
 ]
+
+
+class SourceItem(Struct, omit_defaults=True):
+    """One statement of a file about itself; what it leaves open is left out."""
+
+    kind: str
+    says: str
+
+
+class ProvenanceItem(Struct, kw_only=True):
+    """What a file says about itself: ``generated``, ``camera``, ``edited`` or ``nothing``."""
+
+    says: str
+    sources: list[SourceItem]
+
+
 SaysOfItself = Annotated[
-    Provenance | None,
+    ProvenanceItem | None,
     Meta(
         description="What the file says about itself. It can be forged and removed, and is not "
         "part of the score. Null if nobody looked."
@@ -321,6 +339,13 @@ class Stats(Struct, kw_only=True):
     stats: StatsBody
 
 
+class DriftAnswer(Struct, kw_only=True):
+    """Whether a model's results are still like its calibration."""
+
+    success: bool = True
+    drift: DriftReport
+
+
 class LoadedModelInfo(Struct, kw_only=True):
     """What is loaded, and on what."""
 
@@ -406,7 +431,9 @@ _read_history_item = reader_of(HistoryItem)
 
 def result_of(detection: Detection, *, cached: bool) -> Result:
     """The response's form of a detection."""
-    return Result(cached, *_read_result(detection))
+    result = Result(cached, *_read_result(detection))
+    result.provenance = provenance_of(detection.provenance)
+    return result
 
 
 def explanation_of(heatmap: Heatmap) -> Explanation:
@@ -421,7 +448,17 @@ def explanation_of(heatmap: Heatmap) -> Explanation:
 
 def history_item(entry: HistoryEntry) -> HistoryItem:
     """The response's form of an entry of the history."""
-    return HistoryItem(*_read_history_item(entry))
+    item = HistoryItem(*_read_history_item(entry))
+    item.provenance = provenance_of(entry.provenance)
+    return item
+
+
+def provenance_of(found: Provenance | None) -> ProvenanceItem | None:
+    """The response's form of what a file says about itself."""
+    if found is None:
+        return None
+    sources = [msgspec.convert(one, SourceItem, from_attributes=True) for one in found.sources]
+    return ProvenanceItem(says=found.says, sources=sources)
 
 
 def stats_of(statistics: Statistics, groups: Mapping[str | None, Tally] | None = None) -> StatsBody:

@@ -1,0 +1,65 @@
+"""Cases as JSON. A reader of format 1 ignores fields that it does not know."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+
+from d3.domain.errors import D3Error, EvidenceInvalid, EvidenceTooNew
+from d3.domain.evidence import FORMAT, FORMAT_VERSION, Case
+
+_JSON_TEXTS = ("view_logits", "provenance_sources")
+"""Fields of a result that a row keeps as the text of a JSON list."""
+
+
+def encode_case(case: Case) -> bytes:
+    """A case as indented JSON."""
+    document: dict[str, Any] = msgspec.to_builtins(case)
+    for name in _JSON_TEXTS:
+        document["result"][name] = json.loads(document["result"][name] or "[]")
+    return msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
+
+
+def decode_case(text: bytes) -> Case:
+    """Read a case of this or an earlier format.
+
+    Raises:
+        EvidenceInvalid: it is no case.
+        EvidenceTooNew: only a later D3 can read it.
+    """
+    try:
+        document = msgspec.json.decode(text, type=dict[str, Any])
+        check_format(document)
+        for name in _JSON_TEXTS:
+            listed = document["result"].get(name)
+            document["result"][name] = json.dumps(listed) if listed else ""
+        return msgspec.convert(document, Case)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise _unreadable() from error
+    except (KeyError, AttributeError, TypeError, ValueError) as error:
+        raise _unreadable() from error
+
+
+def check_format(document: dict[str, Any]) -> None:
+    """Refuse another format, or a later version of this one.
+
+    Raises:
+        EvidenceInvalid: it is no case.
+        EvidenceTooNew: only a later D3 can read it.
+    """
+    version = document.get("format_version")
+    if document.get("format") != FORMAT or type(version) is not int or version < 1:
+        raise _unreadable()
+    if version > FORMAT_VERSION:
+        raise EvidenceTooNew(
+            f"The bundle has format {version}, and this D3 reads formats up to {FORMAT_VERSION}.",
+            "Install a newer D3.",
+        )
+
+
+def _unreadable() -> D3Error:
+    return EvidenceInvalid(
+        "case.json does not hold a case of D3.", "Ask for the bundle again where it was made."
+    )

@@ -1,0 +1,1 @@
+"""Fonts that stand in PDF reports; LICENCES.md says whose they are."""

@@ -1,0 +1,219 @@
+"""The report of a case as PDF/A: what archives and courts take, with its fonts inside.
+
+A character that no shipped font has is written as its code point, so that none vanishes.
+"""
+
+from __future__ import annotations
+
+import io
+from datetime import datetime
+from html import escape
+from importlib import resources
+from typing import Any
+
+from fpdf import FPDF, FontFace
+from fpdf.enums import TableBordersLayout, XPos, YPos
+
+from d3.adapters.evidence.scale import HEIGHT, INK, WIDTH
+from d3.domain.services.reporting import Report, Section
+
+_FONTS = {
+    ("DejaVu", ""): "DejaVuSans.ttf",
+    ("DejaVu", "B"): "DejaVuSans-Bold.ttf",
+    ("Mono", ""): "DejaVuSansMono.ttf",
+}
+_ASIAN = "WenQuanYiMicroHei.ttc"
+"""5 MB; it is only opened for text that needs it."""
+_MARGIN, _LINE = 18, 4.7
+_GREY, _BLACK = (90, 99, 110), (29, 33, 38)
+_LONGEST_NAME = 60
+"""Characters of a name in the line below a page."""
+_COMPLEX = range(0x590, 0x1E00)
+"""Code points of scripts whose letters change shape or direction."""
+_PICTURE = 84
+"""The most millimetres of a heat map's side."""
+
+
+_XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/">
+<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+ xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:xmp="http://ns.adobe.com/xap/1.0/"
+ xmlns:pdfaid="http://www.aiim.org/pdfa/ns/id/">
+<rdf:Description rdf:about="" xmp:CreateDate="{at}" pdfaid:part="2" pdfaid:conformance="B">
+<dc:title><rdf:Alt><rdf:li xml:lang="x-default">{title}</rdf:li></rdf:Alt></dc:title>
+</rdf:Description></rdf:RDF></x:xmpmeta>"""
+"""The library's own names the time of writing; then the same report gave other bytes."""
+
+
+def pdf_of(report: Report, scale: str, heatmap: bytes | None, made_at: datetime) -> bytes:
+    """The report as a PDF file; the same report gives the same bytes.
+
+    Args:
+        report: what it says.
+        scale: the drawing of the number, SVG.
+        heatmap: a PNG file.
+        made_at: the file's date.
+    """
+    page = _Page(report, made_at)
+    page.heading(report)
+    page.verdict(report, scale)
+    for section in report.sections:
+        page.section(section, heatmap)
+    page.ln(3)
+    page.paragraph(report.footer, _GREY)
+    return bytes(page.output())
+
+
+class _Page(FPDF):
+    """A4 pages with D3's fonts."""
+
+    def __init__(self, report: Report, made_at: datetime) -> None:
+        super().__init__(enforce_compliance="PDF/A-2B")
+        folder = resources.files("d3.adapters.evidence.fonts")
+        for (family, style), file in _FONTS.items():
+            with resources.as_file(folder / file) as path:
+                self.add_font(family, style, path)
+        self._known = set(self.fonts["dejavu"].cmap)
+        if any(ord(one) not in self._known for one in _text_of(report)):
+            with resources.as_file(folder / _ASIAN) as path:
+                self.add_font("Asian", "", path)
+            self.set_fallback_fonts(["Asian"], exact_match=False)
+            self._known |= set(self.fonts["asian"].cmap)
+        if any(ord(one) in _COMPLEX for one in _text_of(report)):
+            self.set_text_shaping(use_shaping_engine=True)
+        self.set_margins(_MARGIN, _MARGIN)
+        self.set_auto_page_break(auto=True, margin=_MARGIN)
+        self.c_margin = 0
+        self._named = self._shown(report.image)
+        title = f"D3 report on {self._named}"
+        self.set_title(title)
+        self.set_lang("en")
+        self.set_creation_date(made_at)
+        self.set_xmp_metadata(
+            _XMP.format(title=escape(title), at=made_at.isoformat("T", "seconds"))
+        )
+        self.add_page()
+
+    def header(self) -> None:
+        """Nothing: the first page says what it is, the others say it below."""
+
+    def footer(self) -> None:
+        """The image and the page's number."""
+        self.set_y(-12)
+        self.set_font("DejaVu", size=7.5)
+        self.set_text_color(*_GREY)
+        name = self._named
+        if len(name) > _LONGEST_NAME:
+            name = f"{name[: _LONGEST_NAME - 1]}…"
+        self.cell(0, 4, f"D3 report on {name}, page {self.page_no()} of {{nb}}", align="C")
+
+    def heading(self, report: Report) -> None:
+        self.paragraph("D3 report on an image", _GREY)
+        self.set_text_color(*_BLACK)
+        self.set_font("DejaVu", "B", 15)
+        self._write(report.image, 7)
+        self.ln(0.5)
+        self.set_text_color(*_GREY)
+        self.set_font("DejaVu", size=8)
+        self._write(report.subtitle, _LINE)
+        self.ln(2)
+        self.set_text_color(*_BLACK)
+        for warning in report.warnings:
+            self.set_fill_color(255, 244, 214)
+            self.set_draw_color(226, 195, 114)
+            self.set_font("DejaVu", size=9.5)
+            self._write(warning, _LINE, fill=True, border=1, padding=2)
+            self.ln(2)
+
+    def verdict(self, report: Report, scale: str) -> None:
+        ink = tuple(int(INK[report.tone][at : at + 2], 16) for at in (1, 3, 5))
+        self.ln(2)
+        self.set_text_color(*ink)
+        self.set_font("DejaVu", "B", 16)
+        self._write(report.headline + (" (demo)" if report.tone == "demo" else ""), 8)
+        for paragraph in report.summary:
+            self.paragraph(paragraph)
+        self.ln(1)
+        self.image(
+            io.BytesIO(scale.encode()),
+            x=_MARGIN,
+            w=self.epw,
+            h=self.epw * HEIGHT / WIDTH,
+            alt_text=report.summary[-1],
+        )
+        self.ln(1)
+
+    def section(self, section: Section, heatmap: bytes | None) -> None:
+        self.ln(3.5)
+        if self.will_page_break(24 + (_PICTURE if section.heatmap else 0)):
+            self.add_page()
+        self.set_text_color(*_BLACK)
+        self.set_font("DejaVu", "B", 11)
+        self._write(section.title, 6)
+        self.ln(0.5)
+        if section.heatmap and heatmap is not None:
+            self.image(
+                io.BytesIO(heatmap),
+                w=_PICTURE,
+                h=_PICTURE,
+                keep_aspect_ratio=True,
+                alt_text="The image with the heat map laid over it",
+            )
+            self.ln(1.5)
+        for paragraph in section.paragraphs:
+            self.paragraph(paragraph)
+        for point in section.points:
+            self.set_x(_MARGIN + 1)
+            self.cell(4, _LINE, "•")
+            self.set_left_margin(_MARGIN + 5)
+            self.paragraph(point)
+            self.set_left_margin(_MARGIN)
+        if section.facts:
+            self._table(section.facts)
+        if section.commands:
+            self.ln(1)
+            self.set_fill_color(244, 245, 247)
+            self.set_font("Mono", size=7.6)
+            self._write("\n".join(section.commands), 4.2, fill=True, padding=2)
+
+    def paragraph(self, text: str, colour: tuple[int, int, int] = _BLACK) -> None:
+        self.set_text_color(*colour)
+        self.set_font("DejaVu", size=9.5)
+        self._write(text, _LINE)
+        self.ln(1)
+
+    def _table(self, facts: tuple[tuple[str, str], ...]) -> None:
+        self.ln(0.5)
+        self.set_font("DejaVu", size=8.6)
+        self.set_draw_color(223, 226, 230)
+        self.set_fill_color(255, 255, 255)
+        with self.table(
+            col_widths=(29, 71),
+            first_row_as_headings=False,
+            align="L",
+            text_align="L",
+            line_height=4.4,
+            padding=(0.7, 1, 0.7, 0),
+            v_align="T",
+            borders_layout=TableBordersLayout.HORIZONTAL_LINES,
+        ) as table:
+            for name, value in facts:
+                row = table.row()
+                row.cell(self._shown(name), style=FontFace(color=_GREY))
+                row.cell(self._shown(value), style=FontFace(color=_BLACK))
+
+    def _write(self, text: str, height: float, **looks: Any) -> None:
+        self.multi_cell(
+            0, height, self._shown(text), align="L", new_x=XPos.LMARGIN, new_y=YPos.NEXT, **looks
+        )
+
+    def _shown(self, text: str) -> str:
+        """The text with code points in place of what no font has."""
+        return "".join(
+            one if ord(one) in self._known or one == "\n" else f"[U+{ord(one):04X}]" for one in text
+        )
+
+
+def _text_of(report: Report) -> str:
+    """All text that comes from outside."""
+    values = [value for section in report.sections for _, value in section.facts]
+    return "".join([report.image, *report.warnings, report.footer, *values])

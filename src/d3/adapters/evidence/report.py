@@ -1,0 +1,79 @@
+"""The report of a case as a page, and the pictures that stand in it."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from importlib import resources
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from d3.adapters.evidence.pdf import pdf_of
+from d3.adapters.evidence.scale import scale_svg
+from d3.domain.evidence import Case
+from d3.domain.heatmaps import Heatmap
+from d3.domain.services.reporting import Report, report_of
+
+_SIDE = 512
+"""The longer side of the heat map that is shown, in pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """A case for people.
+
+    Attributes:
+        heatmap: a PNG file; None where there is none.
+    """
+
+    html: bytes
+    pdf: bytes
+    heatmap: bytes | None
+
+
+def reports(case: Case, heatmap: Heatmap | None, key_id: str | None) -> Reports:
+    """The report of a case as HTML and PDF.
+
+    Args:
+        case: what it is about.
+        heatmap: of the image.
+        key_id: of the key that signs; None for a bundle that is not signed.
+    """
+    report = report_of(case, key_id=key_id, heatmap=heatmap is not None)
+    picture = None if heatmap is None else _small(heatmap.png())
+    scale = scale_svg(report.scale, report.tone)
+    html = _html(report, scale, picture)
+    return Reports(html, pdf_of(report, scale, picture, case.made_at), picture)
+
+
+def _html(report: Report, scale: str, heatmap: bytes | None) -> bytes:
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    folder = resources.files("d3.adapters.evidence")
+    page = environment.from_string((folder / "report.html.j2").read_text(encoding="utf-8"))
+    style = (folder / "report.css").read_text(encoding="utf-8")
+    text = page.render(
+        r=report,
+        style=Markup(style),  # noqa: S704  our own
+        scale=Markup(scale),  # noqa: S704  numbers and our own words
+        heatmap=base64.b64encode(heatmap or b"").decode(),
+    )
+    return text.encode()
+
+
+def _small(png: bytes) -> bytes:
+    """A PNG file with the same texts, no larger than is needed: it stands in the bundle thrice."""
+    with Image.open(io.BytesIO(png)) as image:
+        info = PngInfo()
+        for keyword, words in image.info.items():
+            if isinstance(words, str):
+                info.add_text(keyword, words)
+        image.thumbnail((_SIDE, _SIDE))
+        file = io.BytesIO()
+        image.quantize(128).save(file, "PNG", pnginfo=info)
+    return file.getvalue()

@@ -1,0 +1,149 @@
+"""All that a file says of itself, put together from its metadata and, if asked, its pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from PIL import Image
+
+from d3.adapters.provenance.credentials import CredentialsReader, elsewhere
+from d3.adapters.provenance.exif import Exif, read_exif
+from d3.adapters.provenance.metadata import Metadata
+from d3.adapters.provenance.records import Record, read_records
+from d3.adapters.provenance.source_types import says, source_type
+from d3.adapters.provenance.texts import read_texts
+from d3.adapters.provenance.words import is_editor, is_generator, line
+from d3.adapters.provenance.xmp import Xmp, read_credit, read_xmp
+from d3.domain.provenance import Provenance, Says, Source, SourceKind
+
+
+@dataclass(frozen=True, slots=True)
+class ProvenanceReader:
+    """Reads what a file says of itself. Keeps nothing of it and is thread-safe.
+
+    Attributes:
+        trust: certificates of those who are trusted to certify signers, in PEM.
+        keep_position: whether to say where a photograph was taken.
+        watermarks: whether to look for invisible watermarks in the pixels.
+    """
+
+    trust: str = ""
+    keep_position: bool = False
+    watermarks: bool = False
+    _credentials: CredentialsReader = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_credentials", CredentialsReader(self.trust))
+
+    def read(
+        self, kind: str, data: bytes, metadata: Metadata, rgb: Image.Image | None = None
+    ) -> Provenance:
+        """What the file says.
+
+        Args:
+            kind: its format.
+            data: the file.
+            metadata: what the walk over its skeleton found.
+            rgb: its picture, in its own size.
+        """
+        mark = self._mark(rgb)
+        if not metadata:
+            return _NOTHING if mark is None else Provenance.of([mark])
+        words = _Words(metadata, position=self.keep_position)
+        sources = []
+        if metadata.c2pa:
+            sources.append(self._credentials.read(kind, data))
+        elif "remote" in words.xmp.texts:
+            sources.append(elsewhere(words.xmp.texts["remote"]))
+        sources += [
+            *_of_iptc(words.xmp),
+            *map(_of_record, words.records()),
+            *_of_exif(words.exif, words.xmp),
+        ]
+        return Provenance.of(sources if mark is None else [*sources, mark])
+
+    def _mark(self, rgb: Image.Image | None) -> Source | None:
+        if not self.watermarks or rgb is None:
+            return None
+        from d3.adapters.provenance.watermark import read_watermark
+
+        return read_watermark(rgb)
+
+    def prompts(self, metadata: Metadata) -> list[str]:
+        """The prompts in generators' records, in full: only for whoever asks for them."""
+        records = _Words(metadata, position=False).records() if metadata else []
+        return [one.prompt for one in records if one.prompt]
+
+
+_NOTHING = Provenance()
+
+
+class _Words:
+    """The metadata, read."""
+
+    def __init__(self, metadata: Metadata, *, position: bool) -> None:
+        self.texts, packets = read_texts(metadata.texts)
+        self.exif = read_exif(metadata.exif, position=position)
+        self.xmp = read_xmp([*metadata.xmp, *packets])
+        credit = read_credit(metadata.iptc)
+        if credit is not None:
+            self.texts["iptc:credit"] = credit
+
+    def records(self) -> list[Record]:
+        exif = {f"exif:{name}": text for name, text in self.exif.texts.items()}
+        xmp = {f"xmp:{name}": text for name, text in self.xmp.texts.items()}
+        return read_records(self.texts | exif | xmp)
+
+
+def _of_iptc(xmp: Xmp) -> list[Source]:
+    kind = source_type(xmp.texts.get("source_type"))
+    program = line(" ".join(filter(None, (xmp.said("generator"), xmp.said("version")))))
+    if kind is None and program is None and xmp.refused is None:
+        return []
+    speaks = says(kind)
+    if program is not None and speaks is not Says.GENERATED:
+        speaks = Says.GENERATED  # the standard has this property for nothing else
+    return [
+        Source(
+            kind=SourceKind.IPTC,
+            says=speaks,
+            reason=xmp.refused,
+            generator=program,
+            prompt=True if "prompt" in xmp.texts else None,
+            digital_source_type=kind,
+        )
+    ]
+
+
+def _of_record(record: Record) -> Source:
+    return Source(
+        kind=SourceKind.RECORD,
+        says=Says.GENERATED,
+        generator=record.generator,
+        model=record.model,
+        prompt=bool(record.prompt),
+    )
+
+
+def _of_exif(exif: Exif, xmp: Xmp) -> list[Source]:
+    """What speaks of a camera or an editor; generators put other things into these fields."""
+    software, make, model = (
+        exif.said(one) or xmp.said(one) for one in ("software", "make", "model")
+    )
+    camera = None
+    if make and model and not is_generator(make) and "{" not in make + model:
+        camera = model if model.casefold().startswith(make.casefold()) else f"{make} {model}"
+    if is_editor(exif.said("software")) or is_editor(xmp.said("software")):
+        speaks = Says.EDITED
+    else:
+        speaks = Says.CAMERA if camera is not None else Says.NOTHING
+    found = Source(
+        kind=SourceKind.EXIF,
+        says=speaks,
+        camera=camera,
+        software=None if is_generator(software) else software,
+        created_at=exif.date("created_at"),
+        modified_at=exif.date("modified_at"),
+        position=exif.position,
+    )
+    return [] if found == Source(kind=SourceKind.EXIF) else [found]

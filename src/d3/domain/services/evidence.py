@@ -1,0 +1,100 @@
+"""Making cases: all that is known of a verdict, gathered for a bundle of evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from d3.domain.detections import Detection
+from d3.domain.evidence import Case, recorded
+from d3.domain.history import entry_of
+from d3.domain.models import Manifest, ModelReference
+from d3.domain.ports.clock import Clock
+from d3.domain.ports.history import History
+from d3.domain.ports.models import ModelRegistry
+from d3.domain.services.accounts import AccountService
+from d3.domain.services.copying import versions_of
+
+
+class EvidenceService:
+    """Gathers what bundles of evidence hold.
+
+    Args:
+        registry: of the models.
+        history: of the results.
+        accounts: whose names stand in a case.
+        clock: tells the time.
+        version: of D3.
+    """
+
+    def __init__(
+        self,
+        *,
+        registry: ModelRegistry,
+        history: Callable[[], History],
+        accounts: Callable[[], AccountService],
+        clock: Clock,
+        version: str,
+    ) -> None:
+        self._registry = registry
+        self._history = history
+        self._accounts = accounts
+        self._clock = clock
+        self._version = version
+
+    def of_result(
+        self, result_id: int, whose: int | None = None, maker_id: int | None = None
+    ) -> Case:
+        """The case of a stored result.
+
+        Args:
+            result_id: in the history.
+            whose: whose results may be seen; None for all.
+            maker_id: the account that asks for the case; None without one.
+
+        Raises:
+            ResultNotFound: there is none, or it is another user's.
+        """
+        history = self._history()
+        entry = history.get(result_id, whose)
+        return Case(
+            made_at=self._clock.now(),
+            made_by=self._username(maker_id),
+            d3_version=self._version,
+            result=recorded(entry),
+            result_id=entry.id,
+            asked_by=self._username(entry.user_id),
+            manifest=self._manifest(entry.model),
+            labels=tuple(history.labels(entry.id, whose)) if entry.label is not None else (),
+        )
+
+    def of_detection(self, detection: Detection) -> Case:
+        """The case of a verdict just reached, which is stored nowhere else."""
+        now = self._clock.now()
+        return Case(
+            made_at=now,
+            d3_version=self._version,
+            result=entry_of(detection, created_at=now, d3_version=self._version),
+            manifest=self._manifest(detection.model),
+        )
+
+    def _manifest(self, model: ModelReference | None) -> Manifest | None:
+        return None if model is None else find_model(self._registry, model)
+
+    def _username(self, user_id: int | None) -> str:
+        if user_id is None:
+            return ""
+        names = {user.id: user.username for user in self._accounts().users()}
+        return names.get(user_id, f"user {user_id}")
+
+
+def find_model(registry: ModelRegistry, wanted: ModelReference) -> Manifest | None:
+    """The model that gives the same logits, under its own name or another; None if it is not here.
+
+    Of several, the one that the reference names comes first: others may be calibrated otherwise.
+    """
+    names = [one.manifest.name for one in registry.list()]
+    for name in sorted(names, key=lambda name: name != wanted.name):
+        same = [one for one in versions_of(registry, name) if one.sha256 == wanted.sha256]
+        if same:
+            return min(same, key=lambda one: (one.version != wanted.version, -one.version))
+    return None

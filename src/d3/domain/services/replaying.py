@@ -1,0 +1,140 @@
+"""Replaying a case: the same image and the same model, scored again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from d3.domain.errors import ReplayImpossible
+from d3.domain.evidence import Case, Means, Replayed
+from d3.domain.machine import libraries_of
+from d3.domain.models import PUBLISHED, Manifest
+from d3.domain.ports.detector import Engine
+from d3.domain.ports.images import ImageDecoder
+from d3.domain.ports.models import ModelRegistry
+from d3.domain.services.evidence import find_model
+from d3.domain.services.pulling import PullService
+
+SAME_DRIFT = 1e-5
+"""Of a probability, with the same engine in fp32: only the order of additions differs."""
+FP32_DRIFT = 1e-4
+"""Of a probability, with another engine or device in fp32."""
+REDUCED_DRIFT = {"fp16": 0.01, "bf16": 0.05}
+"""Of a probability from fp32. bf16 moved one by up to 0.043 on real photographs."""
+INT8_DRIFT = 0.1
+"""Of a probability from fp32, where the model's manifest does not say what was measured."""
+
+
+class ReplayService:
+    """Scores cases again.
+
+    Args:
+        registry: of the models.
+        engine: loads models.
+        decoder: of images.
+        pulling: fetches the published model.
+    """
+
+    def __init__(
+        self,
+        *,
+        registry: ModelRegistry,
+        engine: Callable[[], Engine],
+        decoder: ImageDecoder,
+        pulling: Callable[[], PullService],
+    ) -> None:
+        self._registry = registry
+        self._engine = engine
+        self._decoder = decoder
+        self._pulling = pulling
+
+    def model_of(self, case: Case) -> Manifest:
+        """The model of a case, which is fetched if it is the published one and not here.
+
+        Raises:
+            ReplayImpossible: it is not here, under any name.
+            D3Error: it cannot be fetched.
+        """
+        wanted = case.result.model
+        if wanted is None:
+            raise ReplayImpossible("The case does not say which model judged.")
+        found = find_model(self._registry, wanted)
+        if found is None and wanted.name == PUBLISHED:
+            self._pulling().pull(PUBLISHED)
+            found = find_model(self._registry, wanted)
+        if found is None:
+            raise ReplayImpossible(
+                f"The model of the case, {wanted.name!r} version {wanted.version} with SHA-256 "
+                f"{wanted.sha256}, is not here under any name.",
+                "Where it is, `d3 models bundle` writes it to a file. `d3 models import` reads "
+                "that file here.",
+            )
+        return found
+
+    def replay(self, case: Case, image: bytes) -> Replayed:
+        """Score an image again as in a case, with the engine and precision of this machine.
+
+        Args:
+            case: what to repeat.
+            image: the case's image, see :func:`d3.adapters.evidence.bundles.check_image`.
+
+        Raises:
+            ReplayImpossible: the case does not hold what is needed.
+            D3Error: the image or the model cannot be used.
+        """
+        manifest = self.model_of(case)
+        before = Means.of(case.result)
+        detector = self._engine().load(self._registry.open(manifest.name, manifest.version))
+        try:
+            decoded = self._decoder.decode(image, manifest.spec.image_size)
+            scored = detector.score(decoded.pixels[None], case.result.views)
+            now = Means(
+                detector.engine,
+                detector.precision,
+                detector.device,
+                libraries_of(detector.engine),
+            )
+        finally:
+            detector.close()
+        logits = tuple(float(one) for one in scored[0])
+        score = case.assess(logits)
+        return Replayed(
+            before=before,
+            now=now,
+            logits=logits,
+            score=score,
+            drift=_drift(case, logits, score.prediction),
+            allowed=allowed_drift(before, now, manifest),
+            verdict_changed=score.verdict is not case.result.verdict,
+        )
+
+
+def allowed_drift(before: Means, now: Means, manifest: Manifest) -> float:
+    """How much a probability may differ between two means of computing it."""
+    reduced = max(_from_fp32(one.precision, manifest) for one in (before, now))
+    same = (before.engine, before.precision, _kind(before)) == (
+        now.engine,
+        now.precision,
+        _kind(now),
+    )
+    return max(reduced, SAME_DRIFT if same else FP32_DRIFT)
+
+
+def _kind(means: Means) -> str:
+    """A device without its number."""
+    return means.device.partition(":")[0]
+
+
+def _from_fp32(precision: str, manifest: Manifest) -> float:
+    if precision != "int8":
+        return REDUCED_DRIFT.get(precision, 0.0)
+    form = manifest.int8
+    kept = [one for one in form.candidates if one.name == form.kept] if form is not None else []
+    return max((one.max_drift for one in kept), default=INT8_DRIFT)
+
+
+def _drift(case: Case, logits: tuple[float, ...], prediction: float) -> float:
+    """The largest difference of a probability, of the mean and of each view that was recorded."""
+    probability, before = case.calibration.probability, case.result.logits
+    views = zip(before, logits, strict=True) if len(before) == len(logits) else ()
+    apart = [abs(probability(old) - probability(new)) for old, new in views]
+    return max([abs(case.result.prediction - prediction), *apart])

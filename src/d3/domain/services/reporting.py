@@ -1,0 +1,424 @@
+"""What the report of a case says, in the order of a reader who has to decide; HTML and PDF show it.
+
+Whoever reads it may know nothing of detectors. So numbers come with what they mean, and what was
+not examined is said.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from d3.domain.evidence import Case
+from d3.domain.heatmaps import MEANING
+from d3.domain.labels import Label
+from d3.domain.provenance import Provenance, Says, Source
+from d3.domain.scoring import Measured, Share, Verdict
+from d3.domain.text import display_name
+
+Tone = Literal["fake", "real", "uncertain", "demo"]
+
+_HEADLINES = {
+    Verdict.FAKE: "Made or altered by a generator",
+    Verdict.REAL: "No sign of a generator",
+    Verdict.UNCERTAIN: "Undecided",
+}
+_SAID = {
+    Says.GENERATED: "The file says that the image was generated.",
+    Says.CAMERA: "The file says that the image comes from a camera.",
+    Says.EDITED: "The file says that the image was edited.",
+    Says.NOTHING: "The file says nothing about where the image comes from.",
+}
+_CAVEAT = (
+    "Anybody can write such statements into a file or remove them. They did not enter the "
+    "probability and do not change the verdict. That they are missing proves nothing."
+)
+_LABELS = {
+    Label.REAL: "a real photograph",
+    Label.GENERATED: "generated",
+    Label.UNKNOWN: "unknown",
+}
+_PERCENT = "\u00a0%"
+_MEANINGFUL = 0.9995
+"""Above this, a rounded percentage would claim certainty."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """A part of the report.
+
+    Attributes:
+        title: its heading.
+        paragraphs: sentences.
+        points: a list.
+        facts: a table of two columns.
+        commands: lines to type, or texts to compare letter by letter.
+        heatmap: whether the heat map stands here.
+    """
+
+    title: str
+    paragraphs: tuple[str, ...] = ()
+    points: tuple[str, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
+    commands: tuple[str, ...] = ()
+    heatmap: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """What is drawn on a line from 0 to 1, the probability that the image is generated.
+
+    Attributes:
+        prediction: the probability.
+        threshold: above it the verdict is ``fake``.
+        band: where the model abstains: from, to; both the threshold where it never does.
+        views: the lowest and the highest probability of the views; None for one view.
+    """
+
+    prediction: float
+    threshold: float
+    band: tuple[float, float]
+    views: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A report.
+
+    Attributes:
+        image: its display name.
+        subtitle: which file it was, and when it was judged.
+        headline: the verdict in a few words.
+        tone: in which colour it stands.
+        summary: the verdict in sentences.
+        warnings: what must be read before all else.
+        scale: the number, drawn.
+        sections: the rest, in order.
+        footer: by what it was made, and when.
+    """
+
+    image: str
+    subtitle: str
+    headline: str
+    tone: Tone
+    summary: tuple[str, ...]
+    warnings: tuple[str, ...]
+    scale: Scale
+    sections: tuple[Section, ...]
+    footer: str
+
+
+def report_of(case: Case, *, key_id: str | None, heatmap: bool) -> Report:
+    """The report of a case.
+
+    Args:
+        case: what it is about.
+        key_id: of the key that signs the bundle; None where it is not signed.
+        heatmap: whether the bundle holds a heat map.
+    """
+    result = case.result
+    warnings = (result.notice,) if result.notice else ()
+    if key_id is None:
+        warnings += (
+            "This bundle is not signed. Anybody could have made or changed it. It proves nothing.",
+        )
+    sections = [_meaning(case), _provenance(result.provenance)]
+    if case.labels:
+        sections.append(_labels(case))
+    if heatmap:
+        sections.append(
+            Section(title="Where the score comes from", paragraphs=(MEANING,), heatmap=True)
+        )
+    sections += [_unexamined(case), _image(case), _computed(case), _repeating(case, key_id)]
+    return Report(
+        image=display_name(result.image_name),
+        subtitle=f"Judged on {moment(result.created_at)}. "
+        f"SHA-256 of the file: {result.image_sha256 or 'not recorded'}",
+        headline=_HEADLINES[result.verdict],
+        tone="demo" if result.notice else result.verdict.value,
+        summary=_summary(case),
+        warnings=warnings,
+        scale=_scale(case),
+        sections=tuple(sections),
+        footer=f"Made by D3 {case.d3_version} on {moment(case.made_at)}"
+        + (f" for {case.made_by}." if case.made_by else "."),
+    )
+
+
+def percent(share: float) -> str:
+    """A share in percent, with one decimal; never rounded to certainty."""
+    if share > _MEANINGFUL:
+        return f"more than 99.9{_PERCENT}"
+    if share < 1 - _MEANINGFUL:
+        return f"less than 0.1{_PERCENT}"
+    return f"{100 * share:.1f}{_PERCENT}"
+
+
+def moment(time: object) -> str:
+    """A time in UTC for people."""
+    return f"{time:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _summary(case: Case) -> tuple[str, ...]:
+    result = case.result
+    side = "above" if result.is_fake else "not above"
+    said = {
+        Verdict.FAKE: "The model judges that the image was made or altered by a generator.",
+        Verdict.REAL: (
+            "The model finds no sign that a generator made or altered the image. That is not proof "
+            "of a real photograph."
+        ),
+        Verdict.UNCERTAIN: "The model gives no verdict.",
+    }[result.verdict]
+    reason = f" {result.reason_text}" if result.reason_text else ""
+    number = (
+        f"Its probability for a generated image is {percent(result.prediction)}. That is {side} "
+        f"the threshold of {percent(result.threshold)}."
+    )
+    low, high = _scale(case).band
+    if low < high:
+        number += (
+            f" Between {percent(low)} and {percent(high)}, the shaded part of the scale, the model "
+            "gives no verdict."
+        )
+    return said + reason, number
+
+
+def _scale(case: Case) -> Scale:
+    result = case.result
+    views = [case.calibration.probability(logit) for logit in result.logits]
+    return Scale(
+        prediction=result.prediction,
+        threshold=result.threshold,
+        band=(
+            max(0.0, result.threshold - result.abstain_below),
+            min(1.0, result.threshold + result.abstain_above),
+        ),
+        views=(min(views), max(views)) if len(views) > 1 else None,
+    )
+
+
+def _meaning(case: Case) -> Section:
+    result, measured = case.result, case.measured
+    if measured is None:
+        why = (
+            "The model's rates were measured for another threshold."
+            if case.calibration.measured is not None
+            else "The model is no longer in the registry, so its rates are not known."
+            if case.manifest is None
+            else "Nobody measured this model's rates."
+        )
+        paragraphs = [
+            f"{why} So this report cannot say how often such a verdict is wrong.",
+            "The probability is the model's own estimate. Models are often too sure.",
+        ]
+    else:
+        paragraphs = [_rates(measured), *_worth(measured)]
+    if result.views > 1:
+        paragraphs.append(
+            f"The image was judged {result.views} times, with its parts in another order each "
+            f"time. The probabilities differ by {100 * result.spread:.1f} percentage points at "
+            "most. A large spread is a sign of doubt."
+        )
+    return Section(title="What the number means", paragraphs=tuple(paragraphs))
+
+
+def _rates(measured: Measured) -> str:
+    origin = f" ({measured.dataset})" if measured.dataset else ""
+    return (
+        "At this threshold, of 1,000 real photographs like those it was calibrated on, "
+        f"{_of_thousand(measured.fpr)} are called generated. Of 1,000 generated images like those "
+        f"it was calibrated on, {_of_thousand(measured.tpr)} are called generated. This was "
+        f"measured on {measured.real:,} real and {measured.fake:,} generated images{origin}. On "
+        "other kinds of images it may be wrong far more often: other cameras, other generators, "
+        "images that were sent through networks which compress them."
+    )
+
+
+def _of_thousand(share: Share) -> str:
+    number = round(1000 * share.value)
+    middle = f"about {number:,}" if number or not share.value else "fewer than 1"
+    if math.isnan(share.low):
+        return middle
+    return f"{middle} (95\u00a0% interval: {1000 * share.low:,.0f} to {1000 * share.high:,.0f})"
+
+
+def _worth(measured: Measured) -> list[str]:
+    """What the verdict ``fake`` is worth, by how many of the images checked are generated."""
+    right = []
+    for share in (1 / 2, 1 / 100):
+        hits, alarms = measured.tpr.value * share, measured.fpr.value * (1 - share)
+        right.append(100 * hits / (hits + alarms) if hits + alarms > 0 else math.nan)
+    if any(map(math.isnan, right)):
+        return []
+    return [
+        "What it is worth that an image is called generated also depends on how many of the images "
+        "that are checked are generated. If every second one is, then of 100 images called "
+        f"generated about {right[0]:.0f} truly are. If one in a hundred is, about {right[1]:.0f}."
+    ]
+
+
+def _provenance(provenance: Provenance | None) -> Section:
+    title = "What the file says about itself"
+    if provenance is None:
+        return Section(title=title, paragraphs=("This was not looked at.",))
+    facts = tuple(
+        (f"{number}. {source.kind.value}", _described(source))
+        for number, source in enumerate(provenance.sources, 1)
+    )
+    return Section(title=title, paragraphs=(_SAID[provenance.says], _CAVEAT), facts=facts)
+
+
+def _described(source: Source) -> str:
+    told = asdict(source)
+    told.pop("kind")
+    return "; ".join(
+        f"{name.replace('_', ' ')}: {_plain(value)}"
+        for name, value in told.items()
+        if value not in (None, "", (), [])
+    )
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_plain, value))
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
+def _labels(case: Case) -> Section:
+    facts = []
+    for change in case.labels:
+        told = [f"says: {_LABELS[change.label]}"]
+        told += [f"source: {change.source}"] if change.source else []
+        told += [f"note: {change.note}"] if change.note else []
+        facts.append((moment(change.created_at), "; ".join(told)))
+    return Section(
+        title="What people say the image is",
+        paragraphs=(
+            f"The newest label is: {_LABELS[case.labels[0].label]}.",
+            "A label is what somebody told D3. It stands beside the verdict and did not change it.",
+        ),
+        facts=tuple(facts),
+    )
+
+
+def _unexamined(case: Case) -> Section:
+    result, manifest = case.result, case.manifest
+    side = (
+        f"{manifest.spec.image_size} x {manifest.spec.image_size} pixels"
+        if manifest
+        else ("a small square")
+    )
+    points = [
+        (
+            f"Only the pixels were judged, scaled to {side}. Small alterations of a large image "
+            "can be lost."
+        ),
+        "Which generator it was, which part of the image was altered, and by whom.",
+        "Whether a person cropped, retouched or staged the picture.",
+        "Whether the picture shows what is claimed of it.",
+        "Sound, text, and other pictures from the same source.",
+    ]
+    if (result.image_frames or 1) > 1:
+        points.insert(
+            1, f"The file has {result.image_frames} frames or pages. Only the first was judged."
+        )
+    if result.image_note_text:
+        points.insert(1, result.image_note_text)
+    return Section(title="What was not examined", points=tuple(points))
+
+
+def _image(case: Case) -> Section:
+    result = case.result
+    size = (
+        f"{result.image_width} x {result.image_height} pixels"
+        if result.image_width is not None
+        else "not recorded"
+    )
+    length = "not recorded" if result.image_bytes is None else f"{result.image_bytes:,} bytes"
+    return Section(
+        title="The image",
+        facts=(
+            ("Name", display_name(result.image_name)),
+            ("SHA-256", result.image_sha256 or "not recorded"),
+            ("Format", result.image_format or "not recorded"),
+            ("Size", f"{size}, {length}"),
+        ),
+    )
+
+
+def _computed(case: Case) -> Section:
+    result, manifest = case.result, case.manifest
+    logits = ", ".join(f"{logit:.6f}" for logit in result.logits) or "not recorded"
+    model = result.model
+    facts = [
+        ("Judged", moment(result.created_at)),
+        ("Asked by", case.asked_by or "nobody with an account"),
+        ("Result", "not stored" if case.result_id is None else f"number {case.result_id}"),
+        ("Request", result.request_id or "none"),
+        ("Model", "not recorded" if model is None else f"{model.name} version {model.version}"),
+        ("Model's SHA-256", model.sha256 if model is not None else "not recorded"),
+    ]
+    if manifest is not None:
+        facts += [(f"SHA-256 of its {role}", file.sha256) for role, file in manifest.files.items()]
+    facts += [
+        ("Raw logits of the views", logits),
+        ("Mean logit", "not recorded" if result.logit is None else f"{result.logit:.6f}"),
+        ("Calibration", f"{result.calibration_name}: {_formula(case)}"),
+        ("Probability", f"{result.prediction:.6f}"),
+        ("Threshold", f"{result.threshold:g}"),
+        (
+            "Abstain band",
+            f"{result.abstain_below:g} below and {result.abstain_above:g} above the threshold",
+        ),
+        ("Engine", f"{result.engine or 'not recorded'} {result.precision}".strip()),
+        ("Device", result.device or "not recorded"),
+        ("Libraries", result.libraries or "not recorded"),
+        ("D3", result.d3_version or "not recorded"),
+    ]
+    return Section(title="How it was computed", facts=tuple(facts))
+
+
+def _formula(case: Case) -> str:
+    scale, bias = case.result.calibration_scale, case.result.calibration_bias
+    sign = "-" if bias < 0 else "+"
+    return f"probability = sigmoid({scale:g} x logit {sign} {abs(bias):g})"
+
+
+def _repeating(case: Case, key_id: str | None) -> Section:
+    commands = (
+        "sha256sum IMAGE",
+        f"# {case.result.image_sha256 or 'not recorded'}",
+        "d3 evidence verify case.zip --key PUBLIC.pem",
+        "d3 replay case.zip --image IMAGE",
+        "",
+        "# without D3:",
+        "unzip case.zip -d case && cd case",
+        "sha256sum --check SHA256SUMS",
+    )
+    if key_id is None:
+        signed = "The bundle is not signed."
+    else:
+        commands += (
+            "openssl pkeyutl -verify -pubin -inkey public-key.pem -rawin \\",
+            "    -in SHA256SUMS -sigfile SHA256SUMS.sig",
+            "openssl pkey -pubin -in public-key.pem -outform DER | sha256sum",
+            f"# {key_id}",
+        )
+        signed = (
+            f"The bundle is signed with the key {key_id}. The key in the bundle proves only that "
+            "nothing changed since it was signed with that key. Whose key it is, its owner must "
+            "tell you in another way, for example at /api/evidence/key."
+        )
+    return Section(
+        title="How to check and repeat it",
+        paragraphs=(
+            (
+                "Anybody who has the image and this bundle can compute the numbers again. The same "
+                "model on another computer gives the same probability to within 0.0001 in fp32."
+            ),
+            signed,
+        ),
+        commands=commands,
+    )
