@@ -189,6 +189,10 @@ def test_models_are_loaded_unloaded_verified_chosen_and_uploaded(
     home.damage_encoder()
     page.get_by_role("button", name="Verify the files of mine").click()
     expect(page.locator("#models [role=alert]")).to_be_visible()
+    page.once("dialog", lambda dialog: dialog.dismiss())
+    page.get_by_role("button", name="Unload").click()
+    assert service.http.get("/health").json()["model_loaded"] is True
+    page.once("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Unload").click()
     expect(page.locator("#models .problem")).to_contain_text("No model is loaded")
     assert service.http.get("/health").json()["model_loaded"] is False
