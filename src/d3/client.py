@@ -21,6 +21,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, TypeVar
@@ -33,7 +34,15 @@ from d3.adapters.web.clients import new_http_client
 from d3.domain.backoff import pause_after
 from d3.domain.drift import DriftReport
 from d3.domain.errors import D3Error
+from d3.domain.labels import MOST_LABELS
 from d3.domain.scans import new_scan_name
+from d3.entrypoints.http.api.label_schemas import (
+    LabelItem,
+    Labelled,
+    LabelList,
+    LabelName,
+    OneLabel,
+)
 from d3.entrypoints.http.api.scan_schemas import (
     OneScan,
     ScanItem,
@@ -43,6 +52,7 @@ from d3.entrypoints.http.api.scan_schemas import (
 )
 from d3.entrypoints.http.api.schemas import (
     BatchPrediction,
+    Deleted,
     Done,
     DriftAnswer,
     HistoryItem,
@@ -157,6 +167,10 @@ class Client:
         since: datetime | None = None,
         until: datetime | None = None,
         q: str | None = None,
+        contains: str | None = None,
+        label: Literal["real", "generated", "unknown", "none"] | None = None,
+        provenance: Literal["generated", "camera", "edited", "nothing"] | None = None,
+        image_sha256: str | None = None,
         sort: Literal["created_at", "prediction", "image_name"] = "created_at",
         order: Literal["asc", "desc"] = "desc",
     ) -> Iterator[HistoryItem]:
@@ -169,6 +183,10 @@ class Client:
             since: judged at this time or later; with a zone.
             until: judged before this time; with a zone.
             q: the image's name begins with this.
+            contains: stands anywhere in the image's name, in upper or lower case.
+            label: only these; ``"none"``: without a label.
+            provenance: only images whose file says this of itself.
+            image_sha256: only results of this file.
             sort: what to order by; then by time.
             order: ``"desc"``: the newest or largest first.
         """
@@ -179,6 +197,10 @@ class Client:
             "since": since.isoformat() if since else None,
             "until": until.isoformat() if until else None,
             "q": q,
+            "contains": contains,
+            "label": label,
+            "provenance": provenance,
+            "image_sha256": image_sha256,
             "sort": sort,
             "order": order,
         }
@@ -200,9 +222,61 @@ class Client:
         """Delete one result for good."""
         self._call("DELETE", f"/api/inference/result/{inference_id}", Done)
 
-    def stats(self, *, bucket: Literal["day", "hour"] | None = None) -> StatsBody:
-        """Totals, and a time series with ``bucket``."""
-        parameters: dict[str, str] = {"bucket": bucket} if bucket else {}
+    def delete_many(self, inference_ids: Iterable[int]) -> list[int]:
+        """Delete results for good, a thousand in one transaction; those that were not there."""
+        missing: list[int] = []
+        for some in _thousands(inference_ids):
+            body = {"ids": some}
+            answer = self._call("POST", "/api/inference/results/delete", Deleted, json=body)
+            missing += answer.missing
+        return missing
+
+    def label(
+        self, inference_id: int, label: LabelName, *, source: str = "", note: str = ""
+    ) -> LabelItem:
+        """Say what an image truly is; its verdict stays.
+
+        Args:
+            inference_id: of the result.
+            label: ``"unknown"`` takes back what was said before.
+            source: how it is known, such as ``"photographer"``.
+            note: anything else.
+
+        Raises:
+            ServiceError: see its ``code``.
+        """
+        body = {"label": label, "source": source, "note": note}
+        path = f"/api/inference/result/{inference_id}/label"
+        return self._call("POST", path, OneLabel, json=body).label
+
+    def label_many(
+        self,
+        inference_ids: Iterable[int],
+        label: LabelName,
+        *,
+        source: str = "",
+        note: str = "",
+    ) -> int:
+        """Give results the same label, a thousand in one transaction; how many there were."""
+        said = {"label": label, "source": source, "note": note}
+        return sum(
+            self._call("POST", "/api/inference/labels", Labelled, json=said | {"ids": some}).count
+            for some in _thousands(inference_ids)
+        )
+
+    def labels(self, inference_id: int) -> list[LabelItem]:
+        """All that was said about a result's image, newest first."""
+        return self._get(f"/api/inference/result/{inference_id}/labels", LabelList).labels
+
+    def stats(
+        self,
+        *,
+        bucket: Literal["day", "hour"] | None = None,
+        group: Literal["model", "label", "provenance"] | None = None,
+    ) -> StatsBody:
+        """Totals, a time series with ``bucket``, and totals of each group with ``group``."""
+        asked = {"bucket": bucket, "group": group}
+        parameters = {name: value for name, value in asked.items() if value is not None}
         return self._get("/api/inference/stats", Stats, parameters).stats
 
     def drift(
@@ -382,6 +456,12 @@ class Client:
                 pause = _retry_after(response, attempt)
                 attempt += 1
             self._sleep(pause)
+
+
+def _thousands(ids: Iterable[int]) -> Iterator[list[int]]:
+    coming = iter(ids)
+    while some := list(islice(coming, MOST_LABELS)):
+        yield some
 
 
 def _scan(scan_id: str) -> str:

@@ -15,16 +15,17 @@ from d3.adapters.sql.tables import User
 from d3.domain.history import BucketSize, HistoryFilter
 from d3.domain.ports.history import History
 from tests.support.history import HistoryContract, a_real_entry, an_entry
+from tests.support.labels import LabelsContract
 from tests.support.memory.history import MemoryHistory
 
 
-class TestMemoryHistory(HistoryContract):
+class TestMemoryHistory(HistoryContract, LabelsContract):
     @pytest.fixture
     def history(self) -> History:
         return MemoryHistory()
 
 
-class SqlContract(HistoryContract):
+class SqlContract(HistoryContract, LabelsContract):
     @pytest.fixture
     def accounts(self, database: Database) -> tuple[int, int]:
         with database.writing() as connection:

@@ -24,8 +24,9 @@ from d3.adapters.sql import (
 from d3.adapters.sql.tables import Base, ResultLabel
 from d3.domain.accounts import NewKey
 from d3.domain.errors import SchemaMismatch, StorageFailed
-from d3.domain.history import RequestRecord
+from d3.domain.history import HistoryFilter, RequestRecord
 from d3.domain.idempotency import IdempotencyKey
+from d3.domain.labels import Label, NewLabel
 from d3.domain.models import ModelReference
 from d3.domain.scans import NewScan, ScanRow
 from tests.prototype import make_prototype
@@ -65,6 +66,8 @@ def fill(database: Database, entries: int = 3) -> str:
         connection.execute(sa.insert(ResultLabel), [labelled | {"created_at": NOON}])
     last = history.add_many([an_entry()])
     history.delete(ids[1])
+    said = NewLabel(result_id=ids[0], label=Label.REAL, source="ada", note="日本")
+    history.label([said], NOON, by=ada.id)
     history.delete(last[0])  # its id was given and may not be given again
     with history.transaction() as transaction:
         transaction.log_many(
@@ -121,6 +124,8 @@ def test_every_row_of_every_table_arrives_as_it_was(pair):
     assert reported == {name: len(rows) for name, rows in contents(source).items()}
     assert state(target) is SchemaState.AT_HEAD
     assert SqlAccounts(target).authenticate(key, NOON).user_id == 1
+    for part, found in (("本 2.PNG", 1), ("本", 2), ("photo", 1), ("本 1.png", 0)):
+        assert SqlHistory(target).page(HistoryFilter(contains=part), 9).total == found
 
 
 def test_ids_go_on_where_the_source_stood(pair):

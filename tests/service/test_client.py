@@ -44,6 +44,20 @@ def test_an_image_is_judged_and_found_again(client: Client, tmp_path: Path) -> N
     assert isinstance(gone.value, d3.D3Error)
 
 
+def test_results_are_labelled_and_deleted_in_bulk(client: Client, service: Service) -> None:
+    entries = [an_entry(f"IMG_{n}.png") for n in range(1203)]
+    ids: list[int] = service.application.d3.writer.submit(entries).result()
+    said = client.label(ids[0], "generated", source="agency", note="seen elsewhere")
+    assert (said.result_id, said.label, said.source) == (ids[0], "generated", "agency")
+    assert client.label_many(ids, "real") == 1203
+    assert [one.label for one in client.labels(ids[0])] == ["real", "generated"]
+    assert len(list(client.history(label="real", contains="img_"))) == 1203
+    assert [one.name for one in client.stats(group="label").groups] == ["real"]  # type: ignore[union-attr]
+    assert client.delete_many([10**9, *ids]) == [10**9]
+    with pytest.raises(ServiceError, match="no result"):
+        client.label(ids[0], "real")
+
+
 def test_a_batch_keeps_its_order_and_its_bad_files(client: Client) -> None:
     answer = client.predict_batch([painted(1), b"no image", painted(255)])
     assert answer.count == 3

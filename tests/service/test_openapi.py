@@ -27,7 +27,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from d3.entrypoints.http.__main__ import document
-from d3.entrypoints.http.api import scan_schemas, schemas
+from d3.entrypoints.http.api import label_schemas, scan_schemas, schemas
 from d3.entrypoints.http.errors import Problem
 from tests.homes import Homes
 from tests.service.conftest import Service, painted, running
@@ -82,6 +82,10 @@ def test_every_call_of_the_design_is_in_it_under_a_name_of_its_own() -> None:
         ("get", f"{inference}/history.jsonl"): "exportHistoryJsonLines",
         ("get", f"{inference}/result/{{result_id}}"): "getResult",
         ("delete", f"{inference}/result/{{result_id}}"): "deleteResult",
+        ("post", f"{inference}/result/{{result_id}}/label"): "labelResult",
+        ("get", f"{inference}/result/{{result_id}}/labels"): "listLabels",
+        ("post", f"{inference}/labels"): "labelResults",
+        ("post", f"{inference}/results/delete"): "deleteResults",
         ("get", f"{inference}/stats"): "getStatistics",
         ("get", f"{model}/info"): "getModelInfo",
         ("post", f"{model}/load"): "loadModel",
@@ -117,6 +121,10 @@ def test_every_error_is_the_one_body_with_an_example() -> None:
         ("listHistory", schemas.HistoryPage),
         ("getResult", schemas.OneResult),
         ("deleteResult", schemas.Done),
+        ("deleteResults", schemas.Deleted),
+        ("labelResult", label_schemas.OneLabel),
+        ("listLabels", label_schemas.LabelList),
+        ("labelResults", label_schemas.Labelled),
         ("getStatistics", schemas.Stats),
         ("getModelInfo", schemas.ModelInfo),
         ("loadModel", schemas.ModelLoaded),

@@ -173,7 +173,9 @@ class Provenance:
             {name: value for name, value in asdict(one).items() if value not in (None, ())}
             for one in self.sources
         ]
-        while len(text := json.dumps(kept, separators=(",", ":"), ensure_ascii=False)) > MAX_SOURCES:
+        while (
+            len(text := json.dumps(kept, separators=(",", ":"), ensure_ascii=False)) > MAX_SOURCES
+        ):
             kept.pop()
         return text
 

@@ -192,9 +192,7 @@ def _reason(codes: list[str]) -> str:
     return f"{_REASONS.get(code, 'The manifest does not hold')} ({code})."
 
 
-def _chain(
-    manifests: dict[str, Any], active: str
-) -> Iterator[tuple[dict[str, Any], bool]]:
+def _chain(manifests: dict[str, Any], active: str) -> Iterator[tuple[dict[str, Any], bool]]:
     """The active manifest and those of what the file was made from; whether each is of a part."""
     waiting, seen = [(active, False)], set()
     while waiting and len(seen) < _MAX_MANIFESTS:
@@ -223,8 +221,9 @@ class _Action:
 
 
 def _action(said: dict[str, Any]) -> _Action:
-    name, kind = line(str(said.get("action", ""))) or "unknown", source_type(
-        said.get("digitalSourceType")
+    name, kind = (
+        line(str(said.get("action", ""))) or "unknown",
+        source_type(said.get("digitalSourceType")),
     )
     agent = said.get("softwareAgent")
     program = line(str(agent.get("name", "") if isinstance(agent, dict) else agent or ""))

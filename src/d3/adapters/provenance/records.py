@@ -95,7 +95,9 @@ def _comfyui(texts: Mapping[str, str]) -> Record | None:
     nodes = [node for graph in graphs for node in _nodes(graph)]
     if not nodes:
         return None
-    model = next(filter(None, (_word(node.get(key)) for _, node in nodes for key in _MODEL_KEYS)), None)
+    model = next(
+        filter(None, (_word(node.get(key)) for _, node in nodes for key in _MODEL_KEYS)), None
+    )
     prompts = [
         text
         for kind, node in nodes
@@ -116,7 +118,11 @@ def _nodes(graph: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
             values = node.get("widgets_values")
             first = values[0] if isinstance(values, list) and values else None
             kind = node["type"]
-            key = "ckpt_name" if "loader" in kind.casefold() and "clip" not in kind.casefold() else "text"
+            key = (
+                "ckpt_name"
+                if "loader" in kind.casefold() and "clip" not in kind.casefold()
+                else "text"
+            )
             yield kind, {key: first}
         return
     for node in list(graph.values())[:_MAX_NODES]:

@@ -18,6 +18,7 @@ from d3.adapters.sql.tables import InferenceResult
 
 _T = InferenceResult.__table__.c
 _TRIGRAM = 3
+_TEXTS = sa.ARRAY(sa.Text())
 _FOUND = sa.table("name_search", sa.column("rowid"), sa.column("name_search"))
 
 
@@ -32,8 +33,8 @@ def contains(text: str) -> sa.ColumnElement[bool]:
     phrase = '"{}"'.format(text.replace('"', '""'))
     found = sa.select(_FOUND.c.rowid).where(_FOUND.c.name_search.op("MATCH")(phrase))
     trigrams = sorted({text[place : place + _TRIGRAM] for place in range(len(text) - 2)})
-    name = sa.func.d3_trigrams(_T.searchable_name, type_=sa.ARRAY(sa.Text()))
-    return _either(_T.id.in_(found), sa.and_(name.contains(trigrams), everywhere))
+    all_of_them = sa.func.d3_trigrams(_T.searchable_name).op("@>")(sa.literal(trigrams, _TEXTS))
+    return _either(_T.id.in_(found), sa.and_(all_of_them, everywhere))
 
 
 class _either(FunctionElement[bool]):  # noqa: N801  named as functions of SQL are

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from typing import Any
 
 from d3.domain.history import HistoryEntry
@@ -66,7 +67,11 @@ def document(entry: HistoryEntry) -> dict[str, Any]:
     ``image``, ``model``, ``calibration`` and ``abstain`` are objects, or None where nothing of them
     was recorded. What is known of the image also stands beside them, by its columns.
     """
-    values = flat(entry) | {"provenance": entry.provenance, "logits": entry.logits}
+    said = entry.provenance
+    values = flat(entry) | {
+        "provenance": None if said is None else asdict(said),
+        "logits": entry.logits,
+    }
     for group, names in _GROUPS.items():
         parts = {part: values[name] for name, part in names.items()}
         values[group] = None if set(parts.values()) == {None} else parts

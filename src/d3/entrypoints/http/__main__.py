@@ -11,8 +11,11 @@ from d3.settings import Settings
 
 
 def document() -> dict[str, Any]:
-    """The OpenAPI document of this version."""
-    return create_app(Settings()).openapi_schema.to_schema()
+    """The OpenAPI document of this version, as JSON holds it."""
+    found: dict[str, Any] = json.loads(
+        json.dumps(create_app(Settings()).openapi_schema.to_schema())
+    )
+    return found
 
 
 if __name__ == "__main__":

@@ -150,7 +150,8 @@ def _metadata(data: bytes, items: _Items) -> Metadata:
     """What the items beside the picture say, and whether there are Content Credentials."""
     found = Metadata(
         c2pa=any(
-            kind == b"uuid" and data[at : at + 16] == _C2PA for kind, at, _ in boxes(data, 0, len(data))
+            kind == b"uuid" and data[at : at + 16] == _C2PA
+            for kind, at, _ in boxes(data, 0, len(data))
         )
     )
     for item, kind in items.kinds.items():

@@ -45,9 +45,7 @@ def walk_webp(data: bytes) -> Skeleton:
         elif kind == b"C2PA":
             metadata.c2pa = True
         at = end + size % 2
-    found = Skeleton(
-        data, frames=0, orientation=orientation_of(metadata.exif), metadata=metadata
-    )
+    found = Skeleton(data, frames=0, orientation=orientation_of(metadata.exif), metadata=metadata)
     if 8 + number(data, 4, 4, little=True) <= len(data):
         return found
     # What is missing is a byte that rounds the length, or chunks behind the picture.
