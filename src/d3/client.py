@@ -218,6 +218,14 @@ class Client:
     def result(self, inference_id: int) -> HistoryItem:
         return self._get(f"/api/inference/result/{inference_id}", OneResult).result
 
+    def evidence(self, inference_id: int) -> bytes:
+        """A result as a signed bundle of evidence: a zip file.
+
+        Raises:
+            ServiceError: ``signing_key_missing`` where the service has no key.
+        """
+        return self._get(f"/api/inference/result/{inference_id}/evidence", bytes)
+
     def delete(self, inference_id: int) -> None:
         """Delete one result for good."""
         self._call("DELETE", f"/api/inference/result/{inference_id}", Done)
@@ -438,6 +446,8 @@ class Client:
                 attempt += 1
                 continue
             if response.is_success:
+                if isinstance(response.content, kind):  # a file is wanted as it is
+                    return response.content
                 return msgspec.json.decode(response.content, type=kind)
             if response.status_code == _UNAUTHORIZED and self._own_key is not None:
                 self._http.headers["Authorization"] = f"Bearer {self._own_key}"

@@ -106,6 +106,12 @@ def _decoder(settings: Settings) -> ImageDecoder:
     return PillowDecoder(_limits(settings), _provenance(settings))
 
 
+def _prompts(settings: Settings) -> Callable[[ImageSource], list[str]]:
+    from d3.adapters.pillow import PillowDecoder
+
+    return PillowDecoder(_limits(settings)).prompts
+
+
 def _provenance(settings: Settings) -> ProvenanceReader:
     from d3.adapters.provenance import ProvenanceReader
 
@@ -684,6 +690,7 @@ class Container(containers.DeclarativeContainer):
     settings = providers.Dependency(instance_of=Settings)
     clock = providers.ThreadSafeSingleton(_clock)
     decoder = providers.ThreadSafeSingleton(_decoder, settings)
+    prompts = providers.Factory(_prompts, settings)
     png = providers.ThreadSafeSingleton(_png)
     isolated_decoder = providers.ThreadSafeSingleton(_isolated_decoder, settings)
     untrusted_decoder = providers.ThreadSafeSingleton(

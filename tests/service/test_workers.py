@@ -224,6 +224,7 @@ def test_a_scrape_of_either_shows_the_sums(workers: Workers) -> None:
     assert one[name] == other[name] == before[0] + 5
     assert one["d3_model_loaded"] == 1
     assert one["d3_result_cache_up"] == 1
+    assert "d3_drift_images" in one
     assert one['d3_queue_images{lane="interactive"}'] == 0
     assert set(one) == set(other)
 

@@ -1,9 +1,10 @@
 """Drift: whether the images of today are still like those that a model was calibrated on.
 
-Today's images are another mixture of real and generated ones than the calibration's, which no
-distance should be blamed on. So the share of generated images is fitted first, and scores are
-compared with the reference in that mixture. What is left is a change within the real or within the
-generated images, and only such a change makes the calibration's rates wrong.
+Today's images are another mix of real and generated ones than the calibration's, which makes no
+rate of the calibration wrong. So the share of generated images is fitted first, and scores are
+compared with the reference in that mix. What is left is a change within the real or within the
+generated images. One change hides in the mix: real images that now look just like generated ones.
+Only labels tell it from more generated images, so the fitted share is always said.
 """
 
 from __future__ import annotations
@@ -46,13 +47,18 @@ class Level(StrEnum):
 
 
 _SENTENCES = {
-    Level.STABLE: "The scores are distributed like those of the calibration.",
+    Level.STABLE: (
+        "The scores are like those of the calibration with the share of generated images that is "
+        "shown. If you expect another share, check and label some images."
+    ),
     Level.WATCH: "The scores have changed since the calibration. Check and label some images.",
     Level.DRIFTED: (
         "The scores are no longer like those of the calibration, so its rates may not hold. Label "
         "images, then run `d3 calibrate --from-history`."
     ),
-    Level.UNCLEAR: "There are too few images, now or at the calibration, to tell.",
+    Level.UNCLEAR: (
+        "Nothing can be said yet: there are too few images now, or were too few at the calibration."
+    ),
 }
 
 
@@ -64,9 +70,12 @@ class Drift:
         images: results, however often an image was sent.
         scores: how many probabilities lie in each of the :data:`~d3.domain.scoring.BINS`.
         uncertain: the share of results whose verdict is ``uncertain``.
-        psi: the population stability index, less what chance adds to it, with its 95 % interval.
+        psi: the population stability index, less what chance adds to it, with its 95 % interval;
+            against the reference in the mix that fits best.
         level: what it means.
-        generated_share: the share of generated images with which the reference fits best, roughly.
+        generated_share: the share of generated images in that mix, roughly.
+        psi_with_mix: the index against real and generated images in equal parts, as the calibration
+            weighs them: another mix counts here, too.
         labelled_real: the verdicts on images labelled real.
         labelled_generated: the verdicts on images labelled generated.
         agreement: of the labelled images with the verdict ``fake`` or ``real``, the share that is
@@ -81,6 +90,7 @@ class Drift:
     psi: Share | None
     level: Level
     generated_share: float | None
+    psi_with_mix: Share | None
     labelled_real: VerdictCounts
     labelled_generated: VerdictCounts
     agreement: Share | None
@@ -173,11 +183,11 @@ def report(
     )
 
 
-def compare(scores: Sequence[int], reference: Reference) -> tuple[Share, float]:
-    """The population stability index of scores, and the share of generated images they suggest.
+def compare(scores: Sequence[int], reference: Reference, share: float) -> Share:
+    """The population stability index of scores.
 
     With the shares ``p`` of the scores and ``q`` of the reference in each bin, the index is the sum
-    of ``(p - q) * ln(p / q)``, where ``q`` mixes real and generated images as fits best.
+    of ``(p - q) * ln(p / q)``.
     Neighbouring bins are joined until they hold 5 % of both, and half an image is added to each.
     Were there no drift, its value times ``n * m / (n + m)`` would be chi-squared (Yurdakul, 2018),
     for so many images ``n`` and ``m``; with drift it is noncentral. So the interval is that of the
@@ -186,8 +196,8 @@ def compare(scores: Sequence[int], reference: Reference) -> tuple[Share, float]:
     Args:
         scores: counts of the :data:`~d3.domain.scoring.BINS`, not all zero.
         reference: of the calibration.
+        share: of generated images in the reference, in [0, 1].
     """
-    share = _generated_share(scores, reference)
     real, fake = 1 - share, share
     reals, fakes, images = map(sum, (reference.real, reference.fake, scores))
     size = 1 / (real**2 / reals + fake**2 / fakes)  # of a single sample that is as exact
@@ -201,7 +211,7 @@ def compare(scores: Sequence[int], reference: Reference) -> tuple[Share, float]:
     scale = images * size / (images + size)
     freedom = max(len(joined) - 1, 1)
     low, high = (one / scale for one in excess(scale * index, freedom))
-    return Share(min(max(index - freedom / scale, low), high), low, high), share
+    return Share(min(max(index - freedom / scale, low), high), low, high)
 
 
 def level_of(psi: Share) -> Level:
@@ -213,8 +223,8 @@ def level_of(psi: Share) -> Level:
     return Level.STABLE if psi.high < WATCH else Level.UNCLEAR
 
 
-def _generated_share(scores: Sequence[int], reference: Reference) -> float:
-    """The most likely share of generated images among these."""
+def generated_share(scores: Sequence[int], reference: Reference) -> float:
+    """The share of generated images with which the reference fits these scores best."""
     real, fake = (_shares(counts, 0.05) for counts in (reference.real, reference.fake))
     gaps = [two - one for one, two in zip(real, fake, strict=True)]
 
@@ -255,9 +265,10 @@ def _figures(days: Sequence[Day], reference: Reference | None) -> dict[str, Any]
     scores = tuple(map(sum, zip((0,) * BINS, *(one.scores for one in days), strict=True)))
     images = sum(scores)
     real, generated = (_labelled(days, label) for label in (Label.REAL, Label.GENERATED))
-    psi = share = None
+    psi = share = with_mix = None
     if reference is not None and images >= FEWEST_IMAGES:
-        psi, share = compare(scores, reference)
+        share = generated_share(scores, reference)
+        psi, with_mix = (compare(scores, reference, one) for one in (share, 0.5))
     agreeing, decided = real.real + generated.fake, real.real + real.fake
     return {
         "images": images,
@@ -266,6 +277,7 @@ def _figures(days: Sequence[Day], reference: Reference | None) -> dict[str, Any]
         "psi": psi,
         "level": Level.UNCLEAR if psi is None else level_of(psi),
         "generated_share": share,
+        "psi_with_mix": with_mix,
         "labelled_real": real,
         "labelled_generated": generated,
         "agreement": _rate(agreeing, decided + generated.real + generated.fake),

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Self
 
+from d3.domain.errors import ReplayImpossible
 from d3.domain.history import HistoryEntry, NewEntry
 from d3.domain.labels import LabelChange
 from d3.domain.models import Manifest
 from d3.domain.scoring import AbstainBand, Calibration, Measured, Score, assess
 
+IMAGE_STEM = "image."
+"""How the name of an image in a bundle begins."""
 FORMAT = "d3-evidence"
 FORMAT_VERSION = 1
 """Counts up when a field changes its meaning or goes. Fields may be added without it."""
@@ -76,6 +80,23 @@ class Case:
         )
 
 
+def check_image(case: Case, image: bytes) -> None:
+    """Check that an image is the one that the case is about.
+
+    Raises:
+        ReplayImpossible: it is not, or nobody knows which one that was.
+    """
+    recorded, found = case.result.image_sha256, hashlib.sha256(image).hexdigest()
+    if recorded is None:
+        raise ReplayImpossible("The case does not say which image it is about (no SHA-256).")
+    if found != recorded:
+        raise ReplayImpossible(
+            f"This is not the image of the case: its SHA-256 is {found}, and the case's is "
+            f"{recorded}.",
+            "Name the original file. A copy that was opened and saved again is another file.",
+        )
+
+
 def recorded(entry: HistoryEntry) -> NewEntry:
     """An entry of the history without its place in it."""
     return NewEntry(**{one.name: getattr(entry, one.name) for one in fields(NewEntry)})
@@ -96,6 +117,13 @@ class OpenedEvidence:
     members: Mapping[str, bytes]
     key_id: str | None = None
     public_key: bytes = b""
+
+    @property
+    def image(self) -> bytes | None:
+        """The image, where the bundle holds it."""
+        return next(
+            (one for name, one in self.members.items() if name.startswith(IMAGE_STEM)), None
+        )
 
 
 @dataclass(frozen=True, slots=True)

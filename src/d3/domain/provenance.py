@@ -23,7 +23,18 @@ class Says(StrEnum):
     EDITED = "edited"
     NOTHING = "nothing"
 
+    @property
+    def sentence(self) -> str | None:
+        """One sentence for people; None where there is nothing to say."""
+        return _SENTENCES.get(self)
 
+
+_SENTENCES = {
+    Says.GENERATED: "The file says that it was generated.",
+    Says.EDITED: "The file says that it was edited.",
+    Says.CAMERA: "The file says that it comes from a camera.",
+}
+CAUTION = "What a file says about itself can be forged and removed. It is not part of the verdict."
 _BY_WEIGHT = (Says.GENERATED, Says.EDITED, Says.CAMERA, Says.NOTHING)
 
 
@@ -104,6 +115,10 @@ class Source:
     modified_at: str | None = None
     position: str | None = None
 
+    def to_dict(self) -> dict[str, Any]:
+        """What it does not leave open."""
+        return {name: value for name, value in asdict(self).items() if value not in (None, ())}
+
     @classmethod
     def of(cls, values: dict[str, Any]) -> Self:
         """The source of a JSON object; what a later D3 added is left out.
@@ -169,15 +184,12 @@ class Provenance:
         """The sources as a JSON list of at most :data:`MAX_SOURCES` characters; empty for none."""
         if not self.sources:
             return ""
-        kept = [
-            {name: value for name, value in asdict(one).items() if value not in (None, ())}
-            for one in self.sources
-        ]
-        while (
-            len(text := json.dumps(kept, separators=(",", ":"), ensure_ascii=False)) > MAX_SOURCES
-        ):
+        kept = [one.to_dict() for one in self.sources]
+        while True:
+            text = json.dumps(kept, separators=(",", ":"), ensure_ascii=False)
+            if len(text) <= MAX_SOURCES:
+                return text
             kept.pop()
-        return text
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -186,7 +198,15 @@ class Provenance:
         Raises:
             ValueError: it is nothing that :meth:`to_json` wrote.
         """
-        return cls.of(map(Source.of, json.loads(text))) if text else cls()
+        if not text:
+            return cls()
+        try:
+            listed = json.loads(text)
+            if not isinstance(listed, list):
+                raise ValueError(text)  # noqa: TRY004  one kind of error for what makes no sense
+            return cls.of(map(Source.of, listed))
+        except (TypeError, RecursionError) as error:
+            raise ValueError(text) from error
 
 
 UNREADABLE = Provenance.of(

@@ -252,8 +252,13 @@ def _share(hits: NDArray[np.bool_]) -> Share:
     return Share(count / len(hits), *wilson(count, len(hits)))
 
 
+def fewest_reals(max_fpr: float) -> int:
+    """Real images without which such a false positive rate cannot be kept."""
+    return math.ceil(1 / max_fpr - 1e-9) - 1
+
+
 def _warnings(reals: int, max_fpr: float, fitted: Fitted) -> list[str]:
-    needed = math.ceil(1 / max_fpr - 1e-9) - 1
+    needed = fewest_reals(max_fpr)
     warnings = []
     if reals < needed:
         warnings.append(

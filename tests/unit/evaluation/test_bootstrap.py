@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from d3.evaluation.bootstrap import (
     draws,
@@ -9,7 +8,6 @@ from d3.evaluation.bootstrap import (
     replicates_at_once,
     replicates_for,
     resample,
-    wilson,
 )
 from d3.evaluation.metrics import Sample
 
@@ -62,11 +60,3 @@ def test_two_scorings_of_the_same_images_are_compared_replicate_by_replicate() -
 
 def test_what_cannot_be_had_has_no_interval() -> None:
     assert all(np.isnan(interval(np.full(9, np.nan))))
-
-
-@pytest.mark.parametrize(
-    ("hits", "total", "expected"),
-    [(0, 10, (0.0, 0.2775)), (10, 10, (0.7225, 1.0)), (5, 10, (0.2366, 0.7634))],
-)
-def test_a_share_has_wilsons_interval(hits: int, total: int, expected: tuple[float, float]) -> None:
-    assert wilson(hits, total) == pytest.approx(expected, abs=1e-4)

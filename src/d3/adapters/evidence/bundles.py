@@ -28,8 +28,8 @@ from pathlib import Path
 
 from d3.adapters.evidence.cases import decode_case, encode_case
 from d3.adapters.evidence.signing import PublicKey, SigningKey, SigningKeyFile, read_pem
-from d3.domain.errors import EvidenceInvalid, ReplayImpossible, SigningKeyInvalid, StorageFailed
-from d3.domain.evidence import Case, OpenedEvidence
+from d3.domain.errors import EvidenceInvalid, SigningKeyInvalid, StorageFailed
+from d3.domain.evidence import IMAGE_STEM, Case, OpenedEvidence, check_image
 from d3.domain.heatmaps import Heatmap
 
 CASE, HTML, PDF, HEATMAP = "case.json", "report.html", "report.pdf", "heatmap.png"
@@ -121,26 +121,9 @@ class EvidenceBundles:
         return OpenedEvidence(case, members, key.key_id, key.pem)
 
 
-def check_image(case: Case, image: bytes) -> None:
-    """Check that an image is the one that the case is about.
-
-    Raises:
-        ReplayImpossible: it is not, or nobody knows which one that was.
-    """
-    recorded, found = case.result.image_sha256, hashlib.sha256(image).hexdigest()
-    if recorded is None:
-        raise ReplayImpossible("The case does not say which image it is about (no SHA-256).")
-    if found != recorded:
-        raise ReplayImpossible(
-            f"This is not the image of the case: its SHA-256 is {found}, and the case's is "
-            f"{recorded}.",
-            "Name the original file. A copy that was opened and saved again is another file.",
-        )
-
-
 def _image_name(case: Case) -> str:
     ending = re.sub(r"[^a-z0-9]", "", (case.result.image_format or "").lower())[:8]
-    return f"image.{ {'jpeg': 'jpg'}.get(ending, ending) or 'bin' }"
+    return f"{IMAGE_STEM}{'jpg' if ending == 'jpeg' else ending or 'bin'}"
 
 
 def _sealed(members: dict[str, bytes], key: SigningKey | None) -> dict[str, bytes]:
@@ -240,7 +223,7 @@ def _check_sums(members: Mapping[str, bytes]) -> None:
 
 
 def _lines(sums: bytes) -> dict[str, str]:
-    lines = sums.decode("ascii", "replace").splitlines()
+    lines = filter(None, sums.decode("ascii", "replace").splitlines())
     return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
 
 

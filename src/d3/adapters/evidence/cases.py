@@ -10,8 +10,8 @@ import msgspec
 from d3.domain.errors import D3Error, EvidenceInvalid, EvidenceTooNew
 from d3.domain.evidence import FORMAT, FORMAT_VERSION, Case
 
-_JSON_TEXTS = ("view_logits", "provenance_sources")
-"""Fields of a result that a row keeps as the text of a JSON list."""
+_JSON_TEXTS = {"view_logits": (", ", ": "), "provenance_sources": (",", ":")}
+"""Fields of a result that a row keeps as the text of a JSON list, and how that is written."""
 
 
 def encode_case(case: Case) -> bytes:
@@ -32,13 +32,14 @@ def decode_case(text: bytes) -> Case:
     try:
         document = msgspec.json.decode(text, type=dict[str, Any])
         check_format(document)
-        for name in _JSON_TEXTS:
+        for name, separators in _JSON_TEXTS.items():
             listed = document["result"].get(name)
-            document["result"][name] = json.dumps(listed) if listed else ""
+            text_of = json.dumps(listed, separators=separators, ensure_ascii=False)
+            document["result"][name] = text_of if listed else ""
         return msgspec.convert(document, Case)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise _unreadable() from error
-    except (KeyError, AttributeError, TypeError, ValueError) as error:
+    except D3Error:
+        raise
+    except (KeyError, AttributeError, TypeError, ValueError, RecursionError) as error:
         raise _unreadable() from error
 
 
@@ -59,7 +60,7 @@ def check_format(document: dict[str, Any]) -> None:
         )
 
 
-def _unreadable() -> D3Error:
+def _unreadable() -> EvidenceInvalid:
     return EvidenceInvalid(
         "case.json does not hold a case of D3.", "Ask for the bundle again where it was made."
     )

@@ -263,7 +263,7 @@ class _Child:
             if length > _MOST_SAID:
                 return self._lost_over_it()
             return Provenance.from_json(bytes(self._read(length, until)).decode())
-        except (OSError, TypeError, ValueError, KeyError, AttributeError, RecursionError, _Lost):
+        except (OSError, ValueError, _Lost):
             return self._lost_over_it()
 
     def _lost_over_it(self) -> Provenance:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from d3.domain.images import DecodedImage
     from d3.domain.provenance import Provenance
@@ -55,15 +55,7 @@ _WORN_BYTES = 256 * 2**20
 """More that stays reserved than at the start, and a fresh child takes over."""
 
 
-def main(
-    size_bytes: int,
-    pixels: int,
-    side: int,
-    jpeg_scans: int,
-    seconds: int,
-    keep_position: int,
-    watermarks: int,
-) -> None:
+def main(limits: Sequence[int], seconds: int, *, keep_position: bool, watermarks: bool) -> None:
     """Serve until stdin ends."""
     from d3.adapters.pillow.decoder import Limits, PillowDecoder
     from d3.adapters.provenance import ProvenanceReader
@@ -72,11 +64,12 @@ def main(
     source, target = sys.stdin.buffer, sys.stdout.buffer
     reader = ProvenanceReader(
         source.read(*TRUST.unpack(source.read(TRUST.size))).decode(),
-        keep_position=bool(keep_position),
-        watermarks=bool(watermarks),
+        keep_position=keep_position,
+        watermarks=watermarks,
     )
-    decoder = PillowDecoder(Limits(size_bytes, pixels, side, jpeg_scans), reader)
+    decoder = PillowDecoder(Limits(*limits), reader)
     _warm_up()
+    size_bytes, pixels, *_ = limits
     _limit_memory(_SPARE_BYTES + _BYTES_A_PIXEL * pixels + 2 * size_bytes)
     target.write(READY)
     target.flush()
@@ -192,4 +185,5 @@ def _limit_seconds(seconds: int) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    *numbers, allowed, position, marks = map(int, sys.argv[1:])
+    main(numbers, allowed, keep_position=bool(position), watermarks=bool(marks))

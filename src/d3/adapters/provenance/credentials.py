@@ -179,7 +179,7 @@ def _checked(store: dict[str, Any]) -> tuple[State, str | None, bool]:
     if word == "Trusted":
         return State.VALID, None, False
     if word == "Valid" and all(one == _UNTRUSTED for one in codes):
-        return State.UNTRUSTED, "Nobody who is trusted here vouches for the signer.", False
+        return State.UNTRUSTED, "No certificate in D3_C2PA_TRUST vouches for the signer.", False
     if word == "Valid":
         return State.UNTRUSTED, _reason(codes), False
     faults = [one for one in codes if one != _UNTRUSTED]

@@ -168,8 +168,8 @@ def _midjourney(texts: Mapping[str, str]) -> Record | None:
 
 
 def _google(texts: Mapping[str, str]) -> Record | None:
-    credits = _of(texts, "Credit", "iptc:credit", "xmp:credit")
-    return Record("Google AI") if any(_GOOGLE.search(one) for one in credits) else None
+    lines = _of(texts, "Credit", "iptc:credit", "xmp:credit")
+    return Record("Google AI") if any(_GOOGLE.search(one) for one in lines) else None
 
 
 def _named(texts: Mapping[str, str]) -> Record | None:
@@ -179,7 +179,7 @@ def _named(texts: Mapping[str, str]) -> Record | None:
         *("xmp:generator", "xmp:credit", "iptc:credit"),
     ):
         name = line(text)
-        if name is not None and len(text) < len(name) + 40 and is_generator(name):  # noqa: PLR2004
+        if name is not None and len(text) < len(name) + 40 and is_generator(name):
             model = line(texts.get("exif:model", "")) if "exif:make" in texts else None
             return Record(name, model if model != name else None)
     return None

@@ -7,7 +7,7 @@ read, nor one that is too large, too deep or has too many elements.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from xml.parsers import expat  # noqa: S407  a document type is refused before it is read
+from xml.parsers import expat
 
 from d3.adapters.provenance.words import line
 
@@ -36,7 +36,7 @@ _CREDIT_DATASET = b"\x1c\x02\x6e"
 _LONG_FORM = 0x8000
 
 
-class XmpRefused(Exception):  # noqa: N818
+class XmpRefused(Exception):
     """A packet that is not read; the message says why."""
 
 
@@ -89,7 +89,7 @@ def _read_packet(packet: bytes, texts: dict[str, str]) -> None:
     parser.CharacterDataHandler = walk.text
     parser.StartDoctypeDeclHandler = _refuse_document_type
     try:
-        parser.Parse(packet.rstrip(b"\0"), True)  # noqa: FBT003
+        parser.Parse(packet.rstrip(b"\0"), True)
     except expat.ExpatError:
         # Cut short or crooked: what was read until there stands.
         if not walk.elements:

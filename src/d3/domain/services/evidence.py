@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from d3.domain.detections import Detection
+from d3.domain.errors import ModelNotFound
 from d3.domain.evidence import Case, recorded
 from d3.domain.history import entry_of
 from d3.domain.models import Manifest, ModelReference
@@ -41,15 +43,13 @@ class EvidenceService:
         self._clock = clock
         self._version = version
 
-    def of_result(
-        self, result_id: int, whose: int | None = None, maker_id: int | None = None
-    ) -> Case:
+    def of_result(self, result_id: int, whose: int | None = None, made_by: str = "") -> Case:
         """The case of a stored result.
 
         Args:
             result_id: in the history.
             whose: whose results may be seen; None for all.
-            maker_id: the account that asks for the case; None without one.
+            made_by: the account that asks for the case; empty without one.
 
         Raises:
             ResultNotFound: there is none, or it is another user's.
@@ -58,7 +58,7 @@ class EvidenceService:
         entry = history.get(result_id, whose)
         return Case(
             made_at=self._clock.now(),
-            made_by=self._username(maker_id),
+            made_by=made_by,
             d3_version=self._version,
             result=recorded(entry),
             result_id=entry.id,
@@ -92,9 +92,13 @@ def find_model(registry: ModelRegistry, wanted: ModelReference) -> Manifest | No
 
     Of several, the one that the reference names comes first: others may be calibrated otherwise.
     """
+    with suppress(ModelNotFound):
+        named = registry.describe(wanted.name, wanted.version)
+        if named.sha256 == wanted.sha256:
+            return named
     names = [one.manifest.name for one in registry.list()]
     for name in sorted(names, key=lambda name: name != wanted.name):
         same = [one for one in versions_of(registry, name) if one.sha256 == wanted.sha256]
         if same:
-            return min(same, key=lambda one: (one.version != wanted.version, -one.version))
+            return same[-1]
     return None

@@ -214,14 +214,14 @@ def _meaning(case: Case) -> Section:
             "The probability is the model's own estimate. Models are often too sure.",
         ]
     else:
-        paragraphs = [_rates(measured), *_worth(measured)]
+        paragraphs = [_rates(measured), _worth(measured)]
     if result.views > 1:
         paragraphs.append(
             f"The image was judged {result.views} times, with its parts in another order each "
             f"time. The probabilities differ by {100 * result.spread:.1f} percentage points at "
             "most. A large spread is a sign of doubt."
         )
-    return Section(title="What the number means", paragraphs=tuple(paragraphs))
+    return Section(title="What the number means", paragraphs=tuple(filter(None, paragraphs)))
 
 
 def _rates(measured: Measured) -> str:
@@ -244,19 +244,19 @@ def _of_thousand(share: Share) -> str:
     return f"{middle} (95\u00a0% interval: {1000 * share.low:,.0f} to {1000 * share.high:,.0f})"
 
 
-def _worth(measured: Measured) -> list[str]:
+def _worth(measured: Measured) -> str:
     """What the verdict ``fake`` is worth, by how many of the images checked are generated."""
     right = []
     for share in (1 / 2, 1 / 100):
         hits, alarms = measured.tpr.value * share, measured.fpr.value * (1 - share)
         right.append(100 * hits / (hits + alarms) if hits + alarms > 0 else math.nan)
     if any(map(math.isnan, right)):
-        return []
-    return [
+        return ""
+    return (
         "What it is worth that an image is called generated also depends on how many of the images "
         "that are checked are generated. If every second one is, then of 100 images called "
         f"generated about {right[0]:.0f} truly are. If one in a hundred is, about {right[1]:.0f}."
-    ]
+    )
 
 
 def _provenance(provenance: Provenance | None) -> Section:

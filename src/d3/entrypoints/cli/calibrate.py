@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -17,7 +17,16 @@ from d3.entrypoints.cli.evaluate import (
     scoring,
     tell_unreadable,
 )
-from d3.entrypoints.cli.options import DATASETS, JSON, MODEL_VERSION, SEED
+from d3.entrypoints.cli.labelled import (
+    DATASETS_OR_HISTORY,
+    FROM_HISTORY,
+    SINCE,
+    check_source,
+    described,
+    labelled,
+)
+from d3.entrypoints.cli.opening import build_container
+from d3.entrypoints.cli.options import JSON, MODEL_VERSION, SEED
 from d3.entrypoints.cli.output import complain, counted, err, out, print_json
 from d3.entrypoints.cli.progress import progress
 
@@ -26,12 +35,16 @@ if TYPE_CHECKING:
     from d3.domain.models import Manifest
     from d3.domain.scoring import Calibration, Share
     from d3.evaluation.calibration import Calibrated, Fitted
+    from d3.evaluation.dataset import Counts, Dataset
+    from d3.evaluation.scores import Scores
 
 _RATE = click.FloatRange(0, 1, min_open=True, max_open=True)
 
 
 @click.command()
-@DATASETS
+@DATASETS_OR_HISTORY
+@FROM_HISTORY
+@SINCE
 @click.option(
     "--max-fpr",
     type=_RATE,
@@ -63,6 +76,8 @@ _RATE = click.FloatRange(0, 1, min_open=True, max_open=True)
 def calibrate(
     datasets: tuple[str, ...],
     *,
+    from_history: bool,
+    since: timedelta | None,
     max_fpr: float,
     max_miss: float,
     model: str | None,
@@ -77,6 +92,8 @@ def calibrate(
     The abstain band is fitted too. DATASET holds real and generated images, as for `d3 evaluate`.
     The result is a new version of the model with the same weights. The values AFTER the fit are
     measured on images that were not used for it (five folds).
+
+    With --from-history the images are those of labelled results that these weights judged.
     """
     import msgspec
 
@@ -84,23 +101,25 @@ def calibrate(
     from d3.domain.models import checked_name
     from d3.evaluation.calibration import calibrate as fitted
     from d3.evaluation.files import writing
-    from d3.evaluation.perturbations import ORIGINAL, UNCHANGED
-    from d3.evaluation.scores import gather
 
-    dataset, counts = looked_through(datasets)
-    container, manifest = loaded(model)
+    check_source(datasets, since, from_history=from_history)
+    if from_history:
+        container = build_container()
+        manifest = described(container, model)
+    else:
+        dataset, counts = looked_through(datasets)
+        container, manifest = loaded(model)
     name = manifest.name if target is None else checked_name(target)
     if not dry_run:
         _check_target(container, name)
     folder = folder or Path(f"d3-calibration-{manifest.name}-{manifest.version}")
-    with scoring(counts.total) as scored:
-        file, unreadable = scorer_of(container).score(
-            dataset, folder, [UNCHANGED], total=counts.total, progress=scored
-        )
-    tell_unreadable(unreadable)
+    if from_history:
+        images = _of_history(container, manifest, since, max_fpr)
+    else:
+        images = _of_dataset(container, dataset, counts, folder)
     with progress("Fitting"):
         result = fitted(
-            gather(file.rows())[ORIGINAL],
+            images.scores,
             before=manifest.calibration,
             threshold=manifest.threshold,
             band=manifest.abstain_band,
@@ -113,12 +132,13 @@ def calibrate(
     record |= {"max_fpr": max_fpr, "max_miss": max_miss, "seed": seed} | result.record()
     stored = None
     if not dry_run:
-        where = ", ".join(Path(one).resolve().name for one in dataset.sources)[:100]
         today = datetime.now(UTC).strftime("%Y-%m-%d")
-        calibration = result.calibration(f"{where}, {today}, FPR {max_fpr:g}", where)
+        named = f"{images.source}, {today}, FPR {max_fpr:g}"
+        calibration = result.calibration(named, images.source)
         stored = _store(container, manifest, name, result.fitted, calibration)
         record["stored"] = {"name": stored.name, "version": stored.version}
     with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
         put(folder / "calibration.json", msgspec.json.format(msgspec.json.encode(record)) + b"\n")
     if as_json:
         print_json(record)
@@ -126,13 +146,52 @@ def calibrate(
         _print(result)
     if manifest.notice:
         complain(manifest.notice, kind="note")
-    for sentence in result.warnings:
+    for sentence in (*images.warnings, *result.warnings):
         complain(sentence, kind="warning")
     if stored is not None:
         known = f"{stored.name} version {stored.version}"
         err().print(f"Stored as {known}. The weights are unchanged.", markup=False)
         if container.host().chosen() != stored.name:
             complain(f"Run `d3 models use {stored.name}` to make it the default model.", "note")
+
+
+class _Images(NamedTuple):
+    """What a calibration is fitted on.
+
+    Attributes:
+        source: where the images are from.
+        warnings: what is to be said of them, as sentences.
+    """
+
+    scores: Scores
+    source: str
+    warnings: list[str]
+
+
+def _of_dataset(container: Container, dataset: Dataset, counts: Counts, folder: Path) -> _Images:
+    from d3.evaluation.perturbations import ORIGINAL, UNCHANGED
+    from d3.evaluation.scores import gather
+
+    with scoring(counts.total) as scored:
+        file, unreadable = scorer_of(container).score(
+            dataset, folder, [UNCHANGED], total=counts.total, progress=scored
+        )
+    tell_unreadable(unreadable)
+    source = ", ".join(Path(one).resolve().name for one in dataset.sources)[:100]
+    return _Images(gather(file.rows())[ORIGINAL], source, [])
+
+
+def _of_history(
+    container: Container, manifest: Manifest, since: timedelta | None, max_fpr: float
+) -> _Images:
+    from d3.evaluation.calibration import FEWEST, fewest_reals
+    from d3.evaluation.perturbations import ORIGINAL
+    from d3.evaluation.scores import gather
+
+    found = labelled(container, manifest, since)
+    reals = max(FEWEST, fewest_reals(max_fpr))
+    found.check_enough(reals, FEWEST, f"a false positive rate of {max_fpr:g}")
+    return _Images(gather(found.rows)[ORIGINAL], "labelled results", found.warnings)
 
 
 def _check_target(container: Container, name: str) -> None:

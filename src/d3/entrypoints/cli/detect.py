@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import asdict, fields
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from d3.domain.provenance import CAUTION
 from d3.entrypoints.cli.opening import build_container
 from d3.entrypoints.cli.options import FILE, JSON, MODEL, THRESHOLD, VIEWS
 from d3.entrypoints.cli.output import complain, counted, err, out, print_json, printable
@@ -17,6 +19,7 @@ from d3.entrypoints.cli.sources import find_images
 
 if TYPE_CHECKING:
     from d3.domain.detections import Detection, Failure
+    from d3.domain.images import ImageSource
     from d3.domain.models import Manifest
 
 _STYLES = {"fake": "bold red", "real": "green", "uncertain": "yellow"}
@@ -30,6 +33,14 @@ _FAKE_FOUND, _COULD_NOT = 1, 2
 @MODEL
 @JSON
 @click.option(
+    "--provenance",
+    is_flag=True,
+    help="Show all that the files say about themselves, and look for invisible watermarks.",
+)
+@click.option(
+    "--prompts", is_flag=True, help="With --provenance: also show the prompts in the files."
+)
+@click.option(
     "--fail-on-fake",
     is_flag=True,
     help="Exit with code 1 if any verdict is fake. Uncertain verdicts do not count.",
@@ -41,6 +52,8 @@ def detect(
     views: int,
     model: str | None,
     as_json: bool,
+    provenance: bool,
+    prompts: bool,
     fail_on_fake: bool,
 ) -> int:
     """Tell whether images were made or altered by a generator.
@@ -51,7 +64,9 @@ def detect(
     Exit codes: 0 done; 1 a verdict is fake and --fail-on-fake was used; 2 an error occurred,
     regardless of the verdicts.
     """
-    container = build_container(model)
+    if prompts and not provenance:
+        raise click.UsageError("--prompts needs --provenance.")
+    container = build_container(model, watermarks=provenance)
     settings, decoder = container.settings(), container.decoder()
     with progress("Looking for images"):
         found = find_images(paths, decoder.recognises, settings.max_image_bytes)
@@ -72,12 +87,19 @@ def detect(
             batch_size=settings.batch_size,
             errors="return",
         )
+        shown = _Shown(
+            as_json=as_json,
+            provenance=provenance,
+            prompts=container.prompts() if prompts else None,
+        )
         with progress("Judging", below_rows=True) as tell:
             for row, outcome in enumerate(outcomes):
-                shown = tally.total() > tally["error"]
-                tally[_show(outcome, first=not shown, as_json=as_json)] += 1
+                first = tally.total() == tally["error"]
+                tally[_show(outcome, found.sources[row], shown, first=first)] += 1
                 tell("Judging", row + 1, len(found.sources))
     _summarise(tally, found.passed_over, time.perf_counter() - begun)
+    if provenance and manifest is not None:
+        complain(CAUTION, kind="note")
     if manifest is not None:
         _tell_of(manifest, manifest.threshold if threshold is None else threshold)
     if tally["error"]:
@@ -85,17 +107,35 @@ def detect(
     return _FAKE_FOUND if fail_on_fake and tally["fake"] else 0
 
 
-def _show(outcome: Detection | Failure, *, first: bool, as_json: bool) -> str:
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """How outcomes are shown.
+
+    Attributes:
+        as_json: one object a line.
+        provenance: whether rows are followed by all that the file says about itself.
+        prompts: finds the prompts in a file; None where nobody asks for them.
+    """
+
+    as_json: bool
+    provenance: bool
+    prompts: Callable[[ImageSource], list[str]] | None
+
+
+def _show(outcome: Detection | Failure, source: ImageSource, shown: _Shown, *, first: bool) -> str:
     """Print one outcome and say under which word it counts."""
     from d3.domain.detections import Failure
 
     if isinstance(outcome, Failure):
-        _report_failure(outcome.name, outcome.error.code, str(outcome.error), as_json=as_json)
+        _report_failure(outcome.name, outcome.error.code, str(outcome.error), as_json=shown.as_json)
         return "error"
-    if as_json:
-        print_json(_document(outcome))
+    prompts = None if shown.prompts is None else shown.prompts(source)
+    if shown.as_json:
+        print_json(_document(outcome) | ({} if prompts is None else {"prompts": prompts}))
     else:
         _print_row(outcome, header=first)
+        if shown.provenance:
+            _print_provenance(outcome, prompts or [])
     return outcome.verdict.value
 
 
@@ -127,10 +167,33 @@ def _print_row(detection: Detection, *, header: bool) -> None:
         out().print(Text(titles, style="bold"))
     verdict = detection.verdict.value
     numbers = f" {detection.prediction:11.3f}{spread}  {printable(detection.name)}"
-    said = " ".join(filter(None, (detection.reason_text, detection.image_note_text)))
+    says = detection.provenance_says
+    sentences = (
+        *(detection.reason_text, detection.image_note_text),
+        None if says is None else says.sentence,
+    )
+    said = " ".join(filter(None, sentences))
     why = f"  ({said})" if said else ""
     demo, style = ("demo ", "dim") if detection.notice else ("", _STYLES[verdict])
     out().print(Text.assemble((f"{verdict:<10} {demo}", style), numbers[1:], (why, "dim")))
+
+
+def _print_provenance(detection: Detection, prompts: list[str]) -> None:
+    """What the file says about itself: a line for each source, and one for each fact in it."""
+    from rich.text import Text
+
+    found = detection.provenance
+    for source in () if found is None else found.sources:
+        facts = source.to_dict()
+        out().print(Text(f"    {facts.pop('kind')}: {facts.pop('says')}"))
+        for name, value in facts.items():
+            listed = value if isinstance(value, tuple) else (value,)
+            text = ", ".join({True: "yes", False: "no"}.get(one, one) for one in listed)
+            out().print(Text(f"      {name.replace('_', ' ')}: {printable(text)}", style="dim"))
+    for prompt in prompts:
+        out().print(Text(f"      the prompt: {printable(prompt)}", style="dim"))
+    if found is None or not found.sources:
+        out().print(Text("    The file says nothing about itself.", style="dim"))
 
 
 def _report_failure(name: str, code: str, sentence: str, *, as_json: bool) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from d3.domain.errors import RequestInvalid
 from d3.entrypoints.cli.evaluate import (
     loaded,
     looked_through,
@@ -16,12 +18,22 @@ from d3.entrypoints.cli.evaluate import (
     scoring,
     tell_unreadable,
 )
-from d3.entrypoints.cli.options import DATASETS, JSON, SEED, VIEWS, complete_model
+from d3.entrypoints.cli.labelled import (
+    DATASETS_OR_HISTORY,
+    FROM_HISTORY,
+    SINCE,
+    check_source,
+    described,
+    labelled,
+)
+from d3.entrypoints.cli.opening import build_container
+from d3.entrypoints.cli.options import JSON, SEED, VIEWS, complete_model
 from d3.entrypoints.cli.output import complain, counted, out, print_json, printable
 from d3.entrypoints.cli.progress import progress
 
 if TYPE_CHECKING:
-    from d3.evaluation.diff import Difference, Example
+    from d3.domain.models import Manifest
+    from d3.evaluation.diff import Difference, Example, Rows
 
 _TITLES = {
     "accuracy_real": "correct on real images",
@@ -39,7 +51,9 @@ _TITLES = {
 @click.command()
 @click.argument("first", shell_complete=complete_model, metavar="A")
 @click.argument("second", shell_complete=complete_model, metavar="B")
-@DATASETS
+@DATASETS_OR_HISTORY
+@FROM_HISTORY
+@SINCE
 @click.option(
     "--out",
     "folder",
@@ -56,6 +70,8 @@ def diff(
     second: str,
     datasets: tuple[str, ...],
     *,
+    from_history: bool,
+    since: timedelta | None,
     folder: Path,
     views: int,
     seed: int,
@@ -66,31 +82,23 @@ def diff(
     A and B are NAME or NAME@VERSION, such as `mine@1 mine@2` before and after `d3 calibrate`. Shows
     how verdicts and predictions change, every metric of both models with the interval of the
     difference (both are resampled alike), and the images that change most.
+
+    With --from-history, A and B are versions with the same weights, and the images are those of
+    labelled results that these weights judged.
     """
     import msgspec
 
     from d3.domain.files import put
-    from d3.evaluation.diff import Rows, compare, recalibrated
+    from d3.evaluation.diff import compare
     from d3.evaluation.files import writing
-    from d3.evaluation.perturbations import UNCHANGED
 
-    dataset, counts = looked_through(datasets)
-    models, rows = [], list[Rows]()
-    for which in (first, second):
-        container, manifest = loaded(which)
-        models.append(manifest)
-        if rows and views == 1 and models[0].sha256 == manifest.sha256:
-            # The same weights: their logits are known.
-            rows.append(recalibrated(rows[0], manifest))
-            continue
-        place = folder / f"{manifest.name}-{manifest.version}"
-        with scoring(counts.total, title=f"{manifest.name} version {manifest.version}") as scored:
-            file, unreadable = scorer_of(container).score(
-                dataset, place, [UNCHANGED], total=counts.total, views=views, progress=scored
-            )
-        rows.append(file.rows)
-        container.host().close()
-    tell_unreadable(unreadable)
+    check_source(datasets, since, from_history=from_history)
+    if from_history and views != 1:
+        raise click.UsageError("--views needs a DATASET.")
+    if from_history:
+        models, rows = _of_history(first, second, since)
+    else:
+        models, rows = _of_datasets(first, second, datasets, folder, views)
     with progress("Comparing"):
         found = compare(rows[0], rows[1], (models[0].threshold, models[1].threshold), seed=seed)
     names = [f"{one.name} version {one.version}" for one in models]
@@ -110,6 +118,54 @@ def diff(
         complain(
             "Both models have the same weights. Only calibration and threshold differ.", "note"
         )
+
+
+def _of_datasets(
+    first: str, second: str, datasets: tuple[str, ...], folder: Path, views: int
+) -> tuple[list[Manifest], list[Rows]]:
+    """Both models and what they say of the images of data sets."""
+    from d3.evaluation.diff import recalibrated
+    from d3.evaluation.perturbations import UNCHANGED
+
+    dataset, counts = looked_through(datasets)
+    models: list[Manifest] = []
+    rows: list[Rows] = []
+    for which in (first, second):
+        container, manifest = loaded(which)
+        models.append(manifest)
+        if rows and views == 1 and models[0].sha256 == manifest.sha256:
+            # The same weights: their logits are known.
+            rows.append(recalibrated(rows[0], manifest))
+            continue
+        place = folder / f"{manifest.name}-{manifest.version}"
+        with scoring(counts.total, title=f"{manifest.name} version {manifest.version}") as scored:
+            file, unreadable = scorer_of(container).score(
+                dataset, place, [UNCHANGED], total=counts.total, views=views, progress=scored
+            )
+        rows.append(file.rows)
+        container.host().close()
+    tell_unreadable(unreadable)
+    return models, rows
+
+
+def _of_history(
+    first: str, second: str, since: timedelta | None
+) -> tuple[list[Manifest], list[Rows]]:
+    """Both models and what they say of the images of labelled results."""
+    from d3.evaluation.diff import recalibrated
+
+    container = build_container()
+    models = [described(container, one) for one in (first, second)]
+    if models[0].sha256 != models[1].sha256:
+        raise RequestInvalid(
+            "The two models have different weights, so the history cannot compare them.",
+            "Give a data set instead of --from-history.",
+        )
+    found = labelled(container, models[0], since)
+    found.check_enough(1, 1, "a comparison")
+    for sentence in found.warnings:
+        complain(sentence, "warning")
+    return models, [recalibrated(lambda: found.rows, one) for one in models]
 
 
 def _print(found: Difference, names: list[str]) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from d3.domain.drift import Drift, DriftReport
     from d3.domain.scoring import Share
 
+_WITH_INTERVALS = 110
 _STYLES = {"stable": "green", "watch": "yellow", "drifted": "red", "unclear": "dim"}
 
 
@@ -57,10 +58,16 @@ def _print(found: DriftReport) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    wide = out().width >= _WITH_INTERVALS
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption_justify="left")
     table.add_column("DAY", no_wrap=True)
     for title in ("IMAGES", "PSI", "", "GENERATED", "UNCERTAIN", "LABELS", "AGREE", "FPR", "TPR"):
         table.add_column(title, justify="left" if not title else "right", no_wrap=True)
+
+    def index(psi: Share | None) -> str:
+        if psi is None:
+            return "-"
+        return f"{psi.value:.2f}" + (f" [{psi.low:.2f}-{psi.high:.2f}]" if wide else "")
 
     def add(title: str, one: Drift) -> None:
         level = Text(one.level.value, style=_STYLES[one.level.value])
@@ -69,9 +76,7 @@ def _print(found: DriftReport) -> None:
         table.add_row(
             title,
             f"{one.images:,}",
-            "-"
-            if one.psi is None
-            else f"{one.psi.value:.2f} [{one.psi.low:.2f}-{one.psi.high:.2f}]",
+            index(one.psi),
             level,
             share,
             _percent(one.uncertain),
@@ -86,8 +91,8 @@ def _print(found: DriftReport) -> None:
     table.add_section()
     add("all", found.total)
     table.caption = (
-        "Days in UTC; brackets hold 95 % intervals. GENERATED is the share that the scores "
-        "suggest. A dash: too few images or labels."
+        f"Days in UTC{'; brackets hold 95 % intervals' if wide else ''}. GENERATED is the share "
+        "that the scores suggest. A dash: too few images or labels."
     )
     out().print(
         f"{found.model_name} version {found.model_version}, calibration: {found.calibration}",
@@ -100,7 +105,11 @@ def _print(found: DriftReport) -> None:
     ):
         if measured is not None and now is not None:
             out().print(f"{what}: {_interval(measured)} at the calibration, {_interval(now)} now")
-    out().print(found.total.level.sentence)
+    changed = [one for one in found.days if one.level.value in {"watch", "drifted"}]
+    if changed:
+        days = ", ".join(f"{one.start:%Y-%m-%d} ({one.level.value})" for one in changed)
+        out().print(f"Days with other scores than at the calibration: {days}.")
+    out().print(f"All days together: {found.total.level.sentence}")
 
 
 def _percent(share: Share | None) -> str:

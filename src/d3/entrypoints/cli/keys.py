@@ -1,4 +1,7 @@
-"""``d3 keys``: what lets a user in. A secret is shown once, on stdout; all else goes to stderr."""
+"""``d3 keys``: what lets a user in, and what signs evidence.
+
+A secret is shown once, on stdout; all else goes to stderr.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from d3.domain.errors import D3Error, KeyLimitReached
-from d3.entrypoints.cli.opening import opened
+from d3.entrypoints.cli.opening import build_container, opened
 from d3.entrypoints.cli.options import JSON
 from d3.entrypoints.cli.output import complain, out, print_json, printable
 from d3.entrypoints.cli.spans import lifetime, span
@@ -24,9 +27,9 @@ _SCOPES = ("predict", "read", "models", "admin")
 
 @click.group()
 def keys() -> None:
-    """Create, list, revoke and rotate API keys.
+    """Create, list, revoke and rotate API keys, and create the key that signs evidence.
 
-    A user has at most two live keys.
+    A user has at most two live API keys.
     """
 
 
@@ -62,6 +65,27 @@ def init(*, replace: bool, as_json: bool) -> None:
         raise
     _show_secret(made, as_json=as_json)
     complain(f"The key is stored in {secrets.key_file}, which only you can read.", "note")
+
+
+@keys.command()
+@click.option("--replace", is_flag=True, help="Make another key. The old one is lost.")
+@JSON
+def sign_init(*, replace: bool, as_json: bool) -> None:
+    """Create the key that signs evidence.
+
+    It is stored in D3_HOME/signing.pem, or in the file that D3_SIGNING_KEY names, which only you
+    can read. Prints the public key, which you should publish: everybody who gets a bundle needs it
+    to check who signed. Keep it also if you make another key later.
+    """
+    file = build_container().evidence_bundles().keys
+    public = file.make(replace=replace).public
+    if as_json:
+        print_json({"key_id": public.key_id, "public_key": public.pem.decode()})
+    else:
+        sys.stdout.write(public.pem.decode())
+        sys.stdout.flush()
+    complain(f"The key {public.key_id} signs evidence from now on.", "note")
+    complain(f"It is stored in {file.path}, which only you can read. Back it up.", "note")
 
 
 @keys.command()

@@ -357,6 +357,14 @@ def _measured(calibration: Calibration) -> str:
     )
 
 
+def _reference(calibration: Calibration) -> str:
+    """How many images `d3 drift` compares others with."""
+    known = calibration.reference
+    if known is None:
+        return ""
+    return f"{sum(known.real):,} real and {sum(known.fake):,} generated images, for `d3 drift`"
+
+
 def _int8(form: Int8Form | None) -> str:
     """What is known of an int8 form."""
     if form is None:
@@ -390,6 +398,7 @@ def _print_manifest(manifest: Manifest) -> None:
         "calibration": f"{calibration.name} (scale {calibration.scale:g}, "
         f"bias {calibration.bias:g})",
         "measured": _measured(calibration),
+        "reference": _reference(calibration),
         "licence": manifest.licence,
         "provenance": manifest.provenance,
         "created": manifest.created_at,

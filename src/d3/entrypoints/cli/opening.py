@@ -15,11 +15,14 @@ if TYPE_CHECKING:
     from d3.container import Container
 
 
-def build_container(model: str | None = None, **others: Any) -> Container:
+def build_container(
+    model: str | None = None, *, watermarks: bool = False, **others: Any
+) -> Container:
     """All parts, under the settings of the environment.
 
     Args:
         model: answers in place of the one that the settings name.
+        watermarks: whether to look for them, whatever the settings say.
         others: parts that take the place of the usual ones.
 
     Raises:
@@ -33,6 +36,8 @@ def build_container(model: str | None = None, **others: Any) -> Container:
     settings = Settings.from_environment()
     if model is not None:
         settings = replace(settings, model=model)
+    if watermarks:
+        settings = replace(settings, watermarks=True)
     return Container(settings=settings, **others)
 
 

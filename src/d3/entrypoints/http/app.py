@@ -17,6 +17,7 @@ from d3.entrypoints.http import console
 from d3.entrypoints.http.api import openapi
 from d3.entrypoints.http.api.checking import check_request
 from d3.entrypoints.http.api.drift import DriftController
+from d3.entrypoints.http.api.evidence import EvidenceController
 from d3.entrypoints.http.api.health import HealthController
 from d3.entrypoints.http.api.history import HistoryController
 from d3.entrypoints.http.api.inference import InferenceController
@@ -102,6 +103,7 @@ def application_of(services: Services) -> Application:
         route_handlers=[
             InferenceController,
             HistoryController,
+            EvidenceController,
             LabelController,
             DriftController,
             ModelController,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 
-from d3.domain.drift import Drift
+from d3.domain.drift import DriftReport
 from d3.domain.errors import D3Error
 from d3.domain.ports.clock import Clock
 from d3.domain.scoring import Share
@@ -21,33 +21,41 @@ _SECONDS = 900.0
 _WATCHED = timedelta(days=7)
 
 
-def _of(share: Share | None, end: str) -> float:
-    return math.nan if share is None else getattr(share, end)
+def _end(name: str, end: str) -> Callable[[DriftReport], float]:
+    """The value, or one end, of a share in the report's total."""
+
+    def figure(report: DriftReport) -> float:
+        share: Share | None = getattr(report.total, name)
+        return math.nan if share is None else getattr(share, end)
+
+    return figure
 
 
-GAUGES: dict[str, tuple[str, Callable[[Drift], float]]] = {
-    "images": ("Results of the last 7 days of the model in use.", lambda one: one.images),
-    "psi": ("Population stability index of their scores.", lambda one: _of(one.psi, "value")),
-    "psi_low": ("Low end of its 95 % interval.", lambda one: _of(one.psi, "low")),
-    "psi_high": ("High end of its 95 % interval.", lambda one: _of(one.psi, "high")),
-    "generated_share": (
-        "Share of generated images that their scores suggest.",
-        lambda one: math.nan if one.generated_share is None else one.generated_share,
+def _worst_day(report: DriftReport) -> float:
+    return max((one.psi.low for one in report.days if one.psi is not None), default=math.nan)
+
+
+def _generated(report: DriftReport) -> float:
+    share = report.total.generated_share
+    return math.nan if share is None else share
+
+
+GAUGES: dict[str, tuple[str, Callable[[DriftReport], float]]] = {
+    "images": ("Results of the model in use in the last 7 days.", lambda one: one.total.images),
+    "psi": ("Population stability index of their scores.", _end("psi", "value")),
+    "psi_low": ("Low end of its 95 % interval.", _end("psi", "low")),
+    "psi_high": ("High end of its 95 % interval.", _end("psi", "high")),
+    "worst_day_psi_low": ("Largest low end of a single day.", _worst_day),
+    "psi_with_mix": (
+        "The index against real and generated images in equal parts.",
+        _end("psi_with_mix", "value"),
     ),
-    "uncertain_share": (
-        "Share of them with the verdict `uncertain`.",
-        lambda one: _of(one.uncertain, "value"),
-    ),
-    "fpr": (
-        "Share of images labelled real that were called fake.",
-        lambda one: _of(one.fpr, "value"),
-    ),
-    "fpr_low": ("Low end of its 95 % interval.", lambda one: _of(one.fpr, "low")),
-    "tpr": (
-        "Share of images labelled generated that were called fake.",
-        lambda one: _of(one.tpr, "value"),
-    ),
-    "tpr_high": ("High end of its 95 % interval.", lambda one: _of(one.tpr, "high")),
+    "generated_share": ("Share of generated images that the scores suggest.", _generated),
+    "uncertain_share": ("Share with the verdict `uncertain`.", _end("uncertain", "value")),
+    "fpr": ("Share of images labelled real that were called fake.", _end("fpr", "value")),
+    "fpr_low": ("Low end of its 95 % interval.", _end("fpr", "low")),
+    "tpr": ("Share of images labelled generated that were called fake.", _end("tpr", "value")),
+    "tpr_high": ("High end of its 95 % interval.", _end("tpr", "high")),
 }
 """By the name behind ``d3_drift_``. Not a number where too few images or labels are there."""
 
@@ -63,7 +71,7 @@ class DriftWatch:
     def __init__(self, drift: DriftService, clock: Clock) -> None:
         self._drift = drift
         self._clock = clock
-        self._latest: Drift | None = None
+        self._latest: DriftReport | None = None
 
     def run(self, stopping: threading.Event) -> None:
         """Run until the event is set. What fails is tried again at the next turn."""
@@ -75,7 +83,7 @@ class DriftWatch:
         """Compare now. While this fails, the gauges hold no numbers."""
         latest = None
         try:
-            latest = self._drift.report(since=self._clock.now() - _WATCHED).total
+            latest = self._drift.report(since=self._clock.now() - _WATCHED)
         except D3Error as error:
             _LOG.warning("drift could not be computed: %s", error)
         except Exception:  # noqa: BLE001  the thread has other work
@@ -87,6 +95,6 @@ class DriftWatch:
         for name, (about, figure) in GAUGES.items():
             metrics.watch(f"d3_drift_{name}", about, partial(self._figure, figure))
 
-    def _figure(self, figure: Callable[[Drift], float]) -> float:
+    def _figure(self, figure: Callable[[DriftReport], float]) -> float:
         latest = self._latest
         return math.nan if latest is None else figure(latest)

@@ -64,6 +64,8 @@ STATUS: dict[type[d3.D3Error], HTTPStatus] = {
     d3.ExplanationUnavailable: HTTPStatus.UNPROCESSABLE_ENTITY,
     d3.EntryRefused: HTTPStatus.INTERNAL_SERVER_ERROR,
     d3.StorageFailed: HTTPStatus.SERVICE_UNAVAILABLE,
+    d3.SigningKeyMissing: HTTPStatus.CONFLICT,
+    d3.SigningKeyInvalid: HTTPStatus.SERVICE_UNAVAILABLE,
     d3.CrossSite: HTTPStatus.FORBIDDEN,
     d3.DeviceOutOfMemory: HTTPStatus.SERVICE_UNAVAILABLE,
     d3.Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -66,6 +66,8 @@ class Services:
         self.cache = container.cache()
         self.prediction = container.prediction()
         self.explaining = container.explaining()
+        self.evidence = container.evidence()
+        self.evidence_bundles = container.evidence_bundles()
         self.scans = container.scans()
         self.scan_ledger = container.scan_ledger()
         self.background = background

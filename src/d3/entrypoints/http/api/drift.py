@@ -33,7 +33,7 @@ class DriftController(Controller):
         operation_id="getDrift",
         operation_class=openapi.DescribedOperation,
         summary="Compare results with the calibration",
-        responses=openapi.problems(400, 401, 403, 404, 422, 429, 503),
+        responses=openapi.problems(400, 401, 403, 404, 429, 503),
     )
     async def drift(  # noqa: PLR0917  a query's parameters, one by one
         self,

@@ -68,6 +68,7 @@ _DRIFT_OF_DAY = {
     "psi": {"value": 0.021, "low": 0.0, "high": 0.0719},
     "level": "stable",
     "generated_share": 0.2,
+    "psi_with_mix": {"value": 0.512, "low": 0.4187, "high": 0.6203},
     "labelled_real": {"fake": 1, "real": 55, "uncertain": 4},
     "labelled_generated": {"fake": 8, "real": 1, "uncertain": 0},
     "agreement": {"value": 0.9692, "low": 0.8946, "high": 0.9915},
@@ -132,6 +133,12 @@ _SCAN = {
 
 ANSWERS: dict[str, Any] = {
     "predict": {"success": True, "result": _RESULT, "inference_id": 1},
+    "getEvidenceKey": {
+        "success": True,
+        "key_id": "f2ca1bb6c7e907d06dafe4687e579fce76b37e4e93b7605022da52e6ccc26fd2",
+        "public_key": "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbL"
+        "DFw4rXAxZuE=\n-----END PUBLIC KEY-----\n",
+    },
     "explain": {
         "success": True,
         "explanation": {

@@ -239,6 +239,18 @@ class TextOperation(Operation):
                         media.schema = Schema(type=OpenAPIType.STRING)
 
 
+@dataclass
+class FileOperation(Operation):
+    """An answer that is a file, not JSON."""
+
+    def __post_init__(self) -> None:
+        """Describe the file."""
+        success = (self.responses or {}).get("200")
+        if isinstance(success, OpenAPIResponse) and success.content:
+            for media in success.content.values():
+                media.schema = _FILE
+
+
 class InteractivePage(OpenAPIRenderPlugin):
     """Swagger UI from the installed package; nothing is loaded from elsewhere."""
 

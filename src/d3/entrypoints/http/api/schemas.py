@@ -140,6 +140,17 @@ class Result(Struct):
     libraries: str = ""
 
 
+class EvidenceKey(Struct, kw_only=True):
+    """The key that bundles of evidence are checked with.
+
+    ``key_id`` is the SHA-256 of the key in DER form; ``public_key`` is the key as a PEM file.
+    """
+
+    success: bool = True
+    key_id: str
+    public_key: str
+
+
 class Explanation(Struct, kw_only=True):
     """Where a score comes from: relative to the image itself, and no proof.
 

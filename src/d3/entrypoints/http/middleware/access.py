@@ -34,6 +34,7 @@ SIGN_IN_PATHS = ("/sign-in", "/sign-out")
 """Pages that need no key."""
 
 _HEALTH = ("/health", "/health/live", "/health/ready")
+_PUBLIC = ("/schema", "/api/evidence/key")
 _OPEN = ("/schema/", "/console/")
 _BEARER = b"bearer "
 _SAFE = ("GET", "HEAD", "OPTIONS")
@@ -286,7 +287,7 @@ def _check_host(scope: Any, sent: _AccessHeaders) -> None:
 
 
 def _is_open(path: str) -> bool:
-    return path in _HEALTH or path == "/schema" or path.startswith(_OPEN)
+    return path in _HEALTH or path in _PUBLIC or path.startswith(_OPEN)
 
 
 def _is_preflight(scope: Any) -> bool:

@@ -1,0 +1,257 @@
+"""``d3 evidence``: a verdict as a signed bundle, and whether a bundle is as it was signed."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from d3.entrypoints.cli.opening import build_container, opened
+from d3.entrypoints.cli.options import FILE, JSON, MODEL, THRESHOLD, VIEWS
+from d3.entrypoints.cli.output import complain, out, print_json, printable
+from d3.entrypoints.cli.progress import progress
+from d3.entrypoints.cli.sources import check_file
+
+if TYPE_CHECKING:
+    from d3.container import Container
+    from d3.domain.evidence import Case, OpenedEvidence
+    from d3.domain.heatmaps import Heatmap
+
+_DOES_NOT_HOLD = 1
+KEY = click.option(
+    "--key",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="PUBLIC.pem",
+    help="Public key that must have signed the bundle, from a place that you trust.",
+)
+BUNDLE = click.argument("bundle", type=click.Path(dir_okay=False, path_type=Path))
+
+
+class _MakesUnlessTold(click.Group):
+    """A group whose command ``make`` need not be named."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put ``make`` before what is no command."""
+        if args and args[0] not in {*self.commands, *ctx.help_option_names}:
+            args = ["make", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_MakesUnlessTold, subcommand_metavar="[make] ID|IMAGE | verify BUNDLE")
+def evidence() -> None:
+    """Make a signed bundle of evidence, and check one.
+
+    `d3 evidence 12` is short for `d3 evidence make 12`. `d3 replay` scores a case again.
+    """
+
+
+@evidence.command()
+@click.argument("of", type=FILE, metavar="ID|IMAGE")
+@click.option(
+    "-o",
+    "--out",
+    "target",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Zip file to write. It must not exist.  [default: d3-ID.zip or IMAGE-evidence.zip, in the "
+    "current folder]",
+)
+@click.option(
+    "--image",
+    type=FILE,
+    metavar="IMAGE",
+    help="The image of result ID, for the heat map. D3 does not store images.",
+)
+@click.option("--with-image", is_flag=True, help="Put the image itself into the bundle.")
+@click.option(
+    "--unsigned", is_flag=True, help="Do not sign. Such a bundle proves nothing, and says so."
+)
+@THRESHOLD
+@VIEWS
+@MODEL
+@click.pass_context
+def make(
+    ctx: click.Context,
+    of: str,
+    *,
+    target: Path | None,
+    image: str | None,
+    with_image: bool,
+    unsigned: bool,
+    threshold: float | None,
+    views: int,
+    model: str | None,
+) -> None:
+    """Write all that is known of a verdict to a signed zip file.
+
+    ID is the number of a stored result. IMAGE is a file, which is judged now; write ./12 if its
+    name is a number. The bundle holds case.json, report.html, report.pdf, hashes and a signature
+    with the key of `d3 keys sign-init`, and the heat map if the image is at hand.
+    """
+    from d3.domain.errors import StorageFailed
+    from d3.domain.evidence import check_image
+    from d3.domain.files import put, storage_errors
+
+    stored = of.isascii() and of.isdecimal()
+    _check_options(ctx, stored=stored, image=image, with_image=with_image)
+    target = target or Path(f"d3-{of}.zip" if stored else f"{Path(of).stem}-evidence.zip")
+    if target.exists():
+        raise StorageFailed(f"The file {str(target)!r} already exists.", "Choose another with -o.")
+    container = build_container(model)
+    bundles = container.evidence_bundles()
+    if not unsigned:
+        bundles.keys.key()  # before anything that takes long
+    if stored:
+        case = opened(container).evidence().of_result(int(of))
+        content = None if image is None else _read(image, container)
+        if content is not None:
+            check_image(case, content)
+    else:
+        content = _read(of, container)
+        with progress("Judging"):
+            detection = container.detection().detect(
+                content, name=Path(of).name, threshold=threshold, views=views
+            )
+        case = container.evidence().of_detection(detection)
+    heatmap = None if content is None else _heatmap(container, case, content)
+    bundle = bundles.pack(
+        case, heatmap=heatmap, image=content if with_image else None, signed=not unsigned
+    )
+    with storage_errors(f"{str(target)!r} cannot be written"):
+        put(target, bundle, only_new=True)
+    out().print(f"{_verdict(case)}: {printable(str(target))}", markup=False)
+    if case.result.reason_text:
+        complain(case.result.reason_text, "note")
+    if case.result.notice:
+        complain(case.result.notice, "note")
+    if unsigned:
+        complain("The bundle is not signed. It proves nothing.", "warning")
+
+
+@evidence.command()
+@BUNDLE
+@KEY
+@JSON
+def verify(bundle: Path, *, key: Path | None, as_json: bool) -> int:
+    """Check that BUNDLE is as it was signed.
+
+    Every byte is checked. Exit codes: 0 it holds; 1 it was changed, is not signed, or was signed
+    with another key; 2 it could not be checked.
+    """
+    from d3.domain.errors import EvidenceInvalid
+
+    container = build_container()
+    try:
+        opened_bundle = container.evidence_bundles().open(bundle, key)
+    except EvidenceInvalid as error:
+        if as_json:
+            print_json({"holds": False, "error": str(error), "code": error.code})
+        complain(f"{printable(str(bundle))}: {error}")
+        return _DOES_NOT_HOLD
+    known = key is not None or opened_bundle.key_id == _own_key_id(container)
+    if as_json:
+        print_json(_described(opened_bundle, known=known))
+    else:
+        _show(bundle, opened_bundle)
+    if opened_bundle.key_id is None:
+        complain("The bundle is not signed. Anybody could have made it, so it proves nothing.")
+        return _DOES_NOT_HOLD
+    if key is not None:
+        complain(f"The key is the one in {printable(str(key))}.", "note")
+    elif known:
+        complain("The key is the one that signs on this machine.", "note")
+    else:
+        complain(
+            "The key came with the bundle. It proves only that nothing changed since it was signed "
+            "with that key. Compare its fingerprint with the one that its owner publishes, or name "
+            "their key with --key.",
+            "warning",
+        )
+    return 0
+
+
+def _check_options(
+    ctx: click.Context, *, stored: bool, image: str | None, with_image: bool
+) -> None:
+    """Refuse options that would be ignored."""
+    if stored:
+        for name in ("threshold", "views", "model"):
+            if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
+                raise click.UsageError(f"--{name} is for an image, not for a stored result.")
+        if with_image and image is None:
+            raise click.UsageError("--with-image needs --image: D3 does not store images.")
+    elif image is not None:
+        raise click.UsageError("--image is for a stored result; the image was named already.")
+
+
+def _read(image: str, container: Container) -> bytes:
+    """The file, read once: what is judged is what is hashed."""
+    check_file(Path(image), container.decoder())
+    with Path(image).open("rb") as stream:
+        return stream.read(container.settings().max_image_bytes + 1)
+
+
+def _heatmap(container: Container, case: Case, content: bytes) -> Heatmap | None:
+    """The heat map by the case's model; without it a word on the reason."""
+    from d3.domain.errors import D3Error
+
+    try:
+        manifest = container.replaying().model_of(case)
+        with progress("Drawing the heat map"):
+            container.host().load(manifest.name, manifest.version)
+            return container.explaining().explain(content, views=case.result.views)  # type: ignore[no-any-return]
+    except D3Error as error:
+        complain(f"The bundle has no heat map. {error}", "note")
+        return None
+
+
+def _verdict(case: Case) -> str:
+    result = case.result
+    demo = " demo" if result.notice else ""
+    name = printable(result.image_name)
+    return f"{result.verdict.value}{demo}  {result.prediction:.3f}  {name}"
+
+
+def _own_key_id(container: Container) -> str | None:
+    from d3.domain.errors import D3Error
+
+    try:
+        return str(container.evidence_bundles().keys.key().public.key_id)
+    except D3Error:
+        return None
+
+
+def _described(found: OpenedEvidence, *, known: bool) -> dict[str, Any]:
+    case = found.case
+    return {
+        "holds": found.key_id is not None,
+        "signed": found.key_id is not None,
+        "key_id": found.key_id,
+        "key_is_known": known,
+        "format_version": case.format_version,
+        "made_at": case.made_at,
+        "d3_version": case.d3_version,
+        "image_name": printable(case.result.image_name),
+        "image_sha256": case.result.image_sha256,
+        "verdict": case.result.verdict.value,
+        "prediction": case.result.prediction,
+        "model": case.result.model,
+        "members": {
+            name: hashlib.sha256(content).hexdigest() for name, content in found.members.items()
+        },
+    }
+
+
+def _show(bundle: Path, found: OpenedEvidence) -> None:
+    case = found.case
+    lines = {
+        "verdict": _verdict(case),
+        "SHA-256": case.result.image_sha256 or "not recorded",
+        "judged": f"{case.result.created_at:%Y-%m-%d %H:%M:%S} UTC",
+        "made": f"{case.made_at:%Y-%m-%d %H:%M:%S} UTC by D3 {case.d3_version}",
+        "key": found.key_id or "none",
+    }
+    out().print(f"{printable(str(bundle))}: no byte was changed.", markup=False)
+    for name, value in lines.items():
+        out().print(f"  {name:<8} {value}", markup=False)
