@@ -251,7 +251,6 @@ class FileOperation(Operation):
                 media.schema = _FILE
 
 
-_TITLE = "D3 API"
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'"
@@ -280,6 +279,7 @@ class InteractivePage(OpenAPIRenderPlugin):
         # Relative to the page: not every parent application passes on the prefix of its mount.
         below = _address(request).endswith("/")
         base, root = (".", "..") if below else ("schema", ".")
+        title = f"{openapi_schema['info']['title']} API"
         return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -287,7 +287,7 @@ class InteractivePage(OpenAPIRenderPlugin):
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light">
 <meta http-equiv="Content-Security-Policy" content="{_POLICY}">
-<title>{_TITLE}</title>
+<title>{title}</title>
 <link rel="stylesheet" href="{base}/assets/swagger-ui.css">
 <link rel="stylesheet" href="{base}/assets/schema.css">
 <link rel="icon" type="image/png" href="{base}/assets/favicon-32x32.png">
@@ -295,7 +295,8 @@ class InteractivePage(OpenAPIRenderPlugin):
 <script src="{base}/assets/schema.js" defer></script>
 </head>
 <body>
-<header><h1>{_TITLE}</h1> <a href="{root}/">Console</a> <a href="{base}/openapi.json">OpenAPI</a></header>
+<header><h1>{title}</h1>
+<a href="{root}/">Console</a> <a href="{base}/openapi.json">OpenAPI</a></header>
 <main id="page" data-document="{base}/openapi.json"></main>
 </body>
 </html>""".encode()

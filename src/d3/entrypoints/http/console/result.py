@@ -10,7 +10,7 @@ import msgspec
 from litestar import Controller, Request, get, post
 from litestar.enums import RequestEncodingType
 from litestar.params import Body, FromPath
-from litestar.response import Redirect, Template
+from litestar.response import Redirect, Response, Template
 from msgspec import Struct
 
 from d3.domain.accounts import Scope
@@ -77,6 +77,17 @@ class ResultPages(Controller):
             done=str(request.query_params.get("done", "")),
         )
 
+    @get("/{result_id:str}/report.pdf", guards=[allows(Scope.READ)])
+    async def report(
+        self, request: Request[Any, Any, Any], d3: D3, result_id: FromPath[str]
+    ) -> Response[bytes]:
+        """The result as a report to print; it is not signed, as a bundle of evidence is."""
+        number, whose = checked_id(result_id), sees(request)
+        content = await d3.run_slowly(_report, d3, number, whose, caller_of(request).username)
+        called = f'attachment; filename="d3-result-{number}.pdf"'
+        headers = {"Content-Disposition": called}
+        return Response(content, media_type="application/pdf", headers=headers)
+
     @post("/{result_id:str}/label", status_code=200, guards=[allows(Scope.PREDICT)])
     async def label(
         self,
@@ -117,6 +128,11 @@ def views_of(entry: HistoryEntry) -> list[float]:
         return []
     calibration = Calibration(entry.calibration_scale, entry.calibration_bias)
     return [calibration.probability(logit) for logit in entry.logits]
+
+
+def _report(d3: Services, number: int, whose: int | None, made_by: str) -> bytes:
+    content: bytes = d3.evidence_bundles.report(d3.evidence.of_result(number, whose, made_by))
+    return content
 
 
 def _changes(d3: Services, number: int, whose: int | None) -> list[Change]:
