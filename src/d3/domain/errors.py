@@ -170,6 +170,12 @@ class ScanMismatch(RequestInvalid):
     code = "scan_mismatch"
 
 
+class ScanRunning(RequestInvalid):
+    """A scan is not over, so it cannot be deleted."""
+
+    code = "scan_running"
+
+
 class SourceRefused(RequestInvalid):
     """Callers of the service may not scan this source."""
 

@@ -253,9 +253,9 @@ class SqlHistory:
             found = {row.part: row.total for row in rows}
             total = sum(found.values())
             if sqlite:
+                ranks = [nearest_rank(share, total) for share in _SHARES]
                 p50, p95 = (
-                    connection.scalar(queries.time_at(where, nearest_rank(share, total)))
-                    for share in _SHARES
+                    connection.scalar(queries.time_at(where, rank, total)) for rank in ranks
                 )
             else:
                 p50, p95 = connection.execute(queries.quantiles(where, *_SHARES)).one()
