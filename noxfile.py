@@ -31,7 +31,7 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """All tests but the long ones; `nox -s tests -- tests/unit` for those of a folder."""
     install(session, "test", "imports")
-    for program in ("chromium", "pgbouncer"):
+    for program in ("chromium", "openssl", "pgbouncer", "unzip"):
         find_program(session, program)
     pytest(session, "-m", "not full")
 

@@ -60,7 +60,7 @@ def test_without_a_key_only_health_and_the_page_are_open(closed: Service) -> Non
         assert closed.http.get(path).status_code == 200
     document = closed.http.get("/schema/openapi.json").json()
     for path, methods in document["paths"].items():
-        if path.startswith("/health"):
+        if path.startswith("/health") or path == "/api/evidence/key":
             continue
         for method in methods:
             answer = closed.http.request(

@@ -86,16 +86,16 @@ class Drift:
 
     images: int
     scores: tuple[int, ...]
-    uncertain: Share | None
-    psi: Share | None
+    uncertain: Share | None = None
+    psi: Share | None = None
     level: Level
-    generated_share: float | None
-    psi_with_mix: Share | None
+    generated_share: float | None = None
+    psi_with_mix: Share | None = None
     labelled_real: VerdictCounts
     labelled_generated: VerdictCounts
-    agreement: Share | None
-    fpr: Share | None
-    tpr: Share | None
+    agreement: Share | None = None
+    fpr: Share | None = None
+    tpr: Share | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,11 +131,11 @@ class DriftReport:
     model_name: str
     model_version: int
     calibration: str
-    reference: Reference | None
-    calibration_fpr: Share | None
-    calibration_tpr: Share | None
-    since: datetime | None
-    until: datetime | None
+    reference: Reference | None = None
+    calibration_fpr: Share | None = None
+    calibration_tpr: Share | None = None
+    since: datetime | None = None
+    until: datetime | None = None
     total: Drift
     days: tuple[DriftOfDay, ...]
     note: str
@@ -172,8 +172,8 @@ def report(
         model_version=manifest.version,
         calibration=calibration.name,
         reference=reference,
-        calibration_fpr=measured and measured.fpr,
-        calibration_tpr=measured and measured.tpr,
+        calibration_fpr=None if measured is None else measured.fpr,
+        calibration_tpr=None if measured is None else measured.tpr,
         since=since,
         until=until,
         total=total,
@@ -187,11 +187,10 @@ def compare(scores: Sequence[int], reference: Reference, share: float) -> Share:
     """The population stability index of scores.
 
     With the shares ``p`` of the scores and ``q`` of the reference in each bin, the index is the sum
-    of ``(p - q) * ln(p / q)``.
-    Neighbouring bins are joined until they hold 5 % of both, and half an image is added to each.
-    Were there no drift, its value times ``n * m / (n + m)`` would be chi-squared (Yurdakul, 2018),
-    for so many images ``n`` and ``m``; with drift it is noncentral. So the interval is that of the
-    noncentrality, and the value is less what chance adds on average.
+    of ``(p - q) * ln(p / q)``. Neighbouring bins are joined until they hold 5 % of both on average,
+    and half an image is added to each. Without drift, the sum times ``n * m / (n + m)`` is
+    chi-squared for so many images ``n`` and ``m`` (Yurdakul, 2018); with drift it is noncentral. So
+    the interval is that of the noncentrality, and the value is less what chance adds on average.
 
     Args:
         scores: counts of the :data:`~d3.domain.scoring.BINS`, not all zero.

@@ -65,8 +65,8 @@ def test_other_numbers_of_views_and_old_rows_are_left_out_and_said() -> None:
         result(5, "e", Label.REAL, image_sha256=None),
     )
     assert (found.views, len(found.rows)) == (4, 2)
-    assert "1 labelled results with another number of views than 4" in found.warnings[1]
-    assert "2 labelled results were left out because" in found.warnings[2]
+    assert "another number of views than 4 were left out: 1." in found.warnings[1]
+    assert "SHA-256 of the image: 2." in found.warnings[2]
 
 
 def test_engines_are_said_where_there_are_several() -> None:
@@ -82,6 +82,6 @@ def test_too_few_are_refused_with_what_is_there_and_what_is_needed() -> None:
     found = told(result(1, "a", Label.REAL))
     found.check_enough(1, 0, "this")
     with pytest.raises(
-        DatasetInvalid, match=r"1 real and 0 generated .* that needs 99 real and 10"
+        DatasetInvalid, match=r"1 real and 0 generated .* For that, at least 99 real and 10"
     ):
         found.check_enough(99, 10, "that")

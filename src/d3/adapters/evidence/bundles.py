@@ -25,12 +25,15 @@ import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from d3.adapters.evidence.cases import decode_case, encode_case
 from d3.adapters.evidence.signing import PublicKey, SigningKey, SigningKeyFile, read_pem
 from d3.domain.errors import EvidenceInvalid, SigningKeyInvalid, StorageFailed
 from d3.domain.evidence import IMAGE_STEM, Case, OpenedEvidence, check_image
-from d3.domain.heatmaps import Heatmap
+
+if TYPE_CHECKING:
+    from d3.domain.heatmaps import Heatmap
 
 CASE, HTML, PDF, HEATMAP = "case.json", "report.html", "report.pdf", "heatmap.png"
 KEY, SUMS, SIGNATURE = "public-key.pem", "SHA256SUMS", "SHA256SUMS.sig"
@@ -83,6 +86,12 @@ class EvidenceBundles:
             check_image(case, image)
             members[_image_name(case)] = image
         return _zipped(_sealed(members, key))
+
+    def report(self, case: Case) -> bytes:
+        """The report alone, as a PDF file. It is not signed, and says so."""
+        from d3.adapters.evidence.report import reports
+
+        return reports(case, None, None).pdf
 
     def open(self, file: Path, trusted: Path | None = None) -> OpenedEvidence:
         """Read a bundle and check that all of it is as it was written.

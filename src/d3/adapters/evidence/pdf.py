@@ -6,26 +6,24 @@ A character that no shipped font has is written as its code point, so that none 
 from __future__ import annotations
 
 import io
+import string
+import tempfile
 from datetime import datetime
 from html import escape
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from fpdf import FPDF, FontFace
 from fpdf.enums import TableBordersLayout, XPos, YPos
+from PIL import Image
 
+from d3.adapters.evidence.fonts import ASIAN, BODY, MONO, covered, cut
 from d3.adapters.evidence.scale import HEIGHT, INK, WIDTH
 from d3.domain.services.reporting import Report, Section
 
-_FONTS = {
-    ("DejaVu", ""): "DejaVuSans.ttf",
-    ("DejaVu", "B"): "DejaVuSans-Bold.ttf",
-    ("Mono", ""): "DejaVuSansMono.ttf",
-}
-_ASIAN = "WenQuanYiMicroHei.ttc"
-"""5 MB; it is only opened for text that needs it."""
-_MARGIN, _LINE = 18, 4.7
+_MARGIN, _LINE, _SIZE = 18, 4.7, 9.5
 _GREY, _BLACK = (90, 99, 110), (29, 33, 38)
+_MARKS = "•…\u00a0"
 _LONGEST_NAME = 60
 """Characters of a name in the line below a page."""
 _COMPLEX = range(0x590, 0x1E00)
@@ -53,32 +51,29 @@ def pdf_of(report: Report, scale: str, heatmap: bytes | None, made_at: datetime)
         heatmap: a PNG file.
         made_at: the file's date.
     """
-    page = _Page(report, made_at)
-    page.heading(report)
-    page.verdict(report, scale)
-    for section in report.sections:
-        page.section(section, heatmap)
-    page.ln(3)
-    page.paragraph(report.footer, _GREY)
-    return bytes(page.output())
+    with tempfile.TemporaryDirectory(prefix="d3-fonts-") as folder:
+        page = _Page(report, made_at, Path(folder))
+        page.heading(report)
+        page.verdict(report, scale)
+        for section in report.sections:
+            page.section(section, heatmap)
+        page.ln(3)
+        page.paragraph(report.footer, _GREY)
+        return bytes(page.output())
 
 
 class _Page(FPDF):
     """A4 pages with D3's fonts."""
 
-    def __init__(self, report: Report, made_at: datetime) -> None:
+    def __init__(self, report: Report, made_at: datetime, folder: Path) -> None:
         super().__init__(enforce_compliance="PDF/A-2B")
-        folder = resources.files("d3.adapters.evidence.fonts")
-        for (family, style), file in _FONTS.items():
-            with resources.as_file(folder / file) as path:
-                self.add_font(family, style, path)
-        self._known = set(self.fonts["dejavu"].cmap)
-        if any(ord(one) not in self._known for one in _text_of(report)):
-            with resources.as_file(folder / _ASIAN) as path:
-                self.add_font("Asian", "", path)
-            self.set_fallback_fonts(["Asian"], exact_match=False)
-            self._known |= set(self.fonts["asian"].cmap)
-        if any(ord(one) in _COMPLEX for one in _text_of(report)):
+        characters = set(map(ord, _text_of(report) + string.printable + _MARKS))
+        files = cut(characters & covered(), folder)
+        for (family, style), path in files.items():
+            self.add_font(family, style, path)
+        if (ASIAN, "") in files:
+            self.set_fallback_fonts([ASIAN], exact_match=False)
+        if any(one in _COMPLEX for one in characters):
             self.set_text_shaping(use_shaping_engine=True)
         self.set_margins(_MARGIN, _MARGIN)
         self.set_auto_page_break(auto=True, margin=_MARGIN)
@@ -99,7 +94,7 @@ class _Page(FPDF):
     def footer(self) -> None:
         """The image and the page's number."""
         self.set_y(-12)
-        self.set_font("DejaVu", size=7.5)
+        self.set_font(BODY, size=7.5)
         self.set_text_color(*_GREY)
         name = self._named
         if len(name) > _LONGEST_NAME:
@@ -109,18 +104,18 @@ class _Page(FPDF):
     def heading(self, report: Report) -> None:
         self.paragraph("D3 report on an image", _GREY)
         self.set_text_color(*_BLACK)
-        self.set_font("DejaVu", "B", 15)
+        self.set_font(BODY, "B", 15)
         self._write(report.image, 7)
         self.ln(0.5)
         self.set_text_color(*_GREY)
-        self.set_font("DejaVu", size=8)
+        self.set_font(BODY, size=8)
         self._write(report.subtitle, _LINE)
         self.ln(2)
         self.set_text_color(*_BLACK)
         for warning in report.warnings:
             self.set_fill_color(255, 244, 214)
             self.set_draw_color(226, 195, 114)
-            self.set_font("DejaVu", size=9.5)
+            self.set_font(BODY, size=_SIZE)
             self._write(warning, _LINE, fill=True, border=1, padding=2)
             self.ln(2)
 
@@ -128,7 +123,7 @@ class _Page(FPDF):
         ink = tuple(int(INK[report.tone][at : at + 2], 16) for at in (1, 3, 5))
         self.ln(2)
         self.set_text_color(*ink)
-        self.set_font("DejaVu", "B", 16)
+        self.set_font(BODY, "B", 16)
         self._write(report.headline + (" (demo)" if report.tone == "demo" else ""), 8)
         for paragraph in report.summary:
             self.paragraph(paragraph)
@@ -147,21 +142,24 @@ class _Page(FPDF):
         if self.will_page_break(24 + (_PICTURE if section.heatmap else 0)):
             self.add_page()
         self.set_text_color(*_BLACK)
-        self.set_font("DejaVu", "B", 11)
+        self.set_font(BODY, "B", 11)
         self._write(section.title, 6)
         self.ln(0.5)
         if section.heatmap and heatmap is not None:
+            with Image.open(io.BytesIO(heatmap)) as image:
+                scale = _PICTURE / max(image.size)
+                width, height = (scale * side for side in image.size)
             self.image(
                 io.BytesIO(heatmap),
-                w=_PICTURE,
-                h=_PICTURE,
-                keep_aspect_ratio=True,
+                w=width,
+                h=height,
                 alt_text="The image with the heat map laid over it",
             )
             self.ln(1.5)
         for paragraph in section.paragraphs:
             self.paragraph(paragraph)
         for point in section.points:
+            self.set_font(BODY, size=_SIZE)
             self.set_x(_MARGIN + 1)
             self.cell(4, _LINE, "•")
             self.set_left_margin(_MARGIN + 5)
@@ -172,18 +170,18 @@ class _Page(FPDF):
         if section.commands:
             self.ln(1)
             self.set_fill_color(244, 245, 247)
-            self.set_font("Mono", size=7.6)
+            self.set_font(MONO, size=7.6)
             self._write("\n".join(section.commands), 4.2, fill=True, padding=2)
 
     def paragraph(self, text: str, colour: tuple[int, int, int] = _BLACK) -> None:
         self.set_text_color(*colour)
-        self.set_font("DejaVu", size=9.5)
+        self.set_font(BODY, size=_SIZE)
         self._write(text, _LINE)
         self.ln(1)
 
     def _table(self, facts: tuple[tuple[str, str], ...]) -> None:
         self.ln(0.5)
-        self.set_font("DejaVu", size=8.6)
+        self.set_font(BODY, size=8.6)
         self.set_draw_color(223, 226, 230)
         self.set_fill_color(255, 255, 255)
         with self.table(
@@ -209,11 +207,15 @@ class _Page(FPDF):
     def _shown(self, text: str) -> str:
         """The text with code points in place of what no font has."""
         return "".join(
-            one if ord(one) in self._known or one == "\n" else f"[U+{ord(one):04X}]" for one in text
+            one if ord(one) in covered() or one == "\n" else f"[U+{ord(one):04X}]" for one in text
         )
 
 
 def _text_of(report: Report) -> str:
-    """All text that comes from outside."""
-    values = [value for section in report.sections for _, value in section.facts]
-    return "".join([report.image, *report.warnings, report.footer, *values])
+    """All that a report says."""
+    texts = [report.image, report.subtitle, report.headline, report.footer]
+    texts += [*report.summary, *report.warnings]
+    for section in report.sections:
+        texts += [section.title, *section.paragraphs, *section.points, *section.commands]
+        texts += [text for fact in section.facts for text in fact]
+    return "".join(texts)

@@ -24,7 +24,8 @@ def scale_svg(scale: Scale, tone: Tone) -> str:
     ]
     if high - low > 1:
         parts.append(_box(low, _TOP, high, _BOTTOM, "#e3d9bf"))
-    parts.append(_line(threshold, _TOP - 6, HEIGHT - 14, "#1d2126", 1.6))
+    parts.append(_line(threshold, _TOP - 6, _BOTTOM + 5, "#1d2126", 1.6))
+    parts.append(_line(threshold, _BOTTOM + 22, HEIGHT - 14, "#1d2126", 1.6))
     for tenth in range(11):
         at = _at(tenth / 10)
         parts.append(_line(at, _BOTTOM, _BOTTOM + 4, "#5a636e", 0.8))

@@ -13,7 +13,7 @@ from typing import Literal
 from d3.domain.evidence import Case
 from d3.domain.heatmaps import MEANING
 from d3.domain.labels import Label
-from d3.domain.provenance import Provenance, Says, Source
+from d3.domain.provenance import Provenance, Says, Source, SourceKind
 from d3.domain.scoring import Measured, Share, Verdict
 from d3.domain.text import display_name
 
@@ -29,6 +29,13 @@ _SAID = {
     Says.CAMERA: "The file says that the image comes from a camera.",
     Says.EDITED: "The file says that the image was edited.",
     Says.NOTHING: "The file says nothing about where the image comes from.",
+}
+_KINDS = {
+    SourceKind.C2PA: "Content Credentials",
+    SourceKind.IPTC: "IPTC mark",
+    SourceKind.EXIF: "EXIF",
+    SourceKind.RECORD: "Generator's record",
+    SourceKind.WATERMARK: "Watermark",
 }
 _CAVEAT = (
     "Anybody can write such statements into a file or remove them. They did not enter the "
@@ -253,9 +260,9 @@ def _worth(measured: Measured) -> str:
     if any(map(math.isnan, right)):
         return ""
     return (
-        "What it is worth that an image is called generated also depends on how many of the images "
-        "that are checked are generated. If every second one is, then of 100 images called "
-        f"generated about {right[0]:.0f} truly are. If one in a hundred is, about {right[1]:.0f}."
+        "What such a verdict is worth also depends on how many of the images that are checked are "
+        "generated. If every second one is, then of 100 images that are called generated about "
+        f"{right[0]:.0f} truly are. If one in a hundred is, about {right[1]:.0f}."
     )
 
 
@@ -264,7 +271,7 @@ def _provenance(provenance: Provenance | None) -> Section:
     if provenance is None:
         return Section(title=title, paragraphs=("This was not looked at.",))
     facts = tuple(
-        (f"{number}. {source.kind.value}", _described(source))
+        (f"{number}. {_KINDS[source.kind]}", _described(source))
         for number, source in enumerate(provenance.sources, 1)
     )
     return Section(title=title, paragraphs=(_SAID[provenance.says], _CAVEAT), facts=facts)

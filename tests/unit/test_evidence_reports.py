@@ -1,0 +1,226 @@
+"""What a report says, for somebody who has to decide; and which model a case is replayed with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from d3.adapters.evidence.scale import scale_svg
+from d3.domain.errors import ReplayImpossible
+from d3.domain.evidence import Case
+from d3.domain.images import Note
+from d3.domain.labels import Label, LabelChange
+from d3.domain.models import PUBLISHED, ModelFile, ModelReference
+from d3.domain.provenance import Provenance, Says, Source, SourceKind
+from d3.domain.scoring import Calibration, Measured, Reason, Share, Verdict
+from d3.domain.services.evidence import find_model
+from d3.domain.services.replaying import ReplayService
+from d3.domain.services.reporting import Report, Scale, percent, report_of
+from d3.testing.models import tiny_manifest
+from tests.support.contracts.registries import RegistryFiles
+from tests.support.history import NOON, an_entry
+from tests.support.memory.registry import MemoryRegistry
+
+MEASURED = Measured(0.5, Share(0.012, 0.008, 0.017), Share(0.9, 0.88, 0.92), 2500, 2600, "photos")
+CALIBRATION = Calibration(2.0, 0.5, "newsroom", MEASURED)
+
+
+def a_case(measured: Measured | None = MEASURED, **changes: Any) -> Case:
+    """A case of a calibrated model."""
+    file = ModelFile("0" * 64, 1)
+    manifest = replace(
+        tiny_manifest(file, file, "newsroom"), calibration=replace(CALIBRATION, measured=measured)
+    )
+    of_it = {
+        "threshold": 0.5,
+        "calibration_name": "newsroom",
+        "calibration_scale": 2.0,
+        "calibration_bias": 0.5,
+    }
+    entry = an_entry("photo.jpg", **of_it | changes)
+    return Case(made_at=NOON, d3_version="0.1.0", result=entry, manifest=manifest)
+
+
+def report(case: Case, **changes: Any) -> Report:
+    return report_of(case, **{"key_id": "ab" * 32, "heatmap": False} | changes)
+
+
+def words(case: Case, **changes: Any) -> str:
+    """All of a report's text."""
+    told = report(case, **changes)
+    parts = [told.headline, *told.summary, *told.warnings, told.footer]
+    for section in told.sections:
+        parts += [section.title, *section.paragraphs, *section.points, *section.commands]
+        parts += [f"{name}: {value}" for name, value in section.facts]
+    return "\n".join(parts).replace("\u00a0", " ")
+
+
+def test_the_rates_are_said_for_a_thousand_images() -> None:
+    said = words(a_case())
+    assert (
+        "of 1,000 real photographs like those it was calibrated on, about 12 (95 % interval" in said
+    )
+    assert "8 to 17) are called generated" in said
+    assert "about 900 (95 % interval: 880 to 920)" in said
+    assert "2,500 real and 2,600 generated images (photos)" in said
+
+
+def test_what_a_verdict_is_worth_depends_on_how_many_are_generated() -> None:
+    assert "every second one is, then of 100 images that are called generated about 99" in words(
+        a_case()
+    )
+    assert "one in a hundred is, about 43" in words(a_case())
+
+
+def test_rates_are_not_said_of_a_threshold_or_calibration_they_were_not_measured_for() -> None:
+    for case in (
+        a_case(threshold=0.6),
+        a_case(measured=None),
+        a_case(calibration_scale=1.0),
+        replace(a_case(), manifest=None),
+    ):
+        assert case.measured is None
+        assert "1,000" not in words(case)
+        assert "cannot say how often such a verdict is wrong" in words(case)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "reason", "headline", "said"),
+    [
+        (Verdict.FAKE, None, "Made or altered by a generator", "judges"),
+        (Verdict.REAL, None, "No sign of a generator", "not proof of a real photograph"),
+        (Verdict.UNCERTAIN, Reason.SPREAD, "Undecided", "The views disagree"),
+    ],
+)
+def test_the_verdict_is_said_in_words(
+    verdict: Verdict, reason: Reason | None, headline: str, said: str
+) -> None:
+    told = report(a_case(verdict=verdict, reason=reason))
+    assert told.headline == headline
+    assert said in told.summary[0]
+    assert told.tone == verdict.value
+
+
+def test_a_demo_models_notice_comes_first_and_takes_the_colour() -> None:
+    told = report(a_case(notice="Demo model. Do not act on it."))
+    assert told.warnings == ("Demo model. Do not act on it.",)
+    assert told.tone == "demo"
+
+
+def test_a_label_stands_beside_the_verdict_and_never_in_its_place() -> None:
+    said = LabelChange(
+        id=1,
+        result_id=7,
+        label=Label.REAL,
+        source="photographer",
+        note="",
+        created_at=NOON,
+        user_id=3,
+    )
+    told = report(replace(a_case(), labels=(said,)))
+    assert told.headline == report(a_case()).headline
+    assert "did not change it" in words(replace(a_case(), labels=(said,)))
+    assert "photographer" in words(replace(a_case(), labels=(said,)))
+
+
+def test_provenance_comes_with_its_caveat() -> None:
+    sources = (Source(kind=SourceKind.EXIF, says=Says.EDITED, software="A <b>editor</b>"),)
+    provenance = Provenance.of(sources)
+    said = words(a_case(provenance_says=Says.EDITED, provenance_sources=provenance.to_json()))
+    assert "The file says that the image was edited." in said
+    assert "did not enter the probability" in said
+    assert "software: A <b>editor</b>" in said
+    assert "This was not looked at." in words(a_case())
+
+
+def test_what_was_not_examined_names_the_files_own_limits() -> None:
+    said = words(a_case(image_frames=12, image_note=Note.CUT_SHORT))
+    assert "12 frames or pages. Only the first was judged." in said
+    assert Note.CUT_SHORT.sentence in said
+
+
+def test_no_number_claims_certainty() -> None:
+    assert percent(1.0).replace("\u00a0", " ") == "more than 99.9 %"
+    assert percent(0.0).replace("\u00a0", " ") == "less than 0.1 %"
+    assert percent(0.5).replace("\u00a0", " ") == "50.0 %"
+
+
+def test_a_report_says_whether_it_is_signed() -> None:
+    assert "ab" * 32 in words(a_case())
+    assert "not signed" in words(a_case(), key_id=None)
+
+
+def test_the_scale_shows_threshold_band_and_views_at_both_ends() -> None:
+    for prediction in (0.0, 1.0):
+        scale = Scale(prediction=prediction, threshold=0.62, band=(0.5, 0.7), views=(0.0, 1.0))
+        drawn = scale_svg(scale, "fake")
+        assert "threshold 62.0" in drawn
+        assert "nan" not in drawn
+
+
+def test_old_rows_with_nothing_recorded_make_a_report() -> None:
+    bare = {"image": None, "model": None, "logit": None, "engine": "", "precision": ""}
+    case = replace(a_case(**bare), manifest=None)
+    assert "not recorded" in words(case)
+
+
+class Pulls:
+    """A pull that brings the published model, or nothing."""
+
+    def __init__(self, files: RegistryFiles, *, brings: bool) -> None:
+        self.asked: list[str] = []
+        self._files = files
+        self._brings = brings
+
+    def pull(self, name: str) -> None:
+        self.asked.append(name)
+        if self._brings:
+            self._files.put(name)
+
+
+def replaying(registry: MemoryRegistry, pulls: Pulls) -> ReplayService:
+    """A service that looks for models; nothing is scored."""
+    unused: Any = None
+    pulling: Any = lambda: pulls  # noqa: E731
+    return ReplayService(registry=registry, engine=unused, decoder=unused, pulling=pulling)
+
+
+def test_the_model_is_found_by_its_hash_under_any_name(tmp_path: Path) -> None:
+    registry = MemoryRegistry()
+    files = RegistryFiles(registry, tmp_path)
+    files.put("other", head="another head")
+    files.put("renamed", head="another head still")
+    found = files.put("renamed")
+    wanted = ModelReference("mine", 4, found.sha256)
+    assert find_model(registry, wanted) == found
+    assert find_model(registry, replace(wanted, name="renamed", version=1)) == found
+    assert find_model(registry, replace(wanted, sha256="0" * 64)) is None
+    named = files.put("mine")
+    assert find_model(registry, wanted) == named  # others may be calibrated otherwise
+
+
+def test_the_published_model_is_fetched_and_no_other(tmp_path: Path) -> None:
+    registry = MemoryRegistry()
+    pulls = Pulls(RegistryFiles(registry, tmp_path), brings=True)
+    service = replaying(registry, pulls)
+    sha256 = RegistryFiles(MemoryRegistry(), tmp_path).put(PUBLISHED).sha256
+    model = ModelReference(PUBLISHED, 1, sha256)
+    with pytest.raises(ReplayImpossible, match="is not here under any name"):
+        service.model_of(a_case(model=replace(model, name="mine")))
+    assert pulls.asked == []
+    assert service.model_of(a_case(model=model)).name == PUBLISHED
+    assert pulls.asked == [PUBLISHED]
+    service.model_of(a_case(model=model))
+    assert pulls.asked == [PUBLISHED]
+
+
+def test_a_published_model_with_other_weights_is_not_taken_for_it(tmp_path: Path) -> None:
+    registry = MemoryRegistry()
+    pulls = Pulls(RegistryFiles(registry, tmp_path), brings=True)
+    with pytest.raises(ReplayImpossible, match="SHA-256"):
+        replaying(registry, pulls).model_of(a_case(model=ModelReference(PUBLISHED, 1, "0" * 64)))
+    with pytest.raises(ReplayImpossible, match="does not say which model"):
+        replaying(registry, pulls).model_of(a_case(model=None))
