@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from d3.adapters.sql import Database, SqlHistory
 from d3.adapters.sql.rows import row_of
 from d3.adapters.sql.tables import InferenceResult
-from d3.domain.history import BucketSize, HistoryFilter, NewEntry
+from d3.domain.history import BucketSize, GroupBy, HistoryFilter, NewEntry
 from d3.domain.ordering import encode_cursor
 from d3.domain.scoring import Verdict
 
@@ -94,6 +94,17 @@ def measure(database: Database, rows: int, repeat: int) -> Iterator[str]:
         cursor = encode_cursor((START + SPAN / 20, rows), where)
         return lambda: history.page_after(where, 50, cursor)
 
+    def search(part: str) -> Callable[[], Any]:
+        return lambda: history.page_after(HistoryFilter(contains=part), 50)
+
+    def statistics_page(where: HistoryFilter) -> None:
+        history.statistics(where, BucketSize.DAY)
+        history.distribution(where, 20)
+        history.failures(where, BucketSize.DAY)
+        for by in GroupBy:
+            history.breakdown(where, by)
+        history.daily(where, 20)
+
     page = 50 if database.is_sqlite else 20
     year = HistoryFilter(since=START, until=START + SPAN)
     fakes, named = HistoryFilter(is_fake=True), HistoryFilter(q="IMG_0001")
@@ -112,6 +123,12 @@ def measure(database: Database, rows: int, repeat: int) -> Iterator[str]:
         ("totals of the year", 300, lambda: history.statistics(year)),
         ("daily series", 800, lambda: history.statistics(ALL, BucketSize.DAY)),
         ("hourly series", None, lambda: history.statistics(ALL, BucketSize.HOUR)),
+        ("a part of few names", page, search("_123456")),
+        ("a part of all names", None, search("IMG_")),
+        ("a part of no name", page, search("nowhere")),
+        ("two characters", None, search("12")),
+        ("all the statistics page asks", 500 * rows / 100_000, lambda: statistics_page(ALL)),
+        ("the same of the year", 500 * rows / 100_000, lambda: statistics_page(year)),
     ]
     for name, bound, ask in asked:
         times = []

@@ -145,10 +145,9 @@ def drop(page: Page, number: int) -> None:
 
 
 def axe(page: Page) -> list[str]:
-    """What axe finds serious or critical, in words; empty is good."""
+    """What axe finds, in words; empty is good."""
     found = Axe().run(page)
     return [
         f"{one['id']}: {one['help']} {[node['html'] for node in one['nodes']][:3]}"
         for one in found.response["violations"]
-        if one["impact"] in ("serious", "critical")
     ]

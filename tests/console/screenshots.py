@@ -13,7 +13,6 @@ from playwright.sync_api import Browser, Page, expect
 
 import d3
 from d3.domain.history import NewEntry
-from d3.domain.images import ImageFacts
 from d3.domain.models import ModelReference
 from d3.domain.scans import NewScan, ScanRow
 from d3.domain.scoring import Verdict
@@ -143,15 +142,15 @@ def _entry(random: Random, when: datetime, number: int, model: ModelReference) -
         logit=0.0,
         views=4,
         spread=0.1 * random.random(),
-        image=ImageFacts(
-            sha256=f"{number:064x}",
-            format="JPEG",
-            width=1200,
-            height=800,
-            frames=1,
-            size_bytes=180_000,
-        ),
-        model=model,
+        image_sha256=f"{number:064x}",
+        image_format="JPEG",
+        image_width=1200,
+        image_height=800,
+        image_frames=1,
+        image_bytes=180_000,
+        model_name=model.name,
+        model_version=model.version,
+        model_sha256=model.sha256,
         engine="torch",
         precision="fp32",
         d3_version=d3.__version__,

@@ -1,6 +1,7 @@
 """Keys and scans, as administrators use them in a browser."""
 
-from collections.abc import Iterator
+import csv
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from d3.domain.errors import AccessRefused
 from d3.domain.scans import NewScan, ScanState
-from tests.console.browsing import EXAMPLES, Console, axe, sign_in
+from tests.console.browsing import EXAMPLES, FAKE, REAL, Console, axe, sign_in
+from tests.homes import Home
 
 
 @pytest.fixture
@@ -120,17 +122,24 @@ def test_a_scan_is_followed_and_cancelled(administrator: Page, service: Console)
     now = datetime.now(UTC)
     scan = ledger.open(an_archive(service, now))
     page.reload()
-    panel = page.locator(".panel")
+    panel = page.locator("li.panel")
     expect(panel).to_contain_text("0 done, 0 found so far")
     until = now + timedelta(minutes=1)
     assert ledger.begin_listing(scan.id, "here:1:a", now, until) is not None
     ledger.add_shard(scan.id, "here:1:a", 0, [f"s3://photos/2026/{n}.jpg" for n in range(40)], None)
     expect(panel).to_contain_text("0 of 40")  # by itself
-    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("link", name="archive").click()
+    expect(page.locator("#scan")).to_contain_text("0 of 40")
     page.get_by_role("button", name="Cancel the scan archive").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Cancel the scan archive?")
+    page.get_by_role("link", name="No, go back").click()
+    assert ledger.get("archive").state is ScanState.RUNNING
+    page.get_by_role("button", name="Cancel the scan archive").click()
+    page.get_by_role("button", name="Cancel the scan").click()
     expect(page.locator(".done")).to_contain_text("The scan was cancelled")
-    expect(panel.locator(".tag")).to_have_text("cancelled")
+    expect(page.locator("h1 .tag")).to_have_text("cancelled")
     assert ledger.get("archive").state is ScanState.CANCELLED
+    page.goto(f"{service.url}scans")
     expect(page.locator("#scans[hx-get]")).to_have_count(0)
     page.request.post(f"{service.url}scans/none/cancel", headers={"Accept": "text/html"})
     answer = page.goto(f"{service.url}scans")
@@ -145,7 +154,7 @@ def test_a_scan_says_what_keeps_it_from_going_on_until_it_goes_on(
     scan = ledger.open(an_archive(service, datetime.now(UTC), by_service=True))
     ledger.note(scan.id, "The bucket 'photos' <b>is</b> not there.")
     administrator.goto(f"{service.url}scans")
-    panel = administrator.locator(".panel")
+    panel = administrator.locator("li.panel")
     expect(panel.locator(".trouble")).to_have_text(
         "The scan is stuck: The bucket 'photos' <b>is</b> not there."
     )
@@ -166,10 +175,105 @@ def test_a_scan_of_the_command_line_is_shown(
     scan = scans.begin("mine", collection, model.manifest, threshold=None, views=None)
     scans.run(scan, collection)
     administrator.goto(f"{service.url}scans")
-    panel = administrator.locator(".panel")
+    panel = administrator.locator("li.panel")
     expect(panel.locator(".tag")).to_have_text(["done", "demo"])
     expect(panel.locator("dd").first).to_have_text("3")
     expect(panel.get_by_role("button")).to_have_count(0)
+
+
+@pytest.fixture
+def opened(start: Callable[..., Console], tmp_path: Path, context: BrowserContext) -> Page:
+    """An administrator at the scans of a service that may scan a folder of four images."""
+    folder = tmp_path / "opened"
+    folder.mkdir()
+    for path in (FAKE, REAL, EXAMPLES / "camera-01.jpg"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    (folder / "broken.jpg").write_bytes(REAL.read_bytes()[:40])
+    service = start(scan_folder=folder)
+    page = context.new_page()
+    page.goto(f"{service.url}sign-in?to=scans")
+    sign_in(page, service.key("root", "admin").key)
+    return page
+
+
+def test_a_scan_is_started_read_exported_and_deleted(opened: Page, tmp_path: Path) -> None:
+    page = opened
+    page.get_by_label("Source").fill(str(tmp_path))
+    page.get_by_role("button", name="Start the scan").click()
+    expect(page.get_by_role("alert")).to_contain_text("may not scan this source")
+    expect(page.get_by_label("Source")).to_have_value(str(tmp_path))
+    page.get_by_label("Source").fill(str(tmp_path / "opened"))
+    page.get_by_label("Name", exact=True).fill("not a name")
+    page.get_by_role("button", name="Start the scan").click()
+    expect(page.get_by_role("alert")).to_contain_text("cannot be the name of a scan")
+    page.get_by_label("Name", exact=True).fill("desk")
+    page.get_by_label("Model").select_option("starter")
+    page.get_by_label("Threshold").fill("0.6")
+    page.get_by_role("button", name="Start the scan").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("desk")
+    expect(page.locator("#scan")).to_contain_text("threshold 60.0 %")
+    expect(page.locator("#scan .figures dd").first).to_have_text("4", timeout=30_000)
+    expect(page.get_by_role("button", name="Delete the scan desk")).to_be_visible(timeout=30_000)
+    page.reload()
+    expect(page.locator("tbody tr")).to_have_count(4)
+    expect(page.locator("tbody .verdict.demo")).to_have_count(3)
+    page.get_by_role("link", name="Errors 1").click()
+    expect(page.locator("tbody tr")).to_have_count(1)
+    expect(page.locator("tbody tr")).to_contain_text("broken.jpg")
+    page.get_by_role("link", name="Likely generated 1").click()
+    expect(page.locator("tbody th")).to_contain_text(FAKE.name)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Export as CSV").click()
+    with download.value.path().open(newline="") as stream:
+        (row,) = csv.DictReader(stream)
+    assert row["uri"].endswith(FAKE.name)
+    page.get_by_role("link", name="All", exact=True).click()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Export as JSON lines").click()
+    assert len(download.value.path().read_text().splitlines()) == 4
+    page.get_by_role("button", name="Delete the scan desk").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("delete the scan desk?")
+    page.get_by_role("button", name="Delete the scan").click()
+    expect(page.locator(".done")).to_have_text("The scan and its results were deleted.")
+    expect(page.locator(".nothing")).to_contain_text("There are no scans yet")
+
+
+def test_a_scan_at_work_is_not_deleted(administrator: Page, service: Console) -> None:
+    service.application.d3.scan_ledger.open(an_archive(service, datetime.now(UTC)))
+    administrator.goto(f"{service.url}scans/archive/delete")
+    administrator.get_by_role("button", name="Delete the scan").click()
+    expect(administrator.get_by_role("alert")).to_contain_text("Cancel it and wait")
+    assert service.application.d3.scan_ledger.get("archive").state is ScanState.RUNNING
+    administrator.goto(f"{service.url}scans/none")
+    expect(administrator.get_by_role("alert")).to_contain_text("no scan with this name")
+
+
+def test_what_cannot_be_undone_is_asked_for_without_scripts(
+    browser: Browser, service: Console, home: Home
+) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{service.url}sign-in?to=keys")
+    sign_in(page, service.key("root", "admin").key)
+    made = service.key("ada")
+    page.reload()
+    page.get_by_role("button", name=f"Revoke the key {made.key_id} of ada").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text(f"revoke the key {made.key_id}?")
+    page.get_by_role("link", name="No, go back").click()
+    assert service.accounts.authenticate(made.key)
+    page.get_by_role("button", name=f"Revoke the key {made.key_id} of ada").click()
+    page.get_by_role("button", name="Revoke the key").click()
+    expect(page.locator(".done")).to_have_text("The key was revoked.")
+    page.goto(f"{service.url}models")
+    page.get_by_role("button", name="Unload").click()
+    page.get_by_role("button", name="Unload the model").click()
+    expect(page.locator(".done")).to_have_text("The model was unloaded.")
+    page.get_by_role("button", name="Remove mine").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("remove the model mine?")
+    page.get_by_role("button", name="Remove the model").click()
+    expect(page.locator(".done, .problem").first).to_be_visible()
+    expect(page.get_by_role("button", name="Load mine")).to_have_count(0)
+    context.close()
 
 
 @pytest.mark.parametrize("name", ["keys", "scans"])

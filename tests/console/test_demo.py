@@ -87,7 +87,7 @@ def test_models_and_scans_are_called_demo(page: Page, service: Console) -> None:
     page.goto(f"{service.url}sign-in")
     sign_in(page, service.key("root", "admin").key)
     page.goto(f"{service.url}scans")
-    panel = page.locator(".panel").filter(has_text="archive")
+    panel = page.locator("li.panel")
     expect(panel.locator(".tag.demo")).to_have_text("demo")
     expect(panel.locator(".figures")).to_have_class(re.compile(r"\bdemo\b"))
     expect(panel.locator(".notice")).to_have_text(manifest.notice)

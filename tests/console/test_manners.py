@@ -15,7 +15,7 @@ PAGES = ("", "history", "statistics", "models", "service")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious_on_any_page(
+def test_axe_finds_nothing_on_any_page(
     browser: Browser, start: Callable[..., Console], scheme: str
 ) -> None:
     service = start(fetch_links=True)
@@ -39,6 +39,39 @@ def test_axe_finds_nothing_serious_on_any_page(
         found[name] = axe(page)
     assert not any(found.values()), found
     context.close()
+
+
+def test_axe_finds_nothing_on_the_reference_of_the_api(browser: Browser, service: Console) -> None:
+    page = browser.new_context(bypass_csp=True).new_page()
+    page.goto(f"{service.url}schema")
+    for operation in ("inference-predict", "history-listHistory", "scans-startScan"):
+        page.locator(f"#operations-{operation} .opblock-summary-control").click()
+        expect(page.locator(f"#operations-{operation} .execute")).to_be_visible()
+    assert axe(page) == []
+    page.context.close()
+
+
+def test_the_reference_of_the_api_works_under_its_own_policy(page: Page, service: Console) -> None:
+    page.goto(f"{service.url}schema")
+    operation = page.locator("#operations-health-getHealth, #operations-health-health").first
+    operation.locator(".opblock-summary-control").click()
+    operation.get_by_role("button", name="Execute").click()
+    expect(operation.locator(".live-responses-table").first).to_contain_text("200")
+    page.get_by_role("link", name="Console").click()
+    expect(page).to_have_url(service.url)
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/api/nowhere", "/api/inference/result/99"])
+def test_a_browser_meets_a_page_and_a_program_a_problem(service: Console, path: str) -> None:
+    browsers = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+    page = service.http.get(path, headers={"Accept": browsers})
+    assert (page.status_code, page.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert "Something went wrong" in page.text
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    for accepts in ("application/json", "*/*"):
+        answer = service.http.get(path, headers={"Accept": accepts})
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert "Accept" in answer.headers["vary"]
 
 
 def test_no_page_is_wider_than_a_phone(browser: Browser, service: Console) -> None:

@@ -52,6 +52,7 @@ def test_pages_are_offered_as_the_key_allows_and_the_first_is_one_of_them(
 def test_what_a_key_does_not_allow_is_a_page_with_a_sentence_and_ways_on(
     enter: Callable[..., Page], closed: Console
 ) -> None:
+    closed.key("chief", "admin")
     for scopes, addresses, scope in (
         (("predict",), ("history", "history/1", "statistics", "service"), "read"),
         (("predict", "read"), ("models",), "models"),
@@ -60,7 +61,9 @@ def test_what_a_key_does_not_allow_is_a_page_with_a_sentence_and_ways_on(
         page = enter(f"not-{scope}", *scopes, at=addresses[0])
         for address in addresses:
             page.goto(f"{closed.url}{address}")
-            expect(page.get_by_role("alert")).to_contain_text(f"does not have the scope '{scope}'")
+            alert = page.get_by_role("alert")
+            expect(alert).to_contain_text(f"does not have the scope '{scope}'")
+            expect(alert).to_contain_text("Ask for a key that has it: chief.")
             ways = page.get_by_role("main").get_by_role("link")
             expect(ways.first).to_have_text("Check")
             expect(ways.last).to_have_text("Sign in with another key")
@@ -101,7 +104,8 @@ def test_a_key_that_only_reads_deletes_nothing_and_is_not_offered_to(
     expect(page.get_by_role("button", name="Delete this result")).to_have_count(0)
     expect(page.get_by_role("link", name="Check another image")).to_have_count(0)
     own = {"Origin": closed.url.rstrip("/"), "Accept": "text/html"}
-    refused = page.request.post(f"{closed.url}history/1/delete", headers=own)
+    form = {"do": "deleted", "id": "1"}
+    refused = page.request.post(f"{closed.url}history/selected", headers=own, form=form)
     assert refused.status == 403
     page.goto(f"{closed.url}history")
     expect(page.locator("tbody th")).to_have_text([FAKE.name])

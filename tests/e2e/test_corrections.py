@@ -73,10 +73,13 @@ def drift(service: Service, **asked: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def labelled(service: Service) -> Service:
-    """40 real and 30 generated images are judged and labelled."""
+def labelled(service: Service, d3: Callable[..., Finished], tmp_path: Path) -> Service:
+    """40 real images are labelled over HTTP, and 30 generated ones by a table."""
     label(service, judge(service, "real", 0.55, 40, 1000), "real")
-    label(service, judge(service, "generated", 0.75, 30, 2000), "generated")
+    table = tmp_path / "corrections.csv"
+    lines = (f"{one},generated" for one in judge(service, "generated", 0.75, 30, 2000))
+    table.write_text("\n".join(("id,label", *lines)), encoding="utf-8")
+    assert d3("labels", "import", table).code == 0
     return service
 
 

@@ -39,6 +39,7 @@ from images import (
     with_jpeg_segments,
 )
 from tests.hostile.formats import HOSTILE, strip_bomb
+from tests.hostile.metadata import METADATA
 from tests.support.images import noise, png, png_chunk, png_header
 from tests.wire import FORM, multipart, part
 
@@ -171,6 +172,7 @@ def images(chance: random.Random) -> Iterator[Attack]:
         "Exif that points at itself": lambda: with_jpeg_segments(
             jpeg, jpeg_segment(0xE1, b"Exif\0\0II*\0\x08\0\0\0\1\0\x69\x87\4\0\1\0\0\0\x08\0\0\0")
         ),
+        **METADATA,
     }.items():
         yield image(f"sound: {name}", 200, None, make)
 

@@ -25,6 +25,7 @@ from d3.adapters.sql import (
 from d3.domain.accounts import ADOPTED_SCOPES, Principal
 from d3.domain.errors import KeyInvalid, SchemaMismatch, UserDisabled
 from d3.domain.history import HistoryFilter, RequestRecord
+from d3.domain.labels import Label, NewLabel
 from d3.domain.scoring import Verdict
 from tests.prototype import PLAIN_KEY, make_prototype
 from tests.support.history import an_entry
@@ -108,6 +109,9 @@ def test_the_history_is_kept_with_its_ids(prototype):
     assert entry.d3_version == "prototype"
     reported = history.statistics(HistoryFilter())
     assert (reported.total_inferences, reported.total_fake) == (3, 2)
+    assert history.page(HistoryFilter(contains="1.JPG"), 9).total == 1
+    history.label([NewLabel(result_id=1, label=Label.REAL)], entry.created_at)
+    assert history.get(1).label is Label.REAL
 
 
 def test_naive_times_are_utc(prototype):

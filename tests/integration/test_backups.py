@@ -30,6 +30,7 @@ from d3.adapters.sql import (
 from d3.adapters.sql.rows import row_of
 from d3.adapters.sql.types import UtcDateTime
 from d3.domain.errors import StorageFailed
+from d3.domain.history import HistoryFilter
 from tests.support.contracts.accounts import NOON
 from tests.support.history import an_entry
 
@@ -53,7 +54,7 @@ def old_database(database: Database, revision: str) -> None:
             connection.execute(sa.text(statement))
         there = {one["name"] for one in sa.inspect(connection).get_columns("inference_results")}
         table = sa.table("inference_results", *map(sa.column, there))
-        for row in [row_of(an_entry(f"{n}.png", user_id=1)) for n in range(3)]:
+        for row in [row_of(an_entry(f"Straße e\u0301 {n}.png", user_id=1)) for n in range(3)]:
             row["created_at"] = sa.literal(row["created_at"], UtcDateTime())
             connection.execute(sa.insert(table).values({k: row[k] for k in row if k in there}))
 
@@ -78,6 +79,8 @@ def test_from_every_earlier_revision_the_rows_arrive(empty_database, revision):
     (user,) = SqlAccounts(empty_database).users()
     (key,) = SqlAccounts(empty_database).keys(user.id)
     assert (user.created_at, key.key_id) == (NOON, "k")
+    for part, found in (("1.PNG", 1), ("straSSe", 3), ("É", 3), ("%", 0)):
+        assert SqlHistory(empty_database).page(HistoryFilter(contains=part), 9).total == found
 
 
 def test_every_earlier_revision_is_tried():

@@ -19,6 +19,7 @@ import d3
 from d3.adapters.pillow import Limits, PillowDecoder
 from d3.adapters.pillow.formats import FORMATS
 from d3.adapters.pillow.isolated import IsolatedDecoder
+from d3.adapters.provenance import ProvenanceReader
 from d3.domain.errors import (
     DecoderUnavailable,
     DecodingInterrupted,
@@ -26,6 +27,7 @@ from d3.domain.errors import (
     ImageError,
     ImageTooLarge,
 )
+from d3.domain.provenance import UNREADABLE, Says
 from d3.entrypoints.serving import children
 from images import (
     black_png,
@@ -37,8 +39,11 @@ from images import (
     picture,
 )
 from tests.hostile.attacks import attacks
+from tests.hostile.metadata import METADATA
 from tests.pictures import CRASHING_DECODER, paint_crashing
 from tests.serving import wait_until
+from tests.support.credentials import Authority, manifest
+from tests.support.metadata import exif
 
 SIZE = 224
 SOUND = encoded(picture(), "PNG")
@@ -262,3 +267,65 @@ def test_hostile_images_end_the_same_there(decoder: IsolatedDecoder) -> None:
             assert refused.value.code == attack.code
             seen += 1
     assert seen > 15
+
+
+def test_what_a_file_says_is_the_same_there() -> None:
+    authority = Authority()
+    signed = authority.sign(SOUND, "image/png", manifest())
+    camera = b"Exif\0\0" + exif(make="A", model="B", position=((1, "N"), (2, "E")))
+    placed = encoded(picture(), "JPEG", exif=camera)
+    marked = Path(__file__).parents[1] / "data/watermarks/sdxl.webp"
+    for reader in (
+        ProvenanceReader(),
+        ProvenanceReader(authority.pem.decode(), keep_position=True, watermarks=True),
+    ):
+        inside, apart = PillowDecoder(provenance=reader), IsolatedDecoder(provenance=reader)
+        for file in (SOUND, signed, placed, marked):
+            here, there = inside.decode(file, SIZE).facts, apart.decode(file, SIZE).facts
+            assert here == there
+        assert there.provenance is not None
+        assert (there.provenance.says is Says.GENERATED) is reader.watermarks
+        apart.close()
+
+
+@pytest.mark.parametrize("name", METADATA)
+def test_metadata_that_is_meant_to_harm_costs_no_picture(name: str) -> None:
+    decoder = IsolatedDecoder()
+    found = decoder.decode(METADATA[name](), SIZE).facts.provenance
+    assert found is not None
+    assert found.says is Says.NOTHING
+    assert decoder.decode(SOUND, SIZE).facts.provenance is not None
+    decoder.close()
+
+
+READER_THAT = """
+import sys, time
+from d3.adapters.provenance import ProvenanceReader
+def read(self, *_):
+    {0}
+ProvenanceReader.read = read
+"""
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "import os; os.abort()",
+        "while True: pass",
+        "held = bytearray(8 * 2**30); held[::4096] = bytes(len(held) // 4096)",
+        "raise RuntimeError",
+        "sys.stdout.buffer.write(b'nonsense, more than a length')",
+        "sys.stdout.buffer.write(b'\\xff\\xff\\xff\\x7f'); sys.stdout.buffer.flush()",
+    ],
+)
+def test_a_reader_that_is_lost_leaves_the_picture(
+    harm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The child's reader is replaced by one that crashes, never ends, or answers nonsense."""
+    (tmp_path / "sitecustomize.py").write_text(READER_THAT.format(harm))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    decoder = IsolatedDecoder()
+    image = decoder.decode(SOUND, SIZE)
+    assert image.facts.provenance == UNREADABLE
+    assert np.array_equal(image.pixels, PillowDecoder().decode(SOUND, SIZE).pixels)
+    decoder.close()

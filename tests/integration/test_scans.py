@@ -78,6 +78,26 @@ def cut(ledger: ScanLedger, scan: Scan, *shards: list[str], complete: bool = Tru
         assert ledger.add_shard(scan.id, "l", len(shards), [], None)
 
 
+def test_rows_are_read_by_kind_and_a_removed_scan_leaves_nothing(
+    ledger: ScanLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("d3.adapters.sql.scans._DELETED_AT_ONCE", 2)
+    scan, other = ledger.open(new()), ledger.open(new("other"))
+    uris = [f"/x/{n}" for n in range(7)]
+    for one in (scan, other):
+        cut(ledger, one, uris)
+        verdicts = ("fake", "real", None, "uncertain", "fake", None, "real")
+        ledger.add(one.id, 0, [result(*pair) for pair in zip(uris, verdicts, strict=True)])
+    for kind, found in (("fake", [0, 4]), ("error", [2, 5]), ("uncertain", [3]), (None, range(7))):
+        assert [row.uri for row in ledger.rows(scan.id, kind=kind)] == [f"/x/{n}" for n in found]
+    ledger.remove(scan.id)
+    with pytest.raises(ScanNotFound):
+        ledger.get("s")
+    assert ledger.rows(scan.id) == []
+    assert len(ledger.rows(other.id)) == ledger.get("other").counts.rows == 7
+    assert ledger.open(new()).counts == ScanCounts()
+
+
 def test_a_scan_is_opened_once(ledger: ScanLedger) -> None:
     with ThreadPoolExecutor(4) as pool:
         opened = list(pool.map(lambda _: ledger.open(new()), range(4)))

@@ -150,7 +150,8 @@ def test_examples_of_answers_hold_exactly_the_fields_of_answers(
     (operation,) = [one for _, _, one in operations() if one["operationId"] == name]
     shown = operation["responses"]["200"]["content"]["application/json"]["examples"]
     value = shown["answer"]["value"]
-    assert _without_nulls(msgspec.to_builtins(msgspec.convert(value, kind))) == value
+    held = json.loads(msgspec.json.encode(msgspec.convert(value, kind)))
+    assert _without_nulls(held) == value
 
 
 def _without_nulls(value: Any) -> Any:

@@ -14,6 +14,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+PART = "xmp:iid:part"
+"""The ingredient that is opened or placed."""
+
 GENERATED, CAPTURED = IPTC + "trainedAlgorithmicMedia", IPTC + "digitalCapture"
 
 
@@ -45,7 +48,8 @@ class Authority:
             mime: its media type.
             manifest: of c2pa's builder.
             builder: ``remote``, an address that is written into the file's XMP in place of the
-                manifest; ``ingredients``, pairs of a description and a file.
+                manifest; ``ingredients``, pairs of a description and a file; ``thumbnail``, bytes
+                of any kind and length.
         """
         import c2pa
 
@@ -54,6 +58,8 @@ class Authority:
         with c2pa.Builder(json.dumps(manifest)) as made, c2pa.Signer.from_info(info) as signer:
             for about, other in builder.get("ingredients", ()):
                 made.add_ingredient(json.dumps(about), mime, io.BytesIO(other))
+            if "thumbnail" in builder:
+                made.add_resource("thumbnail", io.BytesIO(builder["thumbnail"]))
             if "remote" in builder:
                 made.set_no_embed()
                 made.set_remote_url(builder["remote"])
@@ -73,6 +79,9 @@ def manifest(
     if source_type is not None:
         first["digitalSourceType"] = source_type
     listed = [first, *({"action": one} for one in actions)]
+    for one in listed:
+        if one["action"] in {"c2pa.opened", "c2pa.placed"}:
+            one["parameters"] = {"ingredientIds": [PART]}
     return {
         "claim_generator_info": [{"name": generator, "version": "1.0"}],
         "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": listed}}],

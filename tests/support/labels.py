@@ -147,7 +147,7 @@ class LabelsContract:
             assert [one.id for one in history.iterate(HistoryFilter(contains=part))] == found
         assert [one.result_id for one in history.labels(new)] == [new]
 
-    def test_every_result_of_a_file_is_found(
+    def test_results_are_identified_by_id_and_by_file(
         self, history: History, accounts: tuple[int, int]
     ) -> None:
         hashes = ["a" * 64, "b" * 64, "a" * 64, None]
@@ -157,12 +157,15 @@ class LabelsContract:
                 for n, sha256 in enumerate(hashes)
             ]
         )
-        asked = ["a" * 64, "b" * 64, "c" * 64, "x", *(f"{n:064}" for n in range(2500))]
-        assert history.results_of(asked) == {"a" * 64: [ids[0], ids[2]], "b" * 64: [ids[1]]}
-        assert history.results_of(asked, accounts[1]) == {"b" * 64: [ids[1]]}
-        assert history.results_of([]) == {}
+        one, two = "a" * 64, "b" * 64
+        asked = [one, two, "c" * 64, "x", ids[3], 10**9, 0, -1, LARGEST_ID + 1]
+        asked += [f"{n:064}" for n in range(2500)]
+        found = {one: [ids[0], ids[2]], two: [ids[1]], ids[3]: [ids[3]]}
+        assert history.identify(asked) == found
+        assert history.identify(asked, accounts[1]) == {two: [ids[1]], ids[3]: [ids[3]]}
+        assert history.identify([]) == {}
         where = HistoryFilter(image_sha256="A" * 64)
-        assert [one.id for one in history.iterate(where)] == [ids[2], ids[0]]
+        assert [entry.id for entry in history.iterate(where)] == [ids[2], ids[0]]
 
     @pytest.mark.parametrize("part", PARTS)
     def test_a_name_is_found_by_any_part_of_it(self, history: History, part: str) -> None:

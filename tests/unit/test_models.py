@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from dataclasses import FrozenInstanceError, replace
 
@@ -10,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from d3.domain.errors import ModelNameInvalid, ThresholdInvalid
+from d3.adapters.model_files import decode_manifest, encode_manifest
+from d3.domain.errors import ModelDamaged, ModelNameInvalid, ThresholdInvalid
 from d3.domain.models import EncoderSpec, Manifest, ModelFile, checked_name
-from d3.domain.scoring import AbstainBand, Calibration
+from d3.domain.scoring import AbstainBand, Calibration, Reference
 from d3.testing.models import TINY, tiny_manifest
 
 MANIFEST = tiny_manifest(ModelFile("a" * 64, 10), ModelFile("b" * 64, 20))
@@ -129,6 +131,27 @@ def test_the_hash_stays_with_what_does_not() -> None:
 def test_a_manifest_written_as_json_is_read_back_the_same() -> None:
     manifest = replace(MANIFEST, metrics={"auroc": {"jpeg": [0.9, 0.8]}}, notice="Für Proben.")
     assert msgspec.json.decode(msgspec.json.encode(manifest), type=Manifest) == manifest
+
+
+def test_a_manifest_of_an_older_or_a_newer_d3_is_read_too() -> None:
+    counts = (1, *(0,) * 18, 2)
+    reference = Reference(counts, counts[::-1])
+    manifest = replace(MANIFEST, calibration=Calibration(2.0, 1.0, "own", None, reference))
+    written = json.loads(encode_manifest(manifest))
+    assert decode_manifest(json.dumps(written).encode(), "tiny") == manifest
+    written["calibration"]["of a newer D3"] = 1
+    del written["calibration"]["reference"]
+    older = decode_manifest(json.dumps(written).encode(), "tiny")
+    assert older == replace(manifest, calibration=Calibration(2.0, 1.0, "own"))
+    assert older.sha256 == manifest.sha256
+
+
+@pytest.mark.parametrize("counts", [[1] * 19, [0] * 20, [-1] * 20])
+def test_a_reference_that_counts_wrongly_is_damage(counts: list[int]) -> None:
+    written = json.loads(encode_manifest(MANIFEST))
+    written["calibration"]["reference"] = {"real": counts, "fake": [1] * 20}
+    with pytest.raises(ModelDamaged):
+        decode_manifest(json.dumps(written).encode(), "tiny")
 
 
 def test_a_manifest_does_not_change() -> None:

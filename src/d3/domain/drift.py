@@ -86,16 +86,16 @@ class Drift:
 
     images: int
     scores: tuple[int, ...]
-    uncertain: Share | None
-    psi: Share | None
+    uncertain: Share | None = None
+    psi: Share | None = None
     level: Level
-    generated_share: float | None
-    psi_with_mix: Share | None
+    generated_share: float | None = None
+    psi_with_mix: Share | None = None
     labelled_real: VerdictCounts
     labelled_generated: VerdictCounts
-    agreement: Share | None
-    fpr: Share | None
-    tpr: Share | None
+    agreement: Share | None = None
+    fpr: Share | None = None
+    tpr: Share | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,11 +131,11 @@ class DriftReport:
     model_name: str
     model_version: int
     calibration: str
-    reference: Reference | None
-    calibration_fpr: Share | None
-    calibration_tpr: Share | None
-    since: datetime | None
-    until: datetime | None
+    reference: Reference | None = None
+    calibration_fpr: Share | None = None
+    calibration_tpr: Share | None = None
+    since: datetime | None = None
+    until: datetime | None = None
     total: Drift
     days: tuple[DriftOfDay, ...]
     note: str
@@ -172,8 +172,8 @@ def report(
         model_version=manifest.version,
         calibration=calibration.name,
         reference=reference,
-        calibration_fpr=measured and measured.fpr,
-        calibration_tpr=measured and measured.tpr,
+        calibration_fpr=None if measured is None else measured.fpr,
+        calibration_tpr=None if measured is None else measured.tpr,
         since=since,
         until=until,
         total=total,

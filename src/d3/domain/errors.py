@@ -80,6 +80,12 @@ class LabelInvalid(RequestInvalid):
     code = "invalid_label"
 
 
+class LabelsRefused(RequestInvalid):
+    """A table of labels that cannot be read or has wrong lines; none of it was kept."""
+
+    code = "labels_refused"
+
+
 class FormInvalid(RequestInvalid):
     """A form that cannot be read, or that sends a field twice."""
 
@@ -162,6 +168,12 @@ class ScanMismatch(RequestInvalid):
     """A scan cannot go on with another source, model, threshold or number of views."""
 
     code = "scan_mismatch"
+
+
+class ScanRunning(RequestInvalid):
+    """A scan is not over, so it cannot be deleted."""
+
+    code = "scan_running"
 
 
 class SourceRefused(RequestInvalid):

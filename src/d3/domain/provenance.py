@@ -180,6 +180,10 @@ class Provenance:
             says = Says.NOTHING
         return cls(says, found)
 
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON shows it: what a source leaves open is left out."""
+        return {"says": self.says, "sources": [one.to_dict() for one in self.sources]}
+
     def to_json(self) -> str:
         """The sources as a JSON list of at most :data:`MAX_SOURCES` characters; empty for none."""
         if not self.sources:

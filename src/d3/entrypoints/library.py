@@ -120,6 +120,20 @@ class D3:
         heatmap: Heatmap = self._container.explaining().explain(source, views=views)
         return heatmap
 
+    def prompts(self, source: ImageSource) -> list[str]:
+        """The prompts that generators have written into a file, in full.
+
+        ``Detection.provenance`` says only whether there are any: nothing of them is ever stored.
+
+        Args:
+            source: as in :meth:`detect`; pixels hold none.
+
+        Raises:
+            ImageError: it is missing, no image, or beyond a limit.
+        """
+        found: list[str] = self._container.prompts()(source)
+        return found
+
     @property
     def models(self) -> ModelService:
         """List, import, choose, verify and remove models."""

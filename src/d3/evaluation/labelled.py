@@ -73,7 +73,8 @@ def labelled_rows(entries: Iterable[HistoryEntry], model_sha256: str) -> Labelle
     for one in sorted(usable, key=lambda one: (one.created_at, one.id)):
         if one.views == views:
             images.setdefault(str(one.image_sha256), []).append(one)
-    kept, unclear = [], []
+    kept: list[HistoryEntry] = []
+    unclear: list[HistoryEntry] = []
     for results in images.values():
         agreed = len({one.label for one in results}) == 1
         (kept if agreed else unclear).append(results[-1])
@@ -82,12 +83,12 @@ def labelled_rows(entries: Iterable[HistoryEntry], model_sha256: str) -> Labelle
         warnings.append(_contradictory(unclear))
     if others := len(usable) - counts[views]:
         warnings.append(
-            f"{others:,} labelled results with another number of views than {views} were left out."
+            f"Labelled results with another number of views than {views} were left out: {others:,}."
         )
     if incomplete := len(own) - len(usable):
         warnings.append(
-            f"{incomplete:,} labelled results were left out because an old version of D3 recorded "
-            "no logit or no SHA-256 of the image."
+            "Labelled results were left out of which an old version of D3 recorded no logit or no "
+            f"SHA-256 of the image: {incomplete:,}."
         )
     engines = Counter(f"{one.engine} {one.precision}" for one in kept)
     if len(engines) > 1:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import csv
 import heapq
+import io
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.util import find_spec
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 
 import msgspec
@@ -28,6 +29,7 @@ from d3.evaluation.files import claim_folder, write_parquet, writing
 
 FORMATS = ("csv", "jsonl", "parquet")
 _OF = "scan.json"
+_CHUNK_ROWS = 500
 _TYPES = dict.fromkeys(ROW_FIELDS, "str") | {
     name: one.kind.__name__ for name, one in fields_of(ScanRow).items() if one.length is None
 }
@@ -39,11 +41,16 @@ def best_format() -> str:
 
 
 def rows_of(
-    ledger: ScanLedger, scan_id: int, *, shard: int | None = None, page: int = 5000
+    ledger: ScanLedger,
+    scan_id: int,
+    *,
+    shard: int | None = None,
+    kind: str | None = None,
+    page: int = 5000,
 ) -> Iterator[ScanRow]:
-    """Every row of a scan, or of one shard, in the database's order; a page at a time."""
+    """Rows of a scan, a page at a time; see :meth:`ScanLedger.rows`."""
     after: str | None = None
-    while rows := ledger.rows(scan_id, after=after, shard=shard, limit=page):
+    while rows := ledger.rows(scan_id, after=after, shard=shard, kind=kind, limit=page):
         yield from rows
         after = rows[-1].uri
         if len(rows) < page:
@@ -68,8 +75,22 @@ def write_rows(rows: Iterable[ScanRow], target: Path, form: str) -> None:
             if not write_parquet(rows, target, _TYPES):
                 raise RequestInvalid("Parquet needs an extra package.", "pip install '.[parquet]'")
             return
-        with replacing(target) as partial:
-            (_write_csv if form == "csv" else _write_jsonl)(rows, partial)
+        with replacing(target) as partial, partial.open("wb") as stream:
+            stream.writelines(chunks_of(rows, form))
+
+
+def chunks_of(rows: Iterable[ScanRow], form: str) -> Iterator[bytes]:
+    """The rows as ``csv`` with a header or as ``jsonl``, in UTF-8, some hundred at a time."""
+    if form == "csv":
+        yield _csv_of([ROW_FIELDS])
+    left = iter(rows)
+    while some := list(islice(left, _CHUNK_ROWS)):
+        values = ([getattr(row, one) for one in ROW_FIELDS] for row in some)
+        if form == "csv":
+            yield _csv_of([_text(value) for value in one] for one in values)
+        else:
+            lines = (msgspec.json.encode(dict(zip(ROW_FIELDS, one, strict=True))) for one in values)
+            yield b"".join(line + b"\n" for line in lines)
 
 
 class Parts:
@@ -108,18 +129,10 @@ class Parts:
         return self.folder / f"part-{shard:06d}.{self._form}"
 
 
-def _write_csv(rows: Iterable[ScanRow], file: Path) -> None:
-    with file.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(ROW_FIELDS)
-        writer.writerows([_text(getattr(row, one)) for one in ROW_FIELDS] for row in rows)
-
-
-def _write_jsonl(rows: Iterable[ScanRow], file: Path) -> None:
-    with file.open("wb") as stream:
-        for row in rows:
-            stream.write(msgspec.json.encode({one: getattr(row, one) for one in ROW_FIELDS}))
-            stream.write(b"\n")
+def _csv_of(rows: Iterable[Sequence[object]]) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    return text.getvalue().encode()
 
 
 def _text(value: object) -> object:

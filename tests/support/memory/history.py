@@ -226,12 +226,18 @@ class MemoryHistory:
     ) -> list[LabelChange]:
         """Say what images are; all or nothing."""
         with self._lock:
-            books, changes = self._books.copy(), []
+            books, changes, missing = self._books.copy(), [], []
             for number, one in enumerate(labels, len(books.labels) + 1):
-                entry = self.get(one.result_id, user_id)
+                try:
+                    entry = self.get(one.result_id, user_id)
+                except ResultNotFound:
+                    missing.append(one.result_id)
+                    continue
                 books.entries[entry.id] = replace(entry, label=one.label)
                 values = {part.name: getattr(one, part.name) for part in fields(NewLabel)}
                 changes.append(LabelChange(id=number, created_at=in_utc(now), user_id=by, **values))
+            if missing:
+                raise ResultNotFound("There are no such results.")
             books.labels += changes
             self._books = books
         return changes
@@ -241,14 +247,15 @@ class MemoryHistory:
         self.get(id_, user_id)
         return [one for one in reversed(self._books.labels) if one.result_id == id_]
 
-    def results_of(
-        self, image_sha256s: Collection[str], user_id: int | None = None
-    ) -> Mapping[str, Sequence[int]]:
-        """The ids of every result of these files."""
-        found: defaultdict[str, list[int]] = defaultdict(list)
+    def identify(
+        self, results: Collection[int | str], user_id: int | None = None
+    ) -> Mapping[int | str, Sequence[int]]:
+        """The ids that are meant by ids and by files' SHA-256."""
+        found: defaultdict[int | str, list[int]] = defaultdict(list)
         for id_, entry in sorted(self._books.entries.items()):
-            if entry.image_sha256 in image_sha256s and user_id in (None, entry.user_id):
-                found[entry.image_sha256].append(id_)
+            if user_id in (None, entry.user_id):
+                for name in {id_, entry.image_sha256} & set(results):
+                    found[name].append(id_)
         return found
 
     def page(

@@ -92,6 +92,11 @@ def test_what_stands_in_the_manifest_names_its_rates() -> None:
     assert calibration.measured.threshold == result.fitted.threshold
     assert calibration.measured.fpr == result.after.fpr
     assert (calibration.measured.real, calibration.measured.dataset) == (2000, "photos")
+    given = scores(2000, 500)
+    predictions = result.fitted.predictions(given.logit)
+    edges = np.linspace(0, 1, 21)
+    for counts, kind in ((calibration.reference.real, False), (calibration.reference.fake, True)):
+        assert counts == tuple(np.histogram(predictions[given.fake == kind], edges)[0])
 
 
 def test_the_same_seed_gives_the_same_and_a_noise_of_labels_gives_nothing_away() -> None:

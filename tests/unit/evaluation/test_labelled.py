@@ -65,8 +65,8 @@ def test_other_numbers_of_views_and_old_rows_are_left_out_and_said() -> None:
         result(5, "e", Label.REAL, image_sha256=None),
     )
     assert (found.views, len(found.rows)) == (4, 2)
-    assert "1 labelled results with another number of views than 4" in found.warnings[1]
-    assert "2 labelled results were left out because" in found.warnings[2]
+    assert "another number of views than 4 were left out: 1." in found.warnings[1]
+    assert "SHA-256 of the image: 2." in found.warnings[2]
 
 
 def test_engines_are_said_where_there_are_several() -> None:

@@ -116,6 +116,7 @@ def test_what_was_built_is_a_model_that_a_registry_opens(built: Path, tmp_path: 
     assert manifest.threshold == metrics["calibration"]["threshold"]
     assert manifest.abstain_band.below == metrics["calibration"]["band"]["below"]
     assert manifest.calibration.scale == metrics["calibration"]["scale"]
+    assert sum(manifest.calibration.reference.fake) == TINY.calibration_pairs
     assert manifest.metrics["auroc_seen_clean"] == pytest.approx(
         metrics["starter"]["families"]["clean"]["seen"]["auroc"], abs=5e-4
     )
@@ -324,6 +325,11 @@ def test_the_shipped_manifest_says_what_was_measured() -> None:
     assert manifest.notice == notice(metrics)
     assert manifest.metrics == headline(metrics)
     assert manifest.threshold == metrics["calibration"]["threshold"]
+    plan, reference = metrics["plan"], manifest.calibration.reference
+    photographs = 2 * sum(metrics["photographs"]["calibrate"].values())  # as they are, and as JPEG
+    assert sum(reference.real) == photographs + plan["calibration_pairs"]
+    assert sum(reference.fake) == plan["calibration_pairs"]
+    assert sum(reference.real[10:]) <= plan["max_false"] * sum(reference.real)
 
 
 def test_the_shipped_model_accuses_no_more_photographs_than_it_may() -> None:

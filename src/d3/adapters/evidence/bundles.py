@@ -87,6 +87,12 @@ class EvidenceBundles:
             members[_image_name(case)] = image
         return _zipped(_sealed(members, key))
 
+    def report(self, case: Case) -> bytes:
+        """The report alone, as a PDF file. It is not signed, and says so."""
+        from d3.adapters.evidence.report import reports
+
+        return reports(case, None, None).pdf
+
     def open(self, file: Path, trusted: Path | None = None) -> OpenedEvidence:
         """Read a bundle and check that all of it is as it was written.
 

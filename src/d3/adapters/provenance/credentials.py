@@ -80,8 +80,8 @@ class CredentialsReader:
     trust: str = ""
     _loaded: list[c2pa.Context] = field(default_factory=list, init=False, repr=False)
 
-    def read(self, kind: str, data: bytes) -> Source:
-        """What the manifest in this file says.
+    def read(self, kind: str, data: bytes) -> Source | None:
+        """What the manifest in this file says; None where what looked like one is something else.
 
         Args:
             kind: the file's format.
@@ -91,6 +91,8 @@ class CredentialsReader:
             import c2pa
 
             text = self._json(kind, data)
+        except c2pa.C2paError.ManifestNotFound:
+            return None
         except c2pa.C2paError as error:
             words = line(str(error).partition(":")[2] or str(error))
             return _source(State.INVALID, f"The manifest cannot be read ({words}).")

@@ -119,7 +119,10 @@ class _Tiff:
         raw = self._data[at : at + min(count, MAX_TEXT_BYTES)]
         coded = _CODES.get(raw[:8]) if kind == _UNDEFINED else None
         if coded is None:
-            return raw.rstrip(b"\0 ").decode("utf-8", "replace")
+            try:
+                return raw.partition(b"\0")[0].strip().decode()
+            except UnicodeDecodeError:
+                return ""
         raw = raw[8:]
         if coded == "":  # two bytes a character, in this order or, from some programs, the other
             zeros = raw[:64:2].count(0), raw[1:64:2].count(0)

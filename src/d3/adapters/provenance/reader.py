@@ -50,17 +50,20 @@ class ProvenanceReader:
         if not metadata:
             return _NOTHING if mark is None else Provenance.of([mark])
         words = _Words(metadata, position=self.keep_position)
-        sources = []
+        credentials = None
         if metadata.c2pa:
-            sources.append(self._credentials.read(kind, data))
+            credentials = self._credentials.read(kind, data)
         elif "remote" in words.xmp.texts:
-            sources.append(elsewhere(words.xmp.texts["remote"]))
-        sources += [
-            *_of_iptc(words.xmp),
-            *map(_of_record, words.records()),
-            *_of_exif(words.exif, words.xmp),
-        ]
-        return Provenance.of(sources if mark is None else [*sources, mark])
+            credentials = elsewhere(words.xmp.texts["remote"])
+        return Provenance.of(
+            [
+                *([] if credentials is None else [credentials]),
+                *_of_iptc(words.xmp),
+                *map(_of_record, words.records()),
+                *_of_exif(words.exif, words.xmp),
+                *([] if mark is None else [mark]),
+            ]
+        )
 
     def _mark(self, rgb: Image.Image | None) -> Source | None:
         if not self.watermarks or rgb is None:

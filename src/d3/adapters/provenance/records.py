@@ -176,7 +176,7 @@ def _named(texts: Mapping[str, str]) -> Record | None:
     """A generator that names itself as the program or, as some do, as the camera."""
     for text in _of(
         *(texts, "Software", "Source", "Title", "exif:software", "exif:make", "xmp:software"),
-        *("xmp:generator", "xmp:credit", "iptc:credit"),
+        "xmp:generator",
     ):
         name = line(text)
         if name is not None and len(text) < len(name) + 40 and is_generator(name):

@@ -59,7 +59,7 @@ MARKS = (
 
 def read_watermark(rgb: Image.Image) -> Source | None:
     """The mark in a picture of its original size; None where there is none."""
-    if not MIN_PIXELS <= rgb.width * rgb.height <= MAX_PIXELS:
+    if min(rgb.size) < 2 * _BLOCK or not MIN_PIXELS <= rgb.width * rgb.height <= MAX_PIXELS:
         return None
     phases = _phases(rgb)
     for mark in MARKS:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import groupby
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -52,6 +52,8 @@ from d3.domain.labels import Label, LabelChange, NewLabel
 from d3.domain.ordering import NEWEST_FIRST, Order, Place, decode_cursor, encode_cursor
 from d3.domain.scoring import Verdict
 
+_Key = TypeVar("_Key", int, str)
+
 _CHUNK = 1000
 _K = IdempotencyRow
 _L = ResultLabel
@@ -61,6 +63,8 @@ _MAY_COUNT = sa.text(
     "pg_get_serial_sequence('inference_results', 'id'), 'USAGE, UPDATE')"
 )
 _SHARES = (0.5, 0.95)
+_TOLD = 10
+"""Missing results that are named."""
 _FORGETTING = 0x6433_464F_5247_4554  # "d3FORGET"
 
 
@@ -123,15 +127,16 @@ class SqlHistory:
             for one in labels
         ]
         with self._database.writing() as connection:
+            missing = []
             for some in _chunks(last):
                 there = _lock(connection, some, user_id)
-                for id_ in some:
-                    if id_ not in there:
-                        raise _not_found(id_)
+                missing += [id_ for id_ in some if id_ not in there]
                 for label in Label:
-                    meant = [id_ for id_ in some if last[id_] is label]
+                    meant = [id_ for id_ in there if last[id_] is label]
                     changed = sa.update(InferenceResult).where(_T.id.in_(meant))
                     connection.execute(changed.values(label=label.value))
+            if missing:
+                raise _not_found(*missing)
             ids = insert_labels(connection, rows)
         return [
             LabelChange(id=id_, **(row | {"label": Label(row["label"])}))
@@ -147,19 +152,22 @@ class SqlHistory:
             rows = connection.execute(changes).mappings().all()
         return [LabelChange(**{**row, "label": Label(row["label"])}) for row in rows]
 
-    def results_of(
-        self, image_sha256s: Collection[str], user_id: int | None = None
-    ) -> Mapping[str, Sequence[int]]:
-        found: dict[str, list[int]] = {}
-        wanted = sorted(set(image_sha256s))
+    def identify(
+        self, results: Collection[int | str], user_id: int | None = None
+    ) -> Mapping[int | str, Sequence[int]]:
+        found: defaultdict[int | str, list[int]] = defaultdict(list)
+        ids = [one for one in results if isinstance(one, int) and 1 <= one <= LARGEST_ID]
+        hashes = [one for one in results if isinstance(one, str)]
         with self._database.reading() as connection:
-            for start in range(0, len(wanted), _CHUNK):
-                meant = [_T.image_sha256.in_(wanted[start : start + _CHUNK])]
-                if user_id is not None:
-                    meant.append(_T.user_id == user_id)
-                rows = sa.select(_T.image_sha256, _T.id).where(*meant).order_by(_T.id)
-                for sha256, id_ in connection.execute(rows):
-                    found.setdefault(sha256, []).append(id_)
+            for some in _chunks(ids):
+                for id_ in connection.scalars(_owned(sa.select(_T.id), _T.id.in_(some), user_id)):
+                    found[id_].append(id_)
+            for some in _chunks(hashes):
+                wanted = _owned(
+                    sa.select(_T.image_sha256, _T.id), _T.image_sha256.in_(some), user_id
+                )
+                for sha256, id_ in connection.execute(wanted):
+                    found[sha256].append(id_)
         return found
 
     def forget(
@@ -245,9 +253,9 @@ class SqlHistory:
             found = {row.part: row.total for row in rows}
             total = sum(found.values())
             if sqlite:
+                ranks = [nearest_rank(share, total) for share in _SHARES]
                 p50, p95 = (
-                    connection.scalar(queries.time_at(where, nearest_rank(share, total)))
-                    for share in _SHARES
+                    connection.scalar(queries.time_at(where, rank, total)) for rank in ranks
                 )
             else:
                 p50, p95 = connection.execute(queries.quantiles(where, *_SHARES)).one()
@@ -332,20 +340,29 @@ def _one(id_: int, user_id: int | None) -> list[sa.ColumnElement[bool]]:
     return meant if user_id is None else [*meant, _T.user_id == user_id]
 
 
-def _chunks(ids: Collection[int]) -> Iterator[list[int]]:
-    """All ids in order, a thousand at a time; so that of two writers none waits for the other."""
-    ordered = sorted(set(ids))
+def _chunks(keys: Collection[_Key]) -> Iterator[list[_Key]]:
+    """All of them in order, a thousand at a time."""
+    ordered = sorted(set(keys))
     for start in range(0, len(ordered), _CHUNK):
         yield ordered[start : start + _CHUNK]
 
 
+def _owned(
+    wanted: sa.Select[Any], meant: sa.ColumnElement[bool], user_id: int | None
+) -> sa.Select[Any]:
+    """Of the results that are meant those of a user, or all, by id."""
+    wanted = wanted.where(meant).order_by(_T.id)
+    return wanted if user_id is None else wanted.where(_T.user_id == user_id)
+
+
 def _lock(connection: sa.Connection, ids: Sequence[int], user_id: int | None) -> dict[int, int]:
-    """The results that are there, with their owners; nobody else changes them meanwhile."""
+    """The results that are there, with their owners; nobody else changes them meanwhile.
+
+    Locked in the order of their ids, so that two writers never wait for each other.
+    """
     possible = [id_ for id_ in ids if 1 <= id_ <= LARGEST_ID]
-    wanted = sa.select(_T.id, _T.user_id).where(_T.id.in_(possible))
-    if user_id is not None:
-        wanted = wanted.where(_T.user_id == user_id)
-    rows = connection.execute(wanted.order_by(_T.id).with_for_update())
+    wanted = _owned(sa.select(_T.id, _T.user_id), _T.id.in_(possible), user_id)
+    rows = connection.execute(wanted.with_for_update())
     return {row.id: row.user_id or ANONYMOUS for row in rows}
 
 
@@ -373,13 +390,15 @@ def _day(start: str | datetime, rows: Sequence[Any], parts: int) -> Day:
     )
 
 
-def _not_found(id_: int) -> ResultNotFound:
-    return ResultNotFound(
-        f"There is no result with the id {id_}."
-        if 1 <= id_ <= LARGEST_ID
-        else "There is no result with this id.",
-        "The history lists all results.",
-    )
+def _not_found(*ids: int) -> ResultNotFound:
+    told = ", ".join(str(id_) for id_ in ids[:_TOLD])
+    if len(ids) > _TOLD:
+        told += f" and {len(ids) - _TOLD:,} others"
+    elif not all(1 <= id_ <= LARGEST_ID for id_ in ids):
+        return ResultNotFound("There is no result with this id.", "The history lists all results.")
+    known = f"with the id {told}" if len(ids) == 1 else f"with the ids {told}"
+    problem = f"There is no result {known}." if len(ids) == 1 else f"There are no results {known}."
+    return ResultNotFound(problem, "The history lists all results.")
 
 
 def _tally(sums: queries.Sums) -> dict[str, Any]:

@@ -202,8 +202,7 @@ def days(where: HistoryFilter, parts: int, *, sqlite: bool) -> sa.Select[Any]:
     """A row for each day, part of [0, 1], verdict and label that there is, and how many."""
     start = _start(_T.created_at, BucketSize.DAY, sqlite=sqlite)
     part = _part(parts, sqlite=sqlite).label("part")
-    known = _T.label.in_([Label.REAL.value, Label.GENERATED.value])
-    label = sa.case((known, _T.label)).label("label")
+    label = sa.func.nullif(_T.label, Label.UNKNOWN.value).label("label")
     groups = (start, part, _T.verdict, label)
     counted = sa.select(*groups, sa.func.count().label("total"))
     return counted.where(*conditions(where)).group_by(*groups).order_by(start)
@@ -216,10 +215,16 @@ def quantiles(where: HistoryFilter, *shares: float) -> sa.Select[Any]:
     ).where(*conditions(where))
 
 
-def time_at(where: HistoryFilter, rank: int) -> sa.Select[Any]:
-    """The time that stands at this place, from 0, where all are put in order."""
-    times = sa.select(_T.processing_time).where(*conditions(where))
-    return times.order_by(_T.processing_time).limit(1).offset(rank)
+def time_at(where: HistoryFilter, rank: int, total: int) -> sa.Select[Any]:
+    """The time that stands at this place, from 0, where all are put in order.
+
+    Counted from the nearer end: SQLite keeps in order only what is passed over.
+    """
+    times = sa.select(_T.processing_time).where(*conditions(where)).limit(1)
+    left = total - 1 - rank
+    if left < rank:
+        return times.order_by(_T.processing_time.desc()).offset(left)
+    return times.order_by(_T.processing_time).offset(rank)
 
 
 def failures(where: HistoryFilter, size: BucketSize, *, sqlite: bool) -> sa.Select[Any]:

@@ -25,6 +25,7 @@ _R = ScanResult.__table__.c
 _KINDS = ("fake", "real", "uncertain", "error")
 _COUNTS = (*_KINDS, "passed_over", "listed")
 _LOOKED_UP = 500
+_DELETED_AT_ONCE = 5000
 _NAMES = tuple(name for name in SCAN_ROWS.names if name != "notice")
 _ROW = tuple(_R[one] for one in _NAMES)
 
@@ -249,13 +250,21 @@ class SqlScanLedger:
         return state != ScanState.RUNNING.value
 
     def rows(
-        self, scan_id: int, *, after: str | None = None, shard: int | None = None, limit: int = 5000
+        self,
+        scan_id: int,
+        *,
+        after: str | None = None,
+        shard: int | None = None,
+        kind: str | None = None,
+        limit: int = 5000,
     ) -> list[ScanRow]:
         asked = sa.select(*_ROW).where(_R.scan_id == scan_id)
         if after is not None:
             asked = asked.where(_R.uri > after)
         if shard is not None:
             asked = asked.where(_R.shard == shard)
+        if kind is not None:
+            asked = asked.where(_R.verdict == (None if kind == "error" else kind))
         with self._database.reading() as connection:
             notice = connection.scalar(sa.select(_S.notice).where(_S.id == scan_id)) or ""
             found = connection.execute(asked.order_by(_R.uri).limit(limit)).all()
@@ -263,6 +272,17 @@ class SqlScanLedger:
         for one in rows:
             one["notice"] = notice if one["verdict"] else ""
         return [SCAN_ROWS.record(one) for one in rows]
+
+    def remove(self, scan_id: int) -> None:
+        rows = sa.select(_R.uri).where(_R.scan_id == scan_id).limit(_DELETED_AT_ONCE)
+        some = sa.delete(ScanResult).where(_R.scan_id == scan_id, _R.uri.in_(rows))
+        while True:
+            with self._database.writing() as connection:
+                if connection.execute(some).rowcount == _DELETED_AT_ONCE:
+                    continue
+                connection.execute(sa.delete(_H).where(_H.scan_id == scan_id))
+                connection.execute(sa.delete(_S).where(_S.id == scan_id))
+                return
 
     def _select(self, asked: sa.Select[Any]) -> list[Scan]:
         with self._database.reading() as connection:

@@ -38,9 +38,11 @@ def contains(text: str) -> sa.ColumnElement[bool]:
 
 
 class _either(FunctionElement[bool]):  # noqa: N801  named as functions of SQL are
-    """The first condition on SQLite, the second on PostgreSQL."""
+    """The first condition on SQLite, the second on PostgreSQL.
 
-    type = sa.Boolean()
+    It says nothing of its type: SQLite would be asked whether it equals 1, and use no index.
+    """
+
     inherit_cache = True
 
 

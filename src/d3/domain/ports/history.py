@@ -172,10 +172,13 @@ class History(Protocol):
         """
         ...
 
-    def results_of(
-        self, image_sha256s: Collection[str], user_id: int | None = None
-    ) -> Mapping[str, Sequence[int]]:
-        """The ids of every result of these files, oldest first; files without one are left out."""
+    def identify(
+        self, results: Collection[int | str], user_id: int | None = None
+    ) -> Mapping[int | str, Sequence[int]]:
+        """The ids that are meant by ids and by files' SHA-256, oldest first.
+
+        What means no result, or with ``user_id`` none of this user's, is left out.
+        """
         ...
 
     def forget(

@@ -166,7 +166,25 @@ class ScanLedger(Protocol):
         ...
 
     def rows(
-        self, scan_id: int, *, after: str | None = None, shard: int | None = None, limit: int = 5000
+        self,
+        scan_id: int,
+        *,
+        after: str | None = None,
+        shard: int | None = None,
+        kind: str | None = None,
+        limit: int = 5000,
     ) -> list[ScanRow]:
-        """Rows after a URI in the database's order, of all shards or of one."""
+        """Rows after a URI in the database's order.
+
+        Args:
+            scan_id: of the scan.
+            after: a URI; None for the first rows.
+            shard: only of this one.
+            kind: only these, see :attr:`ScanRow.kind`.
+            limit: how many at most.
+        """
+        ...
+
+    def remove(self, scan_id: int) -> None:
+        """Delete a scan and its rows, some thousand at a time; the scan itself last."""
         ...

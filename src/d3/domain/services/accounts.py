@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -88,9 +88,20 @@ class AccountService:
 
     def has_live_key(self) -> bool:
         """Whether any key is valid."""
+        return next(self._live_keys(), None) is not None
+
+    def administrators(self) -> list[str]:
+        """The usernames of those who hold a valid key that allows everything."""
+        return sorted(
+            {user.username for user, key in self._live_keys() if Scope.ADMIN in key.scopes}
+        )
+
+    def _live_keys(self) -> Iterator[tuple[User, ApiKey]]:
         now = self._clock.now()
-        active = {user.id for user in self.users() if user.is_active}
-        return any(key.user_id in active and key.state(now) is KeyState.LIVE for key in self.keys())
+        active = {user.id: user for user in self.users() if user.is_active}
+        for key in self.keys():
+            if key.user_id in active and key.state(now) is KeyState.LIVE:
+                yield active[key.user_id], key
 
     def first_key(self) -> IssuedKey:
         """Create the first key: it allows everything, for a new user ``admin``.

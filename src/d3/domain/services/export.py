@@ -6,7 +6,6 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from typing import Any
 
 from d3.domain.history import HistoryEntry
@@ -69,7 +68,7 @@ def document(entry: HistoryEntry) -> dict[str, Any]:
     """
     said = entry.provenance
     values = flat(entry) | {
-        "provenance": None if said is None else asdict(said),
+        "provenance": None if said is None else said.to_dict(),
         "logits": entry.logits,
     }
     for group, names in _GROUPS.items():

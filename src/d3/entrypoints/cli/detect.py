@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -143,16 +143,18 @@ def _document(detection: Detection) -> dict[str, Any]:
     """What is recorded of it by the names that every export has, and its parts together."""
     from d3.domain.records import ResultRecord
 
-    name = printable(detection.name)
+    name, said = printable(detection.name), detection.provenance
+    image = asdict(replace(detection.image, provenance=None))
+    del image["provenance"]
     return {one.name: getattr(detection, one.name) for one in fields(ResultRecord)} | {
         "name": name,
         "image_name": name,
         "reason_text": detection.reason_text,
         "image_note_text": detection.image_note_text,
-        "image": asdict(detection.image) | {"note_text": detection.image_note_text},
+        "image": image | {"note_text": detection.image_note_text},
         "model": detection.model,
         "calibration": detection.calibration,
-        "provenance": detection.provenance,
+        "provenance": None if said is None else said.to_dict(),
         "logits": detection.logits,
     }
 

@@ -13,7 +13,7 @@ from litestar import Litestar
 from litestar.di import Provide
 from litestar.types import Receive, Scope, Send
 
-from d3.entrypoints.http import console, errors
+from d3.entrypoints.http import console
 from d3.entrypoints.http.api import openapi
 from d3.entrypoints.http.api.checking import check_request
 from d3.entrypoints.http.api.drift import DriftController
@@ -115,7 +115,7 @@ def application_of(services: Services) -> Application:
         template_config=console.templates(),
         dependencies={"d3": Provide(lambda: services, sync_to_thread=False)},
         before_request=check_request,
-        exception_handlers=errors.HANDLERS,
+        exception_handlers=console.HANDLERS_ELSEWHERE,
         openapi_config=openapi.configuration(services.version),
         lifespan=[running],
         logging_config=None,

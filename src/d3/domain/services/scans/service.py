@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
 
-from d3.domain.errors import D3Error, FolderUnreadable, ScanIncomplete, ScanNotFound
+from d3.domain.errors import D3Error, FolderUnreadable, ScanIncomplete, ScanNotFound, ScanRunning
 from d3.domain.models import Manifest
 from d3.domain.ports.clock import Clock
 from d3.domain.ports.images import ImageDecoder
@@ -194,6 +194,22 @@ class ScanService:
         ledger = self._ledger()
         ledger.set_state(ledger.get(name).id, ScanState.CANCELLED, self._clock.now())
         return ledger.get(name)
+
+    def remove(self, name: str) -> None:
+        """Delete a scan that is over, with all its results.
+
+        Raises:
+            ScanNotFound: there is none.
+            ScanRunning: it is not over.
+        """
+        ledger = self._ledger()
+        scan = ledger.get(name)
+        if scan.state is ScanState.RUNNING or ledger.holders(scan.id, self._clock.now()):
+            raise ScanRunning(
+                f"The scan {scan.name!r} is still being worked on.",
+                "Cancel it and wait until its workers have stopped.",
+            )
+        ledger.remove(scan.id)
 
     def resume(self, name: str, watcher: Watcher | None = None) -> Scan:
         """Resume a scan with its own source and model, until it is over.

@@ -40,6 +40,8 @@ Body: TypeAlias = Callable[[Sequence[Outcome], Sequence[int]], bytes]
 _encode = msgspec.json.Encoder().encode
 _FORM_OVERHEAD = 64 * 1024
 _REFUSALS = (400, 401, 403, 408, 409, 413, 415, 422, 429, 503)
+IMAGE_NAME = "image_name"
+"""The key of the image's name in the state of a request's ASGI scope."""
 _TO_BE_JUDGED = 0.9
 """Share of a request's time for judging; the rest is for storing and sending the result."""
 
@@ -128,6 +130,7 @@ async def predict(request: Request[Any, Any, Any], d3: Services) -> Predicted:
     _check_capacity(request, d3, Lane.INTERACTIVE, within)
     form = await read_form(request, _limits_of_one(d3))
     image = await _image(request, d3, form)
+    request.scope["state"][IMAGE_NAME] = display_name(image.name)
     form.only("file", "url", "threshold", "views", "explain")
     drawings: list[Future[Explanation]] = []
 

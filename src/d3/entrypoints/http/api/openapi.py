@@ -251,6 +251,13 @@ class FileOperation(Operation):
                 media.schema = _FILE
 
 
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'"
+)
+"""Swagger UI writes inline styles; nothing else is allowed that is not a file of the page's own."""
+
+
 class InteractivePage(OpenAPIRenderPlugin):
     """Swagger UI from the installed package; nothing is loaded from elsewhere."""
 
@@ -262,32 +269,35 @@ class InteractivePage(OpenAPIRenderPlugin):
         spec = find_spec("swagger_ui")
         assert spec is not None
         assert spec.origin is not None
-        folder = Path(spec.origin).parent / "static"
+        folders = [Path(__file__).with_name("static"), Path(spec.origin).parent / "static"]
         router.register(
-            create_static_files_router(path="/assets", directories=[folder], name="schema-assets")
+            create_static_files_router(path="/assets", directories=folders, name="schema-assets")
         )
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
         """The page, which loads the document."""
         # Relative to the page: not every parent application passes on the prefix of its mount.
-        base = "." if _address(request).endswith("/") else "schema"
-        title = openapi_schema["info"]["title"]
+        below = _address(request).endswith("/")
+        base, root = (".", "..") if below else ("schema", ".")
+        title = f"{openapi_schema['info']['title']} API"
         return f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light">
+<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
 <title>{title}</title>
 <link rel="stylesheet" href="{base}/assets/swagger-ui.css">
+<link rel="stylesheet" href="{base}/assets/schema.css">
 <link rel="icon" type="image/png" href="{base}/assets/favicon-32x32.png">
+<script src="{base}/assets/swagger-ui-bundle.js" defer></script>
+<script src="{base}/assets/schema.js" defer></script>
 </head>
 <body>
-<div id="page"></div>
-<script src="{base}/assets/swagger-ui-bundle.js"></script>
-<script>
-SwaggerUIBundle({{url: "{base}/openapi.json", dom_id: "#page", deepLinking: true,
-                  tryItOutEnabled: true, validatorUrl: null}});
-</script>
+<header><h1>{title}</h1>
+<a href="{root}/">Console</a> <a href="{base}/openapi.json">OpenAPI</a></header>
+<main id="page" data-document="{base}/openapi.json"></main>
 </body>
 </html>""".encode()
 

@@ -64,9 +64,7 @@ class ScanController(Controller):
         restarts of the service, and store one row for each image. The `id` of an existing scan
         continues that scan.
         """
-        scan = await d3.run_slowly(_start, d3, data)
-        await d3.query(d3.background.wake_scans)
-        return OneScan(scan=scan_item(scan))
+        return OneScan(scan=scan_item(await start_scan(d3, data)))
 
     @get(
         "/",
@@ -109,7 +107,7 @@ class ScanController(Controller):
         ] = None,
     ) -> ScanResultPage:
         """The results so far, by URI. `d3 scans export` writes all of them to a file."""
-        after = _storable(cursor)
+        after = storable_text(cursor)
         rows = await d3.query(_rows, d3.scan_ledger, scan_id, after, limit)
         return result_page(rows, limit)
 
@@ -133,6 +131,17 @@ def _rows(ledger: ScanLedger, scan_id: str, after: str | None, limit: int) -> li
     return ledger.rows(ledger.get(scan_id).id, after=after, limit=limit)
 
 
+async def start_scan(d3: Services, asked: ScanRequest) -> Scan:
+    """Start or resume a scan in the background.
+
+    Raises:
+        D3Error: the source, the model or a number is not valid, or the scan was begun otherwise.
+    """
+    scan = await d3.run_slowly(_start, d3, asked)
+    await d3.query(d3.background.wake_scans)
+    return scan
+
+
 def _start(d3: Services, asked: ScanRequest) -> Scan:
     source = _checked_source(asked.source, d3.settings)
     name = checked_name(asked.model) if asked.model is not None else d3.host.chosen()
@@ -150,7 +159,7 @@ def _checked_source(source: str, settings: Settings) -> str:
 
     For other paths the error does not reveal whether they exist.
     """
-    _storable(source)
+    storable_text(source)
     if source.startswith(S3_SCHEME):
         if settings.minio_endpoint is None:
             raise RequestInvalid("This service has no S3 server.", "Set MINIO_ENDPOINT.")
@@ -168,7 +177,12 @@ def _checked_source(source: str, settings: Settings) -> str:
     )
 
 
-def _storable(text: str | None) -> str | None:
+def storable_text(text: str | None) -> str | None:
+    """The text, if a database can be asked for it.
+
+    Raises:
+        RequestInvalid: it contains a NUL character.
+    """
     if text is not None and "\0" in text:
         raise RequestInvalid("The name contains a NUL character.", "Remove it.")
     return text

@@ -71,10 +71,30 @@ Logits = Annotated[
 
 
 class SourceItem(Struct, omit_defaults=True):
-    """One statement of a file about itself; what it leaves open is left out."""
+    """One statement of a file about itself; what it leaves open is left out.
+
+    ``kind`` says where it stands: ``c2pa`` (Content Credentials), ``iptc``, ``exif``, ``record`` (a
+    generator's own) or ``watermark``. ``state`` of a manifest is ``valid``, ``untrusted``,
+    ``invalid`` or ``none``. ``prompt`` is true if a generator's record holds one.
+    """
 
     kind: str
     says: str
+    state: str | None = None
+    reason: str | None = None
+    generator: str | None = None
+    model: str | None = None
+    prompt: bool | None = None
+    digital_source_type: str | None = None
+    signer: str | None = None
+    signed_at: str | None = None
+    actions: list[str] = []
+    ingredients: list[str] = []
+    camera: str | None = None
+    software: str | None = None
+    created_at: str | None = None
+    modified_at: str | None = None
+    position: str | None = None
 
 
 class ProvenanceItem(Struct, kw_only=True):

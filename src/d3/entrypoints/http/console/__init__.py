@@ -7,17 +7,19 @@ from litestar.datastructures import CacheControlHeader
 from litestar.static_files import create_static_files_router
 
 from d3.entrypoints.http.console.check import CheckPages
+from d3.entrypoints.http.console.guards import people_only
 from d3.entrypoints.http.console.history import HistoryPages
 from d3.entrypoints.http.console.keys import KeyPages
 from d3.entrypoints.http.console.models import ModelPages
-from d3.entrypoints.http.console.problems import HANDLERS, answer_refused, people_only
+from d3.entrypoints.http.console.problems import HANDLERS, HANDLERS_ELSEWHERE, answer_refused
 from d3.entrypoints.http.console.rendering import HEADERS, STATIC, templates
+from d3.entrypoints.http.console.result import ResultPages
 from d3.entrypoints.http.console.scans import ScanPages
 from d3.entrypoints.http.console.service import ServicePages
 from d3.entrypoints.http.console.sign_in import SignInPages
 from d3.entrypoints.http.console.statistics import StatisticsPages
 
-__all__ = ["answer_refused", "assets", "pages", "templates"]
+__all__ = ["HANDLERS_ELSEWHERE", "answer_refused", "assets", "pages", "templates"]
 
 _A_YEAR = 365 * 24 * 3600
 
@@ -29,6 +31,7 @@ def pages() -> Router:
         route_handlers=[
             CheckPages,
             HistoryPages,
+            ResultPages,
             StatisticsPages,
             ModelPages,
             ServicePages,

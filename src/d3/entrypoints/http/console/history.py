@@ -1,154 +1,44 @@
-"""The history: a table to filter and page through, and a page for each result."""
+"""The history: a table to filter, to page through, and to work on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import date, timedelta
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-import msgspec
 from litestar import Controller, Request, get, post
-from litestar.params import FromPath
-from litestar.response import Redirect, Template
+from litestar.response import Redirect, Response, Template
 
 from d3.domain.accounts import Scope
-from d3.domain.errors import D3Error, RequestInvalid
-from d3.domain.history import HistoryEntry, HistoryFilter
-from d3.domain.ordering import NEWEST_FIRST, Order, SortKey
-from d3.domain.scoring import Verdict
-from d3.entrypoints.http.api.history import checked_id, provide_filter, sees
-from d3.entrypoints.http.api.schemas import OneResult, history_item
-from d3.entrypoints.http.console.rendering import (
-    base_of,
-    explains,
-    moment,
-    page,
-    percent,
-    seconds,
-    size,
-)
-from d3.entrypoints.http.console.texts import FACTS, PROBLEMS, TEXTS, VERDICTS
+from d3.domain.errors import ResultNotFound
+from d3.domain.labels import Label, NewLabel
+from d3.domain.ordering import NEWEST_FIRST
+from d3.domain.services.export import csv_chunks, json_lines_chunks
+from d3.entrypoints.http.api.history import checked_id, sees
+from d3.entrypoints.http.callers import caller_of
+from d3.entrypoints.http.console.filters import Asked
+from d3.entrypoints.http.console.guards import allows
+from d3.entrypoints.http.console.models import model_names
+from d3.entrypoints.http.console.rendering import base_of, confirm, page
 from d3.entrypoints.http.services import D3, Services
 
-_N = TypeVar("_N", int, float)
-
 _ROWS = 50
-_DIRECTIONS = {"asc": "ascending", "desc": "descending"}
-_COLUMNS = {SortKey.IMAGE_NAME: "asc", SortKey.PREDICTION: "desc", SortKey.CREATED_AT: "desc"}
-"""The columns that sort the table, and their first direction."""
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column by which the table can be sorted.
-
-    Attributes:
-        state: the table's order by this column, as a value of ``aria-sort``.
-        query: of the URL that sorts by this column, or reverses its order.
-    """
-
-    state: str
-    query: str
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """The filter of the page's form, as typed. An empty field does not filter.
-
-    Attributes:
-        verdict: a verdict.
-        model: a model's name.
-        since: first day, ISO 8601.
-        until: last day, ISO 8601.
-        q: the beginning of the image's name.
-        sort: the column to sort by, as the API names it.
-        order: ``asc`` or ``desc``.
-    """
-
-    verdict: str = ""
-    model: str = ""
-    since: str = ""
-    until: str = ""
-    q: str = ""
-    sort: str = ""
-    order: str = ""
-
-    @classmethod
-    def of(cls, request: Request[Any, Any, Any]) -> Asked:
-        """Read the filter from the URL; unknown verdicts and orders are ignored."""
-        query = {name: str(request.query_params.get(name, "")) for name in cls.__slots__}
-        if query["verdict"] not in VERDICTS:
-            query["verdict"] = ""
-        if query["sort"] not in _COLUMNS or query["order"] not in _DIRECTIONS:
-            query["sort"] = query["order"] = ""
-        return cls(**query)
-
-    def api(self) -> dict[str, str]:
-        """The filter as query parameters of the API.
-
-        Raises:
-            RequestInvalid: a day does not exist.
-        """
-        try:
-            since = date.fromisoformat(self.since) if self.since else None
-            until = date.fromisoformat(self.until) + timedelta(days=1) if self.until else None
-        except (ValueError, OverflowError) as error:
-            raise RequestInvalid(PROBLEMS["invalid_dates"]) from error
-        words = {
-            "verdict": self.verdict,
-            "model": self.model,
-            "since": f"{since}T00:00:00Z" if since else "",
-            "until": f"{until}T00:00:00Z" if until else "",
-            "q": self.q,
-        }
-        return {name: text for name, text in words.items() if text}
-
-    def where(self, request: Request[Any, Any, Any]) -> HistoryFilter:
-        """The filter, limited to the results that the caller may see."""
-        words: dict[str, Any] = self.api()
-        if "verdict" in words:
-            words["verdict"] = Verdict(words["verdict"])
-        return provide_filter(request, **words)
-
-    @property
-    def sorting(self) -> Order:
-        """The order of the table; newest first by default."""
-        return Order(SortKey(self.sort), self.order == "desc") if self.sort else NEWEST_FIRST
-
-    def columns(self) -> dict[str, Column]:
-        """The columns by which the table can be sorted, by their names in the API."""
-        now = self.sorting
-        found: dict[str, Column] = {}
-        for name, first in _COLUMNS.items():
-            state, following = "none", first
-            if name == now.by:
-                state = _DIRECTIONS["desc" if now.descending else "asc"]
-                following = "asc" if now.descending else "desc"
-            plain = (name, following) == (NEWEST_FIRST.by, "desc")
-            sort, order = ("", "") if plain else (name, following)
-            found[name] = Column(state, self.query(sort=sort, order=order))
-        return found
-
-    def query(self, **more: str) -> str:
-        """The query string of this filter, with further parameters."""
-        own = {name: getattr(self, name) for name in self.__slots__}
-        return urlencode({name: text for name, text in (own | more).items() if text})
 
 
 class HistoryPages(Controller):
-    """The history and its results."""
+    """The table."""
 
     path = "/history"
 
-    @get("/")
+    @get("/", guards=[allows(Scope.READ)])
     async def table(self, request: Request[Any, Any, Any], d3: D3) -> Template:
         """A page of the history, from the newest result or from a cursor."""
-        asked = Asked.of(request)
+        asked = Asked.of(request.query_params)
         cursor = str(request.query_params.get("cursor", ""))
         where, order = asked.where(request), asked.sorting
         found = await d3.query(d3.history.page_after, where, _ROWS, cursor or None, order)
+        counted = await d3.query(d3.history.page, where, 1)
         return page(
             request,
             d3,
@@ -158,77 +48,69 @@ class HistoryPages(Controller):
             columns=asked.columns(),
             by_time=order == NEWEST_FIRST,
             entries=found.entries,
+            total=counted.total,
             newest="" if not cursor else asked.query() or "all",
             older=asked.query(cursor=found.next_cursor) if found.next_cursor else "",
             here=asked.query(cursor=cursor),
             export=urlencode(asked.api()),
-            models=await _model_names(d3),
+            models=await model_names(d3, asked.model),
             done=str(request.query_params.get("done", "")),
         )
 
-    @get("/{result_id:str}")
-    async def result(
-        self, request: Request[Any, Any, Any], d3: D3, result_id: FromPath[str]
-    ) -> Template:
-        """Everything recorded of one result."""
-        whose = sees(request)
-        entry = await d3.query(d3.history.get, checked_id(result_id), whose)
-        document = msgspec.json.format(
-            msgspec.json.encode(OneResult(result=history_item(entry))), indent=2
-        )
-        return page(
-            request,
-            d3,
-            "result",
-            entry=entry,
-            facts=facts_of(entry),
-            document=document.decode(),
-            explains=explains(d3),
-        )
-
-    @post("/{result_id:str}/delete", status_code=200)
-    async def delete(
-        self, request: Request[Any, Any, Any], d3: D3, result_id: FromPath[str]
-    ) -> Redirect:
-        """Delete one result and redirect to the page of the history that listed it."""
+    @post("/selected", status_code=200, guards=[allows(Scope.PREDICT)])
+    async def selected(
+        self, request: Request[Any, Any, Any], d3: D3
+    ) -> Template | Redirect | Response[bytes]:
+        """Export, label or delete the selected results; deletion is asked for first."""
         whose = sees(request, Scope.PREDICT)
-        await d3.query(d3.history.delete, checked_id(result_id), whose)
-        cursor = str(request.query_params.get("cursor", ""))
-        back = Asked.of(request).query(cursor=cursor, done="delete")
+        sent = await request.form()
+        action, back = str(sent.get("do", "")), str(sent.get("back", ""))
+        ids = [checked_id(str(one)) for one in (sent.getall("only", []) or sent.getall("id", []))]
+        back = _back_to(back)
+        if not ids:
+            return Redirect(f"{base_of(request)}history?{back}", status_code=303)
+        if action in ("csv", "jsonl"):
+            return await d3.query(_exported, d3, ids, whose, action)
+        if action == "deleted":
+            await d3.query(d3.history.delete_many, ids, whose)
+            done = "delete" if len(ids) == 1 else "delete_many"
+        elif action in set(Label):
+            labels = [NewLabel(result_id=one, label=Label(action)) for one in ids]
+            by = caller_of(request).user_id
+            await d3.query(d3.history.label, labels, d3.clock.now(), by, whose)
+            done = "label"
+        else:
+            first = await d3.query(d3.history.get, ids[0], whose)
+            return confirm(
+                request,
+                d3,
+                "delete" if len(ids) == 1 else "delete_many",
+                name=first.image_name if len(ids) == 1 else str(len(ids)),
+                back=f"history?{back}",
+                fields=[("do", "deleted"), ("back", back), *(("id", str(one)) for one in ids)],
+            )
+        back = f"{back}&done={done}" if back else f"done={done}"
         return Redirect(f"{base_of(request)}history?{back}", status_code=303)
 
 
-def facts_of(entry: HistoryEntry) -> list[tuple[str, str | None]]:
-    """The recorded facts of a result as texts; None for facts that were not recorded."""
-    model = entry.model
-    facts: dict[str, str | None] = {
-        "image_name": entry.image_name,
-        "created_at": f"{moment(entry.created_at)} UTC",
-        "verdict": VERDICTS[entry.verdict.value],
-        **({"reason": entry.reason_text} if entry.reason else {}),
-        **({"notice": entry.notice} if entry.notice else {}),
-        "prediction": f"{percent(entry.prediction)} ({entry.prediction:.6f})",
-        "threshold": percent(entry.threshold),
-        "confidence": percent(entry.confidence),
-        "logit": _maybe(entry.logit, "{:.6f}".format),
-        "views": str(entry.views),
-        "spread": percent(entry.spread) if entry.views > 1 else TEXTS.card.one_view,
-        "model": f"{model.name}, {TEXTS.models.version.lower()} {model.version}" if model else None,
-        "model_sha256": entry.model_sha256,
-        "calibration": entry.calibration_name,
-        "engine": f"{entry.engine} {entry.precision}".strip() or None,
-        "processing_time": seconds(entry.processing_time),
-        "cached": FACTS["yes" if entry.cached else "no"],
-        "image_format": entry.image_format,
-        "image_size": f"{entry.image_width} x {entry.image_height}" if entry.image_width else None,
-        "image_frames": _maybe(entry.image_frames, str),
-        **({"image_note": entry.image_note_text} if entry.image_note else {}),
-        "image_bytes": _maybe(entry.image_bytes, size),
-        "image_sha256": entry.image_sha256,
-        "d3_version": entry.d3_version or None,
-        "request_id": entry.request_id,
-    }
-    return [(FACTS[name], value) for name, value in facts.items()]
+def _exported(d3: Services, ids: Sequence[int], whose: int | None, ending: str) -> Response[bytes]:
+    """The results of these ids that are there, as a file."""
+    entries = []
+    for one in ids:
+        with suppress(ResultNotFound):
+            entries.append(d3.history.get(one, whose))
+    chunks = csv_chunks(entries) if ending == "csv" else json_lines_chunks(entries)
+    return Response(
+        b"".join(chunks),
+        media_type="text/csv" if ending == "csv" else "application/jsonl",
+        headers={"Content-Disposition": f'attachment; filename="d3-selected.{ending}"'},
+    )
+
+
+def _back_to(query: str) -> str:
+    """A query of the history page, made anew: nothing else is led back to."""
+    there = dict(parse_qsl(query))
+    return Asked.of(there).query(cursor=there.get("cursor", ""))
 
 
 def _address_bar(request: Request[Any, Any, Any], wanted: str) -> dict[str, str]:
@@ -241,15 +123,3 @@ def _address_bar(request: Request[Any, Any, Any], wanted: str) -> dict[str, str]
     if there == dict(parse_qsl(wanted)):
         return {"HX-Push-Url": "false"}
     return {"HX-Push-Url": f"{base_of(request)}history{'?' if wanted else ''}{wanted}"}
-
-
-def _maybe(value: _N | None, form: Callable[[_N], str]) -> str | None:
-    return None if value is None else form(value)
-
-
-async def _model_names(d3: Services) -> list[str]:
-    """The models' names for the form; none if the store is unavailable."""
-    try:
-        return [one.manifest.name for one in await d3.run_slowly(d3.models.list)]
-    except D3Error:
-        return []

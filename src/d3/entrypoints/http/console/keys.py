@@ -9,17 +9,15 @@ from datetime import timedelta
 from typing import Any
 
 from litestar import Controller, Request, get, post
-from litestar.connection import ASGIConnection
-from litestar.handlers import BaseRouteHandler
 from litestar.params import FromPath
 from litestar.response import Redirect, Template
 
 from d3.domain.accounts import DEFAULT_SCOPES, ApiKey, IssuedKey, KeyState, Scope
-from d3.domain.errors import AccessForbidden, AccountInvalid, D3Error, KeyNotFound, UserExists
+from d3.domain.errors import AccountInvalid, D3Error, KeyNotFound, UserExists
 from d3.domain.services.accounts import AccountService
-from d3.entrypoints.http.callers import caller_of
+from d3.entrypoints.http.console.guards import allows
 from d3.entrypoints.http.console.problems import refusal
-from d3.entrypoints.http.console.rendering import base_of, page
+from d3.entrypoints.http.console.rendering import base_of, confirm, page
 from d3.entrypoints.http.console.texts import PROBLEMS
 from d3.entrypoints.http.services import D3, Services
 
@@ -83,25 +81,11 @@ class KeyForm:
         return timedelta(days=int(self.days))
 
 
-async def administrators(
-    connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler
-) -> None:
-    """A guard: only administrators may see keys and scans.
-
-    Raises:
-        AccessForbidden: the caller is no administrator. The error says how to become one.
-    """
-    caller = caller_of(connection)
-    if caller.key_id is None and not caller.may(Scope.ADMIN):
-        raise AccessForbidden(PROBLEMS["not_admin"])
-    caller.check(Scope.ADMIN)
-
-
 class KeyPages(Controller):
     """API keys."""
 
     path = "/keys"
-    guards = (administrators,)
+    guards = (allows(Scope.ADMIN),)
 
     @get("/")
     async def keys(self, request: Request[Any, Any, Any], d3: D3) -> Template:
@@ -118,6 +102,11 @@ class KeyPages(Controller):
         except D3Error as error:
             return await _page(request, d3, form=form, **refusal(request, error))
         return await _page(request, d3, form=KeyForm(), made=made)
+
+    @get("/{key_id:str}/revoke")
+    async def ask(self, request: Request[Any, Any, Any], d3: D3, key_id: FromPath[str]) -> Template:
+        """Ask whether to revoke a key."""
+        return confirm(request, d3, "revoke", name=key_id, back="keys")
 
     @post("/{key_id:str}/revoke", status_code=200)
     async def revoke(

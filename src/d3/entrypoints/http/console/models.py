@@ -16,9 +16,9 @@ from d3.domain.errors import D3Error
 from d3.domain.models import checked_name
 from d3.entrypoints.http.api.model import ModelController
 from d3.entrypoints.http.api.schemas import architecture_of
-from d3.entrypoints.http.callers import requires
+from d3.entrypoints.http.console.guards import allows
 from d3.entrypoints.http.console.problems import refusal
-from d3.entrypoints.http.console.rendering import base_of, page
+from d3.entrypoints.http.console.rendering import base_of, confirm, page
 from d3.entrypoints.http.services import D3, Services
 
 
@@ -35,7 +35,7 @@ class ModelPages(Controller):
     """Models."""
 
     path = "/models"
-    guards = (requires(Scope.MODELS),)
+    guards = (allows(Scope.MODELS),)
 
     @get("/")
     async def models(self, request: Request[Any, Any, Any], d3: D3) -> Template:
@@ -50,6 +50,13 @@ class ModelPages(Controller):
         name = data.name
         return await _do(request, d3, "load", lambda: d3.host.load(checked_name(name)))
 
+    @get("/unload")
+    async def ask_unload(self, request: Request[Any, Any, Any], d3: D3) -> Template:
+        """Ask whether to unload the model."""
+        model = d3.host.loaded()
+        name = model.manifest.name if model else ""
+        return confirm(request, d3, "unload", name=name, back="models")
+
     @post("/unload", status_code=200)
     async def unload(self, request: Request[Any, Any, Any], d3: D3) -> Template | Redirect:
         """Free the model's memory."""
@@ -60,6 +67,20 @@ class ModelPages(Controller):
         """Make a model the default."""
         name = data.name
         return await _do(request, d3, "use", lambda: d3.models.use(checked_name(name)))
+
+    @get("/remove", guards=[allows(Scope.ADMIN)])
+    async def ask_remove(self, request: Request[Any, Any, Any], d3: D3) -> Template:
+        """Ask whether to remove a model."""
+        name = str(request.query_params.get("name", ""))
+        return confirm(request, d3, "remove", name=name, back="models", fields=[("name", name)])
+
+    @post("/remove", status_code=200, guards=[allows(Scope.ADMIN)])
+    async def remove(
+        self, request: Request[Any, Any, Any], d3: D3, data: Sent
+    ) -> Template | Redirect:
+        """Remove a model and its files."""
+        name = data.name
+        return await _do(request, d3, "remove", lambda: d3.models.remove(checked_name(name)))
 
     @post("/verify", status_code=200)
     async def verify(
@@ -77,6 +98,15 @@ class ModelPages(Controller):
         except D3Error as error:
             return await _page(request, d3, **refusal(request, error))
         return _done(request, "upload")
+
+
+async def model_names(d3: Services, asked: str = "") -> list[str]:
+    """The models' names for a form, with the one asked for; no others if the store is away."""
+    try:
+        names = [one.manifest.name for one in await d3.run_slowly(d3.models.list)]
+    except D3Error:
+        names = []
+    return names if asked in ("", *names) else [*names, asked]
 
 
 async def _do(

@@ -8,8 +8,7 @@ from urllib.parse import urlencode
 import msgspec
 from litestar import Litestar, Request, Response
 from litestar.connection import ASGIConnection
-from litestar.exceptions import HTTPException, NotFoundException
-from litestar.handlers import BaseRouteHandler
+from litestar.exceptions import HTTPException
 from litestar.response import Redirect, Template
 from litestar.types import ASGIApp
 
@@ -18,12 +17,6 @@ from d3.entrypoints.http import errors
 from d3.entrypoints.http.console.rendering import HEADERS, base_of, page
 from d3.entrypoints.http.console.texts import PROBLEMS
 from d3.entrypoints.http.errors import Problem
-
-
-async def people_only(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """A guard: clients that do not accept HTML get 404, as if there were no console."""
-    if not wants_page(connection):
-        raise NotFoundException
 
 
 def wants_page(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
@@ -69,7 +62,7 @@ def answer_refused(application: Litestar, scope: Any, error: D3Error) -> ASGIApp
     """
     seen: Any = {**scope, "app": application, "litestar_app": application}
     request: Request[Any, Any, Any] = Request(seen)
-    if "text/html" not in request.headers.get("accept", "") and not _by_htmx(request):
+    if not _is_browser(request) and not _by_htmx(request):
         return None
     if isinstance(error, AccessRefused):
         return _to_sign_in(request, error).to_asgi_response(None, request)
@@ -93,6 +86,11 @@ def _to_sign_in(request: Request[Any, Any, Any], error: AccessRefused) -> Respon
     return Redirect(place, status_code=303, headers=HEADERS)
 
 
+def _is_browser(request: Request[Any, Any, Any]) -> bool:
+    """Whether somebody opened the address in a browser: programs do not name HTML."""
+    return "text/html" in request.headers.get("accept", "")
+
+
 def _by_htmx(request: Request[Any, Any, Any]) -> bool:
     return "hx-request" in request.headers
 
@@ -101,6 +99,23 @@ def _answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes
     problem, response = problem_of(request, error)
     if not wants_page(request):
         return response
+    return _as_page(request, problem, response)
+
+
+def _answer_elsewhere(
+    request: Request[Any, Any, Any], error: Exception
+) -> Response[bytes] | Template:
+    """Beside the console's pages, under ``/api`` too, only a browser gets a page."""
+    problem, response = problem_of(request, error)
+    if _is_browser(request):
+        return _as_page(request, problem, response)
+    response.headers.setdefault("Vary", "Accept")
+    return response
+
+
+def _as_page(
+    request: Request[Any, Any, Any], problem: Problem, response: Response[bytes]
+) -> Template:
     return page(
         request,
         request.app.d3,  # type: ignore[attr-defined]
@@ -114,3 +129,7 @@ def _answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes
 
 
 HANDLERS: Any = {D3Error: _answer, HTTPException: _answer, Exception: _answer}
+"""Of the console's pages."""
+
+HANDLERS_ELSEWHERE: Any = errors.HANDLERS | dict.fromkeys(HANDLERS, _answer_elsewhere)
+"""Of all other addresses, known and unknown."""

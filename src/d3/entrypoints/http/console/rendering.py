@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,19 @@ from litestar.template.config import TemplateConfig
 
 from d3.domain.access import UNAUTHENTICATED, Caller
 from d3.domain.accounts import Scope
+from d3.domain.labels import Label
 from d3.domain.ports.detector import Explainer
-from d3.entrypoints.http.console.texts import PROBLEMS, REASONS, TEXTS, VERDICTS
+from d3.domain.provenance import Says, Source
+from d3.entrypoints.http.console.texts import (
+    LABELS,
+    PROBLEMS,
+    REASONS,
+    SCAN_ERRORS,
+    SOURCE_FIELDS,
+    SOURCES,
+    TEXTS,
+    VERDICTS,
+)
 from d3.entrypoints.http.services import Services
 
 STATIC = Path(__file__).with_name("static")
@@ -43,6 +55,16 @@ PLACES = (
 )
 """The pages of the navigation: name, path from the root, and the scope that each needs."""
 
+_SHORTCUTS = (
+    ("jk", "move"),
+    (("Enter",), "open"),
+    ("rgu", "label"),
+    ("x", "select"),
+    ("/", "search"),
+    ("?", "help"),
+)
+"""Keys, and what they do."""
+
 _HARDLY = 0.0005
 _KIB = 1024
 
@@ -61,15 +83,24 @@ def templates() -> TemplateConfig[Any]:
         "verdicts": VERDICTS,
         "reasons": REASONS,
         "problems": PROBLEMS,
+        "labels": LABELS,
+        "label_words": {one.value: LABELS[one] for one in Label},
+        "sayings": {one.value: getattr(TEXTS.provenance, f"{one}_choice") for one in Says},
+        "sources": SOURCES,
+        "source_fields": SOURCE_FIELDS,
+        "scan_errors": SCAN_ERRORS,
         "assets": _fingerprint(),
         "places": PLACES,
+        "shortcuts": [(keys, getattr(TEXTS.shortcuts, name)) for keys, name in _SHORTCUTS],
     }
     environment.filters |= {
         "percent": percent,
         "seconds": seconds,
         "size": size,
         "moment": moment,
+        "minute": minute,
         "count": "{:,}".format,
+        "source": source,
     }
     return TemplateConfig(instance=JinjaTemplateEngine.from_environment(environment))
 
@@ -78,6 +109,7 @@ def page(
     request: Request[Any, Any, Any],
     d3: Services,
     name: str,
+    /,
     *,
     status: int = 200,
     headers: dict[str, str] | None = None,
@@ -108,6 +140,32 @@ def page(
             **context,
         },
     )
+
+
+def confirm(
+    request: Request[Any, Any, Any],
+    d3: Services,
+    what: str,
+    *,
+    name: str,
+    back: str,
+    fields: Sequence[tuple[str, str]] = (),
+    **context: Any,
+) -> Template:
+    """A page that asks before something is done which cannot be undone.
+
+    Its form posts to the page's own address. Pages with scripts ask by themselves.
+
+    Args:
+        request: the request.
+        d3: the services.
+        what: is to be done: names the texts in the section ``sure``.
+        name: of what it is done to.
+        back: the path from the root to the page to go back to.
+        fields: of the form that confirms: names and values.
+        context: what the texts need besides the name.
+    """
+    return page(request, d3, "confirm", what=what, name=name, back=back, fields=fields, **context)
 
 
 def base_of(request: Request[Any, Any, Any]) -> str:
@@ -169,6 +227,20 @@ def size(number: int) -> str:
 def moment(when: datetime) -> str:
     """A time as text, in UTC."""
     return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def minute(when: datetime) -> str:
+    """A time as text without its seconds, in UTC."""
+    return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def source(one: Source) -> str:
+    """A statement of a file about itself, as a line of text."""
+    words = [SOURCES[one.kind]]
+    for name, title in SOURCE_FIELDS.items():
+        if value := getattr(one, name, None):
+            words.append(f"{title} {', '.join(value) if isinstance(value, tuple) else value}")
+    return " · ".join(words)
 
 
 def _fingerprint() -> str:

@@ -1,40 +1,145 @@
-"""Bulk scans: their progress, and cancelling them."""
+"""Bulk scans: start one, follow it, look at its images, export, cancel and delete."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, fields, replace
 from typing import Any
+from urllib.parse import urlencode
 
+import msgspec
 from litestar import Controller, Request, get, post
+from litestar.exceptions import NotFoundException
 from litestar.params import FromPath
-from litestar.response import Redirect, Template
+from litestar.response import Redirect, Stream, Template
 
-from d3.domain.scans import ScanState, stored_uri
-from d3.entrypoints.http.console.keys import administrators
-from d3.entrypoints.http.console.rendering import base_of, page
-from d3.entrypoints.http.services import D3
+from d3.domain.accounts import Scope
+from d3.domain.errors import D3Error, RequestInvalid
+from d3.domain.scans import Scan, ScanState, stored_uri
+from d3.entrypoints.http.api.scan_schemas import ScanRequest
+from d3.entrypoints.http.api.scans import start_scan, storable_text
+from d3.entrypoints.http.console.guards import allows
+from d3.entrypoints.http.console.models import model_names
+from d3.entrypoints.http.console.problems import refusal
+from d3.entrypoints.http.console.rendering import base_of, confirm, page
+from d3.entrypoints.http.console.texts import TEXTS
+from d3.entrypoints.http.services import D3, Services
+from d3.evaluation.scans import chunks_of, rows_of
 
 _MOST = 50
+_ROWS = 100
+_MOST_BYTES = 16 * 1024
+_KINDS = ("fake", "real", "uncertain", "error")
+_MEDIA = {"csv": "text/csv", "jsonl": "application/jsonl"}
+
+
+@dataclass(frozen=True, slots=True)
+class ScanForm:
+    """The form for a new scan, as typed. Empty fields have the model's or the scan's default."""
+
+    source: str = ""
+    id: str = ""
+    model: str = ""
+    threshold: str = ""
+    views: str = ""
+
+    @classmethod
+    async def of(cls, request: Request[Any, Any, Any]) -> ScanForm:
+        """Read the form from a request's body."""
+        sent = await request.form()
+        return cls(**{one.name: str(sent.get(one.name, "")).strip() for one in fields(cls)})
+
+    def asked(self) -> ScanRequest:
+        """What the API would be asked for.
+
+        Raises:
+            RequestInvalid: a field is not valid.
+        """
+        given = {one.name: text for one in fields(self) if (text := getattr(self, one.name))}
+        try:
+            return msgspec.convert(given, ScanRequest, strict=False)
+        except msgspec.ValidationError as error:
+            field = next((name for name in given if f"$.{name}" in str(error)), "source")
+            raise RequestInvalid(getattr(TEXTS.scan_field, field)) from error
 
 
 class ScanPages(Controller):
     """Scans."""
 
     path = "/scans"
-    guards = (administrators,)
+    guards = (allows(Scope.ADMIN),)
 
     @get("/")
     async def scans(self, request: Request[Any, Any, Any], d3: D3) -> Template:
         """The newest scans. The page reloads the list while a scan is running."""
-        found = await d3.query(d3.scan_ledger.newest, _MOST)
+        return await _page(request, d3, done=str(request.query_params.get("done", "")))
+
+    @post("/", status_code=200, request_max_body_size=_MOST_BYTES)
+    async def start(self, request: Request[Any, Any, Any], d3: D3) -> Template | Redirect:
+        """Start a scan and redirect to its page."""
+        form = await ScanForm.of(request)
+        try:
+            scan = await start_scan(d3, form.asked())
+        except D3Error as error:
+            return await _page(request, d3, form=form, **refusal(request, error))
+        return Redirect(f"{base_of(request)}scans/{scan.name}", status_code=303)
+
+    @get("/{name:str}")
+    async def scan(self, request: Request[Any, Any, Any], d3: D3, name: FromPath[str]) -> Template:
+        """One scan: how far it is, and its images from the first or from a cursor."""
+        scan = await d3.query(d3.scan_ledger.get, name)
+        kind, after = _kind(request), str(request.query_params.get("after", ""))
+        found = await d3.query(
+            d3.scan_ledger.rows,
+            scan.id,
+            after=storable_text(after) or None,
+            kind=kind or None,
+            limit=_ROWS + 1,
+        )
+        rows = found[:_ROWS]
+        more = {"kind": kind, "after": rows[-1].uri} if len(found) > _ROWS else {}
         return page(
             request,
             d3,
-            "scans",
-            scans=[replace(one, source=stored_uri(one.source)) for one in found],
-            running=any(one.state is ScanState.RUNNING for one in found),
+            "scan",
+            scan=_shown(scan),
+            kinds=_KINDS,
+            kind=kind,
+            rows=rows,
+            first=not after,
+            older=urlencode({name: text for name, text in more.items() if text}),
             done=str(request.query_params.get("done", "")),
         )
+
+    @get("/{name:str}/rows.{form:str}")
+    async def export(
+        self,
+        request: Request[Any, Any, Any],
+        d3: D3,
+        name: FromPath[str],
+        form: FromPath[str],
+    ) -> Stream:
+        """The scan's rows as a file."""
+        if form not in _MEDIA:
+            raise NotFoundException
+        scan = await d3.query(d3.scan_ledger.get, name)
+        rows = rows_of(d3.scan_ledger, scan.id, kind=_kind(request) or None)
+        chunks = chunks_of(rows, form)
+
+        async def lines() -> AsyncIterator[bytes]:
+            while chunk := await d3.query(next, chunks, b""):
+                yield chunk
+
+        called = f'attachment; filename="{scan.name}.{form}"'
+        headers = {"Content-Disposition": called}
+        return Stream(lines(), media_type=_MEDIA[form], headers=headers)
+
+    @get("/{name:str}/cancel")
+    async def ask_cancel(
+        self, request: Request[Any, Any, Any], d3: D3, name: FromPath[str]
+    ) -> Template:
+        """Ask whether to cancel a scan."""
+        return confirm(request, d3, "scan_cancel", name=name, back=f"scans/{name}")
 
     @post("/{name:str}/cancel", status_code=200)
     async def cancel(
@@ -43,4 +148,56 @@ class ScanPages(Controller):
         """Cancel a scan. Its workers stop after their current shard."""
         found = await d3.query(d3.scans.cancel, name)
         done = f"scan_{found.state.value}"
-        return Redirect(f"{base_of(request)}scans?done={done}", status_code=303)
+        return Redirect(f"{base_of(request)}scans/{name}?done={done}", status_code=303)
+
+    @get("/{name:str}/delete")
+    async def ask_delete(
+        self, request: Request[Any, Any, Any], d3: D3, name: FromPath[str]
+    ) -> Template:
+        """Ask whether to delete a scan."""
+        return confirm(request, d3, "scan_delete", name=name, back=f"scans/{name}")
+
+    @post("/{name:str}/delete", status_code=200)
+    async def delete(
+        self, request: Request[Any, Any, Any], d3: D3, name: FromPath[str]
+    ) -> Redirect:
+        """Delete a scan that is over, with its rows."""
+        await d3.run_slowly(d3.scans.remove, name)
+        return Redirect(f"{base_of(request)}scans?done=scan_deleted", status_code=303)
+
+
+def _kind(request: Request[Any, Any, Any]) -> str:
+    kind = str(request.query_params.get("kind", ""))
+    return kind if kind in _KINDS else ""
+
+
+def _shown(scan: Scan) -> Scan:
+    return replace(scan, source=stored_uri(scan.source))
+
+
+async def _page(
+    request: Request[Any, Any, Any],
+    d3: Services,
+    *,
+    form: ScanForm = ScanForm(),
+    status: int = 200,
+    headers: dict[str, str] | None = None,
+    sentence: str = "",
+    done: str = "",
+) -> Template:
+    found = await d3.query(d3.scan_ledger.newest, _MOST)
+    return page(
+        request,
+        d3,
+        "scans",
+        status=status,
+        headers=headers,
+        sentence=sentence,
+        form=form,
+        models=await model_names(d3),
+        on_s3=d3.settings.minio_endpoint is not None,
+        folder=d3.settings.scan_folder,
+        scans=[_shown(one) for one in found],
+        running=any(one.state is ScanState.RUNNING for one in found),
+        done=done,
+    )

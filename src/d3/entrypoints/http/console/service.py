@@ -10,7 +10,7 @@ from litestar.response import Template
 
 from d3.domain.accounts import Scope
 from d3.entrypoints.http.api.health import readiness
-from d3.entrypoints.http.callers import requires
+from d3.entrypoints.http.console.guards import allows
 from d3.entrypoints.http.console.rendering import page
 from d3.entrypoints.http.services import D3
 
@@ -19,7 +19,7 @@ class ServicePages(Controller):
     """Health and settings."""
 
     path = "/service"
-    guards = (requires(Scope.READ),)
+    guards = (allows(Scope.READ),)
 
     @get("/")
     async def service(self, request: Request[Any, Any, Any], d3: D3) -> Template:

@@ -1,11 +1,10 @@
 // The page Check: images become cards at once, go to the API a few at a time, and come back judged.
 // Words come from the page; nothing is written as HTML.
 
-const words = new Map();
+import { keep } from "./thumbnails.js";
+import { say, word } from "./words.js";
+
 const list = document.querySelector("#words");
-for (const term of list.querySelectorAll("dt")) {
-  words.set(term.textContent, term.nextElementSibling.textContent);
-}
 const base = list.dataset.base;
 const maxBytes = Number(list.dataset.maxBytes);
 const form = document.querySelector("#check");
@@ -18,9 +17,6 @@ const tally = document.querySelector("#tally");
 const AT_ONCE = 4;          // a browser keeps six connections to a server; two stay free
 const THUMBNAILS_AT_ONCE = 2;
 const MOST_TRIES = 8;       // while the service says it is busy
-
-const say = (name, values = {}) =>
-  words.get(name).replace(/\{(\w+)\}/g, (whole, key) => values[key] ?? whole);
 
 const percent = (share) =>
   share > 0 && share < 0.0005 ? "< 0.1 %"
@@ -140,7 +136,7 @@ class Card {
   failed(status, body) {
     this.signedOut = status === 401;
     this.slot("sign-in").hidden = !this.signedOut;
-    const known = body?.code && words.get(`problem.${body.code}`);
+    const known = body?.code && word(`problem.${body.code}`);
     const ours = status === 0 ? "unreachable" : status === -1 ? "unreadable" : "not_understood";
     this.show("failed", known || body?.error || say(`problem.${ours}`));
   }
@@ -179,10 +175,46 @@ class Card {
     this.slot("notice").textContent = result.notice;
     this.slot("notice").hidden = !result.notice;
     this.slot("open").href = `${base}history/${id}`;
+    this.tellProvenance(result.provenance);
     this.show("done");
+    if (this.drawn) keep(result.image_sha256, this.node.querySelector("canvas"));
+  }
+
+  /** What the file says about itself, beside the score. */
+  tellProvenance(provenance) {
+    const says = provenance?.says ?? "nothing";
+    this.slot("provenance").hidden = says === "nothing" && !provenance?.sources.length;
+    this.slot("says").textContent = say(`provenance.${says}`);
+    this.slot("sources").replaceChildren(...(provenance?.sources ?? []).map((source) => {
+      const node = document.createElement("li");
+      node.textContent = [say(`source.${source.kind}`), ...Object.entries(source)
+        .filter(([name, value]) => value?.length && word(`field.${name}`))
+        .map(([name, value]) => `${say(`field.${name}`)} ${[value].flat().join(", ")}`)].join(" · ");
+      return node;
+    }));
+  }
+
+  async label(button) {
+    const { value } = button;
+    const headers = { Accept: "application/json", "Content-Type": "application/json" };
+    const problem = this.slot("label-problem");
+    problem.hidden = true;
+    try {
+      const answer = await fetch(`${base}api/inference/result/${this.body.inference_id}/label`, {
+        method: "POST", headers, body: JSON.stringify({ label: value }),
+      });
+      if (!answer.ok) throw answer.status === 401 ? say("problem.session_ended") : (await answer.json()).error;
+      for (const one of this.node.querySelectorAll("[data-action=label]")) {
+        one.setAttribute("aria-pressed", String(one === button));
+      }
+    } catch (error) {
+      problem.textContent = typeof error === "string" ? error : say("problem.unreachable");
+      problem.hidden = false;
+    }
   }
 
   async act(target) {
+    if (target.dataset.action === "label") this.label(target);
     if (target.dataset.action === "retry") this.start();
     if (target.dataset.action === "explain") this.explain(target);
     if (target.dataset.action === "remove") { this.node.remove(); all.delete(this); count(); input.focus(); }
@@ -215,7 +247,7 @@ class Card {
         button.hidden = true;
         return;
       }
-      problem.textContent = answer.status === 401 ? words.get("problem.session_ended") : body.error;
+      problem.textContent = answer.status === 401 ? word("problem.session_ended") : body.error;
     } catch {
       problem.textContent = say("problem.unreachable");
     }
@@ -235,6 +267,8 @@ class Card {
       pen.imageSmoothingQuality = "high";
       pen.drawImage(picture, (canvas.width - wide) / 2, (canvas.height - tall) / 2, wide, tall);
       picture.close();
+      this.drawn = true;
+      if (this.body) keep(this.body.result.image_sha256, canvas);
     } catch { /* the server's word on the file stands on the card */ }
   }
 }

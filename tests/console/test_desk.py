@@ -1,0 +1,316 @@
+"""The history as a place to work: selection, labels, deletion with a way back, keys, time zones."""
+
+import csv
+import re
+from datetime import UTC, datetime
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from d3.domain.history import NewEntry
+from d3.domain.labels import Label
+from d3.domain.scoring import Verdict
+from tests.console.browsing import FAKE, REAL, Console, axe, sign_in
+from tests.serving import wait_until
+
+
+@pytest.fixture
+def desk(page: Page, service: Console) -> Page:
+    """The history with three results, newest first: c, b, a. The browser's clock stands still."""
+    add(service, "a.jpg", "b.jpg", "c.jpg")
+    page.clock.install()
+    page.goto(f"{service.url}history")
+    page.on("dialog", lambda dialog: dialog.accept())
+    return page
+
+
+def add(service: Console, *names: str, at: datetime | None = None) -> None:
+    entries = [
+        NewEntry(
+            image_name=name,
+            prediction=0.9,
+            is_fake=True,
+            confidence=0.8,
+            threshold=0.5,
+            processing_time=0.01,
+            created_at=at or datetime.now(UTC),
+            verdict=Verdict.FAKE,
+            image_sha256=f"{number:064x}",
+        )
+        for number, name in enumerate(names)
+    ]
+    service.application.d3.history.add_many(entries)
+
+
+def shown(page: Page) -> list[str]:
+    return page.locator("tbody tr:visible th").all_inner_texts()
+
+
+def kept(service: Console) -> list[str]:
+    return [one["image_name"] for one in service.results()]
+
+
+def pick(page: Page, *names: str) -> None:
+    for name in names:
+        page.get_by_label(f"Select {name}").check()
+
+
+def labels(service: Console) -> dict[str, str | None]:
+    return {one["image_name"]: one["label"] for one in service.results()}
+
+
+def test_what_is_deleted_can_be_taken_back_for_ten_seconds(desk: Page, service: Console) -> None:
+    expect(desk.locator(".total")).to_contain_text("3 results")
+    expect(desk.get_by_role("button", name="Delete", exact=True)).to_be_disabled()
+    pick(desk, "a.jpg", "c.jpg")
+    expect(desk.locator("#chosen")).to_have_text("2 selected")
+    desk.get_by_role("button", name="Delete", exact=True).click()
+    expect(desk.locator(".toast")).to_contain_text("2 results were deleted.")
+    assert shown(desk) == ["b.jpg"]
+    desk.clock.run_for(9_000)
+    assert kept(service) == ["c.jpg", "b.jpg", "a.jpg"]
+    desk.get_by_role("button", name="Undo").click()
+    assert shown(desk) == ["c.jpg", "b.jpg", "a.jpg"]
+    desk.clock.run_for(20_000)
+    assert kept(service) == ["c.jpg", "b.jpg", "a.jpg"]
+    desk.get_by_role("button", name="Delete the result of b.jpg").click()
+    desk.clock.run_for(11_000)
+    expect(desk.locator(".total")).to_contain_text("2 results")
+    expect(desk.locator(".toast")).to_be_hidden()
+    assert shown(desk) == kept(service) == ["c.jpg", "a.jpg"]
+
+
+def test_leaving_the_page_deletes_what_was_not_taken_back(desk: Page, service: Console) -> None:
+    pick(desk, "a.jpg", "b.jpg")
+    desk.get_by_role("button", name="Delete", exact=True).click()
+    expect(desk.get_by_role("button", name="Undo")).to_be_visible()
+    desk.goto(f"{service.url}statistics")
+    wait_until(lambda: kept(service) == ["c.jpg"], 10)
+
+
+def test_who_says_no_deletes_nothing(page: Page, service: Console) -> None:
+    add(service, "a.jpg")
+    page.goto(f"{service.url}history")
+    page.once("dialog", lambda dialog: dialog.dismiss())
+    page.get_by_role("button", name="Delete the result of a.jpg").click()
+    assert shown(page) == ["a.jpg"]
+    expect(page.locator(".toast")).to_be_hidden()
+
+
+def test_what_cannot_be_deleted_comes_back_with_the_reason(desk: Page, service: Console) -> None:
+    desk.get_by_role("button", name="Delete the result of b.jpg").click()
+    desk.route("**/results/delete", lambda route: route.abort("connectionrefused"))
+    desk.clock.run_for(11_000)
+    expect(desk.locator(".toast")).to_contain_text("did not respond")
+    assert shown(desk) == ["c.jpg", "b.jpg", "a.jpg"]
+    assert kept(service) == ["c.jpg", "b.jpg", "a.jpg"]
+
+
+def test_results_are_labelled_in_bulk_and_found_by_their_label(
+    desk: Page, service: Console
+) -> None:
+    desk.get_by_label("Select all on this page").check()
+    desk.get_by_role("button", name="Real", exact=True).click()
+    expect(desk.locator("td .label.real")).to_have_count(3)
+    pick(desk, "b.jpg", "c.jpg")
+    desk.get_by_label("Select a.jpg").uncheck()
+    desk.get_by_role("button", name="Generated", exact=True).click()
+    expect(desk.locator("td .label.generated")).to_have_count(2)
+    assert labels(service) == {"a.jpg": "real", "b.jpg": "generated", "c.jpg": "generated"}
+    assert {one["verdict"] for one in service.results()} == {"fake"}
+    desk.get_by_label("Label", exact=True).select_option("Real")
+    expect(desk.locator("tbody tr")).to_have_count(1)
+    assert shown(desk) == ["a.jpg"]
+    expect(desk).to_have_url(f"{service.url}history?label=real")
+    desk.get_by_label("Label", exact=True).select_option("Without a label")
+    expect(desk.locator(".nothing")).to_contain_text("No results match")
+
+
+def test_the_selection_is_exported(desk: Page) -> None:
+    pick(desk, "a.jpg", "c.jpg")
+    with desk.expect_download() as download:
+        desk.get_by_role("button", name="Export selected").click()
+    with download.value.path().open(newline="") as stream:
+        assert {row["image_name"] for row in csv.DictReader(stream)} == {"a.jpg", "c.jpg"}
+
+
+def test_the_keyboard_walks_labels_selects_and_opens(desk: Page, service: Console) -> None:
+    desk.keyboard.press("r")
+    desk.keyboard.press("j")
+    desk.keyboard.press("j")
+    expect(desk.locator(":focus")).to_have_text("b.jpg")
+    desk.keyboard.press("g")
+    expect(desk.locator("tr", has_text="b.jpg").locator(".label")).to_have_text("Generated")
+    desk.keyboard.press("k")
+    expect(desk.locator(":focus")).to_have_text("c.jpg")
+    desk.keyboard.press("r")
+    expect(desk.locator("tr", has_text="c.jpg").locator(".label")).to_have_text("Real")
+    assert labels(service) == {"a.jpg": None, "b.jpg": "generated", "c.jpg": "real"}
+    desk.keyboard.press("x")
+    expect(desk.get_by_label("Select c.jpg")).to_be_checked()
+    desk.keyboard.press("/")
+    expect(desk.get_by_label("Name contains")).to_be_focused()
+    desk.keyboard.type("jrg?x")
+    expect(desk.get_by_label("Name contains")).to_have_value("jrg?x")
+    expect(desk.get_by_role("dialog")).to_be_hidden()
+    desk.goto(f"{service.url}history")
+    desk.keyboard.press("?")
+    expect(desk.get_by_role("dialog")).to_contain_text("next or previous image")
+    desk.get_by_label("Shortcuts are on").uncheck()
+    desk.get_by_role("button", name="Close").click()
+    desk.keyboard.press("j")
+    expect(desk.locator("tbody :focus")).to_have_count(0)
+    desk.keyboard.press("?")
+    desk.get_by_label("Shortcuts are on").check()
+    desk.keyboard.press("Escape")
+    desk.keyboard.press("j")
+    desk.keyboard.press("Enter")
+    expect(desk.get_by_role("heading", level=1)).to_have_text("c.jpg")
+
+
+def test_a_label_has_a_history_and_needs_no_scripts(browser: Browser, service: Console) -> None:
+    add(service, "a.jpg")
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{service.url}sign-in?to=history/1")
+    sign_in(page, service.key("ada", "admin").key)
+    page.get_by_label("How it is known").fill("the photographer")
+    page.get_by_label("Note").fill("called on Monday")
+    page.get_by_role("button", name="Real").click()
+    expect(page.locator(".done")).to_contain_text("It does not change the verdict")
+    page.get_by_role("button", name="Unknown").click()
+    expect(page.locator("#label-title")).to_have_text("Label: Unknown")
+    changes = page.locator(".changes li")
+    expect(changes).to_contain_text(["Unknown", "Real"])
+    expect(changes.last).to_contain_text("ada · the photographer")
+    expect(changes.last).to_contain_text("called on Monday")
+    expect(page.locator(".verdict")).to_have_text("Likely generated")
+    page.get_by_role("link", name="Back to the history").click()
+    pick(page, "a.jpg")
+    page.get_by_role("button", name="Generated", exact=True).click()
+    expect(page.locator("td .label")).to_have_text("Generated")
+    context.close()
+
+
+def test_without_scripts_a_page_asks_before_anything_is_deleted(
+    browser: Browser, service: Console
+) -> None:
+    add(service, "a.jpg", "b.jpg", "c.jpg", "d.png")
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{service.url}history?contains=jpg")
+    page.get_by_role("button", name="Delete the result of b.jpg").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("delete the result of b.jpg?")
+    page.get_by_role("link", name="No, go back").click()
+    expect(page).to_have_url(f"{service.url}history?contains=jpg")
+    pick(page, "a.jpg", "c.jpg")
+    page.get_by_role("button", name="Delete", exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("delete 2 results?")
+    assert service.total() == 4
+    page.get_by_role("button", name="Delete").click()
+    expect(page.locator(".done")).to_have_text("The results were deleted.")
+    assert shown(page) == ["b.jpg"]
+    page.get_by_role("link", name="b.jpg").click()
+    page.get_by_role("button", name="Delete this result").click()
+    page.get_by_role("button", name="Delete").click()
+    expect(page.locator(".done")).to_have_text("The result was deleted.")
+    assert kept(service) == ["d.png"]
+    page.goto(f"{service.url}history/2")
+    expect(page.get_by_role("alert")).to_contain_text("This result does not exist")
+    context.close()
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "clock"),
+    [("Asia/Tokyo", "2026-03-02", "00:30"), ("America/New_York", "2026-03-01", "10:30")],
+)
+def test_times_and_days_are_the_readers(
+    browser: Browser, service: Console, zone: str, day: str, clock: str
+) -> None:
+    add(service, "a.jpg", at=datetime(2026, 3, 1, 15, 30, tzinfo=UTC))
+    context = browser.new_context(timezone_id=zone)
+    page = context.new_page()
+    page.goto(f"{service.url}history")
+    time = page.locator("tbody time")
+    expect(time).to_have_text(f"{day} {clock}")
+    expect(time).to_have_attribute("title", "2026-03-01 15:30:00 UTC")
+    page.get_by_label("From").fill(day)
+    page.get_by_label("To", exact=True).fill(day)
+    expect(page).to_have_url(re.compile("until=.*zone="))
+    assert shown(page) == ["a.jpg"]
+    context.close()
+    context = browser.new_context(timezone_id=zone, java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{service.url}history")
+    expect(page.locator("tbody time")).to_have_text("2026-03-01 15:30 UTC")
+    context.close()
+
+
+def test_a_zone_that_is_none_is_utc(service: Console) -> None:
+    add(service, "a.jpg", at=datetime(2026, 3, 1, 15, 30, tzinfo=UTC))
+    for zone in ("Nowhere/None", "../../etc/passwd", "/etc/passwd", "\x00", "a" * 5000):
+        asked = {"since": "2026-03-01", "until": "2026-03-01", "zone": zone}
+        answer = service.http.get("/history", params=asked, headers={"Accept": "text/html"})
+        assert "a.jpg" in answer.text
+
+
+def test_pictures_of_what_was_dropped_stay_in_this_browser_until_one_signs_out(
+    page: Page, context: BrowserContext, service: Console
+) -> None:
+    page.locator("#file").set_input_files([FAKE, REAL])
+    expect(page.locator("#cards .verdict:visible")).to_have_count(2)
+    page.get_by_role("link", name="History").click()
+    expect(page.locator(".mini:visible")).to_have_count(2)
+    page.get_by_role("link", name=FAKE.name).click()
+    expect(page.locator(".thumb")).to_be_visible()
+    page.goto(f"{service.url}sign-in")
+    page.goto(f"{service.url}history")
+    expect(page.locator("tbody tr")).to_have_count(2)
+    page.wait_for_timeout(300)
+    expect(page.locator(".mini:visible")).to_have_count(0)
+
+
+def test_a_card_is_labelled(page: Page, service: Console) -> None:
+    page.locator("#file").set_input_files(FAKE)
+    page.get_by_role("button", name="Generated").click()
+    pressed = page.locator("#cards [aria-pressed=true]")
+    expect(pressed).to_have_text("Generated")
+    page.keyboard.press("r")
+    expect(pressed).to_have_text("Real")
+    assert labels(service) == {FAKE.name: Label.REAL}
+
+
+def test_a_result_names_the_other_results_of_its_image(page: Page, service: Console) -> None:
+    service.judge(FAKE, FAKE, REAL, views=4)
+    page.goto(f"{service.url}history/1")
+    others = page.get_by_role("region", name="Other results of the same image")
+    expect(others.get_by_role("link")).to_have_count(1)
+    others.get_by_role("link").click()
+    expect(page).to_have_url(f"{service.url}history/2")
+    expect(page.locator(".scale .view")).to_have_count(4)
+    expect(page.get_by_text("4 views:")).to_be_visible()
+
+
+def test_the_desk_is_sound(browser: Browser, service: Console) -> None:
+    add(service, "a.jpg", "a-name-that-is-" + "long-" * 20 + ".jpg")
+    service.http.post("/api/inference/result/1/label", json={"label": "real", "note": "n"})
+    for scheme in ("light", "dark"):
+        context = browser.new_context(
+            color_scheme=scheme, bypass_csp=True, viewport={"width": 360, "height": 740}
+        )
+        page = context.new_page()
+        page.clock.install()
+        page.on("dialog", lambda dialog: dialog.accept())
+        page.goto(f"{service.url}history")
+        pick(page, "a.jpg")
+        page.get_by_role("button", name="Delete", exact=True).click()
+        expect(page.locator(".toast")).to_be_visible()
+        assert axe(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        page.get_by_role("button", name="Undo").click()
+        page.get_by_role("button", name="Keyboard shortcuts").click()
+        assert axe(page) == []
+        page.goto(f"{service.url}history/1")
+        assert axe(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        context.close()
