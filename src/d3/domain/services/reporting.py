@@ -122,14 +122,14 @@ def report_of(case: Case, *, key_id: str | None, heatmap: bool) -> Report:
 
     Args:
         case: what it is about.
-        key_id: of the key that signs the bundle; None where it is not signed.
+        key_id: of the key that signs the bundle; None for one without, and for a report alone.
         heatmap: whether the bundle holds a heat map.
     """
     result = case.result
     warnings = [result.notice] if result.notice else []
     if key_id is None:
         warnings.append(
-            "This bundle is not signed. Anybody could have made or changed it. It proves nothing."
+            "This report is not signed. Anybody could have made or changed it. It proves nothing."
         )
     sections = [_meaning(case), _provenance(result.provenance)]
     if case.labels:
