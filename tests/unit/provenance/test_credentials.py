@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from PIL import Image
 
 from d3.adapters.pillow import PillowDecoder
+from d3.adapters.pillow.isolated import IsolatedDecoder
 from d3.adapters.provenance import ProvenanceReader
 from d3.domain.provenance import Provenance, Says, Source, SourceKind, State
 from images import encoded, picture, with_png_chunks
@@ -256,15 +258,27 @@ def test_a_manifest_elsewhere_is_never_fetched(authority: Authority, server: HTT
     files = [authority.sign(encoded(PICTURE, "JPEG"), "image/jpeg", manifest(), remote=url)]
     packet = xmp_packet(attributes=f'dcterms:provenance="{url}"')
     files.append(encoded(PICTURE, "WEBP", xmp=packet))
+    apart = IsolatedDecoder()
     for data in files:
         assert b"/manifest.c2pa" in data
         source = c2pa(read(data, authority))
         assert source.state is State.NONE
         assert source.reason == "The manifest lies at 127.0.0.1. D3 does not fetch it."
+        assert apart.decode(data, 64).facts.provenance == read(data, authority)
+    apart.close()
     # Even beside a manifest in the file, the one elsewhere is left alone.
     both = authority.sign(files[1], "image/webp", manifest())
     assert c2pa(read(both, authority)).state is State.VALID
     assert server.asked == []  # type: ignore[attr-defined]
+
+
+def test_many_threads_read_manifests_at_once(authority: Authority) -> None:
+    data = signed(authority)
+    decoder = PillowDecoder(provenance=ProvenanceReader(authority.pem.decode()))
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: decoder.decode(data, 64).facts.provenance, range(64)))
+    assert {c2pa(one).state for one in found if one is not None} == {State.VALID}
+    assert None not in found
 
 
 def test_without_a_manifest_the_library_is_not_even_loaded() -> None:

@@ -138,8 +138,9 @@ class PillowDecoder:
                 content=content,
                 note=skeleton.note,
             )
-            decoded = DecodedImage(pixels, facts, skeleton.orientation)
-            return decoded, lambda: self._provenance.read(kind, data, skeleton.metadata, rgb)
+            decoded, metadata = DecodedImage(pixels, facts, skeleton.orientation), skeleton.metadata
+            seen = rgb if self._provenance.watermarks else None  # else it would be kept for nothing
+            return decoded, lambda: self._provenance.read(kind, data, metadata, seen)
         with _translated(source.format or "PIL"):
             rgb = _as_rgb(source)
             # The hash is of what is judged: indices alone would not tell two palettes apart.

@@ -101,6 +101,7 @@ def main(limits: Sequence[int], seconds: int, *, keep_position: bool, watermarks
             said = _said(look).encode()
             target.write(SAID.pack(len(said)) + said)
             target.flush()
+            look = None
 
 
 def _said(look: Callable[[], Provenance | None]) -> str:
