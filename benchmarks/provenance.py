@@ -109,7 +109,7 @@ def files(image: Image.Image) -> dict[str, bytes]:
 
 
 def said(folders: list[Path]) -> None:
-    from d3.adapters.provenance.watermark import MARKS, _phases, correlation
+    from d3.adapters.provenance.watermark import MARKS, block_phases, correlation
     from d3.domain.errors import ImageError
 
     decoder = PillowDecoder()
@@ -129,7 +129,7 @@ def said(folders: list[Path]) -> None:
             rgb = image.convert("RGB").crop((0, 0, min(image.width, 2000), min(image.height, 2000)))
         if rgb.width * rgb.height >= 256**2:
             counted["looked at for watermarks"] += 1
-            phases = _phases(rgb)
+            phases = block_phases(rgb)
             for mark in MARKS:
                 found_here = correlation(phases, mark)
                 nearest[mark.generator] = max(nearest[mark.generator], found_here)

@@ -126,6 +126,13 @@ def test_a_generators_record_is_read(name: str) -> None:
         {"prompt": "[1]", "workflow": "{}"},
         {"workflow": '{"nodes": 7, "links": 7}'},
         {"Software": "GIMP 2.10", "Source": "Canon EOS 7D", "Title": "Midsummer"},
+        {
+            "Title": "Gemini IV",
+            "exif:make": "Firefly",
+            "exif:model": "8S",
+            "Software": "Imagenomic",
+        },
+        {"Source": "Stable Diffusion, a film"},
         {"exif:make": "Canon", "exif:model": "Canon EOS 7D", "exif:software": "Ver.1.10"},
         {"exif:comment": "{}", "Comment": "Created with GIMP"},
         {"parameters": "[" * 100_000},

@@ -175,11 +175,10 @@ def _google(texts: Mapping[str, str]) -> Record | None:
 def _named(texts: Mapping[str, str]) -> Record | None:
     """A generator that names itself as the program or, as some do, as the camera."""
     for text in _of(
-        *(texts, "Software", "Source", "Title", "exif:software", "exif:make", "xmp:software"),
-        "xmp:generator",
+        *(texts, "Software", "exif:software", "exif:make", "xmp:software", "xmp:generator")
     ):
         name = line(text)
-        if name is not None and len(text) < len(name) + 40 and is_generator(name):
+        if is_generator(name) and name is not None:
             model = line(texts.get("exif:model", "")) if "exif:make" in texts else None
             return Record(name, model if model != name else None)
     return None

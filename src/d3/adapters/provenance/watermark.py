@@ -61,7 +61,7 @@ def read_watermark(rgb: Image.Image) -> Source | None:
     """The mark in a picture of its original size; None where there is none."""
     if min(rgb.size) < 2 * _BLOCK or not MIN_PIXELS <= rgb.width * rgb.height <= MAX_PIXELS:
         return None
-    phases = _phases(rgb)
+    phases = block_phases(rgb)
     for mark in MARKS:
         if correlation(phases, mark) >= mark.needed:
             return Source(kind=SourceKind.WATERMARK, says=Says.GENERATED, generator=mark.generator)
@@ -86,7 +86,7 @@ def correlation(phases: np.ndarray, mark: Mark) -> float:
     return float(abs(said @ message) / size) if size > _NOTHING else 0.0
 
 
-def _phases(rgb: Image.Image) -> np.ndarray:
+def block_phases(rgb: Image.Image) -> np.ndarray:
     """Where each block's value lies between two multiples, as a complex number, row after row."""
     size = rgb.width // 4 * 4, rgb.height // 4 * 4
     halved = np.asarray(rgb.reduce(2, box=(0, 0, *size)).convert("L", _TO_U))

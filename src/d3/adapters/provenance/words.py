@@ -13,7 +13,7 @@ _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 _GENERATORS = re.compile(
     r"ai[ -]generated|automatic1111|bing image creator|black forest labs|chatgpt|comfyui|craiyon|"
-    r"dall[\W_]?e\b|diffusers|draw things|dreamstudio|firefly|flux\.\d|fooocus|gemini|"
+    r"dall[\W_]?e\b|diffusers|draw things|dreamstudio|adobe firefly|flux\.\d|fooocus|gemini [\d.]|"
     r"google (?:c2pa )?generative|gpt-?(?:4o|5|image)|grok|ideogram|imagen\b|imagefx|invoke ?ai|"
     r"leonardo\.ai|made with google ai|meta ai|midjourney|nano banana|novelai|openai|recraft|"
     r"runwayml|sdxl|seedream|stability ai|stable[ -]?diffusion|swarmui",
