@@ -122,6 +122,8 @@ def _provenance(settings: Settings) -> ProvenanceReader:
 
 def _trusted(file: Path | None) -> str:
     """The certificates in the file that D3_C2PA_TRUST names."""
+    import ssl
+
     if file is None:
         return ""
     try:
@@ -130,11 +132,13 @@ def _trusted(file: Path | None) -> str:
         raise SettingsInvalid(
             f"D3_C2PA_TRUST names a file that cannot be read: {file}.", "Check the path."
         ) from error
-    if "-----BEGIN CERTIFICATE-----" not in certificates:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=certificates)
+    except (ssl.SSLError, ValueError) as error:
         raise SettingsInvalid(
-            f"D3_C2PA_TRUST names a file without certificates: {file}.",
+            f"D3_C2PA_TRUST names a file that does not hold certificates: {file}.",
             "Name a file of certificates in PEM.",
-        )
+        ) from error
     return certificates
 
 

@@ -110,7 +110,13 @@ def test_pixels_have_no_file_that_could_say_anything(home: Home) -> None:
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
-    [(None, "cannot be read"), ("no certificate", "without certificates")],
+    [
+        (None, "cannot be read"),
+        (
+            "-----BEGIN CERTIFICATE-----\nno\n-----END CERTIFICATE-----",
+            "does not hold certificates",
+        ),
+    ],
 )
 def test_a_service_does_not_start_without_the_certificates_it_is_to_trust(
     home: Home, tmp_path: Path, content: str | None, sentence: str

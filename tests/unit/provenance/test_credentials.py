@@ -18,7 +18,7 @@ from PIL import Image
 from d3.adapters.pillow import PillowDecoder
 from d3.adapters.pillow.isolated import IsolatedDecoder
 from d3.adapters.provenance import ProvenanceReader
-from d3.domain.provenance import Provenance, Says, Source, SourceKind, State
+from d3.domain.provenance import UNREADABLE, Provenance, Says, Source, SourceKind, State
 from images import encoded, picture, with_png_chunks
 from tests.support.credentials import CAPTURED, GENERATED, IPTC, PART, Authority, manifest
 from tests.support.images import png_chunk
@@ -294,3 +294,20 @@ def test_without_a_manifest_the_library_is_not_even_loaded() -> None:
         env=os.environ,
     )
     assert made.stdout.strip() == b"False"
+
+
+def test_a_manifest_of_many_long_names_is_kept(authority: Authority) -> None:
+    said = manifest(
+        actions=[f"org.example.{n}" + "ü" * 500 for n in range(100)], generator="ü" * 500
+    )
+    found = read(authority.sign(encoded(PICTURE, "JPEG"), "image/jpeg", said), authority)
+    assert Provenance.from_json(found.to_json()) == found
+    assert c2pa(found).state is State.VALID
+
+
+def test_a_reader_that_fails_costs_no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("d3.adapters.provenance.reader.read_xmp", fail)
+    assert read(encoded(PICTURE, "JPEG", xmp=xmp_packet())) == UNREADABLE

@@ -181,7 +181,7 @@ def test_programs_are_known_by_their_names() -> None:
         "Midjourney",
         "ComfyUI",
         "GPT-4o",
-        "Google AI Gemini",
+        "Google Gemini 3",
     ):
         assert is_generator(name), name
     for name in ("Adobe Photoshop 25.0", "GIMP 2.10.32", "Adobe Photoshop Lightroom 6.7 (Windows)"):

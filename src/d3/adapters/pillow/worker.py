@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from d3.domain.images import DecodedImage
-    from d3.domain.provenance import Provenance
 
 TRUST = struct.Struct("<I")
 """The length of the certificates that follow, in PEM; before all else."""
@@ -98,22 +97,11 @@ def main(limits: Sequence[int], seconds: int, *, keep_position: bool, watermarks
         target.flush()
         if look is not None:
             _limit_seconds(SAID_SECONDS)
-            said = _said(look).encode()
+            found = look()
+            said = b"" if found is None else found.to_json().encode()
             target.write(SAID.pack(len(said)) + said)
             target.flush()
             look = None
-
-
-def _said(look: Callable[[], Provenance | None]) -> str:
-    """What the file says about itself, as JSON; where reading it fails, why."""
-    from d3.domain.provenance import UNREADABLE
-
-    try:
-        found = look()
-    # Whatever metadata does to its readers, the image has been judged by its pixels.
-    except Exception:  # noqa: BLE001
-        found = UNREADABLE
-    return "" if found is None else found.to_json()
 
 
 def words_of(image: DecodedImage) -> list[str]:

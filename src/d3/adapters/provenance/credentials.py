@@ -31,7 +31,7 @@ _MIME = {
     "WEBP": "image/webp",
 }
 _MAX_JSON = 4_000_000
-_MAX_NAMES = 8
+_MAX_NAMES, _MAX_NAME = 8, 60
 _MAX_MANIFESTS = 50
 _UNCHANGED = frozenset(
     {
@@ -154,8 +154,8 @@ def _described(store: dict[str, Any]) -> Source:
             heard = [one for one in heard if one is Says.GENERATED]
         speaks = weightiest([speaks, *heard])
     for one in active.get("ingredients", [])[:_MAX_NAMES]:
-        title = line(str(one.get("title", ""))) or "untitled"
-        ingredients.append(f"{title} ({line(str(one.get('relationship', ''))) or 'unknown'})")
+        title, use = (line(str(one.get(key, "")), _MAX_NAME) for key in ("title", "relationship"))
+        ingredients.append(f"{title or 'untitled'} ({use or 'unknown'})")
     if state is State.INVALID and speaks is not Says.GENERATED:
         speaks = Says.EDITED if is_changed else Says.NOTHING
     signature = active.get("signature_info") or {}
@@ -226,7 +226,7 @@ class _Action:
 
 def _action(said: dict[str, Any]) -> _Action:
     name, kind = (
-        line(str(said.get("action", ""))) or "unknown",
+        line(str(said.get("action", "")), _MAX_NAME) or "unknown",
         source_type(said.get("digitalSourceType")),
     )
     agent = said.get("softwareAgent")

@@ -14,7 +14,7 @@ from d3.adapters.provenance.source_types import says, source_type
 from d3.adapters.provenance.texts import read_texts
 from d3.adapters.provenance.words import is_editor, is_generator, line
 from d3.adapters.provenance.xmp import Xmp, read_credit, read_xmp
-from d3.domain.provenance import Provenance, Says, Source, SourceKind
+from d3.domain.provenance import UNREADABLE, Provenance, Says, Source, SourceKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,15 @@ class ProvenanceReader:
             metadata: what the walk over its skeleton found.
             rgb: its picture, in its own size.
         """
+        try:
+            return self._read(kind, data, metadata, rgb)
+        # Whatever metadata does to its readers, the image is judged by its pixels.
+        except Exception:  # noqa: BLE001
+            return UNREADABLE
+
+    def _read(
+        self, kind: str, data: bytes, metadata: Metadata, rgb: Image.Image | None
+    ) -> Provenance:
         mark = self._mark(rgb)
         if not metadata:
             return _NOTHING if mark is None else Provenance.of([mark])
