@@ -9,7 +9,6 @@ from urllib.parse import urlencode
 
 import msgspec
 from litestar import Controller, Request, get, post
-from litestar.exceptions import NotFoundException
 from litestar.params import FromPath
 from litestar.response import Redirect, Stream, Template
 
@@ -111,17 +110,10 @@ class ScanPages(Controller):
             done=str(request.query_params.get("done", "")),
         )
 
-    @get("/{name:str}/rows.{form:str}")
-    async def export(
-        self,
-        request: Request[Any, Any, Any],
-        d3: D3,
-        name: FromPath[str],
-        form: FromPath[str],
-    ) -> Stream:
+    @get([f"/{{name:str}}/rows.{form}" for form in _MEDIA])
+    async def export(self, request: Request[Any, Any, Any], d3: D3, name: FromPath[str]) -> Stream:
         """The scan's rows as a file."""
-        if form not in _MEDIA:
-            raise NotFoundException
+        form = request.scope["path"].rpartition(".")[2]
         scan = await d3.query(d3.scan_ledger.get, name)
         rows = rows_of(d3.scan_ledger, scan.id, kind=_kind(request) or None)
         chunks = chunks_of(rows, form)
