@@ -4,9 +4,9 @@
 
 Parts, all unless some are named: `inserts` (batches of 1 and 32 on SQLite and PostgreSQL beside
 sqlite3 and psycopg), `writers` (1, 2 and 4 processes that write to one SQLite file), `history`
-(pages and statistics of a million rows), `models` (a download from S3 beside plain minio-py),
-`memory` (of a process that moves 2 GB). PostgreSQL and S3 come out of the test group's wheels and
-npm; nothing has to be there.
+(pages and statistics of a million rows), `labels` (the import of 10,000 labels), `models` (a
+download from S3 beside plain minio-py), `memory` (of a process that moves 2 GB). PostgreSQL and S3
+come out of the test group's wheels and npm; nothing has to be there.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pathlib import Path
 
 import history
 import inserts
+import labels
 import models
 import psycopg
 import sqlalchemy as sa
@@ -33,7 +34,7 @@ from d3.adapters.sql import Database, upgrade
 sys.path.append(str(Path(__file__).resolve().parents[2]))  # for tests.support
 from tests.support.servers import local_postgresql
 
-PARTS = ("inserts", "writers", "history", "models", "memory")
+PARTS = ("inserts", "writers", "history", "labels", "models", "memory")
 
 
 def main() -> None:
@@ -59,6 +60,10 @@ def main() -> None:
         with databases() as both:
             for database in both:
                 history.show(database, asked.rows, asked.repeat)
+    if "labels" in parts:
+        with databases() as both:
+            for database in both:
+                labels.show(database, min(asked.rows, 100_000), asked.repeat)
     if "models" in parts:
         models.compare(asked.megabytes, asked.repeat)
     if "memory" in parts:

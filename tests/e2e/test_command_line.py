@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from d3.domain.scoring import Reason
-from images import encoded, picture
+from images import encoded, picture, with_png_chunks
 from tests.e2e.conftest import Run
-from tests.support.images import drawn_in_alpha, noise, png, png_rgba
+from tests.support.images import drawn_in_alpha, noise, png, png_chunk, png_rgba
 
 
 def test_a_folder_gives_a_verdict_for_each_image_and_counts_what_it_passed_over(
@@ -266,3 +266,38 @@ def test_head_and_encoder_of_different_widths_are_refused(
     )
     assert done.code == 2
     assert "needs features of width 128, but the encoder produces width 64." in done.err
+
+
+def test_what_a_file_says_of_itself_stands_beside_its_verdict(run: Run, tmp_path: Path) -> None:
+    said = b"parameters\0a castle\nSteps: 20, Sampler: Euler, Model: v1-5"
+    plain = encoded(picture(160, 120), "PNG")
+    (tmp_path / "made.png").write_bytes(with_png_chunks(plain, png_chunk(b"tEXt", said)))
+    (tmp_path / "plain.png").write_bytes(plain)
+    marked = Path(__file__).parents[1] / "data/watermarks/sdxl.webp"
+    shutil.copy(marked, tmp_path / "marked.webp")
+    detect = ("detect", "--model", "mine", "made.png", "plain.png", "marked.webp")
+
+    rows = run(*detect).out.splitlines()[1:]
+    assert [" (The file says that it was generated.)" in row for row in rows] == [
+        True,
+        False,
+        False,
+    ]
+
+    whole = run(*detect, "--provenance")
+    for line in ("    record: generated", "      model: v1-5", "      prompt: yes"):
+        assert line in whole.out.splitlines()
+    assert "    The file says nothing about itself." in whole.out
+    assert "    watermark: generated" in whole.out
+    assert "a castle" not in whole.out
+    assert "can be forged and removed" in whole.err
+
+    assert "      the prompt: a castle" in run(*detect, "--provenance", "--prompts").out
+    listed = run(*detect, "--json", "--provenance", "--prompts").out.splitlines()
+    made, none, watermark = map(json.loads, listed)
+    assert (made["prompts"], none["prompts"]) == (["a castle"], [])
+    assert made["provenance"]["sources"][0]["generator"] == "Stable Diffusion web UI"
+    assert none["provenance"] == {"says": "nothing", "sources": []}
+    assert watermark["provenance"]["says"] == "generated"
+    assert "a castle" not in run(*detect, "--json").out
+    assert run(*detect, "--prompts").code == 2

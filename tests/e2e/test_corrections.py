@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from d3.client import Client
+from d3.domain.drift import Level
 from tests.e2e.conftest import Finished, run_here
 from tests.homes import Home, Homes
 from tests.service.conftest import Service, running
@@ -123,6 +124,10 @@ def test_labels_make_a_new_version_that_is_compared_used_and_watched(
 
     told = json.loads(d3("drift", "--json").out)
     assert told["total"] == after["total"]
+    shown = d3("drift").out
+    assert "GENERATED" in shown
+    assert "at the calibration" in shown
+    assert f"All days together: {Level(after['total']['level']).sentence}" in shown
     seen = d3("drift", "--model", "mine@1", "--since", "1d")
     assert "mine version 1, calibration: none" in seen.out
     assert "`d3 calibrate`" in seen.err
@@ -136,7 +141,7 @@ def test_too_few_labels_are_refused_and_contradictory_ones_left_out(
     few = d3("calibrate", "--from-history", "--max-fpr", "0.01")
     assert few.code == 2
     assert "40 real and 30 generated labelled images are too few" in few.err
-    assert "needs 99 real and 10 generated" in few.err
+    assert "at least 99 real and 10 generated are needed" in few.err
 
     # One image twice, with a label each: nobody knows what it is.
     (twice,) = judge(labelled, "real", 0.55, 1, 1000)

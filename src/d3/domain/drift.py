@@ -187,11 +187,10 @@ def compare(scores: Sequence[int], reference: Reference, share: float) -> Share:
     """The population stability index of scores.
 
     With the shares ``p`` of the scores and ``q`` of the reference in each bin, the index is the sum
-    of ``(p - q) * ln(p / q)``.
-    Neighbouring bins are joined until they hold 5 % of both, and half an image is added to each.
-    Were there no drift, its value times ``n * m / (n + m)`` would be chi-squared (Yurdakul, 2018),
-    for so many images ``n`` and ``m``; with drift it is noncentral. So the interval is that of the
-    noncentrality, and the value is less what chance adds on average.
+    of ``(p - q) * ln(p / q)``. Neighbouring bins are joined until they hold 5 % of both on average,
+    and half an image is added to each. Without drift, the sum times ``n * m / (n + m)`` is
+    chi-squared for so many images ``n`` and ``m`` (Yurdakul, 2018); with drift it is noncentral. So
+    the interval is that of the noncentrality, and the value is less what chance adds on average.
 
     Args:
         scores: counts of the :data:`~d3.domain.scoring.BINS`, not all zero.

@@ -102,7 +102,7 @@ def entry_of(
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class HistoryFilter:
     """Which entries are meant; without arguments, all.
 
@@ -152,6 +152,13 @@ class HistoryFilter:
             object.__setattr__(self, "contains", searchable(storable(self.contains, 256)))
         if self.image_sha256 is not None:
             object.__setattr__(self, "image_sha256", storable(self.image_sha256.lower(), 65))
+
+    def __repr__(self) -> str:
+        """All conditions; the later ones where they are set: cursors are sealed with this text."""
+        first = ("is_fake", "verdict", "model", "since", "until", "q", "user_id")
+        named = ((one.name, getattr(self, one.name)) for one in fields(self))
+        said = (f"{name}={value!r}" for name, value in named if name in first or value is not None)
+        return f"HistoryFilter({', '.join(said)})"
 
     def matches(self, entry: HistoryEntry) -> bool:
         """Whether the entry is meant; what a database does with an index."""

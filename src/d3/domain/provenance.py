@@ -126,7 +126,10 @@ class Source:
         Raises:
             ValueError: a value is of another kind than it should be.
         """
-        return cls(**{one: _READ.get(one, _line)(values[one]) for one in _NAMES if one in values})
+        known: dict[str, Any] = {
+            one: _READ.get(one, _line)(values[one]) for one in _NAMES if one in values
+        }
+        return cls(**known)
 
 
 def _line(value: object) -> str:

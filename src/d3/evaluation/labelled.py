@@ -49,7 +49,7 @@ class Labelled:
         if found["real"] < reals or found["fake"] < fakes:
             raise DatasetInvalid(
                 f"{found['real']:,} real and {found['fake']:,} generated labelled images are too "
-                f"few: {purpose} needs {reals:,} real and {fakes:,} generated ones.",
+                f"few. For {purpose}, at least {reals:,} real and {fakes:,} generated are needed.",
                 "Label more results (`d3 labels import`), or look further back with --since.",
             )
 

@@ -82,6 +82,6 @@ def test_too_few_are_refused_with_what_is_there_and_what_is_needed() -> None:
     found = told(result(1, "a", Label.REAL))
     found.check_enough(1, 0, "this")
     with pytest.raises(
-        DatasetInvalid, match=r"1 real and 0 generated .* that needs 99 real and 10"
+        DatasetInvalid, match=r"1 real and 0 generated .* For that, at least 99 real and 10"
     ):
         found.check_enough(99, 10, "that")

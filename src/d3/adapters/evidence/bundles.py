@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 CASE, HTML, PDF, HEATMAP = "case.json", "report.html", "report.pdf", "heatmap.png"
 KEY, SUMS, SIGNATURE = "public-key.pem", "SHA256SUMS", "SHA256SUMS.sig"
-LARGEST = 512 * 2**20
+LARGEST = 256 * 2**20
 """Bytes of a bundle that is read."""
 _IMAGE = re.compile(r"image\.[a-z0-9]{1,8}")
 _NEEDED = (CASE, HTML, PDF, SUMS)

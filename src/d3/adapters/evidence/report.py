@@ -71,7 +71,7 @@ def _small(png: bytes) -> bytes:
     with Image.open(io.BytesIO(png)) as image:
         info = PngInfo()
         for keyword, words in image.info.items():
-            if isinstance(words, str):
+            if isinstance(keyword, str) and isinstance(words, str):
                 info.add_text(keyword, words)
         image.thumbnail((_SIDE, _SIDE))
         file = io.BytesIO()

@@ -118,7 +118,8 @@ class CredentialsReader:
                 settings["trust"] = {"trust_anchors": self.trust}
             self._loaded.append(c2pa.Context.from_dict(settings))
         with c2pa.Reader(_MIME.get(kind), io.BytesIO(data), context=self._loaded[0]) as reader:
-            return reader.json()
+            text: str = reader.json()
+            return text
 
 
 def elsewhere(address: str) -> Source:
@@ -196,7 +197,8 @@ def _reason(codes: list[str]) -> str:
 
 def _chain(manifests: dict[str, Any], active: str) -> Iterator[tuple[dict[str, Any], bool]]:
     """The active manifest and those of what the file was made from; whether each is of a part."""
-    waiting, seen = [(active, False)], set()
+    waiting: list[tuple[str, bool]] = [(active, False)]
+    seen: set[str] = set()
     while waiting and len(seen) < _MAX_MANIFESTS:
         label, is_part = waiting.pop(0)
         if label in seen or label not in manifests:

@@ -94,4 +94,5 @@ def _phases(rgb: Image.Image) -> np.ndarray:
     values = halved[: down * _BLOCK, : across * _BLOCK].copy()
     values[::_BLOCK, ::_BLOCK] = 0  # a block's first value carries nothing
     largest = values.reshape(down, _BLOCK, across, _BLOCK).max(axis=(1, 3))
-    return _PHASE_OF[largest.ravel()]
+    phases: np.ndarray = _PHASE_OF[largest.ravel()]
+    return phases

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Literal
 
 from d3.domain.evidence import Case
@@ -121,14 +122,14 @@ def report_of(case: Case, *, key_id: str | None, heatmap: bool) -> Report:
 
     Args:
         case: what it is about.
-        key_id: of the key that signs the bundle; None where it is not signed.
+        key_id: of the key that signs the bundle; None for one without, and for a report alone.
         heatmap: whether the bundle holds a heat map.
     """
     result = case.result
-    warnings = (result.notice,) if result.notice else ()
+    warnings = [result.notice] if result.notice else []
     if key_id is None:
-        warnings += (
-            "This bundle is not signed. Anybody could have made or changed it. It proves nothing.",
+        warnings.append(
+            "This report is not signed. Anybody could have made or changed it. It proves nothing."
         )
     sections = [_meaning(case), _provenance(result.provenance)]
     if case.labels:
@@ -145,7 +146,7 @@ def report_of(case: Case, *, key_id: str | None, heatmap: bool) -> Report:
         headline=_HEADLINES[result.verdict],
         tone="demo" if result.notice else result.verdict.value,
         summary=_summary(case),
-        warnings=warnings,
+        warnings=tuple(warnings),
         scale=_scale(case),
         sections=tuple(sections),
         footer=f"Made by D3 {case.d3_version} on {moment(case.made_at)}"
@@ -162,7 +163,7 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}{_PERCENT}"
 
 
-def moment(time: object) -> str:
+def moment(time: datetime) -> str:
     """A time in UTC for people."""
     return f"{time:%Y-%m-%d %H:%M:%S} UTC"
 
@@ -214,7 +215,7 @@ def _meaning(case: Case) -> Section:
             if case.calibration.measured is not None
             else "The model is no longer in the registry, so its rates are not known."
             if case.manifest is None
-            else "Nobody measured this model's rates."
+            else "No rates were measured for this model's threshold."
         )
         paragraphs = [
             f"{why} So this report cannot say how often such a verdict is wrong.",
@@ -312,27 +313,22 @@ def _labels(case: Case) -> Section:
 
 def _unexamined(case: Case) -> Section:
     result, manifest = case.result, case.manifest
-    side = (
-        f"{manifest.spec.image_size} x {manifest.spec.image_size} pixels"
-        if manifest
-        else ("a small square")
-    )
+    side = "a small square"
+    if manifest is not None:
+        side = f"{manifest.spec.image_size} x {manifest.spec.image_size} pixels"
     points = [
-        (
-            f"Only the pixels were judged, scaled to {side}. Small alterations of a large image "
-            "can be lost."
-        ),
+        f"Only the pixels were judged, scaled to {side}.",
+        "Small alterations of a large image can be lost.",
         "Which generator it was, which part of the image was altered, and by whom.",
         "Whether a person cropped, retouched or staged the picture.",
         "Whether the picture shows what is claimed of it.",
         "Sound, text, and other pictures from the same source.",
     ]
     if (result.image_frames or 1) > 1:
-        points.insert(
-            1, f"The file has {result.image_frames} frames or pages. Only the first was judged."
-        )
+        frames = f"The file has {result.image_frames} frames or pages. Only the first was judged."
+        points.insert(2, frames)
     if result.image_note_text:
-        points.insert(1, result.image_note_text)
+        points.insert(2, result.image_note_text)
     return Section(title="What was not examined", points=tuple(points))
 
 
@@ -394,7 +390,7 @@ def _formula(case: Case) -> str:
 
 
 def _repeating(case: Case, key_id: str | None) -> Section:
-    commands = (
+    commands = [
         "sha256sum IMAGE",
         f"# {case.result.image_sha256 or 'not recorded'}",
         "d3 evidence verify case.zip --key PUBLIC.pem",
@@ -403,29 +399,25 @@ def _repeating(case: Case, key_id: str | None) -> Section:
         "# without D3:",
         "unzip case.zip -d case && cd case",
         "sha256sum --check SHA256SUMS",
-    )
-    if key_id is None:
-        signed = "The bundle is not signed."
-    else:
-        commands += (
+    ]
+    paragraphs = [
+        "Whoever has the image, the model and this bundle can compute the numbers again.",
+        "In fp32, another computer gives the same probability to within 0.0001.",
+    ]
+    if key_id is not None:
+        commands += [
             "openssl pkeyutl -verify -pubin -inkey public-key.pem -rawin \\",
             "    -in SHA256SUMS -sigfile SHA256SUMS.sig",
             "openssl pkey -pubin -in public-key.pem -outform DER | sha256sum",
             f"# {key_id}",
-        )
-        signed = (
+        ]
+        paragraphs.append(
             f"The bundle is signed with the key {key_id}. The key in the bundle proves only that "
             "nothing changed since it was signed with that key. Whose key it is, its owner must "
             "tell you in another way, for example at /api/evidence/key."
         )
     return Section(
         title="How to check and repeat it",
-        paragraphs=(
-            (
-                "Anybody who has the image and this bundle can compute the numbers again. The same "
-                "model on another computer gives the same probability to within 0.0001 in fp32."
-            ),
-            signed,
-        ),
-        commands=commands,
+        paragraphs=tuple(paragraphs),
+        commands=tuple(commands),
     )

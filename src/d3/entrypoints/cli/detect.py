@@ -189,8 +189,10 @@ def _print_provenance(detection: Detection, prompts: list[str]) -> None:
         facts = source.to_dict()
         out().print(Text(f"    {facts.pop('kind')}: {facts.pop('says')}"))
         for name, value in facts.items():
-            listed = value if isinstance(value, tuple) else (value,)
-            text = ", ".join({True: "yes", False: "no"}.get(one, one) for one in listed)
+            if isinstance(value, bool):
+                text = "yes" if value else "no"
+            else:
+                text = ", ".join(value) if isinstance(value, tuple) else value
             out().print(Text(f"      {name.replace('_', ' ')}: {printable(text)}", style="dim"))
     for prompt in prompts:
         out().print(Text(f"      the prompt: {printable(prompt)}", style="dim"))

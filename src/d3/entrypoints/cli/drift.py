@@ -10,7 +10,7 @@ import click
 from d3.entrypoints.cli.evaluate import named_version
 from d3.entrypoints.cli.opening import opened
 from d3.entrypoints.cli.options import JSON, MODEL_VERSION
-from d3.entrypoints.cli.output import complain, out, print_json
+from d3.entrypoints.cli.output import complain, out, print_json, printable
 from d3.entrypoints.cli.progress import progress
 from d3.entrypoints.cli.spans import lifetime
 
@@ -95,7 +95,8 @@ def _print(found: DriftReport) -> None:
         "that the scores suggest. A dash: too few images or labels."
     )
     out().print(
-        f"{found.model_name} version {found.model_version}, calibration: {found.calibration}",
+        f"{found.model_name} version {found.model_version}, calibration: "
+        f"{printable(found.calibration)}",
         markup=False,
     )
     out().print(table)

@@ -200,7 +200,7 @@ def _heatmap(container: Container, case: Case, content: bytes) -> Heatmap | None
         manifest = container.replaying().model_of(case)
         with progress("Drawing the heat map"):
             container.host().load(manifest.name, manifest.version)
-            return container.explaining().explain(content, views=case.result.views)  # type: ignore[no-any-return]
+            return container.explaining().explain(content, views=case.result.views)
     except D3Error as error:
         complain(f"The bundle has no heat map. {error}", "note")
         return None
