@@ -283,7 +283,7 @@ class Client:
         group: Literal["model", "label", "provenance"] | None = None,
     ) -> StatsBody:
         """Totals, a time series with ``bucket``, and totals of each group with ``group``."""
-        asked = {"bucket": bucket, "group": group}
+        asked: dict[str, str | None] = {"bucket": bucket, "group": group}
         parameters = {name: value for name, value in asked.items() if value is not None}
         return self._get("/api/inference/stats", Stats, parameters).stats
 

@@ -452,7 +452,8 @@ def _queue(
 def import_for_fronts() -> None:
     """Import what every front needs, so that those forked from this process have it already."""
     for name in (
-        *("d3.adapters.limits", "d3.adapters.pillow.isolated", "d3.adapters.remote"),
+        *("d3.adapters.evidence", "d3.adapters.limits", "d3.adapters.pillow.isolated"),
+        "d3.adapters.remote",
         *("d3.adapters.sql", "d3.domain.services.explaining", "d3.domain.services.prediction"),
         "d3.domain.services.scans.service",
     ):

@@ -217,6 +217,16 @@ def test_a_scan_is_started_read_exported_and_deleted(opened: Page, tmp_path: Pat
     page.reload()
     expect(page.locator("tbody tr")).to_have_count(4)
     expect(page.locator("tbody .verdict.demo")).to_have_count(3)
+    pictures = page.locator("tbody img")
+    expect(pictures).to_have_count(3)
+    for number in range(3):
+        picture = pictures.nth(number)
+        expect(picture).to_have_js_property("complete", value=True)
+        assert picture.evaluate("(node) => node.naturalWidth") > 0
+    place = pictures.first.evaluate("(node) => node.src")
+    for uri in ("/etc/passwd", str(tmp_path / "opened" / "other.jpg"), ""):
+        sent = page.request.get(f"{place.partition('?')[0]}?uri={uri}")
+        assert sent.status == 422
     page.get_by_role("link", name="Errors 1").click()
     expect(page.locator("tbody tr")).to_have_count(1)
     expect(page.locator("tbody tr")).to_contain_text("broken.jpg")

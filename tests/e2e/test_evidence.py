@@ -112,6 +112,10 @@ def test_a_stored_result_becomes_a_bundle(run: Run, own: Path, tmp_path: Path) -
     assert drawn.code == 0, drawn.err
     with zipfile.ZipFile(tmp_path / "drawn.zip") as bundle:
         assert "heatmap.png" in bundle.namelist()
+    (own / "models").unlink()
+    gone = run("evidence", str(number), "--image", IMAGE, "-o", "gone.zip", D3_MODEL="")
+    assert gone.code == 0, gone.err
+    assert "the model is no longer here" in gone.err
     other = run("evidence", str(number), "--image", IMAGE.with_name("gray_512.jpg"), "-o", "x.zip")
     assert other.code == 2
     assert "not the image of the case" in other.err

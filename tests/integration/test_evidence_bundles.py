@@ -9,6 +9,7 @@ import re
 import stat
 import zipfile
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -124,6 +125,13 @@ def test_a_bundle_opens_as_what_was_packed(
 
 def test_the_same_case_gives_the_same_bytes(evidence: EvidenceBundles) -> None:
     assert evidence.pack(a_case()) == evidence.pack(a_case())
+
+
+def test_threads_that_make_bundles_do_not_disturb_each_other(evidence: EvidenceBundles) -> None:
+    cases = [a_case(name) for name in NAMES] * 2
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(evidence.pack, cases))
+    assert together == [evidence.pack(case) for case in cases]
 
 
 def test_the_image_is_only_there_where_it_was_asked_for_and_is_the_cases(

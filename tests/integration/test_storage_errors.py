@@ -135,6 +135,12 @@ def test_a_file_that_somebody_holds(sqlite_database):
     assert history.add_many([an_entry()])
 
 
+@pytest.mark.parametrize("using", ["fts5(name, tokenize='older')", "fts5_left_out(name)"])
+def test_a_sqlite_that_cannot_search(sqlite_database, using):
+    with pytest.raises(StorageFailed, match="FTS5"), sqlite_database.writing() as connection:
+        connection.execute(sa.text(f"CREATE VIRTUAL TABLE names USING {using}"))
+
+
 def test_a_full_disk(tmp_path):
     database = Database(tmp_path / "d3.db", pool_size=1)
     make_ready(database)

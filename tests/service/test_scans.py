@@ -21,7 +21,7 @@ from tests.service.test_access import a_key, bearer
 from tests.serving import Served, assert_problem, d3_serve, wait_until
 
 SCANS = "/api/scans"
-IMAGES = 240
+IMAGES = 300
 
 
 @pytest.fixture
@@ -204,10 +204,10 @@ def test_a_scan_is_cancelled_stuck_goes_on_and_its_worker_ends_with_the_server(
     paint(tmp_path / "opened/later", 3)
     with serve() as served, client_of(served, home) as client:
         client.start_scan(source, scan_id="s", views=16)
+        client.start_scan(str(tmp_path / "opened/later"), scan_id="t")  # waits for the other
         wait_until(lambda: done(client.scan("s")) > 0, 60)
-        client.start_scan(str(tmp_path / "opened/later"), scan_id="t")
         (tmp_path / "opened/later").rename(tmp_path / "opened/gone")
-        assert client.cancel_scan("s").state == "cancelled"
+        assert client.cancel_scan("s").state == "cancelled"  # at once: its last shard comes next
         wait_until(lambda: "scan s is cancelled" in served.text, 60)
         cancelled = client.scan("s")
         assert cancelled.finished_at is not None

@@ -9,6 +9,7 @@ import random
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -229,11 +230,9 @@ class LabelsContract:
             for n in range(5):
                 history.add_many([an_entry(f"new-{turn}-{n}.png"), a_real_entry()])
                 some = chance.sample(ids[turn * 10 :], 8)
-                for id_ in some[:4]:
-                    try:
-                        history.label([_said(id_, chance.choice([*Label]))], NOON)
-                    except ResultNotFound:
-                        continue
+                said = [_said(id_, chance.choice([*Label])) for id_ in some[:4]]
+                with suppress(ResultNotFound):  # another one deletes some of them
+                    history.label(said, NOON)
                 history.delete_many(some[6:])
 
         with ThreadPoolExecutor(4) as pool:

@@ -27,7 +27,7 @@ class Label(StrEnum):
 
 
 class LabelIs(StrEnum):
-    """What a result's label is, for a filter; ``none`` where nobody said anything."""
+    """A label, for a filter. With `none`, nobody said anything."""
 
     REAL = "real"
     GENERATED = "generated"

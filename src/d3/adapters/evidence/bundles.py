@@ -24,10 +24,11 @@ import io
 import re
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from d3.adapters.evidence.cases import decode_case, encode_case
+from d3.adapters.evidence.cases import decode_case, decode_document, encode_case
 from d3.adapters.evidence.signing import PublicKey, SigningKey, SigningKeyFile, read_pem
 from d3.domain.errors import EvidenceInvalid, SigningKeyInvalid, StorageFailed
 from d3.domain.evidence import IMAGE_STEM, Case, OpenedEvidence, check_image
@@ -109,10 +110,12 @@ class EvidenceBundles:
         content = _content(file)
         known = None if trusted is None else _public_key(trusted)
         members = _members(content)
-        case = decode_case(members[CASE])
+        with suppress(EvidenceInvalid):
+            decode_document(members[CASE])  # a later format may have other members
         _check_names(members)
         _check_sums(members)
         key = _signed_with(members)
+        case = decode_case(members[CASE])
         if known is not None and (key is None or key.key_id != known.key_id):
             by = "not signed" if key is None else f"signed with another key ({key.key_id})"
             raise EvidenceInvalid(

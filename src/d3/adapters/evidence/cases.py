@@ -29,27 +29,28 @@ def decode_case(text: bytes) -> Case:
         EvidenceInvalid: it is no case.
         EvidenceTooNew: only a later D3 can read it.
     """
+    document = decode_document(text)
     try:
-        document = msgspec.json.decode(text, type=dict[str, Any])
-        check_format(document)
         for name, separators in _JSON_TEXTS.items():
             listed = document["result"].get(name)
             text_of = json.dumps(listed, separators=separators, ensure_ascii=False)
             document["result"][name] = text_of if listed else ""
         return msgspec.convert(document, Case)
-    except D3Error:
-        raise
-    except (KeyError, AttributeError, TypeError, ValueError, RecursionError) as error:
+    except (D3Error, KeyError, AttributeError, TypeError, ValueError) as error:
         raise _unreadable() from error
 
 
-def check_format(document: dict[str, Any]) -> None:
-    """Refuse another format, or a later version of this one.
+def decode_document(text: bytes) -> dict[str, Any]:
+    """The JSON of a case, in a format that this D3 knows.
 
     Raises:
         EvidenceInvalid: it is no case.
         EvidenceTooNew: only a later D3 can read it.
     """
+    try:
+        document = msgspec.json.decode(text, type=dict[str, Any])
+    except (ValueError, RecursionError) as error:
+        raise _unreadable() from error
     version = document.get("format_version")
     if document.get("format") != FORMAT or type(version) is not int or version < 1:
         raise _unreadable()
@@ -58,6 +59,7 @@ def check_format(document: dict[str, Any]) -> None:
             f"The bundle has format {version}, and this D3 reads formats up to {FORMAT_VERSION}.",
             "Install a newer D3.",
         )
+    return document
 
 
 def _unreadable() -> EvidenceInvalid:

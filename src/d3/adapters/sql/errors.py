@@ -59,6 +59,12 @@ _REMEDIES: tuple[tuple[str, type[StorageFailed], str, str], ...] = (
         "Free some space on the disk of the database (D3_HOME or D3_DATABASE_URL).",
     ),
     (
+        r"no such module: fts5|no such tokenizer",
+        StorageFailed,
+        "SQLite cannot search here: it was built without FTS5, or is older than 3.34.",
+        "Use another build of Python, or PostgreSQL with D3_DATABASE_URL.",
+    ),
+    (
         r"file is not a database|malformed|encrypted",
         StorageFailed,
         "The database file is not a valid SQLite database.",

@@ -6,6 +6,7 @@ import secrets
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import groupby
 from operator import attrgetter
@@ -115,17 +116,8 @@ class SqlHistory:
     ) -> list[LabelChange]:
         now = in_utc(now)
         last = {one.result_id: one.label for one in labels}
-        rows = [
-            {
-                "result_id": one.result_id,
-                "label": one.label.value,
-                "source": one.source,
-                "note": one.note,
-                "created_at": now,
-                "user_id": by,
-            }
-            for one in labels
-        ]
+        kept = {"created_at": now, "user_id": by}
+        rows = [_label_row(one) | kept for one in labels]
         with self._database.writing() as connection:
             missing = []
             for some in _chunks(last):
@@ -139,8 +131,8 @@ class SqlHistory:
                 raise _not_found(*missing)
             ids = insert_labels(connection, rows)
         return [
-            LabelChange(id=id_, **(row | {"label": Label(row["label"])}))
-            for id_, row in zip(ids, rows, strict=True)
+            LabelChange(**{**row, "id": id_, "label": one.label})
+            for id_, row, one in zip(ids, rows, labels, strict=True)
         ]
 
     def labels(self, id_: int, user_id: int | None = None) -> list[LabelChange]:
@@ -162,9 +154,9 @@ class SqlHistory:
             for some in _chunks(ids):
                 for id_ in connection.scalars(_owned(sa.select(_T.id), _T.id.in_(some), user_id)):
                     found[id_].append(id_)
-            for some in _chunks(hashes):
+            for files in _chunks(hashes):
                 wanted = _owned(
-                    sa.select(_T.image_sha256, _T.id), _T.image_sha256.in_(some), user_id
+                    sa.select(_T.image_sha256, _T.id), _T.image_sha256.in_(files), user_id
                 )
                 for sha256, id_ in connection.execute(wanted):
                     found[sha256].append(id_)
@@ -340,6 +332,11 @@ def _one(id_: int, user_id: int | None) -> list[sa.ColumnElement[bool]]:
     return meant if user_id is None else [*meant, _T.user_id == user_id]
 
 
+def _label_row(label: NewLabel) -> dict[str, Any]:
+    """What a row of labels has of it."""
+    return {**asdict(label), "label": label.label.value}
+
+
 def _chunks(keys: Collection[_Key]) -> Iterator[list[_Key]]:
     """All of them in order, a thousand at a time."""
     ordered = sorted(set(keys))
@@ -368,7 +365,10 @@ def _lock(connection: sa.Connection, ids: Sequence[int], user_id: int | None) ->
 
 def _forget_answers(connection: sa.Connection, owners: Mapping[int, int]) -> None:
     """Delete the answers to idempotency keys that tell of these results."""
-    one, owner = sa.bindparam("one"), sa.bindparam("whose")
+    one, owner = (
+        sa.bindparam("one", type_=_K.first_id.type),
+        sa.bindparam("whose", type_=_K.owner.type),
+    )
     meant = (_K.owner == owner, _K.first_id <= one, _K.last_id >= one)
     if owners:
         connection.execute(

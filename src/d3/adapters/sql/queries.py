@@ -173,7 +173,7 @@ def _sums() -> tuple[sa.Label[Any], ...]:
 
 def scores(where: HistoryFilter, parts: int, *, sqlite: bool) -> sa.Select[Any]:
     """A row for each part of [0, 1] in which there is a score: the part, and how many."""
-    part = _part(parts, sqlite=sqlite).label("part")
+    part: sa.Label[Any] = _part(parts, sqlite=sqlite).label("part")
     return sa.select(part, sa.func.count().label("total")).where(*conditions(where)).group_by(part)
 
 
@@ -203,7 +203,7 @@ def days(where: HistoryFilter, parts: int, *, sqlite: bool) -> sa.Select[Any]:
     start = _start(_T.created_at, BucketSize.DAY, sqlite=sqlite)
     part = _part(parts, sqlite=sqlite).label("part")
     label = sa.func.nullif(_T.label, Label.UNKNOWN.value).label("label")
-    groups = (start, part, _T.verdict, label)
+    groups: tuple[Any, ...] = (start, part, _T.verdict, label)
     counted = sa.select(*groups, sa.func.count().label("total"))
     return counted.where(*conditions(where)).group_by(*groups).order_by(start)
 

@@ -196,10 +196,14 @@ def _heatmap(container: Container, case: Case, content: bytes) -> Heatmap | None
     """The heat map by the case's model; without it a word on the reason."""
     from d3.domain.errors import D3Error
 
+    if (manifest := case.manifest) is None:
+        complain("The bundle has no heat map, because the model is no longer here.", "note")
+        return None
     try:
-        manifest = container.replaying().model_of(case)
+        loaded = container.host().loaded()
         with progress("Drawing the heat map"):
-            container.host().load(manifest.name, manifest.version)
+            if loaded is None or loaded.manifest.sha256 != manifest.sha256:
+                container.host().load(manifest.name, manifest.version)
             return container.explaining().explain(content, views=case.result.views)
     except D3Error as error:
         complain(f"The bundle has no heat map. {error}", "note")

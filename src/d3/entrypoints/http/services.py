@@ -69,6 +69,7 @@ class Services:
         self.evidence = container.evidence()
         self.evidence_bundles = container.evidence_bundles()
         self.scans = container.scans()
+        self.encode_png = container.png()
         self.scan_ledger = container.scan_ledger()
         self.background = background
         self.authenticator = Authenticator(

@@ -8,7 +8,15 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
 
-from d3.domain.errors import D3Error, FolderUnreadable, ScanIncomplete, ScanNotFound, ScanRunning
+from d3.domain.errors import (
+    D3Error,
+    FolderUnreadable,
+    ImageNotFound,
+    ScanIncomplete,
+    ScanNotFound,
+    ScanRunning,
+)
+from d3.domain.images import Pixels
 from d3.domain.models import Manifest
 from d3.domain.ports.clock import Clock
 from d3.domain.ports.images import ImageDecoder
@@ -210,6 +218,17 @@ class ScanService:
                 "Cancel it and wait until its workers have stopped.",
             )
         ledger.remove(scan.id)
+
+    def picture(self, scan: Scan, uri: str, side: int) -> Pixels:
+        """One of a scan's images, small, as it is now.
+
+        Raises:
+            ImageError: it is none of the scan's, or cannot be read any more.
+            StorageFailed: its store is away.
+        """
+        if not self._ledger().known(scan.id, [uri]):
+            raise ImageNotFound("The scan has no such image.", "Take one from its results.")
+        return self._isolated.picture(self._collection(scan.source).read(uri), side)
 
     def resume(self, name: str, watcher: Watcher | None = None) -> Scan:
         """Resume a scan with its own source and model, until it is over.

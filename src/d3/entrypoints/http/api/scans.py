@@ -143,7 +143,7 @@ async def start_scan(d3: Services, asked: ScanRequest) -> Scan:
 
 
 def _start(d3: Services, asked: ScanRequest) -> Scan:
-    source = _checked_source(asked.source, d3.settings)
+    source = checked_source(asked.source, d3.settings)
     name = checked_name(asked.model) if asked.model is not None else d3.host.chosen()
     return d3.scans.start(
         asked.id or new_scan_name(d3.clock.now()),
@@ -154,8 +154,8 @@ def _start(d3: Services, asked: ScanRequest) -> Scan:
     )
 
 
-def _checked_source(source: str, settings: Settings) -> str:
-    """Check a source: an S3 prefix, or a folder below ``D3_SCAN_FOLDER``.
+def checked_source(source: str, settings: Settings) -> str:
+    """The source, if it is an S3 prefix, or a folder below ``D3_SCAN_FOLDER``.
 
     For other paths the error does not reveal whether they exist.
     """

@@ -65,6 +65,9 @@ _SHORTCUTS = (
 )
 """Keys, and what they do."""
 
+_SECTIONS = {"result": "history", "scan": "scans"}
+"""The entries of the navigation beneath which other pages lie."""
+
 _HARDLY = 0.0005
 _KIB = 1024
 
@@ -135,6 +138,7 @@ def page(
             "caller": visitor_of(request),
             "without_keys": d3.settings.auth == "off",
             "page": name,
+            "section": _SECTIONS.get(name, name),
             "version": d3.version,
             "loaded": d3.host.loaded(),
             **context,

@@ -9,14 +9,14 @@ from urllib.parse import urlencode
 
 import msgspec
 from litestar import Controller, Request, get, post
-from litestar.params import FromPath
-from litestar.response import Redirect, Stream, Template
+from litestar.params import FromPath, FromQuery
+from litestar.response import Redirect, Response, Stream, Template
 
 from d3.domain.accounts import Scope
 from d3.domain.errors import D3Error, RequestInvalid
 from d3.domain.scans import Scan, ScanState, stored_uri
 from d3.entrypoints.http.api.scan_schemas import ScanRequest
-from d3.entrypoints.http.api.scans import start_scan, storable_text
+from d3.entrypoints.http.api.scans import checked_source, start_scan, storable_text
 from d3.entrypoints.http.console.guards import allows
 from d3.entrypoints.http.console.models import model_names
 from d3.entrypoints.http.console.problems import refusal
@@ -29,6 +29,8 @@ _MOST = 50
 _ROWS = 100
 _MOST_BYTES = 16 * 1024
 _KINDS = ("fake", "real", "uncertain", "error")
+_PICTURE_SIDE = 96
+_KEPT = {"Cache-Control": "private, max-age=3600"}
 _MEDIA = {"csv": "text/csv", "jsonl": "application/jsonl"}
 
 
@@ -102,6 +104,7 @@ class ScanPages(Controller):
             d3,
             "scan",
             scan=_shown(scan),
+            pictures=await d3.query(_has_pictures, d3, scan),
             kinds=_KINDS,
             kind=kind,
             rows=rows,
@@ -125,6 +128,13 @@ class ScanPages(Controller):
         called = f'attachment; filename="{scan.name}.{form}"'
         headers = {"Content-Disposition": called}
         return Stream(lines(), media_type=_MEDIA[form], headers=headers)
+
+    @get("/{name:str}/picture")
+    async def picture(self, d3: D3, name: FromPath[str], uri: FromQuery[str]) -> Response[bytes]:
+        """One of the scan's images, small, from where it is stored."""
+        scan = await d3.query(d3.scan_ledger.get, name)
+        content = await d3.run_slowly(_picture, d3, scan, storable_text(uri) or "")
+        return Response(content, media_type="image/png", headers=_KEPT)
 
     @get("/{name:str}/cancel")
     async def ask_cancel(
@@ -161,6 +171,21 @@ class ScanPages(Controller):
 def _kind(request: Request[Any, Any, Any]) -> str:
     kind = str(request.query_params.get("kind", ""))
     return kind if kind in _KINDS else ""
+
+
+def _picture(d3: Services, scan: Scan, uri: str) -> bytes:
+    checked_source(scan.source, d3.settings)  # of other scans too, only what callers may read
+    content: bytes = d3.encode_png(d3.scans.picture(scan, uri, _PICTURE_SIDE), {})
+    return content
+
+
+def _has_pictures(d3: Services, scan: Scan) -> bool:
+    """Whether its images may be read from here; each of them may have gone since."""
+    try:
+        checked_source(scan.source, d3.settings)
+    except D3Error:
+        return False
+    return True
 
 
 def _shown(scan: Scan) -> Scan:
