@@ -53,7 +53,7 @@ def test_statistics_count_by_verdict_and_say_how_many_are_demo(
     service.judge(FAKE, tmp_path / "plain.png")
     page.goto(f"{service.url}statistics")
     stats = service.http.get("/api/inference/stats").json()["stats"]
-    figures = page.locator(".figures")
+    figures = page.locator(".figures").first
     expect(figures).to_have_class(re.compile(r"\bdemo\b"))
     for words, verdict in (
         ("Likely generated", "fake"),

@@ -1,16 +1,24 @@
 """The history as a place to work: selection, labels, deletion with a way back, keys, time zones."""
 
 import csv
+import hashlib
+import io
 import re
-from datetime import UTC, datetime
+import zipfile
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
 
 import pytest
+from PIL.PngImagePlugin import PngInfo
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from d3.domain.history import NewEntry
 from d3.domain.labels import Label
 from d3.domain.scoring import Verdict
-from tests.console.browsing import FAKE, REAL, Console, axe, sign_in
+from tests.console.browsing import FAKE, REAL, Console, axe, file, sign_in
+from tests.images import picture
 from tests.serving import wait_until
 
 
@@ -25,21 +33,23 @@ def desk(page: Page, service: Console) -> Page:
 
 
 def add(service: Console, *names: str, at: datetime | None = None) -> None:
-    entries = [
-        NewEntry(
-            image_name=name,
-            prediction=0.9,
-            is_fake=True,
-            confidence=0.8,
-            threshold=0.5,
-            processing_time=0.01,
-            created_at=at or datetime.now(UTC),
-            verdict=Verdict.FAKE,
-            image_sha256=f"{number:064x}",
-        )
-        for number, name in enumerate(names)
-    ]
-    service.application.d3.history.add_many(entries)
+    """Put results into the history, one for each name."""
+    moment = at or datetime.now(UTC)
+    service.application.d3.history.add_many([entry(name, moment) for name in names])
+
+
+def entry(name: str, at: datetime) -> NewEntry:
+    return NewEntry(
+        image_name=name,
+        prediction=0.9,
+        is_fake=True,
+        confidence=0.8,
+        threshold=0.5,
+        processing_time=0.01,
+        created_at=at,
+        verdict=Verdict.FAKE,
+        image_sha256=hashlib.sha256(name.encode()).hexdigest(),
+    )
 
 
 def shown(page: Page) -> list[str]:
@@ -314,3 +324,76 @@ def test_the_desk_is_sound(browser: Browser, service: Console) -> None:
         assert axe(page) == []
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
         context.close()
+
+
+def test_what_the_file_says_stands_beside_the_score_everywhere(
+    page: Page, service: Console
+) -> None:
+    texts = PngInfo()
+    settings = "Steps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1, Size: 64x48, Model: dream-3"
+    texts.add_text("parameters", f"a <b>cat</b>\n{settings}")
+    stream = io.BytesIO()
+    picture(64, 48, 5).save(stream, "PNG", pnginfo=texts)
+    page.locator("#file").set_input_files(file("cat.png", stream.getvalue()))
+    card = page.locator("#cards > li")
+    expect(card.locator("[data-slot=says]")).to_contain_text("a generator made or altered it")
+    expect(card.locator("[data-slot=provenance]")).to_contain_text("can be forged and removed")
+    expect(card.locator("[data-slot=sources]")).to_contain_text("A generator's record")
+    expect(card.locator("[data-slot=sources]")).to_contain_text("model dream-3")
+    service.judge(REAL)
+    page.goto(f"{service.url}history")
+    expect(page.locator("tbody tr", has_text="cat.png")).to_contain_text("file says: generated")
+    page.get_by_label("File says").select_option("Generated")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    page.get_by_role("link", name="cat.png").click()
+    section = page.get_by_role("region", name="What the file says about itself")
+    expect(section).to_contain_text("a generator made or altered it")
+    expect(section).to_contain_text("A generator's record")
+    expect(section).to_contain_text("model dream-3")
+    expect(section).to_contain_text("It is not part of the score.")
+
+
+def test_a_report_is_saved_and_a_missing_key_for_evidence_is_explained(
+    page: Page, service: Console, tmp_path: Path
+) -> None:
+    service.judge(FAKE)
+    page.goto(f"{service.url}history/1")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Report (PDF)").click()
+    assert download.value.path().read_bytes().startswith(b"%PDF")
+    page.get_by_role("link", name="Signed evidence (zip)").click()
+    expect(page.get_by_role("alert")).to_contain_text("d3 keys sign-init")
+    service.application.d3.evidence_bundles.keys.make()
+    page.go_back()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Signed evidence (zip)").click()
+    assert zipfile.is_zipfile(download.value.path())
+
+
+def test_statistics_show_drift_and_each_model(page: Page, service: Console) -> None:
+    manifest = service.application.d3.host.loaded().manifest
+    now = datetime.now(UTC)
+    random = Random(1)
+    entries = [
+        replace(
+            entry(f"{number}.jpg", now - timedelta(days=number % 3)),
+            prediction=random.random(),
+            model_name=manifest.name,
+            model_version=manifest.version,
+            model_sha256=manifest.sha256,
+        )
+        for number in range(600)
+    ]
+    service.application.d3.history.add_many([*entries, entry("old.jpg", now)])
+    page.goto(f"{service.url}statistics")
+    panel = page.get_by_role("region", name=re.compile("^Drift"))
+    expect(panel.locator(".tag").first).to_have_text("drifted")
+    expect(panel.get_by_role("img", name="Probabilities now and at the calib")).to_be_visible()
+    expect(panel.get_by_role("img", name="Stability index by day (UTC)")).to_be_visible()
+    rows = page.get_by_role("region", name="By model").locator("tbody tr")
+    expect(rows).to_contain_text([manifest.name, "not recorded"])
+    expect(rows.first.locator("td").last).to_have_text("600")
+    page.get_by_label("Model", exact=True).select_option("mine")
+    page.get_by_role("button", name="Show").click()
+    expect(page).to_have_url(re.compile("model=mine"))
+    expect(page.locator(".nothing")).to_be_visible()
