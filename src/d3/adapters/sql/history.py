@@ -240,9 +240,12 @@ class SqlHistory:
 
     def distribution(self, where: HistoryFilter, parts: int) -> Distribution:
         sqlite = self._database.is_sqlite
+        wanted = queries.days(where, parts, sqlite=True) if sqlite else queries.scores(where, parts)
         with self._database.reading() as connection:
-            rows = connection.execute(queries.scores(where, parts, sqlite=sqlite)).all()
-            found = {row.part: row.total for row in rows}
+            rows = connection.execute(wanted).all()
+            found: Counter[int] = Counter()
+            for row in queries.day_groups(rows) if sqlite else rows:
+                found[row.part] += row.total
             total = sum(found.values())
             if sqlite:
                 ranks = [nearest_rank(share, total) for share in _SHARES]
@@ -251,7 +254,7 @@ class SqlHistory:
                 )
             else:
                 p50, p95 = connection.execute(queries.quantiles(where, *_SHARES)).one()
-        scores = tuple(found.get(part, 0) for part in range(parts))
+        scores = tuple(found[part] for part in range(parts))
         return Distribution(scores=scores, p50=p50, p95=p95)
 
     def breakdown(self, where: HistoryFilter, by: GroupBy) -> Mapping[str | None, Tally]:
@@ -266,7 +269,8 @@ class SqlHistory:
         with self._database.reading() as connection:
             rows = connection.execute(wanted).all()
         return [
-            _day(start, list(some), parts) for start, some in groupby(rows, attrgetter("start"))
+            _day(start, list(some), parts)
+            for start, some in groupby(queries.day_groups(rows), attrgetter("start"))
         ]
 
     def failures(self, where: HistoryFilter, bucket: BucketSize) -> list[Failures]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -119,8 +119,16 @@ def totals(where: HistoryFilter) -> sa.Select[Any]:
 
 def series(where: HistoryFilter, size: BucketSize, *, sqlite: bool) -> sa.Select[Any]:
     """A row for each day or hour in which there is one: its start, then what `sums_of` reads."""
-    if sqlite and not (where.q or where.contains or where.image_sha256):
-        return _series_by_hops(where, size)
+    if sqlite and _in_order_of_time(where):
+        # One array of all sums, so that each range is walked through once.
+        sums = sa.func.json_array(*(one.element for one in _sums()))
+        return _by_hops(
+            where,
+            size,
+            lambda inside, bucket: (
+                sa.select(sums).where(*inside).correlate(bucket).scalar_subquery()
+            ),
+        )
     start = _start(_T.created_at, size, sqlite=sqlite)
     return sa.select(start, *_sums()).where(*conditions(where)).group_by(start).order_by(start)
 
@@ -171,9 +179,9 @@ def _sums() -> tuple[sa.Label[Any], ...]:
     return tuple(one.label(name) for name, one in zip(Sums._fields, sums, strict=True))
 
 
-def scores(where: HistoryFilter, parts: int, *, sqlite: bool) -> sa.Select[Any]:
-    """A row for each part of [0, 1] in which there is a score: the part, and how many."""
-    part: sa.Label[Any] = _part(parts, sqlite=sqlite).label("part")
+def scores(where: HistoryFilter, parts: int) -> sa.Select[Any]:
+    """A row for each part of [0, 1] in which there is a score, and how many; on PostgreSQL."""
+    part: sa.Label[Any] = _part(parts, sqlite=False).label("part")
     return sa.select(part, sa.func.count().label("total")).where(*conditions(where)).group_by(part)
 
 
@@ -199,13 +207,55 @@ def breakdown(where: HistoryFilter, by: GroupBy) -> sa.Select[Any]:
 
 
 def days(where: HistoryFilter, parts: int, *, sqlite: bool) -> sa.Select[Any]:
-    """A row for each day, part of [0, 1], verdict and label that there is, and how many."""
+    """What :func:`day_groups` reads."""
+    groups = (
+        _part(parts, sqlite=sqlite).label("part"),
+        _T.verdict.label("verdict"),
+        sa.func.nullif(_T.label, Label.UNKNOWN.value).label("label"),
+    )
+    total = sa.func.count().label("total")
+    if sqlite and _in_order_of_time(where):
+
+        def counted(inside: Sequence[sa.ColumnElement[bool]], day: sa.CTE) -> sa.ScalarSelect[Any]:
+            of_day = sa.select(*groups, total).where(*inside).group_by(*groups)
+            found = of_day.correlate(day).subquery()
+            return sa.select(
+                sa.func.json_group_array(sa.func.json_array(*found.c))
+            ).scalar_subquery()
+
+        return _by_hops(where, BucketSize.DAY, counted)
     start = _start(_T.created_at, BucketSize.DAY, sqlite=sqlite)
-    part = _part(parts, sqlite=sqlite).label("part")
-    label = sa.func.nullif(_T.label, Label.UNKNOWN.value).label("label")
-    groups: tuple[Any, ...] = (start, part, _T.verdict, label)
-    counted = sa.select(*groups, sa.func.count().label("total"))
-    return counted.where(*conditions(where)).group_by(*groups).order_by(start)
+    return (
+        sa.select(start, *groups, total)
+        .where(*conditions(where))
+        .group_by(start, *groups)
+        .order_by(start)
+    )
+
+
+class DayGroup(NamedTuple):
+    """Results of a day that are alike.
+
+    Attributes:
+        start: of the day, as the database has it.
+        part: of [0, 1], that their scores lie in.
+        label: real or generated, or None.
+    """
+
+    start: Any
+    part: int
+    verdict: str
+    label: str | None
+    total: int
+
+
+def day_groups(rows: Iterable[Any]) -> Iterator[DayGroup]:
+    """All there are in rows of :func:`days`, day by day."""
+    for row in rows:
+        if "sums" in row._fields:
+            yield from (DayGroup(row.start, *group) for group in json.loads(row.sums))
+        else:
+            yield DayGroup(*row)
 
 
 def quantiles(where: HistoryFilter, *shares: float) -> sa.Select[Any]:
@@ -249,8 +299,17 @@ _WIDTH = {BucketSize.DAY: 10, BucketSize.HOUR: 13}
 _STEP = {BucketSize.DAY: ("%Y-%m-%d", ""), BucketSize.HOUR: ("%Y-%m-%d %H", ":00")}
 
 
-def _series_by_hops(where: HistoryFilter, size: BucketSize) -> sa.Select[Any]:
-    """The series on SQLite without the sort of all rows that its GROUP BY would need.
+def _in_order_of_time(where: HistoryFilter) -> bool:
+    """Whether the index of the filter has its rows in the order of time."""
+    return not (where.q or where.contains or where.image_sha256)
+
+
+def _by_hops(
+    where: HistoryFilter,
+    size: BucketSize,
+    counted: Callable[[Sequence[Any], sa.CTE], sa.ScalarSelect[Any]],
+) -> sa.Select[Any]:
+    """What is counted in each bucket on SQLite, without the sort of all rows of a GROUP BY.
 
     From each bucket the index is asked for the first row behind it, so that only buckets with a
     row are visited, in order; then each is summed up as a range of the index. Times are text: the
@@ -290,9 +349,7 @@ def _series_by_hops(where: HistoryFilter, size: BucketSize) -> sa.Select[Any]:
         created >= _extreme(sa.func.max, buckets.c.start, since),
         created < _extreme(sa.func.min, end(buckets.c.start), until),
     )
-    # One array of all sums, so that each range is walked through once.
-    sums = sa.func.json_array(*(one.element for one in _sums()))
-    added = sa.select(sums).where(*others, *inside).correlate(buckets).scalar_subquery()
+    added = counted([*others, *inside], buckets)
     return (
         sa.select(buckets.c.start, added.label("sums"))
         .where(buckets.c.start.is_not(None))
