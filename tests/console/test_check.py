@@ -336,6 +336,7 @@ def test_one_image_is_checked_without_scripts(
     (tmp_path / "letter.jpg").write_text("Dear reader")
     page.locator("#file").set_input_files(tmp_path / "letter.jpg")
     page.get_by_role("button", name="Check").click()
+    expect(page.get_by_role("alert")).to_contain_text("letter.jpg: ")
     expect(page.get_by_role("alert")).to_contain_text("is not an image")
     page.get_by_role("button", name="Check").click()
     expect(page.get_by_role("alert")).to_contain_text("No image was selected")

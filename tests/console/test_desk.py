@@ -5,6 +5,7 @@ import hashlib
 import io
 import re
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from PIL.PngImagePlugin import PngInfo
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from d3.domain.history import NewEntry
+from d3.domain.history import HistoryFilter, NewEntry
 from d3.domain.labels import Label
 from d3.domain.scoring import Verdict
 from tests.console.browsing import FAKE, REAL, Console, axe, file, sign_in
@@ -96,6 +97,29 @@ def test_leaving_the_page_deletes_what_was_not_taken_back(desk: Page, service: C
     expect(desk.get_by_role("button", name="Undo")).to_be_visible()
     desk.goto(f"{service.url}statistics")
     wait_until(lambda: kept(service) == ["c.jpg"], 10)
+    desk.goto(f"{service.url}history")
+    desk.get_by_role("button", name="Delete the result of c.jpg").click()
+    desk.get_by_label("Verdict").select_option("real")
+    expect(desk.locator(".nothing")).to_be_visible()
+    assert kept(service) == ["c.jpg"]
+    desk.goto(f"{service.url}statistics")
+    wait_until(lambda: kept(service) == [], 10)
+
+
+def test_signing_out_deletes_what_was_not_taken_back(
+    context: BrowserContext, start: Callable[..., Console]
+) -> None:
+    service = start(auth="required")
+    made = service.key("root", "admin")
+    add(service, "a.jpg")
+    page = context.new_page()
+    page.goto(f"{service.url}history")
+    sign_in(page, made.key)
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Delete the result of a.jpg").click()
+    page.get_by_role("button", name="Sign out").click()
+    history = service.application.d3.history
+    wait_until(lambda: history.page(HistoryFilter(), 1).total == 0, 10)
 
 
 def test_who_says_no_deletes_nothing(page: Page, service: Console) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from http import HTTPStatus
 from importlib.util import find_spec
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -269,7 +270,10 @@ class InteractivePage(OpenAPIRenderPlugin):
         spec = find_spec("swagger_ui")
         assert spec is not None
         assert spec.origin is not None
-        folders = [Path(__file__).with_name("static"), Path(spec.origin).parent / "static"]
+        folders: list[Path | PathLike[Any] | str] = [
+            Path(__file__).with_name("static"),
+            Path(spec.origin).parent / "static",
+        ]
         router.register(
             create_static_files_router(path="/assets", directories=folders, name="schema-assets")
         )

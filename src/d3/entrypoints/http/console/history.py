@@ -24,6 +24,7 @@ from d3.entrypoints.http.console.rendering import base_of, confirm, page
 from d3.entrypoints.http.services import D3, Services
 
 _ROWS = 50
+_MOST_BYTES = 64 * 1024
 
 
 class HistoryPages(Controller):
@@ -57,7 +58,12 @@ class HistoryPages(Controller):
             done=str(request.query_params.get("done", "")),
         )
 
-    @post("/selected", status_code=200, guards=[allows(Scope.PREDICT)])
+    @post(
+        "/selected",
+        status_code=200,
+        request_max_body_size=_MOST_BYTES,
+        guards=[allows(Scope.PREDICT)],
+    )
     async def selected(
         self, request: Request[Any, Any, Any], d3: D3
     ) -> Template | Redirect | Response[bytes]:

@@ -34,6 +34,7 @@ from d3.entrypoints.http.services import D3, Services
 
 _N = TypeVar("_N", int, float)
 _OTHERS = 20
+_MOST_BYTES = 64 * 1024
 
 
 class LabelForm(Struct):
@@ -88,7 +89,12 @@ class ResultPages(Controller):
         headers = {"Content-Disposition": called}
         return Response(content, media_type="application/pdf", headers=headers)
 
-    @post("/{result_id:str}/label", status_code=200, guards=[allows(Scope.PREDICT)])
+    @post(
+        "/{result_id:str}/label",
+        status_code=200,
+        request_max_body_size=_MOST_BYTES,
+        guards=[allows(Scope.PREDICT)],
+    )
     async def label(
         self,
         request: Request[Any, Any, Any],

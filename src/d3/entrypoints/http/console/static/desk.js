@@ -33,7 +33,7 @@ function count() {
   for (const button of form().querySelectorAll("button")) button.disabled = !some;
 }
 
-const place = (path) => `${form().dataset.base}api/inference/${path}`;
+const place = (path) => `${toast.dataset.base}api/inference/${path}`;
 const DELETION = "results/delete";
 const LABELS = "labels";
 const numbers = (ids) => ids.map(Number);
@@ -44,10 +44,7 @@ function remove(ids) {
   send();
   const name = row(ids[0]).querySelector("a").textContent;
   const one = ids.length === 1;
-  const question = one
-    ? `${say("delete", { name })} ${word("delete_means")}`
-    : `${say("delete_many", { name: ids.length })} ${word("delete_many_means")}`;
-  if (!confirm(question)) return;
+  if (!confirm(one ? say("ask_one", { name }) : say("ask_many", { count: ids.length }))) return;
   const next = rows().find((node) => !node.hidden && !ids.includes(node.dataset.id));
   for (const id of ids) row(id).hidden = true;
   going = ids;
@@ -113,6 +110,7 @@ addEventListener("pagehide", () => {
   going = null;
 });
 document.addEventListener("submit", (event) => {
+  if (event.target.matches("[action$='sign-out']")) send();  // while the session lasts
   if (!event.target.matches("#selected") || !event.submitter) return;  // a field is called id
   const { name, value } = event.submitter;
   const ids = name === "only" ? [value] : chosen().map((box) => box.value);
