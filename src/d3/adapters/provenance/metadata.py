@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from d3.adapters.provenance.texts import WANTED, keyword_of
@@ -40,6 +41,7 @@ class Metadata:
     iptc: bytes = b""
     c2pa: bool = False
     cut: bool = False
+    _times: Counter[str] = field(default_factory=Counter, init=False, repr=False, compare=False)
 
     def __bool__(self) -> bool:
         return bool(self.exif or self.xmp or self.texts or self.iptc or self.c2pa or self.cut)
@@ -64,10 +66,10 @@ class Metadata:
         keyword = keyword_of(bytes(data[:_HEAD]))
         if keyword not in WANTED:
             return
-        before = sum(keyword == keyword_of(chunk) for _, chunk in self.texts)
-        if before < MAX_REPEATS:
+        self._times[keyword] += 1
+        if self._times[keyword] <= MAX_REPEATS:
             self.texts.append((kind, bytes(data[:_MAX_CHUNK])))
-        if before >= MAX_REPEATS or len(data) > _MAX_CHUNK:
+        if self._times[keyword] > MAX_REPEATS or len(data) > _MAX_CHUNK:
             self.cut = True
 
     def add_photoshop(self, data: bytes) -> None:

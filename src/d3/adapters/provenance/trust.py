@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from pathlib import Path
 
 from d3.domain.errors import SettingsInvalid
+
+_BEGIN = re.compile(rb"-----BEGIN [A-Z0-9 ]*CERTIFICATE-----")
 
 
 def read_trust(file: Path) -> str:
@@ -22,12 +26,13 @@ def read_trust(file: Path) -> str:
         raise SettingsInvalid(
             f"D3_C2PA_TRUST names a file that cannot be read: {file}.", "Check the path."
         ) from error
-    try:
+    certificates = []
+    with suppress(ValueError):
         certificates = load_pem_x509_certificates(content)
-    except ValueError as error:
+    if not certificates or len(certificates) != len(_BEGIN.findall(content)):
         raise SettingsInvalid(
             f"D3_C2PA_TRUST names a file that holds no certificate in PEM, or a broken one: "
             f"{file}.",
             "Name a text file in which each certificate begins with -----BEGIN CERTIFICATE-----.",
-        ) from error
+        )
     return "".join(one.public_bytes(Encoding.PEM).decode() for one in certificates)
