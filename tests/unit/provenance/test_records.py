@@ -202,9 +202,27 @@ def test_a_generator_that_is_talked_of_made_nothing(text: str) -> None:
         assert [one.generator for one in records({field: text})] == [text], field
 
 
-def test_a_long_name_takes_no_time() -> None:
+def test_a_long_name_is_read_once() -> None:
+    """A reader that went back over it would not end."""
     assert not is_generator("Midjourney" + " - / flux-pro" * 4_000 + "!")
     assert not is_generator("Midjourney" + " " * 100_000 + "!")
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        {"parameters": "\n" * 2_000_000},
+        {"parameters": "\nSteps: 1, " * 200_000},
+        {"parameters": "\nSteps: 1, " + ", x" * 600_000},
+        {"Dream": '"' + '" -s 5' * 300_000 + '"'},
+        {"Description": " --v 5 Job ID: " * 130_000},
+        {"prompt": json.dumps({"1": {"class_type": "fluxlumagrok" * 150_000}})},
+        {"workflow": json.dumps({"nodes": [{"type": "loader" * 300_000}], "links": 1})},
+    ],
+)
+def test_a_long_text_is_read_once(texts: dict[str, str]) -> None:
+    """A reader that went back over it would not end."""
+    assert all(one.says is not Says.GENERATED for one in records(texts))
 
 
 def test_the_cameras_model_is_not_the_generators() -> None:

@@ -18,13 +18,12 @@ Texts = Mapping[str, Iterable[str]]
 """By PNG's keywords; those of Exif, XMP and IPTC as ``exif:comment`` and so on."""
 
 _STEPS = re.compile(
-    r"(?:^|\n)\s*Steps: \d+, (?=(?:[^\n]*, )?(?:Sampler|CFG scale|Seed|Model|Size): )"
+    r"(?:^|\n)[ \t]*Steps: \d+, (?=(?:[^\n]*, )?(?:Sampler|CFG scale|Seed|Model|Size): )"
 )
-_SETTING = re.compile(r"(?:^|[,\n]\s*)(Model|Version): ([^,\n]{1,200})")
-_DREAM = re.compile(r'\s*"(.*)"(?: -\w \S+)+\s*', re.DOTALL)
-_JOB = re.compile(r"(.* --[a-z].*)\bJob ID: [0-9a-f]{8}-[0-9a-f-]{27}\s*", re.DOTALL)
-"""A prompt with one of Midjourney's options, and the job; agencies number their jobs as well."""
-
+_SETTING = re.compile(r"(?:^|[,\n][ \t]*)(Model|Version): ([^,\n]{1,200})")
+_DREAM = re.compile(r'\s*"(.*)"\s+--?[A-Za-z][^"]*', re.DOTALL)
+_JOB = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}")
+_OPTION = re.compile(r" --[a-z]")
 _GOOGLE = re.compile(r"(?:made|edited|created) with google ai\.?", re.IGNORECASE)
 _NEGATIVE = "Negative prompt:"
 _MODEL_KEYS = ("ckpt_name", "unet_name", "model_name", "base_ckpt_name", "gguf_name", "model")
@@ -42,6 +41,7 @@ _PASSING = re.compile(
 )
 """Nodes after which a picture shows what it showed."""
 
+_MAX_KIND = 100
 _NOT_RUN = frozenset({2, 4})
 """Modes of a drawn node: muted, and passed by."""
 
@@ -144,7 +144,7 @@ def _ran(graph: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     for node in graph.values():
         if isinstance(node, dict) and isinstance(node.get("class_type"), str):
             inputs = node.get("inputs")
-            yield node["class_type"], inputs if isinstance(inputs, dict) else {}
+            yield node["class_type"][:_MAX_KIND], inputs if isinstance(inputs, dict) else {}
 
 
 def _drawn(graph: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -153,7 +153,7 @@ def _drawn(graph: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     for node in nodes if isinstance(nodes, list) and "links" in graph else ():
         if not isinstance(node, dict) or not isinstance(node.get("type"), str):
             continue
-        kind, mode, values = node["type"], node.get("mode"), node.get("widgets_values")
+        kind, mode, values = node["type"][:_MAX_KIND], node.get("mode"), node.get("widgets_values")
         if isinstance(mode, int) and mode in _NOT_RUN:
             continue
         first = values[0] if isinstance(values, list) and values else None
@@ -197,9 +197,9 @@ def _novelai(texts: Texts) -> Record | None:
 
 def _midjourney(texts: Texts) -> Record | None:
     for text in _of(texts, "Description", "exif:description", "xmp:description"):
-        job = _JOB.fullmatch(text)
-        if job is not None:
-            return Record("Midjourney", None, job[1].strip())
+        prompt, _, job = text.rstrip().rpartition("Job ID: ")
+        if _JOB.fullmatch(job) and _OPTION.search(prompt):  # agencies number their jobs as well
+            return Record("Midjourney", None, prompt.strip())
     return None
 
 
