@@ -133,7 +133,7 @@ class _Page(FPDF):
             x=_MARGIN,
             w=self.epw,
             h=self.epw * HEIGHT / WIDTH,
-            alt_text=report.summary[-1],
+            alt_text=report.summary[1],
         )
         self.ln(1)
 
