@@ -21,7 +21,6 @@ from d3.domain.scoring import (
     Score,
     Verdict,
     assess,
-    checked_threshold,
 )
 
 IMAGE_STEM = "image."
@@ -169,7 +168,6 @@ def _checks(case: Case) -> Iterator[tuple[str, bool]]:
     result, logits, threshold = case.result, case.result.logits, case.result.threshold
     decided = result.verdict is not Verdict.UNCERTAIN
     smaller = min(result.image_width or 0, result.image_height or 0)
-    yield "threshold", checked_threshold(threshold) == threshold
     yield "is_fake", result.is_fake is (result.prediction > threshold)
     yield "confidence", _same(result.confidence, 2 * abs(result.prediction - 0.5))
     yield "reason", not (decided and result.reason)

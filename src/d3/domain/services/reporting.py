@@ -54,7 +54,7 @@ _MEANINGFUL = 0.9995
 _SHOWN_LABELS = 5
 """Changes of labels that a report shows."""
 _LONGEST = 1500
-"""Characters of one statement that a report shows: a page has room for them in any script."""
+"""Characters of one statement that a report shows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
