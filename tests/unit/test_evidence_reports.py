@@ -5,25 +5,28 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from d3.adapters.evidence.cases import encode_case
 from d3.adapters.evidence.report import reports
 from d3.adapters.evidence.scale import scale_svg
 from d3.domain.errors import EvidenceContradictory, ReplayImpossible
 from d3.domain.evidence import Case, CaseLabel, check_case
 from d3.domain.images import Note
-from d3.domain.labels import Label
+from d3.domain.labels import Label, NewLabel
 from d3.domain.models import PUBLISHED, ModelFile, ModelReference
 from d3.domain.provenance import Provenance, Says, Source, SourceKind
 from d3.domain.scoring import Calibration, Measured, Reason, Share, Verdict
-from d3.domain.services.evidence import find_model
+from d3.domain.services.evidence import EvidenceService, find_model
 from d3.domain.services.replaying import ReplayService
 from d3.domain.services.reporting import Report, Scale, exact, percent, report_of
 from d3.testing.models import tiny_manifest
 from tests.support.contracts.registries import RegistryFiles
 from tests.support.history import NOON, an_entry
+from tests.support.memory.history import MemoryHistory
 from tests.support.memory.registry import MemoryRegistry
 
 MEASURED = Measured(0.5, Share(0.012, 0.008, 0.017), Share(0.9, 0.88, 0.92), 2500, 2600, "photos")
@@ -142,6 +145,30 @@ def test_a_report_shows_the_newest_labels_and_counts_the_others() -> None:
     said = words(replace(a_case(), labels=labels, label_changes=1040))
     assert "newest 5 changes. There are 1,035 earlier ones. case.json holds the newest 100." in said
     assert said.count("source-") == 5
+
+
+def test_a_case_holds_the_newest_labels_and_the_names_of_who_gave_them() -> None:
+    history, ada = MemoryHistory(), SimpleNamespace(id=3, username="ada")
+    (number,) = history.add_many([an_entry()])
+    for by in (None, 3, 4):
+        label = NewLabel(result_id=number, label=Label.REAL, source="desk", note="a" * 2000)
+        history.label([label] * 500, NOON, by=by)
+    accounts: Any = SimpleNamespace(users=lambda: [ada])
+    clock: Any = SimpleNamespace(now=lambda: NOON)
+    service = EvidenceService(
+        registry=MemoryRegistry(),
+        history=lambda: history,
+        accounts=lambda: accounts,
+        clock=clock,
+        version="0.1.0",
+    )
+    case = service.of_result(number)
+    assert (len(case.labels), case.label_changes) == (100, 1500)
+    assert {one.labelled_by for one in case.labels} == {"user 4"}
+    assert len(encode_case(case)) < 300_000
+    history.label([NewLabel(result_id=number, label=Label.UNKNOWN)], NOON, by=3)
+    newest = service.of_result(number).labels[0]
+    assert (newest.label, newest.labelled_by) == (Label.UNKNOWN, "ada")
 
 
 @pytest.mark.parametrize(
