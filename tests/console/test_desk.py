@@ -391,7 +391,12 @@ def test_a_report_is_saved_and_a_missing_key_for_evidence_is_explained(
     page.go_back()
     with page.expect_download() as download:
         page.get_by_role("link", name="Signed evidence (zip)").click()
-    assert zipfile.is_zipfile(download.value.path())
+    with zipfile.ZipFile(download.value.path()) as bundle:
+        report = Path(bundle.extract("report.html", tmp_path))
+    phone = page.context.new_page()
+    phone.set_viewport_size({"width": 390, "height": 844})
+    phone.goto(report.as_uri())
+    assert phone.evaluate("document.documentElement.scrollWidth") == 390
 
 
 def test_statistics_show_drift_and_each_model(page: Page, service: Console) -> None:

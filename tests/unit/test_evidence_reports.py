@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -9,8 +10,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from d3.adapters.evidence.cases import encode_case
+from d3.adapters.evidence.pdf import _Page
 from d3.adapters.evidence.report import reports
 from d3.adapters.evidence.scale import scale_svg
 from d3.domain.errors import EvidenceContradictory, ReplayImpossible
@@ -320,6 +323,18 @@ def test_old_rows_with_nothing_recorded_make_a_report() -> None:
     bare = {"image": None, "model": None, "logit": None, "engine": "", "precision": ""}
     case = replace(a_case(**bare), manifest=None)
     assert "not recorded" in words(case)
+
+
+@pytest.mark.parametrize(("start", "side"), [(60, 84), (200, 55), (230, 84)])
+def test_the_heat_map_stays_on_its_page_where_a_smaller_one_fits(
+    tmp_path: Path, start: int, side: int
+) -> None:
+    page, file = _Page(report(a_case()), NOON, tmp_path), io.BytesIO()
+    Image.new("RGB", (64, 64)).save(file, "PNG")
+    page.set_y(start)
+    assert page._picture(file.getvalue())[1] == pytest.approx(side, abs=0.5)
+    for font in page.fonts.values():
+        font.ttfont.close()
 
 
 class Pulls:
