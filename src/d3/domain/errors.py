@@ -373,6 +373,12 @@ class EvidenceInvalid(D3Error):
     code = "invalid_evidence"
 
 
+class EvidenceContradictory(EvidenceInvalid):
+    """A case holds a verdict or a number that does not follow from the rest of it."""
+
+    code = "contradictory_evidence"
+
+
 class EvidenceTooNew(D3Error):
     """A bundle of evidence has a format that a later version of D3 writes."""
 
