@@ -113,33 +113,10 @@ def _prompts(settings: Settings) -> Callable[[ImageSource], list[str]]:
 
 
 def _provenance(settings: Settings) -> ProvenanceReader:
-    from d3.adapters.provenance import ProvenanceReader
+    from d3.adapters.provenance import ProvenanceReader, read_trust
 
-    return ProvenanceReader(
-        _trusted(settings.c2pa_trust), settings.keep_position, settings.watermarks
-    )
-
-
-def _trusted(file: Path | None) -> str:
-    """The certificates in the file that D3_C2PA_TRUST names."""
-    import ssl
-
-    if file is None:
-        return ""
-    try:
-        certificates = file.read_text("utf-8")
-    except (OSError, ValueError) as error:
-        raise SettingsInvalid(
-            f"D3_C2PA_TRUST names a file that cannot be read: {file}.", "Check the path."
-        ) from error
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=certificates)
-    except (ssl.SSLError, ValueError) as error:
-        raise SettingsInvalid(
-            f"D3_C2PA_TRUST names a file that does not hold certificates: {file}.",
-            "Name a file of certificates in PEM.",
-        ) from error
-    return certificates
+    trust = read_trust(settings.c2pa_trust) if settings.c2pa_trust is not None else ""
+    return ProvenanceReader(trust, settings.keep_position, settings.watermarks)
 
 
 def _isolated_decoder(settings: Settings) -> ImageDecoder:

@@ -305,6 +305,10 @@ def test_pictures_of_what_was_dropped_stay_in_this_browser_until_one_signs_out(
 
 
 def test_a_card_is_labelled(page: Page, service: Console) -> None:
+    page.locator("#file").set_input_files(file("letter.jpg", b"Dear reader", "image/jpeg"))
+    expect(page.locator("#cards .problem")).to_contain_text("is not an image")
+    page.keyboard.press("g")  # there is nothing to label
+    page.get_by_role("button", name="Remove from the list").click()
     page.locator("#file").set_input_files(FAKE)
     page.get_by_role("button", name="Generated").click()
     pressed = page.locator("#cards [aria-pressed=true]")

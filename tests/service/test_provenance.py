@@ -114,7 +114,7 @@ def test_pixels_have_no_file_that_could_say_anything(home: Home) -> None:
         (None, "cannot be read"),
         (
             "-----BEGIN CERTIFICATE-----\nno\n-----END CERTIFICATE-----",
-            "does not hold certificates",
+            "holds no certificate in PEM, or a broken one",
         ),
     ],
 )

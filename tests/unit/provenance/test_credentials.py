@@ -79,6 +79,26 @@ def test_a_signer_whom_nobody_vouches_for_is_untrusted(authority: Authority) -> 
         assert "D3_C2PA_TRUST" in str(source.reason)
 
 
+def test_certificates_that_cannot_be_used_are_no_fault_of_the_picture(
+    authority: Authority,
+) -> None:
+    data = signed(authority)
+    for trust in ("\ufeff" + authority.pem.decode(), "nonsense", authority.pem.decode()[:200]):
+        reader = ProvenanceReader(trust)
+        found = PillowDecoder(provenance=reader).decode(data, 64).facts.provenance
+        assert found is not None
+        assert c2pa(found).state is not State.INVALID, trust
+        assert c2pa(found).says is Says.GENERATED
+
+
+def test_many_actions_hide_none(authority: Authority) -> None:
+    said = manifest(IPTC + "digitalCapture", [f"org.example.{n}" for n in range(200)])
+    actions = said["assertions"][0]["data"]["actions"]
+    actions.append({"action": "c2pa.edited", "digitalSourceType": GENERATED})
+    data = authority.sign(encoded(PICTURE, "JPEG"), "image/jpeg", said)
+    assert read(data, authority).says is Says.GENERATED
+
+
 def flipped(data: bytes, at: int) -> bytes:
     """The file with one bit changed."""
     return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]

@@ -8,13 +8,19 @@ import zlib
 import pytest
 from PIL import Image
 
+from d3.adapters.pillow import PillowDecoder
+from d3.adapters.provenance import Metadata, ProvenanceReader
 from d3.adapters.provenance.exif import read_exif
+from d3.adapters.provenance.metadata import MAX_PARTS
 from d3.adapters.provenance.texts import MAX_ALL_BYTES, read_texts
 from d3.adapters.provenance.words import MAX_TEXT_BYTES, is_editor, is_generator, line
-from d3.adapters.provenance.xmp import read_credit, read_xmp
+from d3.adapters.provenance.xmp import read_credit
 from d3.domain.provenance import Says
+from images import encoded, picture, with_png_chunks
+from tests.support.images import png_chunk
 from tests.support.metadata import (
     EXIF_LOOPS,
+    IPTC,
     XMP_BOMBS,
     exif,
     generated_xmp,
@@ -49,6 +55,49 @@ def test_a_comment_is_read_whatever_its_encoding(comment: str, code: bytes, enco
     raw = code + comment.encode(encoding, "replace")
     found = read_exif(exif(comment=raw), position=False)
     assert found.texts["comment"] == comment.encode(encoding, "replace").decode(encoding)
+
+
+STEPS = "a castle, très\nSteps: 20, Sampler: Euler, Model: x"
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("kind", [1, 2, 6, 7, 129])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        STEPS.encode(),
+        STEPS.encode("latin-1"),
+        b"ASCII\0\0\0" + STEPS.encode(),
+        b"JIS\0\0\0\0\0" + STEPS.encode("iso2022_jp", "ignore"),
+        bytes(8) + STEPS.encode(),
+        b"UNICODE\0" + STEPS.encode("utf-16-le"),
+        b"UNICODE\0" + STEPS.encode("utf-16-be"),
+        b"UNICODE\0" + STEPS.encode("utf-16"),
+        b"Unicode\0" + STEPS.encode("ascii", "ignore"),
+        STEPS.encode("utf-16-le"),
+        STEPS.encode("utf-16-be"),
+        STEPS.encode("utf-16"),
+    ],
+)
+def test_a_record_is_read_from_a_comment_of_each_type(order: str, kind: int, raw: bytes) -> None:
+    entry = struct.pack(order + "HHII", 0x9286, kind, len(raw), 26)
+    head = b"II*\0" if order == "<" else b"MM\0*"
+    data = head + struct.pack(order + "IH", 8, 1) + entry + bytes(4) + raw
+    (source,) = reading(exif=data).sources
+    assert (source.generator, source.model) == ("Stable Diffusion web UI", "x")
+
+
+@pytest.mark.parametrize("value", [STEPS, STEPS.encode(), b"UNICODE\0" + STEPS.encode("utf-16-be")])
+def test_a_record_that_pillow_wrote_is_read(value: str | bytes) -> None:
+    made = Image.Exif()
+    made[0x9286] = value
+    assert reading(exif=made.tobytes().removeprefix(b"Exif\0\0")).says is Says.GENERATED
+
+
+def test_many_unknown_tags_hide_none() -> None:
+    tags = b"".join(struct.pack("<HHII", 0xC000 + n % 999, 4, 1, 0) for n in range(5_000))
+    tags += struct.pack("<HHI4s", 0x0131, 2, 4, b"SDXL")
+    assert reading(exif=b"II*\0\x08\0\0\0" + struct.pack("<H", 5_001) + tags).says is Says.GENERATED
 
 
 def test_a_position_is_read_only_on_request() -> None:
@@ -124,9 +173,54 @@ def test_a_packet_cut_short_is_read_as_far_as_it_goes() -> None:
     assert reading(xmp=[packet[: packet.index(b"</rdf:RDF")]]).says is Says.CAMERA
 
 
-def test_of_two_packets_the_first_counts() -> None:
-    first, second = generated_xmp("digitalCapture"), generated_xmp("trainedAlgorithmicMedia")
-    assert read_xmp([first, second]).texts == read_xmp([first]).texts
+BAG = """<Iptc4xmpExt:DigitalSourceType><rdf:Bag>
+    <rdf:li>{0}trainedAlgorithmicMedia</rdf:li><rdf:li>{0}digitalCapture</rdf:li>
+</rdf:Bag></Iptc4xmpExt:DigitalSourceType>"""
+RESOURCES = BAG.replace("<rdf:li>", '<rdf:li rdf:resource="').replace("</rdf:li>", '"/>')
+
+
+@pytest.mark.parametrize(
+    "packets",
+    [
+        [generated_xmp("digitalCapture"), generated_xmp("trainedAlgorithmicMedia")],
+        [generated_xmp("trainedAlgorithmicMedia"), generated_xmp("digitalCapture")],
+        [xmp_packet(BAG.format(IPTC))],
+        [xmp_packet("".join(BAG.format(IPTC).split("\n")))],
+        [xmp_packet(RESOURCES.format(IPTC))],
+    ],
+)
+def test_of_several_source_types_the_weightiest_counts_and_all_are_shown(packets) -> None:
+    found = reading(xmp=packets)
+    assert found.says is Says.GENERATED
+    assert [(one.says, one.digital_source_type) for one in found.sources] == [
+        (Says.GENERATED, "trainedAlgorithmicMedia"),
+        (Says.CAMERA, "digitalCapture"),
+    ]
+
+
+def test_a_second_packets_program_is_not_hidden_by_the_first() -> None:
+    packets = [xmp_packet(attributes=f'xmp:CreatorTool="{one}"') for one in ("Ver 1", "Midjourney")]
+    assert reading(xmp=packets).says is Says.GENERATED
+
+
+@pytest.mark.parametrize("word", ["None", "n/a", "No AI", " - "])
+def test_no_ai_system_is_none(word: str) -> None:
+    packet = xmp_packet(f"<Iptc4xmpExt:AISystemUsed>{word}</Iptc4xmpExt:AISystemUsed>")
+    assert reading(xmp=[packet]).says is Says.NOTHING
+
+
+def test_a_packet_that_repeats_itself_says_that_it_was_cut_off() -> None:
+    more = "".join(f"<xmp:CreatorTool>{n}</xmp:CreatorTool>" for n in range(500))
+    (source, _) = reading(xmp=[xmp_packet(more)]).sources
+    assert "repeats itself" in str(source.reason)
+
+
+def test_packets_beyond_the_limit_are_told_of() -> None:
+    metadata = Metadata()
+    for _ in range(MAX_PARTS + 1):
+        metadata.add_xmp(xmp_packet())
+    found = ProvenanceReader().read("JPEG", b"", metadata)
+    assert ["more metadata than D3 reads" in str(one.reason) for one in found.sources] == [True]
 
 
 def test_the_old_iptc_record_has_a_credit() -> None:
@@ -137,35 +231,62 @@ def test_the_old_iptc_record_has_a_credit() -> None:
 
 
 def test_png_texts_are_read_in_their_three_forms() -> None:
-    texts, packets = read_texts(
+    texts, packets, is_cut = read_texts(
         [
             (b"tEXt", b"parameters\0a b"),
+            (b"tEXt", b"parameters\0c"),
             (b"zTXt", b"workflow\0\0" + zlib.compress(b"{}")),
             (b"iTXt", b"Description\0\1\0en\0\0" + zlib.compress("ü".encode())),
-            (b"tEXt", "Title\0ü".encode()),
-            (b"tEXt", b"Author\0\xfc"),
+            (b"tEXt", "Comment\0ü".encode()),
+            (b"tEXt", b"Source\0\xfc"),
             (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0<x/>"),
             (b"tEXt", b"Private\0secret"),
         ]
     )
     assert texts == {
-        "parameters": "a b",
-        "workflow": "{}",
-        "Description": "ü",
-        "Title": "ü",
-        "Author": "ü",
+        "parameters": ["a b", "c"],
+        "workflow": ["{}"],
+        "Description": ["ü"],
+        "Comment": ["ü"],
+        "Source": ["ü"],
     }
+    assert not is_cut
     assert packets == [b"<x/>"]
 
 
 def test_texts_unpack_to_their_limit_and_no_further() -> None:
     bomb = zlib.compress(bytes(100 * 2**20), 9)
-    names = (b"parameters", b"prompt", b"workflow", b"Comment", b"Title", b"Source", b"Software")
-    texts, _ = read_texts([(b"zTXt", name + b"\0\0" + bomb) for name in names])
-    assert {len(one) for one in texts.values()} == {MAX_TEXT_BYTES}
-    assert sum(map(len, texts.values())) <= MAX_ALL_BYTES
-    assert read_texts([(b"zTXt", b"prompt\0\0no zlib")])[0] == {"prompt": ""}
-    assert read_texts([(b"iTXt", b"prompt\0"), (b"tEXt", b"prompt"), (b"zTXt", b"")])[0]
+    names = (b"parameters", b"prompt", b"workflow", b"Comment", b"Source", b"Software")
+    texts, _, is_cut = read_texts([(b"zTXt", name + b"\0\0" + bomb) for name in names])
+    assert is_cut
+    assert {len(one) for (one,) in texts.values()} == {MAX_TEXT_BYTES}
+    assert sum(len(one) for (one,) in texts.values()) <= MAX_ALL_BYTES
+    assert read_texts([(b"zTXt", b"prompt\0\0no zlib")]) == ({}, [], False)
+    broken = [(b"iTXt", b"prompt\0"), (b"tEXt", b"prompt"), (b"zTXt", b"")]
+    assert read_texts(broken) == ({}, [], False)
+
+
+RECORD = png_chunk(b"tEXt", b"parameters\0a\nSteps: 20, Sampler: Euler, Model: m")
+
+
+@pytest.mark.parametrize("keyword", [b"Padding", b"Comment", b"Software", b"XML:com.adobe.xmp"])
+def test_texts_in_front_do_not_hide_a_record(keyword: bytes) -> None:
+    bomb = zlib.compress(bytes(3 * 2**20), 9)
+    chunks = [png_chunk(b"zTXt", keyword + b"\0\0" + bomb)] * 100
+    data = with_png_chunks(encoded(picture(64, 48), "PNG"), *chunks, RECORD)
+    found = PillowDecoder().decode(data, 56).facts.provenance
+    assert found is not None
+    assert found.says is Says.GENERATED
+    cut = [one for one in found.sources if "more metadata than D3 reads" in str(one.reason)]
+    assert len(cut) == (keyword != b"Padding")
+
+
+def test_a_text_that_is_too_long_is_told_of() -> None:
+    long = png_chunk(b"tEXt", b"prompt\0" + b" " * (MAX_TEXT_BYTES + 1000))
+    data = with_png_chunks(encoded(picture(64, 48), "PNG"), long)
+    found = PillowDecoder().decode(data, 56).facts.provenance
+    assert found is not None
+    assert "more metadata than D3 reads" in str(found.sources[0].reason)
 
 
 def test_a_line_is_one_visible_line() -> None:
@@ -182,6 +303,14 @@ def test_programs_are_known_by_their_names() -> None:
         "ComfyUI",
         "GPT-4o",
         "Google Gemini 3",
+        "gemini-2.5-flash-image-preview",
+        "Adobe Firefly Image 3",
+        "AI generated;txt2img;flux",
+        "FLUX.1 [dev]",
+        "Azure OpenAI DALL-E",
+        "NovelAI Diffusion V4 37442FCA",
+        "Stable Diffusion web UI Forge 1.2",
+        "OpenAI API",
     ):
         assert is_generator(name), name
     for name in ("Adobe Photoshop 25.0", "GIMP 2.10.32", "Adobe Photoshop Lightroom 6.7 (Windows)"):

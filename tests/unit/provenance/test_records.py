@@ -7,6 +7,7 @@ import json
 import pytest
 
 from d3.adapters.provenance.records import Record, read_records
+from d3.adapters.provenance.words import is_generator
 from d3.domain.provenance import Says, SourceKind
 from tests.support.metadata import exif, generated_xmp, reading, xmp_packet
 
@@ -92,8 +93,8 @@ RECORDS: dict[str, tuple[dict[str, str], Record]] = {
         Record("Midjourney", None, "a castle --v 6"),
     ),
     "Midjourney in Exif": (
-        {"exif:description": "a castle Job ID: 01234567-89ab-cdef-0123-456789abcdef"},
-        Record("Midjourney", None, "a castle"),
+        {"exif:description": "a castle --ar 1:2 Job ID: 01234567-89ab-cdef-0123-456789abcdef"},
+        Record("Midjourney", None, "a castle --ar 1:2"),
     ),
     "Google": ({"xmp:credit": "Made with Google AI"}, Record("Google AI")),
     "Google, edited": ({"iptc:credit": "Edited with Google AI"}, Record("Google AI")),
@@ -109,11 +110,16 @@ RECORDS: dict[str, tuple[dict[str, str], Record]] = {
 }
 
 
+def records(texts: dict[str, str]) -> list[Record]:
+    return read_records({name: [text] for name, text in texts.items()})
+
+
 @pytest.mark.parametrize("name", RECORDS)
 def test_a_generators_record_is_read(name: str) -> None:
     texts, record = RECORDS[name]
-    assert record in read_records(texts)
-    assert len({one.generator for one in read_records(texts)}) == len(read_records(texts))
+    found = records(texts)
+    assert record in found
+    assert len({one.generator for one in found}) == len(found)
 
 
 @pytest.mark.parametrize(
@@ -133,6 +139,10 @@ def test_a_generators_record_is_read(name: str) -> None:
             "Software": "Imagenomic",
         },
         {"Source": "Stable Diffusion, a film"},
+        {"Dream": "I had a dream", "sd-metadata": "of a sheep"},
+        {"Description": "Print. Job ID: 01234567-89ab-cdef-0123-456789abcdef"},
+        {"exif:comment": "Steps: 12, 000 today"},
+        {"Credit": "Not made with Google AI"},
         {"exif:make": "Canon", "exif:model": "Canon EOS 7D", "exif:software": "Ver.1.10"},
         {"exif:comment": "{}", "Comment": "Created with GIMP"},
         {"parameters": "[" * 100_000},
@@ -142,7 +152,109 @@ def test_a_generators_record_is_read(name: str) -> None:
     ],
 )
 def test_what_is_no_record_is_none(texts: dict[str, str]) -> None:
-    assert read_records(texts) == []
+    assert records(texts) == []
+
+
+INNOCENT = (
+    "Gemini North telescope",
+    "Gemini 8.1",
+    "GeminiCam",
+    "A photograph of the GROK tower",
+    "Grok 1.0",
+    "Grokking Simplicity",
+    "Sony recraft",
+    "Recraft",
+    "Lens Diffusers HDR",
+    "Diffusers 2.0",
+    "Firefly 3",
+    "Firefly lens 2",
+    "FLUX",
+    "f.lux 4",
+    "Imagen 2.0",
+    "Imagenomic Portraiture",
+    "ImageFX 4.5",
+    "Ideogram 3",
+    "Not made with Google AI",
+    "No AI generated parts",
+    "Unlike Midjourney",
+    "Midjourneyman 2",
+    "Before Stable Diffusion: a film",
+    "Meta Airport",
+    "OpenAir 3",
+    "Ver.1.10",
+)
+FREE_TEXT = ("Title", "Description", "Comment", "Source", "Author", "exif:description", "Credit")
+FREE_TEXT += ("exif:comment", "exif:artist", "xmp:description", "xmp:credit", "iptc:credit")
+PROGRAMS = ("Software", "exif:software", "exif:make", "xmp:software")
+
+
+@pytest.mark.parametrize("text", INNOCENT)
+def test_an_innocent_text_is_no_generator(text: str) -> None:
+    for field in (*FREE_TEXT, *PROGRAMS):
+        assert records({field: text}) == [], field
+
+
+@pytest.mark.parametrize("text", ["Midjourney", "Stable Diffusion XL 1.0", "ComfyUI", "OpenAI"])
+def test_a_generator_that_is_talked_of_made_nothing(text: str) -> None:
+    for field in FREE_TEXT:
+        assert records({field: text}) == [], field
+    for field in PROGRAMS:
+        assert [one.generator for one in records({field: text})] == [text], field
+
+
+def test_a_long_name_takes_no_time() -> None:
+    assert not is_generator("Midjourney" + " - / flux-pro" * 4_000 + "!")
+    assert not is_generator("Midjourney" + " " * 100_000 + "!")
+
+
+def test_the_cameras_model_is_not_the_generators() -> None:
+    found = reading(exif=exif(make="Canon", model="EOS R5", software="Adobe Firefly"))
+    record, camera = found.sources
+    assert (found.says, record.generator, record.model) == (Says.GENERATED, "Adobe Firefly", None)
+    assert camera.camera == "Canon EOS R5"
+
+
+LOAD, SAVE = ({"class_type": kind, "inputs": {}} for kind in ("LoadImage", "SaveImage"))
+
+
+@pytest.mark.parametrize(
+    ("graph", "says"),
+    [
+        ({"1": LOAD, "2": SAVE}, Says.NOTHING),
+        ({"1": LOAD, "2": {"class_type": "ImageScale", "inputs": {}}, "3": SAVE}, Says.EDITED),
+        (
+            {
+                "1": LOAD,
+                "2": {"class_type": "UpscaleModelLoader", "inputs": {"model_name": "4x.pth"}},
+                "3": {"class_type": "ImageUpscaleWithModel", "inputs": {}},
+            },
+            Says.EDITED,
+        ),
+        ({"1": LOAD, "2": {"class_type": "KSampler", "inputs": {}}}, Says.GENERATED),
+        ({"1": {"class_type": "X", "inputs": {"unet_name": "f"}}, "2": SAVE}, Says.GENERATED),
+        ({"1": {"class_type": "OpenAIGPTImage1", "inputs": {}}, "2": SAVE}, Says.GENERATED),
+        ({"1": {"class_type": "FluxProUltraImageNode"}, "2": SAVE}, Says.GENERATED),
+        ({"nodes": [{"type": "LoadImage"}, {"type": "SaveImage"}], "links": []}, Says.NOTHING),
+        (
+            {
+                "nodes": [{"type": "LoadImage"}, {"type": "KSampler", "mode": 4}, {"type": "Note"}],
+                "links": [],
+            },
+            Says.NOTHING,
+        ),
+        ({"nodes": [{"type": "KSampler", "mode": 0}], "links": []}, Says.GENERATED),
+        ({str(n): LOAD for n in range(9_999)} | {"x": {"class_type": "KSampler"}}, Says.GENERATED),
+    ],
+)
+def test_a_graph_says_what_its_nodes_do(graph: dict[str, object], says: Says) -> None:
+    text = json.dumps(graph)
+    found = reading(texts=[(b"tEXt", b"prompt\0" + text.encode())])
+    assert [(one.generator, one.says) for one in found.sources] == [("ComfyUI", says)]
+
+
+def test_what_ran_counts_before_what_was_drawn() -> None:
+    texts = {"prompt": json.dumps({"1": LOAD, "2": SAVE}), "workflow": json.dumps(DRAWN)}
+    assert [one.says for one in records(texts)] == [Says.NOTHING]
 
 
 @pytest.mark.parametrize("keyword", ["prompt", "workflow", "parameters", "invokeai_metadata"])
@@ -157,13 +269,13 @@ def test_what_is_no_record_is_none(texts: dict[str, str]) -> None:
     ],
 )
 def test_records_of_the_wrong_kinds_break_nothing(keyword: str, value: object) -> None:
-    for one in read_records({keyword: json.dumps(value)}):
+    for one in records({keyword: json.dumps(value)}):
         assert one.prompt == ""
 
 
-def test_a_workflow_of_a_million_nodes_is_read_in_part() -> None:
+def test_a_workflow_of_thousands_of_nodes_is_read() -> None:
     nodes = {str(n): {"class_type": "CLIPTextEncode", "inputs": {"text": "x"}} for n in range(9999)}
-    assert read_records({"prompt": json.dumps(nodes)})[0].generator == "ComfyUI"
+    assert records({"prompt": json.dumps(nodes)})[0].generator == "ComfyUI"
 
 
 def test_the_prompt_is_told_of_and_not_told() -> None:

@@ -5,6 +5,6 @@ The walk over a file's skeleton collects :class:`Metadata`; :class:`ProvenanceRe
 
 from d3.adapters.provenance.metadata import Metadata
 from d3.adapters.provenance.reader import ProvenanceReader
-from d3.adapters.provenance.words import MAX_TEXT_BYTES
+from d3.adapters.provenance.trust import read_trust
 
-__all__ = ["MAX_TEXT_BYTES", "Metadata", "ProvenanceReader"]
+__all__ = ["Metadata", "ProvenanceReader", "read_trust"]

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import io
 import json
+from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from d3.adapters.provenance.source_types import says, source_type
@@ -32,7 +33,6 @@ _MIME = {
 }
 _MAX_JSON = 4_000_000
 _MAX_NAMES, _MAX_NAME = 8, 60
-_MAX_MANIFESTS = 50
 _UNCHANGED = frozenset(
     {
         "c2pa.converted",
@@ -94,6 +94,8 @@ class CredentialsReader:
         except c2pa.C2paError.ManifestNotFound:
             return None
         except c2pa.C2paError as error:
+            if self.trust:
+                return self._without_trust(kind, data)
             words = line(str(error).partition(":")[2] or str(error))
             return _source(State.INVALID, f"The manifest cannot be read ({words}).")
         if len(text) > _MAX_JSON:
@@ -102,6 +104,16 @@ class CredentialsReader:
             return _described(json.loads(text))
         except (TypeError, KeyError, AttributeError, ValueError, RecursionError):
             return _source(State.INVALID, "The manifest makes no sense.")
+
+    def _without_trust(self, kind: str, data: bytes) -> Source | None:
+        """What the manifest says to somebody who trusts nobody.
+
+        A certificate that the library cannot use is no fault of the picture.
+        """
+        found = CredentialsReader().read(kind, data)
+        if found is None or found.state is State.INVALID:
+            return found
+        return replace(found, reason="The certificates in D3_C2PA_TRUST cannot be used.")
 
     def _json(self, kind: str, data: bytes) -> str:
         import c2pa
@@ -197,23 +209,23 @@ def _reason(codes: list[str]) -> str:
 
 def _chain(manifests: dict[str, Any], active: str) -> Iterator[tuple[dict[str, Any], bool]]:
     """The active manifest and those of what the file was made from; whether each is of a part."""
-    waiting: list[tuple[str, bool]] = [(active, False)]
+    waiting: deque[tuple[str, bool]] = deque([(active, False)])
     seen: set[str] = set()
-    while waiting and len(seen) < _MAX_MANIFESTS:
-        label, is_part = waiting.pop(0)
+    while waiting:
+        label, is_part = waiting.popleft()
         if label in seen or label not in manifests:
             continue
         seen.add(label)
         yield manifests[label], is_part
-        for one in manifests[label].get("ingredients", [])[:_MAX_MANIFESTS]:
+        for one in manifests[label].get("ingredients", []):
             part = is_part or one.get("relationship") != "parentOf"
             waiting.append((one.get("active_manifest"), part))
 
 
 def _actions(manifest: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for assertion in manifest.get("assertions", [])[:_MAX_MANIFESTS]:
+    for assertion in manifest.get("assertions", []):
         if str(assertion.get("label", "")).startswith("c2pa.actions"):
-            yield from assertion["data"].get("actions", [])[:_MAX_MANIFESTS]
+            yield from assertion["data"].get("actions", [])
 
 
 @dataclass(frozen=True, slots=True)

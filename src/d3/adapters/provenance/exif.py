@@ -23,12 +23,20 @@ _NAMES = {
     0x9286: "comment",
     0x010D: "document",
 }
-_ASCII, _UNDEFINED, _UTF8 = 2, 7, 129
-_TEXTS = {1, _ASCII, _UNDEFINED, _UTF8}
+_BYTE, _ASCII, _SIGNED_BYTE, _UNDEFINED, _UTF8 = 1, 2, 6, 7, 129
+_TEXTS = {_BYTE, _ASCII, _SIGNED_BYTE, _UNDEFINED, _UTF8}
 _RATIONAL, _LONG = 5, 4
-_ENTRY, _MAX_ENTRIES = 12, 512
-_LATITUDE_REF, _LATITUDE, _LONGITUDE_REF, _LONGITUDE = 1, 2, 3, 4
-_CODES = {b"ASCII\0\0\0": "ascii", b"UNICODE\0": "", b"\0\0\0\0\0\0\0\0": "utf-8"}
+_ENTRY = 12
+_LATITUDE_REF, _LATITUDE, _LONGITUDE_REF, _LONGITUDE = _POSITION = 1, 2, 3, 4
+_WANTED = {*_NAMES, *_POSITION, _SUB_DIRECTORY, _GPS_DIRECTORY}
+_WIDE = "utf-16"
+_CODES = {
+    b"ASCII\0\0\0": "utf-8",
+    b"JIS\0\0\0\0\0": "iso2022_jp",
+    b"UNICODE\0": _WIDE,
+    b"\0\0\0\0\0\0\0\0": "utf-8",
+}
+_MARKS = {b"\xff\xfe": "little", b"\xfe\xff": "big"}
 _DATE = re.compile(r"(\d{4}):(\d\d):(\d\d)(.*)", re.DOTALL)
 
 
@@ -95,14 +103,17 @@ class _Tiff:
     def directory(self, at: int) -> dict[int, tuple[int, int, int]]:
         """By tag: type, count, and where the value lies. The first of each tag counts."""
         found: dict[int, tuple[int, int, int]] = {}
-        count = min(self.number(at, 2), _MAX_ENTRIES) if at else 0
+        count = self.number(at, 2) if at else 0
         for entry in range(at + 2, at + 2 + count * _ENTRY, _ENTRY):
             if entry + _ENTRY > len(self._data):
                 break
+            tag = self.number(entry, 2)
+            if tag not in _WANTED:
+                continue
             kind, values = self.number(entry + 2, 2), self.number(entry + 4, 4)
             size = values * {_RATIONAL: 8, _LONG: 4}.get(kind, 1)
             place = entry + 8 if size <= 4 else self.number(entry + 8, 4)  # noqa: PLR2004
-            found.setdefault(self.number(entry, 2), (kind, values, place))
+            found.setdefault(tag, (kind, values, place))
         return found
 
     def pointed(
@@ -117,18 +128,27 @@ class _Tiff:
         if kind not in _TEXTS:
             return ""
         raw = self._data[at : at + min(count, MAX_TEXT_BYTES)]
-        coded = _CODES.get(raw[:8]) if kind == _UNDEFINED else None
-        if coded is None:
-            try:
-                return raw.partition(b"\0")[0].strip().decode()
-            except UnicodeDecodeError:
-                return ""
-        raw = raw[8:]
-        if coded == "":  # two bytes a character, in this order or, from some programs, the other
-            zeros = raw[:64:2].count(0), raw[1:64:2].count(0)
-            order = self._order if zeros[0] == zeros[1] else ("little", "big")[zeros[0] > zeros[1]]
-            coded = f"utf-16-{'le' if order == 'little' else 'be'}"
-        return raw.decode(coded, "replace").rstrip("\0 ")
+        coding = _CODES.get(raw[:8].upper())
+        if coding is not None:
+            raw = raw[8:]
+        if coding == _WIDE or (coding is None and _is_wide(raw)):
+            return self._wide(raw)
+        if coding is None:
+            raw = raw.partition(b"\0")[0]
+        try:
+            return raw.decode(coding or "utf-8").strip("\0 \r\n\t")
+        except UnicodeDecodeError:
+            return raw.decode("latin-1").strip("\0 \r\n\t")
+
+    def _wide(self, raw: bytes) -> str:
+        """Text of two bytes a character, in this order or, from some programs, the other."""
+        if not raw.count(0) and raw.isascii():
+            return raw.decode()  # some write one byte all the same
+        zeros = raw[:64:2].count(0), raw[1:64:2].count(0)
+        order = self._order if zeros[0] == zeros[1] else ("little", "big")[zeros[0] > zeros[1]]
+        order = _MARKS.get(raw[:2], order)
+        text = raw.decode(f"utf-16-{'le' if order == 'little' else 'be'}", "replace")
+        return text.lstrip("\ufeff").rstrip("\0 ")
 
     def position(self, gps: dict[int, tuple[int, int, int]]) -> str | None:
         """Latitude and longitude in degrees."""
@@ -153,3 +173,12 @@ class _Tiff:
         if total > 180:  # noqa: PLR2004
             return None
         return -total if self._data[side[2] : side[2] + 1] in (b"S", b"W") else total
+
+
+def _is_wide(raw: bytes) -> bool:
+    """Whether text without a word about its encoding takes two bytes a character."""
+    if raw[:2] in _MARKS:
+        return True
+    even, odd = raw[:64:2], raw[1:64:2]
+    few, many = sorted((even.count(0), odd.count(0)))
+    return len(odd) > 1 and few == 0 and 2 * many > len(odd)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
 from PIL import Image
 
@@ -14,7 +15,7 @@ from d3.adapters.provenance.source_types import says, source_type
 from d3.adapters.provenance.texts import read_texts
 from d3.adapters.provenance.words import is_editor, is_generator, line
 from d3.adapters.provenance.xmp import Xmp, read_credit, read_xmp
-from d3.domain.provenance import UNREADABLE, Provenance, Says, Source, SourceKind
+from d3.domain.provenance import UNREADABLE, Provenance, Says, Source, SourceKind, weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +63,8 @@ class ProvenanceReader:
         credentials = None
         if metadata.c2pa:
             credentials = self._credentials.read(kind, data)
-        elif "remote" in words.xmp.texts:
-            credentials = elsewhere(words.xmp.texts["remote"])
+        elif address := words.xmp.said("remote"):
+            credentials = elsewhere(address)
         return Provenance.of(
             [
                 *([] if credentials is None else [credentials]),
@@ -71,6 +72,7 @@ class ProvenanceReader:
                 *map(_of_record, words.records()),
                 *_of_exif(words.exif, words.xmp),
                 *([] if mark is None else [mark]),
+                *([_CUT] if words.cut else []),
             ]
         )
 
@@ -88,49 +90,70 @@ class ProvenanceReader:
 
 
 _NOTHING = Provenance()
+_CUT = Source(
+    kind=SourceKind.RECORD,
+    reason="The file holds more metadata than D3 reads. The rest was not read.",
+)
+_MAX_TYPES = 4
+"""Source types of one file that are shown, the weightiest first."""
+
+_NO_SYSTEM = frozenset({"", "-", "0", "false", "n/a", "na", "no", "no ai", "none", "not used"})
+"""What people write who used no AI."""
 
 
 class _Words:
     """The metadata, read."""
 
     def __init__(self, metadata: Metadata, *, position: bool) -> None:
-        self.texts, packets = read_texts(metadata.texts)
+        read = read_texts(metadata.texts)
+        self.cut = read.cut or metadata.cut
         self.exif = read_exif(metadata.exif, position=position)
-        self.xmp = read_xmp([*metadata.xmp, *packets])
+        self.xmp = read_xmp([*metadata.xmp, *read.packets])
         credit = read_credit(metadata.iptc)
-        if credit is not None:
-            self.texts["iptc:credit"] = credit
+        self._texts: dict[str, Iterable[str]] = {
+            **read.texts,
+            **{f"exif:{name}": [text] for name, text in self.exif.texts.items()},
+            **{f"xmp:{name}": texts for name, texts in self.xmp.texts.items()},
+            "iptc:credit": [credit or ""],
+        }
 
     def records(self) -> list[Record]:
-        exif = {f"exif:{name}": text for name, text in self.exif.texts.items()}
-        xmp = {f"xmp:{name}": text for name, text in self.xmp.texts.items()}
-        return read_records(self.texts | exif | xmp)
+        return read_records(self._texts)
 
 
 def _of_iptc(xmp: Xmp) -> list[Source]:
-    kind = source_type(xmp.texts.get("source_type"))
-    program = line(" ".join(filter(None, (xmp.said("generator"), xmp.said("version")))))
-    if kind is None and program is None and xmp.refused is None:
-        return []
-    speaks = says(kind)
-    if program is not None and speaks is not Says.GENERATED:
-        speaks = Says.GENERATED  # the standard has this property for nothing else
-    return [
-        Source(
-            kind=SourceKind.IPTC,
-            says=speaks,
-            reason=xmp.refused,
+    """One source for each source type, the weightiest first."""
+    programs = filter(_is_system, map(line, xmp.texts.get("generator", ())))
+    program = next(iter(programs), None)
+    if program is not None:
+        program = line(" ".join(filter(None, (program, xmp.said("version")))))
+    said = (source_type(one) for text in xmp.texts.get("source_type", ()) for one in text.split())
+    kinds = sorted(filter(None, dict.fromkeys(said)), key=lambda one: weight(says(one)))[
+        :_MAX_TYPES
+    ]
+    found = [Source(kind=SourceKind.IPTC, says=says(one), digital_source_type=one) for one in kinds]
+    if not found and (program is not None or xmp.refused is not None):
+        found = [Source(kind=SourceKind.IPTC)]
+    if found:
+        found[0] = replace(
+            found[0],
+            # The standard has this property for nothing else.
+            says=found[0].says if program is None else Says.GENERATED,
             generator=program,
             prompt=True if "prompt" in xmp.texts else None,
-            digital_source_type=kind,
+            reason=xmp.refused,
         )
-    ]
+    return found
+
+
+def _is_system(name: str | None) -> bool:
+    return name is not None and name.casefold().strip(" .") not in _NO_SYSTEM
 
 
 def _of_record(record: Record) -> Source:
     return Source(
         kind=SourceKind.RECORD,
-        says=Says.GENERATED,
+        says=record.says,
         generator=record.generator,
         model=record.model,
         prompt=bool(record.prompt),
@@ -145,7 +168,8 @@ def _of_exif(exif: Exif, xmp: Xmp) -> list[Source]:
     camera = None
     if make and model and not is_generator(make) and "{" not in make + model:
         camera = model if model.casefold().startswith(make.casefold()) else f"{make} {model}"
-    if is_editor(exif.said("software")) or is_editor(xmp.said("software")):
+    programs = [exif.said("software"), *map(line, xmp.texts.get("software", ()))]
+    if any(map(is_editor, programs)):
         speaks = Says.EDITED
     else:
         speaks = Says.CAMERA if camera is not None else Says.NOTHING

@@ -12,16 +12,38 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from d3.adapters.provenance.words import is_generator, line
+from d3.domain.provenance import Says
 
-_STEPS = re.compile(r"(?:^|\n)\s*Steps: \d+, ")
+Texts = Mapping[str, Iterable[str]]
+"""By PNG's keywords; those of Exif, XMP and IPTC as ``exif:comment`` and so on."""
+
+_STEPS = re.compile(
+    r"(?:^|\n)\s*Steps: \d+, (?=(?:[^\n]*, )?(?:Sampler|CFG scale|Seed|Model|Size): )"
+)
 _SETTING = re.compile(r"(?:^|[,\n]\s*)(Model|Version): ([^,\n]{1,200})")
-_JOB = re.compile(r"Job ID: [0-9a-f]{8}-[0-9a-f-]{27}")
-_GOOGLE = re.compile(r"(?:made|edited|created) with google ai", re.IGNORECASE)
+_DREAM = re.compile(r'\s*"(.*)"(?: -\w \S+)+\s*', re.DOTALL)
+_JOB = re.compile(r"(.* --[a-z].*)\bJob ID: [0-9a-f]{8}-[0-9a-f-]{27}\s*", re.DOTALL)
+"""A prompt with one of Midjourney's options, and the job; agencies number their jobs as well."""
+
+_GOOGLE = re.compile(r"(?:made|edited|created) with google ai\.?", re.IGNORECASE)
 _NEGATIVE = "Negative prompt:"
 _MODEL_KEYS = ("ckpt_name", "unet_name", "model_name", "base_ckpt_name", "gguf_name", "model")
 _PROMPT_KEYS = ("text", "prompt", "positive", "text_g", "text_l", "t5xxl", "clip_l", "string")
 _ENCODERS = re.compile(r"textencode|prompt|generat", re.IGNORECASE)
-_MAX_NODES = 2_000
+_GENERATING = re.compile(
+    r"(?<!re)sampler|checkpoint|unet|diffusion(?!.*upscal)|dalle|gptimage|ideogramv|seedream|stableimage|"
+    r"text_?to_?image|txt2img|(?:bytedance|flux|gemini|grok|luma|runway)\w*imagenode",
+    re.IGNORECASE,
+)
+_MODEL_LOADER = re.compile(r"^(?!.*(?:clip|image|upscale|vae)).*loader", re.IGNORECASE)
+_GENERATING_KEYS = frozenset({"ckpt_name", "unet_name", "base_ckpt_name", "gguf_name"})
+_PASSING = re.compile(
+    r"(?:load|save|preview)image\w*|primitive\w*|reroute|(?:markdown)?note", re.IGNORECASE
+)
+"""Nodes after which a picture shows what it showed."""
+
+_NOT_RUN = frozenset({2, 4})
+"""Modes of a drawn node: muted, and passed by."""
 
 
 class Record(NamedTuple):
@@ -31,19 +53,17 @@ class Record(NamedTuple):
         generator: the program, by its usual name.
         model: as the program calls it.
         prompt: its text; empty where there is none.
+        says: what the program did.
     """
 
     generator: str
     model: str | None = None
     prompt: str = ""
+    says: Says = Says.GENERATED
 
 
-def read_records(texts: Mapping[str, str]) -> list[Record]:
-    """The records in a file's texts.
-
-    Args:
-        texts: by PNG's keywords; those of Exif, XMP and IPTC as ``exif:comment`` and so on.
-    """
+def read_records(texts: Texts) -> list[Record]:
+    """The records in a file's texts."""
     found: dict[str, Record] = {}
     for reader in _READERS:
         record = reader(texts)
@@ -52,7 +72,7 @@ def read_records(texts: Mapping[str, str]) -> list[Record]:
     return list(found.values())
 
 
-def _web_ui(texts: Mapping[str, str]) -> Record | None:
+def _web_ui(texts: Texts) -> Record | None:
     """``parameters``: prompt, negative prompt and a line of settings, or JSON."""
     for text in _of(texts, "parameters", "exif:comment", "generation_data"):
         if text.lstrip()[:1] == "{":
@@ -82,7 +102,7 @@ def _json_parameters(text: str, *, fooocus: bool) -> Record | None:
     return None
 
 
-def _comfyui(texts: Mapping[str, str]) -> Record | None:
+def _comfyui(texts: Texts) -> Record | None:
     """``prompt`` (the graph that ran) and ``workflow`` (as it is drawn); in WebP within Exif."""
     graphs: list[dict[str, Any]] = []
     for text in _of(
@@ -92,7 +112,9 @@ def _comfyui(texts: Mapping[str, str]) -> Record | None:
         label, _, rest = text[:32].partition("{")
         if label.strip().casefold() in {"", "prompt:", "workflow:"} and rest:
             graphs.append(_parsed(text[text.index("{") :]))
-    nodes = [node for graph in graphs for node in _nodes(graph)]
+    # What ran, or else what was drawn.
+    nodes = [one for graph in graphs for one in _ran(graph)]
+    nodes = nodes or [one for graph in graphs for one in _drawn(graph)]
     if not nodes:
         return None
     model = next(
@@ -105,33 +127,40 @@ def _comfyui(texts: Mapping[str, str]) -> Record | None:
         for text in (_prose(node.get(key)) for key in _PROMPT_KEYS)
         if text
     ]
-    return Record("ComfyUI", model, "\n".join(dict.fromkeys(prompts)))
+    return Record("ComfyUI", model, "\n".join(dict.fromkeys(prompts)), _done(nodes))
 
 
-def _nodes(graph: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Kind and inputs of each node; of a drawn workflow the values without their names."""
-    drawn = graph.get("nodes")
-    if isinstance(drawn, list) and "links" in graph:
-        for node in drawn[:_MAX_NODES]:
-            if not isinstance(node, dict) or not isinstance(node.get("type"), str):
-                continue
-            values = node.get("widgets_values")
-            first = values[0] if isinstance(values, list) and values else None
-            kind = node["type"]
-            key = (
-                "ckpt_name"
-                if "loader" in kind.casefold() and "clip" not in kind.casefold()
-                else "text"
-            )
-            yield kind, {key: first}
-        return
-    for node in list(graph.values())[:_MAX_NODES]:
+def _done(nodes: list[tuple[str, dict[str, Any]]]) -> Says:
+    """What these nodes do to a picture; one that nobody knows changes it, for all one can say."""
+    if any(_GENERATING.search(kind) or _GENERATING_KEYS & node.keys() for kind, node in nodes):
+        return Says.GENERATED
+    if all(_PASSING.fullmatch(kind) for kind, _ in nodes):
+        return Says.NOTHING
+    return Says.EDITED
+
+
+def _ran(graph: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Kind and inputs of each node of a graph that ran."""
+    for node in graph.values():
         if isinstance(node, dict) and isinstance(node.get("class_type"), str):
             inputs = node.get("inputs")
             yield node["class_type"], inputs if isinstance(inputs, dict) else {}
 
 
-def _invokeai(texts: Mapping[str, str]) -> Record | None:
+def _drawn(graph: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Kind and first value of each node of a drawing, which does not say the values' names."""
+    nodes = graph.get("nodes")
+    for node in nodes if isinstance(nodes, list) and "links" in graph else ():
+        if not isinstance(node, dict) or not isinstance(node.get("type"), str):
+            continue
+        kind, mode, values = node["type"], node.get("mode"), node.get("widgets_values")
+        if isinstance(mode, int) and mode in _NOT_RUN:
+            continue
+        first = values[0] if isinstance(values, list) and values else None
+        yield kind, {"model" if _MODEL_LOADER.search(kind) else "text": first}
+
+
+def _invokeai(texts: Texts) -> Record | None:
     for text in _of(texts, "invokeai_metadata"):
         content = _parsed(text)
         model = content.get("model")
@@ -140,51 +169,59 @@ def _invokeai(texts: Mapping[str, str]) -> Record | None:
         return Record("InvokeAI", _word(model), _prose(content.get("positive_prompt")))
     for text in _of(texts, "sd-metadata"):
         content = _parsed(text)
+        if not content:
+            continue
         image = content.get("image")
         prompt = image.get("prompt") if isinstance(image, dict) else None
         if isinstance(prompt, list) and prompt and isinstance(prompt[0], dict):
             prompt = prompt[0].get("prompt")
         return Record("InvokeAI", _word(content.get("model_weights")), _prose(prompt))
     for text in _of(texts, "Dream", "dream"):
-        return Record("InvokeAI", None, text.partition('"')[2].rpartition('"')[0])
+        dream = _DREAM.fullmatch(text)
+        if dream is not None:
+            return Record("InvokeAI", None, dream[1])
     if any(_of(texts, "invokeai_graph", "invokeai_workflow")):
         return Record("InvokeAI")
     return None
 
 
-def _novelai(texts: Mapping[str, str]) -> Record | None:
-    if texts.get("Software", "").strip() != "NovelAI":
+def _novelai(texts: Texts) -> Record | None:
+    if all(one.strip() != "NovelAI" for one in _of(texts, "Software")):
         return None
-    prompt = texts.get("Description") or _parsed(texts.get("Comment", "")).get("prompt")
-    return Record("NovelAI", line(texts.get("Source", "")), _prose(prompt))
+    source, description, comment = (
+        next(iter(_of(texts, name)), "") for name in ("Source", "Description", "Comment")
+    )
+    prompt = description or _parsed(comment).get("prompt")
+    return Record("NovelAI", line(source), _prose(prompt))
 
 
-def _midjourney(texts: Mapping[str, str]) -> Record | None:
+def _midjourney(texts: Texts) -> Record | None:
     for text in _of(texts, "Description", "exif:description", "xmp:description"):
-        job = _JOB.search(text)
+        job = _JOB.fullmatch(text)
         if job is not None:
-            return Record("Midjourney", None, text[: job.start()].strip())
+            return Record("Midjourney", None, job[1].strip())
     return None
 
 
-def _google(texts: Mapping[str, str]) -> Record | None:
+def _google(texts: Texts) -> Record | None:
     lines = _of(texts, "Credit", "iptc:credit", "xmp:credit")
-    return Record("Google AI") if any(_GOOGLE.search(one) for one in lines) else None
+    return Record("Google AI") if any(_GOOGLE.fullmatch(one.strip()) for one in lines) else None
 
 
-def _named(texts: Mapping[str, str]) -> Record | None:
+def _named(texts: Texts) -> Record | None:
     """A generator that names itself as the program or, as some do, as the camera."""
     for text in _of(
         *(texts, "Software", "exif:software", "exif:make", "xmp:software", "xmp:generator")
     ):
         name = line(text)
         if is_generator(name) and name is not None:
-            model = line(texts.get("exif:model", "")) if "exif:make" in texts else None
+            made_it = any(is_generator(line(one)) for one in _of(texts, "exif:make"))
+            model = line(next(iter(_of(texts, "exif:model")), "")) if made_it else None
             return Record(name, model if model != name else None)
     return None
 
 
-_READERS: tuple[Callable[[Mapping[str, str]], Record | None], ...] = (
+_READERS: tuple[Callable[[Texts], Record | None], ...] = (
     _web_ui,
     _comfyui,
     _invokeai,
@@ -195,8 +232,8 @@ _READERS: tuple[Callable[[Mapping[str, str]], Record | None], ...] = (
 )
 
 
-def _of(texts: Mapping[str, str], *names: str) -> Iterable[str]:
-    return [texts[name] for name in names if texts.get(name)]
+def _of(texts: Texts, *names: str) -> Iterable[str]:
+    return [text for name in names for text in texts.get(name, ()) if text]
 
 
 def _parsed(text: str) -> dict[str, Any]:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import zlib
+from collections import Counter
+from operator import itemgetter
+from typing import NamedTuple
 
 from d3.adapters.provenance.words import MAX_TEXT_BYTES
 
 _XMP = "XML:com.adobe.xmp"
-_WANTED = frozenset(
+WANTED = frozenset(
     {
-        "Author",
         "Comment",
         "Credit",
         "Description",
         "Dream",
         "Software",
         "Source",
-        "Title",
         "dream",
         "fooocus_scheme",
         "generation_data",
@@ -30,36 +31,62 @@ _WANTED = frozenset(
         _XMP,
     }
 )
+"""The keywords of texts that are read."""
+
 MAX_ALL_BYTES = 4 * MAX_TEXT_BYTES
+_LONGEST_KEYWORD = 80
 
 
-def read_texts(chunks: list[tuple[bytes, bytes]]) -> tuple[dict[str, str], list[bytes]]:
-    """Texts by keyword, the first of each; and XMP packets, which hide among them.
+class Texts(NamedTuple):
+    """What was read.
+
+    Attributes:
+        texts: by keyword.
+        packets: XMP packets, which hide among the texts.
+        cut: whether there was more than is read.
+    """
+
+    texts: dict[str, list[str]]
+    packets: list[bytes]
+    cut: bool
+
+
+def keyword_of(chunk: bytes) -> str:
+    """The keyword of a text chunk."""
+    return chunk[:_LONGEST_KEYWORD].partition(b"\0")[0].decode("latin-1")
+
+
+def read_texts(chunks: list[tuple[bytes, bytes]]) -> Texts:
+    """Read the texts whose keywords are wanted.
 
     Args:
         chunks: kind (``tEXt``, ``zTXt``, ``iTXt``) and content.
     """
-    texts: dict[str, str] = {}
-    packets: list[bytes] = []
-    left = MAX_ALL_BYTES
+    turns: list[tuple[int, str, bytes, bytes]] = []
+    times: Counter[str] = Counter()
     for kind, chunk in chunks:
-        head, _, rest = chunk[:80].partition(b"\0")
-        keyword = head.decode("latin-1")
-        if keyword not in _WANTED or keyword in texts or left <= 0:
-            continue
-        body = _body(kind, chunk[len(chunk[:80]) - len(rest) :], min(left, MAX_TEXT_BYTES))
+        keyword = keyword_of(chunk)
+        if keyword in WANTED:
+            turns.append((times[keyword], keyword, kind, chunk))
+            times[keyword] += 1
+    found = Texts({}, [], cut=False)
+    left, is_cut = MAX_ALL_BYTES, False
+    # The first of each keyword, then the second: many of one hide no other.
+    for _, keyword, kind, chunk in sorted(turns, key=itemgetter(0)):
+        body, is_whole = _body(kind, chunk[len(keyword) + 1 :], min(left, MAX_TEXT_BYTES))
         left -= len(body)
+        is_cut = is_cut or not is_whole
         if keyword == _XMP:
-            packets.append(body)
-        else:
-            texts[keyword] = body.decode("utf-8" if kind == b"iTXt" else "latin-1", "replace")
-            if kind != b"iTXt":
-                texts[keyword] = _as_meant(body, texts[keyword])
-    return texts, packets
+            found.packets.append(body)
+        elif body:
+            text = body.decode("utf-8" if kind == b"iTXt" else "latin-1", "replace")
+            text = text if kind == b"iTXt" else _as_meant(body, text)
+            found.texts.setdefault(keyword, []).append(text)
+    return found._replace(cut=is_cut)
 
 
-def _body(kind: bytes, rest: bytes, most: int) -> bytes:
-    """The text behind the keyword, unpacked up to so many bytes."""
+def _body(kind: bytes, rest: bytes, most: int) -> tuple[bytes, bool]:
+    """The text behind the keyword, unpacked up to so many bytes, and whether that is all of it."""
     packed = kind == b"zTXt"
     if packed:
         rest = rest[1:]
@@ -67,11 +94,13 @@ def _body(kind: bytes, rest: bytes, most: int) -> bytes:
         packed, rest = rest[:1] == b"\1", rest[2:]
         rest = rest.partition(b"\0")[2].partition(b"\0")[2]
     if not packed:
-        return rest[:most]
+        return rest[:most], len(rest) <= most
+    unpacker = zlib.decompressobj()
     try:
-        return zlib.decompressobj().decompress(rest, most)
+        body = unpacker.decompress(rest, most) if most else b""
     except zlib.error:
-        return b""
+        return b"", True
+    return body, len(body) < most
 
 
 def _as_meant(body: bytes, latin: str) -> str:

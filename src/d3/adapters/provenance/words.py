@@ -11,21 +11,36 @@ MAX_TEXT_BYTES = 2 * 2**20
 MAX_LINE = 120
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
-_GENERATORS = re.compile(
+_SURE = (
     r"ai[ -]generated|automatic1111|bing image creator|black forest labs|chatgpt|comfyui|craiyon|"
-    r"dall[\W_]?e\b|diffusers|draw things|dreamstudio|adobe firefly|flux\.\d|fooocus|gemini [\d.]|"
-    r"google (?:c2pa )?generative|gpt-?(?:4o|5|image)|grok|ideogram|imagen\b|imagefx|invoke ?ai|"
-    r"leonardo\.ai|made with google ai|meta ai|midjourney|nano banana|novelai|openai|recraft|"
-    r"runwayml|sdxl|seedream|stability ai|stable[ -]?diffusion|swarmui",
+    r"dall[\W_]?e(?:[\W_]?\d)?|draw things|adobe firefly|firefly image|flux[.-]1(?:\.\d)?|"
+    r"flux-(?:dev|pro|schnell)|fooocus|gemini[ -]\d(?:\.\d)?[ -](?:flash|pro)|"
+    r"google generative ai|gpt-(?:4o|5(?:\.\d)?|image)|grok imagine|grok-\d-image|ideogram[ .]ai|"
+    r"imagen-\d\.\d-generate|invoke ?ai|leonardo\.ai|made with google ai|meta ai|midjourney|"
+    r"nano banana|novelai|openai|recraft[ .]ai|recraft v\d[\d.]*|runwayml|sdxl|seedream|"
+    r"stability ai|stable[ -]?diffusion(?:xl)?|swarmui"
+)
+_WITH_MAKER = (
+    r"google (?:gemini|imagen|imagefx)|x\.?ai grok|hugging ?face diffusers|"
+    r"(?:azure|microsoft) (?:openai|dall[\W_]?e)"
+)
+"""Words that others use too: a telescope is called Gemini, and a program for the Amiga ImageFX."""
+
+_MORE = (
+    r"v?\d[\w.+]*|alpha|api|beta|dev|diffusion|fast|flash|flux|forge|image ?gen|image|img2img|"
+    r"large|lite|medium|model|preview|pro|schnell|turbo|txt2img|ultra|version|v|web ?ui|xl"
+)
+_GENERATORS = re.compile(
+    rf"(?:{_WITH_MAKER}|{_SURE})(?:[\s,;:/()\[\]_-]++(?:{_WITH_MAKER}|{_SURE}|{_MORE})?+)*+",
     re.IGNORECASE,
 )
 _EDITORS = re.compile(
-    r"acdsee|adobe|affinity|aperture|apple photos|aurora hdr|camera raw|canva|capcut|capture one|"
-    r"corel|darktable|digikam|dxo|exposure x|facetune|faststone|fotor|gimp|imagemagick|inkscape|"
-    r"instagram|iphoto|irfanview|krita|lensa|lightroom|luminar|meitu|nero |nik collection|on1 |"
-    r"paint\.net|paint shop|paintshop|photofiltre|photolab|photopea|photoscape|photoshop|picasa|"
-    r"picsart|pixelmator|pixlr|polarr|rawtherapee|remini|silkypix|skylum|snapseed|topaz|"
-    r"ulead|vsco|xnview|zoner",
+    r"(?<![a-z])(?:acdsee|adobe|affinity|aperture\b|apple photos|aurora hdr|camera raw|canva\b|"
+    r"capcut|capture one|corel|darktable|digikam|dxo|exposure x|facetune|faststone|fotor\b|gimp|"
+    r"imagemagick|inkscape|instagram|iphoto|irfanview|krita|lensa\b|lightroom|luminar|meitu|"
+    r"nero |nik collection|on1 |paint\.net|paint shop|paintshop|photofiltre|photolab|photopea|"
+    r"photoscape|photoshop|picasa|picsart|pixelmator|pixlr|polarr|rawtherapee|remini\b|silkypix|"
+    r"skylum|snapseed|topaz|ulead|vsco|xnview|zoner)",
     re.IGNORECASE,
 )
 
@@ -42,8 +57,8 @@ def line(text: str, length: int = MAX_LINE) -> str | None:
 
 
 def is_generator(name: str | None) -> bool:
-    """Whether a program's name is one of a generator's."""
-    return name is not None and _GENERATORS.search(name) is not None
+    """Whether a program's name is a generator's, as a whole: alone, or with a version behind."""
+    return name is not None and _GENERATORS.fullmatch(name) is not None
 
 
 def is_editor(name: str | None) -> bool:

@@ -14,7 +14,7 @@ from d3.adapters.provenance.words import line
 MAX_PACKET_BYTES = 2**20
 """What Adobe's own programs write is mostly under 100,000."""
 
-_MAX_ELEMENTS, _MAX_DEPTH, _MAX_VALUE = 20_000, 64, 20_000
+_MAX_ELEMENTS, _MAX_DEPTH, _MAX_VALUE, _MAX_TEXTS = 20_000, 64, 20_000, 200
 _IPTC = ("http://iptc.org/std/Iptc4xmpExt/2008-02-29/", "http://iptc.org/std/Iptc4xmpExt/")
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns# "
 _RESOURCE = f"{_RDF}resource"
@@ -42,23 +42,23 @@ class XmpRefused(Exception):
 
 @dataclass(slots=True)
 class Xmp:
-    """What was found, each the first time it was said.
+    """What was found in all packets.
 
     Attributes:
-        texts: by the names above.
+        texts: by the names above, each text once.
         refused: why a packet was not read.
     """
 
-    texts: dict[str, str] = field(default_factory=dict)
+    texts: dict[str, dict[str, None]] = field(default_factory=dict)
     refused: str | None = None
 
     def said(self, name: str) -> str | None:
-        """A property as one short line; None where there is none."""
-        return line(self.texts.get(name, ""))
+        """A property as one short line, as it was said first; None where there is none."""
+        return line(next(iter(self.texts.get(name, ())), ""))
 
 
 def read_xmp(packets: list[bytes]) -> Xmp:
-    """Read the packets of a file, the first one first."""
+    """Read the packets of a file. None hides another."""
     found = Xmp()
     for packet in packets:
         try:
@@ -79,7 +79,7 @@ def read_credit(iptc: bytes) -> str | None:
     return line(iptc[at + 5 : at + 5 + size].decode("utf-8", "replace"))
 
 
-def _read_packet(packet: bytes, texts: dict[str, str]) -> None:
+def _read_packet(packet: bytes, texts: dict[str, dict[str, None]]) -> None:
     if len(packet) > MAX_PACKET_BYTES:
         raise XmpRefused("The XMP is larger than 1 MB and was not read.")
     parser, walk = expat.ParserCreate(namespace_separator=" "), _Walk(texts)
@@ -103,7 +103,7 @@ def _refuse_document_type(*_: object) -> None:
 class _Walk:
     """Listens to a parser and keeps what is wanted."""
 
-    def __init__(self, texts: dict[str, str]) -> None:
+    def __init__(self, texts: dict[str, dict[str, None]]) -> None:
         self._texts = texts
         self._depth = 0
         self._name: str | None = None
@@ -124,8 +124,8 @@ class _Walk:
             self._name, self._inside = _WANTED[name], self._depth
             self._value, self._size = [], 0
             self._keep(self._name, attributes.get(_RESOURCE, ""))
-        elif self._value:
-            self._value.append(" ")
+        elif self._name is not None:  # an entry of a list
+            self.text(f" {attributes.get(_RESOURCE, '')} ")
 
     def end(self, _: str) -> None:
         if self._name is not None and self._depth == self._inside:
@@ -139,5 +139,8 @@ class _Walk:
             self._size += len(text)
 
     def _keep(self, name: str, value: str) -> None:
+        said = self._texts.setdefault(name, {})
+        if len(said) > _MAX_TEXTS:
+            raise XmpRefused("The XMP repeats itself too often and was not read to its end.")
         if value.strip():
-            self._texts.setdefault(name, value.strip()[:_MAX_VALUE])
+            said[value.strip()[:_MAX_VALUE]] = None

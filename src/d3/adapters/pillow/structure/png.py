@@ -21,7 +21,7 @@ from d3.adapters.pillow.structure.common import (
     orientation_of,
     too_many,
 )
-from d3.adapters.provenance import MAX_TEXT_BYTES, Metadata
+from d3.adapters.provenance import Metadata
 from d3.domain.images import Note
 
 MAX_PIXEL_CHUNKS = 100_000
@@ -72,7 +72,7 @@ class _Parts:
         elif kind == b"caBX":
             self.metadata.c2pa = True
         else:
-            self.metadata.add_text(kind, bytes(chunk[8:-4][:MAX_TEXT_BYTES]))
+            self.metadata.add_text(kind, chunk[8:-4])
 
     def _take_of_animation(self, kind: bytes, chunk: memoryview) -> None:
         if kind == b"fcTL" and len(chunk) == _FRAME_CONTROL_BYTES:
