@@ -157,7 +157,7 @@ def check_case(case: Case) -> None:
         wrong = ["prediction"]  # from numbers that no model gives
     if wrong:
         raise EvidenceContradictory(
-            f"The case contradicts itself. This does not follow from the rest of it: "
+            "The case contradicts itself. This does not follow from the rest of it: "
             f"{', '.join(dict.fromkeys(wrong))}.",
             "Do not rely on it, whoever signed it.",
         )

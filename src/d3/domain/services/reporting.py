@@ -53,7 +53,7 @@ _MEANINGFUL = 0.9995
 """Above this, a rounded percentage would claim certainty."""
 _SHOWN_LABELS = 5
 """Changes of labels that a report shows."""
-_LONGEST = 1500
+_LONGEST = 500
 """Characters of one statement that a report shows."""
 
 

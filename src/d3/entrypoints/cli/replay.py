@@ -34,9 +34,9 @@ def replay(bundle: Path, *, image: str | None, key: Path | None, as_json: bool) 
     """Score the image of BUNDLE again and compare the numbers.
 
     The bundle is checked first, as by `d3 evidence verify`; one that contradicts itself does not
-    hold. The model is found by its SHA-256 under
-    any name. If it is the published one and not here, it is downloaded. Engine and precision are
-    this machine's (D3_ENGINE, D3_PRECISION); how much a number may differ depends on them.
+    hold. The model is found by its SHA-256 under any name. If it is the published one and not here,
+    it is downloaded. Engine and precision are this machine's (D3_ENGINE, D3_PRECISION); how much a
+    number may differ depends on them.
 
     Exit codes: 0 the numbers hold; 1 they do not; 2 the case could not be scored again.
     """
