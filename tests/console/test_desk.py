@@ -305,6 +305,10 @@ def test_pictures_of_what_was_dropped_stay_in_this_browser_until_one_signs_out(
 
 
 def test_a_card_is_labelled(page: Page, service: Console) -> None:
+    page.locator("#file").set_input_files(file("letter.jpg", b"Dear reader", "image/jpeg"))
+    expect(page.locator("#cards .problem")).to_contain_text("is not an image")
+    page.keyboard.press("g")  # there is nothing to label
+    page.get_by_role("button", name="Remove from the list").click()
     page.locator("#file").set_input_files(FAKE)
     page.get_by_role("button", name="Generated").click()
     pressed = page.locator("#cards [aria-pressed=true]")
@@ -391,7 +395,12 @@ def test_a_report_is_saved_and_a_missing_key_for_evidence_is_explained(
     page.go_back()
     with page.expect_download() as download:
         page.get_by_role("link", name="Signed evidence (zip)").click()
-    assert zipfile.is_zipfile(download.value.path())
+    with zipfile.ZipFile(download.value.path()) as bundle:
+        report = Path(bundle.extract("report.html", tmp_path))
+    phone = page.context.new_page()
+    phone.set_viewport_size({"width": 390, "height": 844})
+    phone.goto(report.as_uri())
+    assert phone.evaluate("document.documentElement.scrollWidth") == 390
 
 
 def test_statistics_show_drift_and_each_model(page: Page, service: Console) -> None:

@@ -8,7 +8,8 @@ import stat
 import subprocess
 import sys
 import zipfile
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from d3.adapters.evidence import EvidenceBundles, SigningKeyFile
 from d3.container import Container
 from d3.domain.evidence import Case, Means
 from d3.domain.models import Int8Candidate, Manifest
+from d3.domain.scoring import Reason, Verdict
 from d3.domain.services.replaying import allowed_drift
 from tests.e2e.conftest import Run, run_here
 
@@ -131,6 +133,7 @@ def test_a_stored_result_becomes_a_bundle(run: Run, own: Path, tmp_path: Path) -
         (("12", "--views", "3"), "--views is for an image"),
         (("12", "--model", "mine"), "--model is for an image"),
         (("12", "--with-image"), "--with-image needs --image"),
+        ((IMAGE, "-o", "-"), "is not written to stdout"),
         ((IMAGE, "--image", IMAGE), "--image is for a stored result"),
         (("nothing.png",), "no such file"),
         ((__file__,), "not an image"),
@@ -143,6 +146,7 @@ def test_what_makes_no_sense_is_said(
     assert done.code == 2
     assert said in done.err
     assert not list(tmp_path.glob("*.zip"))
+    assert not (tmp_path / "-").exists()
 
 
 def test_an_unsigned_bundle_says_so_and_does_not_verify(run: Run, tmp_path: Path) -> None:
@@ -193,15 +197,97 @@ def test_replay_finds_a_model_under_another_name(run: Run, own: Path, pack: Path
     assert run("replay", OLD, D3_MODEL="renamed").code == 0
 
 
-def test_numbers_that_do_not_hold_end_with_1(run: Run, own: Path, tmp_path: Path) -> None:
-    bundles = EvidenceBundles(SigningKeyFile(own / "signing.pem"))
+@pytest.fixture
+def forge(tmp_path: Path) -> Callable[..., None]:
+    """Writes forged.zip: the old case with other facts, signed with another key."""
+    keys = SigningKeyFile(tmp_path / "theirs.pem")
+    keys.make()
+    bundles = EvidenceBundles(keys)
     opened = bundles.open(OLD)
-    off = replace(opened.case.result, prediction=1 - opened.case.result.prediction)
-    lying = bundles.pack(replace(opened.case, result=off), image=opened.image)
-    (tmp_path / "lying.zip").write_bytes(lying)
-    done = run("replay", "lying.zip")
+
+    def write(**changes: Any) -> None:
+        case = replace(opened.case, result=replace(opened.case.result, **changes))
+        (tmp_path / "forged.zip").write_bytes(bundles.pack(case, image=opened.image))
+
+    return write
+
+
+def test_a_case_that_contradicts_itself_neither_verifies_nor_replays(
+    run: Run, forge: Callable[..., None]
+) -> None:
+    forge(verdict=Verdict.REAL)
+    for command in (("evidence", "verify"), ("replay",)):
+        done = run(*command, "forged.zip", "--json")
+        assert done.code == 1
+        assert "The case contradicts itself" in done.err
+        document = json.loads(done.out)
+        assert (document["holds"], document["code"]) == (False, "contradictory_evidence")
+
+
+def test_numbers_that_do_not_hold_end_with_1(run: Run, forge: Callable[..., None]) -> None:
+    case = EvidenceBundles(SigningKeyFile(Path("none"))).open(OLD).case
+    logits = tuple(one - 5 for one in case.result.logits)
+    forge(**asdict(case.assess(logits)), view_logits=json.dumps(logits))
+    assert run("evidence", "verify", "forged.zip").code == 0  # it contradicts nothing
+    done = run("replay", "forged.zip")
     assert done.code == 1
     assert "do not hold" in done.out
+    assert "Another verdict follows from the new numbers.\n" in done.err
+
+
+def test_a_reason_that_the_image_does_not_bear_out_does_not_hold(
+    run: Run, forge: Callable[..., None]
+) -> None:
+    forge(verdict=Verdict.UNCERTAIN, reason=Reason.ONE_COLOUR)
+    assert run("evidence", "verify", "forged.zip").code == 0
+    done = run("replay", "forged.zip")
+    assert done.code == 1
+    assert "Another verdict follows from the new numbers.\n" in done.err
+
+
+def test_a_probability_at_the_threshold_may_change_sides(
+    run: Run, forge: Callable[..., None]
+) -> None:
+    case = EvidenceBundles(SigningKeyFile(Path("none"))).open(OLD).case
+    lowest = min(map(case.calibration.probability, case.result.logits))
+    logits = tuple(one + 2e-6 for one in case.result.logits)
+    score = case.assess(logits, lowest + 1e-7)
+    forge(**asdict(score), view_logits=json.dumps(logits))
+    done = run("replay", "forged.zip")
+    assert done.code == 0, done.out
+    assert "because the probability is this close to the threshold" in done.err
+
+
+def test_a_key_that_nobody_knows_is_told_of_by_verify_and_replay(
+    run: Run, forge: Callable[..., None], tmp_path: Path
+) -> None:
+    forge()
+    key_id = SigningKeyFile(tmp_path / "theirs.pem").key().public.key_id
+    for command in (("evidence", "verify"), ("replay",)):
+        done = run(*command, "forged.zip")
+        assert done.code == 0, done.err
+        assert key_id in done.out
+        assert "proves only that nothing changed" in done.err
+        document = json.loads(run(*command, "forged.zip", "--json").out)
+        assert (document["key_id"], document["key_is_known"]) == (key_id, False)
+
+
+def test_a_threshold_that_the_request_set_is_told_of(run: Run, forge: Callable[..., None]) -> None:
+    case = EvidenceBundles(SigningKeyFile(Path("none"))).open(OLD).case
+    forge(**asdict(case.assess(case.result.logits, 0.99)))
+    checked = run("evidence", "verify", "forged.zip")
+    assert "was set by the request. The model's own is 50" in checked.err
+    assert "Made or altered by a generator" in checked.err
+    document = json.loads(run("evidence", "verify", "forged.zip", "--json").out)
+    assert (document["threshold"], document["own_threshold"]) == (0.99, 0.5)
+    assert (document["verdict"], document["own_verdict"]) == ("real", "fake")
+
+
+def test_a_signing_key_that_others_can_read_is_told_of(run: Run, own: Path, tmp_path: Path) -> None:
+    (own / "signing.pem").chmod(0o644)
+    made = run("evidence", IMAGE, "-o", "case.zip")
+    assert made.code == 0
+    assert "chmod 600" in made.err
 
 
 def test_the_page_says_how_a_bundle_is_checked_without_d3(run: Run, tmp_path: Path) -> None:

@@ -19,9 +19,11 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from d3.adapters.evidence import EvidenceBundles, SigningKeyFile, bundles
 from d3.adapters.evidence.cases import decode_case, encode_case
+from d3.adapters.evidence.signing import PublicKey
 from d3.domain.errors import (
     EvidenceInvalid,
     EvidenceTooNew,
@@ -30,8 +32,8 @@ from d3.domain.errors import (
     SigningKeyMissing,
     StorageFailed,
 )
-from d3.domain.evidence import Case
-from d3.domain.labels import Label, LabelChange
+from d3.domain.evidence import Case, CaseLabel
+from d3.domain.labels import Label
 from d3.domain.provenance import Provenance, Says, Source, SourceKind
 from tests.support.history import NOON, an_entry
 
@@ -93,7 +95,7 @@ def test_a_bundle_opens_as_what_was_packed(
     evidence: EvidenceBundles, keys: SigningKeyFile, tmp_path: Path
 ) -> None:
     sources = (Source(kind=SourceKind.C2PA, says=Says.GENERATED),)
-    said = LabelChange(
+    said = CaseLabel(
         id=1,
         result_id=7,
         label=Label.REAL,
@@ -101,6 +103,7 @@ def test_a_bundle_opens_as_what_was_packed(
         note="saw it",
         created_at=NOON,
         user_id=3,
+        labelled_by="ada",
     )
     case = replace(
         a_case(
@@ -301,7 +304,9 @@ def test_added_fields_of_a_later_d3_are_ignored() -> None:
     assert decode_case(json.dumps(document).encode()) == a_case()
 
 
-@pytest.mark.parametrize("left_out", ["made_by", "result_id", "asked_by", "labels", "manifest"])
+@pytest.mark.parametrize(
+    "left_out", ["made_by", "result_id", "asked_by", "labels", "label_changes", "manifest"]
+)
 def test_fields_that_an_earlier_d3_did_not_have_may_be_missing(left_out: str) -> None:
     document = json.loads(encode_case(a_case()))
     del document[left_out]
@@ -358,6 +363,47 @@ def test_another_kind_of_key_is_refused(keys: SigningKeyFile, tmp_path: Path) ->
         keys.path.write_bytes(content)
         with pytest.raises(SigningKeyInvalid):
             keys.key()
+
+
+def test_each_half_of_a_broken_key_has_its_own_way_out(
+    keys: SigningKeyFile, tmp_path: Path
+) -> None:
+    keys.path.write_bytes(b"broken")
+    with pytest.raises(SigningKeyInvalid, match=r"--replace"):
+        keys.key()
+    with pytest.raises(SigningKeyInvalid, match=r"that `d3 keys sign-init` printed"):
+        PublicKey.read(b"broken", "public.pem")
+
+
+_PRIME = 2**255 - 19
+_SMALL = [  # the y coordinates of the points of small order, by libsodium's list
+    0,
+    1,
+    int("7a03ac9277fdc74ec6cc392cfa53202a0f67100d760b3cba4fd84d3d706a17c7", 16),
+    int("05fc536d880238b13933c6d305acdfd5f098eff289f4c345b027b2c28f95e826", 16),
+    _PRIME - 1,
+    _PRIME,
+    _PRIME + 1,
+]
+
+
+@pytest.mark.parametrize("y", _SMALL)
+@pytest.mark.parametrize("sign", [0, 1])
+def test_a_public_key_for_which_one_signature_fits_any_text_is_refused(y: int, sign: int) -> None:
+    raw = (y | sign << 255).to_bytes(32, "little")
+    pem = Ed25519PublicKey.from_public_bytes(raw).public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    with pytest.raises(SigningKeyInvalid):
+        PublicKey.read(pem, "public.pem")
+
+
+@pytest.mark.parametrize(("mode", "exposed"), [(0o600, False), (0o400, False), (0o644, True)])
+def test_a_signing_key_that_others_can_read_is_noticed(
+    keys: SigningKeyFile, mode: int, *, exposed: bool
+) -> None:
+    keys.path.chmod(mode)
+    assert keys.is_exposed() is exposed
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -148,6 +148,15 @@ class LabelsContract:
             assert [one.id for one in history.iterate(HistoryFilter(contains=part))] == found
         assert [one.result_id for one in history.labels(new)] == [new]
 
+    def test_the_last_label_of_each_result_is_found(self, history: History) -> None:
+        ids = history.add_many([an_entry() for _ in range(3)])
+        for label in (Label.REAL, Label.GENERATED):
+            history.label([NewLabel(result_id=one, label=label) for one in ids[:2]], NOON)
+        last = history.last_labels([*ids, 10**9])
+        assert last == {one: history.labels(one)[0] for one in ids[:2]}
+        assert {one.label for one in last.values()} == {Label.GENERATED}
+        assert history.last_labels([]) == {}
+
     def test_results_are_identified_by_id_and_by_file(
         self, history: History, accounts: tuple[int, int]
     ) -> None:

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import io
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from PIL import Image
 
+from d3.adapters.evidence.cases import encode_case
+from d3.adapters.evidence.pdf import _Page
+from d3.adapters.evidence.report import reports
 from d3.adapters.evidence.scale import scale_svg
-from d3.domain.errors import ReplayImpossible
-from d3.domain.evidence import Case
+from d3.domain.errors import EvidenceContradictory, ReplayImpossible
+from d3.domain.evidence import Case, CaseLabel, check_case
 from d3.domain.images import Note
-from d3.domain.labels import Label, LabelChange
+from d3.domain.labels import Label, NewLabel
 from d3.domain.models import PUBLISHED, ModelFile, ModelReference
 from d3.domain.provenance import Provenance, Says, Source, SourceKind
 from d3.domain.scoring import Calibration, Measured, Reason, Share, Verdict
-from d3.domain.services.evidence import find_model
+from d3.domain.services.evidence import EvidenceService, find_model
 from d3.domain.services.replaying import ReplayService
-from d3.domain.services.reporting import Report, Scale, percent, report_of
+from d3.domain.services.reporting import Report, Scale, exact, percent, report_of
 from d3.testing.models import tiny_manifest
 from tests.support.contracts.registries import RegistryFiles
 from tests.support.history import NOON, an_entry
+from tests.support.memory.history import MemoryHistory
 from tests.support.memory.registry import MemoryRegistry
 
 MEASURED = Measured(0.5, Share(0.012, 0.008, 0.017), Share(0.9, 0.88, 0.92), 2500, 2600, "photos")
@@ -34,7 +42,8 @@ def a_case(measured: Measured | None = MEASURED, **changes: Any) -> Case:
     manifest = replace(
         tiny_manifest(file, file, "newsroom"), calibration=replace(CALIBRATION, measured=measured)
     )
-    of_it = {
+    of_it: dict[str, Any] = {
+        "model": ModelReference("newsroom", 1, manifest.sha256),
         "threshold": 0.5,
         "calibration_name": "newsroom",
         "calibration_scale": 2.0,
@@ -111,19 +120,160 @@ def test_a_demo_models_notice_comes_first_and_takes_the_colour() -> None:
 
 
 def test_a_label_stands_beside_the_verdict_and_never_in_its_place() -> None:
-    said = LabelChange(
-        id=1,
+    labelled = replace(a_case(), labels=(a_label(1),), label_changes=1)
+    told = report(labelled)
+    assert told.headline == report(a_case()).headline
+    assert told.sections[-1].title == "What people say the image is"
+    assert "did not change it" in words(labelled)
+    assert "says: a real photograph; by: ada; source: photographer" in words(labelled)
+    assert "earlier" not in words(labelled)
+    nobody = replace(labelled, labels=(a_label(1, labelled_by=""),))
+    assert "by: nobody with an account" in words(nobody)
+
+
+def a_label(number: int, **changes: Any) -> CaseLabel:
+    said: dict[str, Any] = {"source": "photographer", "note": "", "labelled_by": "ada"}
+    return CaseLabel(
+        id=number,
         result_id=7,
         label=Label.REAL,
-        source="photographer",
-        note="",
         created_at=NOON,
         user_id=3,
+        **said | changes,
     )
-    told = report(replace(a_case(), labels=(said,)))
-    assert told.headline == report(a_case()).headline
-    assert "did not change it" in words(replace(a_case(), labels=(said,)))
-    assert "photographer" in words(replace(a_case(), labels=(said,)))
+
+
+def test_a_report_shows_the_newest_labels_and_counts_the_others() -> None:
+    labels = tuple(a_label(number, source=f"source-{number}.") for number in range(1040, 940, -1))
+    said = words(replace(a_case(), labels=labels, label_changes=1040))
+    assert "newest 5 changes. There are 1,035 earlier ones. case.json holds the newest 100." in said
+    assert said.count("source-") == 5
+
+
+def test_a_case_holds_the_newest_labels_and_the_names_of_who_gave_them() -> None:
+    history, ada = MemoryHistory(), SimpleNamespace(id=3, username="ada")
+    (number,) = history.add_many([an_entry()])
+    for by in (None, 3, 4):
+        label = NewLabel(result_id=number, label=Label.REAL, source="desk", note="a" * 2000)
+        history.label([label] * 500, NOON, by=by)
+    accounts: Any = SimpleNamespace(users=lambda: [ada])
+    clock: Any = SimpleNamespace(now=lambda: NOON)
+    service = EvidenceService(
+        registry=MemoryRegistry(),
+        history=lambda: history,
+        accounts=lambda: accounts,
+        clock=clock,
+        version="0.1.0",
+    )
+    case = service.of_result(number)
+    assert (len(case.labels), case.label_changes) == (100, 1500)
+    assert {one.labelled_by for one in case.labels} == {"user 4"}
+    assert len(encode_case(case)) < 300_000
+    history.label([NewLabel(result_id=number, label=Label.UNKNOWN)], NOON, by=3)
+    newest = service.of_result(number).labels[0]
+    assert (newest.label, newest.labelled_by) == (Label.UNKNOWN, "ada")
+
+
+@pytest.mark.parametrize(
+    "note", ["\n" * 2000, "\U00024b62" * 2000, "\ufdfd" * 2000, "two\nlines " * 180]
+)
+def test_no_note_is_too_long_for_a_page(note: str) -> None:
+    labels = tuple(a_label(number, note=note) for number in range(5))
+    assert reports(replace(a_case(), labels=labels), None, None).pdf.startswith(b"%PDF")
+
+
+def test_the_reader_is_told_of_a_threshold_that_the_request_set() -> None:
+    flipped = judged((-1.0, -1.1), threshold=0.001)
+    assert flipped.result.verdict is Verdict.FAKE
+    box = " ".join(report(flipped).summary).replace("\u00a0", " ")
+    assert (
+        "The threshold of 0.1 % was set by the request. The model's own is 50 %, by which the "
+        "verdict would be \u201cNo sign of a generator\u201d." in box
+    )
+    assert "this model's threshold" not in words(flipped)
+    same = judged((1.0, 1.1), threshold=0.4)
+    assert "The model's own is 50 %, by which the verdict would be the same." in words(same)
+    assert "set by the request" not in words(judged((1.0, 1.1)))
+    unknown = replace(flipped, manifest=None)
+    assert "not known whether the threshold of 0.1 % is the model's own" in words(unknown)
+    other = replace(flipped, result=replace(flipped.result, model_version=2))
+    assert "not known whether" in words(other)
+    old = replace(flipped, result=replace(flipped.result, view_logits=""))
+    assert "cannot be said what the verdict would be" in words(old)
+    pages = reports(flipped, None, None)
+    assert "was set by the request" in pages.html.decode()
+
+
+def judged(logits: tuple[float, ...], **changes: Any) -> Case:
+    """A case whose verdict follows from these logits."""
+    lack = changes.pop("lack", None)
+    case = a_case(
+        views=len(logits), view_logits=json.dumps(logits), abstain_below=0.0, abstain_above=0.0
+    )
+    case = replace(case, result=replace(case.result, reason=lack, **changes))
+    score = case.assess(logits)
+    return replace(case, result=replace(case.result, **asdict(score)))
+
+
+JUDGED = judged((1.0, 1.5))
+DOUBTED = judged((-1.0, 1.5))
+BARE = judged((1.0, 1.5), abstain_above=0.01)
+BARE = replace(BARE, result=replace(BARE.result, view_logits=""))
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        JUDGED,
+        DOUBTED,
+        BARE,
+        judged((0.25,)),
+        judged((-0.2,), abstain_below=0.1, abstain_above=0.1),
+        judged((1.0,), lack=Reason.TOO_SMALL, image_width=12),
+        judged((1.0,), lack=Reason.ONE_COLOUR),
+        replace(JUDGED, manifest=None),
+        replace(DOUBTED, result=replace(DOUBTED.result, reason=None)),
+        replace(BARE, result=replace(BARE.result, logit=None)),
+    ],
+)
+def test_a_case_that_follows_from_its_numbers_is_accepted(case: Case) -> None:
+    check_case(case)
+
+
+@pytest.mark.parametrize(
+    ("case", "lie", "named"),
+    [
+        (JUDGED, {"verdict": Verdict.REAL}, "verdict"),
+        (JUDGED, {"verdict": Verdict.REAL, "is_fake": False}, "is_fake"),
+        (JUDGED, {"verdict": Verdict.UNCERTAIN, "reason": Reason.SPREAD}, "reason"),
+        (JUDGED, {"verdict": Verdict.UNCERTAIN, "reason": Reason.TOO_SMALL}, "reason"),
+        (JUDGED, {"reason": Reason.SPREAD}, "reason"),
+        (JUDGED, {"prediction": 0.93}, "prediction"),
+        (JUDGED, {"confidence": 0.1}, "confidence"),
+        (JUDGED, {"spread": 0.0}, "spread"),
+        (JUDGED, {"logit": 1.2}, "logit"),
+        (JUDGED, {"logit": None}, "logit"),
+        (JUDGED, {"views": 3}, "view_logits"),
+        (JUDGED, {"view_logits": '["a", 1]'}, "prediction"),
+        (JUDGED, {"view_logits": "[1e999, 1]"}, "prediction"),
+        (JUDGED, {"threshold": 0.99}, "is_fake"),
+        (JUDGED, {"calibration_scale": 0.0}, "prediction"),
+        (JUDGED, {"calibration_bias": -9.0}, "prediction"),
+        (JUDGED, {"abstain_above": 0.5}, "verdict"),
+        (JUDGED, {"abstain_above": 2.0}, "prediction"),
+        (JUDGED, {"model_sha256": "0" * 64}, "manifest"),
+        (DOUBTED, {"verdict": Verdict.FAKE, "reason": None}, "verdict"),
+        (BARE, {"verdict": Verdict.REAL}, "verdict"),
+        (BARE, {"abstain_above": 0.5}, "verdict"),
+        (BARE, {"prediction": 0.2}, "is_fake"),
+    ],
+)
+def test_a_case_that_contradicts_itself_is_refused(
+    case: Case, lie: dict[str, Any], named: str
+) -> None:
+    lying = replace(case, result=replace(case.result, **lie))
+    with pytest.raises(EvidenceContradictory, match=rf"contradicts itself.*\b({named})\b"):
+        check_case(lying)
 
 
 def test_provenance_comes_with_its_caveat() -> None:
@@ -146,6 +296,14 @@ def test_no_number_claims_certainty() -> None:
     assert percent(1.0).replace("\u00a0", " ") == "more than 99.9 %"
     assert percent(0.0).replace("\u00a0", " ") == "less than 0.1 %"
     assert percent(0.5).replace("\u00a0", " ") == "50.0 %"
+    thresholds = [exact(one).replace("\u00a0", " ") for one in (0, 0.0001, 0.123456, 0.99999, 1)]
+    assert thresholds == ["0 %", "0.01 %", "12.35 %", "99.999 %", "100 %"]
+
+
+def test_a_calibrated_probability_is_not_called_the_models_own() -> None:
+    assert "Models are often too sure" not in words(a_case(measured=None))
+    plain = {"calibration_name": "none", "calibration_scale": 1.0, "calibration_bias": 0.0}
+    assert "Models are often too sure" in words(a_case(measured=None, **plain))
 
 
 def test_a_report_says_whether_it_is_signed() -> None:
@@ -157,7 +315,7 @@ def test_the_scale_shows_threshold_band_and_views_at_both_ends() -> None:
     for prediction in (0.0, 1.0):
         scale = Scale(prediction=prediction, threshold=0.62, band=(0.5, 0.7), views=(0.0, 1.0))
         drawn = scale_svg(scale, "fake")
-        assert "threshold 62.0" in drawn
+        assert "threshold 62\u00a0%" in drawn
         assert "nan" not in drawn
 
 
@@ -165,6 +323,18 @@ def test_old_rows_with_nothing_recorded_make_a_report() -> None:
     bare = {"image": None, "model": None, "logit": None, "engine": "", "precision": ""}
     case = replace(a_case(**bare), manifest=None)
     assert "not recorded" in words(case)
+
+
+@pytest.mark.parametrize(("start", "side"), [(60, 84), (200, 55), (230, 84)])
+def test_the_heat_map_stays_on_its_page_where_a_smaller_one_fits(
+    tmp_path: Path, start: int, side: int
+) -> None:
+    page, file = _Page(report(a_case()), NOON, tmp_path), io.BytesIO()
+    Image.new("RGB", (64, 64)).save(file, "PNG")
+    page.set_y(start)
+    assert page._picture(file.getvalue())[1] == pytest.approx(side, abs=0.5)
+    for font in page.fonts.values():
+        font.ttfont.close()
 
 
 class Pulls:

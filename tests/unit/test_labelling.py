@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 import pytest
@@ -66,7 +67,7 @@ def test_what_was_taken_and_what_not_is_counted(history: MemoryHistory) -> None:
     text = f'name,id,image_sha256,label,source,note\nx,,{ONE},real,agency,"two\nlines"\ny,2,,,,\n'
     told: list[tuple[str, int, int]] = []
     done = import_labels(history, Clock(), text, lambda *step: told.append(step))
-    assert done == Imported(lines=1, results=2, empty=1, ignored=("name",))
+    assert done == Imported(lines=1, results=2, unchanged=0, empty=1, ignored=("name",))
     (change,) = history.labels(3)
     assert (change.label, change.source, change.note) == (Label.REAL, "agency", "two\nlines")
     assert (change.created_at, change.user_id) == (NOON, None)
@@ -93,9 +94,9 @@ def test_every_mistake_is_named_with_its_line_and_nothing_is_kept(history: Memor
     ]
     with pytest.raises(LabelsRefused) as refusal:
         import_labels(history, Clock(), "\n".join(lines))
-    said = str(refusal.value).splitlines()
-    assert said[0] == "No label was stored, because some lines are wrong."
-    assert [line.split(": ")[0] for line in said[1:-1]] == [
+    said = refusal.value.mistakes
+    assert "No label was stored, because some lines are wrong." in str(refusal.value)
+    assert [line.split(": ")[0] for line in said] == [
         f"Line {n}" for n in (3, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16)
     ]
     for word, line in (
@@ -109,10 +110,23 @@ def test_every_mistake_is_named_with_its_line_and_nothing_is_kept(history: Memor
 
 
 def test_of_many_mistakes_the_first_are_named(history: MemoryHistory) -> None:
-    with pytest.raises(LabelsRefused, match="There are 80 more mistakes") as refusal:
+    with pytest.raises(LabelsRefused) as refusal:
         import_labels(history, Clock(), "id,label\n" + "x,real\n" * 100)
-    assert "Line 21:" in str(refusal.value)
-    assert "Line 22:" not in str(refusal.value)
+    *lines, rest = refusal.value.mistakes
+    assert [line.split(":")[0] for line in lines] == [f"Line {n}" for n in range(2, 22)]
+    assert rest == "There are 80 more mistakes."
+
+
+def test_a_table_that_is_imported_again_adds_nothing(history: MemoryHistory) -> None:
+    table = "id,label,source\n1,real,photographer\n2,generated,\n"
+    assert import_labels(history, Clock(), table).results == 2
+    again = import_labels(history, Clock(), table)
+    assert (again.results, again.unchanged) == (0, 2)
+    assert import_labels(history, Clock(), "id,label\n1,real\n").results == 0
+    assert [one.source for one in history.labels(1)] == ["photographer"]
+    more = import_labels(history, Clock(), "id,label,note\n1,real,asked again\n2,real,\n")
+    assert (more.results, more.unchanged) == (2, 0)
+    assert [len(history.labels(one)) for one in (1, 2)] == [2, 2]
 
 
 @pytest.mark.parametrize(
@@ -129,13 +143,20 @@ def test_of_many_mistakes_the_first_are_named(history: MemoryHistory) -> None:
 def test_a_table_without_the_columns_is_refused(
     history: MemoryHistory, text: str, word: str
 ) -> None:
-    with pytest.raises(LabelsRefused, match=word):
+    with pytest.raises(LabelsRefused) as refusal:
         import_labels(history, Clock(), text)
+    assert re.search(word, " ".join([str(refusal.value), *refusal.value.mistakes]))
 
 
 @pytest.mark.parametrize(
     "texts",
-    [{"source": "two\nlines"}, {"source": "s" * 256}, {"note": "n" * 2001}, {"note": "\x1b[0m"}],
+    [
+        {"source": "two\nlines"},
+        {"source": "s" * 256},
+        {"note": "n" * 2001},
+        {"note": "\x1b[0m"},
+        {"note": "\u202e"},
+    ],
 )
 def test_texts_that_are_too_long_or_hold_controls_are_refused(texts: dict[str, str]) -> None:
     with pytest.raises(LabelInvalid):

@@ -6,6 +6,7 @@ libraries into these, so no other exceptions pass through a port.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -81,9 +82,17 @@ class LabelInvalid(RequestInvalid):
 
 
 class LabelsRefused(RequestInvalid):
-    """A table of labels that cannot be read or has wrong lines; none of it was kept."""
+    """A table of labels that cannot be read or has wrong lines; none of it was kept.
+
+    Attributes:
+        mistakes: the first wrong lines, a sentence for each.
+    """
 
     code = "labels_refused"
+
+    def __init__(self, problem: str, remedy: str = "", mistakes: Sequence[str] = ()) -> None:
+        super().__init__(problem, remedy)
+        self.mistakes = tuple(mistakes)
 
 
 class FormInvalid(RequestInvalid):
@@ -362,6 +371,12 @@ class EvidenceInvalid(D3Error):
     """A file is not a bundle of evidence, or is not as it was signed."""
 
     code = "invalid_evidence"
+
+
+class EvidenceContradictory(EvidenceInvalid):
+    """A case holds a verdict or a number that does not follow from the rest of it."""
+
+    code = "contradictory_evidence"
 
 
 class EvidenceTooNew(D3Error):

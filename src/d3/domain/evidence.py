@@ -3,22 +3,46 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Self
 
-from d3.domain.errors import ReplayImpossible
+from d3.domain.errors import D3Error, EvidenceContradictory, ReplayImpossible
 from d3.domain.history import HistoryEntry, NewEntry
+from d3.domain.images import SMALLEST_SIDE
 from d3.domain.labels import LabelChange
 from d3.domain.models import Manifest
-from d3.domain.scoring import AbstainBand, Calibration, Measured, Score, assess
+from d3.domain.scoring import (
+    AbstainBand,
+    Calibration,
+    Measured,
+    Reason,
+    Score,
+    Verdict,
+    assess,
+)
 
 IMAGE_STEM = "image."
 """How the name of an image in a bundle begins."""
 FORMAT = "d3-evidence"
 FORMAT_VERSION = 1
 """Counts up when a field changes its meaning or goes. Fields may be added without it."""
+MOST_LABELS = 100
+"""Changes of labels that a case holds; its size would have no limit otherwise."""
+_SAME = 1e-6
+"""Numbers of a case that differ by less are the same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseLabel(LabelChange):
+    """What somebody said of the image.
+
+    Attributes:
+        labelled_by: their name; empty without an account.
+    """
+
+    labelled_by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +59,8 @@ class Case:
         result_id: in the history; None where it was never stored.
         asked_by: whose request the verdict answered; empty without an account.
         manifest: of the model; None where it is no longer in the registry.
-        labels: what people said of the image, newest first.
+        labels: what people said of the image, newest first; the newest :data:`MOST_LABELS`.
+        label_changes: how often somebody said something; 0 where it was not counted.
     """
 
     format: str = FORMAT
@@ -47,7 +72,8 @@ class Case:
     result_id: int | None = None
     asked_by: str = ""
     manifest: Manifest | None = None
-    labels: tuple[LabelChange, ...] = ()
+    labels: tuple[CaseLabel, ...] = ()
+    label_changes: int = 0
 
     @property
     def calibration(self) -> Calibration:
@@ -64,19 +90,38 @@ class Case:
         return known if known is not None and known.threshold == self.result.threshold else None
 
     @property
-    def label(self) -> LabelChange | None:
-        """What people say the image is."""
-        return self.labels[0] if self.labels else None
+    def band(self) -> AbstainBand:
+        """Where the model abstained."""
+        return AbstainBand(self.result.abstain_below, self.result.abstain_above)
 
-    def assess(self, logits: tuple[float, ...]) -> Score:
-        """Read other logits of the image as this verdict was read."""
-        result = self.result
+    @property
+    def lack(self) -> Reason | None:
+        """Why the image carried nothing to judge."""
+        reason = self.result.reason
+        return reason if reason is not None and reason.is_lack else None
+
+    @property
+    def own_threshold(self) -> float | None:
+        """The model's own threshold, which a request may replace; None where it is not known."""
+        own, judge = self.manifest, self.result.model
+        if own is None or judge is None:
+            return None
+        return own.threshold if (own.name, own.version) == (judge.name, judge.version) else None
+
+    @property
+    def own_verdict(self) -> Verdict | None:
+        """The verdict by the model's own threshold; None where it cannot be known."""
+        own, logits = self.own_threshold, self.result.logits
+        return self.assess(logits, own).verdict if own is not None and logits else None
+
+    def assess(self, logits: tuple[float, ...], threshold: float | None = None) -> Score:
+        """Read logits of the image as this verdict was read, or by another threshold."""
         return assess(
             logits,
-            threshold=result.threshold,
+            threshold=self.result.threshold if threshold is None else threshold,
             calibration=self.calibration,
-            abstain_band=AbstainBand(result.abstain_below, result.abstain_above),
-            lack=result.reason if result.reason is not None and result.reason.is_lack else None,
+            abstain_band=self.band,
+            lack=self.lack,
         )
 
 
@@ -95,6 +140,59 @@ def check_image(case: Case, image: bytes) -> None:
             f"{recorded}.",
             "Name the original file. A copy that was opened and saved again is another file.",
         )
+
+
+def check_case(case: Case) -> None:
+    """Check that the verdict of a case, and each number, follows from the rest of it.
+
+    Whoever signs can write what they like. Rows of an older D3 lack views' logits or reasons; of
+    them, what they hold is checked.
+
+    Raises:
+        EvidenceContradictory: something does not follow.
+    """
+    try:
+        wrong = [name for name, follows in _checks(case) if not follows]
+    except (D3Error, ValueError, TypeError, ArithmeticError):
+        wrong = ["prediction"]  # from numbers that no model gives
+    if wrong:
+        raise EvidenceContradictory(
+            "The case contradicts itself. This does not follow from the rest of it: "
+            f"{', '.join(dict.fromkeys(wrong))}.",
+            "Do not rely on it, whoever signed it.",
+        )
+
+
+def _checks(case: Case) -> Iterator[tuple[str, bool]]:
+    """Names of what a case holds, and whether it follows from the rest."""
+    result, logits, threshold = case.result, case.result.logits, case.result.threshold
+    decided = result.verdict is not Verdict.UNCERTAIN
+    smaller = min(result.image_width or 0, result.image_height or 0)
+    yield "is_fake", result.is_fake is (result.prediction > threshold)
+    yield "confidence", _same(result.confidence, 2 * abs(result.prediction - 0.5))
+    yield "reason", not (decided and result.reason)
+    yield "reason", result.reason is not Reason.TOO_SMALL or smaller < SMALLEST_SIDE
+    if case.manifest is not None:
+        yield "manifest", case.manifest.sha256 == result.model_sha256
+    if result.logit is not None:
+        yield "prediction", _same(result.prediction, case.calibration.probability(result.logit))
+    if not logits:
+        held = case.band.holds(result.prediction, threshold)
+        yield "verdict", not decided or (result.verdict is Verdict.FAKE) is result.is_fake
+        yield "verdict", not (decided and held)
+        return
+    score = case.assess(logits)
+    yield "view_logits", len(logits) == result.views
+    yield "logit", result.logit is not None and _same(result.logit, score.logit)
+    yield "prediction", _same(result.prediction, score.prediction)
+    yield "spread", _same(result.spread, score.spread)
+    yield "reason", result.reason in {None, score.reason}
+    unexplained = not decided and result.reason is None  # as an older D3 wrote it
+    yield "verdict", unexplained or result.verdict is score.verdict
+
+
+def _same(one: float, other: float) -> bool:
+    return abs(one - other) <= _SAME
 
 
 def recorded(entry: HistoryEntry) -> NewEntry:
@@ -159,9 +257,10 @@ class Replayed:
         score: they read as the recorded verdict was read.
         drift: the largest difference of a probability from the recorded one, of any view.
         allowed: how large it may be between these means.
-        holds: whether it is not larger.
-        verdict_changed: whether another verdict follows; possible within the drift where the
-            probability is near the threshold or the edge of the abstain band.
+        verdict_changed: whether another verdict follows.
+        close: whether a probability is so close to the threshold or to the edge of the abstain
+            band that what is allowed can change the verdict.
+        holds: whether the drift is allowed and, if another verdict follows, explains that.
     """
 
     before: Means
@@ -171,8 +270,9 @@ class Replayed:
     drift: float
     allowed: float
     verdict_changed: bool
+    close: bool
 
     @property
     def holds(self) -> bool:
-        """Whether the recorded numbers hold."""
-        return self.drift <= self.allowed
+        """Whether the recorded numbers and the verdict hold."""
+        return self.drift <= self.allowed and (self.close or not self.verdict_changed)

@@ -16,6 +16,8 @@ MOST_LABELS = 1000
 """The most results that one request may label or delete."""
 
 _ALLOWED_CONTROLS = {"\n", "\t"}
+_TURNING = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
+"""Characters that make other text read in another direction than it is written."""
 
 
 class Label(StrEnum):
@@ -46,7 +48,8 @@ class NewLabel:
         note: anything else, at most 2,000 characters; may be empty.
 
     Raises:
-        LabelInvalid: a text is too long or holds control characters.
+        LabelInvalid: a text is too long or holds control characters, or some that turn the
+            direction of text.
     """
 
     result_id: int
@@ -105,7 +108,8 @@ def _checked(name: str, text: str, length: int, allowed: set[str]) -> str:
         )
     if not text.isprintable():
         for one in text:
-            if unicodedata.category(one) == "Cc" and one not in allowed:
+            control = unicodedata.category(one) == "Cc" and one not in allowed
+            if control or unicodedata.bidirectional(one) in _TURNING:
                 raise LabelInvalid(
                     f"The {name} of a label holds a control character ({one!r}).",
                     "Remove it.",

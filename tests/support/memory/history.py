@@ -247,6 +247,10 @@ class MemoryHistory:
         self.get(id_, user_id)
         return [one for one in reversed(self._books.labels) if one.result_id == id_]
 
+    def last_labels(self, ids: Collection[int]) -> Mapping[int, LabelChange]:
+        """What was last said about these results' images."""
+        return {one.result_id: one for one in self._books.labels if one.result_id in ids}
+
     def identify(
         self, results: Collection[int | str], user_id: int | None = None
     ) -> Mapping[int | str, Sequence[int]]:

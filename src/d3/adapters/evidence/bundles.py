@@ -184,7 +184,7 @@ def _content(file: Path) -> bytes:
 
 def _public_key(file: Path) -> PublicKey:
     try:
-        return PublicKey.read(read_pem(file), file.name)
+        return PublicKey.read(read_pem(file, "public"), file.name)
     except FileNotFoundError as error:
         raise SigningKeyInvalid(f"There is no file {str(file)!r}.", "Check --key.") from error
 

@@ -30,6 +30,12 @@ _COMPLEX = range(0x590, 0x1E00)
 """Code points of scripts whose letters change shape or direction."""
 _PICTURE = 84
 """The most millimetres of a heat map's side."""
+_SMALLEST_PICTURE = 40
+"""A page with less room for its height is left to the next one."""
+_IN_A_ROW = 700
+"""Characters in a row of a table: it must fit on a page in any script."""
+_WORDS = 24
+"""Millimetres that must follow a heading on its page."""
 
 
 _XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/">
@@ -133,22 +139,20 @@ class _Page(FPDF):
             x=_MARGIN,
             w=self.epw,
             h=self.epw * HEIGHT / WIDTH,
-            alt_text=report.summary[-1],
+            alt_text=report.summary[1],
         )
         self.ln(1)
 
     def section(self, section: Section, heatmap: bytes | None) -> None:
         self.ln(3.5)
-        if self.will_page_break(24 + (_PICTURE if section.heatmap else 0)):
+        width, height = self._picture(heatmap) if section.heatmap and heatmap else (0.0, 0.0)
+        if self.will_page_break(_WORDS + height):
             self.add_page()
         self.set_text_color(*_BLACK)
         self.set_font(BODY, "B", 11)
         self._write(section.title, 6)
         self.ln(0.5)
-        if section.heatmap and heatmap is not None:
-            with Image.open(io.BytesIO(heatmap)) as image:
-                scale = _PICTURE / max(image.size)
-                width, height = (scale * side for side in image.size)
+        if heatmap is not None and height:
             self.image(
                 io.BytesIO(heatmap),
                 w=width,
@@ -173,6 +177,16 @@ class _Page(FPDF):
             self.set_font(MONO, size=7.6)
             self._write("\n".join(section.commands), 4.2, fill=True, padding=2)
 
+    def _picture(self, heatmap: bytes) -> tuple[float, float]:
+        """The size of the heat map, smaller where that keeps it on this page."""
+        with Image.open(io.BytesIO(heatmap)) as image:
+            width, height = image.size
+        scale = _PICTURE / max(width, height)
+        room = self.page_break_trigger - self.get_y() - _WORDS
+        if room >= _SMALLEST_PICTURE:
+            scale = min(scale, room / height)
+        return scale * width, scale * height
+
     def paragraph(self, text: str, colour: tuple[int, int, int] = _BLACK) -> None:
         self.set_text_color(*colour)
         self.set_font(BODY, size=_SIZE)
@@ -195,9 +209,11 @@ class _Page(FPDF):
             borders_layout=TableBordersLayout.HORIZONTAL_LINES,
         ) as table:
             for name, value in facts:
-                row = table.row()
-                row.cell(self._shown(name), style=FontFace(color=_GREY))
-                row.cell(self._shown(value), style=FontFace(color=_BLACK))
+                shown = self._shown(value)
+                for start in range(0, len(shown) or 1, _IN_A_ROW):
+                    row = table.row()
+                    row.cell("" if start else self._shown(name), style=FontFace(color=_GREY))
+                    row.cell(shown[start : start + _IN_A_ROW], style=FontFace(color=_BLACK))
 
     def _write(self, text: str, height: float, **looks: Any) -> None:
         self.multi_cell(

@@ -5,7 +5,7 @@ Its colours and fonts stand in attributes, because the PDF library reads no styl
 
 from __future__ import annotations
 
-from d3.domain.services.reporting import Scale, Tone, percent
+from d3.domain.services.reporting import Scale, Tone, exact, percent
 
 INK = {"fake": "#b3261e", "real": "#1b6e3c", "uncertain": "#8a5a00", "demo": "#5a636e"}
 """Of a verdict."""
@@ -33,7 +33,7 @@ def scale_svg(scale: Scale, tone: Tone) -> str:
             parts.append(_text(at, _BOTTOM + 17, f"{10 * tenth} %", "middle", "#5a636e", 11))
     parts.append(_text(_LEFT, _BOTTOM + 34, "real", "start", "#1b6e3c", 12))
     parts.append(_text(_RIGHT, _BOTTOM + 34, "generated", "end", "#b3261e", 12))
-    words = f"threshold {percent(scale.threshold)}"
+    words = f"threshold {exact(scale.threshold)}"
     side = "end" if scale.threshold > 0.5 else "start"  # noqa: PLR2004  where there is room
     parts.append(_text(threshold, HEIGHT - 3, words, side, "#1d2126", 11))
     if scale.views is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -16,6 +17,10 @@ from d3.domain.files import put, storage_errors
 
 _LARGEST = 64 * 1024
 """Bytes of a PEM file; an Ed25519 key needs about 120."""
+_PRIME = 2**255 - 19
+_ORDER_8 = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
+_SMALL_ORDER = {0, 1, _PRIME - 1, _ORDER_8, _PRIME - _ORDER_8}
+"""The y coordinates of the eight points of small order. For them, one signature fits any text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +49,13 @@ class PublicKey:
         """Read a PEM file.
 
         Raises:
-            SigningKeyInvalid: it holds no public Ed25519 key.
+            SigningKeyInvalid: it holds no public Ed25519 key, or one that fits any signature.
         """
         try:
             key = serialization.load_pem_public_key(pem)
         except (ValueError, UnsupportedAlgorithm) as error:
             raise _invalid(name, "public") from error
-        if not isinstance(key, Ed25519PublicKey):
+        if not isinstance(key, Ed25519PublicKey) or _is_weak(key):
             raise _invalid(name, "public")
         return cls.of(key)
 
@@ -85,6 +90,10 @@ class SigningKeyFile:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    def is_exposed(self) -> bool:
+        """Whether others on this machine can read the key."""
+        return os.name != "nt" and bool(self.path.stat().st_mode & 0o044)
+
     def key(self) -> SigningKey:
         """The key.
 
@@ -94,7 +103,9 @@ class SigningKeyFile:
             StorageFailed: it cannot be read.
         """
         try:
-            private = serialization.load_pem_private_key(read_pem(self.path), password=None)
+            private = serialization.load_pem_private_key(
+                read_pem(self.path, "private"), password=None
+            )
         except FileNotFoundError as error:
             raise SigningKeyMissing(
                 "There is no key to sign evidence with.",
@@ -137,8 +148,8 @@ class SigningKeyFile:
         return made
 
 
-def read_pem(path: Path) -> bytes:
-    """The content of a key's file.
+def read_pem(path: Path, kind: str) -> bytes:
+    """The content of a key's file: ``"private"`` or ``"public"``.
 
     Raises:
         FileNotFoundError: it is not there.
@@ -155,12 +166,23 @@ def read_pem(path: Path) -> bytes:
             f"{path.name} cannot be read ({error.strerror}).", "Check the path and its permissions."
         ) from error
     if len(content) > _LARGEST:
-        raise _invalid(path.name, "")
+        raise _invalid(path.name, kind)
     return content
+
+
+def _is_weak(key: Ed25519PublicKey) -> bool:
+    y = int.from_bytes(key.public_bytes_raw(), "little") & (2**255 - 1)  # without x's sign
+    return y % _PRIME in _SMALL_ORDER
+
+
+_REMEDIES = {
+    "private": "Put back the file that `d3 keys sign-init` made, or make a new key with "
+    "`d3 keys sign-init --replace`.",
+    "public": "Use the public key that `d3 keys sign-init` printed.",
+}
 
 
 def _invalid(name: str, kind: str) -> SigningKeyInvalid:
     return SigningKeyInvalid(
-        f"{name} does not hold {f'a {kind}' if kind else 'an'} Ed25519 key in PEM form.",
-        "Use a file that `d3 keys sign-init` made, or the public key that belongs to it.",
+        f"{name} does not hold a usable {kind} Ed25519 key in PEM form.", _REMEDIES[kind]
     )

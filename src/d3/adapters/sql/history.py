@@ -142,7 +142,17 @@ class SqlHistory:
                 raise _not_found(id_)
             changes = sa.select(*_L.__table__.c).where(_L.result_id == id_).order_by(_L.id.desc())
             rows = connection.execute(changes).mappings().all()
-        return [LabelChange(**{**row, "label": Label(row["label"])}) for row in rows]
+        return [_change_of(row) for row in rows]
+
+    def last_labels(self, ids: Collection[int]) -> Mapping[int, LabelChange]:
+        found = {}
+        with self._database.reading() as connection:
+            for some in _chunks(ids):
+                last = sa.select(sa.func.max(_L.id)).where(_L.result_id.in_(some))
+                meant = _L.id.in_(last.group_by(_L.result_id))
+                for row in connection.execute(sa.select(*_L.__table__.c).where(meant)).mappings():
+                    found[row["result_id"]] = _change_of(row)
+        return found
 
     def identify(
         self, results: Collection[int | str], user_id: int | None = None
@@ -339,6 +349,10 @@ def _one(id_: int, user_id: int | None) -> list[sa.ColumnElement[bool]]:
 def _label_row(label: NewLabel) -> dict[str, Any]:
     """What a row of labels has of it."""
     return {**asdict(label), "label": label.label.value}
+
+
+def _change_of(row: sa.RowMapping) -> LabelChange:
+    return LabelChange(**{**row, "label": Label(row["label"])})
 
 
 def _chunks(keys: Collection[_Key]) -> Iterator[list[_Key]]:

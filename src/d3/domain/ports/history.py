@@ -172,6 +172,10 @@ class History(Protocol):
         """
         ...
 
+    def last_labels(self, ids: Collection[int]) -> Mapping[int, LabelChange]:
+        """What was last said about these results' images; those without a label are left out."""
+        ...
+
     def identify(
         self, results: Collection[int | str], user_id: int | None = None
     ) -> Mapping[int | str, Sequence[int]]:

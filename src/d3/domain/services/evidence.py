@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict
 
 from d3.domain.detections import Detection
 from d3.domain.errors import ModelNotFound
-from d3.domain.evidence import Case, recorded
+from d3.domain.evidence import MOST_LABELS, Case, CaseLabel, recorded
 from d3.domain.history import entry_of
 from d3.domain.models import Manifest, ModelReference
 from d3.domain.ports.clock import Clock
@@ -56,15 +57,21 @@ class EvidenceService:
         """
         history = self._history()
         entry = history.get(result_id, whose)
+        changes = history.labels(entry.id, whose) if entry.label is not None else []
+        name = self._names()
         return Case(
             made_at=self._clock.now(),
             made_by=made_by,
             d3_version=self._version,
             result=recorded(entry),
             result_id=entry.id,
-            asked_by=self._username(entry.user_id),
+            asked_by=name(entry.user_id),
             manifest=self._manifest(entry.model),
-            labels=tuple(history.labels(entry.id, whose)) if entry.label is not None else (),
+            labels=tuple(
+                CaseLabel(**asdict(one), labelled_by=name(one.user_id))
+                for one in changes[:MOST_LABELS]
+            ),
+            label_changes=len(changes),
         )
 
     def of_detection(self, detection: Detection) -> Case:
@@ -80,11 +87,10 @@ class EvidenceService:
     def _manifest(self, model: ModelReference | None) -> Manifest | None:
         return None if model is None else find_model(self._registry, model)
 
-    def _username(self, user_id: int | None) -> str:
-        if user_id is None:
-            return ""
+    def _names(self) -> Callable[[int | None], str]:
+        """Tells the name of an account; empty without one."""
         names = {user.id: user.username for user in self._accounts().users()}
-        return names.get(user_id, f"user {user_id}")
+        return lambda user_id: "" if user_id is None else names.get(user_id, f"user {user_id}")
 
 
 def find_model(registry: ModelRegistry, wanted: ModelReference) -> Manifest | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from d3.domain.errors import LabelInvalid, LabelsRefused, shown
 from d3.domain.files import Progress, no_progress
 from d3.domain.history import LARGEST_ID
-from d3.domain.labels import Label, NewLabel, label_of
+from d3.domain.labels import Label, LabelChange, NewLabel, label_of
 from d3.domain.ports.clock import Clock
 from d3.domain.ports.history import History
 from d3.domain.tables import SAMPLE_CHARACTERS, delimiter_of
@@ -31,12 +31,14 @@ class Imported:
     Attributes:
         lines: with a label.
         results: that have a label from it; one file may have several.
+        unchanged: results of which that was already said.
         empty: lines without a label, which say nothing.
         ignored: columns that were not read.
     """
 
     lines: int
     results: int
+    unchanged: int
     empty: int
     ignored: tuple[str, ...]
 
@@ -64,21 +66,25 @@ def import_labels(
     The first line holds the columns' names: ``label``, and ``id`` or ``image_sha256`` or both, of
     which the id counts where there is one. A SHA-256 stands for every result of that file.
     ``source`` and ``note`` may follow; other columns are passed over. A line without a label says
-    nothing.
+    nothing, and one that repeats the label of a result adds nothing, unless its source or note is
+    new.
 
     Raises:
         LabelsRefused: the table cannot be read, or some of its lines are wrong; nothing was kept.
     """
     table = _read(text, progress)
-    labels = list(_resolved(history, table))
+    meant = list(_resolved(history, table))
     if table.mistakes:
         raise _refusal(table.mistakes)
+    before = history.last_labels({one.result_id for one in meant})
+    labels = [one for one in meant if not _repeats(one, before.get(one.result_id))]
     progress("Storing", 0, len(labels))
     history.label(labels, clock.now())
     progress("Storing", len(labels), len(labels))
     return Imported(
         lines=len(table.said),
         results=len({one.result_id for one in labels}),
+        unchanged=len({one.result_id for one in meant} - {one.result_id for one in labels}),
         empty=table.empty,
         ignored=table.ignored,
     )
@@ -174,11 +180,22 @@ def _resolved(history: History, table: _Table) -> Iterator[NewLabel]:
                 yield replace(label, result_id=id_)
 
 
+def _repeats(label: NewLabel, last: LabelChange | None) -> bool:
+    """Whether a label says no more than the last one of its result."""
+    return (
+        last is not None
+        and label.label is last.label
+        and label.source in {"", last.source}
+        and label.note in {"", last.note}
+    )
+
+
 def _refusal(mistakes: Sequence[tuple[int, str]]) -> LabelsRefused:
     told = [f"Line {line}: {what}" for line, what in sorted(mistakes)[:_MOST_MISTAKES]]
     if len(mistakes) > _MOST_MISTAKES:
         told.append(f"There are {len(mistakes) - _MOST_MISTAKES:,} more mistakes.")
     return LabelsRefused(
-        "No label was stored, because some lines are wrong.\n" + "\n".join(told) + "\n",
+        "No label was stored, because some lines are wrong.",
         "Correct them and import the file again.",
+        told,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from d3.domain.errors import ReplayImpossible
 from d3.domain.evidence import Case, Means, Replayed
@@ -11,6 +12,7 @@ from d3.domain.models import PUBLISHED, Manifest
 from d3.domain.ports.detector import Engine
 from d3.domain.ports.images import ImageDecoder
 from d3.domain.ports.models import ModelRegistry
+from d3.domain.scoring import Score
 from d3.domain.services.evidence import find_model
 from d3.domain.services.pulling import PullService
 
@@ -96,15 +98,18 @@ class ReplayService:
         finally:
             detector.close()
         logits = tuple(float(one) for one in scored[0])
-        score = case.assess(logits)
+        lack = decoded.facts.lack
+        score = replace(case, result=replace(case.result, reason=lack)).assess(logits)
+        allowed = allowed_drift(before, now, manifest)
         return Replayed(
             before=before,
             now=now,
             logits=logits,
             score=score,
             drift=_drift(case, logits, score.prediction),
-            allowed=allowed_drift(before, now, manifest),
+            allowed=allowed,
             verdict_changed=score.verdict is not case.result.verdict,
+            close=lack is case.lack and _is_close(case, logits, score, allowed),
         )
 
 
@@ -130,6 +135,14 @@ def _from_fp32(precision: str, manifest: Manifest) -> float:
     form = manifest.int8
     kept = [one for one in form.candidates if one.name == form.kept] if form is not None else []
     return max((one.max_drift for one in kept), default=INT8_DRIFT)
+
+
+def _is_close(case: Case, logits: tuple[float, ...], score: Score, allowed: float) -> bool:
+    """Whether a drift that is allowed can change the verdict: see :func:`assess`."""
+    edges = (0.0, -case.band.below, case.band.above)
+    apart = [score.prediction - score.threshold - edge for edge in edges]
+    apart += [case.calibration.probability(logit) - score.threshold for logit in logits]
+    return min(map(abs, apart)) <= allowed
 
 
 def _drift(case: Case, logits: tuple[float, ...], prediction: float) -> float:

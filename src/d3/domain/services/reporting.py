@@ -47,9 +47,14 @@ _LABELS = {
     Label.GENERATED: "generated",
     Label.UNKNOWN: "unknown",
 }
+_NOBODY = "nobody with an account"
 _PERCENT = "\u00a0%"
 _MEANINGFUL = 0.9995
 """Above this, a rounded percentage would claim certainty."""
+_SHOWN_LABELS = 5
+"""Changes of labels that a report shows."""
+_LONGEST = 500
+"""Characters of one statement that a report shows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,13 +137,13 @@ def report_of(case: Case, *, key_id: str | None, heatmap: bool) -> Report:
             "This report is not signed. Anybody could have made or changed it. It proves nothing."
         )
     sections = [_meaning(case), _provenance(result.provenance)]
-    if case.labels:
-        sections.append(_labels(case))
     if heatmap:
         sections.append(
             Section(title="Where the score comes from", paragraphs=(MEANING,), heatmap=True)
         )
     sections += [_unexamined(case), _image(case), _computed(case), _repeating(case, key_id)]
+    if case.labels:
+        sections.append(_labels(case))
     return Report(
         image=display_name(result.image_name),
         subtitle=f"Judged on {moment(result.created_at)}. "
@@ -163,6 +168,12 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}{_PERCENT}"
 
 
+def exact(share: float) -> str:
+    """A threshold in percent: it was chosen, so 0 and 1 are no roundings."""
+    rounded = share in {0, 1} or 1 - _MEANINGFUL < share < _MEANINGFUL
+    return f"{100 * share:{'.4g' if rounded else '.12g'}}{_PERCENT}"
+
+
 def moment(time: datetime) -> str:
     """A time in UTC for people."""
     return f"{time:%Y-%m-%d %H:%M:%S} UTC"
@@ -182,15 +193,39 @@ def _summary(case: Case) -> tuple[str, ...]:
     reason = f" {result.reason_text}" if result.reason_text else ""
     number = (
         f"Its probability for a generated image is {percent(result.prediction)}. That is {side} "
-        f"the threshold of {percent(result.threshold)}."
+        f"the threshold of {exact(result.threshold)}."
     )
     low, high = _scale(case).band
     if low < high:
         number += (
-            f" Between {percent(low)} and {percent(high)}, the shaded part of the scale, the model "
+            f" Between {exact(low)} and {exact(high)}, the shaded part of the scale, the model "
             "gives no verdict."
         )
-    return said + reason, number
+    return tuple(filter(None, (said + reason, number, whose_threshold(case))))
+
+
+def whose_threshold(case: Case) -> str:
+    """What a reader must know of a threshold that is not the model's own; empty where it is."""
+    own, applied = case.own_threshold, case.result.threshold
+    if own == applied:
+        return ""
+    if own is None:
+        return (
+            f"It is not known whether the threshold of {exact(applied)} is the model's own or was "
+            "set by the request: the model's manifest is not at hand."
+        )
+    by_own = case.own_verdict
+    would = (
+        "it cannot be said what the verdict would be, because not all logits were recorded"
+        if by_own is None
+        else "the verdict would be the same"
+        if by_own is case.result.verdict
+        else f"the verdict would be \u201c{_HEADLINES[by_own]}\u201d"
+    )
+    return (
+        f"The threshold of {exact(applied)} was set by the request. The model's own is "
+        f"{exact(own)}, by which {would}."
+    )
 
 
 def _scale(case: Case) -> Scale:
@@ -215,11 +250,13 @@ def _meaning(case: Case) -> Section:
             if case.calibration.measured is not None
             else "The model is no longer in the registry, so its rates are not known."
             if case.manifest is None
-            else "No rates were measured for this model's threshold."
+            else "No rates were measured for this threshold."
         )
         paragraphs = [
             f"{why} So this report cannot say how often such a verdict is wrong.",
-            "The probability is the model's own estimate. Models are often too sure.",
+            "The probability is the model's own estimate. Models are often too sure."
+            if (result.calibration_scale, result.calibration_bias) == (1, 0)
+            else f"The probability was calibrated ({result.calibration_name}).",
         ]
     else:
         paragraphs = [_rates(measured), _worth(measured)]
@@ -282,10 +319,16 @@ def _described(source: Source) -> str:
     told = asdict(source)
     told.pop("kind")
     return "; ".join(
-        f"{name.replace('_', ' ')}: {_plain(value)}"
+        f"{name.replace('_', ' ')}: {_shortened(_plain(value).removesuffix('.'))}"
         for name, value in told.items()
         if value not in (None, "", (), [])
     )
+
+
+def _shortened(text: str) -> str:
+    """A text from outside on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}\u2026 (all of it: case.json)"
 
 
 def _plain(value: object) -> str:
@@ -296,16 +339,21 @@ def _plain(value: object) -> str:
 
 def _labels(case: Case) -> Section:
     facts = []
-    for change in case.labels:
-        told = [f"says: {_LABELS[change.label]}"]
-        told += [f"source: {change.source}"] if change.source else []
-        told += [f"note: {change.note}"] if change.note else []
+    for change in case.labels[:_SHOWN_LABELS]:
+        told = [f"says: {_LABELS[change.label]}", f"by: {change.labelled_by or _NOBODY}"]
+        told += [f"source: {_shortened(change.source)}"] if change.source else []
+        told += [f"note: {_shortened(change.note)}"] if change.note else []
         facts.append((moment(change.created_at), "; ".join(told)))
+    earlier = max(case.label_changes, len(case.labels)) - len(facts)
     return Section(
         title="What people say the image is",
         paragraphs=(
             f"The newest label is: {_LABELS[case.labels[0].label]}.",
             "A label is what somebody told D3. It stands beside the verdict and did not change it.",
+            f"These are the newest {len(facts)} changes. There are {earlier:,} earlier ones. "
+            f"case.json holds the newest {len(case.labels)}."
+            if earlier > 0
+            else "",
         ),
         facts=tuple(facts),
     )
@@ -357,7 +405,7 @@ def _computed(case: Case) -> Section:
     model = result.model
     facts = [
         ("Judged", moment(result.created_at)),
-        ("Asked by", case.asked_by or "nobody with an account"),
+        ("Asked by", case.asked_by or _NOBODY),
         ("Result", "not stored" if case.result_id is None else f"number {case.result_id}"),
         ("Request", result.request_id or "none"),
         ("Model", "not recorded" if model is None else f"{model.name} version {model.version}"),
@@ -398,7 +446,7 @@ def _repeating(case: Case, key_id: str | None) -> Section:
         "",
         "# without D3:",
         "unzip case.zip -d case && cd case",
-        "sha256sum --check SHA256SUMS",
+        "sha256sum --check --strict SHA256SUMS",
     ]
     paragraphs = [
         "Whoever has the image, the model and this bundle can compute the numbers again.",

@@ -16,6 +16,7 @@ from d3.entrypoints.cli.sources import check_file
 
 if TYPE_CHECKING:
     from d3.container import Container
+    from d3.domain.errors import EvidenceInvalid
     from d3.domain.evidence import Case, OpenedEvidence
     from d3.domain.heatmaps import Heatmap
 
@@ -96,12 +97,20 @@ def make(
     stored = of.isascii() and of.isdecimal()
     _check_options(ctx, stored=stored, image=image, with_image=with_image)
     target = target or Path(f"d3-{of}.zip" if stored else f"{Path(of).stem}-evidence.zip")
+    if str(target) == "-":
+        raise click.UsageError("-o needs the name of a file: a bundle is not written to stdout.")
     if target.exists():
         raise StorageFailed(f"The file {str(target)!r} already exists.", "Choose another with -o.")
     container = build_container(model)
     bundles = container.evidence_bundles()
     if not unsigned:
         bundles.keys.key()  # before anything that takes long
+        if bundles.keys.is_exposed():
+            complain(
+                f"Others on this machine can read {bundles.keys.path} and sign in your name. "
+                "Run `chmod 600` on it.",
+                "warning",
+            )
     if stored:
         case = opened(container).evidence().of_result(int(of))
         content = None if image is None else _read(image, container)
@@ -134,32 +143,54 @@ def make(
 @KEY
 @JSON
 def verify(bundle: Path, *, key: Path | None, as_json: bool) -> int:
-    """Check that BUNDLE is as it was signed.
+    """Check that BUNDLE is as it was signed, and that its verdict follows from its numbers.
 
-    Every byte is checked. Exit codes: 0 it holds; 1 it was changed, is not signed, or was signed
-    with another key; 2 it could not be checked.
+    Every byte is checked. Exit codes: 0 it holds; 1 it was changed, contradicts itself, is not
+    signed, or was signed with another key; 2 it could not be checked.
     """
     from d3.domain.errors import EvidenceInvalid
+    from d3.domain.evidence import check_case
 
     container = build_container()
     try:
-        opened_bundle = container.evidence_bundles().open(bundle, key)
+        found = container.evidence_bundles().open(bundle, key)
+        check_case(found.case)
     except EvidenceInvalid as error:
-        if as_json:
-            print_json({"holds": False, "error": str(error), "code": error.code})
-        complain(f"{printable(str(bundle))}: {error}")
-        return _DOES_NOT_HOLD
-    known = key is not None or opened_bundle.key_id == _own_key_id(container)
+        return refuse(bundle, error, as_json=as_json)
     if as_json:
-        print_json(_described(opened_bundle, known=known))
+        print_json(_described(found) | key_facts(container, found, key))
     else:
-        _show(bundle, opened_bundle)
-    if opened_bundle.key_id is None:
+        _show(bundle, found)
+    caution(container, found, key)
+    return _DOES_NOT_HOLD if found.key_id is None else 0
+
+
+def refuse(bundle: Path, error: EvidenceInvalid, *, as_json: bool) -> int:
+    """Say why a bundle does not hold; the exit code."""
+    if as_json:
+        print_json({"holds": False, "error": str(error), "code": error.code})
+    complain(f"{printable(str(bundle))}: {error}")
+    return _DOES_NOT_HOLD
+
+
+def key_facts(container: Container, found: OpenedEvidence, key: Path | None) -> dict[str, Any]:
+    """By which key the bundle was signed, and whether it is known here; for JSON."""
+    signed = found.key_id is not None
+    known = signed and (key is not None or found.key_id == _own_key_id(container))
+    return {"signed": signed, "key_id": found.key_id, "key_is_known": known}
+
+
+def caution(container: Container, found: OpenedEvidence, key: Path | None) -> None:
+    """Say whose threshold led to the verdict, and what the signature proves."""
+    from d3.domain.services.reporting import whose_threshold
+
+    if told := whose_threshold(found.case):
+        complain(told, "warning")
+    if found.key_id is None:
         complain("The bundle is not signed. Anybody could have made it, so it proves nothing.")
-        return _DOES_NOT_HOLD
-    if key is not None:
+    elif key is not None:
         complain(f"The key is the one in {printable(str(key))}.", "note")
-    elif known:
+    elif key_facts(container, found, key)["key_is_known"]:
         complain("The key is the one that signs on this machine.", "note")
     else:
         complain(
@@ -168,7 +199,6 @@ def verify(bundle: Path, *, key: Path | None, as_json: bool) -> int:
             "their key with --key.",
             "warning",
         )
-    return 0
 
 
 def _check_options(
@@ -226,13 +256,10 @@ def _own_key_id(container: Container) -> str | None:
         return None
 
 
-def _described(found: OpenedEvidence, *, known: bool) -> dict[str, Any]:
+def _described(found: OpenedEvidence) -> dict[str, Any]:
     case = found.case
     return {
         "holds": found.key_id is not None,
-        "signed": found.key_id is not None,
-        "key_id": found.key_id,
-        "key_is_known": known,
         "format_version": case.format_version,
         "made_at": case.made_at,
         "d3_version": case.d3_version,
@@ -240,6 +267,9 @@ def _described(found: OpenedEvidence, *, known: bool) -> dict[str, Any]:
         "image_sha256": case.result.image_sha256,
         "verdict": case.result.verdict.value,
         "prediction": case.result.prediction,
+        "threshold": case.result.threshold,
+        "own_threshold": case.own_threshold,
+        "own_verdict": case.own_verdict,
         "model": case.result.model,
         "members": {
             name: hashlib.sha256(content).hexdigest() for name, content in found.members.items()

@@ -74,9 +74,17 @@ def import_file(file: str) -> None:
 
     text = _text_of(Path(file))
     container = opened()
-    with progress("Reading") as tell:
-        done = import_labels(container.history(), container.clock(), text, tell)
+    try:
+        with progress("Reading") as tell:
+            done = import_labels(container.history(), container.clock(), text, tell)
+    except LabelsRefused as error:
+        for one in error.mistakes:
+            complain(one)
+        raise
     out().print(f"{counted(done.results, 'result')} labelled by {counted(done.lines, 'line')}.")
+    if done.unchanged:
+        same = f"{counted(done.unchanged, 'result')} already had the label and stay as they are."
+        complain(same, "note")
     if done.empty:
         complain(f"{counted(done.empty, 'line')} without a label passed over.", "note")
     if done.ignored:

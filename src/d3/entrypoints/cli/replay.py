@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from d3.entrypoints.cli.evidence import BUNDLE, KEY
+from d3.entrypoints.cli.evidence import BUNDLE, KEY, caution, key_facts, refuse
 from d3.entrypoints.cli.opening import build_container
 from d3.entrypoints.cli.options import FILE, JSON
 from d3.entrypoints.cli.output import complain, out, print_json
 from d3.entrypoints.cli.progress import progress
 
 if TYPE_CHECKING:
-    from d3.domain.evidence import Case, Means, OpenedEvidence, Replayed
+    from d3.domain.evidence import Means, OpenedEvidence, Replayed
 
 _DOES_NOT_HOLD = 1
 
@@ -33,23 +33,31 @@ _DOES_NOT_HOLD = 1
 def replay(bundle: Path, *, image: str | None, key: Path | None, as_json: bool) -> int:
     """Score the image of BUNDLE again and compare the numbers.
 
-    The bundle is checked first, as by `d3 evidence verify`. The model is found by its SHA-256 under
-    any name. If it is the published one and not here, it is downloaded. Engine and precision are
-    this machine's (D3_ENGINE, D3_PRECISION); how much a number may differ depends on them.
+    The bundle is checked first, as by `d3 evidence verify`; one that contradicts itself does not
+    hold. The model is found by its SHA-256 under any name. If it is the published one and not here,
+    it is downloaded. Engine and precision are this machine's (D3_ENGINE, D3_PRECISION); how much a
+    number may differ depends on them.
 
     Exit codes: 0 the numbers hold; 1 they do not; 2 the case could not be scored again.
     """
+    from d3.domain.errors import EvidenceContradictory
+    from d3.domain.evidence import check_case
+
     container = build_container()
     found = container.evidence_bundles().open(bundle, key)
+    try:
+        check_case(found.case)
+    except EvidenceContradictory as error:
+        return refuse(bundle, error, as_json=as_json)
     content = _image(found, image)
     with progress("Scoring again"):
         replayed = container.replaying().replay(found.case, content)
     if as_json:
-        print_json(asdict(replayed) | {"holds": replayed.holds, "signed": found.key_id is not None})
+        known = key_facts(container, found, key)
+        print_json(asdict(replayed) | {"holds": replayed.holds} | known)
     else:
-        _show(found.case, replayed)
-    if found.key_id is None:
-        complain("The bundle is not signed, so anybody could have written its numbers.", "warning")
+        _show(found, replayed)
+    caution(container, found, key)
     return 0 if replayed.holds else _DOES_NOT_HOLD
 
 
@@ -73,8 +81,8 @@ def _image(found: OpenedEvidence, image: str | None) -> bytes:
     return content
 
 
-def _show(case: Case, replayed: Replayed) -> None:
-    result, score = case.result, replayed.score
+def _show(found: OpenedEvidence, replayed: Replayed) -> None:
+    result, score = found.case.result, replayed.score
     say = "hold" if replayed.holds else "do not hold"
     out().print(f"The numbers {say}.", markup=False)
     rows = (
@@ -89,6 +97,7 @@ def _show(case: Case, replayed: Replayed) -> None:
         f"  difference {replayed.drift:.2g} of a probability; allowed {replayed.allowed:.2g}",
         markup=False,
     )
+    out().print(f"  key        {found.key_id or 'none'}", markup=False)
     if replayed.verdict_changed:
         complain(
             "Another verdict follows from the new numbers, because the probability is this close "

@@ -60,7 +60,7 @@ function move(step) {
 function label(word) {
   const item = current();
   const button = item?.querySelector(`button[value="${word}"]`);
-  if (button) button.click();
+  if (button) { if (button.checkVisibility()) button.click(); }
   else item?.dispatchEvent(new CustomEvent("d3:label", { bubbles: true, detail: word }));
 }
 
