@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -290,12 +291,11 @@ def test_what_a_file_says_is_the_same_there() -> None:
 
 @pytest.mark.parametrize("name", METADATA)
 def test_metadata_that_is_meant_to_harm_costs_no_picture(name: str) -> None:
-    decoder = IsolatedDecoder()
-    found = decoder.decode(METADATA[name](), SIZE).facts.provenance
-    assert found is not None
-    assert found.says is Says.NOTHING
-    assert decoder.decode(SOUND, SIZE).facts.provenance is not None
-    decoder.close()
+    with closing(IsolatedDecoder()) as decoder:
+        found = decoder.decode(METADATA[name](), SIZE).facts.provenance
+        assert found is not None
+        assert found.says is Says.NOTHING
+        assert decoder.decode(SOUND, SIZE).facts.provenance is not None
 
 
 READER_THAT = """

@@ -21,7 +21,7 @@ from tests.service.test_access import a_key, bearer
 from tests.serving import Served, assert_problem, d3_serve, wait_until
 
 SCANS = "/api/scans"
-IMAGES = 300
+IMAGES = 240
 
 
 @pytest.fixture
@@ -199,26 +199,29 @@ def metrics(served: Served) -> str:
 
 
 def test_a_scan_is_cancelled_stuck_goes_on_and_its_worker_ends_with_the_server(
-    home: Home, serve: Callable[[], Any], source: str, tmp_path: Path
+    home: Home, serve: Callable[[], Any], tmp_path: Path
 ) -> None:
+    # A worker holds several shards of 200 by the time its first rows are seen, and ends them all.
+    images, source = 1_000, str(tmp_path / "opened/many")
+    paint(tmp_path / "opened/many", images)
     paint(tmp_path / "opened/later", 3)
     with serve() as served, client_of(served, home) as client:
         client.start_scan(source, scan_id="s", views=16)
         client.start_scan(str(tmp_path / "opened/later"), scan_id="t")  # waits for the other
         wait_until(lambda: done(client.scan("s")) > 0, 60)
         (tmp_path / "opened/later").rename(tmp_path / "opened/gone")
-        assert client.cancel_scan("s").state == "cancelled"  # at once: its last shard comes next
+        assert client.cancel_scan("s").state == "cancelled"
         wait_until(lambda: "scan s is cancelled" in served.text, 60)
         cancelled = client.scan("s")
         assert cancelled.finished_at is not None
-        assert 0 < done(cancelled) < IMAGES  # the shard it was at is judged to its end
+        assert 0 < done(cancelled) < images
 
         wait_until(lambda: bool(client.scan("t").trouble), 60)
         assert "There is no such folder" in str(client.scan("t").trouble)
         (tmp_path / "opened/gone").rename(tmp_path / "opened/later")
         assert client.start_scan(source, scan_id="s").state == "running"
         wait_until(lambda: {client.scan(one).state for one in "st"} == {"done"}, 60)
-        assert [done(client.scan(one)) for one in "st"] == [IMAGES, 3]
+        assert [done(client.scan(one)) for one in "st"] == [images, 3]
         assert client.scan("t").trouble is None
 
         client.start_scan(source, scan_id="u", views=16)

@@ -166,7 +166,8 @@ def _of_exif(exif: Exif, xmp: Xmp) -> list[Source]:
         exif.said(one) or xmp.said(one) for one in ("software", "make", "model")
     )
     camera = None
-    if make and model and not is_generator(make) and "{" not in make + model:
+    # A name begins with a letter or a digit: what lies at a wrong pointer rarely does.
+    if make and model and make[0].isalnum() and "{" not in make + model and not is_generator(make):
         camera = model if model.casefold().startswith(make.casefold()) else f"{make} {model}"
     programs = [exif.said("software"), *map(line, xmp.texts.get("software", ()))]
     if any(map(is_editor, programs)):
