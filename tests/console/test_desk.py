@@ -507,6 +507,12 @@ def test_the_desk_is_sound(browser: Browser, service: Console) -> None:
         assert axe(page) == []
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
         page.get_by_role("button", name="Undo").click()
+        page.get_by_role("button", name="Real", exact=True).click()
+        expect(page.locator(".toast")).to_have_count(1)
+        page.get_by_label("To", exact=True).fill("9999-12-31")
+        expect(page.locator("#results.stale")).to_have_count(1)
+        assert axe(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
         page.get_by_role("button", name="Keyboard shortcuts").click()
         assert axe(page) == []
         page.goto(f"{service.url}history/1")

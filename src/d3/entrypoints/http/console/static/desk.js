@@ -82,7 +82,7 @@ async function send(deletion) {
   const { ids } = deletion;
   end(deletion);
   const answer = await ask(DELETION, encoded(ids));
-  if (answer.error || !answer.status) { restore(ids); complain(answer); return; }
+  if (!answer.ok) { restore(ids); complain(answer); return; }
   for (const id of ids) deleted.add(id);
   restore(ids);
   refresh();

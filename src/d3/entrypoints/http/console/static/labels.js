@@ -20,11 +20,11 @@ async function give(ids, value) {
   const other = ids.filter((id) => row(id)?.dataset.labelled !== value);
   if (other.length) {
     const answer = await ask("labels", { ids: other.map(Number), label: value });
-    if (answer.error || !answer.status) { complain(answer); return false; }
+    if (!answer.ok) { complain(answer); return false; }
     for (const id of other) draw(id, value);
   }
   const values = { count: ids.length, name: row(ids[0])?.dataset.name, label: word(`label.${value}`) };
-  if (other.length || ids.length > 1) tell(say(ids.length > 1 ? "labelled_many" : "labelled_one", values));
+  tell(say(ids.length > 1 ? "labelled_many" : "labelled_one", values));
   return true;
 }
 

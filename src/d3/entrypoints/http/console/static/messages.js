@@ -15,6 +15,7 @@ function show(sentence) {
   const node = blank.cloneNode(true);
   node.querySelector("p").textContent = sentence;
   place.append(node);
+  place.scrollTop = place.scrollHeight;
   return node;
 }
 
@@ -55,6 +56,7 @@ export function tellUndoable(sentence, undo) {
   const node = show(sentence);
   const button = node.querySelector(".undo");
   button.hidden = false;
+  button.querySelector("kbd").hidden = localStorage.getItem("d3.keys") === "off";
   button.addEventListener("click", undo);
   return () => close(node);
 }

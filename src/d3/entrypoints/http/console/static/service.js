@@ -10,15 +10,16 @@ export const signInPlace = () => {
   return `${base}sign-in?to=${encodeURIComponent(location.href.slice(root.length))}`;
 };
 
-/** The status of the answer, 0 without one, and the sentence of an error. */
+/** Whether the service did it; else the status and the sentence of its answer, if there is one. */
 export async function ask(path, fields) {
   const headers = { Accept: "application/json" };
   try {
     const answer = await fetch(
       place(path), { method: "POST", headers, body: encoded(fields), keepalive: true });
-    return { status: answer.status, error: answer.ok ? "" : (await answer.json()).error };
+    const { ok, status } = answer;
+    return ok ? { ok } : { ok, status, error: (await answer.json()).error };
   } catch {
-    return { status: 0 };
+    return { ok: false };
   }
 }
 
