@@ -3,6 +3,7 @@
 import { label } from "./labels.js";
 import { show } from "./thumbnails.js";
 
+const item = document.querySelector("[data-item=page]");
 const form = document.querySelector("#label");  // of those who may label
 
 document.addEventListener("d3:label", ({ target, detail }) => {
@@ -13,7 +14,7 @@ document.addEventListener("d3:label", ({ target, detail }) => {
 let sent = false;
 form?.addEventListener("submit", (event) => {
   const { source, note } = form.elements;
-  const same = event.submitter?.value === form.dataset.labelled && !source.value && !note.value;
+  const same = event.submitter?.value === item.dataset.labelled && !source.value && !note.value;
   if (sent || same) event.preventDefault();
   else sent = true;
 });
