@@ -22,6 +22,14 @@ from tests.console.browsing import FAKE, REAL, Console, axe, file, sign_in
 from tests.images import picture
 from tests.serving import wait_until
 
+COUNT_PICTURES = """() => new Promise((done) => {
+    indexedDB.open("d3").onsuccess = ({ target: { result } }) => {
+        const asked = result.transaction("pictures").objectStore("pictures").count();
+        asked.onsuccess = () => { result.close(); done(asked.result); };
+    };
+})"""
+"""How many pictures this browser keeps."""
+
 
 @pytest.fixture
 def desk(page: Page, service: Console) -> Page:
@@ -459,6 +467,7 @@ def test_pictures_of_what_was_dropped_stay_in_this_browser_until_one_signs_out(
     page.get_by_role("link", name=FAKE.name).click()
     expect(page.locator(".thumb")).to_be_visible()
     page.goto(f"{service.url}sign-in")
+    wait_until(lambda: page.evaluate(COUNT_PICTURES) == 0, 10)
     page.goto(f"{service.url}history")
     expect(page.locator("tbody tr")).to_have_count(2)
     page.wait_for_timeout(300)

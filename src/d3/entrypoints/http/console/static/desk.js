@@ -150,7 +150,7 @@ document.addEventListener("htmx:beforeSwap", (event) => {
 document.addEventListener("htmx:sendError", () => {
   stale(`${word("problem.unreachable")} ${word("stale")}`);
 });
-document.addEventListener("htmx:afterSettle", () => {
+document.addEventListener("htmx:afterSwap", () => {
   for (const box of boxes()) if (ticked.includes(box.value)) box.checked = true;
   count();
   show(document);
