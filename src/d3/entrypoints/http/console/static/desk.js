@@ -101,7 +101,8 @@ function takeOver() {
 addEventListener("pagehide", () => {
   const ids = [...waiting].flatMap((deletion) => deletion.ids);
   for (const deletion of [...waiting]) end(deletion);
-  if (unknown.size) sessionStorage.setItem(LEFT, JSON.stringify({ ids: [...unknown], at: Date.now() }));
+  const left = { ids: [...unknown], at: Date.now() };
+  if (unknown.size) sessionStorage.setItem(LEFT, JSON.stringify(left));
   if (ids.length) leave(DELETION, encoded(ids));
 });
 document.addEventListener("submit", async (event) => {
