@@ -22,6 +22,14 @@ from tests.console.browsing import FAKE, REAL, Console, axe, file, sign_in
 from tests.images import picture
 from tests.serving import wait_until
 
+COUNT_PICTURES = """() => new Promise((done) => {
+    indexedDB.open("d3").onsuccess = ({ target: { result } }) => {
+        const asked = result.transaction("pictures").objectStore("pictures").count();
+        asked.onsuccess = () => { result.close(); done(asked.result); };
+    };
+})"""
+"""How many pictures this browser keeps."""
+
 
 @pytest.fixture
 def desk(page: Page, service: Console) -> Page:
@@ -74,7 +82,7 @@ def test_what_is_deleted_can_be_taken_back_for_ten_seconds(desk: Page, service: 
     expect(desk.locator(".total")).to_contain_text("3 results")
     expect(desk.get_by_role("button", name="Delete", exact=True)).to_be_disabled()
     pick(desk, "a.jpg", "c.jpg")
-    expect(desk.locator("#chosen")).to_have_text("2 selected")
+    expect(desk.locator("#chosen")).to_have_text("2 selected on this page")
     desk.get_by_role("button", name="Delete", exact=True).click()
     expect(desk.locator(".toast")).to_contain_text("2 results were deleted.")
     assert shown(desk) == ["b.jpg"]
@@ -89,6 +97,166 @@ def test_what_is_deleted_can_be_taken_back_for_ten_seconds(desk: Page, service: 
     expect(desk.locator(".total")).to_contain_text("2 results")
     expect(desk.locator(".toast")).to_be_hidden()
     assert shown(desk) == kept(service) == ["c.jpg", "a.jpg"]
+
+
+def test_deletions_run_side_by_side_and_messages_leave_their_undo(
+    desk: Page, service: Console
+) -> None:
+    desk.get_by_role("button", name="Delete the result of b.jpg").click()
+    expect(desk.get_by_role("link", name="a.jpg")).to_be_focused()
+    desk.keyboard.press("g")
+    expect(desk.locator("tr", has_text="a.jpg").locator(".label")).to_have_text("Generated")
+    expect(desk.locator(".toast")).to_contain_text(["b.jpg was deleted", "a.jpg: Generated."])
+    desk.evaluate("window.confirm = () => false")
+    desk.get_by_role("button", name="Delete the result of c.jpg").click()
+    assert shown(desk) == ["c.jpg", "a.jpg"]
+    assert kept(service) == ["c.jpg", "b.jpg", "a.jpg"]
+    desk.evaluate("window.confirm = () => true")
+    desk.clock.run_for(5_000)
+    desk.get_by_role("button", name="Delete the result of a.jpg").click()
+    expect(desk.get_by_role("link", name="c.jpg")).to_be_focused()
+    expect(desk.get_by_role("button", name="Undo")).to_have_count(2)
+    desk.keyboard.press("z")
+    expect(desk.get_by_role("link", name="a.jpg")).to_be_focused()
+    expect(desk.get_by_role("button", name="Undo")).to_have_count(1)
+    assert shown(desk) == ["c.jpg", "a.jpg"]
+    desk.get_by_role("button", name="Delete the result of a.jpg").click()
+    desk.get_by_role("button", name="Delete the result of c.jpg").click()
+    expect(desk.get_by_label("Name contains")).to_be_focused()
+    desk.get_by_role("button", name="Undo").last.click()
+    pick(desk, "c.jpg")
+    desk.clock.run_for(6_000)
+    expect(desk.locator(".total")).to_contain_text("2 results")
+    assert shown(desk) == ["c.jpg"]
+    expect(desk.get_by_label("Select c.jpg")).to_be_checked()
+    desk.clock.run_for(11_000)
+    expect(desk.locator(".toast")).to_have_count(0)
+    expect(desk.locator(".total")).to_contain_text("1 result")
+    expect(desk.get_by_label("Select c.jpg")).to_be_checked()
+    assert kept(service) == ["c.jpg"]
+
+
+def test_what_was_just_deleted_is_hidden_after_a_reload(desk: Page, service: Console) -> None:
+    desk.add_init_script("navigator.sendBeacon = () => true")  # it is slow to arrive
+    desk.reload()
+    desk.get_by_role("button", name="Delete the result of b.jpg").click()
+    desk.reload()
+    assert shown(desk) == ["c.jpg", "a.jpg"]
+    desk.clock.run_for(3_500)
+    expect(desk.get_by_role("link", name="b.jpg")).to_be_visible()  # it was not done after all
+    assert kept(service) == ["c.jpg", "b.jpg", "a.jpg"]
+
+
+def test_a_label_is_sent_once_and_a_message_can_be_closed(desk: Page, service: Console) -> None:
+    sent: list[str] = []
+    desk.on("request", lambda one: sent.append(one.url) if one.method == "POST" else None)
+    for key in "jrrrgg":
+        desk.keyboard.press(key)
+    expect(desk.locator("tbody .label")).to_have_text("Generated")
+    desk.get_by_label("Select c.jpg").check()
+    desk.get_by_role("button", name="Generated", exact=True).dblclick()
+    expect(desk.locator("tbody :checked")).to_have_count(0)
+    assert len(sent) == 2
+    assert labels(service)["c.jpg"] == "generated"
+    desk.route("**/labels", lambda route: route.abort("connectionrefused"))
+    pick(desk, "a.jpg", "b.jpg")
+    desk.get_by_role("button", name="Real", exact=True).click()
+    expect(desk.locator(".toast")).to_contain_text("did not respond")
+    desk.clock.run_for(30_000)
+    expect(desk.locator("tbody :checked")).to_have_count(2)
+    desk.locator(".toast").get_by_role("button", name="Close").click()
+    expect(desk.locator(".toast")).to_have_count(0)
+    desk.unroute("**/labels")
+    desk.get_by_role("button", name="Real", exact=True).click()
+    expect(desk.locator(".toast")).to_contain_text("2 labelled: Real.")
+    desk.clock.run_for(11_000)
+    expect(desk.locator(".toast")).to_have_count(0)
+
+
+def test_whoever_is_signed_out_at_work_is_led_back(
+    context: BrowserContext, start: Callable[..., Console]
+) -> None:
+    service = start(auth="required")
+    made = service.key("root", "admin")
+    add(service, "a.jpg")
+    page = context.new_page()
+    page.clock.install()
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.goto(f"{service.url}history?contains=jpg")
+    sign_in(page, made.key)
+    page.get_by_role("button", name="Delete the result of a.jpg").click()
+    context.clear_cookies()
+    page.clock.run_for(11_000)
+    expect(page.locator(".toast")).to_contain_text("You are not signed in any more")
+    assert shown(page) == ["a.jpg"]
+    page.get_by_role("link", name="a.jpg").focus()
+    page.keyboard.press("r")
+    expect(page.locator(".toast")).to_have_count(1)
+    page.locator(".toast").get_by_role("link", name="Sign in").click()
+    sign_in(page, made.key)
+    expect(page).to_have_url(f"{service.url}history?contains=jpg")
+    assert shown(page) == ["a.jpg"]
+
+
+def test_a_filter_that_fails_keeps_the_form_and_says_so(
+    context: BrowserContext, service: Console
+) -> None:
+    add(service, "a.jpg", "b.jpg", "c.jpg")
+    desk = context.new_page()  # on which htmx may complain of the line that is cut
+    desk.goto(f"{service.url}history")
+    pick(desk, "a.jpg")
+    before = desk.url
+    desk.get_by_label("To", exact=True).fill("9999-12-31")
+    problem = desk.locator("#filter-problem")
+    expect(problem).to_contain_text("The dates are not valid.")
+    expect(problem).to_contain_text("The list below was not updated.")
+    expect(desk.locator("#results.stale")).to_have_count(1)
+    expect(desk).to_have_url(before)
+    assert shown(desk) == ["c.jpg", "b.jpg", "a.jpg"]
+    desk.get_by_label("To", exact=True).fill("")
+    expect(problem).to_be_hidden()
+    expect(desk.locator("#results.stale")).to_have_count(0)
+    expect(desk.get_by_label("Select a.jpg")).to_be_checked()
+    desk.route("**/history?*", lambda route: route.abort("connectionrefused"))
+    desk.get_by_label("Verdict").select_option("real")
+    expect(problem).to_contain_text("did not respond")
+    expect(desk.locator("#results.stale")).to_have_count(1)
+    desk.unroute("**/history?*")
+    desk.get_by_label("Verdict").select_option("fake")
+    expect(problem).to_be_hidden()
+
+
+def test_a_result_and_its_images_others_are_labelled_by_the_keyboard(
+    page: Page, service: Console
+) -> None:
+    service.judge(FAKE, FAKE)
+    page.goto(f"{service.url}history/1")
+    page.get_by_label("How it is known").fill("the author")
+    page.locator("body").click(position={"x": 1, "y": 1})
+    page.keyboard.press("g")
+    expect(page.locator("#label-title")).to_have_text("Label: Generated")
+    expect(page.locator(".changes li", has_text="the author")).to_have_count(1)
+    page.wait_for_load_state()
+    page.keyboard.press("g")  # it has this label already
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    page.keyboard.press("r")
+    expect(page.locator("li[data-id] .label")).to_have_text("Real")
+    expect(page.locator(".toast")).to_contain_text(f"{FAKE.name}: Real.")
+    assert [one["label"] for one in service.results()] == ["real", "generated"]
+    assert len(service.application.d3.history.labels(1, None)) == 1
+
+
+def test_a_phone_selects_all_of_a_page(browser: Browser, service: Console) -> None:
+    add(service, "a.jpg", "b.jpg")
+    context = browser.new_context(viewport={"width": 375, "height": 700})
+    page = context.new_page()
+    page.goto(f"{service.url}history")
+    expect(page.locator("label.all")).to_have_text("Select all on this page")
+    page.locator("label.all").click()
+    expect(page.locator("#chosen")).to_have_text("2 selected on this page")
+    expect(page.locator("tbody :checked")).to_have_count(2)
+    context.close()
 
 
 def test_leaving_the_page_deletes_what_was_not_taken_back(desk: Page, service: Console) -> None:
@@ -146,8 +314,9 @@ def test_results_are_labelled_in_bulk_and_found_by_their_label(
     desk.get_by_label("Select all on this page").check()
     desk.get_by_role("button", name="Real", exact=True).click()
     expect(desk.locator("td .label.real")).to_have_count(3)
+    expect(desk.get_by_role("status").locator("p")).to_have_text("3 labelled: Real.")
+    expect(desk.locator("tbody :checked")).to_have_count(0)
     pick(desk, "b.jpg", "c.jpg")
-    desk.get_by_label("Select a.jpg").uncheck()
     desk.get_by_role("button", name="Generated", exact=True).click()
     expect(desk.locator("td .label.generated")).to_have_count(2)
     assert labels(service) == {"a.jpg": "real", "b.jpg": "generated", "c.jpg": "generated"}
@@ -298,6 +467,7 @@ def test_pictures_of_what_was_dropped_stay_in_this_browser_until_one_signs_out(
     page.get_by_role("link", name=FAKE.name).click()
     expect(page.locator(".thumb")).to_be_visible()
     page.goto(f"{service.url}sign-in")
+    wait_until(lambda: page.evaluate(COUNT_PICTURES) == 0, 10)
     page.goto(f"{service.url}history")
     expect(page.locator("tbody tr")).to_have_count(2)
     page.wait_for_timeout(300)
@@ -346,6 +516,12 @@ def test_the_desk_is_sound(browser: Browser, service: Console) -> None:
         assert axe(page) == []
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
         page.get_by_role("button", name="Undo").click()
+        page.get_by_role("button", name="Real", exact=True).click()
+        expect(page.locator(".toast")).to_have_count(1)
+        page.get_by_label("To", exact=True).fill("9999-12-31")
+        expect(page.locator("#results.stale")).to_have_count(1)
+        assert axe(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
         page.get_by_role("button", name="Keyboard shortcuts").click()
         assert axe(page) == []
         page.goto(f"{service.url}history/1")

@@ -60,6 +60,7 @@ _SHORTCUTS = (
     (("Enter",), "open"),
     ("rgu", "label"),
     ("x", "select"),
+    ("z", "undo"),
     ("/", "search"),
     ("?", "help"),
 )

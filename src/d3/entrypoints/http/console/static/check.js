@@ -203,7 +203,7 @@ class Card {
       const answer = await fetch(`${base}api/inference/result/${this.body.inference_id}/label`, {
         method: "POST", headers, body: JSON.stringify({ label: value }),
       });
-      if (!answer.ok) throw answer.status === 401 ? say("problem.session_ended") : (await answer.json()).error;
+      if (!answer.ok) throw answer.status === 401 ? say("problem.signed_out") : (await answer.json()).error;
       for (const one of this.node.querySelectorAll("[data-action=label]")) {
         one.setAttribute("aria-pressed", String(one === button));
       }
@@ -247,7 +247,7 @@ class Card {
         button.hidden = true;
         return;
       }
-      problem.textContent = answer.status === 401 ? word("problem.session_ended") : body.error;
+      problem.textContent = answer.status === 401 ? word("problem.signed_out") : body.error;
     } catch {
       problem.textContent = say("problem.unreachable");
     }

@@ -38,10 +38,11 @@ opener.addEventListener("click", () => help.showModal());
 
 const items = () => [...document.querySelectorAll("[data-item]")].filter((node) => !node.hidden);
 
-/** The item with the focus, or the only one. */
+/** The item with the focus, the one that the page is about, or the only one. */
 function current() {
   const all = items();
-  return document.activeElement?.closest("[data-item]") ?? (all.length === 1 ? all[0] : undefined);
+  return document.activeElement?.closest("[data-item]")
+    ?? document.querySelector("[data-item=page]") ?? (all.length === 1 ? all[0] : undefined);
 }
 
 function move(step) {
@@ -71,6 +72,7 @@ const KEYS = {
   g: () => label("generated"),
   r: () => label("real"),
   u: () => label("unknown"),
+  z: () => [...document.querySelectorAll(".undo:not([hidden])")].at(-1)?.click(),
   "/": () => document.querySelector("input[type=search]")?.focus(),
   "?": () => help.showModal(),
 };
