@@ -46,7 +46,8 @@ def scan_of(service: Console, name: str, source: str, *uris: str) -> int:
         ScanRow(uri=uri, verdict=Verdict.FAKE, error=None, created_at=now, prediction=0.9)
         for uri in uris
     ]
-    ledger.add(scan.id, 0, rows)
+    if rows:
+        ledger.add(scan.id, 0, rows)
     return scan.id
 
 
@@ -61,7 +62,7 @@ def test_a_note_that_is_refused_stays_in_its_form_without_what_nobody_sees(
     add(service, "a.jpg")
     sent = {"label": "real", "source": "the agency", "note": "seen \u202eon Monday"}
     answer = service.http.post("/history/1/label", data=sent, headers=PAGE)
-    assert answer.status_code == 422
+    assert answer.status_code == 400
     assert "an invisible character that turns the direction of text (U+202E)" in words(answer)
     assert "It is removed from the form below." in words(answer)
     assert 'name="source" value="the agency"' in answer.text
