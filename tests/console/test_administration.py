@@ -253,7 +253,8 @@ def test_a_scan_at_work_is_not_deleted(administrator: Page, service: Console) ->
     service.application.d3.scan_ledger.open(an_archive(service, datetime.now(UTC)))
     administrator.goto(f"{service.url}scans/archive/delete")
     administrator.get_by_role("button", name="Delete the scan").click()
-    expect(administrator.get_by_role("alert")).to_contain_text("Cancel it and wait")
+    expect(administrator.get_by_role("main")).to_contain_text("Cancel it and wait")
+    expect(administrator).to_have_url(f"{service.url}scans/archive?done=scan_busy")
     expect(administrator.get_by_role("button", name="Cancel the scan archive")).to_be_visible()
     assert service.application.d3.scan_ledger.get("archive").state is ScanState.RUNNING
     administrator.goto(f"{service.url}scans/none")

@@ -19,7 +19,7 @@ from d3.entrypoints.http.console.rendering import HEADERS, base_of, page
 from d3.entrypoints.http.console.texts import PROBLEMS
 from d3.entrypoints.http.errors import Problem
 
-_PLACE_OF_A_FORM = re.compile(r"(?:history|scans)/[^/]+(?=/)|[^/]+")
+_PAGE_OF_A_FORM = re.compile(r"(?:history|scans)/[^/]+(?=/)|[^/]+")
 """Of the path that a form is sent to, the page to return to: a result's, a scan's or a section."""
 
 
@@ -80,8 +80,8 @@ def _to_sign_in(request: Request[Any, Any, Any], error: AccessRefused) -> Respon
     if request.method in ("GET", "HEAD"):
         query = request.scope["query_string"].decode("latin-1")
         path = f"{path}?{query}" if query else path
-    elif place := _PLACE_OF_A_FORM.match(path):
-        path = place[0]
+    elif page_of_form := _PAGE_OF_A_FORM.match(path):
+        path = page_of_form[0]
     why = error.reason if isinstance(error, SessionEnded) else ""
     wanted = urlencode({name: text for name, text in (("to", path), ("why", why)) if text})
     place = f"{base_of(request)}sign-in{'?' if wanted else ''}{wanted}"

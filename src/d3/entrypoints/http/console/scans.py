@@ -157,12 +157,12 @@ class ScanPages(Controller):
     @post("/{name:str}/delete", status_code=200)
     async def delete(
         self, request: Request[Any, Any, Any], d3: D3, name: FromPath[str]
-    ) -> Template | Redirect:
+    ) -> Redirect:
         """Delete a scan that is over, with its rows."""
         try:
             await d3.run_slowly(d3.scans.remove, name)
-        except ScanRunning as error:
-            return await _one(request, d3, name, **refusal(request, error))
+        except ScanRunning:
+            return Redirect(f"{base_of(request)}scans/{name}?done=scan_busy", status_code=303)
         return Redirect(f"{base_of(request)}scans?done=scan_deleted", status_code=303)
 
 
@@ -185,6 +185,9 @@ async def _one(
         limit=_ROWS + 1,
     )
     rows = found[:_ROWS]
+    done = str(request.query_params.get("done", ""))
+    if done.removeprefix("scan_") in set(ScanState) - {scan.state}:
+        done = ""  # it was true when the page was first shown
     if scan.state is not ScanState.RUNNING and "hx-request" in request.headers:
         headers = {"HX-Refresh": "true"}
     return page(
@@ -202,7 +205,7 @@ async def _one(
         first=not after,
         asked=_query(kind=kind, after=after),
         older=_query(kind=kind, after=rows[-1].uri) if len(found) > _ROWS else "",
-        done=str(request.query_params.get("done", "")),
+        done=done,
     )
 
 
