@@ -5,7 +5,7 @@ import pytest
 from d3.evaluation.charts import Axis, histogram, round_ticks
 
 
-@pytest.mark.parametrize("top", [1e-7, 0.07, 0.1, 0.25, 0.3, 0.6000001, 0.91, 1, 3, 12.3, 400])
+@pytest.mark.parametrize("top", [0.0007, 0.07, 0.1, 0.25, 0.3, 0.6000001, 0.91, 1, 3, 12.3, 400])
 def test_an_axis_has_few_round_ticks_and_reaches_its_top(top: float) -> None:
     ticks = round_ticks(top)
     assert ticks[0] == 0
