@@ -214,7 +214,8 @@ def test_a_scan_is_started_read_exported_and_deleted(opened: Page, tmp_path: Pat
     expect(page.locator("#scan")).to_contain_text("threshold 60.0 %")
     expect(page.locator("#scan .figures dd").first).to_have_text("4", timeout=30_000)
     expect(page.get_by_role("button", name="Delete the scan desk")).to_be_visible(timeout=30_000)
-    page.reload()
+    expect(page.locator("h1 .tag").first).to_have_text("done")  # by itself, as all that follows
+    expect(page.locator("#kinds")).to_contain_text("Errors 1")
     expect(page.locator("tbody tr")).to_have_count(4)
     expect(page.locator("tbody .verdict.demo")).to_have_count(3)
     pictures = page.locator("tbody img")
@@ -252,7 +253,9 @@ def test_a_scan_at_work_is_not_deleted(administrator: Page, service: Console) ->
     service.application.d3.scan_ledger.open(an_archive(service, datetime.now(UTC)))
     administrator.goto(f"{service.url}scans/archive/delete")
     administrator.get_by_role("button", name="Delete the scan").click()
-    expect(administrator.get_by_role("alert")).to_contain_text("Cancel it and wait")
+    expect(administrator.get_by_role("main")).to_contain_text("Cancel it and wait")
+    expect(administrator).to_have_url(f"{service.url}scans/archive?done=scan_busy")
+    expect(administrator.get_by_role("button", name="Cancel the scan archive")).to_be_visible()
     assert service.application.d3.scan_ledger.get("archive").state is ScanState.RUNNING
     administrator.goto(f"{service.url}scans/none")
     expect(administrator.get_by_role("alert")).to_contain_text("no scan with this name")

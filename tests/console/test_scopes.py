@@ -100,12 +100,20 @@ def test_a_key_that_only_reads_deletes_nothing_and_is_not_offered_to(
     page = enter("ada", "read", at="history")
     expect(page.locator("tbody th")).to_have_text([FAKE.name])
     expect(page.get_by_role("button", name="Delete")).to_have_count(0)
+    page.get_by_label(f"Select {FAKE.name}").check()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Export selected").click()
+    assert FAKE.name in download.value.path().read_text()
     page.get_by_role("link", name=FAKE.name).click()
     expect(page.get_by_role("button", name="Delete this result")).to_have_count(0)
     expect(page.get_by_role("link", name="Check another image")).to_have_count(0)
     own = {"Origin": closed.url.rstrip("/"), "Accept": "text/html"}
-    form = {"do": "deleted", "id": "1"}
-    refused = page.request.post(f"{closed.url}history/selected", headers=own, form=form)
-    assert refused.status == 403
+    for path, form in (
+        ("delete", {"id": "1"}),
+        ("selected", {"do": "real", "id": "1"}),
+        ("selected", {"do": "delete", "id": "1"}),
+    ):
+        refused = page.request.post(f"{closed.url}history/{path}", headers=own, form=form)
+        assert refused.status == 403
     page.goto(f"{closed.url}history")
     expect(page.locator("tbody th")).to_have_text([FAKE.name])

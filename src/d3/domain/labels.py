@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from d3.domain.errors import LabelInvalid, shown
-from d3.domain.text import storable
+from d3.domain.text import is_blank, storable, turns
 
 LONGEST_SOURCE = 255
 LONGEST_NOTE = 2000
@@ -16,8 +16,6 @@ MOST_LABELS = 1000
 """The most results that one request may label or delete."""
 
 _ALLOWED_CONTROLS = {"\n", "\t"}
-_TURNING = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
-"""Characters that make other text read in another direction than it is written."""
 
 
 class Label(StrEnum):
@@ -45,7 +43,8 @@ class NewLabel:
         result_id: of the result.
         label: what the image is said to be.
         source: how it is known, at most 255 characters in one line; may be empty.
-        note: anything else, at most 2,000 characters; may be empty.
+        note: anything else, at most 2,000 characters; may be empty. A text of invisible characters
+            alone is empty.
 
     Raises:
         LabelInvalid: a text is too long or holds control characters, or some that turn the
@@ -108,10 +107,18 @@ def _checked(name: str, text: str, length: int, allowed: set[str]) -> str:
         )
     if not text.isprintable():
         for one in text:
-            control = unicodedata.category(one) == "Cc" and one not in allowed
-            if control or unicodedata.bidirectional(one) in _TURNING:
-                raise LabelInvalid(
-                    f"The {name} of a label holds a control character ({one!r}).",
-                    "Remove it.",
-                )
-    return storable(text, length)
+            if turns(one):
+                what = "an invisible character that turns the direction of text"
+            elif unicodedata.category(one) == "Cc" and one not in allowed:
+                what = "a control character"
+            else:
+                continue
+            raise LabelInvalid(
+                f"The {name} of a label holds {what} (U+{ord(one):04X}).", "Remove it."
+            )
+    return "" if is_blank(text) else storable(text, length)
+
+
+def without_refused(text: str) -> str:
+    """One line without the characters that a label's texts may not hold."""
+    return "".join(one for one in text if unicodedata.category(one) != "Cc" and not turns(one))

@@ -244,7 +244,7 @@ def check_same(scan: Scan, wanted: NewScan) -> None:
     if differences:
         raise ScanMismatch(
             f"The scan {scan.name!r} was started with {', '.join(differences)}.",
-            "Use the same values, or another --scan-id.",
+            "Use the same values, or another name for the scan.",
         )
 
 

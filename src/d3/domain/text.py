@@ -10,6 +10,8 @@ NAME_LENGTH = 255
 """The most characters of a display name."""
 
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+_TURNING = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
+_BLANKS = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # letters and a symbol that draw nothing
 _UNSTORABLE = re.compile("[\ud800-\udfff]")
 
 
@@ -29,6 +31,16 @@ def searchable(text: str) -> str:
     One text stands in another for a reader if its form is a part of the other's form.
     """
     return text.lower() if text.isascii() else unicodedata.normalize("NFC", text.casefold())
+
+
+def turns(character: str) -> bool:
+    """Whether it makes other text read in another direction than it is written."""
+    return unicodedata.bidirectional(character) in _TURNING
+
+
+def is_blank(text: str) -> bool:
+    """Whether a reader sees nothing of it: spaces, invisible and format characters alone."""
+    return not any(unicodedata.category(one)[0] in "LNPS" and one not in _BLANKS for one in text)
 
 
 def display_name(text: str) -> str:

@@ -5,6 +5,7 @@ Colours are the page's CSS variables, so one drawing serves light and dark.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -17,6 +18,7 @@ WIDTH, HEIGHT = 460, 300
 _COLOURS = 8
 _TICKS = 4
 _LABELS = 4
+_NEARLY = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,8 @@ def histogram(
         name: [count / max(sum(counts), 1) for count in counts] for name, counts in bars.items()
     }
     top = max((value for values in shares.values() for value in values), default=1) or 1
-    y = Axis("share of the images", 0, top, [(top * n / 4, f"{top * n / 4:.0%}") for n in range(5)])
+    ticks = round_ticks(top)
+    y = Axis("share of the images", 0, ticks[-1], [(tick, f"{100 * tick:g}%") for tick in ticks])
     plane = _Plane(x, y)
     across, up = plane.across, plane.up
     parts = [plane.frame()]
@@ -254,6 +257,15 @@ class _Plane:
                 f'rotate(-90)" text-anchor="middle">{escape(self.y.title)}</text>'
             )
         return "".join(parts)
+
+
+def round_ticks(top: float) -> list[float]:
+    """Round values from 0 to the first at or above a positive top: two to five of them."""
+    unit = 10.0 ** math.floor(math.log10(top / _TICKS))
+    step = next(
+        size for f in (1, 2, 2.5, 5, 10) if (size := f * unit) * _TICKS >= top * (1 - _NEARLY)
+    )
+    return [step * n for n in range(math.ceil(top / step * (1 - _NEARLY)) + 1)]
 
 
 def _colour(number: int) -> str:

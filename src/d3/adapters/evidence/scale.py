@@ -5,6 +5,8 @@ Its colours and fonts stand in attributes, because the PDF library reads no styl
 
 from __future__ import annotations
 
+from html import escape
+
 from d3.domain.services.reporting import Scale, Tone, exact, percent
 
 INK = {"fake": "#b3261e", "real": "#1b6e3c", "uncertain": "#8a5a00", "demo": "#5a636e"}
@@ -48,9 +50,10 @@ def scale_svg(scale: Scale, tone: Tone) -> str:
     anchor = "start" if spot < 80 else "end" if spot > WIDTH - 80 else "middle"  # noqa: PLR2004
     at = {"start": spot - 7, "end": spot + 7, "middle": spot}[anchor]
     parts.append(_text(at, _TOP - 17, percent(scale.prediction), anchor, ink, 15))
+    spoken = f"{percent(scale.prediction)} on a scale from real to generated, {words}"
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">'
-        f"{''.join(parts)}</svg>"
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'aria-label="{escape(spoken)}">{"".join(parts)}</svg>'
     )
 
 

@@ -17,6 +17,7 @@ from d3.domain.labels import LabelIs
 from d3.domain.ordering import NEWEST_FIRST, Order, SortKey
 from d3.domain.provenance import Says
 from d3.domain.scoring import Verdict
+from d3.domain.text import storable
 from d3.entrypoints.http.api.history import sees
 from d3.entrypoints.http.console.texts import PROBLEMS, VERDICTS
 
@@ -74,8 +75,11 @@ class Asked:
 
     @classmethod
     def of(cls, query: Mapping[str, str]) -> Asked:
-        """Read the filter from a query; unknown verdicts, labels and orders are ignored."""
-        asked = {name: str(query.get(name, "")) for name in cls.__slots__}
+        """Read the filter from a query; unknown verdicts, labels and orders are ignored.
+
+        A NUL, which no database can look for, becomes U+FFFD, as it does in stored names.
+        """
+        asked = {name: storable(str(query.get(name, ""))) for name in cls.__slots__}
         for name, known in _CHOICES.items():
             if asked[name] not in known:
                 asked[name] = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -12,19 +13,23 @@ from litestar.response import Redirect, Response, Template
 
 from d3.domain.accounts import Scope
 from d3.domain.errors import ResultNotFound
+from d3.domain.history import HistoryEntry
 from d3.domain.labels import Label, NewLabel
 from d3.domain.ordering import NEWEST_FIRST
 from d3.domain.services.export import csv_chunks, json_lines_chunks
 from d3.entrypoints.http.api.history import checked_id, sees
 from d3.entrypoints.http.callers import caller_of
 from d3.entrypoints.http.console.filters import Asked
-from d3.entrypoints.http.console.guards import allows
+from d3.entrypoints.http.console.guards import allows, check_allowed
 from d3.entrypoints.http.console.models import model_names
 from d3.entrypoints.http.console.rendering import base_of, confirm, page
+from d3.entrypoints.http.console.texts import PROBLEMS
 from d3.entrypoints.http.services import D3, Services
 
 _ROWS = 50
 _MOST_BYTES = 64 * 1024
+_ENDINGS = ("csv", "jsonl")
+_COUNT = re.compile("[0-9]{1,9}", re.ASCII)
 
 
 class HistoryPages(Controller):
@@ -56,55 +61,89 @@ class HistoryPages(Controller):
             export=urlencode(asked.api()),
             models=await model_names(d3, asked.model),
             done=str(request.query_params.get("done", "")),
+            counts={name: _number(request, name) for name in ("count", "all")},
+        )
+
+    @post("/selected", status_code=200, request_max_body_size=_MOST_BYTES)
+    async def selected(self, request: Request[Any, Any, Any], d3: D3) -> Redirect | Response[bytes]:
+        """Export or label the selected results, or redirect to the question whether to delete."""
+        sent = await request.form()
+        action, back = str(sent.get("do", "")), _back_to(str(sent.get("back", "")))
+        scope = Scope.READ if action in _ENDINGS else Scope.PREDICT
+        await check_allowed(request, scope)
+        whose = sees(request, scope)
+        ids = [checked_id(str(one)) for one in (sent.getall("only", []) or sent.getall("id", []))]
+        if not ids:
+            return _return(request, back, done="none_selected")
+        if action in _ENDINGS:
+            return await d3.query(_exported, d3, ids, whose, action)
+        if action in set(Label):
+            labels = [NewLabel(result_id=one, label=Label(action)) for one in ids]
+            by = caller_of(request).user_id
+            await d3.query(d3.history.label, labels, d3.clock.now(), by, whose)
+            return _return(request, back, done="label")
+        asked = urlencode([*(("id", one) for one in ids), ("back", back)])
+        return Redirect(f"{base_of(request)}history/delete?{asked}", status_code=303)
+
+    @get("/delete", guards=[allows(Scope.PREDICT)])
+    async def ask_delete(self, request: Request[Any, Any, Any], d3: D3) -> Template:
+        """Ask whether to delete results."""
+        asked = [checked_id(one) for one in request.query_params.getall("id", [])]
+        back = _back_to(str(request.query_params.get("back", "")))
+        found = await d3.query(_entries, d3, asked, sees(request, Scope.PREDICT))
+        if not found:
+            raise ResultNotFound(PROBLEMS["result_not_found"])
+        single = len(found) == 1
+        return confirm(
+            request,
+            d3,
+            "delete" if single else "delete_many",
+            name=found[0].image_name if single else f"{len(found):,}",
+            back=f"history?{back}" if back else "history",
+            fields=[("back", back), *(("id", str(one.id)) for one in found)],
         )
 
     @post(
-        "/selected",
+        "/delete",
         status_code=200,
         request_max_body_size=_MOST_BYTES,
         guards=[allows(Scope.PREDICT)],
     )
-    async def selected(
-        self, request: Request[Any, Any, Any], d3: D3
-    ) -> Template | Redirect | Response[bytes]:
-        """Export, label or delete the selected results; deletion is asked for first."""
-        whose = sees(request, Scope.PREDICT)
+    async def delete(self, request: Request[Any, Any, Any], d3: D3) -> Redirect:
+        """Delete results, and say how many were there."""
         sent = await request.form()
-        action, back = str(sent.get("do", "")), str(sent.get("back", ""))
-        ids = [checked_id(str(one)) for one in (sent.getall("only", []) or sent.getall("id", []))]
-        back = _back_to(back)
-        if not ids:
-            return Redirect(f"{base_of(request)}history?{back}", status_code=303)
-        if action in ("csv", "jsonl"):
-            return await d3.query(_exported, d3, ids, whose, action)
-        if action == "deleted":
-            await d3.query(d3.history.delete_many, ids, whose)
-            done = "delete" if len(ids) == 1 else "delete_many"
-        elif action in set(Label):
-            labels = [NewLabel(result_id=one, label=Label(action)) for one in ids]
-            by = caller_of(request).user_id
-            await d3.query(d3.history.label, labels, d3.clock.now(), by, whose)
-            done = "label"
-        else:
-            first = await d3.query(d3.history.get, ids[0], whose)
-            return confirm(
-                request,
-                d3,
-                "delete" if len(ids) == 1 else "delete_many",
-                name=first.image_name if len(ids) == 1 else str(len(ids)),
-                back=f"history?{back}",
-                fields=[("do", "deleted"), ("back", back), *(("id", str(one)) for one in ids)],
-            )
-        back = f"{back}&done={done}" if back else f"done={done}"
-        return Redirect(f"{base_of(request)}history?{back}", status_code=303)
+        ids = {checked_id(str(one)) for one in sent.getall("id", [])}
+        missing = await d3.query(d3.history.delete_many, ids, sees(request, Scope.PREDICT))
+        count = len(ids) - len(missing)
+        done = "delete_none"
+        if count:
+            done = "delete_some" if missing else "delete" if count == 1 else "delete_many"
+        counts = {"count": str(count), "all": str(len(ids))} if count and len(ids) > 1 else {}
+        return _return(request, _back_to(str(sent.get("back", ""))), done=done, **counts)
 
 
-def _exported(d3: Services, ids: Sequence[int], whose: int | None, ending: str) -> Response[bytes]:
-    """The results of these ids that are there, as a file."""
+def _return(request: Request[Any, Any, Any], back: str, **said: str) -> Redirect:
+    """To the page that the form was on, with what to say there."""
+    query = "&".join(part for part in (back, urlencode(said)) if part)
+    return Redirect(f"{base_of(request)}history?{query}", status_code=303)
+
+
+def _number(request: Request[Any, Any, Any], name: str) -> str:
+    text = str(request.query_params.get(name, ""))
+    return f"{int(text):,}" if _COUNT.fullmatch(text) else "0"
+
+
+def _entries(d3: Services, ids: Sequence[int], whose: int | None) -> list[HistoryEntry]:
+    """The results of these ids that are there."""
     entries = []
     for one in ids:
         with suppress(ResultNotFound):
             entries.append(d3.history.get(one, whose))
+    return entries
+
+
+def _exported(d3: Services, ids: Sequence[int], whose: int | None, ending: str) -> Response[bytes]:
+    entries = _entries(d3, ids, whose)
     chunks = csv_chunks(entries) if ending == "csv" else json_lines_chunks(entries)
     return Response(
         b"".join(chunks),
@@ -125,7 +164,8 @@ def _address_bar(request: Request[Any, Any, Any], wanted: str) -> dict[str, str]
     if current is None:
         return {}
     there = dict(parse_qsl(urlsplit(current).query))
-    there.pop("done", None)
+    for said in ("done", "count", "all"):
+        there.pop(said, None)
     if there == dict(parse_qsl(wanted)):
         return {"HX-Push-Url": "false"}
     return {"HX-Push-Url": f"{base_of(request)}history{'?' if wanted else ''}{wanted}"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import urlencode
 
@@ -17,6 +18,9 @@ from d3.entrypoints.http import errors
 from d3.entrypoints.http.console.rendering import HEADERS, base_of, page
 from d3.entrypoints.http.console.texts import PROBLEMS
 from d3.entrypoints.http.errors import Problem
+
+_PAGE_OF_A_FORM = re.compile(r"(?:history|scans)/[^/]+(?=/)|[^/]+")
+"""Of the path that a form is sent to, the page to return to: a result's, a scan's or a section."""
 
 
 def wants_page(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
@@ -73,11 +77,11 @@ def answer_refused(application: Litestar, scope: Any, error: D3Error) -> ASGIApp
 def _to_sign_in(request: Request[Any, Any, Any], error: AccessRefused) -> Response[Any]:
     """A redirect to the sign-in page, which leads back to the page that was asked for."""
     path = request.scope["path"].lstrip("/")
-    if request.method in ("GET", "HEAD"):  # back to the page; after a POST, to its section
+    if request.method in ("GET", "HEAD"):
         query = request.scope["query_string"].decode("latin-1")
         path = f"{path}?{query}" if query else path
-    else:
-        path = path.partition("/")[0]
+    elif page_of_form := _PAGE_OF_A_FORM.match(path):
+        path = page_of_form[0]
     why = error.reason if isinstance(error, SessionEnded) else ""
     wanted = urlencode({name: text for name, text in (("to", path), ("why", why)) if text})
     place = f"{base_of(request)}sign-in{'?' if wanted else ''}{wanted}"

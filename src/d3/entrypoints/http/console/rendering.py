@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from litestar import Request
 from litestar.plugins.jinja import JinjaTemplateEngine
 from litestar.response import Template
 from litestar.template.config import TemplateConfig
+from markupsafe import Markup, escape
 
 from d3.domain.access import UNAUTHENTICATED, Caller
 from d3.domain.accounts import Scope
@@ -69,6 +71,8 @@ _SHORTCUTS = (
 _SECTIONS = {"result": "history", "scan": "scans"}
 """The entries of the navigation beneath which other pages lie."""
 
+_UNSHOWABLE = dict.fromkeys((0, *range(0x202A, 0x202F), *range(0x2066, 0x206A)), "\ufffd")
+_COMMAND = re.compile("`([^`]+)`")
 _HARDLY = 0.0005
 _KIB = 1024
 
@@ -79,6 +83,7 @@ def templates() -> TemplateConfig[Any]:
         loader=FileSystemLoader(Path(__file__).with_name("templates")),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_presentable,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -105,6 +110,7 @@ def templates() -> TemplateConfig[Any]:
         "minute": minute,
         "count": "{:,}".format,
         "source": source,
+        "marked": marked,
     }
     return TemplateConfig(instance=JinjaTemplateEngine.from_environment(environment))
 
@@ -246,6 +252,18 @@ def source(one: Source) -> str:
         if value := getattr(one, name, None):
             words.append(f"{title} {', '.join(value) if isinstance(value, tuple) else value}")
     return " · ".join(words)
+
+
+def marked(sentence: str) -> Markup:
+    """A sentence whose commands in backticks are marked up as code."""
+    return Markup(_COMMAND.sub(r"<code>\1</code>", str(escape(sentence))))  # noqa: S704  escaped
+
+
+def _presentable(value: object) -> object:
+    """What a page shows: U+FFFD stands for NUL, and for what turns the direction of text."""
+    if not isinstance(value, str) or value.isprintable():
+        return value
+    return value.translate(_UNSHOWABLE)
 
 
 def _fingerprint() -> str:

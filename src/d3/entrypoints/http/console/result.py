@@ -14,13 +14,15 @@ from litestar.response import Redirect, Response, Template
 from msgspec import Struct
 
 from d3.domain.accounts import Scope
+from d3.domain.errors import LabelInvalid
 from d3.domain.history import HistoryEntry, HistoryFilter
-from d3.domain.labels import LabelChange, NewLabel, label_of
+from d3.domain.labels import LabelChange, NewLabel, label_of, without_refused
 from d3.domain.scoring import Calibration
 from d3.entrypoints.http.api.history import checked_id, sees
 from d3.entrypoints.http.api.schemas import OneResult, history_item
 from d3.entrypoints.http.callers import caller_of
 from d3.entrypoints.http.console.guards import allows
+from d3.entrypoints.http.console.problems import refusal
 from d3.entrypoints.http.console.rendering import (
     base_of,
     explains,
@@ -55,28 +57,7 @@ class ResultPages(Controller):
         self, request: Request[Any, Any, Any], d3: D3, result_id: FromPath[str]
     ) -> Template:
         """Everything recorded of one result, and what was said and found of the same image."""
-        whose, number = sees(request), checked_id(result_id)
-        entry = await d3.query(d3.history.get, number, whose)
-        document = msgspec.json.format(
-            msgspec.json.encode(OneResult(result=history_item(entry))), indent=2
-        )
-        others: Sequence[HistoryEntry] = ()
-        if entry.image_sha256:
-            same = HistoryFilter(image_sha256=entry.image_sha256, user_id=whose)
-            others = (await d3.query(d3.history.page_after, same, _OTHERS + 1)).entries
-        return page(
-            request,
-            d3,
-            "result",
-            entry=entry,
-            views=views_of(entry),
-            facts=facts_of(entry),
-            document=document.decode(),
-            explains=explains(d3),
-            others=[one for one in others if one.id != entry.id][:_OTHERS],
-            changes=await d3.query(_changes, d3, number, whose),
-            done=str(request.query_params.get("done", "")),
-        )
+        return await _page(request, d3, checked_id(result_id), sees(request))
 
     @get("/{result_id:str}/report.pdf", guards=[allows(Scope.READ)])
     async def report(
@@ -101,15 +82,22 @@ class ResultPages(Controller):
         d3: D3,
         result_id: FromPath[str],
         data: Annotated[LabelForm, Body(media_type=RequestEncodingType.URL_ENCODED)],
-    ) -> Redirect:
-        """Say what an image is, and redirect to its result."""
+    ) -> Template | Redirect:
+        """Say what an image is, and redirect to its result; what cannot be said is shown again."""
         number, whose = checked_id(result_id), sees(request, Scope.PREDICT)
-        said = NewLabel(
-            result_id=number,
-            label=label_of(data.label),
-            source=data.source.strip(),
-            note=data.note.strip(),
-        )
+        try:
+            said = NewLabel(
+                result_id=number,
+                label=label_of(data.label),
+                source=data.source.strip(),
+                note=data.note.strip(),
+            )
+        except LabelInvalid as error:
+            how = refusal(request, error)
+            form = LabelForm(source=without_refused(data.source), note=without_refused(data.note))
+            if (form.source, form.note) != (data.source, data.note):
+                how["sentence"] = f"{error.problem} {TEXTS.result.without}"
+            return await _page(request, d3, number, whose, form=form, **how)
         by = caller_of(request).user_id
         await d3.query(d3.history.label, [said], d3.clock.now(), by, whose)
         return Redirect(f"{base_of(request)}history/{number}?done=label", status_code=303)
@@ -126,6 +114,44 @@ class Change:
 
     change: LabelChange
     username: str
+
+
+async def _page(
+    request: Request[Any, Any, Any],
+    d3: Services,
+    number: int,
+    whose: int | None,
+    *,
+    form: LabelForm = LabelForm(),
+    status: int = 200,
+    headers: dict[str, str] | None = None,
+    sentence: str = "",
+) -> Template:
+    entry = await d3.query(d3.history.get, number, whose)
+    document = msgspec.json.format(
+        msgspec.json.encode(OneResult(result=history_item(entry))), indent=2
+    )
+    others: Sequence[HistoryEntry] = ()
+    if entry.image_sha256:
+        same = HistoryFilter(image_sha256=entry.image_sha256, user_id=whose)
+        others = (await d3.query(d3.history.page_after, same, _OTHERS + 1)).entries
+    return page(
+        request,
+        d3,
+        "result",
+        status=status,
+        headers=headers,
+        sentence=sentence,
+        form=form,
+        entry=entry,
+        views=views_of(entry),
+        facts=facts_of(entry),
+        document=document.decode(),
+        explains=explains(d3),
+        others=[one for one in others if one.id != entry.id][:_OTHERS],
+        changes=await d3.query(_changes, d3, number, whose),
+        done=str(request.query_params.get("done", "")),
+    )
 
 
 def views_of(entry: HistoryEntry) -> list[float]:

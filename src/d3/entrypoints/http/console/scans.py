@@ -13,7 +13,7 @@ from litestar.params import FromPath, FromQuery
 from litestar.response import Redirect, Response, Stream, Template
 
 from d3.domain.accounts import Scope
-from d3.domain.errors import D3Error, RequestInvalid
+from d3.domain.errors import D3Error, RequestInvalid, ScanRunning
 from d3.domain.scans import Scan, ScanState, stored_uri
 from d3.entrypoints.http.api.scan_schemas import ScanRequest
 from d3.entrypoints.http.api.scans import checked_source, start_scan, storable_text
@@ -87,31 +87,11 @@ class ScanPages(Controller):
 
     @get("/{name:str}")
     async def scan(self, request: Request[Any, Any, Any], d3: D3, name: FromPath[str]) -> Template:
-        """One scan: how far it is, and its images from the first or from a cursor."""
-        scan = await d3.query(d3.scan_ledger.get, name)
-        kind, after = _kind(request), str(request.query_params.get("after", ""))
-        found = await d3.query(
-            d3.scan_ledger.rows,
-            scan.id,
-            after=storable_text(after) or None,
-            kind=kind or None,
-            limit=_ROWS + 1,
-        )
-        rows = found[:_ROWS]
-        more = {"kind": kind, "after": rows[-1].uri} if len(found) > _ROWS else {}
-        return page(
-            request,
-            d3,
-            "scan",
-            scan=_shown(scan),
-            pictures=await d3.query(_has_pictures, d3, scan),
-            kinds=_KINDS,
-            kind=kind,
-            rows=rows,
-            first=not after,
-            older=urlencode({name: text for name, text in more.items() if text}),
-            done=str(request.query_params.get("done", "")),
-        )
+        """One scan: how far it is, and its images from the first or from a cursor.
+
+        The page asks for itself while the scan is running, and is reloaded when it is over.
+        """
+        return await _one(request, d3, name)
 
     @get([f"/{{name:str}}/rows.{form}" for form in _MEDIA])
     async def export(self, request: Request[Any, Any, Any], d3: D3, name: FromPath[str]) -> Stream:
@@ -141,6 +121,7 @@ class ScanPages(Controller):
         self, request: Request[Any, Any, Any], d3: D3, name: FromPath[str]
     ) -> Template:
         """Ask whether to cancel a scan."""
+        await d3.query(d3.scan_ledger.get, name)
         return confirm(request, d3, "scan_cancel", name=name, back=f"scans/{name}")
 
     @post("/{name:str}/cancel", status_code=200)
@@ -152,11 +133,25 @@ class ScanPages(Controller):
         done = f"scan_{found.state.value}"
         return Redirect(f"{base_of(request)}scans/{name}?done={done}", status_code=303)
 
+    @post("/{name:str}/continue", status_code=200)
+    async def resume(
+        self, request: Request[Any, Any, Any], d3: D3, name: FromPath[str]
+    ) -> Template | Redirect:
+        """Continue a cancelled scan with its own source and model."""
+        scan = await d3.query(d3.scan_ledger.get, name)
+        asked = ScanRequest(source=scan.source, id=scan.name, model=scan.model.name)
+        try:
+            await start_scan(d3, asked)
+        except D3Error as error:
+            return await _one(request, d3, name, **refusal(request, error))
+        return Redirect(f"{base_of(request)}scans/{name}?done=scan_running", status_code=303)
+
     @get("/{name:str}/delete")
     async def ask_delete(
         self, request: Request[Any, Any, Any], d3: D3, name: FromPath[str]
     ) -> Template:
         """Ask whether to delete a scan."""
+        await d3.query(d3.scan_ledger.get, name)
         return confirm(request, d3, "scan_delete", name=name, back=f"scans/{name}")
 
     @post("/{name:str}/delete", status_code=200)
@@ -164,8 +159,58 @@ class ScanPages(Controller):
         self, request: Request[Any, Any, Any], d3: D3, name: FromPath[str]
     ) -> Redirect:
         """Delete a scan that is over, with its rows."""
-        await d3.run_slowly(d3.scans.remove, name)
+        try:
+            await d3.run_slowly(d3.scans.remove, name)
+        except ScanRunning:
+            return Redirect(f"{base_of(request)}scans/{name}?done=scan_busy", status_code=303)
         return Redirect(f"{base_of(request)}scans?done=scan_deleted", status_code=303)
+
+
+async def _one(
+    request: Request[Any, Any, Any],
+    d3: Services,
+    name: str,
+    *,
+    status: int = 200,
+    headers: dict[str, str] | None = None,
+    sentence: str = "",
+) -> Template:
+    scan = await d3.query(d3.scan_ledger.get, name)
+    kind, after = _kind(request), str(request.query_params.get("after", ""))
+    found = await d3.query(
+        d3.scan_ledger.rows,
+        scan.id,
+        after=storable_text(after) or None,
+        kind=kind or None,
+        limit=_ROWS + 1,
+    )
+    rows = found[:_ROWS]
+    done = str(request.query_params.get("done", ""))
+    if done.removeprefix("scan_") in set(ScanState) - {scan.state}:
+        done = ""  # it was true when the page was first shown
+    if scan.state is not ScanState.RUNNING and "hx-request" in request.headers:
+        headers = {"HX-Refresh": "true"}
+    return page(
+        request,
+        d3,
+        "scan",
+        status=status,
+        headers=headers,
+        sentence=sentence,
+        scan=_shown(scan),
+        pictures=await d3.query(_has_pictures, d3, scan),
+        kinds=_KINDS,
+        kind=kind,
+        rows=rows,
+        first=not after,
+        asked=_query(kind=kind, after=after),
+        older=_query(kind=kind, after=rows[-1].uri) if len(found) > _ROWS else "",
+        done=done,
+    )
+
+
+def _query(**words: str) -> str:
+    return urlencode({name: text for name, text in words.items() if text})
 
 
 def _kind(request: Request[Any, Any, Any]) -> str:

@@ -19,7 +19,7 @@ from d3.entrypoints.http.console.models import model_names
 from d3.entrypoints.http.console.rendering import page
 from d3.entrypoints.http.console.texts import TEXTS, VERDICTS
 from d3.entrypoints.http.services import D3, Services
-from d3.evaluation.charts import Axis, Bar, Chart, Line, columns, histogram, line_chart
+from d3.evaluation.charts import Axis, Bar, Chart, Line, columns, histogram, line_chart, round_ticks
 
 _T = TEXTS.statistics
 _RANGES = {"day": 1, "week": 7, "month": 30, "quarter": 90, "all": None}
@@ -127,6 +127,7 @@ def _drift_charts(drift: DriftReport) -> list[Chart]:
             [(n, psi.low, psi.high) for n, (_, psi) in enumerate(days)],
             marks=True,
         )
-        y = Axis("", 0, top, [(top * n / 4, f"{top * n / 4:.2f}") for n in range(5)])
+        values = round_ticks(top)
+        y = Axis("", 0, values[-1], [(value, f"{value:g}") for value in values])
         charts.append(line_chart(_T.drift_days, Axis("", 0, len(days) - 1, ticks), y, [line]))
     return charts
