@@ -12,7 +12,10 @@ import d3
 from d3.entrypoints.cli.doctor import Finding, built_in_image, examine
 from tests.e2e.conftest import Run
 
-CHECKS = ["settings", "python", "device", "home", "database", "key", "models", "model", "self-test"]
+CHECKS = [
+    *("settings", "python", "device", "home", "database", "key", "evidence", "provenance"),
+    *("models", "model", "self-test"),
+]
 
 
 def test_a_sound_installation_is_all_ok(run: Run) -> None:
@@ -28,7 +31,7 @@ def test_for_people_it_is_a_line_each_and_a_gpu_that_is_not_there_a_warning(run:
     done = run("doctor", D3_MODEL="mine", CUDA_DEVICE="77", CUDA_VISIBLE_DEVICES="")
     assert done.code == 0
     assert [line.split()[1] for line in done.out.splitlines() if line.startswith("ok")] == CHECKS
-    assert "warning device    CUDA_DEVICE=77" in done.out
+    assert "warning device     CUDA_DEVICE=77" in done.out
 
 
 def test_a_key_that_the_database_does_not_know_is_told(run: Run, tmp_path: Path) -> None:
@@ -37,6 +40,22 @@ def test_a_key_that_the_database_does_not_know_is_told(run: Run, tmp_path: Path)
     (found,) = [one for one in map(json.loads, done.out.splitlines()) if one["check"] == "key"]
     assert found["state"] == "warning"
     assert "keys init --replace" in found["remedy"]
+
+
+def test_the_keys_of_evidence_and_provenance_are_looked_at(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "signing.pem").write_text("lost")
+    (tmp_path / "trust.pem").write_text("no certificate")
+    own = {"D3_HOME": str(tmp_path), "D3_C2PA_TRUST": str(tmp_path / "trust.pem")}
+    done = run("doctor", "--json", CUDA_DEVICE="cpu", **own)
+    assert done.code == 2
+    said = {one["check"]: one for one in map(json.loads, done.out.splitlines())}
+    assert said["evidence"]["state"] == said["provenance"]["state"] == "failed"
+    assert "does not hold a usable private Ed25519 key" in said["evidence"]["found"]
+    assert "holds no certificate" in said["provenance"]["found"]
+    assert run("keys", "sign-init", "--replace", D3_HOME=str(tmp_path)).code == 0
+    done = run("doctor", D3_HOME=str(tmp_path), CUDA_DEVICE="cpu")
+    assert "signed with the key" in done.out
+    assert "no signer is trusted" in done.out
 
 
 @pytest.fixture

@@ -165,7 +165,7 @@ def test_a_migration_on_a_server(postgresql_server: PostgresqlServer) -> None:
     from contextlib import ExitStack
 
     with ExitStack() as stack:
-        places = [stack.enter_context(postgresql_server.database()) for _ in range(8)]
+        places = [stack.enter_context(postgresql_server.database()) for _ in range(12)]
         done = run(MIGRATE, json.dumps(places), "12")
         assert done >= 2
         for place in places[: done + 1]:

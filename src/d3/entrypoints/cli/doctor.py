@@ -91,6 +91,8 @@ def examine() -> Iterator[Finding]:
         ("home", _home),
         ("database", _database),
         ("key", _key),
+        ("evidence", _evidence),
+        ("provenance", _provenance),
         ("models", _models),
         ("model", _model),
         ("self-test", _self_test),
@@ -194,6 +196,23 @@ def _database(container: Container, notes: _Notes) -> None:
         notes.add("failed", about, "Set D3_DATABASE_URL to D3's own database, or update D3.")
 
 
+def _evidence(container: Container, notes: _Notes) -> None:
+    from d3.domain.errors import SigningKeyMissing
+
+    try:
+        key_id = container.evidence_bundles().keys.key().public.key_id
+    except SigningKeyMissing:
+        notes.add("ok", "no key to sign evidence with; `d3 keys sign-init` makes one")
+    else:
+        notes.add("ok", f"signed with the key {key_id}")
+
+
+def _provenance(container: Container, notes: _Notes) -> None:
+    container.decoder()  # reads the certificates
+    file = container.settings().c2pa_trust
+    notes.add("ok", f"signers are trusted by {file}" if file else "no signer is trusted")
+
+
 def _key(container: Container, notes: _Notes) -> None:
     from d3.domain.errors import AccessRefused, SchemaMismatch
 
@@ -287,6 +306,6 @@ def _print(finding: Finding) -> None:
     from rich.text import Text
 
     line = Text(f"{finding.state:<8}", style=_COLOURS[finding.state])
-    line.append(f"{finding.check:<10}", style="bold")
+    line.append(f"{finding.check:<11}", style="bold")
     line.append(printable(f"{finding.found} {finding.remedy}".rstrip()), style="default")
     out().print(line, soft_wrap=True)
