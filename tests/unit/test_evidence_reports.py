@@ -151,12 +151,12 @@ def test_a_report_shows_the_newest_labels_and_counts_the_others() -> None:
 
 
 def test_a_case_holds_the_newest_labels_and_the_names_of_who_gave_them() -> None:
-    history, ada = MemoryHistory(), SimpleNamespace(id=3, username="ada")
+    history = MemoryHistory()
     (number,) = history.add_many([an_entry()])
     for by in (None, 3, 4):
         label = NewLabel(result_id=number, label=Label.REAL, source="desk", note="a" * 2000)
         history.label([label] * 500, NOON, by=by)
-    accounts: Any = SimpleNamespace(users=lambda: [ada])
+    accounts: Any = SimpleNamespace(usernames=lambda: {3: "ada"})
     clock: Any = SimpleNamespace(now=lambda: NOON)
     service = EvidenceService(
         registry=MemoryRegistry(),

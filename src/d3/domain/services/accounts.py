@@ -53,6 +53,10 @@ class AccountService:
     def users(self) -> list[User]:
         return self._accounts.users()
 
+    def usernames(self) -> dict[int, str]:
+        """The name of every account, by its id."""
+        return {user.id: user.username for user in self.users()}
+
     def set_active(self, username: str, *, active: bool) -> User:
         """Enable or disable all keys of a user.
 

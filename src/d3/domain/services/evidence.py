@@ -89,7 +89,7 @@ class EvidenceService:
 
     def _names(self) -> Callable[[int | None], str]:
         """Tells the name of an account; empty without one."""
-        names = {user.id: user.username for user in self._accounts().users()}
+        names = self._accounts().usernames()
         return lambda user_id: "" if user_id is None else names.get(user_id, f"user {user_id}")
 
 

@@ -131,7 +131,7 @@ def list_keys(username: str | None, *, as_json: bool) -> None:
     from rich.table import Column, Table
     from rich.text import Text
 
-    names = {user.id: user.username for user in service.users()}
+    names = service.usernames()
     columns = ("USERNAME", "NAME", "SCOPES", "CREATED", "EXPIRES", "LAST USED", "STATE")
     # An id is there to be copied: whatever else has to give way on a narrow terminal.
     table = Table(Column("KEY ID", no_wrap=True, min_width=10), *columns, box=box.SIMPLE_HEAD)

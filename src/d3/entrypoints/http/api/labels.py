@@ -20,7 +20,7 @@ from d3.entrypoints.http.api.label_schemas import (
     label_item,
 )
 from d3.entrypoints.http.callers import caller_of
-from d3.entrypoints.http.services import D3
+from d3.entrypoints.http.services import D3, Services
 
 
 class LabelController(Controller):
@@ -50,7 +50,7 @@ class LabelController(Controller):
         """
         whose = sees(request, Scope.PREDICT)
         said = [data.of(checked_id(result_id))]
-        (change,) = await _keep(request, d3, said, whose)
+        (change,) = await keep_labels(request, d3, said, whose)
         return OneLabel(label=label_item(change))
 
     @get(
@@ -85,11 +85,12 @@ class LabelController(Controller):
         """Give up to 1,000 results the same label, all or none."""
         whose = sees(request, Scope.PREDICT)
         said = [data.of(one) for one in dict.fromkeys(data.ids)]
-        return Labelled(count=len(await _keep(request, d3, said, whose)))
+        return Labelled(count=len(await keep_labels(request, d3, said, whose)))
 
 
-async def _keep(
-    request: Request[Any, Any, Any], d3: D3, said: list[NewLabel], whose: int | None
+async def keep_labels(
+    request: Request[Any, Any, Any], d3: Services, said: list[NewLabel], whose: int | None
 ) -> list[LabelChange]:
+    """Keep what the caller says now about results that they may see: of this user, or all."""
     by = caller_of(request).user_id
     return await d3.query(d3.history.label, said, d3.clock.now(), by, whose)

@@ -18,7 +18,6 @@ from d3.entrypoints.http.api.schemas import (
     ReasonText,
     SaysOfItself,
     model_of,
-    provenance_of,
     reader_of,
 )
 
@@ -171,7 +170,5 @@ def scan_item(scan: Scan) -> ScanItem:
 def result_page(rows: list[ScanRow], limit: int) -> ScanResultPage:
     """The response's form of rows; a full page may be followed by another."""
     items = [ScanResultItem(*_read_result_item(row)) for row in rows]
-    for item, row in zip(items, rows, strict=True):
-        item.provenance = provenance_of(row.provenance)
     last = rows[-1].uri if len(rows) == limit else None
     return ScanResultPage(count=len(items), next_cursor=last, results=items)

@@ -451,20 +451,31 @@ class Readiness(Struct, kw_only=True):
     missing: list[str]
 
 
-def reader_of(answer: type[Struct]) -> Callable[[object], tuple[Any, ...]]:
-    """A function that reads a response's fields, in order, from a record with the same names."""
-    return attrgetter(*answer.__struct_fields__)
+def reader_of(answer: type[Struct], *, besides: str = "") -> Callable[[object], list[Any]]:
+    """A function that reads a response's fields, in order, from a record with the same names.
+
+    Args:
+        answer: has a field ``provenance``, which is read in the response's form.
+        besides: a field that is not the record's.
+    """
+    names = [one for one in answer.__struct_fields__ if one != besides]
+    read, place = attrgetter(*names), names.index("provenance")
+
+    def values(record: object) -> list[Any]:
+        found = list(read(record))
+        found[place] = provenance_of(found[place])
+        return found
+
+    return values
 
 
-_read_result = attrgetter(*(one for one in Result.__struct_fields__ if one != "cached"))
+_read_result = reader_of(Result, besides="cached")
 _read_history_item = reader_of(HistoryItem)
 
 
 def result_of(detection: Detection, *, cached: bool) -> Result:
     """The response's form of a detection."""
-    result = Result(cached, *_read_result(detection))
-    result.provenance = provenance_of(detection.provenance)
-    return result
+    return Result(cached, *_read_result(detection))
 
 
 def explanation_of(heatmap: Heatmap) -> Explanation:
@@ -479,9 +490,7 @@ def explanation_of(heatmap: Heatmap) -> Explanation:
 
 def history_item(entry: HistoryEntry) -> HistoryItem:
     """The response's form of an entry of the history."""
-    item = HistoryItem(*_read_history_item(entry))
-    item.provenance = provenance_of(entry.provenance)
-    return item
+    return HistoryItem(*_read_history_item(entry))
 
 
 def provenance_of(found: Provenance | None) -> ProvenanceItem | None:

@@ -18,7 +18,7 @@ from d3.domain.labels import Label, NewLabel
 from d3.domain.ordering import NEWEST_FIRST
 from d3.domain.services.export import csv_chunks, json_lines_chunks
 from d3.entrypoints.http.api.history import checked_id, sees
-from d3.entrypoints.http.callers import caller_of
+from d3.entrypoints.http.api.labels import keep_labels
 from d3.entrypoints.http.console.filters import Asked
 from d3.entrypoints.http.console.guards import allows, check_allowed
 from d3.entrypoints.http.console.models import model_names
@@ -79,8 +79,7 @@ class HistoryPages(Controller):
             return await d3.query(_exported, d3, ids, whose, action)
         if action in set(Label):
             labels = [NewLabel(result_id=one, label=Label(action)) for one in ids]
-            by = caller_of(request).user_id
-            await d3.query(d3.history.label, labels, d3.clock.now(), by, whose)
+            await keep_labels(request, d3, labels, whose)
             return _return(request, back, done="label")
         asked = urlencode([*(("id", one) for one in ids), ("back", back)])
         return Redirect(f"{base_of(request)}history/delete?{asked}", status_code=303)

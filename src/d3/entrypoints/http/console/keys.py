@@ -130,7 +130,7 @@ def _create(accounts: AccountService, form: KeyForm) -> IssuedKey:
 
 def _rows(accounts: AccountService) -> tuple[list[str], Sequence[Row]]:
     """The usernames, and the keys: valid ones first, then by age, newest first."""
-    names, now = {user.id: user.username for user in accounts.users()}, accounts.now()
+    names, now = accounts.usernames(), accounts.now()
     rows = [Row(key, names.get(key.user_id, "?"), key.state(now)) for key in accounts.keys(None)]
     rows.sort(key=lambda row: row.key.created_at, reverse=True)
     rows.sort(key=lambda row: row.state is not KeyState.LIVE)

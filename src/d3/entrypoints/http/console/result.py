@@ -19,6 +19,7 @@ from d3.domain.history import HistoryEntry, HistoryFilter
 from d3.domain.labels import LabelChange, NewLabel, label_of, without_refused
 from d3.domain.scoring import Calibration
 from d3.entrypoints.http.api.history import checked_id, sees
+from d3.entrypoints.http.api.labels import keep_labels
 from d3.entrypoints.http.api.schemas import OneResult, history_item
 from d3.entrypoints.http.callers import caller_of
 from d3.entrypoints.http.console.guards import allows
@@ -98,8 +99,7 @@ class ResultPages(Controller):
             if (form.source, form.note) != (data.source, data.note):
                 how["sentence"] = f"{error.problem} {TEXTS.result.without}"
             return await _page(request, d3, number, whose, form=form, **how)
-        by = caller_of(request).user_id
-        await d3.query(d3.history.label, [said], d3.clock.now(), by, whose)
+        await keep_labels(request, d3, [said], whose)
         return Redirect(f"{base_of(request)}history/{number}?done=label", status_code=303)
 
 
@@ -168,7 +168,7 @@ def _report(d3: Services, number: int, whose: int | None, made_by: str) -> bytes
 
 
 def _changes(d3: Services, number: int, whose: int | None) -> list[Change]:
-    names = {user.id: user.username for user in d3.accounts.users()}
+    names = d3.accounts.usernames()
     return [
         Change(one, names.get(one.user_id, "") if one.user_id is not None else "")
         for one in d3.history.labels(number, whose)

@@ -116,13 +116,12 @@ class ScanPages(Controller):
         content = await d3.run_slowly(_picture, d3, scan, storable_text(uri) or "")
         return Response(content, media_type="image/png", headers=_KEPT)
 
-    @get("/{name:str}/cancel")
-    async def ask_cancel(
-        self, request: Request[Any, Any, Any], d3: D3, name: FromPath[str]
-    ) -> Template:
-        """Ask whether to cancel a scan."""
+    @get(["/{name:str}/cancel", "/{name:str}/delete"])
+    async def ask(self, request: Request[Any, Any, Any], d3: D3, name: FromPath[str]) -> Template:
+        """Ask whether to cancel or to delete a scan."""
+        deed = request.scope["path"].rpartition("/")[2]
         await d3.query(d3.scan_ledger.get, name)
-        return confirm(request, d3, "scan_cancel", name=name, back=f"scans/{name}")
+        return confirm(request, d3, f"scan_{deed}", name=name, back=f"scans/{name}")
 
     @post("/{name:str}/cancel", status_code=200)
     async def cancel(
@@ -145,14 +144,6 @@ class ScanPages(Controller):
         except D3Error as error:
             return await _one(request, d3, name, **refusal(request, error))
         return Redirect(f"{base_of(request)}scans/{name}?done=scan_running", status_code=303)
-
-    @get("/{name:str}/delete")
-    async def ask_delete(
-        self, request: Request[Any, Any, Any], d3: D3, name: FromPath[str]
-    ) -> Template:
-        """Ask whether to delete a scan."""
-        await d3.query(d3.scan_ledger.get, name)
-        return confirm(request, d3, "scan_delete", name=name, back=f"scans/{name}")
 
     @post("/{name:str}/delete", status_code=200)
     async def delete(
