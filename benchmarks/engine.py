@@ -126,7 +126,7 @@ def int8(images: str) -> None:
     """Quantize the model as ``d3 models quantize`` does; how long it took, and its memory."""
     registry = FilesystemRegistry(INT8)
     stored = model()
-    registry.put(stored.manifest, stored.encoder, stored.head)
+    registry.put(stored)
     begun, told = time.monotonic(), [""]
 
     def tell(stage: str, _done: int, _total: int) -> None:

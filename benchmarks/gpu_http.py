@@ -130,7 +130,7 @@ def put(home: Path, model: StoredModel) -> None:
     from d3.settings import Settings
 
     registry = Container(settings=Settings(home=home)).registry()
-    registry.put(model.manifest, model.encoder, model.head)
+    registry.put(model)
 
 
 def jpegs(kind: Kind) -> list[bytes]:
@@ -152,7 +152,7 @@ def decoding(files: list[bytes], model: StoredModel) -> float:
     """Images a second that the decoder gives on one core."""
     from d3.adapters.pillow import PillowDecoder
 
-    decoder, side = PillowDecoder(), model.manifest.spec.image_size
+    decoder, side = PillowDecoder(), model.manifest.input_spec.size
     begun = time.perf_counter()
     for file in files:
         decoder.decode(file, side)

@@ -145,7 +145,7 @@ def with_vit(folder: Path, images: int, rounds: int) -> None:
     (folder / "model").mkdir()
     stored = random_model(folder / "model", "random", SHAPES["vit-l-14"])
     registry = MemoryRegistry()
-    registry.put(stored.manifest, stored.encoder, stored.head)
+    registry.put(stored)
     container = container_of(folder / "home", None, batch_size=BATCH, model="random")
     container.registry.override(registry)
     files = photographs(folder / "images", images)

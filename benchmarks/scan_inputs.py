@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from d3.domain.images import DecodedImage, ImageFacts, ImageSource, Pixels
+from d3.domain.inputs import PixelsWanted
 from d3.domain.models import StoredModel
 from d3.domain.ports.detector import Logits
 from d3.domain.ports.scans import Listed
@@ -41,7 +42,12 @@ class Undecoded:
     def recognises(self, path: Path) -> bool:
         return True
 
-    def decode(self, source: ImageSource, size: int | None) -> DecodedImage:
+    def decode(
+        self,
+        source: ImageSource,
+        wanted: int | PixelsWanted | None,
+        also: Sequence[PixelsWanted] = (),
+    ) -> DecodedImage:
         assert isinstance(source, bytes)
         facts = ImageFacts("JPEG", 640, 480, 1, len(source), "0" * 64)
         return DecodedImage(self._pixels, facts)

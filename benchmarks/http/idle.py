@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from d3.domain.images import DecodedImage, ImageFacts, ImageSource, Pixels
+from d3.domain.inputs import PixelsWanted
 from d3.domain.models import EncoderSpec, Manifest, ModelFile, StoredModel
 from d3.domain.ports.detector import Logits
 from d3.entrypoints.http import create_app
@@ -30,7 +31,12 @@ class NoDecoder:
 
     _numbers = itertools.count()
 
-    def decode(self, source: ImageSource, size: int | None) -> DecodedImage:
+    def decode(
+        self,
+        source: ImageSource,
+        wanted: int | PixelsWanted | None,
+        also: Sequence[PixelsWanted] = (),
+    ) -> DecodedImage:
         # Each an image of its own: identical ones in flight would be scored once.
         return DecodedImage(
             PIXELS, replace(FACTS, sha256=f"{os.getpid():032x}{next(self._numbers):032x}")
@@ -103,7 +109,7 @@ class OneModel:
         return self.manifest
 
     def open(self, name: str, version: int | None = None) -> StoredModel:
-        return StoredModel(self.manifest, Path(), Path())
+        return StoredModel(self.manifest, {})
 
 
 def application(name: str, **replaced: Any) -> Application:

@@ -53,7 +53,7 @@ def d3(port: int) -> None:
             return "device"
 
         def open(self, name: str, version: int | None = None) -> StoredModel:
-            return StoredModel(manifest, Path(), Path())
+            return StoredModel(manifest, {})
 
         def describe(self, name: str, version: int | None = None) -> Manifest:
             return manifest

@@ -78,4 +78,4 @@ def stored(folder: Path) -> StoredModel:
         head=file_of(head),
         permutations=draw_permutations(0, 1, SPEC.patches),
     )
-    return StoredModel(manifest, encoder, head)
+    return StoredModel(manifest, {"encoder": encoder, "head": head})

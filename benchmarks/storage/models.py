@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.support.stores import s3_server
 
 from d3.adapters.minio import MinioRegistry, S3Place
-from d3.domain.models import file_of
+from d3.domain.models import StoredModel, file_of
 from d3.testing.models import tiny_manifest
 
 BUCKET = "d3-bench"
@@ -29,8 +29,9 @@ def compare(megabytes: int, turns: int) -> None:
         folder = Path(name)
         encoder, head = files(folder, megabytes)
         manifest = tiny_manifest(file_of(encoder), file_of(head), "large")
-        MinioRegistry(server.place(BUCKET), folder / "writer").put(manifest, encoder, head)
-        key = f"blobs/{manifest.encoder.sha256}.safetensors"
+        model = StoredModel(manifest, {"encoder": encoder, "head": head})
+        MinioRegistry(server.place(BUCKET), folder / "writer").put(model)
+        key = f"blobs/{file_of(encoder).sha256}.safetensors"
         ours: list[float] = []
         plain: list[float] = []
         for turn in range(turns):
@@ -81,7 +82,7 @@ def move(endpoint: str, key: str, secret: str, name: str, megabytes: str) -> Non
     registry = MinioRegistry(place, folder / "cache")
     registry.list()  # what has to be imported is
     before = peak()
-    registry.put(manifest, encoder, head)
+    registry.put(StoredModel(manifest, {"encoder": encoder, "head": head}))
     up = peak() - before
     registry.open("large")
     print(up, peak() - before)

@@ -99,6 +99,14 @@ class Settings:
     model: str | None = _variable(
         "D3_MODEL", None, "name of the model; unset: the one of `d3 models use`"
     )
+    panel: tuple[str, ...] = _variable(
+        "D3_PANEL",
+        (),
+        "models that judge every image, separated by commas, the chief first; unset: one model",
+    )
+    panel_rule: Literal["chief", "any", "majority"] = _variable(
+        "D3_PANEL_RULE", "chief", "how their verdicts become one: chief, any or majority"
+    )
     cuda_device: Annotated[int, Meta(ge=0)] | Literal["cpu"] | None = _variable(
         "CUDA_DEVICE", None, "number of the GPU, or cpu; unset: the first GPU, else the CPU"
     )
@@ -580,6 +588,7 @@ def _host_name(text: str) -> str:
 
 
 _LISTS: dict[str, Callable[[str], str]] = {
+    "panel": checked_name,
     "cors_origins": _origin,
     "allowed_hosts": _host_name,
     "trusted_proxies": _network,

@@ -16,6 +16,7 @@ from d3.adapters.filesystem import FilesystemRegistry
 from d3.adapters.minio import MinioRegistry
 from d3.adapters.sql import Database, head, upgrade
 from d3.adapters.sql import current as current_schema
+from d3.domain.models import StoredModel
 from d3.testing.models import tiny_model
 from tests.support.servers import PostgresqlServer
 from tests.support.stores import S3Server
@@ -40,7 +41,8 @@ def put(number):
         place = S3Place(endpoint=endpoint, bucket=f"{where}-{number}", access_key=key,
                         secret_key=secret)
         registry = MinioRegistry(place, folder / "cache")
-    registry.put(manifest, folder / "encoder.safetensors", folder / "head.safetensors")
+    paths = {role: folder / f"{role}.safetensors" for role in manifest.files}
+    registry.put(StoredModel(manifest, paths))
 
 import d3.adapters.filesystem, d3.adapters.minio
 for number in range(1, 200):
@@ -124,8 +126,8 @@ def assert_stores_again(registry: FilesystemRegistry | MinioRegistry, model: Pat
     from d3.adapters.model_files import decode_manifest
 
     manifest = decode_manifest((model / "manifest.json").read_bytes(), "tiny")
-    files = model / "encoder.safetensors", model / "head.safetensors"
-    version = registry.put(manifest, *files).version
+    paths = {role: model / f"{role}.safetensors" for role in manifest.files}
+    version = registry.put(StoredModel(manifest, paths)).version
     assert registry.verify("tiny", version).files == manifest.files
 
 

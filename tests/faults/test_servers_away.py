@@ -133,11 +133,11 @@ def test_with_its_store_away_an_upload_fails_whole_and_then_succeeds(
         bucket = f"faults-{abs(hash(fault))}-{os.getpid()}"
         place = first_s3.place(bucket, f"127.0.0.1:{proxy.port}")
         registry = MinioRegistry(place, tmp_path / "cache")
-        registry.put(model.manifest, model.encoder, model.head)
+        registry.put(model)
         {**FAULTS, "silent": TcpProxy.swallow}[fault](proxy)
         begun = time.monotonic()
         with pytest.raises(D3Error) as caught:
-            MinioRegistry(place, tmp_path / "other").put(model.manifest, model.encoder, model.head)
+            MinioRegistry(place, tmp_path / "other").put(model)
         assert caught.value.code == "storage_unavailable"
         assert time.monotonic() - begun < 60
         proxy.heal()
@@ -145,7 +145,7 @@ def test_with_its_store_away_an_upload_fails_whole_and_then_succeeds(
 
         def stored() -> bool:
             again = MinioRegistry(place, tmp_path / "third")
-            again.put(model.manifest, model.encoder, model.head)
+            again.put(model)
             assert again.verify("tiny").files == model.manifest.files
             return True
 

@@ -42,7 +42,7 @@ def model(pack: Path, tmp_path_factory: pytest.TempPathFactory) -> StoredModel:
         tiny_manifest(file_of(encoder.path), file_of(head.path), spec=encoder.spec),
         permutations=checkpoints.draw_permutations(11, 16, 256),
     )
-    return StoredModel(manifest, encoder.path, head.path)
+    return StoredModel(manifest, {"encoder": encoder.path, "head": head.path})
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,8 @@ from d3.adapters.torch import TorchEngine
 from d3.domain.models import Manifest, StoredModel
 
 manifest, encoder, head, pixels, target = map(Path, sys.argv[1:])
-model = StoredModel(msgspec.json.decode(manifest.read_bytes(), type=Manifest), encoder, head)
+paths = {"encoder": encoder, "head": head}
+model = StoredModel(msgspec.json.decode(manifest.read_bytes(), type=Manifest), paths)
 np.save(target, TorchEngine("cpu", "fp32").load(model).score(np.load(pixels), 4))
 """
 

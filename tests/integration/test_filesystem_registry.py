@@ -17,7 +17,7 @@ import pytest
 
 from d3.adapters.filesystem import FilesystemRegistry
 from d3.domain.errors import D3Error, ModelDamaged, ModelNotFound, ModelProtected, StorageFailed
-from d3.domain.models import file_of
+from d3.domain.models import StoredModel, file_of
 from d3.testing.models import tiny_manifest
 from tests.support.contracts.registries import RegistryFiles
 
@@ -164,8 +164,9 @@ def test_a_packaged_model_can_be_neither_replaced_nor_removed(
     assert [(one.manifest.name, one.packaged) for one in registry.list()] == [("starter", True)]
     assert registry.open("starter").head.read_text() == "a head"
     encoder, head = shelf.file("an encoder"), shelf.file("a head")
+    manifest = tiny_manifest(file_of(encoder), file_of(head), "starter")
     with pytest.raises(ModelProtected):
-        registry.put(tiny_manifest(file_of(encoder), file_of(head), "starter"), encoder, head)
+        registry.put(StoredModel(manifest, {"encoder": encoder, "head": head}))
     with pytest.raises(ModelProtected):
         registry.delete("starter")
     registry.activate("starter")
@@ -238,8 +239,9 @@ def test_a_folder_that_cannot_be_is_a_storage_error(tmp_path: Path, shelf: Regis
     (tmp_path / "file").touch()
     registry = FilesystemRegistry(tmp_path / "file" / "models")
     encoder, head = shelf.file("an encoder"), shelf.file("a head")
+    manifest = tiny_manifest(file_of(encoder), file_of(head), "mine")
     with pytest.raises(StorageFailed) as caught:
-        registry.put(tiny_manifest(file_of(encoder), file_of(head), "mine"), encoder, head)
+        registry.put(StoredModel(manifest, {"encoder": encoder, "head": head}))
     assert str(tmp_path) not in str(caught.value)
 
 
@@ -263,7 +265,7 @@ elif os.getuid() == 0:
     os.setuid(65534)  # permissions bind everybody but root; the paths are relative for his sake
 delete, activate = lambda: registry.delete("mine"), lambda: registry.activate("mine")
 for attempt in (
-    lambda: registry.put(manifest, *files),
+    lambda: registry.put(StoredModel(manifest, dict(zip(("encoder", "head"), files, strict=True)))),
     *([delete, activate] if how == "read-only" else []),
 ):
     try:

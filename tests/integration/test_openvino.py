@@ -74,7 +74,8 @@ import msgspec, numpy as np
 from d3.adapters.openvino import OpenVinoEngine
 from d3.domain.models import Manifest, StoredModel
 manifest, encoder, head, pixels, target, folder = map(Path, sys.argv[1:])
-model = StoredModel(msgspec.json.decode(manifest.read_bytes(), type=Manifest), encoder, head)
+paths = {"encoder": encoder, "head": head}
+model = StoredModel(msgspec.json.decode(manifest.read_bytes(), type=Manifest), paths)
 np.save(target, OpenVinoEngine(folder, "fp32").load(model).score(np.load(pixels), 4))
 assert "torch" not in sys.modules
 """
@@ -265,7 +266,7 @@ def test_left_to_d3_the_engines_are_measured_once_and_the_doctor_shows_them(
         monkeypatch.setenv(f"D3_{name}", value)
     monkeypatch.setenv("CUDA_DEVICE", "cpu")
     container = Container(settings=Settings.from_environment(dotenv=None))
-    container.registry().put(made.manifest, made.encoder, made.head)
+    container.registry().put(made)
     engines = [one.found for one in examine() if one.check == "engines"]
     assert {one.partition(":")[0] for one in engines} == {"torch fp32", "openvino fp32"}
     (used,) = [one for one in engines if one.endswith("in use")]

@@ -86,7 +86,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, prepared_encoders: Path) -> M
     fitted = replace(
         model.manifest, calibration=Calibration(2.0, 0.1, "photos"), abstain_band=AbstainBand(0.01)
     )
-    parts.registry().put(fitted, model.encoder, model.head)
+    parts.registry().put(replace(model, manifest=fitted))
     stages: list[str] = []
     parts.progress.override(lambda stage, done, total: stages.append(stage))
     # A network this small is no quicker in int8, and as far away as it likes.
@@ -228,7 +228,7 @@ def test_another_head_does_not_inherit_what_was_measured_with_this_one(
 ) -> None:
     parts = container(tmp_path / "home")
     quick = made.quick
-    parts.registry().put(quick.manifest, quick.encoder, quick.head, quick.int8)
+    parts.registry().put(quick)
     binder = HeadBinder(parts.registry(), parts.checkpoints, "mine")
     assert binder.bind("other", quick.head, provenance="a test").int8 is None
 

@@ -27,7 +27,7 @@ from d3.domain.errors import (
     ModelProtected,
     StorageFailed,
 )
-from d3.domain.models import file_of
+from d3.domain.models import StoredModel, file_of
 from d3.domain.services.copying import copy_models
 from d3.domain.services.models import HeadBinder
 from d3.testing import FakeClock, tiny_model
@@ -187,7 +187,7 @@ def test_a_bare_head_put_there_by_hand_is_a_model(
     head = with_encoder.read_head(pack / "classifier.pth", tmp_path)
     assert encoder.spec is not None
     manifest = tiny_manifest(file_of(encoder.path), file_of(head.path), "d3", spec=encoder.spec)
-    adopting.put(manifest, encoder.path, head.path)
+    adopting.put(StoredModel(manifest, {"encoder": encoder.path, "head": head.path}))
     drop(s3, place.bucket, "classifier.pth", (pack / "classifier.pth").read_bytes())
 
     assert [one.manifest.name for one in adopting.list()] == ["classifier.pth", "d3"]
@@ -220,7 +220,7 @@ def test_a_bare_head_is_opened_and_put_anew_without_being_listed_first(
         model = tiny_model(tmp_path / f"{seed}", "donor", seed=seed)
         heads.append(_as_pth(model.head))
         if seed == 0:
-            adopting.put(model.manifest, model.encoder, model.head)
+            adopting.put(model)
     drop(s3, place.bucket, "mine.pth", heads[0])
     first = adopting.open("mine.pth").manifest
     assert first.version == 1
@@ -265,7 +265,8 @@ def test_who_may_only_read_sees_the_other_models_beside_a_bare_head(
     head = checkpoints.read_head(pack / "classifier.pth", tmp_path)
     assert encoder.spec is not None
     manifest = tiny_manifest(file_of(encoder.path), file_of(head.path), "d3", spec=encoder.spec)
-    MinioRegistry(place, tmp_path / "writer").put(manifest, encoder.path, head.path)
+    model = StoredModel(manifest, {"encoder": encoder.path, "head": head.path})
+    MinioRegistry(place, tmp_path / "writer").put(model)
     drop(s3, place.bucket, "classifier.pth", (pack / "classifier.pth").read_bytes())
     refuse = replayed(403, "AccessDenied")
     with FaultyProxy(s3.endpoint) as proxy:
@@ -335,7 +336,7 @@ told = []
 registry = MinioRegistry(place, folder / "cache", progress=lambda *one: told.append(one))
 registry.list()
 before = peak()
-registry.put(manifest, encoder, head)
+registry.put(StoredModel(manifest, {"encoder": encoder, "head": head}))
 up = peak()
 opened = registry.open("large")
 down = peak()
@@ -380,7 +381,7 @@ def test_a_file_that_changes_while_it_is_sent_is_not_kept(
 
     meddled = MinioRegistry(place, Path(encoder.parent) / "cache", progress=meddle)
     with pytest.raises(ModelDamaged):
-        meddled.put(manifest, encoder, head)
+        meddled.put(StoredModel(manifest, {"encoder": encoder, "head": head}))
     assert keys(s3, place.bucket) == set()
 
 

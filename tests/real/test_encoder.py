@@ -31,7 +31,7 @@ PROMISED = {"fp32": 1e-4, "bf16": 0.05}
 def encoder(home: Home) -> Encoder:
     """The tower as D3 stored it."""
     stored = stored_model(home, "clip-b16")
-    return load_encoder(stored.manifest.spec, stored.encoder)
+    return load_encoder(stored.manifest.encoder_spec, stored.encoder)
 
 
 def stored_model(home: Home, name: str) -> StoredModel:

@@ -42,7 +42,7 @@ def calibrated(home: Home) -> Manifest:
     model = registry.open("mine")
     reference = Reference.of(predictions(1, 500, -2.0), predictions(2, 500, 2.0))
     changed = replace(model.manifest, calibration=Calibration(1.0, 0.0, "x", None, reference))
-    stored: Manifest = registry.put(changed, model.encoder, model.head)
+    stored: Manifest = registry.put(replace(model, manifest=changed))
     return stored
 
 

@@ -104,7 +104,7 @@ def test_an_engine_that_cannot_explain_says_so(tmp_path: Path) -> None:
 
     model = tiny_model(tmp_path)
     registry = MemoryRegistry()
-    registry.put(model.manifest, model.encoder, model.head)
+    registry.put(model)
     clock = FakeClock()
     host = LocalModelHost(registry, FakeEngine, lambda one: ThreadedQueue(one, clock), "tiny")
     pool = LanePool(1, 0.2, "test")

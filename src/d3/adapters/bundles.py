@@ -89,12 +89,12 @@ class BundleService:
                 if substance(known) == substance(manifest):
                     return Copied(manifest, known.version, new=False)
             self._check_weights(model, Path(folder), file.name)
-            stored = self._registry.put(manifest, model.encoder, model.head, model.int8)
+            stored = self._registry.put(replace(model, manifest=manifest))
             return Copied(manifest, stored.version, new=True)
 
     def _check_weights(self, model: StoredModel, folder: Path, called: str) -> None:
         """Check the weights like any foreign checkpoint, and compare their shapes."""
-        spec = model.manifest.spec
+        spec = model.manifest.encoder_spec
         checked = folder / "checked"
         checked.mkdir()
         body = self._checkpoints().read_encoder(model.encoder, checked, spec.heads, called=called)

@@ -183,7 +183,7 @@ def checked_model(manifest: Manifest, paths: Mapping[Role, Path]) -> StoredModel
     """
     for role, file in manifest.files.items():
         check(paths[role], file, f"The {role} of the model {manifest.name!r}")
-    return StoredModel.at(manifest, paths)
+    return StoredModel(manifest, paths)
 
 
 def files_to_store(model: StoredModel) -> list[tuple[Role, Path, ModelFile]]:

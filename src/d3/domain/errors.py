@@ -361,6 +361,18 @@ class CheckpointInvalid(ModelError):
     code = "invalid_checkpoint"
 
 
+class ArchitectureUnavailable(ModelError):
+    """A model's architecture is not installed, cannot be imported, or is there twice."""
+
+    code = "architecture_unavailable"
+
+
+class ArchitectureUnsuitable(ModelError):
+    """What was asked for does not work with models of this architecture."""
+
+    code = "architecture_unsuitable"
+
+
 class BundleInvalid(ModelError):
     """A file is not a model bundle, is damaged, or does not match its manifest."""
 

@@ -108,11 +108,13 @@ class DecodedImage:
         pixels: uint8 RGB (size, size, 3), or (height, width, 3) where no size was asked for.
         facts: of the original.
         orientation: 1 to 8 as in EXIF: how the pixels are turned for people, see :func:`turned`.
+        also: further pixels that were asked for, in that order.
     """
 
     pixels: Pixels
     facts: ImageFacts
     orientation: int = 1
+    also: tuple[Pixels, ...] = ()
 
 
 ORIENTATIONS = range(1, 9)

@@ -6,15 +6,21 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, TypeAlias
 
-from d3.domain.errors import ModelNameInvalid
+from d3.domain.errors import ArchitectureUnsuitable, ModelNameInvalid
+from d3.domain.inputs import InputSpec
 from d3.domain.scoring import MAX_VIEWS, AbstainBand, Calibration, checked_threshold
 
 Activation = Literal["quick_gelu", "gelu"]
-Role = Literal["encoder", "head", "int8"]
+Role: TypeAlias = str
+"""What a file of a model is to it: ``encoder``, ``head``, ``int8``, or what another architecture
+names; small letters, digits and ``_``."""
+
+D3 = "d3"
+"""The architecture of a manifest that names none."""
 
 STARTER = "starter"
 PUBLISHED = "d3-vit-l14"
@@ -35,6 +41,7 @@ another threshold: what was measured of the one says nothing of the other."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_ROLE = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 
 def checked_name(name: str) -> str:
@@ -185,9 +192,12 @@ class Manifest:
     Attributes:
         name: see :func:`checked_name`.
         version: counts from 1; the same name stored again is the next version.
-        encoder: its file, shared by every model with the same one.
+        spec: the shape of its CLIP encoder; None where its architecture has none.
+        encoder: its file, shared by every model with the same one; None likewise.
+        head: the file of what was trained for it; None where the architecture names other files.
         permutations: up to 16 orders of the patches; view ``k`` uses the ``k``-th. Output patch
-            ``i`` is input patch ``permutation[i]``, patches counted in row-major order.
+            ``i`` is input patch ``permutation[i]``, patches counted in row-major order. Empty where
+            the architecture shuffles nothing.
         permutation_seed: that they were drawn with; for the record only.
         threshold: the model's own, in [0, 1].
         licence: an SPDX expression or a sentence.
@@ -195,14 +205,20 @@ class Manifest:
             encoder: see :func:`with_encoders_notice`.
         created_at: ISO 8601 in UTC.
         int8: a quicker form of the encoder, where the model has one.
+        architecture: the name of what makes logits of pixels.
+        package: the distribution that provides it; empty for what comes with D3.
+        input: the pixels that it takes; None for a D3, which squashes to its encoder's size.
+        config: what the architecture has to know of its files, such as ``{"dim": 96}``.
+        parts: further files by their role.
+        own_views: views of an architecture without permutations.
     """
 
     name: str
     version: int
-    spec: EncoderSpec
-    encoder: ModelFile
-    head: ModelFile
-    permutations: tuple[tuple[int, ...], ...]
+    spec: EncoderSpec | None = None
+    encoder: ModelFile | None = None
+    head: ModelFile | None = None
+    permutations: tuple[tuple[int, ...], ...] = ()
     permutation_seed: int | None = None
     threshold: float = 0.5
     calibration: Calibration = Calibration()
@@ -213,39 +229,99 @@ class Manifest:
     metrics: dict[str, Any] = field(default_factory=dict)
     created_at: str = ""
     int8: Int8Form | None = None
+    architecture: str = D3
+    package: str = ""
+    input: InputSpec | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    parts: dict[Role, ModelFile] = field(default_factory=dict)
+    own_views: int = 1
 
     def __post_init__(self) -> None:
         checked_name(self.name)
         checked_threshold(self.threshold)
         if self.version < 1:
             raise ValueError("versions count from 1")
-        if not 1 <= len(self.permutations) <= MAX_VIEWS:
-            raise ValueError(f"a model has 1 to {MAX_VIEWS} permutations")
-        every_patch = list(range(self.spec.patches))
+        if len(self.permutations) > MAX_VIEWS or not 1 <= self.own_views <= MAX_VIEWS:
+            raise ValueError(
+                f"a model has at most {MAX_VIEWS} permutations or views"
+            )
+        if self.architecture == D3 and not (
+            self.spec and self.encoder and self.head and self.permutations
+        ):
+            raise ValueError("a D3 has an encoder, a head and permutations")
+        if self.input is None and self.spec is None:
+            raise ValueError("a model without an encoder says what pixels it takes")
+        every_patch = list(range(self.spec.patches)) if self.spec is not None else []
         if any(sorted(order) != every_patch for order in self.permutations):
             raise ValueError("each permutation names every patch exactly once")
+        if not self.files or any(not _ROLE.fullmatch(role) for role in self.files):
+            raise ValueError("a model has files, whose roles are small letters, digits and _")
 
     @property
     def sha256(self) -> str:
         """One hash over all that decides a logit: the files, the shape, the permutations."""
-        spec = self.spec
+        decisive = self._decisive_of_d3() if self.architecture == D3 else self._decisive()
+        return hashlib.sha256(json.dumps(decisive, separators=(",", ":")).encode()).hexdigest()
+
+    def _decisive_of_d3(self) -> list[Any]:
+        spec, files = self.encoder_spec, self.files
         decisive: list[Any] = [
-            self.encoder.sha256,
-            self.head.sha256,
+            files["encoder"].sha256,
+            files["head"].sha256,
             [spec.image_size, spec.patch_size, spec.heads, spec.activation],
             self.permutations,
         ]
         if self.int8 is not None:
             decisive += [self.int8.file.sha256, self.int8.group]
-        return hashlib.sha256(json.dumps(decisive, separators=(",", ":")).encode()).hexdigest()
+        if self.input is not None:
+            decisive.append(astuple(self.input))
+        return decisive
+
+    def _decisive(self) -> list[Any]:
+        return [
+            self.architecture,
+            {role: file.sha256 for role, file in sorted(self.files.items())},
+            astuple(self.input_spec),
+            None if self.spec is None else astuple(self.spec),
+            sorted(self.config.items()),
+            self.permutations,
+            self.int8.group if self.int8 is not None else 0,
+        ]
+
+    @property
+    def encoder_spec(self) -> EncoderSpec:
+        """The shape of its CLIP encoder.
+
+        Raises:
+            ArchitectureUnsuitable: it has none.
+        """
+        if self.spec is None:
+            raise ArchitectureUnsuitable(
+                f"The model {self.name!r} is a {self.architecture}, which has no CLIP encoder.",
+                "Name a D3 model.",
+            )
+        return self.spec
+
+    @property
+    def input_spec(self) -> InputSpec:
+        """The pixels that it takes."""
+        return self.input or InputSpec(self.encoder_spec.image_size)
+
+    @property
+    def views(self) -> int:
+        """The most views that it can average."""
+        return len(self.permutations) or self.own_views
 
     @property
     def files(self) -> dict[Role, ModelFile]:
         """Its files by their role."""
-        files: dict[Role, ModelFile] = {"encoder": self.encoder, "head": self.head}
-        if self.int8 is not None:
-            files["int8"] = self.int8.file
-        return files
+        files: dict[Role, ModelFile | None] = {
+            "encoder": self.encoder,
+            "head": self.head,
+            "int8": None if self.int8 is None else self.int8.file,
+            **self.parts,
+        }
+        return {role: file for role, file in files.items() if file is not None}
 
     @property
     def reference(self) -> ModelReference:
@@ -265,10 +341,10 @@ def with_encoders_notice(manifest: Manifest, known: Iterable[Manifest]) -> Manif
         manifest: keeps a notice of its own.
         known: models, of which some may have the same encoder file and say something of it.
     """
-    if manifest.notice:
+    if manifest.notice or manifest.encoder is None:
         return manifest
-    akin = [one for one in known if one.notice and one.encoder.sha256 == manifest.encoder.sha256]
-    same = next((one for one in akin if one.head.sha256 == manifest.head.sha256), None)
+    akin = [one for one in known if one.notice and one.encoder == manifest.encoder]
+    same = next((one for one in akin if one.head == manifest.head), None)
     if same is not None:
         notice = same.notice
     else:
@@ -295,28 +371,29 @@ class StoredModel:
     """A model whose files lie on this machine and match their hashes.
 
     Attributes:
-        encoder: safetensors file of the encoder.
-        head: safetensors file of the head.
-        int8: safetensors file of the encoder's int8 form; None where the model has none.
+        paths: its safetensors files by their role.
+        beside: other heads on the same encoder and input, which are scored in the same forward
+            pass; see :class:`d3.domain.ports.detector.Detector`.
     """
 
     manifest: Manifest
-    encoder: Path
-    head: Path
-    int8: Path | None = None
-
-    @classmethod
-    def at(cls, manifest: Manifest, paths: Mapping[Role, Path]) -> Self:
-        """The model whose files lie at these paths."""
-        return cls(manifest, paths["encoder"], paths["head"], paths.get("int8"))
+    paths: Mapping[Role, Path]
+    beside: tuple[StoredModel, ...] = ()
 
     @property
-    def paths(self) -> dict[Role, Path]:
-        """Its files by their role."""
-        paths: dict[Role, Path] = {"encoder": self.encoder, "head": self.head}
-        if self.int8 is not None:
-            paths["int8"] = self.int8
-        return paths
+    def encoder(self) -> Path:
+        """The file of the encoder, of a model that has one."""
+        return self.paths["encoder"]
+
+    @property
+    def head(self) -> Path:
+        """The file of the head, of a model that has one."""
+        return self.paths["head"]
+
+    @property
+    def int8(self) -> Path | None:
+        """The file of the encoder's int8 form; None where the model has none."""
+        return self.paths.get("int8")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_
 
 from d3.domain.images import ImageFacts, Note
 from d3.domain.models import ModelReference
+from d3.domain.panels import Agreement, PanelVerdict
 from d3.domain.provenance import MAX_SOURCES, Provenance, Says
 from d3.domain.scoring import Reason, Verdict
 
@@ -34,6 +35,7 @@ Text32 = Annotated[str, Length(32)]
 Text64 = Annotated[str, Length(64)]
 Text255 = Annotated[str, Length(255)]
 Text512 = Annotated[str, Length(512)]
+Text8192 = Annotated[str, Length(8192)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +54,11 @@ class ImageRecord:
         notice: what must be said beside the verdict, from the model's manifest; may be empty.
         provenance_says: what the file says about itself; None where nobody looked.
         provenance_sources: where it says so: :meth:`d3.domain.provenance.Provenance.to_json`.
+        panel: what each model of a panel said, :meth:`d3.domain.panels.PanelVerdict.to_json`; empty
+            where one model judged alone.
+        agreement: what they are to each other; None likewise.
+        stability: the probability after each harmless change of the image, a JSON object by
+            :class:`d3.domain.inputs.Change`; empty where that was not asked for.
     """
 
     image_sha256: Text64 | None = None
@@ -65,6 +72,9 @@ class ImageRecord:
     notice: Annotated[str, Length(MAX_NOTICE)] = ""
     provenance_says: Annotated[Says, Length(16)] | None = None
     provenance_sources: Annotated[str, Length(MAX_SOURCES)] = ""
+    panel: Text8192 = ""
+    agreement: Annotated[Agreement, Length(16)] | None = None
+    stability: Text512 = ""
 
     @property
     def reason_text(self) -> str | None:
@@ -75,6 +85,16 @@ class ImageRecord:
     def image_note_text(self) -> str | None:
         """The note as a sentence."""
         return None if self.image_note is None else self.image_note.sentence
+
+    @property
+    def panel_verdict(self) -> PanelVerdict | None:
+        """What each model of a panel said; None where one model judged alone."""
+        return PanelVerdict.from_json(self.panel) if self.panel else None
+
+    @property
+    def stability_probabilities(self) -> dict[str, float]:
+        """The probability after each harmless change; empty where that was not asked for."""
+        return json.loads(self.stability) if self.stability else {}
 
     @property
     def provenance(self) -> Provenance | None:

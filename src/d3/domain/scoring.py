@@ -30,11 +30,13 @@ class Reason(StrEnum):
     ALPHA_ONLY = "alpha_only"
     SPREAD = "spread"
     ABSTAIN_BAND = "abstain_band"
+    PANEL = "panel"
+    UNSTABLE = "unstable"
 
     @property
     def is_lack(self) -> bool:
         """Whether the image itself carries nothing to judge, whatever model and threshold."""
-        return self not in {Reason.SPREAD, Reason.ABSTAIN_BAND}
+        return self in {Reason.TOO_SMALL, Reason.ONE_COLOUR, Reason.ALPHA_ONLY}
 
     @property
     def sentence(self) -> str:
@@ -52,6 +54,10 @@ _SENTENCES = {
     Reason.SPREAD: "The views disagree: some are above the threshold and some below.",
     Reason.ABSTAIN_BAND: (
         "The probability is too close to the threshold: it is within the model's abstain band."
+    ),
+    Reason.PANEL: "The models of the panel do not agree; each one's opinion is given.",
+    Reason.UNSTABLE: (
+        "The verdict does not survive a harmless change of the image, such as saving it once more."
     ),
 }
 

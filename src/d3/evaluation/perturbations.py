@@ -7,8 +7,8 @@ does.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeAlias
 
@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from d3.domain.images import DecodedImage, ImageSource, Pixels, turned
+from d3.domain.inputs import PixelsWanted
 from d3.domain.ports.images import ImageDecoder
 
 Change: TypeAlias = Callable[[Pixels], Pixels]
@@ -122,12 +123,17 @@ class PerturbingDecoder:
         self.recognises = decoder.recognises
         self.close = decoder.close
 
-    def decode(self, source: ImageSource, size: int | None) -> DecodedImage:
+    def decode(
+        self,
+        source: ImageSource,
+        wanted: int | PixelsWanted | None,
+        also: Sequence[PixelsWanted] = (),
+    ) -> DecodedImage:
         if self._change is None:
-            return self._decoder.decode(source, size)
+            return self._decoder.decode(source, wanted, also)
         original = self._decoder.decode(source, None)
-        changed = self._decoder.decode(self._change(original.pixels), size)
-        return DecodedImage(changed.pixels, original.facts, original.orientation)
+        changed = self._decoder.decode(self._change(original.pixels), wanted, also)
+        return replace(original, pixels=changed.pixels, also=changed.also)
 
     def picture(self, source: ImageSource, side: int) -> Pixels:
         if self._change is None:

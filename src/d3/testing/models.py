@@ -45,4 +45,4 @@ def tiny_model(
         write_tensors(folder / f"{role}.safetensors", module.state_dict())
     encoder, head = folder / "encoder.safetensors", folder / "head.safetensors"
     manifest = tiny_manifest(file_of(encoder), file_of(head), name, spec=spec)
-    return StoredModel(manifest, encoder, head)
+    return StoredModel(manifest, {"encoder": encoder, "head": head})

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from d3.domain.errors import ModelDamaged, ModelNameInvalid, ModelNotFound, ModelProtected
-from d3.domain.models import DERIVED_NOTICE, Int8Form, Manifest, ModelFile, file_of
+from d3.domain.models import DERIVED_NOTICE, Int8Form, Manifest, ModelFile, StoredModel, file_of
 from d3.domain.ports.models import ModelRegistry
 from d3.testing.models import tiny_manifest
 
@@ -63,9 +63,17 @@ class RegistryFiles:
         manifest = tiny_manifest(file_of(files[0]), file_of(files[1]), name)
         manifest = replace(manifest, notice=notice)
         if int8 is None:
-            return self._registry.put(manifest, *files)
+            return self._registry.put(stored(manifest, *files))
         form = self.file(int8)
-        return self._registry.put(replace(manifest, int8=int8_form(file_of(form))), *files, form)
+        return self._registry.put(
+            stored(replace(manifest, int8=int8_form(file_of(form))), *files, form)
+        )
+
+
+def stored(manifest: Manifest, encoder: Path, head: Path, int8: Path | None = None) -> StoredModel:
+    """A model of files that nobody has checked."""
+    paths = {"encoder": encoder, "head": head} | ({"int8": int8} if int8 is not None else {})
+    return StoredModel(manifest, paths)
 
 
 def int8_form(file: ModelFile) -> Int8Form:
@@ -159,9 +167,9 @@ class ModelRegistryContract:
         encoder, head = shelf.file("an encoder"), shelf.file("a head")
         manifest = tiny_manifest(file_of(encoder), file_of(head), "mine")
         with pytest.raises(ModelDamaged):
-            registry.put(manifest, encoder, shelf.file("another head"))
+            registry.put(stored(manifest, encoder, shelf.file("another head")))
         with pytest.raises(ModelDamaged):
-            registry.put(manifest, encoder.with_name("missing"), head)
+            registry.put(stored(manifest, encoder.with_name("missing"), head))
         assert registry.list() == []
         with pytest.raises(ModelNotFound):
             registry.describe("mine")
@@ -275,9 +283,9 @@ class ModelRegistryContract:
         encoder, head, form = (shelf.file(one) for one in ("an encoder", "a head", "a form"))
         manifest = tiny_manifest(file_of(encoder), file_of(head), "mine")
         with pytest.raises(ModelDamaged, match="int8"):
-            registry.put(replace(manifest, int8=int8_form(file_of(form))), encoder, head)
+            registry.put(stored(replace(manifest, int8=int8_form(file_of(form))), encoder, head))
         with pytest.raises(ModelDamaged, match="int8"):
-            registry.put(manifest, encoder, head, form)
+            registry.put(stored(manifest, encoder, head, form))
         assert registry.list() == []
 
     def test_a_shared_encoder_survives_the_removal_of_one_of_two_models(

@@ -71,23 +71,21 @@ class MemoryRegistry:
                 _check(content, file, f"The {role} of the model {name!r}")
                 paths[role] = self._place() / f"{file.sha256}.safetensors"
                 paths[role].write_bytes(content)
-            return StoredModel.at(manifest, paths)
+            return StoredModel(manifest, paths)
 
     def verify(self, name: str, version: int | None = None) -> Manifest:
         """Compare the files' SHA-256."""
         return self.open(name, version).manifest
 
-    def put(
-        self, manifest: Manifest, encoder: Path, head: Path, int8: Path | None = None
-    ) -> Manifest:
+    def put(self, model: StoredModel) -> Manifest:
         """Store a model as the next version of its name."""
         contents: dict[str, bytes] = {}
-        for _, source, file in files_to_store(StoredModel(manifest, encoder, head, int8)):
+        for _, source, file in files_to_store(model):
             content = source.read_bytes() if source.is_file() else b""
             _check(content, file, f"The file {source.name!r}")
             contents[file.sha256] = content
         with self._lock:
-            manifest = with_encoders_notice(manifest, (one.manifest for one in self.list()))
+            manifest = with_encoders_notice(model.manifest, (one.manifest for one in self.list()))
             versions = self._versions.setdefault(manifest.name, {})
             stored = replace(
                 manifest,

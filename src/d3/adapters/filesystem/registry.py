@@ -95,14 +95,13 @@ class FilesystemRegistry:
     def verify(self, name: str, version: int | None = None) -> Manifest:
         return self.open(name, version).manifest
 
-    def put(
-        self, manifest: Manifest, encoder: Path, head: Path, int8: Path | None = None
-    ) -> Manifest:
-        name = checked_name(manifest.name)
+    def put(self, model: StoredModel) -> Manifest:
+        name = checked_name(model.manifest.name)
         self._packaged.protect(name)
-        manifest = with_encoders_notice(manifest, (one.manifest for one in self.list()))
+        known = (one.manifest for one in self.list())
+        manifest = with_encoders_notice(model.manifest, known)
         with self._locked():
-            for _, source, file in files_to_store(StoredModel(manifest, encoder, head, int8)):
+            for _, source, file in files_to_store(model):
                 self._put_blob(source, file)
             version = max(self._versions(name), default=0) + 1
             stored = with_version(manifest, version)

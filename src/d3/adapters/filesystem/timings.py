@@ -73,9 +73,9 @@ class TimingFiles:
         manifest = model.manifest
         depends = {
             "format": _FORMAT,
-            "encoder": manifest.encoder.sha256,
-            "head": manifest.head.sha256,
-            "spec": asdict(manifest.spec),
+            "encoder": manifest.files["encoder"].sha256,
+            "head": manifest.files["head"].sha256,
+            "spec": asdict(manifest.encoder_spec),
             "permutations": manifest.permutations[:2],
             **self._machine,
         }

@@ -73,10 +73,8 @@ class AdoptingRegistry:
         self.describe(name, version)
         return self._registry.verify(name, version)
 
-    def put(
-        self, manifest: Manifest, encoder: Path, head: Path, int8: Path | None = None
-    ) -> Manifest:
-        return self._registry.put(manifest, encoder, head, int8)
+    def put(self, model: StoredModel) -> Manifest:
+        return self._registry.put(model)
 
     def delete(self, name: str, version: int | None = None) -> None:
         """Remove one version or all; after the last one also a bare head of that name."""

@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
@@ -166,7 +167,7 @@ class MinioRegistry:
         self._opened.append(manifest)
         self._cache.prune(self._cache_bytes, self._needed())
         paths = {role: self._cache.blob(file) for role, file in manifest.files.items()}
-        return StoredModel.at(manifest, paths)
+        return StoredModel(manifest, paths)
 
     def verify(self, name: str, version: int | None = None) -> Manifest:
         if (shipped := self._packaged.open(checked_name(name), version)) is not None:
@@ -177,13 +178,12 @@ class MinioRegistry:
             transfers.verify(self._bucket, _blob_key(file), file, what)
         return manifest
 
-    def put(
-        self, manifest: Manifest, encoder: Path, head: Path, int8: Path | None = None
-    ) -> Manifest:
-        name = checked_name(manifest.name)
+    def put(self, model: StoredModel) -> Manifest:
+        name = checked_name(model.manifest.name)
         self._packaged.protect(name)
-        manifest = with_encoders_notice(manifest, (one.manifest for one in self.list()))
-        model = StoredModel(manifest, encoder, head, int8)
+        known = (one.manifest for one in self.list())
+        manifest = with_encoders_notice(model.manifest, known)
+        model = replace(model, manifest=manifest)
         hashes = {file.sha256 for _, _, file in files_to_store(model)}
         with self._claims.next_version(name, hashes) as version:
             self._upload(model)

@@ -144,7 +144,7 @@ class OpenVinoEngine:
             EngineUnavailable: OpenVINO cannot run the model on this machine.
             CheckpointInvalid: the files are not what the manifest says.
         """
-        spec = model.manifest.spec
+        spec = model.manifest.encoder_spec
         head = NumpyHead(model.head, spec.width)
         machine = self._machine()
         precision = _choose(self._precision, machine["can"])
@@ -194,7 +194,7 @@ class OpenVinoEngine:
 
     def _prepare(self, model: StoredModel, precision: str, machine: dict[str, Any]) -> Path:
         store = PreparedEncoders(self._folder, machine, _announce_preparation)
-        return store.get(model, precision, worthwhile_threads(model.manifest.spec))
+        return store.get(model, precision, worthwhile_threads(model.manifest.encoder_spec))
 
     def _int8_form(self, model: StoredModel) -> _Encoder:
         """The model's int8 form, as its file has it.
@@ -205,7 +205,7 @@ class OpenVinoEngine:
         known = model.manifest.int8
         if model.int8 is None or known is None:
             raise ValueError("it has no int8 form")
-        form, spec = read_form(model.int8), model.manifest.spec
+        form, spec = read_form(model.int8), model.manifest.encoder_spec
         if form.positions.shape != (1 + spec.patches, spec.width):
             raise ValueError("its int8 form is of another encoder")
         graph = self._core.read_model(form.graph, form.constants)

@@ -170,7 +170,9 @@ class QuantizeService:
                 notice=derived_notice(model.manifest),
                 created_at="",
             )
-            stored = self._registry.put(manifest, model.encoder, model.head, work / FOUND)
+            stored = self._registry.put(
+                StoredModel(manifest, {**model.paths, "int8": work / FOUND})
+            )
         return Quantized(stored, skipped)
 
     def _engine(self) -> OpenVinoEngine:
@@ -220,7 +222,7 @@ class QuantizeService:
             if len(drawn) == limit:
                 break
             try:
-                image = self._decoder.decode(collection.read(uri), model.manifest.spec.image_size)
+                image = self._decoder.decode(collection.read(uri), model.manifest.input_spec.size)
             except ImageError:
                 skipped += 1
                 continue
@@ -277,7 +279,7 @@ def _working_folder(model: StoredModel) -> Iterator[Path]:
         storage_errors("The temporary folder cannot be used", _ROOM),
         tempfile.TemporaryDirectory(prefix="d3-int8-") as name,
     ):
-        needed = model.manifest.encoder.size_bytes
+        needed = model.manifest.files["encoder"].size_bytes
         if (free := shutil.disk_usage(name).free) < needed:
             raise StorageFailed(
                 f"Quantizing needs {needed:,} bytes in the temporary folder, which has {free:,}.",
@@ -292,14 +294,14 @@ def _job(model: StoredModel, prepared: Path) -> Job:
         graph=str(prepared / ENCODER),
         positions=str(prepared / POSITIONS),
         head=str(model.head.resolve()),
-        width=manifest.spec.width,
+        width=manifest.encoder_spec.width,
         permutation=manifest.permutations[0],
         scale=manifest.calibration.scale,
         bias=manifest.calibration.bias,
         threshold=manifest.threshold,
         certain_below=manifest.threshold - manifest.abstain_band.below,
         certain_above=manifest.threshold + manifest.abstain_band.above,
-        threads=worthwhile_threads(manifest.spec),
+        threads=worthwhile_threads(manifest.encoder_spec),
     )
 
 

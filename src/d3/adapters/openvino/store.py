@@ -79,8 +79,8 @@ class PreparedEncoders:
         manifest = model.manifest
         facts = self._machine | {
             "format": _FORMAT,
-            "encoder": manifest.encoder.sha256,
-            "spec": asdict(manifest.spec),
+            "encoder": manifest.files["encoder"].sha256,
+            "spec": asdict(manifest.encoder_spec),
             "precision": precision,
             "threads": threads,
         }

@@ -11,7 +11,7 @@ import hashlib
 import io
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,6 +52,7 @@ from d3.domain.images import (
     pixels_sha256,
     turned,
 )
+from d3.domain.inputs import PixelsWanted
 from d3.domain.provenance import Provenance
 
 _DIMENSIONS = 2
@@ -108,12 +109,20 @@ class PillowDecoder:
         with _opened(path) as stream:
             return sniff(stream.read(SNIFFED_BYTES)) is not None
 
-    def decode(self, source: ImageSource, size: int | None) -> DecodedImage:
-        image, look = self.decode_apart(source, size)
+    def decode(
+        self,
+        source: ImageSource,
+        wanted: int | PixelsWanted | None,
+        also: Sequence[PixelsWanted] = (),
+    ) -> DecodedImage:
+        image, look = self.decode_apart(source, wanted, also)
         return replace(image, facts=replace(image.facts, provenance=look()))
 
     def decode_apart(
-        self, source: ImageSource, size: int | None
+        self,
+        source: ImageSource,
+        wanted: int | PixelsWanted | None,
+        also: Sequence[PixelsWanted] = (),
     ) -> tuple[DecodedImage, Callable[[], Provenance | None]]:
         """The image, and what then finds out what its file says about itself.
 
@@ -126,7 +135,7 @@ class PillowDecoder:
             image, rgb, frames = self._decoded(kind, skeleton)
             width, height = rgb.size
             with _translated(kind):
-                pixels = _resized(rgb, size)
+                pixels = _resized(rgb, wanted)
                 content = content_of(image, rgb, pixels)
             facts = ImageFacts(
                 format=kind,
@@ -138,7 +147,9 @@ class PillowDecoder:
                 content=content,
                 note=skeleton.note,
             )
-            decoded, metadata = DecodedImage(pixels, facts, skeleton.orientation), skeleton.metadata
+            more = tuple(_resized(rgb, one) for one in also)
+            decoded = DecodedImage(pixels, facts, skeleton.orientation, more)
+            metadata = skeleton.metadata
             seen = rgb if self._provenance.watermarks else None  # else it would be kept for nothing
             return decoded, lambda: self._provenance.read(kind, data, metadata, seen)
         with _translated(source.format or "PIL"):
@@ -146,10 +157,11 @@ class PillowDecoder:
             # The hash is of what is judged: indices alone would not tell two palettes apart.
             samples = rgb.tobytes()
             digest = pixels_sha256(rgb.mode, rgb.size, samples)
-            pixels = _resized(rgb, size)
+            pixels = _resized(rgb, wanted)
             content = content_of(source, rgb, pixels)
             facts = ImageFacts("pixels", *rgb.size, 1, len(samples), digest, content)
-            return DecodedImage(pixels, facts), lambda: None
+            more = tuple(_resized(rgb, one) for one in also)
+            return DecodedImage(pixels, facts, also=more), lambda: None
 
     def prompts(self, source: ImageSource) -> list[str]:
         """The prompts in generators' records in a file, in full.
@@ -426,8 +438,10 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     )
 
 
-def _resized(rgb: Image.Image, size: int | None) -> Pixels:
+def _resized(rgb: Image.Image, size: int | PixelsWanted | None) -> Pixels:
     """uint8 RGB (size, size, 3), or as it is without a size."""
     if size is None:
         return np.array(rgb)
+    if isinstance(size, PixelsWanted):
+        size = size.size
     return np.array(rgb.resize((size, size), Image.Resampling.BILINEAR))

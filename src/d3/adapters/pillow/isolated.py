@@ -15,7 +15,7 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -46,6 +46,7 @@ from d3.domain.images import (
     Note,
     Pixels,
 )
+from d3.domain.inputs import PixelsWanted
 from d3.domain.provenance import MAX_SOURCES, UNREADABLE, Provenance
 
 _LOG = logging.getLogger("d3.decoding")
@@ -94,9 +95,15 @@ class IsolatedDecoder:
     def recognises(self, path: Path) -> bool:
         return self._inside.recognises(path)
 
-    def decode(self, source: ImageSource, size: int | None) -> DecodedImage:
-        if size is None or not _is_encoded(source):
-            return self._inside.decode(source, size)
+    def decode(
+        self,
+        source: ImageSource,
+        wanted: int | PixelsWanted | None,
+        also: Sequence[PixelsWanted] = (),
+    ) -> DecodedImage:
+        if wanted is None or not _is_encoded(source):
+            return self._inside.decode(source, wanted, also)
+        size = wanted if isinstance(wanted, int) else wanted.size
         return self._ask(source, lambda child, data, until: child.decode(data, size, until))
 
     def picture(self, source: ImageSource, side: int) -> Pixels:

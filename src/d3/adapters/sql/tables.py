@@ -98,8 +98,18 @@ def _columns(record: type[ImageRecord], besides: set[str]) -> list[sa.Column[Any
 
 _DECLARED = {
     *("id", "image_name", "user_id", "image_bytes", "notice"),
-    *("provenance_sources", "view_logits", "device", "libraries"),
+    *("provenance_sources", "view_logits", "device", "libraries", "panel", "stability"),
 }
+_DECLARED_OF_SCANS = {"uri", "image_bytes", "notice", "provenance_sources", "panel", "stability"}
+_DISAGREEING = sa.text("agreement = 'disagree'")
+
+
+def _said_by_several() -> list[sa.Column[Any]]:
+    """The columns of what a panel said, and of what harmless changes did."""
+    return [
+        sa.Column(name, sa.Text(), server_default=sa.text("''"), nullable=False)
+        for name in ("panel", "stability")
+    ]
 
 
 class InferenceResult(Base):
@@ -128,6 +138,7 @@ class InferenceResult(Base):
         sa.Column("view_logits", sa.Text(), server_default=sa.text("''"), nullable=False),
         sa.Column("device", sa.String(64), server_default=sa.text("''"), nullable=False),
         sa.Column("libraries", sa.String(255), server_default=sa.text("''"), nullable=False),
+        *_said_by_several(),
         *_columns(HistoryEntry, besides=_DECLARED),
         sa.CheckConstraint("prediction >= 0 AND prediction <= 1", name="prediction"),
         sa.Index("ix_inference_results_order", *_STATISTICS),
@@ -152,6 +163,12 @@ class InferenceResult(Base):
             *("provenance_says", "created_at", "id"),
             sqlite_where=_SAYING,
             postgresql_where=_SAYING,
+        ),
+        sa.Index(
+            "ix_inference_results_disagreeing",
+            *("created_at", "id"),
+            sqlite_where=_DISAGREEING,
+            postgresql_where=_DISAGREEING,
         ),
         sqlite_autoincrement=True,
     )
@@ -238,6 +255,9 @@ class ScanEntry(Base):
     lister_until: Mapped[datetime | None]
     trouble: Mapped[str | None] = mapped_column(sa.Text())
     notice: Mapped[str] = mapped_column(sa.Text(), server_default=sa.text("''"))
+    panel: Mapped[str] = mapped_column(sa.Text(), server_default=sa.text("''"))
+    panel_rule: Mapped[str] = mapped_column(sa.String(16), server_default=sa.text("'chief'"))
+    stability: Mapped[bool] = mapped_column(sa.Boolean(), server_default=sa.false())
 
 
 class ScanShard(Base):
@@ -273,6 +293,7 @@ class ScanResult(Base):
         sa.Column("shard", sa.Integer(), nullable=False),
         sa.Column("image_bytes", sa.BigInteger()),
         sa.Column("provenance_sources", sa.Text(), server_default=sa.text("''"), nullable=False),
-        *_columns(ScanRow, besides={"uri", "image_bytes", "notice", "provenance_sources"}),
+        *_said_by_several(),
+        *_columns(ScanRow, besides=_DECLARED_OF_SCANS),
         sa.Index("ix_scan_results_shard", "scan_id", "shard"),
     )

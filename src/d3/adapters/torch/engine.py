@@ -51,7 +51,7 @@ class TorchEngine:
     def load(self, model: StoredModel) -> TorchDetector:
         device = choose_device(self._device)
         precision = choose_precision(self._precision, device)
-        spec = model.manifest.spec
+        spec = model.manifest.encoder_spec
         on_cpu = device.type == "cpu"
         network = load_network(
             spec, model.encoder, model.head, dtype=DTYPES[precision] if on_cpu else None

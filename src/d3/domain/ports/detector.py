@@ -45,6 +45,10 @@ class Detector(Protocol):
     def score(self, pixels: Pixels, views: int) -> Logits:
         """Raw logits (n, views) of uint8 RGB pixels (n, S, S, 3), S the model's image size.
 
+        A detector that was loaded with other heads beside (:attr:`StoredModel.beside`) gives as
+        many columns for each of them, in their order: (n, (1 + heads) * views). A head that has
+        fewer views repeats its last one.
+
         A score depends on the image and the model alone, not on the other images of the call. Each
         image costs ``1 + views`` encodings.
 

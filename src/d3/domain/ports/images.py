@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from d3.domain.images import DecodedImage, ImageSource, Pixels
+from d3.domain.inputs import PixelsWanted
 
 
 @runtime_checkable
 class ImageDecoder(Protocol):
     """Decodes images under limits. Safe to call from many threads."""
 
-    def decode(self, source: ImageSource, size: int | None) -> DecodedImage:
-        """Decode the first frame to RGB, resized to ``size`` x ``size``.
+    def decode(
+        self,
+        source: ImageSource,
+        wanted: int | PixelsWanted | None,
+        also: Sequence[PixelsWanted] = (),
+    ) -> DecodedImage:
+        """Decode the first frame to RGB, once for all the pixels that are wanted of it.
 
-        Without a size it keeps its own.
+        Args:
+            source: a path, the bytes of a file, pixels, or a PIL image.
+            wanted: the pixels; a number is the side of a square to which the image is squashed,
+                and None keeps the image's own size.
+            also: further pixels, in :attr:`DecodedImage.also`.
 
         Raises:
             ImageError: the source is missing, no image, damaged, or beyond a limit.

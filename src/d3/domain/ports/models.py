@@ -108,9 +108,7 @@ class ModelRegistry(Protocol):
         """
         ...
 
-    def put(
-        self, manifest: Manifest, encoder: Path, head: Path, int8: Path | None = None
-    ) -> Manifest:
+    def put(self, model: StoredModel) -> Manifest:
         """Store a model as the next version of its name; its manifest with that version.
 
         Raises:

@@ -58,7 +58,7 @@ def _copy(source: ModelRegistry, target: ModelRegistry, name: str) -> Iterator[C
         known = there.get(substance(with_encoders_notice(manifest, models)))
         if known is None:
             model = source.open(name, manifest.version)
-            stored = target.put(manifest, model.encoder, model.head, model.int8)
+            stored = target.put(replace(model, manifest=manifest))
             there[substance(stored)] = stored.version
         yield Copied(manifest, known or stored.version, new=known is None)
 

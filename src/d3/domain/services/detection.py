@@ -83,13 +83,13 @@ class Question:
         return cls(
             model,
             manifest.threshold if threshold is None else checked_threshold(threshold),
-            checked_views(views, len(manifest.permutations)),
+            checked_views(views, manifest.views),
         )
 
     @property
     def image_size(self) -> int:
         """The side of the pixels that the model takes."""
-        return self.model.manifest.spec.image_size
+        return self.model.manifest.input_spec.size
 
     def reserve(
         self,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from d3.domain.errors import D3Error, EngineUnavailable
-from d3.domain.models import EncoderSpec, StoredModel
+from d3.domain.models import Manifest, StoredModel
 from d3.domain.ports.detector import Detector, Engine, Timing, Timings
 
 if TYPE_CHECKING:
@@ -36,23 +36,23 @@ ALLOWED_DRIFT = {"auto": 1e-4, "fast": 1e-2}
 """What an engine may change a probability by, for each setting that leaves the choice to D3."""
 
 
-def worth_preparing(spec: EncoderSpec) -> bool:
-    """Whether an encoder is large enough to be worth compiling; the starter's is not."""
-    return spec.operations >= _WORTH_PREPARING
+def worth_preparing(model: Manifest) -> bool:
+    """Whether a model's encoder is large enough to be worth compiling; the starter's is not."""
+    return model.spec is not None and model.spec.operations >= _WORTH_PREPARING
 
 
 class PreferredEngine:
     """Implements ``Engine`` with one of two.
 
     Args:
-        suits: whether to try the preferred one with an encoder of this shape.
+        suits: whether to try the preferred one with this model.
     """
 
     def __init__(
         self,
         preferred: Callable[[], Engine],
         fallback: Callable[[], Engine],
-        suits: Callable[[EncoderSpec], bool] = lambda _spec: True,
+        suits: Callable[[Manifest], bool] = lambda _model: True,
     ) -> None:
         self._preferred = preferred
         self._fallback = fallback
@@ -60,7 +60,7 @@ class PreferredEngine:
 
     def load(self, model: StoredModel) -> Detector:
         """Load with the preferred engine; if it cannot, warn and use the other."""
-        if self._suits(model.manifest.spec):
+        if self._suits(model.manifest):
             try:
                 return self._preferred().load(model)
             except EngineUnavailable as error:
@@ -126,7 +126,7 @@ class MeasuredEngine:
         candidates: the first runs everywhere, in float32.
         allowed: what another one may change a probability by.
         timings: what was measured before.
-        suits: whether an encoder of this shape is worth it; for others the first serves.
+        suits: whether this model is worth it; for others the first serves.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class MeasuredEngine:
         allowed: float,
         timings: Timings,
         clock: Clock,
-        suits: Callable[[EncoderSpec], bool] = worth_preparing,
+        suits: Callable[[Manifest], bool] = worth_preparing,
     ) -> None:
         self._candidates = candidates
         self._allowed = allowed
@@ -146,7 +146,7 @@ class MeasuredEngine:
     def load(self, model: StoredModel) -> Detector:
         """Load with the quickest engine, which is measured first if it is not known."""
         first, best = self._candidates[0], self._candidates[0]
-        if self._suits(model.manifest.spec):
+        if self._suits(model.manifest):
             best = self._quickest(model)
         if best is first:
             return first.make().load(model)
@@ -214,7 +214,7 @@ class MeasuredEngine:
 
     def _measured(self, candidate: Candidate, model: StoredModel) -> Timing:
         manifest = model.manifest
-        pixels, views = _pictures(manifest.spec.image_size), min(_VIEWS, len(manifest.permutations))
+        pixels, views = _pictures(manifest.input_spec.size), min(_VIEWS, manifest.views)
         detector = candidate.make().load(model)
         try:
             logits = detector.score(pixels, views)  # the first pass also allocates memory

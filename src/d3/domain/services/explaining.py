@@ -113,10 +113,10 @@ class ExplanationService:
         queue, manifest = model.queue, model.manifest
         _check_explains(queue)
         deadline = None if within is None else self._clock.monotonic() + within
-        slots = queue.reserve_map(checked_views(views, len(manifest.permutations)), deadline)
+        slots = queue.reserve_map(checked_views(views, manifest.views), deadline)
         submitted = False
         try:
-            decode = partial(self._decoder.decode, source, manifest.spec.image_size)
+            decode = partial(self._decoder.decode, source, manifest.input_spec.size)
             image = await finished(self._pool.submit(decode, Lane.INTERACTIVE))
             submitted = True
             return image, await finished(slots.submit(image.pixels))

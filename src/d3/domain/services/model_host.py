@@ -268,7 +268,7 @@ class LocalModelHost(ModelHost):
             model = LoadedModel(stored.manifest, self._queue(self._engine().load(stored)))
             if self._warm_up:
                 try:
-                    model.queue.warm_up(stored.manifest.spec.image_size)
+                    model.queue.warm_up(stored.manifest.input_spec.size)
                 except D3Error:
                     model.queue.close()
                     raise

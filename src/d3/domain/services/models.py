@@ -165,7 +165,9 @@ class ModelService:
                 licence=licence,
                 metrics=dict(metrics or {}),
             )
-            return self._registry.put(manifest, body.path, top.path)
+            return self._registry.put(
+                StoredModel(manifest, {"encoder": body.path, "head": top.path})
+            )
 
     def import_head(
         self, name: str, head: Path, *, provenance: str = "", called: str | None = None
@@ -278,20 +280,22 @@ class HeadBinder:
                 created_at=created_at,
                 int8=None,
             )
-            return self._registry.put(manifest, donor.encoder, top.path)
+            return self._registry.put(
+                StoredModel(manifest, {"encoder": donor.encoder, "head": top.path})
+            )
 
     def _donor(self, width: int) -> StoredModel:
         """The model whose encoder a head of this width gets."""
         if self._encoder is not None:
             donor = self._registry.open(self._encoder)
-            if donor.manifest.spec.width == width:
+            if donor.manifest.encoder_spec.width == width:
                 return donor
             raise CheckpointInvalid(
                 f"The head needs features of width {width}, but the encoder of {self._encoder!r} "
-                f"(D3_ENCODER) produces width {donor.manifest.spec.width}.",
+                f"(D3_ENCODER) produces width {donor.manifest.encoder_spec.width}.",
                 "Use a head trained on that encoder, or change D3_ENCODER.",
             )
-        fitting = [one for one in self._registry.list() if one.manifest.spec.width == width]
+        fitting = [one for one in self._registry.list() if one.manifest.encoder_spec.width == width]
         fitting.sort(key=lambda one: (one.manifest.name != PUBLISHED, not one.packaged))
         if fitting:
             return self._registry.open(fitting[0].manifest.name)

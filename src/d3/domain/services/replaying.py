@@ -87,7 +87,7 @@ class ReplayService:
         before = Means.of(case.result)
         detector = self._engine().load(self._registry.open(manifest.name, manifest.version))
         try:
-            decoded = self._decoder.decode(image, manifest.spec.image_size)
+            decoded = self._decoder.decode(image, manifest.input_spec.size)
             scored = detector.score(decoded.pixels[None], case.result.views)
             now = Means(
                 detector.engine,

@@ -363,7 +363,7 @@ def _unexamined(case: Case) -> Section:
     result, manifest = case.result, case.manifest
     side = "a small square"
     if manifest is not None:
-        side = f"{manifest.spec.image_size} x {manifest.spec.image_size} pixels"
+        side = f"{manifest.input_spec.size} x {manifest.input_spec.size} pixels"
     points = [
         f"Only the pixels were judged, scaled to {side}.",
         "Small alterations of a large image can be lost.",

@@ -37,7 +37,7 @@ def published_procedure(
     Two forward passes through open_clip's modules, the second on images whose patches were
     shuffled in pixel space with one new permutation a batch.
     """
-    spec = model.manifest.spec
+    spec = model.manifest.encoder_spec
     network = load_network(spec, model.encoder, model.head, tricks=PLAIN).to(device)
     network.encoder.to(dtype)
     network.head.float()
@@ -85,7 +85,7 @@ def stored_model(folder: Path, name: str, spec: EncoderSpec) -> StoredModel:
         permutations=draw_permutations(0, 16, spec.patches),
         provenance="random weights, for measuring",
     )
-    return StoredModel(manifest, encoder, head)
+    return StoredModel(manifest, {"encoder": encoder, "head": head})
 
 
 Say = Callable[[str], None]

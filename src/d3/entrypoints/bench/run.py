@@ -84,7 +84,7 @@ def measured_model(settings: Settings, shape: str | None, say: Say) -> Iterator[
         name = f"random-{shape}"
         chosen = replace(settings, home=Path(home), minio_endpoint=None, model=name)
         model = random_model(Path(source), name, SHAPES[shape])
-        Container(settings=chosen).registry().put(model.manifest, model.encoder, model.head)
+        Container(settings=chosen).registry().put(model)
         for file in (model.encoder, model.head):
             file.unlink()
         yield chosen
@@ -134,7 +134,7 @@ def _machine(detector: Detector) -> str:
 def _engine(
     stored: StoredModel, detectors: list[Detector], plan: Plan, rates: dict[str, float], say: Say
 ) -> Iterator[Figure]:
-    spec = stored.manifest.spec
+    spec = stored.manifest.encoder_spec
     ours = {f"d3 ({one.engine}, {one.precision}, {one.device})": one for one in detectors}
     baseline = published_procedure(stored, detectors[0].device)
     for batch in plan.batches:
@@ -170,7 +170,7 @@ def _preprocessing(
     threads: int,
     say: Say,
 ) -> Iterator[Figure]:
-    decoder, side = container.decoder(), stored.manifest.spec.image_size
+    decoder, side = container.decoder(), stored.manifest.input_spec.size
     say("decoding")
     for workers in sorted({1, threads}):
         with ThreadPoolExecutor(workers) as pool:

@@ -224,7 +224,7 @@ def _store(
         notice=derived_notice(manifest),
         created_at="",
     )
-    stored: Manifest = registry.put(changed, model.encoder, model.head, model.int8)
+    stored: Manifest = registry.put(replace(model, manifest=changed))
     return stored
 
 

@@ -201,7 +201,7 @@ def import_model(
 
 def _say_taken_for(manifest: Manifest, heads: int | None, activation: str | None) -> None:
     """What no file says of itself, and a wrong one would spoil in silence."""
-    spec = manifest.spec
+    spec = manifest.encoder_spec
     assumed = []
     if heads is None:
         assumed.append(f"{counted(spec.heads, 'attention head')} (--heads)")
@@ -326,7 +326,7 @@ def _moving(first: str = "Looking") -> Iterator[Container]:
 def described(manifest: Manifest) -> dict[str, Any]:
     """The manifest without the permutations' thousands of numbers."""
     described = asdict(manifest) | {"sha256": manifest.sha256}
-    described["permutations"] = len(manifest.permutations)
+    described["permutations"] = manifest.views
     return described
 
 
@@ -336,7 +336,7 @@ def _print_table(summaries: list[ModelSummary]) -> None:
 
     table = Table("", "NAME", "VERSION", "ENCODER", "LICENCE", "SHA-256", box=box.SIMPLE_HEAD)
     for one in summaries:
-        manifest, spec = one.manifest, one.manifest.spec
+        manifest, spec = one.manifest, one.manifest.encoder_spec
         encoder = f"ViT {spec.width}x{spec.layers}, patch {spec.patch_size}"
         name = f"{manifest.name} (demo)" if manifest.notice else manifest.name
         row = (name, str(manifest.version), encoder, manifest.licence)
@@ -382,16 +382,17 @@ def _print_manifest(manifest: Manifest) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    spec, calibration = manifest.spec, manifest.calibration
+    spec, calibration = manifest.encoder_spec, manifest.calibration
     rows = {
         "name": f"{manifest.name} version {manifest.version}",
         "sha256": manifest.sha256,
         "encoder": f"width {spec.width}, {spec.layers} layers, {spec.heads} heads, "
         f"{spec.image_size} px in patches of {spec.patch_size}",
-        "files": f"encoder {manifest.encoder.size_bytes:,} bytes, "
-        f"head {manifest.head.size_bytes:,} bytes",
+        "files": ", ".join(
+            f"{role} {file.size_bytes:,} bytes" for role, file in manifest.files.items()
+        ),
         "int8": _int8(manifest.int8),
-        "permutations": str(len(manifest.permutations)),
+        "permutations": str(manifest.views),
         "threshold": f"{manifest.threshold:g}",
         "uncertain": f"from {manifest.threshold - manifest.abstain_band.below:g} "
         f"to {manifest.threshold + manifest.abstain_band.above:g}",

@@ -19,7 +19,7 @@ from torch import distributed
 from d3.container import Container
 from d3.domain.errors import ModelNotFound
 from d3.domain.files import Progress, no_progress, put
-from d3.domain.models import Manifest, derived_notice, file_of
+from d3.domain.models import Manifest, StoredModel, derived_notice, file_of
 from d3.domain.scoring import AbstainBand, Calibration
 from d3.evaluation.dataset import Dataset, Item
 from d3.evaluation.files import writing
@@ -114,7 +114,7 @@ def train_on(  # noqa: PLR0917  its parts, one by one
     kept = [item for items in sources.values() for item in items]
     with processes() as (rank, count, local):
         stored = registry.open(base or container.host().chosen())
-        spec = stored.manifest.spec
+        spec = stored.manifest.encoder_spec
         network = load_network(spec, stored.encoder, stored.head, dtype=torch.float32)
         on_gpu = settings.cuda_device != "cpu" and torch.cuda.is_available()
         chosen = settings.cuda_device if isinstance(settings.cuda_device, int) else 0
@@ -138,7 +138,7 @@ def train_on(  # noqa: PLR0917  its parts, one by one
             count,
         )
         identity = {
-            "encoder": stored.manifest.encoder.sha256,
+            "encoder": stored.manifest.files["encoder"].sha256,
             "precision": precision,
             "images": _digest(kept),
             "validation": [_digest(items) for items in checking.values()],
@@ -191,7 +191,7 @@ def _stored(container: Container, manifest: Manifest, encoder: Path, head: Path)
     else:
         if there.sha256 == manifest.sha256:
             return there
-    made: Manifest = registry.put(manifest, encoder, head)
+    made: Manifest = registry.put(StoredModel(manifest, {"encoder": encoder, "head": head}))
     return made
 
 

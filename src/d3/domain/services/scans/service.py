@@ -189,7 +189,7 @@ class ScanService:
             collection,
             manifest,
             threshold=None if threshold is None else checked_threshold(threshold),
-            views=None if views is None else checked_views(views, len(manifest.permutations)),
+            views=None if views is None else checked_views(views, manifest.views),
             by_service=True,
         )
 

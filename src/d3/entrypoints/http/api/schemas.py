@@ -534,7 +534,7 @@ def details_of(summary: ModelSummary) -> ModelDetails:
 
 def architecture_of(manifest: Manifest) -> str:
     """The encoder in the prototype's words: ``CLIP:ViT-L/14`` for the published one."""
-    spec = manifest.spec
+    spec = manifest.encoder_spec
     size = {(1024, 24): "L", (768, 12): "B"}.get((spec.width, spec.layers))
     return f"CLIP:ViT-{size or f'{spec.width}x{spec.layers}'}/{spec.patch_size}"
 

@@ -63,7 +63,7 @@ def _page(
     sentence: str = "",
 ) -> Template:
     model = d3.host.loaded()
-    most = len(model.manifest.permutations) if model else 1
+    most = model.manifest.views if model else 1
     return page(
         request,
         d3,

@@ -1,0 +1,37 @@
+"""What a panel of models said of an image, and whether the verdict survives harmless changes."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0012"
+down_revision = "0011"
+branch_labels = None
+depends_on = None
+
+_DISAGREEING = sa.text("agreement = 'disagree'")
+
+
+def upgrade() -> None:
+    """Forwards only; the way back is a backup."""
+    empty = sa.text("''")
+    for table in ("inference_results", "scan_results"):
+        for name in ("panel", "stability"):
+            op.add_column(table, sa.Column(name, sa.Text(), server_default=empty, nullable=False))
+        op.add_column(table, sa.Column("agreement", sa.String(16)))
+    op.create_index(
+        "ix_inference_results_disagreeing",
+        "inference_results",
+        ["created_at", "id"],
+        sqlite_where=_DISAGREEING,
+        postgresql_where=_DISAGREEING,
+    )
+    op.add_column("scans", sa.Column("panel", sa.Text(), server_default=empty, nullable=False))
+    op.add_column(
+        "scans",
+        sa.Column("panel_rule", sa.String(16), server_default=sa.text("'chief'"), nullable=False),
+    )
+    op.add_column(
+        "scans", sa.Column("stability", sa.Boolean(), server_default=sa.false(), nullable=False)
+    )

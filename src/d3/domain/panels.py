@@ -1,0 +1,197 @@
+"""A panel: several models judge one image, and the verdict says when they disagree.
+
+Numbers of different models are never averaged: each has its own calibration, threshold and verdict.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any, Self
+
+from d3.domain.errors import D3Error, RequestInvalid
+from d3.domain.models import ModelReference, checked_name
+from d3.domain.scoring import Reason, Verdict
+
+MAX_MEMBERS = 8
+
+
+class PanelRule(StrEnum):
+    """How the verdicts of a panel's members become one.
+
+    The chief and every member with a calibration have a vote. A member whose probability lies in
+    its own abstain band, or whose views disagree, is undecided.
+
+    ``chief``: the chief's verdict, or ``uncertain`` where a vote contradicts it. ``any``: ``fake``
+    where any vote says so, else ``uncertain`` where one is undecided, else ``real``. ``majority``:
+    what more than half of the votes say, else ``uncertain``.
+    """
+
+    CHIEF = "chief"
+    ANY = "any"
+    MAJORITY = "majority"
+
+
+class Agreement(StrEnum):
+    """What the opinions of a panel are to each other, votes or not.
+
+    ``agree``: all say the same. ``partial``: none contradicts another, but one or more are
+    undecided. ``disagree``: one says ``fake`` and another ``real``.
+    """
+
+    AGREE = "agree"
+    PARTIAL = "partial"
+    DISAGREE = "disagree"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opinion:
+    """What one member of a panel says.
+
+    Attributes:
+        model: which one.
+        prediction: probability in [0, 1] that the image is generated, after its calibration.
+        verdict: its own, before any rule.
+        reason: why it is ``uncertain``; None where it is not.
+        threshold: its own, in [0, 1].
+        logit: raw, mean over the views.
+        calibration: the name of its calibration; ``"none"`` where it has none.
+        calibrated: whether it has one, and so a vote.
+        seconds: its share of the time on the device.
+    """
+
+    model: ModelReference
+    prediction: float
+    verdict: Verdict
+    reason: Reason | None
+    threshold: float
+    logit: float
+    calibration: str
+    calibrated: bool
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A member of a panel that gave no opinion.
+
+    Attributes:
+        model: its name.
+        code: of the error.
+        error: why not, and what to do, in a sentence or two.
+    """
+
+    model: str
+    code: str
+    error: str
+
+    @classmethod
+    def of(cls, model: str, error: D3Error) -> Missing:
+        """A member that an error kept away."""
+        return cls(model, error.code, str(error)[:300])
+
+
+@dataclass(frozen=True, slots=True)
+class PanelVerdict:
+    """What a panel said of one image.
+
+    Attributes:
+        rule: by which the verdict was found.
+        opinions: the chief's first.
+        missing: members that gave none.
+    """
+
+    rule: PanelRule
+    opinions: tuple[Opinion, ...]
+    missing: tuple[Missing, ...] = ()
+
+    @property
+    def agreement(self) -> Agreement:
+        """What the opinions are to each other."""
+        return agreement(self.opinions)
+
+    def to_json(self) -> str:
+        """All of it as a JSON object."""
+        return json.dumps(asdict(self), separators=(",", ":"), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The inverse of :meth:`to_json`.
+
+        Raises:
+            ValueError: it is nothing that :meth:`to_json` wrote.
+        """
+        try:
+            found = json.loads(text)
+            return cls(
+                PanelRule(found["rule"]),
+                tuple(map(_opinion, found["opinions"])),
+                tuple(Missing(**one) for one in found["missing"]),
+            )
+        except (TypeError, KeyError, RecursionError) as error:
+            raise ValueError(text) from error
+
+
+def _opinion(found: dict[str, Any]) -> Opinion:
+    reason = found["reason"]
+    known = {
+        "model": ModelReference(**found["model"]),
+        "verdict": Verdict(found["verdict"]),
+        "reason": None if reason is None else Reason(reason),
+    }
+    return Opinion(**found | known)
+
+
+def decide(rule: PanelRule, opinions: Sequence[Opinion]) -> tuple[Verdict, Reason | None]:
+    """The verdict of a panel, and why it is ``uncertain``.
+
+    Args:
+        rule: see there.
+        opinions: one or more, the chief's first. An image that carries nothing to judge stays
+            ``uncertain``, whatever the rule.
+    """
+    chief, *others = opinions
+    if chief.reason is not None and chief.reason.is_lack:
+        return Verdict.UNCERTAIN, chief.reason
+    votes = [chief.verdict, *(one.verdict for one in others if one.calibrated)]
+    if rule is PanelRule.CHIEF:
+        opposite = {Verdict.FAKE: Verdict.REAL, Verdict.REAL: Verdict.FAKE}.get(chief.verdict)
+        if opposite in votes:
+            return Verdict.UNCERTAIN, Reason.PANEL
+        return chief.verdict, chief.reason
+    if rule is PanelRule.ANY:
+        found = next((one for one in (Verdict.FAKE, Verdict.UNCERTAIN) if one in votes), votes[0])
+    else:
+        winners = (one for one in Verdict if 2 * votes.count(one) > len(votes))
+        found = next(winners, Verdict.UNCERTAIN)
+    if found is not Verdict.UNCERTAIN:
+        return found, None
+    return found, chief.reason or Reason.PANEL
+
+
+def agreement(opinions: Iterable[Opinion]) -> Agreement:
+    """What the opinions are to each other."""
+    said = {one.verdict for one in opinions}
+    if {Verdict.FAKE, Verdict.REAL} <= said:
+        return Agreement.DISAGREE
+    return (
+        Agreement.AGREE if len(said) == 1 and Verdict.UNCERTAIN not in said else Agreement.PARTIAL
+    )
+
+
+def checked_panel(names: Iterable[str]) -> tuple[str, ...]:
+    """The names of a panel's members, the chief's first.
+
+    Raises:
+        RequestInvalid: there are none, more than :data:`MAX_MEMBERS`, or one twice.
+        ModelNameInvalid: one cannot be a model's name.
+    """
+    found = tuple(checked_name(name.strip()) for name in names)
+    if not 1 <= len(found) <= MAX_MEMBERS or len(set(found)) < len(found):
+        raise RequestInvalid(
+            f"A panel has 1 to {MAX_MEMBERS} different models.",
+            "Name them separated by commas, the chief first, such as d3-vit-l14,ferretnet-s.",
+        )
+    return found
