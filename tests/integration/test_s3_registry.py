@@ -309,7 +309,7 @@ MOVE = """
 import sys
 from pathlib import Path
 from d3.adapters.minio import MinioRegistry, S3Place
-from d3.domain.models import file_of
+from d3.domain.models import StoredModel, file_of
 from d3.testing.models import tiny_manifest
 
 endpoint, key, secret, bucket, megabytes, folder = sys.argv[1:]
