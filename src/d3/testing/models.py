@@ -1,5 +1,6 @@
 """Models small enough to make in a test: a vision transformer of two layers on 56 pixels, a probe
-on it, and a FerretNet."""
+on it, and a FerretNet.
+"""
 
 from __future__ import annotations
 
