@@ -267,6 +267,8 @@ def import_model(
     if len(by_role) < len(files) or ("" in by_role and len(files) > 1):
         raise click.UsageError("Name each ROLE once: --file ROLE=FILE --file ROLE=FILE.")
     alone = by_role.get("")
+    if alone is not None and (heads is not None or activation is not None):
+        raise click.UsageError("A head alone gets an encoder whose heads and activation are known.")
     given = [one.name for one in (encoder, head, *by_role.values()) if one is not None]
     said = dict.fromkeys([*([open_clip] if open_clip else []), *given])
     with _moving(f"Checking {' and '.join(said)}") as container:
