@@ -22,6 +22,9 @@ names; small letters, digits and ``_``."""
 D3 = "d3"
 """The architecture of a manifest that names none."""
 
+HEADS_ON_CLIP = frozenset({D3, "ufd"})
+"""Architectures that are a head on CLIP's encoder: several can be scored in one forward pass."""
+
 STARTER = "starter"
 PUBLISHED = "d3-vit-l14"
 
@@ -242,9 +245,7 @@ class Manifest:
         if self.version < 1:
             raise ValueError("versions count from 1")
         if len(self.permutations) > MAX_VIEWS or not 1 <= self.own_views <= MAX_VIEWS:
-            raise ValueError(
-                f"a model has at most {MAX_VIEWS} permutations or views"
-            )
+            raise ValueError(f"a model has at most {MAX_VIEWS} permutations or views")
         if self.architecture == D3 and not (
             self.spec and self.encoder and self.head and self.permutations
         ):
