@@ -35,7 +35,7 @@ def build_container(
 
     settings = Settings.from_environment()
     if model is not None:
-        settings = replace(settings, model=model)
+        settings = replace(settings, model=model, panel=())
     if watermarks:
         settings = replace(settings, watermarks=True)
     return Container(settings=settings, **others)
