@@ -48,6 +48,18 @@ class Agreement(StrEnum):
     PARTIAL = "partial"
     DISAGREE = "disagree"
 
+    @property
+    def sentence(self) -> str:
+        """One sentence for people."""
+        return _SENTENCES[self]
+
+
+_SENTENCES = {
+    Agreement.AGREE: "All models of the panel say the same.",
+    Agreement.PARTIAL: "No model of the panel contradicts another, but not all are decided.",
+    Agreement.DISAGREE: "The models of the panel disagree.",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opinion:
@@ -76,7 +88,7 @@ class Opinion:
     model: ModelReference
     prediction: float
     verdict: Verdict
-    reason: Reason | None
+    reason: Reason | None = None
     threshold: float
     logit: float
     calibration: str

@@ -16,6 +16,7 @@ from d3.domain.coroutines import finished, start
 from d3.domain.errors import D3Error, StorageFailed
 from d3.domain.history import NewEntry, entry_of
 from d3.domain.idempotency import Completion, IdempotencyKey, Reservation, StoredAnswer
+from d3.domain.panels import PanelRule
 from d3.domain.ports.clock import Clock
 from d3.domain.ports.images import ImageDecoder
 from d3.domain.ports.queue import Lane
@@ -51,6 +52,9 @@ class PredictionRequest:
             were judged; kept where there is a key.
         threshold: in [0, 1]; the model's own unless said.
         views: 1 to 16.
+        panel: names of the models that judge, the chief first; the service's own unless said.
+        panel_rule: how their verdicts become one; likewise.
+        stability: whether each image is also judged after harmless changes.
         lane: who goes first.
         within: seconds after which nobody waits; None for ever.
         all_or_nothing: whether one image that cannot be judged fails them all.
@@ -66,6 +70,9 @@ class PredictionRequest:
     answer: Callable[[Sequence[Outcome], Sequence[int]], bytes]
     threshold: float | None = None
     views: int = 1
+    panel: tuple[str, ...] | None = None
+    panel_rule: PanelRule | None = None
+    stability: bool = False
     lane: Lane = Lane.INTERACTIVE
     within: float | None = None
     all_or_nothing: bool = False
