@@ -2,8 +2,8 @@
 
     python benchmarks/stability.py [--model starter] [--model vit-l-14] [--rounds 5] [--images 8]
 
-``starter`` is the model in the package; the others have random weights. ``one`` judges images one by
-one, as ``d3 detect photo.jpg`` does; ``many`` judges them in batches. What counts is the ratio.
+``starter`` is the model in the package; the others have random weights. ``one`` judges image after
+image, as ``d3 detect photo.jpg`` does; ``many`` judges them in batches. What counts is the ratio.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 import d3
-from d3.adapters.filesystem.registry import FilesystemModelRegistry
+from d3.adapters.filesystem.registry import FilesystemRegistry
 from d3.entrypoints.bench.measure import SHAPES, processor, random_model
 
 SIDES = (1024, 768)
@@ -41,7 +41,7 @@ def main() -> None:
 def measure(name: str, folder: Path, rounds: int, images: int) -> None:
     """Print a model's seconds an image with and without, and the median of the rounds' ratios."""
     if name in SHAPES:
-        registry = FilesystemModelRegistry(folder / "models")
+        registry = FilesystemRegistry(folder / "models")
         registry.put(random_model(folder, name, SHAPES[name]))
     settings = d3.Settings(home=folder, model=name if name in SHAPES else None)
     with d3.D3(settings) as detector:
