@@ -187,7 +187,11 @@ class PredictionService:
         names = None if request.panel is None else checked_panel(request.panel)
         with self._host.panel(names) as panel:
             question = Question.of(
-                panel, threshold=request.threshold, views=request.views, rule=request.panel_rule
+                panel,
+                threshold=request.threshold,
+                views=request.views,
+                rule=request.panel_rule,
+                stability=request.stability,
             )
             outcomes = await self._judge_all(request, question)
         for outcome in outcomes:
