@@ -230,26 +230,38 @@ class Question:
             batch_size: images of one forward pass at most.
 
         Returns:
-            For each pass its slots; what is wrong with its queue, for one without the chief.
+            For each pass its slots, which some share; what is wrong with its queue, for one
+            without the chief.
 
         Raises:
             Overloaded: too much waits in one of the queues.
             D3Error: the chief's queue cannot be used.
         """
-        taken: list[Slots | D3Error] = []
-        for one in self.passes:
-            size_bytes = (0 if taken else file_bytes) + images * 3 * one.pixels.size**2
+        places = [(one.queue, one.lane(lane)) for one in self.passes]
+        # At once, because a lane takes one request that is too large for it, and not a second one.
+        together = {place: images * places.count(place) for place in places}
+        taken: dict[tuple[DetectionQueue, Lane], Slots | D3Error] = {}
+        for one, place in zip(self.passes, places, strict=True):
+            if place in taken:
+                continue
+            queue, its_lane = place
+            size_bytes = (0 if taken else file_bytes) + together[place] * 3 * one.pixels.size**2
             try:
-                slots: Slots | D3Error = one.queue.reserve(
-                    images, size_bytes, one.views, one.lane(lane), deadline, batch_size=batch_size
+                taken[place] = queue.reserve(
+                    together[place],
+                    size_bytes,
+                    one.views,
+                    its_lane,
+                    deadline,
+                    batch_size=batch_size,
                 )
             except D3Error as error:
                 if not taken or isinstance(error, Overloaded):
-                    release(taken, images)
+                    for earlier, slots in taken.items():
+                        release([slots], together[earlier])
                     raise
-                slots = error
-            taken.append(slots)
-        return tuple(taken)
+                taken[place] = error
+        return tuple(taken[place] for place in places)
 
     def answer(
         self, name: str, facts: ImageFacts, scored: Sequence[Scored | D3Error], decoding: float
