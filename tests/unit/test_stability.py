@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 
@@ -38,9 +39,9 @@ MANIFEST = tiny_manifest(FILE, FILE)
 
 
 class Watched(FakeDetector):
-    """Scores when allowed, and may answer images with a bright corner with something else."""
+    """Scores when allowed, and may answer images without a bright frame with something else."""
 
-    corner: float | Exception | None = None
+    frameless: float | Exception | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,11 +51,11 @@ class Watched(FakeDetector):
     def score(self, pixels: Pixels, views: int) -> Logits:
         assert self.may_score.wait(SECONDS)
         logits = super().score(pixels, views)
-        plain = pixels[:, 0, 0].max(axis=1) < 200
-        if self.corner is not None and plain.any():
-            if isinstance(self.corner, Exception):
-                raise self.corner
-            logits[plain] = self.corner
+        frameless = pixels[:, 0, 0].max(axis=1) < 200
+        if self.frameless is not None and frameless.any():
+            if isinstance(self.frameless, Exception):
+                raise self.frameless
+            logits[frameless] = self.frameless
         return logits
 
 
@@ -208,16 +209,16 @@ def test_known_logits_are_not_scored_again(ask: Asked, detector: Watched) -> Non
 
 
 @pytest.mark.parametrize(
-    ("corner", "error"), [(np.nan, ScoreUndefined), (DetectorFailed("told to"), DetectorFailed)]
+    ("frameless", "error"), [(np.nan, ScoreUndefined), (DetectorFailed("told to"), DetectorFailed)]
 )
 def test_a_change_that_cannot_be_scored_fails_the_image(
     ask: Asked,
     detector: Watched,
     queue: ThreadedQueue,
-    corner: float | Exception,
+    frameless: float | Exception,
     error: type[Exception],
 ) -> None:
-    detector.corner = corner  # of the cropped image alone
+    detector.frameless = frameless  # the cropped image alone
     with pytest.raises(error):
         ask(TURNED)
     assert ask(TURNED, stability=False).verdict is Verdict.FAKE
@@ -247,32 +248,24 @@ def test_a_request_larger_than_its_lane_is_taken_where_that_is_empty(
     assert not any(queue.waiting(one).images for one in Lane)
 
 
-def in_a_panel(ask: Asked, other: Pixels, rule: PanelRule) -> Detection:
-    """The framed image, judged beside a calibrated model whose logit another image gives."""
-    mean = float(other.mean())
-    second = replace(MANIFEST, name="other", calibration=Calibration(1e-9, mean / 32 - 4, "fixed"))
-    queue = ask.panel.chief.queue
-    apart = ThreadedQueue(FakeDetector(), SystemClock(), Bounds(linger=0))
-    ask.panel = Panel(LoadedModel(MANIFEST, queue), (LoadedModel(second, apart),), rule=rule)
-    found = ask(TURNED)
-    apart.close()
-    return found
-
-
 @pytest.mark.parametrize(
-    ("rule", "other", "verdict", "reason"),
+    ("rule", "bias", "verdict", "reason"),
     [
-        (PanelRule.CHIEF, 200, Verdict.UNCERTAIN, Reason.UNSTABLE),
-        (PanelRule.CHIEF, 50, Verdict.UNCERTAIN, Reason.UNSTABLE),
-        (PanelRule.ANY, 200, Verdict.FAKE, None),
-        (PanelRule.ANY, 50, Verdict.UNCERTAIN, Reason.UNSTABLE),
-        (PanelRule.MAJORITY, 200, Verdict.UNCERTAIN, Reason.UNSTABLE),
+        (PanelRule.CHIEF, 2, Verdict.UNCERTAIN, Reason.UNSTABLE),
+        (PanelRule.CHIEF, -2, Verdict.UNCERTAIN, Reason.UNSTABLE),
+        (PanelRule.ANY, 2, Verdict.FAKE, None),
+        (PanelRule.ANY, -2, Verdict.UNCERTAIN, Reason.UNSTABLE),
+        (PanelRule.MAJORITY, 2, Verdict.UNCERTAIN, Reason.UNSTABLE),
     ],
 )
 def test_in_a_panel_the_chief_votes_as_its_stability_says_and_keeps_its_own_opinion(
-    ask: Asked, rule: PanelRule, other: int, verdict: Verdict, reason: Reason | None
+    ask: Asked, rule: PanelRule, bias: float, verdict: Verdict, reason: Reason | None
 ) -> None:
-    tried = in_a_panel(ask, framed(other, other), rule)
+    """The other model is so calibrated that every image gets the same probability."""
+    other = replace(MANIFEST, name="other", calibration=Calibration(1e-9, bias, "fitted"))
+    with closing(ThreadedQueue(FakeDetector(), SystemClock(), Bounds(linger=0))) as apart:
+        ask.panel = Panel(ask.panel.chief, (LoadedModel(other, apart),), rule=rule)
+        tried = ask(TURNED)
     assert (tried.verdict, tried.reason) == (verdict, reason)
     panel = tried.panel_verdict
     assert panel is not None
