@@ -19,6 +19,7 @@ from d3.adapters.evidence.scale import scale_svg
 from d3.domain.errors import EvidenceContradictory, ReplayImpossible
 from d3.domain.evidence import Case, CaseLabel, check_case
 from d3.domain.images import Note
+from d3.domain.inputs import CHANGES, Change, Fit, InputSpec
 from d3.domain.labels import Label, NewLabel
 from d3.domain.models import PUBLISHED, ModelFile, ModelReference
 from d3.domain.provenance import Provenance, Says, Source, SourceKind
@@ -217,6 +218,9 @@ def judged(logits: tuple[float, ...], **changes: Any) -> Case:
 
 JUDGED = judged((1.0, 1.5))
 DOUBTED = judged((-1.0, 1.5))
+STEADY = dict.fromkeys(CHANGES, 0.9)
+TRIED = judged((1.0, 1.5), stability=json.dumps(STEADY))
+TURNED = judged((1.0, 1.5), stability=json.dumps(STEADY | {Change.MIRRORED: 0.2}))
 BARE = judged((1.0, 1.5), abstain_above=0.01)
 BARE = replace(BARE, result=replace(BARE.result, view_logits=""))
 
@@ -233,6 +237,8 @@ BARE = replace(BARE, result=replace(BARE.result, view_logits=""))
         judged((1.0,), lack=Reason.ONE_COLOUR),
         replace(JUDGED, manifest=None),
         replace(DOUBTED, result=replace(DOUBTED.result, reason=None)),
+        TRIED,
+        TURNED,
         replace(BARE, result=replace(BARE.result, logit=None)),
     ],
 )
@@ -263,6 +269,15 @@ def test_a_case_that_follows_from_its_numbers_is_accepted(case: Case) -> None:
         (JUDGED, {"abstain_above": 2.0}, "prediction"),
         (JUDGED, {"model_sha256": "0" * 64}, "manifest"),
         (DOUBTED, {"verdict": Verdict.FAKE, "reason": None}, "verdict"),
+        (TRIED, {"verdict": Verdict.UNCERTAIN, "reason": Reason.UNSTABLE}, "reason"),
+        (TRIED, {"stability": TURNED.result.stability}, "verdict"),
+        (TRIED, {"stability": '{"jpeg": 0.9}'}, "stability"),
+        (TRIED, {"stability": TRIED.result.stability.replace("0.9", "1.9", 1)}, "stability"),
+        (TRIED, {"stability": TRIED.result.stability.replace("0.9", '"a"', 1)}, "prediction"),
+        (TRIED, {"stability": '["jpeg"]'}, "prediction"),
+        (TRIED, {"stability": "[" * 100_000}, "prediction"),
+        (TURNED, {"verdict": Verdict.FAKE, "reason": None}, "verdict"),
+        (TURNED, {"stability": ""}, "verdict"),
         (BARE, {"verdict": Verdict.REAL}, "verdict"),
         (BARE, {"abstain_above": 0.5}, "verdict"),
         (BARE, {"prediction": 0.2}, "is_fake"),
@@ -290,6 +305,29 @@ def test_what_was_not_examined_names_the_files_own_limits() -> None:
     said = words(a_case(image_frames=12, image_note=Note.CUT_SHORT))
     assert "12 frames or pages. Only the first was judged." in said
     assert Note.CUT_SHORT.sentence in said
+
+
+def test_a_report_says_what_changes_of_the_image_gave() -> None:
+    said = words(TRIED)
+    assert "cropped by 5 % 90.0 %, mirrored 90.0 %. All lie on the same side" in said
+    assert report(TURNED).headline == "Undecided"
+    assert Reason.UNSTABLE.sentence in words(TURNED)
+    assert "mirrored 20.0 %. One lies on the other side of the threshold" in words(TURNED)
+    assert "changes of it" not in words(a_case())
+
+
+@pytest.mark.parametrize(
+    ("spec", "seen"),
+    [
+        (InputSpec(224), "Only the pixels were judged, scaled to 224 x 224 pixels."),
+        (InputSpec(256, Fit.CROP), "Only 256 x 256 pixels in the middle of the image were judged."),
+        (InputSpec(224, Fit.RESIZE_CROP, 256), "its shorter side was scaled to 256 pixels."),
+    ],
+)
+def test_a_report_says_which_pixels_were_seen(spec: InputSpec, seen: str) -> None:
+    case = a_case()
+    assert case.manifest is not None
+    assert seen in words(replace(case, manifest=replace(case.manifest, input=spec)))
 
 
 def test_no_number_claims_certainty() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Self
@@ -11,8 +11,10 @@ from typing import Self
 from d3.domain.errors import D3Error, EvidenceContradictory, ReplayImpossible
 from d3.domain.history import HistoryEntry, NewEntry
 from d3.domain.images import SMALLEST_SIDE
+from d3.domain.inputs import CHANGES
 from d3.domain.labels import LabelChange
 from d3.domain.models import Manifest
+from d3.domain.panels import heard
 from d3.domain.scoring import (
     AbstainBand,
     Calibration,
@@ -115,14 +117,19 @@ class Case:
         return self.assess(logits, own).verdict if own is not None and logits else None
 
     def assess(self, logits: tuple[float, ...], threshold: float | None = None) -> Score:
-        """Read logits of the image as this verdict was read, or by another threshold."""
-        return assess(
+        """Read logits of the image as this verdict was read, or by another threshold.
+
+        What the image's changes and the other models of a panel gave stays as it is recorded.
+        """
+        score = assess(
             logits,
             threshold=self.result.threshold if threshold is None else threshold,
             calibration=self.calibration,
             abstain_band=self.band,
             lack=self.lack,
-        )
+        ).tried(self.result.stability_probabilities.values())
+        panel = self.result.panel_verdict
+        return score if panel is None else heard(score, panel.rule, panel.opinions)
 
 
 def check_image(case: Case, image: bytes) -> None:
@@ -153,7 +160,7 @@ def check_case(case: Case) -> None:
     """
     try:
         wrong = [name for name, follows in _checks(case) if not follows]
-    except (D3Error, ValueError, TypeError, ArithmeticError):
+    except (D3Error, ValueError, TypeError, ArithmeticError, RecursionError):
         wrong = ["prediction"]  # from numbers that no model gives
     if wrong:
         raise EvidenceContradictory(
@@ -172,6 +179,9 @@ def _checks(case: Case) -> Iterator[tuple[str, bool]]:
     yield "confidence", _same(result.confidence, 2 * abs(result.prediction - 0.5))
     yield "reason", not (decided and result.reason)
     yield "reason", result.reason is not Reason.TOO_SMALL or smaller < SMALLEST_SIDE
+    if result.stability:
+        changed = result.stability_probabilities
+        yield "stability", changed.keys() == set(CHANGES) and _are_shares(changed.values())
     if case.manifest is not None:
         yield "manifest", case.manifest.sha256 == result.model_sha256
     if result.logit is not None:
@@ -189,6 +199,10 @@ def _checks(case: Case) -> Iterator[tuple[str, bool]]:
     yield "reason", result.reason in {None, score.reason}
     unexplained = not decided and result.reason is None  # as an older D3 wrote it
     yield "verdict", unexplained or result.verdict is score.verdict
+
+
+def _are_shares(numbers: Iterable[float]) -> bool:
+    return all(0 <= one <= 1 for one in numbers)
 
 
 def _same(one: float, other: float) -> bool:
