@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Self
 
@@ -13,6 +13,7 @@ from d3.domain.history import HistoryEntry, NewEntry
 from d3.domain.images import SMALLEST_SIDE
 from d3.domain.labels import LabelChange
 from d3.domain.models import Manifest
+from d3.domain.panels import Opinion, decide
 from d3.domain.scoring import (
     AbstainBand,
     Calibration,
@@ -26,8 +27,10 @@ from d3.domain.scoring import (
 IMAGE_STEM = "image."
 """How the name of an image in a bundle begins."""
 FORMAT = "d3-evidence"
-FORMAT_VERSION = 1
-"""Counts up when a field changes its meaning or goes. Fields may be added without it."""
+FORMAT_VERSION = 2
+"""The newest format. It counts up when a field changes its meaning or goes; fields may be added
+without it. In format 2 the verdict can be a panel's, or doubted for harmless changes of the image: it
+need not follow from the logits alone. Other cases are still written in format 1."""
 MOST_LABELS = 100
 """Changes of labels that a case holds; its size would have no limit otherwise."""
 _SAME = 1e-6
@@ -51,7 +54,7 @@ class Case:
 
     Attributes:
         format: :data:`FORMAT`.
-        format_version: :data:`FORMAT_VERSION` of the D3 that wrote it.
+        format_version: see :data:`FORMAT_VERSION`.
         made_at: when the bundle was made, in UTC.
         made_by: for whom; empty without an account.
         d3_version: of the software that made the bundle.
@@ -64,7 +67,7 @@ class Case:
     """
 
     format: str = FORMAT
-    format_version: int = FORMAT_VERSION
+    format_version: int = 1
     made_at: datetime
     made_by: str = ""
     d3_version: str
@@ -112,7 +115,7 @@ class Case:
     def own_verdict(self) -> Verdict | None:
         """The verdict by the model's own threshold; None where it cannot be known."""
         own, logits = self.own_threshold, self.result.logits
-        return self.assess(logits, own).verdict if own is not None and logits else None
+        return self.decided(self.assess(logits, own))[0] if own is not None and logits else None
 
     def assess(self, logits: tuple[float, ...], threshold: float | None = None) -> Score:
         """Read logits of the image as this verdict was read, or by another threshold."""
@@ -123,6 +126,22 @@ class Case:
             abstain_band=self.band,
             lack=self.lack,
         )
+
+    def decided(self, score: Score) -> tuple[Verdict, Reason | None]:
+        """The verdict of the case if its model's score is this one, and why it is uncertain.
+
+        Beside the score it depends on the other models of a panel, and on what harmless changes of
+        the image did.
+        """
+        verdict, reason, panel = score.verdict, score.reason, self.result.panel_verdict
+        if panel is not None:
+            chief = replace(panel.opinions[0], verdict=verdict, reason=reason)
+            verdict, reason = decide(panel.rule, (chief, *panel.opinions[1:]))
+        changed = self.result.stability_probabilities.values()
+        turned = any((one > score.threshold) is not score.is_fake for one in changed)
+        if turned and verdict is not Verdict.UNCERTAIN:
+            return Verdict.UNCERTAIN, Reason.UNSTABLE
+        return verdict, reason
 
 
 def check_image(case: Case, image: bytes) -> None:
@@ -163,8 +182,14 @@ def check_case(case: Case) -> None:
         )
 
 
+def format_of(result: NewEntry) -> int:
+    """The first format that can hold the case of a result."""
+    return 2 if result.panel or result.stability else 1
+
+
 def _checks(case: Case) -> Iterator[tuple[str, bool]]:
     """Names of what a case holds, and whether it follows from the rest."""
+    yield "format_version", case.format_version >= format_of(case.result)
     result, logits, threshold = case.result, case.result.logits, case.result.threshold
     decided = result.verdict is not Verdict.UNCERTAIN
     smaller = min(result.image_width or 0, result.image_height or 0)
@@ -176,7 +201,13 @@ def _checks(case: Case) -> Iterator[tuple[str, bool]]:
         yield "manifest", case.manifest.sha256 == result.model_sha256
     if result.logit is not None:
         yield "prediction", _same(result.prediction, case.calibration.probability(result.logit))
+    panel = result.panel_verdict
+    yield "agreement", result.agreement is (panel and panel.agreement)
+    for number, opinion in enumerate(result.opinions):
+        yield "opinions", _follows(opinion, case.lack)
+        yield "opinions", number > 0 or _is_of_chief(opinion, result)
     if not logits:
+        yield "view_logits", panel is None
         held = case.band.holds(result.prediction, threshold)
         yield "verdict", not decided or (result.verdict is Verdict.FAKE) is result.is_fake
         yield "verdict", not (decided and held)
@@ -186,9 +217,30 @@ def _checks(case: Case) -> Iterator[tuple[str, bool]]:
     yield "logit", result.logit is not None and _same(result.logit, score.logit)
     yield "prediction", _same(result.prediction, score.prediction)
     yield "spread", _same(result.spread, score.spread)
-    yield "reason", result.reason in {None, score.reason}
+    verdict, reason = case.decided(score)
+    yield "reason", result.reason in {None, reason}
     unexplained = not decided and result.reason is None  # as an older D3 wrote it
-    yield "verdict", unexplained or result.verdict is score.verdict
+    yield "verdict", unexplained or result.verdict is verdict
+
+
+def _follows(opinion: Opinion, lack: Reason | None) -> bool:
+    """Whether a member's probability and verdict follow from its logits and calibration."""
+    score = assess(
+        opinion.logits or (opinion.logit,),
+        threshold=opinion.threshold,
+        calibration=Calibration(opinion.calibration_scale, opinion.calibration_bias),
+        abstain_band=AbstainBand(opinion.abstain_below, opinion.abstain_above),
+        lack=lack,
+    )
+    numbers = _same(opinion.logit, score.logit) and _same(opinion.prediction, score.prediction)
+    return numbers and (opinion.verdict, opinion.reason) == (score.verdict, score.reason)
+
+
+def _is_of_chief(opinion: Opinion, result: NewEntry) -> bool:
+    """Whether the first opinion is the recorded model's."""
+    said = opinion.model, opinion.threshold, opinion.calibration
+    recorded_of_it = result.model, result.threshold, result.calibration_name
+    return said == recorded_of_it and _same(opinion.prediction, result.prediction)
 
 
 def _same(one: float, other: float) -> bool:
@@ -257,7 +309,8 @@ class Replayed:
         score: they read as the recorded verdict was read.
         drift: the largest difference of a probability from the recorded one, of any view.
         allowed: how large it may be between these means.
-        verdict_changed: whether another verdict follows.
+        verdict: what follows from them, with the other models of a panel as they were recorded.
+        verdict_changed: whether that is another one.
         close: whether a probability is so close to the threshold or to the edge of the abstain
             band that what is allowed can change the verdict.
         holds: whether the drift is allowed and, if another verdict follows, explains that.
@@ -269,6 +322,7 @@ class Replayed:
     score: Score
     drift: float
     allowed: float
+    verdict: Verdict
     verdict_changed: bool
     close: bool
 

@@ -101,6 +101,7 @@ class ReplayService:
         lack = decoded.facts.lack
         score = replace(case, result=replace(case.result, reason=lack)).assess(logits)
         allowed = allowed_drift(before, now, manifest)
+        verdict, _ = case.decided(score)
         return Replayed(
             before=before,
             now=now,
@@ -108,7 +109,8 @@ class ReplayService:
             score=score,
             drift=_drift(case, logits, score.prediction),
             allowed=allowed,
-            verdict_changed=score.verdict is not case.result.verdict,
+            verdict=verdict,
+            verdict_changed=verdict is not case.result.verdict,
             close=lack is case.lack and _is_close(case, logits, score, allowed),
         )
 
