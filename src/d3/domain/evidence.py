@@ -29,10 +29,12 @@ IMAGE_STEM = "image."
 FORMAT = "d3-evidence"
 FORMAT_VERSION = 2
 """The newest format. It counts up when a field changes its meaning or goes; fields may be added
-without it. In format 2 the verdict can be a panel's, or doubted for harmless changes of the image: it
-need not follow from the logits alone. Other cases are still written in format 1."""
+without it. In format 2 the verdict can be that of a panel, or doubted because of harmless changes
+of the image, and need not follow from the logits alone. Other cases are still written in format 1.
+"""
 MOST_LABELS = 100
 """Changes of labels that a case holds; its size would have no limit otherwise."""
+_OF_CALIBRATION = ("calibration_scale", "calibration_bias", "abstain_below", "abstain_above")
 _SAME = 1e-6
 """Numbers of a case that differ by less are the same."""
 
@@ -238,9 +240,12 @@ def _follows(opinion: Opinion, lack: Reason | None) -> bool:
 
 def _is_of_chief(opinion: Opinion, result: NewEntry) -> bool:
     """Whether the first opinion is the recorded model's."""
-    said = opinion.model, opinion.threshold, opinion.calibration
-    recorded_of_it = result.model, result.threshold, result.calibration_name
-    return said == recorded_of_it and _same(opinion.prediction, result.prediction)
+    alike = ("model", "threshold", *_OF_CALIBRATION)
+    return (
+        all(getattr(opinion, name) == getattr(result, name) for name in alike)
+        and opinion.calibration == result.calibration_name
+        and _same(opinion.prediction, result.prediction)
+    )
 
 
 def _same(one: float, other: float) -> bool:
