@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Self
 
 from d3.domain.errors import D3Error, EvidenceContradictory, ReplayImpossible
 from d3.domain.history import HistoryEntry, NewEntry
 from d3.domain.images import SMALLEST_SIDE
+from d3.domain.inputs import CHANGES
 from d3.domain.labels import LabelChange
 from d3.domain.models import Manifest
-from d3.domain.panels import Opinion, decide
+from d3.domain.panels import Opinion, heard
 from d3.domain.scoring import (
     AbstainBand,
     Calibration,
@@ -117,33 +118,22 @@ class Case:
     def own_verdict(self) -> Verdict | None:
         """The verdict by the model's own threshold; None where it cannot be known."""
         own, logits = self.own_threshold, self.result.logits
-        return self.decided(self.assess(logits, own))[0] if own is not None and logits else None
+        return self.assess(logits, own).verdict if own is not None and logits else None
 
     def assess(self, logits: tuple[float, ...], threshold: float | None = None) -> Score:
-        """Read logits of the image as this verdict was read, or by another threshold."""
-        return assess(
+        """Read logits of the image as this verdict was read, or by another threshold.
+
+        What the image's changes and the other models of a panel gave stays as it is recorded.
+        """
+        score = assess(
             logits,
             threshold=self.result.threshold if threshold is None else threshold,
             calibration=self.calibration,
             abstain_band=self.band,
             lack=self.lack,
-        )
-
-    def decided(self, score: Score) -> tuple[Verdict, Reason | None]:
-        """The verdict of the case if its model's score is this one, and why it is uncertain.
-
-        Beside the score it depends on the other models of a panel, and on what harmless changes of
-        the image did.
-        """
-        verdict, reason, panel = score.verdict, score.reason, self.result.panel_verdict
-        if panel is not None:
-            chief = replace(panel.opinions[0], verdict=verdict, reason=reason)
-            verdict, reason = decide(panel.rule, (chief, *panel.opinions[1:]))
-        changed = self.result.stability_probabilities.values()
-        turned = any((one > score.threshold) is not score.is_fake for one in changed)
-        if turned and verdict is not Verdict.UNCERTAIN:
-            return Verdict.UNCERTAIN, Reason.UNSTABLE
-        return verdict, reason
+        ).tried(self.result.stability_probabilities.values())
+        panel = self.result.panel_verdict
+        return score if panel is None else heard(score, panel.rule, panel.opinions)
 
 
 def check_image(case: Case, image: bytes) -> None:
@@ -174,7 +164,7 @@ def check_case(case: Case) -> None:
     """
     try:
         wrong = [name for name, follows in _checks(case) if not follows]
-    except (D3Error, ValueError, TypeError, ArithmeticError):
+    except (D3Error, ValueError, TypeError, ArithmeticError, RecursionError):
         wrong = ["prediction"]  # from numbers that no model gives
     if wrong:
         raise EvidenceContradictory(
@@ -199,6 +189,9 @@ def _checks(case: Case) -> Iterator[tuple[str, bool]]:
     yield "confidence", _same(result.confidence, 2 * abs(result.prediction - 0.5))
     yield "reason", not (decided and result.reason)
     yield "reason", result.reason is not Reason.TOO_SMALL or smaller < SMALLEST_SIDE
+    if result.stability:
+        changed = result.stability_probabilities
+        yield "stability", changed.keys() == set(CHANGES) and _are_shares(changed.values())
     if case.manifest is not None:
         yield "manifest", case.manifest.sha256 == result.model_sha256
     if result.logit is not None:
@@ -219,10 +212,9 @@ def _checks(case: Case) -> Iterator[tuple[str, bool]]:
     yield "logit", result.logit is not None and _same(result.logit, score.logit)
     yield "prediction", _same(result.prediction, score.prediction)
     yield "spread", _same(result.spread, score.spread)
-    verdict, reason = case.decided(score)
-    yield "reason", result.reason in {None, reason}
+    yield "reason", result.reason in {None, score.reason}
     unexplained = not decided and result.reason is None  # as an older D3 wrote it
-    yield "verdict", unexplained or result.verdict is verdict
+    yield "verdict", unexplained or result.verdict is score.verdict
 
 
 def _follows(opinion: Opinion, lack: Reason | None) -> bool:
@@ -246,6 +238,10 @@ def _is_of_chief(opinion: Opinion, result: NewEntry) -> bool:
         and opinion.calibration == result.calibration_name
         and _same(opinion.prediction, result.prediction)
     )
+
+
+def _are_shares(numbers: Iterable[float]) -> bool:
+    return all(0 <= one <= 1 for one in numbers)
 
 
 def _same(one: float, other: float) -> bool:
@@ -314,8 +310,7 @@ class Replayed:
         score: they read as the recorded verdict was read.
         drift: the largest difference of a probability from the recorded one, of any view.
         allowed: how large it may be between these means.
-        verdict: what follows from them, with the other models of a panel as they were recorded.
-        verdict_changed: whether that is another one.
+        verdict_changed: whether another verdict follows.
         close: whether a probability is so close to the threshold or to the edge of the abstain
             band that what is allowed can change the verdict.
         holds: whether the drift is allowed and, if another verdict follows, explains that.
@@ -327,7 +322,6 @@ class Replayed:
     score: Score
     drift: float
     allowed: float
-    verdict: Verdict
     verdict_changed: bool
     close: bool
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any, Self
 
-from d3.domain.errors import D3Error, RequestInvalid
+from d3.domain.errors import D3Error, RequestInvalid, shown
 from d3.domain.models import ModelReference, checked_name
-from d3.domain.scoring import Reason, Verdict
+from d3.domain.scoring import Reason, Score, Verdict
 
 MAX_MEMBERS = 8
 
@@ -220,6 +220,20 @@ def decide(rule: PanelRule, opinions: Sequence[Opinion]) -> tuple[Verdict, Reaso
     return found, chief.reason or Reason.PANEL
 
 
+def heard(score: Score, rule: PanelRule, opinions: Sequence[Opinion]) -> Score:
+    """The chief's score with the verdict of its panel.
+
+    Args:
+        score: of the chief; its verdict is the chief's vote, whatever its opinion was before a test
+            of its stability.
+        rule: see there.
+        opinions: one or more, the chief's first.
+    """
+    chief = replace(opinions[0], verdict=score.verdict, reason=score.reason)
+    verdict, reason = decide(rule, (chief, *opinions[1:]))
+    return replace(score, verdict=verdict, reason=reason)
+
+
 def agreement(opinions: Iterable[Opinion]) -> Agreement:
     """What the opinions are to each other."""
     said = {one.verdict for one in opinions}
@@ -237,10 +251,25 @@ def checked_panel(names: Iterable[str]) -> tuple[str, ...]:
         RequestInvalid: there are none, more than :data:`MAX_MEMBERS`, or one twice.
         ModelNameInvalid: one cannot be a model's name.
     """
-    found = tuple(checked_name(name.strip()) for name in names)
+    given = () if isinstance(names, str) else names
+    found = tuple(checked_name(str(name).strip()) for name in given)
     if not 1 <= len(found) <= MAX_MEMBERS or len(set(found)) < len(found):
         raise RequestInvalid(
             f"A panel has 1 to {MAX_MEMBERS} different models.",
             "Name them separated by commas, the chief first, such as d3-vit-l14,ferretnet-s.",
         )
     return found
+
+
+def checked_rule(rule: str | None) -> PanelRule | None:
+    """The rule of this name; None for None.
+
+    Raises:
+        RequestInvalid: there is none.
+    """
+    try:
+        return None if rule is None else PanelRule(rule)
+    except ValueError:
+        raise RequestInvalid(
+            f"There is no panel rule {shown(rule)}.", "Use 'chief', 'any' or 'majority'."
+        ) from None

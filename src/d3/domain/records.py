@@ -119,7 +119,7 @@ class ImageRecord:
     @property
     def stability_probabilities(self) -> dict[str, float]:
         """The probability after each harmless change; empty where that was not asked for."""
-        return json.loads(self.stability) if self.stability else {}
+        return dict(json.loads(self.stability)) if self.stability else {}
 
     @property
     def provenance(self) -> Provenance | None:

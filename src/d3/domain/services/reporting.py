@@ -14,6 +14,7 @@ from typing import Literal
 from d3.domain.evidence import Case
 from d3.domain.heatmaps import MEANING
 from d3.domain.history import NewEntry
+from d3.domain.inputs import Change, Fit, InputSpec
 from d3.domain.labels import Label
 from d3.domain.panels import Opinion
 from d3.domain.provenance import Provenance, Says, Source, SourceKind
@@ -272,6 +273,7 @@ def _meaning(case: Case) -> Section:
             f"time. The probabilities differ by {100 * result.spread:.1f} percentage points at "
             "most. A large spread is a sign of doubt."
         )
+    paragraphs.append(_stability(case))
     return Section(title="What the number means", paragraphs=tuple(filter(None, paragraphs)))
 
 
@@ -304,6 +306,22 @@ def _opinion(opinion: Opinion, *, first: bool) -> str:
         "" if opinion.calibrated or first else "It has no vote.",
     ]
     return " ".join(filter(None, parts))
+
+
+def _stability(case: Case) -> str:
+    changed = case.result.stability_probabilities
+    if not changed:
+        return ""
+    told = [f"{Change(name).words} {percent(one)}" for name, one in changed.items()]
+    turned = sum((one > case.result.threshold) != case.result.is_fake for one in changed.values())
+    found = {
+        0: "All lie on the same side of the threshold as the image as it is.",
+        1: "One lies on the other side of the threshold.",
+    }.get(turned, f"{turned} lie on the other side of the threshold.")
+    return (
+        "The image was judged again after harmless changes of it, which gave these probabilities: "
+        f"{', '.join(told)}. {found}"
+    )
 
 
 def _rates(measured: Measured) -> str:
@@ -398,12 +416,8 @@ def _labels(case: Case) -> Section:
 
 def _unexamined(case: Case) -> Section:
     result, manifest = case.result, case.manifest
-    side = "a small square"
-    if manifest is not None:
-        side = f"{manifest.input_spec.size} x {manifest.input_spec.size} pixels"
     points = [
-        f"Only the pixels were judged, scaled to {side}.",
-        "Small alterations of a large image can be lost.",
+        *_seen(None if manifest is None else manifest.input_spec),
         "Which generator it was, which part of the image was altered, and by whom.",
         "Whether a person cropped, retouched or staged the picture.",
         "Whether the picture shows what is claimed of it.",
@@ -415,6 +429,21 @@ def _unexamined(case: Case) -> Section:
     if result.image_note_text:
         points.insert(2, result.image_note_text)
     return Section(title="What was not examined", points=tuple(points))
+
+
+def _seen(spec: InputSpec | None) -> tuple[str, str]:
+    """What the model saw of the pixels, and what that can miss."""
+    lost = "Small alterations of a large image can be lost."
+    if spec is None:
+        return "Only the pixels were judged, and of them only a small square.", lost
+    square = f"{spec.size} x {spec.size} pixels"
+    if spec.fit is Fit.SQUASH:
+        return f"Only the pixels were judged, scaled to {square}.", lost
+    after = f", after its shorter side was scaled to {spec.resize} pixels" if spec.resize else ""
+    return (
+        f"Only {square} in the middle of the image were judged{after}.",
+        "Alterations outside of them were not seen.",
+    )
 
 
 def _image(case: Case) -> Section:

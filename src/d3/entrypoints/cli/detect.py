@@ -103,7 +103,7 @@ def detect(
             names=found.names,
             threshold=threshold,
             views=views,
-            **({"stability": True} if stability else {}),
+            stability=stability,
             batch_size=settings.batch_size,
             errors="return",
         )

@@ -87,7 +87,7 @@ def _show(found: OpenedEvidence, replayed: Replayed) -> None:
     out().print(f"The numbers {say}.", markup=False)
     rows = (
         ("recorded", result.prediction, result.verdict, replayed.before),
-        ("now", score.prediction, replayed.verdict, replayed.now),
+        ("now", score.prediction, score.verdict, replayed.now),
     )
     for name, prediction, verdict, means in rows:
         out().print(

@@ -32,8 +32,9 @@ from d3.domain.scans import (
     checked_scan_name,
 )
 from d3.domain.scoring import checked_threshold, checked_views
-from d3.domain.services.detection import ImageJudge, Question
+from d3.domain.services.detection import ImageJudge
 from d3.domain.services.model_host import ModelHost
+from d3.domain.services.questions import Question
 from d3.domain.services.retrying import RetryingCollection, retry_while_unavailable
 from d3.domain.services.scans.pipeline import Pipeline
 from d3.domain.services.scans.watcher import FinishedShards, Watcher
@@ -255,8 +256,8 @@ class ScanService:
         """
         ledger = self._ledger()
         if scan.state is ScanState.RUNNING:
-            with self._host.using() as model, closing(self._isolated):
-                question = Question.of(model, threshold=scan.threshold, views=scan.views)
+            with self._host.panel(load=True) as panel, closing(self._isolated):
+                question = Question.of(panel, threshold=scan.threshold, views=scan.views)
                 worker = ScanWorker(
                     scan,
                     ledger,
@@ -318,8 +319,8 @@ class ScanService:
         except FolderUnreadable as error:
             trouble = str(error)
         draw.shuffle(sample)
-        with self._host.using() as model:
-            question = Question.of(model, threshold=None, views=views)
+        with self._host.panel(load=True) as panel:
+            question = Question.of(panel, threshold=None, views=views)
             with closing(self._pipeline(question, collection)) as pipeline:
                 found = self._sample(pipeline, sample, keys, seconds)
         return replace(found, trouble=trouble)
