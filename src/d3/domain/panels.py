@@ -36,6 +36,23 @@ class PanelRule(StrEnum):
     ANY = "any"
     MAJORITY = "majority"
 
+    @property
+    def sentence(self) -> str:
+        """One sentence for people."""
+        return _RULES[self]
+
+
+_RULES = {
+    PanelRule.CHIEF: (
+        "The verdict is that of the first model. There is none where a calibrated model "
+        "contradicts it."
+    ),
+    PanelRule.ANY: "The verdict is fake where the first or any calibrated model says so.",
+    PanelRule.MAJORITY: (
+        "The verdict is what more than half of the first and the calibrated models say."
+    ),
+}
+
 
 class Agreement(StrEnum):
     """What the opinions of a panel are to each other, votes or not.
