@@ -242,9 +242,7 @@ class Manifest:
         if self.version < 1:
             raise ValueError("versions count from 1")
         if len(self.permutations) > MAX_VIEWS or not 1 <= self.own_views <= MAX_VIEWS:
-            raise ValueError(
-                f"a model has at most {MAX_VIEWS} permutations or views"
-            )
+            raise ValueError(f"a model has at most {MAX_VIEWS} permutations or views")
         if self.architecture == D3 and not (
             self.spec and self.encoder and self.head and self.permutations
         ):
