@@ -11,7 +11,6 @@ import click
 
 from d3.domain.errors import ModelProtected
 from d3.entrypoints.cli.evaluate import (
-    loaded,
     loaded_members,
     looked_through,
     scorer_of,
@@ -110,21 +109,17 @@ def calibrate(
 
     from d3.domain.files import put
     from d3.domain.models import checked_name
-    from d3.evaluation.calibration import calibrate as fitted
     from d3.evaluation.files import writing
 
     check_source(datasets, since, from_history=from_history)
     if panel is not None and (model is not None or target is not None):
         raise click.UsageError("--panel cannot be used with --model or --as.")
-    names = [model] if panel is None else list(panel)
     if from_history:
         container = build_container()
-        members = [described(container, one) for one in names]
+        members = [described(container, one) for one in (panel or [model])]
     else:
         dataset, counts = looked_through(datasets)
-        container, members = (
-            loaded_members(None, panel) if panel is not None else _alone(*loaded(model))
-        )
+        container, members = loaded_members(model, panel, alone=panel is None)
     targets = [one.name if target is None else checked_name(target) for one in members]
     if not dry_run:
         _check_targets(container, targets)
@@ -134,42 +129,11 @@ def calibrate(
         images = [_of_history(container, one, since, max_fpr) for one in members]
     else:
         images = _of_dataset(container, members, dataset, counts, folder)
-    records = []
-    for manifest, name, found in zip(members, targets, images, strict=True):
-        with progress("Fitting"):
-            result = fitted(
-                found.scores,
-                before=manifest.calibration,
-                threshold=manifest.threshold,
-                band=manifest.abstain_band,
-                max_fpr=max_fpr,
-                max_miss=max_miss,
-                seed=seed,
-            )
-        record: dict[str, Any] = {"model": manifest.name, "version": manifest.version}
-        record["notice"] = manifest.notice
-        record |= {"max_fpr": max_fpr, "max_miss": max_miss, "seed": seed} | result.record()
-        stored = None
-        if not dry_run:
-            today = datetime.now(UTC).strftime("%Y-%m-%d")
-            named = f"{found.source}, {today}, FPR {max_fpr:g}"
-            calibration = result.calibration(named, found.source)
-            stored = _store(container, manifest, name, result.fitted, calibration)
-            record["stored"] = {"name": stored.name, "version": stored.version}
-        records.append(record)
-        if as_json:
-            print_json(record)
-        else:
-            if panel is not None:
-                out().print(f"{manifest.name} version {manifest.version}", style="bold")
-            _print(result)
-        if manifest.notice:
-            complain(manifest.notice, kind="note")
-        for sentence in (*found.warnings, *result.warnings):
-            complain(sentence, kind="warning")
-        if stored is not None:
-            what = f"{stored.name} version {stored.version}"
-            err().print(f"Stored as {what}. The weights are unchanged.", markup=False)
+    asked = _Asked(max_fpr, max_miss, seed, store=not dry_run)
+    records = [
+        _calibrated(container, *one, asked, as_json=as_json)
+        for one in zip(members, targets, images, strict=True)
+    ]
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         whole = records[0] if panel is None else {"panel": records}
@@ -178,8 +142,60 @@ def calibrate(
         complain(f"Run `d3 models use {targets[0]}` to make it the default model.", "note")
 
 
-def _alone(container: Container, manifest: Manifest) -> tuple[Container, list[Manifest]]:
-    return container, [manifest]
+class _Asked(NamedTuple):
+    """The options of a fit, as on the command line; ``store`` is False for a dry run."""
+
+    max_fpr: float
+    max_miss: float
+    seed: int
+    store: bool
+
+
+def _calibrated(
+    container: Container,
+    manifest: Manifest,
+    target: str,
+    images: _Images,
+    asked: _Asked,
+    *,
+    as_json: bool,
+) -> dict[str, Any]:
+    """Fit one model, store the result under a name, and tell of it; what there is to record."""
+    from d3.evaluation.calibration import calibrate as fitted
+
+    with progress("Fitting"):
+        result = fitted(
+            images.scores,
+            before=manifest.calibration,
+            threshold=manifest.threshold,
+            band=manifest.abstain_band,
+            max_fpr=asked.max_fpr,
+            max_miss=asked.max_miss,
+            seed=asked.seed,
+        )
+    record: dict[str, Any] = {"model": manifest.name, "version": manifest.version}
+    record["notice"] = manifest.notice
+    record |= {"max_fpr": asked.max_fpr, "max_miss": asked.max_miss, "seed": asked.seed}
+    record |= result.record()
+    stored = None
+    if asked.store:
+        today = datetime.now(UTC).strftime("%Y-%m-%d")
+        named = f"{images.source}, {today}, FPR {asked.max_fpr:g}"
+        calibration = result.calibration(named, images.source)
+        stored = _store(container, manifest, target, result.fitted, calibration)
+        record["stored"] = {"name": stored.name, "version": stored.version}
+    if as_json:
+        print_json(record)
+    else:
+        _print(result, manifest)
+    if manifest.notice:
+        complain(manifest.notice, kind="note")
+    for sentence in (*images.warnings, *result.warnings):
+        complain(sentence, kind="warning")
+    if stored is not None:
+        what = f"{stored.name} version {stored.version}"
+        err().print(f"Stored as {what}. The weights are unchanged.", markup=False)
+    return record
 
 
 class _Images(NamedTuple):
@@ -268,12 +284,13 @@ def _store(
     return stored
 
 
-def _print(result: Calibrated) -> None:
+def _print(result: Calibrated, manifest: Manifest) -> None:
     from rich import box
     from rich.table import Table
 
     before, after = result.before, result.after
-    table = Table("", "BEFORE", "AFTER", box=box.SIMPLE_HEAD, pad_edge=False)
+    name = f"{manifest.name} version {manifest.version}"
+    table = Table(name, "BEFORE", "AFTER", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_row("threshold", f"{before.threshold:.4f}", f"{after.threshold:.4f}")
     table.add_row("real images judged fake (FPR)", _told(before.fpr), _told(after.fpr))
     table.add_row("generated images judged fake (TPR)", _told(before.tpr), _told(after.tpr))

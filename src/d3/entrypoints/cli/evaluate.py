@@ -175,9 +175,19 @@ def loaded(model: str | None, container: Container | None = None) -> tuple[Conta
 
 
 def loaded_members(
-    model: str | None, panel: tuple[str, ...] | None, rule: str | None = None
+    model: str | None,
+    panel: tuple[str, ...] | None,
+    rule: str | None = None,
+    *,
+    alone: bool = False,
 ) -> tuple[Container, list[Manifest]]:
     """D3 with a panel loaded, the chief first: of --panel, or of the settings; or one model.
+
+    Args:
+        model: as for --model.
+        panel: as for --panel.
+        rule: as for --panel-rule.
+        alone: whether the settings' panel does not count.
 
     Raises:
         click.UsageError: both are named.
@@ -187,12 +197,24 @@ def loaded_members(
         raise click.UsageError("--panel names all models, the chief first. Leave --model out.")
     container = build_container(panel=panel, panel_rule=rule)
     container, chief = loaded(model, container)
-    names = container.settings().panel if model is None else ()
-    if len(names) < 2:  # noqa: PLR2004  one alone is no panel
-        return container, [chief]
-    with progress("Loading the panel"), container.host().panel(names, load=True) as found:
+    names = () if alone or model is not None else container.settings().panel
+    return container, [chief, *loaded_beside(container, chief, names[1:])]
+
+
+def loaded_beside(container: Container, chief: Manifest, others: Sequence[str]) -> list[Manifest]:
+    """A panel's other models, loaded beside the chief.
+
+    Raises:
+        PanelIncomplete: one cannot be loaded.
+    """
+    if not others:
+        return []
+    with (
+        progress("Loading the panel"),
+        container.host().panel([chief.name, *others], load=True) as found,
+    ):
         check_complete(found.missing)
-        return container, [chief, *(one.manifest for one in found.others)]
+        return [one.manifest for one in found.others]
 
 
 def named_version(text: str | None) -> tuple[str | None, int | None]:
