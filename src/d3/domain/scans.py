@@ -1,4 +1,4 @@
-"""Bulk scans: a model or a panel judges a collection of images, shard by shard, one row for each."""
+"""Bulk scans: a model or a panel judges many images, shard by shard, one row for each."""
 
 from __future__ import annotations
 

@@ -155,8 +155,15 @@ def scan(
     chief, *beside = _models_of(container, known, model, panel)
     members, work = _means(container, chief, beside, None if dry_run else ray)
     if dry_run:
-        given = views or 1, sample_seconds, stability
-        return _dry_run(container, collection, members, *given, as_json=as_json)
+        return _dry_run(
+            container,
+            collection,
+            members,
+            views=views or 1,
+            seconds=sample_seconds,
+            stability=stability,
+            as_json=as_json,
+        )
     name = scan_id or new_scan_name(container.clock().now())
     new_rule = container.settings().panel_rule if known is None else panel_rule
     begun = container.scans().begin(
@@ -421,10 +428,10 @@ def _dry_run(
     container: Container,
     collection: ImageCollection,
     members: Sequence[Manifest],
+    *,
     views: int,
     seconds: int,
-    stability: bool,  # noqa: FBT001  as on the command line
-    *,
+    stability: bool,
     as_json: bool,
 ) -> int:
     with progress("Listing") as tell:

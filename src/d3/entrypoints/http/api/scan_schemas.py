@@ -91,8 +91,8 @@ class ScanItem(Struct, kw_only=True):
 
     ``fake``, ``real``, ``uncertain`` and ``error`` count images, ``passed_over`` files that are
     none, ``listed`` all that was found so far and, once ``listed_all``, all there is. ``trouble``
-    says why a running scan does not go on; it is tried again every minute. ``panel`` are its models,
-    the chief first, and empty where ``model`` judges alone.
+    says why a running scan does not go on; it is tried again every minute. ``panel`` are its
+    models, the chief first; empty where ``model`` judges alone.
     """
 
     id: str
