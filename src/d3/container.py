@@ -39,7 +39,7 @@ from d3.domain.services.key_cache import KeyCache
 from d3.domain.services.lanes import LanePool
 from d3.domain.services.model_follower import ActiveModelFollower
 from d3.domain.services.model_host import LocalModelHost, ModelHost, chosen
-from d3.domain.services.models import HeadBinder, ModelService
+from d3.domain.services.models import ModelImporter, ModelService
 from d3.domain.services.pulling import PullService
 from d3.domain.services.request_log_writer import RequestLogWriter
 from d3.settings import Settings
@@ -59,17 +59,18 @@ if TYPE_CHECKING:
     from d3.domain.heatmaps import Encode
     from d3.domain.images import ImageSource
     from d3.domain.ports.accounts import Accounts, RateLimiter, Sessions
+    from d3.domain.ports.architectures import Architectures
     from d3.domain.ports.clock import Clock
     from d3.domain.ports.detector import Detector, Engine, Timings
     from d3.domain.ports.history import History, ResultCache
     from d3.domain.ports.images import ImageDecoder, LinkedImage
-    from d3.domain.ports.models import Checkpoints, ModelRegistry
+    from d3.domain.ports.models import ModelRegistry
     from d3.domain.ports.queue import DetectionQueue, QueueEvents
     from d3.domain.ports.scans import ImageCollection, ScanCluster, ScanLedger
     from d3.domain.services.detection import DetectionService, ImageJudge, SingleFlight
     from d3.domain.services.explaining import ExplanationService
     from d3.domain.services.prediction import PredictionService
-    from d3.domain.services.pulling import ModelSource
+    from d3.domain.services.pulling import Sources
     from d3.domain.services.replaying import ReplayService
     from d3.domain.services.scans.service import ScanService
 
@@ -137,7 +138,7 @@ def _folder_registry(settings: Settings) -> ModelRegistry:
 
 
 def _s3_registry(
-    settings: Settings, checkpoints: Callable[[], Checkpoints], progress: Progress | None
+    settings: Settings, architectures: Callable[[], Architectures], progress: Progress | None
 ) -> ModelRegistry:
     from d3.adapters.minio import AdoptingRegistry, MinioRegistry
 
@@ -148,8 +149,7 @@ def _s3_registry(
         progress,
         cache_bytes=settings.model_cache_bytes,
     )
-    binder = HeadBinder(registry, checkpoints, settings.encoder)
-    return AdoptingRegistry(registry, binder)
+    return AdoptingRegistry(registry, ModelImporter(registry, architectures, settings.encoder))
 
 
 def _s3_place(settings: Settings) -> S3Place:
@@ -179,19 +179,19 @@ def _where(engine_sockets: Sequence[Path]) -> str:
     return "elsewhere" if engine_sockets else "here"
 
 
-def _checkpoints() -> Checkpoints:
-    from d3.adapters.torch import TorchCheckpoints
+def _architectures() -> Architectures:
+    from d3.adapters.torch.architectures import TorchArchitectures
 
-    return TorchCheckpoints()
+    return TorchArchitectures()
 
 
-def _source() -> ModelSource:
-    """The published detector's files; the encoder's is the one in open_clip's own table."""
+def _sources() -> Sources:
+    """The detectors to pull; their encoder's file is the one in open_clip's own table."""
     from open_clip.pretrained import get_pretrained_url
 
-    from d3.domain.services.pulling import published_source
+    from d3.domain.services.pulling import published_sources
 
-    return published_source(get_pretrained_url("ViT-L-14", "openai"))
+    return published_sources(get_pretrained_url("ViT-L-14", "openai"))
 
 
 def _fetch(progress: Progress | None) -> Callable[[str, Path, int], bool]:
@@ -208,11 +208,11 @@ def _links(settings: Settings) -> Callable[[str], LinkedImage]:
 
 
 def _bundling(
-    registry: ModelRegistry, checkpoints: Callable[[], Checkpoints], progress: Progress | None
+    registry: ModelRegistry, architectures: Callable[[], Architectures], progress: Progress | None
 ) -> BundleService:
     from d3.adapters.bundles import BundleService
 
-    return BundleService(registry, checkpoints, progress)
+    return BundleService(registry, architectures, progress)
 
 
 def _evidence_bundles(settings: Settings) -> EvidenceBundles:
@@ -678,11 +678,11 @@ class Container(containers.DeclarativeContainer):
     untrusted_decoder = providers.ThreadSafeSingleton(
         _untrusted_decoder, settings, isolated_decoder.provider
     )
-    checkpoints = providers.ThreadSafeSingleton(_checkpoints)
+    architectures = providers.ThreadSafeSingleton(_architectures)
     progress: providers.Provider[Progress | None] = providers.Object(None)
     folder_registry = providers.ThreadSafeSingleton(_folder_registry, settings)
     s3_registry = providers.ThreadSafeSingleton(
-        _s3_registry, settings, checkpoints.provider, progress
+        _s3_registry, settings, architectures.provider, progress
     )
     registry = providers.Selector(
         providers.Callable(_store, settings), folder=folder_registry, s3=s3_registry
@@ -746,23 +746,23 @@ class Container(containers.DeclarativeContainer):
     models = providers.ThreadSafeSingleton(
         ModelService,
         registry=registry,
-        checkpoints=checkpoints.provider,
+        architectures=architectures.provider,
         host=host,
         encoder=settings.provided.encoder,
     )
-    source = providers.ThreadSafeSingleton(_source)
+    sources = providers.ThreadSafeSingleton(_sources)
     fetch = providers.ThreadSafeSingleton(_fetch, progress)
     pulling = providers.ThreadSafeSingleton(
         PullService,
         registry=registry,
         models=models,
         fetch=fetch,
-        source=source.provider,
+        sources=sources.provider,
         folder=settings.provided.pull_folder,
         origin=settings.provided.pull_from,
     )
     links = providers.ThreadSafeSingleton(_links, settings)
-    bundling = providers.ThreadSafeSingleton(_bundling, registry, checkpoints.provider, progress)
+    bundling = providers.ThreadSafeSingleton(_bundling, registry, architectures.provider, progress)
     database = providers.ThreadSafeSingleton(_database, settings)
     schema = providers.ThreadSafeSingleton(_schema, database)
     history = providers.ThreadSafeSingleton(_history, database)

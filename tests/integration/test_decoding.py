@@ -30,6 +30,7 @@ from d3.domain.errors import (
     ImageTooLarge,
     ImageUnsupported,
 )
+from d3.domain.inputs import Change, PixelsWanted
 from d3.network.encoder import normalise
 from images import (
     animation,
@@ -458,3 +459,17 @@ def test_empty_files_and_images_without_pixels_are_refused(tmp_path: Path) -> No
         decode(tmp_path / "empty.png", SIZE)
     with pytest.raises(ImageEmpty):
         decode(Image.new("RGB", (0, 5)), SIZE)
+
+
+def test_a_comment_that_no_jpeg_can_hold_is_no_part_of_an_image_as_jpeg() -> None:
+    wanted = PixelsWanted(SIZE, change=Change.JPEG)
+    plain, spoken = (
+        encoded(picture(), "GIF", **given) for given in ({}, {"comment": b"a" * 70_000})
+    )
+    assert np.array_equal(decode(spoken, wanted).pixels, decode(plain, wanted).pixels)
+
+
+def test_an_image_that_no_jpeg_can_hold_says_so() -> None:
+    decoder = PillowDecoder(Limits(side=70_000))
+    with pytest.raises(ImageTooLarge, match="65,500"):
+        decoder.decode(noise(2, 65_501), SIZE, [PixelsWanted(SIZE, change=Change.JPEG)])

@@ -28,6 +28,7 @@ from d3.domain.errors import (
     ImageError,
     ImageTooLarge,
 )
+from d3.domain.inputs import CHANGES, Change, PixelsWanted
 from d3.domain.provenance import UNREADABLE, Says
 from d3.entrypoints.serving import children
 from images import (
@@ -111,6 +112,20 @@ def test_a_decoder_that_wants_all_memory_gets_none_of_it() -> None:
     decoder.close()
 
 
+def test_five_inputs_of_a_large_image_take_one_copy_of_it_at_a_time(
+    decoder: IsolatedDecoder,
+) -> None:
+    def most() -> int:
+        status = Path(f"/proc/{decoder._idle[0]._process.pid}/status").read_text()
+        return 1024 * int(status.split("VmHWM:")[1].split()[0])
+
+    file = black_png(4_000, 3_000)
+    decoder.decode(file, SIZE)
+    before = most()
+    decoder.decode(file, SIZE, [PixelsWanted(SIZE, change=change) for change in CHANGES])
+    assert most() - before < 2 * 4 * 4_000 * 3_000
+
+
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL])
 def test_a_decoder_that_crashed_is_replaced(decoder: IsolatedDecoder, number: int) -> None:
     first = child(decoder)
@@ -130,6 +145,8 @@ def test_an_image_that_crashes_the_decoder_is_damaged(
     for source in (file, str(file), file.read_bytes()):
         with pytest.raises(ImageDamaged):
             decoder.decode(source, SIZE)
+        with pytest.raises(ImageDamaged):
+            decoder.decode(source, SIZE, [PixelsWanted(SIZE, change=Change.JPEG)])
         with pytest.raises(ImageDamaged):
             decoder.picture(source, SIZE)
     file.write_bytes(SOUND)

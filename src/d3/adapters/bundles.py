@@ -5,9 +5,7 @@ A bundle is a zip archive without compression that holds these entries and no ot
 ::
 
     manifest.json          first
-    encoder.safetensors
-    head.safetensors
-    int8.safetensors       where the manifest names it
+    ROLE.safetensors       for each file that the manifest names, such as encoder and head
 """
 
 from __future__ import annotations
@@ -30,7 +28,8 @@ from d3.adapters.model_files import (
 from d3.domain.errors import BundleInvalid, ModelDamaged, StorageFailed
 from d3.domain.files import Progress, no_progress, replacing, storage_errors
 from d3.domain.models import Role, StoredModel, with_encoders_notice
-from d3.domain.ports.models import Checkpoints, ModelRegistry
+from d3.domain.ports.architectures import Architectures
+from d3.domain.ports.models import ModelRegistry
 from d3.domain.services.copying import Copied, substance, versions_of
 
 _MANIFEST = "manifest.json"
@@ -46,11 +45,11 @@ class BundleService:
     def __init__(
         self,
         registry: ModelRegistry,
-        checkpoints: Callable[[], Checkpoints],
+        architectures: Callable[[], Architectures],
         progress: Progress | None = None,
     ) -> None:
         self._registry = registry
-        self._checkpoints = checkpoints
+        self._architectures = architectures
         self._progress = progress or no_progress
 
     def write(self, name: str, target: Path, version: int | None = None) -> StoredModel:
@@ -77,7 +76,8 @@ class BundleService:
 
         Raises:
             BundleInvalid: the file is no bundle, or does not match its manifest.
-            CheckpointInvalid: its weights are not sound.
+            CheckpointInvalid: its weights are not sound, or not what its manifest says.
+            ArchitectureUnavailable: what makes its scores is not installed, or cannot be used.
             ModelProtected: its name is a packaged model's.
             StorageFailed: it cannot be stored.
         """
@@ -88,24 +88,9 @@ class BundleService:
             for known in versions_of(self._registry, manifest.name):
                 if substance(known) == substance(manifest):
                     return Copied(manifest, known.version, new=False)
-            self._check_weights(model, Path(folder), file.name)
+            self._architectures().check(model, file.name)
             stored = self._registry.put(replace(model, manifest=manifest))
             return Copied(manifest, stored.version, new=True)
-
-    def _check_weights(self, model: StoredModel, folder: Path, called: str) -> None:
-        """Check the weights like any foreign checkpoint, and compare their shapes."""
-        spec = model.manifest.encoder_spec
-        checked = folder / "checked"
-        checked.mkdir()
-        body = self._checkpoints().read_encoder(model.encoder, checked, spec.heads, called=called)
-        top = self._checkpoints().read_head(model.head, checked, called=called)
-        assert body.spec is not None
-        found = replace(body.spec, projection=spec.projection, activation=spec.activation)
-        if found != spec or top.width != spec.width:
-            raise BundleInvalid(
-                "The shapes of the bundle's weights do not match its manifest.",
-                "Create it again with `d3 models bundle`.",
-            )
 
     def _unpacked(self, file: Path, into: Path) -> StoredModel:
         """Unpack under fixed names; paths in the archive are ignored."""

@@ -17,6 +17,9 @@ from d3.domain.scoring import Reason, Verdict
 
 MAX_MEMBERS = 8
 
+MAX_PANEL = 20_000
+"""More characters than :meth:`PanelVerdict.to_json` ever writes: 8 members of 16 views."""
+
 
 class PanelRule(StrEnum):
     """How the verdicts of a panel's members become one.
@@ -60,6 +63,14 @@ class Opinion:
         calibration: the name of its calibration; ``"none"`` where it has none.
         calibrated: whether it has one, and so a vote.
         seconds: its share of the time on the device.
+        calibration_scale: the logit is multiplied by this before the sigmoid.
+        calibration_bias: and this is added.
+        abstain_below: its abstain band: a distance in probability under its threshold.
+        abstain_above: likewise over it.
+        logits: each view's raw logit; empty for one view, whose logit is ``logit``.
+        engine: what ran it, such as ``"torch"``.
+        precision: likewise, such as ``"fp32"``.
+        device: likewise, such as ``"cpu"``.
     """
 
     model: ModelReference
@@ -71,6 +82,14 @@ class Opinion:
     calibration: str
     calibrated: bool
     seconds: float
+    calibration_scale: float = 1.0
+    calibration_bias: float = 0.0
+    abstain_below: float = 0.0
+    abstain_above: float = 0.0
+    logits: tuple[float, ...] = ()
+    engine: str = ""
+    precision: str = ""
+    device: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +159,7 @@ def _opinion(found: dict[str, Any]) -> Opinion:
         "model": ModelReference(**found["model"]),
         "verdict": Verdict(found["verdict"]),
         "reason": None if reason is None else Reason(reason),
+        "logits": tuple(found.get("logits", ())),
     }
     return Opinion(**found | known)
 

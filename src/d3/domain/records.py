@@ -15,7 +15,7 @@ from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_
 
 from d3.domain.images import ImageFacts, Note
 from d3.domain.models import ModelReference
-from d3.domain.panels import Agreement, PanelVerdict
+from d3.domain.panels import MAX_PANEL, Agreement, PanelVerdict
 from d3.domain.provenance import MAX_SOURCES, Provenance, Says
 from d3.domain.scoring import Reason, Verdict
 
@@ -35,7 +35,6 @@ Text32 = Annotated[str, Length(32)]
 Text64 = Annotated[str, Length(64)]
 Text255 = Annotated[str, Length(255)]
 Text512 = Annotated[str, Length(512)]
-Text8192 = Annotated[str, Length(8192)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +71,7 @@ class ImageRecord:
     notice: Annotated[str, Length(MAX_NOTICE)] = ""
     provenance_says: Annotated[Says, Length(16)] | None = None
     provenance_sources: Annotated[str, Length(MAX_SOURCES)] = ""
-    panel: Text8192 = ""
+    panel: Annotated[str, Length(MAX_PANEL)] = ""
     agreement: Annotated[Agreement, Length(16)] | None = None
     stability: Text512 = ""
 

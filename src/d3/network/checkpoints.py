@@ -22,8 +22,8 @@ from d3.domain.models import Activation, EncoderSpec, Role
 from d3.network import foreign
 from d3.network.encoder import Encoder
 from d3.network.foreign import ForeignTensors
-from d3.network.model import D3Network, DiscrepancyHead
-from d3.network.names import REMEDIES, part_of, some
+from d3.network.model import D3Network, DiscrepancyHead, ProbeHead
+from d3.network.names import REMEDIES, network_of, part_of, some
 from d3.network.recognise import describe_bytes
 from d3.network.tricks import Tricks
 
@@ -58,11 +58,38 @@ def load_network(
     Raises:
         CheckpointInvalid: a file does not hold what the specification says.
     """
-    head, tensors = _head_on_meta(spec.width), read_tensors(head_file)
-    check_names_and_shapes(tensors, head, "head")
-    head.load_state_dict(tensors, assign=True)
+    head = load_head(spec.width, head_file)
     encoder = load_encoder(spec, encoder_file, dtype=dtype, tricks=tricks)
     return D3Network(encoder, head).eval().requires_grad_(False)
+
+
+def load_head(width: int, file: Path) -> DiscrepancyHead:
+    """D3's head alone, in evaluation mode; see :func:`load_network`."""
+    head, tensors = _head_on_meta(width), read_tensors(file)
+    check_names_and_shapes(tensors, head.state_dict(), "head")
+    head.load_state_dict(tensors, assign=True)
+    return head.eval().requires_grad_(False)
+
+
+def load_probe(width: int, projected: int, projection: Path, head: Path) -> ProbeHead:
+    """A probe on CLIP's projected feature, in evaluation mode.
+
+    Args:
+        width: of the encoder's feature.
+        projected: columns of the projection.
+        projection: safetensors with one tensor, ``proj``.
+        head: safetensors of the linear layer.
+
+    Raises:
+        CheckpointInvalid: a file does not hold what it should.
+    """
+    with torch.device("meta"), _Unfilled():
+        probe = ProbeHead(width, projected)
+    tensors = {**read_tensors(projection)}
+    tensors |= {f"fc.{name}": one for name, one in read_tensors(head).items()}
+    check_names_and_shapes(tensors, probe.state_dict(), "probe")
+    probe.load_state_dict(tensors, assign=True)
+    return probe.eval().requires_grad_(False)
 
 
 def load_encoder(
@@ -74,7 +101,7 @@ def load_encoder(
 ) -> Encoder:
     """The encoder alone; see :func:`load_network`."""
     encoder, tensors = _on_meta(spec, tricks), read_tensors(file)
-    check_names_and_shapes(tensors, encoder, "encoder")
+    check_names_and_shapes(tensors, encoder.state_dict(), "encoder")
     if dtype is not None:
         tensors = _copied(file, tensors, dtype)
     encoder.load_state_dict(tensors, assign=True)
@@ -102,14 +129,69 @@ def read_encoder(
     Raises:
         CheckpointInvalid: see the module.
     """
+    spec, tensors, _ = read_clip(file, heads, activation, called=called)
+    return spec, tensors
+
+
+def read_clip(
+    file: Path,
+    heads: int | None = None,
+    activation: Activation = "quick_gelu",
+    *,
+    called: str | None = None,
+) -> tuple[EncoderSpec, dict[str, Tensor], Tensor | None]:
+    """As :func:`read_encoder`, and CLIP's projection where the file has one, not checked yet."""
     called = called or file.name
     tensors = part_of(read_tensors(file, called=called), "encoder", called)
     spec = infer_spec(tensors, heads, activation)
     module = _on_meta(spec)
-    tensors.pop("proj", None)
-    check_names_and_shapes(tensors, module, "encoder", called)
+    projection = tensors.pop("proj", None)
+    check_names_and_shapes(tensors, module.state_dict(), "encoder", called)
     check_values(tensors, "encoder", called)
-    return spec, tensors
+    return spec, tensors, projection
+
+
+def check_projection(projection: Tensor, width: int, called: str | None = None) -> None:
+    """Check that this is CLIP's projection (width, columns).
+
+    Raises:
+        CheckpointInvalid: it is not.
+    """
+    check_values({"proj": projection}, "encoder", called)
+    if projection.dim() != 2 or projection.shape[0] != width or projection.shape[1] < 1:  # noqa: PLR2004
+        raise CheckpointInvalid(
+            f"{_the(called)} encoder's proj has the shape {list(projection.shape)} instead of "
+            f"{width} rows.",
+            REMEDIES["encoder"],
+        )
+
+
+def read_probe(file: Path, *, called: str | None = None) -> tuple[int, dict[str, Tensor]]:
+    """A linear layer on CLIP's projected feature: how many columns it takes, and its tensors.
+
+    Raises:
+        CheckpointInvalid: see the module.
+    """
+    called = called or file.name
+    stored = read_tensors(file, called=called)
+    layer_of = "fc." if any(f".{name}".endswith(".fc.weight") for name in stored) else ""
+    around = network_of(stored, f"{layer_of}weight", called, "probe")
+    if layer_of and "query.weight" in around:
+        raise CheckpointInvalid(
+            f"The checkpoint {called!r} looks like a D3 head and holds no probe.",
+            REMEDIES["probe"],
+        )
+    tensors = {
+        name.removeprefix(layer_of): one
+        for name, one in around.items()
+        if name.startswith(layer_of)
+    }
+    shape = _shape(tensors, "weight", 2, "probe")
+    with torch.device("meta"), _Unfilled():
+        layer = nn.Linear(shape[1], 1)
+    check_names_and_shapes(tensors, layer.state_dict(), "probe", called)
+    check_values(tensors, "probe", called)
+    return shape[1], tensors
 
 
 def read_head(file: Path, *, called: str | None = None) -> tuple[int, dict[str, Tensor]]:
@@ -121,7 +203,7 @@ def read_head(file: Path, *, called: str | None = None) -> tuple[int, dict[str, 
     called = called or file.name
     tensors = part_of(read_tensors(file, called=called), "head", called)
     width = _shape(tensors, "query.weight", 2, "head")[0]
-    check_names_and_shapes(tensors, _head_on_meta(width), "head", called)
+    check_names_and_shapes(tensors, _head_on_meta(width).state_dict(), "head", called)
     check_values(tensors, "head", called)
     return width, tensors
 
@@ -199,28 +281,30 @@ def read_tensors(file: Path, *, called: str | None = None) -> Mapping[str, Tenso
 
 
 def check_names_and_shapes(
-    tensors: Mapping[str, Tensor], module: nn.Module, role: Role, called: str | None = None
+    tensors: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
+    role: Role,
+    called: str | None = None,
 ) -> None:
-    """Compare tensors with those of the module, on the meta device.
+    """Compare tensors with those of a module's state dict, which may be on the meta device.
 
     Raises:
         CheckpointInvalid: a name is missing or unknown, or a shape differs.
     """
-    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    the = _the(called)
+    the, remedy = _the(called), REMEDIES.get(role, "Use a file of this network.")
     if missing := expected.keys() - tensors.keys():
-        raise CheckpointInvalid(f"{the} {role} does not have {some(missing)}.", REMEDIES[role])
+        raise CheckpointInvalid(f"{the} {role} does not have {some(missing)}.", remedy)
     if unknown := tensors.keys() - expected.keys():
         do = "does" if len(unknown) == 1 else "do"
         raise CheckpointInvalid(
-            f"{the} {role} has {some(unknown)}, which {do} not belong there.", REMEDIES[role]
+            f"{the} {role} has {some(unknown)}, which {do} not belong there.", remedy
         )
-    for name, shape in expected.items():
-        if tuple(tensors[name].shape) != shape:
+    for name, wanted in expected.items():
+        if tensors[name].shape != wanted.shape:
             raise CheckpointInvalid(
                 f"{the} {role}'s {name} has the shape {list(tensors[name].shape)} instead of "
-                f"{list(shape)}.",
-                "Use an encoder and a head of the same width.",
+                f"{list(wanted.shape)}.",
+                "Use an encoder and a head of the same width." if role in REMEDIES else remedy,
             )
 
 

@@ -1,4 +1,4 @@
-"""The D3 network: an image and its patch-shuffled versions, compared by an attention head.
+"""Heads on an encoder: D3's, which compares an image with its patch-shuffled versions, and a probe.
 
 ::
 
@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -41,6 +42,51 @@ class DiscrepancyHead(nn.Module):
         logit: Tensor = self.fc(attended.flatten(-2))
         return logit.squeeze(-1)
 
+    def views(self, original: Tensor, shuffled: Tensor) -> Tensor:
+        """Logits (n, K) of features (n, width) and (n, K, width)."""
+        logits: Tensor = self(shuffled, original.unsqueeze(1).expand_as(shuffled))
+        return logits
+
+
+class ProbeHead(nn.Module):
+    """UniversalFakeDetect (Ojha et al., CVPR 2023): one linear layer on CLIP's projected feature.
+
+    Args:
+        width: of the feature.
+        projected: columns of CLIP's projection.
+    """
+
+    def __init__(self, width: int, projected: int) -> None:
+        super().__init__()
+        self.proj = nn.Parameter(torch.empty(width, projected))
+        self.fc = nn.Linear(projected, 1)
+
+    def forward(self, original: Tensor) -> Tensor:
+        """Logits (...) of features (..., width); above 0 leans towards generated."""
+        logit: Tensor = self.fc(original @ self.proj)
+        return logit.squeeze(-1)
+
+    def views(self, original: Tensor, shuffled: Tensor) -> Tensor:
+        """Logits (n, max(K, 1)), all the same: it does not look at the shuffled images."""
+        logits: Tensor = self(original)
+        return logits.unsqueeze(1).expand(-1, max(1, shuffled.shape[1]))
+
+
+class HeadsBeside(nn.Module):
+    """Several heads on the same features.
+
+    Args:
+        heads: each with ``views``, as :class:`DiscrepancyHead` has.
+    """
+
+    def __init__(self, heads: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(heads)
+
+    def views(self, original: Tensor, shuffled: Tensor) -> Tensor:
+        """Each head's logits in turn, side by side."""
+        return torch.cat([one.views(original, shuffled) for one in self.heads], dim=1)
+
 
 def draw_permutations(seed: int, count: int, patches: int) -> tuple[tuple[int, ...], ...]:
     """``count`` orders of ``patches`` patches.
@@ -55,12 +101,14 @@ def draw_permutations(seed: int, count: int, patches: int) -> tuple[tuple[int, .
 class D3Network(nn.Module):
     """The Discrepancy Deepfake Detector (Yang et al., CVPR 2025), with one logit per view.
 
+    With another head, or several, it is another detector on the same encoder.
+
     A shuffled image is the same patches at other positions, so the patch embedding is computed
     once, and a branch is a permutation of the positions: exact, since the shuffle's grid is the
     encoder's own and attention does not see in which order its tokens lie.
     """
 
-    def __init__(self, encoder: Encoder, head: DiscrepancyHead) -> None:
+    def __init__(self, encoder: Encoder, head: DiscrepancyHead | ProbeHead | HeadsBeside) -> None:
         super().__init__()
         self.encoder = encoder
         self.head = head
@@ -70,7 +118,7 @@ class D3Network(nn.Module):
 
         Args:
             pixels: uint8 RGB (n, S, S, 3).
-            permutations: (K, patches), the same for every image, or (n, K, patches).
+            permutations: (K, patches), the same for every image, or (n, K, patches). K may be 0.
 
         Returns:
             (n, width) and (n, K, width), float32, from ``n * (1 + K)`` encodings in one forward.
@@ -99,7 +147,5 @@ class D3Network(nn.Module):
         return with_class_token(branches) + encoder.positions
 
     def forward(self, pixels: Tensor, permutations: Tensor) -> Tensor:
-        """Logits (n, K), float32; arguments as for :meth:`features`."""
-        original, shuffled = self.features(pixels, permutations)
-        logits: Tensor = self.head(shuffled, original.unsqueeze(1).expand_as(shuffled))
-        return logits
+        """Logits (n, columns), float32: of each head, K. Arguments as for :meth:`features`."""
+        return self.head.views(*self.features(pixels, permutations))

@@ -23,6 +23,7 @@ REMEDIES: dict[Role, str] = {
         "or Hugging Face transformers."
     ),
     "head": "Use a head with query, key, value and fc, each with weight and bias.",
+    "probe": "Use UniversalFakeDetect's linear layer, with weight and bias, for this encoder.",
 }
 
 _WRAPPERS = frozenset(
@@ -105,7 +106,51 @@ def part_of(tensors: Mapping[str, Tensor], role: Role, called: str) -> dict[str,
         for name, stored in names.items()
         if name.startswith(prefix) and not (within and name.startswith(within))
     }
-    return _from_transformers(found) if "embeddings.patch_embedding.weight" in found else found
+    if "embeddings.patch_embedding.weight" not in found:
+        return found
+    # Beside the vision model, not within it, and the other way round.
+    projection = names.get(f"{prefix.removesuffix('vision_model.')}visual_projection.weight")
+    if projection is not None and tensors[projection].dim() == 2:  # noqa: PLR2004
+        found["proj"] = tensors[projection].T
+    return _from_transformers(found)
+
+
+def network_of(
+    tensors: Mapping[str, Tensor], landmark: str, called: str, what: str
+) -> dict[str, Tensor]:
+    """A network of a checkpoint, under its own names.
+
+    Args:
+        tensors: of a whole file.
+        landmark: the name of one of its tensors, by which it is known.
+        called: the file's name in errors.
+        what: the network's name in errors.
+
+    Raises:
+        CheckpointInvalid: there is none, or more than one.
+    """
+    names = {_unwrapped(name): name for name in tensors}
+    prefixes = [
+        name.removesuffix(landmark) for name in names if f".{name}".endswith(f".{landmark}")
+    ]
+    if not prefixes:
+        looks = describe_names(list(names))
+        like = f" looks like {looks[0]} and" if looks else ""
+        raise CheckpointInvalid(
+            f"The checkpoint {called!r}{like} holds no {what}: {landmark} is missing.",
+            "Use the file that the authors published, or another of the same network.",
+        )
+    if len(prefixes) > 1:
+        raise CheckpointInvalid(
+            f"The checkpoint {called!r} holds {len(prefixes):,} networks, under {some(prefixes)}.",
+            "Save only the one that you want to use.",
+        )
+    (prefix,) = prefixes
+    return {
+        name.removeprefix(prefix): tensors[stored]
+        for name, stored in names.items()
+        if name.startswith(prefix)
+    }
 
 
 def some(names: Iterable[str], most: int = 3) -> str:

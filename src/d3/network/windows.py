@@ -51,8 +51,7 @@ def window_logits(
         seen = tokens[:, some].transpose(0, 1)
         features = encoder.encode_tokens(seen.flatten(0, 1)).float()
         features = features.view(len(some), 1 + views, -1)
-        shuffled, original = features[:, 1:], features[:, :1]
-        logits.append(network.head(shuffled, original.expand_as(shuffled)).mean(dim=1))
+        logits.append(network.head.views(features[:, 0], features[:, 1:]).mean(dim=1))
     return torch.cat(logits)
 
 

@@ -1,4 +1,4 @@
-"""For users of D3 and its own tests: the reference pack runner, fakes and a tiny model.
+"""For users of D3 and its own tests: runners of reference packs, fakes and tiny models.
 
 Importing this package is quick and needs no pytest. The contract suites of the ports are in
 ``tests/support/contracts``.
@@ -11,16 +11,27 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from d3.testing.fakes import FakeClock, FakeDetector
-    from d3.testing.models import tiny_model
-    from d3.testing.reference import score_reference_pack
+    from d3.testing.models import tiny_ferretnet, tiny_model, tiny_ufd
+    from d3.testing.reference import score_reference_pack, score_second_pack
 
-__all__ = ["FakeClock", "FakeDetector", "score_reference_pack", "tiny_model"]
+__all__ = [
+    "FakeClock",
+    "FakeDetector",
+    "score_reference_pack",
+    "score_second_pack",
+    "tiny_ferretnet",
+    "tiny_model",
+    "tiny_ufd",
+]
 
 _HOMES = {
     "FakeClock": "d3.testing.fakes",
     "FakeDetector": "d3.testing.fakes",
     "score_reference_pack": "d3.testing.reference",
+    "score_second_pack": "d3.testing.reference",
+    "tiny_ferretnet": "d3.testing.models",
     "tiny_model": "d3.testing.models",
+    "tiny_ufd": "d3.testing.models",
 }
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+from torchvision import transforms
 
 from d3.domain.errors import (
     ImageDamaged,
@@ -17,11 +21,42 @@ from d3.domain.errors import (
     ImageTooLarge,
     ImageUnsupported,
 )
+from d3.domain.inputs import CHANGES, Change, Fit, PixelsWanted
 from d3.domain.ports.images import ImageDecoder
 from d3.domain.scoring import Reason
 from tests.support.images import drawn_in_alpha, noise, png, png_chunk, png_header, png_rgba
 
 SIZE = 224
+SHAPES = [
+    *((1, 1), (1, 300), (223, 224), (224, 225), (225, 223), (20, 1500), (1500, 20), (97, 301)),
+    *((301, 97), (333, 250), (427, 640), (447, 446), (7, 9), (224, 1), (448, 225)),
+]
+CROP = PixelsWanted(SIZE, Fit.CROP)
+RESIZE_CROP = PixelsWanted(SIZE, Fit.RESIZE_CROP, 256)
+CROPPED_AS = {
+    CROP: transforms.CenterCrop(SIZE),
+    RESIZE_CROP: transforms.Compose([transforms.Resize(256), transforms.CenterCrop(SIZE)]),
+    PixelsWanted(75, Fit.CROP): transforms.CenterCrop(75),
+    PixelsWanted(90, Fit.RESIZE_CROP, 61): transforms.Compose(
+        [transforms.Resize(61), transforms.CenterCrop(90)]
+    ),
+}
+
+
+def changed(pixels: np.ndarray, change: Change) -> np.ndarray:
+    """What a change does, in other words."""
+    image = Image.fromarray(pixels)
+    if change is Change.JPEG:
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=75, subsampling="4:2:0")
+        return np.asarray(Image.open(file))
+    if change is Change.SCALED:
+        sides = [max(1, round(0.75 * side)) for side in pixels.shape[:2]]
+        return np.asarray(transforms.Resize(sides)(image))
+    if change is Change.CROPPED:
+        down, across = (round(side / 40) for side in pixels.shape[:2])
+        return pixels[down : len(pixels) - down, across : pixels.shape[1] - across]
+    return pixels[:, ::-1] if change is Change.MIRRORED else pixels
 
 
 class ImageDecoderContract:
@@ -57,9 +92,66 @@ class ImageDecoderContract:
             decoder.decode(png(plain), 56).pixels, plain[:1, :1].repeat(56, 0).repeat(56, 1)
         )
 
-    @pytest.mark.parametrize("size", [224, None])
+    @pytest.mark.parametrize("shape", SHAPES, ids=str)
+    def test_crops_are_torchvisions(self, decoder: ImageDecoder, shape: tuple[int, int]) -> None:
+        pixels = noise(*shape)
+        image = Image.fromarray(pixels)
+        for wanted, transform in CROPPED_AS.items():
+            found = decoder.decode(png(pixels), wanted).pixels
+            assert np.array_equal(found, np.asarray(transform(image))), wanted
+
+    def test_alpha_is_dropped_before_an_image_is_cropped(self, decoder: ImageDecoder) -> None:
+        pixels = np.dstack([noise(300, 260), noise(300, 260)[:, :, 0]])
+        found = decoder.decode(png_rgba(pixels), CROP).pixels
+        assert np.array_equal(found, pixels[38:262, 18:242, :3])
+
+    def test_a_long_strip_is_resized_only_where_it_is_seen(self, decoder: ImageDecoder) -> None:
+        pixels = noise(3, 2_000)
+        wanted = PixelsWanted(300, Fit.RESIZE_CROP, 300)  # 60 million pixels if resized whole
+        for turned in (pixels, pixels.swapaxes(0, 1)):
+            resized = transforms.Resize(300)(Image.fromarray(turned))
+            expected = transforms.CenterCrop(300)(resized)
+            found = decoder.decode(png(turned), wanted).pixels
+            assert np.abs(found.astype(int) - np.asarray(expected).astype(int)).max() <= 1
+
+    @pytest.mark.parametrize("change", Change)
+    @pytest.mark.parametrize("shape", [(1, 1), (19, 21), (301, 256), (60, 1000)], ids=str)
+    def test_an_image_is_changed_whole_and_then_fitted(
+        self, decoder: ImageDecoder, shape: tuple[int, int], change: Change
+    ) -> None:
+        pixels = noise(*shape)
+        expected = changed(pixels, change)
+        for fit in (PixelsWanted(56), PixelsWanted(56, Fit.CROP)):
+            first = decoder.decode(png(pixels), replace(fit, change=change))
+            second = decoder.decode(png(np.ascontiguousarray(expected)), fit)
+            assert np.array_equal(first.pixels, second.pixels)
+            assert (first.facts.width, first.facts.height) == shape[::-1]
+
+    @pytest.mark.parametrize("source", [png(noise(50, 60)), noise(50, 60)], ids=["file", "pixels"])
+    def test_one_decode_serves_many_inputs_in_the_order_asked_for(
+        self, decoder: ImageDecoder, source: object
+    ) -> None:
+        also = [
+            PixelsWanted(16, change=Change.MIRRORED),
+            PixelsWanted(32, Fit.CROP),
+            *(PixelsWanted(28, change=change) for change in CHANGES),
+            PixelsWanted(17, change=Change.JPEG),
+            PixelsWanted(28),
+        ]
+        together = decoder.decode(source, 28, also)
+        alone = decoder.decode(source, 28)
+        assert together.facts == alone.facts
+        assert np.array_equal(together.pixels, alone.pixels)
+        assert len(together.also) == len(also)
+        for one, found in zip(also, together.also, strict=True):
+            assert np.array_equal(found, decoder.decode(source, one).pixels)
+        whole = decoder.decode(source, None, also[:2])
+        assert whole.pixels.shape == (50, 60, 3)
+        assert np.array_equal(whole.also[1], together.also[1])
+
+    @pytest.mark.parametrize("size", [224, None, CROP, replace(CROP, change=Change.JPEG)])
     def test_what_carries_nothing_to_judge_is_said(
-        self, decoder: ImageDecoder, size: int | None
+        self, decoder: ImageDecoder, size: int | PixelsWanted | None
     ) -> None:
         plain = np.full((33, 77, 3), (200, 10, 99), dtype=np.uint8)
         spotted = plain.copy()

@@ -16,7 +16,7 @@ from d3.adapters.minio.catalog import BareHead
 from d3.adapters.minio.registry import MinioRegistry
 from d3.domain.errors import ModelError, ModelNotFound, StorageFailed, StorageUnavailable
 from d3.domain.models import Manifest, ModelSummary, StoredModel, checked_name
-from d3.domain.services.models import HeadBinder
+from d3.domain.services.models import ModelImporter
 
 _LOG = logging.getLogger(__name__)
 _Summaries: TypeAlias = list[ModelSummary]
@@ -25,9 +25,9 @@ _Summaries: TypeAlias = list[ModelSummary]
 class AdoptingRegistry:
     """Implements ``ModelRegistry`` with a :class:`MinioRegistry`, and imports bare heads."""
 
-    def __init__(self, registry: MinioRegistry, binder: HeadBinder) -> None:
+    def __init__(self, registry: MinioRegistry, importer: ModelImporter) -> None:
         self._registry = registry
-        self._binder = binder
+        self._importer = importer
         self._refused: set[BareHead] = set()
         self._one_at_a_time = threading.Lock()
 
@@ -128,7 +128,7 @@ class AdoptingRegistry:
         ):
             file = self._registry.fetch_head(head, Path(folder))
             # The file's own time, so that only a later upload is new, whatever our clock says.
-            return self._binder.bind(
+            return self._importer.import_file(
                 head.name,
                 file,
                 provenance=f"{head.name}, uploaded to the store without D3",

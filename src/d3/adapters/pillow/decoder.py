@@ -1,8 +1,7 @@
-"""From what was handed in to the network's pixels: limits, decoding, RGB, 224 x 224.
+"""From what was handed in to the pixels that are wanted of it: limits, decoding, RGB, cutting.
 
-Exactly the published preprocessing (torchvision's ``Resize`` on a PIL image): alpha dropped, pixels
-as they are stored whatever turns them for people, Pillow's antialiased bilinear filter, aspect
-ratio not kept.
+Exactly the published preprocessing: alpha dropped, and pixels as they are stored whatever turns
+them for people.
 """
 
 from __future__ import annotations
@@ -31,6 +30,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from d3.adapters.pillow.content import content_of
+from d3.adapters.pillow.cutting import cut
 from d3.adapters.pillow.formats import FORMATS, READABLE, described
 from d3.adapters.pillow.structure import Region, Skeleton, walk
 from d3.adapters.provenance import ProvenanceReader
@@ -135,8 +135,8 @@ class PillowDecoder:
             image, rgb, frames = self._decoded(kind, skeleton)
             width, height = rgb.size
             with _translated(kind):
-                pixels = _resized(rgb, wanted)
-                content = content_of(image, rgb, pixels)
+                content = content_of(image, rgb)
+                pixels, *others = cut(rgb, (wanted, *also))
             facts = ImageFacts(
                 format=kind,
                 width=width,
@@ -147,8 +147,7 @@ class PillowDecoder:
                 content=content,
                 note=skeleton.note,
             )
-            more = tuple(_resized(rgb, one) for one in also)
-            decoded = DecodedImage(pixels, facts, skeleton.orientation, more)
+            decoded = DecodedImage(pixels, facts, skeleton.orientation, tuple(others))
             metadata = skeleton.metadata
             seen = rgb if self._provenance.watermarks else None  # else it would be kept for nothing
             return decoded, lambda: self._provenance.read(kind, data, metadata, seen)
@@ -157,11 +156,10 @@ class PillowDecoder:
             # The hash is of what is judged: indices alone would not tell two palettes apart.
             samples = rgb.tobytes()
             digest = pixels_sha256(rgb.mode, rgb.size, samples)
-            pixels = _resized(rgb, wanted)
-            content = content_of(source, rgb, pixels)
+            content = content_of(source, rgb)
             facts = ImageFacts("pixels", *rgb.size, 1, len(samples), digest, content)
-            more = tuple(_resized(rgb, one) for one in also)
-            return DecodedImage(pixels, facts, also=more), lambda: None
+            pixels, *others = cut(rgb, (wanted, *also))
+            return DecodedImage(pixels, facts, also=tuple(others)), lambda: None
 
     def prompts(self, source: ImageSource) -> list[str]:
         """The prompts in generators' records in a file, in full.
@@ -436,12 +434,3 @@ def _as_rgb(image: Image.Image) -> Image.Image:
         f"Pixels of mode {image.mode!r} cannot be converted to RGB.",
         "Convert the image to RGB first.",
     )
-
-
-def _resized(rgb: Image.Image, size: int | PixelsWanted | None) -> Pixels:
-    """uint8 RGB (size, size, 3), or as it is without a size."""
-    if size is None:
-        return np.array(rgb)
-    if isinstance(size, PixelsWanted):
-        size = size.size
-    return np.array(rgb.resize((size, size), Image.Resampling.BILINEAR))

@@ -103,8 +103,10 @@ class IsolatedDecoder:
     ) -> DecodedImage:
         if wanted is None or not _is_encoded(source):
             return self._inside.decode(source, wanted, also)
-        size = wanted if isinstance(wanted, int) else wanted.size
-        return self._ask(source, lambda child, data, until: child.decode(data, size, until))
+        first = PixelsWanted(wanted) if isinstance(wanted, int) else wanted
+        return self._ask(
+            source, lambda child, data, until: child.decode(data, (first, *also), until)
+        )
 
     def picture(self, source: ImageSource, side: int) -> Pixels:
         if not _is_encoded(source):
@@ -235,9 +237,13 @@ class _Child:
         self.kill()
         return ended == -signal.SIGKILL
 
-    def decode(self, data: bytes, size: int, until: _Deadline) -> DecodedImage | ImageError:
-        """The network's pixels; whatever the child answers is checked."""
-        answer = self._exchange(worker.PIXELS, data, size, until)
+    def decode(
+        self, data: bytes, wanted: Sequence[PixelsWanted], until: _Deadline
+    ) -> DecodedImage | ImageError:
+        """The pixels that models take; whatever the child answers is checked."""
+        length = sum(3 * one.size**2 for one in wanted)
+        question = worker.ASK.pack(len(wanted), 0, len(data)) + b"".join(map(worker.packed, wanted))
+        answer = self._exchange(question, data, length, until)
         if isinstance(answer, ImageError):
             return answer
         words, samples = answer
@@ -254,13 +260,17 @@ class _Child:
                 Content(content),
                 Note(note) if note else None,
             )
-            pixels = samples.reshape(size, size, 3)
+            pixels = []
+            for one in wanted:
+                this, samples = np.split(samples, [3 * one.size**2])
+                pixels.append(this.reshape(one.size, one.size, 3))
         except ValueError as error:
             raise _Lost from error
         sound = len(digest) == 64 and digest.isalnum() and orientation in ORIENTATIONS  # noqa: PLR2004
         if form not in FORMATS or not sound:
             raise _Lost
-        return DecodedImage(pixels, replace(facts, provenance=self._said()), orientation)
+        facts = replace(facts, provenance=self._said())
+        return DecodedImage(pixels[0], facts, orientation, tuple(pixels[1:]))
 
     def _said(self) -> Provenance:
         """What the file says about itself; a child that is lost over it still gave the picture."""
@@ -279,7 +289,7 @@ class _Child:
 
     def picture(self, data: bytes, side: int, until: _Deadline) -> Pixels | ImageError:
         """The picture for people; whatever the child answers is checked."""
-        answer = self._exchange(worker.PICTURE, data, side, until)
+        answer = self._exchange(worker.ASK.pack(0, side, len(data)), data, 3 * side**2, until)
         if isinstance(answer, ImageError):
             return answer
         words, samples = answer
@@ -290,14 +300,15 @@ class _Child:
             raise _Lost from error
 
     def _exchange(
-        self, wanted: int, data: bytes, side: int, until: _Deadline
+        self, question: bytes, data: bytes, most: int, until: _Deadline
     ) -> tuple[list[str], Pixels] | ImageError:
+        """What the child answers in words, and at most so many bytes of pixels."""
         try:
-            self._write(worker.ASK.pack(wanted, side, len(data)), until)
+            self._write(question, until)
             self._write(data, until)
             answer = worker.ANSWER.unpack(self._read(worker.ANSWER.size, until))
             status, self.worn, length, pixels = answer
-            if length > _MOST_WORDS or pixels > 3 * side**2:
+            if length > _MOST_WORDS or pixels > most:
                 raise _Lost
             words = bytes(self._read(length, until)).decode().split("\n")
             if status != worker.DECODED:

@@ -15,6 +15,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from d3.domain.inputs import Change, Fit, PixelsWanted
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -27,10 +29,14 @@ READY = b"D3"
 """Said once, before anything is asked."""
 
 ASK = struct.Struct("<BIQ")
-"""What is wanted, the side of the square or the longest side, and the length of the file that
-follows."""
+"""How many :data:`WANTED` follow; where none do, the longest side of a picture for people; and the
+length of the file that comes last."""
 
-PIXELS, PICTURE = 0, 1
+WANTED = struct.Struct("<IBIB")
+"""One :class:`PixelsWanted`; its fit and its change by their places in :data:`FITS` and
+:data:`CHANGES`."""
+
+FITS, CHANGES = tuple(Fit), tuple(Change)
 
 ANSWER = struct.Struct("<B?IQ")
 """Decoded or not, whether this child is worn out, the length of the words that follow, and of the
@@ -74,17 +80,18 @@ def main(limits: Sequence[int], seconds: int, *, keep_position: bool, watermarks
     target.flush()
     begun = _mapped()
     while asked := source.read(ASK.size):
-        wanted, length_of_side, length = ASK.unpack(asked)
+        count, longest_side, length = ASK.unpack(asked)
         _limit_seconds(seconds)
-        status, samples, look = DECODED, b"", None
+        status, made, look = DECODED, (), None
         try:
+            wanted = [unpacked(source.read(WANTED.size)) for _ in range(count)]
             data = source.read(length)
-            if wanted == PICTURE:
-                picture = decoder.picture(data, length_of_side)
-                words, samples = list(map(str, picture.shape[:2])), picture.tobytes()
+            if wanted:
+                image, look = decoder.decode_apart(data, wanted[0], wanted[1:])
+                words, made = words_of(image), (image.pixels, *image.also)
             else:
-                image, look = decoder.decode_apart(data, length_of_side)
-                words, samples = words_of(image), image.pixels.tobytes()
+                picture = decoder.picture(data, longest_side)
+                words, made = list(map(str, picture.shape[:2])), (picture,)
         except ImageError as error:
             status, words = REFUSED, [type(error).__name__, error.problem, error.remedy]
         worn = _mapped() - begun > _WORN_BYTES
@@ -92,8 +99,10 @@ def main(limits: Sequence[int], seconds: int, *, keep_position: bool, watermarks
             gc.collect()  # pictures that refer to themselves
             worn = _mapped() - begun > _WORN_BYTES
         text = "\n".join(words).encode()
-        target.write(ANSWER.pack(status, worn, len(text), len(samples)) + text)
-        target.write(samples)
+        length = sum(pixels.nbytes for pixels in made)
+        target.write(ANSWER.pack(status, worn, len(text), length) + text)
+        for pixels in made:
+            target.write(pixels.data)
         target.flush()
         if look is not None:
             _limit_seconds(SAID_SECONDS)
@@ -102,6 +111,18 @@ def main(limits: Sequence[int], seconds: int, *, keep_position: bool, watermarks
             target.write(SAID.pack(len(said)) + said)
             target.flush()
             look = None
+
+
+def packed(wanted: PixelsWanted) -> bytes:
+    """What is wanted, as it is asked for."""
+    fit, change = FITS.index(wanted.fit), CHANGES.index(wanted.change)
+    return WANTED.pack(wanted.size, fit, wanted.resize, change)
+
+
+def unpacked(asked: bytes) -> PixelsWanted:
+    """The inverse of :func:`packed`."""
+    size, fit, resize, change = WANTED.unpack(asked)
+    return PixelsWanted(size, FITS[fit], resize, CHANGES[change])
 
 
 def words_of(image: DecodedImage) -> list[str]:

@@ -1,6 +1,7 @@
-"""The D3 network on torch: CUDA or CPU, float32, float16 or bfloat16."""
+"""Networks on torch: CUDA or CPU, float32, float16 or bfloat16; and what is read of checkpoints."""
 
+from d3.adapters.torch.architectures import TorchArchitectures
 from d3.adapters.torch.checkpoints import TorchCheckpoints
 from d3.adapters.torch.engine import TorchEngine
 
-__all__ = ["TorchCheckpoints", "TorchEngine"]
+__all__ = ["TorchArchitectures", "TorchCheckpoints", "TorchEngine"]

@@ -6,54 +6,68 @@ A head alone becomes a model on an encoder that is there already.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from d3.domain.errors import CheckpointInvalid, ModelProtected
+from d3.domain.errors import (
+    ArchitectureUnavailable,
+    ArchitectureUnsuitable,
+    CheckpointInvalid,
+    ModelProtected,
+)
 from d3.domain.models import (
+    D3,
     PUBLISHED,
     STARTER,
     Activation,
     Manifest,
     ModelSummary,
+    Role,
     StoredModel,
     checked_name,
     derived_notice,
-    file_of,
 )
-from d3.domain.ports.models import CheckpointFile, Checkpoints, ModelRegistry
-from d3.domain.scoring import MAX_VIEWS, AbstainBand, Calibration
+from d3.domain.ports.architectures import ArchitectureInfo, Architectures
+from d3.domain.ports.models import ModelRegistry
 from d3.domain.services.copying import versions_of
 from d3.domain.services.model_host import ModelHost
 
-IMPORT_SEED = 2025
-"""Permutations of imported models come from this seed, so that the same files give the same model
-on every machine."""
-
-
 _Manifests: TypeAlias = list[Manifest]  # within the class, list is a method
+_Infos: TypeAlias = list[ArchitectureInfo]
 
 
 class ModelService:
-    """What people do with models."""
+    """What people do with models.
+
+    Args:
+        encoder: see :class:`ModelImporter`.
+    """
 
     def __init__(
         self,
         registry: ModelRegistry,
-        checkpoints: Callable[[], Checkpoints],
+        architectures: Callable[[], Architectures],
         host: ModelHost,
         encoder: str | None = None,
     ) -> None:
         self._registry = registry
-        self._checkpoints = checkpoints
+        self._architectures = architectures
         self._host = host
-        self._encoder = encoder
+        self._importer = ModelImporter(registry, architectures, encoder)
 
     def list(self) -> list[ModelSummary]:
         chosen = self._host.chosen()
         return [replace(one, active=one.manifest.name == chosen) for one in self._registry.list()]
+
+    def architectures(self) -> _Infos:
+        """What is installed, by name."""
+        return self._architectures().list()
+
+    def trouble(self, manifest: Manifest) -> ArchitectureUnavailable | None:
+        """Why a model cannot be used here, and what to do; None where its architecture is there."""
+        return trouble_of(manifest, self.architectures())
 
     def info(self, name: str, version: int | None = None) -> Manifest:
         return self._registry.describe(name, version)
@@ -70,9 +84,13 @@ class ModelService:
     def import_files(
         self,
         name: str,
-        encoder: Path,
-        head: Path,
+        encoder: Path | None = None,
+        head: Path | None = None,
         *,
+        architecture: str = D3,
+        files: Mapping[Role, Path] | None = None,
+        open_clip: str | None = None,
+        encoder_of: StoredModel | None = None,
         heads: int | None = None,
         activation: Activation = "quick_gelu",
         provenance: str = "",
@@ -84,7 +102,12 @@ class ModelService:
         Args:
             name: see :func:`d3.domain.models.checked_name`.
             encoder: holds a CLIP vision transformer, ``.safetensors`` or ``.pth``.
-            head: holds a D3 head; may be the same file.
+            head: holds a head of the architecture; may be the same file.
+            architecture: see :meth:`architectures`.
+            files: by their role, for architectures that want others.
+            open_clip: ``MODEL:TAG`` of open_clip's table, such as ``ViT-L-14:openai``, in place of
+                the encoder's file; open_clip fetches it.
+            encoder_of: a stored model whose encoder is used, likewise.
             heads: the encoder's attention heads; its width / 64 unless given.
             activation: of the encoder's MLPs; OpenAI's weights want ``quick_gelu``.
             provenance: where the files came from; their names unless given.
@@ -92,102 +115,47 @@ class ModelService:
             metrics: measured figures.
 
         Raises:
-            CheckpointInvalid: a file is not what it should be, or the two do not fit together.
+            ArchitectureUnavailable: the architecture is not installed, or cannot be used.
+            CheckpointInvalid: a file is missing or is not what it should be, or two do not fit
+                together.
+            SourceUnavailable: open_clip's weights are not in its cache and cannot be fetched.
             ModelNameInvalid: the name is not valid.
             ModelProtected: it is a packaged model's.
         """
-        names = dict.fromkeys((encoder.name, head.name))
-        return self._import(
+        given: dict[Role, Path | None] = {"encoder": encoder, "head": head, **(files or {})}
+        found = {role: file for role, file in given.items() if file is not None}
+        names = dict.fromkeys(file.name for file in found.values())
+        open_clips = [f"open_clip's {open_clip}"] if open_clip is not None else []
+        said = " and ".join([*open_clips, *names])
+        return self._importer.import_files(
             name,
-            lambda folder: self._checkpoints().read_encoder(encoder, folder, heads, activation),
-            head,
-            provenance=provenance or f"imported from {' and '.join(names)}",
-            licence=licence,
-            metrics=metrics,
+            architecture,
+            found,
+            {"provenance": provenance or f"imported from {said}"}
+            | {"licence": licence, "metrics": dict(metrics or {})},
+            heads=heads,
+            activation=activation,
+            open_clip=open_clip,
+            encoder=encoder_of,
         )
 
-    def import_open_clip(self, name: str, encoder: str, head: Path) -> Manifest:
-        """Make a model of an encoder of open_clip's table, which open_clip fetches, and a head.
-
-        Args:
-            name: see :func:`d3.domain.models.checked_name`.
-            encoder: ``MODEL:TAG``, such as ``ViT-L-14:openai``.
-            head: ``.safetensors`` or ``.pth``.
-
-        Raises:
-            CheckpointInvalid: there is no such encoder, it is no plain vision transformer of CLIP,
-                or the head is none or does not fit it.
-            SourceUnavailable: its weights are not in open_clip's cache and cannot be fetched.
-            ModelNameInvalid: the name is not valid.
-            ModelProtected: it is a packaged model's.
-        """
-        return self._import(
-            name,
-            lambda folder: self._checkpoints().read_open_clip(encoder, folder),
-            head,
-            provenance=f"imported from open_clip's {encoder} and {head.name}",
-        )
-
-    def _import(
+    def import_file(
         self,
         name: str,
-        read_encoder: Callable[[Path], CheckpointFile],
-        head: Path,
+        file: Path,
         *,
-        provenance: str,
-        licence: str = "unknown",
-        metrics: Mapping[str, Any] | None = None,
+        architecture: str = D3,
+        provenance: str = "",
+        called: str | None = None,
     ) -> Manifest:
-        _check_own(name)
-        with tempfile.TemporaryDirectory(prefix="d3-import-") as folder:
-            checkpoints = self._checkpoints()
-            top = checkpoints.read_head(head, Path(folder))
-            body = read_encoder(Path(folder))
-            assert body.spec is not None
-            if top.width != body.width:
-                raise CheckpointInvalid(
-                    f"The head in {head.name!r} needs features of width {top.width}, but the "
-                    f"encoder produces width {body.width}.",
-                    "Use the encoder that the head was trained on. The published head needs CLIP "
-                    "ViT-L/14 with width 1024.",
-                )
-            manifest = Manifest(
-                name=name,
-                version=1,
-                spec=body.spec,
-                encoder=file_of(body.path),
-                head=file_of(top.path),
-                permutations=checkpoints.draw_permutations(
-                    IMPORT_SEED, MAX_VIEWS, body.spec.patches
-                ),
-                permutation_seed=IMPORT_SEED,
-                provenance=provenance,
-                licence=licence,
-                metrics=dict(metrics or {}),
-            )
-            return self._registry.put(
-                StoredModel(manifest, {"encoder": body.path, "head": top.path})
-            )
-
-    def import_head(
-        self, name: str, head: Path, *, provenance: str = "", called: str | None = None
-    ) -> Manifest:
-        """Make a model of a head alone, on an encoder that is there already.
-
-        Args:
-            name: see :func:`d3.domain.models.checked_name`.
-            head: ``.safetensors`` or ``.pth``.
-            provenance: where it came from; its file's name unless given.
-            called: the file's name in errors; its own unless given.
-
-        Raises:
-            CheckpointInvalid: it is no head, or no encoder here makes features of its width.
-            ModelNotFound: there is no model of the name in ``D3_ENCODER``.
-            ModelNameInvalid: the name is not valid.
-            ModelProtected: it is a packaged model's.
-        """
-        binder = HeadBinder(self._registry, self._checkpoints, self._encoder)
-        return binder.bind(name, head, provenance=provenance or head.name, called=called)
+        """Make a model of one file: see :meth:`ModelImporter.import_file`."""
+        return self._importer.import_file(
+            name,
+            file,
+            architecture=architecture,
+            provenance=provenance or f"imported from {file.name}",
+            called=called,
+        )
 
     def use(self, name: str) -> Manifest:
         """Use this model when none is named; it is verified first.
@@ -195,8 +163,11 @@ class ModelService:
         Raises:
             ModelNotFound: there is none.
             ModelDamaged: its files do not match their hashes.
+            ArchitectureUnavailable: what makes its scores is not installed, or cannot be used.
         """
         manifest = self.verify(name)
+        if (trouble := self.trouble(manifest)) is not None:
+            raise trouble
         self._registry.activate(name)
         return manifest
 
@@ -219,92 +190,143 @@ class ModelService:
         self._registry.delete(name, version)
 
 
-class HeadBinder:
-    """Makes models of heads and encoders that are there already.
+class ModelImporter:
+    """Makes models of files, and of heads on encoders that are there already.
 
     Args:
-        encoder: the model whose encoder is used; by default one of the head's width: the published
-            detector's before others, a packaged one before a user's.
+        encoder: the model whose encoder a head alone gets; by default one that fits it: the
+            published detector's before others, a packaged one before a user's.
     """
 
     def __init__(
         self,
         registry: ModelRegistry,
-        checkpoints: Callable[[], Checkpoints],
+        architectures: Callable[[], Architectures],
         encoder: str | None = None,
     ) -> None:
         self._registry = registry
-        self._checkpoints = checkpoints
+        self._architectures = architectures
         self._encoder = encoder
 
-    def bind(
+    def import_files(
         self,
         name: str,
-        head: Path,
-        *,
-        provenance: str,
-        created_at: str = "",
-        called: str | None = None,
+        architecture: str,
+        files: Mapping[Role, Path],
+        manifest: Mapping[str, Any],
+        **options: Any,
     ) -> Manifest:
-        """Store the head with the fitting encoder, as the next version of the name.
+        """Store a model of files, as the next version of the name.
 
         Args:
             name: see :func:`d3.domain.models.checked_name`.
-            head: ``.safetensors`` or ``.pth``.
+            architecture: its name.
+            files: by their role.
+            manifest: fields that the files do not tell.
+            options: see :meth:`d3.domain.ports.architectures.Architectures.read`.
+        """
+        _check_own(name)
+        with tempfile.TemporaryDirectory(prefix="d3-import-") as folder:
+            read = self._architectures().read(architecture, name, files, Path(folder), **options)
+            return self._registry.put(replace(read, manifest=replace(read.manifest, **manifest)))
+
+    def import_file(
+        self,
+        name: str,
+        file: Path,
+        *,
+        provenance: str,
+        architecture: str = D3,
+        created_at: str = "",
+        called: str | None = None,
+    ) -> Manifest:
+        """Store a model of one file, as the next version of the name.
+
+        The file is all that its architecture wants, or a head, which gets an encoder that is there.
+
+        Args:
+            name: see :func:`d3.domain.models.checked_name`.
+            file: ``.safetensors`` or ``.pth``.
             provenance: where it came from.
+            architecture: its name.
             created_at: ISO 8601 in UTC; now unless given.
             called: the file's name in errors; its own unless given.
 
         Raises:
-            CheckpointInvalid: it is no head, or no encoder here makes features of its width.
+            ArchitectureUnavailable: the architecture is not installed, or cannot be used.
+            ArchitectureUnsuitable: it wants more files than one.
+            CheckpointInvalid: the file is not what it should be, or no encoder here fits it.
             ModelNotFound: there is no model with the encoder to use.
             ModelNameInvalid: the name is not valid.
             ModelProtected: it is a packaged model's.
         """
+        role = self._role_of_one_file(architecture)
+        fields = {"provenance": provenance, "created_at": created_at}
+        options = {} if called is None else {"called": {role: called}}
+        if role != "head":
+            return self.import_files(name, architecture, {role: file}, fields, **options)
         _check_own(name)
-        with tempfile.TemporaryDirectory(prefix="d3-import-") as folder:
-            top = self._checkpoints().read_head(head, Path(folder), called=called)
-            donor = self._donor(top.width)
-            manifest = replace(
-                donor.manifest,
-                name=name,
-                version=1,
-                head=file_of(top.path),
-                threshold=0.5,
-                calibration=Calibration(),
-                abstain_band=AbstainBand(),
-                licence="unknown",
-                provenance=f"{provenance}, on the encoder of {donor.manifest.name}",
-                notice=derived_notice(donor.manifest),
-                metrics={},
-                created_at=created_at,
-                int8=None,
-            )
-            return self._registry.put(
-                StoredModel(manifest, {"encoder": donor.encoder, "head": top.path})
-            )
+        refused: CheckpointInvalid | None = None
+        for donor in self._donors():
+            on = f"{provenance}, on the encoder of {donor.manifest.name}"
+            fields |= {"provenance": on, "notice": derived_notice(donor.manifest)}
+            try:
+                return self.import_files(
+                    name, architecture, {role: file}, fields, encoder=donor, **options
+                )
+            except CheckpointInvalid as error:
+                refused = refused or error
+        assert refused is not None
+        raise refused
 
-    def _donor(self, width: int) -> StoredModel:
-        """The model whose encoder a head of this width gets."""
-        if self._encoder is not None:
-            donor = self._registry.open(self._encoder)
-            if donor.manifest.encoder_spec.width == width:
-                return donor
-            raise CheckpointInvalid(
-                f"The head needs features of width {width}, but the encoder of {self._encoder!r} "
-                f"(D3_ENCODER) produces width {donor.manifest.encoder_spec.width}.",
-                "Use a head trained on that encoder, or change D3_ENCODER.",
-            )
-        fitting = [one for one in self._registry.list() if one.manifest.encoder_spec.width == width]
-        fitting.sort(key=lambda one: (one.manifest.name != PUBLISHED, not one.packaged))
-        if fitting:
-            return self._registry.open(fitting[0].manifest.name)
-        raise CheckpointInvalid(
-            f"The head needs features of width {width}, and no encoder in the registry produces "
-            "them.",
-            "Import the encoder first: `d3 models import NAME --encoder FILE --head FILE`. The "
-            "published head needs CLIP ViT-L/14 with width 1024.",
+    def _role_of_one_file(self, architecture: str) -> Role:
+        """What a single file is to an architecture."""
+        infos = {one.name: one for one in self._architectures().list()}
+        wanted = infos[architecture].files if architecture in infos else None
+        roles = list(wanted or {"head": ""})  # the architecture itself says why it cannot be used
+        if len(roles) == 1:
+            return roles[0]
+        if set(roles) == {"encoder", "head"}:
+            return "head"
+        raise ArchitectureUnsuitable(
+            f"A {architecture} is made of {' and '.join(roles)}, not of one file.",
+            f"Run `d3 models import NAME --architecture {architecture}` with --file ROLE=FILE for "
+            "each.",
         )
+
+    def _donors(self) -> Iterator[StoredModel]:
+        """Models whose encoder a head alone may get: one for each encoder, the first that fits."""
+        if self._encoder is not None:
+            yield self._registry.open(self._encoder)
+            return
+        there = [one for one in self._registry.list() if one.manifest.encoder is not None]
+        there.sort(key=lambda one: (one.manifest.name != PUBLISHED, not one.packaged))
+        if not there:
+            raise CheckpointInvalid(
+                "A head alone needs an encoder, and no model here has one.",
+                "Import one first: `d3 models import NAME --encoder FILE --head FILE`.",
+            )
+        seen = set()
+        for one in there:
+            files = one.manifest.files
+            has = (files["encoder"].sha256, "projection" in files)
+            if has not in seen:
+                seen.add(has)
+                yield self._registry.open(one.manifest.name)
+
+
+def trouble_of(
+    manifest: Manifest, installed: Iterable[ArchitectureInfo]
+) -> ArchitectureUnavailable | None:
+    """Why a model cannot be used here, and what to do; None where its architecture is there."""
+    name = manifest.architecture
+    info = next((one for one in installed if one.name == name), None)
+    if info is not None:
+        return ArchitectureUnavailable(info.trouble) if info.trouble else None
+    return ArchitectureUnavailable(
+        f"The model {manifest.name!r} is a {name}, which is not installed.",
+        f"Install the package that provides it: `pip install {manifest.package or name}`.",
+    )
 
 
 def _check_own(name: str) -> None:

@@ -1,42 +1,28 @@
-"""Pulls the published detector: fetches its files, verifies them, makes a model.
+"""Pulls published detectors: fetches their files, verifies them, makes a model.
 
-The authors' repository has no licence file, so D3 does not redistribute it: each user fetches
-it from there.
+D3 distributes none of their weights: each user fetches them from where their authors publish them.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
 from d3.domain.errors import ModelDamaged, ModelNotFound, SourceMismatch, SourceUnavailable
 from d3.domain.files import storage_errors
-from d3.domain.models import PUBLISHED, Manifest
+from d3.domain.models import D3, PUBLISHED, Manifest, Role, StoredModel
 from d3.domain.ports.models import ModelRegistry
 from d3.domain.services.models import ModelService
 from d3.domain.text import without_secrets
 
 _CHUNK = 2**20
-HEAD_BLOB = "06d99cf7212cf5c5dc81df87de6b691d4ccbc67f"
-HEAD_SHA256 = "c0bb66e0de538b0330613da1865da025756c1dc7a7290990d5343c35290ab63b"
-HEAD_URL = "https://raw.githubusercontent.com/BigAandSmallq/D3/HEAD/ckpt/classifier.pth"
-
-LICENCE = (
-    "encoder: OpenAI's CLIP, whose repository has the MIT licence; head: none stated, because the "
-    "authors' repository (BigAandSmallq/D3) has no licence file"
-)
-FIGURES = {
-    "paper, accuracy in-domain (%)": 96.6,
-    "paper, accuracy out-of-domain (%)": 86.7,
-    "paper, accuracy total (%)": 90.7,
-    "RRDataset, balanced accuracy on original images (%)": 79.2,
-    "RRDataset, balanced accuracy on re-digitised images (%)": 62.0,
-}
-"""The paper's, and those of an independent benchmark with the official weights in the wild."""
+_GITHUB = "https://raw.githubusercontent.com"
+_CLIP = "encoder: OpenAI's CLIP, whose repository has the MIT licence"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,31 +52,113 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """The files of a model to fetch, and its manifest's entries."""
+    """A published detector: its files, and its manifest's entries.
 
-    encoder: SourceFile
-    head: SourceFile
-    name: str = PUBLISHED
-    licence: str = LICENCE
-    metrics: dict[str, Any] = field(default_factory=lambda: dict(FIGURES))
+    Attributes:
+        files: by their role.
+        about: what it is, in a few words.
+        encoder_parts: what a stored model keeps of the encoder's file; one that has them all makes
+            another download of the file needless.
+        note: what whoever pulls it has to know of the licence; may be empty.
+    """
+
+    name: str
+    files: Mapping[Role, SourceFile]
+    architecture: str = D3
+    about: str = ""
+    encoder_parts: tuple[Role, ...] = ("encoder",)
+    licence: str = "unknown"
+    note: str = ""
+    metrics: dict[str, Any] = field(default_factory=dict)
 
 
-def published_source(encoder_url: str) -> ModelSource:
-    """The published detector's files.
+Sources: TypeAlias = Mapping[str, ModelSource]
+"""By their name; the published D3 is the first."""
+
+
+def published_sources(encoder_url: str) -> Sources:
+    """The detectors that can be pulled.
 
     Args:
         encoder_url: of OpenAI's CLIP ViT-L/14; the last folder is the file's SHA-256.
     """
     *_, sha256, name = encoder_url.split("/")
     encoder = SourceFile(name, encoder_url, 2 * 2**30, sha256=sha256)
+    sources = (_d3(encoder), _ufd(encoder), _ferretnet())
+    return {one.name: one for one in sources}
+
+
+def _d3(encoder: SourceFile) -> ModelSource:
     head = SourceFile(
         "classifier.pth",
-        HEAD_URL,
+        f"{_GITHUB}/BigAandSmallq/D3/HEAD/ckpt/classifier.pth",
         64 * 2**20,
-        git_blob=HEAD_BLOB,
-        recorded_sha256=HEAD_SHA256,
+        git_blob="06d99cf7212cf5c5dc81df87de6b691d4ccbc67f",
+        recorded_sha256="c0bb66e0de538b0330613da1865da025756c1dc7a7290990d5343c35290ab63b",
     )
-    return ModelSource(encoder, head)
+    return ModelSource(
+        PUBLISHED,
+        {"encoder": encoder, "head": head},
+        about="D3 (Yang et al., CVPR 2025) on CLIP ViT-L/14",
+        licence=f"{_CLIP}; head: none stated, because the authors' repository (BigAandSmallq/D3) "
+        "has no licence file",
+        note="The authors' repository states no licence, so D3 does not distribute its files. They "
+        "are downloaded from their authors, or from the source you name.",
+        metrics={
+            "paper, accuracy in-domain (%)": 96.6,
+            "paper, accuracy out-of-domain (%)": 86.7,
+            "paper, accuracy total (%)": 90.7,
+            # Independent, with the official weights in the wild.
+            "RRDataset, balanced accuracy on original images (%)": 79.2,
+            "RRDataset, balanced accuracy on re-digitised images (%)": 62.0,
+            "AIGIBench, accuracy when trained anew on its data (%)": 63.7,
+        },
+    )
+
+
+def _ufd(encoder: SourceFile) -> ModelSource:
+    head = SourceFile(
+        "fc_weights.pth",
+        f"{_GITHUB}/WisconsinAIVision/UniversalFakeDetect/HEAD/pretrained_weights/fc_weights.pth",
+        2**20,
+        sha256="477100745713bcc957beb2b40859536859b6483fd6301b3b9293151b194c7847",
+        git_blob="2a8efc8e238bf5a491e4fd5999655ed5eb3bbb72",
+    )
+    return ModelSource(
+        "ufd-vit-l14",
+        {"encoder": encoder, "head": head},
+        "ufd",
+        about="UniversalFakeDetect (Ojha et al., CVPR 2023) on CLIP ViT-L/14",
+        encoder_parts=("encoder", "projection"),
+        licence=f"{_CLIP}; head: MIT (WisconsinAIVision/UniversalFakeDetect)",
+        metrics={
+            "paper, accuracy above the best before it, on diffusion and autoregressive models "
+            "(points)": 25.9,
+            "paper, mean average precision likewise (points)": 15.07,
+            "AIGIBench, accuracy when trained anew on its data (%)": 72.5,
+        },
+    )
+
+
+def _ferretnet() -> ModelSource:
+    network = SourceFile(
+        "ferretnet-s-median-3.pth",
+        f"{_GITHUB}/xigua7105/FerretNet/HEAD/checkpoints/4cls_ckpt/ferretnet-s-median-3.pth",
+        8 * 2**20,
+        sha256="5604ab1ade78dc615181b7d014242bf26f7bc5e2bc82351e6e8d42ce5f28f485",
+        git_blob="1673e782284c2f7c3674fc641217500f7d7e6764",
+    )
+    return ModelSource(
+        "ferretnet-s",
+        {"network": network},
+        "ferretnet",
+        about="FerretNet-S (Liang et al., NeurIPS 2025), 0.5 MB",
+        licence="Apache-2.0",
+        metrics={
+            "paper, accuracy of the larger size B on 22 generators (%)": 97.1,
+            "AIGIBench, accuracy of FerretNet when trained anew on its data (%)": 79.4,
+        },
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +182,12 @@ class _Hashes:
 
 
 class PullService:
-    """Fetches the published detector.
+    """Fetches published detectors.
 
     Args:
         fetch: downloads an address to a path, of so many bytes at most; returns whether it resumed
             an earlier download.
+        sources: what there is to pull.
         folder: where files lie until the model is made of them.
         origin: the address or folder to fetch from, unless a pull names another; None is where
             their makers publish them.
@@ -129,7 +198,7 @@ class PullService:
         registry: ModelRegistry,
         models: ModelService,
         fetch: Callable[[str, Path, int], bool],
-        source: Callable[[], ModelSource],
+        sources: Callable[[], Sources],
         *,
         folder: Path,
         origin: str | None = None,
@@ -137,48 +206,90 @@ class PullService:
         self._registry = registry
         self._models = models
         self._fetch = fetch
-        self._source = source
+        self._sources = sources
         self._folder = folder
         self._origin = origin
+
+    def sources(self) -> Sources:
+        """What there is to pull."""
+        return self._sources()
+
+    def source(self, name: str) -> ModelSource:
+        """What there is under this name.
+
+        Raises:
+            ModelNotFound: there is nothing of that name to pull.
+        """
+        sources = self._sources()
+        if name not in sources:
+            ways = " or ".join(f"`d3 models pull {one}`" for one in sources)
+            raise ModelNotFound(f"There is no model {name!r} to pull.", f"Run {ways}.")
+        return sources[name]
 
     def pull(self, name: str, origin: str | None = None) -> Pulled:
         """Make the model, unless it is there and sound.
 
+        The file of an encoder is not fetched where a stored model has what is needed of it.
+
         Args:
-            name: there is one, ``d3-vit-l14``.
-            origin: a folder, or the address of one, that holds both files under their own names.
+            name: see :meth:`sources`.
+            origin: a folder, or the address of one, that holds the files under their own names.
 
         Raises:
             ModelNotFound: there is nothing of that name to pull.
+            ArchitectureUnavailable: its architecture cannot be used.
             SourceMismatch: a file has another hash; nothing is stored.
             SourceUnavailable: a file is missing, or the connection keeps breaking.
             CheckpointInvalid: a file has the right hash and still cannot be read.
             StorageFailed: there is no room.
         """
-        source = self._source()
-        if name != source.name:
-            raise ModelNotFound(
-                f"There is no model {name!r} to pull.", f"Run `d3 models pull {source.name}`."
-            )
+        source = self.source(name)
         if (there := self._sound(name)) is not None:
             return Pulled(there, new=False)
         origin = origin or self._origin
-        encoder, encoder_from, encoder_hashes = self._file(source.encoder, origin)
-        head, head_from, head_hashes = self._file(source.head, origin)
+        donor, doubts = self._donor(source)
+        wanted = {k: v for k, v in source.files.items() if donor is None or k != "encoder"}
+        files: dict[Role, Path] = {}
+        origins = [] if donor is None else [_encoder_of(donor, source.files["encoder"])]
+        for role, file in wanted.items():
+            files[role], fetched_from, hashes = self._file(file, origin)
+            origins.append(f"{role} {fetched_from}, {_said(file, hashes)}")
+            doubts += _doubts(file, hashes)
         manifest = self._models.import_files(
             name,
-            encoder,
-            head,
-            provenance=(
-                f"encoder {encoder_from}, SHA-256 {encoder_hashes.sha256}; "
-                f"head {head_from}, SHA-256 {head_hashes.sha256}, git blob {head_hashes.git_blob}"
-            ),
+            architecture=source.architecture,
+            files=files,
+            encoder_of=donor,
+            provenance="; ".join(origins),
             licence=source.licence,
             metrics=source.metrics,
         )
-        for file in (source.encoder, source.head):
+        for file in source.files.values():
             (self._folder / file.name).unlink(missing_ok=True)
-        return Pulled(manifest, new=True, doubts=_doubts(source.head, head_hashes))
+        return Pulled(manifest, new=True, doubts=tuple(doubts))
+
+    def _donor(self, source: ModelSource) -> tuple[StoredModel | None, list[str]]:
+        """A pulled model that has what is needed of the encoder's file, and what to say of others.
+
+        Which file it was made of is in its provenance: :meth:`pull` writes the SHA-256 there.
+        """
+        encoder, sources = source.files.get("encoder"), self._sources()
+        if encoder is None or encoder.sha256 is None:
+            return None, []
+        lacking = []
+        for one in self._registry.list():
+            manifest = one.manifest
+            if manifest.name not in sources or encoder.sha256 not in manifest.provenance:
+                continue
+            if missing := [part for part in source.encoder_parts if part not in manifest.files]:
+                lacking.append(
+                    f"{manifest.name} was stored by an older D3, without the {missing[0]} of its "
+                    "encoder, so the encoder's file was fetched once more."
+                )
+                continue
+            with suppress(ModelDamaged):
+                return self._registry.open(manifest.name), []
+        return None, lacking[:1]
 
     def _sound(self, name: str) -> Manifest | None:
         """The model, if it is there and verified."""
@@ -248,14 +359,24 @@ def _mismatch(file: SourceFile, where: str, found: _Hashes) -> SourceMismatch:
     )
 
 
-def _doubts(file: SourceFile, found: _Hashes) -> tuple[str, ...]:
+def _doubts(file: SourceFile, found: _Hashes) -> list[str]:
     if file.recorded_sha256 in (None, found.sha256):
-        return ()
+        return []
     doubt = (
         f"{file.name} has the expected git blob id, but not the SHA-256 that one user recorded "
         f"({file.recorded_sha256}). The manifest names its actual SHA-256."
     )
-    return (doubt,)
+    return [doubt]
+
+
+def _said(file: SourceFile, found: _Hashes) -> str:
+    """The hashes by which a file is known, for the record."""
+    blob = f", git blob {found.git_blob}" if file.git_blob is not None else ""
+    return f"SHA-256 {found.sha256}{blob}"
+
+
+def _encoder_of(donor: StoredModel, file: SourceFile) -> str:
+    return f"encoder of {donor.manifest.name}, made of {file.name}, SHA-256 {file.sha256}"
 
 
 def _joined(address: str, name: str) -> str:

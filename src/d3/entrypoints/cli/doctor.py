@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from d3.container import Container
     from d3.domain.models import Manifest
+    from d3.domain.services.models import ModelService
     from d3.settings import Settings
 
 _COLOURS = {"ok": "green", "warning": "yellow", "failed": "bold red"}
@@ -93,8 +94,10 @@ def examine() -> Iterator[Finding]:
         ("key", _key),
         ("evidence", _evidence),
         ("provenance", _provenance),
+        ("architectures", _architectures),
         ("models", _models),
         ("model", _model),
+        ("panel", _panel),
         ("self-test", _self_test),
     ]
     for name, check in checks:
@@ -234,12 +237,25 @@ def _key(container: Container, notes: _Notes) -> None:
         container.database().close()
 
 
+def _architectures(container: Container, notes: _Notes) -> None:
+    infos = container.models().architectures()
+    notes.add("ok", ", ".join(one.name for one in infos if not one.trouble))
+    for one in infos:
+        if one.trouble:
+            notes.add("warning", f"{one.name}: {one.trouble}")
+
+
 def _models(container: Container, notes: _Notes) -> None:
-    names = [one.manifest.name for one in container.models().list()]
-    if names:
-        notes.add("ok", f"{len(names)} in the registry: {', '.join(names)}")
+    service: ModelService = container.models()
+    manifests = [one.manifest for one in service.list()]
+    if manifests:
+        names = ", ".join(one.name for one in manifests)
+        notes.add("ok", f"{len(manifests)} in the registry: {names}")
     else:
         notes.add("failed", "The registry is empty.", "Run `d3 models import` to add a model.")
+    for manifest in manifests:
+        if (trouble := service.trouble(manifest)) is not None:
+            notes.add("warning", trouble.problem, trouble.remedy)
 
 
 def _model(container: Container, notes: _Notes) -> None:
@@ -249,6 +265,24 @@ def _model(container: Container, notes: _Notes) -> None:
     )
     if manifest.notice:
         notes.add("warning", manifest.notice)
+
+
+def _panel(container: Container, notes: _Notes) -> None:
+    """Which models of D3_PANEL can be heard."""
+    members, rule = container.settings().panel, container.settings().panel_rule
+    if not members:
+        return
+    service: ModelService = container.models()
+    for name in members:
+        try:
+            trouble: D3Error | None = service.trouble(service.verify(name))
+        except D3Error as error:
+            trouble = error
+        if trouble is not None:
+            ways = container.pulling().sources()
+            remedy = f"Run `d3 models pull {name}`." if name in ways else trouble.remedy
+            notes.add("warning", f"{name} of D3_PANEL is missing: {trouble.problem}", remedy)
+    notes.add("ok", f"D3_PANEL is {', '.join(members)}; the rule is {rule}")
 
 
 def _self_test(container: Container, notes: _Notes) -> None:

@@ -18,13 +18,25 @@ from d3.entrypoints.cli.progress import Unit, progress
 
 if TYPE_CHECKING:
     from d3.container import Container
-    from d3.domain.models import Activation, Int8Form, Manifest, ModelSummary
+    from d3.domain.inputs import InputSpec
+    from d3.domain.models import (
+        Activation,
+        EncoderSpec,
+        Int8Form,
+        Manifest,
+        ModelSummary,
+        Role,
+    )
     from d3.domain.scoring import Calibration
     from d3.domain.services.models import ModelService
 
 _VERSION = click.option("--version", type=click.IntRange(min=1), help="[default: the newest]")
 _STORE = click.Choice(["folder", "s3"])
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_WAYS = (
+    "Use --encoder and --head, or --open-clip and --head, or --checkpoint, or --file, or only the "
+    "file of a bundle."
+)
 
 
 @click.group(cls=LazyGroup, modules=("diff", "quantize"))
@@ -36,12 +48,18 @@ def models() -> None:
 @JSON
 def list_models(*, as_json: bool) -> None:
     """Show all models; * marks the one in use."""
-    summaries = _service().list()
-    if as_json:
-        for one in summaries:
-            print_json(described(one.manifest) | {"active": one.active, "packaged": one.packaged})
-    else:
+    service = _service()
+    summaries = service.list()
+    if not as_json:
         _print_table(summaries)
+    for one in summaries:
+        trouble = service.trouble(one.manifest)
+        if as_json:
+            state = {"active": one.active, "packaged": one.packaged}
+            said = None if trouble is None else str(trouble)
+            print_json(described(one.manifest) | state | {"trouble": said})
+        elif trouble is not None:
+            complain(str(trouble), "warning")
 
 
 @models.command()
@@ -58,30 +76,30 @@ def info(name: str, *, version: int | None, as_json: bool) -> None:
 
 
 @models.command()
-@click.argument("name", metavar="d3-vit-l14")
+@click.argument("name", metavar="[NAME]", required=False)
 @click.option(
     "--from",
     "origin",
     metavar="DIR|URL",
-    help="Folder or web address that holds both files.  [default: where their authors publish "
-    "them]",
+    help="Folder or web address that holds the files.  [default: where their authors publish them]",
 )
 @JSON
-def pull(name: str, *, origin: str | None, as_json: bool) -> None:
-    """Download the published detector from its authors.
+def pull(name: str | None, *, origin: str | None, as_json: bool) -> None:
+    """Download a published detector from its authors. Without a NAME, list what there is.
 
-    Downloads OpenAI's CLIP ViT-L/14 and the head of D3's authors. Verifies both files before it
-    stores anything. After an interruption, run the same command again to continue. Does nothing if
-    the model is already there and intact.
+    Verifies every file before it stores anything. A file of an encoder that another pulled model
+    was made of is not downloaded again. After an interruption, run the same command again to
+    continue. Does nothing if the model is already there and intact.
     """
-    complain(
-        "The authors' repository states no licence, so D3 does not distribute its files. They are "
-        "downloaded from their authors, or from the source you name.",
-        "note",
-    )
+    if name is None:
+        _list_sources(as_json=as_json)
+        return
     with _moving() as container:
-        pulled = container.pulling().pull(name, origin)
-        manifest = pulled.manifest
+        pulling = container.pulling()
+        if note := pulling.source(name).note:
+            complain(note, "note")
+        pulled = pulling.pull(name, origin)
+        manifest, chosen = pulled.manifest, container.host().chosen()
     for doubt in pulled.doubts:
         complain(doubt, "warning")
     if as_json:
@@ -90,7 +108,51 @@ def pull(name: str, *, origin: str | None, as_json: bool) -> None:
     what = "Pulled" if pulled.new else "Already there and intact:"
     out().print(f"{what} {manifest.name} version {manifest.version}.", markup=False)
     _print_manifest(manifest)
-    complain("It is now the default model.", "note")
+    if manifest.name == chosen:
+        complain("It is now the default model.", "note")
+    else:
+        _say_how_to_use(manifest.name)
+
+
+def _list_sources(*, as_json: bool) -> None:
+    from rich import box
+    from rich.table import Table
+
+    container = build_container()
+    there = {one.manifest.name for one in container.models().list()}
+    table = Table("", "NAME", "DETECTOR", "LICENCE", box=box.SIMPLE_HEAD)
+    for one in container.pulling().sources().values():
+        if as_json:
+            print_json(asdict(one) | {"there": one.name in there})
+        table.add_row("+" if one.name in there else "", one.name, one.about, one.licence)
+    if not as_json:
+        out().print(table)
+        complain("`d3 models pull NAME` downloads one; + marks those that are here.", "note")
+
+
+@models.command()
+@JSON
+def architectures(*, as_json: bool) -> None:
+    """Show the architectures that are installed: what models can be made of.
+
+    Packages add more: docs/detectors.md tells how.
+    """
+    from rich import box
+    from rich.table import Table
+
+    table = Table("NAME", "FILES", "VIEWS", "EXPLAINS", "PACKAGE", box=box.SIMPLE_HEAD)
+    infos = _service().architectures()
+    for one in infos:
+        if as_json:
+            print_json(asdict(one))
+        files = ", ".join(f"{role} ({what})" for role, what in (one.files or {}).items())
+        explains = "yes" if one.explains else "no"
+        table.add_row(one.name, files, str(one.views), explains, one.package or "D3")
+    if not as_json:
+        out().print(table)
+    for one in infos:
+        if one.trouble:
+            complain(f"{one.name}: {one.trouble}", "warning")
 
 
 @models.command()
@@ -122,15 +184,28 @@ def bundle(name: str, *, version: int | None, target: Path | None) -> None:
 @models.command("import")
 @click.argument("name", type=FILE, metavar="NAME|BUNDLE")
 @click.option(
+    "--architecture",
+    metavar="NAME",
+    help="What the files are of; see `d3 models architectures`.  [default: d3]",
+)
+@click.option(
     "--encoder", type=_FILE, help="Checkpoint of a whole CLIP, or of its vision transformer alone."
 )
 @click.option(
     "--open-clip", metavar="MODEL:TAG", help="Take the encoder from open_clip's table instead."
 )
 @click.option(
-    "--head", type=_FILE, help="Checkpoint of a D3 head, such as the authors' classifier.pth."
+    "--head", type=_FILE, help="Checkpoint of a head, such as the authors' classifier.pth."
 )
 @click.option("--checkpoint", type=_FILE, help="One checkpoint that holds encoder and head.")
+@click.option(
+    "--file",
+    "files",
+    multiple=True,
+    metavar="[ROLE=]FILE",
+    help="Checkpoint of another architecture. A file without a ROLE is all that the architecture "
+    "wants, or a head, which gets an encoder that is there already.",
+)
 @click.option(
     "--heads",
     type=click.IntRange(min=1),
@@ -145,10 +220,12 @@ def bundle(name: str, *, version: int | None, target: Path | None) -> None:
 def import_model(
     name: str,
     *,
+    architecture: str | None,
     encoder: Path | None,
     open_clip: str | None,
     head: Path | None,
     checkpoint: Path | None,
+    files: tuple[str, ...],
     heads: int | None,
     activation: Activation | None,
 ) -> None:
@@ -158,6 +235,7 @@ def import_model(
     d3 models import mine --encoder ViT-L-14.pt --head classifier.pth
     d3 models import mine --open-clip ViT-L-14:openai --head classifier.pth
     d3 models import mine --checkpoint model_epoch_best.pth
+    d3 models import mine --architecture ferretnet --file ferretnet-s-median-3.pth
     d3 models import mine.d3bundle
 
     Reads .safetensors and the files of torch.save and torch.jit.save. Accepts state dicts with or
@@ -170,38 +248,60 @@ def import_model(
 
     Importing a NAME again creates its next version. A BUNDLE is a file of `d3 models bundle`.
     """  # noqa: D301  click's mark for lines as they stand
-    sources = [one for one in (encoder, open_clip, checkpoint) if one is not None]
-    if not sources and head is None and heads is None and activation is None:
+    if not any((architecture, encoder, open_clip, head, checkpoint, files, heads, activation)):
         _import_bundle(Path(name))
         return
-    if len(sources) != 1 or (head is None) != (checkpoint is not None):
-        raise click.UsageError(
-            "Use --encoder and --head, or --open-clip and --head, or --checkpoint, or only the "
-            "file of a bundle."
-        )
+    if checkpoint is not None and encoder is head is None:
+        encoder = head = checkpoint
+    elif checkpoint is not None:
+        raise click.UsageError(f"--checkpoint holds both. {_WAYS}")
+    if files and (encoder or head or open_clip):
+        raise click.UsageError(f"With --file, name every file so: --file head=FILE. {_WAYS}")
+    if not files and (head is None or (encoder is None) == (open_clip is None)):
+        raise click.UsageError(_WAYS)
     if open_clip is not None and (heads is not None or activation is not None):
         raise click.UsageError(
             "With --open-clip, leave out --heads and --activation. They are known."
         )
-    body, top = encoder or checkpoint, head or checkpoint
-    assert top is not None
-    said = open_clip if body is None else body.name
-    with _moving(f"Checking {' and '.join(dict.fromkeys((str(said), top.name)))}") as container:
+    by_role = dict(_with_role(one) for one in files)
+    if len(by_role) < len(files) or ("" in by_role and len(files) > 1):
+        raise click.UsageError("Name each ROLE once: --file ROLE=FILE --file ROLE=FILE.")
+    alone = by_role.get("")
+    given = [one.name for one in (encoder, head, *by_role.values()) if one is not None]
+    said = dict.fromkeys([*([open_clip] if open_clip else []), *given])
+    with _moving(f"Checking {' and '.join(said)}") as container:
         service: ModelService = container.models()
-        if body is None:
-            manifest = service.import_open_clip(name, str(open_clip), top)
+        if alone is not None:
+            manifest = service.import_file(name, alone, architecture=architecture or "d3")
         else:
             manifest = service.import_files(
-                name, body, top, heads=heads, activation=activation or "quick_gelu"
+                name,
+                encoder,
+                head,
+                architecture=architecture or "d3",
+                files=by_role,
+                open_clip=open_clip,
+                heads=heads,
+                activation=activation or "quick_gelu",
             )
     _say_imported("Imported", manifest.name, manifest.version)
-    if body is not None:
-        _say_taken_for(manifest, heads, activation)
+    if manifest.spec is not None and open_clip is None and alone is None:
+        _say_taken_for(manifest.spec, heads, activation)
 
 
-def _say_taken_for(manifest: Manifest, heads: int | None, activation: str | None) -> None:
+def _with_role(given: str) -> tuple[Role, Path]:
+    """A file of --file and its role, empty where none was named."""
+    role, equals, file = given.partition("=")
+    if not equals or Path(given).is_file():  # a name may hold the sign
+        role, file = "", given
+    path = Path(file)
+    if not path.is_file():
+        raise click.UsageError(f"There is no file {printable(file)!r}.")
+    return role, path
+
+
+def _say_taken_for(spec: EncoderSpec, heads: int | None, activation: str | None) -> None:
     """What no file says of itself, and a wrong one would spoil in silence."""
-    spec = manifest.encoder_spec
     assumed = []
     if heads is None:
         assumed.append(f"{counted(spec.heads, 'attention head')} (--heads)")
@@ -215,7 +315,7 @@ def _import_bundle(file: Path) -> None:
     if not file.is_file():
         raise click.UsageError(
             f"There is no file {printable(str(file))!r}. Name a bundle, or a NAME with --encoder "
-            "and --head, --open-clip and --head, or --checkpoint."
+            "and --head, --open-clip and --head, --checkpoint or --file."
         )
     with _moving(f"Checking {file.name}") as container:
         taken = container.bundling().read(file)
@@ -225,6 +325,10 @@ def _import_bundle(file: Path) -> None:
 
 def _say_imported(what: str, name: str, version: int) -> None:
     out().print(f"{what} {name} version {version}.", markup=False)
+    _say_how_to_use(name)
+
+
+def _say_how_to_use(name: str) -> None:
     complain(
         f"`d3 detect --model {name} IMAGE` uses it once. `d3 models use {name}` makes it the "
         "default.",
@@ -252,8 +356,11 @@ def verify(names: tuple[str, ...], *, version: int | None) -> None:
     """
     for name in names or [one.manifest.name for one in _service().list()]:
         with _moving(f"Reading {name}") as container:
-            manifest = container.models().verify(name, version)
+            service: ModelService = container.models()
+            manifest = service.verify(name, version)
         out().print(f"{manifest.name} version {manifest.version} is intact.", markup=False)
+        if (trouble := service.trouble(manifest)) is not None:
+            complain(str(trouble), "warning")
 
 
 @models.command()
@@ -326,20 +433,20 @@ def _moving(first: str = "Looking") -> Iterator[Container]:
 def described(manifest: Manifest) -> dict[str, Any]:
     """The manifest without the permutations' thousands of numbers."""
     described = asdict(manifest) | {"sha256": manifest.sha256}
-    described["permutations"] = manifest.views
-    return described
+    return described | {"permutations": len(manifest.permutations), "views": manifest.views}
 
 
 def _print_table(summaries: list[ModelSummary]) -> None:
     from rich import box
     from rich.table import Table
 
-    table = Table("", "NAME", "VERSION", "ENCODER", "LICENCE", "SHA-256", box=box.SIMPLE_HEAD)
+    table = Table("", "NAME", "VERSION", "ARCHITECTURE", "LICENCE", "SHA-256", box=box.SIMPLE_HEAD)
     for one in summaries:
-        manifest, spec = one.manifest, one.manifest.encoder_spec
-        encoder = f"ViT {spec.width}x{spec.layers}, patch {spec.patch_size}"
+        manifest, spec = one.manifest, one.manifest.spec
+        what = [] if spec is None else [f"ViT {spec.width}x{spec.layers}, patch {spec.patch_size}"]
         name = f"{manifest.name} (demo)" if manifest.notice else manifest.name
-        row = (name, str(manifest.version), encoder, manifest.licence)
+        row = (name, str(manifest.version), ", ".join([manifest.architecture, *what]))
+        row += (manifest.licence,)
         table.add_row("*" if one.active else "", *row, manifest.sha256[:12])
     out().print(table)
 
@@ -365,6 +472,25 @@ def _reference(calibration: Calibration) -> str:
     return f"{sum(known.real):,} real and {sum(known.fake):,} generated images, for `d3 drift`"
 
 
+def _encoder(spec: EncoderSpec | None) -> str:
+    if spec is None:
+        return ""
+    return (
+        f"width {spec.width}, {spec.layers} layers, {spec.heads} heads, "
+        f"{spec.image_size} px in patches of {spec.patch_size}"
+    )
+
+
+def _input(spec: InputSpec) -> str:
+    """What pixels a model takes."""
+    how = {
+        "squash": "the image squashed to a square",
+        "crop": "a square out of the middle, with zeros around smaller images",
+        "resize_crop": f"the shorter side resized to {spec.resize} px, then the middle square",
+    }
+    return f"{spec.size} px: {how[spec.fit]}"
+
+
 def _int8(form: Int8Form | None) -> str:
     """What is known of an int8 form."""
     if form is None:
@@ -382,17 +508,19 @@ def _print_manifest(manifest: Manifest) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    spec, calibration = manifest.encoder_spec, manifest.calibration
+    calibration = manifest.calibration
     rows = {
         "name": f"{manifest.name} version {manifest.version}",
         "sha256": manifest.sha256,
-        "encoder": f"width {spec.width}, {spec.layers} layers, {spec.heads} heads, "
-        f"{spec.image_size} px in patches of {spec.patch_size}",
+        "architecture": manifest.architecture,
+        "package": manifest.package,
+        "encoder": _encoder(manifest.spec),
+        "input": _input(manifest.input_spec),
         "files": ", ".join(
             f"{role} {file.size_bytes:,} bytes" for role, file in manifest.files.items()
         ),
         "int8": _int8(manifest.int8),
-        "permutations": str(manifest.views),
+        "views": str(manifest.views),
         "threshold": f"{manifest.threshold:g}",
         "uncertain": f"from {manifest.threshold - manifest.abstain_band.below:g} "
         f"to {manifest.threshold + manifest.abstain_band.above:g}",

@@ -13,13 +13,16 @@ from litestar.params import Parameter
 
 from d3.domain.accounts import Scope
 from d3.domain.errors import RequestInvalid, StorageFailed
+from d3.domain.models import D3 as D3_ARCHITECTURE
 from d3.domain.models import checked_name
+from d3.domain.services.models import ModelService, trouble_of
 from d3.domain.text import display_name
 from d3.entrypoints.http.api import openapi
 from d3.entrypoints.http.api.forms import FormLimits, Sink, read_form, read_texts
 from d3.entrypoints.http.api.schemas import (
     Done,
     LoadedModelInfo,
+    ModelDetails,
     ModelInfo,
     ModelList,
     ModelLoaded,
@@ -144,7 +147,7 @@ class ModelController(Controller):
     )
     async def models(self, d3: D3) -> ModelList:
         """All models by name, each in its newest version."""
-        details = [details_of(one) for one in await d3.run_slowly(d3.models.list)]
+        details = await d3.run_slowly(_details, d3.models)
         names = [one.name for one in details]
         return ModelList(count=len(names), models=names, details=details)
 
@@ -154,14 +157,14 @@ class ModelController(Controller):
         guards=[requires(Scope.MODELS)],
         operation_class=openapi.UploadOperation,
         status_code=200,
-        summary="Upload a head",
+        summary="Upload a model's file",
         responses=openapi.problems(400, 401, 403, 408, 409, 413, 415, 422, 429, 503),
         request_max_body_size=None,
     )
     async def upload(self, request: Request[Any, Any, Any], d3: D3) -> Uploaded:
-        """Store a D3 head such as ``classifier.pth`` as a model.
+        """Store a head such as ``classifier.pth``, or the only file of an architecture, as a model.
 
-        The file is checked and never runs code. The head is combined with an encoder of its width.
+        The file is checked and never runs code. A head is combined with an encoder of its width.
         Uploading a name again creates a new version. Load the model to use it.
         """
         limits = FormLimits(d3.settings.max_model_bytes + _FORM_OVERHEAD, 8)
@@ -170,11 +173,15 @@ class ModelController(Controller):
             stream.flush()
             file = Path(stream.name)
             filename = display_name(form.file("file").name)
-            form.only("file", "name")
+            form.only("file", "name", "architecture")
             name = checked_name(form.text("name") or filename)
-            provenance = f"uploaded as {filename}"
             manifest = await d3.run_slowly(
-                d3.models.import_head, name, file, provenance=provenance, called=filename
+                d3.models.import_file,
+                name,
+                file,
+                architecture=form.text("architecture") or D3_ARCHITECTURE,
+                provenance=f"uploaded as {filename}",
+                called=filename,
             )
         return Uploaded(
             message="Model uploaded successfully",
@@ -182,3 +189,8 @@ class ModelController(Controller):
             sha256=manifest.sha256,
             version=manifest.version,
         )
+
+
+def _details(models: ModelService) -> list[ModelDetails]:
+    infos = models.architectures()
+    return [details_of(one, trouble_of(one.manifest, infos)) for one in models.list()]

@@ -184,7 +184,7 @@ class PredictBatchOperation(DescribedOperation):
 
 @dataclass
 class UploadOperation(DescribedOperation):
-    """A head, as a multipart form."""
+    """A model's file, as a multipart form."""
 
     def __post_init__(self) -> None:
         """Describe the form that the handler reads by itself."""
@@ -195,8 +195,14 @@ class UploadOperation(DescribedOperation):
             description="Name of the model. Default: the name of the file.",
             examples=["classifier.pth"],
         )
-        example = {"file": "classifier.pth", "name": "classifier.pth"}
-        properties = {"file": _FILE, "name": name}
+        architecture = Schema(
+            type=OpenAPIType.STRING,
+            description="What the file is of: a head of d3 or ufd, or the only file of another "
+            "architecture, such as ferretnet. Default: d3.",
+            examples=["ferretnet"],
+        )
+        example = {"file": "classifier.pth", "name": "classifier.pth", "architecture": "d3"}
+        properties = {"file": _FILE, "name": name, "architecture": architecture}
         self.request_body = _form(properties, "file", "application/octet-stream", example)
 
 

@@ -13,10 +13,11 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from d3.domain.detections import Detection
 from d3.domain.drift import DriftReport
+from d3.domain.errors import D3Error
 from d3.domain.heatmaps import Heatmap
 from d3.domain.history import LARGEST_ID, Bucket, HistoryEntry, Statistics, Tally
 from d3.domain.labels import MOST_LABELS
-from d3.domain.models import Manifest, ModelReference, ModelSummary
+from d3.domain.models import D3, Manifest, ModelReference, ModelSummary
 from d3.domain.provenance import Provenance
 
 IsFake = Annotated[
@@ -414,6 +415,8 @@ class ModelDetails(Struct, kw_only=True):
     active: bool
     packaged: bool
     metrics: dict[str, Any]
+    package: str = ""
+    trouble: str | None = None
 
 
 class ModelList(Struct, kw_only=True):
@@ -513,8 +516,8 @@ def stats_of(statistics: Statistics, groups: Mapping[str | None, Tally] | None =
     )
 
 
-def details_of(summary: ModelSummary) -> ModelDetails:
-    """The response's form of a model in the registry."""
+def details_of(summary: ModelSummary, trouble: D3Error | None) -> ModelDetails:
+    """The response's form of a model in the registry, and why it cannot be used here."""
     manifest = summary.manifest
     return ModelDetails(
         name=manifest.name,
@@ -529,14 +532,22 @@ def details_of(summary: ModelSummary) -> ModelDetails:
         active=summary.active,
         packaged=summary.packaged,
         metrics=manifest.metrics,
+        package=manifest.package,
+        trouble=None if trouble is None else str(trouble),
     )
 
 
 def architecture_of(manifest: Manifest) -> str:
-    """The encoder in the prototype's words: ``CLIP:ViT-L/14`` for the published one."""
-    spec = manifest.encoder_spec
+    """What a model is: ``CLIP:ViT-L/14`` for the published D3, as the prototype said.
+
+    Other architectures are named before their encoder, or alone: ``ufd CLIP:ViT-L/14``.
+    """
+    spec = manifest.spec
+    if spec is None:
+        return manifest.architecture
     size = {(1024, 24): "L", (768, 12): "B"}.get((spec.width, spec.layers))
-    return f"CLIP:ViT-{size or f'{spec.width}x{spec.layers}'}/{spec.patch_size}"
+    encoder = f"CLIP:ViT-{size or f'{spec.width}x{spec.layers}'}/{spec.patch_size}"
+    return encoder if manifest.architecture == D3 else f"{manifest.architecture} {encoder}"
 
 
 def model_of(reference: ModelReference) -> Model:

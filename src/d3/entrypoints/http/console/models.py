@@ -14,6 +14,7 @@ from msgspec import Struct
 from d3.domain.accounts import Scope
 from d3.domain.errors import D3Error
 from d3.domain.models import checked_name
+from d3.domain.services.models import trouble_of
 from d3.entrypoints.http.api.model import ModelController
 from d3.entrypoints.http.api.schemas import architecture_of
 from d3.entrypoints.http.console.guards import allows
@@ -136,6 +137,7 @@ async def _page(
         summaries = await d3.run_slowly(d3.models.list)
     except D3Error as error:
         summaries, sentence = [], sentence or str(error)
+    infos = await d3.run_slowly(d3.models.architectures)
     return page(
         request,
         d3,
@@ -145,6 +147,8 @@ async def _page(
         sentence=sentence,
         done=done,
         summaries=summaries,
+        trouble={one.manifest.name: trouble_of(one.manifest, infos) for one in summaries},
+        architectures=[one.name for one in infos if not one.trouble],
         architecture_of=architecture_of,
         fixed=d3.settings.model is not None,
     )
