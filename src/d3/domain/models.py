@@ -22,6 +22,9 @@ names; small letters, digits and ``_``."""
 D3 = "d3"
 """The architecture of a manifest that names none."""
 
+HEADS_ON_CLIP = frozenset({D3, "ufd"})
+"""Architectures that are a head on CLIP's encoder: several can be scored in one forward pass."""
+
 STARTER = "starter"
 PUBLISHED = "d3-vit-l14"
 

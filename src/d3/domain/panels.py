@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Self
 
-from d3.domain.errors import D3Error, PanelIncomplete, RequestInvalid
+from d3.domain.errors import D3Error, PanelIncomplete, RequestInvalid, shown
 from d3.domain.models import ModelReference, checked_name
 from d3.domain.scoring import Reason, Verdict
 
@@ -208,7 +208,8 @@ def checked_panel(names: Iterable[str]) -> tuple[str, ...]:
         RequestInvalid: there are none, more than :data:`MAX_MEMBERS`, or one twice.
         ModelNameInvalid: one cannot be a model's name.
     """
-    found = tuple(checked_name(name.strip()) for name in names)
+    given = () if isinstance(names, str) else names
+    found = tuple(checked_name(str(name).strip()) for name in given)
     if not 1 <= len(found) <= MAX_MEMBERS or len(set(found)) < len(found):
         raise RequestInvalid(
             f"A panel has 1 to {MAX_MEMBERS} different models.",
@@ -230,3 +231,17 @@ def check_complete(missing: Sequence[Missing]) -> None:
             ),
             "Mend that, or name a panel without it.",
         )
+
+
+def checked_rule(rule: str | None) -> PanelRule | None:
+    """The rule of this name; None for None.
+
+    Raises:
+        RequestInvalid: there is none.
+    """
+    try:
+        return None if rule is None else PanelRule(rule)
+    except ValueError:
+        raise RequestInvalid(
+            f"There is no panel rule {shown(rule)}.", "Use 'chief', 'any' or 'majority'."
+        ) from None

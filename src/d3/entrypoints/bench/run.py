@@ -84,7 +84,7 @@ def measured_model(settings: Settings, shape: str | None, say: Say) -> Iterator[
     say(f"making random weights of the shape {shape}")
     with TemporaryDirectory(prefix="d3-bench-") as home, TemporaryDirectory(dir=home) as source:
         name = f"random-{shape}"
-        chosen = replace(settings, home=Path(home), minio_endpoint=None, model=name)
+        chosen = replace(settings, home=Path(home), minio_endpoint=None, model=name, panel=())
         model = random_model(Path(source), name, SHAPES[shape])
         Container(settings=chosen).registry().put(model)
         for file in (model.encoder, model.head):

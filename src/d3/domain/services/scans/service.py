@@ -33,8 +33,9 @@ from d3.domain.scans import (
     checked_scan_name,
 )
 from d3.domain.scoring import checked_threshold, checked_views
-from d3.domain.services.detection import ImageJudge, Question
+from d3.domain.services.detection import ImageJudge
 from d3.domain.services.model_host import ModelHost, Panel
+from d3.domain.services.questions import Question
 from d3.domain.services.retrying import RetryingCollection, retry_while_unavailable
 from d3.domain.services.scans.pipeline import Pipeline
 from d3.domain.services.scans.watcher import FinishedShards, Watcher
@@ -283,7 +284,6 @@ class ScanService:
                     threshold=scan.threshold,
                     views=scan.views,
                     rule=scan.panel_rule,
-                    stability=scan.stability,
                 )
                 worker = ScanWorker(
                     scan,
@@ -369,7 +369,7 @@ class ScanService:
             trouble = str(error)
         draw.shuffle(sample)
         with self._host.panel(members, load=True) as panel:
-            question = Question.of(panel, threshold=None, views=views, stability=stability)
+            question = Question.of(panel, threshold=None, views=views)
             with closing(self._pipeline(question, collection)) as pipeline:
                 found = self._sample(pipeline, sample, keys, seconds)
         return replace(found, trouble=trouble)
