@@ -322,7 +322,7 @@ def with_graphs(
     if compiled is None or not run.cuda:
         return {}
     begun, seen = time.perf_counter(), dict[int, float]()
-    graphs = Graphs(network, detector._permutations[:1], sizes, compiled)  # noqa: SLF001
+    graphs = Graphs(network, detector._permutations[:1], 1, sizes, compiled)  # noqa: SLF001
     while graphs.maker.is_alive() and run.left() > 0:
         graphs.maker.join(0.2)
         for size in graphs.ready:
