@@ -186,7 +186,7 @@ def _where(engine_sockets: Sequence[Path]) -> str:
 
 
 def _architectures() -> Architectures:
-    from d3.adapters.torch.architectures import TorchArchitectures
+    from d3.adapters.torch import TorchArchitectures
 
     return TorchArchitectures()
 
