@@ -136,7 +136,7 @@ def test_a_probe_is_imported_with_an_encoder_or_onto_one_that_is_there(
         ("--architecture ufd --file P --head P", "name every file so: --file head=FILE"),
         ("--architecture ufd --file head=P --file head=P", "Name each ROLE once"),
         ("--architecture ufd --file nowhere.pth", "There is no file 'nowhere.pth'"),
-        ("--file P --heads 4", "whose heads and activation are known"),
+        ("--file P --heads 4", "or a head alone, they are known"),
     ],
 )
 def test_what_cannot_be_imported_is_said_and_nothing_is_stored(
