@@ -31,7 +31,7 @@ from d3.adapters.torch import TorchEngine
 from d3.domain.models import StoredModel
 from d3.domain.services.detection import DetectionService, ImageJudge, SingleFlight
 from d3.domain.services.lanes import LanePool
-from d3.domain.services.model_host import LocalModelHost
+from d3.domain.services.local_host import LocalModelHost
 from d3.entrypoints.bench.measure import SHAPES, peak_gib, processor, random_model
 from d3.evaluation.dataset import Dataset
 from d3.evaluation.perturbations import UNCHANGED
@@ -86,7 +86,9 @@ def compare(folder: Path, images: int, rounds: int) -> None:
 
     def evaluated() -> None:
         shutil.rmtree(folder / "out", ignore_errors=True)
-        scorer.score(Dataset([data]), folder / "out", [UNCHANGED], total=images)
+        scorer.score(
+            Dataset([data]), folder / "out", [UNCHANGED], members=[model.manifest], total=images
+        )
 
     bare()
     seconds: dict[str, list[float]] = {"bare engine": [], "evaluation": []}

@@ -32,7 +32,7 @@ from d3.adapters.limits import CountingLimiter
 from d3.adapters.remote import EngineLink, EngineServer, RemoteModelHost
 from d3.domain.ports.queue import Scored
 from d3.domain.services.detection import SingleFlight
-from d3.domain.services.model_host import LocalModelHost
+from d3.domain.services.local_host import LocalModelHost
 
 UNDER_WAY = 128
 

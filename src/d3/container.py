@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import glob
+import operator
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 from dependency_injector import containers, providers
 
 from d3.domain.errors import EngineUnavailable, ImageNotFound, RequestInvalid, SettingsInvalid
+from d3.domain.machine import free_memory
+from d3.domain.panels import PanelRule
 from d3.domain.scans import S3_SCHEME
 from d3.domain.services.accounts import AccountService
 from d3.domain.services.drift import DriftService
@@ -38,14 +41,16 @@ from d3.domain.services.evidence import EvidenceService
 from d3.domain.services.history_writer import HistoryWriter
 from d3.domain.services.key_cache import KeyCache
 from d3.domain.services.lanes import LanePool
+from d3.domain.services.local_host import LocalModelHost, chosen
 from d3.domain.services.model_follower import ActiveModelFollower
-from d3.domain.services.model_host import LocalModelHost, ModelHost, chosen
+from d3.domain.services.model_host import ModelHost
 from d3.domain.services.models import ModelImporter, ModelService
 from d3.domain.services.pulling import PullService
 from d3.domain.services.request_log_writer import RequestLogWriter
 from d3.settings import Settings
 
 if TYPE_CHECKING:
+    from d3.adapters.batching import Turns
     from d3.adapters.bundles import BundleService
     from d3.adapters.evidence import EvidenceBundles
     from d3.adapters.filesystem.secrets import SecretFiles
@@ -181,7 +186,7 @@ def _where(engine_sockets: Sequence[Path]) -> str:
 
 
 def _architectures() -> Architectures:
-    from d3.adapters.torch.architectures import TorchArchitectures
+    from d3.adapters.torch import TorchArchitectures
 
     return TorchArchitectures()
 
@@ -410,21 +415,34 @@ def _queue(
     clock: Clock,
     settings: Settings,
     events: QueueEvents | None,
+    turns: Turns,
     *,
     serving: bool,
 ) -> DetectionQueue:
     """A detector's queue: bounded for a service, which refuses what is too much."""
     from d3.adapters.batching import Bounds, ThreadedQueue
 
+    shared = turns if detector.device == "cpu" else None
     if not serving:
-        return ThreadedQueue(detector, clock, Bounds.offline(settings.batch_size), events)
+        return ThreadedQueue(detector, clock, Bounds.offline(settings.batch_size), events, shared)
     bounds = Bounds(
         batch_size=settings.batch_size,
         images=settings.queue_images,
         size_bytes=settings.queue_bytes,
         bulk_share=settings.bulk_percent / 100,
     )
-    return ThreadedQueue(detector, clock, bounds, events)
+    return ThreadedQueue(detector, clock, bounds, events, shared)
+
+
+def _turns() -> Turns:
+    from d3.adapters.batching import Turns
+
+    return Turns()
+
+
+def _free_memory(settings: Settings) -> int | None:
+    """Bytes that are left for a model; None on a GPU, which says itself that it is full."""
+    return free_memory() if _on_cpu(settings) else None
 
 
 def import_for_fronts() -> None:
@@ -493,9 +511,9 @@ def _remote_host(
 ) -> ModelHost:
     from d3.adapters.remote import RemoteModelHost
 
-    name = partial(chosen, registry, settings.model)
+    name = partial(chosen, registry, settings.chief)
     bounds = settings.queue_images, settings.queue_bytes
-    return RemoteModelHost(links, name, *bounds, clock, events)
+    return RemoteModelHost(links, name, *bounds, clock, events, _rule(settings))
 
 
 def _engine_server(
@@ -645,6 +663,10 @@ def _copier(settings: Settings, source: str | Path | None, target: str | Path | 
     )
 
 
+def _rule(settings: Settings) -> PanelRule:
+    return PanelRule(settings.panel_rule)
+
+
 def _warms_up(settings: Settings, serving: bool) -> bool:  # noqa: FBT001
     """Whether a model is timed before anybody waits for it; a script's first image may wait."""
     return serving and settings.warm_up
@@ -693,8 +715,9 @@ class Container(containers.DeclarativeContainer):
     model_engine = providers.ThreadSafeSingleton(_model_engine, settings, engine.provider)
     serving: providers.Provider[bool] = providers.Object(False)
     queue_events: providers.Provider[QueueEvents | None] = providers.Object(None)
+    turns = providers.ThreadSafeSingleton(_turns)
     queue = providers.Factory(
-        _queue, clock=clock, settings=settings, events=queue_events, serving=serving
+        _queue, clock=clock, settings=settings, events=queue_events, turns=turns, serving=serving
     )
     decoding = providers.ThreadSafeSingleton(_decoding, settings)
     engine_sockets: providers.Provider[Sequence[Path]] = providers.Object(())
@@ -708,8 +731,12 @@ class Container(containers.DeclarativeContainer):
         registry=registry,
         engine=model_engine.provider,
         queue=queue.provider,
-        choice=settings.provided.model,
+        choice=settings.provided.chief,
         warm_up=providers.Callable(_warms_up, settings, serving),
+        members=settings.provided.panel,
+        rule=providers.Callable(_rule, settings),
+        on_demand=providers.Callable(operator.not_, serving),
+        free_memory=providers.Callable(_free_memory, settings).provider,
     )
     remote_host = providers.ThreadSafeSingleton(
         _remote_host, settings, engine_links, registry, clock, queue_events

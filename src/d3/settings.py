@@ -22,8 +22,9 @@ from dotenv import dotenv_values
 from msgspec import Meta
 from platformdirs import user_data_path
 
-from d3.domain.errors import ModelNameInvalid, SettingsInvalid
+from d3.domain.errors import ModelNameInvalid, RequestInvalid, SettingsInvalid
 from d3.domain.models import checked_name
+from d3.domain.panels import checked_panel
 
 Count = Annotated[int, Meta(ge=1)]
 
@@ -416,6 +417,11 @@ class Settings:
         return self.signing_key or self.home / "signing.pem"
 
     @property
+    def chief(self) -> str | None:
+        """Name of the model to use: the panel's first, or the one that is set; None for neither."""
+        return self.panel[0] if self.panel else self.model
+
+    @property
     def models_folder(self) -> Path:
         """Where the embedded model registry lies."""
         return self.home / "models"
@@ -505,6 +511,7 @@ class Settings:
             )
         if ("tls_cert" in values) != ("tls_key" in values):
             mistakes.append("D3_TLS_CERT and D3_TLS_KEY: only one of them is set")
+        mistakes += _mistakes_of_panel(values.get("panel", ()), values.get("model"))
         if mistakes:
             raise SettingsInvalid(
                 "Some settings are not valid. " + "; ".join(mistakes) + ".",
@@ -512,6 +519,21 @@ class Settings:
             )
         _warn_of_unknown(given, known)
         return cls(**values)
+
+
+def _mistakes_of_panel(panel: tuple[str, ...], model: str | None) -> list[str]:
+    found = []
+    if panel:
+        try:
+            checked_panel(panel)
+        except RequestInvalid as error:
+            found.append(f"D3_PANEL={','.join(panel)!r}: {error}".rstrip("."))
+    if panel and model not in {None, panel[0]}:
+        found.append(
+            f"D3_MODEL={model!r}: the first model of D3_PANEL, {panel[0]!r}, is the model in use; "
+            "leave D3_MODEL out"
+        )
+    return found
 
 
 def key_of_environment() -> str | None:

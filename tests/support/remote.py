@@ -19,7 +19,7 @@ from d3.domain.errors import D3Error
 from d3.domain.ports.detector import Detector, Engine
 from d3.domain.ports.queue import DetectionQueue
 from d3.domain.services.detection import SingleFlight
-from d3.domain.services.model_host import LocalModelHost
+from d3.domain.services.local_host import LocalModelHost
 from tests.support.contracts.registries import RegistryFiles
 from tests.support.memory import MemoryRegistry
 

@@ -24,7 +24,7 @@ from d3.domain.models import StoredModel
 from d3.domain.ports.detector import Detector, Logits
 from d3.domain.services.detection import DetectionService, ImageJudge, SingleFlight
 from d3.domain.services.lanes import LanePool
-from d3.domain.services.model_host import LocalModelHost
+from d3.domain.services.local_host import LocalModelHost
 from d3.testing import FakeClock, FakeDetector
 from tests.support.contracts.registries import RegistryFiles
 from tests.support.images import noise, png

@@ -21,7 +21,7 @@ from d3.domain.images import ImageFacts
 from d3.domain.models import ModelReference
 from d3.domain.services.explaining import ExplanationService
 from d3.domain.services.lanes import LanePool
-from d3.domain.services.model_host import LocalModelHost
+from d3.domain.services.local_host import LocalModelHost
 from d3.network.checkpoints import load_network
 from d3.network.windows import SIDE, averaged, parts, window_logits
 from d3.testing.fakes import FakeClock

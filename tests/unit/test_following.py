@@ -34,6 +34,9 @@ class Host:
     def chosen(self) -> str:
         return self._registry.active() or "starter"
 
+    def refresh(self) -> None:
+        """It has no other members."""
+
     def load(self, name: str | None = None) -> object:
         if self.failure is not None:
             raise self.failure

@@ -18,9 +18,10 @@ from d3.domain.images import Pixels
 from d3.domain.models import ModelFile
 from d3.domain.ports.detector import Logits
 from d3.domain.ports.queue import Lane
-from d3.domain.services.detection import ImageJudge, Job, Judged, Question, SingleFlight
+from d3.domain.services.detection import ImageJudge, Job, Judged, SingleFlight
 from d3.domain.services.lanes import LanePool
-from d3.domain.services.model_host import LoadedModel
+from d3.domain.services.model_host import LoadedModel, Panel
+from d3.domain.services.questions import Question
 from d3.testing import FakeDetector
 from d3.testing.models import tiny_manifest
 from tests.serving import wait_until
@@ -79,7 +80,7 @@ def ask(queue: ThreadedQueue, pool: LanePool) -> Ask:
         PillowDecoder(),
         ModelFile("0" * 64, 1),
     )
-    model = LoadedModel(tiny_manifest(file, file), queue)
+    model = Panel(LoadedModel(tiny_manifest(file, file), queue))
 
     def ask(
         data: bytes,
@@ -90,8 +91,8 @@ def ask(queue: ThreadedQueue, pool: LanePool) -> Ask:
         judge: ImageJudge = judge,
     ) -> Future[Judged]:
         question = Question.of(model, threshold=threshold, views=views)
-        slots = queue.reserve(1, len(data), views, lane)
-        decode = partial(decoder.decode, data, question.image_size)
+        slots = question.reserve(lane, 1, len(data))
+        decode = partial(question.decode, decoder, data)
         submit = partial(pool.submit, lane=lane)
         return judge.judge(Job(question, "a.png", decode, submit, slots, lane))
 
@@ -210,12 +211,12 @@ def test_what_a_decoder_never_says_is_an_error_of_ours(
     queue: ThreadedQueue, pool: LanePool
 ) -> None:
     file = ModelFile("0" * 64, 1)
-    question = Question.of(LoadedModel(tiny_manifest(file, file), queue), threshold=None, views=1)
+    question = Question.of(Panel(LoadedModel(tiny_manifest(file, file), queue)))
 
     def decode() -> object:
         raise RuntimeError("not ours")
 
-    slots = queue.reserve(1, 1, 1, Lane.BULK)
+    slots = question.reserve(Lane.BULK)
     submit = partial(pool.submit, lane=Lane.BULK)
     judged = ImageJudge(SystemClock(), SingleFlight()).judge(
         Job(question, "a", decode, submit, slots, Lane.BULK)

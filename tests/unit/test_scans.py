@@ -38,8 +38,9 @@ from d3.domain.models import ModelFile
 from d3.domain.ports.detector import Logits
 from d3.domain.ports.scans import ImageCollection, Listed
 from d3.domain.scans import ScanRow, checked_scan_name, stored_uri
-from d3.domain.services.detection import ImageJudge, Question, SingleFlight
-from d3.domain.services.model_host import LoadedModel
+from d3.domain.services.detection import ImageJudge, SingleFlight
+from d3.domain.services.model_host import LoadedModel, Panel
+from d3.domain.services.questions import Question
 from d3.domain.services.retrying import RetryingCollection, retry_while_unavailable
 from d3.domain.services.scans.pipeline import Pipeline
 from d3.evaluation.scans import prefix_of, root_of, summarise
@@ -362,7 +363,7 @@ def pipeline():
         clock = SystemClock()
         queue = ThreadedQueue(detector, clock, Bounds(batch_size=8, linger=linger))
         question = Question.of(
-            LoadedModel(tiny_manifest(file, file), queue), threshold=None, views=1
+            Panel(LoadedModel(tiny_manifest(file, file), queue)), threshold=None, views=1
         )
         made.append(
             (

@@ -1,4 +1,4 @@
-"""The processor of this machine."""
+"""The processor and the memory of this machine."""
 
 from __future__ import annotations
 
@@ -52,3 +52,16 @@ def available_cores() -> int:
         quota, period = CPU_QUOTA.read_text(encoding="ascii").split()
         cores = min(cores or 1, int(quota) // int(period))  # "max": no limit, and no number
     return max(1, cores or 1)
+
+
+def free_memory() -> int | None:
+    """Bytes that this machine or container has left; None where the system does not say."""
+    found: list[int] = []
+    with suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        found.append(next(int(one.split()[1]) for one in lines if "MemAvailable" in one) * 1024)
+    with suppress(OSError, ValueError):
+        group = Path("/sys/fs/cgroup")
+        most = int((group / "memory.max").read_text(encoding="ascii"))  # "max": no limit
+        found.append(most - int((group / "memory.current").read_text(encoding="ascii")))
+    return min(found, default=None)

@@ -22,6 +22,9 @@ names; small letters, digits and ``_``."""
 D3 = "d3"
 """The architecture of a manifest that names none."""
 
+HEADS_ON_CLIP = frozenset({D3, "ufd"})
+"""Architectures that are a head on CLIP's encoder: several can be scored in one forward pass."""
+
 STARTER = "starter"
 PUBLISHED = "d3-vit-l14"
 
@@ -330,6 +333,11 @@ class Manifest:
 def derived_notice(manifest: Manifest) -> str:
     """What must be said of a model that was made from this one and judges otherwise."""
     return DERIVED_NOTICE if manifest.notice else ""
+
+
+def notice_of(models: Iterable[Manifest]) -> str:
+    """What must be said beside what these models say together; each thing once."""
+    return " ".join(dict.fromkeys(one.notice for one in models if one.notice))
 
 
 def with_encoders_notice(manifest: Manifest, known: Iterable[Manifest]) -> Manifest:

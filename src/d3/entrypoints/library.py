@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from types import TracebackType
 from typing import Literal, Self, overload
@@ -12,6 +12,7 @@ from d3.container import Container
 from d3.domain.detections import Detection, Failure
 from d3.domain.heatmaps import Heatmap
 from d3.domain.images import ImageSource
+from d3.domain.panels import checked_rule
 from d3.domain.services.models import ModelService
 from d3.settings import Settings
 
@@ -30,7 +31,7 @@ class D3:
     Raises:
         SettingsInvalid: the environment holds invalid settings.
 
-    You can use one object from many threads. It loads its model once, with the first image.
+    You can use one object from many threads. It loads its models once, with the first image.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -43,6 +44,9 @@ class D3:
         name: str | None = None,
         threshold: float | None = None,
         views: int = 1,
+        panel: Sequence[str] | None = None,
+        panel_rule: str | None = None,
+        stability: bool = False,
     ) -> Detection:
         """Judge one image.
 
@@ -50,14 +54,29 @@ class D3:
             source: a path, the bytes of an image file, a PIL image, or uint8 pixels
                 (height, width, 3).
             name: the display name; by default that of the path.
-            threshold: in [0, 1]; by default the model's.
+            threshold: in [0, 1]; by default the model's. Other models of a panel use their own.
             views: 1 to 16 permutations to average; costs ``1 + views`` encodings.
+            panel: names of the models that judge, such as ``["d3-vit-l14", "ferretnet-s"]``, the
+                chief first; by default those of ``D3_PANEL``, else the model in use. A model that
+                is named is loaded and kept. Each one's opinion is in
+                ``Detection.panel_verdict``.
+            panel_rule: ``"chief"``, ``"any"`` or ``"majority"``; by default that of
+                ``D3_PANEL_RULE``.
+            stability: judges the image once more as a JPEG, at three quarters of its size, cropped
+                by 5 % and mirrored, which is in ``Detection.stability_probabilities``. The verdict
+                is ``uncertain`` if one of them turns it. Takes about five times as long.
 
         Raises:
             D3Error: see :mod:`d3.errors`; each has a ``code`` and says what to do.
         """
         detection: Detection = self._container.detection().detect(
-            source, name=name, threshold=threshold, views=views
+            source,
+            name=name,
+            threshold=threshold,
+            views=views,
+            panel=panel,
+            panel_rule=checked_rule(panel_rule),
+            stability=stability,
         )
         return detection
 
@@ -68,6 +87,9 @@ class D3:
         *,
         threshold: float | None = None,
         views: int = 1,
+        panel: Sequence[str] | None = None,
+        panel_rule: str | None = None,
+        stability: bool = False,
         batch_size: int = 32,
         errors: Literal["raise"] = "raise",
     ) -> Iterator[Detection]: ...
@@ -78,6 +100,9 @@ class D3:
         *,
         threshold: float | None = None,
         views: int = 1,
+        panel: Sequence[str] | None = None,
+        panel_rule: str | None = None,
+        stability: bool = False,
         batch_size: int = 32,
         errors: Literal["return"],
     ) -> Iterator[Detection | Failure]: ...
@@ -87,6 +112,9 @@ class D3:
         *,
         threshold: float | None = None,
         views: int = 1,
+        panel: Sequence[str] | None = None,
+        panel_rule: str | None = None,
+        stability: bool = False,
         batch_size: int = 32,
         errors: Literal["raise", "return"] = "raise",
     ) -> Iterator[Detection | Failure]:
@@ -96,12 +124,22 @@ class D3:
             sources: an iterable of any length with the sources that :meth:`detect` takes.
             threshold: in [0, 1]; by default the model's.
             views: 1 to 16 permutations to average.
+            panel: as in :meth:`detect`.
+            panel_rule: likewise.
+            stability: likewise.
             batch_size: images per forward pass; it changes the speed, not the scores.
             errors: ``"raise"`` stops at the first bad image; ``"return"`` yields a
                 :class:`d3.Failure` instead and continues.
         """
         outcomes: Iterator[Detection | Failure] = self._container.detection().detect_many(
-            sources, threshold=threshold, views=views, batch_size=batch_size, errors=errors
+            sources,
+            threshold=threshold,
+            views=views,
+            panel=panel,
+            panel_rule=checked_rule(panel_rule),
+            stability=stability,
+            batch_size=batch_size,
+            errors=errors,
         )
         return outcomes
 
@@ -170,6 +208,9 @@ def detect(
     name: str | None = None,
     threshold: float | None = None,
     views: int = 1,
+    panel: Sequence[str] | None = None,
+    panel_rule: str | None = None,
+    stability: bool = False,
 ) -> Detection:
     """Judge one image with the settings of the environment; see :meth:`D3.detect`.
 
@@ -177,4 +218,12 @@ def detect(
     """
     with _shared_lock:
         detector = _shared()
-    return detector.detect(source, name=name, threshold=threshold, views=views)
+    return detector.detect(
+        source,
+        name=name,
+        threshold=threshold,
+        views=views,
+        panel=panel,
+        panel_rule=panel_rule,
+        stability=stability,
+    )

@@ -30,6 +30,7 @@ from d3.adapters.batching.backlog import (
     Submission,
 )
 from d3.adapters.batching.policy import Bounds, Policy
+from d3.adapters.batching.turns import Turns
 from d3.domain.backoff import pause_after
 from d3.domain.errors import DeviceOutOfMemory, ModelNotLoaded, Overloaded
 from d3.domain.heatmaps import Map
@@ -79,6 +80,7 @@ class ThreadedQueue:
         clock: for durations and deadlines.
         bounds: limits of what waits and of a forward pass.
         events: gets the queue's events; None for nothing.
+        turns: of detectors whose passes must not run at the same time; None for one that is alone.
     """
 
     def __init__(
@@ -87,8 +89,10 @@ class ThreadedQueue:
         clock: Clock,
         bounds: Bounds = Bounds(),
         events: QueueEvents | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self._detector = detector
+        self._turns = turns or Turns()
         self._clock = clock
         self._bounds = bounds
         self._policy = Policy(bounds)
@@ -305,7 +309,8 @@ class ThreadedQueue:
                 self._events.dropped(entry.lane, "expired", entry.images)
             self._answers.expired(expired)
         if chosen is not None:
-            self._score(chosen)
+            with self._turns.take(self._deliver):
+                self._score(chosen)
         elif self._on_device is not None:
             before, self._on_device = self._on_device, None
             self._finish(before)
@@ -402,8 +407,10 @@ class ThreadedQueue:
 
     @staticmethod
     def _checked(logits: Logits, chosen: Batch) -> Logits:
-        expected = (chosen.images, chosen.views)
-        if logits.shape != expected:
+        """Logits of one model, or of several that are scored together: as many columns for each."""
+        rows, columns = logits.shape
+        if rows != chosen.images or not columns or columns % chosen.views:
+            expected = (chosen.images, chosen.views)
             raise RuntimeError(f"the detector answered {logits.shape} instead of {expected}")
         return logits
 

@@ -230,7 +230,7 @@ class QuantizeService:
             if len(drawn) == limit:
                 break
             try:
-                image = self._decoder.decode(collection.read(uri), model.manifest.input_spec.size)
+                image = self._decoder.decode(collection.read(uri), model.manifest.input_spec.pixels)
             except ImageError:
                 skipped += 1
                 continue

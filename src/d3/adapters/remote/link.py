@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from d3.adapters.remote import wire
-from d3.adapters.remote.wire import Announced, Ask, Call, Failed, Hello, State, Tell
+from d3.adapters.remote.wire import AnnouncedPanel, Ask, Call, Failed, Hello, State, Tell
 from d3.domain.errors import D3Error, DeadlineExceeded, EngineAway
 from d3.domain.images import Pixels
 from d3.domain.models import Manifest
@@ -52,14 +52,14 @@ class Asked:
         deadline: on the monotonic clock.
         batch_size: largest pass that it may be in; 0 for the queue's limit.
         sha: of the file of a single image; zeros for none.
-        manifest: of the model that is asked.
-        number: of this model, in the engine process that it is sent to.
+        manifests: of the models that are asked.
+        number: of their detector, in the engine process that it is sent to.
         attempts: how often it was sent.
         connection: that it was last sent over; 0 for none.
     """
 
     kind: Ask
-    manifest: Manifest
+    manifests: tuple[Manifest, ...]
     pixels: Pixels
     views: int
     lane: Lane
@@ -108,9 +108,9 @@ class EngineLink:
         version: of D3, which both must share.
 
     Attributes:
-        is_new: whether the engine process has not told of its model yet.
-        state: of the engine's queue, as it was last told.
-        announced: called with the model that the engine has loaded, or with None and the reason;
+        is_new: whether the engine process has not told of its models yet.
+        states: of the engine's queues by the number of their detector, as they were last told.
+        announced: called with what the engine has loaded, or with None and the reason;
             set before :meth:`start`. Called on the link's thread.
         lost: called when the connection breaks, on the link's thread.
     """
@@ -130,8 +130,8 @@ class EngineLink:
         self._trouble: str | None = "The engine process is being started."
         self._thread = threading.Thread(target=self._run, name="d3-engine-link", daemon=True)
         self.is_new = False
-        self.state = State()
-        self.announced: Callable[[Announced | None, str | None], None] = lambda *_: None
+        self.states: dict[int, State] = {}
+        self.announced: Callable[[AnnouncedPanel | None, str | None], None] = lambda *_: None
         self.lost: Callable[[], None] = lambda: None
 
     @property
@@ -321,18 +321,18 @@ class EngineLink:
                 asked.future.set_result(
                     Scored(logits, seconds, waited, bool(known)) if scored else logits
                 )
-        elif kind == Tell.STATE:
-            self.state = wire.decode(payload, State)
-        elif kind in (Tell.MODEL, Tell.NO_MODEL):
+        elif kind == Tell.STATES:
+            self.states = wire.decode(payload, dict[int, State])
+        elif kind in (Tell.PANEL, Tell.NO_MODEL):
             self._meet(kind, payload)
         else:
             self._finish(kind, number, payload)
 
     def _meet(self, kind: int, payload: memoryview) -> None:
-        """Take in which model the engine process has."""
+        """Take in which models the engine process has."""
         self._trouble = None
-        if kind == Tell.MODEL:
-            self.announced(wire.decode(payload, Announced), None)
+        if kind == Tell.PANEL:
+            self.announced(wire.decode(payload, AnnouncedPanel), None)
         else:
             self.announced(None, wire.decode(payload, str))
         self.is_new = False

@@ -1,4 +1,4 @@
-"""The queue of a model that engine processes run, one for each device.
+"""The queue of a detector that engine processes run, one for each device.
 
 Slots are counted here, against what the engine processes last told of their queues, so that
 reserving never waits. Their own queues decide: what they refuse ends with the same error.
@@ -16,7 +16,7 @@ import numpy as np
 
 from d3.adapters.remote import wire
 from d3.adapters.remote.link import Asked, EngineLink
-from d3.adapters.remote.wire import Announced, Ask, Load
+from d3.adapters.remote.wire import Announced, AnnouncedPanel, Ask, Load, State
 from d3.domain.errors import EngineAway, ExplanationUnavailable, ModelNotLoaded, Overloaded
 from d3.domain.heatmaps import Map
 from d3.domain.images import Pixels
@@ -27,6 +27,7 @@ from d3.domain.ports.queue import Delay, Lane, QueueEvents, Scored, Waiting
 
 _CLOSE_SECONDS = 120.0
 _MOST_ATTEMPTS = 2
+_NO_STATE = State()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +81,11 @@ class _Mine:
 
 @dataclass(eq=False, slots=True)
 class Seat:
-    """A model in one engine process.
+    """A detector in one engine process.
 
     Attributes:
         link: to the process.
-        number: of the model there; None while the process is away.
+        number: of the detector there; None while the process is away.
         mine: what this process has there, by lane.
     """
 
@@ -92,9 +93,15 @@ class Seat:
     number: int | None
     mine: dict[Lane, _Mine] = field(default_factory=lambda: {lane: _Mine() for lane in Lane})
 
+    @property
+    def state(self) -> State:
+        """Of its queue, as last told."""
+        known = self.link.states
+        return _NO_STATE if self.number is None else known.get(self.number, _NO_STATE)
+
     def load(self, lane: Lane) -> Load:
         """What waits there, as last told."""
-        state = self.link.state
+        state = self.state
         return state.interactive if lane is Lane.INTERACTIVE else state.bulk
 
     def waiting(self, lane: Lane) -> tuple[int, int]:
@@ -105,7 +112,7 @@ class Seat:
 
     def seconds(self, lane: Lane, encodings: int) -> float:
         """Estimated seconds until so many encodings more would be done."""
-        state, mine = self.link.state, self.mine
+        state, mine = self.state, self.mine
         unsent = mine[Lane.INTERACTIVE].encodings + mine[Lane.BULK].encodings
         unsent -= state.interactive.own_encodings + state.bulk.own_encodings
         load = state.interactive if lane is Lane.INTERACTIVE else state.bulk
@@ -116,7 +123,7 @@ class RemoteQueue:
     """Implements ``DetectionQueue``.
 
     Args:
-        model: as the first engine process has announced it.
+        told: what the first engine process has announced of the detector.
         link: to this process.
         images: most that wait in a lane of one engine process; see ``D3_QUEUE_IMAGES``.
         size_bytes: likewise; see ``D3_QUEUE_BYTES``.
@@ -126,20 +133,20 @@ class RemoteQueue:
 
     def __init__(  # noqa: PLR0917  made in one place
         self,
-        model: Announced,
+        told: Announced,
         link: EngineLink,
         images: int,
         size_bytes: int,
         clock: Clock,
         events: QueueEvents | None = None,
     ) -> None:
-        self._manifest: Manifest = model.manifest
-        self._detector = detector_of(model)
+        self._manifests: tuple[Manifest, ...] = told.manifests
+        self._detector = detector_of(told)
         self._images = images
         self._size_bytes = size_bytes
         self._clock = clock
         self._events = events
-        self._seats = [Seat(link, model.number)]
+        self._seats = [Seat(link, told.number)]
         self._lock = threading.Condition()
         self._closed = False
 
@@ -151,33 +158,42 @@ class RemoteQueue:
     @property
     def trouble(self) -> str | None:
         """Of the engine processes, if none can answer."""
-        troubles = [seat.link.trouble or seat.link.state.trouble for seat in self._seats]
+        troubles = [seat.link.trouble or seat.state.trouble for seat in self._seats]
         return troubles[0] if all(troubles) else None
 
-    def take_seat(self, link: EngineLink, model: Announced) -> bool:
-        """Use an engine process that has loaded the same model; says whether it has."""
-        if model.manifest != self._manifest or detector_of(model) != self._detector:
+    def take_seat(self, link: EngineLink, told: AnnouncedPanel) -> bool:
+        """Use an engine process that has loaded the same; says whether it has."""
+        same = (
+            one
+            for one in told.detectors
+            if one.manifests == self._manifests and detector_of(one) == self._detector
+        )
+        if (found := next(same, None)) is None:
             return False
         with self._lock:
             for seat in self._seats:
                 if seat.link is link:
-                    seat.number = model.number
+                    seat.number = found.number
                     break
             else:
-                self._seats.append(Seat(link, model.number))
+                self._seats.append(Seat(link, found.number))
         return True
 
     def leave_seat(self, link: EngineLink) -> None:
-        """An engine process has ended, or has loaded another model."""
+        """An engine process has ended, or has loaded something else."""
         with self._lock:
             for seat in self._seats:
                 if seat.link is link:
                     seat.number = None
 
+    def scores(self, manifests: tuple[Manifest, ...]) -> bool:
+        """Whether these are its models."""
+        return manifests == self._manifests
+
     def again(self, asked: Asked) -> None:
         """Ask once more for what an engine process that ended has not answered."""
         seat = self._best(asked.lane)
-        if seat is None or asked.attempts >= _MOST_ATTEMPTS or asked.manifest != self._manifest:
+        if seat is None or asked.attempts >= _MOST_ATTEMPTS:
             asked.fail(
                 EngineAway("The engine process ended while it judged this image.", "Try again.")
             )
@@ -276,7 +292,7 @@ class RemoteQueue:
     def new(self, kind: Ask, pixels: Pixels, views: int, lane: Lane, deadline: float) -> Asked:
         """An image to be asked about."""
         whole = np.ascontiguousarray(pixels)
-        return Asked(kind, self._manifest, whole, views, lane, deadline)
+        return Asked(kind, self._manifests, whole, views, lane, deadline)
 
     def _is_empty(self) -> bool:
         return not any(seat.mine[lane].images for seat in self._seats for lane in Lane)

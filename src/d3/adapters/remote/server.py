@@ -1,4 +1,4 @@
-"""The engine process's end: fronts connect, and what they ask goes into the queue of the model."""
+"""The engine process's end: fronts connect, and what they ask goes into the models' queues."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import astuple, dataclass
 from functools import partial
 from queue import SimpleQueue
@@ -22,6 +22,7 @@ import numpy as np
 from d3.adapters.remote import wire
 from d3.adapters.remote.wire import (
     Announced,
+    AnnouncedPanel,
     Ask,
     Call,
     Failed,
@@ -38,7 +39,7 @@ from d3.domain.ports.detector import Explainer
 from d3.domain.ports.history import CacheKey
 from d3.domain.ports.queue import DetectionQueue, Lane, Scored
 from d3.domain.services.detection import SingleFlight
-from d3.domain.services.model_host import LoadedModel, ModelHost
+from d3.domain.services.model_host import LoadedModel, ModelHost, Panel
 
 _LOG = logging.getLogger(__name__)
 _STATE_SECONDS = 0.02
@@ -47,14 +48,16 @@ _HELLO_SECONDS = 10.0
 _MOST_UNSENT = 64 * 2**20
 _SLOW_CALLS = 4
 _LANES = list(Lane)
+_NOTHING = {lane: [0, 0, 0] for lane in _LANES}
 Method = Callable[..., Any]
+_LaneLoad = tuple[int, int, float, float, float]
 
 
 class EngineServer:
     """Serves the fronts of a machine.
 
     Args:
-        host: holds the model.
+        host: holds the models.
         flights: has each image scored once, for all fronts.
         limiter: counts requests, for all fronts.
         version: of D3, which both ends must share.
@@ -81,9 +84,9 @@ class EngineServer:
         self._fronts: set[_Front] = set()
         self._lock = threading.Lock()
         self._telling = threading.Lock()
-        # No two engine processes of a machine give a model the same number.
-        self._numbers = itertools.count(secrets.randbelow(2**20) * 2**12)
-        self._number: tuple[LoadedModel, int] | None = None
+        # No two engine processes of a machine give a detector the same number.
+        self._numbers = itertools.count(secrets.randbelow(2**20) * 2**12 + 1)
+        self._numbered: dict[DetectionQueue, int] = {}
         self._closed = threading.Event()
         self._listener: socket.socket | None = None
         self._accepting: threading.Thread | None = None
@@ -97,21 +100,28 @@ class EngineServer:
         threading.Thread(target=self._tell_states, name="d3-state", daemon=True).start()
 
     def tell_all(self) -> None:
-        """Tell all fronts which model is loaded now."""
+        """Tell all fronts which models are loaded now."""
         with self._lock:
             fronts = list(self._fronts)
         for front in fronts:
             self.tell(front)
 
     def tell(self, front: _Front) -> None:
-        """Tell a front which model is loaded now; it is held for this front until it drops it."""
+        """Tell a front which models are loaded now; they are held for it until it drops them."""
         with self._telling, ExitStack() as holding:
             try:
-                model = holding.enter_context(self._host.held())
+                panel = holding.enter_context(self._host.panel())
             except D3Error:
+                self._numbered = {}
                 front.tell_none(self._host.trouble or "")
                 return
-            front.tell_model(self._announcement(model), model, holding.pop_all())
+            models = self._number(panel)
+            told = AnnouncedPanel(
+                tuple(one.manifest.name for one in panel.members),
+                tuple(_announcement(number, one) for number, one in models.items()),
+                panel.missing,
+            )
+            front.tell_panel(told, models, self._host.holding)
 
     def wait_for_fronts(self, seconds: float) -> None:
         """Wait until no front is connected, or for so many seconds."""
@@ -147,23 +157,15 @@ class EngineServer:
         model = self._host.loaded()
         return None if model is None else model.queue
 
+    def _number(self, panel: Panel) -> dict[int, LoadedModel]:
+        """A model of each detector, by the detector's number."""
+        queues = {one.queue: one for one in panel.members}
+        self._numbered = {one: self._numbered.get(one) or next(self._numbers) for one in queues}
+        return {self._numbered[queue]: one for queue, one in queues.items()}
+
     def _load(self, name: str | None, version: int | None) -> tuple[str, int]:
         manifest = self._host.load(name, version).manifest
         return manifest.name, manifest.version
-
-    def _announcement(self, model: LoadedModel) -> Announced:
-        if self._number is None or self._number[0] is not model:
-            self._number = model, next(self._numbers)
-        detector = model.queue.detector
-        return Announced(
-            self._number[1],
-            model.manifest,
-            detector.engine,
-            detector.device,
-            detector.precision,
-            detector.weights_bytes,
-            detector.parts if isinstance(detector, Explainer) else 0,
-        )
 
     def _accept(self) -> None:
         assert self._listener is not None
@@ -190,15 +192,28 @@ class EngineServer:
             with self._lock:
                 fronts = list(self._fronts)
             if fronts:
-                queue = self.queue()
-                loads = [_load_of(queue, lane) for lane in _LANES]
+                states = {
+                    number: ([_load_of(queue, lane) for lane in _LANES], queue.trouble)
+                    for queue, number in self._numbered.items()
+                }
                 for front in fronts:
-                    front.tell_state(loads, queue.trouble if queue is not None else None)
+                    front.tell_states(states)
 
 
-def _load_of(queue: DetectionQueue | None, lane: Lane) -> tuple[int, int, float, float, float]:
-    if queue is None:
-        return 0, 0, 0.0, 0.0, 0.0
+def _announcement(number: int, model: LoadedModel) -> Announced:
+    detector = model.queue.detector
+    return Announced(
+        number,
+        model.together or (model.manifest,),
+        detector.engine,
+        detector.device,
+        detector.precision,
+        detector.weights_bytes,
+        detector.parts if isinstance(detector, Explainer) else 0,
+    )
+
+
+def _load_of(queue: DetectionQueue, lane: Lane) -> _LaneLoad:
     waiting, delay = queue.waiting(lane), queue.delay(lane)
     return waiting.images, waiting.size_bytes, waiting.oldest_seconds, delay.seconds, delay.each
 
@@ -249,10 +264,10 @@ class _Front:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, wire.BUFFER)
         self._name = "?"
         self._asked: dict[int, Future[Any]] = {}
-        self._mine = {lane: [0, 0, 0] for lane in _LANES}
+        self._mine: dict[int, dict[Lane, list[int]]] = {}
         self._held: dict[int, tuple[LoadedModel, ExitStack]] = {}
-        self._latest: int | None = None
-        self._state = State()
+        self._latest: AnnouncedPanel | None = None
+        self._states: dict[int, State] = {}
         self._greeted = False
         self._unsent = bytearray()
         self._awake = False
@@ -270,14 +285,28 @@ class _Front:
         with suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
 
-    def tell_model(self, told: Announced, model: LoadedModel, holding: ExitStack) -> None:
-        """Tell of a model, unless it was told of last."""
-        if not self._greeted or self._latest == told.number:
-            holding.close()
+    def tell_panel(
+        self,
+        told: AnnouncedPanel,
+        models: Mapping[int, LoadedModel],
+        hold: Callable[[LoadedModel], AbstractContextManager[None]],
+    ) -> None:
+        """Tell of the models that are loaded, unless they were told of last.
+
+        Args:
+            told: what is said.
+            models: one of each detector, by the detector's number.
+            hold: keeps a detector open until the front drops it.
+        """
+        if not self._greeted or self._latest == told:
             return
-        self._held[told.number] = model, holding
-        self._latest = told.number
-        self._send(wire.tell(Tell.MODEL, wire.encode(told)))
+        for number, model in models.items():
+            if number not in self._held:
+                holding = ExitStack()
+                holding.enter_context(hold(model))
+                self._held[number] = model, holding
+        self._latest = told
+        self._send(wire.tell(Tell.PANEL, wire.encode(told)))
 
     def tell_none(self, why: str) -> None:
         """Tell that no model is loaded."""
@@ -285,18 +314,19 @@ class _Front:
             self._latest = None
             self._send(wire.tell(Tell.NO_MODEL, wire.encode(why)))
 
-    def tell_state(
-        self, loads: list[tuple[int, int, float, float, float]], trouble: str | None
-    ) -> None:
-        """Tell of the queue, if that has changed."""
+    def tell_states(self, queues: Mapping[int, tuple[list[_LaneLoad], str | None]]) -> None:
+        """Tell of the queues, by their detectors' numbers, if something has changed."""
+        states: dict[int, State] = {}
         with self._counting:
-            interactive, bulk = (
-                Load(*load, *self._mine[lane]) for load, lane in zip(loads, _LANES, strict=True)
-            )
-        state = State(interactive, bulk, trouble)
-        if self._greeted and state != self._state:
-            self._state = state
-            self._send(wire.tell(Tell.STATE, wire.encode(state)))
+            for number, (loads, trouble) in queues.items():
+                mine = self._mine.get(number, _NOTHING)
+                interactive, bulk = (
+                    Load(*load, *mine[lane]) for load, lane in zip(loads, _LANES, strict=True)
+                )
+                states[number] = State(interactive, bulk, trouble)
+        if self._greeted and states != self._states:
+            self._states = states
+            self._send(wire.tell(Tell.STATES, wire.encode(states)))
 
     def _run(self) -> None:
         try:
@@ -337,29 +367,30 @@ class _Front:
             self._take(wire.ASK.unpack(header))
 
     def _take(self, header: tuple[Any, ...]) -> None:
-        kind, lane, views, length, number, model, images, side, batch_size, deadline, sha = header
+        kind, lane, views, length, number, detector, images, side, most, deadline, sha = header
         if kind in (Ask.SCORE, Ask.SCORE_ADMITTED, Ask.DRAW):
             if length != images * side * side * 3:
                 raise ValueError("the pixels do not have the size that their header tells")
             pixels = wire.receive_pixels(self._connection, images, side)
             when = None if deadline == wire.NO_DEADLINE else deadline
             draws, admitted = kind == Ask.DRAW, kind == Ask.SCORE_ADMITTED
-            work = _Work(draws, admitted, pixels, views, _LANES[lane], when, batch_size, sha)
-            self._work(number, model, work)
+            work = _Work(draws, admitted, pixels, views, _LANES[lane], when, most, sha)
+            self._work(number, detector, work)
         elif kind == Ask.CANCEL:
             if (asked := self._asked.get(number)) is not None:
                 asked.cancel()
         elif kind == Ask.DROP:
-            if (dropped := self._held.pop(model, None)) is not None:
+            self._mine.pop(detector, None)
+            if (dropped := self._held.pop(detector, None)) is not None:
                 self._server.slow.submit(dropped[1].close)  # it may wait for a forward pass
         elif kind == Ask.CALL:
             self._begin_call(number, wire.decode(wire.received(self._connection, length), Call))
         else:
             raise ValueError(f"there is no question {kind}")
 
-    def _work(self, number: int, model: int, work: _Work) -> None:
+    def _work(self, number: int, detector: int, work: _Work) -> None:
         """Begin to score an image, or to draw its heat map."""
-        held = self._held.get(model)
+        held = self._held.get(detector)
         try:
             if held is None:
                 future = _failed(
@@ -369,23 +400,21 @@ class _Front:
                 future = (_draw if work.draws else self._score)(held[0], work)
         except D3Error as error:
             future = _failed(error)
-        self._count(work, 1)
+        self._count(detector, work, 1)
         self._asked[number] = future
-        future.add_done_callback(partial(self._answer, number, work))
+        future.add_done_callback(partial(self._answer, number, detector, work))
 
     def _score(self, model: LoadedModel, work: _Work) -> Future[Any]:
         submit = partial(_submit, model, work)
         if work.sha == wire.NO_SHA:
             return submit()
         detector = model.queue.detector
-        key = CacheKey(
-            work.sha.hex(), model.reference.sha256, work.views, detector.engine, detector.precision
-        )
+        key = CacheKey(work.sha.hex(), model.key, work.views, detector.engine, detector.precision)
         return start(self._server.flights.score(key, work.lane, submit))
 
-    def _answer(self, number: int, work: _Work, done: Future[Any]) -> None:
+    def _answer(self, number: int, detector: int, work: _Work, done: Future[Any]) -> None:
         self._asked.pop(number, None)
-        self._count(work, -1)
+        self._count(detector, work, -1)
         if done.cancelled():
             return
         if (error := done.exception()) is not None:
@@ -429,10 +458,11 @@ class _Front:
     def _fail(self, number: int, error: BaseException) -> None:
         self._send(wire.tell(Tell.FAILED, wire.encode(Failed.of(error)), number=number))
 
-    def _count(self, work: _Work, sign: int) -> None:
+    def _count(self, detector: int, work: _Work, sign: int) -> None:
         images = sign * len(work.pixels)
         with self._counting:
-            mine = self._mine[work.lane]
+            lanes = self._mine.setdefault(detector, {lane: [0, 0, 0] for lane in _LANES})
+            mine = lanes[work.lane]
             mine[0] += images
             mine[1] += sign * work.pixels.nbytes
             mine[2] += images * (1 + work.views)

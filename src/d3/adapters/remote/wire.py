@@ -19,8 +19,9 @@ from d3.domain import errors
 from d3.domain.errors import D3Error, DetectorFailed, RetryLater
 from d3.domain.images import Pixels
 from d3.domain.models import Manifest
+from d3.domain.panels import Missing
 
-PROTOCOL = 1
+PROTOCOL = 2
 BUFFER = 4 * 2**20
 """Asked of the system for each direction; it may give less."""
 NO_DEADLINE = float("inf")
@@ -45,9 +46,9 @@ class Tell(IntEnum):
     """What an engine process says."""
 
     HELLO = 1
-    MODEL = 2
+    PANEL = 2
     NO_MODEL = 3
-    STATE = 4
+    STATES = 4
     SCORED = 5
     DREW = 6
     FAILED = 7
@@ -55,7 +56,7 @@ class Tell(IntEnum):
 
 
 ASK = struct.Struct("<BBHIQIIIId32s")
-"""kind, lane, views, payload bytes, id, model, images, side, batch size or 0, deadline, SHA-256"""
+"""kind, lane, views, payload bytes, id, detector, images, side, batch or 0, deadline, SHA-256"""
 TELL = struct.Struct("<BBHIQIdd")
 """kind, whether it was known, views, bytes of payload, id, images, seconds, seconds waited"""
 
@@ -69,20 +70,35 @@ class Hello(msgspec.Struct, frozen=True):
 
 
 class Announced(msgspec.Struct, frozen=True):
-    """A model that an engine process has loaded.
+    """A detector that an engine process has loaded.
 
     Attributes:
-        number: counts the models of this engine process.
+        number: counts the detectors of this engine process.
+        manifests: of the models that it scores in one pass, in the order of their logits' columns.
         parts: of a heat map; 0 where the engine draws none.
     """
 
     number: int
-    manifest: Manifest
+    manifests: tuple[Manifest, ...]
     engine: str
     device: str
     precision: str
     weights_bytes: int
     parts: int
+
+
+class AnnouncedPanel(msgspec.Struct, frozen=True):
+    """All that an engine process has loaded to judge images with.
+
+    Attributes:
+        members: the models' names, the chief's first.
+        detectors: that score them.
+        missing: members that it could not load.
+    """
+
+    members: tuple[str, ...]
+    detectors: tuple[Announced, ...]
+    missing: tuple[Missing, ...] = ()
 
 
 class Load(msgspec.Struct, frozen=True, array_like=True):
@@ -110,7 +126,7 @@ class Load(msgspec.Struct, frozen=True, array_like=True):
 
 
 class State(msgspec.Struct, frozen=True, array_like=True):
-    """The state of an engine's queue, sent when it changes."""
+    """The state of a detector's queue; all of an engine's are sent when one changes."""
 
     interactive: Load = Load()
     bulk: Load = Load()

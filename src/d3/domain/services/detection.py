@@ -11,7 +11,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar, overload
@@ -28,15 +29,15 @@ from d3.domain.errors import (
     RequestInvalid,
     ScoreUndefined,
 )
-from d3.domain.images import DecodedImage, ImageFacts, ImageSource
-from d3.domain.machine import libraries_of
+from d3.domain.images import DecodedImage, ImageSource
+from d3.domain.panels import PanelRule, checked_panel
 from d3.domain.ports.clock import Clock
 from d3.domain.ports.history import CacheKey, ResultCache
 from d3.domain.ports.images import ImageDecoder
 from d3.domain.ports.queue import Lane, Scored, Slots
-from d3.domain.scoring import assess, checked_threshold, checked_views
 from d3.domain.services.lanes import LanePool
-from d3.domain.services.model_host import LoadedModel, ModelHost
+from d3.domain.services.model_host import ModelHost, Panel
+from d3.domain.services.questions import Question, device_seconds, release
 
 T = TypeVar("T")
 _LARGEST_BATCH = 256
@@ -50,119 +51,6 @@ class Submit(Protocol):
     def __call__(self, work: Callable[[], T], /) -> Future[T]:
         """The work's future; one that is cancelled before its turn costs nothing."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What is asked, and of which model.
-
-    Attributes:
-        model: the one that answers.
-        threshold: in [0, 1].
-        views: 1 to 16.
-    """
-
-    model: LoadedModel
-    threshold: float
-    views: int
-
-    @classmethod
-    def of(cls, model: LoadedModel, *, threshold: float | None, views: int) -> Question:
-        """Check what is asked of a model.
-
-        Args:
-            model: the one that answers.
-            threshold: in [0, 1]; the model's own unless said.
-            views: 1 to 16.
-
-        Raises:
-            ThresholdInvalid: the threshold is not a number in [0, 1].
-            ViewsInvalid: the model cannot give that many views.
-        """
-        manifest = model.manifest
-        return cls(
-            model,
-            manifest.threshold if threshold is None else checked_threshold(threshold),
-            checked_views(views, manifest.views),
-        )
-
-    @property
-    def image_size(self) -> int:
-        """The side of the pixels that the model takes."""
-        return self.model.manifest.input_spec.size
-
-    def reserve(
-        self,
-        lane: Lane,
-        images: int = 1,
-        file_bytes: int = 0,
-        deadline: float | None = None,
-        *,
-        batch_size: int | None = None,
-    ) -> Slots:
-        """Take slots in the model's queue; see :meth:`DetectionQueue.reserve`.
-
-        Args:
-            lane: who goes first.
-            images: 1 or more; each counts with its pixels.
-            file_bytes: of the images' files, where they are kept in memory too.
-            deadline: on the monotonic clock, after which nobody waits for them.
-            batch_size: images of one forward pass at most.
-        """
-        size_bytes = file_bytes + images * 3 * self.image_size**2
-        return self.model.queue.reserve(
-            images, size_bytes, self.views, lane, deadline, batch_size=batch_size
-        )
-
-    def key_of(self, image: DecodedImage) -> CacheKey:
-        """What decides the logits of an image."""
-        detector = self.model.queue.detector
-        return CacheKey(
-            image_sha256=image.facts.sha256,
-            model_sha256=self.model.reference.sha256,
-            views=self.views,
-            engine=detector.engine,
-            precision=detector.precision,
-        )
-
-    def answer(
-        self, name: str, facts: ImageFacts, logits: Sequence[float], seconds: float
-    ) -> Detection:
-        """The detection that follows from an image's raw logits, one per view.
-
-        Args:
-            name: the image's display name.
-            facts: of the original.
-            logits: raw, one per view.
-            seconds: the image's processing time.
-
-        Raises:
-            ScoreUndefined: a logit is no finite number.
-        """
-        manifest, detector = self.model.manifest, self.model.queue.detector
-        score = assess(
-            logits,
-            threshold=self.threshold,
-            calibration=manifest.calibration,
-            abstain_band=manifest.abstain_band,
-            lack=facts.lack,
-        )
-        return Detection.of(
-            score,
-            name=name,
-            views=self.views,
-            image=facts,
-            model=self.model.reference,
-            engine=detector.engine,
-            precision=detector.precision,
-            processing_time=seconds,
-            logits=logits,
-            device=detector.device,
-            libraries=libraries_of(detector.engine),
-            calibration=manifest.calibration,
-            abstain_band=manifest.abstain_band,
-            notice=manifest.notice,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,14 +74,15 @@ class Judged:
 
 @dataclass(slots=True)
 class Job:
-    """One image to be judged, and a slot in the queue for it.
+    """One image to be judged, and a slot for it in each queue that scores it.
 
     Attributes:
         question: what is asked.
         name: the image's display name.
         decode: gives its pixels; called on a thread of ``submit``.
         submit: runs the decoding.
-        slots: hold one for this image, which is used or released.
+        slots: what :meth:`Question.reserve` gave; each holds one for this image, which is used or
+            released.
         lane: the slots'.
         deadline: on the monotonic clock, after which nobody waits; None for ever.
     """
@@ -202,15 +91,27 @@ class Job:
     name: str
     decode: Callable[[], DecodedImage]
     submit: Submit
-    slots: Slots
+    slots: Sequence[Slots | D3Error]
     lane: Lane
     deadline: float | None = None
-    holds_slot: bool = True
+    _used: set[int] = field(default_factory=set)
 
-    def use_slot(self, image: DecodedImage) -> Future[Scored]:
-        """Have the image scored."""
-        self.holds_slot = False
-        return self.slots.submit(image.pixels[None], image.facts.sha256)
+    def use_slot(self, number: int, image: DecodedImage) -> Future[Scored]:
+        """Have the image scored in a pass of the question.
+
+        Raises:
+            D3Error: there is no slot for it.
+        """
+        slots = self.slots[number]
+        if isinstance(slots, D3Error):
+            raise slots
+        self._used.add(number)
+        one = self.question.passes[number]
+        return slots.submit(self.question.pixels_of(one, image), one.sha256_of(image.facts))
+
+    def release(self) -> None:
+        """Give back the slots that were not used."""
+        release([one for number, one in enumerate(self.slots) if number not in self._used])
 
 
 class SingleFlight:
@@ -309,18 +210,43 @@ class ImageJudge:
         """The same, as a step of another coroutine."""
         try:
             image, decoding = await finished(job.submit(partial(self._decode, job)))
-            key = job.question.key_of(image)
-            scored = await self._flights.score(key, job.lane, partial(job.use_slot, image))
-            logits, seconds = scored.logits[0].tolist(), decoding + scored.seconds
-            detection = job.question.answer(job.name, image.facts, logits, seconds)
+            scored = await self._scored_all(job, image)
+            detection = job.question.answer(job.name, image.facts, scored, decoding)
         except D3Error:
             raise
         except Exception as error:
             raise DetectorFailed("This image could not be judged.", "Try again.") from error
         finally:
-            if job.holds_slot:
-                job.slots.release()
-        return Judged(detection, scored.known, decoding, scored.waited, scored.seconds)
+            job.release()
+        passed = [one for one in scored if isinstance(one, Scored)]
+        return Judged(
+            detection,
+            cached=all(one.known for one in passed),
+            decode_seconds=decoding,
+            queue_seconds=max(one.waited for one in passed),
+            model_seconds=device_seconds(scored),
+        )
+
+    async def _scored_all(self, job: Job, image: DecodedImage) -> list[Scored | D3Error]:
+        """What each pass gave; the chief's is there."""
+        others = [start(self._scored(job, number, image)) for number in range(1, len(job.slots))]
+        try:
+            scored: list[Scored | D3Error] = [await self._scored(job, 0, image)]
+            for one in others:
+                try:
+                    scored.append(await finished(one))
+                except D3Error as error:
+                    scored.append(error)
+        finally:
+            for one in others:
+                one.cancel()  # where it is not done, the image has failed
+        return scored
+
+    async def _scored(self, job: Job, number: int, image: DecodedImage) -> Scored:
+        """The logits of one pass."""
+        one = job.question.passes[number]
+        submit = partial(job.use_slot, number, image)
+        return await self._flights.score(one.key_of(image.facts), one.lane(job.lane), submit)
 
     def _decode(self, job: Job) -> tuple[DecodedImage, float]:
         begun = self._clock.monotonic()
@@ -373,6 +299,9 @@ class DetectionService:
         name: str | None = None,
         threshold: float | None = None,
         views: int = 1,
+        panel: Sequence[str] | None = None,
+        panel_rule: PanelRule | None = None,
+        stability: bool = False,
     ) -> Detection:
         """Judge one image.
 
@@ -381,12 +310,19 @@ class DetectionService:
             name: the display name; a path's own unless said.
             threshold: in [0, 1]; the model's own unless said.
             views: 1 to 16 permutations to average.
+            panel: names of the models that judge, the chief's first; those of the settings unless
+                said. They are loaded when they are first named.
+            panel_rule: how their verdicts become one; the settings' unless said.
+            stability: whether the chief also judges each change of the image, in the bulk lane.
 
         Raises:
             D3Error: see :mod:`d3.domain.errors`; never anything foreign.
         """
-        with self._host.using() as model:
-            question = Question.of(model, threshold=threshold, views=views)
+        names = None if panel is None else checked_panel(panel)
+        with self._host.panel(names, load=True) as models:
+            question = Question.of(
+                models, threshold=threshold, views=views, rule=panel_rule, stability=stability
+            )
             name = _display_name(source) if name is None else name
             judged = self._begin(question, source, name, _at_once, Lane.INTERACTIVE)
             try:
@@ -402,6 +338,9 @@ class DetectionService:
         names: Iterable[str] | None = None,
         threshold: float | None = None,
         views: int = 1,
+        panel: Sequence[str] | None = None,
+        panel_rule: PanelRule | None = None,
+        stability: bool = False,
         batch_size: int = 32,
         errors: Literal["raise"] = "raise",
     ) -> Iterator[Detection]: ...
@@ -413,6 +352,9 @@ class DetectionService:
         names: Iterable[str] | None = None,
         threshold: float | None = None,
         views: int = 1,
+        panel: Sequence[str] | None = None,
+        panel_rule: PanelRule | None = None,
+        stability: bool = False,
         batch_size: int = 32,
         errors: Literal["return"],
     ) -> Iterator[Detection | Failure]: ...
@@ -423,6 +365,9 @@ class DetectionService:
         names: Iterable[str] | None = None,
         threshold: float | None = None,
         views: int = 1,
+        panel: Sequence[str] | None = None,
+        panel_rule: PanelRule | None = None,
+        stability: bool = False,
         batch_size: int = 32,
         errors: Literal["raise", "return"] = "raise",
     ) -> Iterator[Detection | Failure]:
@@ -433,6 +378,10 @@ class DetectionService:
             names: display names, one for each source.
             threshold: in [0, 1]; the model's own unless said.
             views: 1 to 16 permutations to average.
+            panel: names of the models that judge, the chief's first; those of the settings unless
+                said. They are loaded when they are first named.
+            panel_rule: how their verdicts become one; the settings' unless said.
+            stability: whether the chief also judges each change of the image, in the bulk lane.
             batch_size: images of one forward pass at most; it changes the speed, not the scores.
             errors: ``"raise"`` stops at the first bad image; ``"return"`` yields a
                 :class:`Failure` in its place and goes on.
@@ -448,20 +397,26 @@ class DetectionService:
             raise RequestInvalid(f"The batch size {batch_size} is not valid.", "Use 1 or more.")
         if errors not in ("raise", "return"):
             raise RequestInvalid(f"errors={errors!r} is not valid.", "Use 'raise' or 'return'.")
-        with self._host.using() as model:  # so that what is at fault is said at once
-            Question.of(model, threshold=threshold, views=views)
+        ask = partial(
+            Question.of, threshold=threshold, views=views, rule=panel_rule, stability=stability
+        )
+        asked = partial(
+            self._host.panel, None if panel is None else checked_panel(panel), load=True
+        )
+        with asked() as models:  # so that what is at fault is said at once
+            ask(models)
         sources = iter(sources)
         named = (
             zip(sources, names, strict=True)
             if names is not None
             else ((source, _display_name(source)) for source in sources)
         )
-        ask = partial(Question.of, threshold=threshold, views=views)
-        return self._outcomes(ask, named, batch_size, raising=errors == "raise")
+        return self._outcomes(asked, ask, named, batch_size, raising=errors == "raise")
 
     def _outcomes(
         self,
-        ask: Callable[[LoadedModel], Question],
+        asked: Callable[[], AbstractContextManager[Panel]],
+        ask: Callable[[Panel], Question],
         named: Iterator[tuple[ImageSource, str]],
         batch_size: int,
         *,
@@ -470,8 +425,8 @@ class DetectionService:
         submit = partial(self._pool.submit, lane=Lane.BULK)
         begun: deque[tuple[str, Future[Judged]]] = deque()
         window = _WINDOW * min(batch_size, _LARGEST_BATCH)
-        with self._host.using() as model:
-            question = ask(model)
+        with asked() as models:
+            question = ask(models)
             try:
                 more = True
                 while more or begun:
@@ -504,7 +459,7 @@ class DetectionService:
         batch_size: int | None = None,
     ) -> Future[Judged]:
         slots = question.reserve(lane, batch_size=batch_size)
-        decode = partial(self._decoder.decode, source, question.image_size)
+        decode = partial(question.decode, self._decoder, source)
         return self._judge.judge(Job(question, name, decode, submit, slots, lane))
 
 

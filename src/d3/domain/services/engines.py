@@ -6,7 +6,7 @@ import logging
 import math
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from d3.domain.errors import D3Error, EngineUnavailable
@@ -153,7 +153,7 @@ class MeasuredEngine:
         """Load with the quickest engine, which is measured first if it is not known."""
         first, best = self._candidates[0], self._candidates[0]
         if self._suits(model.manifest):
-            best = self._quickest(model)
+            best = self._quickest(replace(model, beside=()))  # whose time is next to nothing
         if best is first:
             return first.make().load(model)
         return PreferredEngine(best.make, first.make).load(model)

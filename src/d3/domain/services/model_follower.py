@@ -20,8 +20,9 @@ class ActiveModelFollower:
     """Polls the registry, and loads the chosen model when it has changed.
 
     A change is another name, or a newer version of the same. A model loaded by hand in this process
-    stays until then. If a model cannot be loaded, the old one goes on serving; the next attempts
-    follow after pauses that double, up to ten minutes.
+    stays until then. Members of a panel that are missing or outdated are loaded too. If a model
+    cannot be loaded, the old one goes on serving; the next attempts follow after pauses that
+    double, up to ten minutes.
 
     Args:
         seconds: between two polls.
@@ -50,6 +51,12 @@ class ActiveModelFollower:
 
         Never raises :class:`D3Error`: a problem is logged, once as long as it stays the same.
         """
+        loaded = self._check_chief()
+        if not loaded:
+            self._host.refresh()
+        return loaded
+
+    def _check_chief(self) -> bool:
         try:
             newest = self._registry.describe(self._host.chosen()).reference
         except D3Error as error:

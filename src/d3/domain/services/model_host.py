@@ -1,37 +1,37 @@
-"""The model in use: chosen, loaded beside the old one, and swapped in one step.
+"""The models in use: held while somebody scores with them, and swapped in one step.
 
-Work in flight ends with the model it began with. A model that was replaced or unloaded is closed
+Work in flight ends with the models it began with. A model that was replaced or unloaded is closed
 when the last work with it ends.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from d3.domain.errors import (
-    D3Error,
-    LoadInProgress,
-    ModelForked,
-    ModelNotFound,
-    ModelNotLoaded,
-)
-from d3.domain.models import PUBLISHED, STARTER, Manifest, ModelReference
-from d3.domain.ports.detector import Detector, Engine
-from d3.domain.ports.models import ModelRegistry
+from d3.domain.errors import ModelForked, ModelNotLoaded
+from d3.domain.inputs import PixelsWanted
+from d3.domain.models import Manifest, ModelReference
+from d3.domain.panels import Missing, PanelRule
+from d3.domain.ports.detector import Logits
 from d3.domain.ports.queue import DetectionQueue
 
 _process: int | None = None
 """The process in which a model was first loaded."""
 
 
-def _refuse_forked() -> None:
-    """Refuse to work after a fork: torch's threads do not survive it, and a forward would hang."""
+def refuse_forked() -> None:
+    """Refuse to work after a fork: torch's threads do not survive it, and a forward would hang.
+
+    Raises:
+        ModelForked: a model was loaded by the process that this one was forked from.
+    """
     if _process not in (None, os.getpid()):
         raise ModelForked(
             "A model was loaded before this process was forked, so models do not work in this "
@@ -41,6 +41,17 @@ def _refuse_forked() -> None:
         )
 
 
+def models_are_loaded_here() -> None:
+    """Note that this process is the one in which models work from now on.
+
+    Raises:
+        ModelForked: see :func:`refuse_forked`.
+    """
+    global _process  # noqa: PLW0603  the engine's threads are the process's, not a host's
+    refuse_forked()
+    _process = os.getpid()
+
+
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
     """A model ready to answer.
@@ -48,22 +59,132 @@ class LoadedModel:
     Attributes:
         manifest: of the model.
         queue: in front of its detector.
+        together: all models that this detector scores in one pass, in the order of their logits'
+            columns; empty where it is this one alone.
         reference: the manifest's, kept because its hash takes as long as a small image.
+        pixels: that it takes.
+        key: stands for all that decides the detector's logits.
     """
 
     manifest: Manifest
     queue: DetectionQueue
+    together: tuple[Manifest, ...] = ()
     reference: ModelReference = field(init=False)
+    pixels: PixelsWanted = field(init=False)
+    key: str = field(init=False)
+    _seat: int = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "reference", self.manifest.reference)
+        reference = self.manifest.reference
+        all_of_pass = self.together or (self.manifest,)
+        hashes = [one.sha256 for one in self.together] or [reference.sha256]
+        key = hashlib.sha256(":".join(hashes).encode()).hexdigest()
+        found = {
+            "reference": reference,
+            "pixels": self.manifest.input_spec.pixels,
+            "key": key if len(hashes) > 1 else reference.sha256,
+            "_seat": [one.name for one in all_of_pass].index(self.manifest.name),
+        }
+        for name, value in found.items():
+            object.__setattr__(self, name, value)
+
+    def own(self, logits: Logits, views: int, pass_views: int) -> list[float]:
+        """This model's raw logits of the first image, one per view, out of a pass's.
+
+        Args:
+            logits: (n, models of the pass * ``pass_views``).
+            views: that are wanted of this model, at most ``pass_views``.
+            pass_views: that were asked of the detector.
+
+        Raises:
+            RuntimeError: there are too few or too many columns.
+        """
+        expected = max(1, len(self.together)) * pass_views
+        if logits.shape[1] != expected:
+            raise RuntimeError(f"the detector answered {logits.shape[1]} logits, not {expected}")
+        first = self._seat * pass_views
+        found: list[float] = logits[0, first : first + views].tolist()
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """The models that judge an image.
+
+    Attributes:
+        chief: whose verdict counts first; the model in use, unless another was asked for.
+        others: members beside it.
+        missing: members that were asked for and are not loaded.
+        rule: how the verdicts become one, unless a question says otherwise.
+    """
+
+    chief: LoadedModel
+    others: tuple[LoadedModel, ...] = ()
+    missing: tuple[Missing, ...] = ()
+    rule: PanelRule = PanelRule.CHIEF
+
+    @property
+    def members(self) -> tuple[LoadedModel, ...]:
+        """All that are loaded, the chief first."""
+        return (self.chief, *self.others)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """All models that are loaded at a time.
+
+    Attributes:
+        panel: that judges where no other is asked for; None where no model is in use.
+        spare: further models, by name, which only some questions name.
+        missing: further models that cannot be loaded, by name.
+    """
+
+    panel: Panel | None = None
+    spare: Mapping[str, LoadedModel] = field(default_factory=dict)
+    missing: Mapping[str, Missing] = field(default_factory=dict)
+
+    @property
+    def models(self) -> dict[str, LoadedModel]:
+        """By name."""
+        members = self.panel.members if self.panel is not None else ()
+        return {one.manifest.name: one for one in members} | dict(self.spare)
+
+    def panel_of(self, names: Sequence[str], rule: PanelRule) -> Panel:
+        """The panel of these models, the chief first.
+
+        Raises:
+            ModelNotLoaded: the chief is not loaded.
+        """
+        models = self.models
+        missing = {one.model: one for one in self.panel.missing} if self.panel is not None else {}
+        missing |= self.missing
+        chief, *others = names
+        if chief not in models:
+            raise _not_loaded(chief)
+        return Panel(
+            models[chief],
+            tuple(models[one] for one in others if one in models),
+            tuple(
+                missing.get(one) or Missing.of(one, _not_loaded(one))
+                for one in others
+                if one not in models
+            ),
+            rule,
+        )
+
+
+def _not_loaded(name: str) -> ModelNotLoaded:
+    return ModelNotLoaded(
+        f"The model {name!r} is not loaded.",
+        "Name it in D3_PANEL and restart the service, or leave it out.",
+    )
 
 
 class _Held:
-    """A loaded model and the number of its users; the host counts as one."""
+    """A detector's queue and the number of its users; the host counts as one."""
 
-    def __init__(self, model: LoadedModel) -> None:
-        self.model = model
+    def __init__(self, queue: DetectionQueue) -> None:
+        self.queue = queue
         self.closed = threading.Event()
         self._holders = 1
         self._lock = threading.Lock()
@@ -78,21 +199,26 @@ class _Held:
             last = self._holders == 0
         if last:
             try:
-                self.model.queue.close()
+                self.queue.close()
             finally:
                 self.closed.set()
 
 
 class ModelHost(ABC):
-    """Holds the model in use. Safe to call from many threads.
+    """Holds the model in use and the other members of its panel. Safe to call from many threads.
+
+    Args:
+        rule: of the panel.
 
     Attributes:
         trouble: why no model is loaded; None if nobody knows of a reason.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, rule: PanelRule = PanelRule.CHIEF) -> None:
         self.trouble: str | None = None
-        self._current: _Held | None = None
+        self.rule = rule
+        self._now = Loaded()
+        self._held: dict[DetectionQueue, _Held] = {}
         self._open: set[_Held] = set()
         self._swap = threading.Lock()
 
@@ -112,6 +238,9 @@ class ModelHost(ABC):
     def load(self, name: str | None = None, version: int | None = None) -> LoadedModel:
         """Load a model while the old one serves, then replace the old one.
 
+        The other members of the panel stay. Those that are missing, or of which there is a newer
+        version, are loaded too.
+
         Args:
             name: of a model in the registry; the chosen one by default.
             version: the newest by default.
@@ -123,45 +252,88 @@ class ModelHost(ABC):
 
     @abstractmethod
     def unload(self) -> bool:
-        """Unload the model; says whether one was loaded."""
+        """Unload all models; says whether one was in use."""
 
     @abstractmethod
-    def using(self) -> AbstractContextManager[LoadedModel]:
-        """The loaded model, loaded first if necessary. It stays open until the block ends.
+    def _have(self, names: Sequence[str] | None) -> None:
+        """Load what is not loaded of these models, the model in use for None.
+
+        Raises:
+            D3Error: the first of them cannot be loaded.
+        """
+
+    @abstractmethod
+    def refresh(self) -> None:
+        """Try once more to load members that are missing or outdated, where that is done here."""
+
+    def panel_in_use(self) -> Panel | None:
+        """The model in use and those beside it, if any; to look at, not to score with."""
+        with self._swap:
+            return self._now.panel
+
+    def loaded(self) -> LoadedModel | None:
+        """The model in use, if any; to look at, not to score with."""
+        panel = self.panel_in_use()
+        return None if panel is None else panel.chief
+
+    @contextmanager
+    def panel(self, names: Sequence[str] | None = None, *, load: bool = False) -> Iterator[Panel]:
+        """The models that judge. They stay open until the block ends; any thread may end it.
+
+        Args:
+            names: of the models, the chief's first; those in use by default.
+            load: whether to load first what is not loaded.
+
+        Raises:
+            ModelNotLoaded: none is in use, or the chief is not loaded.
+            ModelForked: they were loaded by the process that this one was forked from.
+            D3Error: the chief cannot be loaded.
+        """
+        refuse_forked()
+        if load:
+            panel, held = self._load_and_hold(names)
+        else:
+            panel, held = self._hold(names)
+        try:
+            yield panel
+        finally:
+            for one in held:
+                one.release()
+
+    @contextmanager
+    def held(self) -> Iterator[LoadedModel]:
+        """The model in use alone; see :meth:`panel`.
+
+        Raises:
+            ModelNotLoaded: there is none.
+            ModelForked: it was loaded by the process that this one was forked from.
+        """
+        with self.panel() as panel:
+            yield panel.chief
+
+    @contextmanager
+    def using(self) -> Iterator[LoadedModel]:
+        """The model in use, loaded first if necessary. It stays open until the block ends.
 
         Raises:
             D3Error: it is not there, is damaged, or does not fit the device.
         """
-
-    def loaded(self) -> LoadedModel | None:
-        """The loaded model, if any; to look at, not to score with."""
-        with self._swap:
-            return self._current.model if self._current else None
+        with self.panel(load=True) as panel:
+            yield panel.chief
 
     @contextmanager
-    def held(self) -> Iterator[LoadedModel]:
-        """The loaded model. It stays open until the block ends; any thread may end it.
-
-        Raises:
-            ModelNotLoaded: none is loaded.
-            ModelForked: it was loaded by the process that this one was forked from.
-        """
-        _refuse_forked()
+    def holding(self, model: LoadedModel) -> Iterator[None]:
+        """Keep one model open that somebody else keeps open now."""
         with self._swap:
-            if (current := self._current) is None:
-                why = f" {self.trouble}" if self.trouble else ""
-                raise ModelNotLoaded(
-                    f"No model is loaded.{why}",
-                    "Load one with POST /api/model/load. GET /api/model/list shows all models.",
-                )
-            current.hold()
+            held = self._held[model.queue]
+            held.hold()
         try:
-            yield current.model
+            yield
         finally:
-            current.release()
+            held.release()
 
     def close(self, patience: float = 0.0) -> bool:
-        """Let go of the model. :meth:`using` loads one again.
+        """Let go of all models. :meth:`using` loads one again.
 
         Args:
             patience: seconds to wait for work in flight.
@@ -169,135 +341,54 @@ class ModelHost(ABC):
         Returns:
             Whether all models are closed. A process that exits during a forward pass is aborted.
         """
-        self._replace(None)
+        self._replace(Loaded())
         until = time.monotonic() + patience
         with self._swap:
-            open_models = list(self._open)
-        for one in open_models:
+            open_queues = list(self._open)
+        for one in open_queues:
             if not one.closed.wait(max(0.0, until - time.monotonic())):
                 return False
-            one.model.queue.close()  # if it began on another thread, wait for it
+            one.queue.close()  # if it began on another thread, wait for it
         return True
 
-    def _replace(self, new: LoadedModel | None) -> bool:
-        """Put another model in the place of the one in use; says whether there was one."""
-        held = None if new is None else _Held(new)
+    def _hold(self, names: Sequence[str] | None) -> tuple[Panel, list[_Held]]:
         with self._swap:
-            old, self._current = self._current, held
+            if names is not None:
+                panel = self._now.panel_of(names, self.rule)
+            elif self._now.panel is None:
+                why = f" {self.trouble}" if self.trouble else ""
+                raise ModelNotLoaded(
+                    f"No model is loaded.{why}",
+                    "Load one with POST /api/model/load. GET /api/model/list shows all models.",
+                )
+            else:
+                panel = self._now.panel
+            queues = dict.fromkeys(one.queue for one in panel.members)
+            held = [self._held[one] for one in queues]
+            for one in held:
+                one.hold()
+        return panel, held
+
+    def _load_and_hold(self, names: Sequence[str] | None) -> tuple[Panel, list[_Held]]:
+        while True:
+            self._have(names)
+            try:
+                return self._hold(names)
+            except ModelNotLoaded:
+                continue  # another thread has unloaded it meanwhile
+
+    def _replace(self, new: Loaded) -> bool:
+        """Put other models in the place of those loaded; says whether one was in use."""
+        queues = {one.queue for one in new.models.values()}
+        with self._swap:
+            old, self._now = self._now, new
+            before = self._held
+            self._held = {one: before.get(one) or _Held(one) for one in queues}
             self._open = {one for one in self._open if not one.closed.is_set()}
-            if held is not None:
-                self._open.add(held)
+            self._open.update(self._held.values())
+            if new.panel is not None:
                 self.trouble = None
-        if old is not None:
-            old.release()
-        return old is not None
-
-
-class LocalModelHost(ModelHost):
-    """Loads models on this process's device, and holds the one in use.
-
-    Args:
-        registry: where models are kept.
-        engine: makes the engine; called when the first model is loaded.
-        queue: makes the queue in front of a detector.
-        choice: a model's name. Otherwise the registry's active model is used, else the published
-            detector if it is there, else the starter.
-        warm_up: whether a new model is run and timed before it replaces the old one.
-
-    Attributes:
-        changed: called after another model, or none, is in use, and after a failed load that leaves
-            none.
-    """
-
-    def __init__(
-        self,
-        registry: ModelRegistry,
-        engine: Callable[[], Engine],
-        queue: Callable[[Detector], DetectionQueue],
-        choice: str | None = None,
-        *,
-        warm_up: bool = False,
-    ) -> None:
-        super().__init__()
-        self._warm_up = warm_up
-        self._registry = registry
-        self._engine = engine
-        self._queue = queue
-        self._choice = choice
-        self._loading = threading.Lock()
-        self.changed: Callable[[], None] = lambda: None
-
-    def chosen(self) -> str:
-        return chosen(self._registry, self._choice)
-
-    def start(self) -> LoadedModel:
-        return self.load()
-
-    @contextmanager
-    def using(self) -> Iterator[LoadedModel]:
-        with ExitStack() as stack:
-            while True:
-                try:
-                    model = stack.enter_context(self.held())
-                    break
-                except ModelNotLoaded:
-                    with self._loading:
-                        if self.loaded() is None:
-                            self._load(self.chosen())
-            yield model
-
-    def load(self, name: str | None = None, version: int | None = None) -> LoadedModel:
-        if not self._loading.acquire(blocking=False):
-            raise LoadInProgress(
-                "Another model is being loaded.", "Try again when it is loaded.", retry_after=5
-            )
-        try:
-            return self._load(name if name is not None else self.chosen(), version)
-        finally:
-            self._loading.release()
-
-    def unload(self) -> bool:
-        return self._replace(None)
-
-    def _load(self, name: str, version: int | None = None) -> LoadedModel:
-        global _process  # noqa: PLW0603  the engine's threads are the process's, not this host's
-        _refuse_forked()
-        _process = os.getpid()
-        try:
-            stored = self._registry.open(name, version)
-            model = LoadedModel(stored.manifest, self._queue(self._engine().load(stored)))
-            if self._warm_up:
-                try:
-                    model.queue.warm_up(stored.manifest.input_spec.size)
-                except D3Error:
-                    model.queue.close()
-                    raise
-        except D3Error as error:
-            if self.loaded() is None:
-                self.trouble = error.problem
-                self.changed()
-            raise
-        self._replace(model)
-        return model
-
-    def _replace(self, new: LoadedModel | None) -> bool:
-        was_there = super()._replace(new)
-        self.changed()
-        return was_there
-
-
-def chosen(registry: ModelRegistry, choice: str | None) -> str:
-    """The name of the model to use when no other is named.
-
-    Args:
-        registry: where models are kept.
-        choice: of the settings; else the registry's active one, the published one, the starter.
-    """
-    if choice is not None:
-        return choice
-    if (active := registry.active()) is not None:
-        return active
-    try:
-        return registry.describe(PUBLISHED).name
-    except ModelNotFound:
-        return STARTER
+        for queue, held in before.items():
+            if queue not in queues:
+                held.release()
+        return old.panel is not None

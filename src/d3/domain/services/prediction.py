@@ -16,13 +16,15 @@ from d3.domain.coroutines import finished, start
 from d3.domain.errors import D3Error, StorageFailed
 from d3.domain.history import NewEntry, entry_of
 from d3.domain.idempotency import Completion, IdempotencyKey, Reservation, StoredAnswer
+from d3.domain.panels import PanelRule, checked_panel
 from d3.domain.ports.clock import Clock
 from d3.domain.ports.images import ImageDecoder
 from d3.domain.ports.queue import Lane
-from d3.domain.services.detection import ImageJudge, Job, Judged, Question
+from d3.domain.services.detection import ImageJudge, Job, Judged
 from d3.domain.services.history_writer import HistoryWriter
 from d3.domain.services.lanes import LanePool
 from d3.domain.services.model_host import ModelHost
+from d3.domain.services.questions import Question
 from d3.domain.text import display_name
 
 Outcome = Judged | D3Error
@@ -43,14 +45,17 @@ class Upload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredictionRequest:
-    """Images to be judged together, with one model.
+    """Images to be judged together, with one model or one panel.
 
     Attributes:
         uploads: one or more.
         answer: the body of the response, made of each image's outcome and of the ids of those that
             were judged; kept where there is a key.
-        threshold: in [0, 1]; the model's own unless said.
+        threshold: of the chief, in [0, 1]; the model's own unless said.
         views: 1 to 16.
+        panel: names of the models that judge, the chief first; the service's own unless said.
+        panel_rule: how their verdicts become one; likewise.
+        stability: whether each image is also judged after harmless changes.
         lane: who goes first.
         within: seconds after which nobody waits; None for ever.
         all_or_nothing: whether one image that cannot be judged fails them all.
@@ -66,6 +71,9 @@ class PredictionRequest:
     answer: Callable[[Sequence[Outcome], Sequence[int]], bytes]
     threshold: float | None = None
     views: int = 1
+    panel: tuple[str, ...] | None = None
+    panel_rule: PanelRule | None = None
+    stability: bool = False
     lane: Lane = Lane.INTERACTIVE
     within: float | None = None
     all_or_nothing: bool = False
@@ -148,9 +156,9 @@ class PredictionService:
         kept all the same.
 
         The future raises:
-            ModelNotLoaded: there is no model to ask.
-            Overloaded: too much waits already.
-            RequestInvalid: threshold or views make no sense.
+            ModelNotLoaded: there is no model to ask, or the panel's chief is not loaded.
+            Overloaded: too much waits already, for one of the models.
+            RequestInvalid: threshold, views or panel make no sense.
             IdempotencyKeyReused, RequestInFlight: see the key.
             D3Error: the only image's error; what :meth:`HistoryWriter.submit` raises.
         """
@@ -176,8 +184,15 @@ class PredictionService:
     ) -> Predicted:
         if request.prepare is not None:
             await finished(request.prepare())
-        with self._host.held() as model:
-            question = Question.of(model, threshold=request.threshold, views=request.views)
+        names = None if request.panel is None else checked_panel(request.panel)
+        with self._host.panel(names) as panel:
+            question = Question.of(
+                panel,
+                threshold=request.threshold,
+                views=request.views,
+                rule=request.panel_rule,
+                stability=request.stability,
+            )
             outcomes = await self._judge_all(request, question)
         for outcome in outcomes:
             request.judged(outcome)
@@ -196,7 +211,7 @@ class PredictionService:
         return Predicted(request, outcomes, ids)
 
     async def _judge_all(self, request: PredictionRequest, question: Question) -> Sequence[Outcome]:
-        size, deadline = question.image_size, self._deadline(request.within)
+        deadline = self._deadline(request.within)
         submit = partial(self._pool.submit, lane=request.lane)
         file_bytes = sum(len(upload.data) for upload in request.uploads)
         slots = question.reserve(request.lane, len(request.uploads), file_bytes, deadline)
@@ -204,7 +219,7 @@ class PredictionService:
             Job(
                 question,
                 display_name(upload.name),
-                partial(self._decoder.decode, upload.data, size),
+                partial(question.decode, self._decoder, upload.data),
                 submit,
                 slots,
                 request.lane,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 from d3.domain.errors import D3Error
+from d3.domain.machine import free_memory
 from d3.entrypoints.serving.shares import GPU_FILES
 from d3.settings import Settings
 
@@ -47,19 +47,6 @@ def check_room(workers: int, engines: int) -> None:
             f"{free // 2**20:,} MiB are free.",
             "Use fewer workers.",
         )
-
-
-def free_memory() -> int | None:
-    """Bytes that this machine or container has left; None where the system does not say."""
-    found: list[int] = []
-    with suppress(OSError, ValueError, StopIteration):
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        found.append(next(int(one.split()[1]) for one in lines if "MemAvailable" in one) * 1024)
-    with suppress(OSError, ValueError):
-        group = Path("/sys/fs/cgroup")
-        most = int((group / "memory.max").read_text(encoding="ascii"))  # "max": no limit
-        found.append(most - int((group / "memory.current").read_text(encoding="ascii")))
-    return min(found, default=None)
 
 
 def devices(settings: Settings) -> list[int | None]:

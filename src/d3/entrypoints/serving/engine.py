@@ -21,7 +21,7 @@ import msgspec
 from d3.container import Container
 from d3.domain.errors import D3Error
 from d3.domain.files import replacing
-from d3.domain.services.model_host import LocalModelHost
+from d3.domain.services.local_host import LocalModelHost
 from d3.entrypoints.http.background import BackgroundJob, JobThreads, LocalBackground
 from d3.entrypoints.http.machine_metrics import share_metrics
 from d3.entrypoints.http.metrics import Metrics, QueueMetrics

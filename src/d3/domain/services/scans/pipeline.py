@@ -23,7 +23,8 @@ from d3.domain.images import DecodedImage
 from d3.domain.ports.images import ImageDecoder
 from d3.domain.ports.queue import Lane
 from d3.domain.ports.scans import ImageCollection
-from d3.domain.services.detection import ImageJudge, Job, Judged, Question
+from d3.domain.services.detection import ImageJudge, Job, Judged
+from d3.domain.services.questions import Question
 
 T = TypeVar("T")
 Outcome = Detection | D3Error
@@ -71,10 +72,10 @@ class Pipeline(Generic[T]):
 
     def put(self, key: T, uri: str, *, isolated: bool = False) -> None:
         """Read, decode and score the image."""
-        question, size = self._question, self._question.image_size
+        question = self._question
         slots = question.reserve(Lane.BULK, batch_size=self._batch_size)
         decoder = self._isolated if isolated else self._decoder
-        decode = partial(self._decode, uri, decoder, size)
+        decode = partial(self._decode, uri, decoder)
         job = Job(question, uri, decode, self._pool.submit, slots, Lane.BULK)
         self.in_flight += 1
         self._judge.judge(job).add_done_callback(lambda done: self._judged.put((key, uri, done)))
@@ -100,8 +101,8 @@ class Pipeline(Generic[T]):
         """Cancel what has not begun."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _decode(self, uri: str, decoder: ImageDecoder, size: int) -> DecodedImage:
-        return decoder.decode(self._collection.read(uri), size)
+    def _decode(self, uri: str, decoder: ImageDecoder) -> DecodedImage:
+        return self._question.decode(decoder, self._collection.read(uri))
 
     def _outcome(self, judged: Future[Judged]) -> Outcome:
         try:

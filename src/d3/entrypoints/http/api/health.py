@@ -9,6 +9,7 @@ from litestar import Controller, MediaType, Response, get
 from litestar.openapi import ResponseSpec
 
 from d3.domain.accounts import Scope
+from d3.domain.services.model_host import Panel
 from d3.entrypoints.http.api import openapi
 from d3.entrypoints.http.api.schemas import Health, Readiness
 from d3.entrypoints.http.callers import requires
@@ -51,8 +52,8 @@ class HealthController(Controller):
     async def ready(self, d3: D3) -> Response[Readiness]:
         """Answers 200 if they can, else 503. Both name what is missing.
 
-        The model store and the result cache are named too, but images can be judged without them,
-        so they do not make the service unready.
+        The other members of a panel, the model store and the result cache are named too, but images
+        can be judged without them, so they do not make the service unready.
         """
         found = await readiness(d3)
         return Response(found, status_code=200 if found.ready else 503)
@@ -74,16 +75,25 @@ class HealthController(Controller):
 async def readiness(d3: Services) -> Readiness:
     """Whether images can be judged now, and what is missing if not."""
     missing = []
-    model = d3.host.loaded()
-    if model is None:
+    panel = d3.host.panel_in_use()
+    if panel is None:
         why = f" ({d3.host.trouble.rstrip('.')})" if d3.host.trouble else ""
         missing.append(f"model: none is loaded{why}; load one with POST /api/model/load")
-    elif trouble := model.queue.trouble:
+    elif trouble := panel.chief.queue.trouble:
         missing.append(f"detector: {trouble}")
     if trouble := await d3.storage_trouble():
         missing.append(f"database: {trouble}")
     ready = not missing
+    if panel is not None:
+        missing += _missing_members(panel)
     for part, trouble in (await d3.query(d3.background.troubles)).items():
         if trouble is not None:
             missing.append(f"{part}: {trouble}")
     return Readiness(ready=ready, missing=missing)
+
+
+def _missing_members(panel: Panel) -> list[str]:
+    """Members beside the chief that give no opinion now."""
+    silent = [(one.model, one.error) for one in panel.missing]
+    silent += [(one.manifest.name, one.queue.trouble or "") for one in panel.others]
+    return [f"panel: {name} ({trouble})" for name, trouble in silent if trouble]
