@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from d3.domain.errors import ModelForked, ModelNotLoaded
+from d3.domain.errors import DetectorFailed, ModelForked, ModelNotLoaded
 from d3.domain.inputs import PixelsWanted
 from d3.domain.models import Manifest, ModelReference
 from d3.domain.panels import Missing, PanelRule
@@ -97,11 +97,15 @@ class LoadedModel:
             pass_views: that were asked of the detector.
 
         Raises:
-            RuntimeError: there are too few or too many columns.
+            DetectorFailed: there are too few or too many columns.
         """
         expected = max(1, len(self.together)) * pass_views
         if logits.shape[1] != expected:
-            raise RuntimeError(f"the detector answered {logits.shape[1]} logits, not {expected}")
+            raise DetectorFailed(
+                f"The model {self.manifest.name!r} gave {logits.shape[1]} logits for an image, not "
+                f"{expected}.",
+                "Ask whoever made its architecture.",
+            )
         first = self._seat * pass_views
         found: list[float] = logits[0, first : first + views].tolist()
         return found
