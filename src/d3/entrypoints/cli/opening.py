@@ -16,12 +16,19 @@ if TYPE_CHECKING:
 
 
 def build_container(
-    model: str | None = None, *, watermarks: bool = False, **others: Any
+    model: str | None = None,
+    *,
+    panel: tuple[str, ...] | None = None,
+    panel_rule: Any = None,
+    watermarks: bool = False,
+    **others: Any,
 ) -> Container:
     """All parts, under the settings of the environment.
 
     Args:
-        model: answers in place of the one that the settings name.
+        model: answers alone, in place of what the settings name.
+        panel: answers together, the chief first, in place of what the settings name.
+        panel_rule: a :class:`d3.domain.panels.PanelRule`, in place of the settings' one.
         watermarks: whether to look for them, whatever the settings say.
         others: parts that take the place of the usual ones.
 
@@ -36,6 +43,10 @@ def build_container(
     settings = Settings.from_environment()
     if model is not None:
         settings = replace(settings, model=model, panel=())
+    if panel is not None:
+        settings = replace(settings, model=panel[0], panel=panel)
+    if panel_rule is not None:
+        settings = replace(settings, panel_rule=panel_rule)
     if watermarks:
         settings = replace(settings, watermarks=True)
     return Container(settings=settings, **others)

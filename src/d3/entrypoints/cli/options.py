@@ -35,6 +35,13 @@ def check_views(_: click.Context, __: click.Parameter, given: int | None) -> int
     return None if given is None else checked_views(given)
 
 
+def check_panel(_: click.Context, __: click.Parameter, given: str | None) -> tuple[str, ...] | None:
+    """A callback of click: only models that can be a panel pass."""
+    from d3.domain.panels import checked_panel
+
+    return None if given is None else checked_panel(given.split(","))
+
+
 NAME = click.argument("name", shell_complete=complete_model)
 NAMES = click.argument("names", nargs=-1, shell_complete=complete_model, metavar="[NAME...]")
 MODEL = click.option(
@@ -42,6 +49,23 @@ MODEL = click.option(
     shell_complete=complete_model,
     metavar="NAME",
     help="Name of a model; see `d3 models list`.",
+)
+PANEL = click.option(
+    "--panel",
+    callback=check_panel,
+    metavar="NAME,NAME",
+    help="Models that judge together, the chief first.  [default: D3_PANEL]",
+)
+PANEL_RULE = click.option(
+    "--panel-rule",
+    type=click.Choice(["chief", "any", "majority"]),
+    help="How their opinions become one verdict.  [default: D3_PANEL_RULE, or chief]",
+)
+STABILITY = click.option(
+    "--stability",
+    is_flag=True,
+    help="Judge each image again as JPEG, scaled, cropped and mirrored. The verdict is uncertain "
+    "if one of them turns it. Takes about five times as long.",
 )
 MODEL_VERSION = click.option(
     "--model",
