@@ -60,7 +60,7 @@ def test_turns_come_in_the_order_in_which_they_are_asked_for() -> None:
     with turns.take(lambda: None):
         for number, one in enumerate(waiting, start=1):
             one.start()
-            wait_until(lambda number=number: len(turns._waiting) == number)  # noqa: SLF001
+            wait_until(lambda number=number: len(turns._waiting) == number)
     ask("last")
     for one in waiting:
         one.join(SECONDS)

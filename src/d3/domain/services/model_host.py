@@ -19,7 +19,7 @@ from d3.domain.errors import DetectorFailed, ModelForked, ModelNotLoaded
 from d3.domain.inputs import PixelsWanted
 from d3.domain.models import Manifest, ModelReference
 from d3.domain.panels import Missing, PanelRule
-from d3.domain.ports.detector import Logits
+from d3.domain.ports.detector import Explainer, Logits
 from d3.domain.ports.queue import DetectionQueue
 
 _process: int | None = None
@@ -87,6 +87,11 @@ class LoadedModel:
         }
         for name, value in found.items():
             object.__setattr__(self, name, value)
+
+    @property
+    def explains(self) -> bool:
+        """Whether its scores can be explained: a detector explains its first model's."""
+        return self._seat == 0 and isinstance(self.queue.detector, Explainer)
 
     def own(self, logits: Logits, views: int, pass_views: int) -> list[float]:
         """This model's raw logits of the first image, one per view, out of a pass's.
