@@ -204,7 +204,7 @@ def export_onnx(file: Path) -> None:
     saving = replace(Tricks(), packed_weights=False, fused_activation=False)
     made: D3Network = load_network(SPEC, stored.encoder, stored.head, tricks=saving)
     example = (
-        torch.from_numpy(random_pixels(SPEC, 1)),
+        torch.from_numpy(random_pixels(SPEC.image_size, 1)),
         torch.tensor(stored.manifest.permutations[:1]),
     )
     torch.onnx.export(
@@ -220,7 +220,7 @@ def prepare() -> None:
 
 
 def speed(batch: int, rounds: int, only: list[str]) -> None:
-    pixels = random_pixels(SPEC, batch)
+    pixels = random_pixels(SPEC.image_size, batch)
     makers = chosen_of(contestants(), only, always=PUBLISHED)
     running = {name: make() for name, make in makers.items()}
     taken = in_turns(
@@ -242,7 +242,7 @@ def speed(batch: int, rounds: int, only: list[str]) -> None:
 
 def tricks(rounds: int, only: list[str]) -> None:
     """Every trick taken away from all of them, and all taken away, by precision."""
-    pixels = random_pixels(SPEC, 1)
+    pixels = random_pixels(SPEC.image_size, 1)
     dtypes = {name: DTYPES[name] for name in arithmetics("cpu")}
     for name, dtype in chosen_of(dtypes, only).items():
         variants = {"all": Tricks()}
@@ -262,7 +262,7 @@ def tricks(rounds: int, only: list[str]) -> None:
 
 
 def views(rounds: int) -> None:
-    pixels, precision = random_pixels(SPEC, 1), arithmetics("cpu")[-1]
+    pixels, precision = random_pixels(SPEC.image_size, 1), arithmetics("cpu")[-1]
     running = {
         f"{n} views, {e}": detector(e, precision, n) for e in ("torch", "openvino") for n in (1, 4)
     }
@@ -288,7 +288,7 @@ def drift() -> None:
 
 
 def kinds_of_images(count: int = 1) -> Pixels:
-    noise = random_pixels(SPEC, count)
+    noise = random_pixels(SPEC.image_size, count)
     y, x = np.mgrid[0:224, 0:224]
     smooth = [np.stack([x * (n + 1), y, x + y * n], axis=-1) % 256 for n in range(count)]
     return np.concatenate([noise, noise // 16 + 100, np.array(smooth, dtype=np.uint8)])
@@ -312,7 +312,7 @@ def memory_of(name: str) -> None:
     score = contestants()[name]()
     loaded = peak_gib()
     for batch in (1, 8):
-        score(random_pixels(SPEC, batch))
+        score(random_pixels(SPEC.image_size, batch))
     print(f"{loaded:.2f} GiB when loaded, {peak_gib():.2f} GiB at most")
 
 

@@ -86,7 +86,9 @@ def compare(folder: Path, images: int, rounds: int) -> None:
 
     def evaluated() -> None:
         shutil.rmtree(folder / "out", ignore_errors=True)
-        scorer.score(Dataset([data]), folder / "out", [UNCHANGED], total=images)
+        scorer.score(
+            Dataset([data]), folder / "out", [UNCHANGED], members=[model.manifest], total=images
+        )
 
     bare()
     seconds: dict[str, list[float]] = {"bare engine": [], "evaluation": []}

@@ -263,7 +263,7 @@ FORMS = {
 
 def engine(run: Run, model: StoredModel, only: list[str] | None) -> None:
     """Each form beside the others, then how a batch of 64 is best cut up."""
-    pixels = random_pixels(run.spec, 4 if not run.cuda else max(run.batches))
+    pixels = random_pixels(run.spec.image_size, 4 if not run.cuda else max(run.batches))
     reference = TorchEngine("cpu", "fp32").load(model).score(pixels[:4], 2)
     loaded: dict[str, TorchDetector] = {}
 
@@ -322,7 +322,7 @@ def with_graphs(
     if compiled is None or not run.cuda:
         return {}
     begun, seen = time.perf_counter(), dict[int, float]()
-    graphs = Graphs(network, detector._permutations[:1], sizes, compiled)  # noqa: SLF001
+    graphs = Graphs(network, detector._permutations[:1], 1, sizes, compiled)  # noqa: SLF001
     while graphs.maker.is_alive() and run.left() > 0:
         graphs.maker.join(0.2)
         for size in graphs.ready:
@@ -403,7 +403,7 @@ def profile(run: Run, model: StoredModel) -> None:
         network, batch = own._network, 32 if run.cuda else 2  # noqa: SLF001
         assert network is not None
         forward = compiled_blocks(network) if run.cuda else network
-        pixels = torch.from_numpy(random_pixels(run.spec, batch)).to(run.device)
+        pixels = torch.from_numpy(random_pixels(run.spec.image_size, batch)).to(run.device)
         kinds = [torch.profiler.ProfilerActivity.CPU]
         kinds += [torch.profiler.ProfilerActivity.CUDA] if run.cuda else []
         with torch.inference_mode():

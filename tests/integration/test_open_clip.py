@@ -16,7 +16,7 @@ from d3.adapters.torch import TorchCheckpoints
 from d3.adapters.torch.checkpoints import find_entry
 from d3.domain.errors import CheckpointInvalid, SourceUnavailable
 from d3.network.checkpoints import load_encoder
-from d3.network.encoder import CLIP_MEAN
+from d3.domain.inputs import CLIP_MEAN
 from tests.clips import whole_clip
 from tests.sources import mirroring
 

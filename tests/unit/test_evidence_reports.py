@@ -12,18 +12,27 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from d3.adapters.evidence.cases import encode_case
+from d3.adapters.evidence.cases import decode_case, encode_case
 from d3.adapters.evidence.pdf import _Page
 from d3.adapters.evidence.report import reports
 from d3.adapters.evidence.scale import scale_svg
 from d3.domain.errors import EvidenceContradictory, ReplayImpossible
-from d3.domain.evidence import Case, CaseLabel, check_case
+from d3.domain.evidence import Case, CaseLabel, check_case, format_of
 from d3.domain.images import Note
 from d3.domain.inputs import CHANGES, Change, Fit, InputSpec
 from d3.domain.labels import Label, NewLabel
 from d3.domain.models import PUBLISHED, ModelFile, ModelReference
+from d3.domain.panels import Agreement, Missing, Opinion, PanelRule, PanelVerdict
 from d3.domain.provenance import Provenance, Says, Source, SourceKind
-from d3.domain.scoring import Calibration, Measured, Reason, Share, Verdict
+from d3.domain.scoring import (
+    AbstainBand,
+    Calibration,
+    Measured,
+    Reason,
+    Share,
+    Verdict,
+    assess,
+)
 from d3.domain.services.evidence import EvidenceService, find_model
 from d3.domain.services.replaying import ReplayService
 from d3.domain.services.reporting import Report, Scale, exact, percent, report_of
@@ -213,7 +222,8 @@ def judged(logits: tuple[float, ...], **changes: Any) -> Case:
     )
     case = replace(case, result=replace(case.result, reason=lack, **changes))
     score = case.assess(logits)
-    return replace(case, result=replace(case.result, **asdict(score)))
+    result = replace(case.result, **asdict(score))
+    return replace(case, format_version=format_of(result), result=result)
 
 
 JUDGED = judged((1.0, 1.5))
@@ -289,6 +299,128 @@ def test_a_case_that_contradicts_itself_is_refused(
     lying = replace(case, result=replace(case.result, **lie))
     with pytest.raises(EvidenceContradictory, match=rf"contradicts itself.*\b({named})\b"):
         check_case(lying)
+
+
+def opinion_of(name: str, logit: float, **changes: Any) -> Opinion:
+    """What a member with one view says by itself."""
+    score = assess((logit,), threshold=0.5, abstain_band=AbstainBand(0.1, 0.1))
+    said: dict[str, Any] = {
+        **{one: getattr(score, one) for one in ("prediction", "verdict", "reason", "logit")},
+        "threshold": 0.5,
+        "calibration": "news",
+        "calibrated": True,
+        "seconds": 0.1,
+        "abstain_below": 0.1,
+        "abstain_above": 0.1,
+    }
+    return Opinion(model=ModelReference(name, 1, "e" * 64), **said | changes)
+
+
+def panelled(*others: Opinion, rule: PanelRule = PanelRule.CHIEF, case: Case = JUDGED) -> Case:
+    """A case that these models judged after its own."""
+    result = case.result
+    assert result.model is not None
+    score = replace(case, result=replace(result, stability="")).assess(result.logits)
+    chief = Opinion(
+        **{one: getattr(score, one) for one in ("prediction", "verdict", "reason", "threshold")},
+        **{one: getattr(result, one) for one in ("calibration_scale", "calibration_bias")},
+        **{one: getattr(result, one) for one in ("abstain_below", "abstain_above")},
+        model=result.model,
+        logit=score.logit,
+        logits=result.logits,
+        calibration=result.calibration_name,
+        calibrated=True,
+        seconds=0.1,
+    )
+    panel = PanelVerdict(rule, (chief, *others), (Missing("gone", "x", "It is not there."),))
+    held = replace(result, panel=panel.to_json(), agreement=panel.agreement)
+    case = replace(case, format_version=2, result=held)
+    return replace(case, result=replace(held, **asdict(case.assess(result.logits))))
+
+
+OPPOSED = panelled(opinion_of("other", -3.0))
+
+
+def test_the_verdict_of_a_panel_follows_from_its_opinions() -> None:
+    chief, other = OPPOSED.result.opinions
+    assert (chief.verdict, other.verdict) == (Verdict.FAKE, Verdict.REAL)
+    assert (OPPOSED.result.verdict, OPPOSED.result.reason) == (Verdict.UNCERTAIN, Reason.PANEL)
+    turned = panelled(opinion_of("other", 3.0), case=TURNED)
+    assert (turned.result.verdict, turned.result.reason) == (Verdict.UNCERTAIN, Reason.UNSTABLE)
+    for case in (
+        OPPOSED,
+        turned,
+        panelled(opinion_of("other", -3.0), rule=PanelRule.ANY),
+        panelled(opinion_of("a", -3.0), opinion_of("b", -3.0), rule=PanelRule.MAJORITY),
+        panelled(opinion_of("other", -3.0, calibrated=False)),
+        panelled(opinion_of("other", 0.1)),
+    ):
+        check_case(case)
+        check_case(decode_case(encode_case(case)))
+        assert decode_case(encode_case(case)) == case
+
+
+@pytest.mark.parametrize(
+    ("lie", "named"),
+    [
+        ({"verdict": Verdict.FAKE, "reason": None}, "verdict"),
+        ({"agreement": Agreement.AGREE}, "agreement"),
+        ({"panel": ""}, "agreement"),
+        ({"panel": "[]"}, "prediction"),
+        ({"model_name": "another"}, "opinions"),
+    ],
+)
+def test_a_panel_whose_verdict_was_forged_is_refused(lie: dict[str, Any], named: str) -> None:
+    with pytest.raises(EvidenceContradictory, match=rf"\b({named})\b"):
+        check_case(replace(OPPOSED, result=replace(OPPOSED.result, **lie)))
+    with pytest.raises(EvidenceContradictory, match="format_version"):
+        check_case(replace(OPPOSED, format_version=1))
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"prediction": 0.9},
+        {"logit": 3.0},
+        {"verdict": Verdict.FAKE},
+        {"reason": Reason.SPREAD},
+        {"threshold": 0.01},
+        {"calibration_bias": 4.0},
+        {"abstain_below": 0.9},
+        {"logits": (-3.0, 2.0)},
+    ],
+)
+@pytest.mark.parametrize("member", [0, 1])
+def test_an_opinion_that_contradicts_itself_is_refused(lie: dict[str, Any], member: int) -> None:
+    if member == 0 and lie == {"verdict": Verdict.FAKE}:
+        lie = {"verdict": Verdict.REAL}
+    said = OPPOSED.result.panel_verdict
+    assert said is not None
+    opinions = list(said.opinions)
+    opinions[member] = replace(opinions[member], **lie)
+    forged = replace(said, opinions=tuple(opinions))
+    result = replace(OPPOSED.result, panel=forged.to_json(), agreement=forged.agreement)
+    with pytest.raises(EvidenceContradictory, match=r"\bopinions\b"):
+        check_case(replace(OPPOSED, result=result))
+
+
+def test_a_case_says_format_2_only_where_an_older_d3_would_misread_it() -> None:
+    assert format_of(JUDGED.result) == 1
+    assert format_of(OPPOSED.result) == format_of(replace(JUDGED.result, stability="{}")) == 2
+
+
+def test_a_report_says_what_each_model_of_a_panel_says() -> None:
+    said = words(OPPOSED)
+    assert "The panel of 2 models gives no verdict." in said
+    assert "By newsroom, the probability for a generated image is" in said
+    assert "other version 1: No sign of a generator: 4.7 %, threshold 50 %." in said
+    assert "gone: gave no opinion: It is not there." in said
+    assert Agreement.DISAGREE.sentence in said
+    assert PanelRule.CHIEF.sentence in said
+    voteless = words(panelled(opinion_of("other", -3.0, calibrated=False)))
+    assert "Not calibrated. It has no vote." in voteless
+    assert "The panel of 2 models judges that the image was made" in voteless
+    assert "What each model says" not in words(JUDGED)
 
 
 def test_provenance_comes_with_its_caveat() -> None:

@@ -10,13 +10,18 @@ _FLOAT32_BYTES = 4
 
 
 def worthwhile_threads(spec: EncoderSpec) -> int:
-    """Threads that an encoder of this size keeps busy, 1 or more.
+    """Threads that an encoder of this size keeps busy, 1 or more; see :func:`threads_for`."""
+    return threads_for(spec.operations)
+
+
+def threads_for(operations: int) -> int:
+    """Threads that a network of so many floating-point operations keeps busy, 1 or more.
 
     Threads synchronise after every product. Where a product takes microseconds and another process
     uses one of the cores, every synchronisation waits for the system's scheduler, and two threads
     are many times slower than one.
     """
-    return max(1, int(spec.operations / _WORTH_A_THREAD))
+    return max(1, int(operations / _WORTH_A_THREAD))
 
 
 def encodings_at_once(spec: EncoderSpec) -> int:

@@ -373,6 +373,12 @@ class ArchitectureUnsuitable(ModelError):
     code = "architecture_unsuitable"
 
 
+class PanelIncomplete(ModelError):
+    """A member of a panel is missing where every member is needed."""
+
+    code = "panel_incomplete"
+
+
 class BundleInvalid(ModelError):
     """A file is not a model bundle, is damaged, or does not match its manifest."""
 

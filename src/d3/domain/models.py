@@ -335,6 +335,11 @@ def derived_notice(manifest: Manifest) -> str:
     return DERIVED_NOTICE if manifest.notice else ""
 
 
+def notice_of(models: Iterable[Manifest]) -> str:
+    """What must be said beside what these models say together; each thing once."""
+    return " ".join(dict.fromkeys(one.notice for one in models if one.notice))
+
+
 def with_encoders_notice(manifest: Manifest, known: Iterable[Manifest]) -> Manifest:
     """The manifest with the notice of its encoder, whoever made a model on it and how.
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any, Self
 
-from d3.domain.errors import D3Error, RequestInvalid, shown
+from d3.domain.errors import D3Error, PanelIncomplete, RequestInvalid, shown
 from d3.domain.models import ModelReference, checked_name
 from d3.domain.scoring import Reason, Score, Verdict
 
@@ -35,6 +35,23 @@ class PanelRule(StrEnum):
     CHIEF = "chief"
     ANY = "any"
     MAJORITY = "majority"
+
+    @property
+    def sentence(self) -> str:
+        """One sentence for people."""
+        return _RULES[self]
+
+
+_RULES = {
+    PanelRule.CHIEF: (
+        "The verdict is that of the first model. There is none where a calibrated model "
+        "contradicts it."
+    ),
+    PanelRule.ANY: "The verdict is fake where the first or any calibrated model says so.",
+    PanelRule.MAJORITY: (
+        "The verdict is what more than half of the first and the calibrated models say."
+    ),
+}
 
 
 class Agreement(StrEnum):
@@ -242,6 +259,21 @@ def checked_panel(names: Iterable[str]) -> tuple[str, ...]:
             "Name them separated by commas, the chief first, such as d3-vit-l14,ferretnet-s.",
         )
     return found
+
+
+def check_complete(missing: Sequence[Missing]) -> None:
+    """Make sure that every member can judge, where all rows are to be comparable.
+
+    Raises:
+        PanelIncomplete: one or more cannot; it is said why not.
+    """
+    if missing:
+        raise PanelIncomplete(
+            " ".join(
+                f"The panel's member {one.model!r} cannot judge: {one.error}" for one in missing
+            ),
+            "Mend that, or name a panel without it.",
+        )
 
 
 def checked_rule(rule: str | None) -> PanelRule | None:

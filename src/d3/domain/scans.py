@@ -1,4 +1,4 @@
-"""Bulk scans: one model judges a collection of images, shard by shard, one row for each."""
+"""Bulk scans: a model or a panel judges many images, shard by shard, one row for each."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Annotated
 from d3.domain.detections import Detection
 from d3.domain.errors import D3Error, RequestInvalid, ScanMismatch
 from d3.domain.models import ModelReference
+from d3.domain.panels import PanelRule
 from d3.domain.records import ImageRecord, Length, Text64, in_order
 from d3.domain.scoring import Verdict
 
@@ -50,7 +51,10 @@ class NewScan:
         views: 1 to 16.
         created_at: with its zone.
         by_service: whether the service started it, and so finishes it.
-        notice: what must be said beside the verdicts, from the model's manifest; may be empty.
+        notice: what must be said beside the verdicts, from the models' manifests; may be empty.
+        panel: its models, the chief, which is ``model``, first; empty where that judges alone.
+        panel_rule: how their verdicts become one.
+        stability: whether each image is judged after harmless changes too.
     """
 
     name: str
@@ -61,6 +65,14 @@ class NewScan:
     created_at: datetime
     by_service: bool = False
     notice: str = ""
+    panel: tuple[ModelReference, ...] = ()
+    panel_rule: PanelRule = PanelRule.CHIEF
+    stability: bool = False
+
+    @property
+    def members(self) -> tuple[ModelReference, ...]:
+        """All models that judge, the chief first."""
+        return self.panel or (self.model,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,9 +247,12 @@ def check_same(scan: Scan, wanted: NewScan) -> None:
         f"{name} {there} instead of {here}"
         for name, there, here in (
             ("source", scan.source, wanted.source),
-            ("model", _said(scan), _said(wanted)),
+            ("model", _said(scan.model), _said(wanted.model)),
+            ("panel", *map(_said_of_panel, (scan, wanted))),
+            ("panel rule", scan.panel_rule, wanted.panel_rule),
             ("threshold", scan.threshold, wanted.threshold),
             ("views", scan.views, wanted.views),
+            ("stability", *("on" if one.stability else "off" for one in (scan, wanted))),
         )
         if there != here
     ]
@@ -248,6 +263,10 @@ def check_same(scan: Scan, wanted: NewScan) -> None:
         )
 
 
-def _said(scan: NewScan) -> str:
-    model = scan.model
+def _said(model: ModelReference) -> str:
     return f"{model.name}@{model.version} ({model.sha256[:12]})"
+
+
+def _said_of_panel(scan: NewScan) -> str:
+    """The models beside the chief."""
+    return " and ".join(map(_said, scan.panel[1:])) or "none"

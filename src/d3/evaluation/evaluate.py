@@ -6,8 +6,8 @@ import heapq
 import math
 import platform
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -18,16 +18,18 @@ import numpy as np
 
 from d3.domain.files import Progress, no_progress, put
 from d3.domain.models import Manifest
+from d3.domain.panels import PanelRule
 from d3.domain.ports.images import ImageDecoder
-from d3.domain.scoring import Verdict
+from d3.domain.scoring import Share, Verdict
 from d3.evaluation.bootstrap import replicates_for
 from d3.evaluation.calibration import balancing
 from d3.evaluation.dataset import Counts, Dataset
 from d3.evaluation.files import write_parquet, writing
 from d3.evaluation.measures import Group, check_in_domain, measure
 from d3.evaluation.metrics import Sample
+from d3.evaluation.panels import Measured, measure_panel
 from d3.evaluation.perturbations import ORIGINAL, SWEEPS, UNCHANGED, Perturbation
-from d3.evaluation.scores import Row, ScoreFile, gather
+from d3.evaluation.scores import Row, ScoreFile, gather, of_member
 from d3.evaluation.scoring import Scorer, Unreadable
 
 WORST = 12
@@ -46,12 +48,14 @@ class Options:
         views: 1 to 16 permutations to average.
         in_domain: generators that the model was trained on.
         sweeps: of :data:`SWEEPS`, by name.
+        rule: of a panel; all of them are measured, this one is shown first.
     """
 
     threshold: float | None = None
     views: int = 1
     in_domain: tuple[str, ...] = ()
     sweeps: tuple[str, ...] = ()
+    rule: PanelRule = PanelRule.CHIEF
     seed: int = 0
     command: str = ""
 
@@ -71,7 +75,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """The result.
+    """The result for one model: the only one, or a panel's chief with the panel beside it.
 
     Attributes:
         threshold: the one applied.
@@ -84,6 +88,7 @@ class Evaluation:
             lowest predictions.
         spread: of the views.
         made_at: ISO 8601 in UTC.
+        panel: of which the model is the chief; None where it judged alone.
     """
 
     manifest: Manifest
@@ -101,6 +106,22 @@ class Evaluation:
     worst: dict[str, list[Row]]
     spread: dict[str, float]
     made_at: str
+    panel: Panel | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """What there is to say of a panel beside its chief.
+
+    Attributes:
+        members: each one's own evaluation, the chief's first.
+        verdicts: of unchanged images by the rule asked for, by their kind and by verdict.
+    """
+
+    rule: PanelRule
+    members: tuple[Evaluation, ...]
+    measured: Measured
+    verdicts: dict[str, dict[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +150,16 @@ def conditions_of(sweeps: Iterable[str]) -> list[Perturbation]:
 def evaluate(
     scorer: Scorer,
     dataset: Dataset,
-    manifest: Manifest,
+    members: Sequence[Manifest],
     options: Options,
     folder: Path,
     *,
     counts: Counts | None = None,
     progress: Progress = no_progress,
 ) -> tuple[Evaluation, ScoreFile]:
-    """Score and measure; ``counts`` spares another look through the data set.
+    """Score and measure a model, or a panel with its chief first.
+
+    ``counts`` spares another look through the data set.
 
     Raises:
         D3Error: the data set or the options make no sense, or the folder cannot be written.
@@ -147,13 +170,56 @@ def evaluate(
         dataset,
         folder,
         conditions_of(options.sweeps),
+        members=members,
         total=counts.total,
         threshold=options.threshold,
         views=options.views,
         progress=progress,
     )
+
+    def measured(number: int) -> Evaluation:
+        own = options if number == 0 else replace(options, threshold=None)
+        return _measured(
+            lambda: of_member(file.rows(), number),
+            members[number],
+            own,
+            dataset.sources,
+            counts.outside,
+            unreadable,
+        )
+
+    chief = measured(0)
+    if len(members) > 1:
+        others = [measured(number) for number in range(1, len(members))]
+        rows = [one.manifest.name for one in (chief, *others)]
+        chief = replace(
+            chief,
+            panel=Panel(
+                options.rule,
+                (chief, *others),
+                measure_panel(
+                    _plain(file.rows()),
+                    rows,
+                    gather(_plain(file.rows()))[ORIGINAL],
+                    seed=options.seed,
+                ),
+                _verdicts(_by_rule(file.rows(), options.rule))[0],
+            ),
+        )
+    return chief, file
+
+
+def _measured(  # noqa: PLR0917  the rows, whose they are, and what else is told
+    rows: Callable[[], Iterator[Row]],
+    manifest: Manifest,
+    options: Options,
+    sources: list[str],
+    outside: int,
+    unreadable: Unreadable,
+) -> Evaluation:
+    """The evaluation of one model from its rows."""
     threshold = manifest.threshold if options.threshold is None else options.threshold
-    scores = gather(file.rows())
+    scores = gather(rows())
     plain = scores.get(ORIGINAL)
     if plain is None or not len(plain.fake):
         raise _nothing_readable(unreadable)
@@ -162,14 +228,14 @@ def evaluate(
         for name, one in scores.items()
     }
     fakes = int(np.count_nonzero(plain.fake))
-    verdicts, reasons = _verdicts(file.rows())
+    verdicts, reasons = _verdicts(rows())
     return Evaluation(
         manifest=manifest,
         threshold=threshold,
         options=options,
-        sources=dataset.sources,
+        sources=sources,
         counts={"real": len(plain.fake) - fakes, "fake": fakes},
-        outside=counts.outside,
+        outside=outside,
         unreadable=unreadable,
         groups=tables[ORIGINAL],
         sweeps={
@@ -180,41 +246,66 @@ def evaluate(
         curves=_curves(plain.fake, plain.logit, plain.prediction),
         verdicts=verdicts,
         reasons=reasons,
-        worst=_worst(file.rows()),
+        worst=_worst(rows()),
         spread={
             "mean": float(np.mean(plain.spread)),
             "median": float(np.median(plain.spread)),
             "largest": float(np.max(plain.spread)),
         },
         made_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-    ), file
+    )
+
+
+def _plain(rows: Iterable[Row]) -> Iterator[Row]:
+    """Those of unchanged images that were judged."""
+    return (row for row in rows if row.condition == ORIGINAL and not row.error)
+
+
+def _by_rule(rows: Iterable[Row], rule: PanelRule) -> Iterator[Row]:
+    """The rows with the panel's verdicts in place of the chief's."""
+    place = list(PanelRule).index(rule)
+    return (replace(row, verdict=row.by_rule[place], reason="") for row in _plain(rows))
 
 
 def record(evaluation: Evaluation) -> dict[str, Any]:
     """Everything that was measured, and all that is needed to measure it again."""
-    manifest, options = evaluation.manifest, evaluation.options
+    options, panel = evaluation.options, evaluation.panel
     images = evaluation.counts["real"] + evaluation.counts["fake"]
     return {
-        "model": {
-            "name": manifest.name,
-            "version": manifest.version,
-            "sha256": manifest.sha256,
-            "calibration": asdict(manifest.calibration),
-            "abstain_band": asdict(manifest.abstain_band),
-            "notice": manifest.notice,
-        },
-        "threshold": evaluation.threshold,
+        **_figures(evaluation),
         "views": options.views,
         "dataset": evaluation.sources,
-        "images": evaluation.counts,
-        "verdicts": evaluation.verdicts,
-        "reasons": evaluation.reasons,
         "unreadable": {
             "count": evaluation.unreadable.count,
             "first": [{"path": path, "code": code} for path, code in evaluation.unreadable.first],
         },
         "passed_over": evaluation.unreadable.passed_over + evaluation.outside,
         "in_domain": list(options.in_domain),
+        **({} if panel is None else {"panel": _panel_record(panel)}),
+        "bootstrap": {"seed": options.seed, "replicates": replicates_for(images), "level": 0.95},
+        "command": options.command,
+        "made_at": evaluation.made_at,
+        "versions": versions(),
+    }
+
+
+def _figures(evaluation: Evaluation) -> dict[str, Any]:
+    """What was measured of one model."""
+    manifest = evaluation.manifest
+    return {
+        "model": {
+            "name": manifest.name,
+            "version": manifest.version,
+            "sha256": manifest.sha256,
+            "architecture": manifest.architecture,
+            "calibration": asdict(manifest.calibration),
+            "abstain_band": asdict(manifest.abstain_band),
+            "notice": manifest.notice,
+        },
+        "threshold": evaluation.threshold,
+        "images": evaluation.counts,
+        "verdicts": evaluation.verdicts,
+        "reasons": evaluation.reasons,
         "groups": [_as_json(one) for one in evaluation.groups],
         "robustness": {
             kind: [
@@ -224,10 +315,39 @@ def record(evaluation: Evaluation) -> dict[str, Any]:
             for kind, points in evaluation.sweeps.items()
         },
         "spread": evaluation.spread,
-        "bootstrap": {"seed": options.seed, "replicates": replicates_for(images), "level": 0.95},
-        "command": options.command,
-        "made_at": evaluation.made_at,
-        "versions": versions(),
+    }
+
+
+def _panel_record(panel: Panel) -> dict[str, Any]:
+    """What was measured of a panel; the worst disputes stand in the report alone."""
+    found = panel.measured
+    return {
+        "rule": panel.rule,
+        "verdicts": panel.verdicts,
+        "members": [_figures(one) for one in panel.members],
+        "judges": [
+            {
+                "name": one.name,
+                "rule": one.is_rule,
+                "images": one.images,
+                "rates": {group: _shares(rates) for group, rates in one.rates.items()},
+                "changes": _shares(one.changes),
+            }
+            for one in found.judges
+        ],
+        "pairs": [
+            {
+                "members": [one.first, one.second],
+                "on": {
+                    kind: {"images": like.images}
+                    | _shares({"same": like.same, "opposite": like.opposite, "kappa": like.kappa})
+                    for kind, like in one.on.items()
+                },
+            }
+            for one in found.pairs
+        ],
+        "agreement": [asdict(one) for one in found.agreement],
+        "disputed": found.disputed,
     }
 
 
@@ -250,7 +370,6 @@ def write_outputs(
         StorageFailed: something cannot be written.
     """
     from d3.evaluation.report import render
-    from d3.evaluation.scores import PARQUET
 
     report = render(evaluation, decoder)
     figures = msgspec.json.format(msgspec.json.encode(record(evaluation)), indent=1) + b"\n"
@@ -259,20 +378,23 @@ def write_outputs(
         put(folder / "metrics.json", figures)
         written = [folder / "report.html", folder / "metrics.json", file.finished]
         table = folder / "scores.parquet"
-        if write_parquet(file.rows(), table, PARQUET):
+        if write_parquet(file.records(), table, file.columns):
             written.append(table)
     return written
 
 
 def _as_json(group: Group) -> dict[str, Any]:
-    """A group for JSON; NaN (undefined) becomes null."""
-    figures = {
+    return {**asdict(group), "figures": _shares(group.figures)}
+
+
+def _shares(figures: Mapping[str, Share]) -> dict[str, Any]:
+    """Figures for JSON; NaN (undefined) becomes null."""
+    return {
         name: None
         if math.isnan(one.value)
         else {"value": one.value, "low": one.low, "high": one.high}
-        for name, one in group.figures.items()
+        for name, one in figures.items()
     }
-    return {**asdict(group), "figures": figures}
 
 
 def _curves(

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from importlib.util import find_spec
 from itertools import count, islice
 from pathlib import Path
@@ -46,11 +47,13 @@ def rows_of(
     *,
     shard: int | None = None,
     kind: str | None = None,
+    disagree: bool | None = None,
     page: int = 5000,
 ) -> Iterator[ScanRow]:
     """Rows of a scan, a page at a time; see :meth:`ScanLedger.rows`."""
     after: str | None = None
-    while rows := ledger.rows(scan_id, after=after, shard=shard, kind=kind, limit=page):
+    ask = partial(ledger.rows, scan_id, shard=shard, kind=kind, disagree=disagree, limit=page)
+    while rows := ask(after=after):
         yield from rows
         after = rows[-1].uri
         if len(rows) < page:

@@ -1,7 +1,8 @@
 """Scores on disk: one CSV row for each image and condition, written as they come.
 
 A row is whole or not there: a torn one is cut off before writing resumes. While the work is
-unfinished the file is called ``scores.partial.csv``.
+unfinished the file is called ``scores.partial.csv``. Where a panel judged, a row is the chief's,
+with five more columns for each other member and one for what each rule makes of them.
 """
 
 from __future__ import annotations
@@ -11,24 +12,45 @@ import hashlib
 import io
 import os
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from d3.domain.panels import PanelRule
 from d3.evaluation.files import writing
 from d3.evaluation.metrics import Numbers
 
 FINISHED, UNFINISHED = "scores.csv", "scores.partial.csv"
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What another member of a panel said of an image; all empty where it gave no opinion.
+
+    Attributes:
+        prediction: probability in [0, 1] that it is generated.
+        logit: mean over the views, before calibration.
+        spread: largest minus smallest probability of the views.
+        verdict: its own: ``real``, ``fake`` or ``uncertain``.
+        reason: why it is ``uncertain``.
+    """
+
+    prediction: float | None = None
+    logit: float | None = None
+    spread: float | None = None
+    verdict: str = ""
+    reason: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One image under one condition.
+    """One image under one condition, as one model judged it: the only one, or a panel's chief.
 
     Attributes:
         condition: a perturbation's name; ``original`` for the image as it is.
@@ -42,6 +64,9 @@ class Row:
         error: why it could not be judged, a stable word; then what is not known is empty.
         reason: why the verdict is ``uncertain``, a word of :class:`d3.domain.scoring.Reason`.
         notice: what must be said beside the verdict, from the model's manifest.
+        agreement: of a panel, a word of :class:`d3.domain.panels.Agreement`.
+        by_rule: the panel's verdict by each :class:`d3.domain.panels.PanelRule`, in its order.
+        others: what the panel's other members said, in their order.
     """
 
     condition: str
@@ -60,15 +85,18 @@ class Row:
     error: str = ""
     reason: str = ""
     notice: str = ""
+    agreement: str = ""
+    by_rule: tuple[str, ...] = ()
+    others: tuple[Said, ...] = ()
 
 
-COLUMNS = tuple(one.name for one in fields(Row))
-PARQUET = {one.name: str(one.type).removesuffix(" | None") for one in fields(Row)}
-"""The columns' types, for :func:`d3.evaluation.files.write_parquet`."""
-
-_KINDS = {"prediction": float, "logit": float, "spread": float} | dict.fromkeys(
-    ("width", "height", "bytes"), int
+_TYPES, _OF_MEMBER = (
+    {one.name: str(one.type).removesuffix(" | None") for one in fields(record)}
+    for record in (Row, Said)
 )
+_OF_PANEL = {"agreement", "by_rule", "others"}
+_OF_ROW = {name: kind for name, kind in _TYPES.items() if name not in _OF_PANEL}
+_READ = {"float": float, "int": int, "str": str}
 
 
 class ScoreFile:
@@ -76,12 +104,24 @@ class ScoreFile:
 
     Args:
         folder: made if it is not there.
+        others: names of a panel's members besides the chief.
+
+    Attributes:
+        columns: their types by their names, for :func:`d3.evaluation.files.write_parquet`.
 
     Raises:
         StorageFailed: it cannot be written.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, others: Sequence[str] = ()) -> None:
+        self._others = len(others)
+        self.columns = dict(_OF_ROW)
+        if others:
+            self.columns["agreement"] = "str"
+            self.columns |= {f"by {rule}": "str" for rule in PanelRule}
+            self.columns |= {
+                f"{name} {field}": kind for name in others for field, kind in _OF_MEMBER.items()
+            }
         self.finished, self.unfinished = folder / FINISHED, folder / UNFINISHED
         self._stream: io.TextIOWrapper | None = None
         self._since_flush = 0
@@ -95,7 +135,7 @@ class ScoreFile:
     def known(self) -> Known:
         """Which rows are there; a torn one is cut off first."""
         hashes, end = array("Q"), 0
-        for row, end in _rows(self.unfinished):  # noqa: B007
+        for row, end in self._read(self.unfinished):  # noqa: B007
             hashes.append(hash_of(row.condition, row.path))
         with writing(self.unfinished.parent):
             if not end:
@@ -111,9 +151,7 @@ class ScoreFile:
                 self._stream = self.unfinished.open(
                     "a", encoding="utf-8", errors="surrogateescape", newline=""
                 )
-            csv.writer(self._stream, lineterminator="\n").writerow(
-                [getattr(row, name) for name in COLUMNS]
-            )
+            csv.writer(self._stream, lineterminator="\n").writerow(self._values(row))
             self._since_flush += 1
             if self._since_flush >= 32:
                 self._since_flush = 0
@@ -136,10 +174,64 @@ class ScoreFile:
     def rows(self) -> Iterator[Row]:
         """Every row, in the order of writing."""
         file = self.finished if self.finished.exists() else self.unfinished
-        return (row for row, _ in _rows(file))
+        return (row for row, _ in self._read(file))
+
+    def records(self) -> Iterator[SimpleNamespace]:
+        """Every row with an attribute for each column."""
+        for row in self.rows():
+            yield SimpleNamespace(**dict(zip(self.columns, self._values(row), strict=True)))
 
     def _start(self) -> None:
-        self.unfinished.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
+        self.unfinished.write_text(",".join(self.columns) + "\n", encoding="utf-8")
+
+    def _values(self, row: Row) -> list[object]:
+        """A row's values in the order of the columns."""
+        values: list[object] = [getattr(row, name) for name in _OF_ROW]
+        if self._others:
+            others = row.others or (Said(),) * self._others
+            values += [row.agreement, *(row.by_rule or ("",) * len(PanelRule))]
+            values += [getattr(one, name) for one in others for name in _OF_MEMBER]
+        return values
+
+    def _row(self, values: list[str]) -> Row:
+        found: list[Any] = [
+            None if kind != "str" and not text else _READ[kind](text)
+            for text, kind in zip(values, self.columns.values(), strict=True)
+        ]
+        own = len(_OF_ROW)
+        row = Row(**dict(zip(self.columns, found[:own], strict=False)))
+        if not self._others or row.error:
+            return row
+        rules, size = own + 1 + len(PanelRule), len(_OF_MEMBER)
+        return replace(
+            row,
+            agreement=found[own],
+            by_rule=tuple(found[own + 1 : rules]),
+            others=tuple(
+                Said(*found[start : start + size]) for start in range(rules, len(found), size)
+            ),
+        )
+
+    def _read(self, file: Path) -> Iterator[tuple[Row, int]]:
+        """Whole rows, each with the number of bytes up to its end; stops at an invalid one."""
+        read = 0
+
+        def lines(stream: io.BufferedReader) -> Iterator[str]:
+            nonlocal read
+            for line in stream:
+                if not line.endswith(b"\n"):
+                    return  # torn off
+                read += len(line)
+                yield line.decode("utf-8", "surrogateescape")
+
+        with file.open("rb") as stream, suppress(csv.Error):
+            reader = csv.reader(lines(stream), strict=True)
+            if next(reader, None) != list(self.columns):
+                return
+            for values in reader:
+                if len(values) != len(self.columns):
+                    return
+                yield self._row(values), read
 
 
 class Known:
@@ -218,37 +310,23 @@ def gather(rows: Iterable[Row]) -> dict[str, Scores]:
     }
 
 
+def of_member(rows: Iterable[Row], number: int) -> Iterator[Row]:
+    """The rows as one member of the panel judged them; those without its opinion are left out.
+
+    Args:
+        rows: of a panel.
+        number: of the member; 0 is the chief.
+    """
+    for row in rows:
+        if not number or row.error:
+            yield row
+            continue
+        said = row.others[number - 1]
+        if said.logit is not None:
+            yield replace(row, **{name: getattr(said, name) for name in _OF_MEMBER})
+
+
 def hash_of(condition: str, path: str) -> int:
     """64 bits for an image under a condition."""
     text = f"{condition}\0{path}".encode("utf-8", "surrogateescape")
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest())
-
-
-def _rows(file: Path) -> Iterator[tuple[Row, int]]:
-    """Whole rows, each with the number of bytes up to its end; stops at an invalid one."""
-    read = 0
-
-    def lines(stream: io.BufferedReader) -> Iterator[str]:
-        nonlocal read
-        for line in stream:
-            if not line.endswith(b"\n"):
-                return  # torn off
-            read += len(line)
-            yield line.decode("utf-8", "surrogateescape")
-
-    with file.open("rb") as stream, suppress(csv.Error):
-        reader = csv.reader(lines(stream), strict=True)
-        if next(reader, None) != list(COLUMNS):
-            return
-        for values in reader:
-            if len(values) != len(COLUMNS):
-                return
-            yield _row(values), read
-
-
-def _row(values: list[str]) -> Row:
-    given: dict[str, Any] = {
-        name: None if name in _KINDS and not value else _KINDS.get(name, str)(value)
-        for name, value in zip(COLUMNS, values, strict=True)
-    }
-    return Row(**given)

@@ -16,13 +16,16 @@ import msgspec
 from d3.domain.detections import Detection, Failure
 from d3.domain.files import Progress, no_progress
 from d3.domain.formats import is_no_image
+from d3.domain.models import Manifest
+from d3.domain.panels import Opinion, PanelRule, check_complete, decide
 from d3.domain.ports.images import ImageDecoder
+from d3.domain.scoring import Calibration
 from d3.domain.services.detection import DetectionService
 from d3.domain.services.model_host import ModelHost
 from d3.evaluation.dataset import Dataset, Item
 from d3.evaluation.files import claim_folder
 from d3.evaluation.perturbations import ORIGINAL, Perturbation, PerturbingDecoder
-from d3.evaluation.scores import Known, Row, ScoreFile
+from d3.evaluation.scores import Known, Row, Said, ScoreFile
 
 RUN = "run.json"
 _SHOWN_FAILURES = 100
@@ -48,7 +51,7 @@ class Unreadable:
 
 
 class Scorer:
-    """Scores data sets with the loaded model."""
+    """Scores data sets with a model or a panel."""
 
     def __init__(
         self,
@@ -68,6 +71,7 @@ class Scorer:
         folder: Path,
         conditions: Sequence[Perturbation],
         *,
+        members: Sequence[Manifest],
         total: int,
         threshold: float | None = None,
         views: int = 1,
@@ -79,29 +83,31 @@ class Scorer:
             dataset: what is scored.
             folder: for the rows; an unfinished run in it is resumed.
             conditions: each image is scored under each of them.
+            members: one model, or a panel, the chief first; each image is decoded once for all.
             total: files in the data set, for the progress.
-            threshold: in [0, 1]; the model's own unless given.
-            views: 1 to 16 permutations to average.
+            threshold: in [0, 1], of the first; its own unless given.
+            views: 1 to 16 permutations to average, or as many as a member has.
             progress: called with the condition after each image.
 
         Raises:
+            PanelIncomplete: a member cannot be loaded.
             RequestInvalid: the folder holds the scores of something else.
             StorageFailed: it cannot be written; the same call resumes later.
         """
-        with self._host.using() as model:
-            detector = model.queue.detector
+        names = [one.name for one in members]
+        with self._host.panel(names, load=True) as panel:
+            check_complete(panel.missing)
+            detector = panel.chief.queue.detector
             identity = {
-                "model": f"{model.manifest.name} version {model.manifest.version}",
-                "weights": model.manifest.sha256,
-                "calibration": msgspec.to_builtins(model.manifest.calibration),
-                "abstain_band": msgspec.to_builtins(model.manifest.abstain_band),
-                "threshold": model.manifest.threshold if threshold is None else threshold,
+                **_identity(members[0], threshold),
                 "views": views,
                 "engine": f"{detector.engine} {detector.precision}",
                 "dataset": [str(Path(one).resolve()) for one in dataset.sources],
             }
+            if len(members) > 1:
+                identity["panel"] = [_identity(one) for one in members[1:]]
         claim_folder(folder, RUN, identity, "run")
-        file = ScoreFile(folder)
+        file = ScoreFile(folder, names[1:])
         unreadable = Unreadable()
         known = file.known()
         complete = False
@@ -113,12 +119,13 @@ class Scorer:
                     service.detect_many,
                     threshold=threshold,
                     views=views,
+                    panel=names,
                     batch_size=self._batch_size,
                     errors="return",
                 )
                 outcomes = _outcomes(detect, dataset, condition.name, known)
                 for done, (item, outcome, passed) in enumerate(outcomes, start=1):
-                    self._keep(file, condition.name, item, outcome, unreadable)
+                    self._keep(file, condition.name, item, outcome, names[1:], unreadable)
                     progress(condition.name, done + passed, total)
             complete = True
         finally:
@@ -129,11 +136,12 @@ class Scorer:
         return file, unreadable
 
     @staticmethod
-    def _keep(
+    def _keep(  # noqa: PLR0917  what a row is made of, and where it goes
         file: ScoreFile,
         condition: str,
         item: Item,
         outcome: Detection | Failure,
+        others: Sequence[str],
         unreadable: Unreadable,
     ) -> None:
         label = "fake" if item.fake else "real"
@@ -145,14 +153,27 @@ class Scorer:
                 file.append(replace(row, error=outcome.error.code))
             return
         image = outcome.image
+        verdict = outcome.panel_verdict
+        if verdict is not None and others:
+            chief, *rest = verdict.opinions
+            said = {one.model.name: _said(one) for one in rest}
+            row = replace(
+                row,
+                agreement=verdict.agreement.value,
+                by_rule=tuple(decide(rule, verdict.opinions)[0].value for rule in PanelRule),
+                others=tuple(said.get(name, Said()) for name in others),
+            )
+            own = chief.verdict, chief.reason
+        else:
+            own = outcome.verdict, outcome.reason
         file.append(
             replace(
                 row,
                 prediction=outcome.prediction,
                 logit=outcome.logit,
                 spread=outcome.spread,
-                verdict=outcome.verdict.value,
-                reason=outcome.reason or "",
+                verdict=own[0].value,
+                reason=own[1] or "",
                 notice=outcome.notice,
                 format=image.format,
                 width=image.width,
@@ -161,6 +182,29 @@ class Scorer:
                 sha256=image.sha256,
             )
         )
+
+
+def _identity(model: Manifest, threshold: float | None = None) -> dict[str, object]:
+    """All of a model that decides a row."""
+    return {
+        "model": f"{model.name} version {model.version}",
+        "weights": model.sha256,
+        "calibration": msgspec.to_builtins(model.calibration),
+        "abstain_band": msgspec.to_builtins(model.abstain_band),
+        "threshold": model.threshold if threshold is None else threshold,
+    }
+
+
+def _said(opinion: Opinion) -> Said:
+    scale, bias = opinion.calibration_scale, opinion.calibration_bias
+    views = [Calibration(scale, bias).probability(one) for one in opinion.logits] or [0.0]
+    return Said(
+        prediction=opinion.prediction,
+        logit=opinion.logit,
+        spread=max(views) - min(views),
+        verdict=opinion.verdict.value,
+        reason=opinion.reason or "",
+    )
 
 
 def _outcomes(

@@ -13,21 +13,29 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from d3.domain.inputs import CLIP_DEVIATION, CLIP_MEAN
 from d3.domain.models import EncoderSpec
 from d3.network.blocks import Products, Through, class_token, plain_products, through
 from d3.network.layers import Transformer
 from d3.network.packing import packed_products
 from d3.network.tricks import Tricks
 
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
+def normalise(
+    pixels: Tensor,
+    mean: Sequence[float] = CLIP_MEAN,
+    deviation: Sequence[float] = CLIP_DEVIATION,
+) -> Tensor:
+    """uint8 RGB (n, S, S, 3) to float32 (n, 3, S, S), by default as CLIP wants them.
 
-def normalise(pixels: Tensor) -> Tensor:
-    """uint8 RGB (n, S, S, 3) to float32 (n, 3, S, S) with CLIP's mean and deviation."""
+    Args:
+        pixels: any number of them.
+        mean: of red, green and blue in [0, 1]; subtracted.
+        deviation: divided by.
+    """
     # With numbers, not tensors: a CUDA graph must not copy anything from the host.
-    channels = zip((pixels.float() / 255).unbind(-1), CLIP_MEAN, CLIP_STD, strict=True)
-    return torch.stack([(one - mean) / deviation for one, mean, deviation in channels], dim=1)
+    channels = zip((pixels.float() / 255).unbind(-1), mean, deviation, strict=True)
+    return torch.stack([(one - own) / spread for one, own, spread in channels], dim=1)
 
 
 def with_normalisation(
@@ -43,11 +51,11 @@ def with_normalisation(
         mean: of red, green and blue in [0, 1].
         deviation: of the same.
     """
-    if (tuple(mean), tuple(deviation)) == (CLIP_MEAN, CLIP_STD):
+    if (tuple(mean), tuple(deviation)) == (CLIP_MEAN, CLIP_DEVIATION):
         return tensors
     known, other = (
         torch.tensor(pair, dtype=torch.float64).view(2, 3, 1, 1)
-        for pair in ((CLIP_MEAN, CLIP_STD), (tuple(mean), tuple(deviation)))
+        for pair in ((CLIP_MEAN, CLIP_DEVIATION), (tuple(mean), tuple(deviation)))
     )
     embedding = tensors["conv1.weight"].double()
     shift = (embedding * ((known[0] - other[0]) / other[1])).sum(dim=(1, 2, 3))
@@ -88,6 +96,8 @@ class Encoder(nn.Module):
         self.ln_pre = nn.LayerNorm(width)
         self.transformer = Transformer(spec)
         self.ln_post = nn.LayerNorm(width)
+        self.elements = sum(one.numel() for one in self.parameters())
+        """Numbers in its weights, counted before :meth:`pack` gives them up."""
         self._packed: dict[int, Products] = {}
         self._through: Through = through
 

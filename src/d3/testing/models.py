@@ -1,6 +1,4 @@
-"""Models small enough to make in a test: a vision transformer of two layers on 56 pixels, a probe
-on it, and a FerretNet.
-"""
+"""Models small enough to make in a test: a D3 on 56 pixels, a probe beside it, a FerretNet."""
 
 from __future__ import annotations
 
@@ -63,7 +61,10 @@ def tiny_ufd(
     """A UniversalFakeDetect with random weights on the encoder of another model.
 
     Args:
+        folder: for its own files.
+        name: its own.
         beside: it shares the file of this model's encoder.
+        seed: of the weights.
         fit: of its input; with ``squash`` it takes the same pixels as a D3.
     """
     from d3.network import ProbeHead

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from d3.domain.errors import StorageFailed
-from d3.evaluation.scores import Row, ScoreFile, gather
+from d3.evaluation.scores import Row, Said, ScoreFile, gather, of_member
 
 ROW = Row(
     condition="original",
@@ -95,3 +95,38 @@ def test_a_folder_that_cannot_be_made_is_an_error_that_says_what_to_do(tmp_path:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageFailed, match="Run the same command again"):
         ScoreFile(tmp_path / "file" / "below")
+
+
+PANEL = replace(
+    ROW,
+    verdict="fake",
+    agreement="disagree",
+    by_rule=("uncertain", "fake", "uncertain"),
+    others=(Said(0.2, -1.4, 0.0, "real"), Said()),
+)
+
+
+def test_a_panels_rows_have_columns_for_each_member(tmp_path: Path) -> None:
+    file = ScoreFile(tmp_path, ("b", "c"))
+    file.known()
+    bad = Row(condition="original", path="b", label="real", generator="", error="damaged_image")
+    for one in (PANEL, bad):
+        file.append(one)
+    file.close(complete=True)
+    assert list(file.rows()) == [PANEL, bad]
+    first, _ = csv.DictReader(file.finished.read_text().splitlines())
+    assert (first["by chief"], first["by any"], first["agreement"]) == (
+        *("uncertain", "fake"),
+        "disagree",
+    )
+    assert (first["b prediction"], first["b verdict"], first["c verdict"]) == ("0.2", "real", "")
+    assert [getattr(one, "b logit") for one in file.records()] == [-1.4, None]
+    again = ScoreFile(tmp_path, ("b", "c"))
+    assert again.known().has("original", "a.jpg")
+
+
+def test_a_members_rows_are_those_with_its_opinion() -> None:
+    (second,) = of_member([PANEL], 1)
+    assert (second.prediction, second.logit, second.verdict) == (0.2, -1.4, "real")
+    assert list(of_member([PANEL], 0)) == [PANEL]
+    assert list(of_member([PANEL], 2)) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
@@ -11,6 +12,7 @@ import sqlalchemy as sa
 from d3.adapters.sql.tables import InferenceResult
 from d3.domain.history import HistoryEntry, NewEntry, RequestRecord
 from d3.domain.models import ModelReference
+from d3.domain.panels import PanelRule
 from d3.domain.records import ImageRecord, fields_of
 from d3.domain.scans import Scan, ScanCounts, ScanRow, ScanState
 from d3.domain.text import searchable, storable
@@ -103,4 +105,7 @@ def scan_of(found: Any, counts: ScanCounts) -> Scan:
         counts=counts,
         trouble=found.trouble,
         notice=found.notice,
+        panel=tuple(ModelReference(**one) for one in json.loads(found.panel or "[]")),
+        panel_rule=PanelRule(found.panel_rule),
+        stability=found.stability,
     )

@@ -6,6 +6,7 @@ import json
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +17,7 @@ from d3.adapters.sql.inserts import from_arrays, insert_into
 from d3.adapters.sql.rows import SCAN_ROWS, scan_of
 from d3.adapters.sql.tables import ScanEntry, ScanResult, ScanShard
 from d3.domain.errors import ScanNotFound
+from d3.domain.panels import Agreement
 from d3.domain.records import MAX_NOTICE
 from d3.domain.scans import Listing, NewScan, Scan, ScanCounts, ScanRow, ScanState, Shard
 from d3.domain.text import storable
@@ -27,6 +29,7 @@ _COUNTS = (*_KINDS, "passed_over", "listed")
 _LOOKED_UP = 500
 _DELETED_AT_ONCE = 5000
 _NAMES = tuple(name for name in SCAN_ROWS.names if name != "notice")
+_DISAGREEING = sa.text("agreement = 'disagree'")  # in the words of its index
 _ROW = tuple(_R[one] for one in _NAMES)
 
 
@@ -54,6 +57,9 @@ class SqlScanLedger:
                     listed=False,
                     shards=0,
                     notice=storable(new.notice, MAX_NOTICE),
+                    panel=json.dumps([asdict(one) for one in new.panel]) if new.panel else "",
+                    panel_rule=new.panel_rule.value,
+                    stability=new.stability,
                 )
                 .on_conflict_do_nothing(index_elements=[_S.name])
             )
@@ -256,6 +262,7 @@ class SqlScanLedger:
         after: str | None = None,
         shard: int | None = None,
         kind: str | None = None,
+        disagree: bool | None = None,
         limit: int = 5000,
     ) -> list[ScanRow]:
         asked = sa.select(*_ROW).where(_R.scan_id == scan_id)
@@ -265,6 +272,8 @@ class SqlScanLedger:
             asked = asked.where(_R.shard == shard)
         if kind is not None:
             asked = asked.where(_R.verdict == (None if kind == "error" else kind))
+        if disagree is not None:
+            asked = asked.where(_DISAGREEING if disagree else _R.agreement != Agreement.DISAGREE)
         with self._database.reading() as connection:
             notice = connection.scalar(sa.select(_S.notice).where(_S.id == scan_id)) or ""
             found = connection.execute(asked.order_by(_R.uri).limit(limit)).all()
@@ -272,6 +281,16 @@ class SqlScanLedger:
         for one in rows:
             one["notice"] = notice if one["verdict"] else ""
         return [SCAN_ROWS.record(one) for one in rows]
+
+    def agreement(self, scan_id: int) -> dict[Agreement, int]:
+        asked = (
+            sa.select(_R.agreement, sa.func.count())
+            .where(_R.scan_id == scan_id, _R.agreement.is_not(None))
+            .group_by(_R.agreement)
+        )
+        with self._database.reading() as connection:
+            found = dict(connection.execute(asked).tuples().all())
+        return {one: found.get(one.value, 0) for one in Agreement} if found else {}
 
     def remove(self, scan_id: int) -> None:
         rows = sa.select(_R.uri).where(_R.scan_id == scan_id).limit(_DELETED_AT_ONCE)

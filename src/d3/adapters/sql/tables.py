@@ -296,4 +296,10 @@ class ScanResult(Base):
         *_said_by_several(),
         *_columns(ScanRow, besides=_DECLARED_OF_SCANS),
         sa.Index("ix_scan_results_shard", "scan_id", "shard"),
+        sa.Index(
+            "ix_scan_results_disagreeing",
+            *("scan_id", "uri"),
+            sqlite_where=_DISAGREEING,
+            postgresql_where=_DISAGREEING,
+        ),
     )

@@ -73,7 +73,8 @@ class Graphs:
 
     Args:
         network: on a CUDA device, in evaluation mode.
-        permutations: (1, patches), on the same device.
+        permutations: (1, patches), on the same device; (0, patches) where no head shuffles.
+        heads: of the network.
         sizes: batch sizes, ascending, in the order in which they are made.
         compiled: makes of the network what the graphs record.
     """
@@ -82,10 +83,12 @@ class Graphs:
         self,
         network: D3Network,
         permutations: Tensor,
+        heads: int,
         sizes: Sequence[int],
         compiled: Compile = compiled_blocks,
     ) -> None:
         self._sizes = sizes
+        self._heads = heads
         self._ready: dict[int, _Graph] = {}
         self._closed = threading.Event()
         self._trouble: str | None = None
@@ -100,15 +103,15 @@ class Graphs:
         return sorted(self._ready)
 
     def start(self, pixels: Pixels) -> Callable[[], Logits] | None:
-        """Begin to score uint8 pixels (n, S, S, 3); what is given waits for the logits (n, 1).
+        """Begin to score uint8 pixels (n, S, S, 3); what is given waits for the logits.
 
-        None where no graph fits yet. A graph holds two batches at a time; whoever begins a third
-        waits for the first.
+        They are (n, heads). None where no graph fits yet. A graph holds two batches at a time;
+        whoever begins a third waits for the first.
         """
         fits = next((size for size in self._sizes if size >= len(pixels)), self._sizes[-1])
         if fits not in self._ready:
             return None
-        logits = np.empty((len(pixels), 1))
+        logits = np.empty((len(pixels), self._heads))
         stages, done = [], 0
         for size, images in split(len(pixels), self.ready):
             part = slice(done, done + images)
@@ -210,7 +213,7 @@ class _Graph:
 
         Args:
             pixels: uint8 (n, S, S, 3), n at most the size.
-            logits: (n, 1), filled when the stage finishes.
+            logits: (n, heads), filled when the stage finishes.
 
         Returns:
             The stage to wait for, and the logits.

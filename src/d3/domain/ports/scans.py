@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from d3.domain.images import ImageSource
+from d3.domain.panels import Agreement
 from d3.domain.scans import Listing, NewScan, Scan, ScanRow, ScanState, Shard
 
 
@@ -172,6 +173,7 @@ class ScanLedger(Protocol):
         after: str | None = None,
         shard: int | None = None,
         kind: str | None = None,
+        disagree: bool | None = None,
         limit: int = 5000,
     ) -> list[ScanRow]:
         """Rows after a URI in the database's order.
@@ -181,8 +183,14 @@ class ScanLedger(Protocol):
             after: a URI; None for the first rows.
             shard: only of this one.
             kind: only these, see :attr:`ScanRow.kind`.
+            disagree: only those on which the panel's models contradict each other, or only those on
+                which they do not.
             limit: how many at most.
         """
+        ...
+
+    def agreement(self, scan_id: int) -> dict[Agreement, int]:
+        """How many rows have which agreement; empty where one model judged alone."""
         ...
 
     def remove(self, scan_id: int) -> None:

@@ -202,8 +202,6 @@ class Question:
             ImageError: see the decoder.
         """
         wanted, *also = self._wanted
-        if not also and wanted == PixelsWanted(wanted.size):
-            return decoder.decode(source, wanted.size)
         return decoder.decode(source, wanted, also)
 
     def pixels_of(self, one: Pass, image: DecodedImage) -> Pixels:

@@ -146,9 +146,8 @@ def operations(spec: EncoderSpec, views: int = 1) -> int:
     return (1 + views) * spec.operations
 
 
-def random_pixels(spec: EncoderSpec, count: int) -> Pixels:
-    """Noise, uint8 (n, S, S, 3)."""
-    side = spec.image_size
+def random_pixels(side: int, count: int) -> Pixels:
+    """Noise, uint8 (n, side, side, 3)."""
     return np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
 
 

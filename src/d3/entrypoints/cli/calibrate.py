@@ -11,7 +11,7 @@ import click
 
 from d3.domain.errors import ModelProtected
 from d3.entrypoints.cli.evaluate import (
-    loaded,
+    loaded_members,
     looked_through,
     scorer_of,
     scoring,
@@ -26,7 +26,7 @@ from d3.entrypoints.cli.labelled import (
     labelled,
 )
 from d3.entrypoints.cli.opening import build_container
-from d3.entrypoints.cli.options import JSON, MODEL_VERSION, SEED
+from d3.entrypoints.cli.options import JSON, MODEL_VERSION, SEED, check_panel
 from d3.entrypoints.cli.output import complain, counted, err, out, print_json
 from d3.entrypoints.cli.progress import progress
 
@@ -61,6 +61,12 @@ _RATE = click.FloatRange(0, 1, min_open=True, max_open=True)
 )
 @MODEL_VERSION
 @click.option(
+    "--panel",
+    callback=check_panel,
+    metavar="NAME,NAME",
+    help="Calibrate these models, each for itself, in one pass over the images.",
+)
+@click.option(
     "--as", "target", metavar="NAME", help="Store the calibrated model under another name."
 )
 @click.option(
@@ -81,6 +87,7 @@ def calibrate(
     max_fpr: float,
     max_miss: float,
     model: str | None,
+    panel: tuple[str, ...] | None,
     target: str | None,
     folder: Path | None,
     dry_run: bool,
@@ -94,65 +101,101 @@ def calibrate(
     measured on images that were not used for it (five folds).
 
     With --from-history the images are those of labelled results that these weights judged.
+
+    A model of a panel has a vote once it is calibrated. --panel calibrates several, each for
+    itself.
     """
     import msgspec
 
     from d3.domain.files import put
     from d3.domain.models import checked_name
-    from d3.evaluation.calibration import calibrate as fitted
     from d3.evaluation.files import writing
 
     check_source(datasets, since, from_history=from_history)
+    if panel is not None and (model is not None or target is not None):
+        raise click.UsageError("--panel cannot be used with --model or --as.")
     if from_history:
         container = build_container()
-        manifest = described(container, model)
+        members = [described(container, one) for one in (panel or [model])]
     else:
         dataset, counts = looked_through(datasets)
-        container, manifest = loaded(model)
-    name = manifest.name if target is None else checked_name(target)
+        container, members = loaded_members(model, panel, alone=panel is None)
+    targets = [one.name if target is None else checked_name(target) for one in members]
     if not dry_run:
-        _check_target(container, name)
-    folder = folder or Path(f"d3-calibration-{manifest.name}-{manifest.version}")
+        _check_targets(container, targets)
+    known = "panel" if panel is not None else f"{members[0].name}-{members[0].version}"
+    folder = folder or Path(f"d3-calibration-{known}")
     if from_history:
-        images = _of_history(container, manifest, since, max_fpr)
+        images = [_of_history(container, one, since, max_fpr) for one in members]
     else:
-        images = _of_dataset(container, dataset, counts, folder)
+        images = _of_dataset(container, members, dataset, counts, folder)
+    asked = _Asked(max_fpr, max_miss, seed, store=not dry_run)
+    records = [
+        _calibrated(container, *one, asked, as_json=as_json)
+        for one in zip(members, targets, images, strict=True)
+    ]
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        whole = records[0] if panel is None else {"panel": records}
+        put(folder / "calibration.json", msgspec.json.format(msgspec.json.encode(whole)) + b"\n")
+    if panel is None and not dry_run and container.host().chosen() != targets[0]:
+        complain(f"Run `d3 models use {targets[0]}` to make it the default model.", "note")
+
+
+class _Asked(NamedTuple):
+    """The options of a fit, as on the command line; ``store`` is False for a dry run."""
+
+    max_fpr: float
+    max_miss: float
+    seed: int
+    store: bool
+
+
+def _calibrated(
+    container: Container,
+    manifest: Manifest,
+    target: str,
+    images: _Images,
+    asked: _Asked,
+    *,
+    as_json: bool,
+) -> dict[str, Any]:
+    """Fit one model, store the result under a name, and tell of it; what there is to record."""
+    from d3.evaluation.calibration import calibrate as fitted
+
     with progress("Fitting"):
         result = fitted(
             images.scores,
             before=manifest.calibration,
             threshold=manifest.threshold,
             band=manifest.abstain_band,
-            max_fpr=max_fpr,
-            max_miss=max_miss,
-            seed=seed,
+            max_fpr=asked.max_fpr,
+            max_miss=asked.max_miss,
+            seed=asked.seed,
         )
     record: dict[str, Any] = {"model": manifest.name, "version": manifest.version}
     record["notice"] = manifest.notice
-    record |= {"max_fpr": max_fpr, "max_miss": max_miss, "seed": seed} | result.record()
+    record |= {"max_fpr": asked.max_fpr, "max_miss": asked.max_miss, "seed": asked.seed}
+    record |= result.record()
     stored = None
-    if not dry_run:
+    if asked.store:
         today = datetime.now(UTC).strftime("%Y-%m-%d")
-        named = f"{images.source}, {today}, FPR {max_fpr:g}"
+        named = f"{images.source}, {today}, FPR {asked.max_fpr:g}"
         calibration = result.calibration(named, images.source)
-        stored = _store(container, manifest, name, result.fitted, calibration)
+        stored = _store(container, manifest, target, result.fitted, calibration)
         record["stored"] = {"name": stored.name, "version": stored.version}
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        put(folder / "calibration.json", msgspec.json.format(msgspec.json.encode(record)) + b"\n")
     if as_json:
         print_json(record)
     else:
-        _print(result)
+        _print(result, manifest)
     if manifest.notice:
         complain(manifest.notice, kind="note")
     for sentence in (*images.warnings, *result.warnings):
         complain(sentence, kind="warning")
     if stored is not None:
-        known = f"{stored.name} version {stored.version}"
-        err().print(f"Stored as {known}. The weights are unchanged.", markup=False)
-        if container.host().chosen() != stored.name:
-            complain(f"Run `d3 models use {stored.name}` to make it the default model.", "note")
+        what = f"{stored.name} version {stored.version}"
+        err().print(f"Stored as {what}. The weights are unchanged.", markup=False)
+    return record
 
 
 class _Images(NamedTuple):
@@ -168,17 +211,27 @@ class _Images(NamedTuple):
     warnings: list[str]
 
 
-def _of_dataset(container: Container, dataset: Dataset, counts: Counts, folder: Path) -> _Images:
+def _of_dataset(
+    container: Container,
+    members: list[Manifest],
+    dataset: Dataset,
+    counts: Counts,
+    folder: Path,
+) -> list[_Images]:
+    """What each member says of the images, which are decoded once for all of them."""
     from d3.evaluation.perturbations import ORIGINAL, UNCHANGED
-    from d3.evaluation.scores import gather
+    from d3.evaluation.scores import gather, of_member
 
     with scoring(counts.total) as scored:
         file, unreadable = scorer_of(container).score(
-            dataset, folder, [UNCHANGED], total=counts.total, progress=scored
+            dataset, folder, [UNCHANGED], members=members, total=counts.total, progress=scored
         )
     tell_unreadable(unreadable)
     source = ", ".join(Path(one).resolve().name for one in dataset.sources)[:100]
-    return _Images(gather(file.rows())[ORIGINAL], source, [])
+    return [
+        _Images(gather(of_member(file.rows(), number))[ORIGINAL], source, [])
+        for number in range(len(members))
+    ]
 
 
 def _of_history(
@@ -194,13 +247,16 @@ def _of_history(
     return _Images(gather(found.rows)[ORIGINAL], "labelled results", found.warnings)
 
 
-def _check_target(container: Container, name: str) -> None:
+def _check_targets(container: Container, names: list[str]) -> None:
     """A packaged model cannot get another version: say so before the work."""
-    if any(one.packaged and one.manifest.name == name for one in container.models().list()):
-        raise ModelProtected(
-            f"The model {name!r} ships with D3 and cannot be changed.",
-            f"Store the calibrated model under another name: --as {name}-calibrated.",
-        )
+    for one in container.models().list():
+        name = one.manifest.name
+        if one.packaged and name in names:
+            raise ModelProtected(
+                f"The model {name!r} ships with D3 and cannot be changed.",
+                f"Calibrate it alone and store it under another name: --model {name} "
+                f"--as {name}-calibrated.",
+            )
 
 
 def _store(
@@ -228,12 +284,13 @@ def _store(
     return stored
 
 
-def _print(result: Calibrated) -> None:
+def _print(result: Calibrated, manifest: Manifest) -> None:
     from rich import box
     from rich.table import Table
 
     before, after = result.before, result.after
-    table = Table("", "BEFORE", "AFTER", box=box.SIMPLE_HEAD, pad_edge=False)
+    name = f"{manifest.name} version {manifest.version}"
+    table = Table(name, "BEFORE", "AFTER", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_row("threshold", f"{before.threshold:.4f}", f"{after.threshold:.4f}")
     table.add_row("real images judged fake (FPR)", _told(before.fpr), _told(after.fpr))
     table.add_row("generated images judged fake (TPR)", _told(before.tpr), _told(after.tpr))

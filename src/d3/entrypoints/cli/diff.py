@@ -140,7 +140,13 @@ def _of_datasets(
         place = folder / f"{manifest.name}-{manifest.version}"
         with scoring(counts.total, title=f"{manifest.name} version {manifest.version}") as scored:
             file, unreadable = scorer_of(container).score(
-                dataset, place, [UNCHANGED], total=counts.total, views=views, progress=scored
+                dataset,
+                place,
+                [UNCHANGED],
+                members=[manifest],
+                total=counts.total,
+                views=views,
+                progress=scored,
             )
         rows.append(file.rows)
         container.host().close()

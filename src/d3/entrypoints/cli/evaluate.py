@@ -12,8 +12,18 @@ from typing import TYPE_CHECKING
 
 import click
 
+from d3.domain.panels import PanelRule, check_complete
 from d3.entrypoints.cli.opening import build_container
-from d3.entrypoints.cli.options import DATASETS, JSON, MODEL_VERSION, SEED, THRESHOLD, VIEWS
+from d3.entrypoints.cli.options import (
+    DATASETS,
+    JSON,
+    MODEL_VERSION,
+    PANEL,
+    PANEL_RULE,
+    SEED,
+    THRESHOLD,
+    VIEWS,
+)
 from d3.entrypoints.cli.output import complain, counted, err, out, print_json, printable
 from d3.entrypoints.cli.progress import progress
 
@@ -25,8 +35,7 @@ if TYPE_CHECKING:
     from d3.domain.models import Manifest
     from d3.domain.scoring import Share
     from d3.evaluation.dataset import Counts, Dataset
-    from d3.evaluation.evaluate import Evaluation
-    from d3.evaluation.measures import Group
+    from d3.evaluation.evaluate import Evaluation, Panel
     from d3.evaluation.scoring import Scorer, Unreadable
 
 _WITH_INTERVALS = 128
@@ -41,6 +50,13 @@ _COLUMNS = {
     "fpr_at_95_tpr": "FPR95",
     "ece": "ECE",
 }
+_RATES = {
+    "coverage": "DECIDED",
+    "fpr": "FPR",
+    "tpr": "TPR",
+    "fpr_decided": "FPR OF DECIDED",
+    "tpr_decided": "TPR OF DECIDED",
+}
 
 
 @click.command()
@@ -54,6 +70,8 @@ _COLUMNS = {
     help="Folder for report.html, metrics.json and scores.csv.",
 )
 @MODEL_VERSION
+@PANEL
+@PANEL_RULE
 @THRESHOLD
 @VIEWS
 @click.option(
@@ -78,6 +96,8 @@ def evaluate(
     *,
     folder: Path,
     model: str | None,
+    panel: tuple[str, ...] | None,
+    panel_rule: str | None,
     threshold: float | None,
     views: int,
     in_domain: str,
@@ -92,6 +112,9 @@ def evaluate(
 
     After an interruption, run the same command again to continue. The report is a single HTML
     file. scores.csv holds the prediction of every image.
+
+    With --panel, each image is decoded once for all members. They are shown side by side, with what
+    each rule makes of their verdicts and where they disagree.
     """
     sweeps, known = _sweeps(robustness), _names(in_domain)
     dataset, counts = looked_through(datasets)
@@ -100,12 +123,13 @@ def evaluate(
     from d3.evaluation.measures import check_in_domain
 
     check_in_domain(known, counts.generators)
-    container, manifest = loaded(model)
+    container, members = loaded_members(model, panel, panel_rule)
     options = Options(
         threshold=threshold,
         views=views,
         in_domain=known,
         sweeps=sweeps,
+        rule=PanelRule(container.settings().panel_rule),
         seed=seed,
         command=shlex.join(["d3", *sys.argv[1:]]),
     )
@@ -113,7 +137,7 @@ def evaluate(
         evaluation, file = measured(
             scorer_of(container),
             dataset,
-            manifest,
+            members,
             options,
             folder,
             counts=counts,
@@ -124,9 +148,7 @@ def evaluate(
     if as_json:
         print_json(record(evaluation) | {"written": [str(one) for one in written]})
     else:
-        out().print(_table(evaluation.groups, intervals=out().width >= _WITH_INTERVALS))
-        _tell_verdicts(evaluation)
-        _tell_sweeps(evaluation)
+        _print(evaluation)
     tell_unreadable(evaluation.unreadable)
     if not evaluation.counts["real"] or not evaluation.counts["fake"]:
         kind = "generated" if evaluation.counts["fake"] else "real"
@@ -134,8 +156,8 @@ def evaluate(
             f"There are only {kind} images. AP, AUROC and ECE are meaningful only with both kinds.",
             kind="warning",
         )
-    if manifest.notice:
-        complain(manifest.notice, kind="note")
+    for notice in dict.fromkeys(one.notice for one in members if one.notice):
+        complain(notice, kind="note")
     others = ", ".join(one.name for one in written[1:])
     err().print(f"Report: {written[0]} (also written: {others})", markup=False)
     return 0
@@ -150,6 +172,49 @@ def loaded(model: str | None, container: Container | None = None) -> tuple[Conta
     with progress("Loading the model"):
         manifest: Manifest = container.host().load(name, version).manifest
     return container, manifest
+
+
+def loaded_members(
+    model: str | None,
+    panel: tuple[str, ...] | None,
+    rule: str | None = None,
+    *,
+    alone: bool = False,
+) -> tuple[Container, list[Manifest]]:
+    """D3 with a panel loaded, the chief first: of --panel, or of the settings; or one model.
+
+    Args:
+        model: as for --model.
+        panel: as for --panel.
+        rule: as for --panel-rule.
+        alone: whether the settings' panel does not count.
+
+    Raises:
+        click.UsageError: both are named.
+        D3Error: one of them cannot be loaded.
+    """
+    if model is not None and panel is not None:
+        raise click.UsageError("--panel names all models, the chief first. Leave --model out.")
+    container = build_container(panel=panel, panel_rule=rule)
+    container, chief = loaded(model, container)
+    names = () if alone or model is not None else container.settings().panel
+    return container, [chief, *loaded_beside(container, chief, names[1:])]
+
+
+def loaded_beside(container: Container, chief: Manifest, others: Sequence[str]) -> list[Manifest]:
+    """A panel's other models, loaded beside the chief.
+
+    Raises:
+        PanelIncomplete: one cannot be loaded.
+    """
+    if not others:
+        return []
+    with (
+        progress("Loading the panel"),
+        container.host().panel([chief.name, *others], load=True) as found,
+    ):
+        check_complete(found.missing)
+        return [one.manifest for one in found.others]
 
 
 def named_version(text: str | None) -> tuple[str | None, int | None]:
@@ -248,30 +313,121 @@ def _sweeps(text: str) -> tuple[str, ...]:
     return chosen
 
 
-def _table(groups: list[Group], *, intervals: bool) -> Table:
+def _print(evaluation: Evaluation) -> None:
+    intervals, panel = out().width >= _WITH_INTERVALS, evaluation.panel
+    everybody = (evaluation,) if panel is None else panel.members
+    out().print(_table(everybody, intervals=intervals))
+    if panel is None:
+        _tell_verdicts(evaluation.counts, evaluation.verdicts)
+    else:
+        out().print(_table_of_rules(panel))
+        _tell_agreement(panel)
+        out().print(f"By the rule {panel.rule}:")
+        _tell_verdicts(evaluation.counts, panel.verdicts)
+    for one in everybody:
+        _tell_sweeps(one, "" if panel is None else f" {one.manifest.name}")
+
+
+def _table(members: Sequence[Evaluation], *, intervals: bool) -> Table:
+    """The figures by generator, those of a panel's members one below the other."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
+    several = len(members) > 1
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption_justify="left")
     table.caption = f"In percent{', ± half of the 95 % interval' if intervals else ''}."
     table.add_column("GENERATOR", no_wrap=True)
+    if several:
+        table.add_column("MODEL", no_wrap=True)
     table.add_column("IMAGES", justify="right", no_wrap=True)
     for title in _COLUMNS.values():
         table.add_column(title, justify="right", no_wrap=True)
     before = "generator"
-    for one in groups:
+    for one in members[0].groups:
         if one.kind != before == "generator":
             table.add_section()
         before = one.kind
         style = "" if one.kind == "generator" else "bold"
         mark = {True: " (in)", False: " (out)", None: ""}[one.in_domain]
         name = Text(printable(one.name), style=style).append(mark, style="dim")
-        images = Text(f"{one.real + one.fake:,}", style="dim")
-        table.add_row(
-            name, images, *(_cell(one.figures[key], intervals=intervals) for key in _COLUMNS)
-        )
+        for member in members:
+            group = next((same for same in member.groups if same.name == one.name), None)
+            if group is None:
+                continue
+            table.add_row(
+                name if member is members[0] else "",
+                *((Text(member.manifest.name, style=style),) if several else ()),
+                Text(f"{group.real + group.fake:,}", style="dim"),
+                *(_cell(group.figures[key], intervals=intervals) for key in _COLUMNS),
+            )
     return table
+
+
+def _table_of_rules(panel: Panel) -> Table:
+    """What each member alone and each rule decides, of all images."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from d3.evaluation.measures import ALL
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption_justify="left")
+    table.add_column("VERDICTS", no_wrap=True)
+    for title in (*_RATES.values(), "COST"):
+        table.add_column(title, justify="right")
+    members = len(panel.members)
+    for place, one in enumerate(panel.measured.judges):
+        if place == members:
+            table.add_section()
+        rates = one.rates[ALL]
+        name = f"rule {one.name}" if one.is_rule else one.name
+        cost = Text("-", style="dim")
+        if one.is_rule:
+            change = one.changes["coverage"]
+            cost = Text(f"{100 * change.value:+.1f}").append(
+                f" [{100 * change.low:+.1f} to {100 * change.high:+.1f}]", style="dim"
+            )
+        table.add_row(name, *(_with_ends(rates[key]) for key in _RATES), cost)
+    table.caption = (
+        "In percent of all images, with 95 % intervals. DECIDED: other than uncertain. COST: the "
+        "change of DECIDED from the chief alone."
+    )
+    return table
+
+
+def _with_ends(figure: Share) -> Text:
+    from rich.text import Text
+
+    if math.isnan(figure.value):
+        return Text("-", style="dim")
+    ends = f" [{100 * figure.low:.1f} to {100 * figure.high:.1f}]"
+    return Text(f"{100 * figure.value:.1f}").append(ends, style="dim")
+
+
+def _tell_agreement(panel: Panel) -> None:
+    """How often the members contradict each other, and how far two of them say the same."""
+    for kind, title in (("real", "real"), ("fake", "generated")):
+        tallies = [one for one in panel.measured.agreement if one.kind == kind]
+        images = sum(one.agree + one.partial + one.disagree for one in tallies)
+        if images:
+            disagree = sum(one.disagree for one in tallies)
+            out().print(
+                f"The members contradict each other on {disagree:,} of "
+                f"{counted(images, f'{title} image')}."
+            )
+    for pair in panel.measured.pairs:
+        like = pair.on["all"]
+        kappa = (
+            "undefined"
+            if math.isnan(like.kappa.value)
+            else f"{like.kappa.value:.2f} [{like.kappa.low:.2f} to {like.kappa.high:.2f}]"
+        )
+        out().print(
+            f"{pair.first} and {pair.second}: the same verdict on {like.same.value:.1%}, opposite "
+            f"ones on {like.opposite.value:.1%}, kappa {kappa}",
+            markup=False,
+        )
 
 
 def _cell(figure: Share, *, intervals: bool) -> Text:
@@ -283,18 +439,18 @@ def _cell(figure: Share, *, intervals: bool) -> Text:
     return Text(f"{100 * figure.value:.1f}").append(half, style="dim")
 
 
-def _tell_verdicts(evaluation: Evaluation) -> None:
+def _tell_verdicts(counts: dict[str, int], verdicts: dict[str, dict[str, int]]) -> None:
     """One line for each kind: how many were called what."""
     for kind, title in (("real", "real"), ("fake", "generated")):
-        if images := evaluation.counts[kind]:
-            said = evaluation.verdicts[kind]
+        if images := counts[kind]:
+            said = verdicts[kind]
             out().print(
                 f"Of {counted(images, f'{title} image')}: {said['fake']:,} fake, {said['real']:,} "
                 f"real, {said['uncertain']:,} uncertain."
             )
 
 
-def _tell_sweeps(evaluation: Evaluation) -> None:
+def _tell_sweeps(evaluation: Evaluation, whose: str) -> None:
     """One line for each perturbation: the AUROC from mild to strong."""
     from rich import box
     from rich.table import Table
@@ -303,7 +459,7 @@ def _tell_sweeps(evaluation: Evaluation) -> None:
 
     for kind, points in evaluation.sweeps.items():
         levels = ["none" if one.level is None else f"{one.level:g}" for one in points]
-        table = Table(kind.upper(), *levels, box=box.SIMPLE_HEAD, pad_edge=False)
+        table = Table(f"{kind.upper()}{whose}", *levels, box=box.SIMPLE_HEAD, pad_edge=False)
         for metric, name in (("auroc", "AUROC"), ("accuracy", "ACC")):
             values = [overall(one.groups).figures[metric].value for one in points]
             shown = ["-" if math.isnan(one) else f"{100 * one:.1f}" for one in values]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import timedelta
@@ -14,9 +14,20 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from d3.entrypoints.cli.evaluate import loaded, named_version
+from d3.domain.models import notice_of
+from d3.domain.panels import Agreement, PanelRule
+from d3.entrypoints.cli.evaluate import loaded, loaded_beside, named_version
 from d3.entrypoints.cli.opening import build_container, opened
-from d3.entrypoints.cli.options import FILE, JSON, MODEL_VERSION, THRESHOLD, check_views
+from d3.entrypoints.cli.options import (
+    FILE,
+    JSON,
+    MODEL_VERSION,
+    PANEL,
+    PANEL_RULE,
+    STABILITY,
+    THRESHOLD,
+    check_views,
+)
 from d3.entrypoints.cli.output import complain, counted, err, out, print_json, printable
 from d3.entrypoints.cli.progress import progress
 from d3.entrypoints.cli.sources import nothing_there
@@ -50,6 +61,9 @@ _LOOK_SECONDS, _LOOK_SECONDS_UNWATCHED = 1.0, 10.0
     "--format", "form", type=click.Choice(["csv", "parquet"]), help="Format of the files in --out."
 )
 @MODEL_VERSION
+@PANEL
+@PANEL_RULE
+@STABILITY
 @THRESHOLD
 @click.option(
     "--views",
@@ -95,6 +109,9 @@ def scan(
     folder: Path | None,
     form: str | None,
     model: str | None,
+    panel: tuple[str, ...] | None,
+    panel_rule: str | None,
+    stability: bool,
     threshold: float | None,
     views: int | None,
     report: Path | None,
@@ -114,7 +131,10 @@ def scan(
     export` writes the rows to a file. Files that are images neither by content nor by name are
     skipped.
 
-    After an interruption, --scan-id continues the scan with its SOURCE and model. Several
+    With --panel several models judge each image. They are fixed when the scan starts, and one that
+    is missing is an error: every row has the opinions of all.
+
+    After an interruption, --scan-id continues the scan with its SOURCE and models. Several
     processes can work on the same scan, also on several machines. With --ray, the nodes of a Ray
     cluster do the work. They need access to the database (PostgreSQL), the source and, with the
     same settings, the models.
@@ -128,14 +148,34 @@ def scan(
     if form is not None and folder is None:
         raise click.UsageError("--format needs --out.")
     report = _report_file(report, None if no_report else folder, top)
-    container = build_container()
+    if model is not None and panel is not None:
+        raise click.UsageError("--panel names all models, the chief first. Leave --model out.")
+    container = build_container(panel=panel, panel_rule=panel_rule)
     known, collection = _opened(container, source, scan_id, dry_run=dry_run)
-    manifest, work = _means(container, _model_of(known, model), None if dry_run else ray)
+    chief, *beside = _models_of(container, known, model, panel)
+    members, work = _means(container, chief, beside, None if dry_run else ray)
     if dry_run:
-        given = views or 1, sample_seconds, manifest.notice
-        return _dry_run(container, collection, *given, as_json=as_json)
+        return _dry_run(
+            container,
+            collection,
+            members,
+            views=views or 1,
+            seconds=sample_seconds,
+            stability=stability,
+            as_json=as_json,
+        )
     name = scan_id or new_scan_name(container.clock().now())
-    begun = container.scans().begin(name, collection, manifest, threshold=threshold, views=views)
+    new_rule = container.settings().panel_rule if known is None else panel_rule
+    begun = container.scans().begin(
+        name,
+        collection,
+        members[0],
+        threshold=threshold,
+        views=views,
+        others=members[1:],
+        rule=None if new_rule is None else PanelRule(new_rule),
+        stability=stability or None,
+    )
     parts = _parts(container, begun, folder, form)
     _tell_begun(begun, known=known is not None)
     started, problem = time.monotonic(), None
@@ -148,9 +188,11 @@ def scan(
         parts.complete(ended.shards)
     if report is not None and ended.counts.rows:
         _write_report(report, partial(_report, container, ended, collection, top))
+    agreement = container.scan_ledger().agreement(ended.id) if ended.panel else {}
     if as_json:
-        print_json(to_dict(ended))
+        print_json(to_dict(ended) | ({"agreement": agreement} if ended.panel else {}))
     _summarise(ended, time.monotonic() - started, ended.counts.done - begun.counts.done)
+    tell_agreement(agreement)
     if ended.notice:
         complain(ended.notice, kind="note")
     return _code(problem, found=ended.counts.rows or ended.state.value != "done")
@@ -205,16 +247,19 @@ def _code(problem: object, *, found: object) -> int:
     return 0 if problem is None else _COULD_NOT
 
 
-def _means(container: Container, model: str | None, ray: str | None) -> tuple[Manifest, Work]:
-    """The model of a scan, and what works on it: this machine, or a Ray cluster."""
+def _means(
+    container: Container, chief: str | None, others: Sequence[str], ray: str | None
+) -> tuple[list[Manifest], Work]:
+    """The models of a scan, the chief first, and what works on it: this machine, or a cluster."""
     service = container.scans()
     if ray is None:
-        return loaded(model, container)[1], service.run
-    cluster = container.scan_cluster(ray)
-    name, version = named_version(model)
-    # Its workers load the model; this process has no use for it.
-    manifest = container.models().info(name or container.host().chosen(), version)
-    return manifest, lambda scan, _, watcher: service.run_on(cluster, scan, watcher)
+        manifest = loaded(chief, container)[1]
+        return [manifest, *loaded_beside(container, manifest, others)], service.run
+    cluster, info = container.scan_cluster(ray), container.models().info
+    name, version = named_version(chief)
+    # Its workers load the models; this process has no use for them.
+    members = [info(name or container.host().chosen(), version), *map(info, others)]
+    return members, lambda scan, _, watcher: service.run_on(cluster, scan, watcher)
 
 
 def to_dict(scan: Scan) -> dict[str, Any]:
@@ -232,18 +277,26 @@ def to_dict(scan: Scan) -> dict[str, Any]:
         "trouble": scan.trouble,
         **asdict(scan.counts),
         "notice": scan.notice,
+        "panel": [asdict(one) for one in scan.panel],
+        "panel_rule": scan.panel_rule if scan.panel else None,
+        "stability": scan.stability,
     }
 
 
-def _model_of(known: Scan | None, model: str | None) -> str | None:
-    """The model as for --model: a scan that was begun keeps its version."""
+def _models_of(
+    container: Container, known: Scan | None, model: str | None, panel: Sequence[str] | None
+) -> list[str | Any]:
+    """The models as for --model, the chief first: a scan that was begun keeps its own."""
     if known is None:
-        return model
-    name, version = named_version(model)
+        asked = panel or (container.settings().panel if model is None else ())
+        return [*asked] if asked else [model]
+    chief = model if panel is None else panel[0]
+    others = [one.name for one in known.panel[1:]] if panel is None else panel[1:]
+    name, version = named_version(chief)
     fixed = known.model
     if name not in (None, fixed.name) or version not in (None, fixed.version):
-        return model  # and it will be refused in the words for that
-    return f"{fixed.name}@{fixed.version}"
+        return [chief, *others]  # and it will be refused in the words for that
+    return [f"{fixed.name}@{fixed.version}", *others]
 
 
 def _parts(container: Container, scan: Scan, folder: Path | None, form: str | None) -> Parts | None:
@@ -360,13 +413,25 @@ def _summarise(scan: Scan, seconds: float, done: int) -> None:
     )
 
 
+def tell_agreement(counts: dict[Agreement, int]) -> None:
+    """How often the models of a panel disagreed; nothing where one judged alone."""
+    if counts:
+        err().print(
+            f"The models disagree on {counts[Agreement.DISAGREE]:,} of "
+            f"{counted(sum(counts.values()), 'image')}; on {counts[Agreement.PARTIAL]:,} more some "
+            "are uncertain.",
+            style="dim",
+        )
+
+
 def _dry_run(
     container: Container,
     collection: ImageCollection,
+    members: Sequence[Manifest],
+    *,
     views: int,
     seconds: int,
-    notice: str,
-    *,
+    stability: bool,
     as_json: bool,
 ) -> int:
     with progress("Listing") as tell:
@@ -376,8 +441,14 @@ def _dry_run(
                 tell("Listing", keys)
 
         found: Estimate = container.scans().estimate(
-            collection, views=views, seconds=seconds, progress=listed
+            collection,
+            members=[one.name for one in members],
+            views=views,
+            stability=stability,
+            seconds=seconds,
+            progress=listed,
         )
+    notice = notice_of(members)
     left = found.keys / found.rate if found.rate else 0.0
     if as_json:
         more = {"rate": found.rate, "estimated_seconds": left, "notice": notice}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from d3.domain.panels import Agreement
 from d3.entrypoints.cli.opening import opened
 from d3.entrypoints.cli.options import JSON
 from d3.entrypoints.cli.output import complain, counted, out, print_json, printable
@@ -53,14 +54,23 @@ def list_scans(*, limit: int, as_json: bool) -> None:
 @JSON
 def show(scan_id: str, *, as_json: bool) -> None:
     """Show one scan."""
-    found = to_dict(opened().scan_ledger().get(scan_id))
+    ledger = opened().scan_ledger()
+    scan = ledger.get(scan_id)
+    found = to_dict(scan)
+    if scan.panel:
+        found["agreement"] = ledger.agreement(scan.id)
     if as_json:
         print_json(found)
         return
-    model = found.pop("model")
-    found["model"] = f"{model['name']} version {model['version']}, {model['sha256']}"
+    del found["model"], found["panel"]
+    for one in scan.members:
+        title = "model" if one == scan.model else "member"
+        out().print(f"{title:<12} {one.name} version {one.version}, {one.sha256}", markup=False)
+    if scan.panel:
+        counts = found["agreement"].items()
+        found["agreement"] = ", ".join(f"{number:,} {word}" for word, number in counts)
     for name, value in found.items():
-        if value not in (None, ""):
+        if value not in (None, "", False):
             out().print(f"{name.replace('_', ' '):<12} {value}", markup=False)
 
 
@@ -78,7 +88,10 @@ def cancel(scan_id: str) -> None:
 @scans.command()
 @_ID
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-def export(scan_id: str, file: Path) -> None:
+@click.option(
+    "--disagree", is_flag=True, help="Only images on which the models of a panel disagree."
+)
+def export(scan_id: str, file: Path, *, disagree: bool) -> None:
     """Write every row of a scan into FILE: .csv, .jsonl or .parquet."""
     from d3.evaluation.scans import FORMATS, rows_of, write_rows
 
@@ -87,9 +100,11 @@ def export(scan_id: str, file: Path) -> None:
         raise click.BadParameter(f"The name {file.name!r} must end in one of {', '.join(FORMATS)}.")
     ledger = opened().scan_ledger()
     found = ledger.get(scan_id)
+    number = ledger.agreement(found.id).get(Agreement.DISAGREE, 0) if disagree else None
+    number = found.counts.rows if number is None else number
     with progress("Writing") as tell:
-        rows = told_of(rows_of(ledger, found.id), tell, "Writing", found.counts.rows)
-        write_rows(rows, file, form)
-    out().print(f"{counted(found.counts.rows, 'row')} in {file}", markup=False)
+        rows = rows_of(ledger, found.id, disagree=disagree or None)
+        write_rows(told_of(rows, tell, "Writing", number), file, form)
+    out().print(f"{counted(number, 'row')} in {file}", markup=False)
     if found.notice:
         complain(found.notice, kind="note")

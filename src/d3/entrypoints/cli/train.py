@@ -41,7 +41,7 @@ _LISTED = 10
 @click.option(
     "--model",
     shell_complete=complete_model,
-    help="paper: model whose encoder is used.  [default: the model in use]",
+    help="paper: D3 model whose encoder is used.  [default: the model in use]",
 )
 @click.option(
     "--validation",
@@ -135,11 +135,12 @@ def train(
         raise click.BadParameter("the model starter ships with D3. Choose another --name.")
     Dataset([*datasets, *validation])  # refused where one is missing
     container = build_container()
-    if model is not None:
-        container.models().info(model)
+    base = container.models().info(model or container.host().chosen())
     from d3.training.paper.augmentation import installed_codecs
     from d3.training.paper.fit import PaperPlan
-    from d3.training.paper.recipe import train_on
+    from d3.training.paper.recipe import check_base, train_on
+
+    check_base(base)
 
     if "cv2" not in installed_codecs():
         complain(

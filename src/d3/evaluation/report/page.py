@@ -6,12 +6,12 @@ import base64
 import io
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
@@ -21,8 +21,9 @@ from d3.domain.ports.images import ImageDecoder
 from d3.domain.scans import Scan, ScanRow
 from d3.domain.scoring import Reason, Share
 from d3.evaluation.charts import Axis, Chart, Line, histogram, line_chart
-from d3.evaluation.evaluate import Evaluation, Point, versions
-from d3.evaluation.measures import IN_DOMAIN, OUT_OF_DOMAIN, TOTAL, Group, overall
+from d3.evaluation.evaluate import Evaluation, Panel, Point, versions
+from d3.evaluation.measures import ALL, IN_DOMAIN, OUT_OF_DOMAIN, TOTAL, Group, overall
+from d3.evaluation.panels import RATES, said_of
 from d3.evaluation.scans import Summary
 from d3.evaluation.scores import Row
 
@@ -82,16 +83,22 @@ def sweep_charts(kind: str, points: Sequence[Point]) -> list[Chart]:
     """A chart of the AUROC and one of the balanced accuracy over a perturbation's strength."""
     title, unit = SWEEP_TITLES[kind]
     places = [(number, one) for number, one in enumerate(points)]
-    ticks = [(n, "none" if one.level is None else f"{one.level:g}") for n, one in places]
-    x = Axis(unit, 0, max(len(points) - 1, 1), ticks)
     charts = []
     for metric, name in _SWEPT.items():
-        y = Axis(name, 0.4, 1, [(n / 10, f"{n / 10:g}") for n in range(4, 11)])
         lines = [_line(one, places, metric) for one in _lines_of(points[0].groups)]
         kept = [one for one in lines if one.points]
         if kept:
-            charts.append(line_chart(f"{title}: {name}", x, y, kept))
+            charts.append(line_chart(f"{title}: {name}", *_swept_axes(unit, name, points), kept))
     return charts
+
+
+def _swept_axes(unit: str, name: str, points: Sequence[Point]) -> tuple[Axis, Axis]:
+    """Of a perturbation's strength, from none to strong, and of a metric over it."""
+    ticks = [(n, "none" if one.level is None else f"{one.level:g}") for n, one in enumerate(points)]
+    return (
+        Axis(unit, 0, max(len(points) - 1, 1), ticks),
+        Axis(name, 0.4, 1, [(n / 10, f"{n / 10:g}") for n in range(4, 11)]),
+    )
 
 
 def _lines_of(groups: Sequence[Group]) -> list[str]:
@@ -151,9 +158,11 @@ class Thumbnail:
 
 def render(evaluation: Evaluation, decoder: ImageDecoder) -> str:
     """The whole report as HTML; nothing in it points elsewhere."""
+    panel = evaluation.panel
     return fill(
         "report.html.j2",
         e=evaluation,
+        **({} if panel is None else _panel_parts(panel, decoder)),
         manifest=evaluation.manifest,
         title=", ".join(Path(one).name or one for one in evaluation.sources),
         main=overall(evaluation.groups),
@@ -172,15 +181,67 @@ def render(evaluation: Evaluation, decoder: ImageDecoder) -> str:
     )
 
 
+def panel_charts(panel: Panel) -> list[Chart]:
+    """The members' ROC curves in one chart, and their robustness in one for each perturbation."""
+    charts, members = [], panel.members
+    if members[0].curves.roc:
+        roc = [
+            Line(one.manifest.name, points) for one in members for points in one.curves.roc.values()
+        ]
+        sides = Axis("false positive rate"), Axis("true positive rate")
+        charts.append(line_chart("ROC curves of the members", *sides, roc, diagonal=True))
+    for kind in members[0].sweeps:
+        title, unit = SWEEP_TITLES[kind]
+        for metric, name in _SWEPT.items():
+            lines = [
+                replace(
+                    _line(overall(one.groups).name, [*enumerate(one.sweeps[kind])], metric),
+                    name=one.manifest.name,
+                )
+                for one in members
+            ]
+            axes = _swept_axes(unit, name, members[0].sweeps[kind])
+            charts.append(line_chart(f"{title}: {name}, by member", *axes, lines))
+    return charts
+
+
+def _panel_parts(panel: Panel, decoder: ImageDecoder) -> dict[str, Any]:
+    """What the panel's part of the report needs beside the evaluation."""
+    names = [one.manifest.name for one in panel.members]
+
+    def said(row: Row) -> str:
+        return ", ".join(
+            f"{name} {verdict} {prediction:.3f}"
+            for name, (verdict, prediction) in zip(names, said_of(row), strict=True)
+            if verdict
+        )
+
+    return {
+        "panel_charts": panel_charts(panel),
+        "member_charts": {one.manifest.name: plain_charts(one) for one in panel.members[1:]},
+        "disputes": {
+            kind: [(_thumbnail(row, decoder), said(row)) for row in rows]
+            for kind, rows in panel.measured.worst.items()
+        },
+        "rates": RATES,
+        "everything": ALL,
+    }
+
+
 def fill(template: str, **values: Any) -> str:
     """A page of this folder with the reports' style."""
+    folder = resources.files("d3.evaluation.report")
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8")),
     )
     environment.filters |= {"percent": percent, "spread": spread, "count": "{:,}".format}
+    environment.filters["points"] = points
     environment.filters["sentence"] = lambda reason: Reason(reason).sentence
-    folder = resources.files("d3.evaluation.report")
-    page = environment.from_string((folder / template).read_text(encoding="utf-8"))
+    page = environment.get_template(template)
     style = Markup((folder / "report.css").read_text(encoding="utf-8"))  # noqa: S704  our own
     return page.render(style=style, **values)
 
@@ -195,6 +256,11 @@ def spread(figure: Share) -> str:
     if math.isnan(figure.low):
         return ""
     return f"{percent(figure.low)}–{percent(figure.high)}"  # noqa: RUF001
+
+
+def points(figure: Share) -> str:
+    """A change for people, in percentage points with its interval."""
+    return f"{100 * figure.value:+.1f} ({100 * figure.low:+.1f} to {100 * figure.high:+.1f})"
 
 
 def picture(pixels: Callable[[], Pixels]) -> str:

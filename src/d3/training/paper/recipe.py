@@ -17,9 +17,9 @@ import torch
 from torch import distributed
 
 from d3.container import Container
-from d3.domain.errors import ModelNotFound
+from d3.domain.errors import ArchitectureUnsuitable, ModelNotFound
 from d3.domain.files import Progress, no_progress, put
-from d3.domain.models import Manifest, StoredModel, derived_notice, file_of
+from d3.domain.models import D3, Manifest, StoredModel, derived_notice, file_of
 from d3.domain.scoring import AbstainBand, Calibration
 from d3.evaluation.dataset import Dataset, Item
 from d3.evaluation.files import writing
@@ -101,6 +101,7 @@ def train_on(  # noqa: PLR0917  its parts, one by one
         on_epoch: called with each epoch that ends.
 
     Raises:
+        ArchitectureUnsuitable: the base is no D3.
         D3Error: see :func:`d3.training.paper.fit.train_head`.
     """
     settings = container.settings()
@@ -114,6 +115,7 @@ def train_on(  # noqa: PLR0917  its parts, one by one
     kept = [item for items in sources.values() for item in items]
     with processes() as (rank, count, local):
         stored = registry.open(base or container.host().chosen())
+        check_base(stored.manifest)
         spec = stored.manifest.encoder_spec
         network = load_network(spec, stored.encoder, stored.head, dtype=torch.float32)
         on_gpu = settings.cuda_device != "cpu" and torch.cuda.is_available()
@@ -177,13 +179,29 @@ def train_on(  # noqa: PLR0917  its parts, one by one
             created_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             int8=None,
         )
-        manifest = _stored(container, manifest, stored.encoder, folder / "head.safetensors")
+        paths = {role: path for role, path in stored.paths.items() if role != "int8"}
+        paths["head"] = folder / "head.safetensors"
+        manifest = _stored(container, StoredModel(manifest, paths))
         return Trained(manifest, state.best, state.epoch, extractor.unreadable)
 
 
-def _stored(container: Container, manifest: Manifest, encoder: Path, head: Path) -> Manifest:
+def check_base(manifest: Manifest) -> None:
+    """Make sure that a head can be trained on a model's encoder.
+
+    Raises:
+        ArchitectureUnsuitable: it is no D3.
+    """
+    if manifest.architecture != D3:
+        raise ArchitectureUnsuitable(
+            f"The model {manifest.name!r} is a {manifest.architecture}; the recipe `paper` trains "
+            "heads of D3 models.",
+            "Name a D3 model with --model.",
+        )
+
+
+def _stored(container: Container, model: StoredModel) -> Manifest:
     """The model in the registry; the same head again makes no new version."""
-    registry = container.registry()
+    registry, manifest = container.registry(), model.manifest
     try:
         there: Manifest = registry.describe(manifest.name)
     except ModelNotFound:
@@ -191,7 +209,7 @@ def _stored(container: Container, manifest: Manifest, encoder: Path, head: Path)
     else:
         if there.sha256 == manifest.sha256:
             return there
-    made: Manifest = registry.put(StoredModel(manifest, {"encoder": encoder, "head": head}))
+    made: Manifest = registry.put(model)
     return made
 
 

@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from d3.domain.inputs import CLIP_DEVIATION
 from d3.network import D3Network, Encoder
-from d3.network.encoder import CLIP_STD
 from d3.training.starter.filters import to_ycbcr
 from d3.training.starter.generators import Pictures
 from d3.training.starter.pairs import Pairs
@@ -38,7 +38,7 @@ def start_as_spectrum(encoder: Encoder, *, seed: int) -> None:
     """
     generator = torch.Generator().manual_seed(seed)
     filters = cosine_filters(encoder.spec.width, encoder.spec.patch_size)
-    deviation = torch.tensor(CLIP_STD)[None, :, None, None]
+    deviation = torch.tensor(CLIP_DEVIATION)[None, :, None, None]
     with torch.no_grad():
         encoder.conv1.weight.copy_(GAIN * torch.from_numpy(filters) * deviation)
         for parameter in (encoder.class_embedding, encoder.positional_embedding):

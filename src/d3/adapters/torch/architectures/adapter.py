@@ -40,9 +40,10 @@ class TorchArchitectures:
     ) -> StoredModel:
         used = self._installed.get(architecture)
         if unknown := files.keys() - used.files.keys():
+            wanted = " and ".join(f"{role} ({what})" for role, what in used.files.items())
             raise CheckpointInvalid(
                 f"The architecture {architecture!r} has no file for a {min(unknown)}.",
-                f"It wants {' and '.join(f'{role} ({what})' for role, what in used.files.items())}.",
+                f"It wants {wanted}.",
             )
         draft = Draft(
             name,

@@ -135,7 +135,7 @@ class Architecture:
         self.name = name
         self.package = package
 
-    def config_of(self, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    def config_of(self, tensors: Mapping[str, Tensor]) -> dict[str, Any]:  # noqa: ARG002
         """What :meth:`build` has to know, found from the shapes of the tensors; plain JSON.
 
         Raises:

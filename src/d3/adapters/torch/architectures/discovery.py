@@ -1,4 +1,4 @@
-"""Which architectures are installed: entry points of the group ``d3.architectures``, D3's own too."""
+"""Which architectures are installed, D3's own too: the entry points of ``d3.architectures``."""
 
 from __future__ import annotations
 

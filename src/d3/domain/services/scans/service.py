@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 
 from d3.domain.errors import (
@@ -17,7 +17,8 @@ from d3.domain.errors import (
     ScanRunning,
 )
 from d3.domain.images import Pixels
-from d3.domain.models import Manifest
+from d3.domain.models import Manifest, notice_of
+from d3.domain.panels import PanelRule, check_complete
 from d3.domain.ports.clock import Clock
 from d3.domain.ports.images import ImageDecoder
 from d3.domain.ports.scans import ImageCollection, ScanCluster, ScanLedger
@@ -33,7 +34,7 @@ from d3.domain.scans import (
 )
 from d3.domain.scoring import checked_threshold, checked_views
 from d3.domain.services.detection import ImageJudge
-from d3.domain.services.model_host import ModelHost
+from d3.domain.services.model_host import ModelHost, Panel
 from d3.domain.services.questions import Question
 from d3.domain.services.retrying import RetryingCollection, retry_while_unavailable
 from d3.domain.services.scans.pipeline import Pipeline
@@ -131,6 +132,9 @@ class ScanService:
         *,
         threshold: float | None,
         views: int | None,
+        others: Sequence[Manifest] = (),
+        rule: PanelRule | None = None,
+        stability: bool | None = None,
         by_service: bool = False,
     ) -> Scan:
         """Start a scan, or resume the one of that name.
@@ -138,9 +142,13 @@ class ScanService:
         Args:
             name: the scan's.
             collection: its images.
-            manifest: of the model that judges them.
+            manifest: of the model that judges them, or of the panel's chief.
             threshold: in [0, 1]; the scan's, or the model's own, unless given.
             views: 1 to 16; the scan's, or 1, unless given.
+            others: manifests of a panel's models beside that one.
+            rule: of the panel; the scan's, or the chief's, unless given.
+            stability: whether images are judged after harmless changes too; the scan's, or not,
+                unless given.
             by_service: whether the service completes it.
 
         Raises:
@@ -155,13 +163,18 @@ class ScanService:
             views=views or 1,
             created_at=now,
             by_service=by_service,
-            notice=manifest.notice,
+            notice=notice_of([manifest, *others]),
+            panel=tuple(one.reference for one in (manifest, *others)) if others else (),
+            panel_rule=rule or PanelRule.CHIEF,
+            stability=bool(stability),
         )
         scan = ledger.open(wanted)
         kept = replace(
             wanted,
             threshold=scan.threshold if threshold is None else threshold,
             views=views or scan.views,
+            panel_rule=rule or scan.panel_rule,
+            stability=scan.stability if stability is None else stability,
         )
         check_same(scan, kept)
         if scan.state is ScanState.CANCELLED:
@@ -177,8 +190,11 @@ class ScanService:
         *,
         threshold: float | None,
         views: int | None,
+        others: Sequence[Manifest] = (),
+        rule: PanelRule | None = None,
+        stability: bool | None = None,
     ) -> Scan:
-        """Start or resume a scan for the service's own worker.
+        """Start or resume a scan for the service's own worker; see :meth:`begin`.
 
         Raises:
             D3Error: there is no such source, or the scan was begun with something else.
@@ -191,6 +207,9 @@ class ScanService:
             manifest,
             threshold=None if threshold is None else checked_threshold(threshold),
             views=None if views is None else checked_views(views, manifest.views),
+            others=others,
+            rule=rule,
+            stability=stability,
             by_service=True,
         )
 
@@ -236,15 +255,16 @@ class ScanService:
 
         Raises:
             ScanNotFound: there is none.
-            ScanMismatch: its model has changed.
+            ScanMismatch: its model, or one of its panel, has changed.
+            PanelIncomplete: one of its panel is missing.
             D3Error: something is away for too long or refuses; what is stored stays.
         """
         ledger = self._ledger()
         scan = ledger.get(name)
-        manifest = self._host.load(scan.model.name, scan.model.version).manifest
+        self._host.load(scan.model.name, scan.model.version)
         collection = self.collection(scan.source)
-        check_same(scan, replace(as_begun(scan), model=manifest.reference))
-        release_dead(ledger, scan.id, self._clock.now())
+        with self._members(scan):
+            release_dead(ledger, scan.id, self._clock.now())
         return self.run(scan, collection, watcher)
 
     def run(self, scan: Scan, collection: ImageCollection, watcher: Watcher | None = None) -> Scan:
@@ -252,12 +272,19 @@ class ScanService:
 
         Raises:
             ScanIncomplete: all is judged but what could not be listed; the scan stays open.
+            ScanMismatch: other models are loaded than the scan began with.
+            PanelIncomplete: one of its panel is missing.
             D3Error: something is away for too long or refuses; what is stored stays.
         """
         ledger = self._ledger()
         if scan.state is ScanState.RUNNING:
-            with self._host.panel(load=True) as panel, closing(self._isolated):
-                question = Question.of(panel, threshold=scan.threshold, views=scan.views)
+            with self._members(scan) as panel, closing(self._isolated):
+                question = Question.of(
+                    panel,
+                    threshold=scan.threshold,
+                    views=scan.views,
+                    rule=scan.panel_rule,
+                )
                 worker = ScanWorker(
                     scan,
                     ledger,
@@ -274,6 +301,17 @@ class ScanService:
                     ledger.note(scan.id, str(error))
                     raise
         return ledger.get(scan.name)
+
+    @contextmanager
+    def _members(self, scan: Scan) -> Iterator[Panel]:
+        """The models of a scan, in the versions that it began with."""
+        names = [one.name for one in scan.members]
+        with self._host.panel(names, load=True) as panel:
+            check_complete(panel.missing)
+            there = tuple(one.reference for one in panel.members)
+            kept = replace(as_begun(scan), model=there[0], panel=there if scan.panel else ())
+            check_same(scan, kept)
+            yield panel
 
     def run_on(self, cluster: ScanCluster, scan: Scan, watcher: Watcher | None = None) -> Scan:
         """Let a cluster work on the scan until it is over; the scan then.
@@ -302,11 +340,22 @@ class ScanService:
         self,
         collection: ImageCollection,
         *,
+        members: Sequence[str] | None = None,
         views: int,
+        stability: bool = False,
         seconds: float,
         progress: Callable[[int], None] = lambda _keys: None,
     ) -> Estimate:
-        """List everything and judge a sample for so many seconds; stores nothing."""
+        """List everything and judge a sample for so many seconds; stores nothing.
+
+        Args:
+            collection: what is listed.
+            members: names of the models that judge, the chief first; those in use unless given.
+            views: 1 to 16.
+            stability: whether images are judged after harmless changes too.
+            seconds: for the sample.
+            progress: called with the number of files as they are found.
+        """
         draw, sample, keys = random.Random(0), list[str](), 0  # noqa: S311  no secret
         trouble = None
         try:
@@ -319,7 +368,7 @@ class ScanService:
         except FolderUnreadable as error:
             trouble = str(error)
         draw.shuffle(sample)
-        with self._host.panel(load=True) as panel:
+        with self._host.panel(members, load=True) as panel:
             question = Question.of(panel, threshold=None, views=views)
             with closing(self._pipeline(question, collection)) as pipeline:
                 found = self._sample(pipeline, sample, keys, seconds)

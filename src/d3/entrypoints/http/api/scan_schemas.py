@@ -7,6 +7,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct, field
 
+from d3.domain.panels import PanelRule
 from d3.domain.scans import NAME_PATTERN, Scan, ScanRow
 from d3.entrypoints.http.api.schemas import (
     AgreementOf,
@@ -55,6 +56,26 @@ Threshold = Annotated[
 Views = Annotated[
     int, Meta(ge=1, le=16, description="Number of permutations to average. Default: 1.")
 ]
+PanelNames = Annotated[
+    str,
+    Meta(
+        max_length=1000,
+        description="Models that judge together, separated by commas, the chief first. Default: "
+        "those of D3_PANEL, unless `model` is given.",
+        examples=["d3-vit-l14,ferretnet-s"],
+    ),
+]
+Rule = Annotated[
+    PanelRule,
+    Meta(description="How their verdicts become one. Default: D3_PANEL_RULE."),
+]
+Stability = Annotated[
+    bool,
+    Meta(
+        description="Judge each image again as JPEG, scaled, cropped and mirrored; the verdict is "
+        "`uncertain` if one of them turns it. Default: false."
+    ),
+]
 
 
 class ScanRequest(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -65,6 +86,9 @@ class ScanRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     model: ModelName | None = None
     threshold: Threshold | None = None
     views: Views | None = None
+    panel: PanelNames | None = None
+    panel_rule: Rule | None = None
+    stability: Stability | None = None
 
 
 class ScanItem(Struct, kw_only=True):
@@ -72,7 +96,8 @@ class ScanItem(Struct, kw_only=True):
 
     ``fake``, ``real``, ``uncertain`` and ``error`` count images, ``passed_over`` files that are
     none, ``listed`` all that was found so far and, once ``listed_all``, all there is. ``trouble``
-    says why a running scan does not go on; it is tried again every minute.
+    says why a running scan does not go on; it is tried again every minute. ``panel`` are its
+    models, the chief first; empty where ``model`` judges alone.
     """
 
     id: str
@@ -93,6 +118,9 @@ class ScanItem(Struct, kw_only=True):
     error: int
     passed_over: int
     notice: Notice = ""
+    panel: list[Model] = []
+    panel_rule: PanelRule | None = None
+    stability: bool = False
 
 
 class OneScan(Struct, kw_only=True):
@@ -174,6 +202,9 @@ def scan_item(scan: Scan) -> ScanItem:
         error=counts.error,
         passed_over=counts.passed_over,
         notice=scan.notice,
+        panel=[model_of(one) for one in scan.panel],
+        panel_rule=scan.panel_rule if scan.panel else None,
+        stability=scan.stability,
     )
 
 

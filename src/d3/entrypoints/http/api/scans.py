@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from d3.domain.accounts import Scope
 from d3.domain.errors import RequestInvalid, SourceRefused
 from d3.domain.history import LARGEST_ID, MAX_PAGE
 from d3.domain.models import checked_name
+from d3.domain.panels import PanelRule, checked_panel
 from d3.domain.ports.scans import ScanLedger
 from d3.domain.scans import NAME_PATTERN, S3_SCHEME, Scan, ScanRow, new_scan_name
 from d3.entrypoints.http.api import openapi
@@ -60,7 +62,8 @@ class ScanController(Controller):
     ) -> OneScan:
         """Start to judge every image of a source. Answers at once and works in the background.
 
-        The model is fixed when the scan starts. Scans run one after another, survive
+        The model, or the panel, is fixed when the scan starts: a member that is missing is an
+        error, so that all rows can be compared. Scans run one after another, survive
         restarts of the service, and store one row for each image. The `id` of an existing scan
         continues that scan.
         """
@@ -105,10 +108,17 @@ class ScanController(Controller):
             str | None,
             Parameter(max_length=2048, description="`next_cursor` of the previous page."),
         ] = None,
+        disagree: Annotated[
+            bool | None,
+            Parameter(
+                description="Only images on which models of the panel contradict each other "
+                "(`true`), or on which they do not (`false`)."
+            ),
+        ] = None,
     ) -> ScanResultPage:
         """The results so far, by URI. `d3 scans export` writes all of them to a file."""
         after = storable_text(cursor)
-        rows = await d3.query(_rows, d3.scan_ledger, scan_id, after, limit)
+        rows = await d3.query(_rows, d3.scan_ledger, scan_id, after, disagree, limit)
         return result_page(rows, limit)
 
     @delete(
@@ -127,8 +137,14 @@ class ScanController(Controller):
         return OneScan(scan=scan_item(await d3.query(d3.scans.cancel, scan_id)))
 
 
-def _rows(ledger: ScanLedger, scan_id: str, after: str | None, limit: int) -> list[ScanRow]:
-    return ledger.rows(ledger.get(scan_id).id, after=after, limit=limit)
+def _rows(
+    ledger: ScanLedger,
+    scan_id: str,
+    after: str | None,
+    disagree: bool | None,  # noqa: FBT001  as it is queried
+    limit: int,
+) -> list[ScanRow]:
+    return ledger.rows(ledger.get(scan_id).id, after=after, disagree=disagree, limit=limit)
 
 
 async def start_scan(d3: Services, asked: ScanRequest) -> Scan:
@@ -144,14 +160,39 @@ async def start_scan(d3: Services, asked: ScanRequest) -> Scan:
 
 def _start(d3: Services, asked: ScanRequest) -> Scan:
     source = checked_source(asked.source, d3.settings)
-    name = checked_name(asked.model) if asked.model is not None else d3.host.chosen()
+    known = d3.scans.find(asked.id) if asked.id is not None else None
+    chief, *others = map(d3.models.info, _members(d3, asked, known))
+    rule = asked.panel_rule
+    if rule is None and known is None:
+        rule = PanelRule(d3.settings.panel_rule)
     return d3.scans.start(
         asked.id or new_scan_name(d3.clock.now()),
         source,
-        d3.models.info(name),
+        chief,
         threshold=asked.threshold,
         views=asked.views,
+        others=others,
+        rule=rule,
+        stability=asked.stability,
     )
+
+
+def _members(d3: Services, asked: ScanRequest, known: Scan | None) -> Sequence[str]:
+    """The names of the models that judge, the chief first.
+
+    Raises:
+        RequestInvalid: both a model and a panel are named.
+    """
+    if asked.panel is not None:
+        if asked.model is not None:
+            raise RequestInvalid("`panel` names all models, the chief first.", "Leave `model` out.")
+        return checked_panel(asked.panel.split(","))
+    if known is not None and (known.panel or asked.model is None):
+        chief, *others = (one.name for one in known.members)
+        return [chief if asked.model is None else checked_name(asked.model), *others]
+    if asked.model is not None:
+        return [checked_name(asked.model)]
+    return d3.settings.panel or [d3.host.chosen()]
 
 
 def checked_source(source: str, settings: Settings) -> str:

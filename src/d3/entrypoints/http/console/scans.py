@@ -14,6 +14,7 @@ from litestar.response import Redirect, Response, Stream, Template
 
 from d3.domain.accounts import Scope
 from d3.domain.errors import D3Error, RequestInvalid, ScanRunning
+from d3.domain.panels import PanelRule
 from d3.domain.scans import Scan, ScanState, stored_uri
 from d3.entrypoints.http.api.scan_schemas import ScanRequest
 from d3.entrypoints.http.api.scans import checked_source, start_scan, storable_text
@@ -29,6 +30,7 @@ _MOST = 50
 _ROWS = 100
 _MOST_BYTES = 16 * 1024
 _KINDS = ("fake", "real", "uncertain", "error")
+_DISAGREE = "disagree"
 _PICTURE_SIDE = 96
 _KEPT = {"Cache-Control": "private, max-age=3600"}
 _MEDIA = {"csv": "text/csv", "jsonl": "application/jsonl"}
@@ -43,6 +45,9 @@ class ScanForm:
     model: str = ""
     threshold: str = ""
     views: str = ""
+    panel: str = ""
+    panel_rule: str = ""
+    stability: str = ""
 
     @classmethod
     async def of(cls, request: Request[Any, Any, Any]) -> ScanForm:
@@ -98,7 +103,7 @@ class ScanPages(Controller):
         """The scan's rows as a file."""
         form = request.scope["path"].rpartition(".")[2]
         scan = await d3.query(d3.scan_ledger.get, name)
-        rows = rows_of(d3.scan_ledger, scan.id, kind=_kind(request) or None)
+        rows = rows_of(d3.scan_ledger, scan.id, **_where(_kind(request)))
         chunks = chunks_of(rows, form)
 
         async def lines() -> AsyncIterator[bytes]:
@@ -172,8 +177,8 @@ async def _one(
         d3.scan_ledger.rows,
         scan.id,
         after=storable_text(after) or None,
-        kind=kind or None,
         limit=_ROWS + 1,
+        **_where(kind),
     )
     rows = found[:_ROWS]
     done = str(request.query_params.get("done", ""))
@@ -190,7 +195,7 @@ async def _one(
         sentence=sentence,
         scan=_shown(scan),
         pictures=await d3.query(_has_pictures, d3, scan),
-        kinds=_KINDS,
+        kinds=(*_KINDS, _DISAGREE) if scan.panel else _KINDS,
         kind=kind,
         rows=rows,
         first=not after,
@@ -206,7 +211,12 @@ def _query(**words: str) -> str:
 
 def _kind(request: Request[Any, Any, Any]) -> str:
     kind = str(request.query_params.get("kind", ""))
-    return kind if kind in _KINDS else ""
+    return kind if kind in {*_KINDS, _DISAGREE} else ""
+
+
+def _where(kind: str) -> dict[str, Any]:
+    """The rows of this kind, as the ledger is asked for them."""
+    return {"disagree": True} if kind == _DISAGREE else {"kind": kind or None}
 
 
 def _picture(d3: Services, scan: Scan, uri: str) -> bytes:
@@ -248,6 +258,7 @@ async def _page(
         sentence=sentence,
         form=form,
         models=await model_names(d3),
+        rules=[one.value for one in PanelRule],
         on_s3=d3.settings.minio_endpoint is not None,
         folder=d3.settings.scan_folder,
         scans=[_shown(one) for one in found],

@@ -42,6 +42,13 @@ def upgrade() -> None:
         sqlite_where=_DISAGREEING,
         postgresql_where=_DISAGREEING,
     )
+    op.create_index(
+        "ix_scan_results_disagreeing",
+        "scan_results",
+        ["scan_id", "uri"],
+        sqlite_where=_DISAGREEING,
+        postgresql_where=_DISAGREEING,
+    )
     op.add_column("scans", sa.Column("panel", sa.Text(), server_default=empty, nullable=False))
     op.add_column(
         "scans",
