@@ -306,6 +306,7 @@ class ScanService:
     def _members(self, scan: Scan) -> Iterator[Panel]:
         """The models of a scan, in the versions that it began with."""
         names = [one.name for one in scan.members]
+        self._host.pin({one.name: one.version for one in scan.members})
         with self._host.panel(names, load=True) as panel:
             check_complete(panel.missing)
             there = tuple(one.reference for one in panel.members)
