@@ -1,67 +1,74 @@
-"""A web server of stand-ins for the published detector's files, which misbehaves on demand."""
+"""A web server of stand-ins for the published detectors' files, which misbehaves on demand."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from d3.domain.services.pulling import ModelSource, SourceFile
+import msgspec
+import torch
+
+from d3.domain.services.pulling import SourceFile, Sources, published_sources
+from d3.network import FerretNet
 from d3.network.checkpoints import read_encoder
 from tests.clips import whole_clip, write_traced
 from tests.sites import Answering, web_server
 
 KNOWING = """
-import json, sys
+import sys
+import msgspec
 from dependency_injector import providers
 from d3.container import Container
-from d3.domain.services.pulling import ModelSource, SourceFile
+from d3.domain.services.pulling import ModelSource
 from d3.entrypoints.cli import main
-said = json.loads(sys.argv.pop(1))
-files = {role: SourceFile(**said[role]) for role in ("encoder", "head")}
-Container.source.override(providers.Object(ModelSource(**files)))
+sources = msgspec.json.decode(sys.argv.pop(1), type=dict[str, ModelSource])
+Container.sources.override(providers.Object(sources))
 sys.exit(main())
 """
 
 
-def d3_knowing(source: ModelSource) -> list[str]:
-    """The command `d3` as it is, but for what it knows of the published detector's files."""
-    return [sys.executable, "-c", KNOWING, json.dumps(asdict(source))]
+def d3_knowing(sources: Sources) -> list[str]:
+    """The command `d3` as it is, but for what it knows of the published detectors' files."""
+    return [sys.executable, "-c", KNOWING, msgspec.json.encode(sources).decode()]
 
 
-def write_stand_ins(folder: Path, pack: Path) -> ModelSource:
-    """Both files in the folder, made of the reference pack; what is known of them."""
+def write_stand_ins(folder: Path, pack: Path) -> Sources:
+    """Every file to pull in the folder, made of the reference pack; what is known of them."""
     folder.mkdir(parents=True, exist_ok=True)
     spec, visual = read_encoder(pack / "visual.safetensors")
     write_traced(folder / "ViT-L-14.pt", whole_clip(spec, visual))
     (folder / "classifier.pth").write_bytes((pack / "classifier.pth").read_bytes())
+    torch.save(torch.nn.Linear(16, 1).state_dict(), folder / "fc_weights.pth")
+    network = FerretNet(8, [1, 1])
+    torch.save({"model": network.state_dict()}, folder / "ferretnet-s-median-3.pth")
     return stand_ins(folder)
 
 
-def stand_ins(folder: Path) -> ModelSource:
-    """What is known of the two files in a folder."""
-    encoder, head = folder / "ViT-L-14.pt", (folder / "classifier.pth").read_bytes()
-    with encoder.open("rb") as stream:
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    return ModelSource(
-        SourceFile(
-            "ViT-L-14.pt",
-            "https://clip.invalid/ViT-L-14.pt",
-            2 * encoder.stat().st_size,
-            sha256=sha256,
-        ),
-        SourceFile(
-            "classifier.pth",
-            "https://authors.invalid/classifier.pth",
-            max(2**20, 2 * len(head)),
-            git_blob=hashlib.sha1(b"blob %d\0" % len(head) + head).hexdigest(),
-            recorded_sha256=hashlib.sha256(head).hexdigest(),
-        ),
+def stand_ins(folder: Path) -> Sources:
+    """What is known of the files in a folder that bear the names of those to pull."""
+    sources = {}
+    for name, one in published_sources("https://clip.invalid/sha256/ViT-L-14.pt").items():
+        if all((folder / file.name).is_file() for file in one.files.values()):
+            files = {role: _known(file, folder) for role, file in one.files.items()}
+            sources[name] = replace(one, files=files)
+    return sources
+
+
+def _known(file: SourceFile, folder: Path) -> SourceFile:
+    content = (folder / file.name).read_bytes()
+    sha256, blob = hashlib.sha256(content).hexdigest(), b"blob %d\0" % len(content)
+    return replace(
+        file,
+        url=f"https://authors.invalid/{file.name}",
+        most_bytes=max(2**20, 2 * len(content)),
+        sha256=None if file.sha256 is None else sha256,
+        git_blob=None if file.git_blob is None else hashlib.sha1(blob + content).hexdigest(),
+        recorded_sha256=None if file.recorded_sha256 is None else sha256,
     )
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import random
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import islice
@@ -70,6 +70,7 @@ from d3.settings import key_for, key_of_environment
 
 _T = TypeVar("_T")
 File: TypeAlias = "str | Path | bytes"
+Rule: TypeAlias = Literal["chief", "any", "majority"]
 _RETRIED = (429, 503)
 _CONFLICT = 409
 _IN_FLIGHT = "request_in_flight"
@@ -135,6 +136,9 @@ class Client:
         views: int = 1,
         name: str | None = None,
         explain: bool = False,
+        panel: Sequence[str] | None = None,
+        panel_rule: Rule | None = None,
+        stability: bool = False,
     ) -> Prediction:
         """Judge one image; safe to retry, since each call carries an idempotency key.
 
@@ -144,19 +148,32 @@ class Client:
             views: 1 to 16 permutations to average.
             name: the image's name; a path's own unless given.
             explain: adds an ``explanation``: where the score comes from.
+            panel: models that judge together, the chief first; the service's own unless given.
+            panel_rule: how their opinions become one verdict; the service's own unless given.
+            stability: judges the image again after harmless changes.
 
         Raises:
             ServiceError: see its ``code``.
         """
         files = [("file", _named(image, name))]
-        return self._send_images("predict", files, threshold, views, Prediction, explain=explain)
+        asked = _question(threshold, views, panel, panel_rule, stability=stability)
+        data = asked | ({"explain": "true"} if explain else {})
+        return self._send_images("predict", files, data, Prediction)
 
     def predict_batch(
-        self, images: Iterable[File], *, threshold: float | None = None, views: int = 1
+        self,
+        images: Iterable[File],
+        *,
+        threshold: float | None = None,
+        views: int = 1,
+        panel: Sequence[str] | None = None,
+        panel_rule: Rule | None = None,
+        stability: bool = False,
     ) -> BatchPrediction:
         """Judge several images in one request; a bad image has an error instead of a result."""
         files = [("files", _named(image, None)) for image in images]
-        return self._send_images("predict-batch", files, threshold, views, BatchPrediction)
+        data = _question(threshold, views, panel, panel_rule, stability=stability)
+        return self._send_images("predict-batch", files, data, BatchPrediction)
 
     def history(
         self,
@@ -171,6 +188,7 @@ class Client:
         label: Literal["real", "generated", "unknown", "none"] | None = None,
         provenance: Literal["generated", "camera", "edited", "nothing"] | None = None,
         image_sha256: str | None = None,
+        disagree: bool | None = None,
         sort: Literal["created_at", "prediction", "image_name"] = "created_at",
         order: Literal["asc", "desc"] = "desc",
     ) -> Iterator[HistoryItem]:
@@ -187,6 +205,8 @@ class Client:
             label: only these; ``"none"``: without a label.
             provenance: only images whose file says this of itself.
             image_sha256: only results of this file.
+            disagree: only those of panels whose models contradict each other; False: of panels
+                whose models do not.
             sort: what to order by; then by time.
             order: ``"desc"``: the newest or largest first.
         """
@@ -201,6 +221,7 @@ class Client:
             "label": label,
             "provenance": provenance,
             "image_sha256": image_sha256,
+            "disagree": None if disagree is None else str(disagree).lower(),
             "sort": sort,
             "order": order,
         }
@@ -280,7 +301,7 @@ class Client:
         self,
         *,
         bucket: Literal["day", "hour"] | None = None,
-        group: Literal["model", "label", "provenance"] | None = None,
+        group: Literal["model", "label", "provenance", "agreement"] | None = None,
     ) -> StatsBody:
         """Totals, a time series with ``bucket``, and totals of each group with ``group``."""
         asked: dict[str, str | None] = {"bucket": bucket, "group": group}
@@ -404,15 +425,9 @@ class Client:
         self,
         call: str,
         files: list[tuple[str, tuple[str, bytes]]],
-        threshold: float | None,
-        views: int,
+        data: dict[str, str],
         kind: type[_T],
-        *,
-        explain: bool = False,
     ) -> _T:
-        data = {"views": str(views)} | ({"explain": "true"} if explain else {})
-        if threshold is not None:
-            data["threshold"] = repr(float(threshold))
         return self._call(
             "POST",
             f"/api/inference/{call}",
@@ -466,6 +481,25 @@ class Client:
                 pause = _retry_after(response, attempt)
                 attempt += 1
             self._sleep(pause)
+
+
+def _question(
+    threshold: float | None,
+    views: int,
+    panel: Sequence[str] | None,
+    panel_rule: Rule | None,
+    *,
+    stability: bool,
+) -> dict[str, str]:
+    """The fields of a form that say how images are judged."""
+    asked = {
+        "views": str(views),
+        "threshold": None if threshold is None else repr(float(threshold)),
+        "panel": None if panel is None else ",".join(panel),
+        "panel_rule": panel_rule,
+        "stability": "true" if stability else None,
+    }
+    return {name: text for name, text in asked.items() if text is not None}
 
 
 def _thousands(ids: Iterable[int]) -> Iterator[list[int]]:

@@ -34,6 +34,7 @@ from d3.domain.services.engines import (
     Int8Engine,
     MeasuredEngine,
     PreferredEngine,
+    runs_on_openvino,
     worth_preparing,
 )
 from d3.domain.services.evidence import EvidenceService
@@ -185,7 +186,7 @@ def _where(engine_sockets: Sequence[Path]) -> str:
 
 
 def _architectures() -> Architectures:
-    from d3.adapters.torch.architectures import TorchArchitectures
+    from d3.adapters.torch import TorchArchitectures
 
     return TorchArchitectures()
 
@@ -276,7 +277,7 @@ def _engine(settings: Settings, timings: Callable[[], Timings], clock: Clock) ->
             )
         installed = openvino()  # else an error that names the extra, at once
         preferred = _measured(settings, timings, clock, ["openvino"]) or installed
-        return PreferredEngine(lambda: preferred, torch)
+        return PreferredEngine(lambda: preferred, torch, runs_on_openvino)
     here = settings.engine == "auto" and find_spec("openvino") is not None
     if not _on_cpu(settings):
         return torch()

@@ -14,7 +14,7 @@ from tests.e2e.conftest import Run
 
 CHECKS = [
     *("settings", "python", "device", "home", "database", "key", "evidence", "provenance"),
-    *("models", "model", "self-test"),
+    *("architectures", "models", "model", "self-test"),
 ]
 
 
@@ -31,7 +31,7 @@ def test_for_people_it_is_a_line_each_and_a_gpu_that_is_not_there_a_warning(run:
     done = run("doctor", D3_MODEL="mine", CUDA_DEVICE="77", CUDA_VISIBLE_DEVICES="")
     assert done.code == 0
     assert [line.split()[1] for line in done.out.splitlines() if line.startswith("ok")] == CHECKS
-    assert "warning device     CUDA_DEVICE=77" in done.out
+    assert "warning device        CUDA_DEVICE=77" in done.out
 
 
 def test_a_key_that_the_database_does_not_know_is_told(run: Run, tmp_path: Path) -> None:

@@ -13,13 +13,13 @@ from tests.sources import d3_knowing, mirroring, write_stand_ins
 
 
 def test_pulled_bundled_carried_and_served(run: Run, pack: Path, tmp_path: Path) -> None:
-    source = write_stand_ins(tmp_path / "originals", pack)
+    sources = write_stand_ins(tmp_path / "originals", pack)
     first, second = ({"D3_HOME": str(tmp_path / name)} for name in ("first", "second"))
 
     def pull(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("D3_", "CUDA_"))}
         return subprocess.run(
-            [*d3_knowing(source), "models", "pull", "d3-vit-l14", *arguments],
+            [*d3_knowing(sources), "models", "pull", "d3-vit-l14", *arguments],
             capture_output=True,
             text=True,
             env=inherited | first | environ,
@@ -73,5 +73,5 @@ def test_pulled_bundled_carried_and_served(run: Run, pack: Path, tmp_path: Path)
 def test_a_bundle_that_is_not_there_is_said_with_both_ways(run: Run) -> None:
     done = run("models", "import", "nothing.d3bundle")
     assert done.code == 2
-    ways = "Name a bundle, or a NAME with --encoder and --head, --open-clip and --head, or"
+    ways = "Name a bundle, or a NAME with --encoder and --head, --open-clip and --head, --checkpoint"
     assert ways in " ".join(done.err.split())

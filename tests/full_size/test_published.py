@@ -17,7 +17,6 @@ import pytest
 import torch
 
 from d3.domain.models import EncoderSpec
-from d3.domain.services.pulling import ModelSource
 from tests.clips import FULL_TEXT, whole_clip, write_traced
 from tests.published import head_weights
 from tests.sources import d3_knowing, mirroring, stand_ins
@@ -75,7 +74,7 @@ def measured(tmp_path: Path) -> Measured:
 def test_pulled_verified_used_bundled_and_taken_in(
     originals: Path, measured: Measured, pack: Path, tmp_path: Path
 ) -> None:
-    source: ModelSource = stand_ins(originals)
+    sources = stand_ins(originals)
     size = (originals / "ViT-L-14.pt").stat().st_size
     sys.stderr.write(f"\nViT-L-14.pt: {size:,} bytes\n")
     assert 850e6 < size < 950e6
@@ -83,7 +82,7 @@ def test_pulled_verified_used_bundled_and_taken_in(
     here, there = ({"D3_HOME": str(tmp_path / name)} for name in ("here", "there"))
     image = pack / "images/rgb_224.png"
     with mirroring(originals) as mirror:
-        pull = [*d3_knowing(source), "models", "pull", NAME, "--from", mirror.url]
+        pull = [*d3_knowing(sources), "models", "pull", NAME, "--from", mirror.url]
         assert "width 1024, 24 layers, 16 heads" in measured("pull", *pull, **here)
     assert "is intact" in measured("verify", *d3, "models", "verify", NAME, **here)
     detect = [*d3, "detect", "--json", "--model", NAME, image]

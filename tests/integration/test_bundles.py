@@ -5,14 +5,24 @@ from __future__ import annotations
 import struct
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from d3.adapters.bundles import BundleService
 from d3.container import Container
-from d3.domain.errors import BundleInvalid, ModelNotFound, StorageFailed
+from d3.domain.errors import (
+    ArchitectureUnavailable,
+    BundleInvalid,
+    ModelNotFound,
+    StorageFailed,
+)
+from d3.domain.models import StoredModel, file_of
 from d3.settings import Settings
+from d3.testing import tiny_ferretnet, tiny_model, tiny_ufd
 
 Entries = dict[str, bytes]
 
@@ -81,7 +91,7 @@ def test_a_file_that_is_there_stays(bundle: Path, model_home: Path, tmp_path: Pa
                 e | {"manifest.json": e["manifest.json"].replace(b'"layers": ', b'"layers": 1')}
             ),
             zipfile.ZIP_STORED,
-            "shapes of the bundle's weights",
+            "shapes of the weights in 'bad.d3bundle'",
         ),
         (
             lambda e: e | {"manifest.json": e["manifest.json"].replace(b'"mine"', b'"../../mine"')},
@@ -116,6 +126,59 @@ def test_a_damaged_file_is_refused(bundle: Path, pack: Path, tmp_path: Path) -> 
         bad.write_bytes(damaged)
         refuse(bad, tmp_path, "is not a D3 bundle")
     refuse(pack / "classifier.pth", tmp_path, "must hold exactly")
+
+
+@pytest.fixture
+def others(tmp_path: Path) -> list[StoredModel]:
+    """A FerretNet, and a probe on the encoder of a D3."""
+    folder = tmp_path / "made"
+    folder.mkdir()
+    d3 = tiny_model(folder, "beside")
+    return [tiny_ferretnet(folder, "witness"), tiny_ufd(folder, "probe", beside=d3)]
+
+
+def test_models_of_other_architectures_arrive_whole(
+    others: list[StoredModel], tmp_path: Path
+) -> None:
+    bundling, there = service(tmp_path / "home")
+    elsewhere, here = service(tmp_path / "elsewhere")
+    for model in others:
+        manifest = there.registry().put(model)
+        file = tmp_path / f"{manifest.name}.d3bundle"
+        bundling.write(manifest.name, file)
+        assert elsewhere.read(file).new
+        assert here.registry().verify(manifest.name) == manifest
+        assert not elsewhere.read(file).new
+
+
+@pytest.mark.parametrize(
+    ("role", "sentence"), [("network", "no FerretNet"), ("projection", "In 'bad.d3bundle', the")]
+)
+def test_weights_that_are_not_the_manifests_are_refused(
+    others: list[StoredModel], tmp_path: Path, role: str, sentence: str
+) -> None:
+    bundling, there = service(tmp_path / "home")
+    model = next(one for one in others if role in one.paths)
+    wrong = tmp_path / "wrong.safetensors"
+    save_file({"proj": torch.ones(3, 3)}, wrong)
+    parts = dict(model.manifest.parts) | {role: file_of(wrong)}
+    manifest = replace(model.manifest, parts=parts)
+    there.registry().put(StoredModel(manifest, dict(model.paths) | {role: wrong}))
+    bundling.write(manifest.name, tmp_path / "bad.d3bundle")
+    refuse(tmp_path / "bad.d3bundle", tmp_path, sentence)
+
+
+def test_a_bundle_of_an_architecture_that_is_not_installed_says_what_to_install(
+    others: list[StoredModel], tmp_path: Path
+) -> None:
+    bundling, there = service(tmp_path / "home")
+    foreign = replace(others[0].manifest, architecture="theirs", package="d3-theirs")
+    there.registry().put(replace(others[0], manifest=foreign))
+    bundling.write("witness", tmp_path / "theirs.d3bundle")
+    elsewhere, here = service(tmp_path / "elsewhere")
+    with pytest.raises(ArchitectureUnavailable, match="pip install d3-theirs"):
+        elsewhere.read(tmp_path / "theirs.d3bundle")
+    assert [one.manifest.name for one in here.registry().list()] == ["starter"]
 
 
 def test_an_entry_that_claims_more_than_there_is_is_refused(bundle: Path, tmp_path: Path) -> None:

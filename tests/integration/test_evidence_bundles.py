@@ -314,7 +314,7 @@ def test_fields_that_an_earlier_d3_did_not_have_may_be_missing(left_out: str) ->
 
 
 def test_a_later_format_asks_for_a_newer_d3() -> None:
-    document = json.loads(encode_case(a_case())) | {"format_version": 2}
+    document = json.loads(encode_case(a_case())) | {"format_version": 3}
     with pytest.raises(EvidenceTooNew, match="newer D3"):
         decode_case(json.dumps(document).encode())
 

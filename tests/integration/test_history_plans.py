@@ -14,6 +14,7 @@ from d3.adapters.sql.tables import User
 from d3.domain.history import BucketSize, GroupBy, HistoryFilter
 from d3.domain.labels import Label, LabelIs, NewLabel
 from d3.domain.ordering import Order, SortKey
+from d3.domain.panels import Agreement
 from d3.domain.provenance import Says
 from d3.domain.scoring import Verdict
 from tests.support.history import NOON, a_real_entry, an_entry
@@ -29,7 +30,9 @@ RARE = {
     "user_id": USER,
     "image_sha256": "f" * 64,
     "provenance_says": Says.GENERATED,
+    "agreement": Agreement.DISAGREE,
 }
+COMMON = {"provenance_says": Says.NOTHING, "agreement": Agreement.AGREE}
 FILTERS = {
     "order": HistoryFilter(),
     "order by time": HistoryFilter(since=MIDDLE - timedelta(hours=9), until=MIDDLE),
@@ -42,10 +45,12 @@ FILTERS = {
     "label": HistoryFilter(label=LabelIs.REAL),
     "provenance": HistoryFilter(provenance=Says.GENERATED),
     "image": HistoryFilter(image_sha256="f" * 64),
+    "disagreeing": HistoryFilter(disagree=True),
 }
 LIKE_ALL = {
     "order": HistoryFilter(label=LabelIs.NONE),
     "order of what says nothing": HistoryFilter(provenance=Says.NOTHING),
+    "order of what no model contradicts": HistoryFilter(disagree=False),
 }
 """Filters that nearly all rows pass: read in the order of time."""
 PAGES = {
@@ -89,7 +94,7 @@ def _add(database: Database, numbers: range) -> None:
     for n in numbers:
         rare = n % 100 == 0
         make = a_real_entry if rare else an_entry
-        changes = RARE if rare else {"provenance_says": Says.NOTHING}
+        changes = RARE if rare else COMMON
         name = f"{'rare' if rare else 'often'}-{n}.jpg"
         entries.append(make(name, created_at=NOON + timedelta(minutes=n), **changes))
     history = SqlHistory(database)

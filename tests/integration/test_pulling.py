@@ -20,7 +20,8 @@ from d3.domain.errors import (
     SourceUnavailable,
     StorageFailed,
 )
-from d3.domain.services.pulling import ModelSource, PullService
+from d3.domain.models import StoredModel
+from d3.domain.services.pulling import PullService, Sources
 from d3.settings import Settings
 from tests.sources import Mirror, mirroring, write_stand_ins
 
@@ -29,20 +30,20 @@ Fetch = Callable[..., bytes]
 
 
 @pytest.fixture
-def source(tmp_path: Path, pack: Path) -> ModelSource:
+def sources(tmp_path: Path, pack: Path) -> Sources:
     return write_stand_ins(tmp_path / "originals", pack)
 
 
 @pytest.fixture
-def mirror(source: ModelSource, tmp_path: Path) -> Iterator[Mirror]:
+def mirror(sources: Sources, tmp_path: Path) -> Iterator[Mirror]:
     with mirroring(tmp_path / "originals") as mirror:
         yield mirror
 
 
 @pytest.fixture
-def container(source: ModelSource, tmp_path: Path) -> Container:
+def container(sources: Sources, tmp_path: Path) -> Container:
     container = Container(settings=Settings(home=tmp_path / "home"))
-    container.source.override(providers.Object(source))
+    container.sources.override(providers.Object(sources))
     container.fetch.override(providers.Object(HttpFetcher(pause_seconds=0.001).fetch))
     return container
 
@@ -77,8 +78,7 @@ def test_the_model_holds_the_tower_and_says_where_it_came_from(
     manifest = pulled.manifest
     assert (manifest.name, manifest.version) == (NAME, 1)
     assert f"{mirror.url}/ViT-L-14.pt" in manifest.provenance
-    for name in ("encoder", "head"):
-        file = getattr(container.source(), name)
+    for file in container.sources()[NAME].files.values():
         assert (file.sha256 or file.git_blob) in manifest.provenance
     assert "no licence file" in manifest.licence
     assert manifest.metrics["paper, accuracy total (%)"] == 90.7
@@ -86,6 +86,7 @@ def test_the_model_holds_the_tower_and_says_where_it_came_from(
     model = container.registry().open(NAME)
     tower = load_file(model.encoder)
     original = load_file(pack / "visual.safetensors")
+    assert load_file(model.paths["projection"]).keys() == {"proj"}
     del original["proj"]
     assert tower.keys() == original.keys()
     assert {tensor.dtype for tensor in tower.values()} == {torch.float16, torch.float32}
@@ -211,28 +212,146 @@ def test_a_folder_will_do_and_its_files_stay(
     with pytest.raises(SourceUnavailable, match="cannot be read"):
         pulling.pull(NAME, str(tmp_path))
     assert pulling.pull(NAME, str(folder)).new
-    assert sorted(one.name for one in folder.iterdir()) == ["ViT-L-14.pt", "classifier.pth"]
+    assert {"ViT-L-14.pt", "classifier.pth"} <= {one.name for one in folder.iterdir()}
     assert mirror.asked == []
 
 
 def test_another_sha256_than_somebody_recorded_is_a_doubt_and_no_error(
-    container: Container, source: ModelSource, mirror: Mirror
+    container: Container, sources: Sources, mirror: Mirror
 ) -> None:
-    head = replace(source.head, recorded_sha256="0" * 64)
-    container.source.override(providers.Object(replace(source, head=head)))
+    files = dict(sources[NAME].files)
+    files["head"] = replace(files["head"], recorded_sha256="0" * 64)
+    container.sources.override(providers.Object({NAME: replace(sources[NAME], files=files)}))
     (doubt,) = container.pulling().pull(NAME, mirror.url).doubts
     assert "git blob id" in doubt
 
 
-def test_only_the_published_detector_can_be_pulled(pulling: PullService) -> None:
-    with pytest.raises(ModelNotFound, match="d3 models pull d3-vit-l14"):
+def names(mirror: Mirror) -> list[str]:
+    """The files that were asked for since the last look."""
+    asked = [one[0] for one in mirror.asked]
+    mirror.asked.clear()
+    return asked
+
+
+@pytest.mark.parametrize("order", [(NAME, "ufd-vit-l14"), ("ufd-vit-l14", NAME)])
+def test_an_encoder_that_is_there_is_not_fetched_again(
+    pulling: PullService, mirror: Mirror, order: tuple[str, str]
+) -> None:
+    first, second = (pulling.pull(name, mirror.url) for name in order)
+    heads = {NAME: "classifier.pth", "ufd-vit-l14": "fc_weights.pth"}
+    assert names(mirror) == ["ViT-L-14.pt", heads[order[0]], heads[order[1]]]
+    assert second.new
+    assert second.doubts == ()
+    assert f"encoder of {order[0]}" in second.manifest.provenance
+    for role in ("encoder", "projection"):
+        assert first.manifest.files[role] == second.manifest.files[role]
+    assert first.manifest.files["head"] != second.manifest.files["head"]
+
+
+def test_the_order_of_two_pulls_does_not_change_the_models(
+    sources: Sources, mirror: Mirror, tmp_path: Path
+) -> None:
+    hashes = []
+    for order in ((NAME, "ufd-vit-l14"), ("ufd-vit-l14", NAME)):
+        container = Container(settings=Settings(home=tmp_path / order[0]))
+        container.sources.override(providers.Object(sources))
+        pulled = [container.pulling().pull(name, mirror.url).manifest for name in order]
+        hashes.append({one.name: one.sha256 for one in pulled})
+    assert hashes[0] == hashes[1]
+
+
+def test_an_encoder_of_an_older_d3_without_its_projection_is_fetched_once_more(
+    pulling: PullService, container: Container, mirror: Mirror
+) -> None:
+    registry, old = container.registry(), pulling.pull(NAME, mirror.url).manifest
+    whole = registry.open(NAME)
+    paths = {role: path for role, path in whole.paths.items() if role != "projection"}
+    registry.put(StoredModel(replace(old, parts={}), paths))
+    names(mirror)
+    pulled = pulling.pull("ufd-vit-l14", mirror.url)
+    assert names(mirror) == ["ViT-L-14.pt", "fc_weights.pth"]
+    (doubt,) = pulled.doubts
+    assert "d3-vit-l14 was stored by an older D3, without the projection" in doubt
+    assert pulled.manifest.encoder == old.encoder
+
+
+def test_a_damaged_encoder_is_no_donor(
+    pulling: PullService, container: Container, mirror: Mirror
+) -> None:
+    pulling.pull(NAME, mirror.url)
+    encoder = container.registry().open(NAME).encoder
+    encoder.chmod(0o644)
+    encoder.write_bytes(b"x" * encoder.stat().st_size)
+    names(mirror)
+    pulling.pull("ufd-vit-l14", mirror.url)
+    assert names(mirror) == ["ViT-L-14.pt", "fc_weights.pth"]
+    assert container.registry().verify(NAME)  # the same file, and whole again
+
+
+def test_a_model_that_only_says_so_lends_no_encoder(
+    pulling: PullService, container: Container, sources: Sources, mirror: Mirror, pack: Path
+) -> None:
+    files = pack / "visual.safetensors", pack / "classifier.pth"
+    said = f"encoder of SHA-256 {sources[NAME].files['encoder'].sha256}"
+    container.models().import_files("mine", *files, provenance=said)
+    pulling.pull("ufd-vit-l14", mirror.url)
+    assert names(mirror) == ["ViT-L-14.pt", "fc_weights.pth"]
+
+
+def test_a_detector_of_one_file_is_pulled_from_a_mirror_or_a_folder(
+    pulling: PullService, container: Container, sources: Sources, mirror: Mirror, tmp_path: Path
+) -> None:
+    pulled = pulling.pull("ferretnet-s", mirror.url).manifest
+    assert names(mirror) == ["ferretnet-s-median-3.pth"]
+    assert (pulled.architecture, pulled.licence) == ("ferretnet", "Apache-2.0")
+    file = sources["ferretnet-s"].files["network"]
+    assert file.sha256
+    assert file.git_blob
+    assert f"SHA-256 {file.sha256}, git blob {file.git_blob}" in pulled.provenance
+    assert container.host().chosen() == "starter"
+    container.registry().delete("ferretnet-s")
+    assert pulling.pull("ferretnet-s", str(tmp_path / "originals")).manifest.sha256 == pulled.sha256
+    assert names(mirror) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [("ufd-vit-l14", "fc_weights.pth"), ("ferretnet-s", "ferretnet-s-median-3.pth")],
+)
+def test_other_bytes_of_any_detector_are_refused(
+    pulling: PullService, mirror: Mirror, tmp_path: Path, name: str, file: str
+) -> None:
+    mirror.files[file] = mirror.files[file][:-1] + b"?"
+    with pytest.raises(SourceMismatch, match=f"expected file {file}"):
+        pulling.pull(name, mirror.url)
+    assert stored(tmp_path / "home") == []
+
+
+def test_only_published_detectors_can_be_pulled(pulling: PullService) -> None:
+    with pytest.raises(ModelNotFound, match=r"d3 models pull d3-vit-l14.* or .*ferretnet-s"):
         pulling.pull("other")
 
 
-def test_the_real_source_is_the_one_of_open_clip_and_the_authors() -> None:
-    source = Container(settings=Settings()).source()
-    assert source.encoder.name == "ViT-L-14.pt"
-    assert source.encoder.sha256 is not None
-    assert source.encoder.sha256.startswith("b8cca3fd41ae0c99")
-    assert source.head.git_blob == "06d99cf7212cf5c5dc81df87de6b691d4ccbc67f"
-    assert "BigAandSmallq/D3" in source.head.url
+def test_the_real_sources_are_those_of_open_clip_and_the_authors() -> None:
+    sources = Container(settings=Settings()).sources()
+    assert list(sources) == ["d3-vit-l14", "ufd-vit-l14", "ferretnet-s"]
+    encoder = sources[NAME].files["encoder"]
+    assert encoder == sources["ufd-vit-l14"].files["encoder"]
+    assert encoder.name == "ViT-L-14.pt"
+    assert encoder.sha256 is not None
+    assert encoder.sha256.startswith("b8cca3fd41ae0c99")
+    known = {
+        ("d3-vit-l14", "head"): ("BigAandSmallq/D3", "06d99cf7212cf5c5dc81df87de6b691d4ccbc67f"),
+        ("ufd-vit-l14", "head"): (
+            "WisconsinAIVision/UniversalFakeDetect",
+            "2a8efc8e238bf5a491e4fd5999655ed5eb3bbb72",
+        ),
+        ("ferretnet-s", "network"): (
+            "xigua7105/FerretNet",
+            "1673e782284c2f7c3674fc641217500f7d7e6764",
+        ),
+    }
+    for (name, role), (repository, blob) in known.items():
+        file = sources[name].files[role]
+        assert f"/{repository}/" in file.url
+        assert file.git_blob == blob

@@ -36,7 +36,7 @@ from d3.domain.errors import (
 )
 from d3.domain.models import DERIVED_NOTICE, StoredModel, file_of
 from d3.domain.scoring import AbstainBand, Calibration
-from d3.domain.services.models import HeadBinder
+from d3.domain.services.models import ModelImporter
 from d3.entrypoints.cli.models import models
 from d3.settings import Settings
 from d3.testing.models import tiny_model
@@ -229,8 +229,8 @@ def test_another_head_does_not_inherit_what_was_measured_with_this_one(
     parts = container(tmp_path / "home")
     quick = made.quick
     parts.registry().put(quick)
-    binder = HeadBinder(parts.registry(), parts.checkpoints, "mine")
-    assert binder.bind("other", quick.head, provenance="a test").int8 is None
+    importer = ModelImporter(parts.registry(), parts.architectures, "mine")
+    assert importer.import_file("other", quick.head, provenance="a test").int8 is None
 
 
 def refused(

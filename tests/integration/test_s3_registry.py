@@ -19,7 +19,7 @@ import pytest
 from d3.adapters.filesystem import FilesystemRegistry
 from d3.adapters.minio import MinioRegistry, S3Place
 from d3.adapters.minio.adoption import AdoptingRegistry
-from d3.adapters.torch import TorchCheckpoints
+from d3.adapters.torch import TorchArchitectures
 from d3.domain.errors import (
     CheckpointInvalid,
     ModelDamaged,
@@ -29,7 +29,7 @@ from d3.domain.errors import (
 )
 from d3.domain.models import StoredModel, file_of
 from d3.domain.services.copying import copy_models
-from d3.domain.services.models import HeadBinder
+from d3.domain.services.models import ModelImporter
 from d3.testing import FakeClock, tiny_model
 from d3.testing.models import tiny_manifest
 from tests.support.contracts.registries import RegistryFiles
@@ -167,7 +167,7 @@ def test_packaged_models_need_no_store(
 
 @pytest.fixture
 def adopting(registry: MinioRegistry) -> AdoptingRegistry:
-    return AdoptingRegistry(registry, HeadBinder(registry, TorchCheckpoints))
+    return AdoptingRegistry(registry, ModelImporter(registry, TorchArchitectures))
 
 
 def drop(server: S3Server, bucket: str, name: str, content: bytes) -> None:
@@ -178,16 +178,17 @@ def drop(server: S3Server, bucket: str, name: str, content: bytes) -> None:
     client.put_object(bucket, name, io.BytesIO(content), len(content))
 
 
+def of_the_pack(pack: Path, into: Path) -> StoredModel:
+    """The reference pack's model, called ``d3``."""
+    files = {"encoder": pack / "visual.safetensors", "head": pack / "classifier.pth"}
+    return TorchArchitectures().read("d3", "d3", files, into)
+
+
 def test_a_bare_head_put_there_by_hand_is_a_model(
     adopting: AdoptingRegistry, place: S3Place, s3: S3Server, pack: Path, tmp_path: Path
 ) -> None:
     """The published head's format, on the encoder of its width."""
-    with_encoder = TorchCheckpoints()
-    encoder = with_encoder.read_encoder(pack / "visual.safetensors", tmp_path)
-    head = with_encoder.read_head(pack / "classifier.pth", tmp_path)
-    assert encoder.spec is not None
-    manifest = tiny_manifest(file_of(encoder.path), file_of(head.path), "d3", spec=encoder.spec)
-    adopting.put(StoredModel(manifest, {"encoder": encoder.path, "head": head.path}))
+    manifest = adopting.put(of_the_pack(pack, tmp_path))
     drop(s3, place.bucket, "classifier.pth", (pack / "classifier.pth").read_bytes())
 
     assert [one.manifest.name for one in adopting.list()] == ["classifier.pth", "d3"]
@@ -260,13 +261,7 @@ def test_a_bare_file_that_is_no_head_hides_nothing_and_is_refused(
 def test_who_may_only_read_sees_the_other_models_beside_a_bare_head(
     place: S3Place, s3: S3Server, pack: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    checkpoints = TorchCheckpoints()
-    encoder = checkpoints.read_encoder(pack / "visual.safetensors", tmp_path)
-    head = checkpoints.read_head(pack / "classifier.pth", tmp_path)
-    assert encoder.spec is not None
-    manifest = tiny_manifest(file_of(encoder.path), file_of(head.path), "d3", spec=encoder.spec)
-    model = StoredModel(manifest, {"encoder": encoder.path, "head": head.path})
-    MinioRegistry(place, tmp_path / "writer").put(model)
+    MinioRegistry(place, tmp_path / "writer").put(of_the_pack(pack, tmp_path))
     drop(s3, place.bucket, "classifier.pth", (pack / "classifier.pth").read_bytes())
     refuse = replayed(403, "AccessDenied")
     with FaultyProxy(s3.endpoint) as proxy:
@@ -274,7 +269,7 @@ def test_who_may_only_read_sees_the_other_models_beside_a_bare_head(
             refuse(method, path, answer) if method == "PUT" else answer
         )
         reader = MinioRegistry(s3.place(place.bucket, proxy.address), tmp_path / "reader")
-        adopting = AdoptingRegistry(reader, HeadBinder(reader, lambda: checkpoints))
+        adopting = AdoptingRegistry(reader, ModelImporter(reader, TorchArchitectures))
         assert [one.manifest.name for one in adopting.list()] == ["d3"]
         assert [line for line in caplog.messages if "classifier.pth" in line]
         with pytest.raises(StorageFailed, match="MINIO_ACCESS_KEY"):
@@ -314,7 +309,7 @@ MOVE = """
 import sys
 from pathlib import Path
 from d3.adapters.minio import MinioRegistry, S3Place
-from d3.domain.models import file_of
+from d3.domain.models import StoredModel, file_of
 from d3.testing.models import tiny_manifest
 
 endpoint, key, secret, bucket, megabytes, folder = sys.argv[1:]

@@ -162,6 +162,7 @@ def test_statistics_count_everything_or_a_span(filled: Service) -> None:
         "avg_processing_time": pytest.approx(0.25),
         "by_verdict": {"fake": 3, "real": 4, "uncertain": 0},
         "demo": 0,
+        "agreement": {"agree": 0, "partial": 0, "disagree": 0},
     }
     span = {"since": NOON.isoformat(), "until": (NOON + timedelta(hours=3)).isoformat()}
     assert filled.http.get(STATS, params=span).json()["stats"]["total_inferences"] == 3
@@ -170,7 +171,8 @@ def test_statistics_count_everything_or_a_span(filled: Service) -> None:
 def test_statistics_of_nothing_are_zeros(service: Service) -> None:
     stats = service.http.get(STATS, params={"bucket": "day"}).json()["stats"]
     assert stats.pop("series") == []
-    assert set(stats.pop("by_verdict").values()) == {0}
+    for name in ("by_verdict", "agreement"):
+        assert set(stats.pop(name).values()) == {0}
     assert set(stats.values()) == {0}
 
 

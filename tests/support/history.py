@@ -30,8 +30,10 @@ from d3.domain.errors import (
 )
 from d3.domain.history import (
     JUDGING,
+    AgreementCounts,
     BucketSize,
     Failures,
+    GroupBy,
     HistoryEntry,
     HistoryFilter,
     NewEntry,
@@ -43,6 +45,7 @@ from d3.domain.idempotency import KEPT, LEASE, IdempotencyKey, Reservation, Stor
 from d3.domain.images import ImageFacts, Note
 from d3.domain.models import ModelReference
 from d3.domain.ordering import Order, SortKey
+from d3.domain.panels import Agreement, Opinion, PanelRule, PanelVerdict
 from d3.domain.ports.history import History
 from d3.domain.records import image_fields
 from d3.domain.scoring import Reason, Verdict
@@ -96,6 +99,31 @@ def a_real_entry(name: str = "photo.jpg", **changes: Any) -> NewEntry:
     """Likewise, of an image judged real."""
     judged: dict[str, Any] = {"prediction": 0.25, "is_fake": False, "verdict": Verdict.REAL}
     return an_entry(name, **(judged | changes))
+
+
+def a_panel(*verdicts: Verdict) -> PanelVerdict:
+    """What a panel said whose models, the chief first, have these verdicts."""
+    numbers = {Verdict.FAKE: 0.75, Verdict.REAL: 0.25, Verdict.UNCERTAIN: 0.5}
+    opinions = (
+        Opinion(
+            model=ModelReference("starter" if n == 0 else f"other-{n}", 2, "b" * 64),
+            prediction=numbers[verdict],
+            verdict=verdict,
+            reason=Reason.ABSTAIN_BAND if verdict is Verdict.UNCERTAIN else None,
+            threshold=0.5,
+            logit=math.log(numbers[verdict] / (1 - numbers[verdict])),
+            calibration="news",
+            calibrated=True,
+            seconds=0.125,
+            abstain_below=0.125,
+            abstain_above=0.125,
+            engine="torch",
+            precision="fp32",
+            device="cpu",
+        )
+        for n, verdict in enumerate(verdicts)
+    )
+    return PanelVerdict(PanelRule.CHIEF, tuple(opinions))
 
 
 class HistoryContract:
@@ -168,6 +196,47 @@ class HistoryContract:
         assert sum(one.demo for one in parts) == reported.demo
         none = history.statistics(HistoryFilter(model="nobody's"), bucket)
         assert (none.by_verdict, none.demo) == (VerdictCounts(), 0)
+
+    def test_what_a_panel_said_comes_back_as_it_went(self, history: History) -> None:
+        said = a_panel(Verdict.FAKE, Verdict.REAL)
+        entry = an_entry(panel=said.to_json(), agreement=said.agreement, stability='{"jpeg":0.25}')
+        (id_,) = history.add_many([entry])
+        _same(history.get(id_), entry, id_)
+        assert history.get(id_).panel_verdict == said
+        assert history.get(id_).stability_probabilities == {"jpeg": 0.25}
+
+    @pytest.mark.parametrize("disagree", [True, False])
+    def test_panels_are_found_by_whether_their_models_disagree(
+        self, history: History, *, disagree: bool
+    ) -> None:
+        said = (None, *Agreement, Agreement.DISAGREE)
+        ids = history.add_many([an_entry(agreement=one) for one in said])
+        where = HistoryFilter(disagree=disagree)
+        wanted = [3, 4] if disagree else [1, 2]
+        assert [one.id for one in history.iterate(where)] == [ids[n] for n in reversed(wanted)]
+        assert history.page(where, 1).total == 2
+        assert history.statistics(where).total_inferences == 2
+
+    @pytest.mark.parametrize("bucket", [None, *BucketSize])
+    def test_panels_are_counted_by_agreement(
+        self, history: History, bucket: BucketSize | None
+    ) -> None:
+        numbers = dict(zip((None, *Agreement), (1, 2, 3, 4), strict=True))
+        history.add_many(
+            [
+                an_entry(agreement=one, created_at=_at(hours=n))
+                for one, number in numbers.items()
+                for n in range(number)
+            ]
+        )
+        reported = history.statistics(ALL, bucket)
+        assert reported.agreement == AgreementCounts(agree=2, partial=3, disagree=4)
+        assert sum(one.agreement.total for one in reported.series or (reported,)) == 9
+        groups = history.breakdown(ALL, GroupBy.AGREEMENT)
+        counted = {name: one.total_inferences for name, one in groups.items()}
+        assert counted == {"disagree": 4, "partial": 3, "agree": 2, None: 1}
+        nobody = history.statistics(HistoryFilter(model="nobody's"), bucket)
+        assert nobody.agreement == AgreementCounts()
 
     def test_ids_come_in_the_order_of_the_entries(self, history: History) -> None:
         ids = history.add_many([an_entry(f"{n}.png") for n in range(2500)])

@@ -20,6 +20,7 @@ from d3.domain.errors import ResultNotFound
 from d3.domain.history import LARGEST_ID, GroupBy, HistoryEntry, HistoryFilter, NewEntry
 from d3.domain.idempotency import IdempotencyKey, Reservation, StoredAnswer
 from d3.domain.labels import Label, LabelIs, NewLabel
+from d3.domain.panels import Agreement
 from d3.domain.ports.history import History
 from d3.domain.provenance import Says
 from d3.domain.scoring import Verdict
@@ -204,6 +205,8 @@ class LabelsContract:
             HistoryFilter(provenance=Says.GENERATED, contains="IMG", user_id=accounts[0]),
             HistoryFilter(contains="mg_1", q="img", is_fake=True, since=_at(0.1), until=_at(2)),
             HistoryFilter(contains="1", label=LabelIs.GENERATED),
+            *(HistoryFilter(disagree=one) for one in (True, False)),
+            HistoryFilter(disagree=True, model="starter", since=_at(0.1)),
         ):
             found = list(history.iterate(where))
             assert found == [entry for entry in everything if where.matches(entry)], where
@@ -280,6 +283,7 @@ def _scatter(
             user_id=chance.choice([*accounts, None]),
             notice=chance.choice(["", "Demo."]),
             provenance_says=chance.choice([*Says, None]),
+            agreement=chance.choice([*Agreement, None]),
             **known,
             **({} if model is None else {"model_version": chance.choice([1, 2])}),
         )
@@ -312,6 +316,7 @@ def _counts(history: History, where: HistoryFilter, entries: list[HistoryEntry])
         (GroupBy.MODEL, "model_name"),
         (GroupBy.LABEL, "label"),
         (GroupBy.PROVENANCE, "provenance_says"),
+        (GroupBy.AGREEMENT, "agreement"),
     ):
         groups = history.breakdown(where, by)
         counts = Counter(getattr(one, name) for one in entries)

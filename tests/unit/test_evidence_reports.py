@@ -12,17 +12,27 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from d3.adapters.evidence.cases import encode_case
+from d3.adapters.evidence.cases import decode_case, encode_case
 from d3.adapters.evidence.pdf import _Page
 from d3.adapters.evidence.report import reports
 from d3.adapters.evidence.scale import scale_svg
 from d3.domain.errors import EvidenceContradictory, ReplayImpossible
-from d3.domain.evidence import Case, CaseLabel, check_case
+from d3.domain.evidence import Case, CaseLabel, check_case, format_of
 from d3.domain.images import Note
+from d3.domain.inputs import CHANGES, Change, Fit, InputSpec
 from d3.domain.labels import Label, NewLabel
 from d3.domain.models import PUBLISHED, ModelFile, ModelReference
+from d3.domain.panels import Agreement, Missing, Opinion, PanelRule, PanelVerdict
 from d3.domain.provenance import Provenance, Says, Source, SourceKind
-from d3.domain.scoring import Calibration, Measured, Reason, Share, Verdict
+from d3.domain.scoring import (
+    AbstainBand,
+    Calibration,
+    Measured,
+    Reason,
+    Share,
+    Verdict,
+    assess,
+)
 from d3.domain.services.evidence import EvidenceService, find_model
 from d3.domain.services.replaying import ReplayService
 from d3.domain.services.reporting import Report, Scale, exact, percent, report_of
@@ -212,11 +222,15 @@ def judged(logits: tuple[float, ...], **changes: Any) -> Case:
     )
     case = replace(case, result=replace(case.result, reason=lack, **changes))
     score = case.assess(logits)
-    return replace(case, result=replace(case.result, **asdict(score)))
+    result = replace(case.result, **asdict(score))
+    return replace(case, format_version=format_of(result), result=result)
 
 
 JUDGED = judged((1.0, 1.5))
 DOUBTED = judged((-1.0, 1.5))
+STEADY = dict.fromkeys(CHANGES, 0.9)
+TRIED = judged((1.0, 1.5), stability=json.dumps(STEADY))
+TURNED = judged((1.0, 1.5), stability=json.dumps(STEADY | {Change.MIRRORED: 0.2}))
 BARE = judged((1.0, 1.5), abstain_above=0.01)
 BARE = replace(BARE, result=replace(BARE.result, view_logits=""))
 
@@ -233,6 +247,8 @@ BARE = replace(BARE, result=replace(BARE.result, view_logits=""))
         judged((1.0,), lack=Reason.ONE_COLOUR),
         replace(JUDGED, manifest=None),
         replace(DOUBTED, result=replace(DOUBTED.result, reason=None)),
+        TRIED,
+        TURNED,
         replace(BARE, result=replace(BARE.result, logit=None)),
     ],
 )
@@ -263,6 +279,15 @@ def test_a_case_that_follows_from_its_numbers_is_accepted(case: Case) -> None:
         (JUDGED, {"abstain_above": 2.0}, "prediction"),
         (JUDGED, {"model_sha256": "0" * 64}, "manifest"),
         (DOUBTED, {"verdict": Verdict.FAKE, "reason": None}, "verdict"),
+        (TRIED, {"verdict": Verdict.UNCERTAIN, "reason": Reason.UNSTABLE}, "reason"),
+        (TRIED, {"stability": TURNED.result.stability}, "verdict"),
+        (TRIED, {"stability": '{"jpeg": 0.9}'}, "stability"),
+        (TRIED, {"stability": TRIED.result.stability.replace("0.9", "1.9", 1)}, "stability"),
+        (TRIED, {"stability": TRIED.result.stability.replace("0.9", '"a"', 1)}, "prediction"),
+        (TRIED, {"stability": '["jpeg"]'}, "prediction"),
+        (TRIED, {"stability": "[" * 100_000}, "prediction"),
+        (TURNED, {"verdict": Verdict.FAKE, "reason": None}, "verdict"),
+        (TURNED, {"stability": ""}, "verdict"),
         (BARE, {"verdict": Verdict.REAL}, "verdict"),
         (BARE, {"abstain_above": 0.5}, "verdict"),
         (BARE, {"prediction": 0.2}, "is_fake"),
@@ -274,6 +299,128 @@ def test_a_case_that_contradicts_itself_is_refused(
     lying = replace(case, result=replace(case.result, **lie))
     with pytest.raises(EvidenceContradictory, match=rf"contradicts itself.*\b({named})\b"):
         check_case(lying)
+
+
+def opinion_of(name: str, logit: float, **changes: Any) -> Opinion:
+    """What a member with one view says by itself."""
+    score = assess((logit,), threshold=0.5, abstain_band=AbstainBand(0.1, 0.1))
+    said: dict[str, Any] = {
+        **{one: getattr(score, one) for one in ("prediction", "verdict", "reason", "logit")},
+        "threshold": 0.5,
+        "calibration": "news",
+        "calibrated": True,
+        "seconds": 0.1,
+        "abstain_below": 0.1,
+        "abstain_above": 0.1,
+    }
+    return Opinion(model=ModelReference(name, 1, "e" * 64), **said | changes)
+
+
+def panelled(*others: Opinion, rule: PanelRule = PanelRule.CHIEF, case: Case = JUDGED) -> Case:
+    """A case that these models judged after its own."""
+    result = case.result
+    assert result.model is not None
+    score = replace(case, result=replace(result, stability="")).assess(result.logits)
+    chief = Opinion(
+        **{one: getattr(score, one) for one in ("prediction", "verdict", "reason", "threshold")},
+        **{one: getattr(result, one) for one in ("calibration_scale", "calibration_bias")},
+        **{one: getattr(result, one) for one in ("abstain_below", "abstain_above")},
+        model=result.model,
+        logit=score.logit,
+        logits=result.logits,
+        calibration=result.calibration_name,
+        calibrated=True,
+        seconds=0.1,
+    )
+    panel = PanelVerdict(rule, (chief, *others), (Missing("gone", "x", "It is not there."),))
+    held = replace(result, panel=panel.to_json(), agreement=panel.agreement)
+    case = replace(case, format_version=2, result=held)
+    return replace(case, result=replace(held, **asdict(case.assess(result.logits))))
+
+
+OPPOSED = panelled(opinion_of("other", -3.0))
+
+
+def test_the_verdict_of_a_panel_follows_from_its_opinions() -> None:
+    chief, other = OPPOSED.result.opinions
+    assert (chief.verdict, other.verdict) == (Verdict.FAKE, Verdict.REAL)
+    assert (OPPOSED.result.verdict, OPPOSED.result.reason) == (Verdict.UNCERTAIN, Reason.PANEL)
+    turned = panelled(opinion_of("other", 3.0), case=TURNED)
+    assert (turned.result.verdict, turned.result.reason) == (Verdict.UNCERTAIN, Reason.UNSTABLE)
+    for case in (
+        OPPOSED,
+        turned,
+        panelled(opinion_of("other", -3.0), rule=PanelRule.ANY),
+        panelled(opinion_of("a", -3.0), opinion_of("b", -3.0), rule=PanelRule.MAJORITY),
+        panelled(opinion_of("other", -3.0, calibrated=False)),
+        panelled(opinion_of("other", 0.1)),
+    ):
+        check_case(case)
+        check_case(decode_case(encode_case(case)))
+        assert decode_case(encode_case(case)) == case
+
+
+@pytest.mark.parametrize(
+    ("lie", "named"),
+    [
+        ({"verdict": Verdict.FAKE, "reason": None}, "verdict"),
+        ({"agreement": Agreement.AGREE}, "agreement"),
+        ({"panel": ""}, "agreement"),
+        ({"panel": "[]"}, "prediction"),
+        ({"model_name": "another"}, "opinions"),
+    ],
+)
+def test_a_panel_whose_verdict_was_forged_is_refused(lie: dict[str, Any], named: str) -> None:
+    with pytest.raises(EvidenceContradictory, match=rf"\b({named})\b"):
+        check_case(replace(OPPOSED, result=replace(OPPOSED.result, **lie)))
+    with pytest.raises(EvidenceContradictory, match="format_version"):
+        check_case(replace(OPPOSED, format_version=1))
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"prediction": 0.9},
+        {"logit": 3.0},
+        {"verdict": Verdict.FAKE},
+        {"reason": Reason.SPREAD},
+        {"threshold": 0.01},
+        {"calibration_bias": 4.0},
+        {"abstain_below": 0.9},
+        {"logits": (-3.0, 2.0)},
+    ],
+)
+@pytest.mark.parametrize("member", [0, 1])
+def test_an_opinion_that_contradicts_itself_is_refused(lie: dict[str, Any], member: int) -> None:
+    if member == 0 and lie == {"verdict": Verdict.FAKE}:
+        lie = {"verdict": Verdict.REAL}
+    said = OPPOSED.result.panel_verdict
+    assert said is not None
+    opinions = list(said.opinions)
+    opinions[member] = replace(opinions[member], **lie)
+    forged = replace(said, opinions=tuple(opinions))
+    result = replace(OPPOSED.result, panel=forged.to_json(), agreement=forged.agreement)
+    with pytest.raises(EvidenceContradictory, match=r"\bopinions\b"):
+        check_case(replace(OPPOSED, result=result))
+
+
+def test_a_case_says_format_2_only_where_an_older_d3_would_misread_it() -> None:
+    assert format_of(JUDGED.result) == 1
+    assert format_of(OPPOSED.result) == format_of(replace(JUDGED.result, stability="{}")) == 2
+
+
+def test_a_report_says_what_each_model_of_a_panel_says() -> None:
+    said = words(OPPOSED)
+    assert "The panel of 2 models gives no verdict." in said
+    assert "By newsroom, the probability for a generated image is" in said
+    assert "other version 1: No sign of a generator: 4.7 %, threshold 50 %." in said
+    assert "gone: gave no opinion: It is not there." in said
+    assert Agreement.DISAGREE.sentence in said
+    assert PanelRule.CHIEF.sentence in said
+    voteless = words(panelled(opinion_of("other", -3.0, calibrated=False)))
+    assert "Not calibrated. It has no vote." in voteless
+    assert "The panel of 2 models judges that the image was made" in voteless
+    assert "What each model says" not in words(JUDGED)
 
 
 def test_provenance_comes_with_its_caveat() -> None:
@@ -290,6 +437,29 @@ def test_what_was_not_examined_names_the_files_own_limits() -> None:
     said = words(a_case(image_frames=12, image_note=Note.CUT_SHORT))
     assert "12 frames or pages. Only the first was judged." in said
     assert Note.CUT_SHORT.sentence in said
+
+
+def test_a_report_says_what_changes_of_the_image_gave() -> None:
+    said = words(TRIED)
+    assert "cropped by 5 % 90.0 %, mirrored 90.0 %. All lie on the same side" in said
+    assert report(TURNED).headline == "Undecided"
+    assert Reason.UNSTABLE.sentence in words(TURNED)
+    assert "mirrored 20.0 %. One lies on the other side of the threshold" in words(TURNED)
+    assert "changes of it" not in words(a_case())
+
+
+@pytest.mark.parametrize(
+    ("spec", "seen"),
+    [
+        (InputSpec(224), "Only the pixels were judged, scaled to 224 x 224 pixels."),
+        (InputSpec(256, Fit.CROP), "Only 256 x 256 pixels in the middle of the image were judged."),
+        (InputSpec(224, Fit.RESIZE_CROP, 256), "its shorter side was scaled to 256 pixels."),
+    ],
+)
+def test_a_report_says_which_pixels_were_seen(spec: InputSpec, seen: str) -> None:
+    case = a_case()
+    assert case.manifest is not None
+    assert seen in words(replace(case, manifest=replace(case.manifest, input=spec)))
 
 
 def test_no_number_claims_certainty() -> None:

@@ -17,6 +17,7 @@ from d3.domain.detections import Detection
 from d3.domain.history import HistoryEntry, NewEntry, entry_of
 from d3.domain.images import ImageFacts, Note
 from d3.domain.models import ModelReference
+from d3.domain.panels import Missing, Opinion, PanelRule, PanelVerdict
 from d3.domain.records import ImageRecord, ResultRecord
 from d3.domain.scans import ROW_FIELDS, ScanRow, row_of
 from d3.domain.scoring import Measured, Reason, Score, Share, Verdict
@@ -26,10 +27,11 @@ from d3.entrypoints.http.api.scan_schemas import ScanResultItem
 from d3.entrypoints.http.api.schemas import HistoryItem, Result, history_item, result_of
 
 FACTS = ImageFacts("JPEG", 640, 480, 2, 999, "a" * 64, note=Note.TWO_PICTURES)
-PARSED = {"provenance_says", "provenance_sources", "view_logits"}
-"""Kept as columns; as JSON they are ``provenance`` and ``logits``."""
+PARSED = {"provenance_says", "provenance_sources", "view_logits", "panel", "stability"}
+"""Kept as columns; JSON has what they hold: ``provenance``, ``logits``, ``opinions`` and so on."""
+OF_PANELS = {"opinions", "missing", "panel_rule"}
 OF_IMAGES = {one.name for one in fields(ImageRecord)} | {"reason_text", "image_note_text"}
-OF_IMAGES = (OF_IMAGES - PARSED) | {"provenance"}
+OF_IMAGES = (OF_IMAGES - PARSED) | {"provenance"} | OF_PANELS
 OF_RESULTS = ({one.name for one in fields(ResultRecord)} - PARSED) | OF_IMAGES | {"logits"}
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -37,6 +39,7 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 def test_every_field_of_the_record_is_in_every_table_answer_and_file() -> None:
     for kind in (Result, HistoryItem, ScanResultItem):
         assert {*kind.__struct_fields__} >= OF_IMAGES, kind
+        assert "stability" in kind.__struct_encode_fields__
     texts = {"reason_text", "image_note_text"}
     assert {*COLUMNS} >= {one.name for one in fields(HistoryEntry)} | texts
     assert {*ROW_FIELDS} >= {one.name for one in fields(ScanRow)} | texts
@@ -59,7 +62,7 @@ def test_they_hold_the_same_wherever_a_result_is_told(
     for name in OF_RESULTS:
         value = _as_json(getattr(detection, name))
         assert shown[name] == value
-        if name not in {"provenance", "logits"}:
+        if name not in {"provenance", "logits", *OF_PANELS}:
             assert cells[name] == ("true" if value is True else str(value))
         if not name.startswith(("model_", "calibration_", "abstain_")):
             assert exported[name] == value
@@ -71,6 +74,11 @@ def test_they_hold_the_same_wherever_a_result_is_told(
         assert answer["calibration"] == "none"
         assert answer["model"] == shown["model"] == exported["model"]
     assert shown["image_name"] == shown["name"] == "photo.jpg"
+    assert (cells["panel"], cells["stability"]) == (detection.panel, detection.stability)
+    for answer in map(_as_json, [shown, exported, *reported]):
+        assert answer["stability"] == {"jpeg": 0.4, "mirrored": 0.8}
+        assert [one["model"]["name"] for one in answer["opinions"]] == ["m", "other"]
+        assert "panel" not in answer
 
 
 def test_the_parts_of_a_detection_are_what_it_was_made_of(detection: Detection) -> None:
@@ -95,7 +103,7 @@ def _as_json(value: object) -> Any:
 @pytest.fixture
 def detection() -> Detection:
     score = Score(0.9, True, 0.8, Verdict.UNCERTAIN, 2.2, 0.0, 0.5, Reason.SPREAD)
-    return Detection.of(
+    detection = Detection.of(
         score,
         name="photo.jpg",
         views=1,
@@ -106,3 +114,28 @@ def detection() -> Detection:
         processing_time=0.1,
         notice="Demo model.",
     )
+    object.__setattr__(detection, "panel", _PANEL.to_json())
+    object.__setattr__(detection, "agreement", _PANEL.agreement)
+    object.__setattr__(detection, "stability", '{"jpeg":0.4,"mirrored":0.8}')
+    return detection
+
+
+def _opinion(name: str, prediction: float, verdict: Verdict) -> Opinion:
+    return Opinion(
+        model=ModelReference(name, 1, "b" * 64),
+        prediction=prediction,
+        verdict=verdict,
+        reason=None,
+        threshold=0.5,
+        logit=2.2,
+        calibration="news",
+        calibrated=True,
+        seconds=0.1,
+    )
+
+
+_PANEL = PanelVerdict(
+    PanelRule.CHIEF,
+    (_opinion("m", 0.9, Verdict.FAKE), _opinion("other", 0.1, Verdict.REAL)),
+    (Missing("third", "model_not_loaded", "It is not loaded."),),
+)

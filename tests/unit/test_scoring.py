@@ -225,3 +225,26 @@ def test_every_doubt_has_its_reason_and_a_sentence() -> None:
         *(Reason.TOO_SMALL, Reason.ONE_COLOUR, Reason.ALPHA_ONLY)
     }
     assert len({one.sentence for one in Reason}) == len(Reason)
+
+
+@given(views, thresholds, bands, st.lists(thresholds, max_size=4))
+def test_only_a_change_that_crosses_the_threshold_makes_a_standing_verdict_uncertain(
+    values: list[float], threshold: float, band: AbstainBand, changed: list[float]
+) -> None:
+    score = assess(values, threshold=threshold, abstain_band=band)
+    tried = score.tried(changed)
+    crossed = any((one > threshold) != score.is_fake for one in changed)
+    if score.reason is None and crossed:
+        assert tried == replace(score, verdict=Verdict.UNCERTAIN, reason=Reason.UNSTABLE)
+    else:
+        assert tried == score
+
+
+def test_the_band_plays_no_part_in_stability_and_the_first_reason_stays() -> None:
+    band = AbstainBand(0.1, 0.1)
+    sure, unsure = (assess([logit], threshold=0.5, abstain_band=band) for logit in (2.0, 0.1))
+    assert sure.tried([0.51]).verdict is Verdict.FAKE
+    assert sure.tried([0.5]).reason is Reason.UNSTABLE
+    assert unsure.tried([0.1]).reason is Reason.ABSTAIN_BAND
+    lacking = assess([2.0], threshold=0.5, lack=Reason.TOO_SMALL)
+    assert lacking.tried([0.1]).reason is Reason.TOO_SMALL

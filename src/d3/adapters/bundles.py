@@ -25,7 +25,7 @@ from d3.adapters.model_files import (
     decode_manifest,
     encode_manifest,
 )
-from d3.domain.errors import BundleInvalid, ModelDamaged, StorageFailed
+from d3.domain.errors import BundleInvalid, CheckpointInvalid, ModelDamaged, StorageFailed
 from d3.domain.files import Progress, no_progress, replacing, storage_errors
 from d3.domain.models import Role, StoredModel, with_encoders_notice
 from d3.domain.ports.architectures import Architectures
@@ -75,8 +75,8 @@ class BundleService:
         """Store a bundle's model as the next version of its name, unless it is there already.
 
         Raises:
-            BundleInvalid: the file is no bundle, or does not match its manifest.
-            CheckpointInvalid: its weights are not sound, or not what its manifest says.
+            BundleInvalid: the file is no bundle, or its weights are not sound or not what its
+                manifest says.
             ArchitectureUnavailable: what makes its scores is not installed, or cannot be used.
             ModelProtected: its name is a packaged model's.
             StorageFailed: it cannot be stored.
@@ -88,7 +88,10 @@ class BundleService:
             for known in versions_of(self._registry, manifest.name):
                 if substance(known) == substance(manifest):
                     return Copied(manifest, known.version, new=False)
-            self._architectures().check(model, file.name)
+            try:
+                self._architectures().check(model, file.name)
+            except CheckpointInvalid as error:
+                raise BundleInvalid(error.problem, _AGAIN) from error
             stored = self._registry.put(replace(model, manifest=manifest))
             return Copied(manifest, stored.version, new=True)
 

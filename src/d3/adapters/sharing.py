@@ -31,8 +31,11 @@ class Shared(Generic[T]):
 
 
 def shape_of(spec: EncoderSpec) -> EncoderSpec:
-    """What decides how an encoder is computed: all but the projection, which comes after it."""
-    return replace(spec, projection=0)
+    """What decides how an encoder is computed: all but the projection, which comes after it.
+
+    It is the one that D3's import writes, so that encoders prepared before stay known.
+    """
+    return replace(spec, projection=EncoderSpec().projection)
 
 
 def check_input(manifest: Manifest) -> None:

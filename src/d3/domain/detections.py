@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 from d3.domain.errors import D3Error
 from d3.domain.images import Content, ImageFacts
+from d3.domain.inputs import Change
 from d3.domain.models import ModelReference
 from d3.domain.panels import PanelVerdict
 from d3.domain.records import IMAGE_FACTS, ResultRecord, image_fields
@@ -55,6 +56,7 @@ class Detection(ResultRecord):
         abstain_band: AbstainBand = AbstainBand(),
         notice: str = "",
         panel: PanelVerdict | None = None,
+        stability: Mapping[Change, float] | None = None,
     ) -> Self:
         """A score with its circumstances: which image, which model, by which means."""
         return cls(
@@ -81,6 +83,7 @@ class Detection(ResultRecord):
             libraries=libraries,
             panel=panel.to_json() if panel is not None else "",
             agreement=panel.agreement if panel is not None else None,
+            stability=json.dumps(stability) if stability else "",
         )
 
     @property

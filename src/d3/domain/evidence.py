@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Self
@@ -11,8 +11,10 @@ from typing import Self
 from d3.domain.errors import D3Error, EvidenceContradictory, ReplayImpossible
 from d3.domain.history import HistoryEntry, NewEntry
 from d3.domain.images import SMALLEST_SIDE
+from d3.domain.inputs import CHANGES
 from d3.domain.labels import LabelChange
 from d3.domain.models import Manifest
+from d3.domain.panels import Opinion, heard
 from d3.domain.scoring import (
     AbstainBand,
     Calibration,
@@ -26,10 +28,14 @@ from d3.domain.scoring import (
 IMAGE_STEM = "image."
 """How the name of an image in a bundle begins."""
 FORMAT = "d3-evidence"
-FORMAT_VERSION = 1
-"""Counts up when a field changes its meaning or goes. Fields may be added without it."""
+FORMAT_VERSION = 2
+"""The newest format. It counts up when a field changes its meaning or goes; fields may be added
+without it. In format 2 the verdict can be that of a panel, or doubted because of harmless changes
+of the image, and need not follow from the logits alone. Other cases are still written in format 1.
+"""
 MOST_LABELS = 100
 """Changes of labels that a case holds; its size would have no limit otherwise."""
+_OF_CALIBRATION = ("calibration_scale", "calibration_bias", "abstain_below", "abstain_above")
 _SAME = 1e-6
 """Numbers of a case that differ by less are the same."""
 
@@ -51,7 +57,7 @@ class Case:
 
     Attributes:
         format: :data:`FORMAT`.
-        format_version: :data:`FORMAT_VERSION` of the D3 that wrote it.
+        format_version: see :data:`FORMAT_VERSION`.
         made_at: when the bundle was made, in UTC.
         made_by: for whom; empty without an account.
         d3_version: of the software that made the bundle.
@@ -64,7 +70,7 @@ class Case:
     """
 
     format: str = FORMAT
-    format_version: int = FORMAT_VERSION
+    format_version: int = 1
     made_at: datetime
     made_by: str = ""
     d3_version: str
@@ -115,14 +121,19 @@ class Case:
         return self.assess(logits, own).verdict if own is not None and logits else None
 
     def assess(self, logits: tuple[float, ...], threshold: float | None = None) -> Score:
-        """Read logits of the image as this verdict was read, or by another threshold."""
-        return assess(
+        """Read logits of the image as this verdict was read, or by another threshold.
+
+        What the image's changes and the other models of a panel gave stays as it is recorded.
+        """
+        score = assess(
             logits,
             threshold=self.result.threshold if threshold is None else threshold,
             calibration=self.calibration,
             abstain_band=self.band,
             lack=self.lack,
-        )
+        ).tried(self.result.stability_probabilities.values())
+        panel = self.result.panel_verdict
+        return score if panel is None else heard(score, panel.rule, panel.opinions)
 
 
 def check_image(case: Case, image: bytes) -> None:
@@ -153,7 +164,7 @@ def check_case(case: Case) -> None:
     """
     try:
         wrong = [name for name, follows in _checks(case) if not follows]
-    except (D3Error, ValueError, TypeError, ArithmeticError):
+    except (D3Error, ValueError, TypeError, ArithmeticError, RecursionError):
         wrong = ["prediction"]  # from numbers that no model gives
     if wrong:
         raise EvidenceContradictory(
@@ -163,8 +174,14 @@ def check_case(case: Case) -> None:
         )
 
 
+def format_of(result: NewEntry) -> int:
+    """The first format that can hold the case of a result."""
+    return 2 if result.panel or result.stability else 1
+
+
 def _checks(case: Case) -> Iterator[tuple[str, bool]]:
     """Names of what a case holds, and whether it follows from the rest."""
+    yield "format_version", case.format_version >= format_of(case.result)
     result, logits, threshold = case.result, case.result.logits, case.result.threshold
     decided = result.verdict is not Verdict.UNCERTAIN
     smaller = min(result.image_width or 0, result.image_height or 0)
@@ -172,11 +189,20 @@ def _checks(case: Case) -> Iterator[tuple[str, bool]]:
     yield "confidence", _same(result.confidence, 2 * abs(result.prediction - 0.5))
     yield "reason", not (decided and result.reason)
     yield "reason", result.reason is not Reason.TOO_SMALL or smaller < SMALLEST_SIDE
+    if result.stability:
+        changed = result.stability_probabilities
+        yield "stability", changed.keys() == set(CHANGES) and _are_shares(changed.values())
     if case.manifest is not None:
         yield "manifest", case.manifest.sha256 == result.model_sha256
     if result.logit is not None:
         yield "prediction", _same(result.prediction, case.calibration.probability(result.logit))
+    panel = result.panel_verdict
+    yield "agreement", result.agreement is (panel and panel.agreement)
+    for number, opinion in enumerate(result.opinions):
+        yield "opinions", _follows(opinion, case.lack)
+        yield "opinions", number > 0 or _is_of_chief(opinion, result)
     if not logits:
+        yield "view_logits", panel is None
         held = case.band.holds(result.prediction, threshold)
         yield "verdict", not decided or (result.verdict is Verdict.FAKE) is result.is_fake
         yield "verdict", not (decided and held)
@@ -189,6 +215,33 @@ def _checks(case: Case) -> Iterator[tuple[str, bool]]:
     yield "reason", result.reason in {None, score.reason}
     unexplained = not decided and result.reason is None  # as an older D3 wrote it
     yield "verdict", unexplained or result.verdict is score.verdict
+
+
+def _follows(opinion: Opinion, lack: Reason | None) -> bool:
+    """Whether a member's probability and verdict follow from its logits and calibration."""
+    score = assess(
+        opinion.logits or (opinion.logit,),
+        threshold=opinion.threshold,
+        calibration=Calibration(opinion.calibration_scale, opinion.calibration_bias),
+        abstain_band=AbstainBand(opinion.abstain_below, opinion.abstain_above),
+        lack=lack,
+    )
+    numbers = _same(opinion.logit, score.logit) and _same(opinion.prediction, score.prediction)
+    return numbers and (opinion.verdict, opinion.reason) == (score.verdict, score.reason)
+
+
+def _is_of_chief(opinion: Opinion, result: NewEntry) -> bool:
+    """Whether the first opinion is the recorded model's."""
+    alike = ("model", "threshold", *_OF_CALIBRATION)
+    return (
+        all(getattr(opinion, name) == getattr(result, name) for name in alike)
+        and opinion.calibration == result.calibration_name
+        and _same(opinion.prediction, result.prediction)
+    )
+
+
+def _are_shares(numbers: Iterable[float]) -> bool:
+    return all(0 <= one <= 1 for one in numbers)
 
 
 def _same(one: float, other: float) -> bool:

@@ -13,6 +13,7 @@ from typing import Annotated
 from d3.domain.detections import Detection
 from d3.domain.errors import RequestInvalid
 from d3.domain.labels import Label, LabelIs
+from d3.domain.panels import Agreement
 from d3.domain.provenance import Says
 from d3.domain.records import MAX_NOTICE, Length, ResultRecord, Text64, Text255
 from d3.domain.scoring import Verdict
@@ -121,6 +122,8 @@ class HistoryFilter:
         contains: stands anywhere in the image's name, whatever the case; all characters are
             ordinary ones. Empty finds all.
         image_sha256: only results of this very file.
+        disagree: only those of panels whose models contradict each other, or only those of panels
+            whose models do not.
 
     Raises:
         ValueError: a time without a zone.
@@ -138,6 +141,7 @@ class HistoryFilter:
     provenance: Says | None = None
     contains: str | None = None
     image_sha256: str | None = None
+    disagree: bool | None = None
 
     def __post_init__(self) -> None:
         for name in ("since", "until"):
@@ -175,7 +179,12 @@ class HistoryFilter:
             and (self.provenance is None or entry.provenance_says == self.provenance)
             and (not self.contains or self.contains in searchable(entry.image_name))
             and (self.image_sha256 is None or entry.image_sha256 == self.image_sha256)
+            and (self.disagree is None or _disagrees(entry) is self.disagree)
         )
+
+
+def _disagrees(entry: HistoryEntry) -> bool | None:
+    return None if entry.agreement is None else entry.agreement is Agreement.DISAGREE
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +241,26 @@ class VerdictCounts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AgreementCounts:
+    """Entries of panels by what their opinions are to each other, see :class:`Agreement`.
+
+    Attributes:
+        agree: all say the same.
+        partial: none contradicts another, but one or more are undecided.
+        disagree: one says fake and another real.
+    """
+
+    agree: int = 0
+    partial: int = 0
+    disagree: int = 0
+
+    @property
+    def total(self) -> int:
+        """Entries that a panel judged."""
+        return self.agree + self.partial + self.disagree
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
     """Counts over some entries.
 
@@ -241,6 +270,7 @@ class Tally:
         avg_processing_time: mean seconds; 0 over no entries.
         by_verdict: how many were called what.
         demo: those of demo models, whose notice says not to rely on them.
+        agreement: those of panels, by what the opinions are to each other.
     """
 
     total_inferences: int
@@ -248,6 +278,7 @@ class Tally:
     avg_processing_time: float
     by_verdict: VerdictCounts
     demo: int
+    agreement: AgreementCounts = AgreementCounts()
 
     @property
     def total_real(self) -> int:
@@ -305,6 +336,7 @@ class GroupBy(StrEnum):
     MODEL = "model"
     LABEL = "label"
     PROVENANCE = "provenance"
+    AGREEMENT = "agreement"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,8 +68,21 @@ class Change(StrEnum):
     CROPPED = "cropped"
     MIRRORED = "mirrored"
 
+    @property
+    def words(self) -> str:
+        """The same for people, such as "cropped by 5 %"."""
+        return _WORDS[self]
 
+
+_WORDS = {
+    Change.NONE: "unchanged",
+    Change.JPEG: "saved as a JPEG again",
+    Change.SCALED: "at three quarters of its size",
+    Change.CROPPED: "cropped by 5\u00a0%",
+    Change.MIRRORED: "mirrored",
+}
 CHANGES = (Change.JPEG, Change.SCALED, Change.CROPPED, Change.MIRRORED)
+"""Those of a test of stability, in its order."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any, Self
 
 from d3.domain.errors import D3Error, PanelIncomplete, RequestInvalid, shown
 from d3.domain.models import ModelReference, checked_name
-from d3.domain.scoring import Reason, Verdict
+from d3.domain.scoring import Reason, Score, Verdict
 
 MAX_MEMBERS = 8
 
@@ -36,6 +36,23 @@ class PanelRule(StrEnum):
     ANY = "any"
     MAJORITY = "majority"
 
+    @property
+    def sentence(self) -> str:
+        """One sentence for people."""
+        return _RULES[self]
+
+
+_RULES = {
+    PanelRule.CHIEF: (
+        "The verdict is that of the first model. There is none where a calibrated model "
+        "contradicts it."
+    ),
+    PanelRule.ANY: "The verdict is fake where the first or any calibrated model says so.",
+    PanelRule.MAJORITY: (
+        "The verdict is what more than half of the first and the calibrated models say."
+    ),
+}
+
 
 class Agreement(StrEnum):
     """What the opinions of a panel are to each other, votes or not.
@@ -47,6 +64,18 @@ class Agreement(StrEnum):
     AGREE = "agree"
     PARTIAL = "partial"
     DISAGREE = "disagree"
+
+    @property
+    def sentence(self) -> str:
+        """One sentence for people."""
+        return _SENTENCES[self]
+
+
+_SENTENCES = {
+    Agreement.AGREE: "All models of the panel say the same.",
+    Agreement.PARTIAL: "No model of the panel contradicts another, but not all are decided.",
+    Agreement.DISAGREE: "The models of the panel disagree.",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +105,7 @@ class Opinion:
     model: ModelReference
     prediction: float
     verdict: Verdict
-    reason: Reason | None
+    reason: Reason | None = None
     threshold: float
     logit: float
     calibration: str
@@ -189,6 +218,20 @@ def decide(rule: PanelRule, opinions: Sequence[Opinion]) -> tuple[Verdict, Reaso
     if found is not Verdict.UNCERTAIN:
         return found, None
     return found, chief.reason or Reason.PANEL
+
+
+def heard(score: Score, rule: PanelRule, opinions: Sequence[Opinion]) -> Score:
+    """The chief's score with the verdict of its panel.
+
+    Args:
+        score: of the chief; its verdict is the chief's vote, whatever its opinion was before a test
+            of its stability.
+        rule: see there.
+        opinions: one or more, the chief's first.
+    """
+    chief = replace(opinions[0], verdict=score.verdict, reason=score.reason)
+    verdict, reason = decide(rule, (chief, *opinions[1:]))
+    return replace(score, verdict=verdict, reason=reason)
 
 
 def agreement(opinions: Iterable[Opinion]) -> Agreement:

@@ -10,12 +10,20 @@ import json
 from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from types import UnionType
 from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from d3.domain.images import ImageFacts, Note
 from d3.domain.models import ModelReference
-from d3.domain.panels import MAX_PANEL, Agreement, PanelVerdict
+from d3.domain.panels import (
+    MAX_PANEL,
+    Agreement,
+    Missing,
+    Opinion,
+    PanelRule,
+    PanelVerdict,
+)
 from d3.domain.provenance import MAX_SOURCES, Provenance, Says
 from d3.domain.scoring import Reason, Verdict
 
@@ -88,12 +96,30 @@ class ImageRecord:
     @property
     def panel_verdict(self) -> PanelVerdict | None:
         """What each model of a panel said; None where one model judged alone."""
-        return PanelVerdict.from_json(self.panel) if self.panel else None
+        return _read_panel(self.panel) if self.panel else None
+
+    @property
+    def opinions(self) -> tuple[Opinion, ...]:
+        """What each model of a panel said, the chief first; empty where one model judged alone."""
+        found = self.panel_verdict
+        return () if found is None else found.opinions
+
+    @property
+    def missing(self) -> tuple[Missing, ...]:
+        """The models of a panel that gave no opinion."""
+        found = self.panel_verdict
+        return () if found is None else found.missing
+
+    @property
+    def panel_rule(self) -> PanelRule | None:
+        """How the opinions became one verdict; None where one model judged alone."""
+        found = self.panel_verdict
+        return None if found is None else found.rule
 
     @property
     def stability_probabilities(self) -> dict[str, float]:
         """The probability after each harmless change; empty where that was not asked for."""
-        return json.loads(self.stability) if self.stability else {}
+        return dict(json.loads(self.stability)) if self.stability else {}
 
     @property
     def provenance(self) -> Provenance | None:
@@ -102,6 +128,21 @@ class ImageRecord:
             return None
         found = Provenance.from_json(self.provenance_sources)
         return Provenance(self.provenance_says, found.sources)
+
+
+_read_panel = lru_cache(maxsize=16)(PanelVerdict.from_json)  # answers read it several times
+
+
+def parsed(record: ImageRecord) -> dict[str, Any]:
+    """What records keep as the text of a JSON object, as JSON documents hold it, by name."""
+    provenance = record.provenance
+    return {
+        "provenance": None if provenance is None else provenance.to_dict(),
+        "opinions": record.opinions,
+        "missing": record.missing,
+        "panel_rule": record.panel_rule,
+        "stability": record.stability_probabilities,
+    }
 
 
 IMAGE_FACTS = {

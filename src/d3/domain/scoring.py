@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Self
 
@@ -203,6 +203,21 @@ class Score:
     spread: float
     threshold: float
     reason: Reason | None = None
+
+    def tried(self, changed: Iterable[float]) -> Score:
+        """The same after a test of its stability.
+
+        A verdict that stood is ``uncertain`` if a change of the image takes its probability to the
+        other side of the threshold. The abstain band plays no part in that, and a verdict that was
+        ``uncertain`` before keeps its reason.
+
+        Args:
+            changed: the probability of each changed image, after calibration.
+        """
+        turned = any((one > self.threshold) is not self.is_fake for one in changed)
+        if self.reason is not None or not turned:
+            return self
+        return replace(self, verdict=Verdict.UNCERTAIN, reason=Reason.UNSTABLE)
 
 
 def assess(

@@ -46,6 +46,7 @@ class D3:
         views: int = 1,
         panel: Sequence[str] | None = None,
         panel_rule: str | None = None,
+        stability: bool = False,
     ) -> Detection:
         """Judge one image.
 
@@ -61,6 +62,9 @@ class D3:
                 ``Detection.panel_verdict``.
             panel_rule: ``"chief"``, ``"any"`` or ``"majority"``; by default that of
                 ``D3_PANEL_RULE``.
+            stability: judges the image once more as a JPEG, at three quarters of its size, cropped
+                by 5 % and mirrored, which is in ``Detection.stability_probabilities``. The verdict
+                is ``uncertain`` if one of them turns it. Takes about five times as long.
 
         Raises:
             D3Error: see :mod:`d3.errors`; each has a ``code`` and says what to do.
@@ -72,6 +76,7 @@ class D3:
             views=views,
             panel=panel,
             panel_rule=checked_rule(panel_rule),
+            stability=stability,
         )
         return detection
 
@@ -84,6 +89,7 @@ class D3:
         views: int = 1,
         panel: Sequence[str] | None = None,
         panel_rule: str | None = None,
+        stability: bool = False,
         batch_size: int = 32,
         errors: Literal["raise"] = "raise",
     ) -> Iterator[Detection]: ...
@@ -96,6 +102,7 @@ class D3:
         views: int = 1,
         panel: Sequence[str] | None = None,
         panel_rule: str | None = None,
+        stability: bool = False,
         batch_size: int = 32,
         errors: Literal["return"],
     ) -> Iterator[Detection | Failure]: ...
@@ -107,6 +114,7 @@ class D3:
         views: int = 1,
         panel: Sequence[str] | None = None,
         panel_rule: str | None = None,
+        stability: bool = False,
         batch_size: int = 32,
         errors: Literal["raise", "return"] = "raise",
     ) -> Iterator[Detection | Failure]:
@@ -118,6 +126,7 @@ class D3:
             views: 1 to 16 permutations to average.
             panel: as in :meth:`detect`.
             panel_rule: likewise.
+            stability: likewise.
             batch_size: images per forward pass; it changes the speed, not the scores.
             errors: ``"raise"`` stops at the first bad image; ``"return"`` yields a
                 :class:`d3.Failure` instead and continues.
@@ -128,6 +137,7 @@ class D3:
             views=views,
             panel=panel,
             panel_rule=checked_rule(panel_rule),
+            stability=stability,
             batch_size=batch_size,
             errors=errors,
         )
@@ -200,6 +210,7 @@ def detect(
     views: int = 1,
     panel: Sequence[str] | None = None,
     panel_rule: str | None = None,
+    stability: bool = False,
 ) -> Detection:
     """Judge one image with the settings of the environment; see :meth:`D3.detect`.
 
@@ -208,5 +219,11 @@ def detect(
     with _shared_lock:
         detector = _shared()
     return detector.detect(
-        source, name=name, threshold=threshold, views=views, panel=panel, panel_rule=panel_rule
+        source,
+        name=name,
+        threshold=threshold,
+        views=views,
+        panel=panel,
+        panel_rule=panel_rule,
+        stability=stability,
     )

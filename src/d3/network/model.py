@@ -58,7 +58,7 @@ class ProbeHead(nn.Module):
 
     def __init__(self, width: int, projected: int) -> None:
         super().__init__()
-        self.proj = nn.Parameter(torch.empty(width, projected))
+        self.proj = nn.Parameter(nn.init.normal_(torch.empty(width, projected), std=width**-0.5))
         self.fc = nn.Linear(projected, 1)
 
     def forward(self, original: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import pytest
 from d3.domain.errors import ModelDamaged, ModelNameInvalid, ModelNotFound, ModelProtected
 from d3.domain.models import DERIVED_NOTICE, Int8Form, Manifest, ModelFile, StoredModel, file_of
 from d3.domain.ports.models import ModelRegistry
-from d3.testing.models import tiny_manifest
+from d3.testing.models import tiny_ferretnet, tiny_manifest, tiny_model, tiny_ufd
 
 BAD_NAMES = [
     "",
@@ -286,6 +286,46 @@ class ModelRegistryContract:
             registry.put(stored(replace(manifest, int8=int8_form(file_of(form))), encoder, head))
         with pytest.raises(ModelDamaged, match="int8"):
             registry.put(stored(manifest, encoder, head, form))
+        assert registry.list() == []
+
+    def test_a_model_of_one_file_is_stored_verified_and_removed(
+        self, registry: ModelRegistry, tmp_path: Path
+    ) -> None:
+        model = tiny_ferretnet(tmp_path, "witness")
+        manifest = registry.put(model)
+        assert (manifest.architecture, manifest.version) == ("ferretnet", 1)
+        assert registry.describe("witness") == registry.verify("witness") == manifest
+        opened = registry.open("witness")
+        assert opened.manifest == manifest
+        assert opened.paths.keys() == {"network"}
+        assert opened.paths["network"].read_bytes() == model.paths["network"].read_bytes()
+        self.tamper(registry, manifest.files["network"], None)
+        with pytest.raises(ModelDamaged, match="network"):
+            registry.verify("witness")
+        registry.delete("witness")
+        assert registry.list() == []
+
+    def test_an_encoder_is_shared_by_models_of_two_architectures(
+        self, registry: ModelRegistry, tmp_path: Path
+    ) -> None:
+        first = tiny_model(tmp_path, "first")
+        second = tiny_ufd(tmp_path, "second", beside=first)
+        registry.put(first)
+        manifest = registry.put(second)
+        assert manifest.encoder == registry.describe("first").encoder
+        registry.delete("first")
+        opened = registry.open("second")
+        assert opened.paths.keys() == {"encoder", "projection", "head"}
+        for role, path in second.paths.items():
+            assert opened.paths[role].read_bytes() == path.read_bytes()
+
+    def test_a_part_that_is_not_there_is_not_stored(
+        self, registry: ModelRegistry, tmp_path: Path
+    ) -> None:
+        model = tiny_ufd(tmp_path, "mine", beside=tiny_model(tmp_path))
+        paths = {role: path for role, path in model.paths.items() if role != "projection"}
+        with pytest.raises(ModelDamaged, match="projection"):
+            registry.put(replace(model, paths=paths))
         assert registry.list() == []
 
     def test_a_shared_encoder_survives_the_removal_of_one_of_two_models(

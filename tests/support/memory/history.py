@@ -21,6 +21,7 @@ from d3.domain.errors import (
 from d3.domain.history import (
     JUDGING,
     LARGEST_ID,
+    AgreementCounts,
     Bucket,
     BucketSize,
     CursorPage,
@@ -319,7 +320,7 @@ class MemoryHistory:
 
     def breakdown(self, where: HistoryFilter, by: GroupBy) -> Mapping[str | None, Tally]:
         """Counts for each model, label or provenance, the most first."""
-        name = {"model": "model_name", "label": "label", "provenance": "provenance_says"}[by]
+        name = {"model": "model_name", "provenance": "provenance_says"}.get(by, by)
         groups: defaultdict[str | None, list[HistoryEntry]] = defaultdict(list)
         for entry in self.iterate(where):
             groups[getattr(entry, name)].append(entry)
@@ -384,10 +385,12 @@ def _tally(entries: Sequence[HistoryEntry]) -> dict[str, Any]:
     """In the words of :class:`d3.domain.history.Tally`."""
     seconds = math.fsum(one.processing_time for one in entries)
     verdicts = Counter(one.verdict.value for one in entries)
+    agreement = Counter(one.agreement.value for one in entries if one.agreement is not None)
     return {
         "total_inferences": len(entries),
         "total_fake": sum(one.is_fake for one in entries),
         "avg_processing_time": seconds / len(entries) if entries else 0.0,
         "by_verdict": VerdictCounts(**verdicts),
         "demo": sum(one.is_demo for one in entries),
+        "agreement": AgreementCounts(**agreement),
     }

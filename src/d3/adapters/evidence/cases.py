@@ -1,4 +1,4 @@
-"""Cases as JSON. A reader of format 1 ignores fields that it does not know."""
+"""Cases as JSON. A reader ignores fields that it does not know."""
 
 from __future__ import annotations
 
@@ -10,15 +10,20 @@ import msgspec
 from d3.domain.errors import D3Error, EvidenceInvalid, EvidenceTooNew
 from d3.domain.evidence import FORMAT, FORMAT_VERSION, Case
 
-_JSON_TEXTS = {"view_logits": (", ", ": "), "provenance_sources": (",", ":")}
-"""Fields of a result that a row keeps as the text of a JSON list, and how that is written."""
+_JSON_TEXTS = {
+    "view_logits": ("[]", (", ", ": ")),
+    "provenance_sources": ("[]", (",", ":")),
+    "panel": ("null", (",", ":")),
+    "stability": ("{}", (", ", ": ")),
+}
+"""Fields of a result that a row keeps as the text of JSON: the empty one, and the separators."""
 
 
 def encode_case(case: Case) -> bytes:
     """A case as indented JSON."""
     document: dict[str, Any] = msgspec.to_builtins(case)
-    for name in _JSON_TEXTS:
-        document["result"][name] = json.loads(document["result"][name] or "[]")
+    for name, (empty, _) in _JSON_TEXTS.items():
+        document["result"][name] = json.loads(document["result"][name] or empty)
     return msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
 
 
@@ -31,10 +36,10 @@ def decode_case(text: bytes) -> Case:
     """
     document = decode_document(text)
     try:
-        for name, separators in _JSON_TEXTS.items():
-            listed = document["result"].get(name)
-            text_of = json.dumps(listed, separators=separators, ensure_ascii=False)
-            document["result"][name] = text_of if listed else ""
+        for name, (_, separators) in _JSON_TEXTS.items():
+            held = document["result"].get(name)
+            text_of = json.dumps(held, separators=separators, ensure_ascii=False)
+            document["result"][name] = text_of if held else ""
         return msgspec.convert(document, Case)
     except (D3Error, KeyError, AttributeError, TypeError, ValueError) as error:
         raise _unreadable() from error

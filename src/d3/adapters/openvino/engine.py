@@ -1,83 +1,29 @@
-"""Detectors on OpenVINO: an encoder compiled for this processor, the head in numpy beside it."""
+"""Detectors on OpenVINO: an encoder compiled for this processor, heads in numpy beside it."""
 
 from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 
 from d3.adapters.cpu_sizing import encodings_at_once, worthwhile_threads
 from d3.adapters.openvino.export import ENCODER, POSITIONS, WEIGHTS
 from d3.adapters.openvino.form import read_form
+from d3.adapters.openvino.heads import Array, NumpyHead, NumpyProbe, head_of
 from d3.adapters.openvino.store import PreparedEncoders, compile_options
-from d3.domain.errors import CheckpointInvalid, DeviceOutOfMemory, EngineMissing, EngineUnavailable
+from d3.adapters.sharing import Shared, check_input, shape_of, shared_permutations
+from d3.domain.errors import DeviceOutOfMemory, EngineMissing, EngineUnavailable
 from d3.domain.images import Pixels
 from d3.domain.machine import processor
 from d3.domain.models import StoredModel
 from d3.domain.ports.detector import Logits
 from d3.domain.scoring import checked_views
-
-Array = NDArray[np.float32]
-
-
-class NumpyHead:
-    """The head of a stored model.
-
-    Raises:
-        CheckpointInvalid: the file does not hold a head of that width.
-    """
-
-    def __init__(self, file: Path, width: int) -> None:
-        shapes: dict[str, tuple[int, ...]] = {
-            f"{name}.weight": (width, width) for name in ("query", "key", "value")
-        }
-        shapes |= {f"{name}.bias": (width,) for name in ("query", "key", "value")}
-        shapes |= {"fc.weight": (1, 2 * width), "fc.bias": (1,)}
-        try:
-            with safe_open(file, framework="np") as stored:
-                self._weights = {
-                    name: stored.get_tensor(name).astype(np.float32) for name in shapes
-                }
-        except (SafetensorError, OSError, TypeError) as error:
-            raise CheckpointInvalid(
-                f"The checkpoint {file.name!r} is not a valid head.", "Download or export it again."
-            ) from error
-        if any(self._weights[name].shape != shape for name, shape in shapes.items()):
-            raise CheckpointInvalid(
-                "The head was trained for an encoder of a different width.",
-                "Use an encoder and a head of the same width.",
-            )
-        self._width = width
-
-    @property
-    def size_bytes(self) -> int:
-        """The memory that its weights take."""
-        return sum(one.nbytes for one in self._weights.values())
-
-    def logits(self, features: Array) -> Array:
-        """Logits (n, K) of features (n, 1 + K, width), the original's first."""
-        shuffled = features[:, 1:]
-        original = np.broadcast_to(features[:, :1], shuffled.shape)
-        pair = np.stack([shuffled, original], axis=-2)
-        query, key, value = (self._linear(pair, name) for name in ("query", "key", "value"))
-        scores = query @ key.swapaxes(-1, -2) / np.float32(self._width**0.5)
-        odds = np.exp(scores - scores.max(axis=-2, keepdims=True))
-        attended = odds / odds.sum(axis=-2, keepdims=True) @ value
-        logits: Array = self._linear(attended.reshape(*shuffled.shape[:-1], -1), "fc")[..., 0]
-        return logits
-
-    def _linear(self, values: Array, name: str) -> Array:
-        made: Array = values @ self._weights[f"{name}.weight"].T + self._weights[f"{name}.bias"]
-        return made
-
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _LOG = logging.getLogger(__name__)
 
@@ -103,6 +49,25 @@ class _Encoder(NamedTuple):
 def _read(prepared: Path) -> _Encoder:
     positions = np.load(prepared / POSITIONS)
     return _Encoder(prepared / ENCODER, positions, (prepared / WEIGHTS).stat().st_size)
+
+
+@dataclass(frozen=True)
+class _Compiled:
+    """An encoder that OpenVINO has compiled.
+
+    Attributes:
+        model: OpenVINO's; pixels and positions in, features out.
+        positions: (1 + patches, width).
+        size_bytes: as prepared: OpenVINO does not tell what it holds.
+    """
+
+    model: Any
+    positions: Array
+    size_bytes: int
+
+
+_ENCODERS: Shared[_Compiled] = Shared()
+"""Of this process: models on the same encoder hold it once."""
 
 
 class OpenVinoEngine:
@@ -144,25 +109,21 @@ class OpenVinoEngine:
             EngineUnavailable: OpenVINO cannot run the model on this machine.
             CheckpointInvalid: the files are not what the manifest says.
         """
-        spec = model.manifest.encoder_spec
-        head = NumpyHead(model.head, spec.width)
-        machine = self._machine()
+        models = [model, *model.beside]
+        check_input(model.manifest)
+        spec, machine = model.manifest.encoder_spec, self._machine()
+        heads = [head_of(one) for one in models]
+        permutations = shared_permutations(models)
         precision = _choose(self._precision, machine["can"])
-        threads = worthwhile_threads(spec)
         try:
-            if precision == "int8":
-                encoder = self._int8_form(model)
-            else:
-                encoder = _read(self._prepare(model, precision, machine))
+            encoder = self._encoder(model, precision, machine)
             detector = OpenVinoDetector(
-                self._core.compile_model(
-                    encoder.graph, "CPU", compile_options(precision, threads, encoder.group)
-                ),
-                head,
-                orders(encoder.positions, model.manifest.permutations),
+                encoder,
+                heads,
+                orders(encoder.positions, permutations),
                 precision,
                 min(2 * self._batch_size, encodings_at_once(spec)),
-                weights_bytes=encoder.size_bytes + head.size_bytes,
+                weights_bytes=encoder.size_bytes + sum(one.size_bytes for one in heads),
             )
             # OpenVINO compiles with the first inference: what fails shall fail here.
             detector.warm_up(spec.image_size)
@@ -172,6 +133,25 @@ class OpenVinoEngine:
                 "Set D3_ENGINE=torch to hide this warning.",
             ) from error
         return detector
+
+    def _encoder(
+        self, model: StoredModel, precision: Precision, machine: dict[str, Any]
+    ) -> _Compiled:
+        """The model's encoder, which a detector of this process may hold already."""
+        spec, files = model.manifest.encoder_spec, model.manifest.files
+        threads = worthwhile_threads(spec)
+
+        def load() -> _Compiled:
+            if precision == "int8":
+                encoder = self._int8_form(model)
+            else:
+                encoder = _read(self._prepare(model, precision, machine))
+            options = compile_options(precision, threads, encoder.group)
+            compiled = self._core.compile_model(encoder.graph, "CPU", options)
+            return _Compiled(compiled, encoder.positions, encoder.size_bytes)
+
+        file = files.get("int8" if precision == "int8" else "encoder")
+        return _ENCODERS.get((file, shape_of(spec), precision, threads), load)
 
     def prepared(self, model: StoredModel) -> Path:
         """The folder of the model's encoder in fp32, prepared for OpenVINO on this machine.
@@ -216,11 +196,11 @@ class OpenVinoDetector:
     """Implements ``Detector``.
 
     Args:
-        encoder: compiled; pixels and positions in, features out.
-        head: in float32.
+        encoder: other detectors may use it too.
+        heads: in float32.
         positions: (1 + up to 16, 1 + patches, width), the original's first.
         encodings: how many images and shuffled images share a forward pass at most.
-        weights_bytes: of encoder and head, as prepared: OpenVINO does not tell what it holds.
+        weights_bytes: of encoder and heads.
     """
 
     engine = "openvino"
@@ -228,16 +208,17 @@ class OpenVinoDetector:
 
     def __init__(
         self,
-        encoder: Any,
-        head: NumpyHead,
+        encoder: _Compiled,
+        heads: Sequence[NumpyHead | NumpyProbe],
         positions: NDArray[np.float32],
         precision: Precision,
         encodings: int,
         *,
         weights_bytes: int,
     ) -> None:
-        self._request = encoder.create_infer_request()
-        self._head = head
+        self._encoder: _Compiled | None = encoder
+        self._request = encoder.model.create_infer_request()
+        self._heads = heads
         self._positions = positions
         self.precision: str = precision
         self._encodings = encodings
@@ -246,10 +227,12 @@ class OpenVinoDetector:
     def score(self, pixels: Pixels, views: int) -> Logits:
         if self._request is None:
             raise RuntimeError("the detector is closed")
-        branches = 1 + checked_views(views, len(self._positions) - 1)
+        shuffles = len(self._positions) - 1
+        views = checked_views(views, max(1, shuffles))
+        branches = 1 + min(views, shuffles)
         positions = self._positions[:branches]
         step = max(1, self._encodings // branches)
-        logits = np.empty((len(pixels), views))
+        logits = np.empty((len(pixels), len(self._heads) * views))
         for start in range(0, len(pixels), step):
             chunk = np.ascontiguousarray(pixels[start : start + step])
             try:
@@ -261,7 +244,8 @@ class OpenVinoDetector:
                     "Free some memory, or use fewer views.",
                 ) from error
             features = features.reshape(len(chunk), branches, -1)
-            logits[start : start + step] = self._head.logits(features)
+            found = [one.logits(features) for one in self._heads]
+            logits[start : start + step] = np.concatenate(found, axis=1)
         return logits
 
     def warm_up(self, side: int) -> None:
@@ -269,7 +253,7 @@ class OpenVinoDetector:
         self.score(np.zeros((1, side, side, 3), np.uint8), 1)
 
     def close(self) -> None:
-        self._request = None
+        self._request = self._encoder = None
 
 
 def _choose(asked: str, capabilities: list[str]) -> Precision:
@@ -305,7 +289,7 @@ def orders(
     positions: NDArray[np.float32], permutations: tuple[tuple[int, ...], ...]
 ) -> NDArray[np.float32]:
     """Positions (1 + K, 1 + patches, width): the original's, then each shuffle's."""
-    inverse = np.argsort(np.array(permutations), axis=1) + 1
+    inverse = np.argsort(np.array(permutations, int).reshape(-1, len(positions) - 1), axis=1) + 1
     first = np.zeros((len(permutations), 1), dtype=inverse.dtype)
     return np.concatenate([positions[None], positions[np.concatenate([first, inverse], axis=1)]])
 

@@ -24,6 +24,7 @@ from d3.adapters.openvino.engine import OpenVinoEngine, multiplies_int8
 from d3.adapters.openvino.export import ENCODER, POSITIONS
 from d3.adapters.openvino.search import FOUND, HELD_BACK, JOB, LEARNING, Job
 from d3.domain.errors import (
+    ArchitectureUnsuitable,
     EngineMissing,
     ImageError,
     ModelProtected,
@@ -35,6 +36,7 @@ from d3.domain.files import Progress, no_progress, storage_errors
 from d3.domain.images import DecodedImage
 from d3.domain.machine import processor
 from d3.domain.models import (
+    D3,
     Int8Candidate,
     Int8Form,
     Manifest,
@@ -191,6 +193,12 @@ class QuantizeService:
 
     def _check_target(self, model: StoredModel, target: str) -> None:
         manifest = model.manifest
+        if manifest.architecture != D3:
+            raise ArchitectureUnsuitable(
+                f"The model {manifest.name!r} is a {manifest.architecture}, and only a D3 can be "
+                "quantized.",
+                "Quantize a D3 on the same encoder: what is beside it uses its int8 form.",
+            )
         if manifest.int8 is not None:
             raise QuantizationFailed(
                 f"Version {manifest.version} of the model {manifest.name!r} has an int8 form "
@@ -222,7 +230,7 @@ class QuantizeService:
             if len(drawn) == limit:
                 break
             try:
-                image = self._decoder.decode(collection.read(uri), model.manifest.input_spec.size)
+                image = self._decoder.decode(collection.read(uri), model.manifest.input_spec.pixels)
             except ImageError:
                 skipped += 1
                 continue

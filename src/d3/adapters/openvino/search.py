@@ -238,7 +238,7 @@ def _probabilities(
 ) -> NDArray[np.float64]:
     import numpy as np
 
-    from d3.adapters.openvino.engine import NumpyHead
+    from d3.adapters.openvino.heads import NumpyHead
     from d3.domain.scoring import Calibration
 
     found = []

@@ -20,6 +20,7 @@ from typing import Any
 from filelock import FileLock
 
 from d3.adapters.openvino.export import ENCODER, POSITIONS, WEIGHTS
+from d3.adapters.sharing import shape_of
 from d3.domain.errors import EngineUnavailable
 from d3.domain.files import storage_errors
 from d3.domain.machine import available_cores
@@ -80,7 +81,7 @@ class PreparedEncoders:
         facts = self._machine | {
             "format": _FORMAT,
             "encoder": manifest.files["encoder"].sha256,
-            "spec": asdict(manifest.encoder_spec),
+            "spec": asdict(shape_of(manifest.encoder_spec)),
             "precision": precision,
             "threads": threads,
         }

@@ -29,6 +29,7 @@ from d3.adapters.sql.transaction import SqlTransaction
 from d3.domain.errors import ResultNotFound, StorageFailed
 from d3.domain.history import (
     LARGEST_ID,
+    AgreementCounts,
     Bucket,
     BucketSize,
     CursorPage,
@@ -240,7 +241,7 @@ class SqlHistory:
             rows = connection.execute(wanted).all()
         # Summed here, so that totals and series agree whatever arrives between two statements.
         buckets = [(_moment(row.start), queries.sums_of(row)) for row in rows]
-        nothing = queries.Sums(0, 0, 0.0, 0, 0, 0)
+        nothing = queries.Sums(0, 0, 0.0, 0, 0, 0, 0, 0, 0)
         columns = zip(nothing, *(sums for _, sums in buckets), strict=True)
         together = queries.Sums(*map(sum, columns))
         return Statistics(
@@ -428,6 +429,9 @@ def _tally(sums: queries.Sums) -> dict[str, Any]:
             fake=sums.fake, real=sums.total - sums.fake - sums.uncertain, uncertain=sums.uncertain
         ),
         "demo": sums.demo,
+        "agreement": AgreementCounts(
+            agree=sums.agree, partial=sums.partial, disagree=sums.disagree
+        ),
     }
 
 

@@ -15,6 +15,7 @@ from d3.adapters.sql.tables import InferenceResult, RequestLogRow
 from d3.domain.history import JUDGING, BucketSize, GroupBy, HistoryFilter
 from d3.domain.labels import Label, LabelIs
 from d3.domain.ordering import NEWEST_FIRST, Order, Place
+from d3.domain.panels import Agreement
 from d3.domain.provenance import Says
 from d3.domain.scoring import Verdict
 
@@ -32,6 +33,8 @@ _EQUAL = {
     "image_sha256": _T.image_sha256,
 }
 _SAYING = sa.text("provenance_says <> 'nothing'")
+_DISAGREE = Agreement.DISAGREE.value
+_DISAGREEING = sa.text("agreement = 'disagree'")  # in the words of its index
 
 
 def conditions(where: HistoryFilter) -> list[sa.ColumnElement[bool] | sa.TextClause]:
@@ -53,6 +56,8 @@ def conditions(where: HistoryFilter) -> list[sa.ColumnElement[bool] | sa.TextCla
         found.append(_T.created_at >= where.since)
     if where.until is not None:
         found.append(_T.created_at < where.until)
+    if where.disagree is not None:
+        found.append(_DISAGREEING if where.disagree else _T.agreement != _DISAGREE)
     return found + _about_the_name(where)
 
 
@@ -147,6 +152,7 @@ class Sums(NamedTuple):
         is_fake: of them above their threshold.
         fake: rows by verdict.
         demo: of models with a notice.
+        agree: of panels, by agreement.
     """
 
     total: int
@@ -155,6 +161,9 @@ class Sums(NamedTuple):
     fake: int
     uncertain: int
     demo: int
+    agree: int
+    partial: int
+    disagree: int
 
 
 def sums_of(row: Any) -> Sums:
@@ -175,6 +184,7 @@ def _sums() -> tuple[sa.Label[Any], ...]:
         of(_T.verdict == Verdict.FAKE.value),
         of(_T.verdict == Verdict.UNCERTAIN.value),
         of(_T.demo.expression),
+        *(of(_T.agreement == one.value) for one in Agreement),
     )
     return tuple(one.label(name) for name, one in zip(Sums._fields, sums, strict=True))
 
@@ -197,6 +207,7 @@ _GROUPS = {
     GroupBy.MODEL: _T.model_name,
     GroupBy.LABEL: _T.label,
     GroupBy.PROVENANCE: _T.provenance_says,
+    GroupBy.AGREEMENT: _T.agreement,
 }
 
 

@@ -67,7 +67,7 @@ class ApiKey(Base):
     revoked_at: Mapped[datetime | None]
 
 
-_COUNTED = ("processing_time", "verdict", "demo")
+_COUNTED = ("processing_time", "verdict", "demo", "agreement")
 _STATISTICS = (
     *("created_at", "id", "is_fake", *_COUNTED, "prediction", "model_name", "model_version"),
     *("label", "provenance_says"),

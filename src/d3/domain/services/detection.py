@@ -244,8 +244,9 @@ class ImageJudge:
 
     async def _scored(self, job: Job, number: int, image: DecodedImage) -> Scored:
         """The logits of one pass."""
-        key = job.question.passes[number].key_of(image.facts)
-        return await self._flights.score(key, job.lane, partial(job.use_slot, number, image))
+        one = job.question.passes[number]
+        submit = partial(job.use_slot, number, image)
+        return await self._flights.score(one.key_of(image.facts), one.lane(job.lane), submit)
 
     def _decode(self, job: Job) -> tuple[DecodedImage, float]:
         begun = self._clock.monotonic()
@@ -300,6 +301,7 @@ class DetectionService:
         views: int = 1,
         panel: Sequence[str] | None = None,
         panel_rule: PanelRule | None = None,
+        stability: bool = False,
     ) -> Detection:
         """Judge one image.
 
@@ -311,13 +313,16 @@ class DetectionService:
             panel: names of the models that judge, the chief's first; those of the settings unless
                 said. They are loaded when they are first named.
             panel_rule: how their verdicts become one; the settings' unless said.
+            stability: whether the chief also judges each change of the image, in the bulk lane.
 
         Raises:
             D3Error: see :mod:`d3.domain.errors`; never anything foreign.
         """
         names = None if panel is None else checked_panel(panel)
         with self._host.panel(names, load=True) as models:
-            question = Question.of(models, threshold=threshold, views=views, rule=panel_rule)
+            question = Question.of(
+                models, threshold=threshold, views=views, rule=panel_rule, stability=stability
+            )
             name = _display_name(source) if name is None else name
             judged = self._begin(question, source, name, _at_once, Lane.INTERACTIVE)
             try:
@@ -335,6 +340,7 @@ class DetectionService:
         views: int = 1,
         panel: Sequence[str] | None = None,
         panel_rule: PanelRule | None = None,
+        stability: bool = False,
         batch_size: int = 32,
         errors: Literal["raise"] = "raise",
     ) -> Iterator[Detection]: ...
@@ -348,6 +354,7 @@ class DetectionService:
         views: int = 1,
         panel: Sequence[str] | None = None,
         panel_rule: PanelRule | None = None,
+        stability: bool = False,
         batch_size: int = 32,
         errors: Literal["return"],
     ) -> Iterator[Detection | Failure]: ...
@@ -360,6 +367,7 @@ class DetectionService:
         views: int = 1,
         panel: Sequence[str] | None = None,
         panel_rule: PanelRule | None = None,
+        stability: bool = False,
         batch_size: int = 32,
         errors: Literal["raise", "return"] = "raise",
     ) -> Iterator[Detection | Failure]:
@@ -373,6 +381,7 @@ class DetectionService:
             panel: names of the models that judge, the chief's first; those of the settings unless
                 said. They are loaded when they are first named.
             panel_rule: how their verdicts become one; the settings' unless said.
+            stability: whether the chief also judges each change of the image, in the bulk lane.
             batch_size: images of one forward pass at most; it changes the speed, not the scores.
             errors: ``"raise"`` stops at the first bad image; ``"return"`` yields a
                 :class:`Failure` in its place and goes on.
@@ -388,7 +397,9 @@ class DetectionService:
             raise RequestInvalid(f"The batch size {batch_size} is not valid.", "Use 1 or more.")
         if errors not in ("raise", "return"):
             raise RequestInvalid(f"errors={errors!r} is not valid.", "Use 'raise' or 'return'.")
-        ask = partial(Question.of, threshold=threshold, views=views, rule=panel_rule)
+        ask = partial(
+            Question.of, threshold=threshold, views=views, rule=panel_rule, stability=stability
+        )
         asked = partial(
             self._host.panel, None if panel is None else checked_panel(panel), load=True
         )

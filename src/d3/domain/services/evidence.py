@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from d3.domain.detections import Detection
 from d3.domain.errors import ModelNotFound
-from d3.domain.evidence import MOST_LABELS, Case, CaseLabel, recorded
+from d3.domain.evidence import MOST_LABELS, Case, CaseLabel, format_of, recorded
 from d3.domain.history import entry_of
 from d3.domain.models import Manifest, ModelReference
 from d3.domain.ports.clock import Clock
@@ -58,12 +58,13 @@ class EvidenceService:
         history = self._history()
         entry = history.get(result_id, whose)
         changes = history.labels(entry.id, whose) if entry.label is not None else []
-        name = self._names()
+        name, result = self._names(), recorded(entry)
         return Case(
+            format_version=format_of(result),
             made_at=self._clock.now(),
             made_by=made_by,
             d3_version=self._version,
-            result=recorded(entry),
+            result=result,
             result_id=entry.id,
             asked_by=name(entry.user_id),
             manifest=self._manifest(entry.model),
@@ -77,10 +78,12 @@ class EvidenceService:
     def of_detection(self, detection: Detection) -> Case:
         """The case of a verdict just reached, which is stored nowhere else."""
         now = self._clock.now()
+        result = entry_of(detection, created_at=now, d3_version=self._version)
         return Case(
+            format_version=format_of(result),
             made_at=now,
             d3_version=self._version,
-            result=entry_of(detection, created_at=now, d3_version=self._version),
+            result=result,
             manifest=self._manifest(detection.model),
         )
 

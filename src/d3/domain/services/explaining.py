@@ -116,7 +116,7 @@ class ExplanationService:
         slots = queue.reserve_map(checked_views(views, manifest.views), deadline)
         submitted = False
         try:
-            decode = partial(self._decoder.decode, source, manifest.input_spec.size)
+            decode = partial(self._decoder.decode, source, manifest.input_spec.pixels)
             image = await finished(self._pool.submit(decode, Lane.INTERACTIVE))
             submitted = True
             return image, await finished(slots.submit(image.pixels))

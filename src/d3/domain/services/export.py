@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from d3.domain.history import HistoryEntry
-from d3.domain.records import in_order
+from d3.domain.records import in_order, parsed
 
 _FIRST_COLUMNS = (
     *("id", "image_name", "prediction", "is_fake", "verdict", "confidence", "threshold"),
@@ -19,6 +19,7 @@ _FIRST_COLUMNS = (
     *("calibration_name", "calibration_scale", "calibration_bias"),
     *("abstain_below", "abstain_above", "cached", "d3_version", "request_id"),
     *("reason", "reason_text", "notice", "image_note", "image_note_text"),
+    *("provenance_says", "provenance_sources", "view_logits", "device", "libraries", "label"),
 )
 COLUMNS = in_order(_FIRST_COLUMNS, HistoryEntry)
 """The columns of the CSV, in order; later versions add theirs behind these."""
@@ -66,11 +67,8 @@ def document(entry: HistoryEntry) -> dict[str, Any]:
     ``image``, ``model``, ``calibration`` and ``abstain`` are objects, or None where nothing of them
     was recorded. What is known of the image also stands beside them, by its columns.
     """
-    said = entry.provenance
-    values = flat(entry) | {
-        "provenance": None if said is None else said.to_dict(),
-        "logits": entry.logits,
-    }
+    values = flat(entry) | parsed(entry) | {"logits": entry.logits}
+    del values["panel"]  # its parts stand there
     for group, names in _GROUPS.items():
         parts = {part: values[name] for name, part in names.items()}
         values[group] = None if set(parts.values()) == {None} else parts

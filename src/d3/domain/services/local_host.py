@@ -74,6 +74,7 @@ class LocalModelHost(ModelHost):
         on_demand: whether a question may name models that are not loaded yet.
         free_memory: bytes that are left for another member's weights; None where that is not known
             or the device says so itself.
+        monotonic: tells the time between attempts.
 
     Attributes:
         changed: called after other models, or none, are in use, and after a failed load that leaves
@@ -92,6 +93,7 @@ class LocalModelHost(ModelHost):
         rule: PanelRule = PanelRule.CHIEF,
         on_demand: bool = True,
         free_memory: Callable[[], int | None] = lambda: None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(rule)
         self._warm_up = warm_up
@@ -103,6 +105,7 @@ class LocalModelHost(ModelHost):
         self._on_demand = on_demand
         self._free_memory = free_memory
         self._pinned: dict[str, int] = {}
+        self._monotonic = monotonic
         self._loading = threading.Lock()
         self._stored: dict[ModelReference, StoredModel] = {}
         self._refused: dict[str, _Refused] = {}
@@ -212,7 +215,7 @@ class LocalModelHost(ModelHost):
 
     def _may_try(self, name: str) -> bool:
         refused = self._refused.get(name)
-        return refused is None or time.monotonic() >= refused.until
+        return refused is None or self._monotonic() >= refused.until
 
     def _refuse(self, name: str, error: Exception) -> None:
         """Remember why a model could not be loaded."""
@@ -223,7 +226,7 @@ class LocalModelHost(ModelHost):
                 "Leave it out, or ask whoever made its architecture.",
             )
         times = self._refused[name].times + 1 if name in self._refused else 1
-        until = time.monotonic() + pause_after(times, _FIRST_PAUSE, _LONGEST_PAUSE)
+        until = self._monotonic() + pause_after(times, _FIRST_PAUSE, _LONGEST_PAUSE)
         self._refused[name] = _Refused(error, times, until)
 
     def _settle(self, new: StoredModel | None, wanted: Sequence[str]) -> None:
@@ -417,9 +420,9 @@ def _shares(model: StoredModel, first: StoredModel) -> bool:
 
 
 def _features(model: Manifest) -> tuple[object, ...]:
-    """All that decides the encoder's features."""
+    """All that decides the encoder's features; its projection comes after them."""
     int8 = None if model.int8 is None else (model.int8.file, model.int8.group)
-    return model.encoder, model.spec, model.input_spec, int8
+    return model.encoder, replace(model.encoder_spec, projection=0), model.input_spec, int8
 
 
 def _references(loaded: LoadedModel) -> list[ModelReference]:

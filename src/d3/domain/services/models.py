@@ -6,7 +6,7 @@ A head alone becomes a model on an encoder that is there already.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -66,8 +66,20 @@ class ModelService:
         return self._architectures().list()
 
     def trouble(self, manifest: Manifest) -> ArchitectureUnavailable | None:
-        """Why a model cannot be used here, and what to do; None where its architecture is there."""
-        return trouble_of(manifest, self.architectures())
+        """Why a model cannot be used here, and what to do; None where its architecture is there.
+
+        It is quick for what comes with D3; another package has to be imported to know.
+        """
+        if not manifest.package:
+            return None
+        name = manifest.architecture
+        info = next((one for one in self.architectures() if one.name == name), None)
+        if info is not None:
+            return ArchitectureUnavailable(info.trouble) if info.trouble else None
+        return ArchitectureUnavailable(
+            f"The model {manifest.name!r} needs the architecture {name!r}, which is not installed.",
+            f"Install the package that provides it: pip install {manifest.package}",
+        )
 
     def info(self, name: str, version: int | None = None) -> Manifest:
         return self._registry.describe(name, version)
@@ -313,20 +325,6 @@ class ModelImporter:
             if has not in seen:
                 seen.add(has)
                 yield self._registry.open(one.manifest.name)
-
-
-def trouble_of(
-    manifest: Manifest, installed: Iterable[ArchitectureInfo]
-) -> ArchitectureUnavailable | None:
-    """Why a model cannot be used here, and what to do; None where its architecture is there."""
-    name = manifest.architecture
-    info = next((one for one in installed if one.name == name), None)
-    if info is not None:
-        return ArchitectureUnavailable(info.trouble) if info.trouble else None
-    return ArchitectureUnavailable(
-        f"The model {manifest.name!r} is a {name}, which is not installed.",
-        f"Install the package that provides it: `pip install {manifest.package or name}`.",
-    )
 
 
 def _check_own(name: str) -> None:

@@ -53,8 +53,9 @@ class PredictionRequest:
             were judged; kept where there is a key.
         threshold: of the chief, in [0, 1]; the model's own unless said.
         views: 1 to 16.
-        panel: names of the models that judge, the chief's first; those in use unless said.
-        panel_rule: how their verdicts become one; the settings' unless said.
+        panel: names of the models that judge, the chief first; the service's own unless said.
+        panel_rule: how their verdicts become one; likewise.
+        stability: whether each image is also judged after harmless changes.
         lane: who goes first.
         within: seconds after which nobody waits; None for ever.
         all_or_nothing: whether one image that cannot be judged fails them all.
@@ -70,8 +71,9 @@ class PredictionRequest:
     answer: Callable[[Sequence[Outcome], Sequence[int]], bytes]
     threshold: float | None = None
     views: int = 1
-    panel: Sequence[str] | None = None
+    panel: tuple[str, ...] | None = None
     panel_rule: PanelRule | None = None
+    stability: bool = False
     lane: Lane = Lane.INTERACTIVE
     within: float | None = None
     all_or_nothing: bool = False
@@ -185,7 +187,11 @@ class PredictionService:
         names = None if request.panel is None else checked_panel(request.panel)
         with self._host.panel(names) as panel:
             question = Question.of(
-                panel, threshold=request.threshold, views=request.views, rule=request.panel_rule
+                panel,
+                threshold=request.threshold,
+                views=request.views,
+                rule=request.panel_rule,
+                stability=request.stability,
             )
             outcomes = await self._judge_all(request, question)
         for outcome in outcomes:

@@ -10,9 +10,10 @@ from typing import Self
 from d3.domain.detections import Detection
 from d3.domain.errors import D3Error, Overloaded
 from d3.domain.images import DecodedImage, ImageFacts, ImageSource, Pixels
-from d3.domain.inputs import Change, PixelsWanted
+from d3.domain.inputs import CHANGES, Change, PixelsWanted
 from d3.domain.machine import libraries_of
-from d3.domain.panels import Missing, Opinion, PanelRule, PanelVerdict, decide
+from d3.domain.models import notice_of
+from d3.domain.panels import Missing, Opinion, PanelRule, PanelVerdict, heard
 from d3.domain.ports.history import CacheKey
 from d3.domain.ports.images import ImageDecoder
 from d3.domain.ports.queue import DetectionQueue, Lane, Scored, Slots
@@ -90,6 +91,15 @@ class Pass:
         """In front of the detector."""
         return self.members[0].model.queue
 
+    @property
+    def changed(self) -> bool:
+        """Whether the image is changed first, to see whether its verdict stands."""
+        return self.pixels.change is not Change.NONE
+
+    def lane(self, asked: Lane) -> Lane:
+        """Who goes first: the images as they are."""
+        return Lane.BULK if self.changed else asked
+
     def key_of(self, facts: ImageFacts) -> CacheKey:
         """What decides the logits of an image."""
         detector = self.queue.detector
@@ -103,10 +113,9 @@ class Pass:
 
     def sha256_of(self, facts: ImageFacts) -> str:
         """Stands for the pixels: the image's own, or another one where it was changed."""
-        change = self.pixels.change
-        if change is Change.NONE:
+        if not self.changed:
             return facts.sha256
-        return hashlib.sha256(f"{facts.sha256}:{change}".encode()).hexdigest()
+        return hashlib.sha256(f"{facts.sha256}:{self.pixels.change}".encode()).hexdigest()
 
     def logits_of(self, member: Member, scored: Scored) -> list[float]:
         """A member's raw logits, one per view."""
@@ -119,7 +128,8 @@ class Question:
 
     Attributes:
         members: the chief first, whose threshold and views are the ones asked for.
-        passes: that score an image for all members, the chief's first.
+        passes: that score an image for all members, the chief's first; then those that score its
+            changes for the chief, where a test of stability is asked for.
         rule: how the members' verdicts become one.
         missing: members of the panel that cannot be asked.
     """
@@ -142,6 +152,7 @@ class Question:
         threshold: float | None = None,
         views: int = 1,
         rule: PanelRule | None = None,
+        stability: bool = False,
     ) -> Self:
         """Check what is asked of a panel, which may be one model.
 
@@ -150,6 +161,7 @@ class Question:
             threshold: of the chief, in [0, 1]; the model's own unless said. The others use theirs.
             views: 1 to 16; a member that has fewer averages those.
             rule: the panel's unless said.
+            stability: whether the chief also judges each of :data:`CHANGES` of the image.
 
         Raises:
             ThresholdInvalid: the threshold is not a number in [0, 1].
@@ -161,8 +173,11 @@ class Question:
             manifest.threshold if threshold is None else checked_threshold(threshold),
             checked_views(views, manifest.views),
         )
+        own = Pass.of((chief,))
+        changes = CHANGES if stability else ()
+        tried = [replace(own, pixels=replace(own.pixels, change=one)) for one in changes]
         if not panel.others:
-            return cls((chief,), (Pass.of((chief,)),), rule or panel.rule, panel.missing)
+            return cls((chief,), (own, *tried), rule or panel.rule, panel.missing)
         members = [
             chief,
             *(
@@ -174,7 +189,7 @@ class Question:
         for one in members:
             sharing.setdefault(one.model.queue, []).append(one)
         passes = tuple(map(Pass.of, sharing.values()))
-        return cls(tuple(members), passes, rule or panel.rule, panel.missing)
+        return cls(tuple(members), (*passes, *tried), rule or panel.rule, panel.missing)
 
     @property
     def chief(self) -> Member:
@@ -188,8 +203,6 @@ class Question:
             ImageError: see the decoder.
         """
         wanted, *also = self._wanted
-        if not also and wanted == PixelsWanted(wanted.size):
-            return decoder.decode(source, wanted.size)
         return decoder.decode(source, wanted, also)
 
     def pixels_of(self, one: Pass, image: DecodedImage) -> Pixels:
@@ -216,26 +229,38 @@ class Question:
             batch_size: images of one forward pass at most.
 
         Returns:
-            For each pass its slots; what is wrong with its queue, for one without the chief.
+            For each pass its slots, which some share; what is wrong with its queue, for one
+            without the chief.
 
         Raises:
             Overloaded: too much waits in one of the queues.
             D3Error: the chief's queue cannot be used.
         """
-        taken: list[Slots | D3Error] = []
-        for one in self.passes:
-            size_bytes = (0 if taken else file_bytes) + images * 3 * one.pixels.size**2
+        places = [(one.queue, one.lane(lane)) for one in self.passes]
+        # At once, because a lane takes one request that is too large for it, and not a second one.
+        together = {place: images * places.count(place) for place in places}
+        taken: dict[tuple[DetectionQueue, Lane], Slots | D3Error] = {}
+        for one, place in zip(self.passes, places, strict=True):
+            if place in taken:
+                continue
+            queue, its_lane = place
+            size_bytes = (0 if taken else file_bytes) + together[place] * 3 * one.pixels.size**2
             try:
-                slots: Slots | D3Error = one.queue.reserve(
-                    images, size_bytes, one.views, lane, deadline, batch_size=batch_size
+                taken[place] = queue.reserve(
+                    together[place],
+                    size_bytes,
+                    one.views,
+                    its_lane,
+                    deadline,
+                    batch_size=batch_size,
                 )
             except D3Error as error:
                 if not taken or isinstance(error, Overloaded):
-                    release(taken, images)
+                    for earlier, slots in taken.items():
+                        release([slots], together[earlier])
                     raise
-                slots = error
-            taken.append(slots)
-        return tuple(taken)
+                taken[place] = error
+        return tuple(taken[place] for place in places)
 
     def answer(
         self, name: str, facts: ImageFacts, scored: Sequence[Scored | D3Error], decoding: float
@@ -250,11 +275,13 @@ class Question:
 
         Raises:
             ScoreUndefined: a logit of the chief is no finite number.
+            D3Error: a change of the image could not be scored.
         """
         chief, first = self.chief, scored[0]
         assert isinstance(first, Scored)
         logits = self.passes[0].logits_of(chief, first)
-        score, panel = chief.score(logits, facts), None
+        stability = self._tried(facts, scored)
+        score, panel = chief.score(logits, facts).tried(stability.values()), None
         if len(self.members) + len(self.missing) > 1:
             score, panel = self._heard(score, facts, scored)
         manifest, detector = chief.model.manifest, chief.model.queue.detector
@@ -272,9 +299,21 @@ class Question:
             libraries=libraries_of(detector.engine),
             calibration=manifest.calibration,
             abstain_band=manifest.abstain_band,
-            notice=self._notice,
+            notice=notice_of(one.model.manifest for one in self.members),
             panel=panel,
+            stability=stability,
         )
+
+    def _tried(self, facts: ImageFacts, scored: Sequence[Scored | D3Error]) -> dict[Change, float]:
+        """The probability that the chief gives each change of the image."""
+        found = dict[Change, float]()
+        for one, result in zip(self.passes, scored, strict=True):
+            if one.changed:
+                if isinstance(result, D3Error):
+                    raise result
+                score = self.chief.score(one.logits_of(self.chief, result), facts)
+                found[one.pixels.change] = score.prediction
+        return found
 
     def _heard(
         self, score: Score, facts: ImageFacts, scored: Sequence[Scored | D3Error]
@@ -282,7 +321,7 @@ class Question:
         """The chief's score with the panel's verdict, and what each member said."""
         said = dict[str, Opinion | Missing]()
         for one, found in zip(self.passes, scored, strict=True):
-            for member in one.members:
+            for member in () if one.changed else one.members:
                 name = member.model.manifest.name
                 try:
                     if isinstance(found, D3Error):
@@ -291,18 +330,11 @@ class Question:
                     said[name] = member.opinion(own, found.seconds / len(one.members))
                 except D3Error as error:
                     said[name] = Missing.of(name, error)
-        heard = [said[one.model.manifest.name] for one in self.members]
-        opinions = tuple(one for one in heard if isinstance(one, Opinion))
-        silent = tuple(one for one in heard if isinstance(one, Missing))
-        verdict, reason = decide(self.rule, opinions)
-        told = PanelVerdict(self.rule, opinions, self.missing + silent)
-        return replace(score, verdict=verdict, reason=reason), told
-
-    @property
-    def _notice(self) -> str:
-        """What must be said of the models; each thing once."""
-        notices = (one.model.manifest.notice for one in self.members)
-        return " ".join(dict.fromkeys(one for one in notices if one))
+        told = [said[one.model.manifest.name] for one in self.members]
+        opinions = tuple(one for one in told if isinstance(one, Opinion))
+        silent = tuple(one for one in told if isinstance(one, Missing))
+        verdict = PanelVerdict(self.rule, opinions, self.missing + silent)
+        return heard(score, self.rule, opinions), verdict
 
 
 def release(slots: Sequence[Slots | D3Error], images: int = 1) -> None:

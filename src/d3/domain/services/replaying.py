@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from statistics import fmean
+
+import numpy as np
 
 from d3.domain.errors import ReplayImpossible
 from d3.domain.evidence import Case, Means, Replayed
+from d3.domain.inputs import Change
 from d3.domain.machine import libraries_of
 from d3.domain.models import PUBLISHED, Manifest
 from d3.domain.ports.detector import Engine
@@ -84,11 +89,13 @@ class ReplayService:
             D3Error: the image or the model cannot be used.
         """
         manifest = self.model_of(case)
-        before = Means.of(case.result)
+        before, wanted = Means.of(case.result), manifest.input_spec.pixels
+        changes = [Change(one) for one in case.result.stability_probabilities]
         detector = self._engine().load(self._registry.open(manifest.name, manifest.version))
         try:
-            decoded = self._decoder.decode(image, manifest.input_spec.size)
-            scored = detector.score(decoded.pixels[None], case.result.views)
+            also = [replace(wanted, change=one) for one in changes]
+            decoded = self._decoder.decode(image, wanted, also)
+            scored = detector.score(np.stack([decoded.pixels, *decoded.also]), case.result.views)
             now = Means(
                 detector.engine,
                 detector.precision,
@@ -97,19 +104,25 @@ class ReplayService:
             )
         finally:
             detector.close()
-        logits = tuple(float(one) for one in scored[0])
-        lack = decoded.facts.lack
-        score = replace(case, result=replace(case.result, reason=lack)).assess(logits)
+        logits, *others = (tuple(map(float, one)) for one in scored)
+        lack, probability = decoded.facts.lack, case.calibration.probability
+        stability = {
+            one: probability(fmean(each)) for one, each in zip(changes, others, strict=True)
+        }
+        again = replace(
+            case.result, reason=lack, stability=json.dumps(stability) if stability else ""
+        )
+        score = replace(case, result=again).assess(logits)
         allowed = allowed_drift(before, now, manifest)
         return Replayed(
             before=before,
             now=now,
             logits=logits,
             score=score,
-            drift=_drift(case, logits, score.prediction),
+            drift=_drift(case, logits, score.prediction, stability),
             allowed=allowed,
             verdict_changed=score.verdict is not case.result.verdict,
-            close=lack is case.lack and _is_close(case, logits, score, allowed),
+            close=lack is case.lack and _is_close(case, logits, score, allowed, stability.values()),
         )
 
 
@@ -137,17 +150,28 @@ def _from_fp32(precision: str, manifest: Manifest) -> float:
     return max((one.max_drift for one in kept), default=INT8_DRIFT)
 
 
-def _is_close(case: Case, logits: tuple[float, ...], score: Score, allowed: float) -> bool:
+def _is_close(
+    case: Case,
+    logits: tuple[float, ...],
+    score: Score,
+    allowed: float,
+    changed: Iterable[float],
+) -> bool:
     """Whether a drift that is allowed can change the verdict: see :func:`assess`."""
     edges = (0.0, -case.band.below, case.band.above)
     apart = [score.prediction - score.threshold - edge for edge in edges]
     apart += [case.calibration.probability(logit) - score.threshold for logit in logits]
+    apart += [one - score.threshold for one in changed]
     return min(map(abs, apart)) <= allowed
 
 
-def _drift(case: Case, logits: tuple[float, ...], prediction: float) -> float:
-    """The largest difference of a probability, of the mean and of each view that was recorded."""
+def _drift(
+    case: Case, logits: tuple[float, ...], prediction: float, stability: Mapping[Change, float]
+) -> float:
+    """The largest difference of a probability: of the mean, of each view and of each change."""
     probability, before = case.calibration.probability, case.result.logits
     views = zip(before, logits, strict=True) if len(before) == len(logits) else ()
     apart = [abs(probability(old) - probability(new)) for old, new in views]
+    changed = case.result.stability_probabilities
+    apart += [abs(changed[one] - now) for one, now in stability.items()]
     return max([abs(case.result.prediction - prediction), *apart])

@@ -13,7 +13,10 @@ from typing import Literal
 
 from d3.domain.evidence import Case
 from d3.domain.heatmaps import MEANING
+from d3.domain.history import NewEntry
+from d3.domain.inputs import Change, Fit, InputSpec
 from d3.domain.labels import Label
+from d3.domain.panels import Opinion
 from d3.domain.provenance import Provenance, Says, Source, SourceKind
 from d3.domain.scoring import Measured, Share, Verdict
 from d3.domain.text import display_name
@@ -141,6 +144,8 @@ def report_of(case: Case, *, key_id: str | None, heatmap: bool) -> Report:
         sections.append(
             Section(title="Where the score comes from", paragraphs=(MEANING,), heatmap=True)
         )
+    if result.panel:
+        sections.insert(1, _opinions(result))
     sections += [_unexamined(case), _image(case), _computed(case), _repeating(case, key_id)]
     if case.labels:
         sections.append(_labels(case))
@@ -182,18 +187,20 @@ def moment(time: datetime) -> str:
 def _summary(case: Case) -> tuple[str, ...]:
     result = case.result
     side = "above" if result.is_fake else "not above"
+    judge = f"panel of {len(result.opinions)} models" if result.panel else "model"
     said = {
-        Verdict.FAKE: "The model judges that the image was made or altered by a generator.",
+        Verdict.FAKE: f"The {judge} judges that the image was made or altered by a generator.",
         Verdict.REAL: (
-            "The model finds no sign that a generator made or altered the image. That is not proof "
-            "of a real photograph."
+            f"The {judge} finds no sign that a generator made or altered the image. That is not "
+            "proof of a real photograph."
         ),
-        Verdict.UNCERTAIN: "The model gives no verdict.",
+        Verdict.UNCERTAIN: f"The {judge} gives no verdict.",
     }[result.verdict]
     reason = f" {result.reason_text}" if result.reason_text else ""
+    whose = f"By {result.model_name}, the" if result.panel else "Its"
     number = (
-        f"Its probability for a generated image is {percent(result.prediction)}. That is {side} "
-        f"the threshold of {exact(result.threshold)}."
+        f"{whose} probability for a generated image is {percent(result.prediction)}. That is "
+        f"{side} the threshold of {exact(result.threshold)}."
     )
     low, high = _scale(case).band
     if low < high:
@@ -266,7 +273,55 @@ def _meaning(case: Case) -> Section:
             f"time. The probabilities differ by {100 * result.spread:.1f} percentage points at "
             "most. A large spread is a sign of doubt."
         )
+    paragraphs.append(_stability(case))
     return Section(title="What the number means", paragraphs=tuple(filter(None, paragraphs)))
+
+
+def _opinions(result: NewEntry) -> Section:
+    """What each model of a panel said."""
+    panel = result.panel_verdict
+    assert panel is not None
+    facts = [
+        (f"{one.model.name} version {one.model.version}", _opinion(one, first=n == 0))
+        for n, one in enumerate(panel.opinions)
+    ]
+    facts += [(one.model, f"gave no opinion: {one.error}") for one in panel.missing]
+    return Section(
+        title="What each model says",
+        paragraphs=(
+            panel.agreement.sentence,
+            panel.rule.sentence,
+            "The probabilities of different models mean different things and are never averaged.",
+        ),
+        facts=tuple(facts),
+    )
+
+
+def _opinion(opinion: Opinion, *, first: bool) -> str:
+    said = f"{_HEADLINES[opinion.verdict]}: {percent(opinion.prediction)}"
+    parts = [
+        f"{said}, threshold {exact(opinion.threshold)}.",
+        opinion.reason.sentence if opinion.reason is not None else "",
+        f"Calibrated ({opinion.calibration})." if opinion.calibrated else "Not calibrated.",
+        "" if opinion.calibrated or first else "It has no vote.",
+    ]
+    return " ".join(filter(None, parts))
+
+
+def _stability(case: Case) -> str:
+    changed = case.result.stability_probabilities
+    if not changed:
+        return ""
+    told = [f"{Change(name).words} {percent(one)}" for name, one in changed.items()]
+    turned = sum((one > case.result.threshold) != case.result.is_fake for one in changed.values())
+    found = {
+        0: "All lie on the same side of the threshold as the image as it is.",
+        1: "One lies on the other side of the threshold.",
+    }.get(turned, f"{turned} lie on the other side of the threshold.")
+    return (
+        "The image was judged again after harmless changes of it, which gave these probabilities: "
+        f"{', '.join(told)}. {found}"
+    )
 
 
 def _rates(measured: Measured) -> str:
@@ -361,12 +416,8 @@ def _labels(case: Case) -> Section:
 
 def _unexamined(case: Case) -> Section:
     result, manifest = case.result, case.manifest
-    side = "a small square"
-    if manifest is not None:
-        side = f"{manifest.input_spec.size} x {manifest.input_spec.size} pixels"
     points = [
-        f"Only the pixels were judged, scaled to {side}.",
-        "Small alterations of a large image can be lost.",
+        *_seen(None if manifest is None else manifest.input_spec),
         "Which generator it was, which part of the image was altered, and by whom.",
         "Whether a person cropped, retouched or staged the picture.",
         "Whether the picture shows what is claimed of it.",
@@ -378,6 +429,21 @@ def _unexamined(case: Case) -> Section:
     if result.image_note_text:
         points.insert(2, result.image_note_text)
     return Section(title="What was not examined", points=tuple(points))
+
+
+def _seen(spec: InputSpec | None) -> tuple[str, str]:
+    """What the model saw of the pixels, and what that can miss."""
+    lost = "Small alterations of a large image can be lost."
+    if spec is None:
+        return "Only the pixels were judged, and of them only a small square.", lost
+    square = f"{spec.size} x {spec.size} pixels"
+    if spec.fit is Fit.SQUASH:
+        return f"Only the pixels were judged, scaled to {square}.", lost
+    after = f", after its shorter side was scaled to {spec.resize} pixels" if spec.resize else ""
+    return (
+        f"Only {square} in the middle of the image were judged{after}.",
+        "Alterations outside of them were not seen.",
+    )
 
 
 def _image(case: Case) -> Section:

@@ -5,14 +5,24 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from d3.domain.panels import Agreement
 from d3.domain.provenance import CAUTION
 from d3.entrypoints.cli.opening import build_container
-from d3.entrypoints.cli.options import FILE, JSON, MODEL, THRESHOLD, VIEWS
+from d3.entrypoints.cli.options import (
+    FILE,
+    JSON,
+    MODEL,
+    PANEL,
+    PANEL_RULE,
+    STABILITY,
+    THRESHOLD,
+    VIEWS,
+)
 from d3.entrypoints.cli.output import complain, counted, err, out, print_json, printable
 from d3.entrypoints.cli.progress import progress
 from d3.entrypoints.cli.sources import find_images
@@ -31,6 +41,9 @@ _FAKE_FOUND, _COULD_NOT = 1, 2
 @THRESHOLD
 @VIEWS
 @MODEL
+@PANEL
+@PANEL_RULE
+@STABILITY
 @JSON
 @click.option(
     "--provenance",
@@ -51,6 +64,9 @@ def detect(
     threshold: float | None,
     views: int,
     model: str | None,
+    panel: tuple[str, ...] | None,
+    panel_rule: str | None,
+    stability: bool,
     as_json: bool,
     provenance: bool,
     prompts: bool,
@@ -66,7 +82,9 @@ def detect(
     """
     if prompts and not provenance:
         raise click.UsageError("--prompts needs --provenance.")
-    container = build_container(model, watermarks=provenance)
+    if model is not None and panel is not None:
+        raise click.UsageError("--panel names all models, the chief first. Leave --model out.")
+    container = build_container(model, panel=panel, panel_rule=panel_rule, watermarks=provenance)
     settings, decoder = container.settings(), container.decoder()
     with progress("Looking for images"):
         found = find_images(paths, decoder.recognises, settings.max_image_bytes)
@@ -75,6 +93,7 @@ def detect(
         _report_failure(name, error.code, str(error), as_json=as_json)
     tally: Counter[str] = Counter(error=len(found.problems))
     manifest, begun = None, time.perf_counter()
+    disagreed = 0
     if found.sources:
         with progress("Loading the model"):
             manifest = container.host().load().manifest
@@ -84,6 +103,7 @@ def detect(
             names=found.names,
             threshold=threshold,
             views=views,
+            stability=stability,
             batch_size=settings.batch_size,
             errors="return",
         )
@@ -97,7 +117,8 @@ def detect(
                 first = tally.total() == tally["error"]
                 tally[_show(outcome, found.sources[row], shown, first=first)] += 1
                 tell("Judging", row + 1, len(found.sources))
-    _summarise(tally, found.passed_over, time.perf_counter() - begun)
+        disagreed = shown.panels[Agreement.DISAGREE]
+    _summarise(tally, found.passed_over, disagreed, time.perf_counter() - begun)
     if provenance and manifest is not None:
         complain(CAUTION, kind="note")
     if manifest is not None:
@@ -115,11 +136,15 @@ class _Shown:
         as_json: one object a line.
         provenance: whether rows are followed by all that the file says about itself.
         prompts: finds the prompts in a file; None where nobody asks for them.
+        panels: how often the models of a panel agreed and did not; filled while showing.
+        missing: models of the panel that are known to be missing, likewise.
     """
 
     as_json: bool
     provenance: bool
     prompts: Callable[[ImageSource], list[str]] | None
+    panels: Counter[str] = field(default_factory=Counter)
+    missing: set[str] = field(default_factory=set)
 
 
 def _show(outcome: Detection | Failure, source: ImageSource, shown: _Shown, *, first: bool) -> str:
@@ -130,10 +155,17 @@ def _show(outcome: Detection | Failure, source: ImageSource, shown: _Shown, *, f
         _report_failure(outcome.name, outcome.error.code, str(outcome.error), as_json=shown.as_json)
         return "error"
     prompts = None if shown.prompts is None else shown.prompts(source)
+    for one in outcome.missing:
+        if one.model not in shown.missing:
+            shown.missing.add(one.model)
+            complain(f"{one.model} gives no opinion: {one.error}", kind="warning")
+    if outcome.agreement is not None:
+        shown.panels[outcome.agreement] += 1
     if shown.as_json:
         print_json(_document(outcome) | ({} if prompts is None else {"prompts": prompts}))
     else:
         _print_row(outcome, header=first)
+        _print_opinions(outcome)
         if shown.provenance:
             _print_provenance(outcome, prompts or [])
     return outcome.verdict.value
@@ -141,22 +173,27 @@ def _show(outcome: Detection | Failure, source: ImageSource, shown: _Shown, *, f
 
 def _document(detection: Detection) -> dict[str, Any]:
     """What is recorded of it by the names that every export has, and its parts together."""
-    from d3.domain.records import ResultRecord
+    from d3.domain.records import ResultRecord, parsed
 
-    name, said = printable(detection.name), detection.provenance
+    name = printable(detection.name)
     image = asdict(replace(detection.image, provenance=None))
     del image["provenance"]
-    return {one.name: getattr(detection, one.name) for one in fields(ResultRecord)} | {
-        "name": name,
-        "image_name": name,
-        "reason_text": detection.reason_text,
-        "image_note_text": detection.image_note_text,
-        "image": image | {"note_text": detection.image_note_text},
-        "model": detection.model,
-        "calibration": detection.calibration,
-        "provenance": None if said is None else said.to_dict(),
-        "logits": detection.logits,
-    }
+    recorded = {one.name: getattr(detection, one.name) for one in fields(ResultRecord)}
+    del recorded["panel"]  # its parts stand there
+    return (
+        recorded
+        | parsed(detection)
+        | {
+            "name": name,
+            "image_name": name,
+            "reason_text": detection.reason_text,
+            "image_note_text": detection.image_note_text,
+            "image": image | {"note_text": detection.image_note_text},
+            "model": detection.model,
+            "calibration": detection.calibration,
+            "logits": detection.logits,
+        }
+    )
 
 
 def _print_row(detection: Detection, *, header: bool) -> None:
@@ -173,11 +210,33 @@ def _print_row(detection: Detection, *, header: bool) -> None:
     sentences = (
         *(detection.reason_text, detection.image_note_text),
         None if says is None else says.sentence,
+        None if detection.agreement is None else detection.agreement.sentence,
     )
     said = " ".join(filter(None, sentences))
     why = f"  ({said})" if said else ""
     demo, style = ("demo ", "dim") if detection.notice else ("", _STYLES[verdict])
     out().print(Text.assemble((f"{verdict:<10} {demo}", style), numbers[1:], (why, "dim")))
+
+
+def _print_opinions(detection: Detection) -> None:
+    """A line for each opinion of a panel, and one for what harmless changes of the image did."""
+    from rich.text import Text
+
+    indent = " " * (5 if detection.notice else 0)
+    spread = " " * (8 if detection.views > 1 else 0)
+    for one in detection.opinions:
+        votes = one.calibrated or one is detection.opinions[0]
+        said = "" if one.reason is None else f"  ({one.reason.sentence})"
+        out().print(
+            Text.assemble(
+                (f"  {one.verdict.value:<9}", _STYLES[one.verdict.value]),
+                f"{indent}{one.prediction:11.3f}{spread}  {one.model.name}",
+                (said if votes else f"{said}  (Not calibrated, so it has no vote.)", "dim"),
+            )
+        )
+    if stability := detection.stability_probabilities:
+        told = ", ".join(f"{change} {value:.3f}" for change, value in stability.items())
+        out().print(Text(f"  changed: {told}", style="dim"))
 
 
 def _print_provenance(detection: Detection, prompts: list[str]) -> None:
@@ -206,10 +265,11 @@ def _report_failure(name: str, code: str, sentence: str, *, as_json: bool) -> No
     complain(f"{name}: {sentence}")
 
 
-def _summarise(tally: Counter[str], passed_over: int, seconds: float) -> None:
+def _summarise(tally: Counter[str], passed_over: int, disagreed: int, seconds: float) -> None:
     judged = tally.total() - tally["error"]
     parts = [f"{tally[word]} {word}" for word in ("fake", "real", "uncertain") if tally[word]]
     parts += [f"{tally['error']} could not be judged"] if tally["error"] else []
+    parts += [f"the models disagree on {disagreed}"] if disagreed else []
     parts += [f"{counted(passed_over, 'other file')} skipped"] if passed_over else []
     err().print(f"{counted(judged, 'image')} in {seconds:.1f} s: {', '.join(parts)}", style="dim")
 

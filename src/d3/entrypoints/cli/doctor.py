@@ -340,6 +340,6 @@ def _print(finding: Finding) -> None:
     from rich.text import Text
 
     line = Text(f"{finding.state:<8}", style=_COLOURS[finding.state])
-    line.append(f"{finding.check:<11}", style="bold")
+    line.append(f"{finding.check:<14}", style="bold")
     line.append(printable(f"{finding.found} {finding.remedy}".rstrip()), style="default")
     out().print(line, soft_wrap=True)

@@ -284,6 +284,7 @@ class ScanService:
                     threshold=scan.threshold,
                     views=scan.views,
                     rule=scan.panel_rule,
+                    stability=scan.stability,
                 )
                 worker = ScanWorker(
                     scan,
@@ -370,7 +371,7 @@ class ScanService:
             trouble = str(error)
         draw.shuffle(sample)
         with self._host.panel(members, load=True) as panel:
-            question = Question.of(panel, threshold=None, views=views)
+            question = Question.of(panel, threshold=None, views=views, stability=stability)
             with closing(self._pipeline(question, collection)) as pipeline:
                 found = self._sample(pipeline, sample, keys, seconds)
         return replace(found, trouble=trouble)

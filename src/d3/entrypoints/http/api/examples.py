@@ -41,12 +41,41 @@ _NO_IMAGE = (
     "and PSD."
 )
 _SAID = {"reason": None, "reason_text": None, "notice": ""}
+_OPINION = {
+    **{name: _NUMBERS[name] for name in ("model", "prediction", "verdict", "threshold", "logit")},
+    **{name: _NUMBERS[name] for name in ("engine", "precision", "device")},
+    "reason": None,
+    "calibration": "newsroom",
+    "calibrated": True,
+    "seconds": 0.117,
+    "calibration_scale": 1.0,
+    "calibration_bias": 0.0,
+    "abstain_below": 0.1,
+    "abstain_above": 0.1,
+    "logits": [],
+}
+_OTHER_MODEL = {"name": "ferretnet-s", "version": 1, "sha256": _SHA256[::-1]}
+_OTHER = {"model": _OTHER_MODEL, "prediction": 0.982, "logit": 4.0, "seconds": 0.006}
+_PANEL = {
+    "opinions": [_OPINION, _OPINION | _OTHER],
+    "missing": [
+        {
+            "model": "ufd-vit-l14",
+            "code": "model_not_loaded",
+            "error": "The model 'ufd-vit-l14' is not loaded. Name it in D3_PANEL.",
+        }
+    ],
+    "agreement": "agree",
+    "panel_rule": "chief",
+    "stability": {"jpeg": 0.73, "scaled": 0.71, "cropped": 0.76, "mirrored": 0.75},
+}
 _RESULT = _NUMBERS | {
     "calibration": "newsroom",
     "calibration_fpr": 0.008,
     "calibration_tpr": 0.72,
     **_SAID,
     **_IMAGE,
+    **_PANEL,
 }
 _KEPT = {
     "id": 1,
@@ -60,6 +89,7 @@ _KEPT = {
     "request_id": "0c1c6f1e5f3b4f7c9d3a2b1e8f7a6b5c",
     "label": None,
     **_SAID,
+    **_PANEL,
 }
 _DRIFT_OF_DAY = {
     "images": 1000,
@@ -100,6 +130,7 @@ _TOTALS = {
     "avg_processing_time": 0.15,
     "by_verdict": {"fake": 540, "real": 370, "uncertain": 90},
     "demo": 0,
+    "agreement": {"agree": 820, "partial": 130, "disagree": 50},
 }
 _LABEL = {
     "id": 3,
@@ -216,6 +247,7 @@ ANSWERS: dict[str, Any] = {
                 "processing_time": 0.123,
                 "created_at": "2026-01-31T12:00:00Z",
                 **_SAID,
+                **_PANEL,
             }
         ],
     },

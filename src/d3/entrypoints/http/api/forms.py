@@ -34,6 +34,7 @@ from d3.domain.errors import (
     ViewsInvalid,
     shown,
 )
+from d3.domain.panels import PanelRule, checked_panel
 from d3.domain.scoring import checked_threshold
 from d3.domain.services.prediction import Upload
 
@@ -143,16 +144,39 @@ class Form:
             )
         return int(text)
 
-    def explain(self) -> bool:
-        """The field ``explain``, ``true`` or ``false``; ``false`` by default.
+    def flag(self, name: str) -> bool:
+        """A field that is ``true`` or ``false``; ``false`` by default.
 
         Raises:
             FormInvalid: it has another value.
         """
-        text = (self.text("explain") or "false").lower()
+        text = (self.text(name) or "false").lower()
         if text not in {"true", "false"}:
-            raise FormInvalid(f"explain={text[:40]!r} is not valid.", "Send true or false.")
+            raise FormInvalid(f"{name}={text[:40]!r} is not valid.", "Send true or false.")
         return text == "true"
+
+    def panel(self) -> tuple[str, ...] | None:
+        """The field ``panel``: names of models, separated by commas; None for the service's own.
+
+        Raises:
+            RequestInvalid: there are too many, or one twice.
+            ModelNameInvalid: one cannot be a model's name.
+        """
+        text = self.text("panel")
+        return None if text is None else checked_panel(text.split(","))
+
+    def panel_rule(self) -> PanelRule | None:
+        """The field ``panel_rule``; None for the service's own.
+
+        Raises:
+            FormInvalid: there is no such rule.
+        """
+        text = self.text("panel_rule")
+        if text is not None and text not in set(PanelRule):
+            raise FormInvalid(
+                f"panel_rule={text[:40]!r} is not valid.", f"Send {', '.join(PanelRule)}."
+            )
+        return None if text is None else PanelRule(text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,6 +111,13 @@ ImageSha256 = Annotated[
         schema_extra={"pattern": _SHA256.pattern},
     ),
 ]
+Disagree = Annotated[
+    bool | None,
+    Parameter(
+        description="Only results of panels: `true` where one model says fake and another real, "
+        "`false` where none contradicts another."
+    ),
+]
 VerdictIs = Annotated[Verdict | None, Parameter(description="Only results with this verdict.")]
 ResultId = Annotated[
     str, Parameter(description="The `id` of the result.", schema_extra={"pattern": _ID.pattern})
@@ -129,6 +136,7 @@ def provide_filter(  # noqa: PLR0917  a query's parameters, one by one
     provenance: ProvenanceFilter = None,
     contains: Contains = None,
     image_sha256: ImageSha256 = None,
+    disagree: Disagree = None,
 ) -> HistoryFilter:
     """The filter from the query, limited to the results that the caller may see.
 
@@ -153,6 +161,7 @@ def provide_filter(  # noqa: PLR0917  a query's parameters, one by one
             provenance=provenance,
             contains=contains,
             image_sha256=image_sha256,
+            disagree=disagree,
         )
     except (ValueError, OverflowError) as error:
         raise RequestInvalid(
@@ -312,7 +321,9 @@ class HistoryController(Controller):
         ] = None,
         group: Annotated[
             GroupBy | None,
-            Parameter(description="Adds `groups`: totals per model, label or provenance."),
+            Parameter(
+                description="Adds `groups`: totals per model, label, provenance or agreement."
+            ),
         ] = None,
     ) -> Stats:
         """Totals, and with ``bucket`` or ``group`` also totals per hour, day or group."""

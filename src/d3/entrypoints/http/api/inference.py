@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeAlias
 
@@ -40,6 +40,8 @@ Body: TypeAlias = Callable[[Sequence[Outcome], Sequence[int]], bytes]
 _encode = msgspec.json.Encoder().encode
 _FORM_OVERHEAD = 64 * 1024
 _REFUSALS = (400, 401, 403, 408, 409, 413, 415, 422, 429, 503)
+_QUESTION = ("threshold", "views", "panel", "panel_rule", "stability")
+"""The fields that say how images are judged."""
 IMAGE_NAME = "image_name"
 """The key of the image's name in the state of a request's ASGI scope."""
 _TO_BE_JUDGED = 0.9
@@ -104,7 +106,7 @@ class InferenceController(Controller):
         limits = FormLimits(d3.settings.max_batch_bytes, d3.settings.max_batch_files + 8)
         form = await read_form(request, limits)
         uploads = form.all_files("files")
-        form.only("files", "threshold", "views")
+        form.only("files", *_QUESTION)
         names = [display_name(upload.name) for upload in uploads]
 
         def body(outcomes: Sequence[Outcome], ids: Sequence[int]) -> bytes:
@@ -131,7 +133,7 @@ async def predict(request: Request[Any, Any, Any], d3: Services) -> Predicted:
     form = await read_form(request, _limits_of_one(d3))
     image = await _image(request, d3, form)
     request.scope["state"][IMAGE_NAME] = display_name(image.name)
-    form.only("file", "url", "threshold", "views", "explain")
+    form.only("file", "url", "explain", *_QUESTION)
     drawings: list[Future[Explanation]] = []
 
     def draw() -> Future[Explanation]:
@@ -145,7 +147,7 @@ async def predict(request: Request[Any, Any, Any], d3: Services) -> Predicted:
         explanation = drawings[0].result() if drawings else UNSET
         return _encode(Prediction(result=result, inference_id=ids[0], explanation=explanation))
 
-    prepare = draw if form.explain() else None
+    prepare = draw if form.flag("explain") else None
     return await _predict(request, d3, form, [image], body, lane=Lane.INTERACTIVE, prepare=prepare)
 
 
@@ -198,7 +200,7 @@ async def _predict(
     Args:
         request: its Idempotency-Key header is used.
         d3: the services.
-        form: holds ``threshold`` and ``views``.
+        form: says how to judge.
         uploads: one or more.
         body: makes the response's body of the outcomes and the ids of the stored results.
         lane: the queue's lane. In the interactive one a bad image fails the whole request.
@@ -206,18 +208,23 @@ async def _predict(
     """
     telemetry = RequestTelemetry.of(request.scope)
     within = d3.settings.request_seconds * len(uploads)
-    threshold, views = form.threshold(), form.views()
+    question: dict[str, Any] = {
+        "threshold": form.threshold(),
+        "views": form.views(),
+        "panel": form.panel(),
+        "panel_rule": form.panel_rule(),
+        "stability": form.flag("stability"),
+    }
     user_id, key = caller_of(request).user_id, None
     if (name := header_of(request, b"idempotency-key")) is not None:
-        path = f"{request.scope['path']}{'?explain' if form.explain() else ''}"
-        digest = _request_hash(path, uploads, threshold, views)
+        path = f"{request.scope['path']}{'?explain' if form.flag('explain') else ''}"
+        digest = _request_hash(path, uploads, question)
         key = IdempotencyKey(user_id or ANONYMOUS, name, digest)
     predicting = d3.prediction.predict(
         PredictionRequest(
             uploads=uploads,
             answer=body,
-            threshold=threshold,
-            views=views,
+            **question,
             lane=lane,
             within=_TO_BE_JUDGED * within,
             all_or_nothing=lane is Lane.INTERACTIVE,
@@ -237,8 +244,11 @@ def _answer(predicted: Predicted) -> Answer:
     return Answer(predicted.body, headers)
 
 
-def _request_hash(path: str, uploads: Sequence[Upload], threshold: float | None, views: int) -> str:
-    digest = hashlib.sha256(repr((path, threshold, views)).encode())
+def _request_hash(path: str, uploads: Sequence[Upload], question: Mapping[str, Any]) -> str:
+    """Of all that decides the answer; what is asked in the plain way hashes as it always did."""
+    plain = path, question["threshold"], question["views"]
+    more = [repr(question[one]) for one in _QUESTION[2:] if question[one]]
+    digest = hashlib.sha256(repr((*plain, *more)).encode())
     for upload in uploads:
         digest.update(repr((upload.name, len(upload.data))).encode())
         digest.update(upload.data)

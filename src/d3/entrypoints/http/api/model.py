@@ -15,7 +15,7 @@ from d3.domain.accounts import Scope
 from d3.domain.errors import RequestInvalid, StorageFailed
 from d3.domain.models import D3 as D3_ARCHITECTURE
 from d3.domain.models import checked_name
-from d3.domain.services.models import ModelService, trouble_of
+from d3.domain.services.models import ModelService
 from d3.domain.text import display_name
 from d3.entrypoints.http.api import openapi
 from d3.entrypoints.http.api.forms import FormLimits, Sink, read_form, read_texts
@@ -192,5 +192,4 @@ class ModelController(Controller):
 
 
 def _details(models: ModelService) -> list[ModelDetails]:
-    infos = models.architectures()
-    return [details_of(one, trouble_of(one.manifest, infos)) for one in models.list()]
+    return [details_of(one, models.trouble(one.manifest)) for one in models.list()]

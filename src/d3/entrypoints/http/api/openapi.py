@@ -29,6 +29,7 @@ from litestar.openapi.spec import (
 )
 from litestar.static_files import create_static_files_router
 
+from d3.domain.panels import PanelRule
 from d3.entrypoints.http.api.examples import ANSWERS, ERRORS
 from d3.entrypoints.http.errors import PROBLEM, Problem
 
@@ -60,6 +61,27 @@ _EXPLAIN = Schema(
     description="Adds a heat map of where the score comes from. This takes many times as long. "
     "Answers 422 if the engine in use cannot explain scores.",
 )
+_PANEL = {
+    "panel": Schema(
+        type=OpenAPIType.STRING,
+        description="Names of models that judge together, separated by commas, the chief first. "
+        "They must be loaded. Default: the panel of the service (`D3_PANEL`), if it has one. One "
+        "name: that model alone.",
+        examples=["d3-vit-l14,ferretnet-s"],
+    ),
+    "panel_rule": Schema(
+        type=OpenAPIType.STRING,
+        enum=list(PanelRule),
+        description="How the opinions become one verdict. Default: `D3_PANEL_RULE`.",
+    ),
+    "stability": Schema(
+        type=OpenAPIType.BOOLEAN,
+        default=False,
+        description="Judges the image again after harmless changes (JPEG, scaled, cropped, "
+        "mirrored). The verdict is `uncertain` if one of them turns it. This takes about five "
+        "times as long.",
+    ),
+}
 _IDEMPOTENCY_KEY = Parameter(
     name="Idempotency-Key",
     param_in="header",
@@ -150,7 +172,7 @@ class PredictOperation(DescribedOperation):
         """Describe the form and the header that the handler reads by itself."""
         super().__post_init__()
         properties = {"file": _FILE, "url": _URL, "threshold": _THRESHOLD, "views": _VIEWS}
-        properties["explain"] = _EXPLAIN
+        properties |= {"explain": _EXPLAIN} | _PANEL
         example = {"file": "photo.jpg", "threshold": 0.5, "views": 4}
         self.request_body = _form(properties, "file", "image/*", example, instead="url")
         self.parameters = [*(self.parameters or []), _IDEMPOTENCY_KEY]
@@ -176,7 +198,7 @@ class PredictBatchOperation(DescribedOperation):
         """Describe the form and the header that the handler reads by itself."""
         super().__post_init__()
         files = Schema(type=OpenAPIType.ARRAY, items=_FILE, min_items=1)
-        properties = {"files": files, "threshold": _THRESHOLD, "views": _VIEWS}
+        properties = {"files": files, "threshold": _THRESHOLD, "views": _VIEWS} | _PANEL
         example = {"files": ["photo.jpg", "drawing.png"], "threshold": 0.5}
         self.request_body = _form(properties, "files", "image/*", example)
         self.parameters = [*(self.parameters or []), _IDEMPOTENCY_KEY]

@@ -5,19 +5,24 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from d3.domain.panels import PanelRule
 from d3.domain.scans import NAME_PATTERN, Scan, ScanRow
 from d3.entrypoints.http.api.schemas import (
+    AgreementOf,
     ImageFrames,
     ImageNote,
     ImageNoteText,
+    MissingModels,
     Model,
     Notice,
+    Opinions,
     Reason,
     ReasonText,
+    RuleOf,
     SaysOfItself,
+    StabilityOf,
     model_of,
     reader_of,
 )
@@ -156,6 +161,11 @@ class ScanResultItem(Struct):
     image_note: ImageNote = None
     image_note_text: ImageNoteText = None
     provenance: SaysOfItself = None
+    opinions: Opinions = ()
+    missing: MissingModels = ()
+    agreement: AgreementOf = None
+    panel_rule: RuleOf = None
+    stability_probabilities: StabilityOf = field(name="stability", default_factory=dict)
 
 
 class ScanResultPage(Struct, kw_only=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from datetime import datetime
 from operator import attrgetter
 from typing import Annotated, Any
@@ -18,6 +19,7 @@ from d3.domain.heatmaps import Heatmap
 from d3.domain.history import LARGEST_ID, Bucket, HistoryEntry, Statistics, Tally
 from d3.domain.labels import MOST_LABELS
 from d3.domain.models import D3, Manifest, ModelReference, ModelSummary
+from d3.domain.panels import Missing, Opinion
 from d3.domain.provenance import Provenance
 
 IsFake = Annotated[
@@ -32,8 +34,9 @@ Reason = Annotated[
     str | None,
     Meta(
         description="Why the verdict is `uncertain`: `too_small`, `one_colour`, `alpha_only` "
-        "(drawn only in transparency), `spread` (the views disagree) or `abstain_band` (too close "
-        "to the threshold). Null for other verdicts."
+        "(drawn only in transparency), `spread` (the views disagree), `abstain_band` (too close to "
+        "the threshold), `panel` (the models do not agree) or `unstable` (a harmless change of the "
+        "image turns it). Null for other verdicts."
     ),
 ]
 ReasonText = Annotated[str | None, Meta(description="`reason` as a sentence for people.")]
@@ -121,6 +124,37 @@ LabelOf = Annotated[
 ]
 
 
+Opinions = Annotated[
+    tuple[Opinion, ...],
+    Meta(
+        description="What each model of the panel says, the chief first: each with its own "
+        "threshold and calibration. Empty if one model judged alone."
+    ),
+]
+MissingModels = Annotated[
+    tuple[Missing, ...],
+    Meta(description="Models of the panel that gave no opinion, and why."),
+]
+AgreementOf = Annotated[
+    str | None,
+    Meta(
+        description="`agree`, `partial` (some are undecided) or `disagree` (one says fake and "
+        "another real). Null if one model judged alone."
+    ),
+]
+RuleOf = Annotated[
+    str | None,
+    Meta(description="How the opinions became one verdict: `chief`, `any` or `majority`."),
+]
+StabilityOf = Annotated[
+    dict[str, float],
+    Meta(
+        description="The probability after each harmless change of the image: `jpeg`, `scaled`, "
+        "`cropped` and `mirrored`. Empty unless asked for."
+    ),
+]
+
+
 class Result(Struct):
     """One image's verdict and the numbers behind it.
 
@@ -159,6 +193,11 @@ class Result(Struct):
     logits: Logits = []
     device: str = ""
     libraries: str = ""
+    opinions: Opinions = ()
+    missing: MissingModels = ()
+    agreement: AgreementOf = None
+    panel_rule: RuleOf = None
+    stability_probabilities: StabilityOf = field(name="stability", default_factory=dict)
 
 
 class EvidenceKey(Struct, kw_only=True):
@@ -259,6 +298,11 @@ class HistoryItem(Struct):
     device: str = ""
     libraries: str = ""
     label: LabelOf = None
+    opinions: Opinions = ()
+    missing: MissingModels = ()
+    agreement: AgreementOf = None
+    panel_rule: RuleOf = None
+    stability_probabilities: StabilityOf = field(name="stability", default_factory=dict)
 
 
 class HistoryPage(Struct, kw_only=True):
@@ -320,6 +364,14 @@ class ByVerdict(Struct, kw_only=True):
     uncertain: int = 0
 
 
+class ByAgreement(Struct, kw_only=True):
+    """How many results of panels have which agreement; those of one model count nowhere."""
+
+    agree: int = 0
+    partial: int = 0
+    disagree: int = 0
+
+
 class Totals(Struct, kw_only=True):
     """Counts over the results asked for.
 
@@ -343,6 +395,7 @@ class Totals(Struct, kw_only=True):
     demo: Annotated[
         int, Meta(description="Number of results of demo models, which have a `notice`.")
     ] = 0
+    agreement: ByAgreement = field(default_factory=ByAgreement)
 
 
 class SeriesItem(Totals, kw_only=True):
@@ -352,7 +405,7 @@ class SeriesItem(Totals, kw_only=True):
 
 
 class GroupItem(Totals, kw_only=True):
-    """Counts over one model, label or provenance; ``name`` is null for results without one."""
+    """Counts over one group; ``name`` is null for results without a word for it."""
 
     name: str | None
 
@@ -569,4 +622,5 @@ def _totals(tally: Tally) -> dict[str, Any]:
         "avg_processing_time": tally.avg_processing_time,
         "by_verdict": ByVerdict(fake=counts.fake, real=counts.real, uncertain=counts.uncertain),
         "demo": tally.demo,
+        "agreement": ByAgreement(**asdict(tally.agreement)),
     }

@@ -13,8 +13,8 @@ from msgspec import Struct
 
 from d3.domain.accounts import Scope
 from d3.domain.errors import D3Error
-from d3.domain.models import checked_name
-from d3.domain.services.models import trouble_of
+from d3.domain.models import ModelSummary, checked_name
+from d3.domain.services.models import ModelService
 from d3.entrypoints.http.api.model import ModelController
 from d3.entrypoints.http.api.schemas import architecture_of
 from d3.entrypoints.http.console.guards import allows
@@ -134,10 +134,9 @@ async def _page(
     done: str = "",
 ) -> Template:
     try:
-        summaries = await d3.run_slowly(d3.models.list)
+        summaries, trouble = await d3.run_slowly(_summaries, d3.models)
     except D3Error as error:
-        summaries, sentence = [], sentence or str(error)
-    infos = await d3.run_slowly(d3.models.architectures)
+        summaries, trouble, sentence = [], {}, sentence or str(error)
     return page(
         request,
         d3,
@@ -147,8 +146,13 @@ async def _page(
         sentence=sentence,
         done=done,
         summaries=summaries,
-        trouble={one.manifest.name: trouble_of(one.manifest, infos) for one in summaries},
-        architectures=[one.name for one in infos if not one.trouble],
+        trouble=trouble,
         architecture_of=architecture_of,
         fixed=d3.settings.model is not None,
     )
+
+
+def _summaries(models: ModelService) -> tuple[list[ModelSummary], dict[str, D3Error | None]]:
+    """The models, and by name why one cannot be used here."""
+    found = models.list()
+    return found, {one.manifest.name: models.trouble(one.manifest) for one in found}

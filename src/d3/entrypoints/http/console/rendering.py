@@ -22,6 +22,7 @@ from d3.domain.labels import Label
 from d3.domain.ports.detector import Explainer
 from d3.domain.provenance import Says, Source
 from d3.entrypoints.http.console.texts import (
+    CHANGES,
     LABELS,
     PROBLEMS,
     REASONS,
@@ -91,6 +92,7 @@ def templates() -> TemplateConfig[Any]:
         "t": TEXTS,
         "verdicts": VERDICTS,
         "reasons": REASONS,
+        "changes_of_image": CHANGES,
         "problems": PROBLEMS,
         "labels": LABELS,
         "label_words": {one.value: LABELS[one] for one in Label},

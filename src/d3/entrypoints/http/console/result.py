@@ -32,7 +32,7 @@ from d3.entrypoints.http.console.rendering import (
     seconds,
     size,
 )
-from d3.entrypoints.http.console.texts import FACTS, TEXTS, VERDICTS
+from d3.entrypoints.http.console.texts import CHANGES, FACTS, TEXTS, VERDICTS
 from d3.entrypoints.http.services import D3, Services
 
 _N = TypeVar("_N", int, float)
@@ -149,6 +149,7 @@ async def _page(
         document=document.decode(),
         explains=explains(d3),
         others=[one for one in others if one.id != entry.id][:_OTHERS],
+        stability=stability_of(entry),
         changes=await d3.query(_changes, d3, number, whose),
         done=str(request.query_params.get("done", "")),
     )
@@ -175,6 +176,12 @@ def _changes(d3: Services, number: int, whose: int | None) -> list[Change]:
     ]
 
 
+def stability_of(entry: HistoryEntry) -> str:
+    """The probability after each harmless change, on one line; empty where that was not asked."""
+    changed = entry.stability_probabilities.items()
+    return ", ".join(f"{CHANGES[name]} {percent(one)}" for name, one in changed)
+
+
 def facts_of(entry: HistoryEntry) -> list[tuple[str, str | None]]:
     """The recorded facts of a result as texts; None for facts that were not recorded."""
     model = entry.model
@@ -189,6 +196,7 @@ def facts_of(entry: HistoryEntry) -> list[tuple[str, str | None]]:
         "logit": _maybe(entry.logit, "{:.6f}".format),
         "views": str(entry.views),
         "spread": percent(entry.spread) if entry.views > 1 else TEXTS.card.one_view,
+        **({"stability": stability_of(entry)} if entry.stability else {}),
         "model": f"{model.name}, {TEXTS.models.version.lower()} {model.version}" if model else None,
         "model_sha256": entry.model_sha256,
         "calibration": entry.calibration_name,

@@ -16,6 +16,7 @@ TEXTS = SimpleNamespace(**{name: SimpleNamespace(**words) for name, words in _SE
 VERDICTS = _SECTIONS["verdict"]
 REASONS = _SECTIONS["reason"]
 PROBLEMS = _SECTIONS["problem"]
+CHANGES = _SECTIONS["change"]
 FACTS = _SECTIONS["fact"]
 LABELS = _SECTIONS["label"]
 SOURCES = _SECTIONS["source"]

@@ -10,19 +10,34 @@ down_revision = "0011"
 branch_labels = None
 depends_on = None
 
+_RESULTS = "inference_results"
 _DISAGREEING = sa.text("agreement = 'disagree'")
+_COUNTED = ("processing_time", "verdict", "demo", "agreement")
+_STATISTICS = [
+    *("created_at", "id", "is_fake", *_COUNTED, "prediction", "model_name", "model_version"),
+    *("label", "provenance_says"),
+]
+_WITHOUT_MODEL = [one for one in _STATISTICS if one != "model_name"]
 
 
 def upgrade() -> None:
     """Forwards only; the way back is a backup."""
     empty = sa.text("''")
-    for table in ("inference_results", "scan_results"):
+    for table in (_RESULTS, "scan_results"):
         for name in ("panel", "stability"):
             op.add_column(table, sa.Column(name, sa.Text(), server_default=empty, nullable=False))
         op.add_column(table, sa.Column("agreement", sa.String(16)))
+    for name, columns in (
+        ("order", _STATISTICS),
+        ("user", ["user_id", *_STATISTICS]),
+        ("fake", ["is_fake", "created_at", "id", *_COUNTED]),
+        ("model", ["model_name", *_WITHOUT_MODEL]),
+    ):
+        op.drop_index(f"ix_inference_results_{name}", _RESULTS)
+        op.create_index(f"ix_inference_results_{name}", _RESULTS, columns)
     op.create_index(
         "ix_inference_results_disagreeing",
-        "inference_results",
+        _RESULTS,
         ["created_at", "id"],
         sqlite_where=_DISAGREEING,
         postgresql_where=_DISAGREEING,

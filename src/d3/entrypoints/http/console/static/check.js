@@ -49,7 +49,8 @@ class Card {
     // The same image sent again after a cut counts once.
     this.key = [...crypto.getRandomValues(new Uint8Array(16))]
       .map((byte) => byte.toString(16).padStart(2, "0")).join("");
-    this.asked = { views: form.elements.views.value, threshold: form.elements.threshold.value };
+    const { views, threshold, stability } = form.elements;
+    this.asked = { views: views.value, threshold: threshold.value, stability: stability.checked };
     this.slot("name").textContent = this.url || this.file.name || "image";
     this.node.querySelector("progress").setAttribute("aria-label", this.slot("name").textContent);
     this.node.addEventListener("click", (event) => this.act(event.target));
@@ -111,6 +112,7 @@ class Card {
     return new Promise((done) => {
       const data = this.form();
       if (this.asked.threshold) data.append("threshold", this.asked.threshold);
+      if (this.asked.stability) data.append("stability", "true");
       const request = new XMLHttpRequest();
       const progress = this.node.querySelector("progress");
       request.open("POST", `${base}api/inference/predict`);
@@ -160,6 +162,11 @@ class Card {
     this.slot("threshold").textContent = say("threshold", { value: threshold });
     this.slot("spread").textContent = result.views > 1
       ? say("spread", { value: percent(result.spread) }) : say("one_view");
+    const changed = Object.entries(result.stability);
+    this.slot("stability").hidden = !changed.length;
+    this.slot("stability").textContent = say("stability", {
+      values: changed.map(([name, one]) => `${say(`change.${name}`)} ${percent(one)}`).join(", "),
+    });
     const place = (name, attributes) => {
       for (const [key, value] of Object.entries(attributes)) this.slot(name).setAttribute(key, value);
     };
