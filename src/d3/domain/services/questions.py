@@ -12,6 +12,7 @@ from d3.domain.errors import D3Error, Overloaded
 from d3.domain.images import DecodedImage, ImageFacts, ImageSource, Pixels
 from d3.domain.inputs import CHANGES, Change, PixelsWanted
 from d3.domain.machine import libraries_of
+from d3.domain.models import notice_of
 from d3.domain.panels import Missing, Opinion, PanelRule, PanelVerdict, heard
 from d3.domain.ports.history import CacheKey
 from d3.domain.ports.images import ImageDecoder
@@ -298,7 +299,7 @@ class Question:
             libraries=libraries_of(detector.engine),
             calibration=manifest.calibration,
             abstain_band=manifest.abstain_band,
-            notice=self._notice,
+            notice=notice_of(one.model.manifest for one in self.members),
             panel=panel,
             stability=stability,
         )
@@ -334,12 +335,6 @@ class Question:
         silent = tuple(one for one in told if isinstance(one, Missing))
         verdict = PanelVerdict(self.rule, opinions, self.missing + silent)
         return heard(score, self.rule, opinions), verdict
-
-    @property
-    def _notice(self) -> str:
-        """What must be said of the models; each thing once."""
-        notices = (one.model.manifest.notice for one in self.members)
-        return " ".join(dict.fromkeys(one for one in notices if one))
 
 
 def release(slots: Sequence[Slots | D3Error], images: int = 1) -> None:
