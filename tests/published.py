@@ -1,8 +1,8 @@
 """The published procedure written plainly, apart from D3's own network, to compare with.
 
 The image is cut up and shuffled as pixels, each branch is a forward of its own through open_clip's
-``VisionTransformer``, and the head is written out with ``einsum``. FerretNet is written as functions
-of its tensors.
+``VisionTransformer``, and the head is written out with ``einsum``. FerretNet is written as
+functions of its tensors.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def write_second_pack(
     (folder / "expected.json").write_text(json.dumps(described))
     logits = {}
     for file in sorted((folder.parent / "images").iterdir()):
-        image = Image.open(file).convert("RGB")
+        image = Image.open(io.BytesIO(file.read_bytes())).convert("RGB")
         feature = vit(normalised(center_crop(image, [spec.image_size] * 2))[None])[0]
         logits[file.name] = {
             "ferretnet": ferret_logit(ferret, normalised(center_crop(image, [crop] * 2)), window),
@@ -211,6 +211,7 @@ def ferret_logit(weights: dict[str, torch.Tensor], image: torch.Tensor, window: 
     values = image[None] - patches.median(dim=1).values.view_as(image)
     values = normal(convolved(values, "cbr1.0", padding=1), "cbr1.1").relu()
     values = normal(convolved(values, "cbr2.0", 2, padding=1), "cbr2.1").relu()
+    dilations = (("conv1", {"padding": 1}), ("conv2", {"padding": 2, "dilation": 2}))
     stages = [int(name.split(".")[1]) for name in weights if name.endswith("layers.0.conv1.weight")]
     for stage in sorted(set(stages)):
         for block in range(stages.count(stage)):
@@ -218,10 +219,7 @@ def ferret_logit(weights: dict[str, torch.Tensor], image: torch.Tensor, window: 
             stride = 1 if block else 2
             made = sum(
                 convolved(values, f"{name}.layers.0.{one}", stride, **how, groups=channels)
-                for one, how in (
-                    ("conv1", {"padding": 1}),
-                    ("conv2", {"padding": 2, "dilation": 2}),
-                )
+                for one, how in dilations
             )
             made = normal(convolved(made, f"{name}.layers.0.conv3"), f"{name}.layers.1").relu()
             depth_wise = f"{name}.layers.3.depth_wise"
