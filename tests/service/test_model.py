@@ -157,10 +157,10 @@ def test_the_file_of_another_architecture_is_uploaded_listed_loaded_and_judges(
     ],
 )
 def test_a_file_that_is_not_of_its_architecture_is_refused(
-    service: Service, home: Home, head: bytes, architecture: str, code: str, words: str
+    service: Service, home: Home, architecture: str, code: str, words: str
 ) -> None:
     before = home.store.names()
-    answer = upload(service, head, name="bad", architecture=architecture)
+    answer = upload(service, home.head(), name="bad", architecture=architecture)
     assert words in assert_problem(answer, 422, code)["error"]
     assert home.store.names() == before
 
