@@ -275,6 +275,9 @@ class ModelHost(ABC):
     def refresh(self) -> None:
         """Try once more to load members that are missing or outdated, where that is done here."""
 
+    def pin(self, versions: Mapping[str, int]) -> None:  # noqa: B027  most hosts load nothing here
+        """Where models are loaded here, load these versions from now on, and not the newest."""
+
     def panel_in_use(self) -> Panel | None:
         """The model in use and those beside it, if any; to look at, not to score with."""
         with self._swap:
