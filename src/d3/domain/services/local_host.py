@@ -104,6 +104,7 @@ class LocalModelHost(ModelHost):
         self._members = tuple(members)
         self._on_demand = on_demand
         self._free_memory = free_memory
+        self._pinned: dict[str, int] = {}
         self._monotonic = monotonic
         self._loading = threading.Lock()
         self._stored: dict[ModelReference, StoredModel] = {}
@@ -139,22 +140,33 @@ class LocalModelHost(ModelHost):
         finally:
             self._loading.release()
 
+    def pin(self, versions: Mapping[str, int]) -> None:
+        self._pinned = dict(versions)
+
     def _have(self, names: Sequence[str] | None) -> None:
         if names is None or not self._on_demand:
             self._have_one_in_use()
             if names is not None:
                 self._now.panel_of(names[:1], self.rule)  # or an error says how to have it
             return
-        if all(one in self._now.models for one in names):
+        if not self._lacking(names):
             return
         with self._loading:
-            there = self._now.models
-            lacking = [one for one in names if one not in there]
+            lacking = self._lacking(names)
             lacking = [one for one in lacking if one == names[0] or self._may_try(one)]
             if lacking:
                 self._settle(None, lacking)
             if names[0] not in self._now.models:
                 raise self._refused[names[0]].error
+
+    def _lacking(self, names: Sequence[str]) -> list[str]:
+        """Those that are not loaded, or not in the version that they are pinned to."""
+        there = {name: one.manifest.version for name, one in self._now.models.items()}
+        return [
+            one
+            for one in names
+            if one not in there or self._pinned.get(one, there[one]) != there[one]
+        ]
 
     def _have_one_in_use(self) -> None:
         if self.loaded() is None:
@@ -197,7 +209,7 @@ class LocalModelHost(ModelHost):
 
     def _newest(self, name: str, otherwise: ModelReference | None) -> ModelReference | None:
         try:
-            return self._registry.describe(name).reference
+            return self._registry.describe(name, self._pinned.get(name)).reference
         except D3Error:
             return otherwise
 
@@ -263,10 +275,10 @@ class LocalModelHost(ModelHost):
             return there
         try:
             if there is not None:
-                newer = self._registry.describe(name).reference
+                newer = self._registry.describe(name, self._pinned.get(name)).reference
                 if newer == there.manifest.reference:
                     return there
-            found = self._registry.open(name)
+            found = self._registry.open(name, self._pinned.get(name))
         except D3Error as error:
             self._refuse(name, error)
             return there
