@@ -213,6 +213,21 @@ def test_threshold_and_views_are_asked_for(page: Page, service: Console) -> None
     assert (row["threshold"], row["views"], row["is_fake"]) == (0.999, 1, False)
 
 
+def test_a_test_of_stability_is_asked_for_and_told(page: Page, service: Console) -> None:
+    page.locator("summary").click()
+    page.get_by_label("Test of stability").check()
+    choose(page, FAKE)
+    told = card(page, FAKE.name).locator("[data-slot=stability]")
+    expect(told).to_contain_text("after harmless changes: as a JPEG again")
+    (row,) = service.results()
+    assert list(row["stability"]) == ["jpeg", "scaled", "cropped", "mirrored"]
+    mirrored = f"mirrored {100 * row['stability']['mirrored']:.1f} %"
+    expect(told).to_contain_text(mirrored)
+    card(page, FAKE.name).get_by_role("link", name="Open result").click()
+    expect(page.locator(".card")).to_contain_text(mirrored)
+    expect(page.locator(".facts")).to_contain_text(mirrored)
+
+
 def test_views_on_both_sides_of_the_threshold_are_uncertain(page: Page, service: Console) -> None:
     service.judge(REAL, views=8)
     (row,) = service.results()

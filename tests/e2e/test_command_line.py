@@ -128,6 +128,21 @@ def test_an_open_verdict_has_its_reason_and_is_no_fake(run: Run, tmp_path: Path)
     assert all(one["is_fake"] and one["verdict"] == "uncertain" for one in answers)
 
 
+def test_what_harmless_changes_gave_stands_beneath_a_verdict(run: Run, pack: Path) -> None:
+    image = pack / "images/rgb_224.png"
+    told = run("detect", "--model", "mine", "--stability", image)
+    assert told.code == 0, told.err
+    reported = json.loads(run("detect", "--model", "mine", "--stability", "--json", image).out)
+    changed = reported["stability"]
+    assert list(changed) == ["jpeg", "scaled", "cropped", "mirrored"]
+    words = ", ".join(f"{change} {value:.3f}" for change, value in changed.items())
+    assert told.out.splitlines()[-1].strip() == f"changed: {words}"
+    threshold = repr((reported["prediction"] + changed["mirrored"]) / 2)
+    turned = run("detect", "--model", "mine", "--stability", "--threshold", threshold, image)
+    assert "does not survive a harmless change" in turned.out
+    assert "changed" not in run("detect", "--model", "mine", image).out
+
+
 def test_a_demo_model_says_so_beside_every_verdict(run: Run, pack: Path) -> None:
     image = pack / "images/rgb_224.png"
     listed = [json.loads(one) for one in run("models", "list", "--json").out.splitlines()]

@@ -92,6 +92,24 @@ def test_an_image_becomes_a_bundle_with_heat_map_and_image_that_replays(
     assert "already exists" in again.err
 
 
+def test_a_test_of_stability_is_in_the_case_and_is_repeated(
+    run: Run, tmp_path: Path, forge: Callable[..., None]
+) -> None:
+    made = run("evidence", IMAGE, "--stability", "--with-image", "-o", "case.zip")
+    assert made.code == 0, made.err
+    with zipfile.ZipFile(tmp_path / "case.zip") as bundle:
+        case = json.loads(bundle.read("case.json"))
+        assert "harmless changes of it" in bundle.read("report.html").decode()
+    changed = json.loads(case["result"]["stability"])
+    assert list(changed) == ["jpeg", "scaled", "cropped", "mirrored"]
+    assert run("evidence", "verify", "case.zip").code == 0
+    assert run("replay", "case.zip").code == 0
+    wrong = {"stability": json.dumps(changed | {"mirrored": changed["mirrored"] + 0.01})}
+    forge(**wrong)
+    done = run("replay", "forged.zip")
+    assert done.code == 1, "another number than the one recorded"
+
+
 def test_a_stored_result_becomes_a_bundle(run: Run, own: Path, tmp_path: Path) -> None:
     with d3.D3(d3.Settings(home=own, model="mine", engine="torch")) as detector:
         detection = detector.detect(IMAGE)

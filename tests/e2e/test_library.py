@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 
 import d3
+from d3.domain.inputs import Change
+from tests.support.contracts.images import changed
 
 
 @pytest.fixture
@@ -30,6 +32,19 @@ def test_every_kind_of_source_of_the_same_pixels_gives_the_same_score(
             for source in (path, str(path), path.read_bytes(), image, pixels)
         }
     assert len(scores) == 1
+
+
+def test_stability_gives_what_the_changed_images_give(detector: d3.D3, pack: Path) -> None:
+    path = pack / "images/rgb_640x427_q90.jpg"
+    tried = detector.detect(path, views=2, stability=True)
+    with Image.open(path) as image:
+        pixels = np.asarray(image)
+    for change, probability in tried.stability_probabilities.items():
+        alone = detector.detect(changed(pixels, Change(change)), views=2)
+        assert probability == pytest.approx(alone.prediction, abs=1e-6), change
+    assert tried.prediction == pytest.approx(detector.detect(path, views=2).prediction, abs=1e-6)
+    (many,) = detector.detect_many([path], views=2, stability=True)
+    assert many.stability_probabilities == pytest.approx(tried.stability_probabilities, abs=1e-6)
 
 
 def test_detect_many_answers_in_order_and_stops_or_goes_on_at_a_bad_image(

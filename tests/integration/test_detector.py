@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 
 from d3.adapters.cpu_sizing import encodings_at_once, worthwhile_threads
 from d3.adapters.pillow import PillowDecoder
-from d3.adapters.torch import TorchCheckpoints, TorchEngine
+from d3.adapters.torch import TorchArchitectures, TorchEngine
 from d3.adapters.torch.device import choose_device, choose_precision
 from d3.adapters.torch.engine import TorchDetector
 from d3.domain.errors import CheckpointInvalid, DeviceOutOfMemory, DeviceUnavailable
 from d3.domain.images import Pixels
-from d3.domain.models import EncoderSpec, StoredModel, file_of
+from d3.domain.models import EncoderSpec, StoredModel
 from d3.domain.scoring import sigmoid
 from d3.network.checkpoints import load_network
-from d3.testing.models import tiny_manifest, tiny_model
+from d3.testing.models import tiny_model
 
 SAME = 1e-6
 """Predictions of one image in float32 agree this closely whatever surrounds it."""
@@ -35,14 +35,8 @@ SAME = 1e-6
 def model(pack: Path, tmp_path_factory: pytest.TempPathFactory) -> StoredModel:
     """The reference pack's encoder and head as a stored model of 16 permutations."""
     into = tmp_path_factory.mktemp("model")
-    checkpoints = TorchCheckpoints()
-    encoder = checkpoints.read_encoder(pack / "visual.safetensors", into)
-    head = checkpoints.read_head(pack / "classifier.pth", into)
-    manifest = replace(
-        tiny_manifest(file_of(encoder.path), file_of(head.path), spec=encoder.spec),
-        permutations=checkpoints.draw_permutations(11, 16, 256),
-    )
-    return StoredModel(manifest, {"encoder": encoder.path, "head": head.path})
+    files = {"encoder": pack / "visual.safetensors", "head": pack / "classifier.pth"}
+    return TorchArchitectures().read("d3", "tiny", files, into)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import sys
 import threading
 from collections.abc import Callable
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -22,6 +25,7 @@ from tests.pictures import CRASHING_DECODER
 from tests.service.conftest import Service, painted
 from tests.serving import assert_problem, serving, wait_until
 from tests.support.engines import FakeEngine
+from tests.support.images import noise, png
 
 PREDICT, BATCH = "/api/inference/predict", "/api/inference/predict-batch"
 
@@ -222,6 +226,51 @@ class TestCache:
         assert service.engine.detectors[0].batches == [1, 1]
 
 
+FRAMED = np.full((400, 400, 3), 255, np.uint8)
+FRAMED[10:-10, 10:-10] = 120
+"""Called generated, and not without its white frame, of which cropping takes all."""
+
+
+class TestStability:
+    def test_the_answer_its_row_and_exports_hold_each_probability(self, service: Service) -> None:
+        answer = service.predict(png(FRAMED), stability="true").json()
+        result = answer["result"]
+        assert (result["verdict"], result["reason"]) == ("uncertain", "unstable")
+        assert "harmless change" in result["reason_text"]
+        assert result["is_fake"] is True
+        changed = result["stability"]
+        assert list(changed) == ["jpeg", "scaled", "cropped", "mirrored"]
+        assert changed["cropped"] < 0.5 < result["prediction"]
+        address = f"/api/inference/result/{answer['inference_id']}"
+        assert service.http.get(address).json()["result"]["stability"] == changed
+        (line,) = csv.DictReader(service.http.get("/api/inference/history.csv").text.splitlines())
+        assert json.loads(line["stability"]) == changed
+        assert sum(service.engine.detectors[0].batches) == 5
+
+    def test_without_it_nothing_more_is_scored(self, service: Service) -> None:
+        result = service.predict(png(FRAMED), stability="false").json()["result"]
+        assert (result["verdict"], result["stability"]) == ("fake", {})
+        assert service.engine.detectors[0].batches == [1]
+
+    def test_a_batch_is_tried_image_by_image(self, service: Service) -> None:
+        files = [("files", one) for one in (png(FRAMED), b"no image", png(noise(99, 99)))]
+        sent = service.http.post(BATCH, files=files, data={"stability": "true"}).json()["results"]
+        assert sent[0]["result"]["reason"] == "unstable"
+        assert sent[1]["code"] == "not_an_image"
+        assert len(sent[2]["result"]["stability"]) == 4
+
+    def test_logits_of_changes_are_cached(self, service: Service) -> None:
+        first = service.predict(png(FRAMED), stability="true").json()["result"]
+        again = service.predict(png(FRAMED), stability="true", threshold="0.2").json()["result"]
+        assert (first["cached"], again["cached"]) == (False, True)
+        assert again["stability"] == first["stability"]
+        assert again["verdict"] == "fake"
+        assert sum(service.engine.detectors[0].batches) == 5
+
+    def test_what_is_neither_true_nor_false_is_refused(self, service: Service) -> None:
+        assert_problem(service.predict(png(FRAMED), stability="perhaps"), 400, "invalid_form")
+
+
 class TestIdempotencyKey:
     @staticmethod
     def send(service: Service, image: bytes, key: str, call: str = PREDICT, **data: Any) -> Any:
@@ -257,6 +306,7 @@ class TestIdempotencyKey:
         code = "idempotency_key_reused"
         assert_problem(self.send(service, painted(3), "k-1"), 422, code)
         assert_problem(self.send(service, image, "k-1", threshold="0.1"), 422, code)
+        assert_problem(self.send(service, image, "k-1", stability="true"), 422, code)
         assert_problem(self.send(service, image, "k-1", BATCH), 422, code)
         assert service.rows() == 1
 

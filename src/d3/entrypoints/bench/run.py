@@ -181,13 +181,13 @@ def _preprocessing(
     threads: int,
     say: Say,
 ) -> Iterator[Figure]:
-    decoder, side = container.decoder(), stored.manifest.input_spec.size
+    decoder, wanted = container.decoder(), stored.manifest.input_spec.pixels
     say("decoding")
     for workers in sorted({1, threads}):
         with ThreadPoolExecutor(workers) as pool:
             begun, done = time.perf_counter(), 0
             while time.perf_counter() - begun < plan.seconds / 4:
-                done += len(list(pool.map(lambda _: decoder.decode(image, side), range(16))))
+                done += len(list(pool.map(lambda _: decoder.decode(image, wanted), range(16))))
             rate = done / (time.perf_counter() - begun)
         what = f"JPEG of {len(image) // 1024} KB, 1024 x 768, {workers} thread{'s' * (workers > 1)}"
         yield Figure("preprocessing", what, rate, "images/s")

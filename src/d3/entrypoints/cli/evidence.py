@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from d3.entrypoints.cli.opening import build_container, opened
-from d3.entrypoints.cli.options import FILE, JSON, MODEL, THRESHOLD, VIEWS
+from d3.entrypoints.cli.options import FILE, JSON, MODEL, STABILITY, THRESHOLD, VIEWS
 from d3.entrypoints.cli.output import complain, out, print_json, printable
 from d3.entrypoints.cli.progress import progress
 from d3.entrypoints.cli.sources import check_file
@@ -71,6 +71,7 @@ def evidence() -> None:
 @THRESHOLD
 @VIEWS
 @MODEL
+@STABILITY
 @click.pass_context
 def make(
     ctx: click.Context,
@@ -83,6 +84,7 @@ def make(
     threshold: float | None,
     views: int,
     model: str | None,
+    stability: bool,
 ) -> None:
     """Write all that is known of a verdict to a signed zip file.
 
@@ -120,7 +122,11 @@ def make(
         content = _read(of, container)
         with progress("Judging"):
             detection = container.detection().detect(
-                content, name=Path(of).name, threshold=threshold, views=views
+                content,
+                name=Path(of).name,
+                threshold=threshold,
+                views=views,
+                stability=stability,
             )
         case = container.evidence().of_detection(detection)
     heatmap = None if content is None else _heatmap(container, case, content)
@@ -206,7 +212,7 @@ def _check_options(
 ) -> None:
     """Refuse options that would be ignored."""
     if stored:
-        for name in ("threshold", "views", "model"):
+        for name in ("threshold", "views", "model", "stability"):
             if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
                 raise click.UsageError(f"--{name} is for an image, not for a stored result.")
         if with_image and image is None:
