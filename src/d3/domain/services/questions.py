@@ -50,9 +50,16 @@ class Member:
             lack=facts.lack,
         )
 
-    def opinion(self, score: Score, seconds: float) -> Opinion:
-        """What it says of an image, which took so many seconds of the device."""
-        calibration = self.model.manifest.calibration
+    def opinion(self, score: Score, logits: Sequence[float], seconds: float) -> Opinion:
+        """What it says of an image: all that is needed to check it and to repeat it.
+
+        Args:
+            score: of the logits.
+            logits: raw, one per view.
+            seconds: of the device.
+        """
+        calibration, band = self.model.manifest.calibration, self.model.manifest.abstain_band
+        detector = self.model.queue.detector
         return Opinion(
             model=self.model.reference,
             prediction=score.prediction,
@@ -63,6 +70,14 @@ class Member:
             calibration=calibration.name,
             calibrated=calibration.fitted,
             seconds=seconds,
+            calibration_scale=calibration.scale,
+            calibration_bias=calibration.bias,
+            abstain_below=band.below,
+            abstain_above=band.above,
+            logits=tuple(logits) if len(logits) > 1 else (),
+            engine=detector.engine,
+            precision=detector.precision,
+            device=detector.device,
         )
 
 
@@ -326,8 +341,9 @@ class Question:
                 try:
                     if isinstance(found, D3Error):
                         raise found
-                    own = member.score(one.logits_of(member, found), facts)
-                    said[name] = member.opinion(own, found.seconds / len(one.members))
+                    logits = one.logits_of(member, found)
+                    share = found.seconds / len(one.members)
+                    said[name] = member.opinion(member.score(logits, facts), logits, share)
                 except D3Error as error:
                     said[name] = Missing.of(name, error)
         told = [said[one.model.manifest.name] for one in self.members]
