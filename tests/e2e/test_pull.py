@@ -73,7 +73,5 @@ def test_pulled_bundled_carried_and_served(run: Run, pack: Path, tmp_path: Path)
 def test_a_bundle_that_is_not_there_is_said_with_both_ways(run: Run) -> None:
     done = run("models", "import", "nothing.d3bundle")
     assert done.code == 2
-    ways = (
-        "Name a bundle, or a NAME with --encoder and --head, --open-clip and --head, --checkpoint"
-    )
-    assert ways in " ".join(done.err.split())
+    ways = "Name a bundle, or a NAME with --encoder and --head, --open-clip and --head, "
+    assert f"{ways}--checkpoint or --file" in " ".join(done.err.split())
