@@ -51,15 +51,9 @@ class Member:
         )
 
     def opinion(self, score: Score, logits: Sequence[float], seconds: float) -> Opinion:
-        """What it says of an image: all that is needed to check it and to repeat it.
-
-        Args:
-            score: of the logits.
-            logits: raw, one per view.
-            seconds: of the device.
-        """
-        calibration, band = self.model.manifest.calibration, self.model.manifest.abstain_band
-        detector = self.model.queue.detector
+        """What it says of an image, which took so many seconds of the device."""
+        manifest, detector = self.model.manifest, self.model.queue.detector
+        calibration, band = manifest.calibration, manifest.abstain_band
         return Opinion(
             model=self.model.reference,
             prediction=score.prediction,
