@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from d3.domain.models import Activation, Role, StoredModel
+from d3.domain.errors import ArchitectureUnavailable
+from d3.domain.models import Activation, Manifest, Role, StoredModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,3 +88,12 @@ class Architectures(Protocol):
             CheckpointInvalid: they are not.
         """
         ...
+
+
+def not_installed(manifest: Manifest) -> ArchitectureUnavailable:
+    """The error for a model whose architecture is not there; it names the package to install."""
+    return ArchitectureUnavailable(
+        f"The model {manifest.name!r} needs the architecture {manifest.architecture!r}, which is "
+        "not installed.",
+        f"Install the package that provides it: pip install {manifest.package}",
+    )
