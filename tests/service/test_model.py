@@ -49,6 +49,8 @@ def test_info_describes_what_is_loaded(service: Service) -> None:
         "threshold": 0.5,
         "engine": "fake",
         "notice": "",
+        "panel": [],
+        "panel_rule": None,
     }
     assert mine["active"] is True
 
