@@ -54,12 +54,13 @@ class Installed:
         Raises:
             ArchitectureUnavailable: as :meth:`get`; it says which package to install.
         """
-        name, package = manifest.architecture, manifest.package
-        if name not in self._found and package:
+        name = manifest.architecture
+        if name not in self._found:
+            package = manifest.package or OURS
             raise ArchitectureUnavailable(
                 f"The model {manifest.name!r} needs the architecture {name!r}, which is not "
                 "installed.",
-                f"Install the package that provides it: pip install {package}",
+                f"Install or update the package that provides it: pip install -U {package}",
             )
         return self.get(name)
 
