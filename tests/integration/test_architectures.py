@@ -245,7 +245,7 @@ def test_a_model_whose_architecture_is_missing_says_which_package_to_install(
         ) as caught:
             use(gone)
         assert "'gone'" in caught.value.problem
-    with pytest.raises(ArchitectureUnavailable, match="'gone'.* pip install -U d3-deepfake"):
+    with pytest.raises(ArchitectureUnavailable, match=r"'gone'.* pip install -U d3-deepfake"):
         TorchEngine("cpu").load(replace(gone, manifest=replace(gone.manifest, package="")))
 
 
