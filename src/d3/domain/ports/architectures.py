@@ -95,5 +95,6 @@ def not_installed(manifest: Manifest) -> ArchitectureUnavailable:
     return ArchitectureUnavailable(
         f"The model {manifest.name!r} needs the architecture {manifest.architecture!r}, which is "
         "not installed.",
-        f"Install the package that provides it: pip install {manifest.package}",
+        "Install or update the package that provides it: "
+        f"pip install -U {manifest.package or 'd3-deepfake'}",
     )

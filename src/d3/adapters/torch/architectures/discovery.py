@@ -54,7 +54,7 @@ class Installed:
         Raises:
             ArchitectureUnavailable: as :meth:`get`; it says which package to install.
         """
-        if manifest.architecture not in self._found and manifest.package:
+        if manifest.architecture not in self._found:
             raise not_installed(manifest)
         return self.get(manifest.architecture)
 
