@@ -32,6 +32,17 @@ class ArchitectureInfo:
     trouble: str | None = None
 
 
+def not_installed(model: Manifest) -> ArchitectureUnavailable:
+    """The error for a model whose architecture is not here: it says what to install."""
+    return ArchitectureUnavailable(
+        f"The model {model.name!r} needs the architecture {model.architecture!r}, which is not "
+        "installed.",
+        f"Install the package that provides it: pip install {model.package}"
+        if model.package
+        else "Update D3, which may have it by now, or use another model.",
+    )
+
+
 @runtime_checkable
 class Architectures(Protocol):
     """The architectures that are installed, and what they make of foreign checkpoints."""
