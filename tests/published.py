@@ -1,7 +1,8 @@
 """The published procedure written plainly, apart from D3's own network, to compare with.
 
 The image is cut up and shuffled as pixels, each branch is a forward of its own through open_clip's
-``VisionTransformer``, and the head is written out with ``einsum``.
+``VisionTransformer``, and the head is written out with ``einsum``. FerretNet is written as
+functions of its tensors.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import numpy as np
 import torch
 from open_clip.transformer import QuickGELU, VisionTransformer
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+from torch.nn import functional
 
 from d3.domain.models import EncoderSpec
 from tests.images import encoded, picture
@@ -50,7 +52,11 @@ def head_weights(width: int) -> dict[str, torch.Tensor]:
 
 def tensor_of(image: Image.Image, side: int) -> torch.Tensor:
     """The normalised input (3, side, side)."""
-    rgb = image.convert("RGB").resize((side, side), Image.Resampling.BILINEAR)
+    return normalised(image.convert("RGB").resize((side, side), Image.Resampling.BILINEAR))
+
+
+def normalised(rgb: Image.Image) -> torch.Tensor:
+    """The input (3, height, width) of an image that is cut already."""
     values = torch.from_numpy(np.array(rgb)).permute(2, 0, 1).float() / 255
     return (values - MEAN) / STD
 
@@ -112,3 +118,124 @@ def write_pack(folder: Path, spec: EncoderSpec, views: int, seed: int) -> dict[s
             for order in orders
         ]
     return logits
+
+
+@torch.no_grad()
+def write_second_pack(
+    folder: Path, spec: EncoderSpec, depths: list[int], *, dim: int, window: int, crop: int
+) -> dict[str, dict[str, float]]:
+    """Two other detectors beside a reference pack of this encoder, and the logits of both."""
+    write_pack(folder.parent, spec, 1, seed=7)
+    weights = load_file(folder.parent / "visual.safetensors")
+    projection = torch.randn(spec.width, 24) / spec.width**0.5
+    save_file({**weights, "proj": projection}, folder.parent / "visual.safetensors")
+    vit = vision_transformer(spec)
+    vit.load_state_dict(weights)
+    layer = {"weight": torch.randn(1, 24), "bias": torch.randn(1)}
+    ferret = ferret_weights(dim, depths)
+    folder.mkdir()
+    torch.save(layer, folder / "probe.pth")
+    save_file(ferret, folder / "ferret.safetensors")
+    sizes = {"dim": dim, "depths": depths, "window": window, "crop": crop}
+    described = {
+        "ferretnet": {"file": "ferret.safetensors", **sizes},
+        "ufd": {"file": "probe.pth", "crop": spec.image_size},
+    }
+    (folder / "expected.json").write_text(json.dumps(described))
+    logits = {}
+    for file in sorted((folder.parent / "images").iterdir()):
+        image = Image.open(io.BytesIO(file.read_bytes())).convert("RGB")
+        feature = vit(normalised(cropped(image, spec.image_size))[None])[0]
+        logits[file.name] = {
+            "ferretnet": ferret_logit(ferret, normalised(cropped(image, crop)), window),
+            "ufd": float(layer["weight"][0] @ (feature @ projection) + layer["bias"][0]),
+        }
+    return logits
+
+
+def cropped(rgb: Image.Image, side: int) -> Image.Image:
+    """The published crop."""
+    from torchvision.transforms import CenterCrop
+
+    crop: Image.Image = CenterCrop(side)(rgb)
+    return crop
+
+
+def ferret_weights(dim: int, depths: list[int]) -> dict[str, torch.Tensor]:
+    """A random FerretNet in the published checkpoint's names."""
+    weights: dict[str, torch.Tensor] = {}
+
+    def convolution(name: str, *shape: int) -> None:
+        weights[f"{name}.weight"] = torch.randn(*shape) / (shape[1] * shape[2] * shape[3]) ** 0.5
+
+    def normalisation(name: str, channels: int) -> None:
+        weights[f"{name}.weight"] = 0.5 + torch.rand(channels)
+        weights[f"{name}.bias"] = torch.randn(channels) / 5
+        weights[f"{name}.running_mean"] = torch.randn(channels) / 5
+        weights[f"{name}.running_var"] = 0.5 + torch.rand(channels)
+        weights[f"{name}.num_batches_tracked"] = torch.tensor(9)
+
+    convolution("cbr1.0", dim // 2, 3, 3, 3)
+    normalisation("cbr1.1", dim // 2)
+    convolution("cbr2.0", dim, dim // 2, 3, 3)
+    normalisation("cbr2.1", dim)
+    for stage, depth in enumerate(depths):
+        for block in range(depth):
+            name, wide = f"feature.{stage}.{block}", 2 * dim
+            convolution(f"{name}.layers.0.conv1", wide, 1, 3, 3)
+            convolution(f"{name}.layers.0.conv2", wide, 1, 3, 3)
+            convolution(f"{name}.layers.0.conv3", wide, wide, 1, 1)
+            normalisation(f"{name}.layers.1", wide)
+            convolution(f"{name}.layers.3.depth_wise", wide, 1, 3, 3)
+            convolution(f"{name}.layers.3.point_wise", wide, wide, 1, 1)
+            normalisation(f"{name}.layers.4", wide)
+            if block == 0:
+                convolution(f"{name}.shortcut.0", wide, dim, 1, 1)
+                weights[f"{name}.shortcut.0.bias"] = torch.randn(wide) / 5
+                normalisation(f"{name}.shortcut.1", wide)
+        dim *= 2
+    convolution(f"feature.{len(depths)}", dim, dim, 1, 1)
+    return weights | {"logit.1.weight": torch.randn(1, dim), "logit.1.bias": torch.randn(1)}
+
+
+def ferret_logit(weights: dict[str, torch.Tensor], image: torch.Tensor, window: int) -> float:
+    """The logit of a normalised image (3, S, S), layer by layer."""
+
+    def convolved(values: torch.Tensor, name: str, stride: int = 1, **more: int) -> torch.Tensor:
+        bias = weights.get(f"{name}.bias")
+        return functional.conv2d(values, weights[f"{name}.weight"], bias, stride, **more)
+
+    def normal(values: torch.Tensor, name: str) -> torch.Tensor:
+        mean, spread, scale, shift = (
+            weights[f"{name}.{one}"][:, None, None]
+            for one in ("running_mean", "running_var", "weight", "bias")
+        )
+        return (values - mean) / (spread + 1e-5).sqrt() * scale + shift
+
+    around = functional.pad(image[None], [window // 2] * 4)
+    patches = functional.unfold(around, window).view(3, window**2, -1).clone()
+    patches[:, window**2 // 2] = 0
+    values = image[None] - patches.median(dim=1).values.view_as(image)
+    values = normal(convolved(values, "cbr1.0", padding=1), "cbr1.1").relu()
+    values = normal(convolved(values, "cbr2.0", 2, padding=1), "cbr2.1").relu()
+    dilations = (("conv1", {"padding": 1}), ("conv2", {"padding": 2, "dilation": 2}))
+    stages = [int(name.split(".")[1]) for name in weights if name.endswith("layers.0.conv1.weight")]
+    for stage in sorted(set(stages)):
+        for block in range(stages.count(stage)):
+            name, channels = f"feature.{stage}.{block}", values.shape[1]
+            stride = 1 if block else 2
+            plain, dilated = (
+                convolved(values, f"{name}.layers.0.{one}", stride, **how, groups=channels)
+                for one, how in dilations
+            )
+            made = convolved(plain + dilated, f"{name}.layers.0.conv3")
+            made = normal(made, f"{name}.layers.1").relu()
+            depth_wise = f"{name}.layers.3.depth_wise"
+            made = convolved(made, depth_wise, padding=1, groups=made.shape[1])
+            made = normal(convolved(made, f"{name}.layers.3.point_wise"), f"{name}.layers.4")
+            if not block:
+                short = convolved(values, f"{name}.shortcut.0", stride)
+                values = normal(short, f"{name}.shortcut.1")
+            values = (made + values).relu()
+    values = convolved(values, f"feature.{len(set(stages))}").mean(dim=(2, 3))[0]
+    return float(weights["logit.1.weight"][0] @ values + weights["logit.1.bias"][0])

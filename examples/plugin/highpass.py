@@ -32,7 +32,6 @@ class Network(nn.Module):
 class HighPass(Architecture):
     """One file, a crop of 128 pixels, one logit."""
 
-    files = {"network": "the state dict of highpass.Network"}
     input = InputSpec(size=128, fit=Fit.CROP)
 
     def config_of(self, tensors: Mapping[str, Tensor]) -> dict[str, Any]:

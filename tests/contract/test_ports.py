@@ -15,14 +15,14 @@ from d3.adapters.minio import MinioRegistry, S3Place
 from d3.adapters.openvino import OpenVinoEngine
 from d3.adapters.pillow import PillowDecoder
 from d3.adapters.pillow.isolated import IsolatedDecoder
-from d3.adapters.torch import TorchCheckpoints, TorchEngine
+from d3.adapters.torch import TorchArchitectures, TorchEngine
 from d3.domain.models import ModelFile
 from d3.domain.ports.detector import Detector
 from d3.domain.ports.queue import DetectionQueue
 from d3.testing import FakeClock
 from tests.stores import tamper
 from tests.support.contracts import (
-    CheckpointsContract,
+    ArchitecturesContract,
     ClockContract,
     DetectionQueueContract,
     DetectorContract,
@@ -150,10 +150,10 @@ class TestMinioRegistry(ModelRegistryContract):
         tamper(self.server, registry, file, content)
 
 
-class TestTorchCheckpoints(CheckpointsContract):
+class TestTorchArchitectures(ArchitecturesContract):
     @pytest.fixture
-    def checkpoints(self) -> TorchCheckpoints:
-        return TorchCheckpoints()
+    def architectures(self) -> TorchArchitectures:
+        return TorchArchitectures()
 
 
 class TestSystemClock(ClockContract):

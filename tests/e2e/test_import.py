@@ -81,7 +81,7 @@ def test_a_wrong_file_and_a_wrong_choice_are_told_by_name(
         ("--heads 4", "Use --encoder and --head"),
         ("--checkpoint E --head H", "Use --encoder and --head"),
         ("--encoder E --open-clip ViT-L-14:openai --head H", "Use --encoder and --head"),
-        ("--open-clip ViT-L-14:openai --head H --heads 4", "leave out --heads and --activation"),
+        ("--open-clip ViT-L-14:openai --head H --heads 4", "Leave out --heads and --activation"),
     ],
 )
 def test_options_that_do_not_go_together_are_told(options: str, words: str, pack: Path) -> None:

@@ -12,11 +12,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from d3.adapters.torch import TorchCheckpoints
-from d3.adapters.torch.checkpoints import find_entry
+from d3.adapters.torch import TorchArchitectures
+from d3.adapters.torch.clip_table import find_entry
 from d3.domain.errors import CheckpointInvalid, SourceUnavailable
-from d3.network.checkpoints import load_encoder
 from d3.domain.inputs import CLIP_MEAN
+from d3.domain.models import StoredModel
+from d3.network import DiscrepancyHead
+from d3.network.checkpoints import load_encoder, write_tensors
 from tests.clips import whole_clip
 from tests.sources import mirroring
 
@@ -67,6 +69,13 @@ def write_weights(file: Path) -> None:
     torch.save({"epoch": 32, "state_dict": held, "optimizer": {"state": {}}}, file)
 
 
+def read_open_clip(name: str, into: Path) -> StoredModel:
+    """A D3 on an encoder of the table."""
+    write_tensors(into / "own-head.safetensors", DiscrepancyHead(96).state_dict())
+    files = {"head": into / "own-head.safetensors"}
+    return TorchArchitectures().read("d3", "own", files, into, open_clip=name)
+
+
 @pytest.mark.parametrize("quick", [True, False])
 @pytest.mark.parametrize("inception", [True, False])
 def test_features_are_those_of_open_clip(
@@ -79,11 +88,11 @@ def test_features_are_those_of_open_clip(
     normal: dict[str, Any] = {"mean": (0.5, 0.4, 0.3), "std": (0.5, 0.3, 0.2)} if inception else {}
     table["own"] = entry("file", quick_gelu=quick, **normal) | {"file": str(file)}
     write_weights(file)
-    found = TorchCheckpoints().read_open_clip("D3-test:own", tmp_path)
-    assert found.spec is not None
-    assert (found.spec.heads, found.spec.image_size, found.spec.patch_size) == (3, 56, 14)
-    assert found.spec.activation == ("quick_gelu" if quick else "gelu")
-    ours = load_encoder(found.spec, found.path)
+    found = read_open_clip("D3-test:own", tmp_path)
+    spec = found.manifest.encoder_spec
+    assert (spec.heads, spec.image_size, spec.patch_size) == (3, 56, 14)
+    assert spec.activation == ("quick_gelu" if quick else "gelu")
+    ours = load_encoder(spec, found.encoder)
 
     import open_clip
 
@@ -120,12 +129,12 @@ def test_the_hub_cache_serves_without_a_network(
     save_file(held, snapshot / "open_clip_model.safetensors")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    found = TorchCheckpoints().read_open_clip("D3-test:own", tmp_path)
-    assert found.width == 96
+    found = read_open_clip("D3-test:own", tmp_path)
+    assert found.manifest.encoder_spec.width == 96
 
     table["other"] = entry(hf_hub="someone/not-there/")
     with pytest.raises(SourceUnavailable, match=r"D3-test:other .*HF_HUB_OFFLINE"):
-        TorchCheckpoints().read_open_clip("D3-test:other", tmp_path)
+        read_open_clip("D3-test:other", tmp_path)
 
 
 def test_what_is_not_here_is_fetched_into_open_clips_cache_once(
@@ -137,9 +146,9 @@ def test_what_is_not_here_is_fetched_into_open_clips_cache_once(
     write_weights(tmp_path / "served/small.pt")
     with mirroring(tmp_path / "served") as mirror:
         table["own"] = entry(f"{mirror.url}/small.pt")
-        TorchCheckpoints().read_open_clip("D3-test:own", tmp_path)
+        read_open_clip("D3-test:own", tmp_path)
         assert (tmp_path / "home/.cache/clip/small.pt").is_file()
-        TorchCheckpoints().read_open_clip("D3-test:own", tmp_path)
+        read_open_clip("D3-test:own", tmp_path)
         assert len(mirror.asked) == 1
 
 
@@ -150,7 +159,7 @@ def test_weights_of_another_shape_than_the_table_says_are_refused(
     spec = replace(find_entry("D3-test:own").spec, image_size=70)
     torch.save(whole_clip(spec).state_dict(), tmp_path / "a.pt")
     with pytest.raises(CheckpointInvalid, match="do not match open_clip's table"):
-        TorchCheckpoints().read_open_clip("D3-test:own", tmp_path)
+        read_open_clip("D3-test:own", tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from d3.adapters.limits import CountingLimiter
 from d3.adapters.remote import EngineLink, EngineServer, RemoteModelHost
 from d3.domain.errors import D3Error
 from d3.domain.ports.detector import Detector, Engine
+from d3.domain.ports.models import ModelRegistry
 from d3.domain.ports.queue import DetectionQueue
 from d3.domain.services.detection import SingleFlight
 from d3.domain.services.local_host import LocalModelHost
@@ -48,6 +49,8 @@ class EngineProcess:
         path: of its socket, in a folder with a short name.
         queue: makes the queue in front of a detector.
         flights: for all fronts.
+        registry: with other models than those two.
+        members: of a panel.
     """
 
     def __init__(
@@ -56,12 +59,18 @@ class EngineProcess:
         path: Path,
         queue: Callable[[Detector], DetectionQueue] = _queue,
         flights: SingleFlight | None = None,
+        registry: ModelRegistry | None = None,
+        members: tuple[str, ...] = (),
     ) -> None:
-        registry = MemoryRegistry()
-        files = RegistryFiles(registry, path.parent)
-        for name in ("tiny", "other"):
-            files.put(name, head=f"the head of {name}")
-        self.host = LocalModelHost(registry, lambda: engine, queue, "tiny")
+        if registry is None:
+            registry = MemoryRegistry()
+            files = RegistryFiles(registry, path.parent)
+            for name in ("tiny", "other"):
+                files.put(name, head=f"the head of {name}")
+        choice = members[0] if members else "tiny"
+        self.host = LocalModelHost(
+            *(registry, lambda: engine, queue, choice), members=members, on_demand=False
+        )
         limiter = CountingLimiter(b"")
         self.server = EngineServer(self.host, flights or SingleFlight(), limiter, VERSION)
         self.host.changed = self.server.tell_all

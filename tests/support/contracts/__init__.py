@@ -11,8 +11,8 @@ Name this package to ``pytest.register_assert_rewrite`` in ``conftest.py`` to re
 """
 
 from tests.support.contracts.accounts import AccountsContract
+from tests.support.contracts.architectures import ArchitecturesContract
 from tests.support.contracts.caches import ResultCacheContract
-from tests.support.contracts.checkpoints import CheckpointsContract
 from tests.support.contracts.clocks import ClockContract
 from tests.support.contracts.detectors import DetectorContract
 from tests.support.contracts.images import ImageDecoderContract
@@ -21,7 +21,7 @@ from tests.support.contracts.registries import ModelRegistryContract
 
 __all__ = [
     "AccountsContract",
-    "CheckpointsContract",
+    "ArchitecturesContract",
     "ClockContract",
     "DetectionQueueContract",
     "DetectorContract",

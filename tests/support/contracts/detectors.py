@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from d3.domain.errors import ViewsInvalid
+from d3.domain.errors import CheckpointInvalid, ViewsInvalid
 from d3.domain.images import Pixels
+from d3.domain.inputs import Fit, InputSpec
 from d3.domain.models import StoredModel
-from d3.domain.ports.detector import Detector, Engine
-from d3.testing.models import TINY, tiny_model
+from d3.domain.ports.detector import Detector, Engine, Explainer
+from d3.testing.models import TINY, tiny_model, tiny_ufd
 from tests.support.images import noise
 
 
@@ -36,6 +38,11 @@ class DetectorContract:
     def model(self, tmp_path: Path) -> StoredModel:
         """A tiny model on disk."""
         return tiny_model(tmp_path)
+
+    @pytest.fixture
+    def probe(self, model: StoredModel, tmp_path: Path) -> StoredModel:
+        """Another head on its encoder, which takes the same pixels."""
+        return tiny_ufd(tmp_path, beside=model, fit=Fit.SQUASH)
 
     @pytest.fixture
     def detector(self, engine: Engine, model: StoredModel) -> Iterator[Detector]:
@@ -125,6 +132,74 @@ class DetectorContract:
     ) -> None:
         with pytest.raises(ViewsInvalid):
             detector.score(pixels, views)
+
+    def test_a_probe_looks_at_the_original_alone(
+        self, engine: Engine, probe: StoredModel, pixels: Pixels
+    ) -> None:
+        import torch
+
+        from d3.network.checkpoints import load_encoder, load_probe
+
+        spec, paths = probe.manifest.encoder_spec, probe.paths
+        encoder = load_encoder(spec, probe.encoder)
+        head = load_probe(spec.width, spec.projection, paths["projection"], probe.head)
+        with torch.inference_mode():
+            expected = head(encoder.encode(encoder.embed(torch.from_numpy(pixels)))).numpy()
+        detector = engine.load(probe)
+        found = detector.score(pixels, 1)
+        assert found.shape == (len(pixels), 1)
+        assert np.abs(found[:, 0] - expected).max() < self.tolerance
+        assert not isinstance(detector, Explainer)
+        with pytest.raises(ViewsInvalid):
+            detector.score(pixels, 2)
+        detector.close()
+
+    def test_heads_beside_one_another_give_what_each_gives_alone(
+        self,
+        engine: Engine,
+        model: StoredModel,
+        probe: StoredModel,
+        pixels: Pixels,
+        tmp_path: Path,
+    ) -> None:
+        (tmp_path / "other").mkdir()
+        theirs = tiny_model(tmp_path / "other", "other", seed=1)
+        other = StoredModel(
+            replace(model.manifest, name="other", head=theirs.manifest.head),
+            {**model.paths, "head": theirs.head},
+        )
+        each = [engine.load(one) for one in (model, probe, other)]
+        together = engine.load(replace(model, beside=(probe, other)))
+        turned = engine.load(replace(probe, beside=(model,)))
+        for views in (1, 3):
+            first, second, third = (
+                one.score(pixels, least).repeat(views // least, axis=1)
+                for one, least in zip(each, (views, 1, views), strict=True)
+            )
+            found = together.score(pixels, views)
+            assert found.shape == (len(pixels), 3 * views)
+            expected = np.concatenate([first, second, third], axis=1)
+            assert np.abs(found - expected).max() < self.batch_tolerance
+            expected = np.concatenate([second, first], axis=1)
+            assert np.abs(turned.score(pixels, views) - expected).max() < self.batch_tolerance
+            assert together.score(pixels[:0], views).shape == (0, 3 * views)
+        for one in (*each, together, turned):
+            one.close()
+
+    def test_models_that_see_other_pixels_are_not_scored_together(
+        self, engine: Engine, model: StoredModel, tmp_path: Path
+    ) -> None:
+        cropping = tiny_ufd(tmp_path, "cropping", beside=model)
+        with pytest.raises(ValueError, match="beside"):
+            engine.load(replace(model, beside=(cropping,)))
+
+    def test_a_manifest_of_other_pixels_than_the_encoders_is_refused(
+        self, engine: Engine, probe: StoredModel
+    ) -> None:
+        for spec in (InputSpec(57), InputSpec(TINY.image_size, mean=(0.5, 0.5, 0.5))):
+            wrong = replace(probe, manifest=replace(probe.manifest, input=spec))
+            with pytest.raises(CheckpointInvalid, match="otherwise"):
+                engine.load(wrong)
 
     def test_it_may_be_closed_twice(self, engine: Engine, model: StoredModel) -> None:
         detector = engine.load(model)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +19,7 @@ from d3.domain.models import Manifest
 from d3.domain.ports.detector import Logits
 from d3.network.encoder import normalise
 
+_PRODUCTS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _IMAGES_ON_CPU = 2
 """More in one pass gain nothing: what lies between the layers would no longer fit the cache."""
 
@@ -104,17 +104,22 @@ def _exact(device: torch.device) -> AbstractContextManager[object]:
 
 
 def _operations(network: nn.Module, spec: InputSpec) -> int:
-    """Floating-point operations of one image; 0 where a black one cannot be scored.
+    """Floating-point operations of the products for one image.
 
-    A network that fails on it may do so on every image, and then says so of each.
+    A network that fails on a black image may do so on every image, and then says so of each.
     """
-    from torch.utils.flop_counter import FlopCounterMode
+    operations = 0
 
-    black = torch.from_numpy(np.zeros((1, spec.size, spec.size, 3), np.uint8))
-    counter = FlopCounterMode(display=False)
-    try:
-        with torch.inference_mode(), at_most(1), counter:
-            network(normalise(black, spec.mean, spec.deviation))
-    except Exception:  # noqa: BLE001  see above
-        return 0
-    return int(counter.get_total_flops())
+    def count(layer: nn.Module, _given: object, made: Tensor) -> None:
+        nonlocal operations
+        weight = layer.get_parameter("weight")
+        operations += 2 * made.numel() * weight[0].numel()
+
+    layers = [one for one in network.modules() if isinstance(one, _PRODUCTS)]
+    hooks = [one.register_forward_hook(count) for one in layers]
+    black = torch.zeros((1, spec.size, spec.size, 3), dtype=torch.uint8)
+    with torch.inference_mode(), at_most(1), suppress(Exception):
+        network(normalise(black, spec.mean, spec.deviation))
+    for hook in hooks:
+        hook.remove()
+    return operations

@@ -234,7 +234,8 @@ class ImageJudge:
             scored: list[Scored | D3Error] = [await self._scored(job, 0, image)]
             for one in others:
                 try:
-                    scored.append(await finished(one))
+                    other = await finished(one)
+                    scored.append(other)
                 except D3Error as error:
                     scored.append(error)
         finally:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from d3.domain.errors import D3Error, EngineUnavailable
-from d3.domain.models import D3, Manifest, StoredModel
+from d3.domain.models import HEADS_ON_CLIP, Manifest, StoredModel
 from d3.domain.ports.detector import Detector, Engine, Timing, Timings
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from d3.domain.ports.detector import Logits
 
 _LOG = logging.getLogger(__name__)
-_ON_OPENVINO = frozenset({D3, "ufd"})
 _WORTH_PREPARING = 2e9
 _VIEWS = 2
 _ROUNDS = 3
@@ -39,7 +38,7 @@ ALLOWED_DRIFT = {"auto": 1e-4, "fast": 1e-2}
 
 def runs_on_openvino(model: Manifest) -> bool:
     """Whether OpenVINO can run models of this architecture: heads on CLIP's encoder."""
-    return model.architecture in _ON_OPENVINO
+    return model.architecture in HEADS_ON_CLIP
 
 
 def worth_preparing(model: Manifest) -> bool:

@@ -13,11 +13,10 @@ from d3.domain.coroutines import finished, start
 from d3.domain.errors import ExplanationUnavailable, ScoreUndefined
 from d3.domain.heatmaps import Encode, Heatmap, Map
 from d3.domain.images import DecodedImage, ImageSource, turned
-from d3.domain.models import Manifest
+from d3.domain.models import D3, Manifest
 from d3.domain.ports.clock import Clock
-from d3.domain.ports.detector import Explainer
 from d3.domain.ports.images import ImageDecoder
-from d3.domain.ports.queue import DetectionQueue, Lane
+from d3.domain.ports.queue import Lane
 from d3.domain.scoring import checked_views
 from d3.domain.services.lanes import LanePool
 from d3.domain.services.model_host import LoadedModel, ModelHost
@@ -111,7 +110,7 @@ class ExplanationService:
     ) -> tuple[DecodedImage, Map]:
         """The decoded image and the raw logits (grid, grid) of its patches."""
         queue, manifest = model.queue, model.manifest
-        _check_explains(queue)
+        _check_explains(model)
         deadline = None if within is None else self._clock.monotonic() + within
         slots = queue.reserve_map(checked_views(views, manifest.views), deadline)
         submitted = False
@@ -142,9 +141,16 @@ class ExplanationService:
         )
 
 
-def _check_explains(queue: DetectionQueue) -> None:
-    if not isinstance(queue.detector, Explainer):
+def _check_explains(model: LoadedModel) -> None:
+    if model.explains:
+        return
+    manifest, engine = model.manifest, model.queue.detector.engine
+    if manifest.architecture != D3:
         raise ExplanationUnavailable(
-            f"The engine {queue.detector.engine!r} cannot explain scores.",
-            "Set D3_ENGINE=torch, or leave out explain.",
+            f"The scores of a {manifest.architecture} cannot be explained.",
+            "Load a D3 model, or leave out explain.",
         )
+    raise ExplanationUnavailable(
+        f"The engine {engine!r} cannot explain scores.",
+        "Set D3_ENGINE=torch, or leave out explain.",
+    )

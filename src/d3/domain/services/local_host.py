@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from d3.domain.backoff import pause_after
@@ -72,6 +72,7 @@ class LocalModelHost(ModelHost):
         members: names of a panel's models, the chief's first; empty for no panel.
         rule: of the panel.
         on_demand: whether a question may name models that are not loaded yet.
+        in_use: called with the queues that are going to be used together.
         free_memory: bytes that are left for another member's weights; None where that is not known
             or the device says so itself.
         monotonic: tells the time between attempts.
@@ -92,6 +93,7 @@ class LocalModelHost(ModelHost):
         members: Sequence[str] = (),
         rule: PanelRule = PanelRule.CHIEF,
         on_demand: bool = True,
+        in_use: Callable[[Collection[DetectionQueue]], None] = lambda _: None,
         free_memory: Callable[[], int | None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -103,7 +105,9 @@ class LocalModelHost(ModelHost):
         self._choice = choice
         self._members = tuple(members)
         self._on_demand = on_demand
+        self._in_use = in_use
         self._free_memory = free_memory
+        self._pinned: dict[str, int] = {}
         self._monotonic = monotonic
         self._loading = threading.Lock()
         self._stored: dict[ModelReference, StoredModel] = {}
@@ -139,22 +143,33 @@ class LocalModelHost(ModelHost):
         finally:
             self._loading.release()
 
+    def pin(self, versions: Mapping[str, int]) -> None:
+        self._pinned = dict(versions)
+
     def _have(self, names: Sequence[str] | None) -> None:
         if names is None or not self._on_demand:
             self._have_one_in_use()
             if names is not None:
                 self._now.panel_of(names[:1], self.rule)  # or an error says how to have it
             return
-        if all(one in self._now.models for one in names):
+        if not self._lacking(names):
             return
         with self._loading:
-            there = self._now.models
-            lacking = [one for one in names if one not in there]
+            lacking = self._lacking(names)
             lacking = [one for one in lacking if one == names[0] or self._may_try(one)]
             if lacking:
                 self._settle(None, lacking)
             if names[0] not in self._now.models:
                 raise self._refused[names[0]].error
+
+    def _lacking(self, names: Sequence[str]) -> list[str]:
+        """Those that are not loaded, or not in the version that they are pinned to."""
+        there = {name: one.manifest.version for name, one in self._now.models.items()}
+        return [
+            one
+            for one in names
+            if one not in there or self._pinned.get(one, there[one]) != there[one]
+        ]
 
     def _have_one_in_use(self) -> None:
         if self.loaded() is None:
@@ -174,6 +189,7 @@ class LocalModelHost(ModelHost):
         return self._now.models[name]
 
     def _replace(self, new: Loaded) -> bool:
+        self._in_use({one.queue for one in new.models.values()})
         was_there = super()._replace(new)
         self.changed()
         return was_there
@@ -197,7 +213,7 @@ class LocalModelHost(ModelHost):
 
     def _newest(self, name: str, otherwise: ModelReference | None) -> ModelReference | None:
         try:
-            return self._registry.describe(name).reference
+            return self._registry.describe(name, self._pinned.get(name)).reference
         except D3Error:
             return otherwise
 
@@ -263,10 +279,10 @@ class LocalModelHost(ModelHost):
             return there
         try:
             if there is not None:
-                newer = self._registry.describe(name).reference
+                newer = self._registry.describe(name, self._pinned.get(name)).reference
                 if newer == there.manifest.reference:
                     return there
-            found = self._registry.open(name)
+            found = self._registry.open(name, self._pinned.get(name))
         except D3Error as error:
             self._refuse(name, error)
             return there

@@ -15,11 +15,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from d3.domain.errors import ModelForked, ModelNotLoaded
+from d3.domain.errors import DetectorFailed, ModelForked, ModelNotLoaded
 from d3.domain.inputs import PixelsWanted
 from d3.domain.models import Manifest, ModelReference
 from d3.domain.panels import Missing, PanelRule
-from d3.domain.ports.detector import Logits
+from d3.domain.ports.detector import Explainer, Logits
 from d3.domain.ports.queue import DetectionQueue
 
 _process: int | None = None
@@ -88,6 +88,11 @@ class LoadedModel:
         for name, value in found.items():
             object.__setattr__(self, name, value)
 
+    @property
+    def explains(self) -> bool:
+        """Whether its scores can be explained: a detector explains its first model's."""
+        return self._seat == 0 and isinstance(self.queue.detector, Explainer)
+
     def own(self, logits: Logits, views: int, pass_views: int) -> list[float]:
         """This model's raw logits of the first image, one per view, out of a pass's.
 
@@ -97,11 +102,15 @@ class LoadedModel:
             pass_views: that were asked of the detector.
 
         Raises:
-            RuntimeError: there are too few or too many columns.
+            DetectorFailed: there are too few or too many columns.
         """
         expected = max(1, len(self.together)) * pass_views
         if logits.shape[1] != expected:
-            raise RuntimeError(f"the detector answered {logits.shape[1]} logits, not {expected}")
+            raise DetectorFailed(
+                f"The model {self.manifest.name!r} gave {logits.shape[1]} logits for an image, not "
+                f"{expected}.",
+                "Ask whoever made its architecture.",
+            )
         first = self._seat * pass_views
         found: list[float] = logits[0, first : first + views].tolist()
         return found
@@ -265,6 +274,9 @@ class ModelHost(ABC):
     @abstractmethod
     def refresh(self) -> None:
         """Try once more to load members that are missing or outdated, where that is done here."""
+
+    def pin(self, versions: Mapping[str, int]) -> None:  # noqa: B027  most hosts load nothing here
+        """Where models are loaded here, load these versions from now on, and not the newest."""
 
     def panel_in_use(self) -> Panel | None:
         """The model in use and those beside it, if any; to look at, not to score with."""

@@ -12,6 +12,7 @@ from d3.domain.errors import D3Error, Overloaded
 from d3.domain.images import DecodedImage, ImageFacts, ImageSource, Pixels
 from d3.domain.inputs import CHANGES, Change, PixelsWanted
 from d3.domain.machine import libraries_of
+from d3.domain.models import notice_of
 from d3.domain.panels import Missing, Opinion, PanelRule, PanelVerdict, heard
 from d3.domain.ports.history import CacheKey
 from d3.domain.ports.images import ImageDecoder
@@ -49,9 +50,10 @@ class Member:
             lack=facts.lack,
         )
 
-    def opinion(self, score: Score, seconds: float) -> Opinion:
+    def opinion(self, score: Score, logits: Sequence[float], seconds: float) -> Opinion:
         """What it says of an image, which took so many seconds of the device."""
-        calibration = self.model.manifest.calibration
+        manifest, detector = self.model.manifest, self.model.queue.detector
+        calibration, band = manifest.calibration, manifest.abstain_band
         return Opinion(
             model=self.model.reference,
             prediction=score.prediction,
@@ -62,6 +64,14 @@ class Member:
             calibration=calibration.name,
             calibrated=calibration.fitted,
             seconds=seconds,
+            calibration_scale=calibration.scale,
+            calibration_bias=calibration.bias,
+            abstain_below=band.below,
+            abstain_above=band.above,
+            logits=tuple(logits) if len(logits) > 1 else (),
+            engine=detector.engine,
+            precision=detector.precision,
+            device=detector.device,
         )
 
 
@@ -298,7 +308,7 @@ class Question:
             libraries=libraries_of(detector.engine),
             calibration=manifest.calibration,
             abstain_band=manifest.abstain_band,
-            notice=self._notice,
+            notice=notice_of(one.model.manifest for one in self.members),
             panel=panel,
             stability=stability,
         )
@@ -325,8 +335,9 @@ class Question:
                 try:
                     if isinstance(found, D3Error):
                         raise found
-                    own = member.score(one.logits_of(member, found), facts)
-                    said[name] = member.opinion(own, found.seconds / len(one.members))
+                    logits = one.logits_of(member, found)
+                    share = found.seconds / len(one.members)
+                    said[name] = member.opinion(member.score(logits, facts), logits, share)
                 except D3Error as error:
                     said[name] = Missing.of(name, error)
         told = [said[one.model.manifest.name] for one in self.members]
@@ -334,12 +345,6 @@ class Question:
         silent = tuple(one for one in told if isinstance(one, Missing))
         verdict = PanelVerdict(self.rule, opinions, self.missing + silent)
         return heard(score, self.rule, opinions), verdict
-
-    @property
-    def _notice(self) -> str:
-        """What must be said of the models; each thing once."""
-        notices = (one.model.manifest.notice for one in self.members)
-        return " ".join(dict.fromkeys(one for one in notices if one))
 
 
 def release(slots: Sequence[Slots | D3Error], images: int = 1) -> None:

@@ -251,24 +251,13 @@ def import_model(
     if not any((architecture, encoder, open_clip, head, checkpoint, files, heads, activation)):
         _import_bundle(Path(name))
         return
-    if checkpoint is not None and encoder is head is None:
-        encoder = head = checkpoint
-    elif checkpoint is not None:
-        raise click.UsageError(f"--checkpoint holds both. {_WAYS}")
-    if files and (encoder or head or open_clip):
-        raise click.UsageError(f"With --file, name every file so: --file head=FILE. {_WAYS}")
-    if not files and (head is None or (encoder is None) == (open_clip is None)):
-        raise click.UsageError(_WAYS)
-    if open_clip is not None and (heads is not None or activation is not None):
+    given = _by_role(encoder, head, checkpoint, files, open_clip)
+    alone = given.get("")
+    if (open_clip or alone) and (heads is not None or activation is not None):
         raise click.UsageError(
-            "With --open-clip, leave out --heads and --activation. They are known."
+            "Leave out --heads and --activation. With --open-clip, or a head alone, they are known."
         )
-    by_role = dict(_with_role(one) for one in files)
-    if len(by_role) < len(files) or ("" in by_role and len(files) > 1):
-        raise click.UsageError("Name each ROLE once: --file ROLE=FILE --file ROLE=FILE.")
-    alone = by_role.get("")
-    given = [one.name for one in (encoder, head, *by_role.values()) if one is not None]
-    said = dict.fromkeys([*([open_clip] if open_clip else []), *given])
+    said = dict.fromkeys([*filter(None, [open_clip]), *(one.name for one in given.values())])
     with _moving(f"Checking {' and '.join(said)}") as container:
         service: ModelService = container.models()
         if alone is not None:
@@ -276,17 +265,37 @@ def import_model(
         else:
             manifest = service.import_files(
                 name,
-                encoder,
-                head,
                 architecture=architecture or "d3",
-                files=by_role,
+                files=given,
                 open_clip=open_clip,
                 heads=heads,
                 activation=activation or "quick_gelu",
             )
     _say_imported("Imported", manifest.name, manifest.version)
-    if manifest.spec is not None and open_clip is None and alone is None:
+    if manifest.spec is not None and "encoder" in given:
         _say_taken_for(manifest.spec, heads, activation)
+
+
+def _by_role(
+    encoder: Path | None,
+    head: Path | None,
+    checkpoint: Path | None,
+    files: tuple[str, ...],
+    open_clip: str | None,
+) -> dict[Role, Path]:
+    """The checkpoints by their role; one whose role nobody named under an empty one."""
+    whole = {"encoder": checkpoint or encoder, "head": checkpoint or head}
+    found = {role: file for role, file in whole.items() if file is not None}
+    if checkpoint is not None and (encoder or head or open_clip or files):
+        raise click.UsageError(f"--checkpoint holds both. {_WAYS}")
+    if files and (found or open_clip):
+        raise click.UsageError(f"With --file, name every file so: --file head=FILE. {_WAYS}")
+    if not files and ("head" not in found or ("encoder" in found) == (open_clip is not None)):
+        raise click.UsageError(_WAYS)
+    found |= (by_role := dict(_with_role(one) for one in files))
+    if len(by_role) < len(files) or ("" in by_role and len(files) > 1):
+        raise click.UsageError("Name each ROLE once: --file ROLE=FILE --file ROLE=FILE.")
+    return found
 
 
 def _with_role(given: str) -> tuple[Role, Path]:
@@ -443,10 +452,11 @@ def _print_table(summaries: list[ModelSummary]) -> None:
     table = Table("", "NAME", "VERSION", "ARCHITECTURE", "LICENCE", "SHA-256", box=box.SIMPLE_HEAD)
     for one in summaries:
         manifest, spec = one.manifest, one.manifest.spec
-        what = [] if spec is None else [f"ViT {spec.width}x{spec.layers}, patch {spec.patch_size}"]
+        what = manifest.architecture
+        if spec is not None:
+            what += f", ViT {spec.width}x{spec.layers}, patch {spec.patch_size}"
         name = f"{manifest.name} (demo)" if manifest.notice else manifest.name
-        row = (name, str(manifest.version), ", ".join([manifest.architecture, *what]))
-        row += (manifest.licence,)
+        row = (name, str(manifest.version), what, manifest.licence)
         table.add_row("*" if one.active else "", *row, manifest.sha256[:12])
     out().print(table)
 

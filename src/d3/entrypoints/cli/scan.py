@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import timedelta
@@ -153,7 +153,9 @@ def scan(
     container = build_container(panel=panel, panel_rule=panel_rule)
     known, collection = _opened(container, source, scan_id, dry_run=dry_run)
     chief, *beside = _models_of(container, known, model, panel)
-    members, work = _means(container, chief, beside, None if dry_run else ray)
+    versions = {} if known is None else {one.name: one.version for one in known.members}
+    container.host().pin(versions)
+    members, work = _means(container, chief, beside, versions, None if dry_run else ray)
     if dry_run:
         return _dry_run(
             container,
@@ -248,7 +250,11 @@ def _code(problem: object, *, found: object) -> int:
 
 
 def _means(
-    container: Container, chief: str | None, others: Sequence[str], ray: str | None
+    container: Container,
+    chief: str | None,
+    others: Sequence[str],
+    versions: Mapping[str, int],
+    ray: str | None,
 ) -> tuple[list[Manifest], Work]:
     """The models of a scan, the chief first, and what works on it: this machine, or a cluster."""
     service = container.scans()
@@ -258,7 +264,8 @@ def _means(
     cluster, info = container.scan_cluster(ray), container.models().info
     name, version = named_version(chief)
     # Its workers load the models; this process has no use for them.
-    members = [info(name or container.host().chosen(), version), *map(info, others)]
+    first = info(name or container.host().chosen(), version)
+    members = [first, *(info(one, versions.get(one)) for one in others)]
     return members, lambda scan, _, watcher: service.run_on(cluster, scan, watcher)
 
 

@@ -99,7 +99,7 @@ def _made(name: str, claims: list[EntryPoint]) -> Architecture:
     package = _package(claim)
     try:
         made = claim.load()(name, package)
-    except Exception as error:  # whatever somebody's code raises when it is imported
+    except (Exception, SystemExit) as error:  # whatever somebody's code raises when it is imported
         raise ArchitectureUnavailable(
             f"The architecture {name!r} of the package {package or OURS} cannot be used "
             f"({said(error)}).",

@@ -284,6 +284,7 @@ class ScanService:
                     threshold=scan.threshold,
                     views=scan.views,
                     rule=scan.panel_rule,
+                    stability=scan.stability,
                 )
                 worker = ScanWorker(
                     scan,
@@ -306,6 +307,7 @@ class ScanService:
     def _members(self, scan: Scan) -> Iterator[Panel]:
         """The models of a scan, in the versions that it began with."""
         names = [one.name for one in scan.members]
+        self._host.pin({one.name: one.version for one in scan.members})
         with self._host.panel(names, load=True) as panel:
             check_complete(panel.missing)
             there = tuple(one.reference for one in panel.members)
@@ -369,7 +371,7 @@ class ScanService:
             trouble = str(error)
         draw.shuffle(sample)
         with self._host.panel(members, load=True) as panel:
-            question = Question.of(panel, threshold=None, views=views)
+            question = Question.of(panel, threshold=None, views=views, stability=stability)
             with closing(self._pipeline(question, collection)) as pipeline:
                 found = self._sample(pipeline, sample, keys, seconds)
         return replace(found, trouble=trouble)

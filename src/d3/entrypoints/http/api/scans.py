@@ -161,7 +161,9 @@ async def start_scan(d3: Services, asked: ScanRequest) -> Scan:
 def _start(d3: Services, asked: ScanRequest) -> Scan:
     source = checked_source(asked.source, d3.settings)
     known = d3.scans.find(asked.id) if asked.id is not None else None
-    chief, *others = map(d3.models.info, _members(d3, asked, known))
+    versions = {} if known is None else {one.name: one.version for one in known.members}
+    names = _members(d3, asked, known)
+    chief, *others = (d3.models.info(one, versions.get(one)) for one in names)
     rule = asked.panel_rule
     if rule is None and known is None:
         rule = PanelRule(d3.settings.panel_rule)
