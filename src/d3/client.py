@@ -363,6 +363,9 @@ class Client:
         model: str | None = None,
         threshold: float | None = None,
         views: int | None = None,
+        panel: Sequence[str] | None = None,
+        panel_rule: Rule | None = None,
+        stability: bool | None = None,
     ) -> ScanItem:
         """Let the service judge a whole prefix; safe to retry, since each scan has an id.
 
@@ -372,12 +375,23 @@ class Client:
             model: the active one unless given.
             threshold: in [0, 1]; the model's own unless given.
             views: 1 to 16 permutations to average.
+            panel: names of the models that judge, the chief's first; the service's own unless
+                given.
+            panel_rule: how their verdicts become one: ``chief``, ``any`` or ``majority``.
+            stability: whether harmless changes of each image are judged too.
 
         Raises:
             ServiceError: see its ``code``.
         """
-        asked = {"model": model, "threshold": threshold, "views": views}
-        body = {name: value for name, value in asked.items() if value is not None}
+        asked = {
+            "model": model,
+            "threshold": threshold,
+            "views": views,
+            "panel": None if panel is None else ",".join(panel),
+            "panel_rule": panel_rule,
+            "stability": stability,
+        }
+        body: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
         body |= {"source": source, "id": scan_id or new_scan_name(datetime.now(UTC))}
         return self._call("POST", "/api/scans", OneScan, again=True, json=body).scan
 
@@ -394,14 +408,25 @@ class Client:
         """One scan with its counts."""
         return self._get(_scan(scan_id), OneScan).scan
 
-    def scan_results(self, scan_id: str) -> Iterator[ScanResultItem]:
-        """Every result of a scan, by URI."""
-        asked: dict[str, str] | None = {"limit": str(_PAGE)}
+    def scan_results(
+        self, scan_id: str, *, disagree: bool | None = None
+    ) -> Iterator[ScanResultItem]:
+        """Every result of a scan, by URI.
+
+        Args:
+            scan_id: of the scan.
+            disagree: only those on which models of a panel contradict each other, or only those on
+                which they do not.
+        """
+        every = {"limit": str(_PAGE)}
+        if disagree is not None:
+            every["disagree"] = str(disagree).lower()
+        asked: dict[str, str] | None = every
         while asked is not None:
             page = self._get(f"{_scan(scan_id)}/results", ScanResultPage, asked)
             yield from page.results
             more = page.next_cursor
-            asked = None if more is None else {"limit": str(_PAGE), "cursor": more}
+            asked = None if more is None else every | {"cursor": more}
 
     def cancel_scan(self, scan_id: str) -> ScanItem:
         """Stop a scan's workers after their current shard."""

@@ -18,9 +18,12 @@ from PIL import Image
 from pyarrow import parquet
 
 from d3.adapters.sql import Database, SqlScanLedger
+from d3.container import Container
 from d3.domain.errors import D3Error
 from d3.entrypoints.cli.app import cli
 from d3.evaluation.scans import rows_of
+from d3.settings import Settings
+from d3.testing.models import tiny_ferretnet
 from tests.pictures import CRASHING_DECODER, paint, paint_crashing
 from tests.serving import clean_environment
 
@@ -115,6 +118,43 @@ def test_killed_again_and_again_every_image_has_its_one_row(start, pictures, tmp
     assert "damaged_image: 1" in page
     assert page.count('<img src="data:image/webp') == 2
     assert "http" not in page.replace("http-equiv", "")
+
+
+def test_a_panels_scan_that_was_killed_goes_on_as_it_began(start, pictures, tmp_path) -> None:
+    container = Container(settings=Settings(home=tmp_path / "home"))
+    container.registry().put(tiny_ferretnet(tmp_path, "witness"))
+    command = ("scan", pictures, "--scan-id", "s", "--panel", "starter,witness", "--json")
+    process = start(*command, "--panel-rule", "any")
+    until = time.monotonic() + 120
+    while not rows_in(tmp_path / "home") and process.poll() is None:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    process.communicate()
+
+    refused = start(*command, "--panel-rule", "majority")
+    assert "panel rule any instead of majority" in refused.communicate()[1].decode()
+    process = start("scan", "--scan-id", "s", "--json")
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err.decode()
+    ended = json.loads(out)
+    assert [one["name"] for one in ended["panel"]] == ["starter", "witness"]
+    assert (ended["state"], ended["panel_rule"], ended["stability"]) == ("done", "any", False)
+    agreement = ended["agreement"]
+    assert sum(agreement.values()) == IMAGES - 1  # all but the damaged one
+    assert f"The models disagree on {agreement['disagree']:,} of" in err.decode()
+
+    table = tmp_path / "disputed.csv"
+    exported = start("scans", "export", "s", table, "--disagree")
+    out, err = exported.communicate()
+    assert exported.returncode == 0, err.decode()
+    with table.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == agreement["disagree"]
+    assert {row["agreement"] for row in rows} <= {"disagree"}
+    shown, _ = start("scans", "show", "s").communicate()
+    assert "member       witness version 1" in shown.decode()
 
 
 def test_images_that_crash_the_decoder_cost_a_start_and_their_own_rows(start, tmp_path) -> None:

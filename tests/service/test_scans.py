@@ -92,6 +92,10 @@ def test_without_an_opened_folder_there_is_none(
         ({"views": 17}, 400, "invalid_parameter"),
         ({"wievs": 2}, 400, "invalid_parameter"),
         ({"model": "no-such-model"}, 404, "model_not_found"),
+        ({"panel": "mine,no-such-model"}, 404, "model_not_found"),
+        ({"panel": "mine,mine"}, 400, "invalid_request"),
+        ({"panel": "mine,starter", "model": "mine"}, 400, "invalid_request"),
+        ({"panel": "mine,starter", "panel_rule": "all"}, 400, "invalid_parameter"),
     ],
 )
 def test_what_cannot_be_scanned_is_said(
@@ -156,6 +160,29 @@ def alive(process: int) -> bool:
     except FileNotFoundError:
         return False
     return state != "Z"
+
+
+def test_a_panel_judges_in_the_background(
+    home: Home, serve: Callable[[], Any], tmp_path: Path
+) -> None:
+    source = str(tmp_path / "opened/few")
+    paint(tmp_path / "opened/few", 12)
+    asked: dict[str, Any] = {"panel": ("mine", "starter"), "panel_rule": "any", "stability": True}
+    with serve() as served, client_of(served, home) as client:
+        begun = client.start_scan(source, scan_id="s", **asked)
+        assert [one.name for one in begun.panel] == ["mine", "starter"]
+        assert (begun.model, begun.panel_rule, begun.stability) == (begun.panel[0], "any", True)
+        with pytest.raises(ServiceError, match="panel rule any instead of chief"):
+            client.start_scan(source, scan_id="s", **asked | {"panel_rule": "chief"})
+        wait_until(lambda: client.scan("s").state == "done", 120)
+        assert client.start_scan(source, scan_id="s").panel == begun.panel, "it keeps its own"
+        rows = list(client.scan_results("s"))
+        assert len(rows) == 12
+        for row in rows:
+            assert [one.model.name for one in row.opinions] == ["mine", "starter"]
+        for disagree in (True, False):
+            some = list(client.scan_results("s", disagree=disagree))
+            assert some == [row for row in rows if (row.agreement == "disagree") is disagree]
 
 
 @pytest.mark.full

@@ -129,6 +129,9 @@ def test_each_member_judges_with_its_own_threshold_calibration_and_band(bench: B
     assert said["c"].reason is Reason.ABSTAIN_BAND
     assert [one.calibrated for one in said.values()] == [False, True, False]
     assert (said["a"].calibration, said["b"].calibration) == ("none", "other photographs")
+    assert (said["b"].calibration_scale, said["b"].calibration_bias) == (2.0, 1.0)
+    assert (said["c"].abstain_below, said["c"].abstain_above) == (0.3, 0.3)
+    assert {one.precision for one in said.values()} == {"fp32"}
     assert (found.verdict, found.logit, found.model.name) == ("fake", 1.0, "a")
     assert found.agreement == "partial"
     assert missing(found) == {}
@@ -199,6 +202,7 @@ def test_a_member_with_fewer_views_averages_those(bench: Bench) -> None:
     bench.put("c", architecture="ufd", permutations=(), encoder="the encoder of a", input=CROP)
     found = bench.detect("a", "b", "c", views=4)
     assert found.views == 4
+    assert [len(one.logits) for one in opinions(found).values()] == [4, 0, 0]
     assert {one.names[0]: one.shapes[0][2] for one in bench.engine.detectors} == {
         "a": 4,
         "b": 1,

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from d3.domain.errors import D3Error, PanelIncomplete, RequestInvalid, shown
 from d3.domain.models import ModelReference, checked_name
-from d3.domain.scoring import Reason, Score, Verdict
+from d3.domain.scoring import Calibration, Reason, Score, Verdict
 
 MAX_MEMBERS = 8
 
@@ -119,6 +119,13 @@ class Opinion:
     engine: str = ""
     precision: str = ""
     device: str = ""
+
+    @property
+    def spread(self) -> float:
+        """Largest minus smallest probability of the views; 0 for one view."""
+        calibration = Calibration(self.calibration_scale, self.calibration_bias)
+        views = [calibration.probability(one) for one in self.logits]
+        return max(views) - min(views) if views else 0.0
 
 
 @dataclass(frozen=True, slots=True)

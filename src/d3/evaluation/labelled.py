@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from d3.domain.history import HistoryEntry
 from d3.domain.labels import Label
@@ -58,14 +58,17 @@ def labelled_rows(entries: Iterable[HistoryEntry], model_sha256: str) -> Labelle
     """The images that people labelled and these weights judged, each once.
 
     A logit depends on the weights and the number of views alone, whichever version of the manifest
-    gave the verdict. Only the number of views that most results have is used. Of several results of
-    an image the newest gives the logit; an image with contradictory labels is left out.
+    gave the verdict, alone or in a panel. Only the number of views that most results have is used.
+    Of several results of an image the newest gives the logit; an image with contradictory labels is
+    left out.
 
     Args:
         entries: labelled results, of any model.
         model_sha256: of the weights, see :attr:`d3.domain.models.Manifest.sha256`.
     """
-    own = [one for one in entries if one.model_sha256 == model_sha256 and one.label in _TRUTH]
+    labelled = (one for one in entries if one.label in _TRUTH)
+    said = (_said_by(model_sha256, one) for one in labelled)
+    own = [one for one in said if one is not None]
     usable = [one for one in own if one.logit is not None and one.image_sha256]
     counts = Counter(one.views for one in usable)
     views = max(counts, key=lambda one: (counts[one], -one), default=1)
@@ -95,6 +98,26 @@ def labelled_rows(entries: Iterable[HistoryEntry], model_sha256: str) -> Labelle
         shown = ", ".join(f"{name}: {count:,}" for name, count in engines.most_common())
         warnings.append(f"The logits are those of several engines ({shown}).")
     return Labelled([_row(one) for one in kept], views, warnings)
+
+
+def _said_by(model_sha256: str, entry: HistoryEntry) -> HistoryEntry | None:
+    """The result as these weights alone gave it; None where they did not judge."""
+    if not entry.panel:
+        return entry if entry.model_sha256 == model_sha256 else None
+    opinion = next((one for one in entry.opinions if one.model.sha256 == model_sha256), None)
+    if opinion is None:
+        return None
+    return replace(
+        entry,
+        prediction=opinion.prediction,
+        logit=opinion.logit,
+        views=len(opinion.logits) or 1,
+        spread=opinion.spread,
+        verdict=opinion.verdict,
+        reason=opinion.reason,
+        engine=opinion.engine,
+        precision=opinion.precision,
+    )
 
 
 def _contradictory(images: list[HistoryEntry]) -> str:

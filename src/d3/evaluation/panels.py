@@ -23,7 +23,7 @@ from d3.domain.scoring import Share, Verdict
 from d3.evaluation.bootstrap import draws, interval, replicates_at_once, replicates_for
 from d3.evaluation.measures import ALL, layout
 from d3.evaluation.metrics import Numbers
-from d3.evaluation.scores import Row, Scores
+from d3.evaluation.scores import Row, Said, Scores
 
 WORST = 12
 """Disputed images of each kind that are shown."""
@@ -182,7 +182,7 @@ def measure_panel(
 
 def said_of(row: Row) -> list[tuple[str, float]]:
     """Each member's verdict, empty where it gave none, and prediction; the chief's first."""
-    everybody = [row, *row.others]
+    everybody: list[Row | Said] = [row, *row.others]
     return [(one.verdict, one.prediction if one.prediction is not None else 0) for one in everybody]
 
 

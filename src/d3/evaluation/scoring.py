@@ -19,7 +19,6 @@ from d3.domain.formats import is_no_image
 from d3.domain.models import Manifest
 from d3.domain.panels import Opinion, PanelRule, check_complete, decide
 from d3.domain.ports.images import ImageDecoder
-from d3.domain.scoring import Calibration
 from d3.domain.services.detection import DetectionService
 from d3.domain.services.model_host import ModelHost
 from d3.evaluation.dataset import Dataset, Item
@@ -196,12 +195,10 @@ def _identity(model: Manifest, threshold: float | None = None) -> dict[str, obje
 
 
 def _said(opinion: Opinion) -> Said:
-    scale, bias = opinion.calibration_scale, opinion.calibration_bias
-    views = [Calibration(scale, bias).probability(one) for one in opinion.logits] or [0.0]
     return Said(
         prediction=opinion.prediction,
         logit=opinion.logit,
-        spread=max(views) - min(views),
+        spread=opinion.spread,
         verdict=opinion.verdict.value,
         reason=opinion.reason or "",
     )

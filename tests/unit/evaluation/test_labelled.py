@@ -11,6 +11,9 @@ from tests.support.history import NOON, an_entry
 
 from d3.domain.history import HistoryEntry
 from d3.domain.labels import Label
+from d3.domain.models import ModelReference
+from d3.domain.panels import Opinion, PanelRule, PanelVerdict
+from d3.domain.scoring import Verdict
 from d3.evaluation.dataset import DatasetInvalid
 from d3.evaluation.labelled import Labelled, labelled_rows
 
@@ -40,6 +43,28 @@ def test_an_image_counts_once_with_its_newest_logit_whatever_its_model_was_calle
     assert len({one.path for one in found.rows}) == 2
     assert len(found.warnings) == 1
     assert "People label what they look at" in found.warnings[0]
+
+
+def test_what_a_member_of_a_panel_said_counts_for_its_own_weights() -> None:
+    opinions = [
+        Opinion(
+            model=ModelReference(name, 1, digit * 64),
+            prediction=0.25,
+            verdict=Verdict.REAL,
+            threshold=0.5,
+            logit=logit,
+            calibration="none",
+            calibrated=True,
+            seconds=0.1,
+        )
+        for name, digit, logit in (("chief", "b", -1.0), ("member", "e", -2.5))
+    ]
+    panel = PanelVerdict(PanelRule.ANY, tuple(opinions)).to_json()
+    entry = result(1, "a", Label.REAL, panel=panel, verdict=Verdict.FAKE)
+    for digit, logit in (("b", -1.0), ("e", -2.5)):
+        (row,) = labelled_rows([entry], digit * 64).rows
+        assert (row.logit, row.verdict, row.prediction) == (logit, "real", 0.25)
+    assert labelled_rows([entry], "f" * 64).rows == []
 
 
 def test_contradictory_labels_are_left_out_and_named() -> None:

@@ -289,7 +289,7 @@ class SqlScanLedger:
             .group_by(_R.agreement)
         )
         with self._database.reading() as connection:
-            found = {word: number for word, number in connection.execute(asked)}
+            found: dict[str, int] = dict(connection.execute(asked).all())
         return {one: found.get(one.value, 0) for one in Agreement} if found else {}
 
     def remove(self, scan_id: int) -> None:

@@ -21,8 +21,9 @@ from d3.domain.ports.images import ImageDecoder
 from d3.domain.scans import Scan, ScanRow
 from d3.domain.scoring import Reason, Share
 from d3.evaluation.charts import Axis, Chart, Line, histogram, line_chart
-from d3.evaluation.evaluate import Evaluation, Panel, Point, versions
+from d3.evaluation.evaluate import Evaluation, Panel, Point
 from d3.evaluation.measures import ALL, IN_DOMAIN, OUT_OF_DOMAIN, TOTAL, Group, overall
+from d3.evaluation.outputs import versions
 from d3.evaluation.panels import RATES, said_of
 from d3.evaluation.scans import Summary
 from d3.evaluation.scores import Row
