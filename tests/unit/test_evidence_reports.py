@@ -516,6 +516,9 @@ class Pulls:
         self._files = files
         self._brings = brings
 
+    def sources(self) -> set[str]:
+        return {PUBLISHED}
+
     def pull(self, name: str) -> None:
         self.asked.append(name)
         if self._brings:
