@@ -105,7 +105,8 @@ def test_stability_is_shown_under_the_image(run: Run) -> None:
 def test_a_case_of_a_panel_verifies_and_each_model_is_scored_again(
     run: Run, own: Path, tmp_path: Path
 ) -> None:
-    made = run("evidence", IMAGE, "--panel", "mine,denier", "--with-image", "-o", "case.zip")
+    asked = ("--panel", "mine,denier", "--stability", "--with-image")
+    made = run("evidence", IMAGE, *asked, "-o", "case.zip")
     assert made.code == 0, made.err
     with zipfile.ZipFile(tmp_path / "case.zip") as bundle:
         case = json.loads(bundle.read("case.json"))
@@ -115,6 +116,7 @@ def test_a_case_of_a_panel_verifies_and_each_model_is_scored_again(
     assert [one["model"]["name"] for one in panel["opinions"]] == ["mine", "denier"]
     assert (panel["rule"], panel["missing"]) == ("chief", [])
     assert case["result"]["agreement"] == "disagree"
+    assert list(case["result"]["stability"]) == ["jpeg", "scaled", "cropped", "mirrored"]
     assert "What each model says" in report
     verified = run("evidence", "verify", "case.zip")
     assert verified.code == 0, verified.err
