@@ -23,6 +23,7 @@ from d3.entrypoints.cli.options import (
     SEED,
     THRESHOLD,
     VIEWS,
+    check_one_chief,
 )
 from d3.entrypoints.cli.output import complain, counted, err, print_json
 from d3.entrypoints.cli.progress import progress
@@ -172,8 +173,7 @@ def loaded_members(
         click.UsageError: both are named.
         D3Error: one of them cannot be loaded.
     """
-    if model is not None and panel is not None:
-        raise click.UsageError("--panel names all models, the chief first. Leave --model out.")
+    check_one_chief(model, panel)
     container = build_container(panel=panel, panel_rule=rule)
     container, chief = loaded(model, container)
     names = () if alone or model is not None else container.settings().panel
