@@ -111,7 +111,7 @@ def test_the_report_of_a_panel_is_one_file_too(evaluated: Path) -> None:
     assert page.fetched == []
     for words in ("side by side", "What each rule costs", "Where they disagree", "The widest gaps"):
         assert words in report
-    assert report.count('role="img"') == page.seen.count("svg") == 13
+    assert report.count('role="img"') == page.seen.count("svg") == 14
     assert ">no vote<" not in report
 
 
