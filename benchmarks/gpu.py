@@ -270,7 +270,9 @@ def engine(run: Run, model: StoredModel, only: list[str] | None) -> None:
     def detector(precision: Any) -> TorchDetector:
         if precision not in loaded:
             own = TorchEngine(0 if run.cuda else "cpu", precision, max(BATCHES), None)
-            loaded[precision] = own.load(model)
+            made = own.load(model)
+            assert isinstance(made, TorchDetector)
+            loaded[precision] = made
         return loaded[precision]
 
     for name, form in FORMS.items():
@@ -400,6 +402,7 @@ def profile(run: Run, model: StoredModel) -> None:
         if not go:
             return
         own = TorchEngine(0 if run.cuda else "cpu", "bf16", 64, None).load(model)
+        assert isinstance(own, TorchDetector)
         network, batch = own._network, 32 if run.cuda else 2  # noqa: SLF001
         assert network is not None
         forward = compiled_blocks(network) if run.cuda else network

@@ -17,7 +17,6 @@ from open_clip.transformer import QuickGELU, VisionTransformer
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
-from torchvision.transforms.functional import center_crop
 
 from d3.domain.models import EncoderSpec
 from tests.images import encoded, picture
@@ -146,12 +145,20 @@ def write_second_pack(
     logits = {}
     for file in sorted((folder.parent / "images").iterdir()):
         image = Image.open(io.BytesIO(file.read_bytes())).convert("RGB")
-        feature = vit(normalised(center_crop(image, [spec.image_size] * 2))[None])[0]
+        feature = vit(normalised(cropped(image, spec.image_size))[None])[0]
         logits[file.name] = {
-            "ferretnet": ferret_logit(ferret, normalised(center_crop(image, [crop] * 2)), window),
+            "ferretnet": ferret_logit(ferret, normalised(cropped(image, crop)), window),
             "ufd": float(layer["weight"][0] @ (feature @ projection) + layer["bias"][0]),
         }
     return logits
+
+
+def cropped(rgb: Image.Image, side: int) -> Image.Image:
+    """The published crop."""
+    from torchvision.transforms import CenterCrop
+
+    crop: Image.Image = CenterCrop(side)(rgb)
+    return crop
 
 
 def ferret_weights(dim: int, depths: list[int]) -> dict[str, torch.Tensor]:
@@ -217,11 +224,12 @@ def ferret_logit(weights: dict[str, torch.Tensor], image: torch.Tensor, window: 
         for block in range(stages.count(stage)):
             name, channels = f"feature.{stage}.{block}", values.shape[1]
             stride = 1 if block else 2
-            made = sum(
+            plain, dilated = (
                 convolved(values, f"{name}.layers.0.{one}", stride, **how, groups=channels)
                 for one, how in dilations
             )
-            made = normal(convolved(made, f"{name}.layers.0.conv3"), f"{name}.layers.1").relu()
+            made = convolved(plain + dilated, f"{name}.layers.0.conv3")
+            made = normal(made, f"{name}.layers.1").relu()
             depth_wise = f"{name}.layers.3.depth_wise"
             made = convolved(made, depth_wise, padding=1, groups=made.shape[1])
             made = normal(convolved(made, f"{name}.layers.3.point_wise"), f"{name}.layers.4")

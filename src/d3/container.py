@@ -11,7 +11,7 @@ import glob
 import operator
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, partial
@@ -50,7 +50,6 @@ from d3.domain.services.request_log_writer import RequestLogWriter
 from d3.settings import Settings
 
 if TYPE_CHECKING:
-    from d3.adapters.batching import Turns
     from d3.adapters.bundles import BundleService
     from d3.adapters.evidence import EvidenceBundles
     from d3.adapters.filesystem.secrets import SecretFiles
@@ -415,29 +414,31 @@ def _queue(
     clock: Clock,
     settings: Settings,
     events: QueueEvents | None,
-    turns: Turns,
     *,
     serving: bool,
 ) -> DetectionQueue:
     """A detector's queue: bounded for a service, which refuses what is too much."""
     from d3.adapters.batching import Bounds, ThreadedQueue
 
-    shared = turns if detector.device == "cpu" else None
     if not serving:
-        return ThreadedQueue(detector, clock, Bounds.offline(settings.batch_size), events, shared)
+        return ThreadedQueue(detector, clock, Bounds.offline(settings.batch_size), events)
     bounds = Bounds(
         batch_size=settings.batch_size,
         images=settings.queue_images,
         size_bytes=settings.queue_bytes,
         bulk_share=settings.bulk_percent / 100,
     )
-    return ThreadedQueue(detector, clock, bounds, events, shared)
+    return ThreadedQueue(detector, clock, bounds, events)
 
 
-def _turns() -> Turns:
-    from d3.adapters.batching import Turns
+def _take_turns(queues: Collection[DetectionQueue]) -> None:
+    """Let detectors that share this process's cores score one after another."""
+    from d3.adapters.batching import ThreadedQueue, Turns
 
-    return Turns()
+    turns = Turns()
+    for one in queues:
+        if isinstance(one, ThreadedQueue) and one.detector.device == "cpu":
+            one.turns = turns
 
 
 def _free_memory(settings: Settings) -> int | None:
@@ -715,9 +716,8 @@ class Container(containers.DeclarativeContainer):
     model_engine = providers.ThreadSafeSingleton(_model_engine, settings, engine.provider)
     serving: providers.Provider[bool] = providers.Object(False)
     queue_events: providers.Provider[QueueEvents | None] = providers.Object(None)
-    turns = providers.ThreadSafeSingleton(_turns)
     queue = providers.Factory(
-        _queue, clock=clock, settings=settings, events=queue_events, turns=turns, serving=serving
+        _queue, clock=clock, settings=settings, events=queue_events, serving=serving
     )
     decoding = providers.ThreadSafeSingleton(_decoding, settings)
     engine_sockets: providers.Provider[Sequence[Path]] = providers.Object(())
@@ -736,6 +736,7 @@ class Container(containers.DeclarativeContainer):
         members=settings.provided.panel,
         rule=providers.Callable(_rule, settings),
         on_demand=providers.Callable(operator.not_, serving),
+        in_use=providers.Object(_take_turns),
         free_memory=providers.Callable(_free_memory, settings).provider,
     )
     remote_host = providers.ThreadSafeSingleton(

@@ -16,10 +16,12 @@ def test_pulled_bundled_carried_and_served(run: Run, pack: Path, tmp_path: Path)
     sources = write_stand_ins(tmp_path / "originals", pack)
     first, second = ({"D3_HOME": str(tmp_path / name)} for name in ("first", "second"))
 
-    def pull(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    def pull(
+        *arguments: str, name: str = "d3-vit-l14", **environ: str
+    ) -> subprocess.CompletedProcess[str]:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("D3_", "CUDA_"))}
         return subprocess.run(
-            [*d3_knowing(sources), "models", "pull", "d3-vit-l14", *arguments],
+            [*d3_knowing(sources), "models", "pull", name, *arguments],
             capture_output=True,
             text=True,
             env=inherited | first | environ,
@@ -52,6 +54,15 @@ def test_pulled_bundled_carried_and_served(run: Run, pack: Path, tmp_path: Path)
             ("classifier.pth", None),
             ("classifier.pth", "bytes=10000-"),
         ]
+
+        mirror.asked.clear()
+        for name in ("ufd-vit-l14", "ferretnet-s"):
+            more = pull("--from", mirror.url, name=name)
+            assert more.returncode == 0, more.stderr
+            assert f"Pulled {name} version 1." in more.stdout
+            assert f"`d3 models use {name}` makes it the default" in more.stderr
+        fetched = [one[0] for one in mirror.asked]
+        assert fetched == ["fc_weights.pth", "ferretnet-s-median-3.pth"]
 
     written = run("models", "bundle", "d3-vit-l14", **first)
     assert written.code == 0, written.err

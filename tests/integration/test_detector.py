@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
@@ -22,10 +24,12 @@ from d3.adapters.torch.device import choose_device, choose_precision
 from d3.adapters.torch.engine import TorchDetector
 from d3.domain.errors import CheckpointInvalid, DeviceOutOfMemory, DeviceUnavailable
 from d3.domain.images import Pixels
+from d3.domain.inputs import Fit
 from d3.domain.models import EncoderSpec, StoredModel
+from d3.domain.ports.detector import Explainer
 from d3.domain.scoring import sigmoid
 from d3.network.checkpoints import load_network
-from d3.testing.models import tiny_model
+from d3.testing.models import tiny_model, tiny_ufd
 
 SAME = 1e-6
 """Predictions of one image in float32 agree this closely whatever surrounds it."""
@@ -391,3 +395,85 @@ def test_a_large_encoder_scores_bit_for_bit_the_same_in_any_batch(
     alone = np.concatenate([detector.score(one[None], 1) for one in pixels])
     assert np.array_equal(detector.score(pixels, 1), alone)
     assert np.array_equal(detector.score(pixels[::-1], 1)[::-1], alone)
+
+
+@pytest.fixture
+def cropping(model: StoredModel, tmp_path: Path) -> StoredModel:
+    """Another model on the same encoder, which sees other pixels."""
+    return tiny_ufd(tmp_path, beside=model)
+
+
+def test_models_on_the_same_encoder_hold_it_once_and_free_it_with_the_last(
+    tmp_path: Path,
+) -> None:
+    model = tiny_model(tmp_path, seed=8)
+    cropping = tiny_ufd(tmp_path, beside=model)
+    pixels = np.zeros((2, 56, 56, 3), np.uint8)
+    detectors = [TorchEngine("cpu", "fp32").load(one) for one in (model, cropping, model)]
+    alone = detectors[1].score(pixels, 1)
+    (encoder,) = {one._network.encoder for one in detectors}  # type: ignore[union-attr]
+    held = weakref.ref(encoder)
+    del encoder
+    detectors[0].close()
+    detectors[2].close()
+    gc.collect()
+    assert held() is not None
+    assert np.array_equal(detectors[1].score(pixels, 1), alone)
+    detectors[1].close()
+    gc.collect()
+    assert held() is None
+
+
+def test_what_is_loaded_otherwise_is_not_shared(
+    model: StoredModel, cropping: StoredModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    gelu = replace(cropping.manifest.encoder_spec, activation="gelu")
+    others = [
+        TorchEngine("cpu", "fp32").load(model),
+        TorchEngine("cpu", "bf16").load(cropping),
+        TorchEngine("cpu", "fp32").load(
+            replace(cropping, manifest=replace(cropping.manifest, spec=gelu))
+        ),
+    ]
+    assert len({one._network.encoder for one in others}) == 3  # type: ignore[union-attr]
+    for one in others:
+        one.close()
+
+
+def test_a_probe_costs_one_encoding_and_nothing_beside_a_d3(
+    model: StoredModel, pixels: Pixels, tmp_path: Path
+) -> None:
+    probe = tiny_ufd(tmp_path, beside=model, fit=Fit.SQUASH)
+    for loaded, views, encodings in (
+        (probe, 1, 1),
+        (replace(model, beside=(probe,)), 1, 2),
+        (replace(model, beside=(probe,)), 4, 5),
+        (replace(probe, beside=(model,)), 2, 3),
+    ):
+        detector, encoded = TorchEngine("cpu", "fp32").load(loaded), list[int]()
+        hook = detector._network.encoder.ln_pre.register_forward_pre_hook(  # type: ignore[union-attr]
+            lambda _, given, encoded=encoded: encoded.append(len(given[0]))
+        )
+        detector.score(pixels[:3], views)
+        assert sum(encoded) == 3 * encodings
+        hook.remove()
+        detector.close()
+
+
+def test_heat_maps_are_those_of_the_d3_with_a_probe_beside_it(
+    model: StoredModel, pixels: Pixels, tmp_path: Path
+) -> None:
+    probe = tiny_ufd(tmp_path, beside=model, fit=Fit.SQUASH)
+    alone = TorchEngine("cpu", "fp32").load(model)
+    both = TorchEngine("cpu", "fp32").load(replace(model, beside=(probe,)))
+    other = TorchEngine("cpu", "fp32").load(replace(probe, beside=(model,)))
+    assert isinstance(both, Explainer)
+    assert isinstance(alone, Explainer)
+    assert not isinstance(other, Explainer)
+    found, expected = (one.explain_parts(pixels[0], 2, 0, 2) for one in (both, alone))
+    assert np.array_equal(found, expected)
+    every = np.arange(169.0)  # windows of 4 of 16 patches a side
+    assert np.array_equal(both.heat(every), alone.heat(every))
+    for one in (alone, both, other):
+        one.close()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import shutil
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +25,7 @@ from d3.domain.models import EncoderSpec, StoredModel
 from d3.domain.services.engines import MeasuredEngine, PreferredEngine, worth_preparing
 from d3.entrypoints.cli.doctor import examine
 from d3.settings import Settings
-from d3.testing.models import TINY, tiny_model
+from d3.testing.models import TINY, tiny_ferretnet, tiny_model, tiny_ufd
 from tests.support.images import noise
 
 PIXELS = np.stack([noise(56, 56, seed) for seed in range(3)])
@@ -245,23 +247,27 @@ def test_without_openvino_it_is_torch_without_a_word(
 
 
 def test_only_a_large_encoder_is_worth_preparing(tmp_path: Path) -> None:
-    assert worth_preparing(EncoderSpec())
-    starter = EncoderSpec(width=192, layers=3, heads=3, mlp_width=384)
-    assert not worth_preparing(starter)
+    small = tiny_model(tmp_path)
+    assert not worth_preparing(small.manifest)
+    orders = (tuple(range(EncoderSpec().patches)),)
+    large = replace(small.manifest, spec=EncoderSpec(), permutations=orders)
+    assert worth_preparing(large)
+    assert not worth_preparing(tiny_ferretnet(tmp_path).manifest)
+    assert not worth_preparing(replace(large, architecture="anothers"))
     engine = PreferredEngine(
         lambda: pytest.fail("a small one is not prepared"),
         lambda: TorchEngine("cpu"),
         worth_preparing,
     )
-    assert engine.load(tiny_model(tmp_path)).engine == "torch"
+    assert engine.load(small).engine == "torch"
 
 
 def test_left_to_d3_the_engines_are_measured_once_and_the_doctor_shows_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     spec = EncoderSpec(image_size=112, width=512, layers=6, heads=8, mlp_width=2048)
-    assert worth_preparing(spec)
     made = tiny_model(tmp_path, "middling", spec=spec)
+    assert worth_preparing(made.manifest)
     for name, value in {"HOME": str(tmp_path / "home"), "MODEL": "middling"}.items():
         monkeypatch.setenv(f"D3_{name}", value)
     monkeypatch.setenv("CUDA_DEVICE", "cpu")
@@ -276,3 +282,31 @@ def test_left_to_d3_the_engines_are_measured_once_and_the_doctor_shows_them(
     assert used.startswith(f"{detector.engine} {detector.precision}")
     detector.close()
     assert "once on each machine" not in caplog.text
+
+
+def test_models_on_the_same_encoder_hold_it_once_and_free_it_with_the_last(
+    prepared: Path, model: StoredModel, tmp_path: Path
+) -> None:
+    cropping = tiny_ufd(tmp_path, beside=model)
+    first = OpenVinoEngine(prepared, "fp32").load(model)
+    second = OpenVinoEngine(prepared, "fp32").load(cropping)
+    alone = second.score(PIXELS, 1)
+    assert first._encoder is second._encoder
+    assert first._encoder is not None
+    held = weakref.ref(first._encoder)
+    first.close()
+    gc.collect()
+    assert held() is not None
+    assert np.array_equal(second.score(PIXELS, 1), alone)
+    second.close()
+    gc.collect()
+    assert held() is None
+
+
+def test_where_openvino_was_asked_for_torch_runs_other_networks_without_a_word(
+    tmp_path: Path,
+) -> None:
+    settings = Settings(home=tmp_path, engine="openvino", cuda_device="cpu")
+    detector = Container(settings=settings).model_engine().load(tiny_ferretnet(tmp_path))
+    assert detector.engine == "torch"
+    detector.close()

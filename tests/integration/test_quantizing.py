@@ -34,12 +34,13 @@ from d3.domain.errors import (
     RequestInvalid,
     StorageFailed,
 )
+from d3.domain.inputs import Fit
 from d3.domain.models import DERIVED_NOTICE, StoredModel, file_of
 from d3.domain.scoring import AbstainBand, Calibration
 from d3.domain.services.models import ModelImporter
 from d3.entrypoints.cli.models import models
 from d3.settings import Settings
-from d3.testing.models import tiny_model
+from d3.testing.models import tiny_model, tiny_ufd
 from tests.serving import clean_environment
 from tests.support.images import noise
 
@@ -133,6 +134,20 @@ def test_a_cpu_runs_the_form_and_results_say_so(made: Made) -> None:
     expected = TorchEngine("cpu", "fp32").load(made.model).score(PIXELS, 4)
     assert 0 < np.abs(found - expected).max() < 0.1
     assert np.abs(found - alone).max() < 1e-4
+
+
+def test_heads_beside_use_the_form_too(made: Made, tmp_path: Path) -> None:
+    probe = tiny_ufd(tmp_path, beside=made.model, fit=Fit.SQUASH)
+    both = replace(made.quick, beside=(probe,))
+    detector = container(made.home).model_engine().load(both)
+    assert (detector.engine, detector.precision) == ("openvino", "int8")
+    found = detector.score(PIXELS, 2)
+    detector.close()
+    exact = TorchEngine("cpu", "fp32").load(replace(made.model, beside=(probe,)))
+    expected = exact.score(PIXELS, 2)
+    for head in (slice(0, 2), slice(2, 4)):
+        assert 0 < np.abs(found[:, head] - expected[:, head]).max() < 0.1
+    exact.close()
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from d3.container import Container
 from d3.domain.errors import DeviceOutOfMemory
 from d3.domain.services.prediction import PredictionRequest, Upload
+from d3.testing import tiny_ferretnet
 from tests.homes import Home
 from tests.service.conftest import Service, painted
 from tests.serving import assert_problem, wait_until
@@ -125,6 +128,53 @@ def test_a_head_that_fits_no_encoder_here_is_told_which_would(
     answer = upload(service, (tmp_path / "wide.pth").read_bytes(), name="wide")
     assert "width 128" in assert_problem(answer, 422, "invalid_checkpoint")["error"]
     assert home.store.names() == before
+
+
+@pytest.mark.on_servers
+def test_the_file_of_another_architecture_is_uploaded_listed_loaded_and_judges(
+    service: Service, image: bytes, tmp_path: Path
+) -> None:
+    content = tiny_ferretnet(tmp_path).paths["network"].read_bytes()
+    body = upload(service, content, "net.pth", name="witness", architecture="ferretnet").json()
+    assert (body["model_name"], body["version"]) == ("witness", 1)
+    (details,) = [
+        one for one in service.http.get(LIST).json()["details"] if one["name"] == "witness"
+    ]
+    assert (details["architecture"], details["package"]) == ("ferretnet", "")
+    assert details["trouble"] is None
+    assert details["sha256"] == body["sha256"]
+    assert service.http.post(LOAD, params={"name": "witness"}).status_code == 200
+    assert service.http.get(INFO).json()["info"]["architecture"] == "ferretnet"
+    assert service.predict(image).json()["result"]["model"]["name"] == "witness"
+
+
+@pytest.mark.parametrize(
+    ("architecture", "code", "words"),
+    [
+        ("nonesuch", "architecture_unavailable", "'nonesuch' is not installed"),
+        ("ferretnet", "invalid_checkpoint", "'head.pth'"),
+        ("ufd", "invalid_checkpoint", "'head.pth'"),
+    ],
+)
+def test_a_file_that_is_not_of_its_architecture_is_refused(
+    service: Service, home: Home, architecture: str, code: str, words: str
+) -> None:
+    before = home.store.names()
+    answer = upload(service, home.head(), name="bad", architecture=architecture)
+    assert words in assert_problem(answer, 422, code)["error"]
+    assert home.store.names() == before
+
+
+def test_a_model_whose_package_is_not_installed_is_listed_with_what_to_install(
+    service: Service, home: Home, tmp_path: Path
+) -> None:
+    model = tiny_ferretnet(tmp_path, "theirs")
+    foreign = replace(model.manifest, architecture="theirs", package="d3-theirs")
+    Container(settings=home.settings()).registry().put(replace(model, manifest=foreign))
+    (details,) = [
+        one for one in service.http.get(LIST).json()["details"] if one["name"] == "theirs"
+    ]
+    assert "pip install d3-theirs" in details["trouble"]
 
 
 def test_the_starters_name_is_taken(service: Service, head: bytes) -> None:

@@ -15,6 +15,7 @@ from d3.domain.images import Pixels
 from d3.domain.models import Manifest, StoredModel, file_of
 from d3.domain.ports.clock import Clock
 from d3.domain.ports.detector import Detector, Logits
+from d3.domain.ports.models import ModelRegistry
 from d3.domain.ports.queue import DetectionQueue
 from d3.domain.services.model_host import LoadedModel
 from d3.testing import FakeClock
@@ -113,10 +114,11 @@ class Shelf:
 
     Args:
         folder: for the files.
+        registry: one in memory unless given.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.registry = MemoryRegistry()
+    def __init__(self, folder: Path, registry: ModelRegistry | None = None) -> None:
+        self.registry = registry or MemoryRegistry()
         self._files = RegistryFiles(self.registry, folder)
 
     def put(

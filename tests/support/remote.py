@@ -17,6 +17,7 @@ from d3.adapters.limits import CountingLimiter
 from d3.adapters.remote import EngineLink, EngineServer, RemoteModelHost
 from d3.domain.errors import D3Error
 from d3.domain.ports.detector import Detector, Engine
+from d3.domain.ports.models import ModelRegistry
 from d3.domain.ports.queue import DetectionQueue
 from d3.domain.services.detection import SingleFlight
 from d3.domain.services.local_host import LocalModelHost
@@ -58,7 +59,7 @@ class EngineProcess:
         path: Path,
         queue: Callable[[Detector], DetectionQueue] = _queue,
         flights: SingleFlight | None = None,
-        registry: MemoryRegistry | None = None,
+        registry: ModelRegistry | None = None,
         members: tuple[str, ...] = (),
     ) -> None:
         if registry is None:

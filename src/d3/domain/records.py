@@ -7,7 +7,7 @@ in every answer.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
@@ -138,8 +138,8 @@ def parsed(record: ImageRecord) -> dict[str, Any]:
     provenance = record.provenance
     return {
         "provenance": None if provenance is None else provenance.to_dict(),
-        "opinions": record.opinions,
-        "missing": record.missing,
+        "opinions": [asdict(one) for one in record.opinions],
+        "missing": [asdict(one) for one in record.missing],
         "panel_rule": record.panel_rule,
         "stability": record.stability_probabilities,
     }

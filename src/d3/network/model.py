@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -76,12 +76,13 @@ class HeadsBeside(nn.Module):
     """Several heads on the same features.
 
     Args:
-        heads: each with ``views``, as :class:`DiscrepancyHead` has.
+        heads: two or more.
     """
 
-    def __init__(self, heads: Iterable[nn.Module]) -> None:
+    def __init__(self, heads: Sequence[DiscrepancyHead | ProbeHead]) -> None:
         super().__init__()
-        self.heads = nn.ModuleList(heads)
+        self.heads = tuple(heads)
+        self._registered = nn.ModuleList(heads)
 
     def views(self, original: Tensor, shuffled: Tensor) -> Tensor:
         """Each head's logits in turn, side by side."""

@@ -37,10 +37,9 @@ class Meeting(FakeDetector):
 def test_no_two_passes_at_a_time() -> None:
     log, now, turns = list[str](), list[str](), Turns()
     detectors = [Meeting(name, log, now) for name in "abc"]
-    queues = [
-        ThreadedQueue(one, FakeClock(), Bounds(linger=0, batch_size=1), None, turns)
-        for one in detectors
-    ]
+    queues = [ThreadedQueue(one, FakeClock(), Bounds(linger=0, batch_size=1)) for one in detectors]
+    for queue in queues:
+        queue.turns = turns
     asked = [queue.submit(BLACK, 1) for _ in range(6) for queue in queues]
     for one in asked:
         one.result(SECONDS)
@@ -71,9 +70,10 @@ def test_an_answer_is_not_kept_while_its_detector_waits_for_a_turn() -> None:
     log, now, turns = list[str](), list[str](), Turns()
     slow, quick = Meeting("slow", log, now), Meeting("quick", log, now)
     queues = [
-        ThreadedQueue(one, FakeClock(), Bounds(linger=0, batch_size=1), None, turns)
-        for one in (slow, quick)
+        ThreadedQueue(one, FakeClock(), Bounds(linger=0, batch_size=1)) for one in (slow, quick)
     ]
+    for queue in queues:
+        queue.turns = turns
     quick.may_score.clear()
     first, second = queues[1].submit(BLACK, 1), queues[1].submit(BLACK, 1)
     wait_until(lambda: now == ["quick"])
@@ -94,10 +94,9 @@ def test_a_pass_that_fails_gives_its_turn_back() -> None:
     turns = Turns()
     broken = FakeDetector()
     broken.score = lambda *_: 1 / 0  # type: ignore[method-assign, assignment]
-    queues = [
-        ThreadedQueue(one, FakeClock(), Bounds(linger=0), None, turns)
-        for one in (broken, FakeDetector())
-    ]
+    queues = [ThreadedQueue(one, FakeClock(), Bounds(linger=0)) for one in (broken, FakeDetector())]
+    for queue in queues:
+        queue.turns = turns
     assert queues[0].submit(BLACK, 1).exception(SECONDS) is not None
     assert queues[1].submit(BLACK, 1).result(SECONDS).logits.shape == (1, 1)
     for queue in queues:

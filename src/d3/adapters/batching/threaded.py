@@ -80,7 +80,9 @@ class ThreadedQueue:
         clock: for durations and deadlines.
         bounds: limits of what waits and of a forward pass.
         events: gets the queue's events; None for nothing.
-        turns: of detectors whose passes must not run at the same time; None for one that is alone.
+
+    Attributes:
+        turns: of detectors whose passes must not run at the same time; its own alone at first.
     """
 
     def __init__(
@@ -89,10 +91,9 @@ class ThreadedQueue:
         clock: Clock,
         bounds: Bounds = Bounds(),
         events: QueueEvents | None = None,
-        turns: Turns | None = None,
     ) -> None:
         self._detector = detector
-        self._turns = turns or Turns()
+        self.turns = Turns()
         self._clock = clock
         self._bounds = bounds
         self._policy = Policy(bounds)
@@ -309,7 +310,7 @@ class ThreadedQueue:
                 self._events.dropped(entry.lane, "expired", entry.images)
             self._answers.expired(expired)
         if chosen is not None:
-            with self._turns.take(self._deliver):
+            with self.turns.take(self._deliver):
                 self._score(chosen)
         elif self._on_device is not None:
             before, self._on_device = self._on_device, None

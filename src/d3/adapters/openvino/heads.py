@@ -73,8 +73,9 @@ class NumpyProbe:
 
     def logits(self, features: Array) -> Array:
         """Logits (n, max(K, 1)), all the same: it looks at the original alone."""
-        logits: Array = features[:, 0] @ self._projection @ self._weight.T + self._bias
-        return np.repeat(logits, max(1, features.shape[1] - 1), axis=1)
+        logits = features[:, 0] @ self._projection @ self._weight.T + self._bias
+        every: Array = np.repeat(logits, max(1, features.shape[1] - 1), axis=1)
+        return every
 
 
 def head_of(model: StoredModel) -> NumpyHead | NumpyProbe:

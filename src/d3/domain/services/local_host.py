@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from d3.domain.backoff import pause_after
@@ -72,6 +72,7 @@ class LocalModelHost(ModelHost):
         members: names of a panel's models, the chief's first; empty for no panel.
         rule: of the panel.
         on_demand: whether a question may name models that are not loaded yet.
+        in_use: called with the queues that are going to be used together.
         free_memory: bytes that are left for another member's weights; None where that is not known
             or the device says so itself.
         monotonic: tells the time between attempts.
@@ -92,6 +93,7 @@ class LocalModelHost(ModelHost):
         members: Sequence[str] = (),
         rule: PanelRule = PanelRule.CHIEF,
         on_demand: bool = True,
+        in_use: Callable[[Collection[DetectionQueue]], None] = lambda _: None,
         free_memory: Callable[[], int | None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -103,6 +105,7 @@ class LocalModelHost(ModelHost):
         self._choice = choice
         self._members = tuple(members)
         self._on_demand = on_demand
+        self._in_use = in_use
         self._free_memory = free_memory
         self._pinned: dict[str, int] = {}
         self._monotonic = monotonic
@@ -186,6 +189,7 @@ class LocalModelHost(ModelHost):
         return self._now.models[name]
 
     def _replace(self, new: Loaded) -> bool:
+        self._in_use({one.queue for one in new.models.values()})
         was_there = super()._replace(new)
         self.changed()
         return was_there

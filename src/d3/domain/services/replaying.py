@@ -13,7 +13,7 @@ from d3.domain.errors import ReplayImpossible
 from d3.domain.evidence import Case, Means, Replayed
 from d3.domain.inputs import Change
 from d3.domain.machine import libraries_of
-from d3.domain.models import PUBLISHED, Manifest
+from d3.domain.models import Manifest
 from d3.domain.ports.detector import Engine
 from d3.domain.ports.images import ImageDecoder
 from d3.domain.ports.models import ModelRegistry
@@ -38,7 +38,7 @@ class ReplayService:
         registry: of the models.
         engine: loads models.
         decoder: of images.
-        pulling: fetches the published model.
+        pulling: fetches published models.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class ReplayService:
         self._pulling = pulling
 
     def model_of(self, case: Case) -> Manifest:
-        """The model of a case, which is fetched if it is the published one and not here.
+        """The model of a case, which is fetched if it is a published one and not here.
 
         Raises:
             ReplayImpossible: it is not here, under any name.
@@ -65,8 +65,8 @@ class ReplayService:
         if wanted is None:
             raise ReplayImpossible("The case does not say which model judged.")
         found = find_model(self._registry, wanted)
-        if found is None and wanted.name == PUBLISHED:
-            self._pulling().pull(PUBLISHED)
+        if found is None and wanted.name in self._pulling().sources():
+            self._pulling().pull(wanted.name)
             found = find_model(self._registry, wanted)
         if found is None:
             raise ReplayImpossible(

@@ -452,10 +452,11 @@ def _print_table(summaries: list[ModelSummary]) -> None:
     table = Table("", "NAME", "VERSION", "ARCHITECTURE", "LICENCE", "SHA-256", box=box.SIMPLE_HEAD)
     for one in summaries:
         manifest, spec = one.manifest, one.manifest.spec
-        what = [] if spec is None else [f"ViT {spec.width}x{spec.layers}, patch {spec.patch_size}"]
+        what = manifest.architecture
+        if spec is not None:
+            what += f", ViT {spec.width}x{spec.layers}, patch {spec.patch_size}"
         name = f"{manifest.name} (demo)" if manifest.notice else manifest.name
-        described = ", ".join([manifest.architecture, *what])
-        row = (name, str(manifest.version), described, manifest.licence)
+        row = (name, str(manifest.version), what, manifest.licence)
         table.add_row("*" if one.active else "", *row, manifest.sha256[:12])
     out().print(table)
 

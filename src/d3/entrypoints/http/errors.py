@@ -60,6 +60,8 @@ STATUS: dict[type[d3.D3Error], HTTPStatus] = {
     d3.ModelNameInvalid: HTTPStatus.BAD_REQUEST,
     d3.ModelProtected: HTTPStatus.CONFLICT,
     d3.CheckpointInvalid: HTTPStatus.UNPROCESSABLE_ENTITY,
+    d3.ArchitectureUnavailable: HTTPStatus.UNPROCESSABLE_ENTITY,
+    d3.ArchitectureUnsuitable: HTTPStatus.UNPROCESSABLE_ENTITY,
     d3.ModelDamaged: HTTPStatus.SERVICE_UNAVAILABLE,
     d3.ExplanationUnavailable: HTTPStatus.UNPROCESSABLE_ENTITY,
     d3.EntryRefused: HTTPStatus.INTERNAL_SERVER_ERROR,

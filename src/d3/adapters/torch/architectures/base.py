@@ -18,9 +18,6 @@ from d3.domain.models import Activation, Manifest, ModelFile, Role, StoredModel,
 from d3.network import checkpoints
 from d3.network.names import network_of
 
-_OF_THE_MANIFEST: tuple[Role, ...] = ("encoder", "head")
-"""Roles that a manifest has fields for; all others are its parts."""
-
 
 @dataclass(slots=True)
 class Draft:
@@ -90,14 +87,14 @@ class Draft:
             fields: of its manifest, beside the name and the files.
         """
         parts: dict[Role, ModelFile] = {role: file_of(path) for role, path in self.paths.items()}
-        own = {role: parts.pop(role) for role in _OF_THE_MANIFEST if role in parts}
         manifest = Manifest(
             name=self.name,
             version=1,
             architecture=self.architecture,
             package=self.package,
+            encoder=parts.pop("encoder", None),
+            head=parts.pop("head", None),
             parts=parts,
-            **own,
             **fields,
         )
         return StoredModel(manifest, self.paths)

@@ -45,8 +45,7 @@ class OnClip(Architecture):
     def check(self, model: StoredModel, called: str) -> None:
         spec = model.manifest.encoder_spec
         found, _, _ = checkpoints.read_clip(model.encoder, spec.heads, called=called)
-        told = {"projection": spec.projection, "activation": spec.activation}
-        if replace(found, **told) != spec:
+        if replace(found, projection=spec.projection, activation=spec.activation) != spec:
             raise _not_the_manifests(called)
         if PROJECTION in model.paths:
             _check_projection(model.paths[PROJECTION], spec, called)

@@ -213,6 +213,11 @@ ANSWERS: dict[str, Any] = {
             "threshold": 0.5,
             "engine": "torch",
             "notice": "",
+            "panel": [
+                {"name": "d3-vit-l14", "version": 1, "loaded": True, "error": None},
+                {"name": "ferretnet-s", "version": 1, "loaded": True, "error": None},
+            ],
+            "panel_rule": "chief",
         },
     },
     "loadModel": {

@@ -34,7 +34,7 @@ from d3.domain.errors import (
     ViewsInvalid,
     shown,
 )
-from d3.domain.panels import PanelRule, checked_panel
+from d3.domain.panels import PanelRule, checked_panel, checked_rule
 from d3.domain.scoring import checked_threshold
 from d3.domain.services.prediction import Upload
 
@@ -169,14 +169,9 @@ class Form:
         """The field ``panel_rule``; None for the service's own.
 
         Raises:
-            FormInvalid: there is no such rule.
+            RequestInvalid: there is no such rule.
         """
-        text = self.text("panel_rule")
-        if text is not None and text not in set(PanelRule):
-            raise FormInvalid(
-                f"panel_rule={text[:40]!r} is not valid.", f"Send {', '.join(PanelRule)}."
-            )
-        return None if text is None else PanelRule(text)
+        return checked_rule(self.text("panel_rule"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from d3.entrypoints.http.api.schemas import (
     Uploaded,
     architecture_of,
     details_of,
+    members_of,
 )
 from d3.entrypoints.http.callers import requires
 from d3.entrypoints.http.services import D3
@@ -62,15 +63,16 @@ class ModelController(Controller):
         responses=openapi.problems(401, 403, 429),
     )
     async def info(self, d3: D3) -> ModelInfo:
-        """The loaded model, its device and its precision."""
-        model = d3.host.loaded()
-        if model is None:
+        """The loaded model, its device and its precision, and the panel that it heads."""
+        panel = d3.host.panel_in_use()
+        if panel is None:
             return ModelInfo(
                 info=LoadedModelInfo(
                     loaded=False, model_name=None, architecture="CLIP:ViT-L/14", device="none"
                 )
             )
-        manifest, detector = model.manifest, model.queue.detector
+        manifest, detector = panel.chief.manifest, panel.chief.queue.detector
+        members = members_of(panel)
         return ModelInfo(
             info=LoadedModelInfo(
                 loaded=True,
@@ -83,6 +85,8 @@ class ModelController(Controller):
                 threshold=manifest.threshold,
                 engine=detector.engine,
                 notice=manifest.notice,
+                panel=members,
+                panel_rule=panel.rule if members else None,
             )
         )
 

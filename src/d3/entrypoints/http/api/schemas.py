@@ -21,6 +21,7 @@ from d3.domain.labels import MOST_LABELS
 from d3.domain.models import D3, Manifest, ModelReference, ModelSummary
 from d3.domain.panels import Missing, Opinion
 from d3.domain.provenance import Provenance
+from d3.domain.services.model_host import Panel
 
 IsFake = Annotated[
     bool,
@@ -431,8 +432,17 @@ class DriftAnswer(Struct, kw_only=True):
     drift: DriftReport
 
 
+class PanelMember(Struct, kw_only=True):
+    """A model of the service's panel; ``error`` says why one that is not loaded is missing."""
+
+    name: str
+    version: int | None = None
+    loaded: bool
+    error: str | None = None
+
+
 class LoadedModelInfo(Struct, kw_only=True):
-    """What is loaded, and on what."""
+    """What is loaded, and on what; ``panel`` is empty where one model judges alone."""
 
     loaded: bool
     model_name: str | None
@@ -444,6 +454,8 @@ class LoadedModelInfo(Struct, kw_only=True):
     threshold: float | None = None
     engine: str | None = None
     notice: str = ""
+    panel: list[PanelMember] = []
+    panel_rule: RuleOf = None
 
 
 class ModelInfo(Struct, kw_only=True):
@@ -567,6 +579,24 @@ def stats_of(statistics: Statistics, groups: Mapping[str | None, Tally] | None =
         if groups is None
         else [GroupItem(name=name, **_totals(tally)) for name, tally in groups.items()],
     )
+
+
+def members_of(panel: Panel) -> list[PanelMember]:
+    """The response's form of a panel, the chief first; empty for one model alone."""
+    if not (panel.others or panel.missing):
+        return []
+    return [
+        *(
+            PanelMember(
+                name=one.manifest.name,
+                version=one.manifest.version,
+                loaded=True,
+                error=one.queue.trouble,
+            )
+            for one in panel.members
+        ),
+        *(PanelMember(name=one.model, loaded=False, error=one.error) for one in panel.missing),
+    ]
 
 
 def details_of(summary: ModelSummary, trouble: D3Error | None) -> ModelDetails:

@@ -25,6 +25,7 @@ _CHOICES: dict[str, Collection[str]] = {
     "verdict": VERDICTS,
     "label": frozenset(LabelIs),
     "provenance": frozenset(Says),
+    "disagree": frozenset({"true", "false"}),
 }
 """The fields of the filter that are chosen from a list."""
 _DIRECTIONS = {"asc": "ascending", "desc": "descending"}
@@ -53,6 +54,7 @@ class Asked:
         verdict: a verdict.
         label: a label, or ``none``.
         provenance: what the file says of itself.
+        disagree: ``true`` for panels whose models disagree, ``false`` for other panels.
         model: a model's name.
         since: first day, ISO 8601.
         until: last day, ISO 8601.
@@ -65,6 +67,7 @@ class Asked:
     verdict: str = ""
     label: str = ""
     provenance: str = ""
+    disagree: str = ""
     model: str = ""
     since: str = ""
     until: str = ""
@@ -118,6 +121,7 @@ class Asked:
             verdict=Verdict(self.verdict) if self.verdict else None,
             label=LabelIs(self.label) if self.label else None,
             provenance=Says(self.provenance) if self.provenance else None,
+            disagree=self.disagree == "true" if self.disagree else None,
             model=self.model or None,
             since=self._midnight(self.since, 0) if self.since else None,
             until=self._midnight(self.until, 1) if self.until else None,

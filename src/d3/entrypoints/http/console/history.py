@@ -51,6 +51,7 @@ class HistoryPages(Controller):
             "history",
             headers=_address_bar(request, asked.query(cursor=cursor)),
             asked=asked,
+            panels=len(d3.settings.panel) > 1 or asked.disagree,
             columns=asked.columns(),
             by_time=order == NEWEST_FIRST,
             entries=found.entries,

@@ -145,6 +145,7 @@ async def _page(
         headers=headers,
         sentence=sentence,
         done=done,
+        panel=d3.host.panel_in_use(),
         summaries=summaries,
         trouble=trouble,
         architecture_of=architecture_of,

@@ -19,8 +19,10 @@ from markupsafe import Markup, escape
 from d3.domain.access import UNAUTHENTICATED, Caller
 from d3.domain.accounts import Scope
 from d3.domain.labels import Label
+from d3.domain.panels import Agreement
 from d3.domain.provenance import Says, Source
 from d3.entrypoints.http.console.texts import (
+    AGREEMENTS,
     CHANGES,
     LABELS,
     PROBLEMS,
@@ -92,6 +94,8 @@ def templates() -> TemplateConfig[Any]:
         "verdicts": VERDICTS,
         "reasons": REASONS,
         "changes_of_image": CHANGES,
+        "agreements": {one.value: one.sentence for one in Agreement},
+        "agreement_words": AGREEMENTS,
         "problems": PROBLEMS,
         "labels": LABELS,
         "label_words": {one.value: LABELS[one] for one in Label},

@@ -41,7 +41,8 @@ class StatisticsPages(Controller):
         """The page for a range of days."""
         asked = Asked.of(request.query_params)
         chosen = str(request.query_params.get("range", ""))
-        where = replace(asked, verdict="", label="", provenance="", contains="").where(request)
+        only = replace(asked, verdict="", label="", provenance="", disagree="", contains="")
+        where = only.where(request)
         if asked.since or asked.until:
             chosen = ""
         else:

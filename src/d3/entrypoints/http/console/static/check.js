@@ -12,6 +12,7 @@ const input = document.querySelector("#file");
 const cards = document.querySelector("#cards");
 const link = document.querySelector("#url");  // where the service fetches links
 const blank = document.querySelector("#card").content.firstElementChild;
+const blankOpinion = document.querySelector("#opinion").content.firstElementChild;
 const tally = document.querySelector("#tally");
 
 const AT_ONCE = 4;          // a browser keeps six connections to a server; two stay free
@@ -182,9 +183,46 @@ class Card {
     this.slot("notice").textContent = result.notice;
     this.slot("notice").hidden = !result.notice;
     this.slot("open").href = `${base}history/${id}`;
+    this.tellOpinions(result);
     this.tellProvenance(result.provenance);
     this.show("done");
     if (this.drawn) keep(result.image_sha256, this.node.querySelector("canvas"));
+  }
+
+  /** What each model of a panel says. */
+  tellOpinions({ opinions, missing, agreement }) {
+    this.slot("opinions").hidden = !opinions.length;
+    if (!opinions.length) return;
+    this.slot("agreement").textContent = say(`agreement.${agreement}`);
+    const rows = opinions.map((one, place) => {
+      const row = blankOpinion.cloneNode(true);
+      const slot = (name) => row.querySelector(`[data-slot="${name}"]`);
+      slot("model").textContent = `${one.model.name} ${one.model.version}`;
+      slot("verdict").textContent = say(one.verdict);
+      slot("verdict").classList.add(one.verdict);
+      slot("why").textContent = [one.reason && say(`reason.${one.reason}`),
+        one.calibrated || place === 0 ? "" : say("no_vote")].filter(Boolean).join(" ");
+      slot("prediction").textContent = percent(one.prediction);
+      for (const [name, share] of [["prediction", one.prediction], ["threshold", one.threshold]]) {
+        slot(`${name}-line`).setAttribute("x1", 100 * share);
+        slot(`${name}-line`).setAttribute("x2", 100 * share);
+      }
+      const from = Math.max(0, one.threshold - one.abstain_below);
+      slot("band").setAttribute("x", 100 * from);
+      slot("band").setAttribute("width", 100 * (Math.min(1, one.threshold + one.abstain_above) - from));
+      return row;
+    });
+    for (const one of missing) {
+      const row = document.createElement("tr");
+      const [model, why] = [document.createElement("th"), document.createElement("td")];
+      model.scope = "row";
+      model.textContent = one.model;
+      why.colSpan = 3;
+      why.textContent = say("missing", { error: one.error });
+      row.append(model, why);
+      rows.push(row);
+    }
+    this.node.querySelector(".opinions tbody").replaceChildren(...rows);
   }
 
   /** What the file says about itself, beside the score. */
