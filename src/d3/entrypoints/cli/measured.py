@@ -142,7 +142,8 @@ def _tell_agreement(panel: Panel) -> None:
                 f"{counted(images, f'{title} image')}."
             )
     for pair in panel.measured.pairs:
-        like = pair.on["all"]
+        if (like := pair.on.get("all")) is None:
+            continue  # no image has an opinion of both
         kappa = (
             "undefined"
             if math.isnan(like.kappa.value)
