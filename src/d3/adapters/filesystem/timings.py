@@ -73,7 +73,7 @@ class TimingFiles:
         manifest = model.manifest
         depends = {
             "format": _FORMAT,
-            **{role: file.sha256 for role, file in manifest.files.items() if role != "int8"},
+            "files": {role: one.sha256 for role, one in manifest.files.items() if role != "int8"},
             "spec": None if manifest.spec is None else asdict(manifest.spec),
             "permutations": manifest.permutations[:2],
             **self._machine,
