@@ -433,7 +433,8 @@ def _take_turns(queues: Collection[DetectionQueue]) -> None:
 
 def _free_memory(settings: Settings) -> int | None:
     """Bytes that are left for a model; None on a GPU, which says itself that it is full."""
-    return free_memory() if _on_cpu(settings) else None
+    on_cpu = settings.engine == "openvino" or _on_cpu(settings)
+    return free_memory() if on_cpu else None
 
 
 def import_for_fronts() -> None:
