@@ -100,7 +100,8 @@ def test_a_test_of_stability_is_in_the_case_and_is_repeated(
     with zipfile.ZipFile(tmp_path / "case.zip") as bundle:
         case = json.loads(bundle.read("case.json"))
         assert "harmless changes of it" in bundle.read("report.html").decode()
-    changed = json.loads(case["result"]["stability"])
+    assert case["format_version"] == 2
+    changed = case["result"]["stability"]
     assert list(changed) == ["jpeg", "scaled", "cropped", "mirrored"]
     assert run("evidence", "verify", "case.zip").code == 0
     assert run("replay", "case.zip").code == 0

@@ -473,3 +473,10 @@ def test_an_image_that_no_jpeg_can_hold_says_so() -> None:
     decoder = PillowDecoder(Limits(side=70_000))
     with pytest.raises(ImageTooLarge, match="65,500"):
         decoder.decode(noise(2, 65_501), SIZE, [PixelsWanted(SIZE, change=Change.JPEG)])
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_an_image_does_not_hold_what_decoded_it(kind: str) -> None:
+    """A WebP's decoder has three more copies of it, and changes of it need room."""
+    _, rgb = PillowDecoder()._load(kind, encoded(picture(), kind))
+    assert type(rgb) is Image.Image

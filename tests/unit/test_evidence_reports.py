@@ -325,6 +325,7 @@ def panelled(*others: Opinion, rule: PanelRule = PanelRule.CHIEF, case: Case = J
         **{one: getattr(score, one) for one in ("prediction", "verdict", "reason", "threshold")},
         **{one: getattr(result, one) for one in ("calibration_scale", "calibration_bias")},
         **{one: getattr(result, one) for one in ("abstain_below", "abstain_above")},
+        **{one: getattr(result, one) for one in ("engine", "precision", "device")},
         model=result.model,
         logit=score.logit,
         logits=result.logits,
@@ -514,6 +515,9 @@ class Pulls:
         self.asked: list[str] = []
         self._files = files
         self._brings = brings
+
+    def sources(self) -> set[str]:
+        return {PUBLISHED}
 
     def pull(self, name: str) -> None:
         self.asked.append(name)

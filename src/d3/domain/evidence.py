@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from typing import Self
 
@@ -35,7 +36,11 @@ of the image, and need not follow from the logits alone. Other cases are still w
 """
 MOST_LABELS = 100
 """Changes of labels that a case holds; its size would have no limit otherwise."""
-_OF_CALIBRATION = ("calibration_scale", "calibration_bias", "abstain_below", "abstain_above")
+_OF_OPINION = (
+    *("prediction", "verdict", "reason", "threshold", "logit", "engine", "precision", "device"),
+    *("calibration_scale", "calibration_bias", "abstain_below", "abstain_above"),
+)
+"""What an opinion and a result call by the same names."""
 _SAME = 1e-6
 """Numbers of a case that differ by less are the same."""
 
@@ -135,6 +140,31 @@ class Case:
         panel = self.result.panel_verdict
         return score if panel is None else heard(score, panel.rule, panel.opinions)
 
+    def of_member(self, opinion: Opinion) -> Case:
+        """The case of one model of the panel, as if it had judged alone.
+
+        Raises:
+            ValueError: from numbers that no model gives.
+        """
+        calibration = Calibration(opinion.calibration_scale, opinion.calibration_bias)
+        views = [calibration.probability(one) for one in opinion.logits] or [opinion.prediction]
+        result = replace(
+            self.result,
+            **{f"model_{name}": value for name, value in asdict(opinion.model).items()},
+            **{name: getattr(opinion, name) for name in _OF_OPINION},
+            is_fake=opinion.prediction > opinion.threshold,
+            confidence=2 * abs(opinion.prediction - 0.5),
+            calibration_name=opinion.calibration,
+            views=len(views),
+            view_logits=json.dumps(opinion.logits) if opinion.logits else "",
+            spread=max(views) - min(views),
+            libraries="",
+            panel="",
+            agreement=None,
+            stability="",
+        )
+        return replace(self, result=result, manifest=None)
+
 
 def check_image(case: Case, image: bytes) -> None:
     """Check that an image is the one that the case is about.
@@ -199,7 +229,11 @@ def _checks(case: Case) -> Iterator[tuple[str, bool]]:
     panel = result.panel_verdict
     yield "agreement", result.agreement is (panel and panel.agreement)
     for number, opinion in enumerate(result.opinions):
-        yield "opinions", _follows(opinion, case.lack)
+        member = case.of_member(opinion)
+        yield (
+            "opinions",
+            member.lack is case.lack and all(follows for _, follows in _checks(member)),
+        )
         yield "opinions", number > 0 or _is_of_chief(opinion, result)
     if not logits:
         yield "view_logits", panel is None
@@ -213,30 +247,17 @@ def _checks(case: Case) -> Iterator[tuple[str, bool]]:
     yield "prediction", _same(result.prediction, score.prediction)
     yield "spread", _same(result.spread, score.spread)
     yield "reason", result.reason in {None, score.reason}
-    unexplained = not decided and result.reason is None  # as an older D3 wrote it
+    # As an older D3 wrote it.
+    unexplained = case.format_version == 1 and not decided and result.reason is None
     yield "verdict", unexplained or result.verdict is score.verdict
-
-
-def _follows(opinion: Opinion, lack: Reason | None) -> bool:
-    """Whether a member's probability and verdict follow from its logits and calibration."""
-    score = assess(
-        opinion.logits or (opinion.logit,),
-        threshold=opinion.threshold,
-        calibration=Calibration(opinion.calibration_scale, opinion.calibration_bias),
-        abstain_band=AbstainBand(opinion.abstain_below, opinion.abstain_above),
-        lack=lack,
-    )
-    numbers = _same(opinion.logit, score.logit) and _same(opinion.prediction, score.prediction)
-    return numbers and (opinion.verdict, opinion.reason) == (score.verdict, score.reason)
 
 
 def _is_of_chief(opinion: Opinion, result: NewEntry) -> bool:
     """Whether the first opinion is the recorded model's."""
-    alike = ("model", "threshold", *_OF_CALIBRATION)
+    alike = ("model", *(one for one in _OF_OPINION if one not in {"verdict", "reason"}))
     return (
         all(getattr(opinion, name) == getattr(result, name) for name in alike)
         and opinion.calibration == result.calibration_name
-        and _same(opinion.prediction, result.prediction)
     )
 
 
@@ -311,9 +332,11 @@ class Replayed:
         drift: the largest difference of a probability from the recorded one, of any view.
         allowed: how large it may be between these means.
         verdict_changed: whether another verdict follows.
+        members: the other models of a panel, each scored again as it judged alone, or why not.
         close: whether a probability is so close to the threshold or to the edge of the abstain
             band that what is allowed can change the verdict.
-        holds: whether the drift is allowed and, if another verdict follows, explains that.
+        holds: whether the drift is allowed and, if another verdict follows, explains that; of all
+            models that could be scored again.
     """
 
     before: Means
@@ -324,8 +347,13 @@ class Replayed:
     allowed: float
     verdict_changed: bool
     close: bool
+    members: Mapping[str, Replayed | str] = field(default_factory=dict)
 
     @property
     def holds(self) -> bool:
         """Whether the recorded numbers and the verdict hold."""
-        return self.drift <= self.allowed and (self.close or not self.verdict_changed)
+        return (
+            self.drift <= self.allowed
+            and (self.close or not self.verdict_changed)
+            and all(isinstance(one, str) or one.holds for one in self.members.values())
+        )

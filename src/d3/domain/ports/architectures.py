@@ -99,3 +99,13 @@ class Architectures(Protocol):
             CheckpointInvalid: they are not.
         """
         ...
+
+
+def not_installed(manifest: Manifest) -> ArchitectureUnavailable:
+    """The error for a model whose architecture is not there; it names the package to install."""
+    return ArchitectureUnavailable(
+        f"The model {manifest.name!r} needs the architecture {manifest.architecture!r}, which is "
+        "not installed.",
+        "Install or update the package that provides it: "
+        f"pip install -U {manifest.package or 'd3-deepfake'}",
+    )

@@ -9,7 +9,7 @@ from statistics import fmean
 
 import numpy as np
 
-from d3.domain.errors import ReplayImpossible
+from d3.domain.errors import D3Error, ReplayImpossible
 from d3.domain.evidence import Case, Means, Replayed
 from d3.domain.inputs import Change
 from d3.domain.machine import libraries_of
@@ -123,7 +123,17 @@ class ReplayService:
             allowed=allowed,
             verdict_changed=score.verdict is not case.result.verdict,
             close=lack is case.lack and _is_close(case, logits, score, allowed, stability.values()),
+            members={
+                one.model.name: self._member(case.of_member(one), image)
+                for one in case.result.opinions[1:]
+            },
         )
+
+    def _member(self, case: Case, image: bytes) -> Replayed | str:
+        try:
+            return self.replay(case, image)
+        except D3Error as error:
+            return str(error)
 
 
 def allowed_drift(before: Means, now: Means, manifest: Manifest) -> float:

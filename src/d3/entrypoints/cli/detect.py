@@ -22,6 +22,7 @@ from d3.entrypoints.cli.options import (
     STABILITY,
     THRESHOLD,
     VIEWS,
+    check_one_chief,
 )
 from d3.entrypoints.cli.output import complain, counted, err, out, print_json, printable
 from d3.entrypoints.cli.progress import progress
@@ -82,8 +83,7 @@ def detect(
     """
     if prompts and not provenance:
         raise click.UsageError("--prompts needs --provenance.")
-    if model is not None and panel is not None:
-        raise click.UsageError("--panel names all models, the chief first. Leave --model out.")
+    check_one_chief(model, panel)
     container = build_container(model, panel=panel, panel_rule=panel_rule, watermarks=provenance)
     settings, decoder = container.settings(), container.decoder()
     with progress("Looking for images"):

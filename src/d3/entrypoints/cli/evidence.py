@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from d3.entrypoints.cli.opening import build_container, opened
-from d3.entrypoints.cli.options import FILE, JSON, MODEL, STABILITY, THRESHOLD, VIEWS
+from d3.entrypoints.cli.options import (
+    FILE,
+    JSON,
+    MODEL,
+    PANEL,
+    PANEL_RULE,
+    STABILITY,
+    THRESHOLD,
+    VIEWS,
+    check_one_chief,
+)
 from d3.entrypoints.cli.output import complain, out, print_json, printable
 from d3.entrypoints.cli.progress import progress
 from d3.entrypoints.cli.sources import check_file
@@ -71,6 +81,8 @@ def evidence() -> None:
 @THRESHOLD
 @VIEWS
 @MODEL
+@PANEL
+@PANEL_RULE
 @STABILITY
 @click.pass_context
 def make(
@@ -84,6 +96,8 @@ def make(
     threshold: float | None,
     views: int,
     model: str | None,
+    panel: tuple[str, ...] | None,
+    panel_rule: str | None,
     stability: bool,
 ) -> None:
     """Write all that is known of a verdict to a signed zip file.
@@ -103,7 +117,8 @@ def make(
         raise click.UsageError("-o needs the name of a file: a bundle is not written to stdout.")
     if target.exists():
         raise StorageFailed(f"The file {str(target)!r} already exists.", "Choose another with -o.")
-    container = build_container(model)
+    check_one_chief(model, panel)
+    container = build_container(model, panel=panel, panel_rule=panel_rule)
     bundles = container.evidence_bundles()
     if not unsigned:
         bundles.keys.key()  # before anything that takes long
@@ -212,9 +227,10 @@ def _check_options(
 ) -> None:
     """Refuse options that would be ignored."""
     if stored:
-        for name in ("threshold", "views", "model", "stability"):
+        for name in ("threshold", "views", "model", "panel", "panel_rule", "stability"):
             if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
-                raise click.UsageError(f"--{name} is for an image, not for a stored result.")
+                option = name.replace("_", "-")
+                raise click.UsageError(f"--{option} is for an image, not for a stored result.")
         if with_image and image is None:
             raise click.UsageError("--with-image needs --image: D3 does not store images.")
     elif image is not None:

@@ -42,6 +42,16 @@ def check_panel(_: click.Context, __: click.Parameter, given: str | None) -> tup
     return None if given is None else checked_panel(given.split(","))
 
 
+def check_one_chief(model: str | None, panel: tuple[str, ...] | None) -> None:
+    """Refuse both --model and --panel.
+
+    Raises:
+        click.UsageError: both were given.
+    """
+    if model is not None and panel is not None:
+        raise click.UsageError("--panel names all models, the chief first. Leave --model out.")
+
+
 NAME = click.argument("name", shell_complete=complete_model)
 NAMES = click.argument("names", nargs=-1, shell_complete=complete_model, metavar="[NAME...]")
 MODEL = click.option(

@@ -11,7 +11,7 @@ import click
 from d3.entrypoints.cli.evidence import BUNDLE, KEY, caution, key_facts, refuse
 from d3.entrypoints.cli.opening import build_container
 from d3.entrypoints.cli.options import FILE, JSON
-from d3.entrypoints.cli.output import complain, out, print_json
+from d3.entrypoints.cli.output import complain, out, print_json, printable
 from d3.entrypoints.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -97,6 +97,15 @@ def _show(found: OpenedEvidence, replayed: Replayed) -> None:
         f"  difference {replayed.drift:.2g} of a probability; allowed {replayed.allowed:.2g}",
         markup=False,
     )
+    for name, one in replayed.members.items():
+        said = (
+            f"was not scored again. {one}"
+            if isinstance(one, str)
+            else f"{one.score.prediction:.6f}  {one.score.verdict.value:<9}  "
+            f"difference {one.drift:.2g}; allowed {one.allowed:.2g}"
+            + ("" if one.holds else "  does not hold")
+        )
+        out().print(f"  {name:<9} {printable(said)}", markup=False)
     out().print(f"  key        {found.key_id or 'none'}", markup=False)
     if replayed.verdict_changed:
         complain(

@@ -16,7 +16,7 @@ import click
 
 from d3.domain.models import notice_of
 from d3.domain.panels import Agreement, PanelRule
-from d3.entrypoints.cli.evaluate import loaded, loaded_beside, named_version
+from d3.entrypoints.cli.evaluate import loaded, loaded_beside, named_version, tell_voteless
 from d3.entrypoints.cli.opening import build_container, opened
 from d3.entrypoints.cli.options import (
     FILE,
@@ -26,6 +26,7 @@ from d3.entrypoints.cli.options import (
     PANEL_RULE,
     STABILITY,
     THRESHOLD,
+    check_one_chief,
     check_views,
 )
 from d3.entrypoints.cli.output import complain, counted, err, out, print_json, printable
@@ -148,8 +149,7 @@ def scan(
     if form is not None and folder is None:
         raise click.UsageError("--format needs --out.")
     report = _report_file(report, None if no_report else folder, top)
-    if model is not None and panel is not None:
-        raise click.UsageError("--panel names all models, the chief first. Leave --model out.")
+    check_one_chief(model, panel)
     container = build_container(panel=panel, panel_rule=panel_rule)
     known, collection = _opened(container, source, scan_id, dry_run=dry_run)
     chief, *beside = _models_of(container, known, model, panel)
@@ -195,6 +195,7 @@ def scan(
         print_json(to_dict(ended) | ({"agreement": agreement} if ended.panel else {}))
     _summarise(ended, time.monotonic() - started, ended.counts.done - begun.counts.done)
     tell_agreement(agreement)
+    tell_voteless(members)
     if ended.notice:
         complain(ended.notice, kind="note")
     return _code(problem, found=ended.counts.rows or ended.state.value != "done")

@@ -214,12 +214,15 @@ class Architecture:
             for name, one in _weights(tensors).items()
         }
 
-    def _state(self, model: StoredModel) -> dict[str, Tensor]:
+    def _check_files(self, model: StoredModel) -> None:
         if missing := self.files.keys() - model.paths.keys():
             raise CheckpointInvalid(
                 f"The model {model.manifest.name!r} has no file for its {min(missing)}.",
                 "Import it again.",
             )
+
+    def _state(self, model: StoredModel) -> dict[str, Tensor]:
+        self._check_files(model)
         return self._joined(
             {role: checkpoints.read_tensors(model.paths[role]) for role in self.files}
         )
