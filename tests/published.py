@@ -155,7 +155,7 @@ def write_second_pack(
 
 def cropped(rgb: Image.Image, side: int) -> Image.Image:
     """The published crop."""
-    from torchvision.transforms import CenterCrop
+    from torchvision.transforms import CenterCrop  # type: ignore[import-untyped]
 
     crop: Image.Image = CenterCrop(side)(rgb)
     return crop

@@ -45,7 +45,7 @@ from d3.domain.services.local_host import LocalModelHost, chosen
 from d3.domain.services.model_follower import ActiveModelFollower
 from d3.domain.services.model_host import ModelHost
 from d3.domain.services.models import ModelImporter, ModelService
-from d3.domain.services.pulling import PullService
+from d3.domain.services.pulling import PullService, published_sources
 from d3.domain.services.request_log_writer import RequestLogWriter
 from d3.settings import Settings
 
@@ -75,7 +75,6 @@ if TYPE_CHECKING:
     from d3.domain.services.detection import DetectionService, ImageJudge, SingleFlight
     from d3.domain.services.explaining import ExplanationService
     from d3.domain.services.prediction import PredictionService
-    from d3.domain.services.pulling import Sources
     from d3.domain.services.replaying import ReplayService
     from d3.domain.services.scans.service import ScanService
 
@@ -188,15 +187,6 @@ def _architectures() -> Architectures:
     from d3.adapters.torch import TorchArchitectures
 
     return TorchArchitectures()
-
-
-def _sources() -> Sources:
-    """The detectors to pull; their encoder's file is the one in open_clip's own table."""
-    from open_clip.pretrained import get_pretrained_url
-
-    from d3.domain.services.pulling import published_sources
-
-    return published_sources(get_pretrained_url("ViT-L-14", "openai"))
 
 
 def _fetch(progress: Progress | None) -> Callable[[str, Path, int], bool]:
@@ -443,7 +433,8 @@ def _take_turns(queues: Collection[DetectionQueue]) -> None:
 
 def _free_memory(settings: Settings) -> int | None:
     """Bytes that are left for a model; None on a GPU, which says itself that it is full."""
-    return free_memory() if _on_cpu(settings) else None
+    on_cpu = settings.engine == "openvino" or _on_cpu(settings)
+    return free_memory() if on_cpu else None
 
 
 def import_for_fronts() -> None:
@@ -779,7 +770,7 @@ class Container(containers.DeclarativeContainer):
         host=host,
         encoder=settings.provided.encoder,
     )
-    sources = providers.ThreadSafeSingleton(_sources)
+    sources = providers.ThreadSafeSingleton(published_sources)
     fetch = providers.ThreadSafeSingleton(_fetch, progress)
     pulling = providers.ThreadSafeSingleton(
         PullService,

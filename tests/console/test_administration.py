@@ -196,6 +196,26 @@ def opened(start: Callable[..., Console], tmp_path: Path, context: BrowserContex
     return page
 
 
+def test_a_panels_scan_shows_where_its_models_disagree(opened: Page, tmp_path: Path) -> None:
+    page = opened
+    page.get_by_label("Source").fill(str(tmp_path / "opened"))
+    page.get_by_label("Name", exact=True).fill("panel")
+    page.get_by_label("Panel").fill("starter, starter")
+    page.get_by_role("button", name="Start the scan").click()
+    expect(page.get_by_role("alert")).to_contain_text("different models")
+    expect(page.get_by_label("Panel")).to_have_value("starter, starter")
+    page.get_by_label("Panel").fill("starter, mine")
+    page.get_by_label("Rule").select_option("any")
+    page.get_by_label("Judge harmless changes").check()
+    page.get_by_role("button", name="Start the scan").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("panel")
+    expect(page.locator("#scan")).to_contain_text("with mine")
+    expect(page.locator("h1 .tag").first).to_have_text("done", timeout=60_000)
+    expect(page.locator("tbody tr")).to_have_count(4)
+    page.get_by_role("link", name="Models disagree").click()
+    expect(page.locator("tbody tr").first).to_contain_text("Models disagree")
+
+
 def test_a_scan_is_started_read_exported_and_deleted(opened: Page, tmp_path: Path) -> None:
     page = opened
     page.get_by_label("Source").fill(str(tmp_path))

@@ -3,9 +3,13 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 from playwright.sync_api import Browser, Page, expect
 
+from d3.container import Container
+from d3.testing import tiny_ferretnet
 from tests.console.browsing import FAKE, REAL, Console, file
 from tests.homes import Home
 from tests.serving import wait_until
@@ -216,6 +220,27 @@ def test_a_head_is_uploaded(page: Page, service: Console, home: Home) -> None:
     expect(page.locator(".done")).to_have_text("The model was stored. Load it to use it.")
     page.get_by_role("button", name="Load up.safetensors").click()
     expect(page.locator("#loaded")).to_have_text("In use: up.safetensors")
+
+
+def test_models_of_other_architectures_are_uploaded_and_what_is_missing_is_told(
+    page: Page, service: Console, home: Home, tmp_path: Path
+) -> None:
+    witness = tiny_ferretnet(tmp_path, "theirs")
+    foreign = replace(witness.manifest, architecture="theirs", package="d3-theirs")
+    Container(settings=home.settings()).registry().put(replace(witness, manifest=foreign))
+    visit(page, "Models")
+    expect(page.locator("#models li", has_text="theirs").locator(".notice")).to_contain_text(
+        "pip install -U d3-theirs"
+    )
+    content = witness.paths["network"].read_bytes()
+    network = file("net.safetensors", content, "application/octet-stream")
+    page.get_by_label("File", exact=True).set_input_files(network)
+    page.get_by_label("Architecture").fill("ferretnet")
+    page.get_by_role("button", name="Upload").click()
+    expect(page.locator(".done")).to_have_text("The model was stored. Load it to use it.")
+    card = page.locator("#models li", has_text="net.safetensors")
+    card.locator("summary").click()
+    expect(card.locator(".facts")).to_contain_text("ferretnet")
 
 
 def test_health_is_seen_at_a_glance(page: Page, service: Console) -> None:

@@ -12,7 +12,9 @@ import pytest
 
 from d3.container import Container
 from d3.domain.panels import PanelRule
+from d3.entrypoints.bench.run import QUICK, _engine
 from d3.settings import Settings
+from d3.testing.fakes import FakeDetector
 from d3.testing.models import tiny_ferretnet
 from tests.e2e.conftest import Run, run_here
 from tests.e2e.test_evaluate import Outside, rows_of
@@ -111,7 +113,7 @@ def test_the_report_of_a_panel_is_one_file_too(evaluated: Path) -> None:
     assert page.fetched == []
     for words in ("side by side", "What each rule costs", "Where they disagree", "The widest gaps"):
         assert words in report
-    assert report.count('role="img"') == page.seen.count("svg") == 13
+    assert report.count('role="img"') == page.seen.count("svg") == 14
     assert ">no vote<" not in report
 
 
@@ -179,3 +181,11 @@ def test_two_architectures_are_compared(panel_run: Run, rendered: Path) -> None:
     done = panel_run("models", "diff", "mine@1", "ferret@1", rendered, "--json")
     assert done.code == 0, done.err
     assert json.loads(done.out)["images"] == 48
+
+
+def test_any_architecture_can_be_timed(tmp_path: Path) -> None:
+    model = tiny_ferretnet(tmp_path)
+    timings = Container(settings=Settings(home=tmp_path)).timings()
+    assert timings.read(model) == {}
+    (figure,) = _engine(model, [FakeDetector()], QUICK, {}, lambda _: None)
+    assert (figure.what, figure.note) == ("d3 (fake, fp32, cpu), batch 1", "")

@@ -144,6 +144,7 @@ def test_a_panels_scan_that_was_killed_goes_on_as_it_began(start, pictures, tmp_
     agreement = ended["agreement"]
     assert sum(agreement.values()) == IMAGES - 1  # all but the damaged one
     assert f"The models disagree on {agreement['disagree']:,} of" in err.decode()
+    assert "witness is not calibrated, so it has no vote" in err.decode()
 
     table = tmp_path / "disputed.csv"
     exported = start("scans", "export", "s", table, "--disagree")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ from tests.support.images import noise
 
 import d3
 from d3.adapters.torch import TorchEngine
+from d3.adapters.torch.engine import TorchDetector
+from d3.domain.inputs import Fit
 from d3.domain.models import StoredModel
 from d3.domain.ports.detector import Logits
-from d3.testing.models import tiny_model
+from d3.testing.models import tiny_ferretnet, tiny_model, tiny_ufd
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here"),
@@ -80,6 +83,34 @@ def test_passes_begun_early_give_what_each_gives_alone(model: StoredModel) -> No
     together.append(begun.pop()())
     for one, other in zip(alone, together, strict=True):
         assert np.abs(one - other).max() < 1e-6
+    detector.close()
+
+
+def test_heads_beside_one_another_and_a_probe_alone_have_graphs_too(
+    model: StoredModel, tmp_path: Path
+) -> None:
+    probe = tiny_ufd(tmp_path, beside=model, fit=Fit.SQUASH)
+    for loaded, heads in ((replace(model, beside=(probe,)), 2), (probe, 1)):
+        expected = TorchEngine("cpu").load(loaded).score(PIXELS, 1)
+        detector = TorchEngine(0, "fp32", 8).load(loaded)
+        assert isinstance(detector, TorchDetector)
+        assert np.abs(detector.score(PIXELS, 1) - expected).max() < 1e-3
+        detector.settle(300)
+        assert detector._graphs is not None
+        assert detector._graphs.ready == [1, 2, 4, 8]
+        found = detector.score(PIXELS, 1)
+        assert found.shape == (8, heads)
+        assert np.abs(found - expected).max() < 1e-3
+        detector.close()
+
+
+def test_a_network_of_its_own_agrees_with_the_cpu(tmp_path: Path) -> None:
+    model = tiny_ferretnet(tmp_path)
+    pixels = np.stack([noise(48, 48, seed) for seed in range(8)])
+    expected = TorchEngine("cpu").load(model).score(pixels, 1)
+    detector = TorchEngine(0, "auto", 8).load(model)
+    assert (detector.device, detector.precision) == ("cuda:0", "fp32")
+    assert np.abs(detector.score(pixels, 1) - expected).max() < 1e-4
     detector.close()
 
 

@@ -243,7 +243,7 @@ def test_a_model_whose_architecture_is_missing_says_which_package_to_install(
         with pytest.raises(ArchitectureUnavailable, match="pip install colour-detector") as caught:
             use(gone)
         assert "'gone'" in caught.value.problem
-    with pytest.raises(ArchitectureUnavailable, match="'gone' is not installed"):
+    with pytest.raises(ArchitectureUnavailable, match=r"'gone'.* Update D3"):
         TorchEngine("cpu").load(replace(gone, manifest=replace(gone.manifest, package="")))
 
 
@@ -303,7 +303,7 @@ def test_logits_that_are_no_numbers_are_no_score(
 @pytest.mark.parametrize(
     ("method", "use"),
     [
-        ("def config_of(self, tensors): return tensors['hat']", "read these files"),
+        ("def config_of(self, tensors): return 1 / 0", "read these files"),
         ("def check(self, model, called): return 1 / 0", "check 'mine.d3'"),
         ("def network(self, model): return 1 / 0", "load the model 'mine'"),
     ],
@@ -320,6 +320,15 @@ def test_a_class_that_raises_is_named(
 
     with pytest.raises(ArchitectureUnavailable, match=f"failing-detector failed to {use}"):
         every_use()
+
+
+def test_a_tensor_that_is_looked_for_in_vain_is_named(
+    install: Installs, weights: Path, into: Path
+) -> None:
+    looks = "def config_of(self, tensors): return {'wide': len(tensors['hat.weight'])}"
+    install("colour-detector", "means", f"{MEANS}\n        {looks}\n")
+    with pytest.raises(CheckpointInvalid, match=r"'means.safetensors' is no means: .*hat.weight"):
+        read(weights, into)
 
 
 def test_a_file_that_is_not_there_or_is_anothers_is_refused_at_load(

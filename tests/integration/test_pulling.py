@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from dependency_injector import providers
+from open_clip.pretrained import get_pretrained_url
 from safetensors.torch import load_file
 
 from d3.adapters.web import HttpFetcher
@@ -338,8 +339,9 @@ def test_the_real_sources_are_those_of_open_clip_and_the_authors() -> None:
     encoder = sources[NAME].files["encoder"]
     assert encoder == sources["ufd-vit-l14"].files["encoder"]
     assert encoder.name == "ViT-L-14.pt"
-    assert encoder.sha256 is not None
-    assert encoder.sha256.startswith("b8cca3fd41ae0c99")
+    assert encoder.url == get_pretrained_url("ViT-L-14", "openai")
+    assert encoder.sha256
+    assert f"/{encoder.sha256}/" in encoder.url
     known = {
         ("d3-vit-l14", "head"): ("BigAandSmallq/D3", "06d99cf7212cf5c5dc81df87de6b691d4ccbc67f"),
         ("ufd-vit-l14", "head"): (

@@ -183,6 +183,10 @@ def test_a_precision_that_was_asked_for_is_used_without_a_word(made: Made) -> No
     assert detector.precision == "fp32"
 
 
+def with_form(model: StoredModel, file: Path) -> StoredModel:
+    return replace(model, paths={**model.paths, "int8": file})
+
+
 def foreign(graph: bytes) -> bytes:
     return graph.replace(b'type="MVN"', b'type="ReadValue"')
 
@@ -204,7 +208,7 @@ def test_a_graph_that_is_no_encoders_is_not_given_to_openvino(
     form = read_form(made.quick.int8)
     assert change(form.graph) != form.graph
     replace(form, graph=change(form.graph)).write(tmp_path / "int8.safetensors")
-    meddled = replace(made.quick, int8=tmp_path / "int8.safetensors")
+    meddled = with_form(made.quick, tmp_path / "int8.safetensors")
     with pytest.warns(RuntimeWarning, match=sentence):
         detector = container(made.home).model_engine().load(meddled)
     assert detector.precision == "fp32"
@@ -222,7 +226,7 @@ def test_a_form_that_is_none_or_another_encoders_is_a_warning(
     else:
         file.write_bytes(content)
     with pytest.warns(RuntimeWarning, match="without its int8 form"):
-        detector = container(made.home).model_engine().load(replace(made.quick, int8=file))
+        detector = container(made.home).model_engine().load(with_form(made.quick, file))
     assert detector.precision == "fp32"
 
 

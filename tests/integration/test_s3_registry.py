@@ -30,7 +30,7 @@ from d3.domain.errors import (
 from d3.domain.models import StoredModel, file_of
 from d3.domain.services.copying import copy_models
 from d3.domain.services.models import ModelImporter
-from d3.testing import FakeClock, tiny_model
+from d3.testing import FakeClock, tiny_ferretnet, tiny_model, tiny_ufd
 from d3.testing.models import tiny_manifest
 from tests.support.contracts.registries import RegistryFiles
 from tests.support.faults import FaultyProxy, replayed
@@ -303,6 +303,21 @@ def test_models_are_copied_with_their_versions_and_once(
     assert back.active() is None
     with pytest.raises(ModelNotFound):
         list(copy_models(folder, registry, ["nobody"]))
+
+
+def test_models_of_every_architecture_are_copied_with_all_their_files(
+    registry: MinioRegistry, tmp_path: Path
+) -> None:
+    folder = FilesystemRegistry(tmp_path / "folder")
+    beside = tiny_model(tmp_path, "beside")
+    for model in (beside, tiny_ufd(tmp_path, "probe", beside=beside), tiny_ferretnet(tmp_path)):
+        folder.put(model)
+    assert all(one.new for one in copy_models(folder, registry))
+    for summary in folder.list():
+        name = summary.manifest.name
+        assert registry.verify(name) == summary.manifest
+        assert registry.open(name).paths.keys() == folder.open(name).paths.keys()
+    assert not any(one.new for one in copy_models(folder, registry))
 
 
 MOVE = """

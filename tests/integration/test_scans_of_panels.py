@@ -14,7 +14,7 @@ import pytest
 
 from d3.adapters.sql import Database
 from d3.container import Container
-from d3.domain.errors import PanelIncomplete, ScanMismatch
+from d3.domain.errors import DetectorFailed, PanelIncomplete, ScanMismatch
 from d3.domain.models import Manifest
 from d3.domain.panels import Agreement, PanelRule
 from d3.domain.scans import Scan, ScanRow, ScanState
@@ -177,6 +177,19 @@ def test_a_scan_whose_member_is_gone_waits_for_it_and_says_so(
     with pytest.raises(PanelIncomplete, match="The panel's member 'witness' cannot judge"):
         make(**settings).scans().resume("s")
     assert container.scan_ledger().get("s").state is ScanState.RUNNING
+
+
+def test_a_member_that_fails_again_and_again_ends_the_work(
+    make: Callable[..., Container], sqlite_database: Database, images: str
+) -> None:
+    container = make(**settings_of(sqlite_database))
+    scan = begin(container, images)
+    witness = next(one for one in container.engine().detectors if one.manifest.name == "witness")
+    witness.closed = True  # it fails from now on
+    with pytest.raises(DetectorFailed, match="witness gave no opinion on 20 images in a row"):
+        container.scans().run(scan, container.scans().collection(images))
+    witness.closed = False
+    assert container.scan_ledger().get("s").counts.rows < IMAGES
 
 
 def test_an_estimate_counts_the_time_of_every_member(

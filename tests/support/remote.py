@@ -59,6 +59,7 @@ class EngineProcess:
         path: Path,
         queue: Callable[[Detector], DetectionQueue] = _queue,
         flights: SingleFlight | None = None,
+        *,
         registry: ModelRegistry | None = None,
         members: tuple[str, ...] = (),
     ) -> None:

@@ -208,6 +208,16 @@ class ArchitecturesContract:
                     architectures.check(wrong, "wrong.d3")
 
     @pytest.mark.parametrize("name", ["d3", "ufd", "ferretnet"])
+    def test_a_stored_model_without_one_of_its_files_is_refused(
+        self, name: str, architectures: Architectures, models: Models
+    ) -> None:
+        model = models[name]
+        for role in model.paths:
+            paths = {one: path for one, path in model.paths.items() if one != role}
+            with pytest.raises(CheckpointInvalid):
+                architectures.check(StoredModel(model.manifest, paths), "wrong.d3")
+
+    @pytest.mark.parametrize("name", ["d3", "ufd", "ferretnet"])
     def test_weights_that_are_no_numbers_are_refused(
         self, name: str, architectures: Architectures, models: Models, tmp_path: Path
     ) -> None:

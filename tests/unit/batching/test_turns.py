@@ -52,14 +52,16 @@ def test_turns_come_in_the_order_in_which_they_are_asked_for() -> None:
     turns, log = Turns(), list[str]()
 
     def ask(name: str) -> None:
-        with turns.take(lambda: None):
-            log.append(name)
+        turns.wait()
+        log.append(name)
+        turns.end()
 
     waiting = [threading.Thread(target=ask, args=name) for name in "abcd"]
-    with turns.take(lambda: None):
-        for number, one in enumerate(waiting, start=1):
-            one.start()
-            wait_until(lambda number=number: len(turns._waiting) == number)
+    turns.wait()
+    for number, one in enumerate(waiting, start=1):
+        one.start()
+        wait_until(lambda number=number: len(turns._waiting) == number)
+    turns.end()
     ask("last")
     for one in waiting:
         one.join(SECONDS)

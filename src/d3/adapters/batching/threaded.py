@@ -310,8 +310,12 @@ class ThreadedQueue:
                 self._events.dropped(entry.lane, "expired", entry.images)
             self._answers.expired(expired)
         if chosen is not None:
-            with self.turns.take(self._deliver):
+            turns = self.turns
+            turns.wait(self._deliver)
+            try:
                 self._score(chosen)
+            finally:
+                turns.end()
         elif self._on_device is not None:
             before, self._on_device = self._on_device, None
             self._finish(before)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 
 class Turns:
@@ -20,27 +19,25 @@ class Turns:
         self._waiting: deque[threading.Event] = deque()
         self._lock = threading.Lock()
 
-    @contextmanager
-    def take(self, meanwhile: Callable[[], None]) -> Iterator[None]:
-        """Wait for a turn, which lasts until the block ends.
+    def wait(self, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Wait for a turn, which lasts until :meth:`end`.
 
         Args:
             meanwhile: called first where there is something to wait for.
         """
         with self._lock:
-            mine = threading.Event() if self._taken else None
-            if mine is not None:
-                self._waiting.append(mine)
-            self._taken = True
+            if not self._taken:
+                self._taken = True
+                return
+            mine = threading.Event()
+            self._waiting.append(mine)
         try:
-            if mine is not None:
-                meanwhile()
-                mine.wait()
-            yield
+            meanwhile()
         finally:
-            self._end()
+            mine.wait()
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """Let the next one have its turn."""
         with self._lock:
             if self._waiting:
                 self._waiting.popleft().set()

@@ -73,9 +73,8 @@ class TimingFiles:
         manifest = model.manifest
         depends = {
             "format": _FORMAT,
-            "encoder": manifest.files["encoder"].sha256,
-            "head": manifest.files["head"].sha256,
-            "spec": asdict(manifest.encoder_spec),
+            "files": {role: one.sha256 for role, one in manifest.files.items() if role != "int8"},
+            "spec": None if manifest.spec is None else asdict(manifest.spec),
             "permutations": manifest.permutations[:2],
             **self._machine,
         }

@@ -430,7 +430,9 @@ def _tally(sums: queries.Sums) -> dict[str, Any]:
         ),
         "demo": sums.demo,
         "agreement": AgreementCounts(
-            agree=sums.agree, partial=sums.partial, disagree=sums.disagree
+            agree=sums.panels - sums.partial - sums.disagree,
+            partial=sums.partial,
+            disagree=sums.disagree,
         ),
     }
 

@@ -152,7 +152,8 @@ class Sums(NamedTuple):
         is_fake: of them above their threshold.
         fake: rows by verdict.
         demo: of models with a notice.
-        agree: of panels, by agreement.
+        panels: that a panel judged.
+        partial: of panels, by agreement.
     """
 
     total: int
@@ -161,7 +162,7 @@ class Sums(NamedTuple):
     fake: int
     uncertain: int
     demo: int
-    agree: int
+    panels: int
     partial: int
     disagree: int
 
@@ -175,7 +176,7 @@ def sums_of(row: Any) -> Sums:
 
 def _sums() -> tuple[sa.Label[Any], ...]:
     def of(condition: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-        return sa.func.coalesce(sa.func.sum(sa.cast(condition, sa.Integer())), 0)
+        return sa.func.count().filter(condition)
 
     sums: tuple[sa.ColumnElement[Any], ...] = (
         sa.func.count(),
@@ -184,7 +185,8 @@ def _sums() -> tuple[sa.Label[Any], ...]:
         of(_T.verdict == Verdict.FAKE.value),
         of(_T.verdict == Verdict.UNCERTAIN.value),
         of(_T.demo.expression),
-        *(of(_T.agreement == one.value) for one in Agreement),
+        sa.func.count(_T.agreement),
+        *(of(_T.agreement == one.value) for one in (Agreement.PARTIAL, Agreement.DISAGREE)),
     )
     return tuple(one.label(name) for name, one in zip(Sums._fields, sums, strict=True))
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from d3.domain.models import Activation, Role, StoredModel
+from d3.domain.errors import ArchitectureUnavailable
+from d3.domain.models import Activation, Manifest, Role, StoredModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,17 @@ class ArchitectureInfo:
     views: int = 1
     explains: bool = False
     trouble: str | None = None
+
+
+def not_installed(model: Manifest) -> ArchitectureUnavailable:
+    """The error for a model whose architecture is not here: it says what to install."""
+    return ArchitectureUnavailable(
+        f"The model {model.name!r} needs the architecture {model.architecture!r}, which is not "
+        "installed.",
+        f"Install or update the package that provides it: pip install -U {model.package}"
+        if model.package
+        else "Update D3, which may have it by now, or use another model.",
+    )
 
 
 @runtime_checkable

@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -94,24 +94,30 @@ class Job:
     slots: Sequence[Slots | D3Error]
     lane: Lane
     deadline: float | None = None
-    _used: set[int] = field(default_factory=set)
+    _unused: set[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._unused = set(range(len(self.slots)))
 
     def use_slot(self, number: int, image: DecodedImage) -> Future[Scored]:
         """Have the image scored in a pass of the question.
 
         Raises:
             D3Error: there is no slot for it.
+            KeyError: the slots were given back meanwhile, because the image has failed.
         """
         slots = self.slots[number]
         if isinstance(slots, D3Error):
             raise slots
-        self._used.add(number)
+        self._unused.remove(number)
         one = self.question.passes[number]
         return slots.submit(self.question.pixels_of(one, image), one.sha256_of(image.facts))
 
     def release(self) -> None:
         """Give back the slots that were not used."""
-        release([one for number, one in enumerate(self.slots) if number not in self._used])
+        while self._unused:
+            with suppress(KeyError):  # another thread has just used it
+                release([self.slots[self._unused.pop()]])
 
 
 class SingleFlight:
@@ -229,6 +235,8 @@ class ImageJudge:
 
     async def _scored_all(self, job: Job, image: DecodedImage) -> list[Scored | D3Error]:
         """What each pass gave; the chief's is there."""
+        if len(job.slots) == 1:
+            return [await self._scored(job, 0, image)]
         others = [start(self._scored(job, number, image)) for number in range(1, len(job.slots))]
         try:
             scored: list[Scored | D3Error] = [await self._scored(job, 0, image)]

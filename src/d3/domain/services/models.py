@@ -29,7 +29,7 @@ from d3.domain.models import (
     checked_name,
     derived_notice,
 )
-from d3.domain.ports.architectures import ArchitectureInfo, Architectures
+from d3.domain.ports.architectures import ArchitectureInfo, Architectures, not_installed
 from d3.domain.ports.models import ModelRegistry
 from d3.domain.services.copying import versions_of
 from d3.domain.services.model_host import ModelHost
@@ -76,10 +76,7 @@ class ModelService:
         info = next((one for one in self.architectures() if one.name == name), None)
         if info is not None:
             return ArchitectureUnavailable(info.trouble) if info.trouble else None
-        return ArchitectureUnavailable(
-            f"The model {manifest.name!r} needs the architecture {name!r}, which is not installed.",
-            f"Install the package that provides it: pip install {manifest.package}",
-        )
+        return not_installed(manifest)
 
     def info(self, name: str, version: int | None = None) -> Manifest:
         return self._registry.describe(name, version)

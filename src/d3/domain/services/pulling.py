@@ -50,6 +50,16 @@ class SourceFile:
             raise ValueError("a source file is known by a hash")
 
 
+_VIT_L14_SHA256 = "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836"
+_VIT_L14 = SourceFile(
+    "ViT-L-14.pt",
+    f"https://openaipublic.azureedge.net/clip/models/{_VIT_L14_SHA256}/ViT-L-14.pt",
+    2 * 2**30,
+    sha256=_VIT_L14_SHA256,
+)
+"""OpenAI's CLIP ViT-L/14, as in open_clip's table."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelSource:
     """A published detector: its files, and its manifest's entries.
@@ -76,19 +86,13 @@ Sources: TypeAlias = Mapping[str, ModelSource]
 """By their name; the published D3 is the first."""
 
 
-def published_sources(encoder_url: str) -> Sources:
-    """The detectors that can be pulled.
-
-    Args:
-        encoder_url: of OpenAI's CLIP ViT-L/14; the last folder is the file's SHA-256.
-    """
-    *_, sha256, name = encoder_url.split("/")
-    encoder = SourceFile(name, encoder_url, 2 * 2**30, sha256=sha256)
-    sources = (_d3(encoder), _ufd(encoder), _ferretnet())
+def published_sources() -> Sources:
+    """The detectors that can be pulled."""
+    sources = (_d3(), _ufd(), _ferretnet())
     return {one.name: one for one in sources}
 
 
-def _d3(encoder: SourceFile) -> ModelSource:
+def _d3() -> ModelSource:
     head = SourceFile(
         "classifier.pth",
         f"{_GITHUB}/BigAandSmallq/D3/HEAD/ckpt/classifier.pth",
@@ -98,7 +102,7 @@ def _d3(encoder: SourceFile) -> ModelSource:
     )
     return ModelSource(
         PUBLISHED,
-        {"encoder": encoder, "head": head},
+        {"encoder": _VIT_L14, "head": head},
         about="D3 (Yang et al., CVPR 2025) on CLIP ViT-L/14",
         licence=f"{_CLIP}; head: none stated, because the authors' repository (BigAandSmallq/D3) "
         "has no licence file",
@@ -116,7 +120,7 @@ def _d3(encoder: SourceFile) -> ModelSource:
     )
 
 
-def _ufd(encoder: SourceFile) -> ModelSource:
+def _ufd() -> ModelSource:
     head = SourceFile(
         "fc_weights.pth",
         f"{_GITHUB}/WisconsinAIVision/UniversalFakeDetect/HEAD/pretrained_weights/fc_weights.pth",
@@ -126,7 +130,7 @@ def _ufd(encoder: SourceFile) -> ModelSource:
     )
     return ModelSource(
         "ufd-vit-l14",
-        {"encoder": encoder, "head": head},
+        {"encoder": _VIT_L14, "head": head},
         "ufd",
         about="UniversalFakeDetect (Ojha et al., CVPR 2023) on CLIP ViT-L/14",
         encoder_parts=("encoder", "projection"),

@@ -150,7 +150,9 @@ class Question:
     _wanted: tuple[PixelsWanted, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        wanted = tuple(dict.fromkeys(one.pixels for one in self.passes))
+        wanted = tuple(one.pixels for one in self.passes)
+        if len(wanted) > 1:
+            wanted = tuple(dict.fromkeys(wanted))
         object.__setattr__(self, "_wanted", wanted)
 
     @classmethod
@@ -246,27 +248,22 @@ class Question:
             D3Error: the chief's queue cannot be used.
         """
         places = [(one.queue, one.lane(lane)) for one in self.passes]
-        # At once, because a lane takes one request that is too large for it, and not a second one.
-        together = {place: images * places.count(place) for place in places}
         taken: dict[tuple[DetectionQueue, Lane], Slots | D3Error] = {}
         for one, place in zip(self.passes, places, strict=True):
             if place in taken:
                 continue
+            # At once: a lane takes one request that is too large for it, and not a second one.
+            together = images * places.count(place)
+            size_bytes = (0 if taken else file_bytes) + together * 3 * one.pixels.size**2
             queue, its_lane = place
-            size_bytes = (0 if taken else file_bytes) + together[place] * 3 * one.pixels.size**2
             try:
                 taken[place] = queue.reserve(
-                    together[place],
-                    size_bytes,
-                    one.views,
-                    its_lane,
-                    deadline,
-                    batch_size=batch_size,
+                    together, size_bytes, one.views, its_lane, deadline, batch_size=batch_size
                 )
             except D3Error as error:
                 if not taken or isinstance(error, Overloaded):
                     for earlier, slots in taken.items():
-                        release([slots], together[earlier])
+                        release([slots], images * places.count(earlier))
                     raise
                 taken[place] = error
         return tuple(taken[place] for place in places)

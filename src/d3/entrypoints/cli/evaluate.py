@@ -130,6 +130,7 @@ def evaluate(
     else:
         print_evaluation(evaluation)
     tell_unreadable(evaluation.unreadable)
+    tell_voteless(members)
     if not evaluation.counts["real"] or not evaluation.counts["fake"]:
         kind = "generated" if evaluation.counts["fake"] else "real"
         complain(
@@ -194,6 +195,17 @@ def loaded_beside(container: Container, chief: Manifest, others: Sequence[str]) 
     ):
         check_complete(found.missing)
         return [one.manifest for one in found.others]
+
+
+def tell_voteless(members: Sequence[Manifest]) -> None:
+    """Name the models of a panel whose opinion is shown and does not count."""
+    for one in members[1:]:
+        if not one.calibration.fitted:
+            complain(
+                f"{one.name} is not calibrated, so it has no vote. `d3 calibrate DATASET --model "
+                f"{one.name}` gives it one.",
+                "note",
+            )
 
 
 def named_version(text: str | None) -> tuple[str | None, int | None]:

@@ -20,8 +20,8 @@ _RATES = {
     "coverage": "DECIDED",
     "fpr": "FPR",
     "tpr": "TPR",
-    "fpr_decided": "FPR OF DECIDED",
-    "tpr_decided": "TPR OF DECIDED",
+    "fpr_decided": "FPR, DECIDED",
+    "tpr_decided": "TPR, DECIDED",
 }
 _COLUMNS = {
     "accuracy_real": "REAL",
@@ -42,7 +42,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
     if panel is None:
         _tell_verdicts(evaluation.counts, evaluation.verdicts)
     else:
-        out().print(_table_of_rules(panel))
+        out().print(_table_of_rules(panel, intervals=intervals))
         _tell_agreement(panel)
         out().print(f"By the rule {panel.rule}:")
         _tell_verdicts(evaluation.counts, panel.verdicts)
@@ -86,7 +86,7 @@ def _table(members: Sequence[Evaluation], *, intervals: bool) -> Table:
     return table
 
 
-def _table_of_rules(panel: Panel) -> Table:
+def _table_of_rules(panel: Panel, *, intervals: bool) -> Table:
     """What each member alone and each rule decides, of all images."""
     from rich import box
     from rich.table import Table
@@ -97,34 +97,37 @@ def _table_of_rules(panel: Panel) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption_justify="left")
     table.add_column("VERDICTS", no_wrap=True)
     for title in (*_RATES.values(), "COST"):
-        table.add_column(title, justify="right")
+        table.add_column(title, justify="right", no_wrap=True)
     members = len(panel.members)
     for place, one in enumerate(panel.measured.judges):
         if place == members:
             table.add_section()
         rates = one.rates[ALL]
         name = f"rule {one.name}" if one.is_rule else one.name
-        cost = Text("-", style="dim")
-        if one.is_rule:
-            change = one.changes["coverage"]
-            cost = Text(f"{100 * change.value:+.1f}").append(
-                f" [{100 * change.low:+.1f} to {100 * change.high:+.1f}]", style="dim"
-            )
-        table.add_row(name, *(_with_ends(rates[key]) for key in _RATES), cost)
+        rates_shown = (_with_ends(rates[key], intervals=intervals) for key in _RATES)
+        cost = one.changes.get("coverage") if one.is_rule else None
+        told = (
+            Text("-", style="dim")
+            if cost is None
+            else _with_ends(cost, intervals=intervals, sign="+")
+        )
+        table.add_row(name, *rates_shown, told)
     table.caption = (
-        "In percent of all images, with 95 % intervals. DECIDED: other than uncertain. COST: the "
-        "change of DECIDED from the chief alone."
+        f"In percent of all images{', with 95 % intervals' if intervals else ''}. DECIDED: other "
+        "than uncertain. COST: the change of DECIDED from the chief alone."
     )
     return table
 
 
-def _with_ends(figure: Share) -> Text:
+def _with_ends(figure: Share, *, intervals: bool, sign: str = "") -> Text:
     from rich.text import Text
 
     if math.isnan(figure.value):
         return Text("-", style="dim")
-    ends = f" [{100 * figure.low:.1f} to {100 * figure.high:.1f}]"
-    return Text(f"{100 * figure.value:.1f}").append(ends, style="dim")
+    low, high = (format(100 * end, f"{sign}.1f") for end in (figure.low, figure.high))
+    to = " to " if sign else "-"
+    ends = f" [{low}{to}{high}]" if intervals else ""
+    return Text(format(100 * figure.value, f"{sign}.1f")).append(ends, style="dim")
 
 
 def _tell_agreement(panel: Panel) -> None:
@@ -139,7 +142,8 @@ def _tell_agreement(panel: Panel) -> None:
                 f"{counted(images, f'{title} image')}."
             )
     for pair in panel.measured.pairs:
-        like = pair.on["all"]
+        if (like := pair.on.get("all")) is None:
+            continue  # no image has an opinion of both
         kappa = (
             "undefined"
             if math.isnan(like.kappa.value)

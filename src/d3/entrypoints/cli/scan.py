@@ -16,7 +16,7 @@ import click
 
 from d3.domain.models import notice_of
 from d3.domain.panels import Agreement, PanelRule
-from d3.entrypoints.cli.evaluate import loaded, loaded_beside, named_version
+from d3.entrypoints.cli.evaluate import loaded, loaded_beside, named_version, tell_voteless
 from d3.entrypoints.cli.opening import build_container, opened
 from d3.entrypoints.cli.options import (
     FILE,
@@ -195,6 +195,7 @@ def scan(
         print_json(to_dict(ended) | ({"agreement": agreement} if ended.panel else {}))
     _summarise(ended, time.monotonic() - started, ended.counts.done - begun.counts.done)
     tell_agreement(agreement)
+    tell_voteless(members)
     if ended.notice:
         complain(ended.notice, kind="note")
     return _code(problem, found=ended.counts.rows or ended.state.value != "done")

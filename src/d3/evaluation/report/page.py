@@ -183,14 +183,22 @@ def render(evaluation: Evaluation, decoder: ImageDecoder) -> str:
 
 
 def panel_charts(panel: Panel) -> list[Chart]:
-    """The members' ROC curves in one chart, and their robustness in one for each perturbation."""
-    charts, members = [], panel.members
-    if members[0].curves.roc:
-        roc = [
-            Line(one.manifest.name, points) for one in members for points in one.curves.roc.values()
+    """The members' curves in one chart of each kind, and one for each perturbation."""
+    members = panel.members
+
+    def together(title: str, x: str, y: str, kind: str, *, diagonal: bool) -> Chart:
+        lines = [
+            Line(one.manifest.name, points)
+            for one in members
+            for points in getattr(one.curves, kind).values()
         ]
-        sides = Axis("false positive rate"), Axis("true positive rate")
-        charts.append(line_chart("ROC curves of the members", *sides, roc, diagonal=True))
+        return line_chart(f"{title} of the members", Axis(x), Axis(y), lines, diagonal=diagonal)
+
+    charts = []
+    if members[0].curves.roc:
+        sides = "false positive rate", "true positive rate"
+        charts.append(together("ROC curves", *sides, "roc", diagonal=True))
+        charts.append(together("Precision and recall", "recall", "precision", "pr", diagonal=False))
     for kind in members[0].sweeps:
         title, unit = SWEEP_TITLES[kind]
         for metric, name in _SWEPT.items():

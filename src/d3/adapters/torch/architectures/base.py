@@ -156,8 +156,9 @@ class Architecture:
         """
         files = {role: self._own(draft.tensors(role), draft.called(role)) for role in self.files}
         state = self._joined(files)
-        config = self.config_of(state)
-        self._check(state, self.build(config), " and ".join(map(draft.called, self.files)))
+        called = " and ".join(map(draft.called, self.files))
+        config = self._config(state, called)
+        self._check(state, self.build(config), called)
         for role, tensors in files.items():
             draft.keep(role, _weights(tensors))
         return draft.model(config=config, input=self.input, own_views=self.views)
@@ -173,7 +174,7 @@ class Architecture:
             CheckpointInvalid: they are not.
         """
         state, config = self._state(model), model.manifest.config
-        if {**config, **self.config_of(state)} != config:
+        if {**config, **self._config(state, called)} != config:
             raise CheckpointInvalid(
                 f"The shapes of the weights in {called!r} do not match its manifest.",
                 "Get it again from where it was made.",
@@ -196,6 +197,15 @@ class Architecture:
             return tensors
         return network_of(tensors, self.landmark, called, self.name)
 
+    def _config(self, state: Mapping[str, Tensor], called: str) -> dict[str, Any]:
+        try:
+            return self.config_of(state)
+        except KeyError as error:
+            raise CheckpointInvalid(
+                f"The checkpoint {called!r} is no {self.name}: it has no {error.args[0]}.",
+                "Use a file of this network.",
+            ) from error
+
     def _joined(self, files: Mapping[Role, Mapping[str, Tensor]]) -> dict[str, Tensor]:
         """The state dict, without what matters in training alone."""
         return {
@@ -204,12 +214,15 @@ class Architecture:
             for name, one in _weights(tensors).items()
         }
 
-    def _state(self, model: StoredModel) -> dict[str, Tensor]:
+    def _check_files(self, model: StoredModel) -> None:
         if missing := self.files.keys() - model.paths.keys():
             raise CheckpointInvalid(
                 f"The model {model.manifest.name!r} has no file for its {min(missing)}.",
                 "Import it again.",
             )
+
+    def _state(self, model: StoredModel) -> dict[str, Tensor]:
+        self._check_files(model)
         return self._joined(
             {role: checkpoints.read_tensors(model.paths[role]) for role in self.files}
         )

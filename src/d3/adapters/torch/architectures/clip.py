@@ -43,6 +43,7 @@ class OnClip(Architecture):
         """
 
     def check(self, model: StoredModel, called: str) -> None:
+        self._check_files(model)
         spec = model.manifest.encoder_spec
         found, _, _ = checkpoints.read_clip(model.encoder, spec.heads, called=called)
         if replace(found, projection=spec.projection, activation=spec.activation) != spec:
@@ -105,6 +106,7 @@ class D3(OnClip):
             raise _not_the_manifests(called)
 
     def head(self, model: StoredModel) -> DiscrepancyHead:
+        self._check_files(model)
         return checkpoints.load_head(model.manifest.encoder_spec.width, model.head)
 
 
@@ -139,6 +141,7 @@ class Ufd(OnClip):
             raise _not_the_manifests(called)
 
     def head(self, model: StoredModel) -> ProbeHead:
+        self._check_files(model)
         spec = model.manifest.encoder_spec
         if PROJECTION not in model.paths:
             raise _not_the_manifests(model.manifest.name)

@@ -11,7 +11,7 @@ from importlib.metadata import EntryPoint, entry_points
 from d3.adapters.torch.architectures.base import Architecture
 from d3.domain.errors import ArchitectureUnavailable
 from d3.domain.models import Manifest
-from d3.domain.ports.architectures import ArchitectureInfo
+from d3.domain.ports.architectures import ArchitectureInfo, not_installed
 
 GROUP = "d3.architectures"
 OURS = "d3-deepfake"
@@ -54,14 +54,9 @@ class Installed:
         Raises:
             ArchitectureUnavailable: as :meth:`get`; it says which package to install.
         """
-        name, package = manifest.architecture, manifest.package
-        if name not in self._found and package:
-            raise ArchitectureUnavailable(
-                f"The model {manifest.name!r} needs the architecture {name!r}, which is not "
-                "installed.",
-                f"Install the package that provides it: pip install {package}",
-            )
-        return self.get(name)
+        if manifest.architecture not in self._found:
+            raise not_installed(manifest)
+        return self.get(manifest.architecture)
 
     @cached_property
     def _found(self) -> Mapping[str, list[EntryPoint]]:

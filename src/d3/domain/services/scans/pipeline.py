@@ -84,7 +84,7 @@ class Pipeline(Generic[T]):
         """The outcomes within this time: key, URI and detection or error.
 
         Raises:
-            D3Error: the images can no longer be read, or the detector fails again and again.
+            D3Error: the images can no longer be read, or a detector fails again and again.
         """
         outcomes: list[tuple[T, str, Outcome]] = []
         try:
@@ -112,12 +112,24 @@ class Pipeline(Generic[T]):
         except (ImageError, ScoreUndefined) as error:
             return error
         except D3Error as error:
-            self._failures += 1
-            if self._failures >= _FAILURES_IN_A_ROW:
-                raise DetectorFailed(
-                    f"The detector failed for {self._failures} images in a row ({error.code}).",
-                    "Run `d3 doctor`, then start the scan again. It continues from here.",
-                ) from error
+            self._count_failure(
+                f"The detector failed for {{}} images in a row ({error.code}).", error
+            )
             return error
-        self._failures = 0
+        if detection.missing:
+            silent = detection.missing[0]
+            self._count_failure(
+                f"{silent.model} gave no opinion on {{}} images in a row ({silent.code})."
+            )
+        else:
+            self._failures = 0
         return detection
+
+    def _count_failure(self, sentence: str, cause: D3Error | None = None) -> None:
+        """Give up where it goes on and on: it is not the images' fault."""
+        self._failures += 1
+        if self._failures >= _FAILURES_IN_A_ROW:
+            raise DetectorFailed(
+                sentence.format(self._failures),
+                "Run `d3 doctor`, then start the scan again. It continues from here.",
+            ) from cause

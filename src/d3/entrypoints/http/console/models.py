@@ -149,7 +149,7 @@ async def _page(
         summaries=summaries,
         trouble=trouble,
         architecture_of=architecture_of,
-        fixed=d3.settings.model is not None,
+        fixed=d3.settings.chief is not None,
     )
 
 
