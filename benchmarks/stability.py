@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -30,7 +31,7 @@ SIDES = (1024, 768)
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--model", action="append", choices=["starter", *SHAPES])
-    arguments.add_argument("--engine", default="auto")
+    arguments.add_argument("--engine", default="auto", choices=["auto", "torch", "openvino"])
     arguments.add_argument("--rounds", type=int, default=5)
     arguments.add_argument("--images", type=int, default=8)
     chosen = arguments.parse_args()
@@ -40,7 +41,7 @@ def main() -> None:
             measure(name, Path(folder), chosen.engine, chosen.rounds, chosen.images)
 
 
-def measure(name: str, folder: Path, engine: str, rounds: int, images: int) -> None:
+def measure(name: str, folder: Path, engine: Any, rounds: int, images: int) -> None:
     """Print a model's times of an image with and without, and the medians of the rounds' ratios."""
     if name in SHAPES:
         registry = FilesystemRegistry(folder / "models")
