@@ -100,10 +100,10 @@ def main(limits: Sequence[int], seconds: int, *, keep_position: bool, watermarks
             gc.collect()  # pictures that refer to themselves
             worn = _mapped() - begun > _WORN_BYTES
         text = "\n".join(words).encode()
-        length = sum(pixels.nbytes for pixels in made)
+        length = sum(one.nbytes for one in made)
         target.write(ANSWER.pack(status, worn, len(text), length) + text)
-        for pixels in made:
-            target.write(pixels.data)
+        for one in made:
+            target.write(one.data)
         target.flush()
         if look is not None:
             _limit_seconds(SAID_SECONDS)
