@@ -86,7 +86,7 @@ def published(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def real(session: nox.Session) -> None:
-    """Real photographs and CLIP's ViT-B/16, fetched or in D3TEST_REAL; weights in D3TEST_WEIGHTS."""
+    """Photographs and CLIP's ViT-B/16, fetched or in D3TEST_REAL; weights in D3TEST_WEIGHTS."""
     install(session, "test", "real")
     folder = os.environ.get("D3TEST_REAL")
     if folder is None:

@@ -256,7 +256,7 @@ root, folder, how = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 registry = FilesystemRegistry(root)
 shelf = RegistryFiles(registry, folder)
 files = shelf.file("e" * 3_000_000), shelf.file("h")
-from d3.domain.models import file_of
+from d3.domain.models import StoredModel, file_of
 from d3.testing.models import tiny_manifest
 manifest = tiny_manifest(file_of(files[0]), file_of(files[1]), "more")
 if how == "full":

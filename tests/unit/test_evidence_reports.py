@@ -34,6 +34,7 @@ from d3.domain.scoring import (
     assess,
 )
 from d3.domain.services.evidence import EvidenceService, find_model
+from d3.domain.services.pulling import Sources, published_sources
 from d3.domain.services.replaying import ReplayService
 from d3.domain.services.reporting import Report, Scale, exact, percent, report_of
 from d3.testing.models import tiny_manifest
@@ -509,15 +510,15 @@ def test_the_heat_map_stays_on_its_page_where_a_smaller_one_fits(
 
 
 class Pulls:
-    """A pull that brings the published model, or nothing."""
+    """Pulls that bring the published model, or nothing."""
 
     def __init__(self, files: RegistryFiles, *, brings: bool) -> None:
         self.asked: list[str] = []
         self._files = files
         self._brings = brings
 
-    def sources(self) -> set[str]:
-        return {PUBLISHED}
+    def sources(self) -> Sources:
+        return published_sources()
 
     def pull(self, name: str) -> None:
         self.asked.append(name)

@@ -37,7 +37,7 @@ def not_installed(model: Manifest) -> ArchitectureUnavailable:
     return ArchitectureUnavailable(
         f"The model {model.name!r} needs the architecture {model.architecture!r}, which is not "
         "installed.",
-        f"Install the package that provides it: pip install {model.package}"
+        f"Install or update the package that provides it: pip install -U {model.package}"
         if model.package
         else "Update D3, which may have it by now, or use another model.",
     )
@@ -99,13 +99,3 @@ class Architectures(Protocol):
             CheckpointInvalid: they are not.
         """
         ...
-
-
-def not_installed(manifest: Manifest) -> ArchitectureUnavailable:
-    """The error for a model whose architecture is not there; it names the package to install."""
-    return ArchitectureUnavailable(
-        f"The model {manifest.name!r} needs the architecture {manifest.architecture!r}, which is "
-        "not installed.",
-        "Install or update the package that provides it: "
-        f"pip install -U {manifest.package or 'd3-deepfake'}",
-    )
