@@ -12,6 +12,7 @@ import click
 
 from d3.domain.panels import Agreement
 from d3.domain.provenance import CAUTION
+from d3.domain.scoring import Reason
 from d3.entrypoints.cli.opening import build_container
 from d3.entrypoints.cli.options import (
     FILE,
@@ -206,11 +207,13 @@ def _print_row(detection: Detection, *, header: bool) -> None:
         out().print(Text(titles, style="bold"))
     verdict = detection.verdict.value
     numbers = f" {detection.prediction:11.3f}{spread}  {printable(detection.name)}"
-    says = detection.provenance_says
+    says, agreement = detection.provenance_says, detection.agreement
+    if detection.reason is Reason.PANEL:
+        agreement = None  # the reason says it
     sentences = (
         *(detection.reason_text, detection.image_note_text),
         None if says is None else says.sentence,
-        None if detection.agreement is None else detection.agreement.sentence,
+        None if agreement is None else agreement.sentence,
     )
     said = " ".join(filter(None, sentences))
     why = f"  ({said})" if said else ""
