@@ -255,17 +255,26 @@ def checked_panel(names: Iterable[str]) -> tuple[str, ...]:
     """The names of a panel's members, the chief's first.
 
     Raises:
-        RequestInvalid: there are none, more than :data:`MAX_MEMBERS`, or one twice.
+        RequestInvalid: there are none, more than :data:`MAX_MEMBERS`, one twice, or an empty one.
         ModelNameInvalid: one cannot be a model's name.
     """
     given = () if isinstance(names, str) else names
-    found = tuple(checked_name(str(name).strip()) for name in given)
+    found = tuple(str(name).strip() for name in given)
+    remedy = "Name them separated by commas, the chief first, such as d3-vit-l14,ferretnet-s."
     if not 1 <= len(found) <= MAX_MEMBERS or len(set(found)) < len(found):
-        raise RequestInvalid(
-            f"A panel has 1 to {MAX_MEMBERS} different models.",
-            "Name them separated by commas, the chief first, such as d3-vit-l14,ferretnet-s.",
-        )
-    return found
+        raise RequestInvalid(f"A panel has 1 to {MAX_MEMBERS} different models.", remedy)
+    if "" in found:
+        raise RequestInvalid("One of the panel's names is empty.", remedy)
+    return tuple(map(checked_name, found))
+
+
+def panel_named(text: str) -> tuple[str, ...] | None:
+    """The panel that a text names, separated by commas; None for a blank one, which names none.
+
+    Raises:
+        D3Error: see :func:`checked_panel`.
+    """
+    return checked_panel(text.split(",")) if text.strip() else None
 
 
 def check_complete(missing: Sequence[Missing]) -> None:
@@ -279,7 +288,7 @@ def check_complete(missing: Sequence[Missing]) -> None:
             " ".join(
                 f"The panel's member {one.model!r} cannot judge: {one.error}" for one in missing
             ),
-            "Mend that, or name a panel without it.",
+            "Mend that, or leave it out of the panel that was named, or else of D3_PANEL.",
         )
 
 
