@@ -306,6 +306,7 @@ def test_who_is_cancelled_leaves_no_queue_a_slot(begun: int, bench: Bench) -> No
             assert bench.engine.scoring.acquire(timeout=SECONDS)
         judging.cancel()
         bench.engine.may_score.set()
+        asked(bench, "a", "b", "c").result(SECONDS)  # after what has begun, which nobody stops
         wait_until(bench.all_slots_are_free)
 
 
