@@ -55,7 +55,7 @@ _RULES = {
 
 
 class Agreement(StrEnum):
-    """What the opinions of a panel are to each other, votes or not.
+    """What two or more opinions of a panel are to each other, votes or not.
 
     ``agree``: all say the same. ``partial``: none contradicts another, but one or more are
     undecided. ``disagree``: one says ``fake`` and another ``real``.
@@ -76,6 +76,8 @@ _SENTENCES = {
     Agreement.PARTIAL: "No model of the panel contradicts another, but not all are decided.",
     Agreement.DISAGREE: "The models of the panel disagree.",
 }
+NOTHING_TO_COMPARE = "There is nothing to compare: {models} gave no opinion."
+"""In place of an agreement, where a panel has one opinion."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,9 +165,16 @@ class PanelVerdict:
     missing: tuple[Missing, ...] = ()
 
     @property
-    def agreement(self) -> Agreement:
-        """What the opinions are to each other."""
+    def agreement(self) -> Agreement | None:
+        """What the opinions are to each other; None where there are fewer than two."""
         return agreement(self.opinions)
+
+    @property
+    def sentence(self) -> str:
+        """The agreement for people; who is missing, where there is none."""
+        if self.agreement is not None:
+            return self.agreement.sentence
+        return NOTHING_TO_COMPARE.format(models=" and ".join(one.model for one in self.missing))
 
     def to_json(self) -> str:
         """All of it as a JSON object."""
@@ -241,8 +250,10 @@ def heard(score: Score, rule: PanelRule, opinions: Sequence[Opinion]) -> Score:
     return replace(score, verdict=verdict, reason=reason)
 
 
-def agreement(opinions: Iterable[Opinion]) -> Agreement:
-    """What the opinions are to each other."""
+def agreement(opinions: Sequence[Opinion]) -> Agreement | None:
+    """What the opinions are to each other; None where there are fewer than two."""
+    if len(opinions) < 2:
+        return None
     said = {one.verdict for one in opinions}
     if {Verdict.FAKE, Verdict.REAL} <= said:
         return Agreement.DISAGREE

@@ -63,7 +63,7 @@ class D3:
             panel_rule: ``"chief"``, ``"any"`` or ``"majority"``; by default that of
                 ``D3_PANEL_RULE``.
             stability: judges the image once more as a JPEG, at three quarters of its size, cropped
-                by 5 % and mirrored, which is in ``Detection.stability_probabilities``. The verdict
+                by 5 % and mirrored, which is in ``Detection.stability``. The verdict
                 is ``uncertain`` if one of them turns it. Takes about five times as long.
 
         Raises:

@@ -12,6 +12,7 @@ import click
 
 from d3.domain.panels import Agreement
 from d3.domain.provenance import CAUTION
+from d3.domain.scoring import Reason
 from d3.entrypoints.cli.opening import build_container
 from d3.entrypoints.cli.options import (
     FILE,
@@ -179,7 +180,7 @@ def _document(detection: Detection) -> dict[str, Any]:
     image = asdict(replace(detection.image, provenance=None))
     del image["provenance"]
     recorded = {one.name: getattr(detection, one.name) for one in fields(ResultRecord)}
-    del recorded["panel"]  # its parts stand there
+    del recorded["panel"], recorded["stability_probabilities"]  # what they hold stands there
     return (
         recorded
         | parsed(detection)
@@ -206,11 +207,13 @@ def _print_row(detection: Detection, *, header: bool) -> None:
         out().print(Text(titles, style="bold"))
     verdict = detection.verdict.value
     numbers = f" {detection.prediction:11.3f}{spread}  {printable(detection.name)}"
-    says = detection.provenance_says
+    says, panel = detection.provenance_says, detection.panel_verdict
+    if detection.reason is Reason.PANEL:
+        panel = None  # the reason says it
     sentences = (
         *(detection.reason_text, detection.image_note_text),
         None if says is None else says.sentence,
-        None if detection.agreement is None else detection.agreement.sentence,
+        None if panel is None else panel.sentence,
     )
     said = " ".join(filter(None, sentences))
     why = f"  ({said})" if said else ""
@@ -234,7 +237,7 @@ def _print_opinions(detection: Detection) -> None:
                 (said if votes else f"{said}  (Not calibrated, so it has no vote.)", "dim"),
             )
         )
-    if stability := detection.stability_probabilities:
+    if stability := detection.stability:
         told = ", ".join(f"{change} {value:.3f}" for change, value in stability.items())
         out().print(Text(f"  changed: {told}", style="dim"))
 
