@@ -55,6 +55,7 @@ def test_opinions_stand_under_each_image_and_the_missing_are_told_once(run: Run)
     assert len(lines) == 1 + 2 * 4
     image, chief, denier, unsure = lines[1:5]
     assert image.startswith("uncertain ")
+    assert image.count("models of the panel") == 1
     assert "The models of the panel do not agree" in image
     assert chief.split()[:3] == ["fake", "0.982", "mine"]
     assert denier.split() == ["real", "0.018", "denier"]

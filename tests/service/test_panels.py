@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from d3.adapters.evidence import EvidenceBundles, SigningKeyFile
 from d3.client import Client
 from d3.container import Container
+from d3.domain.evidence import check_case
 from d3.domain.panels import Agreement, PanelRule
 from d3.domain.scoring import Calibration, Reason
 from d3.testing.models import tiny_ferretnet
@@ -194,6 +196,25 @@ def test_the_history_and_the_statistics_know_who_disagreed(
     assert (only["total_inferences"], only["agreement"]["disagree"]) == (1, 1)
     wrong = service.http.get(f"{HISTORY}?disagree=perhaps")
     assert wrong.status_code == 400
+
+
+def test_the_evidence_of_a_panels_verdict_follows_from_its_opinions(
+    service: Service, home: Home, tmp_path: Path
+) -> None:
+    keys = SigningKeyFile(home.path / "signing.pem")
+    keys.make()
+    judge(service, 0, views=1)
+    judge(service, 1, panel_rule="any", stability="true")
+    judge(service, 2, panel="second,mine,third", panel_rule="majority")
+    for number in (1, 2, 3):
+        file = tmp_path / f"{number}.zip"
+        file.write_bytes(service.http.get(f"/api/inference/result/{number}/evidence").content)
+        case = EvidenceBundles(keys).open(file).case
+        check_case(case)
+        assert case.format_version == 2
+        assert len(case.result.opinions) == 2
+        report = service.http.get(f"/history/{number}/report.pdf")
+        assert report.content.startswith(b"%PDF")
 
 
 def test_the_panel_in_use_is_told_and_who_is_missing(

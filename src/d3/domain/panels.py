@@ -252,7 +252,7 @@ def heard(score: Score, rule: PanelRule, opinions: Sequence[Opinion]) -> Score:
 
 def agreement(opinions: Sequence[Opinion]) -> Agreement | None:
     """What the opinions are to each other; None where there are fewer than two."""
-    if len(opinions) < 2:
+    if len(opinions) == 1:
         return None
     said = {one.verdict for one in opinions}
     if {Verdict.FAKE, Verdict.REAL} <= said:

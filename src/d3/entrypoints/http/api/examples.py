@@ -160,6 +160,9 @@ _SCAN = {
     "error": 12,
     "passed_over": 3,
     "notice": "",
+    "panel": [_MODEL, _OTHER_MODEL],
+    "panel_rule": "chief",
+    "stability": False,
 }
 
 ANSWERS: dict[str, Any] = {
