@@ -252,7 +252,7 @@ def heard(score: Score, rule: PanelRule, opinions: Sequence[Opinion]) -> Score:
 
 def agreement(opinions: Sequence[Opinion]) -> Agreement | None:
     """What the opinions are to each other; None where there are fewer than two."""
-    if len(opinions) == 1:
+    if len(opinions) <= 1:
         return None
     said = {one.verdict for one in opinions}
     if {Verdict.FAKE, Verdict.REAL} <= said:
@@ -262,21 +262,33 @@ def agreement(opinions: Sequence[Opinion]) -> Agreement | None:
     )
 
 
-def checked_panel(names: Iterable[str]) -> tuple[str, ...]:
+def checked_panel(names: str | Iterable[str]) -> tuple[str, ...]:
     """The names of a panel's members, the chief's first.
 
+    Args:
+        names: one by one, or in one text with commas between them.
+
     Raises:
-        RequestInvalid: there are none, more than :data:`MAX_MEMBERS`, or one twice.
+        RequestInvalid: there are none, more than :data:`MAX_MEMBERS`, one twice, or a version.
         ModelNameInvalid: one cannot be a model's name.
     """
-    given = () if isinstance(names, str) else names
-    found = tuple(checked_name(str(name).strip()) for name in given)
+    given = names.split(",") if isinstance(names, str) else names
+    found = tuple(_member_name(str(name).strip()) for name in given)
     if not 1 <= len(found) <= MAX_MEMBERS or len(set(found)) < len(found):
         raise RequestInvalid(
             f"A panel has 1 to {MAX_MEMBERS} different models.",
             "Name them separated by commas, the chief first, such as d3-vit-l14,ferretnet-s.",
         )
     return found
+
+
+def _member_name(name: str) -> str:
+    if "@" in name:
+        raise RequestInvalid(
+            "A panel names models without their versions, and uses the newest of each.",
+            f"Name {name.partition('@')[0]!r} alone.",
+        )
+    return checked_name(name)
 
 
 def check_complete(missing: Sequence[Missing]) -> None:

@@ -24,6 +24,7 @@ from d3.entrypoints.cli.options import (
     THRESHOLD,
     VIEWS,
     check_one_chief,
+    check_rule,
 )
 from d3.entrypoints.cli.output import complain, counted, err, out, print_json, printable
 from d3.entrypoints.cli.progress import progress
@@ -87,6 +88,7 @@ def detect(
     check_one_chief(model, panel)
     container = build_container(model, panel=panel, panel_rule=panel_rule, watermarks=provenance)
     settings, decoder = container.settings(), container.decoder()
+    check_rule(panel_rule, settings.panel)
     with progress("Looking for images"):
         found = find_images(paths, decoder.recognises, settings.max_image_bytes)
         found.refuse_if_none_is_an_image(decoder)

@@ -24,6 +24,7 @@ from d3.entrypoints.cli.options import (
     THRESHOLD,
     VIEWS,
     check_one_chief,
+    check_rule,
 )
 from d3.entrypoints.cli.output import complain, counted, err, print_json
 from d3.entrypoints.cli.progress import progress
@@ -171,13 +172,14 @@ def loaded_members(
         alone: whether the settings' panel does not count.
 
     Raises:
-        click.UsageError: both are named.
+        click.UsageError: both are named, or a rule without a panel.
         D3Error: one of them cannot be loaded.
     """
     check_one_chief(model, panel)
     container = build_container(panel=panel, panel_rule=rule)
-    container, chief = loaded(model, container)
     names = () if alone or model is not None else container.settings().panel
+    check_rule(rule, names)
+    container, chief = loaded(model, container)
     return container, [chief, *loaded_beside(container, chief, names[1:])]
 
 
