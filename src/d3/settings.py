@@ -24,7 +24,7 @@ from platformdirs import user_data_path
 
 from d3.domain.errors import ModelNameInvalid, RequestInvalid, SettingsInvalid
 from d3.domain.models import checked_name
-from d3.domain.panels import checked_panel
+from d3.domain.panels import panel_named
 
 Count = Annotated[int, Meta(ge=1)]
 
@@ -500,9 +500,9 @@ class Settings:
             if variable in given:
                 try:
                     values[name] = _parse(given[variable], types[name], name)
-                except (ValueError, ModelNameInvalid) as error:
+                except (ValueError, ModelNameInvalid, RequestInvalid) as error:
                     shown = "..." if variable in secrets else repr(given[variable])
-                    mistakes.append(f"{variable}={shown}: {error}")
+                    mistakes.append(f"{variable}={shown}: {error}".rstrip("."))
         if "minio_access_key" in values and "minio_secret_key" not in values:
             mistakes.append("MINIO_ACCESS_KEY is set, but MINIO_SECRET_KEY is not")
         if values.get("auth") == "off" and not values.get("insecure"):
@@ -522,18 +522,10 @@ class Settings:
 
 
 def _mistakes_of_panel(panel: tuple[str, ...], model: str | None) -> list[str]:
-    found = []
-    if panel:
-        try:
-            checked_panel(panel)
-        except RequestInvalid as error:
-            found.append(f"D3_PANEL={','.join(panel)!r}: {error}".rstrip("."))
-    if panel and model not in {None, panel[0]}:
-        found.append(
-            f"D3_MODEL={model!r}: the first model of D3_PANEL, {panel[0]!r}, is the model in use; "
-            "leave D3_MODEL out"
-        )
-    return found
+    if not panel or model in {None, panel[0]}:
+        return []
+    first = f"the first model of D3_PANEL, {panel[0]!r}, is the model in use"
+    return [f"D3_MODEL={model!r}: {first}; leave D3_MODEL out"]
 
 
 def key_of_environment() -> str | None:
@@ -561,8 +553,8 @@ def _parse(text: str, kind: Any, name: str) -> Any:
         if text.lower() not in _TRUE | _FALSE:
             raise ValueError("expected true or false")
         return text.lower() in _TRUE
-    if name in ("model", "encoder"):
-        return checked_name(text)
+    if name in _NAMES:
+        return _NAMES[name](text)
     if name in _LISTS:
         return tuple(_LISTS[name](one.strip()) for one in text.split(",") if one.strip())
     if name in _FORMS:
@@ -609,8 +601,14 @@ def _host_name(text: str) -> str:
     return _of_form(name, *_FORMS["allowed_hosts"]).removesuffix(".")
 
 
+_NAMES: dict[str, Callable[[str], Any]] = {
+    "model": checked_name,
+    "encoder": checked_name,
+    "panel": panel_named,
+}
+"""Reads one name or several, by field."""
+
 _LISTS: dict[str, Callable[[str], str]] = {
-    "panel": checked_name,
     "cors_origins": _origin,
     "allowed_hosts": _host_name,
     "trusted_proxies": _network,

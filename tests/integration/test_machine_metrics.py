@@ -219,7 +219,7 @@ def test_alone_a_process_writes_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     metrics = Metrics()
     metrics.watch("a_level", "Its level.", lambda: 3.0, "min")
-    QueueMetrics(metrics.registry).watch(lambda: None)
+    QueueMetrics(metrics.registry).watch(list)
     metrics.observe("GET", "/", 200, 0.1, [])
     text = metrics.render()[0].decode()
     assert "a_level 3.0" in text

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import d3
 from d3.adapters.filesystem import FilesystemRegistry
+from d3.container import Container
 from d3.domain.errors import ExplanationUnavailable, SettingsInvalid
 from d3.domain.inputs import Fit
 from d3.domain.models import StoredModel
@@ -106,6 +108,25 @@ def test_only_the_model_whose_map_it_is_can_be_explained(store: Path) -> None:
         there, alone = detector.explain(IMAGE), own.explain(IMAGE)
         assert there.model.name == "tiny"
         assert there.logits == pytest.approx(alone.logits, abs=1e-5)
+
+
+def test_a_request_gets_the_map_of_the_model_that_it_names(store: Path) -> None:
+    other = "its-sibling"
+    registry = FilesystemRegistry(store / "models")
+    own = registry.open("tiny")
+    registry.put(replace(own, manifest=replace(own.manifest, name=other)))
+    panel = ("tiny", other, "probe", "ferret")
+    settings = Settings(home=store, engine="torch", cuda_device="cpu", panel=panel)
+    container = Container(settings=settings)
+    host, explaining = container.host(), container.explaining()
+    host.load()
+    drawn = {one: explaining.begin(IMAGE, 1, lambda found: found, model=one) for one in panel}
+    assert drawn["tiny"].result(60).model.name == "tiny"
+    why = {one: str(drawn[one].exception(60)) for one in panel[1:]}
+    assert "as the model in use" in why[other]
+    assert "of a ufd cannot be explained" in why["probe"]
+    assert "of a ferretnet cannot be explained" in why["ferret"]
+    assert host.close(60)
 
 
 def test_settings_that_contradict_each_other_are_refused_with_a_sentence() -> None:

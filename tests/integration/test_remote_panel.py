@@ -14,7 +14,7 @@ from d3.adapters.in_process import MemoryResultCache, SystemClock
 from d3.adapters.pillow import PillowDecoder
 from d3.adapters.remote import RemoteModelHost
 from d3.domain.detections import Detection
-from d3.domain.errors import CheckpointInvalid, ModelNotLoaded
+from d3.domain.errors import CheckpointInvalid, ModelNotServed
 from d3.domain.inputs import Fit, InputSpec
 from d3.domain.ports.queue import Lane
 from d3.domain.services.detection import DetectionService, ImageJudge, SingleFlight
@@ -119,8 +119,8 @@ def test_a_front_judges_with_every_member(
     assert said(detect(host)) == {"a": 1.0, "b": 2.0, "c": 3.0}
     assert said(detect(host, "c", "a", views=2)) == {"c": 3.0625, "a": 1.0625}
     assert detect(host, "b").logit == 2.0
-    assert missing(detect(host, "a", "nobody")) == {"nobody": "model_not_loaded"}
-    with pytest.raises(ModelNotLoaded, match="D3_PANEL"):
+    assert missing(detect(host, "a", "nobody")) == {"nobody": "model_not_served"}
+    with pytest.raises(ModelNotServed, match="D3_PANEL"):
         detect(host, "nobody", "a")
     shared, own = engine.detectors
     assert {side for _, side, _ in shared.shapes} == {56}

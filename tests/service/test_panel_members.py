@@ -90,13 +90,13 @@ def test_a_request_names_a_panel_of_what_is_loaded(serve: Start, engine: PanelEn
     found = judged(service, panel="c, a,d")
     assert list(told(found)) == ["c", "a"]
     (absent,) = found["missing"]
-    assert (absent["model"], absent["code"]) == ("d", "model_not_loaded")
+    assert (absent["model"], absent["code"]) == ("d", "model_not_served")
     assert "D3_PANEL" in absent["error"]
     alone = judged(service, panel="b")
     assert alone["model"]["name"] == "b"
     refused = service.predict(IMAGE, panel="d,a")
-    assert refused.status_code == 503
-    assert refused.json()["code"] == "model_not_loaded"
+    assert refused.status_code == 422
+    assert refused.json()["code"] == "model_not_served"
     assert ("d",) not in engine.loads
 
 

@@ -107,11 +107,11 @@ def test_a_request_names_its_panel_and_rule(service: Service, rule: str, verdict
 def test_a_member_that_is_not_loaded_is_missing_and_the_others_go_on(service: Service) -> None:
     result = judge(service, panel="mine,third,nobody")
     assert [one["model"] for one in result["missing"]] == ["third", "nobody"]
-    assert all(one["code"] == "model_not_loaded" for one in result["missing"])
+    assert all(one["code"] == "model_not_served" for one in result["missing"])
     assert all("is not loaded" in one["error"] for one in result["missing"])
     assert [one["model"]["name"] for one in result["opinions"]] == ["mine"]
     refused = service.predict(PICTURES[0], panel="third,mine")
-    assert (refused.status_code, refused.json()["code"]) == (503, "model_not_loaded")
+    assert (refused.status_code, refused.json()["code"]) == (422, "model_not_served")
     assert "'third' is not loaded" in refused.json()["error"]
 
 

@@ -58,8 +58,8 @@ class EngineProcess:
         engine: Engine,
         path: Path,
         queue: Callable[[Detector], DetectionQueue] = _queue,
-        flights: SingleFlight | None = None,
         *,
+        flights: SingleFlight | None = None,
         registry: ModelRegistry | None = None,
         members: tuple[str, ...] = (),
     ) -> None:

@@ -321,6 +321,12 @@ class ModelNotLoaded(ModelError):
     code = "model_not_loaded"
 
 
+class ModelNotServed(ModelNotLoaded):
+    """A request names a model that this service does not load for it."""
+
+    code = "model_not_served"
+
+
 class ModelForked(ModelError):
     """The model was loaded before this process was forked, so its threads are missing."""
 

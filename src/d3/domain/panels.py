@@ -269,26 +269,32 @@ def checked_panel(names: str | Iterable[str]) -> tuple[str, ...]:
         names: one by one, or in one text with commas between them.
 
     Raises:
-        RequestInvalid: there are none, more than :data:`MAX_MEMBERS`, one twice, or a version.
+        RequestInvalid: there are none, more than :data:`MAX_MEMBERS`, one twice, an empty one, or
+            one with a version.
         ModelNameInvalid: one cannot be a model's name.
     """
     given = names.split(",") if isinstance(names, str) else names
-    found = tuple(_member_name(str(name).strip()) for name in given)
+    found = tuple(str(name).strip() for name in given)
+    remedy = "Name them separated by commas, the chief first, such as d3-vit-l14,ferretnet-s."
     if not 1 <= len(found) <= MAX_MEMBERS or len(set(found)) < len(found):
+        raise RequestInvalid(f"A panel has 1 to {MAX_MEMBERS} different models.", remedy)
+    if "" in found:
+        raise RequestInvalid("One of the panel's names is empty.", remedy)
+    if versioned := next((name for name in found if "@" in name), None):
         raise RequestInvalid(
-            f"A panel has 1 to {MAX_MEMBERS} different models.",
-            "Name them separated by commas, the chief first, such as d3-vit-l14,ferretnet-s.",
+            "A panel names models without their versions: it has the newest of each.",
+            f"Name {versioned.partition('@')[0]!r} alone.",
         )
-    return found
+    return tuple(map(checked_name, found))
 
 
-def _member_name(name: str) -> str:
-    if "@" in name:
-        raise RequestInvalid(
-            "A panel names models without their versions, and uses the newest of each.",
-            f"Name {name.partition('@')[0]!r} alone.",
-        )
-    return checked_name(name)
+def panel_named(text: str) -> tuple[str, ...] | None:
+    """The panel that a text names, separated by commas; None for a blank one, which names none.
+
+    Raises:
+        D3Error: see :func:`checked_panel`.
+    """
+    return checked_panel(text) if text.strip() else None
 
 
 def check_complete(missing: Sequence[Missing]) -> None:
@@ -302,7 +308,7 @@ def check_complete(missing: Sequence[Missing]) -> None:
             " ".join(
                 f"The panel's member {one.model!r} cannot judge: {one.error}" for one in missing
             ),
-            "Mend that, or name a panel without it.",
+            "Mend that, or leave it out of the panel that was named, or else of D3_PANEL.",
         )
 
 

@@ -315,6 +315,6 @@ def checked_views(views: int, available: int = MAX_VIEWS) -> int:
     if not 1 <= number <= most:
         raise ViewsInvalid(
             f"This model cannot average {shown(views)} views.",
-            f"Use a whole number from 1 to {most}.",
+            f"Use a whole number from 1 to {most}." if most > 1 else "Use 1, or leave it out.",
         )
     return number

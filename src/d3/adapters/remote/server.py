@@ -152,11 +152,6 @@ class EngineServer:
         with self._lock:
             self._fronts.discard(front)
 
-    def queue(self) -> DetectionQueue | None:
-        """Of the model in use."""
-        model = self._host.loaded()
-        return None if model is None else model.queue
-
     def _number(self, panel: Panel) -> dict[int, LoadedModel]:
         """A model of each detector, by the detector's number."""
         queues = {one.queue: one for one in panel.members}

@@ -15,6 +15,7 @@ from d3.domain.heatmaps import Encode, Heatmap, Map
 from d3.domain.images import DecodedImage, ImageSource, turned
 from d3.domain.models import D3, Manifest
 from d3.domain.ports.clock import Clock
+from d3.domain.ports.detector import Explainer
 from d3.domain.ports.images import ImageDecoder
 from d3.domain.ports.queue import Lane
 from d3.domain.scoring import checked_views
@@ -75,6 +76,7 @@ class ExplanationService:
         show: Callable[[Heatmap], T],
         *,
         within: float | None = None,
+        model: str | None = None,
     ) -> Future[T]:
         """Have a heat map drawn; a future that is cancelled spares every part not begun.
 
@@ -83,6 +85,7 @@ class ExplanationService:
             views: 1 to 16 permutations to average.
             show: what is wanted of the map; called on a thread of the pool.
             within: seconds after which nobody waits; None for ever.
+            model: name of a loaded one; the model in use unless said.
 
         The future raises:
             ModelNotLoaded: there is no model to ask.
@@ -91,7 +94,7 @@ class ExplanationService:
             RequestInvalid: the views make no sense.
             D3Error: the image cannot be judged.
         """
-        return start(self._explain(source, views, show, within))
+        return start(self._explain(source, views, show, within, model))
 
     async def _explain(
         self,
@@ -99,10 +102,11 @@ class ExplanationService:
         views: int,
         show: Callable[[Heatmap], T],
         within: float | None,
+        name: str | None,
     ) -> T:
-        with self._host.held() as model:
-            image, logits = await self._draw(model, source, views, within)
-        heatmap = partial(self._heatmap, source, image, logits, model.manifest)
+        with self._host.panel(None if name is None else [name]) as panel:
+            image, logits = await self._draw(panel.chief, source, views, within)
+        heatmap = partial(self._heatmap, source, image, logits, panel.chief.manifest)
         return await finished(self._pool.submit(lambda: show(heatmap()), Lane.BULK))
 
     async def _draw(
@@ -149,6 +153,12 @@ def _check_explains(model: LoadedModel) -> None:
         raise ExplanationUnavailable(
             f"The scores of a {manifest.architecture} cannot be explained.",
             "Load a D3 model, or leave out explain.",
+        )
+    if isinstance(model.queue.detector, Explainer):
+        raise ExplanationUnavailable(
+            f"The model {manifest.name!r} is scored together with another one, and only the first "
+            "of them can be explained.",
+            f"Load {manifest.name!r} as the model in use, or leave out explain.",
         )
     raise ExplanationUnavailable(
         f"The engine {engine!r} cannot explain scores.",

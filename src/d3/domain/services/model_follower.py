@@ -95,7 +95,6 @@ class ActiveModelFollower:
             self._not_before = self._clock.monotonic() + pause
             return False
         self._current, self._refused, self._trouble = newest, None, None
-        _LOG.info("%s version %d is loaded", newest.name, newest.version)
         return True
 
     def _warn_once(self, trouble: str) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from d3.domain.errors import DetectorFailed, ModelForked, ModelNotLoaded
+from d3.domain.errors import DetectorFailed, ModelForked, ModelNotLoaded, ModelNotServed
 from d3.domain.inputs import PixelsWanted
 from d3.domain.models import Manifest, ModelReference
 from d3.domain.panels import Missing, PanelRule
@@ -137,6 +137,19 @@ class Panel:
         """All that are loaded, the chief first."""
         return (self.chief, *self.others)
 
+    @property
+    def queues(self) -> list[DetectionQueue]:
+        """In front of the members' detectors, the chief's first; some share one."""
+        return list(dict.fromkeys(one.queue for one in self.members))
+
+    @property
+    def silent(self) -> dict[str, str]:
+        """Members beside the chief that give no opinion now, by name, and why."""
+        failing = {one.manifest.name: one.queue.trouble for one in self.others}
+        return {one.model: one.error for one in self.missing} | {
+            name: trouble for name, trouble in failing.items() if trouble is not None
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
@@ -162,31 +175,35 @@ class Loaded:
         """The panel of these models, the chief first.
 
         Raises:
-            ModelNotLoaded: the chief is not loaded.
+            ModelNotServed: nobody has asked the host to load the chief.
+            ModelNotLoaded: the chief could not be loaded.
         """
         models = self.models
         missing = {one.model: one for one in self.panel.missing} if self.panel is not None else {}
         missing |= self.missing
         chief, *others = names
+        if chief in missing:
+            raise ModelNotLoaded(f"The model {chief!r} is not loaded.", missing[chief].error)
         if chief not in models:
-            raise _not_loaded(chief)
+            raise self._not_served(chief)
         return Panel(
             models[chief],
             tuple(models[one] for one in others if one in models),
             tuple(
-                missing.get(one) or Missing.of(one, _not_loaded(one))
+                missing.get(one) or Missing.of(one, self._not_served(one))
                 for one in others
                 if one not in models
             ),
             rule,
         )
 
-
-def _not_loaded(name: str) -> ModelNotLoaded:
-    return ModelNotLoaded(
-        f"The model {name!r} is not loaded.",
-        "Name it in D3_PANEL and restart the service, or leave it out.",
-    )
+    def _not_served(self, name: str) -> ModelNotServed:
+        loaded = ", ".join(map(repr, self.models)) or "none"
+        return ModelNotServed(
+            f"The model {name!r} is not loaded here. Loaded are: {loaded}.",
+            "Name those. POST /api/model/load puts it in the place of the first; D3_PANEL says "
+            "which are beside that one when the service starts.",
+        )
 
 
 class _Held:
@@ -283,6 +300,11 @@ class ModelHost(ABC):
         with self._swap:
             return self._now.panel
 
+    def queues(self) -> list[DetectionQueue]:
+        """Of the models in use; to look at, not to score with."""
+        panel = self.panel_in_use()
+        return [] if panel is None else panel.queues
+
     def loaded(self) -> LoadedModel | None:
         """The model in use, if any; to look at, not to score with."""
         panel = self.panel_in_use()
@@ -297,7 +319,8 @@ class ModelHost(ABC):
             load: whether to load first what is not loaded.
 
         Raises:
-            ModelNotLoaded: none is in use, or the chief is not loaded.
+            ModelNotLoaded: none is in use, or the chief could not be loaded.
+            ModelNotServed: nobody has asked this service to load the chief.
             ModelForked: they were loaded by the process that this one was forked from.
             D3Error: the chief cannot be loaded.
         """
@@ -337,7 +360,8 @@ class ModelHost(ABC):
     def holding(self, model: LoadedModel) -> Iterator[None]:
         """Keep one model open that somebody else keeps open now."""
         with self._swap:
-            held = self._held[model.queue]
+            # Among all that are open: this one may have been replaced meanwhile.
+            held = next(one for one in self._open if one.queue is model.queue)
             held.hold()
         try:
             yield
@@ -365,9 +389,9 @@ class ModelHost(ABC):
 
     def _hold(self, names: Sequence[str] | None) -> tuple[Panel, list[_Held]]:
         with self._swap:
-            if names is not None:
+            if names is not None and self._now.models:
                 panel = self._now.panel_of(names, self.rule)
-            elif self._now.panel is None:
+            elif names is not None or self._now.panel is None:
                 why = f" {self.trouble}" if self.trouble else ""
                 raise ModelNotLoaded(
                     f"No model is loaded.{why}",
@@ -375,8 +399,7 @@ class ModelHost(ABC):
                 )
             else:
                 panel = self._now.panel
-            queues = dict.fromkeys(one.queue for one in panel.members)
-            held = [self._held[one] for one in queues]
+            held = [self._held[one] for one in panel.queues]
             for one in held:
                 one.hold()
         return panel, held

@@ -38,9 +38,9 @@ def check_views(_: click.Context, __: click.Parameter, given: int | None) -> int
 
 def check_panel(_: click.Context, __: click.Parameter, given: str | None) -> tuple[str, ...] | None:
     """A callback of click: only models that can be a panel pass."""
-    from d3.domain.panels import checked_panel
+    from d3.domain.panels import panel_named
 
-    return None if given is None else checked_panel(given)
+    return None if given is None else panel_named(given)
 
 
 def check_one_chief(model: str | None, panel: tuple[str, ...] | None) -> None:

@@ -56,6 +56,7 @@ STATUS: dict[type[d3.D3Error], HTTPStatus] = {
     d3.ImageError: HTTPStatus.UNPROCESSABLE_ENTITY,
     d3.ModelNotFound: HTTPStatus.NOT_FOUND,
     d3.ModelNotLoaded: HTTPStatus.SERVICE_UNAVAILABLE,
+    d3.ModelNotServed: HTTPStatus.UNPROCESSABLE_ENTITY,
     d3.LoadInProgress: HTTPStatus.CONFLICT,
     d3.ModelNameInvalid: HTTPStatus.BAD_REQUEST,
     d3.ModelProtected: HTTPStatus.CONFLICT,

@@ -6,7 +6,7 @@ Each application has its own registry, unless the process shares its metrics wit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
 from typing import Literal
 
@@ -72,6 +72,14 @@ class Metrics:
                 registry=self._registry,
             ).labels
         )
+        self._agreements = cache(
+            Counter(
+                "d3_panel_results",
+                "Images judged by a panel, by what its models' opinions are to each other.",
+                ("agreement",),
+                registry=self._registry,
+            ).labels
+        )
         self._cache = cache(
             Counter(
                 "d3_cache_lookups",
@@ -105,6 +113,8 @@ class Metrics:
         for one in judgements:
             if isinstance(one, Judged):
                 self._images(one.detection.verdict.value).inc()
+                if (agreement := one.detection.agreement) is not None:
+                    self._agreements(agreement.value).inc()
                 self._cache("yes" if one.cached else "no").inc()
                 self._stages("decode").observe(one.decode_seconds)
                 if not one.cached:
@@ -174,19 +184,19 @@ class QueueMetrics:
             "d3_detector_restarts", "Times the detector's thread was replaced.", registry=registry
         )
 
-    def watch(self, queue: Callable[[], DetectionQueue | None]) -> None:
-        """Register gauges of what waits in the current queue."""
+    def watch(self, queues: Callable[[], Sequence[DetectionQueue]]) -> None:
+        """Register gauges of what waits in the current queues, together."""
 
         def report(
             name: str, about: str, value: Callable[[Waiting], float], across: Across = "sum"
         ) -> None:
             gauge = Gauge(name, about, ("lane",), registry=self._registry, multiprocess_mode=across)
             for lane in Lane:
-                _watch(gauge.labels(lane.value), partial(now, lane, value))
+                _watch(gauge.labels(lane.value), partial(now, lane, value, across))
 
-        def now(lane: Lane, value: Callable[[Waiting], float]) -> float:
-            one = queue()
-            return value(one.waiting(lane) if one is not None else Waiting())
+        def now(lane: Lane, value: Callable[[Waiting], float], across: Across) -> float:
+            waiting = [value(one.waiting(lane)) for one in queues()]
+            return max(waiting, default=0.0) if across == "max" else sum(waiting)
 
         report(
             "d3_queue_images", "Images that are waiting or being decoded.", lambda one: one.images

@@ -14,9 +14,10 @@ from litestar.di import NamedDependency
 
 from d3.container import Container
 from d3.domain.access import truncated
-from d3.domain.errors import D3Error, LinksOff, Overloaded
+from d3.domain.errors import D3Error, LinksOff, ModelNotLoaded, Overloaded
 from d3.domain.models import PUBLISHED, STARTER, Manifest
 from d3.domain.ports.images import LinkedImage
+from d3.domain.services.model_host import ModelHost
 from d3.entrypoints.http.authentication import Authenticator
 from d3.entrypoints.http.background import (
     Background,
@@ -102,6 +103,18 @@ class Services:
             "min",
         )
         metrics.watch(
+            "d3_panel_loaded",
+            "Models of the panel that are loaded, the one in use among them.",
+            lambda: len(panel.members) if (panel := self.host.panel_in_use()) else 0,
+            "min",
+        )
+        metrics.watch(
+            "d3_panel_missing",
+            "Models of the panel that give no opinion now.",
+            lambda: len(panel.silent) if (panel := self.host.panel_in_use()) else 0,
+            "max",
+        )
+        metrics.watch(
             "d3_history_waiting", "Results waiting to be written.", lambda: self.writer.waiting
         )
         metrics.watch(
@@ -128,13 +141,12 @@ class Services:
                 return
             make_database_ready(self._container)
             ready(self._container)
+            if not self._container.engine_sockets():  # else the engine process says it
+                self.host.changed = LoadedLog(self.host).tell
             try:
-                model = self.host.start()
+                self.host.start()
             except D3Error as error:
                 _LOG.error("no model is loaded: %s", error)
-            else:
-                if not self._container.engine_sockets():  # else the engine process says it
-                    log_loaded(model.manifest)
             self.background.start()
             self._key_uses.start()
             self.started = True
@@ -231,8 +243,35 @@ class Services:
         return None if error is None else error.problem
 
 
-def log_loaded(manifest: Manifest) -> None:
-    """Log which model is in use, and what must be said of it."""
+class LoadedLog:
+    """Logs which models are loaded and which members of a panel are missing, once each.
+
+    Args:
+        host: holds them.
+    """
+
+    def __init__(self, host: ModelHost) -> None:
+        self._host = host
+        self._told: set[tuple[str, object]] = set()
+
+    def tell(self) -> None:
+        """Log what has changed since the last call."""
+        if (panel := self._host.panel_in_use()) is None:
+            self._told.clear()
+            return
+        told, self._told = self._told, set()
+        for one in panel.members:
+            self._told.add(said := (one.manifest.name, one.manifest.version))
+            if said not in told:
+                _log_loaded(one.manifest)
+        for absent in panel.missing:
+            self._told.add(said := (absent.model, absent.code))
+            if said not in told and absent.code != ModelNotLoaded.code:  # it is being loaded
+                _LOG.warning("the panel goes on without %s: %s", absent.model, absent.error)
+
+
+def _log_loaded(manifest: Manifest) -> None:
+    """Log that a model is loaded, and what must be said of it."""
     _LOG.info("%s version %d is loaded", manifest.name, manifest.version)
     if manifest.name == STARTER:
         _LOG.warning("%s %s", manifest.notice, _PULL_HINT)
@@ -278,5 +317,5 @@ def new(settings: Settings, sockets: Sequence[Path] = (), **replaced: Any) -> Se
         link = container.engine_links()[0]
         return Services(container, metrics, RemoteBackground(link.call))
     services = Services(container, metrics, LocalBackground(container))
-    queue_metrics.watch(lambda: model.queue if (model := services.host.loaded()) else None)
+    queue_metrics.watch(services.host.queues)
     return services

@@ -25,7 +25,7 @@ from d3.domain.services.local_host import LocalModelHost
 from d3.entrypoints.http.background import BackgroundJob, JobThreads, LocalBackground
 from d3.entrypoints.http.machine_metrics import share_metrics
 from d3.entrypoints.http.metrics import Metrics, QueueMetrics
-from d3.entrypoints.http.services import log_loaded
+from d3.entrypoints.http.services import LoadedLog
 from d3.entrypoints.logs import configure_logs
 from d3.entrypoints.serving.control import EngineStart
 from d3.entrypoints.serving.server import GRACE_SECONDS
@@ -66,7 +66,7 @@ class EngineService:
         container.queue_events.override(queue_metrics)
         self._host = container.local_host()
         self._server = container.engine_server()
-        queue_metrics.watch(self._server.queue)
+        queue_metrics.watch(self._host.queues)
         if number == 0:
             background = LocalBackground(container)
             background.register_gauges(metrics)
@@ -80,11 +80,13 @@ class EngineService:
     def start(self, listener: socket.socket) -> None:
         """Load the model and answer fronts that connect to this socket."""
         record = Path(listener.getsockname()).with_suffix(".json")
+        changed, log = self._host.changed, LoadedLog(self._host)
+        self._host.changed = log.tell
         load(self._host, record)
-        changed = self._host.changed
 
         def remember_and_tell() -> None:
             remember(self._host, record)
+            log.tell()
             changed()
 
         self._host.changed = remember_and_tell
@@ -148,11 +150,9 @@ def load(host: LocalModelHost, record: Path) -> None:
     if before is not None and before.name is None:
         return
     try:
-        model = host.load(*((before.name, before.version) if before is not None else ()))
+        host.load(*((before.name, before.version) if before is not None else ()))
     except D3Error as error:
         _LOG.error("no model is loaded: %s", error)
-    else:
-        log_loaded(model.manifest)
 
 
 def remember(host: LocalModelHost, record: Path) -> None:

@@ -34,7 +34,7 @@ from d3.domain.errors import (
     ViewsInvalid,
     shown,
 )
-from d3.domain.panels import PanelRule, checked_panel, checked_rule
+from d3.domain.panels import PanelRule, checked_rule, panel_named
 from d3.domain.scoring import checked_threshold
 from d3.domain.services.prediction import Upload
 
@@ -159,11 +159,11 @@ class Form:
         """The field ``panel``: names of models, separated by commas; None for the service's own.
 
         Raises:
-            RequestInvalid: there are too many, or one twice.
+            RequestInvalid: there are too many, one twice, or an empty one.
             ModelNameInvalid: one cannot be a model's name.
         """
         text = self.text("panel")
-        return None if text is None else checked_panel(text.split(","))
+        return None if text is None else panel_named(text)
 
     def panel_rule(self) -> PanelRule | None:
         """The field ``panel_rule``; None for the service's own.

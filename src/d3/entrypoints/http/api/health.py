@@ -9,7 +9,6 @@ from litestar import Controller, MediaType, Response, get
 from litestar.openapi import ResponseSpec
 
 from d3.domain.accounts import Scope
-from d3.domain.services.model_host import Panel
 from d3.entrypoints.http.api import openapi
 from d3.entrypoints.http.api.schemas import Health, Readiness
 from d3.entrypoints.http.callers import requires
@@ -85,15 +84,8 @@ async def readiness(d3: Services) -> Readiness:
         missing.append(f"database: {trouble}")
     ready = not missing
     if panel is not None:
-        missing += _missing_members(panel)
+        missing += [f"panel: {name} ({why})" for name, why in panel.silent.items()]
     for part, trouble in (await d3.query(d3.background.troubles)).items():
         if trouble is not None:
             missing.append(f"{part}: {trouble}")
     return Readiness(ready=ready, missing=missing)
-
-
-def _missing_members(panel: Panel) -> list[str]:
-    """Members beside the chief that give no opinion now."""
-    silent = [(one.model, one.error) for one in panel.missing]
-    silent += [(one.manifest.name, one.queue.trouble or "") for one in panel.others]
-    return [f"panel: {name} ({trouble})" for name, trouble in silent if trouble]

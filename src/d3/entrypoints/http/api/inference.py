@@ -180,9 +180,15 @@ async def _image(request: Request[Any, Any, Any], d3: Services, form: Form) -> U
 
 
 def _drawing(d3: Services, form: Form, image: Upload) -> Future[Explanation]:
-    """The heat map, within the time that a request has."""
-    within = _TO_BE_JUDGED * d3.settings.request_seconds
-    return d3.explaining.begin(image.data, form.views(), explanation_of, within=within)
+    """The heat map of the model whose verdict leads, within the time that a request has."""
+    within, panel = _TO_BE_JUDGED * d3.settings.request_seconds, form.panel()
+    return d3.explaining.begin(
+        image.data,
+        form.views(),
+        explanation_of,
+        within=within,
+        model=None if panel is None else panel[0],
+    )
 
 
 async def _predict(

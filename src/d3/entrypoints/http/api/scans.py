@@ -10,10 +10,10 @@ from litestar import Controller, delete, get, post
 from litestar.params import Body, Parameter
 
 from d3.domain.accounts import Scope
-from d3.domain.errors import RequestInvalid, SourceRefused
+from d3.domain.errors import ModelNotFound, RequestInvalid, SourceRefused
 from d3.domain.history import LARGEST_ID, MAX_PAGE
-from d3.domain.models import checked_name
-from d3.domain.panels import PanelRule, checked_panel
+from d3.domain.models import Manifest, checked_name
+from d3.domain.panels import PanelRule, panel_named
 from d3.domain.ports.scans import ScanLedger
 from d3.domain.scans import NAME_PATTERN, S3_SCHEME, Scan, ScanRow, new_scan_name
 from d3.entrypoints.http.api import openapi
@@ -161,9 +161,7 @@ async def start_scan(d3: Services, asked: ScanRequest) -> Scan:
 def _start(d3: Services, asked: ScanRequest) -> Scan:
     source = checked_source(asked.source, d3.settings)
     known = d3.scans.find(asked.id) if asked.id is not None else None
-    versions = {} if known is None else {one.name: one.version for one in known.members}
-    names = _members(d3, asked, known)
-    chief, *others = (d3.models.info(one, versions.get(one)) for one in names)
+    chief, *others = _members(d3, asked, known)
     rule = asked.panel_rule
     if rule is None and known is None:
         rule = PanelRule(d3.settings.panel_rule)
@@ -179,16 +177,31 @@ def _start(d3: Services, asked: ScanRequest) -> Scan:
     )
 
 
-def _members(d3: Services, asked: ScanRequest, known: Scan | None) -> Sequence[str]:
-    """The names of the models that judge, the chief first.
+def _members(d3: Services, asked: ScanRequest, known: Scan | None) -> list[Manifest]:
+    """The models that judge, the chief first; a scan that was begun keeps its versions.
 
     Raises:
         RequestInvalid: both a model and a panel are named.
+        ModelNotFound: one is not there.
     """
-    if asked.panel is not None:
+    versions = {} if known is None else {one.name: one.version for one in known.members}
+    names = _names(d3, asked, known)
+    try:
+        return [d3.models.info(one, versions.get(one)) for one in names]
+    except ModelNotFound as error:
+        if names is not d3.settings.panel:
+            raise
+        raise ModelNotFound(
+            f"{error.problem} It belongs to this service's panel, D3_PANEL.",
+            "Have it there, or send `panel` or `model` to name others.",
+        ) from error
+
+
+def _names(d3: Services, asked: ScanRequest, known: Scan | None) -> Sequence[str]:
+    if (panel := panel_named(asked.panel or "")) is not None:
         if asked.model is not None:
             raise RequestInvalid("`panel` names all models, the chief first.", "Leave `model` out.")
-        return checked_panel(asked.panel.split(","))
+        return panel
     if known is not None and (known.panel or asked.model is None):
         chief, *others = (one.name for one in known.members)
         return [chief if asked.model is None else checked_name(asked.model), *others]
