@@ -350,5 +350,5 @@ def test_what_must_be_said_of_a_member_is_said(bench: Bench) -> None:
     bench.put("a", notice="A demo.")
     bench.put("b", notice="Another demo.")
     bench.put("c", notice="A demo.")
-    assert bench.detect("a", "b", "c").notice == "A demo. Another demo."
+    assert bench.detect("a", "b", "c").notice == "a and c: A demo. b: Another demo."
     assert bench.detect("a").notice == "A demo."

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from d3.domain.models import notice_of
 from d3.domain.panels import Agreement
 from d3.domain.provenance import CAUTION
 from d3.domain.scoring import Reason
@@ -100,6 +101,7 @@ def detect(
     if found.sources:
         with progress("Loading the model"):
             manifest = container.host().load().manifest
+            members = [one.manifest for one in container.host().panel_in_use().members]
         begun = time.perf_counter()
         outcomes = container.detection().detect_many(
             found.sources,
@@ -126,6 +128,8 @@ def detect(
         complain(CAUTION, kind="note")
     if manifest is not None:
         _tell_of(manifest, manifest.threshold if threshold is None else threshold)
+        if notice := notice_of(members):
+            complain(notice, kind="note")
     if tally["error"]:
         return _COULD_NOT
     return _FAKE_FOUND if fail_on_fake and tally["fake"] else 0
@@ -280,7 +284,7 @@ def _summarise(tally: Counter[str], passed_over: int, disagreed: int, seconds: f
 
 
 def _tell_of(manifest: Manifest, threshold: float) -> None:
-    """What must be said beside the verdicts: how often they are wrong, and the model's notice."""
+    """How often the verdicts are wrong, where that was measured."""
     measured = manifest.calibration.measured
     if measured is not None and measured.threshold == threshold:
         complain(
@@ -289,5 +293,3 @@ def _tell_of(manifest: Manifest, threshold: float) -> None:
             f"{counted(measured.fake, 'generated image')} were judged fake.",
             kind="note",
         )
-    if manifest.notice:
-        complain(manifest.notice, kind="note")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from d3.domain.models import notice_of
 from d3.domain.panels import PanelRule, check_complete
 from d3.entrypoints.cli.measured import print_evaluation
 from d3.entrypoints.cli.opening import build_container
@@ -138,7 +139,7 @@ def evaluate(
             f"There are only {kind} images. AP, AUROC and ECE are meaningful only with both kinds.",
             kind="warning",
         )
-    for notice in dict.fromkeys(one.notice for one in members if one.notice):
+    if notice := notice_of(members):
         complain(notice, kind="note")
     others = ", ".join(one.name for one in written[1:])
     err().print(f"Report: {written[0]} (also written: {others})", markup=False)
