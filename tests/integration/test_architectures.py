@@ -240,7 +240,9 @@ def test_a_model_whose_architecture_is_missing_says_which_package_to_install(
     model = read(weights, into)
     gone = replace(model, manifest=replace(model.manifest, architecture="gone"))
     for use in (TorchEngine("cpu").load, lambda one: TorchArchitectures().check(one, "file.d3")):
-        with pytest.raises(ArchitectureUnavailable, match="pip install colour-detector") as caught:
+        with pytest.raises(
+            ArchitectureUnavailable, match="pip install -U colour-detector"
+        ) as caught:
             use(gone)
         assert "'gone'" in caught.value.problem
     with pytest.raises(ArchitectureUnavailable, match=r"'gone'.* Update D3"):

@@ -287,6 +287,10 @@ def test_work_in_flight_ends_with_the_models_that_it_began_with(
         assert engine.open == [("a",), ("b",), ("x",)]
         for one in panel.members:
             one.queue.submit(_black(), 1).result(20)
+        replaced = host.holding(panel.chief)
+        replaced.__enter__()
+    assert engine.open == [("a",), ("b",), ("x",)]
+    replaced.__exit__(None, None, None)
     wait_until(lambda: engine.open == [("b",), ("x",)])
     with host.held() as model, host.holding(panel_of(host).others[0]):
         assert host.unload()

@@ -20,7 +20,7 @@ from d3.domain.inputs import Change, Fit, PixelsWanted
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from d3.domain.images import DecodedImage
+    from d3.domain.images import DecodedImage, Pixels
 
 TRUST = struct.Struct("<I")
 """The length of the certificates that follow, in PEM; before all else."""
@@ -82,7 +82,8 @@ def main(limits: Sequence[int], seconds: int, *, keep_position: bool, watermarks
     while asked := source.read(ASK.size):
         count, longest_side, length = ASK.unpack(asked)
         _limit_seconds(seconds)
-        status, made, look = DECODED, (), None
+        status, look = DECODED, None
+        made: tuple[Pixels, ...] = ()
         try:
             wanted = [unpacked(source.read(WANTED.size)) for _ in range(count)]
             data = source.read(length)
@@ -99,10 +100,10 @@ def main(limits: Sequence[int], seconds: int, *, keep_position: bool, watermarks
             gc.collect()  # pictures that refer to themselves
             worn = _mapped() - begun > _WORN_BYTES
         text = "\n".join(words).encode()
-        length = sum(pixels.nbytes for pixels in made)
+        length = sum(one.nbytes for one in made)
         target.write(ANSWER.pack(status, worn, len(text), length) + text)
-        for pixels in made:
-            target.write(pixels.data)
+        for one in made:
+            target.write(one.data)
         target.flush()
         if look is not None:
             _limit_seconds(SAID_SECONDS)

@@ -18,10 +18,8 @@ from d3.domain.errors import (
     ModelNotLoaded,
 )
 from d3.domain.models import (
-    HEADS_ON_CLIP,
     PUBLISHED,
     STARTER,
-    Manifest,
     ModelReference,
     StoredModel,
 )
@@ -29,6 +27,7 @@ from d3.domain.panels import Missing, PanelRule
 from d3.domain.ports.detector import Detector, Engine
 from d3.domain.ports.models import ModelRegistry
 from d3.domain.ports.queue import DetectionQueue
+from d3.domain.services.grouping import Group, grouped
 from d3.domain.services.model_host import (
     Loaded,
     LoadedModel,
@@ -40,8 +39,6 @@ from d3.domain.services.model_host import (
 _LOG = logging.getLogger(__name__)
 _FIRST_PAUSE = 5.0
 _LONGEST_PAUSE = 600.0
-Group = tuple[StoredModel, ...]
-"""Models that are scored in one pass, the one that decides its views first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +262,7 @@ class LocalModelHost(ModelHost):
 
         for group in loading:
             essential = new is not None and new in group
-            ready |= self._load_apart_if_need_be(group, new if essential else None)
+            ready |= self._load_what_can_be(group, new if essential else None)
             self._stored |= {one.manifest.reference: one for one in group}
             if essential and group is not loading[-1]:
                 publish()
@@ -303,7 +300,7 @@ class LocalModelHost(ModelHost):
                 loading.insert(0 if new in group else len(loading), group)
         return ready, loading
 
-    def _load_apart_if_need_be(
+    def _load_what_can_be(
         self, group: Group, essential: StoredModel | None
     ) -> dict[str, LoadedModel]:
         """Load models together, or those that can be loaded one by one.
@@ -321,7 +318,7 @@ class LocalModelHost(ModelHost):
                 return {}
         found: dict[str, LoadedModel] = {}
         for one in sorted(group, key=lambda one: one is not essential):
-            found |= self._load_apart_if_need_be((one,), one if one is essential else None)
+            found |= self._load_what_can_be((one,), one if one is essential else None)
         return found
 
     def _load_group(self, group: Group, *, checked: bool) -> dict[str, LoadedModel]:
@@ -399,34 +396,6 @@ class LocalModelHost(ModelHost):
             name,
             ModelNotLoaded(f"The model {name!r} is being loaded.", "Try again in a moment."),
         )
-
-
-def grouped(models: Iterable[StoredModel]) -> list[Group]:
-    """Models, those that one forward pass can score together: other heads on the same features."""
-    groups: list[list[StoredModel]] = []
-    for model in sorted(models, key=lambda one: not one.manifest.permutations):
-        group = next((one for one in groups if _shares(model, one[0])), None)
-        if group is None:
-            groups.append([model])
-        else:
-            group.append(model)
-    return [tuple(one) for one in groups]
-
-
-def _shares(model: StoredModel, first: StoredModel) -> bool:
-    """Whether a model takes what the first one's forward pass computes anyway."""
-    one, other = model.manifest, first.manifest
-    return (
-        {one.architecture, other.architecture} <= HEADS_ON_CLIP
-        and _features(one) == _features(other)
-        and one.permutations in ((), other.permutations)
-    )
-
-
-def _features(model: Manifest) -> tuple[object, ...]:
-    """All that decides the encoder's features; its projection comes after them."""
-    int8 = None if model.int8 is None else (model.int8.file, model.int8.group)
-    return model.encoder, replace(model.encoder_spec, projection=0), model.input_spec, int8
 
 
 def _references(loaded: LoadedModel) -> list[ModelReference]:

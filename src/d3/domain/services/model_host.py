@@ -360,7 +360,8 @@ class ModelHost(ABC):
     def holding(self, model: LoadedModel) -> Iterator[None]:
         """Keep one model open that somebody else keeps open now."""
         with self._swap:
-            held = self._held[model.queue]
+            # Among all that are open: this one may have been replaced meanwhile.
+            held = next(one for one in self._open if one.queue is model.queue)
             held.hold()
         try:
             yield
