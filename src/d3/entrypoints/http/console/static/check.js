@@ -159,6 +159,8 @@ class Card {
     const prediction = percent(result.prediction);
     const threshold = percent(result.threshold);
     this.slot("prediction").textContent = prediction;
+    this.slot("probability").textContent = result.opinions.length
+      ? say("probability_by", { model: result.model.name }) : say("probability");
     this.slot("scale").textContent = say("scale", { prediction, threshold });
     this.slot("threshold").textContent = say("threshold", { value: threshold });
     this.slot("spread").textContent = result.views > 1
@@ -193,7 +195,8 @@ class Card {
   tellOpinions({ opinions, missing, agreement }) {
     this.slot("opinions").hidden = !opinions.length;
     if (!opinions.length) return;
-    this.slot("agreement").textContent = say(`agreement.${agreement}`);
+    const models = missing.map((one) => one.model).join(" and ");
+    this.slot("agreement").textContent = say(`agreement.${agreement}`, { models });
     const rows = opinions.map((one, place) => {
       const row = blankOpinion.cloneNode(true);
       const slot = (name) => row.querySelector(`[data-slot="${name}"]`);
