@@ -260,6 +260,7 @@ class LoadedLog:
             self._told.clear()
             return
         told, self._told = self._told, set()
+        said: tuple[str, object]
         for one in panel.members:
             self._told.add(said := (one.manifest.name, one.manifest.version))
             if said not in told:
