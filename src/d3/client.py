@@ -70,6 +70,8 @@ from d3.settings import key_for, key_of_environment
 
 _T = TypeVar("_T")
 File: TypeAlias = "str | Path | bytes"
+Panel: TypeAlias = "Sequence[str] | str"
+"""Names of models, the chief first; in one text, with commas between them."""
 Rule: TypeAlias = Literal["chief", "any", "majority"]
 _RETRIED = (429, 503)
 _CONFLICT = 409
@@ -136,7 +138,7 @@ class Client:
         views: int = 1,
         name: str | None = None,
         explain: bool = False,
-        panel: Sequence[str] | None = None,
+        panel: Panel | None = None,
         panel_rule: Rule | None = None,
         stability: bool = False,
     ) -> Prediction:
@@ -166,7 +168,7 @@ class Client:
         *,
         threshold: float | None = None,
         views: int = 1,
-        panel: Sequence[str] | None = None,
+        panel: Panel | None = None,
         panel_rule: Rule | None = None,
         stability: bool = False,
     ) -> BatchPrediction:
@@ -349,9 +351,22 @@ class Client:
         """Free the model's memory."""
         self._call("POST", "/api/model/unload", Done)
 
-    def upload_model(self, head: File, name: str | None = None) -> Uploaded:
-        """Store a D3 head as a model."""
-        data = {"name": name} if name else {}
+    def upload_model(
+        self, head: File, name: str | None = None, *, architecture: str | None = None
+    ) -> Uploaded:
+        """Store a file as a model.
+
+        Args:
+            head: a head, which gets an encoder that the service has, or all that the architecture
+                wants.
+            name: of the model; that of the file unless given.
+            architecture: what the file is of; ``d3`` unless given.
+
+        Raises:
+            ServiceError: see its ``code``.
+        """
+        asked = {"name": name, "architecture": architecture}
+        data = {field: text for field, text in asked.items() if text}
         file = _named(head, None)
         return self._call("POST", "/api/model/upload", Uploaded, files=[("file", file)], data=data)
 
@@ -363,7 +378,7 @@ class Client:
         model: str | None = None,
         threshold: float | None = None,
         views: int | None = None,
-        panel: Sequence[str] | None = None,
+        panel: Panel | None = None,
         panel_rule: Rule | None = None,
         stability: bool | None = None,
     ) -> ScanItem:
@@ -387,7 +402,7 @@ class Client:
             "model": model,
             "threshold": threshold,
             "views": views,
-            "panel": None if panel is None else ",".join(panel),
+            "panel": _commas(panel),
             "panel_rule": panel_rule,
             "stability": stability,
         }
@@ -511,7 +526,7 @@ class Client:
 def _question(
     threshold: float | None,
     views: int,
-    panel: Sequence[str] | None,
+    panel: Panel | None,
     panel_rule: Rule | None,
     *,
     stability: bool,
@@ -520,11 +535,15 @@ def _question(
     asked = {
         "views": str(views),
         "threshold": None if threshold is None else repr(float(threshold)),
-        "panel": None if panel is None else ",".join(panel),
+        "panel": _commas(panel),
         "panel_rule": panel_rule,
         "stability": "true" if stability else None,
     }
     return {name: text for name, text in asked.items() if text is not None}
+
+
+def _commas(panel: Panel | None) -> str | None:
+    return panel if panel is None or isinstance(panel, str) else ",".join(panel)
 
 
 def _thousands(ids: Iterable[int]) -> Iterator[list[int]]:

@@ -101,11 +101,13 @@ def test_a_test_of_stability_is_in_the_case_and_is_repeated(
         case = json.loads(bundle.read("case.json"))
         assert "harmless changes of it" in bundle.read("report.html").decode()
     assert case["format_version"] == 2
-    changed = case["result"]["stability"]
+    changed = case["result"]["stability_probabilities"]
     assert list(changed) == ["jpeg", "scaled", "cropped", "mirrored"]
     assert run("evidence", "verify", "case.zip").code == 0
     assert run("replay", "case.zip").code == 0
-    wrong = {"stability": json.dumps(changed | {"mirrored": changed["mirrored"] + 0.01})}
+    wrong = {
+        "stability_probabilities": json.dumps(changed | {"mirrored": changed["mirrored"] + 0.01})
+    }
     forge(**wrong)
     done = run("replay", "forged.zip")
     assert done.code == 1, "another number than the one recorded"

@@ -39,12 +39,12 @@ def test_stability_gives_what_the_changed_images_give(detector: d3.D3, pack: Pat
     tried = detector.detect(path, views=2, stability=True)
     with Image.open(path) as image:
         pixels = np.asarray(image)
-    for change, probability in tried.stability_probabilities.items():
+    for change, probability in tried.stability.items():
         alone = detector.detect(changed(pixels, Change(change)), views=2)
         assert probability == pytest.approx(alone.prediction, abs=1e-6), change
     assert tried.prediction == pytest.approx(detector.detect(path, views=2).prediction, abs=1e-6)
     (many,) = detector.detect_many([path], views=2, stability=True)
-    assert many.stability_probabilities == pytest.approx(tried.stability_probabilities, abs=1e-6)
+    assert many.stability == pytest.approx(tried.stability, abs=1e-6)
 
 
 def test_detect_many_answers_in_order_and_stops_or_goes_on_at_a_bad_image(

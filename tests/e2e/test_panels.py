@@ -117,7 +117,12 @@ def test_a_case_of_a_panel_verifies_and_each_model_is_scored_again(
     assert [one["model"]["name"] for one in panel["opinions"]] == ["mine", "denier"]
     assert (panel["rule"], panel["missing"]) == ("chief", [])
     assert case["result"]["agreement"] == "disagree"
-    assert list(case["result"]["stability"]) == ["jpeg", "scaled", "cropped", "mirrored"]
+    assert list(case["result"]["stability_probabilities"]) == [
+        "jpeg",
+        "scaled",
+        "cropped",
+        "mirrored",
+    ]
     assert "What each model says" in report
     verified = run("evidence", "verify", "case.zip")
     assert verified.code == 0, verified.err

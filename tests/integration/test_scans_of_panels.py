@@ -88,7 +88,7 @@ def test_rows_hold_what_every_member_says(
     for row in rows:
         assert row.panel_verdict is not None
         assert [one.model.name for one in row.panel_verdict.opinions] == ["starter", "witness"]
-        assert set(row.stability_probabilities) == {"jpeg", "scaled", "cropped", "mirrored"}
+        assert set(row.stability) == {"jpeg", "scaled", "cropped", "mirrored"}
         if row.agreement is Agreement.DISAGREE:
             assert (row.verdict, row.reason) == ("uncertain", "panel")
     counts = Counter(row.agreement for row in rows)

@@ -244,7 +244,7 @@ class TestStability:
         address = f"/api/inference/result/{answer['inference_id']}"
         assert service.http.get(address).json()["result"]["stability"] == changed
         (line,) = csv.DictReader(service.http.get("/api/inference/history.csv").text.splitlines())
-        assert json.loads(line["stability"]) == changed
+        assert json.loads(line["stability_probabilities"]) == changed
         assert sum(service.engine.detectors[0].batches) == 5
 
     def test_without_it_nothing_more_is_scored(self, service: Service) -> None:

@@ -78,7 +78,7 @@ def test_every_answer_and_export_has_the_opinions(service: Service) -> None:
         for told in (kept, listed, json.loads(line)):
             assert told[name] == result[name], name
     assert json.loads(row["panel"])["opinions"] == result["opinions"]
-    assert (row["agreement"], row["stability"]) == ("disagree", "")
+    assert (row["agreement"], row["stability_probabilities"]) == ("disagree", "")
     batch = service.http.post(
         "/api/inference/predict-batch", files=[("files", ("a.png", PICTURES[1]))]
     )
@@ -240,7 +240,7 @@ def test_the_client_asks_for_a_panel_and_reads_its_opinions(service: Service) ->
         ).result
         assert [one.model.name for one in result.opinions] == ["mine", "second"]
         assert (result.panel_rule, result.agreement) == (PanelRule.ANY, Agreement.DISAGREE)
-        assert {*result.stability_probabilities} == {"jpeg", "scaled", "cropped", "mirrored"}
+        assert {*result.stability} == {"jpeg", "scaled", "cropped", "mirrored"}
         batch = client.predict_batch([PICTURES[1]], panel=["mine", "second", "third"])
         (item,) = batch.results
         assert [one.model for one in item.result.missing] == ["third"]

@@ -199,11 +199,13 @@ class HistoryContract:
 
     def test_what_a_panel_said_comes_back_as_it_went(self, history: History) -> None:
         said = a_panel(Verdict.FAKE, Verdict.REAL)
-        entry = an_entry(panel=said.to_json(), agreement=said.agreement, stability='{"jpeg":0.25}')
+        entry = an_entry(
+            panel=said.to_json(), agreement=said.agreement, stability_probabilities='{"jpeg":0.25}'
+        )
         (id_,) = history.add_many([entry])
         _same(history.get(id_), entry, id_)
         assert history.get(id_).panel_verdict == said
-        assert history.get(id_).stability_probabilities == {"jpeg": 0.25}
+        assert history.get(id_).stability == {"jpeg": 0.25}
 
     @pytest.mark.parametrize("disagree", [True, False])
     def test_panels_are_found_by_whether_their_models_disagree(

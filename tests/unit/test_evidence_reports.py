@@ -230,8 +230,8 @@ def judged(logits: tuple[float, ...], **changes: Any) -> Case:
 JUDGED = judged((1.0, 1.5))
 DOUBTED = judged((-1.0, 1.5))
 STEADY = dict.fromkeys(CHANGES, 0.9)
-TRIED = judged((1.0, 1.5), stability=json.dumps(STEADY))
-TURNED = judged((1.0, 1.5), stability=json.dumps(STEADY | {Change.MIRRORED: 0.2}))
+TRIED = judged((1.0, 1.5), stability_probabilities=json.dumps(STEADY))
+TURNED = judged((1.0, 1.5), stability_probabilities=json.dumps(STEADY | {Change.MIRRORED: 0.2}))
 BARE = judged((1.0, 1.5), abstain_above=0.01)
 BARE = replace(BARE, result=replace(BARE.result, view_logits=""))
 
@@ -281,14 +281,19 @@ def test_a_case_that_follows_from_its_numbers_is_accepted(case: Case) -> None:
         (JUDGED, {"model_sha256": "0" * 64}, "manifest"),
         (DOUBTED, {"verdict": Verdict.FAKE, "reason": None}, "verdict"),
         (TRIED, {"verdict": Verdict.UNCERTAIN, "reason": Reason.UNSTABLE}, "reason"),
-        (TRIED, {"stability": TURNED.result.stability}, "verdict"),
-        (TRIED, {"stability": '{"jpeg": 0.9}'}, "stability"),
-        (TRIED, {"stability": TRIED.result.stability.replace("0.9", "1.9", 1)}, "stability"),
-        (TRIED, {"stability": TRIED.result.stability.replace("0.9", '"a"', 1)}, "prediction"),
-        (TRIED, {"stability": '["jpeg"]'}, "prediction"),
-        (TRIED, {"stability": "[" * 100_000}, "prediction"),
+        *(
+            (TRIED, {"stability_probabilities": lie}, named)
+            for lie, named in [
+                (TURNED.result.stability_probabilities, "verdict"),
+                ('{"jpeg": 0.9}', "stability"),
+                (json.dumps(STEADY | {Change.JPEG: 1.9}), "stability"),
+                (json.dumps(STEADY | {Change.JPEG: "a"}), "prediction"),
+                ('["jpeg"]', "prediction"),
+                ("[" * 100_000, "prediction"),
+            ]
+        ),
         (TURNED, {"verdict": Verdict.FAKE, "reason": None}, "verdict"),
-        (TURNED, {"stability": ""}, "verdict"),
+        (TURNED, {"stability_probabilities": ""}, "verdict"),
         (BARE, {"verdict": Verdict.REAL}, "verdict"),
         (BARE, {"abstain_above": 0.5}, "verdict"),
         (BARE, {"prediction": 0.2}, "is_fake"),
@@ -321,7 +326,7 @@ def panelled(*others: Opinion, rule: PanelRule = PanelRule.CHIEF, case: Case = J
     """A case that these models judged after its own."""
     result = case.result
     assert result.model is not None
-    score = replace(case, result=replace(result, stability="")).assess(result.logits)
+    score = replace(case, result=replace(result, stability_probabilities="")).assess(result.logits)
     chief = Opinion(
         **{one: getattr(score, one) for one in ("prediction", "verdict", "reason", "threshold")},
         **{one: getattr(result, one) for one in ("calibration_scale", "calibration_bias")},
@@ -354,8 +359,9 @@ def test_the_verdict_of_a_panel_follows_from_its_opinions() -> None:
         turned,
         panelled(opinion_of("other", -3.0), rule=PanelRule.ANY),
         panelled(opinion_of("a", -3.0), opinion_of("b", -3.0), rule=PanelRule.MAJORITY),
-        panelled(opinion_of("other", -3.0, calibrated=False)),
+        panelled(opinion_of("other", -3.0, calibrated=False, calibration="none")),
         panelled(opinion_of("other", 0.1)),
+        panelled(),
     ):
         check_case(case)
         check_case(decode_case(encode_case(case)))
@@ -390,6 +396,8 @@ def test_a_panel_whose_verdict_was_forged_is_refused(lie: dict[str, Any], named:
         {"calibration_bias": 4.0},
         {"abstain_below": 0.9},
         {"logits": (-3.0, 2.0)},
+        {"calibrated": False},
+        {"calibration": "none", "calibrated": True},
     ],
 )
 @pytest.mark.parametrize("member", [0, 1])
@@ -408,7 +416,7 @@ def test_an_opinion_that_contradicts_itself_is_refused(lie: dict[str, Any], memb
 
 def test_a_case_says_format_2_only_where_an_older_d3_would_misread_it() -> None:
     assert format_of(JUDGED.result) == 1
-    assert format_of(OPPOSED.result) == format_of(replace(JUDGED.result, stability="{}")) == 2
+    assert format_of(OPPOSED.result) == format_of(TRIED.result) == 2
 
 
 def test_a_report_says_what_each_model_of_a_panel_says() -> None:
@@ -419,10 +427,20 @@ def test_a_report_says_what_each_model_of_a_panel_says() -> None:
     assert "gone: gave no opinion: It is not there." in said
     assert Agreement.DISAGREE.sentence in said
     assert PanelRule.CHIEF.sentence in said
-    voteless = words(panelled(opinion_of("other", -3.0, calibrated=False)))
+    voteless = words(panelled(opinion_of("other", -3.0, calibrated=False, calibration="none")))
     assert "Not calibrated. It has no vote." in voteless
     assert "The panel of 2 models judges that the image was made" in voteless
     assert "What each model says" not in words(JUDGED)
+
+
+def test_a_report_of_a_panel_of_which_one_model_is_left_says_that_nothing_is_compared() -> None:
+    alone = panelled()
+    assert alone.result.agreement is None
+    assert "There is nothing to compare: gone gave no opinion." in words(alone)
+    assert Agreement.AGREE.sentence not in words(alone)
+    with pytest.raises(EvidenceContradictory, match=r"\bagreement\b"):
+        check_case(replace(alone, result=replace(alone.result, agreement=Agreement.AGREE)))
+    check_case(alone)
 
 
 def test_provenance_comes_with_its_caveat() -> None:

@@ -27,9 +27,12 @@ from d3.entrypoints.http.api.scan_schemas import ScanResultItem
 from d3.entrypoints.http.api.schemas import HistoryItem, Result, history_item, result_of
 
 FACTS = ImageFacts("JPEG", 640, 480, 2, 999, "a" * 64, note=Note.TWO_PICTURES)
-PARSED = {"provenance_says", "provenance_sources", "view_logits", "panel", "stability"}
+PARSED = {
+    *("provenance_says", "provenance_sources", "view_logits"),
+    *("panel", "stability_probabilities"),
+}
 """Kept as columns; JSON has what they hold: ``provenance``, ``logits``, ``opinions`` and so on."""
-OF_PANELS = {"opinions", "missing", "panel_rule"}
+OF_PANELS = {"opinions", "missing", "panel_rule", "stability"}
 OF_IMAGES = {one.name for one in fields(ImageRecord)} | {"reason_text", "image_note_text"}
 OF_IMAGES = (OF_IMAGES - PARSED) | {"provenance"} | OF_PANELS
 OF_RESULTS = ({one.name for one in fields(ResultRecord)} - PARSED) | OF_IMAGES | {"logits"}
@@ -39,7 +42,6 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 def test_every_field_of_the_record_is_in_every_table_answer_and_file() -> None:
     for kind in (Result, HistoryItem, ScanResultItem):
         assert {*kind.__struct_fields__} >= OF_IMAGES, kind
-        assert "stability" in kind.__struct_encode_fields__
     texts = {"reason_text", "image_note_text"}
     assert {*COLUMNS} >= {one.name for one in fields(HistoryEntry)} | texts
     assert {*ROW_FIELDS} >= {one.name for one in fields(ScanRow)} | texts
@@ -74,11 +76,12 @@ def test_they_hold_the_same_wherever_a_result_is_told(
         assert answer["calibration"] == "none"
         assert answer["model"] == shown["model"] == exported["model"]
     assert shown["image_name"] == shown["name"] == "photo.jpg"
-    assert (cells["panel"], cells["stability"]) == (detection.panel, detection.stability)
+    for name in ("panel", "stability_probabilities"):
+        assert cells[name] == getattr(detection, name)
     for answer in map(_as_json, [shown, exported, *reported]):
-        assert answer["stability"] == {"jpeg": 0.4, "mirrored": 0.8}
+        assert answer["stability"] == detection.stability == {"jpeg": 0.4, "mirrored": 0.8}
         assert [one["model"]["name"] for one in answer["opinions"]] == ["m", "other"]
-        assert "panel" not in answer
+        assert not answer.keys() & {"panel", "stability_probabilities"}
 
 
 def test_the_parts_of_a_detection_are_what_it_was_made_of(detection: Detection) -> None:
@@ -116,7 +119,7 @@ def detection() -> Detection:
     )
     object.__setattr__(detection, "panel", _PANEL.to_json())
     object.__setattr__(detection, "agreement", _PANEL.agreement)
-    object.__setattr__(detection, "stability", '{"jpeg":0.4,"mirrored":0.8}')
+    object.__setattr__(detection, "stability_probabilities", '{"jpeg":0.4,"mirrored":0.8}')
     return detection
 
 

@@ -265,7 +265,7 @@ def test_many_images_are_judged_in_order_by_all(bench: Bench) -> None:
         bench.service.detect_many(images, panel=["nobody", "a"])
 
 
-@pytest.mark.parametrize("panel", [[], ["a", "a"], "a", list("abcdefghi")])
+@pytest.mark.parametrize("panel", [[], ["a", "a"], "a,a", list("abcdefghi")])
 def test_a_panel_that_makes_no_sense_is_refused_with_a_sentence(panel: Any, bench: Bench) -> None:
     with pytest.raises(RequestInvalid, match="1 to 8 different models"):
         bench.service.detect(IMAGE, panel=panel)
@@ -346,5 +346,5 @@ def test_what_must_be_said_of_a_member_is_said(bench: Bench) -> None:
     bench.put("a", notice="A demo.")
     bench.put("b", notice="Another demo.")
     bench.put("c", notice="A demo.")
-    assert bench.detect("a", "b", "c").notice == "A demo. Another demo."
+    assert bench.detect("a", "b", "c").notice == "a and c: A demo. b: Another demo."
     assert bench.detect("a").notice == "A demo."

@@ -107,10 +107,10 @@ def ask(queue: ThreadedQueue) -> Asked:
 
 def test_a_verdict_that_a_change_turns_is_uncertain(ask: Asked) -> None:
     plain, tried = ask(TURNED, stability=False), ask(TURNED)
-    assert (plain.verdict, plain.reason, plain.stability) == ("fake", None, "")
+    assert (plain.verdict, plain.reason, plain.stability_probabilities) == ("fake", None, "")
     assert (tried.verdict, tried.reason) == (Verdict.UNCERTAIN, Reason.UNSTABLE)
     assert (tried.is_fake, tried.prediction) == (True, plain.prediction)
-    changed = tried.stability_probabilities
+    changed = tried.stability
     assert tuple(changed) == CHANGES
     assert changed["cropped"] < 0.5 < min(changed[one] for one in changed if one != "cropped")
 
@@ -118,7 +118,7 @@ def test_a_verdict_that_a_change_turns_is_uncertain(ask: Asked) -> None:
 def test_a_verdict_that_stands_stays(ask: Asked) -> None:
     tried = ask(STEADY)
     assert (tried.verdict, tried.reason) == (Verdict.FAKE, None)
-    assert min(tried.stability_probabilities.values()) > 0.5
+    assert min(tried.stability.values()) > 0.5
     assert ask(255 - STEADY).verdict is Verdict.REAL
 
 
@@ -136,12 +136,12 @@ def test_probabilities_are_calibrated_and_the_band_is_not_a_side(queue: Threaded
     )
     tried = Asked(queue, manifest)(framed(120, 0), threshold=0.15)
     logit = 120 / 32 - 4
-    assert tried.stability_probabilities["cropped"] == pytest.approx(
+    assert tried.stability["cropped"] == pytest.approx(
         Calibration(2.0, 1.0).probability(logit), abs=1e-6
     )
     near = Asked(queue, manifest)(framed(120, 255), threshold=0.55)
     assert near.abstain_above == 0.1
-    assert 0.55 < near.stability_probabilities["cropped"] < 0.65, "in the band, on the same side"
+    assert 0.55 < near.stability["cropped"] < 0.65, "in the band, on the same side"
     assert near.verdict is Verdict.FAKE
 
 
@@ -158,7 +158,7 @@ def test_what_carries_nothing_to_judge_keeps_that_reason(
 ) -> None:
     tried = ask(source)
     assert (tried.verdict, tried.reason) == (Verdict.UNCERTAIN, reason)
-    assert tuple(tried.stability_probabilities) == CHANGES
+    assert tuple(tried.stability) == CHANGES
 
 
 def test_of_an_animation_the_first_frame_is_tried(ask: Asked) -> None:
@@ -167,12 +167,12 @@ def test_of_an_animation_the_first_frame_is_tried(ask: Asked) -> None:
     frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
     tried = ask(file.getvalue())
     assert (tried.image_frames, tried.verdict) == (2, Verdict.FAKE)
-    assert min(tried.stability_probabilities.values()) > 0.5
+    assert min(tried.stability.values()) > 0.5
 
 
 def test_each_change_is_seen_by_as_many_views(ask: Asked, detector: Watched) -> None:
     tried = ask(TURNED, views=4)
-    assert tried.stability_probabilities["cropped"] == pytest.approx(
+    assert tried.stability["cropped"] == pytest.approx(
         Calibration().probability(120 / 32 - 4 + np.mean(np.arange(4)) / 8), abs=1e-6
     )
     assert ask(framed(122, 140), views=4).reason is Reason.SPREAD
@@ -182,7 +182,7 @@ def test_a_model_that_crops_is_given_the_changed_image_cropped(queue: ThreadedQu
     manifest = replace(MANIFEST, input=InputSpec(200, Fit.CROP))
     tried = Asked(queue, manifest)(framed(120, 255, 20))
     assert tried.verdict is Verdict.REAL, "the middle of the image is all that it sees"
-    assert set(tried.stability_probabilities.values()) == {tried.prediction}
+    assert set(tried.stability.values()) == {tried.prediction}
 
 
 def test_changes_go_in_the_bulk_lane(ask: Asked, detector: Watched, queue: ThreadedQueue) -> None:
@@ -270,4 +270,4 @@ def test_in_a_panel_the_chief_votes_as_its_stability_says_and_keeps_its_own_opin
     panel = tried.panel_verdict
     assert panel is not None
     assert (panel.opinions[0].verdict, panel.opinions[0].reason) == (Verdict.FAKE, None)
-    assert tuple(tried.stability_probabilities) == CHANGES
+    assert tuple(tried.stability) == CHANGES

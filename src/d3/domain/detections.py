@@ -83,7 +83,7 @@ class Detection(ResultRecord):
             libraries=libraries,
             panel=panel.to_json() if panel is not None else "",
             agreement=panel.agreement if panel is not None else None,
-            stability=json.dumps(stability) if stability else "",
+            stability_probabilities=json.dumps(stability) if stability else "",
         )
 
     @property

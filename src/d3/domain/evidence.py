@@ -136,7 +136,7 @@ class Case:
             calibration=self.calibration,
             abstain_band=self.band,
             lack=self.lack,
-        ).tried(self.result.stability_probabilities.values())
+        ).tried(self.result.stability.values())
         panel = self.result.panel_verdict
         return score if panel is None else heard(score, panel.rule, panel.opinions)
 
@@ -161,7 +161,7 @@ class Case:
             libraries="",
             panel="",
             agreement=None,
-            stability="",
+            stability_probabilities="",
         )
         return replace(self, result=result, manifest=None)
 
@@ -220,20 +220,21 @@ def _checks(case: Case) -> Iterator[tuple[str, bool]]:
     yield "reason", not (decided and result.reason)
     yield "reason", result.reason is not Reason.TOO_SMALL or smaller < SMALLEST_SIDE
     if result.stability:
-        changed = result.stability_probabilities
+        changed = result.stability
         yield "stability", changed.keys() == set(CHANGES) and _are_shares(changed.values())
     if case.manifest is not None:
         yield "manifest", case.manifest.sha256 == result.model_sha256
     if result.logit is not None:
         yield "prediction", _same(result.prediction, case.calibration.probability(result.logit))
     panel = result.panel_verdict
-    yield "agreement", result.agreement is (panel and panel.agreement)
+    yield "agreement", result.agreement is (None if panel is None else panel.agreement)
     for number, opinion in enumerate(result.opinions):
         member = case.of_member(opinion)
         yield (
             "opinions",
             member.lack is case.lack and all(follows for _, follows in _checks(member)),
         )
+        yield "opinions", opinion.calibrated is member.calibration.fitted
         yield "opinions", number > 0 or _is_of_chief(opinion, result)
     if not logits:
         yield "view_logits", panel is None

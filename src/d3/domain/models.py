@@ -336,8 +336,12 @@ def derived_notice(manifest: Manifest) -> str:
 
 
 def notice_of(models: Iterable[Manifest]) -> str:
-    """What must be said beside what these models say together; each thing once."""
-    return " ".join(dict.fromkeys(one.notice for one in models if one.notice))
+    """What must be said beside what these models say together; of several, also of which."""
+    models, whose = [*models], dict[str, list[str]]()
+    for one in models:
+        whose.setdefault(one.notice, []).append(one.name)
+    told = {notice: f"{' and '.join(names)}: {notice}" for notice, names in whose.items()}
+    return " ".join(notice if len(models) == 1 else told[notice] for notice in whose if notice)
 
 
 def with_encoders_notice(manifest: Manifest, known: Iterable[Manifest]) -> Manifest:

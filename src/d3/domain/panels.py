@@ -55,7 +55,7 @@ _RULES = {
 
 
 class Agreement(StrEnum):
-    """What the opinions of a panel are to each other, votes or not.
+    """What two or more opinions of a panel are to each other, votes or not.
 
     ``agree``: all say the same. ``partial``: none contradicts another, but one or more are
     undecided. ``disagree``: one says ``fake`` and another ``real``.
@@ -76,6 +76,8 @@ _SENTENCES = {
     Agreement.PARTIAL: "No model of the panel contradicts another, but not all are decided.",
     Agreement.DISAGREE: "The models of the panel disagree.",
 }
+NOTHING_TO_COMPARE = "There is nothing to compare: {models} gave no opinion."
+"""In place of an agreement, where a panel has one opinion."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,9 +165,16 @@ class PanelVerdict:
     missing: tuple[Missing, ...] = ()
 
     @property
-    def agreement(self) -> Agreement:
-        """What the opinions are to each other."""
+    def agreement(self) -> Agreement | None:
+        """What the opinions are to each other; None where there are fewer than two."""
         return agreement(self.opinions)
+
+    @property
+    def sentence(self) -> str:
+        """The agreement for people; who is missing, where there is none."""
+        if self.agreement is not None:
+            return self.agreement.sentence
+        return NOTHING_TO_COMPARE.format(models=" and ".join(one.model for one in self.missing))
 
     def to_json(self) -> str:
         """All of it as a JSON object."""
@@ -241,8 +250,10 @@ def heard(score: Score, rule: PanelRule, opinions: Sequence[Opinion]) -> Score:
     return replace(score, verdict=verdict, reason=reason)
 
 
-def agreement(opinions: Iterable[Opinion]) -> Agreement:
-    """What the opinions are to each other."""
+def agreement(opinions: Sequence[Opinion]) -> Agreement | None:
+    """What the opinions are to each other; None where there are fewer than two."""
+    if len(opinions) <= 1:
+        return None
     said = {one.verdict for one in opinions}
     if {Verdict.FAKE, Verdict.REAL} <= said:
         return Agreement.DISAGREE
@@ -251,20 +262,29 @@ def agreement(opinions: Iterable[Opinion]) -> Agreement:
     )
 
 
-def checked_panel(names: Iterable[str]) -> tuple[str, ...]:
+def checked_panel(names: str | Iterable[str]) -> tuple[str, ...]:
     """The names of a panel's members, the chief's first.
 
+    Args:
+        names: one by one, or in one text with commas between them.
+
     Raises:
-        RequestInvalid: there are none, more than :data:`MAX_MEMBERS`, one twice, or an empty one.
+        RequestInvalid: there are none, more than :data:`MAX_MEMBERS`, one twice, an empty one, or
+            one with a version.
         ModelNameInvalid: one cannot be a model's name.
     """
-    given = () if isinstance(names, str) else names
+    given = names.split(",") if isinstance(names, str) else names
     found = tuple(str(name).strip() for name in given)
     remedy = "Name them separated by commas, the chief first, such as d3-vit-l14,ferretnet-s."
     if not 1 <= len(found) <= MAX_MEMBERS or len(set(found)) < len(found):
         raise RequestInvalid(f"A panel has 1 to {MAX_MEMBERS} different models.", remedy)
     if "" in found:
         raise RequestInvalid("One of the panel's names is empty.", remedy)
+    if versioned := next((name for name in found if "@" in name), None):
+        raise RequestInvalid(
+            "A panel names models without their versions: it has the newest of each.",
+            f"Name {versioned.partition('@')[0]!r} alone.",
+        )
     return tuple(map(checked_name, found))
 
 
@@ -274,7 +294,7 @@ def panel_named(text: str) -> tuple[str, ...] | None:
     Raises:
         D3Error: see :func:`checked_panel`.
     """
-    return checked_panel(text.split(",")) if text.strip() else None
+    return checked_panel(text) if text.strip() else None
 
 
 def check_complete(missing: Sequence[Missing]) -> None:

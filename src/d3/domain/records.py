@@ -63,9 +63,9 @@ class ImageRecord:
         provenance_sources: where it says so: :meth:`d3.domain.provenance.Provenance.to_json`.
         panel: what each model of a panel said, :meth:`d3.domain.panels.PanelVerdict.to_json`; empty
             where one model judged alone.
-        agreement: what they are to each other; None likewise.
-        stability: the probability after each harmless change of the image, a JSON object by
-            :class:`d3.domain.inputs.Change`; empty where that was not asked for.
+        agreement: what they are to each other; None where there are fewer than two.
+        stability_probabilities: the probability after each harmless change of the image, a JSON
+            object by :class:`d3.domain.inputs.Change`; empty where that was not asked for.
     """
 
     image_sha256: Text64 | None = None
@@ -81,7 +81,7 @@ class ImageRecord:
     provenance_sources: Annotated[str, Length(MAX_SOURCES)] = ""
     panel: Annotated[str, Length(MAX_PANEL)] = ""
     agreement: Annotated[Agreement, Length(16)] | None = None
-    stability: Text512 = ""
+    stability_probabilities: Text512 = ""
 
     @property
     def reason_text(self) -> str | None:
@@ -117,9 +117,10 @@ class ImageRecord:
         return None if found is None else found.rule
 
     @property
-    def stability_probabilities(self) -> dict[str, float]:
+    def stability(self) -> dict[str, float]:
         """The probability after each harmless change; empty where that was not asked for."""
-        return dict(json.loads(self.stability)) if self.stability else {}
+        text = self.stability_probabilities
+        return dict(json.loads(text)) if text else {}
 
     @property
     def provenance(self) -> Provenance | None:
@@ -141,7 +142,7 @@ def parsed(record: ImageRecord) -> dict[str, Any]:
         "opinions": [asdict(one) for one in record.opinions],
         "missing": [asdict(one) for one in record.missing],
         "panel_rule": record.panel_rule,
-        "stability": record.stability_probabilities,
+        "stability": record.stability,
     }
 
 

@@ -150,7 +150,7 @@ class Calibration:
     @property
     def fitted(self) -> bool:
         """Whether it is more than the identity."""
-        return self != Calibration()
+        return (self.scale, self.bias, self.name) != (1.0, 0.0, "none")
 
     def probability(self, logit: float) -> float:
         """The probability in [0, 1] that the image is generated."""
@@ -247,11 +247,7 @@ def assess(
     if not logits:
         raise ValueError("a score needs one or more logits")
     if not all(map(math.isfinite, logits)):
-        raise ScoreUndefined(
-            "The model's output is not a finite number.",
-            "Its weights may be too large for the precision. Try D3_PRECISION=fp32, or another "
-            "model.",
-        )
+        raise ScoreUndefined("The model's output is not a finite number.", "Use another model.")
     logit = math.fsum(logits) / len(logits)
     prediction = calibration.probability(logit)
     views = [calibration.probability(view) for view in logits]

@@ -57,13 +57,13 @@ class D3:
             threshold: in [0, 1]; by default the model's. Other models of a panel use their own.
             views: 1 to 16 permutations to average; costs ``1 + views`` encodings.
             panel: names of the models that judge, such as ``["d3-vit-l14", "ferretnet-s"]``, the
-                chief first; by default those of ``D3_PANEL``, else the model in use. A model that
-                is named is loaded and kept. Each one's opinion is in
-                ``Detection.panel_verdict``.
+                chief first, or a text with commas between them; by default those of ``D3_PANEL``,
+                else the model in use. A model that is named is loaded and kept. Each one's opinion
+                is in ``Detection.opinions``.
             panel_rule: ``"chief"``, ``"any"`` or ``"majority"``; by default that of
                 ``D3_PANEL_RULE``.
             stability: judges the image once more as a JPEG, at three quarters of its size, cropped
-                by 5 % and mirrored, which is in ``Detection.stability_probabilities``. The verdict
+                by 5 % and mirrored, which is in ``Detection.stability``. The verdict
                 is ``uncertain`` if one of them turns it. Takes about five times as long.
 
         Raises:

@@ -64,7 +64,8 @@ class Row:
         error: why it could not be judged, a stable word; then what is not known is empty.
         reason: why the verdict is ``uncertain``, a word of :class:`d3.domain.scoring.Reason`.
         notice: what must be said beside the verdict, from the model's manifest.
-        agreement: of a panel, a word of :class:`d3.domain.panels.Agreement`.
+        agreement: of a panel, a word of :class:`d3.domain.panels.Agreement`; empty where fewer
+            than two members gave an opinion.
         by_rule: the panel's verdict by each :class:`d3.domain.panels.PanelRule`, in its order.
         others: what the panel's other members said, in their order.
     """

@@ -158,7 +158,7 @@ class Scorer:
             said = {one.model.name: _said(one) for one in rest}
             row = replace(
                 row,
-                agreement=verdict.agreement.value,
+                agreement=verdict.agreement or "",
                 by_rule=tuple(decide(rule, verdict.opinions)[0].value for rule in PanelRule),
                 others=tuple(said.get(name, Said()) for name in others),
             )

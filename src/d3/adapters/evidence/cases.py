@@ -14,7 +14,7 @@ _JSON_TEXTS = {
     "view_logits": ("[]", (", ", ": ")),
     "provenance_sources": ("[]", (",", ":")),
     "panel": ("null", (",", ":")),
-    "stability": ("{}", (", ", ": ")),
+    "stability_probabilities": ("{}", (", ", ": ")),
 }
 """Fields of a result that a row keeps as the text of JSON: the empty one, and the separators."""
 

@@ -98,9 +98,19 @@ def _columns(record: type[ImageRecord], besides: set[str]) -> list[sa.Column[Any
 
 _DECLARED = {
     *("id", "image_name", "user_id", "image_bytes", "notice"),
-    *("provenance_sources", "view_logits", "device", "libraries", "panel", "stability"),
+    *(
+        "provenance_sources",
+        "view_logits",
+        "device",
+        "libraries",
+        "panel",
+        "stability_probabilities",
+    ),
 }
-_DECLARED_OF_SCANS = {"uri", "image_bytes", "notice", "provenance_sources", "panel", "stability"}
+_DECLARED_OF_SCANS = {
+    *("uri", "image_bytes", "notice"),
+    *("provenance_sources", "panel", "stability_probabilities"),
+}
 _DISAGREEING = sa.text("agreement = 'disagree'")
 
 
@@ -108,7 +118,7 @@ def _said_by_several() -> list[sa.Column[Any]]:
     """The columns of what a panel said, and of what harmless changes did."""
     return [
         sa.Column(name, sa.Text(), server_default=sa.text("''"), nullable=False)
-        for name in ("panel", "stability")
+        for name in ("panel", "stability_probabilities")
     ]
 
 

@@ -70,7 +70,7 @@ class PlainDetector(BatchedDetector):
         try:
             with _exact(self._device):
                 found = self._network(images)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if is_out_of_memory(error):
                 raise
             raise self._failed(f"failed on this image ({said(error)})") from error
@@ -118,7 +118,7 @@ def _operations(network: nn.Module, spec: InputSpec) -> int:
     layers = [one for one in network.modules() if isinstance(one, _PRODUCTS)]
     hooks = [one.register_forward_hook(count) for one in layers]
     black = torch.zeros((1, spec.size, spec.size, 3), dtype=torch.uint8)
-    with torch.inference_mode(), at_most(1), suppress(Exception):
+    with torch.inference_mode(), at_most(1), suppress(Exception, SystemExit):
         network(normalise(black, spec.mean, spec.deviation))
     for hook in hooks:
         hook.remove()

@@ -10,10 +10,10 @@ from typing import TypeVar
 import numpy as np
 
 from d3.domain.coroutines import finished, start
-from d3.domain.errors import ExplanationUnavailable, ScoreUndefined
+from d3.domain.errors import ExplanationUnavailable
 from d3.domain.heatmaps import Encode, Heatmap, Map
 from d3.domain.images import DecodedImage, ImageSource, turned
-from d3.domain.models import D3, Manifest
+from d3.domain.models import D3
 from d3.domain.ports.clock import Clock
 from d3.domain.ports.detector import Explainer
 from d3.domain.ports.images import ImageDecoder
@@ -106,7 +106,7 @@ class ExplanationService:
     ) -> T:
         with self._host.panel(None if name is None else [name]) as panel:
             image, logits = await self._draw(panel.chief, source, views, within)
-        heatmap = partial(self._heatmap, source, image, logits, panel.chief.manifest)
+        heatmap = partial(self._heatmap, source, image, logits, panel.chief)
         return await finished(self._pool.submit(lambda: show(heatmap()), Lane.BULK))
 
     async def _draw(
@@ -128,20 +128,17 @@ class ExplanationService:
                 slots.release()
 
     def _heatmap(
-        self, source: ImageSource, image: DecodedImage, logits: Map, manifest: Manifest
+        self, source: ImageSource, image: DecodedImage, logits: Map, model: LoadedModel
     ) -> Heatmap:
         if not np.isfinite(logits).all():
-            raise ScoreUndefined(
-                "The model's output is not a finite number.",
-                "Its weights may be too large for the precision. Try D3_PRECISION=fp32.",
-            )
+            raise model.undefined()
         return Heatmap(
             logits=turned(logits, image.orientation),
             pixels=self._decoder.picture(source, _LONGEST_SIDE),
             image=image.facts,
-            model=manifest.reference,
+            model=model.reference,
             encode=self._encode,
-            notice=manifest.notice,
+            notice=model.manifest.notice,
         )
 
 

@@ -68,7 +68,7 @@ def document(entry: HistoryEntry) -> dict[str, Any]:
     was recorded. What is known of the image also stands beside them, by its columns.
     """
     values = flat(entry) | parsed(entry) | {"logits": entry.logits}
-    del values["panel"]  # its parts stand there
+    del values["panel"], values["stability_probabilities"]  # what they hold stands there
     for group, names in _GROUPS.items():
         parts = {part: values[name] for name, part in names.items()}
         values[group] = None if set(parts.values()) == {None} else parts

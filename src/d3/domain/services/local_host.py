@@ -177,13 +177,24 @@ class LocalModelHost(ModelHost):
     def _load(self, name: str, version: int | None = None) -> LoadedModel:
         """Load a model to be the one in use, and the members that belong beside it."""
         try:
-            self._settle(self._registry.open(name, version), self._beside(name))
+            self._settle(self._open_chief(name, version), self._beside(name))
         except D3Error as error:
             if self.loaded() is None:
                 self.trouble = error.problem
                 self.changed()
             raise
         return self._now.models[name]
+
+    def _open_chief(self, name: str, version: int | None) -> StoredModel:
+        try:
+            return self._registry.open(name, version)
+        except ModelNotFound as error:
+            if name not in self._members[:1]:
+                raise
+            raise ModelNotFound(
+                f"{error.problem} It is the panel's first, whose verdict leads.",
+                f"{error.remedy} Or put another one first, in --panel or D3_PANEL.",
+            ) from error
 
     def _replace(self, new: Loaded) -> bool:
         self._in_use({one.queue for one in new.models.values()})

@@ -15,7 +15,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from d3.domain.errors import DetectorFailed, ModelForked, ModelNotLoaded, ModelNotServed
+from d3.domain.errors import (
+    DetectorFailed,
+    ModelForked,
+    ModelNotLoaded,
+    ModelNotServed,
+    ScoreUndefined,
+)
 from d3.domain.inputs import PixelsWanted
 from d3.domain.models import Manifest, ModelReference
 from d3.domain.panels import Missing, PanelRule
@@ -92,6 +98,19 @@ class LoadedModel:
     def explains(self) -> bool:
         """Whether its scores can be explained: a detector explains its first model's."""
         return self._seat == 0 and isinstance(self.queue.detector, Explainer)
+
+    def undefined(self) -> ScoreUndefined:
+        """The error for a score of this model that is no number."""
+        manifest, precision = self.manifest, self.queue.detector.precision
+        package = f" of the package {manifest.package}" if manifest.package else ""
+        return ScoreUndefined(
+            f"The model {manifest.name!r} (architecture {manifest.architecture!r}{package}) gave a "
+            "score that is not a finite number.",
+            "Use another model."
+            if precision == "fp32"
+            else f"Its weights may be too large for {precision}. Try D3_PRECISION=fp32, or another "
+            "model.",
+        )
 
     def own(self, logits: Logits, views: int, pass_views: int) -> list[float]:
         """This model's raw logits of the first image, one per view, out of a pass's.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from d3.domain.detections import Detection
-from d3.domain.errors import D3Error, Overloaded
+from d3.domain.errors import D3Error, Overloaded, ScoreUndefined
 from d3.domain.images import DecodedImage, ImageFacts, ImageSource, Pixels
 from d3.domain.inputs import CHANGES, Change, PixelsWanted
 from d3.domain.machine import libraries_of
@@ -42,13 +42,16 @@ class Member:
             ScoreUndefined: a logit is no finite number.
         """
         manifest = self.model.manifest
-        return assess(
-            logits,
-            threshold=self.threshold,
-            calibration=manifest.calibration,
-            abstain_band=manifest.abstain_band,
-            lack=facts.lack,
-        )
+        try:
+            return assess(
+                logits,
+                threshold=self.threshold,
+                calibration=manifest.calibration,
+                abstain_band=manifest.abstain_band,
+                lack=facts.lack,
+            )
+        except ScoreUndefined as error:
+            raise self.model.undefined() from error
 
     def opinion(self, score: Score, logits: Sequence[float], seconds: float) -> Opinion:
         """What it says of an image, which took so many seconds of the device."""

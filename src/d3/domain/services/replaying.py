@@ -90,7 +90,7 @@ class ReplayService:
         """
         manifest = self.model_of(case)
         before, wanted = Means.of(case.result), manifest.input_spec.pixels
-        changes = [Change(one) for one in case.result.stability_probabilities]
+        changes = [Change(one) for one in case.result.stability]
         detector = self._engine().load(self._registry.open(manifest.name, manifest.version))
         try:
             also = [replace(wanted, change=one) for one in changes]
@@ -110,7 +110,9 @@ class ReplayService:
             one: probability(fmean(each)) for one, each in zip(changes, others, strict=True)
         }
         again = replace(
-            case.result, reason=lack, stability=json.dumps(stability) if stability else ""
+            case.result,
+            reason=lack,
+            stability_probabilities=json.dumps(stability) if stability else "",
         )
         score = replace(case, result=again).assess(logits)
         allowed = allowed_drift(before, now, manifest)
@@ -182,6 +184,6 @@ def _drift(
     probability, before = case.calibration.probability, case.result.logits
     views = zip(before, logits, strict=True) if len(before) == len(logits) else ()
     apart = [abs(probability(old) - probability(new)) for old, new in views]
-    changed = case.result.stability_probabilities
+    changed = case.result.stability
     apart += [abs(changed[one] - now) for one, now in stability.items()]
     return max([abs(case.result.prediction - prediction), *apart])

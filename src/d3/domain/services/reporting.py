@@ -289,7 +289,7 @@ def _opinions(result: NewEntry) -> Section:
     return Section(
         title="What each model says",
         paragraphs=(
-            panel.agreement.sentence,
+            panel.sentence,
             panel.rule.sentence,
             "The probabilities of different models mean different things and are never averaged.",
         ),
@@ -309,7 +309,7 @@ def _opinion(opinion: Opinion, *, first: bool) -> str:
 
 
 def _stability(case: Case) -> str:
-    changed = case.result.stability_probabilities
+    changed = case.result.stability
     if not changed:
         return ""
     told = [f"{Change(name).words} {percent(one)}" for name, one in changed.items()]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from d3.domain.models import notice_of
 from d3.domain.panels import Agreement
 from d3.domain.provenance import CAUTION
 from d3.domain.scoring import Reason
@@ -24,6 +25,7 @@ from d3.entrypoints.cli.options import (
     THRESHOLD,
     VIEWS,
     check_one_chief,
+    check_rule,
 )
 from d3.entrypoints.cli.output import complain, counted, err, out, print_json, printable
 from d3.entrypoints.cli.progress import progress
@@ -87,6 +89,7 @@ def detect(
     check_one_chief(model, panel)
     container = build_container(model, panel=panel, panel_rule=panel_rule, watermarks=provenance)
     settings, decoder = container.settings(), container.decoder()
+    check_rule(panel_rule, settings.panel)
     with progress("Looking for images"):
         found = find_images(paths, decoder.recognises, settings.max_image_bytes)
         found.refuse_if_none_is_an_image(decoder)
@@ -98,6 +101,7 @@ def detect(
     if found.sources:
         with progress("Loading the model"):
             manifest = container.host().load().manifest
+            members = [one.manifest for one in container.host().panel_in_use().members]
         begun = time.perf_counter()
         outcomes = container.detection().detect_many(
             found.sources,
@@ -124,6 +128,8 @@ def detect(
         complain(CAUTION, kind="note")
     if manifest is not None:
         _tell_of(manifest, manifest.threshold if threshold is None else threshold)
+        if notice := notice_of(members):
+            complain(notice, kind="note")
     if tally["error"]:
         return _COULD_NOT
     return _FAKE_FOUND if fail_on_fake and tally["fake"] else 0
@@ -180,7 +186,7 @@ def _document(detection: Detection) -> dict[str, Any]:
     image = asdict(replace(detection.image, provenance=None))
     del image["provenance"]
     recorded = {one.name: getattr(detection, one.name) for one in fields(ResultRecord)}
-    del recorded["panel"]  # its parts stand there
+    del recorded["panel"], recorded["stability_probabilities"]  # what they hold stands there
     return (
         recorded
         | parsed(detection)
@@ -207,13 +213,13 @@ def _print_row(detection: Detection, *, header: bool) -> None:
         out().print(Text(titles, style="bold"))
     verdict = detection.verdict.value
     numbers = f" {detection.prediction:11.3f}{spread}  {printable(detection.name)}"
-    says, agreement = detection.provenance_says, detection.agreement
+    says, panel = detection.provenance_says, detection.panel_verdict
     if detection.reason is Reason.PANEL:
-        agreement = None  # the reason says it
+        panel = None  # the reason says it
     sentences = (
         *(detection.reason_text, detection.image_note_text),
         None if says is None else says.sentence,
-        None if agreement is None else agreement.sentence,
+        None if panel is None else panel.sentence,
     )
     said = " ".join(filter(None, sentences))
     why = f"  ({said})" if said else ""
@@ -237,7 +243,7 @@ def _print_opinions(detection: Detection) -> None:
                 (said if votes else f"{said}  (Not calibrated, so it has no vote.)", "dim"),
             )
         )
-    if stability := detection.stability_probabilities:
+    if stability := detection.stability:
         told = ", ".join(f"{change} {value:.3f}" for change, value in stability.items())
         out().print(Text(f"  changed: {told}", style="dim"))
 
@@ -278,7 +284,7 @@ def _summarise(tally: Counter[str], passed_over: int, disagreed: int, seconds: f
 
 
 def _tell_of(manifest: Manifest, threshold: float) -> None:
-    """What must be said beside the verdicts: how often they are wrong, and the model's notice."""
+    """How often the verdicts are wrong, where that was measured."""
     measured = manifest.calibration.measured
     if measured is not None and measured.threshold == threshold:
         complain(
@@ -287,5 +293,3 @@ def _tell_of(manifest: Manifest, threshold: float) -> None:
             f"{counted(measured.fake, 'generated image')} were judged fake.",
             kind="note",
         )
-    if manifest.notice:
-        complain(manifest.notice, kind="note")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from d3.domain.models import notice_of
 from d3.domain.panels import PanelRule, check_complete
 from d3.entrypoints.cli.measured import print_evaluation
 from d3.entrypoints.cli.opening import build_container
@@ -24,6 +25,7 @@ from d3.entrypoints.cli.options import (
     THRESHOLD,
     VIEWS,
     check_one_chief,
+    check_rule,
 )
 from d3.entrypoints.cli.output import complain, counted, err, print_json
 from d3.entrypoints.cli.progress import progress
@@ -137,7 +139,7 @@ def evaluate(
             f"There are only {kind} images. AP, AUROC and ECE are meaningful only with both kinds.",
             kind="warning",
         )
-    for notice in dict.fromkeys(one.notice for one in members if one.notice):
+    if notice := notice_of(members):
         complain(notice, kind="note")
     others = ", ".join(one.name for one in written[1:])
     err().print(f"Report: {written[0]} (also written: {others})", markup=False)
@@ -171,13 +173,14 @@ def loaded_members(
         alone: whether the settings' panel does not count.
 
     Raises:
-        click.UsageError: both are named.
+        click.UsageError: both are named, or a rule without a panel.
         D3Error: one of them cannot be loaded.
     """
     check_one_chief(model, panel)
     container = build_container(panel=panel, panel_rule=rule)
-    container, chief = loaded(model, container)
     names = () if alone or model is not None else container.settings().panel
+    check_rule(rule, names)
+    container, chief = loaded(model, container)
     return container, [chief, *loaded_beside(container, chief, names[1:])]
 
 

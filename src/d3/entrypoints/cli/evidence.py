@@ -19,6 +19,7 @@ from d3.entrypoints.cli.options import (
     THRESHOLD,
     VIEWS,
     check_one_chief,
+    check_rule,
 )
 from d3.entrypoints.cli.output import complain, out, print_json, printable
 from d3.entrypoints.cli.progress import progress
@@ -119,6 +120,7 @@ def make(
         raise StorageFailed(f"The file {str(target)!r} already exists.", "Choose another with -o.")
     check_one_chief(model, panel)
     container = build_container(model, panel=panel, panel_rule=panel_rule)
+    check_rule(panel_rule, container.settings().panel)
     bundles = container.evidence_bundles()
     if not unsigned:
         bundles.keys.key()  # before anything that takes long

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from d3.domain.errors import ModelError
 from d3.entrypoints.cli.groups import LazyGroup
 from d3.entrypoints.cli.opening import build_container
 from d3.entrypoints.cli.options import FILE, JSON, NAME, NAMES
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from d3.domain.services.models import ModelService
 
 _VERSION = click.option("--version", type=click.IntRange(min=1), help="[default: the newest]")
+_NOT_INTACT = 2
 _STORE = click.Choice(["folder", "s3"])
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _WAYS = (
@@ -147,7 +149,8 @@ def architectures(*, as_json: bool) -> None:
             print_json(asdict(one))
         files = ", ".join(f"{role} ({what})" for role, what in (one.files or {}).items())
         explains = "yes" if one.explains else "no"
-        table.add_row(one.name, files, str(one.views), explains, one.package or "D3")
+        can = ("cannot be used", "", "") if one.trouble else (files, str(one.views), explains)
+        table.add_row(one.name, *can, one.package or "D3")
     if not as_json:
         out().print(table)
     for one in infos:
@@ -358,18 +361,25 @@ def use(name: str) -> None:
 @models.command()
 @NAMES
 @_VERSION
-def verify(names: tuple[str, ...], *, version: int | None) -> None:
+def verify(names: tuple[str, ...], *, version: int | None) -> int:
     """Check the files of models against their SHA-256.
 
-    Checks all models unless a NAME is given.
+    Checks all models unless a NAME is given. Exit codes: 0 all are intact; 2 one or more are not.
     """
+    code = 0
     for name in names or [one.manifest.name for one in _service().list()]:
-        with _moving(f"Reading {name}") as container:
-            service: ModelService = container.models()
-            manifest = service.verify(name, version)
+        try:
+            with _moving(f"Reading {name}") as container:
+                service: ModelService = container.models()
+                manifest = service.verify(name, version)
+        except ModelError as error:
+            complain(str(error))
+            code = _NOT_INTACT
+            continue
         out().print(f"{manifest.name} version {manifest.version} is intact.", markup=False)
         if (trouble := service.trouble(manifest)) is not None:
             complain(str(trouble), "warning")
+    return code
 
 
 @models.command()
@@ -380,6 +390,8 @@ def remove(name: str, *, version: int | None, yes: bool) -> None:
     """Remove a model and the files that no other model needs."""
     service = _service()
     what = _going(service, name, version)
+    if version is None and name in build_container().settings().panel:
+        complain(f"D3_PANEL names {name}, so its panel will lack it.", "warning")
     if not yes and not click.confirm(printable(f"Permanently remove {what}?")):
         complain("Nothing was removed.", "note")
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from contextlib import suppress
 
 import click
@@ -50,6 +51,18 @@ def check_one_chief(model: str | None, panel: tuple[str, ...] | None) -> None:
     """
     if model is not None and panel is not None:
         raise click.UsageError("--panel names all models, the chief first. Leave --model out.")
+
+
+def check_rule(rule: str | None, panel: Sequence[str]) -> None:
+    """Refuse a --panel-rule that would be ignored.
+
+    Raises:
+        click.UsageError: one model judges alone.
+    """
+    if rule is not None and len(panel) < 2:  # noqa: PLR2004  as many as can disagree
+        raise click.UsageError(
+            "--panel-rule needs a panel. Name two or more models with --panel, or in D3_PANEL."
+        )
 
 
 NAME = click.argument("name", shell_complete=complete_model)

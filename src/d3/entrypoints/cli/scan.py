@@ -27,6 +27,7 @@ from d3.entrypoints.cli.options import (
     STABILITY,
     THRESHOLD,
     check_one_chief,
+    check_rule,
     check_views,
 )
 from d3.entrypoints.cli.output import complain, counted, err, out, print_json, printable
@@ -153,6 +154,7 @@ def scan(
     container = build_container(panel=panel, panel_rule=panel_rule)
     known, collection = _opened(container, source, scan_id, dry_run=dry_run)
     chief, *beside = _models_of(container, known, model, panel)
+    check_rule(panel_rule, [chief, *beside])
     versions = {} if known is None else {one.name: one.version for one in known.members}
     container.host().pin(versions)
     members, work = _means(container, chief, beside, versions, None if dry_run else ray)

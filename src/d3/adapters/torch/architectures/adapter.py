@@ -74,7 +74,7 @@ def guarded(used: Architecture, what: str, run: Callable[[], T]) -> T:
         return run()
     except (D3Error, MemoryError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         package = f" of the package {used.package}" if used.package else ""
         raise ArchitectureUnavailable(
             f"The architecture {used.name!r}{package} failed to {what} ({said(error)}).",

@@ -93,7 +93,8 @@ def _made(name: str, claims: list[EntryPoint]) -> Architecture:
     (claim,) = claims
     package = _package(claim)
     try:
-        made = claim.load()(name, package)
+        kind = claim.load()
+        made = kind(name, package) if callable(kind) else None
     except (Exception, SystemExit) as error:  # whatever somebody's code raises when it is imported
         raise ArchitectureUnavailable(
             f"The architecture {name!r} of the package {package or OURS} cannot be used "

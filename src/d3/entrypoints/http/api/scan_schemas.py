@@ -165,7 +165,7 @@ class ScanResultItem(Struct):
     missing: MissingModels = ()
     agreement: AgreementOf = None
     panel_rule: RuleOf = None
-    stability_probabilities: StabilityOf = field(name="stability", default_factory=dict)
+    stability: StabilityOf = field(default_factory=dict)
 
 
 class ScanResultPage(Struct, kw_only=True):

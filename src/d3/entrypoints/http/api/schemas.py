@@ -140,7 +140,7 @@ AgreementOf = Annotated[
     str | None,
     Meta(
         description="`agree`, `partial` (some are undecided) or `disagree` (one says fake and "
-        "another real). Null if one model judged alone."
+        "another real). Null if fewer than two models gave an opinion."
     ),
 ]
 RuleOf = Annotated[
@@ -198,7 +198,7 @@ class Result(Struct):
     missing: MissingModels = ()
     agreement: AgreementOf = None
     panel_rule: RuleOf = None
-    stability_probabilities: StabilityOf = field(name="stability", default_factory=dict)
+    stability: StabilityOf = field(default_factory=dict)
 
 
 class EvidenceKey(Struct, kw_only=True):
@@ -303,7 +303,7 @@ class HistoryItem(Struct):
     missing: MissingModels = ()
     agreement: AgreementOf = None
     panel_rule: RuleOf = None
-    stability_probabilities: StabilityOf = field(name="stability", default_factory=dict)
+    stability: StabilityOf = field(default_factory=dict)
 
 
 class HistoryPage(Struct, kw_only=True):
@@ -366,7 +366,7 @@ class ByVerdict(Struct, kw_only=True):
 
 
 class ByAgreement(Struct, kw_only=True):
-    """How many results of panels have which agreement; those of one model count nowhere."""
+    """How many results of panels have which agreement; those of one opinion count nowhere."""
 
     agree: int = 0
     partial: int = 0

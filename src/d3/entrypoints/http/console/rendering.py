@@ -19,7 +19,7 @@ from markupsafe import Markup, escape
 from d3.domain.access import UNAUTHENTICATED, Caller
 from d3.domain.accounts import Scope
 from d3.domain.labels import Label
-from d3.domain.panels import Agreement
+from d3.domain.panels import NOTHING_TO_COMPARE, Agreement
 from d3.domain.provenance import Says, Source
 from d3.entrypoints.http.console.texts import (
     AGREEMENTS,
@@ -94,7 +94,7 @@ def templates() -> TemplateConfig[Any]:
         "verdicts": VERDICTS,
         "reasons": REASONS,
         "changes_of_image": CHANGES,
-        "agreements": {one.value: one.sentence for one in Agreement},
+        "agreements": {one.value: one.sentence for one in Agreement} | {"null": NOTHING_TO_COMPARE},
         "agreement_words": AGREEMENTS,
         "problems": PROBLEMS,
         "labels": LABELS,

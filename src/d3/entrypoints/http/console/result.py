@@ -178,7 +178,7 @@ def _changes(d3: Services, number: int, whose: int | None) -> list[Change]:
 
 def stability_of(entry: HistoryEntry) -> str:
     """The probability after each harmless change, on one line; empty where that was not asked."""
-    changed = entry.stability_probabilities.items()
+    changed = entry.stability.items()
     return ", ".join(f"{CHANGES[name]} {percent(one)}" for name, one in changed)
 
 

@@ -24,7 +24,7 @@ def upgrade() -> None:
     """Forwards only; the way back is a backup."""
     empty = sa.text("''")
     for table in (_RESULTS, "scan_results"):
-        for name in ("panel", "stability"):
+        for name in ("panel", "stability_probabilities"):
             op.add_column(table, sa.Column(name, sa.Text(), server_default=empty, nullable=False))
         op.add_column(table, sa.Column("agreement", sa.String(16)))
     for name, columns in (

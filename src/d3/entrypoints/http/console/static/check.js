@@ -195,7 +195,8 @@ class Card {
   tellOpinions({ opinions, missing, agreement }) {
     this.slot("opinions").hidden = !opinions.length;
     if (!opinions.length) return;
-    this.slot("agreement").textContent = say(`agreement.${agreement}`);
+    const models = missing.map((one) => one.model).join(" and ");
+    this.slot("agreement").textContent = say(`agreement.${agreement}`, { models });
     const rows = opinions.map((one, place) => {
       const row = blankOpinion.cloneNode(true);
       const slot = (name) => row.querySelector(`[data-slot="${name}"]`);
