@@ -115,6 +115,23 @@ def test_a_member_that_is_not_loaded_is_missing_and_the_others_go_on(service: Se
     assert "'third' is not loaded" in refused.json()["error"]
 
 
+@pytest.mark.parametrize(
+    ("panel", "code", "sentence"),
+    [
+        ("second,mine", "explanation_unavailable", "of a ferretnet cannot be explained"),
+        ("mine,second", "explanation_unavailable", "The engine 'fake' cannot explain"),
+        ("third,mine", "model_not_served", "'third' is not loaded here"),
+    ],
+)
+def test_a_heat_map_is_of_the_chief_that_is_asked_for_or_there_is_a_sentence(
+    service: Service, panel: str, code: str, sentence: str
+) -> None:
+    refused = service.predict(PICTURES[0], panel=panel, explain="true")
+    assert (refused.status_code, refused.json()["code"]) == (422, code)
+    assert sentence in refused.json()["error"]
+    assert service.http.get(HISTORY).json()["count"] == 0
+
+
 def test_a_member_that_fails_is_missing(service: Service, engine: PanelEngine) -> None:
     engine.logits["second"] = RuntimeError("boom")
     result = judge(service)

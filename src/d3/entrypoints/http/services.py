@@ -252,7 +252,7 @@ class LoadedLog:
 
     def __init__(self, host: ModelHost) -> None:
         self._host = host
-        self._told: set[tuple[str, object]] = set()
+        self._told: set[tuple[str, str]] = set()
 
     def tell(self) -> None:
         """Log what has changed since the last call."""
@@ -262,7 +262,7 @@ class LoadedLog:
         told, self._told = self._told, set()
         said: tuple[str, object]
         for one in panel.members:
-            self._told.add(said := (one.manifest.name, one.manifest.version))
+            self._told.add(said := (one.manifest.name, one.reference.sha256))
             if said not in told:
                 _log_loaded(one.manifest)
         for absent in panel.missing:
