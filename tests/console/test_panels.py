@@ -46,6 +46,7 @@ def test_each_opinion_is_on_the_card_and_on_the_page_of_the_result(
         expect(rows.nth(2)).to_contain_text("absent")
         expect(rows.nth(2)).to_contain_text("gives no opinion")
         expect(place.locator(".opinions caption")).to_have_text("The models of the panel disagree.")
+        expect(place.locator(".answer")).to_contain_text(f"generated, by {STARTER} alone")
         line = rows.nth(1).locator(".prediction")
         assert float(line.get_attribute("x1") or "") == pytest.approx(1.8, abs=0.01)
         assert axe(page) == []
@@ -60,6 +61,7 @@ def test_one_model_alone_has_no_table_of_opinions(page: Page, service: Console) 
     service.judge(REAL, panel=STARTER)
     page.goto(f"{service.url}history/1")
     expect(page.get_by_role("heading", name=TITLE)).to_have_count(0)
+    expect(page.locator(".answer")).not_to_contain_text("alone")
     page.goto(f"{service.url}statistics")
     expect(page.get_by_text("Images judged by a panel")).to_have_count(0)
 

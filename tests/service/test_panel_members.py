@@ -12,7 +12,7 @@ from d3.container import Container
 from d3.domain.errors import CheckpointInvalid
 from tests.homes import Home
 from tests.service.conftest import Service
-from tests.serving import wait_until
+from tests.serving import assert_problem, wait_until
 from tests.support.images import noise, png
 from tests.support.panels import PanelEngine, Shelf
 
@@ -65,8 +65,9 @@ def test_every_member_of_the_settings_judges_each_image(serve: Start, engine: Pa
 
 
 def test_the_service_is_ready_with_the_chief_alone_and_says_who_is_missing(
-    serve: Start, engine: PanelEngine
+    serve: Start, engine: PanelEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "d3.http")
     engine.failures[("c",)] = CheckpointInvalid("The file of c is damaged.", "Import it again.")
     service = serve("a", "b", "c", "nobody")
     wait_until(lambda: len(ready(service)[1]) == 2)
@@ -79,9 +80,19 @@ def test_the_service_is_ready_with_the_chief_alone_and_says_who_is_missing(
     assert [(one["model"], one["code"]) for one in found["missing"]] == [
         *(("c", "invalid_checkpoint"), ("nobody", "model_not_found"))
     ]
+    refused = service.predict(IMAGE, panel="c,a")
+    assert (refused.status_code, refused.json()["code"]) == (503, "model_not_loaded")
+    assert refused.json()["error"].startswith("The model 'c' is not loaded. The file of c is dam")
+    metrics = service.http.get("/metrics").text.splitlines()
+    assert {"d3_panel_loaded 2.0", "d3_panel_missing 2.0"} <= {*metrics}
+    assert 'd3_panel_results_total{agreement="agree"} 1.0' in metrics
     del engine.failures[("c",)]
     assert service.http.post("/api/model/load").status_code == 200
     wait_until(lambda: list(told(judged(service))) == ["a", "b", "c"])
+    said = [one.getMessage() for one in caplog.records if one.name == "d3.http"]
+    for line in (*(f"{name} version 1 is loaded" for name in "abc"), "the panel goes on without c"):
+        assert len([one for one in said if one.startswith(line)]) == 1, line
+    assert any("without nobody: There is no model 'nobody'" in one for one in said)
 
 
 def test_a_request_names_a_panel_of_what_is_loaded(serve: Start, engine: PanelEngine) -> None:
@@ -100,11 +111,23 @@ def test_a_request_names_a_panel_of_what_is_loaded(serve: Start, engine: PanelEn
     assert ("d",) not in engine.loads
 
 
+def test_a_blank_panel_is_the_services_own(serve: Start) -> None:
+    service = serve("a", "b")
+    for blank in ("", " "):
+        assert list(told(judged(service, panel=blank))) == ["a", "b"]
+    for named in ("a,,b", "a,b,", " ,a"):
+        sentence = assert_problem(service.predict(IMAGE, panel=named), 400)["error"]
+        assert "names is empty" in sentence
+
+
 def test_another_model_in_use_leaves_the_others(serve: Start, engine: PanelEngine) -> None:
     service = serve("a", "b", "c")
     wait_until(lambda: ready(service) == (200, []))
     assert service.http.post("/api/model/load", params={"name": "d"}).status_code == 200
     wait_until(lambda: list(told(judged(service))) == ["d", "b", "c"])
+    refused = service.predict(IMAGE, panel="a,b")
+    assert refused.status_code == 422
+    assert "'a' is not loaded here. Loaded are: 'd', 'b', 'c'." in refused.json()["error"]
     assert service.http.post("/api/model/unload").status_code == 200
     assert ready(service)[0] == 503
     wait_until(lambda: engine.open == [])

@@ -131,7 +131,7 @@ NO_QUESTION: list[tuple[dict[str, Any], str, str]] = [
     ({"panel": "mine,mine"}, "invalid_request", "1 to 8 different models"),
     ({"panel": ",".join(f"m{n}" for n in range(9))}, "invalid_request", "1 to 8 different"),
     ({"panel": "mine,../x"}, "invalid_model_name", "cannot be a model's name"),
-    ({"panel": "mine,"}, "invalid_model_name", "cannot be a model's name"),
+    ({"panel": "mine,"}, "invalid_request", "names is empty"),
     ({"panel_rule": "all"}, "invalid_request", "'chief', 'any' or 'majority'"),
     ({"stability": "1"}, "invalid_form", "Send true or false."),
     ({"panels": "mine"}, "invalid_form", "Did you mean 'panel'?"),

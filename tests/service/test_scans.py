@@ -94,6 +94,8 @@ def test_without_an_opened_folder_there_is_none(
         ({"model": "no-such-model"}, 404, "model_not_found"),
         ({"panel": "mine,no-such-model"}, 404, "model_not_found"),
         ({"panel": "mine,mine"}, 400, "invalid_request"),
+        ({"panel": "mine,,starter"}, 400, "invalid_request"),
+        ({"panel": " ", "model": "no-such-model"}, 404, "model_not_found"),
         ({"panel": "mine,starter", "model": "mine"}, 400, "invalid_request"),
         ({"panel": "mine,starter", "panel_rule": "all"}, 400, "invalid_parameter"),
     ],
@@ -106,6 +108,19 @@ def test_what_cannot_be_scanned_is_said(
     assert_problem(service.http.post(SCANS, json=body, headers=admin), status, code)
     assert_problem(service.http.get(f"{SCANS}/none", headers=admin), 404, "scan_not_found")
     assert_problem(service.http.delete(f"{SCANS}/none", headers=admin), 404, "scan_not_found")
+
+
+def test_who_names_no_panel_is_told_what_the_services_own_lacks(
+    start: Callable[..., Service], opened: Path
+) -> None:
+    service = start(panel=("mine", "nobody"), scan_folder=opened)
+    admin, body = bearer(a_key(service, "root", "admin")), {"source": str(opened)}
+    for named, told in ((None, True), ("", True), ("mine,nobody", False)):
+        asked = body if named is None else body | {"panel": named}
+        answer = service.http.post(SCANS, json=asked, headers=admin)
+        sentence = assert_problem(answer, 404, "model_not_found")["error"]
+        assert "no model 'nobody'" in sentence
+        assert ("D3_PANEL" in sentence) is told
 
 
 def test_a_field_that_means_nothing_is_named(service: Service) -> None:

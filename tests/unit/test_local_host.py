@@ -389,8 +389,8 @@ def test_a_service_loads_nothing_for_a_question(
         with host.panel(["b", "c", "a"], load=load) as panel:
             assert names_of(panel.members) == ["b", "a"]
         (absent,) = panel.missing
-        assert absent.code == "model_not_loaded"
-        assert absent.error.startswith("The model 'c' is not loaded. Name it in D3_PANEL")
+        assert absent.code == "model_not_served"
+        assert absent.error.startswith("The model 'c' is not loaded here. Loaded are: 'a', 'b'.")
         with pytest.raises(ModelNotLoaded, match="'c' is not loaded"):
             host.panel(["c", "a"], load=load).__enter__()
     with host.panel(["b"]) as alone:

@@ -185,6 +185,8 @@ def test_views_beyond_the_models_permutations_are_refused() -> None:
         checked_views(4, available=3)
     with pytest.raises(ViewsInvalid, match=f"1 to {MAX_VIEWS}"):
         checked_views(17, available=40)
+    with pytest.raises(ViewsInvalid, match="Use 1, or leave it out"):
+        checked_views(2, available=1)
 
 
 @pytest.mark.parametrize(

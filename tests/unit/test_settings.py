@@ -31,6 +31,25 @@ def test_an_empty_value_counts_as_unset() -> None:
     assert read(**{one.metadata["variable"]: "  " for one in fields(Settings)}) == Settings()
 
 
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"D3_PANEL": "a,,b"}, "names is empty"),
+        ({"D3_PANEL": "a,a"}, "1 to 8 different models"),
+        ({"D3_PANEL": ","}, "1 to 8 different models"),
+        ({"D3_PANEL": "-a,b"}, "cannot be a model's name"),
+        ({"D3_MODEL": "-a"}, "cannot be a model's name"),
+    ],
+)
+def test_names_that_make_no_sense_are_refused_in_whole_sentences(
+    variables: dict[str, str], sentence: str
+) -> None:
+    with pytest.raises(SettingsInvalid, match=sentence) as refused:
+        read(**variables)
+    assert ".." not in str(refused.value)
+    assert read(D3_PANEL=" a, b ").panel == ("a", "b")
+
+
 def test_another_process_reads_the_same_settings_from_the_variables(tmp_path: Path) -> None:
     settings = Settings(
         home=tmp_path / "a b",

@@ -61,8 +61,8 @@ _PANEL = {
     "missing": [
         {
             "model": "ufd-vit-l14",
-            "code": "model_not_loaded",
-            "error": "The model 'ufd-vit-l14' is not loaded. Name it in D3_PANEL.",
+            "code": "model_not_found",
+            "error": "There is no model 'ufd-vit-l14'. Run `d3 models pull ufd-vit-l14`.",
         }
     ],
     "agreement": "agree",

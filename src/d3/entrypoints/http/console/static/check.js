@@ -159,6 +159,8 @@ class Card {
     const prediction = percent(result.prediction);
     const threshold = percent(result.threshold);
     this.slot("prediction").textContent = prediction;
+    this.slot("probability").textContent = result.opinions.length
+      ? say("probability_by", { model: result.model.name }) : say("probability");
     this.slot("scale").textContent = say("scale", { prediction, threshold });
     this.slot("threshold").textContent = say("threshold", { value: threshold });
     this.slot("spread").textContent = result.views > 1
