@@ -231,3 +231,45 @@ def test_models_on_one_encoder_keep_it_when_another_goes(
     registry.put(tiny_ufd(tmp_path, "second", beside=first))
     assert run("models", "remove", "first", "--yes", **environ).code == 0
     assert "is intact" in run("models", "verify", "second", **environ).out
+
+
+def test_a_damaged_model_does_not_keep_the_others_from_being_verified(
+    run: Run, environ: dict[str, str], tmp_path: Path
+) -> None:
+    registry = FilesystemRegistry(Path(environ["D3_HOME"]) / "models")
+    for seed, name in enumerate(("first", "second", "third")):
+        registry.put(tiny_ferretnet(tmp_path, name, seed=seed))
+    file = registry.open("second").paths["network"]
+    file.chmod(0o644)
+    file.write_bytes(bytes(file.stat().st_size))
+    done = run("models", "verify", "first", "second", "nobody", "third", **environ)
+    assert done.code == 2
+    assert done.out.splitlines() == [
+        "first version 1 is intact.",
+        "third version 1 is intact.",
+    ]
+    assert [line.split()[0] for line in done.err.splitlines()].count("error:") == 2
+
+
+def test_who_removes_a_model_of_the_panel_is_told(
+    run: Run, environ: dict[str, str], tmp_path: Path
+) -> None:
+    registry = FilesystemRegistry(Path(environ["D3_HOME"]) / "models")
+    registry.put(tiny_ferretnet(tmp_path, "second"))
+    done = run("models", "remove", "second", "--yes", D3_PANEL="starter,second", **environ)
+    assert done.code == 0
+    assert "D3_PANEL names second, so its panel will lack it." in done.err
+
+
+def test_an_architecture_that_cannot_be_used_is_listed_so(
+    run: Run, environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    about = tmp_path / "site" / "broken-1.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[d3.architectures]\nbroken = no_such_module:One\n")
+    monkeypatch.syspath_prepend(about.parent)
+    done = run("models", "architectures", **environ)
+    (line,) = [one for one in done.out.splitlines() if one.split()[:1] == ["broken"]]
+    assert line.split() == ["broken", "cannot", "be", "used", "broken"]
+    assert "broken: The architecture 'broken' of the package broken cannot be used" in done.err

@@ -97,6 +97,37 @@ def test_the_settings_name_a_panel_and_a_model_alone_overrules_it(run: Run) -> N
     assert "1 to 8 different models" in twice.err
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (("--panel-rule", "any"), "--panel-rule needs a panel."),
+        (("--panel", "mine", "--panel-rule", "any"), "--panel-rule needs a panel."),
+        (("--panel", "mine@1,denier"), "Name 'mine' alone."),
+        (("--panel", "absent,mine"), "There is no model 'absent'. It is the panel's first"),
+    ],
+)
+@pytest.mark.parametrize("command", [("detect",), ("evidence", "-o", "case.zip")])
+def test_what_a_panel_cannot_do_is_said(
+    run: Run, command: tuple[str, ...], asked: tuple[str, ...], said: str
+) -> None:
+    done = run(*command, IMAGE, *asked)
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+
+
+def test_one_opinion_agrees_with_nobody(run: Run) -> None:
+    shown = run("detect", IMAGE, "--panel", "mine,absent")
+    assert "(There is nothing to compare: absent gave no opinion.)" in shown.out
+    told = json.loads(run("detect", IMAGE, "--panel", "mine,absent", "--json").out)
+    assert (told["verdict"], told["agreement"], len(told["opinions"])) == ("fake", None, 1)
+
+
+def test_the_notice_of_a_member_is_told_with_its_name(run: Run) -> None:
+    done = run("detect", IMAGE, "--panel", "mine,starter")
+    assert "note: starter: Demo model" in done.err
+    assert "note: Demo model" in run("detect", IMAGE, "--model", "starter").err
+
+
 def test_stability_is_shown_under_the_image(run: Run) -> None:
     done = run("detect", IMAGE, "--model", "mine", "--stability")
     assert done.code == 0, done.err

@@ -216,6 +216,7 @@ def test_the_name_of_one_of_d3s_own_stays_its_own(
         ("raise SystemExit('no licence')", "SystemExit: no licence"),
         ("def Means(name, package): return 7", "no d3.architectures.Architecture"),
         ("Mean = 1", "AttributeError"),
+        ("Means = 1", "it is no d3.architectures.Architecture"),
         ("class Means:\n    def __init__(self): pass", "TypeError"),
     ],
 )
@@ -277,6 +278,7 @@ FAILING = """
         ("return logits if not white.any() else images", r"shape \[1, 3, 32, 32\]"),
         ("return logits if not white.any() else logits[:0]", r"shape \[0\] for 1 images"),
         ("return logits if not white.any() else logits + 1j", "gave logits"),
+        ("return logits if not white.any() else exit('no licence')", "SystemExit: no licence"),
     ],
 )
 def test_a_network_that_fails_on_an_image_is_named_and_fails_on_that_image_alone(
@@ -308,6 +310,7 @@ def test_logits_that_are_no_numbers_are_no_score(
         ("def config_of(self, tensors): return 1 / 0", "read these files"),
         ("def check(self, model, called): return 1 / 0", "check 'mine.d3'"),
         ("def network(self, model): return 1 / 0", "load the model 'mine'"),
+        ("def network(self, model): raise SystemExit(3)", "load the model 'mine'"),
     ],
 )
 def test_a_class_that_raises_is_named(

@@ -13,6 +13,7 @@ import pytest
 
 import d3
 from d3.client import Client, ServiceError
+from d3.testing import tiny_ferretnet
 from tests.homes import Home
 from tests.service.conftest import Service, painted
 from tests.serving import serving
@@ -91,6 +92,8 @@ def test_statistics_and_models(client: Client, home: Home, tmp_path: Path) -> No
     head = tmp_path / "head.safetensors"
     head.write_bytes(home.head())
     assert client.upload_model(head, "next").version == 1
+    network = tiny_ferretnet(tmp_path).paths["network"]
+    assert client.upload_model(network, "witness", architecture="ferretnet").version == 1
     client.load_model("next")
     assert client.model().model_name == "next"
     client.unload_model()

@@ -110,6 +110,9 @@ def test_a_member_that_is_not_loaded_is_missing_and_the_others_go_on(service: Se
     assert all(one["code"] == "model_not_served" for one in result["missing"])
     assert all("is not loaded" in one["error"] for one in result["missing"])
     assert [one["model"]["name"] for one in result["opinions"]] == ["mine"]
+    assert (result["panel_rule"], result["agreement"]) == ("chief", None)
+    page = service.http.get("/history/1").text
+    assert "There is nothing to compare: third and nobody gave no opinion." in page
     refused = service.predict(PICTURES[0], panel="third,mine")
     assert (refused.status_code, refused.json()["code"]) == (422, "model_not_served")
     assert "'third' is not loaded" in refused.json()["error"]
@@ -193,6 +196,7 @@ def test_the_history_and_the_statistics_know_who_disagreed(
     engine.logits["second"] = 3.0
     judge(service, 1)
     judge(service, 2, panel="mine")
+    judge(service, 2, panel="mine,third")
     listed = {
         asked: [
             one["id"] for one in service.http.get(f"{HISTORY}?disagree={asked}").json()["results"]
@@ -207,7 +211,7 @@ def test_the_history_and_the_statistics_know_who_disagreed(
     assert [one["agreement"] for one in stats["series"]] == [counts]
     assert {one["name"]: one["total_inferences"] for one in stats["groups"]} == {
         **dict.fromkeys(("agree", "disagree"), 1),
-        None: 1,
+        None: 2,
     }
     only = service.http.get(STATS, params={"disagree": "true"}).json()["stats"]
     assert (only["total_inferences"], only["agreement"]["disagree"]) == (1, 1)
@@ -258,7 +262,7 @@ def test_the_client_asks_for_a_panel_and_reads_its_opinions(service: Service) ->
         assert [one.model.name for one in result.opinions] == ["mine", "second"]
         assert (result.panel_rule, result.agreement) == (PanelRule.ANY, Agreement.DISAGREE)
         assert {*result.stability} == {"jpeg", "scaled", "cropped", "mirrored"}
-        batch = client.predict_batch([PICTURES[1]], panel=["mine", "second", "third"])
+        batch = client.predict_batch([PICTURES[1]], panel="mine,second,third")
         (item,) = batch.results
         assert [one.model for one in item.result.missing] == ["third"]
         assert [one.id for one in client.history(disagree=True)] == [2, 1]

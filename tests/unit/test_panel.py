@@ -236,6 +236,16 @@ def test_the_chiefs_failure_is_the_images(bench: Bench) -> None:
             bench.detect("a", "b")
 
 
+def test_a_score_that_is_no_number_names_the_model_and_its_architecture(bench: Bench) -> None:
+    bench.put("a", "b")
+    bench.put("c", architecture="odd", package="d3-odd")
+    bench.engine.logits = {"b": math.nan, "c": math.nan}
+    told = {one.model: one.error for one in bench.detect("a", "b", "c").missing}
+    assert told["c"].startswith("The model 'c' (architecture 'odd' of the package d3-odd) gave")
+    assert told["b"].startswith("The model 'b' (architecture 'd3') gave")
+    assert all(one.endswith("finite number. Use another model.") for one in told.values())
+
+
 def test_an_answer_of_another_shape_is_that_members_failure(bench: Bench) -> None:
     bench.put("a", "b")
     bench.detect("a", "b")
@@ -263,6 +273,15 @@ def test_many_images_are_judged_in_order_by_all(bench: Bench) -> None:
     assert all(len(opinions(one)) == 2 for one in found if isinstance(one, Detection))
     with pytest.raises(ModelNotFound):
         bench.service.detect_many(images, panel=["nobody", "a"])
+
+
+def test_a_text_names_a_panel_too(bench: Bench) -> None:
+    bench.put("a", "b")
+    assert [one.model.name for one in bench.service.detect(IMAGE, panel="b, a").opinions] == [
+        *("b", "a")
+    ]
+    with pytest.raises(RequestInvalid, match="Name 'b' alone"):
+        bench.service.detect(IMAGE, panel=["a", "b@2"])
 
 
 @pytest.mark.parametrize("panel", [[], ["a", "a"], "a,a", list("abcdefghi")])
