@@ -21,13 +21,21 @@ TITLE = "What each model says"
 
 
 @pytest.fixture
-def service(home: Home, start: Callable[..., Console], tmp_path: Path) -> Console:
+def panel() -> tuple[str, ...]:
+    """The models of the service, of which the last one is not there."""
+    return STARTER, "denier", "absent"
+
+
+@pytest.fixture
+def service(
+    home: Home, start: Callable[..., Console], tmp_path: Path, panel: tuple[str, ...]
+) -> Console:
     """The service whose panel is the starter, a model that says real of all, and one not there."""
     model = tiny_ferretnet(tmp_path, "denier")
     real = Calibration(1e-6, -4.0, "news")
     registry = Container(settings=home.settings()).registry()
     registry.put(replace(model, manifest=replace(model.manifest, calibration=real)))
-    return start(panel=(STARTER, "denier", "absent"))
+    return start(panel=panel)
 
 
 def test_each_opinion_is_on_the_card_and_on_the_page_of_the_result(
@@ -55,6 +63,16 @@ def test_each_opinion_is_on_the_card_and_on_the_page_of_the_result(
             expect(page.get_by_role("heading", name=TITLE)).to_be_visible()
     (result,) = service.results()
     assert result["agreement"] == "disagree"
+
+
+@pytest.mark.parametrize("panel", [(STARTER, "absent")])
+def test_a_panel_of_which_one_model_is_left_compares_nothing(page: Page) -> None:
+    page.locator("#file").set_input_files([FAKE])
+    said = "There is nothing to compare: absent gave no opinion."
+    card = page.locator("#cards .card")
+    expect(card.locator(".opinions caption")).to_have_text(said)
+    card.get_by_role("link", name="Open result").click()
+    expect(page.locator(".opinions caption")).to_have_text(said)
 
 
 def test_one_model_alone_has_no_table_of_opinions(page: Page, service: Console) -> None:
