@@ -374,7 +374,9 @@ def test_the_verdict_of_a_panel_follows_from_its_opinions() -> None:
         ({"verdict": Verdict.FAKE, "reason": None}, "verdict"),
         ({"agreement": Agreement.AGREE}, "agreement"),
         ({"panel": ""}, "agreement"),
-        ({"panel": "[]"}, "prediction"),
+        ({"panel": "[]"}, "panel cannot be read"),
+        ({"panel": OPPOSED.result.panel.replace('"chief"', '"all"')}, "rule 'all' is unknown"),
+        ({"panel": OPPOSED.result.panel.replace(":0.1,", ':"abc",', 1)}, "seconds cannot be"),
         ({"model_name": "another"}, "opinions"),
     ],
 )

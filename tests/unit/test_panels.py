@@ -133,6 +133,10 @@ KEPT = json.loads(a_panel(FAKE).to_json())
         KEPT | {"rule": "all"},
         KEPT | {"opinions": [{}]},
         KEPT | {"missing": [{"who": "a"}]},
+        KEPT | {"missing": [{"model": 1, "code": "x", "error": "x"}]},
+        KEPT | {"opinions": []},
+        KEPT | {"opinions": [1]},
+        KEPT | {"missing": [1]},
         [KEPT],
         None,
     ],
@@ -140,3 +144,29 @@ KEPT = json.loads(a_panel(FAKE).to_json())
 def test_what_is_no_panel_is_a_value_error(kept: object) -> None:
     with pytest.raises(ValueError, match=r"."):
         PanelVerdict.from_json(json.dumps(kept))
+
+
+def test_fields_that_a_later_d3_added_are_ignored() -> None:
+    later = {"opinions": [KEPT["opinions"][0] | {"mood": 1}], "mood": 2}
+    assert PanelVerdict.from_json(json.dumps(KEPT | later)) == a_panel(FAKE)
+
+
+@pytest.mark.parametrize(
+    ("lie", "said"),
+    [
+        ({"seconds": "abc"}, "seconds cannot be 'abc'"),
+        ({"seconds": float("nan")}, "seconds cannot be nan"),
+        ({"prediction": True}, "prediction cannot be True"),
+        ({"threshold": 10**400}, "threshold cannot be 1000"),
+        ({"calibrated": 1}, "calibrated cannot be 1"),
+        ({"calibration": None}, "calibration cannot be None"),
+        ({"engine": ["torch"]}, "engine cannot be"),
+        ({"model": {"name": "a", "version": "1", "sha256": "b"}}, "version cannot be '1'"),
+        ({"logits": [0.5, "0.5"]}, "are not numbers"),
+        ({"logits": "12"}, "are not numbers"),
+    ],
+)
+def test_a_field_of_an_opinion_has_its_type(lie: dict[str, object], said: str) -> None:
+    forged = KEPT["opinions"][0] | lie
+    with pytest.raises(ValueError, match=said):
+        PanelVerdict.from_json(json.dumps(KEPT | {"opinions": [forged]}))

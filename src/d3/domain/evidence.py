@@ -193,6 +193,13 @@ def check_case(case: Case) -> None:
         EvidenceContradictory: something does not follow.
     """
     try:
+        _ = case.result.panel_verdict
+    except ValueError as error:
+        raise EvidenceContradictory(
+            f"What the case holds of its panel cannot be read: {error}.",
+            "Do not rely on it. If a later D3 made it, check it with that one.",
+        ) from error
+    try:
         wrong = [name for name, follows in _checks(case) if not follows]
     except (D3Error, ValueError, TypeError, ArithmeticError, RecursionError):
         wrong = ["prediction"]  # from numbers that no model gives

@@ -6,14 +6,17 @@ Numbers of different models are never averaged: each has its own calibration, th
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
-from typing import Any, Self
+from math import isfinite
+from typing import Any, Self, TypeVar
 
 from d3.domain.errors import D3Error, PanelIncomplete, RequestInvalid, shown
 from d3.domain.models import ModelReference, checked_name
 from d3.domain.scoring import Calibration, Reason, Score, Verdict
+
+T = TypeVar("T", "Missing", "ModelReference", "Opinion")
 
 MAX_MEMBERS = 8
 
@@ -185,28 +188,60 @@ class PanelVerdict:
         """The inverse of :meth:`to_json`.
 
         Raises:
-            ValueError: it is nothing that :meth:`to_json` wrote.
+            ValueError: it is nothing that :meth:`to_json` wrote; the text says what is wrong.
         """
         try:
             found = json.loads(text)
-            return cls(
-                PanelRule(found["rule"]),
-                tuple(map(_opinion, found["opinions"])),
-                tuple(Missing(**one) for one in found["missing"]),
-            )
-        except (TypeError, KeyError, RecursionError) as error:
-            raise ValueError(text) from error
+            rule, opinions = found["rule"], tuple(map(_opinion, found["opinions"]))
+            missing = tuple(_read(Missing, one) for one in found["missing"])
+        except (AttributeError, TypeError, KeyError, RecursionError) as error:
+            raise ValueError(f"it is not what a panel says ({shown(error)})") from error
+        if rule not in [*PanelRule]:
+            raise ValueError(f"its rule {shown(rule)} is unknown")
+        if not opinions:
+            raise ValueError("it has no opinion")
+        return cls(PanelRule(rule), opinions, missing)
 
 
 def _opinion(found: dict[str, Any]) -> Opinion:
     reason = found["reason"]
     known = {
-        "model": ModelReference(**found["model"]),
+        "model": _read(ModelReference, found["model"]),
         "verdict": Verdict(found["verdict"]),
         "reason": None if reason is None else Reason(reason),
         "logits": tuple(found.get("logits", ())),
     }
-    return Opinion(**found | known)
+    opinion = _read(Opinion, found | known)
+    if not all(_is_number(one) for one in opinion.logits):
+        raise ValueError(f"the logits of {shown(opinion.model.name)} are not numbers")
+    return opinion
+
+
+def _read(kind: type[T], found: dict[str, Any]) -> T:
+    """A record without the fields that only a later D3 knows; each plain one has its type."""
+    known = {one.name for one in fields(kind)}
+    record = kind(**{name: value for name, value in found.items() if name in known})
+    for one in fields(kind):
+        value, wanted = getattr(record, one.name), _PLAIN.get(str(one.type))
+        if wanted is not None and not wanted(value):
+            raise ValueError(f"{one.name} cannot be {shown(value)}")
+    return record
+
+
+def _is_number(value: object) -> bool:
+    try:
+        return type(value) in {int, float} and isfinite(value)  # type: ignore[arg-type]
+    except OverflowError:
+        return False
+
+
+_PLAIN: dict[str, Callable[[object], bool]] = {
+    "float": _is_number,
+    "int": lambda value: type(value) is int,
+    "bool": lambda value: type(value) is bool,
+    "str": lambda value: type(value) is str,
+}
+"""How a value of a type is told, by the type's name as it stands in a dataclass."""
 
 
 def decide(rule: PanelRule, opinions: Sequence[Opinion]) -> tuple[Verdict, Reason | None]:
