@@ -377,6 +377,9 @@ def test_the_verdict_of_a_panel_follows_from_its_opinions() -> None:
         ({"panel": "[]"}, "panel cannot be read"),
         ({"panel": OPPOSED.result.panel.replace('"chief"', '"all"')}, "rule 'all' is unknown"),
         ({"panel": OPPOSED.result.panel.replace(":0.1,", ':"abc",', 1)}, "seconds cannot be"),
+        ({"panel": panelled(*[opinion_of("other", -3.0)] * 2).result.panel}, "opinions"),
+        ({"panel": panelled(opinion_of("gone", -3.0)).result.panel}, "opinions"),
+        ({"panel": panelled(opinion_of("newsroom", -3.0)).result.panel}, "opinions"),
         ({"model_name": "another"}, "opinions"),
     ],
 )

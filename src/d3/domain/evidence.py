@@ -235,6 +235,8 @@ def _checks(case: Case) -> Iterator[tuple[str, bool]]:
         yield "prediction", _same(result.prediction, case.calibration.probability(result.logit))
     panel = result.panel_verdict
     yield "agreement", result.agreement is (None if panel is None else panel.agreement)
+    names = [one.model.name for one in result.opinions] + [one.model for one in result.missing]
+    yield "opinions", len(set(names)) == len(names)
     for number, opinion in enumerate(result.opinions):
         member = case.of_member(opinion)
         yield (
