@@ -11,7 +11,7 @@ import pytest
 import d3
 from d3.adapters.filesystem import FilesystemRegistry
 from d3.container import Container
-from d3.domain.errors import ExplanationUnavailable, SettingsInvalid
+from d3.domain.errors import ExplanationUnavailable, SettingsInvalid, ViewsInvalid
 from d3.domain.inputs import Fit
 from d3.domain.models import StoredModel
 from d3.settings import Settings
@@ -74,6 +74,8 @@ def test_views_are_the_members_that_have_them(detector: d3.D3) -> None:
     assert {name: one[name] for name in MEMBERS[1:]} == pytest.approx(
         {name: four[name] for name in MEMBERS[1:]}, abs=1e-5
     )
+    with pytest.raises(ViewsInvalid, match="The model 'probe' cannot average 2 views"):
+        detector.detect(IMAGE, panel=("probe", "tiny"), views=2)
 
 
 def test_many_images_in_batches_give_each_member_the_same(detector: d3.D3) -> None:

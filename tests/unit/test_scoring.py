@@ -187,6 +187,8 @@ def test_views_beyond_the_models_permutations_are_refused() -> None:
         checked_views(17, available=40)
     with pytest.raises(ViewsInvalid, match="Use 1, or leave it out"):
         checked_views(2, available=1)
+    with pytest.raises(ViewsInvalid, match="The model 'probe' cannot average 2 views"):
+        checked_views(2, available=1, model="probe")
 
 
 @pytest.mark.parametrize(

@@ -297,8 +297,13 @@ def checked_threshold(threshold: float) -> float:
     return value
 
 
-def checked_views(views: int, available: int = MAX_VIEWS) -> int:
+def checked_views(views: int, available: int = MAX_VIEWS, model: str | None = None) -> int:
     """The number of views, from 1 to what the model has permutations for.
+
+    Args:
+        views: that are asked for.
+        available: the most that the model can average.
+        model: its name, where it is known, for the error.
 
     Raises:
         ViewsInvalid: it is anything else.
@@ -309,8 +314,9 @@ def checked_views(views: int, available: int = MAX_VIEWS) -> int:
     except TypeError:
         number = 0
     if not 1 <= number <= most:
+        called = "This model" if model is None else f"The model {model!r}"
         raise ViewsInvalid(
-            f"This model cannot average {shown(views)} views.",
+            f"{called} cannot average {shown(views)} views.",
             f"Use a whole number from 1 to {most}." if most > 1 else "Use 1, or leave it out.",
         )
     return number

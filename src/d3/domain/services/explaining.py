@@ -116,7 +116,7 @@ class ExplanationService:
         queue, manifest = model.queue, model.manifest
         _check_explains(model)
         deadline = None if within is None else self._clock.monotonic() + within
-        slots = queue.reserve_map(checked_views(views, manifest.views), deadline)
+        slots = queue.reserve_map(checked_views(views, manifest.views, manifest.name), deadline)
         submitted = False
         try:
             decode = partial(self._decoder.decode, source, manifest.input_spec.pixels)

@@ -185,7 +185,7 @@ class Question:
         chief = Member(
             panel.chief,
             manifest.threshold if threshold is None else checked_threshold(threshold),
-            checked_views(views, manifest.views),
+            checked_views(views, manifest.views, manifest.name),
         )
         own = Pass.of((chief,))
         changes = CHANGES if stability else ()

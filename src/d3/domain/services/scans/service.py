@@ -206,7 +206,7 @@ class ScanService:
             collection,
             manifest,
             threshold=None if threshold is None else checked_threshold(threshold),
-            views=None if views is None else checked_views(views, manifest.views),
+            views=None if views is None else checked_views(views, manifest.views, manifest.name),
             others=others,
             rule=rule,
             stability=stability,
