@@ -129,7 +129,7 @@ def test_a_probe_is_imported_with_an_encoder_or_onto_one_that_is_there(
         ("--architecture ferretnet --file head=N", "has no file for a head"),
         ("--architecture ferretnet --file P", "holds no ferretnet"),
         ("--architecture ufd --file N", "Save only the one that you want to use"),
-        ("--architecture ufd --file P", "CLIP's projection"),
+        ("--architecture ufd --file P", "needs 32 projected features"),
         ("--architecture ufd --file encoder=E", "wants a file for its head"),
         ("--architecture ufd --encoder E --head W", "needs 7 projected features"),
         ("--architecture ferretnet", "or --file"),
@@ -161,6 +161,30 @@ def test_a_head_that_fits_no_encoder_here_is_told_which_would(
     done = run("models", "import", "x", "--file", tmp_path / "wide.pth", **environ)
     assert done.code == 2
     assert "needs features of width 72" in done.err
+
+
+def test_a_probe_without_its_projection_here_is_told_whose_encoder_to_import_again(
+    run: Run, environ: dict[str, str], tmp_path: Path
+) -> None:
+    torch.save(torch.nn.Linear(60, 1).state_dict(), tmp_path / "probe.pth")
+    alone = ("--architecture", "ufd", "--file", tmp_path / "probe.pth")
+    registry = FilesystemRegistry(Path(environ["D3_HOME"]) / "models")
+    for seed, (name, columns) in enumerate({"clip": 60, "bare": 0, "other": 32}.items()):
+        stored = tiny_model(tmp_path, name, seed=seed)
+        spec = replace(stored.manifest.encoder_spec, projection=columns)
+        registry.put(replace(stored, manifest=replace(stored.manifest, spec=spec)))
+    done = run("models", "import", "u", *alone, **environ)
+    assert done.code == 2
+    words = " ".join(done.err.split())
+    assert "the encoders of 'bare' and 'clip', whose widths fit" in words
+    assert "'other'" not in words
+    assert "'starter'" not in words
+    assert "--architecture ufd --encoder FILE --head FILE" in words
+    torch.save(torch.nn.Linear(768, 1).state_dict(), tmp_path / "probe.pth")
+    done = run("models", "import", "u", *alone, **environ)
+    assert done.code == 2
+    assert "needs 768 projected features" in done.err
+    assert "is stored without it" not in done.err
 
 
 def test_a_model_of_a_package_that_is_not_installed_says_which(

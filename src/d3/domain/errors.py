@@ -367,6 +367,10 @@ class CheckpointInvalid(ModelError):
     code = "invalid_checkpoint"
 
 
+class ProjectionMissing(CheckpointInvalid):
+    """An encoder may fit a head, but was stored without CLIP's projection, which the head needs."""
+
+
 class ArchitectureUnavailable(ModelError):
     """A model's architecture is not installed, cannot be imported, or is there twice."""
 

@@ -16,6 +16,7 @@ from d3.domain.errors import (
     ArchitectureUnsuitable,
     CheckpointInvalid,
     ModelProtected,
+    ProjectionMissing,
 )
 from d3.domain.models import (
     D3,
@@ -276,6 +277,7 @@ class ModelImporter:
             return self.import_files(name, architecture, {role: file}, fields, **options)
         _check_own(name)
         refused: CheckpointInvalid | None = None
+        incomplete: list[str] = []
         for donor in self._donors():
             on = f"{provenance}, on the encoder of {donor.manifest.name}"
             fields |= {"provenance": on, "notice": derived_notice(donor.manifest)}
@@ -283,8 +285,23 @@ class ModelImporter:
                 return self.import_files(
                     name, architecture, {role: file}, fields, encoder=donor, **options
                 )
+            except ProjectionMissing:
+                incomplete.append(repr(donor.manifest.name))
             except CheckpointInvalid as error:
                 refused = refused or error
+        if incomplete:
+            names = " and ".join(incomplete)
+            whose = (
+                f"the encoder of {names}, whose width fits, is stored without it"
+                if len(incomplete) == 1
+                else f"the encoders of {names}, whose widths fit, are stored without it"
+            )
+            raise ProjectionMissing(
+                f"A {architecture} needs CLIP's projection, and {whose}.",
+                "Import the encoder again from a file that has it (`proj`), such as OpenAI's "
+                f"ViT-L/14: `d3 models import NAME --architecture {architecture} --encoder FILE "
+                "--head FILE`.",
+            )
         assert refused is not None
         raise refused
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from d3.adapters.torch.architectures.base import Architecture, Draft
 from d3.adapters.torch.clip_table import fetch_entry, find_entry
-from d3.domain.errors import CheckpointInvalid
+from d3.domain.errors import CheckpointInvalid, ProjectionMissing
 from d3.domain.inputs import Fit, InputSpec
 from d3.domain.models import EncoderSpec, StoredModel
 from d3.domain.scoring import MAX_VIEWS
@@ -119,16 +119,17 @@ class Ufd(OnClip):
         columns, head = checkpoints.read_probe(draft.file("head"), called=draft.called("head"))
         draft.keep("head", head)
         spec, encoder = self._encoder(draft)
-        if PROJECTION not in draft.paths:
-            raise CheckpointInvalid(
+        if PROJECTION in draft.paths:
+            spec = replace(spec, projection=_columns(draft.paths[PROJECTION]))
+        elif columns == spec.projection or (not spec.projection and _may_project(spec, columns)):
+            raise ProjectionMissing(
                 f"A {self.name} needs CLIP's projection, which {encoder} does not have.",
                 "Name a file that has it (`proj`) with --encoder, such as OpenAI's ViT-L/14.",
             )
-        spec = replace(spec, projection=_columns(draft.paths[PROJECTION]))
         if columns != spec.projection:
             raise CheckpointInvalid(
                 f"The head in {draft.called('head')!r} needs {columns} projected features, but "
-                f"{encoder} produces {spec.projection}.",
+                f"{encoder} has width {spec.width} and produces {spec.projection or 'none'}.",
                 "Use the encoder that the head was trained on. The published head needs CLIP "
                 "ViT-L/14 with 768.",
             )
@@ -148,6 +149,11 @@ class Ufd(OnClip):
         return checkpoints.load_probe(
             spec.width, spec.projection, model.paths[PROJECTION], model.head
         )
+
+
+def _may_project(spec: EncoderSpec, columns: int) -> bool:
+    """Whether a projection to so many columns may be this encoder's, which was kept without one."""
+    return columns <= spec.width <= 2 * columns  # as in every published CLIP
 
 
 def _from_open_clip(name: str) -> tuple[EncoderSpec, Mapping[str, Tensor], Tensor | None]:
