@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from d3.adapters.evidence import SigningKeyFile
+from d3.adapters.evidence import EvidenceBundles, SigningKeyFile
 from d3.container import Container
-from d3.domain.scoring import AbstainBand, Calibration
+from d3.domain.scoring import AbstainBand, Calibration, assess
 from d3.settings import Settings
 from d3.testing.models import tiny_ferretnet
 from tests.e2e.conftest import Run, run_here
@@ -162,7 +164,134 @@ def test_a_case_of_a_panel_verifies_and_each_model_is_scored_again(
     assert "denier" in done.out
     document = json.loads(run("replay", "case.zip", "--json").out)
     assert document["members"]["denier"]["drift"] <= document["members"]["denier"]["allowed"]
-    Container(settings=Settings(home=own)).registry().delete("denier")
-    without = run("replay", "case.zip")
-    assert without.code == 0, without.err
-    assert "denier    was not scored again. The model of the case" in without.out
+
+
+@pytest.fixture
+def case(run: Run, tmp_path: Path) -> Path:
+    """A bundle with the verdict of three models."""
+    asked = ("--panel", "mine,agreeing,denier", "--with-image")
+    assert run("evidence", IMAGE, *asked, "-o", "case.zip").code == 0
+    return tmp_path / "case.zip"
+
+
+def test_what_replay_says_of_each_model_stands_in_columns(run: Run, case: Path) -> None:
+    lines = run("replay", case).out.splitlines()
+    assert lines[0] == "The numbers hold."
+    found = [line.split(maxsplit=1) for line in lines[1:]]
+    names = ["recorded", "now", "difference", "agreeing", "denier", "key"]
+    assert [name for name, _ in found] == names
+    assert {line.index(said) for line, (_, said) in zip(lines[1:], found, strict=True)} == {14}
+    agreeing, denier = lines[4:6]
+    assert agreeing.index("  allowed") == denier.index("  allowed")
+
+
+@pytest.mark.parametrize(
+    ("member", "forged", "said"),
+    [
+        ("denier", {"threshold": 0.9}, "threshold"),
+        ("denier", {"abstain_band": AbstainBand(0.001, 0.0)}, "abstain band"),
+        ("denier", {"calibration": Calibration(1e-6, -3.0, "news")}, "calibration"),
+        ("denier", {"calibration": replace(REAL, name="other")}, "calibration"),
+        ("denier", {"calibration": Calibration()}, "calibration"),
+        ("mine", {"calibration": Calibration(1e-6, 3.0, "news")}, "calibration"),
+        ("mine", {"threshold": 0.9}, None),
+    ],
+)
+def test_an_opinion_that_says_of_its_model_what_is_not_so_does_not_hold(
+    run: Run, case: Path, member: str, forged: dict[str, Any], said: str | None
+) -> None:
+    forge(case, member, **forged)
+    verified = run("evidence", "verify", case)
+    assert verified.code == 0, verified.err
+    done = run("replay", case)
+    document = json.loads(run("replay", case, "--json").out)
+    if said is None:  # a request may set the chief's
+        assert (done.code, document["differs"]) == (0, [])
+        return
+    assert done.code == 1
+    assert done.out.startswith("The numbers do not hold.\n")
+    assert f"What the case says of {member}'s {said} is not what its manifest here says" in (
+        " ".join(done.err.split())
+    )
+    assert (document["holds"], document["reason"]) == (False, "The numbers do not hold.")
+
+
+def forge(bundle: Path, name: str, **changes: Any) -> None:
+    """Let a member's opinion be one that follows from another threshold, calibration or band."""
+    keys = SigningKeyFile(bundle.with_name("theirs.pem"))
+    keys.make()
+    bundles = EvidenceBundles(keys)
+    found = bundles.open(bundle)
+    result, panel = found.case.result, found.case.result.panel_verdict
+    assert panel is not None
+    opinions = list(panel.opinions)
+    number = [one.model.name for one in opinions].index(name)
+    told = opinions[number]
+    calibration = changes.get(
+        "calibration",
+        Calibration(told.calibration_scale, told.calibration_bias, told.calibration),
+    )
+    band = changes.get("abstain_band", AbstainBand(told.abstain_below, told.abstain_above))
+    threshold = changes.get("threshold", told.threshold)
+    score = assess((told.logit,), threshold=threshold, calibration=calibration, abstain_band=band)
+    shared = {
+        **{one: getattr(score, one) for one in ("prediction", "verdict", "reason", "threshold")},
+        "calibration_scale": calibration.scale,
+        "calibration_bias": calibration.bias,
+        "abstain_below": band.below,
+        "abstain_above": band.above,
+    }
+    opinions[number] = replace(
+        told, **shared, calibration=calibration.name, calibrated=calibration.fitted
+    )
+    panel = replace(panel, opinions=tuple(opinions))
+    result = replace(result, panel=panel.to_json(), agreement=panel.agreement)
+    if number == 0:
+        result = replace(result, **shared, calibration_name=calibration.name)
+    case = replace(found.case, result=result)
+    if result.model_name == name and found.case.manifest is not None:
+        manifest = replace(found.case.manifest, calibration=calibration)
+        case = replace(case, manifest=manifest)
+    result = replace(result, **asdict(case.assess(result.logits)))
+    bundle.write_bytes(bundles.pack(replace(case, result=result), image=found.image))
+
+
+@pytest.fixture
+def other(own: Path, tmp_path: Path) -> Run:
+    """The same on another machine, with the same models at first."""
+    shutil.copytree(own, tmp_path / "other")
+    return partial(run_here, tmp_path / "other", tmp_path, D3_ENGINE="torch", D3_PRECISION="fp32")
+
+
+def test_what_another_version_with_the_same_weights_says_is_told_and_may_be_honest(
+    other: Run, case: Path, tmp_path: Path
+) -> None:
+    registry = Container(settings=Settings(home=tmp_path / "other")).registry()
+    denier = registry.open("denier")
+    registry.put(replace(denier, manifest=replace(denier.manifest, calibration=FAKE)))
+    assert other("replay", case).err.count("manifest") == 0  # the version of the case is here too
+    registry.delete("denier", 1)
+    done = other("replay", case)
+    assert done.code == 0, done.out
+    assert "of another version or name with the same weights" in " ".join(done.err.split())
+    document = json.loads(other("replay", case, "--json").out)["members"]["denier"]
+    assert (document["same_version"], document["differs"]) == (False, ["calibration_bias"])
+
+
+def test_a_case_of_which_a_model_is_gone_is_not_said_to_hold(
+    other: Run, case: Path, tmp_path: Path
+) -> None:
+    registry = Container(settings=Settings(home=tmp_path / "other")).registry()
+    registry.delete("denier")
+    done = other("replay", case)
+    assert done.code == 2, done.err
+    said = "The numbers of mine and agreeing hold; denier was not scored again."
+    assert done.out.startswith(f"{said}\n")
+    assert "  denier      was not scored again. The model of the case" in done.out
+    document = json.loads(other("replay", case, "--json").out)
+    assert (document["holds"], document["reason"]) == (None, said)
+    forge(case, "agreeing", threshold=0.4)
+    assert other("replay", case).code == 1  # what is known to be wrong comes first
+    registry.delete("agreeing")
+    said = "The numbers of mine hold; agreeing and denier were not scored again."
+    assert other("replay", case).out.startswith(f"{said}\n")

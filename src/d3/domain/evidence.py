@@ -262,6 +262,27 @@ def _checks(case: Case) -> Iterator[tuple[str, bool]]:
     yield "verdict", unexplained or result.verdict is score.verdict
 
 
+def differences(opinion: Opinion, manifest: Manifest, *, chief: bool) -> tuple[str, ...]:
+    """What an opinion says of its model otherwise than a manifest: names of its fields.
+
+    Args:
+        opinion: of a panel's member.
+        manifest: of a model with the same weights.
+        chief: whether it is the first, whose threshold a request may set.
+    """
+    calibration, band = manifest.calibration, manifest.abstain_band
+    own = {
+        "threshold": opinion.threshold if chief else manifest.threshold,
+        "calibration": calibration.name,
+        "calibration_scale": calibration.scale,
+        "calibration_bias": calibration.bias,
+        "calibrated": calibration.fitted,
+        "abstain_below": band.below,
+        "abstain_above": band.above,
+    }
+    return tuple(name for name, value in own.items() if getattr(opinion, name) != value)
+
+
 def _is_of_chief(opinion: Opinion, result: NewEntry) -> bool:
     """Whether the first opinion is the recorded model's."""
     alike = ("model", *(one for one in _OF_OPINION if one not in {"verdict", "reason"}))
@@ -343,10 +364,16 @@ class Replayed:
         allowed: how large it may be between these means.
         verdict_changed: whether another verdict follows.
         members: the other models of a panel, each scored again as it judged alone, or why not.
+        differs: what the opinion in a panel says of its model otherwise than the manifest of the
+            model that was used here: names of fields of an :class:`Opinion`.
+        same_version: whether that one has the name and version in the opinion, and has to agree.
+            Another version with the same weights may be calibrated otherwise.
         close: whether a probability is so close to the threshold or to the edge of the abstain
             band that what is allowed can change the verdict.
-        holds: whether the drift is allowed and, if another verdict follows, explains that; of all
-            models that could be scored again.
+        holds: whether the drift is allowed and, if another verdict follows, explains that, and the
+            opinion says of its model what is so; of all models. None where it is so of all that
+            could be scored again, but not all could.
+        unscored: names of those that could not.
     """
 
     before: Means
@@ -358,12 +385,21 @@ class Replayed:
     verdict_changed: bool
     close: bool
     members: Mapping[str, Replayed | str] = field(default_factory=dict)
+    differs: tuple[str, ...] = ()
+    same_version: bool = True
 
     @property
-    def holds(self) -> bool:
-        """Whether the recorded numbers and the verdict hold."""
-        return (
+    def unscored(self) -> list[str]:
+        """Members that were not scored again."""
+        return [name for name, one in self.members.items() if isinstance(one, str)]
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether the recorded numbers and the verdict hold; None where that is not known."""
+        holds = (
             self.drift <= self.allowed
             and (self.close or not self.verdict_changed)
+            and not (self.differs and self.same_version)
             and all(isinstance(one, str) or one.holds for one in self.members.values())
         )
+        return None if holds and self.unscored else holds

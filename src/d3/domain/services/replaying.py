@@ -10,10 +10,11 @@ from statistics import fmean
 import numpy as np
 
 from d3.domain.errors import D3Error, ReplayImpossible
-from d3.domain.evidence import Case, Means, Replayed
+from d3.domain.evidence import Case, Means, Replayed, differences
 from d3.domain.inputs import Change
 from d3.domain.machine import libraries_of
 from d3.domain.models import Manifest
+from d3.domain.panels import Opinion
 from d3.domain.ports.detector import Engine
 from d3.domain.ports.images import ImageDecoder
 from d3.domain.ports.models import ModelRegistry
@@ -88,6 +89,21 @@ class ReplayService:
             ReplayImpossible: the case does not hold what is needed.
             D3Error: the image or the model cannot be used.
         """
+        opinions = case.result.opinions
+        found = self._replay(case, image, opinions[0] if opinions else None, is_chief=True)
+        members = {one.model.name: self._member(case, one, image) for one in opinions[1:]}
+        return replace(found, members=members)
+
+    def _member(self, case: Case, opinion: Opinion, image: bytes) -> Replayed | str:
+        try:
+            return self._replay(case.of_member(opinion), image, opinion, is_chief=False)
+        except D3Error as error:
+            return str(error)
+
+    def _replay(
+        self, case: Case, image: bytes, opinion: Opinion | None, *, is_chief: bool
+    ) -> Replayed:
+        """Score again what one model says; its opinion where a panel judged."""
         manifest = self.model_of(case)
         before, wanted = Means.of(case.result), manifest.input_spec.pixels
         changes = [Change(one) for one in case.result.stability]
@@ -125,17 +141,9 @@ class ReplayService:
             allowed=allowed,
             verdict_changed=score.verdict is not case.result.verdict,
             close=lack is case.lack and _is_close(case, logits, score, allowed, stability.values()),
-            members={
-                one.model.name: self._member(case.of_member(one), image)
-                for one in case.result.opinions[1:]
-            },
+            differs=() if opinion is None else differences(opinion, manifest, chief=is_chief),
+            same_version=manifest.reference == case.result.model,
         )
-
-    def _member(self, case: Case, image: bytes) -> Replayed | str:
-        try:
-            return self.replay(case, image)
-        except D3Error as error:
-            return str(error)
 
 
 def allowed_drift(before: Means, now: Means, manifest: Manifest) -> float:

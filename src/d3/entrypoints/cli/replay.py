@@ -15,9 +15,13 @@ from d3.entrypoints.cli.output import complain, out, print_json, printable
 from d3.entrypoints.cli.progress import progress
 
 if TYPE_CHECKING:
-    from d3.domain.evidence import Means, OpenedEvidence, Replayed
+    from collections.abc import Iterable
 
-_DOES_NOT_HOLD = 1
+    from d3.domain.evidence import Means, OpenedEvidence, Replayed
+    from d3.domain.history import NewEntry
+    from d3.domain.scoring import Score
+
+_EXIT_CODES = {True: 0, False: 1, None: 2}
 
 
 @click.command()
@@ -38,7 +42,8 @@ def replay(bundle: Path, *, image: str | None, key: Path | None, as_json: bool) 
     it is downloaded. Engine and precision are this machine's (D3_ENGINE, D3_PRECISION); how much a
     number may differ depends on them.
 
-    Exit codes: 0 the numbers hold; 1 they do not; 2 the case could not be scored again.
+    Exit codes: 0 the numbers hold; 1 they do not; 2 the case, or a model of its panel, could not be
+    scored again.
     """
     from d3.domain.errors import EvidenceContradictory
     from d3.domain.evidence import check_case
@@ -54,11 +59,12 @@ def replay(bundle: Path, *, image: str | None, key: Path | None, as_json: bool) 
         replayed = container.replaying().replay(found.case, content)
     if as_json:
         known = key_facts(container, found, key)
-        print_json(asdict(replayed) | {"holds": replayed.holds} | known)
+        why = None if replayed.holds else _headline(found, replayed)
+        print_json(asdict(replayed) | {"holds": replayed.holds, "reason": why} | known)
     else:
         _show(found, replayed)
     caution(container, found, key)
-    return 0 if replayed.holds else _DOES_NOT_HOLD
+    return _EXIT_CODES[replayed.holds]
 
 
 def _image(found: OpenedEvidence, image: str | None) -> bytes:
@@ -81,32 +87,41 @@ def _image(found: OpenedEvidence, image: str | None) -> bytes:
     return content
 
 
+def _headline(found: OpenedEvidence, replayed: Replayed) -> str:
+    """What replaying found, in a sentence."""
+    if replayed.holds is not None:
+        return f"The numbers {'hold' if replayed.holds else 'do not hold'}."
+    members = [name for name in replayed.members if name not in replayed.unscored]
+    scored = [found.case.result.model_name, *members]
+    be = "was" if len(replayed.unscored) == 1 else "were"
+    return (
+        f"The numbers of {_listed(scored)} hold; {_listed(replayed.unscored)} {be} not scored "
+        "again."
+    )
+
+
+def _listed(names: Iterable[object]) -> str:
+    """Names in a sentence."""
+    *most, last = map(str, names)
+    return f"{', '.join(most)} and {last}" if most else last
+
+
 def _show(found: OpenedEvidence, replayed: Replayed) -> None:
     result, score = found.case.result, replayed.score
-    say = "hold" if replayed.holds else "do not hold"
-    out().print(f"The numbers {say}.", markup=False)
-    rows = (
-        ("recorded", result.prediction, result.verdict, replayed.before),
-        ("now", score.prediction, score.verdict, replayed.now),
-    )
-    for name, prediction, verdict, means in rows:
-        out().print(
-            f"  {name:<9} {prediction:.6f}  {verdict.value:<9}  {_told(means)}", markup=False
-        )
-    out().print(
-        f"  difference {replayed.drift:.2g} of a probability; allowed {replayed.allowed:.2g}",
-        markup=False,
-    )
-    for name, one in replayed.members.items():
-        said = (
-            f"was not scored again. {one}"
-            if isinstance(one, str)
-            else f"{one.score.prediction:.6f}  {one.score.verdict.value:<9}  "
-            f"difference {one.drift:.2g}; allowed {one.allowed:.2g}"
-            + ("" if one.holds else "  does not hold")
-        )
-        out().print(f"  {name:<9} {printable(said)}", markup=False)
-    out().print(f"  key        {found.key_id or 'none'}", markup=False)
+    out().print(printable(_headline(found, replayed)), markup=False)
+    rows = [
+        ("recorded", f"{_says(result)}  {_told(replayed.before)}"),
+        ("now", f"{_says(score)}  {_told(replayed.now)}"),
+        ("difference", f"{replayed.drift:.2g} of a probability; allowed {replayed.allowed:.2g}"),
+        *((printable(name), _of_member(one)) for name, one in replayed.members.items()),
+        ("key", found.key_id or "none"),
+    ]
+    width = max(len(name) for name, _ in rows)
+    for name, said in rows:
+        out().print(f"  {name:<{width}}  {said}", markup=False)
+    for name, one in {str(result.model_name): replayed, **replayed.members}.items():
+        if not isinstance(one, str) and one.differs:
+            complain(_differing(name, one), "warning")
     if replayed.verdict_changed:
         complain(
             "Another verdict follows from the new numbers, because the probability is this close "
@@ -115,6 +130,29 @@ def _show(found: OpenedEvidence, replayed: Replayed) -> None:
             else "Another verdict follows from the new numbers.",
             "warning",
         )
+
+
+def _says(one: Score | NewEntry) -> str:
+    return f"{one.prediction:.6f}  {one.verdict.value:<9}"
+
+
+def _of_member(one: Replayed | str) -> str:
+    if isinstance(one, str):
+        return printable(f"was not scored again. {one}")
+    drift = f"difference {one.drift:<7.2g}  allowed {one.allowed:.2g}"
+    return f"{_says(one.score)}  {drift}{'' if one.holds else '  does not hold'}"
+
+
+def _differing(name: str, one: Replayed) -> str:
+    """That the case says of a model what its manifest here does not."""
+    words = (field.replace("calibrated", "calibration").split("_")[0] for field in one.differs)
+    what = _listed(dict.fromkeys("abstain band" if one == "abstain" else one for one in words))
+    said = f"What the case says of {name}'s {what} is not what its manifest here says"
+    if one.same_version:
+        return printable(f"{said}, which has the same name, version and weights.")
+    return printable(
+        f"{said}. That is of another version or name with the same weights, so this may be honest."
+    )
 
 
 def _told(means: Means) -> str:
