@@ -126,7 +126,7 @@ def _show(found: OpenedEvidence, replayed: Replayed) -> None:
         complain(
             "Another verdict follows from the new numbers, because the probability is this close "
             "to the threshold or to the edge of the abstain band."
-            if replayed.holds
+            if replayed.holds is not False
             else "Another verdict follows from the new numbers.",
             "warning",
         )
