@@ -26,6 +26,7 @@ UPLOAD = """
 import os, sys, json, signal
 from pathlib import Path
 from d3.adapters.model_files import decode_manifest
+from d3.domain.models import StoredModel
 kind, folder, where, extra = sys.argv[1:5]
 folder = Path(folder)
 manifest = decode_manifest((folder / "manifest.json").read_bytes(), "tiny")
@@ -167,8 +168,8 @@ def test_a_migration_on_a_server(postgresql_server: PostgresqlServer) -> None:
     from contextlib import ExitStack
 
     with ExitStack() as stack:
-        places = [stack.enter_context(postgresql_server.database()) for _ in range(12)]
-        done = run(MIGRATE, json.dumps(places), "12")
+        places = [stack.enter_context(postgresql_server.database()) for _ in range(13)]
+        done = run(MIGRATE, json.dumps(places), "13")
         assert done >= 2
         for place in places[: done + 1]:
             assert_upgrades(place)

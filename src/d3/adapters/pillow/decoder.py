@@ -413,6 +413,7 @@ def _from_array(array: np.ndarray) -> Image.Image:
 def _as_rgb(image: Image.Image) -> Image.Image:
     """An image of any mode in 8-bit RGB; alpha is dropped, and the image itself left alone."""
     if image.mode == "RGB":
+        image.load()  # one that was opened and not looked at yet has no pixels
         return image._new(image.im)  # noqa: SLF001  the same pixels without what decoded them
     if image.mode.startswith("I;16"):
         # Pillow clips 16-bit grey at 255; the high byte is what it keeps of 16-bit colour.

@@ -131,11 +131,11 @@ class LocalModelHost(ModelHost):
         return self._replace(Loaded())
 
     def refresh(self) -> None:
-        if not self._loading.acquire(blocking=False):
+        # A look takes nothing from a load that comes meanwhile and would be refused.
+        if not self._stale() or not self._loading.acquire(blocking=False):
             return
         try:
-            panel = self.panel_in_use()
-            if panel is not None and (names := self._stale(panel)):
+            if names := self._stale():
                 self._settle(None, names)
         finally:
             self._loading.release()
@@ -210,8 +210,10 @@ class LocalModelHost(ModelHost):
         there = self._members if chief in self._members else self._members[1:]
         return [one for one in there if one != chief]
 
-    def _stale(self, panel: Panel) -> list[str]:
+    def _stale(self) -> list[str]:
         """Members that are not loaded, or not in their newest version, and may be tried again."""
+        if (panel := self.panel_in_use()) is None:
+            return []
         known = {one.manifest.name: one.reference for one in panel.members}
         return [
             one
