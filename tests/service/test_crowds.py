@@ -24,10 +24,9 @@ PREDICT, BATCH = "/api/inference/predict", "/api/inference/predict-batch"
 
 
 def waiting(service: Service, lane: Lane = Lane.INTERACTIVE) -> int:
-    model = service.host.loaded()
-    assert model is not None
-    images: int = model.queue.waiting(lane).images
-    return images
+    """How many images wait, as far as every front has been told: the next request may go to any."""
+    models = [front.d3.host.loaded() for front in service.machine.fronts]
+    return min(one.queue.waiting(lane).images for one in models if one is not None)
 
 
 def is_decoded(service: Service) -> bool:
