@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from d3.adapters.remote.link import EngineLink
-from d3.adapters.remote.queue import RemoteQueue
+from d3.adapters.remote.queue import RemoteQueue, ended_meanwhile
 from d3.adapters.remote.wire import Announced, AnnouncedPanel
-from d3.domain.errors import EngineAway, ModelNotLoaded
+from d3.domain.errors import ModelNotLoaded
 from d3.domain.panels import PanelRule
 from d3.domain.ports.clock import Clock
 from d3.domain.ports.queue import QueueEvents
@@ -167,4 +167,4 @@ class RemoteModelHost(ModelHost):
             if queue is not None:
                 queue.again(asked)
             else:
-                asked.fail(EngineAway("The engine process has no model now.", "Try again."))
+                asked.fail(ended_meanwhile())

@@ -79,6 +79,11 @@ class _Mine:
         self.encodings += encodings
 
 
+def ended_meanwhile() -> EngineAway:
+    """The error of an image for which there is no other engine process with the same models."""
+    return EngineAway("The engine process ended while it judged this image.", "Try again.")
+
+
 @dataclass(eq=False, slots=True)
 class Seat:
     """A detector in one engine process.
@@ -194,9 +199,7 @@ class RemoteQueue:
         """Ask once more for what an engine process that ended has not answered."""
         seat = self._best(asked.lane)
         if seat is None or asked.attempts >= _MOST_ATTEMPTS:
-            asked.fail(
-                EngineAway("The engine process ended while it judged this image.", "Try again.")
-            )
+            asked.fail(ended_meanwhile())
             return
         asked.number = seat.number or 0
         seat.link.submit(asked)

@@ -121,11 +121,13 @@ class Ufd(OnClip):
         spec, encoder = self._encoder(draft)
         if PROJECTION in draft.paths:
             spec = replace(spec, projection=_columns(draft.paths[PROJECTION]))
-        elif columns == spec.projection or (not spec.projection and _may_project(spec, columns)):
+        elif _may_project(spec, columns):
             raise ProjectionMissing(
                 f"A {self.name} needs CLIP's projection, which {encoder} does not have.",
                 "Name a file that has it (`proj`) with --encoder, such as OpenAI's ViT-L/14.",
             )
+        else:
+            spec = replace(spec, projection=0)
         if columns != spec.projection:
             raise CheckpointInvalid(
                 f"The head in {draft.called('head')!r} needs {columns} projected features, but "
@@ -153,7 +155,9 @@ class Ufd(OnClip):
 
 def _may_project(spec: EncoderSpec, columns: int) -> bool:
     """Whether a projection to so many columns may be this encoder's, which was kept without one."""
-    return columns <= spec.width <= 2 * columns  # as in every published CLIP
+    if spec.projection in {0, EncoderSpec().projection}:  # written where nobody looked at it
+        return columns <= spec.width <= 2 * columns  # as in every published CLIP
+    return columns == spec.projection
 
 
 def _from_open_clip(name: str) -> tuple[EncoderSpec, Mapping[str, Tensor], Tensor | None]:
