@@ -67,7 +67,8 @@ class EngineProcess:
             registry = MemoryRegistry()
             files = RegistryFiles(registry, path.parent)
             for name in ("tiny", "other"):
-                files.put(name, head=f"the head of {name}")
+                # One that comes back has the same models, not some of another second.
+                files.put(name, head=f"the head of {name}", created_at="2026-01-01T00:00:00Z")
         choice = members[0] if members else "tiny"
         self.host = LocalModelHost(
             *(registry, lambda: engine, queue, choice), members=members, on_demand=False

@@ -57,11 +57,13 @@ class RegistryFiles:
         head: str = "a head",
         notice: str = "",
         int8: str | None = None,
+        *,
+        created_at: str = "",
     ) -> Manifest:
         """Store a model of these two contents, or three."""
         files = self.file(encoder), self.file(head)
         manifest = tiny_manifest(file_of(files[0]), file_of(files[1]), name)
-        manifest = replace(manifest, notice=notice)
+        manifest = replace(manifest, notice=notice, created_at=created_at)
         if int8 is None:
             return self._registry.put(stored(manifest, *files))
         form = self.file(int8)
