@@ -168,8 +168,8 @@ def test_a_migration_on_a_server(postgresql_server: PostgresqlServer) -> None:
     from contextlib import ExitStack
 
     with ExitStack() as stack:
-        places = [stack.enter_context(postgresql_server.database()) for _ in range(13)]
-        done = run(MIGRATE, json.dumps(places), "13")
+        places = [stack.enter_context(postgresql_server.database()) for _ in range(14)]
+        done = run(MIGRATE, json.dumps(places), "14")
         assert done >= 2
         for place in places[: done + 1]:
             assert_upgrades(place)

@@ -34,7 +34,7 @@ from d3.domain.history import HistoryFilter
 from tests.support.contracts.accounts import NOON
 from tests.support.history import an_entry
 
-EARLIER = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011")
+EARLIER = tuple(f"{number:04}" for number in range(1, 13))
 
 
 def old_database(database: Database, revision: str) -> None:
