@@ -47,6 +47,7 @@ from d3.domain.services.model_host import ModelHost
 from d3.domain.services.models import ModelImporter, ModelService
 from d3.domain.services.pulling import PullService, published_sources
 from d3.domain.services.request_log_writer import RequestLogWriter
+from d3.domain.services.webhooks import WebhookService
 from d3.settings import Settings
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from d3.domain.ports.models import ModelRegistry
     from d3.domain.ports.queue import DetectionQueue, QueueEvents
     from d3.domain.ports.scans import ImageCollection, ScanCluster, ScanLedger
+    from d3.domain.ports.webhooks import Outbox, Webhooks, WebhookSender
     from d3.domain.services.detection import DetectionService, ImageJudge, SingleFlight
     from d3.domain.services.explaining import ExplanationService
     from d3.domain.services.prediction import PredictionService
@@ -200,6 +202,30 @@ def _links(settings: Settings) -> Callable[[str], LinkedImage]:
 
     links = GuardedLinks(settings.max_image_bytes, settings.fetch_seconds, settings.fetch_allow)
     return links.fetch
+
+
+def _receivers(settings: Settings, version: str) -> WebhookSender:
+    from d3.adapters.web import WebhookReceivers
+
+    return WebhookReceivers(settings.webhook_seconds, version, settings.webhook_allow)
+
+
+def _check_receiver(settings: Settings, url: str) -> str:
+    from d3.adapters.web import check_receiver
+
+    return check_receiver(url, settings.webhook_allow)
+
+
+def _webhook_rows(database: Database) -> Webhooks:
+    from d3.adapters.sql import SqlWebhooks
+
+    return SqlWebhooks(database)
+
+
+def _outbox(database: Database) -> Outbox:
+    from d3.adapters.sql import SqlOutbox
+
+    return SqlOutbox(database)
 
 
 def _bundling(
@@ -787,6 +813,17 @@ class Container(containers.DeclarativeContainer):
     schema = providers.ThreadSafeSingleton(_schema, database)
     history = providers.ThreadSafeSingleton(_history, database)
     accounts = providers.ThreadSafeSingleton(_accounts, database)
+    webhook_rows = providers.ThreadSafeSingleton(_webhook_rows, database)
+    outbox = providers.ThreadSafeSingleton(_outbox, database)
+    webhook_sender = providers.Factory(_receivers, settings, version)
+    webhooks = providers.ThreadSafeSingleton(
+        WebhookService,
+        webhooks=webhook_rows,
+        outbox=outbox,
+        check_url=providers.Factory(_check_receiver, settings).provider,
+        sender=webhook_sender.provider,
+        clock=clock,
+    )
     account_service = providers.ThreadSafeSingleton(AccountService, accounts=accounts, clock=clock)
     secrets = providers.ThreadSafeSingleton(_secrets, settings)
     limiter = providers.ThreadSafeSingleton(_limiter, settings, secrets, engine_links)

@@ -180,6 +180,15 @@ class Settings:
         (),
         "private addresses or networks to fetch from, separated by commas; unset: none",
     )
+    webhook_allow: tuple[str, ...] = _variable(
+        "D3_WEBHOOK_ALLOW",
+        (),
+        "private addresses or networks that webhooks may be sent to, separated by commas; unset: "
+        "none",
+    )
+    webhook_seconds: Annotated[int, Meta(ge=1, le=600)] = _variable(
+        "D3_WEBHOOK_SECONDS", 15, "seconds that the receiver of a webhook may take to answer"
+    )
     max_jpeg_scans: Count = _variable(
         "D3_MAX_JPEG_SCANS", 100, "largest number of scans in a progressive JPEG"
     )
@@ -613,6 +622,7 @@ _LISTS: dict[str, Callable[[str], str]] = {
     "allowed_hosts": _host_name,
     "trusted_proxies": _network,
     "fetch_allow": _network,
+    "webhook_allow": _network,
 }
 """What each entry of a list by commas becomes, by field."""
 

@@ -100,6 +100,16 @@ def test_every_call_of_the_design_is_in_it_under_a_name_of_its_own() -> None:
         ("get", "/api/scans/{scan_id}"): "getScan",
         ("get", "/api/scans/{scan_id}/results"): "listScanResults",
         ("delete", "/api/scans/{scan_id}"): "cancelScan",
+        ("post", "/api/webhooks"): "createWebhook",
+        ("get", "/api/webhooks"): "listWebhooks",
+        ("get", "/api/webhooks/{webhook_id}"): "getWebhook",
+        ("patch", "/api/webhooks/{webhook_id}"): "changeWebhook",
+        ("delete", "/api/webhooks/{webhook_id}"): "removeWebhook",
+        ("post", "/api/webhooks/{webhook_id}/rotate"): "rotateWebhook",
+        ("post", "/api/webhooks/{webhook_id}/test"): "testWebhook",
+        ("get", "/api/webhooks/{webhook_id}/deliveries"): "listWebhookDeliveries",
+        ("get", "/api/webhooks/deliveries"): "listDeliveries",
+        ("post", "/api/webhooks/deliveries/{delivery_id}/resend"): "resendDelivery",
     }
 
 

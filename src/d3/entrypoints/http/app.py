@@ -24,6 +24,7 @@ from d3.entrypoints.http.api.inference import InferenceController
 from d3.entrypoints.http.api.labels import LabelController
 from d3.entrypoints.http.api.model import ModelController
 from d3.entrypoints.http.api.scans import ScanController
+from d3.entrypoints.http.api.webhooks import WebhookController
 from d3.entrypoints.http.middleware.access import AccessMiddleware
 from d3.entrypoints.http.middleware.responses import (
     CorsMiddleware,
@@ -108,6 +109,7 @@ def application_of(services: Services) -> Application:
             DriftController,
             ModelController,
             ScanController,
+            WebhookController,
             HealthController,
             console.pages(),
             console.assets(),

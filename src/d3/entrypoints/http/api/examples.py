@@ -165,6 +165,38 @@ _SCAN = {
     "stability": False,
 }
 
+_WEBHOOK = {
+    "id": 3,
+    "user_id": 7,
+    "name": "newsroom",
+    "url": "https://app.example.org/d3",
+    "events": ["job.finished", "result.created"],
+    "verdicts": ["fake"],
+    "everyone": False,
+    "enabled": True,
+    "trouble": None,
+    "failures": 0,
+    "answered_at": "2026-01-31T12:00:00Z",
+    "created_at": "2026-01-30T12:00:00Z",
+}
+_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105  the specification's example
+_DELIVERY = {
+    "id": 17,
+    "webhook_id": 3,
+    "url": "https://app.example.org/d3",
+    "event_id": "evt_0c1c6f1e5f3b4f7c9d3a2b1e8f7a6b5c",
+    "type": "result.created",
+    "state": "sent",
+    "attempts": 1,
+    "created_at": "2026-01-31T12:00:00Z",
+    "next_at": None,
+    "sent_at": "2026-01-31T12:00:01Z",
+    "status": 204,
+    "trouble": None,
+}
+_DELIVERIES = {"success": True, "count": 1, "next_cursor": None, "deliveries": [_DELIVERY]}
+_AGAIN = {"state": "waiting", "attempts": 0, "next_at": "2026-01-31T12:00:00Z"}
+
 ANSWERS: dict[str, Any] = {
     "predict": {"success": True, "result": _RESULT, "inference_id": 1},
     "getEvidenceKey": {
@@ -259,6 +291,16 @@ ANSWERS: dict[str, Any] = {
             }
         ],
     },
+    "createWebhook": {"success": True, "webhook": _WEBHOOK, "secret": _SECRET},
+    "listWebhooks": {"success": True, "count": 1, "webhooks": [_WEBHOOK]},
+    "getWebhook": {"success": True, "webhook": _WEBHOOK},
+    "changeWebhook": {"success": True, "webhook": _WEBHOOK | {"enabled": False}},
+    "removeWebhook": {"success": True, "message": "The webhook was removed."},
+    "rotateWebhook": {"success": True, "webhook": _WEBHOOK, "secret": _SECRET},
+    "testWebhook": {"success": True, "delivery": _DELIVERY | {"type": "webhook.test"}},
+    "listWebhookDeliveries": _DELIVERIES,
+    "listDeliveries": _DELIVERIES,
+    "resendDelivery": {"success": True, "delivery": _DELIVERY | _AGAIN},
     "getHealth": {
         "status": "healthy",
         "model_loaded": True,

@@ -256,6 +256,20 @@ class LabelOperation(DescribedOperation):
 
 
 @dataclass
+class WebhookOperation(DescribedOperation):
+    """A webhook to create or to change, as JSON."""
+
+    def __post_init__(self) -> None:
+        """Put an example beside the body."""
+        super().__post_init__()
+        if isinstance(self.request_body, RequestBody):
+            new = {"url": "https://app.example.org/d3", "events": ["job.finished"]}
+            example = new if self.operation_id == "createWebhook" else {"enabled": False}
+            for media in self.request_body.content.values():
+                media.examples = {"webhook": Example(value=example)}
+
+
+@dataclass
 class TextOperation(Operation):
     """An answer that is streamed text, not JSON."""
 
@@ -361,6 +375,7 @@ def configuration(version: str) -> OpenAPIConfig:
             Tag(name="history", description="Past results."),
             Tag(name="model", description="The model in use and all other models."),
             Tag(name="scans", description="Judge whole buckets in the background."),
+            Tag(name="webhooks", description="Be told of what happens."),
             Tag(name="health", description="Health and metrics of the service."),
         ],
         use_handler_docstrings=True,
