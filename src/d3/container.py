@@ -47,6 +47,7 @@ from d3.domain.services.model_host import ModelHost
 from d3.domain.services.models import ModelImporter, ModelService
 from d3.domain.services.pulling import PullService, published_sources
 from d3.domain.services.request_log_writer import RequestLogWriter
+from d3.domain.services.webhook_delivery import WebhookDelivery
 from d3.domain.services.webhooks import WebhookService
 from d3.settings import Settings
 
@@ -823,6 +824,13 @@ class Container(containers.DeclarativeContainer):
         check_url=providers.Factory(_check_receiver, settings).provider,
         sender=webhook_sender.provider,
         clock=clock,
+    )
+    webhook_delivery = providers.ThreadSafeSingleton(
+        WebhookDelivery,
+        outbox=outbox,
+        sender=webhook_sender.provider,
+        clock=clock,
+        seconds=settings.provided.webhook_seconds,
     )
     account_service = providers.ThreadSafeSingleton(AccountService, accounts=accounts, clock=clock)
     secrets = providers.ThreadSafeSingleton(_secrets, settings)

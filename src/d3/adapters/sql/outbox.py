@@ -221,11 +221,13 @@ class SqlOutbox:
             .where(_waiting(_D), _D.queue == names.c.name, _D.next_at <= now)
             .order_by(_D.next_at, _D.id)
             .limit(1)
+            .correlate(names)
             .scalar_subquery()
         )
         first = orm.aliased(_D)
         asked = (
             sa.select(names.c.name, _W.failures, _W.answered_at)
+            .select_from(names)
             .join(first, first.id == head)
             .outerjoin(_W, _W.id == first.webhook_id)
             .outerjoin(User, User.id == first.user_id)
