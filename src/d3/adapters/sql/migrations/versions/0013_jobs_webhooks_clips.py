@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlalchemy as sa
+from alembic import op
+
 revision = "0013"
 down_revision = "0012"
 branch_labels = None
@@ -25,3 +28,6 @@ def _webhooks() -> None:
 
 def _clips() -> None:
     """What was seen over a clip's time."""
+    for table in ("inference_results", "scan_results"):
+        column = sa.Column("clip", sa.Text(), server_default=sa.text("''"), nullable=False)
+        op.add_column(table, column)
