@@ -18,6 +18,7 @@ from d3.entrypoints.http.console.scans import ScanPages
 from d3.entrypoints.http.console.service import ServicePages
 from d3.entrypoints.http.console.sign_in import SignInPages
 from d3.entrypoints.http.console.statistics import StatisticsPages
+from d3.entrypoints.http.console.webhooks import WebhookPages
 
 __all__ = ["HANDLERS_ELSEWHERE", "answer_refused", "assets", "pages", "templates"]
 
@@ -36,6 +37,7 @@ def pages() -> Router:
             ModelPages,
             ServicePages,
             ScanPages,
+            WebhookPages,
             KeyPages,
             SignInPages,
         ],
