@@ -40,8 +40,8 @@ class WebhookDelivery:
     """Sends deliveries of the outbox, until it is stopped. Any number of replicas may.
 
     A receiver that answers gets two deliveries at once; one that is new or did not answer last gets
-    one, and is left alone for a while after each failure. Results are recorded four times a second, so a
-    process that is killed sends at most those of a moment again, with the same ids.
+    one, and is left alone for a while after each failure. Results are recorded four times a second,
+    so a process that is killed sends few deliveries again, with the same ids.
 
     Args:
         outbox: what is to be sent.
