@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving import Served, d3_serve
+from tests.serving import clean_environment, d3_serve
 from tests.support.node import node, npm
 
 ROOT = Path(__file__).parents[2]
@@ -35,8 +35,10 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
     """Where a service listens, and the key that may do everything there."""
     folder = tmp_path_factory.mktemp("serving")
     home = folder / "home"
-    settings = {"D3_SCAN_FOLDER": str(IMAGES), "D3_RATE_LIMIT": "0", "D3_CORS_ORIGINS": "*"}
-    with d3_serve(folder, D3_HOME=str(home), **settings) as served:
+    settings = {"D3_HOME": str(home), "D3_SCAN_FOLDER": str(IMAGES), "D3_CORS_ORIGINS": "*"}
+    signing = [sys.executable, "-m", "d3", "keys", "sign-init"]
+    subprocess.run(signing, env=clean_environment(**settings), check=True, capture_output=True)
+    with d3_serve(folder, **settings) as served:
         url = served.url()
         key = (home / "api.key").read_text().strip()
         yield {"D3_URL": url, "D3_API_KEY": key, "D3_TEST_IMAGES": str(IMAGES)}

@@ -3,14 +3,14 @@
 export {
   D3Client,
   type BatchFields,
-  type Calls,
-  type CallOptions,
-  type ClientOptions,
   type HistoryFilter,
-  type PageOptions,
   type PredictFields,
+  type ScanFields,
+  type ScanFilter,
   type UploadOptions,
 } from "./client.js";
+export type { CallOptions, Calls, ClientOptions } from "./connection.js";
 export { D3Error } from "./errors.js";
 export type { Source } from "./files.js";
 export type * from "./openapi.js";
+export type { PageOptions } from "./pages.js";

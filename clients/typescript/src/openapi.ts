@@ -845,8 +845,8 @@ export interface components {
             };
             threshold: number;
             user_id: number | null;
-            /** @description `fake`, `real` or `uncertain`. */
-            verdict: string;
+            /** @enum {string} */
+            verdict: "fake" | "real" | "uncertain";
             views: number;
         };
         /** HistoryPage */
@@ -1159,8 +1159,8 @@ export interface components {
                 [key: string]: number;
             };
             threshold: number;
-            /** @description `fake`, `real` or `uncertain`. */
-            verdict: string;
+            /** @enum {string} */
+            verdict: "fake" | "real" | "uncertain";
             views: number;
         };
         /**
@@ -1287,7 +1287,8 @@ export interface components {
                 [key: string]: number;
             };
             uri: string;
-            verdict?: string | null;
+            /** @enum {null|string} */
+            verdict?: "fake" | "real" | "uncertain" | null;
         };
         /** ScanResultPage */
         ScanResultPage: {
@@ -1632,7 +1633,7 @@ export interface operations {
                      * @default 1
                      */
                     views?: number;
-                } | unknown | unknown;
+                };
             };
         };
         responses: {
@@ -2157,7 +2158,7 @@ export interface operations {
                      * @default 1
                      */
                     views?: number;
-                } | unknown | unknown;
+                };
             };
         };
         responses: {
@@ -3813,6 +3814,15 @@ export interface operations {
                     "application/json": components["schemas"]["Health"];
                 };
             };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
     getLiveness: {
@@ -3833,6 +3843,15 @@ export interface operations {
                     "application/json": components["schemas"]["Health"];
                 };
             };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
     getReadiness: {
@@ -3851,6 +3870,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Readiness"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Not ready */
@@ -3879,7 +3907,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/plain": unknown;
+                    "text/plain": string;
                 };
             };
             /** @description Unauthorized */

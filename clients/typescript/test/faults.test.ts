@@ -1,6 +1,9 @@
 /** What the client does when the service refuses, goes away or takes too long. */
 
 import assert from "node:assert/strict";
+import { mkdtempSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, test } from "node:test";
 
 import { D3Client, D3Error, type ClientOptions } from "d3-deepfake-client";
@@ -97,6 +100,18 @@ test("a signal ends a call and its waits, with the caller's reason", async () =>
   }
   const aborted = AbortSignal.abort(new Error("never mind"));
   await assert.rejects(client.predict(freshImage(), {}, { signal: aborted }), /never mind/);
+});
+
+test("a file that changes while it is sent is not judged", async () => {
+  const path = join(mkdtempSync(join(tmpdir(), "d3-")), "changing.jpg");
+  writeFileSync(path, Buffer.alloc(1000));
+  const [client, way] = await faulty({}, (incoming, response) => {
+    incoming.resume();
+    writeFileSync(path, Buffer.alloc(10));
+    response.writeHead(503, { "Retry-After": "0" }).end();
+  });
+  await assert.rejects(client.predict(path), { name: "NotReadableError" });
+  assert.ok(way.asked.length <= 2);
 });
 
 test("an answer that is not D3's says so", async () => {
