@@ -103,7 +103,7 @@ test("a scan is started, read and stopped", async () => {
   const { id } = await client.startScan(dirname(image), { views: 1 });
   const seen: string[] = [];
   for await (const item of client.scans({ pageSize: 1 })) seen.push(item.id);
-  assert.deepEqual(seen, [id]);
+  assert.ok(seen.includes(id));
   const uris = new Set<string>();
   for await (const item of client.scanResults(id, {}, { pageSize: 2 })) uris.add(item.uri);
   assert.ok(uris.size <= images.length);

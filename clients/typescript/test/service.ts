@@ -4,6 +4,7 @@ import { createServer, request, type IncomingMessage, type ServerResponse } from
 import { readdirSync, readFileSync } from "node:fs";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
+import { pipeline } from "node:stream";
 
 import { D3Client } from "d3-deepfake-client";
 
@@ -55,7 +56,7 @@ export async function proxy(...faults: Fault[]): Promise<Proxy> {
     const forward = (): Promise<void> => forwarded(incoming, response);
     const fault = faults.shift();
     if (fault) fault(incoming, response, forward);
-    else void forward();
+    else forward().catch(() => response.destroy());
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { port } = server.address() as AddressInfo;
@@ -78,8 +79,7 @@ function forwarded(incoming: IncomingMessage, response: ServerResponse): Promise
         answer.pipe(response);
       });
     });
-    outgoing.on("error", reject);
-    incoming.pipe(outgoing);
+    pipeline(incoming, outgoing, (error) => error && reject(error));
   });
 }
 
