@@ -51,7 +51,7 @@ WITHOUT_INPUT = {
     *("getHealth", "getLiveness", "getReadiness", "getMetrics", "getModelInfo", "listModels"),
     "unloadModel",
 }
-SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
+SCHEMA = schemathesis.openapi.from_dict({**DOCUMENT, "security": []})  # of a service without keys
 
 
 def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -233,9 +233,12 @@ def test_whatever_is_sent_the_service_answers_as_the_document_says(
     )
     def answers(case: Case) -> None:
         response = case.call(base_url=live.url, timeout=30)
-        # Too many parts are refused too, with a status of their own.
-        too_large = response.status_code == 413
-        checks = [one for one in CHECKS if not (too_large and one is negative_data_rejection)]
+        # Too many parts are refused too, with a status of their own. A form has no empty lists: the
+        # field is not sent.
+        other = response.status_code == 413 or (
+            isinstance(case.body, dict) and [] in case.body.values()
+        )
+        checks = [one for one in CHECKS if not (other and one is negative_data_rejection)]
         case.validate_response(response, checks=checks)
         if name in {"unloadModel", "loadModel"}:
             assert httpx.post(f"{live.url}/api/model/load").status_code == 200
