@@ -653,6 +653,55 @@ export interface components {
             /** @default 0 */
             uncertain: number;
         };
+        /**
+         * ClipEnd
+         * @description Why no more of a clip was judged; :attr:`sentence` says it to people.
+         * @default whole
+         * @enum {string}
+         */
+        ClipEnd: "whole" | "cut_short" | "damaged" | "too_long" | "too_slow";
+        /** ClipFrame */
+        ClipFrame: {
+            /** @default false */
+            is_cut: boolean;
+            /** @default 0 */
+            logit: number;
+            prediction: number;
+            reason?: components["schemas"]["Reason"] | null;
+            time: number;
+            verdict: components["schemas"]["Verdict"];
+        };
+        /**
+         * ClipNote
+         * @description What is unusual about a clip; :attr:`sentence` explains it.
+         * @enum {string}
+         */
+        ClipNote: "hdr" | "rotated" | "several_streams" | "sparse";
+        /** ClipVerdict */
+        ClipVerdict: {
+            /** @default 0 */
+            cuts: number;
+            duration: number;
+            end?: components["schemas"]["ClipEnd"];
+            /** @default  */
+            end_text: string;
+            /** @default false */
+            ended_early: boolean;
+            every: number;
+            frames: components["schemas"]["ClipFrame"][];
+            highest_from: number;
+            highest_mean: number;
+            highest_until: number;
+            judged_until: number;
+            most: number;
+            /** @default [] */
+            note_texts: string[];
+            /** @default [] */
+            notes: components["schemas"]["ClipNote"][];
+            /** @default Each frame is judged as an image. A clip is fake where more than half of five frames in a row are fake and the highest mean over five frames in a row is above the threshold. It is real where more than half of any five frames in a row are real and that mean is not above it. Otherwise, and with fewer than three frames, it is uncertain. */
+            rule: string;
+            share_above: number;
+        };
         /** Deleted */
         Deleted: {
             count: number;
@@ -781,6 +830,8 @@ export interface components {
             agreement?: string | null;
             cached: boolean;
             calibration: string;
+            /** @description What was seen over a clip's time: each frame that was judged, and the rule that made one verdict of them. `prediction` is the highest mean over five frames in a row. Null for a still. */
+            clip?: components["schemas"]["ClipVerdict"] | null;
             confidence: number;
             /** Format: date-time */
             created_at: string;
@@ -791,7 +842,7 @@ export interface components {
             id: number;
             image_bytes: number | null;
             image_format: string | null;
-            /** @description Number of frames, pages or images in the file. D3 judges the first. */
+            /** @description Number of frames, pages or images in the file. D3 judges the first, and of clips those in `clip`. */
             image_frames: number | null;
             image_height: number | null;
             image_name: string;
@@ -833,7 +884,7 @@ export interface components {
             processing_time: number;
             /** @description What the file says about itself. It can be forged and removed, and is not part of the score. Null if nobody looked. */
             provenance?: components["schemas"]["ProvenanceItem"] | null;
-            /** @description Why the verdict is `uncertain`: `too_small`, `one_colour`, `alpha_only` (drawn only in transparency), `spread` (the views disagree), `abstain_band` (too close to the threshold), `panel` (the models do not agree) or `unstable` (a harmless change of the image turns it). Null for other verdicts. */
+            /** @description Why the verdict is `uncertain`: `too_small`, `one_colour`, `alpha_only` (drawn only in transparency), `spread` (the views disagree), `abstain_band` (too close to the threshold), `panel` (the models do not agree), `unstable` (a harmless change of the image turns it), `frames` (the frames of a clip do not agree) or `few_frames` (it has too few). Null for other verdicts. */
             reason?: string | null;
             /** @description `reason` as a sentence for people. */
             reason_text?: string | null;
@@ -1092,7 +1143,7 @@ export interface components {
          * @description Why a verdict is ``uncertain``; :attr:`sentence` says it to people.
          * @enum {string}
          */
-        Reason: "too_small" | "one_colour" | "alpha_only" | "spread" | "abstain_band" | "panel" | "unstable";
+        Reason: "too_small" | "one_colour" | "alpha_only" | "spread" | "abstain_band" | "panel" | "unstable" | "frames" | "few_frames";
         /** Reference */
         Reference: {
             fake: number[];
@@ -1107,13 +1158,15 @@ export interface components {
             calibration: string;
             calibration_fpr?: number | null;
             calibration_tpr?: number | null;
+            /** @description What was seen over a clip's time: each frame that was judged, and the rule that made one verdict of them. `prediction` is the highest mean over five frames in a row. Null for a still. */
+            clip?: components["schemas"]["ClipVerdict"] | null;
             confidence: number;
             /** @default  */
             device: string;
             engine: string;
             image_bytes?: number | null;
             image_format?: string | null;
-            /** @description Number of frames, pages or images in the file. D3 judges the first. */
+            /** @description Number of frames, pages or images in the file. D3 judges the first, and of clips those in `clip`. */
             image_frames?: number | null;
             image_height?: number | null;
             /** @description A note about the file: `cut_short` (at most the last rows of the image are missing) or `two_pictures` (some programs show another image). Null if there is no note. */
@@ -1149,7 +1202,7 @@ export interface components {
             processing_time: number;
             /** @description What the file says about itself. It can be forged and removed, and is not part of the score. Null if nobody looked. */
             provenance?: components["schemas"]["ProvenanceItem"] | null;
-            /** @description Why the verdict is `uncertain`: `too_small`, `one_colour`, `alpha_only` (drawn only in transparency), `spread` (the views disagree), `abstain_band` (too close to the threshold), `panel` (the models do not agree) or `unstable` (a harmless change of the image turns it). Null for other verdicts. */
+            /** @description Why the verdict is `uncertain`: `too_small`, `one_colour`, `alpha_only` (drawn only in transparency), `spread` (the views disagree), `abstain_band` (too close to the threshold), `panel` (the models do not agree), `unstable` (a harmless change of the image turns it), `frames` (the frames of a clip do not agree) or `few_frames` (it has too few). Null for other verdicts. */
             reason?: string | null;
             /** @description `reason` as a sentence for people. */
             reason_text?: string | null;
@@ -1241,12 +1294,14 @@ export interface components {
         ScanResultItem: {
             /** @description `agree`, `partial` (some are undecided) or `disagree` (one says fake and another real). Null if fewer than two models gave an opinion. */
             agreement?: string | null;
+            /** @description What was seen over a clip's time: each frame that was judged, and the rule that made one verdict of them. `prediction` is the highest mean over five frames in a row. Null for a still. */
+            clip?: components["schemas"]["ClipVerdict"] | null;
             /** Format: date-time */
             created_at: string;
             error?: string | null;
             image_bytes?: number | null;
             image_format?: string | null;
-            /** @description Number of frames, pages or images in the file. D3 judges the first. */
+            /** @description Number of frames, pages or images in the file. D3 judges the first, and of clips those in `clip`. */
             image_frames?: number | null;
             image_height?: number | null;
             /** @description A note about the file: `cut_short` (at most the last rows of the image are missing) or `two_pictures` (some programs show another image). Null if there is no note. */
@@ -1277,7 +1332,7 @@ export interface components {
             processing_time?: number | null;
             /** @description What the file says about itself. It can be forged and removed, and is not part of the score. Null if nobody looked. */
             provenance?: components["schemas"]["ProvenanceItem"] | null;
-            /** @description Why the verdict is `uncertain`: `too_small`, `one_colour`, `alpha_only` (drawn only in transparency), `spread` (the views disagree), `abstain_band` (too close to the threshold), `panel` (the models do not agree) or `unstable` (a harmless change of the image turns it). Null for other verdicts. */
+            /** @description Why the verdict is `uncertain`: `too_small`, `one_colour`, `alpha_only` (drawn only in transparency), `spread` (the views disagree), `abstain_band` (too close to the threshold), `panel` (the models do not agree), `unstable` (a harmless change of the image turns it), `frames` (the frames of a clip do not agree) or `few_frames` (it has too few). Null for other verdicts. */
             reason?: string | null;
             /** @description `reason` as a sentence for people. */
             reason_text?: string | null;
@@ -1414,6 +1469,10 @@ export type BulkDeleteRequest = components['schemas']['BulkDeleteRequest'];
 export type BulkLabelRequest = components['schemas']['BulkLabelRequest'];
 export type ByAgreement = components['schemas']['ByAgreement'];
 export type ByVerdict = components['schemas']['ByVerdict'];
+export type ClipEnd = components['schemas']['ClipEnd'];
+export type ClipFrame = components['schemas']['ClipFrame'];
+export type ClipNote = components['schemas']['ClipNote'];
+export type ClipVerdict = components['schemas']['ClipVerdict'];
 export type Deleted = components['schemas']['Deleted'];
 export type Done = components['schemas']['Done'];
 export type Drift = components['schemas']['Drift'];
