@@ -209,6 +209,18 @@ class ScanNotFound(D3Error):
     code = "scan_not_found"
 
 
+class JobNotFound(D3Error):
+    """There is no job with this id, or it belongs to another user."""
+
+    code = "job_not_found"
+
+
+class SpoolFull(RetryLater):
+    """There is no room in the spool for the files of a job; nothing of it was kept."""
+
+    code = "spool_full"
+
+
 class RequestInFlight(RetryLater):
     """The same request, by its idempotency key, is being answered right now."""
 
@@ -291,6 +303,18 @@ class DecodingInterrupted(ImageError):
     code = "decoding_interrupted"
 
 
+class VideoInvalid(ImageError):
+    """The file is no video that can be judged: no pictures in it, damaged, or of another kind."""
+
+    code = "video_invalid"
+
+
+class VideoUnavailable(ImageError):
+    """Videos cannot be judged here: the package that decodes them is not installed."""
+
+    code = "video_unavailable"
+
+
 class DecoderUnavailable(D3Error):
     """No image can be decoded at the moment; the cause is not the image."""
 
@@ -301,6 +325,12 @@ class ImageTooLarge(ImageError):
     """The image exceeds a limit: bytes, pixels, side or JPEG scans."""
 
     code = "image_too_large"
+
+
+class VideoTooLarge(ImageTooLarge):
+    """A video exceeds a limit: bytes, pixels or side."""
+
+    code = "video_too_large"
 
 
 class ModelError(D3Error):
