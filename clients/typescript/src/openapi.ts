@@ -57,7 +57,9 @@ export interface paths {
         put?: never;
         /**
          * Draw the heat map of one image
-         * @description Show where the score of the image in the field ``file`` comes from. Stores nothing.
+         * @description Show where the score of an image comes from. Stores nothing.
+         *
+         *     The image is sent as for `predict`.
          */
         post: operations["explain"];
         delete?: never;
@@ -157,9 +159,11 @@ export interface paths {
         put?: never;
         /**
          * Judge one image
-         * @description Tell whether the image in the field ``file`` was made or altered by a generator.
+         * @description Tell whether an image was made or altered by a generator.
          *
-         *     If the service fetches links (`D3_FETCH_LINKS`), ``url`` can replace the file.
+         *     The body is a form with the image in the field ``file``, or the file itself, with its type
+         *     and with parameters in the address, or JSON with the file in base64. If the service fetches
+         *     links (`D3_FETCH_LINKS`), ``url`` can replace the file in a form and in JSON.
          *
          *     With an ``Idempotency-Key``, a repeated request gets the same answer and no second result.
          */
@@ -1672,19 +1676,45 @@ export interface operations {
     };
     explain: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Name of the image. In a form, the file has its name. */
+                name?: string;
+                /** @description Number of permutations to average. More take longer and show how certain the score is. */
+                views?: number;
+            };
             header?: never;
             path?: never;
             cookie?: never;
         };
         requestBody: {
             content: {
+                "application/json": {
+                    /** @description The image's file in base64, instead of `url`. */
+                    image_base64?: string | null;
+                    /**
+                     * @description Name of the image. In a form, the file has its name.
+                     * @example photo.jpg
+                     */
+                    name?: string | null;
+                    /**
+                     * Format: uri
+                     * @description A link to the image, instead of the file. Answers 403 unless the service has `D3_FETCH_LINKS` on. Fetches only from public web servers and answers 422 if that fails.
+                     */
+                    url?: string | null;
+                    /**
+                     * @description Number of permutations to average. More take longer and show how certain the score is.
+                     * @default 1
+                     */
+                    views?: number | null;
+                };
+                "application/octet-stream": Blob;
+                "image/*": Blob;
                 "multipart/form-data": {
                     /** Format: binary */
                     file?: Blob;
                     /**
                      * Format: uri
-                     * @description A link to the image, instead of `file`. Answers 403 unless the service has `D3_FETCH_LINKS` on. Fetches only from public web servers and answers 422 if that fails.
+                     * @description A link to the image, instead of the file. Answers 403 unless the service has `D3_FETCH_LINKS` on. Fetches only from public web servers and answers 422 if that fails.
                      */
                     url?: string;
                     /**
@@ -2169,7 +2199,22 @@ export interface operations {
     };
     predict: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Adds a heat map of where the score comes from. This takes many times as long. Answers 422 if the engine in use cannot explain scores. */
+                explain?: boolean;
+                /** @description Name of the image. In a form, the file has its name. */
+                name?: string;
+                /** @description Names of models that judge together, separated by commas, the chief first. They must be loaded. Default: the panel of the service (`D3_PANEL`), if it has one. One name: that model alone. */
+                panel?: string;
+                /** @description How the opinions become one verdict. Default: `D3_PANEL_RULE`. */
+                panel_rule?: "chief" | "any" | "majority";
+                /** @description Judges the image again after harmless changes (JPEG, scaled, cropped, mirrored). The verdict is `uncertain` if one of them turns it. This takes about five times as long. */
+                stability?: boolean;
+                /** @description Threshold of the verdict. Default: the model's threshold. */
+                threshold?: number;
+                /** @description Number of permutations to average. More take longer and show how certain the score is. */
+                views?: number;
+            };
             header?: {
                 /** @description For 24 hours, the same key with the same request gets the same answer and stores no second result. Answers 422 if the key was used for another request, and 409 while the first request is being answered. */
                 "Idempotency-Key"?: string;
@@ -2179,6 +2224,52 @@ export interface operations {
         };
         requestBody: {
             content: {
+                "application/json": {
+                    /**
+                     * @description Adds a heat map of where the score comes from. This takes many times as long. Answers 422 if the engine in use cannot explain scores.
+                     * @default false
+                     */
+                    explain?: boolean | null;
+                    /** @description The image's file in base64, instead of `url`. */
+                    image_base64?: string | null;
+                    /**
+                     * @description Name of the image. In a form, the file has its name.
+                     * @example photo.jpg
+                     */
+                    name?: string | null;
+                    /**
+                     * @description Names of models that judge together, separated by commas, the chief first. They must be loaded. Default: the panel of the service (`D3_PANEL`), if it has one. One name: that model alone.
+                     * @example d3-vit-l14,ferretnet-s
+                     */
+                    panel?: string | null;
+                    /**
+                     * @description How the opinions become one verdict. Default: `D3_PANEL_RULE`.
+                     * @enum {string|null}
+                     */
+                    panel_rule?: "chief" | "any" | "majority" | null;
+                    /**
+                     * @description Judges the image again after harmless changes (JPEG, scaled, cropped, mirrored). The verdict is `uncertain` if one of them turns it. This takes about five times as long.
+                     * @default false
+                     */
+                    stability?: boolean | null;
+                    /**
+                     * @description Threshold of the verdict. Default: the model's threshold.
+                     * @example 0.5
+                     */
+                    threshold?: number | null;
+                    /**
+                     * Format: uri
+                     * @description A link to the image, instead of the file. Answers 403 unless the service has `D3_FETCH_LINKS` on. Fetches only from public web servers and answers 422 if that fails.
+                     */
+                    url?: string | null;
+                    /**
+                     * @description Number of permutations to average. More take longer and show how certain the score is.
+                     * @default 1
+                     */
+                    views?: number | null;
+                };
+                "application/octet-stream": Blob;
+                "image/*": Blob;
                 "multipart/form-data": {
                     /**
                      * @description Adds a heat map of where the score comes from. This takes many times as long. Answers 422 if the engine in use cannot explain scores.
@@ -2209,7 +2300,7 @@ export interface operations {
                     threshold?: number;
                     /**
                      * Format: uri
-                     * @description A link to the image, instead of `file`. Answers 403 unless the service has `D3_FETCH_LINKS` on. Fetches only from public web servers and answers 422 if that fails.
+                     * @description A link to the image, instead of the file. Answers 403 unless the service has `D3_FETCH_LINKS` on. Fetches only from public web servers and answers 422 if that fails.
                      */
                     url?: string;
                     /**
