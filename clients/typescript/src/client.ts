@@ -1,6 +1,6 @@
 /** The client: uploads, results and scans. */
 
-import { Connection, type CallOptions } from "./connection.js";
+import { Connection, type CallOptions, type SendOptions } from "./connection.js";
 import { asFile, asForm, isLink, type Source } from "./files.js";
 import type * as api from "./openapi.js";
 import { byCursor, byOffset, PAGE_SIZE, type PageOptions } from "./pages.js";
@@ -41,7 +41,7 @@ export class D3Client extends Connection {
   ): Promise<api.Prediction> {
     const source = isLink(image) ? { url: image.href } : { file: await asFile(image, name) };
     const form = upload({ ...fields, ...joined(panel), ...source }, options);
-    return this.call((api) => api.POST("/api/inference/predict", form), options);
+    return this.call((api) => api.POST("/api/inference/predict", form), sending(form, options));
   }
 
   /** Judge several images in one request; a bad image has an error instead of a result. */
@@ -52,7 +52,8 @@ export class D3Client extends Connection {
   ): Promise<api.BatchPrediction> {
     const files = await Promise.all(Array.from(images, (image) => asFile(image)));
     const form = upload({ ...fields, ...joined(panel), files }, options);
-    return this.call((api) => api.POST("/api/inference/predict-batch", form), options);
+    const path = "/api/inference/predict-batch";
+    return this.call((api) => api.POST(path, form), sending(form, options));
   }
 
   /** Every result that matches, newest first; pages are fetched as needed. */
@@ -158,16 +159,18 @@ export class D3Client extends Connection {
   }
 }
 
-/** What a POST sends for these fields, so that it can be sent again without harm. */
-function upload<F extends object>(
-  body: F,
-  { idempotencyKey = randomName() }: UploadOptions,
-): {
+/** What a POST sends for these fields, and again without harm. */
+type Upload<F> = {
   body: F;
   bodySerializer: () => Blob;
   headers: { "Content-Type": string };
   params: { header: { "Idempotency-Key": string } };
-} {
+};
+
+function upload<F extends object>(
+  body: F,
+  { idempotencyKey = randomName() }: UploadOptions,
+): Upload<F> {
   const form = asForm(body);
   return {
     body,
@@ -175,6 +178,10 @@ function upload<F extends object>(
     headers: { "Content-Type": form.type },
     params: { header: { "Idempotency-Key": idempotencyKey } },
   };
+}
+
+function sending(form: Upload<unknown>, options: CallOptions): SendOptions {
+  return { ...options, bytes: form.bodySerializer().size };
 }
 
 function joined(panel: Panel["panel"]): { panel?: string } {

@@ -14,7 +14,10 @@ export interface ClientOptions {
   apiKey?: string | undefined;
   /** How often 429, 503 and lost connections are tried again, after what `Retry-After` says. */
   retries?: number;
-  /** Milliseconds until an answer must begin; 0: for ever. */
+  /**
+   * Milliseconds until an answer must begin, and 10 seconds more for each megabyte of files that
+   * are sent; 0: for ever.
+   */
   timeout?: number;
   /** Sends the requests; the global `fetch` unless given. */
   fetch?: (request: Request) => Promise<Response>;
@@ -24,6 +27,15 @@ export interface CallOptions {
   /** Ends the call, also while it waits to try again. */
   signal?: AbortSignal | undefined;
 }
+
+export interface SendOptions extends CallOptions {
+  /** Whether the request may be sent again if it is not known whether it was carried out. */
+  repeatable?: boolean;
+  /** How many bytes of files are sent. */
+  bytes?: number;
+}
+
+const MILLISECONDS_PER_BYTE = 0.01;
 
 export class Connection {
   readonly #baseUrl: string;
@@ -45,20 +57,20 @@ export class Connection {
    */
   async call<T>(
     send: (api: Calls) => Promise<{ data?: T; error?: unknown; response: Response }>,
-    { signal, repeatable = false }: CallOptions & { repeatable?: boolean } = {},
+    { signal, repeatable = false, bytes = 0 }: SendOptions = {},
   ): Promise<T> {
     const attempt = async (): Promise<T> => {
       signal?.throwIfAborted();
       const sent: { request?: Request } = {};
       try {
-        const { data, error, response } = await send(this.#calls(sent, signal));
+        const { data, error, response } = await send(this.#calls(sent, signal, bytes));
         if (!response.ok) throw errorOf(response, error);
         return data as T;
       } catch (error) {
         signal?.throwIfAborted();
         if (error instanceof D3Error || sent.request === undefined) throw error;
         if (error instanceof SyntaxError) {
-          const message = `${this.#baseUrl} did not answer in JSON. Is this the address of d3 serve?`;
+          const message = `${this.#baseUrl} did not answer in JSON. Is d3 serve there?`;
           throw new D3Error(200, "unexpected_answer", message, { cause: error });
         }
         const { cause } = error as { cause?: unknown };
@@ -70,7 +82,7 @@ export class Connection {
   }
 
   /** The calls for one attempt; `sent` learns of the request. */
-  #calls(sent: { request?: Request }, signal: AbortSignal | undefined): Calls {
+  #calls(sent: { request?: Request }, signal: AbortSignal | undefined, bytes: number): Calls {
     const { fetch = globalThis.fetch, timeout = 120_000 } = this.#options;
     const { apiKey = keyOfEnvironment() } = this.#options;
     const tooLate = new AbortController();
@@ -80,7 +92,8 @@ export class Connection {
       signal: signal ? AbortSignal.any([signal, tooLate.signal]) : tooLate.signal,
       fetch: async (request) => {
         sent.request = request;
-        const timer = timeout > 0 ? setTimeout(() => tooLate.abort(), timeout) : undefined;
+        const limit = timeout + bytes * MILLISECONDS_PER_BYTE;
+        const timer = timeout > 0 ? setTimeout(() => tooLate.abort(), limit) : undefined;
         try {
           return await fetch(request);
         } finally {

@@ -41,12 +41,13 @@ async function openPath(source: string | URL, name?: string): Promise<File> {
     throw new TypeError("Only Node reads paths. Give a File or a Blob.");
   }
   const node = process as Node;
+  const { basename } = node.getBuiltinModule("node:path");
   const { fileURLToPath } = node.getBuiltinModule("node:url");
   const { openAsBlob, promises } = node.getBuiltinModule("node:fs");
   const path = source instanceof URL ? fileURLToPath(source) : source;
   const found = await promises.stat(path); // says which file is missing, which openAsBlob does not
   if (!found.isFile()) throw new TypeError(`${path} is not a file.`);
-  return new File([await openAsBlob(path)], name ?? node.getBuiltinModule("node:path").basename(path));
+  return new File([await openAsBlob(path)], name ?? basename(path));
 }
 
 /**

@@ -9,7 +9,7 @@ export {
   type ScanFilter,
   type UploadOptions,
 } from "./client.js";
-export type { CallOptions, Calls, ClientOptions } from "./connection.js";
+export type { CallOptions, Calls, ClientOptions, SendOptions } from "./connection.js";
 export { D3Error } from "./errors.js";
 export type { Source } from "./files.js";
 export type * from "./openapi.js";

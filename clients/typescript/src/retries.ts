@@ -16,8 +16,8 @@ export class NoAnswer extends D3Error {
   constructor(request: Request, cause: unknown, repeatable: boolean) {
     const { origin } = new URL(request.url);
     super(0, "no_answer", `${origin} did not answer. Is d3 serve running there?`, { cause });
-    this.repeatable =
-      repeatable || request.method === "GET" || request.headers.has("Idempotency-Key") || wasNotSent(cause);
+    const harmless = request.method === "GET" || request.headers.has("Idempotency-Key");
+    this.repeatable = repeatable || harmless || wasNotSent(cause);
   }
 }
 

@@ -89,6 +89,14 @@ test("a service that does not answer in time is asked again", async () => {
   assert.equal(way.asked.length, 2);
 });
 
+test("a large upload has longer", async () => {
+  const slow: Fault = (_, __, forward) => void setTimeout(forward, 300);
+  const [client, way] = await faulty({ timeout: 20, retries: 0 }, slow);
+  const megabyte = Buffer.concat([freshImage(), Buffer.alloc(2 ** 20)]);
+  await client.predict(megabyte);
+  assert.equal(way.asked.length, 1);
+});
+
 test("a signal ends a call and its waits, with the caller's reason", async () => {
   const [client] = await faulty({}, silent, (incoming, response) => {
     incoming.resume();
