@@ -213,6 +213,21 @@ def test_the_page_and_its_scripts_come_from_the_service(service: Service) -> Non
     assert served | {"servers": DOCUMENT["servers"]} == DOCUMENT
 
 
+@pytest.mark.parametrize("address", ["/docs", "/docs/"])
+def test_the_page_is_found_where_people_look(service: Service, address: str) -> None:
+    page = service.http.get(address, follow_redirects=True)
+    assert page.url.path == "/schema"
+    assert "swagger-ui-bundle.js" in page.text
+
+
+def test_the_document_is_where_generators_look(service: Service) -> None:
+    answer = service.http.get("/openapi.json")  # they do not follow redirects
+    assert answer.headers["content-type"] == "application/vnd.oai.openapi+json"
+    assert answer.json() | {"servers": DOCUMENT["servers"]} == DOCUMENT
+    (server,) = answer.json()["servers"]
+    assert urljoin(str(answer.url), server["url"]) == f"{service.url}/"
+
+
 @pytest.fixture(scope="module")
 def live(homes: Homes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("live")

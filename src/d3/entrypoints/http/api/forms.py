@@ -1,4 +1,4 @@
-"""Multipart forms, read into memory within limits.
+"""Multipart forms and other bodies, read into memory within limits.
 
 The framework's reader spools to disk, accepts the file under any field name, and answers an unknown
 charset with a 500. This one uses the same parser with strict checks.
@@ -44,7 +44,8 @@ _EXTENDED_FILENAME = re.compile(
 )
 _WHOLE = re.compile(r"[0-9]{1,9}")
 _HEADER_BYTES = 64 * 1024
-_FIELD_BYTES = 4096
+FIELD_BYTES = 4096
+"""The longest text of a field."""
 _SMALL_BYTES = 64 * 1024
 
 
@@ -229,9 +230,7 @@ async def read_form(
             "The header Content-Type has no boundary.",
             "Do not set the header yourself. The library that builds the form sets it.",
         )
-    announced = header_of(request, b"content-length") or ""
-    if announced.isdecimal() and int(announced) > limits.bytes:
-        raise _too_large(limits)
+    _check_length(request, limits)
     collector = _Collector(limits, sink)
     try:
         await _parse(request.receive, boundary, collector)
@@ -259,14 +258,13 @@ async def read_texts(request: Request[Any, Any, Any], *known: str) -> dict[str, 
         FormInvalid: it is malformed, or a field is unknown, repeated or not a text.
         FormTooLarge: it is too large.
     """
-    refuse_encoded(request)
     kind, _ = parse_options_header(header_of(request, b"content-type") or "")
     if kind == "multipart/form-data":
         form = await read_form(request, FormLimits(_SMALL_BYTES, len(known) + 8))
         form.only(*known)
         found = {name: form.text(name) for name in known}
         return {name: text for name, text in found.items() if text is not None}
-    body = await _small_body(request)
+    body = await read_body(request, FormLimits(_SMALL_BYTES, 1))
     if not body.strip():
         return {}
     pairs: list[tuple[str, object]]
@@ -315,17 +313,43 @@ def refuse_encoded(request: Request[Any, Any, Any]) -> None:
         )
 
 
-async def _small_body(request: Request[Any, Any, Any]) -> bytes:
-    pieces, size, more = [], 0, True
-    while more:
-        message: Any = await request.receive()
-        if message["type"] == "http.disconnect":
-            raise FormInvalid("The upload was interrupted.", "Send it again.")
-        pieces.append(message.get("body", b""))
-        more, size = message.get("more_body", False), size + len(pieces[-1])
-        if size > _SMALL_BYTES:
-            raise _too_large(FormLimits(_SMALL_BYTES, 1))
+async def read_body(request: Request[Any, Any, Any], limits: FormLimits) -> bytes:
+    """Read a body that is no form; stop as soon as it exceeds a limit.
+
+    Raises:
+        EncodingUnsupported: it is compressed.
+        FormInvalid: the client broke off.
+        FormTooLarge: it exceeds a limit.
+        D3Error: receiving failed; see :mod:`d3.entrypoints.http.middleware.request_limits`.
+    """
+    refuse_encoded(request)
+    _check_length(request, limits)
+    pieces: list[bytes] = []
+    size, more = 0, True
+    try:
+        while more:
+            message: Any = await request.receive()
+            if message["type"] == "http.disconnect":
+                raise FormInvalid("The upload was interrupted.", "Send it again.")
+            pieces.append(message.get("body", b""))
+            more, size = message.get("more_body", False), size + len(pieces[-1])
+            if size > limits.bytes:
+                raise _too_large(limits)
+    except D3Error:
+        pieces.clear()  # the error's traceback would keep them until it is answered
+        raise
     return b"".join(pieces)
+
+
+def _check_length(request: Request[Any, Any, Any], limits: FormLimits) -> None:
+    """Check the announced length of the body, before any of it is read.
+
+    Raises:
+        FormTooLarge: it exceeds the limit.
+    """
+    announced = header_of(request, b"content-length") or ""
+    if announced.isdecimal() and int(announced) > limits.bytes:
+        raise _too_large(limits)
 
 
 def _pairs_of_json(body: bytes) -> list[tuple[str, object]]:
@@ -414,7 +438,7 @@ class _Collector:
         self._pieces.append(piece)
         if self._filename is None:
             self._text_bytes += len(piece)
-            if self._text_bytes > _FIELD_BYTES:
+            if self._text_bytes > FIELD_BYTES:
                 raise FormInvalid(
                     "A text field of the form is too long.",
                     "Send images as files with a file name.",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from http import HTTPStatus
 from importlib.util import find_spec
 from os import PathLike
@@ -10,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from litestar import Request, Router
+from litestar import Request, Router, get
+from litestar.enums import OpenAPIMediaType as MediaType
 from litestar.openapi import OpenAPIConfig, ResponseSpec
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import (
@@ -31,6 +33,7 @@ from litestar.openapi.spec import (
     SecurityScheme,
     Tag,
 )
+from litestar.response import Redirect
 from litestar.static_files import create_static_files_router
 
 from d3.domain.panels import PanelRule
@@ -41,8 +44,18 @@ _FILE = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
 _URL = Schema(
     type=OpenAPIType.STRING,
     format=OpenAPIFormat.URI,
-    description="A link to the image, instead of `file`. Answers 403 unless the service has "
+    description="A link to the image, instead of the file. Answers 403 unless the service has "
     "`D3_FETCH_LINKS` on. Fetches only from public web servers and answers 422 if that fails.",
+)
+_BASE64 = Schema(
+    type=OpenAPIType.STRING,
+    content_encoding="base64",
+    description="The image's file in base64, instead of `url`.",
+)
+_NAME = Schema(
+    type=OpenAPIType.STRING,
+    description="Name of the image. In a form, the file has its name.",
+    examples=["photo.jpg"],
 )
 _THRESHOLD = Schema(
     type=OpenAPIType.NUMBER,
@@ -165,6 +178,42 @@ def _form(
     return RequestBody(required=True, content={"multipart/form-data": media})
 
 
+def _one_image(
+    fields: dict[str, Schema], example: dict[str, Any]
+) -> tuple[RequestBody, list[Parameter]]:
+    """The ways in which a call takes one image: the body, and what the address may hold."""
+    form = {"file": _FILE, "url": _URL} | fields
+    body = _form(form, "file", "image/*", {"file": "photo.jpg"} | example, required=False)
+    object_fields = {"image_base64": _BASE64, "url": _URL, "name": _NAME} | fields
+    body.content["application/json"] = OpenAPIMediaType(
+        schema=Schema(
+            type=OpenAPIType.OBJECT,
+            properties={name: _or_null(one) for name, one in object_fields.items()},
+        ),
+        examples={"link": Example(value={"url": "https://example.com/photo.jpg"} | example)},
+    )
+    for kind in ("image/*", "application/octet-stream"):
+        body.content[kind] = OpenAPIMediaType(schema=_FILE)
+    # A default would be sent by clients that are generated, beside the same field of a form.
+    in_address = {"name": _NAME} | fields
+    return body, [
+        Parameter(
+            name=name,
+            param_in="query",
+            description=one.description,
+            schema=replace(one, description=None, default=None),
+        )
+        for name, one in in_address.items()
+    ]
+
+
+def _or_null(schema: Schema) -> Schema:
+    """The schema of a field of JSON that may also be null."""
+    assert isinstance(schema.type, OpenAPIType)
+    values = None if schema.enum is None else [*schema.enum, None]
+    return replace(schema, type=[schema.type, OpenAPIType.NULL], enum=values)
+
+
 @dataclass
 class DescribedOperation(Operation):
     """An operation with an example of its response. Without an answer 401 it needs no key."""
@@ -181,28 +230,24 @@ class DescribedOperation(Operation):
 
 @dataclass
 class PredictOperation(DescribedOperation):
-    """One image, as a multipart form."""
+    """One image, as a form, as JSON or as it is."""
 
     def __post_init__(self) -> None:
-        """Describe the form and the header that the handler reads by itself."""
+        """Describe the body and the parameters that the handler reads by itself."""
         super().__post_init__()
-        properties = {"file": _FILE, "url": _URL, "threshold": _THRESHOLD, "views": _VIEWS}
-        properties |= {"explain": _EXPLAIN} | _PANEL
-        example = {"file": "photo.jpg", "threshold": 0.5, "views": 4}
-        self.request_body = _form(properties, "file", "image/*", example, required=False)
-        self.parameters = [*(self.parameters or []), _IDEMPOTENCY_KEY]
+        fields = {"threshold": _THRESHOLD, "views": _VIEWS, "explain": _EXPLAIN} | _PANEL
+        self.request_body, asked = _one_image(fields, {"threshold": 0.5, "views": 4})
+        self.parameters = [*(self.parameters or []), *asked, _IDEMPOTENCY_KEY]
 
 
 @dataclass
 class ExplainOperation(DescribedOperation):
-    """One image to be explained, as a multipart form."""
+    """One image to be explained, as a form, as JSON or as it is."""
 
     def __post_init__(self) -> None:
-        """Describe the form that the handler reads by itself."""
+        """Describe the body and the parameters that the handler reads by itself."""
         super().__post_init__()
-        properties = {"file": _FILE, "url": _URL, "views": _VIEWS}
-        example = {"file": "photo.jpg"}
-        self.request_body = _form(properties, "file", "image/*", example, required=False)
+        self.request_body, self.parameters = _one_image({"views": _VIEWS}, {"views": 4})
 
 
 @dataclass
@@ -373,6 +418,23 @@ class Document(JsonRenderPlugin):
         return super().render(request, openapi_schema | {"servers": [{"url": ".."}]})
 
 
+def elsewhere() -> Router:
+    """The router of the addresses where people and programs look first: /docs, /openapi.json."""
+
+    @get("/docs")
+    async def page(request: Request[Any, Any, Any]) -> Redirect:
+        # Relative, as the page's own links.
+        return Redirect("../schema" if _address(request).endswith("/") else "schema")
+
+    @get("/openapi.json", media_type=MediaType.OPENAPI_JSON)
+    async def document(request: Request[Any, Any, Any]) -> bytes:
+        # Not sent on to the other address: generators of clients do not follow.
+        found = request.app.openapi_schema.to_schema()
+        return Document.render_json(request, found | {"servers": [{"url": "."}]})
+
+    return Router("/", route_handlers=[page, document], include_in_schema=False)
+
+
 def _address(request: Request[Any, Any, Any]) -> str:
     raw = request.scope.get("raw_path") or request.scope["path"].encode()
     return raw.decode("latin-1").partition("?")[0]
@@ -395,13 +457,17 @@ _SECURITY = {
 class _Described(OpenAPI):
     """The document; a field that may be absent is not described as a choice among one type."""
 
-    def to_schema(self) -> dict[str, Any]:
+    @cached_property
+    def _schema(self) -> dict[str, Any]:
         found = super().to_schema()
         for kind in found["components"]["schemas"].values():
             for field in kind.get("properties", {}).values():
                 if len(field.get("oneOf", ())) == 1:
                     field.update(field.pop("oneOf")[0])
         return found
+
+    def to_schema(self) -> dict[str, Any]:
+        return self._schema
 
 
 class _Configuration(OpenAPIConfig):
@@ -414,8 +480,10 @@ def configuration(version: str) -> OpenAPIConfig:
     return _Configuration(
         title="D3",
         version=version,
-        description="Was this image made or altered by a generator? Every error has the same body, "
-        "`application/problem+json`, with a sentence in `error` and a stable code in `code`. "
+        description="Was this image made or altered by a generator? Every address below `/api/` is "
+        "also there below `/api/v1/`, as the version that this document describes. Every error has "
+        "the same body, `application/problem+json`, with a sentence in `error` and a stable code "
+        "in `code`. "
         "Every answer has an `X-Request-Id`.",
         contact=Contact(name="The D3 maintainers"),
         license=License(name="Apache-2.0", identifier="Apache-2.0"),
