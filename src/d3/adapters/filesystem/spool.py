@@ -31,15 +31,23 @@ class FolderSpool:
         self._id: str | None = None
 
     @property
-    def id(self) -> str:
+    def seen(self) -> str | None:
         if self._id is None:
-            file = self._folder / _ID
-            with storage_errors("The spool cannot be used", _REMEDY):
-                if not file.exists():
-                    self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                    put(file, secrets.token_hex(16).encode(), 0o600, only_new=True)
-                self._id = f"folder:{file.read_text(encoding='ascii').strip()}"
+            with storage_errors("The spool cannot be used", _REMEDY), suppress(FileNotFoundError):
+                said = (self._folder / _ID).read_text(encoding="ascii")
+                self._id = f"folder:{said.strip()}"
         return self._id
+
+    @property
+    def id(self) -> str:
+        if (seen := self.seen) is not None:
+            return seen
+        with storage_errors("The spool cannot be used", _REMEDY):
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            put(self._folder / _ID, secrets.token_hex(16).encode(), 0o600, only_new=True)
+        made = self.seen
+        assert made is not None
+        return made
 
     def write(self, job: str, number: int) -> FolderSpoolWriter:
         with storage_errors("The files of the job cannot be kept", _REMEDY):
@@ -100,6 +108,8 @@ class FolderSpoolReader:
         self._lock = threading.Lock()
 
     def read(self, offset: int, size_bytes: int) -> bytes:
+        if not size_bytes:
+            return b""
         found = b""
         problem = "A file of the job cannot be read"
         with storage_errors(problem, _REMEDY), suppress(FileNotFoundError):

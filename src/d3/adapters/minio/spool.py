@@ -35,6 +35,10 @@ class S3Spool:
         self._folder = folder
 
     @property
+    def seen(self) -> str:
+        return self.id
+
+    @property
     def id(self) -> str:
         return f"{S3_SCHEME}{self._bucket.place.bucket}/{self._prefix}"[:255]
 
@@ -92,6 +96,8 @@ class S3SpoolReader:
         self._lock = threading.Lock()
 
     def read(self, offset: int, size_bytes: int) -> bytes:
+        if not size_bytes:
+            return b""
         with self._lock, storage_errors(_LOCAL):
             if self._stream is None:
                 self._stream = self._fetch()

@@ -67,6 +67,15 @@ class Spool(Protocol):
     """A place for files that wait to be judged. Safe to use from many threads."""
 
     @property
+    def seen(self) -> str | None:
+        """Its id, if anything was ever kept there.
+
+        Raises:
+            StorageFailed: the place cannot be used.
+        """
+        ...
+
+    @property
     def id(self) -> str:
         """Stands for this place wherever it is seen from; at most 255 characters.
 

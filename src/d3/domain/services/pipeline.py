@@ -58,6 +58,7 @@ class Pipeline(Generic[K, T]):
         self._capacity = threads + (BATCHES_AHEAD * self._batch_size if ahead is None else ahead)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="d3-read")
         self._judged: SimpleQueue[tuple[K, T, Future[Judged]]] = SimpleQueue()
+        self._flying: set[Future[Judged]] = set()
         self.in_flight = 0
 
     @property
@@ -100,23 +101,28 @@ class Pipeline(Generic[K, T]):
         else:
             judging = start(self._read_and_judge(question, name, read, decoder, slots))
         self.in_flight += 1
+        self._flying.add(judging)
         judging.add_done_callback(lambda done: self._judged.put((key, item, done)))
 
     def take(self, seconds: float) -> list[tuple[K, T, Judged | D3Error]]:
         """The outcomes within this time: key, item, and what was found or what is wrong."""
-        outcomes: list[tuple[K, T, Judged | D3Error]] = []
+        taken: list[tuple[K, T, Future[Judged]]] = []
         try:
-            key, item, judged = self._judged.get(timeout=seconds)
+            taken.append(self._judged.get(timeout=seconds))
             while True:
-                outcomes.append((key, item, _outcome(judged)))
-                key, item, judged = self._judged.get_nowait()
+                taken.append(self._judged.get_nowait())
         except Empty:
             pass
-        self.in_flight -= len(outcomes)
-        return outcomes
+        self.in_flight -= len(taken)
+        self._flying.difference_update(judged for _, _, judged in taken)
+        return [
+            (key, item, _outcome(judged)) for key, item, judged in taken if not judged.cancelled()
+        ]
 
     def close(self) -> None:
-        """Cancel what has not begun."""
+        """Cancel what has not begun; what is through can still be taken."""
+        for judging in self._flying:
+            judging.cancel()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     async def _read_and_judge(

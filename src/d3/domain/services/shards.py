@@ -13,6 +13,7 @@ import secrets
 import socket
 import threading
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -114,7 +115,7 @@ class ShardWorker(ABC, Generic[K, T, H]):
         self._name = name
         self._owner = new_owner()
         self._held: dict[K, H] = {}
-        self._waiting: Iterator[tuple[K, T]] = iter(())
+        self._waiting: deque[tuple[K, T]] = deque()
         self._claimed = -PAUSE
         self._flushed = 0.0
         self._more = threading.Event()
@@ -153,7 +154,7 @@ class ShardWorker(ABC, Generic[K, T, H]):
         while self._pipeline.room and (found := self._next()) is not None:
             key, item = found
             if not self._put(key, self._held[key], item):
-                self._waiting = _before((key, item), self._waiting)
+                self._waiting.appendleft((key, item))
                 break
         if self._pipeline.in_flight:
             for key, item, outcome in self._pipeline.take(PAUSE):
@@ -172,7 +173,7 @@ class ShardWorker(ABC, Generic[K, T, H]):
 
     def _next(self) -> tuple[K, T] | None:
         """The next item to judge; None if there is none at the moment."""
-        while (found := next(self._waiting, None)) is None:
+        while not self._waiting:
             if self._monotonic - self._claimed < PAUSE:
                 return None
             claimed = self._claim()
@@ -181,14 +182,14 @@ class ShardWorker(ABC, Generic[K, T, H]):
                 return None
             key, held, items = claimed
             self._held[key] = held
-            self._waiting = ((key, item) for item in items)
-        return found
+            self._waiting.extend((key, item) for item in items)
+        return self._waiting.popleft()
 
     def _drop(self, key: K) -> None:
         """Judge nothing more of a shard but what is in the pipeline already."""
-        waiting = list(self._waiting)
-        self._held[key].left -= sum(one == key for one, _ in waiting)
-        self._waiting = iter([one for one in waiting if one[0] != key])
+        others = deque(one for one in self._waiting if one[0] != key)
+        self._held[key].left -= len(self._waiting) - len(others)
+        self._waiting = others
 
     def _flush(self) -> None:
         for key, held in self._held.items():
@@ -214,8 +215,3 @@ class ShardWorker(ABC, Generic[K, T, H]):
                 self._renew(self._clock.now() + LEASE)
             except D3Error as error:
                 _LOG.debug("leases could not be renewed: %s", error)
-
-
-def _before(first: tuple[K, T], others: Iterator[tuple[K, T]]) -> Iterator[tuple[K, T]]:
-    yield first
-    yield from others

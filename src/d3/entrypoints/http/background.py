@@ -15,6 +15,7 @@ from d3.entrypoints.http.retention import KeyUses, RetentionJob
 from d3.entrypoints.http.scan_supervisor import ScanSupervisor
 
 _JOB_SECONDS = 5.0
+_JOBS_SECONDS = 20.0
 
 Troubles = dict[str, str | None]
 """What is wrong, by the part's name; None where nothing is."""
@@ -65,7 +66,7 @@ class JobThreads:
 
 
 class Background(Protocol):
-    """Once for a machine: follows the model in use, deletes old rows, runs scans, watches drift."""
+    """Once for a machine: follows the model in use, deletes old rows, works on scans and jobs."""
 
     def start(self) -> None:
         """Begin."""
@@ -77,6 +78,10 @@ class Background(Protocol):
 
     def wake_scans(self) -> None:
         """Look for scans to do now."""
+        ...
+
+    def wake_jobs(self) -> None:
+        """Look for jobs to work on now."""
         ...
 
     def register_gauges(self, metrics: Metrics) -> None:
@@ -100,6 +105,7 @@ class LocalBackground:
         self._registry = container.registry()
         self._cache = container.cache()
         self._scans = ScanSupervisor(container.scan_ledger, container.settings())
+        self._jobs = container.job_runner()
         self._drift = DriftWatch(container.drift(), container.clock())
         retention = RetentionJob(container.history(), container.clock(), container.settings())
         # The follower may be in a download of minutes.
@@ -109,6 +115,7 @@ class LocalBackground:
                 BackgroundJob(retention.run),
                 BackgroundJob(self._drift.run),
                 BackgroundJob(self._scans.run, None),
+                BackgroundJob(self._jobs.run, _JOBS_SECONDS),
             ]
         )
 
@@ -116,16 +123,46 @@ class LocalBackground:
         self._threads.start()
 
     def stop(self) -> None:
-        self._threads.stop(self._scans.wake)
+        self._threads.stop(self._wake_all)
+
+    def _wake_all(self) -> None:
+        self._scans.wake()
+        self._jobs.wake()
 
     def wake_scans(self) -> None:
         self._scans.wake()
+
+    def wake_jobs(self) -> None:
+        self._jobs.wake()
 
     def register_gauges(self, metrics: Metrics) -> None:
         metrics.watch(
             "d3_scan_worker_up",
             "1 while a separate process works on scans.",
             lambda: float(self._scans.working),
+        )
+        metrics.watch(
+            "d3_job_worker_up",
+            "1 while this process judges images of jobs.",
+            lambda: float(self._jobs.working),
+        )
+        metrics.watch(
+            "d3_jobs_running",
+            "Jobs in the database that are not over.",
+            lambda: self._jobs.totals.running,
+            "max",
+        )
+        metrics.watch(
+            "d3_job_items_waiting",
+            "Images of these jobs that are not through.",
+            lambda: self._jobs.totals.waiting,
+            "max",
+        )
+        metrics.watch(
+            "d3_spool_bytes",
+            "Bytes of files of jobs that wait to be judged.",
+            lambda: self._jobs.totals.spooled_bytes,
+            "max",
         )
         self._drift.register_gauges(metrics)
         if (cache := self._cache) is not None:
@@ -172,6 +209,12 @@ class RemoteBackground:
             self._call("wake_scans")
         except D3Error:
             return  # it looks for scans when it starts
+
+    def wake_jobs(self) -> None:
+        try:
+            self._call("wake_jobs")
+        except D3Error:
+            return  # it looks for jobs every second
 
     def troubles(self) -> Troubles:
         try:

@@ -66,7 +66,7 @@ class JobItemRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     external_id: ExternalId | None = None
 
 
-class JobRequest(Struct, kw_only=True, forbid_unknown_fields=True):
+class FetchedJobRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     """A job to begin whose images are fetched."""
 
     items: Annotated[
