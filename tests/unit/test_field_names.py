@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from d3.adapters.sql.tables import InferenceResult, ScanResult
+from d3.domain.clips import ClipEnd, ClipFrame, ClipVerdict, FrameSampling, course_of
 from d3.domain.detections import Detection
 from d3.domain.history import HistoryEntry, NewEntry, entry_of
 from d3.domain.images import ImageFacts, Note
@@ -20,7 +21,7 @@ from d3.domain.models import ModelReference
 from d3.domain.panels import Missing, Opinion, PanelRule, PanelVerdict
 from d3.domain.records import ImageRecord, ResultRecord
 from d3.domain.scans import ROW_FIELDS, ScanRow, row_of
-from d3.domain.scoring import Measured, Reason, Score, Share, Verdict
+from d3.domain.scoring import AbstainBand, Measured, Reason, Score, Share, Verdict
 from d3.domain.services.export import COLUMNS, csv_chunks, document
 from d3.entrypoints.cli.detect import _show, _Shown
 from d3.entrypoints.http.api.scan_schemas import ScanResultItem
@@ -29,7 +30,7 @@ from d3.entrypoints.http.api.schemas import HistoryItem, Result, history_item, r
 FACTS = ImageFacts("JPEG", 640, 480, 2, 999, "a" * 64, note=Note.TWO_PICTURES)
 PARSED = {
     *("provenance_says", "provenance_sources", "view_logits"),
-    *("panel", "stability_probabilities"),
+    *("panel", "stability_probabilities", "clip"),
 }
 """Kept as columns; JSON has what they hold: ``provenance``, ``logits``, ``opinions`` and so on."""
 OF_PANELS = {"opinions", "missing", "panel_rule", "stability"}
@@ -76,12 +77,14 @@ def test_they_hold_the_same_wherever_a_result_is_told(
         assert answer["calibration"] == "none"
         assert answer["model"] == shown["model"] == exported["model"]
     assert shown["image_name"] == shown["name"] == "photo.jpg"
-    for name in ("panel", "stability_probabilities"):
+    for name in ("panel", "stability_probabilities", "clip"):
         assert cells[name] == getattr(detection, name)
     for answer in map(_as_json, [shown, exported, *reported]):
         assert answer["stability"] == detection.stability == {"jpeg": 0.4, "mirrored": 0.8}
         assert [one["model"]["name"] for one in answer["opinions"]] == ["m", "other"]
         assert not answer.keys() & {"panel", "stability_probabilities"}
+        assert answer["clip"] == _as_json(detection.clip_verdict)
+        assert answer["clip"]["frames"][1]["time"] == 1
 
 
 def test_the_parts_of_a_detection_are_what_it_was_made_of(detection: Detection) -> None:
@@ -119,6 +122,7 @@ def detection() -> Detection:
     )
     object.__setattr__(detection, "panel", _PANEL.to_json())
     object.__setattr__(detection, "agreement", _PANEL.agreement)
+    object.__setattr__(detection, "clip", _CLIP.to_json())
     object.__setattr__(detection, "stability_probabilities", '{"jpeg":0.4,"mirrored":0.8}')
     return detection
 
@@ -137,6 +141,14 @@ def _opinion(name: str, prediction: float, verdict: Verdict) -> Opinion:
     )
 
 
+_FRAMES = [ClipFrame(float(at), 0.9, Verdict.FAKE, logit=2.2) for at in range(3)]
+_CLIP = ClipVerdict.of(
+    _FRAMES,
+    course_of(_FRAMES, 0.5, AbstainBand()),
+    sampling=FrameSampling(),
+    duration=3.0,
+    end=ClipEnd.CUT_SHORT,
+)
 _PANEL = PanelVerdict(
     PanelRule.CHIEF,
     (_opinion("m", 0.9, Verdict.FAKE), _opinion("other", 0.1, Verdict.REAL)),

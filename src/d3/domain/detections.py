@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from d3.domain.clips import ClipVerdict
 from d3.domain.errors import D3Error
 from d3.domain.images import Content, ImageFacts
 from d3.domain.inputs import Change
@@ -57,6 +58,7 @@ class Detection(ResultRecord):
         notice: str = "",
         panel: PanelVerdict | None = None,
         stability: Mapping[Change, float] | None = None,
+        clip: ClipVerdict | None = None,
     ) -> Self:
         """A score with its circumstances: which image, which model, by which means."""
         return cls(
@@ -84,6 +86,7 @@ class Detection(ResultRecord):
             panel=panel.to_json() if panel is not None else "",
             agreement=panel.agreement if panel is not None else None,
             stability_probabilities=json.dumps(stability) if stability else "",
+            clip=clip.to_json() if clip is not None else "",
         )
 
     @property

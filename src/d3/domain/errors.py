@@ -303,6 +303,18 @@ class DecodingInterrupted(ImageError):
     code = "decoding_interrupted"
 
 
+class VideoInvalid(ImageError):
+    """The file is no video that can be judged: no pictures in it, damaged, or of another kind."""
+
+    code = "video_invalid"
+
+
+class VideoUnavailable(ImageError):
+    """Videos cannot be judged here: the package that decodes them is not installed."""
+
+    code = "video_unavailable"
+
+
 class DecoderUnavailable(D3Error):
     """No image can be decoded at the moment; the cause is not the image."""
 
@@ -313,6 +325,12 @@ class ImageTooLarge(ImageError):
     """The image exceeds a limit: bytes, pixels, side or JPEG scans."""
 
     code = "image_too_large"
+
+
+class VideoTooLarge(ImageTooLarge):
+    """A video exceeds a limit: bytes, pixels or side."""
+
+    code = "video_too_large"
 
 
 class ModelError(D3Error):

@@ -212,7 +212,7 @@ def _opinion(found: dict[str, Any]) -> Opinion:
         "logits": tuple(found.get("logits", ())),
     }
     opinion = _read(Opinion, found | known)
-    if not all(_is_number(one) for one in opinion.logits):
+    if not all(is_number(one) for one in opinion.logits):
         raise ValueError(f"the logits of {shown(opinion.model.name)} are not numbers")
     return opinion
 
@@ -228,7 +228,8 @@ def _read(kind: type[T], found: dict[str, Any]) -> T:
     return record
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Whether a value of a JSON document is a finite number."""
     try:
         return type(value) in {int, float} and isfinite(value)  # type: ignore[arg-type]
     except OverflowError:
@@ -236,7 +237,7 @@ def _is_number(value: object) -> bool:
 
 
 _PLAIN: dict[str, Callable[[object], bool]] = {
-    "float": _is_number,
+    "float": is_number,
     "int": lambda value: type(value) is int,
     "bool": lambda value: type(value) is bool,
     "str": lambda value: type(value) is str,

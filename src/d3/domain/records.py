@@ -14,6 +14,7 @@ from functools import lru_cache
 from types import UnionType
 from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
+from d3.domain.clips import MAX_CLIP, ClipVerdict
 from d3.domain.images import ImageFacts, Note
 from d3.domain.models import ModelReference
 from d3.domain.panels import (
@@ -54,7 +55,8 @@ class ImageRecord:
         image_format: such as ``"JPEG"``.
         image_width: pixels.
         image_height: pixels.
-        image_frames: frames of an animation, pages or pictures; the first is judged.
+        image_frames: frames of a clip or an animation, pages or pictures; of all but clips the
+            first is judged.
         image_bytes: length of the file.
         image_note: what is unusual about the file; None where there is nothing to say.
         reason: why the verdict is ``uncertain``; None where it is not.
@@ -66,6 +68,8 @@ class ImageRecord:
         agreement: what they are to each other; None where there are fewer than two.
         stability_probabilities: the probability after each harmless change of the image, a JSON
             object by :class:`d3.domain.inputs.Change`; empty where that was not asked for.
+        clip: what was seen over a clip's time, :meth:`d3.domain.clips.ClipVerdict.to_json`; empty
+            for a still.
     """
 
     image_sha256: Text64 | None = None
@@ -82,6 +86,7 @@ class ImageRecord:
     panel: Annotated[str, Length(MAX_PANEL)] = ""
     agreement: Annotated[Agreement, Length(16)] | None = None
     stability_probabilities: Text512 = ""
+    clip: Annotated[str, Length(MAX_CLIP)] = ""
 
     @property
     def reason_text(self) -> str | None:
@@ -123,6 +128,11 @@ class ImageRecord:
         return dict(json.loads(text)) if text else {}
 
     @property
+    def clip_verdict(self) -> ClipVerdict | None:
+        """What was seen over a clip's time; None for a still."""
+        return _read_clip(self.clip) if self.clip else None
+
+    @property
     def provenance(self) -> Provenance | None:
         """What the file says about itself; None where nobody looked."""
         if self.provenance_says is None:
@@ -132,6 +142,7 @@ class ImageRecord:
 
 
 _read_panel = lru_cache(maxsize=16)(PanelVerdict.from_json)  # answers read it several times
+_read_clip = lru_cache(maxsize=4)(ClipVerdict.from_json)
 
 
 def parsed(record: ImageRecord) -> dict[str, Any]:
@@ -143,6 +154,7 @@ def parsed(record: ImageRecord) -> dict[str, Any]:
         "missing": [asdict(one) for one in record.missing],
         "panel_rule": record.panel_rule,
         "stability": record.stability,
+        "clip": None if record.clip_verdict is None else asdict(record.clip_verdict),
     }
 
 

@@ -32,6 +32,8 @@ class Reason(StrEnum):
     ABSTAIN_BAND = "abstain_band"
     PANEL = "panel"
     UNSTABLE = "unstable"
+    FRAMES = "frames"
+    FEW_FRAMES = "few_frames"
 
     @property
     def is_lack(self) -> bool:
@@ -59,6 +61,8 @@ _SENTENCES = {
     Reason.UNSTABLE: (
         "The verdict does not survive a harmless change of the image, such as saving it once more."
     ),
+    Reason.FRAMES: "The frames of the clip do not agree enough for a verdict.",
+    Reason.FEW_FRAMES: "Fewer than three frames of the clip could be judged.",
 }
 
 

@@ -15,6 +15,7 @@ _JSON_TEXTS = {
     "provenance_sources": ("[]", (",", ":")),
     "panel": ("null", (",", ":")),
     "stability_probabilities": ("{}", (", ", ": ")),
+    "clip": ("null", (",", ":")),
 }
 """Fields of a result that a row keeps as the text of JSON: the empty one, and the separators."""
 

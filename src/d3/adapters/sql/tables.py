@@ -105,20 +105,21 @@ _DECLARED = {
         "libraries",
         "panel",
         "stability_probabilities",
+        "clip",
     ),
 }
 _DECLARED_OF_SCANS = {
     *("uri", "image_bytes", "notice"),
-    *("provenance_sources", "panel", "stability_probabilities"),
+    *("provenance_sources", "panel", "stability_probabilities", "clip"),
 }
 _DISAGREEING = sa.text("agreement = 'disagree'")
 
 
 def _said_by_several() -> list[sa.Column[Any]]:
-    """The columns of what a panel said, and of what harmless changes did."""
+    """The columns of what a panel said, of what harmless changes did, and of a clip's frames."""
     return [
         sa.Column(name, sa.Text(), server_default=sa.text("''"), nullable=False)
-        for name in ("panel", "stability_probabilities")
+        for name in ("panel", "stability_probabilities", "clip")
     ]
 
 

@@ -11,6 +11,7 @@ from d3.domain.panels import PanelRule
 from d3.domain.scans import NAME_PATTERN, Scan, ScanRow
 from d3.entrypoints.http.api.schemas import (
     AgreementOf,
+    ClipOf,
     ImageFrames,
     ImageNote,
     ImageNoteText,
@@ -23,6 +24,7 @@ from d3.entrypoints.http.api.schemas import (
     RuleOf,
     SaysOfItself,
     StabilityOf,
+    Verdict,
     model_of,
     reader_of,
 )
@@ -143,7 +145,7 @@ class ScanResultItem(Struct):
 
     uri: str
     created_at: datetime
-    verdict: str | None = None
+    verdict: Verdict | None = None
     prediction: float | None = None
     logit: float | None = None
     spread: float | None = None
@@ -166,6 +168,7 @@ class ScanResultItem(Struct):
     agreement: AgreementOf = None
     panel_rule: RuleOf = None
     stability: StabilityOf = field(default_factory=dict)
+    clip: ClipOf = None
 
 
 class ScanResultPage(Struct, kw_only=True):

@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from operator import attrgetter
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
+from d3.domain.clips import ClipVerdict
 from d3.domain.detections import Detection
 from d3.domain.drift import DriftReport
 from d3.domain.errors import D3Error
@@ -30,20 +31,24 @@ IsFake = Annotated[
         "Show and count `verdict` instead."
     ),
 ]
-Verdict = Annotated[str, Meta(description="`fake`, `real` or `uncertain`.")]
+Verdict = Literal["fake", "real", "uncertain"]
 Reason = Annotated[
     str | None,
     Meta(
         description="Why the verdict is `uncertain`: `too_small`, `one_colour`, `alpha_only` "
         "(drawn only in transparency), `spread` (the views disagree), `abstain_band` (too close to "
-        "the threshold), `panel` (the models do not agree) or `unstable` (a harmless change of the "
-        "image turns it). Null for other verdicts."
+        "the threshold), `panel` (the models do not agree), `unstable` (a harmless change of the "
+        "image turns it), `frames` (the frames of a clip do not agree) or `few_frames` (it has too "
+        "few). Null for other verdicts."
     ),
 ]
 ReasonText = Annotated[str | None, Meta(description="`reason` as a sentence for people.")]
 ImageFrames = Annotated[
     int | None,
-    Meta(description="Number of frames, pages or images in the file. D3 judges the first."),
+    Meta(
+        description="Number of frames, pages or images in the file. D3 judges the first, and of "
+        "clips those in `clip`."
+    ),
 ]
 ImageNote = Annotated[
     str | None,
@@ -156,6 +161,16 @@ StabilityOf = Annotated[
 ]
 
 
+ClipOf = Annotated[
+    ClipVerdict | None,
+    Meta(
+        description="What was seen over a clip's time: each frame that was judged, and the rule "
+        "that made one verdict of them. `prediction` is the highest mean over five frames in a "
+        "row. Null for a still."
+    ),
+]
+
+
 class Result(Struct):
     """One image's verdict and the numbers behind it.
 
@@ -199,6 +214,7 @@ class Result(Struct):
     agreement: AgreementOf = None
     panel_rule: RuleOf = None
     stability: StabilityOf = field(default_factory=dict)
+    clip: ClipOf = None
 
 
 class EvidenceKey(Struct, kw_only=True):
@@ -304,6 +320,7 @@ class HistoryItem(Struct):
     agreement: AgreementOf = None
     panel_rule: RuleOf = None
     stability: StabilityOf = field(default_factory=dict)
+    clip: ClipOf = None
 
 
 class HistoryPage(Struct, kw_only=True):
@@ -522,12 +539,15 @@ class Readiness(Struct, kw_only=True):
 def reader_of(answer: type[Struct], *, besides: str = "") -> Callable[[object], list[Any]]:
     """A function that reads a response's fields, in order, from a record with the same names.
 
+    A record's field ``clip`` is a text; the response has what it holds.
+
     Args:
         answer: has a field ``provenance``, which is read in the response's form.
         besides: a field that is not the record's.
     """
     names = [one for one in answer.__struct_fields__ if one != besides]
-    read, place = attrgetter(*names), names.index("provenance")
+    read = attrgetter(*("clip_verdict" if one == "clip" else one for one in names))
+    place = names.index("provenance")
 
     def values(record: object) -> list[Any]:
         found = list(read(record))

@@ -100,3 +100,6 @@ def _webhooks() -> None:
 
 def _clips() -> None:
     """What was seen over a clip's time."""
+    for table in ("inference_results", "scan_results"):
+        column = sa.Column("clip", sa.Text(), server_default=sa.text("''"), nullable=False)
+        op.add_column(table, column)
