@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import httpx
-import pytest
 
 from tests.service.conftest import Service, painted
-from tests.service.test_access import a_key, bearer
-from tests.serving import assert_problem, wait_until
+from tests.serving import wait_until
 
 JOBS = "/api/jobs"
 
@@ -32,9 +29,7 @@ def job_of(service: Service, name: str, headers: Any = None, **asked: Any) -> di
 
 def finished(service: Service, name: str, headers: Any = None) -> dict[str, Any]:
     """The job once it is over, with its first results."""
-    wait_until(
-        lambda: job_of(service, name, headers)["job"]["finished_at"] is not None, seconds=30
-    )
+    wait_until(lambda: job_of(service, name, headers)["job"]["finished_at"] is not None, seconds=30)
     return job_of(service, name, headers)
 
 

@@ -40,9 +40,9 @@ from d3.domain.ports.scans import ImageCollection, Listed
 from d3.domain.scans import ScanRow, checked_scan_name, stored_uri
 from d3.domain.services.detection import ImageJudge, SingleFlight
 from d3.domain.services.model_host import LoadedModel, Panel
+from d3.domain.services.pipeline import Pipeline
 from d3.domain.services.questions import Question
 from d3.domain.services.retrying import RetryingCollection, retry_while_unavailable
-from d3.domain.services.pipeline import Pipeline
 from d3.domain.services.scans.pipeline import ScanPipeline
 from d3.evaluation.scans import prefix_of, root_of, summarise
 from d3.testing import FakeDetector
