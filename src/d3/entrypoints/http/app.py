@@ -21,6 +21,7 @@ from d3.entrypoints.http.api.evidence import EvidenceController
 from d3.entrypoints.http.api.health import HealthController
 from d3.entrypoints.http.api.history import HistoryController
 from d3.entrypoints.http.api.inference import InferenceController
+from d3.entrypoints.http.api.jobs import JobController
 from d3.entrypoints.http.api.labels import LabelController
 from d3.entrypoints.http.api.model import ModelController
 from d3.entrypoints.http.api.scans import ScanController
@@ -105,6 +106,7 @@ def application_of(services: Services) -> Application:
     application = Application(
         route_handlers=[
             InferenceController,
+            JobController,
             HistoryController,
             EvidenceController,
             LabelController,

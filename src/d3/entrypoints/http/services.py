@@ -72,6 +72,7 @@ class Services:
         self.evidence = container.evidence()
         self.evidence_bundles = container.evidence_bundles()
         self.scans = container.scans()
+        self.jobs = container.jobs()
         self.encode_png = container.png()
         self.scan_ledger = container.scan_ledger()
         self.webhooks = container.webhooks()

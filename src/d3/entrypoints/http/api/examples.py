@@ -141,6 +141,33 @@ _LABEL = {
     "created_at": "2026-01-31T12:00:00Z",
     "user_id": 7,
 }
+_JOB = {
+    "id": "0c1c6f1e5f3b4f7c",
+    "state": "running",
+    "created_at": "2026-01-31T12:00:00Z",
+    "finished_at": None,
+    "expires_at": "2026-02-07T12:00:00Z",
+    "threshold": 0.5,
+    "views": 1,
+    "panel": None,
+    "panel_rule": None,
+    "stability": False,
+    "callback": "https://example.net/hooks/d3",
+    "callback_secret": None,
+    "trouble": None,
+    "counts": {
+        "items": 2,
+        "waiting": 1,
+        "fake": 1,
+        "real": 0,
+        "uncertain": 0,
+        "error": 0,
+        "cancelled": 0,
+    },
+}
+_WAITING = {"items": 2, "waiting": 2} | dict.fromkeys(
+    ("fake", "real", "uncertain", "error", "cancelled"), 0
+)
 _SCAN = {
     "id": "archive-2026",
     "state": "running",
@@ -268,6 +295,44 @@ ANSWERS: dict[str, Any] = {
         "model_name": "classifier.pth",
         "sha256": _MODEL_SHA256,
         "version": 1,
+    },
+    "startJob": {
+        "success": True,
+        "job": _JOB
+        | {"counts": _WAITING, "callback_secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"},
+    },
+    "listJobs": {"success": True, "count": 1, "jobs": [_JOB]},
+    "getJob": {
+        "success": True,
+        "job": _JOB,
+        "count": 2,
+        "next_cursor": None,
+        "results": [
+            {
+                "number": 1,
+                "name": "photo.jpg",
+                "external_id": "17/1",
+                "state": "judged",
+                "result": _KEPT,
+                "inference_id": 1,
+                "error": None,
+                "code": None,
+            },
+            {
+                "number": 2,
+                "name": "drawing.png",
+                "external_id": "17/2",
+                "state": "waiting",
+                "result": None,
+                "inference_id": None,
+                "error": None,
+                "code": None,
+            },
+        ],
+    },
+    "cancelJob": {
+        "success": True,
+        "job": _JOB | {"state": "cancelled", "counts": _JOB["counts"]},
     },
     "startScan": {"success": True, "scan": _SCAN},
     "listScans": {"success": True, "count": 1, "scans": [_SCAN]},
