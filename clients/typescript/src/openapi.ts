@@ -326,6 +326,59 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/jobs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List jobs
+         * @description The caller's jobs, newest first; an administrator sees all.
+         */
+        get: operations["listJobs"];
+        put?: never;
+        /**
+         * Judge many images in the background
+         * @description Take many images and judge them in the background, each with a result in the history.
+         *
+         *     Send the files as a form, or links and `s3://` objects as JSON. Answers as soon as all files
+         *     are stored. Ask for `GET /api/jobs/{id}` now and then, or name a `callback` that is told.
+         *
+         *     With an ``Idempotency-Key``, a repeated request gets the same answer and no second job.
+         */
+        post: operations["startJob"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/jobs/{job_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show a job and its results
+         * @description How far the job is, and a page of its images in the order sent, with their results.
+         */
+        get: operations["getJob"];
+        put?: never;
+        post?: never;
+        /**
+         * Cancel a job
+         * @description Cancel what has not begun. Results are kept, and a job that is done stays done.
+         */
+        delete: operations["cancelJob"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/model/info": {
         parameters: {
             query?: never;
@@ -500,6 +553,163 @@ export interface paths {
         get: operations["listScanResults"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/webhooks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List webhooks
+         * @description One's own webhooks, or all for an administrator. Secrets are not shown.
+         */
+        get: operations["listWebhooks"];
+        put?: never;
+        /**
+         * Create a webhook
+         * @description Send events to an address from now on. Only this answer shows the secret.
+         *
+         *     Each event is sent as JSON with the headers `webhook-id`, `webhook-timestamp` and
+         *     `webhook-signature` (https://www.standardwebhooks.com). It is tried for a day until the
+         *     receiver answers with a status of 200 to 299, and may arrive twice with the same
+         *     `webhook-id`.
+         */
+        post: operations["createWebhook"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/webhooks/{webhook_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show a webhook
+         * @description One webhook, and whether its receiver answers.
+         */
+        get: operations["getWebhook"];
+        put?: never;
+        post?: never;
+        /**
+         * Remove a webhook
+         * @description Remove a webhook, with all that waits for it.
+         */
+        delete: operations["removeWebhook"];
+        options?: never;
+        head?: never;
+        /**
+         * Change, enable or disable a webhook
+         * @description Change what is sent, or whether anything is. What waits for it goes on waiting.
+         */
+        patch: operations["changeWebhook"];
+        trace?: never;
+    };
+    "/api/webhooks/{webhook_id}/deliveries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List what was sent to a webhook
+         * @description The events of the last days for this webhook, newest first.
+         */
+        get: operations["listWebhookDeliveries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/webhooks/{webhook_id}/rotate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Make a new secret
+         * @description Replace the secret. Only this answer shows the new one. For a day both sign.
+         */
+        post: operations["rotateWebhook"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/webhooks/{webhook_id}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send a test event
+         * @description Send an event of the type `webhook.test` now, once, and wait for the answer.
+         */
+        post: operations["testWebhook"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/webhooks/deliveries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List what was sent
+         * @description The events of the last days for all webhooks and callbacks of jobs, newest first.
+         */
+        get: operations["listDeliveries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/webhooks/deliveries/{delivery_id}/resend": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send an event again
+         * @description Send an event again, with the same `webhook-id`, for a day from now on.
+         */
+        post: operations["resendDelivery"];
         delete?: never;
         options?: never;
         head?: never;
@@ -713,6 +923,36 @@ export interface components {
             /** @default true */
             success: boolean;
         };
+        /** DeliveryItem */
+        DeliveryItem: {
+            attempts: number;
+            /** Format: date-time */
+            created_at: string;
+            event_id: string;
+            id: number;
+            next_at: string | null;
+            sent_at: string | null;
+            state: components["schemas"]["DeliveryState"];
+            status: number | null;
+            trouble: string | null;
+            type: string;
+            url: string;
+            webhook_id: number | null;
+        };
+        /** DeliveryPage */
+        DeliveryPage: {
+            count: number;
+            deliveries: components["schemas"]["DeliveryItem"][];
+            next_cursor?: string | null;
+            /** @default true */
+            success: boolean;
+        };
+        /**
+         * DeliveryState
+         * @description How a delivery stands.
+         * @enum {string}
+         */
+        DeliveryState: "waiting" | "sent" | "dead";
         /** Done */
         Done: {
             message: string;
@@ -913,6 +1153,62 @@ export interface components {
             success: boolean;
             total?: number;
         };
+        /** JobBody */
+        JobBody: {
+            callback?: string | null;
+            callback_secret?: string | null;
+            counts: components["schemas"]["JobCountsBody"];
+            /** Format: date-time */
+            created_at: string;
+            /** Format: date-time */
+            expires_at: string;
+            finished_at?: string | null;
+            id: string;
+            panel?: string[] | null;
+            panel_rule?: components["schemas"]["PanelRule"] | null;
+            stability: boolean;
+            state: string;
+            threshold?: number | null;
+            trouble?: string | null;
+            views: number;
+        };
+        /** JobCountsBody */
+        JobCountsBody: {
+            cancelled: number;
+            error: number;
+            fake: number;
+            items: number;
+            real: number;
+            uncertain: number;
+            waiting: number;
+        };
+        /** JobPage */
+        JobPage: {
+            count: number;
+            jobs: components["schemas"]["JobBody"][];
+            /** @default true */
+            success: boolean;
+        };
+        /** JobResult */
+        JobResult: {
+            code?: string | null;
+            error?: string | null;
+            external_id?: string | null;
+            inference_id?: number | null;
+            name: string;
+            number: number;
+            result?: components["schemas"]["HistoryItem"] | null;
+            state: string;
+        };
+        /** JobResults */
+        JobResults: {
+            count: number;
+            job: components["schemas"]["JobBody"];
+            next_cursor?: string | null;
+            results: components["schemas"]["JobResult"][];
+            /** @default true */
+            success: boolean;
+        };
         /**
          * LabelIs
          * @description A label, for a filter. With `none`, nobody said anything.
@@ -1047,6 +1343,25 @@ export interface components {
             sha256: string;
             version: number;
         };
+        /** NewSecret */
+        NewSecret: {
+            secret: string;
+            /** @default true */
+            success: boolean;
+            webhook: components["schemas"]["WebhookItem"];
+        };
+        /** OneDelivery */
+        OneDelivery: {
+            delivery: components["schemas"]["DeliveryItem"];
+            /** @default true */
+            success: boolean;
+        };
+        /** OneJob */
+        OneJob: {
+            job: components["schemas"]["JobBody"];
+            /** @default true */
+            success: boolean;
+        };
         /** OneLabel */
         OneLabel: {
             label: components["schemas"]["LabelItem"];
@@ -1064,6 +1379,12 @@ export interface components {
             scan: components["schemas"]["ScanItem"];
             /** @default true */
             success: boolean;
+        };
+        /** OneWebhook */
+        OneWebhook: {
+            /** @default true */
+            success: boolean;
+            webhook: components["schemas"]["WebhookItem"];
         };
         /** Opinion */
         Opinion: {
@@ -1460,6 +1781,75 @@ export interface components {
             /** @default 0 */
             uncertain: number;
         };
+        /**
+         * WebhookChange
+         * @description What to change.
+         */
+        WebhookChange: {
+            /** @description Whether events are sent. */
+            enabled?: boolean;
+            /** @description What to send. `scan.finished`, `model.changed` and `drift.alert` concern the whole service and need the scope `admin`. */
+            events?: ("job.finished" | "scan.finished" | "result.created" | "model.changed" | "drift.alert")[];
+            /** @description Results and jobs of all users, not only one's own. Needs the scope `admin`. */
+            everyone?: boolean;
+            /** @description For its owner. */
+            name?: string;
+            /**
+             * @description Where events are sent: https:// or http://, without a user name or password.
+             * @example https://app.example.org/d3
+             */
+            url?: string;
+            /** @description `result.created` only for these verdicts. Empty: for all. */
+            verdicts?: ("fake" | "real" | "uncertain")[];
+        };
+        /** WebhookItem */
+        WebhookItem: {
+            answered_at: string | null;
+            /** Format: date-time */
+            created_at: string;
+            enabled: boolean;
+            events: ("job.finished" | "scan.finished" | "result.created" | "model.changed" | "drift.alert")[];
+            everyone: boolean;
+            failures: number;
+            id: number;
+            name: string;
+            trouble: string | null;
+            url: string;
+            user_id: number | null;
+            verdicts: ("fake" | "real" | "uncertain")[];
+        };
+        /** WebhookList */
+        WebhookList: {
+            count: number;
+            /** @default true */
+            success: boolean;
+            webhooks: components["schemas"]["WebhookItem"][];
+        };
+        /**
+         * WebhookRequest
+         * @description Where to, and what.
+         */
+        WebhookRequest: {
+            /** @description What to send. `scan.finished`, `model.changed` and `drift.alert` concern the whole service and need the scope `admin`. */
+            events: ("job.finished" | "scan.finished" | "result.created" | "model.changed" | "drift.alert")[];
+            /**
+             * @description Results and jobs of all users, not only one's own. Needs the scope `admin`.
+             * @default false
+             */
+            everyone: boolean;
+            /**
+             * @description For its owner.
+             * @default
+             */
+            name: string;
+            /**
+             * @description Where events are sent: https:// or http://, without a user name or password.
+             * @example https://app.example.org/d3
+             */
+            url: string;
+            /** @description `result.created` only for these verdicts. Empty: for all. */
+            verdicts?: ("fake" | "real" | "uncertain")[];
+        };
     };
     responses: never;
     parameters: never;
@@ -1478,6 +1868,9 @@ export type ClipFrame = components['schemas']['ClipFrame'];
 export type ClipNote = components['schemas']['ClipNote'];
 export type ClipVerdict = components['schemas']['ClipVerdict'];
 export type Deleted = components['schemas']['Deleted'];
+export type DeliveryItem = components['schemas']['DeliveryItem'];
+export type DeliveryPage = components['schemas']['DeliveryPage'];
+export type DeliveryState = components['schemas']['DeliveryState'];
 export type Done = components['schemas']['Done'];
 export type Drift = components['schemas']['Drift'];
 export type DriftAnswer = components['schemas']['DriftAnswer'];
@@ -1491,6 +1884,11 @@ export type GroupItem = components['schemas']['GroupItem'];
 export type Health = components['schemas']['Health'];
 export type HistoryItem = components['schemas']['HistoryItem'];
 export type HistoryPage = components['schemas']['HistoryPage'];
+export type JobBody = components['schemas']['JobBody'];
+export type JobCountsBody = components['schemas']['JobCountsBody'];
+export type JobPage = components['schemas']['JobPage'];
+export type JobResult = components['schemas']['JobResult'];
+export type JobResults = components['schemas']['JobResults'];
 export type LabelIs = components['schemas']['LabelIs'];
 export type LabelItem = components['schemas']['LabelItem'];
 export type Labelled = components['schemas']['Labelled'];
@@ -1505,9 +1903,13 @@ export type ModelInfo = components['schemas']['ModelInfo'];
 export type ModelList = components['schemas']['ModelList'];
 export type ModelLoaded = components['schemas']['ModelLoaded'];
 export type ModelReference = components['schemas']['ModelReference'];
+export type NewSecret = components['schemas']['NewSecret'];
+export type OneDelivery = components['schemas']['OneDelivery'];
+export type OneJob = components['schemas']['OneJob'];
 export type OneLabel = components['schemas']['OneLabel'];
 export type OneResult = components['schemas']['OneResult'];
 export type OneScan = components['schemas']['OneScan'];
+export type OneWebhook = components['schemas']['OneWebhook'];
 export type Opinion = components['schemas']['Opinion'];
 export type PanelMember = components['schemas']['PanelMember'];
 export type PanelRule = components['schemas']['PanelRule'];
@@ -1533,6 +1935,10 @@ export type StatsBody = components['schemas']['StatsBody'];
 export type Uploaded = components['schemas']['Uploaded'];
 export type Verdict = components['schemas']['Verdict'];
 export type VerdictCounts = components['schemas']['VerdictCounts'];
+export type WebhookChange = components['schemas']['WebhookChange'];
+export type WebhookItem = components['schemas']['WebhookItem'];
+export type WebhookList = components['schemas']['WebhookList'];
+export type WebhookRequest = components['schemas']['WebhookRequest'];
 export type $defs = Record<string, never>;
 export interface operations {
     getEvidenceKey: {
@@ -3152,6 +3558,440 @@ export interface operations {
             };
         };
     };
+    listJobs: {
+        parameters: {
+            query?: {
+                /** @description Number of items per page. */
+                limit?: number;
+                /** @description Number of jobs to skip. */
+                offset?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobPage"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    startJob: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description For 24 hours, the same key with the same request gets the same answer and stores no second result. Answers 422 if the key was used for another request, and 409 while the first request is being answered. */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    /**
+                     * @description Address that is told when the job is over, as a webhook `job.finished`.
+                     * @example https://example.net/hooks/d3
+                     */
+                    callback?: string;
+                    /** @description Of a clip: seconds between the frames that are judged. */
+                    every?: number;
+                    /** @description Each with either `url` or `s3`. */
+                    items: {
+                        /** @description Your own id of it. */
+                        external_id?: string;
+                        /** @description Name for display. */
+                        name?: string;
+                        /** @description `s3://BUCKET/KEY`, below one of `D3_JOB_SOURCES`. */
+                        s3?: string;
+                        /**
+                         * Format: uri
+                         * @description A link to the image, instead of the file. Answers 403 unless the service has `D3_FETCH_LINKS` on. Fetches only from public web servers and answers 422 if that fails.
+                         */
+                        url?: string;
+                    }[];
+                    /** @description Of a clip: the most frames that are judged. */
+                    most?: number;
+                    /**
+                     * @description Names of models that judge together, separated by commas, the chief first. They must be loaded. Default: the panel of the service (`D3_PANEL`), if it has one. One name: that model alone.
+                     * @example d3-vit-l14,ferretnet-s
+                     */
+                    panel?: string;
+                    /**
+                     * @description How the opinions become one verdict. Default: `D3_PANEL_RULE`.
+                     * @enum {string}
+                     */
+                    panel_rule?: "chief" | "any" | "majority";
+                    /**
+                     * @description Judges the image again after harmless changes (JPEG, scaled, cropped, mirrored). The verdict is `uncertain` if one of them turns it. This takes about five times as long.
+                     * @default false
+                     */
+                    stability?: boolean;
+                    /**
+                     * @description Threshold of the verdict. Default: the model's threshold.
+                     * @example 0.5
+                     */
+                    threshold?: number;
+                    /**
+                     * @description Number of permutations to average. More take longer and show how certain the score is.
+                     * @default 1
+                     */
+                    views?: number;
+                };
+                "multipart/form-data": {
+                    /**
+                     * @description Address that is told when the job is over, as a webhook `job.finished`.
+                     * @example https://example.net/hooks/d3
+                     */
+                    callback?: string;
+                    /** @description Of a clip: seconds between the frames that are judged. */
+                    every?: number;
+                    /** @description Your own id of each file, in the order of the files. None, or as many as files. */
+                    external_id?: string[];
+                    files: Blob[];
+                    /** @description Of a clip: the most frames that are judged. */
+                    most?: number;
+                    /**
+                     * @description Names of models that judge together, separated by commas, the chief first. They must be loaded. Default: the panel of the service (`D3_PANEL`), if it has one. One name: that model alone.
+                     * @example d3-vit-l14,ferretnet-s
+                     */
+                    panel?: string;
+                    /**
+                     * @description How the opinions become one verdict. Default: `D3_PANEL_RULE`.
+                     * @enum {string}
+                     */
+                    panel_rule?: "chief" | "any" | "majority";
+                    /**
+                     * @description Judges the image again after harmless changes (JPEG, scaled, cropped, mirrored). The verdict is `uncertain` if one of them turns it. This takes about five times as long.
+                     * @default false
+                     */
+                    stability?: boolean;
+                    /**
+                     * @description Threshold of the verdict. Default: the model's threshold.
+                     * @example 0.5
+                     */
+                    threshold?: number;
+                    /**
+                     * @description Number of permutations to average. More take longer and show how certain the score is.
+                     * @default 1
+                     */
+                    views?: number;
+                };
+            };
+        };
+        responses: {
+            /** @description Request accepted, processing continues off-line */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OneJob"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Timeout */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported Media Type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    getJob: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the previous page. */
+                cursor?: string | null;
+                /** @description Number of items per page. */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                /** @description The `id` of the job. */
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobResults"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    cancelJob: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The `id` of the job. */
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OneJob"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     getModelInfo: {
         parameters: {
             query?: never;
@@ -3888,6 +4728,807 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ScanResultPage"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listWebhooks: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookList"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    createWebhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WebhookRequest"];
+            };
+        };
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NewSecret"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Timeout */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    getWebhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The `id` of the webhook. */
+                webhook_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OneWebhook"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    removeWebhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The `id` of the webhook. */
+                webhook_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Done"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    changeWebhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The `id` of the webhook. */
+                webhook_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WebhookChange"];
+            };
+        };
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OneWebhook"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Timeout */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listWebhookDeliveries: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the previous page. */
+                cursor?: string | null;
+                /** @description Number of items per page. */
+                limit?: number;
+                /** @description Only deliveries in this state. */
+                only?: components["schemas"]["DeliveryState"] | null;
+            };
+            header?: never;
+            path: {
+                /** @description The `id` of the webhook. */
+                webhook_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeliveryPage"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    rotateWebhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The `id` of the webhook. */
+                webhook_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NewSecret"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    testWebhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The `id` of the webhook. */
+                webhook_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OneDelivery"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listDeliveries: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the previous page. */
+                cursor?: string | null;
+                /** @description Number of items per page. */
+                limit?: number;
+                /** @description Only deliveries in this state. */
+                only?: components["schemas"]["DeliveryState"] | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeliveryPage"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    resendDelivery: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The `id` of the delivery. */
+                delivery_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OneDelivery"];
                 };
             };
             /** @description Bad Request */
