@@ -881,7 +881,7 @@ export interface components {
             /** @default 0 */
             logit: number;
             prediction: number;
-            reason?: components["schemas"]["Reason"] | null;
+            reason: components["schemas"]["Reason"] | null;
             time: number;
             verdict: components["schemas"]["Verdict"];
         };
@@ -896,7 +896,7 @@ export interface components {
             /** @default 0 */
             cuts: number;
             duration: number;
-            end?: components["schemas"]["ClipEnd"];
+            end: components["schemas"]["ClipEnd"];
             /** @default  */
             end_text: string;
             /** @default false */
@@ -943,7 +943,7 @@ export interface components {
         DeliveryPage: {
             count: number;
             deliveries: components["schemas"]["DeliveryItem"][];
-            next_cursor?: string | null;
+            next_cursor: string | null;
             /** @default true */
             success: boolean;
         };
@@ -961,18 +961,18 @@ export interface components {
         };
         /** Drift */
         Drift: {
-            agreement?: components["schemas"]["Share"] | null;
-            fpr?: components["schemas"]["Share"] | null;
-            generated_share?: number | null;
+            agreement: components["schemas"]["Share"] | null;
+            fpr: components["schemas"]["Share"] | null;
+            generated_share: number | null;
             images: number;
             labelled_generated: components["schemas"]["VerdictCounts"];
             labelled_real: components["schemas"]["VerdictCounts"];
             level: components["schemas"]["Level"];
-            psi?: components["schemas"]["Share"] | null;
-            psi_with_mix?: components["schemas"]["Share"] | null;
+            psi: components["schemas"]["Share"] | null;
+            psi_with_mix: components["schemas"]["Share"] | null;
             scores: number[];
-            tpr?: components["schemas"]["Share"] | null;
-            uncertain?: components["schemas"]["Share"] | null;
+            tpr: components["schemas"]["Share"] | null;
+            uncertain: components["schemas"]["Share"] | null;
         };
         /** DriftAnswer */
         DriftAnswer: {
@@ -982,35 +982,35 @@ export interface components {
         };
         /** DriftOfDay */
         DriftOfDay: {
-            agreement?: components["schemas"]["Share"] | null;
-            fpr?: components["schemas"]["Share"] | null;
-            generated_share?: number | null;
+            agreement: components["schemas"]["Share"] | null;
+            fpr: components["schemas"]["Share"] | null;
+            generated_share: number | null;
             images: number;
             labelled_generated: components["schemas"]["VerdictCounts"];
             labelled_real: components["schemas"]["VerdictCounts"];
             level: components["schemas"]["Level"];
-            psi?: components["schemas"]["Share"] | null;
-            psi_with_mix?: components["schemas"]["Share"] | null;
+            psi: components["schemas"]["Share"] | null;
+            psi_with_mix: components["schemas"]["Share"] | null;
             scores: number[];
             /** Format: date-time */
             start: string;
-            tpr?: components["schemas"]["Share"] | null;
-            uncertain?: components["schemas"]["Share"] | null;
+            tpr: components["schemas"]["Share"] | null;
+            uncertain: components["schemas"]["Share"] | null;
         };
         /** DriftReport */
         DriftReport: {
             calibration: string;
-            calibration_fpr?: components["schemas"]["Share"] | null;
-            calibration_tpr?: components["schemas"]["Share"] | null;
+            calibration_fpr: components["schemas"]["Share"] | null;
+            calibration_tpr: components["schemas"]["Share"] | null;
             days: components["schemas"]["DriftOfDay"][];
             model_name: string;
             model_version: number;
             note: string;
             notice: string;
-            reference?: components["schemas"]["Reference"] | null;
-            since?: string | null;
+            reference: components["schemas"]["Reference"] | null;
+            since: string | null;
             total: components["schemas"]["Drift"];
-            until?: string | null;
+            until: string | null;
         };
         /** EvidenceKey */
         EvidenceKey: {
@@ -1044,9 +1044,9 @@ export interface components {
         GroupBy: "model" | "label" | "provenance" | "agreement";
         /** GroupItem */
         GroupItem: {
-            agreement?: components["schemas"]["ByAgreement"];
+            agreement: components["schemas"]["ByAgreement"];
             avg_processing_time: number;
-            by_verdict?: components["schemas"]["ByVerdict"];
+            by_verdict: components["schemas"]["ByVerdict"];
             /**
              * @description Number of results of demo models, which have a `notice`.
              * @default 0
@@ -1071,11 +1071,11 @@ export interface components {
         /** HistoryItem */
         HistoryItem: {
             /** @description `agree`, `partial` (some are undecided) or `disagree` (one says fake and another real). Null if fewer than two models gave an opinion. */
-            agreement?: string | null;
+            agreement: string | null;
             cached: boolean;
             calibration: string;
             /** @description What was seen over a clip's time: each frame that was judged, and the rule that made one verdict of them. `prediction` is the highest mean over five frames in a row. Null for a still. */
-            clip?: components["schemas"]["ClipVerdict"] | null;
+            clip: components["schemas"]["ClipVerdict"] | null;
             confidence: number;
             /** Format: date-time */
             created_at: string;
@@ -1091,20 +1091,20 @@ export interface components {
             image_height: number | null;
             image_name: string;
             /** @description A note about the file: `cut_short` (at most the last rows of the image are missing) or `two_pictures` (some programs show another image). Null if there is no note. */
-            image_note?: string | null;
+            image_note: string | null;
             /** @description `image_note` as a sentence for people. */
-            image_note_text?: string | null;
+            image_note_text: string | null;
             image_sha256: string | null;
             image_width: number | null;
             /** @description Whether `prediction` is above `threshold`, even if `verdict` is `uncertain`. Show and count `verdict` instead. */
             is_fake: boolean;
             /** @description What somebody says the image is: `real`, `generated` or `unknown`. It never changes the verdict. */
-            label?: string | null;
+            label: string | null;
             /** @default  */
             libraries: string;
             logit: number | null;
             /** @description Each view's raw logit. Empty for old results of several views. */
-            logits?: number[];
+            logits: number[];
             /**
              * @description Models of the panel that gave no opinion, and why.
              * @default []
@@ -1122,20 +1122,20 @@ export interface components {
              */
             opinions: components["schemas"]["Opinion"][];
             /** @description How the opinions became one verdict: `chief`, `any` or `majority`. */
-            panel_rule?: string | null;
+            panel_rule: string | null;
             precision: string;
             prediction: number;
             processing_time: number;
             /** @description What the file says about itself. It can be forged and removed, and is not part of the score. Null if nobody looked. */
-            provenance?: components["schemas"]["ProvenanceItem"] | null;
+            provenance: components["schemas"]["ProvenanceItem"] | null;
             /** @description Why the verdict is `uncertain`: `too_small`, `one_colour`, `alpha_only` (drawn only in transparency), `spread` (the views disagree), `abstain_band` (too close to the threshold), `panel` (the models do not agree), `unstable` (a harmless change of the image turns it), `frames` (the frames of a clip do not agree) or `few_frames` (it has too few). Null for other verdicts. */
-            reason?: string | null;
+            reason: string | null;
             /** @description `reason` as a sentence for people. */
-            reason_text?: string | null;
+            reason_text: string | null;
             request_id: string | null;
             spread: number;
             /** @description The probability after each harmless change of the image: `jpeg`, `scaled`, `cropped` and `mirrored`. Empty unless asked for. */
-            stability?: {
+            stability: {
                 [key: string]: number;
             };
             threshold: number;
@@ -1155,21 +1155,21 @@ export interface components {
         };
         /** JobBody */
         JobBody: {
-            callback?: string | null;
-            callback_secret?: string | null;
+            callback: string | null;
+            callback_secret: string | null;
             counts: components["schemas"]["JobCountsBody"];
             /** Format: date-time */
             created_at: string;
             /** Format: date-time */
             expires_at: string;
-            finished_at?: string | null;
+            finished_at: string | null;
             id: string;
-            panel?: string[] | null;
-            panel_rule?: components["schemas"]["PanelRule"] | null;
+            panel: string[] | null;
+            panel_rule: components["schemas"]["PanelRule"] | null;
             stability: boolean;
             state: string;
-            threshold?: number | null;
-            trouble?: string | null;
+            threshold: number | null;
+            trouble: string | null;
             views: number;
         };
         /** JobCountsBody */
@@ -1191,20 +1191,20 @@ export interface components {
         };
         /** JobResult */
         JobResult: {
-            code?: string | null;
-            error?: string | null;
-            external_id?: string | null;
-            inference_id?: number | null;
+            code: string | null;
+            error: string | null;
+            external_id: string | null;
+            inference_id: number | null;
             name: string;
             number: number;
-            result?: components["schemas"]["HistoryItem"] | null;
+            result: components["schemas"]["HistoryItem"] | null;
             state: string;
         };
         /** JobResults */
         JobResults: {
             count: number;
             job: components["schemas"]["JobBody"];
-            next_cursor?: string | null;
+            next_cursor: string | null;
             results: components["schemas"]["JobResult"][];
             /** @default true */
             success: boolean;
@@ -1270,18 +1270,18 @@ export interface components {
         LoadedModelInfo: {
             architecture: string;
             device: string;
-            engine?: string | null;
+            engine: string | null;
             loaded: boolean;
             model_name: string | null;
             /** @default  */
             notice: string;
-            panel?: components["schemas"]["PanelMember"][];
+            panel: components["schemas"]["PanelMember"][];
             /** @description How the opinions became one verdict: `chief`, `any` or `majority`. */
-            panel_rule?: string | null;
-            precision?: string | null;
-            sha256?: string | null;
-            threshold?: number | null;
-            version?: number | null;
+            panel_rule: string | null;
+            precision: string | null;
+            sha256: string | null;
+            threshold: number | null;
+            version: number | null;
         };
         /** Missing */
         Missing: {
@@ -1312,7 +1312,7 @@ export interface components {
             provenance: string;
             sha256: string;
             threshold: number;
-            trouble?: string | null;
+            trouble: string | null;
             version: number;
         };
         /** ModelInfo */
@@ -1409,17 +1409,17 @@ export interface components {
             /** @default  */
             precision: string;
             prediction: number;
-            reason?: components["schemas"]["Reason"] | null;
+            reason: components["schemas"]["Reason"] | null;
             seconds: number;
             threshold: number;
             verdict: components["schemas"]["Verdict"];
         };
         /** PanelMember */
         PanelMember: {
-            error?: string | null;
+            error: string | null;
             loaded: boolean;
             name: string;
-            version?: number | null;
+            version: number | null;
         };
         /**
          * PanelRule
@@ -1477,36 +1477,36 @@ export interface components {
         /** Result */
         Result: {
             /** @description `agree`, `partial` (some are undecided) or `disagree` (one says fake and another real). Null if fewer than two models gave an opinion. */
-            agreement?: string | null;
+            agreement: string | null;
             cached: boolean;
             /** @default none */
             calibration: string;
-            calibration_fpr?: number | null;
-            calibration_tpr?: number | null;
+            calibration_fpr: number | null;
+            calibration_tpr: number | null;
             /** @description What was seen over a clip's time: each frame that was judged, and the rule that made one verdict of them. `prediction` is the highest mean over five frames in a row. Null for a still. */
-            clip?: components["schemas"]["ClipVerdict"] | null;
+            clip: components["schemas"]["ClipVerdict"] | null;
             confidence: number;
             /** @default  */
             device: string;
             engine: string;
-            image_bytes?: number | null;
-            image_format?: string | null;
+            image_bytes: number | null;
+            image_format: string | null;
             /** @description Number of frames, pages or images in the file. D3 judges the first, and of clips those in `clip`. */
-            image_frames?: number | null;
-            image_height?: number | null;
+            image_frames: number | null;
+            image_height: number | null;
             /** @description A note about the file: `cut_short` (at most the last rows of the image are missing) or `two_pictures` (some programs show another image). Null if there is no note. */
-            image_note?: string | null;
+            image_note: string | null;
             /** @description `image_note` as a sentence for people. */
-            image_note_text?: string | null;
+            image_note_text: string | null;
             image_sha256: string;
-            image_width?: number | null;
+            image_width: number | null;
             /** @description Whether `prediction` is above `threshold`, even if `verdict` is `uncertain`. Show and count `verdict` instead. */
             is_fake: boolean;
             /** @default  */
             libraries: string;
             logit: number;
             /** @description Each view's raw logit. Empty for old results of several views. */
-            logits?: number[];
+            logits: number[];
             /**
              * @description Models of the panel that gave no opinion, and why.
              * @default []
@@ -1521,19 +1521,19 @@ export interface components {
              */
             opinions: components["schemas"]["Opinion"][];
             /** @description How the opinions became one verdict: `chief`, `any` or `majority`. */
-            panel_rule?: string | null;
+            panel_rule: string | null;
             precision: string;
             prediction: number;
             processing_time: number;
             /** @description What the file says about itself. It can be forged and removed, and is not part of the score. Null if nobody looked. */
-            provenance?: components["schemas"]["ProvenanceItem"] | null;
+            provenance: components["schemas"]["ProvenanceItem"] | null;
             /** @description Why the verdict is `uncertain`: `too_small`, `one_colour`, `alpha_only` (drawn only in transparency), `spread` (the views disagree), `abstain_band` (too close to the threshold), `panel` (the models do not agree), `unstable` (a harmless change of the image turns it), `frames` (the frames of a clip do not agree) or `few_frames` (it has too few). Null for other verdicts. */
-            reason?: string | null;
+            reason: string | null;
             /** @description `reason` as a sentence for people. */
-            reason_text?: string | null;
+            reason_text: string | null;
             spread: number;
             /** @description The probability after each harmless change of the image: `jpeg`, `scaled`, `cropped` and `mirrored`. Empty unless asked for. */
-            stability?: {
+            stability: {
                 [key: string]: number;
             };
             threshold: number;
@@ -1554,7 +1554,7 @@ export interface components {
             created_at: string;
             error: number;
             fake: number;
-            finished_at?: string | null;
+            finished_at: string | null;
             id: string;
             listed: number;
             listed_all: boolean;
@@ -1564,8 +1564,8 @@ export interface components {
              * @default
              */
             notice: string;
-            panel?: components["schemas"]["Model"][];
-            panel_rule?: components["schemas"]["PanelRule"] | null;
+            panel: components["schemas"]["Model"][];
+            panel_rule: components["schemas"]["PanelRule"] | null;
             passed_over: number;
             real: number;
             source: string;
@@ -1573,7 +1573,7 @@ export interface components {
             stability: boolean;
             state: string;
             threshold: number;
-            trouble?: string | null;
+            trouble: string | null;
             uncertain: number;
             views: number;
         };
@@ -1618,24 +1618,24 @@ export interface components {
         /** ScanResultItem */
         ScanResultItem: {
             /** @description `agree`, `partial` (some are undecided) or `disagree` (one says fake and another real). Null if fewer than two models gave an opinion. */
-            agreement?: string | null;
+            agreement: string | null;
             /** @description What was seen over a clip's time: each frame that was judged, and the rule that made one verdict of them. `prediction` is the highest mean over five frames in a row. Null for a still. */
-            clip?: components["schemas"]["ClipVerdict"] | null;
+            clip: components["schemas"]["ClipVerdict"] | null;
             /** Format: date-time */
             created_at: string;
-            error?: string | null;
-            image_bytes?: number | null;
-            image_format?: string | null;
+            error: string | null;
+            image_bytes: number | null;
+            image_format: string | null;
             /** @description Number of frames, pages or images in the file. D3 judges the first, and of clips those in `clip`. */
-            image_frames?: number | null;
-            image_height?: number | null;
+            image_frames: number | null;
+            image_height: number | null;
             /** @description A note about the file: `cut_short` (at most the last rows of the image are missing) or `two_pictures` (some programs show another image). Null if there is no note. */
-            image_note?: string | null;
+            image_note: string | null;
             /** @description `image_note` as a sentence for people. */
-            image_note_text?: string | null;
-            image_sha256?: string | null;
-            image_width?: number | null;
-            logit?: number | null;
+            image_note_text: string | null;
+            image_sha256: string | null;
+            image_width: number | null;
+            logit: number | null;
             /**
              * @description Models of the panel that gave no opinion, and why.
              * @default []
@@ -1652,37 +1652,37 @@ export interface components {
              */
             opinions: components["schemas"]["Opinion"][];
             /** @description How the opinions became one verdict: `chief`, `any` or `majority`. */
-            panel_rule?: string | null;
-            prediction?: number | null;
-            processing_time?: number | null;
+            panel_rule: string | null;
+            prediction: number | null;
+            processing_time: number | null;
             /** @description What the file says about itself. It can be forged and removed, and is not part of the score. Null if nobody looked. */
-            provenance?: components["schemas"]["ProvenanceItem"] | null;
+            provenance: components["schemas"]["ProvenanceItem"] | null;
             /** @description Why the verdict is `uncertain`: `too_small`, `one_colour`, `alpha_only` (drawn only in transparency), `spread` (the views disagree), `abstain_band` (too close to the threshold), `panel` (the models do not agree), `unstable` (a harmless change of the image turns it), `frames` (the frames of a clip do not agree) or `few_frames` (it has too few). Null for other verdicts. */
-            reason?: string | null;
+            reason: string | null;
             /** @description `reason` as a sentence for people. */
-            reason_text?: string | null;
-            spread?: number | null;
+            reason_text: string | null;
+            spread: number | null;
             /** @description The probability after each harmless change of the image: `jpeg`, `scaled`, `cropped` and `mirrored`. Empty unless asked for. */
-            stability?: {
+            stability: {
                 [key: string]: number;
             };
             uri: string;
             /** @enum {null|string} */
-            verdict?: "fake" | "real" | "uncertain" | null;
+            verdict: "fake" | "real" | "uncertain" | null;
         };
         /** ScanResultPage */
         ScanResultPage: {
             count: number;
-            next_cursor?: string | null;
+            next_cursor: string | null;
             results: components["schemas"]["ScanResultItem"][];
             /** @default true */
             success: boolean;
         };
         /** SeriesItem */
         SeriesItem: {
-            agreement?: components["schemas"]["ByAgreement"];
+            agreement: components["schemas"]["ByAgreement"];
             avg_processing_time: number;
-            by_verdict?: components["schemas"]["ByVerdict"];
+            by_verdict: components["schemas"]["ByVerdict"];
             /**
              * @description Number of results of demo models, which have a `notice`.
              * @default 0
@@ -1739,9 +1739,9 @@ export interface components {
         };
         /** StatsBody */
         StatsBody: {
-            agreement?: components["schemas"]["ByAgreement"];
+            agreement: components["schemas"]["ByAgreement"];
             avg_processing_time: number;
-            by_verdict?: components["schemas"]["ByVerdict"];
+            by_verdict: components["schemas"]["ByVerdict"];
             /**
              * @description Number of results of demo models, which have a `notice`.
              * @default 0
