@@ -41,6 +41,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
     folder = tmp_path_factory.mktemp("serving")
     home = folder / "home"
     settings = {"D3_HOME": str(home), "D3_SCAN_FOLDER": str(IMAGES), "D3_CORS_ORIGINS": "*"}
+    settings |= {"D3_WEBHOOK_ALLOW": "127.0.0.1"}
     signing = [sys.executable, "-m", "d3", "keys", "sign-init"]
     subprocess.run(signing, env=clean_environment(**settings), check=True, capture_output=True)
     with d3_serve(folder, **settings) as served:

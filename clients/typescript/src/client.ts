@@ -1,11 +1,12 @@
 /** The client: images, jobs, results and scans. */
 
-import { Connection, type CallOptions, type SendOptions } from "./connection.js";
+import type { CallOptions, SendOptions } from "./connection.js";
 import { asFile, asForm, isLink, type Source } from "./files.js";
 import type * as api from "./openapi.js";
 import { byCursor, byOffset, PAGE_SIZE, type PageOptions } from "./pages.js";
 import { randomName } from "./random.js";
 import { pause } from "./retries.js";
+import { WebhookCalls } from "./webhooks.js";
 
 export interface UploadOptions extends CallOptions {
   /** The same key with the same request gets the same answer; a fresh one unless given. */
@@ -36,7 +37,7 @@ const MOST_IDS = 1000;
 /** Seconds between two looks at a job, at first and at last. */
 const [FIRST_LOOK, LATER_LOOK] = [0.5, 5];
 
-export class D3Client extends Connection {
+export class D3Client extends WebhookCalls {
   /** Judge one image. */
   async predict(
     image: Source,

@@ -15,3 +15,4 @@ export { D3Error } from "./errors.js";
 export type { Source } from "./files.js";
 export type * from "./openapi.js";
 export type { PageOptions } from "./pages.js";
+export type { WebhookFields } from "./webhooks.js";

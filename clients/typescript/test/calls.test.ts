@@ -4,11 +4,12 @@ import assert from "node:assert/strict";
 import { openAsBlob, readFileSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import { test } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 
 import { D3Client, D3Error } from "d3-deepfake-client";
 
-import { all, client, freshImage, image, images, url } from "./service.js";
+import { all, client, freshImage, image, images, proxy, url } from "./service.js";
 
 test("an image is a path, a URL of a file, bytes, a Blob or a File", async () => {
   const bytes = readFileSync(image);
@@ -138,4 +139,27 @@ test("a scan is started, read and stopped", async () => {
 test("calls without a helper are typed by their path", async () => {
   const { info } = await client.call((api) => api.GET("/api/model/info"));
   assert.equal(info.model_name, "starter");
+});
+
+test("a webhook is told of a job, and what it was sent is listed", async (context) => {
+  const heard: string[] = [];
+  const receiver = await proxy((incoming, response) => {
+    heard.push(String(incoming.headers["webhook-id"]));
+    incoming.resume().on("end", () => response.end());
+  });
+  context.after(receiver.close);
+  const { webhook, secret } = await client.createWebhook({
+    url: `${receiver.url}/hook`,
+    events: ["job.finished"],
+  });
+  assert.match(secret, /^whsec_/);
+  const job = await client.startJob([freshImage()]);
+  await client.waitForJob(job.id);
+  while (heard.length === 0) await pause(50);
+  const [delivery] = await all(client.deliveries({ webhook: webhook.id }, { pageSize: 1 }));
+  assert.equal(delivery?.event_id, heard[0]);
+  assert.equal((await client.changeWebhook(webhook.id, { enabled: false })).enabled, false);
+  assert.ok((await client.webhooks()).some((one) => one.id === webhook.id));
+  await client.removeWebhook(webhook.id);
+  assert.ok(!(await client.webhooks()).some((one) => one.id === webhook.id));
 });
