@@ -46,7 +46,7 @@ class Application(Litestar):
         """Answer one request; the first one starts the services if no lifespan was run."""
         if self._stack is None:
             self._stack = self._with_middleware()
-        if scope["type"] == "http" and not self.d3.started:
+        if scope["type"] == "http" and not self.d3.runs_here:
             await asyncio.to_thread(self.d3.start)
         await self._stack(_below_prefix(scope), receive, send)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,7 +15,7 @@ from litestar.di import NamedDependency
 
 from d3.container import Container
 from d3.domain.access import truncated
-from d3.domain.errors import D3Error, LinksOff, ModelNotLoaded, Overloaded
+from d3.domain.errors import D3Error, ForkUnsupported, LinksOff, ModelNotLoaded, Overloaded
 from d3.domain.models import PUBLISHED, STARTER, Manifest
 from d3.domain.ports.images import LinkedImage
 from d3.domain.services.model_host import ModelHost
@@ -88,7 +89,7 @@ class Services:
         self._fetching = 0
         self._storage_check: Future[None] | None = None
         self._storage_checked_at = 0.0
-        self.started = False
+        self._process: int | None = None
         self._stopped = False
         self._ended = False
         self._lock = threading.Lock()
@@ -124,6 +125,11 @@ class Services:
         )
         self.background.register_gauges(metrics)
 
+    @property
+    def runs_here(self) -> bool:
+        """Whether it was started, in this very process."""
+        return self._process == os.getpid()
+
     def start(self, ready: Callable[[Container], None] = lambda _: None) -> None:
         """Upgrade the embedded database and load the model. A second call does nothing.
 
@@ -135,10 +141,16 @@ class Services:
 
         Raises:
             StorageFailed: the database cannot be used.
+            ForkUnsupported: it was started by the process that this one was forked from.
         """
         with self._lock:
-            if self.started:
+            if self.runs_here:
                 return
+            if self._process is not None:
+                raise ForkUnsupported(
+                    "D3's service was started before this process was forked.",
+                    "Start it in the child processes only: see docs/embedding.md.",
+                )
             make_database_ready(self._container)
             ready(self._container)
             if not self._container.engine_sockets():  # else the engine process says it
@@ -149,7 +161,7 @@ class Services:
                 _LOG.error("no model is loaded: %s", error)
             self.background.start()
             self._key_uses.start()
-            self.started = True
+            self._process = os.getpid()
 
     def stop(self) -> bool:
         """Finish requests in flight, write waiting results, close everything.
