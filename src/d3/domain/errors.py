@@ -604,6 +604,16 @@ class KeyMissing(AccessRefused):
         super().__init__("This request needs an API key.")
 
 
+class NotSignedIn(AccessRefused):
+    """The application that D3 is part of knows of no user who asks."""
+
+    code = "not_signed_in"
+    reason = "missing"
+
+    def __init__(self) -> None:
+        super().__init__("You are not signed in.", "Sign in to the application that D3 is part of.")
+
+
 class KeysMissing(D3Error):
     """The service would be reachable from other machines, and there is no key."""
 

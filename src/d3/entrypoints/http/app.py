@@ -24,6 +24,7 @@ from d3.entrypoints.http.api.inference import InferenceController
 from d3.entrypoints.http.api.labels import LabelController
 from d3.entrypoints.http.api.model import ModelController
 from d3.entrypoints.http.api.scans import ScanController
+from d3.entrypoints.http.authentication import Authenticate
 from d3.entrypoints.http.middleware.access import AccessMiddleware
 from d3.entrypoints.http.middleware.responses import (
     CorsMiddleware,
@@ -64,7 +65,12 @@ class Application(Litestar):
         await super().__call__(scope, receive, send)
 
 
-def create_app(settings: Settings | None = None, **replaced: Any) -> Application:
+def create_app(
+    settings: Settings | None = None,
+    *,
+    authenticate: Authenticate | None = None,
+    **replaced: Any,
+) -> Application:
     """D3's HTTP service.
 
     ``uvicorn --factory d3.entrypoints.http:create_app`` serves it; under another ASGI application
@@ -73,12 +79,19 @@ def create_app(settings: Settings | None = None, **replaced: Any) -> Application
 
     Args:
         settings: from the environment and ``.env`` unless given.
+        authenticate: says who calls, where the application that D3 is part of knows its users: a
+            function, asynchronous or not, that takes the ASGI scope of a request and gives a
+            :class:`d3.HostUser`, or None for nobody. It alone decides then: D3's keys, sign-in and
+            free access from this machine do not count, and a request of nobody's is answered with
+            401. It is not asked for pages of other sites; see ``D3_CORS_ORIGINS``.
         replaced: parts of :class:`d3.container.Container` to use instead of its own.
 
     Raises:
         SettingsInvalid: the environment holds settings that cannot be used.
     """
-    return application_of(new(settings or Settings.from_environment(), **replaced))
+    return application_of(
+        new(settings or Settings.from_environment(), authenticate=authenticate, **replaced)
+    )
 
 
 def application_of(services: Services) -> Application:
@@ -109,7 +122,7 @@ def application_of(services: Services) -> Application:
             ModelController,
             ScanController,
             HealthController,
-            console.pages(),
+            console.pages(own_keys=not services.authenticator.by_host),
             console.assets(),
         ],
         template_config=console.templates(),

@@ -19,7 +19,7 @@ from d3.domain.errors import D3Error, ForkUnsupported, LinksOff, ModelNotLoaded,
 from d3.domain.models import PUBLISHED, STARTER, Manifest
 from d3.domain.ports.images import LinkedImage
 from d3.domain.services.model_host import ModelHost
-from d3.entrypoints.http.authentication import Authenticator
+from d3.entrypoints.http.authentication import Authenticate, Authenticator
 from d3.entrypoints.http.background import (
     Background,
     LocalBackground,
@@ -48,9 +48,16 @@ class Services:
         container: makes the parts.
         metrics: what ``/metrics`` shows.
         background: what is done once for the machine.
+        authenticate: the host application's own authentication; None where D3 stands alone.
     """
 
-    def __init__(self, container: Container, metrics: Metrics, background: Background) -> None:
+    def __init__(
+        self,
+        container: Container,
+        metrics: Metrics,
+        background: Background,
+        authenticate: Authenticate | None = None,
+    ) -> None:
         self.settings: Settings = container.settings()
         self.version: str = container.version()
         self.metrics = metrics
@@ -80,6 +87,7 @@ class Services:
             container.limiter(),
             self.query,
             self.settings.rate_failed_keys,
+            host=authenticate,
         )
         self._container = container
         self._key_uses = key_uses(container)
@@ -308,13 +316,19 @@ D3: TypeAlias = NamedDependency[Services]
 """The type of a handler's parameter ``d3``: the services, injected."""
 
 
-def new(settings: Settings, sockets: Sequence[Path] = (), **replaced: Any) -> Services:
+def new(
+    settings: Settings,
+    sockets: Sequence[Path] = (),
+    authenticate: Authenticate | None = None,
+    **replaced: Any,
+) -> Services:
     """The services for these settings.
 
     Args:
         settings: this process's.
         sockets: of the engine processes that run the model, the main one first; none if this
             process runs it.
+        authenticate: see :func:`d3.entrypoints.http.create_app`.
         replaced: parts of the container to use instead of its own.
     """
     container = Container(settings=settings)
@@ -328,7 +342,7 @@ def new(settings: Settings, sockets: Sequence[Path] = (), **replaced: Any) -> Se
         getattr(container, name).override(part)
     if sockets:
         link = container.engine_links()[0]
-        return Services(container, metrics, RemoteBackground(link.call))
-    services = Services(container, metrics, LocalBackground(container))
+        return Services(container, metrics, RemoteBackground(link.call), authenticate)
+    services = Services(container, metrics, LocalBackground(container), authenticate)
     queue_metrics.watch(services.host.queues)
     return services
