@@ -21,9 +21,11 @@ from d3.entrypoints.http.api.evidence import EvidenceController
 from d3.entrypoints.http.api.health import HealthController
 from d3.entrypoints.http.api.history import HistoryController
 from d3.entrypoints.http.api.inference import InferenceController
+from d3.entrypoints.http.api.jobs import JobController
 from d3.entrypoints.http.api.labels import LabelController
 from d3.entrypoints.http.api.model import ModelController
 from d3.entrypoints.http.api.scans import ScanController
+from d3.entrypoints.http.api.webhooks import WebhookController
 from d3.entrypoints.http.middleware.access import AccessMiddleware
 from d3.entrypoints.http.middleware.responses import (
     CorsMiddleware,
@@ -104,12 +106,14 @@ def application_of(services: Services) -> Application:
     application = Application(
         route_handlers=[
             InferenceController,
+            JobController,
             HistoryController,
             EvidenceController,
             LabelController,
             DriftController,
             ModelController,
             ScanController,
+            WebhookController,
             HealthController,
             openapi.elsewhere(),
             console.pages(),

@@ -10,7 +10,7 @@ import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import IO, Any, Protocol
 from urllib.parse import parse_qsl, unquote, unquote_to_bytes
 
 import msgspec
@@ -188,28 +188,72 @@ class FormLimits:
     parts: int
 
 
-@dataclass(frozen=True, slots=True)
-class Sink:
-    """A stream for the first file of a field, instead of memory.
+class FileSink(Protocol):
+    """Takes the bytes of files as they arrive, instead of memory."""
 
-    Attributes:
+    def begin(self, field: str, filename: str) -> bool:
+        """Begin a file; whether it is taken.
+
+        Raises:
+            D3Error: it is refused, and the form with it.
+        """
+        ...
+
+    def add(self, piece: bytes | bytearray) -> None:
+        """Take some of the file's bytes."""
+        ...
+
+    def end(self) -> None:
+        """End the file."""
+        ...
+
+    async def settle(self) -> None:
+        """Do what takes its time; called after every piece of the body.
+
+        Raises:
+            D3Error: it cannot be kept.
+        """
+        ...
+
+
+class StreamSink:
+    """Writes the first file of a field into a stream.
+
+    Args:
         name: of the field.
         stream: written to as the bytes arrive.
     """
 
-    name: str
-    stream: IO[bytes]
+    def __init__(self, name: str, stream: IO[bytes]) -> None:
+        self._name = name
+        self._stream = stream
+        self._files = 0
+
+    def begin(self, field: str, filename: str) -> bool:
+        del filename
+        self._files += field == self._name
+        return field == self._name
+
+    def add(self, piece: bytes | bytearray) -> None:
+        if self._files == 1:
+            self._stream.write(piece)
+
+    def end(self) -> None:
+        pass
+
+    async def settle(self) -> None:
+        pass
 
 
 async def read_form(
-    request: Request[Any, Any, Any], limits: FormLimits, sink: Sink | None = None
+    request: Request[Any, Any, Any], limits: FormLimits, sink: FileSink | None = None
 ) -> Form:
     """Read a multipart form; stop as soon as it exceeds a limit.
 
     Args:
         request: its body is read.
         limits: of the whole form.
-        sink: gets the bytes of one file; the :class:`Upload` of that file is empty.
+        sink: gets the bytes of files; the :class:`Upload` of each that it takes is empty.
 
     Raises:
         FormNotMultipart: the body has another type.
@@ -390,6 +434,8 @@ async def _parse(receive: Receive, boundary: str, collector: _Collector) -> None
                     collector.add(event)
                 else:
                     collector.end()
+            if collector.sink is not None:
+                await collector.sink.settle()
         if not parser.closed:
             parser.close()
 
@@ -397,10 +443,11 @@ async def _parse(receive: Receive, boundary: str, collector: _Collector) -> None
 class _Collector:
     """Collects the parser's events into a form, within limits."""
 
-    def __init__(self, limits: FormLimits, sink: Sink | None) -> None:
+    def __init__(self, limits: FormLimits, sink: FileSink | None) -> None:
         self.form = Form()
+        self.sink = sink
         self._limits = limits
-        self._sink = sink
+        self._taken = False
         self._bytes = 0
         self._parts = 0
         self._name = ""
@@ -427,13 +474,14 @@ class _Collector:
             )
         self._pieces, self._text_bytes = [], 0
         self._name, self._filename = _in_unicode(segment.name or ""), _filename_of(segment)
+        self._taken = bool(self._filename) and self._take()
 
     def add(self, piece: bytes | bytearray) -> None:
         """Add data to the part."""
-        sink = self._sink
-        if sink is not None and self._filename and self._name == sink.name:
-            if sink.name not in self.form.files:
-                sink.stream.write(piece)
+        if self._taken or (self._filename == "" and not self._pieces and self._take()):
+            assert self.sink is not None
+            self._taken = True
+            self.sink.add(piece)
             return
         self._pieces.append(piece)
         if self._filename is None:
@@ -444,13 +492,19 @@ class _Collector:
                     "Send images as files with a file name.",
                 )
 
+    def _take(self) -> bool:
+        """Whether the sink takes this file; one without a name is only there if it has bytes."""
+        return self.sink is not None and self.sink.begin(self._name, self._filename or "")
+
     def end(self) -> None:
         """End the part."""
         content = b"".join(self._pieces)
         self._pieces = []
         if self._filename is None:
             self.form.texts.setdefault(self._name, []).append(content.decode("utf-8"))
-        elif self._filename or content:
+        elif self._filename or content or self._taken:
+            if self._taken and self.sink is not None:
+                self.sink.end()
             upload = Upload(self._filename, content)
             self.form.files.setdefault(self._name, []).append(upload)
 

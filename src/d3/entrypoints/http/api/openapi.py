@@ -36,6 +36,7 @@ from litestar.openapi.spec import (
 from litestar.response import Redirect
 from litestar.static_files import create_static_files_router
 
+from d3.domain.jobs import MAX_CALLBACK, MAX_EXTERNAL_ID
 from d3.domain.panels import PanelRule
 from d3.entrypoints.http.api.examples import ANSWERS, ERRORS
 from d3.entrypoints.http.errors import PROBLEM, Problem
@@ -112,6 +113,35 @@ _IDEMPOTENCY_KEY = Parameter(
 )
 
 
+_EXTERNAL_IDS = Schema(
+    type=OpenAPIType.ARRAY,
+    items=Schema(type=OpenAPIType.STRING, max_length=MAX_EXTERNAL_ID),
+    description="Your own id of each file, in the order of the files. None, or as many as files.",
+)
+_ASKED = {
+    "threshold": _THRESHOLD,
+    "views": _VIEWS,
+    "callback": Schema(
+        type=OpenAPIType.STRING,
+        max_length=MAX_CALLBACK,
+        description="Address that is told when the job is over, as a webhook `job.finished`.",
+        examples=["https://example.net/hooks/d3"],
+    ),
+    "every": Schema(
+        type=OpenAPIType.NUMBER,
+        exclusive_minimum=0,
+        maximum=3600,
+        description="Of a clip: seconds between the frames that are judged.",
+    ),
+    "most": Schema(
+        type=OpenAPIType.INTEGER,
+        minimum=1,
+        maximum=10_000,
+        description="Of a clip: the most frames that are judged.",
+    ),
+}
+
+
 def _problem(status: int) -> dict[str, Any]:
     code, sentence = ERRORS[status]
     return {
@@ -140,12 +170,14 @@ def problems(*statuses: int) -> dict[int, ResponseSpec]:
     }
 
 
-def responses(success: type[msgspec.Struct], *statuses: int) -> dict[int, ResponseSpec]:
+def responses(
+    success: type[msgspec.Struct], *statuses: int, success_status: int = 200
+) -> dict[int, ResponseSpec]:
     """The response that a handler encodes itself, and its error responses."""
     spec = ResponseSpec(
-        success, description="Request fulfilled, document follows", generate_examples=False
+        success, description=HTTPStatus(success_status).description, generate_examples=False
     )
-    return {200: spec} | problems(*statuses)
+    return {success_status: spec} | problems(*statuses)
 
 
 def _form(
@@ -222,7 +254,7 @@ class DescribedOperation(Operation):
         """Add the example to the successful response, and say whether a key is needed."""
         if "401" not in (self.responses or {}):
             self.security = []
-        success = (self.responses or {}).get("200")
+        success = (self.responses or {}).get("200") or (self.responses or {}).get("202")
         example = ANSWERS.get(self.operation_id or "")
         if isinstance(success, OpenAPIResponse) and success.content and example is not None:
             success.content["application/json"].examples = {"answer": Example(value=example)}
@@ -261,6 +293,46 @@ class PredictBatchOperation(DescribedOperation):
         properties = {"files": files, "threshold": _THRESHOLD, "views": _VIEWS} | _PANEL
         example = {"files": ["photo.jpg", "drawing.png"], "threshold": 0.5}
         self.request_body = _form(properties, "files", "image/*", example)
+        self.parameters = [*(self.parameters or []), _IDEMPOTENCY_KEY]
+
+
+@dataclass
+class JobOperation(DescribedOperation):
+    """Many images, as a multipart form, or named in JSON."""
+
+    def __post_init__(self) -> None:
+        """Describe the form and the header that the handler reads by itself."""
+        super().__post_init__()
+        files = Schema(type=OpenAPIType.ARRAY, items=_FILE, min_items=1)
+        properties = {"files": files, "external_id": _EXTERNAL_IDS} | _ASKED | _PANEL
+        example = {"files": ["photo.jpg", "drawing.png"], "external_id": ["17/1", "17/2"]}
+        self.request_body = _form(properties, "files", "*/*", example)
+        listed = {
+            "url": _URL,
+            "s3": Schema(
+                type=OpenAPIType.STRING,
+                description="`s3://BUCKET/KEY`, below one of `D3_JOB_SOURCES`.",
+            ),
+            "name": Schema(type=OpenAPIType.STRING, description="Name for display."),
+            "external_id": Schema(type=OpenAPIType.STRING, description="Your own id of it."),
+        }
+        items = Schema(
+            type=OpenAPIType.ARRAY,
+            items=Schema(type=OpenAPIType.OBJECT, properties=dict(listed)),
+            min_items=1,
+            description="Each with either `url` or `s3`.",
+        )
+        body = OpenAPIMediaType(
+            schema=Schema(
+                type=OpenAPIType.OBJECT,
+                properties={"items": items, **_ASKED, **_PANEL},
+                required=["items"],
+            ),
+            examples={
+                "links": Example(value={"items": [{"url": "https://example.net/photo.jpg"}]})
+            },
+        )
+        self.request_body.content["application/json"] = body
         self.parameters = [*(self.parameters or []), _IDEMPOTENCY_KEY]
 
 
@@ -313,6 +385,20 @@ class LabelOperation(DescribedOperation):
             many = {"ids": [17, 18]} if self.operation_id == "labelResults" else {}
             for media in self.request_body.content.values():
                 media.examples = {"label": Example(value=many | example)}
+
+
+@dataclass
+class WebhookOperation(DescribedOperation):
+    """A webhook to create or to change, as JSON."""
+
+    def __post_init__(self) -> None:
+        """Put an example beside the body."""
+        super().__post_init__()
+        if isinstance(self.request_body, RequestBody):
+            new = {"url": "https://app.example.org/d3", "events": ["job.finished"]}
+            example = new if self.operation_id == "createWebhook" else {"enabled": False}
+            for media in self.request_body.content.values():
+                media.examples = {"webhook": Example(value=example)}
 
 
 @dataclass
@@ -475,9 +561,11 @@ def configuration(version: str) -> OpenAPIConfig:
         license=License(name="Apache-2.0", identifier="Apache-2.0"),
         tags=[
             Tag(name="inference", description="Judge images."),
+            Tag(name="jobs", description="Judge many images in the background."),
             Tag(name="history", description="Past results."),
             Tag(name="model", description="The model in use and all other models."),
             Tag(name="scans", description="Judge whole buckets in the background."),
+            Tag(name="webhooks", description="Be told of what happens."),
             Tag(name="health", description="Health and metrics of the service."),
         ],
         components=Components(security_schemes=dict(_SECURITY)),
