@@ -49,7 +49,7 @@ def test_a_job_is_judged_and_its_results_are_in_the_history(service: Service, im
     assert over["job"]["state"] == "done"
     assert over["job"]["counts"]["waiting"] == 0
     assert over["job"]["counts"]["error"] == 2
-    first, second, third, fourth = over["results"]
+    first, _, third, fourth = over["results"]
     assert [one["external_id"] for one in over["results"]] == ["x1", "x2", "x3", "x4"]
     assert [one["number"] for one in over["results"]] == [1, 2, 3, 4]
     assert [one["state"] for one in over["results"]] == ["judged", "judged", "error", "error"]
