@@ -649,7 +649,7 @@ def _job_runner(settings: Settings, **parts: Any) -> JobRunner:
         ]
 
     receiving = timedelta(seconds=max(2 * settings.upload_seconds, 3600))
-    return JobRunner(workers, receiving=receiving, **parts)
+    return JobRunner(workers, receiving=receiving, close=isolated.close, **parts)
 
 
 def _collection(settings: Settings, decoder: ImageDecoder, source: str) -> ImageCollection:
