@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from d3.domain.images import ImageSource
     from d3.domain.ports.accounts import Accounts, RateLimiter, Sessions
     from d3.domain.ports.architectures import Architectures
+    from d3.domain.ports.clips import ClipReader
     from d3.domain.ports.clock import Clock
     from d3.domain.ports.detector import Detector, Engine, Timings
     from d3.domain.ports.history import History, ResultCache
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from d3.domain.ports.models import ModelRegistry
     from d3.domain.ports.queue import DetectionQueue, QueueEvents
     from d3.domain.ports.scans import ImageCollection, ScanCluster, ScanLedger
+    from d3.domain.services.clips import ClipService
     from d3.domain.services.detection import DetectionService, ImageJudge, SingleFlight
     from d3.domain.services.explaining import ExplanationService
     from d3.domain.services.prediction import PredictionService
@@ -391,6 +393,25 @@ def _explaining(**parts: Any) -> ExplanationService:
     from d3.domain.services.explaining import ExplanationService
 
     return ExplanationService(**parts)
+
+
+def _clip_reader(settings: Settings) -> ClipReader:
+    from d3.adapters.video.reader import ClipLimits, IsolatedClips
+
+    return IsolatedClips(
+        ClipLimits(
+            bytes=settings.max_video_bytes,
+            seconds=settings.max_video_seconds,
+            cpu_seconds=settings.video_cpu_seconds,
+        ),
+        _limits(settings),
+    )
+
+
+def _clips(**parts: Any) -> ClipService:
+    from d3.domain.services.clips import ClipService
+
+    return ClipService(**parts)
 
 
 def _scans(**parts: Any) -> ScanService:
@@ -745,6 +766,17 @@ class Container(containers.DeclarativeContainer):
     )
     detection = providers.ThreadSafeSingleton(
         _detection, host=host, decoder=decoder, judge=judge, pool=decoding
+    )
+    clip_reader = providers.ThreadSafeSingleton(_clip_reader, settings)
+    clips = providers.ThreadSafeSingleton(
+        _clips,
+        host=host,
+        reader=clip_reader,
+        decoder=decoder,
+        judge=judge,
+        pool=decoding,
+        clock=clock,
+        most=settings.provided.video_frames,
     )
     explaining = providers.ThreadSafeSingleton(
         _explaining,

@@ -109,10 +109,14 @@ class Child:
         """End it; whether somebody else had done so, which no limit of ours does."""
         return self.ended() == -signal.SIGKILL
 
-    def kill(self) -> None:
-        """End it, whatever it does."""
+    def stop(self) -> None:
+        """Make it end; whoever reads from it loses it. Any thread may call this."""
         with suppress(ProcessLookupError):
             self._process.kill()
+
+    def kill(self) -> None:
+        """End it, whatever it does, and close its pipes: nobody may be using them."""
+        self.stop()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):
             with suppress(OSError):
