@@ -68,6 +68,12 @@ class IsolatedClips:
         self._limits = limits
         self._frames = frames
 
+    def kind(self, source: ClipSource) -> str | None:
+        with descriptor_of(source) as descriptor:
+            start = start_of(descriptor, SNIFFED_BYTES)
+        image = sniff(start)
+        return sniff_clip(start) if image is None else image if image in ANIMATED else None
+
     def open(self, source: ClipSource, sampling: FrameSampling) -> ClipOfChild:
         with descriptor_of(source) as descriptor:
             kind = self._kind_of(descriptor)

@@ -22,6 +22,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from d3.domain.clips import (
     ALL_FRAMES,
@@ -40,10 +41,12 @@ from d3.domain.errors import (
     D3Error,
     DeadlineExceeded,
     DetectorFailed,
+    ImageError,
     Overloaded,
     VideoInvalid,
 )
-from d3.domain.formats import sniff_clip
+from d3.domain.formats import ANIMATED, sniff_clip
+from d3.domain.images import SMALLEST_SIDE, ImageSource
 from d3.domain.inputs import Change
 from d3.domain.panels import Missing, Opinion, PanelRule, PanelVerdict, checked_panel, heard
 from d3.domain.ports.clips import ClipReader, OpenedClip
@@ -109,6 +112,21 @@ class ClipService:
     def reader(self) -> ClipReader:
         """Opens clips, and gives pictures of their frames."""
         return self._reader
+
+    def is_clip(self, source: ImageSource, *, animations: bool = False) -> bool:
+        """Whether a source is a video, or an image of several frames where those count too.
+
+        What cannot be read is none: whoever judges it as an image says what is wrong with it.
+        """
+        if not isinstance(source, str | Path | bytes):
+            return False
+        try:
+            kind = self._reader.kind(source)
+            if kind not in ANIMATED:
+                return kind is not None
+            return animations and self._decoder.decode(source, SMALLEST_SIDE).facts.frames > 1
+        except ImageError:
+            return False
 
     def sampling(
         self, every: float | None = None, most: int | None = None, *, all_frames: bool = False
