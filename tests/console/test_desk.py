@@ -167,6 +167,12 @@ def test_a_label_is_sent_once_and_a_message_can_be_closed(desk: Page, service: C
     desk.locator(".toast").get_by_role("button", name="Close").click()
     expect(desk.locator(".toast")).to_have_count(0)
     desk.unroute("**/labels")
+    told = {"success": False, "error": "Run `d3 doctor` <b>first</b>."}
+    desk.route("**/labels", lambda route: route.fulfill(status=503, json=told))
+    desk.get_by_role("button", name="Real", exact=True).click()
+    expect(desk.locator(".toast p")).to_have_text("Run d3 doctor <b>first</b>.")
+    expect(desk.locator(".toast code")).to_have_text("d3 doctor")
+    desk.unroute("**/labels")
     desk.get_by_role("button", name="Real", exact=True).click()
     expect(desk.locator(".toast")).to_contain_text("2 labelled: Real.")
     desk.clock.run_for(11_000)

@@ -48,6 +48,9 @@ def test_axe_finds_nothing_on_the_reference_of_the_api(browser: Browser, service
         page.locator(f"#operations-{operation} .opblock-summary-control").click()
         expect(page.locator(f"#operations-{operation} .execute")).to_be_visible()
     assert axe(page) == []
+    page.get_by_role("button", name="Authorize").first.click()
+    expect(page.locator(".auth-container").first).to_be_visible()
+    assert axe(page) == []
     page.context.close()
 
 

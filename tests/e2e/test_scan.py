@@ -216,6 +216,8 @@ def test_a_scan_is_listed_shown_and_exported(d3_here, tmp_path: Path) -> None:
     assert again.return_value == 0
     assert "0 files in this run's" in again.stderr
     assert "few is done" in d3_here("scans", "cancel", "few").stdout
+    assert "Removed the scan few with 3 rows." in d3_here("scans", "remove", "few", "-y").stdout
+    assert d3_here("scans", "list", "--json").stdout == ""
 
 
 @pytest.mark.parametrize(

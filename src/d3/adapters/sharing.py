@@ -60,11 +60,7 @@ def shared_permutations(models: Sequence[StoredModel]) -> tuple[tuple[int, ...],
         ValueError: the models cannot share a pass.
     """
     manifests = [one.manifest for one in models]
-    common = {
-        (one.files["encoder"].sha256, shape_of(one.encoder_spec), one.input_spec.pixels)
-        for one in manifests
-    }
     orders = {one.permutations for one in manifests if one.permutations}
-    if len(common) > 1 or len(orders) > 1:
+    if len({one.features for one in manifests}) > 1 or len(orders) > 1:
         raise ValueError("models beside one another have the same encoder, input and permutations")
     return next(iter(orders), ())

@@ -209,6 +209,18 @@ class ScanNotFound(D3Error):
     code = "scan_not_found"
 
 
+class JobNotFound(D3Error):
+    """There is no job with this id, or it belongs to another user."""
+
+    code = "job_not_found"
+
+
+class SpoolFull(RetryLater):
+    """There is no room in the spool for the files of a job; nothing of it was kept."""
+
+    code = "spool_full"
+
+
 class RequestInFlight(RetryLater):
     """The same request, by its idempotency key, is being answered right now."""
 

@@ -309,6 +309,15 @@ class Manifest:
         return self.input or InputSpec(self.encoder_spec.image_size)
 
     @property
+    def features(self) -> tuple[object, ...]:
+        """All that decides its encoder's features; a projection comes after them.
+
+        Raises:
+            ArchitectureUnsuitable: it has no encoder.
+        """
+        return self.encoder, replace(self.encoder_spec, projection=0), self.input_spec
+
+    @property
     def views(self) -> int:
         """The most views that it can average."""
         return len(self.permutations) or self.own_views

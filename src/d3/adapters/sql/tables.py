@@ -271,7 +271,15 @@ class ScanEntry(Base):
     stability: Mapped[bool] = mapped_column(sa.Boolean(), server_default=sa.false())
 
 
-class ScanShard(Base):
+class Leased:
+    """The columns of a shard that workers hold in turn, see :mod:`d3.adapters.sql.leases`."""
+
+    finished: Mapped[bool] = mapped_column(sa.Boolean())
+    owner: Mapped[str | None] = mapped_column(sa.String(255))
+    owner_until: Mapped[datetime | None]
+
+
+class ScanShard(Leased, Base):
     """Some keys of a scan; forgotten when each has its row."""
 
     __tablename__ = "scan_shards"
@@ -283,9 +291,6 @@ class ScanShard(Base):
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     keys: Mapped[bytes | None] = mapped_column(sa.LargeBinary())
     listed: Mapped[int]
-    finished: Mapped[bool] = mapped_column(sa.Boolean())
-    owner: Mapped[str | None] = mapped_column(sa.String(255))
-    owner_until: Mapped[datetime | None]
     fake: Mapped[int]
     real: Mapped[int]
     uncertain: Mapped[int]
@@ -314,3 +319,85 @@ class ScanResult(Base):
             postgresql_where=_DISAGREEING,
         ),
     )
+
+
+class JobEntry(Base):
+    """One job; before its files are all there, only a note of what they take in the spool.
+
+    ``open_shards`` counts down to the end of the job. ``spooled_bytes`` are those of its files that
+    are not judged yet, and ``cleared`` says that none is left.
+    """
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        sa.Index("ix_jobs_user", "user_id", "id"),
+        sa.Index("ix_jobs_state", "state"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    name: Mapped[str] = mapped_column(sa.String(64), unique=True)
+    user_id: Mapped[int | None] = mapped_column(Key, sa.ForeignKey("users.id", ondelete="SET NULL"))
+    request_id: Mapped[str | None] = mapped_column(sa.String(255))
+    state: Mapped[str] = mapped_column(sa.String(16))
+    created_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    threshold: Mapped[float | None]
+    views: Mapped[int]
+    panel: Mapped[str] = mapped_column(sa.Text())
+    panel_rule: Mapped[str | None] = mapped_column(sa.String(16))
+    stability: Mapped[bool] = mapped_column(sa.Boolean())
+    callback: Mapped[str | None] = mapped_column(sa.Text())
+    callback_secret: Mapped[str | None] = mapped_column(sa.String(255))
+    every: Mapped[float | None]
+    most: Mapped[int | None]
+    spool: Mapped[str | None] = mapped_column(sa.String(255))
+    spooled_bytes: Mapped[int] = mapped_column(sa.BigInteger())
+    cleared: Mapped[bool] = mapped_column(sa.Boolean())
+    trouble: Mapped[str | None] = mapped_column(sa.Text())
+    open_shards: Mapped[int]
+    items: Mapped[int]
+    fake: Mapped[int]
+    real: Mapped[int]
+    uncertain: Mapped[int]
+    error: Mapped[int]
+    cancelled: Mapped[int]
+
+
+class JobShardRow(Leased, Base):
+    """Some items of a job. ``turn`` puts the shards of all jobs in one order, each in its turn."""
+
+    __tablename__ = "job_shards"
+    __table_args__ = (sa.Index("ix_job_shards_open", "finished", "turn", "job_id"),)
+
+    job_id: Mapped[int] = mapped_column(
+        Key, sa.ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True
+    )
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    place: Mapped[str] = mapped_column(sa.String(16))
+    turn: Mapped[int] = mapped_column(sa.BigInteger())
+    size_bytes: Mapped[int] = mapped_column(sa.BigInteger())
+    claims: Mapped[int]
+
+
+class JobItemRow(Base):
+    """One item of a job; its result is in the history, as long as nobody deletes it there."""
+
+    __tablename__ = "job_items"
+    __table_args__ = (sa.Index("ix_job_items_shard", "job_id", "shard"),)
+
+    job_id: Mapped[int] = mapped_column(
+        Key, sa.ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True
+    )
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    shard: Mapped[int | None]
+    name: Mapped[str] = mapped_column(sa.String(255))
+    external_id: Mapped[str | None] = mapped_column(sa.String(255))
+    source: Mapped[str] = mapped_column(AnyText())
+    offset: Mapped[int] = mapped_column(sa.BigInteger())
+    size_bytes: Mapped[int] = mapped_column(sa.BigInteger())
+    state: Mapped[str] = mapped_column(sa.String(16))
+    result_id: Mapped[int | None] = mapped_column(Key)
+    error: Mapped[str | None] = mapped_column(sa.Text())
+    code: Mapped[str | None] = mapped_column(sa.String(64))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from d3.domain.models import HEADS_ON_CLIP, Manifest, StoredModel
 
@@ -28,12 +27,11 @@ def _shares(model: StoredModel, first: StoredModel) -> bool:
     one, other = model.manifest, first.manifest
     return (
         {one.architecture, other.architecture} <= HEADS_ON_CLIP
-        and _features(one) == _features(other)
+        and (one.features, _form(one)) == (other.features, _form(other))
         and one.permutations in ((), other.permutations)
     )
 
 
-def _features(model: Manifest) -> tuple[object, ...]:
-    """All that decides the encoder's features; its projection comes after them."""
-    int8 = None if model.int8 is None else (model.int8.file, model.int8.group)
-    return model.encoder, replace(model.encoder_spec, projection=0), model.input_spec, int8
+def _form(model: Manifest) -> tuple[object, ...] | None:
+    """What decides how an int8 form computes them."""
+    return None if model.int8 is None else (model.int8.file, model.int8.group)

@@ -18,7 +18,7 @@ _ID = click.argument("scan_id", metavar="ID")
 
 @click.group()
 def scans() -> None:
-    """List, show, cancel and export bulk scans."""
+    """List, show, cancel, remove and export bulk scans."""
 
 
 @scans.command("list")
@@ -83,6 +83,21 @@ def cancel(scan_id: str) -> None:
     """
     found = opened().scans().cancel(scan_id)
     out().print(f"Scan {found.name} is {found.state.value}.", markup=False)
+
+
+@scans.command()
+@_ID
+@click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
+def remove(scan_id: str, *, yes: bool) -> None:
+    """Remove a scan that is over, with all its rows."""
+    container = opened()
+    scan = container.scan_ledger().get(scan_id)
+    what = f"the scan {scan.name} with {counted(scan.counts.rows, 'row')}"
+    if not yes and not click.confirm(f"Permanently remove {what}?"):
+        complain("Nothing was removed.", "note")
+        return
+    container.scans().remove(scan.name)
+    out().print(f"Removed {what}.", markup=False)
 
 
 @scans.command()

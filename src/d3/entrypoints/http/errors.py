@@ -35,6 +35,8 @@ STATUS: dict[type[d3.D3Error], HTTPStatus] = {
     d3.ScanMismatch: HTTPStatus.CONFLICT,
     d3.ScanNotFound: HTTPStatus.NOT_FOUND,
     d3.ScanRunning: HTTPStatus.CONFLICT,
+    d3.JobNotFound: HTTPStatus.NOT_FOUND,
+    d3.SpoolFull: HTTPStatus.SERVICE_UNAVAILABLE,
     d3.SourceRefused: HTTPStatus.FORBIDDEN,
     d3.RequestInvalid: HTTPStatus.BAD_REQUEST,
     d3.RequestInFlight: HTTPStatus.CONFLICT,

@@ -25,6 +25,7 @@ class HealthController(Controller):
         operation_id="getHealth",
         operation_class=openapi.DescribedOperation,
         summary="Show the health of the service",
+        responses=openapi.problems(400),
     )
     async def health(self, d3: D3) -> Health:
         """Answers 200 while the process is running."""
@@ -36,7 +37,13 @@ class HealthController(Controller):
             version=d3.version,
         )
 
-    @get("/health/live", operation_id="getLiveness", summary="Show that the process is running")
+    @get(
+        "/health/live",
+        operation_id="getLiveness",
+        operation_class=openapi.DescribedOperation,
+        summary="Show that the process is running",
+        responses=openapi.problems(400),
+    )
     async def live(self, d3: D3) -> Health:
         """The same as ``/health``, at the address that orchestrators expect."""
         return await self.health.fn(self, d3)  # type: ignore[no-any-return]
@@ -46,7 +53,8 @@ class HealthController(Controller):
         operation_id="getReadiness",
         operation_class=openapi.DescribedOperation,
         summary="Show whether requests can be answered",
-        responses={503: ResponseSpec(Readiness, description="Not ready", generate_examples=False)},
+        responses=openapi.problems(400)
+        | {503: ResponseSpec(Readiness, description="Not ready", generate_examples=False)},
     )
     async def ready(self, d3: D3) -> Response[Readiness]:
         """Answers 200 if they can, else 503. Both name what is missing.
@@ -60,6 +68,7 @@ class HealthController(Controller):
     @get(
         "/metrics",
         operation_id="getMetrics",
+        operation_class=openapi.TextOperation,
         guards=[requires(Scope.READ)],
         responses=openapi.problems(401, 403, 429),
         summary="Measure",

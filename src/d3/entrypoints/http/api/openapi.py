@@ -14,9 +14,12 @@ from litestar import Request, Router
 from litestar.openapi import OpenAPIConfig, ResponseSpec
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import (
+    Components,
+    Contact,
     Encoding,
     Example,
     License,
+    OpenAPI,
     OpenAPIFormat,
     OpenAPIMediaType,
     OpenAPIResponse,
@@ -25,6 +28,7 @@ from litestar.openapi.spec import (
     Parameter,
     RequestBody,
     Schema,
+    SecurityScheme,
     Tag,
 )
 from litestar.static_files import create_static_files_router
@@ -136,15 +140,24 @@ def _form(
     file: str,
     kind: str,
     example: dict[str, Any],
-    instead: str | None = None,
+    *,
+    required: bool = True,
 ) -> RequestBody:
-    either = [Schema(required=[one]) for one in (file, instead) if one is not None]
+    """The body of a call that takes a form.
+
+    Args:
+        properties: the form's fields.
+        file: the field that holds files.
+        kind: of these files.
+        example: of the form.
+        required: whether no other field can replace the files. Schemas could say which one does,
+            but generators make a client of them that sends no body at all.
+    """
     media = OpenAPIMediaType(
         schema=Schema(
             type=OpenAPIType.OBJECT,
             properties=dict(properties),
-            required=[file] if instead is None else None,
-            any_of=None if instead is None else either,
+            required=[file] if required else None,
         ),
         examples={"form": Example(value=example)},
         encoding={file: Encoding(content_type=kind)},
@@ -154,10 +167,12 @@ def _form(
 
 @dataclass
 class DescribedOperation(Operation):
-    """An operation with an example of its response."""
+    """An operation with an example of its response. Without an answer 401 it needs no key."""
 
     def __post_init__(self) -> None:
-        """Add the example to the successful response."""
+        """Add the example to the successful response, and say whether a key is needed."""
+        if "401" not in (self.responses or {}):
+            self.security = []
         success = (self.responses or {}).get("200")
         example = ANSWERS.get(self.operation_id or "")
         if isinstance(success, OpenAPIResponse) and success.content and example is not None:
@@ -174,7 +189,7 @@ class PredictOperation(DescribedOperation):
         properties = {"file": _FILE, "url": _URL, "threshold": _THRESHOLD, "views": _VIEWS}
         properties |= {"explain": _EXPLAIN} | _PANEL
         example = {"file": "photo.jpg", "threshold": 0.5, "views": 4}
-        self.request_body = _form(properties, "file", "image/*", example, instead="url")
+        self.request_body = _form(properties, "file", "image/*", example, required=False)
         self.parameters = [*(self.parameters or []), _IDEMPOTENCY_KEY]
 
 
@@ -187,7 +202,7 @@ class ExplainOperation(DescribedOperation):
         super().__post_init__()
         properties = {"file": _FILE, "url": _URL, "views": _VIEWS}
         example = {"file": "photo.jpg"}
-        self.request_body = _form(properties, "file", "image/*", example, instead="url")
+        self.request_body = _form(properties, "file", "image/*", example, required=False)
 
 
 @dataclass
@@ -256,11 +271,12 @@ class LabelOperation(DescribedOperation):
 
 
 @dataclass
-class TextOperation(Operation):
-    """An answer that is streamed text, not JSON."""
+class TextOperation(DescribedOperation):
+    """An answer that is text, not JSON."""
 
     def __post_init__(self) -> None:
         """Describe the text."""
+        super().__post_init__()
         for response in (self.responses or {}).values():
             if isinstance(response, OpenAPIResponse) and response.content:
                 for kind, media in response.content.items():
@@ -269,11 +285,12 @@ class TextOperation(Operation):
 
 
 @dataclass
-class FileOperation(Operation):
+class FileOperation(DescribedOperation):
     """An answer that is a file, not JSON."""
 
     def __post_init__(self) -> None:
         """Describe the file."""
+        super().__post_init__()
         success = (self.responses or {}).get("200")
         if isinstance(success, OpenAPIResponse) and success.content:
             for media in success.content.values():
@@ -347,14 +364,46 @@ def _address(request: Request[Any, Any, Any]) -> str:
     return raw.decode("latin-1").partition("?")[0]
 
 
+_SECURITY = {
+    "bearer": SecurityScheme(
+        type="http",
+        scheme="bearer",
+        description="A key of `d3 keys create`. By default, callers on the service's own machine "
+        "need none.",
+    ),
+    "apiKey": SecurityScheme(
+        type="apiKey", name="X-API-Key", security_scheme_in="header", description="The same key."
+    ),
+}
+
+
+@dataclass
+class _Described(OpenAPI):
+    """The document; a field that may be absent is not described as a choice among one type."""
+
+    def to_schema(self) -> dict[str, Any]:
+        found = super().to_schema()
+        for kind in found["components"]["schemas"].values():
+            for field in kind.get("properties", {}).values():
+                if len(field.get("oneOf", ())) == 1:
+                    field.update(field.pop("oneOf")[0])
+        return found
+
+
+class _Configuration(OpenAPIConfig):
+    def to_openapi_schema(self) -> OpenAPI:
+        return _Described(**vars(super().to_openapi_schema()))
+
+
 def configuration(version: str) -> OpenAPIConfig:
     """The configuration of the document and its page."""
-    return OpenAPIConfig(
+    return _Configuration(
         title="D3",
         version=version,
         description="Was this image made or altered by a generator? Every error has the same body, "
         "`application/problem+json`, with a sentence in `error` and a stable code in `code`. "
         "Every answer has an `X-Request-Id`.",
+        contact=Contact(name="The D3 maintainers"),
         license=License(name="Apache-2.0", identifier="Apache-2.0"),
         tags=[
             Tag(name="inference", description="Judge images."),
@@ -363,6 +412,8 @@ def configuration(version: str) -> OpenAPIConfig:
             Tag(name="scans", description="Judge whole buckets in the background."),
             Tag(name="health", description="Health and metrics of the service."),
         ],
+        components=Components(security_schemes=dict(_SECURITY)),
+        security=[{name: []} for name in _SECURITY],
         use_handler_docstrings=True,
         path="/schema",
         render_plugins=[InteractivePage(), Document(path="/openapi.json")],

@@ -24,6 +24,7 @@ from d3.entrypoints.http.api.schemas import (
     RuleOf,
     SaysOfItself,
     StabilityOf,
+    Verdict,
     model_of,
     reader_of,
 )
@@ -144,7 +145,7 @@ class ScanResultItem(Struct):
 
     uri: str
     created_at: datetime
-    verdict: str | None = None
+    verdict: Verdict | None = None
     prediction: float | None = None
     logit: float | None = None
     spread: float | None = None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from operator import attrgetter
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, field
@@ -31,7 +31,7 @@ IsFake = Annotated[
         "Show and count `verdict` instead."
     ),
 ]
-Verdict = Annotated[str, Meta(description="`fake`, `real` or `uncertain`.")]
+Verdict = Literal["fake", "real", "uncertain"]
 Reason = Annotated[
     str | None,
     Meta(

@@ -34,6 +34,9 @@ function name(root) {
   for (const table of root.querySelectorAll("table[role=region]:not([aria-label])")) {
     table.setAttribute("aria-label", table.id.replaceAll("_", " "));
   }
+  for (const cross of root.querySelectorAll(".close-modal:not([aria-label])")) {
+    cross.setAttribute("aria-label", "Close");
+  }
   for (const code of root.querySelectorAll("pre:not([tabindex])")) code.tabIndex = 0;
 }
 

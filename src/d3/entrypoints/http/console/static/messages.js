@@ -11,9 +11,21 @@ const blank = document.querySelector("#message").content.firstElementChild;
 let news = null;
 let timer = 0;
 
+/** The parts of a sentence; what stands in backticks is code. */
+function* marked(sentence) {
+  for (const [at, part] of sentence.split("`").entries()) {
+    if (at % 2 === 0) yield part;
+    else {
+      const code = document.createElement("code");
+      code.textContent = part;
+      yield code;
+    }
+  }
+}
+
 function show(sentence) {
   const node = blank.cloneNode(true);
-  node.querySelector("p").textContent = sentence;
+  node.querySelector("p").replaceChildren(...marked(sentence));
   place.append(node);
   place.scrollTop = place.scrollHeight;
   return node;
