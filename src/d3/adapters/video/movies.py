@@ -45,6 +45,9 @@ _MOST_PACKETS = 1_000_000
 _FEW = 0.02
 """Of what a header announces; as much may be missing before a clip counts as cut short."""
 
+_DENSE = 8
+"""Frames of a clip for one that is wanted, from which on the next one will do instead."""
+
 _CUT = 30.0
 """Of 255: how much two frames differ, on average, where one shows another scene."""
 
@@ -254,7 +257,7 @@ class _Movie:
         last_of = {self._index.key_before(one): one for one in needed}
         container, stream = self._opened()
         context = stream.codec_context
-        if self._question.every:
+        if len(self._index.ticks) >= _DENSE * len(self._wanted):
             context.skip_frame = "NONREF"  # no other frame needs these, so the rest is as it was
         until = None
         for packet, tick in self._packets(container, stream):
