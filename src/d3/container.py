@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from functools import cache, partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -47,6 +48,8 @@ from d3.domain.services.model_host import ModelHost
 from d3.domain.services.models import ModelImporter, ModelService
 from d3.domain.services.pulling import PullService, published_sources
 from d3.domain.services.request_log_writer import RequestLogWriter
+from d3.domain.services.webhook_delivery import WebhookDelivery
+from d3.domain.services.webhooks import WebhookService
 from d3.settings import Settings
 
 if TYPE_CHECKING:
@@ -70,17 +73,25 @@ if TYPE_CHECKING:
     from d3.domain.ports.detector import Detector, Engine, Timings
     from d3.domain.ports.history import History, ResultCache
     from d3.domain.ports.images import ImageDecoder, LinkedImage
+    from d3.domain.ports.jobs import JobLedger, Spool
     from d3.domain.ports.models import ModelRegistry
     from d3.domain.ports.queue import DetectionQueue, QueueEvents
     from d3.domain.ports.scans import ImageCollection, ScanCluster, ScanLedger
+    from d3.domain.ports.webhooks import Outbox, Webhooks, WebhookSender
     from d3.domain.services.clips import ClipService
     from d3.domain.services.detection import DetectionService, ImageJudge, SingleFlight
     from d3.domain.services.explaining import ExplanationService
+    from d3.domain.services.jobs.runner import JobRunner
+    from d3.domain.services.jobs.service import JobService
     from d3.domain.services.prediction import PredictionService
     from d3.domain.services.replaying import ReplayService
     from d3.domain.services.scans.service import ScanService
 
 _PASS_SECONDS = 120.0
+_SPOOL_THREADS = 4
+"""That read files of jobs from the spool; a shard of it may have to be fetched first."""
+_FETCH_THREADS = 8
+"""That fetch images of jobs from elsewhere."""
 STARTER_FOLDER = Path(__file__).parent / "starter"
 
 
@@ -202,6 +213,30 @@ def _links(settings: Settings) -> Callable[[str], LinkedImage]:
 
     links = GuardedLinks(settings.max_image_bytes, settings.fetch_seconds, settings.fetch_allow)
     return links.fetch
+
+
+def _receivers(settings: Settings, version: str) -> WebhookSender:
+    from d3.adapters.web import WebhookReceivers
+
+    return WebhookReceivers(settings.webhook_seconds, version, settings.webhook_allow)
+
+
+def _check_receiver(settings: Settings, url: str) -> str:
+    from d3.adapters.web import check_receiver
+
+    return check_receiver(url, settings.webhook_allow)
+
+
+def _webhook_rows(database: Database) -> Webhooks:
+    from d3.adapters.sql import SqlWebhooks
+
+    return SqlWebhooks(database)
+
+
+def _outbox(database: Database) -> Outbox:
+    from d3.adapters.sql import SqlOutbox
+
+    return SqlOutbox(database)
 
 
 def _bundling(
@@ -464,7 +499,7 @@ def import_for_fronts() -> None:
         *("d3.adapters.evidence", "d3.adapters.limits", "d3.adapters.pillow.isolated"),
         "d3.adapters.remote",
         *("d3.adapters.sql", "d3.domain.services.explaining", "d3.domain.services.prediction"),
-        "d3.domain.services.scans.service",
+        *("d3.domain.services.jobs.service", "d3.domain.services.scans.service"),
     ):
         import_module(name)
 
@@ -567,6 +602,74 @@ def _scan_ledger(database: Database) -> ScanLedger:
     from d3.adapters.sql import SqlScanLedger
 
     return SqlScanLedger(database)
+
+
+def _job_ledger(database: Database) -> JobLedger:
+    from d3.adapters.sql import SqlJobLedger
+
+    return SqlJobLedger(database)
+
+
+def _spool(settings: Settings) -> Spool:
+    """Where the files of jobs wait: a folder, or a prefix of a bucket."""
+    place = settings.spool_place
+    if isinstance(place, Path):
+        from d3.adapters.filesystem import FolderSpool
+
+        return FolderSpool(place)
+    from d3.adapters.minio import S3Spool
+
+    bucket, _, prefix = place.removeprefix(S3_SCHEME).partition("/")
+    return S3Spool(_s3_images(settings).bucket(bucket), prefix, settings.cache_folder / "spool")
+
+
+def _jobs(settings: Settings, **parts: Any) -> JobService:
+    from d3.domain.services.jobs.service import JobLimits, JobService
+
+    limits = JobLimits(
+        items=settings.max_job_items,
+        file_bytes=settings.max_image_bytes,
+        spool_bytes=settings.spool_bytes,
+        days=settings.job_days,
+    )
+    return JobService(limits=limits, **parts)
+
+
+def _job_runner(settings: Settings, **parts: Any) -> JobRunner:
+    """What works on jobs: on what lies in the spool, and apart from it on what has to be fetched.
+
+    So no slow server of a link delays files that are there.
+    """
+    from d3.domain.jobs import ItemPlace
+    from d3.domain.services.jobs.runner import JobRunner
+    from d3.domain.services.jobs.worker import JobWorker
+    from d3.domain.services.pipeline import Pipeline
+
+    judge, decoder, isolated = (parts.pop(name) for name in ("judge", "decoder", "isolated"))
+    pool, version, links = (parts.pop(name) for name in ("pool", "version", "links"))
+    pipeline = partial(
+        Pipeline, judge, decoder, isolated=isolated, batch_size=settings.batch_size, decoding=pool
+    )
+    images = cache(partial(_s3_images, settings))
+
+    def fetch(place: ItemPlace, source: str) -> bytes:
+        return images().read(source) if place is ItemPlace.S3 else links()(source).data
+
+    def workers() -> list[JobWorker]:
+        shared = parts["ledger"](), parts["spool"](), parts["host"], fetch
+        rest = parts["clock"], version
+        return [
+            JobWorker(*shared, pipeline(threads=_SPOOL_THREADS), *rest, {ItemPlace.SPOOL}),
+            JobWorker(
+                *shared,
+                pipeline(threads=_FETCH_THREADS, ahead=_FETCH_THREADS),
+                *rest,
+                {ItemPlace.LINK, ItemPlace.S3},
+            ),
+        ]
+
+    receiving = timedelta(seconds=max(2 * settings.upload_seconds, 3600))
+    return JobRunner(workers, receiving=receiving, **parts)
 
 
 def _collection(settings: Settings, decoder: ImageDecoder, source: str) -> ImageCollection:
@@ -819,6 +922,24 @@ class Container(containers.DeclarativeContainer):
     schema = providers.ThreadSafeSingleton(_schema, database)
     history = providers.ThreadSafeSingleton(_history, database)
     accounts = providers.ThreadSafeSingleton(_accounts, database)
+    webhook_rows = providers.ThreadSafeSingleton(_webhook_rows, database)
+    outbox = providers.ThreadSafeSingleton(_outbox, database)
+    webhook_sender = providers.Factory(_receivers, settings, version)
+    webhooks = providers.ThreadSafeSingleton(
+        WebhookService,
+        webhooks=webhook_rows,
+        outbox=outbox,
+        check_url=providers.Factory(_check_receiver, settings).provider,
+        sender=webhook_sender.provider,
+        clock=clock,
+    )
+    webhook_delivery = providers.ThreadSafeSingleton(
+        WebhookDelivery,
+        outbox=outbox,
+        sender=webhook_sender.provider,
+        clock=clock,
+        seconds=settings.provided.webhook_seconds,
+    )
     account_service = providers.ThreadSafeSingleton(AccountService, accounts=accounts, clock=clock)
     secrets = providers.ThreadSafeSingleton(_secrets, settings)
     limiter = providers.ThreadSafeSingleton(_limiter, settings, secrets, engine_links)
@@ -862,6 +983,31 @@ class Container(containers.DeclarativeContainer):
         DriftService, history=history, registry=registry, host=host, clock=clock
     )
     history_writer = providers.ThreadSafeSingleton(HistoryWriter, history=history, clock=clock)
+    job_ledger = providers.ThreadSafeSingleton(_job_ledger, database)
+    spool = providers.ThreadSafeSingleton(_spool, settings)
+    jobs = providers.ThreadSafeSingleton(
+        _jobs,
+        settings,
+        ledger=job_ledger.provider,
+        spool=spool.provider,
+        host=host,
+        writer=history_writer,
+        clock=clock,
+    )
+    job_runner = providers.ThreadSafeSingleton(
+        _job_runner,
+        settings,
+        ledger=job_ledger.provider,
+        spool=spool.provider,
+        host=host,
+        clock=clock,
+        judge=judge,
+        decoder=untrusted_decoder,
+        isolated=isolated_decoder,
+        pool=decoding,
+        links=links.provider,
+        version=version,
+    )
     request_log = providers.ThreadSafeSingleton(RequestLogWriter, history=history, clock=clock)
     prediction = providers.ThreadSafeSingleton(
         _prediction,

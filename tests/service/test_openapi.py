@@ -27,7 +27,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from d3.entrypoints.http.__main__ import document
-from d3.entrypoints.http.api import label_schemas, scan_schemas, schemas
+from d3.entrypoints.http.api import job_schemas, label_schemas, scan_schemas, schemas
 from d3.entrypoints.http.errors import Problem
 from tests.homes import Homes
 from tests.service.conftest import Service, painted, running
@@ -95,11 +95,25 @@ def test_every_call_of_the_design_is_in_it_under_a_name_of_its_own() -> None:
         ("post", f"{model}/unload"): "unloadModel",
         ("get", f"{model}/list"): "listModels",
         ("post", f"{model}/upload"): "uploadModel",
+        ("post", "/api/jobs"): "startJob",
+        ("get", "/api/jobs"): "listJobs",
+        ("get", "/api/jobs/{job_id}"): "getJob",
+        ("delete", "/api/jobs/{job_id}"): "cancelJob",
         ("post", "/api/scans"): "startScan",
         ("get", "/api/scans"): "listScans",
         ("get", "/api/scans/{scan_id}"): "getScan",
         ("get", "/api/scans/{scan_id}/results"): "listScanResults",
         ("delete", "/api/scans/{scan_id}"): "cancelScan",
+        ("post", "/api/webhooks"): "createWebhook",
+        ("get", "/api/webhooks"): "listWebhooks",
+        ("get", "/api/webhooks/{webhook_id}"): "getWebhook",
+        ("patch", "/api/webhooks/{webhook_id}"): "changeWebhook",
+        ("delete", "/api/webhooks/{webhook_id}"): "removeWebhook",
+        ("post", "/api/webhooks/{webhook_id}/rotate"): "rotateWebhook",
+        ("post", "/api/webhooks/{webhook_id}/test"): "testWebhook",
+        ("get", "/api/webhooks/{webhook_id}/deliveries"): "listWebhookDeliveries",
+        ("get", "/api/webhooks/deliveries"): "listDeliveries",
+        ("post", "/api/webhooks/deliveries/{delivery_id}/resend"): "resendDelivery",
     }
 
 
@@ -144,6 +158,10 @@ def test_only_what_everybody_may_ask_needs_no_key() -> None:
         ("loadModel", schemas.ModelLoaded),
         ("unloadModel", schemas.Done),
         ("uploadModel", schemas.Uploaded),
+        ("startJob", job_schemas.OneJob),
+        ("listJobs", job_schemas.JobPage),
+        ("getJob", job_schemas.JobResults),
+        ("cancelJob", job_schemas.OneJob),
         ("startScan", scan_schemas.OneScan),
         ("listScans", scan_schemas.ScanPage),
         ("getScan", scan_schemas.OneScan),
@@ -157,7 +175,8 @@ def test_examples_of_answers_hold_exactly_the_fields_of_answers(
     name: str, kind: type[msgspec.Struct]
 ) -> None:
     (operation,) = [one for _, _, one in operations() if one["operationId"] == name]
-    shown = operation["responses"]["200"]["content"]["application/json"]["examples"]
+    success = min(operation["responses"])
+    shown = operation["responses"][success]["content"]["application/json"]["examples"]
     value = shown["answer"]["value"]
     held = json.loads(msgspec.json.encode(msgspec.convert(value, kind)))
     assert _without_nulls(held) == value
@@ -170,12 +189,12 @@ def _without_nulls(value: Any) -> Any:
     return [_without_nulls(one) for one in value] if isinstance(value, list) else value
 
 
-@pytest.mark.parametrize("name", ["predict", "predictBatch", "uploadModel"])
+@pytest.mark.parametrize("name", ["predict", "predictBatch", "startJob", "uploadModel"])
 def test_the_forms_say_what_they_take(name: str) -> None:
     (operation,) = [one for _, _, one in operations() if one["operationId"] == name]
     form = operation["requestBody"]["content"]["multipart/form-data"]
     assert operation["requestBody"]["required"] is True
-    needed = {"predictBatch": ["files"], "uploadModel": ["file"]}
+    needed = {"predictBatch": ["files"], "startJob": ["files"], "uploadModel": ["file"]}
     assert form["schema"].get("required") == needed.get(name)
     # Generators that meet a choice among requirements make a client that sends no body.
     assert not {"anyOf", "oneOf", "allOf"} & form["schema"].keys()
@@ -201,6 +220,21 @@ def test_the_page_and_its_scripts_come_from_the_service(service: Service) -> Non
             assert len(answer.content) > 500
     served = service.http.get("/schema/openapi.json").json()
     assert served | {"servers": DOCUMENT["servers"]} == DOCUMENT
+
+
+@pytest.mark.parametrize("address", ["/docs", "/docs/"])
+def test_the_page_is_found_where_people_look(service: Service, address: str) -> None:
+    page = service.http.get(address, follow_redirects=True)
+    assert page.url.path == "/schema"
+    assert "swagger-ui-bundle.js" in page.text
+
+
+def test_the_document_is_where_generators_look(service: Service) -> None:
+    answer = service.http.get("/openapi.json")  # they do not follow redirects
+    assert answer.headers["content-type"] == "application/vnd.oai.openapi+json"
+    assert answer.json() | {"servers": DOCUMENT["servers"]} == DOCUMENT
+    (server,) = answer.json()["servers"]
+    assert urljoin(str(answer.url), server["url"]) == f"{service.url}/"
 
 
 @pytest.fixture(scope="module")

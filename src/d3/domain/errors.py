@@ -425,6 +425,30 @@ class BundleInvalid(ModelError):
     code = "invalid_bundle"
 
 
+class WebhookInvalid(RequestInvalid):
+    """A webhook whose address, events or name cannot be used."""
+
+    code = "invalid_webhook"
+
+
+class WebhookNotFound(D3Error):
+    """There is no webhook of this id for this caller."""
+
+    code = "webhook_not_found"
+
+
+class DeliveryNotFound(D3Error):
+    """There is no delivery of this id for this caller."""
+
+    code = "delivery_not_found"
+
+
+class WebhookLimitReached(D3Error):
+    """The user has as many webhooks as one may have."""
+
+    code = "webhook_limit_reached"
+
+
 class EvidenceInvalid(D3Error):
     """A file is not a bundle of evidence, or is not as it was signed."""
 

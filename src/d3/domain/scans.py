@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
@@ -16,6 +16,7 @@ from d3.domain.models import ModelReference
 from d3.domain.panels import PanelRule
 from d3.domain.records import ImageRecord, Length, Text64, in_order
 from d3.domain.scoring import Verdict
+from d3.domain.webhooks import EventType, NewEvent
 
 SHARD_IMAGES = 2000
 """Images of a shard: what is listed again, leased and looked up at once."""
@@ -230,6 +231,28 @@ def checked_scan_name(name: str) -> str:
 def new_scan_name(now: datetime) -> str:
     """A new name: the time and a few random digits."""
     return f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def scan_finished(scan: Scan, now: datetime) -> NewEvent:
+    """The event that a scan is done."""
+    models = [asdict(one) for one in scan.members]
+    return NewEvent(
+        type=EventType.SCAN_FINISHED,
+        data={
+            "id": scan.name,
+            "state": scan.state.value,
+            "source": scan.source,
+            "created_at": scan.created_at.isoformat(),
+            "finished_at": now.isoformat(),
+            "model": models[0],
+            "panel": models if scan.panel else [],
+            "threshold": scan.threshold,
+            "views": scan.views,
+            "counts": asdict(scan.counts),
+            "notice": scan.notice,
+        },
+        at=now,
+    )
 
 
 def as_begun(scan: Scan) -> NewScan:

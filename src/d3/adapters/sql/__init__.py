@@ -5,6 +5,8 @@ from d3.adapters.sql.backup import backup
 from d3.adapters.sql.copying import SqlCopier
 from d3.adapters.sql.engine import Database
 from d3.adapters.sql.history import SqlHistory
+from d3.adapters.sql.jobs import SqlJobLedger
+from d3.adapters.sql.outbox import SqlOutbox
 from d3.adapters.sql.scans import SqlScanLedger
 from d3.adapters.sql.schema import (
     SchemaState,
@@ -15,6 +17,7 @@ from d3.adapters.sql.schema import (
     state,
     upgrade,
 )
+from d3.adapters.sql.webhooks import SqlWebhooks
 
 __all__ = [
     "Database",
@@ -22,8 +25,11 @@ __all__ = [
     "SqlAccounts",
     "SqlCopier",
     "SqlHistory",
+    "SqlJobLedger",
+    "SqlOutbox",
     "SqlScanLedger",
     "SqlSchema",
+    "SqlWebhooks",
     "backup",
     "current",
     "head",

@@ -21,9 +21,11 @@ from d3.entrypoints.http.api.evidence import EvidenceController
 from d3.entrypoints.http.api.health import HealthController
 from d3.entrypoints.http.api.history import HistoryController
 from d3.entrypoints.http.api.inference import InferenceController
+from d3.entrypoints.http.api.jobs import JobController
 from d3.entrypoints.http.api.labels import LabelController
 from d3.entrypoints.http.api.model import ModelController
 from d3.entrypoints.http.api.scans import ScanController
+from d3.entrypoints.http.api.webhooks import WebhookController
 from d3.entrypoints.http.middleware.access import AccessMiddleware
 from d3.entrypoints.http.middleware.responses import (
     CorsMiddleware,
@@ -34,6 +36,8 @@ from d3.entrypoints.http.middleware.responses import (
 from d3.entrypoints.http.middleware.telemetry import TelemetryMiddleware
 from d3.entrypoints.http.services import Services, new
 from d3.settings import Settings
+
+_VERSION = "/api/v1/"
 
 
 class Application(Litestar):
@@ -48,7 +52,7 @@ class Application(Litestar):
             self._stack = self._with_middleware()
         if scope["type"] == "http" and not self.d3.started:
             await asyncio.to_thread(self.d3.start)
-        await self._stack(_below_prefix(scope), receive, send)
+        await self._stack(_inner(scope), receive, send)
 
     def _with_middleware(self) -> TelemetryMiddleware:
         """The middleware, from the framework outwards."""
@@ -102,13 +106,16 @@ def application_of(services: Services) -> Application:
     application = Application(
         route_handlers=[
             InferenceController,
+            JobController,
             HistoryController,
             EvidenceController,
             LabelController,
             DriftController,
             ModelController,
             ScanController,
+            WebhookController,
             HealthController,
+            openapi.elsewhere(),
             console.pages(),
             console.assets(),
         ],
@@ -125,9 +132,15 @@ def application_of(services: Services) -> Application:
     return application
 
 
-def _below_prefix(scope: Any) -> Any:
-    """The scope with the parent's prefix removed from the path, as the framework expects it."""
+def _inner(scope: Any) -> Any:
+    """The scope as everything below knows it: without the parent's prefix and the API's version.
+
+    ``/api/v1/...`` is ``/api/...`` to access rules, limits, metrics, logs and handlers alike.
+    """
     prefix, path = scope.get("root_path", "").rstrip("/"), scope.get("path", "")
+    inner = path
     if prefix and (path == prefix or path.startswith(prefix + "/")):
-        return {**scope, "path": path[len(prefix) :] or "/"}
-    return scope
+        inner = path[len(prefix) :] or "/"
+    if inner.startswith(_VERSION):
+        inner = "/api/" + inner[len(_VERSION) :]
+    return scope if inner == path else {**scope, "path": inner}

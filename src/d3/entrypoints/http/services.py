@@ -13,11 +13,12 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 from litestar.di import NamedDependency
 
 from d3.container import Container
-from d3.domain.access import truncated
+from d3.domain.access import Caller, truncated
 from d3.domain.errors import D3Error, LinksOff, ModelNotLoaded, Overloaded
 from d3.domain.models import PUBLISHED, STARTER, Manifest
 from d3.domain.ports.images import LinkedImage
 from d3.domain.services.model_host import ModelHost
+from d3.domain.webhooks import Delivery
 from d3.entrypoints.http.authentication import Authenticator
 from d3.entrypoints.http.background import (
     Background,
@@ -37,6 +38,7 @@ _CHECK_SECONDS = 1.0
 _ANSWER_SECONDS = 3.0
 _PASS_SECONDS = 120.0
 _FETCHES, _FETCHES_WAITING = 4, 8
+_TESTS = 16
 _PULL_HINT = f"`d3 models pull {PUBLISHED}` downloads the published detector."
 
 
@@ -70,8 +72,10 @@ class Services:
         self.evidence = container.evidence()
         self.evidence_bundles = container.evidence_bundles()
         self.scans = container.scans()
+        self.jobs = container.jobs()
         self.encode_png = container.png()
         self.scan_ledger = container.scan_ledger()
+        self.webhooks = container.webhooks()
         self.background = background
         self.authenticator = Authenticator(
             self.key_cache,
@@ -86,6 +90,7 @@ class Services:
         self._slow_threads = ThreadPoolExecutor(_SLOW_THREADS, thread_name_prefix="d3-chore")
         self._fetchers = ThreadPoolExecutor(_FETCHES, thread_name_prefix="d3-fetch")
         self._fetching = 0
+        self._testing = 0
         self._storage_check: Future[None] | None = None
         self._storage_checked_at = 0.0
         self.started = False
@@ -221,6 +226,23 @@ class Services:
             return await asyncio.wrap_future(self._fetchers.submit(fetch, url))
         finally:
             self._fetching -= 1
+
+    async def test_webhook(self, caller: Caller, id_: int) -> Delivery:
+        """Send a test event to a webhook.
+
+        Raises:
+            Overloaded: too many tests are being sent.
+            WebhookNotFound: there is no such webhook.
+        """
+        if self._testing >= _TESTS:
+            raise Overloaded(
+                "Too many webhooks are being tested.", "Try again in a moment.", retry_after=5
+            )
+        self._testing += 1
+        try:
+            return await self.webhooks.test(caller, id_, self.query)
+        finally:
+            self._testing -= 1
 
     async def storage_trouble(self) -> str | None:
         """Why the database could not store a result now; None if it could.

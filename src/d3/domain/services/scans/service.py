@@ -35,9 +35,10 @@ from d3.domain.scans import (
 from d3.domain.scoring import checked_threshold, checked_views
 from d3.domain.services.detection import ImageJudge
 from d3.domain.services.model_host import ModelHost, Panel
+from d3.domain.services.pipeline import Pipeline
 from d3.domain.services.questions import Question
 from d3.domain.services.retrying import RetryingCollection, retry_while_unavailable
-from d3.domain.services.scans.pipeline import Pipeline
+from d3.domain.services.scans.pipeline import ScanPipeline
 from d3.domain.services.scans.watcher import FinishedShards, Watcher
 from d3.domain.services.scans.worker import ScanWorker, release_dead
 
@@ -377,7 +378,7 @@ class ScanService:
         return replace(found, trouble=trouble)
 
     def _sample(
-        self, pipeline: Pipeline[int], sample: list[str], keys: int, seconds: float
+        self, pipeline: ScanPipeline[int], sample: list[str], keys: int, seconds: float
     ) -> Estimate:
         begun, waiting = self._clock.monotonic(), iter(sample)
         done = errors = 0
@@ -395,14 +396,13 @@ class ScanService:
                 else:
                     verdicts[outcome.verdict.value] += 1
 
-    def _pipeline(self, question: Question, collection: ImageCollection) -> Pipeline[int]:
+    def _pipeline(self, question: Question, collection: ImageCollection) -> ScanPipeline[int]:
         remote = collection.source.startswith(S3_SCHEME)
-        return Pipeline(
-            question,
-            collection,
+        pipeline: Pipeline[int, str] = Pipeline(
             self._judge,
             self._decoder,
             isolated=self._isolated,
             threads=max(self._threads, S3_THREADS) if remote else self._threads,
             batch_size=self._batch_size,
         )
+        return ScanPipeline(pipeline, question, collection)

@@ -141,6 +141,33 @@ _LABEL = {
     "created_at": "2026-01-31T12:00:00Z",
     "user_id": 7,
 }
+_JOB = {
+    "id": "0c1c6f1e5f3b4f7c",
+    "state": "running",
+    "created_at": "2026-01-31T12:00:00Z",
+    "finished_at": None,
+    "expires_at": "2026-02-07T12:00:00Z",
+    "threshold": 0.5,
+    "views": 1,
+    "panel": None,
+    "panel_rule": None,
+    "stability": False,
+    "callback": "https://example.net/hooks/d3",
+    "callback_secret": None,
+    "trouble": None,
+    "counts": {
+        "items": 2,
+        "waiting": 1,
+        "fake": 1,
+        "real": 0,
+        "uncertain": 0,
+        "error": 0,
+        "cancelled": 0,
+    },
+}
+_WAITING = {"items": 2, "waiting": 2} | dict.fromkeys(
+    ("fake", "real", "uncertain", "error", "cancelled"), 0
+)
 _SCAN = {
     "id": "archive-2026",
     "state": "running",
@@ -164,6 +191,38 @@ _SCAN = {
     "panel_rule": "chief",
     "stability": False,
 }
+
+_WEBHOOK = {
+    "id": 3,
+    "user_id": 7,
+    "name": "newsroom",
+    "url": "https://app.example.org/d3",
+    "events": ["job.finished", "result.created"],
+    "verdicts": ["fake"],
+    "everyone": False,
+    "enabled": True,
+    "trouble": None,
+    "failures": 0,
+    "answered_at": "2026-01-31T12:00:00Z",
+    "created_at": "2026-01-30T12:00:00Z",
+}
+_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105  the specification's example
+_DELIVERY = {
+    "id": 17,
+    "webhook_id": 3,
+    "url": "https://app.example.org/d3",
+    "event_id": "evt_0c1c6f1e5f3b4f7c9d3a2b1e8f7a6b5c",
+    "type": "result.created",
+    "state": "sent",
+    "attempts": 1,
+    "created_at": "2026-01-31T12:00:00Z",
+    "next_at": None,
+    "sent_at": "2026-01-31T12:00:01Z",
+    "status": 204,
+    "trouble": None,
+}
+_DELIVERIES = {"success": True, "count": 1, "next_cursor": None, "deliveries": [_DELIVERY]}
+_AGAIN = {"state": "waiting", "attempts": 0, "next_at": "2026-01-31T12:00:00Z"}
 
 ANSWERS: dict[str, Any] = {
     "predict": {"success": True, "result": _RESULT, "inference_id": 1},
@@ -237,6 +296,44 @@ ANSWERS: dict[str, Any] = {
         "sha256": _MODEL_SHA256,
         "version": 1,
     },
+    "startJob": {
+        "success": True,
+        "job": _JOB
+        | {"counts": _WAITING, "callback_secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"},
+    },
+    "listJobs": {"success": True, "count": 1, "jobs": [_JOB]},
+    "getJob": {
+        "success": True,
+        "job": _JOB,
+        "count": 2,
+        "next_cursor": None,
+        "results": [
+            {
+                "number": 1,
+                "name": "photo.jpg",
+                "external_id": "17/1",
+                "state": "judged",
+                "result": _KEPT,
+                "inference_id": 1,
+                "error": None,
+                "code": None,
+            },
+            {
+                "number": 2,
+                "name": "drawing.png",
+                "external_id": "17/2",
+                "state": "waiting",
+                "result": None,
+                "inference_id": None,
+                "error": None,
+                "code": None,
+            },
+        ],
+    },
+    "cancelJob": {
+        "success": True,
+        "job": _JOB | {"state": "cancelled", "counts": _JOB["counts"]},
+    },
     "startScan": {"success": True, "scan": _SCAN},
     "listScans": {"success": True, "count": 1, "scans": [_SCAN]},
     "getScan": {"success": True, "scan": _SCAN},
@@ -259,6 +356,16 @@ ANSWERS: dict[str, Any] = {
             }
         ],
     },
+    "createWebhook": {"success": True, "webhook": _WEBHOOK, "secret": _SECRET},
+    "listWebhooks": {"success": True, "count": 1, "webhooks": [_WEBHOOK]},
+    "getWebhook": {"success": True, "webhook": _WEBHOOK},
+    "changeWebhook": {"success": True, "webhook": _WEBHOOK | {"enabled": False}},
+    "removeWebhook": {"success": True, "message": "The webhook was removed."},
+    "rotateWebhook": {"success": True, "webhook": _WEBHOOK, "secret": _SECRET},
+    "testWebhook": {"success": True, "delivery": _DELIVERY | {"type": "webhook.test"}},
+    "listWebhookDeliveries": _DELIVERIES,
+    "listDeliveries": _DELIVERIES,
+    "resendDelivery": {"success": True, "delivery": _DELIVERY | _AGAIN},
     "getHealth": {
         "status": "healthy",
         "model_loaded": True,

@@ -21,6 +21,7 @@ from d3.domain.services.prediction import Outcome, Predicted, PredictionRequest,
 from d3.domain.text import display_name
 from d3.entrypoints.http.api import openapi
 from d3.entrypoints.http.api.answers import Answer
+from d3.entrypoints.http.api.bodies import read_image
 from d3.entrypoints.http.api.forms import Form, FormLimits, header_of, read_form
 from d3.entrypoints.http.api.schemas import (
     BatchItem,
@@ -42,6 +43,8 @@ _FORM_OVERHEAD = 64 * 1024
 _REFUSALS = (400, 401, 403, 408, 409, 413, 415, 422, 429, 503)
 _QUESTION = ("threshold", "views", "panel", "panel_rule", "stability")
 """The fields that say how images are judged."""
+_ASKED = (*_QUESTION, "explain")
+_EXPLAINED = ("views",)
 IMAGE_NAME = "image_name"
 """The key of the image's name in the state of a request's ASGI scope."""
 _TO_BE_JUDGED = 0.9
@@ -63,11 +66,14 @@ class InferenceController(Controller):
         summary="Judge one image",
         responses=openapi.responses(Prediction, *_REFUSALS),
         request_max_body_size=None,
+        opt={"parameters": ("name", *_ASKED)},
     )
     async def predict(self, request: Request[Any, Any, Any], d3: D3) -> Answer:
-        """Tell whether the image in the field ``file`` was made or altered by a generator.
+        """Tell whether an image was made or altered by a generator.
 
-        If the service fetches links (`D3_FETCH_LINKS`), ``url`` can replace the file.
+        The body is a form with the image in the field ``file``, or the file itself, with its type
+        and with parameters in the address, or JSON with the file in base64. If the service fetches
+        links (`D3_FETCH_LINKS`), ``url`` can replace the file in a form and in JSON.
 
         With an ``Idempotency-Key``, a repeated request gets the same answer and no second result.
         """
@@ -81,12 +87,16 @@ class InferenceController(Controller):
         summary="Draw the heat map of one image",
         responses=openapi.problems(*_REFUSALS),
         request_max_body_size=None,
+        opt={"parameters": ("name", *_EXPLAINED)},
     )
     async def explain(self, request: Request[Any, Any, Any], d3: D3) -> Explained:
-        """Show where the score of the image in the field ``file`` comes from. Stores nothing."""
-        form = await read_form(request, _limits_of_one(d3))
+        """Show where the score of an image comes from. Stores nothing.
+
+        The image is sent as for `predict`.
+        """
+        form = await read_image(request, _limits_of_one(d3), *_EXPLAINED)
         image = await _image(request, d3, form)
-        form.only("file", "url", "views")
+        form.only("file", "url", *_EXPLAINED)
         until = time.monotonic() + d3.settings.request_seconds
         drawing = _drawing(d3, form, image)
         return Explained(explanation=await wait_unless_disconnected(request, drawing, until))
@@ -130,10 +140,10 @@ async def predict(request: Request[Any, Any, Any], d3: Services) -> Predicted:
     """Judge the form's one image and keep the result."""
     within = _TO_BE_JUDGED * d3.settings.request_seconds
     _check_capacity(request, d3, Lane.INTERACTIVE, within)
-    form = await read_form(request, _limits_of_one(d3))
+    form = await read_image(request, _limits_of_one(d3), *_ASKED)
     image = await _image(request, d3, form)
     request.scope["state"][IMAGE_NAME] = display_name(image.name)
-    form.only("file", "url", "explain", *_QUESTION)
+    form.only("file", "url", *_ASKED)
     drawings: list[Future[Explanation]] = []
 
     def draw() -> Future[Explanation]:

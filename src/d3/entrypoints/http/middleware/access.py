@@ -34,7 +34,7 @@ SIGN_IN_PATHS = ("/sign-in", "/sign-out")
 """Pages that need no key."""
 
 _HEALTH = ("/health", "/health/live", "/health/ready")
-_PUBLIC = ("/schema", "/api/evidence/key")
+_PUBLIC = ("/schema", "/docs", "/docs/", "/openapi.json", "/api/evidence/key")
 _OPEN = ("/schema/", "/console/")
 _BEARER = b"bearer "
 _SAFE = ("GET", "HEAD", "OPTIONS")
