@@ -628,7 +628,7 @@ def _jobs(settings: Settings, **parts: Any) -> JobService:
 
     limits = JobLimits(
         items=settings.max_job_items,
-        file_bytes=settings.max_image_bytes,
+        file_bytes=max(settings.max_image_bytes, settings.max_video_bytes),
         spool_bytes=settings.spool_bytes,
         days=settings.job_days,
     )
@@ -647,8 +647,15 @@ def _job_runner(settings: Settings, **parts: Any) -> JobRunner:
 
     judge, decoder, isolated = (parts.pop(name) for name in ("judge", "decoder", "isolated"))
     pool, version, links = (parts.pop(name) for name in ("pool", "version", "links"))
+    clips = parts.pop("clips")
     pipeline = partial(
-        Pipeline, judge, decoder, isolated=isolated, batch_size=settings.batch_size, decoding=pool
+        Pipeline,
+        judge,
+        decoder,
+        isolated=isolated,
+        batch_size=settings.batch_size,
+        decoding=pool,
+        clips=clips,
     )
     images = cache(partial(_s3_images, settings))
 
@@ -659,12 +666,15 @@ def _job_runner(settings: Settings, **parts: Any) -> JobRunner:
         shared = parts["ledger"](), parts["spool"](), parts["host"], fetch
         rest = parts["clock"], version
         return [
-            JobWorker(*shared, pipeline(threads=_SPOOL_THREADS), *rest, {ItemPlace.SPOOL}),
+            JobWorker(
+                *shared, pipeline(threads=_SPOOL_THREADS), *rest, {ItemPlace.SPOOL}, clips.sampling
+            ),
             JobWorker(
                 *shared,
                 pipeline(threads=_FETCH_THREADS, ahead=_FETCH_THREADS),
                 *rest,
                 {ItemPlace.LINK, ItemPlace.S3},
+                clips.sampling,
             ),
         ]
 
@@ -955,6 +965,7 @@ class Container(containers.DeclarativeContainer):
         decoder=decoder,
         judge=judge,
         isolated=isolated_decoder,
+        clips=clips,
         clock=clock,
         ledger=scan_ledger.provider,
         collection=collection.provider,
@@ -1004,6 +1015,7 @@ class Container(containers.DeclarativeContainer):
         judge=judge,
         decoder=untrusted_decoder,
         isolated=isolated_decoder,
+        clips=clips,
         pool=decoding,
         links=links.provider,
         version=version,
@@ -1014,6 +1026,7 @@ class Container(containers.DeclarativeContainer):
         host=host,
         decoder=decoder,
         judge=judge,
+        clips=clips,
         pool=decoding,
         writer=history_writer,
         clock=clock,

@@ -43,7 +43,7 @@ from d3.domain.errors import (
     ImageTooLarge,
     ImageUnsupported,
 )
-from d3.domain.formats import SNIFFED_BYTES, sniff
+from d3.domain.formats import SNIFFED_BYTES, sniff, sniff_clip
 from d3.domain.images import (
     DecodedImage,
     ImageFacts,
@@ -223,7 +223,10 @@ class PillowDecoder:
         kind = sniff(start)
         if kind is None or kind not in FORMATS:
             refuse = ImageUnsupported if kind is None else ImageFormatUnsupported
-            raise refuse(described(kind, start), f"D3 reads {READABLE}.")
+            remedy = f"D3 reads {READABLE}."
+            if sniff_clip(start) is not None:
+                remedy = "Judge it as a clip: `d3 detect`, detect_clip or predict-video."
+            raise refuse(described(kind, start), remedy)
         if len(data) > self._limits.bytes:
             raise ImageTooLarge(
                 f"The file is larger than {self._limits.bytes:,} bytes.",

@@ -234,7 +234,7 @@ class _Movie:
             times = moments(index.duration, FrameSampling(asked.every, asked.most - kept))
         step = times[1] - times[0] if len(times) > 1 else asked.every
         wanted = sorted({self._near(index.tick_at(one), step) for one in times})
-        return wanted, step, asked.most - len(wanted) if asked.cuts else 0
+        return wanted, step, min(asked.most - len(wanted), len(wanted)) if asked.cuts else 0
 
     def _near(self, tick: int, step: float) -> int:
         """A frame where decoding can begin, if there is one near; else the frame itself."""

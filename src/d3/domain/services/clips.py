@@ -176,7 +176,7 @@ class ClipService:
     def begin(
         self,
         question: Question,
-        source: ClipSource,
+        source: ClipSource | OpenedClip,
         name: str,
         sampling: FrameSampling,
         *,
@@ -186,7 +186,8 @@ class ClipService:
 
         Args:
             question: what is asked of each frame; its models stay loaded meanwhile.
-            source: a path, bytes, or an open file, which stays open until the future is done.
+            source: a path, bytes, an open file, which stays open until the future is done, or a
+                clip that was opened with the same sampling.
             name: the clip's display name.
             sampling: which frames.
             deadline: on the monotonic clock, after which nobody waits; None for ever.
@@ -202,9 +203,23 @@ class ClipService:
         work = _Judging(
             question, name, sampling, deadline, future, self._judge, self._decoder, self._pool
         )
-        begun = self._threads.submit(self._run, work, partial(self._reader.open, source, sampling))
+        open_clip = partial(self._open, source, sampling)
+        begun = self._threads.submit(self._run, work, open_clip)
         future.add_done_callback(lambda _: begun.cancel())
         return future
+
+    def _open(self, source: ClipSource | OpenedClip, sampling: FrameSampling) -> OpenedClip:
+        """The clip; of an animated image also what its file says about itself."""
+        if isinstance(source, OpenedClip):
+            return source
+        clip = self._reader.open(source, sampling)
+        if clip.facts.format in ANIMATED and isinstance(source, str | Path | bytes):
+            try:
+                clip.facts = self._decoder.decode(source, SMALLEST_SIDE).facts
+            except BaseException:
+                clip.close()
+                raise
+        return clip
 
     def close(self) -> None:
         """Stop the threads; what is being judged ends first."""
