@@ -194,7 +194,7 @@ def test_a_folder_with_clips_is_scanned_with_them_if_asked(
 
     def scanned(name: str, **asked: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         body = {"source": str(folder), "id": name} | asked
-        assert service.http.post("/api/scans", json=body).status_code == 202
+        assert service.http.post("/api/scans", json=body).is_success
         path = f"/api/scans/{name}"
         wait_until(lambda: service.http.get(path).json()["scan"]["state"] == "done", seconds=60)
         rows = service.http.get(f"{path}/results").json()["results"]

@@ -173,9 +173,13 @@ class Form:
 
         Raises:
             RequestInvalid: it is no time.
+            FormInvalid: it is 0.
         """
         text = self.text("every")
-        return None if text is None else seconds_of(text)
+        seconds = None if text is None else seconds_of(text)
+        if seconds == 0:
+            raise FormInvalid("every=0 is not valid.", "Send seconds such as 1, or 0.5.")
+        return seconds
 
     def most(self) -> int | None:
         """The field ``most``: frames at most.
