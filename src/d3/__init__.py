@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from d3.client import AsyncClient, Client
     from d3.domain import errors
+    from d3.domain.accounts import HostUser
     from d3.domain.detections import Detection, Failure
     from d3.domain.errors import D3Error
     from d3.domain.heatmaps import Heatmap
@@ -33,6 +34,7 @@ __all__ = [
     "Detection",
     "Failure",
     "Heatmap",
+    "HostUser",
     "Settings",
     "Verdict",
     "__version__",
@@ -48,6 +50,7 @@ _HOMES = {
     "Detection": "d3.domain.detections",
     "Failure": "d3.domain.detections",
     "Heatmap": "d3.domain.heatmaps",
+    "HostUser": "d3.domain.accounts",
     "Settings": "d3.settings",
     "Verdict": "d3.domain.scoring",
     "detect": "d3.entrypoints.library",

@@ -44,7 +44,7 @@ from d3.domain.services.key_cache import KeyCache
 from d3.domain.services.lanes import LanePool
 from d3.domain.services.local_host import LocalModelHost, chosen
 from d3.domain.services.model_follower import ActiveModelFollower
-from d3.domain.services.model_host import ModelHost
+from d3.domain.services.model_host import ModelHost, models_work_here
 from d3.domain.services.models import ModelImporter, ModelService
 from d3.domain.services.pulling import PullService, published_sources
 from d3.domain.services.request_log_writer import RequestLogWriter
@@ -195,6 +195,7 @@ def _where(engine_sockets: Sequence[Path]) -> str:
 
 
 def _architectures() -> Architectures:
+    models_work_here()  # they compute with torch when they read checkpoints
     from d3.adapters.torch import TorchArchitectures
 
     return TorchArchitectures()
