@@ -115,6 +115,13 @@ _IDEMPOTENCY_KEY = Parameter(
 )
 
 
+_FRAMES = Schema(
+    type=OpenAPIType.STRING,
+    enum=["first", "all"],
+    default="first",
+    description="Which frames of an animated GIF, WebP, PNG or AVIF are judged. `all` gives one "
+    "verdict and each frame in `clip`.",
+)
 _EXTERNAL_IDS = Schema(
     type=OpenAPIType.ARRAY,
     items=Schema(type=OpenAPIType.STRING, max_length=MAX_EXTERNAL_ID),
@@ -266,6 +273,7 @@ class PredictOperation(DescribedOperation):
         """Describe the body and the parameters that the handler reads by itself."""
         super().__post_init__()
         fields = {"threshold": _THRESHOLD, "views": _VIEWS, "explain": _EXPLAIN} | _PANEL
+        fields["frames"] = _FRAMES
         self.request_body, asked = _one_image(fields, {"threshold": 0.5, "views": 4})
         self.parameters = [*(self.parameters or []), *asked, _IDEMPOTENCY_KEY]
 
@@ -291,6 +299,20 @@ class PredictBatchOperation(DescribedOperation):
         properties = {"files": files, "threshold": _THRESHOLD, "views": _VIEWS} | _PANEL
         example = {"files": ["photo.jpg", "drawing.png"], "threshold": 0.5}
         self.request_body = _form(properties, "files", "image/*", example)
+        self.parameters = [*(self.parameters or []), _IDEMPOTENCY_KEY]
+
+
+@dataclass
+class PredictVideoOperation(DescribedOperation):
+    """One video, as a multipart form."""
+
+    def __post_init__(self) -> None:
+        """Describe the form and the header that the handler reads by itself."""
+        super().__post_init__()
+        asked = {name: _ASKED[name] for name in ("threshold", "views", "every", "most", "callback")}
+        properties = {"file": _FILE} | asked | _PANEL
+        example = {"file": "clip.mp4", "every": 1, "most": 30}
+        self.request_body = _form(properties, "file", "video/*", example)
         self.parameters = [*(self.parameters or []), _IDEMPOTENCY_KEY]
 
 
