@@ -17,9 +17,13 @@ from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 
 import d3
 from d3.client import AsyncClient, Client, ServiceError, uploads
+from d3.entrypoints.http.api.job_schemas import JobBody
+from d3.entrypoints.http.api.schemas import Prediction
+from movies import movie, scene
 from tests.service.conftest import Service, painted
 from tests.service.test_client import flaky
 from tests.serving import serving, wait_until
@@ -225,6 +229,36 @@ def test_a_lost_connection_costs_no_second_job(
     with breaking(service.url, 2, "judging") as url:
         with_(url, work)
     assert service.rows() == 2
+
+
+@BOTH
+def test_a_video_is_judged_at_once_or_as_a_job(
+    service: Service, with_: Way, tmp_path: Path
+) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(movie(4, 10))
+    gif = tmp_path / "moving.gif"
+    first, *others = (Image.fromarray(scene(number)) for number in range(4))
+    first.save(gif, save_all=True, append_images=others, duration=200)
+
+    async def work(client: AsyncClient) -> None:
+        found = await client.predict_video(path, every=2)
+        assert isinstance(found, Prediction)
+        assert found.result.clip
+        assert [one.time for one in found.result.clip.frames] == [0, 2]
+        begun = await client.predict_video(path.read_bytes(), callback="https://example.net/d3")
+        assert isinstance(begun, JobBody)
+        assert str(begun.callback_secret).startswith("whsec_")
+        assert (await client.wait_for_job(begun.id, patience=60)).state == "done"
+        (one,) = [one async for one in client.job_results(begun.id)]
+        assert one.result
+        assert one.result.clip
+        assert (await client.predict(gif)).result.clip is None
+        moving = await client.predict(gif, frames="all")
+        assert moving.result.clip
+        assert len(moving.result.clip.frames) == 4
+
+    with_(service.url, work)
 
 
 @BOTH

@@ -75,6 +75,7 @@ class Client:
 
     predict = _does(judging.predict)
     predict_batch = _does(judging.predict_batch)
+    predict_video = _does(judging.predict_video)
     start_job = _does(judging.start_job)
     jobs = _lists(judging.jobs)
     job = _does(judging.job)

@@ -19,10 +19,9 @@ Rule: TypeAlias = Literal["chief", "any", "majority"]
 _PAGE = 500
 
 
-def once(path: str, body: bytes | Form, kind: type[A], part: Callable[[A], T]) -> Call[T]:
+def once(path: str, body: bytes | Form, read: Callable[[bytes], T]) -> Call[T]:
     """A form, or JSON, that has one effect however often it is sent."""
     key = {"Idempotency-Key": uuid.uuid4().hex}
-    read = answer(kind, part)
     return Call(method="POST", path=path, read=read, body=body, headers=key, again=True)
 
 

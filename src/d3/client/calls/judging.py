@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import msgspec
 
@@ -42,6 +43,7 @@ def predict(
     panel: Panel | None = None,
     panel_rule: Rule | None = None,
     stability: bool = False,
+    frames: Literal["first", "all"] = "first",
 ) -> Call[Prediction]:
     """Judge one image; safe to retry, since each call carries an idempotency key.
 
@@ -54,17 +56,18 @@ def predict(
         panel: models that judge together, the chief first; the service's own unless given.
         panel_rule: how their opinions become one verdict; the service's own unless given.
         stability: judges the image again after harmless changes.
+        frames: of an animated image that are judged; ``"all"`` gives one verdict too.
 
     Raises:
         ServiceError: see its ``code``.
     """
     asked = question(threshold, views, panel, panel_rule, stability=stability)
-    fields = asked | texts(explain=explain or None)
+    fields = asked | texts(explain=explain or None, frames=None if frames == "first" else frames)
     if _is_link(image):
         form = Form(fields | {"url": str(image)}, [])
     else:
         form = Form(fields, [("file", name, image)])
-    return once(f"{_PATH}/predict", form, Prediction, whole)
+    return once(f"{_PATH}/predict", form, answer(Prediction, whole))
 
 
 def predict_batch(
@@ -79,7 +82,43 @@ def predict_batch(
     """Judge several images in one request; a bad image has an error instead of a result."""
     fields = question(threshold, views, panel, panel_rule, stability=stability)
     form = Form(fields, [("files", None, image) for image in images])
-    return once(f"{_PATH}/predict-batch", form, BatchPrediction, whole)
+    return once(f"{_PATH}/predict-batch", form, answer(BatchPrediction, whole))
+
+
+def predict_video(
+    video: File,
+    *,
+    every: float | None = None,
+    most: int | None = None,
+    threshold: float | None = None,
+    views: int = 1,
+    panel: Panel | None = None,
+    panel_rule: Rule | None = None,
+    stability: bool = False,
+    callback: str | None = None,
+) -> Call[Prediction | JobBody]:
+    """Judge a video by its frames, which gives one verdict; safe to retry, as ``predict``.
+
+    Args:
+        video: a path or a file's bytes.
+        every: seconds between the frames that are judged.
+        most: the most frames that are judged.
+        threshold: in [0, 1]; the model's own unless given.
+        views: 1 to 16 permutations of each frame to average.
+        panel: models that judge together, the chief first; the service's own unless given.
+        panel_rule: how their opinions become one verdict; the service's own unless given.
+        stability: judges each frame again after harmless changes.
+        callback: an address that is told when the job is over; makes a job of any video.
+
+    Returns:
+        The result; of a long video a job of one item, for ``wait_for_job`` and ``job_results``.
+
+    Raises:
+        ServiceError: see its ``code``.
+    """
+    asked = question(threshold, views, panel, panel_rule, stability=stability)
+    fields = asked | texts(every=every, most=most, callback=callback)
+    return once(f"{_PATH}/predict-video", Form(fields, [("file", None, video)]), _judged_or_begun)
 
 
 def start_job(
@@ -133,7 +172,7 @@ def start_job(
     )
     if not any(map(_is_link, sources)):
         form = Form(texts(**asked) | {"external_id": own}, [("files", None, s) for s in sources])
-        return once(_JOBS, form, OneJob, _job)
+        return once(_JOBS, form, answer(OneJob, _job))
     if not all(map(_is_link, sources)):
         raise RequestInvalid("A job has either links or files.", "Start one job for each.")
     ids: Sequence[str | None] = own or [None] * len(sources)
@@ -141,7 +180,7 @@ def start_job(
         given(external_id=one, **{"s3" if str(source).startswith(S3_SCHEME) else "url": source})
         for source, one in zip(sources, ids, strict=True)
     ]
-    return once(_JOBS, msgspec.json.encode(asked | {"items": items}), OneJob, _job)
+    return once(_JOBS, msgspec.json.encode(asked | {"items": items}), answer(OneJob, _job))
 
 
 def jobs() -> Pages[JobBody]:
@@ -190,6 +229,12 @@ def cancel_job(job_id: str) -> Call[JobBody]:
 
 def _is_link(source: File) -> bool:
     return isinstance(source, str) and source.startswith(("http://", "https://", S3_SCHEME))
+
+
+def _judged_or_begun(content: bytes) -> Prediction | JobBody:
+    if "job" in msgspec.json.decode(content, type=dict[str, msgspec.Raw]):
+        return msgspec.json.decode(content, type=OneJob).job
+    return msgspec.json.decode(content, type=Prediction)
 
 
 def _job(found: OneJob) -> JobBody:
