@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.console.browsing import chromium
+from tests.movies import movie
 from tests.serving import clean_environment, d3_serve
 from tests.sites import Answering, web_server
 from tests.support.node import node, npm
@@ -44,10 +45,13 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
     settings |= {"D3_WEBHOOK_ALLOW": "127.0.0.1"}
     signing = [sys.executable, "-m", "d3", "keys", "sign-init"]
     subprocess.run(signing, env=clean_environment(**settings), check=True, capture_output=True)
+    clip = folder / "clip.mp4"
+    clip.write_bytes(movie(2.0))
     with d3_serve(folder, **settings) as served:
         url = served.url()
         key = (home / "api.key").read_text().strip()
-        yield {"D3_URL": url, "D3_API_KEY": key, "D3_TEST_IMAGES": str(IMAGES)}
+        known = {"D3_URL": url, "D3_API_KEY": key}
+        yield known | {"D3_TEST_IMAGES": str(IMAGES), "D3_TEST_CLIP": str(clip)}
 
 
 @pytest.fixture(scope="module")
