@@ -44,10 +44,12 @@ from d3.domain.services.key_cache import KeyCache
 from d3.domain.services.lanes import LanePool
 from d3.domain.services.local_host import LocalModelHost, chosen
 from d3.domain.services.model_follower import ActiveModelFollower
-from d3.domain.services.model_host import ModelHost
+from d3.domain.services.model_host import ModelHost, models_work_here
 from d3.domain.services.models import ModelImporter, ModelService
 from d3.domain.services.pulling import PullService, published_sources
 from d3.domain.services.request_log_writer import RequestLogWriter
+from d3.domain.services.webhook_delivery import WebhookDelivery
+from d3.domain.services.webhooks import WebhookService
 from d3.settings import Settings
 
 if TYPE_CHECKING:
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
     from d3.domain.images import ImageSource
     from d3.domain.ports.accounts import Accounts, RateLimiter, Sessions
     from d3.domain.ports.architectures import Architectures
+    from d3.domain.ports.clips import ClipReader
     from d3.domain.ports.clock import Clock
     from d3.domain.ports.detector import Detector, Engine, Timings
     from d3.domain.ports.history import History, ResultCache
@@ -74,6 +77,8 @@ if TYPE_CHECKING:
     from d3.domain.ports.models import ModelRegistry
     from d3.domain.ports.queue import DetectionQueue, QueueEvents
     from d3.domain.ports.scans import ImageCollection, ScanCluster, ScanLedger
+    from d3.domain.ports.webhooks import Outbox, Webhooks, WebhookSender
+    from d3.domain.services.clips import ClipService
     from d3.domain.services.detection import DetectionService, ImageJudge, SingleFlight
     from d3.domain.services.explaining import ExplanationService
     from d3.domain.services.jobs.runner import JobRunner
@@ -192,6 +197,7 @@ def _where(engine_sockets: Sequence[Path]) -> str:
 
 
 def _architectures() -> Architectures:
+    models_work_here()  # they compute with torch when they read checkpoints
     from d3.adapters.torch import TorchArchitectures
 
     return TorchArchitectures()
@@ -208,6 +214,30 @@ def _links(settings: Settings) -> Callable[[str], LinkedImage]:
 
     links = GuardedLinks(settings.max_image_bytes, settings.fetch_seconds, settings.fetch_allow)
     return links.fetch
+
+
+def _receivers(settings: Settings, version: str) -> WebhookSender:
+    from d3.adapters.web import WebhookReceivers
+
+    return WebhookReceivers(settings.webhook_seconds, version, settings.webhook_allow)
+
+
+def _check_receiver(settings: Settings, url: str) -> str:
+    from d3.adapters.web import check_receiver
+
+    return check_receiver(url, settings.webhook_allow)
+
+
+def _webhook_rows(database: Database) -> Webhooks:
+    from d3.adapters.sql import SqlWebhooks
+
+    return SqlWebhooks(database)
+
+
+def _outbox(database: Database) -> Outbox:
+    from d3.adapters.sql import SqlOutbox
+
+    return SqlOutbox(database)
 
 
 def _bundling(
@@ -401,6 +431,25 @@ def _explaining(**parts: Any) -> ExplanationService:
     return ExplanationService(**parts)
 
 
+def _clip_reader(settings: Settings) -> ClipReader:
+    from d3.adapters.video.reader import ClipLimits, IsolatedClips
+
+    return IsolatedClips(
+        ClipLimits(
+            bytes=settings.max_video_bytes,
+            seconds=settings.max_video_seconds,
+            cpu_seconds=settings.video_cpu_seconds,
+        ),
+        _limits(settings),
+    )
+
+
+def _clips(**parts: Any) -> ClipService:
+    from d3.domain.services.clips import ClipService
+
+    return ClipService(**parts)
+
+
 def _scans(**parts: Any) -> ScanService:
     from d3.domain.services.scans.service import ScanService
 
@@ -580,7 +629,7 @@ def _jobs(settings: Settings, **parts: Any) -> JobService:
 
     limits = JobLimits(
         items=settings.max_job_items,
-        file_bytes=settings.max_image_bytes,
+        file_bytes=max(settings.max_image_bytes, settings.max_video_bytes),
         spool_bytes=settings.spool_bytes,
         days=settings.job_days,
     )
@@ -599,8 +648,15 @@ def _job_runner(settings: Settings, **parts: Any) -> JobRunner:
 
     judge, decoder, isolated = (parts.pop(name) for name in ("judge", "decoder", "isolated"))
     pool, version, links = (parts.pop(name) for name in ("pool", "version", "links"))
+    clips = parts.pop("clips")
     pipeline = partial(
-        Pipeline, judge, decoder, isolated=isolated, batch_size=settings.batch_size, decoding=pool
+        Pipeline,
+        judge,
+        decoder,
+        isolated=isolated,
+        batch_size=settings.batch_size,
+        decoding=pool,
+        clips=clips,
     )
     images = cache(partial(_s3_images, settings))
 
@@ -611,12 +667,15 @@ def _job_runner(settings: Settings, **parts: Any) -> JobRunner:
         shared = parts["ledger"](), parts["spool"](), parts["host"], fetch
         rest = parts["clock"], version
         return [
-            JobWorker(*shared, pipeline(threads=_SPOOL_THREADS), *rest, {ItemPlace.SPOOL}),
+            JobWorker(
+                *shared, pipeline(threads=_SPOOL_THREADS), *rest, {ItemPlace.SPOOL}, clips.sampling
+            ),
             JobWorker(
                 *shared,
                 pipeline(threads=_FETCH_THREADS, ahead=_FETCH_THREADS),
                 *rest,
                 {ItemPlace.LINK, ItemPlace.S3},
+                clips.sampling,
             ),
         ]
 
@@ -822,6 +881,17 @@ class Container(containers.DeclarativeContainer):
     detection = providers.ThreadSafeSingleton(
         _detection, host=host, decoder=decoder, judge=judge, pool=decoding
     )
+    clip_reader = providers.ThreadSafeSingleton(_clip_reader, settings)
+    clips = providers.ThreadSafeSingleton(
+        _clips,
+        host=host,
+        reader=clip_reader,
+        decoder=decoder,
+        judge=judge,
+        pool=decoding,
+        clock=clock,
+        most=settings.provided.video_frames,
+    )
     explaining = providers.ThreadSafeSingleton(
         _explaining,
         host=host,
@@ -863,6 +933,24 @@ class Container(containers.DeclarativeContainer):
     schema = providers.ThreadSafeSingleton(_schema, database)
     history = providers.ThreadSafeSingleton(_history, database)
     accounts = providers.ThreadSafeSingleton(_accounts, database)
+    webhook_rows = providers.ThreadSafeSingleton(_webhook_rows, database)
+    outbox = providers.ThreadSafeSingleton(_outbox, database)
+    webhook_sender = providers.Factory(_receivers, settings, version)
+    webhooks = providers.ThreadSafeSingleton(
+        WebhookService,
+        webhooks=webhook_rows,
+        outbox=outbox,
+        check_url=providers.Factory(_check_receiver, settings).provider,
+        sender=webhook_sender.provider,
+        clock=clock,
+    )
+    webhook_delivery = providers.ThreadSafeSingleton(
+        WebhookDelivery,
+        outbox=outbox,
+        sender=webhook_sender.provider,
+        clock=clock,
+        seconds=settings.provided.webhook_seconds,
+    )
     account_service = providers.ThreadSafeSingleton(AccountService, accounts=accounts, clock=clock)
     secrets = providers.ThreadSafeSingleton(_secrets, settings)
     limiter = providers.ThreadSafeSingleton(_limiter, settings, secrets, engine_links)
@@ -878,6 +966,7 @@ class Container(containers.DeclarativeContainer):
         decoder=decoder,
         judge=judge,
         isolated=isolated_decoder,
+        clips=clips,
         clock=clock,
         ledger=scan_ledger.provider,
         collection=collection.provider,
@@ -927,6 +1016,7 @@ class Container(containers.DeclarativeContainer):
         judge=judge,
         decoder=untrusted_decoder,
         isolated=isolated_decoder,
+        clips=clips,
         pool=decoding,
         links=links.provider,
         version=version,
@@ -937,6 +1027,7 @@ class Container(containers.DeclarativeContainer):
         host=host,
         decoder=decoder,
         judge=judge,
+        clips=clips,
         pool=decoding,
         writer=history_writer,
         clock=clock,

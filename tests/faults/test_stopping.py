@@ -112,9 +112,12 @@ def test_whatever_fails_the_caretaker_goes_on(tmp_path: Path) -> None:
             self.tries += 1
             raise MemoryError
 
+        purge = forget
+
     history: Any = Broken()
     settings = Settings(home=tmp_path, history_days=1)
-    retention_job = RetentionJob(history, FakeClock(), settings)
+    outbox: Any = Broken()
+    retention_job = RetentionJob(history, outbox, FakeClock(), settings)
     retention_job.purge()
     retention_job.purge()
-    assert history.tries == 2
+    assert (history.tries, outbox.tries) == (2, 2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
@@ -16,6 +16,7 @@ from d3.domain.models import ModelReference
 from d3.domain.panels import PanelRule
 from d3.domain.records import ImageRecord, Length, Text64, in_order
 from d3.domain.scoring import Verdict
+from d3.domain.webhooks import EventType, NewEvent
 
 SHARD_IMAGES = 2000
 """Images of a shard: what is listed again, leased and looked up at once."""
@@ -55,6 +56,7 @@ class NewScan:
         panel: its models, the chief, which is ``model``, first; empty where that judges alone.
         panel_rule: how their verdicts become one.
         stability: whether each image is judged after harmless changes too.
+        video: whether videos are judged too.
     """
 
     name: str
@@ -68,6 +70,7 @@ class NewScan:
     panel: tuple[ModelReference, ...] = ()
     panel_rule: PanelRule = PanelRule.CHIEF
     stability: bool = False
+    video: bool = False
 
     @property
     def members(self) -> tuple[ModelReference, ...]:
@@ -232,6 +235,28 @@ def new_scan_name(now: datetime) -> str:
     return f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
+def scan_finished(scan: Scan, now: datetime) -> NewEvent:
+    """The event that a scan is done."""
+    models = [asdict(one) for one in scan.members]
+    return NewEvent(
+        type=EventType.SCAN_FINISHED,
+        data={
+            "id": scan.name,
+            "state": scan.state.value,
+            "source": scan.source,
+            "created_at": scan.created_at.isoformat(),
+            "finished_at": now.isoformat(),
+            "model": models[0],
+            "panel": models if scan.panel else [],
+            "threshold": scan.threshold,
+            "views": scan.views,
+            "counts": asdict(scan.counts),
+            "notice": scan.notice,
+        },
+        at=now,
+    )
+
+
 def as_begun(scan: Scan) -> NewScan:
     """What was fixed when it began."""
     return NewScan(**{one.name: getattr(scan, one.name) for one in fields(NewScan)})
@@ -253,6 +278,7 @@ def check_same(scan: Scan, wanted: NewScan) -> None:
             ("threshold", scan.threshold, wanted.threshold),
             ("views", scan.views, wanted.views),
             ("stability", *("on" if one.stability else "off" for one in (scan, wanted))),
+            ("video", *("on" if one.video else "off" for one in (scan, wanted))),
         )
         if there != here
     ]

@@ -6,6 +6,7 @@ from d3.adapters.sql.copying import SqlCopier
 from d3.adapters.sql.engine import Database
 from d3.adapters.sql.history import SqlHistory
 from d3.adapters.sql.jobs import SqlJobLedger
+from d3.adapters.sql.outbox import SqlOutbox
 from d3.adapters.sql.scans import SqlScanLedger
 from d3.adapters.sql.schema import (
     SchemaState,
@@ -16,6 +17,7 @@ from d3.adapters.sql.schema import (
     state,
     upgrade,
 )
+from d3.adapters.sql.webhooks import SqlWebhooks
 
 __all__ = [
     "Database",
@@ -24,8 +26,10 @@ __all__ = [
     "SqlCopier",
     "SqlHistory",
     "SqlJobLedger",
+    "SqlOutbox",
     "SqlScanLedger",
     "SqlSchema",
+    "SqlWebhooks",
     "backup",
     "current",
     "head",

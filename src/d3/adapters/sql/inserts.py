@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import sqlalchemy as sa
 
-from d3.adapters.sql.tables import Base, InferenceResult, RequestLogRow, ResultLabel
+from d3.adapters.sql.tables import (
+    Base,
+    InferenceResult,
+    RequestLogRow,
+    ResultLabel,
+    WebhookDelivery,
+    WebhookEvent,
+)
 from d3.adapters.sql.types import UtcDateTime
 
 if TYPE_CHECKING:
@@ -120,3 +127,5 @@ def _element(kind: sa.types.TypeEngine[Any]) -> sa.types.TypeEngine[Any]:
 insert_entries = BulkInsert(InferenceResult)
 insert_labels = BulkInsert(ResultLabel)
 insert_records = BulkInsert(RequestLogRow)
+insert_events = BulkInsert(WebhookEvent)
+insert_deliveries = BulkInsert(WebhookDelivery)

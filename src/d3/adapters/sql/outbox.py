@@ -2,13 +2,428 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
 
 import sqlalchemy as sa
+from sqlalchemy import orm
 
-from d3.domain.webhooks import NewEvent
+from d3.adapters.sql.engine import Database
+from d3.adapters.sql.inserts import (
+    insert_deliveries,
+    insert_entries,
+    insert_events,
+    insert_into,
+)
+from d3.adapters.sql.rows import row_of
+from d3.adapters.sql.tables import User, WebhookDelivery, WebhookEvent, WebhookMark, WebhookRow
+from d3.domain.history import HistoryEntry, NewEntry
+from d3.domain.services.export import document
+from d3.domain.webhooks import (
+    GIVEN_UP_AFTER,
+    OF_THE_SERVICE,
+    DeliveryState,
+    Due,
+    EventType,
+    NewEvent,
+    OutboxFigures,
+    Outcome,
+    Queue,
+    new_event_id,
+)
+
+_W, _E, _D, _M = WebhookRow, WebhookEvent, WebhookDelivery, WebhookMark
+_NOTED = ("state", "next_at", "sent_at", "status", "trouble")
+_DELETED_AT_ONCE = 1000
+_ENTRY = tuple(one.name for one in fields(NewEntry))
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """An endpoint that is to be told of some events.
+
+    Attributes:
+        id: of the endpoint.
+        user_id: its owner.
+        events: the types it asks for.
+        verdicts: of results; all if empty.
+        everyone: whether it gets every user's.
+    """
+
+    id: int
+    user_id: int | None
+    events: frozenset[str]
+    verdicts: frozenset[str]
+    everyone: bool
+
+    def wants(self, event: NewEvent) -> bool:
+        """Whether it is to be told of this event."""
+        return event.type in self.events and (
+            # Only administrators can ask for what is the service's own.
+            event.type in OF_THE_SERVICE
+            or (
+                (self.everyone or event.user_id == self.user_id)
+                and (not self.verdicts or event.verdict is None or event.verdict in self.verdicts)
+            )
+        )
+
+
+def add_results(connection: sa.Connection, entries: Sequence[NewEntry]) -> list[int]:
+    """Insert results, and keep what is to be told of them; their ids, in order."""
+    ids = insert_entries(connection, [row_of(entry) for entry in entries])
+    asking = _asking(connection, [EventType.RESULT_CREATED]) if entries else ()
+    if asking:
+        _record(connection, list(_created(entries, ids, asking)), asking)
+    return ids
 
 
 def record_events(connection: sa.Connection, events: Sequence[NewEvent]) -> None:
     """Keep a delivery of each event for each endpoint that asks for it, and for its callback."""
-    del connection, events
+    if events:
+        _record(connection, events, _asking(connection, {one.type for one in events}))
+
+
+def queue_of(webhook_id: int) -> str:
+    """The name of an endpoint's queue."""
+    return f"webhook {webhook_id}"
+
+
+def callback_queue(user_id: int | None, url: str) -> str:
+    """The name of the queue of a user's callbacks to one server."""
+    server = urlsplit(url).netloc.lower()
+    return f"callback {hashlib.sha256(f'{user_id} {server}'.encode()).hexdigest()[:32]}"
+
+
+def body_of(event: NewEvent) -> str:
+    """What is sent of it: JSON in ASCII, so that names of any kind can be stored and signed."""
+    said = {"type": event.type.value, "timestamp": event.at.isoformat(), "data": event.data}
+    return json.dumps(said, separators=(",", ":"))
+
+
+def _asking(connection: sa.Connection, types: Collection[EventType]) -> Sequence[Asking]:
+    """The endpoints that ask for one of these types; their owners may not be disabled."""
+    found = connection.execute(
+        sa.select(_W.id, _W.user_id, _W.events, _W.verdicts, _W.everyone)
+        .outerjoin(User, User.id == _W.user_id)
+        .where(
+            _W.enabled == sa.true(),
+            sa.or_(*(_W.events.contains(one.value) for one in sorted(types))),
+            sa.or_(_W.user_id.is_(None), User.is_active == sa.true()),
+        )
+    )
+    return [
+        Asking(
+            id=row.id,
+            user_id=row.user_id,
+            events=frozenset(row.events.split()),
+            verdicts=frozenset(row.verdicts.split()),
+            everyone=row.everyone,
+        )
+        for row in found
+    ]
+
+
+def _created(
+    entries: Sequence[NewEntry], ids: Sequence[int], asking: Sequence[Asking]
+) -> Iterator[NewEvent]:
+    """An event for each result that somebody asks for."""
+    for entry, id_ in zip(entries, ids, strict=True):
+        event = NewEvent(
+            type=EventType.RESULT_CREATED,
+            data={},
+            at=entry.created_at,
+            user_id=entry.user_id,
+            verdict=entry.verdict.value,
+            result_id=id_,
+        )
+        if any(one.wants(event) for one in asking):
+            kept = HistoryEntry(id=id_, **{name: getattr(entry, name) for name in _ENTRY})
+            yield replace(event, data=document(kept))
+
+
+def _record(
+    connection: sa.Connection, events: Sequence[NewEvent], asking: Sequence[Asking]
+) -> None:
+    told = [(event, list(_deliveries(event, asking))) for event in events]
+    told = [(event, deliveries) for event, deliveries in told if deliveries]
+    ids = insert_events(connection, [event_row(event) for event, _ in told])
+    insert_deliveries(
+        connection,
+        [
+            one | {"event": id_}
+            for id_, (_, deliveries) in zip(ids, told, strict=True)
+            for one in deliveries
+        ],
+    )
+
+
+def _deliveries(event: NewEvent, asking: Sequence[Asking]) -> Iterator[dict[str, Any]]:
+    """The rows of an event's deliveries, without the event."""
+    for one in asking:
+        if one.wants(event):
+            yield delivery_row(event) | {
+                "webhook_id": one.id,
+                "user_id": one.user_id,
+                "queue": queue_of(one.id),
+            }
+    if (callback := event.callback) is not None:
+        yield delivery_row(event) | {
+            "user_id": event.user_id,
+            "queue": callback_queue(event.user_id, callback.url),
+            "url": callback.url,
+            "secret": callback.secret,
+        }
+
+
+def event_row(event: NewEvent) -> dict[str, Any]:
+    """The row of an event, all but its id."""
+    return {
+        "event_id": new_event_id(),
+        "type": event.type.value,
+        "result_id": event.result_id,
+        "body": body_of(event),
+        "created_at": event.at,
+    }
+
+
+def delivery_row(event: NewEvent) -> dict[str, Any]:
+    """A row of a delivery that is due at once, for nobody yet."""
+    empty = ("webhook_id", "url", "secret", "owner", "owner_until", "sent_at", "status", "trouble")
+    return dict.fromkeys(empty) | {
+        "state": DeliveryState.WAITING.value,
+        "attempts": 0,
+        "since": event.at,
+        "next_at": event.at,
+    }
+
+
+class SqlOutbox:
+    """Implements ``Outbox``."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def queues(self, now: datetime) -> list[Queue]:
+        # From one queue to the next in the index, however much waits in each.
+        names = (
+            sa.select(sa.func.min(_D.queue).label("name")).where(_waiting(_D)).cte(recursive=True)
+        )
+        behind = sa.select(sa.func.min(_D.queue)).where(_waiting(_D), _D.queue > names.c.name)
+        further = sa.select(behind.scalar_subquery()).where(names.c.name.is_not(None))
+        names = names.union_all(further)
+        head = (
+            sa.select(_D.id)
+            .where(_waiting(_D), _D.queue == names.c.name, _D.next_at <= now)
+            .order_by(_D.next_at, _D.id)
+            .limit(1)
+            .correlate(names)
+            .scalar_subquery()
+        )
+        first = orm.aliased(_D)
+        asked = (
+            sa.select(names.c.name, _W.failures, _W.answered_at)
+            .select_from(names)
+            .join(first, first.id == head)
+            .outerjoin(_W, _W.id == first.webhook_id)
+            .outerjoin(User, User.id == first.user_id)
+            .where(
+                sa.or_(_W.id.is_(None), _W.enabled == sa.true()),
+                sa.or_(first.user_id.is_(None), User.is_active == sa.true()),
+                sa.or_(_W.rest_until.is_(None), _W.rest_until <= now),
+                ~_held(names.c.name, now),
+            )
+            .order_by(first.next_at, first.id)
+        )
+        with self._database.reading() as connection:
+            return [
+                Queue(
+                    name=row.name,
+                    proven=row.failures == 0 and row.answered_at is not None,
+                    failures=row.failures or 0,
+                )
+                for row in connection.execute(asked)
+            ]
+
+    def exchange(
+        self,
+        outcomes: Sequence[Outcome],
+        queues: Sequence[tuple[str, int]],
+        owner: str,
+        now: datetime,
+        until: datetime,
+    ) -> list[Due]:
+        if not outcomes and not queues:
+            return []
+        with self._database.writing() as connection:
+            _note_outcomes(connection, outcomes, owner)
+            # In one order everywhere, so that two replicas never wait for each other.
+            leased = [
+                id_
+                for name, most in sorted(queues)
+                for id_ in connection.scalars(_lease(name, most, owner, now, until))
+            ]
+            return _due(connection, leased, now)
+
+    def figures(self) -> OutboxFigures:
+        waiting = sa.select(sa.func.count(), sa.func.min(_D.next_at)).where(_waiting(_D))
+        dead = sa.select(sa.func.count(_D.id)).where(_D.state == _literal(DeliveryState.DEAD))
+        with self._database.reading() as connection:
+            number, oldest = connection.execute(waiting).one()
+            dead_ones = connection.scalar(dead) or 0
+        return OutboxFigures(waiting=number, dead=dead_ones, oldest_due=oldest)
+
+    def purge(self, before: datetime, now: datetime) -> int:
+        lost = {
+            "state": DeliveryState.DEAD.value,
+            "next_at": None,
+            "trouble": sa.func.coalesce(_D.trouble, "It waited for more than a day."),
+        }
+        over = (_waiting(_D), _D.since < now - GIVEN_UP_AFTER, _free(now))
+        old = sa.select(_E.id).where(_E.created_at < before).limit(_DELETED_AT_ONCE)
+        gone = 0
+        with self._database.writing() as connection:
+            connection.execute(sa.update(_D).where(*over).values(**lost))
+        while True:
+            with self._database.writing() as connection:
+                some = connection.execute(sa.delete(_E).where(_E.id.in_(old))).rowcount
+            gone += some
+            if some < _DELETED_AT_ONCE:
+                return gone
+
+    def move_mark(self, name: str, value: str, event: NewEvent | None, now: datetime) -> bool:
+        known = sa.select(_M.value).where(_M.name == name)
+        with self._database.reading() as connection:
+            if connection.scalar(known) == value:
+                return False
+        values = {"value": value, "moved_at": now}
+        with self._database.writing() as connection:
+            last = connection.scalar(known.with_for_update())
+            if last == value:
+                return False
+            if last is None:
+                first = insert_into(connection, _M).values(name=name, **values)
+                connection.execute(first.on_conflict_do_nothing())
+                return False
+            connection.execute(sa.update(_M).where(_M.name == name).values(**values))
+            if event is not None:
+                record_events(connection, [event])
+        return True
+
+
+def _literal(state: DeliveryState) -> sa.ColumnElement[str]:
+    """The state in the words of its index."""
+    return sa.literal_column(f"'{state.value}'")
+
+
+def _waiting(table: Any) -> sa.ColumnElement[bool]:
+    waiting: sa.ColumnElement[bool] = table.state == _literal(DeliveryState.WAITING)
+    return waiting
+
+
+def _free(now: datetime) -> sa.ColumnElement[bool]:
+    return sa.or_(_D.owner.is_(None), _D.owner_until <= now)
+
+
+def _held(queue: Any, now: datetime) -> sa.ColumnElement[bool]:
+    """Whether somebody sends something of this queue."""
+    one = orm.aliased(_D)
+    held = (one.queue == queue, one.owner.is_not(None), one.owner_until > now)
+    return sa.exists().where(*held)
+
+
+def _lease(
+    name: str, most: int, owner: str, now: datetime, until: datetime
+) -> sa.sql.dml.ReturningUpdate[tuple[int]]:
+    """Lease the first deliveries of a queue that are due, unless somebody sends of it.
+
+    PostgreSQL looks at the outer conditions again after it has waited for another replica.
+    """
+    some = orm.aliased(_D)
+    first = (
+        sa.select(some.id)
+        .where(_waiting(some), some.queue == name, some.next_at <= now)
+        .order_by(some.next_at, some.id)
+        .limit(most)
+    )
+    return (
+        sa.update(_D)
+        .where(_D.id.in_(first), _waiting(_D), _free(now), ~_held(name, now))
+        .values(owner=owner, owner_until=until)
+        .returning(_D.id)
+    )
+
+
+def _due(connection: sa.Connection, ids: Sequence[int], now: datetime) -> list[Due]:
+    """What is to be sent of leased deliveries, in order."""
+    asked = (
+        sa.select(
+            *(_D.id, _D.queue, _D.webhook_id, _D.attempts, _D.since, _E.event_id, _E.body),
+            *(_W.failures, _W.old_secret, _W.old_secret_until),
+            sa.func.coalesce(_D.url, _W.url).label("url"),
+            sa.func.coalesce(_D.secret, _W.secret).label("secret"),
+        )
+        .join(_E, _E.id == _D.event)
+        .outerjoin(_W, _W.id == _D.webhook_id)
+        .where(_D.id.in_(ids))
+    )
+    found = {row.id: row for row in connection.execute(asked)} if ids else {}
+    return [
+        Due(
+            id=row.id,
+            queue=row.queue,
+            webhook_id=row.webhook_id,
+            event_id=row.event_id,
+            url=row.url,
+            body=row.body,
+            secrets=(
+                (row.secret, row.old_secret)
+                if row.old_secret_until is not None and row.old_secret_until > now
+                else (row.secret,)
+            ),
+            attempts=row.attempts,
+            failures=row.failures or 0,
+            since=row.since,
+        )
+        for row in map(found.__getitem__, sorted(found))
+    ]
+
+
+def _note_outcomes(connection: sa.Connection, outcomes: Sequence[Outcome], owner: str) -> None:
+    """Keep what became of deliveries that this owner still has, and of their endpoints."""
+    mine = (_D.id == sa.bindparam("one"), _D.owner == owner)
+    given_back = sa.update(_D.__table__).where(*mine).values(owner=None, owner_until=None)  # type: ignore[arg-type]
+    tried = [one for one in outcomes if one.at is not None]
+    if len(tried) < len(outcomes):
+        connection.execute(given_back, [{"one": o.due.id} for o in outcomes if o.at is None])
+    if not tried:
+        return
+    noted = given_back.values(
+        attempts=_D.attempts + 1,
+        **{name: sa.bindparam(f"its_{name}", type_=getattr(_D, name).type) for name in _NOTED},
+    )
+    connection.execute(noted, [{"one": one.due.id} | _noted(one) for one in tried])
+    last = {one.due.webhook_id: one for one in tried if one.due.webhook_id is not None}
+    for webhook_id in sorted(last):
+        note = sa.update(_W).where(_W.id == webhook_id)
+        connection.execute(note.values(**_seen(last[webhook_id])))
+
+
+def _noted(one: Outcome) -> dict[str, Any]:
+    answer = one.answer
+    values = (one.state.value, one.next_at, one.at, answer.status, answer.trouble)
+    return {f"its_{name}": value for name, value in zip(_NOTED, values, strict=True)}
+
+
+def _seen(last: Outcome) -> dict[str, Any]:
+    """What the last attempt says of an endpoint."""
+    if last.state is DeliveryState.SENT:
+        well = {"failures": 0, "trouble": None, "rest_until": None}
+        return well | {"answered_at": last.at}
+    gone = {"enabled": False} if last.gone else {}
+    failed = {"failures": _W.failures + 1, "trouble": last.answer.trouble}
+    return failed | {"rest_until": last.rest_until} | gone

@@ -15,12 +15,22 @@ import sqlalchemy as sa
 from d3.adapters.sql.engine import Database
 from d3.adapters.sql.inserts import from_arrays, insert_into
 from d3.adapters.sql.leases import ShardLeases
+from d3.adapters.sql.outbox import record_events
 from d3.adapters.sql.rows import SCAN_ROWS, scan_of
 from d3.adapters.sql.tables import ScanEntry, ScanResult, ScanShard
 from d3.domain.errors import ScanNotFound
 from d3.domain.panels import Agreement
 from d3.domain.records import MAX_NOTICE
-from d3.domain.scans import Listing, NewScan, Scan, ScanCounts, ScanRow, ScanState, Shard
+from d3.domain.scans import (
+    Listing,
+    NewScan,
+    Scan,
+    ScanCounts,
+    ScanRow,
+    ScanState,
+    Shard,
+    scan_finished,
+)
 from d3.domain.text import storable
 
 _S, _H = ScanEntry, ScanShard
@@ -62,6 +72,7 @@ class SqlScanLedger:
                     panel=json.dumps([asdict(one) for one in new.panel]) if new.panel else "",
                     panel_rule=new.panel_rule.value,
                     stability=new.stability,
+                    video=new.video,
                 )
                 .on_conflict_do_nothing(index_elements=[_S.name])
             )
@@ -230,12 +241,15 @@ class SqlScanLedger:
     def complete(self, scan_id: int, now: datetime) -> bool:
         unfinished = sa.exists().where(_H.scan_id == scan_id, _H.finished == sa.false())
         with self._database.writing() as connection:
-            connection.execute(
+            finished = connection.execute(
                 sa.update(_S)
                 .where(_S.id == scan_id, _S.state == ScanState.RUNNING.value)
                 .where(_S.listed == sa.true(), ~unfinished)
                 .values(state=ScanState.DONE.value, finished_at=now, lister=None, trouble=None)
-            )
+            ).rowcount
+            if finished:
+                (scan,) = _scans(connection, sa.select(_S.__table__).where(_S.id == scan_id))
+                record_events(connection, [scan_finished(scan, now)])
             state = connection.scalar(sa.select(_S.state).where(_S.id == scan_id))
         return state != ScanState.RUNNING.value
 
@@ -289,15 +303,20 @@ class SqlScanLedger:
 
     def _select(self, asked: sa.Select[Any]) -> list[Scan]:
         with self._database.reading() as connection:
-            found = connection.execute(asked).all()
-            sums = (sa.func.coalesce(sa.func.sum(getattr(_H, one)), 0) for one in _COUNTS)
-            totals = connection.execute(
-                sa.select(_H.scan_id, *sums)
-                .where(_H.scan_id.in_([one.id for one in found]))
-                .group_by(_H.scan_id)
-            )
-            counts = {scan_id: ScanCounts(*numbers) for scan_id, *numbers in totals}
-        return [scan_of(one, counts.get(one.id, ScanCounts())) for one in found]
+            return _scans(connection, asked)
+
+
+def _scans(connection: sa.Connection, asked: sa.Select[Any]) -> list[Scan]:
+    """The scans that are asked for, with their counts."""
+    found = connection.execute(asked).all()
+    sums = (sa.func.coalesce(sa.func.sum(getattr(_H, one)), 0) for one in _COUNTS)
+    totals = connection.execute(
+        sa.select(_H.scan_id, *sums)
+        .where(_H.scan_id.in_([one.id for one in found]))
+        .group_by(_H.scan_id)
+    )
+    counts = {scan_id: ScanCounts(*numbers) for scan_id, *numbers in totals}
+    return [scan_of(one, counts.get(one.id, ScanCounts())) for one in found]
 
 
 def _packed(uris: Sequence[str]) -> bytes:

@@ -269,6 +269,7 @@ class ScanEntry(Base):
     panel: Mapped[str] = mapped_column(sa.Text(), server_default=sa.text("''"))
     panel_rule: Mapped[str] = mapped_column(sa.String(16), server_default=sa.text("'chief'"))
     stability: Mapped[bool] = mapped_column(sa.Boolean(), server_default=sa.false())
+    video: Mapped[bool] = mapped_column(sa.Boolean(), server_default=sa.false())
 
 
 class Leased:
@@ -401,3 +402,108 @@ class JobItemRow(Base):
     result_id: Mapped[int | None] = mapped_column(Key)
     error: Mapped[str | None] = mapped_column(sa.Text())
     code: Mapped[str | None] = mapped_column(sa.String(64))
+
+
+_WAITING = sa.text("state = 'waiting'")
+_DEAD = sa.text("state = 'dead'")
+_LEASED = sa.text("owner IS NOT NULL")
+
+
+class WebhookRow(Base):
+    """Somebody's endpoint, which is told of events."""
+
+    __tablename__ = "webhooks"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    user_id: Mapped[int | None] = mapped_column(
+        Key, sa.ForeignKey("users.id", ondelete="CASCADE"), index=True
+    )
+    name: Mapped[str] = mapped_column(sa.String(255))
+    url: Mapped[str] = mapped_column(sa.Text())
+    events: Mapped[str] = mapped_column(sa.String(255))
+    verdicts: Mapped[str] = mapped_column(sa.String(64))
+    everyone: Mapped[bool] = mapped_column(sa.Boolean())
+    enabled: Mapped[bool] = mapped_column(sa.Boolean())
+    trouble: Mapped[str | None] = mapped_column(sa.Text())
+    failures: Mapped[int]
+    answered_at: Mapped[datetime | None]
+    rest_until: Mapped[datetime | None]
+    secret: Mapped[str] = mapped_column(sa.String(255))
+    old_secret: Mapped[str | None] = mapped_column(sa.String(255))
+    old_secret_until: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+
+
+class WebhookEvent(Base):
+    """Something that happened, as it is told; the event of a result goes with the result."""
+
+    __tablename__ = "webhook_events"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    event_id: Mapped[str] = mapped_column(sa.String(64))
+    type: Mapped[str] = mapped_column(sa.String(32))
+    result_id: Mapped[int | None] = mapped_column(
+        Key, sa.ForeignKey("inference_results.id", ondelete="CASCADE"), index=True
+    )
+    body: Mapped[str] = mapped_column(sa.Text())
+    created_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class WebhookDelivery(Base):
+    """One event for one receiver: an endpoint, or the callback of a job.
+
+    ``queue`` names the receiver. Whoever sends it leases it; ``since`` is when its day began.
+    """
+
+    __tablename__ = "webhook_deliveries"
+    __table_args__ = (
+        sa.Index(
+            "ix_webhook_deliveries_waiting",
+            *("queue", "next_at", "id"),
+            sqlite_where=_WAITING,
+            postgresql_where=_WAITING,
+        ),
+        sa.Index("ix_webhook_deliveries_dead", "id", sqlite_where=_DEAD, postgresql_where=_DEAD),
+        sa.Index(
+            "ix_webhook_deliveries_leased",
+            *("queue", "owner_until"),
+            sqlite_where=_LEASED,
+            postgresql_where=_LEASED,
+        ),
+        sa.Index("ix_webhook_deliveries_webhook", "webhook_id", "id"),
+        sa.Index("ix_webhook_deliveries_user", "user_id", "id"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    event: Mapped[int] = mapped_column(
+        Key, sa.ForeignKey("webhook_events.id", ondelete="CASCADE"), index=True
+    )
+    webhook_id: Mapped[int | None] = mapped_column(
+        Key, sa.ForeignKey("webhooks.id", ondelete="CASCADE")
+    )
+    user_id: Mapped[int | None] = mapped_column(Key, sa.ForeignKey("users.id", ondelete="CASCADE"))
+    queue: Mapped[str] = mapped_column(sa.String(64))
+    url: Mapped[str | None] = mapped_column(sa.Text())
+    secret: Mapped[str | None] = mapped_column(sa.String(255))
+    state: Mapped[str] = mapped_column(sa.String(16))
+    attempts: Mapped[int]
+    since: Mapped[datetime]
+    next_at: Mapped[datetime | None]
+    owner: Mapped[str | None] = mapped_column(sa.String(255))
+    owner_until: Mapped[datetime | None]
+    sent_at: Mapped[datetime | None]
+    status: Mapped[int | None]
+    trouble: Mapped[str | None] = mapped_column(sa.Text())
+
+
+class WebhookMark(Base):
+    """The last that was told of something that changes, so that replicas tell it once."""
+
+    __tablename__ = "webhook_marks"
+
+    name: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    value: Mapped[str] = mapped_column(sa.Text())
+    moved_at: Mapped[datetime]

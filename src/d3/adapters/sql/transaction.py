@@ -8,8 +8,9 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from d3.adapters.sql.inserts import insert_entries, insert_into, insert_records
-from d3.adapters.sql.rows import log_row_of, row_of
+from d3.adapters.sql.inserts import insert_into, insert_records
+from d3.adapters.sql.outbox import add_results
+from d3.adapters.sql.rows import log_row_of
 from d3.adapters.sql.tables import IdempotencyRow
 from d3.domain.errors import IdempotencyKeyReused, RequestInFlight, ReservationLost
 from d3.domain.history import NewEntry, RequestRecord
@@ -25,7 +26,7 @@ class SqlTransaction:
         self._connection = connection
 
     def add_many(self, entries: Sequence[NewEntry]) -> list[int]:
-        return insert_entries(self._connection, [row_of(entry) for entry in entries])
+        return add_results(self._connection, entries)
 
     def log_many(self, records: Sequence[RequestRecord]) -> None:
         insert_records(self._connection, [log_row_of(record) for record in records])

@@ -13,7 +13,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 from urllib.parse import unquote
 
 import httpcore
@@ -24,7 +24,6 @@ from d3.domain.ports.images import LinkedImage
 from d3.domain.text import display_name
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 Resolve: TypeAlias = Callable[[str, int], Sequence[str]]
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
@@ -61,6 +60,38 @@ def resolve(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(place[0]) for *_, place in found))
 
 
+class AddressGuard:
+    """Finds the addresses of hosts, and lets none through that is not public.
+
+    Args:
+        allowed: networks that may be asked though they are not public.
+        resolve: looks up names.
+    """
+
+    def __init__(self, allowed: Iterable[str] = (), resolve: Resolve = resolve) -> None:
+        self._allowed = [ipaddress.ip_network(one) for one in allowed]
+        self._resolve = resolve
+
+    def addresses(self, host: str, port: int) -> Sequence[str]:
+        """The addresses of a host.
+
+        Raises:
+            LinkUnavailable: there is none, or one of them may not be asked.
+        """
+        try:
+            addresses = self._resolve(host, port)
+            sound = all(self.may_ask(ipaddress.ip_address(one)) for one in addresses)
+        except (OSError, ValueError) as error:
+            raise _not_public() from error
+        if not sound:
+            raise _not_public()
+        return addresses
+
+    def may_ask(self, address: Address) -> bool:
+        """Whether an address is public, or allowed though it is not."""
+        return is_public(address) or any(address in network for network in self._allowed)
+
+
 class GuardedLinks:
     """Fetches files that callers link to, from public servers only.
 
@@ -81,8 +112,7 @@ class GuardedLinks:
     ) -> None:
         self._most = most_bytes
         self._seconds = seconds
-        self._allowed = [ipaddress.ip_network(one) for one in allowed]
-        self._resolve = resolve
+        self._guard = AddressGuard(allowed, resolve)
         self._given_ssl = ssl_context
 
     @cached_property
@@ -97,7 +127,7 @@ class GuardedLinks:
             LinkUnavailable: the server is not public, does not answer in time, or has no such file.
             ImageTooLarge: the file is larger than an image may be.
         """
-        guard = _Guard(self._resolve, self._allowed, time.monotonic() + self._seconds)
+        guard = _GuardedBackend(self._guard, time.monotonic() + self._seconds)
         place = _checked(url)
         name = display_name(unquote(place.path.rstrip("/")) or place.raw_host.decode())
         try:
@@ -160,16 +190,26 @@ def _checked(url: str, origin: httpx.URL | None = None) -> httpx.URL:
         place = httpx.URL(url) if origin is None else origin.join(url)
     except (httpx.InvalidURL, ValueError) as error:
         raise LinkInvalid("This is not a link.", _AS_IN) from error
-    if place.scheme not in ("http", "https") or not place.raw_host:
+    fault = fault_of(place)
+    if fault == "scheme":
         raise LinkInvalid("D3 fetches only links that start with https:// or http://.", _AS_IN)
-    if place.userinfo:
+    if fault == "password":
         raise LinkInvalid(
             "D3 does not fetch links that contain a user name or a password.",
             "Save the image and send the file.",
         )
-    if place.port not in _WEB_PORTS and place.port not in _FREE_PORTS:
+    if fault == "port":
         raise LinkInvalid(f"D3 does not fetch links with the port {place.port}.", _AS_IN)
     return place
+
+
+def fault_of(place: httpx.URL) -> Literal["scheme", "password", "port"] | None:
+    """What keeps D3 from asking a server at this address; None if nothing does."""
+    if place.scheme not in ("http", "https") or not place.raw_host:
+        return "scheme"
+    if place.userinfo:
+        return "password"
+    return "port" if place.port not in _WEB_PORTS and place.port not in _FREE_PORTS else None
 
 
 _AS_IN = "Use one such as https://example.org/photo.jpg."
@@ -181,12 +221,11 @@ def _in_parts(place: httpx.URL) -> httpcore.URL:
     )
 
 
-class _Guard(httpcore.NetworkBackend):
+class _GuardedBackend(httpcore.NetworkBackend):
     """Connects to public addresses only, and not after the deadline (monotonic clock)."""
 
-    def __init__(self, resolve: Resolve, allowed: Sequence[Network], until: float) -> None:
-        self._resolve = resolve
-        self._allowed = allowed
+    def __init__(self, guard: AddressGuard, until: float) -> None:
+        self._guard = guard
         self._until = until
         self._plain = httpcore.SyncBackend()
 
@@ -201,7 +240,7 @@ class _Guard(httpcore.NetworkBackend):
         """Connect to one of the host's addresses, all of which must be allowed."""
         del timeout  # one for all that is done
         failure: Exception = _not_public()
-        for address in self._addresses(host, port):
+        for address in self._guard.addresses(host, port):
             try:
                 stream = self._plain.connect_tcp(
                     address,
@@ -221,19 +260,6 @@ class _Guard(httpcore.NetworkBackend):
         if left <= 0:
             raise httpcore.ReadTimeout
         return left
-
-    def _addresses(self, host: str, port: int) -> Sequence[str]:
-        try:
-            addresses = self._resolve(host, port)
-            sound = all(self._may_ask(ipaddress.ip_address(one)) for one in addresses)
-        except (OSError, ValueError) as error:
-            raise _not_public() from error
-        if not sound:
-            raise _not_public()
-        return addresses
-
-    def _may_ask(self, address: Address) -> bool:
-        return is_public(address) or any(address in network for network in self._allowed)
 
 
 def _not_public() -> LinkUnavailable:

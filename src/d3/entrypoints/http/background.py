@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from d3.container import Container
 from d3.domain.errors import D3Error
+from d3.domain.services.event_watch import EventWatch
 from d3.entrypoints.http.drift_watch import DriftWatch
 from d3.entrypoints.http.metrics import Metrics
 from d3.entrypoints.http.retention import KeyUses, RetentionJob
@@ -66,7 +67,7 @@ class JobThreads:
 
 
 class Background(Protocol):
-    """Once for a machine: follows the model in use, deletes old rows, works on scans and jobs."""
+    """Once for a machine: the model is followed, scans, jobs and webhooks are worked on."""
 
     def start(self) -> None:
         """Begin."""
@@ -105,15 +106,20 @@ class LocalBackground:
         self._registry = container.registry()
         self._cache = container.cache()
         self._scans = ScanSupervisor(container.scan_ledger, container.settings())
+        outbox, self._clock = container.outbox(), container.clock()
         self._jobs = container.job_runner()
-        self._drift = DriftWatch(container.drift(), container.clock())
-        retention = RetentionJob(container.history(), container.clock(), container.settings())
+        self._drift = DriftWatch(container.drift(), self._clock)
+        self._webhooks = container.webhook_delivery()
+        watch = EventWatch(outbox, container.host(), lambda: self._drift.latest, self._clock)
+        retention = RetentionJob(container.history(), outbox, self._clock, container.settings())
         # The follower may be in a download of minutes.
         self._threads = JobThreads(
             [
                 BackgroundJob(self._follower.run),
                 BackgroundJob(retention.run),
                 BackgroundJob(self._drift.run),
+                BackgroundJob(watch.run),
+                BackgroundJob(self._webhooks.run),
                 BackgroundJob(self._scans.run, None),
                 BackgroundJob(self._jobs.run, _JOBS_SECONDS),
             ]
@@ -128,6 +134,7 @@ class LocalBackground:
     def _wake_all(self) -> None:
         self._scans.wake()
         self._jobs.wake()
+        self._webhooks.wake()
 
     def wake_scans(self) -> None:
         self._scans.wake()
@@ -165,6 +172,7 @@ class LocalBackground:
             "max",
         )
         self._drift.register_gauges(metrics)
+        self._register_webhooks(metrics)
         if (cache := self._cache) is not None:
             metrics.watch(
                 "d3_result_cache_up",
@@ -176,6 +184,31 @@ class LocalBackground:
                 "Failed lookups of the result cache.",
                 lambda: cache.failures,
             )
+
+    def _register_webhooks(self, metrics: Metrics) -> None:
+        webhooks, now = self._webhooks, self._clock.now
+
+        def oldest() -> float:
+            due = webhooks.figures.oldest_due
+            return 0.0 if due is None else max(0.0, (now() - due).total_seconds())
+
+        # Every replica sees the same outbox.
+        for name, about, figure in (
+            ("waiting", "Deliveries that wait to be sent.", lambda: webhooks.figures.waiting),
+            ("dead", "Deliveries that were given up.", lambda: webhooks.figures.dead),
+            ("oldest_seconds", "How long the oldest waiting one has been due.", oldest),
+        ):
+            metrics.watch(f"d3_webhooks_{name}", about, figure, "max")
+        metrics.watch(
+            "d3_webhooks_sent",
+            "Deliveries that were sent since the start.",
+            lambda: webhooks.attempts[True],
+        )
+        metrics.watch(
+            "d3_webhooks_failed",
+            "Attempts that failed since the start.",
+            lambda: webhooks.attempts[False],
+        )
 
     def troubles(self) -> Troubles:
         return {

@@ -90,6 +90,11 @@ class DriftWatch:
             _LOG.exception("drift could not be computed")
         self._latest = latest
 
+    @property
+    def latest(self) -> DriftReport | None:
+        """The last comparison; None while there is none."""
+        return self._latest
+
     def register_gauges(self, metrics: Metrics) -> None:
         """Register a gauge for each figure."""
         for name, (about, figure) in GAUGES.items():

@@ -10,7 +10,9 @@ from datetime import datetime, timedelta
 from d3.domain.errors import D3Error
 from d3.domain.ports.clock import Clock
 from d3.domain.ports.history import History
+from d3.domain.ports.webhooks import Outbox
 from d3.domain.services.key_cache import KeyCache
+from d3.domain.webhooks import KEPT
 from d3.settings import Settings
 
 _LOG = logging.getLogger("d3.http")
@@ -40,12 +42,14 @@ class RetentionJob:
 
     Args:
         history: rows are deleted here.
+        outbox: and events of webhooks here.
         clock: tells the time.
         settings: hold how long rows are kept.
     """
 
-    def __init__(self, history: History, clock: Clock, settings: Settings) -> None:
+    def __init__(self, history: History, outbox: Outbox, clock: Clock, settings: Settings) -> None:
         self._history = history
+        self._outbox = outbox
         self._clock = clock
         self._settings = settings
 
@@ -56,9 +60,10 @@ class RetentionJob:
             stopping.wait(_PURGE_SECONDS)
 
     def purge(self) -> None:
-        """Delete expired idempotency keys and rows older than the settings allow."""
-        settings = self._settings
+        """Delete expired idempotency keys, old events, and rows older than the settings allow."""
+        settings, now = self._settings, self._clock.now()
         self._attempt(self._purge_keys)
+        self._attempt(lambda: self._outbox.purge(now - KEPT, now))
         results, records = map(self._before, (settings.history_days, settings.request_log_days))
         if results is not None or records is not None:
             self._attempt(lambda: self._history.forget(results, records))

@@ -1,4 +1,4 @@
-"""Multipart forms, read into memory within limits.
+"""Multipart forms and other bodies, read into memory within limits.
 
 The framework's reader spools to disk, accepts the file under any field name, and answers an unknown
 charset with a 500. This one uses the same parser with strict checks.
@@ -23,6 +23,7 @@ from multipart import (
     parse_options_header,
 )
 
+from d3.domain.clips import seconds_of
 from d3.domain.errors import (
     D3Error,
     EncodingUnsupported,
@@ -44,7 +45,8 @@ _EXTENDED_FILENAME = re.compile(
 )
 _WHOLE = re.compile(r"[0-9]{1,9}")
 _HEADER_BYTES = 64 * 1024
-_FIELD_BYTES = 4096
+FIELD_BYTES = 4096
+"""The longest text of a field."""
 _SMALL_BYTES = 64 * 1024
 
 
@@ -154,6 +156,41 @@ class Form:
         if text not in {"true", "false"}:
             raise FormInvalid(f"{name}={text[:40]!r} is not valid.", "Send true or false.")
         return text == "true"
+
+    def all_frames(self) -> bool:
+        """The field ``frames``: ``all`` or ``first``; ``first`` by default.
+
+        Raises:
+            FormInvalid: it has another value.
+        """
+        text = (self.text("frames") or "first").lower()
+        if text not in {"first", "all"}:
+            raise FormInvalid(f"frames={text[:40]!r} is not valid.", "Send first or all.")
+        return text == "all"
+
+    def every(self) -> float | None:
+        """The field ``every``: seconds between frames, such as ``0.5`` or ``2s``.
+
+        Raises:
+            RequestInvalid: it is no time.
+            FormInvalid: it is 0.
+        """
+        text = self.text("every")
+        seconds = None if text is None else seconds_of(text)
+        if seconds == 0:
+            raise FormInvalid("every=0 is not valid.", "Send seconds such as 1, or 0.5.")
+        return seconds
+
+    def most(self) -> int | None:
+        """The field ``most``: frames at most.
+
+        Raises:
+            FormInvalid: it is no whole number.
+        """
+        text = self.text("most")
+        if text is not None and not _WHOLE.fullmatch(text):
+            raise FormInvalid(f"most={text[:40]!r} is not valid.", "Send a whole number.")
+        return None if text is None else int(text)
 
     def panel(self) -> tuple[str, ...] | None:
         """The field ``panel``: names of models, separated by commas; None for the service's own.
@@ -273,9 +310,7 @@ async def read_form(
             "The header Content-Type has no boundary.",
             "Do not set the header yourself. The library that builds the form sets it.",
         )
-    announced = header_of(request, b"content-length") or ""
-    if announced.isdecimal() and int(announced) > limits.bytes:
-        raise _too_large(limits)
+    _check_length(request, limits)
     collector = _Collector(limits, sink)
     try:
         await _parse(request.receive, boundary, collector)
@@ -303,14 +338,13 @@ async def read_texts(request: Request[Any, Any, Any], *known: str) -> dict[str, 
         FormInvalid: it is malformed, or a field is unknown, repeated or not a text.
         FormTooLarge: it is too large.
     """
-    refuse_encoded(request)
     kind, _ = parse_options_header(header_of(request, b"content-type") or "")
     if kind == "multipart/form-data":
         form = await read_form(request, FormLimits(_SMALL_BYTES, len(known) + 8))
         form.only(*known)
         found = {name: form.text(name) for name in known}
         return {name: text for name, text in found.items() if text is not None}
-    body = await read_body(request, _SMALL_BYTES)
+    body = await read_body(request, FormLimits(_SMALL_BYTES, 1))
     if not body.strip():
         return {}
     pairs: list[tuple[str, object]]
@@ -359,23 +393,43 @@ def refuse_encoded(request: Request[Any, Any, Any]) -> None:
         )
 
 
-async def read_body(request: Request[Any, Any, Any], most: int) -> bytes:
-    """A whole body of at most so many bytes.
+async def read_body(request: Request[Any, Any, Any], limits: FormLimits) -> bytes:
+    """Read a body that is no form; stop as soon as it exceeds a limit.
 
     Raises:
-        FormTooLarge: it has more.
-        FormInvalid: it did not arrive.
+        EncodingUnsupported: it is compressed.
+        FormInvalid: the client broke off.
+        FormTooLarge: it exceeds a limit.
+        D3Error: receiving failed; see :mod:`d3.entrypoints.http.middleware.request_limits`.
     """
-    pieces, size, more = [], 0, True
-    while more:
-        message: Any = await request.receive()
-        if message["type"] == "http.disconnect":
-            raise FormInvalid("The upload was interrupted.", "Send it again.")
-        pieces.append(message.get("body", b""))
-        more, size = message.get("more_body", False), size + len(pieces[-1])
-        if size > most:
-            raise _too_large(FormLimits(most, 1))
+    refuse_encoded(request)
+    _check_length(request, limits)
+    pieces: list[bytes] = []
+    size, more = 0, True
+    try:
+        while more:
+            message: Any = await request.receive()
+            if message["type"] == "http.disconnect":
+                raise FormInvalid("The upload was interrupted.", "Send it again.")
+            pieces.append(message.get("body", b""))
+            more, size = message.get("more_body", False), size + len(pieces[-1])
+            if size > limits.bytes:
+                raise _too_large(limits)
+    except D3Error:
+        pieces.clear()  # the error's traceback would keep them until it is answered
+        raise
     return b"".join(pieces)
+
+
+def _check_length(request: Request[Any, Any, Any], limits: FormLimits) -> None:
+    """Check the announced length of the body, before any of it is read.
+
+    Raises:
+        FormTooLarge: it exceeds the limit.
+    """
+    announced = header_of(request, b"content-length") or ""
+    if announced.isdecimal() and int(announced) > limits.bytes:
+        raise _too_large(limits)
 
 
 def _pairs_of_json(body: bytes) -> list[tuple[str, object]]:
@@ -468,7 +522,7 @@ class _Collector:
         self._pieces.append(piece)
         if self._filename is None:
             self._text_bytes += len(piece)
-            if self._text_bytes > _FIELD_BYTES:
+            if self._text_bytes > FIELD_BYTES:
                 raise FormInvalid(
                     "A text field of the form is too long.",
                     "Send images as files with a file name.",

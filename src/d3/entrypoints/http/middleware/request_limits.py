@@ -33,8 +33,8 @@ class RequestLimits:
     def __init__(self, settings: Settings) -> None:
         self._requests = settings.max_requests
         self._bytes = settings.body_bytes
-        self._largest = max(
-            settings.max_image_bytes, settings.max_batch_bytes, settings.max_model_bytes
+        self._largest = max(  # an image in JSON is a third larger
+            2 * settings.max_image_bytes, settings.max_batch_bytes, settings.max_model_bytes
         )
         self._seconds = settings.upload_seconds
         self.working = 0

@@ -1,0 +1,279 @@
+"""Webhooks' receivers: signed requests to public servers, with limits of time and size."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import ssl
+import threading
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import cached_property
+from types import TracebackType
+from typing import Any, Self
+
+import httpcore
+import httpx
+from standardwebhooks import Webhook
+
+from d3.adapters.web.links import AddressGuard, Resolve, fault_of, resolve
+from d3.domain.errors import LinkUnavailable, WebhookInvalid
+from d3.domain.text import without_secrets
+from d3.domain.webhooks import LONGEST_URL, Answer, Due
+
+_CONNECT_SECONDS = 5.0
+_MOST_ANSWER_BYTES = 16 * 1024
+_ANSWER_SECONDS = 1.0
+_LOOKUPS = 512
+_KEPT_CONNECTIONS, _KEPT_SECONDS = 64, 15.0
+_AS_IN = "Use one such as https://app.example.org/d3."
+_FAULTS = {
+    "scheme": "The address of a webhook begins with https:// or http://.",
+    "password": "The address of a webhook may not contain a user name or a password.",
+    "port": "The address of a webhook may not have this port.",
+}
+
+
+def check_receiver(url: str, allowed: Iterable[str] = ()) -> str:
+    """The address of a receiver, if events may be sent there.
+
+    Names are looked up when something is sent, and then must be public.
+
+    Args:
+        url: the address.
+        allowed: networks that may be asked though they are not public.
+
+    Raises:
+        WebhookInvalid: it is no web address, holds a password, or an address that is not public.
+    """
+    if len(url) > LONGEST_URL:
+        raise WebhookInvalid(f"The address is longer than {LONGEST_URL:,} characters.", _AS_IN)
+    try:
+        place = httpx.URL(url)
+    except (httpx.InvalidURL, ValueError) as error:
+        raise WebhookInvalid("This is not a web address.", _AS_IN) from error
+    if (fault := fault_of(place)) is not None:
+        raise WebhookInvalid(_FAULTS[fault], _AS_IN)
+    with suppress(ValueError):  # a name
+        if not AddressGuard(allowed).may_ask(ipaddress.ip_address(place.host)):
+            raise WebhookInvalid(
+                "This address is not public, and D3 sends nothing to internal addresses.",
+                "An administrator can allow it: D3_WEBHOOK_ALLOW.",
+            )
+    return str(place.copy_with(fragment=None))
+
+
+class WebhookReceivers:
+    """Implements ``WebhookSender`` over HTTP; to be entered in the event loop that sends.
+
+    Redirects are not followed, and proxies, cookies and credentials not used.
+
+    Args:
+        seconds: from looking up the name to the answer's first lines.
+        version: of D3.
+        allowed: networks that may be asked though they are not public.
+        resolve: looks up names.
+        ssl_context: for TLS; the system's certificates unless given.
+    """
+
+    def __init__(
+        self,
+        seconds: float,
+        version: str,
+        allowed: Iterable[str] = (),
+        *,
+        resolve: Resolve = resolve,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self._seconds = seconds
+        self._agent = f"d3/{version}"
+        guard = AddressGuard(allowed, resolve)
+        # Names that do not resolve keep threads; those of receivers that answer have their own.
+        self._lookups = {proven: _Lookups(guard, _LOOKUPS) for proven in (True, False)}
+        self._given_ssl = ssl_context
+        self._pools: dict[bool, httpcore.AsyncConnectionPool] = {}
+
+    @cached_property
+    def _ssl(self) -> ssl.SSLContext:
+        return self._given_ssl or httpx.create_ssl_context(trust_env=False)
+
+    def _pool(self, proven: bool) -> httpcore.AsyncConnectionPool:  # noqa: FBT001  by position
+        """The connections, made late: most services send nothing."""
+        if proven not in self._pools:
+            self._pools[proven] = httpcore.AsyncConnectionPool(
+                ssl_context=self._ssl,
+                max_connections=None,
+                max_keepalive_connections=_KEPT_CONNECTIONS if proven else 0,
+                keepalive_expiry=_KEPT_SECONDS,
+                network_backend=_GuardedBackend(self._lookups[proven]),
+            )
+        return self._pools[proven]
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for pool in self._pools.values():
+            await pool.aclose()
+
+    async def send(self, due: Due, *, proven: bool = False) -> Answer:
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await self._send(due, self._pool(proven))
+        except TimeoutError:
+            return Answer(trouble=f"It did not answer within {self._seconds:g} seconds.")
+        except LinkUnavailable:
+            return Answer(
+                trouble="It has no public address, and D3 sends nothing to internal ones unless "
+                "D3_WEBHOOK_ALLOW names them."
+            )
+        except httpcore.TimeoutException:
+            return Answer(trouble="It cannot be reached: connecting took too long.")
+        except (httpcore.NetworkError, httpcore.ProtocolError, ssl.SSLError, OSError) as error:
+            return Answer(trouble=_reason(error))
+        except Exception as error:  # noqa: BLE001  one receiver must not stop the others
+            return Answer(trouble=f"It could not be asked: {type(error).__name__}.")
+
+    async def _send(self, due: Due, pool: httpcore.AsyncConnectionPool) -> Answer:
+        place = httpx.URL(due.url)
+        url = httpcore.URL(
+            scheme=place.raw_scheme, host=place.raw_host, port=place.port, target=place.raw_path
+        )
+        headers = [("Host", place.netloc), *self._headers(due)]
+        async with pool.stream("POST", url, headers=headers, content=due.body.encode()) as response:
+            status, said = response.status, httpx.Headers(response.headers)
+            # What it says beside the status is of no matter; read whole, the connection is kept.
+            with suppress(TimeoutError, httpcore.NetworkError, httpcore.ProtocolError):
+                async with asyncio.timeout(_ANSWER_SECONDS):
+                    size = 0
+                    async for piece in response.aiter_stream():
+                        size += len(piece)
+                        if size > _MOST_ANSWER_BYTES:
+                            break
+        if httpx.codes.is_success(status):
+            return Answer(status)
+        if httpx.codes.is_redirect(status):
+            target = without_secrets(said.get("location", ""))[:200]
+            trouble = f"It redirects to {target!r}, which D3 does not follow."
+        else:
+            trouble = f"It answered with status {status}."
+        return Answer(status, trouble, _seconds_of(said.get("retry-after", "")))
+
+    def _headers(self, due: Due) -> Sequence[tuple[str, str]]:
+        now = datetime.now(UTC)
+        signatures = [Webhook(one).sign(due.event_id, now, due.body) for one in due.secrets]
+        return [
+            ("User-Agent", self._agent),
+            ("Content-Type", "application/json"),
+            ("Accept-Encoding", "identity"),
+            ("webhook-id", due.event_id),
+            ("webhook-timestamp", str(int(now.timestamp()))),
+            ("webhook-signature", " ".join(signatures)),
+        ]
+
+
+class _Lookups:
+    """Looks names up in threads of their own, so many at once.
+
+    The system's lookup cannot be broken off. The threads of those that hang are left behind when
+    the process ends.
+
+    Args:
+        guard: refuses addresses.
+        most: threads at most.
+    """
+
+    def __init__(self, guard: AddressGuard, most: int) -> None:
+        self._guard = guard
+        self._free = asyncio.Semaphore(most)
+
+    async def addresses(self, host: str, port: int) -> Sequence[str]:
+        """The addresses of a host, all of which may be asked.
+
+        Raises:
+            LinkUnavailable: one may not, or there is none.
+        """
+        loop = asyncio.get_running_loop()
+        found: asyncio.Future[Sequence[str]] = loop.create_future()
+        await self._free.acquire()
+
+        def settle(addresses: Sequence[str], error: Exception | None) -> None:
+            self._free.release()
+            if found.done():  # nobody waits any more
+                return
+            if error is None:
+                found.set_result(addresses)
+            else:
+                found.set_exception(error)
+
+        def look() -> None:
+            addresses: Sequence[str] = ()
+            error: Exception | None = None
+            try:
+                addresses = self._guard.addresses(host, port)
+            except Exception as trouble:  # noqa: BLE001  it is raised where it is waited for
+                error = trouble
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(settle, addresses, error)
+
+        threading.Thread(target=look, name="d3-lookup", daemon=True).start()
+        return await found
+
+
+class _GuardedBackend(httpcore.AsyncNetworkBackend):
+    """Connects to addresses that may be asked, and to no others."""
+
+    def __init__(self, lookups: _Lookups) -> None:
+        self._lookups = lookups
+        self._plain = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109  the backend's own interface
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Connect to one of the host's addresses, all of which must be allowed."""
+        del timeout  # one for all that is done
+        failure: Exception = httpcore.ConnectError()
+        for address in await self._lookups.addresses(host, port):
+            try:
+                return await self._plain.connect_tcp(
+                    address, port, _CONNECT_SECONDS, local_address, socket_options
+                )
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+        raise failure
+
+
+def _reason(error: Exception) -> str:
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, ssl.SSLError):
+            return "Its certificate is not valid, or it does not speak TLS."
+        if isinstance(inner, ConnectionRefusedError):
+            return "It refuses connections."
+        inner = inner.__cause__ or inner.__context__
+    if isinstance(error, httpcore.RemoteProtocolError | httpcore.LocalProtocolError):
+        return "It does not answer as HTTP demands."
+    return "It cannot be reached, or closes the connection."
+
+
+def _seconds_of(header: str) -> float | None:
+    """``Retry-After``: seconds or a date."""
+    if header.isascii() and header.isdigit() and len(header) < 10:  # noqa: PLR2004  three centuries
+        return float(header)
+    try:
+        moment = parsedate_to_datetime(header)
+    except ValueError:
+        return None
+    return max(0.0, (moment.astimezone(UTC) - datetime.now(UTC)).total_seconds())

@@ -1,0 +1,208 @@
+"""Sends what is in the outbox of webhooks: many receivers at once, a few deliveries for each."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import secrets
+import socket
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from itertools import groupby
+from operator import attrgetter
+
+from d3.domain.errors import D3Error
+from d3.domain.ports.clock import Clock
+from d3.domain.ports.webhooks import Outbox, WebhookSender
+from d3.domain.webhooks import DeliveryState, Due, OutboxFigures, Outcome, Queue, outcome_of
+
+_LOG = logging.getLogger(__name__)
+_POLL_SECONDS = 0.5
+_GATHER_SECONDS = 0.05
+_FIGURES_SECONDS = 10.0
+_END_SECONDS = 3.0
+_SPARE_SECONDS = 10.0
+_AT_ONCE = 2
+_BATCH = 32
+_PLACES = {True: 128, False: 384}
+"""Receivers that are sent to at once: those that answered last, and those that did not or are new.
+
+Apart, so that receivers that do not answer, however many, take nothing from those that do.
+"""
+
+
+class WebhookDelivery:
+    """Sends deliveries of the outbox, until it is stopped. Any number of replicas may.
+
+    A receiver that answers gets two deliveries at once; one that is new or did not answer last gets
+    one, and is left alone for a while after each failure. Results are recorded twice a second, so a
+    process that is killed sends at most those of half a second again, with the same ids.
+
+    Args:
+        outbox: what is to be sent.
+        sender: makes what sends.
+        clock: tells the time.
+        seconds: that sending one delivery takes at most.
+    """
+
+    def __init__(
+        self, outbox: Outbox, sender: Callable[[], WebhookSender], clock: Clock, seconds: float
+    ) -> None:
+        self._outbox = outbox
+        self._make_sender = sender
+        self._clock = clock
+        self._seconds = seconds
+        self._owner = f"{socket.gethostname()} {os.getpid()} {secrets.token_hex(4)}"
+        self._active: dict[str, bool] = {}
+        self._outcomes: list[Outcome] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._hungry = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._figures_due = 0.0
+        self._trouble: str | None = None
+        self.figures = OutboxFigures()
+        self.attempts: Counter[bool] = Counter()
+        """Attempts of this process, by whether they succeeded."""
+
+    def run(self, stopping: threading.Event) -> None:
+        """Run until the event is set; for a thread of its own."""
+        asyncio.run(self._run(stopping))
+
+    def wake(self) -> None:
+        """Have it see now that it is to stop."""
+        if (loop := self._loop) is not None:
+            with suppress(RuntimeError):  # it has ended
+                loop.call_soon_threadsafe(self._hungry.set)
+
+    async def _run(self, stopping: threading.Event) -> None:
+        self._loop = asyncio.get_running_loop()
+        async with self._make_sender() as sender:
+            while not stopping.is_set():
+                try:
+                    await self._turn(sender)
+                    self._trouble = None
+                except D3Error as error:
+                    self._warn_once(f"webhooks wait for the database: {error}")
+                except Exception:  # noqa: BLE001  the thread must not die unnoticed
+                    _LOG.exception("Sending webhooks failed. D3 will try again.")
+                await self._rest()
+            await self._end()
+
+    async def _turn(self, sender: WebhookSender) -> None:
+        """Record what was sent, and begin to send what is due."""
+        now = self._clock.now()
+        queues = self._chosen(await asyncio.to_thread(self._outbox.queues, now))
+        outcomes = list(self._outcomes)
+        until = now + timedelta(seconds=2 * self._seconds + _SPARE_SECONDS)
+        wanted = [(one.name, _BATCH if one.proven else 1) for one in queues]
+        due: Sequence[Due] = ()
+        if outcomes or wanted:
+            due = await asyncio.to_thread(
+                self._outbox.exchange, outcomes, wanted, self._owner, now, until
+            )
+        del self._outcomes[: len(outcomes)]
+        proven = {one.name: one.proven for one in queues}
+        ends = self._clock.monotonic() + self._seconds + _SPARE_SECONDS / 2
+        for name, some in groupby(sorted(due, key=attrgetter("queue")), attrgetter("queue")):
+            self._active[name] = proven[name]
+            task = asyncio.create_task(self._serve(sender, name, deque(some), ends))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        if self._clock.monotonic() >= self._figures_due:
+            self._figures_due = self._clock.monotonic() + _FIGURES_SECONDS
+            self.figures = await asyncio.to_thread(self._outbox.figures)
+
+    def _chosen(self, queues: Sequence[Queue]) -> list[Queue]:
+        """Those to be sent now: new receivers before those that failed, then in order."""
+        taken = Counter(self._active.values())
+        chosen = []
+        for one in sorted(queues, key=attrgetter("failures")):
+            if one.name not in self._active and taken[one.proven] < _PLACES[one.proven]:
+                taken[one.proven] += 1
+                chosen.append(one)
+        return chosen
+
+    async def _serve(self, sender: WebhookSender, name: str, due: deque[Due], ends: float) -> None:
+        """Send a receiver's deliveries, until one fails; the rest is given back.
+
+        Args:
+            sender: sends.
+            name: of the queue.
+            due: its deliveries, leased.
+            ends: none is begun after this, so that the lease is long enough.
+        """
+        proven, all_of_them = self._active[name], len(due)
+        failed = False
+
+        async def send_some() -> None:
+            nonlocal failed
+            while due and not failed and self._clock.monotonic() < ends:
+                one = due.popleft()
+                try:
+                    answer = await sender.send(one, proven=proven)
+                except asyncio.CancelledError:
+                    due.append(one)
+                    raise
+                outcome = outcome_of(one, answer, self._clock.now(), random.random())  # noqa: S311
+                self._outcomes.append(outcome)
+                self.attempts[outcome.state is DeliveryState.SENT] += 1
+                failed = failed or answer.trouble is not None
+                _log(outcome)
+
+        try:
+            await asyncio.gather(*(send_some() for _ in range(_AT_ONCE if proven else 1)))
+        finally:
+            self._outcomes += [Outcome(due=one) for one in due]
+            del self._active[name]
+            if all_of_them == _BATCH and not failed:
+                self._hungry.set()
+
+    async def _rest(self) -> None:
+        """Wait for the next turn, which comes soon while a receiver takes one batch after another.
+
+        Else outcomes and new deliveries wait for each other, so that few transactions are needed.
+        """
+        try:
+            await asyncio.wait_for(self._hungry.wait(), _POLL_SECONDS)
+        except TimeoutError:
+            return
+        await asyncio.sleep(_GATHER_SECONDS)
+        self._hungry.clear()
+
+    async def _end(self) -> None:
+        """Wait a little for answers, give back what has none, and record it all."""
+        tasks = list(self._tasks)
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=_END_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        now = self._clock.now()
+        try:
+            await asyncio.to_thread(
+                self._outbox.exchange, list(self._outcomes), [], self._owner, now, now
+            )
+        except D3Error as error:
+            _LOG.warning("what was sent could not be recorded, and will be sent again: %s", error)
+
+    def _warn_once(self, trouble: str) -> None:
+        if trouble != self._trouble:
+            _LOG.warning("%s", trouble)
+        self._trouble = trouble
+
+
+def _log(outcome: Outcome) -> None:
+    """Log what somebody should look at; never an address, which may hold a secret."""
+    whose = outcome.due.webhook_id
+    receiver = "the callback of a job" if whose is None else f"webhook {whose}"
+    if outcome.gone:
+        _LOG.warning("%s answered with status 410, so it is disabled", receiver)
+    elif outcome.state is DeliveryState.DEAD:
+        _LOG.warning(
+            "delivery %d to %s is given up: %s", outcome.due.id, receiver, outcome.answer.trouble
+        )
