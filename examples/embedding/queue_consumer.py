@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from os import getpid
+from typing import Any
 
 import redis
 
@@ -22,7 +23,7 @@ BATCH, WAIT_MS, LOST_MS = 32, 1000, 600_000
 Message = tuple[str, dict[str, str]]
 
 
-def messages(server: redis.Redis) -> Iterator[list[Message]]:
+def messages(server: Any) -> Iterator[list[Message]]:
     """New images in batches, and those that a consumer took and never finished."""
     with suppress(redis.ResponseError):  # the group is there already
         server.xgroup_create("images", GROUP, id="0", mkstream=True)
@@ -34,14 +35,16 @@ def messages(server: redis.Redis) -> Iterator[list[Message]]:
 
 
 def main(url: str) -> None:
-    server = redis.Redis.from_url(url, decode_responses=True)
+    server = redis.Redis.from_url(url, decode_responses=True, protocol=2)
     with d3.D3() as detector:
         for batch in messages(server):
             paths = [fields.get("path", "") for _, fields in batch]
             found = detector.detect_many(paths, batch_size=BATCH, errors="return")
             for (number, _), one in zip(batch, found, strict=True):
-                good = isinstance(one, d3.Detection)
-                answer = one.to_dict() if good else {"name": one.name, "error": str(one.error)}
+                if isinstance(one, d3.Failure):
+                    answer = {"name": one.name, "code": one.error.code, "error": str(one.error)}
+                else:
+                    answer = one.to_dict()
                 with server.pipeline(transaction=True) as step:  # both or neither
                     step.xadd("verdicts", {"image": number, "answer": json.dumps(answer)})
                     step.xack("images", GROUP, number)
