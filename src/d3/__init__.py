@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from d3.client import Client
+    from d3.client import AsyncClient, Client
     from d3.domain import errors
     from d3.domain.accounts import HostUser
     from d3.domain.detections import Detection, Failure
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "D3",
+    "AsyncClient",
     "Client",
     "D3Error",
     "Detection",
@@ -42,6 +43,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AsyncClient": "d3.client",
     "Client": "d3.client",
     "D3": "d3.entrypoints.library",
     "D3Error": "d3.domain.errors",

@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from d3.domain.images import ImageSource
     from d3.domain.ports.accounts import Accounts, RateLimiter, Sessions
     from d3.domain.ports.architectures import Architectures
+    from d3.domain.ports.clips import ClipReader
     from d3.domain.ports.clock import Clock
     from d3.domain.ports.detector import Detector, Engine, Timings
     from d3.domain.ports.history import History, ResultCache
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
     from d3.domain.ports.queue import DetectionQueue, QueueEvents
     from d3.domain.ports.scans import ImageCollection, ScanCluster, ScanLedger
     from d3.domain.ports.webhooks import Outbox, Webhooks, WebhookSender
+    from d3.domain.services.clips import ClipService
     from d3.domain.services.detection import DetectionService, ImageJudge, SingleFlight
     from d3.domain.services.explaining import ExplanationService
     from d3.domain.services.jobs.runner import JobRunner
@@ -429,6 +431,25 @@ def _explaining(**parts: Any) -> ExplanationService:
     return ExplanationService(**parts)
 
 
+def _clip_reader(settings: Settings) -> ClipReader:
+    from d3.adapters.video.reader import ClipLimits, IsolatedClips
+
+    return IsolatedClips(
+        ClipLimits(
+            bytes=settings.max_video_bytes,
+            seconds=settings.max_video_seconds,
+            cpu_seconds=settings.video_cpu_seconds,
+        ),
+        _limits(settings),
+    )
+
+
+def _clips(**parts: Any) -> ClipService:
+    from d3.domain.services.clips import ClipService
+
+    return ClipService(**parts)
+
+
 def _scans(**parts: Any) -> ScanService:
     from d3.domain.services.scans.service import ScanService
 
@@ -608,7 +629,7 @@ def _jobs(settings: Settings, **parts: Any) -> JobService:
 
     limits = JobLimits(
         items=settings.max_job_items,
-        file_bytes=settings.max_image_bytes,
+        file_bytes=max(settings.max_image_bytes, settings.max_video_bytes),
         spool_bytes=settings.spool_bytes,
         days=settings.job_days,
     )
@@ -627,8 +648,15 @@ def _job_runner(settings: Settings, **parts: Any) -> JobRunner:
 
     judge, decoder, isolated = (parts.pop(name) for name in ("judge", "decoder", "isolated"))
     pool, version, links = (parts.pop(name) for name in ("pool", "version", "links"))
+    clips = parts.pop("clips")
     pipeline = partial(
-        Pipeline, judge, decoder, isolated=isolated, batch_size=settings.batch_size, decoding=pool
+        Pipeline,
+        judge,
+        decoder,
+        isolated=isolated,
+        batch_size=settings.batch_size,
+        decoding=pool,
+        clips=clips,
     )
     images = cache(partial(_s3_images, settings))
 
@@ -639,17 +667,20 @@ def _job_runner(settings: Settings, **parts: Any) -> JobRunner:
         shared = parts["ledger"](), parts["spool"](), parts["host"], fetch
         rest = parts["clock"], version
         return [
-            JobWorker(*shared, pipeline(threads=_SPOOL_THREADS), *rest, {ItemPlace.SPOOL}),
+            JobWorker(
+                *shared, pipeline(threads=_SPOOL_THREADS), *rest, {ItemPlace.SPOOL}, clips.sampling
+            ),
             JobWorker(
                 *shared,
                 pipeline(threads=_FETCH_THREADS, ahead=_FETCH_THREADS),
                 *rest,
                 {ItemPlace.LINK, ItemPlace.S3},
+                clips.sampling,
             ),
         ]
 
     receiving = timedelta(seconds=max(2 * settings.upload_seconds, 3600))
-    return JobRunner(workers, receiving=receiving, **parts)
+    return JobRunner(workers, receiving=receiving, close=isolated.close, **parts)
 
 
 def _collection(settings: Settings, decoder: ImageDecoder, source: str) -> ImageCollection:
@@ -850,6 +881,17 @@ class Container(containers.DeclarativeContainer):
     detection = providers.ThreadSafeSingleton(
         _detection, host=host, decoder=decoder, judge=judge, pool=decoding
     )
+    clip_reader = providers.ThreadSafeSingleton(_clip_reader, settings)
+    clips = providers.ThreadSafeSingleton(
+        _clips,
+        host=host,
+        reader=clip_reader,
+        decoder=decoder,
+        judge=judge,
+        pool=decoding,
+        clock=clock,
+        most=settings.provided.video_frames,
+    )
     explaining = providers.ThreadSafeSingleton(
         _explaining,
         host=host,
@@ -924,6 +966,7 @@ class Container(containers.DeclarativeContainer):
         decoder=decoder,
         judge=judge,
         isolated=isolated_decoder,
+        clips=clips,
         clock=clock,
         ledger=scan_ledger.provider,
         collection=collection.provider,
@@ -973,6 +1016,7 @@ class Container(containers.DeclarativeContainer):
         judge=judge,
         decoder=untrusted_decoder,
         isolated=isolated_decoder,
+        clips=clips,
         pool=decoding,
         links=links.provider,
         version=version,
@@ -983,6 +1027,7 @@ class Container(containers.DeclarativeContainer):
         host=host,
         decoder=decoder,
         judge=judge,
+        clips=clips,
         pool=decoding,
         writer=history_writer,
         clock=clock,

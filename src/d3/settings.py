@@ -156,6 +156,18 @@ class Settings:
         "D3_MAX_IMAGE_PIXELS", 120_000_000, "largest number of pixels (width times height)"
     )
     max_image_side: Count = _variable("D3_MAX_IMAGE_SIDE", 30_000, "longest side in pixels")
+    max_video_bytes: Count = _variable(
+        "D3_MAX_VIDEO_BYTES", 200 * 2**20, "largest video file, in bytes"
+    )
+    max_video_seconds: Annotated[int, Meta(ge=1, le=86400)] = _variable(
+        "D3_MAX_VIDEO_SECONDS", 3600, "seconds of a video that are looked at; the rest is not"
+    )
+    video_frames: Annotated[int, Meta(ge=1, le=1000)] = _variable(
+        "D3_VIDEO_FRAMES", 100, "largest number of frames of a video that are judged"
+    )
+    video_cpu_seconds: Annotated[int, Meta(ge=1, le=36000)] = _variable(
+        "D3_VIDEO_CPU_SECONDS", 300, "CPU seconds that a child process may spend on one video"
+    )
     c2pa_trust: Path | None = _variable(
         "D3_C2PA_TRUST",
         None,

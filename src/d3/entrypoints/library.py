@@ -7,11 +7,14 @@ import threading
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
+from pathlib import Path
 from types import TracebackType
-from typing import Literal, NoReturn, Self, overload
+from typing import Any, Literal, NoReturn, Self, overload
 
 from d3.container import Container
+from d3.domain.clips import ClipSource, FrameSampling, seconds_of
 from d3.domain.detections import Detection, Failure
+from d3.domain.errors import RequestInvalid
 from d3.domain.heatmaps import Heatmap
 from d3.domain.images import ImageSource
 from d3.domain.panels import checked_rule
@@ -65,6 +68,7 @@ class D3:
         panel: Sequence[str] | None = None,
         panel_rule: str | None = None,
         stability: bool = False,
+        frames: Literal["first", "all"] = "first",
     ) -> Detection:
         """Judge one image.
 
@@ -83,11 +87,26 @@ class D3:
             stability: judges the image once more as a JPEG, at three quarters of its size, cropped
                 by 5 % and mirrored, which is in ``Detection.stability``. The verdict
                 is ``uncertain`` if one of them turns it. Takes about five times as long.
+            frames: ``"all"`` judges every frame of a video or an animated image, as
+                :meth:`detect_clip` does; ``"first"`` the first one of an animation alone.
 
         Raises:
             D3Error: see :mod:`d3.errors`; each has a ``code`` and says what to do.
         """
         models_work_here()
+        if frames not in {"first", "all"}:
+            raise RequestInvalid(f"frames={frames!r} is not valid.", "Use 'first' or 'all'.")
+        if frames == "all" and self._container.clips().is_clip(source, animations=True):
+            return self._judge_clip(
+                source,
+                self._container.clips().sampling(all_frames=True),
+                name=name,
+                threshold=threshold,
+                views=views,
+                panel=panel,
+                panel_rule=panel_rule,
+                stability=stability,
+            )
         detection: Detection = self._container.detection().detect(
             source,
             name=name,
@@ -96,6 +115,73 @@ class D3:
             panel=panel,
             panel_rule=checked_rule(panel_rule),
             stability=stability,
+        )
+        return detection
+
+    def detect_clip(
+        self,
+        source: ClipSource,
+        *,
+        every: float | str = 1.0,
+        most: int | None = None,
+        name: str | None = None,
+        threshold: float | None = None,
+        views: int = 1,
+        panel: Sequence[str] | None = None,
+        panel_rule: str | None = None,
+        stability: bool = False,
+    ) -> Detection:
+        """Judge a video, or every frame of an animated image: one detection of many frames.
+
+        ``Detection.clip_verdict`` has each frame's probability, and the rule of the verdict.
+        Videos need the extra ``video``: ``pip install 'd3-deepfake[video]'``.
+
+        Args:
+            source: a path, the bytes of a file, or an open file with a descriptor.
+            every: seconds between frames, such as ``0.5`` or ``"2s"``. The first frames after cuts
+                are judged too. Of an animated image every frame is judged.
+            most: frames at most; by default, and at most, ``D3_VIDEO_FRAMES``. A longer clip is
+                sampled more thinly over its whole length.
+            name: the display name; by default that of the path.
+            threshold: as in :meth:`detect`, for each frame; likewise the following.
+            views: 1 to 16 permutations to average.
+            panel: names of models.
+            panel_rule: how their verdicts on the clip become one.
+            stability: judges each frame after harmless changes too.
+
+        Raises:
+            D3Error: as :meth:`detect`; ``video_unavailable`` without the extra, ``video_invalid``
+                if no frame can be decoded.
+        """
+        seconds = seconds_of(every) if isinstance(every, str) else every
+        return self._judge_clip(
+            source,
+            self._container.clips().sampling(seconds, most),
+            name=name,
+            threshold=threshold,
+            views=views,
+            panel=panel,
+            panel_rule=panel_rule,
+            stability=stability,
+        )
+
+    def _judge_clip(
+        self,
+        source: ClipSource,
+        sampling: FrameSampling,
+        *,
+        name: str | None,
+        panel_rule: str | None,
+        **question: Any,
+    ) -> Detection:
+        models_work_here()
+        called = str(source) if isinstance(source, str | Path) else "clip"
+        detection: Detection = self._container.clips().judge(
+            source,
+            sampling,
+            name=called if name is None else name,
+            panel_rule=checked_rule(panel_rule),
+            **question,
         )
         return detection
 
@@ -245,6 +331,7 @@ def detect(
     panel: Sequence[str] | None = None,
     panel_rule: str | None = None,
     stability: bool = False,
+    frames: Literal["first", "all"] = "first",
 ) -> Detection:
     """Judge one image with the settings of the environment; see :meth:`D3.detect`.
 
@@ -261,4 +348,5 @@ def detect(
         panel=panel,
         panel_rule=panel_rule,
         stability=stability,
+        frames=frames,
     )

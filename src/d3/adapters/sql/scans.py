@@ -72,6 +72,7 @@ class SqlScanLedger:
                     panel=json.dumps([asdict(one) for one in new.panel]) if new.panel else "",
                     panel_rule=new.panel_rule.value,
                     stability=new.stability,
+                    video=new.video,
                 )
                 .on_conflict_do_nothing(index_elements=[_S.name])
             )

@@ -8,15 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
+from d3.domain.clips import FrameSampling
 from d3.domain.coroutines import finished, start
 from d3.domain.errors import D3Error
 from d3.domain.images import DecodedImage, ImageSource
 from d3.domain.ports.images import ImageDecoder
 from d3.domain.ports.queue import Lane, Slots
-from d3.domain.services.detection import ImageJudge, Job, Judged
+from d3.domain.services.clips import ClipService
+from d3.domain.services.detection import ImageJudge, Job, Judged, Submit
 from d3.domain.services.lanes import LanePool
 from d3.domain.services.questions import Question, release
 
@@ -37,6 +40,7 @@ class Pipeline(Generic[K, T]):
         batch_size: images of one forward pass at most.
         decoding: where images are decoded that others wait for too; the bulk lane of it is used.
         ahead: images that may be in flight beside one for each thread; some batches unless given.
+        clips: judges clips; None where they are no images.
     """
 
     def __init__(
@@ -49,12 +53,14 @@ class Pipeline(Generic[K, T]):
         batch_size: int,
         decoding: LanePool | None = None,
         ahead: int | None = None,
+        clips: ClipService | None = None,
     ) -> None:
         self._judge = judge
         self._decoder = decoder
         self._isolated = isolated or decoder
         self._batch_size = min(batch_size, _LARGEST_BATCH)
         self._decoding = decoding
+        self._clips = clips
         self._capacity = threads + (BATCHES_AHEAD * self._batch_size if ahead is None else ahead)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="d3-read")
         self._judged: SimpleQueue[tuple[K, T, Future[Judged]]] = SimpleQueue()
@@ -76,6 +82,7 @@ class Pipeline(Generic[K, T]):
         *,
         file_bytes: int = 0,
         isolated: bool = False,
+        sampling: FrameSampling | None = None,
     ) -> None:
         """Read, decode and score an image.
 
@@ -87,6 +94,7 @@ class Pipeline(Generic[K, T]):
             read: gives its bytes; called on another thread.
             file_bytes: that they have, as far as that is known.
             isolated: whether it is decoded in a child process.
+            sampling: which frames of a clip are judged; a default unless given.
 
         Raises:
             Overloaded: a service's queue has no room; the image was not taken.
@@ -94,12 +102,12 @@ class Pipeline(Generic[K, T]):
         """
         slots = question.reserve(Lane.BULK, 1, file_bytes, batch_size=self._batch_size)
         decoder = self._isolated if isolated else self._decoder
-        if self._decoding is None:
+        if self._decoding is None and self._clips is None:
             decode = partial(_read_and_decode, question, decoder, read)
             job = Job(question, name, decode, self._pool.submit, slots, Lane.BULK)
             judging = self._judge.judge(job)
         else:
-            judging = start(self._read_and_judge(question, name, read, decoder, slots))
+            judging = start(self._read_and_judge(question, name, read, decoder, slots, sampling))
         self.in_flight += 1
         self._flying.add(judging)
         judging.add_done_callback(lambda done: self._judged.put((key, item, done)))
@@ -125,22 +133,35 @@ class Pipeline(Generic[K, T]):
             judging.cancel()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    async def _read_and_judge(
+    async def _read_and_judge(  # noqa: PLR0917  what put was given
         self,
         question: Question,
         name: str,
         read: Callable[[], ImageSource],
         decoder: ImageDecoder,
         slots: tuple[Slots | D3Error, ...],
+        sampling: FrameSampling | None,
     ) -> Judged:
         """Read on a thread of one's own, so that nobody waits for a store who wants to decode."""
-        assert self._decoding is not None
+        clips, decoding = self._clips, self._decoding
+
+        def read_it() -> tuple[ImageSource, bool]:
+            source = read()
+            return source, clips is not None and clips.is_clip(source)
+
         try:
-            source = await finished(self._pool.submit(read))
+            source, is_clip = await finished(self._pool.submit(read_it))
         except BaseException:
             release(slots)
             raise
-        submit = partial(self._decoding.submit, lane=Lane.BULK)
+        if is_clip:
+            assert clips is not None
+            assert isinstance(source, str | Path | bytes)
+            release(slots)  # its frames take slots of their own
+            return await finished(clips.begin(question, source, name, sampling or clips.sampling()))
+        submit: Submit = self._pool.submit
+        if decoding is not None:
+            submit = partial(decoding.submit, lane=Lane.BULK)
         decode = partial(question.decode, decoder, source)
         return await self._judge.judged(Job(question, name, decode, submit, slots, Lane.BULK))
 

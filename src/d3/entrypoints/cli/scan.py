@@ -66,6 +66,7 @@ _LOOK_SECONDS, _LOOK_SECONDS_UNWATCHED = 1.0, 10.0
 @PANEL
 @PANEL_RULE
 @STABILITY
+@click.option("--video", is_flag=True, help="Judge videos too, each by its frames.")
 @THRESHOLD
 @click.option(
     "--views",
@@ -114,6 +115,7 @@ def scan(
     panel: tuple[str, ...] | None,
     panel_rule: str | None,
     stability: bool,
+    video: bool,
     threshold: float | None,
     views: int | None,
     report: Path | None,
@@ -179,6 +181,7 @@ def scan(
         others=members[1:],
         rule=None if new_rule is None else PanelRule(new_rule),
         stability=stability or None,
+        video=video or None,
     )
     parts = _parts(container, begun, folder, form)
     _tell_begun(begun, known=known is not None)
@@ -290,6 +293,7 @@ def to_dict(scan: Scan) -> dict[str, Any]:
         "panel": [asdict(one) for one in scan.panel],
         "panel_rule": scan.panel_rule if scan.panel else None,
         "stability": scan.stability,
+        "video": scan.video,
     }
 
 

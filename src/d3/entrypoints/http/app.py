@@ -25,6 +25,7 @@ from d3.entrypoints.http.api.jobs import JobController
 from d3.entrypoints.http.api.labels import LabelController
 from d3.entrypoints.http.api.model import ModelController
 from d3.entrypoints.http.api.scans import ScanController
+from d3.entrypoints.http.api.video import VideoController
 from d3.entrypoints.http.api.webhooks import WebhookController
 from d3.entrypoints.http.authentication import Authenticate
 from d3.entrypoints.http.middleware.access import AccessMiddleware
@@ -119,6 +120,7 @@ def application_of(services: Services) -> Application:
     application = Application(
         route_handlers=[
             InferenceController,
+            VideoController,
             JobController,
             HistoryController,
             EvidenceController,

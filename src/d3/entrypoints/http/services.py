@@ -6,8 +6,9 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
@@ -39,6 +40,7 @@ _CHECK_SECONDS = 1.0
 _ANSWER_SECONDS = 3.0
 _PASS_SECONDS = 120.0
 _FETCHES, _FETCHES_WAITING = 4, 8
+_CLIPS_IN_WORK = 8
 _TESTS = 16
 _PULL_HINT = f"`d3 models pull {PUBLISHED}` downloads the published detector."
 
@@ -76,6 +78,7 @@ class Services:
         self.request_log = container.request_log()
         self.cache = container.cache()
         self.prediction = container.prediction()
+        self.clips = container.clips()
         self.explaining = container.explaining()
         self.evidence = container.evidence()
         self.evidence_bundles = container.evidence_bundles()
@@ -99,6 +102,7 @@ class Services:
         self._slow_threads = ThreadPoolExecutor(_SLOW_THREADS, thread_name_prefix="d3-chore")
         self._fetchers = ThreadPoolExecutor(_FETCHES, thread_name_prefix="d3-fetch")
         self._fetching = 0
+        self._clips_in_work = 0
         self._testing = 0
         self._storage_check: Future[None] | None = None
         self._storage_checked_at = 0.0
@@ -194,6 +198,7 @@ class Services:
         self.background.stop()
         self._key_uses.stop()
         self._fetchers.shutdown(cancel_futures=True)
+        self.clips.close()
         self._container.decoding().shutdown()
         self._container.decoder().close()
         ended = self.host.close(_PASS_SECONDS)
@@ -220,6 +225,23 @@ class Services:
     async def run_slowly(self, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         """Run work of seconds, such as loading a model, on the threads for such work."""
         return await asyncio.wrap_future(self._slow_threads.submit(work, *arguments, **named))
+
+    @contextmanager
+    def one_more_clip(self) -> Iterator[None]:
+        """Count a clip that is open; each has a process of its own.
+
+        Raises:
+            Overloaded: there are too many.
+        """
+        if self._clips_in_work >= _CLIPS_IN_WORK:
+            raise Overloaded(
+                "Too many videos are being judged.", "Try again in a moment.", retry_after=10
+            )
+        self._clips_in_work += 1
+        try:
+            yield
+        finally:
+            self._clips_in_work -= 1
 
     async def fetch(self, url: str) -> LinkedImage:
         """Fetch the image at a URL.

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from d3.domain.backoff import pause_after
+from d3.domain.clips import FrameSampling
 from d3.domain.errors import (
     D3Error,
     DecodingInterrupted,
@@ -57,6 +58,7 @@ class _Held(Held[tuple[int, ItemOutcome]]):
         shard: as it was claimed.
         question: what is asked of the models, which are held until the shard is through.
         models: lets go of them.
+        sampling: which frames of clips are judged.
         file: of the spool; None for items from elsewhere.
         cancelled: whether its job was cancelled meanwhile.
         trouble: why it is left alone for a while; None for most.
@@ -65,6 +67,7 @@ class _Held(Held[tuple[int, ItemOutcome]]):
     shard: JobShard
     question: Question
     models: ExitStack
+    sampling: FrameSampling
     file: SpoolReader | None = None
     cancelled: bool = False
     trouble: D3Error | None = None
@@ -82,6 +85,7 @@ class JobWorker(ShardWorker[Key, NewItem, _Held]):
         clock: tells the time.
         version: of D3, kept with each result.
         places: of the items that this worker takes.
+        sampling: makes that of clips of what was asked.
         judged: gets each outcome before it is stored.
     """
 
@@ -95,6 +99,7 @@ class JobWorker(ShardWorker[Key, NewItem, _Held]):
         clock: Clock,
         version: str,
         places: Collection[ItemPlace],
+        sampling: Callable[[float | None, int | None], FrameSampling],
         judged: Callable[[Judged | D3Error], None] = lambda _: None,
     ) -> None:
         super().__init__(pipeline, clock, "d3-jobs")
@@ -105,6 +110,7 @@ class JobWorker(ShardWorker[Key, NewItem, _Held]):
         self._judging = pipeline
         self._version = version
         self._places = places
+        self._sampling = sampling
         self._judged = judged
         self._looked = -_IDLE_SECONDS
         self._said: str | None = None
@@ -172,6 +178,7 @@ class JobWorker(ShardWorker[Key, NewItem, _Held]):
                 rule=shard.job.panel_rule,
                 stability=shard.job.stability,
             )
+            sampling = self._sampling(shard.job.every, shard.job.most)
         except D3Error as error:
             models.close()
             self._refuse(shard, error)
@@ -185,6 +192,7 @@ class JobWorker(ShardWorker[Key, NewItem, _Held]):
             shard=shard,
             question=question,
             models=models,
+            sampling=sampling,
             file=file,
         )
         return shard.key, held, shard.items
@@ -210,6 +218,7 @@ class JobWorker(ShardWorker[Key, NewItem, _Held]):
                 read,
                 file_bytes=item.size_bytes,
                 isolated=held.isolated,
+                sampling=held.sampling,
             )
         except Overloaded:
             return False

@@ -17,7 +17,7 @@ from datetime import datetime
 from functools import partial
 
 from d3.domain.errors import D3Error, ScanFailed, ScanIncomplete
-from d3.domain.formats import is_no_image
+from d3.domain.formats import is_no_image, named_as_clip
 from d3.domain.ports.clock import Clock
 from d3.domain.ports.scans import ImageCollection, Listed, ScanLedger
 from d3.domain.scans import SHARD_IMAGES, Listing, Scan, ScanRow, Shard, row_of, stored_uri
@@ -152,6 +152,7 @@ class ScanWorker(ShardWorker[int, str, _Held]):
     def _keep(self, key: int, held: _Held, item: str, outcome: Outcome) -> None:
         del key
         named = self._collection.named
+        named = named or (self._scan.video and named_as_clip(item))
         if not named and isinstance(outcome, D3Error) and is_no_image(item, outcome):
             held.passed_over += 1
             self._watcher.passed_over()

@@ -23,6 +23,7 @@ from multipart import (
     parse_options_header,
 )
 
+from d3.domain.clips import seconds_of
 from d3.domain.errors import (
     D3Error,
     EncodingUnsupported,
@@ -155,6 +156,41 @@ class Form:
         if text not in {"true", "false"}:
             raise FormInvalid(f"{name}={text[:40]!r} is not valid.", "Send true or false.")
         return text == "true"
+
+    def all_frames(self) -> bool:
+        """The field ``frames``: ``all`` or ``first``; ``first`` by default.
+
+        Raises:
+            FormInvalid: it has another value.
+        """
+        text = (self.text("frames") or "first").lower()
+        if text not in {"first", "all"}:
+            raise FormInvalid(f"frames={text[:40]!r} is not valid.", "Send first or all.")
+        return text == "all"
+
+    def every(self) -> float | None:
+        """The field ``every``: seconds between frames, such as ``0.5`` or ``2s``.
+
+        Raises:
+            RequestInvalid: it is no time.
+            FormInvalid: it is 0.
+        """
+        text = self.text("every")
+        seconds = None if text is None else seconds_of(text)
+        if seconds == 0:
+            raise FormInvalid("every=0 is not valid.", "Send seconds such as 1, or 0.5.")
+        return seconds
+
+    def most(self) -> int | None:
+        """The field ``most``: frames at most.
+
+        Raises:
+            FormInvalid: it is no whole number.
+        """
+        text = self.text("most")
+        if text is not None and not _WHOLE.fullmatch(text):
+            raise FormInvalid(f"most={text[:40]!r} is not valid.", "Send a whole number.")
+        return None if text is None else int(text)
 
     def panel(self) -> tuple[str, ...] | None:
         """The field ``panel``: names of models, separated by commas; None for the service's own.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -54,7 +54,9 @@ from d3.entrypoints.http.middleware.telemetry import RequestTelemetry
 from d3.entrypoints.http.services import D3, Services
 from d3.settings import Settings
 
+_PATH = "/api/jobs"
 _encode = msgspec.json.Encoder().encode
+_COPIED_BYTES = 2**20
 _QUESTION = ("threshold", "views", "panel", "panel_rule", "stability")
 _FIELDS = ("files", "external_id", *_QUESTION, "callback", "every", "most")
 _PART_OVERHEAD = 512
@@ -74,7 +76,7 @@ Offset = Annotated[int, Parameter(ge=0, le=LARGEST_ID, description="Number of jo
 class JobController(Controller):
     """Jobs."""
 
-    path = "/api/jobs"
+    path = _PATH
     tags = ("jobs",)
 
     @post(
@@ -98,13 +100,7 @@ class JobController(Controller):
         refuse_encoded(request)
         kind, _ = parse_options_header(header_of(request, b"content-type") or "")
         begin = _start_fetched if kind == "application/json" else _start_received
-        started = await begin(request, d3)
-        await d3.query(d3.background.wake_jobs)
-        name = msgspec.json.decode(started.body, type=OneJob).job.id
-        root = str(request.scope.get("root_path") or "").rstrip("/")
-        headers = [(b"location", f"{root}{self.path}/{name}".encode())]
-        headers += [(b"idempotency-replayed", b"true")] if started.replayed else []
-        return Answer(started.body, headers, status=202)
+        return await _answer(request, d3, await begin(request, d3))
 
     @get(
         "/",
@@ -205,6 +201,46 @@ async def _start_received(request: Request[Any, Any, Any], d3: Services) -> Star
     body = _body_of
     work = d3.run_slowly(d3.jobs.start_received, receiving, asked, external_ids, body)
     return await asyncio.shield(work)
+
+
+async def start_job_of_one(
+    request: Request[Any, Any, Any], d3: Services, file: BinaryIO, name: str, asked: dict[str, Any]
+) -> Answer:
+    """Begin a job with one file that was received already; the answer to the request.
+
+    Args:
+        request: whose job it is.
+        d3: the services.
+        file: read from its start.
+        name: for display.
+        asked: how it is judged, see :class:`JobRequest`.
+    """
+
+    def start() -> Started:
+        receiving = d3.jobs.receive()
+        try:
+            receiving.begin(name)
+            file.seek(0)
+            while piece := file.read(_COPIED_BYTES):
+                receiving.add(piece)
+                if receiving.due:
+                    receiving.flush()
+            receiving.end()
+        except BaseException:
+            receiving.discard()
+            raise
+        return d3.jobs.start_received(receiving, _asked(request, **asked), [], _body_of)
+
+    return await _answer(request, d3, await asyncio.shield(d3.run_slowly(start)))
+
+
+async def _answer(request: Request[Any, Any, Any], d3: Services, started: Started) -> Answer:
+    await d3.query(d3.background.wake_jobs)
+    name = msgspec.json.decode(started.body, type=OneJob).job.id
+    root = str(request.scope.get("root_path") or "").rstrip("/")
+    headers = [(b"location", f"{root}{_PATH}/{name}".encode())]
+    headers += [(b"idempotency-replayed", b"true")] if started.replayed else []
+    return Answer(started.body, headers, status=202)
 
 
 async def _start_fetched(request: Request[Any, Any, Any], d3: Services) -> Started:

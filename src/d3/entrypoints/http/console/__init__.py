@@ -18,6 +18,7 @@ from d3.entrypoints.http.console.scans import ScanPages
 from d3.entrypoints.http.console.service import ServicePages
 from d3.entrypoints.http.console.sign_in import SignInPages
 from d3.entrypoints.http.console.statistics import StatisticsPages
+from d3.entrypoints.http.console.webhooks import WebhookPages
 
 __all__ = ["HANDLERS_ELSEWHERE", "answer_refused", "assets", "pages", "templates"]
 
@@ -40,6 +41,7 @@ def pages(*, own_keys: bool) -> Router:
             ModelPages,
             ServicePages,
             ScanPages,
+            WebhookPages,
             *([KeyPages, SignInPages] if own_keys else []),
         ],
         guards=[people_only],

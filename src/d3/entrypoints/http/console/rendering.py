@@ -55,6 +55,7 @@ PLACES = (
     ("models", "models", Scope.MODELS),
     ("service", "service", Scope.READ),
     ("scans", "scans", Scope.ADMIN),
+    ("webhooks", "webhooks", Scope.READ),
     ("keys", "keys", Scope.ADMIN),
 )
 """The pages of the navigation: name, path from the root, and the scope that each needs."""
