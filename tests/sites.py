@@ -23,6 +23,12 @@ class Answering(BaseHTTPRequestHandler):
         pass
 
 
+class _Server(ThreadingHTTPServer):
+    """Lets many callers in at the same moment."""
+
+    request_queue_size = 512
+
+
 @contextmanager
 def web_server(handler: type[Answering], context: ssl.SSLContext | None = None) -> Iterator[int]:
     """The port of a server; answers that never end are not waited for when it stops.
@@ -31,7 +37,7 @@ def web_server(handler: type[Answering], context: ssl.SSLContext | None = None) 
         handler: answers each request, in a thread of its own.
         context: for a server that speaks TLS.
     """
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server = _Server(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     server.block_on_close = False
     if context is not None:

@@ -44,7 +44,7 @@ from d3.domain.services.key_cache import KeyCache
 from d3.domain.services.lanes import LanePool
 from d3.domain.services.local_host import LocalModelHost, chosen
 from d3.domain.services.model_follower import ActiveModelFollower
-from d3.domain.services.model_host import ModelHost
+from d3.domain.services.model_host import ModelHost, models_work_here
 from d3.domain.services.models import ModelImporter, ModelService
 from d3.domain.services.pulling import PullService, published_sources
 from d3.domain.services.request_log_writer import RequestLogWriter
@@ -197,6 +197,7 @@ def _where(engine_sockets: Sequence[Path]) -> str:
 
 
 def _architectures() -> Architectures:
+    models_work_here()  # they compute with torch when they read checkpoints
     from d3.adapters.torch import TorchArchitectures
 
     return TorchArchitectures()
@@ -679,7 +680,7 @@ def _job_runner(settings: Settings, **parts: Any) -> JobRunner:
         ]
 
     receiving = timedelta(seconds=max(2 * settings.upload_seconds, 3600))
-    return JobRunner(workers, receiving=receiving, **parts)
+    return JobRunner(workers, receiving=receiving, close=isolated.close, **parts)
 
 
 def _collection(settings: Settings, decoder: ImageDecoder, source: str) -> ImageCollection:

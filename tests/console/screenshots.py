@@ -36,6 +36,7 @@ PAGES = {
     "service": "service",
     "scans": "scans",
     "scan": "scans/archive-2026",
+    "webhooks": "webhooks",
     "keys": "keys",
     "check": "",
     "sign-in": "sign-in?to=history&why=expired",

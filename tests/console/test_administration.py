@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from d3.domain.access import UNRESTRICTED
 from d3.domain.errors import AccessRefused
 from d3.domain.scans import NewScan, ScanState
+from d3.domain.webhooks import EventType, NewWebhook
 from tests.console.browsing import EXAMPLES, FAKE, REAL, Console, axe, sign_in
 from tests.homes import Home
+from tests.support.receivers import LOOPBACK, receiver, status
 
 
 @pytest.fixture
@@ -311,8 +314,52 @@ def test_what_cannot_be_undone_is_asked_for_without_scripts(
     context.close()
 
 
-@pytest.mark.parametrize("name", ["keys", "scans"])
+def test_a_webhook_is_made_tested_disabled_and_removed(
+    context: BrowserContext, start: Callable[..., Console]
+) -> None:
+    service, page = start(webhook_allow=LOOPBACK), context.new_page()
+    page.goto(f"{service.url}sign-in?to=webhooks")
+    sign_in(page, service.key("root", "admin").key)
+    with receiver() as there:
+        expect(page.get_by_role("main")).to_contain_text("There are no webhooks yet")
+        page.get_by_label("Address").fill("https://user:secret@app.example")
+        page.get_by_role("button", name="Create the webhook").click()
+        expect(page.get_by_role("alert")).to_contain_text("may not contain a user name")
+        page.get_by_label("Address").fill(there.at("/d3?of=console"))
+        page.get_by_label("result.created").check()
+        page.get_by_label("Likely generated").check()
+        page.get_by_role("button", name="Create the webhook").click()
+        secret = page.get_by_label("Secret", exact=True).input_value()
+        page.get_by_role("button", name="Send a test to the webhook 1").click()
+        expect(page.get_by_role("status")).to_contain_text("The receiver took the test")
+        assert there.messages[0].verified(secret)["type"] == "webhook.test"
+        assert secret not in page.content()
+        there.answer = status(500)
+        page.get_by_role("button", name="Send a test to the webhook 1").click()
+        expect(page.get_by_role("alert")).to_contain_text("answered with status 500")
+        expect(page.get_by_role("heading", name="Given up")).to_be_visible()
+        there.answer = status(204)
+        page.get_by_role("button", name="Send the delivery 2 again").click()
+        expect(page.get_by_role("status")).to_have_text("The event is sent again.")
+        assert there.wait(3)[1].id == there.messages[2].id
+        page.get_by_role("button", name="Disable the webhook 1").click()
+        expect(page.get_by_role("status")).to_contain_text("is disabled")
+        page.get_by_role("button", name="Enable the webhook 1").click()
+        expect(page.get_by_role("status")).to_contain_text("is enabled")
+        page.get_by_role("button", name="Make a new secret for the webhook 1").click()
+        page.get_by_role("button", name="Make a new secret").click()
+        assert page.get_by_label("Secret", exact=True).input_value() != secret
+        page.on("dialog", lambda dialog: dialog.accept())
+        page.get_by_role("button", name="Remove the webhook 1").click()
+        expect(page.locator("#webhooks .done")).to_have_text("The webhook was removed.")
+        expect(page.get_by_role("main")).to_contain_text("There are no webhooks yet")
+
+
+@pytest.mark.parametrize("name", ["keys", "scans", "webhooks"])
 def test_these_pages_are_sound(browser: Browser, service: Console, name: str) -> None:
+    webhooks = service.application.d3.webhooks
+    new = NewWebhook(url="https://app.example/" + "deep/" * 20, events=(EventType.JOB_FINISHED,))
+    webhooks.add(UNRESTRICTED, new)
     model = service.application.d3.host.loaded()
     assert model is not None
     for state in ("one", "two"):

@@ -37,10 +37,11 @@ FIRST = "Was this image made or altered by a generator?"
 def test_pages_are_offered_as_the_key_allows_and_the_first_is_one_of_them(
     enter: Callable[..., Page],
 ) -> None:
-    everything = ["Check", "History", "Statistics", "Models", "Service", "Scans", "Keys"]
+    everything = ["Check", "History", "Statistics", "Models", "Service", "Scans"]
+    everything += ["Webhooks", "Keys"]
     for scope, pages, first in (
         ("predict", ["Check"], FIRST),
-        ("read", ["History", "Statistics", "Service"], "History"),
+        ("read", ["History", "Statistics", "Service", "Webhooks"], "History"),
         ("models", ["Models"], "Models"),
         ("admin", everything, FIRST),
     ):

@@ -1,10 +1,11 @@
-/** The client: uploads, results and scans. */
+/** The client: images, jobs, results and scans. */
 
 import { Connection, type CallOptions, type SendOptions } from "./connection.js";
 import { asFile, asForm, isLink, type Source } from "./files.js";
 import type * as api from "./openapi.js";
 import { byCursor, byOffset, PAGE_SIZE, type PageOptions } from "./pages.js";
 import { randomName } from "./random.js";
+import { pause } from "./retries.js";
 
 export interface UploadOptions extends CallOptions {
   /** The same key with the same request gets the same answer; a fresh one unless given. */
@@ -26,11 +27,14 @@ type Panel = { panel?: string | readonly string[] };
 /** How an image is judged: `threshold`, `views`, `panel` and so on. */
 export type PredictFields = Omit<Form<"/api/inference/predict">, "file" | "url" | "panel"> & Panel;
 export type BatchFields = Omit<Form<"/api/inference/predict-batch">, "files" | "panel"> & Panel;
+export type JobFields = Omit<Form<"/api/jobs">, "files" | "panel"> & Panel;
 export type HistoryFilter = Filter<"/api/inference/history">;
 export type ScanFields = Omit<api.ScanRequest, "source" | "panel"> & Panel;
 export type ScanFilter = Filter<"/api/scans/{scan_id}/results">;
 
 const MOST_IDS = 1000;
+/** Seconds between two looks at a job, at first and at last. */
+const [FIRST_LOOK, LATER_LOOK] = [0.5, 5];
 
 export class D3Client extends Connection {
   /** Judge one image. */
@@ -50,10 +54,80 @@ export class D3Client extends Connection {
     { panel, ...fields }: BatchFields = {},
     options: UploadOptions = {},
   ): Promise<api.BatchPrediction> {
-    const files = await Promise.all(Array.from(images, (image) => asFile(image)));
+    const files = await asFiles(images);
     const form = upload({ ...fields, ...joined(panel), files }, options);
     const path = "/api/inference/predict-batch";
     return this.call((api) => api.POST(path, form), sending(form, options));
+  }
+
+  /**
+   * Begin a job: many images and clips that the service judges in the background. They are either
+   * all files or all links: `https:` URLs, and `s3:` URLs of the service's own S3 server.
+   * `external_id` has your own id of each, in the same order.
+   */
+  async startJob(
+    images: Iterable<Source>,
+    { panel, external_id, ...fields }: JobFields = {},
+    options: UploadOptions = {},
+  ): Promise<api.JobBody> {
+    const sources = [...images];
+    const asked = { ...fields, ...joined(panel) };
+    const path = "/api/jobs";
+    if (sources.every(isLink)) {
+      const items = sources.map(({ protocol, href }, n) => ({
+        [protocol === "s3:" ? "s3" : "url"]: href,
+        ...(external_id?.[n] !== undefined && { external_id: external_id[n] }),
+      }));
+      const sent = { body: { ...asked, items }, params: { header: keyHeader(options) } };
+      return (await this.call((api) => api.POST(path, sent), options)).job;
+    }
+    const files = await asFiles(sources);
+    const form = upload({ ...asked, ...(external_id && { external_id }), files }, options);
+    return (await this.call((api) => api.POST(path, form), sending(form, options))).job;
+  }
+
+  /** A job once it is over; `onProgress` sees it before, now and then. */
+  async waitForJob(
+    id: string,
+    options: CallOptions & { onProgress?: (job: api.JobBody) => void } = {},
+  ): Promise<api.JobBody> {
+    for (let seconds = FIRST_LOOK; ; seconds = Math.min(seconds * 1.5, LATER_LOOK)) {
+      const job = await this.job(id, options);
+      if (job.state !== "running") return job;
+      options.onProgress?.(job);
+      await pause(seconds, options.signal);
+    }
+  }
+
+  /** One job with its counts. */
+  async job(id: string, options: CallOptions = {}): Promise<api.JobBody> {
+    const params = { path: { job_id: id }, query: { limit: 1 } };
+    return (await this.call((api) => api.GET("/api/jobs/{job_id}", { params }), options)).job;
+  }
+
+  /** One's jobs, newest first; pages are fetched as needed. */
+  jobs(options: PageOptions = {}): AsyncGenerator<api.JobBody> {
+    const limit = options.pageSize ?? PAGE_SIZE;
+    return byOffset(limit, async (offset) => {
+      const params = { query: { limit, offset } };
+      return (await this.call((api) => api.GET("/api/jobs", { params }), options)).jobs;
+    });
+  }
+
+  /** Every image of a job in the order sent, with its result if it has one. */
+  jobResults(id: string, options: PageOptions = {}): AsyncGenerator<api.JobResult> {
+    const limit = options.pageSize ?? PAGE_SIZE;
+    return byCursor((cursor) => {
+      const params = { path: { job_id: id }, query: { limit, ...(cursor && { cursor }) } };
+      return this.call((api) => api.GET("/api/jobs/{job_id}", { params }), options);
+    });
+  }
+
+  /** Cancel what of a job has not begun. */
+  async cancelJob(id: string, options: CallOptions = {}): Promise<api.JobBody> {
+    const params = { path: { job_id: id } };
+    const again = { ...options, repeatable: true };
+    return (await this.call((api) => api.DELETE("/api/jobs/{job_id}", { params }), again)).job;
   }
 
   /** Every result that matches, newest first; pages are fetched as needed. */
@@ -167,17 +241,22 @@ type Upload<F> = {
   params: { header: { "Idempotency-Key": string } };
 };
 
-function upload<F extends object>(
-  body: F,
-  { idempotencyKey = randomName() }: UploadOptions,
-): Upload<F> {
+function upload<F extends object>(body: F, options: UploadOptions): Upload<F> {
   const form = asForm(body);
   return {
     body,
     bodySerializer: () => form,
     headers: { "Content-Type": form.type },
-    params: { header: { "Idempotency-Key": idempotencyKey } },
+    params: { header: keyHeader(options) },
   };
+}
+
+function keyHeader(options: UploadOptions): { "Idempotency-Key": string } {
+  return { "Idempotency-Key": options.idempotencyKey ?? randomName() };
+}
+
+async function asFiles(images: Iterable<Source>): Promise<File[]> {
+  return Promise.all(Array.from(images, (image) => asFile(image)));
 }
 
 function sending(form: Upload<unknown>, options: CallOptions): SendOptions {

@@ -4,6 +4,7 @@ export {
   D3Client,
   type BatchFields,
   type HistoryFilter,
+  type JobFields,
   type PredictFields,
   type ScanFields,
   type ScanFilter,

@@ -326,6 +326,59 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/jobs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List jobs
+         * @description The caller's jobs, newest first; an administrator sees all.
+         */
+        get: operations["listJobs"];
+        put?: never;
+        /**
+         * Judge many images in the background
+         * @description Take many images and judge them in the background, each with a result in the history.
+         *
+         *     Send the files as a form, or links and `s3://` objects as JSON. Answers as soon as all files
+         *     are stored. Ask for `GET /api/jobs/{id}` now and then, or name a `callback` that is told.
+         *
+         *     With an ``Idempotency-Key``, a repeated request gets the same answer and no second job.
+         */
+        post: operations["startJob"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/jobs/{job_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show a job and its results
+         * @description How far the job is, and a page of its images in the order sent, with their results.
+         */
+        get: operations["getJob"];
+        put?: never;
+        post?: never;
+        /**
+         * Cancel a job
+         * @description Cancel what has not begun. Results are kept, and a job that is done stays done.
+         */
+        delete: operations["cancelJob"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/model/info": {
         parameters: {
             query?: never;
@@ -506,6 +559,163 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/webhooks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List webhooks
+         * @description One's own webhooks, or all for an administrator. Secrets are not shown.
+         */
+        get: operations["listWebhooks"];
+        put?: never;
+        /**
+         * Create a webhook
+         * @description Send events to an address from now on. Only this answer shows the secret.
+         *
+         *     Each event is sent as JSON with the headers `webhook-id`, `webhook-timestamp` and
+         *     `webhook-signature` (https://www.standardwebhooks.com). It is tried for a day until the
+         *     receiver answers with a status of 200 to 299, and may arrive twice with the same
+         *     `webhook-id`.
+         */
+        post: operations["createWebhook"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/webhooks/{webhook_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show a webhook
+         * @description One webhook, and whether its receiver answers.
+         */
+        get: operations["getWebhook"];
+        put?: never;
+        post?: never;
+        /**
+         * Remove a webhook
+         * @description Remove a webhook, with all that waits for it.
+         */
+        delete: operations["removeWebhook"];
+        options?: never;
+        head?: never;
+        /**
+         * Change, enable or disable a webhook
+         * @description Change what is sent, or whether anything is. What waits for it goes on waiting.
+         */
+        patch: operations["changeWebhook"];
+        trace?: never;
+    };
+    "/api/webhooks/{webhook_id}/deliveries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List what was sent to a webhook
+         * @description The events of the last days for this webhook, newest first.
+         */
+        get: operations["listWebhookDeliveries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/webhooks/{webhook_id}/rotate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Make a new secret
+         * @description Replace the secret. Only this answer shows the new one. For a day both sign.
+         */
+        post: operations["rotateWebhook"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/webhooks/{webhook_id}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send a test event
+         * @description Send an event of the type `webhook.test` now, once, and wait for the answer.
+         */
+        post: operations["testWebhook"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/webhooks/deliveries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List what was sent
+         * @description The events of the last days for all webhooks and callbacks of jobs, newest first.
+         */
+        get: operations["listDeliveries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/webhooks/deliveries/{delivery_id}/resend": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send an event again
+         * @description Send an event again, with the same `webhook-id`, for a day from now on.
+         */
+        post: operations["resendDelivery"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/health": {
         parameters: {
             query?: never;
@@ -671,7 +881,7 @@ export interface components {
             /** @default 0 */
             logit: number;
             prediction: number;
-            reason?: components["schemas"]["Reason"] | null;
+            reason: components["schemas"]["Reason"] | null;
             time: number;
             verdict: components["schemas"]["Verdict"];
         };
@@ -686,7 +896,7 @@ export interface components {
             /** @default 0 */
             cuts: number;
             duration: number;
-            end?: components["schemas"]["ClipEnd"];
+            end: components["schemas"]["ClipEnd"];
             /** @default  */
             end_text: string;
             /** @default false */
@@ -713,6 +923,36 @@ export interface components {
             /** @default true */
             success: boolean;
         };
+        /** DeliveryItem */
+        DeliveryItem: {
+            attempts: number;
+            /** Format: date-time */
+            created_at: string;
+            event_id: string;
+            id: number;
+            next_at: string | null;
+            sent_at: string | null;
+            state: components["schemas"]["DeliveryState"];
+            status: number | null;
+            trouble: string | null;
+            type: string;
+            url: string;
+            webhook_id: number | null;
+        };
+        /** DeliveryPage */
+        DeliveryPage: {
+            count: number;
+            deliveries: components["schemas"]["DeliveryItem"][];
+            next_cursor: string | null;
+            /** @default true */
+            success: boolean;
+        };
+        /**
+         * DeliveryState
+         * @description How a delivery stands.
+         * @enum {string}
+         */
+        DeliveryState: "waiting" | "sent" | "dead";
         /** Done */
         Done: {
             message: string;
@@ -721,18 +961,18 @@ export interface components {
         };
         /** Drift */
         Drift: {
-            agreement?: components["schemas"]["Share"] | null;
-            fpr?: components["schemas"]["Share"] | null;
-            generated_share?: number | null;
+            agreement: components["schemas"]["Share"] | null;
+            fpr: components["schemas"]["Share"] | null;
+            generated_share: number | null;
             images: number;
             labelled_generated: components["schemas"]["VerdictCounts"];
             labelled_real: components["schemas"]["VerdictCounts"];
             level: components["schemas"]["Level"];
-            psi?: components["schemas"]["Share"] | null;
-            psi_with_mix?: components["schemas"]["Share"] | null;
+            psi: components["schemas"]["Share"] | null;
+            psi_with_mix: components["schemas"]["Share"] | null;
             scores: number[];
-            tpr?: components["schemas"]["Share"] | null;
-            uncertain?: components["schemas"]["Share"] | null;
+            tpr: components["schemas"]["Share"] | null;
+            uncertain: components["schemas"]["Share"] | null;
         };
         /** DriftAnswer */
         DriftAnswer: {
@@ -742,35 +982,35 @@ export interface components {
         };
         /** DriftOfDay */
         DriftOfDay: {
-            agreement?: components["schemas"]["Share"] | null;
-            fpr?: components["schemas"]["Share"] | null;
-            generated_share?: number | null;
+            agreement: components["schemas"]["Share"] | null;
+            fpr: components["schemas"]["Share"] | null;
+            generated_share: number | null;
             images: number;
             labelled_generated: components["schemas"]["VerdictCounts"];
             labelled_real: components["schemas"]["VerdictCounts"];
             level: components["schemas"]["Level"];
-            psi?: components["schemas"]["Share"] | null;
-            psi_with_mix?: components["schemas"]["Share"] | null;
+            psi: components["schemas"]["Share"] | null;
+            psi_with_mix: components["schemas"]["Share"] | null;
             scores: number[];
             /** Format: date-time */
             start: string;
-            tpr?: components["schemas"]["Share"] | null;
-            uncertain?: components["schemas"]["Share"] | null;
+            tpr: components["schemas"]["Share"] | null;
+            uncertain: components["schemas"]["Share"] | null;
         };
         /** DriftReport */
         DriftReport: {
             calibration: string;
-            calibration_fpr?: components["schemas"]["Share"] | null;
-            calibration_tpr?: components["schemas"]["Share"] | null;
+            calibration_fpr: components["schemas"]["Share"] | null;
+            calibration_tpr: components["schemas"]["Share"] | null;
             days: components["schemas"]["DriftOfDay"][];
             model_name: string;
             model_version: number;
             note: string;
             notice: string;
-            reference?: components["schemas"]["Reference"] | null;
-            since?: string | null;
+            reference: components["schemas"]["Reference"] | null;
+            since: string | null;
             total: components["schemas"]["Drift"];
-            until?: string | null;
+            until: string | null;
         };
         /** EvidenceKey */
         EvidenceKey: {
@@ -804,9 +1044,9 @@ export interface components {
         GroupBy: "model" | "label" | "provenance" | "agreement";
         /** GroupItem */
         GroupItem: {
-            agreement?: components["schemas"]["ByAgreement"];
+            agreement: components["schemas"]["ByAgreement"];
             avg_processing_time: number;
-            by_verdict?: components["schemas"]["ByVerdict"];
+            by_verdict: components["schemas"]["ByVerdict"];
             /**
              * @description Number of results of demo models, which have a `notice`.
              * @default 0
@@ -831,11 +1071,11 @@ export interface components {
         /** HistoryItem */
         HistoryItem: {
             /** @description `agree`, `partial` (some are undecided) or `disagree` (one says fake and another real). Null if fewer than two models gave an opinion. */
-            agreement?: string | null;
+            agreement: string | null;
             cached: boolean;
             calibration: string;
             /** @description What was seen over a clip's time: each frame that was judged, and the rule that made one verdict of them. `prediction` is the highest mean over five frames in a row. Null for a still. */
-            clip?: components["schemas"]["ClipVerdict"] | null;
+            clip: components["schemas"]["ClipVerdict"] | null;
             confidence: number;
             /** Format: date-time */
             created_at: string;
@@ -851,20 +1091,20 @@ export interface components {
             image_height: number | null;
             image_name: string;
             /** @description A note about the file: `cut_short` (at most the last rows of the image are missing) or `two_pictures` (some programs show another image). Null if there is no note. */
-            image_note?: string | null;
+            image_note: string | null;
             /** @description `image_note` as a sentence for people. */
-            image_note_text?: string | null;
+            image_note_text: string | null;
             image_sha256: string | null;
             image_width: number | null;
             /** @description Whether `prediction` is above `threshold`, even if `verdict` is `uncertain`. Show and count `verdict` instead. */
             is_fake: boolean;
             /** @description What somebody says the image is: `real`, `generated` or `unknown`. It never changes the verdict. */
-            label?: string | null;
+            label: string | null;
             /** @default  */
             libraries: string;
             logit: number | null;
             /** @description Each view's raw logit. Empty for old results of several views. */
-            logits?: number[];
+            logits: number[];
             /**
              * @description Models of the panel that gave no opinion, and why.
              * @default []
@@ -882,20 +1122,20 @@ export interface components {
              */
             opinions: components["schemas"]["Opinion"][];
             /** @description How the opinions became one verdict: `chief`, `any` or `majority`. */
-            panel_rule?: string | null;
+            panel_rule: string | null;
             precision: string;
             prediction: number;
             processing_time: number;
             /** @description What the file says about itself. It can be forged and removed, and is not part of the score. Null if nobody looked. */
-            provenance?: components["schemas"]["ProvenanceItem"] | null;
+            provenance: components["schemas"]["ProvenanceItem"] | null;
             /** @description Why the verdict is `uncertain`: `too_small`, `one_colour`, `alpha_only` (drawn only in transparency), `spread` (the views disagree), `abstain_band` (too close to the threshold), `panel` (the models do not agree), `unstable` (a harmless change of the image turns it), `frames` (the frames of a clip do not agree) or `few_frames` (it has too few). Null for other verdicts. */
-            reason?: string | null;
+            reason: string | null;
             /** @description `reason` as a sentence for people. */
-            reason_text?: string | null;
+            reason_text: string | null;
             request_id: string | null;
             spread: number;
             /** @description The probability after each harmless change of the image: `jpeg`, `scaled`, `cropped` and `mirrored`. Empty unless asked for. */
-            stability?: {
+            stability: {
                 [key: string]: number;
             };
             threshold: number;
@@ -912,6 +1152,62 @@ export interface components {
             /** @default true */
             success: boolean;
             total?: number;
+        };
+        /** JobBody */
+        JobBody: {
+            callback: string | null;
+            callback_secret: string | null;
+            counts: components["schemas"]["JobCountsBody"];
+            /** Format: date-time */
+            created_at: string;
+            /** Format: date-time */
+            expires_at: string;
+            finished_at: string | null;
+            id: string;
+            panel: string[] | null;
+            panel_rule: components["schemas"]["PanelRule"] | null;
+            stability: boolean;
+            state: string;
+            threshold: number | null;
+            trouble: string | null;
+            views: number;
+        };
+        /** JobCountsBody */
+        JobCountsBody: {
+            cancelled: number;
+            error: number;
+            fake: number;
+            items: number;
+            real: number;
+            uncertain: number;
+            waiting: number;
+        };
+        /** JobPage */
+        JobPage: {
+            count: number;
+            jobs: components["schemas"]["JobBody"][];
+            /** @default true */
+            success: boolean;
+        };
+        /** JobResult */
+        JobResult: {
+            code: string | null;
+            error: string | null;
+            external_id: string | null;
+            inference_id: number | null;
+            name: string;
+            number: number;
+            result: components["schemas"]["HistoryItem"] | null;
+            state: string;
+        };
+        /** JobResults */
+        JobResults: {
+            count: number;
+            job: components["schemas"]["JobBody"];
+            next_cursor: string | null;
+            results: components["schemas"]["JobResult"][];
+            /** @default true */
+            success: boolean;
         };
         /**
          * LabelIs
@@ -974,18 +1270,18 @@ export interface components {
         LoadedModelInfo: {
             architecture: string;
             device: string;
-            engine?: string | null;
+            engine: string | null;
             loaded: boolean;
             model_name: string | null;
             /** @default  */
             notice: string;
-            panel?: components["schemas"]["PanelMember"][];
+            panel: components["schemas"]["PanelMember"][];
             /** @description How the opinions became one verdict: `chief`, `any` or `majority`. */
-            panel_rule?: string | null;
-            precision?: string | null;
-            sha256?: string | null;
-            threshold?: number | null;
-            version?: number | null;
+            panel_rule: string | null;
+            precision: string | null;
+            sha256: string | null;
+            threshold: number | null;
+            version: number | null;
         };
         /** Missing */
         Missing: {
@@ -1016,7 +1312,7 @@ export interface components {
             provenance: string;
             sha256: string;
             threshold: number;
-            trouble?: string | null;
+            trouble: string | null;
             version: number;
         };
         /** ModelInfo */
@@ -1047,6 +1343,25 @@ export interface components {
             sha256: string;
             version: number;
         };
+        /** NewSecret */
+        NewSecret: {
+            secret: string;
+            /** @default true */
+            success: boolean;
+            webhook: components["schemas"]["WebhookItem"];
+        };
+        /** OneDelivery */
+        OneDelivery: {
+            delivery: components["schemas"]["DeliveryItem"];
+            /** @default true */
+            success: boolean;
+        };
+        /** OneJob */
+        OneJob: {
+            job: components["schemas"]["JobBody"];
+            /** @default true */
+            success: boolean;
+        };
         /** OneLabel */
         OneLabel: {
             label: components["schemas"]["LabelItem"];
@@ -1064,6 +1379,12 @@ export interface components {
             scan: components["schemas"]["ScanItem"];
             /** @default true */
             success: boolean;
+        };
+        /** OneWebhook */
+        OneWebhook: {
+            /** @default true */
+            success: boolean;
+            webhook: components["schemas"]["WebhookItem"];
         };
         /** Opinion */
         Opinion: {
@@ -1088,17 +1409,17 @@ export interface components {
             /** @default  */
             precision: string;
             prediction: number;
-            reason?: components["schemas"]["Reason"] | null;
+            reason: components["schemas"]["Reason"] | null;
             seconds: number;
             threshold: number;
             verdict: components["schemas"]["Verdict"];
         };
         /** PanelMember */
         PanelMember: {
-            error?: string | null;
+            error: string | null;
             loaded: boolean;
             name: string;
-            version?: number | null;
+            version: number | null;
         };
         /**
          * PanelRule
@@ -1156,36 +1477,36 @@ export interface components {
         /** Result */
         Result: {
             /** @description `agree`, `partial` (some are undecided) or `disagree` (one says fake and another real). Null if fewer than two models gave an opinion. */
-            agreement?: string | null;
+            agreement: string | null;
             cached: boolean;
             /** @default none */
             calibration: string;
-            calibration_fpr?: number | null;
-            calibration_tpr?: number | null;
+            calibration_fpr: number | null;
+            calibration_tpr: number | null;
             /** @description What was seen over a clip's time: each frame that was judged, and the rule that made one verdict of them. `prediction` is the highest mean over five frames in a row. Null for a still. */
-            clip?: components["schemas"]["ClipVerdict"] | null;
+            clip: components["schemas"]["ClipVerdict"] | null;
             confidence: number;
             /** @default  */
             device: string;
             engine: string;
-            image_bytes?: number | null;
-            image_format?: string | null;
+            image_bytes: number | null;
+            image_format: string | null;
             /** @description Number of frames, pages or images in the file. D3 judges the first, and of clips those in `clip`. */
-            image_frames?: number | null;
-            image_height?: number | null;
+            image_frames: number | null;
+            image_height: number | null;
             /** @description A note about the file: `cut_short` (at most the last rows of the image are missing) or `two_pictures` (some programs show another image). Null if there is no note. */
-            image_note?: string | null;
+            image_note: string | null;
             /** @description `image_note` as a sentence for people. */
-            image_note_text?: string | null;
+            image_note_text: string | null;
             image_sha256: string;
-            image_width?: number | null;
+            image_width: number | null;
             /** @description Whether `prediction` is above `threshold`, even if `verdict` is `uncertain`. Show and count `verdict` instead. */
             is_fake: boolean;
             /** @default  */
             libraries: string;
             logit: number;
             /** @description Each view's raw logit. Empty for old results of several views. */
-            logits?: number[];
+            logits: number[];
             /**
              * @description Models of the panel that gave no opinion, and why.
              * @default []
@@ -1200,19 +1521,19 @@ export interface components {
              */
             opinions: components["schemas"]["Opinion"][];
             /** @description How the opinions became one verdict: `chief`, `any` or `majority`. */
-            panel_rule?: string | null;
+            panel_rule: string | null;
             precision: string;
             prediction: number;
             processing_time: number;
             /** @description What the file says about itself. It can be forged and removed, and is not part of the score. Null if nobody looked. */
-            provenance?: components["schemas"]["ProvenanceItem"] | null;
+            provenance: components["schemas"]["ProvenanceItem"] | null;
             /** @description Why the verdict is `uncertain`: `too_small`, `one_colour`, `alpha_only` (drawn only in transparency), `spread` (the views disagree), `abstain_band` (too close to the threshold), `panel` (the models do not agree), `unstable` (a harmless change of the image turns it), `frames` (the frames of a clip do not agree) or `few_frames` (it has too few). Null for other verdicts. */
-            reason?: string | null;
+            reason: string | null;
             /** @description `reason` as a sentence for people. */
-            reason_text?: string | null;
+            reason_text: string | null;
             spread: number;
             /** @description The probability after each harmless change of the image: `jpeg`, `scaled`, `cropped` and `mirrored`. Empty unless asked for. */
-            stability?: {
+            stability: {
                 [key: string]: number;
             };
             threshold: number;
@@ -1233,7 +1554,7 @@ export interface components {
             created_at: string;
             error: number;
             fake: number;
-            finished_at?: string | null;
+            finished_at: string | null;
             id: string;
             listed: number;
             listed_all: boolean;
@@ -1243,8 +1564,8 @@ export interface components {
              * @default
              */
             notice: string;
-            panel?: components["schemas"]["Model"][];
-            panel_rule?: components["schemas"]["PanelRule"] | null;
+            panel: components["schemas"]["Model"][];
+            panel_rule: components["schemas"]["PanelRule"] | null;
             passed_over: number;
             real: number;
             source: string;
@@ -1252,7 +1573,7 @@ export interface components {
             stability: boolean;
             state: string;
             threshold: number;
-            trouble?: string | null;
+            trouble: string | null;
             uncertain: number;
             views: number;
         };
@@ -1297,24 +1618,24 @@ export interface components {
         /** ScanResultItem */
         ScanResultItem: {
             /** @description `agree`, `partial` (some are undecided) or `disagree` (one says fake and another real). Null if fewer than two models gave an opinion. */
-            agreement?: string | null;
+            agreement: string | null;
             /** @description What was seen over a clip's time: each frame that was judged, and the rule that made one verdict of them. `prediction` is the highest mean over five frames in a row. Null for a still. */
-            clip?: components["schemas"]["ClipVerdict"] | null;
+            clip: components["schemas"]["ClipVerdict"] | null;
             /** Format: date-time */
             created_at: string;
-            error?: string | null;
-            image_bytes?: number | null;
-            image_format?: string | null;
+            error: string | null;
+            image_bytes: number | null;
+            image_format: string | null;
             /** @description Number of frames, pages or images in the file. D3 judges the first, and of clips those in `clip`. */
-            image_frames?: number | null;
-            image_height?: number | null;
+            image_frames: number | null;
+            image_height: number | null;
             /** @description A note about the file: `cut_short` (at most the last rows of the image are missing) or `two_pictures` (some programs show another image). Null if there is no note. */
-            image_note?: string | null;
+            image_note: string | null;
             /** @description `image_note` as a sentence for people. */
-            image_note_text?: string | null;
-            image_sha256?: string | null;
-            image_width?: number | null;
-            logit?: number | null;
+            image_note_text: string | null;
+            image_sha256: string | null;
+            image_width: number | null;
+            logit: number | null;
             /**
              * @description Models of the panel that gave no opinion, and why.
              * @default []
@@ -1331,37 +1652,37 @@ export interface components {
              */
             opinions: components["schemas"]["Opinion"][];
             /** @description How the opinions became one verdict: `chief`, `any` or `majority`. */
-            panel_rule?: string | null;
-            prediction?: number | null;
-            processing_time?: number | null;
+            panel_rule: string | null;
+            prediction: number | null;
+            processing_time: number | null;
             /** @description What the file says about itself. It can be forged and removed, and is not part of the score. Null if nobody looked. */
-            provenance?: components["schemas"]["ProvenanceItem"] | null;
+            provenance: components["schemas"]["ProvenanceItem"] | null;
             /** @description Why the verdict is `uncertain`: `too_small`, `one_colour`, `alpha_only` (drawn only in transparency), `spread` (the views disagree), `abstain_band` (too close to the threshold), `panel` (the models do not agree), `unstable` (a harmless change of the image turns it), `frames` (the frames of a clip do not agree) or `few_frames` (it has too few). Null for other verdicts. */
-            reason?: string | null;
+            reason: string | null;
             /** @description `reason` as a sentence for people. */
-            reason_text?: string | null;
-            spread?: number | null;
+            reason_text: string | null;
+            spread: number | null;
             /** @description The probability after each harmless change of the image: `jpeg`, `scaled`, `cropped` and `mirrored`. Empty unless asked for. */
-            stability?: {
+            stability: {
                 [key: string]: number;
             };
             uri: string;
             /** @enum {null|string} */
-            verdict?: "fake" | "real" | "uncertain" | null;
+            verdict: "fake" | "real" | "uncertain" | null;
         };
         /** ScanResultPage */
         ScanResultPage: {
             count: number;
-            next_cursor?: string | null;
+            next_cursor: string | null;
             results: components["schemas"]["ScanResultItem"][];
             /** @default true */
             success: boolean;
         };
         /** SeriesItem */
         SeriesItem: {
-            agreement?: components["schemas"]["ByAgreement"];
+            agreement: components["schemas"]["ByAgreement"];
             avg_processing_time: number;
-            by_verdict?: components["schemas"]["ByVerdict"];
+            by_verdict: components["schemas"]["ByVerdict"];
             /**
              * @description Number of results of demo models, which have a `notice`.
              * @default 0
@@ -1418,9 +1739,9 @@ export interface components {
         };
         /** StatsBody */
         StatsBody: {
-            agreement?: components["schemas"]["ByAgreement"];
+            agreement: components["schemas"]["ByAgreement"];
             avg_processing_time: number;
-            by_verdict?: components["schemas"]["ByVerdict"];
+            by_verdict: components["schemas"]["ByVerdict"];
             /**
              * @description Number of results of demo models, which have a `notice`.
              * @default 0
@@ -1460,6 +1781,75 @@ export interface components {
             /** @default 0 */
             uncertain: number;
         };
+        /**
+         * WebhookChange
+         * @description What to change.
+         */
+        WebhookChange: {
+            /** @description Whether events are sent. */
+            enabled?: boolean;
+            /** @description What to send. `scan.finished`, `model.changed` and `drift.alert` concern the whole service and need the scope `admin`. */
+            events?: ("job.finished" | "scan.finished" | "result.created" | "model.changed" | "drift.alert")[];
+            /** @description Results and jobs of all users, not only one's own. Needs the scope `admin`. */
+            everyone?: boolean;
+            /** @description For its owner. */
+            name?: string;
+            /**
+             * @description Where events are sent: https:// or http://, without a user name or password.
+             * @example https://app.example.org/d3
+             */
+            url?: string;
+            /** @description `result.created` only for these verdicts. Empty: for all. */
+            verdicts?: ("fake" | "real" | "uncertain")[];
+        };
+        /** WebhookItem */
+        WebhookItem: {
+            answered_at: string | null;
+            /** Format: date-time */
+            created_at: string;
+            enabled: boolean;
+            events: ("job.finished" | "scan.finished" | "result.created" | "model.changed" | "drift.alert")[];
+            everyone: boolean;
+            failures: number;
+            id: number;
+            name: string;
+            trouble: string | null;
+            url: string;
+            user_id: number | null;
+            verdicts: ("fake" | "real" | "uncertain")[];
+        };
+        /** WebhookList */
+        WebhookList: {
+            count: number;
+            /** @default true */
+            success: boolean;
+            webhooks: components["schemas"]["WebhookItem"][];
+        };
+        /**
+         * WebhookRequest
+         * @description Where to, and what.
+         */
+        WebhookRequest: {
+            /** @description What to send. `scan.finished`, `model.changed` and `drift.alert` concern the whole service and need the scope `admin`. */
+            events: ("job.finished" | "scan.finished" | "result.created" | "model.changed" | "drift.alert")[];
+            /**
+             * @description Results and jobs of all users, not only one's own. Needs the scope `admin`.
+             * @default false
+             */
+            everyone: boolean;
+            /**
+             * @description For its owner.
+             * @default
+             */
+            name: string;
+            /**
+             * @description Where events are sent: https:// or http://, without a user name or password.
+             * @example https://app.example.org/d3
+             */
+            url: string;
+            /** @description `result.created` only for these verdicts. Empty: for all. */
+            verdicts?: ("fake" | "real" | "uncertain")[];
+        };
     };
     responses: never;
     parameters: never;
@@ -1478,6 +1868,9 @@ export type ClipFrame = components['schemas']['ClipFrame'];
 export type ClipNote = components['schemas']['ClipNote'];
 export type ClipVerdict = components['schemas']['ClipVerdict'];
 export type Deleted = components['schemas']['Deleted'];
+export type DeliveryItem = components['schemas']['DeliveryItem'];
+export type DeliveryPage = components['schemas']['DeliveryPage'];
+export type DeliveryState = components['schemas']['DeliveryState'];
 export type Done = components['schemas']['Done'];
 export type Drift = components['schemas']['Drift'];
 export type DriftAnswer = components['schemas']['DriftAnswer'];
@@ -1491,6 +1884,11 @@ export type GroupItem = components['schemas']['GroupItem'];
 export type Health = components['schemas']['Health'];
 export type HistoryItem = components['schemas']['HistoryItem'];
 export type HistoryPage = components['schemas']['HistoryPage'];
+export type JobBody = components['schemas']['JobBody'];
+export type JobCountsBody = components['schemas']['JobCountsBody'];
+export type JobPage = components['schemas']['JobPage'];
+export type JobResult = components['schemas']['JobResult'];
+export type JobResults = components['schemas']['JobResults'];
 export type LabelIs = components['schemas']['LabelIs'];
 export type LabelItem = components['schemas']['LabelItem'];
 export type Labelled = components['schemas']['Labelled'];
@@ -1505,9 +1903,13 @@ export type ModelInfo = components['schemas']['ModelInfo'];
 export type ModelList = components['schemas']['ModelList'];
 export type ModelLoaded = components['schemas']['ModelLoaded'];
 export type ModelReference = components['schemas']['ModelReference'];
+export type NewSecret = components['schemas']['NewSecret'];
+export type OneDelivery = components['schemas']['OneDelivery'];
+export type OneJob = components['schemas']['OneJob'];
 export type OneLabel = components['schemas']['OneLabel'];
 export type OneResult = components['schemas']['OneResult'];
 export type OneScan = components['schemas']['OneScan'];
+export type OneWebhook = components['schemas']['OneWebhook'];
 export type Opinion = components['schemas']['Opinion'];
 export type PanelMember = components['schemas']['PanelMember'];
 export type PanelRule = components['schemas']['PanelRule'];
@@ -1533,6 +1935,10 @@ export type StatsBody = components['schemas']['StatsBody'];
 export type Uploaded = components['schemas']['Uploaded'];
 export type Verdict = components['schemas']['Verdict'];
 export type VerdictCounts = components['schemas']['VerdictCounts'];
+export type WebhookChange = components['schemas']['WebhookChange'];
+export type WebhookItem = components['schemas']['WebhookItem'];
+export type WebhookList = components['schemas']['WebhookList'];
+export type WebhookRequest = components['schemas']['WebhookRequest'];
 export type $defs = Record<string, never>;
 export interface operations {
     getEvidenceKey: {
@@ -3152,6 +3558,440 @@ export interface operations {
             };
         };
     };
+    listJobs: {
+        parameters: {
+            query?: {
+                /** @description Number of items per page. */
+                limit?: number;
+                /** @description Number of jobs to skip. */
+                offset?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobPage"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    startJob: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description For 24 hours, the same key with the same request gets the same answer and stores no second result. Answers 422 if the key was used for another request, and 409 while the first request is being answered. */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    /**
+                     * @description Address that is told when the job is over, as a webhook `job.finished`.
+                     * @example https://example.net/hooks/d3
+                     */
+                    callback?: string;
+                    /** @description Of a clip: seconds between the frames that are judged. */
+                    every?: number;
+                    /** @description Each with either `url` or `s3`. */
+                    items: {
+                        /** @description Your own id of it. */
+                        external_id?: string;
+                        /** @description Name for display. */
+                        name?: string;
+                        /** @description `s3://BUCKET/KEY`, below one of `D3_JOB_SOURCES`. */
+                        s3?: string;
+                        /**
+                         * Format: uri
+                         * @description A link to the image, instead of the file. Answers 403 unless the service has `D3_FETCH_LINKS` on. Fetches only from public web servers and answers 422 if that fails.
+                         */
+                        url?: string;
+                    }[];
+                    /** @description Of a clip: the most frames that are judged. */
+                    most?: number;
+                    /**
+                     * @description Names of models that judge together, separated by commas, the chief first. They must be loaded. Default: the panel of the service (`D3_PANEL`), if it has one. One name: that model alone.
+                     * @example d3-vit-l14,ferretnet-s
+                     */
+                    panel?: string;
+                    /**
+                     * @description How the opinions become one verdict. Default: `D3_PANEL_RULE`.
+                     * @enum {string}
+                     */
+                    panel_rule?: "chief" | "any" | "majority";
+                    /**
+                     * @description Judges the image again after harmless changes (JPEG, scaled, cropped, mirrored). The verdict is `uncertain` if one of them turns it. This takes about five times as long.
+                     * @default false
+                     */
+                    stability?: boolean;
+                    /**
+                     * @description Threshold of the verdict. Default: the model's threshold.
+                     * @example 0.5
+                     */
+                    threshold?: number;
+                    /**
+                     * @description Number of permutations to average. More take longer and show how certain the score is.
+                     * @default 1
+                     */
+                    views?: number;
+                };
+                "multipart/form-data": {
+                    /**
+                     * @description Address that is told when the job is over, as a webhook `job.finished`.
+                     * @example https://example.net/hooks/d3
+                     */
+                    callback?: string;
+                    /** @description Of a clip: seconds between the frames that are judged. */
+                    every?: number;
+                    /** @description Your own id of each file, in the order of the files. None, or as many as files. */
+                    external_id?: string[];
+                    files: Blob[];
+                    /** @description Of a clip: the most frames that are judged. */
+                    most?: number;
+                    /**
+                     * @description Names of models that judge together, separated by commas, the chief first. They must be loaded. Default: the panel of the service (`D3_PANEL`), if it has one. One name: that model alone.
+                     * @example d3-vit-l14,ferretnet-s
+                     */
+                    panel?: string;
+                    /**
+                     * @description How the opinions become one verdict. Default: `D3_PANEL_RULE`.
+                     * @enum {string}
+                     */
+                    panel_rule?: "chief" | "any" | "majority";
+                    /**
+                     * @description Judges the image again after harmless changes (JPEG, scaled, cropped, mirrored). The verdict is `uncertain` if one of them turns it. This takes about five times as long.
+                     * @default false
+                     */
+                    stability?: boolean;
+                    /**
+                     * @description Threshold of the verdict. Default: the model's threshold.
+                     * @example 0.5
+                     */
+                    threshold?: number;
+                    /**
+                     * @description Number of permutations to average. More take longer and show how certain the score is.
+                     * @default 1
+                     */
+                    views?: number;
+                };
+            };
+        };
+        responses: {
+            /** @description Request accepted, processing continues off-line */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OneJob"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Timeout */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported Media Type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    getJob: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the previous page. */
+                cursor?: string | null;
+                /** @description Number of items per page. */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                /** @description The `id` of the job. */
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobResults"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    cancelJob: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The `id` of the job. */
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OneJob"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     getModelInfo: {
         parameters: {
             query?: never;
@@ -3888,6 +4728,807 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ScanResultPage"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listWebhooks: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookList"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    createWebhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WebhookRequest"];
+            };
+        };
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NewSecret"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Timeout */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    getWebhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The `id` of the webhook. */
+                webhook_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OneWebhook"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    removeWebhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The `id` of the webhook. */
+                webhook_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Done"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    changeWebhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The `id` of the webhook. */
+                webhook_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WebhookChange"];
+            };
+        };
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OneWebhook"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Timeout */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listWebhookDeliveries: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the previous page. */
+                cursor?: string | null;
+                /** @description Number of items per page. */
+                limit?: number;
+                /** @description Only deliveries in this state. */
+                only?: components["schemas"]["DeliveryState"] | null;
+            };
+            header?: never;
+            path: {
+                /** @description The `id` of the webhook. */
+                webhook_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeliveryPage"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    rotateWebhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The `id` of the webhook. */
+                webhook_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NewSecret"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    testWebhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The `id` of the webhook. */
+                webhook_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OneDelivery"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listDeliveries: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the previous page. */
+                cursor?: string | null;
+                /** @description Number of items per page. */
+                limit?: number;
+                /** @description Only deliveries in this state. */
+                only?: components["schemas"]["DeliveryState"] | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeliveryPage"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    resendDelivery: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The `id` of the delivery. */
+                delivery_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OneDelivery"];
                 };
             };
             /** @description Bad Request */

@@ -6,9 +6,9 @@ import { basename, dirname } from "node:path";
 import { test } from "node:test";
 import { pathToFileURL } from "node:url";
 
-import { D3Client, D3Error, type HistoryItem } from "d3-deepfake-client";
+import { D3Client, D3Error } from "d3-deepfake-client";
 
-import { client, freshImage, image, images, url } from "./service.js";
+import { all, client, freshImage, image, images, url } from "./service.js";
 
 test("an image is a path, a URL of a file, bytes, a Blob or a File", async () => {
   const bytes = readFileSync(image);
@@ -33,12 +33,12 @@ test("an image is a path, a URL of a file, bytes, a Blob or a File", async () =>
 });
 
 test("an image is judged as the caller asks", async () => {
-  const fields = { threshold: 0.25, views: 4, stability: true, panel: ["starter"], name: "é b.png" };
-  const { result, inference_id } = await client.predict(image, fields);
+  const asked = { threshold: 0.25, views: 4, stability: true, panel: ["starter"] };
+  const { result, inference_id } = await client.predict(image, { ...asked, name: 'é "b".png' });
   assert.equal(result.threshold, 0.25);
   assert.equal(result.views, 4);
   assert.ok(result.stability);
-  assert.equal((await client.result(inference_id)).image_name, "é b.png");
+  assert.equal((await client.result(inference_id)).image_name, 'é "b".png');
 });
 
 test("a file that is missing and a link where none can be are the caller's errors", async () => {
@@ -75,15 +75,42 @@ test("a batch has an error in the place of a bad image", async () => {
 
 test("the history is paged through, and filtered", async () => {
   for (const n of [1, 2, 3, 4, 5]) await client.predict(freshImage(), { name: `page-${n}.jpg` });
-  const found: HistoryItem[] = [];
-  for await (const item of client.history({ q: "page-" }, { pageSize: 2 })) found.push(item);
+  const found = await all(client.history({ q: "page-" }, { pageSize: 2 }));
   assert.deepEqual(
     found.map((item) => item.image_name),
     [5, 4, 3, 2, 1].map((n) => `page-${n}.jpg`),
   );
   const ids = found.map((item) => item.id);
   assert.deepEqual(await client.delete([...ids, 999_999_999]), [999_999_999]);
-  for await (const item of client.history({ q: "page-" })) assert.fail(`left: ${item.image_name}`);
+  assert.deepEqual(await all(client.history({ q: "page-" })), []);
+});
+
+test("a job is sent, waited for and read", async () => {
+  const sources = [image, freshImage(), Buffer.from("words"), new File([freshImage()], "last")];
+  const external_id = ["a", "b", "c", "d"];
+  const { id } = await client.startJob(sources, { views: 2, external_id });
+  const states = new Set<string>();
+  const job = await client.waitForJob(id, { onProgress: ({ state }) => states.add(state) });
+  assert.equal(job.state, "done");
+  assert.ok(states.size <= 1 && !states.has("done"));
+  const results = await all(client.jobResults(id, { pageSize: 3 }));
+  const seen = results.map((one) => [one.external_id, one.code ?? one.name, one.result?.views]);
+  assert.deepEqual(seen, [
+    ["a", basename(image), 2],
+    ["b", "image", 2],
+    ["c", "not_an_image", undefined],
+    ["d", "last", 2],
+  ]);
+  assert.equal((await client.cancelJob(id)).state, "done");
+  assert.ok((await all(client.jobs({ pageSize: 1 }))).some((one) => one.id === id));
+});
+
+test("a job of links is named in JSON", async () => {
+  const links = [new URL("https://example.org/a.jpg"), new URL("https://example.org/b.jpg")];
+  await assert.rejects(client.startJob(links, { external_id: ["a", "b"] }), { code: "links_off" });
+  const objects = [new URL("s3://bucket/key.jpg")];
+  await assert.rejects(client.startJob(objects), /S3 server/);
+  await assert.rejects(client.startJob([image, ...links]), /is a link/);
 });
 
 test("results are labelled and taken away as evidence", async () => {
@@ -101,12 +128,9 @@ test("results are labelled and taken away as evidence", async () => {
 
 test("a scan is started, read and stopped", async () => {
   const { id } = await client.startScan(dirname(image), { views: 1 });
-  const seen: string[] = [];
-  for await (const item of client.scans({ pageSize: 1 })) seen.push(item.id);
-  assert.ok(seen.includes(id));
-  const uris = new Set<string>();
-  for await (const item of client.scanResults(id, {}, { pageSize: 2 })) uris.add(item.uri);
-  assert.ok(uris.size <= images.length);
+  assert.ok((await all(client.scans({ pageSize: 1 }))).some((one) => one.id === id));
+  const results = await all(client.scanResults(id, {}, { pageSize: 2 }));
+  assert.equal(new Set(results.map((one) => one.uri)).size, results.length);
   await client.cancelScan(id);
   assert.notEqual((await client.scan(id)).state, "running");
 });

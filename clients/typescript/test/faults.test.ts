@@ -8,7 +8,16 @@ import { after, test } from "node:test";
 
 import { D3Client, D3Error, type ClientOptions } from "d3-deepfake-client";
 
-import { freshImage, proxy, total, url, type Fault, type Proxy } from "./service.js";
+import {
+  all,
+  client as direct,
+  freshImage,
+  proxy,
+  total,
+  url,
+  type Fault,
+  type Proxy,
+} from "./service.js";
 
 const proxies: Proxy[] = [];
 after(() => proxies.forEach((one) => one.close()));
@@ -56,6 +65,16 @@ test("an image whose answer got lost is judged again, and counted once", async (
   assert.equal(way.asked.length, 3);
   assert.equal(await total(), before + 1);
   assert.equal((await client.result(inference_id)).image_name, "once.jpg");
+});
+
+test("a job whose answer got lost is begun once", async () => {
+  const before = await all(direct.jobs());
+  const [client, way] = await faulty({}, answerLost);
+  const { id } = await client.startJob([freshImage(), freshImage()]);
+  assert.equal(way.asked.length, 2);
+  const after = await all(direct.jobs());
+  assert.deepEqual([after.length, after[0]?.id], [before.length + 1, id]);
+  assert.equal((await client.waitForJob(id)).counts.items, 2);
 });
 
 test("what may have been carried out and cannot be repeated is not sent again", async () => {
@@ -124,7 +143,8 @@ test("a file that changes while it is sent is not judged", async () => {
 
 test("an answer that is not D3's says so", async () => {
   const page: Fault = (_, response) => response.end("<html>");
-  const [client] = await faulty({ retries: 0 }, page, (_, response) => response.writeHead(404).end());
+  const nothing: Fault = (_, response) => response.writeHead(404).end();
+  const [client] = await faulty({ retries: 0 }, page, nothing);
   for (const _ of ["a page", "nothing"]) {
     await assert.rejects(
       client.call((api) => api.GET("/health")),

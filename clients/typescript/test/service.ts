@@ -28,6 +28,13 @@ export function freshImage(): Buffer {
   return Buffer.concat([readFileSync(image), Buffer.from(`${process.pid} ${shade}`)]);
 }
 
+/** What an iterator yields. */
+export async function all<T>(list: AsyncIterable<T>): Promise<T[]> {
+  const found: T[] = [];
+  for await (const one of list) found.push(one);
+  return found;
+}
+
 /** How many results there are. */
 export async function total(): Promise<number> {
   const page = await client.call((api) => api.GET("/api/inference/history"));

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, overload
+from typing import Any, Literal, NoReturn, Self, overload
 
 from d3.container import Container
 from d3.domain.clips import ClipSource, FrameSampling, seconds_of
@@ -16,6 +18,7 @@ from d3.domain.errors import RequestInvalid
 from d3.domain.heatmaps import Heatmap
 from d3.domain.images import ImageSource
 from d3.domain.panels import checked_rule
+from d3.domain.services.model_host import models_work_here
 from d3.domain.services.models import ModelService
 from d3.settings import Settings
 
@@ -35,10 +38,25 @@ class D3:
         SettingsInvalid: the environment holds invalid settings.
 
     You can use one object from many threads. It loads its models once, with the first image.
+
+    A process that is forked after D3 has judged an image cannot judge any: every call there raises
+    ``fork_unsupported``. An object that was not used yet works in each child.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
         self._container = Container(settings=settings or Settings.from_environment())
+        _all.add(self)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "A D3 cannot be copied or sent to another process. Make one in each process, or call "
+            "d3.detect there: it keeps one D3 for each process."
+        )
+
+    def _renew(self) -> None:
+        """Have parts of one's own in a forked process: connections and locks are the parent's."""
+        _left_behind.append(self._container)
+        self._container = Container(settings=self._container.settings())
 
     def detect(
         self,
@@ -75,6 +93,7 @@ class D3:
         Raises:
             D3Error: see :mod:`d3.errors`; each has a ``code`` and says what to do.
         """
+        models_work_here()
         if frames not in {"first", "all"}:
             raise RequestInvalid(f"frames={frames!r} is not valid.", "Use 'first' or 'all'.")
         if frames == "all" and self._container.clips().is_clip(source, animations=True):
@@ -155,6 +174,7 @@ class D3:
         panel_rule: str | None,
         **question: Any,
     ) -> Detection:
+        models_work_here()
         called = str(source) if isinstance(source, str | Path) else "clip"
         detection: Detection = self._container.clips().judge(
             source,
@@ -216,6 +236,7 @@ class D3:
             errors: ``"raise"`` stops at the first bad image; ``"return"`` yields a
                 :class:`d3.Failure` instead and continues.
         """
+        models_work_here()
         outcomes: Iterator[Detection | Failure] = self._container.detection().detect_many(
             sources,
             threshold=threshold,
@@ -240,6 +261,7 @@ class D3:
         Raises:
             D3Error: as :meth:`detect`; ``explanation_unavailable`` if the engine cannot explain.
         """
+        models_work_here()
         heatmap: Heatmap = self._container.explaining().explain(source, views=views)
         return heatmap
 
@@ -279,7 +301,20 @@ class D3:
         self.close()
 
 
+_all: weakref.WeakSet[D3] = weakref.WeakSet()
+_left_behind: list[Container] = []
+"""Never freed: what frees a model would wait for the parent's threads."""
 _shared_lock = threading.Lock()
+
+
+def _renew_all() -> None:
+    global _shared_lock  # noqa: PLW0603  another thread of the parent may hold it
+    _shared_lock = threading.Lock()
+    for one in list(_all):
+        one._renew()  # noqa: SLF001
+
+
+os.register_at_fork(after_in_child=_renew_all)
 
 
 @cache
@@ -302,6 +337,7 @@ def detect(
 
     The model is loaded with the first call and kept for the next ones.
     """
+    models_work_here()
     with _shared_lock:
         detector = _shared()
     return detector.detect(

@@ -52,6 +52,7 @@ class FolderSpool:
     def write(self, job: str, number: int) -> FolderSpoolWriter:
         with storage_errors("The files of the job cannot be kept", _REMEDY):
             folder = self._folder / job
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder.mkdir(mode=0o700, exist_ok=True)
             return FolderSpoolWriter(folder / str(number))
 

@@ -255,7 +255,7 @@ def _delivery(connection: sa.Connection, id_: int) -> Delivery:
 
 
 def _delivery_of(row: Any) -> Delivery:
-    return Delivery(**row._mapping | {"state": DeliveryState(row.state)})  # noqa: SLF001  its public view
+    return Delivery(**{**row._mapping, "state": DeliveryState(row.state)})  # noqa: SLF001  public
 
 
 def _no_webhook(id_: int) -> WebhookNotFound:

@@ -26,7 +26,7 @@ from d3.domain.webhooks import LONGEST_URL, Answer, Due
 _CONNECT_SECONDS = 5.0
 _MOST_ANSWER_BYTES = 16 * 1024
 _ANSWER_SECONDS = 1.0
-_LOOKUPS = 64
+_LOOKUPS = 512
 _KEPT_CONNECTIONS, _KEPT_SECONDS = 64, 15.0
 _AS_IN = "Use one such as https://app.example.org/d3."
 _FAULTS = {
@@ -99,15 +99,19 @@ class WebhookReceivers:
     def _ssl(self) -> ssl.SSLContext:
         return self._given_ssl or httpx.create_ssl_context(trust_env=False)
 
-    async def __aenter__(self) -> Self:
-        for proven, lookups in self._lookups.items():
+    def _pool(self, proven: bool) -> httpcore.AsyncConnectionPool:  # noqa: FBT001  by position
+        """The connections, made late: most services send nothing."""
+        if proven not in self._pools:
             self._pools[proven] = httpcore.AsyncConnectionPool(
                 ssl_context=self._ssl,
                 max_connections=None,
                 max_keepalive_connections=_KEPT_CONNECTIONS if proven else 0,
                 keepalive_expiry=_KEPT_SECONDS,
-                network_backend=_GuardedBackend(lookups),
+                network_backend=_GuardedBackend(self._lookups[proven]),
             )
+        return self._pools[proven]
+
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
@@ -122,7 +126,7 @@ class WebhookReceivers:
     async def send(self, due: Due, *, proven: bool = False) -> Answer:
         try:
             async with asyncio.timeout(self._seconds):
-                return await self._send(due, self._pools[proven])
+                return await self._send(due, self._pool(proven))
         except TimeoutError:
             return Answer(trouble=f"It did not answer within {self._seconds:g} seconds.")
         except LinkUnavailable:

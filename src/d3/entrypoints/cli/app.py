@@ -32,7 +32,7 @@ _COMPLETION = "_D3_COMPLETE"
     modules=(
         *("bench", "calibrate", "dataset", "db", "detect", "doctor", "drift", "evaluate"),
         *("evidence", "explain", "history", "keys", "labels", "models", "replay", "scan"),
-        *("scans", "serve", "train", "users"),
+        *("scans", "serve", "train", "users", "webhooks"),
     ),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -191,7 +191,9 @@ def _show(outcome: Detection | Failure, source: ImageSource, shown: _Shown, *, f
     if outcome.agreement is not None:
         shown.panels[outcome.agreement] += 1
     if shown.as_json:
-        print_json(_document(outcome) | ({} if prompts is None else {"prompts": prompts}))
+        name = printable(outcome.name)
+        document = outcome.to_dict() | {"name": name, "image_name": name}
+        print_json(document | ({} if prompts is None else {"prompts": prompts}))
     else:
         _print_row(outcome, header=first)
         _print_opinions(outcome)
@@ -199,31 +201,6 @@ def _show(outcome: Detection | Failure, source: ImageSource, shown: _Shown, *, f
         if shown.provenance:
             _print_provenance(outcome, prompts or [])
     return outcome.verdict.value
-
-
-def _document(detection: Detection) -> dict[str, Any]:
-    """What is recorded of it by the names that every export has, and its parts together."""
-    from d3.domain.records import ResultRecord, parsed
-
-    name = printable(detection.name)
-    image = asdict(replace(detection.image, provenance=None))
-    del image["provenance"]
-    recorded = {one.name: getattr(detection, one.name) for one in fields(ResultRecord)}
-    del recorded["panel"], recorded["stability_probabilities"]  # what they hold stands there
-    return (
-        recorded
-        | parsed(detection)
-        | {
-            "name": name,
-            "image_name": name,
-            "reason_text": detection.reason_text,
-            "image_note_text": detection.image_note_text,
-            "image": image | {"note_text": detection.image_note_text},
-            "model": detection.model,
-            "calibration": detection.calibration,
-            "logits": detection.logits,
-        }
-    )
 
 
 def _print_row(detection: Detection, *, header: bool) -> None:

@@ -27,6 +27,7 @@ from d3.entrypoints.http.api.model import ModelController
 from d3.entrypoints.http.api.scans import ScanController
 from d3.entrypoints.http.api.video import VideoController
 from d3.entrypoints.http.api.webhooks import WebhookController
+from d3.entrypoints.http.authentication import Authenticate
 from d3.entrypoints.http.middleware.access import AccessMiddleware
 from d3.entrypoints.http.middleware.responses import (
     CorsMiddleware,
@@ -51,7 +52,7 @@ class Application(Litestar):
         """Answer one request; the first one starts the services if no lifespan was run."""
         if self._stack is None:
             self._stack = self._with_middleware()
-        if scope["type"] == "http" and not self.d3.started:
+        if scope["type"] == "http" and not self.d3.runs_here:
             await asyncio.to_thread(self.d3.start)
         await self._stack(_inner(scope), receive, send)
 
@@ -69,7 +70,12 @@ class Application(Litestar):
         await super().__call__(scope, receive, send)
 
 
-def create_app(settings: Settings | None = None, **replaced: Any) -> Application:
+def create_app(
+    settings: Settings | None = None,
+    *,
+    authenticate: Authenticate | None = None,
+    **replaced: Any,
+) -> Application:
     """D3's HTTP service.
 
     ``uvicorn --factory d3.entrypoints.http:create_app`` serves it; under another ASGI application
@@ -78,12 +84,19 @@ def create_app(settings: Settings | None = None, **replaced: Any) -> Application
 
     Args:
         settings: from the environment and ``.env`` unless given.
+        authenticate: says who calls, where the application that D3 is part of knows its users: a
+            function, asynchronous or not, that takes the ASGI scope of a request and gives a
+            :class:`d3.HostUser`, or None for nobody. It alone decides then: D3's keys, sign-in and
+            free access from this machine do not count, and a request of nobody's is answered with
+            401. It is not asked for pages of other sites; see ``D3_CORS_ORIGINS``.
         replaced: parts of :class:`d3.container.Container` to use instead of its own.
 
     Raises:
         SettingsInvalid: the environment holds settings that cannot be used.
     """
-    return application_of(new(settings or Settings.from_environment(), **replaced))
+    return application_of(
+        new(settings or Settings.from_environment(), authenticate=authenticate, **replaced)
+    )
 
 
 def application_of(services: Services) -> Application:
@@ -118,7 +131,7 @@ def application_of(services: Services) -> Application:
             WebhookController,
             HealthController,
             openapi.elsewhere(),
-            console.pages(),
+            console.pages(own_keys=not services.authenticator.by_host),
             console.assets(),
         ],
         template_config=console.templates(),

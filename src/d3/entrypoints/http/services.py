@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,12 +16,12 @@ from litestar.di import NamedDependency
 
 from d3.container import Container
 from d3.domain.access import Caller, truncated
-from d3.domain.errors import D3Error, LinksOff, ModelNotLoaded, Overloaded
+from d3.domain.errors import D3Error, ForkUnsupported, LinksOff, ModelNotLoaded, Overloaded
 from d3.domain.models import PUBLISHED, STARTER, Manifest
 from d3.domain.ports.images import LinkedImage
 from d3.domain.services.model_host import ModelHost
 from d3.domain.webhooks import Delivery
-from d3.entrypoints.http.authentication import Authenticator
+from d3.entrypoints.http.authentication import Authenticate, Authenticator
 from d3.entrypoints.http.background import (
     Background,
     LocalBackground,
@@ -51,9 +52,16 @@ class Services:
         container: makes the parts.
         metrics: what ``/metrics`` shows.
         background: what is done once for the machine.
+        authenticate: the host application's own authentication; None where D3 stands alone.
     """
 
-    def __init__(self, container: Container, metrics: Metrics, background: Background) -> None:
+    def __init__(
+        self,
+        container: Container,
+        metrics: Metrics,
+        background: Background,
+        authenticate: Authenticate | None = None,
+    ) -> None:
         self.settings: Settings = container.settings()
         self.version: str = container.version()
         self.metrics = metrics
@@ -86,6 +94,7 @@ class Services:
             container.limiter(),
             self.query,
             self.settings.rate_failed_keys,
+            host=authenticate,
         )
         self._container = container
         self._key_uses = key_uses(container)
@@ -97,7 +106,7 @@ class Services:
         self._testing = 0
         self._storage_check: Future[None] | None = None
         self._storage_checked_at = 0.0
-        self.started = False
+        self._process: int | None = None
         self._stopped = False
         self._ended = False
         self._lock = threading.Lock()
@@ -133,6 +142,11 @@ class Services:
         )
         self.background.register_gauges(metrics)
 
+    @property
+    def runs_here(self) -> bool:
+        """Whether it was started, in this very process."""
+        return self._process == os.getpid()
+
     def start(self, ready: Callable[[Container], None] = lambda _: None) -> None:
         """Upgrade the embedded database and load the model. A second call does nothing.
 
@@ -144,10 +158,16 @@ class Services:
 
         Raises:
             StorageFailed: the database cannot be used.
+            ForkUnsupported: it was started by the process that this one was forked from.
         """
         with self._lock:
-            if self.started:
+            if self.runs_here:
                 return
+            if self._process is not None:
+                raise ForkUnsupported(
+                    "D3's service was started before this process was forked.",
+                    "Start it in the child processes only: see docs/embedding.md.",
+                )
             make_database_ready(self._container)
             ready(self._container)
             if not self._container.engine_sockets():  # else the engine process says it
@@ -158,7 +178,7 @@ class Services:
                 _LOG.error("no model is loaded: %s", error)
             self.background.start()
             self._key_uses.start()
-            self.started = True
+            self._process = os.getpid()
 
     def stop(self) -> bool:
         """Finish requests in flight, write waiting results, close everything.
@@ -340,13 +360,19 @@ D3: TypeAlias = NamedDependency[Services]
 """The type of a handler's parameter ``d3``: the services, injected."""
 
 
-def new(settings: Settings, sockets: Sequence[Path] = (), **replaced: Any) -> Services:
+def new(
+    settings: Settings,
+    sockets: Sequence[Path] = (),
+    authenticate: Authenticate | None = None,
+    **replaced: Any,
+) -> Services:
     """The services for these settings.
 
     Args:
         settings: this process's.
         sockets: of the engine processes that run the model, the main one first; none if this
             process runs it.
+        authenticate: see :func:`d3.entrypoints.http.create_app`.
         replaced: parts of the container to use instead of its own.
     """
     container = Container(settings=settings)
@@ -360,7 +386,7 @@ def new(settings: Settings, sockets: Sequence[Path] = (), **replaced: Any) -> Se
         getattr(container, name).override(part)
     if sockets:
         link = container.engine_links()[0]
-        return Services(container, metrics, RemoteBackground(link.call))
-    services = Services(container, metrics, LocalBackground(container))
+        return Services(container, metrics, RemoteBackground(link.call), authenticate)
+    services = Services(container, metrics, LocalBackground(container), authenticate)
     queue_metrics.watch(services.host.queues)
     return services

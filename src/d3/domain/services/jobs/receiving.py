@@ -162,6 +162,12 @@ class Receiving:
             self._spool.remove(self.name)
             self._ledger.forget(self.job_id)
 
+    def clear(self) -> None:
+        """Remove the files of a job that is over already; what cannot be removed is swept later."""
+        with suppress(D3Error):
+            self._spool.remove(self.name)
+            self._ledger.note_cleared(self.job_id)
+
     def _end_shard(self) -> None:
         self._shards.append(
             NewShard(

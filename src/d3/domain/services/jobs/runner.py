@@ -33,6 +33,7 @@ class JobRunner:
         host: holds the models.
         clock: tells the time.
         receiving: how long the files of a job may take to arrive.
+        close: called when all workers have ended.
     """
 
     def __init__(  # noqa: PLR0917  its parts, one by one
@@ -43,6 +44,7 @@ class JobRunner:
         host: ModelHost,
         clock: Clock,
         receiving: timedelta,
+        close: Callable[[], None] = lambda: None,
     ) -> None:
         self._make = make
         self._ledger = ledger
@@ -50,6 +52,7 @@ class JobRunner:
         self._host = host
         self._clock = clock
         self._receiving = receiving
+        self._close = close
         self._workers: Sequence[JobWorker] = ()
         self._woken = threading.Event()
         self.totals = JobTotals()
@@ -85,6 +88,7 @@ class JobRunner:
         self.wake()
         for thread in threads:
             thread.join()
+        self._close()
 
     def look(self) -> None:
         """See how jobs stand, and free what dead processes held."""

@@ -176,6 +176,8 @@ class JobService:
             raise
         if started.replayed:
             received.discard()
+        elif not shards:
+            received.clear()
         return started
 
     def start_fetched(

@@ -70,6 +70,7 @@ _PANEL = {
     "agreement": "agree",
     "panel_rule": "chief",
     "stability": {"jpeg": 0.73, "scaled": 0.71, "cropped": 0.76, "mirrored": 0.75},
+    "clip": None,
 }
 _RESULT = _NUMBERS | {
     "calibration": "newsroom",

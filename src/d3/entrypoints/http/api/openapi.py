@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from http import HTTPStatus
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import msgspec.structs
 from litestar import Request, Router, get
 from litestar.enums import OpenAPIMediaType as MediaType
 from litestar.openapi import OpenAPIConfig, ResponseSpec
@@ -255,16 +257,12 @@ def _or_null(schema: Schema) -> Schema:
 
 @dataclass
 class DescribedOperation(Operation):
-    """An operation with an example of its response. Without an answer 401 it needs no key."""
+    """An operation that needs no key if it has no answer 401."""
 
     def __post_init__(self) -> None:
-        """Add the example to the successful response, and say whether a key is needed."""
+        """Say whether a key is needed."""
         if "401" not in (self.responses or {}):
             self.security = []
-        success = (self.responses or {}).get("200") or (self.responses or {}).get("202")
-        example = ANSWERS.get(self.operation_id or "")
-        if isinstance(success, OpenAPIResponse) and success.content and example is not None:
-            success.content["application/json"].examples = {"answer": Example(value=example)}
 
 
 @dataclass
@@ -549,19 +547,53 @@ _SECURITY = {
 
 @dataclass
 class _Described(OpenAPI):
-    """The document; a field that may be absent is not described as a choice among one type."""
+    """The document; a field that may be absent is not described as a choice among one type.
+
+    Answers have all other fields, also those that an object in Python need not be given.
+    """
 
     @cached_property
     def _schema(self) -> dict[str, Any]:
         found = super().to_schema()
-        for kind in found["components"]["schemas"].values():
-            for field in kind.get("properties", {}).values():
+        # An example that Litestar writes has lost what is null.
+        for path in found["paths"].values():
+            for operation in path.values():
+                if (example := ANSWERS.get(operation["operationId"])) is not None:
+                    answers = operation["responses"]
+                    success = answers.get("200") or answers["202"]
+                    shown = {"answer": {"value": example}}
+                    success["content"]["application/json"]["examples"] = shown
+        structs = {struct.__name__: struct for struct in _subclasses(msgspec.Struct)}
+        for name, kind in found["components"]["schemas"].items():
+            fields = kind.get("properties", {})
+            for field in fields.values():
                 if len(field.get("oneOf", ())) == 1:
                     field.update(field.pop("oneOf")[0])
+            struct = structs.get(name)
+            if struct is not None and struct.__struct_config__.forbid_unknown_fields:
+                continue  # what callers send
+            if fields:
+                kind["required"] = sorted(fields.keys() - _may_be_absent(struct))
         return found
 
     def to_schema(self) -> dict[str, Any]:
         return self._schema
+
+
+def _subclasses(kind: type[msgspec.Struct]) -> Iterator[type[msgspec.Struct]]:
+    for one in kind.__subclasses__():
+        yield one
+        yield from _subclasses(one)
+
+
+def _may_be_absent(struct: type[msgspec.Struct] | None) -> set[str]:
+    """Fields that an answer may leave out; one made of a dataclass leaves out none."""
+    if struct is None:
+        return set()
+    every = msgspec.structs.fields(struct)
+    if struct.__struct_config__.omit_defaults:
+        return {one.name for one in every if not one.required}
+    return {one.name for one in every if one.default is msgspec.UNSET}
 
 
 class _Configuration(OpenAPIConfig):

@@ -18,14 +18,19 @@ from d3.entrypoints.http.console.scans import ScanPages
 from d3.entrypoints.http.console.service import ServicePages
 from d3.entrypoints.http.console.sign_in import SignInPages
 from d3.entrypoints.http.console.statistics import StatisticsPages
+from d3.entrypoints.http.console.webhooks import WebhookPages
 
 __all__ = ["HANDLERS_ELSEWHERE", "answer_refused", "assets", "pages", "templates"]
 
 _A_YEAR = 365 * 24 * 3600
 
 
-def pages() -> Router:
-    """The router of all pages. They are not in the OpenAPI document."""
+def pages(*, own_keys: bool) -> Router:
+    """The router of all pages. They are not in the OpenAPI document.
+
+    Args:
+        own_keys: whether D3's keys count, so that there are pages to sign in and to manage them.
+    """
     return Router(
         path="/",
         route_handlers=[
@@ -36,8 +41,8 @@ def pages() -> Router:
             ModelPages,
             ServicePages,
             ScanPages,
-            KeyPages,
-            SignInPages,
+            WebhookPages,
+            *([KeyPages, SignInPages] if own_keys else []),
         ],
         guards=[people_only],
         exception_handlers=HANDLERS,

@@ -55,6 +55,7 @@ PLACES = (
     ("models", "models", Scope.MODELS),
     ("service", "service", Scope.READ),
     ("scans", "scans", Scope.ADMIN),
+    ("webhooks", "webhooks", Scope.READ),
     ("keys", "keys", Scope.ADMIN),
 )
 """The pages of the navigation: name, path from the root, and the scope that each needs."""
@@ -104,7 +105,6 @@ def templates() -> TemplateConfig[Any]:
         "source_fields": SOURCE_FIELDS,
         "scan_errors": SCAN_ERRORS,
         "assets": _fingerprint(),
-        "places": PLACES,
         "shortcuts": [(keys, getattr(TEXTS.shortcuts, name)) for keys, name in _SHORTCUTS],
     }
     environment.filters |= {
@@ -140,6 +140,7 @@ def page(
         headers: besides :data:`HEADERS`.
         context: what the template needs besides the common context.
     """
+    by_host = d3.authenticator.by_host
     return Template(
         f"{name}.html.j2",
         status_code=status,
@@ -148,7 +149,8 @@ def page(
             "base": base_of(request),
             "way_back": _way_back_to(request),
             "caller": visitor_of(request),
-            "without_keys": d3.settings.auth == "off",
+            "places": [one for one in PLACES if one[0] != "keys" or not by_host],
+            "without_keys": d3.settings.auth == "off" or by_host,
             "page": name,
             "section": _SECTIONS.get(name, name),
             "version": d3.version,

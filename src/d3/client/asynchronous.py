@@ -1,0 +1,142 @@
+"""The client for programs with an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from functools import wraps
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+import httpx
+
+from d3.adapters.web.clients import new_http_client
+from d3.client import calls
+from d3.client.steps import Answer, Call, Pages, Pause, Sender, Steps, method_of
+from d3.client.uploads import Beside, MeasuredForm
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+def _does(
+    describe: Callable[P, Call[T] | Steps[T]],
+) -> Callable[Concatenate[AsyncClient, P], Coroutine[Any, Any, T]]:
+    """The method that makes a call."""
+
+    @wraps(describe)
+    async def method(self: AsyncClient, /, *given: P.args, **named: P.kwargs) -> T:
+        return await self._do(describe(*given, **named))
+
+    return method_of(describe, method)
+
+
+def _lists(
+    describe: Callable[P, Pages[T]],
+) -> Callable[Concatenate[AsyncClient, P], AsyncIterator[T]]:
+    """The method that turns the pages of a list."""
+
+    @wraps(describe)
+    async def method(self: AsyncClient, /, *given: P.args, **named: P.kwargs) -> AsyncIterator[T]:
+        pages = describe(*given, **named)
+        cursor: str | None = pages.first
+        while cursor is not None:
+            page, cursor = await self._do(pages.at(cursor))
+            for one in page:
+                yield one
+
+    return method_of(describe, method)
+
+
+class AsyncClient:
+    """Calls a D3 service. Tasks of one event loop may share one; a cancelled call ends at once.
+
+    Args:
+        api_key: as for :class:`d3.Client`.
+        timeout: seconds to wait for an answer.
+        retries: as for :class:`d3.Client`.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str | None = None,
+        *,
+        timeout: float = 60.0,
+        retries: int = 5,
+        transport: httpx.AsyncBaseTransport | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._sender = Sender(base_url, api_key, retries)
+        # However many share the client, each waits for its turn as long as it takes.
+        self._http = new_http_client(
+            base_url,
+            httpx.AsyncClient,
+            base_url=base_url,
+            timeout=httpx.Timeout(timeout, pool=None),
+            transport=transport,
+        )
+        self._sleep = sleep
+
+    predict = _does(calls.predict)
+    predict_batch = _does(calls.predict_batch)
+    history = _lists(calls.history)
+    result = _does(calls.result)
+    evidence = _does(calls.evidence)
+    delete = _does(calls.delete)
+    delete_many = _does(calls.delete_many)
+    label = _does(calls.label)
+    label_many = _does(calls.label_many)
+    labels = _does(calls.labels)
+    stats = _does(calls.stats)
+    drift = _does(calls.drift)
+    models = _does(calls.models)
+    model = _does(calls.model)
+    load_model = _does(calls.load_model)
+    unload_model = _does(calls.unload_model)
+    upload_model = _does(calls.upload_model)
+    start_scan = _does(calls.start_scan)
+    scans = _lists(calls.scans)
+    scan = _does(calls.scan)
+    scan_results = _lists(calls.scan_results)
+    cancel_scan = _does(calls.cancel_scan)
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def _do(self, steps: Call[T] | Steps[T]) -> T:
+        exchanges, answer = self._sender.exchanges(steps), None
+        while True:
+            try:
+                step = exchanges.send(answer)
+            except StopIteration as over:
+                done: T = over.value
+                return done
+            answer = await self._exchange(step)
+
+    async def _exchange(self, step: Call[object] | Pause) -> Answer | None:
+        if isinstance(step, Pause):
+            await self._sleep(step.seconds)
+            return None
+        headers, content = await asyncio.to_thread(step.sent)
+        try:
+            return await self._http.request(
+                step.method,
+                step.path,
+                params=step.query,
+                headers=self._sender.headers | headers,
+                content=Beside(content) if isinstance(content, MeasuredForm) else content,
+            )
+        except httpx.TransportError as error:
+            return error
