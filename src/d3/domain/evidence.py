@@ -218,11 +218,14 @@ def check_case(case: Case) -> None:
     Raises:
         EvidenceContradictory: something does not follow.
     """
+    what = "panel"
     try:
-        _ = case.result.panel_verdict, case.result.clip_verdict
+        _ = case.result.panel_verdict
+        what = "clip"
+        _ = case.result.clip_verdict
     except ValueError as error:
         raise EvidenceContradictory(
-            f"What the case holds of its panel or its clip cannot be read: {error}.",
+            f"What the case holds of its {what} cannot be read: {error}.",
             "Do not rely on it. If a later D3 made it, check it with that one.",
         ) from error
     try:
