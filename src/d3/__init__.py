@@ -16,8 +16,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from d3.client import Client
+    from d3.client import AsyncClient, Client
     from d3.domain import errors
+    from d3.domain.accounts import HostUser
     from d3.domain.detections import Detection, Failure
     from d3.domain.errors import D3Error
     from d3.domain.heatmaps import Heatmap
@@ -27,11 +28,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "D3",
+    "AsyncClient",
     "Client",
     "D3Error",
     "Detection",
     "Failure",
     "Heatmap",
+    "HostUser",
     "Settings",
     "Verdict",
     "__version__",
@@ -40,12 +43,14 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AsyncClient": "d3.client",
     "Client": "d3.client",
     "D3": "d3.entrypoints.library",
     "D3Error": "d3.domain.errors",
     "Detection": "d3.domain.detections",
     "Failure": "d3.domain.detections",
     "Heatmap": "d3.domain.heatmaps",
+    "HostUser": "d3.domain.accounts",
     "Settings": "d3.settings",
     "Verdict": "d3.domain.scoring",
     "detect": "d3.entrypoints.library",

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from functools import cache, partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -43,7 +44,7 @@ from d3.domain.services.key_cache import KeyCache
 from d3.domain.services.lanes import LanePool
 from d3.domain.services.local_host import LocalModelHost, chosen
 from d3.domain.services.model_follower import ActiveModelFollower
-from d3.domain.services.model_host import ModelHost
+from d3.domain.services.model_host import ModelHost, models_work_here
 from d3.domain.services.models import ModelImporter, ModelService
 from d3.domain.services.pulling import PullService, published_sources
 from d3.domain.services.request_log_writer import RequestLogWriter
@@ -67,21 +68,30 @@ if TYPE_CHECKING:
     from d3.domain.images import ImageSource
     from d3.domain.ports.accounts import Accounts, RateLimiter, Sessions
     from d3.domain.ports.architectures import Architectures
+    from d3.domain.ports.clips import ClipReader
     from d3.domain.ports.clock import Clock
     from d3.domain.ports.detector import Detector, Engine, Timings
     from d3.domain.ports.history import History, ResultCache
     from d3.domain.ports.images import ImageDecoder, LinkedImage
+    from d3.domain.ports.jobs import JobLedger, Spool
     from d3.domain.ports.models import ModelRegistry
     from d3.domain.ports.queue import DetectionQueue, QueueEvents
     from d3.domain.ports.scans import ImageCollection, ScanCluster, ScanLedger
     from d3.domain.ports.webhooks import Outbox, Webhooks, WebhookSender
+    from d3.domain.services.clips import ClipService
     from d3.domain.services.detection import DetectionService, ImageJudge, SingleFlight
     from d3.domain.services.explaining import ExplanationService
+    from d3.domain.services.jobs.runner import JobRunner
+    from d3.domain.services.jobs.service import JobService
     from d3.domain.services.prediction import PredictionService
     from d3.domain.services.replaying import ReplayService
     from d3.domain.services.scans.service import ScanService
 
 _PASS_SECONDS = 120.0
+_SPOOL_THREADS = 4
+"""That read files of jobs from the spool; a shard of it may have to be fetched first."""
+_FETCH_THREADS = 8
+"""That fetch images of jobs from elsewhere."""
 STARTER_FOLDER = Path(__file__).parent / "starter"
 
 
@@ -187,6 +197,7 @@ def _where(engine_sockets: Sequence[Path]) -> str:
 
 
 def _architectures() -> Architectures:
+    models_work_here()  # they compute with torch when they read checkpoints
     from d3.adapters.torch import TorchArchitectures
 
     return TorchArchitectures()
@@ -420,6 +431,25 @@ def _explaining(**parts: Any) -> ExplanationService:
     return ExplanationService(**parts)
 
 
+def _clip_reader(settings: Settings) -> ClipReader:
+    from d3.adapters.video.reader import ClipLimits, IsolatedClips
+
+    return IsolatedClips(
+        ClipLimits(
+            bytes=settings.max_video_bytes,
+            seconds=settings.max_video_seconds,
+            cpu_seconds=settings.video_cpu_seconds,
+        ),
+        _limits(settings),
+    )
+
+
+def _clips(**parts: Any) -> ClipService:
+    from d3.domain.services.clips import ClipService
+
+    return ClipService(**parts)
+
+
 def _scans(**parts: Any) -> ScanService:
     from d3.domain.services.scans.service import ScanService
 
@@ -470,7 +500,7 @@ def import_for_fronts() -> None:
         *("d3.adapters.evidence", "d3.adapters.limits", "d3.adapters.pillow.isolated"),
         "d3.adapters.remote",
         *("d3.adapters.sql", "d3.domain.services.explaining", "d3.domain.services.prediction"),
-        "d3.domain.services.scans.service",
+        *("d3.domain.services.jobs.service", "d3.domain.services.scans.service"),
     ):
         import_module(name)
 
@@ -573,6 +603,84 @@ def _scan_ledger(database: Database) -> ScanLedger:
     from d3.adapters.sql import SqlScanLedger
 
     return SqlScanLedger(database)
+
+
+def _job_ledger(database: Database) -> JobLedger:
+    from d3.adapters.sql import SqlJobLedger
+
+    return SqlJobLedger(database)
+
+
+def _spool(settings: Settings) -> Spool:
+    """Where the files of jobs wait: a folder, or a prefix of a bucket."""
+    place = settings.spool_place
+    if isinstance(place, Path):
+        from d3.adapters.filesystem import FolderSpool
+
+        return FolderSpool(place)
+    from d3.adapters.minio import S3Spool
+
+    bucket, _, prefix = place.removeprefix(S3_SCHEME).partition("/")
+    return S3Spool(_s3_images(settings).bucket(bucket), prefix, settings.cache_folder / "spool")
+
+
+def _jobs(settings: Settings, **parts: Any) -> JobService:
+    from d3.domain.services.jobs.service import JobLimits, JobService
+
+    limits = JobLimits(
+        items=settings.max_job_items,
+        file_bytes=max(settings.max_image_bytes, settings.max_video_bytes),
+        spool_bytes=settings.spool_bytes,
+        days=settings.job_days,
+    )
+    return JobService(limits=limits, **parts)
+
+
+def _job_runner(settings: Settings, **parts: Any) -> JobRunner:
+    """What works on jobs: on what lies in the spool, and apart from it on what has to be fetched.
+
+    So no slow server of a link delays files that are there.
+    """
+    from d3.domain.jobs import ItemPlace
+    from d3.domain.services.jobs.runner import JobRunner
+    from d3.domain.services.jobs.worker import JobWorker
+    from d3.domain.services.pipeline import Pipeline
+
+    judge, decoder, isolated = (parts.pop(name) for name in ("judge", "decoder", "isolated"))
+    pool, version, links = (parts.pop(name) for name in ("pool", "version", "links"))
+    clips = parts.pop("clips")
+    pipeline = partial(
+        Pipeline,
+        judge,
+        decoder,
+        isolated=isolated,
+        batch_size=settings.batch_size,
+        decoding=pool,
+        clips=clips,
+    )
+    images = cache(partial(_s3_images, settings))
+
+    def fetch(place: ItemPlace, source: str) -> bytes:
+        return images().read(source) if place is ItemPlace.S3 else links()(source).data
+
+    def workers() -> list[JobWorker]:
+        shared = parts["ledger"](), parts["spool"](), parts["host"], fetch
+        rest = parts["clock"], version
+        return [
+            JobWorker(
+                *shared, pipeline(threads=_SPOOL_THREADS), *rest, {ItemPlace.SPOOL}, clips.sampling
+            ),
+            JobWorker(
+                *shared,
+                pipeline(threads=_FETCH_THREADS, ahead=_FETCH_THREADS),
+                *rest,
+                {ItemPlace.LINK, ItemPlace.S3},
+                clips.sampling,
+            ),
+        ]
+
+    receiving = timedelta(seconds=max(2 * settings.upload_seconds, 3600))
+    return JobRunner(workers, receiving=receiving, close=isolated.close, **parts)
 
 
 def _collection(settings: Settings, decoder: ImageDecoder, source: str) -> ImageCollection:
@@ -773,6 +881,17 @@ class Container(containers.DeclarativeContainer):
     detection = providers.ThreadSafeSingleton(
         _detection, host=host, decoder=decoder, judge=judge, pool=decoding
     )
+    clip_reader = providers.ThreadSafeSingleton(_clip_reader, settings)
+    clips = providers.ThreadSafeSingleton(
+        _clips,
+        host=host,
+        reader=clip_reader,
+        decoder=decoder,
+        judge=judge,
+        pool=decoding,
+        clock=clock,
+        most=settings.provided.video_frames,
+    )
     explaining = providers.ThreadSafeSingleton(
         _explaining,
         host=host,
@@ -847,6 +966,7 @@ class Container(containers.DeclarativeContainer):
         decoder=decoder,
         judge=judge,
         isolated=isolated_decoder,
+        clips=clips,
         clock=clock,
         ledger=scan_ledger.provider,
         collection=collection.provider,
@@ -875,12 +995,39 @@ class Container(containers.DeclarativeContainer):
         DriftService, history=history, registry=registry, host=host, clock=clock
     )
     history_writer = providers.ThreadSafeSingleton(HistoryWriter, history=history, clock=clock)
+    job_ledger = providers.ThreadSafeSingleton(_job_ledger, database)
+    spool = providers.ThreadSafeSingleton(_spool, settings)
+    jobs = providers.ThreadSafeSingleton(
+        _jobs,
+        settings,
+        ledger=job_ledger.provider,
+        spool=spool.provider,
+        host=host,
+        writer=history_writer,
+        clock=clock,
+    )
+    job_runner = providers.ThreadSafeSingleton(
+        _job_runner,
+        settings,
+        ledger=job_ledger.provider,
+        spool=spool.provider,
+        host=host,
+        clock=clock,
+        judge=judge,
+        decoder=untrusted_decoder,
+        isolated=isolated_decoder,
+        clips=clips,
+        pool=decoding,
+        links=links.provider,
+        version=version,
+    )
     request_log = providers.ThreadSafeSingleton(RequestLogWriter, history=history, clock=clock)
     prediction = providers.ThreadSafeSingleton(
         _prediction,
         host=host,
         decoder=decoder,
         judge=judge,
+        clips=clips,
         pool=decoding,
         writer=history_writer,
         clock=clock,

@@ -59,6 +59,7 @@ _FORMS = {
         r"\*|null|https?://(?:[A-Za-z0-9_.-]+|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?",
         "origins such as https://app.example.net, without a path",
     ),
+    "job_sources": (r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?:/.*)?", "s3://BUCKET/PREFIX"),
     "api_key": (r"[\x21-\x7e]{1,1024}", "one word of at most 1024 characters"),
 }
 """What texts have to look like, by field, and how to say so."""
@@ -155,6 +156,18 @@ class Settings:
         "D3_MAX_IMAGE_PIXELS", 120_000_000, "largest number of pixels (width times height)"
     )
     max_image_side: Count = _variable("D3_MAX_IMAGE_SIDE", 30_000, "longest side in pixels")
+    max_video_bytes: Count = _variable(
+        "D3_MAX_VIDEO_BYTES", 200 * 2**20, "largest video file, in bytes"
+    )
+    max_video_seconds: Annotated[int, Meta(ge=1, le=86400)] = _variable(
+        "D3_MAX_VIDEO_SECONDS", 3600, "seconds of a video that are looked at; the rest is not"
+    )
+    video_frames: Annotated[int, Meta(ge=1, le=1000)] = _variable(
+        "D3_VIDEO_FRAMES", 100, "largest number of frames of a video that are judged"
+    )
+    video_cpu_seconds: Annotated[int, Meta(ge=1, le=36000)] = _variable(
+        "D3_VIDEO_CPU_SECONDS", 300, "CPU seconds that a child process may spend on one video"
+    )
     c2pa_trust: Path | None = _variable(
         "D3_C2PA_TRUST",
         None,
@@ -292,6 +305,29 @@ class Settings:
     )
     max_batch_bytes: Count = _variable(
         "D3_MAX_BATCH_BYTES", 200 * 2**20, "largest body of one predict-batch, in bytes"
+    )
+    spool: str | None = _variable(
+        "D3_SPOOL",
+        None,
+        "folder or s3://BUCKET/PREFIX for the files of jobs until they are judged; unset: the S3 "
+        "server for models, else a folder in D3_HOME",
+    )
+    spool_bytes: Count = _variable(
+        "D3_SPOOL_BYTES", 10 * 2**30, "bytes that the files of all jobs may take together"
+    )
+    job_days: Annotated[int, Meta(ge=1, le=3650)] = _variable(
+        "D3_JOB_DAYS", 7, "days after which a job is forgotten; its results stay"
+    )
+    job_sources: tuple[str, ...] = _variable(
+        "D3_JOB_SOURCES",
+        (),
+        "s3://BUCKET/PREFIX below which jobs may name objects, separated by commas; unset: none",
+    )
+    max_job_items: Annotated[int, Meta(ge=1, le=1_000_000)] = _variable(
+        "D3_MAX_JOB_ITEMS", 10_000, "largest number of images in one job"
+    )
+    max_job_bytes: Count = _variable(
+        "D3_MAX_JOB_BYTES", 4 * 2**30, "largest body of a request for a job, in bytes"
     )
     max_model_bytes: Count = _variable(
         "D3_MAX_MODEL_BYTES", 512 * 2**20, "largest head that can be uploaded, in bytes"
@@ -441,6 +477,15 @@ class Settings:
         return self.home / "d3.db"
 
     @property
+    def spool_place(self) -> str | Path:
+        """Where the files of jobs wait: a folder, or ``s3://BUCKET/PREFIX``."""
+        if self.spool is not None:
+            return self.spool if self.spool.startswith("s3://") else _folder(self.spool)
+        if self.minio_endpoint is not None:
+            return f"s3://{self.minio_bucket_name}/spool"
+        return self.home / "spool"
+
+    @property
     def pull_folder(self) -> Path:
         """Where files lie that are being pulled."""
         return self.home / "pull"
@@ -521,6 +566,7 @@ class Settings:
         if ("tls_cert" in values) != ("tls_key" in values):
             mistakes.append("D3_TLS_CERT and D3_TLS_KEY: only one of them is set")
         mistakes += _mistakes_of_panel(values.get("panel", ()), values.get("model"))
+        mistakes += _mistakes_of_spool(values.get("spool"), values.get("minio_endpoint"))
         if mistakes:
             raise SettingsInvalid(
                 "Some settings are not valid. " + "; ".join(mistakes) + ".",
@@ -535,6 +581,14 @@ def _mistakes_of_panel(panel: tuple[str, ...], model: str | None) -> list[str]:
         return []
     first = f"the first model of D3_PANEL, {panel[0]!r}, is the model in use"
     return [f"D3_MODEL={model!r}: {first}; leave D3_MODEL out"]
+
+
+def _mistakes_of_spool(spool: str | None, server: str | None) -> list[str]:
+    if spool is None or "://" not in spool:
+        return []
+    if not re.fullmatch(*_FORMS["job_sources"][:1], spool):
+        return [f"D3_SPOOL={spool!r}: expected a folder or s3://BUCKET/PREFIX"]
+    return [] if server is not None else [f"D3_SPOOL={spool!r}: MINIO_ENDPOINT is not set"]
 
 
 def key_of_environment() -> str | None:
@@ -604,6 +658,11 @@ def _origin(text: str) -> str:
     return re.sub(r"^(https://.*):443$|^(http://.*):80$", r"\1\2", origin)
 
 
+def _s3_prefix(text: str) -> str:
+    """With a slash at the end, so that what begins alike is another one."""
+    return f"{_of_form(text, *_FORMS['job_sources']).rstrip('/')}/"
+
+
 def _host_name(text: str) -> str:
     """In small letters; a port, which is of no matter, is left out."""
     name = re.sub(r":[0-9]{1,5}$", "", text.lower()) if not text.endswith("]") else text.lower()
@@ -623,6 +682,7 @@ _LISTS: dict[str, Callable[[str], str]] = {
     "trusted_proxies": _network,
     "fetch_allow": _network,
     "webhook_allow": _network,
+    "job_sources": _s3_prefix,
 }
 """What each entry of a list by commas becomes, by field."""
 

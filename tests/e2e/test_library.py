@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -113,28 +117,37 @@ def test_the_command_line_helps_without_torch() -> None:
     assert done.stdout.split()[-1] == "False"
 
 
-def test_a_detector_used_before_a_fork_says_so_in_the_child(pack: Path, home: Path) -> None:
-    """Its threads stay behind, and torch's own too: without a word the child would hang."""
-    program = f"""
-import os, sys, d3
-detector = d3.D3(d3.Settings(home={str(home)!r}, model="mine"))
-images = [{str(pack / "images/rgb_224.png")!r}] * 4
-assert len(list(detector.detect_many(images))) == 4
-if os.fork() == 0:
-    for judge in (lambda: list(detector.detect_many(images)),
-                  lambda: d3.D3(d3.Settings(home={str(home)!r}, model="mine")).detect(images[0])):
-        try:
-            judge()
-        except d3.D3Error as error:
-            print(error.code, flush=True)
-    os._exit(0)
-sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
-"""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
+def test_what_it_answers_can_be_sent_to_other_processes(detector: d3.D3, pack: Path) -> None:
+    good, bad = detector.detect_many([pack / "images/rgb_224.png", b"none"], errors="return")
+    assert pickle.loads(pickle.dumps(good)) == good
+    document = json.loads(json.dumps(good.to_dict()))
+    assert document["verdict"] == good.verdict
+    assert document["model"]["name"] == "mine"
+    again = pickle.loads(pickle.dumps(bad))
+    assert (again.name, again.error.code, str(again.error)) == (
+        *("image", "not_an_image"),
+        str(bad.error),
     )
-    assert (done.returncode, done.stdout) == (0, "model_forked\nmodel_forked\n"), done.stderr
+
+
+@pytest.mark.parametrize("send", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_a_detector_cannot_be_sent_and_says_what_to_do(detector: d3.D3, send: Any) -> None:
+    with pytest.raises(TypeError, match="Make one in each process"):
+        send(detector)
+
+
+def test_every_error_can_be_sent_whole() -> None:
+    kinds = [one for one in vars(d3.errors).values() if isinstance(one, type)]
+    special = {
+        d3.errors.KeyMissing: (),
+        d3.errors.CrossSite: (),
+        d3.errors.SessionEnded: ("expired",),
+        d3.errors.RateLimited: ("Too many.", "Wait.", 5.0, 3),
+        d3.errors.LabelsRefused: ("No.", "Mend it.", ["line 3"]),
+    }
+    ours = [one for one in kinds if issubclass(one, d3.D3Error)]
+    assert special.keys() < set(ours)
+    for kind in ours:
+        error = kind(*special.get(kind, ("It failed.", "Try again.")))
+        sent = pickle.loads(pickle.dumps(error))
+        assert (type(sent), str(sent), vars(sent)) == (kind, str(error), vars(error))

@@ -73,11 +73,10 @@ FILE = part(b"file", IMAGE, b"a.png")
         ({"files": {"file": (None, "words")}}, 400, "file_missing"),
         ({"files": {"file": ("a.png", b"words")}}, 415, "not_an_image"),
         ({"files": {"file": ("a.png", IMAGE[:50])}}, 422, "damaged_image"),
-        ({"json": {"file": "a.png"}}, 415, "not_multipart"),
         ({"data": {"file": "a.png"}}, 415, "not_multipart"),
         ({"content": IMAGE}, 415, "not_multipart"),
         ({"content": b""}, 415, "not_multipart"),
-        ({"content": IMAGE, "headers": {"Content-Type": "image/png"}}, 415, "not_multipart"),
+        ({"content": IMAGE, "headers": {"Content-Type": "text/plain"}}, 415, "not_multipart"),
     ],
 )
 def test_a_form_without_one_image_in_its_place(
@@ -215,6 +214,15 @@ def test_names_that_no_model_can_have(service: Service, name: str) -> None:
     assert_problem(loaded, 400, "invalid_model_name")
     uploaded = service.http.post(UPLOAD, files={"file": ("a.pth", b"x")}, data={"name": name})
     assert_problem(uploaded, 400, "invalid_model_name")
+
+
+@pytest.mark.parametrize("body", [b'{"name": ' * 5000, b"[" * 5000, b"{", b"7"])
+def test_json_that_is_no_object_of_texts(service: Service, body: bytes) -> None:
+    said = {"content": body, "headers": {"Content-Type": "application/json"}}
+    for call in (LOAD, PREDICT, "/api/inference/labels", "/api/scans", "/api/jobs"):
+        answer = service.http.post(call, **said)
+        assert answer.status_code in {400, 403}, answer.text
+        assert_problem(answer, answer.status_code)
 
 
 def test_an_upload_of_nothing(service: Service) -> None:

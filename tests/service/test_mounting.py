@@ -105,9 +105,12 @@ def test_every_call_answers_beneath_the_prefix_of_another_application(
         assert len(links) == 7  # styles, scripts, the icon, the document, and the console
         for link in links:
             assert http.get(urljoin(str(page.url), link)).status_code == 200
-        document = http.get("/schema/openapi.json")
-        (server,) = document.json()["servers"]
-        assert urljoin(str(document.url), server["url"]) == f"{url}/detector/"
+        assert http.get("/docs", follow_redirects=True).url == page.url
+        for address in ("/schema/openapi.json", "/openapi.json"):
+            document = http.get(address)
+            (server,) = document.json()["servers"]
+            assert urljoin(str(document.url), server["url"]) == f"{url}/detector/"
+        assert http.get("/api/v1/inference/history").json()["total"] == 1
     application.d3.stop()
 
 

@@ -27,8 +27,9 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from d3.entrypoints.http.__main__ import document
-from d3.entrypoints.http.api import label_schemas, scan_schemas, schemas
+from d3.entrypoints.http.api import job_schemas, label_schemas, scan_schemas, schemas
 from d3.entrypoints.http.errors import Problem
+from movies import movie
 from tests.homes import Homes
 from tests.service.conftest import Service, painted, running
 
@@ -46,6 +47,9 @@ CHECKS = [
 
 schemathesis.openapi.media_type(
     "image/*", st.sampled_from([painted(30), painted(220, "JPEG"), b"", b"words", painted(1)[:50]])
+)
+schemathesis.openapi.media_type(
+    "video/*", st.sampled_from([movie(2), movie(1, 5, "webm", "libvpx-vp9"), b"", b"words"])
 )
 WITHOUT_INPUT = {
     *("getHealth", "getLiveness", "getReadiness", "getMetrics", "getModelInfo", "listModels"),
@@ -76,6 +80,7 @@ def test_every_call_of_the_design_is_in_it_under_a_name_of_its_own() -> None:
         ("get", "/metrics"): "getMetrics",
         ("post", f"{inference}/predict"): "predict",
         ("post", f"{inference}/predict-batch"): "predictBatch",
+        ("post", f"{inference}/predict-video"): "predictVideo",
         ("post", f"{inference}/explain"): "explain",
         ("get", f"{inference}/history"): "listHistory",
         ("get", f"{inference}/history.csv"): "exportHistoryCsv",
@@ -95,6 +100,10 @@ def test_every_call_of_the_design_is_in_it_under_a_name_of_its_own() -> None:
         ("post", f"{model}/unload"): "unloadModel",
         ("get", f"{model}/list"): "listModels",
         ("post", f"{model}/upload"): "uploadModel",
+        ("post", "/api/jobs"): "startJob",
+        ("get", "/api/jobs"): "listJobs",
+        ("get", "/api/jobs/{job_id}"): "getJob",
+        ("delete", "/api/jobs/{job_id}"): "cancelJob",
         ("post", "/api/scans"): "startScan",
         ("get", "/api/scans"): "listScans",
         ("get", "/api/scans/{scan_id}"): "getScan",
@@ -140,6 +149,7 @@ def test_only_what_everybody_may_ask_needs_no_key() -> None:
     [
         ("predict", schemas.Prediction),
         ("predictBatch", schemas.BatchPrediction),
+        ("predictVideo", schemas.Prediction),
         ("listHistory", schemas.HistoryPage),
         ("getResult", schemas.OneResult),
         ("deleteResult", schemas.Done),
@@ -154,6 +164,10 @@ def test_only_what_everybody_may_ask_needs_no_key() -> None:
         ("loadModel", schemas.ModelLoaded),
         ("unloadModel", schemas.Done),
         ("uploadModel", schemas.Uploaded),
+        ("startJob", job_schemas.OneJob),
+        ("listJobs", job_schemas.JobPage),
+        ("getJob", job_schemas.JobResults),
+        ("cancelJob", job_schemas.OneJob),
         ("startScan", scan_schemas.OneScan),
         ("listScans", scan_schemas.ScanPage),
         ("getScan", scan_schemas.OneScan),
@@ -167,25 +181,41 @@ def test_examples_of_answers_hold_exactly_the_fields_of_answers(
     name: str, kind: type[msgspec.Struct]
 ) -> None:
     (operation,) = [one for _, _, one in operations() if one["operationId"] == name]
-    shown = operation["responses"]["200"]["content"]["application/json"]["examples"]
+    success = min(operation["responses"])
+    shown = operation["responses"][success]["content"]["application/json"]["examples"]
     value = shown["answer"]["value"]
     held = json.loads(msgspec.json.encode(msgspec.convert(value, kind)))
-    assert _without_nulls(held) == value
+    assert held == value
 
 
-def _without_nulls(value: Any) -> Any:
-    """The document shows no fields that are null."""
-    if isinstance(value, dict):
-        return {name: _without_nulls(one) for name, one in value.items() if one is not None}
-    return [_without_nulls(one) for one in value] if isinstance(value, list) else value
+@pytest.mark.parametrize(
+    ("kind", "may_be_absent"),
+    [
+        ("HistoryItem", set()),
+        ("Opinion", set()),
+        ("HistoryPage", {"total", "next_cursor"}),
+        ("Prediction", {"explanation"}),
+        ("LabelRequest", {"note", "source"}),
+    ],
+)
+def test_answers_require_what_they_always_have(kind: str, may_be_absent: set[str]) -> None:
+    schema = DOCUMENT["components"]["schemas"][kind]
+    assert set(schema["required"]) == schema["properties"].keys() - may_be_absent
 
 
-@pytest.mark.parametrize("name", ["predict", "predictBatch", "uploadModel"])
+@pytest.mark.parametrize(
+    "name", ["predict", "predictBatch", "predictVideo", "startJob", "uploadModel"]
+)
 def test_the_forms_say_what_they_take(name: str) -> None:
     (operation,) = [one for _, _, one in operations() if one["operationId"] == name]
     form = operation["requestBody"]["content"]["multipart/form-data"]
     assert operation["requestBody"]["required"] is True
-    needed = {"predictBatch": ["files"], "uploadModel": ["file"]}
+    needed = {
+        "predictBatch": ["files"],
+        "predictVideo": ["file"],
+        "startJob": ["files"],
+        "uploadModel": ["file"],
+    }
     assert form["schema"].get("required") == needed.get(name)
     # Generators that meet a choice among requirements make a client that sends no body.
     assert not {"anyOf", "oneOf", "allOf"} & form["schema"].keys()
@@ -211,6 +241,21 @@ def test_the_page_and_its_scripts_come_from_the_service(service: Service) -> Non
             assert len(answer.content) > 500
     served = service.http.get("/schema/openapi.json").json()
     assert served | {"servers": DOCUMENT["servers"]} == DOCUMENT
+
+
+@pytest.mark.parametrize("address", ["/docs", "/docs/"])
+def test_the_page_is_found_where_people_look(service: Service, address: str) -> None:
+    page = service.http.get(address, follow_redirects=True)
+    assert page.url.path == "/schema"
+    assert "swagger-ui-bundle.js" in page.text
+
+
+def test_the_document_is_where_generators_look(service: Service) -> None:
+    answer = service.http.get("/openapi.json")  # they do not follow redirects
+    assert answer.headers["content-type"] == "application/vnd.oai.openapi+json"
+    assert answer.json() | {"servers": DOCUMENT["servers"]} == DOCUMENT
+    (server,) = answer.json()["servers"]
+    assert urljoin(str(answer.url), server["url"]) == f"{service.url}/"
 
 
 @pytest.fixture(scope="module")

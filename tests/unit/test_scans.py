@@ -40,9 +40,10 @@ from d3.domain.ports.scans import ImageCollection, Listed
 from d3.domain.scans import ScanRow, checked_scan_name, stored_uri
 from d3.domain.services.detection import ImageJudge, SingleFlight
 from d3.domain.services.model_host import LoadedModel, Panel
+from d3.domain.services.pipeline import Pipeline
 from d3.domain.services.questions import Question
 from d3.domain.services.retrying import RetryingCollection, retry_while_unavailable
-from d3.domain.services.scans.pipeline import Pipeline
+from d3.domain.services.scans.pipeline import ScanPipeline
 from d3.evaluation.scans import prefix_of, root_of, summarise
 from d3.testing import FakeDetector
 from d3.testing.models import tiny_manifest
@@ -354,11 +355,11 @@ class Poisoned(FakeDetector):
 
 @pytest.fixture
 def pipeline():
-    made: list[tuple[Pipeline[int], ThreadedQueue]] = []
+    made: list[tuple[ScanPipeline[int], ThreadedQueue]] = []
 
     def make(
         collection: ImageCollection, detector: FakeDetector, linger: float = 0.02
-    ) -> Pipeline[int]:
+    ) -> ScanPipeline[int]:
         file = ModelFile("0" * 64, 1)
         clock = SystemClock()
         queue = ThreadedQueue(detector, clock, Bounds(batch_size=8, linger=linger))
@@ -367,13 +368,15 @@ def pipeline():
         )
         made.append(
             (
-                Pipeline(
+                ScanPipeline(
+                    Pipeline(
+                        ImageJudge(clock, SingleFlight()),
+                        PillowDecoder(),
+                        threads=2,
+                        batch_size=4,
+                    ),
                     question,
                     collection,
-                    ImageJudge(clock, SingleFlight()),
-                    PillowDecoder(),
-                    threads=2,
-                    batch_size=4,
                 ),
                 queue,
             )
@@ -387,7 +390,7 @@ def pipeline():
 
 
 def outcomes(
-    pipeline: Pipeline[int], wanted: int, seconds: float = 0.1
+    pipeline: ScanPipeline[int], wanted: int, seconds: float = 0.1
 ) -> dict[int, Detection | D3Error]:
     found: dict[int, Detection | D3Error] = {}
     until = time.monotonic() + 20

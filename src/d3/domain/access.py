@@ -29,9 +29,10 @@ class Caller:
     """Who asks, after authentication.
 
     Attributes:
-        user_id: whose key was sent; None without one.
+        user_id: whose key was sent, or who the host application says it is; None for nobody known.
+        key_id: of the key that was sent; None without one.
         sees_all: whether everybody's results are visible.
-        username: the user's; empty without a key.
+        username: the user's; empty for nobody known.
     """
 
     scopes: frozenset[Scope]
@@ -55,14 +56,19 @@ class Caller:
         Raises:
             AccessForbidden: it is missing.
         """
-        if not self.may(scope):
+        if self.may(scope):
+            return
+        if self.key_id is None and self.user_id is not None:
             raise AccessForbidden(
-                f"This API key does not have the scope {scope.value!r}."
-                if self.key_id is not None
-                else f"This request needs an API key with the scope {scope.value!r}.",
-                "An administrator can create one: `d3 keys create USERNAME --scope "
-                f"{scope.value}`.",
+                f"This user does not have the scope {scope.value!r}.",
+                "The application that D3 is part of says what users may do.",
             )
+        raise AccessForbidden(
+            f"This API key does not have the scope {scope.value!r}."
+            if self.key_id is not None
+            else f"This request needs an API key with the scope {scope.value!r}.",
+            f"An administrator can create one: `d3 keys create USERNAME --scope {scope.value}`.",
+        )
 
 
 UNAUTHENTICATED = Caller(frozenset())

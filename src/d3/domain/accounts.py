@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -80,6 +80,26 @@ class User:
     email: str | None
     created_at: datetime
     is_active: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class HostUser:
+    """A user whom the application that D3 is part of has authenticated.
+
+    Attributes:
+        username: of the user's account in D3, which is made when they first come; see
+            :func:`checked_username`.
+        scopes: what they may do, by the names of :class:`Scope`.
+
+    Raises:
+        AccountInvalid: no scope, or an unknown one.
+    """
+
+    username: str
+    scopes: Collection[str] = DEFAULT_SCOPES
+
+    def __post_init__(self) -> None:
+        checked_scopes(self.scopes)
 
 
 class KeyState(StrEnum):

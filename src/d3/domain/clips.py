@@ -49,7 +49,7 @@ ClipSource: TypeAlias = "str | Path | bytes | BinaryIO"
 
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*(ms|s|m|h|)\s*")
 _SECONDS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
-_LONGEST_STEP = 86400.0
+_LONGEST_STEP = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class FrameSampling:
         if not 0 <= self.every <= _LONGEST_STEP:
             raise RequestInvalid(
                 f"The time between frames, {shown(self.every)}, is not valid.",
-                "Use a number of seconds such as 0.5, 1s or 2m, up to a day.",
+                "Use a number of seconds such as 0.5, 1s or 2m, up to an hour.",
             )
         if not 1 <= self.most <= MOST_FRAMES:
             raise RequestInvalid(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Self
 
 from d3.domain.clips import ClipVerdict
 from d3.domain.errors import D3Error
@@ -13,7 +13,7 @@ from d3.domain.images import Content, ImageFacts
 from d3.domain.inputs import Change
 from d3.domain.models import ModelReference
 from d3.domain.panels import PanelVerdict
-from d3.domain.records import IMAGE_FACTS, ResultRecord, image_fields
+from d3.domain.records import IMAGE_FACTS, ResultRecord, image_fields, parsed
 from d3.domain.scoring import AbstainBand, Calibration, Measured, Score
 
 
@@ -87,6 +87,26 @@ class Detection(ResultRecord):
             agreement=panel.agreement if panel is not None else None,
             stability_probabilities=json.dumps(stability) if stability else "",
             clip=clip.to_json() if clip is not None else "",
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as a JSON document holds it, by the names that every export has."""
+        image = asdict(replace(self.image, provenance=None))
+        del image["provenance"]
+        recorded = {one.name: getattr(self, one.name) for one in fields(ResultRecord)}
+        del recorded["panel"], recorded["stability_probabilities"]  # what they hold stands there
+        return (
+            recorded
+            | parsed(self)
+            | {
+                "name": self.name,
+                "reason_text": self.reason_text,
+                "image_note_text": self.image_note_text,
+                "image": image | {"note_text": self.image_note_text},
+                "model": asdict(self.model),
+                "calibration": asdict(self.calibration),
+                "logits": list(self.logits),
+            }
         )
 
     @property

@@ -7,7 +7,7 @@ libraries into these, so no other exceptions pass through a port.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class D3Error(Exception):
@@ -26,8 +26,18 @@ class D3Error(Exception):
         self.problem = problem
         self.remedy = remedy
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled whatever its constructor takes: worker processes send errors to each other."""
+        return _restored, (type(self), self.problem, self.remedy), vars(self)
+
     def __str__(self) -> str:
         return f"{self.problem} {self.remedy}".rstrip()
+
+
+def _restored(kind: type[D3Error], problem: str, remedy: str) -> D3Error:
+    error = kind.__new__(kind)
+    D3Error.__init__(error, problem, remedy)
+    return error
 
 
 def shown(value: object, most: int = 80) -> str:
@@ -357,10 +367,10 @@ class ModelNotServed(ModelNotLoaded):
     code = "model_not_served"
 
 
-class ModelForked(ModelError):
-    """The model was loaded before this process was forked, so its threads are missing."""
+class ForkUnsupported(ModelError):
+    """D3 was at work before this process was forked, so threads that it needs are missing here."""
 
-    code = "model_forked"
+    code = "fork_unsupported"
 
 
 class LoadInProgress(ModelError, RetryLater):
@@ -616,6 +626,16 @@ class KeyMissing(AccessRefused):
 
     def __init__(self) -> None:
         super().__init__("This request needs an API key.")
+
+
+class NotSignedIn(AccessRefused):
+    """The application that D3 is part of knows of no user who asks."""
+
+    code = "not_signed_in"
+    reason = "missing"
+
+    def __init__(self) -> None:
+        super().__init__("You are not signed in.", "Sign in to the application that D3 is part of.")
 
 
 class KeysMissing(D3Error):

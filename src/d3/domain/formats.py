@@ -130,6 +130,57 @@ def sniff(start: bytes) -> str | None:
     return next((one.name for one in FORMATS if one.begins is not None and one.begins(start)), None)
 
 
+def sniff_clip(start: bytes) -> str | None:
+    """The name of the format of a video that begins with these bytes; None if it is none.
+
+    Args:
+        start: the first :data:`SNIFFED_BYTES` of the file, or all of it.
+    """
+    if sniff(start) is not None:
+        return None
+    return next((name for name, begins in _CLIPS.items() if begins(start)), None)
+
+
+def _is_transport_stream(start: bytes) -> bool:
+    return any(start[at : at + 1] == start[at + step : at + step + 1] == b"G" for at, step in _SYNC)
+
+
+_SYNC = ((0, 188), (4, 192))
+"""Where packets of a transport stream begin, and how far apart: as broadcast, and of cameras."""
+
+_CLIPS: dict[str, Callable[[bytes], bool]] = {
+    "MOV": lambda at: (
+        at[4:12] == b"ftypqt  " or at[4:8] in {b"moov", b"mdat", b"wide", b"free", b"skip"}
+    ),
+    "MP4": lambda at: at[4:8] in {b"ftyp", b"styp", b"moof"},
+    "WEBM": lambda at: at[:4] == b"\x1aE\xdf\xa3" and b"webm" in at[:64],
+    "MKV": lambda at: at[:4] == b"\x1aE\xdf\xa3",
+    "AVI": lambda at: at[:4] == b"RIFF" and at[8:12] == b"AVI ",
+    "MPEG": lambda at: at[:4] in {b"\0\0\1\xba", b"\0\0\1\xb3"},
+    "MPEG-TS": _is_transport_stream,
+    "FLV": lambda at: at[:4] == b"FLV\1",
+    "OGG": lambda at: at[:4] == b"OggS",
+    "WMV": lambda at: at[:8] == b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",
+}
+"""How videos begin; what is inside, such as sound alone, is found out by decoding."""
+
+CLIP_SUFFIXES = frozenset(
+    {
+        *(".mp4", ".m4v", ".mov", ".qt", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".m2v", ".ts"),
+        *(".mts", ".m2ts", ".flv", ".ogv", ".wmv", ".asf", ".3gp", ".3g2"),
+    }
+)
+"""Of names that say a file is a video."""
+
+ANIMATED = frozenset({"GIF", "WEBP", "PNG", "AVIF"})
+"""Formats of images that may move."""
+
+
+def named_as_clip(name: str) -> bool:
+    """Whether a path, key or URI has the suffix of a video."""
+    return PurePath(name).suffix.lower() in CLIP_SUFFIXES
+
+
 def named_as_image(name: str) -> bool:
     """Whether a path, key or URI has the suffix of an image."""
     return PurePath(name).suffix.lower() in IMAGE_SUFFIXES

@@ -378,7 +378,7 @@ class Failures:
     failed: int
 
 
-JUDGING = ("/api/inference/predict", "/api/inference/predict-batch")
+JUDGING = tuple(f"/api/inference/predict{one}" for one in ("", "-batch", "-video"))
 """Where requests to judge images go, as the request log has them."""
 
 

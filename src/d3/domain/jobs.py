@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import urlsplit
 
-from d3.domain.errors import D3Error, RequestInvalid
+from d3.domain.errors import D3Error, ImageNotFound, RequestInvalid
 from d3.domain.history import HistoryEntry, NewEntry
 from d3.domain.panels import PanelRule
 from d3.domain.scoring import Verdict
@@ -96,16 +96,13 @@ class NewShard:
     Attributes:
         number: counts from 0.
         place: of all its items.
+        size_bytes: of its file in the spool; 0 where it has none.
     """
 
     number: int
     place: ItemPlace
     items: tuple[NewItem, ...] = field(repr=False)
-
-    @property
-    def size_bytes(self) -> int:
-        """Of its file in the spool."""
-        return sum(one.size_bytes for one in self.items)
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -314,6 +311,11 @@ def checked_external_id(text: str | None) -> str | None:
             f"Use at most {MAX_EXTERNAL_ID} printable characters.",
         )
     return text
+
+
+def file_gone() -> ImageNotFound:
+    """The error for an item whose file was lost before it was judged."""
+    return ImageNotFound("The file is not in the spool any more.", "Send it in a new job.")
 
 
 def kind_of(verdict: Verdict | None) -> str:

@@ -56,6 +56,7 @@ class NewScan:
         panel: its models, the chief, which is ``model``, first; empty where that judges alone.
         panel_rule: how their verdicts become one.
         stability: whether each image is judged after harmless changes too.
+        video: whether videos are judged too.
     """
 
     name: str
@@ -69,6 +70,7 @@ class NewScan:
     panel: tuple[ModelReference, ...] = ()
     panel_rule: PanelRule = PanelRule.CHIEF
     stability: bool = False
+    video: bool = False
 
     @property
     def members(self) -> tuple[ModelReference, ...]:
@@ -276,6 +278,7 @@ def check_same(scan: Scan, wanted: NewScan) -> None:
             ("threshold", scan.threshold, wanted.threshold),
             ("views", scan.views, wanted.views),
             ("stability", *("on" if one.stability else "off" for one in (scan, wanted))),
+            ("video", *("on" if one.video else "off" for one in (scan, wanted))),
         )
         if there != here
     ]

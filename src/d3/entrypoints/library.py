@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
+from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, overload
+from typing import Any, Literal, NoReturn, Self, overload
 
 from d3.container import Container
+from d3.domain.clips import ClipSource, FrameSampling, seconds_of
 from d3.domain.detections import Detection, Failure
+from d3.domain.errors import RequestInvalid
 from d3.domain.heatmaps import Heatmap
 from d3.domain.images import ImageSource
 from d3.domain.panels import checked_rule
+from d3.domain.services.model_host import models_work_here
 from d3.domain.services.models import ModelService
 from d3.settings import Settings
 
@@ -32,10 +38,25 @@ class D3:
         SettingsInvalid: the environment holds invalid settings.
 
     You can use one object from many threads. It loads its models once, with the first image.
+
+    A process that is forked after D3 has judged an image cannot judge any: every call there raises
+    ``fork_unsupported``. An object that was not used yet works in each child.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
         self._container = Container(settings=settings or Settings.from_environment())
+        _all.add(self)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "A D3 cannot be copied or sent to another process. Make one in each process, or call "
+            "d3.detect there: it keeps one D3 for each process."
+        )
+
+    def _renew(self) -> None:
+        """Have parts of one's own in a forked process: connections and locks are the parent's."""
+        _left_behind.append(self._container)
+        self._container = Container(settings=self._container.settings())
 
     def detect(
         self,
@@ -47,6 +68,7 @@ class D3:
         panel: Sequence[str] | None = None,
         panel_rule: str | None = None,
         stability: bool = False,
+        frames: Literal["first", "all"] = "first",
     ) -> Detection:
         """Judge one image.
 
@@ -65,10 +87,26 @@ class D3:
             stability: judges the image once more as a JPEG, at three quarters of its size, cropped
                 by 5 % and mirrored, which is in ``Detection.stability``. The verdict
                 is ``uncertain`` if one of them turns it. Takes about five times as long.
+            frames: ``"all"`` judges every frame of a video or an animated image, as
+                :meth:`detect_clip` does; ``"first"`` the first one of an animation alone.
 
         Raises:
             D3Error: see :mod:`d3.errors`; each has a ``code`` and says what to do.
         """
+        models_work_here()
+        if frames not in {"first", "all"}:
+            raise RequestInvalid(f"frames={frames!r} is not valid.", "Use 'first' or 'all'.")
+        if frames == "all" and self._container.clips().is_clip(source, animations=True):
+            return self._judge_clip(
+                source,
+                self._container.clips().sampling(all_frames=True),
+                name=name,
+                threshold=threshold,
+                views=views,
+                panel=panel,
+                panel_rule=panel_rule,
+                stability=stability,
+            )
         detection: Detection = self._container.detection().detect(
             source,
             name=name,
@@ -77,6 +115,73 @@ class D3:
             panel=panel,
             panel_rule=checked_rule(panel_rule),
             stability=stability,
+        )
+        return detection
+
+    def detect_clip(
+        self,
+        source: ClipSource,
+        *,
+        every: float | str = 1.0,
+        most: int | None = None,
+        name: str | None = None,
+        threshold: float | None = None,
+        views: int = 1,
+        panel: Sequence[str] | None = None,
+        panel_rule: str | None = None,
+        stability: bool = False,
+    ) -> Detection:
+        """Judge a video, or every frame of an animated image: one detection of many frames.
+
+        ``Detection.clip_verdict`` has each frame's probability, and the rule of the verdict.
+        Videos need the extra ``video``: ``pip install 'd3-deepfake[video]'``.
+
+        Args:
+            source: a path, the bytes of a file, or an open file with a descriptor.
+            every: seconds between frames, such as ``0.5`` or ``"2s"``. The first frames after cuts
+                are judged too. Of an animated image every frame is judged.
+            most: frames at most; by default, and at most, ``D3_VIDEO_FRAMES``. A longer clip is
+                sampled more thinly over its whole length.
+            name: the display name; by default that of the path.
+            threshold: as in :meth:`detect`, for each frame; likewise the following.
+            views: 1 to 16 permutations to average.
+            panel: names of models.
+            panel_rule: how their verdicts on the clip become one.
+            stability: judges each frame after harmless changes too.
+
+        Raises:
+            D3Error: as :meth:`detect`; ``video_unavailable`` without the extra, ``video_invalid``
+                if no frame can be decoded.
+        """
+        seconds = seconds_of(every) if isinstance(every, str) else every
+        return self._judge_clip(
+            source,
+            self._container.clips().sampling(seconds, most),
+            name=name,
+            threshold=threshold,
+            views=views,
+            panel=panel,
+            panel_rule=panel_rule,
+            stability=stability,
+        )
+
+    def _judge_clip(
+        self,
+        source: ClipSource,
+        sampling: FrameSampling,
+        *,
+        name: str | None,
+        panel_rule: str | None,
+        **question: Any,
+    ) -> Detection:
+        models_work_here()
+        called = str(source) if isinstance(source, str | Path) else "clip"
+        detection: Detection = self._container.clips().judge(
+            source,
+            sampling,
+            name=called if name is None else name,
+            panel_rule=checked_rule(panel_rule),
+            **question,
         )
         return detection
 
@@ -131,6 +236,7 @@ class D3:
             errors: ``"raise"`` stops at the first bad image; ``"return"`` yields a
                 :class:`d3.Failure` instead and continues.
         """
+        models_work_here()
         outcomes: Iterator[Detection | Failure] = self._container.detection().detect_many(
             sources,
             threshold=threshold,
@@ -155,6 +261,7 @@ class D3:
         Raises:
             D3Error: as :meth:`detect`; ``explanation_unavailable`` if the engine cannot explain.
         """
+        models_work_here()
         heatmap: Heatmap = self._container.explaining().explain(source, views=views)
         return heatmap
 
@@ -194,7 +301,20 @@ class D3:
         self.close()
 
 
+_all: weakref.WeakSet[D3] = weakref.WeakSet()
+_left_behind: list[Container] = []
+"""Never freed: what frees a model would wait for the parent's threads."""
 _shared_lock = threading.Lock()
+
+
+def _renew_all() -> None:
+    global _shared_lock  # noqa: PLW0603  another thread of the parent may hold it
+    _shared_lock = threading.Lock()
+    for one in list(_all):
+        one._renew()  # noqa: SLF001
+
+
+os.register_at_fork(after_in_child=_renew_all)
 
 
 @cache
@@ -211,11 +331,13 @@ def detect(
     panel: Sequence[str] | None = None,
     panel_rule: str | None = None,
     stability: bool = False,
+    frames: Literal["first", "all"] = "first",
 ) -> Detection:
     """Judge one image with the settings of the environment; see :meth:`D3.detect`.
 
     The model is loaded with the first call and kept for the next ones.
     """
+    models_work_here()
     with _shared_lock:
         detector = _shared()
     return detector.detect(
@@ -226,4 +348,5 @@ def detect(
         panel=panel,
         panel_rule=panel_rule,
         stability=stability,
+        frames=frames,
     )

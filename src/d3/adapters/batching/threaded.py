@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import threading
 import time
 import weakref
@@ -46,6 +47,7 @@ _SETTLE_SECONDS = 60.0
 _LONGEST_PAUSE = 30.0
 
 _open: weakref.WeakSet[ThreadedQueue] = weakref.WeakSet()
+os.register_at_fork(after_in_child=_open.clear)  # the threads of those are the parent's
 
 
 @atexit.register

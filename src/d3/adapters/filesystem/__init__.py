@@ -1,4 +1,4 @@
-"""Models in a folder, and images of this machine."""
+"""Models in a folder, images of this machine, and a folder for the files of jobs."""
 
 from d3.adapters.filesystem.collections import (
     FolderCollection,
@@ -6,5 +6,12 @@ from d3.adapters.filesystem.collections import (
     PatternCollection,
 )
 from d3.adapters.filesystem.registry import FilesystemRegistry
+from d3.adapters.filesystem.spool import FolderSpool
 
-__all__ = ["FilesystemRegistry", "FolderCollection", "ListCollection", "PatternCollection"]
+__all__ = [
+    "FilesystemRegistry",
+    "FolderCollection",
+    "FolderSpool",
+    "ListCollection",
+    "PatternCollection",
+]

@@ -43,7 +43,7 @@ from d3.domain.errors import (
     ImageTooLarge,
     ImageUnsupported,
 )
-from d3.domain.formats import SNIFFED_BYTES, sniff
+from d3.domain.formats import SNIFFED_BYTES, sniff, sniff_clip
 from d3.domain.images import (
     DecodedImage,
     ImageFacts,
@@ -106,7 +106,7 @@ class PillowDecoder:
         self._provenance = provenance
 
     def recognises(self, path: Path) -> bool:
-        with _opened(path) as stream:
+        with opened(path) as stream:
             return sniff(stream.read(SNIFFED_BYTES)) is not None
 
     def decode(
@@ -153,7 +153,7 @@ class PillowDecoder:
             seen = rgb if self._provenance.watermarks else None  # else it would be kept for nothing
             return decoded, lambda: self._provenance.read(kind, data, metadata, seen)
         with _translated(source.format or "PIL"):
-            rgb = _as_rgb(source)
+            rgb = as_rgb(source)
             # The hash is of what is judged: indices alone would not tell two palettes apart.
             samples = rgb.tobytes()
             digest = pixels_sha256(rgb.mode, rgb.size, samples)
@@ -185,7 +185,7 @@ class PillowDecoder:
         else:
             kind = source.format or "PIL"
             with _translated(kind):
-                rgb = _as_rgb(source).copy()
+                rgb = as_rgb(source).copy()
         with _translated(kind):
             rgb.thumbnail((side, side), Image.Resampling.BILINEAR)
             return np.ascontiguousarray(turned(np.asarray(rgb), orientation))
@@ -223,7 +223,10 @@ class PillowDecoder:
         kind = sniff(start)
         if kind is None or kind not in FORMATS:
             refuse = ImageUnsupported if kind is None else ImageFormatUnsupported
-            raise refuse(described(kind, start), f"D3 reads {READABLE}.")
+            remedy = f"D3 reads {READABLE}."
+            if sniff_clip(start) is not None:
+                remedy = "Judge it as a clip: `d3 detect`, detect_clip or predict-video."
+            raise refuse(described(kind, start), remedy)
         if len(data) > self._limits.bytes:
             raise ImageTooLarge(
                 f"The file is larger than {self._limits.bytes:,} bytes.",
@@ -255,10 +258,10 @@ class PillowDecoder:
         return image, rgb, frames
 
     def _load(self, kind: str, data: bytes) -> tuple[Image.Image, Image.Image]:
-        image = _opener(kind)(io.BytesIO(data))
+        image = opener(kind)(io.BytesIO(data))
         self._check_size(image.size)
         image.load()
-        return image, _as_rgb(image)
+        return image, as_rgb(image)
 
     def _compare(self, kind: str, skeleton: Skeleton, rgb: Image.Image) -> None:
         """Refuse a picture of which more than the last rows depend on how it was completed."""
@@ -302,12 +305,12 @@ class PillowDecoder:
 
 def read_file(path: Path, most: int) -> bytes:
     """A file's content; of one that is larger than so many bytes, one byte more than these."""
-    with _opened(path) as stream:
+    with opened(path) as stream:
         return stream.read(most + 1)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
+def opened(path: Path) -> Iterator[BinaryIO]:
     """The regular file at this path; a pipe or a device, which may never end, is none."""
     try:
         with open(path, "rb", opener=_open_without_waiting) as stream:
@@ -350,7 +353,7 @@ def _translated(kind: str) -> Iterator[None]:
         raise ImageDamaged(f"The {kind} image is damaged or cut short.", _AGAIN) from error
 
 
-def _opener(kind: str) -> Callable[[BinaryIO], Image.Image]:
+def opener(kind: str) -> Callable[[BinaryIO], Image.Image]:
     """What reads a format.
 
     Not ``Image.open``: that warns of large images before their size can be checked, and takes a
@@ -410,7 +413,7 @@ def _from_array(array: np.ndarray) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(array))
 
 
-def _as_rgb(image: Image.Image) -> Image.Image:
+def as_rgb(image: Image.Image) -> Image.Image:
     """An image of any mode in 8-bit RGB; alpha is dropped, and the image itself left alone."""
     if image.mode == "RGB":
         image.load()  # one that was opened and not looked at yet has no pixels

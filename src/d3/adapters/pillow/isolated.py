@@ -8,21 +8,16 @@ child under an attacker's control can write no file and answer nothing but pixel
 from __future__ import annotations
 
 import logging
-import os
-import selectors
-import signal
 import struct
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeGuard, TypeVar
 
 import numpy as np
 
+from d3.adapters.children import START_SECONDS, WALL_FACTOR, Child, Deadline, Lost
 from d3.adapters.pillow import worker
 from d3.adapters.pillow.decoder import Limits, PillowDecoder, read_file
 from d3.adapters.pillow.formats import FORMATS
@@ -55,16 +50,11 @@ _ERRORS: dict[str, type[ImageError]] = {
     for kind in (ImageDamaged, ImageEmpty, ImageFormatUnsupported, ImageTooLarge, ImageUnsupported)
 }
 _SECONDS = 10
-_WALL_FACTOR = 3
-_START_SECONDS = 60
 _MOST_WORDS = 4096
 _MOST_SAID = 4 * MAX_SOURCES
 """Bytes of what a file says about itself."""
 
 _TRIES = 2
-_LAST_SECONDS = 1
-"""For a child whose pipe is closed to be gone."""
-
 Answer = TypeVar("Answer")
 
 
@@ -123,7 +113,7 @@ class IsolatedDecoder:
     def _ask(
         self,
         source: str | Path | bytes,
-        ask: Callable[[_Child, bytes, _Deadline], Answer | ImageError],
+        ask: Callable[[_Child, bytes, Deadline], Answer | ImageError],
     ) -> Answer:
         """What a child answers; one that is ended from outside is no fault of the image's."""
         data = source if isinstance(source, bytes) else read_file(Path(source), self._limits.bytes)
@@ -131,8 +121,8 @@ class IsolatedDecoder:
         for number in range(_TRIES):
             child = self._take() if number == 0 else self._start()
             try:
-                outcome = ask(child, data, _Deadline(_WALL_FACTOR * self._seconds))
-            except _Lost as lost:
+                outcome = ask(child, data, Deadline(WALL_FACTOR * self._seconds))
+            except Lost as lost:
                 if child.was_killed():
                     continue
                 raise ImageDamaged(
@@ -170,7 +160,7 @@ class IsolatedDecoder:
     def _start(self) -> _Child:
         try:
             return _Child(self._limits, self._seconds, self._provenance)
-        except (OSError, _Lost) as error:
+        except (OSError, Lost) as error:
             _LOG.exception("no decoding process can be started")
             raise DecoderUnavailable(
                 "Images cannot be decoded right now.", "Try again in a moment."
@@ -182,19 +172,15 @@ def _is_encoded(source: ImageSource) -> TypeGuard[str | Path | bytes]:
     return isinstance(source, str | Path | bytes)
 
 
-class _Lost(Exception):
-    """A child that ended, took too long, or answered nonsense."""
-
-
-class _Child:
-    """One child process and its two pipes.
+class _Child(Child):
+    """A child that decodes one image after another.
 
     Attributes:
         worn: it said that it should be replaced, or is lost.
 
     Raises:
         OSError: it cannot be started.
-        _Lost: it ended before it was ready.
+        Lost: it ended before it was ready.
     """
 
     worn = False
@@ -202,43 +188,17 @@ class _Child:
     def __init__(self, limits: Limits, seconds: int, provenance: ProvenanceReader) -> None:
         numbers = (limits.bytes, limits.pixels, limits.side, limits.jpeg_scans, seconds)
         flags = (int(provenance.keep_position), int(provenance.watermarks))
-        self._process = subprocess.Popen(
-            # Without -P it would import what lies in the current folder.
-            [sys.executable, "-P", "-m", worker.__name__, *map(str, numbers + flags)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=_environment(),
-            start_new_session=True,  # Ctrl-C is for the service, which still needs it
-            bufsize=0,
-        )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._to, self._from = self._process.stdin.fileno(), self._process.stdout.fileno()
-        os.set_blocking(self._to, False)
-        os.set_blocking(self._from, False)
+        super().__init__(worker.__name__, [*map(str, numbers + flags)])
         try:
-            trust, until = provenance.trust.encode(), _Deadline(_START_SECONDS)
-            self._write(worker.TRUST.pack(len(trust)) + trust, until)
-            self._read(len(worker.READY), until)
+            trust, until = provenance.trust.encode(), Deadline(START_SECONDS)
+            self.write(worker.TRUST.pack(len(trust)) + trust, until)
+            self.read(len(worker.READY), until)
         except BaseException:
             self.kill()
             raise
 
-    @property
-    def alive(self) -> bool:
-        return self._process.poll() is None
-
-    def was_killed(self) -> bool:
-        """End it; whether somebody else had done so, which no limit of ours does."""
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_LAST_SECONDS)
-        ended = self._process.returncode
-        self.kill()
-        return ended == -signal.SIGKILL
-
     def decode(
-        self, data: bytes, wanted: Sequence[PixelsWanted], until: _Deadline
+        self, data: bytes, wanted: Sequence[PixelsWanted], until: Deadline
     ) -> DecodedImage | ImageError:
         """The pixels that models take; whatever the child answers is checked."""
         length = sum(3 * one.size**2 for one in wanted)
@@ -265,29 +225,29 @@ class _Child:
                 this, samples = np.split(samples, [3 * one.size**2])
                 pixels.append(this.reshape(one.size, one.size, 3))
         except ValueError as error:
-            raise _Lost from error
+            raise Lost from error
         sound = len(digest) == 64 and digest.isalnum() and orientation in ORIENTATIONS  # noqa: PLR2004
         if form not in FORMATS or not sound:
-            raise _Lost
+            raise Lost
         facts = replace(facts, provenance=self._said())
         return DecodedImage(pixels[0], facts, orientation, tuple(pixels[1:]))
 
     def _said(self) -> Provenance:
         """What the file says about itself; a child that is lost over it still gave the picture."""
         try:
-            until = _Deadline(_WALL_FACTOR * worker.SAID_SECONDS)
-            (length,) = worker.SAID.unpack(self._read(worker.SAID.size, until))
+            until = Deadline(WALL_FACTOR * worker.SAID_SECONDS)
+            (length,) = worker.SAID.unpack(self.read(worker.SAID.size, until))
             if length > _MOST_SAID:
                 return self._lost_over_it()
-            return Provenance.from_json(bytes(self._read(length, until)).decode())
-        except (OSError, ValueError, _Lost):
+            return Provenance.from_json(bytes(self.read(length, until)).decode())
+        except (OSError, ValueError, Lost):
             return self._lost_over_it()
 
     def _lost_over_it(self) -> Provenance:
         self.worn = True
         return UNREADABLE
 
-    def picture(self, data: bytes, side: int, until: _Deadline) -> Pixels | ImageError:
+    def picture(self, data: bytes, side: int, until: Deadline) -> Pixels | ImageError:
         """The picture for people; whatever the child answers is checked."""
         answer = self._exchange(worker.ASK.pack(0, side, len(data)), data, 3 * side**2, until)
         if isinstance(answer, ImageError):
@@ -297,87 +257,23 @@ class _Child:
             height, width = map(int, words)
             return samples.reshape(height, width, 3)
         except ValueError as error:
-            raise _Lost from error
+            raise Lost from error
 
     def _exchange(
-        self, question: bytes, data: bytes, most: int, until: _Deadline
+        self, question: bytes, data: bytes, most: int, until: Deadline
     ) -> tuple[list[str], Pixels] | ImageError:
         """What the child answers in words, and at most so many bytes of pixels."""
         try:
-            self._write(question, until)
-            self._write(data, until)
-            answer = worker.ANSWER.unpack(self._read(worker.ANSWER.size, until))
+            self.write(question, until)
+            self.write(data, until)
+            answer = worker.ANSWER.unpack(self.read(worker.ANSWER.size, until))
             status, self.worn, length, pixels = answer
             if length > _MOST_WORDS or pixels > most:
-                raise _Lost
-            words = bytes(self._read(length, until)).decode().split("\n")
+                raise Lost
+            words = bytes(self.read(length, until)).decode().split("\n")
             if status != worker.DECODED:
                 kind, problem, remedy = words
                 return _ERRORS[kind](problem, remedy)
-            return words, np.frombuffer(self._read(pixels, until), np.uint8)
+            return words, np.frombuffer(self.read(pixels, until), np.uint8)
         except (OSError, struct.error, ValueError, KeyError) as error:
-            raise _Lost from error
-
-    def kill(self) -> None:
-        """End it, whatever it does."""
-        with suppress(ProcessLookupError):
-            self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout):
-            with suppress(OSError):
-                assert stream is not None
-                stream.close()
-
-    def _write(self, data: bytes, until: _Deadline) -> None:
-        rest = memoryview(data)
-        while rest:
-            try:
-                rest = rest[os.write(self._to, rest) :]
-            except BlockingIOError:
-                until.wait(self._to, selectors.EVENT_WRITE)
-
-    def _read(self, size: int, until: _Deadline) -> bytearray:
-        """Exactly so many bytes."""
-        content, at = bytearray(size), 0
-        while at < size:
-            try:
-                got = os.readv(self._from, [memoryview(content)[at:]])
-            except BlockingIOError:
-                until.wait(self._from, selectors.EVENT_READ)
-                continue
-            if not got:
-                raise _Lost
-            at += got
-        return content
-
-
-class _Deadline:
-    """The moment after which nothing is waited for."""
-
-    def __init__(self, seconds: float) -> None:
-        import time
-
-        self._clock = time.monotonic
-        self._end = self._clock() + seconds
-
-    def wait(self, descriptor: int, event: int) -> None:
-        """Until the descriptor is ready."""
-        left = self._end - self._clock()
-        with selectors.PollSelector() as selector:
-            selector.register(descriptor, event)
-            if left <= 0 or not selector.select(left):
-                raise _Lost
-
-
-def _environment() -> dict[str, str]:
-    """Nothing of this process's, secrets least of all, but what a Python needs to start."""
-    kept = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "SYSTEMROOT", "LANG")
-    found = {name: os.environ[name] for name in kept if name in os.environ}
-    # Few arenas, because each thread of a decoder would reserve one; large pieces of their own,
-    # because what is freed of them goes back to the system at once.
-    return found | {
-        "OPENBLAS_NUM_THREADS": "1",
-        "OMP_NUM_THREADS": "1",
-        "MALLOC_ARENA_MAX": "2",
-        "MALLOC_MMAP_THRESHOLD_": "4194304",
-    }
+            raise Lost from error

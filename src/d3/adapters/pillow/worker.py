@@ -12,9 +12,9 @@ from __future__ import annotations
 import gc
 import struct
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from d3.adapters.confinement import limit_memory, limit_seconds, mapped
 from d3.domain.inputs import Change, Fit, PixelsWanted
 
 if TYPE_CHECKING:
@@ -53,9 +53,6 @@ _SPARE_BYTES = 512 * 2**20
 _BYTES_A_PIXEL = 12
 """RGBA, its RGB copy, and what a decoder keeps of its own."""
 
-_ADDRESSES = 2 * 2**30
-"""Address space that threads may reserve without using it."""
-
 _WORN_BYTES = 256 * 2**20
 """More that stays reserved than at the start, and a fresh child takes over."""
 
@@ -75,13 +72,13 @@ def main(limits: Sequence[int], seconds: int, *, keep_position: bool, watermarks
     decoder = PillowDecoder(Limits(*limits), reader)
     _warm_up()
     size_bytes, pixels, *_ = limits
-    _limit_memory(_SPARE_BYTES + _BYTES_A_PIXEL * pixels + 2 * size_bytes)
+    limit_memory(_SPARE_BYTES + _BYTES_A_PIXEL * pixels + 2 * size_bytes)
     target.write(READY)
     target.flush()
-    begun = _mapped()
+    begun = mapped()
     while asked := source.read(ASK.size):
         count, longest_side, length = ASK.unpack(asked)
-        _limit_seconds(seconds)
+        limit_seconds(seconds)
         status, look = DECODED, None
         made: tuple[Pixels, ...] = ()
         try:
@@ -95,10 +92,10 @@ def main(limits: Sequence[int], seconds: int, *, keep_position: bool, watermarks
                 words, made = list(map(str, picture.shape[:2])), (picture,)
         except ImageError as error:
             status, words = REFUSED, [type(error).__name__, error.problem, error.remedy]
-        worn = _mapped() - begun > _WORN_BYTES
+        worn = mapped() - begun > _WORN_BYTES
         if worn:
             gc.collect()  # pictures that refer to themselves
-            worn = _mapped() - begun > _WORN_BYTES
+            worn = mapped() - begun > _WORN_BYTES
         text = "\n".join(words).encode()
         length = sum(one.nbytes for one in made)
         target.write(ANSWER.pack(status, worn, len(text), length) + text)
@@ -106,7 +103,7 @@ def main(limits: Sequence[int], seconds: int, *, keep_position: bool, watermarks
             target.write(one.data)
         target.flush()
         if look is not None:
-            _limit_seconds(SAID_SECONDS)
+            limit_seconds(SAID_SECONDS)
             found = look()
             said = b"" if found is None else found.to_json().encode()
             target.write(SAID.pack(len(said)) + said)
@@ -149,50 +146,6 @@ def _warm_up() -> None:
         import pillow_jxl
 
         pillow_jxl.JpegXLImagePlugin.DECODE_THREADS = 0
-
-
-def _limit_memory(spare_bytes: int) -> None:
-    """Bound what may be allocated and written from here on, where the system can."""
-    try:
-        import resource
-    except ImportError:  # Windows: the parent's timeout remains
-        return
-    if sys.platform == "linux":
-        used = _mapped(_DATA_PAGES) + spare_bytes
-        reserved = _mapped() + spare_bytes + _ADDRESSES
-        resource.setrlimit(resource.RLIMIT_DATA, (used, used))
-        resource.setrlimit(resource.RLIMIT_AS, (reserved, reserved))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-_ALL_PAGES, _DATA_PAGES = 0, 5
-"""Fields of ``/proc/self/statm``."""
-
-
-def _mapped(which: int = _ALL_PAGES) -> int:
-    """Bytes of address space that this process has, or of its data; 0 where the system hides it."""
-    try:
-        pages = Path("/proc/self/statm").read_text().split()[which]
-    except OSError:
-        return 0
-    import resource
-
-    return int(pages) * resource.getpagesize()
-
-
-def _limit_seconds(seconds: int) -> None:
-    """The processor's seconds for the next image; beyond them the system ends this process.
-
-    So it ends by itself even when its parent is gone.
-    """
-    try:
-        import resource
-    except ImportError:
-        return
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    soft = int(used.ru_utime + used.ru_stime) + 1 + seconds
-    resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from d3.adapters.sql.backup import backup
 from d3.adapters.sql.copying import SqlCopier
 from d3.adapters.sql.engine import Database
 from d3.adapters.sql.history import SqlHistory
+from d3.adapters.sql.jobs import SqlJobLedger
 from d3.adapters.sql.outbox import SqlOutbox
 from d3.adapters.sql.scans import SqlScanLedger
 from d3.adapters.sql.schema import (
@@ -24,6 +25,7 @@ __all__ = [
     "SqlAccounts",
     "SqlCopier",
     "SqlHistory",
+    "SqlJobLedger",
     "SqlOutbox",
     "SqlScanLedger",
     "SqlSchema",

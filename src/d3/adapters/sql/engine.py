@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +25,18 @@ _WRITES = "d3_writes"
 _BUSY_MILLISECONDS = 10_000
 _LOOK_AGAIN_SECONDS = 0.0005
 _CACHE_KIBIBYTES = 16_384
+
+
+_all: weakref.WeakSet[Database] = weakref.WeakSet()
+
+
+def _renew_all() -> None:
+    """In a forked process: the connections are the parent's."""
+    for one in list(_all):
+        one.engine.dispose(close=False)
+
+
+os.register_at_fork(after_in_child=_renew_all)
 
 
 class Database:
@@ -66,6 +80,7 @@ class Database:
             self.engine = postgres.create_engine(
                 self.url, connect_seconds, statement_seconds, prepared, **pool
             )
+        _all.add(self)
 
     @property
     def is_sqlite(self) -> bool:

@@ -108,4 +108,5 @@ def scan_of(found: Any, counts: ScanCounts) -> Scan:
         panel=tuple(ModelReference(**one) for one in json.loads(found.panel or "[]")),
         panel_rule=PanelRule(found.panel_rule),
         stability=found.stability,
+        video=found.video,
     )

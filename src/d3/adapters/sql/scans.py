@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from d3.adapters.sql.engine import Database
 from d3.adapters.sql.inserts import from_arrays, insert_into
+from d3.adapters.sql.leases import ShardLeases
 from d3.adapters.sql.outbox import record_events
 from d3.adapters.sql.rows import SCAN_ROWS, scan_of
 from d3.adapters.sql.tables import ScanEntry, ScanResult, ScanShard
@@ -41,6 +42,7 @@ _DELETED_AT_ONCE = 5000
 _NAMES = tuple(name for name in SCAN_ROWS.names if name != "notice")
 _DISAGREEING = sa.text("agreement = 'disagree'")  # in the words of its index
 _ROW = tuple(_R[one] for one in _NAMES)
+_LEASES = ShardLeases(ScanShard)
 
 
 class SqlScanLedger:
@@ -70,6 +72,7 @@ class SqlScanLedger:
                     panel=json.dumps([asdict(one) for one in new.panel]) if new.panel else "",
                     panel_rule=new.panel_rule.value,
                     stability=new.stability,
+                    video=new.video,
                 )
                 .on_conflict_do_nothing(index_elements=[_S.name])
             )
@@ -150,24 +153,15 @@ class SqlScanLedger:
 
     def claim(self, scan_id: int, owner: str, now: datetime, until: datetime) -> Shard | None:
         on = sa.exists().where(_S.id == scan_id, _S.state == ScanState.RUNNING.value)
-        free = sa.or_(_H.owner.is_(None), _H.owner_until < now)
-        first = (
-            sa.select(_H.number, _H.keys, _H.owner_until)
-            .where(_H.scan_id == scan_id, _H.finished == sa.false(), free, on)
+        asked = (
+            sa.select(_H.scan_id, _H.number, _H.keys, _H.owner_until)
+            .where(_H.scan_id == scan_id, on)
             .order_by(_H.number)
-            .limit(1)
-            .with_for_update(skip_locked=True, of=_H)
         )
         with self._database.writing() as connection:
-            found = connection.execute(first).one_or_none()
-            if found is None:
-                return None
-            connection.execute(
-                sa.update(_H)
-                .where(_H.scan_id == scan_id, _H.number == found.number)
-                .values(owner=owner, owner_until=until)
-            )
-        # Who lets go of a shard leaves the end of the lease.
+            found = _LEASES.claim(connection, asked, owner, now, until)
+        if found is None:
+            return None
         begun = found.owner_until is not None
         return Shard(found.number, _unpacked(found.keys), begun)
 
@@ -218,11 +212,7 @@ class SqlScanLedger:
 
     def renew(self, scan_id: int, owner: str, until: datetime) -> None:
         with self._database.writing() as connection:
-            connection.execute(
-                sa.update(_H)
-                .where(_H.scan_id == scan_id, _H.finished == sa.false(), _H.owner == owner)
-                .values(owner_until=until)
-            )
+            _LEASES.renew(connection, owner, until, _H.scan_id == scan_id)
             connection.execute(
                 sa.update(_S).where(_S.id == scan_id, _S.lister == owner).values(lister_until=until)
             )
@@ -230,23 +220,18 @@ class SqlScanLedger:
     def release(self, scan_id: int, owners: Iterable[str]) -> None:
         given = list(owners)
         with self._database.writing() as connection:
-            connection.execute(
-                sa.update(_H)
-                .where(_H.scan_id == scan_id, _H.finished == sa.false(), _H.owner.in_(given))
-                .values(owner=None)
-            )
+            _LEASES.release(connection, given, _H.scan_id == scan_id)
             connection.execute(
                 sa.update(_S).where(_S.id == scan_id, _S.lister.in_(given)).values(lister=None)
             )
 
     def holders(self, scan_id: int, now: datetime) -> set[str]:
-        shards = sa.select(_H.owner).where(
-            _H.scan_id == scan_id, _H.finished == sa.false(), _H.owner_until >= now
+        lister = sa.select(_S.lister).where(
+            _S.id == scan_id, _S.lister.is_not(None), _S.lister_until >= now
         )
-        lister = sa.select(_S.lister).where(_S.id == scan_id, _S.lister_until >= now)
         with self._database.reading() as connection:
-            found = {*connection.scalars(shards), *connection.scalars(lister)}
-        return {one for one in found if one is not None}
+            holders = _LEASES.holders(connection, now, _H.scan_id == scan_id)
+            return holders.union(one for one in connection.scalars(lister) if one is not None)
 
     def open_shards(self, scan_id: int) -> set[int]:
         asked = sa.select(_H.number).where(_H.scan_id == scan_id, _H.finished == sa.false())

@@ -269,6 +269,7 @@ class ScanEntry(Base):
     panel: Mapped[str] = mapped_column(sa.Text(), server_default=sa.text("''"))
     panel_rule: Mapped[str] = mapped_column(sa.String(16), server_default=sa.text("'chief'"))
     stability: Mapped[bool] = mapped_column(sa.Boolean(), server_default=sa.false())
+    video: Mapped[bool] = mapped_column(sa.Boolean(), server_default=sa.false())
 
 
 class Leased:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from typing import Any
+from typing import Any, TypeVar, overload
 from urllib.parse import urlsplit
 
 import httpx
@@ -15,19 +15,27 @@ _ALWAYS_DIRECT = ("all://localhost", "all://127.0.0.1", "all://[::1]")
 _ALL = ("all://", "http://", "https://")
 
 
-def new_http_client(url: str, **options: Any) -> httpx.Client:
+Made = TypeVar("Made", httpx.Client, httpx.AsyncClient)
+
+
+@overload
+def new_http_client(url: str, **options: Any) -> httpx.Client: ...
+@overload
+def new_http_client(url: str, kind: type[Made], **options: Any) -> Made: ...
+def new_http_client(url: str, kind: type[Any] = httpx.Client, **options: Any) -> Any:
     """A client of httpx; a service on this machine never hears from us through a proxy.
 
     Args:
         url: what will be asked first, or often.
-        options: of :class:`httpx.Client`.
+        kind: :class:`httpx.Client` or :class:`httpx.AsyncClient`.
+        options: of its making.
 
     Raises:
         SettingsInvalid: HTTP_PROXY, HTTPS_PROXY or ALL_PROXY names a proxy that cannot be used.
     """
     direct = _ALL if is_this_machine(urlsplit(url).hostname or "") else _ALWAYS_DIRECT
     try:
-        return httpx.Client(mounts=dict.fromkeys(direct), **options)
+        return kind(mounts=dict.fromkeys(direct), **options)
     except ImportError as error:
         raise SettingsInvalid(
             "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY names a SOCKS proxy, which needs an extra "

@@ -45,6 +45,14 @@ class OpenedClip(Protocol):
 class ClipReader(Protocol):
     """Opens clips within limits, in a process of their own. Safe to call from many threads."""
 
+    def kind(self, source: ClipSource) -> str | None:
+        """The format of a video, or of an image that may move; None of anything else.
+
+        Raises:
+            ImageNotFound: the source cannot be read.
+        """
+        ...
+
     def open(self, source: ClipSource, sampling: FrameSampling) -> OpenedClip:
         """Open a clip; of its data alone: what a file names elsewhere is never opened.
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from d3.domain.idempotency import Completion
+from d3.domain.idempotency import Reservation
 from d3.domain.jobs import (
     ItemOutcome,
     ItemPlace,
@@ -14,6 +14,7 @@ from d3.domain.jobs import (
     JobItem,
     JobShard,
     JobTotals,
+    NewItem,
     NewJob,
     NewShard,
     ShardProgress,
@@ -64,6 +65,15 @@ class SpoolReader(Protocol):
 @runtime_checkable
 class Spool(Protocol):
     """A place for files that wait to be judged. Safe to use from many threads."""
+
+    @property
+    def seen(self) -> str | None:
+        """Its id, if anything was ever kept there.
+
+        Raises:
+            StorageFailed: the place cannot be used.
+        """
+        ...
 
     @property
     def id(self) -> str:
@@ -139,14 +149,24 @@ class JobLedger(Protocol):
         new: NewJob,
         shards: Sequence[NewShard],
         now: datetime,
-        completion: Completion | None = None,
+        *,
+        refused: Sequence[NewItem] = (),
+        answer: tuple[Reservation, Callable[[Job], bytes]] | None = None,
     ) -> Job:
-        """Let the job be worked on; its items, shards and the answer are stored at once.
+        """Let the job be worked on; its items, its shards and the answer are one transaction.
 
         A job without a single item that can be judged is over with this.
 
+        Args:
+            job_id: see :meth:`begin`.
+            new: what is fixed by now.
+            shards: the items to be judged.
+            now: of the clock.
+            refused: items that have an error already.
+            answer: of an idempotency key: its reservation, and what makes the body.
+
         Raises:
-            ReservationLost: see :class:`Completion`; nothing was stored.
+            ReservationLost: another request took the key over; nothing was stored.
         """
         ...
 
@@ -194,7 +214,12 @@ class JobLedger(Protocol):
         ...
 
     def store(
-        self, key: tuple[int, int], outcomes: Mapping[int, ItemOutcome], now: datetime
+        self,
+        key: tuple[int, int],
+        outcomes: Mapping[int, ItemOutcome],
+        now: datetime,
+        *,
+        last: bool = False,
     ) -> ShardProgress:
         """Store the outcomes of a shard's items by number, except of those that are through.
 
@@ -204,6 +229,7 @@ class JobLedger(Protocol):
             key: of the shard, see :attr:`JobShard.key`.
             outcomes: may be empty: then it is only told how the shard stands.
             now: of the clock.
+            last: whether there will be no more: what is left of a cancelled job is cancelled.
         """
         ...
 
@@ -223,8 +249,8 @@ class JobLedger(Protocol):
         """The owners of leases that have not expired."""
         ...
 
-    def note(self, trouble: str | None) -> None:
-        """Record why no running job goes on; None if they do."""
+    def note(self, trouble: str) -> None:
+        """Record why running jobs do not go on that nobody works on."""
         ...
 
     def cancel(self, name: str, now: datetime, user_id: int | None = None) -> Job:

@@ -36,7 +36,7 @@ from d3.domain.ports.history import CacheKey, ResultCache
 from d3.domain.ports.images import ImageDecoder
 from d3.domain.ports.queue import Lane, Scored, Slots
 from d3.domain.services.lanes import LanePool
-from d3.domain.services.model_host import ModelHost, Panel
+from d3.domain.services.model_host import ModelHost, Panel, refuse_forked
 from d3.domain.services.questions import Question, device_seconds, release
 
 T = TypeVar("T")
@@ -439,6 +439,7 @@ class DetectionService:
             try:
                 more = True
                 while more or begun:
+                    refuse_forked()  # for results of the parent's threads one would wait for ever
                     while more and len(begun) < window:
                         source, name = next(named, (None, ""))
                         if more := source is not None:

@@ -10,12 +10,13 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
 from d3.domain.access import Caller
-from d3.domain.accounts import Admission, Scope
-from d3.domain.errors import StorageFailed
+from d3.domain.accounts import Admission, Scope, User
+from d3.domain.errors import AccessForbidden, StorageFailed, UserExists, UserNotFound
 from d3.domain.ports.accounts import Accounts
 from d3.domain.ports.clock import Clock
 
@@ -80,6 +81,40 @@ class KeyCache:
         """
         return self._ask(_name_of_id(key_id), lambda now: self._accounts.readmit(key_id, now))
 
+    def known_user(self, username: str) -> Caller | None:
+        """The account of a user whom the host application knows, if cached; does not wait."""
+        return self._remembered(_name_of_user(username))
+
+    def look_up_user(self, username: str) -> Caller:
+        """The account of a user whom the host application knows, made if there is none.
+
+        The caller has no scopes: the host application gives them.
+
+        Raises:
+            AccountInvalid: nobody can have this name.
+            AccessForbidden: the account is disabled here.
+            StorageFailed: the accounts cannot be used.
+        """
+        until = self._clock.monotonic() + CACHED_SECONDS
+        user = self._user(username)
+        if not user.is_active:
+            raise AccessForbidden(
+                "This account is disabled.",
+                f"An administrator can enable it: `d3 users enable {user.username}`.",
+            )
+        caller = Caller(frozenset(), user.id, username=user.username)
+        with self._lock:
+            self._remember(_name_of_user(username), caller, until)
+        return caller
+
+    def _user(self, username: str) -> User:
+        try:
+            return self._accounts.user(username)
+        except UserNotFound:
+            with suppress(UserExists):  # another process has just made it
+                return self._accounts.add_user(username, None, self._clock.now())
+            return self._accounts.user(username)
+
     def _ask(self, name: bytes, question: Callable[[datetime], Admission]) -> Caller:
         asked_at = self._clock.monotonic()
         now = self._clock.now()
@@ -101,12 +136,15 @@ class KeyCache:
             username=admission.username,
         )
         with self._lock:
-            self._known[name] = _Known(caller, until)
-            self._known.move_to_end(name)
-            if len(self._known) > _REMEMBERED:
-                self._known.popitem(last=False)
+            self._remember(name, caller, until)
             self._uses[principal.key_id] = now
         return caller
+
+    def _remember(self, name: bytes, caller: Caller, until: float) -> None:
+        self._known[name] = _Known(caller, until)
+        self._known.move_to_end(name)
+        if len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
 
     def write_uses(self) -> None:
         """Write which keys were used since the last time; kept for later if that fails.
@@ -122,6 +160,10 @@ class KeyCache:
             with self._lock:
                 self._uses = uses | self._uses
             raise
+
+
+def _name_of_user(username: str) -> bytes:
+    return b"user:" + username.encode("utf-8", "surrogatepass")
 
 
 def _name_of_id(key_id: str) -> bytes:

@@ -58,6 +58,8 @@ class _Job:
 class LanePool:
     """A thread pool without a limit of its own: callers reserve slots in the queue first.
 
+    Its threads begin with the first work, so that one that has none yet survives a fork.
+
     Args:
         threads: how many.
         bulk_share: share of the jobs guaranteed to bulk while both lanes wait; in (0, 1).
@@ -70,12 +72,8 @@ class LanePool:
         self._lock = threading.Lock()
         # One token for each job, and one for each thread in the end.
         self._tokens: queue.SimpleQueue[bool] = queue.SimpleQueue()
-        self._threads = [
-            threading.Thread(target=self._run, name=f"{name}-{number}", daemon=True)
-            for number in range(threads)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._names = [f"{name}-{number}" for number in range(threads)]
+        self._threads: list[threading.Thread] = []
 
     def submit(self, work: Callable[[], _T], lane: Lane) -> Future[_T]:
         """Run the work on a thread. A future that is cancelled before its turn costs nothing."""
@@ -83,6 +81,8 @@ class LanePool:
         job.future.add_done_callback(job.forget)
         with self._lock:
             self._jobs[lane].append(job)
+            if not self._threads:
+                self._start()
         self._tokens.put(True)
         return job.future
 
@@ -92,6 +92,13 @@ class LanePool:
             self._tokens.put(False)
         for thread in self._threads:
             thread.join()
+
+    def _start(self) -> None:
+        self._threads = [
+            threading.Thread(target=self._run, name=name, daemon=True) for name in self._names
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def _run(self) -> None:
         while self._tokens.get():

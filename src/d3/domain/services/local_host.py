@@ -33,7 +33,7 @@ from d3.domain.services.model_host import (
     LoadedModel,
     ModelHost,
     Panel,
-    models_are_loaded_here,
+    models_work_here,
 )
 
 _LOG = logging.getLogger(__name__)
@@ -255,7 +255,7 @@ class LocalModelHost(ModelHost):
         Raises:
             D3Error: the new model cannot be loaded; all stays as it was.
         """
-        models_are_loaded_here()
+        models_work_here()
         before = self._now
         chief = new
         if chief is None and before.panel is not None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from d3.domain.errors import (
     DetectorFailed,
-    ModelForked,
+    ForkUnsupported,
     ModelNotLoaded,
     ModelNotServed,
     ScoreUndefined,
@@ -29,29 +29,27 @@ from d3.domain.ports.detector import Explainer, Logits
 from d3.domain.ports.queue import DetectionQueue
 
 _process: int | None = None
-"""The process in which a model was first loaded."""
+"""The process in which models work."""
 
 
 def refuse_forked() -> None:
     """Refuse to work after a fork: torch's threads do not survive it, and a forward would hang.
 
     Raises:
-        ModelForked: a model was loaded by the process that this one was forked from.
+        ForkUnsupported: models worked in the process that this one was forked from.
     """
     if _process not in (None, os.getpid()):
-        raise ModelForked(
-            "A model was loaded before this process was forked, so models do not work in this "
-            "process.",
-            "Load models only in the child processes (gunicorn without --preload; in Celery's "
-            "tasks, not at import), or start processes with spawn.",
+        raise ForkUnsupported(
+            "D3 was used before this process was forked, so its models do not work here.",
+            "Use D3 in the child processes only, or start them with spawn: see docs/embedding.md.",
         )
 
 
-def models_are_loaded_here() -> None:
-    """Note that this process is the one in which models work from now on.
+def models_work_here() -> None:
+    """Note that models work in this process from now on; before anything of theirs is imported.
 
     Raises:
-        ModelForked: see :func:`refuse_forked`.
+        ForkUnsupported: see :func:`refuse_forked`.
     """
     global _process  # noqa: PLW0603  the engine's threads are the process's, not a host's
     refuse_forked()
@@ -340,7 +338,7 @@ class ModelHost(ABC):
         Raises:
             ModelNotLoaded: none is in use, or the chief could not be loaded.
             ModelNotServed: nobody has asked this service to load the chief.
-            ModelForked: they were loaded by the process that this one was forked from.
+            ForkUnsupported: see :func:`refuse_forked`.
             D3Error: the chief cannot be loaded.
         """
         refuse_forked()
@@ -360,7 +358,7 @@ class ModelHost(ABC):
 
         Raises:
             ModelNotLoaded: there is none.
-            ModelForked: it was loaded by the process that this one was forked from.
+            ForkUnsupported: see :func:`refuse_forked`.
         """
         with self.panel() as panel:
             yield panel.chief

@@ -12,14 +12,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from d3.domain.clips import FrameSampling
 from d3.domain.coroutines import finished, start
 from d3.domain.errors import D3Error, StorageFailed
 from d3.domain.history import NewEntry, entry_of
 from d3.domain.idempotency import Completion, IdempotencyKey, Reservation, StoredAnswer
 from d3.domain.panels import PanelRule, checked_panel
+from d3.domain.ports.clips import OpenedClip
 from d3.domain.ports.clock import Clock
 from d3.domain.ports.images import ImageDecoder
 from d3.domain.ports.queue import Lane
+from d3.domain.services.clips import ClipService
 from d3.domain.services.detection import ImageJudge, Job, Judged
 from d3.domain.services.history_writer import HistoryWriter
 from d3.domain.services.lanes import LanePool
@@ -32,15 +35,19 @@ Outcome = Judged | D3Error
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """An image as it was sent.
+    """An image or a clip as it was sent.
 
     Attributes:
         name: what the sender calls it; any text.
-        data: the encoded file.
+        data: the encoded file; empty for a clip that is open already.
+        sampling: which frames of a clip are judged; None for an image.
+        clip: open already; whoever asked closes it.
     """
 
     name: str
     data: bytes
+    sampling: FrameSampling | None = None
+    clip: OpenedClip | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +122,7 @@ class PredictionService:
         host: holds the model.
         decoder: of images.
         judge: takes each image through its steps.
+        clips: judges clips.
         pool: where decoding runs.
         writer: of the history.
         clock: tells the time.
@@ -126,6 +134,7 @@ class PredictionService:
         host: ModelHost,
         decoder: ImageDecoder,
         judge: ImageJudge,
+        clips: ClipService,
         pool: LanePool,
         writer: HistoryWriter,
         clock: Clock,
@@ -134,6 +143,7 @@ class PredictionService:
         self._host = host
         self._decoder = decoder
         self._judge = judge
+        self._clips = clips
         self._pool = pool
         self._writer = writer
         self._clock = clock
@@ -214,6 +224,11 @@ class PredictionService:
         deadline = self._deadline(request.within)
         submit = partial(self._pool.submit, lane=request.lane)
         file_bytes = sum(len(upload.data) for upload in request.uploads)
+        if any(upload.sampling is not None for upload in request.uploads):
+            return [
+                await _outcome(self._judge_clip(question, upload, deadline))
+                for upload in request.uploads
+            ]
         slots = question.reserve(request.lane, len(request.uploads), file_bytes, deadline)
         jobs = [
             Job(
@@ -235,6 +250,22 @@ class PredictionService:
         finally:
             for one in judging:
                 one.cancel()  # where it is not done, nobody waits any more
+
+    async def _judge_clip(
+        self, question: Question, upload: Upload, deadline: float | None
+    ) -> Judged:
+        """Judge a clip; of an image that stands beside it, the only frame."""
+        judging = self._clips.begin(
+            question,
+            upload.clip or upload.data,
+            display_name(upload.name),
+            upload.sampling or FrameSampling(),
+            deadline=deadline,
+        )
+        try:
+            return await finished(judging)
+        finally:
+            judging.cancel()  # where it is not done, nobody waits any more
 
     def _entry(self, request: PredictionRequest, judged: Judged) -> NewEntry:
         return entry_of(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,11 +16,14 @@ from d3.domain.models import notice_of
 from d3.domain.panels import Agreement
 from d3.domain.provenance import CAUTION
 from d3.domain.scoring import Reason
+from d3.entrypoints.cli.clips import outcomes_of, print_clip, sampling_of
 from d3.entrypoints.cli.opening import build_container
 from d3.entrypoints.cli.options import (
+    EVERY,
     FILE,
     JSON,
     MODEL,
+    MOST,
     PANEL,
     PANEL_RULE,
     STABILITY,
@@ -49,6 +54,16 @@ _FAKE_FOUND, _COULD_NOT = 1, 2
 @PANEL_RULE
 @STABILITY
 @JSON
+@EVERY
+@MOST
+@click.option(
+    "--frames",
+    type=click.Choice(["first", "all"]),
+    default="first",
+    show_default=True,
+    help="Which frames of animated images are judged. With all, every frame of videos too.",
+)
+@click.option("--video", is_flag=True, help="Judge the videos in folders and patterns too.")
 @click.option(
     "--provenance",
     is_flag=True,
@@ -72,6 +87,10 @@ def detect(
     panel_rule: str | None,
     stability: bool,
     as_json: bool,
+    every: float | None,
+    most: int | None,
+    frames: str,
+    video: bool,
     provenance: bool,
     prompts: bool,
     fail_on_fake: bool,
@@ -81,6 +100,9 @@ def detect(
     PATH is an image, a folder, a pattern such as 'photos/**/*.jpg', or - for one image from
     standard input. Searches folders recursively and skips files that are not images.
 
+    PATH can also be a video, if the extra package is installed (pip install 'd3-deepfake[video]').
+    It is judged by its frames, which gives one verdict.
+
     Exit codes: 0 done; 1 a verdict is fake and --fail-on-fake was used; 2 an error occurred,
     regardless of the verdicts.
     """
@@ -88,11 +110,18 @@ def detect(
         raise click.UsageError("--prompts needs --provenance.")
     check_one_chief(model, panel)
     container = build_container(model, panel=panel, panel_rule=panel_rule, watermarks=provenance)
-    settings, decoder = container.settings(), container.decoder()
+    settings, decoder, clips = container.settings(), container.decoder(), container.clips()
     check_rule(panel_rule, settings.panel)
+    sampling = sampling_of(clips, every, most, frames)
+    is_clip = partial(clips.is_clip, animations=frames == "all")
+
+    def recognises(path: Path) -> bool:
+        return decoder.recognises(path) or (video and clips.is_clip(path))
+
     with progress("Looking for images"):
-        found = find_images(paths, decoder.recognises, settings.max_image_bytes)
-        found.refuse_if_none_is_an_image(decoder)
+        largest = max(settings.max_image_bytes, settings.max_video_bytes)
+        found = find_images(paths, recognises, largest)
+        found.refuse_if_none_is_an_image(decoder, is_clip)
     for name, error in found.problems:
         _report_failure(name, error.code, str(error), as_json=as_json)
     tally: Counter[str] = Counter(error=len(found.problems))
@@ -103,15 +132,8 @@ def detect(
             manifest = container.host().load().manifest
             members = [one.manifest for one in container.host().panel_in_use().members]
         begun = time.perf_counter()
-        outcomes = container.detection().detect_many(
-            found.sources,
-            names=found.names,
-            threshold=threshold,
-            views=views,
-            stability=stability,
-            batch_size=settings.batch_size,
-            errors="return",
-        )
+        question = {"threshold": threshold, "views": views, "stability": stability}
+        outcomes = outcomes_of(container, found, is_clip, sampling, question)
         shown = _Shown(
             as_json=as_json,
             provenance=provenance,
@@ -169,38 +191,16 @@ def _show(outcome: Detection | Failure, source: ImageSource, shown: _Shown, *, f
     if outcome.agreement is not None:
         shown.panels[outcome.agreement] += 1
     if shown.as_json:
-        print_json(_document(outcome) | ({} if prompts is None else {"prompts": prompts}))
+        name = printable(outcome.name)
+        document = outcome.to_dict() | {"name": name, "image_name": name}
+        print_json(document | ({} if prompts is None else {"prompts": prompts}))
     else:
         _print_row(outcome, header=first)
         _print_opinions(outcome)
+        print_clip(outcome)
         if shown.provenance:
             _print_provenance(outcome, prompts or [])
     return outcome.verdict.value
-
-
-def _document(detection: Detection) -> dict[str, Any]:
-    """What is recorded of it by the names that every export has, and its parts together."""
-    from d3.domain.records import ResultRecord, parsed
-
-    name = printable(detection.name)
-    image = asdict(replace(detection.image, provenance=None))
-    del image["provenance"]
-    recorded = {one.name: getattr(detection, one.name) for one in fields(ResultRecord)}
-    del recorded["panel"], recorded["stability_probabilities"]  # what they hold stands there
-    return (
-        recorded
-        | parsed(detection)
-        | {
-            "name": name,
-            "image_name": name,
-            "reason_text": detection.reason_text,
-            "image_note_text": detection.image_note_text,
-            "image": image | {"note_text": detection.image_note_text},
-            "model": detection.model,
-            "calibration": detection.calibration,
-            "logits": detection.logits,
-        }
-    )
 
 
 def _print_row(detection: Detection, *, header: bool) -> None:

@@ -43,6 +43,13 @@ def check_panel(_: click.Context, __: click.Parameter, given: str | None) -> tup
     return None if given is None else panel_named(given)
 
 
+def check_every(_: click.Context, __: click.Parameter, given: str | None) -> float | None:
+    """A callback of click: only a time between frames that can be had passes."""
+    from d3.domain.clips import FrameSampling, seconds_of
+
+    return None if given is None else FrameSampling(seconds_of(given)).every
+
+
 def check_one_chief(model: str | None, panel: tuple[str, ...] | None) -> None:
     """Refuse both --model and --panel.
 
@@ -89,6 +96,18 @@ STABILITY = click.option(
     is_flag=True,
     help="Judge each image again as JPEG, scaled, cropped and mirrored. The verdict is uncertain "
     "if one of them turns it. Takes about five times as long.",
+)
+EVERY = click.option(
+    "--every",
+    callback=check_every,
+    metavar="TIME",
+    help="Of a video: time between the frames that are judged, such as 500ms or 2s.  [default: 1s]",
+)
+MOST = click.option(
+    "--most",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Of a video: largest number of frames that are judged.  [default: D3_VIDEO_FRAMES]",
 )
 MODEL_VERSION = click.option(
     "--model",

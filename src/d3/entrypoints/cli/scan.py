@@ -36,9 +36,10 @@ from d3.entrypoints.cli.sources import nothing_there
 
 if TYPE_CHECKING:
     from d3.container import Container
+    from d3.domain.images import Pixels
     from d3.domain.models import Manifest
     from d3.domain.ports.scans import ImageCollection, ScanLedger
-    from d3.domain.scans import Scan, ScanCounts
+    from d3.domain.scans import Scan, ScanCounts, ScanRow
     from d3.domain.services.scans.service import Estimate
     from d3.domain.services.scans.watcher import Watcher
     from d3.evaluation.scans import Parts
@@ -66,6 +67,7 @@ _LOOK_SECONDS, _LOOK_SECONDS_UNWATCHED = 1.0, 10.0
 @PANEL
 @PANEL_RULE
 @STABILITY
+@click.option("--video", is_flag=True, help="Judge videos too, each by its frames.")
 @THRESHOLD
 @click.option(
     "--views",
@@ -114,6 +116,7 @@ def scan(
     panel: tuple[str, ...] | None,
     panel_rule: str | None,
     stability: bool,
+    video: bool,
     threshold: float | None,
     views: int | None,
     report: Path | None,
@@ -179,6 +182,7 @@ def scan(
         others=members[1:],
         rule=None if new_rule is None else PanelRule(new_rule),
         stability=stability or None,
+        video=video or None,
     )
     parts = _parts(container, begun, folder, form)
     _tell_begun(begun, known=known is not None)
@@ -290,6 +294,7 @@ def to_dict(scan: Scan) -> dict[str, Any]:
         "panel": [asdict(one) for one in scan.panel],
         "panel_rule": scan.panel_rule if scan.panel else None,
         "stability": scan.stability,
+        "video": scan.video,
     }
 
 
@@ -398,12 +403,23 @@ def _report(container: Container, scan: Scan, collection: ImageCollection, top: 
     from d3.evaluation.report.page import SIDE, render_scan
     from d3.evaluation.scans import rows_of, summarise
 
-    decoder = container.decoder()
+    decoder, clips = container.decoder(), container.clips()
+
+    def picture(row: ScanRow) -> Pixels:
+        """The image, or of a clip the frame in the middle of its highest window."""
+        source = collection.read(row.uri)
+        if (clip := row.clip_verdict) is None:
+            return decoder.picture(source, SIDE)
+        middle = (clip.highest_from + clip.highest_until) / 2
+        (found,) = clips.reader.pictures(source, [middle], SIDE)
+        pixels: Pixels = found
+        return pixels
+
     summary = summarise(rows_of(container.scan_ledger(), scan.id), scan.source, top)
     return render_scan(
         replace(scan, source=stored_uri(scan.source)),
         summary,
-        lambda row: decoder.picture(collection.read(row.uri), SIDE),
+        picture,
     ).encode()
 
 

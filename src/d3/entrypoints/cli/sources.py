@@ -40,11 +40,15 @@ class Found:
         self.names.append(name)
         self.sources.append(source)
 
-    def refuse_if_none_is_an_image(self, decoder: ImageDecoder) -> None:
+    def refuse_if_none_is_an_image(
+        self, decoder: ImageDecoder, is_clip: Callable[[Path], bool]
+    ) -> None:
         """Make each a problem where all of them are: then no model need be loaded."""
         problems = []
         for name, source in zip(self.names, self.sources, strict=True):
             if not isinstance(source, Path):
+                return
+            if is_clip(source):
                 return
             try:
                 check_file(source, decoder)

@@ -21,10 +21,13 @@ from d3.entrypoints.http.api.evidence import EvidenceController
 from d3.entrypoints.http.api.health import HealthController
 from d3.entrypoints.http.api.history import HistoryController
 from d3.entrypoints.http.api.inference import InferenceController
+from d3.entrypoints.http.api.jobs import JobController
 from d3.entrypoints.http.api.labels import LabelController
 from d3.entrypoints.http.api.model import ModelController
 from d3.entrypoints.http.api.scans import ScanController
+from d3.entrypoints.http.api.video import VideoController
 from d3.entrypoints.http.api.webhooks import WebhookController
+from d3.entrypoints.http.authentication import Authenticate
 from d3.entrypoints.http.middleware.access import AccessMiddleware
 from d3.entrypoints.http.middleware.responses import (
     CorsMiddleware,
@@ -35,6 +38,8 @@ from d3.entrypoints.http.middleware.responses import (
 from d3.entrypoints.http.middleware.telemetry import TelemetryMiddleware
 from d3.entrypoints.http.services import Services, new
 from d3.settings import Settings
+
+_VERSION = "/api/v1/"
 
 
 class Application(Litestar):
@@ -47,9 +52,9 @@ class Application(Litestar):
         """Answer one request; the first one starts the services if no lifespan was run."""
         if self._stack is None:
             self._stack = self._with_middleware()
-        if scope["type"] == "http" and not self.d3.started:
+        if scope["type"] == "http" and not self.d3.runs_here:
             await asyncio.to_thread(self.d3.start)
-        await self._stack(_below_prefix(scope), receive, send)
+        await self._stack(_inner(scope), receive, send)
 
     def _with_middleware(self) -> TelemetryMiddleware:
         """The middleware, from the framework outwards."""
@@ -65,7 +70,12 @@ class Application(Litestar):
         await super().__call__(scope, receive, send)
 
 
-def create_app(settings: Settings | None = None, **replaced: Any) -> Application:
+def create_app(
+    settings: Settings | None = None,
+    *,
+    authenticate: Authenticate | None = None,
+    **replaced: Any,
+) -> Application:
     """D3's HTTP service.
 
     ``uvicorn --factory d3.entrypoints.http:create_app`` serves it; under another ASGI application
@@ -74,12 +84,19 @@ def create_app(settings: Settings | None = None, **replaced: Any) -> Application
 
     Args:
         settings: from the environment and ``.env`` unless given.
+        authenticate: says who calls, where the application that D3 is part of knows its users: a
+            function, asynchronous or not, that takes the ASGI scope of a request and gives a
+            :class:`d3.HostUser`, or None for nobody. It alone decides then: D3's keys, sign-in and
+            free access from this machine do not count, and a request of nobody's is answered with
+            401. It is not asked for pages of other sites; see ``D3_CORS_ORIGINS``.
         replaced: parts of :class:`d3.container.Container` to use instead of its own.
 
     Raises:
         SettingsInvalid: the environment holds settings that cannot be used.
     """
-    return application_of(new(settings or Settings.from_environment(), **replaced))
+    return application_of(
+        new(settings or Settings.from_environment(), authenticate=authenticate, **replaced)
+    )
 
 
 def application_of(services: Services) -> Application:
@@ -103,6 +120,8 @@ def application_of(services: Services) -> Application:
     application = Application(
         route_handlers=[
             InferenceController,
+            VideoController,
+            JobController,
             HistoryController,
             EvidenceController,
             LabelController,
@@ -111,7 +130,8 @@ def application_of(services: Services) -> Application:
             ScanController,
             WebhookController,
             HealthController,
-            console.pages(),
+            openapi.elsewhere(),
+            console.pages(own_keys=not services.authenticator.by_host),
             console.assets(),
         ],
         template_config=console.templates(),
@@ -127,9 +147,15 @@ def application_of(services: Services) -> Application:
     return application
 
 
-def _below_prefix(scope: Any) -> Any:
-    """The scope with the parent's prefix removed from the path, as the framework expects it."""
+def _inner(scope: Any) -> Any:
+    """The scope as everything below knows it: without the parent's prefix and the API's version.
+
+    ``/api/v1/...`` is ``/api/...`` to access rules, limits, metrics, logs and handlers alike.
+    """
     prefix, path = scope.get("root_path", "").rstrip("/"), scope.get("path", "")
+    inner = path
     if prefix and (path == prefix or path.startswith(prefix + "/")):
-        return {**scope, "path": path[len(prefix) :] or "/"}
-    return scope
+        inner = path[len(prefix) :] or "/"
+    if inner.startswith(_VERSION):
+        inner = "/api/" + inner[len(_VERSION) :]
+    return scope if inner == path else {**scope, "path": inner}

@@ -1,24 +1,29 @@
-"""API keys, sessions and rate limits: who a caller is, and how often they may call."""
+"""Who a caller is, by key, by session or by the host application, and how often they may call."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from dataclasses import replace
+from inspect import isawaitable
+from typing import Any, TypeAlias
 
 from d3.domain.access import Caller
-from d3.domain.errors import AccessRefused, RateLimited, SessionEnded
+from d3.domain.accounts import HostUser, Scope, checked_scopes
+from d3.domain.errors import AccessRefused, NotSignedIn, RateLimited, SessionEnded
 from d3.domain.ports.accounts import Allowance, RateLimiter, Sessions
 from d3.domain.services.key_cache import KeyCache
 
 Headers = list[tuple[bytes, bytes]]
+Authenticate: TypeAlias = Callable[[Any], HostUser | Awaitable[HostUser | None] | None]
+"""Gives the user of an ASGI scope, or None for nobody: what a host application hands to D3."""
 
 _LOG = logging.getLogger("d3.http")
 _NO_RATE = "none"
 
 
 class Authenticator:
-    """Checks keys and sessions for the access middleware and the sign-in page.
+    """Checks keys, sessions and users for the access middleware and the sign-in page.
 
     Args:
         key_cache: looks up keys.
@@ -26,6 +31,7 @@ class Authenticator:
         limiter: counts requests and refused keys.
         query: runs blocking calls on the threads for queries.
         rate_failed_keys: refused keys allowed for one address, such as ``"10/minute"``.
+        host: the host application's own authentication; None where D3 stands alone.
     """
 
     def __init__(
@@ -35,13 +41,41 @@ class Authenticator:
         limiter: RateLimiter,
         query: Callable[[Callable[[], Any]], Awaitable[Any]],
         rate_failed_keys: str,
+        *,
+        host: Authenticate | None = None,
     ) -> None:
+        self._host = host
         self._key_cache = key_cache
         self._make_sessions = sessions
         self._sessions: Sessions | None = None
         self._limiter = limiter
         self._query = query
         self._rate_failed_keys = rate_failed_keys
+
+    @property
+    def by_host(self) -> bool:
+        """Whether the host application, and nothing else, says who calls."""
+        return self._host is not None
+
+    async def user_of(self, scope: Any) -> Caller:
+        """The caller whom the host application has authenticated.
+
+        Raises:
+            NotSignedIn: it knows of none.
+            AccessForbidden: the account is disabled in D3.
+            AccountInvalid: the name cannot be an account's.
+            StorageFailed: the accounts cannot be used.
+        """
+        assert self._host is not None
+        found = self._host(scope)
+        user = await found if isawaitable(found) else found
+        if user is None:
+            raise NotSignedIn
+        caller = self._key_cache.known_user(user.username)
+        if caller is None:
+            caller = await self._query(lambda: self._key_cache.look_up_user(user.username))
+        scopes = checked_scopes(user.scopes)
+        return replace(caller, scopes=scopes, sees_all=Scope.ADMIN in scopes)
 
     async def by_key(self, key: str, address: str | None, headers: Headers) -> Caller:
         """The caller with this key.

@@ -16,6 +16,7 @@ from d3.entrypoints.http.retention import KeyUses, RetentionJob
 from d3.entrypoints.http.scan_supervisor import ScanSupervisor
 
 _JOB_SECONDS = 5.0
+_JOBS_SECONDS = 20.0
 
 Troubles = dict[str, str | None]
 """What is wrong, by the part's name; None where nothing is."""
@@ -66,7 +67,7 @@ class JobThreads:
 
 
 class Background(Protocol):
-    """Once for a machine: follows the model, deletes old rows, runs scans, sends webhooks."""
+    """Once for a machine: the model is followed, scans, jobs and webhooks are worked on."""
 
     def start(self) -> None:
         """Begin."""
@@ -78,6 +79,10 @@ class Background(Protocol):
 
     def wake_scans(self) -> None:
         """Look for scans to do now."""
+        ...
+
+    def wake_jobs(self) -> None:
+        """Look for jobs to work on now."""
         ...
 
     def register_gauges(self, metrics: Metrics) -> None:
@@ -102,6 +107,7 @@ class LocalBackground:
         self._cache = container.cache()
         self._scans = ScanSupervisor(container.scan_ledger, container.settings())
         outbox, self._clock = container.outbox(), container.clock()
+        self._jobs = container.job_runner()
         self._drift = DriftWatch(container.drift(), self._clock)
         self._webhooks = container.webhook_delivery()
         watch = EventWatch(outbox, container.host(), lambda: self._drift.latest, self._clock)
@@ -115,6 +121,7 @@ class LocalBackground:
                 BackgroundJob(watch.run),
                 BackgroundJob(self._webhooks.run),
                 BackgroundJob(self._scans.run, None),
+                BackgroundJob(self._jobs.run, _JOBS_SECONDS),
             ]
         )
 
@@ -122,20 +129,47 @@ class LocalBackground:
         self._threads.start()
 
     def stop(self) -> None:
-        self._threads.stop(self._wake)
+        self._threads.stop(self._wake_all)
 
-    def _wake(self) -> None:
+    def _wake_all(self) -> None:
         self._scans.wake()
+        self._jobs.wake()
         self._webhooks.wake()
 
     def wake_scans(self) -> None:
         self._scans.wake()
+
+    def wake_jobs(self) -> None:
+        self._jobs.wake()
 
     def register_gauges(self, metrics: Metrics) -> None:
         metrics.watch(
             "d3_scan_worker_up",
             "1 while a separate process works on scans.",
             lambda: float(self._scans.working),
+        )
+        metrics.watch(
+            "d3_job_worker_up",
+            "1 while this process judges images of jobs.",
+            lambda: float(self._jobs.working),
+        )
+        metrics.watch(
+            "d3_jobs_running",
+            "Jobs in the database that are not over.",
+            lambda: self._jobs.totals.running,
+            "max",
+        )
+        metrics.watch(
+            "d3_job_items_waiting",
+            "Images of these jobs that are not through.",
+            lambda: self._jobs.totals.waiting,
+            "max",
+        )
+        metrics.watch(
+            "d3_spool_bytes",
+            "Bytes of files of jobs that wait to be judged.",
+            lambda: self._jobs.totals.spooled_bytes,
+            "max",
         )
         self._drift.register_gauges(metrics)
         self._register_webhooks(metrics)
@@ -208,6 +242,12 @@ class RemoteBackground:
             self._call("wake_scans")
         except D3Error:
             return  # it looks for scans when it starts
+
+    def wake_jobs(self) -> None:
+        try:
+            self._call("wake_jobs")
+        except D3Error:
+            return  # it looks for jobs every second
 
     def troubles(self) -> Troubles:
         try:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
@@ -14,12 +16,12 @@ from litestar.di import NamedDependency
 
 from d3.container import Container
 from d3.domain.access import Caller, truncated
-from d3.domain.errors import D3Error, LinksOff, ModelNotLoaded, Overloaded
+from d3.domain.errors import D3Error, ForkUnsupported, LinksOff, ModelNotLoaded, Overloaded
 from d3.domain.models import PUBLISHED, STARTER, Manifest
 from d3.domain.ports.images import LinkedImage
 from d3.domain.services.model_host import ModelHost
 from d3.domain.webhooks import Delivery
-from d3.entrypoints.http.authentication import Authenticator
+from d3.entrypoints.http.authentication import Authenticate, Authenticator
 from d3.entrypoints.http.background import (
     Background,
     LocalBackground,
@@ -38,6 +40,7 @@ _CHECK_SECONDS = 1.0
 _ANSWER_SECONDS = 3.0
 _PASS_SECONDS = 120.0
 _FETCHES, _FETCHES_WAITING = 4, 8
+_CLIPS_IN_WORK = 8
 _TESTS = 16
 _PULL_HINT = f"`d3 models pull {PUBLISHED}` downloads the published detector."
 
@@ -49,9 +52,16 @@ class Services:
         container: makes the parts.
         metrics: what ``/metrics`` shows.
         background: what is done once for the machine.
+        authenticate: the host application's own authentication; None where D3 stands alone.
     """
 
-    def __init__(self, container: Container, metrics: Metrics, background: Background) -> None:
+    def __init__(
+        self,
+        container: Container,
+        metrics: Metrics,
+        background: Background,
+        authenticate: Authenticate | None = None,
+    ) -> None:
         self.settings: Settings = container.settings()
         self.version: str = container.version()
         self.metrics = metrics
@@ -68,10 +78,12 @@ class Services:
         self.request_log = container.request_log()
         self.cache = container.cache()
         self.prediction = container.prediction()
+        self.clips = container.clips()
         self.explaining = container.explaining()
         self.evidence = container.evidence()
         self.evidence_bundles = container.evidence_bundles()
         self.scans = container.scans()
+        self.jobs = container.jobs()
         self.encode_png = container.png()
         self.scan_ledger = container.scan_ledger()
         self.webhooks = container.webhooks()
@@ -82,6 +94,7 @@ class Services:
             container.limiter(),
             self.query,
             self.settings.rate_failed_keys,
+            host=authenticate,
         )
         self._container = container
         self._key_uses = key_uses(container)
@@ -89,10 +102,11 @@ class Services:
         self._slow_threads = ThreadPoolExecutor(_SLOW_THREADS, thread_name_prefix="d3-chore")
         self._fetchers = ThreadPoolExecutor(_FETCHES, thread_name_prefix="d3-fetch")
         self._fetching = 0
+        self._clips_in_work = 0
         self._testing = 0
         self._storage_check: Future[None] | None = None
         self._storage_checked_at = 0.0
-        self.started = False
+        self._process: int | None = None
         self._stopped = False
         self._ended = False
         self._lock = threading.Lock()
@@ -128,6 +142,11 @@ class Services:
         )
         self.background.register_gauges(metrics)
 
+    @property
+    def runs_here(self) -> bool:
+        """Whether it was started, in this very process."""
+        return self._process == os.getpid()
+
     def start(self, ready: Callable[[Container], None] = lambda _: None) -> None:
         """Upgrade the embedded database and load the model. A second call does nothing.
 
@@ -139,10 +158,16 @@ class Services:
 
         Raises:
             StorageFailed: the database cannot be used.
+            ForkUnsupported: it was started by the process that this one was forked from.
         """
         with self._lock:
-            if self.started:
+            if self.runs_here:
                 return
+            if self._process is not None:
+                raise ForkUnsupported(
+                    "D3's service was started before this process was forked.",
+                    "Start it in the child processes only: see docs/embedding.md.",
+                )
             make_database_ready(self._container)
             ready(self._container)
             if not self._container.engine_sockets():  # else the engine process says it
@@ -153,7 +178,7 @@ class Services:
                 _LOG.error("no model is loaded: %s", error)
             self.background.start()
             self._key_uses.start()
-            self.started = True
+            self._process = os.getpid()
 
     def stop(self) -> bool:
         """Finish requests in flight, write waiting results, close everything.
@@ -173,6 +198,7 @@ class Services:
         self.background.stop()
         self._key_uses.stop()
         self._fetchers.shutdown(cancel_futures=True)
+        self.clips.close()
         self._container.decoding().shutdown()
         self._container.decoder().close()
         ended = self.host.close(_PASS_SECONDS)
@@ -199,6 +225,23 @@ class Services:
     async def run_slowly(self, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         """Run work of seconds, such as loading a model, on the threads for such work."""
         return await asyncio.wrap_future(self._slow_threads.submit(work, *arguments, **named))
+
+    @contextmanager
+    def one_more_clip(self) -> Iterator[None]:
+        """Count a clip that is open; each has a process of its own.
+
+        Raises:
+            Overloaded: there are too many.
+        """
+        if self._clips_in_work >= _CLIPS_IN_WORK:
+            raise Overloaded(
+                "Too many videos are being judged.", "Try again in a moment.", retry_after=10
+            )
+        self._clips_in_work += 1
+        try:
+            yield
+        finally:
+            self._clips_in_work -= 1
 
     async def fetch(self, url: str) -> LinkedImage:
         """Fetch the image at a URL.
@@ -317,13 +360,19 @@ D3: TypeAlias = NamedDependency[Services]
 """The type of a handler's parameter ``d3``: the services, injected."""
 
 
-def new(settings: Settings, sockets: Sequence[Path] = (), **replaced: Any) -> Services:
+def new(
+    settings: Settings,
+    sockets: Sequence[Path] = (),
+    authenticate: Authenticate | None = None,
+    **replaced: Any,
+) -> Services:
     """The services for these settings.
 
     Args:
         settings: this process's.
         sockets: of the engine processes that run the model, the main one first; none if this
             process runs it.
+        authenticate: see :func:`d3.entrypoints.http.create_app`.
         replaced: parts of the container to use instead of its own.
     """
     container = Container(settings=settings)
@@ -337,7 +386,7 @@ def new(settings: Settings, sockets: Sequence[Path] = (), **replaced: Any) -> Se
         getattr(container, name).override(part)
     if sockets:
         link = container.engine_links()[0]
-        return Services(container, metrics, RemoteBackground(link.call))
-    services = Services(container, metrics, LocalBackground(container))
+        return Services(container, metrics, RemoteBackground(link.call), authenticate)
+    services = Services(container, metrics, LocalBackground(container), authenticate)
     queue_metrics.watch(services.host.queues)
     return services

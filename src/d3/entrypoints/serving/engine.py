@@ -14,7 +14,9 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -70,7 +72,11 @@ class EngineService:
         if number == 0:
             background = LocalBackground(container)
             background.register_gauges(metrics)
-            methods = {"wake_scans": background.wake_scans, "troubles": background.troubles}
+            methods: dict[str, Callable[..., Any]] = {
+                "wake_scans": background.wake_scans,
+                "wake_jobs": background.wake_jobs,
+                "troubles": background.troubles,
+            }
             self._server.methods |= methods
             self._server.quick |= set(methods)
             self._jobs: LocalBackground | JobThreads = background

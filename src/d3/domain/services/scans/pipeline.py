@@ -1,13 +1,8 @@
-"""Judges a scan's images ahead, and gives the outcomes in any order.
-
-A slow image delays no other: as many are in flight as there is room for.
-"""
+"""The pipeline of a scan: one question about the images of one collection."""
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
 from d3.domain.detections import Detection
@@ -19,66 +14,47 @@ from d3.domain.errors import (
     ScoreUndefined,
     StorageFailed,
 )
-from d3.domain.images import DecodedImage
-from d3.domain.ports.images import ImageDecoder
-from d3.domain.ports.queue import Lane
 from d3.domain.ports.scans import ImageCollection
-from d3.domain.services.detection import ImageJudge, Job, Judged
+from d3.domain.services.detection import Judged
+from d3.domain.services.pipeline import Pipeline
 from d3.domain.services.questions import Question
 
 T = TypeVar("T")
 Outcome = Detection | D3Error
-_BATCHES_AHEAD = 4
-_LARGEST_BATCH = 256
 _FAILURES_IN_A_ROW = 20
 
 
-class Pipeline(Generic[T]):
-    """Takes keys, gives outcomes; one thread calls it, many work behind it.
+class ScanPipeline(Generic[T]):
+    """Takes keys, gives outcomes, and gives up where something is wrong with more than an image.
 
     Args:
-        isolated: decodes untrusted files; the same decoder unless given.
-        threads: that read and decode.
-        batch_size: images of one forward pass at most.
+        pipeline: judges the images.
+        question: what is asked of them.
+        collection: reads them.
     """
 
     def __init__(
-        self,
-        question: Question,
-        collection: ImageCollection,
-        judge: ImageJudge,
-        decoder: ImageDecoder,
-        *,
-        isolated: ImageDecoder | None = None,
-        threads: int,
-        batch_size: int,
+        self, pipeline: Pipeline[T, str], question: Question, collection: ImageCollection
     ) -> None:
+        self._pipeline = pipeline
         self._question = question
         self._collection = collection
-        self._judge = judge
-        self._decoder = decoder
-        self._isolated = isolated or decoder
-        self._batch_size = min(batch_size, _LARGEST_BATCH)
-        self._capacity = threads + _BATCHES_AHEAD * self._batch_size
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="d3-scan")
-        self._judged: SimpleQueue[tuple[T, str, Future[Judged]]] = SimpleQueue()
         self._failures = 0
-        self.in_flight = 0
 
     @property
     def room(self) -> bool:
         """Whether another key may be put in."""
-        return self.in_flight < self._capacity
+        return self._pipeline.room
+
+    @property
+    def in_flight(self) -> int:
+        """Keys whose outcomes were not taken yet."""
+        return self._pipeline.in_flight
 
     def put(self, key: T, uri: str, *, isolated: bool = False) -> None:
         """Read, decode and score the image."""
-        question = self._question
-        slots = question.reserve(Lane.BULK, batch_size=self._batch_size)
-        decoder = self._isolated if isolated else self._decoder
-        decode = partial(self._decode, uri, decoder)
-        job = Job(question, uri, decode, self._pool.submit, slots, Lane.BULK)
-        self.in_flight += 1
-        self._judge.judge(job).add_done_callback(lambda done: self._judged.put((key, uri, done)))
+        read = partial(self._collection.read, uri)
+        self._pipeline.put(key, uri, self._question, uri, read, isolated=isolated)
 
     def take(self, seconds: float) -> list[tuple[T, str, Outcome]]:
         """The outcomes within this time: key, URI and detection or error.
@@ -86,37 +62,24 @@ class Pipeline(Generic[T]):
         Raises:
             D3Error: the images can no longer be read, or a detector fails again and again.
         """
-        outcomes: list[tuple[T, str, Outcome]] = []
-        try:
-            key, uri, judged = self._judged.get(timeout=seconds)
-            while True:
-                outcomes.append((key, uri, self._outcome(judged)))
-                key, uri, judged = self._judged.get_nowait()
-        except Empty:
-            pass
-        self.in_flight -= len(outcomes)
-        return outcomes
+        taken = self._pipeline.take(seconds)
+        return [(key, uri, self._outcome(outcome)) for key, uri, outcome in taken]
 
     def close(self) -> None:
         """Cancel what has not begun."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pipeline.close()
 
-    def _decode(self, uri: str, decoder: ImageDecoder) -> DecodedImage:
-        return self._question.decode(decoder, self._collection.read(uri))
-
-    def _outcome(self, judged: Future[Judged]) -> Outcome:
-        try:
-            detection = judged.result().detection
-        except (StorageFailed, DecoderUnavailable):
-            raise
-        except (ImageError, ScoreUndefined) as error:
-            return error
-        except D3Error as error:
+    def _outcome(self, outcome: Judged | D3Error) -> Outcome:
+        if isinstance(outcome, StorageFailed | DecoderUnavailable):
+            raise outcome
+        if isinstance(outcome, ImageError | ScoreUndefined):
+            return outcome
+        if isinstance(outcome, D3Error):
             self._count_failure(
-                f"The detector failed for {{}} images in a row ({error.code}).", error
+                f"The detector failed for {{}} images in a row ({outcome.code}).", outcome
             )
-            return error
-        if detection.missing:
+            return outcome
+        if (detection := outcome.detection).missing:
             silent = detection.missing[0]
             self._count_failure(
                 f"{silent.model} gave no opinion on {{}} images in a row ({silent.code})."

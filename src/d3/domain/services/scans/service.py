@@ -33,11 +33,13 @@ from d3.domain.scans import (
     checked_scan_name,
 )
 from d3.domain.scoring import checked_threshold, checked_views
+from d3.domain.services.clips import ClipService
 from d3.domain.services.detection import ImageJudge
 from d3.domain.services.model_host import ModelHost, Panel
+from d3.domain.services.pipeline import Pipeline
 from d3.domain.services.questions import Question
 from d3.domain.services.retrying import RetryingCollection, retry_while_unavailable
-from d3.domain.services.scans.pipeline import Pipeline
+from d3.domain.services.scans.pipeline import ScanPipeline
 from d3.domain.services.scans.watcher import FinishedShards, Watcher
 from d3.domain.services.scans.worker import ScanWorker, release_dead
 
@@ -84,6 +86,7 @@ class ScanService:
     Args:
         ledger: gives the ledger; its database must be ready by then.
         isolated: decodes in child processes, so that a crash costs only the image.
+        clips: judges clips, where a scan is asked to.
     """
 
     def __init__(  # noqa: PLR0917  its parts, one by one
@@ -96,6 +99,7 @@ class ScanService:
         collection: Callable[[str], ImageCollection],
         *,
         isolated: ImageDecoder,
+        clips: ClipService,
         threads: int,
         batch_size: int,
     ) -> None:
@@ -103,6 +107,7 @@ class ScanService:
         self._decoder = decoder
         self._judge = judge
         self._isolated = isolated
+        self._clips = clips
         self._clock = clock
         self._ledger = ledger
         self._collection = collection
@@ -135,6 +140,7 @@ class ScanService:
         others: Sequence[Manifest] = (),
         rule: PanelRule | None = None,
         stability: bool | None = None,
+        video: bool | None = None,
         by_service: bool = False,
     ) -> Scan:
         """Start a scan, or resume the one of that name.
@@ -149,6 +155,7 @@ class ScanService:
             rule: of the panel; the scan's, or the chief's, unless given.
             stability: whether images are judged after harmless changes too; the scan's, or not,
                 unless given.
+            video: whether videos are judged too; the scan's, or not, unless given.
             by_service: whether the service completes it.
 
         Raises:
@@ -167,6 +174,7 @@ class ScanService:
             panel=tuple(one.reference for one in (manifest, *others)) if others else (),
             panel_rule=rule or PanelRule.CHIEF,
             stability=bool(stability),
+            video=bool(video),
         )
         scan = ledger.open(wanted)
         kept = replace(
@@ -175,6 +183,7 @@ class ScanService:
             views=views or scan.views,
             panel_rule=rule or scan.panel_rule,
             stability=scan.stability if stability is None else stability,
+            video=scan.video if video is None else video,
         )
         check_same(scan, kept)
         if scan.state is ScanState.CANCELLED:
@@ -193,6 +202,7 @@ class ScanService:
         others: Sequence[Manifest] = (),
         rule: PanelRule | None = None,
         stability: bool | None = None,
+        video: bool | None = None,
     ) -> Scan:
         """Start or resume a scan for the service's own worker; see :meth:`begin`.
 
@@ -210,6 +220,7 @@ class ScanService:
             others=others,
             rule=rule,
             stability=stability,
+            video=video,
             by_service=True,
         )
 
@@ -290,7 +301,7 @@ class ScanService:
                     scan,
                     ledger,
                     collection,
-                    self._pipeline(question, collection),
+                    self._pipeline(question, collection, video=scan.video),
                     self._clock,
                     outage_seconds=OUTAGE_SECONDS,
                     watcher=watcher,
@@ -377,7 +388,7 @@ class ScanService:
         return replace(found, trouble=trouble)
 
     def _sample(
-        self, pipeline: Pipeline[int], sample: list[str], keys: int, seconds: float
+        self, pipeline: ScanPipeline[int], sample: list[str], keys: int, seconds: float
     ) -> Estimate:
         begun, waiting = self._clock.monotonic(), iter(sample)
         done = errors = 0
@@ -395,14 +406,16 @@ class ScanService:
                 else:
                     verdicts[outcome.verdict.value] += 1
 
-    def _pipeline(self, question: Question, collection: ImageCollection) -> Pipeline[int]:
+    def _pipeline(
+        self, question: Question, collection: ImageCollection, *, video: bool = False
+    ) -> ScanPipeline[int]:
         remote = collection.source.startswith(S3_SCHEME)
-        return Pipeline(
-            question,
-            collection,
+        pipeline: Pipeline[int, str] = Pipeline(
             self._judge,
             self._decoder,
             isolated=self._isolated,
             threads=max(self._threads, S3_THREADS) if remote else self._threads,
             batch_size=self._batch_size,
+            clips=self._clips if video else None,
         )
+        return ScanPipeline(pipeline, question, collection)

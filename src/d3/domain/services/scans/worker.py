@@ -9,91 +9,55 @@ transaction; an image that is judged twice by accident has one row.
 from __future__ import annotations
 
 import logging
-import os
-import secrets
-import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
-from typing import TypeAlias
 
-from d3.domain.detections import Detection
 from d3.domain.errors import D3Error, ScanFailed, ScanIncomplete
-from d3.domain.formats import is_no_image
+from d3.domain.formats import is_no_image, named_as_clip
 from d3.domain.ports.clock import Clock
 from d3.domain.ports.scans import ImageCollection, Listed, ScanLedger
-from d3.domain.scans import (
-    SHARD_IMAGES,
-    Listing,
-    Scan,
-    ScanRow,
-    Shard,
-    row_of,
-    stored_uri,
-)
+from d3.domain.scans import SHARD_IMAGES, Listing, Scan, ScanRow, Shard, row_of, stored_uri
 from d3.domain.services.retrying import retry_while_unavailable
-from d3.domain.services.scans.pipeline import Pipeline
+from d3.domain.services.scans.pipeline import Outcome, ScanPipeline
 from d3.domain.services.scans.watcher import Watcher
+from d3.domain.services.shards import (
+    LEASE,
+    PAUSE,
+    RENEWAL_SECONDS,
+    Held,
+    ShardWorker,
+    dead_among,
+)
 
-
-def new_owner() -> str:
-    """A unique name for this process, to hold leases by."""
-    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-
-
-def release_dead(ledger: ScanLedger, scan_id: int, now: datetime) -> None:
-    """Release the leases of dead processes of this machine."""
-    if dead := [one for one in ledger.holders(scan_id, now) if _is_dead(one)]:
-        ledger.release(scan_id, dead)
-
-
-def _is_dead(owner: str) -> bool:
-    """Whether this was a process of this machine, and has ended."""
-    machine, process, _ = owner.rsplit(":", 2)
-    if machine != socket.gethostname():
-        return False
-    try:
-        os.kill(int(process), 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        return False
-    return False
-
-
-Outcome: TypeAlias = "Detection | D3Error"
 _LOG = logging.getLogger(__name__)
-_LEASE = timedelta(seconds=30)
-_RENEWALS = 5
-_FLUSH_ROWS = 512
-_FLUSH_SECONDS = 1.0
-_PAUSE = 0.2
 _DEAD_SECONDS = 2.0
 _AHEAD_SHARDS = 1000
 _FIRST_SHARD = 200
 _SHARDS_OF_A_SIZE = 8
 
 
-@dataclass(slots=True)
-class _Held:
+def release_dead(ledger: ScanLedger, scan_id: int, now: datetime) -> None:
+    """Release the leases of dead processes of this machine."""
+    if dead := dead_among(ledger.holders(scan_id, now)):
+        ledger.release(scan_id, dead)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Held(Held[ScanRow]):
     """A claimed shard.
 
     Attributes:
-        isolated: whether its images are decoded in child processes.
         passed_over: files that are no images.
     """
 
-    number: int
-    left: int
-    isolated: bool
     passed_over: int = 0
-    rows: list[ScanRow] = field(default_factory=list)
 
 
-class ScanWorker:
+class ScanWorker(ShardWorker[int, str, _Held]):
     """Works on one scan until it is over.
 
     Args:
@@ -107,29 +71,22 @@ class ScanWorker:
         scan: Scan,
         ledger: ScanLedger,
         collection: ImageCollection,
-        pipeline: Pipeline[int],
+        pipeline: ScanPipeline[int],
         clock: Clock,
         *,
         outage_seconds: float,
         watcher: Watcher | None = None,
         shard_images: int = SHARD_IMAGES,
     ) -> None:
+        super().__init__(pipeline, clock, "d3-scan")
         self._scan = scan
         self._ledger = ledger
         self._collection = collection
-        self._pipeline = pipeline
-        self._clock = clock
+        self._scanning = pipeline
         self._outage_seconds = outage_seconds
         self._watcher = watcher or Watcher()
         self._shard_images = shard_images
-        self._owner = new_owner()
-        self._held: dict[int, _Held] = {}
-        self._waiting: Iterator[tuple[int, str]] = iter(())
-        self._flushed = 0.0
-        self._claimed = -_PAUSE
         self._looked = self._monotonic
-        self._more = threading.Event()
-        self._stop = threading.Event()
         self._failure: D3Error | None = None
         self._unlisted: D3Error | None = None
 
@@ -140,79 +97,47 @@ class ScanWorker:
             ScanIncomplete: all that could be listed is judged; the rest is listed on the next run.
             D3Error: something is away for too long or refuses; what is stored stays.
         """
-        threads = [
-            threading.Thread(target=work, name=name, daemon=True)
-            for work, name in ((self._renew, "d3-scan-lease"), (self._list_shards, "d3-scan-list"))
-        ]
-        for thread in threads:
-            thread.start()
-        try:
-            self._work()
-        finally:
-            self._stop.set()
-            self._pipeline.close()
-            with suppress(D3Error):
-                self._flush()
-            for thread in threads:
-                thread.join()
-            with suppress(D3Error):
-                self._ledger.release(self._scan.id, [self._owner])
+        lister = threading.Thread(target=self._list_shards, name="d3-scan-list", daemon=True)
+        with self._renewing():
+            lister.start()
+            try:
+                self._work()
+            finally:
+                self._stop.set()
+                self._pipeline.close()
+                with suppress(D3Error):
+                    self._flush()
+                lister.join()
+                with suppress(D3Error):
+                    self._ledger.release(self._scan.id, [self._owner])
 
     def _work(self) -> None:
         while True:
             if self._failure is not None:
                 raise self._failure
-            while self._pipeline.room and (item := self._next()) is not None:
-                number, uri = item
-                self._pipeline.put(number, uri, isolated=self._held[number].isolated)
-            if self._pipeline.in_flight:
-                for number, uri, outcome in self._pipeline.take(_PAUSE):
-                    self._keep(number, uri, outcome)
-            else:
-                self._more.wait(_PAUSE)
-                self._more.clear()
-            if self._rows >= _FLUSH_ROWS or self._monotonic - self._flushed >= _FLUSH_SECONDS:
-                self._flush()
-            self._finish_shards()
+            self._step()
             self._watcher.idle()
             if not self._pipeline.in_flight and not self._held and self._over():
                 return
 
-    @property
-    def _rows(self) -> int:
-        return sum(len(held.rows) for held in self._held.values())
-
-    @property
-    def _monotonic(self) -> float:
-        return self._clock.monotonic()
-
     def _retry(self, work: Callable[[], object]) -> None:
         retry_while_unavailable(work, self._outage_seconds)
 
-    def _next(self) -> tuple[int, str] | None:
-        """The next image to judge; None if there is none at the moment."""
-        while (item := next(self._waiting, None)) is None:
-            if self._monotonic - self._claimed < _PAUSE or (shard := self._claim()) is None:
-                return None
-            # One lookup for many: a shard that was begun before has some of its rows.
-            kept = self._known(shard)
-            left = [uri for uri in shard.uris if stored_uri(uri) not in kept]
-            self._held[shard.number] = _Held(shard.number, len(left), shard.begun)
-            self._waiting = ((shard.number, uri) for uri in left)
-        return item
-
-    def _claim(self) -> Shard | None:
+    def _claim(self) -> tuple[int, _Held, Iterable[str]] | None:
         now = self._clock.now()
         shard = retry_while_unavailable(
-            lambda: self._ledger.claim(self._scan.id, self._owner, now, now + _LEASE),
+            lambda: self._ledger.claim(self._scan.id, self._owner, now, now + LEASE),
             self._outage_seconds,
         )
         if shard is None:
-            self._claimed = self._monotonic
-            if self._claimed - self._looked >= _DEAD_SECONDS:
-                self._looked = self._claimed
+            if self._monotonic - self._looked >= _DEAD_SECONDS:
+                self._looked = self._monotonic
                 self._retry(lambda: release_dead(self._ledger, self._scan.id, now))
-        return shard
+            return None
+        # One lookup for many: a shard that was begun before has some of its rows.
+        kept = self._known(shard)
+        left = [uri for uri in shard.uris if stored_uri(uri) not in kept]
+        return shard.number, _Held(left=len(left), isolated=shard.begun), left
 
     def _known(self, shard: Shard) -> set[str]:
         uris = [stored_uri(uri) for uri in shard.uris]
@@ -220,32 +145,34 @@ class ScanWorker:
             lambda: self._ledger.known(self._scan.id, uris), self._outage_seconds
         )
 
-    def _keep(self, number: int, uri: str, outcome: Outcome) -> None:
-        held = self._held[number]
-        held.left -= 1
+    def _put(self, key: int, held: _Held, item: str) -> bool:
+        self._scanning.put(key, item, isolated=held.isolated)
+        return True
+
+    def _keep(self, key: int, held: _Held, item: str, outcome: Outcome) -> None:
+        del key
         named = self._collection.named
-        if not named and isinstance(outcome, D3Error) and is_no_image(uri, outcome):
+        named = named or (self._scan.video and named_as_clip(item))
+        if not named and isinstance(outcome, D3Error) and is_no_image(item, outcome):
             held.passed_over += 1
             self._watcher.passed_over()
             return
-        row = row_of(uri, outcome, self._clock.now())
+        row = row_of(item, outcome, self._clock.now())
         held.rows.append(row)
         self._watcher.judged(row)
 
-    def _flush(self) -> None:
-        for held in self._held.values():
-            if held.rows:
-                self._retry(partial(self._ledger.add, self._scan.id, held.number, held.rows))
-                held.rows = []
-        self._flushed = self._monotonic
+    def _store(self, key: int, held: _Held) -> None:
+        self._retry(partial(self._ledger.add, self._scan.id, key, held.rows))
+        held.rows = []
 
-    def _finish_shards(self) -> None:
-        for held in [one for one in self._held.values() if not one.left]:
-            if held.rows:
-                self._flush()
-            self._retry(partial(self._ledger.finish, self._scan.id, held.number, held.passed_over))
-            del self._held[held.number]
-            self._watcher.finished(held.number)
+    def _finish(self, key: int, held: _Held) -> None:
+        if held.rows:
+            self._flush()
+        self._retry(partial(self._ledger.finish, self._scan.id, key, held.passed_over))
+        self._watcher.finished(key)
+
+    def _renew(self, until: datetime) -> None:
+        self._ledger.renew(self._scan.id, self._owner, until)
 
     def _over(self) -> bool:
         """Whether no worker has anything left to do.
@@ -266,14 +193,6 @@ class ScanWorker:
             lambda: self._ledger.open_shards(self._scan.id), self._outage_seconds
         )
 
-    def _renew(self) -> None:
-        """Renew the leases, however long the main thread is busy."""
-        while not self._stop.wait(_LEASE.total_seconds() / _RENEWALS):
-            try:
-                self._ledger.renew(self._scan.id, self._owner, self._clock.now() + _LEASE)
-            except D3Error as error:
-                _LOG.debug("leases could not be renewed: %s", error)
-
     def _list_shards(self) -> None:
         """List the collection and add shards, while no other worker does."""
         try:
@@ -281,13 +200,13 @@ class ScanWorker:
                 listing = retry_while_unavailable(self._begin_listing, self._outage_seconds)
                 if listing is not None:
                     self._list_from(listing.number, listing.cursor)
-                self._stop.wait(_LEASE.total_seconds() / _RENEWALS)
+                self._stop.wait(RENEWAL_SECONDS)
         except Exception as error:  # noqa: BLE001  or the scan would wait for this thread for ever
             self._failure = _as_d3_error(error)
 
     def _begin_listing(self) -> Listing | None:
         now = self._clock.now()
-        return self._ledger.begin_listing(self._scan.id, self._owner, now, now + _LEASE)
+        return self._ledger.begin_listing(self._scan.id, self._owner, now, now + LEASE)
 
     def _list_from(self, number: int, cursor: str | None) -> None:
         uris: list[str] = []
@@ -321,7 +240,7 @@ class ScanWorker:
             lambda: self._ledger.add_shard(self._scan.id, self._owner, number, uris, cursor),
             self._outage_seconds,
         )
-        self._claimed = -_PAUSE
+        self._claimed = -PAUSE
         self._more.set()  # there is something to claim again
         return done
 

@@ -9,15 +9,19 @@ from litestar.types import Receive, Scope, Send
 
 
 class Answer(ASGIResponse):
-    """Status 200 and a JSON body, sent without the framework's serialisation.
+    """A status and a JSON body, sent without the framework's serialisation.
 
     Args:
         body: encoded JSON.
         headers: besides the body's type and length.
+        status: of the response.
     """
 
-    def __init__(self, body: bytes, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
+    def __init__(
+        self, body: bytes, headers: Sequence[tuple[bytes, bytes]] = (), status: int = 200
+    ) -> None:
         self.body = body
+        self._status = status
         self._headers = [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
@@ -27,5 +31,7 @@ class Answer(ASGIResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response."""
         del scope, receive
-        await send({"type": "http.response.start", "status": 200, "headers": self._headers})
+        await send(
+            {"type": "http.response.start", "status": self._status, "headers": self._headers}
+        )
         await send({"type": "http.response.body", "body": self.body, "more_body": False})

@@ -32,8 +32,8 @@ async def check_request(request: Request[Any, Any, Any]) -> None:
 
 @cache
 def _parameters(handler: HTTPRouteHandler) -> tuple[str, ...]:
-    """The query parameters that a handler and its dependencies take."""
-    taken = set(handler.parsed_fn_signature.parameters)
+    """The query parameters that a handler and its dependencies take, or that it reads by itself."""
+    taken = set(handler.parsed_fn_signature.parameters) | set(handler.opt.get("parameters", ()))
     for name, provider in handler.resolve_dependencies().items():
         if name in taken:
             taken = (taken - {name}) | set(provider.parsed_fn_signature.parameters)

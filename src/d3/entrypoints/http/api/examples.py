@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from d3.domain.clips import RULE
+
 _SHA256 = "830b179dd6ae7bd8a6d92835ca1672e74e09d860466138211a0a084135ba69c3"
 _MODEL_SHA256 = "8131f3b015ec86763d0baf5f7751e2a5ac69c34121733ef54017458846c981c3"
 _MODEL = {"name": "d3-vit-l14", "version": 1, "sha256": _MODEL_SHA256}
@@ -68,6 +70,7 @@ _PANEL = {
     "agreement": "agree",
     "panel_rule": "chief",
     "stability": {"jpeg": 0.73, "scaled": 0.71, "cropped": 0.76, "mirrored": 0.75},
+    "clip": None,
 }
 _RESULT = _NUMBERS | {
     "calibration": "newsroom",
@@ -91,6 +94,33 @@ _KEPT = {
     **_SAID,
     **_PANEL,
 }
+_FRAME = {
+    "time": 0.0,
+    "prediction": 0.75,
+    "verdict": "fake",
+    "reason": None,
+    "logit": 1.0986,
+    "is_cut": False,
+}
+_CLIP = {
+    "frames": [_FRAME, _FRAME | {"time": 1.0}, _FRAME | {"time": 2.0}],
+    "share_above": 1.0,
+    "highest_mean": 0.75,
+    "highest_from": 0.0,
+    "highest_until": 2.0,
+    "duration": 3.0,
+    "judged_until": 2.0,
+    "every": 1.0,
+    "most": 100,
+    "cuts": 0,
+    "end": "whole",
+    "ended_early": False,
+    "end_text": "",
+    "notes": [],
+    "note_texts": [],
+    "rule": RULE,
+}
+_OF_CLIP = _RESULT | {"clip": _CLIP, "image_format": "MP4", "image_frames": 75}
 _DRIFT_OF_DAY = {
     "images": 1000,
     "scores": [612, 58, 31, 20, 12, 11, 8, 8, 9, 7, 8, 9, 10, 12, 14, 16, 21, 27, 40, 67],
@@ -141,6 +171,33 @@ _LABEL = {
     "created_at": "2026-01-31T12:00:00Z",
     "user_id": 7,
 }
+_JOB = {
+    "id": "0c1c6f1e5f3b4f7c",
+    "state": "running",
+    "created_at": "2026-01-31T12:00:00Z",
+    "finished_at": None,
+    "expires_at": "2026-02-07T12:00:00Z",
+    "threshold": 0.5,
+    "views": 1,
+    "panel": None,
+    "panel_rule": None,
+    "stability": False,
+    "callback": "https://example.net/hooks/d3",
+    "callback_secret": None,
+    "trouble": None,
+    "counts": {
+        "items": 2,
+        "waiting": 1,
+        "fake": 1,
+        "real": 0,
+        "uncertain": 0,
+        "error": 0,
+        "cancelled": 0,
+    },
+}
+_WAITING = {"items": 2, "waiting": 2} | dict.fromkeys(
+    ("fake", "real", "uncertain", "error", "cancelled"), 0
+)
 _SCAN = {
     "id": "archive-2026",
     "state": "running",
@@ -163,6 +220,7 @@ _SCAN = {
     "panel": [_MODEL, _OTHER_MODEL],
     "panel_rule": "chief",
     "stability": False,
+    "video": False,
 }
 
 _WEBHOOK = {
@@ -199,6 +257,7 @@ _AGAIN = {"state": "waiting", "attempts": 0, "next_at": "2026-01-31T12:00:00Z"}
 
 ANSWERS: dict[str, Any] = {
     "predict": {"success": True, "result": _RESULT, "inference_id": 1},
+    "predictVideo": {"success": True, "result": _OF_CLIP, "inference_id": 1},
     "getEvidenceKey": {
         "success": True,
         "key_id": "f2ca1bb6c7e907d06dafe4687e579fce76b37e4e93b7605022da52e6ccc26fd2",
@@ -268,6 +327,44 @@ ANSWERS: dict[str, Any] = {
         "model_name": "classifier.pth",
         "sha256": _MODEL_SHA256,
         "version": 1,
+    },
+    "startJob": {
+        "success": True,
+        "job": _JOB
+        | {"counts": _WAITING, "callback_secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"},
+    },
+    "listJobs": {"success": True, "count": 1, "jobs": [_JOB]},
+    "getJob": {
+        "success": True,
+        "job": _JOB,
+        "count": 2,
+        "next_cursor": None,
+        "results": [
+            {
+                "number": 1,
+                "name": "photo.jpg",
+                "external_id": "17/1",
+                "state": "judged",
+                "result": _KEPT,
+                "inference_id": 1,
+                "error": None,
+                "code": None,
+            },
+            {
+                "number": 2,
+                "name": "drawing.png",
+                "external_id": "17/2",
+                "state": "waiting",
+                "result": None,
+                "inference_id": None,
+                "error": None,
+                "code": None,
+            },
+        ],
+    },
+    "cancelJob": {
+        "success": True,
+        "job": _JOB | {"state": "cancelled", "counts": _JOB["counts"]},
     },
     "startScan": {"success": True, "scan": _SCAN},
     "listScans": {"success": True, "count": 1, "scans": [_SCAN]},

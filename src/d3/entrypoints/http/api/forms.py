@@ -1,4 +1,4 @@
-"""Multipart forms, read into memory within limits.
+"""Multipart forms and other bodies, read into memory within limits.
 
 The framework's reader spools to disk, accepts the file under any field name, and answers an unknown
 charset with a 500. This one uses the same parser with strict checks.
@@ -10,7 +10,7 @@ import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import IO, Any, Protocol
 from urllib.parse import parse_qsl, unquote, unquote_to_bytes
 
 import msgspec
@@ -23,6 +23,7 @@ from multipart import (
     parse_options_header,
 )
 
+from d3.domain.clips import seconds_of
 from d3.domain.errors import (
     D3Error,
     EncodingUnsupported,
@@ -44,7 +45,8 @@ _EXTENDED_FILENAME = re.compile(
 )
 _WHOLE = re.compile(r"[0-9]{1,9}")
 _HEADER_BYTES = 64 * 1024
-_FIELD_BYTES = 4096
+FIELD_BYTES = 4096
+"""The longest text of a field."""
 _SMALL_BYTES = 64 * 1024
 
 
@@ -155,6 +157,41 @@ class Form:
             raise FormInvalid(f"{name}={text[:40]!r} is not valid.", "Send true or false.")
         return text == "true"
 
+    def all_frames(self) -> bool:
+        """The field ``frames``: ``all`` or ``first``; ``first`` by default.
+
+        Raises:
+            FormInvalid: it has another value.
+        """
+        text = (self.text("frames") or "first").lower()
+        if text not in {"first", "all"}:
+            raise FormInvalid(f"frames={text[:40]!r} is not valid.", "Send first or all.")
+        return text == "all"
+
+    def every(self) -> float | None:
+        """The field ``every``: seconds between frames, such as ``0.5`` or ``2s``.
+
+        Raises:
+            RequestInvalid: it is no time.
+            FormInvalid: it is 0.
+        """
+        text = self.text("every")
+        seconds = None if text is None else seconds_of(text)
+        if seconds == 0:
+            raise FormInvalid("every=0 is not valid.", "Send seconds such as 1, or 0.5.")
+        return seconds
+
+    def most(self) -> int | None:
+        """The field ``most``: frames at most.
+
+        Raises:
+            FormInvalid: it is no whole number.
+        """
+        text = self.text("most")
+        if text is not None and not _WHOLE.fullmatch(text):
+            raise FormInvalid(f"most={text[:40]!r} is not valid.", "Send a whole number.")
+        return None if text is None else int(text)
+
     def panel(self) -> tuple[str, ...] | None:
         """The field ``panel``: names of models, separated by commas; None for the service's own.
 
@@ -187,28 +224,72 @@ class FormLimits:
     parts: int
 
 
-@dataclass(frozen=True, slots=True)
-class Sink:
-    """A stream for the first file of a field, instead of memory.
+class FileSink(Protocol):
+    """Takes the bytes of files as they arrive, instead of memory."""
 
-    Attributes:
+    def begin(self, field: str, filename: str) -> bool:
+        """Begin a file; whether it is taken.
+
+        Raises:
+            D3Error: it is refused, and the form with it.
+        """
+        ...
+
+    def add(self, piece: bytes | bytearray) -> None:
+        """Take some of the file's bytes."""
+        ...
+
+    def end(self) -> None:
+        """End the file."""
+        ...
+
+    async def settle(self) -> None:
+        """Do what takes its time; called after every piece of the body.
+
+        Raises:
+            D3Error: it cannot be kept.
+        """
+        ...
+
+
+class StreamSink:
+    """Writes the first file of a field into a stream.
+
+    Args:
         name: of the field.
         stream: written to as the bytes arrive.
     """
 
-    name: str
-    stream: IO[bytes]
+    def __init__(self, name: str, stream: IO[bytes]) -> None:
+        self._name = name
+        self._stream = stream
+        self._files = 0
+
+    def begin(self, field: str, filename: str) -> bool:
+        del filename
+        self._files += field == self._name
+        return field == self._name
+
+    def add(self, piece: bytes | bytearray) -> None:
+        if self._files == 1:
+            self._stream.write(piece)
+
+    def end(self) -> None:
+        pass
+
+    async def settle(self) -> None:
+        pass
 
 
 async def read_form(
-    request: Request[Any, Any, Any], limits: FormLimits, sink: Sink | None = None
+    request: Request[Any, Any, Any], limits: FormLimits, sink: FileSink | None = None
 ) -> Form:
     """Read a multipart form; stop as soon as it exceeds a limit.
 
     Args:
         request: its body is read.
         limits: of the whole form.
-        sink: gets the bytes of one file; the :class:`Upload` of that file is empty.
+        sink: gets the bytes of files; the :class:`Upload` of each that it takes is empty.
 
     Raises:
         FormNotMultipart: the body has another type.
@@ -229,9 +310,7 @@ async def read_form(
             "The header Content-Type has no boundary.",
             "Do not set the header yourself. The library that builds the form sets it.",
         )
-    announced = header_of(request, b"content-length") or ""
-    if announced.isdecimal() and int(announced) > limits.bytes:
-        raise _too_large(limits)
+    _check_length(request, limits)
     collector = _Collector(limits, sink)
     try:
         await _parse(request.receive, boundary, collector)
@@ -259,14 +338,13 @@ async def read_texts(request: Request[Any, Any, Any], *known: str) -> dict[str, 
         FormInvalid: it is malformed, or a field is unknown, repeated or not a text.
         FormTooLarge: it is too large.
     """
-    refuse_encoded(request)
     kind, _ = parse_options_header(header_of(request, b"content-type") or "")
     if kind == "multipart/form-data":
         form = await read_form(request, FormLimits(_SMALL_BYTES, len(known) + 8))
         form.only(*known)
         found = {name: form.text(name) for name in known}
         return {name: text for name, text in found.items() if text is not None}
-    body = await _small_body(request)
+    body = await read_body(request, FormLimits(_SMALL_BYTES, 1))
     if not body.strip():
         return {}
     pairs: list[tuple[str, object]]
@@ -315,23 +393,49 @@ def refuse_encoded(request: Request[Any, Any, Any]) -> None:
         )
 
 
-async def _small_body(request: Request[Any, Any, Any]) -> bytes:
-    pieces, size, more = [], 0, True
-    while more:
-        message: Any = await request.receive()
-        if message["type"] == "http.disconnect":
-            raise FormInvalid("The upload was interrupted.", "Send it again.")
-        pieces.append(message.get("body", b""))
-        more, size = message.get("more_body", False), size + len(pieces[-1])
-        if size > _SMALL_BYTES:
-            raise _too_large(FormLimits(_SMALL_BYTES, 1))
+async def read_body(request: Request[Any, Any, Any], limits: FormLimits) -> bytes:
+    """Read a body that is no form; stop as soon as it exceeds a limit.
+
+    Raises:
+        EncodingUnsupported: it is compressed.
+        FormInvalid: the client broke off.
+        FormTooLarge: it exceeds a limit.
+        D3Error: receiving failed; see :mod:`d3.entrypoints.http.middleware.request_limits`.
+    """
+    refuse_encoded(request)
+    _check_length(request, limits)
+    pieces: list[bytes] = []
+    size, more = 0, True
+    try:
+        while more:
+            message: Any = await request.receive()
+            if message["type"] == "http.disconnect":
+                raise FormInvalid("The upload was interrupted.", "Send it again.")
+            pieces.append(message.get("body", b""))
+            more, size = message.get("more_body", False), size + len(pieces[-1])
+            if size > limits.bytes:
+                raise _too_large(limits)
+    except D3Error:
+        pieces.clear()  # the error's traceback would keep them until it is answered
+        raise
     return b"".join(pieces)
+
+
+def _check_length(request: Request[Any, Any, Any], limits: FormLimits) -> None:
+    """Check the announced length of the body, before any of it is read.
+
+    Raises:
+        FormTooLarge: it exceeds the limit.
+    """
+    announced = header_of(request, b"content-length") or ""
+    if announced.isdecimal() and int(announced) > limits.bytes:
+        raise _too_large(limits)
 
 
 def _pairs_of_json(body: bytes) -> list[tuple[str, object]]:
     try:
         return list(msgspec.json.decode(body, type=dict[str, object]).items())
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FormInvalid(
             "The body is not a JSON object.", 'Send one such as {"name": "..."}.'
         ) from error
@@ -366,6 +470,8 @@ async def _parse(receive: Receive, boundary: str, collector: _Collector) -> None
                     collector.add(event)
                 else:
                     collector.end()
+            if collector.sink is not None:
+                await collector.sink.settle()
         if not parser.closed:
             parser.close()
 
@@ -373,10 +479,11 @@ async def _parse(receive: Receive, boundary: str, collector: _Collector) -> None
 class _Collector:
     """Collects the parser's events into a form, within limits."""
 
-    def __init__(self, limits: FormLimits, sink: Sink | None) -> None:
+    def __init__(self, limits: FormLimits, sink: FileSink | None) -> None:
         self.form = Form()
+        self.sink = sink
         self._limits = limits
-        self._sink = sink
+        self._taken = False
         self._bytes = 0
         self._parts = 0
         self._name = ""
@@ -403,22 +510,27 @@ class _Collector:
             )
         self._pieces, self._text_bytes = [], 0
         self._name, self._filename = _in_unicode(segment.name or ""), _filename_of(segment)
+        self._taken = bool(self._filename) and self._take()
 
     def add(self, piece: bytes | bytearray) -> None:
         """Add data to the part."""
-        sink = self._sink
-        if sink is not None and self._filename and self._name == sink.name:
-            if sink.name not in self.form.files:
-                sink.stream.write(piece)
+        if self._taken or (self._filename == "" and not self._pieces and self._take()):
+            assert self.sink is not None
+            self._taken = True
+            self.sink.add(piece)
             return
         self._pieces.append(piece)
         if self._filename is None:
             self._text_bytes += len(piece)
-            if self._text_bytes > _FIELD_BYTES:
+            if self._text_bytes > FIELD_BYTES:
                 raise FormInvalid(
                     "A text field of the form is too long.",
                     "Send images as files with a file name.",
                 )
+
+    def _take(self) -> bool:
+        """Whether the sink takes this file; one without a name is only there if it has bytes."""
+        return self.sink is not None and self.sink.begin(self._name, self._filename or "")
 
     def end(self) -> None:
         """End the part."""
@@ -426,7 +538,9 @@ class _Collector:
         self._pieces = []
         if self._filename is None:
             self.form.texts.setdefault(self._name, []).append(content.decode("utf-8"))
-        elif self._filename or content:
+        elif self._filename or content or self._taken:
+            if self._taken and self.sink is not None:
+                self.sink.end()
             upload = Upload(self._filename, content)
             self.form.files.setdefault(self._name, []).append(upload)
 

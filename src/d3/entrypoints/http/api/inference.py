@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import msgspec
@@ -21,6 +22,7 @@ from d3.domain.services.prediction import Outcome, Predicted, PredictionRequest,
 from d3.domain.text import display_name
 from d3.entrypoints.http.api import openapi
 from d3.entrypoints.http.api.answers import Answer
+from d3.entrypoints.http.api.bodies import read_image
 from d3.entrypoints.http.api.forms import Form, FormLimits, header_of, read_form
 from d3.entrypoints.http.api.schemas import (
     BatchItem,
@@ -39,9 +41,11 @@ from d3.entrypoints.http.waiting import wait_unless_disconnected
 Body: TypeAlias = Callable[[Sequence[Outcome], Sequence[int]], bytes]
 _encode = msgspec.json.Encoder().encode
 _FORM_OVERHEAD = 64 * 1024
-_REFUSALS = (400, 401, 403, 408, 409, 413, 415, 422, 429, 503)
-_QUESTION = ("threshold", "views", "panel", "panel_rule", "stability")
+REFUSALS = (400, 401, 403, 408, 409, 413, 415, 422, 429, 503)
+QUESTION = ("threshold", "views", "panel", "panel_rule", "stability")
 """The fields that say how images are judged."""
+_ASKED = (*QUESTION, "explain", "frames")
+_EXPLAINED = ("views",)
 IMAGE_NAME = "image_name"
 """The key of the image's name in the state of a request's ASGI scope."""
 _TO_BE_JUDGED = 0.9
@@ -61,17 +65,22 @@ class InferenceController(Controller):
         operation_class=openapi.PredictOperation,
         status_code=200,
         summary="Judge one image",
-        responses=openapi.responses(Prediction, *_REFUSALS),
+        responses=openapi.responses(Prediction, *REFUSALS),
         request_max_body_size=None,
+        opt={"parameters": ("name", *_ASKED)},
     )
     async def predict(self, request: Request[Any, Any, Any], d3: D3) -> Answer:
-        """Tell whether the image in the field ``file`` was made or altered by a generator.
+        """Tell whether an image was made or altered by a generator.
 
-        If the service fetches links (`D3_FETCH_LINKS`), ``url`` can replace the file.
+        The body is a form with the image in the field ``file``, or the file itself, with its type
+        and with parameters in the address, or JSON with the file in base64. If the service fetches
+        links (`D3_FETCH_LINKS`), ``url`` can replace the file in a form and in JSON.
+
+        ``frames=all`` judges every frame of an animated image, which gives one verdict too.
 
         With an ``Idempotency-Key``, a repeated request gets the same answer and no second result.
         """
-        return _answer(await predict(request, d3))
+        return answer_of(await predict(request, d3))
 
     @post(
         "/explain",
@@ -79,14 +88,18 @@ class InferenceController(Controller):
         operation_class=openapi.ExplainOperation,
         status_code=200,
         summary="Draw the heat map of one image",
-        responses=openapi.problems(*_REFUSALS),
+        responses=openapi.problems(*REFUSALS),
         request_max_body_size=None,
+        opt={"parameters": ("name", *_EXPLAINED)},
     )
     async def explain(self, request: Request[Any, Any, Any], d3: D3) -> Explained:
-        """Show where the score of the image in the field ``file`` comes from. Stores nothing."""
-        form = await read_form(request, _limits_of_one(d3))
+        """Show where the score of an image comes from. Stores nothing.
+
+        The image is sent as for `predict`.
+        """
+        form = await read_image(request, _limits_of_one(d3), *_EXPLAINED)
         image = await _image(request, d3, form)
-        form.only("file", "url", "views")
+        form.only("file", "url", *_EXPLAINED)
         until = time.monotonic() + d3.settings.request_seconds
         drawing = _drawing(d3, form, image)
         return Explained(explanation=await wait_unless_disconnected(request, drawing, until))
@@ -97,16 +110,16 @@ class InferenceController(Controller):
         operation_class=openapi.PredictBatchOperation,
         status_code=200,
         summary="Judge several images",
-        responses=openapi.responses(BatchPrediction, *_REFUSALS),
+        responses=openapi.responses(BatchPrediction, *REFUSALS),
         request_max_body_size=None,
     )
     async def predict_batch(self, request: Request[Any, Any, Any], d3: D3) -> Answer:
         """Judge the images in the fields ``files``. A bad file does not affect the others."""
-        _check_capacity(request, d3, Lane.BULK)
+        check_capacity(request, d3, Lane.BULK)
         limits = FormLimits(d3.settings.max_batch_bytes, d3.settings.max_batch_files + 8)
         form = await read_form(request, limits)
         uploads = form.all_files("files")
-        form.only("files", *_QUESTION)
+        form.only("files", *QUESTION)
         names = [display_name(upload.name) for upload in uploads]
 
         def body(outcomes: Sequence[Outcome], ids: Sequence[int]) -> bytes:
@@ -123,17 +136,19 @@ class InferenceController(Controller):
             ]
             return _encode(BatchPrediction(count=len(results), results=results))
 
-        return _answer(await _predict(request, d3, form, uploads, body, lane=Lane.BULK))
+        return answer_of(await predict_uploads(request, d3, form, uploads, body, lane=Lane.BULK))
 
 
 async def predict(request: Request[Any, Any, Any], d3: Services) -> Predicted:
     """Judge the form's one image and keep the result."""
     within = _TO_BE_JUDGED * d3.settings.request_seconds
-    _check_capacity(request, d3, Lane.INTERACTIVE, within)
-    form = await read_form(request, _limits_of_one(d3))
+    check_capacity(request, d3, Lane.INTERACTIVE, within)
+    form = await read_image(request, _limits_of_one(d3), *_ASKED)
     image = await _image(request, d3, form)
     request.scope["state"][IMAGE_NAME] = display_name(image.name)
-    form.only("file", "url", "explain", *_QUESTION)
+    form.only("file", "url", *_ASKED)
+    if form.all_frames() and await d3.run_slowly(d3.clips.is_clip, image.data, animations=True):
+        image = replace(image, sampling=d3.clips.sampling(all_frames=True))
     drawings: list[Future[Explanation]] = []
 
     def draw() -> Future[Explanation]:
@@ -141,17 +156,27 @@ async def predict(request: Request[Any, Any, Any], d3: Services) -> Predicted:
         return drawings[0]
 
     def body(outcomes: Sequence[Outcome], ids: Sequence[int]) -> bytes:
-        (outcome,) = outcomes
-        assert isinstance(outcome, Judged)
-        result = result_of(outcome.detection, cached=outcome.cached)
-        explanation = drawings[0].result() if drawings else UNSET
-        return _encode(Prediction(result=result, inference_id=ids[0], explanation=explanation))
+        return body_of_one(outcomes, ids, drawings[0].result() if drawings else UNSET)
 
     prepare = draw if form.flag("explain") else None
-    return await _predict(request, d3, form, [image], body, lane=Lane.INTERACTIVE, prepare=prepare)
+    return await predict_uploads(
+        request, d3, form, [image], body, lane=Lane.INTERACTIVE, prepare=prepare
+    )
 
 
-def _check_capacity(
+def body_of_one(
+    outcomes: Sequence[Outcome],
+    ids: Sequence[int],
+    explanation: Explanation | msgspec.UnsetType = UNSET,
+) -> bytes:
+    """The answer to one image or clip that was judged."""
+    (outcome,) = outcomes
+    assert isinstance(outcome, Judged)
+    result = result_of(outcome.detection, cached=outcome.cached)
+    return _encode(Prediction(result=result, inference_id=ids[0], explanation=explanation))
+
+
+def check_capacity(
     request: Request[Any, Any, Any], d3: Services, lane: Lane, within: float | None = None
 ) -> None:
     """Refuse what could not be judged now, before its body is read."""
@@ -191,7 +216,7 @@ def _drawing(d3: Services, form: Form, image: Upload) -> Future[Explanation]:
     )
 
 
-async def _predict(
+async def predict_uploads(
     request: Request[Any, Any, Any],
     d3: Services,
     form: Form,
@@ -213,7 +238,8 @@ async def _predict(
         prepare: see :class:`PredictionRequest`; it has as much time again.
     """
     telemetry = RequestTelemetry.of(request.scope)
-    within = d3.settings.request_seconds * len(uploads)
+    frames = max(1 if one.sampling is None else one.sampling.most for one in uploads)
+    within = d3.settings.request_seconds * max(frames, len(uploads))
     question: dict[str, Any] = {
         "threshold": form.threshold(),
         "views": form.views(),
@@ -245,7 +271,8 @@ async def _predict(
     return await wait_unless_disconnected(request, predicting, until)
 
 
-def _answer(predicted: Predicted) -> Answer:
+def answer_of(predicted: Predicted) -> Answer:
+    """The response to a request that was judged, now or before."""
     headers = [(b"idempotency-replayed", b"true")] if predicted.replayed is not None else []
     return Answer(predicted.body, headers)
 
@@ -253,9 +280,13 @@ def _answer(predicted: Predicted) -> Answer:
 def _request_hash(path: str, uploads: Sequence[Upload], question: Mapping[str, Any]) -> str:
     """Of all that decides the answer; what is asked in the plain way hashes as it always did."""
     plain = path, question["threshold"], question["views"]
-    more = [repr(question[one]) for one in _QUESTION[2:] if question[one]]
+    more = [repr(question[one]) for one in QUESTION[2:] if question[one]]
     digest = hashlib.sha256(repr((*plain, *more)).encode())
     for upload in uploads:
         digest.update(repr((upload.name, len(upload.data))).encode())
         digest.update(upload.data)
+        if upload.sampling is not None:
+            digest.update(repr(upload.sampling).encode())
+        if upload.clip is not None:
+            digest.update(upload.clip.facts.sha256.encode())
     return digest.hexdigest()

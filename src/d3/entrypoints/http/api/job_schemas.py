@@ -66,7 +66,7 @@ class JobItemRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     external_id: ExternalId | None = None
 
 
-class JobRequest(Struct, kw_only=True, forbid_unknown_fields=True):
+class FetchedJobRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     """A job to begin whose images are fetched."""
 
     items: Annotated[
@@ -106,16 +106,16 @@ class JobBody(Struct, kw_only=True):
     id: str
     state: str
     created_at: datetime
-    finished_at: datetime | None
+    finished_at: datetime | None = None
     expires_at: datetime
-    threshold: float | None
+    threshold: float | None = None
     views: int
-    panel: list[str] | None
-    panel_rule: PanelRule | None
+    panel: list[str] | None = None
+    panel_rule: PanelRule | None = None
     stability: bool
-    callback: str | None
-    callback_secret: str | None
-    trouble: str | None
+    callback: str | None = None
+    callback_secret: str | None = None
+    trouble: str | None = None
     counts: JobCountsBody
 
 
@@ -144,7 +144,7 @@ class JobResult(Struct, kw_only=True):
 
     number: int
     name: str
-    external_id: str | None
+    external_id: str | None = None
     state: str
     result: HistoryItem | None = None
     inference_id: int | None = None
@@ -156,7 +156,7 @@ class JobResults(OneJob, kw_only=True):
     """A job and a page of its items, in order."""
 
     count: int
-    next_cursor: str | None
+    next_cursor: str | None = None
     results: list[JobResult]
 
 

@@ -18,7 +18,7 @@ from d3.domain.models import checked_name
 from d3.domain.services.models import ModelService
 from d3.domain.text import display_name
 from d3.entrypoints.http.api import openapi
-from d3.entrypoints.http.api.forms import FormLimits, Sink, read_form, read_texts
+from d3.entrypoints.http.api.forms import FormLimits, StreamSink, read_form, read_texts
 from d3.entrypoints.http.api.schemas import (
     Done,
     LoadedModelInfo,
@@ -173,7 +173,7 @@ class ModelController(Controller):
         """
         limits = FormLimits(d3.settings.max_model_bytes + _FORM_OVERHEAD, 8)
         with _disk_errors(), tempfile.NamedTemporaryFile(prefix="d3-upload-") as stream:
-            form = await read_form(request, limits, Sink("file", stream))
+            form = await read_form(request, limits, StreamSink("file", stream))
             stream.flush()
             file = Path(stream.name)
             filename = display_name(form.file("file").name)

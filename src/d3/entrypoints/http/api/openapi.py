@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
 from http import HTTPStatus
 from importlib.util import find_spec
 from os import PathLike
@@ -10,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from litestar import Request, Router
+import msgspec.structs
+from litestar import Request, Router, get
+from litestar.enums import OpenAPIMediaType as MediaType
 from litestar.openapi import OpenAPIConfig, ResponseSpec
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import (
@@ -31,8 +35,10 @@ from litestar.openapi.spec import (
     SecurityScheme,
     Tag,
 )
+from litestar.response import Redirect
 from litestar.static_files import create_static_files_router
 
+from d3.domain.jobs import MAX_CALLBACK, MAX_EXTERNAL_ID
 from d3.domain.panels import PanelRule
 from d3.entrypoints.http.api.examples import ANSWERS, ERRORS
 from d3.entrypoints.http.errors import PROBLEM, Problem
@@ -41,8 +47,18 @@ _FILE = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
 _URL = Schema(
     type=OpenAPIType.STRING,
     format=OpenAPIFormat.URI,
-    description="A link to the image, instead of `file`. Answers 403 unless the service has "
+    description="A link to the image, instead of the file. Answers 403 unless the service has "
     "`D3_FETCH_LINKS` on. Fetches only from public web servers and answers 422 if that fails.",
+)
+_BASE64 = Schema(
+    type=OpenAPIType.STRING,
+    content_encoding="base64",
+    description="The image's file in base64, instead of `url`.",
+)
+_NAME = Schema(
+    type=OpenAPIType.STRING,
+    description="Name of the image. In a form, the file has its name.",
+    examples=["photo.jpg"],
 )
 _THRESHOLD = Schema(
     type=OpenAPIType.NUMBER,
@@ -99,6 +115,42 @@ _IDEMPOTENCY_KEY = Parameter(
 )
 
 
+_FRAMES = Schema(
+    type=OpenAPIType.STRING,
+    enum=["first", "all"],
+    default="first",
+    description="Which frames of an animated GIF, WebP, PNG or AVIF are judged. `all` gives one "
+    "verdict and each frame in `clip`.",
+)
+_EXTERNAL_IDS = Schema(
+    type=OpenAPIType.ARRAY,
+    items=Schema(type=OpenAPIType.STRING, max_length=MAX_EXTERNAL_ID),
+    description="Your own id of each file, in the order of the files. None, or as many as files.",
+)
+_ASKED = {
+    "threshold": _THRESHOLD,
+    "views": _VIEWS,
+    "callback": Schema(
+        type=OpenAPIType.STRING,
+        max_length=MAX_CALLBACK,
+        description="Address that is told when the job is over, as a webhook `job.finished`.",
+        examples=["https://example.net/hooks/d3"],
+    ),
+    "every": Schema(
+        type=OpenAPIType.NUMBER,
+        exclusive_minimum=0,
+        maximum=3600,
+        description="Of a clip: seconds between the frames that are judged.",
+    ),
+    "most": Schema(
+        type=OpenAPIType.INTEGER,
+        minimum=1,
+        maximum=10_000,
+        description="Of a clip: the most frames that are judged.",
+    ),
+}
+
+
 def _problem(status: int) -> dict[str, Any]:
     code, sentence = ERRORS[status]
     return {
@@ -127,12 +179,14 @@ def problems(*statuses: int) -> dict[int, ResponseSpec]:
     }
 
 
-def responses(success: type[msgspec.Struct], *statuses: int) -> dict[int, ResponseSpec]:
+def responses(
+    success: type[msgspec.Struct], *statuses: int, success_status: int = 200
+) -> dict[int, ResponseSpec]:
     """The response that a handler encodes itself, and its error responses."""
     spec = ResponseSpec(
-        success, description="Request fulfilled, document follows", generate_examples=False
+        success, description=HTTPStatus(success_status).description, generate_examples=False
     )
-    return {200: spec} | problems(*statuses)
+    return {success_status: spec} | problems(*statuses)
 
 
 def _form(
@@ -165,44 +219,73 @@ def _form(
     return RequestBody(required=True, content={"multipart/form-data": media})
 
 
+def _one_image(
+    fields: dict[str, Schema], example: dict[str, Any]
+) -> tuple[RequestBody, list[Parameter]]:
+    """The ways in which a call takes one image: the body, and what the address may hold."""
+    form = {"file": _FILE, "url": _URL} | fields
+    body = _form(form, "file", "image/*", {"file": "photo.jpg"} | example, required=False)
+    object_fields = {"image_base64": _BASE64, "url": _URL, "name": _NAME} | fields
+    body.content["application/json"] = OpenAPIMediaType(
+        schema=Schema(
+            type=OpenAPIType.OBJECT,
+            properties={name: _or_null(one) for name, one in object_fields.items()},
+        ),
+        examples={"link": Example(value={"url": "https://example.com/photo.jpg"} | example)},
+    )
+    for kind in ("image/*", "application/octet-stream"):
+        body.content[kind] = OpenAPIMediaType(schema=_FILE)
+    # A default would be sent by clients that are generated, beside the same field of a form.
+    in_address = {"name": _NAME} | fields
+    return body, [
+        Parameter(
+            name=name,
+            param_in="query",
+            description=one.description,
+            schema=replace(one, description=None, default=None),
+        )
+        for name, one in in_address.items()
+    ]
+
+
+def _or_null(schema: Schema) -> Schema:
+    """The schema of a field of JSON that may also be null."""
+    assert isinstance(schema.type, OpenAPIType)
+    values = None if schema.enum is None else [*schema.enum, None]
+    return replace(schema, type=[schema.type, OpenAPIType.NULL], enum=values)
+
+
 @dataclass
 class DescribedOperation(Operation):
-    """An operation with an example of its response. Without an answer 401 it needs no key."""
+    """An operation that needs no key if it has no answer 401."""
 
     def __post_init__(self) -> None:
-        """Add the example to the successful response, and say whether a key is needed."""
+        """Say whether a key is needed."""
         if "401" not in (self.responses or {}):
             self.security = []
-        success = (self.responses or {}).get("200")
-        example = ANSWERS.get(self.operation_id or "")
-        if isinstance(success, OpenAPIResponse) and success.content and example is not None:
-            success.content["application/json"].examples = {"answer": Example(value=example)}
 
 
 @dataclass
 class PredictOperation(DescribedOperation):
-    """One image, as a multipart form."""
+    """One image, as a form, as JSON or as it is."""
 
     def __post_init__(self) -> None:
-        """Describe the form and the header that the handler reads by itself."""
+        """Describe the body and the parameters that the handler reads by itself."""
         super().__post_init__()
-        properties = {"file": _FILE, "url": _URL, "threshold": _THRESHOLD, "views": _VIEWS}
-        properties |= {"explain": _EXPLAIN} | _PANEL
-        example = {"file": "photo.jpg", "threshold": 0.5, "views": 4}
-        self.request_body = _form(properties, "file", "image/*", example, required=False)
-        self.parameters = [*(self.parameters or []), _IDEMPOTENCY_KEY]
+        fields = {"threshold": _THRESHOLD, "views": _VIEWS, "explain": _EXPLAIN} | _PANEL
+        fields["frames"] = _FRAMES
+        self.request_body, asked = _one_image(fields, {"threshold": 0.5, "views": 4})
+        self.parameters = [*(self.parameters or []), *asked, _IDEMPOTENCY_KEY]
 
 
 @dataclass
 class ExplainOperation(DescribedOperation):
-    """One image to be explained, as a multipart form."""
+    """One image to be explained, as a form, as JSON or as it is."""
 
     def __post_init__(self) -> None:
-        """Describe the form that the handler reads by itself."""
+        """Describe the body and the parameters that the handler reads by itself."""
         super().__post_init__()
-        properties = {"file": _FILE, "url": _URL, "views": _VIEWS}
-        example = {"file": "photo.jpg"}
-        self.request_body = _form(properties, "file", "image/*", example, required=False)
+        self.request_body, self.parameters = _one_image({"views": _VIEWS}, {"views": 4})
 
 
 @dataclass
@@ -216,6 +299,60 @@ class PredictBatchOperation(DescribedOperation):
         properties = {"files": files, "threshold": _THRESHOLD, "views": _VIEWS} | _PANEL
         example = {"files": ["photo.jpg", "drawing.png"], "threshold": 0.5}
         self.request_body = _form(properties, "files", "image/*", example)
+        self.parameters = [*(self.parameters or []), _IDEMPOTENCY_KEY]
+
+
+@dataclass
+class PredictVideoOperation(DescribedOperation):
+    """One video, as a multipart form."""
+
+    def __post_init__(self) -> None:
+        """Describe the form and the header that the handler reads by itself."""
+        super().__post_init__()
+        asked = {name: _ASKED[name] for name in ("threshold", "views", "every", "most", "callback")}
+        properties = {"file": _FILE} | asked | _PANEL
+        example = {"file": "clip.mp4", "every": 1, "most": 30}
+        self.request_body = _form(properties, "file", "video/*", example)
+        self.parameters = [*(self.parameters or []), _IDEMPOTENCY_KEY]
+
+
+@dataclass
+class JobOperation(DescribedOperation):
+    """Many images, as a multipart form, or named in JSON."""
+
+    def __post_init__(self) -> None:
+        """Describe the form and the header that the handler reads by itself."""
+        super().__post_init__()
+        files = Schema(type=OpenAPIType.ARRAY, items=_FILE, min_items=1)
+        properties = {"files": files, "external_id": _EXTERNAL_IDS} | _ASKED | _PANEL
+        example = {"files": ["photo.jpg", "drawing.png"], "external_id": ["17/1", "17/2"]}
+        self.request_body = _form(properties, "files", "*/*", example)
+        listed = {
+            "url": _URL,
+            "s3": Schema(
+                type=OpenAPIType.STRING,
+                description="`s3://BUCKET/KEY`, below one of `D3_JOB_SOURCES`.",
+            ),
+            "name": Schema(type=OpenAPIType.STRING, description="Name for display."),
+            "external_id": Schema(type=OpenAPIType.STRING, description="Your own id of it."),
+        }
+        items = Schema(
+            type=OpenAPIType.ARRAY,
+            items=Schema(type=OpenAPIType.OBJECT, properties=dict(listed)),
+            min_items=1,
+            description="Each with either `url` or `s3`.",
+        )
+        body = OpenAPIMediaType(
+            schema=Schema(
+                type=OpenAPIType.OBJECT,
+                properties={"items": items, **_ASKED, **_PANEL},
+                required=["items"],
+            ),
+            examples={
+                "links": Example(value={"items": [{"url": "https://example.net/photo.jpg"}]})
+            },
+        )
+        self.request_body.content["application/json"] = body
         self.parameters = [*(self.parameters or []), _IDEMPOTENCY_KEY]
 
 
@@ -373,6 +510,23 @@ class Document(JsonRenderPlugin):
         return super().render(request, openapi_schema | {"servers": [{"url": ".."}]})
 
 
+def elsewhere() -> Router:
+    """The router of the addresses where people and programs look first: /docs, /openapi.json."""
+
+    @get("/docs")
+    async def page(request: Request[Any, Any, Any]) -> Redirect:
+        # Relative, as the page's own links.
+        return Redirect("../schema" if _address(request).endswith("/") else "schema")
+
+    @get("/openapi.json", media_type=MediaType.OPENAPI_JSON)
+    async def document(request: Request[Any, Any, Any]) -> bytes:
+        # Not sent on to the other address: generators of clients do not follow.
+        found = request.app.openapi_schema.to_schema()
+        return Document.render_json(request, found | {"servers": [{"url": "."}]})
+
+    return Router("/", route_handlers=[page, document], include_in_schema=False)
+
+
 def _address(request: Request[Any, Any, Any]) -> str:
     raw = request.scope.get("raw_path") or request.scope["path"].encode()
     return raw.decode("latin-1").partition("?")[0]
@@ -393,15 +547,53 @@ _SECURITY = {
 
 @dataclass
 class _Described(OpenAPI):
-    """The document; a field that may be absent is not described as a choice among one type."""
+    """The document; a field that may be absent is not described as a choice among one type.
 
-    def to_schema(self) -> dict[str, Any]:
+    Answers have all other fields, also those that an object in Python need not be given.
+    """
+
+    @cached_property
+    def _schema(self) -> dict[str, Any]:
         found = super().to_schema()
-        for kind in found["components"]["schemas"].values():
-            for field in kind.get("properties", {}).values():
+        # An example that Litestar writes has lost what is null.
+        for path in found["paths"].values():
+            for operation in path.values():
+                if (example := ANSWERS.get(operation["operationId"])) is not None:
+                    answers = operation["responses"]
+                    success = answers.get("200") or answers["202"]
+                    shown = {"answer": {"value": example}}
+                    success["content"]["application/json"]["examples"] = shown
+        structs = {struct.__name__: struct for struct in _subclasses(msgspec.Struct)}
+        for name, kind in found["components"]["schemas"].items():
+            fields = kind.get("properties", {})
+            for field in fields.values():
                 if len(field.get("oneOf", ())) == 1:
                     field.update(field.pop("oneOf")[0])
+            struct = structs.get(name)
+            if struct is not None and struct.__struct_config__.forbid_unknown_fields:
+                continue  # what callers send
+            if fields:
+                kind["required"] = sorted(fields.keys() - _may_be_absent(struct))
         return found
+
+    def to_schema(self) -> dict[str, Any]:
+        return self._schema
+
+
+def _subclasses(kind: type[msgspec.Struct]) -> Iterator[type[msgspec.Struct]]:
+    for one in kind.__subclasses__():
+        yield one
+        yield from _subclasses(one)
+
+
+def _may_be_absent(struct: type[msgspec.Struct] | None) -> set[str]:
+    """Fields that an answer may leave out; one made of a dataclass leaves out none."""
+    if struct is None:
+        return set()
+    every = msgspec.structs.fields(struct)
+    if struct.__struct_config__.omit_defaults:
+        return {one.name for one in every if not one.required}
+    return {one.name for one in every if one.default is msgspec.UNSET}
 
 
 class _Configuration(OpenAPIConfig):
@@ -414,13 +606,16 @@ def configuration(version: str) -> OpenAPIConfig:
     return _Configuration(
         title="D3",
         version=version,
-        description="Was this image made or altered by a generator? Every error has the same body, "
-        "`application/problem+json`, with a sentence in `error` and a stable code in `code`. "
+        description="Was this image made or altered by a generator? Every address below `/api/` is "
+        "also there below `/api/v1/`, as the version that this document describes. Every error has "
+        "the same body, `application/problem+json`, with a sentence in `error` and a stable code "
+        "in `code`. "
         "Every answer has an `X-Request-Id`.",
         contact=Contact(name="The D3 maintainers"),
         license=License(name="Apache-2.0", identifier="Apache-2.0"),
         tags=[
             Tag(name="inference", description="Judge images."),
+            Tag(name="jobs", description="Judge many images in the background."),
             Tag(name="history", description="Past results."),
             Tag(name="model", description="The model in use and all other models."),
             Tag(name="scans", description="Judge whole buckets in the background."),

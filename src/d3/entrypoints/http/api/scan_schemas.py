@@ -80,6 +80,12 @@ Stability = Annotated[
 ]
 
 
+Video = Annotated[
+    bool,
+    Meta(description="Judge videos too, which needs the extra `video`. Default: false."),
+]
+
+
 class ScanRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     """A scan to begin."""
 
@@ -91,6 +97,7 @@ class ScanRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     panel: PanelNames | None = None
     panel_rule: Rule | None = None
     stability: Stability | None = None
+    video: Video | None = None
 
 
 class ScanItem(Struct, kw_only=True):
@@ -123,6 +130,7 @@ class ScanItem(Struct, kw_only=True):
     panel: list[Model] = []
     panel_rule: PanelRule | None = None
     stability: bool = False
+    video: bool = False
 
 
 class OneScan(Struct, kw_only=True):
@@ -208,6 +216,7 @@ def scan_item(scan: Scan) -> ScanItem:
         panel=[model_of(one) for one in scan.panel],
         panel_rule=scan.panel_rule if scan.panel else None,
         stability=scan.stability,
+        video=scan.video,
     )
 
 

@@ -174,6 +174,7 @@ def _start(d3: Services, asked: ScanRequest) -> Scan:
         others=others,
         rule=rule,
         stability=asked.stability,
+        video=asked.video,
     )
 
 

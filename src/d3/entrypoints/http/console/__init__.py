@@ -25,8 +25,12 @@ __all__ = ["HANDLERS_ELSEWHERE", "answer_refused", "assets", "pages", "templates
 _A_YEAR = 365 * 24 * 3600
 
 
-def pages() -> Router:
-    """The router of all pages. They are not in the OpenAPI document."""
+def pages(*, own_keys: bool) -> Router:
+    """The router of all pages. They are not in the OpenAPI document.
+
+    Args:
+        own_keys: whether D3's keys count, so that there are pages to sign in and to manage them.
+    """
     return Router(
         path="/",
         route_handlers=[
@@ -38,8 +42,7 @@ def pages() -> Router:
             ServicePages,
             ScanPages,
             WebhookPages,
-            KeyPages,
-            SignInPages,
+            *([KeyPages, SignInPages] if own_keys else []),
         ],
         guards=[people_only],
         exception_handlers=HANDLERS,

@@ -44,7 +44,7 @@ async def check_allowed(connection: Connection, scope: Scope) -> None:
     caller = caller_of(connection)
     if caller.may(scope):
         return
-    if caller.key_id is None and scope is Scope.ADMIN:
+    if caller.user_id is None and scope is Scope.ADMIN:
         raise AccessForbidden(PROBLEMS["not_admin"])
     try:
         caller.check(scope)

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
-from litestar import Litestar, Request, Response
+from litestar import Request, Response
 from litestar.connection import ASGIConnection
 from litestar.exceptions import HTTPException
 from litestar.response import Redirect, Template
@@ -56,7 +56,7 @@ def refusal(request: Request[Any, Any, Any], error: D3Error) -> dict[str, Any]:
     }
 
 
-def answer_refused(application: Litestar, scope: Any, error: D3Error) -> ASGIApp | None:
+def answer_refused(application: Any, scope: Any, error: D3Error) -> ASGIApp | None:
     """The response of the access middleware to a refused browser; None for a program.
 
     Args:
@@ -68,7 +68,7 @@ def answer_refused(application: Litestar, scope: Any, error: D3Error) -> ASGIApp
     request: Request[Any, Any, Any] = Request(seen)
     if not _is_browser(request) and not _by_htmx(request):
         return None
-    if isinstance(error, AccessRefused):
+    if isinstance(error, AccessRefused) and not application.d3.authenticator.by_host:
         return _to_sign_in(request, error).to_asgi_response(None, request)
     answer = _answer(request, error)
     return answer.to_asgi_response(None, request)

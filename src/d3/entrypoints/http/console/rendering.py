@@ -21,6 +21,7 @@ from d3.domain.accounts import Scope
 from d3.domain.labels import Label
 from d3.domain.panels import NOTHING_TO_COMPARE, Agreement
 from d3.domain.provenance import Says, Source
+from d3.domain.services.reporting import clock
 from d3.entrypoints.http.console.texts import (
     AGREEMENTS,
     CHANGES,
@@ -38,8 +39,8 @@ from d3.entrypoints.http.services import Services
 STATIC = Path(__file__).with_name("static")
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
-    "img-src 'self' blob:; connect-src 'self'; form-action 'self'; base-uri 'none'; "
-    "frame-ancestors 'none'",
+    "img-src 'self' blob:; media-src blob:; connect-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -105,11 +106,11 @@ def templates() -> TemplateConfig[Any]:
         "source_fields": SOURCE_FIELDS,
         "scan_errors": SCAN_ERRORS,
         "assets": _fingerprint(),
-        "places": PLACES,
         "shortcuts": [(keys, getattr(TEXTS.shortcuts, name)) for keys, name in _SHORTCUTS],
     }
     environment.filters |= {
         "percent": percent,
+        "clock": clock,
         "seconds": seconds,
         "size": size,
         "moment": moment,
@@ -141,6 +142,7 @@ def page(
         headers: besides :data:`HEADERS`.
         context: what the template needs besides the common context.
     """
+    by_host = d3.authenticator.by_host
     return Template(
         f"{name}.html.j2",
         status_code=status,
@@ -149,7 +151,8 @@ def page(
             "base": base_of(request),
             "way_back": _way_back_to(request),
             "caller": visitor_of(request),
-            "without_keys": d3.settings.auth == "off",
+            "places": [one for one in PLACES if one[0] != "keys" or not by_host],
+            "without_keys": d3.settings.auth == "off" or by_host,
             "page": name,
             "section": _SECTIONS.get(name, name),
             "version": d3.version,

@@ -2,7 +2,8 @@
 
 A key in a header is checked first. Credentials that a browser adds by itself, which are the session
 cookie and access from this machine without a key, count only if no page of another site made the
-request (:func:`d3.domain.access.comes_from_elsewhere`).
+request (:func:`d3.domain.access.comes_from_elsewhere`). Where D3 is part of an application that
+authenticates its users itself, that application alone is asked, and by the same rule.
 
 This is ASGI middleware in front of the framework: a refused request is neither read nor parsed, and
 a handler without a guard is still not public.
@@ -21,7 +22,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from d3.domain import access
 from d3.domain.access import KEYLESS, UNAUTHENTICATED, UNRESTRICTED, Caller, Network
-from d3.domain.errors import CrossSite, D3Error, HostInvalid, HostRefused, KeyMissing
+from d3.domain.errors import CrossSite, D3Error, HostInvalid, HostRefused, KeyMissing, NotSignedIn
 from d3.entrypoints.http.authentication import Headers
 from d3.entrypoints.http.callers import CALLER
 from d3.entrypoints.http.errors import answer_d3_error
@@ -34,7 +35,7 @@ SIGN_IN_PATHS = ("/sign-in", "/sign-out")
 """Pages that need no key."""
 
 _HEALTH = ("/health", "/health/live", "/health/ready")
-_PUBLIC = ("/schema", "/api/evidence/key")
+_PUBLIC = ("/schema", "/docs", "/docs/", "/openapi.json", "/api/evidence/key")
 _OPEN = ("/schema/", "/console/")
 _BEARER = b"bearer "
 _SAFE = ("GET", "HEAD", "OPTIONS")
@@ -112,10 +113,14 @@ class AccessMiddleware:
         address = await self._count_address(scope, sent, headers)
         if _is_preflight(scope):
             return UNAUTHENTICATED
-        caller = await self._caller(scope, sent, address, headers)
-        if caller.key_id is not None:
+        if self._d3.authenticator.by_host:
+            caller = await self._user(scope, sent)
+        else:
+            caller = await self._caller(scope, sent, address, headers)
+        whose = f"key:{caller.key_id}" if caller.key_id is not None else f"user:{caller.user_id}"
+        if caller.user_id is not None:
             rate = self._d3.settings.rate_per_key
-            await self._d3.authenticator.count(rate, f"key:{caller.key_id}", headers)
+            await self._d3.authenticator.count(rate, whose, headers)
         RequestTelemetry.of(scope).user_id = caller.user_id
         return caller
 
@@ -157,6 +162,13 @@ class AccessMiddleware:
         if signing_in:
             return UNAUTHENTICATED
         raise KeyMissing
+
+    async def _user(self, scope: Any, sent: _AccessHeaders) -> Caller:
+        """The caller whom the host application names, perhaps by a cookie: so no foreign page's."""
+        changes = scope["method"] not in _SAFE
+        if sent.comes_from_elsewhere(self._d3.settings.cors_origins, changes=changes):
+            raise CrossSite if changes else NotSignedIn
+        return await self._d3.authenticator.user_of(scope)
 
     def _is_local(self, scope: Any, sent: _AccessHeaders) -> bool:
         """Whether the request comes from this machine and needs no key."""

@@ -20,6 +20,7 @@ _PATIENCE_SECONDS = 20.0
 _SLOWEST_BYTES = 1024
 """The slowest rate of a body, in bytes a second, after a first grace period."""
 _RETRY_SECONDS = 5.0
+_STATE = "limited"
 
 
 class RequestLimits:
@@ -32,8 +33,8 @@ class RequestLimits:
     def __init__(self, settings: Settings) -> None:
         self._requests = settings.max_requests
         self._bytes = settings.body_bytes
-        self._largest = max(
-            settings.max_image_bytes, settings.max_batch_bytes, settings.max_model_bytes
+        self._largest = max(  # an image in JSON is a third larger
+            2 * settings.max_image_bytes, settings.max_batch_bytes, settings.max_model_bytes
         )
         self._seconds = settings.upload_seconds
         self.working = 0
@@ -87,8 +88,11 @@ class LimitedRequest:
         self._announced = _length_of(scope)
         self._received = self._announced == 0
         self._begun = time.monotonic()
+        self._arrived_bytes = 0
         self._held_bytes = 0
+        self._streams = False
         self._waits = 0
+        scope["state"][_STATE] = self
         limits.working += 1
 
     def check_body(self) -> None:
@@ -99,6 +103,11 @@ class LimitedRequest:
         """
         if self._announced:
             self._limits.check_memory(0, self._announced)
+
+    def stream(self) -> None:
+        """Note that the body is not kept in memory, so that it does not count there."""
+        self._streams = True
+        self._forget_body()
 
     async def receive(self) -> Any:
         """The next part of the body; after its end, the client's disconnect.
@@ -115,9 +124,11 @@ class LimitedRequest:
         finally:
             self._count()
         size = len(message.get("body", b""))
-        self._limits.check_memory(self._held_bytes, size)
-        self._held_bytes += size
-        self._limits.body_bytes += size
+        self._arrived_bytes += size
+        if not self._streams:
+            self._limits.check_memory(self._held_bytes, size)
+            self._held_bytes += size
+            self._limits.body_bytes += size
         self._received = not message.get("more_body", False)
         if self._received and self._limits.over_limit:
             raise _too_many()
@@ -140,14 +151,14 @@ class LimitedRequest:
 
     async def _next_piece(self) -> Any:
         waited = time.monotonic() - self._begun
-        allowed = self._limits.seconds_for(self._held_bytes)
+        allowed = self._limits.seconds_for(self._arrived_bytes)
         try:
             async with asyncio.timeout(allowed - waited):
                 return await self._receive()
         except TimeoutError as error:
             raise FormTooSlow(
-                f"Only {self._held_bytes:,} bytes of the request's body arrived in {allowed:.0f} "
-                "seconds.",
+                f"Only {self._arrived_bytes:,} bytes of the request's body arrived in "
+                f"{allowed:.0f} seconds.",
                 "Send less at once, or use a faster connection.",
             ) from error
 
@@ -164,6 +175,12 @@ class LimitedRequest:
     def _forget_body(self) -> None:
         self._limits.body_bytes -= self._held_bytes
         self._held_bytes = 0
+
+
+def streams_body(scope: Any) -> None:
+    """Note that the body of this request is written elsewhere as it arrives."""
+    if (limited := scope["state"].get(_STATE)) is not None:
+        limited.stream()
 
 
 def brings_body(scope: Any) -> bool:

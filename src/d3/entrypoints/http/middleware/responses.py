@@ -23,7 +23,7 @@ from d3.entrypoints.http.errors import answer_d3_error
 from d3.entrypoints.http.middleware.request_limits import brings_body
 
 _ANY = "*"
-_METHODS = b"GET, HEAD, POST, DELETE, OPTIONS"
+_METHODS = b"GET, HEAD, POST, PATCH, DELETE, OPTIONS"
 _PREFLIGHT_SECONDS = b"600"
 _RETRY_SECONDS = 10.0
 _DRAINED_BYTES = 64 * 2**20

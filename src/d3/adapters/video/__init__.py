@@ -1,0 +1,1 @@
+"""Clips: videos decoded with FFmpeg (the extra ``video``) and animated images with Pillow."""

@@ -1,0 +1,387 @@
+"""Frames of videos, decoded with FFmpeg in the child: few of them, and only from the given bytes.
+
+The packets are listed first, without decoding: that gives the true length, the times of all frames
+and the places where decoding can begin. Then only the stretches between such a place and the frames
+that are wanted are decoded, without the frames that no other one needs.
+"""
+
+from __future__ import annotations
+
+import math
+import pkgutil
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import av
+import numpy as np
+from av.codec.context import ThreadType
+from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, VideoReformatter
+from PIL import Image
+
+from d3.adapters.video.source import Shared, start_of
+from d3.adapters.video.worker import Question
+from d3.domain.clips import ClipEnd, ClipNote, Frame, FrameSampling, moments
+from d3.domain.errors import VideoInvalid, VideoTooLarge
+from d3.domain.formats import SNIFFED_BYTES, sniff_clip
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.video.codeccontext import VideoCodecContext
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+    from numpy.typing import NDArray
+
+    from d3.domain.images import Pixels
+
+_CONTAINERS = "mov,mp4,matroska,webm,avi,mpeg,mpegvideo,mpegts,flv,ogg,asf"
+"""Of FFmpeg's formats, those whose data is all inside: no playlist, no list of files, no device."""
+
+_BUFFER = 2**20
+_MOST_PACKETS = 1_000_000
+_FEW = 0.02
+"""Of what a header announces; as much may be missing before a clip counts as cut short."""
+
+_DENSE = 8
+"""Frames of a clip for one that is wanted, from which on the next one will do instead."""
+
+_CUT = 30.0
+"""Of 255: how much two frames differ, on average, where one shows another scene."""
+
+_SAMPLES = (18, 32)
+"""Places of a frame, down and across, that are compared."""
+
+_CUTS_SHARE = 5
+"""Of the frames of a clip that is sampled thinly, one in so many is kept for cuts."""
+
+_HIGH_RANGE = frozenset({ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67})
+_UNSAID = 2
+"""A colour space that the file does not name."""
+
+_HD = 720
+"""Lines from which on players take the colours of HDTV where the file names none."""
+
+_AGAIN = "Convert it with another program, for example: ffmpeg -i FILE -c:v libx264 clip.mp4"
+
+
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """The packets of a video.
+
+    Attributes:
+        ticks: of all frames, in the order of showing.
+        keys: of those where decoding can begin.
+        base: seconds of a tick.
+        end: why there are no more packets.
+    """
+
+    ticks: list[int]
+    keys: list[int]
+    base: float
+    end: ClipEnd
+
+    @property
+    def duration(self) -> float:
+        """Seconds, the last frame's included."""
+        span = self.ticks[-1] - self.ticks[0]
+        return (span + span / max(1, len(self.ticks) - 1)) * self.base
+
+    def tick_at(self, seconds: float) -> int:
+        """Of the frame that is shown at a time."""
+        wanted = self.ticks[0] + seconds / self.base
+        return self.ticks[max(0, bisect_right(self.ticks, wanted + 0.5) - 1)]
+
+    def key_before(self, tick: int) -> int:
+        """Where decoding has to begin for a frame."""
+        return self.keys[max(0, bisect_right(self.keys, tick) - 1)]
+
+
+class _Movie:
+    """Implements ``Decoding``."""
+
+    def __init__(self, descriptor: int, question: Question) -> None:
+        self._descriptor = descriptor
+        self._question = question
+        self.notes: set[ClipNote] = set()
+        self._broken = False
+        self._container, self._stream = self._opened()
+        context = self._stream.codec_context
+        self._check_size(context.width, context.height)
+        self._index = self._listed()
+        self.end = self._index.end
+        self._wanted, self._step, self._cuts_left = self._plan()
+        self._maybe = self._candidates()
+        self._convert = VideoReformatter()
+
+    def facts(self) -> dict[str, Any]:
+        context = self._stream.codec_context
+        return {
+            "format": sniff_clip(start_of(self._descriptor, SNIFFED_BYTES)),
+            "width": context.width,
+            "height": context.height,
+            "frames": max(len(self._index.ticks), self._stream.frames or 0),
+            "duration": self._index.duration,
+            "planned": len(self._wanted) + self._cuts_left,
+        }
+
+    def frames(self) -> Iterator[Frame]:
+        left, start = iter(self._wanted), self._index.ticks[0]
+        target = next(left, None)
+        given, before, latest = -math.inf, None, start - 1
+        for frame, tick in self._decoded():
+            if target is None:
+                return
+            if tick <= latest:
+                continue  # it leads into a place where decoding began, and lacks what it needs
+            latest, look = tick, _look(frame)
+            is_cut = before is not None and _differ(before, look)
+            before, seconds = look, (tick - start) * self._index.base
+            if tick < target:
+                gap = (target - tick) * self._index.base
+                near = min(gap, seconds - given) <= self._step / 4
+                if not is_cut or near or self._cuts_left < 1:
+                    continue
+                self._cuts_left -= 1
+            given = seconds
+            yield Frame(max(0.0, seconds), self._pixels(frame), is_cut)
+            while target is not None and target <= tick:
+                target = next(left, None)
+        if target is not None and self.end is ClipEnd.WHOLE:
+            self.end = ClipEnd.DAMAGED
+        if given == -math.inf:
+            raise VideoInvalid("Not one frame of the video can be decoded.", _AGAIN)
+
+    def _opened(self) -> tuple[InputContainer, VideoStream]:
+        """The container and the stream that players show."""
+        try:
+            container = av.open(
+                Shared(self._descriptor),
+                container_options={"format_whitelist": _CONTAINERS, "protocol_whitelist": "none"},
+                buffer_size=_BUFFER,
+            )
+        except (av.FFmpegError, ValueError) as error:
+            raise VideoInvalid(
+                "The file is no video that can be read, or its index is missing or broken.", _AGAIN
+            ) from error
+        streams = [
+            one
+            for one in container.streams.video
+            if not one.disposition & one.disposition.attached_pic and one.codec_context is not None
+        ]
+        if not streams:
+            raise VideoInvalid(
+                "The file holds no video, only sound or a cover.", "Use a file with a video in it."
+            )
+        if len(streams) > 1:
+            self.notes.add(ClipNote.SEVERAL_STREAMS)
+        chosen = next((one for one in streams if one.disposition & one.disposition.default), None)
+        stream = chosen or streams[0]
+        context = stream.codec_context
+        context.thread_type = ThreadType.AUTO
+        context.thread_count = self._question.threads
+        context.options = {"max_pixels": str(self._question.pixels)}
+        return container, stream
+
+    def _listed(self) -> _Index:
+        """The packets, without decoding them."""
+        stream, base = self._stream, float(self._stream.time_base or 1)
+        ticks, keys, end = list[int](), list[int](), ClipEnd.WHOLE
+        furthest = self._question.seconds / base
+        for packet, tick in self._packets(self._container, stream):
+            if not keys and not packet.is_keyframe:
+                continue  # nothing can be decoded before the first of these
+            if (ticks and tick - keys[0] > furthest) or len(ticks) >= _MOST_PACKETS:
+                end = ClipEnd.TOO_LONG
+                break
+            ticks.append(tick)
+            if packet.is_keyframe:
+                keys.append(tick)
+        if self._broken:
+            end = ClipEnd.CUT_SHORT
+        first = keys[0] if keys else 0
+        ticks = sorted({one for one in ticks if one >= first})
+        if not ticks:
+            raise VideoInvalid("The video has no frames that can be decoded.", _AGAIN)
+        index = _Index(ticks, sorted({one for one in keys if one >= first}), base, end)
+        if end is ClipEnd.WHOLE and self._announced() * (1 - _FEW) - 1 > index.duration:
+            return _Index(index.ticks, index.keys, base, ClipEnd.CUT_SHORT)
+        return index
+
+    def _announced(self) -> float:
+        """Seconds that the header announces; 0 where it announces none."""
+        if self._stream.duration is not None and self._stream.time_base is not None:
+            return float(self._stream.duration * self._stream.time_base)
+        return (self._container.duration or 0) / av.time_base
+
+    def _plan(self) -> tuple[list[int], float, int]:
+        """The frames that are wanted, seconds between them, and how many more there may be."""
+        asked, index = self._question, self._index
+        if asked.times is not None:
+            return sorted({index.tick_at(one) for one in asked.times}), 0.0, 0
+        if not asked.every:
+            count = len(index.ticks)
+            places = range(count) if count <= asked.most else _spread(count, asked.most)
+            if count > asked.most:
+                self.notes.add(ClipNote.SPARSE)
+            return [index.ticks[one] for one in places], 0.0, 0
+        kept = asked.most // _CUTS_SHARE if asked.cuts else 0
+        times = moments(index.duration, FrameSampling(asked.every, asked.most))
+        if len(times) == asked.most and index.duration > asked.every * asked.most:
+            self.notes.add(ClipNote.SPARSE)
+            times = moments(index.duration, FrameSampling(asked.every, asked.most - kept))
+        step = times[1] - times[0] if len(times) > 1 else asked.every
+        wanted = sorted({self._near(index.tick_at(one), step) for one in times})
+        return wanted, step, min(asked.most - len(wanted), len(wanted)) if asked.cuts else 0
+
+    def _near(self, tick: int, step: float) -> int:
+        """A frame where decoding can begin, if there is one near; else the frame itself."""
+        keys, slack = self._index.keys, step / 2 / self._index.base
+        place = bisect_left(keys, tick)
+        near = min(keys[max(0, place - 1) : place + 1], key=lambda one: abs(one - tick))
+        return near if abs(near - tick) < slack else tick
+
+    def _candidates(self) -> list[int]:
+        """Frames where decoding can begin that nobody asked for: encoders put some at cuts."""
+        if not self._cuts_left:
+            return []
+        known = set(self._wanted)
+        others = [one for one in self._index.keys if one not in known]
+        return [others[one] for one in _spread(len(others), min(len(others), self._question.most))]
+
+    def _decoded(self) -> Iterator[tuple[VideoFrame, int]]:
+        """Frames in order, among them those that are wanted; each with its tick."""
+        needed = sorted({*self._wanted, *self._maybe})
+        last_of = {self._index.key_before(one): one for one in needed}
+        container, stream = self._opened()
+        context = stream.codec_context
+        if len(self._index.ticks) >= _DENSE * len(self._wanted):
+            context.skip_frame = "NONREF"  # no other frame needs these, so the rest is as it was
+        until = None
+        for packet, tick in self._packets(container, stream):
+            if packet.is_keyframe and tick in last_of:
+                until = last_of.pop(tick)
+            if until is None:
+                continue
+            found = self._frames_of(context, packet)
+            if packet.is_keyframe and tick == until:
+                found += self._drained(context)
+            yield from found
+            if found and found[-1][1] >= until:
+                context.flush_buffers()
+                until = None
+                if not last_of:
+                    return
+        yield from self._drained(context)
+
+    def _packets(
+        self, container: InputContainer, stream: VideoStream
+    ) -> Iterator[tuple[Packet, int]]:
+        """The packets of a video with their ticks, up to where the file can be read."""
+        try:
+            for packet in container.demux(stream):
+                tick = packet.dts if packet.pts is None else packet.pts
+                if tick is not None and packet.size:
+                    yield packet, tick
+        except av.FFmpegError:
+            self._broken = True
+
+    def _frames_of(
+        self, context: VideoCodecContext, packet: Packet | None
+    ) -> list[tuple[VideoFrame, int]]:
+        """What comes out where a packet goes in; the rest that is inside where there is none."""
+        try:
+            frames = context.decode(packet)
+        except MemoryError as error:
+            raise _too_much_memory() from error
+        except av.FFmpegError:
+            frames = []
+            self._damaged()
+        sound = [one for one in frames if one.pts is not None and not one.is_corrupt]
+        if len(sound) < len(frames):
+            self._damaged()
+        return [(one, one.pts) for one in sound if one.pts is not None]
+
+    def _drained(self, context: VideoCodecContext) -> list[tuple[VideoFrame, int]]:
+        frames = self._frames_of(context, None)
+        context.flush_buffers()
+        return frames
+
+    def _damaged(self) -> None:
+        if self.end is ClipEnd.WHOLE:
+            self.end = ClipEnd.DAMAGED
+
+    def _pixels(self, frame: VideoFrame) -> Pixels:
+        """RGB of 8 bits as it is stored; or, for people, upright and small."""
+        self._check_size(frame.width, frame.height)
+        if frame.rotation:
+            self.notes.add(ClipNote.ROTATED)
+        how: dict[str, Any] = {}
+        if frame.color_trc in _HIGH_RANGE:
+            self.notes.add(ClipNote.HDR)
+            how = {"dst_color_trc": ColorTrc.BT709, "dst_color_primaries": ColorPrimaries.BT709}
+        elif frame.colorspace == _UNSAID and frame.height >= _HD:
+            how = {"src_colorspace": Colorspace.ITU709}
+        try:
+            rgb = self._convert.reformat(frame, format="rgb24", **how).to_ndarray()
+        except MemoryError as error:
+            raise _too_much_memory() from error
+        if self._question.times is None:
+            return np.ascontiguousarray(rgb)
+        side = self._question.picture
+        upright = Image.fromarray(np.ascontiguousarray(np.rot90(rgb, frame.rotation // 90)))
+        upright.thumbnail((side, side), Image.Resampling.BILINEAR)
+        return np.ascontiguousarray(upright)
+
+    def _check_size(self, width: int, height: int) -> None:
+        if width < 1 or height < 1:
+            raise VideoInvalid("The size of the video's frames is not known.", _AGAIN)
+        if width * height > self._question.pixels or max(width, height) > self._question.side:
+            raise VideoTooLarge(
+                f"The video's frames have {width:,} x {height:,} pixels, which is more than is "
+                "allowed.",
+                "Scale it down, or raise D3_MAX_IMAGE_PIXELS and D3_MAX_IMAGE_SIDE.",
+            )
+
+
+for _module in pkgutil.walk_packages(av.__path__, "av."):
+    # The package imports these when it needs them, and then the child can open no file any more.
+    if _module.name not in {"av.__main__", "av.datasets"}:
+        import_module(_module.name)
+
+
+def open_movie(descriptor: int, question: Question) -> _Movie:
+    """Open a video.
+
+    Raises:
+        VideoInvalid: it is none, or none of its frames can be decoded.
+        VideoTooLarge: its frames are.
+    """
+    return _Movie(descriptor, question)
+
+
+def _spread(count: int, wanted: int) -> list[int]:
+    """So many places of so many, evenly."""
+    return [number * count // wanted for number in range(wanted)]
+
+
+def _look(frame: VideoFrame) -> NDArray[np.float32]:
+    """A few samples of a frame's first plane, which are brightness in most formats."""
+    plane, part = frame.planes[0], frame.format.components[0]
+    wide = part.bits > 8  # noqa: PLR2004
+    rows = np.frombuffer(plane, np.uint16 if wide else np.uint8)
+    rows = rows.reshape(plane.height, -1)
+    down, across = _SAMPLES
+    seen = rows[:: max(1, plane.height // down), :: max(1, plane.width // across)]
+    return seen[:down, :across].astype(np.float32) / (1 << max(0, part.bits - 8))
+
+
+def _differ(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
+    """Whether two frames show different scenes."""
+    return one.shape != other.shape or float(np.abs(one - other).mean()) > _CUT
+
+
+def _too_much_memory() -> VideoTooLarge:
+    return VideoTooLarge("There is not enough memory to decode the video.", "Scale it down.")

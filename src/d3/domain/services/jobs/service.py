@@ -1,0 +1,322 @@
+"""Jobs as callers use them: begun, looked at, cancelled."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from itertools import islice
+
+from d3.domain.errors import CommitInDoubt, D3Error, StorageFailed
+from d3.domain.idempotency import ANONYMOUS, IdempotencyKey, Reservation, StoredAnswer
+from d3.domain.jobs import (
+    FETCHED_ITEMS,
+    ItemPlace,
+    Job,
+    JobItem,
+    NewItem,
+    NewJob,
+    NewShard,
+    new_callback,
+    new_job_name,
+)
+from d3.domain.panels import PanelRule, checked_panel
+from d3.domain.ports.clock import Clock
+from d3.domain.ports.jobs import JobLedger, Spool
+from d3.domain.services.history_writer import HistoryWriter
+from d3.domain.services.jobs.receiving import Receiving, too_many
+from d3.domain.services.model_host import ModelHost
+from d3.domain.services.questions import Question
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobLimits:
+    """What jobs may cost.
+
+    Attributes:
+        items: of one job.
+        file_bytes: of one file.
+        spool_bytes: of all files that wait.
+        days: after which a job is forgotten.
+    """
+
+    items: int
+    file_bytes: int
+    spool_bytes: int
+    days: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRequest:
+    """How the items of a job are judged, and for whom; see :class:`NewJob`.
+
+    Attributes:
+        callback: the address of who is told.
+        idempotency_key: under which the same request gets the same answer.
+    """
+
+    threshold: float | None = None
+    views: int = 1
+    panel: tuple[str, ...] | None = None
+    panel_rule: PanelRule | None = None
+    stability: bool = False
+    callback: str | None = None
+    every: float | None = None
+    most: int | None = None
+    user_id: int | None = None
+    request_id: str | None = None
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The answer to a request for a job.
+
+    Attributes:
+        body: of the response.
+        replayed: whether it is the answer to an earlier request with the same key.
+    """
+
+    body: bytes
+    replayed: bool = False
+
+
+class JobService:
+    """Begins and ends jobs. Safe to call from many threads.
+
+    Args:
+        ledger: gives the ledger; its database must be ready by then.
+        spool: gives the place for files.
+        host: holds the models.
+        writer: reserves idempotency keys.
+        clock: tells the time.
+        limits: what jobs may cost.
+    """
+
+    def __init__(  # noqa: PLR0917  its parts, one by one
+        self,
+        ledger: Callable[[], JobLedger],
+        spool: Callable[[], Spool],
+        host: ModelHost,
+        writer: HistoryWriter,
+        clock: Clock,
+        limits: JobLimits,
+    ) -> None:
+        self._ledger = ledger
+        self._spool = spool
+        self._host = host
+        self._writer = writer
+        self._clock = clock
+        self.limits = limits
+
+    def receive(self, announced: int = 0) -> Receiving:
+        """Make ready for the files of a job.
+
+        Args:
+            announced: bytes to come; 0 where that is not known.
+
+        Raises:
+            SpoolFull: there is no room for so many; nothing was kept.
+            StorageFailed: the spool or the ledger cannot be used.
+        """
+        ledger, spool = self._ledger(), self._spool()
+        new = replace(self._new(JobRequest()), spool=spool.id)
+        job_id = ledger.begin(new)
+        try:
+            if announced:
+                ledger.grow(job_id, announced, self.limits.spool_bytes)
+        except D3Error:
+            with suppress(StorageFailed):
+                ledger.forget(job_id)
+            raise
+        return Receiving(
+            ledger,
+            spool,
+            job_id,
+            new.name,
+            max_items=self.limits.items,
+            max_file_bytes=self.limits.file_bytes,
+            spool_bytes=self.limits.spool_bytes,
+            announced=announced,
+        )
+
+    def start_received(
+        self,
+        received: Receiving,
+        asked: JobRequest,
+        external_ids: Sequence[str | None],
+        body: Callable[[Job], bytes],
+    ) -> Started:
+        """Begin a job with files that were received; if not, they are removed.
+
+        Args:
+            received: all its files.
+            asked: how they are judged.
+            external_ids: of each file; or none at all.
+            body: makes the response.
+
+        Raises:
+            D3Error: it cannot be judged so, or not be kept.
+        """
+        try:
+            self._check(asked)
+            shards, refused = received.finish()
+            if external_ids:
+                shards = [_named(one, external_ids) for one in shards]
+                refused = [_with_id(one, external_ids) for one in refused]
+            new = replace(self._new(asked), name=received.name, spool=self._spool().id)
+            digest = f"{received.digest}{external_ids!r}"
+            started = self._start(received.job_id, new, asked, shards, refused, digest, body)
+        except CommitInDoubt:
+            raise  # it may have begun; if not, its files are swept
+        except BaseException:
+            received.discard()
+            raise
+        if started.replayed:
+            received.discard()
+        elif not shards:
+            received.clear()
+        return started
+
+    def start_fetched(
+        self,
+        items: Sequence[tuple[ItemPlace, NewItem]],
+        asked: JobRequest,
+        body: Callable[[Job], bytes],
+    ) -> Started:
+        """Begin a job whose items are fetched when their turn comes.
+
+        Args:
+            items: and where each is.
+            asked: how they are judged.
+            body: makes the response.
+
+        Raises:
+            D3Error: it cannot be judged so, or not be kept.
+        """
+        if len(items) > self.limits.items:
+            raise too_many(self.limits.items)
+        self._check(asked)
+        shards: list[NewShard] = []
+        for place in (ItemPlace.S3, ItemPlace.LINK):
+            some = iter([item for where, item in items if where is place])
+            while part := tuple(islice(some, FETCHED_ITEMS)):
+                shards.append(NewShard(number=len(shards), place=place, items=part))
+        new, ledger = self._new(asked), self._ledger()
+        job_id = ledger.begin(new)
+        try:
+            said = [(where.value, i.source, i.name, i.external_id) for where, i in items]
+            started = self._start(job_id, new, asked, shards, [], repr(said), body)
+        except CommitInDoubt:
+            raise
+        except BaseException:
+            with suppress(StorageFailed):
+                ledger.forget(job_id)
+            raise
+        if started.replayed:
+            ledger.forget(job_id)
+        return started
+
+    def get(self, name: str, user_id: int | None = None) -> Job:
+        """A job; see :meth:`JobLedger.get`."""
+        return self._ledger().get(name, user_id)
+
+    def page(
+        self, name: str, after: int, limit: int, user_id: int | None = None
+    ) -> tuple[Job, list[JobItem]]:
+        """A job and its items after one of that number.
+
+        Raises:
+            JobNotFound: there is none.
+        """
+        job = self._ledger().get(name, user_id)
+        return job, self._ledger().items(job.id, after, limit)
+
+    def newest(self, limit: int, offset: int = 0, user_id: int | None = None) -> list[Job]:
+        """Jobs, newest first."""
+        return self._ledger().newest(limit, offset, user_id)
+
+    def cancel(self, name: str, user_id: int | None = None) -> Job:
+        """Cancel what has not begun; the job then.
+
+        Raises:
+            JobNotFound: there is none.
+        """
+        return self._ledger().cancel(name, self._clock.now(), user_id)
+
+    def _check(self, asked: JobRequest) -> None:
+        """Check that it makes sense, as far as the models that are loaded now can say.
+
+        Raises:
+            D3Error: threshold, views or panel make no sense.
+        """
+        names = None if asked.panel is None else checked_panel(asked.panel)
+        if self._host.loaded() is None:
+            return
+        with self._host.panel(names) as panel:
+            Question.of(panel, threshold=asked.threshold, views=asked.views)
+
+    def _new(self, asked: JobRequest) -> NewJob:
+        now = self._clock.now()
+        return NewJob(
+            name=new_job_name(),
+            created_at=now,
+            expires_at=now + timedelta(days=self.limits.days),
+            user_id=asked.user_id,
+            request_id=asked.request_id,
+            threshold=asked.threshold,
+            views=asked.views,
+            panel=asked.panel,
+            panel_rule=asked.panel_rule,
+            stability=asked.stability,
+            callback=None if asked.callback is None else new_callback(asked.callback),
+            every=asked.every,
+            most=asked.most,
+        )
+
+    def _start(  # noqa: PLR0917  what there is to know of a job
+        self,
+        job_id: int,
+        new: NewJob,
+        asked: JobRequest,
+        shards: Sequence[NewShard],
+        refused: Sequence[NewItem],
+        digest: str,
+        body: Callable[[Job], bytes],
+    ) -> Started:
+        """Start it, once for each idempotency key."""
+        reservation: Reservation | None = None
+        if asked.idempotency_key is not None:
+            said = replace(asked, idempotency_key=None, request_id=None, user_id=None)
+            hashed = hashlib.sha256(f"{said!r}{digest}".encode()).hexdigest()
+            owner = asked.user_id or ANONYMOUS
+            key = IdempotencyKey(owner, asked.idempotency_key, hashed)
+            reserved = self._writer.reserve(key).result()
+            if isinstance(reserved, StoredAnswer):
+                return Started(reserved.body, replayed=True)
+            reservation = reserved
+        try:
+            job = self._ledger().start(
+                job_id,
+                new,
+                shards,
+                self._clock.now(),
+                refused=refused,
+                answer=None if reservation is None else (reservation, body),
+            )
+        except BaseException:
+            if reservation is not None:
+                with suppress(StorageFailed):
+                    self._writer.release(reservation)
+            raise
+        return Started(body(job))
+
+
+def _named(shard: NewShard, external_ids: Sequence[str | None]) -> NewShard:
+    return replace(shard, items=tuple(_with_id(one, external_ids) for one in shard.items))
+
+
+def _with_id(item: NewItem, external_ids: Sequence[str | None]) -> NewItem:
+    return replace(item, external_id=external_ids[item.number - 1])

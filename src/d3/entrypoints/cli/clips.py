@@ -1,0 +1,93 @@
+"""Clips on the command line: which frames are judged, in what order, and how they are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from d3.entrypoints.cli.output import counted, out
+from d3.entrypoints.cli.sources import Found
+
+if TYPE_CHECKING:
+    from d3.container import Container
+    from d3.domain.clips import FrameSampling
+    from d3.domain.detections import Detection, Failure
+    from d3.domain.images import ImageSource
+    from d3.domain.services.clips import ClipService
+
+_BARS = "▁▂▃▄▅▆▇█"
+_COURSE = 80
+"""Frames that the course of a clip shows at most."""
+
+
+def sampling_of(
+    clips: ClipService, every: float | None, most: int | None, frames: str
+) -> FrameSampling:
+    """Which frames of clips are judged.
+
+    Raises:
+        click.UsageError: every frame is wanted, and a time between them.
+        RequestInvalid: more frames are asked for than are allowed.
+    """
+    if frames == "all" and every is not None:
+        raise click.UsageError("--frames all judges every frame. Leave --every out.")
+    return clips.sampling(every, most, all_frames=frames == "all")
+
+
+def outcomes_of(
+    container: Container,
+    found: Found,
+    is_clip: Callable[[ImageSource], bool],
+    sampling: FrameSampling,
+    question: dict[str, Any],
+) -> Iterator[Detection | Failure]:
+    """Judge what was found, in order: runs of images many at once, clips one by one."""
+    from d3.domain.detections import Failure
+    from d3.domain.errors import DetectorFailed, ImageError, ScoreUndefined
+
+    every = zip(found.sources, found.names, strict=True)
+    for clip, run in groupby(every, key=lambda one: is_clip(one[0])):
+        if not clip:
+            sources, names = zip(*run, strict=True)
+            yield from container.detection().detect_many(
+                sources,
+                names=names,
+                batch_size=container.settings().batch_size,
+                errors="return",
+                **question,
+            )
+            continue
+        for source, name in run:
+            try:
+                yield container.clips().judge(source, sampling, name=name, **question)
+            except (ImageError, ScoreUndefined, DetectorFailed) as error:
+                yield Failure(name, error)
+
+
+def print_clip(detection: Detection) -> None:
+    """The course of a clip in a line, what that says, and what is unusual."""
+    from rich.text import Text
+
+    from d3.domain.services.reporting import clock
+
+    clip = detection.clip_verdict
+    if clip is None:
+        return
+    shown = clip.frames[:: -(-len(clip.frames) // _COURSE)]
+    bars = "".join(_BARS[min(int(one.prediction * len(_BARS)), len(_BARS) - 1)] for one in shown)
+    frames = counted(len(clip.frames), "frame")
+    out().print(
+        Text(
+            f"  {frames} up to {clock(clip.judged_until)} of {clock(clip.duration)}: "
+            f"{clip.share_above:.0%} above the threshold, the highest mean from "
+            f"{clock(clip.highest_from)} to {clock(clip.highest_until)}",
+            style="dim",
+        )
+    )
+    out().print(Text(f"  {bars}", style="dim"))
+    for sentence in (clip.end_text, *clip.note_texts):
+        if sentence:
+            out().print(Text(f"  {sentence}", style="dim"))
