@@ -3,9 +3,9 @@
     PYTHONPATH=. python benchmarks/webhooks.py cost|delay [--postgresql] [--silent 1000]
 
 `cost`: results written a second and CPU, as the history's writer writes them, without webhooks,
-with none that asks for results, and with one that does; in turns. `delay`: seconds from a commit to the
-request at a receiver that answers, alone and beside receivers that take the connection and never
-answer. Everything is on this machine. Runs from the repository's root with the test group.
+with none that asks for results, and with one that does; in turns. `delay`: seconds from a commit to
+the request at a receiver that answers, alone and beside receivers that take the connection and
+never answer. Everything is on this machine. Runs from the repository's root with the test group.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ the service has loaded at the time.
 
 from __future__ import annotations
 
-import base64
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -20,7 +19,7 @@ from d3.domain.errors import D3Error, ImageNotFound, RequestInvalid
 from d3.domain.history import HistoryEntry, NewEntry
 from d3.domain.panels import PanelRule
 from d3.domain.scoring import Verdict
-from d3.domain.webhooks import Callback
+from d3.domain.webhooks import Callback, new_secret
 
 SHARD_ITEMS = 100
 """Files of a shard: what is leased and kept in one file of the spool."""
@@ -286,7 +285,7 @@ def new_callback(url: str) -> Callback:
     try:
         parts = urlsplit(url)
         sound = parts.scheme in {"http", "https"} and bool(parts.hostname)
-        sound = sound and parts.port != 0
+        sound = sound and parts.port != 0 and "@" not in parts.netloc
     except ValueError:
         sound = False
     if not sound or len(url) > MAX_CALLBACK or not url.isascii() or not url.isprintable():
@@ -294,7 +293,7 @@ def new_callback(url: str) -> Callback:
             "The callback is not an address that can be called.",
             "Use one such as https://example.net/hooks/d3.",
         )
-    return Callback(url, f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}")
+    return Callback(url, new_secret())
 
 
 def checked_external_id(text: str | None) -> str | None:

@@ -28,7 +28,25 @@ _MOST_ANSWER_BYTES = 16 * 1024
 _ANSWER_SECONDS = 1.0
 _LOOKUPS = 512
 _KEPT_CONNECTIONS, _KEPT_SECONDS = 64, 15.0
+_BROKEN = "It cannot be reached, or closes the connection."
 _AS_IN = "Use one such as https://app.example.org/d3."
+_REASONS: Sequence[tuple[type[Exception], str]] = (
+    (
+        LinkUnavailable,
+        (
+            "It has no public address, and D3 sends nothing to internal ones unless "
+            "D3_WEBHOOK_ALLOW names them."
+        ),
+    ),
+    (httpcore.TimeoutException, "It cannot be reached: connecting took too long."),
+    (ssl.SSLError, "Its certificate is not valid, or it does not speak TLS."),
+    (ConnectionRefusedError, "It refuses connections."),
+    (httpcore.ProtocolError, "It does not answer as HTTP demands."),
+    (httpcore.NetworkError, _BROKEN),
+    (OSError, _BROKEN),
+)
+"""Why a receiver cannot be asked, the first that is true."""
+
 _FAULTS = {
     "scheme": "The address of a webhook begins with https:// or http://.",
     "password": "The address of a webhook may not contain a user name or a password.",
@@ -249,24 +267,14 @@ class _GuardedBackend(httpcore.AsyncNetworkBackend):
 
 def _reason(error: Exception) -> str:
     """Why a receiver could not be asked."""
-    if isinstance(error, LinkUnavailable):
-        return (
-            "It has no public address, and D3 sends nothing to internal ones unless "
-            "D3_WEBHOOK_ALLOW names them."
-        )
-    if isinstance(error, httpcore.TimeoutException):
-        return "It cannot be reached: connecting took too long."
+    causes: list[BaseException] = []
     inner: BaseException | None = error
     while inner is not None:
-        if isinstance(inner, ssl.SSLError):
-            return "Its certificate is not valid, or it does not speak TLS."
-        if isinstance(inner, ConnectionRefusedError):
-            return "It refuses connections."
+        causes.append(inner)
         inner = inner.__cause__ or inner.__context__
-    if isinstance(error, httpcore.ProtocolError):
-        return "It does not answer as HTTP demands."
-    if isinstance(error, httpcore.NetworkError | OSError):
-        return "It cannot be reached, or closes the connection."
+    for kind, words in _REASONS:
+        if any(isinstance(one, kind) for one in causes):
+            return words
     return f"It could not be asked: {type(error).__name__}."
 
 
