@@ -450,3 +450,27 @@ def test_a_callback_is_told_once_when_the_job_is_over(start: Callable[..., Servi
         # What is told is committed: who asks at once sees all results.
         assert len(job_of(service, answer["id"])["results"]) == 3
     assert len(there.messages) == 1
+
+
+def test_the_readme_begins_a_job_and_is_told(
+    start: Callable[..., Service],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    code = readme.partition("<!-- job -->\n```python\n")[2].partition("```")[0]
+    (tmp_path / "photos").mkdir()
+    for name, image in paintings(3):
+        (tmp_path / "photos" / name).write_bytes(image)
+    monkeypatch.chdir(tmp_path)
+    with receiver() as there:
+        service = start(webhook_allow=LOOPBACK)
+        code = code.replace("http://localhost:5000", service.url)
+        code = code.replace("https://example.net/d3", there.at())
+        found: dict[str, Any] = {}
+        exec(code, found)
+        (message,) = there.wait()
+        found["told"](message.body, message.headers)
+    said = capsys.readouterr().out
+    assert said.startswith("job.finished {'items': 3, 'waiting': 0,")
