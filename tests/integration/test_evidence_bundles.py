@@ -32,7 +32,7 @@ from d3.domain.errors import (
     SigningKeyMissing,
     StorageFailed,
 )
-from d3.domain.evidence import Case, CaseLabel
+from d3.domain.evidence import FORMAT_VERSION, Case, CaseLabel
 from d3.domain.labels import Label
 from d3.domain.provenance import Provenance, Says, Source, SourceKind
 from tests.support.history import NOON, an_entry
@@ -314,7 +314,7 @@ def test_fields_that_an_earlier_d3_did_not_have_may_be_missing(left_out: str) ->
 
 
 def test_a_later_format_asks_for_a_newer_d3() -> None:
-    document = json.loads(encode_case(a_case())) | {"format_version": 3}
+    document = json.loads(encode_case(a_case())) | {"format_version": FORMAT_VERSION + 1}
     with pytest.raises(EvidenceTooNew, match="newer D3"):
         decode_case(json.dumps(document).encode())
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from typing import Self
 
+from d3.domain.clips import ClipFrame, ClipVerdict, course_of, score_of
 from d3.domain.errors import D3Error, EvidenceContradictory, ReplayImpossible
 from d3.domain.history import HistoryEntry, NewEntry
 from d3.domain.images import SMALLEST_SIDE
@@ -29,10 +30,11 @@ from d3.domain.scoring import (
 IMAGE_STEM = "image."
 """How the name of an image in a bundle begins."""
 FORMAT = "d3-evidence"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """The newest format. It counts up when a field changes its meaning or goes; fields may be added
 without it. In format 2 the verdict can be that of a panel, or doubted because of harmless changes
-of the image, and need not follow from the logits alone. Other cases are still written in format 1.
+of the image, and need not follow from the logits alone. In format 3 it can be that on a clip, which
+follows from those on its frames. Other cases are still written in format 1.
 """
 MOST_LABELS = 100
 """Changes of labels that a case holds; its size would have no limit otherwise."""
@@ -43,6 +45,8 @@ _OF_OPINION = (
 """What an opinion and a result call by the same names."""
 _SAME = 1e-6
 """Numbers of a case that differ by less are the same."""
+_ROUNDED = 1e-5
+"""What is rounded away of a frame's logit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,17 +132,39 @@ class Case:
     def assess(self, logits: tuple[float, ...], threshold: float | None = None) -> Score:
         """Read logits of the image as this verdict was read, or by another threshold.
 
-        What the image's changes and the other models of a panel gave stays as it is recorded.
+        What the image's changes and the other models of a panel gave stays as it is recorded. Of a
+        clip the logits are not looked at: each frame has its own.
         """
-        score = assess(
-            logits,
-            threshold=self.result.threshold if threshold is None else threshold,
-            calibration=self.calibration,
-            abstain_band=self.band,
-            lack=self.lack,
+        applied = self.result.threshold if threshold is None else threshold
+        clip = self.result.clip_verdict
+        score = (
+            assess(
+                logits,
+                threshold=applied,
+                calibration=self.calibration,
+                abstain_band=self.band,
+                lack=self.lack,
+            )
+            if clip is None
+            else score_of(course_of(self._frames(clip, threshold), applied, self.band), applied)
         ).tried(self.result.stability.values())
         panel = self.result.panel_verdict
         return score if panel is None else heard(score, panel.rule, panel.opinions)
+
+    def _frames(self, clip: ClipVerdict, threshold: float | None) -> list[ClipFrame]:
+        """The frames as they were judged, or by another threshold."""
+        if threshold is None:
+            return list(clip.frames)
+        return [
+            replace(
+                frame,
+                verdict=Verdict.FAKE if frame.prediction > threshold else Verdict.REAL,
+                reason=None,
+            )
+            if frame.counts and not self.band.holds(frame.prediction, threshold)
+            else replace(frame, verdict=Verdict.UNCERTAIN, reason=frame.reason)
+            for frame in clip.frames
+        ]
 
     def of_member(self, opinion: Opinion) -> Case:
         """The case of one model of the panel, as if it had judged alone.
@@ -192,11 +218,14 @@ def check_case(case: Case) -> None:
     Raises:
         EvidenceContradictory: something does not follow.
     """
+    what = "panel"
     try:
         _ = case.result.panel_verdict
+        what = "clip"
+        _ = case.result.clip_verdict
     except ValueError as error:
         raise EvidenceContradictory(
-            f"What the case holds of its panel cannot be read: {error}.",
+            f"What the case holds of its {what} cannot be read: {error}.",
             "Do not rely on it. If a later D3 made it, check it with that one.",
         ) from error
     try:
@@ -213,6 +242,8 @@ def check_case(case: Case) -> None:
 
 def format_of(result: NewEntry) -> int:
     """The first format that can hold the case of a result."""
+    if result.clip:
+        return 3
     return 2 if result.panel or result.stability else 1
 
 
@@ -231,12 +262,15 @@ def _checks(case: Case) -> Iterator[tuple[str, bool]]:
         yield "stability", changed.keys() == set(CHANGES) and _are_shares(changed.values())
     if case.manifest is not None:
         yield "manifest", case.manifest.sha256 == result.model_sha256
-    if result.logit is not None:
+    if result.logit is not None and not result.clip:
         yield "prediction", _same(result.prediction, case.calibration.probability(result.logit))
     panel = result.panel_verdict
     yield "agreement", result.agreement is (None if panel is None else panel.agreement)
     names = [one.model.name for one in result.opinions] + [one.model for one in result.missing]
     yield "opinions", len(set(names)) == len(names)
+    if result.clip:
+        yield from _checks_of_clip(case)
+        return
     for number, opinion in enumerate(result.opinions):
         member = case.of_member(opinion)
         yield (
@@ -260,6 +294,40 @@ def _checks(case: Case) -> Iterator[tuple[str, bool]]:
     # As an older D3 wrote it.
     unexplained = case.format_version == 1 and not decided and result.reason is None
     yield "verdict", unexplained or result.verdict is score.verdict
+
+
+def _checks_of_clip(case: Case) -> Iterator[tuple[str, bool]]:
+    """The same of what a case holds of a clip: all follows from its frames."""
+    result, clip = case.result, case.result.clip_verdict
+    assert clip is not None
+    course = course_of(clip.frames, result.threshold, case.band)
+    times = [one.time for one in clip.frames]
+    yield "clip", times == sorted(set(times))
+    for frame in clip.frames:
+        probability = case.calibration.probability(frame.logit)
+        yield (
+            "clip",
+            abs(frame.prediction - probability) <= _SAME + _ROUNDED * case.calibration.scale,
+        )
+        decided = frame.verdict is not Verdict.UNCERTAIN
+        fake = frame.prediction > result.threshold
+        yield "clip", decided is (frame.reason is None)
+        yield "clip", not decided or (frame.verdict is Verdict.FAKE) is fake
+        yield "clip", not (decided and case.band.holds(frame.prediction, result.threshold))
+    yield "clip", _same(clip.share_above, course.share) and _same(clip.highest_mean, course.highest)
+    yield (
+        "clip",
+        (clip.highest_from, clip.highest_until) == (times[course.first], times[course.last]),
+    )
+    yield "clip", clip.judged_until == times[-1]
+    yield "prediction", _same(result.prediction, course.highest)
+    yield "logit", result.logit is not None and abs(result.logit - course.logit) <= _ROUNDED
+    score = case.assess(())
+    yield "verdict", result.verdict is score.verdict
+    yield "reason", result.reason is score.reason
+    for number, opinion in enumerate(result.opinions):
+        yield "opinions", _are_shares([opinion.prediction, opinion.threshold])
+        yield "opinions", number > 0 or opinion.model == result.model
 
 
 def differences(opinion: Opinion, manifest: Manifest, *, chief: bool) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ import hashlib
 import io
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,7 +34,9 @@ from d3.domain.errors import EvidenceInvalid, SigningKeyInvalid, StorageFailed
 from d3.domain.evidence import IMAGE_STEM, Case, OpenedEvidence, check_image
 
 if TYPE_CHECKING:
+    from d3.domain.clips import ClipVerdict
     from d3.domain.heatmaps import Heatmap
+    from d3.domain.images import Pixels
 
 CASE, HTML, PDF, HEATMAP = "case.json", "report.html", "report.pdf", "heatmap.png"
 KEY, SUMS, SIGNATURE = "public-key.pem", "SHA256SUMS", "SHA256SUMS.sig"
@@ -62,6 +64,7 @@ class EvidenceBundles:
         *,
         heatmap: Heatmap | None = None,
         image: bytes | None = None,
+        pictures: Sequence[Pixels] = (),
         signed: bool = True,
     ) -> bytes:
         """A bundle.
@@ -70,6 +73,7 @@ class EvidenceBundles:
             case: what it is about.
             heatmap: of the image, by the same model.
             image: the file itself.
+            pictures: of a clip's frames, at the times of :meth:`shown_times`.
             signed: False leaves out the signature, and the reports say so.
 
         Raises:
@@ -79,7 +83,7 @@ class EvidenceBundles:
         from d3.adapters.evidence.report import reports
 
         key = self.keys.key() if signed else None
-        pages = reports(case, heatmap, None if key is None else key.public.key_id)
+        pages = reports(case, heatmap, None if key is None else key.public.key_id, pictures)
         members = {CASE: encode_case(case), HTML: pages.html, PDF: pages.pdf}
         if pages.heatmap is not None:
             members[HEATMAP] = pages.heatmap
@@ -87,6 +91,12 @@ class EvidenceBundles:
             check_image(case, image)
             members[_image_name(case)] = image
         return _zipped(_sealed(members, key))
+
+    def shown_times(self, clip: ClipVerdict) -> list[float]:
+        """When the frames of a clip are whose pictures a report shows."""
+        from d3.adapters.evidence.course import shown_times
+
+        return shown_times(clip)
 
     def report(self, case: Case) -> bytes:
         """The report alone, as a PDF file. It is not signed, and says so."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import string
 import tempfile
+from dataclasses import dataclass
 from datetime import datetime
 from html import escape
 from pathlib import Path
@@ -17,6 +18,8 @@ from fpdf import FPDF, FontFace
 from fpdf.enums import TableBordersLayout, XPos, YPos
 from PIL import Image
 
+from d3.adapters.evidence.course import HEIGHT as COURSE_HEIGHT
+from d3.adapters.evidence.course import WIDTH as COURSE_WIDTH
 from d3.adapters.evidence.fonts import ASIAN, BODY, MONO, covered, cut
 from d3.adapters.evidence.scale import HEIGHT, INK, WIDTH
 from d3.domain.services.reporting import Report, Section
@@ -48,21 +51,37 @@ _XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/">
 """The library's own names the time of writing; then the same report gave other bytes."""
 
 
-def pdf_of(report: Report, scale: str, heatmap: bytes | None, made_at: datetime) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Drawings:
+    """The pictures of a report.
+
+    Attributes:
+        scale: the drawing of the number, SVG.
+        heatmap: a PNG file; None where there is none.
+        course: the drawing of a clip, SVG; None for a still.
+        strip: pictures of its frames in a row, a PNG file; None where the clip was not at hand.
+    """
+
+    scale: str
+    heatmap: bytes | None = None
+    course: str | None = None
+    strip: bytes | None = None
+
+
+def pdf_of(report: Report, drawings: Drawings, made_at: datetime) -> bytes:
     """The report as a PDF file; the same report gives the same bytes.
 
     Args:
         report: what it says.
-        scale: the drawing of the number, SVG.
-        heatmap: a PNG file.
+        drawings: that stand in it.
         made_at: the file's date.
     """
     with tempfile.TemporaryDirectory(prefix="d3-fonts-") as folder:
         page = _Page(report, made_at, Path(folder))
         page.heading(report)
-        page.verdict(report, scale)
+        page.verdict(report, drawings.scale)
         for section in report.sections:
-            page.section(section, heatmap)
+            page.section(section, drawings)
         page.ln(3)
         page.paragraph(report.footer, _GREY)
         return bytes(page.output())
@@ -143,8 +162,9 @@ class _Page(FPDF):
         )
         self.ln(1)
 
-    def section(self, section: Section, heatmap: bytes | None) -> None:
+    def section(self, section: Section, drawings: Drawings) -> None:
         self.ln(3.5)
+        heatmap = drawings.heatmap
         width, height = self._picture(heatmap) if section.heatmap and heatmap else (0.0, 0.0)
         if self.will_page_break(_WORDS + height):
             self.add_page()
@@ -160,6 +180,8 @@ class _Page(FPDF):
                 alt_text="The image with the heat map laid over it",
             )
             self.ln(1.5)
+        if section.course:
+            self._course(drawings)
         for paragraph in section.paragraphs:
             self.paragraph(paragraph)
         for point in section.points:
@@ -176,6 +198,17 @@ class _Page(FPDF):
             self.set_fill_color(244, 245, 247)
             self.set_font(MONO, size=7.6)
             self._write("\n".join(section.commands), 4.2, fill=True, padding=2)
+
+    def _course(self, drawings: Drawings) -> None:
+        """The course of a clip, and its frames below it."""
+        if drawings.course is not None:
+            height = self.epw * COURSE_HEIGHT / COURSE_WIDTH
+            svg = io.BytesIO(drawings.course.encode())
+            self.image(svg, x=_MARGIN, w=self.epw, h=height, alt_text="Probabilities over time")
+        if drawings.strip is not None:
+            strip = io.BytesIO(drawings.strip)
+            self.image(strip, x=_MARGIN, w=self.epw, alt_text="Frames of the clip, in order")
+        self.ln(1.5)
 
     def _picture(self, heatmap: bytes) -> tuple[float, float]:
         """The size of the heat map, smaller where that keeps it on this page."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 
@@ -12,10 +13,12 @@ from markupsafe import Markup
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from d3.adapters.evidence.pdf import pdf_of
+from d3.adapters.evidence.course import course_svg, strip_of
+from d3.adapters.evidence.pdf import Drawings, pdf_of
 from d3.adapters.evidence.scale import scale_svg
 from d3.domain.evidence import Case
 from d3.domain.heatmaps import Heatmap
+from d3.domain.images import Pixels
 from d3.domain.services.reporting import Report, report_of
 
 _SIDE = 512
@@ -35,22 +38,27 @@ class Reports:
     heatmap: bytes | None
 
 
-def reports(case: Case, heatmap: Heatmap | None, key_id: str | None) -> Reports:
+def reports(
+    case: Case, heatmap: Heatmap | None, key_id: str | None, pictures: Sequence[Pixels] = ()
+) -> Reports:
     """The report of a case as HTML and PDF.
 
     Args:
         case: what it is about.
         heatmap: of the image.
         key_id: of the key that signs; None for a bundle that is not signed.
+        pictures: of a clip's frames, see :func:`d3.adapters.evidence.course.shown_times`.
     """
     report = report_of(case, key_id=key_id, heatmap=heatmap is not None)
     picture = None if heatmap is None else _small(heatmap.png())
     scale = scale_svg(report.scale, report.tone)
-    html = _html(report, scale, picture)
-    return Reports(html, pdf_of(report, scale, picture, case.made_at), picture)
+    clip = case.result.clip_verdict
+    course = None if clip is None else course_svg(clip, case.result.threshold)
+    drawings = Drawings(scale, picture, course, strip_of(pictures))
+    return Reports(_html(report, drawings), pdf_of(report, drawings, case.made_at), picture)
 
 
-def _html(report: Report, scale: str, heatmap: bytes | None) -> bytes:
+def _html(report: Report, drawings: Drawings) -> bytes:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -60,8 +68,10 @@ def _html(report: Report, scale: str, heatmap: bytes | None) -> bytes:
     text = page.render(
         r=report,
         style=Markup(style),  # noqa: S704  our own
-        scale=Markup(scale),  # noqa: S704  numbers and our own words
-        heatmap=base64.b64encode(heatmap or b"").decode(),
+        scale=Markup(drawings.scale),  # noqa: S704  numbers and our own words
+        heatmap=base64.b64encode(drawings.heatmap or b"").decode(),
+        course=Markup(drawings.course or ""),  # noqa: S704  likewise
+        strip=base64.b64encode(drawings.strip or b"").decode(),
     )
     return text.encode()
 

@@ -86,9 +86,15 @@ class ReplayService:
             image: the case's image, see :func:`d3.adapters.evidence.bundles.check_image`.
 
         Raises:
-            ReplayImpossible: the case does not hold what is needed.
+            ReplayImpossible: the case does not hold what is needed, or is about a clip.
             D3Error: the image or the model cannot be used.
         """
+        if case.result.clip:
+            raise ReplayImpossible(
+                "The case is about a clip, which cannot be replayed yet.",
+                "`d3 evidence verify` checks that its verdict follows from its frames. Judge the "
+                "clip again with `d3 detect` and compare the frames.",
+            )
         opinions = case.result.opinions
         found = self._replay(case, image, opinions[0] if opinions else None, is_chief=True)
         members = {one.model.name: self._member(case, one, image) for one in opinions[1:]}

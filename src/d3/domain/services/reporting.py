@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Literal
 
+from d3.domain.clips import WINDOW, ClipVerdict
 from d3.domain.evidence import Case
 from d3.domain.heatmaps import MEANING
 from d3.domain.history import NewEntry
@@ -71,6 +72,7 @@ class Section:
         facts: a table of two columns.
         commands: lines to type, or texts to compare letter by letter.
         heatmap: whether the heat map stands here.
+        course: whether the course of a clip stands here.
     """
 
     title: str
@@ -79,6 +81,7 @@ class Section:
     facts: tuple[tuple[str, str], ...] = ()
     commands: tuple[str, ...] = ()
     heatmap: bool = False
+    course: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +149,8 @@ def report_of(case: Case, *, key_id: str | None, heatmap: bool) -> Report:
         )
     if result.panel:
         sections.insert(1, _opinions(result))
+    if result.clip_verdict is not None:
+        sections.insert(0, _course(result.clip_verdict))
     sections += [_unexamined(case), _image(case), _computed(case), _repeating(case, key_id)]
     if case.labels:
         sections.append(_labels(case))
@@ -235,9 +240,42 @@ def whose_threshold(case: Case) -> str:
     )
 
 
+def _course(clip: ClipVerdict) -> Section:
+    """What was seen over a clip's time."""
+    every = "every frame" if not clip.every else f"one frame every {clip.every:g} s"
+    paragraphs = [
+        clip.rule,
+        (
+            f"The probability of the clip is the highest mean of {WINDOW} frames in a row, from "
+            f"{clock(clip.highest_from)} to {clock(clip.highest_until)}. Of the frames that carry "
+            f"something to judge, {percent(clip.share_above)} lie above the threshold."
+        ),
+        clip.end_text,
+        *clip.note_texts,
+    ]
+    facts = (
+        ("Length", clock(clip.duration)),
+        ("Judged", f"{len(clip.frames):,} frames up to {clock(clip.judged_until)}"),
+        ("Asked for", f"{every}, {clip.most:,} at most"),
+        ("Cuts", f"{clip.cuts:,}"),
+    )
+    return Section(
+        title="The course of the clip",
+        paragraphs=tuple(filter(None, paragraphs)),
+        facts=facts,
+        course=True,
+    )
+
+
+def clock(seconds: float) -> str:
+    """A time within a clip for people: minutes, seconds and tenths."""
+    return f"{int(seconds // 60)}:{seconds % 60:04.1f}"
+
+
 def _scale(case: Case) -> Scale:
     result = case.result
     views = [case.calibration.probability(logit) for logit in result.logits]
+    views = [] if result.clip else views
     return Scale(
         prediction=result.prediction,
         threshold=result.threshold,
@@ -423,7 +461,12 @@ def _unexamined(case: Case) -> Section:
         "Whether the picture shows what is claimed of it.",
         "Sound, text, and other pictures from the same source.",
     ]
-    if (result.image_frames or 1) > 1:
+    if result.clip_verdict is not None:
+        judged, frames = len(result.clip_verdict.frames), result.image_frames or 0
+        points.insert(2, f"The clip has {frames:,} frames. {judged:,} of them were judged.")
+        points.insert(3, "How the frames follow each other: each was judged by itself.")
+        points.insert(4, "What video compression does to a detector that was trained on stills.")
+    elif (result.image_frames or 1) > 1:
         frames = f"The file has {result.image_frames} frames or pages. Only the first was judged."
         points.insert(2, frames)
     if result.image_note_text:
@@ -468,6 +511,7 @@ def _image(case: Case) -> Section:
 def _computed(case: Case) -> Section:
     result, manifest = case.result, case.manifest
     logits = ", ".join(f"{logit:.6f}" for logit in result.logits) or "not recorded"
+    logits = "of each frame: see case.json" if result.clip else logits
     model = result.model
     facts = [
         ("Judged", moment(result.created_at)),
@@ -518,6 +562,14 @@ def _repeating(case: Case, key_id: str | None) -> Section:
         "Whoever has the image, the model and this bundle can compute the numbers again.",
         "In fp32, another computer gives the same probability to within 0.0001.",
     ]
+    if case.result.clip:
+        commands[3] = "d3 detect CLIP --json"
+        paragraphs = [
+            (
+                "Whoever has the clip and the model can judge it again and compare the frames. "
+                "case.json holds the numbers of each. A clip cannot be replayed in one step yet."
+            )
+        ]
     if key_id is not None:
         commands += [
             "openssl pkeyutl -verify -pubin -inkey public-key.pem -rawin \\",

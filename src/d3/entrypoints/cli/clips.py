@@ -71,6 +71,8 @@ def print_clip(detection: Detection) -> None:
     """The course of a clip in a line, what that says, and what is unusual."""
     from rich.text import Text
 
+    from d3.domain.services.reporting import clock
+
     clip = detection.clip_verdict
     if clip is None:
         return
@@ -79,9 +81,9 @@ def print_clip(detection: Detection) -> None:
     frames = counted(len(clip.frames), "frame")
     out().print(
         Text(
-            f"  {frames} up to {_clock(clip.judged_until)} of {_clock(clip.duration)}: "
+            f"  {frames} up to {clock(clip.judged_until)} of {clock(clip.duration)}: "
             f"{clip.share_above:.0%} above the threshold, the highest mean from "
-            f"{_clock(clip.highest_from)} to {_clock(clip.highest_until)}",
+            f"{clock(clip.highest_from)} to {clock(clip.highest_until)}",
             style="dim",
         )
     )
@@ -89,8 +91,3 @@ def print_clip(detection: Detection) -> None:
     for sentence in (clip.end_text, *clip.note_texts):
         if sentence:
             out().print(Text(f"  {sentence}", style="dim"))
-
-
-def _clock(seconds: float) -> str:
-    """Minutes, seconds and tenths."""
-    return f"{int(seconds // 60)}:{seconds % 60:04.1f}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +28,14 @@ from d3.entrypoints.cli.sources import check_file
 
 if TYPE_CHECKING:
     from d3.container import Container
+    from d3.domain.detections import Detection
     from d3.domain.errors import EvidenceInvalid
     from d3.domain.evidence import Case, OpenedEvidence
     from d3.domain.heatmaps import Heatmap
+    from d3.domain.images import Pixels
+
+_PICTURE = 160
+"""The longer side of a clip's frame in a report, in pixels."""
 
 _DOES_NOT_HOLD = 1
 KEY = click.option(
@@ -137,18 +143,16 @@ def make(
             check_image(case, content)
     else:
         content = _read(of, container)
+        question = {"threshold": threshold, "views": views, "stability": stability}
         with progress("Judging"):
-            detection = container.detection().detect(
-                content,
-                name=Path(of).name,
-                threshold=threshold,
-                views=views,
-                stability=stability,
-            )
+            detection = _judged(container, content, Path(of).name, question)
         case = container.evidence().of_detection(detection)
-    heatmap = None if content is None else _heatmap(container, case, content)
     bundle = bundles.pack(
-        case, heatmap=heatmap, image=content if with_image else None, signed=not unsigned
+        case,
+        heatmap=_heatmap(container, case, content),
+        image=content if with_image else None,
+        pictures=_pictures(container, case, content),
+        signed=not unsigned,
     )
     with storage_errors(f"{str(target)!r} cannot be written"):
         put(target, bundle, only_new=True)
@@ -241,15 +245,42 @@ def _check_options(
 
 def _read(image: str, container: Container) -> bytes:
     """The file, read once: what is judged is what is hashed."""
-    check_file(Path(image), container.decoder())
+    settings = container.settings()
+    most = settings.max_video_bytes
+    if not container.clips().is_clip(image):
+        check_file(Path(image), container.decoder())
+        most = settings.max_image_bytes
     with Path(image).open("rb") as stream:
-        return stream.read(container.settings().max_image_bytes + 1)
+        return stream.read(most + 1)
 
 
-def _heatmap(container: Container, case: Case, content: bytes) -> Heatmap | None:
-    """The heat map by the case's model; without it a word on the reason."""
+def _judged(container: Container, content: bytes, name: str, question: dict[str, Any]) -> Detection:
+    """The verdict on an image or a clip."""
+    clips = container.clips()
+    detection: Detection = (
+        clips.judge(content, clips.sampling(), name=name, **question)
+        if clips.is_clip(content)
+        else container.detection().detect(content, name=name, **question)
+    )
+    return detection
+
+
+def _pictures(container: Container, case: Case, content: bytes | None) -> Sequence[Pixels]:
+    """Of a clip's frames, where the clip is at hand."""
+    clip = case.result.clip_verdict
+    if clip is None or content is None:
+        return ()
+    times = container.evidence_bundles().shown_times(clip)
+    pictures: Sequence[Pixels] = container.clips().reader.pictures(content, times, _PICTURE)
+    return pictures
+
+
+def _heatmap(container: Container, case: Case, content: bytes | None) -> Heatmap | None:
+    """The heat map by the case's model; without it a word on the reason, but for clips."""
     from d3.domain.errors import D3Error
 
+    if content is None or case.result.clip:
+        return None
     if (manifest := case.manifest) is None:
         complain("The bundle has no heat map, because the model is no longer here.", "note")
         return None

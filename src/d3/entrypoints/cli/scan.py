@@ -36,9 +36,10 @@ from d3.entrypoints.cli.sources import nothing_there
 
 if TYPE_CHECKING:
     from d3.container import Container
+    from d3.domain.images import Pixels
     from d3.domain.models import Manifest
     from d3.domain.ports.scans import ImageCollection, ScanLedger
-    from d3.domain.scans import Scan, ScanCounts
+    from d3.domain.scans import Scan, ScanCounts, ScanRow
     from d3.domain.services.scans.service import Estimate
     from d3.domain.services.scans.watcher import Watcher
     from d3.evaluation.scans import Parts
@@ -402,12 +403,23 @@ def _report(container: Container, scan: Scan, collection: ImageCollection, top: 
     from d3.evaluation.report.page import SIDE, render_scan
     from d3.evaluation.scans import rows_of, summarise
 
-    decoder = container.decoder()
+    decoder, clips = container.decoder(), container.clips()
+
+    def picture(row: ScanRow) -> Pixels:
+        """The image, or of a clip the frame in the middle of its highest window."""
+        source = collection.read(row.uri)
+        if (clip := row.clip_verdict) is None:
+            return decoder.picture(source, SIDE)
+        middle = (clip.highest_from + clip.highest_until) / 2
+        (found,) = clips.reader.pictures(source, [middle], SIDE)
+        pixels: Pixels = found
+        return pixels
+
     summary = summarise(rows_of(container.scan_ledger(), scan.id), scan.source, top)
     return render_scan(
         replace(scan, source=stored_uri(scan.source)),
         summary,
-        lambda row: decoder.picture(collection.read(row.uri), SIDE),
+        picture,
     ).encode()
 
 

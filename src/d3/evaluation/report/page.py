@@ -20,6 +20,7 @@ from d3.domain.images import Pixels
 from d3.domain.ports.images import ImageDecoder
 from d3.domain.scans import Scan, ScanRow
 from d3.domain.scoring import Reason, Share
+from d3.domain.services.reporting import clock
 from d3.evaluation.charts import Axis, Chart, Line, histogram, line_chart
 from d3.evaluation.evaluate import Evaluation, Panel, Point
 from d3.evaluation.measures import ALL, IN_DOMAIN, OUT_OF_DOMAIN, TOTAL, Group, overall
@@ -296,6 +297,7 @@ def _thumbnail(row: Row, decoder: ImageDecoder) -> Thumbnail:
 
 
 _SHOWN = 100
+_COURSE_WIDTH = 200
 
 
 def render_scan(
@@ -326,11 +328,38 @@ def render_scan(
         chart=chart,
         prefixes=prefixes[:_SHOWN],
         found=len(prefixes),
-        suspects=[(row, short_name(row.uri), _shown(row, pixels)) for row in summary.suspects],
+        suspects=[
+            (row, short_name(row.uri), _shown(row, pixels), *_course(row, scan.threshold))
+            for row in summary.suspects
+        ],
         errors=summary.errors.most_common(),
         first_errors=summary.first_errors,
         versions=versions(),
     )
+
+
+def _course(row: ScanRow, threshold: float) -> tuple[str, Markup]:
+    """What was seen over a clip's time, in words and as a drawing; empty for a still."""
+    clip = row.clip_verdict
+    if clip is None:
+        return "", Markup()
+    words = (
+        f"{len(clip.frames)} frames over {clock(clip.duration)}, {clip.share_above:.0%} above the "
+        f"threshold, the highest mean from {clock(clip.highest_from)}"
+    )
+    each = _COURSE_WIDTH / len(clip.frames)
+    bars = "".join(
+        f'<rect x="{number * each:.1f}" y="{100 * (1 - one.prediction):.1f}" '
+        f'width="{0.8 * each:.1f}" height="{100 * one.prediction:.1f}"/>'
+        for number, one in enumerate(clip.frames)
+    )
+    level = 100 * (1 - threshold)
+    drawing = (
+        f'<svg class="course" viewBox="0 0 {_COURSE_WIDTH} 100" preserveAspectRatio="none" '
+        f'role="img" aria-label="{words}">{bars}'
+        f'<path d="M0 {level:.1f}H{_COURSE_WIDTH}" stroke="currentColor"/></svg>'
+    )
+    return words, Markup(drawing)  # noqa: S704  numbers and our own words
 
 
 def _shown(row: ScanRow, pixels: Callable[[ScanRow], Pixels] | None) -> str:

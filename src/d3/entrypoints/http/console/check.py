@@ -73,6 +73,7 @@ def _page(
         sentence=sentence,
         explains=explains(d3),
         max_bytes=d3.settings.max_image_bytes,
+        max_video_bytes=d3.settings.max_video_bytes,
         fetches_links=d3.settings.fetch_links,
         views=[number for number in _VIEWS if number <= most],
     )

@@ -21,6 +21,7 @@ from d3.domain.accounts import Scope
 from d3.domain.labels import Label
 from d3.domain.panels import NOTHING_TO_COMPARE, Agreement
 from d3.domain.provenance import Says, Source
+from d3.domain.services.reporting import clock
 from d3.entrypoints.http.console.texts import (
     AGREEMENTS,
     CHANGES,
@@ -38,8 +39,8 @@ from d3.entrypoints.http.services import Services
 STATIC = Path(__file__).with_name("static")
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
-    "img-src 'self' blob:; connect-src 'self'; form-action 'self'; base-uri 'none'; "
-    "frame-ancestors 'none'",
+    "img-src 'self' blob:; media-src blob:; connect-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -109,6 +110,7 @@ def templates() -> TemplateConfig[Any]:
     }
     environment.filters |= {
         "percent": percent,
+        "clock": clock,
         "seconds": seconds,
         "size": size,
         "moment": moment,

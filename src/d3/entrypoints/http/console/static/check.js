@@ -1,12 +1,14 @@
 // The page Check: images become cards at once, go to the API a few at a time, and come back judged.
 // Words come from the page; nothing is written as HTML.
 
+import { drawCourse, drawStrip, opened } from "./clips.js";
 import { keep } from "./thumbnails.js";
 import { say, word } from "./words.js";
 
 const list = document.querySelector("#words");
 const base = list.dataset.base;
 const maxBytes = Number(list.dataset.maxBytes);
+const maxVideoBytes = Number(list.dataset.maxVideoBytes);
 const form = document.querySelector("#check");
 const input = document.querySelector("#file");
 const cards = document.querySelector("#cards");
@@ -50,15 +52,22 @@ class Card {
     // The same image sent again after a cut counts once.
     this.key = [...crypto.getRandomValues(new Uint8Array(16))]
       .map((byte) => byte.toString(16).padStart(2, "0")).join("");
-    const { views, threshold, stability } = form.elements;
-    this.asked = { views: views.value, threshold: threshold.value, stability: stability.checked };
+    const { views, threshold, stability, frames } = form.elements;
+    this.asked = {
+      views: views.value, threshold: threshold.value, stability: stability.checked,
+      frames: frames.checked,
+    };
     this.slot("name").textContent = this.url || this.file.name || "image";
     this.node.querySelector("progress").setAttribute("aria-label", this.slot("name").textContent);
     this.node.addEventListener("click", (event) => this.act(event.target));
     if (this.file) thumbnails.add(() => this.draw());
   }
 
-  get tooLarge() { return this.file?.size > maxBytes; }
+  get isVideo() { return /^video\//.test(this.file?.type) || /\.(mkv|mp4|mov|webm)$/i.test(this.file?.name); }
+
+  get most() { return this.isVideo ? maxVideoBytes : maxBytes; }
+
+  get tooLarge() { return this.file?.size > this.most; }
 
   /** The form that brings the image, to be added to. */
   form() {
@@ -74,7 +83,7 @@ class Card {
   show(state, sentence) {
     this.state = state;
     this.node.dataset.state = state;
-    const busy = ["waiting", "sending", "judging", "fetching", "again"].includes(state);
+    const busy = ["waiting", "sending", "judging", "fetching", "again", "queued"].includes(state);
     this.node.querySelector(".state").hidden = !busy;
     this.node.querySelector(".outcome").hidden = state !== "done";
     this.node.querySelector(".failure").hidden = state !== "failed";
@@ -86,7 +95,7 @@ class Card {
 
   start() {
     if (this.tooLarge) {
-      const limits = { size: size(this.file.size), limit: size(maxBytes) };
+      const limits = { size: size(this.file.size), limit: size(this.most) };
       this.show("failed", say("problem.too_large", limits));
       this.node.querySelector('[data-action="retry"]').hidden = true;
       return;
@@ -100,11 +109,26 @@ class Card {
     for (let tries = 0; tries < MOST_TRIES; tries += 1) {
       const { status, body, wait } = await this.post();
       if (status === 200 && body?.result) { this.judged(body); return; }
+      if (status === 202 && body?.job) { await this.wait(body.job.id); return; }
       const busy = status === 429 || (status === 503 && body?.code === "overloaded") ||
         (status === 409 && body?.code === "request_in_flight");
       if (!busy || tries === MOST_TRIES - 1) { this.failed(status, body); return; }
       this.show("again");
       await new Promise((done) => setTimeout(done, 1000 * Math.min(wait || 1, 30)));
+    }
+  }
+
+  /** A long video is judged in the background: ask now and then. */
+  async wait(job) {
+    this.show("queued");
+    while (this.node.isConnected) {
+      await new Promise((done) => setTimeout(done, 1000));
+      const answer = await fetch(`${base}api/jobs/${job}`, { headers: { Accept: "application/json" } });
+      const body = await answer.json();
+      if (!answer.ok) { this.failed(answer.status, body); return; }
+      const [item] = body.results;
+      if (item.state === "judged") { this.judged(item); return; }
+      if (item.state !== "waiting") { this.failed(422, item); return; }
     }
   }
 
@@ -114,9 +138,10 @@ class Card {
       const data = this.form();
       if (this.asked.threshold) data.append("threshold", this.asked.threshold);
       if (this.asked.stability) data.append("stability", "true");
+      if (this.asked.frames && !this.isVideo) data.append("frames", "all");
       const request = new XMLHttpRequest();
       const progress = this.node.querySelector("progress");
-      request.open("POST", `${base}api/inference/predict`);
+      request.open("POST", `${base}api/inference/predict${this.isVideo ? "-video" : ""}`);
       request.setRequestHeader("Idempotency-Key", this.key);
       request.setRequestHeader("Accept", "application/json");
       request.upload.onprogress = ({ loaded, total }) => { progress.value = loaded / total; };
@@ -185,10 +210,25 @@ class Card {
     this.slot("notice").textContent = result.notice;
     this.slot("notice").hidden = !result.notice;
     this.slot("open").href = `${base}history/${id}`;
+    this.tellCourse(result);
     this.tellOpinions(result);
     this.tellProvenance(result.provenance);
     this.show("done");
     if (this.drawn) keep(result.image_sha256, this.node.querySelector("canvas"));
+  }
+
+  /** The frames of a clip over time, and some of them as this browser shows them. */
+  tellCourse({ clip, threshold }) {
+    this.slot("course").hidden = !clip;
+    const explain = this.node.querySelector("[data-action=explain]");
+    if (explain) explain.hidden = Boolean(clip);
+    if (!clip) return;
+    const told = drawCourse(this.node.querySelector(".course"), clip, threshold);
+    this.slot("course-says").textContent = [
+      say("course", { ...told, share: percent(clip.share_above) }), clip.end_text, ...clip.note_texts,
+    ].join(" ");
+    this.slot("rule").textContent = clip.rule;
+    if (this.isVideo) drawStrip(this.slot("strip"), this.file, clip.frames).catch(() => {});
   }
 
   /** What each model of a panel says. */
@@ -308,7 +348,8 @@ class Card {
   async draw() {
     const canvas = this.node.querySelector("canvas");
     try {
-      const picture = await createImageBitmap(this.file);
+      const source = this.isVideo ? await opened(this.file) : this.file;
+      const picture = await createImageBitmap(source);
       const scale = Math.max(canvas.width / picture.width, canvas.height / picture.height);
       const [wide, tall] = [picture.width * scale, picture.height * scale];
       const pen = canvas.getContext("2d");
