@@ -30,6 +30,7 @@ LONGEST = [
     *("service/test_doors.py", "e2e/test_pull.py", "faults/test_servers_away.py"),
     *("service/test_crowds.py", "service/test_outages.py", "console/test_administration.py"),
     *("console/test_pages.py", "console/test_sign_in.py", "service/test_bad_input.py"),
+    *("e2e/test_embedding.py", "e2e/test_forks.py"),
     *("e2e/test_output.py", "e2e/test_bench.py", "integration/test_adoption.py"),
     *("service/test_history.py", "service/test_prototype_environment.py", "e2e/test_readme.py"),
     *("faults/test_workers.py", "faults/test_engines.py"),

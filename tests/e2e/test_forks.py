@@ -57,7 +57,8 @@ def imported(detector):
 
 UNUSED = """
 import asyncio, multiprocessing
-import httpx, torch  # imported before the fork and not used: no threads yet
+import httpx
+import d3.adapters.torch  # and with it torch: imported before the fork, and not used
 from d3.entrypoints.http import create_app
 
 detector = d3.D3(settings)
@@ -166,7 +167,7 @@ def test_a_d3_that_was_not_used_yet_works_in_every_child(run: Any) -> None:
     }
 
 
-@pytest.mark.parametrize("engine", ["torch", "openvino"])
+@pytest.mark.parametrize("engine", ["torch", pytest.param("openvino", marks=pytest.mark.full)])
 def test_after_its_first_use_every_child_is_told_at_once(engine: str, run: Any) -> None:
     answers, fine = json.loads(run(USED, engine))
     assert set(answers.values()) == {"fork_unsupported"}, answers
@@ -174,9 +175,11 @@ def test_after_its_first_use_every_child_is_told_at_once(engine: str, run: Any) 
     assert fine == {"list": ["mine", "starter"], "close": None, "end": None}
 
 
+@pytest.mark.full
 def test_a_fork_in_the_middle_of_a_load_is_told_at_once(run: Any) -> None:
     assert json.loads(run(LOADING)) == ["fork_unsupported"]
 
 
+@pytest.mark.full
 def test_a_fork_after_an_import_is_told_at_once(run: Any) -> None:
     assert run(ONLY_IMPORTED).split() == ["again", "fork_unsupported"]

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.console.browsing import chromium
+from tests.movies import movie
 from tests.serving import clean_environment, d3_serve
 from tests.sites import Answering, web_server
 from tests.support.node import node, npm
@@ -22,6 +23,7 @@ SOURCE = ROOT / "clients/typescript"
 IMAGES = ROOT / "examples/images"
 FAKE = IMAGES / "generated-02-nearest.png"
 README = (SOURCE / "README.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs/clients.md").read_text(encoding="utf-8")
 DOCUMENTED_URL = "http://localhost:5000"
 
 
@@ -41,12 +43,16 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
     folder = tmp_path_factory.mktemp("serving")
     home = folder / "home"
     settings = {"D3_HOME": str(home), "D3_SCAN_FOLDER": str(IMAGES), "D3_CORS_ORIGINS": "*"}
+    settings |= {"D3_WEBHOOK_ALLOW": "127.0.0.1"}
     signing = [sys.executable, "-m", "d3", "keys", "sign-init"]
     subprocess.run(signing, env=clean_environment(**settings), check=True, capture_output=True)
+    clip = folder / "clip.mp4"
+    clip.write_bytes(movie(2.0))
     with d3_serve(folder, **settings) as served:
         url = served.url()
         key = (home / "api.key").read_text().strip()
-        yield {"D3_URL": url, "D3_API_KEY": key, "D3_TEST_IMAGES": str(IMAGES)}
+        known = {"D3_URL": url, "D3_API_KEY": key}
+        yield known | {"D3_TEST_IMAGES": str(IMAGES), "D3_TEST_CLIP": str(clip)}
 
 
 @pytest.fixture(scope="module")
@@ -101,14 +107,15 @@ def test_the_readmes_examples_run_and_are_typed(
     project: Path, package: Path, environment: dict[str, str]
 ) -> None:
     examples = re.findall(r"^```ts\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-    assert len(examples) == 4
+    assert len(examples) == 5
+    shutil.copy(IMAGES / "camera-01.jpg", project / "other.jpg")
     for number, example in enumerate(examples):
         assert DOCUMENTED_URL in example
         text = example.replace(DOCUMENTED_URL, environment["D3_URL"])
         (project / f"example-{number}.ts").write_text(text)
     of_node = ["--types", "node", "--typeRoots", str(package / "node_modules/@types")]
     compile_strictly(project, package, "--lib", "es2022", *of_node)
-    (project / "example-2.ts").unlink()  # the one that is Node's alone
+    (project / "example-3.ts").unlink()  # the one that is Node's alone
     compile_strictly(project, package, "--lib", "es2022,dom", "--noEmit")
     said = [
         subprocess.run(
@@ -122,8 +129,25 @@ def test_the_readmes_examples_run_and_are_typed(
         for number in range(len(examples))
     ]
     assert re.match(r"fake 0\.\d+\n(.+ 0\.\d+\n)*photo\.jpg 0\.\d+\n", said[0])
-    assert re.match(r"415 not_an_image .+\.\n$", said[2])
-    assert said[3] == "starter\n"
+    assert said[1].endswith("done\na fake\nb real\n")
+    assert re.match(r"415 not_an_image .+\.\n$", said[3])
+    assert said[4] == "starter\n"
+
+
+def test_the_page_about_clients_shows_this_one_as_it_is(project: Path) -> None:
+    (example,) = re.findall(r"^```ts\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    assert example in README
+    table = re.findall(r"^\| .+ \| (`.+`) \|$", PAGE, re.MULTILINE)
+    named = {name for row in table for name in re.findall(r"`(\w+)`", row)}
+    assert len(named) > 30
+    here = {re.sub(r"_(\w)", lambda found: found[1].upper(), name) for name in named}
+    show = "Object.getOwnPropertyNames"
+    source = f"""import {{ D3Client }} from "d3-deepfake-client";
+const own = D3Client.prototype, inherited = Object.getPrototypeOf(own);
+console.log(JSON.stringify([...{show}(own), ...{show}(inherited)]));"""
+    command = [node(), "--input-type=module", "--eval", source]
+    said = subprocess.run(command, cwd=project, capture_output=True, text=True, check=True).stdout
+    assert set(json.loads(said)) - {"constructor"} == here
 
 
 def compile_strictly(project: Path, package: Path, *options: str) -> None:

@@ -15,6 +15,7 @@ from d3.adapters.sql import (
     SqlAccounts,
     SqlCopier,
     SqlHistory,
+    SqlJobLedger,
     SqlScanLedger,
     SqlSchema,
     head,
@@ -26,9 +27,11 @@ from d3.domain.accounts import NewKey
 from d3.domain.errors import SchemaMismatch, StorageFailed
 from d3.domain.history import HistoryFilter, RequestRecord
 from d3.domain.idempotency import IdempotencyKey
+from d3.domain.jobs import ItemPlace, NewItem, NewJob, NewShard
 from d3.domain.labels import Label, NewLabel
 from d3.domain.models import ModelReference
 from d3.domain.scans import NewScan, ScanRow
+from d3.domain.webhooks import Callback
 from tests.prototype import make_prototype
 from tests.support.history import an_entry
 
@@ -85,6 +88,7 @@ def fill(database: Database, entries: int = 3) -> str:
         held = transaction.reserve(IdempotencyKey(ada.id, "k", "0" * 64), NOON)
         transaction.complete(held, b"\0\xff answer", ids, NOON)
     fill_scans(database)
+    fill_jobs(database)
     return key.key
 
 
@@ -100,6 +104,18 @@ def fill_scans(database: Database) -> None:
     ledger.claim(scan.id, "me", NOON, until)
     row = ScanRow(uri="/x/日本.png", verdict="fake", error=None, prediction=1.0, created_at=NOON)
     ledger.add(scan.id, 0, [row])
+
+
+def fill_jobs(database: Database) -> None:
+    """A job with a shard that is held and an item that is judged."""
+    ledger, until = SqlJobLedger(database), NOON + timedelta(seconds=30)
+    new = NewJob(name="0" * 16, created_at=NOON, expires_at=until, callback=Callback("x", "y"))
+    items = tuple(NewItem(number=n, name="日本.png", source="s3://b/日\0") for n in (1, 2))
+    shard = NewShard(number=0, place=ItemPlace.S3, items=items)
+    ledger.start(ledger.begin(new), new, [shard], NOON)
+    held = ledger.claim("me", {ItemPlace.S3}, [], NOON, until)
+    assert held is not None
+    ledger.store(held.key, {1: StorageFailed("日本")}, NOON)
 
 
 def contents(database: Database) -> dict[str, list[tuple[object, ...]]]:

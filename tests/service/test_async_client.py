@@ -9,7 +9,7 @@ import select
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -17,25 +17,59 @@ from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 
 import d3
 from d3.client import AsyncClient, Client, ServiceError, uploads
+from d3.entrypoints.http.api.job_schemas import JobBody
+from d3.entrypoints.http.api.schemas import Prediction
+from movies import movie, scene
 from tests.service.conftest import Service, painted
 from tests.service.test_client import flaky
 from tests.serving import serving, wait_until
 from tests.support.history import NOON, an_entry
 
 Way = Callable[..., Any]
+Work = Callable[[Any], Any]
 
 
-def blocking(url: str, work: Callable[[Any], Any], **options: Any) -> Any:
-    """Make calls with the blocking client."""
-    with Client(url, **options) as client:
-        return work(client)
+class Awaited:
+    """What a blocking call gave, for tests that await both clients."""
+
+    def __init__(self, given: Any) -> None:
+        self._given = given
+
+    def __await__(self) -> Iterator[Any]:
+        return self._given
+        yield
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        for one in self._given:
+            yield one
 
 
-def asynchronous(url: str, work: Callable[[Any], Any], **options: Any) -> Any:
-    """Make calls with the asynchronous client."""
+class AsIfAsynchronous:
+    """The blocking client behind the other's face."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *given, **named: Awaited(getattr(self._client, name)(*given, **named))
+
+
+def blocking(url: str, work: Work, **options: Any) -> Any:
+    """Do something with the blocking client."""
+
+    async def run() -> Any:
+        with Client(url, **options) as client:
+            return await work(AsIfAsynchronous(client))
+
+    return asyncio.run(run())
+
+
+def asynchronous(url: str, work: Work, **options: Any) -> Any:
+    """Do something with the asynchronous client."""
 
     async def run() -> Any:
         async with AsyncClient(url, **options) as client:
@@ -97,6 +131,163 @@ def test_pages_are_turned_and_thousands_are_sent_by_themselves(service: Service)
         assert [one async for one in client.history()] == []
 
     asynchronous(service.url, work)
+
+
+@BOTH
+@pytest.mark.on_servers
+def test_a_job_is_waited_for_and_its_results_are_listed(
+    service: Service, with_: Way, tmp_path: Path
+) -> None:
+    paths = []
+    for n in range(8):
+        paths.append(tmp_path / f"{n}.png")
+        paths[-1].write_bytes(painted(n))
+
+    async def work(client: AsyncClient) -> None:
+        begun = await client.start_job(
+            [*paths, b"no image"], external_ids=[f"x{n}" for n in range(9)], threshold=0.25
+        )
+        assert (begun.counts.items, begun.threshold, begun.callback) == (9, 0.25, None)
+        over = await client.wait_for_job(begun.id, patience=60)
+        assert (over.state, over.counts.waiting, over.counts.error) == ("done", 0, 1)
+        found = [one async for one in client.job_results(begun.id)]
+        assert [(one.number, one.external_id) for one in found] == [
+            (n + 1, f"x{n}") for n in range(9)
+        ]
+        assert [one.name for one in found] == [*(one.name for one in paths), "image"]
+        assert found[8].code == "not_an_image"
+        for one in found[:8]:
+            assert one.result
+            assert one.inference_id
+            assert (await client.result(one.inference_id)).prediction == one.result.prediction
+        assert [one.id async for one in client.jobs()] == [begun.id]
+        assert (await client.cancel_job(begun.id)).state == "done"
+        with pytest.raises(ServiceError) as gone:
+            await client.job("00000000-0000-0000-0000-000000000000")
+        assert gone.value.status in {400, 404}
+
+    with_(service.url, work)
+
+
+@BOTH
+def test_waiting_for_a_job_ends_when_patience_does(service: Service, with_: Way) -> None:
+    service.application.d3.host.unload()
+    slept: list[float] = []
+
+    def sleeps(seconds: float) -> Any:
+        slept.append(seconds)
+        return asyncio.sleep(0) if with_ is asynchronous else None
+
+    async def work(client: AsyncClient) -> None:
+        begun = await client.start_job([painted(1)])
+        with pytest.raises(TimeoutError, match="not over after 20 seconds"):
+            await client.wait_for_job(begun.id, patience=20)
+        assert sum(slept) == 20
+        assert slept[:3] == [0.25, 0.5, 1.0]
+        assert max(slept) == 5
+        assert (await client.cancel_job(begun.id)).state == "cancelled"
+        assert (await client.wait_for_job(begun.id)).counts.cancelled == 1
+
+    with_(service.url, work, sleep=sleeps)
+
+
+@BOTH
+def test_a_job_of_links_is_sent_as_links(start: Callable[..., Service], with_: Way) -> None:
+    service = start()
+    links = ["https://example.net/a.png", "https://example.net/b.png"]
+
+    async def work(client: AsyncClient) -> None:
+        with pytest.raises(ServiceError) as refused:
+            await client.start_job(links)
+        assert refused.value.code == "links_off"
+        with pytest.raises(ServiceError) as refused:
+            await client.start_job(["s3://incoming/a.png"])
+        assert refused.value.status in {400, 403}
+        with pytest.raises(d3.D3Error, match="either links or files"):
+            await client.start_job([*links, b"image"])
+        with pytest.raises(d3.D3Error, match="There are 2 images and 1 ids"):
+            await client.start_job(links, external_ids=["a"])
+        with pytest.raises(ServiceError) as refused:
+            await client.predict(links[0])
+        assert refused.value.code == "links_off"
+
+    with_(service.url, work)
+
+
+@BOTH
+def test_a_lost_connection_costs_no_second_job(
+    service: Service, with_: Way, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(painted(7))
+
+    async def work(client: AsyncClient) -> None:
+        begun = await client.start_job([path, path])
+        assert (await client.wait_for_job(begun.id, patience=60)).counts.items == 2
+        assert len([one async for one in client.jobs()]) == 1
+
+    with breaking(service.url, 2, "judging") as url:
+        with_(url, work)
+    assert service.rows() == 2
+
+
+@BOTH
+def test_a_video_is_judged_at_once_or_as_a_job(
+    service: Service, with_: Way, tmp_path: Path
+) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(movie(4, 10))
+    gif = tmp_path / "moving.gif"
+    first, *others = (Image.fromarray(scene(number)) for number in range(4))
+    first.save(gif, save_all=True, append_images=others, duration=200)
+
+    async def work(client: AsyncClient) -> None:
+        found = await client.predict_video(path, every=2)
+        assert isinstance(found, Prediction)
+        assert found.result.clip
+        assert [one.time for one in found.result.clip.frames] == [0, 2]
+        begun = await client.predict_video(path.read_bytes(), callback="https://example.net/d3")
+        assert isinstance(begun, JobBody)
+        assert str(begun.callback_secret).startswith("whsec_")
+        assert (await client.wait_for_job(begun.id, patience=60)).state == "done"
+        (one,) = [one async for one in client.job_results(begun.id)]
+        assert one.result
+        assert one.result.clip
+        assert (await client.predict(gif)).result.clip is None
+        moving = await client.predict(gif, frames="all")
+        assert moving.result.clip
+        assert len(moving.result.clip.frames) == 4
+
+    with_(service.url, work)
+
+
+@BOTH
+def test_webhooks_are_made_changed_and_removed(service: Service, with_: Way) -> None:
+    async def work(client: AsyncClient) -> None:
+        made = await client.create_webhook(
+            "https://app.example.org/d3", ["result.created"], verdicts=["fake"], name="desk"
+        )
+        assert made.secret.startswith("whsec_")
+        own = made.webhook
+        assert (own.events, own.verdicts, own.enabled) == (["result.created"], ["fake"], True)
+        changed = await client.change_webhook(own.id, enabled=False, events=["job.finished"])
+        assert (changed.enabled, changed.events, changed.name) == (False, ["job.finished"], "desk")
+        assert (await client.webhook(own.id)) == changed
+        assert (await client.rotate_webhook(own.id)).secret != made.secret
+        assert [one.id for one in await client.webhooks()] == [own.id]
+        assert [one async for one in client.deliveries()] == []
+        assert [one async for one in client.deliveries(own.id, only="dead")] == []
+        await client.remove_webhook(own.id)
+        assert await client.webhooks() == []
+        for missing in (client.test_webhook, client.webhook):
+            with pytest.raises(ServiceError) as gone:
+                await missing(own.id)
+            assert gone.value.status == 404
+        with pytest.raises(ServiceError) as gone:
+            await client.resend(1)
+        assert gone.value.status == 404
+
+    with_(service.url, work)
 
 
 def test_many_tasks_share_a_client(service: Service) -> None:

@@ -216,6 +216,15 @@ def test_names_that_no_model_can_have(service: Service, name: str) -> None:
     assert_problem(uploaded, 400, "invalid_model_name")
 
 
+@pytest.mark.parametrize("body", [b'{"name": ' * 5000, b"[" * 5000, b"{", b"7"])
+def test_json_that_is_no_object_of_texts(service: Service, body: bytes) -> None:
+    said = {"content": body, "headers": {"Content-Type": "application/json"}}
+    for call in (LOAD, PREDICT, "/api/inference/labels", "/api/scans", "/api/jobs"):
+        answer = service.http.post(call, **said)
+        assert answer.status_code in {400, 403}, answer.text
+        assert_problem(answer, answer.status_code)
+
+
 def test_an_upload_of_nothing(service: Service) -> None:
     assert_problem(service.http.post(UPLOAD, data={"name": "x"}), 415, "not_multipart")
     assert_problem(service.http.post(UPLOAD, files={"model": b"x"}), 400, "file_missing")

@@ -36,6 +36,10 @@ def in_json(image: bytes, name: str, **fields: Any) -> dict[str, Any]:
     return {"json": {"image_base64": base64.b64encode(image).decode(), "name": name} | fields}
 
 
+def json_of(body: bytes) -> dict[str, Any]:
+    return {"content": body, "headers": {"Content-Type": "application/json"}}
+
+
 Way = Callable[..., dict[str, Any]]
 WAYS = [as_a_form, as_it_is, in_json]
 
@@ -136,6 +140,10 @@ def small(homes: Homes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
             "too long",
         ),
         ({"json": {"url": "https://example.com/a.png"}}, 403, "links_off", ""),
+        (json_of(b'{"url": ' + b'{"a": ' * 10_000), 400, "invalid_form", "'url' is not a text"),
+        (json_of(b'{"a": ' * 10_000), 400, "invalid_form", "'a' is not known"),
+        (json_of(b'{"views": 1e999}'), 400, "invalid_form", "a whole number"),
+        (json_of(b'{"a`b": 1}'), 400, "invalid_form", "'a`b' is not known"),
         ({"json": [1]}, 400, "invalid_form", "not a JSON object"),
         (
             {"content": b"{", "headers": {"Content-Type": "application/json"}},

@@ -1,42 +1,38 @@
-/** The client: images, jobs, results and scans. */
+/** The client: images, jobs and results. */
 
-import { Connection, type CallOptions, type SendOptions } from "./connection.js";
-import { asFile, asForm, isLink, type Source } from "./files.js";
+import { Administration } from "./administration.js";
+import type { CallOptions } from "./connection.js";
+import { asFile, isLink, type Source } from "./files.js";
+import {
+  joined,
+  keyHeader,
+  sending,
+  upload,
+  type Filter,
+  type Form,
+  type Panel,
+  type UploadOptions,
+} from "./forms.js";
 import type * as api from "./openapi.js";
 import { byCursor, byOffset, PAGE_SIZE, type PageOptions } from "./pages.js";
-import { randomName } from "./random.js";
 import { pause } from "./retries.js";
-
-export interface UploadOptions extends CallOptions {
-  /** The same key with the same request gets the same answer; a fresh one unless given. */
-  idempotencyKey?: string;
-}
-
-type Path = keyof api.paths;
-type Form<P extends Path> = api.paths[P] extends {
-  post: { requestBody?: { content: { "multipart/form-data": infer F } } };
-}
-  ? F
-  : never;
-type Filter<P extends Path> = api.paths[P] extends { get: { parameters: { query?: infer Q } } }
-  ? Omit<NonNullable<Q>, "limit" | "offset" | "cursor">
-  : never;
-/** Names of models, the chief first. */
-type Panel = { panel?: string | readonly string[] };
 
 /** How an image is judged: `threshold`, `views`, `panel` and so on. */
 export type PredictFields = Omit<Form<"/api/inference/predict">, "file" | "url" | "panel"> & Panel;
 export type BatchFields = Omit<Form<"/api/inference/predict-batch">, "files" | "panel"> & Panel;
+export type VideoFields = Omit<Form<"/api/inference/predict-video">, "file" | "panel"> & Panel;
 export type JobFields = Omit<Form<"/api/jobs">, "files" | "panel"> & Panel;
 export type HistoryFilter = Filter<"/api/inference/history">;
-export type ScanFields = Omit<api.ScanRequest, "source" | "panel"> & Panel;
-export type ScanFilter = Filter<"/api/scans/{scan_id}/results">;
+export type StatsFilter = Filter<"/api/inference/stats">;
+export type DriftFilter = Filter<"/api/inference/drift">;
+export type Label = api.LabelRequest["label"];
+export type LabelFields = { source?: string; note?: string };
 
 const MOST_IDS = 1000;
 /** Seconds between two looks at a job, at first and at last. */
 const [FIRST_LOOK, LATER_LOOK] = [0.5, 5];
 
-export class D3Client extends Connection {
+export class D3Client extends Administration {
   /** Judge one image. */
   async predict(
     image: Source,
@@ -58,6 +54,22 @@ export class D3Client extends Connection {
     const form = upload({ ...fields, ...joined(panel), files }, options);
     const path = "/api/inference/predict-batch";
     return this.call((api) => api.POST(path, form), sending(form, options));
+  }
+
+  /**
+   * Judge a video by its frames. A small one has its result at once. A large one, or one with a
+   * `callback`, becomes a job, for `waitForJob` and `jobResults`.
+   */
+  async predictVideo(
+    video: Source,
+    { panel, name, ...fields }: VideoFields & { name?: string } = {},
+    options: UploadOptions = {},
+  ): Promise<api.Prediction | api.JobBody> {
+    const file = await asFile(video, name);
+    const form = upload({ ...fields, ...joined(panel), file }, options);
+    const path = "/api/inference/predict-video";
+    const answer = await this.call((api) => api.POST(path, form), sending(form, options));
+    return "job" in answer ? answer.job : answer;
   }
 
   /**
@@ -153,17 +165,45 @@ export class D3Client extends Connection {
     return this.call((api) => api.GET(path, { params, parseAs: "blob" }), options);
   }
 
+  /** Totals, a time series with `bucket`, and totals of each group with `group`. */
+  async stats(filter: StatsFilter = {}, options: CallOptions = {}): Promise<api.StatsBody> {
+    const params = { query: filter };
+    return (await this.call((api) => api.GET("/api/inference/stats", { params }), options)).stats;
+  }
+
+  /** Whether results are still like the calibration of their model, in all and by day. */
+  async drift(filter: DriftFilter = {}, options: CallOptions = {}): Promise<api.DriftReport> {
+    const params = { query: filter };
+    return (await this.call((api) => api.GET("/api/inference/drift", { params }), options)).drift;
+  }
+
   /** Say what an image truly is; `unknown` takes back what was said before. The verdict stays. */
   async label(
     id: number,
-    label: api.LabelRequest["label"],
-    more: { source?: string; note?: string } = {},
+    label: Label,
+    fields: LabelFields = {},
     options: CallOptions = {},
   ): Promise<api.LabelItem> {
     const params = { path: { result_id: String(id) } };
-    const body = { label, source: "", note: "", ...more };
+    const body = { label, source: "", note: "", ...fields };
     const path = "/api/inference/result/{result_id}/label";
     return (await this.call((api) => api.POST(path, { params, body }), options)).label;
+  }
+
+  /** Give results the same label, a thousand in one transaction; their number. */
+  async labelMany(
+    ids: Iterable<number>,
+    label: Label,
+    fields: LabelFields = {},
+    options: CallOptions = {},
+  ): Promise<number> {
+    let count = 0;
+    for (const some of thousands(ids)) {
+      const body = { ids: some, label, source: "", note: "", ...fields };
+      const path = "/api/inference/labels";
+      count += (await this.call((api) => api.POST(path, { body }), options)).count;
+    }
+    return count;
   }
 
   /** All that was said about a result's image, newest first. */
@@ -173,97 +213,30 @@ export class D3Client extends Connection {
     return (await this.call((api) => api.GET(path, { params }), options)).labels;
   }
 
-  /** Delete results for good, a thousand in one transaction; returns those that were not there. */
-  async delete(ids: Iterable<number>, options: CallOptions = {}): Promise<number[]> {
-    const left = [...ids];
+  /** Delete one result for good. */
+  async delete(id: number, options: CallOptions = {}): Promise<void> {
+    const params = { path: { result_id: String(id) } };
+    const path = "/api/inference/result/{result_id}";
+    await this.call((api) => api.DELETE(path, { params }), options);
+  }
+
+  /** Delete results for good, a thousand in one transaction; those that were not there. */
+  async deleteMany(ids: Iterable<number>, options: CallOptions = {}): Promise<number[]> {
     const missing: number[] = [];
-    while (left.length > 0) {
-      const body = { ids: left.splice(0, MOST_IDS) };
+    for (const some of thousands(ids)) {
+      const body = { ids: some };
       const path = "/api/inference/results/delete";
       missing.push(...(await this.call((api) => api.POST(path, { body }), options)).missing);
     }
     return missing;
   }
-
-  /** Let the service judge a whole prefix: `s3://BUCKET/PREFIX`, or a folder of the server's. */
-  async startScan(
-    source: string,
-    { panel, ...fields }: ScanFields = {},
-    options: CallOptions = {},
-  ): Promise<api.ScanItem> {
-    const body = { id: `scan-${randomName()}`, ...fields, ...joined(panel), source };
-    const again = { ...options, repeatable: true }; // the id makes it so
-    return (await this.call((api) => api.POST("/api/scans", { body }), again)).scan;
-  }
-
-  /** Every scan, newest first; pages are fetched as needed. */
-  scans(options: PageOptions = {}): AsyncGenerator<api.ScanItem> {
-    const limit = options.pageSize ?? PAGE_SIZE;
-    return byOffset(limit, async (offset) => {
-      const params = { query: { limit, offset } };
-      return (await this.call((api) => api.GET("/api/scans", { params }), options)).scans;
-    });
-  }
-
-  /** One scan with its counts. */
-  async scan(id: string, options: CallOptions = {}): Promise<api.ScanItem> {
-    const params = { path: { scan_id: id } };
-    return (await this.call((api) => api.GET("/api/scans/{scan_id}", { params }), options)).scan;
-  }
-
-  /** Every result of a scan, by URI; pages are fetched as needed. */
-  scanResults(
-    id: string,
-    filter: ScanFilter = {},
-    options: PageOptions = {},
-  ): AsyncGenerator<api.ScanResultItem> {
-    const limit = options.pageSize ?? PAGE_SIZE;
-    return byCursor((cursor) => {
-      const query = { ...filter, limit, ...(cursor && { cursor }) };
-      const params = { path: { scan_id: id }, query };
-      return this.call((api) => api.GET("/api/scans/{scan_id}/results", { params }), options);
-    });
-  }
-
-  /** Stop a scan's workers after their current shard. */
-  async cancelScan(id: string, options: CallOptions = {}): Promise<api.ScanItem> {
-    const params = { path: { scan_id: id } };
-    const again = { ...options, repeatable: true };
-    return (await this.call((api) => api.DELETE("/api/scans/{scan_id}", { params }), again)).scan;
-  }
-}
-
-/** What a POST sends for these fields, and again without harm. */
-type Upload<F> = {
-  body: F;
-  bodySerializer: () => Blob;
-  headers: { "Content-Type": string };
-  params: { header: { "Idempotency-Key": string } };
-};
-
-function upload<F extends object>(body: F, options: UploadOptions): Upload<F> {
-  const form = asForm(body);
-  return {
-    body,
-    bodySerializer: () => form,
-    headers: { "Content-Type": form.type },
-    params: { header: keyHeader(options) },
-  };
-}
-
-function keyHeader(options: UploadOptions): { "Idempotency-Key": string } {
-  return { "Idempotency-Key": options.idempotencyKey ?? randomName() };
 }
 
 async function asFiles(images: Iterable<Source>): Promise<File[]> {
   return Promise.all(Array.from(images, (image) => asFile(image)));
 }
 
-function sending(form: Upload<unknown>, options: CallOptions): SendOptions {
-  return { ...options, bytes: form.bodySerializer().size };
-}
-
-function joined(panel: Panel["panel"]): { panel?: string } {
-  if (panel === undefined) return {};
-  return { panel: typeof panel === "string" ? panel : panel.join(",") };
+function* thousands(ids: Iterable<number>): Generator<number[]> {
+  const left = [...ids];
+  while (left.length > 0) yield left.splice(0, MOST_IDS);
 }

@@ -1,6 +1,4 @@
-/** What callers give as an image or a clip, made into what a form carries. */
-
-import { randomName } from "./random.js";
+/** What callers give as an image or a clip, made into a file. */
 
 /**
  * An encoded image or clip: a `Blob` or `File`, its bytes (`Buffer`, `Uint8Array`, `ArrayBuffer`),
@@ -48,32 +46,4 @@ async function openPath(source: string | URL, name?: string): Promise<File> {
   const found = await promises.stat(path); // says which file is missing, which openAsBlob does not
   if (!found.isFile()) throw new TypeError(`${path} is not a file.`);
   return new File([await openAsBlob(path)], name ?? basename(path));
-}
-
-/**
- * A multipart form with a field for each value, and one for each element of an array.
- *
- * It is not a `FormData`, since Node 24 ends the process when a request with one is aborted before
- * it is sent, or when a file that it holds cannot be read. A `Blob` of the same bytes has no such
- * trouble, has a length, and its files are read while it is sent too.
- */
-export function asForm(fields: object): Blob {
-  const boundary = `d3-${randomName()}`;
-  const parts: BlobPart[] = [];
-  for (const [name, value] of Object.entries(fields)) {
-    for (const one of Array.isArray(value) ? value : [value]) {
-      if (one === undefined) continue;
-      const file = one instanceof File ? `; filename="${quoted(one.name)}"` : "";
-      parts.push(`--${boundary}\r\nContent-Disposition: form-data; name="${name}"${file}\r\n`);
-      parts.push(file && "Content-Type: application/octet-stream\r\n");
-      parts.push("\r\n", one instanceof Blob ? one : String(one), "\r\n");
-    }
-  }
-  parts.push(`--${boundary}--\r\n`);
-  return new Blob(parts, { type: `multipart/form-data; boundary=${boundary}` });
-}
-
-/** As the HTML standard has it for names in forms. */
-function quoted(name: string): string {
-  return name.replaceAll('"', "%22").replaceAll("\r", "%0D").replaceAll("\n", "%0A");
 }

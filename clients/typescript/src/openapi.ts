@@ -165,6 +165,8 @@ export interface paths {
          *     and with parameters in the address, or JSON with the file in base64. If the service fetches
          *     links (`D3_FETCH_LINKS`), ``url`` can replace the file in a form and in JSON.
          *
+         *     ``frames=all`` judges every frame of an animated image, which gives one verdict too.
+         *
          *     With an ``Idempotency-Key``, a repeated request gets the same answer and no second result.
          */
         post: operations["predict"];
@@ -188,6 +190,32 @@ export interface paths {
          * @description Judge the images in the fields ``files``. A bad file does not affect the others.
          */
         post: operations["predictBatch"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/inference/predict-video": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Judge one video
+         * @description Judge the video in the field ``file`` by its frames, which gives one verdict.
+         *
+         *     A clip with up to 30 moments to judge, by default half a minute, is answered at once. A
+         *     longer one, and any with a `callback`, becomes a job of one item: the answer is 202, as that
+         *     of `POST /api/jobs`. Needs the extra `video`.
+         *
+         *     With an ``Idempotency-Key``, a repeated request gets the same answer and no second result.
+         */
+        post: operations["predictVideo"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1575,6 +1603,8 @@ export interface components {
             threshold: number;
             trouble: string | null;
             uncertain: number;
+            /** @default false */
+            video: boolean;
             views: number;
         };
         /** ScanPage */
@@ -1612,6 +1642,8 @@ export interface components {
             stability?: boolean | null;
             /** @description Threshold of the verdicts. Default: the model's threshold. */
             threshold?: number | null;
+            /** @description Judge videos too, which needs the extra `video`. Default: false. */
+            video?: boolean | null;
             /** @description Number of permutations to average. Default: 1. */
             views?: number | null;
         };
@@ -2608,6 +2640,8 @@ export interface operations {
             query?: {
                 /** @description Adds a heat map of where the score comes from. This takes many times as long. Answers 422 if the engine in use cannot explain scores. */
                 explain?: boolean;
+                /** @description Which frames of an animated GIF, WebP, PNG or AVIF are judged. `all` gives one verdict and each frame in `clip`. */
+                frames?: "first" | "all";
                 /** @description Name of the image. In a form, the file has its name. */
                 name?: string;
                 /** @description Names of models that judge together, separated by commas, the chief first. They must be loaded. Default: the panel of the service (`D3_PANEL`), if it has one. One name: that model alone. */
@@ -2636,6 +2670,12 @@ export interface operations {
                      * @default false
                      */
                     explain?: boolean | null;
+                    /**
+                     * @description Which frames of an animated GIF, WebP, PNG or AVIF are judged. `all` gives one verdict and each frame in `clip`.
+                     * @default first
+                     * @enum {string|null}
+                     */
+                    frames?: "first" | "all" | null;
                     /** @description The image's file in base64, instead of `url`. */
                     image_base64?: string | null;
                     /**
@@ -2684,6 +2724,12 @@ export interface operations {
                     explain?: boolean;
                     /** Format: binary */
                     file?: Blob;
+                    /**
+                     * @description Which frames of an animated GIF, WebP, PNG or AVIF are judged. `all` gives one verdict and each frame in `clip`.
+                     * @default first
+                     * @enum {string}
+                     */
+                    frames?: "first" | "all";
                     /**
                      * @description Names of models that judge together, separated by commas, the chief first. They must be loaded. Default: the panel of the service (`D3_PANEL`), if it has one. One name: that model alone.
                      * @example d3-vit-l14,ferretnet-s
@@ -2869,6 +2915,169 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["BatchPrediction"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Timeout */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported Media Type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    predictVideo: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description For 24 hours, the same key with the same request gets the same answer and stores no second result. Answers 422 if the key was used for another request, and 409 while the first request is being answered. */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "multipart/form-data": {
+                    /**
+                     * @description Address that is told when the job is over, as a webhook `job.finished`.
+                     * @example https://example.net/hooks/d3
+                     */
+                    callback?: string;
+                    /** @description Of a clip: seconds between the frames that are judged. */
+                    every?: number;
+                    /** Format: binary */
+                    file: Blob;
+                    /** @description Of a clip: the most frames that are judged. */
+                    most?: number;
+                    /**
+                     * @description Names of models that judge together, separated by commas, the chief first. They must be loaded. Default: the panel of the service (`D3_PANEL`), if it has one. One name: that model alone.
+                     * @example d3-vit-l14,ferretnet-s
+                     */
+                    panel?: string;
+                    /**
+                     * @description How the opinions become one verdict. Default: `D3_PANEL_RULE`.
+                     * @enum {string}
+                     */
+                    panel_rule?: "chief" | "any" | "majority";
+                    /**
+                     * @description Judges the image again after harmless changes (JPEG, scaled, cropped, mirrored). The verdict is `uncertain` if one of them turns it. This takes about five times as long.
+                     * @default false
+                     */
+                    stability?: boolean;
+                    /**
+                     * @description Threshold of the verdict. Default: the model's threshold.
+                     * @example 0.5
+                     */
+                    threshold?: number;
+                    /**
+                     * @description Number of permutations to average. More take longer and show how certain the score is.
+                     * @default 1
+                     */
+                    views?: number;
+                };
+            };
+        };
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Prediction"];
+                };
+            };
+            /** @description Request accepted, processing continues off-line */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OneJob"];
                 };
             };
             /** @description Bad Request */

@@ -4,11 +4,12 @@ import assert from "node:assert/strict";
 import { openAsBlob, readFileSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import { test } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 
 import { D3Client, D3Error } from "d3-deepfake-client";
 
-import { all, client, freshImage, image, images, url } from "./service.js";
+import { all, client, clip, freshImage, image, images, proxy, url } from "./service.js";
 
 test("an image is a path, a URL of a file, bytes, a Blob or a File", async () => {
   const bytes = readFileSync(image);
@@ -81,7 +82,7 @@ test("the history is paged through, and filtered", async () => {
     [5, 4, 3, 2, 1].map((n) => `page-${n}.jpg`),
   );
   const ids = found.map((item) => item.id);
-  assert.deepEqual(await client.delete([...ids, 999_999_999]), [999_999_999]);
+  assert.deepEqual(await client.deleteMany([...ids, 999_999_999]), [999_999_999]);
   assert.deepEqual(await all(client.history({ q: "page-" })), []);
 });
 
@@ -105,6 +106,18 @@ test("a job is sent, waited for and read", async () => {
   assert.ok((await all(client.jobs({ pageSize: 1 }))).some((one) => one.id === id));
 });
 
+test("a video is judged at once, or as a job", async () => {
+  const answer = await client.predictVideo(clip, { every: 0.5, most: 4, panel: ["starter"] });
+  assert.ok("result" in answer);
+  assert.equal(answer.result.clip?.frames.length, 4);
+  assert.equal((await client.result(answer.inference_id)).image_name, basename(clip));
+  const job = await client.predictVideo(clip, { every: 1, callback: "https://example.org/told" });
+  assert.ok("state" in job && job.callback_secret);
+  await client.waitForJob(job.id);
+  const [judged] = await all(client.jobResults(job.id));
+  assert.equal(judged?.result?.clip?.every, 1);
+});
+
 test("a job of links is named in JSON", async () => {
   const links = [new URL("https://example.org/a.jpg"), new URL("https://example.org/b.jpg")];
   await assert.rejects(client.startJob(links, { external_id: ["a", "b"] }), { code: "links_off" });
@@ -113,17 +126,23 @@ test("a job of links is named in JSON", async () => {
   await assert.rejects(client.startJob([image, ...links]), /is a link/);
 });
 
-test("results are labelled and taken away as evidence", async () => {
+test("results are labelled, counted and taken away as evidence", async () => {
   const { inference_id } = await client.predict(freshImage());
+  assert.equal(await client.labelMany([inference_id], "unknown"), 1);
   await client.label(inference_id, "real", { source: "photographer" });
   await client.label(inference_id, "generated");
   const labels = await client.labels(inference_id);
   assert.deepEqual(
     labels.map((one) => one.label),
-    ["generated", "real"],
+    ["generated", "real", "unknown"],
   );
+  const { groups } = await client.stats({ group: "label" });
+  assert.ok(groups?.some((one) => one.name === "generated"));
+  await assert.rejects(client.drift({ model: "no-such-model" }), D3Error);
   const bundle = new Uint8Array(await (await client.evidence(inference_id)).arrayBuffer());
   assert.equal(Buffer.from(bundle.subarray(0, 2)).toString(), "PK");
+  await client.delete(inference_id);
+  await assert.rejects(client.delete(inference_id), { code: "result_not_found" });
 });
 
 test("a scan is started, read and stopped", async () => {
@@ -135,7 +154,37 @@ test("a scan is started, read and stopped", async () => {
   assert.notEqual((await client.scan(id)).state, "running");
 });
 
+test("models are shown, and what is none is refused", async () => {
+  assert.equal((await client.model()).model_name, "starter");
+  assert.ok((await client.models()).models.includes("starter"));
+  await client.loadModel("starter");
+  await assert.rejects(client.uploadModel(image, { name: "mine" }), { name: "D3Error" });
+});
+
 test("calls without a helper are typed by their path", async () => {
-  const { info } = await client.call((api) => api.GET("/api/model/info"));
-  assert.equal(info.model_name, "starter");
+  const { status } = await client.call((api) => api.GET("/health"));
+  assert.equal(status, "healthy");
+});
+
+test("a webhook is told of a job, and what it was sent is listed", async (context) => {
+  const heard: string[] = [];
+  const receiver = await proxy((incoming, response) => {
+    heard.push(String(incoming.headers["webhook-id"]));
+    incoming.resume().on("end", () => response.end());
+  });
+  context.after(receiver.close);
+  const { webhook, secret } = await client.createWebhook({
+    url: `${receiver.url}/hook`,
+    events: ["job.finished"],
+  });
+  assert.match(secret, /^whsec_/);
+  const job = await client.startJob([freshImage()]);
+  await client.waitForJob(job.id);
+  while (heard.length === 0) await pause(50);
+  const [delivery] = await all(client.deliveries({ webhook: webhook.id }, { pageSize: 1 }));
+  assert.equal(delivery?.event_id, heard[0]);
+  assert.equal((await client.changeWebhook(webhook.id, { enabled: false })).enabled, false);
+  assert.ok((await client.webhooks()).some((one) => one.id === webhook.id));
+  await client.removeWebhook(webhook.id);
+  assert.ok(!(await client.webhooks()).some((one) => one.id === webhook.id));
 });

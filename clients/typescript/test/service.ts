@@ -20,6 +20,9 @@ export const images = readdirSync(folder, { recursive: false })
   .sort();
 export const image = images[0]!;
 
+/** The path of a video of two seconds. */
+export const clip = variable("D3_TEST_CLIP");
+
 let shade = 0;
 
 /** The bytes of an image that nobody judged before. */

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from d3.client.asynchronous import AsyncClient
 from d3.client.blocking import Client
-from d3.client.calls import Panel, Rule
+from d3.client.calls.common import Panel, Rule
 from d3.client.steps import ServiceError
 from d3.client.uploads import File
 

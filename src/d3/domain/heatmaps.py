@@ -72,6 +72,10 @@ class Heatmap:
         painted: Pixels = np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
         return painted
 
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows of it."""
+        return self.png()
+
     def png(self) -> bytes:
         """The overlay as a PNG file; its text chunks say what it is."""
         model = self.model

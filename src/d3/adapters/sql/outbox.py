@@ -7,6 +7,7 @@ import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -107,15 +108,6 @@ def body_of(event: NewEvent) -> str:
 
 def _asking(connection: sa.Connection, types: Collection[EventType]) -> Sequence[Asking]:
     """The endpoints that ask for one of these types; their owners may not be disabled."""
-    found = connection.execute(
-        sa.select(_W.id, _W.user_id, _W.events, _W.verdicts, _W.everyone)
-        .outerjoin(User, User.id == _W.user_id)
-        .where(
-            _W.enabled == sa.true(),
-            sa.or_(*(_W.events.contains(one.value) for one in sorted(types))),
-            sa.or_(_W.user_id.is_(None), User.is_active == sa.true()),
-        )
-    )
     return [
         Asking(
             id=row.id,
@@ -124,8 +116,24 @@ def _asking(connection: sa.Connection, types: Collection[EventType]) -> Sequence
             verdicts=frozenset(row.verdicts.split()),
             everyone=row.everyone,
         )
-        for row in found
+        for row in connection.execute(_who_asks(frozenset(types)))
     ]
+
+
+@cache
+def _who_asks(types: frozenset[EventType]) -> sa.Select[Any]:
+    """Made once: it is part of every transaction that stores results."""
+    webhooks, users = WebhookRow.__table__, User.__table__
+    its = webhooks.c
+    return (
+        sa.select(its.id, its.user_id, its.events, its.verdicts, its.everyone)
+        .select_from(webhooks.outerjoin(users, users.c.id == its.user_id))
+        .where(
+            its.enabled == sa.true(),
+            sa.or_(*(its.events.contains(one.value) for one in sorted(types))),
+            sa.or_(its.user_id.is_(None), users.c.is_active == sa.true()),
+        )
+    )
 
 
 def _created(

@@ -1,4 +1,4 @@
-"""The history as CSV or JSON lines, written while it is read, in bounded memory."""
+"""The history and jobs as CSV or JSON lines, written while they are read, in bounded memory."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from d3.domain.history import HistoryEntry
+from d3.domain.jobs import JobItem
 from d3.domain.records import in_order, parsed
 
 _FIRST_COLUMNS = (
@@ -24,6 +25,8 @@ _FIRST_COLUMNS = (
 COLUMNS = in_order(_FIRST_COLUMNS, HistoryEntry)
 """The columns of the CSV, in order; later versions add theirs behind these."""
 
+_ITEM_FIELDS = ("number", "name", "external_id", "state", "result_id", "error", "code")
+_ITEM_COLUMNS = ("number", "name", "external_id", "state", "inference_id", "error", "code")
 _GROUPS = {
     group: {name: name.removeprefix(f"{group}_") for name in COLUMNS if name.startswith(group)}
     for group in ("image", "model", "calibration", "abstain")
@@ -59,6 +62,33 @@ def json_lines_chunks(entries: Iterable[HistoryEntry]) -> Iterator[bytes]:
             yield _drained(text)
     if text.tell():
         yield _drained(text)
+
+
+def job_csv_chunks(items: Iterable[JobItem]) -> Iterator[bytes]:
+    """The items of a job as :func:`csv_chunks`; what is not judged, or deleted, has no result."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow((*_ITEM_COLUMNS, *COLUMNS))
+    for item in items:
+        found = {} if item.entry is None else flat(item.entry)
+        values = (*_item(item).values(), *(found.get(name) for name in COLUMNS))
+        writer.writerow(map(_cell, values))
+        if text.tell() >= _CHUNK_CHARACTERS:
+            yield _drained(text)
+    yield _drained(text)
+
+
+def job_json_lines_chunks(items: Iterable[JobItem]) -> Iterator[bytes]:
+    """One item a line in UTF-8, with the :func:`document` of its result, one by one."""
+    for item in items:
+        result = None if item.entry is None else document(item.entry)
+        line = json.dumps(_item(item) | {"result": result}, ensure_ascii=False)
+        yield f"{line}\n".encode()
+
+
+def _item(item: JobItem) -> dict[str, Any]:
+    values = {name: getattr(item, name) for name in _ITEM_FIELDS}
+    return dict(zip(_ITEM_COLUMNS, values.values(), strict=True))
 
 
 def document(entry: HistoryEntry) -> dict[str, Any]:

@@ -31,8 +31,8 @@ _COMPLETION = "_D3_COMPLETE"
     cls=LazyGroup,
     modules=(
         *("bench", "calibrate", "dataset", "db", "detect", "doctor", "drift", "evaluate"),
-        *("evidence", "explain", "history", "keys", "labels", "models", "replay", "scan"),
-        *("scans", "serve", "train", "users", "webhooks"),
+        *("evidence", "explain", "history", "jobs", "keys", "labels", "models", "replay"),
+        *("scan", "scans", "serve", "train", "users", "webhooks"),
     ),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )

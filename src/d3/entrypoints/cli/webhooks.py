@@ -65,7 +65,7 @@ def add(url: str, *, username: str | None, as_json: bool, **asked: Any) -> None:
     from d3.domain.webhooks import NewWebhook
 
     container = opened()
-    user = None if username is None else container.account_service().user(username)
+    user = None if username is None else container.accounts().user(username)
     new = NewWebhook(url=url, **asked)
     owner = None if user is None else user.id
     _show_secret(container.webhooks().add(UNRESTRICTED, new, owner), as_json=as_json)

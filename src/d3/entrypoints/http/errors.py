@@ -174,6 +174,9 @@ def answer_unexpected(request: Request[Any, Any, Any], error: Exception) -> Resp
     """The response to a bug: details go to the log only."""
     if _is_exhausted(error):
         return answer_d3_error(request, _exhausted(error))
+    if isinstance(error, RecursionError) and "deserializing" in str(error):  # msgspec's words
+        nested = d3.FormInvalid("The body is nested too deeply.", "/schema describes what to send.")
+        return answer_d3_error(request, nested)
     _LOG.error("unexpected error", exc_info=error)
     sentence = (
         "An unexpected error occurred. Try again. If it happens again, report the request_id."

@@ -37,7 +37,7 @@ from d3.domain.services.detection import Judged
 from d3.domain.services.model_host import ModelHost
 from d3.domain.services.pipeline import Pipeline
 from d3.domain.services.questions import Question
-from d3.domain.services.shards import LEASE, Held, ShardWorker
+from d3.domain.services.shards import LEASE, PAUSE, Held, ShardWorker
 
 _LOG = logging.getLogger(__name__)
 _IDLE_SECONDS = 1.0
@@ -122,7 +122,7 @@ class JobWorker(ShardWorker[Key, NewItem, _Held]):
 
     def wake(self) -> None:
         """Look for work now."""
-        self._looked = -_IDLE_SECONDS
+        self._looked, self._claimed = -_IDLE_SECONDS, -PAUSE
         self._more.set()
 
     def run(self, stopping: threading.Event) -> None:

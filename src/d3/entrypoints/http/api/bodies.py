@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -29,13 +31,11 @@ from d3.entrypoints.http.api.forms import (
 )
 
 RAW = "application/octet-stream"
-_TEXT = "a text", (str,)
-_NUMBER = "a number", (int, float)
-_WHOLE = "a whole number", (int,)
-_FLAG = "true or false", (bool,)
-_KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
-    "threshold": _NUMBER,
-    "views": _WHOLE,
+_TEXT = "a text", str | None
+_FLAG = "true or false", bool | None
+_KINDS: dict[str, tuple[str, Any]] = {
+    "threshold": ("a number", float | None),
+    "views": ("a whole number", int | None),
     "stability": _FLAG,
     "explain": _FLAG,
 }
@@ -83,29 +83,41 @@ async def read_image(request: Request[Any, Any, Any], limits: FormLimits, *field
     return form
 
 
+@cache
+def _object(fields: tuple[str, ...]) -> type[msgspec.Struct]:
+    """Nothing else is decoded: a few letters of JSON can be many objects in memory."""
+    kinds = [(name, _KINDS.get(name, _TEXT)[1], None) for name in fields]
+    return msgspec.defstruct("Image", kinds, forbid_unknown_fields=True)
+
+
 def _of_json(body: bytes, known: tuple[str, ...]) -> Form:
     try:
-        sent = msgspec.json.decode(body, type=dict[str, Any])
+        sent = msgspec.structs.asdict(msgspec.json.decode(body, type=_object(known)))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        if found := re.search(r"unknown field `(.*)`", str(error)):
+            raise unknown_name("field", found[1], known) from error
+        if found := re.search(r"`\$\.(\w+)`", str(error)):
+            meant, _ = _KINDS.get(found[1], _TEXT)
+            raise FormInvalid(
+                f"The field {found[1]!r} is not {meant}.", f"Send {meant}."
+            ) from error
         raise FormInvalid(
             "The body is not a JSON object.",
             'Send one such as {"image_base64": "...", "threshold": 0.5}.',
         ) from error
-    texts: dict[str, list[str]] = {}
-    for name, value in sent.items():
-        if name not in known:
-            raise unknown_name("field", name, known)
-        meant, kinds = _KINDS.get(name, _TEXT)
-        if value is None:
-            continue
-        if type(value) not in kinds:  # a flag is no number
-            raise FormInvalid(f"The field {name!r} is not {meant}.", f"Send {meant}.")
-        if name != "image_base64" and len(str(value)) > FIELD_BYTES:
-            raise FormInvalid(f"The field {name!r} is too long.", "Send less text.")
-        texts[name] = [value if isinstance(value, str) else json.dumps(value)]
-    names, images = texts.pop("name", [""]), texts.pop("image_base64", [])
-    files = {"file": [Upload(names[0], _decoded(one)) for one in images]} if images else {}
-    return Form(files=files, texts=texts)
+    image = sent.pop("image_base64")
+    texts = {name: _text(name, value) for name, value in sent.items() if value is not None}
+    name = texts.pop("name", "")
+    files = {} if image is None else {"file": [Upload(name, _decoded(image))]}
+    return Form(files=files, texts={field: [text] for field, text in texts.items()})
+
+
+def _text(name: str, value: object) -> str:
+    """A field as a form would have it."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    if len(text) > FIELD_BYTES:
+        raise FormInvalid(f"The field {name!r} is too long.", "Send less text.")
+    return text
 
 
 def _decoded(text: str) -> bytes:

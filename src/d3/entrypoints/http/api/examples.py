@@ -94,7 +94,14 @@ _KEPT = {
     **_SAID,
     **_PANEL,
 }
-_FRAME = {"time": 0.0, "prediction": 0.75, "verdict": "fake", "logit": 1.0986, "is_cut": False}
+_FRAME = {
+    "time": 0.0,
+    "prediction": 0.75,
+    "verdict": "fake",
+    "reason": None,
+    "logit": 1.0986,
+    "is_cut": False,
+}
 _CLIP = {
     "frames": [_FRAME, _FRAME | {"time": 1.0}, _FRAME | {"time": 2.0}],
     "share_above": 1.0,
@@ -213,6 +220,7 @@ _SCAN = {
     "panel": [_MODEL, _OTHER_MODEL],
     "panel_rule": "chief",
     "stability": False,
+    "video": False,
 }
 
 _WEBHOOK = {

@@ -435,7 +435,7 @@ def _check_length(request: Request[Any, Any, Any], limits: FormLimits) -> None:
 def _pairs_of_json(body: bytes) -> list[tuple[str, object]]:
     try:
         return list(msgspec.json.decode(body, type=dict[str, object]).items())
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FormInvalid(
             "The body is not a JSON object.", 'Send one such as {"name": "..."}.'
         ) from error
