@@ -13,13 +13,12 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
-from urllib.parse import urlsplit
 
 from d3.domain.errors import D3Error, ImageNotFound, RequestInvalid
 from d3.domain.history import HistoryEntry, NewEntry
 from d3.domain.panels import PanelRule
 from d3.domain.scoring import Verdict
-from d3.domain.webhooks import Callback, new_secret
+from d3.domain.webhooks import Callback
 
 SHARD_ITEMS = 100
 """Files of a shard: what is leased and kept in one file of the spool."""
@@ -35,9 +34,6 @@ ID_PATTERN = r"[0-9a-f]{16}"
 
 MAX_EXTERNAL_ID = 255
 """The most characters of an id that the sender gave an item."""
-
-MAX_CALLBACK = 2000
-"""The most characters of a callback's address."""
 
 
 class JobState(StrEnum):
@@ -274,26 +270,6 @@ class JobTotals:
 def new_job_name() -> str:
     """A new id, which nobody guesses."""
     return secrets.token_hex(8)
-
-
-def new_callback(url: str) -> Callback:
-    """Who is told, with a secret of its own.
-
-    Raises:
-        RequestInvalid: the address cannot be called.
-    """
-    try:
-        parts = urlsplit(url)
-        sound = parts.scheme in {"http", "https"} and bool(parts.hostname)
-        sound = sound and parts.port != 0 and "@" not in parts.netloc
-    except ValueError:
-        sound = False
-    if not sound or len(url) > MAX_CALLBACK or not url.isascii() or not url.isprintable():
-        raise RequestInvalid(
-            "The callback is not an address that can be called.",
-            "Use one such as https://example.net/hooks/d3.",
-        )
-    return Callback(url, new_secret())
 
 
 def checked_external_id(text: str | None) -> str | None:
