@@ -286,7 +286,8 @@ class ExplainOperation(DescribedOperation):
     def __post_init__(self) -> None:
         """Describe the body and the parameters that the handler reads by itself."""
         super().__post_init__()
-        self.request_body, self.parameters = _one_image({"views": _VIEWS}, {"views": 4})
+        self.request_body, asked = _one_image({"views": _VIEWS}, {"views": 4})
+        self.parameters = [*(self.parameters or []), *asked]
 
 
 @dataclass
