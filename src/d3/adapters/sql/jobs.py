@@ -387,7 +387,7 @@ def _settle_items(
     if outcomes:
         this = (_I.job_id == job_id, _I.number == sa.bindparam("item"))
         columns = ("state", "result_id", "error", "code")
-        values = {name: sa.bindparam(f"new_{name}") for name in columns}
+        values: Any = {name: sa.bindparam(f"new_{name}") for name in columns}
         rows = [outcome_row(n, one, result_ids.get(n)) for n, one in outcomes.items()]
         connection.execute(sa.update(_I.__table__).where(*this).values(values), rows)  # type: ignore[arg-type]
 
