@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 import zipfile
 from dataclasses import replace
 from functools import partial
@@ -191,6 +193,18 @@ def test_evidence_of_a_clip_is_checked_by_its_frames_and_not_replayed(
     replayed = run("replay", bundle)
     assert replayed.code == 2
     assert "cannot be replayed yet" in replayed.err
+
+
+def test_the_program_itself_never_loads_the_decoder(own: Path, clip: Path) -> None:
+    code = (
+        "import sys, d3\n"
+        f"with d3.D3(d3.Settings(home={str(own)!r}, engine='torch')) as detector:\n"
+        f"    detector.detect({str(IMAGE)!r})\n"
+        f"    print(len(detector.detect_clip({str(clip)!r}).clip_verdict.frames))\n"
+        "print('av' in sys.modules)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["6", "False"]
 
 
 def test_the_library_judges_clips(own: Path, clip: Path, animation: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -311,6 +312,21 @@ def test_sixteen_thousand_pixels_are_read_or_refused_by_the_limits() -> None:
             read(wide, clips=IsolatedClips(frames=limits))
 
 
+def test_frames_that_are_larger_than_the_header_says_are_not_decoded() -> None:
+    wide = movie(1, 2, "mov", "mjpeg", pix_fmt="yuvj420p", size=(16000, 64))
+    lying = wide.replace(struct.pack(">HH", 16000, 64), struct.pack(">HH", 160, 96))
+    assert lying != wide
+    with pytest.raises(VideoTooLarge):
+        read(lying, clips=IsolatedClips(frames=Limits(pixels=500_000)))
+
+
+def test_a_jump_in_time_ends_the_clip_there() -> None:
+    jumping = movie(container="matroska", times=[0, 0.5, 1, 1.5, 2, 1e6, 1e6 + 1])
+    frames, clip = read(jumping, FrameSampling(cuts=False))
+    assert times_of(frames) == [0, 1, 2]
+    assert clip.end is ClipEnd.TOO_LONG
+
+
 def test_too_large_a_file_is_refused_unread() -> None:
     with pytest.raises(VideoTooLarge, match="D3_MAX_VIDEO_BYTES"):
         read(movie(1), clips=IsolatedClips(ClipLimits(bytes=500)))
@@ -376,6 +392,20 @@ def test_a_child_that_is_killed_is_no_fault_of_the_clip() -> None:
     clip._process.send_signal(signal.SIGKILL)
     with pytest.raises(DecodingInterrupted):
         list(frames)
+
+
+def test_a_child_that_does_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "START_SECONDS", 1)
+    clip = IsolatedClips(ClipLimits(cpu_seconds=0)).open(
+        movie(60, 10, size=(640, 360)), FrameSampling(every=0.1, most=600)
+    )
+    frames = iter(clip)
+    next(frames)
+    clip._process.send_signal(signal.SIGSTOP)
+    begun = time.monotonic()
+    assert len(list(frames)) < 599
+    assert clip.end is ClipEnd.TOO_SLOW
+    assert time.monotonic() - begun < 30
 
 
 def test_one_that_is_closed_while_it_is_read_ends_and_leaves_no_child() -> None:

@@ -377,7 +377,7 @@ class ClipVerdict:
         try:
             found: dict[str, Any] = json.loads(text)
             end, notes = ClipEnd(found["end"]), tuple(map(ClipNote, found["notes"]))
-            known = {
+            known: dict[str, Any] = {
                 "frames": tuple(map(_frame, found["frames"])),
                 **{name: _number(found[name]) for name in _NUMBERS},
                 **{name: int(_number(found[name])) for name in ("most", "cuts")},

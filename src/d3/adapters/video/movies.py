@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import av
 import numpy as np
 from av.codec.context import ThreadType
+from av.container import InputContainer
 from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, VideoReformatter
 from PIL import Image
 
@@ -28,7 +29,6 @@ from d3.domain.errors import VideoInvalid, VideoTooLarge
 from d3.domain.formats import SNIFFED_BYTES, sniff_clip
 
 if TYPE_CHECKING:
-    from av.container import InputContainer
     from av.packet import Packet
     from av.video.codeccontext import VideoCodecContext
     from av.video.frame import VideoFrame
@@ -166,6 +166,7 @@ class _Movie:
             raise VideoInvalid(
                 "The file is no video that can be read, or its index is missing or broken.", _AGAIN
             ) from error
+        assert isinstance(container, InputContainer)
         streams = [
             one
             for one in container.streams.video
@@ -278,7 +279,7 @@ class _Movie:
 
     def _packets(
         self, container: InputContainer, stream: VideoStream
-    ) -> Iterator[tuple[Packet, int]]:
+    ) -> Iterator[tuple[Packet[VideoStream], int]]:
         """The packets of a video with their ticks, up to where the file can be read."""
         try:
             for packet in container.demux(stream):
@@ -289,7 +290,7 @@ class _Movie:
             self._broken = True
 
     def _frames_of(
-        self, context: VideoCodecContext, packet: Packet | None
+        self, context: VideoCodecContext, packet: Packet[VideoStream] | None
     ) -> list[tuple[VideoFrame, int]]:
         """What comes out where a packet goes in; the rest that is inside where there is none."""
         try:
@@ -371,11 +372,12 @@ def _look(frame: VideoFrame) -> NDArray[np.float32]:
     """A few samples of a frame's first plane, which are brightness in most formats."""
     plane, part = frame.planes[0], frame.format.components[0]
     wide = part.bits > 8  # noqa: PLR2004
-    rows = np.frombuffer(plane, np.uint16 if wide else np.uint8)
-    rows = rows.reshape(plane.height, -1)
+    kind = np.dtype(np.uint16 if wide else np.uint8)
+    rows = np.frombuffer(memoryview(plane), kind).reshape(plane.height, -1)
     down, across = _SAMPLES
     seen = rows[:: max(1, plane.height // down), :: max(1, plane.width // across)]
-    return seen[:down, :across].astype(np.float32) / (1 << max(0, part.bits - 8))
+    looked: NDArray[np.float32] = seen[:down, :across].astype(np.float32)
+    return looked / np.float32(1 << max(0, part.bits - 8))
 
 
 def _differ(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:

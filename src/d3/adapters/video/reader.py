@@ -19,13 +19,14 @@ from d3.adapters.children import START_SECONDS, WALL_FACTOR, Child, Deadline, Lo
 from d3.adapters.pillow.decoder import Limits
 from d3.adapters.video import worker
 from d3.adapters.video.source import descriptor_of, sha256_of, start_of
-from d3.domain import errors
 from d3.domain.clips import ClipEnd, ClipNote, ClipSource, Frame, FrameSampling
 from d3.domain.errors import (
     DecoderUnavailable,
     DecodingInterrupted,
+    ImageDamaged,
     ImageEmpty,
     ImageError,
+    ImageFormatUnsupported,
     ImageTooLarge,
     VideoInvalid,
     VideoTooLarge,
@@ -35,10 +36,13 @@ from d3.domain.formats import ANIMATED, SNIFFED_BYTES, sniff, sniff_clip
 from d3.domain.images import ImageFacts, Pixels
 from d3.domain.machine import available_cores
 
+_ERRORS: dict[str, type[ImageError]] = {
+    kind.__name__: kind
+    for kind in (ImageDamaged, ImageFormatUnsupported, ImageTooLarge, VideoInvalid, VideoTooLarge)
+}
 _LOG = logging.getLogger("d3.decoding")
 _MOST_WORDS = 64 * 1024
 _MOST_THREADS = 4
-_DAY = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,9 +262,7 @@ class ClipOfChild(Child):
             return told
         _check(kind == worker.REFUSED)
         name, problem, remedy = told
-        raised = getattr(errors, str(name), None)
-        _check(isinstance(raised, type) and issubclass(raised, ImageError))
-        raise raised(str(problem), str(remedy))
+        raise _ERRORS[name](str(problem), str(remedy))
 
     def _lost(self) -> ImageError:
         """Why the child gives no more; :attr:`end` says the same."""

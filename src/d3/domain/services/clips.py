@@ -23,6 +23,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TypeGuard
 
 from d3.domain.clips import (
     ALL_FRAMES,
@@ -113,7 +114,9 @@ class ClipService:
         """Opens clips, and gives pictures of their frames."""
         return self._reader
 
-    def is_clip(self, source: ImageSource, *, animations: bool = False) -> bool:
+    def is_clip(
+        self, source: ImageSource, *, animations: bool = False
+    ) -> TypeGuard[str | Path | bytes]:
         """Whether a source is a video, or an image of several frames where those count too.
 
         What cannot be read is none: whoever judges it as an image says what is wrong with it.

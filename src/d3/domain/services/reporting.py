@@ -462,8 +462,8 @@ def _unexamined(case: Case) -> Section:
         "Sound, text, and other pictures from the same source.",
     ]
     if result.clip_verdict is not None:
-        judged, frames = len(result.clip_verdict.frames), result.image_frames or 0
-        points.insert(2, f"The clip has {frames:,} frames. {judged:,} of them were judged.")
+        judged, held = len(result.clip_verdict.frames), result.image_frames or 0
+        points.insert(2, f"The clip has {held:,} frames. {judged:,} of them were judged.")
         points.insert(3, "How the frames follow each other: each was judged by itself.")
         points.insert(4, "What video compression does to a detector that was trained on stills.")
     elif (result.image_frames or 1) > 1:

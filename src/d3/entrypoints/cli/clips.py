@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -61,6 +62,7 @@ def outcomes_of(
             )
             continue
         for source, name in run:
+            assert isinstance(source, str | Path | bytes)
             try:
                 yield container.clips().judge(source, sampling, name=name, **question)
             except (ImageError, ScoreUndefined, DetectorFailed) as error:

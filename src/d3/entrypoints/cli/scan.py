@@ -410,6 +410,7 @@ def _report(container: Container, scan: Scan, collection: ImageCollection, top: 
         source = collection.read(row.uri)
         if (clip := row.clip_verdict) is None:
             return decoder.picture(source, SIDE)
+        assert isinstance(source, str | Path | bytes)
         middle = (clip.highest_from + clip.highest_until) / 2
         (found,) = clips.reader.pictures(source, [middle], SIDE)
         pixels: Pixels = found

@@ -8,8 +8,9 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from d3.domain.jobs import MAX_CALLBACK, MAX_EXTERNAL_ID, ItemState, Job, JobItem, JobState
+from d3.domain.jobs import MAX_EXTERNAL_ID, ItemState, Job, JobItem, JobState
 from d3.domain.panels import PanelRule
+from d3.domain.webhooks import LONGEST_URL
 from d3.entrypoints.http.api.scan_schemas import PanelNames, Rule, Stability, Threshold, Views
 from d3.entrypoints.http.api.schemas import HistoryItem, history_item
 
@@ -44,7 +45,7 @@ S3Uri = Annotated[
 CallbackUrl = Annotated[
     str,
     Meta(
-        max_length=MAX_CALLBACK,
+        max_length=LONGEST_URL,
         description="Address that is told when the job is over, as a webhook `job.finished`.",
         examples=["https://example.net/hooks/d3"],
     ),
