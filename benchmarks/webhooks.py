@@ -2,10 +2,10 @@
 
     PYTHONPATH=. python benchmarks/webhooks.py cost|delay [--postgresql] [--silent 1000]
 
-`cost`: results written a second, as the history's writer writes them, without webhooks, with none
-that asks for results, and with one that does; in turns. `delay`: seconds from a commit to the
-request at a receiver that answers, alone and beside receivers that take the connection and never
-answer. Everything is on this machine. Runs from the repository's root with the test group.
+`cost`: results written a second and CPU, as the history's writer writes them, without webhooks,
+with none that asks for results, and with one that does; in turns. `delay`: seconds from a commit to
+the request at a receiver that answers, alone and beside receivers that take the connection and
+never answer. Everything is on this machine. Runs from the repository's root with the test group.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from d3.adapters.sql.inserts import insert_entries
 from d3.adapters.sql.outbox import add_results, record_events
 from d3.adapters.sql.rows import row_of
 from d3.adapters.web import WebhookReceivers
+from d3.domain.history import NewEntry
 from d3.domain.services.webhook_delivery import WebhookDelivery
 from d3.domain.webhooks import MOST_WEBHOOKS, EventType, NewEvent, NewWebhook
 
@@ -70,15 +71,14 @@ def cost(place: Database) -> None:
     webhooks = SqlWebhooks(place)
     for batch in (1, 16, 100):
         entries = [an_entry(f"{n}.jpg") for n in range(batch)]
-        rows = [row_of(one) for one in entries]
 
-        def without(rows: list[dict[str, object]] = rows) -> None:
+        def without(entries: list[NewEntry] = entries) -> None:
             with place.writing() as connection:
-                insert_entries(connection, rows)
+                insert_entries(connection, [row_of(one) for one in entries])
 
-        def written(entries: list[object] = entries) -> None:  # type: ignore[assignment]
+        def written(entries: list[NewEntry] = entries) -> None:
             with place.writing() as connection:
-                add_results(connection, entries)  # type: ignore[arg-type]
+                add_results(connection, entries)
 
         ways: dict[str, tuple[Callable[[], object], EventType | None]] = {
             "no webhooks at all": (without, None),
@@ -86,28 +86,31 @@ def cost(place: Database) -> None:
             "one for jobs": (written, EventType.JOB_FINISHED),
             "one for results": (written, EventType.RESULT_CREATED),
         }
-        rates: dict[str, list[float]] = {name: [] for name in ways}
+        laps: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
         for _ in range(_LAPS):
             for name, (write, event) in ways.items():
                 made = None
                 if event is not None:
                     new = NewWebhook(url="https://a.example/", events=(event,))
                     made = webhooks.add(new, None, datetime.now(UTC)).webhook.id
-                rates[name].append(batch * per_second(write))
+                laps[name].append(lap(write))
                 if made is not None:
                     webhooks.remove(made)
-        first = statistics.median(rates["no webhooks at all"])
-        for name, laps in rates.items():
-            middle = statistics.median(laps)
-            print(f"{batch:4} a commit, {name:20} {middle:9,.0f} results/s {middle / first:6.3f}")
+        for name, found in laps.items():
+            wall, cpu = (statistics.median(column) for column in zip(*found, strict=True))
+            print(
+                f"{batch:4} a commit, {name:20} {batch / wall:8,.0f} results/s, "
+                f"{1e6 * cpu / batch:7.1f} microseconds of this process's CPU each"
+            )
 
 
-def per_second(write: Callable[[], object]) -> float:
-    begun, count = time.perf_counter(), 0
-    while (spent := time.perf_counter() - begun) < _LAP_SECONDS:
+def lap(write: Callable[[], object]) -> tuple[float, float]:
+    """Seconds, and seconds of CPU, that writing once takes."""
+    begun, used, count = time.perf_counter(), time.process_time(), 0
+    while time.perf_counter() - begun < _LAP_SECONDS:
         write()
         count += 1
-    return count / spent
+    return (time.perf_counter() - begun) / count, (time.process_time() - used) / count
 
 
 class Receivers:

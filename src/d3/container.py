@@ -936,11 +936,12 @@ class Container(containers.DeclarativeContainer):
     webhook_rows = providers.ThreadSafeSingleton(_webhook_rows, database)
     outbox = providers.ThreadSafeSingleton(_outbox, database)
     webhook_sender = providers.Factory(_receivers, settings, version)
+    check_receiver = providers.Factory(_check_receiver, settings)
     webhooks = providers.ThreadSafeSingleton(
         WebhookService,
         webhooks=webhook_rows,
         outbox=outbox,
-        check_url=providers.Factory(_check_receiver, settings).provider,
+        check_url=check_receiver.provider,
         sender=webhook_sender.provider,
         clock=clock,
     )
@@ -1005,6 +1006,7 @@ class Container(containers.DeclarativeContainer):
         host=host,
         writer=history_writer,
         clock=clock,
+        check_receiver=check_receiver.provider,
     )
     job_runner = providers.ThreadSafeSingleton(
         _job_runner,

@@ -34,11 +34,10 @@ from d3.domain.jobs import (
     NewItem,
     NewJob,
     NewShard,
-    new_callback,
     new_job_name,
 )
 from d3.domain.ports.jobs import Spool
-from d3.domain.webhooks import EventType, NewEvent
+from d3.domain.webhooks import Callback, EventType, NewEvent, new_secret
 from tests.support.history import NOON, an_entry
 from tests.support.stores import S3Server
 
@@ -100,7 +99,7 @@ def rows(database: Database) -> int:
 
 
 def test_a_job_is_as_it_was_begun(ledger: SqlJobLedger) -> None:
-    callback = new_callback("https://example.net/x")
+    callback = Callback("https://example.net/x", new_secret())
     new = a_job(
         threshold=0.25, views=2, panel=("a", "b"), stability=True, callback=callback, every=0.5
     )

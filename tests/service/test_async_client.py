@@ -9,6 +9,7 @@ import select
 import socket
 import struct
 import threading
+import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -462,6 +463,33 @@ def test_files_are_read_beside_the_loop(
     asynchronous(service.url, lambda client: client.predict(path))
     assert threads
     assert threading.current_thread() not in threads
+
+
+@BOTH
+def test_a_large_file_is_never_wholly_in_memory(with_: Way, tmp_path: Path) -> None:
+    path = tmp_path / "large.png"
+    size = 64 * 2**20
+    with path.open("wb") as stream:
+        stream.truncate(size)
+    came = 0
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal came
+        more = True
+        while more:
+            message = await receive()
+            came, more = came + len(message["body"]), message["more_body"]
+        await send({"type": "http.response.start", "status": 400, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    with serving(application, lifespan="off") as url:
+        tracemalloc.start()
+        with pytest.raises(ServiceError):
+            with_(url, lambda client: client.start_job([path, path]))
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert came > 2 * size
+    assert most < 8 * 2**20
 
 
 def open_files() -> set[str]:

@@ -278,3 +278,32 @@ def test_importing_loads_no_more_than_it_must(code: str, absent: set[str]) -> No
     show = f"import sys\n{code}\nprint(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", show], capture_output=True, text=True, check=True)
     assert not absent & set(done.stdout.split())
+
+
+FORKED = """
+import os, sys, d3
+client = d3.Client(sys.argv[1])
+client.stats()
+if os.fork() == 0:
+    client.stats()
+    client.close()
+    os._exit(0)
+assert os.wait()[1] == 0
+client.stats()
+"""
+
+
+def test_a_forked_process_has_connections_of_its_own(service: Service) -> None:
+    """On one connection, two processes would read each other's answers."""
+    ports: list[int] = []
+
+    async def watched(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            ports.append(scope["client"][1])
+        await service.application(scope, receive, send)
+
+    with serving(watched, lifespan="off") as url:
+        command = [sys.executable, "-W", "ignore", "-c", FORKED, url]
+        subprocess.run(command, check=True, timeout=60)
+    parent, child, again = ports
+    assert parent == again != child

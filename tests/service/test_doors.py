@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -341,8 +342,9 @@ class TestHeads:
         document = service.http.get("/schema/openapi.json").json()
         paths = [path for path, methods in document["paths"].items() if "get" in methods]
         pages = ["/", "/history", "/models", "/schema", "/console/style.css", "/nowhere"]
+        pages += ["/docs", "/openapi.json"]
         for path in [*paths, *pages]:
-            address = path.format(result_id=result, scan_id="none")
+            address = path.format_map(defaultdict(lambda: "none", result_id=result))
             get, reported = service.http.get(address), service.http.head(address)
             assert reported.status_code == get.status_code, address
             assert reported.content == b""

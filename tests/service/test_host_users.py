@@ -130,6 +130,12 @@ def test_what_a_foreign_page_has_a_browser_send_is_nobodys(home: Home) -> None:
         assert ask("ada", "GET", HISTORY, headers=ours).json()["total"] == 1
 
 
+def test_no_setting_lets_every_page_use_the_hosts_users(home: Home) -> None:
+    with mounted(home, cors_origins=("*",)) as ask:
+        sent = ask.predict("ada", 1, Origin="https://elsewhere.example")
+        assert_problem(sent, 403, "cross_site")
+
+
 def test_an_account_that_is_disabled_in_d3_stays_outside(
     service: Mounted, monkeypatch: pytest.MonkeyPatch
 ) -> None:

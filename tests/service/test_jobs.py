@@ -18,6 +18,7 @@ from tests.service.test_access import a_key, bearer
 from tests.serving import assert_problem, wait_until
 from tests.sites import Answering, web_server
 from tests.support.engines import FakeEngine
+from tests.support.receivers import LOOPBACK, receiver
 from tests.support.stores import S3Server
 
 JOBS = "/api/jobs"
@@ -135,8 +136,9 @@ def test_a_job_takes_what_predict_takes(service: Service) -> None:
         ({"external_id": ["a", "b"]}, 400, "invalid_request"),
         ({"external_id": ["a" * 256]}, 400, "invalid_request"),
         ({"external_id": ["a\nb"]}, 400, "invalid_request"),
-        ({"callback": "ftp://x"}, 400, "invalid_request"),
-        ({"callback": "https://" + "x" * 3000}, 400, "invalid_request"),
+        ({"callback": "ftp://x"}, 400, "invalid_webhook"),
+        ({"callback": "http://10.0.0.1/x"}, 400, "invalid_webhook"),
+        ({"callback": "https://" + "x" * 3000}, 400, "invalid_webhook"),
         ({"every": "0"}, 400, "invalid_request"),
         ({"every": "nan"}, 400, "invalid_request"),
         ({"most": "1.5"}, 400, "invalid_request"),
@@ -431,3 +433,44 @@ def test_objects_are_judged_below_allowed_prefixes_alone(
             over = finished(service, name)
     assert [one["code"] for one in over["results"]] == [None, "image_not_found"]
     assert over["results"][0]["name"] == "1.png"
+
+
+@on_servers
+def test_a_callback_is_told_once_when_the_job_is_over(start: Callable[..., Service]) -> None:
+    with receiver() as there:
+        service = start(webhook_allow=LOOPBACK)
+        answer = start_job(service, paintings(3), callback=there.at("/done")).json()["job"]
+        assert answer["callback"] == there.at("/done")
+        (message,) = there.wait()
+        said = message.verified(answer["callback_secret"])
+        assert said["type"] == "job.finished"
+        assert (said["data"]["job"]["id"], said["data"]["job"]["state"]) == (answer["id"], "done")
+        assert said["data"]["job"]["counts"] == finished(service, answer["id"])["job"]["counts"]
+        assert message.path == "/done"
+        # What is told is committed: who asks at once sees all results.
+        assert len(job_of(service, answer["id"])["results"]) == 3
+    assert len(there.messages) == 1
+
+
+def test_the_readme_begins_a_job_and_is_told(
+    start: Callable[..., Service],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    code = readme.partition("<!-- job -->\n```python\n")[2].partition("```")[0]
+    (tmp_path / "photos").mkdir()
+    for name, image in paintings(3):
+        (tmp_path / "photos" / name).write_bytes(image)
+    monkeypatch.chdir(tmp_path)
+    with receiver() as there:
+        service = start(webhook_allow=LOOPBACK)
+        code = code.replace("http://localhost:5000", service.url)
+        code = code.replace("https://example.net/d3", there.at())
+        found: dict[str, Any] = {}
+        exec(code, found)
+        (message,) = there.wait()
+        found["told"](message.body, message.headers)
+    said = capsys.readouterr().out
+    assert said.startswith("job.finished {'items': 3, 'waiting': 0,")

@@ -270,6 +270,28 @@ def a_report(level: Level, psi: Share) -> DriftReport:
     )
 
 
+def test_a_job_tells_its_callback_and_the_endpoints(service, there, image) -> None:
+    id_, secret = add(service, there.at("/all"), "job.finished", "result.created")
+    files = [("files", ("a.png", image)), ("files", ("b.png", painted(9)))]
+    sent = service.http.post("/api/jobs", files=files, data={"callback": there.at("/this")})
+    assert sent.status_code == 202, sent.text
+    job = sent.json()["job"]
+    messages = there.wait(4)
+    (called,) = [one for one in messages if one.path == "/this"]
+    event = called.verified(job["callback_secret"])
+    assert (event["type"], event["data"]["job"]["id"]) == ("job.finished", job["id"])
+    told = [one.verified(secret)["type"] for one in messages if one.path == "/all"]
+    assert sorted(told) == ["job.finished", "result.created", "result.created"]
+    listed = service.http.get("/api/webhooks/deliveries").json()["deliveries"]
+    assert {one["webhook_id"] for one in listed} == {id_, None}
+    assert job["callback_secret"] not in json.dumps(listed)
+    refused = service.http.post(
+        "/api/jobs", files=files, data={"callback": "https://ada:secret@a.example/"}
+    )
+    assert refused.status_code == 400
+    assert "secret" not in refused.text
+
+
 def test_what_a_front_commits_the_engine_process_sends(
     home: Home, tmp_path: Path, there: Receiver
 ) -> None:

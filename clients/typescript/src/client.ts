@@ -32,6 +32,10 @@ const MOST_IDS = 1000;
 /** Seconds between two looks at a job, at first and at last. */
 const [FIRST_LOOK, LATER_LOOK] = [0.5, 5];
 
+/**
+ * Calls a D3 service: `new D3Client("http://localhost:5000")`. Each call throws a `D3Error` with a
+ * stable `code` if the service does not do what was asked.
+ */
 export class D3Client extends Administration {
   /** Judge one image. */
   async predict(

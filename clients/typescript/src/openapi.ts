@@ -1181,6 +1181,12 @@ export interface components {
             success: boolean;
             total?: number;
         };
+        /**
+         * ItemState
+         * @description How an item stands.
+         * @enum {string}
+         */
+        ItemState: "waiting" | "judged" | "error" | "cancelled";
         /** JobBody */
         JobBody: {
             callback: string | null;
@@ -1195,7 +1201,7 @@ export interface components {
             panel: string[] | null;
             panel_rule: components["schemas"]["PanelRule"] | null;
             stability: boolean;
-            state: string;
+            state: components["schemas"]["JobState"];
             threshold: number | null;
             trouble: string | null;
             views: number;
@@ -1226,7 +1232,7 @@ export interface components {
             name: string;
             number: number;
             result: components["schemas"]["HistoryItem"] | null;
-            state: string;
+            state: components["schemas"]["ItemState"];
         };
         /** JobResults */
         JobResults: {
@@ -1237,6 +1243,12 @@ export interface components {
             /** @default true */
             success: boolean;
         };
+        /**
+         * JobState
+         * @description How a job stands.
+         * @enum {string}
+         */
+        JobState: "running" | "done" | "cancelled";
         /**
          * LabelIs
          * @description A label, for a filter. With `none`, nobody said anything.
@@ -1599,7 +1611,7 @@ export interface components {
             source: string;
             /** @default false */
             stability: boolean;
-            state: string;
+            state: components["schemas"]["ScanState"];
             threshold: number;
             trouble: string | null;
             uncertain: number;
@@ -1710,6 +1722,12 @@ export interface components {
             /** @default true */
             success: boolean;
         };
+        /**
+         * ScanState
+         * @description How a scan stands.
+         * @enum {string}
+         */
+        ScanState: "running" | "done" | "cancelled";
         /** SeriesItem */
         SeriesItem: {
             agreement: components["schemas"]["ByAgreement"];
@@ -1916,11 +1934,13 @@ export type GroupItem = components['schemas']['GroupItem'];
 export type Health = components['schemas']['Health'];
 export type HistoryItem = components['schemas']['HistoryItem'];
 export type HistoryPage = components['schemas']['HistoryPage'];
+export type ItemState = components['schemas']['ItemState'];
 export type JobBody = components['schemas']['JobBody'];
 export type JobCountsBody = components['schemas']['JobCountsBody'];
 export type JobPage = components['schemas']['JobPage'];
 export type JobResult = components['schemas']['JobResult'];
 export type JobResults = components['schemas']['JobResults'];
+export type JobState = components['schemas']['JobState'];
 export type LabelIs = components['schemas']['LabelIs'];
 export type LabelItem = components['schemas']['LabelItem'];
 export type Labelled = components['schemas']['Labelled'];
@@ -1958,6 +1978,7 @@ export type ScanPage = components['schemas']['ScanPage'];
 export type ScanRequest = components['schemas']['ScanRequest'];
 export type ScanResultItem = components['schemas']['ScanResultItem'];
 export type ScanResultPage = components['schemas']['ScanResultPage'];
+export type ScanState = components['schemas']['ScanState'];
 export type SeriesItem = components['schemas']['SeriesItem'];
 export type Share = components['schemas']['Share'];
 export type SortKey = components['schemas']['SortKey'];

@@ -1,7 +1,7 @@
 /** What the client does when the service refuses, goes away or takes too long. */
 
 import assert from "node:assert/strict";
-import { mkdtempSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -20,7 +20,11 @@ import {
 } from "./service.js";
 
 const proxies: Proxy[] = [];
-after(() => proxies.forEach((one) => one.close()));
+const folder = mkdtempSync(join(tmpdir(), "d3-"));
+after(() => {
+  for (const one of proxies) one.close();
+  rmSync(folder, { recursive: true });
+});
 
 async function faulty(options: ClientOptions, ...faults: Fault[]): Promise<[D3Client, Proxy]> {
   const way = await proxy(...faults);
@@ -129,8 +133,26 @@ test("a signal ends a call and its waits, with the caller's reason", async () =>
   await assert.rejects(client.predict(freshImage(), {}, { signal: aborted }), /never mind/);
 });
 
+test("a large file is read as it is sent, not before", async () => {
+  const path = join(folder, "large.mp4");
+  writeFileSync(path, "");
+  truncateSync(path, 300 * 2 ** 20);
+  let [begun, most] = [false, 0];
+  const [client] = await faulty({}, (incoming) => {
+    begun = true;
+    incoming.pause();
+  });
+  const watch = setInterval(() => {
+    most = Math.max(most, process.memoryUsage().arrayBuffers);
+  }, 20);
+  const signal = AbortSignal.timeout(1000);
+  await assert.rejects(client.predictVideo(path, {}, { signal }), { name: "TimeoutError" });
+  clearInterval(watch);
+  assert.ok(begun && most < 64 * 2 ** 20, `${most} bytes`);
+});
+
 test("a file that changes while it is sent is not judged", async () => {
-  const path = join(mkdtempSync(join(tmpdir(), "d3-")), "changing.jpg");
+  const path = join(folder, "changing.jpg");
   writeFileSync(path, Buffer.alloc(1000));
   const [client, way] = await faulty({}, (incoming, response) => {
     incoming.resume();

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
-from functools import wraps
+from functools import partial, wraps
 from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
@@ -43,7 +44,7 @@ def _lists(describe: Callable[P, Pages[T]]) -> Callable[Concatenate[Client, P], 
 
 
 class Client:
-    """Calls a D3 service. Threads may share one.
+    """Calls a D3 service. Threads may share one, and forked processes connect for themselves.
 
     Args:
         api_key: sent as ``Authorization: Bearer``. None: ``D3_API_KEY``, or the key that a service
@@ -65,12 +66,14 @@ class Client:
     ) -> None:
         self._sender = Sender(base_url, api_key, retries)
         # However many share the client, each waits for its turn as long as it takes.
-        self._http = new_http_client(
+        self._connect = partial(
+            new_http_client,
             base_url,
             base_url=base_url,
             timeout=httpx.Timeout(timeout, pool=None),
             transport=transport,
         )
+        self._http, self._process = self._connect(), os.getpid()
         self._sleep = sleep
 
     predict = _does(judging.predict)
@@ -113,7 +116,7 @@ class Client:
     resend = _does(notifying.resend)
 
     def close(self) -> None:
-        self._http.close()
+        self._own_http().close()
 
     def __enter__(self) -> Self:
         return self
@@ -125,6 +128,12 @@ class Client:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _own_http(self) -> httpx.Client:
+        """The connections of this process: those from before a fork are the parent's."""
+        if self._process != os.getpid():
+            self._http, self._process = self._connect(), os.getpid()
+        return self._http
 
     def _do(self, steps: Call[T] | Steps[T]) -> T:
         exchanges, answer = self._sender.exchanges(steps), None
@@ -142,7 +151,7 @@ class Client:
             return None
         headers, content = step.sent()
         try:
-            return self._http.request(
+            return self._own_http().request(
                 step.method,
                 step.path,
                 params=step.query,

@@ -7,14 +7,12 @@ the service has loaded at the time.
 
 from __future__ import annotations
 
-import base64
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
-from urllib.parse import urlsplit
 
 from d3.domain.errors import D3Error, ImageNotFound, RequestInvalid
 from d3.domain.history import HistoryEntry, NewEntry
@@ -36,9 +34,6 @@ ID_PATTERN = r"[0-9a-f]{16}"
 
 MAX_EXTERNAL_ID = 255
 """The most characters of an id that the sender gave an item."""
-
-MAX_CALLBACK = 2000
-"""The most characters of a callback's address."""
 
 
 class JobState(StrEnum):
@@ -275,26 +270,6 @@ class JobTotals:
 def new_job_name() -> str:
     """A new id, which nobody guesses."""
     return secrets.token_hex(8)
-
-
-def new_callback(url: str) -> Callback:
-    """Who is told, with a secret of its own.
-
-    Raises:
-        RequestInvalid: the address cannot be called.
-    """
-    try:
-        parts = urlsplit(url)
-        sound = parts.scheme in {"http", "https"} and bool(parts.hostname)
-        sound = sound and parts.port != 0
-    except ValueError:
-        sound = False
-    if not sound or len(url) > MAX_CALLBACK or not url.isascii() or not url.isprintable():
-        raise RequestInvalid(
-            "The callback is not an address that can be called.",
-            "Use one such as https://example.net/hooks/d3.",
-        )
-    return Callback(url, f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}")
 
 
 def checked_external_id(text: str | None) -> str | None:

@@ -5,7 +5,6 @@ Whatever changes a shard and what belongs to it locks in one order: items, shard
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import datetime
@@ -14,12 +13,23 @@ from typing import Any
 import sqlalchemy as sa
 
 from d3.adapters.sql.engine import Database
+from d3.adapters.sql.job_rows import (
+    COUNTS,
+    MAX_ERROR,
+    columns_of,
+    event_of,
+    item_of,
+    item_row,
+    job_of,
+    outcome_row,
+    shard_row,
+)
 from d3.adapters.sql.leases import ShardLeases
 from d3.adapters.sql.outbox import record_events
-from d3.adapters.sql.rows import COLUMNS, entry_of_row
+from d3.adapters.sql.rows import COLUMNS
 from d3.adapters.sql.tables import InferenceResult, JobEntry, JobItemRow, JobShardRow
 from d3.adapters.sql.transaction import SqlTransaction
-from d3.domain.errors import D3Error, JobNotFound, SpoolFull
+from d3.domain.errors import JobNotFound, SpoolFull
 from d3.domain.history import NewEntry
 from d3.domain.idempotency import Reservation
 from d3.domain.jobs import (
@@ -38,22 +48,18 @@ from d3.domain.jobs import (
     ShardProgress,
     counted,
 )
-from d3.domain.panels import PanelRule
 from d3.domain.ports.jobs import Spooled
 from d3.domain.text import storable
-from d3.domain.webhooks import Callback, EventType, NewEvent
 
 _J, _H, _I = JobEntry, JobShardRow, JobItemRow
 _LEASES = ShardLeases(JobShardRow)
 _RECEIVING = "receiving"
 """The state of a job whose files are not all there yet; nobody is shown it."""
 
-_COUNTS = tuple(one.name for one in fields(JobCounts))
 _SHOWN = _J.state != _RECEIVING
 _RUNNING = _J.state == JobState.RUNNING.value
 _DELETED_AT_ONCE = 5000
 _INSERTED_AT_ONCE = 1000
-_MOST_ERROR = 1000
 _SPOOLING = 0x6433_5350_4F4F_4C00  # "d3SPOOL"
 _NOBODY = ""
 """Holds a shard that is left alone for a while."""
@@ -70,7 +76,7 @@ class SqlJobLedger:
         self._database = database
 
     def begin(self, new: NewJob) -> int:
-        values = _columns_of(new) | dict.fromkeys((*_COUNTS, "open_shards", "spooled_bytes"), 0)
+        values = columns_of(new) | dict.fromkeys((*COUNTS, "open_shards", "spooled_bytes"), 0)
         insert = sa.insert(_J).values(state=_RECEIVING, cleared=new.spool is None, **values)
         with self._database.writing() as connection:
             return connection.execute(insert.returning(_J.id)).scalar_one()
@@ -109,7 +115,7 @@ class SqlJobLedger:
             finished_at=None if shards else now,
             counts=JobCounts(items=number, error=len(refused)),
         )
-        values = _columns_of(new) | {
+        values = columns_of(new) | {
             "state": job.state.value,
             "finished_at": job.finished_at,
             "items": number,
@@ -121,14 +127,14 @@ class SqlJobLedger:
             connection.execute(sa.update(_J).where(_J.id == job_id).values(values))
             if shards:
                 first = _turn_now(connection)
-                rows = [_shard_row(job_id, one, first + one.number) for one in shards]
+                rows = [shard_row(job_id, one, first + one.number) for one in shards]
                 connection.execute(sa.insert(_H), rows)
-            items = [_item_row(job_id, None, item) for item in refused]
-            items += [_item_row(job_id, one.number, item) for one in shards for item in one.items]
+            items = [item_row(job_id, None, item) for item in refused]
+            items += [item_row(job_id, one.number, item) for one in shards for item in one.items]
             for start in range(0, len(items), _INSERTED_AT_ONCE):
                 connection.execute(sa.insert(_I), items[start : start + _INSERTED_AT_ONCE])
             if not shards:
-                record_events(connection, [_finished(job, now)])
+                record_events(connection, [event_of(job, now)])
             if answer is not None:
                 reservation, body = answer
                 SqlTransaction(connection).complete(reservation, body(job), (), now)
@@ -153,7 +159,7 @@ class SqlJobLedger:
         if user_id is not None:
             asked = asked.where(_J.user_id == user_id)
         with self._database.reading() as connection:
-            return [_job_of(one) for one in connection.execute(asked.limit(limit).offset(offset))]
+            return [job_of(one) for one in connection.execute(asked.limit(limit).offset(offset))]
 
     def items(self, job_id: int, after: int = 0, limit: int = 500) -> list[JobItem]:
         results = InferenceResult.__table__
@@ -166,7 +172,7 @@ class SqlJobLedger:
             .limit(limit)
         )
         with self._database.reading() as connection:
-            return [_item_of(row) for row in connection.execute(asked)]
+            return [item_of(row) for row in connection.execute(asked)]
 
     def claim(
         self,
@@ -196,7 +202,7 @@ class SqlJobLedger:
             job = connection.execute(sa.select(_J.__table__).where(_J.id == found.job_id)).one()
             items = connection.execute(_waiting(found.job_id, found.number)).all()
         return JobShard(
-            job=_job_of(job),
+            job=job_of(job),
             number=found.number,
             place=ItemPlace(found.place),
             items=tuple(
@@ -249,7 +255,7 @@ class SqlJobLedger:
             off = sa.update(_H).where(*mine).values(owner=_NOBODY, owner_until=until)
             if connection.execute(off).rowcount:
                 said = sa.update(_J).where(_J.id == job_id, _RUNNING)
-                connection.execute(said.values(trouble=storable(trouble, _MOST_ERROR)))
+                connection.execute(said.values(trouble=storable(trouble, MAX_ERROR)))
 
     def renew(self, owner: str, until: datetime) -> None:
         with self._database.writing() as connection:
@@ -269,7 +275,7 @@ class SqlJobLedger:
             if connection.execute(sa.select(_J.id).where(said).limit(1)).first() is None:
                 return
         with self._database.writing() as connection:
-            text = storable(trouble, _MOST_ERROR)
+            text = storable(trouble, MAX_ERROR)
             connection.execute(sa.update(_J).where(said).values(trouble=text))
 
     def cancel(self, name: str, now: datetime, user_id: int | None = None) -> Job:
@@ -347,7 +353,7 @@ def _get(connection: sa.Connection, name: str, user_id: int | None) -> Job:
     found = connection.execute(asked).one_or_none()
     if found is None:
         raise JobNotFound("There is no job with this id.", "`d3 jobs list` shows all jobs.")
-    return _job_of(found)
+    return job_of(found)
 
 
 def _turn_now(connection: sa.Connection) -> int:
@@ -378,19 +384,8 @@ def _settle_items(
         this = (_I.job_id == job_id, _I.number == sa.bindparam("item"))
         columns = ("state", "result_id", "error", "code")
         values = {name: sa.bindparam(f"new_{name}") for name in columns}
-        rows = [_outcome_row(n, one, result_ids.get(n)) for n, one in outcomes.items()]
+        rows = [outcome_row(n, one, result_ids.get(n)) for n, one in outcomes.items()]
         connection.execute(sa.update(_I.__table__).where(*this).values(values), rows)  # type: ignore[arg-type]
-
-
-def _outcome_row(number: int, outcome: ItemOutcome, result_id: int | None) -> dict[str, Any]:
-    failed = isinstance(outcome, D3Error)
-    return {
-        "item": number,
-        "new_state": (ItemState.ERROR if failed else ItemState.JUDGED).value,
-        "new_result_id": result_id,
-        "new_error": storable(str(outcome), _MOST_ERROR) if failed else None,
-        "new_code": outcome.code if isinstance(outcome, D3Error) else None,
-    }
 
 
 def _cancel_items(connection: sa.Connection, job_id: int, shards: Sequence[int]) -> int:
@@ -422,103 +417,11 @@ def _count(
     found = connection.execute(sa.select(_J.__table__).where(_J.id == job_id)).one_or_none()
     if found is None:
         return None
-    job = _job_of(found)
+    job = job_of(found)
     if closed and not found.open_shards and job.finished_at is None:
         state = JobState.DONE if job.state is JobState.RUNNING else job.state
         ended = {"state": state.value, "finished_at": now, "trouble": None}
         connection.execute(sa.update(_J).where(_J.id == job_id).values(ended))
         job = replace(job, state=state, finished_at=now, trouble=None)
-        record_events(connection, [_finished(job, now)])
+        record_events(connection, [event_of(job, now)])
     return job
-
-
-def _finished(job: Job, now: datetime) -> NewEvent:
-    return NewEvent(
-        type=EventType.JOB_FINISHED,
-        data={"job": job.to_dict()},
-        at=now,
-        user_id=job.user_id,
-        callback=job.callback,
-    )
-
-
-def _columns_of(new: NewJob) -> dict[str, Any]:
-    values = {one.name: getattr(new, one.name) for one in fields(NewJob)}
-    callback = new.callback
-    return values | {
-        "panel": "" if new.panel is None else json.dumps(new.panel),
-        "panel_rule": None if new.panel_rule is None else new.panel_rule.value,
-        "callback": None if callback is None else callback.url,
-        "callback_secret": None if callback is None else callback.secret,
-        "request_id": None if new.request_id is None else storable(new.request_id),
-    }
-
-
-def _shard_row(job_id: int, shard: NewShard, turn: int) -> dict[str, Any]:
-    return {
-        "job_id": job_id,
-        "number": shard.number,
-        "place": shard.place.value,
-        "turn": turn,
-        "size_bytes": shard.size_bytes,
-        "claims": 0,
-        "finished": False,
-    }
-
-
-def _item_row(job_id: int, shard: int | None, item: NewItem) -> dict[str, Any]:
-    error = item.error
-    return {
-        "job_id": job_id,
-        "number": item.number,
-        "shard": shard,
-        "name": storable(item.name),
-        "external_id": None if item.external_id is None else storable(item.external_id),
-        "source": item.source,
-        "offset": item.offset,
-        "size_bytes": item.size_bytes,
-        "state": (ItemState.WAITING if error is None else ItemState.ERROR).value,
-        "error": None if error is None else storable(str(error), _MOST_ERROR),
-        "code": None if error is None else error.code,
-    }
-
-
-def _job_of(found: Any) -> Job:
-    callback = None
-    if found.callback is not None:
-        callback = Callback(found.callback, found.callback_secret or "")
-    return Job(
-        id=found.id,
-        name=found.name,
-        state=JobState(found.state),
-        created_at=found.created_at,
-        finished_at=found.finished_at,
-        expires_at=found.expires_at,
-        user_id=found.user_id,
-        request_id=found.request_id,
-        threshold=found.threshold,
-        views=found.views,
-        panel=tuple(json.loads(found.panel)) if found.panel else None,
-        panel_rule=None if found.panel_rule is None else PanelRule(found.panel_rule),
-        stability=found.stability,
-        callback=callback,
-        every=found.every,
-        most=found.most,
-        spool=found.spool,
-        counts=JobCounts(**{name: getattr(found, name) for name in _COUNTS}),
-        trouble=found.trouble,
-    )
-
-
-def _item_of(row: Any) -> JobItem:
-    entry = None if row.id is None else entry_of_row(row[: len(COLUMNS)])
-    return JobItem(
-        number=row.item_number,
-        name=row.item_name,
-        external_id=row.item_external_id,
-        state=ItemState(row.item_state),
-        result_id=row.item_result_id,
-        entry=entry,
-        error=row.item_error,
-        code=row.item_code,
-    )

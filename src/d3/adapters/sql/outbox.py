@@ -23,6 +23,7 @@ from d3.adapters.sql.inserts import (
 )
 from d3.adapters.sql.rows import row_of
 from d3.adapters.sql.tables import User, WebhookDelivery, WebhookEvent, WebhookMark, WebhookRow
+from d3.adapters.sql.types import UtcDateTime
 from d3.domain.history import HistoryEntry, NewEntry
 from d3.domain.services.export import document
 from d3.domain.webhooks import (
@@ -217,36 +218,6 @@ class SqlOutbox:
         self._database = database
 
     def queues(self, now: datetime) -> list[Queue]:
-        # From one queue to the next in the index, however much waits in each.
-        names = (
-            sa.select(sa.func.min(_D.queue).label("name")).where(_waiting(_D)).cte(recursive=True)
-        )
-        behind = sa.select(sa.func.min(_D.queue)).where(_waiting(_D), _D.queue > names.c.name)
-        further = sa.select(behind.scalar_subquery()).where(names.c.name.is_not(None))
-        names = names.union_all(further)
-        head = (
-            sa.select(_D.id)
-            .where(_waiting(_D), _D.queue == names.c.name, _D.next_at <= now)
-            .order_by(_D.next_at, _D.id)
-            .limit(1)
-            .correlate(names)
-            .scalar_subquery()
-        )
-        first = orm.aliased(_D)
-        asked = (
-            sa.select(names.c.name, _W.failures, _W.answered_at)
-            .select_from(names)
-            .join(first, first.id == head)
-            .outerjoin(_W, _W.id == first.webhook_id)
-            .outerjoin(User, User.id == first.user_id)
-            .where(
-                sa.or_(_W.id.is_(None), _W.enabled == sa.true()),
-                sa.or_(first.user_id.is_(None), User.is_active == sa.true()),
-                sa.or_(_W.rest_until.is_(None), _W.rest_until <= now),
-                ~_held(names.c.name, now),
-            )
-            .order_by(first.next_at, first.id)
-        )
         with self._database.reading() as connection:
             return [
                 Queue(
@@ -254,7 +225,7 @@ class SqlOutbox:
                     proven=row.failures == 0 and row.answered_at is not None,
                     failures=row.failures or 0,
                 )
-                for row in connection.execute(asked)
+                for row in connection.execute(_queues(), {"now": now})
             ]
 
     def exchange(
@@ -270,10 +241,11 @@ class SqlOutbox:
         with self._database.writing() as connection:
             _note_outcomes(connection, outcomes, owner)
             # In one order everywhere, so that two replicas never wait for each other.
+            lease = {"me": owner, "now": now, "until": until}
             leased = [
                 id_
                 for name, most in sorted(queues)
-                for id_ in connection.scalars(_lease(name, most, owner, now, until))
+                for id_ in connection.scalars(_lease(), lease | {"name": name, "most": most})
             ]
             return _due(connection, leased, now)
 
@@ -291,7 +263,8 @@ class SqlOutbox:
             "next_at": None,
             "trouble": sa.func.coalesce(_D.trouble, "It waited for more than a day."),
         }
-        over = (_waiting(_D), _D.since < now - GIVEN_UP_AFTER, _free(now))
+        free = sa.or_(_D.owner.is_(None), _D.owner_until <= now)
+        over = (_waiting(_D), _D.since < now - GIVEN_UP_AFTER, free)
         old = sa.select(_E.id).where(_E.created_at < before).limit(_DELETED_AT_ONCE)
         gone = 0
         with self._database.writing() as connection:
@@ -333,36 +306,70 @@ def _waiting(table: Any) -> sa.ColumnElement[bool]:
     return waiting
 
 
-def _free(now: datetime) -> sa.ColumnElement[bool]:
-    return sa.or_(_D.owner.is_(None), _D.owner_until <= now)
-
-
-def _held(queue: Any, now: datetime) -> sa.ColumnElement[bool]:
+def _held(queue: Any) -> sa.ColumnElement[bool]:
     """Whether somebody sends something of this queue."""
     one = orm.aliased(_D)
-    held = (one.queue == queue, one.owner.is_not(None), one.owner_until > now)
-    return sa.exists().where(*held)
+    return sa.exists().where(one.queue == queue, one.owner.is_not(None), one.owner_until > _NOW)
 
 
-def _lease(
-    name: str, most: int, owner: str, now: datetime, until: datetime
-) -> sa.sql.dml.ReturningUpdate[tuple[int]]:
+# Statements that are run often are made once: to make one takes longer than to run it.
+_NOW = sa.bindparam("now", type_=UtcDateTime())
+
+
+@cache
+def _queues() -> sa.Select[Any]:
+    """From one queue to the next in the index, however much waits in each."""
+    names = sa.select(sa.func.min(_D.queue).label("name")).where(_waiting(_D)).cte(recursive=True)
+    behind = sa.select(sa.func.min(_D.queue)).where(_waiting(_D), _D.queue > names.c.name)
+    further = sa.select(behind.scalar_subquery()).where(names.c.name.is_not(None))
+    names = names.union_all(further)
+    head = (
+        sa.select(_D.id)
+        .where(_waiting(_D), _D.queue == names.c.name, _D.next_at <= _NOW)
+        .order_by(_D.next_at, _D.id)
+        .limit(1)
+        .correlate(names)
+        .scalar_subquery()
+    )
+    first = orm.aliased(_D)
+    return (
+        sa.select(names.c.name, _W.failures, _W.answered_at)
+        .select_from(names)
+        .join(first, first.id == head)
+        .outerjoin(_W, _W.id == first.webhook_id)
+        .outerjoin(User, User.id == first.user_id)
+        .where(
+            sa.or_(_W.id.is_(None), _W.enabled == sa.true()),
+            sa.or_(first.user_id.is_(None), User.is_active == sa.true()),
+            sa.or_(_W.rest_until.is_(None), _W.rest_until <= _NOW),
+            ~_held(names.c.name),
+        )
+        .order_by(first.next_at, first.id)
+    )
+
+
+@cache
+def _lease() -> sa.sql.dml.ReturningUpdate[tuple[int]]:
     """Lease the first deliveries of a queue that are due, unless somebody sends of it.
 
     PostgreSQL looks at the outer conditions again after it has waited for another replica.
     """
-    some = orm.aliased(_D)
+    table = WebhookDelivery.__table__
+    assert isinstance(table, sa.Table)
+    some, its = table.alias(), table.c
+    name = sa.bindparam("name", type_=its.queue.type)
     first = (
-        sa.select(some.id)
-        .where(_waiting(some), some.queue == name, some.next_at <= now)
-        .order_by(some.next_at, some.id)
-        .limit(most)
+        sa.select(some.c.id)
+        .where(_waiting(some.c), some.c.queue == name, some.c.next_at <= _NOW)
+        .order_by(some.c.next_at, some.c.id)
+        .limit(sa.bindparam("most", type_=sa.Integer()))
     )
+    free = sa.or_(its.owner.is_(None), its.owner_until <= _NOW)
     return (
-        sa.update(_D)
-        .where(_D.id.in_(first), _waiting(_D), _free(now), ~_held(name, now))
-        .values(owner=owner, owner_until=until)
-        .returning(_D.id)
+        sa.update(table)
+        .where(its.id.in_(first), _waiting(its), free, ~_held(name))
+        .values(owner=sa.bindparam("me"), owner_until=sa.bindparam("until"))
+        .returning(its.id)
     )
 
 
@@ -403,22 +410,40 @@ def _due(connection: sa.Connection, ids: Sequence[int], now: datetime) -> list[D
 
 def _note_outcomes(connection: sa.Connection, outcomes: Sequence[Outcome], owner: str) -> None:
     """Keep what became of deliveries that this owner still has, and of their endpoints."""
-    mine = (_D.id == sa.bindparam("one"), _D.owner == owner)
-    given_back = sa.update(_D.__table__).where(*mine).values(owner=None, owner_until=None)  # type: ignore[arg-type]
+    back = [{"one": one.due.id, "me": owner} for one in outcomes if one.at is None]
+    if back:
+        connection.execute(_given_back(), back)
     tried = [one for one in outcomes if one.at is not None]
-    if len(tried) < len(outcomes):
-        connection.execute(given_back, [{"one": o.due.id} for o in outcomes if o.at is None])
     if not tried:
         return
-    noted = given_back.values(
-        attempts=_D.attempts + 1,
-        **{name: sa.bindparam(f"its_{name}", type_=getattr(_D, name).type) for name in _NOTED},
-    )
-    connection.execute(noted, [{"one": one.due.id} | _noted(one) for one in tried])
+    connection.execute(_tried(), [{"one": o.due.id, "me": owner} | _noted(o) for o in tried])
     last = {one.due.webhook_id: one for one in tried if one.due.webhook_id is not None}
-    for webhook_id in sorted(last):
-        note = sa.update(_W).where(_W.id == webhook_id)
-        connection.execute(note.values(**_seen(last[webhook_id])))
+    for well in (True, False):
+        seen = [
+            {"one": id_, "its_at": one.at, "its_rest": one.rest_until}
+            | {"its_trouble": one.answer.trouble}
+            for id_, one in sorted(last.items())
+            if (one.state is DeliveryState.SENT) is well
+        ]
+        if seen:
+            connection.execute(_seen(well), seen)
+    if gone := [one.due.webhook_id for one in tried if one.gone]:
+        connection.execute(sa.update(_W).where(_W.id.in_(gone)).values(enabled=False))
+
+
+@cache
+def _given_back() -> sa.Update:
+    table = WebhookDelivery.__table__
+    assert isinstance(table, sa.Table)
+    mine = (table.c.id == sa.bindparam("one"), table.c.owner == sa.bindparam("me"))
+    return sa.update(table).where(*mine).values(owner=None, owner_until=None)
+
+
+@cache
+def _tried() -> sa.Update:
+    columns = WebhookDelivery.__table__.c
+    values = {name: sa.bindparam(f"its_{name}", type_=columns[name].type) for name in _NOTED}
+    return _given_back().values(attempts=columns.attempts + 1, **values)
 
 
 def _noted(one: Outcome) -> dict[str, Any]:
@@ -427,11 +452,16 @@ def _noted(one: Outcome) -> dict[str, Any]:
     return {f"its_{name}": value for name, value in zip(_NOTED, values, strict=True)}
 
 
-def _seen(last: Outcome) -> dict[str, Any]:
+@cache
+def _seen(well: bool) -> sa.Update:  # noqa: FBT001  as it is cached
     """What the last attempt says of an endpoint."""
-    if last.state is DeliveryState.SENT:
-        well = {"failures": 0, "trouble": None, "rest_until": None}
-        return well | {"answered_at": last.at}
-    gone = {"enabled": False} if last.gone else {}
-    failed = {"failures": _W.failures + 1, "trouble": last.answer.trouble}
-    return failed | {"rest_until": last.rest_until} | gone
+    table = WebhookRow.__table__
+    assert isinstance(table, sa.Table)
+    moment = table.c.answered_at.type
+    if well:
+        values = {"failures": 0, "trouble": None, "rest_until": None}
+        values |= {"answered_at": sa.bindparam("its_at", type_=moment)}
+    else:
+        values = {"failures": table.c.failures + 1, "trouble": sa.bindparam("its_trouble")}
+        values |= {"rest_until": sa.bindparam("its_rest", type_=moment)}
+    return sa.update(table).where(table.c.id == sa.bindparam("one")).values(**values)

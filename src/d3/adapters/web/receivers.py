@@ -28,7 +28,25 @@ _MOST_ANSWER_BYTES = 16 * 1024
 _ANSWER_SECONDS = 1.0
 _LOOKUPS = 512
 _KEPT_CONNECTIONS, _KEPT_SECONDS = 64, 15.0
+_BROKEN = "It cannot be reached, or closes the connection."
 _AS_IN = "Use one such as https://app.example.org/d3."
+_REASONS: Sequence[tuple[type[Exception], str]] = (
+    (
+        LinkUnavailable,
+        (
+            "It has no public address, and D3 sends nothing to internal ones unless "
+            "D3_WEBHOOK_ALLOW names them."
+        ),
+    ),
+    (httpcore.TimeoutException, "It cannot be reached: connecting took too long."),
+    (ssl.SSLError, "Its certificate is not valid, or it does not speak TLS."),
+    (ConnectionRefusedError, "It refuses connections."),
+    (httpcore.ProtocolError, "It does not answer as HTTP demands."),
+    (httpcore.NetworkError, _BROKEN),
+    (OSError, _BROKEN),
+)
+"""Why a receiver cannot be asked, the first that is true."""
+
 _FAULTS = {
     "scheme": "The address of a webhook begins with https:// or http://.",
     "password": "The address of a webhook may not contain a user name or a password.",
@@ -93,23 +111,20 @@ class WebhookReceivers:
         # Names that do not resolve keep threads; those of receivers that answer have their own.
         self._lookups = {proven: _Lookups(guard, _LOOKUPS) for proven in (True, False)}
         self._given_ssl = ssl_context
-        self._pools: dict[bool, httpcore.AsyncConnectionPool] = {}
+        self._pool: httpcore.AsyncConnectionPool | None = None  # made late: most send nothing
 
     @cached_property
     def _ssl(self) -> ssl.SSLContext:
         return self._given_ssl or httpx.create_ssl_context(trust_env=False)
 
-    def _pool(self, proven: bool) -> httpcore.AsyncConnectionPool:  # noqa: FBT001  by position
-        """The connections, made late: most services send nothing."""
-        if proven not in self._pools:
-            self._pools[proven] = httpcore.AsyncConnectionPool(
-                ssl_context=self._ssl,
-                max_connections=None,
-                max_keepalive_connections=_KEPT_CONNECTIONS if proven else 0,
-                keepalive_expiry=_KEPT_SECONDS,
-                network_backend=_GuardedBackend(self._lookups[proven]),
-            )
-        return self._pools[proven]
+    def _new_pool(self, *, proven: bool) -> httpcore.AsyncConnectionPool:
+        return httpcore.AsyncConnectionPool(
+            ssl_context=self._ssl,
+            max_connections=None,
+            max_keepalive_connections=_KEPT_CONNECTIONS,
+            keepalive_expiry=_KEPT_SECONDS,
+            network_backend=_GuardedBackend(self._lookups[proven]),
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -120,26 +135,21 @@ class WebhookReceivers:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for pool in self._pools.values():
-            await pool.aclose()
+        if self._pool is not None:
+            await self._pool.aclose()
 
     async def send(self, due: Due, *, proven: bool = False) -> Answer:
         try:
             async with asyncio.timeout(self._seconds):
-                return await self._send(due, self._pool(proven))
+                if not proven:  # a pool looks through its connections each time: too many here
+                    async with self._new_pool(proven=False) as own:
+                        return await self._send(due, own)
+                self._pool = self._pool or self._new_pool(proven=True)
+                return await self._send(due, self._pool)
         except TimeoutError:
             return Answer(trouble=f"It did not answer within {self._seconds:g} seconds.")
-        except LinkUnavailable:
-            return Answer(
-                trouble="It has no public address, and D3 sends nothing to internal ones unless "
-                "D3_WEBHOOK_ALLOW names them."
-            )
-        except httpcore.TimeoutException:
-            return Answer(trouble="It cannot be reached: connecting took too long.")
-        except (httpcore.NetworkError, httpcore.ProtocolError, ssl.SSLError, OSError) as error:
-            return Answer(trouble=_reason(error))
         except Exception as error:  # noqa: BLE001  one receiver must not stop the others
-            return Answer(trouble=f"It could not be asked: {type(error).__name__}.")
+            return Answer(trouble=_reason(error))
 
     async def _send(self, due: Due, pool: httpcore.AsyncConnectionPool) -> Answer:
         place = httpx.URL(due.url)
@@ -256,16 +266,16 @@ class _GuardedBackend(httpcore.AsyncNetworkBackend):
 
 
 def _reason(error: Exception) -> str:
+    """Why a receiver could not be asked."""
+    causes: list[BaseException] = []
     inner: BaseException | None = error
     while inner is not None:
-        if isinstance(inner, ssl.SSLError):
-            return "Its certificate is not valid, or it does not speak TLS."
-        if isinstance(inner, ConnectionRefusedError):
-            return "It refuses connections."
+        causes.append(inner)
         inner = inner.__cause__ or inner.__context__
-    if isinstance(error, httpcore.RemoteProtocolError | httpcore.LocalProtocolError):
-        return "It does not answer as HTTP demands."
-    return "It cannot be reached, or closes the connection."
+    for kind, words in _REASONS:
+        if any(isinstance(one, kind) for one in causes):
+            return words
+    return f"It could not be asked: {type(error).__name__}."
 
 
 def _seconds_of(header: str) -> float | None:

@@ -5,6 +5,8 @@ A slow image delays no other: as many are in flight as there is room for.
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -14,7 +16,7 @@ from typing import Generic, TypeVar
 
 from d3.domain.clips import FrameSampling
 from d3.domain.coroutines import finished, start
-from d3.domain.errors import D3Error
+from d3.domain.errors import D3Error, DetectorFailed
 from d3.domain.images import DecodedImage, ImageSource
 from d3.domain.ports.images import ImageDecoder
 from d3.domain.ports.queue import Lane, Slots
@@ -27,6 +29,7 @@ K = TypeVar("K")
 T = TypeVar("T")
 BATCHES_AHEAD = 4
 _LARGEST_BATCH = 256
+_CLIPS_IN_MEMORY = 2
 
 
 class Pipeline(Generic[K, T]):
@@ -64,6 +67,7 @@ class Pipeline(Generic[K, T]):
         self._capacity = threads + (BATCHES_AHEAD * self._batch_size if ahead is None else ahead)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="d3-read")
         self._judged: SimpleQueue[tuple[K, T, Future[Judged]]] = SimpleQueue()
+        self._turns = Turns(_CLIPS_IN_MEMORY)
         self._flying: set[Future[Judged]] = set()
         self.in_flight = 0
 
@@ -83,6 +87,7 @@ class Pipeline(Generic[K, T]):
         file_bytes: int = 0,
         isolated: bool = False,
         sampling: FrameSampling | None = None,
+        peek: Callable[[], bytes] | None = None,
     ) -> None:
         """Read, decode and score an image.
 
@@ -95,6 +100,8 @@ class Pipeline(Generic[K, T]):
             file_bytes: that they have, as far as that is known.
             isolated: whether it is decoded in a child process.
             sampling: which frames of a clip are judged; a default unless given.
+            peek: gives the first bytes, where that is cheap: a clip is then read when its turn
+                comes, as many in memory would be too much for it.
 
         Raises:
             Overloaded: a service's queue has no room; the image was not taken.
@@ -107,7 +114,9 @@ class Pipeline(Generic[K, T]):
             job = Job(question, name, decode, self._pool.submit, slots, Lane.BULK)
             judging = self._judge.judge(job)
         else:
-            judging = start(self._read_and_judge(question, name, read, decoder, slots, sampling))
+            sampling = sampling or (None if self._clips is None else self._clips.sampling())
+            steps = self._read_and_judge(question, name, read, decoder, slots, sampling, peek)
+            judging = start(steps)
         self.in_flight += 1
         self._flying.add(judging)
         judging.add_done_callback(lambda done: self._judged.put((key, item, done)))
@@ -141,29 +150,87 @@ class Pipeline(Generic[K, T]):
         decoder: ImageDecoder,
         slots: tuple[Slots | D3Error, ...],
         sampling: FrameSampling | None,
+        peek: Callable[[], bytes] | None,
     ) -> Judged:
         """Read on a thread of one's own, so that nobody waits for a store who wants to decode."""
-        clips, decoding = self._clips, self._decoding
-
-        def read_it() -> tuple[ImageSource, bool]:
-            source = read()
-            return source, clips is not None and clips.is_clip(source)
-
         try:
-            source, is_clip = await finished(self._pool.submit(read_it))
+            source, turn = await self._read(read, peek)
         except BaseException:
             release(slots)
             raise
-        if is_clip:
-            assert clips is not None
+        if turn is not None or self._is_clip(source):
+            assert self._clips is not None
+            assert sampling is not None
             assert isinstance(source, str | Path | bytes)
             release(slots)  # its frames take slots of their own
-            return await finished(clips.begin(question, source, name, sampling or clips.sampling()))
+            try:
+                return await finished(self._clips.begin(question, source, name, sampling))
+            finally:
+                if turn is not None:
+                    turn.give_back()
         submit: Submit = self._pool.submit
-        if decoding is not None:
-            submit = partial(decoding.submit, lane=Lane.BULK)
+        if self._decoding is not None:
+            submit = partial(self._decoding.submit, lane=Lane.BULK)
         decode = partial(question.decode, decoder, source)
         return await self._judge.judged(Job(question, name, decode, submit, slots, Lane.BULK))
+
+    async def _read(
+        self, read: Callable[[], ImageSource], peek: Callable[[], bytes] | None
+    ) -> tuple[ImageSource, Turns | None]:
+        """What is to be judged; for a clip that could be told by its first bytes, with its turn."""
+
+        def read_image() -> ImageSource | None:
+            return None if peek is not None and self._is_clip(peek()) else read()
+
+        if (source := await finished(self._pool.submit(read_image))) is not None:
+            return source, None
+        await finished(self._turns.take())
+        try:
+            return await finished(self._pool.submit(read)), self._turns
+        except BaseException:
+            self._turns.give_back()
+            raise
+
+    def _is_clip(self, source: ImageSource) -> bool:
+        return self._clips is not None and self._clips.is_clip(source)
+
+
+class Turns:
+    """Lets some go on at a time, in the order they came; no thread waits.
+
+    Args:
+        most: at a time.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._free = most
+        self._waiting: deque[Future[None]] = deque()
+        self._lock = threading.Lock()
+
+    def take(self) -> Future[None]:
+        """Done when it is one's turn, which has to be given back; cancelling it gives it up."""
+        turn: Future[None] = Future()
+        with self._lock:
+            self._waiting.append(turn)
+        self._let_in()
+        return turn
+
+    def give_back(self) -> None:
+        """End one's turn."""
+        with self._lock:
+            self._free += 1
+        self._let_in()
+
+    def _let_in(self) -> None:
+        while True:
+            with self._lock:
+                if not self._free or not self._waiting:
+                    return
+                turn = self._waiting.popleft()
+                if not turn.set_running_or_notify_cancel():
+                    continue
+                self._free -= 1
+            turn.set_result(None)  # without the lock: whoever waited goes on here
 
 
 def _read_and_decode(
@@ -177,3 +244,7 @@ def _outcome(judged: Future[Judged]) -> Judged | D3Error:
         return judged.result()
     except D3Error as error:
         return error
+    except Exception as error:  # noqa: BLE001  whoever waits for an outcome gets one
+        failed = DetectorFailed("This image could not be judged.", "Try again.")
+        failed.__cause__ = error
+        return failed

@@ -22,7 +22,7 @@ from d3.domain.ports.webhooks import Outbox, WebhookSender
 from d3.domain.webhooks import DeliveryState, Due, OutboxFigures, Outcome, Queue, outcome_of
 
 _LOG = logging.getLogger(__name__)
-_POLL_SECONDS = 0.5
+_POLL_SECONDS = 0.25
 _GATHER_SECONDS = 0.05
 _FIGURES_SECONDS = 10.0
 _END_SECONDS = 3.0
@@ -40,8 +40,8 @@ class WebhookDelivery:
     """Sends deliveries of the outbox, until it is stopped. Any number of replicas may.
 
     A receiver that answers gets two deliveries at once; one that is new or did not answer last gets
-    one, and is left alone for a while after each failure. Results are recorded twice a second, so a
-    process that is killed sends at most those of half a second again, with the same ids.
+    one, and is left alone for a while after each failure. Results are recorded four times a second,
+    so a process that is killed sends few deliveries again, with the same ids.
 
     Args:
         outbox: what is to be sent.

@@ -19,7 +19,6 @@ from d3.domain.jobs import (
     NewItem,
     NewJob,
     NewShard,
-    new_callback,
     new_job_name,
 )
 from d3.domain.panels import PanelRule, checked_panel
@@ -29,6 +28,7 @@ from d3.domain.services.history_writer import HistoryWriter
 from d3.domain.services.jobs.receiving import Receiving, too_many
 from d3.domain.services.model_host import ModelHost
 from d3.domain.services.questions import Question
+from d3.domain.webhooks import Callback, new_secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +92,7 @@ class JobService:
         host: holds the models.
         writer: reserves idempotency keys.
         clock: tells the time.
+        check_receiver: gives the address of who is told, if events may be sent there.
         limits: what jobs may cost.
     """
 
@@ -102,6 +103,7 @@ class JobService:
         host: ModelHost,
         writer: HistoryWriter,
         clock: Clock,
+        check_receiver: Callable[[str], str],
         limits: JobLimits,
     ) -> None:
         self._ledger = ledger
@@ -109,6 +111,7 @@ class JobService:
         self._host = host
         self._writer = writer
         self._clock = clock
+        self._check_receiver = check_receiver
         self.limits = limits
 
     def receive(self, announced: int = 0) -> Receiving:
@@ -259,7 +262,9 @@ class JobService:
             Question.of(panel, threshold=asked.threshold, views=asked.views)
 
     def _new(self, asked: JobRequest) -> NewJob:
-        now = self._clock.now()
+        now, callback = self._clock.now(), None
+        if asked.callback is not None:
+            callback = Callback(self._check_receiver(asked.callback), new_secret())
         return NewJob(
             name=new_job_name(),
             created_at=now,
@@ -271,7 +276,7 @@ class JobService:
             panel=asked.panel,
             panel_rule=asked.panel_rule,
             stability=asked.stability,
-            callback=None if asked.callback is None else new_callback(asked.callback),
+            callback=callback,
             every=asked.every,
             most=asked.most,
         )

@@ -28,6 +28,7 @@ from d3.domain.errors import (
     StorageFailed,
     StorageUnavailable,
 )
+from d3.domain.formats import SNIFFED_BYTES
 from d3.domain.history import NewEntry, entry_of
 from d3.domain.images import ImageSource
 from d3.domain.jobs import ItemOutcome, ItemPlace, Job, JobShard, NewItem, ShardProgress
@@ -207,8 +208,11 @@ class JobWorker(ShardWorker[Key, NewItem, _Held]):
 
     def _put(self, key: Key, held: _Held, item: NewItem) -> bool:
         read: Callable[[], ImageSource] = partial(self._fetch, held.shard.place, item.source)
+        peek = None
         if held.file is not None:
             read = partial(held.file.read, item.offset, item.size_bytes)
+            start = min(item.size_bytes, SNIFFED_BYTES)
+            peek = partial(held.file.read, item.offset, start)
         try:
             self._judging.put(
                 key,
@@ -219,6 +223,7 @@ class JobWorker(ShardWorker[Key, NewItem, _Held]):
                 file_bytes=item.size_bytes,
                 isolated=held.isolated,
                 sampling=held.sampling,
+                peek=peek,
             )
         except Overloaded:
             return False

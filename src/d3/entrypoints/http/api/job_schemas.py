@@ -8,8 +8,9 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from d3.domain.jobs import MAX_CALLBACK, MAX_EXTERNAL_ID, Job, JobItem
+from d3.domain.jobs import MAX_EXTERNAL_ID, ItemState, Job, JobItem, JobState
 from d3.domain.panels import PanelRule
+from d3.domain.webhooks import LONGEST_URL
 from d3.entrypoints.http.api.scan_schemas import PanelNames, Rule, Stability, Threshold, Views
 from d3.entrypoints.http.api.schemas import HistoryItem, history_item
 
@@ -44,7 +45,7 @@ S3Uri = Annotated[
 CallbackUrl = Annotated[
     str,
     Meta(
-        max_length=MAX_CALLBACK,
+        max_length=LONGEST_URL,
         description="Address that is told when the job is over, as a webhook `job.finished`.",
         examples=["https://example.net/hooks/d3"],
     ),
@@ -104,7 +105,7 @@ class JobBody(Struct, kw_only=True):
     """
 
     id: str
-    state: str
+    state: JobState
     created_at: datetime
     finished_at: datetime | None = None
     expires_at: datetime
@@ -145,7 +146,7 @@ class JobResult(Struct, kw_only=True):
     number: int
     name: str
     external_id: str | None = None
-    state: str
+    state: ItemState
     result: HistoryItem | None = None
     inference_id: int | None = None
     error: str | None = None
@@ -170,7 +171,7 @@ def job_body(job: Job, *, secret: bool = False) -> JobBody:
     callback = job.callback
     return JobBody(
         id=job.name,
-        state=job.state.value,
+        state=job.state,
         created_at=job.created_at,
         finished_at=job.finished_at,
         expires_at=job.expires_at,
@@ -201,7 +202,7 @@ def _result(item: JobItem) -> JobResult:
         number=item.number,
         name=item.name,
         external_id=item.external_id,
-        state=item.state.value,
+        state=item.state,
         result=None if item.entry is None else history_item(item.entry),
         inference_id=item.result_id,
         error=item.error,

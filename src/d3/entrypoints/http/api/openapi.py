@@ -38,8 +38,9 @@ from litestar.openapi.spec import (
 from litestar.response import Redirect
 from litestar.static_files import create_static_files_router
 
-from d3.domain.jobs import MAX_CALLBACK, MAX_EXTERNAL_ID
+from d3.domain.jobs import MAX_EXTERNAL_ID
 from d3.domain.panels import PanelRule
+from d3.domain.webhooks import LONGEST_URL
 from d3.entrypoints.http.api.examples import ANSWERS, ERRORS
 from d3.entrypoints.http.errors import PROBLEM, Problem
 
@@ -132,7 +133,7 @@ _ASKED = {
     "views": _VIEWS,
     "callback": Schema(
         type=OpenAPIType.STRING,
-        max_length=MAX_CALLBACK,
+        max_length=LONGEST_URL,
         description="Address that is told when the job is over, as a webhook `job.finished`.",
         examples=["https://example.net/hooks/d3"],
     ),
@@ -285,7 +286,8 @@ class ExplainOperation(DescribedOperation):
     def __post_init__(self) -> None:
         """Describe the body and the parameters that the handler reads by itself."""
         super().__post_init__()
-        self.request_body, self.parameters = _one_image({"views": _VIEWS}, {"views": 4})
+        self.request_body, asked = _one_image({"views": _VIEWS}, {"views": 4})
+        self.parameters = [*(self.parameters or []), *asked]
 
 
 @dataclass

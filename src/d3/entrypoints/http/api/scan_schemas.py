@@ -8,7 +8,7 @@ from typing import Annotated
 from msgspec import Meta, Struct, field
 
 from d3.domain.panels import PanelRule
-from d3.domain.scans import NAME_PATTERN, Scan, ScanRow
+from d3.domain.scans import NAME_PATTERN, Scan, ScanRow, ScanState
 from d3.entrypoints.http.api.schemas import (
     AgreementOf,
     ClipOf,
@@ -110,7 +110,7 @@ class ScanItem(Struct, kw_only=True):
     """
 
     id: str
-    state: str
+    state: ScanState
     source: str
     model: Model
     threshold: float
@@ -196,7 +196,7 @@ def scan_item(scan: Scan) -> ScanItem:
     counts = scan.counts
     return ScanItem(
         id=scan.name,
-        state=scan.state.value,
+        state=scan.state,
         source=scan.source.encode(errors="replace").decode(),
         model=model_of(scan.model),
         threshold=scan.threshold,

@@ -24,8 +24,8 @@ from d3.entrypoints.http.api.inference import (
     check_capacity,
     predict_uploads,
 )
+from d3.entrypoints.http.api.job_requests import start_job_of_one
 from d3.entrypoints.http.api.job_schemas import OneJob
-from d3.entrypoints.http.api.jobs import start_job_of_one
 from d3.entrypoints.http.api.schemas import Prediction
 from d3.entrypoints.http.callers import requires
 from d3.entrypoints.http.middleware.request_limits import streams_body

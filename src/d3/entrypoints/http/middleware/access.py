@@ -166,7 +166,8 @@ class AccessMiddleware:
     async def _user(self, scope: Any, sent: _AccessHeaders) -> Caller:
         """The caller whom the host application names, perhaps by a cookie: so no foreign page's."""
         changes = scope["method"] not in _SAFE
-        if sent.comes_from_elsewhere(self._d3.settings.cors_origins, changes=changes):
+        named = [one for one in self._d3.settings.cors_origins if one != "*"]  # any page is foreign
+        if sent.comes_from_elsewhere(named, changes=changes):
             raise CrossSite if changes else NotSignedIn
         return await self._d3.authenticator.user_of(scope)
 

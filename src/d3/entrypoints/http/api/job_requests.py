@@ -1,0 +1,296 @@
+"""Reads requests for jobs: forms whose files go into the spool as they arrive, or JSON."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, BinaryIO
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+from litestar import Request
+from multipart import parse_options_header
+
+from d3.domain.errors import (
+    FormInvalid,
+    LinkInvalid,
+    LinksOff,
+    RequestInvalid,
+    SourceRefused,
+)
+from d3.domain.jobs import ItemPlace, Job, NewItem, checked_external_id
+from d3.domain.panels import panel_named
+from d3.domain.scans import S3_SCHEME
+from d3.domain.services.jobs.receiving import Receiving
+from d3.domain.services.jobs.service import JobRequest, Started
+from d3.domain.text import display_name
+from d3.entrypoints.http.api.answers import Answer
+from d3.entrypoints.http.api.forms import (
+    Form,
+    FormLimits,
+    header_of,
+    read_body,
+    read_form,
+    refuse_encoded,
+    unknown_name,
+)
+from d3.entrypoints.http.api.job_schemas import (
+    FetchedJobRequest,
+    JobItemRequest,
+    OneJob,
+    job_body,
+)
+from d3.entrypoints.http.callers import caller_of
+from d3.entrypoints.http.middleware.request_limits import streams_body
+from d3.entrypoints.http.middleware.telemetry import RequestTelemetry
+from d3.entrypoints.http.services import Services
+from d3.settings import Settings
+
+JOBS = "/api/jobs"
+"""Where jobs are."""
+
+_encode = msgspec.json.Encoder().encode
+_COPIED_BYTES = 2**20
+_QUESTION = ("threshold", "views", "panel", "panel_rule", "stability")
+_FIELDS = ("files", "external_id", *_QUESTION, "callback", "every", "most")
+_PART_OVERHEAD = 512
+_FORM_OVERHEAD = 64 * 1024
+_JSON_BYTES_PER_ITEM = 12 * 1024
+_MOST_JSON_BYTES = 64 * 2**20
+
+
+class _SpoolSink:
+    """Takes the files of a job into the spool."""
+
+    def __init__(self, d3: Services, receiving: Receiving) -> None:
+        self._d3 = d3
+        self._receiving = receiving
+
+    def begin(self, field: str, filename: str) -> bool:
+        if field != "files":
+            raise unknown_name("field", field, _FIELDS)
+        self._receiving.begin(filename)
+        return True
+
+    def add(self, piece: bytes | bytearray) -> None:
+        self._receiving.add(piece)
+
+    def end(self) -> None:
+        self._receiving.end()
+
+    async def settle(self) -> None:
+        if self._receiving.due:
+            await self._d3.run_slowly(self._receiving.flush)
+
+
+async def start_job(request: Request[Any, Any, Any], d3: Services) -> Answer:
+    """Begin the job that a request asks for; the answer to it.
+
+    Raises:
+        D3Error: it asks for none, it cannot be judged so, or not be kept.
+    """
+    refuse_encoded(request)
+    kind, _ = parse_options_header(header_of(request, b"content-type") or "")
+    begin = _start_fetched if kind == "application/json" else _start_received
+    return await _answer(request, d3, await begin(request, d3))
+
+
+async def _start_received(request: Request[Any, Any, Any], d3: Services) -> Started:
+    """Begin a job with the files of a form."""
+    streams_body(request.scope)
+    settings = d3.settings
+    overhead = _FORM_OVERHEAD + _PART_OVERHEAD * settings.max_job_items
+    limits = FormLimits(settings.max_job_bytes + overhead, 2 * settings.max_job_items + 16)
+    announced = header_of(request, b"content-length") or "0"
+    room = int(announced) if announced.isdecimal() and int(announced) <= limits.bytes else 0
+    receiving = await d3.run_slowly(d3.jobs.receive, room)
+    try:
+        form = await read_form(request, limits, _SpoolSink(d3, receiving))
+        form.only(*_FIELDS)
+        form.all_files("files")  # says what is missing where there is none
+        external_ids = _external_ids(form, receiving.count)
+        asked = _asked_by_form(request, form)
+        d3.clips.sampling(asked.every, asked.most)  # says at once what no clip could be judged by
+    except BaseException:
+        await asyncio.shield(d3.run_slowly(receiving.discard))
+        raise
+    body = _body_of
+    work = d3.run_slowly(d3.jobs.start_received, receiving, asked, external_ids, body)
+    return await asyncio.shield(work)
+
+
+async def start_job_of_one(
+    request: Request[Any, Any, Any], d3: Services, file: BinaryIO, name: str, asked: dict[str, Any]
+) -> Answer:
+    """Begin a job with one file that was received already; the answer to the request.
+
+    Args:
+        request: whose job it is.
+        d3: the services.
+        file: read from its start.
+        name: for display.
+        asked: how it is judged, see :class:`JobRequest`.
+    """
+
+    def start() -> Started:
+        receiving = d3.jobs.receive()
+        try:
+            receiving.begin(name)
+            file.seek(0)
+            while piece := file.read(_COPIED_BYTES):
+                receiving.add(piece)
+                if receiving.due:
+                    receiving.flush()
+            receiving.end()
+        except BaseException:
+            receiving.discard()
+            raise
+        return d3.jobs.start_received(receiving, _asked(request, **asked), [], _body_of)
+
+    return await _answer(request, d3, await asyncio.shield(d3.run_slowly(start)))
+
+
+async def _answer(request: Request[Any, Any, Any], d3: Services, started: Started) -> Answer:
+    await d3.query(d3.background.wake_jobs)
+    name = msgspec.json.decode(started.body, type=OneJob).job.id
+    root = str(request.scope.get("root_path") or "").rstrip("/")
+    headers = [(b"location", f"{root}{JOBS}/{name}".encode())]
+    headers += [(b"idempotency-replayed", b"true")] if started.replayed else []
+    return Answer(started.body, headers, status=202)
+
+
+async def _start_fetched(request: Request[Any, Any, Any], d3: Services) -> Started:
+    """Begin a job whose items are named in JSON."""
+    most = min(_MOST_JSON_BYTES, _FORM_OVERHEAD + _JSON_BYTES_PER_ITEM * d3.settings.max_job_items)
+    try:
+        sent = msgspec.json.decode(
+            await read_body(request, FormLimits(most, 1)), type=FetchedJobRequest
+        )
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise FormInvalid(
+            f"The body is not a job in JSON: {error}.",
+            'Send {"items": [{"url": "https://..."}]}.',
+        ) from error
+    items = [_fetched(n, one, d3.settings) for n, one in enumerate(sent.items, start=1)]
+    asked = _asked(
+        request,
+        threshold=sent.threshold,
+        views=sent.views or 1,
+        panel=panel_named(sent.panel or ""),
+        panel_rule=sent.panel_rule,
+        stability=sent.stability,
+        callback=sent.callback,
+        every=sent.every,
+        most=sent.most,
+    )
+    d3.clips.sampling(asked.every, asked.most)
+    work = d3.run_slowly(d3.jobs.start_fetched, items, asked, _body_of)
+    return await asyncio.shield(work)
+
+
+def _body_of(job: Job) -> bytes:
+    return _encode(OneJob(job=job_body(job, secret=True)))
+
+
+def _fetched(number: int, sent: JobItemRequest, settings: Settings) -> tuple[ItemPlace, NewItem]:
+    """An item that is named in JSON, and where it is.
+
+    Raises:
+        RequestInvalid: it names no source or several, or one that this service does not read.
+    """
+    if (sent.url is None) == (sent.s3 is None):
+        raise RequestInvalid(
+            f"Item {number} names no source, or two.", "Give each item either `url` or `s3`."
+        )
+    source = sent.url or sent.s3 or ""
+    if sent.url is not None:
+        if not settings.fetch_links:
+            raise LinksOff(
+                "This service does not fetch links.",
+                "Send the images themselves, or set D3_FETCH_LINKS=True.",
+            )
+        path = _path_of(number, source)
+    else:
+        path = checked_object(source, settings)
+    name = display_name(sent.name or path)
+    item = NewItem(
+        number=number, name=name, external_id=checked_external_id(sent.external_id), source=source
+    )
+    return (ItemPlace.S3 if sent.url is None else ItemPlace.LINK), item
+
+
+def _path_of(number: int, url: str) -> str:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in {"http", "https"} or not parts.netloc:
+        raise LinkInvalid(f"The link of item {number} is not one.", "Send one such as https://...")
+    return unquote(parts.path.rstrip("/")) or parts.netloc
+
+
+def checked_object(uri: str, settings: Settings) -> str:
+    """The URI of an object that callers may have judged.
+
+    Raises:
+        RequestInvalid: the service has no S3 server.
+        SourceRefused: it is not below one of ``D3_JOB_SOURCES``.
+    """
+    if settings.minio_endpoint is None:
+        raise RequestInvalid("This service has no S3 server.", "Set MINIO_ENDPOINT.")
+    below = any(uri.startswith(one) and len(uri) > len(one) for one in settings.job_sources)
+    # What a proxy before the server might take for a way out of the prefix.
+    if not below or "\0" in uri or {".", ".."} & set(uri.removeprefix(S3_SCHEME).split("/")):
+        raise SourceRefused(
+            "Callers may not have this object judged.",
+            "Name objects below one of the prefixes in D3_JOB_SOURCES.",
+        )
+    return uri
+
+
+def _external_ids(form: Form, count: int) -> list[str | None]:
+    """An id for each file, in their order; or none at all."""
+    sent = form.texts.get("external_id", [])
+    if sent and len(sent) != count:
+        raise RequestInvalid(
+            f"There are {count} files and {len(sent)} fields `external_id`.",
+            "Send one for each file, in the order of the files, or none.",
+        )
+    return [checked_external_id(one) for one in sent]
+
+
+def _asked_by_form(request: Request[Any, Any, Any], form: Form) -> JobRequest:
+    return _asked(
+        request,
+        threshold=form.threshold(),
+        views=form.views(),
+        panel=form.panel(),
+        panel_rule=form.panel_rule(),
+        stability=form.flag("stability"),
+        callback=form.text("callback"),
+        every=_number(form, "every", float, "Use seconds between 0 and 3600, such as 1."),
+        most=_number(form, "most", int, "Use a whole number from 1 to 10000."),
+    )
+
+
+def _number(form: Form, name: str, kind: Callable[[str], Any], remedy: str) -> Any:
+    text = form.text(name)
+    if text is None:
+        return None
+    most = 3600 if kind is float else 10_000
+    try:
+        value = kind(text)
+    except ValueError:
+        value = 0
+    if not 0 < value <= most:
+        raise RequestInvalid(f"{name}={text[:40]!r} is not valid.", remedy)
+    return value
+
+
+def _asked(request: Request[Any, Any, Any], **values: Any) -> JobRequest:
+    return JobRequest(
+        **values,
+        user_id=caller_of(request).user_id,
+        request_id=RequestTelemetry.of(request.scope).request_id,
+        idempotency_key=header_of(request, b"idempotency-key"),
+    )
