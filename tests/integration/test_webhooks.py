@@ -30,6 +30,7 @@ from d3.adapters.sql.tables import User, WebhookDelivery, WebhookEvent
 from d3.adapters.web import WebhookReceivers, check_receiver
 from d3.domain.errors import (
     DeliveryNotFound,
+    StorageUnavailable,
     UserNotFound,
     WebhookInvalid,
     WebhookLimitReached,
@@ -52,6 +53,7 @@ from d3.domain.webhooks import (
     new_secret,
 )
 from d3.testing.fakes import FakeClock
+from tests.serving import wait_until
 from tests.support.history import NOON, a_real_entry, an_entry
 from tests.support.receivers import LOOPBACK, Receiver, receiver, status
 
@@ -774,3 +776,32 @@ def test_who_stops_gives_back_what_was_not_answered(ready_sqlite: Database) -> N
         post.round()
         assert len(there.messages) == 2
         assert len({one.id for one in there.messages}) == 1
+
+
+def test_what_cannot_be_recorded_at_once_is_recorded_later(
+    ready_sqlite: Database, there: Receiver
+) -> None:
+    post = Post(ready_sqlite)
+    post.add(there.at(), EventType.JOB_FINISHED)
+    post.tell()
+
+    class Away(SqlOutbox):
+        refusals = 0
+
+        def exchange(self, outcomes: Any, *others: Any) -> Any:
+            if outcomes and self.refusals < 2:
+                self.refusals += 1
+                raise StorageUnavailable("The database does not answer.")
+            return super().exchange(outcomes, *others)
+
+    post.outbox = Away(ready_sqlite)
+    courier, stopping = post.courier(), threading.Event()
+    thread = threading.Thread(target=courier.run, args=[stopping])
+    thread.start()
+    try:
+        wait_until(lambda: post.deliveries()[0].state is DeliveryState.SENT)
+    finally:
+        stopping.set()
+        thread.join()
+    assert len(there.messages) == 1
+    assert post.deliveries()[0].attempts == 1

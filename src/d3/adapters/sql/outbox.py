@@ -251,7 +251,7 @@ class SqlOutbox:
 
     def figures(self) -> OutboxFigures:
         waiting = sa.select(sa.func.count(), sa.func.min(_D.next_at)).where(_waiting(_D))
-        dead = sa.select(sa.func.count(_D.id)).where(_D.state == _literal(DeliveryState.DEAD))
+        dead = sa.select(sa.func.count(_D.id)).where(_D.state == literal(DeliveryState.DEAD))
         with self._database.reading() as connection:
             number, oldest = connection.execute(waiting).one()
             dead_ones = connection.scalar(dead) or 0
@@ -296,13 +296,13 @@ class SqlOutbox:
         return True
 
 
-def _literal(state: DeliveryState) -> sa.ColumnElement[str]:
+def literal(state: DeliveryState) -> sa.ColumnElement[str]:
     """The state in the words of its index."""
     return sa.literal_column(f"'{state.value}'")
 
 
 def _waiting(table: Any) -> sa.ColumnElement[bool]:
-    waiting: sa.ColumnElement[bool] = table.state == _literal(DeliveryState.WAITING)
+    waiting: sa.ColumnElement[bool] = table.state == literal(DeliveryState.WAITING)
     return waiting
 
 
@@ -349,7 +349,7 @@ def _queues() -> sa.Select[Any]:
 
 
 @cache
-def _lease() -> sa.sql.dml.ReturningUpdate[tuple[int]]:
+def _lease() -> sa.sql.dml.ReturningUpdate[int]:
     """Lease the first deliveries of a queue that are due, unless somebody sends of it.
 
     PostgreSQL looks at the outer conditions again after it has waited for another replica.
@@ -458,6 +458,7 @@ def _seen(well: bool) -> sa.Update:  # noqa: FBT001  as it is cached
     table = WebhookRow.__table__
     assert isinstance(table, sa.Table)
     moment = table.c.answered_at.type
+    values: dict[str, Any]
     if well:
         values = {"failures": 0, "trouble": None, "rest_until": None}
         values |= {"answered_at": sa.bindparam("its_at", type_=moment)}

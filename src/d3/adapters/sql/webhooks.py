@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from d3.adapters.sql.engine import Database
 from d3.adapters.sql.inserts import insert_deliveries, insert_events
-from d3.adapters.sql.outbox import delivery_row, event_row
+from d3.adapters.sql.outbox import delivery_row, event_row, literal
 from d3.adapters.sql.tables import User, WebhookDelivery, WebhookEvent, WebhookRow
 from d3.domain.errors import (
     DeliveryNotFound,
@@ -132,7 +132,7 @@ class SqlWebhooks:
         if webhook_id is not None:
             asked = asked.where(_D.webhook_id == webhook_id)
         if state is not None:
-            asked = asked.where(_D.state == state.value)
+            asked = asked.where(_D.state == literal(state))
         if before is not None:
             asked = asked.where(_D.id < min(before, LARGEST_ID))
         with self._database.reading() as connection:
@@ -239,7 +239,7 @@ def _webhook_of(row: Any) -> Webhook:
     )
 
 
-def _deliveries() -> sa.Select[Any]:
+def _deliveries() -> sa.Select[*tuple[Any, ...]]:
     return sa.select(*_DELIVERY).join(_E, _E.id == _D.event).outerjoin(_W, _W.id == _D.webhook_id)
 
 

@@ -27,7 +27,7 @@ _CONNECT_SECONDS = 5.0
 _MOST_ANSWER_BYTES = 16 * 1024
 _ANSWER_SECONDS = 1.0
 _LOOKUPS = 512
-_KEPT_CONNECTIONS, _KEPT_SECONDS = 64, 15.0
+_KEPT_CONNECTIONS, _KEPT_SECONDS = 64, 3.0
 _BROKEN = "It cannot be reached, or closes the connection."
 _AS_IN = "Use one such as https://app.example.org/d3."
 _REASONS: Sequence[tuple[type[Exception], str]] = (
@@ -156,7 +156,8 @@ class WebhookReceivers:
         url = httpcore.URL(
             scheme=place.raw_scheme, host=place.raw_host, port=place.port, target=place.raw_path
         )
-        headers = [("Host", place.netloc), *self._headers(due)]
+        headers: list[tuple[bytes | str, bytes | str]] = [("Host", place.netloc)]
+        headers += self._headers(due)
         async with pool.stream("POST", url, headers=headers, content=due.body.encode()) as response:
             status, said = response.status, httpx.Headers(response.headers)
             # What it says beside the status is of no matter; read whole, the connection is kept.
@@ -233,7 +234,11 @@ class _Lookups:
             with suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(settle, addresses, error)
 
-        threading.Thread(target=look, name="d3-lookup", daemon=True).start()
+        try:
+            threading.Thread(target=look, name="d3-lookup", daemon=True).start()
+        except RuntimeError:  # there are too many threads
+            self._free.release()
+            raise
         return await found
 
 

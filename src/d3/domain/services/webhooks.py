@@ -77,7 +77,7 @@ class WebhookService:
         owner = caller.user_id if user_id is None else user_id
         return self._webhooks.add(new, owner, self._clock.now())
 
-    def list(self, caller: Caller) -> list[Webhook]:
+    def visible_to(self, caller: Caller) -> list[Webhook]:
         """The caller's endpoints, or all for an administrator."""
         return self._webhooks.webhooks(caller.user_id, everyone=caller.may(Scope.ADMIN))
 

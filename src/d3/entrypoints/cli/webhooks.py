@@ -76,7 +76,7 @@ def add(url: str, *, username: str | None, as_json: bool, **asked: Any) -> None:
 def list_webhooks(*, as_json: bool) -> None:
     """Show all webhooks, without secrets."""
     container = opened()
-    found = container.webhooks().list(UNRESTRICTED)
+    found = container.webhooks().visible_to(UNRESTRICTED)
     if as_json:
         for one in found:
             print_json(asdict(one))

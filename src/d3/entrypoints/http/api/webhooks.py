@@ -78,7 +78,7 @@ class WebhookController(Controller):
         receiver answers with a status of 200 to 299, and may arrive twice with the same
         `webhook-id`.
         """
-        new = NewWebhook(**asdict(data))  # type: ignore[arg-type]  names become members there
+        new = NewWebhook(**asdict(data))
         return with_secret(await d3.query(d3.webhooks.add, caller_of(request), new))
 
     @get(
@@ -90,7 +90,7 @@ class WebhookController(Controller):
     )
     async def webhooks(self, request: AnyRequest, d3: D3) -> WebhookList:
         """One's own webhooks, or all for an administrator. Secrets are not shown."""
-        found = await d3.query(d3.webhooks.list, caller_of(request))
+        found = await d3.query(d3.webhooks.visible_to, caller_of(request))
         return WebhookList(count=len(found), webhooks=[webhook_item(one) for one in found])
 
     @get(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from litestar import Controller, Request, get, post
@@ -72,13 +72,7 @@ class WebhookForm:
         Raises:
             WebhookInvalid: it cannot be.
         """
-        return NewWebhook(
-            url=self.url,
-            name=self.name,
-            events=self.events,  # type: ignore[arg-type]  names become members there
-            verdicts=self.verdicts,  # type: ignore[arg-type]
-            everyone=self.everyone,
-        )
+        return NewWebhook(**asdict(self))
 
 
 class WebhookPages(Controller):
@@ -170,7 +164,7 @@ def _change(
 
 def _rows(webhooks: WebhookService, caller: Caller) -> tuple[list[Webhook], list[Delivery]]:
     dead = webhooks.deliveries(caller, state=DeliveryState.DEAD, limit=_SHOWN)
-    return webhooks.list(caller), dead
+    return webhooks.visible_to(caller), dead
 
 
 async def _page(
