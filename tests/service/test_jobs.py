@@ -517,3 +517,16 @@ def test_a_job_that_is_being_sent_takes_nobody_the_memory_for_bodies(
     go_on.set()
     sending.join()
     assert answers[0].status_code == 202
+
+
+def test_the_metrics_say_what_waits(service: Service) -> None:
+    service.http.post("/api/model/unload")
+    image = painted(1)
+    name = begun(service, [("a.png", image), ("b.png", image)])
+    wait_until(lambda: "d3_job_items_waiting 2.0" in service.metrics())
+    assert f"d3_spool_bytes {2 * len(image)}.0" in service.metrics()
+    assert "d3_jobs_running 1.0" in service.metrics()
+    service.http.post("/api/model/load")
+    finished(service, name)
+    wait_until(lambda: "d3_jobs_running 0.0" in service.metrics())
+    assert "d3_spool_bytes 0.0" in service.metrics()
