@@ -219,6 +219,7 @@ class SqlOutbox:
 
     def queues(self, now: datetime) -> list[Queue]:
         with self._database.reading() as connection:
+            _plan_anew(connection)
             return [
                 Queue(
                     name=row.name,
@@ -239,6 +240,7 @@ class SqlOutbox:
         if not outcomes and not queues:
             return []
         with self._database.writing() as connection:
+            _plan_anew(connection)
             _note_outcomes(connection, outcomes, owner)
             # In one order everywhere, so that two replicas never wait for each other.
             lease = {"me": owner, "now": now, "until": until}
@@ -294,6 +296,15 @@ class SqlOutbox:
             if event is not None:
                 record_events(connection, [event])
         return True
+
+
+def _plan_anew(connection: sa.Connection) -> None:
+    """Have PostgreSQL look at how large the outbox is; it may fill within seconds.
+
+    Else it goes on with a plan of a time when reading all of it was the quickest way.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SET LOCAL plan_cache_mode = force_custom_plan")
 
 
 def literal(state: DeliveryState) -> sa.ColumnElement[str]:

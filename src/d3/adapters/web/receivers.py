@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import resource
 import ssl
 import threading
 from collections.abc import Iterable, Sequence
@@ -27,6 +28,7 @@ _CONNECT_SECONDS = 5.0
 _MOST_ANSWER_BYTES = 16 * 1024
 _ANSWER_SECONDS = 1.0
 _LOOKUPS = 512
+_PLACES = 2048
 _KEPT_CONNECTIONS, _KEPT_SECONDS = 64, 3.0
 _BROKEN = "It cannot be reached, or closes the connection."
 _AS_IN = "Use one such as https://app.example.org/d3."
@@ -107,6 +109,7 @@ class WebhookReceivers:
     ) -> None:
         self._seconds = seconds
         self._agent = f"d3/{version}"
+        self._places = 1
         guard = AddressGuard(allowed, resolve)
         # Names that do not resolve keep threads; those of receivers that answer have their own.
         self._lookups = {proven: _Lookups(guard, _LOOKUPS) for proven in (True, False)}
@@ -126,7 +129,12 @@ class WebhookReceivers:
             network_backend=_GuardedBackend(self._lookups[proven]),
         )
 
+    @property
+    def places(self) -> int:
+        return self._places
+
     async def __aenter__(self) -> Self:
+        self._places = _room()
         return self
 
     async def __aexit__(
@@ -268,6 +276,18 @@ class _GuardedBackend(httpcore.AsyncNetworkBackend):
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
         raise failure
+
+
+def _room() -> int:
+    """How many receivers can be sent to at once: each takes up to two file descriptors."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 4 * _PLACES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _PLACES if soft == resource.RLIM_INFINITY else max(1, min(_PLACES, soft // 4))
 
 
 def _reason(error: Exception) -> str:

@@ -187,6 +187,11 @@ class Outbox(Protocol):
 class WebhookSender(Protocol):
     """Sends to receivers; lives in one event loop."""
 
+    @property
+    def places(self) -> int:
+        """To how many receivers it can send at once."""
+        ...
+
     async def send(self, due: Due, *, proven: bool = False) -> Answer:
         """Send one delivery, signed. Never raises: what went wrong is in the answer.
 

@@ -29,19 +29,17 @@ _END_SECONDS = 3.0
 _SPARE_SECONDS = 10.0
 _AT_ONCE = 2
 _BATCH = 32
-_PLACES = {True: 128, False: 384}
-"""Receivers that are sent to at once: those that answered last, and those that did not or are new.
-
-Apart, so that receivers that do not answer, however many, take nothing from those that do.
-"""
+_STARTED_AT_ONCE = 256
 
 
 class WebhookDelivery:
     """Sends deliveries of the outbox, until it is stopped. Any number of replicas may.
 
     A receiver that answers gets two deliveries at once; one that is new or did not answer last gets
-    one, and is left alone for a while after each failure. Results are recorded four times a second,
-    so a process that is killed sends few deliveries again, with the same ids.
+    one, and is left alone for a while after each failure. There is room for many that hang, and
+    those that failed last get at most half of it, so that they do not delay others. Results are
+    recorded four times a second, so a process that is killed sends few deliveries again, with the
+    same ids.
 
     Args:
         outbox: what is to be sent.
@@ -96,7 +94,8 @@ class WebhookDelivery:
     async def _turn(self, sender: WebhookSender) -> None:
         """Record what was sent, and begin to send what is due."""
         now = self._clock.now()
-        queues = self._chosen(await asyncio.to_thread(self._outbox.queues, now))
+        found = await asyncio.to_thread(self._outbox.queues, now)
+        queues = self._chosen(found, sender.places)
         outcomes = list(self._outcomes)
         until = now + timedelta(seconds=2 * self._seconds + _SPARE_SECONDS)
         wanted = [(one.name, _BATCH if one.proven else 1) for one in queues]
@@ -106,45 +105,52 @@ class WebhookDelivery:
                 self._outbox.exchange, outcomes, wanted, self._owner, now, until
             )
         del self._outcomes[: len(outcomes)]
-        proven = {one.name: one.proven for one in queues}
+        by_name = {one.name: one for one in queues}
         ends = self._clock.monotonic() + self._seconds + _SPARE_SECONDS / 2
         for name, some in groupby(sorted(due, key=attrgetter("queue")), attrgetter("queue")):
-            self._active[name] = proven[name]
-            task = asyncio.create_task(self._serve(sender, name, deque(some), ends))
+            queue = by_name[name]
+            self._active[name] = queue.failures > 0
+            task = asyncio.create_task(self._serve(sender, queue, deque(some), ends))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         if self._clock.monotonic() >= self._figures_due:
             self._figures_due = self._clock.monotonic() + _FIGURES_SECONDS
             self.figures = await asyncio.to_thread(self._outbox.figures)
 
-    def _chosen(self, queues: Sequence[Queue]) -> list[Queue]:
-        """Those to be sent now: new receivers before those that failed, then in order."""
-        taken = Counter(self._active.values())
-        chosen = []
+    def _chosen(self, queues: Sequence[Queue], places: int) -> list[Queue]:
+        """Those to be sent now: those that failed least first, then in order."""
+        free = min(places - len(self._active), _STARTED_AT_ONCE)
+        for_failing = places // 2 - sum(self._active.values())
+        chosen: list[Queue] = []
         for one in sorted(queues, key=attrgetter("failures")):
-            if one.name not in self._active and taken[one.proven] < _PLACES[one.proven]:
-                taken[one.proven] += 1
+            failing = one.failures > 0
+            if len(chosen) >= free or (failing and for_failing <= 0):
+                break
+            if one.name not in self._active:
                 chosen.append(one)
+                for_failing -= failing
         return chosen
 
-    async def _serve(self, sender: WebhookSender, name: str, due: deque[Due], ends: float) -> None:
+    async def _serve(
+        self, sender: WebhookSender, queue: Queue, due: deque[Due], ends: float
+    ) -> None:
         """Send a receiver's deliveries, until one fails; the rest is given back.
 
         Args:
             sender: sends.
-            name: of the queue.
+            queue: the receiver's.
             due: its deliveries, leased.
             ends: none is begun after this, so that the lease is long enough.
         """
-        proven, all_of_them = self._active[name], len(due)
-        failed = False
+        all_of_them, failed = len(due), False
 
-        async def send_some() -> None:
+        async def send_some(most: int) -> None:
             nonlocal failed
-            while due and not failed and self._clock.monotonic() < ends:
+            while due and most and not failed and self._clock.monotonic() < ends:
+                most -= 1
                 one = due.popleft()
                 try:
-                    answer = await sender.send(one, proven=proven)
+                    answer = await sender.send(one, proven=queue.proven)
                 except asyncio.CancelledError:
                     due.append(one)
                     raise
@@ -155,10 +161,11 @@ class WebhookDelivery:
                 _log(outcome)
 
         try:
-            await asyncio.gather(*(send_some() for _ in range(_AT_ONCE if proven else 1)))
+            await send_some(1)  # alone: one that hangs takes one connection
+            await asyncio.gather(*(send_some(_BATCH) for _ in range(_AT_ONCE)))
         finally:
             self._outcomes += [Outcome(due=one) for one in due]
-            del self._active[name]
+            del self._active[queue.name]
             if all_of_them == _BATCH and not failed:
                 self._hungry.set()
 
