@@ -27,7 +27,7 @@ from tests.serving import assert_problem, clean_environment, serving
 ROOT = Path(__file__).parents[2]
 EMBEDDING, IMAGES = ROOT / "examples/embedding", ROOT / "examples/images"
 PREDICT, HISTORY = "/detector/api/inference/predict", "/detector/api/inference/history"
-PATIENCE = 120
+PATIENCE = 300
 
 
 @pytest.fixture

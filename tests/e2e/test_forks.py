@@ -36,7 +36,7 @@ def child(work, leave=os._exit):
         os.write(writing, json.dumps(answer).encode())
         leave(0)
     os.close(writing)
-    until = time.monotonic() + 60
+    until = time.monotonic() + 240
     while os.waitpid(pid, os.WNOHANG) == (0, 0):
         if time.monotonic() > until:
             os.kill(pid, 9)
@@ -148,7 +148,7 @@ def run(home: Path, pack: Path, tmp_path: Path) -> Any:
             ),
             capture_output=True,
             text=True,
-            timeout=400,
+            timeout=1500,
             check=False,
         )
         assert done.returncode == 0, done.stderr

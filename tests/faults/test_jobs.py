@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -20,10 +21,11 @@ import pytest
 import sqlalchemy as sa
 
 from d3.adapters.filesystem import FolderSpool
+from d3.adapters.pillow.isolated import IsolatedDecoder
 from d3.adapters.sql import Database, SqlJobLedger
 from d3.container import Container
 from d3.domain.errors import CommitInDoubt, DetectorFailed, StorageUnavailable
-from d3.domain.jobs import JobState, NewJob, new_job_name
+from d3.domain.jobs import ItemPlace, JobState, NewJob, new_job_name
 from d3.domain.services.jobs.runner import JobRunner
 from d3.domain.services.jobs.service import JobRequest
 from d3.settings import Settings
@@ -180,6 +182,34 @@ def test_a_folder_that_another_machine_has_is_left_to_it(home: Home, tmp_path: P
         assert job_of(other, name)["job"]["counts"]["waiting"] == 2
     with running(home, spool=str(tmp_path / "one")) as again:
         assert finished(again, name)["job"]["counts"]["waiting"] == 0
+
+
+def test_what_a_dead_worker_had_begun_is_decoded_in_child_processes(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    isolated: list[str] = []
+    decode = IsolatedDecoder.decode
+
+    def noted(self: IsolatedDecoder, *arguments: Any) -> Any:
+        isolated.append("one")
+        return decode(self, *arguments)
+
+    monkeypatch.setattr(IsolatedDecoder, "decode", noted)
+    with running(home) as service, home.database() as database:
+        finished(service, begun(service, paintings(2)))
+        assert isolated == []
+        service.http.post("/api/model/unload")
+        name = begun(service, paintings(3, 10))
+        ledger, container = SqlJobLedger(database), Container(settings=home.settings())
+        owner, now = f"{socket.gethostname()}:{ended.pid}:dead", container.clock().now()
+        spools, until = [container.spool().id], now + timedelta(hours=1)
+        assert ledger.claim(owner, {ItemPlace.SPOOL}, spools, now, until)
+        service.http.post("/api/model/load")
+        assert finished(service, name)["job"]["counts"]["error"] == 0
+        assert len(isolated) == 3
+        assert service.rows() == 5
 
 
 @pytest.mark.parametrize("error", [StorageUnavailable, CommitInDoubt])

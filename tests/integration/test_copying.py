@@ -16,8 +16,10 @@ from d3.adapters.sql import (
     SqlCopier,
     SqlHistory,
     SqlJobLedger,
+    SqlOutbox,
     SqlScanLedger,
     SqlSchema,
+    SqlWebhooks,
     head,
     state,
     upgrade,
@@ -31,7 +33,7 @@ from d3.domain.jobs import ItemPlace, NewItem, NewJob, NewShard
 from d3.domain.labels import Label, NewLabel
 from d3.domain.models import ModelReference
 from d3.domain.scans import NewScan, ScanRow
-from d3.domain.webhooks import Callback
+from d3.domain.webhooks import Callback, EventType, NewEvent, NewWebhook
 from tests.prototype import make_prototype
 from tests.support.history import an_entry
 
@@ -89,6 +91,7 @@ def fill(database: Database, entries: int = 3) -> str:
         transaction.complete(held, b"\0\xff answer", ids, NOON)
     fill_scans(database)
     fill_jobs(database)
+    fill_webhooks(database)
     return key.key
 
 
@@ -116,6 +119,16 @@ def fill_jobs(database: Database) -> None:
     held = ledger.claim("me", {ItemPlace.S3}, [], NOON, until)
     assert held is not None
     ledger.store(held.key, {1: StorageFailed("日本")}, NOON)
+
+
+def fill_webhooks(database: Database) -> None:
+    """An endpoint, an event that it is to be told of, and what was last told of a model."""
+    new = NewWebhook(url="https://a.example/日本", events=(EventType.MODEL_CHANGED,))
+    SqlWebhooks(database).add(new, None, NOON)
+    event = NewEvent(type=EventType.MODEL_CHANGED, data={"name": "日本"}, at=NOON)
+    outbox = SqlOutbox(database)
+    outbox.move_mark("model", "a", None, NOON)
+    outbox.move_mark("model", "b", event, NOON)
 
 
 def contents(database: Database) -> dict[str, list[tuple[object, ...]]]:

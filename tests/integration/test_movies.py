@@ -153,6 +153,16 @@ def test_frames_where_decoding_can_begin_are_taken_where_they_are_near() -> None
     assert times_of(frames) == [0, 1.3, 2.1, 2.6, 3.9, 5.2]
 
 
+def test_groups_of_pictures_that_lean_on_the_one_before_are_no_damage() -> None:
+    options = {"x264-params": "open-gop=1:keyint=20:min-keyint=20:bframes=3:scenecut=0"}
+    data = movie(20, 10, "mpegts", options=options)
+    frames, clip = read(data, FrameSampling(every=5, cuts=False))
+    assert clip.end is ClipEnd.WHOLE
+    assert len(frames) == 4
+    for one in frames:
+        assert abs(one.pixels.mean() - scene(0).mean()) < 6
+
+
 def test_an_index_at_the_end_and_one_at_the_start_give_the_same() -> None:
     late, _ = read(movie(4))
     early, _ = read(movie(4, container_options=FASTSTART))

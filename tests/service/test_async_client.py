@@ -424,6 +424,15 @@ def test_a_page_in_place_of_an_answer_is_told(with_: Way) -> None:
 
 
 @BOTH
+def test_a_file_may_have_any_name(service: Service, with_: Way, tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.png")
+    path.write_bytes(painted(7))
+    answer = with_(service.url, lambda client: client.predict(path))
+    kept = service.http.get(f"/api/inference/result/{answer.inference_id}").json()
+    assert kept["result"]["image_name"] == "caf\xe9.png"
+
+
+@BOTH
 def test_a_file_that_is_not_there_is_not_sent(service: Service, with_: Way, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         with_(service.url, lambda client: client.predict(tmp_path / "none.png"))

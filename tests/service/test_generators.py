@@ -80,7 +80,9 @@ from pathlib import Path
 from made import AuthenticatedClient
 from made.api.inference import explain, predict, predict_batch
 from made.api.history import get_statistics
+from made.api.jobs import get_job, start_job
 from made.models import PredictBatchBody, PredictFilesBody, PredictJsonBody, Problem
+from made.models import StartJobFilesBody
 from made.types import File
 
 url, key, path = sys.argv[1:]
@@ -102,6 +104,9 @@ for answer in answers:
 batch = predict_batch.sync(client=client, body=PredictBatchBody(files=[file(), file()]))
 print([one.filename for one in batch.results])
 print(get_statistics.sync(client=client).stats.total_inferences)
+job = start_job.sync(client=client, body=StartJobFilesBody(files=[file()], external_id=["x"])).job
+found = get_job.sync(client=client, job_id=job.id)
+print(found.job.counts.items, [one.external_id for one in found.results])
 refused = predict.sync(client=client, body=PredictFilesBody())
 assert isinstance(refused, Problem)
 print(refused.status, refused.code)
@@ -144,5 +149,6 @@ def test_a_client_that_a_generator_makes_judges_images(
         *["uncertain 0.25 3"] * 3,  # of one colour
         "['night.png', 'night.png']",
         "5",
+        "1 ['x']",
         "400 file_missing",
     ]

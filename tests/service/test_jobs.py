@@ -474,3 +474,59 @@ def test_the_readme_begins_a_job_and_is_told(
         found["told"](message.body, message.headers)
     said = capsys.readouterr().out
     assert said.startswith("job.finished {'items': 3, 'waiting': 0,")
+
+
+def test_each_result_of_a_job_is_told_to_those_who_ask(start: Callable[..., Service]) -> None:
+    with receiver() as there:
+        service = start(webhook_allow=LOOPBACK)
+        ada = bearer(a_key(service, "ada", "predict", "read"))
+        asked = {"url": there.at(), "events": ["result.created", "job.finished"]}
+        made = service.http.post("/api/webhooks", json=asked, headers=ada)
+        assert made.status_code < 300, made.text
+        assert start_job(service, paintings(3), headers=ada).status_code == 202
+        told = [one.event for one in there.wait(4)]
+        begun(service, paintings(1))  # somebody else's
+        assert sorted(one["type"] for one in told) == ["job.finished", *["result.created"] * 3]
+
+
+def test_a_job_that_is_being_sent_takes_nobody_the_memory_for_bodies(
+    start: Callable[..., Service],
+) -> None:
+    service = start(body_bytes=1_000_000)
+    sent, go_on = threading.Event(), threading.Event()
+
+    def pieces() -> Iterator[bytes]:
+        said = 'Content-Disposition: form-data; name="files"; filename="a"'
+        yield f"--x\r\n{said}\r\n\r\n".encode()
+        for _ in range(50):
+            yield bytes(100_000)
+        sent.set()
+        go_on.wait(20)
+        yield b"\r\n--x--\r\n"
+
+    kind = {"content-type": "multipart/form-data; boundary=x"}
+    answers: list[httpx.Response] = []
+
+    def send() -> None:
+        answers.append(httpx.post(f"{service.url}{JOBS}", content=pieces(), headers=kind))
+
+    sending = threading.Thread(target=send)
+    sending.start()
+    assert sent.wait(20)
+    assert service.predict(painted(1)).status_code == 200
+    go_on.set()
+    sending.join()
+    assert answers[0].status_code == 202
+
+
+def test_the_metrics_say_what_waits(service: Service) -> None:
+    service.http.post("/api/model/unload")
+    image = painted(1)
+    name = begun(service, [("a.png", image), ("b.png", image)])
+    wait_until(lambda: "d3_job_items_waiting 2.0" in service.metrics())
+    assert f"d3_spool_bytes {2 * len(image)}.0" in service.metrics()
+    assert "d3_jobs_running 1.0" in service.metrics()
+    service.http.post("/api/model/load")
+    finished(service, name)
+    wait_until(lambda: "d3_jobs_running 0.0" in service.metrics())
+    assert "d3_spool_bytes 0.0" in service.metrics()

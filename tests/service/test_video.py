@@ -105,6 +105,8 @@ def test_items_of_a_job_may_be_clips(service: Service, clip: bytes, image: bytes
         ("files", ("c.mp4", clip[:99])),
     ]
     job = service.http.post("/api/jobs", files=sent, data={"every": "2", "most": "2"}).json()["job"]
+    refused = service.http.post("/api/jobs", files=sent, data={"most": "101"})
+    assert (refused.status_code, "D3_VIDEO_FRAMES" in refused.json()["error"]) == (400, True)
     first, second, third = finished(service, job["id"])["results"]
     assert first["result"]["clip"]["every"] == 2
     assert len(first["result"]["clip"]["frames"]) == 2

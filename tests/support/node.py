@@ -31,7 +31,7 @@ def npm(*arguments: str, folder: Path, **environ: str) -> str:
     path = f"{program.parent}{os.pathsep}{os.environ.get('PATH', '')}"
     options = ("--no-audit", "--no-fund", "--no-update-notifier", "--prefer-offline")
     done = subprocess.run(
-        [program, script, *arguments, *options],
+        [program, script, *options, *arguments],
         cwd=folder,
         env={**os.environ, "PATH": path, **environ},
         capture_output=True,

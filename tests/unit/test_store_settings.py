@@ -86,3 +86,28 @@ def test_an_endpoint_is_a_host_and_a_port(endpoint: str) -> None:
 def test_what_cannot_be_is_named(variable: str, value: str) -> None:
     with pytest.raises(SettingsInvalid, match=variable):
         read(**{variable: value})
+
+
+def test_files_of_jobs_wait_on_the_server_for_models_or_in_a_folder(tmp_path: Path) -> None:
+    server = {"MINIO_ENDPOINT": "s3.example.net:9000", "MINIO_BUCKET_NAME": "models"}
+    for environ, place in (
+        ({}, tmp_path / "spool"),
+        (server, "s3://models/spool"),
+        ({"D3_SPOOL": str(tmp_path / "here")}, tmp_path / "here"),
+        (server | {"D3_SPOOL": str(tmp_path / "here")}, tmp_path / "here"),
+        (server | {"D3_SPOOL": "s3://other/a/b"}, "s3://other/a/b"),
+    ):
+        asked = {"D3_HOME": str(tmp_path), **environ}
+        assert Settings.from_environment(asked, dotenv=None).spool_place == place
+    for wrong in ("s3://bucket/x", "http://example.net", "s3://"):
+        with pytest.raises(SettingsInvalid, match="D3_SPOOL"):
+            Settings.from_environment({"D3_SPOOL": wrong}, dotenv=None)
+
+
+def test_prefixes_of_jobs_end_where_their_names_end() -> None:
+    read = Settings.from_environment({"D3_JOB_SOURCES": "s3://inbox/2026, s3://other"}, dotenv=None)
+    assert read.job_sources == ("s3://inbox/2026/", "s3://other/")
+    again = Settings.from_environment(read.environment(), dotenv=None)
+    assert again.job_sources == read.job_sources
+    with pytest.raises(SettingsInvalid, match="D3_JOB_SOURCES"):
+        Settings.from_environment({"D3_JOB_SOURCES": "/folder"}, dotenv=None)

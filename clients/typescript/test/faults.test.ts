@@ -109,7 +109,7 @@ test("what was never sent is sent again", async () => {
 test("a service that does not answer in time is asked again", async () => {
   const [client, way] = await faulty({ timeout: 200 }, silent);
   await client.call((api) => api.GET("/health"));
-  assert.equal(way.asked.length, 2);
+  assert.ok(way.asked.length >= 2);
 });
 
 test("a large upload has longer", async () => {
@@ -137,18 +137,19 @@ test("a large file is read as it is sent, not before", async () => {
   const path = join(folder, "large.mp4");
   writeFileSync(path, "");
   truncateSync(path, 300 * 2 ** 20);
-  let [begun, most] = [false, 0];
+  const aborting = new AbortController();
   const [client] = await faulty({}, (incoming) => {
-    begun = true;
     incoming.pause();
+    setTimeout(() => aborting.abort(new Error("seen enough")), 500);
   });
+  let most = 0;
   const watch = setInterval(() => {
     most = Math.max(most, process.memoryUsage().arrayBuffers);
   }, 20);
-  const signal = AbortSignal.timeout(1000);
-  await assert.rejects(client.predictVideo(path, {}, { signal }), { name: "TimeoutError" });
+  const { signal } = aborting;
+  await assert.rejects(client.predictVideo(path, {}, { signal }), /seen enough/);
   clearInterval(watch);
-  assert.ok(begun && most < 64 * 2 ** 20, `${most} bytes`);
+  assert.ok(most > 0 && most < 64 * 2 ** 20, `${most} bytes`);
 });
 
 test("a file that changes while it is sent is not judged", async () => {

@@ -38,7 +38,7 @@ export async function all<T>(list: AsyncIterable<T>): Promise<T[]> {
   return found;
 }
 
-/** How many results there are. */
+/** How many results there are. Files of tests run in turn, so that nobody else adds any. */
 export async function total(): Promise<number> {
   const page = await client.call((api) => api.GET("/api/inference/history"));
   return page.total ?? 0;

@@ -13,7 +13,7 @@ import httpx
 from d3.adapters.web.clients import new_http_client
 from d3.client.calls import judging, notifying, registry, results, scanning
 from d3.client.steps import Answer, Call, Pages, Pause, Sender, Steps, method_of
-from d3.client.uploads import Beside, MeasuredForm
+from d3.client.uploads import Beside, Form, MeasuredForm
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -145,7 +145,8 @@ class AsyncClient:
         if isinstance(step, Pause):
             await self._sleep(step.seconds)
             return None
-        headers, content = await asyncio.to_thread(step.sent)
+        is_form = isinstance(step.body, Form)  # whose files are looked at beside the loop
+        headers, content = await asyncio.to_thread(step.sent) if is_form else step.sent()
         try:
             return await self._http.request(
                 step.method,

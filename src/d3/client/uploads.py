@@ -55,7 +55,7 @@ class Form:
         return (
             f'--{self._boundary}\r\nContent-Disposition: form-data; name="{field}"{named}{kind}'
             "\r\n\r\n"
-        ).encode()
+        ).encode(errors="surrogateescape")  # a name may be any bytes
 
 
 class MeasuredForm:

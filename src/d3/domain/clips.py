@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeAlias
@@ -446,4 +446,4 @@ def limited(sampling: FrameSampling, most: int) -> FrameSampling:
             f"A clip is judged by {most:,} frames at most, and {sampling.most:,} are asked for.",
             f"Ask for {most:,} or fewer, or raise D3_VIDEO_FRAMES.",
         )
-    return replace(sampling)
+    return sampling

@@ -58,6 +58,10 @@ _RECEIVING = "receiving"
 
 _SHOWN = _J.state != _RECEIVING
 _RUNNING = _J.state == JobState.RUNNING.value
+_OPEN = sa.and_(  # the first is what its index knows
+    _J.state.in_([_RECEIVING, JobState.RUNNING.value, JobState.CANCELLED.value]),
+    _J.finished_at.is_(None),
+)
 _DELETED_AT_ONCE = 5000
 _INSERTED_AT_ONCE = 1000
 _SPOOLING = 0x6433_5350_4F4F_4C00  # "d3SPOOL"
@@ -87,7 +91,7 @@ class SqlJobLedger:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SPOOLING)))
             spool = sa.select(_J.spool).where(_J.id == job_id).scalar_subquery()
             held = sa.select(sa.func.coalesce(sa.func.sum(_J.spooled_bytes), 0))
-            used = connection.scalar(held.where(_J.finished_at.is_(None), _J.spool == spool)) or 0
+            used = connection.scalar(held.where(_OPEN, _J.spool == spool)) or 0
             if used + more_bytes > limit:
                 raise SpoolFull(
                     "There is no room for more files that wait to be judged.",
@@ -342,7 +346,7 @@ class SqlJobLedger:
             sa.func.coalesce(sa.func.sum(_J.spooled_bytes), 0),
         )
         with self._database.reading() as connection:
-            found = connection.execute(asked.where(_J.finished_at.is_(None))).one()
+            found = connection.execute(asked.where(_OPEN)).one()
         return JobTotals(*map(int, found))
 
 
@@ -383,7 +387,7 @@ def _settle_items(
     if outcomes:
         this = (_I.job_id == job_id, _I.number == sa.bindparam("item"))
         columns = ("state", "result_id", "error", "code")
-        values = {name: sa.bindparam(f"new_{name}") for name in columns}
+        values: Any = {name: sa.bindparam(f"new_{name}") for name in columns}
         rows = [outcome_row(n, one, result_ids.get(n)) for n, one in outcomes.items()]
         connection.execute(sa.update(_I.__table__).where(*this).values(values), rows)  # type: ignore[arg-type]
 

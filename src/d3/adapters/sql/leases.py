@@ -24,13 +24,16 @@ class ShardLeases:
 
     def __init__(self, table: type[Leased]) -> None:
         assert issubclass(table, Base)
+        made = table.__table__
+        assert isinstance(made, sa.Table)
         self._table: Any = table
-        self._key = tuple(table.__table__.primary_key.columns)
+        self._key = tuple(made.primary_key.columns)
 
     @property
     def open(self) -> sa.ColumnElement[bool]:
         """Of a shard that is not finished."""
-        return self._table.finished == sa.false()  # type: ignore[no-any-return]
+        found: sa.ColumnElement[bool] = self._table.finished == sa.false()
+        return found
 
     def free(self, now: datetime) -> sa.ColumnElement[bool]:
         """Of an open shard that nobody holds."""
@@ -40,13 +43,13 @@ class ShardLeases:
     def claim(
         self,
         connection: sa.Connection,
-        asked: sa.Select[Any],
+        asked: sa.Select[*tuple[Any, ...]],
         owner: str,
         now: datetime,
         until: datetime,
         **besides: Any,
-    ) -> sa.Row[Any] | None:
-        """Take the first free shard of those asked for, as it was before; None if there is none.
+    ) -> Any:
+        """Take the first free shard of those asked for; its row before that, None if there is none.
 
         Args:
             connection: in a transaction.

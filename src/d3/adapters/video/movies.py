@@ -106,7 +106,7 @@ class _Movie:
         self._descriptor = descriptor
         self._question = question
         self.notes: set[ClipNote] = set()
-        self._broken = False
+        self._broken, self._begun = False, 0
         self._container, self._stream = self._opened()
         context = self._stream.codec_context
         self._check_size(context.width, context.height)
@@ -263,6 +263,7 @@ class _Movie:
         until = None
         for packet, tick in self._packets(container, stream):
             if packet.is_keyframe and tick in last_of:
+                self._begun = tick if until is None else self._begun
                 until = last_of.pop(tick)
             if until is None:
                 continue
@@ -299,19 +300,23 @@ class _Movie:
             raise _too_much_memory() from error
         except av.FFmpegError:
             frames = []
-            self._damaged()
-        sound = [one for one in frames if one.pts is not None and not one.is_corrupt]
-        if len(sound) < len(frames):
-            self._damaged()
-        return [(one, one.pts) for one in sound if one.pts is not None]
+            self._damaged(None if packet is None else packet.pts)
+        found = []
+        for one in frames:
+            if one.is_corrupt:
+                self._damaged(one.pts)
+            elif one.pts is not None:
+                found.append((one, one.pts))
+        return found
 
     def _drained(self, context: VideoCodecContext) -> list[tuple[VideoFrame, int]]:
         frames = self._frames_of(context, None)
         context.flush_buffers()
         return frames
 
-    def _damaged(self) -> None:
-        if self.end is ClipEnd.WHOLE:
+    def _damaged(self, tick: int | None) -> None:
+        """Note it, but not of frames that need some from before the place where decoding began."""
+        if self.end is ClipEnd.WHOLE and (tick is None or tick >= self._begun):
             self.end = ClipEnd.DAMAGED
 
     def _pixels(self, frame: VideoFrame) -> Pixels:

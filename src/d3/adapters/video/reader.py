@@ -272,11 +272,16 @@ class ClipOfChild(Child):
                 "The process that decodes the clip was killed from outside.",
                 "Try again in a moment.",
             )
-        slow = code is None or code == -getattr(signal, "SIGXCPU", 0)
-        self.end = ClipEnd.TOO_SLOW if slow else ClipEnd.DAMAGED
+        if code is None or code == -getattr(signal, "SIGXCPU", 0):
+            self.end = ClipEnd.TOO_SLOW
+            return VideoInvalid(
+                "Decoding the clip exceeded the time limit.",
+                "Send a smaller or shorter one, or raise D3_VIDEO_CPU_SECONDS.",
+            )
+        self.end = ClipEnd.DAMAGED
         return VideoInvalid(
-            "Decoding the clip exceeded the memory or time limit.",
-            "Send a smaller or shorter one, or raise D3_VIDEO_CPU_SECONDS.",
+            "The clip cannot be decoded, or decoding it needs too much memory.",
+            "Convert it with another program, or scale it down.",
         )
 
 

@@ -222,10 +222,6 @@ class JobService:
             ledger.forget(job_id)
         return started
 
-    def get(self, name: str, user_id: int | None = None) -> Job:
-        """A job; see :meth:`JobLedger.get`."""
-        return self._ledger().get(name, user_id)
-
     def page(
         self, name: str, after: int, limit: int, user_id: int | None = None
     ) -> tuple[Job, list[JobItem]]:

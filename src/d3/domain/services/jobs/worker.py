@@ -87,7 +87,6 @@ class JobWorker(ShardWorker[Key, NewItem, _Held]):
         version: of D3, kept with each result.
         places: of the items that this worker takes.
         sampling: makes that of clips of what was asked.
-        judged: gets each outcome before it is stored.
     """
 
     def __init__(  # noqa: PLR0917  its parts, one by one
@@ -101,7 +100,6 @@ class JobWorker(ShardWorker[Key, NewItem, _Held]):
         version: str,
         places: Collection[ItemPlace],
         sampling: Callable[[float | None, int | None], FrameSampling],
-        judged: Callable[[Judged | D3Error], None] = lambda _: None,
     ) -> None:
         super().__init__(pipeline, clock, "d3-jobs")
         self._ledger = ledger
@@ -112,7 +110,6 @@ class JobWorker(ShardWorker[Key, NewItem, _Held]):
         self._version = version
         self._places = places
         self._sampling = sampling
-        self._judged = judged
         self._looked = -_IDLE_SECONDS
         self._said: str | None = None
 
@@ -238,7 +235,6 @@ class JobWorker(ShardWorker[Key, NewItem, _Held]):
                 held.trouble = outcome
                 self._drop(key)
             return
-        self._judged(outcome)
         kept = outcome if isinstance(outcome, D3Error) else self._entry(held.shard.job, outcome)
         held.rows.append((item.number, kept))
 

@@ -110,6 +110,7 @@ async def _start_received(request: Request[Any, Any, Any], d3: Services) -> Star
         form.all_files("files")  # says what is missing where there is none
         external_ids = _external_ids(form, receiving.count)
         asked = _asked_by_form(request, form)
+        d3.clips.sampling(asked.every, asked.most)  # says at once what no clip could be judged by
     except BaseException:
         await asyncio.shield(d3.run_slowly(receiving.discard))
         raise
@@ -182,6 +183,7 @@ async def _start_fetched(request: Request[Any, Any, Any], d3: Services) -> Start
         every=sent.every,
         most=sent.most,
     )
+    d3.clips.sampling(asked.every, asked.most)
     work = d3.run_slowly(d3.jobs.start_fetched, items, asked, _body_of)
     return await asyncio.shield(work)
 

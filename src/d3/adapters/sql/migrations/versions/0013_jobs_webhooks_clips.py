@@ -195,5 +195,6 @@ def _clips() -> None:
     for table in ("inference_results", "scan_results"):
         column = sa.Column("clip", sa.Text(), server_default=sa.text("''"), nullable=False)
         op.add_column(table, column)
-    video = sa.Column("video", sa.Boolean(), server_default=sa.false(), nullable=False)
-    op.add_column("scans", video)
+    op.add_column(
+        "scans", sa.Column("video", sa.Boolean(), server_default=sa.false(), nullable=False)
+    )
