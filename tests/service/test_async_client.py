@@ -206,7 +206,7 @@ def test_a_job_of_links_is_sent_as_links(start: Callable[..., Service], with_: W
         assert refused.value.status in {400, 403}
         with pytest.raises(d3.D3Error, match="either links or files"):
             await client.start_job([*links, b"image"])
-        with pytest.raises(d3.D3Error, match="There are 2 images and 1 ids"):
+        with pytest.raises(d3.D3Error, match="The number of ids is 1, that of images 2"):
             await client.start_job(links, external_ids=["a"])
         with pytest.raises(ServiceError) as refused:
             await client.predict(links[0])

@@ -399,7 +399,9 @@ export interface paths {
         post?: never;
         /**
          * Cancel a job
-         * @description Cancel what has not begun. Results are kept, and a job that is done stays done.
+         * @description Cancel every image that has no result yet: the job is over at once.
+         *
+         *     Results are kept, and a job that is done stays done.
          */
         delete: operations["cancelJob"];
         options?: never;

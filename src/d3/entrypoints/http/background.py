@@ -143,6 +143,7 @@ class LocalBackground:
         self._jobs.wake()
 
     def register_gauges(self, metrics: Metrics) -> None:
+        self._jobs.judged = metrics.judged
         metrics.watch(
             "d3_scan_worker_up",
             "1 while a separate process works on scans.",

@@ -364,7 +364,12 @@ ANSWERS: dict[str, Any] = {
     },
     "cancelJob": {
         "success": True,
-        "job": _JOB | {"state": "cancelled", "counts": _JOB["counts"]},
+        "job": _JOB
+        | {
+            "state": "cancelled",
+            "finished_at": "2026-01-31T12:00:05Z",
+            "counts": _WAITING | {"waiting": 0, "fake": 1, "cancelled": 1},
+        },
     },
     "startScan": {"success": True, "scan": _SCAN},
     "listScans": {"success": True, "count": 1, "scans": [_SCAN]},
