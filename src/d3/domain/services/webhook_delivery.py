@@ -29,7 +29,7 @@ _END_SECONDS = 3.0
 _SPARE_SECONDS = 10.0
 _AT_ONCE = 2
 _BATCH = 32
-_STARTED_AT_ONCE = 256
+_STARTED_AT_ONCE = 64
 
 
 class WebhookDelivery:
@@ -96,6 +96,8 @@ class WebhookDelivery:
         now = self._clock.now()
         found = await asyncio.to_thread(self._outbox.queues, now)
         queues = self._chosen(found, sender.places)
+        if len(queues) == _STARTED_AT_ONCE:
+            self._hungry.set()  # there may be more
         outcomes = list(self._outcomes)
         until = now + timedelta(seconds=2 * self._seconds + _SPARE_SECONDS)
         wanted = [(one.name, _BATCH if one.proven else 1) for one in queues]
