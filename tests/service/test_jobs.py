@@ -163,6 +163,9 @@ def test_a_body_that_is_no_job_is_refused(service: Service, home: Home) -> None:
     file = {"file": ("a.png", painted(1))}
     wrong = assert_problem(service.http.post(JOBS, files=file), 400, "invalid_form")
     assert "files" in wrong["error"]
+    ids = start_job(service, paintings(1), external_id=["a", "b"])
+    said = "The number of fields `external_id` is 2, that of files 1."
+    assert said in assert_problem(ids, 400, "invalid_request")["error"]
     text = service.http.post(JOBS, content=b"x", headers={"content-type": "text/plain"})
     assert "nor JSON" in assert_problem(text, 415, "not_multipart")["error"]
     item = '{"items": [{"url": "https://a/b"}]'
