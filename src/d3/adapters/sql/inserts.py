@@ -111,7 +111,7 @@ class BulkInsert:
 
     def _make_by_arrays(
         self, question: sa.Select[Any] | None
-    ) -> sa.sql.dml.ReturningInsert[tuple[int, bool]]:
+    ) -> sa.sql.dml.ReturningInsert[int, bool]:
         in_order = from_arrays(self._columns)
         names = in_order.selected_columns.keys()
         # It depends on no row, so PostgreSQL answers it once.
