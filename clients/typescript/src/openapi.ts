@@ -961,9 +961,9 @@ export interface components {
             event_id: string;
             id: number;
             next_at: string | null;
-            sent_at: string | null;
             state: components["schemas"]["DeliveryState"];
             status: number | null;
+            tried_at: string | null;
             trouble: string | null;
             type: string;
             url: string;

@@ -133,6 +133,10 @@ class Metrics:
         """Register a gauge that calls a function for its value."""
         _watch(Gauge(name, about, registry=self._registry, multiprocess_mode=across), value)
 
+    def counter(self, name: str, about: str) -> Counter:
+        """Register a counter, which is shown with ``_total`` after its name."""
+        return Counter(name, about, registry=self._registry)
+
     def render(self) -> tuple[bytes, str]:
         """The metrics as text, and the text's media type."""
         registry = self._registry

@@ -248,7 +248,7 @@ _DELIVERY = {
     "attempts": 1,
     "created_at": "2026-01-31T12:00:00Z",
     "next_at": None,
-    "sent_at": "2026-01-31T12:00:01Z",
+    "tried_at": "2026-01-31T12:00:01Z",
     "status": 204,
     "trouble": None,
 }
