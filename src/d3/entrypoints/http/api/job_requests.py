@@ -47,6 +47,7 @@ from d3.entrypoints.http.api.job_schemas import (
 from d3.entrypoints.http.callers import caller_of
 from d3.entrypoints.http.middleware.request_limits import streams_body
 from d3.entrypoints.http.middleware.telemetry import RequestTelemetry
+from d3.entrypoints.http.mounting import api_address
 from d3.entrypoints.http.services import Services
 from d3.settings import Settings
 
@@ -187,8 +188,7 @@ async def start_job_of_one(
 async def _answer(request: Request[Any, Any, Any], d3: Services, started: Started) -> Answer:
     await d3.query(d3.background.wake_jobs)
     name = msgspec.json.decode(started.body, type=OneJob).job.id
-    root = str(request.scope.get("root_path") or "").rstrip("/")
-    headers = [(b"location", f"{root}{JOBS}/{name}".encode())]
+    headers = [(b"location", api_address(request, f"jobs/{name}").encode("latin-1"))]
     headers += [(b"idempotency-replayed", b"true")] if started.replayed else []
     return Answer(started.body, headers, status=202)
 
