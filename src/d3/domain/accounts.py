@@ -102,8 +102,10 @@ class HostUser:
     def __post_init__(self) -> None:
         if not isinstance(self.username, str):
             raise TypeError(f"The username has to be a string, not {shown(self.username)}.")
-        if isinstance(self.scopes, str):
-            raise TypeError(f"The scopes have to be a set such as {{{self.scopes!r}}}.")
+        if isinstance(self.scopes, str) or not isinstance(self.scopes, Collection):
+            raise TypeError(
+                f"The scopes have to be a set such as {{'read'}}, not {shown(self.scopes)}."
+            )
         object.__setattr__(self, "username", checked_username(self.username))
         object.__setattr__(self, "scopes", checked_scopes(self.scopes))
 
