@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -70,18 +70,21 @@ def mounted(home: Home, authenticate: Any = by_header, **settings: Any) -> Itera
             application.d3.stop()
 
 
-@asynccontextmanager
-async def inside(home: Home, authenticate: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of a D3 that runs on this very event loop."""
+def inside(home: Home, authenticate: Any, use: Callable[[httpx.AsyncClient], Any]) -> None:
+    """Use a D3 by a client that runs on the same event loop."""
     application = create_app(
         home.settings(warm_up=False, isolate_decoding=False),
         authenticate=authenticate,
         engine=FakeEngine(),
     )
-    transport = httpx.ASGITransport(application)
-    try:
+
+    async def run() -> None:
+        transport = httpx.ASGITransport(application)
         async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as http:
-            yield http
+            await use(http)
+
+    try:
+        asyncio.run(run())
     finally:
         application.d3.stop()
 
@@ -206,7 +209,7 @@ class HostException(Exception):
     status_code = 418
 
 
-async def test_what_authenticate_does_wrong_is_the_hosts_fault_and_logged(
+def test_what_authenticate_does_wrong_is_the_hosts_fault_and_logged(
     home: Home, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is D3's own 500, for a program; the log names ``authenticate`` and says what it did."""
@@ -218,7 +221,7 @@ async def test_what_authenticate_does_wrong_is_the_hosts_fault_and_logged(
             raise answer
         return answer
 
-    async with inside(home, authenticate) as http:
+    async def use(http: httpx.AsyncClient) -> None:
         for said in [*map(repr, wrong[:5]), "class", "generator", "directory", "Nobody"]:
             caplog.clear()
             problem = assert_problem(await http.get(HISTORY), 500, "host_failed")
@@ -226,28 +229,34 @@ async def test_what_authenticate_does_wrong_is_the_hosts_fault_and_logged(
             (line,) = [one for one in caplog.messages if "`authenticate`" in one]
             assert said in line
 
+    inside(home, authenticate, use)
 
-async def test_the_hosts_own_answers_are_passed_on_to_it(home: Home) -> None:
+
+def test_the_hosts_own_answers_are_passed_on_to_it(home: Home) -> None:
     async def authenticate(_: Any) -> None:
         raise HostException
 
-    async with inside(home, authenticate) as http:
+    async def use(http: httpx.AsyncClient) -> None:
         with pytest.raises(HostException):
             await http.get(HISTORY)
 
+    inside(home, authenticate, use)
 
-async def test_a_function_that_blocks_does_not_stop_the_host(home: Home) -> None:
+
+def test_a_function_that_blocks_does_not_stop_the_host(home: Home) -> None:
     goes_on = threading.Event()
 
     def authenticate(_: Any) -> d3.HostUser | None:
         return d3.HostUser("ada") if goes_on.wait(60) else None
 
-    async with inside(home, authenticate) as http:
+    async def use(http: httpx.AsyncClient) -> None:
         asked = asyncio.create_task(http.get(HISTORY))
         assert (await http.get("/health/live")).status_code == 200
         assert not asked.done()
         goes_on.set()
         assert (await asked).status_code == 200
+
+    inside(home, authenticate, use)
 
 
 def test_the_console_shows_the_user_and_has_no_keys(service: Mounted) -> None:
