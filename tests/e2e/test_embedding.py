@@ -92,6 +92,8 @@ def test_users_of_the_host_use_d3_beneath_it(
         assert [one["id"] for one in ask("ada", "GET", HISTORY).json()["results"]] == [ids["ada"]]
         assert ask("root", "GET", HISTORY).json()["total"] == 2
         assert_problem(ask("nobody", "GET", HISTORY), 401, "not_signed_in")
+        for path in ("/health", "/health/ready", "/openapi.json", "/schema"):
+            assert ask("nobody", "GET", f"/detector{path}").status_code == 200
         assert_problem(ask("ada", "POST", "/detector/api/model/unload"), 403, "forbidden")
         page = ask("ada", "GET", "/detector/", headers={"Accept": "text/html"})
         assert "Signed in as ada" in page.text
