@@ -163,7 +163,9 @@ def test_a_body_that_is_no_job_is_refused(service: Service, home: Home) -> None:
     file = {"file": ("a.png", painted(1))}
     wrong = assert_problem(service.http.post(JOBS, files=file), 400, "invalid_form")
     assert "files" in wrong["error"]
-    assert_problem(service.http.post(JOBS, content=b"x"), 415, "not_multipart")
+    for kind in ({}, {"content-type": "image/jpeg"}):
+        neither = service.http.post(JOBS, content=b"x", headers=kind)
+        assert "neither a form nor JSON" in assert_problem(neither, 415, "not_multipart")["error"]
     for body in ("{", "[]", '{"items": []}', '{"items": [{"url": 1}]}', '{"more": 1}'):
         kind = {"content-type": "application/json"}
         assert_problem(service.http.post(JOBS, content=body, headers=kind), 400, "invalid_form")

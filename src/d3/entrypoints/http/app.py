@@ -15,6 +15,7 @@ from litestar.types import Receive, Scope, Send
 
 from d3.entrypoints.http import console
 from d3.entrypoints.http.api import openapi
+from d3.entrypoints.http.api.answers import API
 from d3.entrypoints.http.api.checking import check_request
 from d3.entrypoints.http.api.drift import DriftController
 from d3.entrypoints.http.api.evidence import EvidenceController
@@ -156,6 +157,8 @@ def _inner(scope: Any) -> Any:
     inner = path
     if prefix and (path == prefix or path.startswith(prefix + "/")):
         inner = path[len(prefix) :] or "/"
+    state = scope.get("state") or {}
     if inner.startswith(_VERSION):
         inner = "/api/" + inner[len(_VERSION) :]
-    return scope if inner == path else {**scope, "path": inner}
+        state = {**state, API: _VERSION.rstrip("/")}
+    return scope if inner == path else {**scope, "path": inner, "state": state}

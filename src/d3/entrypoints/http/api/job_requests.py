@@ -13,6 +13,7 @@ from multipart import parse_options_header
 
 from d3.domain.errors import (
     FormInvalid,
+    FormNotMultipart,
     LinkInvalid,
     LinksOff,
     RequestInvalid,
@@ -24,7 +25,7 @@ from d3.domain.scans import S3_SCHEME
 from d3.domain.services.jobs.receiving import Receiving
 from d3.domain.services.jobs.service import JobRequest, Started
 from d3.domain.text import display_name
-from d3.entrypoints.http.api.answers import Answer
+from d3.entrypoints.http.api.answers import API, Answer
 from d3.entrypoints.http.api.forms import (
     Form,
     FormLimits,
@@ -51,6 +52,7 @@ JOBS = "/api/jobs"
 
 _encode = msgspec.json.Encoder().encode
 _COPIED_BYTES = 2**20
+_JSON_EXAMPLE = '{"items": [{"url": "https://..."}]}'
 _QUESTION = ("threshold", "views", "panel", "panel_rule", "stability")
 _FIELDS = ("files", "external_id", *_QUESTION, "callback", "every", "most")
 _PART_OVERHEAD = 512
@@ -91,8 +93,13 @@ async def start_job(request: Request[Any, Any, Any], d3: Services) -> Answer:
     """
     refuse_encoded(request)
     kind, _ = parse_options_header(header_of(request, b"content-type") or "")
-    begin = _start_fetched if kind == "application/json" else _start_received
-    return await _answer(request, d3, await begin(request, d3))
+    if kind not in _BEGINNINGS:
+        raise FormNotMultipart(
+            "The body is neither a form nor JSON.",
+            "Send files as a form, as `curl -F files=@image.jpg` does, or links to them as JSON: "
+            f"{_JSON_EXAMPLE}.",
+        )
+    return await _answer(request, d3, await _BEGINNINGS[kind](request, d3))
 
 
 async def _start_received(request: Request[Any, Any, Any], d3: Services) -> Started:
@@ -154,7 +161,9 @@ async def _answer(request: Request[Any, Any, Any], d3: Services, started: Starte
     await d3.query(d3.background.wake_jobs)
     name = msgspec.json.decode(started.body, type=OneJob).job.id
     root = str(request.scope.get("root_path") or "").rstrip("/")
-    headers = [(b"location", f"{root}{JOBS}/{name}".encode())]
+    path = JOBS.removeprefix("/api")
+    api = request.scope["state"].get(API, "/api")
+    headers = [(b"location", f"{root}{api}{path}/{name}".encode())]
     headers += [(b"idempotency-replayed", b"true")] if started.replayed else []
     return Answer(started.body, headers, status=202)
 
@@ -169,7 +178,7 @@ async def _start_fetched(request: Request[Any, Any, Any], d3: Services) -> Start
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise FormInvalid(
             f"The body is not a job in JSON: {error}.",
-            'Send {"items": [{"url": "https://..."}]}.',
+            f"Send {_JSON_EXAMPLE}.",
         ) from error
     items = [_fetched(n, one, d3.settings) for n, one in enumerate(sent.items, start=1)]
     asked = _asked(
@@ -186,6 +195,9 @@ async def _start_fetched(request: Request[Any, Any, Any], d3: Services) -> Start
     d3.clips.sampling(asked.every, asked.most)
     work = d3.run_slowly(d3.jobs.start_fetched, items, asked, _body_of)
     return await asyncio.shield(work)
+
+
+_BEGINNINGS = {"application/json": _start_fetched, "multipart/form-data": _start_received}
 
 
 def _body_of(job: Job) -> bytes:
