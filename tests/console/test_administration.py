@@ -66,7 +66,7 @@ def test_a_key_is_made_shown_once_opens_the_door_and_is_revoked(
         ({"days": "0"}, "a whole number from 1 to 36500"),
         ({"days": "1.5"}, "a whole number from 1 to 36500"),
         ({"days": "9" * 400}, "a whole number from 1 to 36500"),
-        ({"scope": []}, "A key needs at least one scope"),
+        ({"scope": []}, "At least one scope is needed"),
         ({"scope": ["everything"]}, "There is no scope"),
         ({"username": " ", "new_user": "on"}, "cannot be a username"),
         ({"name": "a\nb"}, "cannot be a name of a key"),

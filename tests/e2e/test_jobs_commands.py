@@ -13,6 +13,7 @@ import pytest
 from d3.adapters.sql import Database, SqlJobLedger, upgrade
 from d3.domain.errors import ImageDamaged
 from d3.domain.jobs import ItemPlace, NewItem, NewJob, NewShard
+from d3.domain.webhooks import Callback, new_secret
 from tests.e2e.conftest import Finished, Run
 from tests.support.history import NOON, an_entry
 
@@ -27,7 +28,14 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
         database = Database(url if request.param == "postgresql" else tmp_path / "home" / "d3.db")
         upgrade(database)
         ledger = SqlJobLedger(database)
-        new = NewJob(name=ID, created_at=NOON, expires_at=NOON + timedelta(days=7))
+        new = NewJob(
+            name=ID,
+            created_at=NOON,
+            expires_at=NOON + timedelta(days=7),
+            threshold=0.25,
+            panel=("mine", "other"),
+            callback=Callback("https://example.net/x", new_secret()),
+        )
         items = tuple(NewItem(number=n, name="=1+1.png", external_id=f"x{n}") for n in (1, 2, 3))
         shards = [
             NewShard(number=0, place=ItemPlace.LINK, items=items[:2]),
@@ -52,11 +60,17 @@ def d3(run: Run, database: Database, tmp_path: Path) -> D3:
 
 def test_jobs_are_listed_shown_and_cancelled(d3: D3) -> None:
     listed = d3("list").out.splitlines()
-    assert listed[1].split() == [ID, "running", *"31101", "2026-03-01", "12:00"]
+    assert listed[1].split() == [ID, "running", *"311001", "2026-03-01", "12:00"]
     (found,) = map(json.loads, d3("list", "--json").out.splitlines())
     assert (found["id"], found["counts"]["waiting"]) == (ID, 1)
     assert json.loads(d3("show", ID, "--json").out) == found
-    assert "waiting      1" in d3("show", ID).out
+    shown = d3("show", ID).out
+    for said in ("waiting      1", "threshold    0.25", "callback     https://example.net/x"):
+        assert said in shown
+    assert (found["views"], found["panel"], found["panel_rule"]) == (1, ["mine", "other"], None)
+    assert "secret" not in str(found)
+    cancelled = json.loads(d3("cancel", ID, "--json").out)
+    assert (cancelled["id"], cancelled["state"]) == (ID, "cancelled")
     assert d3("cancel", ID).out == f"Job {ID} is cancelled.\n"
     assert json.loads(d3("show", ID, "--json").out)["counts"]["cancelled"] == 1
 

@@ -141,6 +141,7 @@ def test_every_error_can_be_sent_whole() -> None:
     special = {
         d3.errors.KeyMissing: (),
         d3.errors.NotSignedIn: (),
+        d3.errors.HostFailed: (),
         d3.errors.CrossSite: (),
         d3.errors.SessionEnded: ("expired",),
         d3.errors.RateLimited: ("Too many.", "Wait.", 5.0, 3),

@@ -31,6 +31,7 @@ from d3.domain.jobs import (
     Job,
     JobShard,
     JobState,
+    JobTotals,
     NewItem,
     NewJob,
     NewShard,
@@ -249,38 +250,26 @@ def test_a_job_without_anything_to_judge_is_done_at_once(
     assert len(events) == 1
 
 
-def test_a_job_that_is_cancelled_keeps_what_has_begun(
+def test_a_job_that_is_cancelled_is_over_at_once_and_keeps_its_results(
     ledger: SqlJobLedger, database: Database, events: list[NewEvent]
 ) -> None:
     job = started(ledger, 2, 2, 2)
-    shard = claim(ledger)
+    shard, other = claim(ledger), claim(ledger, "another")
+    ledger.store(shard.key, {1: judged(shard)[1]}, NOON)
+    assert (ledger.held("me"), ledger.held("another")) == ({shard.key}, {other.key})
     found = ledger.cancel(job.name, NOON)
-    assert (found.state, found.finished_at) == (JobState.CANCELLED, None)
-    assert (found.counts.cancelled, found.counts.waiting) == (4, 2)
-    assert claim(ledger) is None
-    first = {1: judged(shard)[1]}
-    assert ledger.store(shard.key, first, NOON).cancelled
-    progress = ledger.store(shard.key, {}, NOON, last=True)
-    assert (progress.finished, progress.over) == (True, True)
-    found = ledger.get(job.name)
     assert (found.state, found.finished_at) == (JobState.CANCELLED, NOON)
     assert (found.counts.fake, found.counts.cancelled, found.counts.waiting) == (1, 5, 0)
+    assert claim(ledger) is None
+    assert ledger.held("me") == ledger.held("another") == set()
+    for held in (shard, other):  # what was being judged comes too late
+        progress = ledger.store(held.key, judged(held), NOON)
+        assert (progress.finished, progress.over) == (True, True)
+    assert ledger.get(job.name) == found
     assert rows(database) == 1
+    assert ledger.totals() == JobTotals()
     assert [one.data["job"]["state"] for one in events] == ["cancelled"]
     assert ledger.cancel(job.name, LATER) == found
-
-
-def test_a_cancelled_job_ends_though_its_worker_has_died(
-    ledger: SqlJobLedger, events: list[NewEvent]
-) -> None:
-    job = started(ledger, 2)
-    claim(ledger)
-    ledger.cancel(job.name, NOON)
-    ledger.settle(NOON)
-    assert ledger.get(job.name).finished_at is None
-    ledger.settle(EXPIRED)
-    assert ledger.get(job.name).finished_at == EXPIRED
-    assert len(events) == 1
 
 
 def test_one_is_cancelled_while_others_are_claimed(ledger: SqlJobLedger) -> None:
@@ -296,11 +285,29 @@ def test_one_is_cancelled_while_others_are_claimed(ledger: SqlJobLedger) -> None
         working = [pool.submit(work, n) for n in range(3)]
         pool.submit(ledger.cancel, job.name, NOON).result()
         claimed = [one for each in working for one in each.result()]
+        kept = ledger.get(job.name)
     for shard in claimed:
-        ledger.store(shard.key, judged(shard), NOON, last=True)
-    found = ledger.get(job.name)
-    assert found.finished_at == NOON
-    assert (found.counts.fake, found.counts.cancelled) == (len(claimed), 20 - len(claimed))
+        ledger.store(shard.key, judged(shard), LATER)
+    assert ledger.get(job.name) == kept
+    assert (kept.finished_at, kept.counts.cancelled) == (NOON, 20)
+
+
+def test_one_is_cancelled_while_others_store_and_renew(
+    ledger: SqlJobLedger, database: Database, events: list[NewEvent]
+) -> None:
+    for _ in range(5):
+        job = started(ledger, *[2] * 12)
+        shards = [claim(ledger) for _ in range(12)]
+        with ThreadPoolExecutor(4) as pool:
+            work = [pool.submit(ledger.store, one.key, judged(one), NOON) for one in shards]
+            work.insert(4, pool.submit(ledger.cancel, job.name, NOON))
+            work += [pool.submit(ledger.renew, "me", LATER) for _ in range(4)]
+            for one in work:
+                one.result()
+        counts = ledger.get(job.name).counts
+        assert (counts.fake + counts.cancelled, counts.waiting) == (24, 0)
+    results = sum(one.counts.fake for one in ledger.newest())
+    assert (rows(database), len(events)) == (results, 5)
 
 
 def test_files_in_a_spool_that_is_not_seen_are_left_to_others(ledger: SqlJobLedger) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import struct
@@ -255,6 +256,67 @@ def test_ten_hours_are_not_looked_at_to_their_end() -> None:
     assert 25 <= len(frames) <= 31
 
 
+def test_a_clip_that_is_too_long_says_how_long_it_is_and_is_judged_up_to_the_limit() -> None:
+    # B-frames: in the file, one of the last frames comes before some that are shown earlier.
+    hours = [1800.0 * number for number in range(20)]
+    for container in ("mp4", "matroska"):
+        frames, clip = read(movie(times=hours, container=container, options={"bf": "3"}))
+        assert clip.end is ClipEnd.TOO_LONG, container
+        assert times_of(frames) == [0, 1800, 3600], container
+        assert clip.facts.frames == 20
+        assert clip.duration >= hours[-1]
+
+
+@pytest.mark.parametrize("hidden", [1.5, 3.0, 5.0])
+def test_frames_that_an_edit_list_hides_are_not_there(hidden: float) -> None:
+    def picture(at: float) -> Any:
+        return np.full((96, 160, 3), 20 + 20 * round(at + hidden), np.uint8)
+
+    encoded = 10
+    times = [one / 10 - hidden for one in range(10 * encoded)]
+    for options in ({"g": "250"}, {"g": "12"}):  # all need the first one; some are hidden
+        data = movie(times=times, picture=picture, options={**options, "bf": "3"})
+        with av.open(BytesIO(data)) as file:
+            shown = [float(one.pts * one.time_base) for one in file.decode(video=0)]
+        frames, clip = read(data)
+        assert clip.end is ClipEnd.WHOLE
+        assert clip.facts.frames == len(shown)
+        assert clip.duration == pytest.approx(encoded - hidden, abs=0.15)
+        assert frames[0].time == pytest.approx(0, abs=0.15)
+        assert len(frames) >= encoded - hidden - 1
+        assert set(times_of(frames)) <= {round(one - shown[0], 3) for one in shown}
+        for one in frames:
+            assert abs(one.pixels.mean() - picture(one.time + shown[0]).mean()) < 4
+        everything, _ = read(data, ALL_FRAMES)
+        assert times_of(everything) == [round(one - shown[0], 3) for one in shown]
+
+
+def test_an_avi_that_ends_early_is_told_by_the_number_of_frames_it_announces() -> None:
+    data = movie(6, 10, "avi", "mpeg4", cuts=range(6))
+    _, clip = read(data)
+    assert clip.end is ClipEnd.WHOLE
+    _, clip = read(data[: len(data) * 6 // 10])
+    assert clip.end is ClipEnd.CUT_SHORT
+
+
+def test_less_than_a_second_that_is_missing_is_noticed_in_a_torn_frame() -> None:
+    data = movie(1, 10, codec="mjpeg", pix_fmt="yuvj420p", container_options=FASTSTART)
+    _, clip = read(data[:-1500])
+    assert clip.end is ClipEnd.CUT_SHORT
+
+
+@pytest.mark.parametrize(("seconds", "count"), [(0.3, 3), (1, 5), (2, 5), (4, 5), (5, 5), (7, 7)])
+def test_in_a_short_clip_frames_lie_closer_unless_it_was_said_how_close(
+    seconds: float, count: int
+) -> None:
+    data = movie(seconds, 10, options={"g": "250"})
+    frames, _ = read(data, FrameSampling(closer=True, cuts=False))
+    assert len(frames) == count
+    assert frames[-1].time >= seconds * 0.6
+    asked, _ = read(data, FrameSampling(cuts=False))
+    assert len(asked) == math.ceil(seconds)
+
+
 def test_variable_frame_rates_keep_their_times() -> None:
     times = [0.0, 0.04, 0.08, 3.0, 3.04, 9.0]
     frames, clip = read(movie(times=times), FrameSampling(cuts=False))
@@ -279,6 +341,40 @@ def test_a_video_that_players_turn_is_judged_as_it_is_stored_and_shown_upright()
     assert frames[0].pixels.shape == (96, 160, 3)
     (upright,) = CLIPS.pictures(data, [1.0], 80)
     assert upright.shape == (80, 48, 3)
+
+
+@pytest.mark.parametrize(
+    ("how", "brightest"),
+    [
+        ({"degrees": 0, "hflip": True}, (0, 1)),
+        ({"degrees": 0, "vflip": True}, (1, 0)),
+        ({"degrees": 90}, (1, 0)),
+        ({"degrees": 180}, (1, 1)),
+        ({"degrees": 270}, (0, 1)),
+        ({"degrees": 90, "hflip": True}, (1, 1)),
+    ],
+)
+def test_pictures_are_turned_and_mirrored_as_players_do(
+    how: dict[str, Any], brightest: tuple[int, int]
+) -> None:
+    def corner(_: float) -> Any:
+        pixels = np.full((96, 160, 3), 40, np.uint8)
+        pixels[:48, :80] = 220
+        return pixels
+
+    data = movie(
+        1, picture=corner, prepare=lambda stream: stream.set_display_rotation(**how)
+    )
+    _, clip = read(data)
+    assert clip.notes == (ClipNote.ROTATED,)
+    (shown,) = CLIPS.pictures(data, [0.5], 80)
+    rows, columns = shown.shape[0] // 2, shown.shape[1] // 2
+    quarters = {
+        (down, across): shown[down * rows :, across * columns :][:rows, :columns].mean()
+        for down in (0, 1)
+        for across in (0, 1)
+    }
+    assert max(quarters, key=lambda one: quarters[one]) == brightest
 
 
 def test_a_high_dynamic_range_is_converted_and_noted() -> None:
@@ -454,6 +550,7 @@ def test_every_frame_of_an_animated_image(form: str) -> None:
     assert clip.facts.format == form
     assert clip.facts.frames == 6
     assert times_of(frames) == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    assert clip.duration == pytest.approx(1.2)
     brightness = [one.pixels.mean() for one in frames]
     for number, bright in enumerate(brightness):
         assert abs(bright - scene(number).mean()) < 6

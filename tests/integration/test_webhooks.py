@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -295,6 +296,8 @@ def test_a_change_says_what_cannot_be() -> None:
             "http://[::1]/",
             "http://:80",
         ),
+        *("http://ex ample/", "http://a..example/", "http://-a.example/", "http://a%2fb/"),
+        f"http://{'a' * 64}.example/",
         *("http://127.0.0.1/", "http://10.0.0.1:8080/x", "http://169.254.169.254/latest"),
         *("http://[::ffff:127.0.0.1]/", "http://[64:ff9b::7f00:1]/", "http://0.0.0.0/"),
         "https://a.example/" + "a" * 2000,
@@ -309,6 +312,8 @@ def test_an_address_that_nothing_is_sent_to_is_refused(url: str) -> None:
 def test_an_address_is_kept_as_it_is_asked() -> None:
     assert check_receiver("HTTPS://App.Example/d3?token=1#top") == "https://app.example/d3?token=1"
     assert check_receiver("http://10.0.0.1/x", ["10.0.0.0/8"]) == "http://10.0.0.1/x"
+    for name in ("worker-1", "my_host.internal", "a.example.", "xn--ex-wia.example", "[2a00::1]"):
+        assert check_receiver(f"http://{name}/") == f"http://{name}/"
 
 
 def test_a_scan_that_is_done_is_told_once(post: Post) -> None:
@@ -346,6 +351,52 @@ def test_a_change_is_told_once_by_all_replicas_together(post: Post) -> None:
         one.join()
     assert sorted(outcomes) == [False, False, False, True]
     assert len(post.deliveries()) == 1
+
+
+def test_what_cannot_be_sent_raises_no_alarm(post: Post, ada: int) -> None:
+    well = post.add("https://a.example", EventType.JOB_FINISHED)
+    of_ada = post.add("https://b.example", EventType.JOB_FINISHED, user_id=ada)
+    post.tell()
+    post.tell(user_id=ada, callback=Callback("https://c.example", new_secret()))
+    figures = post.outbox.figures()
+    assert (figures.waiting, figures.oldest_due) == (3, NOON)
+    post.webhooks.enable(of_ada.webhook.id, enabled=False)
+    assert post.outbox.figures().waiting == 2
+    post.accounts.set_active(ada, active=False)
+    assert post.outbox.figures().waiting == 1
+    post.webhooks.enable(well.webhook.id, enabled=False)
+    figures = post.outbox.figures()
+    assert (figures.waiting, figures.oldest_due) == (0, None)
+
+
+def test_a_receiver_that_asked_to_be_left_alone_is_not_late(post: Post, there: Receiver) -> None:
+    there.answer = status(429, Retry_After="900")
+    post.add(there.at(), EventType.JOB_FINISHED)
+    post.tell()
+    post.tell()
+    post.round()
+    figures = post.outbox.figures()
+    assert (figures.waiting, figures.oldest_due) == (2, NOON + timedelta(minutes=15))
+
+
+def test_who_asks_for_results_costs_no_round_trip(ready_postgresql: Database) -> None:
+    post, seen = Post(ready_postgresql), []
+
+    def notice(*details: Any) -> None:
+        seen.append(details[2].split()[0])
+
+    post.history.add_many([an_entry()])
+    sa.event.listen(ready_postgresql.engine, "before_cursor_execute", notice)
+    post.history.add_many([an_entry(), an_entry()])
+    assert seen == ["INSERT"]
+    post.add("https://a.example", EventType.JOB_FINISHED)
+    seen.clear()
+    post.history.add_many([an_entry(), an_entry()])
+    assert seen == ["INSERT"]
+    assert post.deliveries() == []
+    post.add("https://b.example", RESULT)
+    post.history.add_many([an_entry()])
+    assert [one.url for one in post.deliveries()] == ["https://b.example"]
 
 
 def test_old_events_are_deleted_and_what_waited_too_long_is_dead(post: Post) -> None:
@@ -635,6 +686,18 @@ def test_a_name_that_leads_inwards_is_not_asked(
     (delivery,) = post.deliveries()
     assert delivery.trouble is not None
     assert "no public address" in delivery.trouble
+
+
+def test_a_name_that_is_not_found_is_no_internal_one(ready_sqlite: Database) -> None:
+    def resolve(*_: Any) -> list[str]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    post = Post(ready_sqlite, resolve=resolve)
+    post.add("http://no.example/", EventType.JOB_FINISHED)
+    post.tell()
+    post.round()
+    (delivery,) = post.deliveries()
+    assert delivery.trouble == "No address was found for the name of its server. Check the name."
 
 
 def test_nothing_that_hangs_holds_up_those_who_answer(ready_sqlite: Database) -> None:

@@ -162,8 +162,8 @@ def test_questions_to_the_history_that_make_no_sense(
 @pytest.mark.parametrize(
     ("address", "asked", "says"),
     [
-        (HISTORY, {"verdict": "maybe"}, "verdict is not valid. It is one of: fake, real,"),
-        (STATS, {"bucket": "minute"}, "bucket is not valid. It is one of: "),
+        (HISTORY, {"verdict": "maybe"}, "verdict is not valid. Choose from fake, real,"),
+        (STATS, {"bucket": "minute"}, "bucket is not valid. Choose from "),
         (HISTORY, {"order": "up", "limit": "x"}, "/schema describes it"),
         (HISTORY, {"is_fake": "perhaps"}, "/schema describes it"),
     ],

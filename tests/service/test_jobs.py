@@ -163,15 +163,30 @@ def test_a_body_that_is_no_job_is_refused(service: Service, home: Home) -> None:
     file = {"file": ("a.png", painted(1))}
     wrong = assert_problem(service.http.post(JOBS, files=file), 400, "invalid_form")
     assert "files" in wrong["error"]
-    for kind in ({}, {"content-type": "image/jpeg"}):
-        neither = service.http.post(JOBS, content=b"x", headers=kind)
-        assert "neither a form nor JSON" in assert_problem(neither, 415, "not_multipart")["error"]
-    for body in ("{", "[]", '{"items": []}', '{"items": [{"url": 1}]}', '{"more": 1}'):
+    ids = start_job(service, paintings(1), external_id=["a", "b"])
+    said = "The number of fields `external_id` is 2, that of files 1."
+    assert said in assert_problem(ids, 400, "invalid_request")["error"]
+    text = service.http.post(JOBS, content=b"x", headers={"content-type": "text/plain"})
+    assert "nor JSON" in assert_problem(text, 415, "not_multipart")["error"]
+    item = '{"items": [{"url": "https://a/b"}]'
+    for body, word in (
+        ("{", "not a JSON object"),
+        ("[]", "not a JSON object"),
+        ("{}", "'items' is not a list of one item or more"),
+        ('{"items": []}', "'items' is not a list of one item or more"),
+        ('{"items": ' + 100_000 * "[", "not a JSON object"),
+        ('{"more": 1}', "'more' is not known"),
+        (item + ', "threshold": 2}', "'threshold' is not a number between 0 and 1"),
+        (item + ', "views": 0}', "'views' is not a whole number from 1 to 16"),
+        (item + ', "stability": "yes"}', "'stability' is not true or false"),
+        (item + ', "panel_rule": "x"}', "'panel_rule' is not one of"),
+        (item + ', "most": 1e9}', "'most' is not a whole number from 1 to 10000"),
+    ):
         kind = {"content-type": "application/json"}
-        assert_problem(service.http.post(JOBS, content=body, headers=kind), 400, "invalid_form")
-    for item in ({}, {"url": "https://a/b", "s3": "s3://aaa/b"}):
-        assert_problem(service.http.post(JOBS, json={"items": [item]}), 400, "invalid_request")
+        refused = service.http.post(JOBS, content=body, headers=kind)
+        assert word in assert_problem(refused, 400, "invalid_form")["error"]
     assert not spooled(home)
+    assert service.http.get(JOBS).json()["count"] == 0
 
 
 def test_too_many_and_too_large_files_are_refused_or_each_wrong(
@@ -242,21 +257,41 @@ def test_a_job_is_cancelled_while_it_is_judged(start: Callable[..., Service], ho
     service = start(engine, batch_size=4, cache_entries=0)
     name = begun(service, [(f"{n}.png", painted(n % 200)) for n in range(600)])
     assert engine.scoring.acquire(timeout=10)
-    answer = service.http.delete(f"{JOBS}/{name}").json()["job"]
-    assert answer["state"] == "cancelled"
-    assert answer["counts"]["cancelled"] >= 300
     engine.may_score.set()
-    over = finished(service, name)
-    counts = over["job"]["counts"]
-    assert (over["job"]["state"], counts["waiting"]) == ("cancelled", 0)
+    wait_until(lambda: job_of(service, name)["job"]["counts"]["waiting"] < 600)
+    engine.may_score.clear()
+    answer = service.http.delete(f"{JOBS}/{name}").json()["job"]
+    engine.may_score.set()
+    counts = answer["counts"]
+    assert (answer["state"], counts["waiting"]) == ("cancelled", 0)
+    assert answer["finished_at"] is not None
     through = counts["fake"] + counts["real"] + counts["uncertain"]
     assert through + counts["cancelled"] == 600
+    wait_until(lambda: "d3_job_worker_up 0.0" in service.metrics())
     assert service.rows() == through > 0
-    states = [one["state"] for one in job_of(service, name, limit=500)["results"]]
-    assert set(states) == {"judged", "cancelled"}
+    assert job_of(service, name)["job"] == answer
+    results = job_of(service, name, limit=500)["results"]
+    assert {one["state"] for one in results} == {"judged", "cancelled"}
     wait_until(lambda: not spooled(home))
-    again = service.http.delete(f"{JOBS}/{name}").json()["job"]
-    assert again["finished_at"] == over["job"]["finished_at"]
+    assert service.http.delete(f"{JOBS}/{name}").json()["job"] == answer
+
+
+def test_what_is_cancelled_is_not_judged_though_its_worker_has_all_of_it(
+    start: Callable[..., Service], home: Home
+) -> None:
+    engine = FakeEngine()
+    engine.may_score.clear()
+    service = start(engine, batch_size=4, cache_entries=0)
+    name = begun(service, paintings(20))
+    assert engine.scoring.acquire(timeout=10)
+    wait_until(lambda: "d3_job_worker_up 1.0" in service.metrics())
+    service.http.delete(f"{JOBS}/{name}")
+    wait_until(lambda: "d3_job_worker_up 0.0" in service.metrics())
+    engine.may_score.set()
+    wait_until(lambda: not spooled(home))
+    finished(service, begun(service, paintings(1, 100)))
+    assert sum(engine.detectors[-1].batches) < 20
+    assert service.rows() == 1
 
 
 def test_a_job_that_is_done_stays_done(service: Service) -> None:
@@ -321,8 +356,8 @@ def test_a_spool_that_is_full_takes_nothing(start: Callable[..., Service], home:
     service = start(engine, spool_bytes=100_000)
     large = [(f"{n}.bin", bytes(30_000)) for n in range(4)]
     refused = start_job(service, large)
-    assert int(refused.headers["retry-after"]) >= 1
-    assert_problem(refused, 503, "spool_full")
+    assert "retry-after" not in refused.headers, "it never fits"
+    assert "whole spool" in assert_problem(refused, 413, "body_too_large")["error"]
 
     def chunks() -> Iterator[bytes]:  # without a length: it is full on the way
         for number in range(60):
@@ -333,9 +368,17 @@ def test_a_spool_that_is_full_takes_nothing(start: Callable[..., Service], home:
         yield b"--x--\r\n"
 
     kind = {"content-type": "multipart/form-data; boundary=x"}
-    assert_problem(service.http.post(JOBS, content=chunks(), headers=kind), 503, "spool_full")
+    endless = service.http.post(JOBS, content=chunks(), headers=kind)
+    assert_problem(endless, 413, "body_too_large")
     assert not spooled(home)
-    assert service.http.get(JOBS).json()["count"] == 0
+    waits = begun(service, [("a.png", painted(1) + bytes(20_000))])
+    assert engine.scoring.acquire(timeout=10)
+    refused = start_job(service, large[:3])
+    assert int(refused.headers["retry-after"]) >= 1
+    assert_problem(refused, 503, "spool_full")
+    engine.may_score.set()
+    finished(service, waits)
+    assert service.http.get(JOBS).json()["count"] == 1
     name = begun(service, large[:2])
     assert finished(service, name)["job"]["counts"]["error"] == 2
     assert finished(service, begun(service, large[:2]))["job"]["counts"]["error"] == 2
@@ -378,18 +421,54 @@ def test_links_are_fetched_when_their_turn_comes(start: Callable[..., Service], 
     assert over["results"][0]["external_id"] == "one"
     assert over["results"][0]["result"]["threshold"] == 0.25
     assert over["job"]["state"] == "done"
-    bad = {"items": [{"url": "file:///etc/passwd"}]}
-    assert_problem(service.http.post(JOBS, json=bad), 400, "invalid_link")
 
 
-def test_links_and_objects_are_refused_where_they_are_off(
-    service: Service,
-) -> None:
-    links = {"items": [{"url": "https://example.net/a.png"}]}
-    assert_problem(service.http.post(JOBS, json=links), 403, "links_off")
-    objects = {"items": [{"s3": "s3://bucket/a.png"}]}
-    refused = service.http.post(JOBS, json=objects)
-    assert refused.json()["code"] in {"invalid_request", "source_refused"}
+def fetched(service: Service, *items: Any) -> dict[str, Any]:
+    """A job of such items once it is over, with its results."""
+    answer = service.http.post(JOBS, json={"items": items})
+    assert answer.status_code == 202, answer.text
+    return finished(service, answer.json()["job"]["id"])
+
+
+def test_a_bad_item_is_an_error_of_its_own(start: Callable[..., Service], site: str) -> None:
+    service = start(fetch_links=True, fetch_allow=("127.0.0.0/8",))
+    bad: list[tuple[Any, str, str]] = [
+        ({"url": "file:///etc/passwd", "external_id": "x"}, "invalid_link", "link is not one"),
+        ({"url": "http://[/"}, "invalid_link", "link is not one"),
+        ({}, "invalid_request", "no source, or two"),
+        ({"url": "https://a/b", "s3": "s3://aaa/b"}, "invalid_request", "no source, or two"),
+        ({"url": 1}, "invalid_form", "'url' is not a link"),
+        ({"uri": "https://a/b"}, "invalid_form", "Did you mean 'url'"),
+        ("https://a/b", "invalid_form", "not a JSON object"),
+        ({"url": "https://a/b", "external_id": "x" * 300}, "invalid_form", "'external_id' is not"),
+        ({"url": "https://a/b", "external_id": "a\nb"}, "invalid_request", "control characters"),
+    ]
+    over = fetched(service, {"url": f"{site}/1.png"}, *(one for one, _, _ in bad))
+    assert over["job"]["counts"]["error"] == len(bad)
+    first, *others = over["results"]
+    assert first["state"] == "judged"
+    for one, (_, code, word) in zip(others, bad, strict=True):
+        assert (one["state"], one["code"]) == ("error", code)
+        assert word in one["error"]
+    assert (others[0]["name"], others[0]["external_id"]) == ("passwd", "x")
+    assert fetched(service, {}, {})["job"]["state"] == "done"
+
+
+def test_a_key_tells_bad_items_apart(service: Service) -> None:
+    def post(item: Any) -> httpx.Response:
+        return service.http.post(JOBS, json={"items": [item]}, headers={"Idempotency-Key": "k"})
+
+    first = post({"url": "file:///a"})
+    assert post({"url": "file:///a"}).json() == first.json()
+    assert_problem(post({"url": "file:///b"}), 422, "idempotency_key_reused")
+
+
+def test_links_and_objects_are_refused_where_they_are_off(service: Service) -> None:
+    over = fetched(service, {"url": "https://example.net/a.png"}, {"s3": "s3://bucket/a.png"})
+    link, s3 = over["results"]
+    assert link["code"] == "links_off"
+    assert s3["code"] in {"invalid_request", "source_refused"}
+    assert over["job"]["state"] == "done"
 
 
 def test_slow_links_delay_no_files(start: Callable[..., Service]) -> None:
@@ -426,10 +505,9 @@ def test_objects_are_judged_below_allowed_prefixes_alone(
             "minio_secret_key": first_s3.secret,
         }
         with running(home, **place, job_sources=(allowed,)) as service:
-            for key in ("inner/2.png", "other/3.png", "in/../other/3.png", "in/"):
-                items = [{"s3": f"{S3_SCHEME}{bucket.name}/{key}"}]
-                refused = service.http.post(JOBS, json={"items": items})
-                assert_problem(refused, 403, "source_refused")
+            outside = ("inner/2.png", "other/3.png", "in/../other/3.png", "in/")
+            refused = fetched(service, *({"s3": f"{S3_SCHEME}{bucket.name}/{k}"} for k in outside))
+            assert {one["code"] for one in refused["results"]} == {"source_refused"}
             items = [{"s3": f"{allowed}{one}"} for one in ("1.png", "gone.png")]
             name = service.http.post(JOBS, json={"items": items}).json()["job"]["id"]
             over = finished(service, name)
@@ -524,11 +602,15 @@ def test_a_job_that_is_being_sent_takes_nobody_the_memory_for_bodies(
 def test_the_metrics_say_what_waits(service: Service) -> None:
     service.http.post("/api/model/unload")
     image = painted(1)
-    name = begun(service, [("a.png", image), ("b.png", image)])
-    wait_until(lambda: "d3_job_items_waiting 2.0" in service.metrics())
-    assert f"d3_spool_bytes {2 * len(image)}.0" in service.metrics()
+    name = begun(service, [("a.png", image), ("b.png", image), ("c.png", b"no image")])
+    wait_until(lambda: "d3_job_items_waiting 3.0" in service.metrics())
+    assert f"d3_spool_bytes {2 * len(image) + 8}.0" in service.metrics()
     assert "d3_jobs_running 1.0" in service.metrics()
     service.http.post("/api/model/load")
     finished(service, name)
     wait_until(lambda: "d3_jobs_running 0.0" in service.metrics())
     assert "d3_spool_bytes 0.0" in service.metrics()
+    counts = job_of(service, name)["job"]["counts"]
+    judged = {one: float(counts[one]) for one in ("fake", "real", "uncertain") if counts[one]}
+    for outcome, number in (judged | {"not_an_image": 1.0}).items():
+        assert f'd3_images_total{{outcome="{outcome}"}} {number}' in service.metrics()

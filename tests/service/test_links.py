@@ -88,7 +88,8 @@ def test_a_link_beside_a_file_is_refused_whether_links_are_on_or_off(
     start: Callable[..., Service], service: Service
 ) -> None:
     both = link("http://example.org/") | {"file": ("a.png", painted(1))}
-    for one in (service, start()):
+    off = start()
+    for one in (service, off):
         assert_problem(one.http.post(PREDICT, files=both), 400, "invalid_form")
     assert_problem(off.http.post(PREDICT, files=link("http://example.org/")), 403, "links_off")
 

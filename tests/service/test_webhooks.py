@@ -97,6 +97,8 @@ def test_a_test_says_at_once_whether_it_was_taken(service, there) -> None:
     sent = service.http.post(f"/api/webhooks/{id_}/test").json()["delivery"]
     assert (sent["state"], sent["attempts"]) == ("dead", 1)
     assert sent["trouble"] == "It answered with status 500."
+    assert "sent_at" not in sent
+    assert service.application.d3._container.outbox().figures().dead == 0  # it alarms nobody
     shown = service.http.get(f"/api/webhooks/{id_}").json()["webhook"]
     assert (shown["failures"], shown["trouble"]) == (1, sent["trouble"])
     there.answer = status(204)
@@ -132,6 +134,45 @@ def test_a_webhook_is_changed_disabled_and_removed(service, there, image) -> Non
         service.http.get("/api/webhooks/x"),
     ):
         assert (call.status_code, call.json()["code"]) == (404, "webhook_not_found")
+
+
+def test_a_wrong_word_is_answered_with_the_right_ones(service) -> None:
+    asked = {"url": "https://a.example/", "events": ["job.begun"]}
+    for answer in (
+        service.http.post("/api/webhooks", json=asked),
+        service.http.post("/api/webhooks", json=asked | {"events": []}),
+        service.http.patch("/api/webhooks/1", json={"events": ["job.begun"]}),
+    ):
+        assert "Choose from drift.alert, job.finished, model.changed" in answer.json()["error"]
+    asked = {"url": "https://a.example/", "events": ["result.created"], "verdicts": ["maybe"]}
+    said = service.http.post("/api/webhooks", json=asked).json()["error"]
+    assert said == "The parameter verdicts[0] is not valid. Choose from fake, real, uncertain."
+    said = service.http.get("/api/webhooks/deliveries?only=maybe").json()["error"]
+    assert said == "The parameter only is not valid. Choose from waiting, sent, dead."
+    for wrong in ({"events": 5}, {"secret": "mine"}, {"name": 5}):
+        said = service.http.post("/api/webhooks", json=asked | {"verdicts": []} | wrong)
+        assert said.status_code == 400
+
+
+def test_verdicts_without_results_are_refused(service) -> None:
+    asked = {"url": "https://a.example/", "events": ["job.finished"], "verdicts": ["fake"]}
+    refused = service.http.post("/api/webhooks", json=asked)
+    assert (refused.status_code, refused.json()["code"]) == (400, "invalid_webhook")
+    assert "result.created" in refused.json()["error"]
+    id_, _ = add(service, "https://a.example/", verdicts=["fake"])
+    change = {"events": ["job.finished"]}
+    assert service.http.patch(f"/api/webhooks/{id_}", json=change).status_code == 400
+    both = change | {"verdicts": []}
+    assert service.http.patch(f"/api/webhooks/{id_}", json=both).status_code == 200
+
+
+def test_what_is_not_there_is_said_alike_and_for_every_surface(service) -> None:
+    for id_ in ("999", "abc", str(2**70)):
+        said = service.http.get(f"/api/webhooks/{id_}").json()["error"]
+        assert said.startswith("There is no webhook with the id ")
+        assert said.endswith(". The list of webhooks shows their ids.")
+        said = service.http.post(f"/api/webhooks/deliveries/{id_}/resend").json()["error"]
+        assert said.endswith(". The list of deliveries shows those of the last days.")
 
 
 @pytest.mark.parametrize(
@@ -223,7 +264,7 @@ def test_a_model_that_changes_is_told_and_the_metrics_count(service, there) -> N
     (message,) = there.wait()
     assert message.event["type"] == "model.changed"
     assert message.event["data"]["model"]["version"] == model.version + 1
-    wait_until(lambda: "d3_webhooks_sent 1.0" in service.metrics())
+    wait_until(lambda: "d3_webhooks_sent_total 1.0" in service.metrics())
     assert "d3_webhooks_dead 0.0" in service.metrics()
 
 

@@ -139,7 +139,7 @@ export class D3Client extends Administration {
     });
   }
 
-  /** Cancel what of a job has not begun. */
+  /** Cancel what of a job has no result yet; it is over then. */
   async cancelJob(id: string, options: CallOptions = {}): Promise<api.JobBody> {
     const params = { path: { job_id: id } };
     const again = { ...options, repeatable: true };

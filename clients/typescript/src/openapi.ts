@@ -399,7 +399,9 @@ export interface paths {
         post?: never;
         /**
          * Cancel a job
-         * @description Cancel what has not begun. Results are kept, and a job that is done stays done.
+         * @description Cancel every image that has no result yet: the job is over at once.
+         *
+         *     Results are kept, and a job that is done stays done.
          */
         delete: operations["cancelJob"];
         options?: never;
@@ -959,9 +961,9 @@ export interface components {
             event_id: string;
             id: number;
             next_at: string | null;
-            sent_at: string | null;
             state: components["schemas"]["DeliveryState"];
             status: number | null;
+            tried_at: string | null;
             trouble: string | null;
             type: string;
             url: string;

@@ -129,10 +129,12 @@ test("a video is judged at once, or as a job", async () => {
 });
 
 test("a job of links is named in JSON", async () => {
-  const links = [new URL("https://example.org/a.jpg"), new URL("https://example.org/b.jpg")];
-  await assert.rejects(client.startJob(links, { external_id: ["a", "b"] }), { code: "links_off" });
-  const objects = [new URL("s3://bucket/key.jpg")];
-  await assert.rejects(client.startJob(objects), /S3 server/);
+  const links = [new URL("https://example.org/a.jpg"), new URL("s3://bucket/key.jpg")];
+  const { id } = await client.startJob(links, { external_id: ["a", "b"] });
+  assert.equal((await client.waitForJob(id)).counts.error, 2);
+  const [link, object] = await all(client.jobResults(id));
+  assert.deepEqual([link?.external_id, link?.code], ["a", "links_off"]);
+  assert.match(object?.error ?? "", /S3 server/);
   await assert.rejects(client.startJob([image, ...links]), /is a link/);
 });
 

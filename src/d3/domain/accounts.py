@@ -92,14 +92,20 @@ class HostUser:
         scopes: what they may do, by the names of :class:`Scope`.
 
     Raises:
-        AccountInvalid: no scope, or an unknown one.
+        AccountInvalid: the name cannot be a username, or there is no scope, or an unknown one.
+        TypeError: the name is no string, or the scopes are one and not a set of them.
     """
 
     username: str
     scopes: Collection[str] = DEFAULT_SCOPES
 
     def __post_init__(self) -> None:
-        checked_scopes(self.scopes)
+        if not isinstance(self.username, str):
+            raise TypeError(f"The username has to be a string, not {shown(self.username)}.")
+        if isinstance(self.scopes, str):
+            raise TypeError(f"The scopes have to be a set such as {{{self.scopes!r}}}.")
+        object.__setattr__(self, "username", checked_username(self.username))
+        object.__setattr__(self, "scopes", checked_scopes(self.scopes))
 
 
 class KeyState(StrEnum):
@@ -362,7 +368,7 @@ def checked_scopes(scopes: Iterable[str]) -> frozenset[Scope]:
                 f"There is no scope {shown(scope)}.", f"The scopes are {known}."
             ) from error
     if not found:
-        raise AccountInvalid("A key needs at least one scope.", f"Choose from {known}.")
+        raise AccountInvalid("At least one scope is needed.", f"Choose from {known}.")
     return frozenset(found)
 
 

@@ -61,6 +61,7 @@ class FrameSampling:
             moments is sampled more thinly, over its whole length.
         most: frames at most.
         cuts: whether the first frame after a cut is judged too, as far as ``most`` allows.
+        closer: whether frames lie closer where a clip is too short for :data:`WINDOW` of them.
 
     Raises:
         RequestInvalid: a number that makes no sense.
@@ -69,6 +70,7 @@ class FrameSampling:
     every: float = 1.0
     most: int = 100
     cuts: bool = True
+    closer: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.every <= _LONGEST_STEP:
@@ -81,6 +83,13 @@ class FrameSampling:
                 f"A clip cannot be judged by {shown(self.most)} frames.",
                 f"Use a whole number from 1 to {MOST_FRAMES:,}.",
             )
+
+
+    def step(self, duration: float) -> float:
+        """Seconds between the frames of a clip of this length, before ``most`` thins them."""
+        fewest = min(WINDOW, self.most)
+        is_short = self.closer and 0 < duration <= self.every * (fewest - 1)
+        return duration / fewest if is_short else self.every
 
 
 ALL_FRAMES = FrameSampling(every=0.0, cuts=False)
@@ -155,7 +164,7 @@ _NOTES = {
     ),
     ClipNote.SEVERAL_STREAMS: "The file holds several videos. D3 judged the one players show.",
     ClipNote.SPARSE: (
-        "The clip is longer than the frames allow at this interval, so they lie further apart."
+        "The clip has more moments than frames may be judged, so those frames lie further apart."
     ),
 }
 
@@ -302,7 +311,7 @@ class ClipVerdict:
         highest_until: when it ends.
         duration: of the clip in seconds, as far as it is known.
         judged_until: the time of the last frame that was judged.
-        every: seconds between frames that were asked for; 0 for every frame.
+        every: seconds between the frames that were wanted; 0 for every frame.
         most: frames that were judged at most.
         cuts: how many cuts were found among the frames that were decoded.
         end: why no more was judged.
@@ -350,7 +359,7 @@ class ClipVerdict:
             highest_until=frames[course.last].time,
             duration=round(max(duration, frames[-1].time), 3),
             judged_until=frames[-1].time,
-            every=sampling.every,
+            every=round(sampling.step(duration), 3),
             most=sampling.most,
             cuts=sum(one.is_cut for one in frames),
             end=end,
@@ -429,9 +438,10 @@ def moments(duration: float, sampling: FrameSampling) -> list[float]:
         duration: seconds, finite.
         sampling: its ``every`` is not 0.
     """
-    count = max(1, math.ceil(round(duration / sampling.every, 6)))
+    step = sampling.step(duration)
+    count = max(1, math.ceil(round(duration / step, 6)))
     if count <= sampling.most:
-        return [sampling.every * number for number in range(count)]
+        return [step * number for number in range(count)]
     return [duration * number / sampling.most for number in range(sampling.most)]
 
 

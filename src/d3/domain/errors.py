@@ -638,6 +638,18 @@ class NotSignedIn(AccessRefused):
         super().__init__("You are not signed in.", "Sign in to the application that D3 is part of.")
 
 
+class HostFailed(D3Error):
+    """The application that D3 is part of failed to say who asks."""
+
+    code = "host_failed"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The application that D3 is part of could not say who you are.",
+            "Its log says why.",
+        )
+
+
 class KeysMissing(D3Error):
     """The service would be reachable from other machines, and there is no key."""
 
@@ -726,11 +738,8 @@ class CrossSite(D3Error):
 
     code = "cross_site"
 
-    def __init__(self) -> None:
-        super().__init__(
-            "This request came from a page of another site and had no API key.",
-            "Send it from the console, or with an API key.",
-        )
+    def __init__(self, remedy: str = "Send it from the console, or with an API key.") -> None:
+        super().__init__("This request came from a page of another site.", remedy)
 
 
 class DeviceUnavailable(D3Error):

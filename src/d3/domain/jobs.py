@@ -166,7 +166,7 @@ class Job(NewJob):
 
     Attributes:
         id: of its rows.
-        finished_at: when the last item was through; None before.
+        finished_at: when the last item was through, or the rest was cancelled; None before.
         trouble: why it does not go on at the moment; None if it does.
     """
 
@@ -184,6 +184,11 @@ class Job(NewJob):
             "created_at": self.created_at.isoformat(),
             "finished_at": None if self.finished_at is None else self.finished_at.isoformat(),
             "expires_at": self.expires_at.isoformat(),
+            "threshold": self.threshold,
+            "views": self.views,
+            "panel": None if self.panel is None else list(self.panel),
+            "panel_rule": None if self.panel_rule is None else self.panel_rule.value,
+            "stability": self.stability,
             "counts": self.counts.to_dict(),
             "trouble": self.trouble,
         }
@@ -243,12 +248,10 @@ class ShardProgress:
 
     Attributes:
         finished: whether all its items are through.
-        cancelled: whether its job was cancelled meanwhile.
         over: whether its job is over with it.
     """
 
     finished: bool = False
-    cancelled: bool = False
     over: bool = False
 
 

@@ -62,7 +62,10 @@ _SENTENCES = {
         "The verdict does not survive a harmless change of the image, such as saving it once more."
     ),
     Reason.FRAMES: "The frames of the clip do not agree enough for a verdict.",
-    Reason.FEW_FRAMES: "Fewer than three frames of the clip could be judged.",
+    Reason.FEW_FRAMES: (
+        "Fewer than three frames with something to judge were looked at. A smaller `every`, such "
+        "as 200ms, looks at more where the clip has them."
+    ),
 }
 
 

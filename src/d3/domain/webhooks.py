@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from d3.domain.backoff import pause_after
-from d3.domain.errors import WebhookInvalid, shown
+from d3.domain.errors import DeliveryNotFound, WebhookInvalid, WebhookNotFound, shown
 from d3.domain.scoring import Verdict
 
 MOST_WEBHOOKS = 20
@@ -185,7 +185,7 @@ class Delivery:
         event_id: what is sent as ``webhook-id``, the same in every attempt.
         created_at: when it happened, in UTC.
         next_at: when it is tried next; None unless it waits.
-        sent_at: when it was last tried.
+        tried_at: when it was last tried.
         status: of the last answer; None without one.
         trouble: why the last attempt failed.
     """
@@ -200,7 +200,7 @@ class Delivery:
     attempts: int
     created_at: datetime
     next_at: datetime | None
-    sent_at: datetime | None
+    tried_at: datetime | None
     status: int | None
     trouble: str | None
 
@@ -321,14 +321,29 @@ class OutboxFigures:
     """How the outbox stands.
 
     Attributes:
-        waiting: deliveries.
-        dead: deliveries.
-        oldest_due: when the one that has waited longest was due; None if none is.
+        waiting: deliveries to those who are not disabled.
+        dead: deliveries, without tests.
+        oldest_due: when the first of them was or is due; None if none waits.
     """
 
     waiting: int = 0
     dead: int = 0
     oldest_due: datetime | None = None
+
+
+def no_webhook(id_: object) -> WebhookNotFound:
+    """What is said of a webhook that is not there, or not the caller's."""
+    return WebhookNotFound(
+        f"There is no webhook with the id {shown(id_)}.", "The list of webhooks shows their ids."
+    )
+
+
+def no_delivery(id_: object) -> DeliveryNotFound:
+    """What is said of a delivery that is not there, or not the caller's."""
+    return DeliveryNotFound(
+        f"There is no delivery with the id {shown(id_)}.",
+        "The list of deliveries shows those of the last days.",
+    )
 
 
 def new_secret() -> str:

@@ -45,18 +45,39 @@ class BulkInsert:
         assert isinstance(table, sa.Table)
         self._table = table
         self._columns = tuple(column for column in self._table.columns if column.name != "id")
-        self._by_arrays = self._make_by_arrays()
+        self._by_arrays = cache(self._make_by_arrays)
         self._by_rows = cache(self._make_by_rows)
         self._sqlite_forms = cache(self._make_sqlite_forms)
 
     def __call__(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> list[int]:
         """Insert rows that each hold every column but the id; their ids, in order."""
+        return self.asking(connection, rows, None)[0]
+
+    def asking(
+        self,
+        connection: sa.Connection,
+        rows: Sequence[dict[str, Any]],
+        question: sa.Select[Any] | None,
+    ) -> tuple[list[int], bool]:
+        """Insert rows, and learn on the way whether a question has an answer, without a round trip.
+
+        SQLite, which is in this process, is not asked: there the answer is "perhaps".
+
+        Args:
+            connection: in a transaction.
+            rows: as above.
+            question: always the same object, so that the statement is made once.
+
+        Returns:
+            The ids in order, and False if the question has no answer.
+        """
         if not rows:
-            return []
+            return [], False
         if connection.dialect.name == "sqlite":
-            return list(self._into_sqlite(connection, rows))
+            return list(self._into_sqlite(connection, rows)), True
         columns = {column.name: [row[column.name] for row in rows] for column in self._columns}
-        return sorted(connection.scalars(self._by_arrays, columns))
+        found = connection.execute(self._by_arrays(question), columns).all()
+        return sorted(row[0] for row in found), found[0][1]
 
     def _into_sqlite(
         self, connection: sa.Connection, rows: Sequence[dict[str, Any]]
@@ -88,10 +109,15 @@ class BulkInsert:
         # Only names of our own tables and question marks.
         return f'INSERT INTO "{self._table.name}" ({names}) VALUES {", ".join([row] * count)}'  # noqa: S608
 
-    def _make_by_arrays(self) -> sa.sql.dml.ReturningInsert[tuple[int]]:
+    def _make_by_arrays(
+        self, question: sa.Select[Any] | None
+    ) -> sa.sql.dml.ReturningInsert[int, bool]:
         in_order = from_arrays(self._columns)
         names = in_order.selected_columns.keys()
-        return sa.insert(self._table).from_select(names, in_order).returning(self._table.c.id)
+        # It depends on no row, so PostgreSQL answers it once.
+        answer = sa.select(sa.false() if question is None else question.exists())
+        insert = sa.insert(self._table).from_select(names, in_order)
+        return insert.returning(self._table.c.id, answer.scalar_subquery())
 
 
 def from_arrays(columns: Iterable[sa.ColumnElement[Any]]) -> sa.Select[Any]:

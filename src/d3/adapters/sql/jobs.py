@@ -58,10 +58,7 @@ _RECEIVING = "receiving"
 
 _SHOWN = _J.state != _RECEIVING
 _RUNNING = _J.state == JobState.RUNNING.value
-_OPEN = sa.and_(  # the first is what its index knows
-    _J.state.in_([_RECEIVING, JobState.RUNNING.value, JobState.CANCELLED.value]),
-    _J.finished_at.is_(None),
-)
+_OPEN = _J.state.in_([_RECEIVING, JobState.RUNNING.value])
 _DELETED_AT_ONCE = 5000
 _INSERTED_AT_ONCE = 1000
 _SPOOLING = 0x6433_5350_4F4F_4C00  # "d3SPOOL"
@@ -229,8 +226,6 @@ class SqlJobLedger:
         key: tuple[int, int],
         outcomes: Mapping[int, ItemOutcome],
         now: datetime,
-        *,
-        last: bool = False,
     ) -> ShardProgress:
         job_id, shard = key
         with self._database.writing() as connection:
@@ -238,19 +233,10 @@ class SqlJobLedger:
             waiting = {one.number for one in connection.execute(locked)}
             new = {number: one for number, one in outcomes.items() if number in waiting}
             _settle_items(connection, job_id, new)
-            counts = counted(new)
             left = waiting - new.keys()
-            state = connection.scalar(sa.select(_J.state).where(_J.id == job_id))
-            if left and last and state == JobState.CANCELLED.value:
-                counts["cancelled"] = _cancel_items(connection, job_id, [shard])
-                left = set()
-            finished = [] if left else [shard]
-            job = _count(connection, job_id, finished, counts, now)
-        return ShardProgress(
-            finished=not left,
-            cancelled=job is None or job.state is JobState.CANCELLED,
-            over=job is None or job.finished_at is not None,
-        )
+            finished = sa.false() if left else _H.number == shard
+            job = _count(connection, job_id, finished, counted(new), now)
+        return ShardProgress(finished=not left, over=job is None or job.finished_at is not None)
 
     def put_off(self, key: tuple[int, int], owner: str, until: datetime, trouble: str) -> None:
         job_id, shard = key
@@ -264,6 +250,11 @@ class SqlJobLedger:
     def renew(self, owner: str, until: datetime) -> None:
         with self._database.writing() as connection:
             _LEASES.renew(connection, owner, until)
+
+    def held(self, owner: str) -> set[tuple[int, int]]:
+        asked = sa.select(_H.job_id, _H.number).where(_H.owner == owner, _LEASES.open)
+        with self._database.reading() as connection:
+            return {(job_id, number) for job_id, number in connection.execute(asked)}
 
     def release(self, owners: Iterable[str]) -> None:
         with self._database.writing() as connection:
@@ -284,41 +275,15 @@ class SqlJobLedger:
 
     def cancel(self, name: str, now: datetime, user_id: int | None = None) -> Job:
         with self._database.writing() as connection:
-            job = _get(connection, name, user_id)
-            ended = {"state": JobState.CANCELLED.value, "trouble": None}
-            connection.execute(sa.update(_J).where(_J.id == job.id, _RUNNING).values(ended))
-        if job.state is JobState.RUNNING:
-            self._settle(job.id, now)
-        return self.get(name, user_id)
-
-    def settle(self, now: datetime) -> None:
-        asked = sa.select(_J.id).where(
-            _J.state == JobState.CANCELLED.value, _J.finished_at.is_(None)
-        )
-        with self._database.reading() as connection:
-            found = connection.scalars(asked).all()
-        for job_id in found:
-            self._settle(job_id, now)
-
-    def _settle(self, job_id: int, now: datetime) -> None:
-        """Cancel what waits of a cancelled job, but for the shards that somebody holds."""
-        free = sa.select(_H.number).where(_H.job_id == job_id, _LEASES.free(now))
-        with self._database.writing() as connection:
-            shards = list(connection.scalars(free))
-            items = sa.select(_I.number).where(
-                _I.job_id == job_id,
-                _I.shard.in_(shards),
-                _I.state == ItemState.WAITING.value,
-            )
-            connection.execute(items.order_by(_I.number).with_for_update())
-            # Once more, now that nobody stores any of them: one may have been claimed meanwhile.
-            shards = list(
-                connection.scalars(
-                    free.where(_H.number.in_(shards)).order_by(_H.number).with_for_update()
-                )
-            )
-            cancelled = _cancel_items(connection, job_id, shards)
-            _count(connection, job_id, shards, {"cancelled": cancelled}, now)
+            job_id = _get(connection, name, user_id).id
+            waiting = _I.job_id == job_id, _I.state == ItemState.WAITING.value
+            items = sa.select(_I.number).where(*waiting).order_by(_I.number)
+            connection.execute(items.with_for_update())  # nobody stores any of them now
+            _LEASES.lock(connection, _H.job_id == job_id)
+            changed = sa.update(_I).where(*waiting).values(state=ItemState.CANCELLED.value)
+            counts = {"cancelled": connection.execute(changed).rowcount}
+            _count(connection, job_id, sa.true(), counts, now, ended=JobState.CANCELLED)
+            return _get(connection, name, user_id)
 
     def abandoned(self, before: datetime) -> list[Spooled]:
         return self._spooled(_J.state == _RECEIVING, _J.created_at < before)
@@ -392,23 +357,19 @@ def _settle_items(
         connection.execute(sa.update(_I.__table__).where(*this).values(values), rows)  # type: ignore[arg-type]
 
 
-def _cancel_items(connection: sa.Connection, job_id: int, shards: Sequence[int]) -> int:
-    waiting = (_I.job_id == job_id, _I.shard.in_(shards), _I.state == ItemState.WAITING.value)
-    cancelled = {"state": ItemState.CANCELLED.value}
-    return connection.execute(sa.update(_I).where(*waiting).values(cancelled)).rowcount
-
-
 def _count(
     connection: sa.Connection,
     job_id: int,
-    finished: Sequence[int],
+    finished: sa.ColumnElement[bool],
     counts: Mapping[str, int],
     now: datetime,
+    *,
+    ended: JobState = JobState.DONE,
 ) -> Job | None:
     """Finish shards, count their items, and end the job with its last shard; the job then."""
     closed = connection.execute(
         sa.update(_H)
-        .where(_H.job_id == job_id, _H.number.in_(finished), _LEASES.open)
+        .where(_H.job_id == job_id, finished, _LEASES.open)
         .values(finished=True, owner=None)
         .returning(_H.size_bytes)
     ).all()
@@ -423,9 +384,8 @@ def _count(
         return None
     job = job_of(found)
     if closed and not found.open_shards and job.finished_at is None:
-        state = JobState.DONE if job.state is JobState.RUNNING else job.state
-        ended = {"state": state.value, "finished_at": now, "trouble": None}
-        connection.execute(sa.update(_J).where(_J.id == job_id).values(ended))
-        job = replace(job, state=state, finished_at=now, trouble=None)
+        over = {"state": ended.value, "finished_at": now, "trouble": None}
+        connection.execute(sa.update(_J).where(_J.id == job_id).values(over))
+        job = replace(job, state=ended, finished_at=now, trouble=None)
         record_events(connection, [event_of(job, now)])
     return job

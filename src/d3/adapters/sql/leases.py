@@ -69,6 +69,11 @@ class ShardLeases:
             connection.execute(sa.update(self._table).where(*this).values(mine))
         return found
 
+    def lock(self, connection: sa.Connection, *where: sa.ColumnElement[bool]) -> None:
+        """Lock open shards in one order, so that two that change many do not wait in a circle."""
+        asked = sa.select(*self._key).where(self.open, *where).order_by(*self._key)
+        connection.execute(asked.with_for_update())
+
     def renew(
         self,
         connection: sa.Connection,
@@ -78,6 +83,7 @@ class ShardLeases:
     ) -> None:
         """Extend all leases of an owner."""
         held = (self.open, self._table.owner == owner, *where)
+        self.lock(connection, *held)
         connection.execute(sa.update(self._table).where(*held).values(owner_until=until))
 
     def release(
@@ -85,6 +91,7 @@ class ShardLeases:
     ) -> None:
         """End all leases of these owners."""
         held = (self.open, self._table.owner.in_(list(owners)), *where)
+        self.lock(connection, *held)
         connection.execute(sa.update(self._table).where(*held).values(owner=None))
 
     def holders(

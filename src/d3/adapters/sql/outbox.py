@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from functools import cache
@@ -40,7 +40,7 @@ from d3.domain.webhooks import (
 )
 
 _W, _E, _D, _M = WebhookRow, WebhookEvent, WebhookDelivery, WebhookMark
-_NOTED = ("state", "next_at", "sent_at", "status", "trouble")
+_NOTED = ("state", "next_at", "tried_at", "status", "trouble")
 _DELETED_AT_ONCE = 1000
 _ENTRY = tuple(one.name for one in fields(NewEntry))
 
@@ -77,9 +77,10 @@ class Asking:
 
 def add_results(connection: sa.Connection, entries: Sequence[NewEntry]) -> list[int]:
     """Insert results, and keep what is to be told of them; their ids, in order."""
-    ids = insert_entries(connection, [row_of(entry) for entry in entries])
-    asking = _asking(connection, [EventType.RESULT_CREATED]) if entries else ()
-    if asking:
+    types = frozenset({EventType.RESULT_CREATED})
+    rows = [row_of(entry) for entry in entries]
+    ids, perhaps = insert_entries.asking(connection, rows, _who_asks(types))
+    if perhaps and (asking := _asking(connection, types)):
         _record(connection, list(_created(entries, ids, asking)), asking)
     return ids
 
@@ -87,7 +88,7 @@ def add_results(connection: sa.Connection, entries: Sequence[NewEntry]) -> list[
 def record_events(connection: sa.Connection, events: Sequence[NewEvent]) -> None:
     """Keep a delivery of each event for each endpoint that asks for it, and for its callback."""
     if events:
-        _record(connection, events, _asking(connection, {one.type for one in events}))
+        _record(connection, events, _asking(connection, frozenset(one.type for one in events)))
 
 
 def queue_of(webhook_id: int) -> str:
@@ -107,7 +108,7 @@ def body_of(event: NewEvent) -> str:
     return json.dumps(said, separators=(",", ":"))
 
 
-def _asking(connection: sa.Connection, types: Collection[EventType]) -> Sequence[Asking]:
+def _asking(connection: sa.Connection, types: frozenset[EventType]) -> Sequence[Asking]:
     """The endpoints that ask for one of these types; their owners may not be disabled."""
     return [
         Asking(
@@ -117,7 +118,7 @@ def _asking(connection: sa.Connection, types: Collection[EventType]) -> Sequence
             verdicts=frozenset(row.verdicts.split()),
             everyone=row.everyone,
         )
-        for row in connection.execute(_who_asks(frozenset(types)))
+        for row in connection.execute(_who_asks(types))
     ]
 
 
@@ -202,7 +203,7 @@ def event_row(event: NewEvent) -> dict[str, Any]:
 
 def delivery_row(event: NewEvent) -> dict[str, Any]:
     """A row of a delivery that is due at once, for nobody yet."""
-    empty = ("webhook_id", "url", "secret", "owner", "owner_until", "sent_at", "status", "trouble")
+    empty = ("webhook_id", "url", "secret", "owner", "owner_until", "tried_at", "status", "trouble")
     return dict.fromkeys(empty) | {
         "state": DeliveryState.WAITING.value,
         "attempts": 0,
@@ -252,8 +253,20 @@ class SqlOutbox:
             return _due(connection, leased, now)
 
     def figures(self) -> OutboxFigures:
-        waiting = sa.select(sa.func.count(), sa.func.min(_D.next_at)).where(_waiting(_D))
-        dead = sa.select(sa.func.count(_D.id)).where(_D.state == literal(DeliveryState.DEAD))
+        due = sa.case((_W.rest_until > _D.next_at, _W.rest_until), else_=_D.next_at)
+        waiting = (
+            sa.select(sa.func.count(), sa.func.min(due))
+            .select_from(_D)
+            .outerjoin(_W, _W.id == _D.webhook_id)
+            .outerjoin(User, User.id == _D.user_id)
+            .where(_waiting(_D), *_wanted(_D))
+        )
+        dead = (
+            sa.select(sa.func.count())
+            .select_from(_D)
+            .join(_E, _E.id == _D.event)
+            .where(_D.state == literal(DeliveryState.DEAD), _E.type != EventType.TEST.value)
+        )
         with self._database.reading() as connection:
             number, oldest = connection.execute(waiting).one()
             dead_ones = connection.scalar(dead) or 0
@@ -317,6 +330,14 @@ def _waiting(table: Any) -> sa.ColumnElement[bool]:
     return waiting
 
 
+def _wanted(delivery: Any) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
+    """Neither its endpoint nor its owner is disabled; both are joined."""
+    return (
+        sa.or_(_W.id.is_(None), _W.enabled == sa.true()),
+        sa.or_(delivery.user_id.is_(None), User.is_active == sa.true()),
+    )
+
+
 def _held(queue: Any) -> sa.ColumnElement[bool]:
     """Whether somebody sends something of this queue."""
     one = orm.aliased(_D)
@@ -350,8 +371,7 @@ def _queues() -> sa.Select[Any]:
         .outerjoin(_W, _W.id == first.webhook_id)
         .outerjoin(User, User.id == first.user_id)
         .where(
-            sa.or_(_W.id.is_(None), _W.enabled == sa.true()),
-            sa.or_(first.user_id.is_(None), User.is_active == sa.true()),
+            *_wanted(first),
             sa.or_(_W.rest_until.is_(None), _W.rest_until <= _NOW),
             ~_held(names.c.name),
         )

@@ -494,7 +494,7 @@ class WebhookDelivery(Base):
     next_at: Mapped[datetime | None]
     owner: Mapped[str | None] = mapped_column(sa.String(255))
     owner_until: Mapped[datetime | None]
-    sent_at: Mapped[datetime | None]
+    tried_at: Mapped[datetime | None]
     status: Mapped[int | None]
     trouble: Mapped[str | None] = mapped_column(sa.Text())
 

@@ -11,13 +11,7 @@ from d3.adapters.sql.engine import Database
 from d3.adapters.sql.inserts import insert_deliveries, insert_events
 from d3.adapters.sql.outbox import delivery_row, event_row, literal
 from d3.adapters.sql.tables import User, WebhookDelivery, WebhookEvent, WebhookRow
-from d3.domain.errors import (
-    DeliveryNotFound,
-    UserNotFound,
-    WebhookLimitReached,
-    WebhookNotFound,
-    shown,
-)
+from d3.domain.errors import UserNotFound, WebhookLimitReached
 from d3.domain.history import LARGEST_ID, in_utc
 from d3.domain.scoring import Verdict
 from d3.domain.webhooks import (
@@ -32,6 +26,8 @@ from d3.domain.webhooks import (
     NewWebhook,
     Webhook,
     new_secret,
+    no_delivery,
+    no_webhook,
 )
 
 _W, _E, _D = WebhookRow, WebhookEvent, WebhookDelivery
@@ -41,7 +37,7 @@ _WEBHOOK = (
 )
 _DELIVERY = (
     *(_D.id, _D.webhook_id, _D.user_id, sa.func.coalesce(_D.url, _W.url).label("url")),
-    *(_E.event_id, _E.type, _E.created_at, _D.state, _D.attempts, _D.next_at, _D.sent_at),
+    *(_E.event_id, _E.type, _E.created_at, _D.state, _D.attempts, _D.next_at, _D.tried_at),
     *(_D.status, _D.trouble),
 )
 
@@ -66,7 +62,7 @@ class SqlWebhooks:
                 raise WebhookLimitReached(
                     f"There are already {MOST_WEBHOOKS} webhooks of this user, which is the "
                     "maximum.",
-                    "Remove one first: `d3 webhooks list`, then `d3 webhooks remove ID`.",
+                    "Remove one first.",
                 )
             row = connection.execute(
                 sa.insert(_W)
@@ -93,7 +89,7 @@ class SqlWebhooks:
         with self._database.reading() as connection:
             row = connection.execute(sa.select(*_WEBHOOK).where(_one(id_))).one_or_none()
         if row is None:
-            raise _no_webhook(id_)
+            raise no_webhook(id_)
         return _webhook_of(row)
 
     def change(self, id_: int, new: NewWebhook) -> Webhook:
@@ -114,7 +110,7 @@ class SqlWebhooks:
         with self._database.writing() as connection:
             # What was kept for it alone goes too.
             if connection.execute(sa.delete(_W).where(_one(id_))).rowcount != 1:
-                raise _no_webhook(id_)
+                raise no_webhook(id_)
 
     def deliveries(
         self,
@@ -161,7 +157,7 @@ class SqlWebhooks:
                 sa.select(_W.user_id, _W.url, _W.secret, _W.failures).where(_one(id_))
             ).one_or_none()
             if found is None:
-                raise _no_webhook(id_)
+                raise no_webhook(id_)
             row = event_row(event)
             (of,) = insert_events(connection, [row])
             # A queue of its own: a test does not wait for what went before, nor holds it up.
@@ -194,7 +190,7 @@ class SqlWebhooks:
                 sa.update(_W).where(_one(id_)).values(**values).returning(*_WEBHOOK)
             ).one_or_none()
         if row is None:
-            raise _no_webhook(id_)
+            raise no_webhook(id_)
         return _webhook_of(row)
 
 
@@ -247,18 +243,9 @@ def _delivery(connection: sa.Connection, id_: int) -> Delivery:
     asked = _deliveries().where(_D.id == id_ if _possible(id_) else sa.false())
     row = connection.execute(asked).one_or_none()
     if row is None:
-        raise DeliveryNotFound(
-            f"There is no delivery with the id {shown(id_)}.",
-            "`d3 webhooks deliveries` lists those of the last days.",
-        )
+        raise no_delivery(id_)
     return _delivery_of(row)
 
 
 def _delivery_of(row: Any) -> Delivery:
     return Delivery(**{**row._mapping, "state": DeliveryState(row.state)})  # noqa: SLF001  public
-
-
-def _no_webhook(id_: int) -> WebhookNotFound:
-    return WebhookNotFound(
-        f"There is no webhook with the id {shown(id_)}.", "`d3 webhooks list` shows all webhooks."
-    )

@@ -31,6 +31,7 @@ class _Animation:
     def __init__(self, descriptor: int, question: Question) -> None:
         self._question = question
         self.end = ClipEnd.WHOLE
+        self.duration = 0.0
         self.notes: set[ClipNote] = set()
         try:
             self._image = opener(question.kind)(io.BufferedReader(Shared(descriptor)))
@@ -55,7 +56,7 @@ class _Animation:
             "width": width,
             "height": height,
             "frames": self._count,
-            "duration": 0.0,
+            "duration": self.duration,
             "planned": len(self._places),
         }
 
@@ -85,6 +86,7 @@ class _Animation:
                 yield Frame(time, self._pixels(rgb))
                 given += 1
             time += seconds
+            self.duration = time
 
     def _pixels(self, rgb: Image.Image) -> Pixels:
         if self._question.times is not None:

@@ -11,14 +11,16 @@ import math
 import pkgutil
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
 from av.codec.context import ThreadType
 from av.container import InputContainer
+from av.sidedata.sidedata import Type
 from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, VideoReformatter
 from PIL import Image
 
@@ -57,6 +59,12 @@ _SAMPLES = (18, 32)
 _CUTS_SHARE = 5
 """Of the frames of a clip that is sampled thinly, one in so many is kept for cuts."""
 
+_MATRIX = 9
+"""Numbers of a matrix of display."""
+
+_ROUNDED = 1e-6
+"""Of a step between frames: as much of a clip's end needs no frame."""
+
 _HIGH_RANGE = frozenset({ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67})
 _UNSAID = 2
 """A colour space that the file does not name."""
@@ -72,22 +80,40 @@ class _Index:
     """The packets of a video.
 
     Attributes:
-        ticks: of all frames, in the order of showing.
-        keys: of those where decoding can begin.
+        ticks: of the frames that are shown and looked at, in the order of showing.
+        keys: of the places where decoding can begin, those first whose frames are shown earlier:
+            from which tick on it gives frames, and which keyframe of the file it is. Edit lists
+            hide frames that others need, so not all of them are shown.
         base: seconds of a tick.
+        span: ticks from the first frame to the end of the last one that is looked at.
+        whole: likewise of the last one in the file.
+        frames: that are shown, in the whole file.
         end: why there are no more packets.
     """
 
     ticks: list[int]
-    keys: list[int]
+    keys: list[tuple[int, int]]
     base: float
+    span: int
+    whole: int
+    frames: int
     end: ClipEnd
 
     @property
+    def looked_at(self) -> float:
+        """Seconds that are looked at, the last frame's included."""
+        return self.span * self.base
+
+    @property
     def duration(self) -> float:
-        """Seconds, the last frame's included."""
-        span = self.ticks[-1] - self.ticks[0]
-        return (span + span / max(1, len(self.ticks) - 1)) * self.base
+        """Seconds of the whole clip, the last frame's included."""
+        return self.whole * self.base
+
+    @property
+    def shown_keys(self) -> list[int]:
+        """Ticks of the shown frames where decoding can begin."""
+        shown = set(self.ticks)
+        return [tick for tick, _ in self.keys if tick in shown]
 
     def tick_at(self, seconds: float) -> int:
         """Of the frame that is shown at a time."""
@@ -95,8 +121,8 @@ class _Index:
         return self.ticks[max(0, bisect_right(self.ticks, wanted + 0.5) - 1)]
 
     def key_before(self, tick: int) -> int:
-        """Where decoding has to begin for a frame."""
-        return self.keys[max(0, bisect_right(self.keys, tick) - 1)]
+        """The number of the keyframe with which decoding has to begin for a frame."""
+        return self.keys[max(0, bisect_right(self.keys, tick, key=itemgetter(0)) - 1)][1]
 
 
 class _Movie:
@@ -111,7 +137,8 @@ class _Movie:
         context = self._stream.codec_context
         self._check_size(context.width, context.height)
         self._index = self._listed()
-        self.end = self._index.end
+        self.end, self.duration = self._index.end, self._index.duration
+        self._shown_keys = self._index.shown_keys
         self._wanted, self._step, self._cuts_left = self._plan()
         self._maybe = self._candidates()
         self._convert = VideoReformatter()
@@ -122,8 +149,8 @@ class _Movie:
             "format": sniff_clip(start_of(self._descriptor, SNIFFED_BYTES)),
             "width": context.width,
             "height": context.height,
-            "frames": max(len(self._index.ticks), self._stream.frames or 0),
-            "duration": self._index.duration,
+            "frames": self._index.frames,
+            "duration": self.duration,
             "planned": len(self._wanted) + self._cuts_left,
         }
 
@@ -189,32 +216,42 @@ class _Movie:
     def _listed(self) -> _Index:
         """The packets, without decoding them."""
         stream, base = self._stream, float(self._stream.time_base or 1)
-        ticks, keys, end = list[int](), list[int](), ClipEnd.WHOLE
-        furthest = self._question.seconds / base
-        for packet, tick in self._packets(self._container, stream):
-            if not keys and not packet.is_keyframe:
-                continue  # nothing can be decoded before the first of these
-            if (ticks and tick - keys[0] > furthest) or len(ticks) >= _MOST_PACKETS:
+        shown, keys, end = dict[int, int](), dict[int, int](), ClipEnd.WHOLE
+        latest, found, is_torn = -(2**63), 0, False
+        for number, (packet, tick) in enumerate(self._packets(self._container, stream)):
+            if number >= _MOST_PACKETS:
                 end = ClipEnd.TOO_LONG
                 break
-            ticks.append(tick)
+            is_torn = packet.is_corrupt
             if packet.is_keyframe:
-                keys.append(tick)
-        if self._broken:
-            end = ClipEnd.CUT_SHORT
-        first = keys[0] if keys else 0
-        ticks = sorted({one for one in ticks if one >= first})
+                # A hidden one comes after all that was shown before it, whatever its time is.
+                place = max(tick, latest + 1) if packet.is_discard else tick
+                keys.setdefault(place, found)
+                found += 1
+            if keys and not packet.is_discard:  # nothing can be decoded before the first keyframe
+                shown[tick] = packet.duration or 0
+                latest = max(latest, tick)
+        ticks = sorted(one for one in shown if one >= next(iter(keys)))
         if not ticks:
             raise VideoInvalid("The video has no frames that can be decoded.", _AGAIN)
-        index = _Index(ticks, sorted({one for one in keys if one >= first}), base, end)
-        if end is ClipEnd.WHOLE and self._announced() * (1 - _FEW) - 1 > index.duration:
-            return _Index(index.ticks, index.keys, base, ClipEnd.CUT_SHORT)
-        return index
+        within = ticks[: bisect_right(ticks, ticks[0] + self._question.seconds / base)]
+        if len(within) < len(ticks):
+            end = ClipEnd.TOO_LONG
+        step = (ticks[-1] - ticks[0]) // max(1, len(ticks) - 1)
+        span, whole = (one[-1] - one[0] + (shown[one[-1]] or step) for one in (within, ticks))
+        if end is ClipEnd.WHOLE and (
+            self._broken or is_torn or self._announced() * (1 - _FEW) - 1 > whole * base
+        ):
+            end = ClipEnd.CUT_SHORT
+        return _Index(within, sorted(keys.items()), base, span, whole, len(ticks), end)
 
     def _announced(self) -> float:
         """Seconds that the header announces; 0 where it announces none."""
-        if self._stream.duration is not None and self._stream.time_base is not None:
-            return float(self._stream.duration * self._stream.time_base)
+        stream = self._stream
+        if self._container.format.name == "avi" and stream.average_rate:
+            return float(stream.frames / stream.average_rate)  # FFmpeg guesses by the file's size
+        if stream.duration is not None and stream.time_base is not None:
+            return float(stream.duration * stream.time_base)
         return (self._container.duration or 0) / av.time_base
 
     def _plan(self) -> tuple[list[int], float, int]:
@@ -229,19 +266,24 @@ class _Movie:
                 self.notes.add(ClipNote.SPARSE)
             return [index.ticks[one] for one in places], 0.0, 0
         kept = asked.most // _CUTS_SHARE if asked.cuts else 0
-        times = moments(index.duration, FrameSampling(asked.every, asked.most))
-        if len(times) == asked.most and index.duration > asked.every * asked.most:
+        span = index.looked_at
+        sampling = FrameSampling(asked.every, asked.most, closer=asked.closer)
+        times = moments(span, sampling)
+        if len(index.ticks) <= len(times):
+            return index.ticks, 0.0, 0
+        if len(times) == asked.most and span > sampling.step(span) * (asked.most + _ROUNDED):
             self.notes.add(ClipNote.SPARSE)
-            times = moments(index.duration, FrameSampling(asked.every, asked.most - kept))
+            times = moments(span, replace(sampling, most=asked.most - kept))
         step = times[1] - times[0] if len(times) > 1 else asked.every
         wanted = sorted({self._near(index.tick_at(one), step) for one in times})
         return wanted, step, min(asked.most - len(wanted), len(wanted)) if asked.cuts else 0
 
     def _near(self, tick: int, step: float) -> int:
         """A frame where decoding can begin, if there is one near; else the frame itself."""
-        keys, slack = self._index.keys, step / 2 / self._index.base
+        keys, slack = self._shown_keys, step / 2 / self._index.base
         place = bisect_left(keys, tick)
-        near = min(keys[max(0, place - 1) : place + 1], key=lambda one: abs(one - tick))
+        beside = keys[max(0, place - 1) : place + 1]
+        near = min(beside, key=lambda one: abs(one - tick), default=tick)
         return near if abs(near - tick) < slack else tick
 
     def _candidates(self) -> list[int]:
@@ -249,7 +291,7 @@ class _Movie:
         if not self._cuts_left:
             return []
         known = set(self._wanted)
-        others = [one for one in self._index.keys if one not in known]
+        others = [one for one in self._shown_keys if one not in known]
         return [others[one] for one in _spread(len(others), min(len(others), self._question.most))]
 
     def _decoded(self) -> Iterator[tuple[VideoFrame, int]]:
@@ -260,15 +302,16 @@ class _Movie:
         context = stream.codec_context
         if len(self._index.ticks) >= _DENSE * len(self._wanted):
             context.skip_frame = "NONREF"  # no other frame needs these, so the rest is as it was
-        until = None
+        until, number = None, -1
         for packet, tick in self._packets(container, stream):
-            if packet.is_keyframe and tick in last_of:
+            number += packet.is_keyframe
+            if packet.is_keyframe and number in last_of:
                 self._begun = tick if until is None else self._begun
-                until = last_of.pop(tick)
+                until = last_of.pop(number)
             if until is None:
                 continue
             found = self._frames_of(context, packet)
-            if packet.is_keyframe and tick == until:
+            if packet.is_keyframe and tick == until and not packet.is_discard:
                 found += self._drained(context)
             yield from found
             if found and found[-1][1] >= until:
@@ -322,7 +365,8 @@ class _Movie:
     def _pixels(self, frame: VideoFrame) -> Pixels:
         """RGB of 8 bits as it is stored; or, for people, upright and small."""
         self._check_size(frame.width, frame.height)
-        if frame.rotation:
+        turns = _turns(frame)
+        if any(turns):
             self.notes.add(ClipNote.ROTATED)
         how: dict[str, Any] = {}
         if frame.color_trc in _HIGH_RANGE:
@@ -337,7 +381,10 @@ class _Movie:
         if self._question.times is None:
             return np.ascontiguousarray(rgb)
         side = self._question.picture
-        upright = Image.fromarray(np.ascontiguousarray(np.rot90(rgb, frame.rotation // 90)))
+        is_transposed, is_flipped, is_mirrored = turns
+        rgb = rgb.transpose(1, 0, 2) if is_transposed else rgb
+        rgb = rgb[:: -1 if is_flipped else 1, :: -1 if is_mirrored else 1]
+        upright = Image.fromarray(np.ascontiguousarray(rgb))
         upright.thumbnail((side, side), Image.Resampling.BILINEAR)
         return np.ascontiguousarray(upright)
 
@@ -371,6 +418,20 @@ def open_movie(descriptor: int, question: Question) -> _Movie:
 def _spread(count: int, wanted: int) -> list[int]:
     """So many places of so many, evenly."""
     return [number * count // wanted for number in range(wanted)]
+
+
+def _turns(frame: VideoFrame) -> tuple[bool, bool, bool]:
+    """What players do to show a frame: transpose it, turn it upside down, mirror it, in this order.
+
+    Of angles in between, the nearest right one.
+    """
+    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+    if matrix is None or len(numbers := np.frombuffer(matrix, np.int32)) < _MATRIX:
+        return False, False, False
+    a, b, _, c, d = map(int, numbers[:5])
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        return True, b < 0, c < 0
+    return False, d < 0, a < 0
 
 
 def _look(frame: VideoFrame) -> NDArray[np.float32]:

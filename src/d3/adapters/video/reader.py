@@ -155,6 +155,7 @@ class IsolatedClips:
             every=sampling.every,
             most=sampling.most,
             cuts=sampling.cuts,
+            closer=sampling.closer,
             times=None if times is None else list(times),
             picture=side,
         )
@@ -244,6 +245,7 @@ class ClipOfChild(Child):
             told = self._words(kind, length, worker.ENDED)
             self.end = ClipEnd(told["end"])
             self.notes = tuple(map(ClipNote, told["notes"]))
+            self.duration = _seconds(told["duration"])
             return None
         time, is_cut, height, width = worker.SHAPE.unpack(self.read(worker.SHAPE.size, self._until))
         size = height * width * 3

@@ -22,8 +22,9 @@ HEAD = struct.Struct("<BQ")
 """What kind of message, and its length."""
 
 OPENED, FRAME, ENDED, REFUSED = range(4)
-"""The kinds: facts (JSON), a frame (:data:`SHAPE` and its pixels), how it ended and what was
-unusual (JSON), or in place of all that an error: its name, the problem and the remedy (JSON)."""
+"""The kinds: facts (JSON), a frame (:data:`SHAPE` and its pixels), how it ended, what
+was unusual and how long it is (JSON), or in place of all that an error: its name, the problem and
+the remedy (JSON)."""
 
 SHAPE = struct.Struct("<d?II")
 """A frame's seconds, whether it is the first after a cut, its height and its width."""
@@ -50,6 +51,7 @@ class Question:
         every: see :class:`d3.domain.clips.FrameSampling`.
         most: likewise.
         cuts: likewise.
+        closer: likewise.
         times: of the pictures for people that are wanted instead; None for frames to judge.
         picture: the longer side of those.
     """
@@ -63,6 +65,7 @@ class Question:
     every: float
     most: int
     cuts: bool
+    closer: bool = False
     times: list[float] | None = None
     picture: int = 0
 
@@ -82,9 +85,11 @@ class Decoding(Protocol):
     Attributes:
         end: why there are no more frames; known after the last one.
         notes: what is unusual; likewise.
+        duration: seconds; of animations as far as their frames were looked at.
     """
 
     end: ClipEnd
+    duration: float
     notes: set[ClipNote]
 
     def facts(self) -> dict[str, Any]:
@@ -127,7 +132,8 @@ def main(question: Question) -> None:
             target.write(HEAD.pack(FRAME, len(shape) + frame.pixels.nbytes) + shape)
             target.write(frame.pixels.data)
             target.flush()
-        say(ENDED, {"end": clip.end, "notes": sorted(clip.notes)})
+        ended = {"end": clip.end, "notes": sorted(clip.notes), "duration": clip.duration}
+        say(ENDED, ended)
     except ImageError as error:
         say(REFUSED, [type(error).__name__, error.problem, error.remedy])
 

@@ -265,7 +265,7 @@ class _GuardedBackend(httpcore.NetworkBackend):
 def _not_public() -> LinkUnavailable:
     """The same sentence for unknown names and for private addresses, so that it reveals nothing."""
     return LinkUnavailable(
-        "The server of the link has no public address.",
+        "The server of the link was not found, or has no public address.",
         "Check the link, or save the image and send the file.",
     )
 

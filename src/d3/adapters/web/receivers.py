@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 import resource
+import socket
 import ssl
 import threading
 from collections.abc import Iterable, Sequence
@@ -33,6 +35,7 @@ _KEPT_CONNECTIONS, _KEPT_SECONDS = 64, 3.0
 _BROKEN = "It cannot be reached, or closes the connection."
 _AS_IN = "Use one such as https://app.example.org/d3."
 _REASONS: Sequence[tuple[type[Exception], str]] = (
+    (socket.gaierror, "No address was found for the name of its server. Check the name."),
     (
         LinkUnavailable,
         (
@@ -49,6 +52,8 @@ _REASONS: Sequence[tuple[type[Exception], str]] = (
 )
 """Why a receiver cannot be asked, the first that is true."""
 
+# Part of a server's name; underscores are in use though no standard has them.
+_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 _FAULTS = {
     "scheme": "The address of a webhook begins with https:// or http://.",
     "password": "The address of a webhook may not contain a user name or a password.",
@@ -76,6 +81,9 @@ def check_receiver(url: str, allowed: Iterable[str] = ()) -> str:
         raise WebhookInvalid("This is not a web address.", _AS_IN) from error
     if (fault := fault_of(place)) is not None:
         raise WebhookInvalid(_FAULTS[fault], _AS_IN)
+    host = place.raw_host.decode()
+    if ":" not in host and not all(map(_LABEL.fullmatch, host.removesuffix(".").split("."))):
+        raise WebhookInvalid("The address does not hold the name of a server.", _AS_IN)
     with suppress(ValueError):  # a name
         if not AddressGuard(allowed).may_ask(ipaddress.ip_address(place.host)):
             raise WebhookInvalid(

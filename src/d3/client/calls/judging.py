@@ -158,7 +158,8 @@ def start_job(
     own = list(external_ids) if external_ids is not None else []
     if own and len(own) != len(sources):
         raise RequestInvalid(
-            f"There are {len(sources)} images and {len(own)} ids.", "Give an id for each, or none."
+            f"The number of ids is {len(own)}, that of images {len(sources)}.",
+            "Give an id for each, or none.",
         )
     asked = given(
         threshold=threshold,
@@ -222,7 +223,7 @@ def job_results(job_id: str) -> Pages[JobResult]:
 
 
 def cancel_job(job_id: str) -> Call[JobBody]:
-    """Cancel what has not begun; results are kept."""
+    """Cancel what has no result yet: the job is over then. Results are kept."""
     read = answer(OneJob, _job)
     return Call(method="DELETE", path=named(_JOBS, job_id), read=read, again=True)
 

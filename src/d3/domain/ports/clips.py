@@ -15,7 +15,7 @@ class OpenedClip(Protocol):
 
     Attributes:
         facts: of the file; ``frames`` are all that it holds, as far as they were counted.
-        duration: seconds, as far as they are known.
+        duration: seconds, as far as they are known; of animations after the last frame.
         planned: how many frames will be given at most.
         notes: what is unusual about the clip.
         end: why there are no more frames; final after the last one.

@@ -218,8 +218,6 @@ class JobLedger(Protocol):
         key: tuple[int, int],
         outcomes: Mapping[int, ItemOutcome],
         now: datetime,
-        *,
-        last: bool = False,
     ) -> ShardProgress:
         """Store the outcomes of a shard's items by number, except of those that are through.
 
@@ -229,7 +227,6 @@ class JobLedger(Protocol):
             key: of the shard, see :attr:`JobShard.key`.
             outcomes: may be empty: then it is only told how the shard stands.
             now: of the clock.
-            last: whether there will be no more: what is left of a cancelled job is cancelled.
         """
         ...
 
@@ -239,6 +236,10 @@ class JobLedger(Protocol):
 
     def renew(self, owner: str, until: datetime) -> None:
         """Extend all leases of this owner."""
+        ...
+
+    def held(self, owner: str) -> set[tuple[int, int]]:
+        """The keys of the open shards of this owner: none of a job that was cancelled."""
         ...
 
     def release(self, owners: Iterable[str]) -> None:
@@ -254,15 +255,11 @@ class JobLedger(Protocol):
         ...
 
     def cancel(self, name: str, now: datetime, user_id: int | None = None) -> Job:
-        """Cancel what has not begun; the job then.
+        """Cancel what has no result yet; the job then, which is over.
 
         Raises:
             JobNotFound: there is none.
         """
-        ...
-
-    def settle(self, now: datetime) -> None:
-        """Close the shards of cancelled jobs that nobody holds any more."""
         ...
 
     def abandoned(self, before: datetime) -> list[Spooled]:

@@ -137,14 +137,16 @@ class ClipService:
         """Which frames are judged where this is asked for.
 
         Args:
-            every: seconds between frames; one unless said.
+            every: seconds between frames; unless said one, and less in clips of a few seconds.
             most: frames at most; as many as are allowed unless said.
             all_frames: every frame, as far as ``most`` allows.
 
         Raises:
             RequestInvalid: a number that makes no sense, or more frames than are allowed.
         """
-        asked = ALL_FRAMES if all_frames else FrameSampling(1.0 if every is None else every)
+        asked = ALL_FRAMES
+        if not all_frames:
+            asked = FrameSampling(closer=True) if every is None else FrameSampling(every)
         return limited(replace(asked, most=self._most if most is None else most), self._most)
 
     def judge(
@@ -296,7 +298,10 @@ class _Judging:
         if not self._judged:
             raise VideoInvalid("The clip has no frames that can be judged.", "Use another file.")
         seconds = clock.monotonic() - begun
-        return _read(self._question, self._name, clip, self._sampling, self._judged, seconds)
+        sampling = self._sampling
+        if clip.facts.format in ANIMATED:
+            sampling = replace(sampling, every=0.0)  # all its frames were wanted
+        return _read(self._question, self._name, clip, sampling, self._judged, seconds)
 
     def _check_wanted(self, clock: Clock) -> None:
         if self.deadline is not None and clock.monotonic() >= self.deadline:

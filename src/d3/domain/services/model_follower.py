@@ -86,9 +86,10 @@ class ActiveModelFollower:
         except D3Error as error:
             if newest != self._refused:
                 self._refused, self._refusals = newest, 0
+            still = "No model is loaded" if self._host.loaded() is None else "The old model stays"
             self._warn_once(
                 f"{newest.name} version {newest.version} is the new default but could not be "
-                f"loaded. The old model stays loaded: {error}"
+                f"loaded. {still}: {error}"
             )
             self._refusals += 1
             pause = pause_after(self._refusals, self._seconds, _LONGEST_PAUSE)

@@ -68,7 +68,7 @@ class Pipeline(Generic[K, T]):
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="d3-read")
         self._judged: SimpleQueue[tuple[K, T, Future[Judged]]] = SimpleQueue()
         self._turns = Turns(_CLIPS_IN_MEMORY)
-        self._flying: set[Future[Judged]] = set()
+        self._flying: dict[Future[Judged], K] = {}
         self.in_flight = 0
 
     @property
@@ -118,7 +118,7 @@ class Pipeline(Generic[K, T]):
             steps = self._read_and_judge(question, name, read, decoder, slots, sampling, peek)
             judging = start(steps)
         self.in_flight += 1
-        self._flying.add(judging)
+        self._flying[judging] = key
         judging.add_done_callback(lambda done: self._judged.put((key, item, done)))
 
     def take(self, seconds: float) -> list[tuple[K, T, Judged | D3Error]]:
@@ -131,10 +131,18 @@ class Pipeline(Generic[K, T]):
         except Empty:
             pass
         self.in_flight -= len(taken)
-        self._flying.difference_update(judged for _, _, judged in taken)
+        for _, _, judged in taken:
+            self._flying.pop(judged, None)
         return [
             (key, item, _outcome(judged)) for key, item, judged in taken if not judged.cancelled()
         ]
+
+    def cancel(self, key: K) -> int:
+        """Cancel what is not through of a key; so many outcomes less come."""
+        mine = [one for one, whose in self._flying.items() if whose == key]
+        for one in mine:
+            del self._flying[one]
+        return sum(one.cancel() for one in mine)
 
     def close(self) -> None:
         """Cancel what has not begun; what is through can still be taken."""

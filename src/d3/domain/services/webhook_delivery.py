@@ -9,7 +9,7 @@ import random
 import secrets
 import socket
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -64,8 +64,8 @@ class WebhookDelivery:
         self._figures_due = 0.0
         self._trouble: str | None = None
         self.figures = OutboxFigures()
-        self.attempts: Counter[bool] = Counter()
-        """Attempts of this process, by whether they succeeded."""
+        self.on_attempt: Callable[[bool], None] = lambda _: None
+        """Told after each attempt whether it succeeded."""
 
     def run(self, stopping: threading.Event) -> None:
         """Run until the event is set; for a thread of its own."""
@@ -158,7 +158,7 @@ class WebhookDelivery:
                     raise
                 outcome = outcome_of(one, answer, self._clock.now(), random.random())  # noqa: S311
                 self._outcomes.append(outcome)
-                self.attempts[outcome.state is DeliveryState.SENT] += 1
+                self.on_attempt(outcome.state is DeliveryState.SENT)
                 failed = failed or answer.trouble is not None
                 _log(outcome)
 

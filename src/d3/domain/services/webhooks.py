@@ -11,7 +11,7 @@ from typing import Any
 
 from d3.domain.access import Caller
 from d3.domain.accounts import Scope
-from d3.domain.errors import DeliveryNotFound, WebhookInvalid, WebhookNotFound
+from d3.domain.errors import WebhookInvalid
 from d3.domain.ports.clock import Clock
 from d3.domain.ports.webhooks import Outbox, Webhooks, WebhookSender
 from d3.domain.webhooks import (
@@ -24,6 +24,8 @@ from d3.domain.webhooks import (
     NewEvent,
     NewWebhook,
     Webhook,
+    no_delivery,
+    no_webhook,
     outcome_of,
 )
 
@@ -67,13 +69,13 @@ class WebhookService:
             user_id: whose it is, if an administrator creates it for somebody else.
 
         Raises:
-            WebhookInvalid: its address cannot be used.
+            WebhookInvalid: its address cannot be used, or it has verdicts and gets no results.
             AccessForbidden: only administrators may have such a one.
             WebhookLimitReached: the user has too many.
         """
         if new.needs_admin or user_id not in {None, caller.user_id}:
             caller.check(Scope.ADMIN)
-        new = replace(new, url=self.checked_url(new.url))
+        new = self._checked(new)
         owner = caller.user_id if user_id is None else user_id
         return self._webhooks.add(new, owner, self._clock.now())
 
@@ -89,10 +91,7 @@ class WebhookService:
         """
         found = self._webhooks.get(id_)
         if found.user_id != caller.user_id and not caller.may(Scope.ADMIN):
-            raise WebhookNotFound(
-                f"There is no webhook with the id {id_}.",
-                "`d3 webhooks list` shows all webhooks.",
-            )
+            raise no_webhook(id_)
         return found
 
     def change(self, caller: Caller, id_: int, **changes: Any) -> Webhook:
@@ -117,7 +116,7 @@ class WebhookService:
             )
             if asked.needs_admin:
                 caller.check(Scope.ADMIN)
-            found = self._webhooks.change(id_, replace(asked, url=self.checked_url(asked.url)))
+            found = self._webhooks.change(id_, self._checked(asked))
         if enabled is not None and enabled != found.enabled:
             found = self._webhooks.enable(id_, enabled=enabled)
         return found
@@ -172,15 +171,9 @@ class WebhookService:
         """
         found = self._webhooks.delivery(id_)
         if found.user_id != caller.user_id and not caller.may(Scope.ADMIN):
-            raise DeliveryNotFound(
-                f"There is no delivery with the id {id_}.",
-                "`d3 webhooks deliveries` lists those of the last days.",
-            )
+            raise no_delivery(id_)
         if found.webhook_id is not None and not self._webhooks.get(found.webhook_id).enabled:
-            raise WebhookInvalid(
-                f"The webhook {found.webhook_id} is disabled.",
-                f"Enable it first: `d3 webhooks enable {found.webhook_id}`.",
-            )
+            raise WebhookInvalid(f"The webhook {found.webhook_id} is disabled.", "Enable it first.")
         return self._webhooks.resend(id_, self._clock.now())
 
     async def test(
@@ -197,6 +190,14 @@ class WebhookService:
             answer = await sender.send(due)
         found: Delivery = await in_thread(self._end_test, due, answer, owner)
         return found
+
+    def _checked(self, new: NewWebhook) -> NewWebhook:
+        if new.verdicts and EventType.RESULT_CREATED not in new.events:
+            raise WebhookInvalid(
+                "Verdicts choose among results, and this webhook gets no results.",
+                "Ask for result.created too, or name no verdicts.",
+            )
+        return replace(new, url=self.checked_url(new.url))
 
     def _begin_test(self, caller: Caller, id_: int, owner: str) -> Due:
         webhook, now = self.get(caller, id_), self._clock.now()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
 from d3.domain.files import replacing, storage_errors
-from d3.domain.jobs import JobItem
+from d3.domain.jobs import Job, JobItem
 from d3.domain.ports.jobs import JobLedger
 from d3.domain.services.export import job_csv_chunks, job_json_lines_chunks
 from d3.entrypoints.cli.opening import opened
@@ -33,17 +34,18 @@ def list_jobs(*, limit: int, as_json: bool) -> None:
     found = opened().job_ledger().newest(limit)
     if as_json:
         for one in found:
-            print_json(one.to_dict())
+            print_json(_shown(one))
         return
     if not found:
         complain("There are no jobs. Send one to POST /api/jobs.", kind="note")
         return
-    titles = ("IMAGES", "WAITING", "FAKE", "UNCERTAIN", "ERRORS")
+    titles = ("IMAGES", "WAITING", "FAKE", "REAL", "UNCERTAIN", "ERRORS")
     header = " ".join(f"{one:>9}" for one in titles)
     out().print(f"{'ID':<16} {'STATE':<10} {header}  BEGUN")
     for one in found:
         counts = one.counts
-        values = (counts.items, counts.waiting, counts.fake, counts.uncertain, counts.error)
+        judged = counts.fake, counts.real, counts.uncertain, counts.error
+        values = (counts.items, counts.waiting, *judged)
         numbers = " ".join(f"{n:>9,}" for n in values)
         begun = f"{one.created_at:%Y-%m-%d %H:%M}"
         out().print(f"{one.name:<16} {one.state.value:<10} {numbers}  {begun}", markup=False)
@@ -53,9 +55,8 @@ def list_jobs(*, limit: int, as_json: bool) -> None:
 @_ID
 @JSON
 def show(job_id: str, *, as_json: bool) -> None:
-    """Show one job."""
-    job = opened().job_ledger().get(job_id)
-    found = job.to_dict()
+    """Show one job. `d3 jobs export` writes its results."""
+    found = _shown(opened().job_ledger().get(job_id))
     if as_json:
         print_json(found)
         return
@@ -66,12 +67,13 @@ def show(job_id: str, *, as_json: bool) -> None:
 
 @jobs.command()
 @_ID
-def cancel(job_id: str) -> None:
-    """Stop a job.
-
-    What has begun is still judged, and its results are kept.
-    """
+@JSON
+def cancel(job_id: str, *, as_json: bool) -> None:
+    """Cancel every image of a job that has no result yet. Results are kept."""
     found = opened().jobs().cancel(job_id)
+    if as_json:
+        print_json(_shown(found))
+        return
     out().print(f"Job {found.name} is {found.state.value}.", markup=False)
 
 
@@ -92,6 +94,11 @@ def export(job_id: str, file: Path) -> None:
     ):
         stream.writelines(chunks(_items(ledger, job.id)))
     out().print(f"{counted(job.counts.items, 'row')} in {file}", markup=False)
+
+
+def _shown(job: Job) -> dict[str, Any]:
+    """What an event says of it, and who is told, whom not all who get events need to know."""
+    return job.to_dict() | {"callback": None if job.callback is None else job.callback.url}
 
 
 def _items(ledger: JobLedger, job_id: int) -> Iterator[JobItem]:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-from litestar import Litestar
+from litestar import Litestar, Request
 from litestar.di import Provide
 from litestar.types import Receive, Scope, Send
 
+from d3.domain.errors import D3Error
 from d3.entrypoints.http import console
 from d3.entrypoints.http.api import openapi
-from d3.entrypoints.http.api.answers import API
 from d3.entrypoints.http.api.checking import check_request
 from d3.entrypoints.http.api.drift import DriftController
 from d3.entrypoints.http.api.evidence import EvidenceController
@@ -29,6 +30,7 @@ from d3.entrypoints.http.api.scans import ScanController
 from d3.entrypoints.http.api.video import VideoController
 from d3.entrypoints.http.api.webhooks import WebhookController
 from d3.entrypoints.http.authentication import Authenticate
+from d3.entrypoints.http.errors import answer_d3_error
 from d3.entrypoints.http.middleware.access import AccessMiddleware
 from d3.entrypoints.http.middleware.responses import (
     CorsMiddleware,
@@ -37,10 +39,11 @@ from d3.entrypoints.http.middleware.responses import (
     ShutdownMiddleware,
 )
 from d3.entrypoints.http.middleware.telemetry import TelemetryMiddleware
+from d3.entrypoints.http.mounting import inner_of
 from d3.entrypoints.http.services import Services, new
 from d3.settings import Settings
 
-_VERSION = "/api/v1/"
+_LOG = logging.getLogger("d3.http")
 
 
 class Application(Litestar):
@@ -53,9 +56,19 @@ class Application(Litestar):
         """Answer one request; the first one starts the services if no lifespan was run."""
         if self._stack is None:
             self._stack = self._with_middleware()
+        if scope["type"] == "lifespan":
+            await self._stack(scope, receive, send)
+            return
+        scope = inner_of(scope)
         if scope["type"] == "http" and not self.d3.runs_here:
-            await asyncio.to_thread(self.d3.start)
-        await self._stack(_inner(scope), receive, send)
+            try:
+                await asyncio.to_thread(self.d3.start)
+            except D3Error as error:
+                _LOG.error("the service could not start: %s", error)
+                answer = answer_d3_error(Request(scope), error)
+                await answer.to_asgi_response(None, Request(scope))(scope, receive, send)
+                return
+        await self._stack(scope, receive, send)
 
     def _with_middleware(self) -> TelemetryMiddleware:
         """The middleware, from the framework outwards."""
@@ -146,19 +159,3 @@ def application_of(services: Services) -> Application:
     )
     application.d3 = services
     return application
-
-
-def _inner(scope: Any) -> Any:
-    """The scope as everything below knows it: without the parent's prefix and the API's version.
-
-    ``/api/v1/...`` is ``/api/...`` to access rules, limits, metrics, logs and handlers alike.
-    """
-    prefix, path = scope.get("root_path", "").rstrip("/"), scope.get("path", "")
-    inner = path
-    if prefix and (path == prefix or path.startswith(prefix + "/")):
-        inner = path[len(prefix) :] or "/"
-    state = scope.get("state") or {}
-    if inner.startswith(_VERSION):
-        inner = "/api/" + inner[len(_VERSION) :]
-        state = {**state, API: _VERSION.rstrip("/")}
-    return scope if inner == path else {**scope, "path": inner, "state": state}

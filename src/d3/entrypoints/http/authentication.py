@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from inspect import isawaitable
 from typing import Any, TypeAlias
 
+from litestar.utils import is_async_callable
+
 from d3.domain.access import Caller
-from d3.domain.accounts import HostUser, Scope, checked_scopes
-from d3.domain.errors import AccessRefused, NotSignedIn, RateLimited, SessionEnded
+from d3.domain.accounts import HostUser, Scope
+from d3.domain.errors import (
+    AccessRefused,
+    HostFailed,
+    NotSignedIn,
+    RateLimited,
+    SessionEnded,
+    shown,
+)
 from d3.domain.ports.accounts import Allowance, RateLimiter, Sessions
 from d3.domain.services.key_cache import KeyCache
 
@@ -62,20 +72,34 @@ class Authenticator:
 
         Raises:
             NotSignedIn: it knows of none.
+            HostFailed: it raised something, or gave no :class:`d3.HostUser`; the log says what.
+            Exception: its framework's own answer, such as an ``HTTPException``.
             AccessForbidden: the account is disabled in D3.
-            AccountInvalid: the name cannot be an account's.
             StorageFailed: the accounts cannot be used.
         """
-        assert self._host is not None
-        found = self._host(scope)
-        user = await found if isawaitable(found) else found
+        try:
+            user = await self._ask_host(scope)
+        except Exception as error:
+            if isinstance(getattr(error, "status_code", None), int):
+                raise
+            _LOG.exception("`authenticate`, which the application gave to D3, failed: %s", error)
+            raise HostFailed from error
         if user is None:
             raise NotSignedIn
         caller = self._key_cache.known_user(user.username)
         if caller is None:
             caller = await self._query(lambda: self._key_cache.look_up_user(user.username))
-        scopes = checked_scopes(user.scopes)
+        scopes = frozenset(map(Scope, user.scopes))
         return replace(caller, scopes=scopes, sees_all=Scope.ADMIN in scopes)
+
+    async def _ask_host(self, scope: Any) -> HostUser | None:
+        """The host's user. A function that is not asynchronous may block: it runs on a thread."""
+        host: Any = self._host
+        found = host(scope) if is_async_callable(host) else await asyncio.to_thread(host, scope)
+        user: object = await found if isawaitable(found) else found
+        if user is None or isinstance(user, HostUser):
+            return user
+        raise TypeError(f"It has to give a d3.HostUser or None, not {shown(user)}.")
 
     async def by_key(self, key: str, address: str | None, headers: Headers) -> Caller:
         """The caller with this key.

@@ -143,6 +143,7 @@ class LocalBackground:
         self._jobs.wake()
 
     def register_gauges(self, metrics: Metrics) -> None:
+        self._jobs.judged = metrics.judged
         metrics.watch(
             "d3_scan_worker_up",
             "1 while a separate process works on scans.",
@@ -199,16 +200,9 @@ class LocalBackground:
             ("oldest_seconds", "How long the oldest waiting one has been due.", oldest),
         ):
             metrics.watch(f"d3_webhooks_{name}", about, figure, "max")
-        metrics.watch(
-            "d3_webhooks_sent",
-            "Deliveries that were sent since the start.",
-            lambda: webhooks.attempts[True],
-        )
-        metrics.watch(
-            "d3_webhooks_failed",
-            "Attempts that failed since the start.",
-            lambda: webhooks.attempts[False],
-        )
+        sent = metrics.counter("d3_webhooks_sent", "Deliveries that were sent.")
+        failed = metrics.counter("d3_webhooks_failed", "Attempts that failed.")
+        webhooks.on_attempt = lambda well: (sent if well else failed).inc()
 
     def troubles(self) -> Troubles:
         return {

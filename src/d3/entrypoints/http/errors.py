@@ -18,7 +18,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
 from d3.domain import errors as d3
-from d3.entrypoints.http.api.checking import choices_of
+from d3.entrypoints.http.choices import choices
 from d3.entrypoints.http.waiting import ClientLeft, empty_response
 
 _LOG = logging.getLogger("d3.http")
@@ -146,10 +146,8 @@ def answer_http_error(request: Request[Any, Any, Any], error: HTTPException) -> 
         fields = _fields_named(error.extra)
         named = ", ".join(sorted(fields or keys)) or "of the request"
         sentence = f"The parameter {named} is not valid. /schema describes it."
-        name = named.partition("[")[0]  # of a list, not of its element
-        of_few = len(error.extra) == 1 and "Invalid enum value" in str(error.extra[0])
-        if of_few and (choices := choices_of(request.scope["route_handler"], name)):
-            sentence = f"The parameter {name} is not valid. It is one of: {', '.join(choices)}."
+        if len(error.extra) == 1 and (words := choices(request, error.extra[0])):
+            sentence = f"The parameter {named} is not valid. Choose from {', '.join(words)}."
         if missing := _fields_named(error.extra, "missing required"):
             sentence = f"The field {', '.join(sorted(missing))} is missing. /schema describes it."
         return problem(request, HTTPStatus.BAD_REQUEST, "invalid_parameter", sentence, allow)

@@ -111,23 +111,31 @@ class Metrics:
         self._requests(method, route, str(status)).inc()
         self._durations(method, route).observe(seconds)
         for one in judgements:
-            if isinstance(one, Judged):
-                self._images(one.detection.verdict.value).inc()
-                if (agreement := one.detection.agreement) is not None:
-                    self._agreements(agreement.value).inc()
-                self._cache("yes" if one.cached else "no").inc()
-                self._stages("decode").observe(one.decode_seconds)
-                if not one.cached:
-                    self._stages("queue").observe(one.queue_seconds)
-                    self._stages("model").observe(one.model_seconds)
-            else:
-                self._images(one.code).inc()
+            self.judged(one)
+
+    def judged(self, outcome: Judged | D3Error) -> None:
+        """Count an image."""
+        if isinstance(outcome, D3Error):
+            self._images(outcome.code).inc()
+            return
+        self._images(outcome.detection.verdict.value).inc()
+        if (agreement := outcome.detection.agreement) is not None:
+            self._agreements(agreement.value).inc()
+        self._cache("yes" if outcome.cached else "no").inc()
+        self._stages("decode").observe(outcome.decode_seconds)
+        if not outcome.cached:
+            self._stages("queue").observe(outcome.queue_seconds)
+            self._stages("model").observe(outcome.model_seconds)
 
     def watch(
         self, name: str, about: str, value: Callable[[], float], across: Across = "sum"
     ) -> None:
         """Register a gauge that calls a function for its value."""
         _watch(Gauge(name, about, registry=self._registry, multiprocess_mode=across), value)
+
+    def counter(self, name: str, about: str) -> Counter:
+        """Register a counter, which is shown with ``_total`` after its name."""
+        return Counter(name, about, registry=self._registry)
 
     def render(self) -> tuple[bytes, str]:
         """The metrics as text, and the text's media type."""

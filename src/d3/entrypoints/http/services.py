@@ -19,7 +19,7 @@ from d3.domain.access import Caller, truncated
 from d3.domain.errors import D3Error, ForkUnsupported, LinksOff, ModelNotLoaded, Overloaded
 from d3.domain.models import PUBLISHED, STARTER, Manifest
 from d3.domain.ports.images import LinkedImage
-from d3.domain.services.model_host import ModelHost
+from d3.domain.services.model_host import ModelHost, refuse_forked
 from d3.domain.webhooks import Delivery
 from d3.entrypoints.http.authentication import Authenticate, Authenticator
 from d3.entrypoints.http.background import (
@@ -158,7 +158,7 @@ class Services:
 
         Raises:
             StorageFailed: the database cannot be used.
-            ForkUnsupported: it was started by the process that this one was forked from.
+            ForkUnsupported: the process that this one was forked from started it, or used models.
         """
         with self._lock:
             if self.runs_here:
@@ -168,9 +168,11 @@ class Services:
                     "D3's service was started before this process was forked.",
                     "Start it in the child processes only: see docs/embedding.md.",
                 )
+            if here := not self._container.engine_sockets():  # else models are the engine process's
+                refuse_forked()
             make_database_ready(self._container)
             ready(self._container)
-            if not self._container.engine_sockets():  # else the engine process says it
+            if here:
                 self.host.changed = LoadedLog(self.host).tell
             try:
                 self.host.start()

@@ -124,7 +124,8 @@ class Receiving:
         """Write what is gathered into the spool; takes its time.
 
         Raises:
-            SpoolFull: there is no room.
+            FormTooLarge: it is more than the whole spool takes.
+            SpoolFull: there is no room at the moment.
             StorageFailed: it cannot be kept.
         """
         buffer, self._buffer = self._buffer, []
@@ -181,6 +182,8 @@ class Receiving:
 
     def _take_room(self, size_bytes: int) -> None:
         """Twice as much each time, so that the ledger is asked a few times only."""
+        if self._taken - self._room + size_bytes > self._spool_bytes:
+            raise larger_than_spool(self._spool_bytes)
         if size_bytes > self._room:
             missing = size_bytes - self._room
             wanted = max(missing, min(self._taken, _MOST_ROOM_BYTES))
@@ -197,6 +200,14 @@ class Receiving:
         if self._writer is not None:
             self._writer[1].commit()
             self._writer = None
+
+
+def larger_than_spool(most_bytes: int) -> FormTooLarge:
+    """The error for a job whose files never fit."""
+    return FormTooLarge(
+        f"The job is larger than the whole spool, which takes {most_bytes:,} bytes.",
+        "Split it into several, or raise D3_SPOOL_BYTES.",
+    )
 
 
 def too_many(most: int) -> FormTooLarge:

@@ -12,6 +12,7 @@ from d3.domain.errors import D3Error, JobNotFound
 from d3.domain.jobs import JobTotals
 from d3.domain.ports.clock import Clock
 from d3.domain.ports.jobs import JobLedger, Spool, Spooled
+from d3.domain.services.detection import Judged
 from d3.domain.services.jobs.worker import JobWorker
 from d3.domain.services.model_host import ModelHost
 from d3.domain.services.shards import dead_among
@@ -34,6 +35,9 @@ class JobRunner:
         clock: tells the time.
         receiving: how long the files of a job may take to arrive.
         close: called when all workers have ended.
+
+    Attributes:
+        judged: is told of each image's outcome, if it is set before it runs.
     """
 
     def __init__(  # noqa: PLR0917  its parts, one by one
@@ -56,6 +60,7 @@ class JobRunner:
         self._workers: Sequence[JobWorker] = ()
         self._woken = threading.Event()
         self.totals = JobTotals()
+        self.judged: Callable[[Judged | D3Error], None] | None = None
 
     @property
     def working(self) -> bool:
@@ -71,6 +76,8 @@ class JobRunner:
     def run(self, stopping: threading.Event) -> None:
         """Run until the event is set and :meth:`wake` is called. What fails is tried again."""
         self._workers = self._make()
+        for one in self._workers:
+            one.judged = self.judged or one.judged
         threads = [
             threading.Thread(target=one.run, args=[stopping], name=f"d3-jobs-{number}", daemon=True)
             for number, one in enumerate(self._workers)
@@ -95,7 +102,6 @@ class JobRunner:
         ledger, now = self._ledger(), self._clock.now()
         if dead := dead_among(ledger.holders(now)):
             ledger.release(dead)
-        ledger.settle(now)
         if self._host.loaded() is None:
             ledger.note(f"No model is loaded. {self._host.trouble or ''}".rstrip())
         self.totals = ledger.totals()
@@ -111,8 +117,8 @@ class JobRunner:
                 ledger.note_cleared(one.id)
         for one in ledger.expired(now):
             with suppress(JobNotFound):  # another replica has forgotten it
-                over = ledger.cancel(one.name, now).finished_at is not None
-                if over and (self._remove(one) or one in ledger.expired(now - _ELSEWHERE)):
+                ledger.cancel(one.name, now)
+                if self._remove(one) or one in ledger.expired(now - _ELSEWHERE):
                     ledger.forget(one.id)
 
     def _remove(self, one: Spooled) -> bool:

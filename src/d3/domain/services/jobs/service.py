@@ -24,8 +24,9 @@ from d3.domain.jobs import (
 from d3.domain.panels import PanelRule, checked_panel
 from d3.domain.ports.clock import Clock
 from d3.domain.ports.jobs import JobLedger, Spool
+from d3.domain.scans import S3_SCHEME
 from d3.domain.services.history_writer import HistoryWriter
-from d3.domain.services.jobs.receiving import Receiving, too_many
+from d3.domain.services.jobs.receiving import Receiving, larger_than_spool
 from d3.domain.services.model_host import ModelHost
 from d3.domain.services.questions import Question
 from d3.domain.webhooks import Callback, new_secret
@@ -121,9 +122,12 @@ class JobService:
             announced: bytes to come; 0 where that is not known.
 
         Raises:
-            SpoolFull: there is no room for so many; nothing was kept.
+            FormTooLarge: it is more than the whole spool takes.
+            SpoolFull: there is no room for so many at the moment; nothing was kept.
             StorageFailed: the spool or the ledger cannot be used.
         """
+        if announced > self.limits.spool_bytes:
+            raise larger_than_spool(self.limits.spool_bytes)
         ledger, spool = self._ledger(), self._spool()
         new = replace(self._new(JobRequest()), spool=spool.id)
         job_id = ledger.begin(new)
@@ -185,33 +189,33 @@ class JobService:
 
     def start_fetched(
         self,
-        items: Sequence[tuple[ItemPlace, NewItem]],
+        items: Sequence[NewItem],
         asked: JobRequest,
+        digest: str,
         body: Callable[[Job], bytes],
     ) -> Started:
         """Begin a job whose items are fetched when their turn comes.
 
         Args:
-            items: and where each is.
+            items: with their sources; or with what is wrong with them.
             asked: how they are judged.
+            digest: of what was sent of them, for an idempotency key.
             body: makes the response.
 
         Raises:
             D3Error: it cannot be judged so, or not be kept.
         """
-        if len(items) > self.limits.items:
-            raise too_many(self.limits.items)
         self._check(asked)
         shards: list[NewShard] = []
+        refused = [one for one in items if one.error is not None]
         for place in (ItemPlace.S3, ItemPlace.LINK):
-            some = iter([item for where, item in items if where is place])
+            some = iter([one for one in items if one.error is None and _place_of(one) is place])
             while part := tuple(islice(some, FETCHED_ITEMS)):
                 shards.append(NewShard(number=len(shards), place=place, items=part))
         new, ledger = self._new(asked), self._ledger()
         job_id = ledger.begin(new)
         try:
-            said = [(where.value, i.source, i.name, i.external_id) for where, i in items]
-            started = self._start(job_id, new, asked, shards, [], repr(said), body)
+            started = self._start(job_id, new, asked, shards, refused, digest, body)
         except CommitInDoubt:
             raise
         except BaseException:
@@ -238,7 +242,7 @@ class JobService:
         return self._ledger().newest(limit, offset, user_id)
 
     def cancel(self, name: str, user_id: int | None = None) -> Job:
-        """Cancel what has not begun; the job then.
+        """Cancel what has no result yet; the job then, which is over.
 
         Raises:
             JobNotFound: there is none.
@@ -313,6 +317,10 @@ class JobService:
                     self._writer.release(reservation)
             raise
         return Started(body(job))
+
+
+def _place_of(item: NewItem) -> ItemPlace:
+    return ItemPlace.S3 if item.source.startswith(S3_SCHEME) else ItemPlace.LINK
 
 
 def _named(shard: NewShard, external_ids: Sequence[str | None]) -> NewShard:

@@ -61,7 +61,6 @@ class _Held(Held[tuple[int, ItemOutcome]]):
         models: lets go of them.
         sampling: which frames of clips are judged.
         file: of the spool; None for items from elsewhere.
-        cancelled: whether its job was cancelled meanwhile.
         trouble: why it is left alone for a while; None for most.
     """
 
@@ -70,7 +69,6 @@ class _Held(Held[tuple[int, ItemOutcome]]):
     models: ExitStack
     sampling: FrameSampling
     file: SpoolReader | None = None
-    cancelled: bool = False
     trouble: D3Error | None = None
 
 
@@ -87,6 +85,9 @@ class JobWorker(ShardWorker[Key, NewItem, _Held]):
         version: of D3, kept with each result.
         places: of the items that this worker takes.
         sampling: makes that of clips of what was asked.
+
+    Attributes:
+        judged: is told of each image's outcome.
     """
 
     def __init__(  # noqa: PLR0917  its parts, one by one
@@ -112,6 +113,7 @@ class JobWorker(ShardWorker[Key, NewItem, _Held]):
         self._sampling = sampling
         self._looked = -_IDLE_SECONDS
         self._said: str | None = None
+        self.judged: Callable[[Judged | D3Error], object] = lambda _: None
 
     @property
     def working(self) -> bool:
@@ -235,6 +237,7 @@ class JobWorker(ShardWorker[Key, NewItem, _Held]):
                 held.trouble = outcome
                 self._drop(key)
             return
+        self.judged(outcome)
         kept = outcome if isinstance(outcome, D3Error) else self._entry(held.shard.job, outcome)
         held.rows.append((item.number, kept))
 
@@ -249,13 +252,19 @@ class JobWorker(ShardWorker[Key, NewItem, _Held]):
         )
 
     def _store(self, key: Key, held: _Held) -> None:
-        progress = self._send(held, last=False)
-        if progress.cancelled and not held.cancelled:
-            held.cancelled = True
-            self._drop(key)
+        del key
+        self._send(held)
+
+    def _flush(self) -> None:
+        """Store, and see what is of no use any more, such as the rest of a cancelled job."""
+        super()._flush()
+        if self._held:
+            for key in self._held.keys() - self._ledger.held(self._owner):
+                self._drop(key)
+                self._held[key].left -= self._judging.cancel(key)
 
     def _finish(self, key: Key, held: _Held) -> None:
-        progress = self._send(held, last=True)
+        progress = self._send(held)
         if not progress.finished:
             if held.trouble is not None:
                 self._put_off(held.shard, held.trouble)
@@ -264,18 +273,17 @@ class JobWorker(ShardWorker[Key, NewItem, _Held]):
         _let_go(held)
         self._told(held.shard, progress)
 
-    def _send(self, held: _Held, *, last: bool) -> ShardProgress:
+    def _send(self, held: _Held) -> ShardProgress:
         """Store what is not stored yet; an outcome that no database takes is an error alone."""
         key, now = held.shard.key, self._clock.now()
         try:
-            progress = self._ledger.store(key, dict(held.rows), now, last=last)
+            progress = self._ledger.store(key, dict(held.rows), now)
         except EntryRefused:
             for number, outcome in held.rows:
                 try:
                     progress = self._ledger.store(key, {number: outcome}, now)
                 except EntryRefused as error:
                     progress = self._ledger.store(key, {number: error}, now)
-            progress = self._ledger.store(key, {}, now, last=last)
         held.rows = []
         return progress
 

@@ -7,9 +7,6 @@ from collections.abc import Sequence
 from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 
-API = "api"
-"""Where the state of a request under ``/api/v1`` keeps that address of the API."""
-
 
 class Answer(ASGIResponse):
     """A status and a JSON body, sent without the framework's serialisation.

@@ -10,6 +10,7 @@ import asyncio
 import base64
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -31,6 +32,9 @@ from d3.entrypoints.http.api.forms import (
 )
 
 RAW = "application/octet-stream"
+JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What a decoder raises."""
+
 _TEXT = "a text", str | None
 _FLAG = "true or false", bool | None
 _KINDS: dict[str, tuple[str, Any]] = {
@@ -94,18 +98,10 @@ def _object(fields: tuple[str, ...]) -> type[msgspec.Struct]:
 def _of_json(body: bytes, known: tuple[str, ...]) -> Form:
     try:
         sent = msgspec.structs.asdict(msgspec.json.decode(body, type=_object(known)))
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        if found := re.search(r"unknown field `(.*)`", str(error)):
-            raise unknown_name("field", found[1], known) from error
-        if found := re.search(r"`\$\.(\w+)`", str(error)):
-            meant, _ = _KINDS.get(found[1], _TEXT)
-            raise FormInvalid(
-                f"The field {found[1]!r} is not {meant}.", f"Send {meant}."
-            ) from error
-        raise FormInvalid(
-            "The body is not a JSON object.",
-            'Send one such as {"image_base64": "...", "threshold": 0.5}.',
-        ) from error
+    except JSON_ERRORS as error:
+        meant = {name: _KINDS.get(name, _TEXT)[0] for name in known}
+        example = '{"image_base64": "...", "threshold": 0.5}'
+        raise what_is_wrong(error, meant, example) from error
     image = sent.pop("image_base64")
     if image is None and not sent["url"]:
         raise FileMissing(
@@ -116,6 +112,22 @@ def _of_json(body: bytes, known: tuple[str, ...]) -> Form:
     name = texts.pop("name", "")
     files = {} if image is None else {"file": [Upload(name, _decoded(image))]}
     return Form(files=files, texts={field: [text] for field, text in texts.items()})
+
+
+def what_is_wrong(error: Exception, meant: Mapping[str, str], example: str) -> FormInvalid:
+    """What a decoder of JSON says, as a sentence of ours.
+
+    Args:
+        error: one of ``JSON_ERRORS``.
+        meant: the fields that are known, and what each is.
+        example: of an object that can be decoded.
+    """
+    if found := re.search(r"unknown field `(.*)`", str(error)):
+        return unknown_name("field", found[1], tuple(meant))
+    if found := re.search(r"(?:\$\.|required field `)(\w+)", str(error)):
+        kind = meant.get(found[1], _TEXT[0])
+        return FormInvalid(f"The field {found[1]!r} is not {kind}.", f"Send {kind}.")
+    return FormInvalid("This is not a JSON object.", f"Send one such as {example}.")
 
 
 def _text(name: str, value: object) -> str:

@@ -7,7 +7,6 @@ from typing import Any
 
 from litestar import Request
 from litestar.handlers import HTTPRouteHandler
-from msgspec import inspect
 
 from d3.entrypoints.http.api.forms import refuse_encoded, unknown_name
 
@@ -41,29 +40,3 @@ def _parameters(handler: HTTPRouteHandler) -> tuple[str, ...]:
     taken -= _NOT_IN_THE_ADDRESS
     in_path = {name for path in handler.paths for name in taken if f"{{{name}:" in path}
     return tuple(sorted(taken - in_path))
-
-
-def choices_of(handler: HTTPRouteHandler, name: str) -> list[str]:
-    """The values that a parameter, or a field of JSON, can have; none if they are not a few."""
-    found: list[str] = []
-    for one in (handler, *handler.resolve_dependencies().values()):
-        for own, taken in one.parsed_fn_signature.parameters.items():
-            if own == name:
-                found += _values(inspect.type_info(taken.raw))
-            elif own == "data":
-                fields = getattr(inspect.type_info(taken.annotation), "fields", ())
-                found += [text for f in fields if f.encode_name == name for text in _values(f.type)]
-    return found
-
-
-def _values(kind: inspect.Type) -> list[str]:
-    match kind:
-        case inspect.LiteralType(values=values):
-            return [str(one) for one in values]
-        case inspect.EnumType(cls=choices):
-            return [str(one.value) for one in choices]
-        case inspect.UnionType(types=kinds):
-            return [text for one in kinds for text in _values(one)]
-        case inspect.ListType(item_type=inner) | inspect.Metadata(type=inner):
-            return _values(inner)
-    return []

@@ -248,7 +248,7 @@ _DELIVERY = {
     "attempts": 1,
     "created_at": "2026-01-31T12:00:00Z",
     "next_at": None,
-    "sent_at": "2026-01-31T12:00:01Z",
+    "tried_at": "2026-01-31T12:00:01Z",
     "status": 204,
     "trouble": None,
 }
@@ -364,7 +364,12 @@ ANSWERS: dict[str, Any] = {
     },
     "cancelJob": {
         "success": True,
-        "job": _JOB | {"state": "cancelled", "counts": _JOB["counts"]},
+        "job": _JOB
+        | {
+            "state": "cancelled",
+            "finished_at": "2026-01-31T12:00:05Z",
+            "counts": _WAITING | {"waiting": 0, "fake": 1, "cancelled": 1},
+        },
     },
     "startScan": {"success": True, "scan": _SCAN},
     "listScans": {"success": True, "count": 1, "scans": [_SCAN]},

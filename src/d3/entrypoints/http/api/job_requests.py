@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -12,20 +13,22 @@ from litestar import Request
 from multipart import parse_options_header
 
 from d3.domain.errors import (
-    FormInvalid,
+    D3Error,
     FormNotMultipart,
     LinkInvalid,
     LinksOff,
     RequestInvalid,
     SourceRefused,
 )
-from d3.domain.jobs import ItemPlace, Job, NewItem, checked_external_id
-from d3.domain.panels import panel_named
+from d3.domain.jobs import MAX_EXTERNAL_ID, Job, NewItem, checked_external_id
+from d3.domain.panels import PanelRule, panel_named
 from d3.domain.scans import S3_SCHEME
-from d3.domain.services.jobs.receiving import Receiving
+from d3.domain.services.jobs.receiving import Receiving, too_many
 from d3.domain.services.jobs.service import JobRequest, Started
 from d3.domain.text import display_name
-from d3.entrypoints.http.api.answers import API, Answer
+from d3.domain.webhooks import LONGEST_URL
+from d3.entrypoints.http.api.answers import Answer
+from d3.entrypoints.http.api.bodies import JSON_ERRORS, what_is_wrong
 from d3.entrypoints.http.api.forms import (
     Form,
     FormLimits,
@@ -44,6 +47,7 @@ from d3.entrypoints.http.api.job_schemas import (
 from d3.entrypoints.http.callers import caller_of
 from d3.entrypoints.http.middleware.request_limits import streams_body
 from d3.entrypoints.http.middleware.telemetry import RequestTelemetry
+from d3.entrypoints.http.mounting import api_address
 from d3.entrypoints.http.services import Services
 from d3.settings import Settings
 
@@ -51,14 +55,37 @@ JOBS = "/api/jobs"
 """Where jobs are."""
 
 _encode = msgspec.json.Encoder().encode
+_EXAMPLE = '{"items": [{"url": "https://..."}]}'
+_MEANT = {
+    "items": "a list of one item or more",
+    "threshold": "a number between 0 and 1",
+    "views": "a whole number from 1 to 16",
+    "panel": "a text of names, separated by commas",
+    "panel_rule": f"one of {', '.join(PanelRule)}",
+    "stability": "true or false",
+    "callback": f"an address of at most {LONGEST_URL} characters",
+    "every": "a number of seconds between 0 and 3600",
+    "most": "a whole number from 1 to 10000",
+}
+_MEANT_OF_ITEM = {
+    "url": "a link of at most 8192 characters",
+    "s3": "an s3:// URI of at most 2048 characters",
+    "name": "a text of at most 1024 characters",
+    "external_id": f"a text of at most {MAX_EXTERNAL_ID} characters",
+}
 _COPIED_BYTES = 2**20
-_JSON_EXAMPLE = '{"items": [{"url": "https://..."}]}'
 _QUESTION = ("threshold", "views", "panel", "panel_rule", "stability")
 _FIELDS = ("files", "external_id", *_QUESTION, "callback", "every", "most")
 _PART_OVERHEAD = 512
 _FORM_OVERHEAD = 64 * 1024
 _JSON_BYTES_PER_ITEM = 12 * 1024
 _MOST_JSON_BYTES = 64 * 2**20
+
+
+class _Sent(FetchedJobRequest, kw_only=True, forbid_unknown_fields=True):
+    """Its items are decoded one by one: what is wrong with one says nothing of the others."""
+
+    items: Annotated[list[msgspec.Raw], msgspec.Meta(min_length=1)]  # type: ignore[assignment]
 
 
 class _SpoolSink:
@@ -93,13 +120,14 @@ async def start_job(request: Request[Any, Any, Any], d3: Services) -> Answer:
     """
     refuse_encoded(request)
     kind, _ = parse_options_header(header_of(request, b"content-type") or "")
-    if kind not in _BEGINNINGS:
-        raise FormNotMultipart(
-            "The body is neither a form nor JSON.",
-            "Send files as a form, as `curl -F files=@image.jpg` does, or links to them as JSON: "
-            f"{_JSON_EXAMPLE}.",
-        )
-    return await _answer(request, d3, await _BEGINNINGS[kind](request, d3))
+    if kind == "application/json":
+        return await _answer(request, d3, await _start_fetched(request, d3))
+    if kind == "multipart/form-data":
+        return await _answer(request, d3, await _start_received(request, d3))
+    raise FormNotMultipart(
+        "The body is neither a form nor JSON.",
+        f"Send a form with `files`, as `curl -F files=@image.jpg` does, or JSON: {_EXAMPLE}.",
+    )
 
 
 async def _start_received(request: Request[Any, Any, Any], d3: Services) -> Started:
@@ -160,10 +188,7 @@ async def start_job_of_one(
 async def _answer(request: Request[Any, Any, Any], d3: Services, started: Started) -> Answer:
     await d3.query(d3.background.wake_jobs)
     name = msgspec.json.decode(started.body, type=OneJob).job.id
-    root = str(request.scope.get("root_path") or "").rstrip("/")
-    path = JOBS.removeprefix("/api")
-    api = request.scope["state"].get(API, "/api")
-    headers = [(b"location", f"{root}{api}{path}/{name}".encode())]
+    headers = [(b"location", api_address(request, f"jobs/{name}").encode("latin-1"))]
     headers += [(b"idempotency-replayed", b"true")] if started.replayed else []
     return Answer(started.body, headers, status=202)
 
@@ -171,15 +196,13 @@ async def _answer(request: Request[Any, Any, Any], d3: Services, started: Starte
 async def _start_fetched(request: Request[Any, Any, Any], d3: Services) -> Started:
     """Begin a job whose items are named in JSON."""
     most = min(_MOST_JSON_BYTES, _FORM_OVERHEAD + _JSON_BYTES_PER_ITEM * d3.settings.max_job_items)
+    body = await read_body(request, FormLimits(most, 1))
     try:
-        sent = msgspec.json.decode(
-            await read_body(request, FormLimits(most, 1)), type=FetchedJobRequest
-        )
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise FormInvalid(
-            f"The body is not a job in JSON: {error}.",
-            f"Send {_JSON_EXAMPLE}.",
-        ) from error
+        sent = msgspec.json.decode(body, type=_Sent)
+    except JSON_ERRORS as error:
+        raise what_is_wrong(error, _MEANT, _EXAMPLE) from error
+    if len(sent.items) > d3.settings.max_job_items:
+        raise too_many(d3.settings.max_job_items)
     items = [_fetched(n, one, d3.settings) for n, one in enumerate(sent.items, start=1)]
     asked = _asked(
         request,
@@ -193,51 +216,62 @@ async def _start_fetched(request: Request[Any, Any, Any], d3: Services) -> Start
         most=sent.most,
     )
     d3.clips.sampling(asked.every, asked.most)
-    work = d3.run_slowly(d3.jobs.start_fetched, items, asked, _body_of)
+    digest = hashlib.sha256(b",".join(map(bytes, sent.items))).hexdigest()
+    work = d3.run_slowly(d3.jobs.start_fetched, items, asked, digest, _body_of)
     return await asyncio.shield(work)
-
-
-_BEGINNINGS = {"application/json": _start_fetched, "multipart/form-data": _start_received}
 
 
 def _body_of(job: Job) -> bytes:
     return _encode(OneJob(job=job_body(job, secret=True)))
 
 
-def _fetched(number: int, sent: JobItemRequest, settings: Settings) -> tuple[ItemPlace, NewItem]:
-    """An item that is named in JSON, and where it is.
+def _fetched(number: int, raw: msgspec.Raw, settings: Settings) -> NewItem:
+    """An item that is named in JSON; what is wrong with it is its own error."""
+    sent, path = JobItemRequest(), ""
+    external_id: str | None = None
+    refused: D3Error | None = None
+    try:
+        sent = msgspec.json.decode(raw, type=JobItemRequest)
+        external_id = checked_external_id(sent.external_id)
+        path = _path_of(sent, settings)
+    except JSON_ERRORS as error:
+        refused = what_is_wrong(error, _MEANT_OF_ITEM, '{"url": "https://..."}')
+    except D3Error as error:
+        refused = error
+    return NewItem(
+        number=number,
+        name=display_name(sent.name or path or sent.url or sent.s3 or ""),
+        external_id=external_id,
+        source=sent.url or sent.s3 or "",
+        error=refused,
+    )
+
+
+def _path_of(sent: JobItemRequest, settings: Settings) -> str:
+    """Where an item is, without the rest of its address.
 
     Raises:
         RequestInvalid: it names no source or several, or one that this service does not read.
     """
     if (sent.url is None) == (sent.s3 is None):
-        raise RequestInvalid(
-            f"Item {number} names no source, or two.", "Give each item either `url` or `s3`."
-        )
-    source = sent.url or sent.s3 or ""
+        raise RequestInvalid("The item has no source, or two.", "Give it either `url` or `s3`.")
     if sent.url is not None:
         if not settings.fetch_links:
             raise LinksOff(
                 "This service does not fetch links.",
                 "Send the images themselves, or set D3_FETCH_LINKS=True.",
             )
-        path = _path_of(number, source)
-    else:
-        path = checked_object(source, settings)
-    name = display_name(sent.name or path)
-    item = NewItem(
-        number=number, name=name, external_id=checked_external_id(sent.external_id), source=source
-    )
-    return (ItemPlace.S3 if sent.url is None else ItemPlace.LINK), item
+        return _path_of_link(sent.url)
+    return checked_object(sent.s3 or "", settings)
 
 
-def _path_of(number: int, url: str) -> str:
+def _path_of_link(url: str) -> str:
     try:
         parts = urlsplit(url)
     except ValueError:
         parts = urlsplit("")
     if parts.scheme not in {"http", "https"} or not parts.netloc:
-        raise LinkInvalid(f"The link of item {number} is not one.", "Send one such as https://...")
+        raise LinkInvalid("The item's link is not one.", "Send one such as https://...")
     return unquote(parts.path.rstrip("/")) or parts.netloc
 
 
@@ -265,7 +299,7 @@ def _external_ids(form: Form, count: int) -> list[str | None]:
     sent = form.texts.get("external_id", [])
     if sent and len(sent) != count:
         raise RequestInvalid(
-            f"There are {count} files and {len(sent)} fields `external_id`.",
+            f"The number of fields `external_id` is {len(sent)}, that of files {count}.",
             "Send one for each file, in the order of the files, or none.",
         )
     return [checked_external_id(one) for one in sent]

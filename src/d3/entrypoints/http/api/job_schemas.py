@@ -71,7 +71,12 @@ class FetchedJobRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     """A job to begin whose images are fetched."""
 
     items: Annotated[
-        list[JobItemRequest], Meta(min_length=1, description="The images, each with one source.")
+        list[JobItemRequest],
+        Meta(
+            min_length=1,
+            description="The images, each with one source. What is wrong with one is its own "
+            "error, and the others are judged.",
+        ),
     ]
     threshold: Threshold | None = None
     views: Views | None = None
@@ -98,10 +103,11 @@ class JobCountsBody(Struct, kw_only=True):
 class JobBody(Struct, kw_only=True):
     """A job and how far it is.
 
-    ``state`` is ``running``, ``done`` or ``cancelled``. ``threshold``, ``panel`` and
-    ``panel_rule`` are null where the service's own are used. ``callback_secret`` verifies what is
-    sent to ``callback``; only the answer that began the job has it. ``trouble`` says why a job does
-    not go on at the moment. At ``expires_at`` the job is forgotten; its results stay.
+    ``state`` is ``running`` until the job is over, then ``done`` or ``cancelled``. ``threshold``,
+    ``panel`` and ``panel_rule`` are null where the service's own are used. ``callback_secret``
+    verifies what is sent to ``callback``; only the answer that began the job has it. ``trouble``
+    says why a job does not go on at the moment. At ``expires_at`` the job is forgotten; its results
+    stay.
     """
 
     id: str

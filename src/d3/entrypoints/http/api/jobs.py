@@ -109,6 +109,9 @@ class JobController(Controller):
         responses=openapi.problems(400, 401, 403, 404, 429, 503),
     )
     async def cancel(self, request: Request[Any, Any, Any], d3: D3, job_id: Name) -> OneJob:
-        """Cancel what has not begun. Results are kept, and a job that is done stays done."""
+        """Cancel every image that has no result yet: the job is over at once.
+
+        Results are kept, and a job that is done stays done.
+        """
         whose = sees(request, Scope.PREDICT)
         return OneJob(job=job_body(await d3.query(d3.jobs.cancel, job_id, whose)))

@@ -43,6 +43,7 @@ from d3.domain.panels import PanelRule
 from d3.domain.webhooks import LONGEST_URL
 from d3.entrypoints.http.api.examples import ANSWERS, ERRORS
 from d3.entrypoints.http.errors import PROBLEM, Problem
+from d3.entrypoints.http.mounting import address_of
 
 _FILE = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
 _URL = Schema(
@@ -479,7 +480,7 @@ class InteractivePage(OpenAPIRenderPlugin):
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
         """The page, which loads the document."""
         # Relative to the page: not every parent application passes on the prefix of its mount.
-        below = _address(request).endswith("/")
+        below = address_of(request).endswith("/")
         base, root = (".", "..") if below else ("schema", ".")
         title = f"{openapi_schema['info']['title']} API"
         return f"""<!doctype html>
@@ -518,7 +519,7 @@ def elsewhere() -> Router:
     @get("/docs")
     async def page(request: Request[Any, Any, Any]) -> Redirect:
         # Relative, as the page's own links.
-        return Redirect("../schema" if _address(request).endswith("/") else "schema")
+        return Redirect("../schema" if address_of(request).endswith("/") else "schema")
 
     @get("/openapi.json", media_type=MediaType.OPENAPI_JSON)
     async def document(request: Request[Any, Any, Any]) -> bytes:
@@ -527,11 +528,6 @@ def elsewhere() -> Router:
         return Document.render_json(request, found | {"servers": [{"url": "."}]})
 
     return Router("/", route_handlers=[page, document], include_in_schema=False)
-
-
-def _address(request: Request[Any, Any, Any]) -> str:
-    raw = request.scope.get("raw_path") or request.scope["path"].encode()
-    return raw.decode("latin-1").partition("?")[0]
 
 
 _SECURITY = {

@@ -130,7 +130,7 @@ class DeliveryItem(Struct, kw_only=True):
     attempts: int
     created_at: datetime
     next_at: datetime | None
-    sent_at: datetime | None
+    tried_at: datetime | None
     status: int | None
     trouble: str | None
 

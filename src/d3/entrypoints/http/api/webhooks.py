@@ -11,9 +11,9 @@ from msgspec import UNSET
 from msgspec.structs import asdict
 
 from d3.domain.accounts import Scope
-from d3.domain.errors import CursorInvalid, DeliveryNotFound, WebhookNotFound
+from d3.domain.errors import CursorInvalid
 from d3.domain.history import LARGEST_ID, MAX_PAGE
-from d3.domain.webhooks import DeliveryState, NewWebhook
+from d3.domain.webhooks import DeliveryState, NewWebhook, no_delivery, no_webhook
 from d3.entrypoints.http.api import openapi
 from d3.entrypoints.http.api.schemas import Done
 from d3.entrypoints.http.api.webhook_schemas import (
@@ -217,9 +217,7 @@ class WebhookController(Controller):
     async def resend(self, request: AnyRequest, d3: D3, delivery_id: DeliveryId) -> OneDelivery:
         """Send an event again, with the same `webhook-id`, for a day from now on."""
         if (id_ := _number(delivery_id)) is None:
-            raise DeliveryNotFound(
-                "There is no delivery with this id.", "GET /api/webhooks/deliveries lists them."
-            )
+            raise no_delivery(delivery_id)
         found = await d3.query(d3.webhooks.resend, caller_of(request), id_)
         return OneDelivery(delivery=delivery_item(found))
 
@@ -253,9 +251,7 @@ def checked_id(text: str) -> int:
         WebhookNotFound: no webhook ever had it.
     """
     if (id_ := _number(text)) is None:
-        raise WebhookNotFound(
-            "There is no webhook with this id.", "GET /api/webhooks lists all webhooks."
-        )
+        raise no_webhook(text)
     return id_
 
 

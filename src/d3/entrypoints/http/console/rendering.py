@@ -34,6 +34,7 @@ from d3.entrypoints.http.console.texts import (
     TEXTS,
     VERDICTS,
 )
+from d3.entrypoints.http.mounting import address_of
 from d3.entrypoints.http.services import Services
 
 STATIC = Path(__file__).with_name("static")
@@ -193,8 +194,7 @@ def base_of(request: Request[Any, Any, Any]) -> str:
 
     It is relative because not every parent application passes on the prefix of its mount.
     """
-    address = (request.scope.get("raw_path") or request.scope["path"].encode()).decode("latin-1")
-    address = address.partition("?")[0]
+    address = address_of(request)
     depth = len([part for part in request.scope["path"].split("/") if part])
     if depth == 0:
         return "./" if address.endswith("/") else f"{address.rpartition('/')[2]}/"

@@ -28,6 +28,7 @@ from d3.entrypoints.http.callers import CALLER
 from d3.entrypoints.http.errors import answer_d3_error
 from d3.entrypoints.http.middleware.request_limits import RequestLimits
 from d3.entrypoints.http.middleware.telemetry import RequestTelemetry
+from d3.entrypoints.http.mounting import host_scope_of
 from d3.entrypoints.http.services import Services
 
 SESSION_COOKIE = "d3_session"
@@ -35,10 +36,11 @@ SIGN_IN_PATHS = ("/sign-in", "/sign-out")
 """Pages that need no key."""
 
 _HEALTH = ("/health", "/health/live", "/health/ready")
-_PUBLIC = ("/schema", "/docs", "/docs/", "/openapi.json", "/api/evidence/key")
+_PUBLIC = ("/schema", "/docs", "/openapi.json", "/api/evidence/key")
 _OPEN = ("/schema/", "/console/")
 _BEARER = b"bearer "
 _SAFE = ("GET", "HEAD", "OPTIONS")
+_TO_THE_HOST = "Send it from a page of the application, or of an origin in D3_CORS_ORIGINS."
 _FORWARDED = (b"x-forwarded-for", b"forwarded", b"x-real-ip")
 
 
@@ -168,8 +170,8 @@ class AccessMiddleware:
         changes = scope["method"] not in _SAFE
         named = [one for one in self._d3.settings.cors_origins if one != "*"]  # any page is foreign
         if sent.comes_from_elsewhere(named, changes=changes):
-            raise CrossSite if changes else NotSignedIn
-        return await self._d3.authenticator.user_of(scope)
+            raise CrossSite(_TO_THE_HOST) if changes else NotSignedIn
+        return await self._d3.authenticator.user_of(host_scope_of(scope))
 
     def _is_local(self, scope: Any, sent: _AccessHeaders) -> bool:
         """Whether the request comes from this machine and needs no key."""

@@ -150,7 +150,7 @@ def _webhooks() -> None:
         sa.Column("next_at", UtcDateTime()),
         sa.Column("owner", sa.String(255)),
         sa.Column("owner_until", UtcDateTime()),
-        sa.Column("sent_at", UtcDateTime()),
+        sa.Column("tried_at", UtcDateTime()),
         sa.Column("status", sa.Integer()),
         sa.Column("trouble", sa.Text()),
         sa.PrimaryKeyConstraint("id", name="pk_webhook_deliveries"),
