@@ -6,7 +6,6 @@ import asyncio
 import ipaddress
 import re
 import resource
-import socket
 import ssl
 import threading
 from collections.abc import Iterable, Sequence
@@ -35,12 +34,11 @@ _KEPT_CONNECTIONS, _KEPT_SECONDS = 64, 3.0
 _BROKEN = "It cannot be reached, or closes the connection."
 _AS_IN = "Use one such as https://app.example.org/d3."
 _REASONS: Sequence[tuple[type[Exception], str]] = (
-    (socket.gaierror, "No address was found for the name of its server. Check the name."),
     (
-        LinkUnavailable,
+        LinkUnavailable,  # names that are unknown too: else one could ask which are internal
         (
-            "It has no public address, and D3 sends nothing to internal ones unless "
-            "D3_WEBHOOK_ALLOW names them."
+            "Its name was not found, or it has no public address. D3 sends nothing to internal "
+            "addresses unless D3_WEBHOOK_ALLOW names them."
         ),
     ),
     (httpcore.TimeoutException, "It cannot be reached: connecting took too long."),
