@@ -22,7 +22,8 @@ def choices(request: Request[Any, Any, Any], fault: Any) -> list[str]:
     names = re.findall(r"[A-Za-z_]\w*", str(fault.get("key", "")))
     if names and fault.get("source") == "body":
         names.insert(0, "data")
-    handler, parameters = request.route_handler, {}
+    handler: Any = request.route_handler
+    parameters: dict[str, Any] = {}
     for one in (*handler.resolve_dependencies().values(), handler):
         parameters |= one.parsed_fn_signature.parameters
     if not names or names[0] not in parameters:
