@@ -92,7 +92,18 @@ print(json.dumps({
 """
 
 USED = """
+import asyncio
+import httpx
 from d3.entrypoints.http import create_app
+
+
+def asked(app):
+    async def ask():
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
+            return (await http.get("/health")).json()["code"]
+    return asyncio.run(ask())
+
 
 detector, unused = d3.D3(settings), d3.D3(settings)
 stream = detector.detect_many(IMAGES * 9, batch_size=1)
@@ -109,6 +120,8 @@ answers = {
     "heat map": child(lambda: detector.explain(IMAGES[0])),
     "import": child(lambda: imported(detector)),
     "service": child(app.d3.start),
+    "new service": child(create_app(settings).d3.start),
+    "new service's first request": child(lambda: asked(create_app(settings))),
 }
 fine = {
     "list": child(lambda: [one.manifest.name for one in detector.models.list()]),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -68,6 +70,25 @@ def mounted(home: Home, authenticate: Any = by_header, **settings: Any) -> Itera
             application.d3.stop()
 
 
+def inside(home: Home, authenticate: Any, use: Callable[[httpx.AsyncClient], Any]) -> None:
+    """Use a D3 by a client that runs on the same event loop."""
+    application = create_app(
+        home.settings(warm_up=False, isolate_decoding=False),
+        authenticate=authenticate,
+        engine=FakeEngine(),
+    )
+
+    async def run() -> None:
+        transport = httpx.ASGITransport(application)
+        async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as http:
+            await use(http)
+
+    try:
+        asyncio.run(run())
+    finally:
+        application.d3.stop()
+
+
 @pytest.fixture
 def service(home: Home) -> Iterator[Mounted]:
     with mounted(home) as found:
@@ -122,10 +143,15 @@ def test_what_a_foreign_page_has_a_browser_send_is_nobodys(home: Home) -> None:
     foreign = {"Origin": "https://elsewhere.example"}
     ours = {"Origin": "https://app.example"}
     with mounted(home, cors_origins=("https://app.example",)) as ask:
-        assert_problem(ask.predict("ada", 1, **foreign), 403, "cross_site")
+        refused = assert_problem(ask.predict("ada", 1, **foreign), 403, "cross_site")
+        assert "D3_CORS_ORIGINS" in refused["error"]
+        assert "key" not in refused["error"]
         assert_problem(ask("ada", "GET", HISTORY, headers=foreign), 401, "not_signed_in")
-        sent = ask.predict("ada", 1, **{"Sec-Fetch-Site": "cross-site"})
-        assert_problem(sent, 403, "cross_site")
+        by_a_form_or_link = {"Sec-Fetch-Site": "cross-site"}  # and no Origin
+        assert_problem(ask.predict("ada", 1, **by_a_form_or_link), 403, "cross_site")
+        followed = ask("ada", "GET", HISTORY, headers=by_a_form_or_link)
+        assert followed.status_code == 200
+        assert "access-control-allow-origin" not in followed.headers
         assert ask.predict("ada", 1, **ours).status_code == 200
         assert ask("ada", "GET", HISTORY, headers=ours).json()["total"] == 1
 
@@ -153,10 +179,84 @@ def test_requests_are_counted_for_each_user(home: Home) -> None:
         assert ask("grace", "GET", HISTORY).status_code == 200
 
 
-def test_a_name_that_no_account_can_have_is_told(service: Mounted) -> None:
-    assert_problem(service("a b", "GET", HISTORY), 400, "invalid_account")
-    with pytest.raises(d3.errors.AccountInvalid, match="no scope 'everything'"):
-        d3.HostUser("ada", {"everything"})
+@pytest.mark.parametrize(
+    ("arguments", "error", "says"),
+    [
+        (("ada", {"everything"}), d3.errors.AccountInvalid, "no scope 'everything'"),
+        (("ada", set()), d3.errors.AccountInvalid, "At least one scope"),
+        (("ada lovelace",), d3.errors.AccountInvalid, "'ada lovelace' cannot be a username"),
+        (("",), d3.errors.AccountInvalid, "cannot be a username"),
+        (("ada", "admin"), TypeError, "a set such as {'read'}, not 'admin'"),
+        (("ada", None), TypeError, "not None"),
+        ((7,), TypeError, "string, not 7"),
+        ((None,), TypeError, "string, not None"),
+    ],
+)
+def test_a_user_that_cannot_be_is_refused_where_it_is_made(
+    arguments: Any, error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        d3.HostUser(*arguments)
+
+
+def test_equal_names_are_one_user() -> None:
+    assert d3.HostUser("zoe\u0308", ["read"]) == d3.HostUser("zo\u00eb", {"read"})
+
+
+class HostException(Exception):
+    """As the frameworks' own: it says how it is answered."""
+
+    status_code = 418
+
+
+def test_what_authenticate_does_wrong_is_the_hosts_fault_and_logged(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is D3's own 500, for a program; the log names ``authenticate`` and says what it did."""
+    wrong: list[Any] = ["ada", {"name": "ada"}, True, False, 7, d3.HostUser, (one for one in "ada")]
+    answers = iter([*wrong, ValueError("the directory is away"), d3.errors.UserNotFound("Nobody.")])
+
+    def authenticate(_: Any) -> Any:
+        if isinstance(answer := next(answers), Exception):
+            raise answer
+        return answer
+
+    async def use(http: httpx.AsyncClient) -> None:
+        for said in [*map(repr, wrong[:5]), "class", "generator", "directory", "Nobody"]:
+            caplog.clear()
+            problem = assert_problem(await http.get(HISTORY), 500, "host_failed")
+            assert "the application" in problem["error"].lower()
+            (line,) = [one for one in caplog.messages if "`authenticate`" in one]
+            assert said in line
+
+    inside(home, authenticate, use)
+
+
+def test_the_hosts_own_answers_are_passed_on_to_it(home: Home) -> None:
+    async def authenticate(_: Any) -> None:
+        raise HostException
+
+    async def use(http: httpx.AsyncClient) -> None:
+        with pytest.raises(HostException):
+            await http.get(HISTORY)
+
+    inside(home, authenticate, use)
+
+
+def test_a_function_that_blocks_does_not_stop_the_host(home: Home) -> None:
+    goes_on = threading.Event()
+
+    def authenticate(_: Any) -> d3.HostUser | None:
+        return d3.HostUser("ada") if goes_on.wait(60) else None
+
+    async def use(http: httpx.AsyncClient) -> None:
+        asked = asyncio.create_task(http.get(HISTORY))
+        assert (await http.get("/health/live")).status_code == 200
+        assert not asked.done()
+        goes_on.set()
+        assert (await asked).status_code == 200
+
+    inside(home, authenticate, use)
 
 
 def test_the_console_shows_the_user_and_has_no_keys(service: Mounted) -> None:

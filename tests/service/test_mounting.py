@@ -1,10 +1,12 @@
 """The service inside other ASGI applications, beneath a prefix, with and without a lifespan."""
 
+import asyncio
 import json
 import re
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -111,7 +113,123 @@ def test_every_call_answers_beneath_the_prefix_of_another_application(
             (server,) = document.json()["servers"]
             assert urljoin(str(document.url), server["url"]) == f"{url}/detector/"
         assert http.get("/api/v1/inference/history").json()["total"] == 1
+        for path in ("/api/jobs", "/api/v1/jobs", "/api/jobs/"):
+            place = http.post(path, files={"files": painted(5)}).headers["location"]
+            assert place.startswith(f"/detector{path.rstrip('/')}/")
+            assert http.get(f"{url}{place}").json()["job"]["counts"]["items"] == 1
     application.d3.stop()
+
+
+PREFIXES = (
+    *("", "/a", "/api", "/api/v1", "/c", "/console", "/d3", "/h", "/health", "/history", "/s"),
+    *("/schema", "/x/api", "/ä b"),
+)
+
+
+PROBED = ("/health", "/health/", "/health/live/", "/schema/", "/openapi.json", "/console/icon.svg")
+ELSEWHERE = (*PROBED, "/", "/docs/", "/history", "/keys", "/nowhere", "/schema/openapi.json")
+
+
+async def asked(
+    application: Any, method: str, path: str, headers: dict[str, str] | None = None
+) -> httpx.Response:
+    """The answer to a request within this process."""
+    transport = httpx.ASGITransport(application)
+    async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as http:
+        return await http.request(method, path, headers=headers)
+
+
+def starlette_at(prefix: str, application: Any) -> Any:
+    return Starlette(routes=[Mount(prefix, app=application)])
+
+
+def litestar_at(prefix: str, application: Any) -> Any:
+    @asgi(prefix, is_mount=True, copy_scope=True)
+    async def mounted(scope: Scope, receive: Receive, send: Send) -> None:
+        await application(scope, receive, send)
+
+    return Litestar([mounted], openapi_config=None)
+
+
+def by_hand_at(prefix: str, application: Any, *, cut: bool) -> Any:
+    async def parent(scope: Any, receive: Any, send: Any) -> None:
+        path = scope["path"].removeprefix(prefix) if cut else scope["path"]
+        await application({**scope, "root_path": prefix, "path": path}, receive, send)
+
+    return parent
+
+
+PARENTS = {
+    "starlette": starlette_at,
+    "litestar": litestar_at,
+    "by hand": partial(by_hand_at, cut=False),
+    "by hand, cut": partial(by_hand_at, cut=True),
+}
+
+
+def user_of(scope: Any) -> d3.HostUser | None:
+    """The host sees the request as it came."""
+    name = dict(scope["headers"]).get(b"host-user")
+    return None if name is None else d3.HostUser(name.decode())
+
+
+@pytest.mark.parametrize("parent", PARENTS.values(), ids=PARENTS)
+def test_nobody_gets_more_of_it_beneath_any_prefix(parent: Any, home: Home) -> None:
+    """Every call answers the same as without a prefix, wherever the prefix occurs in the path."""
+    application = create_app(
+        home.settings(warm_up=False, isolate_decoding=False),
+        authenticate=user_of,
+        engine=FakeEngine(),
+    )
+
+    async def answers(app: Any, calls: list[tuple[str, str]]) -> dict[tuple[str, str], Any]:
+        found = {}
+        for method, path in calls:
+            answer = await asked(app, method, path)
+            problem = answer.headers.get("content-type") == "application/problem+json"
+            found[method, path] = answer.status_code, answer.json()["code"] if problem else ""
+        return found
+
+    async def compare() -> None:
+        paths = application.openapi_schema.to_schema()["paths"]
+        calls = [(one.upper(), path.replace("{", "")) for path in paths for one in paths[path]]
+        calls += [("GET", path) for path in ELSEWHERE]
+        for prefix in PREFIXES:
+            host = parent(prefix, application)
+            for before in ("", prefix, f"/schema{prefix}"):
+                inside = [(method, before + path) for method, path in calls]
+                outside = [(method, prefix + path) for method, path in inside]
+                alone = await answers(application, inside)
+                mounted = await answers(host, outside)
+                assert list(mounted.values()) == list(alone.values()), (prefix, before)
+                if not before:
+                    codes = [code for _, code in alone.values()]
+                    assert codes.count("not_signed_in") > len(paths) - len(ELSEWHERE)
+                    assert [alone["GET", path] for path in PROBED] == [(200, "")] * len(PROBED)
+            user = await asked(host, "GET", f"{prefix}/api/inference/history", {"Host-User": "ada"})
+            assert user.json()["total"] == 0
+
+    try:
+        asyncio.run(compare())
+    finally:
+        application.d3.stop()
+
+
+def test_the_host_is_asked_about_the_request_as_it_came(home: Home) -> None:
+    seen: list[Any] = []
+
+    async def authenticate(scope: Any) -> None:
+        seen.append((scope["root_path"], scope["path"], scope["method"]))
+
+    application = create_app(home.settings(warm_up=False), authenticate=authenticate)
+    host = starlette_at("/api", application)
+
+    try:
+        answer = asyncio.run(asked(host, "HEAD", "/api/api/v1/inference/history"))
+        assert answer.status_code == 401
+    finally:
+        application.d3.stop()
+    assert seen == [("/api", "/api/api/v1/inference/history", "HEAD")]
 
 
 def test_the_librarys_shared_detector_loads_one_model_for_eight_threads(

@@ -134,11 +134,21 @@ def test_a_model_that_cannot_be_loaded_is_tried_again_less_and_less_often(
     pauses = [later - earlier for earlier, later in itertools.pairwise(tried)]
     assert pauses[:7] == [10, 20, 40, 80, 160, 320, 600]
     assert set(pauses[7:]) <= {600}
-    assert len([line for line in caplog.messages if "two" in line]) == 1
+    (told,) = [line for line in caplog.messages if "two" in line]
+    assert "The old model stays: no room" in told
     host.load = load
     clock.advance(600)
     assert follower.check()
     assert host.loads == ["two"]
+
+
+def test_where_no_old_model_is_none_is_spoken_of(
+    follower: ActiveModelFollower, host: Host, registry: MemoryRegistry
+) -> None:
+    host.serving, host.failure = None, DeviceOutOfMemory("no room")
+    registry.activate("two")
+    assert not follower.check()
+    assert "could not be loaded. No model is loaded: " in (follower.trouble or "")
 
 
 def test_another_choice_need_not_wait_for_the_refused_one(

@@ -102,10 +102,11 @@ class HostUser:
     def __post_init__(self) -> None:
         if not isinstance(self.username, str):
             raise TypeError(f"The username has to be a string, not {shown(self.username)}.")
-        if isinstance(self.scopes, str):
-            raise TypeError(f"The scopes have to be a set such as {{{self.scopes!r}}}.")
+        scopes = self.scopes
+        if isinstance(scopes, str) or not isinstance(scopes, Collection):
+            raise TypeError(f"The scopes have to be a set such as {{'read'}}, not {shown(scopes)}.")
         object.__setattr__(self, "username", checked_username(self.username))
-        object.__setattr__(self, "scopes", checked_scopes(self.scopes))
+        object.__setattr__(self, "scopes", checked_scopes(scopes))
 
 
 class KeyState(StrEnum):
