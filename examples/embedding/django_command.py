@@ -30,11 +30,11 @@ class Command(BaseCommand):
         judged, failed = 0, 0
         with d3.D3() as detector:
             for photo in photos.iterator():
-                with photo.image.open() as file:
-                    source = file.read()  # wherever the files lie: a folder, S3
                 try:
+                    with photo.image.open() as file:
+                        source = file.read()  # wherever the files lie: a folder, S3
                     found = detector.detect(source, name=photo.image.name, threshold=threshold)
-                except d3.errors.ImageError as error:
+                except (d3.errors.ImageError, OSError) as error:
                     self.stderr.write(f"{photo.image.name}: {error}")
                     failed += 1
                     continue

@@ -38,7 +38,7 @@ def main(url: str) -> None:
     server = redis.Redis.from_url(url, decode_responses=True, protocol=2)
     with d3.D3() as detector:
         for batch in messages(server):
-            paths = [fields.get("path", "") for _, fields in batch]
+            paths = [fields.get("path") or "a message without a path" for _, fields in batch]
             found = detector.detect_many(paths, batch_size=BATCH, errors="return")
             for (number, _), one in zip(batch, found, strict=True):
                 if isinstance(one, d3.Failure):

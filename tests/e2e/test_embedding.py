@@ -222,8 +222,8 @@ def test_djangos_command_fills_in_the_verdicts(environ: dict[str, str], tmp_path
     (project / "photos/__init__.py").touch()
     (project / "settings.py").write_text(SETTINGS)
     (project / "media").mkdir()
-    names = ["camera-01.jpg", "broken.jpg", "generated-01-transposed.jpg"]
-    for name in names:
+    names = ["camera-01.jpg", "gone.jpg", "broken.jpg", "generated-01-transposed.jpg"]
+    for name in set(names) - {"gone.jpg"}:
         content = b"none" if name == "broken.jpg" else (IMAGES / name).read_bytes()
         (project / "media" / name).write_bytes(content)
     done = subprocess.run(
@@ -237,11 +237,12 @@ def test_djangos_command_fills_in_the_verdicts(environ: dict[str, str], tmp_path
     )
     assert done.returncode == 0, done.stderr
     first, found, second = done.stdout.splitlines()
-    assert (first, second) == ("2 judged, 1 not", "0 judged, 1 not")
+    assert (first, second) == ("2 judged, 2 not", "0 judged, 2 not")
+    assert "gone.jpg: " in done.stderr
     with d3.D3() as detector:
-        here = [detector.detect(IMAGES / name) for name in (names[0], names[2])]
+        here = [detector.detect(IMAGES / name) for name in (names[0], names[3])]
     expected = [[one.verdict, pytest.approx(one.prediction, abs=1e-6)] for one in here]
-    assert json.loads(found) == [expected[0], ["", None], expected[1]]
+    assert json.loads(found) == [expected[0], ["", None], ["", None], expected[1]]
 
 
 def test_a_queues_consumer_answers_each_message_once(
@@ -251,17 +252,19 @@ def test_a_queues_consumer_answers_each_message_once(
     with redis.Redis.from_url(redis_url, decode_responses=True) as server:
         server.flushdb()
         sent = [server.xadd("images", {"path": path}) for path in paths]
+        sent.append(server.xadd("images", {"file": paths[0]}))
         with running("queue_consumer.py", redis_url, environ=environ):
             until = time.monotonic() + PATIENCE
-            while server.xlen("verdicts") < len(paths):
+            while server.xlen("verdicts") < len(sent):
                 assert time.monotonic() < until
                 time.sleep(0.05)
         answered = [fields for _, fields in server.xrange("verdicts")]
         assert server.xpending("images", "d3")["pending"] == 0
     assert [one["image"] for one in answered] == sent
-    *good, bad = [json.loads(one["answer"]) for one in answered]
+    *good, bad, pathless = [json.loads(one["answer"]) for one in answered]
     assert [one["name"] for one in good] == paths[:3]
     assert "not an image" in bad["error"]
+    assert (pathless["name"], pathless["code"]) == ("a message without a path", "image_not_found")
 
 
 def test_each_example_is_short_and_the_page_shows_the_very_files() -> None:

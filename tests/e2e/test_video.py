@@ -88,6 +88,7 @@ def test_json_has_every_frame_and_options_say_which(run: Run, clip: Path) -> Non
     assert found["prediction"] == found["clip"]["highest_mean"]
     assert found["verdict"] == "uncertain"
     assert found["reason"] == "few_frames"
+    assert "smaller `every`" in run("detect", clip, "--every", "3s").out
     for wrong in (("--every", "soon"), ("--most", "0"), ("--most", "101"), ("--every", "2h")):
         assert run("detect", clip, *wrong).code == 2
 
@@ -126,6 +127,35 @@ def test_videos_in_folders_are_judged_if_asked(run: Run, clip: Path, tmp_path: P
     assert "2 other files skipped" in done.err
     done = run("detect", folder, "--json", "--video")
     assert [json.loads(one)["clip"] is None for one in done.out.splitlines()] == [False, True]
+
+
+def test_searches_and_scans_of_a_folder_take_the_same_files(
+    run: Run, clip: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "media"
+    folder.mkdir()
+    for name in ("a.mp4", "named.jpg", "plain"):
+        (folder / name).write_bytes(clip.read_bytes())
+    (folder / "b.png").write_bytes(IMAGE.read_bytes())
+    (folder / "text.mp4").write_text("no video")
+    (folder / "notes.txt").write_text("nothing")
+    for options, judged, errors, skipped in (
+        ((), 1, {"named.jpg"}, "4 other files skipped"),
+        (("--video",), 4, {"text.mp4"}, "1 other file skipped"),
+    ):
+        done = run("detect", folder, "--json", *options)
+        rows = list(map(json.loads, done.out.splitlines()))
+        assert {Path(one["name"]).name for one in rows if "error" in one} == errors
+        assert len(rows) == judged + len(errors)
+        assert skipped in done.err
+        name = f"s{len(options)}"
+        scanned = run("scan", folder, "--json", "--scan-id", name, *options)
+        told = json.loads(scanned.out)
+        assert told["fake"] + told["real"] + told["uncertain"] == judged
+        assert told["error"] == len(errors)
+        assert skipped in scanned.err
+        for one in (done, scanned):
+            assert ("--video judges them too" in one.err) == (not options)
 
 
 def test_what_is_no_video_has_an_error_of_its_own(run: Run, clip: Path, tmp_path: Path) -> None:
@@ -190,7 +220,10 @@ def test_evidence_of_a_clip_is_checked_by_its_frames_and_not_replayed(
     assert "five frames in a row" in page
     verified = run("evidence", "verify", bundle)
     assert verified.code == 0, verified.err
-    replayed = run("replay", bundle)
+    assert "D3 report on a clip" in page
+    bare = tmp_path / "bare.zip"
+    assert run("evidence", clip, "-o", bare).code == 0
+    replayed = run("replay", bare)
     assert replayed.code == 2
     assert "cannot be replayed yet" in replayed.err
 

@@ -228,6 +228,15 @@ def test_what_is_not_there_is_said(tmp_path: Path) -> None:
         read(tmp_path / "pipe.mp4")
 
 
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF"])
+def test_a_still_is_no_clip_and_it_is_said_where_it_goes(form: str) -> None:
+    target = BytesIO()
+    Image.fromarray(scene(0)).save(target, form)
+    with pytest.raises(VideoInvalid, match=f"still image .{form}") as caught:
+        read(target.getvalue(), ALL_FRAMES)
+    assert "/predict" in caught.value.remedy
+
+
 def test_a_cover_is_no_video() -> None:
     target = BytesIO()
     with av.open(target, "w", "mp4") as file:
@@ -362,9 +371,7 @@ def test_pictures_are_turned_and_mirrored_as_players_do(
         pixels[:48, :80] = 220
         return pixels
 
-    data = movie(
-        1, picture=corner, prepare=lambda stream: stream.set_display_rotation(**how)
-    )
+    data = movie(1, picture=corner, prepare=lambda stream: stream.set_display_rotation(**how))
     _, clip = read(data)
     assert clip.notes == (ClipNote.ROTATED,)
     (shown,) = CLIPS.pictures(data, [0.5], 80)
@@ -501,7 +508,7 @@ def test_a_child_that_is_killed_is_no_fault_of_the_clip() -> None:
 
 
 def test_a_child_that_does_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "START_SECONDS", 1)
+    monkeypatch.setattr(reader, "START_SECONDS", 5)
     clip = IsolatedClips(ClipLimits(cpu_seconds=0)).open(
         movie(60, 10, size=(640, 360)), FrameSampling(every=0.1, most=600)
     )

@@ -95,6 +95,23 @@ def test_no_tables_name_the_command_that_makes_them(empty_database):
         SqlHistory(empty_database).page(HistoryFilter(), 1)
 
 
+def test_a_missing_column_is_told_alike_for_reading_and_writing(empty_database):
+    make_ready(empty_database)
+    with empty_database.writing() as connection:
+        connection.execute(sa.text("ALTER TABLE inference_results DROP COLUMN clip"))
+    history = SqlHistory(empty_database)
+    for work in (lambda: history.add_many([an_entry()]), lambda: history.page(HistoryFilter(), 1)):
+        with pytest.raises(SchemaMismatch, match="d3 db upgrade"):
+            work()
+
+
+def test_a_trouble_of_sqlite_that_nobody_knows_names_no_server(sqlite_database):
+    with pytest.raises(StorageUnavailable) as caught, sqlite_database.writing() as connection:
+        connection.execute(sa.text("SELEKT 1"))
+    assert "POSTGRES_HOST" not in str(caught.value)
+    assert "D3_HOME" in str(caught.value)
+
+
 def test_all_connections_in_use_is_told(sqlite_database):
     url = Path(sqlite_database.url.database)
     database = Database(url, pool_size=1, pool_seconds=1)

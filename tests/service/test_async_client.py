@@ -548,6 +548,23 @@ def test_a_cancelled_call_leaves_nothing_behind(tmp_path: Path, kilobytes: int) 
         asyncio.run(work())
 
 
+def test_another_event_loop_is_told_so(service: Service) -> None:
+    client = AsyncClient(service.url)
+
+    async def work() -> None:
+        await client.stats()
+
+    async def leave() -> None:
+        await client.aclose()
+
+    with asyncio.Runner() as first:
+        first.run(work())
+        for elsewhere in (work, leave):
+            with pytest.raises(d3.D3Error, match="in another event loop"):
+                asyncio.run(elsewhere())
+        first.run(leave())
+
+
 def test_a_client_goes_on_after_a_cancelled_call(service: Service) -> None:
     async def work(client: AsyncClient) -> None:
         for _ in range(30):

@@ -160,6 +160,21 @@ def test_questions_to_the_history_that_make_no_sense(
 
 
 @pytest.mark.parametrize(
+    ("address", "asked", "says"),
+    [
+        (HISTORY, {"verdict": "maybe"}, "verdict is not valid. Choose from fake, real,"),
+        (STATS, {"bucket": "minute"}, "bucket is not valid. Choose from "),
+        (HISTORY, {"order": "up", "limit": "x"}, "/schema describes it"),
+        (HISTORY, {"is_fake": "perhaps"}, "/schema describes it"),
+    ],
+)
+def test_where_few_values_are_allowed_they_are_named(
+    service: Service, address: str, asked: dict[str, str], says: str
+) -> None:
+    assert says in assert_problem(service.http.get(address, params=asked), 400)["error"]
+
+
+@pytest.mark.parametrize(
     "id_", ["0", "-1", str(2**63), str(2**70), "abc", "1_0", "01", "1.0", "%20", "%00", "%EF%BC%99"]
 )
 def test_ids_that_never_were(service: Service, id_: str) -> None:

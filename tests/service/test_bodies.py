@@ -105,8 +105,21 @@ def small(homes: Homes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
 @pytest.mark.parametrize(
     ("sent", "status", "code", "says"),
     [
-        ({"json": {}}, 400, "file_missing", "No file was sent"),
-        ({"json": {"image_base64": None, "url": None}}, 400, "file_missing", "No file was sent"),
+        ({"json": {}}, 400, "file_missing", "in base64 as `image_base64`"),
+        ({"json": {"image_base64": None, "url": None}}, 400, "file_missing", "JSON holds no image"),
+        ({"json": {"url": ""}}, 400, "file_missing", "JSON holds no image"),
+        (
+            {"json": {"image_base64": IN_BASE64, "url": "https://example.com/a.png"}},
+            400,
+            "invalid_form",
+            "Both an image and a link were sent. Send one of them.",
+        ),
+        (
+            {"files": {"file": IMAGE}, "data": {"url": "https://example.com/a.png"}},
+            400,
+            "invalid_form",
+            "Both an image and a link were sent. Send one of them.",
+        ),
         ({"json": {"image_base64": ""}}, 400, "empty_file", ""),
         ({"json": {"image_base64": "?"}}, 400, "invalid_form", "'image_base64' is not base64"),
         (
@@ -264,6 +277,9 @@ def test_the_version_is_the_same_api(start: Callable[..., Service]) -> None:
     asked = service.http.post("/api/v1/inference/predict", files={"file": IMAGE}, headers=key)
     assert asked.status_code == 200
     assert "ratelimit-limit" in asked.headers
+    begun = service.http.post("/api/v1/jobs", files={"files": IMAGE}, headers=key)
+    assert begun.headers["location"] == f"/api/v1/jobs/{begun.json()['job']['id']}"
+    assert service.http.get(begun.headers["location"], headers=key).status_code == 200
     assert_problem(service.http.post("/api/v1/model/unload", headers=key), 403, "forbidden")
     preflight = service.http.options(
         "/api/v1/inference/predict",

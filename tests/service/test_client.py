@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 import d3
-from d3.client import Client, ServiceError
+from d3.client import AsyncClient, Client, ServiceError
 from d3.testing import tiny_ferretnet
 from tests.homes import Home
 from tests.service.conftest import Service, painted
@@ -100,6 +101,50 @@ def test_statistics_and_models(client: Client, home: Home, tmp_path: Path) -> No
     assert client.model().loaded is False
     client.load_model()
     assert client.model().model_name == "mine"
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize(
+    "address",
+    ["", "localhost:5000", "http://", "ftp://d3.example", "http://[::1", "http://a:99999", "/api"],
+)
+def test_an_address_that_cannot_be_one_is_refused_at_once(kind: Any, address: str) -> None:
+    with pytest.raises(d3.errors.RequestInvalid, match=r"Begin it with http:// or https://"):
+        kind(address)
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize("key", ["one\ntwo", "a\0b", "schlüssel"])
+def test_a_key_that_cannot_be_one_is_refused_at_once(kind: Any, key: str) -> None:
+    with pytest.raises(d3.errors.RequestInvalid, match="It is one line") as refused:
+        kind("http://d3.invalid", key)
+    assert key not in str(refused.value)
+
+
+def test_a_keys_file_may_be_read_as_it_is() -> None:
+    seen: list[dict[str, str]] = []
+    with serving(flaky([], seen), lifespan="off") as url:
+        for client in (Client(f" {url}\n", "key\n"), Client(url, "\tkey ")):
+            with client:
+                client.stats()
+    assert [one["authorization"] for one in seen] == ["Bearer key"] * 2
+
+
+def test_bytes_of_all_kinds_and_open_files_are_sent(
+    client: Client, service: Service, tmp_path: Path
+) -> None:
+    path = tmp_path / "night.png"
+    path.write_bytes(painted(3))
+    content = path.read_bytes()
+    with path.open("rb") as stream:
+        sent = [stream, io.BytesIO(content), bytearray(content), memoryview(content)]
+        answers = [client.predict(one) for one in sent]
+    assert len({one.result.logit for one in answers}) == 1
+    kept = [client.result(one.inference_id).image_name for one in answers]
+    assert kept == ["night.png", "image", "image", "image"]
+    with path.open(encoding="latin-1") as text, pytest.raises(d3.D3Error, match="mode 'rb'"):
+        client.predict(text)  # type: ignore[arg-type]
+    assert service.rows() == 4
 
 
 def flaky(

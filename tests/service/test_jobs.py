@@ -139,9 +139,9 @@ def test_a_job_takes_what_predict_takes(service: Service) -> None:
         ({"callback": "ftp://x"}, 400, "invalid_webhook"),
         ({"callback": "http://10.0.0.1/x"}, 400, "invalid_webhook"),
         ({"callback": "https://" + "x" * 3000}, 400, "invalid_webhook"),
-        ({"every": "0"}, 400, "invalid_request"),
+        ({"every": "0"}, 400, "invalid_form"),
         ({"every": "nan"}, 400, "invalid_request"),
-        ({"most": "1.5"}, 400, "invalid_request"),
+        ({"most": "1.5"}, 400, "invalid_form"),
         ({"unknown": "1"}, 400, "invalid_form"),
     ],
 )

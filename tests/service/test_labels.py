@@ -72,7 +72,7 @@ def test_many_results_are_deleted_and_those_that_are_not_there_are_named(service
     ("body", "word"),
     [
         ({}, "label"),
-        ({"label": "fake"}, "label"),
+        ({"label": "fake"}, "label is not valid. Choose from generated, real, unknown."),
         ({"label": None}, "label"),
         ({"label": "real", "note": "n" * 2001}, "note"),
         ({"label": "real", "source": "s" * 256}, "source"),

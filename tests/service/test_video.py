@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from d3.adapters.video import reader
+from d3.domain.clips import MOST_FRAMES
 from movies import movie, scene
 from tests.service.conftest import Service
 from tests.service.test_access import a_key, bearer
@@ -96,6 +97,45 @@ def test_a_long_clip_becomes_a_job(service: Service) -> None:
     assert len(item["result"]["clip"]["frames"]) == 40
     assert item["name"] == "clip.mp4"
     assert service.rows() == 1
+
+
+def test_a_short_clip_has_a_verdict_unless_too_few_frames_are_asked_for(service: Service) -> None:
+    short = movie(2, 10)
+    told = predict_video(service, short).json()["result"]
+    assert (len(told["clip"]["frames"]), told["clip"]["every"]) == (5, 0.4)
+    assert told["reason"] != "few_frames"
+    told = predict_video(service, short, every="1s").json()["result"]
+    assert (len(told["clip"]["frames"]), told["reason"]) == (2, "few_frames")
+
+
+def test_a_long_animation_is_judged_at_once_by_every_frame(service: Service) -> None:
+    answer = predict_video(service, gif(70))
+    assert answer.status_code == 200, answer.text
+    told = answer.json()["result"]["clip"]
+    assert (len(told["frames"]), told["every"], told["duration"]) == (70, 0, 14)
+    refused = predict_video(service, gif(), callback="https://example.net/hook")
+    assert (refused.status_code, "callback" in refused.json()["error"]) == (400, True)
+
+
+def test_a_still_sent_as_a_video_is_told_where_to_go(service: Service, image: bytes) -> None:
+    for still in (image, gif(1)):
+        answer = predict_video(service, still)
+        assert (answer.status_code, answer.json()["code"]) == (422, "video_invalid")
+        assert "/api/inference/predict" in answer.json()["error"]
+
+
+def test_the_document_and_the_refusals_name_the_same_limits(service: Service, clip: bytes) -> None:
+    document = service.http.get("/openapi.json").json()
+    form = document["paths"]["/api/inference/predict-video"]["post"]["requestBody"]["content"]
+    schema = form["multipart/form-data"]["schema"]
+    most = schema["properties"]["most"]["maximum"]
+    assert most == MOST_FRAMES
+    sent = [("files", ("a.mp4", clip))]
+    for asked in ("101", "5000"):
+        at_once = predict_video(service, clip, most=asked)
+        as_job = service.http.post("/api/jobs", files=sent, data={"most": asked})
+        assert at_once.json()["error"] == as_job.json()["error"]
+        assert "100 frames at most" in at_once.json()["error"]
 
 
 def test_items_of_a_job_may_be_clips(service: Service, clip: bytes, image: bytes) -> None:

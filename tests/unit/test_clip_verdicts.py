@@ -170,5 +170,14 @@ def test_a_sampling_that_makes_no_sense_is_refused(numbers: dict[str, float]) ->
 
 def test_no_more_frames_than_are_allowed() -> None:
     with pytest.raises(RequestInvalid, match="D3_VIDEO_FRAMES"):
-        limited(FrameSampling(most=200), 100)
-    assert limited(FrameSampling(most=100), 100) == FrameSampling()
+        limited(200, 100)
+    assert (limited(100, 100), limited(None, 60)) == (100, 60)
+
+
+def test_a_short_clip_has_closer_moments_where_nobody_said_how_close() -> None:
+    closer = FrameSampling(closer=True)
+    assert moments(2.0, closer) == pytest.approx([0, 0.4, 0.8, 1.2, 1.6])
+    assert moments(2.0, FrameSampling()) == [0, 1]
+    assert moments(5.0, closer) == moments(5.0, FrameSampling())
+    assert moments(0.0, closer) == [0]
+    assert moments(2.0, FrameSampling(most=2, closer=True)) == [0, 1]

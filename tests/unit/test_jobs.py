@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import random
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 import pytest
 
-from d3.domain.errors import FormTooLarge, RequestInvalid, SpoolFull
+from d3.domain.clips import FrameSampling
+from d3.domain.errors import FormTooLarge, RequestInvalid, SpoolFull, VideoInvalid
 from d3.domain.jobs import SHARD_BYTES, NewItem, checked_external_id
+from d3.domain.services.detection import Judged
 from d3.domain.services.jobs.receiving import Receiving
-from d3.domain.services.pipeline import Turns
+from d3.domain.services.pipeline import Pipeline, Turns
+from tests.serving import wait_until
 
 MiB = 2**20
 
@@ -202,6 +206,58 @@ def test_ids_of_senders_are_short_and_can_be_read() -> None:
     for wrong in ("a\nb", "\0", "x" * 256):
         with pytest.raises(RequestInvalid):
             checked_external_id(wrong)
+
+
+def test_what_may_be_a_clip_is_read_in_turn_and_judged_as_what_it_is() -> None:
+    begun: list[Future[Judged]] = []
+    read: list[int] = []
+
+    class Clips:
+        def is_clip(self, source: object) -> bool:
+            return source == b"clip"
+
+        def begin(self, *_: object) -> Future[Judged]:
+            begun.append(Future())
+            return begun[-1]
+
+        def sampling(self) -> FrameSampling:
+            return FrameSampling()
+
+    class Asked:
+        def reserve(self, *_: object, **__: object) -> tuple[()]:
+            return ()
+
+    nothing: Any = None
+    clips: Any = Clips()
+    asked: Any = Asked()
+    pipeline: Pipeline[int, str] = Pipeline(
+        nothing,
+        nothing,
+        threads=4,
+        batch_size=4,
+        clips=clips,
+    )
+
+    def reads(number: int) -> bytes:
+        read.append(number)
+        return b"clip"
+
+    for number in range(6):
+        pipeline.put(
+            number,
+            "",
+            asked,
+            "",
+            partial(reads, number),
+            may_be_clip=lambda: True,
+        )
+    for ended in range(6):
+        wait_until(partial(lambda number: len(begun) > number, ended))
+        assert len(read) <= ended + 2
+        begun[ended].set_exception(VideoInvalid("No.", "No."))
+    found: list[object] = []
+    wait_until(lambda: len(found) == 6 or found.extend(pipeline.take(0.05)))
+    pipeline.close()
 
 
 def test_some_go_on_at_a_time_in_the_order_they_came() -> None:

@@ -89,7 +89,7 @@ export class D3Client extends Administration {
     const sources = [...images];
     const asked = { ...fields, ...joined(panel) };
     const path = "/api/jobs";
-    if (sources.every(isLink)) {
+    if (sources.length > 0 && sources.every(isLink)) {
       const items = sources.map(({ protocol, href }, n) => ({
         [protocol === "s3:" ? "s3" : "url"]: href,
         ...(external_id?.[n] !== undefined && { external_id: external_id[n] }),

@@ -39,10 +39,13 @@ const MILLISECONDS_PER_BYTE = 0.01;
 
 export class Connection {
   readonly #baseUrl: string;
+  readonly #apiKey: string | undefined;
   readonly #options: ClientOptions;
 
+  /** @throws {TypeError} if the address or the key cannot be one. */
   constructor(baseUrl: string, options: ClientOptions = {}) {
-    this.#baseUrl = baseUrl;
+    this.#baseUrl = checkedAddress(baseUrl.trim());
+    this.#apiKey = checkedKey((options.apiKey ?? keyOfEnvironment())?.trim());
     this.#options = options;
   }
 
@@ -84,11 +87,10 @@ export class Connection {
   /** The calls for one attempt; `sent` learns of the request. */
   #calls(sent: { request?: Request }, signal: AbortSignal | undefined, bytes: number): Calls {
     const { fetch = globalThis.fetch, timeout = 120_000 } = this.#options;
-    const { apiKey = keyOfEnvironment() } = this.#options;
     const tooLate = new AbortController();
     return createClient<paths>({
       baseUrl: this.#baseUrl,
-      headers: apiKey ? { Authorization: `Bearer ${apiKey}` } : {},
+      headers: this.#apiKey ? { Authorization: `Bearer ${this.#apiKey}` } : {},
       signal: signal ? AbortSignal.any([signal, tooLate.signal]) : tooLate.signal,
       fetch: async (request) => {
         sent.request = request;
@@ -104,7 +106,27 @@ export class Connection {
   }
 }
 
+function checkedAddress(address: string): string {
+  const { location } = globalThis as { location?: { href: string } }; // of a page
+  const { protocol } = URL.canParse(address, location?.href)
+    ? new URL(address, location?.href)
+    : { protocol: "" };
+  if (protocol === "http:" || protocol === "https:") return address;
+  throw new TypeError(
+    `"${address}" is not the address of a service. ` +
+      "Begin it with http:// or https://, as in http://localhost:5000.",
+  );
+}
+
+function checkedKey(key: string | undefined): string | undefined {
+  if (key === undefined || /^[ -~]*$/.test(key)) return key;
+  throw new TypeError(
+    "The API key holds a line break or another character that no key has. " +
+      "Copy the key again. It is one line.",
+  );
+}
+
 function keyOfEnvironment(): string | undefined {
   const { process } = globalThis as { process?: { env?: Record<string, string | undefined> } };
-  return process?.env?.["D3_API_KEY"]?.trim();
+  return process?.env?.["D3_API_KEY"];
 }

@@ -30,8 +30,7 @@ export class D3Error extends Error {
 
 /** The error of an answer whose body has been read. */
 export function errorOf(response: Response, body: unknown): D3Error {
-  const seconds = Number(response.headers.get("Retry-After") ?? Number.NaN);
-  const retryAfter = Number.isNaN(seconds) ? undefined : seconds;
+  const retryAfter = secondsAsked(response.headers.get("Retry-After"));
   if (!isProblem(body)) {
     return new D3Error(
       response.status,
@@ -42,6 +41,14 @@ export function errorOf(response: Response, body: unknown): D3Error {
   }
   const requestId = body.request_id;
   return new D3Error(response.status, body.code, body.error, { requestId, retryAfter });
+}
+
+/** `Retry-After` has seconds or a date. */
+function secondsAsked(header: string | null): number | undefined {
+  if (!header) return undefined;
+  const seconds = Number(header);
+  const asked = Number.isNaN(seconds) ? (Date.parse(header) - Date.now()) / 1000 : seconds;
+  return Number.isNaN(asked) ? undefined : Math.max(0, asked);
 }
 
 function isProblem(body: unknown): body is Problem {

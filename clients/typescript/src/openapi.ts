@@ -211,7 +211,8 @@ export interface paths {
          *
          *     A clip with up to 30 moments to judge, by default half a minute, is answered at once. A
          *     longer one, and any with a `callback`, becomes a job of one item: the answer is 202, as that
-         *     of `POST /api/jobs`. Needs the extra `video`.
+         *     of `POST /api/jobs`. Needs the extra `video`. An animated image is always judged at once, by
+         *     every frame.
          *
          *     With an ``Idempotency-Key``, a repeated request gets the same answer and no second result.
          */

@@ -66,6 +66,16 @@ test("a key is sent", async () => {
   await assert.rejects(stranger.predict(image), { status: 401 });
 });
 
+test("a key may have white space at its ends", async () => {
+  const apiKey = `${process.env["D3_API_KEY"]}\n`;
+  const same = new D3Client(` ${url}\n`, { apiKey });
+  assert.ok((await same.models()).models);
+});
+
+test("a job of nothing is refused in words about files", async () => {
+  await assert.rejects(client.startJob([]), { code: "file_missing", message: /No file was sent/ });
+});
+
 test("a batch has an error in the place of a bad image", async () => {
   const { results } = await client.predictBatch([image, Buffer.from("words"), images[1]!]);
   assert.deepEqual(

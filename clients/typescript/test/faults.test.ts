@@ -62,6 +62,28 @@ test("Retry-After is waited for", async () => {
   assert.ok(performance.now() - begun >= 299);
 });
 
+test("Retry-After may be a date", async () => {
+  const later: Fault = (incoming, response) => {
+    incoming.resume();
+    const date = new Date(Date.now() + 30_000).toUTCString();
+    response.writeHead(503, { "Retry-After": date }).end();
+  };
+  const [client] = await faulty({ retries: 0 }, later);
+  await assert.rejects(
+    client.call((api) => api.GET("/health")),
+    ({ retryAfter }: D3Error) => retryAfter !== undefined && retryAfter > 20 && retryAfter <= 30,
+  );
+});
+
+test("an address or a key that cannot be one is refused at once", () => {
+  for (const address of ["", "localhost:5000", "http://", "ftp://d3.example", "/api"]) {
+    assert.throws(() => new D3Client(address), /Begin it with http:\/\/ or https:\/\//);
+  }
+  for (const apiKey of ["one\ntwo", "a\0b", "schlüssel"]) {
+    assert.throws(() => new D3Client(url, { apiKey }), /It is one line/);
+  }
+});
+
 test("an image whose answer got lost is judged again, and counted once", async () => {
   const before = await total();
   const [client, way] = await faulty({}, answerLost, lost);

@@ -14,6 +14,7 @@ from d3.adapters.web.clients import new_http_client
 from d3.client.calls import judging, notifying, registry, results, scanning
 from d3.client.steps import Answer, Call, Pages, Pause, Sender, Steps, method_of
 from d3.client.uploads import Beside, Form, MeasuredForm
+from d3.domain.errors import RequestInvalid
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -49,12 +50,19 @@ def _lists(
 
 
 class AsyncClient:
-    """Calls a D3 service. Tasks of one event loop may share one; a cancelled call ends at once.
+    """Calls a D3 service. Tasks may share one; a cancelled call ends at once.
+
+    It belongs to the event loop of its first call. Programs with several make one for each.
 
     Args:
+        base_url: as for :class:`d3.Client`.
         api_key: as for :class:`d3.Client`.
         timeout: seconds to wait for an answer.
         retries: as for :class:`d3.Client`.
+
+    Raises:
+        RequestInvalid: the address or the key cannot be one, or, of any call, it is made in
+            another event loop.
     """
 
     def __init__(
@@ -70,13 +78,14 @@ class AsyncClient:
         self._sender = Sender(base_url, api_key, retries)
         # However many share the client, each waits for its turn as long as it takes.
         self._http = new_http_client(
-            base_url,
+            self._sender.base_url,
             httpx.AsyncClient,
-            base_url=base_url,
+            base_url=self._sender.base_url,
             timeout=httpx.Timeout(timeout, pool=None),
             transport=transport,
         )
         self._sleep = sleep
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     predict = _does(judging.predict)
     predict_batch = _does(judging.predict_batch)
@@ -118,6 +127,7 @@ class AsyncClient:
     resend = _does(notifying.resend)
 
     async def aclose(self) -> None:
+        self._stay_in_the_loop()
         await self._http.aclose()
 
     async def __aenter__(self) -> Self:
@@ -131,7 +141,18 @@ class AsyncClient:
     ) -> None:
         await self.aclose()
 
+    def _stay_in_the_loop(self) -> None:
+        """The connections belong to one loop, and fail in another with words of their own."""
+        here = asyncio.get_running_loop()
+        if here is not (self._loop or here):
+            raise RequestInvalid(
+                "This AsyncClient was used in another event loop.",
+                "Make one in each loop, or use d3.Client, which threads may share.",
+            )
+        self._loop = here
+
     async def _do(self, steps: Call[T] | Steps[T]) -> T:
+        self._stay_in_the_loop()
         exchanges, answer = self._sender.exchanges(steps), None
         while True:
             try:

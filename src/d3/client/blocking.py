@@ -47,11 +47,15 @@ class Client:
     """Calls a D3 service. Threads may share one, and forked processes connect for themselves.
 
     Args:
+        base_url: the service's address, such as ``http://localhost:5000``.
         api_key: sent as ``Authorization: Bearer``. None: ``D3_API_KEY``, or the key that a service
             of this machine made at its first start.
         timeout: seconds to wait for an answer.
         retries: how often 429, 503 and lost connections are retried, after what ``Retry-After``
             says. A request that is already being answered is retried for a minute and a half.
+
+    Raises:
+        RequestInvalid: the address or the key cannot be one.
     """
 
     def __init__(
@@ -68,8 +72,8 @@ class Client:
         # However many share the client, each waits for its turn as long as it takes.
         self._connect = partial(
             new_http_client,
-            base_url,
-            base_url=base_url,
+            self._sender.base_url,
+            base_url=self._sender.base_url,
             timeout=httpx.Timeout(timeout, pool=None),
             transport=transport,
         )

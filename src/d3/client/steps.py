@@ -10,7 +10,6 @@ import inspect
 import random
 import re
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -19,8 +18,8 @@ import httpx
 import msgspec
 
 from d3.client.uploads import Form, MeasuredForm
-from d3.domain.backoff import pause_after
-from d3.domain.errors import D3Error
+from d3.domain.backoff import pause_after, seconds_asked
+from d3.domain.errors import D3Error, RequestInvalid
 from d3.settings import key_for, key_of_environment
 
 T = TypeVar("T")
@@ -32,6 +31,7 @@ _IN_FLIGHT_SECONDS = 90.0
 """How long to wait for an answer that another process may be working on; one that was killed holds
 its request's key for a minute."""
 _LONGEST_WAIT = 60.0
+_PORTS = 2**16
 
 
 class ServiceError(D3Error):
@@ -119,13 +119,16 @@ class Sender:
         base_url: the service's.
         api_key: None: of the environment, or this machine's own.
         retries: how often 429, 503 and lost connections are retried.
+
+    Raises:
+        RequestInvalid: the address or the key cannot be one.
     """
 
     def __init__(self, base_url: str, api_key: str | None, retries: int) -> None:
-        api_key = api_key or key_of_environment()
-        self._own_key = None if api_key else key_for(base_url)
+        self.base_url = _checked_address(base_url)
+        api_key = _checked_key((api_key or "").strip() or key_of_environment())
+        self._own_key = None if api_key else key_for(self.base_url)
         self._retries = retries
-        self._base_url = base_url
         self.headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         """Of every request; the key of this machine is added when the service asks for one."""
 
@@ -159,7 +162,7 @@ class Sender:
                     raise ServiceError(
                         0,
                         "no_answer",
-                        f"{self._base_url} did not answer. Is d3 serve running there?",
+                        f"{self.base_url} did not answer. Is d3 serve running there?",
                     ) from answer
                 pause = _backoff(attempt)
                 attempt += 1
@@ -181,6 +184,30 @@ class Sender:
                 pause = _retry_after(answer, attempt)
                 attempt += 1
             yield Pause(pause)
+
+
+def _checked_address(text: str) -> str:
+    text = text.strip()
+    try:
+        url = httpx.URL(text)
+        usable = url.scheme in {"http", "https"} and url.host and (url.port or 0) < _PORTS
+    except httpx.InvalidURL:
+        usable = False
+    if not usable:
+        raise RequestInvalid(
+            f"{text[:200]!r} is not the address of a service.",
+            "Begin it with http:// or https://, as in http://localhost:5000.",
+        )
+    return text
+
+
+def _checked_key(key: str | None) -> str | None:
+    if key and not (key.isascii() and key.isprintable()):
+        raise RequestInvalid(
+            "The API key holds a line break or another character that no key has.",
+            "Copy the key again. It is one line.",
+        )
+    return key
 
 
 def _read(call: Call[T], response: httpx.Response) -> T:
@@ -210,9 +237,8 @@ def method_of(describe: Callable[..., Any], method: M) -> M:
 
 
 def _retry_after(response: httpx.Response, attempt: int) -> float:
-    with suppress(ValueError, KeyError):
-        return min(float(response.headers["retry-after"]), _LONGEST_WAIT)
-    return _backoff(attempt)
+    asked = seconds_asked(response.headers.get("retry-after", ""))
+    return _backoff(attempt) if asked is None else min(asked, _LONGEST_WAIT)
 
 
 def _backoff(attempt: int) -> float:

@@ -7,12 +7,12 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import IO, TypeAlias
 
 from d3.domain.errors import RequestInvalid
 
-File: TypeAlias = "str | os.PathLike[str] | bytes"
-"""A file's path, or its bytes."""
+File: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]"
+"""A file's path, its bytes, or an open file, which is read to its end at once."""
 _PIECE_BYTES = 256 * 1024
 _ESCAPES = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})  # as browsers write names
 
@@ -36,8 +36,7 @@ class Form:
             for text in [texts] if isinstance(texts, str) else texts:
                 self._parts.append((self._head(field), text.encode()))
         for field, name, file in files:
-            content = file if isinstance(file, bytes) else Path(file)
-            own = "image" if isinstance(content, bytes) else content.name
+            content, own = _opened(file)
             self._parts.append((self._head(field, name or own), content))
 
     def measured(self) -> MeasuredForm:
@@ -107,6 +106,19 @@ class _Reader(AsyncIterator[bytes]):
         if piece is None:
             raise StopAsyncIteration
         return piece
+
+
+def _opened(file: File) -> tuple[bytes | Path, str]:
+    """The bytes or the path, and the file's own name."""
+    if isinstance(file, bytes | bytearray | memoryview):
+        return bytes(file), "image"
+    if isinstance(file, str | os.PathLike):
+        path = Path(file)
+        return path, path.name
+    content, name = file.read(), getattr(file, "name", None)
+    if not isinstance(content, bytes):
+        raise RequestInvalid("The file was opened as text.", "Open it with the mode 'rb'.")
+    return content, Path(name).name if isinstance(name, str) else "image"
 
 
 def _size(content: bytes | Path) -> int:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 _MOST_DOUBLINGS = 64
+_MOST_DIGITS = 10  # of seconds: three centuries
 
 
 def pause_after(failures: int, first: float, longest: float = math.inf) -> float:
@@ -17,6 +20,17 @@ def pause_after(failures: int, first: float, longest: float = math.inf) -> float
     if not failures:
         return 0.0
     return min(first * 2.0 ** min(failures - 1, _MOST_DOUBLINGS), longest)
+
+
+def seconds_asked(retry_after: str) -> float | None:
+    """Seconds to wait, as the header ``Retry-After`` says in seconds or as a date; None if not."""
+    if retry_after.isascii() and retry_after.isdigit():
+        return float(retry_after[:_MOST_DIGITS])
+    try:
+        moment = parsedate_to_datetime(retry_after).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
 
 
 def resume_while_it_grows(

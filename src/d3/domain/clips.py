@@ -84,7 +84,6 @@ class FrameSampling:
                 f"Use a whole number from 1 to {MOST_FRAMES:,}.",
             )
 
-
     def step(self, duration: float) -> float:
         """Seconds between the frames of a clip of this length, before ``most`` thins them."""
         fewest = min(WINDOW, self.most)
@@ -262,6 +261,7 @@ def course_of(frames: Sequence[ClipFrame], threshold: float, band: AbstainBand) 
     means = [fmean(frames[one].prediction for one in window) for window in windows]
     highest = max(means)
     window = windows[means.index(highest)]
+    highest = round(highest, 6)  # as the frames' own
     said = [[frames[one].verdict for one in each] for each in windows]
     fake = any(2 * each.count(Verdict.FAKE) > len(each) for each in said)
     real = all(2 * each.count(Verdict.REAL) > len(each) for each in said)
@@ -445,15 +445,15 @@ def moments(duration: float, sampling: FrameSampling) -> list[float]:
     return [duration * number / sampling.most for number in range(sampling.most)]
 
 
-def limited(sampling: FrameSampling, most: int) -> FrameSampling:
-    """The same within what is allowed.
+def limited(asked: int | None, most: int) -> int:
+    """How many frames are judged at most where this is asked for.
 
     Raises:
-        RequestInvalid: more frames are asked for.
+        RequestInvalid: more than are allowed.
     """
-    if sampling.most > most:
+    if asked is not None and asked > most:
         raise RequestInvalid(
-            f"A clip is judged by {most:,} frames at most, and {sampling.most:,} are asked for.",
-            f"Ask for {most:,} or fewer, or raise D3_VIDEO_FRAMES.",
+            f"A clip is judged by {most:,} frames at most, and {shown(asked)} are asked for.",
+            f"Ask for {most:,} or fewer, or raise D3_VIDEO_FRAMES (up to {MOST_FRAMES:,}).",
         )
-    return sampling
+    return most if asked is None else asked

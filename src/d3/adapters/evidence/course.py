@@ -11,7 +11,7 @@ from PIL import Image
 from d3.adapters.evidence.scale import INK, box, line, text
 from d3.domain.clips import ClipVerdict
 from d3.domain.images import Pixels
-from d3.domain.services.reporting import clock, exact, percent
+from d3.domain.services.reporting import clock, exact, percent, share_of
 
 WIDTH, HEIGHT = 640, 150
 SHOWN = 8
@@ -63,7 +63,7 @@ def spoken(clip: ClipVerdict) -> str:
     """What the drawing shows, in words."""
     return (
         f"The probability of {len(clip.frames)} frames over {clock(clip.duration)}: "
-        f"{percent(clip.share_above)} of them above the threshold, the highest mean "
+        f"{share_of(clip)} of them above the threshold, the highest mean "
         f"{percent(clip.highest_mean)} from {clock(clip.highest_from)} to "
         f"{clock(clip.highest_until)}"
     )

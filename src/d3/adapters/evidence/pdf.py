@@ -127,7 +127,7 @@ class _Page(FPDF):
         self.cell(0, 4, f"D3 report on {name}, page {self.page_no()} of {{nb}}", align="C")
 
     def heading(self, report: Report) -> None:
-        self.paragraph("D3 report on an image", _GREY)
+        self.paragraph(report.kind, _GREY)
         self.set_text_color(*_BLACK)
         self.set_font(BODY, "B", 15)
         self._write(report.image, 7)

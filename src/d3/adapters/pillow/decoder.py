@@ -223,9 +223,12 @@ class PillowDecoder:
         kind = sniff(start)
         if kind is None or kind not in FORMATS:
             refuse = ImageUnsupported if kind is None else ImageFormatUnsupported
-            remedy = f"D3 reads {READABLE}."
+            remedy = f"D3 reads {READABLE}{'' if kind else ', and videos such as MP4 as clips'}."
             if sniff_clip(start) is not None:
-                remedy = "Judge it as a clip: `d3 detect`, detect_clip or predict-video."
+                remedy = (
+                    "Judge it as a clip: `d3 detect` (with --video in folders), detect_clip or "
+                    "predict-video."
+                )
             raise refuse(described(kind, start), remedy)
         if len(data) > self._limits.bytes:
             raise ImageTooLarge(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,7 +18,7 @@ from d3.domain.errors import (
 
 _REMEDIES: tuple[tuple[str, type[StorageFailed], str, str], ...] = (
     (
-        r"no such (table|column)|42P01|42703",
+        r"no such (table|column)|has no column named|ON CONFLICT clause does|42P01|42703|42P10",
         SchemaMismatch,
         "The database does not have all the tables that D3 needs.",
         "Run `d3 db upgrade`.",
@@ -121,6 +122,11 @@ def _translate_driver(error: exc.DBAPIError) -> StorageFailed:
     for phrases, kind, problem, remedy in _REMEDIES:
         if re.search(phrases, said, re.IGNORECASE):
             return kind(problem, remedy)
+    if isinstance(error.orig, sqlite3.Error):
+        return StorageUnavailable(
+            f"The database cannot be used ({type(error.orig).__name__}).",
+            "Check D3_HOME or D3_DATABASE_URL. The log has the details.",
+        )
     if error.connection_invalidated or isinstance(error, exc.OperationalError | exc.InterfaceError):
         return StorageUnavailable(
             "The database cannot be reached.",

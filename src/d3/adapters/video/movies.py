@@ -20,7 +20,7 @@ import av
 import numpy as np
 from av.codec.context import ThreadType
 from av.container import InputContainer
-from av.sidedata.sidedata import Type
+from av.sidedata.sidedata import SideData
 from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, VideoReformatter
 from PIL import Image
 
@@ -425,8 +425,11 @@ def _turns(frame: VideoFrame) -> tuple[bool, bool, bool]:
 
     Of angles in between, the nearest right one.
     """
-    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
-    if matrix is None or len(numbers := np.frombuffer(matrix, np.int32)) < _MATRIX:
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if not isinstance(matrix, SideData):
+        return False, False, False
+    numbers = np.frombuffer(bytes(matrix), np.int32)
+    if len(numbers) < _MATRIX:
         return False, False, False
     a, b, _, c, d = map(int, numbers[:5])
     if abs(b) + abs(c) > abs(a) + abs(d):

@@ -84,6 +84,7 @@ class IsolatedClips:
             clip = ClipOfChild(descriptor, self._question(kind, sampling))
             try:
                 clip.read_facts(sha256_of(descriptor))
+                clip.check_moves()
             except BaseException:
                 clip.close()
                 raise
@@ -120,6 +121,8 @@ class IsolatedClips:
                     "Send a smaller one, or raise D3_MAX_IMAGE_BYTES.",
                 )
             return image
+        if image is not None:
+            raise _still(image)
         kind = sniff_clip(start)
         if kind is None:
             raise VideoInvalid(
@@ -205,6 +208,15 @@ class ClipOfChild(Child):
             raise self._lost() from error
         self.facts = ImageFacts(kind, width, height, frames, self._size, sha256)
 
+    def check_moves(self) -> None:
+        """See whether it is more than an image.
+
+        Raises:
+            VideoInvalid: it is an image of a single frame.
+        """
+        if self.facts.format in ANIMATED and self.facts.frames == 1:
+            raise _still(self.facts.format)
+
     def __iter__(self) -> Iterator[Frame]:
         given, latest = 0, -math.inf
         with self._lock:
@@ -285,6 +297,13 @@ class ClipOfChild(Child):
             "The clip cannot be decoded, or decoding it needs too much memory.",
             "Convert it with another program, or scale it down.",
         )
+
+
+def _still(kind: str) -> VideoInvalid:
+    return VideoInvalid(
+        f"This is one still image ({kind}), not a clip.",
+        "Judge it as an image: `d3 detect`, detect or POST /api/inference/predict.",
+    )
 
 
 def _check(sound: bool) -> None:  # noqa: FBT001

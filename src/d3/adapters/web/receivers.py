@@ -6,13 +6,11 @@ import asyncio
 import ipaddress
 import re
 import resource
-import socket
 import ssl
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import cached_property
 from types import TracebackType
 from typing import Any, Self
@@ -22,6 +20,7 @@ import httpx
 from standardwebhooks import Webhook
 
 from d3.adapters.web.links import AddressGuard, Resolve, fault_of, resolve
+from d3.domain.backoff import seconds_asked
 from d3.domain.errors import LinkUnavailable, WebhookInvalid
 from d3.domain.text import without_secrets
 from d3.domain.webhooks import LONGEST_URL, Answer, Due
@@ -35,12 +34,11 @@ _KEPT_CONNECTIONS, _KEPT_SECONDS = 64, 3.0
 _BROKEN = "It cannot be reached, or closes the connection."
 _AS_IN = "Use one such as https://app.example.org/d3."
 _REASONS: Sequence[tuple[type[Exception], str]] = (
-    (socket.gaierror, "No address was found for the name of its server. Check the name."),
     (
-        LinkUnavailable,
+        LinkUnavailable,  # names that are unknown too: else one could ask which are internal
         (
-            "It has no public address, and D3 sends nothing to internal ones unless "
-            "D3_WEBHOOK_ALLOW names them."
+            "Its name was not found, or it has no public address. D3 sends nothing to internal "
+            "addresses unless D3_WEBHOOK_ALLOW names them."
         ),
     ),
     (httpcore.TimeoutException, "It cannot be reached: connecting took too long."),
@@ -191,7 +189,7 @@ class WebhookReceivers:
             trouble = f"It redirects to {target!r}, which D3 does not follow."
         else:
             trouble = f"It answered with status {status}."
-        return Answer(status, trouble, _seconds_of(said.get("retry-after", "")))
+        return Answer(status, trouble, seconds_asked(said.get("retry-after", "")))
 
     def _headers(self, due: Due) -> Sequence[tuple[str, str]]:
         now = datetime.now(UTC)
@@ -309,14 +307,3 @@ def _reason(error: Exception) -> str:
         if any(isinstance(one, kind) for one in causes):
             return words
     return f"It could not be asked: {type(error).__name__}."
-
-
-def _seconds_of(header: str) -> float | None:
-    """``Retry-After``: seconds or a date."""
-    if header.isascii() and header.isdigit() and len(header) < 10:  # noqa: PLR2004  three centuries
-        return float(header)
-    try:
-        moment = parsedate_to_datetime(header)
-    except ValueError:
-        return None
-    return max(0.0, (moment.astimezone(UTC) - datetime.now(UTC)).total_seconds())

@@ -115,9 +115,9 @@ class ClipService:
         return self._reader
 
     def is_clip(
-        self, source: ImageSource, *, animations: bool = False
+        self, source: ImageSource, *, animations: bool = False, videos: bool = True
     ) -> TypeGuard[str | Path | bytes]:
-        """Whether a source is a video, or an image of several frames where those count too.
+        """Whether a source is a video, or an image of several frames, where those count.
 
         What cannot be read is none: whoever judges it as an image says what is wrong with it.
         """
@@ -126,7 +126,7 @@ class ClipService:
         try:
             kind = self._reader.kind(source)
             if kind not in ANIMATED:
-                return kind is not None
+                return videos and kind is not None
             return animations and self._decoder.decode(source, SMALLEST_SIDE).facts.frames > 1
         except ImageError:
             return False
@@ -147,7 +147,7 @@ class ClipService:
         asked = ALL_FRAMES
         if not all_frames:
             asked = FrameSampling(closer=True) if every is None else FrameSampling(every)
-        return limited(replace(asked, most=self._most if most is None else most), self._most)
+        return replace(asked, most=limited(most, self._most))
 
     def judge(
         self,

@@ -87,7 +87,7 @@ class Pipeline(Generic[K, T]):
         file_bytes: int = 0,
         isolated: bool = False,
         sampling: FrameSampling | None = None,
-        peek: Callable[[], bytes] | None = None,
+        may_be_clip: Callable[[], bool] | None = None,
     ) -> None:
         """Read, decode and score an image.
 
@@ -100,8 +100,8 @@ class Pipeline(Generic[K, T]):
             file_bytes: that they have, as far as that is known.
             isolated: whether it is decoded in a child process.
             sampling: which frames of a clip are judged; a default unless given.
-            peek: gives the first bytes, where that is cheap: a clip is then read when its turn
-                comes, as many in memory would be too much for it.
+            may_be_clip: tells it before the image is read, where that is cheap: a clip is then read
+                when its turn comes, as many in memory would be too much for it.
 
         Raises:
             Overloaded: a service's queue has no room; the image was not taken.
@@ -115,7 +115,9 @@ class Pipeline(Generic[K, T]):
             judging = self._judge.judge(job)
         else:
             sampling = sampling or (None if self._clips is None else self._clips.sampling())
-            steps = self._read_and_judge(question, name, read, decoder, slots, sampling, peek)
+            steps = self._read_and_judge(
+                question, name, read, decoder, slots, sampling, may_be_clip
+            )
             judging = start(steps)
         self.in_flight += 1
         self._flying[judging] = key
@@ -158,24 +160,24 @@ class Pipeline(Generic[K, T]):
         decoder: ImageDecoder,
         slots: tuple[Slots | D3Error, ...],
         sampling: FrameSampling | None,
-        peek: Callable[[], bytes] | None,
+        may_be_clip: Callable[[], bool] | None,
     ) -> Judged:
         """Read on a thread of one's own, so that nobody waits for a store who wants to decode."""
         try:
-            source, turn = await self._read(read, peek)
+            source, turn = await self._read(read, may_be_clip)
         except BaseException:
             release(slots)
             raise
-        if turn is not None or self._is_clip(source):
-            assert self._clips is not None
-            assert sampling is not None
-            assert isinstance(source, str | Path | bytes)
-            release(slots)  # its frames take slots of their own
-            try:
+        try:
+            if self._is_clip(source):
+                assert self._clips is not None
+                assert sampling is not None
+                assert isinstance(source, str | Path | bytes)
+                release(slots)  # its frames take slots of their own
                 return await finished(self._clips.begin(question, source, name, sampling))
-            finally:
-                if turn is not None:
-                    turn.give_back()
+        finally:
+            if turn is not None:
+                turn.give_back()
         submit: Submit = self._pool.submit
         if self._decoding is not None:
             submit = partial(self._decoding.submit, lane=Lane.BULK)
@@ -183,12 +185,13 @@ class Pipeline(Generic[K, T]):
         return await self._judge.judged(Job(question, name, decode, submit, slots, Lane.BULK))
 
     async def _read(
-        self, read: Callable[[], ImageSource], peek: Callable[[], bytes] | None
+        self, read: Callable[[], ImageSource], may_be_clip: Callable[[], bool] | None
     ) -> tuple[ImageSource, Turns | None]:
-        """What is to be judged; for a clip that could be told by its first bytes, with its turn."""
+        """What is to be judged; what may be a clip with its turn."""
 
         def read_image() -> ImageSource | None:
-            return None if peek is not None and self._is_clip(peek()) else read()
+            waits = self._clips is not None and may_be_clip is not None and may_be_clip()
+            return None if waits else read()
 
         if (source := await finished(self._pool.submit(read_image))) is not None:
             return source, None

@@ -32,6 +32,20 @@ INT8_DRIFT = 0.1
 """Of a probability from fp32, where the model's manifest does not say what was measured."""
 
 
+def check_replayable(case: Case) -> None:
+    """See whether a case is of a kind that can be scored again.
+
+    Raises:
+        ReplayImpossible: it is about a clip.
+    """
+    if case.result.clip:
+        raise ReplayImpossible(
+            "The case is about a clip, which cannot be replayed yet.",
+            "`d3 evidence verify` checks that its verdict follows from its frames. Judge the "
+            "clip again with `d3 detect` and compare the frames.",
+        )
+
+
 class ReplayService:
     """Scores cases again.
 
@@ -89,12 +103,7 @@ class ReplayService:
             ReplayImpossible: the case does not hold what is needed, or is about a clip.
             D3Error: the image or the model cannot be used.
         """
-        if case.result.clip:
-            raise ReplayImpossible(
-                "The case is about a clip, which cannot be replayed yet.",
-                "`d3 evidence verify` checks that its verdict follows from its frames. Judge the "
-                "clip again with `d3 detect` and compare the frames.",
-            )
+        check_replayable(case)
         opinions = case.result.opinions
         found = self._replay(case, image, opinions[0] if opinions else None, is_chief=True)
         members = {one.model.name: self._member(case, one, image) for one in opinions[1:]}

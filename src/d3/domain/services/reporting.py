@@ -106,6 +106,7 @@ class Report:
     """A report.
 
     Attributes:
+        kind: what it is, in a few words.
         image: its display name.
         subtitle: which file it was, and when it was judged.
         headline: the verdict in a few words.
@@ -117,6 +118,7 @@ class Report:
         footer: by what it was made, and when.
     """
 
+    kind: str
     image: str
     subtitle: str
     headline: str
@@ -155,6 +157,7 @@ def report_of(case: Case, *, key_id: str | None, heatmap: bool) -> Report:
     if case.labels:
         sections.append(_labels(case))
     return Report(
+        kind=f"D3 report on {'a clip' if result.clip else 'an image'}",
         image=display_name(result.image_name),
         subtitle=f"Judged on {moment(result.created_at)}. "
         f"SHA-256 of the file: {result.image_sha256 or 'not recorded'}",
@@ -248,7 +251,7 @@ def _course(clip: ClipVerdict) -> Section:
         (
             f"The probability of the clip is the highest mean of {WINDOW} frames in a row, from "
             f"{clock(clip.highest_from)} to {clock(clip.highest_until)}. Of the frames that carry "
-            f"something to judge, {percent(clip.share_above)} lie above the threshold."
+            f"something to judge, {share_of(clip)} lie above the threshold."
         ),
         clip.end_text,
         *clip.note_texts,
@@ -265,6 +268,11 @@ def _course(clip: ClipVerdict) -> Section:
         facts=facts,
         course=True,
     )
+
+
+def share_of(clip: ClipVerdict) -> str:
+    """The share of a clip's frames above the threshold: counted, so 0 and 1 are no roundings."""
+    return f"{100 * clip.share_above:.1f}{_PERCENT}"
 
 
 def clock(seconds: float) -> str:

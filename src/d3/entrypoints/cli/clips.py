@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from d3.entrypoints.cli.output import counted, out
+from d3.domain.formats import named_as_clip
+from d3.entrypoints.cli.output import complain, counted, out
 from d3.entrypoints.cli.sources import Found
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from d3.domain.clips import FrameSampling
     from d3.domain.detections import Detection, Failure
     from d3.domain.images import ImageSource
+    from d3.domain.ports.images import ImageDecoder
     from d3.domain.services.clips import ClipService
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -36,6 +38,29 @@ def sampling_of(
     if frames == "all" and every is not None:
         raise click.UsageError("--frames all judges every frame. Leave --every out.")
     return clips.sampling(every, most, all_frames=frames == "all")
+
+
+def clips_among(
+    clips: ClipService, paths: Sequence[str], *, animations: bool, video: bool
+) -> Callable[[ImageSource], bool]:
+    """What is judged as a clip: of videos, with no ``--video`` only those that ``paths`` name."""
+    named = {*map(Path, paths)}
+
+    def is_clip(source: ImageSource) -> bool:
+        videos = video or not isinstance(source, Path) or source in named
+        return clips.is_clip(source, animations=animations, videos=videos)
+
+    return is_clip
+
+
+def belonging(decoder: ImageDecoder, clips: ClipService, *, video: bool) -> Callable[[Path], bool]:
+    """What is judged of folders beside what is named as an image, as scans do it."""
+
+    def belongs(path: Path) -> bool:
+        is_video = video and (named_as_clip(str(path)) or clips.is_clip(path))
+        return is_video or decoder.recognises(path)
+
+    return belongs
 
 
 def outcomes_of(
@@ -67,6 +92,12 @@ def outcomes_of(
                 yield container.clips().judge(source, sampling, name=name, **question)
             except (ImageError, ScoreUndefined, DetectorFailed) as error:
                 yield Failure(name, error)
+
+
+def hint_at_videos(passed_over: int) -> None:
+    """Say how videos in folders are judged, where some were skipped."""
+    if passed_over:
+        complain(f"{counted(passed_over, 'video')} skipped. --video judges them too.", kind="note")
 
 
 def print_clip(detection: Detection) -> None:

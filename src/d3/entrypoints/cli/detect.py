@@ -6,8 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -16,7 +14,14 @@ from d3.domain.models import notice_of
 from d3.domain.panels import Agreement
 from d3.domain.provenance import CAUTION
 from d3.domain.scoring import Reason
-from d3.entrypoints.cli.clips import outcomes_of, print_clip, sampling_of
+from d3.entrypoints.cli.clips import (
+    belonging,
+    clips_among,
+    hint_at_videos,
+    outcomes_of,
+    print_clip,
+    sampling_of,
+)
 from d3.entrypoints.cli.opening import build_container
 from d3.entrypoints.cli.options import (
     EVERY,
@@ -113,11 +118,8 @@ def detect(
     settings, decoder, clips = container.settings(), container.decoder(), container.clips()
     check_rule(panel_rule, settings.panel)
     sampling = sampling_of(clips, every, most, frames)
-    is_clip = partial(clips.is_clip, animations=frames == "all")
-
-    def recognises(path: Path) -> bool:
-        return decoder.recognises(path) or (video and clips.is_clip(path))
-
+    is_clip = clips_among(clips, paths, animations=frames == "all", video=video)
+    recognises = belonging(decoder, clips, video=video)
     with progress("Looking for images"):
         largest = max(settings.max_image_bytes, settings.max_video_bytes)
         found = find_images(paths, recognises, largest)
@@ -146,6 +148,7 @@ def detect(
                 tell("Judging", row + 1, len(found.sources))
         disagreed = shown.panels[Agreement.DISAGREE]
     _summarise(tally, found.passed_over, disagreed, time.perf_counter() - begun)
+    hint_at_videos(found.videos_passed_over)
     if provenance and manifest is not None:
         complain(CAUTION, kind="note")
     if manifest is not None:

@@ -47,6 +47,7 @@ def replay(bundle: Path, *, image: str | None, key: Path | None, as_json: bool) 
     """
     from d3.domain.errors import EvidenceContradictory
     from d3.domain.evidence import check_case
+    from d3.domain.services.replaying import check_replayable
 
     container = build_container()
     found = container.evidence_bundles().open(bundle, key)
@@ -54,6 +55,7 @@ def replay(bundle: Path, *, image: str | None, key: Path | None, as_json: bool) 
         check_case(found.case)
     except EvidenceContradictory as error:
         return refuse(bundle, error, as_json=as_json)
+    check_replayable(found.case)
     content = _image(found, image)
     with progress("Scoring again"):
         replayed = container.replaying().replay(found.case, content)

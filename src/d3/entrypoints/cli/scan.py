@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
+from d3.domain.formats import named_as_clip
 from d3.domain.models import notice_of
 from d3.domain.panels import Agreement, PanelRule
+from d3.entrypoints.cli.clips import hint_at_videos
 from d3.entrypoints.cli.evaluate import loaded, loaded_beside, named_version, tell_voteless
 from d3.entrypoints.cli.opening import build_container, opened
 from d3.entrypoints.cli.options import (
@@ -362,6 +364,10 @@ def _watching(scan: Scan, ledger: ScanLedger, parts: Parts | None) -> Iterator[W
 
     class Shown(Watcher):
         looked = time.monotonic()
+        videos = 0
+
+        def passed_over(self, uri: str) -> None:
+            self.videos += named_as_clip(uri)
 
         def finished(self, shard: int) -> None:
             if parts is not None:
@@ -384,7 +390,9 @@ def _watching(scan: Scan, ledger: ScanLedger, parts: Parts | None) -> Iterator[W
 
     with progress() as tell:
         tell("Scanning", scan.counts.done)
-        yield Shown()
+        watcher = Shown()
+        yield watcher
+    hint_at_videos(watcher.videos)
 
 
 def _write_report(file: Path, page: Callable[[], bytes]) -> None:

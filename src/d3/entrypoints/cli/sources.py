@@ -11,7 +11,7 @@ from pathlib import Path
 
 from d3.domain.errors import ImageEmpty, ImageError, ImageNotFound
 from d3.domain.folders import EVERYTHING, Pattern, files_below, split_pattern, unreadable_folder
-from d3.domain.formats import named_as_image
+from d3.domain.formats import named_as_clip, named_as_image
 from d3.domain.images import ImageSource
 from d3.domain.ports.images import ImageDecoder
 
@@ -27,12 +27,14 @@ class Found:
         names: display names, in order.
         sources: as many images.
         passed_over: files in folders that are images neither by first bytes nor by name.
+        videos_passed_over: those of them whose names are videos'.
         problems: (path, error) of what was named or found and cannot be used.
     """
 
     names: list[str] = field(default_factory=list)
     sources: list[ImageSource] = field(default_factory=list)
     passed_over: int = 0
+    videos_passed_over: int = 0
     problems: list[tuple[str, ImageError]] = field(default_factory=list)
 
     def add(self, name: str, source: ImageSource) -> None:
@@ -138,6 +140,7 @@ def _search(
                 found.add(file, Path(file))
             else:
                 found.passed_over += 1
+                found.videos_passed_over += named_as_clip(file)
         except ImageError as error:
             found.problems.append((file, error))
     if before == (len(found.names), len(found.problems)):

@@ -22,7 +22,10 @@ def choices(request: Request[Any, Any, Any], fault: Any) -> list[str]:
     names = re.findall(r"[A-Za-z_]\w*", str(fault.get("key", "")))
     if names and fault.get("source") == "body":
         names.insert(0, "data")
-    parameters = request.route_handler.parsed_fn_signature.parameters
+    handler: Any = request.route_handler
+    parameters: dict[str, Any] = {}
+    for one in (*handler.resolve_dependencies().values(), handler):
+        parameters |= one.parsed_fn_signature.parameters
     if not names or names[0] not in parameters:
         return []
     kinds = list(_alternatives(inspect.type_info(parameters[names[0]].annotation)))

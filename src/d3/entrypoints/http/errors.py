@@ -146,7 +146,7 @@ def answer_http_error(request: Request[Any, Any, Any], error: HTTPException) -> 
         fields = _fields_named(error.extra)
         named = ", ".join(sorted(fields or keys)) or "of the request"
         sentence = f"The parameter {named} is not valid. /schema describes it."
-        if words := [word for one in error.extra for word in choices(request, one)]:
+        if len(error.extra) == 1 and (words := choices(request, error.extra[0])):
             sentence = f"The parameter {named} is not valid. Choose from {', '.join(words)}."
         if missing := _fields_named(error.extra, "missing required"):
             sentence = f"The field {', '.join(sorted(missing))} is missing. /schema describes it."

@@ -347,11 +347,13 @@ def _course(row: ScanRow, threshold: float) -> tuple[str, Markup]:
         f"{len(clip.frames)} frames over {clock(clip.duration)}, {clip.share_above:.0%} above the "
         f"threshold, the highest mean from {clock(clip.highest_from)}"
     )
-    each = _COURSE_WIDTH / len(clip.frames)
+    length = max(clip.duration, clip.judged_until, 0.001)
+    wide = 0.8 * _COURSE_WIDTH / len(clip.frames)
     bars = "".join(
-        f'<rect x="{number * each:.1f}" y="{100 * (1 - one.prediction):.1f}" '
-        f'width="{0.8 * each:.1f}" height="{100 * one.prediction:.1f}"/>'
-        for number, one in enumerate(clip.frames)
+        f'<rect x="{(_COURSE_WIDTH - wide) * one.time / length:.1f}" '
+        f'y="{100 * (1 - one.prediction):.1f}" width="{wide:.1f}" '
+        f'height="{100 * one.prediction:.1f}"/>'
+        for one in clip.frames
     )
     level = 100 * (1 - threshold)
     drawing = (

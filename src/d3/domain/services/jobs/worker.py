@@ -34,6 +34,7 @@ from d3.domain.images import ImageSource
 from d3.domain.jobs import ItemOutcome, ItemPlace, Job, JobShard, NewItem, ShardProgress
 from d3.domain.ports.clock import Clock
 from d3.domain.ports.jobs import JobLedger, Spool, SpoolReader
+from d3.domain.services.clips import recognises
 from d3.domain.services.detection import Judged
 from d3.domain.services.model_host import ModelHost
 from d3.domain.services.pipeline import Pipeline
@@ -207,11 +208,10 @@ class JobWorker(ShardWorker[Key, NewItem, _Held]):
 
     def _put(self, key: Key, held: _Held, item: NewItem) -> bool:
         read: Callable[[], ImageSource] = partial(self._fetch, held.shard.place, item.source)
-        peek = None
+        may_be_clip = None
         if held.file is not None:
             read = partial(held.file.read, item.offset, item.size_bytes)
-            start = min(item.size_bytes, SNIFFED_BYTES)
-            peek = partial(held.file.read, item.offset, start)
+            may_be_clip = partial(_begins_as_clip, held.file, item)
         try:
             self._judging.put(
                 key,
@@ -222,7 +222,7 @@ class JobWorker(ShardWorker[Key, NewItem, _Held]):
                 file_bytes=item.size_bytes,
                 isolated=held.isolated,
                 sampling=held.sampling,
-                peek=peek,
+                may_be_clip=may_be_clip,
             )
         except Overloaded:
             return False
@@ -313,6 +313,10 @@ def _is_of_the_moment(error: D3Error, claims: int) -> bool:
         return True
     innocent = not isinstance(error, ImageError | ScoreUndefined | RequestInvalid)
     return (innocent or isinstance(error, DecodingInterrupted)) and claims < _TRIES
+
+
+def _begins_as_clip(file: SpoolReader, item: NewItem) -> bool:
+    return recognises(file.read(item.offset, min(item.size_bytes, SNIFFED_BYTES)))
 
 
 def _let_go(held: _Held) -> None:

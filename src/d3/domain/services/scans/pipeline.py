@@ -14,6 +14,7 @@ from d3.domain.errors import (
     ScoreUndefined,
     StorageFailed,
 )
+from d3.domain.formats import named_as_clip
 from d3.domain.ports.scans import ImageCollection
 from d3.domain.services.detection import Judged
 from d3.domain.services.pipeline import Pipeline
@@ -54,7 +55,15 @@ class ScanPipeline(Generic[T]):
     def put(self, key: T, uri: str, *, isolated: bool = False) -> None:
         """Read, decode and score the image."""
         read = partial(self._collection.read, uri)
-        self._pipeline.put(key, uri, self._question, uri, read, isolated=isolated)
+        self._pipeline.put(
+            key,
+            uri,
+            self._question,
+            uri,
+            read,
+            isolated=isolated,
+            may_be_clip=partial(named_as_clip, uri),
+        )
 
     def take(self, seconds: float) -> list[tuple[T, str, Outcome]]:
         """The outcomes within this time: key, URI and detection or error.

@@ -12,7 +12,7 @@ class Watcher:
     def judged(self, row: ScanRow) -> None:
         """An image has its row."""
 
-    def passed_over(self) -> None:
+    def passed_over(self, uri: str) -> None:
         """A file was no image."""
 
     def finished(self, shard: int) -> None:

@@ -155,7 +155,7 @@ class ScanWorker(ShardWorker[int, str, _Held]):
         named = named or (self._scan.video and named_as_clip(item))
         if not named and isinstance(outcome, D3Error) and is_no_image(item, outcome):
             held.passed_over += 1
-            self._watcher.passed_over()
+            self._watcher.passed_over(item)
             return
         row = row_of(item, outcome, self._clock.now())
         held.rows.append(row)

@@ -19,7 +19,7 @@ import msgspec
 from litestar import Request
 from multipart import parse_options_header
 
-from d3.domain.errors import FormInvalid, FormNotMultipart
+from d3.domain.errors import FileMissing, FormInvalid, FormNotMultipart
 from d3.domain.services.prediction import Upload
 from d3.entrypoints.http.api.forms import (
     FIELD_BYTES,
@@ -60,6 +60,7 @@ async def read_image(request: Request[Any, Any, Any], limits: FormLimits, *field
     Raises:
         FormNotMultipart: the body is none of the three.
         FormInvalid: it is malformed, or the image is not in base64.
+        FileMissing: JSON brings neither.
         FormTooLarge: it exceeds a limit.
         D3Error: receiving failed; see :mod:`d3.entrypoints.http.middleware.request_limits`.
     """
@@ -102,6 +103,11 @@ def _of_json(body: bytes, known: tuple[str, ...]) -> Form:
         example = '{"image_base64": "...", "threshold": 0.5}'
         raise what_is_wrong(error, meant, example) from error
     image = sent.pop("image_base64")
+    if image is None and not sent["url"]:
+        raise FileMissing(
+            "The JSON holds no image.",
+            "Send the file in base64 as `image_base64`, or a link to it as `url`.",
+        )
     texts = {name: _text(name, value) for name, value in sent.items() if value is not None}
     name = texts.pop("name", "")
     files = {} if image is None else {"file": [Upload(name, _decoded(image))]}

@@ -193,12 +193,10 @@ def _limits_of_one(d3: Services) -> FormLimits:
 
 async def _image(request: Request[Any, Any, Any], d3: Services, form: Form) -> Upload:
     """The form's image: the field ``file``, or what the link in ``url`` leads to."""
-    # With a file, a service that fetches no links ignores the field.
-    means_link = d3.settings.fetch_links or "file" not in form.files
-    if not means_link or (url := form.text("url")) is None:
+    if (url := form.text("url")) is None:
         return form.file("file")
     if "file" in form.files:
-        raise FormInvalid("Both a file and a link were sent.", "Send one of them.")
+        raise FormInvalid("Both an image and a link were sent.", "Send one of them.")
     until = time.monotonic() + d3.settings.fetch_seconds + d3.settings.request_seconds
     found = await wait_unless_disconnected(request, d3.fetch(url), until)
     return Upload(found.name, found.data)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
 from typing import Annotated, Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
@@ -314,23 +313,9 @@ def _asked_by_form(request: Request[Any, Any, Any], form: Form) -> JobRequest:
         panel_rule=form.panel_rule(),
         stability=form.flag("stability"),
         callback=form.text("callback"),
-        every=_number(form, "every", float, "Use seconds between 0 and 3600, such as 1."),
-        most=_number(form, "most", int, "Use a whole number from 1 to 10000."),
+        every=form.every(),
+        most=form.most(),
     )
-
-
-def _number(form: Form, name: str, kind: Callable[[str], Any], remedy: str) -> Any:
-    text = form.text(name)
-    if text is None:
-        return None
-    most = 3600 if kind is float else 10_000
-    try:
-        value = kind(text)
-    except ValueError:
-        value = 0
-    if not 0 < value <= most:
-        raise RequestInvalid(f"{name}={text[:40]!r} is not valid.", remedy)
-    return value
 
 
 def _asked(request: Request[Any, Any, Any], **values: Any) -> JobRequest:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from d3.domain.clips import MOST_FRAMES
 from d3.domain.jobs import MAX_EXTERNAL_ID, ItemState, Job, JobItem, JobState
 from d3.domain.panels import PanelRule
 from d3.domain.webhooks import LONGEST_URL
@@ -54,7 +55,7 @@ Every = Annotated[
     float, Meta(gt=0, le=3600, description="Of a clip: seconds between the frames that are judged.")
 ]
 Most = Annotated[
-    int, Meta(ge=1, le=10_000, description="Of a clip: the most frames that are judged.")
+    int, Meta(ge=1, le=MOST_FRAMES, description="Of a clip: the most frames that are judged.")
 ]
 
 

@@ -38,6 +38,7 @@ from litestar.openapi.spec import (
 from litestar.response import Redirect
 from litestar.static_files import create_static_files_router
 
+from d3.domain.clips import MOST_FRAMES
 from d3.domain.jobs import MAX_EXTERNAL_ID
 from d3.domain.panels import PanelRule
 from d3.domain.webhooks import LONGEST_URL
@@ -147,7 +148,7 @@ _ASKED = {
     "most": Schema(
         type=OpenAPIType.INTEGER,
         minimum=1,
-        maximum=10_000,
+        maximum=MOST_FRAMES,
         description="Of a clip: the most frames that are judged.",
     ),
 }

@@ -8,6 +8,8 @@ from typing import Any
 from litestar import Controller, Request, post
 
 from d3.domain.accounts import Scope
+from d3.domain.errors import RequestInvalid
+from d3.domain.formats import ANIMATED
 from d3.domain.ports.clips import OpenedClip
 from d3.domain.ports.queue import Lane
 from d3.domain.services.prediction import Upload
@@ -59,7 +61,8 @@ class VideoController(Controller):
 
         A clip with up to 30 moments to judge, by default half a minute, is answered at once. A
         longer one, and any with a `callback`, becomes a job of one item: the answer is 202, as that
-        of `POST /api/jobs`. Needs the extra `video`.
+        of `POST /api/jobs`. Needs the extra `video`. An animated image is always judged at once, by
+        every frame.
 
         With an ``Idempotency-Key``, a repeated request gets the same answer and no second result.
         """
@@ -76,7 +79,13 @@ class VideoController(Controller):
             with d3.one_more_clip():
                 clip: OpenedClip = await d3.run_slowly(d3.clips.reader.open, stream, sampling)
                 try:
-                    if clip.planned <= _AT_ONCE and asked["callback"] is None:
+                    is_animation = clip.facts.format in ANIMATED  # jobs take those as stills
+                    if is_animation and asked["callback"] is not None:
+                        raise RequestInvalid(
+                            "An animated image is judged at once, so nobody is called back.",
+                            "Leave `callback` out.",
+                        )
+                    if is_animation or (clip.planned <= _AT_ONCE and asked["callback"] is None):
                         upload = Upload(name, b"", sampling, clip)
                         return answer_of(
                             await predict_uploads(
@@ -85,7 +94,7 @@ class VideoController(Controller):
                         )
                 finally:
                     clip.close()
-            asked |= {"every": sampling.every, "most": sampling.most}
+            asked |= {"every": form.every(), "most": sampling.most}
             return await start_job_of_one(request, d3, stream, name, asked)
 
 
