@@ -157,7 +157,7 @@ for number, place in enumerate(places):
 
 def test_a_migration_of_a_file(quick: Path) -> None:
     places = [f"sqlite:///{quick}/{number}.db" for number in range(60)]
-    done = run(MIGRATE, json.dumps(places), "2")
+    done = run(MIGRATE, json.dumps(places), "3")
     assert done > 5
     for place in places[: done + 1]:
         assert_upgrades(place)

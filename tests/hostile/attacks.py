@@ -300,7 +300,7 @@ def requests(chance: random.Random) -> Iterator[Attack]:
     yield form("sound: a charset of old", multipart(shot, utf_7), 200, None)
     crooked = shot.replace(b"a.png", b"..\\\\..%0D%0Ax\x00\xe2\x80\xae=cmd|calc" * 20)
     yield form("sound: a crooked file name", multipart(crooked), 200, None)
-    yield Attack("JSON", 415, "not_multipart", make=lambda: b"{}", headers=JSON)
+    yield Attack("JSON without an image", 400, "file_missing", make=lambda: b"{}", headers=JSON)
     yield Attack("a form of no boundary", 415, "not_multipart", headers=NO_BOUNDARY)
     long = {**FORM, "Idempotency-Key": "k" * 2_000}
     yield Attack(

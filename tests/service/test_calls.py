@@ -106,7 +106,7 @@ def test_a_body_that_means_nothing_loads_no_model(service: Service, body: bytes)
     ("call", "sent", "named"),
     [
         ("inference/predict", {"data": {"treshold": "0.9"}}, "threshold"),
-        ("inference/predict", {"params": {"threshold": "0.9"}}, "threshold"),
+        ("inference/predict", {"params": {"treshold": "0.9"}}, "threshold"),
         ("inference/predict-batch", {"data": {"view": "4"}}, "views"),
         ("inference/explain", {"data": {"threshold": "0.9"}}, "threshold"),
         ("model/upload", {"data": {"nane": "mine"}}, "name"),

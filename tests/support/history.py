@@ -549,7 +549,7 @@ class HistoryContract:
         assert history.failures(ALL, BucketSize.DAY) == []
 
     def test_failed_requests_to_judge_are_counted_by_day_and_hour(self, history: History) -> None:
-        predict, batch = JUDGING
+        predict, batch, *_ = JUDGING
         records = [
             _record(endpoint=predict, status_code=200),
             _record(endpoint=predict, status_code=415),
