@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from d3.adapters.sql.engine import Database
+from d3.adapters.sql.inserts import from_arrays
 from d3.adapters.sql.job_rows import (
     COUNTS,
     MAX_ERROR,
@@ -315,6 +316,28 @@ class SqlJobLedger:
         return JobTotals(*map(int, found))
 
 
+_SETTLED = ("state", "result_id", "error", "code")
+
+
+def _settle_one() -> sa.Update:
+    """What became of one item."""
+    values: Any = {name: sa.bindparam(f"new_{name}") for name in _SETTLED}
+    mine = _ITEMS.c.job_id == sa.bindparam("job"), _ITEMS.c.number == sa.bindparam("item")
+    return sa.update(_ITEMS).where(*mine).values(values)
+
+
+def _settle_all() -> sa.Update:
+    """What became of many, in one statement: they are found at once, however many there are."""
+    named = (_ITEMS.c[name].label(f"new_{name}") for name in ("number", *_SETTLED))
+    given = from_arrays(named).subquery("settled")
+    mine = _ITEMS.c.job_id == sa.bindparam("job"), _ITEMS.c.number == given.c.new_number
+    return sa.update(_ITEMS).where(*mine).values({one: given.c[f"new_{one}"] for one in _SETTLED})
+
+
+_ITEMS: Any = JobItemRow.__table__
+_SETTLE_ONE, _SETTLE_ALL = _settle_one(), _settle_all()
+
+
 def _get(connection: sa.Connection, name: str, user_id: int | None) -> Job:
     asked = sa.select(_J.__table__).where(_J.name == name, _SHOWN)
     if user_id is not None:
@@ -349,12 +372,15 @@ def _settle_items(
     entries = {number: one for number, one in outcomes.items() if isinstance(one, NewEntry)}
     ids = SqlTransaction(connection).add_many(list(entries.values()))
     result_ids = dict(zip(entries, ids, strict=True))
-    if outcomes:
-        this = (_I.job_id == job_id, _I.number == sa.bindparam("item"))
-        columns = ("state", "result_id", "error", "code")
-        values: Any = {name: sa.bindparam(f"new_{name}") for name in columns}
-        rows = [outcome_row(n, one, result_ids.get(n)) for n, one in outcomes.items()]
-        connection.execute(sa.update(_I.__table__).where(*this).values(values), rows)  # type: ignore[arg-type]
+    rows = [outcome_row(n, one, result_ids.get(n)) for n, one in outcomes.items()]
+    if not rows:
+        return
+    if connection.dialect.name == "sqlite":
+        connection.execute(_SETTLE_ONE, [{"job": job_id, **row} for row in rows])
+        return
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    columns["new_number"] = columns.pop("item")
+    connection.execute(_SETTLE_ALL, {"job": job_id, **columns})
 
 
 def _count(
