@@ -66,9 +66,8 @@ _SPOOLING = 0x6433_5350_4F4F_4C00  # "d3SPOOL"
 _NOBODY = ""
 """Holds a shard that is left alone for a while."""
 
-_TROUBLE_OF_OTHERS = sa.exists().where(
-    _H.job_id == _J.id, _H.finished == sa.false(), _H.owner.is_not(None), _H.owner != _NOBODY
-)
+_HELD = sa.and_(_LEASES.open, _H.owner.is_not(None), _H.owner != _NOBODY)
+_HELD_BY_OTHERS = sa.exists().where(_H.job_id == _J.id, _HELD)
 
 
 class SqlJobLedger:
@@ -266,7 +265,7 @@ class SqlJobLedger:
             return _LEASES.holders(connection, now) - {_NOBODY}
 
     def note(self, trouble: str) -> None:
-        said = sa.and_(_RUNNING, _J.trouble.is_(None), ~_TROUBLE_OF_OTHERS)
+        said = sa.and_(_RUNNING, _J.trouble.is_(None), ~_HELD_BY_OTHERS)
         with self._database.reading() as connection:
             if connection.execute(sa.select(_J.id).where(said).limit(1)).first() is None:
                 return
@@ -350,8 +349,7 @@ def _get(connection: sa.Connection, name: str, user_id: int | None) -> Job:
 
 def _turn_now(connection: sa.Connection) -> int:
     """The turn of the shards in work, with which a new job joins those that wait."""
-    held = sa.and_(_LEASES.open, _H.owner.is_not(None), _H.owner != _NOBODY)
-    last = connection.scalar(sa.select(sa.func.max(_H.turn)).where(held))
+    last = connection.scalar(sa.select(sa.func.max(_H.turn)).where(_HELD))
     if last is None:
         last = connection.scalar(sa.select(sa.func.min(_H.turn)).where(_LEASES.open))
     return last or 0

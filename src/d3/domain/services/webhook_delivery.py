@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import random
-import secrets
-import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -19,6 +16,7 @@ from operator import attrgetter
 from d3.domain.errors import D3Error
 from d3.domain.ports.clock import Clock
 from d3.domain.ports.webhooks import Outbox, WebhookSender
+from d3.domain.services.shards import new_owner
 from d3.domain.webhooks import DeliveryState, Due, OutboxFigures, Outcome, Queue, outcome_of
 
 _LOG = logging.getLogger(__name__)
@@ -55,7 +53,7 @@ class WebhookDelivery:
         self._make_sender = sender
         self._clock = clock
         self._seconds = seconds
-        self._owner = f"{socket.gethostname()} {os.getpid()} {secrets.token_hex(4)}"
+        self._owner = new_owner()
         self._active: dict[str, bool] = {}
         self._outcomes: list[Outcome] = []
         self._tasks: set[asyncio.Task[None]] = set()
