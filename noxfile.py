@@ -36,6 +36,13 @@ def tests(session: nox.Session) -> None:
     pytest(session, "-m", "not full")
 
 
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation site in docs/_build/html; any warning fails."""
+    install(session, "docs")
+    session.run("sphinx-build", "--fail-on-warning", "--keep-going", "docs", "docs/_build/html")
+
+
 @nox.session(default=False)
 def full(session: nox.Session) -> None:
     """What `tests` leaves out: kills, a Ray cluster, the service again with two workers and all
