@@ -20,7 +20,7 @@ ACCEPTED_ADVISORIES: dict[str, str] = {}
 @nox.session
 def lint(session: nox.Session) -> None:
     """Style, types, and the rooms of the house: who may enter which."""
-    install(session, "lint", "imports", "types", "test")
+    install(session, "lint", "imports", "types", "test", "docs")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("lint-imports")
@@ -30,7 +30,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """All tests but the long ones; `nox -s tests -- tests/unit` for those of a folder."""
-    install(session, "test", "imports")
+    install(session, "test", "imports", "docs")
     for program in ("chromium", "openssl", "pgbouncer", "unzip"):
         find_program(session, program)
     pytest(session, "-m", "not full")
@@ -44,11 +44,18 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def links(session: nox.Session) -> None:
+    """Ask for every address of other sites that the documentation links to; needs the internet."""
+    install(session, "docs")
+    session.run("sphinx-build", "--builder=linkcheck", "docs", "docs/_build/links")
+
+
+@nox.session(default=False)
 def full(session: nox.Session) -> None:
     """What `tests` leaves out: kills, a Ray cluster, the service again with two workers and all
     of it on PostgreSQL and S3.
     """
-    install(session, "test", "imports", "ray")
+    install(session, "test", "imports", "docs", "ray")
     find_program(session, "chromium")
     if session.posargs:
         pytest(session)
