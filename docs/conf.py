@@ -21,6 +21,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "repository",
+    "made_from_code",
 ]
 exclude_patterns = ["_build"]
 nitpicky = True
