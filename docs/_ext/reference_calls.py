@@ -22,6 +22,7 @@ _EXAMPLES = {
     "{webhook_id}": "3",
     "{delivery_id}": "41",
 }
+_FORMATS = {"binary": "file", "date-time": "time", "uri": "link"}
 _SERVER = "http://localhost:5000"
 _REFERENCE = "#/components/schemas/"
 _PROBLEM = "application/problem+json"
@@ -54,7 +55,8 @@ def calls() -> str:
 def _call(method: str, path: str, operation: dict[str, Any]) -> str:
     name = operation["operationId"]
     lines = [f"(call-{name.lower()})=", f"### {operation['summary']}", ""]
-    lines += ["{.endpoint}", f"`{_SHOWN[method]}` `{path}`", "", operation.get("description", ""), ""]
+    lines += ["{.endpoint}", f"`{_SHOWN[method]}` `{path}`", ""]
+    lines += [operation.get("description", ""), ""]
     lines += [f"{_needed(name, operation)} Name of the call: `{name}`.", ""]
     if parameters := operation.get("parameters"):
         rows = [
@@ -213,7 +215,7 @@ def _resolved(schema: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
-def _kind(schema: dict[str, Any]) -> str:  # noqa: PLR0911  one for each kind
+def _kind(schema: dict[str, Any]) -> str:
     """The type in words, with links to schemas."""
     if reference := schema.get("$ref"):
         name = reference[len(_REFERENCE) :]
@@ -223,22 +225,20 @@ def _kind(schema: dict[str, Any]) -> str:  # noqa: PLR0911  one for each kind
             return " or ".join(_kind(one) for one in schema[many])
     if "enum" in schema:
         return _choice(schema["enum"])
-    if "const" in schema:
-        return f"`{schema['const']}`"
     kind = schema.get("type", "any value")
     if isinstance(kind, list):
         return " or ".join(_kind(schema | {"type": one}) for one in kind)
+    return _plain(str(kind), schema)
+
+
+def _plain(kind: str, schema: dict[str, Any]) -> str:
     if kind == "array":
         return f"list of {_kind(schema.get('items', {}))}"
     if kind == "object" and isinstance(schema.get("additionalProperties"), dict):
         return f"object of {_kind(schema['additionalProperties'])}"
     if kind == "string":
-        return {"binary": "file", "date-time": "time", "uri": "link"}.get(
-            schema.get("format", ""), "text"
-        )
-    if kind in {"integer", "number"}:
-        return f"{kind}{_range(schema)}"
-    return str(kind)
+        return _FORMATS.get(schema.get("format", ""), "text")
+    return f"{kind}{_range(schema)}" if kind in {"integer", "number"} else kind
 
 
 def _range(schema: dict[str, Any]) -> str:

@@ -37,23 +37,25 @@ def settings() -> str:
     """Sections of tables."""
     known = {one.metadata["variable"]: one for one in fields(Settings)}
     hints = get_type_hints(Settings, include_extras=True)
-    text = ""
+    text, rows = "", []
     for lead, variables in _paragraphs():
+        if variables[0] in _SECTIONS or len(variables) > 1:
+            text, rows = text + _table(rows), []
         if variables[0] in _SECTIONS:
             text += f"## {_SECTIONS[variables[0]]}\n\n"
         if len(variables) > 1:
             text += f"{lead}\n\n"
-        rows = [
-            (
-                anchored(name),
-                _kind(hints[known[name].name]),
-                _default(known[name]),
-                lead if len(variables) == 1 else _sentence(known[name].metadata["about"]),
-            )
-            for name in variables
-        ]
-        text += table(("variable", "type", "default", "meaning"), rows) + "\n"
-    return text
+        for name in variables:
+            one = known[name]
+            meaning = lead if len(variables) == 1 else _sentence(one.metadata["about"])
+            rows.append((anchored(name), _kind(hints[one.name]), _default(one), meaning))
+        if len(variables) > 1:
+            text, rows = text + _table(rows), []
+    return text + _table(rows)
+
+
+def _table(rows: list[tuple[str, str, str, str]]) -> str:
+    return f"{table(('variable', 'type', 'default', 'meaning'), rows)}\n" if rows else ""
 
 
 def _paragraphs() -> Iterator[tuple[str, list[str]]]:
