@@ -204,6 +204,70 @@ def calibration() -> str:
     return drawing(790, 320, label, body)
 
 
+def architecture() -> str:
+    """The rooms of the code above, the processes of a service with workers below."""
+    body = text(16, 28, "Rooms of the code: arrows say who imports whom", "bold")
+    body += box(
+        (230, 44), 346, 44, ["container.py", "wires everything; alone names adapters"], "other"
+    )
+    driving = [
+        "entrypoints/library.py",
+        "entrypoints/cli/",
+        "entrypoints/http/",
+        "entrypoints/serving/",
+    ]
+    for at, name in enumerate(driving):
+        body += box((16, 112 + 48 * at), 170, 38, [name], "box")
+    body += bar("plain", 230, 112, 346, 182)
+    body += text(403, 132, "domain/: pure Python", "middle bold")
+    body += box(
+        (246, 144), 314, 40, ["domain/services/", "use cases: judge, scan, job, drift"], "box"
+    )
+    body += box((246, 194), 314, 40, ["domain/ports/", "what they need from outside"], "box")
+    body += box((246, 244), 314, 40, ["domain/", "entities, scoring, errors"], "box")
+    body += arrow((403, 184), (403, 192)) + arrow((403, 234), (403, 242))
+    body += arrow((186, 203), (226, 203)) + arrow((620, 203), (580, 203))
+    body += arrow((101, 110), (101, 66), (226, 66)) + arrow((580, 66), (705, 66), (705, 108))
+    driven = (
+        ("pillow", "video"),
+        ("batching", "remote"),
+        ("torch", "openvino"),
+        ("sql", "filesystem"),
+        ("minio", "ray"),
+        ("provenance", "evidence"),
+        ("web", "redis.py"),
+    )
+    body += text(705, 124, "adapters/", "middle bold")
+    for row, names in enumerate(driven):
+        for column, name in enumerate(names):
+            x, y = 624 + 84 * column, 132 + 24 * row
+            body += bar("box", x, y, 80, 20) + text(x + 40, y + 14, name, "middle small")
+    body += box((624, 306), 164, 34, ["network/: torch"], "other") + arrow((705, 298), (705, 304))
+    body += box((16, 310), 170, 34, ["training/, evaluation/"], "other")
+    body += arrow((101, 296), (101, 306))
+
+    body += text(16, 386, "Processes of d3 serve --workers 2", "bold")
+    body += box((16, 470), 96, 60, ["callers", "a proxy"], "plain")
+    body += box((150, 402), 150, 44, ["supervisor", "starts, replaces, ends"], "other")
+    for at in (0, 1):
+        body += box((150, 462 + 62 * at), 150, 50, [f"front-{at + 1}", "HTTP, access, rows"], "box")
+        body += arrow((112, 500), (146, 487 + 62 * at))
+    body += box((346, 462), 130, 50, ["decoders", "children of fronts"], "plain")
+    body += box((346, 524), 130, 50, ["engine-0", "batches, passes"], "box")
+    body += arrow((300, 480), (342, 480)) + arrow((300, 552), (342, 552))
+    body += text(321, 596, "Unix socket", "middle small")
+    body += box((522, 462), 110, 50, ["scan worker", "its own model"], "box")
+    body += arrow((476, 536), (500, 536), (500, 500), (518, 500))
+    body += box((522, 524), 110, 50, ["background", "jobs, events, drift"], "plain")
+    body += arrow((476, 560), (518, 560))
+    body += box((678, 402), 112, 44, ["database", "results, ledgers"], "other")
+    body += box((678, 462), 112, 50, ["files", "models, spool; S3"], "other")
+    body += box((678, 524), 112, 50, ["Redis", "optional"], "other")
+    body += arrow((632, 487), (674, 487)) + arrow((300, 466), (322, 466), (322, 424), (674, 424))
+    label = "Entrypoints, domain and adapters, and the processes of a service with two workers"
+    return drawing(806, 612, label, body)
+
+
 if __name__ == "__main__":
-    for name, drawn in (("method", method()), ("calibration", calibration())):
-        (HERE / f"{name}.svg").write_text(drawn, encoding="utf-8")
+    for draw in (method, calibration, architecture):
+        (HERE / f"{draw.__name__}.svg").write_text(draw(), encoding="utf-8")
