@@ -33,6 +33,7 @@ def tests(session: nox.Session) -> None:
     install(session, "test", "imports", "docs")
     for program in ("chromium", "openssl", "pgbouncer", "unzip"):
         find_program(session, program)
+    find_promtool(session)
     pytest(session, "-m", "not full")
 
 
@@ -57,6 +58,7 @@ def full(session: nox.Session) -> None:
     """
     install(session, "test", "imports", "docs", "ray")
     find_program(session, "chromium")
+    find_promtool(session)
     if session.posargs:
         pytest(session)
         return
@@ -194,6 +196,24 @@ def find_program(session: nox.Session, name: str) -> None:
         *("apt-get", "install", "--yes", "--quiet", "--no-install-recommends", name),
         external=True,
     )
+
+
+def find_promtool(session: nox.Session) -> None:
+    """Prometheus's promtool; where it is missing, of Debian's package, which is not installed."""
+    if shutil.which("promtool"):
+        return
+    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
+        session.error("install promtool (it comes with Prometheus): there is no apt-get here")
+    folder = (session.cache_dir / "prometheus").resolve()
+    programs = folder / "usr" / "bin"
+    if not (programs / "promtool").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        session.run("apt-get", "update", "--quiet", external=True)
+        with session.chdir(folder):
+            session.run("apt-get", "download", "--quiet", "prometheus", external=True)
+        package = str(next(folder.glob("prometheus_*.deb")))
+        session.run("dpkg-deb", "--extract", package, str(folder), external=True)
+    session.env["PATH"] = f"{programs}:{session.env.get('PATH') or os.environ['PATH']}"
 
 
 def pytest(session: nox.Session, *arguments: str) -> None:
