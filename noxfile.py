@@ -45,6 +45,13 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def man(session: nox.Session) -> None:
+    """Manual pages of `d3` and each command, in build/man/man1."""
+    install(session, "docs")
+    session.run("python", "docs/_ext/manual_pages.py", "build/man/man1")
+
+
+@nox.session(default=False)
 def links(session: nox.Session) -> None:
     """Ask for every address of other sites that the documentation links to; needs the internet."""
     install(session, "docs")

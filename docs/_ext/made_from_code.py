@@ -27,8 +27,11 @@ MAKERS: dict[str, Callable[[], str]] = {
     "errors": reference_errors.errors,
     "events": reference_events.events,
     "metrics": reference_metrics.metrics,
-    "result row": reference_rows.result,
-    "scan row": reference_rows.scan,
+    "manifest": reference_rows.manifest,
+    "requests": reference_rows.requests,
+    "results": reference_rows.results,
+    "scans": reference_rows.scans,
+    "scores": reference_rows.scores,
     "settings": reference_settings.settings,
 }
 _MARK = re.compile(r"^<!-- made from the code: ([a-z ]+) -->$", re.MULTILINE)
