@@ -282,9 +282,8 @@ def import_model(
     the optimiser), the tensor names of OpenAI, open_clip and Hugging Face transformers, and
     float32, float16 or bfloat16. Never runs code from these files.
 
-    --open-clip needs an extra (pip install '.[open-clip]'). It downloads the encoder with
-    open_clip, which knows its heads, activation and normalisation. HF_HOME and HF_HUB_OFFLINE
-    apply.
+    --open-clip downloads the encoder with open_clip, which knows its heads, activation and
+    normalisation. HF_HOME and HF_HUB_OFFLINE apply.
 
     Importing a NAME again creates its next version. A BUNDLE is a file of `d3 models bundle`.
     """  # noqa: D301  click's mark for lines as they stand
