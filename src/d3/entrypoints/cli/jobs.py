@@ -22,11 +22,12 @@ _PAGE = 500
 _FORMS = {".csv": job_csv_chunks, ".jsonl": job_json_lines_chunks}
 
 
-def _count(name: str) -> Column[Job]:
+def _count(name: str, title: str | None = None) -> Column[Job]:
     return Column(
         name,
         lambda job: getattr(job.counts, name),
         lambda job: f"{getattr(job.counts, name):,}",
+        title,
         right=True,
     )
 
@@ -34,7 +35,10 @@ def _count(name: str) -> Column[Job]:
 _COLUMNS: list[Column[Job]] = [
     Column("id", lambda job: job.name, whole=True),
     Column("state", lambda job: job.state.value),
-    *map(_count, ("items", "waiting", "fake", "real", "uncertain", "error", "cancelled")),
+    _count("items", "IMAGES"),
+    *map(_count, ("waiting", "fake", "real", "uncertain")),
+    _count("error", "ERRORS"),
+    Column("cancelled", lambda job: job.counts.cancelled, printed=False),
     Column("created_at", lambda job: job.created_at, lambda job: moment(job.created_at), "BEGUN"),
     Column("finished_at", lambda job: job.finished_at, printed=False),
     Column("trouble", lambda job: job.trouble, printed=False),

@@ -182,11 +182,11 @@ def print_facts(form: Form, facts: Iterable[tuple[str, Any]], document: Mapping[
         print_csv([*flat])
         print_csv([*flat.values()])
     else:
-        told = [(name, value) for name, value in facts if value not in {None, "", False}]
+        told = [(name, _text(value)) for name, value in facts if _is_worth_saying(value)]
         width = max([_NAMES, *(len(name) for name, _ in told)])
         for name, value in told:
             title = name.replace("_", " ")
-            out().print(f"{title:<{width}} {printable(str(value))}", markup=False)
+            out().print(f"{title:<{width}} {printable(value)}", markup=False)
 
 
 def print_csv(values: Sequence[object]) -> None:
@@ -206,6 +206,14 @@ def _flat(document: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, 
             yield from _flat(value, f"{before}{name}_")
         else:
             yield f"{before}{name}", value
+
+
+def _is_worth_saying(value: object) -> bool:
+    return value is not None and value is not False and value != ""
+
+
+def _text(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _print_table(rows: Sequence[Row], columns: Sequence[Column[Row]]) -> None:
@@ -236,4 +244,4 @@ def _said(column: Column[Row], row: Row) -> str:
     if column.shown is not None:
         return column.shown(row)
     value = column.value(row)
-    return "-" if value in {None, ""} else str(value)
+    return "-" if value is None or value == "" else str(value)
