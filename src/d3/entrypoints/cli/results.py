@@ -137,6 +137,42 @@ def into(target: Path | None) -> Iterator[None]:
         out.cache_clear()
 
 
+def export_form(file: Path, form: str | None, forms: Sequence[str]) -> str:
+    """In which of these formats a file is written: as asked, or as its name says.
+
+    Raises:
+        click.BadParameter: neither says it.
+    """
+    found = form or file.suffix.lower().removeprefix(".")
+    if found in forms:
+        return found
+    if file == STDOUT:
+        raise click.UsageError(f"Name the format for stdout: --format {'|'.join(forms)}.")
+    endings = " or ".join(f".{one}" for one in forms)
+    raise click.BadParameter(
+        f"The name {printable(file.name)!r} must end in {endings}.", param_hint="FILE"
+    )
+
+
+def write_export(file: Path, chunks: Iterable[bytes]) -> None:
+    """Write a file that appears whole or not at all, or all of it on stdout.
+
+    Raises:
+        StorageFailed: it cannot be written.
+    """
+    if file == STDOUT:
+        for chunk in chunks:
+            sys.stdout.buffer.write(chunk)
+            sys.stdout.flush()
+        return
+    with (
+        storage_errors(f"{printable(str(file))} cannot be written"),
+        replacing(file) as partial,
+        partial.open("wb") as stream,
+    ):
+        stream.writelines(chunks)
+
+
 def print_rows(
     form: Form,
     rows: Iterable[Row],
