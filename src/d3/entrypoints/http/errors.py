@@ -50,6 +50,7 @@ STATUS: dict[type[d3.D3Error], HTTPStatus] = {
     d3.UserNotFound: HTTPStatus.NOT_FOUND,
     d3.KeyNotFound: HTTPStatus.NOT_FOUND,
     d3.UserExists: HTTPStatus.CONFLICT,
+    d3.UserBusy: HTTPStatus.CONFLICT,
     d3.KeyNotLive: HTTPStatus.CONFLICT,
     d3.KeyLimitReached: HTTPStatus.CONFLICT,
     d3.ImageEmpty: HTTPStatus.BAD_REQUEST,
