@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from dependency_injector import containers, providers
 
 from d3.domain.errors import EngineUnavailable, ImageNotFound, RequestInvalid, SettingsInvalid
+from d3.domain.installation import extra_missing, own_version
 from d3.domain.machine import free_memory
 from d3.domain.panels import PanelRule
 from d3.domain.scans import S3_SCHEME
@@ -505,12 +506,6 @@ def import_for_fronts() -> None:
         import_module(name)
 
 
-def _version() -> str:
-    from importlib.metadata import version
-
-    return version("d3-deepfake")
-
-
 def _database(settings: Settings) -> Database:
     from d3.adapters.sql import Database
 
@@ -746,9 +741,7 @@ def _cluster(settings: Settings, address: str, *, isolate: bool = False) -> Scan
     except ModuleNotFoundError as error:
         if error.name != "ray":
             raise
-        raise SettingsInvalid(
-            "Scanning on a Ray cluster needs an extra package.", "pip install '.[ray]'"
-        ) from error
+        raise extra_missing(SettingsInvalid, "Scanning on a Ray cluster", "ray") from error
     work = partial(_work_on_scan, replace(settings, isolate_decoding=isolate))
     return RayCluster(
         address,
@@ -850,7 +843,7 @@ class Container(containers.DeclarativeContainer):
     cache = providers.ThreadSafeSingleton(_cache, settings, serving, engine_sockets)
     single_flight = providers.ThreadSafeSingleton(_single_flight, cache)
     judge = providers.ThreadSafeSingleton(_judge, clock=clock, flights=single_flight)
-    version = providers.Callable(_version)
+    version = providers.Callable(own_version)
     engine_links = providers.ThreadSafeSingleton(_engine_links, engine_sockets, version)
     local_host = providers.ThreadSafeSingleton(
         LocalModelHost,

@@ -105,8 +105,8 @@ def detect(
     PATH is an image, a folder, a pattern such as 'photos/**/*.jpg', or - for one image from
     standard input. Searches folders recursively and skips files that are not images.
 
-    PATH can also be a video, if the extra package is installed (pip install 'd3-deepfake[video]').
-    It is judged by its frames, which gives one verdict.
+    PATH can also be a video, if D3's extra `video` is installed. It is judged by its frames, which
+    gives one verdict.
 
     Exit codes: 0 done; 1 a verdict is fake and --fail-on-fake was used; 2 an error occurred,
     regardless of the verdicts.
