@@ -20,7 +20,7 @@ ACCEPTED_ADVISORIES: dict[str, str] = {}
 @nox.session
 def lint(session: nox.Session) -> None:
     """Style, types, and the rooms of the house: who may enter which."""
-    install(session, "lint", "imports", "types", "test")
+    install(session, "lint", "imports", "types", "test", "docs")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("lint-imports")
@@ -30,9 +30,10 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """All tests but the long ones; `nox -s tests -- tests/unit` for those of a folder."""
-    install(session, "test", "imports")
+    install(session, "test", "imports", "docs")
     for program in ("chromium", "openssl", "pgbouncer", "unzip"):
         find_program(session, program)
+    find_promtool(session)
     pytest(session, "-m", "not full")
 
 
@@ -44,12 +45,20 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def links(session: nox.Session) -> None:
+    """Ask for every address of other sites that the documentation links to; needs the internet."""
+    install(session, "docs")
+    session.run("sphinx-build", "--builder=linkcheck", "docs", "docs/_build/links")
+
+
+@nox.session(default=False)
 def full(session: nox.Session) -> None:
     """What `tests` leaves out: kills, a Ray cluster, the service again with two workers and all
     of it on PostgreSQL and S3.
     """
-    install(session, "test", "imports", "ray")
+    install(session, "test", "imports", "docs", "ray")
     find_program(session, "chromium")
+    find_promtool(session)
     if session.posargs:
         pytest(session)
         return
@@ -187,6 +196,24 @@ def find_program(session: nox.Session, name: str) -> None:
         *("apt-get", "install", "--yes", "--quiet", "--no-install-recommends", name),
         external=True,
     )
+
+
+def find_promtool(session: nox.Session) -> None:
+    """Prometheus's promtool; where it is missing, of Debian's package, which is not installed."""
+    if shutil.which("promtool"):
+        return
+    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
+        session.error("install promtool (it comes with Prometheus): there is no apt-get here")
+    folder = (session.cache_dir / "prometheus").resolve()
+    programs = folder / "usr" / "bin"
+    if not (programs / "promtool").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        session.run("apt-get", "update", "--quiet", external=True)
+        with session.chdir(folder):
+            session.run("apt-get", "download", "--quiet", "prometheus", external=True)
+        package = str(next(folder.glob("prometheus_*.deb")))
+        session.run("dpkg-deb", "--extract", package, str(folder), external=True)
+    session.env["PATH"] = f"{programs}:{session.env.get('PATH') or os.environ['PATH']}"
 
 
 def pytest(session: nox.Session, *arguments: str) -> None:

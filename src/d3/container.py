@@ -11,7 +11,7 @@ import glob
 import operator
 import os
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -117,6 +117,12 @@ def _png() -> Encode:
     from d3.adapters.pillow import png
 
     return png
+
+
+def _pictures() -> Mapping[str, Encode]:
+    from d3.adapters.pillow import PICTURES
+
+    return PICTURES
 
 
 def _decoder(settings: Settings) -> ImageDecoder:
@@ -817,6 +823,7 @@ class Container(containers.DeclarativeContainer):
     decoder = providers.ThreadSafeSingleton(_decoder, settings)
     prompts = providers.Factory(_prompts, settings)
     png = providers.ThreadSafeSingleton(_png)
+    pictures = providers.ThreadSafeSingleton(_pictures)
     isolated_decoder = providers.ThreadSafeSingleton(_isolated_decoder, settings)
     untrusted_decoder = providers.ThreadSafeSingleton(
         _untrusted_decoder, settings, isolated_decoder.provider

@@ -137,7 +137,10 @@ def test_a_process_has_no_socket_of_another(service: Service) -> None:
 
 
 def sockets_of(pid: int) -> set[str]:
-    links = (str(one.readlink()) for one in Path(f"/proc/{pid}/fd").iterdir())
+    links = set()
+    for one in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed since the folder was read
+            links.add(str(one.readlink()))
     return {one for one in links if one.startswith("socket:")}
 
 

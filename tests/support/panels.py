@@ -68,6 +68,7 @@ class PanelEngine:
         logits: what each model says, or the error that it raises; 0 unless told.
         failures: what a load raises, by the names of the models that are loaded together.
         may_load: cleared, a load of more than the first detector waits.
+        loading: released once for each load that has begun.
         may_score: cleared, scoring waits.
         scoring: released once for each forward pass that has begun.
         detectors: every one that was made.
@@ -77,6 +78,7 @@ class PanelEngine:
         self.logits: dict[str, float | Exception] = {}
         self.failures: dict[tuple[str, ...], Exception] = {}
         self.may_load, self.may_score = Event(), Event()
+        self.loading = Semaphore(0)
         self.scoring = Semaphore(0)
         self.may_load.set()
         self.may_score.set()
@@ -95,6 +97,7 @@ class PanelEngine:
 
     def load(self, model: StoredModel) -> Detector:
         names = tuple(one.manifest.name for one in (model, *model.beside))
+        self.loading.release()
         if self.detectors:
             assert self.may_load.wait(SECONDS)
         if (error := self.failures.get(names)) is not None:

@@ -129,7 +129,8 @@ def _s3rver() -> Iterator[S3Server]:
     with tempfile.TemporaryDirectory(prefix="d3-s3rver-") as folder:
         # Its command line has no way to turn virtual hosts off without a logger on stdout.
         options = ["-d", folder, "-a", "127.0.0.1", "-p", str(port), "--no-vhost-buckets", "-s"]
-        with _running([node(), str(program), *options], port):
+        starter = Path(__file__).with_name("s3rver.js")
+        with _running([node(), str(starter), str(program), *options], port):
             yield S3Server("s3rver", f"127.0.0.1:{port}", "S3RVER", "S3RVER")
 
 

@@ -339,6 +339,62 @@ def test_the_chief_answers_while_the_others_are_being_loaded(
     assert members(host) == ["a", "b"]
 
 
+def test_what_is_unloaded_while_another_model_loads_is_loaded_anew(
+    shelf: Shelf, engine: PanelEngine, hosts: Hosts
+) -> None:
+    for name in "abx":
+        shelf.put(name)
+    host = hosts("a", "b")
+    host.load()
+    engine.may_load.clear()
+    loading = threading.Thread(target=host.load, args=("x",))
+    loading.start()
+    for _ in range(3):
+        assert engine.loading.acquire(timeout=20)
+    assert host.unload()
+    engine.may_load.set()
+    loading.join(20)
+    assert members(host) == ["x"]
+    assert missing(host) == {"b": "model_not_loaded"}
+    assert engine.open == [("x",)]
+    host.refresh()
+    assert members(host) == ["x", "b"]
+
+
+def test_a_model_that_is_unloaded_while_a_question_loads_others_is_not_put_back(
+    shelf: Shelf, engine: PanelEngine, hosts: Hosts
+) -> None:
+    shelf.put("a")
+    shelf.put("x")
+    host = hosts("a")
+    host.load()
+    engine.may_load.clear()
+
+    def ask() -> None:
+        with host.panel(["x"], load=True):
+            pass
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    for _ in range(2):
+        assert engine.loading.acquire(timeout=20)
+    assert host.unload()
+    engine.may_load.set()
+    asking.join(20)
+    assert host.loaded() is None
+    assert engine.open == [("x",)]
+
+
+def test_a_model_that_is_unloaded_as_soon_as_it_is_loaded_was_loaded(
+    shelf: Shelf, hosts: Hosts
+) -> None:
+    shelf.put("a")
+    host = hosts("a")
+    host.changed = lambda: host.loaded() is not None and host.unload()
+    assert host.load().manifest.name == "a"
+    assert host.loaded() is None
+
+
 def test_a_member_for_whose_weights_there_is_no_memory_is_refused_with_a_sentence(
     shelf: Shelf, engine: PanelEngine, hosts: Hosts
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -83,6 +83,10 @@ class HistoryWriter:
     Args:
         waiting: entries and requests that may wait at most.
         share: entries of one transaction at most, a larger submission aside.
+
+    Attributes:
+        on_transaction: is told of each transaction: its entries, the seconds it took, and whether
+            it was committed. Entries that no database takes are no failure of a transaction.
     """
 
     def __init__(
@@ -101,6 +105,7 @@ class HistoryWriter:
         self._renewal_due = 0.0
         self._owner: threading.Thread | None = None
         self._changed = threading.Condition()
+        self.on_transaction: Callable[[int, float, bool], None] = lambda *_: None
 
     @property
     def waiting(self) -> int:
@@ -237,11 +242,16 @@ class HistoryWriter:
 
     def _write(self, jobs: Sequence[_Job], *, retried: bool = False) -> None:
         """Write it all in one transaction, or find out what of it cannot be written."""
+        begun = self._clock.monotonic()
         try:
             outcomes = self._commit(jobs)
         except Exception as error:  # noqa: BLE001  every future gets an outcome
+            if isinstance(error, StorageFailed) and not isinstance(error, EntryRefused):
+                self.on_transaction(0, self._clock.monotonic() - begun, False)
             self._write_apart(jobs, error, retried=retried)
         else:
+            entries = sum(len(one.entries) for one in jobs if isinstance(one, _Submission))
+            self.on_transaction(entries, self._clock.monotonic() - begun, True)
             self._note_leases(jobs, outcomes)
             for job, outcome in zip(jobs, outcomes, strict=True):
                 if isinstance(outcome, Exception):

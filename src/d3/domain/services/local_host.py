@@ -107,6 +107,7 @@ class LocalModelHost(ModelHost):
         self._pinned: dict[str, int] = {}
         self._monotonic = monotonic
         self._loading = threading.Lock()
+        self._publishing = threading.RLock()  # ``changed`` may unload
         self._stored: dict[ModelReference, StoredModel] = {}
         self._refused: dict[str, _Refused] = {}
         self.changed: Callable[[], None] = lambda: None
@@ -128,7 +129,8 @@ class LocalModelHost(ModelHost):
             self._loading.release()
 
     def unload(self) -> bool:
-        return self._replace(Loaded())
+        with self._publishing:
+            return self._replace(Loaded())
 
     def refresh(self) -> None:
         # A look takes nothing from a load that comes meanwhile and would be refused.
@@ -156,8 +158,9 @@ class LocalModelHost(ModelHost):
             lacking = [one for one in lacking if one == names[0] or self._may_try(one)]
             if lacking:
                 self._settle(None, lacking)
-            if names[0] not in self._now.models:
-                raise self._refused[names[0]].error
+            refused = self._refused.get(names[0])
+            if refused is not None and names[0] not in self._now.models:
+                raise refused.error
 
     def _lacking(self, names: Sequence[str]) -> list[str]:
         """Those that are not loaded, or not in the version that they are pinned to."""
@@ -177,13 +180,12 @@ class LocalModelHost(ModelHost):
     def _load(self, name: str, version: int | None = None) -> LoadedModel:
         """Load a model to be the one in use, and the members that belong beside it."""
         try:
-            self._settle(self._open_chief(name, version), self._beside(name))
+            return self._settle(self._open_chief(name, version), self._beside(name))[name]
         except D3Error as error:
             if self.loaded() is None:
                 self.trouble = error.problem
                 self.changed()
             raise
-        return self._now.models[name]
 
     def _open_chief(self, name: str, version: int | None) -> StoredModel:
         try:
@@ -243,7 +245,7 @@ class LocalModelHost(ModelHost):
         until = self._monotonic() + pause_after(times, _FIRST_PAUSE, _LONGEST_PAUSE)
         self._refused[name] = _Refused(error, times, until)
 
-    def _settle(self, new: StoredModel | None, wanted: Sequence[str]) -> None:
+    def _settle(self, new: StoredModel | None, wanted: Sequence[str]) -> Mapping[str, LoadedModel]:
         """Load models beside those that are loaded, and put all in use in one step.
 
         Models that can be scored in one pass are loaded together. What cannot be loaded is missing.
@@ -251,6 +253,9 @@ class LocalModelHost(ModelHost):
         Args:
             new: the model to be in use; None where that stays as it is.
             wanted: names of others, of which the newest version is wanted.
+
+        Returns:
+            The models that were put in use, by name; another thread may unload them at any time.
 
         Raises:
             D3Error: the new model cannot be loaded; all stays as it was.
@@ -260,26 +265,40 @@ class LocalModelHost(ModelHost):
         chief = new
         if chief is None and before.panel is not None:
             chief = self._stored[before.panel.chief.reference]
-        others = self._beside(chief.manifest.name) if chief is not None else []
-        names = dict.fromkeys((*others, *before.spare, *wanted))
+        beside = self._beside(chief.manifest.name) if chief is not None else []
+        names = dict.fromkeys((*beside, *before.spare, *wanted))
         stored = {} if chief is None else {chief.manifest.name: chief}
         for name in names:
             if name not in stored and (found := self._opened(name, name in wanted)) is not None:
                 stored[name] = found
         ready, loading = self._sorted(stored.values(), new)
+        opened = set[DetectionQueue]()
 
-        def publish() -> None:
+        def publish() -> Mapping[str, LoadedModel]:
             """Use what is loaded, and what was loaded before in place of what is not yet."""
-            models = {one: ready.get(one) or before.models.get(one) for one in (*stored, *names)}
-            self._publish(None if chief is None else chief.manifest.name, others, models)
+            with self._publishing:
+                # Queues that another thread unloaded meanwhile are closed.
+                usable = opened | {one.queue for one in self._now.models.values()}
+                models = {
+                    name: one
+                    for name, one in (before.models | ready).items()
+                    if one.queue in usable
+                }
+                lead = chief.manifest.name if chief is not None else None
+                lead = lead if lead in models else None
+                shown = {one: models.get(one) for one in (*stored, *names)}
+                self._publish(lead, beside if lead is not None else [], shown)
+                return models
 
         for group in loading:
             essential = new is not None and new in group
-            ready |= self._load_what_can_be(group, new if essential else None)
+            loaded = self._load_what_can_be(group, new if essential else None)
+            ready |= loaded
+            opened.update(one.queue for one in loaded.values())
             self._stored |= {one.manifest.reference: one for one in group}
             if essential and group is not loading[-1]:
                 publish()
-        publish()
+        return publish()
 
     def _opened(self, name: str, newest: bool) -> StoredModel | None:  # noqa: FBT001  as in _settle
         """The files of a model, whose loaded version stays where no newer one can be had."""

@@ -9,7 +9,7 @@ import click
 from d3.entrypoints.cli.evaluate import named_version
 from d3.entrypoints.cli.opening import build_container
 from d3.entrypoints.cli.options import FILE, JSON, complete_model
-from d3.entrypoints.cli.output import complain, counted, err, out, print_json
+from d3.entrypoints.cli.output import complain, counted, out, print_json, remark
 from d3.entrypoints.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def quantize(
         complain(
             "The calibration was fitted in fp32. Run `d3 calibrate` to fit it to int8.", "note"
         )
-    err().print(f"Stored as {manifest.name} version {manifest.version}.", markup=False)
+    remark(f"Stored as {manifest.name} version {manifest.version}.")
 
 
 def _print(form: Int8Form) -> None:

@@ -7,13 +7,43 @@ from pathlib import Path
 import click
 
 from d3.domain.panels import Agreement
+from d3.domain.scans import Scan
 from d3.entrypoints.cli.opening import opened
-from d3.entrypoints.cli.options import JSON
-from d3.entrypoints.cli.output import complain, counted, out, print_json, printable
+from d3.entrypoints.cli.options import LIMIT, YES
+from d3.entrypoints.cli.output import complain, counted, out
 from d3.entrypoints.cli.progress import progress, told_of
+from d3.entrypoints.cli.results import Column, Form, print_facts, print_rows, shows
 from d3.entrypoints.cli.scan import to_dict
 
 _ID = click.argument("scan_id", metavar="ID")
+
+
+def _count(name: str, title: str | None = None) -> Column[Scan]:
+    return Column(
+        name,
+        lambda scan: getattr(scan.counts, name),
+        lambda scan: f"{getattr(scan.counts, name):,}",
+        title,
+        right=True,
+    )
+
+
+def _source(scan: Scan) -> str:
+    return f"{scan.source}{' (demo)' if scan.notice else ''}"
+
+
+_COLUMNS: list[Column[Scan]] = [
+    Column("id", lambda scan: scan.name, whole=True),
+    Column("state", lambda scan: scan.state.value),
+    _count("rows", "IMAGES"),
+    *map(_count, ("fake", "uncertain")),
+    Column("real", lambda scan: scan.counts.real, printed=False),
+    _count("error", "ERRORS"),
+    Column("created_at", lambda scan: scan.created_at, printed=False),
+    Column("finished_at", lambda scan: scan.finished_at, printed=False),
+    Column("source", lambda scan: scan.source, _source),
+    Column("notice", lambda scan: scan.notice, printed=False),
+]
 
 
 @click.group()
@@ -22,56 +52,41 @@ def scans() -> None:
 
 
 @scans.command("list")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
-@JSON
-def list_scans(*, limit: int, as_json: bool) -> None:
+@LIMIT
+@shows
+def list_scans(*, limit: int, form: Form) -> None:
     """Show the newest scans."""
     found = opened().scan_ledger().newest(limit)
-    if as_json:
-        for one in found:
-            print_json(to_dict(one))
-        return
-    if not found:
-        complain("There are no scans yet. Start one with `d3 scan SOURCE`.", kind="note")
-        return
-    titles = ("IMAGES", "FAKE", "UNCERTAIN", "ERRORS")
-    widths = (10, 9, 9, 7)
-    header = " ".join(f"{one:>{width}}" for one, width in zip(titles, widths, strict=True))
-    out().print(f"{'ID':<24} {'STATE':<10} {header}  SOURCE")
-    for one in found:
-        counts = one.counts
-        values = (counts.rows, counts.fake, counts.uncertain, counts.error)
-        numbers = " ".join(f"{n:>{width},}" for n, width in zip(values, widths, strict=True))
-        demo = " (demo)" if one.notice else ""
-        row = f"{one.name:<24} {one.state.value:<10} {numbers}  {printable(one.source)}{demo}"
-        out().print(row, markup=False)
-    for notice in sorted({one.notice for one in found if one.notice}):
-        complain(f"(demo) {notice}", kind="note")
+    none = "There are no scans yet. Start one with `d3 scan SOURCE`."
+    print_rows(form, found, _COLUMNS, to_dict, none=none)
+    if form is Form.TABLE:
+        for notice in sorted({one.notice for one in found if one.notice}):
+            complain(f"(demo) {notice}", kind="note")
 
 
 @scans.command()
 @_ID
-@JSON
-def show(scan_id: str, *, as_json: bool) -> None:
+@shows
+def show(scan_id: str, *, form: Form) -> None:
     """Show one scan."""
     ledger = opened().scan_ledger()
     scan = ledger.get(scan_id)
     found = to_dict(scan)
+    agreement = ledger.agreement(scan.id) if scan.panel else {}
     if scan.panel:
-        found["agreement"] = ledger.agreement(scan.id)
-    if as_json:
-        print_json(found)
-        return
-    del found["model"], found["panel"]
-    for one in scan.members:
-        title = "model" if one == scan.model else "member"
-        out().print(f"{title:<12} {one.name} version {one.version}, {one.sha256}", markup=False)
+        found["agreement"] = agreement
+    told = {name: value for name, value in found.items() if name not in {"model", "panel"}}
     if scan.panel:
-        counts = found["agreement"].items()
-        found["agreement"] = ", ".join(f"{number:,} {word}" for word, number in counts)
-    for name, value in found.items():
-        if value not in (None, "", False):
-            out().print(f"{name.replace('_', ' '):<12} {value}", markup=False)
+        counts = ((number, word) for word, number in agreement.items())
+        told["agreement"] = ", ".join(f"{number:,} {word}" for number, word in counts)
+    models = [
+        (
+            "model" if one == scan.model else "member",
+            f"{one.name} version {one.version}, {one.sha256}",
+        )
+        for one in scan.members
+    ]
+    print_facts(form, [*models, *told.items()], found)
 
 
 @scans.command()
@@ -87,7 +102,7 @@ def cancel(scan_id: str) -> None:
 
 @scans.command()
 @_ID
-@click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
+@YES
 def remove(scan_id: str, *, yes: bool) -> None:
     """Remove a scan that is over, with all its rows."""
     container = opened()

@@ -13,7 +13,7 @@ from d3.domain.installation import install_hint
 from d3.domain.models import STARTER, checked_name
 from d3.entrypoints.cli.opening import build_container
 from d3.entrypoints.cli.options import FILE, SEED, complete_model
-from d3.entrypoints.cli.output import complain, counted, err, out, printable
+from d3.entrypoints.cli.output import complain, counted, out, printable, remark
 from d3.entrypoints.cli.progress import Unit, progress
 
 if TYPE_CHECKING:
@@ -59,7 +59,13 @@ _LISTED = 10
     show_default=True,
     help="Maximum number of epochs.",
 )
-@click.option("--batch-size", type=click.IntRange(2), default=256, show_default=True)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(2),
+    default=256,
+    show_default=True,
+    help="Number of images per step.",
+)
 @click.option(
     "--patience",
     type=click.IntRange(1),
@@ -191,7 +197,7 @@ def train(
 
 def _tell(epoch: Epoch) -> None:
     figures = epoch.figures
-    err().print(
+    remark(
         f"epoch {epoch.number}: loss {epoch.loss:.4f}, validation {epoch.validation_loss:.4f}, "
         f"mean accuracy {epoch.score:.3f}, AUROC {figures['auroc']:.3f}, rate {epoch.rate:g}"
     )

@@ -7,13 +7,32 @@ from typing import TYPE_CHECKING
 
 import click
 
+from d3.domain.accounts import User
 from d3.entrypoints.cli.opening import opened
 from d3.entrypoints.cli.options import JSON
 from d3.entrypoints.cli.output import complain, out, print_json, printable
+from d3.entrypoints.cli.results import Column, Form, print_rows, shows
 
 if TYPE_CHECKING:
-    from d3.domain.accounts import User
     from d3.domain.services.accounts import AccountService
+
+
+def _since(user: User) -> str:
+    return f"{user.created_at:%Y-%m-%d}"
+
+
+_COLUMNS: list[Column[User]] = [
+    Column("id", lambda user: user.id, right=True),
+    Column("username", lambda user: user.username),
+    Column("email", lambda user: user.email),
+    Column(
+        "created_at",
+        lambda user: user.created_at,
+        lambda user: f"{user.created_at:%Y-%m-%d}",
+        title="SINCE",
+    ),
+    Column("state", lambda user: "active" if user.is_active else "disabled"),
+]
 
 
 @click.group()
@@ -35,24 +54,10 @@ def add(username: str, *, email: str | None, as_json: bool) -> None:
 
 
 @users.command("list")
-@JSON
-def list_users(*, as_json: bool) -> None:
+@shows
+def list_users(*, form: Form) -> None:
     """Show every user."""
-    found = account_service().users()
-    if as_json:
-        for user in found:
-            print_json(asdict(user))
-        return
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("ID", "USERNAME", "EMAIL", "SINCE", "STATE", box=box.SIMPLE_HEAD)
-    for user in found:
-        names = (Text(printable(user.username)), Text(printable(user.email or "-")))
-        state = "active" if user.is_active else "disabled"
-        table.add_row(str(user.id), *names, f"{user.created_at:%Y-%m-%d}", state)
-    out().print(table)
+    print_rows(form, account_service().users(), _COLUMNS, asdict)
 
 
 @users.command()

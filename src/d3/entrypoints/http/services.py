@@ -135,11 +135,13 @@ class Services:
         metrics.watch(
             "d3_history_waiting", "Results waiting to be written.", lambda: self.writer.waiting
         )
-        metrics.watch(
+        self.writer.on_transaction = metrics.history()
+        metrics.watch_count(
             "d3_request_log_dropped",
             "Records of the request log that were lost.",
             lambda: self.request_log.dropped,
         )
+        metrics.build(self.version)
         self.background.register_gauges(metrics)
 
     @property
