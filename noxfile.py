@@ -124,7 +124,7 @@ def screenshots(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def release(session: nox.Session) -> None:
-    """The wheel and the sdist of the last commit in dist/: built twice alike, checked, and installed
+    """The last commit's wheel and sdist in dist/: built twice alike, checked, and installed
     on every Python that is on the PATH or can be fetched. `-- --tag` also wants its tag.
     """
     install(session, "test")

@@ -83,7 +83,7 @@ def test_the_sdist_is_what_builds_and_tests_d3(sdist: list[tarfile.TarInfo]) -> 
 def test_both_stay_small(distributions: Path) -> None:
     sizes = {file.name: file.stat().st_size / MIB for file in distributions.iterdir()}
     for name, size in sizes.items():
-        assert size < (12 if name.endswith(".whl") else 20), name
+        assert size < (8 if name.endswith(".whl") else 16), name
 
 
 def test_the_page_of_an_index_has_no_dead_links(metadata: Message) -> None:
