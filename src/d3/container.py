@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from dependency_injector import containers, providers
 
 from d3.domain.errors import EngineUnavailable, ImageNotFound, RequestInvalid, SettingsInvalid
+from d3.domain.installation import extra_missing, own_version
 from d3.domain.machine import free_memory
 from d3.domain.panels import PanelRule
 from d3.domain.ports.tracing import NULL_TRACER
@@ -528,12 +529,6 @@ def import_for_fronts() -> None:
         import_module(name)
 
 
-def _version() -> str:
-    from importlib.metadata import version
-
-    return version("d3-deepfake")
-
-
 def _database(settings: Settings) -> Database:
     from d3.adapters.sql import Database
 
@@ -775,9 +770,7 @@ def _cluster(settings: Settings, address: str, *, isolate: bool = False) -> Scan
     except ModuleNotFoundError as error:
         if error.name != "ray":
             raise
-        raise SettingsInvalid(
-            "Scanning on a Ray cluster needs an extra package.", "pip install '.[ray]'"
-        ) from error
+        raise extra_missing(SettingsInvalid, "Scanning on a Ray cluster", "ray") from error
     work = partial(_work_on_scan, replace(settings, isolate_decoding=isolate))
     return RayCluster(
         address,
@@ -888,6 +881,7 @@ class Container(containers.DeclarativeContainer):
     cache = providers.ThreadSafeSingleton(_cache, settings, serving, engine_sockets)
     single_flight = providers.ThreadSafeSingleton(_single_flight, cache)
     judge = providers.ThreadSafeSingleton(_judge, clock=clock, flights=single_flight, tracer=tracer)
+    version = providers.Callable(own_version)
     engine_links = providers.ThreadSafeSingleton(_engine_links, engine_sockets, version)
     local_host = providers.ThreadSafeSingleton(
         LocalModelHost,
