@@ -94,9 +94,8 @@ def test_it_starts_is_healthy_judges_and_ends_cleanly(volume: str, start: Start,
     service.stop(timeout=40)
     assert service.wait()["StatusCode"] == 0
     assert time.monotonic() - begun < 30
-    lines = service.logs(stdout=False).decode().splitlines()
-    assert lines
-    assert all(json.loads(line)["level"] in {"info", "warning"} for line in lines), lines
+    lines = [one for one in service.logs().decode().splitlines() if one.startswith("{")]
+    assert {json.loads(line)["level"] for line in lines} <= {"info", "warning"}, lines
 
     service.start()
     healthy(service)  # what a stopped one left is what the next one begins with
