@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from hashlib import sha256
 from pathlib import Path
 
 import nox
@@ -20,7 +21,7 @@ ACCEPTED_ADVISORIES: dict[str, str] = {}
 @nox.session
 def lint(session: nox.Session) -> None:
     """Style, types, and the rooms of the house: who may enter which."""
-    install(session, "lint", "imports", "types", "test")
+    install(session, "lint", "imports", "types", "test", "docs")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("lint-imports")
@@ -30,9 +31,10 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """All tests but the long ones; `nox -s tests -- tests/unit` for those of a folder."""
-    install(session, "test", "imports")
+    install(session, "test", "imports", "docs")
     for program in ("chromium", "openssl", "pgbouncer", "unzip"):
         find_program(session, program)
+    find_promtool(session)
     pytest(session, "-m", "not full")
 
 
@@ -44,12 +46,20 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def links(session: nox.Session) -> None:
+    """Ask for every address of other sites that the documentation links to; needs the internet."""
+    install(session, "docs")
+    session.run("sphinx-build", "--builder=linkcheck", "docs", "docs/_build/links")
+
+
+@nox.session(default=False)
 def full(session: nox.Session) -> None:
     """What `tests` leaves out: kills, a Ray cluster, the service again with two workers and all
     of it on PostgreSQL and S3.
     """
-    install(session, "test", "imports", "ray")
+    install(session, "test", "imports", "docs", "ray")
     find_program(session, "chromium")
+    find_promtool(session)
     if session.posargs:
         pytest(session)
         return
@@ -124,6 +134,45 @@ def screenshots(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def release(session: nox.Session) -> None:
+    """The last commit's wheel and sdist in dist/: built twice alike, checked, and installed
+    on every Python that is on the PATH or can be fetched. `-- --tag` also wants its tag.
+    """
+    install(session, "test")
+    session.install("twine")
+    version = PROJECT["project"]["version"]
+    if "--tag" in session.posargs:
+        if f"v{version}" not in git(session, "tag", "--points-at=HEAD").split():
+            session.error(f"the last commit has no tag v{version}")
+        if f"\n## {version} " not in Path("CHANGELOG.md").read_text(encoding="utf-8"):
+            session.error(f"CHANGELOG.md has no part {version}")
+    session.env["SOURCE_DATE_EPOCH"] = git(session, "log", "-1", "--format=%ct").strip()
+    work = Path(session.create_tmp())
+    digests: list[dict[str, str]] = []
+    for name in ("one", "other"):
+        clone, dist = work / name, work / f"dist-{name}"
+        for folder in (clone, dist):
+            shutil.rmtree(folder, ignore_errors=True)
+        session.run("git", "clone", "--quiet", str(Path.cwd()), str(clone), external=True)
+        session.run("uv", "build", "--quiet", "--out-dir", str(dist), str(clone))
+        built = sorted(dist.glob("d3_deepfake-*"))
+        digests.append({one.name: sha256(one.read_bytes()).hexdigest() for one in built})
+    if digests[0] != digests[1]:
+        session.error(f"the same commit was built twice and differs: {digests}")
+    session.run("twine", "check", "--strict", *map(str, built))
+    shutil.rmtree("dist", ignore_errors=True)
+    Path("dist").mkdir()
+    for one in built:
+        shutil.copy(one, "dist")
+    del session.env["SOURCE_DATE_EPOCH"]
+    session.env["D3TEST_DIST"] = str(Path("dist").resolve())
+    arguments = [one for one in session.posargs if one != "--tag"]
+    session.run("pytest", "-rs", *(arguments or ["tests/release"]))
+    for name, digest in digests[0].items():
+        session.log(f"{digest}  dist/{name}")
+
+
+@nox.session(default=False)
 def lock(session: nox.Session) -> None:
     """Write requirements.lock anew: every package that the tests install, by hash."""
     session.install("uv")
@@ -185,6 +234,11 @@ def bench(session: nox.Session) -> None:
         session.run("python", "benchmarks/serving/compare.py", part)
 
 
+def git(session: nox.Session, *arguments: str) -> str:
+    """What a command of git prints."""
+    return str(session.run("git", *arguments, external=True, silent=True))
+
+
 def find_program(session: nox.Session, name: str) -> None:
     """A program of Debian's package of the same name, installed where it is missing."""
     if name == "chromium" and os.environ.get("D3_TEST_BROWSER"):
@@ -198,6 +252,24 @@ def find_program(session: nox.Session, name: str) -> None:
         *("apt-get", "install", "--yes", "--quiet", "--no-install-recommends", name),
         external=True,
     )
+
+
+def find_promtool(session: nox.Session) -> None:
+    """Prometheus's promtool; where it is missing, of Debian's package, which is not installed."""
+    if shutil.which("promtool"):
+        return
+    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
+        session.error("install promtool (it comes with Prometheus): there is no apt-get here")
+    folder = (session.cache_dir / "prometheus").resolve()
+    programs = folder / "usr" / "bin"
+    if not (programs / "promtool").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        session.run("apt-get", "update", "--quiet", external=True)
+        with session.chdir(folder):
+            session.run("apt-get", "download", "--quiet", "prometheus", external=True)
+        package = str(next(folder.glob("prometheus_*.deb")))
+        session.run("dpkg-deb", "--extract", package, str(folder), external=True)
+    session.env["PATH"] = f"{programs}:{session.env.get('PATH') or os.environ['PATH']}"
 
 
 def pytest(session: nox.Session, *arguments: str) -> None:

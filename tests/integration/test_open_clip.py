@@ -222,7 +222,7 @@ def test_every_plain_vision_transformer_of_the_table_can_be_an_encoder() -> None
 @pytest.mark.parametrize(
     ("program", "words", "remedy"),
     [
-        ("raise ImportError('none')", "needs an extra package", r"'\.\[open-clip\]'"),
+        ("raise ImportError('none')", "cannot be read here: none", "Install open_clip_torch"),
         ("raise RuntimeError('operator torchvision::nms does not exist')", "nms", "same index"),
     ],
 )

@@ -41,7 +41,7 @@ def find_entry(name: str) -> ClipEntry:
 
     Raises:
         CheckpointInvalid: there is none, or its encoder is no plain vision transformer of CLIP.
-        SourceUnavailable: open_clip is not installed, or cannot be imported.
+        SourceUnavailable: open_clip cannot be imported.
     """
     _check_installed()
     from open_clip import get_model_config, list_pretrained
@@ -99,8 +99,8 @@ def _check_installed() -> None:
         import open_clip  # noqa: F401
     except ImportError as error:
         raise SourceUnavailable(
-            "open_clip's table needs an extra package.",
-            "Run pip install '.[open-clip]', or name the encoder's file with --encoder.",
+            f"open_clip's table cannot be read here: {error}.",
+            "Install open_clip_torch, or name the encoder's file with --encoder.",
         ) from error
     except RuntimeError as error:  # a torchvision that was built for another torch
         raise SourceUnavailable(

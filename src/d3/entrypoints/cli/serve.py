@@ -84,6 +84,9 @@ def serve(
     from d3.settings import Settings
 
     settings = Settings.from_environment()
+    settings = replace(
+        settings, tls_cert=tls_cert or settings.tls_cert, tls_key=tls_key or settings.tls_key
+    )
     if workers is not None:
         settings = replace(settings, workers=workers)
     count = workers_for(settings)

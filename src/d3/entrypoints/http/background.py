@@ -11,6 +11,7 @@ from d3.container import Container
 from d3.domain.errors import D3Error
 from d3.domain.services.event_watch import EventWatch
 from d3.entrypoints.http.drift_watch import DriftWatch
+from d3.entrypoints.http.machine import register_machine
 from d3.entrypoints.http.metrics import Metrics
 from d3.entrypoints.http.retention import KeyUses, RetentionJob
 from d3.entrypoints.http.scan_supervisor import ScanSupervisor
@@ -102,16 +103,17 @@ class LocalBackground:
     """
 
     def __init__(self, container: Container) -> None:
+        self._settings = container.settings()
         self._follower = container.follower()
         self._registry = container.registry()
         self._cache = container.cache()
-        self._scans = ScanSupervisor(container.scan_ledger, container.settings())
+        self._scans = ScanSupervisor(container.scan_ledger, self._settings)
         outbox, self._clock = container.outbox(), container.clock()
         self._jobs = container.job_runner()
         self._drift = DriftWatch(container.drift(), self._clock)
         self._webhooks = container.webhook_delivery()
         watch = EventWatch(outbox, container.host(), lambda: self._drift.latest, self._clock)
-        retention = RetentionJob(container.history(), outbox, self._clock, container.settings())
+        retention = RetentionJob(container.history(), outbox, self._clock, self._settings)
         # The follower may be in a download of minutes.
         self._threads = JobThreads(
             [
@@ -172,19 +174,37 @@ class LocalBackground:
             lambda: self._jobs.totals.spooled_bytes,
             "max",
         )
+        metrics.watch(
+            "d3_spool_limit_bytes",
+            "Bytes that these files may take.",
+            lambda: self._settings.spool_bytes,
+            "max",
+        )
+        self._register_scans(metrics)
         self._drift.register_gauges(metrics)
         self._register_webhooks(metrics)
+        register_machine(metrics, self._settings)
         if (cache := self._cache) is not None:
             metrics.watch(
                 "d3_result_cache_up",
                 "1 while the result cache is available.",
                 lambda: cache.trouble is None,
             )
-            metrics.watch(
+            metrics.watch_count(
                 "d3_result_cache_failures",
                 "Failed lookups of the result cache.",
                 lambda: cache.failures,
             )
+
+    def _register_scans(self, metrics: Metrics) -> None:
+        scans = self._scans
+        # Every replica sees the same ledger.
+        for name, about, figure in (
+            ("running", "Scans of the service that are not over.", lambda: scans.figures.running),
+            ("waiting", "Those of them that cannot go on.", lambda: scans.figures.in_trouble),
+            ("done_images", "Files of running scans that are through.", lambda: scans.figures.done),
+        ):
+            metrics.watch(f"d3_scans_{name}", about, figure, "max")
 
     def _register_webhooks(self, metrics: Metrics) -> None:
         webhooks, now = self._webhooks, self._clock.now

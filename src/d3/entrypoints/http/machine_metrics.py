@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -49,6 +50,7 @@ class SharedMetrics(Collector):
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._gauges: list[tuple[Gauge, Callable[[], float]]] = []
+        self._followers: list[Callable[[], None]] = []
         with storage_errors("The files for metrics cannot be created"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._slot, self._lock = self._take_slot()
@@ -64,11 +66,16 @@ class SharedMetrics(Collector):
         """Set the gauge to the function's value in each :meth:`refresh`."""
         self._gauges.append((gauge, value))
 
+    def follow(self, catch_up: Callable[[], None]) -> None:
+        """Call a function in each :meth:`refresh`; it brings a counter to its present value."""
+        self._followers.append(catch_up)
+
     def refresh(self) -> None:
         """Set the watched gauges of this process; other processes read them from its files."""
-        for gauge, value in tuple(self._gauges):
+        watched = [partial(_set, gauge, value) for gauge, value in tuple(self._gauges)]
+        for update in (*watched, *tuple(self._followers)):
             try:
-                gauge.set(value())
+                update()
             except Exception as error:  # noqa: BLE001  the other gauges, and the next second
                 _LOG.warning("a gauge cannot be read: %r", error)
 
@@ -133,6 +140,10 @@ def share_metrics(folder: Path) -> SharedMetrics:
     values.ValueClass = values.MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]
     threading.Thread(target=_keep_refreshing, args=[shared], daemon=True).start()
     return shared
+
+
+def _set(gauge: Gauge, value: Callable[[], float]) -> None:
+    gauge.set(value())
 
 
 def _keep_refreshing(metrics: SharedMetrics) -> None:

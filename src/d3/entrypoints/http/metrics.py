@@ -6,6 +6,8 @@ Each application has its own registry, unless the process shares its metrics wit
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
 from typing import Literal
@@ -42,6 +44,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = self._registry = CollectorRegistry()
+        self._followers: list[CountFollower] = []
         labels = ("method", "route", "status")
         # Looking up a metric by its labels costs more than counting, so lookups are cached.
         self._requests = cache(
@@ -137,13 +140,79 @@ class Metrics:
         """Register a counter, which is shown with ``_total`` after its name."""
         return Counter(name, about, registry=self._registry)
 
+    def watch_count(self, name: str, about: str, value: Callable[[], int]) -> None:
+        """Register a counter that follows a function's value, which only grows."""
+        follower = CountFollower(self.counter(name, about), value)
+        self._followers.append(follower)
+        if machine_metrics.shared is not None:
+            machine_metrics.shared.follow(follower.catch_up)
+
+    def history(self) -> Callable[[int, float, bool], None]:
+        """Register the metrics of a history's writer; gives what :class:`HistoryWriter` tells."""
+        rows = self.counter("d3_history_rows", "Results that were written to the database.")
+        failures = self.counter(
+            "d3_history_failures", "Transactions that the database failed to commit."
+        )
+        seconds = Histogram(
+            "d3_history_commit_seconds",
+            "Seconds of a transaction that writes results.",
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+
+        def committed(written: int, took: float, succeeded: bool) -> None:  # noqa: FBT001
+            if succeeded:
+                rows.inc(written)
+                seconds.observe(took)
+            else:
+                failures.inc()
+
+        return committed
+
+    def build(self, version: str) -> None:
+        """Register the gauge that tells the version of D3."""
+        gauge = Gauge(
+            "d3_build_info",
+            "1, with the version of D3 as a label.",
+            ("version",),
+            registry=self._registry,
+            multiprocess_mode="max",
+        )
+        _watch(gauge.labels(version), lambda: 1.0)
+
     def render(self) -> tuple[bytes, str]:
         """The metrics as text, and the text's media type."""
         registry = self._registry
         if (shared := machine_metrics.shared) is not None:
             shared.refresh()
             registry = shared.registry
+        else:
+            for one in self._followers:
+                one.catch_up()
         return generate_latest(registry), CONTENT_TYPE_LATEST
+
+
+class CountFollower:
+    """Brings a counter to what a part has counted by itself.
+
+    Args:
+        counter: follows.
+        value: the part's count; it never falls.
+    """
+
+    def __init__(self, counter: Counter, value: Callable[[], int]) -> None:
+        self._counter = counter
+        self._value = value
+        self._seen = 0
+        self._lock = threading.Lock()
+
+    def catch_up(self) -> None:
+        """Count what has been added since the last call."""
+        with self._lock:
+            now = self._value()
+            if now > self._seen:
+                self._counter.inc(now - self._seen)
+                self._seen = now
 
 
 def _watch(gauge: Gauge, value: Callable[[], float]) -> None:
@@ -193,7 +262,20 @@ class QueueMetrics:
         )
 
     def watch(self, queues: Callable[[], Sequence[DetectionQueue]]) -> None:
-        """Register gauges of what waits in the current queues, together."""
+        """Register gauges of what waits in the current queues, together.
+
+        For the process that runs the model.
+        """
+        begun, started = (
+            time.time(),
+            Gauge(
+                "d3_engine_start_timestamp_seconds",
+                "When the process that runs the model was started last, in seconds since 1970.",
+                registry=self._registry,
+                multiprocess_mode="max",
+            ),
+        )
+        _watch(started, lambda: begun)
 
         def report(
             name: str, about: str, value: Callable[[Waiting], float], across: Across = "sum"

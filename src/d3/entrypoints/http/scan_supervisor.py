@@ -8,12 +8,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 from d3.domain.backoff import pause_after
 from d3.domain.errors import D3Error
 from d3.domain.ports.scans import ScanLedger
+from d3.domain.scans import Scan
 from d3.settings import Settings
 
 _LOG = logging.getLogger("d3.http")
@@ -23,6 +25,27 @@ _POLL_SECONDS = 0.1
 _LONGEST_PAUSE = 60.0
 _LONG_RUN_SECONDS = 60.0
 _PATIENCE_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class ScanFigures:
+    """How the service's scans stand.
+
+    Attributes:
+        running: those that are not over.
+        in_trouble: those of them that could not go on at the last attempt.
+        done: their files that are through, images or not.
+    """
+
+    running: int = 0
+    in_trouble: int = 0
+    done: int = 0
+
+    @classmethod
+    def of(cls, scans: Sequence[Scan]) -> ScanFigures:
+        """The figures of running scans."""
+        stuck = sum(one.trouble is not None for one in scans)
+        return cls(len(scans), stuck, sum(one.counts.done for one in scans))
 
 
 class ScanSupervisor:
@@ -40,6 +63,8 @@ class ScanSupervisor:
         self._settings = settings
         self._woken = threading.Event()
         self._worker: subprocess.Popen[bytes] | None = None
+        self._looked = 0.0
+        self.figures = ScanFigures()
 
     @property
     def working(self) -> bool:
@@ -72,8 +97,11 @@ class ScanSupervisor:
         return code == 0 or time.monotonic() - begun > _LONG_RUN_SECONDS
 
     def _is_due(self) -> bool:
+        self._looked = time.monotonic()
         try:
-            return bool(self._ledger().unfinished())
+            scans = self._ledger().unfinished()
+            self.figures = ScanFigures.of(scans)
+            return bool(scans)
         except D3Error as error:
             _LOG.warning("open scans could not be listed: %s", error)
             return False
@@ -95,6 +123,8 @@ class ScanSupervisor:
             while (code := worker.poll()) is None:
                 if stopping.wait(_POLL_SECONDS):
                     return self._end(worker)
+                if time.monotonic() - self._looked >= _CHECK_SECONDS:
+                    self._is_due()  # for the figures
             return code
         finally:
             with suppress(BrokenPipeError):

@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
+from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
@@ -66,6 +68,7 @@ class Services:
         self.version: str = container.version()
         self.metrics = metrics
         self.clock = container.clock()
+        self.tracer = container.tracer()
         self.host = container.host()
         self.models = container.models()
         self.registry = container.registry()
@@ -135,11 +138,13 @@ class Services:
         metrics.watch(
             "d3_history_waiting", "Results waiting to be written.", lambda: self.writer.waiting
         )
-        metrics.watch(
+        self.writer.on_transaction = metrics.history()
+        metrics.watch_count(
             "d3_request_log_dropped",
             "Records of the request log that were lost.",
             lambda: self.request_log.dropped,
         )
+        metrics.build(self.version)
         self.background.register_gauges(metrics)
 
     @property
@@ -211,6 +216,7 @@ class Services:
         self.history.close()
         if self.cache is not None:
             self.cache.close()
+        self.tracer.close()
         return bool(ended)
 
     def shown_address(self, address: str) -> str | None:
@@ -267,7 +273,9 @@ class Services:
         fetch = self._container.links()  # made late: most services need no HTTP client
         self._fetching += 1
         try:
-            return await asyncio.wrap_future(self._fetchers.submit(fetch, url))
+            with self.tracer.span("d3.fetch", "client"):
+                work = partial(copy_context().run, fetch, url)  # of which it knows the span
+                return await asyncio.wrap_future(self._fetchers.submit(work))
         finally:
             self._fetching -= 1
 
