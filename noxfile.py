@@ -202,9 +202,9 @@ def sbom(session: nox.Session) -> None:
     """Write sbom.json (CycloneDX): what an installation of D3 consists of."""
     install(session)
     python = f"{session.virtualenv.location}/bin/python"
-    tool = ["uvx", "--from", "cyclonedx-bom", "cyclonedx-py", "environment", python]
+    tool = ["uvx", "--constraints", LOCK, "--from", "cyclonedx-bom", "cyclonedx-py"]
     options = ["--pyproject=pyproject.toml", "--output-reproducible", "--output-file=sbom.json"]
-    session.run(*tool, *options, external=True)
+    session.run(*tool, "environment", python, *options, external=True)
 
 
 @nox.session(default=False)
